@@ -1,0 +1,52 @@
+# One-word commands. Everything needed beyond Python 3.11, pip, make and git comes from requirements/.
+PYTHON ?= python3.11
+BIN := .venv/bin
+PART ?=
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+	--no-header --no-annotate --no-emit-index-url pyproject.toml --extra server --extra embedded
+
+.PHONY: demo up test check format bench lock clean
+
+demo: .venv/run
+	$(BIN)/python -m synccash.demo
+
+up: .venv/run
+	$(BIN)/synccash up
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: .venv/dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev
+	$(BIN)/python -m bench $(PART)
+
+# For a developer who changes dependencies; needs uv, which nobody else does.
+lock:
+	$(COMPILE) --group build -o requirements/run.txt
+	$(COMPILE) --group dev -o requirements/dev.txt
+
+clean:
+	rm -rf .venv .synccash
+
+.venv/python:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/run: .venv/python requirements/run.txt pyproject.toml
+	$(PIP) --require-hashes --no-deps -r requirements/run.txt
+	$(PIP) --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/dev: .venv/run requirements/dev.txt
+	$(PIP) --require-hashes --no-deps -r requirements/dev.txt
+	touch $@

@@ -1,0 +1,96 @@
+"""Why a payment failed: one closed list of codes, and whose problem each is."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class WhoseProblem(StrEnum):
+    """Who can do something about a failure."""
+
+    PAYER = "payer"
+    MERCHANT = "merchant"
+    PROVIDER = "provider"
+    US = "us"
+
+
+class FailureCode(StrEnum):
+    """The closed list that a merchant's program can switch on."""
+
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    PAYER_TIMEOUT = "payer_timeout"
+    PAYER_DECLINED = "payer_declined"
+    INVALID_PAYER = "invalid_payer"
+    PAYER_LIMIT_REACHED = "payer_limit_reached"
+    PAYER_ACCOUNT_BLOCKED = "payer_account_blocked"
+    MERCHANT_ACCOUNT_BLOCKED = "merchant_account_blocked"
+    PROVIDER_ACCOUNT_BLOCKED = "provider_account_blocked"
+    PROVIDER_UNAVAILABLE = "provider_unavailable"
+    PROVIDER_ERROR = "provider_error"
+    RISK_DECLINED = "risk_declined"
+    EXPIRED = "expired"
+    NO_RAIL_AVAILABLE = "no_rail_available"
+    AMOUNT_NOT_ALLOWED = "amount_not_allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    category: str
+    whose_problem: WhoseProblem
+    message: str
+
+
+_P, _M, _R, _U = WhoseProblem.PAYER, WhoseProblem.MERCHANT, WhoseProblem.PROVIDER, WhoseProblem.US
+_MEANINGS: dict[FailureCode, _Meaning] = {
+    FailureCode.INSUFFICIENT_FUNDS: _Meaning("payer", _P, "The wallet does not hold enough money."),
+    FailureCode.PAYER_TIMEOUT: _Meaning("payer", _P, "The payer did not approve in time."),
+    FailureCode.PAYER_DECLINED: _Meaning("payer", _P, "The payer refused the payment."),
+    FailureCode.INVALID_PAYER: _Meaning("payer", _P, "The number has no wallet on this network."),
+    FailureCode.PAYER_LIMIT_REACHED: _Meaning(
+        "payer", _P, "The payment passes a limit of the payer's wallet."
+    ),
+    FailureCode.PAYER_ACCOUNT_BLOCKED: _Meaning("payer", _P, "The payer's wallet is blocked."),
+    FailureCode.MERCHANT_ACCOUNT_BLOCKED: _Meaning(
+        "configuration", _M, "The merchant's account may not do this."
+    ),
+    FailureCode.PROVIDER_ACCOUNT_BLOCKED: _Meaning(
+        "configuration", _U, "The provider refuses our credentials or set-up; the operator has to mend it."
+    ),
+    FailureCode.PROVIDER_UNAVAILABLE: _Meaning("provider", _R, "The provider did not take the request."),
+    FailureCode.PROVIDER_ERROR: _Meaning(
+        "provider", _R, "The provider ended the request with an error of its own."
+    ),
+    FailureCode.RISK_DECLINED: _Meaning("risk", _M, "A risk rule declined the payment."),
+    FailureCode.EXPIRED: _Meaning(
+        "expiry", _U, "No rail could take the payment before it expired; nobody was charged."
+    ),
+    FailureCode.NO_RAIL_AVAILABLE: _Meaning("routing", _U, "No rail is set up for this payer's network."),
+    FailureCode.AMOUNT_NOT_ALLOWED: _Meaning("merchant", _M, "The rail does not take this amount."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failure as shown to a merchant.
+
+    `reroute` says that another rail may be tried once this attempt is proven dead. It is False for the
+    payer's own refusals: the same wallet would only answer the same.
+    """
+
+    code: FailureCode
+    reroute: bool = False
+    provider_code: str | None = None
+
+    @property
+    def category(self) -> str:
+        """The kind of trouble in one word."""
+        return _MEANINGS[self.code].category
+
+    @property
+    def whose_problem(self) -> WhoseProblem:
+        """Who can do something about it. Only provider and us count against a rail's health."""
+        return _MEANINGS[self.code].whose_problem
+
+    @property
+    def message(self) -> str:
+        """One sentence for a human, free of anything the provider sent."""
+        return _MEANINGS[self.code].message

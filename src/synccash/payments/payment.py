@@ -1,0 +1,120 @@
+"""A payment: one sum of money asked for once, however many attempts it takes."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from synccash.payments.failure import Failure
+from synccash.payments.payer import Payer
+from synccash.payments.rail import NextAction
+
+
+class PaymentStatus(StrEnum):
+    """What a merchant may act on. Silence never means failed."""
+
+    CREATED = "created"
+    REQUIRES_ACTION = "requires_action"
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def is_final(self) -> bool:
+        """True for the ends, which absorb."""
+        return self in _FINAL
+
+
+class StatusDetail(StrEnum):
+    """Why a payment stands where it stands."""
+
+    AWAITING_PAYER = "awaiting_payer"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    UNDER_REVIEW = "under_review"
+    RISK_REVIEW = "risk_review"
+    QUEUED = "queued"
+    EXPIRED = "expired"
+
+
+_FINAL = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.FAILED, PaymentStatus.CANCELED})
+
+_S = PaymentStatus
+TRANSITIONS: dict[PaymentStatus, frozenset[PaymentStatus]] = {
+    _S.CREATED: frozenset(_S),
+    _S.REQUIRES_ACTION: frozenset(_S) - {_S.CREATED},
+    _S.PROCESSING: frozenset(_S) - {_S.CREATED},
+    _S.SUCCEEDED: frozenset({_S.SUCCEEDED}),
+    _S.FAILED: frozenset({_S.FAILED}),
+    _S.CANCELED: frozenset({_S.CANCELED}),
+}
+"""From which status a payment may come to which. Ends lead nowhere but to themselves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payment:
+    """A payment as it stands. Amounts in pesewas; `version` counts its commits from 1.
+
+    `fence` counts its holders: whoever works on it may write only while the fence is the one he was given.
+    """
+
+    id: str
+    merchant_id: str
+    livemode: bool
+    reference: str
+    amount: int
+    currency: str
+    payer: Payer
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime
+    status: PaymentStatus = PaymentStatus.CREATED
+    status_detail: StatusDetail | None = None
+    pinned_rail: str | None = None
+    rail: str | None = None
+    provider_transaction_id: str | None = None
+    next_action: NextAction | None = None
+    last_error: Failure | None = None
+    amount_received: int = 0
+    amount_refunded: int = 0
+    attempt_count: int = 0
+    description: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    routing: dict[str, Any] = field(default_factory=dict[str, Any])
+    version: int = 1
+    fence: int = 1
+
+
+class RefundStatus(StrEnum):
+    """How a refund stands."""
+
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """True for the ends, which absorb."""
+        return self is not RefundStatus.PROCESSING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refund:
+    """Money on its way back to the payer. It names the attempt whose debit it returns. Amount in pesewas."""
+
+    id: str
+    merchant_id: str
+    livemode: bool
+    payment_id: str
+    attempt_id: str
+    amount: int
+    currency: str
+    created_at: datetime
+    updated_at: datetime
+    status: RefundStatus = RefundStatus.PROCESSING
+    status_detail: StatusDetail | None = None
+    rail: str | None = None
+    reason: str | None = None
+    last_error: Failure | None = None
+    version: int = 1
+    fence: int = 1

@@ -1,0 +1,138 @@
+"""What a rail can do, and what it answers: the words between the engine and the connectors."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from synccash.payments.failure import Failure
+from synccash.payments.payer import Network
+from synccash.resilience.evidence import Evidence
+
+
+class Operation(StrEnum):
+    """What one attempt asks a rail to do."""
+
+    COLLECT = "collect"
+    REFUND = "refund"
+    PAYOUT = "payout"
+
+
+class CallbackAddress(StrEnum):
+    """Where a rail takes the address it calls back."""
+
+    PER_REQUEST = "per_request"
+    PER_ACCOUNT = "per_account"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationCapability:
+    """What a rail promises for one operation.
+
+    `dedup_by_reference`: the rail executes a reference once, so sending the same again is safe.
+    `lookup_by_reference`: it can be asked by our own reference.
+    `failure_is_reported`: its inquiry has a word for failure (Hubtel's has none).
+    `prompt_window_s`: how long a payer has to approve, in seconds; None where nobody is asked.
+    """
+
+    dedup_by_reference: bool
+    lookup_by_reference: bool
+    failure_is_reported: bool = True
+    prompt_window_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a rail can do at all."""
+
+    networks: frozenset[Network]
+    operations: dict[Operation, OperationCapability]
+    callback_address: CallbackAddress = CallbackAddress.NONE
+    signed_callbacks: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RailAccount:
+    """The account and address an attempt was sent through. Inquiries and re-sends use the very same.
+
+    MTN answers a status only on the platform that took the request, so the address is part of the truth.
+    """
+
+    rail: str
+    account: str
+    base_url: str
+    target_environment: str
+
+
+class NextActionType(StrEnum):
+    """What the payer has to do next."""
+
+    APPROVE_ON_PHONE = "approve_on_phone"
+    SUBMIT_OTP = "submit_otp"
+    DIAL_USSD = "dial_ussd"
+
+
+@dataclass(frozen=True, slots=True)
+class NextAction:
+    """What the payer has to do, with the words to show."""
+
+    type: NextActionType
+    display_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendAnswer:
+    """What is known after one send. `retry_after_s` is the rail's own wish, in seconds."""
+
+    evidence: Evidence
+    failure: Failure | None = None
+    provider_code: str | None = None
+    provider_transaction_id: str | None = None
+    next_action: NextAction | None = None
+    retry_after_s: float | None = None
+    duplicate: bool = False
+    http_status: int | None = None
+
+
+class Standing(StrEnum):
+    """How an attempt stands by the rail's own answer to an inquiry."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    NOT_FOUND = "not_found"
+    NO_INFORMATION = "no_information"
+    """The rail did not answer, or what it said cannot be read. Never a ground for anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusAnswer:
+    """The rail's own answer about one reference. Amounts in pesewas; None where the rail names none."""
+
+    standing: Standing
+    failure: Failure | None = None
+    provider_code: str | None = None
+    provider_transaction_id: str | None = None
+    amount: int | None = None
+    retry_after_s: float | None = None
+    next_action: NextAction | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendOrder:
+    """All that a connector needs to send one attempt. `amount` in pesewas.
+
+    For a refund `original_reference` and `original_transaction_id` name the debit that is returned.
+    """
+
+    operation: Operation
+    account: RailAccount
+    reference: str
+    amount: int
+    currency: str
+    msisdn: str = field(repr=False)
+    network: Network | None
+    note: str
+    merchant_reference: str
+    callback_url: str | None = field(default=None, repr=False)
+    original_reference: str | None = None
+    original_transaction_id: str | None = None
