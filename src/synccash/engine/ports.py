@@ -1,0 +1,176 @@
+"""What the engine asks of the world. PostgreSQL, the rails, the clock and chance all come in through here,
+so that the whole engine also runs in virtual time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from synccash.payments.case import (
+    Move,
+    Opening,
+    PaymentCase,
+    RefundCase,
+    RefundOpening,
+    StoredAnswer,
+)
+from synccash.payments.rail import (
+    Capabilities,
+    Operation,
+    RailAccount,
+    SendAnswer,
+    SendOrder,
+    StatusAnswer,
+)
+
+
+class Clock(Protocol):
+    """Wall time for what is shown, monotonic time for what is measured. Seconds."""
+
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class Identities(Protocol):
+    """Where names come from."""
+
+    def new(self, prefix: str) -> str:
+        """Return a fresh public id, such as `pay_…`."""
+        ...
+
+    def reference(self) -> str:
+        """Return a lower-case UUIDv4: the one form that every rail takes."""
+        ...
+
+    def token(self) -> str:
+        """Return an unguessable path segment for a callback address (256 bits)."""
+        ...
+
+
+class Rail(Protocol):
+    """A connector. It never raises for what the world does to it: that becomes evidence."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def capabilities(self) -> Capabilities: ...
+    @property
+    def account(self) -> RailAccount:
+        """The account and address of new attempts."""
+        ...
+
+    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
+        """Send once. Never repeats a money request by itself."""
+        ...
+
+    async def inquire(
+        self, account: RailAccount, operation: Operation, reference: str, *, timeout_s: float
+    ) -> StatusAnswer:
+        """Ask the rail by our own reference, at the account through which it was sent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Commit 1 is done: the caller holds the order."""
+
+    case: PaymentCase | RefundCase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlreadyClaimed:
+    """The key was used before. `answer` is there once the first request is finished; until then
+    `held_for_s` says for how long its holder has the lease (0 = it ran out and a worker will finish it)."""
+
+    fingerprint: bytes
+    order_id: str
+    answer: StoredAnswer | None
+    held_for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTaken:
+    """The merchant's reference belongs to another payment, for ever. No claim was left behind."""
+
+    payment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotRefundable:
+    """Not that much of the debit is left, or it is no debit. `available` in pesewas."""
+
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A right to write on an order, as long as its lease lasts."""
+
+    order_id: str
+    fence: int
+
+
+class Ledger(Protocol):
+    """The one truth. Every method is one atomic step; what raises did not happen or is re-read first."""
+
+    async def open_payment(self, opening: Opening) -> Opened | AlreadyClaimed | ReferenceTaken: ...
+
+    async def open_refund(self, opening: RefundOpening) -> Opened | AlreadyClaimed | NotRefundable: ...
+
+    async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
+        """Return what stands under a key."""
+        ...
+
+    async def record(self, move: Move) -> bool:
+        """Commit a move. False: the order moved, changed hands or expired meanwhile; nothing was written.
+
+        A refund that succeeds adds to its payment's `amount_refunded`; one that fails gives its reservation
+        back. Both happen in the same commit.
+        """
+        ...
+
+    async def take_due(self, *, limit: int, lease_s: float) -> Sequence[PaymentCase | RefundCase]:
+        """Become the holder of orders that are due and that nobody holds: their fence goes up by one.
+
+        Hinted ones come first, then the longest due.
+        """
+        ...
+
+    async def renew(self, holds: Sequence[Hold], *, lease_s: float) -> frozenset[Hold]:
+        """Extend leases. What does not come back was lost to another holder."""
+        ...
+
+    async def hint(self, token: str) -> bool:
+        """A callback came for this attempt's token: its order is due now. False: no such token.
+
+        A hint given while the order is held is kept and honoured when it is released.
+        """
+        ...
+
+    async def payment(self, payment_id: str) -> PaymentCase | None: ...
+
+    async def refund(self, refund_id: str) -> RefundCase | None: ...
+
+
+class Rails(Protocol):
+    """The rails that are set up, by id."""
+
+    def __getitem__(self, name: str) -> Rail: ...
+    def get(self, name: str) -> Rail | None: ...
+    def all(self) -> Mapping[str, Rail]: ...
+
+
+class Doorbell(Protocol):
+    """Wakes idle workers early. It may lose every ring: the poll behind it decides."""
+
+    def ring(self) -> None: ...
+    async def wait(self, timeout_s: float) -> None: ...
+
+
+class StoreUnavailableError(Exception):
+    """The ledger cannot be reached. Nothing was decided; ask again after `retry_after_s` seconds."""
+
+    def __init__(self, reason: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s

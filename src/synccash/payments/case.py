@@ -1,0 +1,150 @@
+"""What is read and written together: an order with its attempts, and everything one commit changes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from synccash.payments.attempt import Attempt
+from synccash.payments.payment import Payment, Refund
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentCase:
+    """A payment with its collecting attempts, in sequence, as the ledger has them.
+
+    `as_of` is the ledger's clock at the reading. `former_lease_end` is when the lease of the holder before
+    this one ran out; None where nobody held it.
+    """
+
+    payment: Payment
+    attempts: tuple[Attempt, ...]
+    as_of: datetime
+    former_lease_end: datetime | None = None
+
+    @property
+    def live(self) -> Attempt | None:
+        """The one attempt that lives or whose outcome is unknown; None where all are dead or one succeeded."""
+        return next((a for a in self.attempts if not a.state.is_final), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundCase:
+    """A refund with its own attempts, in sequence, and the debit that it returns."""
+
+    refund: Refund
+    attempts: tuple[Attempt, ...]
+    payment: Payment
+    debit: Attempt
+    as_of: datetime
+    former_lease_end: datetime | None = None
+
+    @property
+    def live(self) -> Attempt | None:
+        """The one attempt that lives or whose outcome is unknown."""
+        return next((a for a in self.attempts if not a.state.is_final), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One decision or fact on an order's timeline."""
+
+    at: datetime
+    kind: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What a merchant is told, written in the commit of the change that it tells. `data` is JSON."""
+
+    id: str
+    merchant_id: str
+    livemode: bool
+    type: str
+    created_at: datetime
+    object_id: str
+    object_version: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An idempotency key in its scope, and the SHA-256 of what was asked under it."""
+
+    scope: str
+    key: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The answer that every repeat of a request gets, byte for byte."""
+
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Stay the holder: the lease goes on for `lease_s` seconds from the commit."""
+
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Let go. The order is due again after `due_in_s` seconds (0 = at once); None = only when hinted."""
+
+    due_in_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """Commit 1: an idempotency claim, a payment, and its first attempt where there is one.
+
+    `answer` is given where the request is already finished by this commit.
+    """
+
+    claim: Claim
+    payment: Payment
+    attempt: Attempt | None
+    hold: Keep | Release
+    answer: StoredAnswer | None = None
+    events: tuple[Event, ...] = ()
+    timeline: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundOpening:
+    """Commit 1 of a refund: claim, refund, attempt, and the reservation on the debit, all or nothing."""
+
+    claim: Claim
+    refund: Refund
+    attempt: Attempt
+    hold: Keep | Release
+    events: tuple[Event, ...] = ()
+    timeline: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """Any later commit. It happens whole, or not at all when the order moved or changed hands meanwhile.
+
+    `order` is the new value; the row must still have `expected_version` and `expected_fence`.
+    `attempts` are written by id: changed ones and new ones. `answer` completes the order's idempotency claim
+    where that is still processing. `before_expiry`: refuse once the payment's `expires_at` has passed by the
+    ledger's clock; set on whatever is followed by a send.
+    """
+
+    id: str
+    order: Payment | Refund
+    expected_version: int
+    expected_fence: int
+    hold: Keep | Release
+    attempts: tuple[Attempt, ...] = ()
+    events: tuple[Event, ...] = ()
+    timeline: tuple[Entry, ...] = ()
+    answer: StoredAnswer | None = None
+    before_expiry: bool = False
+    contradiction: str | None = None
