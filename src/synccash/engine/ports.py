@@ -122,6 +122,14 @@ class Ledger(Protocol):
         """Return what stands under a key."""
         ...
 
+    async def answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
+        """Complete the order's claim where it is still processing, and return the answer that stands.
+
+        Used when a request's deadline comes before its outcome: the caller is told what is stored, so that
+        every repeat is told the same.
+        """
+        ...
+
     async def record(self, move: Move) -> bool:
         """Commit a move. False: the order moved, changed hands or expired meanwhile; nothing was written.
 

@@ -24,7 +24,7 @@ class PaymentCase:
 
     @property
     def live(self) -> Attempt | None:
-        """The one attempt that lives or whose outcome is unknown; None where all are dead or one succeeded."""
+        """The one attempt that lives or whose outcome is unknown; None where all are final."""
         return next((a for a in self.attempts if not a.state.is_final), None)
 
 
