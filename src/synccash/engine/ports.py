@@ -174,11 +174,3 @@ class Doorbell(Protocol):
 
     def ring(self) -> None: ...
     async def wait(self, timeout_s: float) -> None: ...
-
-
-class StoreUnavailableError(Exception):
-    """The ledger cannot be reached. Nothing was decided; ask again after `retry_after_s` seconds."""
-
-    def __init__(self, reason: str, *, retry_after_s: float = 1.0) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s

@@ -1,0 +1,119 @@
+"""How money objects look from outside. One renderer serves answers, stored answers and events alike."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import Entry, Event
+from synccash.payments.failure import Failure
+from synccash.payments.payment import Payment, Refund
+
+Document = dict[str, Any]
+
+
+def moment(at: datetime) -> str:
+    """Write a time as RFC 3339 in UTC with milliseconds."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _failure(failure: Failure | None) -> Document | None:
+    if failure is None:
+        return None
+    return {
+        "code": failure.code.value,
+        "category": failure.category,
+        "message": failure.message,
+        "whose_problem": failure.whose_problem.value,
+        "provider_code": failure.provider_code,
+    }
+
+
+def attempt_document(attempt: Attempt) -> Document:
+    """Render one attempt."""
+    return {
+        "id": attempt.id,
+        "object": "attempt",
+        "rail": attempt.rail,
+        "operation": attempt.operation.value,
+        "reference": attempt.reference,
+        "state": attempt.state.value,
+        "evidence": attempt.evidence.value if attempt.evidence else None,
+        "started_at": moment(attempt.started_at),
+        "latency_ms": attempt.latency_ms,
+        "provider_code": attempt.provider_code,
+        "error": _failure(attempt.failure),
+        "retry_decision": attempt.retry_decision,
+    }
+
+
+def payment_document(payment: Payment, attempts: tuple[Attempt, ...]) -> Document:
+    """Render a payment with its attempts."""
+    action = payment.next_action
+    return {
+        "id": payment.id,
+        "object": "payment",
+        "merchant_id": payment.merchant_id,
+        "reference": payment.reference,
+        "amount": payment.amount,
+        "currency": payment.currency,
+        "status": payment.status.value,
+        "status_detail": payment.status_detail.value if payment.status_detail else None,
+        "amount_received": payment.amount_received,
+        "amount_refunded": payment.amount_refunded,
+        "payer": {
+            "msisdn": payment.payer.msisdn.digits,
+            "network": payment.payer.likely_network.value if payment.payer.likely_network else None,
+        },
+        "rail": payment.rail,
+        "provider_transaction_id": payment.provider_transaction_id,
+        "routing": payment.routing or None,
+        "next_action": {"type": action.type.value, "display_text": action.display_text} if action else None,
+        "last_error": _failure(payment.last_error),
+        "attempt_count": payment.attempt_count,
+        "attempts": [attempt_document(attempt) for attempt in attempts],
+        "description": payment.description,
+        "expires_at": moment(payment.expires_at),
+        "created_at": moment(payment.created_at),
+        "updated_at": moment(payment.updated_at),
+        "version": payment.version,
+        "metadata": dict(payment.metadata),
+        "livemode": payment.livemode,
+    }
+
+
+def refund_document(refund: Refund, attempts: tuple[Attempt, ...]) -> Document:
+    """Render a refund with its attempts."""
+    return {
+        "id": refund.id,
+        "object": "refund",
+        "merchant_id": refund.merchant_id,
+        "payment_id": refund.payment_id,
+        "amount": refund.amount,
+        "currency": refund.currency,
+        "status": refund.status.value,
+        "status_detail": refund.status_detail.value if refund.status_detail else None,
+        "reason": refund.reason,
+        "rail": refund.rail,
+        "attempts": [attempt_document(attempt) for attempt in attempts],
+        "last_error": _failure(refund.last_error),
+        "created_at": moment(refund.created_at),
+        "updated_at": moment(refund.updated_at),
+        "version": refund.version,
+        "livemode": refund.livemode,
+    }
+
+
+def entry_document(entry: Entry) -> Document:
+    """Render one line of a timeline."""
+    return {"at": moment(entry.at), "kind": entry.kind, **entry.data}
+
+
+def event_envelope(event: Event) -> Document:
+    """Render an event without its object; `data` is added by whoever holds its bytes."""
+    return {
+        "id": event.id,
+        "object": "event",
+        "type": event.type,
+        "created_at": moment(event.created_at),
+        "object_version": event.object_version,
+    }

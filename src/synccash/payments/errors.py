@@ -1,0 +1,60 @@
+"""Why the engine does not do what was asked. Each error carries facts; HTTP statuses live with the API.
+
+PaymentError
+├── ObjectNotFoundError         no such object for this merchant
+├── KeyReusedError              the idempotency key stands for another payload
+├── KeyInProgressError          the first request under the key is still running
+├── ReferenceAlreadyUsedError   the merchant's reference belongs to another payment
+├── PaymentInFlightError        money may have moved: too late to cancel
+├── StateConflictError          the object's state does not allow it
+└── StoreUnavailableError       the ledger cannot be reached
+"""
+
+
+class PaymentError(Exception):
+    """The root of what the engine refuses."""
+
+
+class ObjectNotFoundError(PaymentError):
+    """No such object, or not this merchant's."""
+
+    def __init__(self, kind: str, object_id: str) -> None:
+        super().__init__(f"no {kind} {object_id}")
+        self.kind = kind
+        self.object_id = object_id
+
+
+class KeyReusedError(PaymentError):
+    """The idempotency key was used with another payload."""
+
+
+class KeyInProgressError(PaymentError):
+    """The first request under this key is still running; ask again after `retry_after_s` seconds."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__("the first request under this key is still running")
+        self.retry_after_s = retry_after_s
+
+
+class ReferenceAlreadyUsedError(PaymentError):
+    """The merchant's reference belongs to payment `payment_id`, for ever."""
+
+    def __init__(self, payment_id: str) -> None:
+        super().__init__(f"the reference belongs to {payment_id}")
+        self.payment_id = payment_id
+
+
+class PaymentInFlightError(PaymentError):
+    """An attempt may still move money, so the payment cannot be canceled."""
+
+
+class StateConflictError(PaymentError):
+    """The object's state does not allow it; the text says which state and what to do."""
+
+
+class StoreUnavailableError(PaymentError):
+    """The ledger cannot be reached. Nothing was decided; ask again after `retry_after_s` seconds."""
+
+    def __init__(self, reason: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s

@@ -1,0 +1,47 @@
+"""What a merchant asks for, already read and checked."""
+
+from dataclasses import dataclass, field
+
+from synccash.payments.payer import Payer
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose money it is: a merchant, in test or live mode. Nothing of one is ever seen by another."""
+
+    merchant_id: str
+    livemode: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentRequest:
+    """Collect `amount` pesewas from `payer`. `rail` pins one rail: no other is tried."""
+
+    tenant: Tenant
+    amount: int
+    currency: str
+    payer: Payer
+    reference: str
+    description: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    expires_in_s: int = 900
+    rail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundRequest:
+    """Give back `amount` pesewas of a payment; None = all that is left."""
+
+    tenant: Tenant
+    payment_id: str
+    amount: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the caller is told: an HTTP status and a JSON body. `replayed`: an earlier request's answer."""
+
+    status: int
+    body: bytes
+    replayed: bool = False
