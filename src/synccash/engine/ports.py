@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from synccash.payments.attempt import Attempt
 from synccash.payments.case import (
     Move,
     Opening,
@@ -22,6 +23,7 @@ from synccash.payments.rail import (
     SendOrder,
     StatusAnswer,
 )
+from synccash.resilience.evidence import Evidence
 
 
 class Clock(Protocol):
@@ -174,3 +176,30 @@ class Doorbell(Protocol):
 
     def ring(self) -> None: ...
     async def wait(self, timeout_s: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What became of a send and its retries. `worst` is the evidence of all of them together."""
+
+    answer: SendAnswer
+    worst: Evidence
+    tries: int
+    latency_ms: int
+
+
+class Dispatch(Protocol):
+    """Calls rails under their policies. It never raises for what the world does."""
+
+    async def send(self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool) -> Sent:
+        """Send under the rail's policy. `patient`: retry what provably did nothing, since no other rail
+        is there. `gated`: let the breaker refuse; re-sends of a reference are not gated."""
+        ...
+
+    async def inquire(self, rail: Rail, attempt: Attempt) -> StatusAnswer:
+        """Ask about an attempt. Inquiries always run."""
+        ...
+
+    def open_for_s(self, rail: str, operation: Operation) -> float | None:
+        """How long the rail's breaker still refuses new attempts, in seconds; None when it lets them in."""
+        ...

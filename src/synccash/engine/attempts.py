@@ -1,0 +1,99 @@
+"""Prepares attempts: routes a payment, mints the reference, and writes the order that a rail is sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from synccash.engine.ports import Clock, Dispatch, Identities, Rail
+from synccash.engine.scribe import Case, order_of
+from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.case import PaymentCase, RefundCase
+from synccash.payments.payment import Payment, Refund
+from synccash.payments.rail import CallbackAddress, Operation, RailAccount, SendOrder
+from synccash.payments.routing import Candidate, Route, choose
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Makes new attempts and the orders that go out for them."""
+
+    rails: Mapping[str, Rail]
+    dispatch: Dispatch
+    clock: Clock
+    identities: Identities
+    public_url: str
+
+    def route(self, payment: Payment, spent: frozenset[str] = frozenset()) -> Route:
+        """Choose a rail for the payment, leaving out those in `spent`."""
+        candidates = [
+            Candidate(name, rail.capabilities, self.dispatch.open_for_s(name, Operation.COLLECT))
+            for name, rail in self.rails.items()
+        ]
+        return choose(
+            candidates, network=payment.payer.likely_network, pinned=payment.pinned_rail, spent=spent
+        )
+
+    def collecting(self, payment: Payment, rail: str, *, sequence: int) -> Attempt:
+        """A prepared attempt to collect the payment over `rail`."""
+        return self._prepared(payment, Operation.COLLECT, self.rails[rail].account, sequence)
+
+    def refunding(self, refund: Refund, debit: Attempt, *, sequence: int) -> Attempt:
+        """A prepared attempt to give money back, at the account through which it came."""
+        return self._prepared(refund, Operation.REFUND, debit.account, sequence)
+
+    def next_for(self, case: Case, rail: str | None = None) -> Attempt:
+        """The attempt after the last one of the case."""
+        sequence = len(case.attempts) + 1
+        if isinstance(case, RefundCase):
+            return self.refunding(case.refund, case.debit, sequence=sequence)
+        assert rail is not None, "a collecting attempt needs a rail"
+        return self.collecting(case.payment, rail, sequence=sequence)
+
+    def _prepared(
+        self, order: Payment | Refund, operation: Operation, account: RailAccount, sequence: int
+    ) -> Attempt:
+        return Attempt(
+            id=self.identities.new("att"),
+            order_id=order.id,
+            sequence=sequence,
+            operation=operation,
+            account=account,
+            reference=self.identities.reference(),
+            callback_token=self.identities.token(),
+            amount=order.amount,
+            opened_fence=order.fence,
+            started_at=self.clock.now(),
+        )
+
+    def order_for(self, case: Case, attempt: Attempt) -> SendOrder:
+        """All that the connector needs to send the attempt."""
+        payment = case.payment
+        rail = self.rails[attempt.rail]
+        callback = rail.capabilities.callback_address is CallbackAddress.PER_REQUEST
+        debit = case.debit if isinstance(case, RefundCase) else None
+        return SendOrder(
+            operation=attempt.operation,
+            account=attempt.account,
+            reference=attempt.reference,
+            amount=attempt.amount,
+            currency=order_of(case).currency,
+            msisdn=payment.payer.msisdn.digits,
+            network=payment.payer.likely_network,
+            note=payment.description or payment.reference,
+            merchant_reference=payment.reference,
+            callback_url=self._callback_url(attempt) if callback else None,
+            original_reference=debit.reference if debit else None,
+            original_transaction_id=debit.provider_transaction_id if debit else None,
+        )
+
+    def _callback_url(self, attempt: Attempt) -> str:
+        return f"{self.public_url}/api/v1/callbacks/{attempt.rail}/{attempt.callback_token}"
+
+
+def spent_rails(case: PaymentCase) -> frozenset[str]:
+    """The rails not to try now: those that refused for good, and those that this holder has just tried."""
+    return frozenset(
+        attempt.rail
+        for attempt in case.attempts
+        if attempt.state is AttemptState.DECLINED
+        or (attempt.state is AttemptState.NOT_SENT and attempt.opened_fence == case.payment.fence)
+    )

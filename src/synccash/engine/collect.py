@@ -1,0 +1,146 @@
+"""Collecting: from a merchant's request to the first answer. The request never owns the send."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from synccash.engine.attempts import Attempts
+from synccash.engine.driver import Driver
+from synccash.engine.ports import AlreadyClaimed, Clock, Identities, Ledger, Opened, ReferenceTaken
+from synccash.engine.replies import Replies
+from synccash.engine.scribe import Scribe, answer_for, render
+from synccash.engine.settings import EngineSettings
+from synccash.payments import lifecycle
+from synccash.payments.case import Claim, Entry, Keep, Opening, PaymentCase, Release
+from synccash.payments.errors import (
+    ObjectNotFoundError,
+    PaymentInFlightError,
+    ReferenceAlreadyUsedError,
+    StateConflictError,
+)
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.payment import Payment, PaymentStatus
+from synccash.payments.request import PaymentRequest, Reply, Tenant
+from synccash.payments.routing import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Collecting:
+    """Opens payments and calls them off."""
+
+    ledger: Ledger
+    attempts: Attempts
+    driver: Driver
+    replies: Replies
+    scribe: Scribe
+    clock: Clock
+    identities: Identities
+    settings: EngineSettings
+
+    async def initiate_payment(self, request_data: PaymentRequest, idempotency_key: Claim) -> Reply:
+        """Collect money once, however often this is called with the same key and data.
+
+        Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, StoreUnavailableError.
+        """
+        opening = self._opening(request_data, idempotency_key)
+        opened = await self.ledger.open_payment(opening)
+        match opened:
+            case AlreadyClaimed():
+                return self.replies.repeat(opened, idempotency_key)
+            case ReferenceTaken():
+                raise ReferenceAlreadyUsedError(opened.payment_id)
+            case Opened():
+                if opening.answer is not None:
+                    return Reply(opening.answer.status, opening.answer.body)
+                attempt = opened.case.live
+                assert attempt is not None, "a payment without an attempt is answered by its opening"
+                return await self.replies.first(opened.case, self.driver.send(opened.case, attempt))
+
+    def _opening(self, request: PaymentRequest, claim: Claim) -> Opening:
+        payment = self._payment(request)
+        route = self.attempts.route(payment)
+        payment = replace(payment, routing=route.explained())
+        entries = (
+            self.scribe.entry("created", {"amount": payment.amount}),
+            self.scribe.entry("routed", route.explained()),
+        )
+        if route.chosen is None:
+            return self._without_attempt(claim, payment, route, entries)
+        attempt = self.attempts.collecting(payment, route.chosen, sequence=1)
+        return Opening(
+            claim=claim,
+            payment=lifecycle.begin(payment, attempt),
+            attempt=attempt,
+            hold=Keep(self.settings.lease_s),
+            timeline=entries,
+        )
+
+    def _without_attempt(
+        self, claim: Claim, before: Payment, route: Route, entries: tuple[Entry, ...]
+    ) -> Opening:
+        """No rail can take it now: hold it as queued, or end it where no rail ever can."""
+        now = self.clock.now()
+        if route.wait_s is None:
+            payment = lifecycle.failed(before, Failure(FailureCode.NO_RAIL_AVAILABLE), now=now)
+            hold = Release(None)
+        else:
+            payment = lifecycle.queued(before, now=now)
+            hold = Release(min(route.wait_s, (before.expires_at - now).total_seconds()))
+        payment = replace(payment, version=1)
+        return Opening(
+            claim=claim,
+            payment=payment,
+            attempt=None,
+            hold=hold,
+            answer=answer_for(payment, ()),
+            events=(self.scribe.event(f"payment.{payment.status.value}", payment, ()),),
+            timeline=entries,
+        )
+
+    def _payment(self, request: PaymentRequest) -> Payment:
+        now = self.clock.now()
+        return Payment(
+            id=self.identities.new("pay"),
+            merchant_id=request.tenant.merchant_id,
+            livemode=request.tenant.livemode,
+            reference=request.reference,
+            amount=request.amount,
+            currency=request.currency,
+            payer=request.payer,
+            created_at=now,
+            updated_at=now,
+            expires_at=now + timedelta(seconds=request.expires_in_s),
+            pinned_rail=request.rail,
+            description=request.description,
+            metadata=request.metadata,
+        )
+
+    async def cancel_payment(self, tenant: Tenant, payment_id: str) -> bytes:
+        """Call a payment off while no attempt may move money, and return it as JSON.
+
+        Raises ObjectNotFoundError, PaymentInFlightError once money may have moved, StateConflictError when
+        the payment has ended otherwise.
+        """
+        while True:
+            case = await self.ledger.payment(payment_id)
+            if case is None or not belongs(case, tenant):
+                raise ObjectNotFoundError("payment", payment_id)
+            if case.payment.status is PaymentStatus.CANCELED:
+                return render(case.payment, case.attempts)
+            if case.payment.status.is_final:
+                raise StateConflictError(f"the payment has already {case.payment.status.value}")
+            if not all(attempt.state.is_dead for attempt in case.attempts):
+                raise PaymentInFlightError(payment_id)
+            # The fence goes up with the cancelation: a worker that has just taken the payment is shut out.
+            order = replace(
+                lifecycle.canceled(case.payment, now=self.clock.now()), fence=case.payment.fence + 1
+            )
+            move = self.scribe.move(
+                case, order, hold=Release(None), timeline=(self.scribe.entry("canceled"),)
+            )
+            if await self.ledger.record(move):
+                return render(order, case.attempts)
+
+
+def belongs(case: PaymentCase, tenant: Tenant) -> bool:
+    """True when the payment is this merchant's, in this mode."""
+    return (case.payment.merchant_id, case.payment.livemode) == (tenant.merchant_id, tenant.livemode)

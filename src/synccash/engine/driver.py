@@ -1,0 +1,306 @@
+"""Moves a held order forward: send, inquire, re-send, fall over, expire. The same for every kind of order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from synccash.engine.attempts import Attempts, spent_rails
+from synccash.engine.ports import Clock, Dispatch, Ledger, Rail, Sent
+from synccash.engine.scribe import Case, Scribe, merged, order_of
+from synccash.engine.settings import EngineSettings
+from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.case import Entry, Keep, Move, PaymentCase, RefundCase, Release
+from synccash.payments.lifecycle import Order, begin, expired, queued, reflect, under_review
+from synccash.payments.payment import Payment, Refund, StatusDetail
+from synccash.payments.rail import Standing, StatusAnswer
+from synccash.resilience.evidence import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Works on one order at a time, under a hold. What it cannot commit it lets go: the row is the truth."""
+
+    ledger: Ledger
+    rails: Mapping[str, Rail]
+    dispatch: Dispatch
+    attempts: Attempts
+    scribe: Scribe
+    clock: Clock
+    settings: EngineSettings
+
+    async def send(self, case: Case, attempt: Attempt) -> Case | None:
+        """Send a prepared attempt and go on until the order can be let go.
+
+        Returns the case as last committed, or None when it was lost to another writer: read it again.
+        """
+        while True:
+            resend = attempt.evidence is not None
+            other = None if resend else self._other_rail(case, attempt)
+            sent = await self.dispatch.send(
+                self.rails[attempt.rail],
+                self.attempts.order_for(case, attempt),
+                patient=other is None and not resend,
+                gated=not resend,
+            )
+            after = attempt.after_send(
+                sent.answer, sent.worst, now=self.clock.now(), latency_ms=sent.latency_ms
+            )
+            move = self._after_send(case, attempt, after, sent)
+            committed = await self._record(case, move)
+            if committed is None and move.before_expiry:
+                # Perhaps only too late to fall over: then the dead attempt ends the order.
+                move = self._after_send(case, attempt, after, sent, may_fall_over=False)
+                committed = await self._record(case, move)
+            if committed is None or isinstance(move.hold, Release):
+                return committed
+            case = committed
+            assert case.live is not None, "a hold is kept only to send"
+            attempt = case.live
+
+    async def advance(self, case: Case) -> Case | None:
+        """Do what is due on an order that this process has just become the holder of."""
+        live = case.live
+        if live is not None:
+            return await self._inquire(case, live)
+        if order_of(case).status.is_final:
+            return await self._look_back(case)
+        if isinstance(case, PaymentCase) and case.as_of >= case.payment.expires_at:
+            return await self._record(case, self._expire(case))
+        return await self._try_again(case)
+
+    async def _inquire(self, case: Case, live: Attempt) -> Case | None:
+        if live.evidence is None:
+            # Its holder died or sleeps: nobody knows whether it was sent, and it may still be.
+            live = replace(live, evidence=Evidence.AMBIGUOUS, quiet_since=case.former_lease_end or case.as_of)
+        answer = await self.dispatch.inquire(self.rails[live.rail], live)
+        if answer.standing is Standing.SUCCEEDED and answer.amount not in (None, live.amount):
+            return await self._record(case, self._wrong_amount(case, live, answer))
+        after = live.after_inquiry(answer)
+        if after.state.is_final:
+            return await self._end(case, after, answer)
+        if answer.standing is Standing.NOT_FOUND and self._may_resend(case, after):
+            return await self._resend(case, after)
+        return await self._record(case, self._ask_later(case, after, answer))
+
+    async def _end(self, case: Case, after: Attempt, answer: StatusAnswer) -> Case | None:
+        """Commit what the rail's own answer ended, and fall over where that is allowed."""
+        entry = self.scribe.entry(
+            "rail_answered", {"attempt": after.id, "standing": answer.standing, "code": answer.provider_code}
+        )
+        move = self._fall_over(case, after, entry) if after.state.is_dead else None
+        if move is not None:
+            committed = await self._record(case, move)
+            if committed is not None and committed.live is not None:
+                return await self.send(committed, committed.live)
+        order = reflect(order_of(case), after, now=self.clock.now())
+        return await self._record(
+            case, self.scribe.move(case, order, after, hold=Release(None), timeline=(entry,))
+        )
+
+    async def _resend(self, case: Case, after: Attempt) -> Case | None:
+        """Send the same reference to the same rail again, counted on the row before the first byte."""
+        again = replace(after, sends=after.sends + 1)
+        entry = self.scribe.entry("sent_again", {"attempt": after.id, "send": again.sends})
+        move = self.scribe.move(
+            case,
+            reflect(order_of(case), again, now=self.clock.now()),
+            again,
+            hold=Keep(self.settings.lease_s),
+            timeline=(entry,),
+            before_expiry=isinstance(case, PaymentCase),
+        )
+        committed = await self._record(case, move)
+        if committed is not None:
+            return await self.send(committed, again)
+        # Lost to another, or expired by the ledger's clock: only asking is left, if it is still ours.
+        not_found = StatusAnswer(standing=Standing.NOT_FOUND)
+        return await self._record(case, self._ask_later(case, after, not_found))
+
+    def _may_resend(self, case: Case, attempt: Attempt) -> bool:
+        capability = self.rails[attempt.rail].capabilities.operations[attempt.operation]
+        settled = (
+            attempt.quiet_since is not None
+            and (case.as_of - attempt.quiet_since).total_seconds() >= self.settings.settle_s
+        )
+        alive = case.as_of < case.payment.expires_at or isinstance(case, RefundCase)
+        return (
+            attempt.state is AttemptState.UNKNOWN
+            and capability.dedup_by_reference
+            and settled
+            and alive
+            and attempt.sends < self.settings.sends_max
+        )
+
+    def _ask_later(self, case: Case, after: Attempt, answer: StatusAnswer) -> Move:
+        """Stay on the ladder; at its end hand the order to a human, never to `failed`."""
+        age_s = (case.as_of - after.started_at).total_seconds()
+        wait_s = self.settings.ladder.wait_s(after.inquiries, age_s)
+        order = reflect(order_of(case), after, now=self.clock.now(), action=answer.next_action)
+        standing = order_of(case).status_detail
+        if wait_s is None or standing is StatusDetail.UNDER_REVIEW:
+            order = under_review(order_of(case), now=self.clock.now())
+        elif answer.retry_after_s is not None:
+            wait_s = max(wait_s, answer.retry_after_s)
+        entry = self.scribe.entry("inquired", {"attempt": after.id, "standing": answer.standing})
+        return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=(entry,))
+
+    def _wrong_amount(self, case: Case, live: Attempt, answer: StatusAnswer) -> Move:
+        """The rail took another amount than was asked for: a human decides what that is worth."""
+        facts = {"attempt": live.id, "asked": live.amount, "reported": answer.amount}
+        order = under_review(order_of(case), now=self.clock.now())
+        return self.scribe.move(
+            case,
+            order,
+            replace(live, inquiries=live.inquiries + 1),
+            hold=Release(None),
+            timeline=(self.scribe.entry("amount_differs", facts),),
+            contradiction="amount_differs" if order is not order_of(case) else None,
+        )
+
+    def _after_send(
+        self, case: Case, before: Attempt, after: Attempt, sent: Sent, *, may_fall_over: bool = True
+    ) -> Move:
+        facts = {
+            "attempt": after.id,
+            "rail": after.rail,
+            "evidence": sent.worst,
+            "tries": sent.tries,
+            "code": sent.answer.provider_code,
+        }
+        entry = self.scribe.entry("sent", facts)
+        if after.state.is_dead:
+            assert order_of(case).fence == before.opened_fence, "only the first holder may call a send dead"
+            move = self._fall_over(case, after, entry) if may_fall_over else None
+            if move is not None:
+                return move
+        if after.state is AttemptState.NOT_SENT:
+            return self._queue(case, after, sent, entry)
+        order = reflect(order_of(case), after, now=self.clock.now(), action=sent.answer.next_action)
+        age_s = (self.clock.now() - after.started_at).total_seconds()
+        wait_s = None if order.status.is_final else self.settings.ladder.wait_s(after.inquiries, age_s)
+        return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=(entry,))
+
+    def _queue(self, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Move:
+        """Nobody took it and nobody else can: hold it, and try again with a new attempt."""
+        wait_s = self._until_next_try(case, sent.answer.retry_after_s)
+        after = replace(after, retry_decision="queued")
+        order = reflect(order_of(case), after, now=self.clock.now())
+        timeline = (entry, self.scribe.entry("queued", {"wait_s": wait_s}))
+        return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=timeline)
+
+    def _fall_over(self, case: Case, dead: Attempt, entry: Entry) -> Move | None:
+        """One commit: the dead attempt closed, the next opened at another rail. None where none is left."""
+        if isinstance(case, RefundCase):
+            return None
+        if dead.state is AttemptState.DECLINED and not (dead.failure and dead.failure.reroute):
+            return None
+        if self.clock.now() >= case.payment.expires_at:
+            return None
+        closed = replace(dead, retry_decision="another_rail")
+        now_case = replace(case, attempts=merged(case.attempts, (closed,)))
+        route = self.attempts.route(case.payment, spent_rails(now_case))
+        if route.chosen is None:
+            return None
+        opened = self.attempts.next_for(now_case, route.chosen)
+        payment = replace(begin(case.payment, opened), routing=route.explained())
+        payment = replace(payment, version=payment.version + 1, updated_at=self.clock.now())
+        timeline = (entry, self.scribe.entry("routed", route.explained()))
+        return self.scribe.move(
+            case,
+            payment,
+            closed,
+            opened,
+            hold=Keep(self.settings.lease_s),
+            timeline=timeline,
+            before_expiry=True,
+        )
+
+    def _other_rail(self, case: Case, attempt: Attempt) -> str | None:
+        if isinstance(case, RefundCase):
+            return None
+        return self.attempts.route(case.payment, spent_rails(case) | {attempt.rail}).chosen
+
+    async def _try_again(self, case: Case) -> Case | None:
+        """Open the next attempt of an order that no rail has taken yet."""
+        if isinstance(case, RefundCase):
+            return await self._open_and_send(case, case.refund, self.attempts.next_for(case), ())
+        route = self.attempts.route(case.payment, spent_rails(case))
+        if route.chosen is None:
+            wait_s = self._until_next_try(case, route.wait_s)
+            entry = self.scribe.entry("queued", {**route.explained(), "wait_s": wait_s})
+            order = queued(case.payment, now=self.clock.now())
+            timeline = (entry,) if order.version != case.payment.version else ()
+            return await self._record(
+                case, self.scribe.move(case, order, hold=Release(wait_s), timeline=timeline)
+            )
+        attempt = self.attempts.next_for(case, route.chosen)
+        payment = replace(
+            begin(case.payment, attempt), routing=route.explained(), version=case.payment.version + 1
+        )
+        return await self._open_and_send(
+            case, payment, attempt, (self.scribe.entry("routed", route.explained()),)
+        )
+
+    async def _open_and_send(
+        self, case: Case, order: Order, attempt: Attempt, timeline: tuple[Entry, ...]
+    ) -> Case | None:
+        move = self.scribe.move(
+            case,
+            order,
+            attempt,
+            hold=Keep(self.settings.lease_s),
+            timeline=timeline,
+            before_expiry=isinstance(case, PaymentCase),
+        )
+        committed = await self._record(case, move)
+        return None if committed is None else await self.send(committed, attempt)
+
+    async def _look_back(self, case: Case) -> Case | None:
+        """A hint came for an order that has ended: did the rail move money on an attempt we called dead?"""
+        for attempt in case.attempts:
+            if not attempt.state.is_dead or attempt.amount_received:
+                continue
+            answer = await self.dispatch.inquire(self.rails[attempt.rail], attempt)
+            if answer.standing is Standing.SUCCEEDED:
+                return await self._record(case, self._contradiction(case, attempt, answer))
+        order = order_of(case)
+        return await self._record(case, self.scribe.move(case, order, hold=Release(None), timeline=()))
+
+    def _contradiction(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Move:
+        received = attempt.amount if answer.amount is None else answer.amount
+        surplus = replace(
+            attempt, amount_received=received, provider_transaction_id=answer.provider_transaction_id
+        )
+        before = order_of(case)
+        order = replace(before, version=before.version + 1, updated_at=self.clock.now())
+        facts = {"attempt": attempt.id, "rail": attempt.rail, "received": received, "status": before.status}
+        return self.scribe.move(
+            case,
+            order,
+            surplus,
+            hold=Release(0.0),
+            timeline=(self.scribe.entry("contradiction", facts),),
+            contradiction="late_success",
+        )
+
+    def _expire(self, case: PaymentCase) -> Move:
+        order = expired(case.payment, now=self.clock.now())
+        return self.scribe.move(case, order, hold=Release(None), timeline=(self.scribe.entry("expired"),))
+
+    def _until_next_try(self, case: Case, wish_s: float | None) -> float:
+        wait_s = max(wish_s or 0.0, self.settings.queue_retry_s)
+        if isinstance(case, RefundCase):
+            return wait_s
+        left_s = (case.payment.expires_at - self.clock.now()).total_seconds()
+        return max(0.0, min(wait_s, left_s))
+
+    async def _record(self, case: Case, move: Move) -> Case | None:
+        return _committed(case, move) if await self.ledger.record(move) else None
+
+
+def _committed(case: Case, move: Move) -> Case:
+    attempts = merged(case.attempts, move.attempts)
+    if isinstance(case, PaymentCase):
+        assert isinstance(move.order, Payment)
+        return replace(case, payment=move.order, attempts=attempts)
+    assert isinstance(move.order, Refund)
+    return replace(case, refund=move.order, attempts=attempts)

@@ -1,0 +1,84 @@
+"""Puts the engine together from its ports."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from synccash.engine.attempts import Attempts
+from synccash.engine.collect import Collecting
+from synccash.engine.driver import Driver
+from synccash.engine.holding import Holding
+from synccash.engine.ports import Clock, Dispatch, Doorbell, Identities, Ledger, Rail
+from synccash.engine.refund import Refunding
+from synccash.engine.replies import Replies
+from synccash.engine.scribe import Scribe
+from synccash.engine.settings import EngineSettings
+from synccash.engine.worker import Worker
+from synccash.payments.case import Claim
+from synccash.payments.request import PaymentRequest, RefundRequest, Reply, Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Moves payments forward. `start` and `close` frame its life; a worker can share it or run elsewhere."""
+
+    ledger: Ledger
+    holding: Holding
+    doorbell: Doorbell
+    collecting: Collecting
+    refunding: Refunding
+    worker: Worker
+
+    def start(self) -> None:
+        """Begin to keep leases. Call it inside the event loop."""
+        self.holding.start()
+
+    async def close(self) -> None:
+        """Let running sends finish, then stop."""
+        await self.holding.close()
+
+    async def initiate_payment(self, request_data: PaymentRequest, idempotency_key: Claim) -> Reply:
+        """Collect money once. See Collecting.initiate_payment."""
+        work = self.collecting.initiate_payment(request_data, idempotency_key)
+        return await self.holding.detached(work)
+
+    async def refund_payment(self, request_data: RefundRequest, idempotency_key: Claim) -> Reply:
+        """Give money back once. See Refunding.refund_payment."""
+        work = self.refunding.refund_payment(request_data, idempotency_key)
+        return await self.holding.detached(work)
+
+    async def cancel_payment(self, tenant: Tenant, payment_id: str) -> bytes:
+        """Call a payment off. See Collecting.cancel_payment."""
+        return await self.collecting.cancel_payment(tenant, payment_id)
+
+    async def take_callback(self, rail: str, token: str) -> None:
+        """Take a rail's callback as a hint: ask now. What it says is never believed."""
+        del rail  # the token alone names the attempt
+        if await self.ledger.hint(token):
+            self.doorbell.ring()
+
+
+def build_engine(
+    *,
+    ledger: Ledger,
+    rails: Mapping[str, Rail],
+    dispatch: Dispatch,
+    clock: Clock,
+    identities: Identities,
+    doorbell: Doorbell,
+    settings: EngineSettings,
+) -> Engine:
+    """Wire an engine. Nothing is started and nothing is called."""
+    holding = Holding(ledger, clock, settings.lease_s, settings.heartbeat_s)
+    attempts = Attempts(rails, dispatch, clock, identities, settings.public_url)
+    scribe = Scribe(clock, identities)
+    driver = Driver(ledger, rails, dispatch, attempts, scribe, clock, settings)
+    replies = Replies(ledger, holding, doorbell, settings.request_deadline_s)
+    parts = (ledger, attempts, driver, replies, scribe, clock, identities, settings)
+    return Engine(
+        ledger=ledger,
+        holding=holding,
+        doorbell=doorbell,
+        collecting=Collecting(*parts),
+        refunding=Refunding(*parts),
+        worker=Worker(ledger, driver, holding, doorbell, clock, settings),
+    )

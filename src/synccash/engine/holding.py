@@ -1,0 +1,89 @@
+"""Who works on what: the leases that this process holds, their heartbeat, and the tasks that own the work."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import structlog
+
+from synccash.engine.ports import Clock, Hold, Ledger
+from synccash.payments.errors import StoreUnavailableError
+
+log = structlog.get_logger("synccash.engine")
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Holding:
+    """Live and shared: the holds of one process.
+
+    Work runs in tasks of its own, so that no caller who hangs up can cancel a send. `start` and `close`
+    frame its life; `close` lets running work finish for `grace_s` seconds and leaves the rest to its lease.
+    """
+
+    ledger: Ledger
+    clock: Clock
+    lease_s: float
+    heartbeat_s: float
+    _holds: dict[str, Hold] = field(default_factory=dict[str, Hold])
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
+    _heart: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin the heartbeat. Call it inside the event loop."""
+        self._heart = asyncio.get_running_loop().create_task(self._beat(), name="heartbeat")
+
+    async def close(self, grace_s: float = 10.0) -> None:
+        """Wait for running work, then stop. What does not finish is taken over when its lease ends."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        doomed = [*self._tasks, *([self._heart] if self._heart else [])]
+        for task in doomed:
+            task.cancel()
+        await asyncio.gather(*doomed, return_exceptions=True)
+
+    def carry_out(self, hold: Hold, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` under `hold` in a task of its own, with the heartbeat behind it."""
+        self._holds[hold.order_id] = hold
+        task = self._run(work, f"work on {hold.order_id}")
+
+        def done(finished: asyncio.Task[T]) -> None:
+            if self._holds.get(hold.order_id) == hold:
+                del self._holds[hold.order_id]
+            if not finished.cancelled() and (error := finished.exception()) is not None:
+                log.error("work_failed", order_id=hold.order_id, error=type(error).__name__, exc_info=error)
+
+        task.add_done_callback(done)
+        return task
+
+    async def detached(self, request: Coroutine[Any, Any, T]) -> T:
+        """Await a request that goes on to its end even when its caller is cancelled."""
+        return await asyncio.shield(self._run(request, "request"))
+
+    def _run(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    @property
+    def busy(self) -> int:
+        """How many orders this process works on."""
+        return len(self._holds)
+
+    async def _beat(self) -> None:
+        while True:
+            await self.clock.sleep(self.heartbeat_s)
+            holds = tuple(self._holds.values())
+            if not holds:
+                continue
+            try:
+                kept = await self.ledger.renew(holds, lease_s=self.lease_s)
+            except StoreUnavailableError as error:
+                log.warning("heartbeat_missed", holds=len(holds), reason=str(error))
+                continue
+            for hold in holds:
+                if hold not in kept:
+                    log.warning("hold_lost", order_id=hold.order_id, fence=hold.fence)

@@ -1,0 +1,53 @@
+"""What the caller is told, and that every repeat is told the same."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from hmac import compare_digest
+from typing import Any
+
+from synccash.engine.holding import Holding
+from synccash.engine.ports import AlreadyClaimed, Doorbell, Hold, Ledger
+from synccash.engine.scribe import Case, answer_for, order_of
+from synccash.payments.case import Claim
+from synccash.payments.errors import KeyInProgressError, KeyReusedError, ObjectNotFoundError
+from synccash.payments.request import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Replies:
+    """Waits for work as long as a caller may wait, and answers from what is stored."""
+
+    ledger: Ledger
+    holding: Holding
+    doorbell: Doorbell
+    request_deadline_s: float
+
+    def repeat(self, standing: AlreadyClaimed, claim: Claim) -> Reply:
+        """Answer a request whose key was used before. Raises KeyReusedError, KeyInProgressError."""
+        if not compare_digest(standing.fingerprint, claim.fingerprint):
+            raise KeyReusedError(claim.key)
+        if standing.answer is None:
+            raise KeyInProgressError(retry_after_s=max(1.0, standing.held_for_s))
+        return Reply(standing.answer.status, standing.answer.body, replayed=True)
+
+    async def first(self, case: Case, work: Coroutine[Any, Any, Case | None]) -> Reply:
+        """Carry the work out under the caller's hold, and answer when it can be let go, or at the deadline.
+
+        The work goes on when the caller is cancelled or the deadline passes.
+        """
+        order = order_of(case)
+        task = self.holding.carry_out(Hold(order.id, order.fence), work)
+        await asyncio.wait({task}, timeout=self.request_deadline_s)
+        self.doorbell.ring()
+        finished = task.result() if task.done() else None
+        latest = finished or await self._reread(case)
+        answer = await self.ledger.answer(order.id, answer_for(order_of(latest), latest.attempts))
+        return Reply(answer.status, answer.body)
+
+    async def _reread(self, case: Case) -> Case:
+        order = order_of(case)
+        latest = await self.ledger.payment(order.id) or await self.ledger.refund(order.id)
+        if latest is None:
+            raise ObjectNotFoundError("order", order.id)
+        return latest

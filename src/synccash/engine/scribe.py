@@ -1,0 +1,115 @@
+"""Writes moves: gives each commit its id, its events, its timeline and the answer it completes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from synccash.engine.ports import Clock, Identities
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import (
+    Entry,
+    Event,
+    Keep,
+    Move,
+    PaymentCase,
+    RefundCase,
+    Release,
+    StoredAnswer,
+)
+from synccash.payments.document import payment_document, refund_document
+from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
+
+Case = PaymentCase | RefundCase
+Order = Payment | Refund
+
+_OPEN_OUTCOMES = frozenset({StatusDetail.OUTCOME_UNKNOWN, StatusDetail.QUEUED, StatusDetail.UNDER_REVIEW})
+_encode = msgspec.json.Encoder().encode
+
+
+def order_of(case: Case) -> Order:
+    """The payment or refund that the case is about."""
+    return case.payment if isinstance(case, PaymentCase) else case.refund
+
+
+def render(order: Order, attempts: tuple[Attempt, ...]) -> bytes:
+    """Render the order as JSON."""
+    if isinstance(order, Payment):
+        return _encode(payment_document(order, attempts))
+    return _encode(refund_document(order, attempts))
+
+
+def answer_for(order: Order, attempts: tuple[Attempt, ...]) -> StoredAnswer:
+    """The answer to the request that opened the order: 201, or 202 while the outcome is not known."""
+    unknown = order.status is PaymentStatus.CREATED or order.status_detail in _OPEN_OUTCOMES
+    return StoredAnswer(202 if unknown else 201, render(order, attempts))
+
+
+def merged(attempts: tuple[Attempt, ...], changed: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """The attempts with the changed and new ones in their places."""
+    by_id = {attempt.id: attempt for attempt in attempts} | {attempt.id: attempt for attempt in changed}
+    return tuple(sorted(by_id.values(), key=lambda attempt: attempt.sequence))
+
+
+@dataclass(frozen=True, slots=True)
+class Scribe:
+    """Turns what was decided into one commit."""
+
+    clock: Clock
+    identities: Identities
+
+    def entry(self, kind: str, data: Mapping[str, Any] | None = None) -> Entry:
+        """One line of a timeline, now."""
+        return Entry(at=self.clock.now(), kind=kind, data=data or {})
+
+    def event(self, kind: str, order: Order, attempts: tuple[Attempt, ...]) -> Event:
+        """An event that shows the order as it now stands."""
+        return Event(
+            id=self.identities.new("evt"),
+            merchant_id=order.merchant_id,
+            livemode=order.livemode,
+            type=kind,
+            created_at=self.clock.now(),
+            object_id=order.id,
+            object_version=order.version,
+            data=render(order, attempts),
+        )
+
+    def move(
+        self,
+        case: Case,
+        order: Order,
+        *changed: Attempt,
+        hold: Keep | Release,
+        timeline: tuple[Entry, ...],
+        before_expiry: bool = False,
+        contradiction: str | None = None,
+    ) -> Move:
+        """The commit that takes `case` to `order` with the changed attempts."""
+        before = order_of(case)
+        attempts = merged(case.attempts, changed)
+        return Move(
+            id=self.identities.new("mv"),
+            order=order,
+            expected_version=before.version,
+            expected_fence=before.fence,
+            hold=hold,
+            attempts=changed,
+            events=self._events(before, order, attempts, contradiction),
+            timeline=timeline,
+            answer=answer_for(order, attempts) if isinstance(hold, Release) else None,
+            before_expiry=before_expiry,
+            contradiction=contradiction,
+        )
+
+    def _events(
+        self, before: Order, order: Order, attempts: tuple[Attempt, ...], contradiction: str | None
+    ) -> tuple[Event, ...]:
+        kind = "payment" if isinstance(order, Payment) else "refund"
+        events: list[Event] = []
+        if order.status is not before.status:
+            events.append(self.event(f"{kind}.{order.status.value}", order, attempts))
+        if contradiction is not None:
+            events.append(self.event(f"{kind}.contradiction", order, attempts))
+        return tuple(events)

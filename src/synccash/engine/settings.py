@@ -1,0 +1,37 @@
+"""The engine's numbers. Times in seconds."""
+
+from dataclasses import dataclass
+
+from synccash.payments.ladder import PRODUCTION, Ladder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """How patient the engine is.
+
+    `request_deadline_s`: how long a caller waits before he is told that it goes on without him.
+    `attempt_timeout_s`: how long one exchange with a rail may take.
+    `lease_s` / `heartbeat_s`: how long a holder may be silent before another takes over; how often he speaks.
+    `settle_s`: how long after the last possible send a rail's "not found" is believed enough to send the
+    same reference again. `sends_max`: how often one reference is sent at most.
+    `queue_retry_s`: how long a payment that no rail took waits before the next try.
+    """
+
+    public_url: str
+    request_deadline_s: float = 8.0
+    attempt_timeout_s: float = 5.0
+    inquiry_timeout_s: float = 5.0
+    lease_s: float = 15.0
+    heartbeat_s: float = 5.0
+    settle_s: float = 60.0
+    sends_max: int = 3
+    queue_retry_s: float = 5.0
+    ladder: Ladder = PRODUCTION
+    poll_s: float = 0.2
+    worker_concurrency: int = 64
+
+    def __post_init__(self) -> None:
+        if not 0 < self.heartbeat_s < self.lease_s / 2:
+            raise ValueError(
+                "heartbeat_s must be less than half of lease_s, so that one lost beat is survived"
+            )

@@ -1,0 +1,62 @@
+"""The worker: finds due orders in the ledger and moves them forward. Any number of them may run."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import structlog
+
+from synccash.engine.driver import Driver
+from synccash.engine.holding import Holding
+from synccash.engine.ports import Clock, Doorbell, Hold, Ledger
+from synccash.engine.scribe import Case, order_of
+from synccash.engine.settings import EngineSettings
+from synccash.payments.errors import StoreUnavailableError
+
+log = structlog.get_logger("synccash.worker")
+
+
+@dataclass(slots=True)
+class Worker:
+    """Live: one loop of one process. `stop` lets it end after the round under way."""
+
+    ledger: Ledger
+    driver: Driver
+    holding: Holding
+    doorbell: Doorbell
+    clock: Clock
+    settings: EngineSettings
+    _stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Take and advance due orders until stopped. A ledger out of reach is waited for."""
+        while not self._stopped.is_set():
+            try:
+                taken = await self._round()
+            except StoreUnavailableError as error:
+                log.warning("ledger_unavailable", reason=str(error))
+                await self.clock.sleep(error.retry_after_s)
+                continue
+            if not taken:
+                await self.doorbell.wait(self.settings.poll_s)
+
+    def stop(self) -> None:
+        """End after the round under way."""
+        self._stopped.set()
+        self.doorbell.ring()
+
+    async def _round(self) -> int:
+        free = self.settings.worker_concurrency - self.holding.busy
+        if free <= 0:
+            return 0
+        cases = await self.ledger.take_due(limit=free, lease_s=self.settings.lease_s)
+        for case in cases:
+            order = order_of(case)
+            self.holding.carry_out(Hold(order.id, order.fence), self._advance(case))
+        return len(cases)
+
+    async def _advance(self, case: Case) -> None:
+        try:
+            await self.driver.advance(case)
+        except StoreUnavailableError as error:
+            # The lease ends by itself, and whoever is next finds the row as it was.
+            log.warning("advance_interrupted", order_id=order_of(case).id, reason=str(error))
