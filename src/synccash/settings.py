@@ -1,0 +1,151 @@
+"""The settings: `SYNCCASH_*` variables over `synccash.toml` over defaults, each key with its source.
+
+`SYNCCASH_DATABASE_URL_FILE=/run/secrets/db` reads the value from a file. Tables of the TOML file are
+flattened: `[mtn_momo] base_url` is `mtn_momo_base_url`. Unknown keys and bad values are refused at start.
+"""
+
+import difflib
+import tomllib
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+SECRETS = frozenset(
+    {
+        "database_url",
+        "valkey_url",
+        "mtn_momo_collection_key",
+        "mtn_momo_collection_subscription_key",
+        "mtn_momo_disbursement_key",
+        "mtn_momo_disbursement_subscription_key",
+    }
+)
+
+
+class SettingsError(Exception):
+    """One or more settings cannot be used; the text names each with what was expected."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting with its default. Times in seconds."""
+
+    database_url: str | None = None
+    valkey_url: str | None = None
+    public_url: str = "http://localhost:8000"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    request_deadline_s: Seconds = 8.0
+    attempt_timeout_s: Seconds = 5.0
+    lease_s: Seconds = 15.0
+    heartbeat_s: Seconds = 5.0
+    settle_s: Seconds = 60.0
+    queue_retry_s: Seconds = 5.0
+    ladder: Literal["production", "sandbox"] = "production"
+    worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 64
+
+    mtn_momo_base_url: str | None = None
+    mtn_momo_target_environment: str = "mtnghana"
+    mtn_momo_platform: Literal["legacy", "new"] = "new"
+    mtn_momo_account: str = "main"
+    mtn_momo_currency: Literal["GHS", "EUR"] = "GHS"
+    mtn_momo_collection_user: str | None = None
+    mtn_momo_collection_key: str | None = None
+    mtn_momo_collection_subscription_key: str | None = None
+    mtn_momo_disbursement_user: str | None = None
+    mtn_momo_disbursement_key: str | None = None
+    mtn_momo_disbursement_subscription_key: str | None = None
+    mtn_momo_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 10.0
+
+
+FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The effective settings, and where each key that is not at its default came from."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+    def shown(self) -> Iterator[tuple[str, str, str]]:
+        """Each key with its value, masked where it is a secret, and its source."""
+        for name in FIELDS:
+            value = getattr(self.settings, name)
+            masked = "***" if name in SECRETS and value is not None else value
+            yield name, "" if masked is None else str(masked), self.sources.get(name, "default")
+
+
+def load_settings(environment: Mapping[str, str], file: Path | None = None) -> Loaded:
+    """Merge the sources. Raises SettingsError that lists every key in error."""
+    raw: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    problems: list[str] = []
+    for name, value, source in (*_from_file(file, problems), *_from_environment(environment, problems)):
+        if name not in FIELDS:
+            near = difflib.get_close_matches(name, FIELDS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            problems.append(f"{name} ({source}) is not a setting{hint}")
+            continue
+        raw[name], sources[name] = value, source
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        try:
+            values[name] = msgspec.convert(value, FIELDS[name].type, strict=not isinstance(value, str))
+        except msgspec.ValidationError as error:
+            problems.append(f"{name} ({sources[name]}): {error}{_expected(name)}")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return Loaded(Settings(**values), sources)
+
+
+def _from_environment(environment: Mapping[str, str], problems: list[str]) -> Iterator[tuple[str, str, str]]:
+    for variable in sorted(environment):
+        if not variable.startswith("SYNCCASH_"):
+            continue
+        name = variable.removeprefix("SYNCCASH_").lower()
+        if name not in FIELDS and name.endswith("_file"):
+            try:
+                text = Path(environment[variable]).read_text(encoding="utf-8")
+            except OSError as error:
+                problems.append(f"{variable}: cannot read the file: {error.strerror}")
+                continue
+            yield name.removesuffix("_file"), text.strip(), variable
+        else:
+            yield name, environment[variable], variable
+
+
+def _from_file(file: Path | None, problems: list[str]) -> Iterator[tuple[str, Any, str]]:
+    if file is None or not file.exists():
+        return
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{file.name} is not valid TOML: {error}")
+        return
+    yield from _flat(tree, "", file.name)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str, source: str) -> Iterator[tuple[str, Any, str]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}_", source)  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            yield f"{prefix}{key}", value, source
+
+
+def _expected(name: str) -> str:
+    kind = FIELDS[name].type
+    if get_origin(kind) is Literal:
+        return f"; expected one of {', '.join(map(str, get_args(kind)))}"
+    if isinstance(kind, types.UnionType):
+        return "; expected text"
+    return ""

@@ -1,0 +1,43 @@
+"""The real clock, and where real names come from. Everything else is handed these."""
+
+import asyncio
+import os
+import secrets
+import time
+import uuid
+from datetime import UTC, datetime
+
+_CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:
+        """Wall time, in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds that never go backwards."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the event loop."""
+        await asyncio.sleep(seconds)
+
+
+class SystemIdentities:
+    """Names from the operating system's randomness."""
+
+    def new(self, prefix: str) -> str:
+        """Return `prefix_` and a ULID: 48 bits of milliseconds, 80 random bits, so that ids sort by birth."""
+        number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
+        return f"{prefix}_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
+
+    def reference(self) -> str:
+        """Return a lower-case UUIDv4."""
+        return str(uuid.uuid4())
+
+    def token(self) -> str:
+        """Return 256 random bits for a URL path."""
+        return secrets.token_urlsafe(32)

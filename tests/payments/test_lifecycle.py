@@ -1,0 +1,123 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from payment_samples import NO_FUNDS, NOW, PAYMENT, PREPARED, REFUND
+from synccash.payments import lifecycle
+from synccash.payments.attempt import AttemptState
+from synccash.payments.failure import Failure, FailureCode, WhoseProblem
+from synccash.payments.ladder import PRODUCTION, SANDBOX
+from synccash.payments.payer import Network
+from synccash.payments.payment import TRANSITIONS, PaymentStatus, RefundStatus, StatusDetail
+from synccash.payments.rail import Capabilities, NextAction, NextActionType, Operation, OperationCapability
+from synccash.payments.routing import Candidate, choose
+
+LATER = NOW + timedelta(seconds=5)
+
+
+def attempt(state: AttemptState):
+    return replace(
+        PREPARED,
+        state=state,
+        amount_received=2500 if state is AttemptState.SUCCEEDED else 0,
+        failure=NO_FUNDS if state is AttemptState.DECLINED else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "detail"),
+    [
+        (AttemptState.ACKNOWLEDGED, PaymentStatus.PROCESSING, StatusDetail.AWAITING_PAYER),
+        (AttemptState.UNKNOWN, PaymentStatus.PROCESSING, StatusDetail.OUTCOME_UNKNOWN),
+        (AttemptState.NOT_SENT, PaymentStatus.PROCESSING, StatusDetail.QUEUED),
+        (AttemptState.SUCCEEDED, PaymentStatus.SUCCEEDED, None),
+        (AttemptState.DECLINED, PaymentStatus.FAILED, None),
+    ],
+)
+def test_a_payment_stands_as_its_latest_attempt_tells(
+    state: AttemptState, status: PaymentStatus, detail: StatusDetail | None
+):
+    payment = lifecycle.reflect(PAYMENT, attempt(state), now=LATER)
+    assert (payment.status, payment.status_detail, payment.version) == (status, detail, 2)
+
+
+def test_a_payer_who_has_to_type_a_code_is_asked_to():
+    otp = NextAction(NextActionType.SUBMIT_OTP, "dial *110#")
+    payment = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=LATER, action=otp)
+    assert (payment.status, payment.next_action) == (PaymentStatus.REQUIRES_ACTION, otp)
+
+
+def test_hearing_the_same_again_changes_nothing_not_even_the_version():
+    once = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW)
+    assert lifecycle.reflect(once, attempt(AttemptState.ACKNOWLEDGED), now=LATER) is once
+
+
+@given(st.lists(st.sampled_from(AttemptState), max_size=10))
+def test_ends_absorb_and_every_step_is_in_the_table(states: list[AttemptState]):
+    payment, refund = PAYMENT, REFUND
+    for state in states:
+        before, refund_before = payment, refund
+        payment = lifecycle.reflect(payment, attempt(state), now=LATER)
+        refund = lifecycle.reflect(refund, attempt(state), now=LATER)
+        assert payment.status in TRANSITIONS[before.status]
+        if before.status.is_final:
+            assert payment is before
+        if refund_before.status.is_final:
+            assert refund is refund_before
+        assert (payment.status is PaymentStatus.SUCCEEDED) == (payment.amount_received == 2500)
+
+
+def test_an_end_cannot_be_called_off_expired_or_reviewed():
+    paid = lifecycle.reflect(PAYMENT, attempt(AttemptState.SUCCEEDED), now=NOW)
+    for change in (lifecycle.canceled, lifecycle.expired, lifecycle.under_review, lifecycle.queued):
+        assert change(paid, now=LATER) is paid
+    given_back = lifecycle.reflect(REFUND, attempt(AttemptState.SUCCEEDED), now=NOW)
+    assert given_back.status is RefundStatus.SUCCEEDED
+    assert lifecycle.under_review(given_back, now=LATER) is given_back
+
+
+def test_every_failure_code_says_whose_problem_it_is_in_a_sentence():
+    for code in FailureCode:
+        failure = Failure(code)
+        assert failure.message.endswith(".")
+        assert failure.whose_problem in WhoseProblem
+        assert failure.category
+
+
+def test_the_ladder_asks_ever_more_rarely_and_ends_with_a_human():
+    waits, age = [], 0.0
+    while (wait := PRODUCTION.wait_s(len(waits), age)) is not None:
+        waits.append(wait)
+        age += wait
+    assert waits[:6] == [5, 15, 30, 60, 120, 300]
+    assert waits == sorted(waits)
+    assert 72 * 3600 <= age < 73 * 3600
+    assert [SANDBOX.wait_s(n, 0.0) for n in range(6)] == [0.5, 1, 2, 4, 5, 5]
+
+
+def capable(*networks: Network) -> Capabilities:
+    operation = OperationCapability(dedup_by_reference=True, lookup_by_reference=True)
+    return Capabilities(networks=frozenset(networks), operations={Operation.COLLECT: operation})
+
+
+def test_a_route_names_the_rails_it_passed_over_and_why():
+    mtn, telecel = Candidate("mtn_momo", capable(Network.MTN)), Candidate("other", capable(Network.TELECEL))
+    shut = replace(mtn, rail="shut", open_for_s=12.0)
+    route = choose([telecel, shut, mtn], network=Network.MTN)
+    assert route.chosen == "mtn_momo"
+    assert [(c["rail"], c.get("skipped")) for c in route.considered] == [
+        ("other", "network_not_served"),
+        ("shut", "breaker_open"),
+        ("mtn_momo", None),
+    ]
+
+
+def test_a_payment_waits_for_the_first_breaker_and_fails_only_where_no_rail_ever_can():
+    shut = Candidate("shut", capable(Network.MTN), open_for_s=12.0)
+    assert choose([shut], network=Network.MTN).wait_s == 12.0
+    assert choose([shut], network=Network.AT).wait_s is None
+    assert choose([shut], network=None, pinned="gone").considered[0]["skipped"] == "another_rail_pinned"
+    assert choose([shut], network=Network.MTN, spent=frozenset({"shut"})).wait_s is None
