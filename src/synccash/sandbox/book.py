@@ -1,0 +1,32 @@
+"""The book of a rail: what really left and reached the wallets. It is the judge of every test."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from synccash.sandbox.orders import Order, Side, State
+
+
+def _entry(order: Order, at: float) -> dict[str, Any]:
+    moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"reference": order.reference, "msisdn": order.msisdn, "amount": order.amount, "at": moment}
+
+
+def book(orders: Iterable[Order], requests: int) -> dict[str, Any]:
+    """Return debits, credits and prompts, oldest first, with amounts in pesewas.
+
+    A prompt is a request that reached a payer's phone; a debit is one whose money moved. `requests` counts
+    the money requests that reached the rail, refused, repeated and dropped ones too.
+    """
+    held = list(orders)
+    moved = sorted((order for order in held if order.state is State.SUCCEEDED), key=_end)
+    return {
+        "debits": [_entry(order, _end(order)) for order in moved if order.side is Side.DEBIT],
+        "credits": [_entry(order, _end(order)) for order in moved if order.side is Side.CREDIT],
+        "prompts": [_entry(order, order.accepted_at) for order in held if order.side is Side.DEBIT],
+        "requests": requests,
+    }
+
+
+def _end(order: Order) -> float:
+    return order.accepted_at if order.ended_at is None else order.ended_at

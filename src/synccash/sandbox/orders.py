@@ -1,0 +1,82 @@
+"""What a rail accepted, and what became of it."""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Side(StrEnum):
+    """Whose wallet gives: a debit takes from the payer, a credit returns or sends money to one."""
+
+    DEBIT = "debit"
+    CREDIT = "credit"
+
+
+class State(StrEnum):
+    """Where an accepted request stands."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+_MOVES = {
+    State.PENDING: frozenset({State.SUCCEEDED, State.FAILED}),
+    # A payer's approval can outrun the rail's own expiry: the money moves although FAILED was said first.
+    State.FAILED: frozenset({State.SUCCEEDED}),
+    State.SUCCEEDED: frozenset[State](),
+}
+
+
+class Pace(StrEnum):
+    """When an accepted request ends: as set by the faults, after the rail's long delay, or not at all."""
+
+    NORMAL = "normal"
+    DELAYED = "delayed"
+    NEVER = "never"
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """What is to become of a request; `reason` is the rail's word for why no money moves, or None."""
+
+    reason: str | None = None
+    pace: Pace = Pace.NORMAL
+
+
+APPROVES = Fate()
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One money request that a rail accepted under the caller's reference.
+
+    Amounts are integers in minor units (pesewas), times are Unix seconds. `details` holds what only the
+    rail's own wire format needs to answer for it later.
+    """
+
+    reference: str
+    operation: str
+    side: Side
+    msisdn: str
+    amount: int
+    details: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    callback_url: str | None = None
+    fate: Fate = APPROVES
+    accepted_at: float = 0.0
+    visible_at: float = 0.0
+    ends_at: float | None = None
+    late_success_at: float | None = None
+    state: State = State.PENDING
+    reason: str | None = None
+    ended_at: float | None = None
+    called_back: bool = False
+
+    def ended(self, state: State, reason: str | None, at: float) -> "Order":
+        """Return the order in its end.
+
+        Raises:
+            ValueError: if the order stands in a state that `state` cannot follow.
+        """
+        if state not in _MOVES[self.state]:
+            raise ValueError(f"order {self.reference} is {self.state}; it cannot become {state}")
+        return msgspec.structs.replace(self, state=state, reason=reason, ended_at=at, called_back=False)

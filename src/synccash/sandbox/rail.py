@@ -1,0 +1,284 @@
+"""One simulated rail at work: it accepts, waits for the payer, books, and calls back.
+
+Nothing here knows a provider. The order of one money request is always: latency, faults, the wire's decision,
+the journal, a callback that comes early, the answer. From decision to journal there is no await, so of two
+requests under one reference only one can be accepted.
+"""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import msgspec
+
+from synccash.sandbox.book import book
+from synccash.sandbox.callbacks import Courier
+from synccash.sandbox.faults import (
+    UNTOUCHED,
+    Answer,
+    Callbacks,
+    Faults,
+    Script,
+    Step,
+    Treatment,
+    treat_money,
+)
+from synccash.sandbox.journal import (
+    Accepted,
+    CalledBack,
+    Ended,
+    Event,
+    FaultsSet,
+    Journal,
+    Learned,
+    Requested,
+    ScriptSet,
+)
+from synccash.sandbox.orders import Fate, Order, Pace, Side, State
+from synccash.sandbox.wire import EMPTY_500, GATEWAY_REFUSAL, MAINTENANCE, Call, Outcome, Reply, Wire
+
+Clock = Callable[[], float]
+
+
+class Timings(msgspec.Struct, frozen=True):
+    """Waits of the playback that no fault sets, in seconds."""
+
+    delayed_s: float = 10.0
+    """A "delayed" test number ends after this; MTN's own was seen to take between 4 and 45 s."""
+    late_callback_s: float = 5.0
+    early_callback_s: float = 2.0
+    """An answer waits at most this long for its early callback."""
+    credit_s: float = 0.3
+    """A credit needs no approval by a payer and is booked after at most this."""
+
+
+class Rail:
+    """The live state of one rail, folded from its journal, with the timers of its pending approvals."""
+
+    def __init__(
+        self, wire: Wire, journal: Journal, courier: Courier, *, clock: Clock, rng: Random, timings: Timings
+    ) -> None:
+        self.wire = wire
+        self.faults = Faults()
+        self.script = Script()
+        self.orders: dict[str, Order] = {}
+        self._requests = 0
+        self._journal = journal
+        self._courier = courier
+        self._clock = clock
+        self._rng = rng
+        self._timings = timings
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    # The state: every change is an event, written first and applied second.
+
+    def start(self) -> None:
+        """Take up what the journal holds: books, faults, pending approvals, callbacks that have not left."""
+        for event in self._journal.events():
+            self._apply(event)
+        for order in list(self.orders.values()):
+            self._schedule_end(order)
+            if order.state is not State.PENDING and not order.called_back:
+                self._schedule_callback(order)
+
+    def _record(self, *events: Event) -> None:
+        self._journal.append(*events)
+        for event in events:
+            self._apply(event)
+
+    def _apply(self, event: Event) -> None:
+        match event:
+            case Accepted(order):
+                self.orders[order.reference] = order
+            case Ended(reference, state, reason, at):
+                self.orders[reference] = self.orders[reference].ended(state, reason, at)
+            case CalledBack(reference):
+                order = self.orders[reference]
+                self.orders[reference] = msgspec.structs.replace(order, called_back=True)
+            case Requested():
+                self._requests += 1
+            case FaultsSet(faults):
+                self.faults = faults
+            case ScriptSet(script):
+                self.script = script
+            case Learned(fact):
+                self.wire.learn(fact)
+
+    def book(self) -> dict[str, Any]:
+        """Return the book; see `synccash.sandbox.book.book`."""
+        return book(self.orders.values(), self._requests)
+
+    def set_faults(self, faults: Faults) -> None:
+        """Change the standing faults; approvals that are pending keep their time."""
+        self._record(FaultsSet(faults))
+
+    def set_script(self, script: Script) -> None:
+        """Write the script for the next requests."""
+        self._record(ScriptSet(script))
+
+    def learn(self, facts: tuple[dict[str, Any], ...]) -> None:
+        """Write down facts of the wire's own."""
+        self._record(*(Learned(fact) for fact in facts))
+
+    def reset(self) -> None:
+        """Empty the book and forget faults, script and pending approvals; credentials stay."""
+        self.stop()
+        self.orders.clear()
+        self._requests = 0
+        self.faults = Faults()
+        self.script = Script()
+        self._journal.restart(*(Learned(fact) for fact in self.wire.reset()))
+
+    def stop(self) -> None:
+        """Stop all timers; the journal keeps what they stood for."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    # One request.
+
+    async def serve(self, call: Call) -> Reply | None:
+        """Answer one request of a client; None means that its connection has to die without an answer."""
+        kind = self.wire.kind(call)
+        step = self._take_step(kind)
+        latency_ms = self.faults.latency_ms + (0 if step is None else step.latency_ms)
+        if latency_ms:
+            await asyncio.sleep(latency_ms / 1000)
+        if self.faults.down:
+            return None
+        if kind == "money":
+            self._record(Requested())
+            treatment = treat_money(self.faults, step, self._rng)
+        else:
+            treatment = UNTOUCHED if step is None else Treatment(commit=True, answer=step.answer)
+        if not treatment.commit:
+            return self._said(treatment.answer, EMPTY_500)
+        reply = await self._commit(self.wire.answer(call, self.orders, self._clock()), step)
+        return self._said(treatment.answer, reply)
+
+    def _take_step(self, kind: str) -> Step | None:
+        if kind != "money" and kind != "inquiry":
+            return None
+        step, rest = self.script.take(kind)
+        if step is not None:
+            self._record(ScriptSet(rest))
+        return step
+
+    async def _commit(self, outcome: Outcome, step: Step | None) -> Reply:
+        self.learn(outcome.facts)
+        if outcome.order is None:
+            return outcome.reply
+        order = self._planned(outcome.order, step or Step())
+        self._record(Accepted(order))
+        if self.faults.callbacks is Callbacks.EARLY and order.ends_at is not None:
+            sent = self._end(order.reference)
+            if sent is not None:
+                await asyncio.wait([sent], timeout=self._timings.early_callback_s)
+            return outcome.reply
+        self._schedule_end(order)
+        if self.faults.callbacks is Callbacks.FORGED:
+            self._at(self._clock(), f"forgery {order.reference}", self._forge, order.reference)
+        return outcome.reply
+
+    def _said(self, answer: Answer, proper: Reply) -> Reply | None:
+        match answer:
+            case Answer.NORMAL:
+                return proper
+            case Answer.DROP:
+                return None
+            case Answer.HTTP_500:
+                return EMPTY_500
+            case Answer.HTTP_503:
+                return self.wire.unavailable()
+            case Answer.HTTP_429:
+                return self.wire.throttled()
+            case Answer.HTML_403:
+                return GATEWAY_REFUSAL
+            case Answer.MAINTENANCE_200:
+                return MAINTENANCE
+
+    # What becomes of an accepted request.
+
+    def _planned(self, order: Order, step: Step) -> Order:
+        """Fix the end of an accepted order: by the script, else by its test number, else by the payer."""
+        now = self._clock()
+        fate = order.fate if step.end is None else _scripted(step.end)
+        approval_ms = self.faults.approve_after_ms if step.approve_after_ms is None else step.approve_after_ms
+        delay = approval_ms / 1000
+        if fate.pace is Pace.DELAYED:
+            delay = self._timings.delayed_s
+        elif order.side is Side.CREDIT and step.approve_after_ms is None:
+            delay = min(delay, self._timings.credit_s)
+        elif delay > self.wire.prompt_window_s:
+            delay, fate = self.wire.prompt_window_s, Fate(reason=self.wire.expired_reason)
+        ends_at = None if fate.pace is Pace.NEVER else now + delay
+        late = step.then_success_after_ms
+        return msgspec.structs.replace(
+            order,
+            fate=fate,
+            accepted_at=now,
+            visible_at=now + step.visible_after_ms / 1000,
+            ends_at=ends_at,
+            late_success_at=None if late is None or ends_at is None else ends_at + late / 1000,
+        )
+
+    def _schedule_end(self, order: Order) -> None:
+        due = order.ends_at if order.state is State.PENDING else order.late_success_at
+        if due is not None and order.state is not State.SUCCEEDED:
+            self._at(due, order.reference, self._end, order.reference)
+
+    def _end(self, reference: str) -> asyncio.Task[None] | None:
+        """Bring an order to its next end; return the callback on its way, if one left at once."""
+        order = self.orders[reference]
+        self._timers.pop(reference, None)
+        fails = order.state is State.PENDING and order.fate.reason is not None
+        state = State.FAILED if fails else State.SUCCEEDED
+        self._record(Ended(reference, state, order.fate.reason if fails else None, self._clock()))
+        order = self.orders[reference]
+        self._schedule_end(order)
+        return self._schedule_callback(order)
+
+    def _schedule_callback(self, order: Order) -> asyncio.Task[None] | None:
+        if self.faults.callbacks is Callbacks.LATE:
+            ended_at = order.accepted_at if order.ended_at is None else order.ended_at
+            due = ended_at + self._timings.late_callback_s
+            self._at(due, f"callback {order.reference}", self._call_back, order.reference)
+            return None
+        return self._call_back(order.reference)
+
+    def _call_back(self, reference: str) -> asyncio.Task[None] | None:
+        """Send the callback of an end, written down before it leaves: a kill loses it, never doubles it."""
+        order = self.orders[reference]
+        mode = self.faults.callbacks
+        self._timers.pop(f"callback {reference}", None)
+        self._record(CalledBack(reference))
+        if mode is Callbacks.LOST:
+            return None
+        forged = mode is Callbacks.FORGED and order.state is State.FAILED
+        message = self.wire.callback(order, forged=forged)
+        if message is None:
+            return None
+        if mode is Callbacks.DUPLICATE:
+            self._courier.send(message)
+        return self._courier.send(message)
+
+    def _forge(self, reference: str) -> None:
+        """Tell the caller of a success while the payer has not even decided."""
+        self._timers.pop(f"forgery {reference}", None)
+        message = self.wire.callback(self.orders[reference], forged=True)
+        if message is not None:
+            self._courier.send(message)
+
+    def _at(self, due: float, name: str, action: Callable[[str], object], reference: str) -> None:
+        delay = max(0.0, due - self._clock())
+        former = self._timers.pop(name, None)
+        if former is not None:
+            former.cancel()
+        self._timers[name] = asyncio.get_running_loop().call_later(delay, action, reference)
+
+
+def _scripted(end: str) -> Fate:
+    if end == "SUCCESSFUL":
+        return Fate()
+    return Fate(pace=Pace.NEVER) if end == "NEVER" else Fate(reason=end)

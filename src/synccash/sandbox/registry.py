@@ -1,0 +1,11 @@
+"""The rails that the sandbox plays, in the order of their ports. A new rail is its wire and one line here."""
+
+from collections.abc import Callable
+from random import Random
+
+from synccash.sandbox.mtn_momo import MtnMomo
+from synccash.sandbox.wire import Wire
+
+WIRES: dict[str, Callable[[Callable[[], float], Random], Wire]] = {
+    MtnMomo.rail_id: MtnMomo,
+}

@@ -1,0 +1,246 @@
+"""Starts the sandbox: one port for all rails and for control, and one port for each rail alone."""
+
+import argparse
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import cast
+
+import uvloop
+from aiohttp import web
+
+from synccash.sandbox.callbacks import Courier
+from synccash.sandbox.control import problem, serve_control
+from synccash.sandbox.journal import Journal, JournalError
+from synccash.sandbox.ports import Port
+from synccash.sandbox.rail import Clock, Rail, Timings
+from synccash.sandbox.registry import WIRES
+from synccash.sandbox.wire import Call, Reply
+
+DEFAULT_PORT = 8100
+DEFAULT_DATA_DIR = ".synccash/sandbox"
+
+
+class SandboxError(Exception):
+    """The sandbox cannot start; the message says what to do."""
+
+
+class Sandbox:
+    """A running sandbox. `url` is the main port, `rail_urls` the port of each rail alone."""
+
+    def __init__(self, rails: Mapping[str, Rail], main: Port, own: Mapping[str, Port]) -> None:
+        self.rails = rails
+        self.url = main.url
+        self.rail_urls = {name: port.url for name, port in own.items()}
+        self._main = main
+        self._own = own
+        self._main_http = _http(self._serve_main)
+        self._own_http = {name: _http(partial(_serve_rail, rail, "")) for name, rail in rails.items()}
+
+    async def start(self) -> None:
+        """Open the ports."""
+        for rail in self.rails.values():
+            rail.start()
+            await self._obey_down(rail)
+        await self._main.open(_protocol(self._main_http))
+
+    async def stop(self) -> None:
+        """Close the ports and end every connection."""
+        for port in (self._main, *self._own.values()):
+            port.release()
+        for http in (self._main_http, *self._own_http.values()):
+            _cut_connections(http)
+            await http.shutdown(timeout=0.1)
+        for rail in self.rails.values():
+            rail.stop()
+
+    async def _obey_down(self, rail: Rail) -> None:
+        """Open or close a rail's own port, as its fault `down` says."""
+        name = rail.wire.rail_id
+        if not rail.faults.down:
+            await self._own[name].open(_protocol(self._own_http[name]))
+            return
+        self._own[name].close()
+        _cut_connections(self._own_http[name])
+
+    async def _serve_main(self, request: web.BaseRequest) -> web.StreamResponse:
+        first, _, rest = request.path.removeprefix("/").partition("/")
+        if first in self.rails:
+            return await _serve_rail(self.rails[first], f"/{first}", request)
+        if first == "control" and rest:
+            body = await request.read()
+            try:
+                reply = await serve_control(self.rails, request.method, f"/{rest}", body, self._obey_down)
+            except OSError as error:
+                reply = problem(409, f"The rail's own port cannot be opened again: {error}.")
+            return _response(reply)
+        if first in ("", "control", "health"):
+            return _response(Reply.json(200, {"status": "ok", "rails": self.rail_urls}))
+        known = ", ".join(f"/{name}/…" for name in (*self.rails, "control"))
+        return _response(problem(404, f"Nothing is at {request.path}; there are: {known}."))
+
+
+async def _serve_rail(rail: Rail, prefix: str, request: web.BaseRequest) -> web.StreamResponse:
+    call = Call(request.method, request.path.removeprefix(prefix), request.headers, await request.read())
+    reply = await rail.serve(call)
+    if reply is not None:
+        return _response(reply)
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()  # never leaves: the connection is gone
+
+
+def _response(reply: Reply) -> web.Response:
+    response = web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+    if reply.content_type:
+        response.headers["Content-Type"] = reply.content_type
+    return response
+
+
+def _http(handler: Callable[[web.BaseRequest], object]) -> web.Server:
+    return web.Server(handler, access_log=None)  # pyright: ignore[reportArgumentType]
+
+
+def _protocol(http: web.Server) -> Callable[[], asyncio.Protocol]:
+    return cast("Callable[[], asyncio.Protocol]", http)
+
+
+def _cut_connections(http: web.Server) -> None:
+    for connection in http.connections:
+        transport = connection.transport
+        if transport is not None:
+            transport.abort()
+
+
+@contextlib.contextmanager
+def _owned(data_dir: Path) -> Generator[None]:
+    """Hold the data folder alone; the lock ends with the process, however that ends."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(data_dir / "sandbox.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SandboxError(
+            f"another sandbox uses {data_dir}; stop it, or choose another folder with --data-dir"
+        ) from None
+    else:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _bind(stack: contextlib.ExitStack, host: str, number: int, option: str) -> Port:
+    try:
+        port = Port(host, number)
+    except OSError as error:
+        raise SandboxError(
+            f"port {number} of {host} cannot be used ({error.strerror}); choose another with {option}"
+        ) from error
+    stack.callback(port.release)
+    return port
+
+
+@contextlib.asynccontextmanager
+async def run_sandbox(
+    *,
+    data_dir: Path,
+    port: int = 0,
+    rail_ports: Mapping[str, int] | None = None,
+    host: str = "127.0.0.1",
+    clock: Clock = time.time,
+    rng: Random | None = None,
+    timings: Timings | None = None,
+) -> AsyncGenerator[Sandbox]:
+    """Run the sandbox inside this event loop until the block is left.
+
+    `port` 0 takes free ports; else rails without a port in `rail_ports` take those after `port`, in the order
+    of the registry. `clock` gives Unix seconds. What `data_dir` holds of an earlier run goes on.
+
+    Raises:
+        SandboxError: if the folder or a port is in use, or the folder's journal cannot be read.
+    """
+    chosen = rail_ports or {}
+    dice = rng or Random()  # noqa: S311  # faults and test credentials, nothing secret
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_owned(data_dir))
+        main = _bind(stack, host, port, "--port")
+        courier = Courier()
+        own: dict[str, Port] = {}
+        rails: dict[str, Rail] = {}
+        for offset, (name, make_wire) in enumerate(WIRES.items(), start=1):
+            number = chosen.get(name, port and port + offset)
+            own[name] = _bind(stack, host, number, "--port")
+            journal = Journal(data_dir / f"{name}.jsonl")
+            stack.callback(journal.close)
+            rails[name] = Rail(
+                make_wire(clock, dice), journal, courier, clock=clock, rng=dice, timings=timings or Timings()
+            )
+        sandbox = Sandbox(rails, main, own)
+        try:
+            await _start(sandbox)
+            yield sandbox
+        finally:
+            await sandbox.stop()
+            await courier.close()
+
+
+async def _start(sandbox: Sandbox) -> None:
+    try:
+        await sandbox.start()
+    except (JournalError, OSError) as error:
+        raise SandboxError(f"the sandbox cannot start: {error}") from error
+
+
+async def serve(*, port: int, data_dir: Path, host: str = "127.0.0.1", seed: int | None = None) -> None:
+    """Run the sandbox until SIGINT or SIGTERM; prints each URL on a line of its own once it is reachable.
+
+    Raises:
+        SandboxError: see `run_sandbox`.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    dice = Random(seed)  # noqa: S311  # faults and test credentials, nothing secret
+    async with run_sandbox(data_dir=data_dir, port=port, host=host, rng=dice) as sandbox:
+        print(f"sandbox {sandbox.url}", flush=True)
+        for name, url in sandbox.rail_urls.items():
+            print(f"{name} {url}", flush=True)
+        await stopped.wait()
+
+
+def main_from_cli(
+    *,
+    port: int = DEFAULT_PORT,
+    data_dir: str | Path = DEFAULT_DATA_DIR,
+    host: str = "127.0.0.1",
+    seed: int | None = None,
+) -> int:
+    """Run the sandbox in this process until it is told to stop; return the exit code."""
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(port=port, data_dir=Path(data_dir), host=host, seed=seed))
+    except SandboxError as error:
+        print(f"synccash sandbox: {error}", flush=True)
+        return 1
+    return 0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry of `python -m synccash.sandbox`."""
+    parser = argparse.ArgumentParser(prog="synccash sandbox", description="Only the simulated rails.")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes free ports")
+    parser.add_argument("--data-dir", default=DEFAULT_DATA_DIR)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--seed", type=int, default=None, help="makes chance repeatable")
+    arguments = parser.parse_args(argv)
+    return main_from_cli(
+        port=arguments.port, data_dir=arguments.data_dir, host=arguments.host, seed=arguments.seed
+    )

@@ -1,0 +1,110 @@
+"""What a simulated rail must know of its provider: wire format and error table, nothing else."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from synccash.sandbox.orders import Order
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One HTTP request as it reached the rail; `headers` can be read in any case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """One HTTP answer."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = {}
+
+    @classmethod
+    def json(cls, status: int, body: Any, headers: Mapping[str, str] | None = None) -> "Reply":
+        """Return an answer with a JSON body."""
+        return cls(status, msgspec.json.encode(body), headers=headers or {})
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the rail says, and what has to be written down before it says it."""
+
+    reply: Reply
+    order: Order | None = None
+    facts: tuple[dict[str, Any], ...] = ()
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One callback to the caller."""
+
+    method: str
+    url: str
+    body: bytes
+    headers: Mapping[str, str] = {}
+
+
+class Wire(Protocol):
+    """One provider's paths, headers, bodies and codes.
+
+    It decides without waiting, and remembers nothing that it did not hand out as a fact: `learn` is called
+    with each of its facts, live and again after a restart.
+    """
+
+    rail_id: str
+    prompt_window_s: float
+    """How long a payer may take; after it the request fails with `expired_reason`."""
+    expired_reason: str
+
+    def kind(self, call: Call) -> str:
+        """Return "money" for a request that moves it, "inquiry" for one that asks after it, else "other"."""
+        ...
+
+    def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
+        """Decide one request; an accepted one comes back with its order.
+
+        An order may be asked after only from its `visible_at` on; its reference is taken from the start.
+        """
+        ...
+
+    def unavailable(self) -> Reply:
+        """Return the provider's explicit "not now, nothing was done"."""
+        ...
+
+    def throttled(self) -> Reply:
+        """Return the provider's "too many requests"."""
+        ...
+
+    def callback(self, order: Order, *, forged: bool) -> Message | None:
+        """Return the report of an end, or None without a URL; a forged one says success whatever is true."""
+        ...
+
+    def learn(self, fact: dict[str, Any]) -> None:
+        """Take one of its own facts into account."""
+        ...
+
+    def reset(self) -> list[dict[str, Any]]:
+        """Go back to default settings; return the facts that stay (credentials)."""
+        ...
+
+    def control(self, resource: str, method: str, body: object) -> Outcome | None:
+        """Serve a control resource of its own; None when there is no such thing.
+
+        Raises:
+            BadBodyError: if the body cannot be used.
+        """
+        ...
+
+
+def _html(status: int, text: str) -> Reply:
+    body = f"<html><head><title>{text}</title></head><body>{text}</body></html>".encode()
+    return Reply(status, body, content_type="text/html; charset=utf-8")
+
+
+GATEWAY_REFUSAL = _html(403, "Request Rejected - Support ID: 7301255400198812345")
+MAINTENANCE = _html(200, "We are upgrading our systems. Please try again later.")
+EMPTY_500 = Reply(500, content_type="")
