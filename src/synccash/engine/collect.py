@@ -5,12 +5,22 @@ from datetime import timedelta
 
 from synccash.engine.attempts import Attempts
 from synccash.engine.driver import Driver
-from synccash.engine.ports import AlreadyClaimed, Clock, Identities, Ledger, Opened, ReferenceTaken
+from synccash.engine.ports import Clock, Identities, Ledger
 from synccash.engine.replies import Replies
 from synccash.engine.scribe import Scribe, answer_for, render
 from synccash.engine.settings import EngineSettings
 from synccash.payments import lifecycle
-from synccash.payments.case import Claim, Entry, Keep, Opening, PaymentCase, Release
+from synccash.payments.case import (
+    AlreadyClaimed,
+    Claim,
+    Entry,
+    Keep,
+    Opened,
+    Opening,
+    PaymentCase,
+    ReferenceTaken,
+    Release,
+)
 from synccash.payments.errors import (
     ObjectNotFoundError,
     PaymentInFlightError,

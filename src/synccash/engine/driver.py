@@ -40,6 +40,7 @@ class Driver:
                 self.attempts.order_for(case, attempt),
                 patient=other is None and not resend,
                 gated=not resend,
+                not_after=case.payment.expires_at if isinstance(case, PaymentCase) else None,
             )
             after = attempt.after_send(
                 sent.answer, sent.worst, now=self.clock.now(), latency_ms=sent.latency_ms

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from synccash.engine.ports import Clock, Hold, Ledger
+from synccash.engine.ports import Clock, Ledger
+from synccash.payments.case import Hold
 from synccash.payments.errors import StoreUnavailableError
 
 log = structlog.get_logger("synccash.engine")

@@ -8,9 +8,14 @@ from typing import Protocol
 
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import (
+    AlreadyClaimed,
+    Hold,
     Move,
+    NotRefundable,
+    Opened,
     Opening,
     PaymentCase,
+    ReferenceTaken,
     RefundCase,
     RefundOpening,
     StoredAnswer,
@@ -71,46 +76,6 @@ class Rail(Protocol):
     ) -> StatusAnswer:
         """Ask the rail by our own reference, at the account through which it was sent."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """Commit 1 is done: the caller holds the order."""
-
-    case: PaymentCase | RefundCase
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlreadyClaimed:
-    """The key was used before. `answer` is there once the first request is finished; until then
-    `held_for_s` says for how long its holder has the lease (0 = it ran out and a worker will finish it)."""
-
-    fingerprint: bytes
-    order_id: str
-    answer: StoredAnswer | None
-    held_for_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceTaken:
-    """The merchant's reference belongs to another payment, for ever. No claim was left behind."""
-
-    payment_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class NotRefundable:
-    """Not that much of the debit is left, or it is no debit. `available` in pesewas."""
-
-    available: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """A right to write on an order, as long as its lease lasts."""
-
-    order_id: str
-    fence: int
 
 
 class Ledger(Protocol):
@@ -191,9 +156,12 @@ class Sent:
 class Dispatch(Protocol):
     """Calls rails under their policies. It never raises for what the world does."""
 
-    async def send(self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool) -> Sent:
+    async def send(
+        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, not_after: datetime | None
+    ) -> Sent:
         """Send under the rail's policy. `patient`: retry what provably did nothing, since no other rail
-        is there. `gated`: let the breaker refuse; re-sends of a reference are not gated."""
+        is there. `gated`: let the breaker refuse; re-sends of a reference are not gated. `not_after`: no
+        try begins later than this."""
         ...
 
     async def inquire(self, rail: Rail, attempt: Attempt) -> StatusAnswer:

@@ -5,12 +5,20 @@ from dataclasses import dataclass
 from synccash.engine.attempts import Attempts
 from synccash.engine.collect import belongs
 from synccash.engine.driver import Driver
-from synccash.engine.ports import AlreadyClaimed, Clock, Identities, Ledger, NotRefundable, Opened
+from synccash.engine.ports import Clock, Identities, Ledger
 from synccash.engine.replies import Replies
 from synccash.engine.scribe import Scribe
 from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import Claim, Keep, PaymentCase, RefundOpening
+from synccash.payments.case import (
+    AlreadyClaimed,
+    Claim,
+    Keep,
+    NotRefundable,
+    Opened,
+    PaymentCase,
+    RefundOpening,
+)
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.payment import PaymentStatus, Refund
 from synccash.payments.rail import Operation

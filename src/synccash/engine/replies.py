@@ -7,9 +7,9 @@ from hmac import compare_digest
 from typing import Any
 
 from synccash.engine.holding import Holding
-from synccash.engine.ports import AlreadyClaimed, Doorbell, Hold, Ledger
+from synccash.engine.ports import Doorbell, Ledger
 from synccash.engine.scribe import Case, answer_for, order_of
-from synccash.payments.case import Claim
+from synccash.payments.case import AlreadyClaimed, Claim, Hold
 from synccash.payments.errors import KeyInProgressError, KeyReusedError, ObjectNotFoundError
 from synccash.payments.request import Reply
 

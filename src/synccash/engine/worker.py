@@ -7,9 +7,10 @@ import structlog
 
 from synccash.engine.driver import Driver
 from synccash.engine.holding import Holding
-from synccash.engine.ports import Clock, Doorbell, Hold, Ledger
+from synccash.engine.ports import Clock, Doorbell, Ledger
 from synccash.engine.scribe import Case, order_of
 from synccash.engine.settings import EngineSettings
+from synccash.payments.case import Hold
 from synccash.payments.errors import StoreUnavailableError
 
 log = structlog.get_logger("synccash.worker")

@@ -148,3 +148,43 @@ class Move:
     answer: StoredAnswer | None = None
     before_expiry: bool = False
     contradiction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Commit 1 is done: the caller holds the order."""
+
+    case: PaymentCase | RefundCase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlreadyClaimed:
+    """The key was used before. `answer` is there once the first request is finished; until then
+    `held_for_s` says for how long its holder has the lease (0 = it ran out and a worker will finish it)."""
+
+    fingerprint: bytes
+    order_id: str
+    answer: StoredAnswer | None
+    held_for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceTaken:
+    """The merchant's reference belongs to another payment, for ever. No claim was left behind."""
+
+    payment_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotRefundable:
+    """Not that much of the debit is left, or it is no debit. `available` in pesewas."""
+
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A right to write on an order, as long as its lease lasts."""
+
+    order_id: str
+    fence: int

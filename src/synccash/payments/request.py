@@ -1,6 +1,7 @@
 """What a merchant asks for, already read and checked."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from synccash.payments.payer import Payer
 
@@ -11,6 +12,22 @@ class Tenant:
 
     merchant_id: str
     livemode: bool
+
+
+class Role(StrEnum):
+    """What a key may do: a merchant's own business, or the operator's."""
+
+    MERCHANT = "merchant"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is calling. `tenant` is None for the operator, who belongs to no merchant."""
+
+    key_id: str
+    role: Role
+    tenant: Tenant | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,62 @@
+"""What the API asks of the stores beside the engine: who is calling, and what can be read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from synccash.payments.case import Entry, Event, PaymentCase, RefundCase
+from synccash.payments.payment import PaymentStatus
+from synccash.payments.request import Principal, Tenant
+
+
+class Keys(Protocol):
+    """The API keys, stored as SHA-256 hashes."""
+
+    async def principal(self, secret_hash: bytes) -> Principal | None:
+        """Who holds this key; None where it does not exist or was revoked. Raises StoreUnavailableError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentFilter:
+    """Which payments a list shows, newest first. `payer` is the MSISDN as 233…; `after` continues a list
+    behind the payment with this creation time and id."""
+
+    status: PaymentStatus | None = None
+    reference: str | None = None
+    payer: str | None = None
+    after: tuple[datetime, str] | None = None
+    limit: int = 20
+
+
+class Reading(Protocol):
+    """What a merchant may look at. Nothing of another tenant is ever returned."""
+
+    async def payment(self, tenant: Tenant, payment_id: str) -> PaymentCase | None: ...
+
+    async def refund(self, tenant: Tenant, refund_id: str) -> RefundCase | None: ...
+
+    async def payments(self, tenant: Tenant, where: PaymentFilter) -> Sequence[PaymentCase]:
+        """At most `where.limit` + 1 payments: the one too many says that there are more."""
+        ...
+
+    async def timeline(self, tenant: Tenant, payment_id: str) -> Sequence[Entry] | None:
+        """A payment's timeline with its refunds' entries, oldest first; None where there is no payment."""
+        ...
+
+    async def events(self, tenant: Tenant, *, after: str | None, limit: int) -> Sequence[Event]:
+        """Events in the order they were committed, behind the event `after`, at most `limit` + 1."""
+        ...
+
+
+class Health(Protocol):
+    """How the parts stand, for `/health/ready`."""
+
+    async def database(self) -> bool: ...
+
+    async def valkey(self) -> bool: ...
+
+    def rails(self) -> dict[str, str]:
+        """Each rail with `ok` or the reason why it takes nothing now."""
+        ...
