@@ -1,0 +1,54 @@
+"""Migrations: applied once, by whoever comes first, and never changed after their release."""
+
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from importlib.resources import files
+
+import asyncpg
+import pytest
+
+from synccash.stores.postgres.migrations import MigrationError, migrate
+
+RELEASED = {"0001_ledger.sql": "0e6df07c623ba6d8f76f1ebec2aed448ec8836673f51ddc80ac2d7f509b40f16"}
+"""SHA-256 of each migration that a release has shipped. A released file never changes: add another."""
+
+
+def shipped() -> dict[str, str]:
+    folder = files("synccash.stores.postgres") / "migrations"
+    return {file.name: sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
+
+
+def test_a_released_migration_is_never_changed():
+    assert {name: digest for name, digest in shipped().items() if name in RELEASED} == RELEASED
+
+
+def test_migrations_are_numbered_without_a_gap():
+    numbers = sorted(int(name.partition("_")[0]) for name in shipped())
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def applied(url: str) -> list[str]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [row["version"] for row in await connection.fetch("SELECT version FROM schema_migrations")]
+    finally:
+        await connection.close()
+
+
+async def test_migrating_twice_changes_nothing(empty_database_url: str):
+    migrate(empty_database_url)
+    before = await applied(empty_database_url)
+    migrate(empty_database_url)
+    assert await applied(empty_database_url) == before == ["0001"]
+
+
+async def test_processes_that_start_together_wait_for_each_other(empty_database_url: str):
+    with ThreadPoolExecutor(4) as processes:
+        list(processes.map(migrate, [empty_database_url] * 4))
+    assert await applied(empty_database_url) == ["0001"]
+
+
+def test_an_unreachable_database_is_named_without_its_password():
+    with pytest.raises(MigrationError, match="SYNCCASH_DATABASE_URL failed") as caught:
+        migrate("postgresql://somebody:hush-hush@127.0.0.1:1/nowhere")
+    assert "hush" not in str(caught.value)
