@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from synccash.servers.errors import ServersError
+from synccash.servers.process import lives
 
 FORMER_S = 20.0
 
@@ -23,7 +24,7 @@ def lock_folder(path: Path, patience_s: float) -> int:
     while not _locked(descriptor):
         owner = _owner(descriptor)
         waited = time.monotonic() - began
-        if waited > (patience_s if _lives(owner) else max(patience_s, FORMER_S)):
+        if waited > (patience_s if owner == 0 or lives(owner) else max(patience_s, FORMER_S)):
             os.close(descriptor)
             raise ServersError(_in_use(path.parent, owner))
         time.sleep(0.02)
@@ -33,7 +34,7 @@ def lock_folder(path: Path, patience_s: float) -> int:
 
 
 def _in_use(folder: Path, owner: int) -> str:
-    if _lives(owner):
+    if owner == 0 or lives(owner):
         who = f"process {owner}" if owner else "another process"
         return f"the data folder {folder} is in use by {who}; stop that one, or choose another --data-dir"
     return (
@@ -55,15 +56,3 @@ def _locked(descriptor: int) -> bool:
 def _owner(descriptor: int) -> int:
     text = os.pread(descriptor, 32, 0).strip()
     return int(text) if text.isdigit() else 0
-
-
-def _lives(pid: int) -> bool:
-    if pid == 0:
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

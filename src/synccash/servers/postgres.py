@@ -1,7 +1,6 @@
 """The bundled PostgreSQL: made once, then run on a unix socket that asks for a password."""
 
 import contextlib
-import os
 import shutil
 from pathlib import Path
 from signal import SIGINT, SIGQUIT
@@ -23,7 +22,8 @@ _QUIET = {
     "log_min_error_statement": "panic",
     "log_checkpoints": "off",
 }
-_THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+# Commits still reach the operating system before they are answered: only the machine's own end can lose them.
+_THROWAWAY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
 def postgres_url(place: Place) -> str:
@@ -56,7 +56,7 @@ def prepare_postgres(binaries: Binaries, place: Place, *, durable: bool, lock: i
         log=place.home / "log" / "postgres.log",
         account=place.account,
         answers=lambda pid: _serves(data / "postmaster.pid", pid),
-        sweep=lambda: _forget_reused_pid(data),
+        sweep=lambda: _forget_stale_pid(data),
         patience_s=120.0,
         endings=((SIGINT, 30.0), (SIGQUIT, 10.0)),
     )
@@ -116,10 +116,21 @@ def _serves(pid_file: Path, pid: int) -> bool:
     return False
 
 
-def _forget_reused_pid(data: Path) -> None:
-    """Remove a pid file whose number went to a stranger since: PostgreSQL would refuse to start beside it."""
+def _forget_stale_pid(data: Path) -> None:
+    """Remove a pid file whose process is no server of this folder: PostgreSQL would not start beside it.
+
+    It asks only whether the pid exists, as it does when the number went to a stranger since, or when nobody
+    waited for the dead (pid 1 of a container). The lock of the folder says that no server of it is left.
+    """
     pid_file = data / "postmaster.pid"
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(FileNotFoundError, ValueError):
         pid = int(pid_file.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0])
-        if Path(os.readlink(f"/proc/{pid}/cwd")) != data:  # noqa: PTH115 - every process of a server works there
+        if Path(f"/proc/{pid}").exists() and not _works_in(pid, data):
             pid_file.unlink()
+
+
+def _works_in(pid: int, data: Path) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cwd").readlink() == data
+    except OSError:
+        return False

@@ -1,6 +1,7 @@
 """Starts children that do not outlive this process, whatever happens to it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from signal import SIGKILL, Signals
 from synccash.servers import trampoline
 from synccash.servers.trampoline import die_with_parent
 
-__all__ = ["Account", "die_with_parent", "run", "spawn"]
+__all__ = ["Account", "die_with_parent", "lives", "run", "spawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,10 @@ def spawn(
         raise RuntimeError("spawn() from the main thread: a child ends with the thread that started it")
     user = "-" if account is None else f"{account.uid}:{account.gid}"
     steps = [sys.executable, "-I", "-S", trampoline.__file__, str(os.getpid()), str(int(death_signal)), user]
+    # Found here, because another user may not be able to read what Python would load to search PATH.
+    program = shutil.which(argv[0], path=(os.environ if env is None else env).get("PATH")) or argv[0]
     return subprocess.Popen(  # noqa: S603 - the program is the caller's choice
-        [*steps, *argv],
+        [*steps, program, *argv[1:]],
         env=env,
         cwd=cwd,
         stdin=stdin,
@@ -92,3 +95,18 @@ def run(
             process.kill()
             raise
         return process.returncode, printed.decode(errors="replace")
+
+
+def lives(pid: int) -> bool:
+    """Whether that process runs. One that has ended does not, though nobody has waited for it yet."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
+    return state.rpartition(")")[2].split()[0] not in ("Z", "X")

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
         # Python ignores these two at start, and what is ignored stays so in the program.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-        os.execvp(argv[0], argv)  # noqa: S606 - that is what it is for
+        os.execv(argv[0], argv)  # noqa: S606 - that is what it is for
     except FileNotFoundError as error:
         print(f"{argv[0]}: {error.strerror}", file=sys.stderr)
         sys.exit(NOT_FOUND)
