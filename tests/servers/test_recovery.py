@@ -46,12 +46,9 @@ async def test_kill_9_of_everything_at_once_loses_no_commit(folder):
 def test_a_first_start_that_was_killed_half_way_is_made_anew(new_folder):
     (new_folder / "postgres.making").mkdir()
     (new_folder / "postgres.making" / "PG_VERSION").write_text("18\n")
-    draft = new_folder / "bin" / "postgres" / "copying"
-    draft.mkdir(parents=True)
-    (draft / "half").touch()
     with start_servers(new_folder) as servers:
         assert servers.died() is None
-    assert not draft.exists()
+    assert not (new_folder / "postgres.making").exists()
 
 
 def test_a_pid_file_whose_number_went_to_a_stranger_does_not_keep_postgresql_down(folder):
