@@ -27,8 +27,9 @@ def servers() -> Generator[Servers]:
     try:
         with start_servers(folder, durable=False) as servers:
             yield servers
+        shutil.rmtree(servers.home)
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -12,12 +12,18 @@ def _temporary():
     return folder
 
 
+def _remove(folder):
+    for pointer in folder.rglob("elsewhere"):
+        shutil.rmtree(pointer.read_text().strip())
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="module")
 def folder():
     """A data folder that the tests of a module use in turn: making the databases takes longest."""
     folder = _temporary()
     yield folder
-    shutil.rmtree(folder)
+    _remove(folder)
 
 
 @pytest.fixture
@@ -25,4 +31,4 @@ def new_folder():
     """A folder with nothing in it."""
     folder = _temporary()
     yield folder
-    shutil.rmtree(folder)
+    _remove(folder)

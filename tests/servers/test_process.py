@@ -99,7 +99,12 @@ def test_a_child_does_not_inherit_what_python_ignores():
 def test_a_child_of_root_keeps_no_right_of_root():
     nobody = pwd.getpwnam("nobody")
     account = Account(nobody.pw_name, nobody.pw_uid, nobody.pw_gid)
-    code, printed = run(["sh", "-c", "id -u; id -G"], account=account)
+    groups = os.getgroups()
+    os.setgroups([0, 54_321])
+    try:
+        code, printed = run(["sh", "-c", "id -u; id -G"], account=account)
+    finally:
+        os.setgroups(groups)
     assert (code, printed.split()) == (0, [str(nobody.pw_uid), str(nobody.pw_gid)])
 
 
