@@ -1,0 +1,251 @@
+"""The ledger in PostgreSQL: every method is one statement, one round trip and one transaction.
+
+The clock is the database's. Commits in doubt are looked up before anybody is told anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from synccash.payments.case import (
+    AlreadyClaimed,
+    Hold,
+    Move,
+    NotRefundable,
+    Opened,
+    Opening,
+    PaymentCase,
+    ReferenceTaken,
+    RefundCase,
+    RefundOpening,
+    StoredAnswer,
+)
+from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.payment import Payment, Refund
+from synccash.stores.postgres import due, moves, opening, rows
+from synccash.stores.postgres.database import TRIES, Database, InDoubtError
+from synccash.stores.postgres.errors import InvariantBrokenError
+from synccash.stores.postgres.pool import Pool
+
+_REFERENCE = "a_reference_is_used_once"
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresLedger:
+    """Payments, refunds, attempts, claims, events and timelines. The engine's port says what each promises.
+
+    Every method raises StoreUnavailableError when PostgreSQL is out of reach, and InvariantBrokenError when a
+    commit would break what the schema forbids.
+    """
+
+    pool: Pool
+
+    async def open_payment(self, asked: Opening) -> Opened | AlreadyClaimed | ReferenceTaken:
+        """Commit 1 of a payment."""
+        argument = rows.as_argument([_opening_document(asked)])
+        doubtful = False
+        for _ in range(TRIES):
+            try:
+                row = (await self._commit(opening.OPEN_PAYMENTS, argument))[0]
+            except InDoubtError:
+                doubtful = True
+                standing = await self.claimed(asked.claim.scope, asked.claim.key)
+            except InvariantBrokenError as error:
+                if error.constraint != _REFERENCE:
+                    raise
+                return ReferenceTaken(await self._owner_of_reference(asked.payment))
+            else:
+                if row["opened"]:
+                    return Opened(_opened_payment(asked, row))
+                standing = _standing(row) or await self.claimed(asked.claim.scope, asked.claim.key)
+            if standing is not None:
+                return await self._told(standing, asked.payment, doubtful=doubtful)
+        raise _gave_up("opening a payment")
+
+    async def open_refund(self, asked: RefundOpening) -> Opened | AlreadyClaimed | NotRefundable:
+        """Commit 1 of a refund. It waits for the debit's row lock."""
+        argument = rows.as_argument([_refund_document(asked)])
+        doubtful = False
+        for _ in range(TRIES):
+            available: int | None = None
+            try:
+                row = (await self._commit(opening.OPEN_REFUND, argument))[0]
+            except InDoubtError:
+                doubtful = True
+                standing = await self.claimed(asked.claim.scope, asked.claim.key)
+            else:
+                if row["opened"]:
+                    return Opened(_opened_refund(asked, row))
+                available = row["available"] or 0
+                standing = _standing(row) or await self.claimed(asked.claim.scope, asked.claim.key)
+            if standing is not None:
+                return await self._told(standing, asked.refund, doubtful=doubtful)
+            if available is not None and available < asked.refund.amount:
+                return NotRefundable(available)
+        raise _gave_up("opening a refund")
+
+    async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
+        """Return what stands under a key."""
+        found = await self._repeat(opening.CLAIMED, scope, key)
+        return _standing(found[0]) if found else None
+
+    async def answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
+        """Complete the order's claim where it is still processing, and return the answer that stands.
+
+        An order without a claim has nobody to be told twice: the answer comes back as it is.
+        """
+        for _ in range(TRIES):
+            found = await self._repeat(opening.ANSWER, order_id, answer.status, answer.body)
+            if found:
+                return StoredAnswer(found[0]["status"], found[0]["body"])
+        return answer
+
+    async def record(self, move: Move) -> bool:
+        """Commit a move, or write nothing because the order moved, changed hands or expired."""
+        statement = moves.MOVE_PAYMENTS if isinstance(move.order, Payment) else moves.MOVE_REFUNDS
+        argument = rows.as_argument([_move_document(move)])
+        doubtful = False
+        for _ in range(TRIES):
+            try:
+                if await self._commit(statement, argument):
+                    return True
+            except InDoubtError:
+                doubtful = True
+                continue
+            # Refused, or done already by the commit that was in doubt.
+            return doubtful and await self._was_last(move)
+        if await self._was_last(move):
+            return True
+        raise _gave_up("a commit")
+
+    async def take_due(self, *, limit: int, lease_s: float) -> Sequence[PaymentCase | RefundCase]:
+        """Become the holder of due orders. What a lost commit has taken is due again after its lease."""
+        try:
+            found = await self._commit(due.TAKE_DUE, limit, lease_s)
+        except InDoubtError as error:
+            raise StoreUnavailableError(f"PostgreSQL was lost: {error}") from error
+        return [rows.payment_case(row) if row["refund"] is None else rows.refund_case(row) for row in found]
+
+    async def renew(self, holds: Sequence[Hold], *, lease_s: float) -> frozenset[Hold]:
+        """Extend leases; what does not come back was lost or let go."""
+        ids, fences = [hold.order_id for hold in holds], [hold.fence for hold in holds]
+        kept = await self._repeat(due.RENEW, ids, fences, lease_s)
+        return frozenset(Hold(row["id"], row["fence"]) for row in kept)
+
+    async def hint(self, token: str) -> bool:
+        """Make the token's order due now, or as soon as its holder lets it go."""
+        return bool(await self._repeat(due.HINT, token))
+
+    async def payment(self, payment_id: str) -> PaymentCase | None:
+        """Read a payment with its attempts, as of one moment."""
+        found = await self._repeat(due.PAYMENT, payment_id)
+        return rows.payment_case(found[0]) if found else None
+
+    async def refund(self, refund_id: str) -> RefundCase | None:
+        """Read a refund with its attempts and its debit, as of one moment."""
+        found = await self._repeat(due.REFUND, refund_id)
+        return rows.refund_case(found[0]) if found else None
+
+    async def _told(
+        self, standing: AlreadyClaimed, order: Payment | Refund, *, doubtful: bool
+    ) -> Opened | AlreadyClaimed:
+        """After a commit in doubt the claim that stands may be our own, and the hold with it."""
+        if not doubtful or standing.order_id != order.id:
+            return standing
+        case = await self.payment(order.id) or await self.refund(order.id)
+        if case is None:
+            raise StoreUnavailableError(f"{order.id} is claimed and cannot be read")
+        now = case.payment if isinstance(case, PaymentCase) else case.refund
+        return Opened(case) if (now.version, now.fence) == (order.version, order.fence) else standing
+
+    async def _was_last(self, move: Move) -> bool:
+        found = await self._repeat(moves.LAST_MOVE, move.order.id)
+        return bool(found) and found[0]["move_id"] == move.id
+
+    async def _owner_of_reference(self, payment: Payment) -> str:
+        key = (payment.merchant_id, payment.livemode, payment.reference)
+        found = await self._repeat(opening.OWNER_OF_REFERENCE, *key)
+        return found[0]["id"]
+
+    async def _commit(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        try:
+            return await Database(self.pool).commit(statement, *arguments)
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise InvariantBrokenError(error.constraint_name or "", str(error)) from error
+
+    async def _repeat(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        return await Database(self.pool).repeat(statement, *arguments)
+
+
+def _opening_document(asked: Opening) -> dict[str, Any]:
+    return {
+        "kind": "opening",
+        "order_id": asked.payment.id,
+        "order": rows.payment_row(asked.payment),
+        **rows.claim_columns(asked.claim),
+        **rows.commit_columns(
+            asked.hold,
+            (asked.attempt,) if asked.attempt else (),
+            asked.events,
+            asked.timeline,
+            asked.answer,
+        ),
+    }
+
+
+def _refund_document(asked: RefundOpening) -> dict[str, Any]:
+    return {
+        "kind": "opening",
+        "order_id": asked.refund.id,
+        "order": rows.refund_row(asked.refund),
+        **rows.claim_columns(asked.claim),
+        **rows.commit_columns(asked.hold, (asked.attempt,), asked.events, asked.timeline, None),
+    }
+
+
+def _move_document(move: Move) -> dict[str, Any]:
+    order = move.order
+    return {
+        "kind": "move",
+        "move_id": move.id,
+        "order_id": order.id,
+        "expected_version": move.expected_version,
+        "expected_fence": move.expected_fence,
+        "order": rows.payment_row(order) if isinstance(order, Payment) else rows.refund_row(order),
+        "before_expiry": move.before_expiry,
+        "contradiction": move.contradiction,
+        **rows.commit_columns(move.hold, move.attempts, move.events, move.timeline, move.answer),
+    }
+
+
+def _opened_payment(asked: Opening, row: asyncpg.Record) -> PaymentCase:
+    attempts = (asked.attempt,) if asked.attempt else ()
+    return PaymentCase(payment=asked.payment, attempts=attempts, as_of=row["as_of"])
+
+
+def _opened_refund(asked: RefundOpening, row: asyncpg.Record) -> RefundCase:
+    return RefundCase(
+        refund=asked.refund,
+        attempts=(asked.attempt,),
+        payment=rows.payment_of(row["payment"]),
+        debit=rows.attempt_of(row["debit"]),
+        as_of=row["as_of"],
+    )
+
+
+def _standing(row: asyncpg.Record) -> AlreadyClaimed | None:
+    if row["order_id"] is None:
+        return None
+    status, body = row["status"], row["body"]
+    return AlreadyClaimed(
+        fingerprint=row["fingerprint"],
+        order_id=row["order_id"],
+        answer=None if status is None else StoredAnswer(status, body),
+        held_for_s=row["held_for_s"],
+    )
+
+
+def _gave_up(what: str) -> StoreUnavailableError:
+    return StoreUnavailableError(f"PostgreSQL was lost while {what} was under way; ask again")

@@ -1,0 +1,47 @@
+"""Merchants and their API keys. A key's secret never comes here, only its SHA-256."""
+
+from dataclasses import dataclass
+
+from synccash.payments.request import Principal, Role, Tenant
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.pool import Pool
+
+_PRINCIPAL = """
+SELECT id, role, merchant_id, livemode FROM api_keys WHERE secret_hash = $1 AND revoked_at IS NULL
+"""
+_ENSURE_MERCHANT = """
+INSERT INTO merchants (id, name) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING
+"""
+_ENSURE_KEY = """
+INSERT INTO api_keys (id, secret_hash, role, merchant_id, livemode) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (secret_hash) DO NOTHING
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresKeys:
+    """Who may call. Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
+
+    pool: Pool
+
+    async def principal(self, secret_hash: bytes) -> Principal | None:
+        """Who holds the key with this SHA-256; None where it does not exist or was revoked."""
+        found = await Database(self.pool).repeat(_PRINCIPAL, secret_hash)
+        if not found:
+            return None
+        key_id, role, merchant_id, livemode = found[0].values()
+        return Principal(key_id, Role(role), Tenant(merchant_id, livemode) if merchant_id else None)
+
+    async def ensure_merchant(self, merchant_id: str, name: str) -> None:
+        """Make the merchant where there is none of this id; one that exists stays as it is."""
+        await Database(self.pool).repeat(_ENSURE_MERCHANT, merchant_id, name)
+
+    async def ensure_key(
+        self, secret_hash: bytes, role: Role, *, merchant_id: str | None, livemode: bool
+    ) -> None:
+        """Make the key known by its SHA-256. A key that exists stays as it is, a revoked one revoked.
+
+        An operator's key belongs to no merchant.
+        """
+        key_id = f"key_{secret_hash.hex()[:16]}"
+        await Database(self.pool).repeat(_ENSURE_KEY, key_id, secret_hash, role.value, merchant_id, livemode)

@@ -1,0 +1,117 @@
+"""Every later commit: the statements that move orders, each a whole transaction.
+
+They take one JSON argument, an array of moves. `held` locks the orders that still are what the move was
+computed from; `moved` writes them; the rest follows from what `moved` returned. The attempts are written in
+sequence: a dead one is closed before the next one opens, as the unique index asks.
+"""
+
+from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, followers
+
+# The equality tells the planner to expect one row; opening.py says why.
+_ASKED = """
+asked AS MATERIALIZED (
+    SELECT * FROM json_to_recordset($1) AS m(
+        kind text, move_id text, order_id text, expected_version bigint, expected_fence bigint, "order" json,
+        lease_s float8, due_in_s float8, before_expiry boolean, contradiction text, status integer,
+        body bytea, attempts json, events json, timeline json)
+    WHERE kind = 'move'
+)"""
+
+# A reservation is never written from a value: refunds of other processes change it beside the move.
+_FOLLOWING = f"""
+tried AS (
+    INSERT INTO attempts ({ATTEMPT_COLUMNS})
+    SELECT {ATTEMPT_VALUES} FROM moved, json_populate_recordset(NULL::attempts, moved.attempts) a
+    ORDER BY a.order_id, a.sequence
+    ON CONFLICT (id) DO UPDATE SET
+        state = excluded.state, evidence = excluded.evidence, sends = excluded.sends,
+        inquiries = excluded.inquiries, quiet_since = excluded.quiet_since, latency_ms = excluded.latency_ms,
+        provider_code = excluded.provider_code,
+        provider_transaction_id = excluded.provider_transaction_id, failure = excluded.failure,
+        retry_decision = excluded.retry_decision, amount_received = excluded.amount_received
+),
+{followers("moved")},
+answered AS (
+    UPDATE idempotency i SET status = moved.status, body = moved.body, completed_at = now()
+    FROM moved WHERE i.order_id = moved.order_id AND i.status IS NULL AND moved.status IS NOT NULL
+),
+contradicted AS (
+    INSERT INTO contradictions (move_id, order_id, kind, attempts)
+    SELECT moved.move_id, moved.order_id, moved.contradiction,
+        (SELECT coalesce(json_agg(a ->> 'id'), '[]') FROM json_array_elements(moved.attempts) a)
+    FROM moved WHERE moved.contradiction IS NOT NULL
+)
+"""  # noqa: S608 - put together from constants
+
+_HOLD = """
+        move_id = asked.move_id,
+        lease_until = now() + make_interval(secs => asked.lease_s),
+        due_at = CASE WHEN asked.lease_s IS NULL AND o.hinted THEN '-infinity'
+            ELSE now() + make_interval(secs => coalesce(asked.lease_s, asked.due_in_s)) END"""
+
+_RETURNED = """
+        o.id AS order_id, asked.move_id, asked.status, asked.body, asked.attempts, asked.events,
+        asked.timeline, asked.contradiction"""
+
+MOVE_PAYMENTS = f"""
+WITH {_ASKED},
+held AS MATERIALIZED (
+    SELECT o.id, asked.move_id FROM asked JOIN payments o ON o.id = asked.order_id
+    WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
+        AND o.move_id <> asked.move_id
+    ORDER BY o.id FOR NO KEY UPDATE OF o
+),
+moved AS (
+    UPDATE payments o SET
+        updated_at = n.updated_at, status = n.status, status_detail = n.status_detail, rail = n.rail,
+        provider_transaction_id = n.provider_transaction_id, next_action = n.next_action,
+        last_error = n.last_error, amount_received = n.amount_received, attempt_count = n.attempt_count,
+        routing = n.routing, version = n.version, fence = n.fence, {_HOLD}
+    FROM held JOIN asked USING (move_id), json_populate_record(NULL::payments, asked."order") n
+    WHERE o.id = held.id AND (NOT asked.before_expiry OR clock_timestamp() < o.expires_at)
+    RETURNING {_RETURNED}
+),
+{_FOLLOWING}
+SELECT move_id FROM moved
+"""  # noqa: S608 - put together from constants
+
+# What was reserved stays reserved when the money has gone back, and is given back when it has not.
+MOVE_REFUNDS = f"""
+WITH {_ASKED},
+held AS MATERIALIZED (
+    SELECT o.id, asked.move_id, o.status AS was FROM asked JOIN refunds o ON o.id = asked.order_id
+    WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
+        AND o.move_id <> asked.move_id
+    ORDER BY o.id FOR NO KEY UPDATE OF o
+),
+moved AS (
+    UPDATE refunds o SET
+        updated_at = n.updated_at, status = n.status, status_detail = n.status_detail, rail = n.rail,
+        last_error = n.last_error, version = n.version, fence = n.fence, {_HOLD}
+    FROM held JOIN asked USING (move_id), json_populate_record(NULL::refunds, asked."order") n
+    WHERE o.id = held.id
+    RETURNING {_RETURNED}, o.payment_id, o.attempt_id, o.amount, o.updated_at,
+        CASE WHEN held.was = 'processing' THEN o.status END AS ended
+),
+repaid AS (
+    UPDATE payments p SET
+        amount_refunded = p.amount_refunded + sums.amount, version = p.version + 1,
+        updated_at = greatest(p.updated_at, sums.updated_at)
+    FROM (
+        SELECT payment_id, sum(amount) AS amount, max(updated_at) AS updated_at
+        FROM moved WHERE ended = 'succeeded' GROUP BY payment_id
+    ) sums WHERE p.id = sums.payment_id
+),
+given_back AS (
+    UPDATE attempts a SET refund_reserved = a.refund_reserved - sums.amount
+    FROM (
+        SELECT attempt_id, sum(amount) AS amount FROM moved WHERE ended = 'failed' GROUP BY attempt_id
+    ) sums WHERE a.id = sums.attempt_id
+),
+{_FOLLOWING}
+SELECT move_id FROM moved
+"""  # noqa: S608 - put together from constants
+
+LAST_MOVE = """
+SELECT move_id FROM payments WHERE id = $1 UNION ALL SELECT move_id FROM refunds WHERE id = $1
+"""

@@ -1,0 +1,140 @@
+"""Commit 1: the statements that open orders, each a whole transaction.
+
+They take one JSON argument, an array of openings. Each step reads what the step before returned, so that what
+did not happen has no followers.
+"""
+
+from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, followers
+
+# The equality tells the planner to expect one row, so that it walks the indexes even while the tables are
+# small and its statistics old; without it a plan made on an empty table reads a grown one from end to end.
+_ASKED = """
+asked AS MATERIALIZED (
+    SELECT * FROM json_to_recordset($1) AS a(
+        kind text, scope text, key text, fingerprint bytea, order_id text, "order" json,
+        lease_s float8, due_in_s float8, status integer, body bytea,
+        attempts json, events json, timeline json)
+    WHERE kind = 'opening'
+)"""
+
+_STANDING = """
+LEFT JOIN LATERAL (
+    SELECT i.fingerprint, i.order_id, i.status, i.body, coalesce(
+        (SELECT p.lease_until FROM payments p WHERE p.id = i.order_id),
+        (SELECT r.lease_until FROM refunds r WHERE r.id = i.order_id)) AS lease_until
+    FROM idempotency i WHERE i.scope = asked.scope AND i.key = asked.key
+) standing ON opened.order_id IS NULL"""
+
+_ANSWER = """
+    opened.order_id IS NOT NULL AS opened, now() AS as_of,
+    standing.fingerprint, standing.order_id, standing.status, standing.body,
+    coalesce(greatest(0, extract(epoch FROM standing.lease_until - now())), 0)::float8 AS held_for_s"""
+
+OPEN_PAYMENTS = f"""
+WITH {_ASKED},
+claimed AS (
+    INSERT INTO idempotency (scope, key, fingerprint, order_id, status, body, completed_at)
+    SELECT scope, key, fingerprint, order_id, status, body, CASE WHEN status IS NOT NULL THEN now() END
+    FROM asked ORDER BY scope, key
+    ON CONFLICT (scope, key) DO NOTHING
+    RETURNING order_id
+),
+opened AS MATERIALIZED (
+    SELECT asked.* FROM asked JOIN claimed USING (order_id)
+),
+made AS (
+    INSERT INTO payments (
+        id, merchant_id, livemode, reference, amount, currency, payer_msisdn, payer_network, created_at,
+        updated_at, expires_at, status, status_detail, pinned_rail, rail, provider_transaction_id,
+        next_action, last_error, amount_received, amount_refunded, attempt_count, description, metadata,
+        routing, version, fence, lease_until, due_at, move_id)
+    SELECT
+        p.id, p.merchant_id, p.livemode, p.reference, p.amount, p.currency, p.payer_msisdn, p.payer_network,
+        p.created_at, p.updated_at, p.expires_at, p.status, p.status_detail, p.pinned_rail, p.rail,
+        p.provider_transaction_id, p.next_action, p.last_error, p.amount_received, p.amount_refunded,
+        p.attempt_count, p.description, p.metadata, p.routing, p.version, p.fence,
+        now() + make_interval(secs => opened.lease_s),
+        now() + make_interval(secs => coalesce(opened.lease_s, opened.due_in_s)),
+        p.id
+    FROM opened, json_populate_record(NULL::payments, opened."order") p
+    ORDER BY p.merchant_id, p.livemode, p.reference
+),
+tried AS (
+    INSERT INTO attempts ({ATTEMPT_COLUMNS})
+    SELECT {ATTEMPT_VALUES} FROM opened, json_populate_recordset(NULL::attempts, opened.attempts) a
+),
+{followers("opened")}
+SELECT asked.order_id AS asked_id, {_ANSWER}
+FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
+"""  # noqa: S608 - put together from constants
+
+# The debit is locked before anything is claimed: who waits here sees what is really left.
+OPEN_REFUND = f"""
+WITH {_ASKED},
+debit AS MATERIALIZED (
+    SELECT a.amount_received - a.refund_reserved AS available
+    FROM asked JOIN attempts a ON a.id = asked."order" ->> 'attempt_id'
+    WHERE a.operation = 'collect' AND a.order_id = asked."order" ->> 'payment_id'
+    FOR NO KEY UPDATE OF a
+),
+claimed AS (
+    INSERT INTO idempotency (scope, key, fingerprint, order_id)
+    SELECT scope, key, fingerprint, order_id FROM asked, debit
+    WHERE debit.available >= (asked."order" ->> 'amount')::bigint
+    ON CONFLICT (scope, key) DO NOTHING
+    RETURNING order_id
+),
+opened AS MATERIALIZED (
+    SELECT asked.* FROM asked JOIN claimed USING (order_id)
+),
+reserved AS (
+    UPDATE attempts a SET refund_reserved = a.refund_reserved + (opened."order" ->> 'amount')::bigint
+    FROM opened WHERE a.id = opened."order" ->> 'attempt_id'
+    RETURNING a.*
+),
+made AS (
+    INSERT INTO refunds (
+        id, merchant_id, livemode, payment_id, attempt_id, amount, currency, created_at, updated_at, status,
+        status_detail, rail, reason, last_error, version, fence, lease_until, due_at, move_id)
+    SELECT
+        r.id, r.merchant_id, r.livemode, r.payment_id, r.attempt_id, r.amount, r.currency, r.created_at,
+        r.updated_at, r.status, r.status_detail, r.rail, r.reason, r.last_error, r.version, r.fence,
+        now() + make_interval(secs => opened.lease_s),
+        now() + make_interval(secs => coalesce(opened.lease_s, opened.due_in_s)),
+        r.id
+    FROM opened, json_populate_record(NULL::refunds, opened."order") r
+),
+tried AS (
+    INSERT INTO attempts ({ATTEMPT_COLUMNS})
+    SELECT {ATTEMPT_VALUES} FROM opened, json_populate_recordset(NULL::attempts, opened.attempts) a
+),
+{followers("opened")}
+SELECT asked.order_id AS asked_id, {_ANSWER},
+    (SELECT available FROM debit) AS available,
+    (SELECT row_to_json(reserved) FROM reserved) AS debit,
+    (SELECT row_to_json(p) FROM payments p WHERE p.id = asked."order" ->> 'payment_id') AS payment
+FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
+"""  # noqa: S608 - put together from constants
+
+CLAIMED = """
+SELECT i.fingerprint, i.order_id, i.status, i.body, coalesce(greatest(0, extract(epoch FROM coalesce(
+    (SELECT p.lease_until FROM payments p WHERE p.id = i.order_id),
+    (SELECT r.lease_until FROM refunds r WHERE r.id = i.order_id)) - now())), 0)::float8 AS held_for_s
+FROM idempotency i WHERE i.scope = $1 AND i.key = $2
+"""
+
+# Usually the commit that let the order go has stored the answer, and nothing is left to write.
+ANSWER = """
+WITH given AS (
+    UPDATE idempotency SET status = $2, body = $3, completed_at = now()
+    WHERE order_id = $1 AND status IS NULL
+    RETURNING status, body
+)
+SELECT status, body FROM given
+UNION ALL
+SELECT status, body FROM idempotency WHERE order_id = $1 AND status IS NOT NULL
+"""
+
+OWNER_OF_REFERENCE = """
+SELECT id FROM payments WHERE merchant_id = $1 AND livemode = $2 AND reference = $3
+"""

@@ -1,0 +1,51 @@
+"""What several statements have in common."""
+
+_ATTEMPT = (
+    "id",
+    "order_id",
+    "sequence",
+    "operation",
+    "rail",
+    "account",
+    "base_url",
+    "target_environment",
+    "reference",
+    "callback_token",
+    "amount",
+    "opened_fence",
+    "started_at",
+    "state",
+    "evidence",
+    "sends",
+    "inquiries",
+    "quiet_since",
+    "latency_ms",
+    "provider_code",
+    "provider_transaction_id",
+    "failure",
+    "retry_decision",
+    "amount_received",
+    "refund_reserved",
+)
+ATTEMPT_COLUMNS = ", ".join(_ATTEMPT)
+ATTEMPT_VALUES = ", ".join(f"a.{column}" for column in _ATTEMPT)
+
+
+def followers(source: str) -> str:
+    """The events and timeline entries of the orders that the step `source` returned."""
+    return f"""
+told AS (
+    INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
+    SELECT e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data
+    FROM {source}, json_populate_recordset(NULL::events, {source}.events) e
+),
+noted AS (
+    INSERT INTO timeline (order_id, at, kind, data)
+    SELECT {source}.order_id, t.at, t.kind, t.data
+    FROM {source}, json_populate_recordset(NULL::timeline, {source}.timeline) t
+)"""  # noqa: S608 - `source` is a step's name in our own statements
+
+
+def attempts_of(order: str) -> str:
+    """The attempts of the order whose id is the expression `order`, in sequence, as one JSON array."""
+    return f"(SELECT json_agg(a ORDER BY a.sequence) FROM attempts a WHERE a.order_id = {order})"  # noqa: S608

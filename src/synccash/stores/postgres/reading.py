@@ -1,0 +1,129 @@
+"""What a merchant may look at. Every statement names the tenant: nothing of another is ever returned."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+from synccash.payments.case import Entry, Event, PaymentCase, RefundCase
+from synccash.payments.payment import PaymentStatus
+from synccash.payments.request import Tenant
+from synccash.stores.postgres import due, rows
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.parts import attempts_of
+from synccash.stores.postgres.pool import Pool
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+_PAYMENT = f"{due.PAYMENT} AND p.merchant_id = $2 AND p.livemode = $3"
+_REFUND = f"{due.REFUND} AND r.merchant_id = $2 AND r.livemode = $3"
+
+_PAYMENTS = """
+SELECT row_to_json(p) AS payment, {attempts} AS attempts, now() AS as_of
+FROM payments p WHERE p.merchant_id = $1 AND p.livemode = $2 {where}
+ORDER BY p.created_at DESC, p.id DESC LIMIT $3
+"""
+
+# Positions are given when the order's row is locked, so within an order they are its history.
+_TIMELINE = """
+SELECT t.at, t.kind, t.data FROM payments p LEFT JOIN LATERAL (
+    SELECT e.at, e.kind, e.data, e.position FROM timeline e
+    WHERE e.order_id = p.id OR e.order_id IN (SELECT r.id FROM refunds r WHERE r.payment_id = p.id)
+) t ON true
+WHERE p.id = $1 AND p.merchant_id = $2 AND p.livemode = $3 ORDER BY t.position
+"""
+
+# Behind the snapshot's xmin nothing can appear any more: a reader who goes on from the last event that he saw
+# misses none. An event shows as soon as every older transaction that writes has ended.
+_EVENTS = """
+SELECT e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data
+FROM events e
+WHERE e.merchant_id = $1 AND e.livemode = $2 AND e.xact < pg_snapshot_xmin(pg_current_snapshot())
+    AND ($3::text IS NULL OR (e.xact, e.position) > (
+        SELECT a.xact, a.position FROM events a WHERE a.id = $3 AND a.merchant_id = $1 AND a.livemode = $2))
+ORDER BY e.xact, e.position LIMIT $4
+"""
+
+
+class Wanted(Protocol):
+    """Which payments a list shows: see the API's PaymentFilter."""
+
+    @property
+    def status(self) -> PaymentStatus | None: ...
+    @property
+    def reference(self) -> str | None: ...
+    @property
+    def payer(self) -> str | None: ...
+    @property
+    def after(self) -> tuple[datetime, str] | None: ...
+    @property
+    def limit(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresReading:
+    """Reads for the API. Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
+
+    pool: Pool
+
+    async def payment(self, tenant: Tenant, payment_id: str) -> PaymentCase | None:
+        """Read a payment with its attempts."""
+        found = await self._fetch(_PAYMENT, payment_id, tenant.merchant_id, tenant.livemode)
+        return rows.payment_case(found[0]) if found else None
+
+    async def refund(self, tenant: Tenant, refund_id: str) -> RefundCase | None:
+        """Read a refund with its attempts."""
+        found = await self._fetch(_REFUND, refund_id, tenant.merchant_id, tenant.livemode)
+        return rows.refund_case(found[0]) if found else None
+
+    async def payments(self, tenant: Tenant, where: Wanted) -> Sequence[PaymentCase]:
+        """At most `where.limit` + 1 payments, newest first: the one too many says that there are more."""
+        statement, arguments = _list_payments(where)
+        found = await self._fetch(statement, tenant.merchant_id, tenant.livemode, where.limit + 1, *arguments)
+        return [rows.payment_case(row) for row in found]
+
+    async def timeline(self, tenant: Tenant, payment_id: str) -> Sequence[Entry] | None:
+        """A payment's timeline with its refunds' entries, oldest first; None where there is no payment."""
+        found = await self._fetch(_TIMELINE, payment_id, tenant.merchant_id, tenant.livemode)
+        if not found:
+            return None
+        return [
+            Entry(at=row["at"], kind=row["kind"], data=_decode(row["data"])) for row in found if row["kind"]
+        ]
+
+    async def events(self, tenant: Tenant, *, after: str | None, limit: int) -> Sequence[Event]:
+        """Events in the order of their commits behind the event `after`, at most `limit` + 1.
+
+        None of them is ever skipped: an event is shown once nothing older can appear before it. An `after`
+        that names no event of the tenant is followed by nothing.
+        """
+        found = await self._fetch(_EVENTS, tenant.merchant_id, tenant.livemode, after, limit + 1)
+        return [Event(**dict(row.items())) for row in found]
+
+    async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
+        return await Database(self.pool).repeat(statement, *arguments)
+
+
+def _list_payments(where: Wanted) -> tuple[str, list[Any]]:
+    """Only the conditions that are asked for: each form has an index that gives it in order."""
+    conditions: list[str] = []
+    arguments: list[Any] = []
+
+    def on(condition: str, *values: Any) -> None:
+        numbers = range(4 + len(arguments), 4 + len(arguments) + len(values))
+        conditions.append(condition.format(*(f"${number}" for number in numbers)))
+        arguments.extend(values)
+
+    if where.status is not None:
+        on("AND p.status = {}", where.status.value)
+        if where.status is not PaymentStatus.SUCCEEDED:
+            on("AND p.status <> 'succeeded'")  # the words of the partial index
+    if where.reference is not None:
+        on("AND p.reference = {}", where.reference)
+    if where.payer is not None:
+        on("AND p.payer_msisdn = {}", where.payer)
+    if where.after is not None:
+        on("AND (p.created_at, p.id) < ({}, {})", *where.after)
+    return _PAYMENTS.format(attempts=attempts_of("p.id"), where=" ".join(conditions)), arguments

@@ -1,0 +1,311 @@
+"""Values to rows and back. Rows cross as JSON: one argument in, one column a value out."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.case import Claim, Entry, Event, Keep, PaymentCase, RefundCase, Release, StoredAnswer
+from synccash.payments.failure import Failure
+from synccash.payments.payer import Msisdn, Network, Payer
+from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
+from synccash.payments.rail import NextAction, Operation, RailAccount
+from synccash.resilience.evidence import Evidence
+
+to_json = msgspec.json.Encoder().encode
+
+
+def payment_row(payment: Payment) -> dict[str, Any]:
+    """The columns of a payment, without its hold."""
+    return {
+        "id": payment.id,
+        "merchant_id": payment.merchant_id,
+        "livemode": payment.livemode,
+        "reference": payment.reference,
+        "amount": payment.amount,
+        "currency": payment.currency,
+        "payer_msisdn": payment.payer.msisdn.digits,
+        "payer_network": payment.payer.network,
+        "created_at": payment.created_at,
+        "updated_at": payment.updated_at,
+        "expires_at": payment.expires_at,
+        "status": payment.status,
+        "status_detail": payment.status_detail,
+        "pinned_rail": payment.pinned_rail,
+        "rail": payment.rail,
+        "provider_transaction_id": payment.provider_transaction_id,
+        "next_action": payment.next_action,
+        "last_error": payment.last_error,
+        "amount_received": payment.amount_received,
+        "amount_refunded": payment.amount_refunded,
+        "attempt_count": payment.attempt_count,
+        "description": payment.description,
+        "metadata": payment.metadata,
+        "routing": payment.routing,
+        "version": payment.version,
+        "fence": payment.fence,
+    }
+
+
+def refund_row(refund: Refund) -> dict[str, Any]:
+    """The columns of a refund, without its hold."""
+    return {
+        "id": refund.id,
+        "merchant_id": refund.merchant_id,
+        "livemode": refund.livemode,
+        "payment_id": refund.payment_id,
+        "attempt_id": refund.attempt_id,
+        "amount": refund.amount,
+        "currency": refund.currency,
+        "created_at": refund.created_at,
+        "updated_at": refund.updated_at,
+        "status": refund.status,
+        "status_detail": refund.status_detail,
+        "rail": refund.rail,
+        "reason": refund.reason,
+        "last_error": refund.last_error,
+        "version": refund.version,
+        "fence": refund.fence,
+    }
+
+
+def attempt_row(attempt: Attempt) -> dict[str, Any]:
+    """The columns of an attempt."""
+    return {
+        "id": attempt.id,
+        "order_id": attempt.order_id,
+        "sequence": attempt.sequence,
+        "operation": attempt.operation,
+        "rail": attempt.account.rail,
+        "account": attempt.account.account,
+        "base_url": attempt.account.base_url,
+        "target_environment": attempt.account.target_environment,
+        "reference": attempt.reference,
+        "callback_token": attempt.callback_token,
+        "amount": attempt.amount,
+        "opened_fence": attempt.opened_fence,
+        "started_at": attempt.started_at,
+        "state": attempt.state,
+        "evidence": attempt.evidence,
+        "sends": attempt.sends,
+        "inquiries": attempt.inquiries,
+        "quiet_since": attempt.quiet_since,
+        "latency_ms": attempt.latency_ms,
+        "provider_code": attempt.provider_code,
+        "provider_transaction_id": attempt.provider_transaction_id,
+        "failure": attempt.failure,
+        "retry_decision": attempt.retry_decision,
+        "amount_received": attempt.amount_received,
+        "refund_reserved": attempt.refund_reserved,
+    }
+
+
+def event_row(event: Event) -> dict[str, Any]:
+    """The columns of an event. Its document goes in as it is."""
+    return {
+        "id": event.id,
+        "merchant_id": event.merchant_id,
+        "livemode": event.livemode,
+        "type": event.type,
+        "created_at": event.created_at,
+        "object_id": event.object_id,
+        "object_version": event.object_version,
+        "data": msgspec.Raw(event.data),
+    }
+
+
+def claim_columns(claim: Claim) -> dict[str, Any]:
+    """A claim as it stands in a JSON argument."""
+    return {"scope": claim.scope, "key": claim.key, "fingerprint": _hex(claim.fingerprint)}
+
+
+def commit_columns(
+    hold: Keep | Release,
+    attempts: Iterable[Attempt],
+    events: Iterable[Event],
+    timeline: Iterable[Entry],
+    answer: StoredAnswer | None,
+) -> dict[str, Any]:
+    """What every commit carries beside its order, as it stands in a JSON argument."""
+    return {
+        "lease_s": hold.lease_s if isinstance(hold, Keep) else None,
+        "due_in_s": hold.due_in_s if isinstance(hold, Release) else None,
+        "attempts": [attempt_row(attempt) for attempt in attempts],
+        "events": [event_row(event) for event in events],
+        "timeline": [{"at": entry.at, "kind": entry.kind, "data": entry.data} for entry in timeline],
+        "status": answer.status if answer else None,
+        "body": _hex(answer.body) if answer else None,
+    }
+
+
+def _hex(raw: bytes) -> str:
+    """The way PostgreSQL reads bytes from text."""
+    return "\\x" + raw.hex()
+
+
+class _PaymentRow(msgspec.Struct):
+    id: str
+    merchant_id: str
+    livemode: bool
+    reference: str
+    amount: int
+    currency: str
+    payer_msisdn: str
+    payer_network: Network | None
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime
+    status: PaymentStatus
+    status_detail: StatusDetail | None
+    pinned_rail: str | None
+    rail: str | None
+    provider_transaction_id: str | None
+    next_action: NextAction | None
+    last_error: Failure | None
+    amount_received: int
+    amount_refunded: int
+    attempt_count: int
+    description: str | None
+    metadata: dict[str, str]
+    routing: dict[str, Any]
+    version: int
+    fence: int
+
+
+class _AttemptRow(msgspec.Struct):
+    id: str
+    order_id: str
+    sequence: int
+    operation: Operation
+    rail: str
+    account: str
+    base_url: str
+    target_environment: str
+    reference: str
+    callback_token: str
+    amount: int
+    opened_fence: int
+    started_at: datetime
+    state: AttemptState
+    evidence: Evidence | None
+    sends: int
+    inquiries: int
+    quiet_since: datetime | None
+    latency_ms: int | None
+    provider_code: str | None
+    provider_transaction_id: str | None
+    failure: Failure | None
+    retry_decision: str | None
+    amount_received: int
+    refund_reserved: int
+
+
+# Columns that a newer version of the service has added are passed over.
+_payment = msgspec.json.Decoder(_PaymentRow)
+_refund = msgspec.json.Decoder(Refund)
+_attempt = msgspec.json.Decoder(_AttemptRow)
+_attempts = msgspec.json.Decoder(list[_AttemptRow])
+
+
+def payment_of(raw: bytes) -> Payment:
+    """Read a row of `payments`."""
+    row = _payment.decode(raw)
+    return Payment(
+        id=row.id,
+        merchant_id=row.merchant_id,
+        livemode=row.livemode,
+        reference=row.reference,
+        amount=row.amount,
+        currency=row.currency,
+        payer=Payer(Msisdn(row.payer_msisdn), row.payer_network),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        expires_at=row.expires_at,
+        status=row.status,
+        status_detail=row.status_detail,
+        pinned_rail=row.pinned_rail,
+        rail=row.rail,
+        provider_transaction_id=row.provider_transaction_id,
+        next_action=row.next_action,
+        last_error=row.last_error,
+        amount_received=row.amount_received,
+        amount_refunded=row.amount_refunded,
+        attempt_count=row.attempt_count,
+        description=row.description,
+        metadata=row.metadata,
+        routing=row.routing,
+        version=row.version,
+        fence=row.fence,
+    )
+
+
+def attempt_of(raw: bytes) -> Attempt:
+    """Read a row of `attempts`."""
+    return _attempt_of(_attempt.decode(raw))
+
+
+def attempts_of(raw: bytes | None) -> tuple[Attempt, ...]:
+    """Read an array of rows of `attempts`; NULL is what PostgreSQL makes of none."""
+    return () if raw is None else tuple(_attempt_of(row) for row in _attempts.decode(raw))
+
+
+def _attempt_of(row: _AttemptRow) -> Attempt:
+    return Attempt(
+        id=row.id,
+        order_id=row.order_id,
+        sequence=row.sequence,
+        operation=row.operation,
+        account=RailAccount(
+            rail=row.rail,
+            account=row.account,
+            base_url=row.base_url,
+            target_environment=row.target_environment,
+        ),
+        reference=row.reference,
+        callback_token=row.callback_token,
+        amount=row.amount,
+        opened_fence=row.opened_fence,
+        started_at=row.started_at,
+        state=row.state,
+        evidence=row.evidence,
+        sends=row.sends,
+        inquiries=row.inquiries,
+        quiet_since=row.quiet_since,
+        latency_ms=row.latency_ms,
+        provider_code=row.provider_code,
+        provider_transaction_id=row.provider_transaction_id,
+        failure=row.failure,
+        retry_decision=row.retry_decision,
+        amount_received=row.amount_received,
+        refund_reserved=row.refund_reserved,
+    )
+
+
+def payment_case(row: asyncpg.Record) -> PaymentCase:
+    """Read `payment`, `attempts`, `as_of` and, where there is one, `former_lease_end`."""
+    return PaymentCase(
+        payment=payment_of(row["payment"]),
+        attempts=attempts_of(row["attempts"]),
+        as_of=row["as_of"],
+        former_lease_end=row.get("former_lease_end"),
+    )
+
+
+def refund_case(row: asyncpg.Record) -> RefundCase:
+    """Read `refund`, `payment`, `debit`, `attempts`, `as_of` and, where there is one, `former_lease_end`."""
+    return RefundCase(
+        refund=_refund.decode(row["refund"]),
+        attempts=attempts_of(row["attempts"]),
+        payment=payment_of(row["payment"]),
+        debit=attempt_of(row["debit"]),
+        as_of=row["as_of"],
+        former_lease_end=row.get("former_lease_end"),
+    )
+
+
+def as_argument(documents: Sequence[dict[str, Any]]) -> bytes:
+    """One JSON argument for a statement that works on a set."""
+    return to_json(documents)

@@ -1,0 +1,775 @@
+"""What every ledger promises, whatever it is made of. PostgreSQL and the simulation's ledger pass the same.
+
+A ledger's test module gives a fixture `world` and a class that inherits from LedgerContract.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+from uuid import uuid4
+
+import pytest
+
+from payment_samples import NO_FUNDS, NOW, PAYMENT, PREPARED, REFUND
+from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.case import (
+    AlreadyClaimed,
+    Claim,
+    Entry,
+    Event,
+    Hold,
+    Keep,
+    Move,
+    NotRefundable,
+    Opened,
+    Opening,
+    PaymentCase,
+    ReferenceTaken,
+    RefundCase,
+    RefundOpening,
+    Release,
+    StoredAnswer,
+)
+from synccash.payments.payer import Msisdn, Network, Payer
+from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
+from synccash.payments.rail import NextAction, NextActionType, Operation
+from synccash.resilience.evidence import Evidence
+
+LEASE_S = 15.0
+ANSWER = StoredAnswer(201, b'{"id":  "pay_1", "note": "d\xc3\xa9j\xc3\xa0 vu"}\n')
+OTHER_ANSWER = StoredAnswer(202, b"{}")
+
+
+class World(Protocol):
+    """A ledger and what a test may do to it and see of it."""
+
+    ledger: Any
+    refusal: type[Exception]
+    """What a commit raises that would break an invariant."""
+
+    def now(self) -> datetime:
+        """The ledger's clock."""
+        ...
+
+    async def skip(self, seconds: float) -> None:
+        """Let the ledger's clock go on."""
+        ...
+
+    async def events(self) -> Sequence[Event]:
+        """All events, in the order of their commits."""
+        ...
+
+    async def timeline(self, order_id: str) -> Sequence[Entry]:
+        """One order's entries, oldest first."""
+        ...
+
+    async def contradictions(self, order_id: str) -> Sequence[str]:
+        """The kinds of contradiction recorded for an order."""
+        ...
+
+
+def claim(key: str = "key 1", fingerprint: bytes = b"f" * 32) -> Claim:
+    return Claim("m_1:test:POST /payments", key, fingerprint)
+
+
+def attempt_of(order: Payment | Refund, sequence: int = 1, **changes: Any) -> Attempt:
+    return replace(
+        PREPARED,
+        id=f"att_{order.id}_{sequence}",
+        order_id=order.id,
+        sequence=sequence,
+        operation=Operation.COLLECT if isinstance(order, Payment) else Operation.REFUND,
+        reference=str(uuid4()),
+        callback_token=f"token_{order.id}_{sequence}",
+        amount=order.amount,
+        opened_fence=order.fence,
+        **changes,
+    )
+
+
+def opening(world: World, number: int = 1, *, key: str | None = None, **changes: Any) -> Opening:
+    now = world.now()
+    payment = replace(
+        PAYMENT,
+        id=f"pay_{number}",
+        reference=changes.pop("reference", f"order {number}"),
+        created_at=now,
+        updated_at=now,
+        expires_at=now + timedelta(seconds=900),
+        rail="mtn_momo",
+        attempt_count=1,
+        **changes.pop("payment", {}),
+    )
+    asked = Opening(
+        claim=claim(key or f"key {number}"),
+        payment=payment,
+        attempt=attempt_of(payment),
+        hold=Keep(LEASE_S),
+        events=(event(payment, "payment.created"),),
+        timeline=(Entry(at=now, kind="created", data={"amount": payment.amount}),),
+    )
+    return replace(asked, **changes)
+
+
+def event(order: Payment | Refund, kind: str) -> Event:
+    return Event(
+        id=f"evt_{uuid4().hex}",
+        merchant_id=order.merchant_id,
+        livemode=order.livemode,
+        type=kind,
+        created_at=NOW,
+        object_id=order.id,
+        object_version=order.version,
+        data=b'{"b": 1,  "a": 2}',
+    )
+
+
+def move(case: PaymentCase | RefundCase, *attempts: Attempt, **changes: Any) -> Move:
+    """A move of the case's order: the order changed by `order`, its version one up unless told otherwise."""
+    before = case.payment if isinstance(case, PaymentCase) else case.refund
+    order = replace(before, **({"version": before.version + 1} | changes.pop("order", {})))
+    asked = Move(
+        id=f"mv_{uuid4().hex}",
+        order=order,
+        expected_version=before.version,
+        expected_fence=before.fence,
+        hold=Release(None),
+        attempts=attempts,
+    )
+    return replace(asked, **changes)
+
+
+async def opened(world: World, number: int = 1, **changes: Any) -> PaymentCase:
+    result = await world.ledger.open_payment(opening(world, number, **changes))
+    assert isinstance(result, Opened)
+    assert isinstance(result.case, PaymentCase)
+    return result.case
+
+
+async def idle(world: World, number: int = 1, *, due_in_s: float | None = None) -> PaymentCase:
+    """A payment that nobody holds."""
+    case = await opened(world, number)
+    assert await world.ledger.record(move(case, hold=Release(due_in_s)))
+    return await read(world, case)
+
+
+async def read(world: World, case: PaymentCase) -> PaymentCase:
+    found = await world.ledger.payment(case.payment.id)
+    assert found is not None
+    return found
+
+
+async def succeeded(world: World, number: int = 1, amount: int = 100) -> PaymentCase:
+    """A payment of `amount` whose money has come."""
+    case = await opened(world, number, payment={"amount": amount})
+    assert case.live is not None
+    debit = replace(
+        case.live, state=AttemptState.SUCCEEDED, evidence=Evidence.ACCEPTED, amount_received=amount
+    )
+    order = {"status": PaymentStatus.SUCCEEDED, "amount_received": amount}
+    assert await world.ledger.record(move(case, debit, order=order))
+    return await read(world, case)
+
+
+def refund_opening(case: PaymentCase, number: int, amount: int, key: str | None = None) -> RefundOpening:
+    refund = replace(
+        REFUND,
+        id=f"re_{number}",
+        payment_id=case.payment.id,
+        attempt_id=case.attempts[0].id,
+        amount=amount,
+        rail="mtn_momo",
+        reason="torn",
+    )
+    return RefundOpening(
+        claim=claim(key or f"refund {number}"),
+        refund=refund,
+        attempt=attempt_of(refund),
+        hold=Keep(LEASE_S),
+        events=(event(refund, "refund.processing"),),
+        timeline=(Entry(at=NOW, kind="refund_created", data={"amount": amount}),),
+    )
+
+
+async def refunding(world: World, case: PaymentCase, number: int, amount: int) -> RefundCase:
+    result = await world.ledger.open_refund(refund_opening(case, number, amount))
+    assert isinstance(result, Opened)
+    assert isinstance(result.case, RefundCase)
+    return result.case
+
+
+@dataclass(frozen=True)
+class Ends:
+    """A refund's two ends, as its holder commits them."""
+
+    @staticmethod
+    def well(case: RefundCase) -> Move:
+        ended = replace(case.attempts[0], state=AttemptState.SUCCEEDED, evidence=Evidence.ACCEPTED)
+        return move(case, ended, order={"status": RefundStatus.SUCCEEDED})
+
+    @staticmethod
+    def badly(case: RefundCase) -> Move:
+        ended = replace(case.attempts[0], state=AttemptState.DECLINED, failure=NO_FUNDS)
+        return move(case, ended, order={"status": RefundStatus.FAILED, "last_error": NO_FUNDS})
+
+
+async def taken(world: World, limit: int = 10) -> dict[str, PaymentCase | RefundCase]:
+    cases = await world.ledger.take_due(limit=limit, lease_s=LEASE_S)
+    return {(c.payment.id if isinstance(c, PaymentCase) else c.refund.id): c for c in cases}
+
+
+class ClaimContract:
+    """Idempotency keys and references."""
+
+    async def test_who_opens_a_payment_holds_it(self, world: World):
+        asked = opening(world)
+        result = await world.ledger.open_payment(asked)
+        assert isinstance(result, Opened)
+        assert result.case.payment == asked.payment
+        assert result.case.attempts == (asked.attempt,)
+        assert await taken(world) == {}
+
+    async def test_of_many_with_one_key_exactly_one_opens(self, world: World):
+        asked = [opening(world, n, key="same", reference="same") for n in range(12)]
+        results = await asyncio.gather(*(world.ledger.open_payment(one) for one in asked))
+        winners = [r.case.payment.id for r in results if isinstance(r, Opened)]
+        assert len(winners) == 1
+        for result in results:
+            if not isinstance(result, Opened):
+                assert isinstance(result, AlreadyClaimed)
+                assert result.order_id == winners[0]
+                assert result.fingerprint == b"f" * 32
+                assert result.answer is None
+                assert 0 < result.held_for_s <= LEASE_S
+        assert [e.object_id for e in await world.events()] == winners
+
+    async def test_the_first_payload_stays_under_its_key(self, world: World):
+        await opened(world)
+        other = replace(opening(world, 2), claim=claim("key 1", b"g" * 32))
+        result = await world.ledger.open_payment(other)
+        assert isinstance(result, AlreadyClaimed)
+        assert (result.order_id, result.fingerprint) == ("pay_1", b"f" * 32)
+        assert await world.ledger.payment("pay_2") is None
+
+    async def test_keys_of_two_scopes_do_not_meet(self, world: World):
+        await opened(world)
+        elsewhere = replace(opening(world, 2), claim=Claim("m_2:test:POST /payments", "key 1", b"f" * 32))
+        assert isinstance(await world.ledger.open_payment(elsewhere), Opened)
+
+    async def test_an_opening_that_answers_is_replayed_byte_for_byte(self, world: World):
+        asked = opening(world, attempt=None, hold=Release(None), answer=ANSWER)
+        assert isinstance(await world.ledger.open_payment(asked), Opened)
+        again = await world.ledger.open_payment(asked)
+        assert isinstance(again, AlreadyClaimed)
+        assert again.answer == ANSWER
+
+    async def test_a_dead_holders_claim_says_that_nobody_has_it(self, world: World):
+        case = await opened(world)
+        await world.skip(LEASE_S + 1)
+        standing = await world.ledger.claimed(claim().scope, "key 1")
+        assert standing == AlreadyClaimed(
+            fingerprint=b"f" * 32, order_id=case.payment.id, answer=None, held_for_s=0.0
+        )
+
+    async def test_nothing_stands_under_a_fresh_key(self, world: World):
+        assert await world.ledger.claimed("m_1", "never used") is None
+
+    async def test_letting_go_completes_the_claim(self, world: World):
+        case = await opened(world)
+        assert await world.ledger.record(move(case, answer=ANSWER))
+        standing = await world.ledger.claimed(claim().scope, "key 1")
+        assert standing is not None
+        assert standing.answer == ANSWER
+        assert standing.held_for_s == 0
+
+    async def test_the_first_answer_stands(self, world: World):
+        case = await opened(world)
+        assert await world.ledger.answer("pay_1", OTHER_ANSWER) == OTHER_ANSWER
+        assert await world.ledger.record(move(case, answer=ANSWER))
+        assert await world.ledger.answer("pay_1", ANSWER) == OTHER_ANSWER
+        standing = await world.ledger.claimed(claim().scope, "key 1")
+        assert standing is not None
+        assert standing.answer == OTHER_ANSWER
+
+    async def test_answers_given_at_once_are_all_the_same(self, world: World):
+        await opened(world)
+        given = [StoredAnswer(200 + n, b"%d" % n) for n in range(8)]
+        told = await asyncio.gather(*(world.ledger.answer("pay_1", one) for one in given))
+        assert len(set(told)) == 1
+
+    async def test_a_reference_belongs_to_one_payment_for_ever(self, world: World):
+        case = await opened(world, reference="invoice 7")
+        assert await world.ledger.record(move(case, order={"status": PaymentStatus.FAILED}))
+        result = await world.ledger.open_payment(opening(world, 2, reference="invoice 7"))
+        assert result == ReferenceTaken("pay_1")
+        assert await world.ledger.claimed(claim().scope, "key 2") is None
+        assert isinstance(await world.ledger.open_payment(opening(world, 3, key="key 2")), Opened)
+
+    async def test_a_repeat_is_told_its_answer_before_its_reference_is_looked_at(self, world: World):
+        asked = opening(world, answer=ANSWER)
+        await world.ledger.open_payment(asked)
+        again = await world.ledger.open_payment(opening(world, 2, key="key 1", reference="order 1"))
+        assert isinstance(again, AlreadyClaimed)
+
+    async def test_two_keys_with_one_reference_at_once_open_one_payment(self, world: World):
+        asked = [opening(world, n, reference="invoice 7") for n in range(6)]
+        results = await asyncio.gather(*(world.ledger.open_payment(one) for one in asked))
+        winners = [r.case.payment.id for r in results if isinstance(r, Opened)]
+        assert len(winners) == 1
+        assert [r for r in results if not isinstance(r, Opened)] == [ReferenceTaken(winners[0])] * 5
+
+    @pytest.mark.parametrize("other", [{"merchant_id": "m_2"}, {"livemode": True}])
+    async def test_a_reference_is_the_merchants_own_in_each_mode(self, world: World, other: dict[str, Any]):
+        await opened(world, reference="invoice 7")
+        case = await opened(world, 2, reference="invoice 7", payment=other)
+        assert case.payment.reference == "invoice 7"
+
+
+class MoveContract:
+    """Later commits: compare and set, whole or not at all."""
+
+    async def test_everything_that_was_written_is_read_again(self, world: World):
+        case = await opened(
+            world,
+            payment={
+                "payer": Payer(Msisdn.parse("0201234567"), Network.TELECEL),
+                "pinned_rail": "hubtel",
+                "description": "Zwölf Bücher “für” Ama",
+                "metadata": {"cart": "7", "": "empty key"},
+                "routing": {"chosen": "mtn_momo", "considered": [{"rail": "mtn_momo", "score": 1.0}]},
+            },
+        )
+        assert case.live is not None
+        changed = replace(
+            case.live,
+            state=AttemptState.ACKNOWLEDGED,
+            evidence=Evidence.ACCEPTED,
+            sends=2,
+            inquiries=3,
+            quiet_since=world.now(),
+            latency_ms=120,
+            provider_code="PENDING",
+            provider_transaction_id="4711",
+            retry_decision="queued",
+        )
+        order = {
+            "status": PaymentStatus.REQUIRES_ACTION,
+            "status_detail": StatusDetail.AWAITING_PAYER,
+            "next_action": NextAction(NextActionType.DIAL_USSD, "Dial *170#"),
+            "last_error": NO_FUNDS,
+            "provider_transaction_id": "4711",
+            "updated_at": world.now(),
+        }
+        asked = move(case, changed, order=order)
+        assert await world.ledger.record(asked)
+        again = await read(world, case)
+        assert again.payment == asked.order
+        assert again.attempts == (changed,)
+        assert again.former_lease_end is None
+
+    async def test_what_does_not_exist_is_not_found(self, world: World):
+        await opened(world)
+        assert await world.ledger.payment("pay_9") is None
+        assert await world.ledger.refund("pay_1") is None
+        assert await world.ledger.payment("re_1") is None
+
+    @pytest.mark.parametrize("stale", [{"expected_version": 7}, {"expected_fence": 7}])
+    async def test_a_move_from_another_state_writes_nothing(self, world: World, stale: dict[str, int]):
+        case = await opened(world)
+        assert case.live is not None
+        before = await read(world, case)
+        lost = move(
+            case,
+            replace(case.live, state=AttemptState.UNKNOWN),
+            attempt_of(case.payment, 2, state=AttemptState.DECLINED),
+            order={"status": PaymentStatus.FAILED},
+            events=(event(case.payment, "payment.failed"),),
+            timeline=(Entry(at=NOW, kind="lost", data={}),),
+            answer=ANSWER,
+            contradiction="late_success",
+            **stale,
+        )
+        assert await world.ledger.record(lost) is False
+        after = await read(world, case)
+        assert (after.payment, after.attempts) == (before.payment, before.attempts)
+        assert [e.type for e in await world.events()] == ["payment.created"]
+        assert [e.kind for e in await world.timeline("pay_1")] == ["created"]
+        assert await world.contradictions("pay_1") == []
+        standing = await world.ledger.claimed(claim().scope, "key 1")
+        assert standing is not None
+        assert standing.answer is None
+
+    async def test_of_two_moves_from_one_state_one_happens(self, world: World):
+        case = await opened(world)
+        moves = [move(case, timeline=(Entry(at=NOW, kind=f"by {n}", data={}),)) for n in range(6)]
+        outcomes = await asyncio.gather(*(world.ledger.record(one) for one in moves))
+        assert sorted(outcomes) == [False] * 5 + [True]
+        winner = f"by {outcomes.index(True)}"
+        assert [e.kind for e in await world.timeline("pay_1")] == ["created", winner]
+
+    async def test_a_move_may_leave_the_version_as_it_is(self, world: World):
+        case = await opened(world)
+        assert case.live is not None
+        asked = replace(case.live, inquiries=1)
+        assert await world.ledger.record(move(case, asked, order={"version": 1}, hold=Keep(LEASE_S)))
+        assert await world.ledger.record(move(case, replace(asked, inquiries=2), order={"version": 1}))
+        assert (await read(world, case)).attempts[0].inquiries == 2
+
+    async def test_events_and_timeline_are_kept_in_the_order_of_their_commits(self, world: World):
+        case = await opened(world)
+        facts = {"rail": "mtn_momo", "tries": 2, "code": None}
+        asked = move(
+            case,
+            events=(event(case.payment, "payment.processing"), event(case.payment, "payment.contradiction")),
+            timeline=(Entry(at=NOW, kind="sent", data=facts), Entry(at=NOW, kind="queued", data={})),
+        )
+        assert await world.ledger.record(asked)
+        events = await world.events()
+        assert [e.type for e in events] == [
+            "payment.created",
+            "payment.processing",
+            "payment.contradiction",
+        ]
+        assert tuple(events[1:]) == asked.events
+        assert (await world.timeline("pay_1"))[1:] == list(asked.timeline)
+
+    async def test_a_contradiction_is_recorded(self, world: World):
+        case = await opened(world)
+        assert case.live is not None
+        dead = replace(case.live, state=AttemptState.DECLINED)
+        assert await world.ledger.record(move(case, dead, order={"status": PaymentStatus.FAILED}))
+        case = await read(world, case)
+        surplus = replace(dead, amount_received=2500, provider_transaction_id="4711")
+        assert await world.ledger.record(move(case, surplus, contradiction="late_success"))
+        assert await world.contradictions("pay_1") == ["late_success"]
+        assert (await read(world, case)).attempts == (surplus,)
+
+    async def test_nothing_that_leads_to_a_send_is_committed_after_expiry(self, world: World):
+        case = await opened(world)
+        await world.skip(901)
+        assert await world.ledger.record(move(case, before_expiry=True)) is False
+        assert await world.ledger.record(move(case, before_expiry=False)) is True
+
+    async def test_before_expiry_a_send_may_be_committed(self, world: World):
+        case = await opened(world)
+        await world.skip(899 - LEASE_S)
+        assert await world.ledger.record(move(case, before_expiry=True))
+
+    async def test_a_payment_never_has_two_attempts_that_may_move_money(self, world: World):
+        case = await opened(world)
+        with pytest.raises(world.refusal):
+            await world.ledger.record(move(case, attempt_of(case.payment, 2)))
+        after = await read(world, case)
+        assert after.payment.version == 1
+        assert after.attempts == case.attempts
+
+    @pytest.mark.parametrize("state", [AttemptState.UNKNOWN, AttemptState.SUCCEEDED])
+    async def test_no_attempt_is_opened_beside_one_that_is_not_dead(self, world: World, state: AttemptState):
+        case = await opened(world)
+        assert case.live is not None
+        alive = replace(case.live, state=state, evidence=Evidence.AMBIGUOUS)
+        with pytest.raises(world.refusal):
+            await world.ledger.record(move(case, alive, attempt_of(case.payment, 2)))
+
+    async def test_a_fail_over_closes_one_attempt_and_opens_the_next_in_one_commit(self, world: World):
+        case = await opened(world)
+        assert case.live is not None
+        closed = replace(case.live, state=AttemptState.NOT_SENT, evidence=Evidence.NOT_SENT)
+        following = attempt_of(case.payment, 2)
+        assert await world.ledger.record(move(case, following, closed, hold=Keep(LEASE_S)))
+        after = await read(world, case)
+        assert after.attempts == (closed, following)
+        assert after.live == following
+
+    async def test_a_reference_is_never_used_for_two_attempts(self, world: World):
+        case = await opened(world)
+        other = await opened(world, 2)
+        assert case.live is not None
+        assert other.live is not None
+        dead = replace(other.live, state=AttemptState.NOT_SENT)
+        twin = replace(attempt_of(other.payment, 2), reference=case.live.reference)
+        with pytest.raises(world.refusal):
+            await world.ledger.record(move(other, dead, twin))
+
+    async def test_canceling_raises_the_fence_and_shuts_the_holder_out(self, world: World):
+        case = await idle(world, due_in_s=0)
+        holder = (await taken(world))["pay_1"]
+        assert isinstance(holder, PaymentCase)
+        canceled = move(holder, order={"status": PaymentStatus.CANCELED, "fence": 3})
+        assert await world.ledger.record(canceled)
+        assert await world.ledger.record(move(holder)) is False
+        assert await world.ledger.renew([Hold("pay_1", 2)], lease_s=LEASE_S) == frozenset()
+        after = await read(world, case)
+        assert (after.payment.status, after.payment.fence) == (PaymentStatus.CANCELED, 3)
+        await world.skip(3600)
+        assert await taken(world) == {}
+
+
+class HoldContract:
+    """Leases, fences, what is due, and hints."""
+
+    async def test_an_order_is_taken_over_when_its_lease_has_run_out(self, world: World):
+        begun = world.now()
+        case = await opened(world)
+        await world.skip(LEASE_S - 5)
+        assert await taken(world) == {}
+        await world.skip(6)
+        over = (await taken(world))["pay_1"]
+        assert isinstance(over, PaymentCase)
+        assert over.payment.fence == case.payment.fence + 1
+        assert over.payment.version == case.payment.version
+        assert over.attempts == case.attempts
+        assert over.former_lease_end is not None
+        assert over.former_lease_end <= over.as_of
+        assert over.as_of >= begun
+        assert await taken(world) == {}
+
+    async def test_a_former_holder_writes_nothing_after_a_takeover(self, world: World):
+        case = await opened(world)
+        await world.skip(LEASE_S + 1)
+        over = (await taken(world))["pay_1"]
+        assert await world.ledger.record(move(case)) is False
+        assert await world.ledger.record(move(over)) is True
+
+    async def test_a_slow_holder_still_writes_while_nobody_has_taken_over(self, world: World):
+        case = await opened(world)
+        await world.skip(LEASE_S + 1)
+        assert await world.ledger.record(move(case)) is True
+
+    async def test_a_released_order_is_due_after_its_wait(self, world: World):
+        await idle(world, due_in_s=30)
+        await world.skip(25)
+        assert await taken(world) == {}
+        await world.skip(6)
+        case = (await taken(world))["pay_1"]
+        assert isinstance(case, PaymentCase)
+        assert case.former_lease_end is None
+        assert case.payment.fence == 2
+
+    async def test_an_order_released_for_good_is_never_due(self, world: World):
+        await idle(world, due_in_s=None)
+        await world.skip(1_000_000)
+        assert await taken(world) == {}
+
+    async def test_a_queued_opening_is_due_after_its_wait(self, world: World):
+        await opened(world, attempt=None, hold=Release(30.0), answer=OTHER_ANSWER)
+        assert await taken(world) == {}
+        await world.skip(31)
+        assert set(await taken(world)) == {"pay_1"}
+
+    async def test_no_order_is_given_to_two_holders(self, world: World):
+        for number in range(6):
+            await idle(world, number, due_in_s=0)
+        rounds = await asyncio.gather(*(taken(world, 4) for _ in range(4)), taken(world))
+        ids = [order_id for one in [*rounds, await taken(world)] for order_id in one]
+        assert sorted(ids) == [f"pay_{n}" for n in range(6)]
+
+    async def test_the_longest_due_comes_first_and_no_more_than_asked_for(self, world: World):
+        for number, due_in_s in ((1, 30.0), (2, 10.0), (3, 20.0)):
+            await idle(world, number, due_in_s=due_in_s)
+        await world.skip(40)
+        assert list(await taken(world, 2)) == ["pay_2", "pay_3"]
+        assert list(await taken(world, 2)) == ["pay_1"]
+
+    async def test_hinted_orders_come_first(self, world: World):
+        await idle(world, 1, due_in_s=0)
+        await idle(world, 2, due_in_s=3600)
+        await world.skip(60)
+        assert await world.ledger.hint("token_pay_2_1") is True
+        assert list(await taken(world, 1)) == ["pay_2"]
+        assert list(await taken(world, 1)) == ["pay_1"]
+
+    async def test_a_hint_to_nobody_is_said_to_be_one(self, world: World):
+        assert await world.ledger.hint("no such token") is False
+
+    async def test_a_hint_wakes_an_order_that_has_nothing_left_to_do(self, world: World):
+        await idle(world, due_in_s=None)
+        assert await world.ledger.hint("token_pay_1_1") is True
+        assert set(await taken(world)) == {"pay_1"}
+
+    async def test_a_hint_during_a_hold_is_honoured_at_the_release(self, world: World):
+        case = await opened(world)
+        assert await world.ledger.hint("token_pay_1_1") is True
+        assert await taken(world) == {}
+        assert await world.ledger.record(move(case, hold=Release(None)))
+        assert set(await taken(world)) == {"pay_1"}
+
+    async def test_a_hint_survives_a_commit_that_keeps_the_hold(self, world: World):
+        case = await opened(world)
+        await world.ledger.hint("token_pay_1_1")
+        kept = move(case, hold=Keep(LEASE_S))
+        assert await world.ledger.record(kept)
+        assert await taken(world) == {}
+        assert await world.ledger.record(move(await read(world, case), hold=Release(3600.0)))
+        assert set(await taken(world)) == {"pay_1"}
+
+    async def test_a_hint_is_honoured_once(self, world: World):
+        await idle(world)
+        await world.ledger.hint("token_pay_1_1")
+        case = (await taken(world))["pay_1"]
+        assert await world.ledger.record(move(case, order={"version": 2}, hold=Release(None)))
+        assert await taken(world) == {}
+
+    async def test_a_heartbeat_keeps_the_hold(self, world: World):
+        await opened(world)
+        await world.skip(LEASE_S - 5)
+        hold = Hold("pay_1", 1)
+        assert await world.ledger.renew([hold], lease_s=LEASE_S) == {hold}
+        await world.skip(LEASE_S - 5)
+        assert await taken(world) == {}
+        await world.skip(6)
+        assert set(await taken(world)) == {"pay_1"}
+
+    async def test_a_heartbeat_finds_out_what_was_lost_or_let_go(self, world: World):
+        await opened(world, 1)
+        await idle(world, 2)
+        await world.skip(LEASE_S + 1)
+        await taken(world)
+        held = await opened(world, 3)
+        holds = [Hold("pay_1", 1), Hold("pay_2", 1), Hold(held.payment.id, 1), Hold("pay_9", 1)]
+        assert await world.ledger.renew(holds, lease_s=LEASE_S) == {Hold("pay_3", 1)}
+        assert await world.ledger.renew([], lease_s=LEASE_S) == frozenset()
+
+
+class RefundContract:
+    """Money on its way back."""
+
+    async def test_a_refund_is_opened_with_what_it_needs(self, world: World):
+        case = await succeeded(world)
+        asked = refund_opening(case, 1, 60)
+        result = await world.ledger.open_refund(asked)
+        assert isinstance(result, Opened)
+        assert isinstance(result.case, RefundCase)
+        assert result.case.refund == asked.refund
+        assert result.case.attempts == (asked.attempt,)
+        assert result.case.payment == case.payment
+        assert result.case.debit == replace(case.attempts[0], refund_reserved=60)
+        again = await world.ledger.refund("re_1")
+        assert again == replace(result.case, as_of=again.as_of)
+        assert [e.type for e in await world.events()] == ["payment.created", "refund.processing"]
+        assert [e.kind for e in await world.timeline("re_1")] == ["refund_created"]
+
+    async def test_two_refunds_of_60_on_100_at_once_are_one_refund(self, world: World):
+        case = await succeeded(world, amount=100)
+        results = await asyncio.gather(
+            *(world.ledger.open_refund(refund_opening(case, n, 60)) for n in range(4))
+        )
+        assert sum(isinstance(r, Opened) for r in results) == 1
+        assert [r for r in results if not isinstance(r, Opened)] == [NotRefundable(40)] * 3
+        claims = [await world.ledger.claimed(claim().scope, f"refund {n}") for n in range(4)]
+        assert sum(c is not None for c in claims) == 1
+        assert isinstance(await world.ledger.open_refund(refund_opening(case, 9, 40)), Opened)
+
+    async def test_one_refund_key_at_once_is_one_refund(self, world: World):
+        case = await succeeded(world, amount=100)
+        asked = [refund_opening(case, n, 100, key="same") for n in range(5)]
+        results = await asyncio.gather(*(world.ledger.open_refund(one) for one in asked))
+        winners = [r.case.refund.id for r in results if isinstance(r, Opened)]
+        assert len(winners) == 1
+        rest = [r for r in results if not isinstance(r, Opened)]
+        assert all(isinstance(r, AlreadyClaimed) and r.order_id == winners[0] for r in rest)
+
+    async def test_what_brought_no_money_cannot_be_refunded(self, world: World):
+        case = await opened(world)
+        result = await world.ledger.open_refund(refund_opening(case, 1, 1))
+        assert result == NotRefundable(0)
+
+    async def test_a_refund_that_succeeds_counts_on_its_payment(self, world: World):
+        case = await succeeded(world, amount=100)
+        refund = await refunding(world, case, 1, 60)
+        assert await world.ledger.record(Ends.well(refund))
+        after = await read(world, case)
+        assert after.payment.amount_refunded == 60
+        assert after.payment.version == case.payment.version + 1
+        assert after.attempts[0].refund_reserved == 60
+        again = await world.ledger.open_refund(refund_opening(case, 2, 41))
+        assert again == NotRefundable(40)
+
+    async def test_a_refund_that_fails_gives_its_reservation_back(self, world: World):
+        case = await succeeded(world, amount=100)
+        refund = await refunding(world, case, 1, 60)
+        assert await world.ledger.record(Ends.badly(refund))
+        after = await read(world, case)
+        assert after.payment.amount_refunded == 0
+        assert after.attempts[0].refund_reserved == 0
+        assert isinstance(await world.ledger.open_refund(refund_opening(case, 2, 100)), Opened)
+
+    @pytest.mark.parametrize("end", [Ends.well, Ends.badly])
+    async def test_a_refund_ends_once(self, world: World, end: Any):
+        case = await succeeded(world, amount=100)
+        refund = await refunding(world, case, 1, 60)
+        other = await refunding(world, case, 2, 40)
+        assert await world.ledger.record(Ends.badly(other))
+        assert await world.ledger.record(end(refund))
+        once = await read(world, case)
+        ended = await world.ledger.refund("re_1")
+        assert ended is not None
+        assert await world.ledger.record(move(ended, contradiction="late_success"))
+        assert (await read(world, case)).attempts == once.attempts
+        assert (await read(world, case)).payment.amount_refunded == once.payment.amount_refunded
+
+    async def test_a_refund_still_under_way_settles_nothing(self, world: World):
+        case = await succeeded(world, amount=100)
+        refund = await refunding(world, case, 1, 60)
+        assert await world.ledger.record(move(refund, order={"status_detail": StatusDetail.OUTCOME_UNKNOWN}))
+        after = await read(world, case)
+        assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (0, 60)
+
+    async def test_a_move_of_the_payment_leaves_reservations_alone(self, world: World):
+        case = await succeeded(world, amount=100)
+        await refunding(world, case, 1, 60)
+        stale = case.attempts[0]
+        assert await world.ledger.record(move(case, replace(stale, inquiries=9), contradiction="noted"))
+        after = await read(world, case)
+        assert (after.attempts[0].inquiries, after.attempts[0].refund_reserved) == (9, 60)
+
+    async def test_a_dead_holders_refund_is_taken_over_whole(self, world: World):
+        case = await succeeded(world, amount=100)
+        refund = await refunding(world, case, 1, 60)
+        await world.skip(LEASE_S + 1)
+        over = (await taken(world))["re_1"]
+        assert isinstance(over, RefundCase)
+        assert over.refund == replace(refund.refund, fence=2)
+        assert over.attempts == refund.attempts
+        assert over.debit == refund.debit
+        assert over.payment.id == case.payment.id
+        assert over.former_lease_end is not None
+        assert await world.ledger.record(Ends.well(refund)) is False
+        assert await world.ledger.record(Ends.well(over)) is True
+
+    async def test_payments_and_refunds_wait_in_one_line(self, world: World):
+        case = await succeeded(world, 1)
+        refund = await refunding(world, case, 1, 60)
+        assert await world.ledger.record(move(refund, hold=Release(10.0)))
+        await idle(world, 2, due_in_s=20)
+        await idle(world, 3, due_in_s=5)
+        await world.skip(30)
+        assert list(await taken(world)) == ["pay_3", "re_1", "pay_2"]
+
+    async def test_a_hint_reaches_a_refund(self, world: World):
+        case = await succeeded(world)
+        refund = await refunding(world, case, 1, 60)
+        assert await world.ledger.record(move(refund, hold=Release(None)))
+        assert await world.ledger.hint("token_re_1_1") is True
+        assert set(await taken(world)) == {"re_1"}
+
+    async def test_a_heartbeat_keeps_payments_and_refunds_alike(self, world: World):
+        case = await succeeded(world, 1)
+        await refunding(world, case, 1, 60)
+        await opened(world, 2)
+        holds = frozenset({Hold("re_1", 1), Hold("pay_2", 1)})
+        assert await world.ledger.renew(tuple(holds), lease_s=LEASE_S) == holds
+
+    async def test_a_refund_answers_its_own_claim(self, world: World):
+        case = await succeeded(world)
+        refund = await refunding(world, case, 1, 60)
+        assert await world.ledger.record(replace(Ends.well(refund), answer=ANSWER))
+        again = await world.ledger.open_refund(refund_opening(case, 7, 60, key="refund 1"))
+        assert isinstance(again, AlreadyClaimed)
+        assert (again.order_id, again.answer) == ("re_1", ANSWER)
+
+
+class LedgerContract(ClaimContract, MoveContract, HoldContract, RefundContract):
+    """All of it."""

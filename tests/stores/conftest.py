@@ -1,0 +1,22 @@
+from collections.abc import AsyncGenerator
+
+import pytest
+import pytest_asyncio
+
+from stores.postgres_world import PostgresWorld
+from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.pool import Pool, connect
+
+pytest.register_assert_rewrite("ledger_contract")
+
+
+@pytest_asyncio.fixture
+async def pool(database_url: str) -> AsyncGenerator[Pool]:
+    pool = await connect(database_url, min_size=1, max_size=8)
+    yield pool
+    await pool.close()
+
+
+@pytest_asyncio.fixture
+async def world(pool: Pool) -> PostgresWorld:
+    return PostgresWorld(pool, PostgresLedger(pool))

@@ -1,0 +1,49 @@
+"""A PostgresLedger on a database of its own, for tests."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from synccash.payments.case import Entry, Event
+from synccash.stores.postgres.errors import InvariantBrokenError
+from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.pool import Pool
+
+
+@dataclass(frozen=True)
+class PostgresWorld:
+    """Time goes on by shifting every moment that the ledger compares with its clock."""
+
+    pool: Pool
+    ledger: PostgresLedger
+    refusal: type[Exception] = InvariantBrokenError
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    async def skip(self, seconds: float) -> None:
+        back = "make_interval(secs => $1)"
+        for table, columns in (
+            ("payments", ("lease_until", "due_at", "expires_at")),
+            ("refunds", ("lease_until", "due_at")),
+        ):
+            changes = ", ".join(f"{column} = {column} - {back}" for column in columns)
+            await self.pool.execute(f"UPDATE {table} SET {changes}", seconds)
+
+    async def events(self) -> list[Event]:
+        columns = "id, merchant_id, livemode, type, created_at, object_id, object_version, data"
+        rows = await self.pool.fetch(f"SELECT {columns} FROM events ORDER BY xact, position")
+        return [Event(**dict(row)) for row in rows]
+
+    async def timeline(self, order_id: str) -> list[Entry]:
+        rows = await self.pool.fetch("SELECT * FROM timeline WHERE order_id = $1 ORDER BY position", order_id)
+        return [Entry(at=r["at"], kind=r["kind"], data=msgspec.json.decode(r["data"])) for r in rows]
+
+    async def contradictions(self, order_id: str) -> list[str]:
+        rows = await self.pool.fetch("SELECT kind FROM contradictions WHERE order_id = $1", order_id)
+        return [row["kind"] for row in rows]
+
+    async def value(self, query: str, *arguments: Any) -> Any:
+        return await self.pool.fetchval(query, *arguments)
