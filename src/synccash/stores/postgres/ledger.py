@@ -4,7 +4,7 @@ The clock is the database's. Commits in doubt are looked up before anybody is to
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -24,31 +24,57 @@ from synccash.payments.case import (
 )
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.payment import Payment, Refund
+from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres import due, moves, opening, rows
 from synccash.stores.postgres.database import TRIES, Database, InDoubtError
 from synccash.stores.postgres.errors import InvariantBrokenError
 from synccash.stores.postgres.pool import Pool
 
 _REFERENCE = "a_reference_is_used_once"
+_TOGETHER = 64
+_FLUSHES = 2
+_Batch = NaturalBatch[dict[str, Any], asyncpg.Record | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PostgresLedger:
     """Payments, refunds, attempts, claims, events and timelines. The engine's port says what each promises.
 
+    Live and shared: the commits of payments that meet here leave together, one statement for all of them.
     Every method raises StoreUnavailableError when PostgreSQL is out of reach, and InvariantBrokenError when a
     commit would break what the schema forbids.
     """
 
     pool: Pool
+    _openings: _Batch = field(init=False)
+    _moves: _Batch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._openings = self._batch(opening.OPEN_PAYMENTS, asked="order_id", answered="asked_id")
+        self._moves = self._batch(moves.MOVE_PAYMENTS, asked="move_id", answered="move_id")
+
+    def _batch(self, statement: str, *, asked: str, answered: str) -> _Batch:
+        async def flush(
+            documents: Sequence[dict[str, Any]],
+        ) -> Sequence[asyncpg.Record | BaseException | None]:
+            try:
+                found = await self._commit(statement, rows.as_argument(documents))
+            except (InDoubtError, StoreUnavailableError) as error:
+                # Each looks for its own row: to repeat them one by one would only wait once for each.
+                return [type(error)(str(error)) for _ in documents]
+            answers = {row[answered]: row for row in found}
+            return [answers.get(document[asked]) for document in documents]
+
+        return NaturalBatch(flush, max_items=_TOGETHER, max_in_flight=_FLUSHES)
 
     async def open_payment(self, asked: Opening) -> Opened | AlreadyClaimed | ReferenceTaken:
         """Commit 1 of a payment."""
-        argument = rows.as_argument([_opening_document(asked)])
+        document = _opening_document(asked)
         doubtful = False
         for _ in range(TRIES):
             try:
-                row = (await self._commit(opening.OPEN_PAYMENTS, argument))[0]
+                row = await self._openings.submit(document)
+                assert row is not None, "every opening is answered"
             except InDoubtError:
                 doubtful = True
                 standing = await self.claimed(asked.claim.scope, asked.claim.key)
@@ -104,12 +130,11 @@ class PostgresLedger:
 
     async def record(self, move: Move) -> bool:
         """Commit a move, or write nothing because the order moved, changed hands or expired."""
-        statement = moves.MOVE_PAYMENTS if isinstance(move.order, Payment) else moves.MOVE_REFUNDS
-        argument = rows.as_argument([_move_document(move)])
+        document = _move_document(move)
         doubtful = False
         for _ in range(TRIES):
             try:
-                if await self._commit(statement, argument):
+                if await self._written(move, document):
                     return True
             except InDoubtError:
                 doubtful = True
@@ -119,6 +144,12 @@ class PostgresLedger:
         if await self._was_last(move):
             return True
         raise _gave_up("a commit")
+
+    async def _written(self, move: Move, document: dict[str, Any]) -> bool:
+        if isinstance(move.order, Payment):
+            return await self._moves.submit(document) is not None
+        # A refund's statement also writes its payment and its debit: one at a time keeps the order of locks.
+        return bool(await self._commit(moves.MOVE_REFUNDS, rows.as_argument([document])))
 
     async def take_due(self, *, limit: int, lease_s: float) -> Sequence[PaymentCase | RefundCase]:
         """Become the holder of due orders. What a lost commit has taken is due again after its lease."""
