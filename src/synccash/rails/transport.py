@@ -1,0 +1,246 @@
+"""One HTTP exchange with a rail, and what is known when it ends badly.
+
+Every connector speaks through a Transport. It never repeats a request that may move money, follows no
+redirect, takes no proxy or credentials from the environment, keeps no cookies, and never raises for what the
+network does: that comes back as a TransportFailure with its evidence.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import SimpleNamespace
+from typing import Any, cast
+
+import aiohttp
+import msgspec
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, TraceConfig
+
+from synccash.resilience.evidence import Evidence
+
+BODY_LIMIT = 1 << 20
+"""The most that is read of an answer, in bytes."""
+
+_CONNECTIONS_PER_HOST = 100
+# Shorter than the idle time-out of common gateways, so that a pooled connection is rarely one that they have
+# just closed. When it is one all the same, a POST on it counts as ambiguous.
+_KEEP_ALIVE_S = 15.0
+_EXACT = float("inf")  # aiohttp rounds time-outs above its threshold up to whole seconds
+_CHUNK = 64 * 1024
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+class TransportFault(StrEnum):
+    """Why there is no answer to read."""
+
+    TIMEOUT = "timeout"
+    """No answer, or not all of it, in time. The evidence says whether the request may have left."""
+    CONNECT_TIMEOUT = "connect_timeout"
+    """No connection in time, or no free one in the pool."""
+    UNREACHABLE = "unreachable"
+    """The name is unknown, or nobody listens there."""
+    TLS = "tls"
+    """The handshake or the certificate failed."""
+    BAD_URL = "bad_url"
+    CONNECTION_LOST = "connection_lost"
+    UNREADABLE = "unreadable"
+    """What came is not HTTP, or the body broke off."""
+    TOO_LARGE = "too_large"
+    """The answer is longer than BODY_LIMIT."""
+    REDIRECTED = "redirected"
+    """3xx: it is not followed, and who asks elsewhere may have acted here."""
+    CLOSED = "closed"
+    """The transport was closed before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A whole answer. `headers` can be read in any case; neither they nor the body are printed."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    latency_s: float
+
+    def json_object(self) -> dict[str, Any] | None:
+        """Return the body where it is a JSON object, else None. The content type is not trusted."""
+        try:
+            decoded = msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        return cast("dict[str, Any]", decoded) if isinstance(decoded, dict) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransportFailure:
+    """No answer. `evidence` is NOT_SENT only where no byte of the request can have left, else AMBIGUOUS."""
+
+    evidence: Evidence
+    fault: TransportFault
+    latency_s: float
+
+
+@dataclass(slots=True)
+class _Flight:
+    """Live: how far one request has come."""
+
+    method: str
+    connected: bool = False
+    tries: int = 0
+
+    async def once(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        """Let the library try a POST once.
+
+        aiohttp 3.14 repeats only idempotent methods, and only on a pooled connection that proves dead; for
+        money this must hold whatever it learns to repeat later.
+        """
+        self.tries += 1
+        if self.tries > 1 and self.method not in _SAFE_METHODS:
+            raise aiohttp.ClientConnectionError("a request that may move money is not repeated")
+        return await handler(request)
+
+
+class Transport:
+    """Live: one pool of connections for all rails of a process. It belongs to the loop of its first use."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        connect_timeout_s: float = 2.0,
+        json: object = None,
+        data: bytes | None = None,
+    ) -> Exchange | TransportFailure:
+        """Send one request and read the whole answer within `timeout_s` (seconds, from now to the last byte).
+
+        `json` is encoded and labelled as JSON; `data` goes out as it is, with the caller's Content-Type.
+        """
+        flight = _Flight(method)
+        began = time.monotonic()
+        if self._closed or timeout_s <= 0:
+            fault = TransportFault.CLOSED if self._closed else TransportFault.TIMEOUT
+            return TransportFailure(evidence=Evidence.NOT_SENT, fault=fault, latency_s=0.0)
+        body = data if json is None else msgspec.json.encode(json)
+        labelled = headers if json is None else {**headers, "Content-Type": "application/json"}
+        limits = aiohttp.ClientTimeout(
+            total=timeout_s, connect=min(connect_timeout_s, timeout_s), ceil_threshold=_EXACT
+        )
+        try:
+            async with self._open().request(
+                method,
+                url,
+                headers=labelled,
+                data=body,
+                timeout=limits,
+                allow_redirects=False,
+                middlewares=(flight.once,),
+                trace_request_ctx=flight,
+            ) as response:
+                if 300 <= response.status < 400:
+                    return _failed(flight, TransportFault.REDIRECTED, began)
+                content = await _read(response)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            return _failed(flight, _fault(error), began)
+        if content is None:
+            return _failed(flight, TransportFault.TOO_LARGE, began)
+        return Exchange(
+            status=response.status,
+            headers=response.headers,
+            body=content,
+            latency_s=time.monotonic() - began,
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection. What is asked afterwards is answered NOT_SENT."""
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+            # Closed sockets leave the loop with its next turn.
+            await asyncio.sleep(0)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # A limit for each host, none over all: a rail that hangs must not use up what the others need.
+            connector = aiohttp.TCPConnector(
+                limit=0, limit_per_host=_CONNECTIONS_PER_HOST, keepalive_timeout=_KEEP_ALIVE_S
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "synccash", "Accept": "application/json"},
+                skip_auto_headers=("Content-Type",),
+                trust_env=False,
+                trace_configs=[_watch()],
+            )
+        return self._session
+
+
+def _watch() -> TraceConfig:
+    """Note the moment from which bytes of a request may leave."""
+
+    async def connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+        context.trace_request_ctx.connected = True
+
+    config = TraceConfig()
+    config.on_connection_create_end.append(connected)
+    config.on_connection_reuseconn.append(connected)
+    config.on_request_headers_sent.append(connected)
+    return config
+
+
+async def _read(response: ClientResponse) -> bytes | None:
+    """Return the body, or None where it is longer than the limit."""
+    content = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        content += chunk
+        if len(content) > BODY_LIMIT:
+            response.close()
+            return None
+    return bytes(content)
+
+
+_BEFORE_SENDING = frozenset(
+    {
+        TransportFault.TIMEOUT,
+        TransportFault.CONNECT_TIMEOUT,
+        TransportFault.UNREACHABLE,
+        TransportFault.TLS,
+        TransportFault.BAD_URL,
+    }
+)
+
+
+def _failed(flight: _Flight, fault: TransportFault, began: float) -> TransportFailure:
+    # Two witnesses must agree that nothing left: the kind of error, and that there never was a connection.
+    unsent = fault in _BEFORE_SENDING and not flight.connected
+    return TransportFailure(
+        evidence=Evidence.NOT_SENT if unsent else Evidence.AMBIGUOUS,
+        fault=fault,
+        latency_s=time.monotonic() - began,
+    )
+
+
+_FAULTS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], TransportFault], ...] = (
+    (aiohttp.ConnectionTimeoutError, TransportFault.CONNECT_TIMEOUT),
+    ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError), TransportFault.TLS),
+    (aiohttp.ClientConnectorError, TransportFault.UNREACHABLE),
+    ((aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError), TransportFault.BAD_URL),
+    (TimeoutError, TransportFault.TIMEOUT),
+    ((aiohttp.ClientPayloadError, aiohttp.ClientResponseError), TransportFault.UNREADABLE),
+)
+
+
+def _fault(error: BaseException) -> TransportFault:
+    """Name an error. The first row that fits counts: aiohttp's classes overlap."""
+    for kinds, fault in _FAULTS:
+        if isinstance(error, kinds):
+            return fault
+    return TransportFault.CONNECTION_LOST
