@@ -39,13 +39,13 @@ async def test_migrating_twice_changes_nothing(empty_database_url: str):
     migrate(empty_database_url)
     before = await applied(empty_database_url)
     migrate(empty_database_url)
-    assert await applied(empty_database_url) == before == ["0001"]
+    assert await applied(empty_database_url) == before == sorted(name[:4] for name in shipped())
 
 
 async def test_processes_that_start_together_wait_for_each_other(empty_database_url: str):
     with ThreadPoolExecutor(4) as processes:
         list(processes.map(migrate, [empty_database_url] * 4))
-    assert await applied(empty_database_url) == ["0001"]
+    assert await applied(empty_database_url) == sorted(name[:4] for name in shipped())
 
 
 def test_an_unreachable_database_is_named_without_its_password():

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import Entry, Event
 from synccash.payments.failure import Failure
@@ -117,3 +119,9 @@ def event_envelope(event: Event) -> Document:
         "created_at": moment(event.created_at),
         "object_version": event.object_version,
     }
+
+
+def event_body(event: Event) -> bytes:
+    """An event as JSON. Its object stands as it was rendered in the commit of its change."""
+    envelope = {**event_envelope(event), "data": {"object": msgspec.Raw(event.data)}}
+    return msgspec.json.encode(envelope)

@@ -32,18 +32,31 @@ ATTEMPT_VALUES = ", ".join(f"a.{column}" for column in _ATTEMPT)
 
 
 def followers(source: str) -> str:
-    """The events and timeline entries of the orders that the step `source` returned."""
+    """The events and timeline entries of the orders that the step `source` returned, and to whom they go."""
     return f"""
 told AS (
     INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
     SELECT e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data
     FROM {source}, json_populate_recordset(NULL::events, {source}.events) e
+    RETURNING id, merchant_id, livemode, type
 ),
+{owed("told")},
 noted AS (
     INSERT INTO timeline (order_id, at, kind, data)
     SELECT {source}.order_id, t.at, t.kind, t.data
     FROM {source}, json_populate_recordset(NULL::timeline, {source}.timeline) t
 )"""  # noqa: S608 - `source` is a step's name in our own statements
+
+
+def owed(source: str, condition: str = "true") -> str:
+    """The deliveries of the events that the step `source` returned: one for each endpoint that wants it."""
+    return f"""
+owed AS (
+    INSERT INTO deliveries (event_id, endpoint_id, due_at)
+    SELECT e.id, w.id, now() FROM {source} e
+    JOIN webhook_endpoints w ON w.merchant_id = e.merchant_id AND w.livemode = e.livemode
+    WHERE w.status = 'enabled' AND (w.types IS NULL OR w.types::jsonb ? e.type) AND {condition}
+)"""  # noqa: S608 - put together from words of our own statements
 
 
 def attempts_of(order: str) -> str:

@@ -1,0 +1,156 @@
+"""Telling merchants what happened: what is due in the outbox is posted, signed, until it arrives."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import structlog
+
+from synccash.engine.ports import Clock, Doorbell, Identities
+from synccash.payments.document import event_body
+from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.webhook import GIVE_UP_AFTER, Delivery, Posted, WebhookSecret, next_try_s
+
+log = structlog.get_logger("synccash.webhooks")
+_GONE = 410
+
+
+class Outbox(Protocol):
+    """What is still to be delivered."""
+
+    async def take(self, *, limit: int, each: int, lease_s: float) -> Sequence[Delivery]: ...
+    async def delivered(self, delivery: Delivery, status: int) -> bool: ...
+    async def failed(
+        self, delivery: Delivery, *, status: int | None, error: str, due_in_s: float | None
+    ) -> bool: ...
+    async def disable(self, endpoint_id: str, *, reason: str, event_id: str) -> bool: ...
+
+
+class Post(Protocol):
+    """Sends one request to a merchant's server; never raises for what that server does."""
+
+    async def __call__(
+        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float
+    ) -> Posted: ...
+
+
+class Sign(Protocol):
+    """Makes the headers that prove who sent it."""
+
+    def __call__(
+        self, event_id: str, body: bytes, signing: Sequence[WebhookSecret], *, now: datetime
+    ) -> dict[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifierSettings:
+    """`concurrency`: how many posts run at once, `each` of them at most to one endpoint. Times in seconds."""
+
+    timeout_s: float = 10.0
+    lease_s: float = 30.0
+    poll_s: float = 0.2
+    concurrency: int = 64
+    each: int = 8
+
+
+@dataclass(slots=True)
+class Notifier:
+    """Live: one loop of one process. Any number of them may run over one outbox.
+
+    A delivery is repeated until it is known to have arrived, so an endpoint may see an event twice: its id
+    stays the same.
+    """
+
+    outbox: Outbox
+    post: Post
+    sign: Sign
+    clock: Clock
+    identities: Identities
+    doorbell: Doorbell
+    random: Callable[[], float]
+    settings: NotifierSettings
+    _stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    _under_way: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+
+    async def run(self) -> None:
+        """Deliver until stopped, then let what is under way finish."""
+        while not self._stopped.is_set():
+            try:
+                taken = await self._round()
+            except StoreUnavailableError as error:
+                log.warning("outbox_unavailable", reason=str(error))
+                await self.clock.sleep(error.retry_after_s)
+                continue
+            if not taken:
+                await self.doorbell.wait(self.settings.poll_s)
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def stop(self) -> None:
+        """End after the round under way."""
+        self._stopped.set()
+        self.doorbell.ring()
+
+    async def _round(self) -> int:
+        free = self.settings.concurrency - len(self._under_way)
+        if free <= 0:
+            return 0
+        taken = await self.outbox.take(limit=free, each=self.settings.each, lease_s=self.settings.lease_s)
+        for delivery in taken:
+            self._begin(self._deliver(delivery))
+        return len(taken)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="webhook")
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("delivery_failed", error=type(error).__name__, exc_info=error)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        body = event_body(delivery.event)
+        now = self.clock.now()
+        headers = self.sign(delivery.event.id, body, delivery.endpoint.secrets, now=now)
+        posted = await self.post(
+            delivery.endpoint.url, headers=headers, body=body, timeout_s=self.settings.timeout_s
+        )
+        try:
+            await self._settle(delivery, posted)
+        except StoreUnavailableError as error:
+            # The lease ends by itself, and the event is sent once more under its own id.
+            log.warning("delivery_not_settled", event_id=delivery.event.id, reason=str(error))
+
+    async def _settle(self, delivery: Delivery, posted: Posted) -> None:
+        if posted.delivered:
+            assert posted.status is not None, "only an answer delivers"
+            await self.outbox.delivered(delivery, posted.status)
+            return
+        reason = posted.error or f"HTTP {posted.status}"
+        due_in_s = next_try_s(delivery.tries, delivery.age_s, self.random(), posted.retry_after_s)
+        settled = await self.outbox.failed(
+            delivery, status=posted.status, error=reason[:500], due_in_s=due_in_s
+        )
+        log.info(
+            "webhook_failed",
+            endpoint_id=delivery.endpoint.id,
+            event_id=delivery.event.id,
+            tries=delivery.tries,
+            reason=reason,
+            next_try_s=due_in_s,
+        )
+        if settled and (why := _hopeless(delivery, posted, reason)):
+            await self.outbox.disable(delivery.endpoint.id, reason=why, event_id=self.identities.new("evt"))
+
+
+def _hopeless(delivery: Delivery, posted: Posted, reason: str) -> str | None:
+    """Why an endpoint is not worth another try: it said so, or it has failed for days without a success."""
+    if posted.status == _GONE:
+        return "the endpoint answered 410 Gone"
+    if delivery.failing_s >= GIVE_UP_AFTER.total_seconds():
+        return f"no delivery succeeded for {GIVE_UP_AFTER.total_seconds() / 3600:.0f} hours; last: {reason}"
+    return None

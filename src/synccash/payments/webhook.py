@@ -1,0 +1,101 @@
+"""Telling merchants: endpoints, deliveries, and when to try again."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from synccash.payments.case import Event
+
+EVENT_TYPES = (
+    "payment.processing",
+    "payment.requires_action",
+    "payment.succeeded",
+    "payment.failed",
+    "payment.canceled",
+    "payment.contradiction",
+    "refund.processing",
+    "refund.succeeded",
+    "refund.failed",
+    "refund.contradiction",
+    "webhook_endpoint.disabled",
+)
+"""All that an endpoint can ask for."""
+
+_LADDER_S = (5, 30, 120, 300, 900, 1_800, 3_600, 7_200, 14_400, 28_800)
+GIVE_UP_AFTER = timedelta(hours=72)
+"""How long after an event its delivery is tried, and how long an endpoint may fail without one success."""
+ROTATION = timedelta(hours=24)
+"""How long a former secret still signs beside the new one."""
+
+
+class EndpointStatus(StrEnum):
+    """Whether an endpoint is sent to."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSecret:
+    """A signing secret: `whsec_` and base64. `until`: when a former one stops to sign; None = today's."""
+
+    text: str = field(repr=False)
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookEndpoint:
+    """Where a merchant is told. `types`: the events it wants; None = all of them."""
+
+    id: str
+    merchant_id: str
+    livemode: bool
+    url: str
+    types: tuple[str, ...] | None
+    secrets: tuple[WebhookSecret, ...]
+    status: EndpointStatus
+    created_at: datetime
+    updated_at: datetime
+    disabled_reason: str | None = None
+    failing_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One event on its way to one endpoint, held by whoever took it.
+
+    `tries` counts this one; `age_s` is how long the delivery has been owed by the store's clock, `failing_s`
+    how long the endpoint has failed without a success.
+    """
+
+    endpoint: WebhookEndpoint
+    event: Event
+    fence: int
+    tries: int
+    age_s: float
+    failing_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """What became of one try: an HTTP status, or the reason why there is none."""
+
+    status: int | None = None
+    error: str | None = None
+    retry_after_s: float | None = None
+
+    @property
+    def delivered(self) -> bool:
+        """True for any 2xx."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+def next_try_s(tries: int, age_s: float, chance: float, wish_s: float | None = None) -> float | None:
+    """Return the wait after `tries` failed tries of a delivery owed for `age_s`; None = give up.
+
+    Up to a fifth is added by `chance` (0 to 1), so that what failed together does not come back together.
+    `wish_s` is the endpoint's own Retry-After, in seconds.
+    """
+    wait_s = _LADDER_S[min(tries, len(_LADDER_S)) - 1] * (1 + chance / 5)
+    wait_s = max(wait_s, wish_s or 0.0)
+    return wait_s if age_s + wait_s <= GIVE_UP_AFTER.total_seconds() else None

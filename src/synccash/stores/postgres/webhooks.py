@@ -1,0 +1,267 @@
+"""Webhook endpoints, and what is still to be delivered to them. The clock is the database's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from synccash.payments.case import Event
+from synccash.payments.request import Tenant
+from synccash.payments.webhook import Delivery, EndpointStatus, WebhookEndpoint, WebhookSecret
+from synccash.stores.postgres.database import Database, InDoubtError
+from synccash.stores.postgres.parts import owed
+from synccash.stores.postgres.pool import Pool
+from synccash.stores.postgres.rows import to_json
+
+_MINE = "merchant_id = $1 AND livemode = $2 AND status <> 'removed'"
+_ROW = "row_to_json(webhook_endpoints) AS endpoint"
+
+_ADD = f"""
+INSERT INTO webhook_endpoints (id, merchant_id, livemode, url, types, secrets, status)
+VALUES ($1, $2, $3, $4, $5, $6, 'enabled')
+ON CONFLICT (id) DO UPDATE SET id = excluded.id
+RETURNING {_ROW}
+"""  # noqa: S608 - put together from constants
+_ALL = f"SELECT {_ROW} FROM webhook_endpoints WHERE {_MINE} ORDER BY created_at, id"  # noqa: S608
+_ONE = f"SELECT {_ROW} FROM webhook_endpoints WHERE {_MINE} AND id = $3"  # noqa: S608
+_CHANGE = f"""
+UPDATE webhook_endpoints SET
+    url = $4, types = $5, secrets = $6, status = $7, updated_at = now(),
+    disabled_reason = CASE WHEN $7 = 'disabled' THEN $8 END,
+    failing_since = CASE WHEN $7 = 'disabled' THEN failing_since END
+WHERE {_MINE} AND id = $3
+RETURNING {_ROW}
+"""  # noqa: S608
+_REMOVE = f"""
+WITH removed AS (
+    UPDATE webhook_endpoints SET status = 'removed', secrets = '[]', updated_at = now()
+    WHERE {_MINE} AND id = $3 RETURNING id
+),
+dropped AS (
+    UPDATE deliveries d SET due_at = NULL FROM removed
+    WHERE d.endpoint_id = removed.id AND d.due_at IS NOT NULL
+)
+SELECT id FROM removed
+"""  # noqa: S608
+
+# An endpoint that hangs holds up to its share of the senders, never all of them.
+_TAKE = """
+WITH due AS MATERIALIZED (
+    SELECT first.event_id, first.endpoint_id
+    FROM webhook_endpoints w CROSS JOIN LATERAL (
+        SELECT d.event_id, d.endpoint_id, d.due_at FROM deliveries d
+        WHERE d.endpoint_id = w.id AND d.due_at <= now()
+        ORDER BY d.due_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+    ) first
+    WHERE w.status = 'enabled' AND EXISTS (SELECT 1 FROM deliveries d WHERE d.due_at <= now())
+    ORDER BY first.due_at LIMIT $1
+),
+taken AS (
+    UPDATE deliveries d SET
+        tries = d.tries + 1, fence = d.fence + 1, due_at = now() + make_interval(secs => $3)
+    FROM due WHERE d.event_id = due.event_id AND d.endpoint_id = due.endpoint_id
+    RETURNING d.event_id, d.endpoint_id, d.created_at, d.tries, d.fence
+)
+SELECT t.tries, t.fence, extract(epoch FROM now() - t.created_at)::float8 AS age_s,
+    coalesce(extract(epoch FROM now() - w.failing_since), 0)::float8 AS failing_s,
+    row_to_json(w) AS endpoint,
+    e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data
+FROM taken t JOIN events e ON e.id = t.event_id JOIN webhook_endpoints w ON w.id = t.endpoint_id
+ORDER BY e.xact, e.position
+"""
+
+_DELIVERED = """
+WITH settled AS (
+    UPDATE deliveries SET due_at = NULL, delivered_at = now(), last_status = $4, last_error = NULL
+    WHERE event_id = $1 AND endpoint_id = $2 AND fence = $3
+    RETURNING endpoint_id
+),
+healthy AS (
+    UPDATE webhook_endpoints w SET failing_since = NULL
+    FROM settled WHERE w.id = settled.endpoint_id AND w.failing_since IS NOT NULL
+)
+SELECT endpoint_id FROM settled
+"""
+_FAILED = """
+WITH settled AS (
+    UPDATE deliveries SET due_at = now() + make_interval(secs => $6), last_status = $4, last_error = $5
+    WHERE event_id = $1 AND endpoint_id = $2 AND fence = $3
+    RETURNING endpoint_id
+),
+ailing AS (
+    UPDATE webhook_endpoints w SET failing_since = now()
+    FROM settled WHERE w.id = settled.endpoint_id AND w.failing_since IS NULL
+)
+SELECT endpoint_id FROM settled
+"""
+_DISABLE = f"""
+WITH disabled AS (
+    UPDATE webhook_endpoints SET status = 'disabled', disabled_reason = $2, updated_at = now()
+    WHERE id = $1 AND status = 'enabled' RETURNING merchant_id, livemode
+),
+dropped AS (
+    UPDATE deliveries d SET due_at = NULL FROM disabled WHERE d.endpoint_id = $1 AND d.due_at IS NOT NULL
+),
+told AS (
+    INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
+    SELECT $3, merchant_id, livemode, 'webhook_endpoint.disabled', now(), $1, 1,
+        json_build_object('id', $1::text, 'object', 'webhook_endpoint', 'status', 'disabled',
+            'disabled_reason', $2::text)
+    FROM disabled RETURNING id, merchant_id, livemode, type
+),
+{owed("told", "w.id <> $1")}
+SELECT id FROM told
+"""  # noqa: S608
+_REDELIVER = """
+WITH meant AS (
+    SELECT id, merchant_id, livemode FROM events WHERE merchant_id = $1 AND livemode = $2 AND id = $3
+),
+again AS (
+    INSERT INTO deliveries (event_id, endpoint_id, due_at)
+    SELECT meant.id, w.id, now() FROM meant JOIN webhook_endpoints w USING (merchant_id, livemode)
+    WHERE w.status = 'enabled'
+    ON CONFLICT (event_id, endpoint_id) DO UPDATE SET
+        due_at = now(), created_at = now(), tries = 0, delivered_at = NULL
+    RETURNING endpoint_id
+)
+SELECT meant.id, (SELECT count(*) FROM again) AS endpoints FROM meant
+"""
+
+
+class _Secret(msgspec.Struct):
+    text: str
+    until: datetime | None = None
+
+
+class _Endpoint(msgspec.Struct):
+    id: str
+    merchant_id: str
+    livemode: bool
+    url: str
+    types: list[str] | None
+    secrets: list[_Secret]
+    status: EndpointStatus
+    disabled_reason: str | None
+    failing_since: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+_endpoint_row = msgspec.json.Decoder(_Endpoint)
+_EVENT = ("id", "merchant_id", "livemode", "type", "created_at", "object_id", "object_version", "data")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresWebhooks:
+    """Endpoints and deliveries. Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
+
+    pool: Pool
+
+    async def add(self, endpoint: WebhookEndpoint) -> WebhookEndpoint:
+        """Make an endpoint; from now on each new event that it wants is delivered to it."""
+        found = await self._run(
+            _ADD,
+            endpoint.id,
+            endpoint.merchant_id,
+            endpoint.livemode,
+            endpoint.url,
+            *_lists(endpoint),
+        )
+        return _endpoint(found[0])
+
+    async def endpoints(self, tenant: Tenant) -> Sequence[WebhookEndpoint]:
+        """All endpoints of a merchant, oldest first."""
+        return [_endpoint(row) for row in await self._run(_ALL, tenant.merchant_id, tenant.livemode)]
+
+    async def endpoint(self, tenant: Tenant, endpoint_id: str) -> WebhookEndpoint | None:
+        """One endpoint of a merchant."""
+        found = await self._run(_ONE, tenant.merchant_id, tenant.livemode, endpoint_id)
+        return _endpoint(found[0]) if found else None
+
+    async def change(self, tenant: Tenant, endpoint: WebhookEndpoint) -> WebhookEndpoint | None:
+        """Write an endpoint's address, types, secrets and status; None where it is gone."""
+        found = await self._run(
+            _CHANGE,
+            tenant.merchant_id,
+            tenant.livemode,
+            endpoint.id,
+            endpoint.url,
+            *_lists(endpoint),
+            endpoint.status.value,
+            endpoint.disabled_reason,
+        )
+        return _endpoint(found[0]) if found else None
+
+    async def remove(self, tenant: Tenant, endpoint_id: str) -> bool:
+        """Stop all delivery to an endpoint and forget its secrets. False: there is none."""
+        return bool(await self._run(_REMOVE, tenant.merchant_id, tenant.livemode, endpoint_id))
+
+    async def redeliver(self, tenant: Tenant, event_id: str) -> int | None:
+        """Deliver an event once more to each enabled endpoint; return to how many. None: no such event."""
+        found = await self._run(_REDELIVER, tenant.merchant_id, tenant.livemode, event_id)
+        return found[0]["endpoints"] if found else None
+
+    async def take(self, *, limit: int, each: int, lease_s: float) -> Sequence[Delivery]:
+        """Take due deliveries, `each` at most for one endpoint; one not settled is due after its lease."""
+        try:
+            found = await Database(self.pool).commit(_TAKE, limit, each, lease_s)
+        except InDoubtError:
+            return []  # what was taken is due again after its lease
+        return [_delivery(row) for row in found]
+
+    async def delivered(self, delivery: Delivery, status: int) -> bool:
+        """The endpoint has it. False: somebody else took the delivery meanwhile."""
+        return bool(await self._run(_DELIVERED, *_name(delivery), status))
+
+    async def failed(
+        self, delivery: Delivery, *, status: int | None, error: str, due_in_s: float | None
+    ) -> bool:
+        """The try failed; the next one is due after `due_in_s` seconds, or never."""
+        return bool(await self._run(_FAILED, *_name(delivery), status, error, due_in_s))
+
+    async def disable(self, endpoint_id: str, *, reason: str, event_id: str) -> bool:
+        """Stop delivery to an endpoint, and write the event that says so. False: it was not enabled."""
+        return bool(await self._run(_DISABLE, endpoint_id, reason, event_id))
+
+    async def _run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        return await Database(self.pool).repeat(statement, *arguments)
+
+
+def _lists(endpoint: WebhookEndpoint) -> tuple[bytes | None, bytes]:
+    types = None if endpoint.types is None else to_json(endpoint.types)
+    return types, to_json([{"text": s.text, "until": s.until} for s in endpoint.secrets])
+
+
+def _name(delivery: Delivery) -> tuple[str, str, int]:
+    return delivery.event.id, delivery.endpoint.id, delivery.fence
+
+
+def _endpoint(row: asyncpg.Record) -> WebhookEndpoint:
+    found = _endpoint_row.decode(row["endpoint"])
+    return WebhookEndpoint(
+        id=found.id,
+        merchant_id=found.merchant_id,
+        livemode=found.livemode,
+        url=found.url,
+        types=None if found.types is None else tuple(found.types),
+        secrets=tuple(WebhookSecret(secret.text, secret.until) for secret in found.secrets),
+        status=found.status,
+        created_at=found.created_at,
+        updated_at=found.updated_at,
+        disabled_reason=found.disabled_reason,
+        failing_since=found.failing_since,
+    )
+
+
+def _delivery(row: asyncpg.Record) -> Delivery:
+    return Delivery(
+        endpoint=_endpoint(row),
+        event=Event(**{name: row[name] for name in _EVENT}),
+        fence=row["fence"],
+        tries=row["tries"],
+        age_s=row["age_s"],
+        failing_s=row["failing_s"],
+    )

@@ -1,0 +1,112 @@
+"""Posts to merchants' servers: their own pool, checked addresses, no redirects, little patience."""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from synccash.payments.webhook import Posted
+from synccash.webhooks.address import AddressRefusedError, check_url, is_public
+
+_READ_LIMIT = 2_048
+_EACH = 4
+
+
+class WebhookSender:
+    """Live: one pool of connections, made at its first use. `private` allows addresses of our own network."""
+
+    def __init__(self, *, private: bool = False, resolver: AbstractResolver | None = None) -> None:
+        self._private = private
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Posted:
+        """Send once. Never raises for what the far side does."""
+        try:
+            check_url(url, private=self._private)
+            async with self._open().post(
+                url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=timeout_s, ceil_threshold=float("inf")),
+            ) as response:
+                await response.content.read(_READ_LIMIT)
+                response.close()
+                return Posted(
+                    status=response.status,
+                    error=None if response.ok else f"HTTP {response.status}",
+                    retry_after_s=_seconds(response.headers.get("Retry-After")),
+                )
+        except AddressRefusedError as error:
+            return Posted(error=f"address refused: {error}")
+        except TimeoutError:
+            return Posted(error=f"no answer within {timeout_s:.0f} s")
+        except (aiohttp.ClientError, OSError) as error:
+            refused = _cause(error)
+            return Posted(error=str(refused) if refused else type(error).__name__)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+            await asyncio.sleep(0)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            resolver = self._resolver or aiohttp.ThreadedResolver()
+            connector = aiohttp.TCPConnector(
+                limit=0,
+                limit_per_host=_EACH,
+                resolver=resolver if self._private else PublicOnly(resolver),
+                use_dns_cache=False,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "synccash-webhooks"},
+                trust_env=False,
+            )
+        return self._session
+
+
+class PublicOnly(AbstractResolver):
+    """Resolves a name at each use and refuses it when any of its addresses is not public.
+
+    The connection goes to the very address that was checked, so a name that changes its mind gains nothing.
+    """
+
+    def __init__(self, inner: AbstractResolver) -> None:
+        self._inner = inner
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of a name. Raises OSError."""
+        found = await self._inner.resolve(host, port, family)
+        if not found or not all(is_public(answer["host"]) for answer in found):
+            raise _NotPublicError(f"address refused: {host} does not lead to a public address")
+        return found
+
+    async def close(self) -> None:
+        """Close the resolver behind."""
+        await self._inner.close()
+
+
+class _NotPublicError(OSError):
+    pass
+
+
+def _cause(error: BaseException | None) -> _NotPublicError | None:
+    while error is not None:
+        if isinstance(error, _NotPublicError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _seconds(text: str | None) -> float | None:
+    """Read Retry-After in seconds; a date is passed over, and nobody may ask for more than a day."""
+    return min(float(text), 86_400.0) if text is not None and text.isdigit() else None

@@ -1,0 +1,29 @@
+"""Signatures of the Standard Webhooks scheme, with every secret that is valid now."""
+
+import base64
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from standardwebhooks import Webhook
+
+from synccash.payments.webhook import WebhookSecret
+
+
+def new_secret() -> str:
+    """Return a fresh signing secret of 256 bits."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def signed_headers(
+    event_id: str, body: bytes, signing: Sequence[WebhookSecret], *, now: datetime
+) -> dict[str, str]:
+    """Return the headers of one try. A former secret signs beside the new one until it ends."""
+    valid = [secret for secret in signing if secret.until is None or secret.until > now]
+    text = body.decode()
+    return {
+        "webhook-id": event_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(Webhook(s.text).sign(event_id, now, text) for s in valid),
+        "Content-Type": "application/json",
+    }

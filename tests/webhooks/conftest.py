@@ -1,0 +1,12 @@
+from collections.abc import AsyncGenerator
+
+import pytest_asyncio
+
+from synccash.stores.postgres.pool import Pool, connect
+
+
+@pytest_asyncio.fixture
+async def pool(database_url: str) -> AsyncGenerator[Pool]:
+    pool = await connect(database_url, min_size=1, max_size=8)
+    yield pool
+    await pool.close()

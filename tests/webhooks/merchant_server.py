@@ -1,0 +1,41 @@
+"""A merchant's server: it keeps what it was sent and answers as it is told."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+from standardwebhooks import Webhook
+
+
+@dataclass
+class MerchantServer:
+    url: str = ""
+    answers: list[web.Response] = field(default_factory=list)
+    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    arrived: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.received.append((dict(request.headers), await request.read()))
+        self.arrived.put_nowait(request.headers["webhook-id"])
+        return self.answers.pop(0) if self.answers else web.Response(status=204)
+
+    def verified(self, secret: str) -> list[dict]:
+        return [Webhook(secret).verify(body, headers) for headers, body in self.received]
+
+
+@asynccontextmanager
+async def merchant_server() -> AsyncGenerator[MerchantServer]:
+    server = MerchantServer()
+    app = web.Application()
+    app.router.add_post("/hook", server.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+    try:
+        yield server
+    finally:
+        await runner.cleanup()

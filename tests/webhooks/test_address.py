@@ -1,0 +1,88 @@
+"""A merchant's URL is no way into our own network."""
+
+import pytest
+
+from synccash.webhooks.address import AddressRefusedError, check_url, is_public
+
+REFUSED = (
+    "http://example.com/hook",
+    "ftp://example.com/",
+    "https://",
+    "https:///hook",
+    "//example.com/",
+    "example.com/hook",
+    "https://example.com:22/",
+    "https://example.com:80/",
+    "https://example.com:0/",
+    "https://example.com:99999/",
+    "https://user@example.com/",
+    "https://user:word@example.com/",
+    "https://:word@example.com/",
+    "https://example.com/#part",
+    "https://exa mple.com/",
+    "https://example.com/\n",
+    "https://example.com\\@127.0.0.1/",
+    "https://ex\u00e4mple.com/",
+    "https://127.0.0.1/",
+    "https://127.1.2.3/",
+    "https://0.0.0.0/",
+    "https://10.0.0.1/",
+    "https://172.16.0.1/",
+    "https://192.168.1.1/",
+    "https://169.254.169.254/latest/meta-data",
+    "https://100.64.0.1/",
+    "https://224.0.0.1/",
+    "https://255.255.255.255/",
+    "https://[::1]/",
+    "https://[::]/",
+    "https://[fe80::1]/",
+    "https://[fc00::1]/",
+    "https://[ff02::1]/",
+    "https://[::ffff:127.0.0.1]/",
+    "https://[::ffff:169.254.169.254]/",
+    "https://[64:ff9b::a9fe:a9fe]/",
+    "https://[64:ff9b:1::7f00:1]/",
+    "https://[2002:7f00:1::]/",
+    "https://[2001:0:7f00:1:0:0:0:0]/",
+    "https://[fe80::1%25eth0]/",
+    "https://example.com/" + "a" * 2_000,
+)
+
+
+@pytest.mark.parametrize("url", REFUSED)
+def test_a_url_that_could_lead_inside_is_refused(url: str):
+    with pytest.raises(AddressRefusedError):
+        check_url(url, private=False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.com",
+        "https://example.com/hook?a=b",
+        "https://example.com:8443/hook",
+        "https://8.8.8.8/",
+        "https://[2606:4700:4700::1111]/",
+        # What such names resolve to is checked when they are used.
+        "https://2130706433/",
+        "https://0x7f.1/",
+        "https://localhost/",
+    ],
+)
+def test_a_public_url_is_taken(url: str):
+    assert check_url(url, private=False)
+
+
+def test_an_operator_can_allow_his_own_network():
+    assert check_url("http://127.0.0.1:9000/hook", private=True) == "127.0.0.1"
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "https://user@127.0.0.1/", "gopher://127.0.0.1/"])
+def test_even_then_only_plain_http_urls_are_taken(url: str):
+    with pytest.raises(AddressRefusedError):
+        check_url(url, private=True)
+
+
+@pytest.mark.parametrize("text", ["", "not an address", "127.1", "2130706433"])
+def test_what_is_no_address_is_not_public(text: str):
+    assert not is_public(text)

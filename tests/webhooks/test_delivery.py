@@ -1,0 +1,231 @@
+"""From the commit of an event to the merchant's server, over the real outbox."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiohttp import web
+from standardwebhooks import Webhook
+
+from ledger_contract import opening
+from stores.postgres_world import PostgresWorld
+from synccash.engine.notify import Notifier, NotifierSettings
+from synccash.payments.case import Opened
+from synccash.payments.request import Tenant
+from synccash.payments.webhook import EndpointStatus, WebhookEndpoint, WebhookSecret
+from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.pool import Pool
+from synccash.stores.postgres.webhooks import PostgresWebhooks
+from synccash.system import SystemClock, SystemIdentities
+from synccash.webhooks.sender import WebhookSender
+from synccash.webhooks.signature import new_secret, signed_headers
+from webhooks.merchant_server import merchant_server
+
+TENANT = Tenant("m_1", livemode=False)
+SECRET = WebhookSecret(new_secret())
+
+
+def endpoint(url: str, **changes) -> WebhookEndpoint:
+    now = datetime.now(UTC)
+    made = WebhookEndpoint(
+        id="we_1",
+        merchant_id=TENANT.merchant_id,
+        livemode=TENANT.livemode,
+        url=url,
+        types=None,
+        secrets=(SECRET,),
+        status=EndpointStatus.ENABLED,
+        created_at=now,
+        updated_at=now,
+    )
+    return replace(made, **changes)
+
+
+@asynccontextmanager
+async def notifying(pool: Pool, *, private: bool = True) -> AsyncGenerator[Notifier]:
+    sender = WebhookSender(private=private)
+    notifier = Notifier(
+        outbox=PostgresWebhooks(pool),
+        post=sender.post,
+        sign=signed_headers,
+        clock=SystemClock(),
+        identities=SystemIdentities(),
+        doorbell=LocalDoorbell(),
+        random=lambda: 0.0,
+        settings=NotifierSettings(timeout_s=5.0, poll_s=0.01),
+    )
+    running = asyncio.create_task(notifier.run())
+    try:
+        yield notifier
+    finally:
+        notifier.stop()
+        await running
+        await sender.aclose()
+
+
+async def happen(pool: Pool, number: int = 1) -> None:
+    """One event, written in the commit of a payment."""
+    ledger = PostgresLedger(pool)
+    opened = await ledger.open_payment(opening(PostgresWorld(pool, ledger), number))
+    assert isinstance(opened, Opened)
+
+
+async def eventually(pool: Pool, query: str) -> None:
+    """Poll a row that another task writes: there is nothing of ours to wait on."""
+    async with asyncio.timeout(10):
+        while not await pool.fetchval(query):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def settled(pool: Pool, condition: str) -> None:
+    await eventually(pool, f"SELECT bool_and({condition}) FROM deliveries")
+
+
+async def test_an_event_arrives_signed_with_its_object(pool: Pool):
+    async with merchant_server() as server, notifying(pool):
+        await PostgresWebhooks(pool).add(endpoint(server.url))
+        await happen(pool)
+        await settled(pool, "delivered_at IS NOT NULL")
+    [told] = server.verified(SECRET.text)
+    assert (told["type"], told["object"]) == ("payment.created", "event")
+    assert told["data"]["object"] == {"a": 2, "b": 1}
+    assert told["id"] == server.received[0][0]["webhook-id"]
+
+
+async def test_a_failed_delivery_comes_again_under_the_same_id(pool: Pool):
+    async with merchant_server() as server, notifying(pool):
+        server.answers = [web.Response(status=500), web.Response(status=429, headers={"Retry-After": "60"})]
+        await PostgresWebhooks(pool).add(endpoint(server.url))
+        await happen(pool)
+        await settled(pool, "tries = 1 AND last_status = 500 AND due_at > now() + interval '4 seconds'")
+        await pool.execute("UPDATE deliveries SET due_at = now()")
+        await settled(pool, "tries = 2 AND last_status = 429 AND due_at > now() + interval '58 seconds'")
+        await pool.execute("UPDATE deliveries SET due_at = now()")
+        await settled(pool, "delivered_at IS NOT NULL AND due_at IS NULL AND tries = 3")
+    assert len({headers["webhook-id"] for headers, _ in server.received}) == 1
+    assert len(server.received) == 3
+
+
+async def test_an_endpoint_hears_only_what_it_asked_for(pool: Pool):
+    webhooks = PostgresWebhooks(pool)
+    await webhooks.add(endpoint("https://example.com", types=("payment.failed",)))
+    await webhooks.add(endpoint("https://example.com", id="we_2", types=("payment.created",)))
+    await webhooks.add(endpoint("https://example.com", id="we_3", merchant_id="m_2"))
+    await webhooks.add(endpoint("https://example.com", id="we_4", livemode=True))
+    await happen(pool)
+    assert [row["endpoint_id"] for row in await pool.fetch("SELECT endpoint_id FROM deliveries")] == ["we_2"]
+
+
+async def test_during_a_rotation_both_secrets_verify(pool: Pool):
+    former = WebhookSecret(new_secret(), until=datetime.now(UTC) + timedelta(hours=1))
+    ended = WebhookSecret(new_secret(), until=datetime.now(UTC) - timedelta(seconds=1))
+    async with merchant_server() as server, notifying(pool):
+        await PostgresWebhooks(pool).add(endpoint(server.url, secrets=(SECRET, former, ended)))
+        await happen(pool)
+        await settled(pool, "delivered_at IS NOT NULL")
+    assert server.verified(SECRET.text) == server.verified(former.text)
+    headers, body = server.received[0]
+    with pytest.raises(Exception, match="No matching signature"):
+        Webhook(ended.text).verify(body, headers)
+
+
+async def test_an_endpoint_that_is_gone_is_disabled_and_its_merchant_told(pool: Pool):
+    async with merchant_server() as server, notifying(pool):
+        server.answers = [web.Response(status=410)]
+        await PostgresWebhooks(pool).add(endpoint(server.url))
+        await happen(pool)
+        await settled(pool, "due_at IS NULL AND last_status = 410")
+        await eventually(pool, "SELECT 1 FROM events WHERE type = 'webhook_endpoint.disabled'")
+    [found] = await PostgresWebhooks(pool).endpoints(TENANT)
+    assert (found.status, found.disabled_reason) == (
+        EndpointStatus.DISABLED,
+        "the endpoint answered 410 Gone",
+    )
+
+
+async def test_an_endpoint_that_failed_for_days_is_disabled(pool: Pool):
+    async with merchant_server() as server, notifying(pool):
+        server.answers = [web.Response(status=500)]
+        await PostgresWebhooks(pool).add(endpoint(server.url))
+        await pool.execute("UPDATE webhook_endpoints SET failing_since = now() - interval '73 hours'")
+        await happen(pool)
+        await eventually(pool, "SELECT 1 FROM webhook_endpoints WHERE status = 'disabled'")
+    [found] = await PostgresWebhooks(pool).endpoints(TENANT)
+    assert found.disabled_reason is not None
+    assert "72 hours" in found.disabled_reason
+
+
+async def test_one_success_ends_a_series_of_failures(pool: Pool):
+    async with merchant_server() as server, notifying(pool):
+        await PostgresWebhooks(pool).add(endpoint(server.url))
+        await pool.execute("UPDATE webhook_endpoints SET failing_since = now() - interval '71 hours'")
+        await happen(pool)
+        await settled(pool, "delivered_at IS NOT NULL")
+    assert await pool.fetchval("SELECT failing_since FROM webhook_endpoints") is None
+
+
+async def test_what_a_dead_process_took_is_delivered_after_its_lease(pool: Pool):
+    webhooks = PostgresWebhooks(pool)
+    async with merchant_server() as server:
+        await webhooks.add(endpoint(server.url))
+        await happen(pool)
+        [stale] = await webhooks.take(limit=10, each=10, lease_s=30)
+        assert await webhooks.take(limit=10, each=10, lease_s=30) == []
+        await pool.execute("UPDATE deliveries SET due_at = now()")
+        async with notifying(pool):
+            await settled(pool, "delivered_at IS NOT NULL")
+        assert not await webhooks.failed(stale, status=None, error="too late", due_in_s=5)
+        assert len(server.received) == 1
+
+
+async def test_a_slow_endpoint_holds_only_its_share(pool: Pool):
+    webhooks = PostgresWebhooks(pool)
+    await webhooks.add(endpoint("https://example.com"))
+    for number in range(6):
+        await happen(pool, number)
+    await webhooks.add(endpoint("https://example.com", id="we_2"))
+    await happen(pool, 7)
+    taken = [delivery.endpoint.id for delivery in await webhooks.take(limit=10, each=3, lease_s=30)]
+    assert sorted(taken) == ["we_1", "we_1", "we_1", "we_2"]
+
+
+async def test_a_private_address_is_never_sent_to(pool: Pool):
+    async with merchant_server() as server:
+        for number, url in enumerate((server.url, "https://localhost/hook", "https://2130706433/hook")):
+            await PostgresWebhooks(pool).add(endpoint(url, id=f"we_{number}"))
+        async with notifying(pool, private=False):
+            await happen(pool)
+            await settled(pool, "last_error IS NOT NULL AND delivered_at IS NULL")
+        assert server.received == []
+
+
+async def test_an_event_can_be_delivered_once_more(pool: Pool):
+    webhooks = PostgresWebhooks(pool)
+    async with merchant_server() as server, notifying(pool):
+        await webhooks.add(endpoint(server.url))
+        await happen(pool)
+        await settled(pool, "delivered_at IS NOT NULL")
+        event_id = await pool.fetchval("SELECT id FROM events")
+        assert await webhooks.redeliver(TENANT, event_id) == 1
+        assert await webhooks.redeliver(Tenant("m_2", livemode=False), event_id) is None
+        await settled(pool, "delivered_at IS NOT NULL")
+    assert len(server.received) == 2
+
+
+async def test_a_removed_endpoint_hears_nothing_more_and_its_secret_is_forgotten(pool: Pool):
+    webhooks = PostgresWebhooks(pool)
+    await webhooks.add(endpoint("https://example.com"))
+    await happen(pool)
+    assert not await webhooks.remove(Tenant("m_2", livemode=False), "we_1")
+    assert await webhooks.remove(TENANT, "we_1")
+    assert await webhooks.take(limit=10, each=10, lease_s=30) == []
+    assert await webhooks.endpoints(TENANT) == []
+    assert SECRET.text not in str(await pool.fetchval("SELECT secrets FROM webhook_endpoints"))
+
+
+def test_a_secret_never_shows_in_what_is_printed():
+    assert SECRET.text not in repr(endpoint("https://example.com"))
