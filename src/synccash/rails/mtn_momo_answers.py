@@ -1,0 +1,258 @@
+"""What MTN MoMo's answers mean: pure tables, the code read before the HTTP status.
+
+MTN dresses mistakes of set-up as HTTP 500, so a status alone says little. What is in no table is AMBIGUOUS
+after a send and no information after an inquiry. Source of codes and statuses: MTN's developer portal,
+"Common Error Codes" and the operations' own pages.
+"""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any, cast
+
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.money import AMOUNT_MAX
+from synccash.payments.rail import (
+    NextAction,
+    NextActionType,
+    Operation,
+    SendAnswer,
+    Standing,
+    StatusAnswer,
+)
+from synccash.rails.transport import Exchange, TransportFailure
+from synccash.resilience.evidence import Evidence
+
+Meaning = tuple[FailureCode, bool]
+"""A failure's code, and whether another rail may be tried."""
+
+_SET_UP: Meaning = (FailureCode.PROVIDER_ACCOUNT_BLOCKED, True)
+_AWAY: Meaning = (FailureCode.PROVIDER_UNAVAILABLE, True)
+_FAULT: Meaning = (FailureCode.PROVIDER_ERROR, True)
+# Not known to be the provider's own fault, so the same wallet is not prompted again over another rail.
+_UNCLEAR: Meaning = (FailureCode.PROVIDER_ERROR, False)
+
+_EVERYWHERE: Mapping[str, Meaning] = {
+    "NOT_ALLOWED": _SET_UP,
+    "NOT_ALLOWED_TARGET_ENVIRONMENT": _SET_UP,
+    "INVALID_CALLBACK_URL_HOST": _SET_UP,
+    "INVALID_CURRENCY": _SET_UP,
+    "TRANSFER_TYPE_UNKNOWN": _SET_UP,
+    "SERVICE_UNAVAILABLE": _AWAY,
+    "RESOURCE_NOT_FOUND": _FAULT,
+    "INTERNAL_PROCESSING_ERROR": _UNCLEAR,  # MTN: mostly a wallet without enough money
+}
+_COLLECT: Mapping[str, Meaning] = {
+    "PAYER_NOT_FOUND": (FailureCode.INVALID_PAYER, False),
+    "NOT_ENOUGH_FUNDS": (FailureCode.INSUFFICIENT_FUNDS, False),
+    "PAYER_LIMIT_REACHED": (FailureCode.PAYER_LIMIT_REACHED, False),
+    "PAYMENT_NOT_APPROVED": (FailureCode.PAYER_DECLINED, False),
+    "APPROVAL_REJECTED": (FailureCode.PAYER_DECLINED, False),
+    "TRANSACTION_CANCELED": (FailureCode.PAYER_DECLINED, False),
+    "EXPIRED": (FailureCode.PAYER_TIMEOUT, False),
+    "COULD_NOT_PERFORM_TRANSACTION": (FailureCode.PAYER_TIMEOUT, False),  # not approved within 5 minutes
+    # The payee of a collection is our own account.
+    "PAYEE_NOT_FOUND": _SET_UP,
+    "PAYEE_NOT_ALLOWED_TO_RECEIVE": _SET_UP,
+}
+# In a refund our own account is the payer, and the customer is the payee.
+_REFUND: Mapping[str, Meaning] = {
+    "PAYEE_NOT_FOUND": (FailureCode.INVALID_PAYER, False),
+    "PAYEE_NOT_ALLOWED_TO_RECEIVE": (FailureCode.PAYER_ACCOUNT_BLOCKED, False),
+    "NOT_ENOUGH_FUNDS": (FailureCode.MERCHANT_ACCOUNT_BLOCKED, False),
+    "PAYER_LIMIT_REACHED": (FailureCode.MERCHANT_ACCOUNT_BLOCKED, False),
+    "PAYER_NOT_FOUND": _SET_UP,
+    "PAYMENT_NOT_APPROVED": _UNCLEAR,
+    "APPROVAL_REJECTED": _UNCLEAR,
+    "TRANSACTION_CANCELED": _UNCLEAR,
+    "EXPIRED": _UNCLEAR,
+    "COULD_NOT_PERFORM_TRANSACTION": _UNCLEAR,
+}
+REASONS: Mapping[Operation, Mapping[str, Meaning]] = {
+    Operation.COLLECT: {**_EVERYWHERE, **_COLLECT},
+    Operation.REFUND: {**_EVERYWHERE, **_REFUND},
+}
+"""Why MTN ended or refused a request, by operation."""
+
+STILL_GOING = frozenset({"ONGOING", "PAYER_DELAYED"})
+"""Reasons that speak of a request that has not ended, whatever the status beside them says."""
+
+_AFTER_THE_PROMPT = frozenset(
+    {
+        "PAYMENT_NOT_APPROVED",
+        "APPROVAL_REJECTED",
+        "TRANSACTION_CANCELED",
+        "EXPIRED",
+        "COULD_NOT_PERFORM_TRANSACTION",
+    }
+)
+DUPLICATE = "RESOURCE_ALREADY_EXIST"
+_NOT_FOUND = "RESOURCE_NOT_FOUND"
+
+# MTN publishes these codes as refusals of a request; INTERNAL_PROCESSING_ERROR is not among them: as the
+# answer to a send it may stand for a request that went through.
+_SEND_CODES: Mapping[str, Evidence] = {
+    **dict.fromkeys([*_EVERYWHERE, *_COLLECT], Evidence.REFUSED_FINAL),
+    "BAD_REQUEST": Evidence.REFUSED_FINAL,
+    "SERVICE_UNAVAILABLE": Evidence.REFUSED_LATER,
+    "INTERNAL_PROCESSING_ERROR": Evidence.AMBIGUOUS,
+    # These tell of a request that MTN took. How that stands is for an inquiry to say.
+    **dict.fromkeys(_AFTER_THE_PROMPT | STILL_GOING, Evidence.AMBIGUOUS),
+}
+# Without a code of MTN's: what the gateway before it refuses has not reached MTN. None of these counts when
+# the body is a web page, which may come from anything on the way back too.
+_SEND_STATUSES: Mapping[int, tuple[Evidence, Meaning]] = {
+    400: (Evidence.REFUSED_FINAL, _FAULT),
+    401: (Evidence.REFUSED_FINAL, _SET_UP),
+    403: (Evidence.REFUSED_FINAL, _SET_UP),
+    404: (Evidence.REFUSED_FINAL, _SET_UP),
+    429: (Evidence.REFUSED_LATER, _AWAY),
+}
+_TURNED_AWAY = frozenset({401, 403, 429})
+_STANDINGS: Mapping[str, Standing] = {
+    "PENDING": Standing.PENDING,
+    "SUCCESSFUL": Standing.SUCCEEDED,
+    "FAILED": Standing.FAILED,
+}
+_APPROVE = NextAction(
+    NextActionType.APPROVE_ON_PHONE,
+    "Approve the payment with your MoMo PIN on your phone. No prompt? Dial *170# and open My Approvals.",
+)
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}", re.ASCII)
+_TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,5}", re.ASCII)
+
+
+def judge_send(answer: Exchange | TransportFailure, operation: Operation) -> SendAnswer:
+    """Say what one send is known to have done."""
+    if isinstance(answer, TransportFailure):
+        code = FailureCode.PROVIDER_UNAVAILABLE
+        return SendAnswer(
+            evidence=answer.evidence, failure=Failure(code, reroute=True), provider_code=answer.fault.value
+        )
+    body = answer.json_object()
+    code = error_code(answer, body)
+    if code == DUPLICATE:
+        return _accepted(answer, operation, duplicate=True)
+    is_legible = body is not None or not answer.body.strip()
+    if answer.status == 202 and is_legible:
+        return _accepted(answer, operation, duplicate=False)
+    if code is not None and code in _SEND_CODES:
+        meaning = REASONS[operation].get(code, _FAULT)
+        return _refused(answer, _SEND_CODES[code], meaning, code)
+    # A code in no table makes an answer in no table, but where the gateway turned the caller away.
+    names_no_code = body is None or "code" not in body
+    if answer.status in _SEND_STATUSES and is_legible and (names_no_code or answer.status in _TURNED_AWAY):
+        return _refused(answer, *_SEND_STATUSES[answer.status], code)
+    return _refused(answer, Evidence.AMBIGUOUS, _FAULT, code)
+
+
+def judge_status(answer: Exchange | TransportFailure, operation: Operation, currency: str) -> StatusAnswer:
+    """Say how a request stands by MTN's own word. Amounts in another currency are not read as ours."""
+    if isinstance(answer, TransportFailure):
+        return no_information(answer.fault.value)
+    body = answer.json_object()
+    code = error_code(answer, body)
+    if code == _NOT_FOUND and answer.status == 404:
+        return StatusAnswer(standing=Standing.NOT_FOUND, provider_code=code)
+    if answer.status != 200 or body is None:
+        return no_information(code or f"http_{answer.status}", retry_after_s(answer))
+    word = body.get("status")
+    standing = _STANDINGS.get(word) if isinstance(word, str) else None
+    if standing is None:
+        return no_information("unknown_status")
+    transaction = _transaction(body)
+    if standing is Standing.SUCCEEDED:
+        return _succeeded(body, currency, transaction)
+    reason = _reason(body)
+    if standing is Standing.FAILED and reason not in STILL_GOING:
+        failure_code, reroute = REASONS[operation].get(reason or "", _UNCLEAR)
+        return StatusAnswer(
+            standing=Standing.FAILED,
+            failure=Failure(failure_code, reroute=reroute, provider_code=reason),
+            provider_code=reason,
+            provider_transaction_id=transaction,
+        )
+    action = _APPROVE if operation is Operation.COLLECT else None
+    return StatusAnswer(
+        standing=Standing.PENDING,
+        provider_code=reason,
+        provider_transaction_id=transaction,
+        next_action=action,
+    )
+
+
+def no_information(why: str, retry_after: float | None = None) -> StatusAnswer:
+    """Say that the rail said nothing to go by."""
+    return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=why, retry_after_s=retry_after)
+
+
+def error_code(answer: Exchange, body: Mapping[str, Any] | None) -> str | None:
+    """Return the code of MTN's error; only an HTTP error carries one."""
+    if answer.status < 400 or body is None:
+        return None
+    code = body.get("code")
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else None
+
+
+def retry_after_s(answer: Exchange) -> float | None:
+    """Return the wait that was asked for, in seconds; dates are not read, since clocks differ."""
+    text = answer.headers.get("Retry-After", "").strip()
+    return float(text) if _SECONDS.fullmatch(text) else None
+
+
+def pesewas(amount: object) -> int | None:
+    """Read an amount in major units, whichever way JSON carries it; None where it is none."""
+    if isinstance(amount, bool) or not isinstance(amount, str | int | float):
+        return None
+    try:
+        minor = Decimal(str(amount)[:40]) * 100
+    except InvalidOperation:
+        return None
+    if not minor.is_finite() or not 0 <= minor <= AMOUNT_MAX or minor != minor.to_integral_value():
+        return None
+    return int(minor)
+
+
+def _accepted(answer: Exchange, operation: Operation, *, duplicate: bool) -> SendAnswer:
+    return SendAnswer(
+        evidence=Evidence.ACCEPTED,
+        next_action=_APPROVE if operation is Operation.COLLECT else None,
+        provider_code=DUPLICATE if duplicate else None,
+        duplicate=duplicate,
+        http_status=answer.status,
+    )
+
+
+def _refused(answer: Exchange, evidence: Evidence, meaning: Meaning, code: str | None) -> SendAnswer:
+    failure_code, reroute = meaning
+    provider_code = code or f"http_{answer.status}"
+    return SendAnswer(
+        evidence=evidence,
+        failure=Failure(failure_code, reroute=reroute, provider_code=provider_code),
+        provider_code=provider_code,
+        retry_after_s=retry_after_s(answer),
+        http_status=answer.status,
+    )
+
+
+def _succeeded(body: Mapping[str, Any], currency: str, transaction: str | None) -> StatusAnswer:
+    amount = body.get("amount")
+    received = pesewas(amount)
+    if (amount is not None and received is None) or body.get("currency", currency) != currency:
+        return no_information("unreadable_amount")
+    return StatusAnswer(standing=Standing.SUCCEEDED, provider_transaction_id=transaction, amount=received)
+
+
+def _reason(body: Mapping[str, Any]) -> str | None:
+    """Return the reason, which is a bare string on some of MTN's platforms and an object on others."""
+    reason: object = body.get("reason")
+    if isinstance(reason, dict):
+        reason = cast("dict[str, object]", reason).get("code")
+    return reason if isinstance(reason, str) and _CODE.fullmatch(reason) else None
+
+
+def _transaction(body: Mapping[str, Any]) -> str | None:
+    number: object = body.get("financialTransactionId")
+    text = str(number) if isinstance(number, str | int) and not isinstance(number, bool) else ""
+    return text if _TRANSACTION.fullmatch(text) else None

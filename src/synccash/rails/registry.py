@@ -1,0 +1,101 @@
+"""Which rails are set up: a rail exists where its settings are given, and half a rail is refused at start."""
+
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+from synccash.rails.mtn_momo import MtnMomo, MtnMomoSettings, ProductCredentials
+from synccash.rails.pacer import Clock
+from synccash.rails.transport import Transport
+from synccash.settings import Settings, SettingsError
+
+Connector = MtnMomo
+"""Any of the rails; each new one joins here with `|`. All of them are `synccash.engine.ports.Rail`."""
+
+_PRODUCT_KEYS = ("user", "key", "subscription_key")
+
+
+def build_rails(settings: Settings, transport: Transport, clock: Clock) -> dict[str, Connector]:
+    """Make the rails that are set up, by id.
+
+    Raises SettingsError that names every missing or unusable key of the rails that are set up in part.
+    """
+    rails: dict[str, Connector] = {}
+    problems: list[str] = []
+    for set_up in _SET_UPS:
+        try:
+            rail = set_up(settings, transport, clock)
+        except SettingsError as error:
+            problems.append(str(error))
+            continue
+        if rail is not None:
+            rails[rail.name] = rail
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return rails
+
+
+def _mtn_momo(settings: Settings, transport: Transport, clock: Clock) -> MtnMomo | None:
+    momo = mtn_momo_settings(settings)
+    return None if momo is None else MtnMomo(momo, transport, clock)
+
+
+_SET_UPS: tuple[Callable[[Settings, Transport, Clock], Connector | None], ...] = (_mtn_momo,)
+
+
+def mtn_momo_settings(settings: Settings) -> MtnMomoSettings | None:
+    """Read MTN's settings; None where none of them is given. Raises SettingsError."""
+    collection = [f"mtn_momo_collection_{key}" for key in _PRODUCT_KEYS]
+    disbursement = [f"mtn_momo_disbursement_{key}" for key in _PRODUCT_KEYS]
+    refunds = any(getattr(settings, key) for key in disbursement)
+    keys = ["mtn_momo_base_url", *collection, *(disbursement if refunds else ())]
+    given = [key for key in keys if getattr(settings, key)]
+    if not given:
+        return None
+    problems = [f"{key} is missing; {given[0]} is given" for key in keys if key not in given]
+    problems += [
+        f"{key} must be printable ASCII without blanks; was a line break copied with it?"
+        for key in (*given, "mtn_momo_target_environment")
+        if not _is_header_text(getattr(settings, key))
+    ]
+    base_url = (settings.mtn_momo_base_url or "").rstrip("/")
+    if base_url and not _is_address(base_url):
+        problems.append("mtn_momo_base_url must be http(s)://host[:port][/path], without user, query or #")
+    is_test = settings.mtn_momo_target_environment == "sandbox"
+    if is_test != (settings.mtn_momo_currency == "EUR"):
+        problems.append(
+            "mtn_momo_currency must be EUR where mtn_momo_target_environment is sandbox, and GHS elsewhere"
+        )
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return MtnMomoSettings(
+        base_url=base_url,
+        account=settings.mtn_momo_account,
+        target_environment=settings.mtn_momo_target_environment,
+        platform=settings.mtn_momo_platform,
+        currency=settings.mtn_momo_currency,
+        collection=_credentials(settings, collection),
+        disbursement=_credentials(settings, disbursement) if refunds else None,
+        status_per_s=settings.mtn_momo_status_per_s,
+    )
+
+
+def _credentials(settings: Settings, keys: Sequence[str]) -> ProductCredentials:
+    user, key, subscription_key = (str(getattr(settings, name)) for name in keys)
+    return ProductCredentials(user=user, key=key, subscription_key=subscription_key)
+
+
+def _is_header_text(value: str) -> bool:
+    return value.isascii() and value.isprintable() and " " not in value
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and not (parts.username or parts.password or parts.query or parts.fragment)
+        )
+    except ValueError:
+        return False

@@ -1,0 +1,320 @@
+"""Every answer that MTN is known to give, and that no answer at all claims more than it proves."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synccash.payments.failure import FailureCode, WhoseProblem
+from synccash.payments.rail import NextActionType, Operation, Standing
+from synccash.rails.mtn_momo_answers import REASONS, STILL_GOING, judge_send, judge_status, pesewas
+from synccash.rails.transport import Exchange, TransportFailure, TransportFault
+from synccash.resilience.evidence import Evidence
+
+COLLECT, REFUND = Operation.COLLECT, Operation.REFUND
+HTML = b"<html><body>Request Rejected - Support ID: 7301</body></html>"
+CODES = {code for reasons in REASONS.values() for code in reasons} | STILL_GOING
+CODES |= {"BAD_REQUEST", "RESOURCE_ALREADY_EXIST"}
+SHAPES = {
+    "nothing": b"",
+    "blanks": b" \r\n",
+    "web page": HTML,
+    "broken": b'{"code":"NOT_ALLOWED"',
+    "a list": b'[{"code":"NOT_ALLOWED"}]',
+    "text": b'"NOT_ALLOWED"',
+    "null": b"null",
+    "an empty object": b"{}",
+    "an unknown code": b'{"code":"SOMETHING_NEW","message":"?"}',
+    "a code that is no text": b'{"code":{"code":"NOT_ALLOWED"}}',
+    "the gateway's": b'{"statusCode":401,"message":"Access denied"}',
+    **{code: msgspec.json.encode({"code": code, "message": "?"}) for code in sorted(CODES)},
+}
+STATUSES = [*range(200, 209), *range(400, 432), 451, 499, *range(500, 512), 599]
+
+
+def said(status, body=b"", **headers):
+    encoded = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return Exchange(status=status, headers=headers, body=encoded, latency_s=0.0)
+
+
+def sent(status, body=b"", operation=COLLECT, **headers):
+    return judge_send(said(status, body, **headers), operation)
+
+
+def stands(body, status=200, operation=COLLECT, currency="GHS"):
+    return judge_status(said(status, body), operation, currency)
+
+
+# Sends.
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "evidence", "code"),
+    [
+        (202, b"", Evidence.ACCEPTED, None),
+        (202, {}, Evidence.ACCEPTED, None),
+        (409, {"code": "RESOURCE_ALREADY_EXIST"}, Evidence.ACCEPTED, None),
+        (500, {"code": "RESOURCE_ALREADY_EXIST"}, Evidence.ACCEPTED, None),
+        (400, {"code": "BAD_REQUEST"}, Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ERROR),
+        (400, b"", Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ERROR),
+        (500, {"code": "NOT_ALLOWED"}, Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ACCOUNT_BLOCKED),
+        (
+            500,
+            {"code": "NOT_ALLOWED_TARGET_ENVIRONMENT"},
+            Evidence.REFUSED_FINAL,
+            FailureCode.PROVIDER_ACCOUNT_BLOCKED,
+        ),
+        (
+            500,
+            {"code": "INVALID_CALLBACK_URL_HOST"},
+            Evidence.REFUSED_FINAL,
+            FailureCode.PROVIDER_ACCOUNT_BLOCKED,
+        ),
+        (500, {"code": "INVALID_CURRENCY"}, Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ACCOUNT_BLOCKED),
+        (500, {"code": "PAYER_NOT_FOUND"}, Evidence.REFUSED_FINAL, FailureCode.INVALID_PAYER),
+        (503, {"code": "SERVICE_UNAVAILABLE"}, Evidence.REFUSED_LATER, FailureCode.PROVIDER_UNAVAILABLE),
+        (500, {"code": "INTERNAL_PROCESSING_ERROR"}, Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (401, {"statusCode": 401}, Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ACCOUNT_BLOCKED),
+        (403, {"message": "FORBIDDEN IP"}, Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ACCOUNT_BLOCKED),
+        (403, {"code": "FORBIDDEN_IP"}, Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ACCOUNT_BLOCKED),
+        (404, {"statusCode": 404}, Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ACCOUNT_BLOCKED),
+        (429, {"statusCode": 429}, Evidence.REFUSED_LATER, FailureCode.PROVIDER_UNAVAILABLE),
+        (403, HTML, Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (400, HTML, Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (409, b"", Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (503, b"", Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (503, HTML, Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (500, b"", Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (500, {"code": "EXPIRED"}, Evidence.AMBIGUOUS, FailureCode.PAYER_TIMEOUT),
+        (500, {"code": "ONGOING"}, Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (502, HTML, Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (200, HTML, Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (202, HTML, Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (400, {"code": "SOMETHING_NEW"}, Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (408, b"", Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+    ],
+)
+def test_what_an_answer_to_a_send_proves(status, body, evidence, code):
+    answer = sent(status, body)
+    assert (answer.evidence, answer.failure and answer.failure.code) == (evidence, code)
+    assert answer.http_status == status
+
+
+def test_an_accepted_collection_tells_the_payer_what_to_do():
+    assert sent(202).next_action.type is NextActionType.APPROVE_ON_PHONE
+    assert sent(202, operation=REFUND).next_action is None
+
+
+def test_a_reference_that_mtn_knows_is_accepted_as_a_duplicate():
+    answer = sent(409, {"code": "RESOURCE_ALREADY_EXIST"})
+    assert (answer.duplicate, answer.provider_code) == (True, "RESOURCE_ALREADY_EXIST")
+
+
+def test_the_wait_that_mtn_asks_for_is_handed_on():
+    assert sent(429, {}, **{"Retry-After": "7"}).retry_after_s == 7.0
+    for strange in ("", "-1", "soon", "1.5", "9999999", "Wed, 21 Oct 2026 07:28:00 GMT", "٧"):
+        assert sent(429, {}, **{"Retry-After": strange}).retry_after_s is None
+
+
+@pytest.mark.parametrize("evidence", [Evidence.NOT_SENT, Evidence.AMBIGUOUS])
+def test_without_an_answer_the_transport_s_evidence_stands(evidence):
+    failure = TransportFailure(evidence=evidence, fault=TransportFault.TIMEOUT, latency_s=1.0)
+    answer = judge_send(failure, COLLECT)
+    assert (answer.evidence, answer.provider_code) == (evidence, "timeout")
+    assert answer.failure.code is FailureCode.PROVIDER_UNAVAILABLE
+    assert judge_status(failure, COLLECT, "GHS").standing is Standing.NO_INFORMATION
+
+
+PROOFS = {400, 401, 403, 404, 429}
+PROOF_CODES = (CODES | {"BAD_REQUEST"}) - STILL_GOING
+PROOF_CODES -= {"RESOURCE_ALREADY_EXIST", "INTERNAL_PROCESSING_ERROR", "COULD_NOT_PERFORM_TRANSACTION"}
+PROOF_CODES -= {"PAYMENT_NOT_APPROVED", "APPROVAL_REJECTED", "TRANSACTION_CANCELED", "EXPIRED"}
+
+
+def is_backed(answer, exchange):
+    """Whether the claim that nothing happened rests on a published refusal."""
+    body = exchange.json_object()
+    code = None if body is None else body.get("code")
+    legible = body is not None or not exchange.body.strip()
+    by_code = exchange.status >= 400 and isinstance(code, str) and code in PROOF_CODES
+    return by_code or (legible and exchange.status in PROOFS)
+
+
+@pytest.mark.parametrize("operation", [COLLECT, REFUND])
+@pytest.mark.parametrize("status", STATUSES)
+def test_every_status_with_every_body_has_an_evidence_and_none_claims_too_much(status, operation):
+    for shape, body in SHAPES.items():
+        exchange = said(status, body)
+        answer = judge_send(exchange, operation)
+        if answer.evidence is Evidence.ACCEPTED:
+            assert status == 202 or (status >= 400 and shape == "RESOURCE_ALREADY_EXIST"), (status, shape)
+            assert answer.failure is None
+        else:
+            assert answer.failure is not None
+        if answer.evidence.proves_nothing_happened:
+            assert is_backed(answer, exchange), (status, shape)
+        judge_status(exchange, operation, "GHS")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+words = st.sampled_from([*sorted(CODES), "SUCCESSFUL", "FAILED", "PENDING", "payer_not_found", "", "?"])
+objects = st.fixed_dictionaries(
+    {},
+    optional={
+        "code": words | json_values,
+        "status": words | json_values,
+        "reason": words | st.fixed_dictionaries({"code": words | json_values}) | json_values,
+        "amount": st.sampled_from(["25.00", "1e3", "-1", "NaN", "0.001"]) | json_values,
+        "currency": st.sampled_from(["GHS", "EUR"]) | json_values,
+        "financialTransactionId": json_values,
+    },
+)
+bodies = st.binary(max_size=60) | objects.map(msgspec.json.encode) | json_values.map(msgspec.json.encode)
+
+
+@given(
+    st.integers(100, 599),
+    bodies,
+    st.dictionaries(st.sampled_from(["Retry-After", "Date"]), st.text(max_size=9)),
+)
+def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body, headers):
+    exchange = Exchange(status=status, headers=headers, body=body, latency_s=0.0)
+    for operation in (COLLECT, REFUND):
+        answer = judge_send(exchange, operation)
+        if answer.evidence.proves_nothing_happened:
+            assert is_backed(answer, exchange)
+        if answer.evidence is Evidence.ACCEPTED:
+            assert status == 202 or b"RESOURCE_ALREADY_EXIST" in body
+        if answer.provider_code is not None:
+            assert len(answer.provider_code) <= 64
+
+
+@given(st.integers(100, 599), bodies)
+def test_no_answer_makes_an_inquiry_raise_or_claim_more_than_it_says(status, body):
+    exchange = Exchange(status=status, headers={}, body=body, latency_s=0.0)
+    for operation in (COLLECT, REFUND):
+        answer = judge_status(exchange, operation, "GHS")
+        decoded = exchange.json_object() or {}
+        if answer.standing in (Standing.SUCCEEDED, Standing.FAILED, Standing.PENDING):
+            assert status == 200
+        if answer.standing is Standing.SUCCEEDED:
+            assert decoded["status"] == "SUCCESSFUL"
+            assert decoded.get("currency", "GHS") == "GHS"
+        if answer.standing is Standing.FAILED:
+            assert decoded["status"] == "FAILED"
+            assert answer.failure is not None
+        if answer.standing is Standing.NOT_FOUND:
+            assert (status, decoded["code"]) == (404, "RESOURCE_NOT_FOUND")
+
+
+# Inquiries.
+
+
+def test_a_success_names_its_amount_and_transaction():
+    answer = stands(
+        {"status": "SUCCESSFUL", "amount": "25.05", "currency": "GHS", "financialTransactionId": "61"}
+    )
+    assert (answer.standing, answer.amount) == (Standing.SUCCEEDED, 2505)
+    assert answer.provider_transaction_id == "61"
+    assert stands({"status": "SUCCESSFUL"}).amount is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"amount": "much"}, {"currency": "EUR"}, {"amount": []}, {"amount": True}]
+)
+def test_a_success_over_money_that_cannot_be_read_is_no_information(changes):
+    body = {"status": "SUCCESSFUL", "amount": "25.05", "currency": "GHS"} | changes
+    assert stands(body).standing is Standing.NO_INFORMATION
+
+
+def test_a_pending_collection_still_waits_for_the_payer():
+    answer = stands({"status": "PENDING"})
+    assert (answer.standing, answer.next_action.type) == (Standing.PENDING, NextActionType.APPROVE_ON_PHONE)
+    assert stands({"status": "PENDING"}, operation=REFUND).next_action is None
+
+
+@pytest.mark.parametrize("shape", [str, lambda code: {"code": code, "message": "words"}])
+@pytest.mark.parametrize(
+    ("operation", "reason", "code", "reroute"),
+    [
+        (operation, reason, code, reroute)
+        for operation, reasons in REASONS.items()
+        for reason, (code, reroute) in reasons.items()
+    ],
+)
+def test_every_reason_of_a_failure_is_known_as_text_and_as_object(operation, reason, code, reroute, shape):
+    answer = stands({"status": "FAILED", "reason": shape(reason)}, operation=operation)
+    assert answer.standing is Standing.FAILED
+    assert (answer.failure.code, answer.failure.reroute) == (code, reroute)
+    assert answer.failure.provider_code == reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("PAYER_NOT_FOUND", FailureCode.INVALID_PAYER),
+        ("NOT_ENOUGH_FUNDS", FailureCode.INSUFFICIENT_FUNDS),
+        ("PAYER_LIMIT_REACHED", FailureCode.PAYER_LIMIT_REACHED),
+        ("APPROVAL_REJECTED", FailureCode.PAYER_DECLINED),
+        ("EXPIRED", FailureCode.PAYER_TIMEOUT),
+        ("COULD_NOT_PERFORM_TRANSACTION", FailureCode.PAYER_TIMEOUT),
+        ("INTERNAL_PROCESSING_ERROR", FailureCode.PROVIDER_ERROR),
+        ("SERVICE_UNAVAILABLE", FailureCode.PROVIDER_UNAVAILABLE),
+        ("INVALID_CURRENCY", FailureCode.PROVIDER_ACCOUNT_BLOCKED),
+        ("SOMETHING_NEW", FailureCode.PROVIDER_ERROR),
+        (None, FailureCode.PROVIDER_ERROR),
+        ({"message": "words"}, FailureCode.PROVIDER_ERROR),
+    ],
+)
+def test_why_a_collection_failed(reason, code):
+    assert stands({"status": "FAILED", "reason": reason}).failure.code is code
+
+
+def test_a_payer_s_own_refusal_never_asks_for_another_rail():
+    for reason, (code, reroute) in REASONS[COLLECT].items():
+        answer = stands({"status": "FAILED", "reason": reason})
+        if answer.failure.whose_problem is WhoseProblem.PAYER:
+            assert not reroute, (reason, code)
+
+
+@pytest.mark.parametrize("reason", sorted(STILL_GOING))
+def test_a_failure_that_is_still_going_on_is_none(reason):
+    assert stands({"status": "FAILED", "reason": reason}).standing is Standing.PENDING
+
+
+def test_only_mtn_s_own_not_found_is_one():
+    assert stands({"code": "RESOURCE_NOT_FOUND"}, 404).standing is Standing.NOT_FOUND
+    assert stands({"statusCode": 404}, 404).standing is Standing.NO_INFORMATION
+    assert stands(HTML, 404).standing is Standing.NO_INFORMATION
+    assert stands({"code": "RESOURCE_NOT_FOUND"}, 500).standing is Standing.NO_INFORMATION
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [
+        ("25", 2500),
+        ("25.5", 2550),
+        ("25.05", 2505),
+        ("25.050000", 2505),
+        ("0", 0),
+        (25, 2500),
+        (25.05, 2505),
+        (0.1, 10),
+        ("25.055", None),
+        ("-1", None),
+        ("1e400", None),
+        ("NaN", None),
+        ("Infinity", None),
+        ("", None),
+        (True, None),
+        (None, None),
+        ([], None),
+        (float("inf"), None),
+    ],
+)
+def test_amounts_are_read_to_the_pesewa_or_not_at_all(amount, expected):
+    assert pesewas(amount) == expected

@@ -1,0 +1,97 @@
+import pytest
+
+from synccash.payments.rail import Operation
+from synccash.rails.registry import build_rails, mtn_momo_settings
+from synccash.rails.transport import Transport
+from synccash.settings import Settings, SettingsError
+from synccash.system import SystemClock
+
+COLLECTION = {
+    "mtn_momo_base_url": "https://momoapi.momo.africa/",
+    "mtn_momo_collection_user": "dXNlcg==",
+    "mtn_momo_collection_key": "collection-key",
+    "mtn_momo_collection_subscription_key": "collection-subscription",
+}
+DISBURSEMENT = {
+    "mtn_momo_disbursement_user": "cGF5ZXI=",
+    "mtn_momo_disbursement_key": "disbursement-key",
+    "mtn_momo_disbursement_subscription_key": "disbursement-subscription",
+}
+
+
+def build(**given):
+    return build_rails(Settings(**given), Transport(), SystemClock())
+
+
+def test_without_settings_there_is_no_rail():
+    assert build() == {}
+
+
+def test_a_rail_that_can_only_collect_refunds_nothing():
+    rail = build(**COLLECTION)["mtn_momo"]
+    assert set(rail.capabilities.operations) == {Operation.COLLECT}
+
+
+def test_with_both_products_it_collects_and_refunds():
+    rail = build(**COLLECTION, **DISBURSEMENT)["mtn_momo"]
+    assert set(rail.capabilities.operations) == {Operation.COLLECT, Operation.REFUND}
+    assert rail.account.base_url == "https://momoapi.momo.africa"
+    assert (rail.account.account, rail.account.target_environment) == ("main", "mtnghana")
+
+
+@pytest.mark.parametrize("missing", list(COLLECTION))
+def test_half_a_rail_is_refused_with_what_is_missing(missing):
+    with pytest.raises(SettingsError, match=f"{missing} is missing"):
+        build(**{key: value for key, value in COLLECTION.items() if key != missing})
+
+
+@pytest.mark.parametrize("missing", list(DISBURSEMENT))
+def test_half_a_product_is_refused_with_what_is_missing(missing):
+    with pytest.raises(SettingsError, match=f"^{missing} is missing"):
+        build(**COLLECTION, **{key: value for key, value in DISBURSEMENT.items() if key != missing})
+
+
+def test_every_missing_key_is_named_at_once():
+    with pytest.raises(SettingsError) as refused:
+        build(mtn_momo_base_url="https://momo.example")
+    assert [line.split()[0] for line in str(refused.value).splitlines()] == [
+        "mtn_momo_collection_user",
+        "mtn_momo_collection_key",
+        "mtn_momo_collection_subscription_key",
+    ]
+
+
+@pytest.mark.parametrize("text", ["a key", "key\n", "kéy", "key\r\nX-Other: 1"])
+def test_credentials_that_cannot_be_sent_are_refused_and_not_shown(text):
+    with pytest.raises(SettingsError, match="mtn_momo_collection_key") as refused:
+        build(**COLLECTION | {"mtn_momo_collection_key": text})
+    assert text not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "momo.example",
+        "ftp://momo.example",
+        "https://",
+        "https://a:b@momo.example",
+        "https://m/?a=1",
+        "https://[",
+    ],
+)
+def test_an_address_that_is_none_is_refused(url):
+    with pytest.raises(SettingsError, match="mtn_momo_base_url"):
+        build(**COLLECTION | {"mtn_momo_base_url": url})
+
+
+@pytest.mark.parametrize(("environment", "currency"), [("sandbox", "GHS"), ("mtnghana", "EUR")])
+def test_a_currency_that_the_environment_does_not_take_is_refused(environment, currency):
+    with pytest.raises(SettingsError, match="mtn_momo_currency"):
+        build(**COLLECTION, mtn_momo_target_environment=environment, mtn_momo_currency=currency)
+
+
+def test_no_secret_is_printed():
+    shown = repr(mtn_momo_settings(Settings(**COLLECTION, **DISBURSEMENT)))
+    for key in (*COLLECTION, *DISBURSEMENT):
+        if key != "mtn_momo_base_url":
+            assert (COLLECTION | DISBURSEMENT)[key] not in shown
