@@ -30,6 +30,7 @@ from synccash.payments.errors import (
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payment import Payment, PaymentStatus
 from synccash.payments.request import PaymentRequest, Reply, Tenant
+from synccash.payments.risk import RiskDecision, RiskOutcome, RiskWatch
 from synccash.payments.routing import Route
 
 
@@ -45,6 +46,7 @@ class Collecting:
     clock: Clock
     identities: Identities
     settings: EngineSettings
+    risk: RiskWatch
 
     async def initiate_payment(self, request_data: PaymentRequest, idempotency_key: Claim) -> Reply:
         """Collect money once, however often this is called with the same key and data.
@@ -62,17 +64,33 @@ class Collecting:
                 if opening.answer is not None:
                     return Reply(opening.answer.status, opening.answer.body)
                 attempt = opened.case.live
-                assert attempt is not None, "a payment without an attempt is answered by its opening"
-                return await self.replies.first(opened.case, self.driver.send(opened.case, attempt))
+                work = (
+                    self.driver.screen(opened.case)
+                    if attempt is None
+                    else self.driver.send(opened.case, attempt)
+                )
+                return await self.replies.first(opened.case, work)
 
     def _opening(self, request: PaymentRequest, claim: Claim) -> Opening:
         payment = self._payment(request)
+        created = self.scribe.entry("created", {"amount": payment.amount})
+        risk = self.risk.assess(payment, self.clock.monotonic())
+        assessed = (
+            (created, self.scribe.entry("risk_assessed", risk.explained())) if risk.reasons else (created,)
+        )
+        if risk.outcome is not RiskOutcome.ALLOW:
+            return self._held_for_risk(claim, payment, risk, assessed)
+        if self.driver.screening is not None:
+            return Opening(
+                claim=claim,
+                payment=payment,
+                attempt=None,
+                hold=Keep(self.settings.lease_s),
+                timeline=assessed,
+            )
         route = self.attempts.route(payment)
         payment = replace(payment, routing=route.explained())
-        entries = (
-            self.scribe.entry("created", {"amount": payment.amount}),
-            self.scribe.entry("routed", route.explained()),
-        )
+        entries = (*assessed, self.scribe.entry("routed", route.explained()))
         if route.chosen is None:
             return self._without_attempt(claim, payment, route, entries)
         attempt = self.attempts.collecting(payment, route.chosen, sequence=1)
@@ -83,6 +101,17 @@ class Collecting:
             hold=Keep(self.settings.lease_s),
             timeline=entries,
         )
+
+    def _held_for_risk(
+        self, claim: Claim, before: Payment, risk: RiskDecision, entries: tuple[Entry, ...]
+    ) -> Opening:
+        """A rule said no: end it, or keep it for a human as long as it lives. One commit, nothing sent."""
+        now = self.clock.now()
+        if risk.outcome is RiskOutcome.DECLINE:
+            payment = lifecycle.failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
+            return self._answered(claim, payment, Release(None), entries)
+        payment = lifecycle.in_risk_review(before, now=now)
+        return self._answered(claim, payment, Release((before.expires_at - now).total_seconds()), entries)
 
     def _without_attempt(
         self, claim: Claim, before: Payment, route: Route, entries: tuple[Entry, ...]
@@ -95,6 +124,10 @@ class Collecting:
         else:
             payment = lifecycle.queued(before, now=now)
             hold = Release(min(route.wait_s, (before.expires_at - now).total_seconds()))
+        return self._answered(claim, payment, hold, entries)
+
+    def _answered(self, claim: Claim, payment: Payment, hold: Release, entries: tuple[Entry, ...]) -> Opening:
+        """An opening that is the whole answer to its request."""
         payment = replace(payment, version=1)
         return Opening(
             claim=claim,

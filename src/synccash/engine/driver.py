@@ -5,13 +5,25 @@ from dataclasses import dataclass, replace
 
 from synccash.engine.attempts import Attempts, spent_rails
 from synccash.engine.ports import Clock, Dispatch, Ledger, Rail, Sent
+from synccash.engine.screening import Screening
 from synccash.engine.scribe import Case, Scribe, merged, order_of
 from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import Entry, Keep, Move, PaymentCase, RefundCase, Release
-from synccash.payments.lifecycle import Order, begin, expired, queued, reflect, under_review
-from synccash.payments.payment import Payment, Refund, StatusDetail
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.lifecycle import (
+    Order,
+    begin,
+    expired,
+    failed,
+    in_risk_review,
+    queued,
+    reflect,
+    under_review,
+)
+from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
 from synccash.payments.rail import Standing, StatusAnswer
+from synccash.payments.risk import RiskOutcome
 from synccash.resilience.evidence import Evidence
 
 
@@ -26,6 +38,7 @@ class Driver:
     scribe: Scribe
     clock: Clock
     settings: EngineSettings
+    screening: Screening | None = None
 
     async def send(self, case: Case, attempt: Attempt) -> Case | None:
         """Send a prepared attempt and go on until the order can be let go.
@@ -66,7 +79,34 @@ class Driver:
             return await self._look_back(case)
         if isinstance(case, PaymentCase) and case.as_of >= case.payment.expires_at:
             return await self._record(case, self._expire(case))
+        if isinstance(case, PaymentCase) and case.payment.status_detail is StatusDetail.RISK_REVIEW:
+            return await self._record(case, self._leave_to_review(case, case.payment, ()))
+        if isinstance(case, PaymentCase) and case.payment.status is PaymentStatus.CREATED:
+            return await self.screen(case)
         return await self._try_again(case)
+
+    async def screen(self, case: Case) -> Case | None:
+        """Ask the fraud service about a payment of which nothing was ever sent, and go on as it says."""
+        assert isinstance(case, PaymentCase), "only payments are screened"
+        if self.screening is None:
+            return await self._try_again(case)
+        decision = await self.screening.decide(case.payment)
+        entry = self.scribe.entry("screened", decision.explained())
+        match decision.outcome:
+            case RiskOutcome.ALLOW:
+                return await self._try_again(case, entry)
+            case RiskOutcome.REVIEW:
+                order = in_risk_review(case.payment, now=self.clock.now())
+                return await self._record(case, self._leave_to_review(case, order, (entry,)))
+            case RiskOutcome.DECLINE:
+                order = failed(case.payment, Failure(FailureCode.RISK_DECLINED), now=self.clock.now())
+                move = self.scribe.move(case, order, hold=Release(None), timeline=(entry,))
+                return await self._record(case, move)
+
+    def _leave_to_review(self, case: PaymentCase, order: Payment, timeline: tuple[Entry, ...]) -> Move:
+        """Nothing is due before the payment expires, unless a human decides."""
+        left_s = max(0.0, (order.expires_at - case.as_of).total_seconds())
+        return self.scribe.move(case, order, hold=Release(left_s), timeline=timeline)
 
     async def _inquire(self, case: Case, live: Attempt) -> Case | None:
         if live.evidence is None:
@@ -220,16 +260,22 @@ class Driver:
             return None
         return self.attempts.route(case.payment, spent_rails(case) | {attempt.rail}).chosen
 
-    async def _try_again(self, case: Case) -> Case | None:
+    async def _try_again(self, case: Case, *before: Entry) -> Case | None:
         """Open the next attempt of an order that no rail has taken yet."""
         if isinstance(case, RefundCase):
             return await self._open_and_send(case, case.refund, self.attempts.next_for(case), ())
         route = self.attempts.route(case.payment, spent_rails(case))
+        if route.chosen is None and route.wait_s is None and not case.attempts:
+            order = failed(case.payment, Failure(FailureCode.NO_RAIL_AVAILABLE), now=self.clock.now())
+            timeline = (*before, self.scribe.entry("routed", route.explained()))
+            return await self._record(
+                case, self.scribe.move(case, order, hold=Release(None), timeline=timeline)
+            )
         if route.chosen is None:
             wait_s = self._until_next_try(case, route.wait_s)
             entry = self.scribe.entry("queued", {**route.explained(), "wait_s": wait_s})
             order = queued(case.payment, now=self.clock.now())
-            timeline = (entry,) if order.version != case.payment.version else ()
+            timeline = (*before, entry) if order.version != case.payment.version else before
             return await self._record(
                 case, self.scribe.move(case, order, hold=Release(wait_s), timeline=timeline)
             )
@@ -238,7 +284,7 @@ class Driver:
             begin(case.payment, attempt), routing=route.explained(), version=case.payment.version + 1
         )
         return await self._open_and_send(
-            case, payment, attempt, (self.scribe.entry("routed", route.explained()),)
+            case, payment, attempt, (*before, self.scribe.entry("routed", route.explained()))
         )
 
     async def _open_and_send(

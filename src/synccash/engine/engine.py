@@ -10,11 +10,16 @@ from synccash.engine.holding import Holding
 from synccash.engine.ports import Clock, Dispatch, Doorbell, Identities, Ledger, Rail
 from synccash.engine.refund import Refunding
 from synccash.engine.replies import Replies
+from synccash.engine.review import Reviewing
+from synccash.engine.screening import Screening
 from synccash.engine.scribe import Scribe
 from synccash.engine.settings import EngineSettings
 from synccash.engine.worker import Worker
 from synccash.payments.case import Claim
 from synccash.payments.request import PaymentRequest, RefundRequest, Reply, Tenant
+from synccash.payments.risk import RiskRules, RiskWatch
+
+NO_RULES = RiskRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,7 @@ class Engine:
     doorbell: Doorbell
     collecting: Collecting
     refunding: Refunding
+    reviewing: Reviewing
     worker: Worker
 
     def start(self) -> None:
@@ -66,19 +72,22 @@ def build_engine(
     identities: Identities,
     doorbell: Doorbell,
     settings: EngineSettings,
+    rules: RiskRules = NO_RULES,
+    screening: Screening | None = None,
 ) -> Engine:
     """Wire an engine. Nothing is started and nothing is called."""
     holding = Holding(ledger, clock, settings.lease_s, settings.heartbeat_s)
     attempts = Attempts(rails, dispatch, clock, identities, settings.public_url)
     scribe = Scribe(clock, identities)
-    driver = Driver(ledger, rails, dispatch, attempts, scribe, clock, settings)
+    driver = Driver(ledger, rails, dispatch, attempts, scribe, clock, settings, screening)
     replies = Replies(ledger, holding, doorbell, settings.request_deadline_s)
     parts = (ledger, attempts, driver, replies, scribe, clock, identities, settings)
     return Engine(
         ledger=ledger,
         holding=holding,
         doorbell=doorbell,
-        collecting=Collecting(*parts),
+        collecting=Collecting(*parts, RiskWatch(rules)),
         refunding=Refunding(*parts),
+        reviewing=Reviewing(ledger, scribe, doorbell, clock),
         worker=Worker(ledger, driver, holding, doorbell, clock, settings),
     )

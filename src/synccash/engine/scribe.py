@@ -24,7 +24,9 @@ from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDeta
 Case = PaymentCase | RefundCase
 Order = Payment | Refund
 
-_OPEN_OUTCOMES = frozenset({StatusDetail.OUTCOME_UNKNOWN, StatusDetail.QUEUED, StatusDetail.UNDER_REVIEW})
+_OPEN_OUTCOMES = frozenset(
+    {StatusDetail.OUTCOME_UNKNOWN, StatusDetail.QUEUED, StatusDetail.UNDER_REVIEW, StatusDetail.RISK_REVIEW}
+)
 _encode = msgspec.json.Encoder().encode
 
 

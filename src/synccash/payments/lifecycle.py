@@ -106,6 +106,11 @@ def queued(payment: Payment, *, now: datetime) -> Payment:
     return _to(payment, PaymentStatus.PROCESSING, StatusDetail.QUEUED, now)
 
 
+def in_risk_review(payment: Payment, *, now: datetime) -> Payment:
+    """Return the payment as one that waits for a human before anything is sent."""
+    return _to(payment, PaymentStatus.PROCESSING, StatusDetail.RISK_REVIEW, now)
+
+
 def expired(payment: Payment, *, now: datetime) -> Payment:
     """Return the payment as ended by its own expiry. Only legal while no attempt may move money."""
     error = Failure(FailureCode.EXPIRED)

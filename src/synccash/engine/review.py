@@ -1,0 +1,120 @@
+"""What people decide: payments held for their risk, and orders whose outcome no rail will tell."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from synccash.engine.ports import Clock, Doorbell, Ledger
+from synccash.engine.scribe import Case, Order, Scribe, merged, order_of, render
+from synccash.payments import lifecycle
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import Move, PaymentCase, Release
+from synccash.payments.errors import ObjectNotFoundError, StateConflictError
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.payment import StatusDetail
+from synccash.payments.rail import Standing, StatusAnswer
+
+_BY_HAND = "resolved_by_hand"
+_MoveOf = Callable[[PaymentCase], Move]
+
+
+class Resolution(StrEnum):
+    """What a human found out about an order under review."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewing:
+    """Every decision is written to the order's timeline with who took it and why.
+
+    All methods return the order as JSON and raise ObjectNotFoundError and StateConflictError.
+    """
+
+    ledger: Ledger
+    scribe: Scribe
+    doorbell: Doorbell
+    clock: Clock
+
+    async def approve(self, payment_id: str, *, by: str, reason: str) -> bytes:
+        """Let a payment that waits for its risk review go on to a rail."""
+
+        def move(case: PaymentCase) -> Move:
+            order = _taken(lifecycle.queued(case.payment, now=self.clock.now()))
+            return self._decided(case, order, "approved", by, reason, due_in_s=0.0)
+
+        return await self._risk(payment_id, move)
+
+    async def decline(self, payment_id: str, *, by: str, reason: str) -> bytes:
+        """End a payment that waits for its risk review."""
+
+        def move(case: PaymentCase) -> Move:
+            failure = Failure(FailureCode.RISK_DECLINED)
+            order = _taken(lifecycle.failed(case.payment, failure, now=self.clock.now()))
+            return self._decided(case, order, "declined", by, reason, due_in_s=None)
+
+        return await self._risk(payment_id, move)
+
+    async def resolve(self, order_id: str, outcome: Resolution, *, by: str, evidence: str) -> bytes:
+        """End an order under review as a human has found it to be at the rail.
+
+        It stands for the rail's own answer, so `evidence` says where it was seen: a statement's line, a
+        ticket of the provider.
+        """
+        while True:
+            case = await self._case(order_id)
+            live = case.live
+            if order_of(case).status_detail is not StatusDetail.UNDER_REVIEW or live is None:
+                raise StateConflictError("only an order under review can be resolved; this one is not")
+            after = live.after_inquiry(_told(outcome))
+            order = _taken(lifecycle.reflect(order_of(case), after, now=self.clock.now()))
+            move = self._decided(case, order, "resolved", by, evidence, after, due_in_s=None)
+            if await self.ledger.record(move):
+                return render(order, merged(case.attempts, (after,)))
+
+    async def _risk(self, payment_id: str, move_of: _MoveOf) -> bytes:
+        while True:
+            case = await self._case(payment_id)
+            if not isinstance(case, PaymentCase):
+                raise ObjectNotFoundError("payment", payment_id)
+            if case.payment.status_detail is not StatusDetail.RISK_REVIEW:
+                standing = case.payment.status_detail or case.payment.status
+                raise StateConflictError(
+                    f"only a payment in risk review can be decided on; this one is {standing.value}"
+                )
+            move = move_of(case)
+            if await self.ledger.record(move):
+                self.doorbell.ring()
+                return render(move.order, case.attempts)
+
+    async def _case(self, order_id: str) -> Case:
+        case = await self.ledger.payment(order_id) or await self.ledger.refund(order_id)
+        if case is None:
+            raise ObjectNotFoundError("order", order_id)
+        return case
+
+    def _decided(
+        self,
+        case: Case,
+        order: Order,
+        kind: str,
+        by: str,
+        reason: str,
+        *changed: Attempt,
+        due_in_s: float | None,
+    ) -> Move:
+        entry = self.scribe.entry(kind, {"by": by, "reason": reason})
+        return self.scribe.move(case, order, *changed, hold=Release(due_in_s), timeline=(entry,))
+
+
+def _taken(order: Order) -> Order:
+    """A human's decision shuts out whoever works on the order now."""
+    return replace(order, fence=order.fence + 1)
+
+
+def _told(outcome: Resolution) -> StatusAnswer:
+    if outcome is Resolution.SUCCEEDED:
+        return StatusAnswer(standing=Standing.SUCCEEDED, provider_code=_BY_HAND)
+    failure = Failure(FailureCode.PROVIDER_ERROR, provider_code=_BY_HAND)
+    return StatusAnswer(standing=Standing.FAILED, failure=failure, provider_code=_BY_HAND)

@@ -1,0 +1,183 @@
+"""Is this payment safe to ask for? Rules that are decided in process, without any input or output."""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from synccash.payments.payment import Payment
+
+_REMEMBERED = 100_000
+
+
+class RiskOutcome(StrEnum):
+    """What becomes of a payment. In the order of severity."""
+
+    ALLOW = "allow"
+    REVIEW = "review"
+    """It waits for a human."""
+    DECLINE = "decline"
+
+    @property
+    def severity(self) -> int:
+        """Rank from 0 (allow) to 2 (decline)."""
+        return _SEVERITY[self]
+
+
+_SEVERITY = {outcome: rank for rank, outcome in enumerate(RiskOutcome)}
+
+
+@dataclass(frozen=True, slots=True)
+class RiskDecision:
+    """The outcome, and every rule that spoke."""
+
+    outcome: RiskOutcome
+    reasons: tuple[str, ...] = ()
+
+    def with_(self, other: "RiskDecision") -> "RiskDecision":
+        """Return both decisions together: the more severe outcome, all reasons."""
+        severe = max(self.outcome, other.outcome, key=lambda outcome: outcome.severity)
+        return RiskDecision(severe, self.reasons + other.reasons)
+
+    def explained(self) -> dict[str, Any]:
+        """The decision as it is kept on the timeline."""
+        return {"outcome": self.outcome.value, "reasons": list(self.reasons)}
+
+
+ALLOWED = RiskDecision(RiskOutcome.ALLOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Velocity:
+    """At most `most` within `window_s` seconds: payments, or pesewas where it limits amounts."""
+
+    most: int
+    window_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskRules:
+    """The operator's rules; None switches a rule off. Amounts in pesewas, MSISDNs as 233….
+
+    `allowed_payers` pass every other rule. `ceiling` is the most that one payment may ask for; `review_from`
+    sends larger ones to a human. A payment that looks like a double (same merchant, payer and amount within
+    `duplicate_window_s`) gets the outcome `duplicate`.
+    """
+
+    blocked_payers: frozenset[str] = frozenset()
+    allowed_payers: frozenset[str] = frozenset()
+    ceiling: int | None = None
+    review_from: int | None = None
+    payer_count: Velocity | None = None
+    payer_amount: Velocity | None = None
+    merchant_amount: Velocity | None = None
+    duplicate_window_s: float | None = None
+    duplicate: RiskOutcome = RiskOutcome.REVIEW
+
+
+@dataclass(slots=True)
+class _Window:
+    """Two counters that slide: the present window, and what is left of the one before."""
+
+    began: float
+    now: int = 0
+    before: int = 0
+
+    def sum(self, at: float, window_s: float) -> float:
+        """What lies in the last `window_s` seconds, assuming that the former window was filled evenly."""
+        passed = int((at - self.began) // window_s)
+        if passed > 0:
+            self.before = self.now if passed == 1 else 0
+            self.now, self.began = 0, self.began + passed * window_s
+        return self.now + self.before * (1 - (at - self.began) / window_s)
+
+
+@dataclass(slots=True)
+class RiskWatch:
+    """Live: what one process has seen lately. Bounded: the keys that were quiet for longest are forgotten.
+
+    Velocities are counted for each process, so with n processes up to n times as much passes.
+    """
+
+    rules: RiskRules
+    _windows: OrderedDict[tuple[str, str], _Window] = field(
+        default_factory=OrderedDict[tuple[str, str], _Window]
+    )
+    _seen: OrderedDict[tuple[str, str, int], float] = field(
+        default_factory=OrderedDict[tuple[str, str, int], float]
+    )
+
+    def assess(self, payment: Payment, at: float) -> RiskDecision:
+        """Decide about a payment at the monotonic time `at`, in seconds, and remember it."""
+        payer = payment.payer.msisdn.digits
+        decision = ALLOWED
+        for outcome, reason in self._spoken(payment, at):
+            decision = decision.with_(RiskDecision(outcome, (reason,)))
+        self._remember(payment, at)
+        return ALLOWED if payer in self.rules.allowed_payers else decision
+
+    def _spoken(self, payment: Payment, at: float) -> list[tuple[RiskOutcome, str]]:
+        rules, amount = self.rules, payment.amount
+        payer, merchant = payment.payer.msisdn.digits, payment.merchant_id
+        last = self._seen.get((merchant, payer, amount))
+        checks: tuple[tuple[bool, RiskOutcome, str], ...] = (
+            (payer in rules.blocked_payers, RiskOutcome.DECLINE, "payer_blocked"),
+            (rules.ceiling is not None and amount > rules.ceiling, RiskOutcome.DECLINE, "above_ceiling"),
+            (
+                rules.review_from is not None and amount >= rules.review_from,
+                RiskOutcome.REVIEW,
+                "large_amount",
+            ),
+            (
+                self._passes(("payer_count", payer), rules.payer_count, 1, at),
+                RiskOutcome.DECLINE,
+                "payer_too_often",
+            ),
+            (
+                self._passes(("payer_amount", payer), rules.payer_amount, amount, at),
+                RiskOutcome.DECLINE,
+                "payer_too_much",
+            ),
+            (
+                self._passes(("merchant_amount", merchant), rules.merchant_amount, amount, at),
+                RiskOutcome.REVIEW,
+                "merchant_too_much",
+            ),
+            (
+                rules.duplicate_window_s is not None
+                and last is not None
+                and at - last < rules.duplicate_window_s,
+                rules.duplicate,
+                "looks_like_a_double",
+            ),
+        )
+        return [(outcome, reason) for spoken, outcome, reason in checks if spoken]
+
+    def _passes(self, key: tuple[str, str], limit: Velocity | None, amount: int, at: float) -> bool:
+        """True when this much more would pass the limit."""
+        if limit is None:
+            return False
+        window = self._windows.get(key)
+        return (window.sum(at, limit.window_s) if window else 0) + amount > limit.most
+
+    def _remember(self, payment: Payment, at: float) -> None:
+        rules, payer = self.rules, payment.payer.msisdn.digits
+        for kind, name, limit, amount in (
+            ("payer_count", payer, rules.payer_count, 1),
+            ("payer_amount", payer, rules.payer_amount, payment.amount),
+            ("merchant_amount", payment.merchant_id, rules.merchant_amount, payment.amount),
+        ):
+            if limit is None:
+                continue
+            window = self._windows.setdefault((kind, name), _Window(at))
+            window.sum(at, limit.window_s)
+            window.now += amount
+            self._windows.move_to_end((kind, name))
+        if rules.duplicate_window_s is not None:
+            double = (payment.merchant_id, payer, payment.amount)
+            self._seen[double] = at
+            self._seen.move_to_end(double)
+        while len(self._windows) > _REMEMBERED:
+            self._windows.popitem(last=False)
+        while len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)

@@ -1,0 +1,78 @@
+"""What the rules say about a payment, one by one and together."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from payment_samples import PAYMENT
+from synccash.payments.payer import Msisdn, Payer
+from synccash.payments.risk import ALLOWED, RiskDecision, RiskOutcome, RiskRules, RiskWatch, Velocity
+
+PAYER = PAYMENT.payer.msisdn.digits
+OTHER = replace(PAYMENT, payer=Payer(Msisdn.parse("0501234567")))
+
+
+def of(amount: int):
+    return replace(PAYMENT, amount=amount)
+
+
+def test_without_rules_everything_passes():
+    watch = RiskWatch(RiskRules())
+    assert {watch.assess(PAYMENT, float(at)) for at in range(100)} == {ALLOWED}
+
+
+def test_a_blocked_payer_is_declined_with_the_reason():
+    watch = RiskWatch(RiskRules(blocked_payers=frozenset({PAYER})))
+    assert watch.assess(PAYMENT, 0.0) == RiskDecision(RiskOutcome.DECLINE, ("payer_blocked",))
+    assert watch.assess(OTHER, 0.0) == ALLOWED
+
+
+def test_an_allowed_payer_passes_every_other_rule():
+    watch = RiskWatch(RiskRules(allowed_payers=frozenset({PAYER}), ceiling=1))
+    assert watch.assess(PAYMENT, 0.0) == ALLOWED
+    assert watch.assess(OTHER, 0.0).outcome is RiskOutcome.DECLINE
+
+
+def test_large_payments_wait_for_a_human_and_larger_ones_are_declined():
+    watch = RiskWatch(RiskRules(review_from=1_000, ceiling=2_000))
+    outcomes = [watch.assess(of(amount), 0.0).outcome for amount in (999, 1_000, 2_000, 2_001)]
+    assert outcomes == [RiskOutcome.ALLOW, RiskOutcome.REVIEW, RiskOutcome.REVIEW, RiskOutcome.DECLINE]
+
+
+def test_a_payer_is_asked_so_often_and_no_more_until_time_has_passed():
+    watch = RiskWatch(RiskRules(payer_count=Velocity(3, 60.0)))
+    outcomes = [watch.assess(PAYMENT, 0.0).outcome for _ in range(4)]
+    assert outcomes == [RiskOutcome.ALLOW] * 3 + [RiskOutcome.DECLINE]
+    assert watch.assess(OTHER, 0.0) == ALLOWED
+    assert watch.assess(PAYMENT, 61.0).outcome is RiskOutcome.DECLINE
+    assert watch.assess(PAYMENT, 300.0) == ALLOWED
+
+
+def test_a_merchant_who_takes_in_unusually_much_is_looked_at():
+    watch = RiskWatch(RiskRules(merchant_amount=Velocity(5_000, 60.0)))
+    assert [watch.assess(of(2_500), 0.0).reasons for _ in range(3)] == [(), (), ("merchant_too_much",)]
+
+
+def test_the_same_sum_twice_looks_like_a_double_for_a_while():
+    watch = RiskWatch(RiskRules(duplicate_window_s=30.0, duplicate=RiskOutcome.DECLINE))
+    assert watch.assess(PAYMENT, 0.0) == ALLOWED
+    assert watch.assess(of(2_501), 1.0) == ALLOWED
+    assert watch.assess(PAYMENT, 29.0) == RiskDecision(RiskOutcome.DECLINE, ("looks_like_a_double",))
+    assert watch.assess(PAYMENT, 60.0) == ALLOWED
+
+
+def test_all_rules_that_speak_are_named_and_the_most_severe_decides():
+    rules = RiskRules(review_from=1, blocked_payers=frozenset({PAYER}), payer_amount=Velocity(1, 60.0))
+    decision = RiskWatch(rules).assess(PAYMENT, 0.0)
+    assert decision.outcome is RiskOutcome.DECLINE
+    assert decision.reasons == ("payer_blocked", "large_amount", "payer_too_much")
+
+
+@given(st.lists(st.floats(0, 300), min_size=1, max_size=60).map(sorted), st.integers(1, 5))
+def test_what_is_allowed_never_exceeds_twice_the_limit_in_any_window(times: list[float], most: int):
+    """Refused payments count too, so a payer cannot wear the limit down."""
+    watch = RiskWatch(RiskRules(payer_count=Velocity(most, 60.0)))
+    allowed = [at for at in times if watch.assess(PAYMENT, at) == ALLOWED]
+    for start in allowed:
+        assert sum(start <= at < start + 60.0 for at in allowed) <= 2 * most
