@@ -128,6 +128,8 @@ class Transport:
         if self._closed or timeout_s <= 0:
             fault = TransportFault.CLOSED if self._closed else TransportFault.TIMEOUT
             return TransportFailure(evidence=Evidence.NOT_SENT, fault=fault, latency_s=0.0)
+        if method not in _SAFE_METHODS:
+            await _let_goodbyes_arrive()
         body = data if json is None else msgspec.json.encode(json)
         labelled = headers if json is None else {**headers, "Content-Type": "application/json"}
         limits = aiohttp.ClientTimeout(
@@ -181,6 +183,15 @@ class Transport:
                 trace_configs=[_watch()],
             )
         return self._session
+
+
+async def _let_goodbyes_arrive() -> None:
+    """Give the loop the two turns in which it hears of pooled connections that the far side has closed.
+
+    Sent on one of these, money would be ambiguous that could have gone out on a fresh connection.
+    """
+    for _ in range(2):
+        await asyncio.sleep(0)
 
 
 def _watch() -> TraceConfig:

@@ -1,0 +1,62 @@
+"""MTN's connector on the bench, with credentials that its sandbox hands out."""
+
+from dataclasses import replace
+
+from rails.rail_contract import Bench
+from synccash.payments.rail import Standing
+from synccash.rails.mtn_momo import MtnMomo, MtnMomoSettings, ProductCredentials
+from synccash.system import SystemClock
+
+API_USER = "dXNlcg=="
+API_KEY = "an-api-key"
+
+
+class MtnBench(Bench):
+    rail_id = "mtn_momo"
+    ends = dict.fromkeys(
+        [
+            "PAYER_NOT_FOUND",
+            "NOT_ENOUGH_FUNDS",
+            "APPROVAL_REJECTED",
+            "EXPIRED",
+            "COULD_NOT_PERFORM_TRANSACTION",
+            "INTERNAL_PROCESSING_ERROR",
+            "SERVICE_UNAVAILABLE",
+            "SOMETHING_NEW",
+        ],
+        Standing.FAILED,
+    )
+
+    @classmethod
+    async def on(cls, world, transport, clock=None, **changes):
+        """Put a connector on the bench; `changes` go to its settings."""
+        answer = await world.control(
+            "PUT",
+            "mtn_momo/credentials",
+            {"api_user": API_USER, "api_key": API_KEY, "callback_host": "localhost"},
+        )
+        assert answer.status == 200, answer.body
+        # The sandbox's own cap has tests of its own.
+        await world.settings(status_per_s=0)
+        credentials = ProductCredentials(user=API_USER, key=API_KEY, subscription_key="a-subscription")
+        settings = MtnMomoSettings(
+            **{
+                "base_url": world.momo_url,
+                "account": "main",
+                "target_environment": "mtnghana",
+                "platform": "legacy",
+                "currency": "GHS",
+                "collection": credentials,
+                "disbursement": credentials,
+                "status_per_s": 1_000.0,
+            }
+            | changes
+        )
+        clock = clock or SystemClock()
+        bench = cls(world, MtnMomo(settings, transport, clock), transport)
+        bench.settings = settings
+        bench.clock = clock
+        return bench
+
+    def connector_at(self, base_url):
+        return MtnMomo(replace(self.settings, base_url=base_url), self.transport, self.clock)
