@@ -250,6 +250,43 @@ class RailContract:
             asked = await rail.inquire(order.account, order.operation, order.reference, timeout_s=5.0)
             assert asked.standing is Standing.NO_INFORMATION
 
+    async def refund_of(self, bench, collected):
+        """An order that returns a debit which the rail has reported."""
+        if Operation.REFUND not in bench.rail.capabilities.operations:
+            pytest.skip("the rail refunds nothing")
+        await bench.send(collected)
+        paid = await bench.inquire(collected)
+        assert paid.standing is Standing.SUCCEEDED
+        return bench.order(
+            Operation.REFUND,
+            original_reference=collected.reference,
+            original_transaction_id=paid.provider_transaction_id,
+        )
+
+    async def test_a_refund_returns_the_debit_and_says_so(self, bench):
+        refund = await self.refund_of(bench, bench.order())
+        assert (await bench.send(refund)).evidence is Evidence.ACCEPTED
+        assert [credit["amount"] for credit in await bench.booked("credits", refund)] == [AMOUNT]
+        status = await bench.inquire(refund)
+        assert (status.standing, status.amount) in ((Standing.SUCCEEDED, AMOUNT), (Standing.SUCCEEDED, None))
+
+    async def test_a_refund_whose_answer_was_lost_is_ambiguous_and_found(self, bench):
+        refund = await self.refund_of(bench, bench.order())
+        await bench.script({"on": "money", "answer": "drop", "commit": True})
+        assert (await bench.send(refund)).evidence is Evidence.AMBIGUOUS
+        if bench.rail.capabilities.operations[Operation.REFUND].lookup_by_reference:
+            assert (await bench.inquire(refund)).standing is Standing.SUCCEEDED
+        if bench.rail.capabilities.operations[Operation.REFUND].dedup_by_reference:
+            assert (await bench.send(refund)).duplicate
+        assert len(await bench.booked("credits", refund)) == 1
+
+    async def test_a_refund_of_nothing_is_never_taken(self, bench):
+        if Operation.REFUND not in bench.rail.capabilities.operations:
+            pytest.skip("the rail refunds nothing")
+        order = bench.order(Operation.REFUND)
+        assert (await bench.send(order)).evidence.proves_nothing_happened
+        assert await bench.booked("credits", order) == []
+
     async def test_no_number_and_no_secret_is_printed(self, bench):
         order = bench.order()
         shown = [order, await bench.send(order), await bench.inquire(order), bench.rail, bench.rail.account]

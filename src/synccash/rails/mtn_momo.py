@@ -42,7 +42,7 @@ PROMPT_WINDOW_S = 300.0
 
 _RENEW_TOKEN_BEFORE_S = 600.0  # MTN's wish
 _NOTE_MAX = 160
-_NOT_IN_NOTES = re.compile(r"[^A-Za-z0-9 .,-]+")
+_BLANKS_IN_NOTES = re.compile(r"[^A-Za-z0-9.,-]+")
 _CREDENTIALS_REFUSED = frozenset({400, 401, 403, 404})
 
 
@@ -278,7 +278,7 @@ def note(text: str) -> str:
     """
     plain = unicodedata.normalize("NFKD", text)
     bare = "".join(sign for sign in plain if not unicodedata.combining(sign))
-    return _NOT_IN_NOTES.sub(" ", bare).strip()[:_NOTE_MAX].rstrip()
+    return _BLANKS_IN_NOTES.sub(" ", bare).strip()[:_NOTE_MAX].rstrip()
 
 
 def _no_token(code: FailureCode, why: str, retry_after: float | None = None) -> NotGranted:
