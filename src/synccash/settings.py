@@ -16,9 +16,11 @@ import msgspec
 from msgspec import Meta
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Pesewas = Annotated[int, Meta(ge=1, le=10**12)]
 SECRETS = frozenset(
     {
         "database_url",
+        "fraud_key",
         "valkey_url",
         "mtn_momo_collection_key",
         "mtn_momo_collection_subscription_key",
@@ -49,6 +51,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     heartbeat_s: Seconds = 5.0
     settle_s: Seconds = 60.0
     queue_retry_s: Seconds = 5.0
+    breaker_open_s: Seconds | None = None
     ladder: Literal["production", "sandbox"] = "production"
     worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 64
 
@@ -64,6 +67,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mtn_momo_disbursement_key: str | None = None
     mtn_momo_disbursement_subscription_key: str | None = None
     mtn_momo_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 10.0
+
+    risk_blocked_payers: str = ""
+    risk_allowed_payers: str = ""
+    risk_ceiling: Pesewas | None = None
+    risk_review_from: Pesewas | None = None
+    risk_payer_max_payments: Annotated[int, Meta(ge=1)] | None = None
+    risk_payer_max_amount: Pesewas | None = None
+    risk_payer_window_s: Seconds = 3_600.0
+    risk_merchant_max_amount: Pesewas | None = None
+    risk_merchant_window_s: Seconds = 3_600.0
+    risk_duplicate_window_s: Seconds | None = None
+    risk_duplicate: Literal["review", "decline"] = "review"
+    fraud_url: str | None = None
+    fraud_key: str | None = None
+    fraud_timeout_s: Seconds = 2.0
+    fraud_outage: Literal["allow", "review", "decline"] = "allow"
+    fraud_decline_above: Pesewas | None = None
+
+    webhook_private_addresses: bool = False
+    webhook_timeout_s: Seconds = 10.0
 
 
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}

@@ -1,6 +1,6 @@
 """One attempt: one reference at one rail. States move only through TRANSITIONS; ends absorb."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -90,7 +90,7 @@ class Attempt:
     operation: Operation
     account: RailAccount
     reference: str
-    callback_token: str
+    callback_token: str = field(repr=False)
     amount: int
     opened_fence: int
     started_at: datetime
