@@ -58,6 +58,7 @@ def test_every_setting_that_could_open_an_account_is_masked():
     names = {name for name, _, _ in load_settings({}).shown()}
     assert names >= SECRETS
     assert {name for name in names if name.endswith(("_key", "_url")) and name not in SECRETS} == {
+        "fraud_url",
         "public_url",
         "mtn_momo_base_url",
     }
