@@ -128,6 +128,18 @@ class RailContract:
             assert status.standing is not Standing.SUCCEEDED
             assert status.standing is not Standing.FAILED
 
+    @pytest.mark.parametrize("faults", [{"error_rate": 0.5}, {"drop": "before_commit", "drop_rate": 0.5}])
+    async def test_on_a_rail_that_fails_half_the_time_the_book_has_what_was_accepted(self, bench, faults):
+        await bench.warmed()
+        await bench.faults(**faults)
+        orders = [bench.order() for _ in range(20)]
+        answers = [await bench.send(order) for order in orders]
+        assert {answer.evidence for answer in answers} == {Evidence.ACCEPTED, Evidence.AMBIGUOUS}
+        for order, answer in zip(orders, answers, strict=True):
+            accepted = answer.evidence is Evidence.ACCEPTED
+            assert len(await bench.booked("debits", order)) == accepted
+            assert ((await bench.inquire(order)).standing is Standing.SUCCEEDED) == accepted
+
     async def test_what_was_proven_not_to_have_happened_is_not_in_the_book(self, bench):
         await bench.warmed()
         for answer in ("http_503", "http_429", "html_403", "http_500", "maintenance_200", "drop"):
