@@ -1,0 +1,44 @@
+"""One deadline for everything below: nested policies and callees only ever see it shrink."""
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+from types import TracebackType
+
+Clock = Callable[[], float]
+_current: ContextVar[tuple[float, Clock] | None] = ContextVar("synccash_deadline", default=None)
+
+
+def remaining() -> float | None:
+    """Return the seconds that are left, never below 0; None where there is no deadline."""
+    current = _current.get()
+    return None if current is None else max(0.0, current[0] - current[1]())
+
+
+class deadline:  # noqa: N801 - used like a function
+    """Nothing inside may begin later than `seconds` from now; None changes nothing.
+
+    Inside another deadline the earlier of both holds. Both have to tell their time by the same clock.
+    """
+
+    __slots__ = ("_clock", "_seconds", "_token")
+
+    def __init__(self, seconds: float | None, *, clock: Clock = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._token: Token[tuple[float, Clock] | None] | None = None
+
+    def __enter__(self) -> None:
+        if self._seconds is None:
+            return
+        at = self._clock() + self._seconds
+        current = _current.get()
+        if current is None or at < current[0]:
+            self._token = _current.set((at, self._clock))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            _current.reset(self._token)
+            self._token = None

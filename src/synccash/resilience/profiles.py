@@ -1,0 +1,37 @@
+"""The shipped profiles: what a kind of far side gets unless settings say otherwise. Plain data."""
+
+from dataclasses import dataclass
+
+from synccash.resilience.circuit_breaker import BreakerSettings
+from synccash.resilience.retry import Retry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """How one kind of far side is called. Times in seconds."""
+
+    retry: Retry
+    breaker: BreakerSettings
+    attempt_timeout: float = 5.0
+    total_timeout: float = 60.0
+
+
+PAYMENT_PROVIDER = Profile(
+    retry=Retry(attempts=3, base=2.0, cap=30.0),
+    breaker=BreakerSettings(failures=3, open_s=30.0),
+)
+FRAUD_DETECTION = Profile(
+    retry=Retry(attempts=2, base=1.0, cap=10.0),
+    breaker=BreakerSettings(failures=5, open_s=60.0),
+    attempt_timeout=2.0,
+    total_timeout=6.0,
+)
+DATABASE = Profile(
+    retry=Retry(attempts=3, base=0.5, cap=5.0),
+    breaker=BreakerSettings(failures=5, open_s=5.0),
+    attempt_timeout=5.0,
+    total_timeout=15.0,
+)
+
+PROFILES = {"*": PAYMENT_PROVIDER, "fraud": FRAUD_DETECTION, "database": DATABASE}
+"""By service; `*` is any other one, a payment provider."""

@@ -1,0 +1,254 @@
+"""The breaker's promises, one by one, in a time that only the test moves."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synccash.resilience.circuit_breaker import BreakerSettings, BreakerState, CircuitBreaker
+from synccash.resilience.errors import CircuitOpenError
+from synccash.resilience.verdict import Outcome
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def breaker(**settings) -> tuple[CircuitBreaker, Clock]:
+    clock = Clock()
+    settings = {"failures": 3, "open_s": 30.0} | settings
+    return CircuitBreaker("rail", BreakerSettings(**settings), clock=clock, random=lambda: 0.0), clock
+
+
+def call(b: CircuitBreaker, outcome: Outcome = Outcome.OK, seconds: float = 0.0) -> None:
+    b.leave(b.enter(), outcome, seconds)
+
+
+def opened(**settings) -> tuple[CircuitBreaker, Clock]:
+    b, clock = breaker(**settings)
+    for _ in range(3):
+        call(b, Outcome.FAILED)
+    assert b.state is BreakerState.OPEN
+    return b, clock
+
+
+def test_three_failures_in_a_row_open_it_and_it_says_for_how_long():
+    b, clock = opened()
+    clock.now = 10.0
+    with pytest.raises(CircuitOpenError) as refused:
+        b.enter()
+    assert (refused.value.name, refused.value.retry_after) == ("rail", 20.0)
+    assert "3 failures in a row" in str(refused.value)
+    assert b.retry_after() == 20.0
+
+
+def test_a_success_in_between_starts_the_count_anew():
+    b, _ = breaker()
+    for outcome in (Outcome.FAILED, Outcome.FAILED, Outcome.OK, Outcome.FAILED, Outcome.FAILED):
+        call(b, outcome)
+    assert b.state is BreakerState.CLOSED
+
+
+def test_ignored_results_count_neither_way():
+    b, _ = breaker()
+    for outcome in (Outcome.FAILED, Outcome.FAILED, Outcome.IGNORED, Outcome.FAILED):
+        call(b, outcome)
+    assert b.state is BreakerState.OPEN
+
+
+def test_of_fifty_callers_at_a_half_open_breaker_one_passes():
+    b, clock = opened()
+    clock.now = 30.0
+    b.enter()
+    for _ in range(49):
+        with pytest.raises(CircuitOpenError) as refused:
+            b.enter()
+        assert 0 < refused.value.retry_after <= 1.0
+    assert b.statistics().blocked == 49
+
+
+def test_a_successful_probe_closes_it_and_a_failed_one_opens_it_for_longer():
+    b, clock = opened()
+    clock.now = 30.0
+    call(b, Outcome.FAILED)
+    assert b.retry_after() == 60.0
+    clock.now = 90.0
+    call(b, Outcome.OK)
+    assert b.state is BreakerState.CLOSED
+    for _ in range(3):
+        call(b, Outcome.FAILED)
+    assert b.retry_after() == 30.0, "once closed, it begins with the short wait again"
+
+
+def test_the_open_time_is_capped_and_never_shorter_than_the_far_sides_wish():
+    b, clock = opened(open_max_s=50.0)
+    clock.now = 30.0
+    call(b, Outcome.FAILED)
+    assert b.retry_after() == 50.0
+    clock.now = 80.0
+    b.leave(b.enter(), Outcome.FAILED, 0.0, retry_after=120.0)
+    assert b.retry_after() == 120.0
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_chance_only_adds_to_the_open_time_and_at_most_a_tenth(chance: float):
+    b = CircuitBreaker("rail", BreakerSettings(failures=1, open_s=30.0), clock=Clock(), random=lambda: chance)
+    call(b, Outcome.FAILED)
+    assert 30.0 <= b.retry_after() <= 33.0
+
+
+def test_a_cancelled_probe_gives_its_place_back_and_proves_nothing():
+    b, clock = opened()
+    clock.now = 30.0
+    b.drop(b.enter())
+    assert b.state is BreakerState.HALF_OPEN
+    call(b, Outcome.OK)
+    assert b.state is BreakerState.CLOSED
+
+
+def test_a_hung_probe_is_given_up_after_its_hold_and_its_late_result_counts_for_nothing():
+    b, clock = opened(probe_hold_s=5.0)
+    clock.now = 30.0
+    hung = b.enter()
+    with pytest.raises(CircuitOpenError):
+        b.enter()
+    clock.now = 35.0
+    second = b.enter()
+    b.leave(hung, Outcome.OK, 5.0)
+    assert b.state is BreakerState.HALF_OPEN
+    b.leave(second, Outcome.OK, 0.0)
+    assert b.state is BreakerState.CLOSED
+
+
+def test_ten_cancelled_calls_open_nothing():
+    b, _ = breaker(failures=1)
+    for _ in range(10):
+        b.drop(b.enter())
+    assert b.state is BreakerState.CLOSED
+
+
+def test_a_late_success_closes_neither_an_open_nor_a_half_open_breaker():
+    b, clock = breaker()
+    early = b.enter()
+    for _ in range(3):
+        call(b, Outcome.FAILED)
+    b.leave(early, Outcome.OK, 1.0)
+    assert b.state is BreakerState.OPEN
+    clock.now = 30.0
+    b.drop(b.enter())
+    b.leave(early, Outcome.OK, 1.0)
+    assert b.state is BreakerState.HALF_OPEN
+
+
+def test_late_failures_of_a_former_era_do_not_open_it_again():
+    b, clock = breaker()
+    late = [b.enter() for _ in range(5)]
+    for _ in range(3):
+        call(b, Outcome.FAILED)
+    clock.now = 30.0
+    call(b, Outcome.OK)
+    for ticket in late:
+        b.leave(ticket, Outcome.FAILED, 9.0)
+    assert b.state is BreakerState.CLOSED
+    assert b.statistics().in_a_row == 0
+
+
+def test_a_call_that_did_not_ask_can_open_it_but_never_close_it():
+    b, clock = breaker()
+    for _ in range(3):
+        b.note(Outcome.FAILED, 0.0)
+    assert b.state is BreakerState.OPEN
+    clock.now = 30.0
+    b.note(Outcome.OK, 0.0)
+    assert b.state is BreakerState.HALF_OPEN
+    assert b.enter() < 0, "it took nobody's place"
+
+
+def test_rates_wait_for_enough_calls():
+    b, _ = breaker(failures=None, failure_rate=0.5, window=10, min_calls=4)
+    for _ in range(3):
+        call(b, Outcome.FAILED)
+    assert b.state is BreakerState.CLOSED
+    call(b)
+    assert b.state is BreakerState.CLOSED, "a success opens nothing"
+    call(b, Outcome.FAILED)
+    assert b.state is BreakerState.OPEN
+
+
+def test_slow_calls_open_it_though_they_succeed():
+    b, _ = breaker(failures=None, slow_rate=0.5, slow_s=2.0, window=10, min_calls=4)
+    for seconds in (0.1, 0.1, 2.0, 2.0):
+        call(b, seconds=seconds)
+    assert b.state is BreakerState.OPEN
+    assert "took 2 s or more" in b.reason
+
+
+@given(st.lists(st.tuples(st.sampled_from(Outcome), st.floats(0, 4)), max_size=60))
+def test_the_window_holds_what_a_naive_list_would(calls: list[tuple[Outcome, float]]):
+    b, _ = breaker(failures=None, failure_rate=1.0, slow_rate=1.0, slow_s=2.0, window=7, min_calls=7)
+    naive: list[tuple[Outcome, float]] = []
+    for outcome, seconds in calls:
+        if b.state is not BreakerState.CLOSED:
+            break
+        call(b, outcome, seconds)
+        if outcome is not Outcome.IGNORED:
+            naive = [*naive, (outcome, seconds)][-7:]
+        failed = sum(o is Outcome.FAILED for o, _ in naive)
+        slow = sum(s >= 2.0 for _, s in naive)
+        if b.state is BreakerState.CLOSED:
+            seen = b.statistics()
+            assert (seen.window_calls, seen.window_failures, seen.window_slow) == (len(naive), failed, slow)
+            assert not (len(naive) == 7 and (failed == 7 or slow == 7))
+        else:
+            assert len(naive) == 7
+            assert 7 in (failed, slow)
+
+
+def test_people_can_open_and_close_it_with_a_reason():
+    b, clock = breaker()
+    changes = []
+    b.listen(lambda who, before, after, why: changes.append((before.value, after.value, why)))
+    b.force_open("maintenance at the rail")
+    clock.now = 10_000.0
+    with pytest.raises(CircuitOpenError, match="maintenance at the rail"):
+        b.enter()
+    b.reset("maintenance is over")
+    call(b)
+    assert changes == [
+        ("closed", "forced_open", "maintenance at the rail"),
+        ("forced_open", "closed", "maintenance is over"),
+    ]
+
+
+def test_in_shadow_it_reports_and_refuses_nothing():
+    b, _ = opened(mode="shadow")
+    b.enter()
+    assert (b.state, b.retry_after()) == (BreakerState.OPEN, None)
+
+
+def test_disabled_it_never_opens():
+    b, _ = breaker(mode="disabled")
+    for _ in range(10):
+        call(b, Outcome.FAILED)
+    assert b.state is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"failures": 0},
+        {"failure_rate": 0.0},
+        {"slow_rate": 1.1},
+        {"min_calls": 0},
+        {"min_calls": 11, "window": 10},
+        {"open_s": 0.0},
+        {"open_s": 400.0},
+        {"probes": 0},
+        {"probes_at_once": 2},
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_at_once(wrong: dict):
+    with pytest.raises(ValueError, match=r"."):
+        BreakerSettings(**wrong)

@@ -1,0 +1,240 @@
+"""What a policy does round a call, in a time that only the test moves."""
+
+import asyncio
+import pickle
+
+import pytest
+
+from synccash.resilience.circuit_breaker import BreakerSettings, BreakerState, CircuitBreaker
+from synccash.resilience.deadline import deadline, remaining
+from synccash.resilience.errors import AttemptTimeoutError, CircuitOpenError, DeadlineExceededError
+from synccash.resilience.evidence import Evidence
+from synccash.resilience.policy import Policy
+from synccash.resilience.retry import Retry
+from synccash.resilience.verdict import Outcome, Verdict
+
+
+class Time:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def policy(time: Time, name: str = "rail", **parts) -> Policy:
+    return Policy(name, clock=time, sleep=time.sleep, random=lambda: 0.999_999, **parts)
+
+
+class Flaky:
+    """Fails so often, then succeeds."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.calls = 0
+
+    async def __call__(self) -> str:
+        self.calls += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return "done"
+
+
+LOST = OSError("lost")
+
+
+async def test_it_tries_again_with_growing_waits_and_returns_the_result():
+    time, flaky = Time(), Flaky(LOST, LOST)
+    p = policy(time, retry=Retry(attempts=3, base=2.0, cap=30.0, on=OSError))
+    assert await p.call(flaky) == "done"
+    assert [round(s, 2) for s in time.slept] == [2.0, 4.0]
+
+
+async def test_the_last_error_itself_comes_out_with_a_note_of_how_it_came_to_this():
+    time, flaky = Time(), Flaky(OSError("first"), OSError("last"))
+    p = policy(time, retry=Retry(attempts=2, base=1.0, on=OSError))
+    with pytest.raises(OSError, match="last") as caught:
+        await p.call(flaky)
+    assert caught.value.__notes__ == [
+        "rail: gave up after 2 attempts in 1.00 s: 2 attempts are all there are"
+    ]
+
+
+async def test_what_was_not_named_is_not_repeated():
+    flaky = Flaky(ValueError("our own mistake"))
+    with pytest.raises(ValueError, match="our own"):
+        await policy(Time(), retry=Retry(on=OSError)).call(flaky)
+    assert flaky.calls == 1
+
+
+async def test_returned_values_are_judged_too_and_the_last_one_is_returned():
+    answers = iter([503, 503, 503])
+
+    async def ask() -> int:
+        return next(answers)
+
+    time = Time()
+    p = policy(time, retry=Retry(attempts=3), classify=lambda r: Verdict(Outcome.FAILED, retry=r == 503))
+    assert await p.call(ask) == 503
+    assert len(time.slept) == 2
+
+
+async def test_what_may_have_been_done_is_repeated_only_where_that_is_safe():
+    def unclear(result: object) -> Verdict:
+        failed = isinstance(result, BaseException)
+        return Verdict(Outcome.FAILED if failed else Outcome.OK, retry=failed, evidence=Evidence.AMBIGUOUS)
+
+    once, twice = Flaky(LOST), Flaky(LOST)
+    with pytest.raises(OSError, match="lost"):
+        await policy(Time(), retry=Retry(), classify=unclear).call(once)
+    assert await policy(Time(), retry=Retry(), classify=unclear, idempotent=True).call(twice) == "done"
+    assert (once.calls, twice.calls) == (1, 2)
+
+
+async def test_the_far_sides_wish_is_obeyed():
+    time = Time()
+    p = policy(
+        time,
+        retry=Retry(base=1.0),
+        classify=lambda r: (
+            Verdict(Outcome.FAILED if isinstance(r, Exception) else Outcome.OK, retry=True, retry_after=9.0)
+            if isinstance(r, Exception)
+            else Verdict(Outcome.OK)
+        ),
+    )
+    assert await p.call(Flaky(LOST)) == "done"
+    assert time.slept == [9.0]
+
+
+async def test_a_wait_past_the_deadline_is_not_begun():
+    time, flaky = Time(), Flaky(LOST, LOST)
+    p = policy(
+        time, retry=Retry(attempts=5, base=4.0, cap=60.0, on=OSError), total_timeout=10.0, interrupt=False
+    )
+    with pytest.raises(OSError, match="lost") as caught:
+        await p.call(Flaky(LOST, LOST, LOST))
+    assert "would be too late" in caught.value.__notes__[0]
+    assert time.now < 10.0
+    assert flaky.calls == 0
+
+
+async def test_an_open_breaker_ends_the_loop_with_the_real_cause():
+    time = Time()
+    breaker = CircuitBreaker("rail", BreakerSettings(failures=2), clock=time)
+    p = policy(time, retry=Retry(attempts=5, base=1.0, on=OSError), breaker=breaker)
+    flaky = Flaky(LOST, LOST, LOST)
+    with pytest.raises(OSError, match="lost"):
+        await p.call(flaky)
+    assert flaky.calls == 2
+    with pytest.raises(CircuitOpenError):
+        await p.call(flaky)
+    assert flaky.calls == 2
+
+
+async def test_two_policies_share_one_breaker_and_an_ungated_one_is_never_refused():
+    time = Time()
+    breaker = CircuitBreaker("rail", BreakerSettings(failures=1), clock=time)
+    gated, ungated = policy(time, breaker=breaker), policy(time, breaker=breaker, gated=False)
+    with pytest.raises(OSError, match="lost"):
+        await ungated.call(Flaky(LOST))
+    assert breaker.state is BreakerState.OPEN
+    assert await ungated.call(Flaky()) == "done"
+    assert breaker.state is BreakerState.OPEN
+    with pytest.raises(CircuitOpenError):
+        await gated.call(Flaky())
+
+
+async def test_a_caller_who_is_cancelled_gives_the_probes_place_back():
+    time = Time()
+    breaker = CircuitBreaker("rail", BreakerSettings(failures=1), clock=time)
+    p = policy(time, breaker=breaker)
+    with pytest.raises(OSError, match="lost"):
+        await p.call(Flaky(LOST))
+    time.now = 60.0
+    under_way = asyncio.Event()
+
+    async def hang() -> None:
+        under_way.set()
+        await asyncio.Event().wait()
+
+    probe = asyncio.create_task(p.call(hang))
+    await under_way.wait()
+    probe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await probe
+    assert await p.call(Flaky()) == "done"
+    assert breaker.state is BreakerState.CLOSED
+
+
+async def test_an_attempt_that_takes_too_long_is_interrupted_and_counts_as_failed():
+    breaker = CircuitBreaker("rail", BreakerSettings(failures=1))
+    p = Policy("rail", breaker=breaker, attempt_timeout=0.01)
+    with pytest.raises(AttemptTimeoutError, match=r"interrupted after 0\.01 s"):
+        await p.call(asyncio.Event().wait)
+    assert breaker.state is BreakerState.OPEN
+
+
+async def test_without_interruption_the_callee_is_told_what_is_left():
+    time = Time()
+    told: list[float | None] = []
+
+    async def look() -> None:
+        told.append(remaining())
+        with deadline(100.0, clock=time):
+            told.append(remaining())
+
+    await policy(time, total_timeout=8.0, attempt_timeout=5.0, interrupt=False).call(look)
+    assert told == [5.0, 5.0]
+    assert remaining() is None
+
+
+async def test_nothing_begins_after_an_outer_deadline():
+    time, flaky = Time(), Flaky()
+    with deadline(0.0, clock=time), pytest.raises(DeadlineExceededError, match="after 0 attempts"):
+        await policy(time).call(flaky)
+    assert flaky.calls == 0
+
+
+def test_a_retry_that_was_not_told_what_is_safe_is_refused():
+    with pytest.raises(ValueError, match="say what may be tried again"):
+        Policy("rail", retry=Retry())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CircuitOpenError("rail", 3.0, "why"),
+        DeadlineExceededError("rail", 2),
+        AttemptTimeoutError("rail", 1.5),
+    ],
+)
+def test_errors_survive_pickling_with_their_facts(error: Exception):
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), copy.__dict__) == (type(error), str(error), error.__dict__)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "waits"),
+    [
+        ("exponential", [2, 4, 8, 10]),
+        ("linear", [2, 4, 6, 8]),
+        ("fixed", [2, 2, 2, 2]),
+        ("immediate", [0, 0, 0, 0]),
+    ],
+)
+def test_the_strategies(strategy, waits: list[float]):
+    retry = Retry(base=2.0, cap=10.0, strategy=strategy, jitter="none", on=OSError)
+    assert [retry.delay(failed, 0.5) for failed in (1, 2, 3, 4)] == waits
+
+
+def test_jitter_spreads_what_failed_together():
+    whole, half = Retry(base=2.0, on=OSError), Retry(base=2.0, jitter="equal", on=OSError)
+    assert [whole.delay(1, c) for c in (0.0, 0.5)] == [0.0, 1.0]
+    assert [half.delay(1, c) for c in (0.0, 0.5)] == [1.0, 1.5]
