@@ -1,1 +1,1 @@
-pytest_plugins = ["servers_fixture"]
+pytest_plugins = ["servers_fixture", "mortal_valkey"]

@@ -1,22 +1,38 @@
-"""A doorbell within one process, for a service without Valkey."""
+"""A doorbell that rings in its own process alone."""
 
 import asyncio
 import contextlib
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
 
 
+@dataclass(slots=True)
 class LocalDoorbell:
-    """Live: wakes whoever waits in this process. Workers elsewhere find the work by polling."""
+    """Live: wakes the tasks of one event loop.
 
-    def __init__(self) -> None:
-        self._rung = asyncio.Event()
+    Every ring wakes every task once: one that rings while a task is at work ends that task's next wait at
+    once. Only a task's first wait hears nothing of what rang before.
+    """
+
+    _rings: int = 0
+    _next: asyncio.Event = field(default_factory=asyncio.Event)
+    _heard: WeakKeyDictionary[asyncio.Task[Any], int] = field(
+        default_factory=WeakKeyDictionary[asyncio.Task[Any], int]
+    )
 
     def ring(self) -> None:
-        """Wake all who wait now, or the next who comes."""
-        self._rung.set()
+        """Wake whoever waits. Never raises."""
+        self._rings += 1
+        rung, self._next = self._next, asyncio.Event()
+        rung.set()
 
     async def wait(self, timeout_s: float) -> None:
-        """Return after a ring, or after `timeout_s` seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._rung.wait()
-        self._rung.clear()
+        """Return at a ring, at the latest after `timeout_s` seconds."""
+        task = asyncio.current_task()
+        assert task is not None
+        if self._heard.get(task, self._rings) == self._rings:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._next.wait()
+        self._heard[task] = self._rings

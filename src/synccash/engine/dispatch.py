@@ -1,0 +1,208 @@
+"""Calls rails under their policies: what is tried again, what trips a breaker, and what leaves it alone."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from synccash.engine.ports import Clock, Rail, Sent
+from synccash.payments.attempt import Attempt
+from synccash.payments.failure import Failure, FailureCode, WhoseProblem
+from synccash.payments.rail import Operation, SendAnswer, SendOrder, Standing, StatusAnswer
+from synccash.resilience.circuit_breaker import CircuitBreaker
+from synccash.resilience.deadline import deadline, remaining
+from synccash.resilience.errors import CircuitOpenError, DeadlineExceededError
+from synccash.resilience.evidence import Evidence
+from synccash.resilience.policy import Policy
+from synccash.resilience.retry import Retry
+from synccash.resilience.verdict import Outcome, Verdict
+
+log = structlog.get_logger("synccash.dispatch")
+
+_INNOCENT = frozenset({WhoseProblem.PAYER, WhoseProblem.MERCHANT})
+_SHUT_OUT = "circuit_open"
+_TOO_LATE = "too_late"
+_CONNECTOR_ERROR = "connector_error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchSettings:
+    """How rails are called. `retry` is for the patient send, which no other rail can take over.
+
+    `attempt_timeout_s` bounds one exchange, `total_timeout_s` a patient send with its waits. Seconds.
+    """
+
+    retry: Retry
+    attempt_timeout_s: float = 5.0
+    inquiry_timeout_s: float = 5.0
+    total_timeout_s: float = 60.0
+
+
+def judge_send(result: SendAnswer | BaseException) -> Verdict:
+    """What a send says about the rail, and whether the same rail may be tried again at once.
+
+    Only what provably did nothing is tried again; everything else is a matter for inquiries. A payer's or a
+    merchant's own refusal is a healthy answer.
+    """
+    if isinstance(result, BaseException):
+        return Verdict(Outcome.FAILED)
+    evidence, failure = result.evidence, result.failure
+    if evidence is Evidence.ACCEPTED:
+        return Verdict(Outcome.OK)
+    if evidence is Evidence.REFUSED_FINAL:
+        innocent = failure is not None and failure.whose_problem in _INNOCENT
+        return Verdict(Outcome.OK if innocent else Outcome.FAILED)
+    if evidence is Evidence.AMBIGUOUS:
+        return Verdict(Outcome.FAILED, evidence=evidence)
+    # Credentials that are wrong now are wrong in two seconds.
+    hopeless = failure is not None and failure.code is FailureCode.PROVIDER_ACCOUNT_BLOCKED
+    return Verdict(Outcome.FAILED, retry=not hopeless, retry_after=result.retry_after_s, evidence=evidence)
+
+
+def judge_inquiry(result: StatusAnswer | BaseException) -> Verdict:
+    """Any readable answer, good news or bad, is a healthy rail."""
+    silent = isinstance(result, BaseException) or result.standing is Standing.NO_INFORMATION
+    return Verdict(Outcome.FAILED if silent else Outcome.OK)
+
+
+@dataclass(frozen=True, slots=True)
+class _Manner:
+    """How one send goes about it: with retries or without, under the breaker's say or past it."""
+
+    patient: bool
+    gated: bool
+
+
+@dataclass(slots=True)
+class PolicyDispatch:
+    """Live: calls rails through policies that share one breaker for each rail and operation.
+
+    `breaker_of` gives the live breaker of a name such as `mtn_momo:collect`.
+    """
+
+    breaker_of: Callable[[str], CircuitBreaker]
+    clock: Clock
+    settings: DispatchSettings
+    random: Callable[[], float]
+    _sends: dict[tuple[str, Operation, _Manner], Policy] = field(
+        default_factory=dict[tuple[str, Operation, _Manner], Policy]
+    )
+    _inquiries: dict[str, Policy] = field(default_factory=dict[str, Policy])
+
+    async def send(
+        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, not_after: datetime | None
+    ) -> Sent:
+        """Send under the rail's policy. See engine.ports.Dispatch."""
+        began = self.clock.monotonic()
+        tries = _Tries(rail, order, self.settings.attempt_timeout_s)
+        policy = self._sending(rail.name, order.operation, _Manner(patient, gated))
+        left_s = None if not_after is None else (not_after - self.clock.now()).total_seconds()
+        try:
+            with deadline(left_s, clock=self.clock.monotonic):
+                answer = await policy.call(tries.send)
+        except CircuitOpenError as refused:
+            answer = tries.last or _unsent(_SHUT_OUT, refused.retry_after)
+        except DeadlineExceededError:
+            answer = tries.last or _unsent(_TOO_LATE, None)
+        return Sent(
+            answer=answer,
+            worst=tries.worst,
+            tries=tries.count,
+            latency_ms=round((self.clock.monotonic() - began) * 1000),
+        )
+
+    async def inquire(self, rail: Rail, attempt: Attempt) -> StatusAnswer:
+        """Ask about an attempt. Never refused: what is not known now has to be asked."""
+        try:
+            return await self._inquiring(rail.name).call(
+                rail.inquire,
+                attempt.account,
+                attempt.operation,
+                attempt.reference,
+                timeout_s=self.settings.inquiry_timeout_s,
+            )
+        except Exception:
+            log.exception("connector_failed", rail=rail.name, operation="inquire")
+            return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=_CONNECTOR_ERROR)
+
+    def open_for_s(self, rail: str, operation: Operation) -> float | None:
+        """How long the rail's breaker still refuses new attempts, in seconds; None when it lets them in."""
+        return self.breaker_of(f"{rail}:{operation.value}").retry_after()
+
+    def _sending(self, rail: str, operation: Operation, manner: _Manner) -> Policy:
+        key = (rail, operation, manner)
+        policy = self._sends.get(key)
+        if policy is None:
+            name = f"{rail}:{operation.value}"
+            policy = self._sends[key] = Policy(
+                name,
+                retry=self.settings.retry if manner.patient else None,
+                breaker=self.breaker_of(name),
+                gated=manner.gated,
+                total_timeout=self.settings.total_timeout_s,
+                interrupt=False,
+                classify=judge_send,
+                clock=self.clock.monotonic,
+                sleep=self.clock.sleep,
+                random=self.random,
+            )
+        return policy
+
+    def _inquiring(self, rail: str) -> Policy:
+        policy = self._inquiries.get(rail)
+        if policy is None:
+            name = f"{rail}:status"
+            policy = self._inquiries[rail] = Policy(
+                name,
+                breaker=self.breaker_of(name),
+                gated=False,
+                classify=judge_inquiry,
+                clock=self.clock.monotonic,
+                sleep=self.clock.sleep,
+                random=self.random,
+            )
+        return policy
+
+
+@dataclass(slots=True)
+class _Tries:
+    """All sends of one dispatch, and the worst that they may have done."""
+
+    rail: Rail
+    order: SendOrder
+    attempt_timeout_s: float
+    count: int = 0
+    last: SendAnswer | None = None
+    worst: Evidence = Evidence.NOT_SENT
+
+    async def send(self) -> SendAnswer:
+        """Send once more. A connector that raises may have sent: that is the worst case."""
+        self.count += 1
+        left_s = remaining()
+        timeout_s = self.attempt_timeout_s if left_s is None else min(self.attempt_timeout_s, left_s)
+        try:
+            answer = await self.rail.send(self.order, timeout_s=timeout_s)
+        except Exception:
+            log.exception("connector_failed", rail=self.rail.name, operation=self.order.operation.value)
+            answer = SendAnswer(
+                evidence=Evidence.AMBIGUOUS,
+                failure=Failure(FailureCode.PROVIDER_ERROR),
+                provider_code=_CONNECTOR_ERROR,
+            )
+        self.last, self.worst = answer, self.worst.worst(answer.evidence)
+        return answer
+
+
+def _unsent(code: str, retry_after_s: float | None) -> SendAnswer:
+    return SendAnswer(
+        evidence=Evidence.NOT_SENT,
+        failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True),
+        provider_code=code,
+        retry_after_s=retry_after_s,
+    )
+
+
+def breaker_states(breakers: Mapping[str, CircuitBreaker]) -> dict[str, str]:
+    """Each breaker with its state, for those who look at the service's health."""
+    return {name: breaker.state.value for name, breaker in breakers.items()}

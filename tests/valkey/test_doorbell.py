@@ -1,0 +1,113 @@
+"""The doorbell between processes, on a real Valkey."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.valkey.client import build_client, ping
+from synccash.stores.valkey.doorbell import ValkeyDoorbell
+
+LONG_S = 20.0
+SHORT_S = 0.01
+
+
+@contextlib.asynccontextmanager
+async def started(url):
+    client = build_client(url)
+    bell = ValkeyDoorbell(client)
+    await bell.start()
+    try:
+        yield bell
+    finally:
+        await bell.close()
+        await client.aclose()
+
+
+async def woken(bell):
+    """Whether a ring, and not the time-out, ended the wait."""
+    async with asyncio.timeout(LONG_S / 2):
+        await bell.wait(LONG_S)
+
+
+async def heard_from(ringing, listening):
+    """Ring until it is heard: a listener is not known to have subscribed before."""
+    waiting = asyncio.create_task(listening.wait(LONG_S))
+    async with asyncio.timeout(LONG_S / 2):
+        while not waiting.done():
+            ringing.ring()
+            await asyncio.wait([waiting], timeout=SHORT_S)
+
+
+@pytest.fixture(params=["local", "valkey", "valkey that is away"])
+async def bell(request, mortal):
+    if request.param == "local":
+        yield LocalDoorbell()
+        return
+    if request.param == "valkey that is away":
+        mortal.kill()
+    async with started(mortal.url) as bell:
+        yield bell
+
+
+async def test_a_ring_wakes_every_task_of_the_process(bell):
+    waiting = [asyncio.create_task(bell.wait(LONG_S)) for _ in range(3)]
+    await asyncio.sleep(0)
+    bell.ring()
+    done, _ = await asyncio.wait(waiting, timeout=LONG_S / 2)
+    assert done == set(waiting)
+
+
+async def test_a_ring_that_came_during_work_ends_the_next_wait_and_no_further_one():
+    bell = LocalDoorbell()
+    await bell.wait(SHORT_S)
+    bell.ring()
+    await woken(bell)
+    loop = asyncio.get_running_loop()
+    before = loop.time()
+    await bell.wait(SHORT_S)
+    assert loop.time() - before >= SHORT_S * 0.9
+
+
+async def test_a_ring_reaches_another_process(mortal):
+    async with started(mortal.url) as one, started(mortal.url) as other:
+        await heard_from(one, other)
+        await heard_from(other, one)
+
+
+async def test_the_bell_is_heard_again_after_valkey_was_killed_and_came_back(mortal):
+    async with started(mortal.url) as one, started(mortal.url) as other:
+        await heard_from(one, other)
+        mortal.kill()
+        one.ring()
+        await one.wait(SHORT_S)
+        mortal.start()
+        await heard_from(one, other)
+        await heard_from(other, one)
+
+
+async def test_a_bell_that_was_closed_still_rings_in_its_own_process(mortal):
+    async with started(mortal.url) as bell:
+        await bell.close()
+        await bell.wait(SHORT_S)
+        bell.ring()
+        await woken(bell)
+
+
+async def test_a_ping_tells_whether_valkey_answers(mortal):
+    async with build_client(mortal.url) as client:
+        assert await ping(client)
+        mortal.freeze()
+        assert not await ping(client)
+        mortal.thaw()
+        mortal.restart()
+        assert await ping(client)
+        mortal.kill()
+        assert not await ping(client)
+
+
+def test_a_url_of_another_kind_is_refused_with_the_settings_name_and_without_its_password():
+    with pytest.raises(ValueError, match="SYNCCASH_VALKEY_URL") as refused:
+        build_client("http://:secret@localhost")
+    assert "secret" not in str(refused.value)
