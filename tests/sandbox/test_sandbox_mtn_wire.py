@@ -1,7 +1,7 @@
 """MTN MoMo's wire, asked by a plain client."""
 
 import asyncio
-from uuid import uuid1, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -144,7 +144,15 @@ async def test_a_note_of_160_characters_passes(merchant):
     assert answer.status == 202
 
 
-@pytest.mark.parametrize("reference", ["", "no-uuid", str(uuid1()), uuid4().hex])
+@pytest.mark.parametrize(
+    "reference",
+    (
+        "",
+        "no-uuid",
+        "29ee118e-e844-11f1-95d7-02fc00000001",
+        "a184de55f4e14f5db66beb77f932f26c",
+    ),
+)
 async def test_only_a_uuid_of_version_4_is_a_reference(merchant, reference):
     answer = await merchant.send(REQUEST_TO_PAY, merchant.body(), headers={"X-Reference-Id": reference})
     assert (answer.status, answer.code) == (400, "BAD_REQUEST")

@@ -1,0 +1,187 @@
+"""The composition root: the only place where parts meet. Everything else is handed what it needs."""
+
+import asyncio
+import contextlib
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvicorn
+import uvloop
+
+from synccash.api.app import create_app
+from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.engine import Engine, build_engine
+from synccash.engine.ports import Doorbell
+from synccash.engine.settings import EngineSettings
+from synccash.health import ServiceHealth
+from synccash.logs import configure_logging
+from synccash.payments.ladder import PRODUCTION, SANDBOX
+from synccash.rails.registry import build_rails
+from synccash.rails.transport import Transport
+from synccash.resilience.profiles import PAYMENT_PROVIDER, PROFILES
+from synccash.resilience.registry import Registry
+from synccash.settings import Settings
+from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.pool import connect
+from synccash.stores.postgres.reading import PostgresReading
+from synccash.stores.valkey.client import build_client, ping
+from synccash.stores.valkey.doorbell import ValkeyDoorbell
+from synccash.system import SystemClock, SystemIdentities
+
+log = structlog.get_logger("synccash")
+_CONNECTIONS = 16
+Ping = Callable[[], Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The live parts of one process."""
+
+    engine: Engine
+    keys: PostgresKeys
+    reading: PostgresReading
+    health: ServiceHealth
+
+
+@contextlib.asynccontextmanager
+async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Service]:
+    """Wire the parts of one process, and close them in the right order at the end."""
+    clock, identities = SystemClock(), SystemIdentities()
+    async with contextlib.AsyncExitStack() as stack:
+        pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS)
+        stack.push_async_callback(pool.close)
+        transport = Transport()
+        stack.push_async_callback(transport.aclose)
+        rails = build_rails(settings, transport, clock)
+        doorbell, ping_valkey = await _doorbell(settings, stack)
+        dispatch = PolicyDispatch(
+            breaker_of=_registry(settings, clock).breaker,
+            clock=clock,
+            settings=dispatch_settings(settings),
+            random=random.random,
+        )
+        engine = build_engine(
+            ledger=PostgresLedger(pool),
+            rails=rails,
+            dispatch=dispatch,
+            clock=clock,
+            identities=identities,
+            doorbell=doorbell,
+            settings=engine_settings(settings),
+        )
+        engine.start()
+        stack.push_async_callback(engine.close)
+        health = ServiceHealth(pool, ping_valkey, rails, dispatch)
+        yield Service(engine, PostgresKeys(pool), PostgresReading(pool), health)
+
+
+async def _doorbell(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Doorbell, Ping | None]:
+    """The bell over Valkey; without one, workers are woken in their own process and poll for the rest."""
+    if settings.valkey_url is None:
+        return LocalDoorbell(), None
+    client = build_client(settings.valkey_url)
+    stack.push_async_callback(client.aclose)
+    bell = ValkeyDoorbell(client)
+    await bell.start()
+    stack.push_async_callback(bell.close)
+    return bell, lambda: ping(client)
+
+
+def engine_settings(settings: Settings) -> EngineSettings:
+    """The engine's share of the settings."""
+    return EngineSettings(
+        public_url=settings.public_url.rstrip("/"),
+        request_deadline_s=settings.request_deadline_s,
+        attempt_timeout_s=settings.attempt_timeout_s,
+        lease_s=settings.lease_s,
+        heartbeat_s=settings.heartbeat_s,
+        settle_s=settings.settle_s,
+        queue_retry_s=settings.queue_retry_s,
+        ladder=SANDBOX if settings.ladder == "sandbox" else PRODUCTION,
+        worker_concurrency=settings.worker_concurrency,
+    )
+
+
+def dispatch_settings(settings: Settings) -> DispatchSettings:
+    """How rails are called: the profile of payment providers, with the operator's time-outs."""
+    return DispatchSettings(
+        retry=PAYMENT_PROVIDER.retry,
+        attempt_timeout_s=settings.attempt_timeout_s,
+        inquiry_timeout_s=settings.attempt_timeout_s,
+        total_timeout_s=PAYMENT_PROVIDER.total_timeout,
+    )
+
+
+def _registry(settings: Settings, clock: SystemClock) -> Registry:
+    """The breakers of this process."""
+    profiles = PROFILES
+    if settings.breaker_open_s is not None:
+        breaker = replace(PAYMENT_PROVIDER.breaker, open_s=settings.breaker_open_s)
+        profiles = {**PROFILES, "*": replace(PAYMENT_PROVIDER, breaker=breaker)}
+    return Registry(profiles, clock=clock.monotonic)
+
+
+def serve(settings: Settings, *, fd: int | None) -> int:
+    """Serve the API until told to stop; return the exit code. `fd`: a listening socket of ours."""
+    return _run(settings, lambda url: _serve(settings, url, fd))
+
+
+def work(settings: Settings) -> int:
+    """Move payments forward until told to stop; return the exit code."""
+    return _run(settings, lambda url: _work(settings, url))
+
+
+def _run(settings: Settings, role: Callable[[str], Coroutine[Any, Any, None]]) -> int:
+    configure_logging(settings.log_level)
+    if settings.database_url is None:
+        print("synccash: SYNCCASH_DATABASE_URL is not set: say where PostgreSQL is", file=sys.stderr)
+        return 1
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(role(settings.database_url))
+    return 0
+
+
+async def _serve(settings: Settings, database_url: str, fd: int | None) -> None:
+    listener = socket.socket(fileno=fd) if fd is not None else None
+    async with assembled(settings, database_url) as service:
+        app = create_app(
+            engine=service.engine, keys=service.keys, reading=service.reading, health=service.health
+        )
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.request_deadline_s) + 2,
+        )
+        server = uvicorn.Server(config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _heard)
+        await server.serve(sockets=[listener] if listener is not None else None)
+
+
+def _heard(_number: int, _frame: FrameType | None) -> None:
+    """Uvicorn raises the signal again once it has stopped; what it finds then ends nothing."""
+
+
+async def _work(settings: Settings, database_url: str) -> None:
+    async with assembled(settings, database_url) as service:
+        worker = service.engine.worker
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, worker.stop)
+        await worker.run()

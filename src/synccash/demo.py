@@ -1,0 +1,265 @@
+"""`make demo`: the whole thing on this machine, in a few seconds, with the sandbox's book as the judge."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+MTN_NUMBERS = "02412345{:02d}"
+PATIENCE_S = 60.0
+
+
+class DemoError(Exception):
+    """Something that the demo promises did not happen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: Json
+
+
+def call(method: str, url: str, body: Json | None = None, **headers: str) -> Answer:
+    """Make one HTTP request to this machine."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, method=method)  # noqa: S310 - our own loopback address
+    request.add_header("Content-Type", "application/json")
+    for name, value in headers.items():
+        request.add_header(name.replace("_", "-"), value)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
+            return _answer(reply.status, reply.headers.items(), reply.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return _answer(error.code, error.headers.items(), error.read())
+
+
+def _answer(status: int, headers: Any, raw: bytes) -> Answer:
+    return Answer(status, {k.lower(): v for k, v in headers}, json.loads(raw) if raw else {})
+
+
+def wait_until(what: str, poll: Callable[[], bool]) -> None:
+    """Poll until it holds. Raises DemoError after a minute."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if poll():
+            return
+        time.sleep(0.1)
+    raise DemoError(f"{what}: not within {PATIENCE_S:.0f} s")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free at this moment."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@dataclass(slots=True)
+class Demo:
+    """One running `synccash up`, and what was asked of it."""
+
+    api: str
+    sandbox: str
+    key: str
+    payments: list[str]
+
+    def pay(
+        self, number: str, amount: int, *, key: str | None = None, reference: str | None = None
+    ) -> Answer:
+        """Ask for money."""
+        body = {
+            "amount": amount,
+            "currency": "GHS",
+            "payer": {"msisdn": number},
+            "reference": reference or f"order-{uuid.uuid4().hex[:8]}",
+        }
+        return self.post("/payments", body, key or uuid.uuid4().hex)
+
+    def post(self, path: str, body: Json, key: str) -> Answer:
+        """POST with our key and an idempotency key."""
+        return call("POST", self.api + path, body, Authorization=f"Bearer {self.key}", Idempotency_Key=key)
+
+    def get(self, path: str) -> Json:
+        """GET with our key."""
+        answer = call("GET", self.api + path, Authorization=f"Bearer {self.key}")
+        expect(answer.status == 200, f"GET {path} answered {answer.status}: {answer.body}")
+        return answer.body
+
+    def settled(self, payment_id: str) -> bool:
+        """True once the payment has ended."""
+        return self.get(f"/payments/{payment_id}")["status"] in ("succeeded", "failed", "canceled")
+
+    def book(self) -> Json:
+        """The sandbox's own book of debits and credits."""
+        return call("GET", f"{self.sandbox}/control/mtn_momo/book").body
+
+    def faults(self, **faults: Any) -> None:
+        """Make MTN sick; without arguments, heal it."""
+        method = "PUT" if faults else "DELETE"
+        answer = call(method, f"{self.sandbox}/control/mtn_momo/faults", faults or None)
+        expect(answer.status < 300, f"faults answered {answer.status}: {answer.body}")
+
+    def timeline(self, payment_id: str) -> None:
+        """Print what was decided about a payment, and when."""
+        payment = self.get(f"/payments/{payment_id}")
+        print(f"   timeline of {payment_id} ({payment['status']}, {len(payment['attempts'])} attempt(s)):")
+        for entry in self.get(f"/payments/{payment_id}/timeline")["data"]:
+            facts = {k: v for k, v in entry.items() if k not in ("at", "kind", "considered", "attempt")}
+            shown = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
+            print(f"     {entry['at'][11:23]}  {entry['kind']:<14} {shown}")
+
+
+def expect(truth: object, otherwise: str) -> None:
+    """Raise DemoError unless it is so."""
+    if not truth:
+        raise DemoError(otherwise)
+
+
+def healthy_payment(demo: Demo) -> None:
+    """Collect, repeat, refund."""
+    print("\n1. A payment, and the same request again")
+    key, reference = uuid.uuid4().hex, "order-1001"
+    first = demo.pay("0241234567", 2500, key=key, reference=reference)
+    expect(first.status in (201, 202), f"POST /payments answered {first.status}: {first.body}")
+    payment = first.body
+    print(f"   {first.status} {payment['id']} {payment['status']} / {payment['status_detail']}")
+    again = demo.pay("0241234567", 2500, key=key, reference=reference)
+    expect(again.body == payment, "the repeat got another answer")
+    expect(again.headers.get("idempotent-replayed") == "true", "the repeat was not marked as a replay")
+    print(f"   {again.status} the same bytes, Idempotent-Replayed: true")
+    wait_until("the payment succeeds", lambda: demo.settled(payment["id"]))
+    demo.payments.append(payment["id"])
+    demo.timeline(payment["id"])
+
+    print("\n2. A refund of 5.00, and one that is more than what is left")
+    refund = demo.post(f"/payments/{payment['id']}/refunds", {"amount": 500}, uuid.uuid4().hex)
+    expect(refund.status in (201, 202), f"the refund answered {refund.status}: {refund.body}")
+    path = f"/refunds/{refund.body['id']}"
+    wait_until("the refund succeeds", lambda: demo.get(path)["status"] == "succeeded")
+    too_much = demo.post(f"/payments/{payment['id']}/refunds", {"amount": 2100}, uuid.uuid4().hex)
+    expect(too_much.status == 409, f"a refund above what is left answered {too_much.status}")
+    print(f"   {refund.body['id']} succeeded; the other: 409 {too_much.body['detail']}")
+
+
+def lost_answers(demo: Demo) -> None:
+    """MTN takes the money and the answer is lost; then MTN dies before it books; then it is gone."""
+    for title, fault in (
+        ("3. MTN books the payment, and its answer is lost", {"drop": "after_commit"}),
+        ("4. The connection dies before MTN books anything", {"drop": "before_commit"}),
+        ("5. MTN is down", {"down": True}),
+    ):
+        print(f"\n{title}")
+        demo.faults(**fault)
+        answers = [demo.pay(MTN_NUMBERS.format(n), 1000 + n) for n in range(3)]
+        for answer in answers:
+            expect(answer.status in (201, 202), f"POST /payments answered {answer.status}: {answer.body}")
+            told = answer.body
+            print(f"   {answer.status} {told['id']} {told['status']} / {told['status_detail']}")
+        demo.faults()
+        ids = [answer.body["id"] for answer in answers]
+        wait_until("every payment ends", lambda ids=ids: all(demo.settled(i) for i in ids))
+        for payment_id in ids:
+            status = demo.get(f"/payments/{payment_id}")["status"]
+            expect(status == "succeeded", f"{payment_id} ended {status}")
+        demo.payments.extend(ids)
+        demo.timeline(ids[0])
+
+
+def audit(demo: Demo) -> str:
+    """Hold our payments against the sandbox's book."""
+    debits = Counter(debit["reference"] for debit in demo.book()["debits"])
+    ours: Counter[str] = Counter()
+    for payment_id in demo.payments:
+        for attempt in demo.get(f"/payments/{payment_id}")["attempts"]:
+            ours[payment_id] += debits.pop(attempt["reference"], 0)
+    duplicates = sum(count - 1 for count in ours.values() if count > 1)
+    expect(duplicates == 0, f"{duplicates} duplicate debits: {ours}")
+    expect(all(ours[i] == 1 for i in demo.payments), f"payments without exactly one debit: {ours}")
+    expect(not debits, f"debits that belong to no payment: {debits}")
+    return f"{len(demo.payments)} payments, {sum(ours.values())} debits, {duplicates} duplicates"
+
+
+def start(folder: Path, port: int, sandbox_port: int) -> subprocess.Popen[str]:
+    """Start `synccash up` on this machine."""
+    command = [sys.executable, "-m", "synccash.cli", "up", "--port", str(port)]
+    command += ["--sandbox-port", str(sandbox_port), "--data-dir", str(folder / "data")]
+    return subprocess.Popen(  # noqa: S603 - our own command
+        command, stdout=subprocess.PIPE, stderr=(folder / "up.log").open("w"), text=True, bufsize=1
+    )
+
+
+def test_key(process: subprocess.Popen[str]) -> str:
+    """Read what `up` prints until the test key."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        print("   " + line.rstrip())
+        if "sk_test_" in line:
+            return line[line.index("sk_test_") :].split()[0]
+    raise DemoError("synccash up ended before it printed a key")
+
+
+def main() -> int:
+    """Run the demo. Exit 0 only when every promise held."""
+    folder = Path(tempfile.mkdtemp(prefix="synccash-demo-"))
+    folder.chmod(0o711)  # root's databases run as another user, who has to pass through
+    port, sandbox_port = free_ports(2)
+    began = time.monotonic()
+    process = start(folder, port, sandbox_port)
+    result = None
+    try:
+        print("Starting PostgreSQL, Valkey, the API, a worker and the sandbox rails")
+        key = test_key(process)
+        base = f"http://127.0.0.1:{port}"
+        demo = Demo(base + "/api/v1", f"http://127.0.0.1:{sandbox_port}", key, [])
+        wait_until("ready", lambda: ready(base, process))
+        print(f"   ready after {time.monotonic() - began:.1f} s (first start: databases are made)")
+        healthy_payment(demo)
+        lost_answers(demo)
+        print("\n6. The sandbox's own book against our payments")
+        result = audit(demo)
+    except (DemoError, OSError) as error:
+        print(f"\ndemo failed: {error}\nthe log of `synccash up` is in {folder}", file=sys.stderr)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        stopped = process.wait(timeout=30)
+    if result is None or stopped != 0:
+        print(f"synccash up ended with exit {stopped}", file=sys.stderr)
+        return 1
+    shutil.rmtree(folder, ignore_errors=True)
+    print(f"   stopped cleanly\ndemo ok: {result}")
+    return 0
+
+
+def ready(base: str, process: subprocess.Popen[str]) -> bool:
+    """True once the service takes payments. Raises DemoError when it has died."""
+    expect(process.poll() is None, f"synccash up ended with exit {process.returncode}")
+    try:
+        return call("GET", f"{base}/health/ready").status == 200
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    os.environ.pop("SYNCCASH_DATABASE_URL", None)
+    os.environ.pop("SYNCCASH_VALKEY_URL", None)
+    sys.exit(main())
