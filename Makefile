@@ -27,13 +27,14 @@ format: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/dev
+bench: .venv/bench
 	$(BIN)/python -m bench $(PART)
 
 # For a developer who changes dependencies; needs uv, which nobody else does.
 lock:
 	$(COMPILE) --group build -o requirements/run.txt
-	$(COMPILE) --group dev -o requirements/dev.txt
+	$(COMPILE) --group dev -c requirements/run.txt -o requirements/dev.txt
+	$(COMPILE) --group peers -c requirements/dev.txt -o requirements/bench.txt
 
 clean:
 	rm -rf .venv .synccash
@@ -49,4 +50,8 @@ clean:
 
 .venv/dev: .venv/run requirements/dev.txt
 	$(PIP) --require-hashes --no-deps -r requirements/dev.txt
+	touch $@
+
+.venv/bench: .venv/dev requirements/bench.txt
+	$(PIP) --require-hashes --no-deps -r requirements/bench.txt
 	touch $@
