@@ -146,12 +146,12 @@ async def test_a_note_of_160_characters_passes(merchant):
 
 @pytest.mark.parametrize(
     "reference",
-    (
+    [
         "",
         "no-uuid",
         "29ee118e-e844-11f1-95d7-02fc00000001",
         "a184de55f4e14f5db66beb77f932f26c",
-    ),
+    ],
 )
 async def test_only_a_uuid_of_version_4_is_a_reference(merchant, reference):
     answer = await merchant.send(REQUEST_TO_PAY, merchant.body(), headers={"X-Reference-Id": reference})
