@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from synccash.payments.request import Role
+from synccash.sandbox_accounts import ACCOUNTS, Place
 from synccash.servers.bundle import Servers, start_servers
 from synccash.servers.place import open_data_folder
 from synccash.settings import Loaded
@@ -126,15 +127,18 @@ class Up:
 
     def _environment(self, servers: Servers, port: int, sandbox_url: str | None) -> dict[str, str]:
         """The children's settings: ours where the person has not chosen another."""
+        public_url = f"http://localhost:{port}"
+        if "public_url" in self.loaded.sources:
+            public_url = self.loaded.settings.public_url.rstrip("/")
         offered: dict[str, str | None] = {
             "database_url": servers.database_url,
             "valkey_url": servers.valkey_url,
-            "public_url": f"http://localhost:{port}",
+            "public_url": public_url,
         }
         if sandbox_url is not None:
             offered |= {"ladder": "sandbox", "settle_s": "3", "queue_retry_s": "1", "breaker_open_s": "3"}
             offered |= sandbox_rails(
-                sandbox_url, self.options.data_dir / "sandbox_credentials.json", self._wait
+                sandbox_url, self.options.data_dir / "sandbox_credentials.json", public_url, self._wait
             )
         return dict(self.environment) | {
             f"SYNCCASH_{name.upper()}": value
@@ -265,22 +269,27 @@ def rail_urls(sandbox_url: str, wait: Callable[[float], None]) -> dict[str, str]
     return exchange("GET", f"{sandbox_url}/", None, wait)["rails"]
 
 
-def sandbox_rails(sandbox_url: str, path: Path, wait: Callable[[float], None]) -> dict[str, str]:
-    """Settings that lead to the sandbox's rails, with credentials that it is told to accept."""
+def sandbox_rails(
+    sandbox_url: str, path: Path, public_url: str, wait: Callable[[float], None]
+) -> dict[str, str]:
+    """Settings that lead to the sandbox's rails, with credentials that it is told to accept.
+
+    The file at `path` keeps what the credentials are made of. A rail that the sandbox does not play, as one
+    that runs elsewhere in an older version, is left out.
+    """
     urls = rail_urls(sandbox_url, wait)
     made = kept(path, lambda: {"user": str(uuid.uuid4()), "key": secrets.token_hex(16)})
-    credentials = {"api_user": made["user"], "api_key": made["key"], "callback_host": "localhost"}
-    exchange("PUT", f"{sandbox_url}/control/mtn_momo/credentials", credentials, wait)
-    return {
-        "mtn_momo_base_url": urls["mtn_momo"],
-        "mtn_momo_target_environment": "mtnghana",
-        "mtn_momo_collection_user": made["user"],
-        "mtn_momo_collection_key": made["key"],
-        "mtn_momo_collection_subscription_key": "sandbox-collection",
-        "mtn_momo_disbursement_user": made["user"],
-        "mtn_momo_disbursement_key": made["key"],
-        "mtn_momo_disbursement_subscription_key": "sandbox-disbursement",
-    }
+    settings: dict[str, str] = {}
+    for rail, account_at in ACCOUNTS.items():
+        if rail not in urls:
+            continue
+        callbacks = f"{public_url}/api/v1/callbacks/{rail}"
+        place = Place(url=urls[rail], user=made["user"], key=made["key"], callbacks=callbacks)
+        account = account_at(place)
+        for resource, body in account.control.items():
+            exchange("PUT", f"{sandbox_url}/control/{rail}/{resource}", body, wait)
+        settings |= account.settings
+    return settings
 
 
 def exchange(method: str, url: str, body: Any, wait: Callable[[float], None]) -> dict[str, Any]:

@@ -1,0 +1,54 @@
+"""The accounts that `up` has with the sandbox's rails: what each is told to accept, and the settings for it.
+
+A new rail adds one function and one line to `ACCOUNTS`. Which rail is tried first is no matter of this file,
+see `rails/registry.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where one rail is played, and what an account there can be made of.
+
+    `url` is the rail's own port. `user` (a UUIDv4) and `key` (32 hexadecimal digits) stay the same over all
+    starts of one data folder. `callbacks` is where this rail's callbacks go, without the token.
+    """
+
+    url: str
+    user: str
+    key: str = field(repr=False)
+    callbacks: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """`settings` of ours that lead to a rail, and what is PUT to each of its `control` resources first."""
+
+    settings: Mapping[str, str] = field(repr=False)
+    control: Mapping[str, Mapping[str, Any]] = field(repr=False)
+
+
+def _mtn_momo(place: Place) -> Account:
+    return Account(
+        control={
+            "credentials": {"api_user": place.user, "api_key": place.key, "callback_host": "localhost"},
+        },
+        settings={
+            "mtn_momo_base_url": place.url,
+            "mtn_momo_target_environment": "mtnghana",
+            "mtn_momo_collection_user": place.user,
+            "mtn_momo_collection_key": place.key,
+            "mtn_momo_collection_subscription_key": "sandbox-collection",
+            "mtn_momo_disbursement_user": place.user,
+            "mtn_momo_disbursement_key": place.key,
+            "mtn_momo_disbursement_subscription_key": "sandbox-disbursement",
+        },
+    )
+
+
+ACCOUNTS: Mapping[str, Callable[[Place], Account]] = {
+    "mtn_momo": _mtn_momo,
+}
