@@ -1,0 +1,1 @@
+"""What things cost here, against floors written by hand and against others. Run `make bench PART=toolkit`."""

@@ -1,0 +1,30 @@
+"""`python -m bench [part,part]`: run parts, all of them by default, and keep their numbers."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from bench.report import Report
+
+PARTS = ("toolkit",)
+"""Each is a module of this package with `run(report)`."""
+
+OUT = Path(__file__).parent / "out"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the parts that were named; return the exit code."""
+    names = [name for argument in arguments for name in argument.split(",") if name] or list(PARTS)
+    unknown = [name for name in names if name not in PARTS]
+    if unknown:
+        print(f"bench: no part {', '.join(unknown)}; there are: {', '.join(PARTS)}", file=sys.stderr)
+        return 2
+    for name in names:
+        report = Report(name, OUT)
+        importlib.import_module(f"bench.{name}").run(report)
+        report.save()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
