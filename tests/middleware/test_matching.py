@@ -1,0 +1,62 @@
+"""One endpoint, however its path is spelled; anything else is other."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synccash.middleware.matching import Endpoint, Matcher, segments
+
+MATCHER = Matcher(
+    [
+        Endpoint("POST", "/api/v1/payments", name="payment_initiation"),
+        Endpoint("GET", "/api/v1/payments/{id}", name="payment_status"),
+        Endpoint("POST", "/api/v1/payments/{id}/refunds", name="refund_request"),
+        Endpoint("GET", "/", name="root"),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/payments",
+        "/api/v1/payments/",
+        "//api//v1///payments//",
+        "/API/v1/Payments",
+        "/api/v1/%70ayments",
+        "/api/./v1/payments",
+        "/api%2Fv1/payments",
+    ],
+)
+def test_a_spelling_makes_no_other_endpoint(path):
+    found = MATCHER.match("POST", path)
+    assert found is not None
+    assert found.endpoint.name == "payment_initiation"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/api/v1/payments"),
+        ("POST", "/api/v1/payments/x"),
+        ("POST", "/api/v1/paymentsx"),
+        ("POST", "/v1/payments"),
+        ("POST", ""),
+        ("GET", "/api/v1/../v1/payments/pay_1/x"),
+    ],
+)
+def test_anything_else_is_other(method, path):
+    assert MATCHER.match(method, path) is None
+
+
+def test_named_parts_keep_their_case():
+    found = MATCHER.match("GET", "/api/v1/payments/pay_AbC/")
+    assert found is not None
+    assert found.parts == {"id": "pay_AbC"}
+
+
+@given(st.text(max_size=60))
+def test_no_path_breaks_it_and_normal_form_is_stable(path):
+    once = segments(path)
+    assert segments("/" + "/".join(p.replace("%", "%25").replace("/", "%2F") for p in once)) == once
+    MATCHER.match("GET", path)
