@@ -172,7 +172,7 @@ TestClaims.settings = settings(max_examples=200, stateful_step_count=30, deadlin
 
 
 def test_of_two_workers_in_any_order_of_steps_with_any_pause_one_answer_is_kept():
-    """Every interleaving of two workers: claim, act, complete, with the lease running out anywhere between."""
+    """Every interleaving of two workers that claim and complete, the lease running out anywhere between."""
 
     seen = set()
 

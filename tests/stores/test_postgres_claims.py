@@ -1,0 +1,86 @@
+"""Claims of requests without an order, on a real PostgreSQL."""
+
+import asyncio
+
+import pytest
+
+from synccash.resilience.claims import Answer, Granted, InProgress, Replayed, Reused
+from synccash.stores.postgres.claims import PostgresClaims
+
+ONE, TWO = b"1" * 33, b"2" * 33
+ANSWER = Answer(201, (("content-type", "application/json"),), b'{"a": "\xc3\xa9"}')
+
+
+@pytest.fixture
+def store(pool):
+    return PostgresClaims(pool)
+
+
+async def asked(store, fingerprint=ONE, key="k", lease_s=10.0):
+    return await store.claim("s", key, fingerprint, lease_s=lease_s)
+
+
+async def test_of_thirty_requests_at_once_one_holds_the_key(store):
+    decisions = await asyncio.gather(*(asked(store) for _ in range(30)))
+    assert decisions.count(Granted(1, taken_over=False)) == 1
+    others = [d for d in decisions if not isinstance(d, Granted)]
+    assert len(others) == 29
+    assert all(isinstance(d, InProgress) and 0 < d.retry_after <= 10 for d in others)
+
+
+async def test_a_completed_request_is_replayed_byte_for_byte(store):
+    await asked(store)
+    assert await store.complete("s", "k", 1, ANSWER)
+    assert await asked(store) == Replayed(ANSWER)
+    assert await asked(store, TWO) == Reused()
+    assert await store.complete("s", "k", 1, ANSWER), "told twice, as after a lost connection"
+    assert not await store.complete("s", "k", 1, Answer(200, (), b""))
+
+
+async def test_an_answer_too_large_to_keep_is_replayed_without_its_body(store):
+    await asked(store)
+    large = Answer(201, (("location", "/api/v1/things/1"),), None)
+    await store.complete("s", "k", 1, large)
+    assert await asked(store) == Replayed(large)
+
+
+async def test_an_expired_lease_is_taken_over_once_and_its_sleeper_completes_nothing(store):
+    await asked(store, lease_s=0.0)
+    decisions = await asyncio.gather(*(asked(store) for _ in range(10)))
+    assert decisions.count(Granted(2, taken_over=True)) == 1
+    assert not await store.complete("s", "k", 1, ANSWER)
+    assert not await store.renew("s", "k", 1, lease_s=10)
+    assert not await store.give_back("s", "k", 1)
+    assert await store.renew("s", "k", 2, lease_s=10)
+    assert await store.complete("s", "k", 2, ANSWER)
+
+
+async def test_what_was_given_back_is_tried_again_at_once(store):
+    await asked(store)
+    assert await store.give_back("s", "k", 1)
+    assert await asked(store, TWO) == Reused()
+    assert await asked(store) == Granted(2, taken_over=True)
+
+
+async def test_finished_claims_are_forgotten_in_small_batches_and_those_at_work_are_kept(store, pool):
+    for number in range(5):
+        await asked(store, key=f"done {number}")
+        await store.complete("s", f"done {number}", 1, ANSWER)
+    await asked(store, key="at work")
+    await pool.execute("UPDATE request_claims SET created_at = now() - interval '40 days'")
+    await asked(store, key="young")
+    await store.complete("s", "young", 1, ANSWER)
+    month = 30 * 86_400.0
+    assert [await store.sweep(older_than_s=month, limit=3) for _ in range(3)] == [3, 2, 0]
+    left = {row["key"] for row in await pool.fetch("SELECT key FROM request_claims")}
+    assert left == {"at work", "young"}
+
+
+async def test_statistics_tell_what_is_at_work_and_what_is_overdue(store):
+    await asked(store, key="a")
+    await store.complete("s", "a", 1, ANSWER)
+    await asked(store, key="b")
+    await asked(store, key="c", lease_s=0.0)
+    found = await store.statistics(window_s=3_600)
+    assert (found["completed"], found["processing"], found["overdue"]) == (1, 2, 1)
+    assert found["oldest_processing_s"] >= 0
