@@ -95,6 +95,13 @@ async def test_a_bell_that_was_closed_still_rings_in_its_own_process(mortal):
         await woken(bell)
 
 
+async def test_a_bell_can_be_closed_at_any_moment_of_its_connecting(mortal):
+    for steps in range(40):
+        async with asyncio.timeout(LONG_S / 2), started(mortal.url):
+            for _ in range(steps):
+                await asyncio.sleep(0)
+
+
 async def test_a_ping_tells_whether_valkey_answers(mortal):
     async with build_client(mortal.url) as client:
         assert await ping(client)

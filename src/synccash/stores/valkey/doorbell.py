@@ -26,6 +26,7 @@ _GAP_S = 0.005
 _RECONNECT_S = 0.25
 # A connection that died without a word is noticed after twice this long.
 _QUIET_S = 5.0
+_CANCEL_AGAIN_S = 0.1
 
 
 class ValkeyDoorbell:
@@ -58,9 +59,12 @@ class ValkeyDoorbell:
         """Stop listening and ringing elsewhere. The client stays open."""
         self._started = False
         tasks = [task for task in (self._listener, self._publisher) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # redis-py turns a cancellation that meets its own time-outs into an error of its own, which we
+            # take for a lost connection: once is not enough.
+            tasks = list((await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S))[1])
         self._listener = self._publisher = None
 
     def ring(self) -> None:
