@@ -8,7 +8,7 @@ from synccash.engine.scribe import Case, order_of
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import PaymentCase, RefundCase
 from synccash.payments.payment import Payment, Refund
-from synccash.payments.rail import CallbackAddress, Operation, RailAccount, SendOrder
+from synccash.payments.rail import CallbackAddress, Operation, RailAccount, SendOrder, Traces
 from synccash.payments.routing import Candidate, Route, choose
 
 
@@ -81,6 +81,16 @@ class Attempts:
             note=payment.description or payment.reference,
             merchant_reference=payment.reference,
             callback_url=self._callback_url(attempt) if callback else None,
+            original_reference=debit.reference if debit else None,
+            original_transaction_id=debit.provider_transaction_id if debit else None,
+        )
+
+    def traces_of(self, case: Case, attempt: Attempt) -> Traces:
+        """What else is known of an attempt, for rails that look things up by it."""
+        debit = case.debit if isinstance(case, RefundCase) else None
+        return Traces(
+            amount=attempt.amount,
+            transaction_id=attempt.provider_transaction_id,
             original_reference=debit.reference if debit else None,
             original_transaction_id=debit.provider_transaction_id if debit else None,
         )

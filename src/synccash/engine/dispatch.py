@@ -6,10 +6,10 @@ from datetime import datetime
 
 import structlog
 
-from synccash.engine.ports import Clock, Rail, Sent
+from synccash.engine.ports import Clock, OtpRail, Rail, Sent
 from synccash.payments.attempt import Attempt
 from synccash.payments.failure import Failure, FailureCode, WhoseProblem
-from synccash.payments.rail import Operation, SendAnswer, SendOrder, Standing, StatusAnswer
+from synccash.payments.rail import NO_TRACES, Operation, SendAnswer, SendOrder, Standing, StatusAnswer, Traces
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.deadline import deadline, remaining
 from synccash.resilience.errors import CircuitOpenError, DeadlineExceededError
@@ -112,7 +112,18 @@ class PolicyDispatch:
             latency_ms=round((self.clock.monotonic() - began) * 1000),
         )
 
-    async def inquire(self, rail: Rail, attempt: Attempt) -> StatusAnswer:
+    async def submit_otp(self, rail: Rail, attempt: Attempt, otp: str) -> SendAnswer:
+        """Hand a password over, once. What is not known of it afterwards is left to inquiries."""
+        assert isinstance(rail, OtpRail), f"{rail.name} says that it takes a password and has no way to"
+        try:
+            return await rail.submit_otp(
+                attempt.account, attempt.reference, otp, timeout_s=self.settings.attempt_timeout_s
+            )
+        except Exception:
+            log.exception("connector_failed", rail=rail.name, operation="submit_otp")
+            return SendAnswer(evidence=Evidence.AMBIGUOUS, provider_code=_CONNECTOR_ERROR)
+
+    async def inquire(self, rail: Rail, attempt: Attempt, traces: Traces = NO_TRACES) -> StatusAnswer:
         """Ask about an attempt. Never refused: what is not known now has to be asked."""
         try:
             return await self._inquiring(rail.name).call(
@@ -121,6 +132,7 @@ class PolicyDispatch:
                 attempt.operation,
                 attempt.reference,
                 timeout_s=self.settings.inquiry_timeout_s,
+                traces=traces,
             )
         except Exception:
             log.exception("connector_failed", rail=rail.name, operation="inquire")

@@ -112,7 +112,7 @@ class Driver:
         if live.evidence is None:
             # Its holder died or sleeps: nobody knows whether it was sent, and it may still be.
             live = replace(live, evidence=Evidence.AMBIGUOUS, quiet_since=case.former_lease_end or case.as_of)
-        answer = await self.dispatch.inquire(self.rails[live.rail], live)
+        answer = await self._ask(case, live)
         if answer.standing is Standing.SUCCEEDED and answer.amount not in (None, live.amount):
             return await self._record(case, self._wrong_amount(case, live, answer))
         after = live.after_inquiry(answer)
@@ -306,7 +306,7 @@ class Driver:
         for attempt in case.attempts:
             if not attempt.state.is_dead or attempt.amount_received:
                 continue
-            answer = await self.dispatch.inquire(self.rails[attempt.rail], attempt)
+            answer = await self._ask(case, attempt)
             if answer.standing is Standing.SUCCEEDED:
                 return await self._record(case, self._contradiction(case, attempt, answer))
         order = order_of(case)
@@ -339,6 +339,11 @@ class Driver:
             return wait_s
         left_s = (case.payment.expires_at - self.clock.now()).total_seconds()
         return max(0.0, min(wait_s, left_s))
+
+    async def _ask(self, case: Case, attempt: Attempt) -> StatusAnswer:
+        return await self.dispatch.inquire(
+            self.rails[attempt.rail], attempt, self.attempts.traces_of(case, attempt)
+        )
 
     async def _record(self, case: Case, move: Move) -> Case | None:
         return _committed(case, move) if await self.ledger.record(move) else None

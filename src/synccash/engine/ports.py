@@ -4,7 +4,7 @@ so that the whole engine also runs in virtual time."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import (
@@ -21,12 +21,15 @@ from synccash.payments.case import (
     StoredAnswer,
 )
 from synccash.payments.rail import (
+    NO_TRACES,
+    CallbackNote,
     Capabilities,
     Operation,
     RailAccount,
     SendAnswer,
     SendOrder,
     StatusAnswer,
+    Traces,
 )
 from synccash.resilience.evidence import Evidence
 
@@ -72,9 +75,42 @@ class Rail(Protocol):
         ...
 
     async def inquire(
-        self, account: RailAccount, operation: Operation, reference: str, *, timeout_s: float
+        self,
+        account: RailAccount,
+        operation: Operation,
+        reference: str,
+        *,
+        timeout_s: float,
+        traces: Traces = NO_TRACES,
     ) -> StatusAnswer:
         """Ask the rail by our own reference, at the account through which it was sent."""
+        ...
+
+
+@runtime_checkable
+class OtpRail(Protocol):
+    """A rail that asks the payer for a one-time password (`OperationCapability.otp`)."""
+
+    async def submit_otp(
+        self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
+    ) -> SendAnswer:
+        """Hand over the password of a collection that waits for it. It starts no other collection.
+
+        ACCEPTED: taken, the rail goes on (`next_action` says how). REFUSED_FINAL: not this password; the
+        payer may give another while the prompt lasts. Whether the collection itself ended is for an inquiry.
+        """
+        ...
+
+
+@runtime_checkable
+class CallbackReader(Protocol):
+    """A rail whose callbacks say more than that it is time to ask."""
+
+    def read_callback(self, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
+        """Read a callback; header names in lower case. None: not the rail's, or nothing to be made of it.
+
+        Never raises. Where the rail signs its callbacks, a bad signature is None.
+        """
         ...
 
 
@@ -164,8 +200,12 @@ class Dispatch(Protocol):
         try begins later than this."""
         ...
 
-    async def inquire(self, rail: Rail, attempt: Attempt) -> StatusAnswer:
+    async def inquire(self, rail: Rail, attempt: Attempt, traces: Traces = NO_TRACES) -> StatusAnswer:
         """Ask about an attempt. Inquiries always run."""
+        ...
+
+    async def submit_otp(self, rail: Rail, attempt: Attempt, otp: str) -> SendAnswer:
+        """Hand a payer's one-time password over, once. Never refused by a breaker, never repeated."""
         ...
 
     def open_for_s(self, rail: str, operation: Operation) -> float | None:

@@ -32,12 +32,16 @@ class OperationCapability:
     `lookup_by_reference`: it can be asked by our own reference.
     `failure_is_reported`: its inquiry has a word for failure (Hubtel's has none).
     `prompt_window_s`: how long a payer has to approve, in seconds; None where nobody is asked.
+    `otp`: it may ask the payer for a one-time password; the connector then also fits `engine.ports.OtpRail`.
+    `inquiry_from_s`: how old an attempt is, in seconds, before an inquiry without a callback makes sense.
     """
 
     dedup_by_reference: bool
     lookup_by_reference: bool
     failure_is_reported: bool = True
     prompt_window_s: float | None = None
+    otp: bool = False
+    inquiry_from_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +122,40 @@ class StatusAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traces:
+    """What is known of an attempt beside its reference, for rails that cannot be asked by that alone.
+
+    `amount` in pesewas. `transaction_id`: the rail's own name for the attempt, where it gave one.
+    For a refund `original_reference` and `original_transaction_id` name the debit that it returns.
+    """
+
+    amount: int | None = None
+    transaction_id: str | None = None
+    original_reference: str | None = None
+    original_transaction_id: str | None = None
+
+
+NO_TRACES = Traces()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackNote:
+    """What a callback claims. It is a hint: it names whom to ask about, and decides nothing by itself.
+
+    `reference`: our own, where the body names it; None leaves it to the token. `failure`: why it says that
+    the attempt failed; it is kept for rails whose inquiry has no word for failure.
+    """
+
+    reference: str | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SendOrder:
     """All that a connector needs to send one attempt. `amount` in pesewas.
 
-    For a refund `original_reference` and `original_transaction_id` name the debit that is returned.
+    `msisdn` is the wallet that pays, or, for a refund or a payout, is paid; `name` is its holder's, where it
+    is known. For a refund `original_reference` and `original_transaction_id` name the debit that is returned.
     """
 
     operation: Operation
@@ -133,6 +167,7 @@ class SendOrder:
     network: Network | None
     note: str
     merchant_reference: str
+    name: str | None = field(default=None, repr=False)
     callback_url: str | None = field(default=None, repr=False)
     original_reference: str | None = None
     original_transaction_id: str | None = None

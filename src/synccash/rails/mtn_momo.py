@@ -15,6 +15,7 @@ from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.money import to_major
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
+    NO_TRACES,
     CallbackAddress,
     Capabilities,
     Operation,
@@ -23,6 +24,7 @@ from synccash.payments.rail import (
     SendAnswer,
     SendOrder,
     StatusAnswer,
+    Traces,
 )
 from synccash.rails.bearer import BearerTokens, Granted, NotGranted, Token
 from synccash.rails.mtn_momo_answers import (
@@ -152,9 +154,16 @@ class MtnMomo:
         return judge_send(answer, order.operation)
 
     async def inquire(
-        self, account: RailAccount, operation: Operation, reference: str, *, timeout_s: float
+        self,
+        account: RailAccount,
+        operation: Operation,
+        reference: str,
+        *,
+        timeout_s: float,
+        traces: Traces = NO_TRACES,
     ) -> StatusAnswer:
         """Ask MTN by our reference. Waits for its turn under MTN's cap as long as `timeout_s` allows."""
+        del traces  # MTN knows every attempt by our reference
         product = self._products.get(operation)
         if product is None or account != self._account:
             return no_information("other_account")
