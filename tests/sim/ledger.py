@@ -1,0 +1,362 @@
+"""The simulation's ledger: PostgreSQL's promises in memory, with atomic effects.
+
+Every method gives way once before its effect and once after, and a fault may make it raise at either place:
+the caller is then told that the ledger is out of reach, whether or not its commit happened.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
+
+from sim.loop import checkpoint
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import (
+    AlreadyClaimed,
+    Claim,
+    Entry,
+    Event,
+    Hold,
+    Keep,
+    Move,
+    NotRefundable,
+    Opened,
+    Opening,
+    PaymentCase,
+    ReferenceTaken,
+    RefundCase,
+    RefundOpening,
+    Release,
+    StoredAnswer,
+)
+from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.payment import Payment, Refund, RefundStatus
+from synccash.payments.rail import Operation
+
+AT_ONCE = float("-inf")
+Fault = Literal["before", "after"]
+
+
+class RefusedError(Exception):
+    """A commit would have broken an invariant. Nothing was written."""
+
+
+class Now(Protocol):
+    def now(self) -> datetime: ...
+
+
+@dataclass(slots=True)
+class _Row:
+    order: Payment | Refund
+    move_id: str
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    lease_until: datetime | None = None
+    due_at: datetime | float | None = None
+    hinted: bool = False
+    events: list[Event] = field(default_factory=list)
+    timeline: list[Entry] = field(default_factory=list)
+    contradictions: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Claimed:
+    fingerprint: bytes
+    order_id: str
+    answer: StoredAnswer | None
+
+
+def _no_fault(method: str) -> Fault | None:
+    del method
+    return None
+
+
+def _nothing() -> None: ...
+
+
+class FakeLedger:
+    """One truth for all nodes. `fault`: where each call fails; `changed` is told of new due times."""
+
+    def __init__(
+        self,
+        clock: Now,
+        *,
+        fault: Callable[[str], Fault | None] = _no_fault,
+        changed: Callable[[], None] = _nothing,
+    ) -> None:
+        self.clock = clock
+        self.fault = fault
+        self.changed = changed
+        self.rows: dict[str, _Row] = {}
+        self.events: list[Event] = []
+        self.claims: dict[tuple[str, str], _Claimed] = {}
+        self._claim_of: dict[str, _Claimed] = {}
+        self._owners: dict[tuple[str, bool, str], str] = {}
+        self._tokens: dict[str, str] = {}
+        self._references: dict[str, str] = {}
+
+    async def open_payment(self, asked: Opening, /) -> Opened | AlreadyClaimed | ReferenceTaken:
+        return await self._call("open_payment", self._open_payment, asked)
+
+    async def open_refund(self, asked: RefundOpening, /) -> Opened | AlreadyClaimed | NotRefundable:
+        return await self._call("open_refund", self._open_refund, asked)
+
+    async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
+        return await self._call("claimed", self._standing, scope, key)
+
+    async def answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
+        return await self._call("answer", self._answer, order_id, answer)
+
+    async def record(self, move: Move) -> bool:
+        return await self._call("record", self._record, move)
+
+    async def take_due(self, *, limit: int, lease_s: float) -> Sequence[PaymentCase | RefundCase]:
+        return await self._call("take_due", self._take_due, limit, lease_s)
+
+    async def renew(self, holds: Sequence[Hold], *, lease_s: float) -> frozenset[Hold]:
+        return await self._call("renew", self._renew, holds, lease_s)
+
+    async def hint(self, token: str) -> bool:
+        return await self._call("hint", self._hint, token)
+
+    async def payment(self, payment_id: str) -> PaymentCase | None:
+        return await self._call("payment", self.read_payment, payment_id)
+
+    async def refund(self, refund_id: str) -> RefundCase | None:
+        return await self._call("refund", self.read_refund, refund_id)
+
+    async def _call(self, method: str, effect: Callable[..., Any], *arguments: Any) -> Any:
+        fault = self.fault(method)
+        await checkpoint
+        if fault == "before":
+            raise StoreUnavailableError("the simulated ledger is away")
+        result = effect(*arguments)
+        await checkpoint
+        if fault == "after":
+            raise StoreUnavailableError("the simulated ledger went away during the commit")
+        return result
+
+    def _open_payment(self, asked: Opening) -> Opened | AlreadyClaimed | ReferenceTaken:
+        standing = self._standing(asked.claim.scope, asked.claim.key)
+        if standing is not None:
+            return standing
+        payment = asked.payment
+        owner = (payment.merchant_id, payment.livemode, payment.reference)
+        if owner in self._owners:
+            return ReferenceTaken(self._owners[owner])
+        attempts = () if asked.attempt is None else (asked.attempt,)
+        row = self._opened(asked.claim, payment, attempts, asked)
+        self._owners[owner] = payment.id
+        self._claim_of[payment.id].answer = asked.answer
+        return Opened(self._payment_case(row))
+
+    def _open_refund(self, asked: RefundOpening) -> Opened | AlreadyClaimed | NotRefundable:
+        standing = self._standing(asked.claim.scope, asked.claim.key)
+        if standing is not None:
+            return standing
+        refund = asked.refund
+        payment = self.rows[refund.payment_id]
+        debit = payment.attempts.get(refund.attempt_id)
+        collected = debit is not None and debit.operation is Operation.COLLECT
+        available = debit.amount_received - debit.refund_reserved if debit and collected else 0
+        if debit is None or available < refund.amount:
+            return NotRefundable(available)
+        row = self._opened(asked.claim, refund, (asked.attempt,), asked)
+        payment.attempts[debit.id] = replace(debit, refund_reserved=debit.refund_reserved + refund.amount)
+        return Opened(self._refund_case(row))
+
+    def _opened(
+        self,
+        claim: Claim,
+        order: Payment | Refund,
+        attempts: tuple[Attempt, ...],
+        asked: Opening | RefundOpening,
+    ) -> _Row:
+        self._refuse(order.id, {}, attempts)
+        row = _Row(order, order.id)
+        self._write_attempts(row, attempts)
+        self._hold(row, asked.hold)
+        self._tell(row, asked.events, asked.timeline)
+        self.rows[order.id] = row
+        made = _Claimed(claim.fingerprint, order.id, None)
+        self.claims[claim.scope, claim.key] = self._claim_of[order.id] = made
+        self.changed()
+        return row
+
+    def _standing(self, scope: str, key: str) -> AlreadyClaimed | None:
+        found = self.claims.get((scope, key))
+        if found is None:
+            return None
+        until = self.rows[found.order_id].lease_until
+        held_for_s = 0.0 if until is None else max(0.0, (until - self.clock.now()).total_seconds())
+        return AlreadyClaimed(
+            fingerprint=found.fingerprint,
+            order_id=found.order_id,
+            answer=found.answer,
+            held_for_s=held_for_s,
+        )
+
+    def _answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
+        claimed = self._claim_of[order_id]
+        if claimed.answer is None:
+            claimed.answer = answer
+        return claimed.answer
+
+    def _record(self, move: Move) -> bool:
+        row = self.rows.get(move.order.id)
+        if row is None:
+            return False
+        before, now = row.order, self.clock.now()
+        if (before.version, before.fence) != (move.expected_version, move.expected_fence):
+            return False
+        if move.before_expiry and isinstance(before, Payment) and now >= before.expires_at:
+            return False
+        if before.status.is_final and move.order.status is not before.status:
+            raise RefusedError("a final status")
+        self._refuse(before.id, row.attempts, move.attempts)
+        if isinstance(before, Payment):
+            assert isinstance(move.order, Payment)
+            row.order = replace(move.order, amount_refunded=before.amount_refunded)
+        else:
+            row.order = move.order
+            self._settle_refund(before, move.order)
+        self._write_attempts(row, move.attempts)
+        self._hold(row, move.hold)
+        self._tell(row, move.events, move.timeline)
+        row.move_id = move.id
+        if move.contradiction is not None:
+            row.contradictions.append(move.contradiction)
+        if move.answer is not None and move.order.id in self._claim_of:
+            self._answer(move.order.id, move.answer)
+        self.changed()
+        return True
+
+    def _settle_refund(self, before: Refund, after: Payment | Refund) -> None:
+        if before.status.is_final or not after.status.is_final:
+            return
+        row = self.rows[before.payment_id]
+        payment, debit = row.order, row.attempts[before.attempt_id]
+        assert isinstance(payment, Payment)
+        if after.status is RefundStatus.SUCCEEDED:
+            refunded = payment.amount_refunded + before.amount
+            row.order = replace(payment, amount_refunded=refunded, version=payment.version + 1)
+        else:
+            row.attempts[debit.id] = replace(debit, refund_reserved=debit.refund_reserved - before.amount)
+
+    def _refuse(self, order_id: str, before: dict[str, Attempt], changed: Sequence[Attempt]) -> None:
+        """Raise RefusedError for what the schema forbids: two attempts that may move money, a used
+        reference, an end that is left."""
+        after = dict(before)
+        for attempt in changed:
+            known = before.get(attempt.id)
+            if known is not None and known.state.is_final and attempt.state is not known.state:
+                raise RefusedError("a final state")
+            if self._references.get(attempt.reference, attempt.id) != attempt.id:
+                raise RefusedError("a reference is used once")
+            after[attempt.id] = attempt
+        if sum(not attempt.state.is_dead for attempt in after.values()) > 1:
+            raise RefusedError(f"two attempts of {order_id} may move money")
+
+    def _write_attempts(self, row: _Row, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts:
+            known = row.attempts.get(attempt.id)
+            # A reservation is never written from a value: refunds change it beside the move.
+            reserved = attempt.refund_reserved if known is None else known.refund_reserved
+            row.attempts[attempt.id] = replace(attempt, refund_reserved=reserved)
+            self._references[attempt.reference] = attempt.id
+            self._tokens[attempt.callback_token] = row.order.id
+
+    def _hold(self, row: _Row, hold: Keep | Release) -> None:
+        now = self.clock.now()
+        if isinstance(hold, Keep):
+            row.lease_until = row.due_at = now + timedelta(seconds=hold.lease_s)
+            return
+        row.lease_until = None
+        if row.hinted:
+            row.due_at = AT_ONCE
+        else:
+            row.due_at = None if hold.due_in_s is None else now + timedelta(seconds=hold.due_in_s)
+
+    def _tell(self, row: _Row, events: Sequence[Event], timeline: Sequence[Entry]) -> None:
+        row.events.extend(events)
+        row.timeline.extend(timeline)
+        self.events.extend(events)
+
+    def _take_due(self, limit: int, lease_s: float) -> list[PaymentCase | RefundCase]:
+        now = self.clock.now()
+        due = [row for row in self.rows.values() if _is_due(row, now)]
+        due.sort(key=lambda row: (not isinstance(row.due_at, float), row.due_at))
+        return [self._taken(row, now, lease_s) for row in due[:limit]]
+
+    def _taken(self, row: _Row, now: datetime, lease_s: float) -> PaymentCase | RefundCase:
+        former = row.lease_until
+        row.order = replace(row.order, fence=row.order.fence + 1)
+        row.hinted = False
+        row.lease_until = row.due_at = now + timedelta(seconds=lease_s)
+        self.changed()
+        case = self._payment_case(row) if isinstance(row.order, Payment) else self._refund_case(row)
+        return replace(case, former_lease_end=former)
+
+    def _renew(self, holds: Sequence[Hold], lease_s: float) -> frozenset[Hold]:
+        until = self.clock.now() + timedelta(seconds=lease_s)
+        kept: set[Hold] = set()
+        for hold in holds:
+            row = self.rows.get(hold.order_id)
+            if row is not None and row.order.fence == hold.fence and row.lease_until is not None:
+                row.lease_until = row.due_at = until
+                kept.add(hold)
+        self.changed()
+        return frozenset(kept)
+
+    def _hint(self, token: str) -> bool:
+        order_id = self._tokens.get(token)
+        if order_id is None:
+            return False
+        row = self.rows[order_id]
+        row.hinted = True
+        if row.lease_until is None or row.lease_until <= self.clock.now():
+            row.due_at = AT_ONCE
+        self.changed()
+        return True
+
+    def read_payment(self, payment_id: str) -> PaymentCase | None:
+        """Read without giving way."""
+        row = self.rows.get(payment_id)
+        return self._payment_case(row) if row is not None and isinstance(row.order, Payment) else None
+
+    def read_refund(self, refund_id: str) -> RefundCase | None:
+        """Read without giving way."""
+        row = self.rows.get(refund_id)
+        return self._refund_case(row) if row is not None and isinstance(row.order, Refund) else None
+
+    def _payment_case(self, row: _Row) -> PaymentCase:
+        assert isinstance(row.order, Payment)
+        return PaymentCase(payment=row.order, attempts=_in_sequence(row), as_of=self.clock.now())
+
+    def _refund_case(self, row: _Row) -> RefundCase:
+        assert isinstance(row.order, Refund)
+        payment = self.rows[row.order.payment_id]
+        assert isinstance(payment.order, Payment)
+        return RefundCase(
+            refund=row.order,
+            attempts=_in_sequence(row),
+            payment=payment.order,
+            debit=payment.attempts[row.order.attempt_id],
+            as_of=self.clock.now(),
+        )
+
+    def next_due(self) -> datetime | float | None:
+        """When a poll would next find something: a moment, AT_ONCE, or None."""
+        due = [row.due_at for row in self.rows.values() if row.due_at is not None]
+        if AT_ONCE in due:
+            return AT_ONCE
+        return min(due, default=None)
+
+
+def _is_due(row: _Row, now: datetime) -> bool:
+    if row.due_at is None:
+        return False
+    return row.due_at == AT_ONCE if isinstance(row.due_at, float) else row.due_at <= now
+
+
+def _in_sequence(row: _Row) -> tuple[Attempt, ...]:
+    return tuple(sorted(row.attempts.values(), key=lambda attempt: attempt.sequence))

@@ -1,0 +1,55 @@
+"""The simulation's ledger keeps PostgreSQL's contract, or the simulation proves another program."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pytest
+
+from ledger_contract import LedgerContract
+from sim.clock import EPOCH
+from sim.ledger import FakeLedger, RefusedError
+from synccash.payments.case import Entry, Event
+
+
+@dataclass
+class _Clock:
+    at: datetime = EPOCH
+
+    def now(self) -> datetime:
+        return self.at
+
+
+@dataclass
+class FakeWorld:
+    """A fake ledger whose clock stands still until it is told to go on."""
+
+    clock: _Clock = field(default_factory=_Clock)
+    refusal: type[Exception] = RefusedError
+
+    def __post_init__(self) -> None:
+        self.ledger = FakeLedger(self.clock)
+
+    def now(self) -> datetime:
+        return self.clock.at
+
+    async def skip(self, seconds: float) -> None:
+        self.clock.at += timedelta(seconds=seconds)
+
+    async def events(self) -> Sequence[Event]:
+        return self.ledger.events
+
+    async def timeline(self, order_id: str) -> Sequence[Entry]:
+        return self.ledger.rows[order_id].timeline
+
+    async def contradictions(self, order_id: str) -> Sequence[str]:
+        return self.ledger.rows[order_id].contradictions
+
+
+@pytest.fixture
+def world() -> FakeWorld:
+    return FakeWorld()
+
+
+class TestFakeLedger(LedgerContract):
+    """Every promise of the contract."""
