@@ -154,7 +154,11 @@ async def _serve(settings: Settings, database_url: str, fd: int | None) -> None:
     listener = socket.socket(fileno=fd) if fd is not None else None
     async with assembled(settings, database_url) as service:
         app = create_app(
-            engine=service.engine, keys=service.keys, reading=service.reading, health=service.health
+            engine=service.engine,
+            keys=service.keys,
+            reading=service.reading,
+            health=service.health,
+            new_id=lambda: SystemIdentities().new("req"),
         )
         config = uvicorn.Config(
             app,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from synccash.payments.case import Entry, Event, PaymentCase, RefundCase
 from synccash.payments.payment import PaymentStatus
@@ -30,6 +30,7 @@ class PaymentFilter:
     limit: int = 20
 
 
+@runtime_checkable
 class Reading(Protocol):
     """What a merchant may look at. Nothing of another tenant is ever returned."""
 
@@ -50,6 +51,7 @@ class Reading(Protocol):
         ...
 
 
+@runtime_checkable
 class Health(Protocol):
     """How the parts stand, for `/health/ready`."""
 

@@ -1,0 +1,125 @@
+"""Puts the HTTP API together: routes, errors, documentation, and the layers of middleware round them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from litestar import Litestar, Request, Response, Router
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+
+from synccash.api.body import ApiRequest, take_body
+from synccash.api.calls import operator_of, tenant_of
+from synccash.api.ports import Health, Keys, Reading
+from synccash.api.problem import ProblemError, not_found, of_engine, refuse, rendered
+from synccash.api.v1.callbacks import CALLBACKS
+from synccash.api.v1.health import HEALTH
+from synccash.api.v1.payments import PAYMENTS
+from synccash.api.v1.refunds import REFUNDS
+from synccash.engine.engine import Engine
+from synccash.middleware.authentication import Authentication
+from synccash.middleware.refusal import App, Refusal
+from synccash.middleware.request_context import RequestContext
+from synccash.payments.errors import PaymentError, StoreUnavailableError
+
+BASE = "/api/v1"
+_RESOURCES = (PAYMENTS, REFUNDS, CALLBACKS)
+Layer = Callable[[App], App]
+
+
+def create_app(
+    *,
+    engine: Engine,
+    keys: Keys,
+    reading: Reading,
+    health: Health,
+    new_id: Callable[[], str],
+    layers: Sequence[Layer] = (),
+) -> App:
+    """Return the ASGI application.
+
+    `new_id` names requests. `layers` stand between authentication and the routes, the outermost first: they
+    see the principal in the scope, the whole body in one message, and answer errors through `refuse`.
+    """
+    app: App = _routes(engine, reading, health)  # pyright: ignore[reportAssignmentType]
+    for layer in reversed(layers):
+        app = layer(app)
+    app = Authentication(
+        app,
+        keyring=keys,
+        refuse=refuse,
+        prefix="/api/",
+        open_paths=(f"{BASE}/callbacks/",),
+        unavailable=StoreUnavailableError,
+    )
+    return RequestContext(app=app, refuse=refuse, new_id=new_id)
+
+
+def _routes(engine: Engine, reading: Reading, health: Health) -> Litestar:
+    return Litestar(
+        [Router(BASE, route_handlers=list(_RESOURCES)), HEALTH],
+        dependencies={
+            "engine": Provide(lambda: engine, sync_to_thread=False),
+            "reading": Provide(lambda: reading, sync_to_thread=False),
+            "health": Provide(lambda: health, sync_to_thread=False),
+            "tenant": Provide(tenant_of),
+            "operator": Provide(operator_of),
+        },
+        before_request=take_body,
+        request_class=ApiRequest,
+        request_max_body_size=None,
+        exception_handlers={
+            ProblemError: _on_problem,
+            PaymentError: _on_refused,
+            HTTPException: _on_http,
+        },
+        openapi_config=OpenAPIConfig(
+            title="SyncCash Orchestrator",
+            version="1",
+            path="/docs",
+            components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
+            security=[{"key": []}],
+        ),
+        logging_config=None,
+        signature_types=[Engine, Reading, Health],
+    )
+
+
+def _answer(request: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
+    headers, body = rendered(request.scope, refusal)
+    media_type = headers.pop("Content-Type")
+    return Response(body, status_code=refusal.status, media_type=media_type, headers=headers)
+
+
+def _on_problem(request: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:
+    return _answer(request, error.refusal)
+
+
+def _on_refused(request: Request[Any, Any, Any], error: PaymentError) -> Response[bytes]:
+    return _answer(request, of_engine(error))
+
+
+def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What the framework itself refuses: unknown routes, wrong methods, parameters that do not fit."""
+    if error.status_code == 404:
+        return _answer(request, not_found())
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("allow", "")
+        return _answer(
+            request,
+            Refusal(
+                status=405,
+                code="method_not_allowed",
+                detail=f"allowed here: {allowed}",
+                headers={"Allow": allowed},
+            ),
+        )
+    if error.status_code == 400:
+        extra: Any = error.extra if isinstance(error.extra, list) else []
+        errors = [(str(item.get("key", "")), str(item.get("message", ""))) for item in extra]
+        return _answer(
+            request,
+            Refusal(status=422, code="invalid_request", detail="a parameter does not fit", errors=errors),
+        )
+    raise error

@@ -1,0 +1,131 @@
+"""Reading request bodies: strict, and with every bad field named at once."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Annotated, Any, cast, get_args, get_origin
+
+import msgspec
+from litestar import Request
+
+from synccash.api.problem import ProblemError, invalid, malformed
+from synccash.middleware.refusal import Refusal
+from synccash.resilience.idempotency import DuplicateMemberError, NotJsonError, read_json
+
+TREE = "synccash.body"
+"""Where a request's scope holds its body as `read_json` gave it."""
+
+_VALUE = "synccash.value"
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_UNKNOWN = "unknown field"
+
+
+class ApiRequest(Request[Any, Any, Any]):
+    """A request whose body was read by `take_body` before its handler is called."""
+
+    async def json(self) -> Any:
+        """The body as the handler's own type."""
+        return scope_of(self)[_VALUE]
+
+
+def scope_of(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """The request's ASGI scope with what the layers and we have put there."""
+    return cast("dict[str, Any]", request.scope)
+
+
+async def take_body(request: Request[Any, Any, Any]) -> None:
+    """Read the body of a handler that takes one. Raises ProblemError: 400, 415 or 422."""
+    field = request.route_handler.parsed_data_field
+    if field is None:
+        return
+    _check_media_type(request.headers.get("content-type"))
+    raw = await request.body()
+    try:
+        tree = read_json(raw)
+    except NotJsonError as error:
+        raise malformed(str(error)) from error
+    except DuplicateMemberError as error:
+        raise invalid((_shown(error.name), str(error))) from error
+    if not isinstance(tree, dict):
+        raise invalid(("", "expected a JSON object"))
+    scope_of(request)[TREE] = tree
+    scope_of(request)[_VALUE] = decode(raw, field.annotation)
+
+
+def _check_media_type(header: str | None) -> None:
+    kind, _, rest = (header or "").partition(";")
+    charset = rest.strip().lower().replace('"', "")
+    if kind.strip().lower() == "application/json" and charset in ("", "charset=utf-8"):
+        return
+    raise ProblemError(
+        Refusal(status=415, code="unsupported_media_type", detail="send Content-Type: application/json")
+    )
+
+
+def decode(raw: bytes, kind: type[Any]) -> Any:
+    """Decode a JSON object that is known to be well formed. Raises ProblemError with every bad field."""
+    try:
+        return _decoder(kind).decode(raw)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        found = list(_problems(raw, kind, ""))
+        raise invalid(*(found or [("", _plain(error))])) from error
+
+
+@cache
+def _decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+def _problems(raw: bytes | msgspec.Raw, kind: type[Any], prefix: str) -> Iterator[tuple[str, str]]:
+    """Every field that cannot be used, and why. The decoder itself stops at the first one."""
+    try:
+        members = _members(raw)
+    except msgspec.MsgspecError as error:
+        yield prefix.rstrip("."), _plain(error)
+        return
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    for name in members.keys() - fields.keys():
+        yield prefix + _shown(name), _UNKNOWN
+    for name, field in fields.items():
+        if name not in members:
+            if field.required:
+                yield prefix + name, "this field is required"
+            continue
+        inner = _struct_of(field.type)
+        if inner is not None and not bytes(members[name]).startswith(b"n"):
+            yield from _problems(members[name], inner, f"{prefix}{name}.")
+            continue
+        try:
+            msgspec.json.decode(members[name], type=field.type)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            yield prefix + name, _expected(field.type) or _plain(error)
+
+
+def _struct_of(kind: Any) -> type[Any] | None:
+    """The Struct that a field holds, also where it may be null."""
+    for candidate in (kind, *get_args(kind)):
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            return candidate
+    return None
+
+
+def _expected(kind: Any) -> str | None:
+    """What a field's type says for people, in its Meta(extra={"expected": …})."""
+    if get_origin(kind) is Annotated:
+        for meta in get_args(kind)[1:]:
+            if isinstance(meta, msgspec.Meta) and meta.extra:
+                return f"expected {meta.extra['expected']}"
+    for inner in get_args(kind):
+        if (found := _expected(inner)) is not None:
+            return found
+    return None
+
+
+def _plain(error: BaseException) -> str:
+    """The decoder's words without its own notation of paths."""
+    text = str(error).partition(" - at `")[0].replace("`", "")
+    return text[:1].lower() + text[1:]
+
+
+def _shown(name: str) -> str:
+    """A member's name as it may be repeated to the caller: short and printable."""
+    return "".join(c if c.isprintable() else "?" for c in name[:64])

@@ -1,0 +1,348 @@
+"""The shapes of requests and answers. Requests are strict: what is not named here is refused."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from synccash.payments.failure import FailureCode
+from synccash.payments.money import AMOUNT_MAX
+from synccash.payments.payer import Network
+from synccash.payments.payment import PaymentStatus, RefundStatus, StatusDetail
+
+# `$` alone would let one line feed pass at the end (Python's re); the look-ahead does not.
+_TEXT = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$(?!\n)"
+_PRINTABLE = r"^[^\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+$(?!\n)"
+_GAP = r"[ \-\u00a0\u2009\u202f]*"
+_MSISDN = rf"^{_GAP}(?:(?:\+{_GAP})?2{_GAP}3{_GAP}3|0){_GAP}[25](?:{_GAP}[0-9])" + "{8}" + rf"{_GAP}$(?!\n)"
+
+
+def _says(text: str) -> dict[str, str]:
+    return {"expected": text}
+
+
+Amount = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=AMOUNT_MAX,
+        description="Pesewas (1 GHS = 100 pesewas)",
+        extra=_says(f"a whole number of pesewas from 1 to {AMOUNT_MAX}"),
+    ),
+]
+Currency = Annotated[Literal["GHS"], Meta(extra=_says("GHS"))]
+PhoneNumber = Annotated[
+    str,
+    Meta(
+        max_length=40,
+        pattern=_MSISDN,
+        description="A Ghanaian mobile number: 0241234567, 233241234567, +233 24 123 4567",
+        extra=_says("a Ghanaian mobile number such as 0241234567 or +233241234567"),
+    ),
+]
+Reference = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=64,
+        pattern=_PRINTABLE,
+        description="The merchant's own name of the order; unique for ever",
+        extra=_says("1 to 64 printable characters"),
+    ),
+]
+Description = Annotated[
+    str,
+    Meta(max_length=255, pattern=_TEXT, extra=_says("at most 255 characters without control characters")),
+]
+_MetadataKey = Annotated[str, Meta(min_length=1, max_length=40, pattern=_PRINTABLE)]
+_MetadataValue = Annotated[str, Meta(max_length=500, pattern=_TEXT)]
+Metadata = Annotated[
+    dict[_MetadataKey, _MetadataValue],
+    Meta(
+        max_length=20,
+        extra=_says(
+            "at most 20 texts of at most 500 characters under names of 1 to 40, without control characters"
+        ),
+    ),
+]
+ExpiresIn = Annotated[
+    int,
+    Meta(ge=30, le=86_400, description="Seconds", extra=_says("a whole number of seconds from 30 to 86400")),
+]
+RailName = Annotated[
+    str, Meta(pattern=r"^[a-z_]{1,32}$(?!\n)", extra=_says("the id of a rail such as mtn_momo"))
+]
+Reason = Annotated[
+    str,
+    Meta(
+        min_length=1, max_length=500, pattern=_TEXT, extra=_says("1 to 500 characters, no control characters")
+    ),
+]
+
+
+class PayerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who pays."""
+
+    msisdn: PhoneNumber
+    network: Network | None = None
+
+
+class PaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Collect money. `rail` pins one rail: no other is tried."""
+
+    amount: Amount
+    currency: Currency
+    payer: PayerBody
+    reference: Reference
+    description: Description | None = None
+    metadata: Metadata = {}
+    expires_in: ExpiresIn = 900
+    rail: RailName | None = None
+
+
+class RefundBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Give money back; without an amount, all that is left."""
+
+    amount: Amount | None = None
+    reason: Description | None = None
+
+
+class DecisionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why a human decided so."""
+
+    reason: Reason
+
+
+class ResolutionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was found at the rail, and where."""
+
+    outcome: Annotated[Literal["succeeded", "failed"], Meta(extra=_says("succeeded or failed"))]
+    evidence: Reason
+
+
+class EndpointBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where to tell, and about what; without `types`, everything."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=2_000)]
+    types: Annotated[list[str], Meta(min_length=1, max_length=50)] | None = None
+
+
+class EndpointChangeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to change; what is not named stays as it is. `rotate_secret`: make a new signing secret."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=2_000)] | None = None
+    types: Annotated[list[str], Meta(min_length=1, max_length=50)] | None = None
+    status: Literal["enabled", "disabled"] | None = None
+    rotate_secret: bool = False
+
+
+class FailureShown(msgspec.Struct):
+    """Why something failed: switch on `code`."""
+
+    code: FailureCode
+    category: str
+    message: str
+    whose_problem: Literal["payer", "merchant", "provider", "us"]
+    provider_code: str | None
+
+
+class AttemptShown(msgspec.Struct):
+    """One reference at one rail."""
+
+    id: str
+    object: Literal["attempt"]
+    rail: str
+    operation: Literal["collect", "refund", "payout"]
+    reference: str
+    state: Literal["prepared", "acknowledged", "succeeded", "declined", "not_sent", "unknown"]
+    evidence: str | None
+    started_at: str
+    latency_ms: int | None
+    provider_code: str | None
+    error: FailureShown | None
+    retry_decision: str | None
+
+
+class PayerShown(msgspec.Struct):
+    """Who pays."""
+
+    msisdn: str
+    network: Network | None
+
+
+class NextActionShown(msgspec.Struct):
+    """What the payer has to do next."""
+
+    type: Literal["approve_on_phone", "submit_otp", "dial_ussd"]
+    display_text: str | None
+
+
+class PaymentShown(msgspec.Struct):
+    """A payment. Act on `status`: silence never means failed."""
+
+    id: str
+    object: Literal["payment"]
+    merchant_id: str
+    reference: str
+    amount: int
+    currency: str
+    status: PaymentStatus
+    status_detail: StatusDetail | None
+    amount_received: int
+    amount_refunded: int
+    payer: PayerShown
+    rail: str | None
+    provider_transaction_id: str | None
+    routing: dict[str, Any] | None
+    next_action: NextActionShown | None
+    last_error: FailureShown | None
+    attempt_count: int
+    attempts: list[AttemptShown]
+    description: str | None
+    expires_at: str
+    created_at: str
+    updated_at: str
+    version: int
+    metadata: dict[str, str]
+    livemode: bool
+
+
+class RefundShown(msgspec.Struct):
+    """Money on its way back to the payer."""
+
+    id: str
+    object: Literal["refund"]
+    merchant_id: str
+    payment_id: str
+    amount: int
+    currency: str
+    status: RefundStatus
+    status_detail: StatusDetail | None
+    reason: str | None
+    rail: str | None
+    attempts: list[AttemptShown]
+    last_error: FailureShown | None
+    created_at: str
+    updated_at: str
+    version: int
+    livemode: bool
+
+
+class PaymentPage(msgspec.Struct):
+    """One page of payments, newest first."""
+
+    data: list[PaymentShown]
+    has_more: bool
+    next: str | None
+
+
+class EntryShown(msgspec.Struct):
+    """One line of a timeline; further members depend on its kind."""
+
+    at: str
+    kind: str
+
+
+class TimelineShown(msgspec.Struct):
+    """All that was decided about a payment and its refunds, oldest first."""
+
+    data: list[EntryShown]
+    has_more: bool
+    next: str | None
+
+
+class EventShown(msgspec.Struct):
+    """What happened; `data.object` is the object as it was then."""
+
+    id: str
+    object: Literal["event"]
+    type: str
+    created_at: str
+    object_version: int
+    data: dict[str, Any]
+
+
+class EventPage(msgspec.Struct):
+    """One page of events, oldest first."""
+
+    data: list[EventShown]
+    has_more: bool
+    next: str | None
+
+
+class RedeliveryShown(msgspec.Struct):
+    """To how many endpoints an event goes once more."""
+
+    id: str
+    endpoints: int
+
+
+class EndpointShown(msgspec.Struct):
+    """A webhook endpoint. `secret` is shown once: when it was made or rotated."""
+
+    id: str
+    object: Literal["webhook_endpoint"]
+    url: str
+    types: list[str] | None
+    status: Literal["enabled", "disabled"]
+    disabled_reason: str | None
+    created_at: str
+    updated_at: str
+    livemode: bool
+    secret: str | None = None
+
+
+class EndpointPage(msgspec.Struct):
+    """All webhook endpoints, oldest first."""
+
+    data: list[EndpointShown]
+    has_more: bool
+    next: str | None
+
+
+class HealthShown(msgspec.Struct):
+    """Whether the service takes payments, and what is not as it should be."""
+
+    status: Literal["ok", "degraded", "unavailable"]
+    degraded: list[str]
+    rails: dict[str, str]
+
+
+class LiveShown(msgspec.Struct):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class FieldError(msgspec.Struct):
+    """One bad field, by its dotted path."""
+
+    field: str
+    message: str
+
+
+class ProblemShown(msgspec.Struct):
+    """An error (RFC 9457): switch on `code`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    retryable: bool
+    retry_after: int | None
+    request_id: str | None
+    errors: list[FieldError]
+
+
+STRICT = (
+    PayerBody,
+    PaymentBody,
+    RefundBody,
+    DecisionBody,
+    ResolutionBody,
+    EndpointBody,
+    EndpointChangeBody,
+)
+"""The schemas that allow no further members."""

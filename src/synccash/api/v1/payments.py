@@ -1,0 +1,177 @@
+"""`/payments`: collect money, look at it, call it off, and what people decide about it."""
+
+from typing import Annotated
+
+from litestar import Router, get, post
+from litestar.params import Parameter
+
+from synccash.api.calls import (
+    AnyRequest,
+    Json,
+    KeyHeader,
+    Limit,
+    answers,
+    claim_of,
+    json,
+    of_reply,
+    page,
+    raw_json,
+    read_cursor,
+    write_cursor,
+)
+from synccash.api.ports import PaymentFilter, Reading
+from synccash.api.problem import invalid
+from synccash.api.schemas import (
+    DecisionBody,
+    PaymentBody,
+    PaymentPage,
+    PaymentShown,
+    RefundBody,
+    RefundShown,
+    ResolutionBody,
+    TimelineShown,
+)
+from synccash.engine.engine import Engine
+from synccash.engine.review import Resolution
+from synccash.payments.document import entry_document, payment_document
+from synccash.payments.errors import ObjectNotFoundError
+from synccash.payments.payer import Msisdn, Payer
+from synccash.payments.payment import PaymentStatus
+from synccash.payments.request import PaymentRequest, RefundRequest, Tenant
+
+_OPENED = {201: PaymentShown, 202: PaymentShown}
+_MONEY_ERRORS = (400, 409, 415, 422)
+
+
+@post("/", status_code=201, responses=answers(_OPENED, *_MONEY_ERRORS))
+async def create_payment(
+    request: AnyRequest, data: PaymentBody, engine: Engine, tenant: Tenant, idempotency: KeyHeader = None
+) -> Json:
+    """Collect money from a payer. 202: the outcome of the request is not known yet."""
+    del idempotency  # read from the raw headers: two identical ones are one
+    rails = engine.collecting.attempts.rails
+    if data.rail is not None and data.rail not in rails:
+        raise invalid(("rail", f"expected a rail that is set up: {', '.join(sorted(rails))}"))
+    asked = PaymentRequest(
+        tenant=tenant,
+        amount=data.amount,
+        currency=data.currency,
+        payer=Payer(Msisdn.parse(data.payer.msisdn), data.payer.network),
+        reference=data.reference,
+        description=data.description,
+        metadata=data.metadata,
+        expires_in_s=data.expires_in,
+        rail=data.rail,
+    )
+    return of_reply(await engine.initiate_payment(asked, claim_of(request, tenant)))
+
+
+@get("/", responses=answers({200: PaymentPage}, 400, 422))
+async def list_payments(
+    reading: Reading,
+    tenant: Tenant,
+    status: PaymentStatus | None = None,
+    reference: Annotated[str | None, Parameter(max_length=64)] = None,
+    payer: Annotated[str | None, Parameter(max_length=40)] = None,
+    after: Annotated[str | None, Parameter(max_length=200)] = None,
+    limit: Limit = 20,
+) -> Json:
+    """Payments, newest first. `after` takes the `next` of the page before."""
+    try:
+        msisdn = None if payer is None else Msisdn.parse(payer).digits
+    except ValueError as error:
+        raise invalid(("payer", str(error))) from error
+    if reference is not None and "\0" in reference:
+        raise invalid(("reference", "expected printable characters"))
+    where = PaymentFilter(
+        status=status, reference=reference, payer=msisdn, after=read_cursor(after), limit=limit
+    )
+    found = await reading.payments(tenant, where)
+    last = found[limit - 1].payment if len(found) > limit else None
+    cursor = None if last is None else write_cursor(last.created_at, last.id)
+    return json(page([payment_document(case.payment, case.attempts) for case in found], limit, cursor))
+
+
+@get("/{payment_id:str}", responses=answers({200: PaymentShown}))
+async def get_payment(payment_id: str, reading: Reading, tenant: Tenant) -> Json:
+    """A payment as it stands now."""
+    case = await reading.payment(tenant, payment_id)
+    if case is None:
+        raise ObjectNotFoundError("payment", payment_id)
+    return json(payment_document(case.payment, case.attempts))
+
+
+@get("/{payment_id:str}/timeline", responses=answers({200: TimelineShown}))
+async def get_timeline(payment_id: str, reading: Reading, tenant: Tenant) -> Json:
+    """All that was decided about a payment and its refunds, oldest first."""
+    entries = await reading.timeline(tenant, payment_id)
+    if entries is None:
+        raise ObjectNotFoundError("payment", payment_id)
+    return json({"data": [entry_document(entry) for entry in entries], "has_more": False, "next": None})
+
+
+@post("/{payment_id:str}/cancel", status_code=200, responses=answers({200: PaymentShown}, 409))
+async def cancel_payment(payment_id: str, engine: Engine, tenant: Tenant) -> Json:
+    """Call a payment off while no money may have moved."""
+    return raw_json(await engine.cancel_payment(tenant, payment_id))
+
+
+@post(
+    "/{payment_id:str}/refunds",
+    status_code=201,
+    responses=answers({201: RefundShown, 202: RefundShown}, *_MONEY_ERRORS),
+)
+async def create_refund(
+    request: AnyRequest,
+    payment_id: str,
+    data: RefundBody,
+    engine: Engine,
+    tenant: Tenant,
+    idempotency: KeyHeader = None,
+) -> Json:
+    """Give money back to the payer."""
+    del idempotency
+    asked = RefundRequest(tenant=tenant, payment_id=payment_id, amount=data.amount, reason=data.reason)
+    return of_reply(await engine.refund_payment(asked, claim_of(request, tenant)))
+
+
+@post(
+    "/{payment_id:str}/approve", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422)
+)
+async def approve_payment(payment_id: str, data: DecisionBody, engine: Engine, operator: str) -> Json:
+    """Operator: let a payment in risk review go on."""
+    return raw_json(await engine.reviewing.approve(payment_id, by=operator, reason=data.reason))
+
+
+@post(
+    "/{payment_id:str}/decline", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422)
+)
+async def decline_payment(payment_id: str, data: DecisionBody, engine: Engine, operator: str) -> Json:
+    """Operator: end a payment in risk review."""
+    return raw_json(await engine.reviewing.decline(payment_id, by=operator, reason=data.reason))
+
+
+@post(
+    "/{payment_id:str}/resolve", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422)
+)
+async def resolve_payment(payment_id: str, data: ResolutionBody, engine: Engine, operator: str) -> Json:
+    """Operator: end a payment under review as it was found at the rail."""
+    outcome = Resolution(data.outcome)
+    return raw_json(await engine.reviewing.resolve(payment_id, outcome, by=operator, evidence=data.evidence))
+
+
+PAYMENTS = Router(
+    "/payments",
+    tags=["payments"],
+    route_handlers=[
+        create_payment,
+        list_payments,
+        get_payment,
+        get_timeline,
+        cancel_payment,
+        create_refund,
+        approve_payment,
+        decline_payment,
+        resolve_payment,
+    ],
+)

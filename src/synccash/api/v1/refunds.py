@@ -1,0 +1,31 @@
+"""`/refunds`: money on its way back. A refund is made under its payment."""
+
+from litestar import Router, get, post
+
+from synccash.api.calls import Json, answers, json, raw_json
+from synccash.api.ports import Reading
+from synccash.api.schemas import RefundShown, ResolutionBody
+from synccash.engine.engine import Engine
+from synccash.engine.review import Resolution
+from synccash.payments.document import refund_document
+from synccash.payments.errors import ObjectNotFoundError
+from synccash.payments.request import Tenant
+
+
+@get("/{refund_id:str}", responses=answers({200: RefundShown}))
+async def get_refund(refund_id: str, reading: Reading, tenant: Tenant) -> Json:
+    """A refund as it stands now."""
+    case = await reading.refund(tenant, refund_id)
+    if case is None:
+        raise ObjectNotFoundError("refund", refund_id)
+    return json(refund_document(case.refund, case.attempts))
+
+
+@post("/{refund_id:str}/resolve", status_code=200, responses=answers({200: RefundShown}, 400, 409, 415, 422))
+async def resolve_refund(refund_id: str, data: ResolutionBody, engine: Engine, operator: str) -> Json:
+    """Operator: end a refund under review as it was found at the rail."""
+    outcome = Resolution(data.outcome)
+    return raw_json(await engine.reviewing.resolve(refund_id, outcome, by=operator, evidence=data.evidence))
+
+
+REFUNDS = Router("/refunds", tags=["refunds"], route_handlers=[get_refund, resolve_refund])

@@ -1,0 +1,34 @@
+"""How a middleware says no. What it looks like on the wire is decided in one place, which is handed in."""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """One error as told to the caller. `retry_after_s` in seconds; `errors` are (dotted path, message).
+
+    `members` are further members of the problem document, such as the id of another payment.
+    """
+
+    status: int
+    code: str
+    detail: str
+    retryable: bool = False
+    retry_after_s: float | None = None
+    errors: Sequence[tuple[str, str]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    members: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class Refuse(Protocol):
+    """Answers a request with a problem."""
+
+    async def __call__(self, scope: Scope, send: Send, refusal: Refusal) -> None: ...

@@ -1,0 +1,123 @@
+"""The pure parts of idempotency: what a key is, and what makes two requests the same one.
+
+Standard library only. Whoever stores the claims and answers builds on these two functions.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+KEY_MAX = 255
+_VERSION = b"\x01"
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+_NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)0*([0-9]+))?", re.ASCII)
+_EXPONENT_DIGITS = 18
+
+
+class IdempotencyKeyError(ValueError):
+    """The header is missing or cannot be used; the text says what was expected."""
+
+
+class NotJsonError(ValueError):
+    """The bytes are no JSON text in UTF-8 (RFC 8259)."""
+
+
+class DuplicateMemberError(ValueError):
+    """An object names a member twice, so nobody can say which one was meant (RFC 7493, 2.3)."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("given more than once")
+        self.name = name
+
+
+def idempotency_key(headers: Sequence[bytes]) -> str:
+    """Read the values of all `Idempotency-Key` headers of one request into the one key.
+
+    1 to 255 visible ASCII characters. A structured-field string (`"abc"`, RFC 9651) and the bare `abc` are
+    the same key; identical headers count once. Raises IdempotencyKeyError.
+    """
+    if not headers:
+        raise IdempotencyKeyError("send an Idempotency-Key header: a fresh random value for each new order")
+    keys = {_bare(value.decode("latin-1").strip(" \t")) for value in headers}
+    if len(keys) > 1:
+        raise IdempotencyKeyError("two different Idempotency-Key headers: send one")
+    (key,) = keys
+    if not _VISIBLE.fullmatch(key):
+        raise IdempotencyKeyError(f"Idempotency-Key: expected 1 to {KEY_MAX} visible ASCII characters")
+    return key
+
+
+def _bare(value: str) -> str:
+    """Take a structured-field string out of its quotes; anything else is the key itself."""
+    if len(value) < 2 or not (value[0] == value[-1] == '"'):
+        return value
+    inner = value[1:-1]
+    plain = re.sub(r"\\([\"\\])", r"\1", inner)
+    return value if '"' in re.sub(r"\\[\"\\]", "", inner) else plain
+
+
+def read_json(raw: bytes) -> Any:
+    """Decode strictly: UTF-8 without a byte order mark, no NaN, no member twice, numbers kept exactly.
+
+    A number becomes its canonical text wrapped in a one-tuple, so that 1, 1.0 and 10e-1 are equal and nothing
+    is rounded. Raises NotJsonError and DuplicateMemberError.
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise NotJsonError(f"the body is not UTF-8 (byte {error.start})") from error
+    if text.startswith("\ufeff"):
+        raise NotJsonError("the body begins with a byte order mark: leave it out (RFC 8259, 8.1)")
+    try:
+        return json.loads(
+            text, parse_int=_number, parse_float=_number, parse_constant=_refuse, object_pairs_hook=_members
+        )
+    except DuplicateMemberError:
+        raise
+    except RecursionError as error:
+        raise NotJsonError("the body is nested too deeply") from error
+    except ValueError as error:
+        raise NotJsonError(f"the body is not JSON: {error}") from error
+
+
+def fingerprint(path: str, body: Any) -> bytes:
+    """Return a version byte and the SHA-256 of the concrete path and the body as `read_json` gave it.
+
+    The order of members means nothing, nor how numbers and strings were written.
+    """
+    canonical = json.dumps([path, body], sort_keys=True, separators=(",", ":"))
+    return _VERSION + sha256(canonical.encode()).digest()
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise DuplicateMemberError(next(name for name in names if names.count(name) > 1))
+    return members
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is not a JSON number")
+
+
+def _number(lexeme: str) -> tuple[str] | tuple[str, None]:
+    """Write a number as digits and a power of ten: one text for each value, however it was written.
+
+    Exponents of more digits than any machine counts keep their own spelling. The tuple cannot be mistaken
+    for a string of the same text; an array that holds just this text looks the same to a fingerprint, but no
+    request takes a number and an array in the same place.
+    """
+    match = _NUMBER.fullmatch(lexeme)
+    assert match is not None, "the decoder has checked the lexeme"
+    sign, whole, fraction, exponent_sign, exponent = match.groups(default="")
+    digits = (whole + fraction).lstrip("0")
+    if not digits:
+        return ("0",)
+    if len(exponent) > _EXPONENT_DIGITS:
+        return (lexeme.lower(), None)
+    short = digits.rstrip("0")
+    power = int(exponent_sign + (exponent or "0")) - len(fraction) + len(digits) - len(short)
+    return (f"{sign}{short}e{power}",)
