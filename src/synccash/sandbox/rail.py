@@ -167,6 +167,8 @@ class Rail:
 
     async def _commit(self, outcome: Outcome, step: Step | None) -> Reply:
         self.learn(outcome.facts)
+        if outcome.message is not None and self.faults.callbacks is not Callbacks.LOST:
+            self._courier.send(outcome.message)
         if outcome.order is None:
             return outcome.reply
         order = self._planned(outcome.order, step or Step())

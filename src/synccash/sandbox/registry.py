@@ -4,8 +4,10 @@ from collections.abc import Callable
 from random import Random
 
 from synccash.sandbox.mtn_momo import MtnMomo
+from synccash.sandbox.pawapay import Pawapay
 from synccash.sandbox.wire import Wire
 
 WIRES: dict[str, Callable[[Callable[[], float], Random], Wire]] = {
     MtnMomo.rail_id: MtnMomo,
+    Pawapay.rail_id: Pawapay,
 }

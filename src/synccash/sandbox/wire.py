@@ -31,14 +31,6 @@ class Reply(msgspec.Struct, frozen=True):
         return cls(status, msgspec.json.encode(body), headers=headers or {})
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What the rail says, and what has to be written down before it says it."""
-
-    reply: Reply
-    order: Order | None = None
-    facts: tuple[dict[str, Any], ...] = ()
-
-
 class Message(msgspec.Struct, frozen=True):
     """One callback to the caller."""
 
@@ -46,6 +38,18 @@ class Message(msgspec.Struct, frozen=True):
     url: str
     body: bytes
     headers: Mapping[str, str] = {}
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the rail says, and what has to be written down before it says it.
+
+    `message` is a callback that the caller has asked for once more.
+    """
+
+    reply: Reply
+    order: Order | None = None
+    facts: tuple[dict[str, Any], ...] = ()
+    message: Message | None = None
 
 
 class Wire(Protocol):

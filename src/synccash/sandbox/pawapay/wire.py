@@ -1,0 +1,368 @@
+"""The wire of pawaPay: its paths, and what becomes of each request."""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+
+from synccash.sandbox.faults import revised
+from synccash.sandbox.orders import Fate, Order, Side, State
+from synccash.sandbox.pawapay.tables import (
+    ERRORS,
+    GHANA,
+    MAXIMUM,
+    MINIMUM,
+    PROVIDERS,
+    Settings,
+    fate_of,
+    predicted,
+)
+from synccash.sandbox.wire import Call, Message, Outcome, Reply
+
+
+class _Operation(msgspec.Struct, frozen=True):
+    path: str
+    id_field: str
+    side: Side
+    party: str
+
+
+_OPERATIONS = {
+    operation.path: operation
+    for operation in (
+        _Operation("deposits", "depositId", Side.DEBIT, "payer"),
+        _Operation("payouts", "payoutId", Side.CREDIT, "recipient"),
+        _Operation("refunds", "refundId", Side.CREDIT, "recipient"),
+    )
+}
+_MONEY = re.compile(r"/v2/(deposits|payouts|refunds)")
+_STATUS = re.compile(r"/v2/(deposits|payouts|refunds)/([^/]+)")
+_RESEND = re.compile(r"/v2/(deposits|payouts|refunds)/resend-callback/([^/]+)")
+_AMOUNT = re.compile(r"(?=.{1,23}$)(0|[1-9]\d*)(?:\.(\d{1,2}))?", re.ASCII)
+_MESSAGE = re.compile(r"[A-Za-z0-9 ]{4,22}")
+
+
+class _RefusedError(Exception):
+    """Ends the handling of a request with this code."""
+
+    def __init__(self, code: str, message: str | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.message = message or ERRORS[code][1]
+
+
+class Pawapay:
+    """pawaPay's Merchant API v2; see `synccash.sandbox.wire.Wire`."""
+
+    rail_id = "pawapay"
+    prompt_window_s = 600.0
+    expired_reason = "PAYMENT_NOT_APPROVED"
+
+    def __init__(self, _clock: Callable[[], float], _rng: Random) -> None:
+        self._settings = Settings()
+
+    def kind(self, call: Call) -> str:
+        """See `Wire.kind`."""
+        if call.method == "POST" and _MONEY.fullmatch(call.path):
+            return "money"
+        return "inquiry" if call.method == "GET" and _STATUS.fullmatch(call.path) else "other"
+
+    def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
+        """See `Wire.answer`."""
+        try:
+            if call.path != "/v2/public-key/http":
+                self._authenticate(call)
+            return self._route(call, orders, now)
+        except _RefusedError as refused:
+            return Outcome(_error(refused.code, refused.message))
+
+    def _authenticate(self, call: Call) -> None:
+        scheme, _, token = call.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise _RefusedError("NO_AUTHENTICATION")
+        wanted = self._settings.token
+        if (token != wanted) if wanted is not None else token.startswith("invalid"):
+            raise _RefusedError("AUTHENTICATION_ERROR")
+
+    def _route(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
+        path = call.path
+        match call.method:
+            case "POST" if found := _MONEY.fullmatch(path):
+                return self._accept(call, _OPERATIONS[found[1]], orders, now)
+            case "GET" if found := _STATUS.fullmatch(path):
+                return Outcome(_status(_OPERATIONS[found[1]], found[2], orders, now))
+            case "POST" if found := _RESEND.fullmatch(path):
+                return self._resend(_OPERATIONS[found[1]], found[2], orders)
+            case "GET" if path == "/v2/availability":
+                return Outcome(Reply.json(200, self._availability()))
+            case "GET" if path == "/v2/active-conf":
+                return Outcome(Reply.json(200, _active_configuration()))
+            case "POST" if path == "/v2/predict-provider":
+                return Outcome(_predict(_object(call.body)))
+            case "GET" if path == "/v2/public-key/http":
+                return Outcome(Reply.json(200, []))  # callbacks of the sandbox are not signed
+            case _:
+                return Outcome(Reply.json(404, {"message": "Not found"}))
+
+    # Money.
+
+    def _accept(self, call: Call, operation: _Operation, orders: Mapping[str, Order], now: float) -> Outcome:
+        body = _object(call.body)
+        reference = _reference(body.get(operation.id_field), operation.id_field)
+        created = _moment(now)
+        if reference in orders:
+            said = {operation.id_field: reference, "status": "DUPLICATE_IGNORED", "created": created}
+            return Outcome(Reply.json(200, said))
+        try:
+            order = self._order(operation, reference, body, orders)
+        except _RefusedError as refused:
+            status = ERRORS[refused.code][0]
+            if status != 200:
+                raise
+            said = {operation.id_field: reference, "status": "REJECTED", "created": created}
+            return Outcome(Reply.json(200, said | _reason(refused.code, refused.message)))
+        said = {operation.id_field: reference, "status": "ACCEPTED", "created": created}
+        order = msgspec.structs.replace(order, details=order.details | {"created": created})
+        return Outcome(Reply.json(200, said), order=order)
+
+    def _order(
+        self, operation: _Operation, reference: str, body: dict[str, Any], orders: Mapping[str, Order]
+    ) -> Order:
+        if operation.path == "refunds":
+            amount, original = _refundable(body, orders)
+            wallet = {"phoneNumber": original.msisdn, "provider": original.details["provider"]}
+            fate, extra = Fate(), {"depositId": original.reference}
+        else:
+            wallet = self._wallet(body, operation)
+            amount = _pesewas(body.get("amount"))
+            if not MINIMUM <= amount <= MAXIMUM:
+                raise _RefusedError("AMOUNT_OUT_OF_BOUNDS")
+            message = body.get("customerMessage", "Payment")
+            if not isinstance(message, str) or not _MESSAGE.fullmatch(message):
+                raise _RefusedError("INVALID_PARAMETER", "customerMessage must be 4 to 22 alphanumerics.")
+            fate, extra = fate_of(wallet["phoneNumber"], operation.side), {"customerMessage": message}
+        if body.get("currency") != "GHS":
+            raise _RefusedError("INVALID_CURRENCY")
+        return Order(
+            reference=reference,
+            operation=operation.path,
+            side=operation.side,
+            msisdn=wallet["phoneNumber"],
+            amount=amount,
+            details={"amount": body.get("amount", _major(amount)), "provider": wallet["provider"], **extra},
+            callback_url=self._callback_url(operation),
+            fate=fate,
+        )
+
+    def _wallet(self, body: dict[str, Any], operation: _Operation) -> dict[str, str]:
+        party: object = body.get(operation.party)
+        if not isinstance(party, dict):
+            raise _RefusedError("MISSING_PARAMETER", f"{operation.party} is missing.")
+        details: object = cast("dict[str, object]", party).get("accountDetails")
+        wallet = cast("dict[str, object]", details) if isinstance(details, dict) else {}
+        number, provider = wallet.get("phoneNumber"), wallet.get("provider")
+        if provider not in PROVIDERS:
+            raise _RefusedError("INVALID_PROVIDER")
+        if not isinstance(number, str) or not GHANA.fullmatch(number):
+            raise _RefusedError("INVALID_PHONE_NUMBER")
+        if provider in self._settings.closed_providers:
+            raise _RefusedError("PROVIDER_TEMPORARILY_UNAVAILABLE")
+        return {"phoneNumber": number, "provider": str(provider)}
+
+    def _callback_url(self, operation: _Operation) -> str | None:
+        urls = {
+            "deposits": self._settings.deposit_callback_url,
+            "payouts": self._settings.payout_callback_url,
+            "refunds": self._settings.refund_callback_url,
+        }
+        return urls[operation.path]
+
+    def _resend(self, operation: _Operation, text: str, orders: Mapping[str, Order]) -> Outcome:
+        reference = _reference(text, operation.id_field)
+        order = orders.get(reference)
+        said = {operation.id_field: reference}
+        if order is None or order.operation != operation.path or order.state is State.PENDING:
+            known = order is not None and order.operation == operation.path
+            code = "INVALID_STATE" if known else "NOT_FOUND"
+            refusal = said | {"status": "REJECTED"} | _reason(code, ERRORS[code][1])
+            return Outcome(Reply.json(200, refusal))
+        message = self.callback(order, forged=False)
+        return Outcome(Reply.json(200, said | {"status": "ACCEPTED"}), message=message)
+
+    def _availability(self) -> list[dict[str, Any]]:
+        closed = self._settings.closed_providers
+        providers = [
+            {
+                "provider": name,
+                "operationTypes": [
+                    {"operationType": kind, "status": "CLOSED" if name in closed else "OPERATIONAL"}
+                    for kind in ("DEPOSIT", "PAYOUT", "REFUND")
+                ],
+            }
+            for name in PROVIDERS
+        ]
+        return [{"country": "GHA", "providers": providers}]
+
+    # What the shared machinery asks of a wire.
+
+    def unavailable(self) -> Reply:
+        """See `Wire.unavailable`: pawaPay says it with HTTP 200. It names no id, since none was read."""
+        code = "PROVIDER_TEMPORARILY_UNAVAILABLE"
+        return Reply.json(200, {"status": "REJECTED"} | _reason(code, ERRORS[code][1]))
+
+    def throttled(self) -> Reply:
+        """See `Wire.throttled`. What pawaPay says to too many requests is not published."""
+        return Reply.json(429, {"message": "Too many requests"}, {"Retry-After": "1"})
+
+    def callback(self, order: Order, *, forged: bool) -> Message | None:
+        """See `Wire.callback`."""
+        if order.callback_url is None:
+            return None
+        return Message("POST", order.callback_url, msgspec.json.encode(_result(order, forged=forged)))
+
+    def learn(self, fact: dict[str, Any]) -> None:
+        """See `Wire.learn`."""
+        self._settings = msgspec.convert(fact["settings"], Settings)
+
+    def reset(self) -> list[dict[str, Any]]:
+        """See `Wire.reset`: the account's set-up stays, its providers open again."""
+        self._settings = msgspec.structs.replace(self._settings, closed_providers=())
+        return [{"settings": msgspec.to_builtins(self._settings)}]
+
+    def control(self, resource: str, method: str, body: object) -> Outcome | None:
+        """Serve `settings` (GET, PUT).
+
+        Raises:
+            BadBodyError: if the body cannot be used.
+        """
+        match resource, method:
+            case "settings", "GET":
+                return Outcome(Reply.json(200, self._settings))
+            case "settings", "PUT":
+                settings = revised(self._settings, body)
+                fact = {"settings": msgspec.to_builtins(settings)}
+                return Outcome(Reply.json(200, settings), facts=(fact,))
+            case _:
+                return None
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(raw, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise _RefusedError("INVALID_INPUT") from problem
+
+
+def _reference(text: object, field: str) -> str:
+    try:
+        parsed = UUID(text) if isinstance(text, str) else None
+    except ValueError:
+        parsed = None
+    if parsed is None or parsed.version != 4 or str(parsed) != str(text).lower():
+        raise _RefusedError("INVALID_PARAMETER", f"{field} must be a UUID version 4.")
+    return str(parsed)
+
+
+def _pesewas(amount: object) -> int:
+    found = _AMOUNT.fullmatch(amount) if isinstance(amount, str) else None
+    if found is None:
+        raise _RefusedError("INVALID_AMOUNT")
+    return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
+
+
+def _major(pesewas: int) -> str:
+    return f"{pesewas // 100}.{pesewas % 100:02d}"
+
+
+def _refundable(body: dict[str, Any], orders: Mapping[str, Order]) -> tuple[int, Order]:
+    """Return how much of which deposit is to be returned; without an amount, all of it."""
+    original = orders.get(str(body.get("depositId", "")).lower())
+    if original is None or original.side is not Side.DEBIT:
+        raise _RefusedError("NOT_FOUND")
+    if original.state is not State.SUCCEEDED:
+        raise _RefusedError("INVALID_STATE")
+    returned = sum(
+        order.amount
+        for order in orders.values()
+        if order.details.get("depositId") == original.reference and order.state is not State.FAILED
+    )
+    if returned >= original.amount:
+        raise _RefusedError("DEPOSIT_ALREADY_REFUNDED")
+    amount = _pesewas(body["amount"]) if "amount" in body else original.amount
+    if amount > original.amount - returned:
+        raise _RefusedError("AMOUNT_TOO_LARGE")
+    return amount, original
+
+
+def _result(order: Order, *, forged: bool = False) -> dict[str, Any]:
+    """Return an order as status checks and callbacks tell it."""
+    operation = _OPERATIONS[order.operation]
+    wallet = {"phoneNumber": order.msisdn, "provider": order.details["provider"]}
+    result = {
+        operation.id_field: order.reference,
+        "status": "PROCESSING",
+        "amount": order.details["amount"],
+        "currency": "GHS",
+        "country": "GHA",
+        operation.party: {"type": "MMO", "accountDetails": wallet},
+        "created": order.details["created"],
+    }
+    result |= {
+        name: order.details[name] for name in ("customerMessage", "depositId") if name in order.details
+    }
+    if order.state is State.SUCCEEDED or forged:
+        transaction = str(UUID(order.reference).int % 9_000_000_000 + 1_000_000_000)
+        return result | {"status": "COMPLETED", "providerTransactionId": transaction}
+    if order.state is State.FAILED:
+        code = order.reason or "UNSPECIFIED_FAILURE"
+        return result | {"status": "FAILED"} | _reason(code, code.replace("_", " ").capitalize())
+    return result
+
+
+def _status(operation: _Operation, text: str, orders: Mapping[str, Order], now: float) -> Reply:
+    order = orders.get(_reference(text, operation.id_field))
+    if order is None or order.operation != operation.path or order.visible_at > now:
+        return Reply.json(200, {"status": "NOT_FOUND"})
+    return Reply.json(200, {"status": "FOUND", "data": _result(order)})
+
+
+def _predict(body: dict[str, Any]) -> Reply:
+    digits = re.sub(r"\D", "", str(body.get("phoneNumber", "")))
+    number = "233" + digits[1:] if digits.startswith("0") else digits
+    provider = predicted(number) if GHANA.fullmatch(number) else None
+    if provider is None:
+        return Reply.json(400, _reason("INVALID_PARAMETER", "The phone number is not valid."))
+    return Reply.json(200, {"country": "GHA", "provider": provider, "phoneNumber": number})
+
+
+def _active_configuration() -> dict[str, Any]:
+    kind = {"minAmount": _major(MINIMUM), "maxAmount": _major(MAXIMUM), "decimalsInAmount": "TWO_PLACES"}
+    providers = [
+        {
+            "provider": name,
+            "currencies": [
+                {"currency": "GHS", "operationTypes": dict.fromkeys(("DEPOSIT", "PAYOUT", "REFUND"), kind)}
+            ],
+        }
+        for name in PROVIDERS
+    ]
+    return {
+        "companyName": "Sandbox",
+        "countries": [{"country": "GHA", "prefix": "233", "providers": providers}],
+    }
+
+
+def _error(code: str, message: str) -> Reply:
+    return Reply.json(ERRORS[code][0], _reason(code, message))
+
+
+def _reason(code: str, message: str) -> dict[str, Any]:
+    return {"failureReason": {"failureCode": code, "failureMessage": message}}
+
+
+def _moment(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

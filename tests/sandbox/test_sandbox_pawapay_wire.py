@@ -1,0 +1,152 @@
+"""pawaPay's sandbox as any merchant's client finds it."""
+
+from uuid import uuid4
+
+import pytest
+
+from sandbox.momo import ask
+
+MTN, TELECEL, AT = "233593456789", "233503456789", "233273456789"
+
+
+class Merchant:
+    def __init__(self, world, session):
+        self.world = world
+        self.session = session
+
+    async def call(self, method, path, body=None, token="a-token"):
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        url = self.world.sandbox.rail_urls["pawapay"] + path
+        return await ask(
+            self.session, method, url, headers=headers, **({} if body is None else {"json": body})
+        )
+
+    async def deposit(self, number=MTN, provider="MTN_MOMO_GHA", amount="25.05", **changes):
+        wallet = {"phoneNumber": number, "provider": provider}
+        body = {
+            "depositId": str(uuid4()),
+            "payer": {"type": "MMO", "accountDetails": wallet},
+            "amount": amount,
+            "currency": "GHS",
+            "customerMessage": "Two tickets",
+        } | changes
+        self.reference = body["depositId"]
+        return await self.call("POST", "/v2/deposits", body)
+
+    async def status(self, reference=None):
+        return (await self.call("GET", f"/v2/deposits/{reference or self.reference}")).body
+
+    async def set_up(self, **settings):
+        answer = await self.world.control("PUT", "pawapay/settings", settings)
+        assert answer.status == 200, answer.body
+
+
+@pytest.fixture
+async def pawapay(world, session):
+    await world.control("PUT", "pawapay/faults", {"approve_after_ms": 0})
+    return Merchant(world, session)
+
+
+@pytest.mark.parametrize(
+    ("number", "provider"), [(MTN, "MTN_MOMO_GHA"), (TELECEL, "VODAFONE_GHA"), (AT, "AIRTELTIGO_GHA")]
+)
+async def test_the_good_numbers_pay_and_are_in_the_book(pawapay, number, provider):
+    answer = await pawapay.deposit(number, provider)
+    assert (answer.status, answer.body["status"]) == (200, "ACCEPTED")
+    found = await pawapay.status()
+    assert (found["status"], found["data"]["status"]) == ("FOUND", "COMPLETED")
+    assert (found["data"]["amount"], found["data"]["country"]) == ("25.05", "GHA")
+    book = (await pawapay.world.control("GET", "pawapay/book")).body
+    assert [(debit["reference"], debit["amount"]) for debit in book["debits"]] == [(pawapay.reference, 2505)]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        ("233593456019", "PAYER_LIMIT_REACHED"),
+        ("233503456039", "PAYMENT_NOT_APPROVED"),
+        ("233273456069", "UNSPECIFIED_FAILURE"),
+    ],
+)
+async def test_the_bad_numbers_fail_with_their_code(pawapay, number, code):
+    await pawapay.deposit(number)
+    data = (await pawapay.status())["data"]
+    assert (data["status"], data["failureReason"]["failureCode"]) == ("FAILED", code)
+
+
+async def test_the_silent_number_stays_in_process(pawapay):
+    await pawapay.deposit("233593456129")
+    assert (await pawapay.status())["data"]["status"] == "PROCESSING"
+
+
+async def test_an_id_is_taken_once_and_unknown_ones_are_not_found_with_http_200(pawapay):
+    await pawapay.deposit()
+    again = await pawapay.deposit(depositId=pawapay.reference, amount="99")
+    assert (again.status, again.body["status"]) == (200, "DUPLICATE_IGNORED")
+    unknown = await pawapay.call("GET", f"/v2/deposits/{uuid4()}")
+    assert (unknown.status, unknown.body) == (200, {"status": "NOT_FOUND"})
+    assert (await pawapay.call("GET", f"/v2/payouts/{pawapay.reference}")).body == {"status": "NOT_FOUND"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        ({"amount": "1.005"}, 200, "INVALID_AMOUNT"),
+        ({"amount": "01"}, 200, "INVALID_AMOUNT"),
+        ({"amount": 5}, 200, "INVALID_AMOUNT"),
+        ({"amount": "99999999"}, 200, "AMOUNT_OUT_OF_BOUNDS"),
+        ({"currency": "EUR"}, 200, "INVALID_CURRENCY"),
+        ({"provider": "MPESA_KEN"}, 200, "INVALID_PROVIDER"),
+        ({"number": "0241234567"}, 200, "INVALID_PHONE_NUMBER"),
+        ({"depositId": "order-1"}, 400, "INVALID_PARAMETER"),
+        ({"customerMessage": "tea"}, 400, "INVALID_PARAMETER"),
+        ({"payer": None}, 400, "MISSING_PARAMETER"),
+    ],
+)
+async def test_what_is_wrong_is_named_and_not_kept(pawapay, changes, status, code):
+    answer = await pawapay.deposit(**changes)
+    assert (answer.status, answer.body["failureReason"]["failureCode"]) == (status, code)
+    assert answer.body.get("status") == ("REJECTED" if status == 200 else None)
+    assert (await pawapay.world.control("GET", "pawapay/book")).body["prompts"] == []
+
+
+async def test_who_has_no_token_or_a_wrong_one_is_turned_away(pawapay):
+    path = f"/v2/deposits/{uuid4()}"
+    assert (await pawapay.call("GET", path, token="")).status == 401
+    await pawapay.set_up(token="another")
+    assert (await pawapay.call("GET", path)).status == 403
+
+
+async def test_a_callback_goes_to_the_account_s_address_and_again_when_asked_for(pawapay, ear):
+    await pawapay.set_up(deposit_callback_url=f"{ear.url}/deposits")
+    await pawapay.deposit()
+    heard = await ear.next()
+    assert (heard["method"], heard["path"]) == ("POST", "/deposits")
+    assert (heard["body"]["depositId"], heard["body"]["status"]) == (pawapay.reference, "COMPLETED")
+    asked = await pawapay.call("POST", f"/v2/deposits/resend-callback/{pawapay.reference}")
+    assert asked.body["status"] == "ACCEPTED"
+    assert (await ear.next())["body"] == heard["body"]
+    asked = await pawapay.call("POST", f"/v2/deposits/resend-callback/{uuid4()}")
+    assert asked.body["failureReason"]["failureCode"] == "NOT_FOUND"
+
+
+async def test_the_toolkit_tells_networks_limits_and_health(pawapay):
+    await pawapay.set_up(closed_providers=["VODAFONE_GHA"])
+    guess = (await pawapay.call("POST", "/v2/predict-provider", {"phoneNumber": "020 123 4567"})).body
+    assert guess == {"country": "GHA", "provider": "VODAFONE_GHA", "phoneNumber": "233201234567"}
+    providers = (await pawapay.call("GET", "/v2/availability")).body[0]["providers"]
+    health = {entry["provider"]: entry["operationTypes"][0]["status"] for entry in providers}
+    assert health["VODAFONE_GHA"] == "CLOSED"
+    assert health["MTN_MOMO_GHA"] == "OPERATIONAL"
+    conf = (await pawapay.call("GET", "/v2/active-conf?country=GHA")).body
+    assert conf["countries"][0]["country"] == "GHA"
+    assert (await pawapay.call("GET", "/v2/public-key/http", token="")).body == []
+
+
+async def test_a_restart_keeps_the_account_and_what_was_paid(pawapay):
+    await pawapay.set_up(token="a-token")
+    await pawapay.deposit()
+    await pawapay.world.sleep_through(60)
+    assert (await pawapay.status())["data"]["status"] == "COMPLETED"
+    assert (await pawapay.call("GET", "/v2/availability", token="another")).status == 403
+    assert (await pawapay.deposit(depositId=pawapay.reference)).body["status"] == "DUPLICATE_IGNORED"
