@@ -49,6 +49,21 @@ def _mtn_momo(place: Place) -> Account:
     )
 
 
+def _pawapay(place: Place) -> Account:
+    return Account(
+        control={
+            "settings": {
+                "token": place.key,
+                "deposit_callback_url": f"{place.callbacks}/{place.user}",
+                "payout_callback_url": f"{place.callbacks}/{place.user}",
+                "refund_callback_url": f"{place.callbacks}/{place.user}",
+            },
+        },
+        settings={"pawapay_base_url": place.url, "pawapay_token": place.key},
+    )
+
+
 ACCOUNTS: Mapping[str, Callable[[Place], Account]] = {
     "mtn_momo": _mtn_momo,
+    "pawapay": _pawapay,
 }

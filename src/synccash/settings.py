@@ -26,6 +26,7 @@ SECRETS = frozenset(
         "mtn_momo_collection_subscription_key",
         "mtn_momo_disbursement_key",
         "mtn_momo_disbursement_subscription_key",
+        "pawapay_token",
     }
 )
 
@@ -67,6 +68,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mtn_momo_disbursement_key: str | None = None
     mtn_momo_disbursement_subscription_key: str | None = None
     mtn_momo_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 10.0
+
+    pawapay_base_url: str | None = None
+    pawapay_token: str | None = None
+    pawapay_account: str = "main"
+    pawapay_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 20.0
 
     risk_blocked_payers: str = ""
     risk_allowed_payers: str = ""

@@ -5,10 +5,11 @@ from urllib.parse import urlsplit
 
 from synccash.rails.mtn_momo import MtnMomo, MtnMomoSettings, ProductCredentials
 from synccash.rails.pacer import Clock
+from synccash.rails.pawapay import Pawapay, PawapaySettings
 from synccash.rails.transport import Transport
 from synccash.settings import Settings, SettingsError
 
-Connector = MtnMomo
+Connector = MtnMomo | Pawapay
 """Any of the rails; each new one joins here with `|`. All of them are `synccash.engine.ports.Rail`."""
 
 _PRODUCT_KEYS = ("user", "key", "subscription_key")
@@ -39,7 +40,12 @@ def _mtn_momo(settings: Settings, transport: Transport, clock: Clock) -> MtnMomo
     return None if momo is None else MtnMomo(momo, transport, clock)
 
 
-_SET_UPS: tuple[Callable[[Settings, Transport, Clock], Connector | None], ...] = (_mtn_momo,)
+def _pawapay(settings: Settings, transport: Transport, clock: Clock) -> Pawapay | None:
+    pawapay = pawapay_settings(settings)
+    return None if pawapay is None else Pawapay(pawapay, transport, clock)
+
+
+_SET_UPS: tuple[Callable[[Settings, Transport, Clock], Connector | None], ...] = (_mtn_momo, _pawapay)
 
 
 def mtn_momo_settings(settings: Settings) -> MtnMomoSettings | None:
@@ -76,6 +82,30 @@ def mtn_momo_settings(settings: Settings) -> MtnMomoSettings | None:
         collection=_credentials(settings, collection),
         disbursement=_credentials(settings, disbursement) if refunds else None,
         status_per_s=settings.mtn_momo_status_per_s,
+    )
+
+
+def pawapay_settings(settings: Settings) -> PawapaySettings | None:
+    """Read pawaPay's settings; None where none of them is given. Raises SettingsError."""
+    keys = ("pawapay_base_url", "pawapay_token")
+    given = [key for key in keys if getattr(settings, key)]
+    if not given:
+        return None
+    problems = [f"{key} is missing; {given[0]} is given" for key in keys if key not in given]
+    if not _is_header_text(settings.pawapay_token or ""):
+        problems.append(
+            "pawapay_token must be printable ASCII without blanks; was a line break copied with it?"
+        )
+    base_url = (settings.pawapay_base_url or "").rstrip("/")
+    if base_url and not _is_address(base_url):
+        problems.append("pawapay_base_url must be http(s)://host[:port][/path], without user, query or #")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return PawapaySettings(
+        base_url=base_url,
+        account=settings.pawapay_account,
+        token=settings.pawapay_token or "",
+        status_per_s=settings.pawapay_status_per_s,
     )
 
 

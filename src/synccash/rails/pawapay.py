@@ -1,0 +1,182 @@
+"""pawaPay's Merchant API v2: deposits, payouts, refunds, and inquiries, for all three networks of Ghana.
+
+Source: docs.pawapay.io v2. What the answers mean is in `pawapay_answers`. Callbacks go to the addresses that
+the operator sets in pawaPay's dashboard, one for each operation.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.money import to_major
+from synccash.payments.payer import Network
+from synccash.payments.rail import (
+    NO_TRACES,
+    CallbackAddress,
+    CallbackNote,
+    Capabilities,
+    Operation,
+    OperationCapability,
+    RailAccount,
+    SendAnswer,
+    SendOrder,
+    StatusAnswer,
+    Traces,
+)
+from synccash.rails.pacer import Clock, Pacer
+from synccash.rails.pawapay_answers import ID_FIELDS, judge_send, judge_status, no_information, read_callback
+from synccash.rails.transport import Transport
+from synccash.resilience.evidence import Evidence
+
+NAME = "pawapay"
+PROMPT_WINDOW_S = 600.0
+"""How long a payer has to approve is not published for Ghana; an open prompt is said to clear in 10 min."""
+
+PROVIDERS = {
+    Network.MTN: "MTN_MOMO_GHA",
+    Network.TELECEL: "VODAFONE_GHA",
+    Network.AT: "AIRTELTIGO_GHA",
+}
+_RESOURCES = {Operation.COLLECT: "deposits", Operation.PAYOUT: "payouts", Operation.REFUND: "refunds"}
+_CURRENCY = "GHS"
+_MESSAGE_MAX = 22
+_MESSAGE_MIN = 4
+_PADDING = "Payment"
+_BLANKS_IN_MESSAGES = re.compile(r"[^A-Za-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PawapaySettings:
+    """One account with pawaPay. `status_per_s`: no cap is published, this one is ours."""
+
+    base_url: str
+    account: str
+    token: str = field(repr=False)
+    status_per_s: float = 20.0
+
+
+class Pawapay:
+    """Live: the connector of one pawaPay account. See `synccash.engine.ports.Rail`."""
+
+    def __init__(self, settings: PawapaySettings, transport: Transport, clock: Clock) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._clock = clock
+        self._pacer = Pacer(settings.status_per_s, clock)
+        self._account = RailAccount(
+            rail=NAME, account=settings.account, base_url=settings.base_url, target_environment="v2"
+        )
+        self._capabilities = Capabilities(
+            networks=frozenset(PROVIDERS),
+            operations={
+                operation: OperationCapability(
+                    dedup_by_reference=True,
+                    lookup_by_reference=True,
+                    prompt_window_s=PROMPT_WINDOW_S if operation is Operation.COLLECT else None,
+                )
+                for operation in _RESOURCES
+            },
+            callback_address=CallbackAddress.PER_ACCOUNT,
+        )
+
+    @property
+    def name(self) -> str:
+        """`pawapay`."""
+        return NAME
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Collections, payouts and refunds, each executed once under our reference."""
+        return self._capabilities
+
+    @property
+    def account(self) -> RailAccount:
+        """The account and address of new attempts."""
+        return self._account
+
+    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
+        """Send once."""
+        if order.account != self._account:
+            return _unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
+        if order.currency != _CURRENCY:
+            return _unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")
+        body = self._body(order)
+        if body is None:
+            why = "no_original_reference" if order.operation is Operation.REFUND else "no_network"
+            return _unsent(FailureCode.PROVIDER_ERROR, why)
+        answer = await self._transport.request(
+            "POST",
+            f"{self._settings.base_url}/v2/{_RESOURCES[order.operation]}",
+            headers=self._headers(),
+            json=body,
+            timeout_s=timeout_s,
+        )
+        return judge_send(answer, order.operation, order.reference)
+
+    async def inquire(
+        self,
+        account: RailAccount,
+        operation: Operation,
+        reference: str,
+        *,
+        timeout_s: float,
+        traces: Traces = NO_TRACES,
+    ) -> StatusAnswer:
+        """Ask pawaPay by our reference. Waits for its turn as long as `timeout_s` allows."""
+        del traces  # pawaPay knows every attempt by our reference
+        if account != self._account:
+            return no_information("other_account")
+        began = self._clock.monotonic()
+        if not await self._pacer.turn(timeout_s=timeout_s):
+            return no_information("status_cap")
+        answer = await self._transport.request(
+            "GET",
+            f"{self._settings.base_url}/v2/{_RESOURCES[operation]}/{reference}",
+            headers=self._headers(),
+            timeout_s=timeout_s - (self._clock.monotonic() - began),
+        )
+        return judge_status(answer, operation, reference, _CURRENCY)
+
+    def read_callback(self, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
+        """See `pawapay_answers.read_callback`."""
+        del headers
+        return read_callback(body)
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._settings.token}"}
+
+    def _body(self, order: SendOrder) -> dict[str, object] | None:
+        """The request's body; None where what pawaPay must be told is not known."""
+        body: dict[str, object] = {
+            ID_FIELDS[order.operation]: order.reference,
+            "amount": to_major(order.amount),
+            "currency": _CURRENCY,
+        }
+        if order.operation is Operation.REFUND:
+            return body | {"depositId": order.original_reference} if order.original_reference else None
+        if order.network is None:
+            return None
+        wallet = {"phoneNumber": order.msisdn, "provider": PROVIDERS[order.network]}
+        party = "payer" if order.operation is Operation.COLLECT else "recipient"
+        return body | {
+            party: {"type": "MMO", "accountDetails": wallet},
+            "customerMessage": customer_message(order.note),
+        }
+
+
+def customer_message(text: str) -> str:
+    """Write a note as pawaPay takes it: 4 to 22 letters, digits and blanks.
+
+    Accents lose their marks, other signs become a blank; what is too short is said more fully.
+    """
+    plain = unicodedata.normalize("NFKD", text)
+    bare = "".join(sign for sign in plain if not unicodedata.combining(sign))
+    message = _BLANKS_IN_MESSAGES.sub(" ", bare).strip()[:_MESSAGE_MAX].rstrip()
+    return message if len(message) >= _MESSAGE_MIN else f"{_PADDING} {message}".rstrip()
+
+
+def _unsent(code: FailureCode, why: str) -> SendAnswer:
+    failure = Failure(code, reroute=True, provider_code=why)
+    return SendAnswer(evidence=Evidence.NOT_SENT, failure=failure, provider_code=why)
