@@ -1,0 +1,87 @@
+"""Which scenarios are run: swept ones that strike at every step, and mixed ones drawn from a seed."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+
+from sim.judge import verdict
+from sim.rails import Faults
+from sim.world import SETTINGS, Blow, Scenario, World
+
+PAUSES_S = tuple(SETTINGS.lease_s * times for times in (0.5, 1.5, 6.0))
+_SILENT = Faults(lost_request=0.25, lost_answer=0.25, hidden=0.4, fails=0.2, callback_lost=0.5, until_s=60.0)
+
+
+def judged(scenario: Scenario) -> list[str]:
+    """Run a scenario and say what was wrong with it."""
+    world = World(scenario)
+    world.run()
+    return verdict(world)
+
+
+def mixed(seed: int) -> Scenario:
+    """Everything that may go wrong, in a mixture that the seed decides."""
+    random = Random(seed)
+    rails = range(random.choice((1, 2, 2, 3)))
+    blows = tuple(
+        Blow(
+            node=f"node_{random.randrange(2)}",
+            step=int(1 + random.random() ** 2 * 150),
+            pause_s=random.choice((None, *PAUSES_S)),
+        )
+        for _ in range(random.choice((0, 1, 1, 2)))
+    )
+    return Scenario(
+        seed=seed,
+        rails=tuple(_faults(random) for _ in rails),
+        no_dedup=frozenset(n for n in rails if random.random() < 0.2),
+        no_failure_word=frozenset(n for n in rails if random.random() < 0.15),
+        nodes=random.choice((2, 2, 3)),
+        payments=random.choice((1, 1, 2)),
+        expires_in_s=random.choice((15, 60, 60)),
+        refunds=random.random() < 0.3,
+        cancels=random.random() < 0.2,
+        store_faults=random.choice((0.0, 0.0, 0.05)),
+        blows=blows,
+    )
+
+
+def _faults(random: Random) -> Faults:
+    def rate(most: float) -> float:
+        return random.random() * most if random.random() < 0.5 else 0.0
+
+    begin = random.random() * 20
+    down = ((begin, begin + random.random() * 30),) if random.random() < 0.3 else ()
+    if random.random() < 0.2:
+        down = ((0.0, random.random() * 20), *down)
+    return Faults(
+        lost_request=rate(0.5),
+        lost_answer=rate(0.5),
+        slow_answer=rate(0.4),
+        refused_later=rate(0.5),
+        refused_final=rate(0.2),
+        fails=rate(0.3),
+        payer_declines=rate(0.2),
+        hidden=rate(0.6),
+        mute_inquiry=rate(0.5),
+        callback_lost=rate(1.0),
+        callback_twice=rate(0.5),
+        callback_forged=rate(0.5),
+        slow_payer=rate(0.5),
+        down=down,
+    )
+
+
+def sweep(seeds: range, *, pause_s: float | None, stride: int = 1) -> Iterator[Scenario]:
+    """For each seed: the same payment, struck before every `stride`-th step of the node that took it.
+
+    The first rail goes down for a while in every other seed, so that takeovers meet fail-overs.
+    """
+    for seed in seeds:
+        down = ((1.0, 40.0),) if seed % 2 else ()
+        calm = Scenario(seed=seed, rails=(replace(_SILENT, down=down), Faults()), refunds=seed % 4 == 0)
+        world = World(calm)
+        world.run()
+        assert verdict(world) == [], calm
+        for step in range(1 + seed % stride, world.steps_of("node_0") + 1, stride):
+            yield replace(calm, blows=(Blow(node="node_0", step=step, pause_s=pause_s),))

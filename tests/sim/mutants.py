@@ -1,0 +1,200 @@
+"""The engine with one rule broken at a time. A simulation that does not catch these proves nothing."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from synccash.engine.attempts import Attempts
+from synccash.engine.collect import Collecting
+from synccash.engine.dispatch import PolicyDispatch
+from synccash.engine.driver import Driver
+from synccash.engine.engine import Engine
+from synccash.engine.scribe import Scribe, order_of
+from synccash.engine.worker import Worker
+from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.case import PaymentCase, Release
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.lifecycle import canceled, failed, reflect
+from synccash.payments.payment import Payment
+from synccash.payments.rail import Standing, StatusAnswer
+from synccash.resilience.evidence import Evidence
+
+_ABSENT = Failure(FailureCode.PROVIDER_ERROR, reroute=True)
+Patch = tuple[type, str, Callable[[Any], Any]]
+"""A class, the name of its method, and what makes the broken one from the right one."""
+
+
+@contextlib.contextmanager
+def broken(*patches: Patch) -> Iterator[None]:
+    """The engine with these methods replaced."""
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in patches]
+    try:
+        for owner, name, make in patches:
+            setattr(owner, name, make(getattr(owner, name)))
+        yield
+    finally:
+        for owner, name, right in before:
+            setattr(owner, name, right)
+
+
+def _resend_anew(right: Any) -> Any:
+    async def resend(self: Driver, case: Any, after: Attempt) -> Any:
+        return await right(self, case, replace(after, reference=self.attempts.identities.reference()))
+
+    return resend
+
+
+def _fresh_reference(right: Any) -> Any:
+    def order_for(self: Attempts, case: Any, attempt: Attempt) -> Any:
+        return replace(right(self, case, attempt), reference=self.identities.reference())
+
+    return order_for
+
+
+def _absent_is_failed(right: Any) -> Any:
+    async def ask(self: Driver, case: Any, attempt: Attempt) -> StatusAnswer:
+        answer = await right(self, case, attempt)
+        if answer.standing is Standing.NOT_FOUND:
+            return StatusAnswer(standing=Standing.FAILED, failure=_ABSENT)
+        return answer
+
+    return ask
+
+
+def _silence_is_not_sent(right: Any) -> Any:
+    async def send(self: PolicyDispatch, *arguments: Any, **named: Any) -> Any:
+        sent = await right(self, *arguments, **named)
+        return replace(sent, worst=Evidence.NOT_SENT) if sent.worst is Evidence.AMBIGUOUS else sent
+
+    return send
+
+
+class _AnyFence(int):
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = int.__hash__
+
+
+def _any_holder_declares_dead(right: Any) -> Any:
+    def after_send(self: Attempt, answer: Any, worst: Evidence, **named: Any) -> Attempt:
+        forgetful = replace(
+            self, state=AttemptState.PREPARED, evidence=None, opened_fence=_AnyFence(self.opened_fence)
+        )
+        return right(forgetful, answer, worst, **named)
+
+    return after_send
+
+
+def _any_fence_before(right: Any) -> Any:
+    def after_send(self: Driver, case: Any, before: Attempt, after: Attempt, sent: Any, **named: Any) -> Any:
+        return right(self, case, replace(before, opened_fence=_AnyFence(0)), after, sent, **named)
+
+    return after_send
+
+
+def _no_worker(right: Any) -> Any:
+    async def run(self: Worker) -> None:
+        """Nobody takes over."""
+
+    return run
+
+
+def _believed_callback(right: Any) -> Any:
+    async def take_callback(self: Engine, rail: str, token: str, *rest: Any) -> None:
+        await right(self, rail, token, *rest)
+        driver = self.worker.driver
+        for order_id in tuple(self.ledger.rows):
+            case = await self.ledger.payment(order_id)
+            if case is not None and case.live is not None and case.live.callback_token == token:
+                after = case.live.after_inquiry(StatusAnswer(standing=Standing.SUCCEEDED))
+                order = reflect(case.payment, after, now=driver.clock.now())
+                move = driver.scribe.move(case, order, after, hold=Release(None), timeline=())
+                await self.ledger.record(move)
+
+    return take_callback
+
+
+def _may_resend_but(**changes: Any) -> Callable[[Any], Any]:
+    def make(right: Any) -> Any:
+        def may_resend(self: Driver, case: Any, attempt: Attempt) -> bool:
+            return right(self, case, replace(attempt, **changes))
+
+        return may_resend
+
+    return make
+
+
+def _resends_blindly(right: Any) -> Any:
+    def may_resend(self: Driver, case: Any, attempt: Attempt) -> bool:
+        return attempt.state is AttemptState.UNKNOWN and attempt.sends < self.settings.sends_max
+
+    return may_resend
+
+
+def _gives_up(right: Any) -> Any:
+    def ask_later(self: Driver, case: Any, after: Attempt, answer: StatusAnswer) -> Any:
+        if isinstance(case, PaymentCase) and after.inquiries >= 3:
+            order = failed(case.payment, _ABSENT, now=self.clock.now())
+            return self.scribe.move(case, order, after, hold=Release(None), timeline=())
+        return right(self, case, after, answer)
+
+    return ask_later
+
+
+def _never_too_late(right: Any) -> Any:
+    async def send(self: PolicyDispatch, *arguments: Any, **named: Any) -> Any:
+        return await right(self, *arguments, **{**named, "not_after": None})
+
+    return send
+
+
+def _commits_after_expiry(right: Any) -> Any:
+    def move(self: Scribe, *arguments: Any, **named: Any) -> Any:
+        return right(self, *arguments, **{**named, "before_expiry": False})
+
+    return move
+
+
+def _cancels_in_flight(right: Any) -> Any:
+    async def cancel(self: Collecting, tenant: Any, payment_id: str) -> bytes:
+        case = await self.ledger.payment(payment_id)
+        assert case is not None
+        order = replace(canceled(case.payment, now=self.clock.now()), fence=case.payment.fence + 1)
+        await self.ledger.record(self.scribe.move(case, order, hold=Release(None), timeline=()))
+        return b""
+
+    return cancel
+
+
+def _falls_over_when_unknown(right: Any) -> Any:
+    def after_send(self: Driver, case: Any, before: Attempt, after: Attempt, sent: Any, **named: Any) -> Any:
+        if after.state is AttemptState.UNKNOWN and isinstance(order_of(case), Payment):
+            after = replace(after, state=AttemptState.NOT_SENT)
+        return right(self, case, replace(before, opened_fence=_AnyFence(0)), after, sent, **named)
+
+    return after_send
+
+
+MUTANTS: dict[str, tuple[Patch, ...]] = {
+    "a re-send takes a new reference": ((Driver, "_resend", _resend_anew),),
+    "the reference is not the committed one": ((Attempts, "order_for", _fresh_reference),),
+    "not found counts as failed": ((Driver, "_ask", _absent_is_failed),),
+    "silence counts as not sent": ((PolicyDispatch, "send", _silence_is_not_sent),),
+    "silence falls over to another rail": ((Driver, "_after_send", _falls_over_when_unknown),),
+    "any holder may call a send dead": (
+        (Attempt, "after_send", _any_holder_declares_dead),
+        (Driver, "_after_send", _any_fence_before),
+    ),
+    "nobody takes over": ((Worker, "run", _no_worker),),
+    "a callback is believed": ((Engine, "take_callback", _believed_callback),),
+    "sends are not counted": ((Driver, "_may_resend", _may_resend_but(sends=1)),),
+    "a rail without dedup is sent to again": ((Driver, "_may_resend", _resends_blindly),),
+    "the ladder ends in failed": ((Driver, "_ask_later", _gives_up),),
+    "both walls round the expiry are gone": (
+        (PolicyDispatch, "send", _never_too_late),
+        (Scribe, "move", _commits_after_expiry),
+    ),
+    "a payment in flight is canceled": ((Collecting, "cancel_payment", _cancels_in_flight),),
+}

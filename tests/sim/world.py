@@ -1,0 +1,327 @@
+"""A whole installation in virtual time: nodes with the real engine, rails, clients, and faults."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+from typing import Any, Literal
+
+import msgspec
+import structlog
+
+from sim.clock import EPOCH, SeededIdentities, VirtualClock
+from sim.ledger import FakeLedger, Fault
+from sim.loop import NOWHERE, Node, VirtualLoop
+from sim.rails import Faults, SimRail
+from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.engine import Engine, build_engine
+from synccash.engine.settings import EngineSettings
+from synccash.payments.case import Claim
+from synccash.payments.errors import PaymentError, StoreUnavailableError
+from synccash.payments.ladder import Ladder
+from synccash.payments.payer import Msisdn, Payer
+from synccash.payments.request import PaymentRequest, RefundRequest, Reply, Tenant
+from synccash.resilience.circuit_breaker import BreakerSettings
+from synccash.resilience.profiles import Profile
+from synccash.resilience.registry import Registry
+from synccash.resilience.retry import Retry
+
+TENANT = Tenant("m_1", livemode=False)
+RETRY = Retry(attempts=3, base=1.0, cap=5.0)
+PROFILES = {"*": Profile(retry=RETRY, breaker=BreakerSettings(failures=3, open_s=5.0, open_max_s=20.0))}
+LADDER = Ladder(steps=(0.5, 1, 2, 4), tail=((15, 150), (60, 600)))
+SETTINGS = EngineSettings(
+    public_url="http://sim",
+    request_deadline_s=4.0,
+    attempt_timeout_s=2.0,
+    inquiry_timeout_s=2.0,
+    lease_s=6.0,
+    heartbeat_s=2.0,
+    settle_s=10.0,
+    queue_retry_s=2.0,
+    ladder=LADDER,
+)
+HORIZON_S = 3_000.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blow:
+    """A fault that hits `node` before its step number `step`: death, or a pause of `pause_s` seconds."""
+
+    node: str
+    step: int
+    pause_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """One run, from nothing but its values."""
+
+    seed: int
+    rails: tuple[Faults, ...] = (Faults(), Faults())
+    no_dedup: frozenset[int] = frozenset()
+    no_failure_word: frozenset[int] = frozenset()
+    nodes: int = 2
+    payments: int = 1
+    expires_in_s: int = 60
+    refunds: bool = False
+    cancels: bool = False
+    store_faults: float = 0.0
+    blows: tuple[Blow, ...] = ()
+
+
+@dataclass(eq=False)
+class Bell:
+    """A doorbell that rings when a poll would find something: polls that find nothing are left out."""
+
+    loop: VirtualLoop
+    ledger: FakeLedger
+    random: Random
+    _waiting: asyncio.Future[None] | None = None
+    _timer: Any = None
+
+    def ring(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def wait(self, timeout_s: float) -> None:
+        self._waiting = self.loop.create_future()
+        self.look(timeout_s)
+        await self._waiting
+
+    def look(self, poll_s: float = SETTINGS.poll_s) -> None:
+        """Wait for the first poll that finds something."""
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self.ledger.next_due()
+        if due is None or self._waiting is None:
+            return
+        at = max(self.loop.time(), (due - EPOCH).total_seconds() if isinstance(due, datetime) else 0.0)
+        at += poll_s * self.random.random()
+        self._timer = self.loop.call_at(at, self.ring, context=NOWHERE)
+
+
+@dataclass(eq=False)
+class Process:
+    """One life of a node."""
+
+    node: Node
+    engine: Engine
+    bell: Bell
+
+
+@dataclass(eq=False)
+class World:
+    """Live: built, run once, then judged."""
+
+    scenario: Scenario
+    told: list[tuple[str, Reply]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    processes: dict[str, Process] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        scenario = self.scenario
+        self.random = Random(scenario.seed)
+        self.loop = VirtualLoop(Random(scenario.seed + 1))
+        self.clock = VirtualClock(self.loop)
+        self.identities = SeededIdentities(self.random)
+        self.ledger = FakeLedger(self.clock, fault=self._store_fault, changed=self._look)
+        self.rails = {
+            f"rail_{n}": SimRail(
+                f"rail_{n}",
+                self.loop,
+                self.random,
+                faults,
+                self._callback,
+                dedup=n not in scenario.no_dedup,
+                names_failure=n not in scenario.no_failure_word,
+            )
+            for n, faults in enumerate(scenario.rails)
+        }
+        self._clients = 0
+        for number in range(scenario.nodes):
+            self._start(f"node_{number}")
+
+    def run(self) -> None:
+        """Run to the end, and leave nothing behind."""
+        for number in range(self.scenario.payments):
+            self._client(self._buyer(number))
+        with _logs_into(self.errors):
+            try:
+                self.loop.run(self._at_rest, until=HORIZON_S)
+            finally:
+                self.loop.bury()
+        self.errors.extend(str(failure) for failure in self.loop.failures)
+
+    def steps_of(self, name: str) -> int:
+        """How many steps the node's present life has made."""
+        return self.processes[name].node.steps
+
+    def _start(self, name: str) -> None:
+        node = Node(name)
+        bell = Bell(self.loop, self.ledger, self.random)
+        registry = Registry(PROFILES, clock=self.clock.monotonic, random=self.random.random)
+        dispatch = PolicyDispatch(
+            registry.breaker,
+            self.clock,
+            DispatchSettings(retry=RETRY, attempt_timeout_s=2.0, inquiry_timeout_s=2.0, total_timeout_s=20.0),
+            self.random.random,
+        )
+        engine = build_engine(
+            ledger=self.ledger,
+            rails=self.rails,
+            dispatch=dispatch,
+            clock=self.clock,
+            identities=self.identities,
+            doorbell=bell,
+            settings=SETTINGS,
+        )
+        first = name not in self.processes
+        self.processes[name] = Process(node, engine, bell)
+        if first:
+            for blow in self.scenario.blows:
+                if blow.node == name:
+                    node.traps[blow.step] = lambda node, blow=blow: self._strike(node, blow)
+        self.loop.start(self._serve(engine), node)
+
+    async def _serve(self, engine: Engine) -> None:
+        engine.start()
+        await engine.worker.run()
+
+    def _strike(self, node: Node, blow: Blow) -> None:
+        if blow.pause_s is not None:
+            self.loop.pause(node, blow.pause_s)
+            return
+        self.loop.kill(node)
+        self.loop.call_later(0.5, self._start, node.name, context=NOWHERE)
+
+    def _look(self) -> None:
+        for process in self.processes.values():
+            process.bell.look()
+
+    def _store_fault(self, method: str) -> Fault | None:
+        rate = self.scenario.store_faults
+        if rate == 0 or self.loop.time() > 120 or self.random.random() >= rate:
+            return None
+        kind: Literal["before", "after"] = "before" if self.random.random() < 0.5 else "after"
+        return kind
+
+    def _at_rest(self) -> bool:
+        return self._clients == 0 and self.ledger.next_due() is None and not self._rails_busy()
+
+    def _rails_busy(self) -> bool:
+        return any(not booked.done for rail in self.rails.values() for booked in rail.book)
+
+    def _client(self, work: Any) -> None:
+        self._clients += 1
+
+        async def run() -> None:
+            try:
+                await work
+            finally:
+                self._clients -= 1
+
+        self.loop.start(run())
+
+    async def _callback(self, rail: str, token: str) -> None:
+        """A callback comes to some node; the rail tries again when it is not taken."""
+        for number in range(5):
+            name = f"node_{(len(token) + number) % self.scenario.nodes}"
+            with contextlib.suppress(TimeoutError, StoreUnavailableError):
+                await self._on(name, lambda engine: engine.take_callback(rail, token), 5.0)
+                return
+            await asyncio.sleep(1.0)
+
+    async def _on(self, name: str, call: Callable[[Engine], Any], timeout_s: float) -> Any:
+        """Have a node do something for a caller outside, who gives up after `timeout_s` seconds."""
+        process = self.processes[name]
+        answer: asyncio.Future[Any] = self.loop.create_future()
+
+        async def handle() -> None:
+            try:
+                result = await call(process.engine)
+            except PaymentError as error:
+                if not answer.done():
+                    answer.set_exception(error)
+            else:
+                if not answer.done():
+                    answer.set_result(result)
+
+        if process.node.alive:
+            self.loop.start(handle(), process.node)
+        async with asyncio.timeout(timeout_s):
+            return await answer
+
+    async def _buyer(self, number: int) -> None:
+        request = PaymentRequest(
+            tenant=TENANT,
+            amount=1_000 + number,
+            currency="GHS",
+            payer=Payer(Msisdn.parse("0241234567")),
+            reference=f"order {number}",
+            expires_in_s=self.scenario.expires_in_s,
+        )
+        claim = Claim("m_1:test:POST /payments", f"key {number}", b"f" * 32)
+        told = await self._insist(number, lambda engine: engine.initiate_payment(request, claim))
+        if told is None:
+            return
+        self.told.append((f"key {number}", told))
+        payment_id = msgspec.json.decode(told.body)["id"]
+        if self.scenario.cancels:
+            await asyncio.sleep(self.random.random() * 10)
+            with contextlib.suppress(PaymentError, TimeoutError):
+                name = f"node_{self.random.randrange(self.scenario.nodes)}"
+                await self._on(name, lambda engine: engine.cancel_payment(TENANT, payment_id), 10.0)
+        await asyncio.sleep(130)
+        repeat = await self._insist(number, lambda engine: engine.initiate_payment(request, claim))
+        if repeat is not None:
+            self.told.append((f"key {number}", repeat))
+        if self.scenario.refunds:
+            await self._refund(number, payment_id)
+
+    async def _refund(self, number: int, payment_id: str) -> None:
+        for part in range(2):
+            claim = Claim("m_1:test:POST /refunds", f"refund {number}.{part}", b"r" * 32)
+            request = RefundRequest(tenant=TENANT, payment_id=payment_id, amount=600)
+            with contextlib.suppress(PaymentError):
+                told = await self._insist(number, lambda e, r=request, c=claim: e.refund_payment(r, c))
+                if told is not None:
+                    self.told.append((f"refund {number}.{part}", told))
+
+    async def _insist(self, number: int, call: Callable[[Engine], Any]) -> Reply | None:
+        """Ask with the same key, another node each time, until there is an answer."""
+        for turn in range(60):
+            name = f"node_{(number + turn) % self.scenario.nodes}"
+            try:
+                return await self._on(name, call, 6.0)
+            except TimeoutError:
+                continue
+            except PaymentError as error:
+                if not hasattr(error, "retry_after_s"):
+                    raise
+                await asyncio.sleep(1.0 + self.random.random())
+        return None
+
+
+@contextlib.contextmanager
+def _logs_into(errors: list[str]) -> Any:
+    """Keep what the engine calls an error: apart from an unreachable ledger there is none to be had."""
+
+    def keep(logger: Any, method: str, event: dict[str, Any]) -> Any:
+        if event.get("error") != "StoreUnavailableError":
+            errors.append(f"error: {event} {sys.exception()!r}")
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[keep],
+        wrapper_class=structlog.make_filtering_bound_logger(40),
+        cache_logger_on_first_use=False,
+    )
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
