@@ -12,10 +12,11 @@ from uuid import uuid4
 
 import pytest
 
-from payment_samples import NO_FUNDS, NOW, PAYMENT, PREPARED, REFUND
+from payment_samples import NO_FUNDS, NOW, PAYMENT, PAYOUT, PREPARED, REFUND
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import (
     AlreadyClaimed,
+    Case,
     Claim,
     Entry,
     Event,
@@ -25,21 +26,28 @@ from synccash.payments.case import (
     NotRefundable,
     Opened,
     Opening,
+    Order,
     PaymentCase,
+    PayoutCase,
+    PayoutOpening,
     ReferenceTaken,
     RefundCase,
     RefundOpening,
     Release,
     StoredAnswer,
+    order_of,
 )
 from synccash.payments.payer import Msisdn, Network, Payer
-from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
+from synccash.payments.payment import PaymentStatus, RefundStatus, StatusDetail
 from synccash.payments.rail import NextAction, NextActionType, Operation
 from synccash.resilience.evidence import Evidence
 
 LEASE_S = 15.0
 ANSWER = StoredAnswer(201, b'{"id":  "pay_1", "note": "d\xc3\xa9j\xc3\xa0 vu"}\n')
 OTHER_ANSWER = StoredAnswer(202, b"{}")
+
+
+_OPERATION = {"Payment": Operation.COLLECT, "Refund": Operation.REFUND, "Payout": Operation.PAYOUT}
 
 
 class World(Protocol):
@@ -74,13 +82,13 @@ def claim(key: str = "key 1", fingerprint: bytes = b"f" * 32) -> Claim:
     return Claim("m_1:test:POST /payments", key, fingerprint)
 
 
-def attempt_of(order: Payment | Refund, sequence: int = 1, **changes: Any) -> Attempt:
+def attempt_of(order: Order, sequence: int = 1, **changes: Any) -> Attempt:
     return replace(
         PREPARED,
         id=f"att_{order.id}_{sequence}",
         order_id=order.id,
         sequence=sequence,
-        operation=Operation.COLLECT if isinstance(order, Payment) else Operation.REFUND,
+        operation=_OPERATION[type(order).__name__],
         reference=str(uuid4()),
         callback_token=f"token_{order.id}_{sequence}",
         amount=order.amount,
@@ -113,7 +121,7 @@ def opening(world: World, number: int = 1, *, key: str | None = None, **changes:
     return replace(asked, **changes)
 
 
-def event(order: Payment | Refund, kind: str) -> Event:
+def event(order: Order, kind: str) -> Event:
     return Event(
         id=f"evt_{uuid4().hex}",
         merchant_id=order.merchant_id,
@@ -126,9 +134,9 @@ def event(order: Payment | Refund, kind: str) -> Event:
     )
 
 
-def move(case: PaymentCase | RefundCase, *attempts: Attempt, **changes: Any) -> Move:
+def move(case: Case, *attempts: Attempt, **changes: Any) -> Move:
     """A move of the case's order: the order changed by `order`, its version one up unless told otherwise."""
-    before = case.payment if isinstance(case, PaymentCase) else case.refund
+    before = order_of(case)
     order = replace(before, **({"version": before.version + 1} | changes.pop("order", {})))
     asked = Move(
         id=f"mv_{uuid4().hex}",
@@ -173,7 +181,9 @@ async def succeeded(world: World, number: int = 1, amount: int = 100) -> Payment
     return await read(world, case)
 
 
-def refund_opening(case: PaymentCase, number: int, amount: int, key: str | None = None) -> RefundOpening:
+def refund_opening(
+    case: PaymentCase, number: int, amount: int, key: str | None = None, **changes: Any
+) -> RefundOpening:
     refund = replace(
         REFUND,
         id=f"re_{number}",
@@ -182,6 +192,7 @@ def refund_opening(case: PaymentCase, number: int, amount: int, key: str | None 
         amount=amount,
         rail="mtn_momo",
         reason="torn",
+        **changes,
     )
     return RefundOpening(
         claim=claim(key or f"refund {number}"),
@@ -193,8 +204,8 @@ def refund_opening(case: PaymentCase, number: int, amount: int, key: str | None 
     )
 
 
-async def refunding(world: World, case: PaymentCase, number: int, amount: int) -> RefundCase:
-    result = await world.ledger.open_refund(refund_opening(case, number, amount))
+async def refunding(world: World, case: PaymentCase, number: int, amount: int, **changes: Any) -> RefundCase:
+    result = await world.ledger.open_refund(refund_opening(case, number, amount, **changes))
     assert isinstance(result, Opened)
     assert isinstance(result.case, RefundCase)
     return result.case
@@ -215,9 +226,9 @@ class Ends:
         return move(case, ended, order={"status": RefundStatus.FAILED, "last_error": NO_FUNDS})
 
 
-async def taken(world: World, limit: int = 10) -> dict[str, PaymentCase | RefundCase]:
+async def taken(world: World, limit: int = 10) -> dict[str, Case]:
     cases = await world.ledger.take_due(limit=limit, lease_s=LEASE_S)
-    return {(c.payment.id if isinstance(c, PaymentCase) else c.refund.id): c for c in cases}
+    return {order_of(case).id: case for case in cases}
 
 
 class ClaimContract:
@@ -770,6 +781,183 @@ class RefundContract:
         assert isinstance(again, AlreadyClaimed)
         assert (again.order_id, again.answer) == ("re_1", ANSWER)
 
+    async def test_an_exclusive_refund_shuts_out_another_until_it_has_ended(self, world: World):
+        case = await succeeded(world, amount=100)
+        asked = [refund_opening(case, n, 20, exclusive=True) for n in range(3)]
+        results = await asyncio.gather(*(world.ledger.open_refund(one) for one in asked))
+        first = next(r.case for r in results if isinstance(r, Opened))
+        assert [r for r in results if not isinstance(r, Opened)] == [NotRefundable(0, under_way=True)] * 2
+        assert (await read(world, case)).attempts[0].refund_reserved == 20
+        assert await world.ledger.record(Ends.well(first))
+        again = await world.ledger.open_refund(refund_opening(case, 7, 20, exclusive=True))
+        assert isinstance(again, Opened)
 
-class LedgerContract(ClaimContract, MoveContract, HoldContract, RefundContract):
+    async def test_a_surplus_goes_back_once_and_is_no_part_of_its_payment(self, world: World):
+        case = await opened(world, payment={"amount": 100})
+        assert case.live is not None
+        dead = replace(case.live, state=AttemptState.NOT_SENT, evidence=Evidence.NOT_SENT)
+        assert await world.ledger.record(move(case, dead, order={"status": PaymentStatus.FAILED}))
+        case = await read(world, case)
+        late = replace(case.attempts[0], amount_received=100)
+        assert await world.ledger.record(move(case, late, contradiction="late_success"))
+        case = await read(world, case)
+        refund = await refunding(world, case, 1, 100, surplus=True)
+        assert await world.ledger.record(Ends.badly(refund))
+        with pytest.raises(world.refusal):
+            await world.ledger.open_refund(refund_opening(case, 2, 100, surplus=True))
+        by_hand = await refunding(world, case, 3, 100)
+        assert by_hand.refund.surplus is False
+
+    async def test_a_surplus_that_went_back_leaves_its_payment_as_it_was(self, world: World):
+        case = await succeeded(world, amount=100)
+        refund = await refunding(world, case, 1, 100, surplus=True)
+        assert await world.ledger.record(Ends.well(refund))
+        after = await read(world, case)
+        assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (0, 100)
+
+    async def test_a_refund_without_an_attempt_is_a_workers(self, world: World):
+        case = await succeeded(world, amount=100)
+        asked = replace(refund_opening(case, 1, 60), attempt=None, hold=Release(0.0))
+        assert isinstance(await world.ledger.open_refund(asked), Opened)
+        over = (await taken(world))["re_1"]
+        assert isinstance(over, RefundCase)
+        assert over.attempts == ()
+        assert over.debit.refund_reserved == 60
+
+
+def payout_opening(world: World, number: int = 1, **changes: Any) -> PayoutOpening:
+    payout = replace(
+        PAYOUT,
+        id=f"po_{number}",
+        reference=changes.pop("reference", f"wages {number}"),
+        expires_at=world.now() + timedelta(seconds=900),
+        rail="mtn_momo",
+        attempt_count=1,
+        **changes.pop("payout", {}),
+    )
+    asked = PayoutOpening(
+        claim=claim(changes.pop("key", f"payout {number}")),
+        payout=payout,
+        attempt=attempt_of(payout),
+        hold=Keep(LEASE_S),
+        events=(event(payout, "payout.processing"),),
+        timeline=(Entry(at=NOW, kind="created", data={}),),
+    )
+    return replace(asked, **changes)
+
+
+async def paying_out(world: World, number: int = 1, **changes: Any) -> PayoutCase:
+    result = await world.ledger.open_payout(payout_opening(world, number, **changes))
+    assert isinstance(result, Opened)
+    assert isinstance(result.case, PayoutCase)
+    return result.case
+
+
+class PayoutContract:
+    """Money sent to a wallet."""
+
+    async def test_a_payout_is_opened_once_with_all_it_needs(self, world: World):
+        asked = payout_opening(world, payout={"metadata": {"cart": "7"}, "routing": {"chosen": "mtn_momo"}})
+        result = await world.ledger.open_payout(asked)
+        assert isinstance(result, Opened)
+        again = await world.ledger.payout("po_1")
+        assert again is not None
+        assert (again.payout, again.attempts) == (asked.payout, (asked.attempt,))
+        assert isinstance(await world.ledger.open_payout(asked), AlreadyClaimed)
+        assert [e.type for e in await world.events()] == ["payout.processing"]
+        assert [e.kind for e in await world.timeline("po_1")] == ["created"]
+        assert await world.ledger.payment("po_1") is None
+
+    async def test_a_reference_is_paid_out_once_for_ever(self, world: World):
+        asked = [payout_opening(world, n, reference="wages") for n in range(6)]
+        results = await asyncio.gather(*(world.ledger.open_payout(one) for one in asked))
+        winners = [r.case.payout.id for r in results if isinstance(r, Opened)]
+        assert len(winners) == 1
+        assert [r for r in results if not isinstance(r, Opened)] == [ReferenceTaken(winners[0])] * 5
+
+    async def test_a_payment_and_a_payout_may_share_a_reference(self, world: World):
+        await opened(world, reference="invoice 7")
+        assert isinstance(await paying_out(world, reference="invoice 7"), PayoutCase)
+
+    async def test_everything_that_was_written_of_a_payout_is_read_again(self, world: World):
+        case = await paying_out(world)
+        assert case.live is not None
+        after = replace(case.live, state=AttemptState.DECLINED, failure=NO_FUNDS, provider_code="X")
+        order = {
+            "status": RefundStatus.FAILED,
+            "status_detail": StatusDetail.EXPIRED,
+            "last_error": NO_FUNDS,
+            "provider_transaction_id": "4711",
+            "routing": {"chosen": None},
+        }
+        asked = move(case, after, order=order)
+        assert await world.ledger.record(asked)
+        again = await world.ledger.payout("po_1")
+        assert again is not None
+        assert (again.payout, again.attempts) == (asked.order, (after,))
+
+    async def test_a_payout_never_has_two_attempts_that_may_move_money(self, world: World):
+        case = await paying_out(world)
+        with pytest.raises(world.refusal):
+            await world.ledger.record(move(case, attempt_of(case.payout, 2)))
+
+    async def test_no_payout_is_sent_after_its_expiry(self, world: World):
+        case = await paying_out(world)
+        await world.skip(901)
+        assert await world.ledger.record(move(case, before_expiry=True)) is False
+
+    async def test_a_dead_holders_payout_is_taken_over(self, world: World):
+        case = await paying_out(world)
+        await world.skip(LEASE_S + 1)
+        over = (await taken(world))["po_1"]
+        assert isinstance(over, PayoutCase)
+        assert (over.payout.fence, over.attempts) == (2, case.attempts)
+        assert over.former_lease_end is not None
+        assert await world.ledger.record(move(case)) is False
+        assert await world.ledger.record(move(over)) is True
+
+    async def test_a_heartbeat_keeps_a_payout(self, world: World):
+        await paying_out(world)
+        assert await world.ledger.renew([Hold("po_1", 1)], lease_s=LEASE_S) == {Hold("po_1", 1)}
+
+    async def test_a_payout_answers_its_own_claim(self, world: World):
+        case = await paying_out(world)
+        assert await world.ledger.record(move(case, answer=ANSWER))
+        again = await world.ledger.open_payout(payout_opening(world, 7, key="payout 1"))
+        assert isinstance(again, AlreadyClaimed)
+        assert (again.order_id, again.answer) == ("po_1", ANSWER)
+
+
+class HintContract:
+    """What callbacks say."""
+
+    async def test_a_holder_knows_that_a_callback_sent_him(self, world: World):
+        await idle(world, due_in_s=0)
+        assert (await taken(world))["pay_1"].hinted is False
+        await world.skip(LEASE_S + 1)
+        await world.ledger.hint("token_pay_1_1")
+        assert (await taken(world))["pay_1"].hinted is True
+
+    async def test_a_claimed_failure_is_kept_and_no_commit_forgets_it(self, world: World):
+        case = await opened(world)
+        assert case.live is not None
+        assert await world.ledger.hint("token_pay_1_1", NO_FUNDS)
+        assert await world.ledger.record(move(case, replace(case.live, inquiries=3)))
+        again = (await read(world, case)).attempts[0]
+        assert (again.inquiries, again.reported_failure) == (3, NO_FUNDS)
+        assert await world.ledger.hint("token_pay_1_1")
+        assert (await read(world, case)).attempts[0].reported_failure == NO_FUNDS
+
+    async def test_a_hint_by_reference_reaches_one_rails_attempt_only(self, world: World):
+        case = await paying_out(world)
+        assert case.live is not None
+        assert await world.ledger.record(move(case, hold=Release(None)))
+        assert await world.ledger.hint_reference("paystack", case.live.reference) is False
+        assert await world.ledger.hint_reference("mtn_momo", "no reference of ours") is False
+        assert await taken(world) == {}
+        assert await world.ledger.hint_reference("mtn_momo", case.live.reference) is True
+        assert set(await taken(world)) == {"po_1"}
+
+
+class LedgerContract(ClaimContract, MoveContract, HoldContract, RefundContract, PayoutContract, HintContract):
     """All of it."""

@@ -6,6 +6,7 @@ from synccash.payments.attempt import Attempt
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import Payment, Refund
+from synccash.payments.payout import Payee, Payout
 from synccash.payments.rail import Operation, RailAccount
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,4 +48,16 @@ REFUND = Refund(
     currency="GHS",
     created_at=NOW,
     updated_at=NOW,
+)
+PAYOUT = Payout(
+    id="po_1",
+    merchant_id="m_1",
+    livemode=False,
+    reference="wages 1",
+    amount=2500,
+    currency="GHS",
+    payee=Payee(Msisdn.parse("0201234567"), name="Ama"),
+    created_at=NOW,
+    updated_at=NOW,
+    expires_at=NOW + timedelta(days=1),
 )

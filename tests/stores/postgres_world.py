@@ -28,6 +28,7 @@ class PostgresWorld:
         for table, columns in (
             ("payments", ("lease_until", "due_at", "expires_at")),
             ("refunds", ("lease_until", "due_at")),
+            ("payouts", ("lease_until", "due_at", "expires_at")),
         ):
             changes = ", ".join(f"{column} = {column} - {back}" for column in columns)
             await self.pool.execute(f"UPDATE {table} SET {changes}", seconds)

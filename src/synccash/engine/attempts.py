@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from synccash.engine.ports import Clock, Dispatch, Identities, Rail
 from synccash.engine.scribe import Case, order_of
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import PaymentCase, RefundCase
+from synccash.payments.case import Order, PaymentCase, PayoutCase, RefundCase
+from synccash.payments.lifecycle import Routed
+from synccash.payments.payer import Payer
 from synccash.payments.payment import Payment, Refund
+from synccash.payments.payout import Payee
 from synccash.payments.rail import CallbackAddress, Operation, RailAccount, SendOrder, Traces
 from synccash.payments.routing import Candidate, Route, choose
 
@@ -22,19 +25,24 @@ class Attempts:
     identities: Identities
     public_url: str
 
-    def route(self, payment: Payment, spent: frozenset[str] = frozenset()) -> Route:
-        """Choose a rail for the payment, leaving out those in `spent`."""
+    def route(self, order: Routed, spent: frozenset[str] = frozenset()) -> Route:
+        """Choose a rail for the payment or payout, leaving out those in `spent`."""
+        operation = operation_of(order)
         candidates = [
-            Candidate(name, rail.capabilities, self.dispatch.open_for_s(name, Operation.COLLECT))
+            Candidate(name, rail.capabilities, self.dispatch.open_for_s(name, operation))
             for name, rail in self.rails.items()
         ]
         return choose(
-            candidates, network=payment.payer.likely_network, pinned=payment.pinned_rail, spent=spent
+            candidates,
+            network=wallet_of(order).likely_network,
+            pinned=order.pinned_rail,
+            spent=spent,
+            operation=operation,
         )
 
-    def collecting(self, payment: Payment, rail: str, *, sequence: int) -> Attempt:
-        """A prepared attempt to collect the payment over `rail`."""
-        return self._prepared(payment, Operation.COLLECT, self.rails[rail].account, sequence)
+    def first(self, order: Routed, rail: str, *, sequence: int = 1) -> Attempt:
+        """A prepared attempt at the payment or payout over `rail`."""
+        return self._prepared(order, operation_of(order), self.rails[rail].account, sequence)
 
     def refunding(self, refund: Refund, debit: Attempt, *, sequence: int) -> Attempt:
         """A prepared attempt to give money back, at the account through which it came."""
@@ -45,12 +53,11 @@ class Attempts:
         sequence = len(case.attempts) + 1
         if isinstance(case, RefundCase):
             return self.refunding(case.refund, case.debit, sequence=sequence)
-        assert rail is not None, "a collecting attempt needs a rail"
-        return self.collecting(case.payment, rail, sequence=sequence)
+        assert rail is not None, "only a refund knows its rail by itself"
+        order = case.payment if isinstance(case, PaymentCase) else case.payout
+        return self.first(order, rail, sequence=sequence)
 
-    def _prepared(
-        self, order: Payment | Refund, operation: Operation, account: RailAccount, sequence: int
-    ) -> Attempt:
+    def _prepared(self, order: Order, operation: Operation, account: RailAccount, sequence: int) -> Attempt:
         return Attempt(
             id=self.identities.new("att"),
             order_id=order.id,
@@ -66,7 +73,8 @@ class Attempts:
 
     def order_for(self, case: Case, attempt: Attempt) -> SendOrder:
         """All that the connector needs to send the attempt."""
-        payment = case.payment
+        named = case.payout if isinstance(case, PayoutCase) else case.payment
+        wallet = wallet_of(named)
         rail = self.rails[attempt.rail]
         callback = rail.capabilities.callback_address is CallbackAddress.PER_REQUEST
         debit = case.debit if isinstance(case, RefundCase) else None
@@ -76,10 +84,11 @@ class Attempts:
             reference=attempt.reference,
             amount=attempt.amount,
             currency=order_of(case).currency,
-            msisdn=payment.payer.msisdn.digits,
-            network=payment.payer.likely_network,
-            note=payment.description or payment.reference,
-            merchant_reference=payment.reference,
+            msisdn=wallet.msisdn.digits,
+            network=wallet.likely_network,
+            name=wallet.name if isinstance(wallet, Payee) else None,
+            note=named.description or named.reference,
+            merchant_reference=named.reference,
             callback_url=self._callback_url(attempt) if callback else None,
             original_reference=debit.reference if debit else None,
             original_transaction_id=debit.provider_transaction_id if debit else None,
@@ -99,11 +108,22 @@ class Attempts:
         return f"{self.public_url}/api/v1/callbacks/{attempt.rail}/{attempt.callback_token}"
 
 
-def spent_rails(case: PaymentCase) -> frozenset[str]:
+def wallet_of(order: Routed) -> Payer | Payee:
+    """Whose wallet the order is about."""
+    return order.payer if isinstance(order, Payment) else order.payee
+
+
+def operation_of(order: Routed) -> Operation:
+    """What a rail is asked to do for the order."""
+    return Operation.COLLECT if isinstance(order, Payment) else Operation.PAYOUT
+
+
+def spent_rails(case: Case) -> frozenset[str]:
     """The rails not to try now: those that refused for good, and those that this holder has just tried."""
+    fence = order_of(case).fence
     return frozenset(
         attempt.rail
         for attempt in case.attempts
         if attempt.state is AttemptState.DECLINED
-        or (attempt.state is AttemptState.NOT_SENT and attempt.opened_fence == case.payment.fence)
+        or (attempt.state is AttemptState.NOT_SENT and attempt.opened_fence == fence)
     )

@@ -59,7 +59,7 @@ class Collecting:
             case AlreadyClaimed():
                 return self.replies.repeat(opened, idempotency_key)
             case ReferenceTaken():
-                raise ReferenceAlreadyUsedError(opened.payment_id)
+                raise ReferenceAlreadyUsedError(opened.order_id)
             case Opened():
                 if opening.answer is not None:
                     return Reply(opening.answer.status, opening.answer.body)
@@ -93,7 +93,7 @@ class Collecting:
         entries = (*assessed, self.scribe.entry("routed", route.explained()))
         if route.chosen is None:
             return self._without_attempt(claim, payment, route, entries)
-        attempt = self.attempts.collecting(payment, route.chosen, sequence=1)
+        attempt = self.attempts.first(payment, route.chosen)
         return Opening(
             claim=claim,
             payment=lifecycle.begin(payment, attempt),

@@ -5,25 +5,29 @@ from dataclasses import dataclass, replace
 
 from synccash.engine.attempts import Attempts, spent_rails
 from synccash.engine.ports import Clock, Dispatch, Ledger, Rail, Sent
+from synccash.engine.refund_openings import RefundOpenings, surplus_debits
 from synccash.engine.screening import Screening
-from synccash.engine.scribe import Case, Scribe, merged, order_of
+from synccash.engine.scribe import Case, Order, Scribe, merged, order_of
 from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Entry, Keep, Move, PaymentCase, RefundCase, Release
+from synccash.payments.case import Entry, Keep, Move, PaymentCase, PayoutCase, RefundCase, Release
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.lifecycle import (
-    Order,
+    Routed,
     begin,
     expired,
     failed,
     in_risk_review,
+    paid_by_the_dead,
     queued,
     reflect,
     under_review,
 )
 from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
-from synccash.payments.rail import Standing, StatusAnswer
+from synccash.payments.payout import Payout
+from synccash.payments.rail import Operation, Standing, StatusAnswer
 from synccash.payments.risk import RiskOutcome
+from synccash.payments.routing import Route
 from synccash.resilience.evidence import Evidence
 
 
@@ -38,6 +42,7 @@ class Driver:
     scribe: Scribe
     clock: Clock
     settings: EngineSettings
+    refunds: RefundOpenings
     screening: Screening | None = None
 
     async def send(self, case: Case, attempt: Attempt) -> Case | None:
@@ -53,7 +58,7 @@ class Driver:
                 self.attempts.order_for(case, attempt),
                 patient=other is None and not resend,
                 gated=not resend,
-                not_after=case.payment.expires_at if isinstance(case, PaymentCase) else None,
+                not_after=case.expires_at,
             )
             after = attempt.after_send(
                 sent.answer, sent.worst, now=self.clock.now(), latency_ms=sent.latency_ms
@@ -72,12 +77,16 @@ class Driver:
 
     async def advance(self, case: Case) -> Case | None:
         """Do what is due on an order that this process has just become the holder of."""
+        if case.hinted and not order_of(case).status.is_final:
+            found = await self._look_at_the_dead(case)
+            if found is not None:
+                return await self._record(case, self._contradiction(case, *found))
         live = case.live
         if live is not None:
             return await self._inquire(case, live)
         if order_of(case).status.is_final:
             return await self._look_back(case)
-        if isinstance(case, PaymentCase) and case.as_of >= case.payment.expires_at:
+        if case.expires_at is not None and case.as_of >= case.expires_at:
             return await self._record(case, self._expire(case))
         if isinstance(case, PaymentCase) and case.payment.status_detail is StatusDetail.RISK_REVIEW:
             return await self._record(case, self._leave_to_review(case, case.payment, ()))
@@ -115,12 +124,36 @@ class Driver:
         answer = await self._ask(case, live)
         if answer.standing is Standing.SUCCEEDED and answer.amount not in (None, live.amount):
             return await self._record(case, self._wrong_amount(case, live, answer))
+        answer = self._with_reported_failure(case, live, answer)
         after = live.after_inquiry(answer)
         if after.state.is_final:
             return await self._end(case, after, answer)
         if answer.standing is Standing.NOT_FOUND and self._may_resend(case, after):
             return await self._resend(case, after)
         return await self._record(case, self._ask_later(case, after, answer))
+
+    def _with_reported_failure(self, case: Case, live: Attempt, answer: StatusAnswer) -> StatusAnswer:
+        """Where a rail's inquiry has no word for failure, `not paid` past the prompt and a callback of
+        failure on this attempt's own token are one together."""
+        capability = self.rails[live.rail].capabilities.operations[live.operation]
+        if capability.failure_is_reported or answer.standing is not Standing.PENDING:
+            return answer
+        age_s = (case.as_of - live.started_at).total_seconds()
+        if live.reported_failure is None or age_s < (capability.prompt_window_s or 0.0):
+            return answer
+        return replace(answer, standing=Standing.FAILED, failure=live.reported_failure)
+
+    def _wait_s(self, attempt: Attempt, age_s: float) -> float | None:
+        """The wait before the next inquiry: the ladder's, but not past the prompt's end, and not before the
+        rail can be asked at all."""
+        wait_s = self.settings.ladder.wait_s(attempt.inquiries, age_s)
+        if wait_s is None:
+            return None
+        capability = self.rails[attempt.rail].capabilities.operations[attempt.operation]
+        window_left_s = (capability.prompt_window_s or 0.0) - age_s
+        if window_left_s > 0:
+            wait_s = min(wait_s, window_left_s)
+        return max(wait_s, capability.inquiry_from_s - age_s)
 
     async def _end(self, case: Case, after: Attempt, answer: StatusAnswer) -> Case | None:
         """Commit what the rail's own answer ended, and fall over where that is allowed."""
@@ -133,9 +166,9 @@ class Driver:
             if committed is not None and committed.live is not None:
                 return await self.send(committed, committed.live)
         order = reflect(order_of(case), after, now=self.clock.now())
-        return await self._record(
-            case, self.scribe.move(case, order, after, hold=Release(None), timeline=(entry,))
-        )
+        too_much = any(a.amount_received for a in case.attempts)
+        hold = Release(0.0 if too_much else None)
+        return await self._record(case, self.scribe.move(case, order, after, hold=hold, timeline=(entry,)))
 
     async def _resend(self, case: Case, after: Attempt) -> Case | None:
         """Send the same reference to the same rail again, counted on the row before the first byte."""
@@ -147,7 +180,7 @@ class Driver:
             again,
             hold=Keep(self.settings.lease_s),
             timeline=(entry,),
-            before_expiry=isinstance(case, PaymentCase),
+            before_expiry=case.expires_at is not None,
         )
         committed = await self._record(case, move)
         if committed is not None:
@@ -162,7 +195,7 @@ class Driver:
             attempt.quiet_since is not None
             and (case.as_of - attempt.quiet_since).total_seconds() >= self.settings.settle_s
         )
-        alive = case.as_of < case.payment.expires_at or isinstance(case, RefundCase)
+        alive = case.expires_at is None or case.as_of < case.expires_at
         return (
             attempt.state is AttemptState.UNKNOWN
             and capability.dedup_by_reference
@@ -174,7 +207,7 @@ class Driver:
     def _ask_later(self, case: Case, after: Attempt, answer: StatusAnswer) -> Move:
         """Stay on the ladder; at its end hand the order to a human, never to `failed`."""
         age_s = (case.as_of - after.started_at).total_seconds()
-        wait_s = self.settings.ladder.wait_s(after.inquiries, age_s)
+        wait_s = self._wait_s(after, age_s)
         order = reflect(order_of(case), after, now=self.clock.now(), action=answer.next_action)
         standing = order_of(case).status_detail
         if wait_s is None or standing is StatusDetail.UNDER_REVIEW:
@@ -217,7 +250,7 @@ class Driver:
             return self._queue(case, after, sent, entry)
         order = reflect(order_of(case), after, now=self.clock.now(), action=sent.answer.next_action)
         age_s = (self.clock.now() - after.started_at).total_seconds()
-        wait_s = None if order.status.is_final else self.settings.ladder.wait_s(after.inquiries, age_s)
+        wait_s = None if order.status.is_final else self._wait_s(after, age_s)
         return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=(entry,))
 
     def _queue(self, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Move:
@@ -234,20 +267,20 @@ class Driver:
             return None
         if dead.state is AttemptState.DECLINED and not (dead.failure and dead.failure.reroute):
             return None
-        if self.clock.now() >= case.payment.expires_at:
+        if self.clock.now() >= case.expires_at:
             return None
         closed = replace(dead, retry_decision="another_rail")
         now_case = replace(case, attempts=merged(case.attempts, (closed,)))
-        route = self.attempts.route(case.payment, spent_rails(now_case))
+        route = self.attempts.route(_routed(case), spent_rails(now_case))
         if route.chosen is None:
             return None
         opened = self.attempts.next_for(now_case, route.chosen)
-        payment = replace(begin(case.payment, opened), routing=route.explained())
-        payment = replace(payment, version=payment.version + 1, updated_at=self.clock.now())
+        order = _begun(case, opened, route)
+        order = replace(order, updated_at=self.clock.now())
         timeline = (entry, self.scribe.entry("routed", route.explained()))
         return self.scribe.move(
             case,
-            payment,
+            order,
             closed,
             opened,
             hold=Keep(self.settings.lease_s),
@@ -258,15 +291,15 @@ class Driver:
     def _other_rail(self, case: Case, attempt: Attempt) -> str | None:
         if isinstance(case, RefundCase):
             return None
-        return self.attempts.route(case.payment, spent_rails(case) | {attempt.rail}).chosen
+        return self.attempts.route(_routed(case), spent_rails(case) | {attempt.rail}).chosen
 
     async def _try_again(self, case: Case, *before: Entry) -> Case | None:
         """Open the next attempt of an order that no rail has taken yet."""
         if isinstance(case, RefundCase):
             return await self._open_and_send(case, case.refund, self.attempts.next_for(case), ())
-        route = self.attempts.route(case.payment, spent_rails(case))
+        route = self.attempts.route(_routed(case), spent_rails(case))
         if route.chosen is None and route.wait_s is None and not case.attempts:
-            order = failed(case.payment, Failure(FailureCode.NO_RAIL_AVAILABLE), now=self.clock.now())
+            order = failed(_routed(case), Failure(FailureCode.NO_RAIL_AVAILABLE), now=self.clock.now())
             timeline = (*before, self.scribe.entry("routed", route.explained()))
             return await self._record(
                 case, self.scribe.move(case, order, hold=Release(None), timeline=timeline)
@@ -274,18 +307,14 @@ class Driver:
         if route.chosen is None:
             wait_s = self._until_next_try(case, route.wait_s)
             entry = self.scribe.entry("queued", {**route.explained(), "wait_s": wait_s})
-            order = queued(case.payment, now=self.clock.now())
-            timeline = (*before, entry) if order.version != case.payment.version else before
+            order = queued(_routed(case), now=self.clock.now())
+            timeline = (*before, entry) if order.version != order_of(case).version else before
             return await self._record(
                 case, self.scribe.move(case, order, hold=Release(wait_s), timeline=timeline)
             )
         attempt = self.attempts.next_for(case, route.chosen)
-        payment = replace(
-            begin(case.payment, attempt), routing=route.explained(), version=case.payment.version + 1
-        )
-        return await self._open_and_send(
-            case, payment, attempt, (*before, self.scribe.entry("routed", route.explained()))
-        )
+        timeline = (*before, self.scribe.entry("routed", route.explained()))
+        return await self._open_and_send(case, _begun(case, attempt, route), attempt, timeline)
 
     async def _open_and_send(
         self, case: Case, order: Order, attempt: Attempt, timeline: tuple[Entry, ...]
@@ -296,21 +325,46 @@ class Driver:
             attempt,
             hold=Keep(self.settings.lease_s),
             timeline=timeline,
-            before_expiry=isinstance(case, PaymentCase),
+            before_expiry=case.expires_at is not None,
         )
         committed = await self._record(case, move)
         return None if committed is None else await self.send(committed, attempt)
 
+    async def _look_at_the_dead(self, case: Case) -> tuple[Attempt, StatusAnswer] | None:
+        """A callback came: did the rail move money on an attempt that was called dead?"""
+        for attempt in _the_dead(case):
+            answer = await self._ask(case, attempt)
+            if answer.standing is Standing.SUCCEEDED:
+                return attempt, answer
+        return None
+
     async def _look_back(self, case: Case) -> Case | None:
-        """A hint came for an order that has ended: did the rail move money on an attempt we called dead?"""
-        for attempt in case.attempts:
-            if not attempt.state.is_dead or attempt.amount_received:
-                continue
+        """The order has ended: is there money that came after all, and is what came too much given back?"""
+        order = order_of(case)
+        looked: list[Attempt] = []
+        waits: list[float] = []
+        for attempt in _the_dead(case):
             answer = await self._ask(case, attempt)
             if answer.standing is Standing.SUCCEEDED:
                 return await self._record(case, self._contradiction(case, attempt, answer))
-        order = order_of(case)
-        return await self._record(case, self.scribe.move(case, order, hold=Release(None), timeline=()))
+            if answer.standing in (Standing.PENDING, Standing.NO_INFORMATION):
+                age_s = (case.as_of - attempt.started_at).total_seconds()
+                wait_s = self.settings.ladder.wait_s(attempt.inquiries, age_s)
+                looked.append(replace(attempt, inquiries=attempt.inquiries + 1))
+                waits.extend(() if wait_s is None else (wait_s,))
+        if isinstance(case, PaymentCase):
+            await self._give_back(case)
+        hold = Release(min(waits) if waits else None)
+        return await self._record(case, self.scribe.move(case, order, *looked, hold=hold, timeline=()))
+
+    async def _give_back(self, case: PaymentCase) -> None:
+        """Open the one automatic refund of each debit that the payment has no use for."""
+        if self.settings.surplus_refund != "auto":
+            return
+        for debit in surplus_debits(case):
+            rail = self.rails[debit.rail]
+            if Operation.REFUND in rail.capabilities.operations and debit.refund_reserved == 0:
+                await self.ledger.open_refund(self.refunds.of_surplus(case, debit))
 
     def _contradiction(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Move:
         received = attempt.amount if answer.amount is None else answer.amount
@@ -319,6 +373,11 @@ class Driver:
         )
         before = order_of(case)
         order = replace(before, version=before.version + 1, updated_at=self.clock.now())
+        if isinstance(before, Payment) and not before.status.is_final and case.live is None:
+            # Nothing else is under way: the money that came is the payment's.
+            order = paid_by_the_dead(before, surplus, now=self.clock.now())
+        elif not before.status.is_final and case.live is None:
+            order = under_review(before, now=self.clock.now())
         facts = {"attempt": attempt.id, "rail": attempt.rail, "received": received, "status": before.status}
         return self.scribe.move(
             case,
@@ -329,15 +388,15 @@ class Driver:
             contradiction="late_success",
         )
 
-    def _expire(self, case: PaymentCase) -> Move:
-        order = expired(case.payment, now=self.clock.now())
+    def _expire(self, case: Case) -> Move:
+        order = expired(order_of(case), now=self.clock.now())
         return self.scribe.move(case, order, hold=Release(None), timeline=(self.scribe.entry("expired"),))
 
     def _until_next_try(self, case: Case, wish_s: float | None) -> float:
         wait_s = max(wish_s or 0.0, self.settings.queue_retry_s)
-        if isinstance(case, RefundCase):
+        if case.expires_at is None:
             return wait_s
-        left_s = (case.payment.expires_at - self.clock.now()).total_seconds()
+        left_s = (case.expires_at - self.clock.now()).total_seconds()
         return max(0.0, min(wait_s, left_s))
 
     async def _ask(self, case: Case, attempt: Attempt) -> StatusAnswer:
@@ -351,8 +410,26 @@ class Driver:
 
 def _committed(case: Case, move: Move) -> Case:
     attempts = merged(case.attempts, move.attempts)
-    if isinstance(case, PaymentCase):
-        assert isinstance(move.order, Payment)
-        return replace(case, payment=move.order, attempts=attempts)
-    assert isinstance(move.order, Refund)
-    return replace(case, refund=move.order, attempts=attempts)
+    match case, move.order:
+        case PaymentCase(), Payment() as payment:
+            return replace(case, payment=payment, attempts=attempts)
+        case RefundCase(), Refund() as refund:
+            return replace(case, refund=refund, attempts=attempts)
+        case PayoutCase(), Payout() as payout:
+            return replace(case, payout=payout, attempts=attempts)
+        case _:
+            raise AssertionError("a move keeps its order's kind")
+
+
+def _routed(case: PaymentCase | PayoutCase) -> Routed:
+    return case.payment if isinstance(case, PaymentCase) else case.payout
+
+
+def _begun(case: PaymentCase | PayoutCase, attempt: Attempt, route: Route) -> Order:
+    """The order with its next attempt, as it was routed."""
+    before = _routed(case)
+    return replace(begin(before, attempt), routing=route.explained(), version=before.version + 1)
+
+
+def _the_dead(case: Case) -> tuple[Attempt, ...]:
+    return tuple(a for a in case.attempts if a.state.is_dead and not a.amount_received)

@@ -7,8 +7,11 @@ from synccash.engine.attempts import Attempts
 from synccash.engine.collect import Collecting
 from synccash.engine.driver import Driver
 from synccash.engine.holding import Holding
-from synccash.engine.ports import Clock, Dispatch, Doorbell, Identities, Ledger, Rail
+from synccash.engine.otp import Passwords
+from synccash.engine.payout import PayingOut
+from synccash.engine.ports import CallbackReader, Clock, Dispatch, Doorbell, Identities, Ledger, Rail
 from synccash.engine.refund import Refunding
+from synccash.engine.refund_openings import RefundOpenings
 from synccash.engine.replies import Replies
 from synccash.engine.review import Reviewing
 from synccash.engine.screening import Screening
@@ -16,7 +19,7 @@ from synccash.engine.scribe import Scribe
 from synccash.engine.settings import EngineSettings
 from synccash.engine.worker import Worker
 from synccash.payments.case import Claim
-from synccash.payments.request import PaymentRequest, RefundRequest, Reply, Tenant
+from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.payments.risk import RiskRules, RiskWatch
 
 NO_RULES = RiskRules()
@@ -32,6 +35,9 @@ class Engine:
     collecting: Collecting
     refunding: Refunding
     reviewing: Reviewing
+    paying_out: PayingOut
+    passwords: Passwords
+    rails: Mapping[str, Rail]
     worker: Worker
 
     def start(self) -> None:
@@ -52,14 +58,33 @@ class Engine:
         work = self.refunding.refund_payment(request_data, idempotency_key)
         return await self.holding.detached(work)
 
+    async def pay_out(self, request_data: PayoutRequest, idempotency_key: Claim) -> Reply:
+        """Send money once. See PayingOut.pay_out."""
+        return await self.holding.detached(self.paying_out.pay_out(request_data, idempotency_key))
+
+    async def submit_otp(self, tenant: Tenant, payment_id: str, otp: str) -> bytes:
+        """Hand over a payer's one-time password. See Passwords.submit_otp."""
+        return await self.holding.detached(self.passwords.submit_otp(tenant, payment_id, otp))
+
     async def cancel_payment(self, tenant: Tenant, payment_id: str) -> bytes:
         """Call a payment off. See Collecting.cancel_payment."""
         return await self.collecting.cancel_payment(tenant, payment_id)
 
-    async def take_callback(self, rail: str, token: str) -> None:
-        """Take a rail's callback as a hint: ask now. What it says is never believed."""
-        del rail  # the token alone names the attempt
-        if await self.ledger.hint(token):
+    async def take_callback(
+        self, rail: str, token: str, headers: Mapping[str, str] | None = None, body: bytes = b""
+    ) -> None:
+        """Take a rail's callback as a hint: ask now. What it says is never believed.
+
+        A rail that calls one address back says in the body whom it means; elsewhere the token names the
+        attempt. Header names in lower case.
+        """
+        connector = self.rails.get(rail)
+        note = connector.read_callback(headers or {}, body) if isinstance(connector, CallbackReader) else None
+        failure = note.failure if note else None
+        heard = await self.ledger.hint(token, failure)
+        if not heard and note is not None and note.reference is not None:
+            heard = await self.ledger.hint_reference(rail, note.reference, failure)
+        if heard:
             self.doorbell.ring()
 
 
@@ -79,7 +104,8 @@ def build_engine(
     holding = Holding(ledger, clock, settings.lease_s, settings.heartbeat_s)
     attempts = Attempts(rails, dispatch, clock, identities, settings.public_url)
     scribe = Scribe(clock, identities)
-    driver = Driver(ledger, rails, dispatch, attempts, scribe, clock, settings, screening)
+    refunds = RefundOpenings(attempts, scribe, clock, identities, settings)
+    driver = Driver(ledger, rails, dispatch, attempts, scribe, clock, settings, refunds, screening)
     replies = Replies(ledger, holding, doorbell, settings.request_deadline_s)
     parts = (ledger, attempts, driver, replies, scribe, clock, identities, settings)
     return Engine(
@@ -87,7 +113,10 @@ def build_engine(
         holding=holding,
         doorbell=doorbell,
         collecting=Collecting(*parts, RiskWatch(rules)),
-        refunding=Refunding(*parts),
+        refunding=Refunding(ledger, attempts, driver, replies, refunds),
         reviewing=Reviewing(ledger, scribe, doorbell, clock),
+        paying_out=PayingOut(*parts),
+        passwords=Passwords(ledger, driver, dispatch, holding, scribe, clock, settings),
+        rails=rails,
         worker=Worker(ledger, driver, holding, doorbell, clock, settings),
     )

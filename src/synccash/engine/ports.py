@@ -9,17 +9,21 @@ from typing import Protocol, runtime_checkable
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import (
     AlreadyClaimed,
+    Case,
     Hold,
     Move,
     NotRefundable,
     Opened,
     Opening,
     PaymentCase,
+    PayoutCase,
+    PayoutOpening,
     ReferenceTaken,
     RefundCase,
     RefundOpening,
     StoredAnswer,
 )
+from synccash.payments.failure import Failure
 from synccash.payments.rail import (
     NO_TRACES,
     CallbackNote,
@@ -119,6 +123,8 @@ class Ledger(Protocol):
 
     async def open_payment(self, opening: Opening, /) -> Opened | AlreadyClaimed | ReferenceTaken: ...
 
+    async def open_payout(self, opening: PayoutOpening, /) -> Opened | AlreadyClaimed | ReferenceTaken: ...
+
     async def open_refund(self, opening: RefundOpening, /) -> Opened | AlreadyClaimed | NotRefundable: ...
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
@@ -141,7 +147,7 @@ class Ledger(Protocol):
         """
         ...
 
-    async def take_due(self, *, limit: int, lease_s: float) -> Sequence[PaymentCase | RefundCase]:
+    async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
         """Become the holder of orders that are due and that nobody holds: their fence goes up by one.
 
         Hinted ones come first, then the longest due.
@@ -152,16 +158,23 @@ class Ledger(Protocol):
         """Extend leases. What does not come back was lost to another holder."""
         ...
 
-    async def hint(self, token: str) -> bool:
+    async def hint(self, token: str, failure: Failure | None = None) -> bool:
         """A callback came for this attempt's token: its order is due now. False: no such token.
 
-        A hint given while the order is held is kept and honoured when it is released.
+        A hint given while the order is held is kept and honoured when it is released. `failure` is what the
+        callback claims; it is kept on the attempt as `reported_failure`.
         """
+        ...
+
+    async def hint_reference(self, rail: str, reference: str, failure: Failure | None = None) -> bool:
+        """The same, for the attempt with this reference at this rail."""
         ...
 
     async def payment(self, payment_id: str) -> PaymentCase | None: ...
 
     async def refund(self, refund_id: str) -> RefundCase | None: ...
+
+    async def payout(self, payout_id: str) -> PayoutCase | None: ...
 
 
 class Rails(Protocol):

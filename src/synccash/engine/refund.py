@@ -5,22 +5,20 @@ from dataclasses import dataclass
 from synccash.engine.attempts import Attempts
 from synccash.engine.collect import belongs
 from synccash.engine.driver import Driver
-from synccash.engine.ports import Clock, Identities, Ledger
+from synccash.engine.ports import Ledger
+from synccash.engine.refund_openings import RefundOpenings, debit_of
 from synccash.engine.replies import Replies
-from synccash.engine.scribe import Scribe
-from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import (
     AlreadyClaimed,
     Claim,
-    Keep,
     NotRefundable,
     Opened,
     PaymentCase,
     RefundOpening,
 )
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
-from synccash.payments.payment import PaymentStatus, Refund
+from synccash.payments.payment import PaymentStatus
 from synccash.payments.rail import Operation
 from synccash.payments.request import RefundRequest, Reply
 
@@ -33,10 +31,7 @@ class Refunding:
     attempts: Attempts
     driver: Driver
     replies: Replies
-    scribe: Scribe
-    clock: Clock
-    identities: Identities
-    settings: EngineSettings
+    refunds: RefundOpenings
 
     async def refund_payment(self, request: RefundRequest, idempotency_key: Claim) -> Reply:
         """Give money back once. Raises ObjectNotFoundError, StateConflictError, KeyReusedError,
@@ -52,6 +47,11 @@ class Refunding:
         match opened:
             case AlreadyClaimed():
                 return self.replies.repeat(opened, idempotency_key)
+            case NotRefundable(under_way=True):
+                raise StateConflictError(
+                    "another refund of this payment is under way, and its rail takes one at a time; "
+                    "ask again when that has ended"
+                )
             case NotRefundable():
                 raise StateConflictError(
                     f"only {opened.available} pesewas of this payment are left to refund"
@@ -67,36 +67,14 @@ class Refunding:
         amount = left if request.amount is None else request.amount
         if amount < 1:
             raise StateConflictError("nothing of this payment is left to refund")
-        now = self.clock.now()
-        refund = Refund(
-            id=self.identities.new("re"),
-            merchant_id=request.tenant.merchant_id,
-            livemode=request.tenant.livemode,
-            payment_id=case.payment.id,
-            attempt_id=debit.id,
-            amount=amount,
-            currency=case.payment.currency,
-            created_at=now,
-            updated_at=now,
-            rail=debit.rail,
-            reason=request.reason,
-        )
-        attempt = self.attempts.refunding(refund, debit, sequence=1)
-        return RefundOpening(
-            claim=claim,
-            refund=refund,
-            attempt=attempt,
-            hold=Keep(self.settings.lease_s),
-            events=(self.scribe.event("refund.processing", refund, (attempt,)),),
-            timeline=(self.scribe.entry("refund_created", {"refund": refund.id, "amount": amount}),),
-        )
+        return self.refunds.opening(case, debit, amount, claim, reason=request.reason)
 
     def _debit(self, case: PaymentCase) -> Attempt:
         if case.payment.status is not PaymentStatus.SUCCEEDED:
             raise StateConflictError(
                 f"only a succeeded payment can be refunded; this one is {case.payment.status.value}"
             )
-        debit = next(attempt for attempt in case.attempts if attempt.amount_received > 0)
+        debit = debit_of(case)
         rail = self.attempts.rails[debit.rail]
         if Operation.REFUND not in rail.capabilities.operations:
             raise StateConflictError(f"the rail {debit.rail} cannot refund; pay the payer back otherwise")

@@ -14,6 +14,17 @@ from synccash.payments.errors import KeyInProgressError, KeyReusedError, ObjectN
 from synccash.payments.request import Reply
 
 
+async def read_order(ledger: Ledger, order_id: str) -> Case | None:
+    """The order of whatever kind its id says."""
+    match order_id.partition("_")[0]:
+        case "re":
+            return await ledger.refund(order_id)
+        case "po":
+            return await ledger.payout(order_id)
+        case _:
+            return await ledger.payment(order_id)
+
+
 @dataclass(frozen=True, slots=True)
 class Replies:
     """Waits for work as long as a caller may wait, and answers from what is stored."""
@@ -47,7 +58,7 @@ class Replies:
 
     async def _reread(self, case: Case) -> Case:
         order = order_of(case)
-        latest = await self.ledger.payment(order.id) or await self.ledger.refund(order.id)
+        latest = await read_order(self.ledger, order.id)
         if latest is None:
             raise ObjectNotFoundError("order", order.id)
         return latest

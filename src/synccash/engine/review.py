@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from synccash.engine.ports import Clock, Doorbell, Ledger
+from synccash.engine.replies import read_order
 from synccash.engine.scribe import Case, Order, Scribe, merged, order_of, render
 from synccash.payments import lifecycle
 from synccash.payments.attempt import Attempt
@@ -89,7 +90,7 @@ class Reviewing:
                 return render(move.order, case.attempts)
 
     async def _case(self, order_id: str) -> Case:
-        case = await self.ledger.payment(order_id) or await self.ledger.refund(order_id)
+        case = await read_order(self.ledger, order_id)
         if case is None:
             raise ObjectNotFoundError("order", order_id)
         return case

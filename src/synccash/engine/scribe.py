@@ -8,21 +8,9 @@ import msgspec
 
 from synccash.engine.ports import Clock, Identities
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import (
-    Entry,
-    Event,
-    Keep,
-    Move,
-    PaymentCase,
-    RefundCase,
-    Release,
-    StoredAnswer,
-)
-from synccash.payments.document import payment_document, refund_document
+from synccash.payments.case import Case, Entry, Event, Keep, Move, Order, Release, StoredAnswer, order_of
+from synccash.payments.document import payment_document, payout_document, refund_document
 from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
-
-Case = PaymentCase | RefundCase
-Order = Payment | Refund
 
 _OPEN_OUTCOMES = frozenset(
     {StatusDetail.OUTCOME_UNKNOWN, StatusDetail.QUEUED, StatusDetail.UNDER_REVIEW, StatusDetail.RISK_REVIEW}
@@ -30,16 +18,20 @@ _OPEN_OUTCOMES = frozenset(
 _encode = msgspec.json.Encoder().encode
 
 
-def order_of(case: Case) -> Order:
-    """The payment or refund that the case is about."""
-    return case.payment if isinstance(case, PaymentCase) else case.refund
-
-
 def render(order: Order, attempts: tuple[Attempt, ...]) -> bytes:
     """Render the order as JSON."""
-    if isinstance(order, Payment):
-        return _encode(payment_document(order, attempts))
-    return _encode(refund_document(order, attempts))
+    match order:
+        case Payment():
+            return _encode(payment_document(order, attempts))
+        case Refund():
+            return _encode(refund_document(order, attempts))
+        case _:
+            return _encode(payout_document(order, attempts))
+
+
+def kind_of(order: Order) -> str:
+    """The word for the order in the types of events."""
+    return type(order).__name__.lower()
 
 
 def answer_for(order: Order, attempts: tuple[Attempt, ...]) -> StoredAnswer:
@@ -108,7 +100,7 @@ class Scribe:
     def _events(
         self, before: Order, order: Order, attempts: tuple[Attempt, ...], contradiction: str | None
     ) -> tuple[Event, ...]:
-        kind = "payment" if isinstance(order, Payment) else "refund"
+        kind = kind_of(order)
         events: list[Event] = []
         if order.status is not before.status:
             events.append(self.event(f"{kind}.{order.status.value}", order, attempts))

@@ -1,6 +1,7 @@
 """The engine's numbers. Times in seconds."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from synccash.payments.ladder import PRODUCTION, Ladder
 
@@ -14,6 +15,7 @@ class EngineSettings:
     `lease_s` / `heartbeat_s`: how long a holder may be silent before another takes over; how often he speaks.
     `settle_s`: how long after the last possible send a rail's "not found" is believed enough to send the
     same reference again. `sends_max`: how often one reference is sent at most.
+    `surplus_refund`: whether money that a payment has no use for goes back by itself.
     `queue_retry_s`: how long a payment that no rail took waits before the next try.
     """
 
@@ -26,6 +28,7 @@ class EngineSettings:
     settle_s: float = 60.0
     sends_max: int = 3
     queue_retry_s: float = 5.0
+    surplus_refund: Literal["auto", "manual"] = "auto"
     ladder: Ladder = PRODUCTION
     poll_s: float = 0.2
     worker_concurrency: int = 64

@@ -81,6 +81,7 @@ class Attempt:
     `evidence` is the worst over all sends ever made under the reference. `opened_fence` is the fence of the
     order when the attempt was opened: while the order still has it, one holder only has ever had the attempt.
     `quiet_since` is when the last possible sender fell silent; a settle time is counted from there.
+    `reported_failure` is what a callback claimed; it counts only beside the rail's own answer.
     Amounts in pesewas.
     """
 
@@ -106,6 +107,7 @@ class Attempt:
     retry_decision: str | None = None
     amount_received: int = 0
     refund_reserved: int = 0
+    reported_failure: Failure | None = None
 
     @property
     def rail(self) -> str:

@@ -7,20 +7,23 @@ from typing import Any
 
 from synccash.payments.attempt import Attempt
 from synccash.payments.payment import Payment, Refund
+from synccash.payments.payout import Payout
+
+Order = Payment | Refund | Payout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentCase:
-    """A payment with its collecting attempts, in sequence, as the ledger has them.
+class _OrderCase:
+    """An order with its attempts, in sequence, as the ledger has them.
 
     `as_of` is the ledger's clock at the reading. `former_lease_end` is when the lease of the holder before
-    this one ran out; None where nobody held it.
+    this one ran out; None where nobody held it. `hinted`: it was taken because a callback came.
     """
 
-    payment: Payment
     attempts: tuple[Attempt, ...]
     as_of: datetime
     former_lease_end: datetime | None = None
+    hinted: bool = False
 
     @property
     def live(self) -> Attempt | None:
@@ -29,20 +32,55 @@ class PaymentCase:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefundCase:
-    """A refund with its own attempts, in sequence, and the debit that it returns."""
+class PaymentCase(_OrderCase):
+    """A payment with its collecting attempts."""
 
-    refund: Refund
-    attempts: tuple[Attempt, ...]
     payment: Payment
-    debit: Attempt
-    as_of: datetime
-    former_lease_end: datetime | None = None
 
     @property
-    def live(self) -> Attempt | None:
-        """The one attempt that lives or whose outcome is unknown."""
-        return next((a for a in self.attempts if not a.state.is_final), None)
+    def expires_at(self) -> datetime:
+        """After this nothing is sent."""
+        return self.payment.expires_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefundCase(_OrderCase):
+    """A refund with its own attempts, and the debit that it returns."""
+
+    refund: Refund
+    payment: Payment
+    debit: Attempt
+
+    @property
+    def expires_at(self) -> None:
+        """What was taken is owed for ever."""
+        return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutCase(_OrderCase):
+    """A payout with its attempts."""
+
+    payout: Payout
+
+    @property
+    def expires_at(self) -> datetime:
+        """After this nothing is sent."""
+        return self.payout.expires_at
+
+
+Case = PaymentCase | RefundCase | PayoutCase
+
+
+def order_of(case: Case) -> Order:
+    """The order that the case is about."""
+    match case:
+        case PaymentCase():
+            return case.payment
+        case RefundCase():
+            return case.refund
+        case PayoutCase():
+            return case.payout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,12 +154,28 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutOpening:
+    """Commit 1 of a payout, in everything like a payment's."""
+
+    claim: Claim
+    payout: Payout
+    attempt: Attempt | None
+    hold: Keep | Release
+    answer: StoredAnswer | None = None
+    events: tuple[Event, ...] = ()
+    timeline: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RefundOpening:
-    """Commit 1 of a refund: claim, refund, attempt, and the reservation on the debit, all or nothing."""
+    """Commit 1 of a refund: claim, refund, attempt, and the reservation on the debit, all or nothing.
+
+    Without an attempt it is a worker's to send.
+    """
 
     claim: Claim
     refund: Refund
-    attempt: Attempt
+    attempt: Attempt | None
     hold: Keep | Release
     events: tuple[Event, ...] = ()
     timeline: tuple[Entry, ...] = ()
@@ -133,12 +187,12 @@ class Move:
 
     `order` is the new value; the row must still have `expected_version` and `expected_fence`.
     `attempts` are written by id: changed ones and new ones. `answer` completes the order's idempotency claim
-    where that is still processing. `before_expiry`: refuse once the payment's `expires_at` has passed by the
+    where that is still processing. `before_expiry`: refuse once the order's `expires_at` has passed by the
     ledger's clock; set on whatever is followed by a send.
     """
 
     id: str
-    order: Payment | Refund
+    order: Order
     expected_version: int
     expected_fence: int
     hold: Keep | Release
@@ -154,7 +208,7 @@ class Move:
 class Opened:
     """Commit 1 is done: the caller holds the order."""
 
-    case: PaymentCase | RefundCase
+    case: Case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,16 +224,20 @@ class AlreadyClaimed:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceTaken:
-    """The merchant's reference belongs to another payment, for ever. No claim was left behind."""
+    """The merchant's reference belongs to another payment or payout, for ever. No claim was left behind."""
 
-    payment_id: str
+    order_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class NotRefundable:
-    """Not that much of the debit is left, or it is no debit. `available` in pesewas."""
+    """Not that much of the debit is left, or it is no debit. `available` in pesewas.
+
+    `under_way`: the money is there, and an exclusive refund of the same payment has not ended.
+    """
 
     available: int
+    under_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from synccash.payments.attempt import Attempt
 from synccash.payments.case import Entry, Event
 from synccash.payments.failure import Failure
 from synccash.payments.payment import Payment, Refund
+from synccash.payments.payout import Payout
 
 Document = dict[str, Any]
 
@@ -102,6 +103,38 @@ def refund_document(refund: Refund, attempts: tuple[Attempt, ...]) -> Document:
         "updated_at": moment(refund.updated_at),
         "version": refund.version,
         "livemode": refund.livemode,
+    }
+
+
+def payout_document(payout: Payout, attempts: tuple[Attempt, ...]) -> Document:
+    """Render a payout with its attempts."""
+    network = payout.payee.likely_network
+    return {
+        "id": payout.id,
+        "object": "payout",
+        "merchant_id": payout.merchant_id,
+        "reference": payout.reference,
+        "amount": payout.amount,
+        "currency": payout.currency,
+        "status": payout.status.value,
+        "status_detail": payout.status_detail.value if payout.status_detail else None,
+        "payee": {
+            "msisdn": payout.payee.msisdn.digits,
+            "network": network.value if network else None,
+            "name": payout.payee.name,
+        },
+        "rail": payout.rail,
+        "provider_transaction_id": payout.provider_transaction_id,
+        "routing": payout.routing or None,
+        "last_error": _failure(payout.last_error),
+        "attempts": [attempt_document(attempt) for attempt in attempts],
+        "description": payout.description,
+        "expires_at": moment(payout.expires_at),
+        "created_at": moment(payout.created_at),
+        "updated_at": moment(payout.updated_at),
+        "version": payout.version,
+        "metadata": dict(payout.metadata),
+        "livemode": payout.livemode,
     }
 
 

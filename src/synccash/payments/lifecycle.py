@@ -2,28 +2,36 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import assert_never
+from typing import assert_never, overload
 
 from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.case import Order
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payment import (
     TRANSITIONS,
+    OutgoingStatus,
     Payment,
     PaymentStatus,
     Refund,
-    RefundStatus,
     StatusDetail,
 )
+from synccash.payments.payout import Payout
 from synccash.payments.rail import NextAction, NextActionType
-
-Order = Payment | Refund
 
 _APPROVE = NextAction(NextActionType.APPROVE_ON_PHONE)
 
 
-def begin(payment: Payment, attempt: Attempt) -> Payment:
-    """Return the payment with one more attempt under way."""
-    return replace(payment, rail=attempt.rail, attempt_count=attempt.sequence)
+Routed = Payment | Payout
+"""The orders that look for a rail. A refund's rail is given: the one that took the money."""
+
+
+@overload
+def begin(order: Payment, attempt: Attempt) -> Payment: ...
+@overload
+def begin(order: Payout, attempt: Attempt) -> Payout: ...
+def begin(order: Routed, attempt: Attempt) -> Routed:
+    """Return the order with one more attempt under way."""
+    return replace(order, rail=attempt.rail, attempt_count=attempt.sequence)
 
 
 def reflect(order: Order, attempt: Attempt, *, now: datetime, action: NextAction | None = None) -> Order:
@@ -34,8 +42,8 @@ def reflect(order: Order, attempt: Attempt, *, now: datetime, action: NextAction
     match order:
         case Payment():
             return _reflect_payment(order, attempt, now, action)
-        case Refund():
-            return _reflect_refund(order, attempt, now)
+        case Refund() | Payout():
+            return _reflect_outgoing(order, attempt, now)
 
 
 def _reflect_payment(payment: Payment, attempt: Attempt, now: datetime, action: NextAction | None) -> Payment:
@@ -71,21 +79,38 @@ def _reflect_payment(payment: Payment, attempt: Attempt, now: datetime, action: 
     assert_never(attempt.state)
 
 
-def _reflect_refund(refund: Refund, attempt: Attempt, now: datetime) -> Refund:
+def _reflect_outgoing(order: Refund | Payout, attempt: Attempt, now: datetime) -> Order:
     status, detail = {
-        AttemptState.PREPARED: (RefundStatus.PROCESSING, refund.status_detail),
-        AttemptState.ACKNOWLEDGED: (RefundStatus.PROCESSING, None),
-        AttemptState.UNKNOWN: (RefundStatus.PROCESSING, StatusDetail.OUTCOME_UNKNOWN),
-        AttemptState.SUCCEEDED: (RefundStatus.SUCCEEDED, None),
-        AttemptState.DECLINED: (RefundStatus.FAILED, None),
-        AttemptState.NOT_SENT: (RefundStatus.PROCESSING, StatusDetail.QUEUED),
+        AttemptState.PREPARED: (OutgoingStatus.PROCESSING, order.status_detail),
+        AttemptState.ACKNOWLEDGED: (OutgoingStatus.PROCESSING, None),
+        AttemptState.UNKNOWN: (OutgoingStatus.PROCESSING, StatusDetail.OUTCOME_UNKNOWN),
+        AttemptState.SUCCEEDED: (OutgoingStatus.SUCCEEDED, None),
+        AttemptState.DECLINED: (OutgoingStatus.FAILED, None),
+        AttemptState.NOT_SENT: (OutgoingStatus.PROCESSING, StatusDetail.QUEUED),
     }[attempt.state]
-    if refund.status.is_final:
-        return refund
+    if order.status.is_final:
+        return order
     changed = replace(
-        refund, status=status, status_detail=detail, last_error=attempt.failure, rail=attempt.rail
+        order, status=status, status_detail=detail, last_error=attempt.failure, rail=attempt.rail
     )
-    return refund if changed == refund else replace(changed, version=refund.version + 1, updated_at=now)
+    if isinstance(changed, Payout):
+        named = attempt.provider_transaction_id or changed.provider_transaction_id
+        changed = replace(changed, provider_transaction_id=named)
+    return order if changed == order else replace(changed, version=order.version + 1, updated_at=now)
+
+
+def _outgoing(
+    order: Refund | Payout,
+    status: OutgoingStatus,
+    detail: StatusDetail | None,
+    now: datetime,
+    last_error: Failure | None = None,
+) -> Order:
+    """Move what is on its way out without an attempt that says so."""
+    if order.status.is_final:
+        return order
+    changed = replace(order, status=status, status_detail=detail, last_error=last_error)
+    return order if changed == order else replace(changed, version=order.version + 1, updated_at=now)
 
 
 def under_review(order: Order, *, now: datetime) -> Order:
@@ -93,17 +118,20 @@ def under_review(order: Order, *, now: datetime) -> Order:
     match order:
         case Payment():
             return _to(order, PaymentStatus.PROCESSING, StatusDetail.UNDER_REVIEW, now)
-        case Refund():
-            if order.status.is_final or order.status_detail is StatusDetail.UNDER_REVIEW:
-                return order
-            return replace(
-                order, status_detail=StatusDetail.UNDER_REVIEW, version=order.version + 1, updated_at=now
-            )
+        case Refund() | Payout():
+            error = order.last_error
+            return _outgoing(order, OutgoingStatus.PROCESSING, StatusDetail.UNDER_REVIEW, now, error)
 
 
-def queued(payment: Payment, *, now: datetime) -> Payment:
-    """Return the payment as one that waits for a rail."""
-    return _to(payment, PaymentStatus.PROCESSING, StatusDetail.QUEUED, now)
+@overload
+def queued(order: Payment, *, now: datetime) -> Payment: ...
+@overload
+def queued(order: Order, *, now: datetime) -> Order: ...
+def queued(order: Order, *, now: datetime) -> Order:
+    """Return the order as one that waits for a rail."""
+    if isinstance(order, Payment):
+        return _to(order, PaymentStatus.PROCESSING, StatusDetail.QUEUED, now)
+    return _outgoing(order, OutgoingStatus.PROCESSING, StatusDetail.QUEUED, now, order.last_error)
 
 
 def in_risk_review(payment: Payment, *, now: datetime) -> Payment:
@@ -111,15 +139,40 @@ def in_risk_review(payment: Payment, *, now: datetime) -> Payment:
     return _to(payment, PaymentStatus.PROCESSING, StatusDetail.RISK_REVIEW, now)
 
 
-def expired(payment: Payment, *, now: datetime) -> Payment:
-    """Return the payment as ended by its own expiry. Only legal while no attempt may move money."""
+def expired(order: Order, *, now: datetime) -> Order:
+    """Return the order as ended by its own expiry. Only legal while no attempt may move money."""
     error = Failure(FailureCode.EXPIRED)
-    return _to(payment, PaymentStatus.FAILED, StatusDetail.EXPIRED, now, last_error=error)
+    if isinstance(order, Payment):
+        return _to(order, PaymentStatus.FAILED, StatusDetail.EXPIRED, now, last_error=error)
+    return _outgoing(order, OutgoingStatus.FAILED, StatusDetail.EXPIRED, now, error)
 
 
-def failed(payment: Payment, failure: Failure, *, now: datetime) -> Payment:
-    """Return the payment as failed before any attempt."""
-    return _to(payment, PaymentStatus.FAILED, None, now, last_error=failure)
+@overload
+def failed(order: Payment, failure: Failure, *, now: datetime) -> Payment: ...
+@overload
+def failed(order: Order, failure: Failure, *, now: datetime) -> Order: ...
+def failed(order: Order, failure: Failure, *, now: datetime) -> Order:
+    """Return the order as failed before any attempt."""
+    if isinstance(order, Payment):
+        return _to(order, PaymentStatus.FAILED, None, now, last_error=failure)
+    return _outgoing(order, OutgoingStatus.FAILED, None, now, failure)
+
+
+def password_given(payment: Payment, *, now: datetime) -> Payment:
+    """Return the payment as one whose payer's password is on its way to the rail."""
+    return _to(payment, PaymentStatus.PROCESSING, StatusDetail.OUTCOME_UNKNOWN, now)
+
+
+def paid_by_the_dead(payment: Payment, attempt: Attempt, *, now: datetime) -> Payment:
+    """Return the payment as paid through an attempt that was called dead, and was not."""
+    return _to(
+        payment,
+        PaymentStatus.SUCCEEDED,
+        None,
+        now,
+        amount_received=attempt.amount_received,
+        provider_transaction_id=attempt.provider_transaction_id,
+    )
 
 
 def canceled(payment: Payment, *, now: datetime) -> Payment:

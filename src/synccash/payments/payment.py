@@ -85,8 +85,8 @@ class Payment:
     fence: int = 1
 
 
-class RefundStatus(StrEnum):
-    """How a refund stands."""
+class OutgoingStatus(StrEnum):
+    """How money on its way to a wallet stands: a refund, or a payout."""
 
     PROCESSING = "processing"
     SUCCEEDED = "succeeded"
@@ -95,12 +95,19 @@ class RefundStatus(StrEnum):
     @property
     def is_final(self) -> bool:
         """True for the ends, which absorb."""
-        return self is not RefundStatus.PROCESSING
+        return self is not OutgoingStatus.PROCESSING
+
+
+RefundStatus = OutgoingStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refund:
-    """Money on its way back to the payer. It names the attempt whose debit it returns. Amount in pesewas."""
+    """Money on its way back to the payer. It names the attempt whose debit it returns. Amount in pesewas.
+
+    `surplus`: the debit is one that its payment has no use for; no merchant asked for this refund, and there
+    is one at most. `exclusive`: the rail tells refunds of a payment apart only one at a time.
+    """
 
     id: str
     merchant_id: str
@@ -116,5 +123,7 @@ class Refund:
     rail: str | None = None
     reason: str | None = None
     last_error: Failure | None = None
+    surplus: bool = False
+    exclusive: bool = False
     version: int = 1
     fence: int = 1

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from synccash.payments.payer import Payer
+from synccash.payments.payout import Payee
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,21 @@ class RefundRequest:
     payment_id: str
     amount: int | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutRequest:
+    """Send `amount` pesewas to `payee`. `rail` pins one rail: no other is tried."""
+
+    tenant: Tenant
+    amount: int
+    currency: str
+    payee: Payee
+    reference: str
+    description: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    expires_in_s: int = 86_400
+    rail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ def choose(
     network: Network | None,
     pinned: str | None = None,
     spent: frozenset[str] = frozenset(),
+    operation: Operation = Operation.COLLECT,
 ) -> Route:
     """Pick the first candidate that serves the network and lets calls in, in the order given.
 
@@ -47,7 +48,7 @@ def choose(
     chosen: str | None = None
     waits: list[float] = []
     for candidate in candidates:
-        skipped = _why_not(candidate, network, pinned, spent)
+        skipped = _why_not(candidate, network, pinned, spent, operation)
         if skipped is None and candidate.open_for_s is not None:
             skipped = "breaker_open"
             waits.append(candidate.open_for_s)
@@ -64,14 +65,18 @@ def choose(
 
 
 def _why_not(
-    candidate: Candidate, network: Network | None, pinned: str | None, spent: frozenset[str]
+    candidate: Candidate,
+    network: Network | None,
+    pinned: str | None,
+    spent: frozenset[str],
+    operation: Operation,
 ) -> str | None:
     if pinned is not None and candidate.rail != pinned:
         return "another_rail_pinned"
     if candidate.rail in spent:
         return "already_tried"
-    if Operation.COLLECT not in candidate.capabilities.operations:
-        return "cannot_collect"
+    if operation not in candidate.capabilities.operations:
+        return f"cannot_{operation.value}"
     if network is not None and network not in candidate.capabilities.networks:
         return "network_not_served"
     return None

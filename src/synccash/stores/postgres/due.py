@@ -2,81 +2,100 @@
 
 from synccash.stores.postgres.parts import attempts_of
 
+_KINDS = ("payments", "refunds", "payouts")
+
+
+def _due(table: str) -> str:
+    return f"""
+due_{table} AS MATERIALIZED (
+    SELECT id, due_at, lease_until, move_id, fence, hinted FROM {table} WHERE due_at <= now()
+    ORDER BY due_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
+)"""  # noqa: S608 - `table` is one of ours
+
+
+def _taken(table: str) -> str:
+    return f"""
+{table}_taken AS (
+    UPDATE {table} o SET
+        fence = o.fence + 1, hinted = false, lease_until = now() + make_interval(secs => $2),
+        due_at = now() + make_interval(secs => $2)
+    FROM due WHERE o.id = due.id AND o.move_id = due.move_id AND o.fence = due.fence
+    RETURNING o.*, due.due_at AS was_due_at, due.lease_until AS former_lease_end, due.hinted AS was_hinted
+)"""  # noqa: S608 - `table` is one of ours
+
+
+def _kept(table: str) -> str:
+    return f"""
+{table}_kept AS (
+    UPDATE {table} o SET
+        lease_until = now() + make_interval(secs => $3), due_at = now() + make_interval(secs => $3)
+    FROM held WHERE o.id = held.id AND o.fence = held.fence AND o.lease_until IS NOT NULL
+    RETURNING o.id, o.fence
+)"""  # noqa: S608 - `table` is one of ours
+
+
+# While somebody holds the order the hint waits for the release: `due_at` stays the end of the lease.
+def _hinted(table: str) -> str:
+    return f"""
+{table}_hinted AS (
+    UPDATE {table} o SET
+        hinted = true, due_at = CASE WHEN o.lease_until > now() THEN o.due_at ELSE '-infinity' END
+    FROM meant WHERE o.id = meant.order_id
+)"""  # noqa: S608 - `table` is one of ours
+
+
 # `due` is the order as it was when its lock was had; the updates look at it first as this statement's
 # snapshot has it. A holder who committed in between has written attempts that the snapshot cannot see, so an
 # order whose last move differs is left to the next round.
 TAKE_DUE = f"""
-WITH due_payments AS MATERIALIZED (
-    SELECT id, due_at, lease_until, move_id, fence FROM payments WHERE due_at <= now()
-    ORDER BY due_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
-),
-due_refunds AS MATERIALIZED (
-    SELECT id, due_at, lease_until, move_id, fence FROM refunds WHERE due_at <= now()
-    ORDER BY due_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED
-),
+WITH {",".join(map(_due, _KINDS))},
 due AS MATERIALIZED (
-    SELECT * FROM due_payments UNION ALL SELECT * FROM due_refunds ORDER BY due_at LIMIT $1
+    {" UNION ALL ".join(f"SELECT * FROM due_{table}" for table in _KINDS)} ORDER BY due_at LIMIT $1
 ),
-payments_taken AS (
-    UPDATE payments o SET
-        fence = o.fence + 1, hinted = false, lease_until = now() + make_interval(secs => $2),
-        due_at = now() + make_interval(secs => $2)
-    FROM due WHERE o.id = due.id AND o.move_id = due.move_id AND o.fence = due.fence
-    RETURNING o.*, due.due_at AS was_due_at, due.lease_until AS former_lease_end
-),
-refunds_taken AS (
-    UPDATE refunds o SET
-        fence = o.fence + 1, hinted = false, lease_until = now() + make_interval(secs => $2),
-        due_at = now() + make_interval(secs => $2)
-    FROM due WHERE o.id = due.id AND o.move_id = due.move_id AND o.fence = due.fence
-    RETURNING o.*, due.due_at AS was_due_at, due.lease_until AS former_lease_end
-)
-SELECT row_to_json(o) AS payment, NULL::json AS refund, NULL::json AS debit,
-    {attempts_of("o.id")} AS attempts, now() AS as_of, o.former_lease_end, o.was_due_at
+{",".join(map(_taken, _KINDS))}
+SELECT row_to_json(o) AS payment, NULL::json AS refund, NULL::json AS debit, NULL::json AS payout,
+    {attempts_of("o.id")} AS attempts, now() AS as_of, o.former_lease_end, o.was_due_at, o.was_hinted
 FROM payments_taken o
 UNION ALL
-SELECT row_to_json(p), row_to_json(o), row_to_json(d), {attempts_of("o.id")},
-    now(), o.former_lease_end, o.was_due_at
+SELECT row_to_json(p), row_to_json(o), row_to_json(d), NULL, {attempts_of("o.id")},
+    now(), o.former_lease_end, o.was_due_at, o.was_hinted
 FROM refunds_taken o JOIN payments p ON p.id = o.payment_id JOIN attempts d ON d.id = o.attempt_id
+UNION ALL
+SELECT NULL, NULL, NULL, row_to_json(o), {attempts_of("o.id")},
+    now(), o.former_lease_end, o.was_due_at, o.was_hinted
+FROM payouts_taken o
 ORDER BY was_due_at
 """  # noqa: S608 - put together from constants
 
-RENEW = """
+RENEW = f"""
 WITH held AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::bigint[]) AS h(id, fence)
 ),
-payments_kept AS (
-    UPDATE payments o SET
-        lease_until = now() + make_interval(secs => $3), due_at = now() + make_interval(secs => $3)
-    FROM held WHERE o.id = held.id AND o.fence = held.fence AND o.lease_until IS NOT NULL
-    RETURNING o.id, o.fence
-),
-refunds_kept AS (
-    UPDATE refunds o SET
-        lease_until = now() + make_interval(secs => $3), due_at = now() + make_interval(secs => $3)
-    FROM held WHERE o.id = held.id AND o.fence = held.fence AND o.lease_until IS NOT NULL
-    RETURNING o.id, o.fence
-)
-SELECT id, fence FROM payments_kept UNION ALL SELECT id, fence FROM refunds_kept
-"""
+{",".join(map(_kept, _KINDS))}
+{" UNION ALL ".join(f"SELECT id, fence FROM {table}_kept" for table in _KINDS)}
+"""  # noqa: S608 - put together from constants
 
-# While somebody holds the order the hint waits for the release: `due_at` stays the end of the lease.
-HINT = """
+# $2 is what the callback claims: it stays on the attempt, where no other commit writes.
+_HINT = """
 WITH meant AS MATERIALIZED (
-    SELECT order_id FROM attempts WHERE callback_token = $1
+    SELECT id, order_id FROM attempts WHERE {named}
 ),
-payment AS (
-    UPDATE payments o SET
-        hinted = true, due_at = CASE WHEN o.lease_until > now() THEN o.due_at ELSE '-infinity' END
-    FROM meant WHERE o.id = meant.order_id
+claimed AS (
+    UPDATE attempts a SET reported_failure = $2::json FROM meant
+    WHERE a.id = meant.id AND $2::json IS NOT NULL
 ),
-refund AS (
-    UPDATE refunds o SET
-        hinted = true, due_at = CASE WHEN o.lease_until > now() THEN o.due_at ELSE '-infinity' END
-    FROM meant WHERE o.id = meant.order_id
-)
+{hinted}
 SELECT 1 FROM meant
 """
+HINT = _HINT.format(named="callback_token = $1", hinted=",".join(map(_hinted, _KINDS)))
+HINT_REFERENCE = _HINT.format(
+    named="reference = $1::uuid AND rail = $3", hinted=",".join(map(_hinted, _KINDS))
+)
+
+PAYOUT = f"""
+SELECT row_to_json(o) AS payout, {attempts_of("o.id")} AS attempts, now() AS as_of
+FROM payouts o WHERE o.id = $1
+"""  # noqa: S608 - put together from constants
 
 PAYMENT = f"""
 SELECT row_to_json(p) AS payment, {attempts_of("p.id")} AS attempts, now() AS as_of

@@ -6,31 +6,40 @@ The clock is the database's. Commits in doubt are looked up before anybody is to
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
 from synccash.payments.case import (
     AlreadyClaimed,
+    Case,
     Hold,
     Move,
     NotRefundable,
     Opened,
     Opening,
+    Order,
     PaymentCase,
+    PayoutCase,
+    PayoutOpening,
     ReferenceTaken,
     RefundCase,
     RefundOpening,
     StoredAnswer,
+    order_of,
 )
 from synccash.payments.errors import StoreUnavailableError
-from synccash.payments.payment import Payment, Refund
+from synccash.payments.failure import Failure
+from synccash.payments.payment import Payment
+from synccash.payments.payout import Payout
 from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres import due, moves, opening, rows
 from synccash.stores.postgres.database import TRIES, Database, InDoubtError
 from synccash.stores.postgres.errors import InvariantBrokenError
 from synccash.stores.postgres.pool import Pool
 
-_REFERENCE = "a_reference_is_used_once"
+_REFERENCES = frozenset({"a_reference_is_used_once", "a_payouts_reference_is_used_once"})
+_ONE_AT_A_TIME = "one_exclusive_refund_at_a_time"
 _TOGETHER = 64
 _FLUSHES = 2
 _Batch = NaturalBatch[dict[str, Any], asyncpg.Record | None]
@@ -47,10 +56,14 @@ class PostgresLedger:
 
     pool: Pool
     _openings: _Batch = field(init=False)
+    _payouts: _Batch = field(init=False)
     _moves: _Batch = field(init=False)
+    _payout_moves: _Batch = field(init=False)
 
     def __post_init__(self) -> None:
         self._openings = self._batch(opening.OPEN_PAYMENTS, asked="order_id", answered="asked_id")
+        self._payouts = self._batch(opening.OPEN_PAYOUTS, asked="order_id", answered="asked_id")
+        self._payout_moves = self._batch(moves.MOVE_PAYOUTS, asked="move_id", answered="move_id")
         self._moves = self._batch(moves.MOVE_PAYMENTS, asked="move_id", answered="move_id")
 
     def _batch(self, statement: str, *, asked: str, answered: str) -> _Batch:
@@ -69,26 +82,35 @@ class PostgresLedger:
 
     async def open_payment(self, asked: Opening) -> Opened | AlreadyClaimed | ReferenceTaken:
         """Commit 1 of a payment."""
-        document = _opening_document(asked)
+        return await self._open(self._openings, asked, asked.payment)
+
+    async def open_payout(self, asked: PayoutOpening) -> Opened | AlreadyClaimed | ReferenceTaken:
+        """Commit 1 of a payout."""
+        return await self._open(self._payouts, asked, asked.payout)
+
+    async def _open(
+        self, batch: _Batch, asked: Opening | PayoutOpening, order: Payment | Payout
+    ) -> Opened | AlreadyClaimed | ReferenceTaken:
+        document = _opening_document(asked, order)
         doubtful = False
         for _ in range(TRIES):
             try:
-                row = await self._openings.submit(document)
+                row = await batch.submit(document)
                 assert row is not None, "every opening is answered"
             except InDoubtError:
                 doubtful = True
                 standing = await self.claimed(asked.claim.scope, asked.claim.key)
             except InvariantBrokenError as error:
-                if error.constraint != _REFERENCE:
+                if error.constraint not in _REFERENCES:
                     raise
-                return ReferenceTaken(await self._owner_of_reference(asked.payment))
+                return ReferenceTaken(await self._owner_of_reference(order))
             else:
                 if row["opened"]:
-                    return Opened(_opened_payment(asked, row))
+                    return Opened(_opened(asked, row))
                 standing = _standing(row) or await self.claimed(asked.claim.scope, asked.claim.key)
             if standing is not None:
-                return await self._told(standing, asked.payment, doubtful=doubtful)
-        raise _gave_up("opening a payment")
+                return await self._told(standing, order, doubtful=doubtful)
+        raise _gave_up("opening an order")
 
     async def open_refund(self, asked: RefundOpening) -> Opened | AlreadyClaimed | NotRefundable:
         """Commit 1 of a refund. It waits for the debit's row lock."""
@@ -101,6 +123,10 @@ class PostgresLedger:
             except InDoubtError:
                 doubtful = True
                 standing = await self.claimed(asked.claim.scope, asked.claim.key)
+            except InvariantBrokenError as error:
+                if error.constraint != _ONE_AT_A_TIME:
+                    raise
+                return NotRefundable(0, under_way=True)
             else:
                 if row["opened"]:
                     return Opened(_opened_refund(asked, row))
@@ -148,16 +174,18 @@ class PostgresLedger:
     async def _written(self, move: Move, document: dict[str, Any]) -> bool:
         if isinstance(move.order, Payment):
             return await self._moves.submit(document) is not None
+        if isinstance(move.order, Payout):
+            return await self._payout_moves.submit(document) is not None
         # A refund's statement also writes its payment and its debit: one at a time keeps the order of locks.
         return bool(await self._commit(moves.MOVE_REFUNDS, rows.as_argument([document])))
 
-    async def take_due(self, *, limit: int, lease_s: float) -> Sequence[PaymentCase | RefundCase]:
+    async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
         """Become the holder of due orders. What a lost commit has taken is due again after its lease."""
         try:
             found = await self._commit(due.TAKE_DUE, limit, lease_s)
         except InDoubtError as error:
             raise StoreUnavailableError(f"PostgreSQL was lost: {error}") from error
-        return [rows.payment_case(row) if row["refund"] is None else rows.refund_case(row) for row in found]
+        return [rows.case_of(row) for row in found]
 
     async def renew(self, holds: Sequence[Hold], *, lease_s: float) -> frozenset[Hold]:
         """Extend leases; what does not come back was lost or let go."""
@@ -165,9 +193,17 @@ class PostgresLedger:
         kept = await self._repeat(due.RENEW, ids, fences, lease_s)
         return frozenset(Hold(row["id"], row["fence"]) for row in kept)
 
-    async def hint(self, token: str) -> bool:
+    async def hint(self, token: str, failure: Failure | None = None) -> bool:
         """Make the token's order due now, or as soon as its holder lets it go."""
-        return bool(await self._repeat(due.HINT, token))
+        return bool(await self._repeat(due.HINT, token, _json_of(failure)))
+
+    async def hint_reference(self, rail: str, reference: str, failure: Failure | None = None) -> bool:
+        """The same for the attempt with this reference at this rail."""
+        try:
+            name = UUID(reference)
+        except ValueError:
+            return False
+        return bool(await self._repeat(due.HINT_REFERENCE, name, _json_of(failure), rail))
 
     async def payment(self, payment_id: str) -> PaymentCase | None:
         """Read a payment with its attempts, as of one moment."""
@@ -179,26 +215,41 @@ class PostgresLedger:
         found = await self._repeat(due.REFUND, refund_id)
         return rows.refund_case(found[0]) if found else None
 
+    async def payout(self, payout_id: str) -> PayoutCase | None:
+        """Read a payout with its attempts, as of one moment."""
+        found = await self._repeat(due.PAYOUT, payout_id)
+        return rows.payout_case(found[0]) if found else None
+
     async def _told(
-        self, standing: AlreadyClaimed, order: Payment | Refund, *, doubtful: bool
+        self, standing: AlreadyClaimed, order: Order, *, doubtful: bool
     ) -> Opened | AlreadyClaimed:
         """After a commit in doubt the claim that stands may be our own, and the hold with it."""
         if not doubtful or standing.order_id != order.id:
             return standing
-        case = await self.payment(order.id) or await self.refund(order.id)
+        case = await self._read(order)
         if case is None:
             raise StoreUnavailableError(f"{order.id} is claimed and cannot be read")
-        now = case.payment if isinstance(case, PaymentCase) else case.refund
+        now = order_of(case)
         return Opened(case) if (now.version, now.fence) == (order.version, order.fence) else standing
+
+    async def _read(self, order: Order) -> Case | None:
+        match order:
+            case Payment():
+                return await self.payment(order.id)
+            case Payout():
+                return await self.payout(order.id)
+            case _:
+                return await self.refund(order.id)
 
     async def _was_last(self, move: Move) -> bool:
         found = await self._repeat(moves.LAST_MOVE, move.order.id)
         return bool(found) and found[0]["move_id"] == move.id
 
-    async def _owner_of_reference(self, payment: Payment) -> str:
-        key = (payment.merchant_id, payment.livemode, payment.reference)
-        found = await self._repeat(opening.OWNER_OF_REFERENCE, *key)
-        return found[0]["id"]
+    async def _owner_of_reference(self, order: Payment | Payout) -> str:
+        key = (order.merchant_id, order.livemode, order.reference)
+        is_payment = isinstance(order, Payment)
+        statement = opening.OWNER_OF_REFERENCE if is_payment else opening.OWNER_OF_PAYOUT_REFERENCE
+        return (await self._repeat(statement, *key))[0]["id"]
 
     async def _commit(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         try:
@@ -210,11 +261,11 @@ class PostgresLedger:
         return await Database(self.pool).repeat(statement, *arguments)
 
 
-def _opening_document(asked: Opening) -> dict[str, Any]:
+def _opening_document(asked: Opening | PayoutOpening, order: Payment | Payout) -> dict[str, Any]:
     return {
         "kind": "opening",
-        "order_id": asked.payment.id,
-        "order": rows.payment_row(asked.payment),
+        "order_id": order.id,
+        "order": rows.order_row(order),
         **rows.claim_columns(asked.claim),
         **rows.commit_columns(
             asked.hold,
@@ -232,7 +283,9 @@ def _refund_document(asked: RefundOpening) -> dict[str, Any]:
         "order_id": asked.refund.id,
         "order": rows.refund_row(asked.refund),
         **rows.claim_columns(asked.claim),
-        **rows.commit_columns(asked.hold, (asked.attempt,), asked.events, asked.timeline, None),
+        **rows.commit_columns(
+            asked.hold, (asked.attempt,) if asked.attempt else (), asked.events, asked.timeline, None
+        ),
     }
 
 
@@ -244,22 +297,24 @@ def _move_document(move: Move) -> dict[str, Any]:
         "order_id": order.id,
         "expected_version": move.expected_version,
         "expected_fence": move.expected_fence,
-        "order": rows.payment_row(order) if isinstance(order, Payment) else rows.refund_row(order),
+        "order": rows.order_row(order),
         "before_expiry": move.before_expiry,
         "contradiction": move.contradiction,
         **rows.commit_columns(move.hold, move.attempts, move.events, move.timeline, move.answer),
     }
 
 
-def _opened_payment(asked: Opening, row: asyncpg.Record) -> PaymentCase:
+def _opened(asked: Opening | PayoutOpening, row: asyncpg.Record) -> PaymentCase | PayoutCase:
     attempts = (asked.attempt,) if asked.attempt else ()
-    return PaymentCase(payment=asked.payment, attempts=attempts, as_of=row["as_of"])
+    if isinstance(asked, Opening):
+        return PaymentCase(payment=asked.payment, attempts=attempts, as_of=row["as_of"])
+    return PayoutCase(payout=asked.payout, attempts=attempts, as_of=row["as_of"])
 
 
 def _opened_refund(asked: RefundOpening, row: asyncpg.Record) -> RefundCase:
     return RefundCase(
         refund=asked.refund,
-        attempts=(asked.attempt,),
+        attempts=(asked.attempt,) if asked.attempt else (),
         payment=rows.payment_of(row["payment"]),
         debit=rows.attempt_of(row["debit"]),
         as_of=row["as_of"],
@@ -276,6 +331,10 @@ def _standing(row: asyncpg.Record) -> AlreadyClaimed | None:
         answer=None if status is None else StoredAnswer(status, body),
         held_for_s=row["held_for_s"],
     )
+
+
+def _json_of(failure: Failure | None) -> bytes | None:
+    return None if failure is None else rows.to_json(failure)
 
 
 def _gave_up(what: str) -> StoreUnavailableError:

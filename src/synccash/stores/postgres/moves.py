@@ -75,6 +75,28 @@ moved AS (
 SELECT move_id FROM moved
 """  # noqa: S608 - put together from constants
 
+MOVE_PAYOUTS = f"""
+WITH {_ASKED},
+held AS MATERIALIZED (
+    SELECT o.id, asked.move_id FROM asked JOIN payouts o ON o.id = asked.order_id
+    WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
+        AND o.move_id <> asked.move_id
+    ORDER BY o.id FOR NO KEY UPDATE OF o
+),
+moved AS (
+    UPDATE payouts o SET
+        updated_at = n.updated_at, status = n.status, status_detail = n.status_detail, rail = n.rail,
+        provider_transaction_id = n.provider_transaction_id, last_error = n.last_error,
+        attempt_count = n.attempt_count, routing = n.routing, version = n.version, fence = n.fence, {_HOLD}
+    FROM held JOIN asked USING (move_id), json_populate_record(NULL::payouts, asked."order") n
+    WHERE o.id = held.id AND (NOT asked.before_expiry OR clock_timestamp() < o.expires_at)
+    RETURNING {_RETURNED}
+),
+{_FOLLOWING}
+SELECT move_id FROM moved
+"""  # noqa: S608 - put together from constants
+
+# A surplus is no part of its payment, so what goes back of it is none either.
 # What was reserved stays reserved when the money has gone back, and is given back when it has not.
 MOVE_REFUNDS = f"""
 WITH {_ASKED},
@@ -90,7 +112,7 @@ moved AS (
         last_error = n.last_error, version = n.version, fence = n.fence, {_HOLD}
     FROM held JOIN asked USING (move_id), json_populate_record(NULL::refunds, asked."order") n
     WHERE o.id = held.id
-    RETURNING {_RETURNED}, o.payment_id, o.attempt_id, o.amount, o.updated_at,
+    RETURNING {_RETURNED}, o.payment_id, o.attempt_id, o.amount, o.surplus, o.updated_at,
         CASE WHEN held.was = 'processing' THEN o.status END AS ended
 ),
 repaid AS (
@@ -99,7 +121,7 @@ repaid AS (
         updated_at = greatest(p.updated_at, sums.updated_at)
     FROM (
         SELECT payment_id, sum(amount) AS amount, max(updated_at) AS updated_at
-        FROM moved WHERE ended = 'succeeded' GROUP BY payment_id
+        FROM moved WHERE ended = 'succeeded' AND NOT surplus GROUP BY payment_id
     ) sums WHERE p.id = sums.payment_id
 ),
 given_back AS (
@@ -114,4 +136,5 @@ SELECT move_id FROM moved
 
 LAST_MOVE = """
 SELECT move_id FROM payments WHERE id = $1 UNION ALL SELECT move_id FROM refunds WHERE id = $1
+UNION ALL SELECT move_id FROM payouts WHERE id = $1
 """

@@ -21,7 +21,8 @@ _STANDING = """
 LEFT JOIN LATERAL (
     SELECT i.fingerprint, i.order_id, i.status, i.body, coalesce(
         (SELECT p.lease_until FROM payments p WHERE p.id = i.order_id),
-        (SELECT r.lease_until FROM refunds r WHERE r.id = i.order_id)) AS lease_until
+        (SELECT r.lease_until FROM refunds r WHERE r.id = i.order_id),
+        (SELECT o.lease_until FROM payouts o WHERE o.id = i.order_id)) AS lease_until
     FROM idempotency i WHERE i.scope = asked.scope AND i.key = asked.key
 ) standing ON opened.order_id IS NULL"""
 
@@ -30,9 +31,8 @@ _ANSWER = """
     standing.fingerprint, standing.order_id, standing.status, standing.body,
     coalesce(greatest(0, extract(epoch FROM standing.lease_until - now())), 0)::float8 AS held_for_s"""
 
-OPEN_PAYMENTS = f"""
-WITH {_ASKED},
-claimed AS (
+# In the order of their claims, so that openings that meet never wait for each other in a ring.
+_CLAIMED = """claimed AS (
     INSERT INTO idempotency (scope, key, fingerprint, order_id, status, body, completed_at)
     SELECT scope, key, fingerprint, order_id, status, body, CASE WHEN status IS NOT NULL THEN now() END
     FROM asked ORDER BY scope, key
@@ -41,7 +41,11 @@ claimed AS (
 ),
 opened AS MATERIALIZED (
     SELECT asked.* FROM asked JOIN claimed USING (order_id)
-),
+)"""
+
+OPEN_PAYMENTS = f"""
+WITH {_ASKED},
+{_CLAIMED},
 made AS (
     INSERT INTO payments (
         id, merchant_id, livemode, reference, amount, currency, payer_msisdn, payer_network, created_at,
@@ -57,6 +61,35 @@ made AS (
         now() + make_interval(secs => coalesce(opened.lease_s, opened.due_in_s)),
         p.id
     FROM opened, json_populate_record(NULL::payments, opened."order") p
+    ORDER BY p.merchant_id, p.livemode, p.reference
+),
+tried AS (
+    INSERT INTO attempts ({ATTEMPT_COLUMNS})
+    SELECT {ATTEMPT_VALUES} FROM opened, json_populate_recordset(NULL::attempts, opened.attempts) a
+),
+{followers("opened")}
+SELECT asked.order_id AS asked_id, {_ANSWER}
+FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
+"""  # noqa: S608 - put together from constants
+
+OPEN_PAYOUTS = f"""
+WITH {_ASKED},
+{_CLAIMED},
+made AS (
+    INSERT INTO payouts (
+        id, merchant_id, livemode, reference, amount, currency, payee_msisdn, payee_network, payee_name,
+        created_at, updated_at, expires_at, status, status_detail, pinned_rail, rail,
+        provider_transaction_id, last_error, attempt_count, description, metadata, routing, version, fence,
+        lease_until, due_at, move_id)
+    SELECT
+        p.id, p.merchant_id, p.livemode, p.reference, p.amount, p.currency, p.payee_msisdn, p.payee_network,
+        p.payee_name, p.created_at, p.updated_at, p.expires_at, p.status, p.status_detail, p.pinned_rail,
+        p.rail, p.provider_transaction_id, p.last_error, p.attempt_count, p.description, p.metadata,
+        p.routing, p.version, p.fence,
+        now() + make_interval(secs => opened.lease_s),
+        now() + make_interval(secs => coalesce(opened.lease_s, opened.due_in_s)),
+        p.id
+    FROM opened, json_populate_record(NULL::payouts, opened."order") p
     ORDER BY p.merchant_id, p.livemode, p.reference
 ),
 tried AS (
@@ -95,10 +128,12 @@ reserved AS (
 made AS (
     INSERT INTO refunds (
         id, merchant_id, livemode, payment_id, attempt_id, amount, currency, created_at, updated_at, status,
-        status_detail, rail, reason, last_error, version, fence, lease_until, due_at, move_id)
+        status_detail, rail, reason, last_error, surplus, exclusive, version, fence, lease_until,
+        due_at, move_id)
     SELECT
         r.id, r.merchant_id, r.livemode, r.payment_id, r.attempt_id, r.amount, r.currency, r.created_at,
-        r.updated_at, r.status, r.status_detail, r.rail, r.reason, r.last_error, r.version, r.fence,
+        r.updated_at, r.status, r.status_detail, r.rail, r.reason, r.last_error, r.surplus, r.exclusive,
+        r.version, r.fence,
         now() + make_interval(secs => opened.lease_s),
         now() + make_interval(secs => coalesce(opened.lease_s, opened.due_in_s)),
         r.id
@@ -119,7 +154,8 @@ FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
 CLAIMED = """
 SELECT i.fingerprint, i.order_id, i.status, i.body, coalesce(greatest(0, extract(epoch FROM coalesce(
     (SELECT p.lease_until FROM payments p WHERE p.id = i.order_id),
-    (SELECT r.lease_until FROM refunds r WHERE r.id = i.order_id)) - now())), 0)::float8 AS held_for_s
+    (SELECT r.lease_until FROM refunds r WHERE r.id = i.order_id),
+    (SELECT o.lease_until FROM payouts o WHERE o.id = i.order_id)) - now())), 0)::float8 AS held_for_s
 FROM idempotency i WHERE i.scope = $1 AND i.key = $2
 """
 
@@ -137,4 +173,7 @@ SELECT status, body FROM idempotency WHERE order_id = $1 AND status IS NOT NULL
 
 OWNER_OF_REFERENCE = """
 SELECT id FROM payments WHERE merchant_id = $1 AND livemode = $2 AND reference = $3
+"""
+OWNER_OF_PAYOUT_REFERENCE = """
+SELECT id FROM payouts WHERE merchant_id = $1 AND livemode = $2 AND reference = $3
 """

@@ -8,10 +8,23 @@ import asyncpg
 import msgspec
 
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Claim, Entry, Event, Keep, PaymentCase, RefundCase, Release, StoredAnswer
+from synccash.payments.case import (
+    Case,
+    Claim,
+    Entry,
+    Event,
+    Keep,
+    Order,
+    PaymentCase,
+    PayoutCase,
+    RefundCase,
+    Release,
+    StoredAnswer,
+)
 from synccash.payments.failure import Failure
 from synccash.payments.payer import Msisdn, Network, Payer
-from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
+from synccash.payments.payment import OutgoingStatus, Payment, PaymentStatus, Refund, StatusDetail
+from synccash.payments.payout import Payee, Payout
 from synccash.payments.rail import NextAction, Operation, RailAccount
 from synccash.resilience.evidence import Evidence
 
@@ -67,9 +80,52 @@ def refund_row(refund: Refund) -> dict[str, Any]:
         "rail": refund.rail,
         "reason": refund.reason,
         "last_error": refund.last_error,
+        "surplus": refund.surplus,
+        "exclusive": refund.exclusive,
         "version": refund.version,
         "fence": refund.fence,
     }
+
+
+def payout_row(payout: Payout) -> dict[str, Any]:
+    """The columns of a payout, without its hold."""
+    return {
+        "id": payout.id,
+        "merchant_id": payout.merchant_id,
+        "livemode": payout.livemode,
+        "reference": payout.reference,
+        "amount": payout.amount,
+        "currency": payout.currency,
+        "payee_msisdn": payout.payee.msisdn.digits,
+        "payee_network": payout.payee.network,
+        "payee_name": payout.payee.name,
+        "created_at": payout.created_at,
+        "updated_at": payout.updated_at,
+        "expires_at": payout.expires_at,
+        "status": payout.status,
+        "status_detail": payout.status_detail,
+        "pinned_rail": payout.pinned_rail,
+        "rail": payout.rail,
+        "provider_transaction_id": payout.provider_transaction_id,
+        "last_error": payout.last_error,
+        "attempt_count": payout.attempt_count,
+        "description": payout.description,
+        "metadata": payout.metadata,
+        "routing": payout.routing,
+        "version": payout.version,
+        "fence": payout.fence,
+    }
+
+
+def order_row(order: Order) -> dict[str, Any]:
+    """The columns of an order of any kind."""
+    match order:
+        case Payment():
+            return payment_row(order)
+        case Refund():
+            return refund_row(order)
+        case Payout():
+            return payout_row(order)
 
 
 def attempt_row(attempt: Attempt) -> dict[str, Any]:
@@ -175,6 +231,33 @@ class _PaymentRow(msgspec.Struct):
     fence: int
 
 
+class _PayoutRow(msgspec.Struct):
+    id: str
+    merchant_id: str
+    livemode: bool
+    reference: str
+    amount: int
+    currency: str
+    payee_msisdn: str
+    payee_network: Network | None
+    payee_name: str | None
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime
+    status: OutgoingStatus
+    status_detail: StatusDetail | None
+    pinned_rail: str | None
+    rail: str | None
+    provider_transaction_id: str | None
+    last_error: Failure | None
+    attempt_count: int
+    description: str | None
+    metadata: dict[str, str]
+    routing: dict[str, Any]
+    version: int
+    fence: int
+
+
 class _AttemptRow(msgspec.Struct):
     id: str
     order_id: str
@@ -201,10 +284,12 @@ class _AttemptRow(msgspec.Struct):
     retry_decision: str | None
     amount_received: int
     refund_reserved: int
+    reported_failure: Failure | None = None
 
 
 # Columns that a newer version of the service has added are passed over.
 _payment = msgspec.json.Decoder(_PaymentRow)
+_payout = msgspec.json.Decoder(_PayoutRow)
 _refund = msgspec.json.Decoder(Refund)
 _attempt = msgspec.json.Decoder(_AttemptRow)
 _attempts = msgspec.json.Decoder(list[_AttemptRow])
@@ -233,6 +318,35 @@ def payment_of(raw: bytes) -> Payment:
         last_error=row.last_error,
         amount_received=row.amount_received,
         amount_refunded=row.amount_refunded,
+        attempt_count=row.attempt_count,
+        description=row.description,
+        metadata=row.metadata,
+        routing=row.routing,
+        version=row.version,
+        fence=row.fence,
+    )
+
+
+def payout_of(raw: bytes) -> Payout:
+    """Read a row of `payouts`."""
+    row = _payout.decode(raw)
+    return Payout(
+        id=row.id,
+        merchant_id=row.merchant_id,
+        livemode=row.livemode,
+        reference=row.reference,
+        amount=row.amount,
+        currency=row.currency,
+        payee=Payee(Msisdn(row.payee_msisdn), row.payee_network, row.payee_name),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        expires_at=row.expires_at,
+        status=row.status,
+        status_detail=row.status_detail,
+        pinned_rail=row.pinned_rail,
+        rail=row.rail,
+        provider_transaction_id=row.provider_transaction_id,
+        last_error=row.last_error,
         attempt_count=row.attempt_count,
         description=row.description,
         metadata=row.metadata,
@@ -281,6 +395,7 @@ def _attempt_of(row: _AttemptRow) -> Attempt:
         retry_decision=row.retry_decision,
         amount_received=row.amount_received,
         refund_reserved=row.refund_reserved,
+        reported_failure=row.reported_failure,
     )
 
 
@@ -291,6 +406,7 @@ def payment_case(row: asyncpg.Record) -> PaymentCase:
         attempts=attempts_of(row["attempts"]),
         as_of=row["as_of"],
         former_lease_end=row.get("former_lease_end"),
+        hinted=row.get("was_hinted", False),
     )
 
 
@@ -303,7 +419,26 @@ def refund_case(row: asyncpg.Record) -> RefundCase:
         debit=attempt_of(row["debit"]),
         as_of=row["as_of"],
         former_lease_end=row.get("former_lease_end"),
+        hinted=row.get("was_hinted", False),
     )
+
+
+def payout_case(row: asyncpg.Record) -> PayoutCase:
+    """Read `payout`, `attempts`, `as_of` and, where there is one, `former_lease_end`."""
+    return PayoutCase(
+        payout=payout_of(row["payout"]),
+        attempts=attempts_of(row["attempts"]),
+        as_of=row["as_of"],
+        former_lease_end=row.get("former_lease_end"),
+        hinted=row.get("was_hinted", False),
+    )
+
+
+def case_of(row: asyncpg.Record) -> Case:
+    """Read a row of TAKE_DUE: the columns say which kind it is."""
+    if row["payout"] is not None:
+        return payout_case(row)
+    return payment_case(row) if row["refund"] is None else refund_case(row)
 
 
 def as_argument(documents: Sequence[dict[str, Any]]) -> bytes:

@@ -1,0 +1,91 @@
+"""The payer's one-time password, handed over once for each time that the rail asked for it."""
+
+from dataclasses import dataclass, replace
+
+from synccash.engine.collect import belongs
+from synccash.engine.driver import Driver
+from synccash.engine.holding import Holding
+from synccash.engine.ports import Clock, Dispatch, Ledger
+from synccash.engine.scribe import Scribe, render
+from synccash.engine.settings import EngineSettings
+from synccash.payments import lifecycle
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import Hold, Keep, PaymentCase, Release
+from synccash.payments.errors import ObjectNotFoundError, StateConflictError
+from synccash.payments.payment import Payment, PaymentStatus
+from synccash.payments.rail import NextActionType, SendAnswer
+from synccash.payments.request import Tenant
+from synccash.resilience.evidence import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """Submits passwords. It never opens an attempt: the charge stays the one that asked."""
+
+    ledger: Ledger
+    driver: Driver
+    dispatch: Dispatch
+    holding: Holding
+    scribe: Scribe
+    clock: Clock
+    settings: EngineSettings
+
+    async def submit_otp(self, tenant: Tenant, payment_id: str, otp: str) -> bytes:
+        """Hand the payer's password to the rail that asked for it, and return the payment as JSON.
+
+        A password that the rail refuses leaves the payment waiting for another. Raises ObjectNotFoundError,
+        and StateConflictError where no password is waited for, StoreUnavailableError.
+        """
+        while True:
+            case = await self.ledger.payment(payment_id)
+            if case is None or not belongs(case, tenant):
+                raise ObjectNotFoundError("payment", payment_id)
+            live = _waiting(case)
+            # Committed before the password leaves: a second one finds nobody waiting, and whoever worked on
+            # the payment meanwhile is shut out by the fence.
+            order = replace(
+                lifecycle.password_given(case.payment, now=self.clock.now()), fence=case.payment.fence + 1
+            )
+            entry = self.scribe.entry("otp_submitted", {"attempt": live.id})
+            keep = Keep(self.settings.lease_s)
+            move = self.scribe.move(case, order, hold=keep, timeline=(entry,))
+            if await self.ledger.record(move):
+                taken = replace(case, payment=order)
+                work = self._hand_over(taken, live, otp, case.payment)
+                return await self.holding.carry_out(Hold(order.id, order.fence), work)
+
+    async def _hand_over(self, case: PaymentCase, live: Attempt, otp: str, asked: Payment) -> bytes:
+        answer = await self.dispatch.submit_otp(self.driver.rails[live.rail], live, otp)
+        order = self._after(case.payment, live, answer, asked)
+        facts = {"attempt": live.id, "evidence": answer.evidence, "code": answer.provider_code}
+        move = self.scribe.move(
+            case,
+            order,
+            hold=Release(self.settings.ladder.wait_s(0, 0.0)),
+            timeline=(self.scribe.entry("otp_answered", facts),),
+        )
+        if await self.ledger.record(move):
+            return render(order, case.attempts)
+        latest = await self.ledger.payment(order.id)
+        if latest is None:
+            raise ObjectNotFoundError("payment", order.id)
+        return render(latest.payment, latest.attempts)
+
+    def _after(self, payment: Payment, live: Attempt, answer: SendAnswer, asked: Payment) -> Payment:
+        """What the payer has to do now. Nothing that a rail says here ends a payment: inquiries do."""
+        if answer.evidence is Evidence.AMBIGUOUS:
+            return payment
+        action = answer.next_action if answer.evidence is Evidence.ACCEPTED else asked.next_action
+        moved = lifecycle.reflect(payment, live, now=self.clock.now(), action=action)
+        assert isinstance(moved, Payment), "a payment stays one"
+        return moved
+
+
+def _waiting(case: PaymentCase) -> Attempt:
+    """The attempt that waits for a password. Raises StateConflictError."""
+    action, live = case.payment.next_action, case.live
+    asked = action is not None and action.type is NextActionType.SUBMIT_OTP
+    if case.payment.status is not PaymentStatus.REQUIRES_ACTION or not asked or live is None:
+        standing = case.payment.status_detail or case.payment.status
+        raise StateConflictError(f"no one-time password is waited for; the payment is {standing.value}")
+    return live

@@ -1,0 +1,118 @@
+"""Payouts: money sent to a wallet, with the same attempts, evidence and ladder as a collection."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from synccash.engine.attempts import Attempts
+from synccash.engine.driver import Driver
+from synccash.engine.ports import Clock, Identities, Ledger
+from synccash.engine.replies import Replies
+from synccash.engine.scribe import Scribe, answer_for
+from synccash.engine.settings import EngineSettings
+from synccash.payments import lifecycle
+from synccash.payments.case import (
+    AlreadyClaimed,
+    Claim,
+    Keep,
+    Opened,
+    PayoutCase,
+    PayoutOpening,
+    ReferenceTaken,
+    Release,
+)
+from synccash.payments.errors import ReferenceAlreadyUsedError
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.payout import Payout
+from synccash.payments.request import PayoutRequest, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class PayingOut:
+    """Opens payouts."""
+
+    ledger: Ledger
+    attempts: Attempts
+    driver: Driver
+    replies: Replies
+    scribe: Scribe
+    clock: Clock
+    identities: Identities
+    settings: EngineSettings
+
+    async def pay_out(self, request_data: PayoutRequest, idempotency_key: Claim) -> Reply:
+        """Send money once, however often this is called with the same key and data. The merchant's reference
+        is the second wall: it stands for one payout, for ever.
+
+        Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, StoreUnavailableError.
+        """
+        opening = self._opening(request_data, idempotency_key)
+        opened = await self.ledger.open_payout(opening)
+        match opened:
+            case AlreadyClaimed():
+                return self.replies.repeat(opened, idempotency_key)
+            case ReferenceTaken():
+                raise ReferenceAlreadyUsedError(opened.order_id)
+            case Opened():
+                if opening.answer is not None:
+                    return Reply(opening.answer.status, opening.answer.body)
+                assert isinstance(opened.case, PayoutCase)
+                attempt = opened.case.live
+                assert attempt is not None, "a payout that is not answered opens with its attempt"
+                return await self.replies.first(opened.case, self.driver.send(opened.case, attempt))
+
+    def _opening(self, request: PayoutRequest, claim: Claim) -> PayoutOpening:
+        payout = self._payout(request)
+        route = self.attempts.route(payout)
+        payout = replace(payout, routing=route.explained())
+        entries = (
+            self.scribe.entry("created", {"amount": payout.amount}),
+            self.scribe.entry("routed", route.explained()),
+        )
+        now = self.clock.now()
+        if route.chosen is not None:
+            attempt = self.attempts.first(payout, route.chosen)
+            payout = lifecycle.begin(payout, attempt)
+            event = self.scribe.event("payout.processing", payout, (attempt,))
+            return PayoutOpening(
+                claim=claim,
+                payout=payout,
+                attempt=attempt,
+                hold=Keep(self.settings.lease_s),
+                events=(event,),
+                timeline=entries,
+            )
+        if route.wait_s is None:
+            ended = lifecycle.failed(payout, Failure(FailureCode.NO_RAIL_AVAILABLE), now=now)
+            hold = Release(None)
+        else:
+            ended = lifecycle.queued(payout, now=now)
+            hold = Release(min(route.wait_s, (payout.expires_at - now).total_seconds()))
+        assert isinstance(ended, Payout), "a payout stays one"
+        payout = replace(ended, version=1)
+        return PayoutOpening(
+            claim=claim,
+            payout=payout,
+            attempt=None,
+            hold=hold,
+            answer=answer_for(payout, ()),
+            events=(self.scribe.event(f"payout.{payout.status.value}", payout, ()),),
+            timeline=entries,
+        )
+
+    def _payout(self, request: PayoutRequest) -> Payout:
+        now = self.clock.now()
+        return Payout(
+            id=self.identities.new("po"),
+            merchant_id=request.tenant.merchant_id,
+            livemode=request.tenant.livemode,
+            reference=request.reference,
+            amount=request.amount,
+            currency=request.currency,
+            payee=request.payee,
+            created_at=now,
+            updated_at=now,
+            expires_at=now + timedelta(seconds=request.expires_in_s),
+            pinned_rail=request.rail,
+            description=request.description,
+            metadata=request.metadata,
+        )

@@ -1,0 +1,88 @@
+"""Commit 1 of a refund, whoever asks for it: a merchant, or the engine for money that came too much."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from synccash.engine.attempts import Attempts
+from synccash.engine.ports import Clock, Identities
+from synccash.engine.scribe import Scribe
+from synccash.engine.settings import EngineSettings
+from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.case import Claim, Keep, PaymentCase, RefundOpening, Release
+from synccash.payments.payment import PaymentStatus, Refund
+from synccash.payments.rail import Operation
+
+_SURPLUS = "engine:surplus_refund"
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOpenings:
+    """Writes openings of refunds."""
+
+    attempts: Attempts
+    scribe: Scribe
+    clock: Clock
+    identities: Identities
+    settings: EngineSettings
+
+    def opening(
+        self, case: PaymentCase, debit: Attempt, amount: int, claim: Claim, *, reason: str | None
+    ) -> RefundOpening:
+        """Give `amount` pesewas of a debit back, and stay the holder to send it."""
+        refund = self._refund(case, debit, amount, reason, surplus=False)
+        attempt = self.attempts.refunding(refund, debit, sequence=1)
+        return self._opening(claim, refund, Keep(self.settings.lease_s), attempt)
+
+    def of_surplus(self, case: PaymentCase, debit: Attempt) -> RefundOpening:
+        """Give the whole of a debit back that nobody has a use for; a worker sends it. Its claim is the
+        debit's own, so that there is one."""
+        claim = Claim(_SURPLUS, debit.id, sha256(debit.id.encode()).digest())
+        refund = self._refund(case, debit, debit.amount_received, "surplus", surplus=True)
+        return self._opening(claim, refund, Release(0.0), None)
+
+    def _opening(
+        self, claim: Claim, refund: Refund, hold: Keep | Release, attempt: Attempt | None
+    ) -> RefundOpening:
+        attempts = () if attempt is None else (attempt,)
+        return RefundOpening(
+            claim=claim,
+            refund=refund,
+            attempt=attempt,
+            hold=hold,
+            events=(self.scribe.event("refund.processing", refund, attempts),),
+            timeline=(self.scribe.entry("refund_created", {"refund": refund.id, "amount": refund.amount}),),
+        )
+
+    def _refund(
+        self, case: PaymentCase, debit: Attempt, amount: int, reason: str | None, *, surplus: bool
+    ) -> Refund:
+        now = self.clock.now()
+        capability = self.attempts.rails[debit.rail].capabilities.operations[Operation.REFUND]
+        return Refund(
+            id=self.identities.new("re"),
+            merchant_id=case.payment.merchant_id,
+            livemode=case.payment.livemode,
+            payment_id=case.payment.id,
+            attempt_id=debit.id,
+            amount=amount,
+            currency=case.payment.currency,
+            created_at=now,
+            updated_at=now,
+            rail=debit.rail,
+            reason=reason,
+            surplus=surplus,
+            exclusive=not capability.dedup_by_reference,
+        )
+
+
+def debit_of(case: PaymentCase) -> Attempt:
+    """The debit that a succeeded payment stands for."""
+    came = [attempt for attempt in case.attempts if attempt.amount_received > 0]
+    return next((a for a in came if a.state is AttemptState.SUCCEEDED), came[0])
+
+
+def surplus_debits(case: PaymentCase) -> Sequence[Attempt]:
+    """The debits of an ended payment that it does not stand for."""
+    own = debit_of(case) if case.payment.status is PaymentStatus.SUCCEEDED else None
+    return [attempt for attempt in case.attempts if attempt.amount_received > 0 and attempt is not own]
