@@ -374,7 +374,7 @@ async def test_a_reset_empties_books_and_faults_and_leaves_credentials(world, me
     await merchant.collect(reference=reference, callback=f"{ear.url}/pending")
     await world.script({"answer": "http_503"})
     await world.faults(down=True)
-    assert (await world.control("POST", "reset")).body == {"reset": ["mtn_momo"]}
+    assert (await world.control("POST", "reset")).body == {"reset": list(world.sandbox.rail_urls)}
     assert await world.book() == {"debits": [], "credits": [], "prompts": [], "requests": 0}
     assert (await world.control("GET", "mtn_momo/faults")).body == DEFAULTS
     await world.sleep_through(60)

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from random import Random
 
+from synccash.sandbox.hubtel import Hubtel
 from synccash.sandbox.mtn_momo import MtnMomo
 from synccash.sandbox.pawapay import Pawapay
 from synccash.sandbox.wire import Wire
 
 WIRES: dict[str, Callable[[Callable[[], float], Random], Wire]] = {
     MtnMomo.rail_id: MtnMomo,
+    Hubtel.rail_id: Hubtel,
     Pawapay.rail_id: Pawapay,
 }

@@ -88,7 +88,8 @@ class Sandbox:
 
 
 async def _serve_rail(rail: Rail, prefix: str, request: web.BaseRequest) -> web.StreamResponse:
-    call = Call(request.method, request.path.removeprefix(prefix), request.headers, await request.read())
+    path = request.path.removeprefix(prefix)
+    call = Call(request.method, path, request.headers, await request.read(), request.query)
     reply = await rail.serve(call)
     if reply is not None:
         return _response(reply)

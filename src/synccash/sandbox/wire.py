@@ -15,6 +15,7 @@ class Call(msgspec.Struct, frozen=True):
     path: str
     headers: Mapping[str, str]
     body: bytes
+    query: Mapping[str, str] = {}
 
 
 class Reply(msgspec.Struct, frozen=True):
