@@ -21,6 +21,8 @@ SECRETS = frozenset(
     {
         "database_url",
         "fraud_key",
+        "hubtel_client_id",
+        "hubtel_client_secret",
         "valkey_url",
         "mtn_momo_collection_key",
         "mtn_momo_collection_subscription_key",
@@ -68,6 +70,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mtn_momo_disbursement_key: str | None = None
     mtn_momo_disbursement_subscription_key: str | None = None
     mtn_momo_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 10.0
+
+    hubtel_receive_url: str = "https://rmp.hubtel.com"
+    hubtel_status_url: str = "https://api-txnstatus.hubtel.com"
+    hubtel_send_url: str = "https://smp.hubtel.com"
+    hubtel_send_status_url: str = "https://smrsc.hubtel.com"
+    hubtel_pos_sales_id: str | None = None
+    hubtel_prepaid_deposit_id: str | None = None
+    hubtel_client_id: str | None = None
+    hubtel_client_secret: str | None = None
+    hubtel_inquiry_from_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
+    hubtel_prompt_window_s: Seconds = 600.0
 
     pawapay_base_url: str | None = None
     pawapay_token: str | None = None

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
+from synccash.rails.hubtel import Hubtel, HubtelSettings
 from synccash.rails.mtn_momo import MtnMomo, MtnMomoSettings, ProductCredentials
 from synccash.rails.pacer import Clock
 from synccash.rails.pawapay import Pawapay, PawapaySettings
 from synccash.rails.transport import Transport
 from synccash.settings import Settings, SettingsError
 
-Connector = MtnMomo | Pawapay
+Connector = MtnMomo | Hubtel | Pawapay
 """Any of the rails; each new one joins here with `|`. All of them are `synccash.engine.ports.Rail`."""
 
 _PRODUCT_KEYS = ("user", "key", "subscription_key")
@@ -40,12 +41,22 @@ def _mtn_momo(settings: Settings, transport: Transport, clock: Clock) -> MtnMomo
     return None if momo is None else MtnMomo(momo, transport, clock)
 
 
+def _hubtel(settings: Settings, transport: Transport, clock: Clock) -> Hubtel | None:
+    del clock
+    hubtel = hubtel_settings(settings)
+    return None if hubtel is None else Hubtel(hubtel, transport)
+
+
 def _pawapay(settings: Settings, transport: Transport, clock: Clock) -> Pawapay | None:
     pawapay = pawapay_settings(settings)
     return None if pawapay is None else Pawapay(pawapay, transport, clock)
 
 
-_SET_UPS: tuple[Callable[[Settings, Transport, Clock], Connector | None], ...] = (_mtn_momo, _pawapay)
+_SET_UPS: tuple[Callable[[Settings, Transport, Clock], Connector | None], ...] = (
+    _mtn_momo,
+    _hubtel,
+    _pawapay,
+)
 
 
 def mtn_momo_settings(settings: Settings) -> MtnMomoSettings | None:
@@ -82,6 +93,48 @@ def mtn_momo_settings(settings: Settings) -> MtnMomoSettings | None:
         collection=_credentials(settings, collection),
         disbursement=_credentials(settings, disbursement) if refunds else None,
         status_per_s=settings.mtn_momo_status_per_s,
+    )
+
+
+def hubtel_settings(settings: Settings) -> HubtelSettings | None:
+    """Read Hubtel's settings; None where no key of an account is given. Raises SettingsError."""
+    keys = ["hubtel_pos_sales_id", "hubtel_client_id", "hubtel_client_secret"]
+    given = [key for key in (*keys, "hubtel_prepaid_deposit_id") if getattr(settings, key)]
+    if not given:
+        return None
+    problems = [f"{key} is missing; {given[0]} is given" for key in keys if key not in given]
+    problems += [
+        f"{key} must be printable ASCII without blanks; was a line break copied with it?"
+        for key in given
+        if not _is_header_text(getattr(settings, key))
+    ]
+    # The one is part of a path, and the other ends at its first colon.
+    problems += [
+        f"{key} must be letters and digits"
+        for key in ("hubtel_pos_sales_id", "hubtel_prepaid_deposit_id")
+        if key in given and not getattr(settings, key).isalnum()
+    ]
+    if ":" in (settings.hubtel_client_id or ""):
+        problems.append("hubtel_client_id must have no colon; is the secret in it?")
+    urls = {
+        name: getattr(settings, f"hubtel_{name}").rstrip("/")
+        for name in ("receive_url", "status_url", "send_url", "send_status_url")
+    }
+    problems += [
+        f"hubtel_{name} must be http(s)://host[:port][/path], without user, query or #"
+        for name, url in urls.items()
+        if not _is_address(url)
+    ]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return HubtelSettings(
+        **urls,
+        pos_sales_id=str(settings.hubtel_pos_sales_id),
+        prepaid_deposit_id=settings.hubtel_prepaid_deposit_id or None,
+        client_id=str(settings.hubtel_client_id),
+        client_secret=str(settings.hubtel_client_secret),
+        inquiry_from_s=settings.hubtel_inquiry_from_s,
+        prompt_window_s=settings.hubtel_prompt_window_s,
     )
 
 

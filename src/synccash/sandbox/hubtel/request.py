@@ -25,7 +25,7 @@ class RefusedError(Exception):
 
 
 def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
-    """Return one of Hubtel's own refusals. Which HTTP status goes with a code is our choice: not published."""
+    """Return one of Hubtel's own refusals. Which HTTP status goes with a code is our choice."""
     return Reply.json(status, {"Message": message, "ResponseCode": code, "Data": None}, headers)
 
 

@@ -87,7 +87,7 @@ class Hubtel:
         return Outcome(Reply.json(200, body), order=order)
 
     def _found(self, call: Call, side: Side, orders: Mapping[str, Order], now: float) -> Order:
-        """Return an order as far as it can be seen. What Hubtel says of one it does not know is our choice."""
+        """Return an order as far as it can be seen. What it says of an unknown one is our choice."""
         order = orders.get(call.query.get("clientReference", ""))
         visible_from = now - self._access.settings.status_from_s
         if (

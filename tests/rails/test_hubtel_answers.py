@@ -1,0 +1,249 @@
+"""Every answer that Hubtel is known to give, and that no answer at all claims more than it proves."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synccash.payments.failure import FailureCode, WhoseProblem
+from synccash.payments.rail import CallbackNote, NextActionType, Operation, Standing
+from synccash.rails.hubtel_answers import CODES, TAKEN, judge_send, judge_status, read_callback
+from synccash.rails.transport import Exchange, TransportFailure, TransportFault
+from synccash.resilience.evidence import Evidence
+
+COLLECT, REFUND, PAYOUT = Operation.COLLECT, Operation.REFUND, Operation.PAYOUT
+HTML = b"<html><head><title>403 Forbidden</title></head><body>403 Forbidden</body></html>"
+OURS = "0" * 32
+PROOF_CODES = {"3050", "4000", "4070", "4075", "4101", "4103"}
+
+
+def said(status, body=b"", **headers):
+    encoded = body if isinstance(body, bytes) else msgspec.json.encode(body)
+    return Exchange(status=status, headers=headers, body=encoded, latency_s=0.0)
+
+
+def sent(status, body=b"", operation=COLLECT):
+    return judge_send(said(status, body), operation)
+
+
+def coded(code, message="words", **more):
+    return {"ResponseCode": code, "Message": message, "Data": None} | more
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "evidence", "code"),
+    [
+        (200, coded("0001"), Evidence.ACCEPTED, None),
+        (200, coded("0000"), Evidence.ACCEPTED, None),
+        (201, {"responseCode": "0001"}, Evidence.ACCEPTED, None),
+        (500, coded("0001"), Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (200, coded("2001"), Evidence.AMBIGUOUS, FailureCode.PAYER_DECLINED),
+        (200, coded("3050"), Evidence.REFUSED_FINAL, FailureCode.INVALID_PAYER),
+        (500, coded("4000"), Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ERROR),
+        (400, coded("4070"), Evidence.REFUSED_FINAL, FailureCode.AMOUNT_NOT_ALLOWED),
+        (400, coded("4075"), Evidence.REFUSED_FINAL, FailureCode.MERCHANT_ACCOUNT_BLOCKED),
+        (401, coded("4101"), Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ACCOUNT_BLOCKED),
+        (403, coded("4103"), Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ACCOUNT_BLOCKED),
+        (200, coded("5000"), Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (400, coded("9999"), Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (401, b"", Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ACCOUNT_BLOCKED),
+        (403, {}, Evidence.REFUSED_FINAL, FailureCode.PROVIDER_ACCOUNT_BLOCKED),
+        (429, b"", Evidence.REFUSED_LATER, FailureCode.PROVIDER_UNAVAILABLE),
+        (400, b"", Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (404, b"", Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (409, b"", Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (503, b"", Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (200, b"", Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+        (200, HTML, Evidence.AMBIGUOUS, FailureCode.PROVIDER_ERROR),
+    ],
+)
+def test_what_an_answer_to_a_send_proves(status, body, evidence, code):
+    answer = sent(status, body)
+    assert (answer.evidence, answer.failure and answer.failure.code) == (evidence, code)
+    assert answer.http_status == status
+
+
+def test_the_page_of_the_allow_list_proves_nothing_and_tells_the_operator():
+    answer = sent(403, HTML)
+    assert answer.evidence is Evidence.AMBIGUOUS
+    assert answer.failure.code is FailureCode.PROVIDER_ACCOUNT_BLOCKED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        coded("4000", "Duplicate ClientReference."),
+        coded("4000", "This reference was used before"),
+        coded("4000", Data=[{"Field": "ClientReference", "ErrorMessage": "exists"}]),
+        {"title": "Transaction already exists"},
+    ],
+)
+@pytest.mark.parametrize("status", [400, 401, 403, 409, 429])
+def test_a_refusal_that_speaks_of_a_reference_is_no_proof(status, body):
+    assert sent(status, body).evidence is Evidence.AMBIGUOUS
+
+
+def test_a_description_that_speaks_of_a_reference_takes_no_acceptance_away():
+    body = coded("0001", Data={"TransactionId": "t1", "Description": "Already your reference, a duplicate"})
+    answer = sent(200, body)
+    assert (answer.evidence, answer.provider_transaction_id) == (Evidence.ACCEPTED, "t1")
+
+
+def test_an_accepted_collection_tells_the_payer_what_to_do():
+    assert sent(200, coded("0001")).next_action.type is NextActionType.APPROVE_ON_PHONE
+    assert sent(200, coded("0001"), PAYOUT).next_action is None
+
+
+def test_the_payer_s_own_refusals_never_ask_for_another_rail():
+    for _evidence, (code, reroute) in CODES[COLLECT].values():
+        answer = FailureCode(code)
+        assert not (reroute and answer in (FailureCode.PAYER_DECLINED, FailureCode.INVALID_PAYER))
+
+
+@pytest.mark.parametrize("evidence", [Evidence.NOT_SENT, Evidence.AMBIGUOUS])
+def test_without_an_answer_the_transport_s_evidence_stands(evidence):
+    failure = TransportFailure(evidence=evidence, fault=TransportFault.TIMEOUT, latency_s=1.0)
+    assert judge_send(failure, COLLECT).evidence is evidence
+    assert judge_status(failure, COLLECT, OURS).standing is Standing.NO_INFORMATION
+
+
+# Inquiries.
+
+
+def stands(data, operation=COLLECT, status=200, code=None):
+    code = code or ("0000" if operation is COLLECT else "success")
+    return judge_status(said(status, {"responseCode": code, "data": data}), operation, OURS)
+
+
+def test_paid_names_its_amount_and_transaction():
+    answer = stands({"status": "Paid", "amount": 25.05, "transactionId": "t1", "clientReference": OURS})
+    assert (answer.standing, answer.amount, answer.provider_transaction_id) == (
+        Standing.SUCCEEDED,
+        2505,
+        "t1",
+    )
+
+
+def test_unpaid_is_pending_and_never_failed():
+    answer = stands({"status": "Unpaid", "amount": 25.05})
+    assert (answer.standing, answer.failure) == (Standing.PENDING, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        ({"status": "Refunded"}, "refunded"),
+        ({"status": "Else"}, "unknown_status"),
+        ({"status": None}, "unknown_status"),
+        ({}, "unknown_status"),
+        ({"status": "Paid", "clientReference": "1" * 32}, "other_reference"),
+        ({"status": "Paid", "amount": "much"}, "unreadable_amount"),
+        ({"status": "Paid", "amount": 1, "currencyCode": "USD"}, "unreadable_amount"),
+    ],
+)
+def test_what_cannot_be_taken_for_an_end_is_no_information(data, why):
+    answer = stands(data)
+    assert (answer.standing, answer.provider_code) == (Standing.NO_INFORMATION, why)
+
+
+def test_a_code_of_the_query_is_not_a_state_of_the_payment():
+    assert stands({"status": "Paid"}, code="0001").standing is Standing.NO_INFORMATION
+    assert stands({"status": "Paid"}, code="2001").standing is Standing.NO_INFORMATION
+
+
+@pytest.mark.parametrize("operation", [REFUND, PAYOUT])
+@pytest.mark.parametrize(
+    ("word", "standing"),
+    [
+        ("success", Standing.SUCCEEDED),
+        ("pending", Standing.PENDING),
+        ("failed", Standing.FAILED),
+        ("reversed", Standing.NO_INFORMATION),
+    ],
+)
+def test_money_that_was_sent_out_stands_by_its_own_words(operation, word, standing):
+    answer = stands({"transactionStatus": word, "Amount": 0.8}, operation)
+    assert answer.standing is standing
+    assert (answer.failure is not None) == (standing is Standing.FAILED)
+
+
+# Callbacks.
+
+
+def test_a_callback_of_a_failure_is_noted_as_one():
+    note = read_callback(msgspec.json.encode(coded("2001", "failed")))
+    assert (note.failure.code, note.failure.provider_code) == (FailureCode.PAYER_DECLINED, "2001")
+    assert note.failure.whose_problem is WhoseProblem.PAYER
+    assert not note.failure.reroute
+
+
+@pytest.mark.parametrize("code", sorted(TAKEN))
+def test_a_callback_of_anything_else_is_a_hint_only(code):
+    assert read_callback(msgspec.json.encode(coded(code))) == CallbackNote()
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", HTML, b"{}", b'{"ResponseCode":2001}', b'{"ResponseCode":"?"}'])
+def test_what_is_no_callback_of_hubtel_s_is_none(body):
+    assert read_callback(body) is None
+
+
+# Whatever it says.
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+codes = st.sampled_from([*sorted(PROOF_CODES | TAKEN), "2001", "5000", "success", "1234", ""]) | json_values
+words = st.sampled_from(["Paid", "Unpaid", "Refunded", "success", "failed", "duplicate", OURS]) | json_values
+data = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(
+        ["status", "transactionStatus", "amount", "clientReference", "currencyCode", "TransactionId"], words
+    ),
+)
+objects = st.fixed_dictionaries(
+    {},
+    optional={
+        "ResponseCode": codes,
+        "responseCode": codes,
+        "Message": words,
+        "Data": data | json_values,
+        "data": data | json_values,
+    },
+)
+bodies = st.binary(max_size=60) | objects.map(msgspec.json.encode) | json_values.map(msgspec.json.encode)
+statuses = st.sampled_from([200, 201, 400, 401, 403, 404, 409, 429, 500, 503]) | st.integers(100, 599)
+
+
+@given(statuses, bodies)
+def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body):
+    exchange = said(status, body)
+    for operation in (COLLECT, REFUND, PAYOUT):
+        answer = judge_send(exchange, operation)
+        assert (answer.failure is None) == (answer.evidence is Evidence.ACCEPTED)
+        if answer.evidence.proves_nothing_happened:
+            legible = exchange.json_object() is not None or not body.strip()
+            by_code = any(code.encode() in body for code in PROOF_CODES)
+            assert by_code or (legible and status in (401, 403, 429))
+            assert b"duplicate" not in body.split(b'"')
+        if answer.evidence is Evidence.ACCEPTED:
+            assert status < 300
+            assert any(code.encode() in body for code in TAKEN)
+
+
+@given(statuses, bodies)
+def test_no_answer_makes_an_inquiry_or_a_callback_raise_or_claim_more_than_it_says(status, body):
+    for operation in (COLLECT, REFUND, PAYOUT):
+        answer = judge_status(said(status, body), operation, OURS)
+        if answer.standing is not Standing.NO_INFORMATION:
+            assert status == 200
+        if answer.standing is Standing.SUCCEEDED:
+            assert b"Paid" in body or b"success" in body
+        if answer.standing is Standing.FAILED:
+            assert operation is not COLLECT
+            assert b"failed" in body
+        assert answer.standing is not Standing.NOT_FOUND
+    note = read_callback(body)
+    assert note is None or note.failure is None or note.failure.provider_code in CODES[COLLECT]
