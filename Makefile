@@ -15,7 +15,7 @@ up: .venv/run
 	$(BIN)/synccash up
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/dev
 	$(BIN)/ruff format --check .

@@ -9,9 +9,10 @@ from urllib.parse import quote, urlencode
 
 from synccash.client.errors import APIConnectionError, APIError, error_for
 from synccash.client.models import Page, Payment, Refund
-from synccash.resilience import Outcome, Verdict
+from synccash.resilience import Outcome, Retry, Verdict
 
 T = TypeVar("T")
+RETRY = Retry(attempts=4, base=0.5, cap=8.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,12 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from synccash.client import calls
-from synccash.client.calls import Answer, Call
+from synccash.client.calls import RETRY, Answer, Call
 from synccash.client.errors import APIConnectionError
 from synccash.client.models import Page, Payment, Refund
-from synccash.resilience import Policy, Retry
+from synccash.resilience import Policy
 
 T = TypeVar("T")
-RETRY = Retry(attempts=4, base=0.5, cap=8.0)
 
 
 class SyncCash:

@@ -1,49 +1,71 @@
 """Claims of requests that open no order, and the age of all claims. The clock is the database's."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from synccash.payments.errors import StoreUnavailableError
 from synccash.resilience.claims import Answer, Decision, Granted, InProgress, Replayed, Reused
-from synccash.stores.postgres.database import TRIES, Database, InDoubtError
+from synccash.stores.batching import NaturalBatch
+from synccash.stores.postgres.database import Database, InDoubtError
 from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.rows import to_json
 
+_TOGETHER = 128
+_FLUSHES = 2
+_LOOKS = 10
+
 # A former holder's row is taken over in the same step that finds it; a row that cannot be had is only read.
+# No two of the asked names are the same: see `_claim_together`.
 _CLAIM = """
-WITH granted AS (
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::float8[])
+        AS a(scope, key, fingerprint, lease_s)
+),
+granted AS (
     INSERT INTO request_claims AS r (scope, key, fingerprint, state, fence, lease_until)
-    VALUES ($1, $2, $3, 'processing', 1, now() + make_interval(secs => $4))
+    SELECT scope, key, fingerprint, 'processing', 1, now() + make_interval(secs => lease_s)
+    FROM asked ORDER BY scope, key
     ON CONFLICT (scope, key) DO UPDATE SET
         state = 'processing', fence = r.fence + 1, lease_until = excluded.lease_until
     WHERE r.fingerprint = excluded.fingerprint AND r.status IS NULL
         AND (r.state = 'failed' OR r.lease_until <= now())
-    RETURNING fence
+    RETURNING scope, key, fence
 )
-SELECT granted.fence, r.fingerprint, r.status, r.headers, r.body,
+SELECT asked.scope, asked.key, granted.fence, r.fingerprint, r.status, r.headers, r.body,
     extract(epoch FROM r.lease_until - now())::float8 AS held_for_s
-FROM (SELECT 1) one LEFT JOIN granted ON true
-LEFT JOIN request_claims r ON granted.fence IS NULL AND r.scope = $1 AND r.key = $2
+FROM asked LEFT JOIN granted USING (scope, key)
+LEFT JOIN request_claims r ON granted.fence IS NULL AND r.scope = asked.scope AND r.key = asked.key
 """
 _MINE = "scope = $1 AND key = $2 AND fence = $3 AND state = 'processing'"
 _RENEW = f"""
 UPDATE request_claims SET lease_until = now() + make_interval(secs => $4) WHERE {_MINE} RETURNING fence
 """  # noqa: S608 - put together from constants
 # Repeated after a lost connection it finds its own answer, which is success too.
-_COMPLETE = f"""
-WITH completed AS (
-    UPDATE request_claims SET state = 'completed', status = $4, headers = $5, body = $6
-    WHERE {_MINE} RETURNING fence
+_COMPLETE = """
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::bytea[])
+        AS a(scope, key, fence, status, headers, body)
+),
+held AS MATERIALIZED (
+    SELECT r.scope, r.key FROM asked JOIN request_claims r USING (scope, key)
+    WHERE r.fence = asked.fence AND r.state = 'processing'
+    ORDER BY r.scope, r.key FOR NO KEY UPDATE OF r
+),
+completed AS (
+    UPDATE request_claims r SET
+        state = 'completed', status = asked.status, headers = asked.headers::json, body = asked.body
+    FROM held JOIN asked USING (scope, key) WHERE r.scope = held.scope AND r.key = held.key
+    RETURNING r.scope, r.key
 )
-SELECT fence FROM completed
-UNION ALL
-SELECT fence FROM request_claims
-WHERE scope = $1 AND key = $2 AND fence = $3 AND state = 'completed' AND status = $4
-    AND body IS NOT DISTINCT FROM $6
-"""  # noqa: S608
+SELECT scope, key FROM completed
+UNION
+SELECT r.scope, r.key FROM asked JOIN request_claims r USING (scope, key)
+WHERE r.fence = asked.fence AND r.state = 'completed' AND r.status = asked.status
+    AND r.body IS NOT DISTINCT FROM asked.body
+"""
 _GIVE_BACK = f"UPDATE request_claims SET state = 'failed' WHERE {_MINE} RETURNING fence"  # noqa: S608
 
 _SWEEP = """
@@ -78,33 +100,72 @@ FROM (
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """One claim on its way."""
+
+    scope: str
+    key: str
+    fingerprint: bytes
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """One answer on its way."""
+
+    scope: str
+    key: str
+    fence: int
+    answer: Answer
+
+
+@dataclass(slots=True)
 class PostgresClaims:
-    """A ClaimStore. Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
+    """A ClaimStore. Live and shared: claims that meet here leave together, one statement for all of them.
+
+    Every method raises StoreUnavailableError when PostgreSQL is out of reach.
+    """
 
     pool: Pool
+    _claims: NaturalBatch[_Asked, Decision | None] = field(init=False)
+    _answers: NaturalBatch[_Finished, bool] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._claims = NaturalBatch(self._claim_together, max_items=_TOGETHER, max_in_flight=_FLUSHES)
+        self._answers = NaturalBatch(self._complete_together, max_items=_TOGETHER, max_in_flight=_FLUSHES)
 
     async def claim(self, scope: str, key: str, fingerprint: bytes, *, lease_s: float) -> Decision:
         """Become the holder of a key, or learn what stands under it.
 
         A claim whose commit is in doubt is not given away: it is in progress until its lease ends.
         """
-        for _ in range(TRIES):
-            try:
-                found = await Database(self.pool).commit(_CLAIM, scope, key, fingerprint, lease_s)
-            except InDoubtError as error:
-                raise StoreUnavailableError(f"PostgreSQL was lost: {error}", retry_after_s=lease_s) from error
-            (row,) = found
-            if row["fence"] is not None:
-                return Granted(row["fence"], taken_over=row["fence"] > 1)
-            if row["fingerprint"] is None:
-                continue  # its first holder committed after this statement began: look again
-            if row["fingerprint"] != fingerprint:
-                return Reused()
-            if row["status"] is not None:
-                headers = tuple(tuple(pair) for pair in msgspec.json.decode(row["headers"]))
-                return Replayed(Answer(row["status"], headers, row["body"]))
-            return InProgress(max(0.0, row["held_for_s"]))
+        asked = _Asked(scope, key, fingerprint, lease_s)
+        for _ in range(_LOOKS):
+            decision = await self._claims.submit(asked)
+            if decision is not None:
+                return decision
         raise StoreUnavailableError("the key changes hands too often; ask again")
+
+    async def _claim_together(self, asked: Sequence[_Asked]) -> Sequence[Decision | BaseException | None]:
+        """Decide on each name once: of those who ask for the same together, the first may get it."""
+        first = {(one.scope, one.key): one for one in reversed(asked)}
+        names = list(first)
+        claims = [first[name] for name in names]
+        try:
+            found = await Database(self.pool).commit(
+                _CLAIM,
+                [scope for scope, _ in names],
+                [key for _, key in names],
+                [one.fingerprint for one in claims],
+                [one.lease_s for one in claims],
+            )
+        except InDoubtError as error:
+            reason = f"PostgreSQL was lost: {error}"
+            return [StoreUnavailableError(reason, retry_after_s=one.lease_s) for one in asked]
+        except StoreUnavailableError as error:
+            return [StoreUnavailableError(str(error), retry_after_s=error.retry_after_s) for _ in asked]
+        rows = {(row["scope"], row["key"]): row for row in found}
+        return [_decision(rows[one.scope, one.key], one, first[one.scope, one.key]) for one in asked]
 
     async def renew(self, scope: str, key: str, fence: int, *, lease_s: float) -> bool:
         """Keep a claim for `lease_s` more seconds. False: it was lost or is over."""
@@ -112,8 +173,20 @@ class PostgresClaims:
 
     async def complete(self, scope: str, key: str, fence: int, answer: Answer) -> bool:
         """Keep the answer. False: another took over; discard yours and ask again."""
-        headers = to_json(answer.headers)
-        return bool(await self._run(_COMPLETE, scope, key, fence, answer.status, headers, answer.body))
+        return await self._answers.submit(_Finished(scope, key, fence, answer))
+
+    async def _complete_together(self, asked: Sequence[_Finished]) -> Sequence[bool]:
+        found = await self._run(
+            _COMPLETE,
+            [one.scope for one in asked],
+            [one.key for one in asked],
+            [one.fence for one in asked],
+            [one.answer.status for one in asked],
+            [to_json(one.answer.headers).decode() for one in asked],
+            [one.answer.body for one in asked],
+        )
+        kept = {(row["scope"], row["key"]) for row in found}
+        return [(one.scope, one.key) in kept for one in asked]
 
     async def give_back(self, scope: str, key: str, fence: int) -> bool:
         """End the work without an answer. False: another took over."""
@@ -133,3 +206,19 @@ class PostgresClaims:
 
     async def _run(self, statement: str, *arguments: Any) -> list[Any]:
         return await Database(self.pool).repeat(statement, *arguments)
+
+
+def _decision(row: Any, asked: _Asked, first: _Asked) -> Decision | None:
+    """What a row means for a claim; None where its first holder committed after the statement began."""
+    if row["fence"] is not None and asked is first:
+        return Granted(row["fence"], taken_over=row["fence"] > 1)
+    if row["fence"] is not None:
+        return InProgress(first.lease_s) if asked.fingerprint == first.fingerprint else Reused()
+    if row["fingerprint"] is None:
+        return None
+    if row["fingerprint"] != asked.fingerprint:
+        return Reused()
+    if row["status"] is not None:
+        headers = tuple(tuple(pair) for pair in msgspec.json.decode(row["headers"]))
+        return Replayed(Answer(row["status"], headers, row["body"]))
+    return InProgress(max(0.0, row["held_for_s"]))

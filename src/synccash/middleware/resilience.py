@@ -1,0 +1,188 @@
+"""Limits and idempotency in front of any ASGI application. No framework is imported.
+
+For each request, in this order: who asks; one look at all limits and at the stored answer together; an answer
+that is there is replayed; a request that runs here already is joined; else the application runs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from synccash.middleware import capture
+from synccash.middleware.door import Admitted, Asked, Caller, Door, Headers
+from synccash.middleware.matching import OTHER, Endpoint, Match, Matcher
+from synccash.middleware.once import Counts, Keyed, Once
+from synccash.middleware.refusal import App, Message, Receive, Refusal, Refuse, Scope, Send
+from synccash.resilience.claims import ClaimStore
+from synccash.resilience.idempotency import (
+    DuplicateMemberError,
+    IdempotencyKeyError,
+    NotJsonError,
+    fingerprint,
+    idempotency_key,
+    read_json,
+)
+
+
+@dataclass(slots=True)
+class ResilienceMiddleware:
+    """Live: one per process, in front of `app`.
+
+    `identify` reads the caller off a request, and `user_of` turns a value of the body into a user. `claims`
+    keeps what endpoints with `idempotent="required"` claim, for `lease_s` seconds at a time. Bodies above
+    `body_max` bytes are refused with 413; answers above `answer_max` are not kept.
+    """
+
+    app: App
+    endpoints: Sequence[Endpoint] = field(kw_only=True)
+    identify: Callable[[Scope], Caller] = field(kw_only=True)
+    refuse: Refuse = field(kw_only=True)
+    door: Door | None = field(kw_only=True, default=None)
+    claims: ClaimStore | None = field(kw_only=True, default=None)
+    user_of: Callable[[Any], str | None] = field(kw_only=True, default=lambda value: value)
+    lease_s: float = field(kw_only=True, default=30.0)
+    body_max: int = field(kw_only=True, default=65_536)
+    answer_max: int = field(kw_only=True, default=1_048_576)
+    _matcher: Matcher = field(init=False)
+    _once: Once = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._matcher = Matcher(self.endpoints)
+        self._once = Once(
+            app=self.app,
+            refuse=self.refuse,
+            door=self.door,
+            claims=self.claims,
+            lease_s=self.lease_s,
+            answer_max=self.answer_max,
+        )
+
+    @property
+    def counts(self) -> Counts:
+        """What idempotency came to so far."""
+        return self._once.counts
+
+    async def close(self, grace_s: float = 10.0) -> None:
+        """Let requests whose clients hung up finish, for `grace_s` seconds."""
+        await self._once.close(grace_s)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        match = self._matcher.match(scope["method"], scope["path"])
+        caller = self.identify(scope)
+        if match is None or (match.endpoint.idempotent is None and match.endpoint.user_of_body is None):
+            await self._plain(scope, receive, send, match, caller)
+            return
+        try:
+            body = await capture.read_body(receive, self.body_max)
+        except ValueError as error:
+            await self.refuse(scope, send, Refusal(status=413, code="body_too_large", detail=str(error)))
+            return
+        if body is not None:
+            await self._with_body(scope, send, match, caller, body)
+
+    async def _plain(
+        self, scope: Scope, receive: Receive, send: Send, match: Match | None, caller: Caller
+    ) -> None:
+        """A request whose body does not matter and that has no key: limits only, nothing is buffered."""
+        name = OTHER if match is None else match.endpoint.name
+        if match is not None and match.endpoint.user is not None and caller.user is None:
+            caller = replace(caller, user=match.parts.get(match.endpoint.user))
+        admitted = await self._admit(Asked(endpoint=name, caller=caller))
+        send = with_headers(send, admitted.headers)
+        if admitted.refusal is not None:
+            await self.refuse(scope, send, admitted.refusal)
+            return
+        await self.app(scope, receive, send)
+
+    async def _with_body(self, scope: Scope, send: Send, match: Match, caller: Caller, body: bytes) -> None:
+        decoded = _decoded(body)
+        caller = self._with_user(caller, match, decoded)
+        try:
+            keyed = _keyed(scope, match.endpoint, caller, body, decoded)
+        except IdempotencyKeyError as error:
+            await self.refuse(
+                scope, send, Refusal(status=400, code="idempotency_key_invalid", detail=str(error))
+            )
+            return
+        name = None if keyed is None else keyed.name
+        admitted = await self._admit(Asked(endpoint=match.endpoint.name, caller=caller, answer_name=name))
+        send = with_headers(send, admitted.headers)
+        if admitted.refusal is not None:
+            await self.refuse(scope, send, admitted.refusal)
+        elif keyed is None:
+            await self.app(scope, capture.given(body), send)
+        else:
+            await self._once.serve(keyed, send, admitted.stored)
+
+    async def _admit(self, asked: Asked) -> Admitted:
+        return Admitted() if self.door is None else await self.door.admit(asked)
+
+    def _with_user(self, caller: Caller, match: Match, decoded: Any) -> Caller:
+        """The user: whom the caller names, else whom the body means, else a part of the path."""
+        if caller.user is not None:
+            return caller
+        endpoint, user = match.endpoint, None
+        if endpoint.user_of_body is not None:
+            user = self.user_of(_member(decoded, endpoint.user_of_body))
+        if user is None and endpoint.user is not None:
+            user = match.parts.get(endpoint.user)
+        return replace(caller, user=user)
+
+
+def with_headers(send: Send, headers: Headers) -> Send:
+    """A `send` that adds headers to the answer."""
+    if not headers:
+        return send
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *headers]}
+        await send(message)
+
+    return sending
+
+
+def _decoded(body: bytes) -> Any:
+    """The body as JSON; None for what is none: to refuse it is the application's business."""
+    try:
+        return read_json(body)
+    except (NotJsonError, DuplicateMemberError):
+        return None
+
+
+def _member(decoded: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        if not isinstance(decoded, dict):
+            return None
+        decoded = decoded.get(part)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return decoded  # pyright: ignore[reportUnknownVariableType]
+
+
+def _keyed(scope: Scope, endpoint: Endpoint, caller: Caller, body: bytes, decoded: Any) -> Keyed | None:
+    """The request under its key; None where keys are not taken, or where the handler has to refuse it.
+
+    Raises IdempotencyKeyError where a key is required and there is none that can be used.
+    """
+    if endpoint.idempotent is None or caller.tenant is None:
+        return None
+    handled = endpoint.idempotent == "handled"
+    try:
+        key = idempotency_key([value for name, value in scope["headers"] if name == b"idempotency-key"])
+    except IdempotencyKeyError:
+        if handled:
+            return None
+        raise
+    if handled and decoded is None:
+        return None
+    return Keyed(
+        scope=scope,
+        body=body,
+        claim_scope=f"{caller.tenant}:{endpoint.method} {endpoint.path}",
+        key=key,
+        print=fingerprint(scope["path"], decoded if decoded is not None else body.hex()),
+        claimed_by="handler" if handled else "middleware",
+    )
