@@ -49,6 +49,27 @@ def _mtn_momo(place: Place) -> Account:
     )
 
 
+def _hubtel(place: Place) -> Account:
+    merchants = {"pos_sales_id": "2017001", "prepaid_deposit_id": "2017002"}
+    return Account(
+        control={
+            "credentials": {"client_id": place.user, "client_secret": place.key, **merchants},
+        },
+        settings={
+            "hubtel_receive_url": place.url,
+            "hubtel_status_url": place.url,
+            "hubtel_send_url": place.url,
+            "hubtel_send_status_url": place.url,
+            "hubtel_client_id": place.user,
+            "hubtel_client_secret": place.key,
+            **{f"hubtel_{name}": value for name, value in merchants.items()},
+            # The playback knows no five minutes.
+            "hubtel_inquiry_from_s": "0",
+            "hubtel_prompt_window_s": "10",
+        },
+    )
+
+
 def _pawapay(place: Place) -> Account:
     return Account(
         control={
@@ -65,5 +86,6 @@ def _pawapay(place: Place) -> Account:
 
 ACCOUNTS: Mapping[str, Callable[[Place], Account]] = {
     "mtn_momo": _mtn_momo,
+    "hubtel": _hubtel,
     "pawapay": _pawapay,
 }
