@@ -1,0 +1,108 @@
+"""Memory, Lua and a naive reference decide alike, under one virtual clock."""
+
+from fractions import Fraction
+
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
+from synccash.stores.valkey.limit_script import SOURCE, arguments, decision
+
+START = 1_700_000_000_000_000
+US = 1_000_000
+
+limits = st.builds(
+    Limit,
+    name=st.just("l"),
+    scope=st.just("user"),
+    quota=st.integers(1, 12),
+    period_s=st.sampled_from([1.0, 7.0, 60.0, 86_400.0]),
+    burst=st.integers(0, 4),
+    algorithm=st.sampled_from(["token_bucket", "sliding_window", "fixed_window"]),
+    shadow=st.sampled_from([False, False, False, True]),
+    block=st.none()
+    | st.builds(
+        Block,
+        violations=st.integers(1, 3),
+        window_s=st.just(10.0),
+        duration_s=st.just(2.0),
+        cap_s=st.sampled_from([2.0, 7.0]),
+    ),
+)
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([0, 1, 100_000, US, 2 * US, 3_500_001, 60 * US]),
+        st.lists(
+            st.tuples(st.integers(0, 2), st.sampled_from("ab"), st.integers(0, 3)), min_size=1, max_size=3
+        ),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+class Reference:
+    """Every grant is remembered, and everything is counted anew each time."""
+
+    def __init__(self):
+        self.grants = {}
+
+    def fits(self, limit, who, now, cost):
+        if cost == 0:
+            return True
+        grants = self.grants.get((limit.key, who), [])
+        if limit.algorithm == "token_bucket":
+            tokens, last = Fraction(limit.capacity), START
+            for at, taken in [*grants, (now, cost)]:
+                tokens = min(Fraction(limit.capacity), tokens + Fraction(at - last, limit.unit_us)) - taken
+                last = at
+            return tokens >= 0
+        window = now // limit.period_us
+        here = sum(taken for at, taken in grants if at // limit.period_us == window)
+        before = sum(taken for at, taken in grants if at // limit.period_us == window - 1)
+        if limit.algorithm == "fixed_window":
+            before = 0
+        overlap = 1 - Fraction(now % limit.period_us, limit.period_us)
+        return before * overlap + here + cost <= limit.capacity
+
+    def grant(self, limit, who, now, cost):
+        self.grants.setdefault((limit.key, who), []).append((now, cost))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chosen=st.lists(limits, min_size=3, max_size=3), story=steps)
+def test_memory_lua_and_a_naive_reference_decide_alike(valkey_url, chosen, story):
+    chosen = [
+        Limit(**{name: getattr(limit, name) for name in FIELDS}, name=f"l{number}")
+        for number, limit in enumerate(chosen)
+    ]
+    now = START
+    memory, reference = MemoryLimiter(clock_us=lambda: now), Reference()
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+        for pause, wishes in story:
+            now += pause
+            # One limit counts a request once.
+            unique = {number: (who, cost) for number, who, cost in wishes}
+            demands = [
+                Demand(chosen[number], who, min(cost, chosen[number].capacity))
+                for number, (who, cost) in unique.items()
+            ]
+            here = memory.check(demands)
+            there = decision(client.eval(SOURCE, *arguments(demands, None, now)), demands)
+            assert here == there
+            fits = [reference.fits(one.limit, one.id, now, one.cost) for one in demands]
+            if not any(one.blocked_until_us for one in here.standings):
+                assert [not one.refuses for one in here.standings] == fits
+                assert here.allowed == all(
+                    f or one.limit.shadow for f, one in zip(fits, demands, strict=True)
+                )
+            if here.allowed:
+                for one, fit, standing in zip(demands, fits, here.standings, strict=True):
+                    if fit and one.cost:
+                        reference.grant(one.limit, one.id, now, one.cost)
+                    assert standing.remaining <= one.limit.capacity
+
+
+FIELDS = ("scope", "quota", "period_s", "burst", "algorithm", "shadow", "block")

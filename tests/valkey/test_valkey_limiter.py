@@ -1,0 +1,155 @@
+"""Limits shared over a real Valkey, and what happens while it is away."""
+
+import asyncio
+import contextlib
+
+import pytest
+import redis
+
+from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
+from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
+from synccash.stores.valkey.limit_script import answer_key
+from synccash.stores.valkey.rate_limiter import ValkeyLimiter
+
+USER = Limit(name="payment_initiation", scope="user", quota=10, period_s=600, burst=3)
+KEY = Limit(name="api_key", scope="api_key", quota=1_000, period_s=1)
+BOTH = [Demand(USER, "ama"), Demand(KEY, "k")]
+WIDE = Limit(name="wide", scope="ip", quota=1_000_000, period_s=60)
+
+
+@contextlib.asynccontextmanager
+async def limiting(url, **options):
+    breaker = CircuitBreaker("valkey", BreakerSettings(failures=3, open_s=0.05))
+    limiter = ValkeyLimiter(url, breaker=breaker, **options)
+    try:
+        yield limiter
+    finally:
+        await limiter.aclose()
+
+
+async def until_it_answers(limiter, demands):
+    async with asyncio.timeout(10):
+        while (await limiter.check("e", demands)).degraded:  # noqa: ASYNC110 - a server sets no event
+            await asyncio.sleep(0)
+
+
+async def test_two_processes_share_thirteen_requests(valkey_url):
+    async with limiting(valkey_url) as one, limiting(valkey_url) as other:
+        decisions = await asyncio.gather(*(limiter.check("p", BOTH) for limiter in (one, other) * 20))
+    assert sum(decision.allowed for decision in decisions) == 13
+    assert one.counts.allowed["p"] + other.counts.allowed["p"] == 13
+    assert one.counts.blocked["p"] + other.counts.blocked["p"] == 27
+    refused = next(decision for decision in decisions if not decision.allowed)
+    assert refused.binding.demand.limit is USER
+    assert 0 < refused.retry_after_s <= 60
+
+
+async def test_a_stored_answer_comes_along_and_costs_no_user_quota(valkey_url):
+    where = answer_key("merchant", "key-1")
+    async with limiting(valkey_url) as limiter:
+        assert (await limiter.check("p", BOTH, answer=where)).answer is None
+        with redis.Redis.from_url(valkey_url) as client:
+            client.set(where, b"the answer")
+        decisions = [await limiter.check("p", BOTH, answer=where) for _ in range(20)]
+        assert {decision.answer for decision in decisions} == {b"the answer"}
+        assert all(decision.allowed for decision in decisions)
+        assert (await limiter.peek(BOTH)).standings[0].remaining == 12
+
+
+async def test_every_key_lives_as_long_as_it_matters_and_shares_one_slot(valkey_url):
+    strict = Limit(name="s", scope="ip", quota=1, period_s=10, block=Block(violations=1, duration_s=5))
+    async with limiting(valkey_url) as limiter:
+        for _ in range(2):
+            await limiter.check("e", [Demand(strict, "a"), Demand(USER, "ama")])
+    with redis.Redis.from_url(valkey_url) as client:
+        keys = client.keys()
+        assert len(keys) == 3
+        assert all(0 < client.pttl(key) <= 3_605_000 for key in keys)
+        assert all(key.startswith(b"{synccash:rl}:") for key in keys)
+
+
+async def test_forgotten_scripts_fail_no_request(mortal):
+    async with limiting(mortal.url) as limiter:
+        await until_it_answers(limiter, [Demand(WIDE, "a")])
+        mortal.forget_scripts()
+        decisions = await asyncio.gather(*(limiter.check("e", [Demand(WIDE, "a")]) for _ in range(50)))
+        assert all(decision.allowed and not decision.degraded for decision in decisions)
+
+
+@pytest.mark.parametrize("trouble", ["restart", "flush", "kill", "freeze"])
+async def test_trouble_under_load_fails_no_request_and_valkey_is_used_again(mortal, trouble):
+    async with limiting(mortal.url) as limiter:
+        await until_it_answers(limiter, [Demand(WIDE, "a")])
+        going, decisions = True, []
+
+        async def ask():
+            while going:
+                decisions.append(await limiter.check("e", [Demand(WIDE, "a")]))
+                await asyncio.sleep(0.002)
+
+        asking = [asyncio.create_task(ask()) for _ in range(8)]
+        getattr(mortal, trouble)()
+        await asyncio.sleep(0.2)
+        mortal.revive()
+        going = False
+        await asyncio.gather(*asking)
+        await until_it_answers(limiter, [Demand(WIDE, "a")])
+    assert all(decision.allowed for decision in decisions)
+    assert limiter.counts.degraded > 0 or trouble in ("flush", "restart")
+
+
+async def test_without_valkey_each_process_grants_its_share_and_was_warm(mortal):
+    async with limiting(mortal.url, instances=2) as limiter:
+        await until_it_answers(limiter, [Demand(WIDE, "a")])
+        for _ in range(4):
+            assert (await limiter.check("e", [Demand(USER, "ama")])).allowed
+        mortal.kill()
+        decisions = [await limiter.check("e", [Demand(USER, "ama")]) for _ in range(10)]
+    assert all(decision.degraded for decision in decisions)
+    assert sum(decision.allowed for decision in decisions) == 2
+
+
+async def test_a_limit_says_itself_what_happens_without_valkey(mortal):
+    mortal.kill()
+    opened = Limit(name="o", scope="ip", quota=1, period_s=60, fail_policy="open")
+    closed = Limit(name="c", scope="ip", quota=100, period_s=60, fail_policy="closed")
+    async with limiting(mortal.url) as limiter:
+        for _ in range(3):
+            assert (await limiter.check("e", [Demand(opened, "a")])).allowed
+        refused = await limiter.check("e", [Demand(opened, "a"), Demand(closed, "a")])
+        assert not refused.allowed
+        assert refused.retry_after_s > 0
+
+
+async def test_a_blocked_key_is_told_until_when_without_asking_again(mortal):
+    strict = Limit(name="s", scope="ip", quota=1, period_s=60, block=Block(violations=2, duration_s=100))
+    async with limiting(mortal.url) as limiter:
+        await until_it_answers(limiter, [Demand(WIDE, "a")])
+        last = [await limiter.check("e", [Demand(strict, "a")]) for _ in range(3)][-1]
+        assert last.newly_blocked == 1
+        assert limiter.counts.key_blocked == 1
+        until = last.binding.blocked_until_us
+        mortal.kill()
+        believed = await limiter.check("e", [Demand(strict, "a")])
+        assert not believed.degraded
+        assert believed.binding.blocked_until_us == until
+
+
+async def test_a_key_is_blocked_and_unblocked_by_hand_everywhere(valkey_url):
+    async with limiting(valkey_url) as one, limiting(valkey_url) as other:
+        await one.block(USER, "ama", 60)
+        assert (await other.peek(BOTH)).standings[0].blocked_until_us > 0
+        assert not (await one.check("p", BOTH)).allowed
+        await one.unblock(USER, "ama")
+        assert (await one.check("p", BOTH)).allowed
+        assert (await other.check("p", BOTH)).allowed
+
+
+async def test_a_caller_who_gives_up_disturbs_nobody(valkey_url):
+    async with limiting(valkey_url, local=MemoryLimiter()) as limiter:
+        asking = [asyncio.create_task(limiter.check("e", BOTH)) for _ in range(6)]
+        await asyncio.sleep(0)
+        for task in asking[::2]:
+            task.cancel()
+        results = await asyncio.gather(*asking, return_exceptions=True)
+        assert all(not result.degraded and result.allowed for result in results[1::2])
