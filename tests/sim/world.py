@@ -149,7 +149,7 @@ class World:
         """Run to the end, and leave nothing behind."""
         for number in range(self.scenario.payments):
             self._client(self._buyer(number))
-        with _logs_into(self.errors):
+        with logs_into(self.errors):
             try:
                 self.loop.run(self._at_rest, until=HORIZON_S)
             finally:
@@ -307,7 +307,7 @@ class World:
 
 
 @contextlib.contextmanager
-def _logs_into(errors: list[str]) -> Any:
+def logs_into(errors: list[str]) -> Any:
     """Keep what the engine calls an error: apart from an unreachable ledger there is none to be had."""
 
     def keep(logger: Any, method: str, event: dict[str, Any]) -> Any:

@@ -118,9 +118,13 @@ class Driver:
         return self.scribe.move(case, order, hold=Release(left_s), timeline=timeline)
 
     async def _inquire(self, case: Case, live: Attempt) -> Case | None:
-        if live.evidence is None:
-            # Its holder died or sleeps: nobody knows whether it was sent, and it may still be.
-            live = replace(live, evidence=Evidence.AMBIGUOUS, quiet_since=case.former_lease_end or case.as_of)
+        if live.evidence is None or case.former_lease_end is not None:
+            # Its holder died or sleeps: nobody knows whether it was sent, and it still may be.
+            live = replace(
+                live,
+                evidence=live.evidence or Evidence.AMBIGUOUS,
+                quiet_since=case.former_lease_end or case.as_of,
+            )
         answer = await self._ask(case, live)
         if answer.standing is Standing.SUCCEEDED and answer.amount not in (None, live.amount):
             return await self._record(case, self._wrong_amount(case, live, answer))
@@ -174,9 +178,13 @@ class Driver:
         """Send the same reference to the same rail again, counted on the row before the first byte."""
         again = replace(after, sends=after.sends + 1)
         entry = self.scribe.entry("sent_again", {"attempt": after.id, "send": again.sends})
+        order = reflect(order_of(case), again, now=self.clock.now())
+        if order.version == order_of(case).version:
+            # Whoever has read the order before this send must not end it on what he read.
+            order = replace(order, version=order.version + 1, updated_at=self.clock.now())
         move = self.scribe.move(
             case,
-            reflect(order_of(case), again, now=self.clock.now()),
+            order,
             again,
             hold=Keep(self.settings.lease_s),
             timeline=(entry,),

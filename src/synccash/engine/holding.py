@@ -16,19 +16,26 @@ log = structlog.get_logger("synccash.engine")
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    hold: Hold
+    task: asyncio.Task[Any]
+
+
 @dataclass(slots=True)
 class Holding:
     """Live and shared: the holds of one process.
 
-    Work runs in tasks of its own, so that no caller who hangs up can cancel a send. `start` and `close`
-    frame its life; `close` lets running work finish for `grace_s` seconds and leaves the rest to its lease.
+    Work runs in tasks of its own, so that no caller who hangs up can cancel a send. Work whose hold is found
+    lost is ended: it could write nothing, and should send nothing either. `start` and `close` frame its
+    life; `close` lets running work finish for `grace_s` seconds and leaves the rest to its lease.
     """
 
     ledger: Ledger
     clock: Clock
     lease_s: float
     heartbeat_s: float
-    _holds: dict[str, Hold] = field(default_factory=dict[str, Hold])
+    _works: dict[str, _Work] = field(default_factory=dict[str, _Work])
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
     _heart: asyncio.Task[None] | None = None
 
@@ -38,8 +45,10 @@ class Holding:
 
     async def close(self, grace_s: float = 10.0) -> None:
         """Wait for running work, then stop. What does not finish is taken over when its lease ends."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_s)
+        ends = self.clock.monotonic() + grace_s
+        # A request that is let finish may yet begin work of its own.
+        while self._tasks and (left_s := ends - self.clock.monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left_s)
         doomed = [*self._tasks, *([self._heart] if self._heart else [])]
         for task in doomed:
             task.cancel()
@@ -47,12 +56,17 @@ class Holding:
 
     def carry_out(self, hold: Hold, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` under `hold` in a task of its own, with the heartbeat behind it."""
-        self._holds[hold.order_id] = hold
+        former = self._works.get(hold.order_id)
+        if former is not None:
+            # This process has taken the order over from itself: it slept through its lease.
+            self._end_lost(former)
         task = self._run(work, f"work on {hold.order_id}")
+        self._works[hold.order_id] = _Work(hold, task)
 
         def done(finished: asyncio.Task[T]) -> None:
-            if self._holds.get(hold.order_id) == hold:
-                del self._holds[hold.order_id]
+            standing = self._works.get(hold.order_id)
+            if standing is not None and standing.task is finished:
+                del self._works[hold.order_id]
             if not finished.cancelled() and (error := finished.exception()) is not None:
                 log.error("work_failed", order_id=hold.order_id, error=type(error).__name__, exc_info=error)
 
@@ -72,19 +86,24 @@ class Holding:
     @property
     def busy(self) -> int:
         """How many orders this process works on."""
-        return len(self._holds)
+        return len(self._works)
 
     async def _beat(self) -> None:
         while True:
             await self.clock.sleep(self.heartbeat_s)
-            holds = tuple(self._holds.values())
-            if not holds:
+            works = tuple(self._works.values())
+            if not works:
                 continue
             try:
-                kept = await self.ledger.renew(holds, lease_s=self.lease_s)
+                kept = await self.ledger.renew([work.hold for work in works], lease_s=self.lease_s)
             except StoreUnavailableError as error:
-                log.warning("heartbeat_missed", holds=len(holds), reason=str(error))
+                log.warning("heartbeat_missed", holds=len(works), reason=str(error))
                 continue
-            for hold in holds:
-                if hold not in kept:
-                    log.warning("hold_lost", order_id=hold.order_id, fence=hold.fence)
+            for work in works:
+                # What has ended in the meantime has let go by itself.
+                if work.hold not in kept and self._works.get(work.hold.order_id) is work:
+                    self._end_lost(work)
+
+    def _end_lost(self, work: _Work) -> None:
+        log.warning("hold_lost", order_id=work.hold.order_id, fence=work.hold.fence)
+        work.task.cancel()

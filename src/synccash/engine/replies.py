@@ -45,14 +45,15 @@ class Replies:
     async def first(self, case: Case, work: Coroutine[Any, Any, Case | None]) -> Reply:
         """Carry the work out under the caller's hold, and answer when it can be let go, or at the deadline.
 
-        The work goes on when the caller is cancelled or the deadline passes.
+        The work goes on when the caller is cancelled or the deadline passes. Where it broke off, the row says
+        how far it came, and its lease brings the next holder.
         """
         order = order_of(case)
         task = self.holding.carry_out(Hold(order.id, order.fence), work)
         await asyncio.wait({task}, timeout=self.request_deadline_s)
         self.doorbell.ring()
-        finished = task.result() if task.done() else None
-        latest = finished or await self._reread(case)
+        broken_off = not task.done() or task.cancelled() or task.exception() is not None
+        latest = (None if broken_off else task.result()) or await self._reread(case)
         answer = await self.ledger.answer(order.id, answer_for(order_of(latest), latest.attempts))
         return Reply(answer.status, answer.body)
 

@@ -1,0 +1,120 @@
+"""The work of one process: who may go on, and what its caller is told when it broke off."""
+
+import asyncio
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import msgspec
+
+from ledger_contract import opening
+from sim.clock import VirtualClock
+from sim.ledger import FakeLedger
+from sim.loop import VirtualLoop
+from sim.world import Bell, logs_into
+from synccash.engine.holding import Holding
+from synccash.engine.replies import Replies
+from synccash.payments.case import Hold, Opened, PaymentCase
+
+
+class _House:
+    """One process's holding over a fake ledger, with one payment that it holds."""
+
+    def __init__(self) -> None:
+        self.loop = VirtualLoop(Random(1))
+        self.clock = VirtualClock(self.loop)
+        self.ledger = FakeLedger(self.clock)
+        self.holding = Holding(self.ledger, self.clock, lease_s=6.0, heartbeat_s=2.0)
+        self.seen: list[Any] = []
+
+    def now(self) -> Any:
+        return self.clock.now()
+
+    async def opened(self) -> PaymentCase:
+        result = await self.ledger.open_payment(opening(self))
+        assert isinstance(result, Opened)
+        assert isinstance(result.case, PaymentCase)
+        return result.case
+
+    async def long_work(self) -> None:
+        await asyncio.sleep(60)
+        self.seen.append("sent")
+
+    def run(self, story: Any) -> list[Any]:
+        self.loop.start(story)
+        with logs_into([]):
+            self.loop.run(lambda: False, until=200)
+            self.loop.bury()
+        assert self.loop.failures == []
+        return self.seen
+
+
+def test_work_whose_hold_is_lost_is_ended_before_it_sends_again():
+    house = _House()
+
+    async def story() -> None:
+        case = await house.opened()
+        house.holding.start()
+        task = house.holding.carry_out(Hold(case.payment.id, 1), house.long_work())
+        house.ledger.rows[case.payment.id].order = replace(case.payment, fence=2)
+        await asyncio.wait({task})
+        house.seen.append((task.cancelled(), house.loop.time(), house.holding.busy))
+
+    assert house.run(story()) == [(True, 2.0, 0)]
+
+
+def test_a_heartbeat_keeps_work_that_outlasts_its_lease():
+    house = _House()
+
+    async def story() -> None:
+        case = await house.opened()
+        house.holding.start()
+        await house.holding.carry_out(Hold(case.payment.id, 1), house.long_work())
+        house.seen.append(await house.ledger.take_due(limit=1, lease_s=6.0))
+
+    assert house.run(story()) == ["sent", []]
+
+
+def test_who_takes_an_order_over_from_itself_ends_its_former_work():
+    house = _House()
+
+    async def story() -> None:
+        former = house.holding.carry_out(Hold("pay_1", 1), house.long_work())
+        house.holding.carry_out(Hold("pay_1", 2), house.long_work())
+        await asyncio.wait({former})
+        house.seen.append((former.cancelled(), house.holding.busy))
+
+    assert house.run(story()) == [(True, 1), "sent"]
+
+
+def test_closing_waits_for_work_that_a_request_still_begins():
+    house = _House()
+
+    async def request() -> None:
+        await asyncio.sleep(3)
+        house.holding.carry_out(Hold("pay_1", 1), asyncio.sleep(4, house.seen.append("begun")))
+
+    async def story() -> None:
+        asked = house.loop.create_task(house.holding.detached(request()))
+        await asyncio.sleep(1)
+        await house.holding.close(grace_s=10.0)
+        await asked
+        house.seen.append(house.loop.time())
+
+    assert house.run(story()) == ["begun", 7.0]
+
+
+def test_a_caller_whose_work_broke_off_is_told_how_far_it_came():
+    house = _House()
+
+    async def breaks() -> None:
+        raise RuntimeError("a mistake of ours")
+
+    async def story() -> None:
+        case = await house.opened()
+        bell = Bell(house.loop, house.ledger, Random(1))
+        replies = Replies(house.ledger, house.holding, bell, request_deadline_s=4.0)
+        reply = await replies.first(case, breaks())
+        house.seen.append((reply.status, msgspec.json.decode(reply.body)["status"]))
+
+    assert house.run(story()) == [(202, "created")]
