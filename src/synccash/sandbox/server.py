@@ -1,4 +1,4 @@
-"""Starts the sandbox: one port for all rails and for control, and one port for each rail alone."""
+"""Starts the sandbox: one port for everything, and one port for each rail and the fraud service alone."""
 
 import argparse
 import asyncio
@@ -18,6 +18,8 @@ from aiohttp import web
 
 from synccash.sandbox.callbacks import Courier
 from synccash.sandbox.control import problem, serve_control
+from synccash.sandbox.fraud import NAME as FRAUD
+from synccash.sandbox.fraud import FraudDesk
 from synccash.sandbox.journal import Journal, JournalError
 from synccash.sandbox.ports import Port
 from synccash.sandbox.rail import Clock, Rail, Timings
@@ -35,20 +37,27 @@ class SandboxError(Exception):
 class Sandbox:
     """A running sandbox. `url` is the main port, `rail_urls` the port of each rail alone."""
 
-    def __init__(self, rails: Mapping[str, Rail], main: Port, own: Mapping[str, Port]) -> None:
+    def __init__(
+        self, rails: Mapping[str, Rail], fraud: FraudDesk, main: Port, own: Mapping[str, Port]
+    ) -> None:
         self.rails = rails
+        self.fraud = fraud
         self.url = main.url
-        self.rail_urls = {name: port.url for name, port in own.items()}
+        self.rail_urls = {name: own[name].url for name in rails}
+        self.fraud_url = own[FRAUD].url
         self._main = main
         self._own = own
         self._main_http = _http(self._serve_main)
-        self._own_http = {name: _http(partial(_serve_rail, rail, "")) for name, rail in rails.items()}
+        served: dict[str, Rail | FraudDesk] = {**rails, FRAUD: fraud}
+        self._own_http = {name: _http(partial(_serve_rail, rail, "")) for name, rail in served.items()}
 
     async def start(self) -> None:
         """Open the ports."""
         for rail in self.rails.values():
             rail.start()
             await self._obey_down(rail)
+        self.fraud.start()
+        await self._open_or_close(FRAUD, down=self.fraud.faults.down)
         await self._main.open(_protocol(self._main_http))
 
     async def stop(self) -> None:
@@ -63,8 +72,10 @@ class Sandbox:
 
     async def _obey_down(self, rail: Rail) -> None:
         """Open or close a rail's own port, as its fault `down` says."""
-        name = rail.wire.rail_id
-        if not rail.faults.down:
+        await self._open_or_close(rail.wire.rail_id, down=rail.faults.down)
+
+    async def _open_or_close(self, name: str, *, down: bool) -> None:
+        if not down:
             await self._own[name].open(_protocol(self._own_http[name]))
             return
         self._own[name].close()
@@ -74,20 +85,34 @@ class Sandbox:
         first, _, rest = request.path.removeprefix("/").partition("/")
         if first in self.rails:
             return await _serve_rail(self.rails[first], f"/{first}", request)
+        if first == FRAUD:
+            return await _serve_rail(self.fraud, f"/{FRAUD}", request)
         if first == "control" and rest:
-            body = await request.read()
             try:
-                reply = await serve_control(self.rails, request.method, f"/{rest}", body, self._obey_down)
+                reply = await self._control(request.method, rest, await request.read())
             except OSError as error:
                 reply = problem(409, f"The rail's own port cannot be opened again: {error}.")
             return _response(reply)
         if first in ("", "control", "health"):
-            return _response(Reply.json(200, {"status": "ok", "rails": self.rail_urls}))
-        known = ", ".join(f"/{name}/…" for name in (*self.rails, "control"))
+            return _response(
+                Reply.json(200, {"status": "ok", "rails": self.rail_urls, FRAUD: self.fraud_url})
+            )
+        known = ", ".join(f"/{name}/…" for name in (*self.rails, FRAUD, "control"))
         return _response(problem(404, f"Nothing is at {request.path}; there are: {known}."))
 
+    async def _control(self, method: str, path: str, body: bytes) -> Reply:
+        first, _, resource = path.partition("/")
+        if first == FRAUD:
+            reply = self.fraud.control(resource, method, body)
+        else:
+            reply = await serve_control(self.rails, method, f"/{path}", body, self._obey_down)
+            if path == "reset" and method == "POST":
+                self.fraud.reset()
+        await self._open_or_close(FRAUD, down=self.fraud.faults.down)
+        return reply
 
-async def _serve_rail(rail: Rail, prefix: str, request: web.BaseRequest) -> web.StreamResponse:
+
+async def _serve_rail(rail: Rail | FraudDesk, prefix: str, request: web.BaseRequest) -> web.StreamResponse:
     path = request.path.removeprefix(prefix)
     call = Call(request.method, path, request.headers, await request.read(), request.query)
     reply = await rail.serve(call)
@@ -183,7 +208,10 @@ async def run_sandbox(
             rails[name] = Rail(
                 make_wire(clock, dice), journal, courier, clock=clock, rng=dice, timings=timings or Timings()
             )
-        sandbox = Sandbox(rails, main, own)
+        own[FRAUD] = _bind(stack, host, port and port + len(WIRES) + 1, "--port")
+        fraud_journal = Journal(data_dir / f"{FRAUD}.jsonl")
+        stack.callback(fraud_journal.close)
+        sandbox = Sandbox(rails, FraudDesk(fraud_journal, dice), main, own)
         try:
             await _start(sandbox)
             yield sandbox
@@ -214,6 +242,7 @@ async def serve(*, port: int, data_dir: Path, host: str = "127.0.0.1", seed: int
         print(f"sandbox {sandbox.url}", flush=True)
         for name, url in sandbox.rail_urls.items():
             print(f"{name} {url}", flush=True)
+        print(f"{FRAUD} {sandbox.fraud_url}", flush=True)
         await stopped.wait()
 
 

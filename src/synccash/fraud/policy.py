@@ -1,0 +1,50 @@
+"""The policy under which a fraud service is asked: its shipped profile, with the operator's time-out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import random as uniform
+
+from synccash.fraud.http import FraudService, FraudServiceError
+from synccash.payments.payment import Payment
+from synccash.payments.risk import RiskDecision
+from synccash.resilience.circuit_breaker import CircuitBreaker
+from synccash.resilience.policy import Policy
+from synccash.resilience.profiles import FRAUD_DETECTION
+from synccash.resilience.verdict import Outcome, Verdict
+
+Ask = Callable[[Payment], Awaitable[RiskDecision]]
+
+
+def guarded(
+    service: FraudService,
+    breaker: CircuitBreaker,
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    random: Callable[[], float] = uniform,
+) -> Ask:
+    """Return how the service is asked: at most twice, not at all while the breaker is open.
+
+    What it returns raises where there is no decision: FraudServiceError, CircuitOpenError or
+    DeadlineExceededError.
+    """
+    policy = Policy(
+        "fraud",
+        retry=FRAUD_DETECTION.retry,
+        breaker=breaker,
+        total_timeout=FRAUD_DETECTION.total_timeout,
+        idempotent=True,  # asking twice about one payment is the same question
+        classify=_judge,
+        sleep=sleep,
+        random=random,
+    )
+
+    async def ask(payment: Payment) -> RiskDecision:
+        return await policy.call(service.ask, payment)
+
+    return ask
+
+
+def _judge(result: object) -> Verdict:
+    if isinstance(result, FraudServiceError):
+        return Verdict(Outcome.FAILED, retry=True, evidence=result.evidence)
+    return Verdict(Outcome.FAILED if isinstance(result, Exception) else Outcome.OK)

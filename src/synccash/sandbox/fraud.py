@@ -1,0 +1,146 @@
+"""A fraud service with faults: one question a payment, answered allow, review or decline.
+
+`POST` with at least `{"payment_id": "…", "amount": pesewas, "msisdn": "233…"}` is answered 200 with
+`{"decision": "…", "reasons": ["…"]}`. The decision follows from `RULES` alone, so that asking twice about a
+payment is answered the same. Control: `faults` (GET, PUT, DELETE) and `questions` (GET), the log.
+"""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from synccash.sandbox.control import problem
+from synccash.sandbox.faults import BadBodyError, Milliseconds, Share, revised
+from synccash.sandbox.journal import Journal, Learned
+from synccash.sandbox.wire import EMPTY_500, Call, Reply
+
+NAME = "fraud"
+Decision = Literal["allow", "review", "decline"]
+
+
+class FraudFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The standing faults; the defaults are good health.
+
+    `error_rate`: HTTP 500. `drop`: the connection dies unanswered, before or after the question was taken.
+    `down`: the service's own port is closed.
+    """
+
+    latency_ms: Milliseconds = 0
+    error_rate: Share = 0.0
+    drop: Literal["before_commit", "after_commit"] | None = None
+    drop_rate: Share = 1.0
+    down: bool = False
+
+
+class _Question(msgspec.Struct, frozen=True):
+    payment_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    amount: Annotated[int, msgspec.Meta(ge=1)]
+    msisdn: str = ""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One rule: when it speaks, and what it says."""
+
+    reason: str
+    decision: Decision
+    speaks: Callable[[int, str], bool]
+
+
+RULES = (
+    Rule("amount_from_10000_ghs", "decline", lambda amount, _: amount >= 1_000_000),
+    Rule("amount_from_5000_ghs", "review", lambda amount, _: 500_000 <= amount < 1_000_000),
+    Rule("number_ends_in_666", "decline", lambda _, msisdn: msisdn.endswith("666")),
+    Rule("number_ends_in_555", "review", lambda _, msisdn: msisdn.endswith("555")),
+)
+"""All that speak are told as reasons; the most severe decides."""
+
+
+class FraudDesk:
+    """Live: the service with its faults and its log of questions, both folded from its journal."""
+
+    def __init__(self, journal: Journal, rng: Random) -> None:
+        self.faults = FraudFaults()
+        self.questions: list[dict[str, Any]] = []
+        self._journal = journal
+        self._rng = rng
+
+    def start(self) -> None:
+        """Take up what the journal holds."""
+        for event in self._journal.events():
+            if isinstance(event, Learned):
+                self._apply(event.fact)
+
+    def reset(self) -> None:
+        """Forget faults and questions."""
+        self.faults = FraudFaults()
+        self.questions.clear()
+        self._journal.restart()
+
+    def _record(self, fact: dict[str, Any]) -> None:
+        self._journal.append(Learned(fact))
+        self._apply(fact)
+
+    def _apply(self, fact: dict[str, Any]) -> None:
+        if "faults" in fact:
+            self.faults = msgspec.convert(fact["faults"], FraudFaults)
+        else:
+            self.questions.append(fact)
+
+    async def serve(self, call: Call) -> Reply | None:
+        """Answer one request; None means that its connection has to die without an answer."""
+        if self.faults.latency_ms:
+            await asyncio.sleep(self.faults.latency_ms / 1000)
+        faults = self.faults
+        if faults.down:
+            return None
+        if call.path.rstrip("/") not in ("", f"/{NAME}"):
+            return problem(404, f"Nothing is at {call.path}.")
+        if call.method != "POST":
+            return problem(405, "Questions are asked with POST.", allow="POST")
+        if faults.error_rate and self._rng.random() < faults.error_rate:
+            return EMPTY_500
+        drops = faults.drop is not None and self._rng.random() < faults.drop_rate
+        if drops and faults.drop == "before_commit":
+            return None
+        reply = self._decide(call.body)
+        return None if drops else reply
+
+    def _decide(self, raw: bytes) -> Reply:
+        try:
+            asked = msgspec.json.decode(raw, type=_Question)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return problem(422, f"The question cannot be read: {error}.")
+        spoken = [rule for rule in RULES if rule.speaks(asked.amount, asked.msisdn)]
+        decisions = {rule.decision for rule in spoken}
+        decision = next((word for word in ("decline", "review") if word in decisions), "allow")
+        reasons = [rule.reason for rule in spoken]
+        self._record({"payment_id": asked.payment_id, "amount": asked.amount, "decision": decision})
+        return Reply.json(200, {"decision": decision, "reasons": reasons})
+
+    def control(self, resource: str, method: str, raw: bytes) -> Reply:
+        """Serve one request below /control/fraud."""
+        match resource, method:
+            case "questions", "GET":
+                return Reply.json(200, {"questions": self.questions})
+            case "faults", "GET":
+                return Reply.json(200, self.faults)
+            case "faults", "PUT":
+                try:
+                    faults = revised(self.faults, msgspec.json.decode(raw))
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    return problem(400, f"The body is not JSON: {error}.")
+                except BadBodyError as error:
+                    return problem(422, f"faults of fraud: {error}.", error.errors)
+                self._record({"faults": msgspec.to_builtins(faults)})
+                return Reply.json(200, self.faults)
+            case "faults", "DELETE":
+                self._record({"faults": msgspec.to_builtins(FraudFaults())})
+                return Reply.json(200, self.faults)
+            case (("questions" | "faults"), _):
+                allowed = "GET" if resource == "questions" else "GET, PUT, DELETE"
+                return problem(405, f"{method} is no method of {resource}.", allow=allowed)
+            case _:
+                return problem(404, f"The fraud service has no control resource {resource!r}.")
