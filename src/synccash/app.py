@@ -16,26 +16,38 @@ import uvicorn
 import uvloop
 
 from synccash.api.app import create_app
+from synccash.api.v1.webhook_endpoints import EndpointMaker
 from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
+from synccash.engine.notify import Notifier, NotifierSettings
 from synccash.engine.ports import Doorbell
+from synccash.engine.screening import Outage, Screening
 from synccash.engine.settings import EngineSettings
+from synccash.fraud.http import FraudService, FraudServiceError
 from synccash.health import ServiceHealth
 from synccash.logs import configure_logging
+from synccash.middleware.refusal import App
 from synccash.payments.ladder import PRODUCTION, SANDBOX
+from synccash.payments.payer import Msisdn
+from synccash.payments.risk import RiskOutcome, RiskRules, Velocity
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
+from synccash.resilience.policy import Policy
 from synccash.resilience.profiles import PAYMENT_PROVIDER, PROFILES
 from synccash.resilience.registry import Registry
-from synccash.settings import Settings
+from synccash.resilience.verdict import Outcome, Verdict
+from synccash.settings import Settings, SettingsError
 from synccash.stores.local_doorbell import LocalDoorbell
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.reading import PostgresReading
+from synccash.stores.postgres.webhooks import PostgresWebhooks
 from synccash.stores.valkey.client import build_client, ping
 from synccash.stores.valkey.doorbell import ValkeyDoorbell
 from synccash.system import SystemClock, SystemIdentities
+from synccash.webhooks.sender import WebhookSender
+from synccash.webhooks.signature import signed_headers
 
 log = structlog.get_logger("synccash")
 _CONNECTIONS = 16
@@ -49,7 +61,9 @@ class Service:
     engine: Engine
     keys: PostgresKeys
     reading: PostgresReading
+    webhooks: PostgresWebhooks
     health: ServiceHealth
+    notifier: Notifier
 
 
 @contextlib.asynccontextmanager
@@ -63,8 +77,9 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         stack.push_async_callback(transport.aclose)
         rails = build_rails(settings, transport, clock)
         doorbell, ping_valkey = await _doorbell(settings, stack)
+        registry = _registry(settings, clock)
         dispatch = PolicyDispatch(
-            breaker_of=_registry(settings, clock).breaker,
+            breaker_of=registry.breaker,
             clock=clock,
             settings=dispatch_settings(settings),
             random=random.random,
@@ -77,11 +92,26 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             identities=identities,
             doorbell=doorbell,
             settings=engine_settings(settings),
+            rules=risk_rules(settings),
+            screening=_screening(settings, transport, registry, clock),
         )
         engine.start()
         stack.push_async_callback(engine.close)
         health = ServiceHealth(pool, ping_valkey, rails, dispatch)
-        yield Service(engine, PostgresKeys(pool), PostgresReading(pool), health)
+        sender = WebhookSender(private=settings.webhook_private_addresses)
+        stack.push_async_callback(sender.aclose)
+        webhooks = PostgresWebhooks(pool)
+        notifier = Notifier(
+            outbox=webhooks,
+            post=sender.post,
+            sign=signed_headers,
+            clock=clock,
+            identities=identities,
+            doorbell=doorbell,
+            random=random.random,
+            settings=notifier_settings(settings),
+        )
+        yield Service(engine, PostgresKeys(pool), PostgresReading(pool), webhooks, health, notifier)
 
 
 async def _doorbell(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Doorbell, Ping | None]:
@@ -121,6 +151,69 @@ def dispatch_settings(settings: Settings) -> DispatchSettings:
     )
 
 
+def notifier_settings(settings: Settings) -> NotifierSettings:
+    """How merchants are told: a delivery's lease outlives the longest post."""
+    timeout_s = settings.webhook_timeout_s
+    return NotifierSettings(timeout_s=timeout_s, lease_s=max(30.0, 2 * timeout_s))
+
+
+def risk_rules(settings: Settings) -> RiskRules:
+    """The operator's rules. Raises SettingsError for a payer that is no mobile number."""
+    payer_window_s, merchant_window_s = settings.risk_payer_window_s, settings.risk_merchant_window_s
+    return RiskRules(
+        blocked_payers=_payers("risk_blocked_payers", settings.risk_blocked_payers),
+        allowed_payers=_payers("risk_allowed_payers", settings.risk_allowed_payers),
+        ceiling=settings.risk_ceiling,
+        review_from=settings.risk_review_from,
+        payer_count=_velocity(settings.risk_payer_max_payments, payer_window_s),
+        payer_amount=_velocity(settings.risk_payer_max_amount, payer_window_s),
+        merchant_amount=_velocity(settings.risk_merchant_max_amount, merchant_window_s),
+        duplicate_window_s=settings.risk_duplicate_window_s,
+        duplicate=RiskOutcome(settings.risk_duplicate),
+    )
+
+
+def _velocity(most: int | None, window_s: float) -> Velocity | None:
+    return None if most is None else Velocity(most, window_s)
+
+
+def _payers(name: str, text: str) -> frozenset[str]:
+    numbers = [number.strip() for number in text.split(",") if number.strip()]
+    try:
+        return frozenset(Msisdn.parse(number).digits for number in numbers)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}; separate several with commas") from error
+
+
+def _screening(
+    settings: Settings, transport: Transport, registry: Registry, clock: SystemClock
+) -> Screening | None:
+    """The external fraud service, under the profile of its kind; None where none is set up."""
+    if settings.fraud_url is None:
+        return None
+    profile = registry.profile("fraud")
+    service = FraudService(settings.fraud_url, transport, settings.fraud_timeout_s, settings.fraud_key)
+    policy = Policy(
+        "fraud",
+        retry=profile.retry,
+        breaker=registry.breaker("fraud"),
+        total_timeout=profile.total_timeout,
+        idempotent=True,
+        classify=judge_fraud_answer,
+        clock=clock.monotonic,
+        sleep=clock.sleep,
+    )
+    outage = Outage(outcome=RiskOutcome(settings.fraud_outage), decline_above=settings.fraud_decline_above)
+    return Screening(lambda payment: policy.call(service.ask, payment), outage)
+
+
+def judge_fraud_answer(result: object) -> Verdict:
+    """Any decision is a healthy answer; asking again about one payment is the same question."""
+    if isinstance(result, FraudServiceError):
+        return Verdict(Outcome.FAILED, retry=True, evidence=result.evidence)
+    return Verdict(Outcome.FAILED if isinstance(result, BaseException) else Outcome.OK)
+
+
 def _registry(settings: Settings, clock: SystemClock) -> Registry:
     """The breakers of this process."""
     profiles = PROFILES
@@ -145,23 +238,34 @@ def _run(settings: Settings, role: Callable[[str], Coroutine[Any, Any, None]]) -
     if settings.database_url is None:
         print("synccash: SYNCCASH_DATABASE_URL is not set: say where PostgreSQL is", file=sys.stderr)
         return 1
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(role(settings.database_url))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(role(settings.database_url))
+    except SettingsError as error:
+        print(f"synccash: {error}", file=sys.stderr)
+        return 1
     return 0
+
+
+def application(service: Service, settings: Settings) -> App:
+    """The HTTP API over the live parts of a process."""
+    clock, identities = SystemClock(), SystemIdentities()
+    return create_app(
+        engine=service.engine,
+        keys=service.keys,
+        reading=service.reading,
+        health=service.health,
+        endpoints=service.webhooks,
+        endpoint_maker=EndpointMaker(clock, identities, settings.webhook_private_addresses),
+        new_id=lambda: identities.new("req"),
+    )
 
 
 async def _serve(settings: Settings, database_url: str, fd: int | None) -> None:
     listener = socket.socket(fileno=fd) if fd is not None else None
     async with assembled(settings, database_url) as service:
-        app = create_app(
-            engine=service.engine,
-            keys=service.keys,
-            reading=service.reading,
-            health=service.health,
-            new_id=lambda: SystemIdentities().new("req"),
-        )
         config = uvicorn.Config(
-            app,
+            application(service, settings),
             host=settings.host,
             port=settings.port,
             loop="uvloop",
@@ -185,7 +289,14 @@ def _heard(_number: int, _frame: FrameType | None) -> None:
 
 async def _work(settings: Settings, database_url: str) -> None:
     async with assembled(settings, database_url) as service:
-        worker = service.engine.worker
+        worker, notifier = service.engine.worker, service.notifier
+
+        def stop() -> None:
+            worker.stop()
+            notifier.stop()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, worker.stop)
-        await worker.run()
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(worker.run())
+            group.create_task(notifier.run())

@@ -1,30 +1,38 @@
 """Puts the HTTP API together: routes, errors, documentation, and the layers of middleware round them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import structlog
 from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from prometheus_client.registry import Collector
 
 from synccash.api.body import ApiRequest, take_body
 from synccash.api.calls import operator_of, tenant_of
-from synccash.api.ports import Health, Keys, Reading
+from synccash.api.docs import docs_page, openapi_json
+from synccash.api.metrics import Metrics, metrics
+from synccash.api.ports import Endpoints, Health, Keys, Reading
 from synccash.api.problem import ProblemError, not_found, of_engine, refuse, rendered
 from synccash.api.v1.callbacks import CALLBACKS
+from synccash.api.v1.events import EVENTS
 from synccash.api.v1.health import HEALTH
 from synccash.api.v1.payments import PAYMENTS
 from synccash.api.v1.refunds import REFUNDS
+from synccash.api.v1.webhook_endpoints import WEBHOOK_ENDPOINTS, EndpointMaker
 from synccash.engine.engine import Engine
 from synccash.middleware.authentication import Authentication
 from synccash.middleware.refusal import App, Refusal
-from synccash.middleware.request_context import RequestContext
+from synccash.middleware.request_context import BROKEN, RequestContext
 from synccash.payments.errors import PaymentError, StoreUnavailableError
 
+log = structlog.get_logger("synccash.api")
 BASE = "/api/v1"
-_RESOURCES = (PAYMENTS, REFUNDS, CALLBACKS)
+_RESOURCES = (PAYMENTS, REFUNDS, EVENTS, WEBHOOK_ENDPOINTS, CALLBACKS)
 Layer = Callable[[App], App]
 
 
@@ -34,15 +42,27 @@ def create_app(
     keys: Keys,
     reading: Reading,
     health: Health,
+    endpoints: Endpoints,
+    endpoint_maker: EndpointMaker,
     new_id: Callable[[], str],
+    collectors: Iterable[Collector] = (),
     layers: Sequence[Layer] = (),
 ) -> App:
     """Return the ASGI application.
 
-    `new_id` names requests. `layers` stand between authentication and the routes, the outermost first: they
-    see the principal in the scope, the whole body in one message, and answer errors through `refuse`.
+    `new_id` names requests. `collectors` give the series of `/metrics`. `layers` stand between authentication
+    and the routes, the outermost first: they see the principal in the scope and the whole body in one
+    message, and answer errors through `refuse`.
     """
-    app: App = _routes(engine, reading, health)  # pyright: ignore[reportAssignmentType]
+    parts: dict[str, Any] = {
+        "engine": engine,
+        "reading": reading,
+        "health": health,
+        "endpoints": endpoints,
+        "endpoint_maker": endpoint_maker,
+        "metrics_of": Metrics(collectors),
+    }
+    app: App = _routes(parts)  # pyright: ignore[reportAssignmentType]
     for layer in reversed(layers):
         app = layer(app)
     app = Authentication(
@@ -56,13 +76,11 @@ def create_app(
     return RequestContext(app=app, refuse=refuse, new_id=new_id)
 
 
-def _routes(engine: Engine, reading: Reading, health: Health) -> Litestar:
+def _routes(parts: dict[str, Any]) -> Litestar:
     return Litestar(
-        [Router(BASE, route_handlers=list(_RESOURCES)), HEALTH],
+        [Router(BASE, route_handlers=list(_RESOURCES)), HEALTH, metrics, openapi_json, docs_page],
         dependencies={
-            "engine": Provide(lambda: engine, sync_to_thread=False),
-            "reading": Provide(lambda: reading, sync_to_thread=False),
-            "health": Provide(lambda: health, sync_to_thread=False),
+            **{name: Provide(_giving(part), sync_to_thread=False) for name, part in parts.items()},
             "tenant": Provide(tenant_of),
             "operator": Provide(operator_of),
         },
@@ -77,13 +95,19 @@ def _routes(engine: Engine, reading: Reading, health: Health) -> Litestar:
         openapi_config=OpenAPIConfig(
             title="SyncCash Orchestrator",
             version="1",
-            path="/docs",
+            path="/openapi",
+            render_plugins=[JsonRenderPlugin()],
+            use_handler_docstrings=True,
             components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
             security=[{"key": []}],
         ),
         logging_config=None,
-        signature_types=[Engine, Reading, Health],
+        signature_types=[Engine, Reading, Health, Endpoints, EndpointMaker, Metrics],
     )
+
+
+def _giving(part: Any) -> Callable[[], Any]:
+    return lambda: part
 
 
 def _answer(request: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
@@ -122,4 +146,5 @@ def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
             request,
             Refusal(status=422, code="invalid_request", detail="a parameter does not fit", errors=errors),
         )
-    raise error
+    log.error("framework_failed", error=type(error).__name__, status=error.status_code, exc_info=error)
+    return _answer(request, BROKEN)

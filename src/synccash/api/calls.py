@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
 from synccash.api.body import TREE, scope_of
 from synccash.api.problem import MEDIA_TYPE, ProblemError, invalid, malformed
@@ -24,12 +24,13 @@ AnyRequest = Request[Any, Any, Any]
 Json = Response[bytes]
 KeyHeader = Annotated[
     str | None,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         description="Required. A fresh value for each new order; the same for its repeats",
     ),
 ]
-Limit = Annotated[int, Parameter(query="limit", ge=1, le=100, description="At most so many")]
+Id = Annotated[str, PathParameter()]
+Limit = Annotated[int, QueryParameter(ge=1, le=100, description="At most so many")]
 _encode = msgspec.json.Encoder().encode
 
 

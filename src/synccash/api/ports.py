@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from synccash.payments.case import Entry, Event, PaymentCase, RefundCase
 from synccash.payments.payment import PaymentStatus
 from synccash.payments.request import Principal, Tenant
+from synccash.payments.webhook import WebhookEndpoint
 
 
 class Keys(Protocol):
@@ -61,4 +62,23 @@ class Health(Protocol):
 
     def rails(self) -> dict[str, str]:
         """Each rail with `ok` or the reason why it takes nothing now."""
+        ...
+
+
+@runtime_checkable
+class Endpoints(Protocol):
+    """A merchant's webhook endpoints. Every method raises StoreUnavailableError."""
+
+    async def add(self, endpoint: WebhookEndpoint) -> WebhookEndpoint: ...
+
+    async def endpoints(self, tenant: Tenant) -> Sequence[WebhookEndpoint]: ...
+
+    async def endpoint(self, tenant: Tenant, endpoint_id: str) -> WebhookEndpoint | None: ...
+
+    async def change(self, tenant: Tenant, endpoint: WebhookEndpoint) -> WebhookEndpoint | None: ...
+
+    async def remove(self, tenant: Tenant, endpoint_id: str) -> bool: ...
+
+    async def redeliver(self, tenant: Tenant, event_id: str) -> int | None:
+        """To how many endpoints it goes once more; None where there is no such event."""
         ...

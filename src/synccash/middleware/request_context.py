@@ -64,7 +64,7 @@ class RequestContext:
                 # Nothing of the request is in the line: what failed is in the traceback.
                 log.exception("request_failed")
                 if answer.status is None:
-                    await self.refuse(scope, answer.send, _BROKEN)
+                    await self.refuse(scope, answer.send, BROKEN)
             finally:
                 self._tell(scope, answer.status, (time.perf_counter() - began) * 1000)
 
@@ -147,7 +147,7 @@ def _announced(scope: Scope) -> int:
     return 0
 
 
-_BROKEN = Refusal(
+BROKEN = Refusal(
     status=500,
     code="internal_error",
     detail="something went wrong on our side; repeat the request with the same Idempotency-Key",

@@ -3,6 +3,7 @@
 import asyncio
 
 from litestar import Router, get
+from litestar.di import NamedDependency as Given
 
 from synccash.api.calls import Json, answers, json
 from synccash.api.ports import Health
@@ -16,7 +17,7 @@ async def live() -> Json:
 
 
 @get("/ready", responses={**answers({200: HealthShown}), **answers({503: HealthShown})})
-async def ready(health: Health) -> Json:
+async def ready(health: Given[Health]) -> Json:
     """503 only without PostgreSQL. Everything else that is away makes it `degraded`, with its name."""
     database, valkey = await asyncio.gather(health.database(), health.valkey())
     rails = health.rails()

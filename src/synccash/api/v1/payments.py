@@ -3,10 +3,12 @@
 from typing import Annotated
 
 from litestar import Router, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency as Given
+from litestar.params import JSONBody, QueryParameter
 
 from synccash.api.calls import (
     AnyRequest,
+    Id,
     Json,
     KeyHeader,
     Limit,
@@ -45,7 +47,11 @@ _MONEY_ERRORS = (400, 409, 415, 422)
 
 @post("/", status_code=201, responses=answers(_OPENED, *_MONEY_ERRORS))
 async def create_payment(
-    request: AnyRequest, data: PaymentBody, engine: Engine, tenant: Tenant, idempotency: KeyHeader = None
+    request: AnyRequest,
+    data: JSONBody[PaymentBody],
+    engine: Given[Engine],
+    tenant: Given[Tenant],
+    idempotency: KeyHeader = None,
 ) -> Json:
     """Collect money from a payer. 202: the outcome of the request is not known yet."""
     del idempotency  # read from the raw headers: two identical ones are one
@@ -68,12 +74,12 @@ async def create_payment(
 
 @get("/", responses=answers({200: PaymentPage}, 400, 422))
 async def list_payments(
-    reading: Reading,
-    tenant: Tenant,
-    status: PaymentStatus | None = None,
-    reference: Annotated[str | None, Parameter(max_length=64)] = None,
-    payer: Annotated[str | None, Parameter(max_length=40)] = None,
-    after: Annotated[str | None, Parameter(max_length=200)] = None,
+    reading: Given[Reading],
+    tenant: Given[Tenant],
+    status: Annotated[PaymentStatus | None, QueryParameter()] = None,
+    reference: Annotated[str | None, QueryParameter(max_length=64)] = None,
+    payer: Annotated[str | None, QueryParameter(max_length=40)] = None,
+    after: Annotated[str | None, QueryParameter(max_length=200)] = None,
     limit: Limit = 20,
 ) -> Json:
     """Payments, newest first. `after` takes the `next` of the page before."""
@@ -93,7 +99,7 @@ async def list_payments(
 
 
 @get("/{payment_id:str}", responses=answers({200: PaymentShown}))
-async def get_payment(payment_id: str, reading: Reading, tenant: Tenant) -> Json:
+async def get_payment(payment_id: Id, reading: Given[Reading], tenant: Given[Tenant]) -> Json:
     """A payment as it stands now."""
     case = await reading.payment(tenant, payment_id)
     if case is None:
@@ -102,7 +108,7 @@ async def get_payment(payment_id: str, reading: Reading, tenant: Tenant) -> Json
 
 
 @get("/{payment_id:str}/timeline", responses=answers({200: TimelineShown}))
-async def get_timeline(payment_id: str, reading: Reading, tenant: Tenant) -> Json:
+async def get_timeline(payment_id: Id, reading: Given[Reading], tenant: Given[Tenant]) -> Json:
     """All that was decided about a payment and its refunds, oldest first."""
     entries = await reading.timeline(tenant, payment_id)
     if entries is None:
@@ -111,7 +117,7 @@ async def get_timeline(payment_id: str, reading: Reading, tenant: Tenant) -> Jso
 
 
 @post("/{payment_id:str}/cancel", status_code=200, responses=answers({200: PaymentShown}, 409))
-async def cancel_payment(payment_id: str, engine: Engine, tenant: Tenant) -> Json:
+async def cancel_payment(payment_id: Id, engine: Given[Engine], tenant: Given[Tenant]) -> Json:
     """Call a payment off while no money may have moved."""
     return raw_json(await engine.cancel_payment(tenant, payment_id))
 
@@ -123,10 +129,10 @@ async def cancel_payment(payment_id: str, engine: Engine, tenant: Tenant) -> Jso
 )
 async def create_refund(
     request: AnyRequest,
-    payment_id: str,
-    data: RefundBody,
-    engine: Engine,
-    tenant: Tenant,
+    payment_id: Id,
+    data: JSONBody[RefundBody],
+    engine: Given[Engine],
+    tenant: Given[Tenant],
     idempotency: KeyHeader = None,
 ) -> Json:
     """Give money back to the payer."""
@@ -138,7 +144,9 @@ async def create_refund(
 @post(
     "/{payment_id:str}/approve", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422)
 )
-async def approve_payment(payment_id: str, data: DecisionBody, engine: Engine, operator: str) -> Json:
+async def approve_payment(
+    payment_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
+) -> Json:
     """Operator: let a payment in risk review go on."""
     return raw_json(await engine.reviewing.approve(payment_id, by=operator, reason=data.reason))
 
@@ -146,7 +154,9 @@ async def approve_payment(payment_id: str, data: DecisionBody, engine: Engine, o
 @post(
     "/{payment_id:str}/decline", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422)
 )
-async def decline_payment(payment_id: str, data: DecisionBody, engine: Engine, operator: str) -> Json:
+async def decline_payment(
+    payment_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
+) -> Json:
     """Operator: end a payment in risk review."""
     return raw_json(await engine.reviewing.decline(payment_id, by=operator, reason=data.reason))
 
@@ -154,7 +164,9 @@ async def decline_payment(payment_id: str, data: DecisionBody, engine: Engine, o
 @post(
     "/{payment_id:str}/resolve", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422)
 )
-async def resolve_payment(payment_id: str, data: ResolutionBody, engine: Engine, operator: str) -> Json:
+async def resolve_payment(
+    payment_id: Id, data: JSONBody[ResolutionBody], engine: Given[Engine], operator: Given[str]
+) -> Json:
     """Operator: end a payment under review as it was found at the rail."""
     outcome = Resolution(data.outcome)
     return raw_json(await engine.reviewing.resolve(payment_id, outcome, by=operator, evidence=data.evidence))

@@ -1,8 +1,10 @@
 """`/refunds`: money on its way back. A refund is made under its payment."""
 
 from litestar import Router, get, post
+from litestar.di import NamedDependency as Given
+from litestar.params import JSONBody
 
-from synccash.api.calls import Json, answers, json, raw_json
+from synccash.api.calls import Id, Json, answers, json, raw_json
 from synccash.api.ports import Reading
 from synccash.api.schemas import RefundShown, ResolutionBody
 from synccash.engine.engine import Engine
@@ -13,7 +15,7 @@ from synccash.payments.request import Tenant
 
 
 @get("/{refund_id:str}", responses=answers({200: RefundShown}))
-async def get_refund(refund_id: str, reading: Reading, tenant: Tenant) -> Json:
+async def get_refund(refund_id: Id, reading: Given[Reading], tenant: Given[Tenant]) -> Json:
     """A refund as it stands now."""
     case = await reading.refund(tenant, refund_id)
     if case is None:
@@ -22,7 +24,9 @@ async def get_refund(refund_id: str, reading: Reading, tenant: Tenant) -> Json:
 
 
 @post("/{refund_id:str}/resolve", status_code=200, responses=answers({200: RefundShown}, 400, 409, 415, 422))
-async def resolve_refund(refund_id: str, data: ResolutionBody, engine: Engine, operator: str) -> Json:
+async def resolve_refund(
+    refund_id: Id, data: JSONBody[ResolutionBody], engine: Given[Engine], operator: Given[str]
+) -> Json:
     """Operator: end a refund under review as it was found at the rail."""
     outcome = Resolution(data.outcome)
     return raw_json(await engine.reviewing.resolve(refund_id, outcome, by=operator, evidence=data.evidence))

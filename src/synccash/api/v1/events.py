@@ -1,0 +1,40 @@
+"""`/events`: what happened, in the order in which it was committed."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Router, get, post
+from litestar.di import NamedDependency as Given
+from litestar.params import QueryParameter
+
+from synccash.api.calls import Id, Json, Limit, answers, json, page
+from synccash.api.ports import Endpoints, Reading
+from synccash.api.schemas import EventPage, RedeliveryShown
+from synccash.payments.document import event_body
+from synccash.payments.errors import ObjectNotFoundError
+from synccash.payments.request import Tenant
+
+
+@get("/", responses=answers({200: EventPage}, 400, 422))
+async def list_events(
+    reading: Given[Reading],
+    tenant: Given[Tenant],
+    after: Annotated[str | None, QueryParameter(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,
+    limit: Limit = 20,
+) -> Json:
+    """Events, oldest first. `after` is the id of the last event that was seen: none is missed behind it."""
+    found = await reading.events(tenant, after=after, limit=limit)
+    cursor = found[limit - 1].id if len(found) > limit else None
+    return json(page([msgspec.Raw(event_body(event)) for event in found], limit, cursor))
+
+
+@post("/{event_id:str}/redeliver", status_code=200, responses=answers({200: RedeliveryShown}))
+async def redeliver_event(event_id: Id, endpoints: Given[Endpoints], tenant: Given[Tenant]) -> Json:
+    """Deliver an event once more to each enabled endpoint."""
+    count = await endpoints.redeliver(tenant, event_id)
+    if count is None:
+        raise ObjectNotFoundError("event", event_id)
+    return json({"id": event_id, "endpoints": count})
+
+
+EVENTS = Router("/events", tags=["events"], route_handlers=[list_events, redeliver_event])

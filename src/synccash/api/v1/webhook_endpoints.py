@@ -1,0 +1,156 @@
+"""`/webhook-endpoints`: where a merchant is told. A signing secret is shown once, when it is made."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from litestar import Router, delete, get, patch, post
+from litestar.di import NamedDependency as Given
+from litestar.params import JSONBody
+
+from synccash.api.calls import Id, Json, answers, json
+from synccash.api.ports import Endpoints
+from synccash.api.problem import invalid
+from synccash.api.schemas import EndpointBody, EndpointChangeBody, EndpointPage, EndpointShown
+from synccash.engine.ports import Clock, Identities
+from synccash.payments.document import moment
+from synccash.payments.errors import ObjectNotFoundError
+from synccash.payments.request import Tenant
+from synccash.payments.webhook import EVENT_TYPES, ROTATION, EndpointStatus, WebhookEndpoint, WebhookSecret
+from synccash.webhooks.address import AddressRefusedError, check_url
+from synccash.webhooks.signature import new_secret
+
+_ERRORS = (400, 415, 422)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointMaker:
+    """How endpoints come into being. `private` allows addresses of our own network."""
+
+    clock: Clock
+    identities: Identities
+    private: bool
+
+    def new(self, tenant: Tenant, body: EndpointBody) -> WebhookEndpoint:
+        """A fresh endpoint with a secret of its own. Raises ProblemError."""
+        self.check(body.url, body.types)
+        now = self.clock.now()
+        return WebhookEndpoint(
+            id=self.identities.new("we"),
+            merchant_id=tenant.merchant_id,
+            livemode=tenant.livemode,
+            url=body.url,
+            types=None if body.types is None else tuple(body.types),
+            secrets=(WebhookSecret(new_secret()),),
+            status=EndpointStatus.ENABLED,
+            created_at=now,
+            updated_at=now,
+        )
+
+    def changed(self, endpoint: WebhookEndpoint, body: EndpointChangeBody) -> WebhookEndpoint:
+        """The endpoint with what the body names. A former secret signs on beside a new one for a day."""
+        self.check(body.url, body.types)
+        secrets = endpoint.secrets
+        if body.rotate_secret:
+            former = WebhookSecret(secrets[0].text, self.clock.now() + ROTATION)
+            secrets = (WebhookSecret(new_secret()), former)
+        return replace(
+            endpoint,
+            url=body.url or endpoint.url,
+            types=endpoint.types if body.types is None else tuple(body.types),
+            status=endpoint.status if body.status is None else EndpointStatus(body.status),
+            disabled_reason="disabled by the merchant"
+            if body.status == "disabled"
+            else endpoint.disabled_reason,
+            secrets=secrets,
+        )
+
+    def check(self, url: str | None, types: list[str] | None) -> None:
+        """Raise ProblemError with every field that cannot be used."""
+        errors: list[tuple[str, str]] = []
+        if url is not None:
+            try:
+                check_url(url, private=self.private)
+            except AddressRefusedError as error:
+                errors.append(("url", str(error)))
+        unknown = sorted(set(types or ()) - set(EVENT_TYPES))
+        if unknown:
+            errors.append(("types", f"expected some of {', '.join(EVENT_TYPES)}"))
+        if errors:
+            raise invalid(*errors)
+
+
+@post("/", status_code=201, responses=answers({201: EndpointShown}, *_ERRORS))
+async def create_endpoint(
+    data: JSONBody[EndpointBody],
+    endpoints: Given[Endpoints],
+    endpoint_maker: Given[EndpointMaker],
+    tenant: Given[Tenant],
+) -> Json:
+    """Make an endpoint. The answer shows its signing secret, this once."""
+    made = await endpoints.add(endpoint_maker.new(tenant, data))
+    return json(_document(made, secret=True), 201)
+
+
+@get("/", responses=answers({200: EndpointPage}))
+async def list_endpoints(endpoints: Given[Endpoints], tenant: Given[Tenant]) -> Json:
+    """All endpoints, oldest first."""
+    found = await endpoints.endpoints(tenant)
+    return json({"data": [_document(endpoint) for endpoint in found], "has_more": False, "next": None})
+
+
+@get("/{endpoint_id:str}", responses=answers({200: EndpointShown}))
+async def get_endpoint(endpoint_id: Id, endpoints: Given[Endpoints], tenant: Given[Tenant]) -> Json:
+    """One endpoint."""
+    return json(_document(await _found(endpoints, tenant, endpoint_id)))
+
+
+@patch("/{endpoint_id:str}", responses=answers({200: EndpointShown}, *_ERRORS))
+async def change_endpoint(
+    endpoint_id: Id,
+    data: JSONBody[EndpointChangeBody],
+    endpoints: Given[Endpoints],
+    endpoint_maker: Given[EndpointMaker],
+    tenant: Given[Tenant],
+) -> Json:
+    """Change what is named. A new secret is shown once."""
+    endpoint = await _found(endpoints, tenant, endpoint_id)
+    written = await endpoints.change(tenant, endpoint_maker.changed(endpoint, data))
+    if written is None:
+        raise ObjectNotFoundError("webhook endpoint", endpoint_id)
+    return json(_document(written, secret=data.rotate_secret))
+
+
+@delete("/{endpoint_id:str}", status_code=204, responses=answers({}))
+async def remove_endpoint(endpoint_id: Id, endpoints: Given[Endpoints], tenant: Given[Tenant]) -> None:
+    """Stop all delivery to an endpoint."""
+    if not await endpoints.remove(tenant, endpoint_id):
+        raise ObjectNotFoundError("webhook endpoint", endpoint_id)
+
+
+async def _found(endpoints: Endpoints, tenant: Tenant, endpoint_id: str) -> WebhookEndpoint:
+    endpoint = await endpoints.endpoint(tenant, endpoint_id)
+    if endpoint is None:
+        raise ObjectNotFoundError("webhook endpoint", endpoint_id)
+    return endpoint
+
+
+def _document(endpoint: WebhookEndpoint, *, secret: bool = False) -> dict[str, Any]:
+    return {
+        "id": endpoint.id,
+        "object": "webhook_endpoint",
+        "url": endpoint.url,
+        "types": None if endpoint.types is None else list(endpoint.types),
+        "status": endpoint.status.value,
+        "disabled_reason": endpoint.disabled_reason,
+        "created_at": moment(endpoint.created_at),
+        "updated_at": moment(endpoint.updated_at),
+        "livemode": endpoint.livemode,
+        "secret": endpoint.secrets[0].text if secret else None,
+    }
+
+
+WEBHOOK_ENDPOINTS = Router(
+    "/webhook-endpoints",
+    tags=["webhook endpoints"],
+    route_handlers=[create_endpoint, list_endpoints, get_endpoint, change_endpoint, remove_endpoint],
+)

@@ -1,0 +1,80 @@
+"""The API in process, over a real database and a rail that refuses every connection."""
+
+import contextlib
+import json
+import uuid
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import httpx
+
+from synccash.app import application, assembled
+from synccash.middleware.refusal import App
+from synccash.payments.request import Role, Tenant
+from synccash.settings import Settings
+
+NUMBER = "0241234567"
+PROBLEM = "application/problem+json"
+
+
+def settings(database_url: str, **more: Any) -> Settings:
+    return Settings(
+        database_url=database_url,
+        mtn_momo_base_url="http://127.0.0.1:9",
+        mtn_momo_collection_user="user",
+        mtn_momo_collection_key="canary-rail-key",
+        mtn_momo_collection_subscription_key="canary-subscription",
+        mtn_momo_disbursement_user="user",
+        mtn_momo_disbursement_key="canary-rail-key",
+        mtn_momo_disbursement_subscription_key="canary-subscription",
+        request_deadline_s=0.3,
+        **more,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    app: App
+    client: httpx.AsyncClient
+    tenant: Tenant
+    key: str
+    other_key: str
+    admin_key: str
+
+    async def send(self, method: str, path: str, body: Any = None, key: str | None = None, **headers: str):
+        given = {"Authorization": f"Bearer {key or self.key}"}
+        if body is not None:
+            given["Content-Type"] = "application/json"
+        given |= {name.replace("_", "-"): value for name, value in headers.items()}
+        content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        return await self.client.request(method, "/api/v1" + path, content=content, headers=given)
+
+    async def pay(self, **more: Any) -> httpx.Response:
+        return await self.send("POST", "/payments", payment(**more), Idempotency_Key=uuid.uuid4().hex)
+
+
+def payment(**more: Any) -> dict[str, Any]:
+    body = {"amount": 100, "currency": "GHS", "payer": {"msisdn": NUMBER}, "reference": uuid.uuid4().hex}
+    return {**body, **more}
+
+
+@contextlib.asynccontextmanager
+async def served(database_url: str, **more: Any) -> AsyncGenerator[Served]:
+    chosen = settings(database_url, **more)
+    async with assembled(chosen, database_url) as service:
+        keys = {name: f"sk_{name}_{uuid.uuid4().hex}" for name in ("test", "other", "admin")}
+        for name, secret in keys.items():
+            merchant = None if name == "admin" else f"mer_{name}"
+            if merchant:
+                await service.keys.ensure_merchant(merchant, name)
+            role = Role.MERCHANT if merchant else Role.ADMIN
+            hashed = sha256(secret.encode()).digest()
+            await service.keys.ensure_key(hashed, role, merchant_id=merchant, livemode=False)
+        app = application(service, chosen)
+        transport = httpx.ASGITransport(app=app)  # pyright: ignore
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+            yield Served(
+                app, client, Tenant("mer_test", livemode=False), keys["test"], keys["other"], keys["admin"]
+            )

@@ -1,0 +1,202 @@
+"""Who may see what, under which key, and how the service says no."""
+
+import io
+import logging
+import uuid
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from api.served import NUMBER, PROBLEM, Served, payment
+from synccash.logs import configure_logging
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_another_merchants_objects_look_like_none_at_all(api: Served):
+    paid = (await api.pay()).json()["id"]
+    # No rail reaches this network, so the payment ends in its first commit, with an event.
+    await api.pay(payer={"msisdn": "0201234567", "network": "telecel"})
+    made = await api.send("POST", "/webhook-endpoints", {"url": "https://example.com/hook"})
+    endpoint = made.json()["id"]
+    event = (await api.send("GET", "/events")).json()["data"][0]["id"]
+    calls = [
+        ("GET", "/payments/{}", paid, None),
+        ("GET", "/payments/{}/timeline", paid, None),
+        ("POST", "/payments/{}/cancel", paid, None),
+        ("POST", "/payments/{}/refunds", paid, {}),
+        ("GET", "/refunds/{}", "re_1", None),
+        ("POST", "/events/{}/redeliver", event, None),
+        ("GET", "/webhook-endpoints/{}", endpoint, None),
+        ("PATCH", "/webhook-endpoints/{}", endpoint, {"status": "disabled"}),
+        ("DELETE", "/webhook-endpoints/{}", endpoint, None),
+    ]
+    for method, path, theirs, body in calls:
+        seen = []
+        for object_id in (theirs, "zz_unknown"):
+            key = uuid.uuid4().hex
+            answer = await api.send(
+                method, path.format(object_id), body, key=api.other_key, Idempotency_Key=key
+            )
+            told = answer.json()
+            seen.append((answer.status_code, told["code"], told["detail"]))
+        assert seen[0] == seen[1], (method, path)
+        assert seen[0][0] == 404, (method, path)
+    for listing in ("/payments", "/events", "/webhook-endpoints"):
+        assert (await api.send("GET", listing, key=api.other_key)).json()["data"] == []
+    assert (await api.send("GET", f"/webhook-endpoints/{endpoint}")).json()["status"] == "enabled"
+
+
+async def test_one_key_of_two_merchants_is_two_keys(api: Served):
+    body, key = payment(), uuid.uuid4().hex
+    first = await api.send("POST", "/payments", body, Idempotency_Key=key)
+    other = await api.send("POST", "/payments", body, key=api.other_key, Idempotency_Key=key)
+    assert first.json()["id"] != other.json()["id"]
+    assert "idempotent-replayed" not in other.headers
+
+
+async def test_a_repeat_is_answered_byte_for_byte_whatever_the_order_of_its_members(api: Served):
+    body, key = payment(), uuid.uuid4().hex
+    turned = dict(reversed(body.items()))
+    first = await api.send("POST", "/payments", body, Idempotency_Key=key)
+    again = await api.send("POST", "/payments", turned, Idempotency_Key=f'"{key}"')
+    assert (again.status_code, again.content) == (first.status_code, first.content)
+    assert again.headers["idempotent-replayed"] == "true"
+
+
+@pytest.mark.parametrize("header", ["", "a b", "x" * 256])
+async def test_money_is_not_asked_for_without_a_usable_key(api: Served, header: str):
+    answer = await api.send("POST", "/payments", payment(), Idempotency_Key=header)
+    assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_invalid")
+    missing = await api.send("POST", "/payments", payment())
+    assert missing.status_code == 400
+
+
+async def test_a_used_reference_names_its_payment(api: Served):
+    body = payment()
+    first = await api.send("POST", "/payments", body, Idempotency_Key=uuid.uuid4().hex)
+    again = await api.send("POST", "/payments", body, Idempotency_Key=uuid.uuid4().hex)
+    assert (again.status_code, again.json()["code"]) == (409, "reference_already_used")
+    assert again.json()["payment_id"] == first.json()["id"]
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Basic abc", "Bearer sk_test_wrong", "Bearer " + "x" * 999],
+)
+async def test_without_a_known_key_nothing_is_answered(api: Served, authorization: str | None):
+    headers = {} if authorization is None else {"Authorization": authorization}
+    answer = await api.client.get("/api/v1/payments", headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (401, PROBLEM)
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_each_role_stays_with_its_own_calls(api: Served):
+    decision = await api.send("POST", "/payments/pay_1/approve", {"reason": "known"})
+    assert decision.status_code == 403
+    assert (await api.send("GET", "/payments", key=api.admin_key)).status_code == 403
+
+
+async def test_a_list_goes_on_where_the_page_before_ended(api: Served):
+    own = "0551234567"
+    made = [(await api.pay(payer={"msisdn": own})).json()["id"] for _ in range(5)]
+    seen: list[str] = []
+    after = ""
+    while True:
+        told = (await api.send("GET", f"/payments?payer={own}&limit=2{after}")).json()
+        seen += [shown["id"] for shown in told["data"]]
+        if not told["has_more"]:
+            break
+        after = f"&after={told['next']}"
+    assert seen == made[::-1]
+    assert told["next"] is None
+    assert (await api.send("GET", "/payments?after=zzz")).status_code == 422
+
+
+async def test_an_endpoints_secret_is_shown_when_it_is_made_and_never_again(api: Served):
+    made = (await api.send("POST", "/webhook-endpoints", {"url": "https://example.com/h"})).json()
+    path = f"/webhook-endpoints/{made['id']}"
+    assert made["secret"].startswith("whsec_")
+    assert (await api.send("GET", path)).json()["secret"] is None
+    rotated = (await api.send("PATCH", path, {"rotate_secret": True})).json()
+    assert rotated["secret"] not in (None, made["secret"])
+    assert (await api.send("PATCH", path, {"status": "disabled"})).json()["status"] == "disabled"
+    assert (await api.send("DELETE", path)).status_code == 204
+    assert (await api.send("GET", path)).status_code == 404
+
+
+@pytest.mark.parametrize("url", ["http://example.com", "https://127.0.0.1/", "https://a:b@example.com/", "x"])
+async def test_an_endpoint_may_not_lead_into_our_own_network(api: Served, url: str):
+    answer = await api.send("POST", "/webhook-endpoints", {"url": url, "types": ["payment.nonsense"]})
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["url", "types"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_any_callback_is_answered_alike(api: Served, method: str):
+    for body in (b"", b"{", b"\xff", b"[]", b" " * 60_000):
+        answer = await api.client.request(method, "/api/v1/callbacks/mtn_momo/unknown", content=body)
+        assert answer.status_code == 200
+    big = await api.client.request(method, "/api/v1/callbacks/mtn_momo/unknown", content=b" " * 65_537)
+    assert big.status_code == 413
+
+
+async def test_unknown_routes_and_wrong_methods_are_problems(api: Served):
+    unknown = await api.send("GET", "/nonsense")
+    assert (unknown.status_code, unknown.headers["content-type"]) == (404, PROBLEM)
+    wrong = await api.send("DELETE", "/payments")
+    assert (wrong.status_code, wrong.headers["content-type"]) == (405, PROBLEM)
+    assert {"GET", "POST"} <= {word.strip() for word in wrong.headers["allow"].split(",")}
+
+
+async def test_a_trace_goes_through_and_a_broken_one_begins_anew(api: Served):
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    answer = await api.send("GET", "/payments", traceparent=f"00-{trace}-00f067aa0ba902b7-01")
+    assert answer.headers["traceparent"].startswith(f"00-{trace}-")
+    broken = await api.send("GET", "/payments", traceparent=f"00-{trace}-zz-01")
+    assert trace not in broken.headers["traceparent"]
+
+
+async def test_health_asks_for_no_key(api: Served):
+    assert (await api.client.get("/health/live")).json() == {"status": "ok"}
+    assert (await api.client.get("/health/ready")).status_code == 200
+    assert (await api.client.get("/metrics")).status_code == 200
+    assert "Calls" in (await api.client.get("/docs")).text
+
+
+@pytest.fixture
+def log_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    lines = io.StringIO()
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stderr", lines)
+        configure_logging("debug")
+    yield lines
+    structlog.reset_defaults()
+    logging.getLogger().handlers.clear()
+
+
+async def test_neither_numbers_nor_keys_reach_logs_errors_or_metrics(api: Served, log_lines: io.StringIO):
+    wrong = await api.pay(payer={"msisdn": NUMBER, "x": 1})
+    metrics = await api.client.get("/metrics")
+    assert (await api.pay()).status_code == 202
+    await api.client.post("/api/v1/callbacks/mtn_momo/canary-token", content=b"x")
+    structlog.get_logger("test").info("seen", text=f"{NUMBER} {api.key} /callbacks/mtn_momo/canary-token")
+    lines = log_lines.getvalue()
+    assert '"event": "request"' in lines
+    assert '"event": "seen"' in lines
+    for canary in (NUMBER[1:], api.key, "canary-rail-key", "canary-subscription", "canary-token"):
+        assert canary not in wrong.text + metrics.text + lines, canary
+
+
+async def test_requests_allow_no_further_members_in_the_description(api: Served):
+    document = (await api.client.get("/openapi.json")).json()
+    shapes = document["components"]["schemas"]
+    assert {
+        name
+        for name in shapes
+        if name.endswith("Body") and shapes[name].get("additionalProperties") is not False
+    } == set()
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            assert {"404", "500", "503"} <= operation["responses"].keys(), path
