@@ -13,6 +13,7 @@ from sim.loop import checkpoint
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import (
     AlreadyClaimed,
+    Case,
     Claim,
     Entry,
     Event,
@@ -22,7 +23,10 @@ from synccash.payments.case import (
     NotRefundable,
     Opened,
     Opening,
+    Order,
     PaymentCase,
+    PayoutCase,
+    PayoutOpening,
     ReferenceTaken,
     RefundCase,
     RefundOpening,
@@ -30,7 +34,9 @@ from synccash.payments.case import (
     StoredAnswer,
 )
 from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.failure import Failure
 from synccash.payments.payment import Payment, Refund, RefundStatus
+from synccash.payments.payout import Payout
 from synccash.payments.rail import Operation
 
 AT_ONCE = float("-inf")
@@ -47,7 +53,7 @@ class Now(Protocol):
 
 @dataclass(slots=True)
 class _Row:
-    order: Payment | Refund
+    order: Order
     move_id: str
     attempts: dict[str, Attempt] = field(default_factory=dict)
     lease_until: datetime | None = None
@@ -90,12 +96,15 @@ class FakeLedger:
         self.events: list[Event] = []
         self.claims: dict[tuple[str, str], _Claimed] = {}
         self._claim_of: dict[str, _Claimed] = {}
-        self._owners: dict[tuple[str, bool, str], str] = {}
+        self._owners: dict[tuple[type, str, bool, str], str] = {}
         self._tokens: dict[str, str] = {}
         self._references: dict[str, str] = {}
 
     async def open_payment(self, asked: Opening, /) -> Opened | AlreadyClaimed | ReferenceTaken:
-        return await self._call("open_payment", self._open_payment, asked)
+        return await self._call("open_payment", self._open_order, asked, asked.payment)
+
+    async def open_payout(self, asked: PayoutOpening, /) -> Opened | AlreadyClaimed | ReferenceTaken:
+        return await self._call("open_payout", self._open_order, asked, asked.payout)
 
     async def open_refund(self, asked: RefundOpening, /) -> Opened | AlreadyClaimed | NotRefundable:
         return await self._call("open_refund", self._open_refund, asked)
@@ -109,20 +118,26 @@ class FakeLedger:
     async def record(self, move: Move) -> bool:
         return await self._call("record", self._record, move)
 
-    async def take_due(self, *, limit: int, lease_s: float) -> Sequence[PaymentCase | RefundCase]:
+    async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
         return await self._call("take_due", self._take_due, limit, lease_s)
 
     async def renew(self, holds: Sequence[Hold], *, lease_s: float) -> frozenset[Hold]:
         return await self._call("renew", self._renew, holds, lease_s)
 
-    async def hint(self, token: str) -> bool:
-        return await self._call("hint", self._hint, token)
+    async def hint(self, token: str, failure: Failure | None = None) -> bool:
+        return await self._call("hint", self._hint, self._tokens.get(token), failure)
+
+    async def hint_reference(self, rail: str, reference: str, failure: Failure | None = None) -> bool:
+        return await self._call("hint", self._hint, self._references.get(reference), failure, rail)
 
     async def payment(self, payment_id: str) -> PaymentCase | None:
         return await self._call("payment", self.read_payment, payment_id)
 
     async def refund(self, refund_id: str) -> RefundCase | None:
         return await self._call("refund", self.read_refund, refund_id)
+
+    async def payout(self, payout_id: str) -> PayoutCase | None:
+        return await self._call("payout", self.read_payout, payout_id)
 
     async def _call(self, method: str, effect: Callable[..., Any], *arguments: Any) -> Any:
         fault = self.fault(method)
@@ -135,19 +150,20 @@ class FakeLedger:
             raise StoreUnavailableError("the simulated ledger went away during the commit")
         return result
 
-    def _open_payment(self, asked: Opening) -> Opened | AlreadyClaimed | ReferenceTaken:
+    def _open_order(
+        self, asked: Opening | PayoutOpening, order: Payment | Payout
+    ) -> Opened | AlreadyClaimed | ReferenceTaken:
         standing = self._standing(asked.claim.scope, asked.claim.key)
         if standing is not None:
             return standing
-        payment = asked.payment
-        owner = (payment.merchant_id, payment.livemode, payment.reference)
+        owner = (type(order), order.merchant_id, order.livemode, order.reference)
         if owner in self._owners:
             return ReferenceTaken(self._owners[owner])
         attempts = () if asked.attempt is None else (asked.attempt,)
-        row = self._opened(asked.claim, payment, attempts, asked)
-        self._owners[owner] = payment.id
-        self._claim_of[payment.id].answer = asked.answer
-        return Opened(self._payment_case(row))
+        row = self._opened(asked.claim, order, attempts, asked)
+        self._owners[owner] = order.id
+        self._claim_of[order.id].answer = asked.answer
+        return Opened(self._case(row))
 
     def _open_refund(self, asked: RefundOpening) -> Opened | AlreadyClaimed | NotRefundable:
         standing = self._standing(asked.claim.scope, asked.claim.key)
@@ -160,16 +176,23 @@ class FakeLedger:
         available = debit.amount_received - debit.refund_reserved if debit and collected else 0
         if debit is None or available < refund.amount:
             return NotRefundable(available)
-        row = self._opened(asked.claim, refund, (asked.attempt,), asked)
+        siblings = [r.order for r in self.rows.values() if isinstance(r.order, Refund)]
+        if refund.exclusive and any(
+            r.exclusive and r.payment_id == refund.payment_id and not r.status.is_final for r in siblings
+        ):
+            return NotRefundable(0, under_way=True)
+        if refund.surplus and any(r.surplus and r.attempt_id == debit.id for r in siblings):
+            raise RefusedError("one automatic refund of a surplus")
+        row = self._opened(asked.claim, refund, (asked.attempt,) if asked.attempt else (), asked)
         payment.attempts[debit.id] = replace(debit, refund_reserved=debit.refund_reserved + refund.amount)
         return Opened(self._refund_case(row))
 
     def _opened(
         self,
         claim: Claim,
-        order: Payment | Refund,
+        order: Order,
         attempts: tuple[Attempt, ...],
-        asked: Opening | RefundOpening,
+        asked: Opening | RefundOpening | PayoutOpening,
     ) -> _Row:
         self._refuse(order.id, {}, attempts)
         row = _Row(order, order.id)
@@ -208,7 +231,7 @@ class FakeLedger:
         before, now = row.order, self.clock.now()
         if (before.version, before.fence) != (move.expected_version, move.expected_fence):
             return False
-        if move.before_expiry and isinstance(before, Payment) and now >= before.expires_at:
+        if move.before_expiry and not isinstance(before, Refund) and now >= before.expires_at:
             return False
         if before.status.is_final and move.order.status is not before.status:
             raise RefusedError("a final status")
@@ -218,7 +241,8 @@ class FakeLedger:
             row.order = replace(move.order, amount_refunded=before.amount_refunded)
         else:
             row.order = move.order
-            self._settle_refund(before, move.order)
+            if isinstance(before, Refund):
+                self._settle_refund(before, move.order)
         self._write_attempts(row, move.attempts)
         self._hold(row, move.hold)
         self._tell(row, move.events, move.timeline)
@@ -230,13 +254,15 @@ class FakeLedger:
         self.changed()
         return True
 
-    def _settle_refund(self, before: Refund, after: Payment | Refund) -> None:
+    def _settle_refund(self, before: Refund, after: Order) -> None:
         if before.status.is_final or not after.status.is_final:
             return
         row = self.rows[before.payment_id]
         payment, debit = row.order, row.attempts[before.attempt_id]
         assert isinstance(payment, Payment)
         if after.status is RefundStatus.SUCCEEDED:
+            if before.surplus:
+                return
             refunded = payment.amount_refunded + before.amount
             row.order = replace(payment, amount_refunded=refunded, version=payment.version + 1)
         else:
@@ -261,9 +287,10 @@ class FakeLedger:
             known = row.attempts.get(attempt.id)
             # A reservation is never written from a value: refunds change it beside the move.
             reserved = attempt.refund_reserved if known is None else known.refund_reserved
-            row.attempts[attempt.id] = replace(attempt, refund_reserved=reserved)
+            reported = attempt.reported_failure if known is None else known.reported_failure
+            row.attempts[attempt.id] = replace(attempt, refund_reserved=reserved, reported_failure=reported)
             self._references[attempt.reference] = attempt.id
-            self._tokens[attempt.callback_token] = row.order.id
+            self._tokens[attempt.callback_token] = attempt.id
 
     def _hold(self, row: _Row, hold: Keep | Release) -> None:
         now = self.clock.now()
@@ -281,20 +308,19 @@ class FakeLedger:
         row.timeline.extend(timeline)
         self.events.extend(events)
 
-    def _take_due(self, limit: int, lease_s: float) -> list[PaymentCase | RefundCase]:
+    def _take_due(self, limit: int, lease_s: float) -> list[Case]:
         now = self.clock.now()
         due = [row for row in self.rows.values() if _is_due(row, now)]
         due.sort(key=lambda row: (not isinstance(row.due_at, float), row.due_at))
         return [self._taken(row, now, lease_s) for row in due[:limit]]
 
-    def _taken(self, row: _Row, now: datetime, lease_s: float) -> PaymentCase | RefundCase:
+    def _taken(self, row: _Row, now: datetime, lease_s: float) -> Case:
         former = row.lease_until
         row.order = replace(row.order, fence=row.order.fence + 1)
-        row.hinted = False
+        hinted, row.hinted = row.hinted, False
         row.lease_until = row.due_at = now + timedelta(seconds=lease_s)
         self.changed()
-        case = self._payment_case(row) if isinstance(row.order, Payment) else self._refund_case(row)
-        return replace(case, former_lease_end=former)
+        return replace(self._case(row), former_lease_end=former, hinted=hinted)
 
     def _renew(self, holds: Sequence[Hold], lease_s: float) -> frozenset[Hold]:
         until = self.clock.now() + timedelta(seconds=lease_s)
@@ -307,16 +333,22 @@ class FakeLedger:
         self.changed()
         return frozenset(kept)
 
-    def _hint(self, token: str) -> bool:
-        order_id = self._tokens.get(token)
-        if order_id is None:
+    def _hint(self, attempt_id: str | None, failure: Failure | None, rail: str | None = None) -> bool:
+        row = next((r for r in self.rows.values() if attempt_id in r.attempts), None)
+        if attempt_id is None or row is None or (rail and row.attempts[attempt_id].rail != rail):
             return False
-        row = self.rows[order_id]
+        if failure is not None:
+            row.attempts[attempt_id] = replace(row.attempts[attempt_id], reported_failure=failure)
         row.hinted = True
         if row.lease_until is None or row.lease_until <= self.clock.now():
             row.due_at = AT_ONCE
         self.changed()
         return True
+
+    def read_payout(self, payout_id: str) -> PayoutCase | None:
+        """Read without giving way."""
+        row = self.rows.get(payout_id)
+        return self._payout_case(row) if row is not None and isinstance(row.order, Payout) else None
 
     def read_payment(self, payment_id: str) -> PaymentCase | None:
         """Read without giving way."""
@@ -327,6 +359,15 @@ class FakeLedger:
         """Read without giving way."""
         row = self.rows.get(refund_id)
         return self._refund_case(row) if row is not None and isinstance(row.order, Refund) else None
+
+    def _case(self, row: _Row) -> Case:
+        if isinstance(row.order, Payment):
+            return self._payment_case(row)
+        return self._payout_case(row) if isinstance(row.order, Payout) else self._refund_case(row)
+
+    def _payout_case(self, row: _Row) -> PayoutCase:
+        assert isinstance(row.order, Payout)
+        return PayoutCase(payout=row.order, attempts=_in_sequence(row), as_of=self.clock.now())
 
     def _payment_case(self, row: _Row) -> PaymentCase:
         assert isinstance(row.order, Payment)
