@@ -49,6 +49,21 @@ def _mtn_momo(place: Place) -> Account:
     )
 
 
+def _paystack(place: Place) -> Account:
+    secret_key = f"sk_test_{place.key}"
+    # Events are told by their signature and name our reference, so the address needs no secret of its own.
+    webhook_url = f"{place.callbacks}/main"
+    return Account(
+        control={"credentials": {"secret_key": secret_key, "webhook_url": webhook_url}},
+        settings={
+            "paystack_base_url": place.url,
+            "paystack_secret_key": secret_key,
+            "paystack_email": "payments@example.com",
+            "paystack_inquiry_from_s": "0",
+        },
+    )
+
+
 def _hubtel(place: Place) -> Account:
     merchants = {"pos_sales_id": "2017001", "prepaid_deposit_id": "2017002"}
     return Account(
@@ -86,6 +101,7 @@ def _pawapay(place: Place) -> Account:
 
 ACCOUNTS: Mapping[str, Callable[[Place], Account]] = {
     "mtn_momo": _mtn_momo,
+    "paystack": _paystack,
     "hubtel": _hubtel,
     "pawapay": _pawapay,
 }

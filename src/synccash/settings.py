@@ -28,6 +28,7 @@ SECRETS = frozenset(
         "mtn_momo_collection_subscription_key",
         "mtn_momo_disbursement_key",
         "mtn_momo_disbursement_subscription_key",
+        "paystack_secret_key",
         "pawapay_token",
     }
 )
@@ -70,6 +71,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mtn_momo_disbursement_key: str | None = None
     mtn_momo_disbursement_subscription_key: str | None = None
     mtn_momo_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 10.0
+
+    paystack_base_url: str = "https://api.paystack.co"
+    paystack_account: str = "main"
+    paystack_secret_key: str | None = None
+    paystack_email: str | None = None
+    paystack_inquiry_from_s: Annotated[float, Meta(ge=0, le=3_600)] = 10.0
 
     hubtel_receive_url: str = "https://rmp.hubtel.com"
     hubtel_status_url: str = "https://api-txnstatus.hubtel.com"

@@ -1,13 +1,12 @@
 """What `up` offers its children: an account with every rail that the sandbox plays, good at once."""
 
 import asyncio
-from uuid import uuid4
 
 from rails.rail_contract import Bench
 from synccash.payments.rail import Standing
 from synccash.rails.registry import build_rails
 from synccash.resilience.evidence import Evidence
-from synccash.settings import FIELDS, Settings
+from synccash.settings import FIELDS, load_settings
 from synccash.system import SystemClock
 from synccash.up import sandbox_rails
 
@@ -23,10 +22,14 @@ async def offered(world, folder):
 async def test_every_rail_of_the_sandbox_is_set_up_and_takes_a_payment(world, transport, tmp_path):
     settings = await offered(world, tmp_path)
     assert set(settings) <= set(FIELDS)
-    rails = build_rails(Settings(**settings), transport, SystemClock())
+    rails = build_rails(
+        load_settings({f"SYNCCASH_{key.upper()}": value for key, value in settings.items()}).settings,
+        transport,
+        SystemClock(),
+    )
     assert list(rails) == list(world.sandbox.rail_urls)
     for rail in rails.values():
-        order = Bench(world, rail, transport).order(reference=str(uuid4()))
+        order = Bench(world, rail, transport).order(callback_url="http://localhost:1/callback")
         assert (await rail.send(order, timeout_s=10.0)).evidence is Evidence.ACCEPTED
         asked = await rail.inquire(rail.account, order.operation, order.reference, timeout_s=10.0)
         assert asked.standing is not Standing.FAILED

@@ -61,4 +61,10 @@ def test_every_setting_that_could_open_an_account_is_masked():
         "fraud_url",
         "public_url",
         "mtn_momo_base_url",
+        "paystack_base_url",
+        "hubtel_receive_url",
+        "hubtel_status_url",
+        "hubtel_send_url",
+        "hubtel_send_status_url",
+        "pawapay_base_url",
     }

@@ -7,10 +7,11 @@ from synccash.rails.hubtel import Hubtel, HubtelSettings
 from synccash.rails.mtn_momo import MtnMomo, MtnMomoSettings, ProductCredentials
 from synccash.rails.pacer import Clock
 from synccash.rails.pawapay import Pawapay, PawapaySettings
+from synccash.rails.paystack import Paystack, PaystackSettings
 from synccash.rails.transport import Transport
 from synccash.settings import Settings, SettingsError
 
-Connector = MtnMomo | Hubtel | Pawapay
+Connector = MtnMomo | Paystack | Hubtel | Pawapay
 """Any of the rails; each new one joins here with `|`. All of them are `synccash.engine.ports.Rail`."""
 
 _PRODUCT_KEYS = ("user", "key", "subscription_key")
@@ -41,6 +42,11 @@ def _mtn_momo(settings: Settings, transport: Transport, clock: Clock) -> MtnMomo
     return None if momo is None else MtnMomo(momo, transport, clock)
 
 
+def _paystack(settings: Settings, transport: Transport, clock: Clock) -> Paystack | None:
+    paystack = paystack_settings(settings)
+    return None if paystack is None else Paystack(paystack, transport, clock)
+
+
 def _hubtel(settings: Settings, transport: Transport, clock: Clock) -> Hubtel | None:
     del clock
     hubtel = hubtel_settings(settings)
@@ -54,9 +60,11 @@ def _pawapay(settings: Settings, transport: Transport, clock: Clock) -> Pawapay 
 
 _SET_UPS: tuple[Callable[[Settings, Transport, Clock], Connector | None], ...] = (
     _mtn_momo,
+    _paystack,
     _hubtel,
     _pawapay,
 )
+"""In the order in which equal rails are tried."""
 
 
 def mtn_momo_settings(settings: Settings) -> MtnMomoSettings | None:
@@ -93,6 +101,34 @@ def mtn_momo_settings(settings: Settings) -> MtnMomoSettings | None:
         collection=_credentials(settings, collection),
         disbursement=_credentials(settings, disbursement) if refunds else None,
         status_per_s=settings.mtn_momo_status_per_s,
+    )
+
+
+def paystack_settings(settings: Settings) -> PaystackSettings | None:
+    """Read Paystack's settings; None where none of them is given. Raises SettingsError."""
+    key, email = settings.paystack_secret_key, settings.paystack_email
+    if not key and not email:
+        return None
+    problems: list[str] = []
+    if not key:
+        problems.append("paystack_secret_key is missing; paystack_email is given")
+    elif not _is_header_text(key):
+        problems.append(
+            "paystack_secret_key must be printable ASCII without blanks; was a line break copied with it?"
+        )
+    if not email:
+        problems.append("paystack_email is missing; paystack_secret_key is given")
+    base_url = settings.paystack_base_url.rstrip("/")
+    if not _is_address(base_url):
+        problems.append("paystack_base_url must be http(s)://host[:port][/path], without user, query or #")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return PaystackSettings(
+        base_url=base_url,
+        account=settings.paystack_account,
+        secret_key=key or "",
+        email=email or "",
+        inquiry_from_s=settings.paystack_inquiry_from_s,
     )
 
 

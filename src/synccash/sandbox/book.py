@@ -9,7 +9,8 @@ from synccash.sandbox.orders import Order, Side, State
 
 def _entry(order: Order, at: float) -> dict[str, Any]:
     moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {"reference": order.reference, "msisdn": order.msisdn, "amount": order.amount, "at": moment}
+    name = order.booked_as or order.reference
+    return {"reference": name, "msisdn": order.msisdn, "amount": order.amount, "at": moment}
 
 
 def book(orders: Iterable[Order], requests: int) -> dict[str, Any]:

@@ -30,10 +30,12 @@ _MOVES = {
 
 
 class Pace(StrEnum):
-    """When an accepted request ends: as set by the faults, after the rail's long delay, or not at all."""
+    """When an accepted request ends: as set by the faults, after the rail's long delay, with the prompt
+    window (it waits for a payer who does not come), or not at all."""
 
     NORMAL = "normal"
     DELAYED = "delayed"
+    WINDOW = "window"
     NEVER = "never"
 
 
@@ -51,7 +53,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """One money request that a rail accepted under the caller's reference.
 
     Amounts are integers in minor units (pesewas), times are Unix seconds. `details` holds what only the
-    rail's own wire format needs to answer for it later.
+    rail's own wire format needs to answer for it later. `booked_as` is how the book names it where the rail
+    gives its requests names of its own.
     """
 
     reference: str
@@ -70,6 +73,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     ended_at: float | None = None
     called_back: bool = False
+    booked_as: str | None = None
 
     def ended(self, state: State, reason: str | None, at: float) -> "Order":
         """Return the order in its end.

@@ -210,6 +210,8 @@ class Rail:
         delay = approval_ms / 1000
         if fate.pace is Pace.DELAYED:
             delay = self._timings.delayed_s
+        elif fate.pace is Pace.WINDOW:
+            delay, fate = self.wire.prompt_window_s, Fate(reason=self.wire.expired_reason)
         elif order.side is Side.CREDIT and step.approve_after_ms is None:
             delay = min(delay, self._timings.credit_s)
         elif delay > self.wire.prompt_window_s:
@@ -227,6 +229,9 @@ class Rail:
 
     def _schedule_end(self, order: Order) -> None:
         due = order.ends_at if order.state is State.PENDING else order.late_success_at
+        former = self._timers.pop(order.reference, None)
+        if former is not None:
+            former.cancel()
         if due is not None and order.state is not State.SUCCEEDED:
             self._at(due, order.reference, self._end, order.reference)
 

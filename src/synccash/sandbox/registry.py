@@ -6,10 +6,12 @@ from random import Random
 from synccash.sandbox.hubtel import Hubtel
 from synccash.sandbox.mtn_momo import MtnMomo
 from synccash.sandbox.pawapay import Pawapay
+from synccash.sandbox.paystack import Paystack
 from synccash.sandbox.wire import Wire
 
 WIRES: dict[str, Callable[[Callable[[], float], Random], Wire]] = {
     MtnMomo.rail_id: MtnMomo,
+    Paystack.rail_id: Paystack,
     Hubtel.rail_id: Hubtel,
     Pawapay.rail_id: Pawapay,
 }

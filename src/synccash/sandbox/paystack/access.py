@@ -1,0 +1,72 @@
+"""Who may call Paystack: secret keys, each with the address to which its events go."""
+
+import hashlib
+import hmac
+from typing import Any
+
+import msgspec
+
+from synccash.sandbox.faults import BadBodyError
+from synccash.sandbox.paystack.request import RefusedError, error
+from synccash.sandbox.wire import Call, Message, Outcome, Reply
+
+
+class _Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    secret_key: str
+    webhook_url: str | None = None
+
+
+class Access:
+    """The accounts that are known. One that was told to the control has events; any other test key works."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[int, _Account] = {}
+
+    def integration(self, call: Call) -> int:
+        """Return the caller's integration number. Raises RefusedError."""
+        header = call.headers.get("Authorization", "")
+        if not header:
+            raise RefusedError(error(401, "No Authorization Header was found", "missing_auth", "api_error"))
+        scheme, _, key = header.partition(" ")
+        is_told = any(account.secret_key == key for account in self._accounts.values())
+        is_test = key.startswith("sk_test_") and not key.startswith("sk_test_invalid")
+        if scheme.lower() != "bearer" or not (is_told or is_test):
+            raise RefusedError(error(401, "Invalid key", "invalid_Key"))
+        return _number(key)
+
+    def event(self, integration: int, name: str, data: dict[str, Any], *, forged: bool) -> Message | None:
+        """Return a signed event; a forger does not hold the key. None where nobody wants to hear."""
+        account = self._accounts.get(integration)
+        if account is None or account.webhook_url is None:
+            return None
+        body = msgspec.json.encode({"event": name, "data": data})
+        key = "sk_test_of_somebody_else" if forged else account.secret_key
+        signature = hmac.new(key.encode(), body, hashlib.sha512).hexdigest()
+        return Message("POST", account.webhook_url, body, {"x-paystack-signature": signature})
+
+    def learn(self, fact: dict[str, Any]) -> None:
+        """Take an account into account."""
+        account = msgspec.convert(fact["account"], _Account)
+        self._accounts[_number(account.secret_key)] = account
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Return what outlives a reset."""
+        return [{"account": msgspec.to_builtins(account)} for account in self._accounts.values()]
+
+    def put(self, body: object) -> Outcome:
+        """Set an account up as on Paystack's dashboard: its secret key and where its events go.
+
+        Raises:
+            BadBodyError: if the body cannot be used.
+        """
+        try:
+            account = msgspec.convert(body, _Account)
+        except msgspec.ValidationError as problem:
+            raise BadBodyError([{"field": "credentials", "message": str(problem)}]) from problem
+        fact = {"account": msgspec.to_builtins(account)}
+        shown = {"integration": _number(account.secret_key), "webhook_url": account.webhook_url}
+        return Outcome(Reply.json(200, shown), facts=(fact,))
+
+
+def _number(key: str) -> int:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:3])

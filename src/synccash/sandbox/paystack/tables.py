@@ -1,0 +1,43 @@
+"""Paystack's words: providers, test numbers, reasons. All numbers but 0551234987 are ours, not Paystack's."""
+
+import re
+
+from synccash.sandbox.orders import APPROVES, Fate, Pace
+
+TEST_OTP = "123456"
+"""The one password that `/charge/submit_otp` takes; Paystack's own test password of other channels."""
+PROVIDERS = {"mtn": "MTN Mobile Money", "vod": "Telecel Cash", "atl": "AirtelTigo Money"}
+TELCOS = {"MTN": "MTN", "VOD": "Telecel", "ATL": "AirtelTigo"}
+WAITS_FOR_OTP = "vod"
+OPENING_BALANCE = 100_000_000
+"""Pesewas: a float of one million cedis, so that transfers need no collection first."""
+PROMPT = "Please complete authorization process on your mobile phone"
+VOUCHER = "Please dial *110# to generate a voucher, then enter it here"
+
+ABANDONED = "ABANDONED"
+REASONS = {
+    "INSUFFICIENT_FUNDS": "Insufficient Funds",
+    "DECLINED": "Declined by customer",
+    "TIMED_OUT": "Transaction timed out",
+    "NOT_REGISTERED": "Account holder not found",
+    "LIMIT_REACHED": "Transaction limit exceeded",
+    ABANDONED: "The transaction was not completed",
+}
+"""What `gateway_response` says for a reason; the texts are our choice, Paystack publishes none."""
+_FATES: dict[str, Fate] = {
+    "001": Fate("INSUFFICIENT_FUNDS"),
+    "002": Fate("DECLINED"),
+    "003": Fate("TIMED_OUT"),
+    "004": Fate("NOT_REGISTERED"),
+    "005": Fate("LIMIT_REACHED"),
+    "006": Fate(pace=Pace.NEVER),
+    "007": Fate(pace=Pace.DELAYED),
+    "008": Fate(ABANDONED),
+}
+_TEST_NUMBER = re.compile(r"0(?:55|50|27)1234(\d{3})")
+
+
+def fate_of(phone: str) -> Fate:
+    """Return what becomes of money of a number: 0551234001 to 008 (050, 027 too) end their own way."""
+    found = _TEST_NUMBER.fullmatch(phone)
+    return _FATES.get(found[1], APPROVES) if found else APPROVES

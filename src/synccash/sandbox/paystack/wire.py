@@ -1,0 +1,415 @@
+"""The wire of Paystack: its paths, and what becomes of each request."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from random import Random
+from typing import Any
+
+import msgspec
+
+from synccash.sandbox.orders import APPROVES, Fate, Order, Pace, Side, State
+from synccash.sandbox.paystack.access import Access
+from synccash.sandbox.paystack.request import (
+    RefusedError,
+    cedis,
+    error,
+    json_object,
+    nested,
+    pesewas,
+    phone,
+    said,
+    text,
+)
+from synccash.sandbox.paystack.tables import (
+    ABANDONED,
+    OPENING_BALANCE,
+    PROMPT,
+    PROVIDERS,
+    REASONS,
+    TELCOS,
+    TEST_OTP,
+    VOUCHER,
+    WAITS_FOR_OTP,
+    fate_of,
+)
+from synccash.sandbox.wire import Call, Message, Outcome, Reply
+
+_MONEY = frozenset({"/charge", "/charge/submit_otp", "/refund", "/transfer"})
+_ASKED = re.compile(r"/(transaction/verify|charge|transfer/verify|refund)/([^/]+)")
+_CHARGE_REFERENCE = re.compile(r"[A-Za-z0-9.=-]{1,100}")
+_TRANSFER_REFERENCE = re.compile(r"[a-z0-9_-]{16,50}")
+_FIRST_ID = 4_000_000_000
+_NOT_FOUND = error(400, "Transaction reference not found", "transaction_not_found")
+
+
+class Paystack:
+    """Paystack's API for mobile money in Ghana; see `synccash.sandbox.wire.Wire`.
+
+    Charges, refunds and transfers have names of their own in the book of orders, as they have at Paystack: a
+    charge and a transfer may share a reference, and a refund has none. A refund is booked as its
+    `merchant_note`, the only words of the caller's that Paystack keeps with it.
+    """
+
+    rail_id = "paystack"
+    prompt_window_s = 180.0
+    expired_reason = "TIMED_OUT"
+
+    def __init__(self, _clock: Callable[[], float], _rng: Random) -> None:
+        self._access = Access()
+        self._recipients: dict[str, dict[str, Any]] = {}
+
+    def kind(self, call: Call) -> str:
+        """See `Wire.kind`."""
+        if call.method == "POST" and call.path in _MONEY:
+            return "money"
+        asks = call.method == "GET" and (call.path == "/refund" or _ASKED.fullmatch(call.path))
+        return "inquiry" if asks else "other"
+
+    def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
+        """See `Wire.answer`."""
+        try:
+            outcome = self._route(call, self._access.integration(call), orders, now)
+        except RefusedError as refused:
+            outcome = Outcome(refused.reply)
+        date = {"Date": format_datetime(datetime.fromtimestamp(now, UTC), usegmt=True)}
+        return msgspec.structs.replace(
+            outcome, reply=msgspec.structs.replace(outcome.reply, headers={**outcome.reply.headers, **date})
+        )
+
+    def _route(self, call: Call, owner: int, orders: Mapping[str, Order], now: float) -> Outcome:
+        mine = (order for order in orders.values() if order.details["integration"] == owner)
+        match call.method, call.path:
+            case "POST", "/charge":
+                return self._charge(json_object(call), owner, orders)
+            case "POST", "/charge/submit_otp":
+                return self._submit_otp(json_object(call), owner, orders)
+            case "POST", "/refund":
+                return self._refund(json_object(call), owner, orders)
+            case "POST", "/transferrecipient":
+                return self._recipient(json_object(call))
+            case "POST", "/transfer":
+                return self._transfer(json_object(call), owner, orders)
+            case "GET", "/refund":
+                return Outcome(_refunds(call.query, mine, now))
+            case "GET", "/bank":
+                banks = [{"name": name, "code": code, "currency": "GHS"} for code, name in TELCOS.items()]
+                return Outcome(said("Banks retrieved", banks))
+            case "GET", "/balance":
+                return Outcome(said("Balances retrieved", [{"currency": "GHS", "balance": _balance(mine)}]))
+            case "GET", path if found := _ASKED.fullmatch(path):
+                return Outcome(_asked(found[1], found[2], owner, orders, now))
+            case _:
+                return Outcome(error(404, "Not found", "not_found", "api_error"))
+
+    # Charges.
+
+    def _charge(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order]) -> Outcome:
+        email, amount = text(body, "email"), pesewas(body)
+        cedis(body)
+        wallet = nested(body, "mobile_money")
+        provider, number = text(wallet, "provider"), phone(text(wallet, "phone"))
+        if provider not in PROVIDERS:
+            return Outcome(error(400, "Invalid mobile money provider", "invalid_params"))
+        reference = str(body.get("reference") or f"T{len(orders):015d}")
+        if not _CHARGE_REFERENCE.fullmatch(reference):
+            return Outcome(error(400, "Invalid transaction reference", "invalid_params"))
+        if reference in orders:
+            return Outcome(error(400, "Duplicate Transaction Reference", "duplicate_reference"))
+        fate = fate_of(number)
+        waits = provider == WAITS_FOR_OTP
+        details = {
+            "integration": owner,
+            "id": _FIRST_ID + len(orders),
+            "email": email,
+            "provider": provider,
+            "metadata": body.get("metadata"),
+            "waits": waits,
+        }
+        order = Order(
+            reference=reference,
+            operation="charge",
+            side=Side.DEBIT,
+            msisdn=_international(number),
+            amount=amount,
+            details=details,
+            fate=Fate(pace=Pace.WINDOW) if waits else fate,
+        )
+        return Outcome(said("Charge attempted", _attempted(order)), order=order)
+
+    def _submit_otp(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order]) -> Outcome:
+        otp, order = text(body, "otp"), orders.get(text(body, "reference"))
+        if order is None or order.operation != "charge" or order.details["integration"] != owner:
+            return Outcome(_NOT_FOUND)
+        if order.state is not State.PENDING or not order.details["waits"]:
+            return Outcome(error(400, "Charge is not waiting for an OTP", "invalid_state"))
+        if otp != TEST_OTP:
+            return Outcome(error(400, "Invalid OTP, please try again", "invalid_otp"))
+        given = msgspec.structs.replace(
+            order,
+            details={**order.details, "waits": False, "since": order.accepted_at},
+            fate=fate_of("0" + order.msisdn[3:]),
+        )
+        return Outcome(said("Charge attempted", _attempted(given)), order=given)
+
+    # Refunds.
+
+    def _refund(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order]) -> Outcome:
+        """Queue a refund. More than was taken is *not* refused, so that the book shows who refunds twice."""
+        name = str(body.get("transaction", ""))
+        original = _charge_named(name, owner, orders)
+        if original is None or original.state is not State.SUCCEEDED:
+            message = "Transaction not found" if original is None else "Transaction has not been paid"
+            return Outcome(error(404 if original is None else 400, message, "transaction_not_found"))
+        amount = original.amount if body.get("amount") is None else pesewas(body)
+        if amount > original.amount:
+            return Outcome(error(400, "Refund amount cannot exceed the transaction amount", "invalid_params"))
+        number = _FIRST_ID + len(orders)
+        note = str(body.get("merchant_note") or f"Refund for transaction {original.reference}")
+        order = Order(
+            reference=f"refund {number}",
+            booked_as=note,
+            operation="refund",
+            side=Side.CREDIT,
+            msisdn=original.msisdn,
+            amount=amount,
+            details={
+                "integration": owner,
+                "id": number,
+                "transaction": original.details["id"],
+                "transaction_reference": original.reference,
+                "merchant_note": note,
+                "customer_note": body.get("customer_note"),
+            },
+            fate=APPROVES,
+        )
+        return Outcome(said("Refund has been queued for processing", _refund_data(order)), order=order)
+
+    # Transfers.
+
+    def _recipient(self, body: dict[str, Any]) -> Outcome:
+        name, number, telco = text(body, "name"), text(body, "account_number"), text(body, "bank_code")
+        cedis(body)
+        if body.get("type") != "mobile_money" or telco not in TELCOS:
+            return Outcome(error(400, "Invalid recipient type or bank code", "invalid_params"))
+        phone(number)
+        code = "RCP_" + hashlib.sha256(f"{telco}{number}".encode()).hexdigest()[:15]
+        recipient = {"recipient_code": code, "name": name, "account_number": number, "bank_code": telco}
+        known = self._recipients.get(code)
+        reply = said("Transfer recipient created successfully", known or recipient, 201)
+        return Outcome(reply, facts=() if known else ({"recipient": recipient},))
+
+    def _transfer(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order]) -> Outcome:
+        """Queue a transfer. One whose reference is known is answered as it stands: nothing is sent again."""
+        amount, reference = pesewas(body), text(body, "reference")
+        cedis(body)
+        recipient = self._recipients.get(text(body, "recipient"))
+        if body.get("source") != "balance" or recipient is None:
+            return Outcome(error(400, "Recipient specified is invalid", "invalid_params"))
+        if not _TRANSFER_REFERENCE.fullmatch(reference):
+            return Outcome(error(400, "Transfer reference is not valid", "invalid_params"))
+        known = orders.get(f"transfer {reference}")
+        if known is not None:
+            return Outcome(said("Transfer has been queued", _transfer_data(known)))
+        if amount > _balance(orders.values()):
+            return Outcome(
+                error(400, "Your balance is not enough to fulfil this request", "insufficient_balance")
+            )
+        number = str(recipient["account_number"])
+        order = Order(
+            reference=f"transfer {reference}",
+            booked_as=reference,
+            operation="transfer",
+            side=Side.CREDIT,
+            msisdn=_international(number),
+            amount=amount,
+            details={"integration": owner, "id": _FIRST_ID + len(orders), "recipient": recipient},
+            fate=fate_of(number),
+        )
+        return Outcome(said("Transfer has been queued", _transfer_data(order)), order=order)
+
+    # What the shared machinery asks of a wire.
+
+    def unavailable(self) -> Reply:
+        """See `Wire.unavailable`. Paystack publishes no such word: a bare 503 is what its edge says."""
+        return error(503, "Service unavailable")
+
+    def throttled(self) -> Reply:
+        """See `Wire.throttled`."""
+        reply = error(429, "Too many requests, please slow down", "rate_limited", "api_error")
+        return msgspec.structs.replace(reply, headers={"Retry-After": "1"})
+
+    def callback(self, order: Order, *, forged: bool) -> Message | None:
+        """See `Wire.callback`. Paystack has no event for a charge that failed."""
+        succeeded = forged or order.state is State.SUCCEEDED
+        match order.operation:
+            case "charge":
+                name, data = "charge.success", _transaction(order, forged=forged)
+                if not succeeded:
+                    return None
+            case "refund":
+                name, data = f"refund.{'processed' if succeeded else 'failed'}", _refund_data(order)
+            case _:
+                name, data = f"transfer.{'success' if succeeded else 'failed'}", _transfer_data(order)
+        return self._access.event(order.details["integration"], name, data, forged=forged)
+
+    def learn(self, fact: dict[str, Any]) -> None:
+        """See `Wire.learn`."""
+        if "recipient" in fact:
+            self._recipients[fact["recipient"]["recipient_code"]] = fact["recipient"]
+        else:
+            self._access.learn(fact)
+
+    def reset(self) -> list[dict[str, Any]]:
+        """See `Wire.reset`. Accounts and recipients stay."""
+        return [*self._access.facts(), *({"recipient": known} for known in self._recipients.values())]
+
+    def control(self, resource: str, method: str, body: object) -> Outcome | None:
+        """Serve `credentials`; see `Access.put`."""
+        return self._access.put(body) if (resource, method) == ("credentials", "PUT") else None
+
+
+def _international(number: str) -> str:
+    return "233" + number[1:]
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _charge_named(name: str, owner: int, orders: Mapping[str, Order]) -> Order | None:
+    order = orders.get(name)
+    if order is None and name.isdecimal():
+        order = next((held for held in orders.values() if str(held.details["id"]) == name), None)
+    is_charge = order is not None and order.operation == "charge" and order.details["integration"] == owner
+    return order if is_charge else None
+
+
+def _asked(what: str, name: str, owner: int, orders: Mapping[str, Order], now: float) -> Reply:
+    """Answer an inquiry. How an unknown name is answered is not published: 400 for charges, else 404."""
+    operation = {"transaction/verify": "charge", "transfer/verify": "transfer"}.get(what, what)
+    key = name if operation == "charge" else f"{operation} {name}"
+    order = orders.get(key)
+    if (
+        order is None
+        or order.operation != operation
+        or order.details["integration"] != owner
+        or order.visible_at > now
+    ):
+        if operation == "charge":
+            return _NOT_FOUND
+        return error(404, f"{operation.capitalize()} not found", f"{operation}_not_found")
+    match what:
+        case "transaction/verify":
+            return said("Verification successful", _transaction(order))
+        case "charge":
+            return said("Charge attempted", _attempted(order))
+        case "refund":
+            return said("Refund retrieved", _refund_data(order))
+        case _:
+            return said("Transfer retrieved", _transfer_data(order))
+
+
+def _refunds(query: Mapping[str, str], mine: Iterable[Order], now: float) -> Reply:
+    """List refunds, newest first; `transaction` is the id of the transaction, not its reference."""
+    wanted = query.get("transaction")
+    found = [
+        _refund_data(order)
+        for order in mine
+        if order.operation == "refund"
+        and order.visible_at <= now
+        and wanted in (None, str(order.details["transaction"]))
+    ][::-1]
+    size, page = (
+        int(query.get(name, "")) if query.get(name, "").isdecimal() else usual
+        for name, usual in (("perPage", 50), ("page", 1))
+    )
+    return said("Refunds retrieved", found[(page - 1) * size : page * size])
+
+
+def _status(order: Order) -> str:
+    if order.state is State.SUCCEEDED:
+        return "success"
+    if order.state is State.FAILED:
+        return "abandoned" if order.reason == ABANDONED else "failed"
+    return "pending"
+
+
+def _attempted(order: Order) -> dict[str, Any]:
+    """Return what a charge answers: what the payer has to do, or how it ended."""
+    data: dict[str, Any] = {"reference": order.reference, "status": _status(order)}
+    if order.state is State.FAILED:
+        return data | {"message": REASONS.get(order.reason or "", order.reason)}
+    if order.state is State.SUCCEEDED:
+        return data | {"amount": order.amount, "currency": "GHS"}
+    if order.details["waits"]:
+        return data | {"status": "send_otp", "display_text": VOUCHER}
+    return data | {"status": "pay_offline", "display_text": PROMPT}
+
+
+def _transaction(order: Order, *, forged: bool = False) -> dict[str, Any]:
+    """Return a transaction. One that the payer has not answered shows as ongoing."""
+    status = "success" if forged else _status(order)
+    words = {"success": "Approved", "pending": "The transaction is in progress"}
+    started = order.details.get("since") or order.accepted_at
+    local = "0" + order.msisdn[3:]
+    return {
+        "id": order.details["id"],
+        "domain": "test",
+        "status": "ongoing" if status == "pending" else status,
+        "reference": order.reference,
+        "amount": order.amount,
+        "message": None,
+        "gateway_response": words.get(status) or REASONS.get(order.reason or "", order.reason),
+        "paid_at": _moment(order.ended_at) if status == "success" and order.ended_at else None,
+        "created_at": _moment(started),
+        "channel": "mobile_money",
+        "currency": "GHS",
+        "metadata": order.details["metadata"],
+        "fees": order.amount * 195 // 10_000,
+        "authorization": {
+            "bin": f"{local[:3]}XXX",
+            "last4": f"X{local[-3:]}",
+            "channel": "mobile_money",
+            "bank": PROVIDERS[order.details["provider"]],
+            "reusable": False,
+        },
+        "customer": {"email": order.details["email"]},
+    }
+
+
+def _refund_data(order: Order) -> dict[str, Any]:
+    words = {State.PENDING: "pending", State.SUCCEEDED: "processed", State.FAILED: "failed"}
+    names = ("integration", "id", "transaction", "transaction_reference", "merchant_note", "customer_note")
+    return {name: order.details[name] for name in names} | {
+        "domain": "test",
+        "status": words[order.state],
+        "amount": order.amount,
+        "currency": "GHS",
+    }
+
+
+def _transfer_data(order: Order) -> dict[str, Any]:
+    return {
+        "id": order.details["id"],
+        "integration": order.details["integration"],
+        "domain": "test",
+        "reference": order.booked_as,
+        "transfer_code": f"TRF_{order.details['id']}",
+        "amount": order.amount,
+        "currency": "GHS",
+        "source": "balance",
+        "status": _status(order),
+        "reason": REASONS.get(order.reason or "", order.reason),
+        "recipient": order.details["recipient"],
+    }
+
+
+def _balance(orders: Iterable[Order]) -> int:
+    return OPENING_BALANCE + sum(
+        order.amount if order.side is Side.DEBIT else -order.amount
+        for order in orders
+        if order.state is State.SUCCEEDED
+    )
