@@ -111,6 +111,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fraud_outage: Literal["allow", "review", "decline"] = "allow"
     fraud_decline_above: Pesewas | None = None
 
+    rate_limits: str = ""
+    trusted_proxies: str = ""
+
     webhook_private_addresses: bool = False
     webhook_timeout_s: Seconds = 10.0
 

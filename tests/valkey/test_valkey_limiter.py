@@ -48,8 +48,7 @@ async def test_a_stored_answer_comes_along_and_costs_no_user_quota(valkey_url):
     where = answer_key("merchant", "key-1")
     async with limiting(valkey_url) as limiter:
         assert (await limiter.check("p", BOTH, answer=where)).answer is None
-        with redis.Redis.from_url(valkey_url) as client:
-            client.set(where, b"the answer")
+        assert await limiter.keep(where, b"the answer")
         decisions = [await limiter.check("p", BOTH, answer=where) for _ in range(20)]
         assert {decision.answer for decision in decisions} == {b"the answer"}
         assert all(decision.allowed for decision in decisions)

@@ -89,6 +89,14 @@ class ValkeyLimiter:
         """How the demands stand, without taking anything."""
         return await self._asked([replace(one, cost=0) for one in demands], None, remember=False)
 
+    async def keep(self, answer: str, stored: bytes, *, ttl_s: float = 86_400.0) -> bool:
+        """Store an answer under its `answer_key`; False if Valkey is away, which harms nobody."""
+        try:
+            await self._line.call("SET", answer, stored, "PX", max(1, round(ttl_s * 1_000)))
+        except UNREACHABLE:
+            return False
+        return True
+
     async def block(self, limit: Limit, id: str, duration_s: float) -> None:  # noqa: A002
         """Shut a key out everywhere. Raises one of client.UNREACHABLE: then only this process knows."""
         self._local.block(limit, id, duration_s)
