@@ -46,6 +46,18 @@ def mixed(seed: int) -> Scenario:
     )
 
 
+def sleeper(seed: int) -> Scenario:
+    """A node falls asleep round its first send and wakes when another has long dealt with the payment, at
+    rails that are too busy meanwhile and take everything again when it wakes."""
+    random = Random(seed)
+    busy = Faults(refused_later=0.5 + random.random() / 2, until_s=35.0)
+    return Scenario(
+        seed=seed,
+        rails=(busy, Faults()),
+        blows=(Blow(node="node_0", step=random.randrange(1, 25), pause_s=PAUSES_S[-1]),),
+    )
+
+
 def _faults(random: Random) -> Faults:
     def rate(most: float) -> float:
         return random.random() * most if random.random() < 0.5 else 0.0

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from sim.cases import PAUSES_S, judged, mixed, sweep
+from sim.cases import PAUSES_S, judged, mixed, sleeper, sweep
 from sim.mutants import MUTANTS, broken
 from sim.world import World
 
 _KEPT = Path(__file__).with_name("regressions.txt")
 _MIXED = 300
-_BOUND = 1_500
+_BOUND = 600
 
 
 def test_seeds_that_once_failed_stay_well():
@@ -21,6 +21,10 @@ def test_seeds_that_once_failed_stay_well():
 
 def test_nobody_pays_twice_and_nothing_is_lost_whatever_goes_wrong():
     assert {seed: wrong for seed in range(_MIXED) if (wrong := judged(mixed(seed)))} == {}
+
+
+def test_who_sleeps_through_a_takeover_takes_no_money_when_it_wakes():
+    assert {seed: wrong for seed in range(150) if (wrong := judged(sleeper(seed)))} == {}
 
 
 @pytest.mark.parametrize("pause_s", [None, *PAUSES_S], ids=["killed", "half", "over", "long after"])
@@ -43,5 +47,5 @@ def _trace(seed: int) -> list[str]:
 @pytest.mark.parametrize("name", MUTANTS)
 def test_an_engine_with_a_broken_rule_is_caught(name: str):
     with broken(*MUTANTS[name]):
-        caught = next((seed for seed in range(_BOUND) if judged(mixed(seed))), None)
+        caught = next((seed for seed in range(_BOUND) if judged(sleeper(seed)) or judged(mixed(seed))), None)
     assert caught is not None, f"{name}: not seen in {_BOUND} scenarios"
