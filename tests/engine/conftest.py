@@ -1,0 +1,38 @@
+import random
+from collections.abc import AsyncGenerator
+
+import pytest_asyncio
+
+from engine.scripted import Desk, ScriptedRail
+from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.engine import build_engine
+from synccash.engine.settings import EngineSettings
+from synccash.payments.ladder import Ladder
+from synccash.resilience.registry import Registry
+from synccash.resilience.retry import Retry
+from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.pool import connect
+from synccash.system import SystemClock, SystemIdentities
+
+
+@pytest_asyncio.fixture
+async def desk(database_url: str) -> AsyncGenerator[Desk]:
+    """An engine over PostgreSQL with two scripted rails, and nobody who works but the test."""
+    pool = await connect(database_url, min_size=1, max_size=4)
+    clock = SystemClock()
+    first, second = ScriptedRail("mtn_momo"), ScriptedRail("paystack", otp=True, refund_key=False)
+    engine = build_engine(
+        ledger=PostgresLedger(pool),
+        rails={rail.name: rail for rail in (first, second)},
+        dispatch=PolicyDispatch(
+            Registry().breaker, clock, DispatchSettings(retry=Retry(attempts=1, base=0.0)), random.random
+        ),
+        clock=clock,
+        identities=SystemIdentities(),
+        doorbell=LocalDoorbell(),
+        settings=EngineSettings(public_url="http://us", ladder=Ladder((0.0,), ((0.0, 1e6),)), settle_s=0.0),
+    )
+    yield Desk(engine, pool, first, second)
+    await engine.close()
+    await pool.close()

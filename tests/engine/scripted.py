@@ -1,0 +1,127 @@
+"""Rails that answer what a test tells them to, and an engine whose worker is the test."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from synccash.engine.engine import Engine
+from synccash.payments.case import Case, Claim
+from synccash.payments.payer import Msisdn, Network, Payer
+from synccash.payments.payout import Payee
+from synccash.payments.rail import (
+    NO_TRACES,
+    CallbackAddress,
+    Capabilities,
+    Operation,
+    OperationCapability,
+    RailAccount,
+    SendAnswer,
+    SendOrder,
+    Standing,
+    StatusAnswer,
+    Traces,
+)
+from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Tenant
+from synccash.resilience.evidence import Evidence
+from synccash.stores.postgres.pool import Pool
+
+TENANT = Tenant("m_1", livemode=False)
+ACCEPTED = SendAnswer(evidence=Evidence.ACCEPTED)
+PENDING = StatusAnswer(standing=Standing.PENDING)
+SUCCEEDED = StatusAnswer(standing=Standing.SUCCEEDED)
+
+
+class ScriptedRail:
+    """Sends are answered from `answers`, the last one again and again; inquiries with `standing`, or with
+    `standings` by reference."""
+
+    def __init__(self, name: str, *, otp: bool = False, refund_key: bool = True) -> None:
+        self.name = name
+        able = OperationCapability(dedup_by_reference=True, lookup_by_reference=True, otp=otp)
+        refunding = OperationCapability(dedup_by_reference=refund_key, lookup_by_reference=True)
+        self.capabilities = Capabilities(
+            networks=frozenset(Network),
+            operations={Operation.COLLECT: able, Operation.REFUND: refunding, Operation.PAYOUT: able},
+            callback_address=CallbackAddress.PER_REQUEST,
+        )
+        self.account = RailAccount(rail=name, account="main", base_url="http://x", target_environment="t")
+        self.answers: list[SendAnswer] = [ACCEPTED]
+        self.standing: StatusAnswer = PENDING
+        self.standings: dict[str, StatusAnswer] = {}
+        self.sent: list[SendOrder] = []
+        self.asked: list[tuple[str, Traces]] = []
+        self.passwords: list[tuple[str, str]] = []
+        self.otp_answer: SendAnswer = ACCEPTED
+
+    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
+        del timeout_s
+        self.sent.append(order)
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    async def inquire(
+        self,
+        account: RailAccount,
+        operation: Operation,
+        reference: str,
+        *,
+        timeout_s: float,
+        traces: Traces = NO_TRACES,
+    ) -> StatusAnswer:
+        del account, operation, timeout_s
+        self.asked.append((reference, traces))
+        return self.standings.get(reference, self.standing)
+
+    async def submit_otp(
+        self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
+    ) -> SendAnswer:
+        del account, timeout_s
+        self.passwords.append((reference, otp))
+        return self.otp_answer
+
+
+@dataclass
+class Desk:
+    """What a test has before it."""
+
+    engine: Engine
+    pool: Pool
+    first: ScriptedRail
+    second: ScriptedRail
+    keys: int = field(default=0)
+
+    def _claim(self, scope: str) -> Claim:
+        self.keys += 1
+        return Claim(f"m_1:test:{scope}", f"key {self.keys}", b"f" * 32)
+
+    async def pay(self, reference: str = "order 1", **changes: Any) -> dict[str, Any]:
+        request = PaymentRequest(
+            tenant=TENANT,
+            amount=1000,
+            currency="GHS",
+            payer=Payer(Msisdn.parse("0241234567")),
+            reference=reference,
+            **changes,
+        )
+        return msgspec.json.decode((await self.engine.initiate_payment(request, self._claim("pay"))).body)
+
+    async def pay_out(self, reference: str = "wages 1", **changes: Any) -> dict[str, Any]:
+        payee = Payee(Msisdn.parse("0241234567"), name="Ama")
+        request = PayoutRequest(
+            tenant=TENANT, amount=700, currency="GHS", payee=payee, reference=reference, **changes
+        )
+        return msgspec.json.decode((await self.engine.pay_out(request, self._claim("payout"))).body)
+
+    async def refund(self, payment_id: str, amount: int) -> dict[str, Any]:
+        request = RefundRequest(tenant=TENANT, payment_id=payment_id, amount=amount)
+        return msgspec.json.decode((await self.engine.refund_payment(request, self._claim("refund"))).body)
+
+    async def work(self) -> list[str]:
+        """Advance all that is due now, once, and say which orders."""
+        await self.pool.execute("UPDATE payments SET due_at = now() WHERE due_at IS NOT NULL AND NOT hinted")
+        await self.pool.execute("UPDATE refunds SET due_at = now() WHERE due_at IS NOT NULL AND NOT hinted")
+        await self.pool.execute("UPDATE payouts SET due_at = now() WHERE due_at IS NOT NULL AND NOT hinted")
+        cases: list[Case] = list(await self.engine.ledger.take_due(limit=10, lease_s=15.0))
+        for case in cases:
+            await self.engine.worker.driver.advance(case)
+        return [case.attempts[0].order_id if case.attempts else "" for case in cases]

@@ -1,0 +1,192 @@
+"""Passwords, payouts, surplus and the aggregator trap, over PostgreSQL and rails that say what they must."""
+
+from dataclasses import replace
+
+import pytest
+
+from engine.scripted import ACCEPTED, SUCCEEDED, TENANT, Desk
+from synccash.payments.errors import ReferenceAlreadyUsedError, StateConflictError
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.payment import PaymentStatus
+from synccash.payments.rail import NextAction, NextActionType, SendAnswer, Standing, StatusAnswer
+from synccash.resilience.evidence import Evidence
+
+ASKS_OTP = replace(ACCEPTED, next_action=NextAction(NextActionType.SUBMIT_OTP, "Dial *110#"))
+AWAY = SendAnswer(evidence=Evidence.NOT_SENT, failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True))
+SILENCE = SendAnswer(evidence=Evidence.AMBIGUOUS)
+NO_FUNDS = SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=Failure(FailureCode.INSUFFICIENT_FUNDS))
+
+
+async def stands(desk: Desk, payment_id: str):
+    case = await desk.engine.ledger.payment(payment_id)
+    assert case is not None
+    return case
+
+
+async def asked_for_otp(desk: Desk) -> str:
+    desk.second.answers = [ASKS_OTP]
+    payment = await desk.pay(rail="paystack")
+    assert (payment["status"], payment["next_action"]["type"]) == ("requires_action", "submit_otp")
+    return payment["id"]
+
+
+async def test_a_password_is_handed_over_and_starts_no_second_charge(desk: Desk):
+    payment_id = await asked_for_otp(desk)
+    await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    case = await stands(desk, payment_id)
+    assert (case.payment.status, case.payment.status_detail) == ("processing", "awaiting_payer")
+    assert desk.second.passwords == [(case.attempts[0].reference, "123456")]
+    assert (len(desk.second.sent), len(case.attempts)) == (1, 1)
+    with pytest.raises(StateConflictError):
+        await desk.engine.submit_otp(TENANT, payment_id, "123456")
+
+
+async def test_a_wrong_password_may_be_followed_by_another(desk: Desk):
+    payment_id = await asked_for_otp(desk)
+    desk.second.otp_answer = SendAnswer(evidence=Evidence.REFUSED_FINAL)
+    await desk.engine.submit_otp(TENANT, payment_id, "000000")
+    assert (await stands(desk, payment_id)).payment.status is PaymentStatus.REQUIRES_ACTION
+    desk.second.otp_answer = ACCEPTED
+    await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    assert [otp for _, otp in desk.second.passwords] == ["000000", "123456"]
+
+
+async def test_after_a_password_of_unknown_fate_only_inquiries_decide(desk: Desk):
+    payment_id = await asked_for_otp(desk)
+    desk.second.otp_answer = SILENCE
+    await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    assert (await stands(desk, payment_id)).payment.status_detail == "outcome_unknown"
+    desk.second.standing = SUCCEEDED
+    await desk.work()
+    assert (await stands(desk, payment_id)).payment.status is PaymentStatus.SUCCEEDED
+
+
+async def test_no_password_is_taken_where_none_is_asked_for(desk: Desk):
+    payment = await desk.pay()
+    with pytest.raises(StateConflictError):
+        await desk.engine.submit_otp(TENANT, payment["id"], "123456")
+
+
+async def test_a_payout_goes_out_once_and_ends_by_the_rails_own_word(desk: Desk):
+    payout = await desk.pay_out()
+    assert (payout["object"], payout["status"], payout["rail"]) == ("payout", "processing", "mtn_momo")
+    assert desk.first.sent[0].name == "Ama"
+    with pytest.raises(ReferenceAlreadyUsedError):
+        await desk.pay_out()
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    case = await desk.engine.ledger.payout(payout["id"])
+    assert case is not None
+    assert case.payout.status == "succeeded"
+    assert (len(desk.first.sent), len(desk.second.sent)) == (1, 0)
+
+
+async def test_a_payout_of_unknown_fate_stays_at_its_rail_under_its_reference(desk: Desk):
+    desk.first.answers = [SILENCE]
+    desk.first.standing = StatusAnswer(standing=Standing.NOT_FOUND)
+    payout = await desk.pay_out()
+    assert payout["status_detail"] == "outcome_unknown"
+    for _ in range(4):
+        await desk.work()
+    assert len({order.reference for order in desk.first.sent}) == 1
+    assert len(desk.first.sent) == 3
+    assert desk.second.sent == []
+
+
+async def test_a_payout_that_never_left_goes_over_another_rail(desk: Desk):
+    desk.first.answers = [AWAY]
+    payout = await desk.pay_out()
+    assert (payout["rail"], len(payout["attempts"])) == ("paystack", 2)
+
+
+async def test_no_second_prompt_while_the_first_may_be_alive(desk: Desk):
+    desk.first.answers = [SILENCE]
+    payment = await desk.pay()
+    for standing in (Standing.NOT_FOUND, Standing.NO_INFORMATION, Standing.PENDING):
+        desk.first.standing = StatusAnswer(standing=standing)
+        await desk.work()
+    assert desk.second.sent == []
+    assert len((await stands(desk, payment["id"])).attempts) == 1
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_payers_own_refusal_is_no_ground_for_another_rail(desk: Desk, at_once: bool):
+    if at_once:
+        desk.first.answers = [NO_FUNDS]
+    payment = await desk.pay()
+    desk.first.standing = StatusAnswer(standing=Standing.FAILED, failure=NO_FUNDS.failure)
+    await desk.work()
+    assert (await stands(desk, payment["id"])).payment.status is PaymentStatus.FAILED
+    assert desk.second.sent == []
+
+
+async def gone_round(desk: Desk) -> str:
+    """A payment whose first attempt was called dead, and whose second one succeeded."""
+    desk.first.answers = [AWAY]
+    payment = await desk.pay()
+    desk.second.standing = SUCCEEDED
+    await desk.work()
+    assert (await stands(desk, payment["id"])).payment.status is PaymentStatus.SUCCEEDED
+    return payment["id"]
+
+
+async def test_money_that_came_twice_is_a_contradiction_and_goes_back_once(desk: Desk):
+    payment_id = await gone_round(desk)
+    first = (await stands(desk, payment_id)).attempts[0]
+    desk.first.standings[first.reference] = SUCCEEDED
+    desk.first.answers = [ACCEPTED]
+    for _ in range(4):
+        await desk.engine.take_callback("mtn_momo", first.callback_token)
+        await desk.work()
+    assert await desk.pool.fetchval("SELECT count(*) FROM contradictions") == 1
+    assert await desk.pool.fetchval("SELECT count(*) FROM events WHERE type = 'payment.contradiction'") == 1
+    back = desk.first.sent[1:]
+    assert [(order.operation, order.original_reference) for order in back] == [("refund", first.reference)]
+    assert [order.operation for order in desk.second.sent] == ["collect"]
+    assert (await stands(desk, payment_id)).payment.amount_refunded == 0
+
+
+async def test_a_merchants_refund_names_the_debit_that_the_payment_stands_for(desk: Desk):
+    payment_id = await gone_round(desk)
+    first, second = (await stands(desk, payment_id)).attempts
+    desk.first.standings[first.reference] = SUCCEEDED
+    await desk.engine.take_callback("mtn_momo", first.callback_token)
+    await desk.work()
+    refund = await desk.refund(payment_id, 400)
+    assert refund["rail"] == "paystack"
+    assert desk.second.sent[-1].original_reference == second.reference
+
+
+async def test_a_hint_about_a_dead_attempt_is_looked_at_before_another_is_opened(desk: Desk):
+    desk.first.answers, desk.second.answers = [AWAY], [AWAY]
+    payment = await desk.pay()
+    assert payment["status_detail"] == "queued"
+    first = (await stands(desk, payment["id"])).attempts[0]
+    desk.first.standings[first.reference] = SUCCEEDED
+    sent = len(desk.first.sent) + len(desk.second.sent)
+    await desk.engine.take_callback("mtn_momo", first.callback_token)
+    await desk.work()
+    case = await stands(desk, payment["id"])
+    assert (case.payment.status, case.payment.amount_received) == (PaymentStatus.SUCCEEDED, 1000)
+    assert len(desk.first.sent) + len(desk.second.sent) == sent
+    assert await desk.pool.fetchval("SELECT count(*) FROM contradictions") == 1
+
+
+async def test_where_a_rail_has_no_refund_key_one_refund_lives_and_is_never_sent_again(desk: Desk):
+    payment = await desk.pay(rail="paystack")
+    desk.second.standing = SUCCEEDED
+    await desk.work()
+    desk.second.answers = [SILENCE]
+    desk.second.standing = StatusAnswer(standing=Standing.NOT_FOUND)
+    await desk.refund(payment["id"], 300)
+    with pytest.raises(StateConflictError, match="under way"):
+        await desk.refund(payment["id"], 300)
+    for _ in range(3):
+        await desk.work()
+    assert [order.operation for order in desk.second.sent] == ["collect", "refund"]
+    reference, traces = desk.second.asked[-1]
+    assert reference == desk.second.sent[1].reference
+    assert traces.original_reference == desk.second.sent[0].reference
+    desk.second.standing = SUCCEEDED
+    await desk.work()
+    assert (await stands(desk, payment["id"])).payment.amount_refunded == 300
