@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.report import Report
 
-PARTS = ("toolkit", "idempotency")
+PARTS = ("toolkit", "idempotency", "limiter")
 """Each is a module of this package with `run(report)`."""
 
 OUT = Path(__file__).parent / "out"

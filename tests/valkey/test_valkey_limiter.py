@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 import redis
+import uvloop
 
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
 from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
@@ -152,3 +153,14 @@ async def test_a_caller_who_gives_up_disturbs_nobody(valkey_url):
             task.cancel()
         results = await asyncio.gather(*asking, return_exceptions=True)
         assert all(not result.degraded and result.allowed for result in results[1::2])
+
+
+def test_limits_work_in_the_loop_of_the_service(valkey_url):
+    async def once():
+        async with limiting(valkey_url) as limiter:
+            return await asyncio.gather(*(limiter.check("e", BOTH) for _ in range(20)))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        decisions = runner.run(once())
+    assert not any(decision.degraded for decision in decisions)
+    assert sum(decision.allowed for decision in decisions) == 13
