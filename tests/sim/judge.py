@@ -14,7 +14,15 @@ _ENDS = {"succeeded", "failed", "canceled"}
 
 def verdict(world: World) -> list[str]:
     """Everything that was wrong, each in one line that begins with its kind; empty when all was well."""
-    return [*world.errors, *_duplicates(world), *_lost(world), *_stuck(world), *_lied(world), *_sends(world)]
+    return [
+        *world.errors,
+        *_duplicates(world),
+        *_lost(world),
+        *_stuck(world),
+        *_lied(world),
+        *_sends(world),
+        *_undead(world),
+    ]
 
 
 def _debits(world: World) -> Counter[str]:
@@ -111,6 +119,15 @@ def _sends(world: World) -> list[str]:
                 elif at >= (row.order.expires_at - EPOCH).total_seconds():
                     wrong.append(f"sends: {order.reference} was sent after its payment had expired")
     return wrong
+
+
+def _undead(world: World) -> list[str]:
+    """Simulated rails never go back on their word: what moved money was never provably dead."""
+    return [
+        f"undead: {row.order.id} was called dead and moved money"
+        for row in world.ledger.rows.values()
+        if "late_success" in row.contradictions
+    ]
 
 
 def _owns(order: object, sent: object) -> bool:
