@@ -6,7 +6,7 @@ naive reference.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Algorithm = Literal["token_bucket", "sliding_window", "fixed_window"]
 Scope = Literal["user", "ip", "api_key", "endpoint", "global"]
@@ -91,8 +91,7 @@ class Limit:
         return cost
 
 
-@dataclass(frozen=True, slots=True)
-class Weighed:
+class Weighed(NamedTuple):
     """What a limit says of one request. `state` is what to keep if it is granted."""
 
     fits: bool

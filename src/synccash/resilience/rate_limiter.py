@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from synccash.resilience.limits import (
     Algorithm,
@@ -62,8 +63,7 @@ class Demand:
         self.limit.weighed(self.cost)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How a demand stands after a decision. Times from now on in microseconds, `blocked_until_us` since the
     epoch (0: not blocked). `refuses`: this limit had no room, or its key is blocked.
     """
@@ -76,8 +76,7 @@ class Standing:
     blocked_until_us: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """All demands granted, or none. `answer`: what was stored under the answer key that was asked for.
 
     `degraded`: decided without the store. `newly_blocked`: keys that this refusal shut out.
@@ -173,11 +172,7 @@ class MemoryLimiter:
 
     def note(self, demand: Demand) -> None:
         """Count what was granted elsewhere, as far as it fits: then this limiter is warm."""
-        now = self.clock_us()
-        limit = demand.limit
-        weighed = weigh(limit, self._state(limit, demand.id), now, demand.cost)
-        if weighed.fits and demand.cost:
-            self._keep(limit, demand.id, weighed.state, now)
+        self.hit(demand.limit, demand.id, demand.cost)
 
     def block(self, limit: Limit, id: str, duration_s: float) -> None:  # noqa: A002
         """Shut a key out by hand."""

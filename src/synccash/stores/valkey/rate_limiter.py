@@ -155,8 +155,14 @@ class ValkeyLimiter:
     def _remember(self, decided: Decision, now_us: int) -> None:
         """Keep the local limiter warm, and believe blocks for a while."""
         if decided.allowed:
+            answered = decided.answer is not None
             for one in decided.standings:
-                if not one.refuses and not (decided.answer is not None and one.demand.limit.scope == "user"):
+                limit = one.demand.limit
+                if (
+                    not one.refuses
+                    and limit.fail_policy == "local"
+                    and not (answered and limit.scope == "user")
+                ):
                     self._local.note(self._share(one.demand))
             return
         for one in decided.standings:
@@ -190,7 +196,7 @@ class ValkeyLimiter:
             )
             return Decision(allowed=False, standings=standings, degraded=True)
         shares = [self._share(one) for one in demands if one.limit.fail_policy == "local"]
-        return replace(self._local.check(shares), degraded=True)
+        return self._local.check(shares)._replace(degraded=True)
 
     def _share(self, demand: Demand) -> Demand:
         """What this process may grant by itself."""
