@@ -210,6 +210,8 @@ class MemoryLimiter:
 
     def _sweep(self, now: int) -> None:
         """Look at the keys that waited longest, a few at a time."""
+        if len(self._queue) < self.most_keys // 2:
+            return
         for _ in range(min(_SWEPT, len(self._queue))):
             limit, id = self._queue.popleft()  # noqa: A001
             states = self._states.get(limit.key, {})

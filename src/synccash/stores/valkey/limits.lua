@@ -17,13 +17,13 @@ local floor, max, min = math.floor, math.max, math.min
 local int = function(x) return string.format('%.0f', x) end
 
 local function token_bucket(d)
-  local full = max(tonumber(d.state) or 0, now)
-  local whole = d.capacity * d.unit
-  local short = full + d.cost * d.unit - now - whole
+  local full = tonumber(d.state) or 0
+  if full < now then full = now end
+  d.full = full
+  d.whole = d.capacity * d.unit
+  local short = full + d.cost * d.unit - now - d.whole
   d.fits = d.cost == 0 or short <= 0
   d.retry = d.fits and 0 or short
-  d.take = function() full = full + d.cost * d.unit; return int(full), full end
-  d.look = function() return max(0, floor((whole - (full - now)) / d.unit)), full - now end
 end
 
 local function rolled(d)
@@ -63,8 +63,9 @@ local function window(d)
   end
 end
 
+local call = redis.call
 local function keep(key, value, till)
-  redis.call('SET', key, value, 'PX', int(max(1, floor((till - now + 999) / 1000))))
+  call('SET', key, value, 'PX', max(1, floor((till - now + 999) / 1000)))
 end
 
 local demands, allowed, blocked = {}, true, false
@@ -112,8 +113,12 @@ if allowed then
   for i = 1, n do
     local d = demands[i]
     if d.fits and d.cost > 0 then
-      local value, till = d.take()
-      keep(KEYS[2 * i - 1], value, till)
+      if d.full then
+        d.full = d.full + d.cost * d.unit
+        keep(KEYS[2 * i - 1], d.full, d.full)
+      else
+        keep(KEYS[2 * i - 1], d.take())
+      end
     end
   end
 elseif not blocked then
@@ -125,12 +130,18 @@ end
 
 local reply = { now, allowed and 1 or 0, answer, newly }
 for i = 1, n do
-  local d = demands[i]
-  local remaining, reset = d.look()
-  reply[#reply + 1] = d.refuses and 1 or 0
-  reply[#reply + 1] = remaining
-  reply[#reply + 1] = d.ends > 0 and max(d.retry, d.ends - now) or d.retry
-  reply[#reply + 1] = reset
-  reply[#reply + 1] = d.ends
+  local d, at = demands[i], 5 * i - 1
+  local remaining, reset
+  if d.full then
+    reset = d.full - now
+    remaining = max(0, floor((d.whole - reset) / d.unit))
+  else
+    remaining, reset = d.look()
+  end
+  reply[at + 1] = d.refuses and 1 or 0
+  reply[at + 2] = remaining
+  reply[at + 3] = d.ends > 0 and max(d.retry, d.ends - now) or d.retry
+  reply[at + 4] = reset
+  reply[at + 5] = d.ends
 end
 return reply
