@@ -65,7 +65,8 @@ def _memory(report: Report) -> None:
 async def _valkey(report: Report, url: str) -> None:
     client = redis.asyncio.Redis.from_url(url)
     await client.script_load(SOURCE.decode())
-    ours = ValkeyLimiter(url)
+    # A crowded machine may be slower than the service's deadline; its speed is what is asked here.
+    ours = ValkeyLimiter(url, deadline_s=1.0)
     contenders = {**_ours(ours), "redis-py: EVALSHA of our script": _evalsha(client), **_peers(url)}
     for callers in (64, 1):
         rates = await _rates(contenders, callers)

@@ -52,7 +52,17 @@ class ValkeyLimiter:
     limiter is kept warm by what Valkey granted.
     """
 
-    __slots__ = ("_believed", "_breaker", "_instances", "_line", "_local", "_monotonic", "_shares", "counts")
+    __slots__ = (
+        "_away",
+        "_believed",
+        "_breaker",
+        "_instances",
+        "_line",
+        "_local",
+        "_monotonic",
+        "_shares",
+        "counts",
+    )
 
     def __init__(
         self,
@@ -60,17 +70,19 @@ class ValkeyLimiter:
         *,
         instances: int = 1,
         local: MemoryLimiter | None = None,
+        deadline_s: float = _DEADLINE_S,
         breaker: CircuitBreaker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if instances < 1:
             raise ValueError("instances must be at least 1")
-        self._line = ValkeyLine(url, deadline_s=_DEADLINE_S)
+        self._line = ValkeyLine(url, deadline_s=deadline_s)
         self._local = local or MemoryLimiter()
         self._breaker = breaker or CircuitBreaker("valkey:limits", _BREAKER)
         self._instances = instances
         self._monotonic = monotonic
         self._shares: dict[int, tuple[Limit, Limit]] = {}
+        self._away = False
         self._believed: dict[tuple[str, str], tuple[float, Standing]] = {}
         self.counts = LimiterCounts()
 
@@ -132,12 +144,17 @@ class ValkeyLimiter:
         except UNREACHABLE as error:
             reason = type(error).__name__
             self._breaker.leave(ticket, Outcome.FAILED, self._monotonic() - began, why=reason)
-            log.warning("limiter_degraded", reason=reason)
+            if not self._away:
+                log.warning("limiter_degraded", reason=reason)
+                self._away = True
             return self._degraded(demands)
         except BaseException:
             self._breaker.drop(ticket)
             raise
         self._breaker.leave(ticket, Outcome.OK, self._monotonic() - began)
+        if self._away:
+            log.info("limiter_shared_again")
+            self._away = False
         decided = script.decision(reply, demands)
         if remember:
             self._remember(decided, reply[0])
