@@ -200,3 +200,12 @@ async def test_requests_allow_no_further_members_in_the_description(api: Served)
     for path, item in document["paths"].items():
         for operation in item.values():
             assert {"404", "500", "503"} <= operation["responses"].keys(), path
+
+
+async def test_a_password_is_refused_where_none_is_waited_for_or_none_is_given(api: Served):
+    paid = (await api.pay()).json()
+    path = f"/payments/{paid['id']}/otp"
+    assert (await api.send("POST", path, {"otp": "123456"})).status_code == 409
+    wrong = await api.send("POST", path, {"otp": "12 34"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "otp")
+    assert (await api.send("POST", "/payments/pay_unknown/otp", {"otp": "123456"})).status_code == 404

@@ -72,6 +72,10 @@ ExpiresIn = Annotated[
 RailName = Annotated[
     str, Meta(pattern=r"^[a-z_]{1,32}$(?!\n)", extra=_says("the id of a rail such as mtn_momo"))
 ]
+Password = Annotated[
+    str,
+    Meta(pattern=r"^[0-9A-Za-z]{3,12}$(?!\n)", extra=_says("3 to 12 letters and digits")),
+]
 Reason = Annotated[
     str,
     Meta(
@@ -105,6 +109,12 @@ class RefundBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     amount: Amount | None = None
     reason: Description | None = None
+
+
+class PasswordBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The one-time password that the payer was sent."""
+
+    otp: Password
 
 
 class DecisionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -342,6 +352,7 @@ STRICT = (
     RefundBody,
     DecisionBody,
     ResolutionBody,
+    PasswordBody,
     EndpointBody,
     EndpointChangeBody,
 )

@@ -25,6 +25,7 @@ from synccash.api.ports import PaymentFilter, Reading
 from synccash.api.problem import invalid
 from synccash.api.schemas import (
     DecisionBody,
+    PasswordBody,
     PaymentBody,
     PaymentPage,
     PaymentShown,
@@ -122,6 +123,14 @@ async def cancel_payment(payment_id: Id, engine: Given[Engine], tenant: Given[Te
     return raw_json(await engine.cancel_payment(tenant, payment_id))
 
 
+@post("/{payment_id:str}/otp", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422))
+async def submit_otp(
+    payment_id: Id, data: JSONBody[PasswordBody], engine: Given[Engine], tenant: Given[Tenant]
+) -> Json:
+    """Hand over the payer's one-time password. One that the rail refuses may be followed by another."""
+    return raw_json(await engine.submit_otp(tenant, payment_id, data.otp))
+
+
 @post(
     "/{payment_id:str}/refunds",
     status_code=201,
@@ -181,6 +190,7 @@ PAYMENTS = Router(
         get_payment,
         get_timeline,
         cancel_payment,
+        submit_otp,
         create_refund,
         approve_payment,
         decline_payment,
