@@ -209,7 +209,7 @@ def test_the_window_holds_what_a_naive_list_would(calls: list[tuple[Outcome, flo
 def test_people_can_open_and_close_it_with_a_reason():
     b, clock = breaker()
     changes = []
-    b.listen(lambda who, before, after, why: changes.append((before.value, after.value, why)))
+    b.listen(lambda t: changes.append((t.before.value, t.after.value, t.reason)))
     b.force_open("maintenance at the rail")
     clock.now = 10_000.0
     with pytest.raises(CircuitOpenError, match="maintenance at the rail"):

@@ -1,6 +1,13 @@
-"""The toolkit: retry, circuit breaker, deadlines. Standard library only; nothing else of ours is imported."""
+"""The toolkit: retry, circuit breaker, deadlines, bulkhead, budget. Standard library only.
 
-from synccash.resilience.circuit_breaker import BreakerSettings, BreakerState, CircuitBreaker
+>>> policy = Policy("rates", retry=Retry(on=OSError), breaker=BreakerSettings(), total_timeout=5.0)
+>>> rate = await policy.call(fetch_rate, "GHS")
+"""
+
+from synccash.resilience.budget import Budget
+from synccash.resilience.bulkhead import Bulkhead
+from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
+from synccash.resilience.deadline import remaining
 from synccash.resilience.errors import (
     AttemptTimeoutError,
     BulkheadFullError,
@@ -16,7 +23,8 @@ from synccash.resilience.verdict import Outcome, Verdict
 __all__ = [
     "AttemptTimeoutError",
     "BreakerSettings",
-    "BreakerState",
+    "Budget",
+    "Bulkhead",
     "BulkheadFullError",
     "CircuitBreaker",
     "CircuitOpenError",
@@ -27,4 +35,5 @@ __all__ = [
     "ResilienceError",
     "Retry",
     "Verdict",
+    "remaining",
 ]

@@ -1,121 +1,78 @@
 """A circuit breaker: after trouble it refuses calls for a while, then lets a few probes find out.
 
-Decisions are made from integers and a clock, without waiting and without tasks. Every result names the era it
-began in, so that what started before a change of state proves nothing after it.
+Decisions are made from integers and a clock, without waiting and without tasks. Every result comes back with
+the ticket of the era it began in, so that what started before a change of state proves nothing after it.
+
+A good, quick call is two integers compared and one counted; a policy does that in its own frame. Everything
+else takes the lock, so that threads and an event loop may share one breaker.
 """
 
+import logging
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
+from math import inf
 from random import random as uniform
-from typing import Literal
+from threading import RLock
 
+from synccash.resilience.breaker_settings import BreakerSettings, BreakerState
+from synccash.resilience.breaker_statistics import BOUNDS_S, LastFailure, Statistics, Transition, bucket
 from synccash.resilience.errors import CircuitOpenError
 from synccash.resilience.verdict import Outcome
+from synccash.resilience.window import FAILED, SLOW, CountWindow, TimeWindow, Window
 
+__all__ = ["BreakerSettings", "BreakerState", "CircuitBreaker", "Listener", "Statistics", "Transition"]
+
+log = logging.getLogger("synccash.resilience")
 _SOON_S = 1.0
+_CLOSED, _OPEN = BreakerState.CLOSED, BreakerState.OPEN
+_HALF_OPEN, _FORCED = BreakerState.HALF_OPEN, BreakerState.FORCED_OPEN
 
-
-class BreakerState(Enum):
-    """Whether calls are let in."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    FORCED_OPEN = "forced_open"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerSettings:
-    """When to open, and how to come back. Times in seconds, rates from 0 to 1; None switches a rule off.
-
-    `failures`: so many in a row open it, whatever the window holds. `failure_rate` and `slow_rate` (calls of
-    `slow_s` and more; a time-out is slow) look at the last `window` calls, once `min_calls` are in it.
-    `open_s` grows by `open_growth` with every failed round up to `open_max_s`; chance adds up to a tenth.
-    `probes` successes close it again; `probes_at_once` may run together; one that takes longer than
-    `probe_hold_s` is given up. `mode`: "shadow" counts and reports but refuses nothing, "disabled" does
-    nothing.
-    """
-
-    failures: int | None = 5
-    failure_rate: float | None = None
-    slow_rate: float | None = None
-    slow_s: float = 5.0
-    window: int = 100
-    min_calls: int = 10
-    open_s: float = 30.0
-    open_growth: float = 2.0
-    open_max_s: float = 300.0
-    probes: int = 1
-    probes_at_once: int = 1
-    probe_hold_s: float = 30.0
-    mode: Literal["normal", "shadow", "disabled"] = "normal"
-
-    def __post_init__(self) -> None:
-        for name in ("failure_rate", "slow_rate"):
-            rate = getattr(self, name)
-            if rate is not None and not 0 < rate <= 1:
-                raise ValueError(f"{name} must be above 0 and at most 1")
-        if self.failures is not None and self.failures < 1:
-            raise ValueError("failures must be at least 1, or None")
-        if not 1 <= self.min_calls <= self.window:
-            raise ValueError("expected 1 <= min_calls <= window")
-        if not 0 < self.open_s <= self.open_max_s or self.open_growth < 1:
-            raise ValueError("expected 0 < open_s <= open_max_s, and open_growth of at least 1")
-        if self.probes < 1 or not 1 <= self.probes_at_once <= self.probes:
-            raise ValueError("expected 1 <= probes_at_once <= probes")
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """What a breaker has seen. Counts since its birth; `window_*` is what its rates look at."""
-
-    successes: int
-    failures: int
-    ignored: int
-    blocked: int
-    in_a_row: int
-    window_calls: int
-    window_failures: int
-    window_slow: int
-    opened: int
-    last_failure: str | None
-
-
-Listener = Callable[["CircuitBreaker", BreakerState, BreakerState, str], None]
+Listener = Callable[[Transition], None]
 
 
 class CircuitBreaker:
-    """Live and shared: the state of one far side. One event loop, or one thread at a time.
+    """Live and shared: the state of one far side.
 
     `enter` asks for leave and returns a ticket; every ticket comes back through `leave` with its outcome, or
     through `drop` when the call proved nothing (it was cancelled). `note` counts a call that never asked.
+    Tickets: above 0 the closed era, below 0 a probe, 0 a call whose result is counted and proves nothing.
     """
 
     __slots__ = (
+        "_base",
         "_blocked",
         "_clock",
-        "_counts",
+        "_durations",
         "_era",
-        "_failed",
+        "_failures",
+        "_good",
+        "_hinted_until",
+        "_ignored",
         "_in_a_row",
         "_last_failure",
         "_listeners",
         "_open_until",
         "_opened",
+        "_other_failures",
+        "_other_successes",
         "_probes",
         "_proven",
+        "_quick_seen",
         "_random",
         "_reason",
         "_rounds",
-        "_slow",
         "_state",
-        "_tickets",
         "_window",
+        "lock",
+        "mark_at",
         "name",
+        "quick",
+        "quick_s",
+        "seconds",
         "settings",
+        "ticket",
+        "untimed",
+        "version",
     )
 
     def __init__(
@@ -127,32 +84,39 @@ class CircuitBreaker:
         random: Callable[[], float] = uniform,
     ) -> None:
         self.name = name
-        self.settings = settings or BreakerSettings()
+        self.settings = settings = settings or BreakerSettings()
         self._clock = clock
         self._random = random
-        self._state = BreakerState.CLOSED
-        self._era = 0
-        self._counts = dict.fromkeys(Outcome, 0)
-        self._blocked = 0
-        self._opened = 0
-        self._in_a_row = 0
-        self._window: deque[int] = deque(maxlen=self.settings.window)
-        self._failed = 0
-        self._slow = 0
-        self._open_until = 0.0
-        self._rounds = 0
+        self.lock = RLock()
+        # What a policy reads and counts in its own frame. `ticket`: what a call gets without asking, 0 while
+        # it has to ask. A good call below `quick_s` that ends before `mark_at` is one more in `quick`.
+        self.ticket = 1
+        self.quick = 0
+        self.seconds = 0.0
+        self.quick_s = min(BOUNDS_S[0], settings.slow_s if settings.slow_rate is not None else inf)
+        self.mark_at = 0.0 if settings.rated and settings.window_s is not None else inf
+        self.untimed = self.mark_at == inf
+        self._state = _CLOSED
+        self._era = 1
         self._reason = ""
-        self._last_failure: str | None = None
-        self._probes: dict[int, float] = {}
+        self._good = self._failures = self._ignored = self._other_successes = self._other_failures = 0
+        self._blocked = self._opened = self._rounds = 0
+        self._base = self._in_a_row = 0
+        self._quick_seen: int = 0
+        self._window: Window | None = None
+        self._durations: list[int] | None = None
+        self._open_until = self._hinted_until = 0.0
+        self._last_failure: LastFailure | None = None
+        self._probes: dict[int, float] | None = None
         self._proven = 0
-        self._tickets = 0
         self._listeners: tuple[Listener, ...] = ()
+        self.version = 0
 
     @property
     def state(self) -> BreakerState:
         """The state as the next caller would find it."""
-        if self._state is BreakerState.OPEN and self._clock() >= self._open_until:
-            return BreakerState.HALF_OPEN
+        if self._state is _OPEN and self._clock() >= self._open_until:
+            return _HALF_OPEN
         return self._state
 
     @property
@@ -162,64 +126,66 @@ class CircuitBreaker:
 
     def retry_after(self) -> float | None:
         """Seconds until calls may be let in; None when one would be let in now. Looking changes nothing."""
-        settings = self.settings
-        if self._state is BreakerState.CLOSED or settings.mode != "normal":
+        if self._state is _CLOSED or (self.settings.mode == "shadow" and self._state is not _FORCED):
             return None
-        if self._state is BreakerState.FORCED_OPEN:
+        with self.lock:
+            return self._refused_for(self._clock())
+
+    def _refused_for(self, now: float) -> float | None:
+        settings = self.settings
+        if self._state is _FORCED:
             return settings.open_s
-        now = self._clock()
-        if self._state is BreakerState.OPEN:
+        if self._state is _OPEN:
             return self._open_until - now if now < self._open_until else None
-        held = [began for began in self._probes.values() if now - began < settings.probe_hold_s]
-        if len(held) < settings.probes_at_once:
+        held = [began for began in (self._probes or {}).values() if now - began < settings.probe_hold_s]
+        if self._state is _CLOSED or self._has_place(len(held)):
             return None
         return min(_SOON_S, min(held) + settings.probe_hold_s - now)
 
-    def statistics(self) -> Statistics:
-        """What it has seen so far."""
-        return Statistics(
-            successes=self._counts[Outcome.OK],
-            failures=self._counts[Outcome.FAILED],
-            ignored=self._counts[Outcome.IGNORED],
-            blocked=self._blocked,
-            in_a_row=self._in_a_row,
-            window_calls=len(self._window),
-            window_failures=self._failed,
-            window_slow=self._slow,
-            opened=self._opened,
-            last_failure=self._last_failure,
-        )
-
-    def listen(self, listener: Listener) -> None:
-        """Call `listener(breaker, before, after, reason)` at each change of state."""
-        self._listeners = (*self._listeners, listener)
+    def _has_place(self, running: int) -> bool:
+        settings = self.settings
+        return running < min(settings.probes_at_once, settings.probes - self._proven)
 
     def enter(self) -> int:
         """Ask for leave to call. Raises CircuitOpenError."""
-        if self._state is BreakerState.CLOSED or self.settings.mode != "normal":
-            return self._era
-        if self._state is BreakerState.OPEN and self._clock() >= self._open_until:
-            self._move(BreakerState.HALF_OPEN, "testing recovery")
-        if self._state is BreakerState.HALF_OPEN:
-            ticket = self._probe()
-            if ticket is not None:
-                return ticket
-        self._blocked += 1
-        raise CircuitOpenError(self.name, self.retry_after() or 0.0, self._reason)
+        if self._state is _OPEN and self.settings.mode == "normal":
+            left_s = self._open_until - self._clock()
+            if left_s > 0:
+                self._blocked += 1
+                raise CircuitOpenError(self.name, left_s, self._reason)
+        if self.ticket:
+            return self.ticket
+        with self.lock:
+            now = self._clock()
+            if self._state is _OPEN and now >= self._open_until:
+                self._move(_HALF_OPEN, "testing recovery")
+            if self._state is _HALF_OPEN and (probe := self._probe(now)):
+                return probe
+            if self._state is _CLOSED:
+                return self._era
+            self._blocked += 1
+            if self.settings.mode == "shadow" and self._state is not _FORCED:
+                return 0
+            raise CircuitOpenError(self.name, self._refused_for(now) or 0.0, self._reason)
 
-    def _probe(self) -> int | None:
-        now, hold_s = self._clock(), self.settings.probe_hold_s
-        for ticket in [one for one, began in self._probes.items() if now - began >= hold_s]:
-            del self._probes[ticket]
-        if len(self._probes) >= self.settings.probes_at_once:
-            return None
-        self._tickets -= 1
-        self._probes[self._tickets] = now
-        return self._tickets
+    def _probe(self, now: float) -> int:
+        probes = self._probes
+        if probes is None:
+            probes = self._probes = {}
+        for ticket in [one for one, began in probes.items() if now - began >= self.settings.probe_hold_s]:
+            del probes[ticket]
+        if not self._has_place(len(probes)):
+            return 0
+        self._era += 1
+        probes[-self._era] = now
+        return -self._era
 
     def drop(self, ticket: int) -> None:
         """The call proved nothing: give its place back."""
-        self._probes.pop(ticket, None)
+        if ticket < 0:
+            with self.lock:
+                if self._probes is not None:
+                    self._probes.pop(ticket, None)
 
     def leave(
         self,
@@ -227,105 +193,247 @@ class CircuitBreaker:
         outcome: Outcome,
         seconds: float,
         *,
+        slow: bool = False,
         retry_after: float | None = None,
-        why: str = "",
+        error: BaseException | str = "",
     ) -> None:
-        """The call of `ticket` took `seconds` and ended so. Results of a former era count for nothing."""
-        self._counts[outcome] += 1
-        if ticket < 0:
-            if self._probes.pop(ticket, None) is not None:
-                self._after_probe(outcome, retry_after, why)
-        elif ticket == self._era and self._state is BreakerState.CLOSED:
-            self._after_call(outcome, seconds, retry_after, why)
+        """The call of `ticket` took `seconds` and ended so. Results of a former era are counted, no more.
+
+        `slow`: call it slow whatever it took, as time-outs are. `retry_after`: the far side's wish, seconds.
+        """
+        with self.lock:
+            now = self._clock()
+            if outcome is not Outcome.IGNORED:
+                self._count(seconds)
+            slow = slow or seconds >= self.settings.slow_s
+            if ticket and ticket == self.ticket:
+                self._after_call(outcome, now, slow=slow, retry_after=retry_after, error=error)
+            elif ticket < 0 and self._probes is not None and self._probes.pop(ticket, None) is not None:
+                self._after_probe(outcome, now, slow=slow, retry_after=retry_after, error=error)
+            else:
+                self._tally(outcome)
 
     def note(
-        self, outcome: Outcome, seconds: float, *, retry_after: float | None = None, why: str = ""
+        self,
+        outcome: Outcome,
+        seconds: float,
+        *,
+        slow: bool = False,
+        retry_after: float | None = None,
+        error: BaseException | str = "",
     ) -> None:
         """Count a call that did not ask for leave. It can open a closed breaker and never closes one."""
-        self.leave(
-            self._era if self._state is BreakerState.CLOSED else -1,
-            outcome,
-            seconds,
-            retry_after=retry_after,
-            why=why,
-        )
+        self.leave(self.ticket, outcome, seconds, slow=slow, retry_after=retry_after, error=error)
 
-    def _after_probe(self, outcome: Outcome, retry_after: float | None, why: str) -> None:
+    def _count(self, seconds: float) -> None:
+        self.seconds += seconds
+        place = bucket(seconds)
+        if place:
+            if self._durations is None:
+                self._durations = [0] * len(BOUNDS_S)
+            self._durations[place - 1] += 1
+
+    def _tally(self, outcome: Outcome) -> None:
+        if outcome is Outcome.OK:
+            self._other_successes += 1
+        elif outcome is Outcome.FAILED:
+            self._other_failures += 1
+        else:
+            self._ignored += 1
+
+    def _number(self) -> int:
+        return self.quick + self._good + self._failures
+
+    def _after_call(
+        self,
+        outcome: Outcome,
+        now: float,
+        *,
+        slow: bool,
+        retry_after: float | None,
+        error: BaseException | str,
+    ) -> None:
+        settings = self.settings
+        if outcome is Outcome.IGNORED:
+            self._ignored += 1
+            return
+        failed = outcome is Outcome.FAILED
+        if now >= self.mark_at:
+            self._mark(now)
+        if failed:
+            if self.quick != self._quick_seen:
+                self._in_a_row = 0
+                self._quick_seen = self.quick
+            self._in_a_row += 1
+            self._failures += 1
+            self._last_failure = LastFailure.of(error, now)
+        else:
+            self._in_a_row = 0
+            self._good += 1
+        if settings.mode == "disabled" or not (failed or slow):
+            return
+        window = (0, 0, 0)
+        if settings.rated:
+            live, number = self._live_window(), self._number()
+            live.land(number, now, failed * FAILED | slow * SLOW)
+            window = live.look(number, now)
+        reason = settings.verdict(self._in_a_row, window, hinted=now < self._hinted_until)
+        if reason is not None:
+            last = f"; last: {self._last_failure}" if failed and str(self._last_failure) else ""
+            self._open(reason + last, now, retry_after)
+
+    def _live_window(self) -> Window:
+        if self._window is None:
+            settings = self.settings
+            if settings.window_s is None:
+                self._window = CountWindow(settings.window, self._base)
+            else:
+                self._window = TimeWindow(settings.window_s)
+        return self._window
+
+    def _mark(self, now: float) -> None:
+        self.mark_at = self._live_window().mark(self._number(), now)
+
+    def _after_probe(
+        self,
+        outcome: Outcome,
+        now: float,
+        *,
+        slow: bool,
+        retry_after: float | None,
+        error: BaseException | str,
+    ) -> None:
+        self._tally(outcome)
         if outcome is Outcome.FAILED:
-            self._last_failure = why or None
-            self._open(f"a probe failed: {why}" if why else "a probe failed", retry_after)
+            self._last_failure = LastFailure.of(error, now)
+            told = str(self._last_failure)
+            self._open(f"a probe failed: {told}" if told else "a probe failed", now, retry_after)
+        elif outcome is Outcome.OK and slow and self.settings.slow_rate is not None:
+            self._open(f"a probe took {self.settings.slow_s:g} s or more", now, retry_after)
         elif outcome is Outcome.OK:
             self._proven += 1
             if self._proven >= self.settings.probes:
-                self._close("recovered")
+                self._move(_CLOSED, "recovered")
 
-    def _after_call(self, outcome: Outcome, seconds: float, retry_after: float | None, why: str) -> None:
-        settings = self.settings
-        if outcome is Outcome.IGNORED or settings.mode == "disabled":
-            return
-        failed, slow = outcome is Outcome.FAILED, seconds >= settings.slow_s
-        if settings.failure_rate is not None or settings.slow_rate is not None:
-            self._slide(failed=failed, slow=slow)
-        if not failed:
-            self._in_a_row = 0
-            if not slow:
-                return
-        else:
-            self._in_a_row += 1
-            self._last_failure = why or None
-        if (reason := self._too_much()) is not None:
-            self._open(f"{reason}; last: {why}" if why else reason, retry_after)
-
-    def _slide(self, *, failed: bool, slow: bool) -> None:
-        window = self._window
-        if len(window) == window.maxlen:
-            oldest = window[0]
-            self._failed -= oldest & 1
-            self._slow -= oldest >> 1
-        window.append(failed | slow << 1)
-        self._failed += failed
-        self._slow += slow
-
-    def _too_much(self) -> str | None:
-        settings, calls = self.settings, len(self._window)
-        if settings.failures is not None and self._in_a_row >= settings.failures:
-            return f"{self._in_a_row} failures in a row"
-        if calls < settings.min_calls:
-            return None
-        if settings.failure_rate is not None and self._failed >= settings.failure_rate * calls:
-            return f"{self._failed} of {calls} calls failed"
-        if settings.slow_rate is not None and self._slow >= settings.slow_rate * calls:
-            return f"{self._slow} of {calls} calls took {settings.slow_s:g} s or more"
-        return None
-
-    def _open(self, reason: str, wish_s: float | None) -> None:
-        settings = self.settings
-        open_s = min(settings.open_max_s, settings.open_s * settings.open_growth ** min(self._rounds, 64))
-        open_s = max(open_s * (1 + 0.1 * self._random()), wish_s or 0.0)
+    def _open(self, reason: str, now: float, wish_s: float | None) -> None:
+        open_s = max(self.settings.open_time(self._rounds, self._random()), wish_s or 0.0)
         self._rounds += 1
-        self._opened += 1
-        self._open_until = self._clock() + open_s
-        self._move(BreakerState.OPEN, reason)
+        self._open_until = now + open_s
+        self._move(_OPEN, reason, open_s=open_s)
 
-    def _close(self, reason: str) -> None:
-        self._rounds = 0
-        self._move(BreakerState.CLOSED, reason)
-        self._reason = ""
+    def reset(self, reason: str = "reset by hand", *, version: int | None = None) -> None:
+        """Close it and forget what it has seen lately. `version`: as another process did; older ones pass."""
+        with self.lock:
+            if self._newer(version):
+                self._hinted_until = 0.0
+                self._move(_CLOSED, reason, by="person" if version is None else "peer")
 
-    def reset(self, reason: str = "reset by hand") -> None:
-        """Close it and forget what it has seen lately."""
-        self._close(reason)
+    def force_open(self, reason: str, *, version: int | None = None) -> None:
+        """Refuse every call until `reset`. `version`: as another process did; older ones pass."""
+        with self.lock:
+            if self._newer(version):
+                self._move(_FORCED, reason, by="person" if version is None else "peer")
 
-    def force_open(self, reason: str) -> None:
-        """Refuse every call until `reset`."""
-        self._move(BreakerState.FORCED_OPEN, reason)
+    def _newer(self, version: int | None) -> bool:
+        if version is not None and version <= self.version:
+            return False
+        self.version = self.version + 1 if version is None else version
+        return True
 
-    def _move(self, state: BreakerState, reason: str) -> None:
-        before, self._state, self._reason = self._state, state, reason
+    def adopt(self, open_s: float, reason: str) -> None:
+        """Another process found the far side down: be open for `open_s` too, unless that is so already."""
+        with self.lock:
+            if self.settings.mode != "disabled" and self._state is _CLOSED and open_s > 0:
+                self._open_until = self._clock() + open_s
+                self._move(_OPEN, reason, by="peer", open_s=open_s)
+
+    def hint(self, open_s: float) -> None:
+        """Another process found the far side down: for `open_s`, half of `failures` is enough here."""
+        with self.lock:
+            self._hinted_until = self._clock() + open_s
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener(transition)` at each change of state, at once; it must neither wait nor raise."""
+        with self.lock:
+            self._listeners = (*self._listeners, listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Call it no more."""
+        with self.lock:
+            self._listeners = tuple(one for one in self._listeners if one != listener)
+
+    def _move(
+        self, state: BreakerState, reason: str, *, by: str = "breaker", open_s: float | None = None
+    ) -> None:
+        before, self._state = self._state, state
+        closed = state is _CLOSED
         self._era += 1
-        self._in_a_row = self._failed = self._slow = self._proven = 0
-        self._window.clear()
-        self._probes.clear()
+        self.ticket = self._era if closed else 0
+        self._reason = "" if closed else reason
+        self._rounds = 0 if closed else self._rounds
+        self._opened += state is _OPEN
+        self._in_a_row = self._proven = 0
+        self._quick_seen = self.quick
+        self._base = self._number()
+        self._window = self._probes = None
+        if not self.untimed:
+            self.mark_at = 0.0
         if before is not state:
-            for listener in self._listeners:
-                listener(self, before, state, reason)
+            self._tell(
+                Transition(
+                    name=self.name,
+                    before=before,
+                    after=state,
+                    reason=reason,
+                    by=by,
+                    open_s=open_s,
+                    version=self.version,
+                )
+            )
+
+    def _tell(self, transition: Transition) -> None:
+        log.warning(
+            "circuit breaker %s: %s -> %s: %s",
+            transition.name,
+            transition.before.value,
+            transition.after.value,
+            transition.reason,
+        )
+        for listener in self._listeners:
+            try:
+                listener(transition)
+            except Exception:
+                log.exception("a listener of circuit breaker %s failed", self.name)
+
+    def statistics(self) -> Statistics:
+        """What it has seen so far."""
+        with self.lock:
+            now, number = self._clock(), self._number()
+            window = (0, 0, 0)
+            if self.settings.rated and self._state is _CLOSED:
+                window = self._live_window().look(number, now)
+            slower = tuple(self._durations or [0] * len(BOUNDS_S))
+            failures = self._failures + self._other_failures
+            successes = self.quick + self._good + self._other_successes
+            return Statistics(
+                name=self.name,
+                state=self.state,
+                reason=self._reason,
+                retry_after=self.retry_after(),
+                successes=successes,
+                failures=failures,
+                ignored=self._ignored,
+                blocked=self._blocked,
+                in_a_row=self._in_a_row if self.quick == self._quick_seen else 0,
+                window_calls=window[0],
+                window_failures=window[1],
+                window_slow=window[2],
+                opened=self._opened,
+                rounds=self._rounds,
+                probes_running=len(self._probes or ()),
+                probes_succeeded=self._proven,
+                durations=(successes + failures - sum(slower), *slower),
+                seconds=self.seconds,
+                last_failure=self._last_failure,
+                version=self.version,
+            )

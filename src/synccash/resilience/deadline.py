@@ -6,13 +6,15 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 
 Clock = Callable[[], float]
-_current: ContextVar[tuple[float, Clock] | None] = ContextVar("synccash_deadline", default=None)
+Instant = tuple[float, Clock]
+current: ContextVar[Instant | None] = ContextVar("synccash_deadline", default=None)
+"""When it is over, and by which clock. For this package; others use `remaining` and `deadline`."""
 
 
 def remaining() -> float | None:
     """Return the seconds that are left, never below 0; None where there is no deadline."""
-    current = _current.get()
-    return None if current is None else max(0.0, current[0] - current[1]())
+    instant = current.get()
+    return None if instant is None else max(0.0, instant[0] - instant[1]())
 
 
 class deadline:  # noqa: N801 - used like a function
@@ -26,19 +28,19 @@ class deadline:  # noqa: N801 - used like a function
     def __init__(self, seconds: float | None, *, clock: Clock = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._token: Token[tuple[float, Clock] | None] | None = None
+        self._token: Token[Instant | None] | None = None
 
     def __enter__(self) -> None:
         if self._seconds is None:
             return
         at = self._clock() + self._seconds
-        current = _current.get()
-        if current is None or at < current[0]:
-            self._token = _current.set((at, self._clock))
+        outer = current.get()
+        if outer is None or at < outer[0]:
+            self._token = current.set((at, self._clock))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._token is not None:
-            _current.reset(self._token)
+            current.reset(self._token)
             self._token = None

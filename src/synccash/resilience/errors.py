@@ -5,59 +5,74 @@ ResilienceError
 ├── BulkheadFullError                    too many calls are under way here; nothing was sent
 ├── DeadlineExceededError(TimeoutError)  no time is left for (another) attempt
 └── AttemptTimeoutError(TimeoutError)    one attempt took too long and was interrupted
+
+Each keeps its facts as fields and survives pickling; its text is only made when somebody reads it.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 
 class ResilienceError(Exception):
-    """The root. Every error can be pickled and names the policy or breaker that raised it."""
+    """The root. `name` is the policy or breaker that raised it."""
+
+    FIELDS: ClassVar[tuple[str, ...]] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (type(self), self.args, dict(self.__dict__))
+        return type(self), tuple(getattr(self, field) for field in self.FIELDS), self.__dict__
 
 
 class CircuitOpenError(ResilienceError):
     """The breaker `name` refused. `retry_after`: seconds until it may relent. `reason`: why it opened."""
 
+    __slots__ = FIELDS = ("name", "retry_after", "reason")
+
     def __init__(self, name: str, retry_after: float, reason: str = "") -> None:
-        why = f": {reason}" if reason else ""
-        super().__init__(f"circuit breaker {name} is open for another {retry_after:.1f} s{why}")
         self.name = name
         self.retry_after = retry_after
         self.reason = reason
 
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ""
+        return f"circuit breaker {self.name} is open for another {self.retry_after:.1f} s{why}"
+
 
 class BulkheadFullError(ResilienceError):
-    """`limit` calls of `name` are under way and `queue` more are waiting."""
+    """`limit` calls of `name` are under way and `queue` more are waiting, or waiting took too long."""
+
+    __slots__ = FIELDS = ("name", "limit", "queue")
 
     def __init__(self, name: str, limit: int, queue: int) -> None:
-        super().__init__(f"{name}: {limit} calls are under way and {queue} are waiting")
         self.name = name
         self.limit = limit
         self.queue = queue
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.limit} calls are under way and {self.queue} are waiting"
 
 
 class DeadlineExceededError(ResilienceError, TimeoutError):
     """Nothing may begin any more: the total time of `name` is used up after `attempts` attempts."""
 
+    FIELDS = ("name", "attempts")
+
     def __init__(self, name: str, attempts: int) -> None:
-        super().__init__(f"{name}: no time left after {attempts} attempts")
+        super().__init__(name, attempts)
         self.name = name
         self.attempts = attempts
+
+    def __str__(self) -> str:
+        return f"{self.name}: no time left after {self.attempts} attempts"
 
 
 class AttemptTimeoutError(ResilienceError, TimeoutError):
     """One attempt of `name` was interrupted after `timeout` seconds. Nobody knows what it did."""
 
+    FIELDS = ("name", "timeout")
+
     def __init__(self, name: str, timeout: float) -> None:
-        super().__init__(f"{name}: interrupted after {timeout:.3g} s")
+        super().__init__(name, timeout)
         self.name = name
         self.timeout = timeout
 
-
-def _rebuilt(kind: type[ResilienceError], args: tuple[Any, ...], state: dict[str, Any]) -> ResilienceError:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
+    def __str__(self) -> str:
+        return f"{self.name}: interrupted after {self.timeout:.3g} s"

@@ -143,7 +143,7 @@ class ValkeyLimiter:
             reply = await self._evaluated(script.arguments(demands, answer))
         except UNREACHABLE as error:
             reason = type(error).__name__
-            self._breaker.leave(ticket, Outcome.FAILED, self._monotonic() - began, why=reason)
+            self._breaker.leave(ticket, Outcome.FAILED, self._monotonic() - began, error=reason)
             if not self._away:
                 log.warning("limiter_degraded", reason=reason)
                 self._away = True

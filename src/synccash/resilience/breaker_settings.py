@@ -1,0 +1,85 @@
+"""When a breaker opens, and how it comes back: values."""
+
+from dataclasses import dataclass
+from enum import Enum
+from math import ceil
+from typing import Literal
+
+
+class BreakerState(Enum):
+    """Whether calls are let in."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    FORCED_OPEN = "forced_open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSettings:
+    """When to open, and how to come back. Times in seconds, rates from 0 to 1; None switches a rule off.
+
+    `failures`: so many in a row open it, whatever the window holds. `failure_rate` and `slow_rate` (calls of
+    `slow_s` and more; a time-out is slow) look at the last `window` calls, or at those of the last `window_s`
+    seconds, once `min_calls` are in it.
+    `open_s` grows by `open_growth` with every failed round up to `open_max_s`; chance adds up to a tenth.
+    `probes` successes close it again; `probes_at_once` may run together; one that takes longer than
+    `probe_hold_s` is given up. `mode`: "shadow" decides and reports but refuses nothing, "disabled" only
+    counts; a person's `force_open` is obeyed in every mode.
+    """
+
+    failures: int | None = 5
+    failure_rate: float | None = None
+    slow_rate: float | None = None
+    slow_s: float = 5.0
+    window: int = 100
+    window_s: float | None = None
+    min_calls: int = 10
+    open_s: float = 30.0
+    open_growth: float = 2.0
+    open_max_s: float = 300.0
+    probes: int = 1
+    probes_at_once: int = 1
+    probe_hold_s: float = 30.0
+    mode: Literal["normal", "shadow", "disabled"] = "normal"
+
+    def __post_init__(self) -> None:
+        for name in ("failure_rate", "slow_rate"):
+            rate = getattr(self, name)
+            if rate is not None and not 0 < rate <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1")
+        if self.failures is not None and self.failures < 1:
+            raise ValueError("failures must be at least 1, or None")
+        if self.min_calls < 1 or (self.window_s is None and self.min_calls > self.window):
+            raise ValueError("expected 1 <= min_calls <= window")
+        if self.slow_s <= 0 or self.probe_hold_s <= 0 or (self.window_s is not None and self.window_s <= 0):
+            raise ValueError("slow_s, probe_hold_s and window_s must be above 0")
+        if not 0 < self.open_s <= self.open_max_s or self.open_growth < 1:
+            raise ValueError("expected 0 < open_s <= open_max_s, and open_growth of at least 1")
+        if self.probes < 1 or not 1 <= self.probes_at_once <= self.probes:
+            raise ValueError("expected 1 <= probes_at_once <= probes")
+        if self.mode not in ("normal", "shadow", "disabled"):
+            raise ValueError('mode must be "normal", "shadow" or "disabled"')
+
+    @property
+    def rated(self) -> bool:
+        """True when a rule looks at a window."""
+        return self.failure_rate is not None or self.slow_rate is not None
+
+    def open_time(self, rounds: int, chance: float) -> float:
+        """How long to stay open after `rounds` failed rounds; `chance` is uniform in [0, 1)."""
+        grown = min(self.open_max_s, self.open_s * self.open_growth ** min(rounds, 64))
+        return grown * (1 + 0.1 * chance)
+
+    def verdict(self, in_a_row: int, window: tuple[int, int, int], *, hinted: bool = False) -> str | None:
+        """Why a breaker that has seen this should open, or None. `hinted`: half of `failures` is enough."""
+        calls, failed, slow = window
+        if self.failures is not None and in_a_row >= (ceil(self.failures / 2) if hinted else self.failures):
+            return f"{in_a_row} failures in a row"
+        if calls < self.min_calls:
+            return None
+        if self.failure_rate is not None and failed >= self.failure_rate * calls:
+            return f"{failed} of {calls} calls failed"
+        if self.slow_rate is not None and slow >= self.slow_rate * calls:
+            return f"{slow} of {calls} calls took {self.slow_s:g} s or more"
+        return None

@@ -1,0 +1,180 @@
+"""What follows one attempt: the breaker hears of it, and another one is decided on. Nothing here waits."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from synccash.resilience.budget import RetryBudget
+from synccash.resilience.circuit_breaker import CircuitBreaker
+from synccash.resilience.errors import BulkheadFullError, CircuitOpenError
+from synccash.resilience.evidence import Evidence
+from synccash.resilience.retry import Retry
+from synccash.resilience.verdict import Outcome, Verdict
+
+log = logging.getLogger("synccash.resilience")
+
+Classify = Callable[[Any], Verdict]
+
+_FINE = Verdict(Outcome.OK)
+_NOT_TO_BE_REPEATED = "it is not to be repeated"
+_NOT_SAFE_TO_REPEAT = "what it did is not known, and the call is not idempotent"
+_FINAL = (_NOT_TO_BE_REPEATED, _NOT_SAFE_TO_REPEAT)
+
+
+class Judge:
+    """One policy's rules. Frozen; the breaker and the budget behind it are live.
+
+    `attempts` counts those made so far; `began` is when the first began, `now` when the last one did.
+    """
+
+    __slots__ = ("_breaker", "_budget", "_classify", "_gated", "_idempotent", "_name", "_random", "_retry")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        retry: Retry | None,
+        breaker: CircuitBreaker | None,
+        gated: bool,
+        budget: RetryBudget,
+        idempotent: bool,
+        classify: Classify | None,
+        random: Callable[[], float],
+    ) -> None:
+        self._name = name
+        self._retry = retry
+        self._breaker = breaker
+        self._gated = gated
+        self._budget = budget
+        self._idempotent = idempotent
+        self._classify = classify
+        self._random = random
+
+    def raised(
+        self,
+        error: Exception,
+        ticket: int,
+        now: float,
+        ended: float,
+        attempts: int,
+        began: float,
+        until: float | None,
+    ) -> float | None:
+        """The attempt raised. Return the seconds to wait before the next one, or None: raise the error."""
+        if isinstance(error, BulkheadFullError | CircuitOpenError):
+            # Ours, or that of a policy further in: it says nothing about the far side.
+            verdict = Verdict(Outcome.IGNORED, retry=self._wants(error), evidence=Evidence.NOT_SENT)
+        elif self._classify is not None:
+            verdict = self._tried_to_classify(error, ticket)
+        else:
+            verdict = Verdict(Outcome.FAILED, retry=self._wants(error))
+        timed_out = isinstance(error, TimeoutError)
+        self._report(verdict, ticket, ended - now, error, slow=timed_out)
+        wait, why = self._next(verdict, ended, attempts, until, timed_out=timed_out)
+        if wait is None:
+            self._ended(error, why, ended - began, attempts)
+        else:
+            log.info(
+                "%s: attempt %d failed (%s), next in %.2f s", self._name, attempts, type(error).__name__, wait
+            )
+        return wait
+
+    def returned(
+        self,
+        result: object,
+        ticket: int,
+        now: float,
+        ended: float,
+        attempts: int,
+        began: float,
+        until: float | None,
+    ) -> float | None:
+        """The attempt returned. Return the seconds to wait before the next, or None: return the result."""
+        verdict = _FINE if self._classify is None else self._tried_to_classify(result, ticket)
+        self._report(verdict, ticket, ended - now, "a returned failure", slow=False)
+        if not verdict.retry and verdict.outcome is not Outcome.FAILED:
+            self._budget.successes += 1
+            self._budget.last_attempts = attempts
+            return None
+        wait, why = self._next(verdict, ended, attempts, until, timed_out=False)
+        if wait is None:
+            self._ended(None, why, ended - began, attempts)
+        else:
+            log.info("%s: attempt %d returned a failure, next in %.2f s", self._name, attempts, wait)
+        return wait
+
+    def ends(
+        self, last: Exception | None, now: float, attempts: int, began: float, until: float | None
+    ) -> bool:
+        """After the wait: True when there is no next attempt after all."""
+        if until is not None and now >= until:
+            why = "no time is left"
+        elif self._shut():
+            why = "the circuit breaker is open"
+        else:
+            return False
+        self._ended(last, why, now - began, attempts)
+        return True
+
+    def _shut(self) -> bool:
+        return self._gated and self._breaker is not None and self._breaker.retry_after() is not None
+
+    def _wants(self, error: Exception) -> bool:
+        return self._retry is not None and self._retry.wants(error)
+
+    def _tried_to_classify(self, result: object, ticket: int) -> Verdict:
+        try:
+            return self._classify(result)  # pyright: ignore[reportOptionalCall]
+        except BaseException:
+            if self._breaker is not None:
+                self._breaker.drop(ticket)
+            raise
+
+    def _report(
+        self, verdict: Verdict, ticket: int, took: float, error: Exception | str, *, slow: bool
+    ) -> None:
+        breaker = self._breaker
+        if breaker is None:
+            return
+        if verdict.outcome is Outcome.OK:
+            with breaker.lock:
+                if ticket == breaker.ticket and took < breaker.quick_s and breaker.untimed:
+                    breaker.quick += 1
+                    breaker.seconds += took
+                    return
+        breaker.leave(ticket, verdict.outcome, took, slow=slow, retry_after=verdict.retry_after, error=error)
+
+    def _next(
+        self, verdict: Verdict, now: float, attempts: int, until: float | None, *, timed_out: bool
+    ) -> tuple[float | None, str]:
+        retry = self._retry
+        if retry is None or not verdict.retry:
+            return None, _NOT_TO_BE_REPEATED
+        if verdict.evidence is Evidence.AMBIGUOUS and not self._idempotent:
+            return None, _NOT_SAFE_TO_REPEAT
+        if attempts >= retry.attempts:
+            return None, f"{attempts} attempts are all there are"
+        if self._shut():
+            return None, "the circuit breaker is open"
+        wait = max(retry.delay(attempts, self._random()), verdict.retry_after or 0.0)
+        if until is not None and now + wait >= until:
+            return None, f"the next attempt in {wait:.1f} s would be too late"
+        if not self._budget.take(timed_out=timed_out):
+            return None, "the retry budget is used up"
+        return wait, ""
+
+    def _ended(self, error: Exception | None, why: str, seconds: float, attempts: int) -> None:
+        budget = self._budget
+        budget.last_attempts = attempts
+        if why in _FINAL:
+            budget.failures += 1
+        else:
+            budget.exhausted += 1
+            log.warning("%s: gave up after %d attempts in %.2f s: %s", self._name, attempts, seconds, why)
+        if error is not None and (attempts > 1 or why is not _NOT_TO_BE_REPEATED):
+            plural = "attempt" if attempts == 1 else "attempts"
+            told = f"{self._name}: gave up after"
+            if notes := getattr(error, "__notes__", None):
+                # Some raise one and the same object again and again.
+                notes[:] = [note for note in notes if not note.startswith(told)]
+            error.add_note(f"{told} {attempts} {plural} in {seconds:.2f} s: {why}")

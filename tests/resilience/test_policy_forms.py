@@ -1,0 +1,183 @@
+"""The forms a policy comes in: plain functions, decorators, blocks, bulkheads; and what is refused."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import synccash.resilience
+from synccash.resilience import BreakerSettings, Budget, Bulkhead, BulkheadFullError, Policy, Retry
+from synccash.resilience.circuit_breaker import CircuitBreaker
+from synccash.resilience.errors import AttemptTimeoutError
+
+LOST = OSError("lost")
+
+
+async def no_wait(seconds: float) -> None:
+    del seconds
+
+
+def policy(**parts) -> Policy:
+    return Policy("rail", sleep=no_wait, sleep_sync=lambda seconds: None, random=lambda: 0.0, **parts)
+
+
+def test_a_plain_function_is_tried_again_too():
+    failures = [LOST, LOST]
+
+    @policy(retry=Retry(on=OSError))
+    def fetch(word: str) -> str:
+        if failures:
+            raise failures.pop()
+        return word
+
+    assert fetch("done") == "done"
+
+
+async def test_a_decorated_coroutine_keeps_its_name_and_is_tried_again():
+    failures = [LOST]
+
+    @policy(retry=Retry(on=OSError))
+    async def fetch(word: str) -> str:
+        if failures:
+            raise failures.pop()
+        return word
+
+    assert (await fetch(word="done"), fetch.__name__) == ("done", "fetch")
+
+
+async def test_a_block_is_tried_again():
+    numbers = []
+    async for attempt in policy(retry=Retry(on=OSError)).attempts():
+        async with attempt as number:
+            numbers.append(number)
+            if number < 3:
+                raise LOST
+    assert numbers == [1, 2, 3]
+
+
+async def test_the_last_error_of_a_block_comes_out():
+    with pytest.raises(OSError, match="lost"):  # noqa: PT012 - the loop is what raises
+        async for attempt in policy(retry=Retry(on=OSError, attempts=2)).attempts():
+            async with attempt:
+                raise OSError("lost")
+
+
+def test_what_cannot_be_honoured_is_refused_when_it_is_decorated():
+    with pytest.raises(TypeError, match="can't be interrupted"):
+        policy(attempt_timeout=1.0)(lambda: None)
+
+    def numbers():
+        yield 1
+
+    with pytest.raises(TypeError, match="generator"):
+        policy()(numbers)
+
+
+async def test_a_full_bulkhead_refuses_and_the_breaker_ignores_it():
+    p = policy(bulkhead=Bulkhead(limit=1, queue=1), breaker=BreakerSettings(failures=1))
+    done = asyncio.Event()
+    running = [asyncio.create_task(p.call(done.wait)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(BulkheadFullError):
+        await p.call(done.wait)
+    done.set()
+    assert await asyncio.gather(*running) == [True, True]
+    assert p.breaker is not None
+    assert (p.breaker.statistics().failures, p.breaker.statistics().ignored) == (0, 1)
+
+
+async def test_a_time_out_counts_as_failure_and_as_slow():
+    settings = BreakerSettings(failures=None, slow_rate=1.0, slow_s=60.0, min_calls=1)
+    p = policy(attempt_timeout=0.001, breaker=settings)
+    with pytest.raises(AttemptTimeoutError):
+        await p.call(asyncio.Event().wait)
+    assert p.breaker is not None
+    assert "took 60 s or more" in p.breaker.reason
+
+
+async def test_repeats_end_where_the_budget_does():
+    calls = 0
+
+    async def fail() -> None:
+        nonlocal calls
+        calls += 1
+        raise OSError("lost")
+
+    p = policy(
+        retry=Retry(attempts=10, on=OSError), budget=Budget(per_second=0.2, most=2.0), clock=lambda: 0.0
+    )
+    with pytest.raises(OSError, match="lost") as caught:
+        await p.call(fail)
+    assert (calls, p.budget.statistics().refused) == (3, 1)
+    assert "the retry budget is used up" in caught.value.__notes__[-1]
+
+
+def test_threads_lose_no_count():
+    p = policy(breaker=BreakerSettings())
+    threads = [threading.Thread(target=lambda: [p.call_sync(int) for _ in range(2_000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert p.breaker is not None
+    assert (p.breaker.statistics().successes, p.budget.successes) == (8_000, 8_000)
+
+
+def test_a_time_window_forgets_what_is_older():
+    now = [0.0]
+    settings = BreakerSettings(failures=None, failure_rate=0.5, window_s=10.0, min_calls=4)
+    p = Policy("rail", breaker=CircuitBreaker("rail", settings, clock=lambda: now[0]), clock=lambda: now[0])
+
+    def fail() -> None:
+        raise OSError("lost")
+
+    for at in (0.0, 0.0, 0.0, 20.0):
+        now[0] = at
+        with pytest.raises(OSError, match="lost"):
+            p.call_sync(fail)
+    assert p.breaker is not None
+    seen = p.breaker.statistics()
+    assert (seen.state.value, seen.window_calls, seen.window_failures) == ("closed", 1, 1)
+
+
+def test_a_breaker_keeps_no_error_and_no_number_of_a_person():
+    p = policy(breaker=BreakerSettings())
+
+    def fail() -> None:
+        raise OSError("no route for 233241234567")
+
+    with pytest.raises(OSError, match="no route"):
+        p.call_sync(fail)
+    assert p.breaker is not None
+    assert str(p.breaker.statistics().last_failure) == "OSError: no route for …"
+
+
+def test_the_public_names():
+    assert synccash.resilience.__all__ == [
+        "AttemptTimeoutError",
+        "BreakerSettings",
+        "Budget",
+        "Bulkhead",
+        "BulkheadFullError",
+        "CircuitBreaker",
+        "CircuitOpenError",
+        "DeadlineExceededError",
+        "Evidence",
+        "Outcome",
+        "Policy",
+        "ResilienceError",
+        "Retry",
+        "Verdict",
+        "remaining",
+    ]
+
+
+def test_importing_the_toolkit_loads_the_standard_library_only():
+    code = (
+        "import sys; before = set(sys.modules); import synccash.resilience; "
+        "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert set(out.split()) - set(sys.stdlib_module_names) == {"synccash"}
