@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -16,7 +16,9 @@ import uvicorn
 import uvloop
 
 from synccash.api.app import create_app
+from synccash.api.v1.resilience import Management
 from synccash.api.v1.webhook_endpoints import EndpointMaker
+from synccash.breakers import LocalBreakers
 from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
 from synccash.engine.notify import Notifier, NotifierSettings
@@ -24,27 +26,36 @@ from synccash.engine.ports import Doorbell
 from synccash.engine.screening import Outage, Screening
 from synccash.engine.settings import EngineSettings
 from synccash.fraud.http import FraudService, FraudServiceError
+from synccash.gate import NAMES, Gate, LocalLimiter
 from synccash.health import ServiceHealth
+from synccash.housekeeping import Housekeeping
 from synccash.logs import configure_logging
+from synccash.metrics import IdempotencyCollector, LimiterCollector
 from synccash.middleware.refusal import App
 from synccash.payments.ladder import PRODUCTION, SANDBOX
 from synccash.payments.payer import Msisdn
 from synccash.payments.risk import RiskOutcome, RiskRules, Velocity
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
+from synccash.resilience.client_address import trusted_networks
+from synccash.resilience.limit_policies import LimitBook
 from synccash.resilience.policy import Policy
 from synccash.resilience.profiles import PAYMENT_PROVIDER, PROFILES
 from synccash.resilience.registry import Registry
 from synccash.resilience.verdict import Outcome, Verdict
 from synccash.settings import Settings, SettingsError
 from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.reading import PostgresReading
 from synccash.stores.postgres.webhooks import PostgresWebhooks
+from synccash.stores.valkey.answers import ValkeyAnswers
 from synccash.stores.valkey.client import build_client, ping
 from synccash.stores.valkey.doorbell import ValkeyDoorbell
+from synccash.stores.valkey.rate_limiter import ValkeyLimiter
 from synccash.system import SystemClock, SystemIdentities
 from synccash.webhooks.sender import WebhookSender
 from synccash.webhooks.signature import signed_headers
@@ -64,6 +75,10 @@ class Service:
     webhooks: PostgresWebhooks
     health: ServiceHealth
     notifier: Notifier
+    gate: Gate
+    breakers: LocalBreakers
+    claims: PostgresClaims
+    audit: PostgresAudit
 
 
 @contextlib.asynccontextmanager
@@ -111,7 +126,39 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             random=random.random,
             settings=notifier_settings(settings),
         )
-        yield Service(engine, PostgresKeys(pool), PostgresReading(pool), webhooks, health, notifier)
+        for rail in rails.values():
+            for operation in (*rail.capabilities.operations, "status"):
+                registry.breaker(f"{rail.name}:{operation}")
+        yield Service(
+            engine=engine,
+            keys=PostgresKeys(pool),
+            reading=PostgresReading(pool),
+            webhooks=webhooks,
+            health=health,
+            notifier=notifier,
+            gate=await _gate(settings, stack),
+            breakers=LocalBreakers(registry, identities.new("proc")),
+            claims=PostgresClaims(pool),
+            audit=PostgresAudit(pool),
+        )
+
+
+async def _gate(settings: Settings, stack: contextlib.AsyncExitStack) -> Gate:
+    """Limits and cached answers in Valkey; without one, each process limits by itself."""
+    try:
+        book = LimitBook().overridden(settings.rate_limits)
+        trusted = trusted_networks(settings.trusted_proxies)
+    except ValueError as error:
+        raise SettingsError(f"rate_limits, trusted_proxies: {error}") from error
+    if settings.valkey_url is None:
+        return Gate(LocalLimiter(), None, book, trusted)
+    limiter = ValkeyLimiter(settings.valkey_url, instances=settings.processes)
+    stack.push_async_callback(limiter.aclose)
+    kept = ValkeyAnswers(limiter)
+    stack.push_async_callback(kept.aclose)
+    gate = Gate(limiter, kept, book, trusted)
+    stack.push_async_callback(gate.close)
+    return gate
 
 
 async def _doorbell(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Doorbell, Ping | None]:
@@ -257,6 +304,20 @@ def application(service: Service, settings: Settings) -> App:
         health=service.health,
         endpoints=service.webhooks,
         endpoint_maker=EndpointMaker(clock, identities, settings.webhook_private_addresses),
+        management=Management(
+            breakers=service.breakers,
+            limits=service.gate.limiter,
+            book=service.gate.book,
+            claims=service.claims,
+            audit=service.audit,
+            tenants=service.keys,
+            counted=lambda: asdict(service.gate.counts),
+        ),
+        collectors=(
+            LimiterCollector(service.gate.limiter.counts, NAMES),
+            IdempotencyCollector(lambda: service.gate.counts),
+        ),
+        layers=(service.gate.layer,),
         new_id=lambda: identities.new("req"),
     )
 
@@ -289,14 +350,15 @@ def _heard(_number: int, _frame: FrameType | None) -> None:
 
 async def _work(settings: Settings, database_url: str) -> None:
     async with assembled(settings, database_url) as service:
-        worker, notifier = service.engine.worker, service.notifier
+        keeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
+        loops = (service.engine.worker, service.notifier, keeping)
 
         def stop() -> None:
-            worker.stop()
-            notifier.stop()
+            for loop in loops:
+                loop.stop()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop)
         async with asyncio.TaskGroup() as group:
-            group.create_task(worker.run())
-            group.create_task(notifier.run())
+            for loop in loops:
+                group.create_task(loop.run())

@@ -49,6 +49,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    processes: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    idempotency_retention_days: Annotated[int, Meta(ge=1, le=3_650)] = 30
+
     request_deadline_s: Seconds = 8.0
     attempt_timeout_s: Seconds = 5.0
     lease_s: Seconds = 15.0

@@ -153,11 +153,16 @@ class Installation:
             "rail": "mtn_momo",  # pinned: the faults are this rail's, and nothing may go round it
             **more,
         }
-        return self.send("POST", "/payments", body, Idempotency_Key=key or fresh())
+        # Users of their own: what is tested here are payments, not the limits of one payer.
+        return self.send("POST", "/payments", body, Idempotency_Key=key or fresh(), X_User_Id=fresh())
 
     def refund(self, payment_id: str, amount: int) -> Answer:
         return self.send(
-            "POST", f"/payments/{payment_id}/refunds", {"amount": amount}, Idempotency_Key=fresh()
+            "POST",
+            f"/payments/{payment_id}/refunds",
+            {"amount": amount},
+            Idempotency_Key=fresh(),
+            X_User_Id=fresh(),
         )
 
     def payment(self, payment_id: str) -> Any:

@@ -23,6 +23,7 @@ from synccash.api.v1.events import EVENTS
 from synccash.api.v1.health import HEALTH
 from synccash.api.v1.payments import PAYMENTS
 from synccash.api.v1.refunds import REFUNDS
+from synccash.api.v1.resilience import RESILIENCE, Management
 from synccash.api.v1.webhook_endpoints import WEBHOOK_ENDPOINTS, EndpointMaker
 from synccash.engine.engine import Engine
 from synccash.middleware.authentication import Authentication
@@ -32,7 +33,7 @@ from synccash.payments.errors import PaymentError, StoreUnavailableError
 
 log = structlog.get_logger("synccash.api")
 BASE = "/api/v1"
-_RESOURCES = (PAYMENTS, REFUNDS, EVENTS, WEBHOOK_ENDPOINTS, CALLBACKS)
+_RESOURCES = (PAYMENTS, REFUNDS, EVENTS, WEBHOOK_ENDPOINTS, CALLBACKS, RESILIENCE)
 Layer = Callable[[App], App]
 
 
@@ -44,6 +45,7 @@ def create_app(
     health: Health,
     endpoints: Endpoints,
     endpoint_maker: EndpointMaker,
+    management: Management,
     new_id: Callable[[], str],
     collectors: Iterable[Collector] = (),
     layers: Sequence[Layer] = (),
@@ -60,6 +62,7 @@ def create_app(
         "health": health,
         "endpoints": endpoints,
         "endpoint_maker": endpoint_maker,
+        "management": management,
         "metrics_of": Metrics(collectors),
     }
     app: App = _routes(parts)  # pyright: ignore[reportAssignmentType]
@@ -102,7 +105,7 @@ def _routes(parts: dict[str, Any]) -> Litestar:
             security=[{"key": []}],
         ),
         logging_config=None,
-        signature_types=[Engine, Reading, Health, Endpoints, EndpointMaker, Metrics],
+        signature_types=[Engine, Reading, Health, Endpoints, EndpointMaker, Management, Metrics],
     )
 
 

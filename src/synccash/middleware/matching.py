@@ -15,7 +15,7 @@ class Endpoint:
 
     `user`: the part of the path that names the user where nothing better does. `idempotent`: "required" keeps
     claims of its own in the middleware, "handled" says that the handler claims keys in its own commit and the
-    middleware only replays what it stored; None takes no notice of keys.
+    middleware only replays what it stored; None takes no notice of keys. `limited=False`: never refused.
     """
 
     method: str
@@ -24,6 +24,7 @@ class Endpoint:
     idempotent: Literal["required", "handled"] | None = None
     user: str | None = None
     user_of_body: tuple[str, ...] | None = None
+    limited: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,9 @@ class ResilienceMiddleware:
             await self.app(scope, receive, send)
             return
         match = self._matcher.match(scope["method"], scope["path"])
+        if match is not None and not match.endpoint.limited:
+            await self.app(scope, receive, send)
+            return
         caller = self.identify(scope)
         if match is None or (match.endpoint.idempotent is None and match.endpoint.user_of_body is None):
             await self._plain(scope, receive, send, match, caller)

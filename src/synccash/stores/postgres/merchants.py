@@ -1,5 +1,6 @@
 """Merchants and their API keys. A key's secret never comes here, only its SHA-256."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from synccash.payments.request import Principal, Role, Tenant
@@ -8,6 +9,9 @@ from synccash.stores.postgres.pool import Pool
 
 _PRINCIPAL = """
 SELECT id, role, merchant_id, livemode FROM api_keys WHERE secret_hash = $1 AND revoked_at IS NULL
+"""
+_TENANTS = """
+SELECT id || mode AS tenant FROM merchants, (VALUES (':test'), (':live')) modes(mode) ORDER BY 1 LIMIT 200
 """
 _ENSURE_MERCHANT = """
 INSERT INTO merchants (id, name) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING
@@ -31,6 +35,10 @@ class PostgresKeys:
             return None
         key_id, role, merchant_id, livemode = found[0].values()
         return Principal(key_id, Role(role), Tenant(merchant_id, livemode) if merchant_id else None)
+
+    async def tenants(self) -> Sequence[str]:
+        """Up to 200 merchants in both modes, as `merchant:test` and `merchant:live`."""
+        return [row["tenant"] for row in await Database(self.pool).repeat(_TENANTS)]
 
     async def ensure_merchant(self, merchant_id: str, name: str) -> None:
         """Make the merchant where there is none of this id; one that exists stays as it is."""

@@ -1,0 +1,201 @@
+"""What stands before the payments: which limits a request meets, who it comes from, which answer it has.
+
+Wires the middleware to the limiter and to the cache of answers. Nothing is decided from what Valkey forgot.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from synccash.api.problem import refuse
+from synccash.middleware.authentication import PRINCIPAL
+from synccash.middleware.door import Admitted, Asked, Caller
+from synccash.middleware.matching import Endpoint
+from synccash.middleware.once import Counts
+from synccash.middleware.refusal import App, Refusal, Scope
+from synccash.middleware.resilience import ResilienceMiddleware
+from synccash.payments.payer import Msisdn
+from synccash.payments.request import Principal
+from synccash.resilience.client_address import Network, client_address
+from synccash.resilience.limit_headers import limit_headers
+from synccash.resilience.limit_policies import LimitBook
+from synccash.resilience.rate_limiter import Decision, Demand, Limit, MemoryLimiter
+from synccash.stores.valkey.limit_script import answer_key
+from synccash.stores.valkey.rate_limiter import LimiterCounts
+
+BASE = "/api/v1"
+_LONGEST_USER = 128
+
+ENDPOINTS = (
+    Endpoint("POST", f"{BASE}/payments", "payment_initiation", "handled", user_of_body=("payer", "msisdn")),
+    Endpoint("GET", f"{BASE}/payments", "payment_list"),
+    Endpoint("GET", f"{BASE}/payments/{{id}}", "payment_status", user="id"),
+    Endpoint("GET", f"{BASE}/payments/{{id}}/timeline", "payment_timeline", user="id"),
+    Endpoint("POST", f"{BASE}/payments/{{id}}/cancel", "payment_cancel", user="id"),
+    Endpoint("POST", f"{BASE}/payments/{{id}}/otp", "payment_otp", user="id"),
+    Endpoint("POST", f"{BASE}/payments/{{id}}/refunds", "refund_request", "handled", user="id"),
+    Endpoint("GET", f"{BASE}/refunds/{{id}}", "refund_status", user="id"),
+    Endpoint("POST", f"{BASE}/payouts", "payout_request", "handled", user_of_body=("payee", "msisdn")),
+    Endpoint("GET", f"{BASE}/payouts/{{id}}", "payout_status", user="id"),
+    Endpoint("POST", f"{BASE}/callbacks/{{rail}}/{{token}}", "callback", limited=False),
+    Endpoint("PUT", f"{BASE}/callbacks/{{rail}}/{{token}}", "callback", limited=False),
+    Endpoint("GET", "/health/live", "health_check"),
+    Endpoint("GET", "/health/ready", "health_check"),
+)
+"""Every kind of request with limits of its own, or under an idempotency key."""
+NAMES = tuple(dict.fromkeys(endpoint.name for endpoint in ENDPOINTS if endpoint.limited))
+
+
+class Limiter(Protocol):
+    """Grants all demands of a request or none."""
+
+    counts: LimiterCounts
+
+    async def check(
+        self, endpoint: str, demands: Sequence[Demand], *, answer: str | None = None
+    ) -> Decision: ...
+    async def peek(self, demands: Sequence[Demand]) -> Decision: ...
+    async def unblock(self, limit: Limit, id: str) -> None: ...  # noqa: A002 - the field's word
+
+
+class Answers(Protocol):
+    """Keeps answers in the background."""
+
+    def keep(self, key: str, stored: bytes) -> None: ...
+
+
+@dataclass(slots=True)
+class LocalLimiter:
+    """Live: a Limiter for a service without Valkey. Each process counts by itself."""
+
+    memory: MemoryLimiter = field(default_factory=MemoryLimiter)
+    counts: LimiterCounts = field(default_factory=LimiterCounts)
+
+    async def check(self, endpoint: str, demands: Sequence[Demand], *, answer: str | None = None) -> Decision:
+        """Decide here. There is no cache of answers."""
+        del answer
+        decided = self.memory.check(demands)
+        (self.counts.allowed if decided.allowed else self.counts.blocked)[endpoint] += 1
+        self.counts.key_blocked += decided.newly_blocked
+        return decided
+
+    async def peek(self, demands: Sequence[Demand]) -> Decision:
+        """How the demands stand, without taking anything."""
+        return self.memory.check([Demand(one.limit, one.id, 0) for one in demands])
+
+    async def unblock(self, limit: Limit, id: str) -> None:  # noqa: A002
+        """Forget a key's block, its record and its use."""
+        self.memory.unblock(limit, id)
+
+
+@dataclass(slots=True)
+class Gate:
+    """Live: one per process. `book` has the limits in force, `trusted` the proxies that are believed."""
+
+    limiter: Limiter
+    answers: Answers | None
+    book: LimitBook
+    trusted: tuple[Network, ...]
+    middleware: ResilienceMiddleware | None = None
+
+    def layer(self, app: App) -> App:
+        """Stand before `app`."""
+        self.middleware = ResilienceMiddleware(
+            app,
+            endpoints=ENDPOINTS,
+            identify=self.identify,
+            refuse=refuse,
+            door=self,
+            user_of=payer_of,
+        )
+        return self.middleware
+
+    @property
+    def counts(self) -> Counts:
+        """What idempotency came to so far."""
+        return Counts() if self.middleware is None else self.middleware.counts
+
+    async def close(self) -> None:
+        """Let requests whose clients hung up finish."""
+        if self.middleware is not None:
+            await self.middleware.close()
+
+    def identify(self, scope: Scope) -> Caller:
+        """Who asks: the key's merchant, the end user that he names, the address behind our own proxies."""
+        peer = scope.get("client")
+        forwarded = [
+            value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
+        ]
+        ip = client_address(peer[0] if peer else None, forwarded, self.trusted)
+        principal: Principal | None = scope.get(PRINCIPAL)
+        if principal is None:
+            return Caller(ip=ip)
+        tenant = principal.tenant
+        return Caller(
+            ip=ip,
+            tenant=None
+            if tenant is None
+            else f"{tenant.merchant_id}:{'live' if tenant.livemode else 'test'}",
+            api_key=principal.key_id,
+            user=_named_user(scope),
+        )
+
+    async def admit(self, asked: Asked) -> Admitted:
+        """Decide about all limits and bring the stored answer, in one round trip."""
+        caller = asked.caller
+        user = None if caller.user is None else f"{caller.tenant}:{caller.user}"
+        demands = self.book.demands(asked.endpoint, user=user, api_key=caller.api_key, ip=caller.ip)
+        name = None if asked.answer_name is None else _answer_key(asked.answer_name)
+        decision = await self.limiter.check(asked.endpoint, demands, answer=name)
+        headers = tuple(
+            (field.lower().encode(), value.encode())
+            for field, value in limit_headers(decision)
+            if field != "Retry-After"
+        )
+        if decision.allowed:
+            return Admitted(stored=decision.answer, headers=headers)
+        return Admitted(refusal=refused(decision), headers=headers)
+
+    def keep(self, answer_name: str, stored: bytes) -> None:
+        """Store an answer in the background."""
+        if self.answers is not None:
+            self.answers.keep(_answer_key(answer_name), stored)
+
+
+def refused(decision: Decision) -> Refusal:
+    """What a caller over a limit is told: which one, and until when."""
+    binding = decision.binding
+    name = "" if binding is None else binding.demand.limit.name
+    blocked = binding is not None and binding.blocked_until_us > 0
+    return Refusal(
+        status=429,
+        code="rate_limit_blocked" if blocked else "rate_limit_exceeded",
+        detail=f"the limit {name} is reached" + ("; the key is blocked for a while" if blocked else ""),
+        retryable=True,
+        retry_after_s=decision.retry_after_s,
+        members={"violated_policies": [name]},
+    )
+
+
+def payer_of(value: object) -> str | None:
+    """A number of a body in its one form; None for what is none: its refusal comes later."""
+    if not isinstance(value, str):
+        return None
+    try:
+        return Msisdn.parse(value).digits
+    except ValueError:
+        return None
+
+
+def _named_user(scope: Scope) -> str | None:
+    """The merchant's end user, where one printable X-User-Id says so."""
+    values = [value for name, value in scope["headers"] if name == b"x-user-id"]
+    if len(values) != 1:
+        return None
+    text = values[0].decode("latin-1").strip()
+    return text if 0 < len(text) <= _LONGEST_USER and text.isascii() and text.isprintable() else None
+
+
+def _answer_key(name: str) -> str:
+    scope, _, key = name.partition("\n")
+    return answer_key(scope, key)

@@ -1,0 +1,45 @@
+"""Forgets what is old enough, a little at a time. Any number of processes may do it at once."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import structlog
+
+from synccash.payments.errors import StoreUnavailableError
+from synccash.stores.postgres.claims import PostgresClaims
+
+log = structlog.get_logger("synccash.housekeeping")
+
+_BATCH = 500
+_REST_S = 60.0
+_BREATH_S = 0.2
+
+
+@dataclass(slots=True)
+class Housekeeping:
+    """Live: one loop of one process. Claims are kept for `retention_s` seconds."""
+
+    claims: PostgresClaims
+    retention_s: float
+    _stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Sweep now and then until stopped; PostgreSQL out of reach is waited for."""
+        while not self._stopped.is_set():
+            swept = 0
+            try:
+                swept = await self.claims.sweep(older_than_s=self.retention_s, limit=_BATCH)
+            except StoreUnavailableError as error:
+                log.debug("sweep_put_off", reason=str(error))
+            await self._rest(_BREATH_S if swept >= _BATCH else _REST_S)
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stopped.set()
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+        except TimeoutError:
+            return

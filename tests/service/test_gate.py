@@ -1,0 +1,217 @@
+"""The gate before the payments, in one process: real PostgreSQL, real Valkey, no rail set up."""
+
+import asyncio
+import contextlib
+import re
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from synccash.app import application, assembled
+from synccash.settings import Settings
+from synccash.up import register
+
+TEST_KEY, ADMIN_KEY = "sk_test_" + "1" * 48, "sk_admin_" + "2" * 48
+
+
+@contextlib.asynccontextmanager
+async def served(database_url, **settings):
+    await register(database_url, {"test": TEST_KEY, "admin": ADMIN_KEY})
+    chosen = Settings(database_url=database_url, **settings)
+    async with assembled(chosen, database_url) as service:
+        transport = httpx.ASGITransport(application(service, chosen), client=("192.0.2.1", 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            yield Gate(client, service)
+
+
+class Gate:
+    def __init__(self, client, service):
+        self.client, self.service = client, service
+
+    async def pay(self, *, key=None, reference=None, msisdn="0241234567", **headers):
+        body = {
+            "amount": 100,
+            "currency": "GHS",
+            "payer": {"msisdn": msisdn},
+            "reference": reference or uuid4().hex,
+        }
+        return await self.client.post(
+            "/api/v1/payments",
+            json=body,
+            headers={"Authorization": f"Bearer {TEST_KEY}", "Idempotency-Key": key or uuid4().hex, **headers},
+        )
+
+    async def ask(self, method, path, key=ADMIN_KEY, **more):
+        return await self.client.request(
+            method, f"/api/v1{path}", headers={"Authorization": f"Bearer {key}"}, **more
+        )
+
+    async def series(self, name):
+        text = (await self.client.get("/metrics")).text
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        return None if found is None else float(found[1])
+
+
+@pytest.fixture
+async def gate(database_url, valkey_url):
+    async with served(database_url, valkey_url=valkey_url) as gate:
+        yield gate
+
+
+async def test_a_payer_starts_thirteen_payments_at_once_and_then_one_every_six_seconds(gate):
+    answers = [await gate.pay() for _ in range(14)]
+    assert [answer.status_code for answer in answers] == [201] * 13 + [429]
+    refused = answers[-1]
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["code"] == "rate_limit_exceeded"
+    assert 1 <= int(refused.headers["retry-after"]) <= 6
+    assert '"payment_initiation";q=13;w=60' in answers[0].headers["ratelimit-policy"]
+    assert '"payment_initiation";r=12' in answers[0].headers["ratelimit"]
+    assert (await gate.pay(msisdn="+233 24 123 4567")).status_code == 429, "however the number is written"
+    assert (await gate.pay(msisdn="0201234567")).status_code == 201
+    assert (await gate.pay(**{"X-User-Id": "ama"})).status_code == 201
+    assert await gate.series('rate_limit_allowed_total{endpoint="payment_initiation"}') == 15
+    assert await gate.series('rate_limit_blocked_total{endpoint="payment_initiation"}') == 2
+    assert await gate.series('rate_limit_allowed_total{endpoint="refund_request"}') == 0
+
+
+async def test_a_repeat_is_answered_from_the_cache_and_costs_no_quota(gate):
+    first = await gate.pay(key="k", reference="r")
+    await asyncio.sleep(0)
+    repeats = [await gate.pay(key="k", reference="r") for _ in range(20)]
+    assert {(one.status_code, one.content) for one in repeats} == {(first.status_code, first.content)}
+    assert all(one.headers["idempotent-replayed"] == "true" for one in repeats)
+    assert await gate.series("idempotency_new_request_total") == 1
+    assert (
+        await gate.series("idempotency_cache_hit_total") + await gate.series("idempotency_store_hit_total")
+        == 20
+    )
+    assert (await gate.pay()).status_code == 201
+
+
+async def test_the_other_payload_and_the_other_spelling_of_the_path_find_the_same_key(gate):
+    await gate.pay(key="k", reference="r")
+    other = await gate.pay(key="k", reference="another")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_valkey_that_forgets_everything_changes_no_answer(gate, valkey_url):
+    import redis
+
+    first = await gate.pay(key="k", reference="r")
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+    again = await gate.pay(key="k", reference="r")
+    assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+
+
+async def test_without_valkey_a_process_limits_and_answers_by_itself(database_url):
+    async with served(database_url) as gate:
+        first = await gate.pay(key="k", reference="r")
+        again = await gate.pay(key="k", reference="r")
+        assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+        # Without a cache a repeat is counted like any other request.
+        assert [(await gate.pay()).status_code for _ in range(12)] == [201] * 11 + [429]
+
+
+async def test_valkey_that_dies_refuses_no_honest_request(database_url, mortal):
+    async with served(database_url, valkey_url=mortal.url) as gate:
+        first = await gate.pay(key="k", reference="r")
+        mortal.kill()
+        again = await gate.pay(key="k", reference="r")
+        assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+        assert (await gate.pay()).status_code == 201
+        assert await gate.series("limiter_degraded_total") >= 1
+
+
+async def test_the_operator_sees_a_key_and_lifts_its_limit(gate):
+    for _ in range(14):
+        await gate.pay()
+    path = "/resilience/rate-limits/user:0241234567/payment_initiation"
+    seen = await gate.ask("GET", path)
+    standing = next(one for one in seen.json()["data"] if ":test:" in one["key"])
+    assert (standing["limit"], standing["remaining"], standing["blocked_until"]) == (13, 0, None)
+    assert standing["key"] == "user:mer_local:test:233241234567"
+    lifted = await gate.ask("DELETE", path)
+    assert lifted.status_code == 200
+    assert (await gate.pay()).status_code == 201
+    (deed,) = await gate.service.audit.latest(10)
+    assert (deed.action, deed.target) == ("rate_limit_unblock", "user:0241234567/payment_initiation")
+    assert deed.actor.startswith("key_")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/resilience/rate-limits/user:x/nowhere", 404),
+        ("/resilience/rate-limits/user/payment_initiation", 422),
+        ("/resilience/rate-limits/planet:mars/payment_initiation", 422),
+        ("/resilience/circuit-breakers/nobody", 404),
+        ("/resilience/circuit-breakers", 200),
+        ("/resilience/idempotency/stats", 200),
+        ("/resilience/health", 200),
+    ],
+)
+async def test_what_the_operator_asks_is_answered_and_a_merchant_may_not_ask(gate, path, status):
+    assert (await gate.ask("GET", path)).status_code == status
+    assert (await gate.ask("GET", path, key=TEST_KEY)).status_code == 403
+
+
+async def test_breakers_are_seen_forced_open_and_reset_under_any_spelling_of_their_name(
+    database_url, valkey_url
+):
+    momo = {
+        f"mtn_momo_{product}_{key}": "x"
+        for product in ("collection", "disbursement")
+        for key in ("user", "key", "subscription_key")
+    }
+    async with served(
+        database_url, valkey_url=valkey_url, mtn_momo_base_url="http://127.0.0.1:1", **momo
+    ) as gate:
+        names = {
+            one["name"] for one in (await gate.ask("GET", "/resilience/circuit-breakers")).json()["data"]
+        }
+        assert {"mtn_momo:collect", "mtn_momo:refund", "mtn_momo:status"} <= names
+        forced = await gate.ask(
+            "POST",
+            "/resilience/circuit-breakers/MTN_MOMO/force-open",
+            json={"reason": "fire in the data centre"},
+        )
+        assert (forced.json()["name"], forced.json()["state"]) == ("mtn_momo:collect", "forced_open")
+        health = (await gate.ask("GET", "/resilience/health")).json()
+        assert (health["status"], health["troubles"][0]["what"]) == ("degraded", "mtn_momo:collect")
+        held = await gate.pay()
+        assert (held.status_code, held.json()["status_detail"]) == (202, "queued")
+        reset = await gate.ask("POST", "/resilience/circuit-breakers/mtn_momo/reset")
+        assert (reset.status_code, reset.json()["state"]) == (200, "closed")
+        deeds = [deed.action for deed in await gate.service.audit.latest(10)]
+        assert deeds == ["breaker_reset", "breaker_force_open"]
+        bodyless = await gate.ask("POST", "/resilience/circuit-breakers/mtn_momo/force-open")
+        assert bodyless.status_code == 415
+
+
+async def test_statistics_tell_what_keys_have_come_to(gate):
+    await gate.pay(key="k", reference="r")
+    await gate.pay(key="k", reference="r")
+    told = (await gate.ask("GET", "/resilience/idempotency/stats")).json()
+    assert told["claims"]["completed"] == 1
+    assert told["claims"]["processing"] == 0
+    assert told["process"]["new_request"] == 1
+
+
+async def test_lies_about_the_address_move_no_bucket(database_url, valkey_url):
+    async with served(database_url, valkey_url=valkey_url, rate_limits="health_check=1/60") as gate:
+        asked = [
+            await gate.client.get("/health/live", headers={"X-Forwarded-For": f"198.51.100.{n}"})
+            for n in range(3)
+        ]
+        assert [one.status_code for one in asked] == [200, 429, 429]
+
+
+async def test_callbacks_are_never_limited(database_url, valkey_url):
+    async with served(
+        database_url, valkey_url=valkey_url, rate_limits="ip=1/60, endpoint=1/60, global=1/60"
+    ) as gate:
+        answers = [await gate.client.put("/api/v1/callbacks/mtn_momo/unknown", json={}) for _ in range(5)]
+        assert {one.status_code // 100 for one in answers} == {2}
