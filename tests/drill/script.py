@@ -1,0 +1,168 @@
+"""What goes wrong in one run, drawn from a seed: faults of every rail, and what merchants ask meanwhile.
+
+The seed fixes what is done to the rails; when things meet is left to the machine, as in life.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from synccash.payments.payer import Network
+
+RAILS = ("mtn_momo", "paystack", "hubtel", "pawapay")
+ENDS = {
+    "mtn_momo": (
+        "PAYER_NOT_FOUND",
+        "NOT_ENOUGH_FUNDS",
+        "APPROVAL_REJECTED",
+        "EXPIRED",
+        "COULD_NOT_PERFORM_TRANSACTION",
+        "INTERNAL_PROCESSING_ERROR",
+        "SERVICE_UNAVAILABLE",
+        "SOMETHING_NEW",
+    ),
+    "paystack": (
+        "INSUFFICIENT_FUNDS",
+        "DECLINED",
+        "TIMED_OUT",
+        "LIMIT_REACHED",
+        "ABANDONED",
+        "SOMETHING_NEW",
+    ),
+    "hubtel": ("USSD_TIMEOUT", "WRONG_PIN", "SOMETHING_NEW"),
+    "pawapay": (
+        "PAYMENT_NOT_APPROVED",
+        "INSUFFICIENT_BALANCE",
+        "PROVIDER_TEMPORARILY_UNAVAILABLE",
+        "UNSPECIFIED_FAILURE",
+        "SOMETHING_NEW",
+    ),
+}
+"""The rails' own words for an end without money."""
+ANSWERS = ("drop", "http_500", "http_503", "http_429", "html_403", "maintenance_200")
+PROVES_NOTHING = frozenset({"drop", "http_500", "maintenance_200"})
+"""Answers that a rail may give although it has booked; with the others it would lie in its own words."""
+CALLBACKS = ("normal", "lost", "duplicate", "early", "late", "forged")
+NUMBERS = {Network.MTN: "0241{:06d}", Network.TELECEL: "0201{:06d}", Network.AT: "0271{:06d}"}
+TROUBLE_S = 1.2
+"""From then on every rail is healthy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spell:
+    """Standing faults of one rail, from a moment on."""
+
+    at_s: float
+    rail: str
+    faults: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One order of a merchant. `repeats`: how often it is asked for at once, under one key."""
+
+    at_s: float
+    number: str
+    amount: int
+    pinned: str | None
+    expires_in_s: int
+    repeats: int
+    gives_otp: bool
+    refunds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """One run. `order`: in which order the rails are tried; `kills_at_s`: when the front process dies."""
+
+    seed: int
+    order: tuple[str, ...]
+    spells: tuple[Spell, ...]
+    steps: Mapping[str, tuple[Mapping[str, Any], ...]]
+    payments: tuple[Asked, ...]
+    payouts: tuple[Asked, ...]
+    kills_at_s: float | None
+
+
+def drawn(seed: int) -> Script:
+    """The script of a seed, for ever the same."""
+    random = Random(seed)
+    order = list(RAILS)
+    random.shuffle(order)
+    sick = [rail for rail in RAILS if random.random() < 0.8]
+    return Script(
+        seed=seed,
+        order=tuple(order),
+        spells=tuple(spell for rail in sick for spell in _spells(random, rail)),
+        steps={rail: tuple(_step(random, rail) for _ in range(random.choice((0, 1, 2, 4)))) for rail in sick},
+        payments=tuple(_asked(random, n, refunds=True) for n in range(random.choice((3, 4, 6)))),
+        payouts=tuple(_asked(random, 50 + n, refunds=False) for n in range(random.choice((0, 0, 1, 2)))),
+        kills_at_s=random.random() * TROUBLE_S if random.random() < 0.25 else None,
+    )
+
+
+def _spells(random: Random, rail: str) -> list[Spell]:
+    begins = sorted([0.0, *(random.random() * TROUBLE_S for _ in range(random.choice((0, 1, 2))))])
+    return [Spell(at_s=at_s, rail=rail, faults=_faults(random)) for at_s in begins]
+
+
+def _faults(random: Random) -> dict[str, Any]:
+    faults: dict[str, Any] = {
+        "latency_ms": 0,
+        "error_rate": 0.0,
+        "drop": None,
+        "drop_rate": random.choice((0.3, 0.7, 1.0)),
+        "callbacks": random.choice(CALLBACKS),
+        "approve_after_ms": random.choice((0, 20, 150, 500)),
+        "down": False,
+    }
+    match random.randrange(7):
+        case 0:
+            faults["down"] = True
+        case 1:
+            faults["drop"] = "before_commit"
+        case 2:
+            faults["drop"] = "after_commit"
+        case 3:
+            faults["latency_ms"] = random.choice((50, 250, 700))
+        case 4:
+            faults["error_rate"] = random.choice((0.3, 1.0))
+        case _:
+            pass
+    return faults
+
+
+def _step(random: Random, rail: str) -> dict[str, Any]:
+    if random.random() < 0.25:
+        return {"on": "inquiry", "answer": random.choice(ANSWERS)}
+    step: dict[str, Any] = {"on": "money"}
+    if random.random() < 0.6:
+        answer = random.choice(ANSWERS)
+        step |= {"answer": answer, "commit": answer in PROVES_NOTHING and random.random() < 0.5}
+    if random.random() < 0.3:
+        step["end"] = random.choice((*ENDS[rail], "NEVER"))
+        if random.random() < 0.3:
+            step["then_success_after_ms"] = random.choice((50, 400))
+    if random.random() < 0.3:
+        step["visible_after_ms"] = random.choice((100, 400))
+    if random.random() < 0.3:
+        step["latency_ms"] = random.choice((100, 600, 800))
+    return step
+
+
+def _asked(random: Random, number: int, *, refunds: bool) -> Asked:
+    network = random.choice((Network.MTN, Network.MTN, Network.MTN, Network.TELECEL, Network.AT))
+    amount = random.randrange(1_000, 9_000)
+    pinned = random.choice(RAILS) if random.random() < 0.25 else None
+    parts = random.choice(((), (), (amount,), (amount // 3, amount - amount // 3), (amount, amount)))
+    return Asked(
+        at_s=random.random() * TROUBLE_S * 0.8,
+        number=NUMBERS[network].format(number),
+        amount=amount,
+        pinned=None if pinned == "mtn_momo" and network is not Network.MTN else pinned,
+        expires_in_s=random.choice((2, 60, 60, 60)),
+        repeats=random.choice((1, 1, 3)),
+        gives_otp=random.random() < 0.8,
+        refunds=parts if refunds else (),
+    )
