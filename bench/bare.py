@@ -1,0 +1,45 @@
+"""The service without its policies, for comparison: `python -m bench.bare` in place of `synccash`.
+
+The same code sends, asks and stores, under the same invariants. What is taken away: the breaker never
+refuses, a send is tried once, no other rail is tried, and nothing is held for later; a payment whose send
+did nothing has failed. What became of a send without an answer is still found out. The product has no such
+switch.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from synccash import app
+from synccash.cli import main
+from synccash.engine.driver import Driver
+from synccash.engine.ports import Sent
+from synccash.engine.scribe import order_of
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import Case, Entry, Move, Release
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.lifecycle import failed
+from synccash.resilience.retry import Retry
+
+_REFUSED = Failure(FailureCode.PROVIDER_UNAVAILABLE)
+
+
+def strip() -> None:
+    """Take the policies away, in this process."""
+    profile = app.PAYMENT_PROVIDER
+    bare = replace(profile, retry=Retry(attempts=1), breaker=replace(profile.breaker, mode="disabled"))
+    app.PAYMENT_PROVIDER = bare
+    app.PROFILES = {**app.PROFILES, "*": bare}
+    Driver._fall_over = lambda self, case, dead, entry: None  # noqa: ARG005
+    Driver._other_rail = lambda self, case, attempt: None  # noqa: ARG005
+    Driver._queue = _fail
+
+
+def _fail(self: Driver, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Move:
+    del sent
+    order: Any = failed(order_of(case), after.failure or _REFUSED, now=self.clock.now())
+    return self.scribe.move(case, order, after, hold=Release(None), timeline=(entry,))
+
+
+if __name__ == "__main__":
+    strip()
+    main()
