@@ -20,13 +20,16 @@ from synccash.payments.case import Claim, Event, Keep, Move, Opened, Opening, Re
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import Payment, PaymentStatus, StatusDetail
 from synccash.payments.rail import Operation, RailAccount
-from synccash.resilience.claims import Answer, Granted
+from synccash.resilience.claims import Answer, Granted, Replayed
 from synccash.resilience.evidence import Evidence
+from synccash.resilience.stored_answers import packed, unpacked
 from synccash.servers.bundle import Servers, start_servers
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.migrations import migrate
 from synccash.stores.postgres.pool import Pool, connect
+from synccash.stores.valkey.limit_script import answer_key
+from synccash.stores.valkey.rate_limiter import ValkeyLimiter
 
 CALLERS = 64
 CYCLES = 1_280
@@ -73,7 +76,53 @@ async def _measure(report: Report, servers: Servers) -> None:
         fresh["fastapi-idempotency-key on Redis"] = peer
     rates = await _rates(fresh)
     _tell(report, "fresh", "Fresh cycles, durable, 64 callers", rates, "two plain statements (floor)")
+    assert servers.valkey_url is not None
+    limiter = ValkeyLimiter(servers.valkey_url)
+    replays = {
+        "PostgreSQL SELECT (floor)": await _select(pool),
+        "ours: one look at the cache": await _look(limiter),
+        "ours: by the claim in PostgreSQL": await _claimed(PostgresClaims(pool)),
+    }
+    rates = await _rates(replays)
+    _tell(report, "replay", "Replays, 64 callers", rates, "PostgreSQL SELECT (floor)")
+    await limiter.aclose()
     await pool.close()
+
+
+async def _select(pool: Pool) -> Cycle:
+    _, claim, complete, select = _PLAIN
+    await pool.fetch(claim, "done", sha256(BODY).digest())
+    await pool.fetch(complete, "done", 201, BODY)
+
+    async def cycle() -> None:
+        assert await pool.fetch(select, "done")
+
+    return cycle
+
+
+async def _look(limiter: ValkeyLimiter) -> Cycle:
+    name = answer_key("bench", "done")
+    stored = packed(sha256(BODY).digest(), Answer(201, (("content-type", "application/json"),), BODY))
+    assert await limiter.keep(name, stored)
+
+    async def cycle() -> None:
+        decision = await limiter.check("payment_initiation", (), answer=name)
+        assert decision.answer is not None or decision.degraded
+        assert decision.answer is None or unpacked(decision.answer) is not None
+
+    return cycle
+
+
+async def _claimed(store: PostgresClaims) -> Cycle:
+    print_ = sha256(BODY).digest()
+    held = await store.claim("bench", "replayed", print_, lease_s=15)
+    assert isinstance(held, Granted)
+    await store.complete("bench", "replayed", held.fence, Answer(201, (), BODY))
+
+    async def cycle() -> None:
+        assert isinstance(await store.claim("bench", "replayed", print_, lease_s=15), Replayed)
+
+    return cycle
 
 
 async def _rates(contenders: dict[str, Cycle]) -> dict[str, float]:
