@@ -30,7 +30,8 @@ def settings(database_url: str, **more: Any) -> Settings:
         mtn_momo_disbursement_key="canary-rail-key",
         mtn_momo_disbursement_subscription_key="canary-subscription",
         request_deadline_s=0.3,
-        **more,
+        **{"rate_limits": "payment_initiation=100000/60, refund_request=100000/60, payment_status=100000/60"}
+        | more,
     )
 
 

@@ -4,8 +4,6 @@ import pytest
 from sandbox.momo import World
 from synccash.rails.transport import Transport
 
-pytest.register_assert_rewrite("rails.rail_contract")
-
 
 @pytest.fixture
 async def transport():

@@ -1,13 +1,10 @@
 from collections.abc import AsyncGenerator
 
-import pytest
 import pytest_asyncio
 
 from stores.postgres_world import PostgresWorld
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.pool import Pool, connect
-
-pytest.register_assert_rewrite("ledger_contract")
 
 
 @pytest_asyncio.fixture
