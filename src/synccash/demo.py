@@ -81,19 +81,30 @@ class Demo:
     api: str
     sandbox: str
     key: str
+    admin_key: str
     payments: list[str]
 
     def pay(
-        self, number: str, amount: int, *, key: str | None = None, reference: str | None = None
+        self,
+        number: str,
+        amount: int,
+        *,
+        key: str | None = None,
+        reference: str | None = None,
+        rail: str | None = None,
     ) -> Answer:
-        """Ask for money."""
-        body = {
+        """Ask for money; `rail` allows no other."""
+        body: Json = {
             "amount": amount,
             "currency": "GHS",
             "payer": {"msisdn": number},
             "reference": reference or f"order-{uuid.uuid4().hex[:8]}",
         }
-        return self.post("/payments", body, key or uuid.uuid4().hex)
+        if rail is not None:
+            body["rail"] = rail
+        answer = self.post("/payments", body, key or uuid.uuid4().hex)
+        expect(answer.status in (201, 202), f"POST /payments answered {answer.status}: {answer.body}")
+        return answer
 
     def post(self, path: str, body: Json, key: str) -> Answer:
         """POST with our key and an idempotency key."""
@@ -105,9 +116,23 @@ class Demo:
         expect(answer.status == 200, f"GET {path} answered {answer.status}: {answer.body}")
         return answer.body
 
+    def operate(self, method: str, path: str, body: Json | None = None) -> Json:
+        """Do something as the operator."""
+        answer = call(method, self.api + path, body, Authorization=f"Bearer {self.admin_key}")
+        expect(answer.status == 200, f"{method} {path} answered {answer.status}: {answer.body}")
+        return answer.body
+
     def settled(self, payment_id: str) -> bool:
         """True once the payment has ended."""
         return self.get(f"/payments/{payment_id}")["status"] in ("succeeded", "failed", "canceled")
+
+    def succeed(self, *ids: str) -> None:
+        """Wait for payments and hold them to account. Raises DemoError where one ends otherwise."""
+        wait_until("every payment ends", lambda: all(self.settled(i) for i in ids))
+        for payment_id in ids:
+            status = self.get(f"/payments/{payment_id}")["status"]
+            expect(status == "succeeded", f"{payment_id} ended {status}")
+        self.payments.extend(ids)
 
     def debits(self) -> Counter[str]:
         """How often each reference was debited, by the sandbox's own books of all rails."""
@@ -142,15 +167,13 @@ def healthy_payment(demo: Demo) -> None:
     print("\n1. A payment, and the same request again")
     key, reference = uuid.uuid4().hex, "order-1001"
     first = demo.pay("0241234567", 2500, key=key, reference=reference)
-    expect(first.status in (201, 202), f"POST /payments answered {first.status}: {first.body}")
     payment = first.body
     print(f"   {first.status} {payment['id']} {payment['status']} / {payment['status_detail']}")
     again = demo.pay("0241234567", 2500, key=key, reference=reference)
     expect(again.body == payment, "the repeat got another answer")
     expect(again.headers.get("idempotent-replayed") == "true", "the repeat was not marked as a replay")
     print(f"   {again.status} the same bytes, Idempotent-Replayed: true")
-    wait_until("the payment succeeds", lambda: demo.settled(payment["id"]))
-    demo.payments.append(payment["id"])
+    demo.succeed(payment["id"])
     demo.timeline(payment["id"])
 
     print("\n2. A refund of 5.00, and one that is more than what is left")
@@ -163,28 +186,65 @@ def healthy_payment(demo: Demo) -> None:
     print(f"   {refund.body['id']} succeeded; the other: 409 {too_much.body['detail']}")
 
 
-def lost_answers(demo: Demo) -> None:
+def sick_mtn(demo: Demo) -> None:
     """MTN takes the money and the answer is lost; then MTN dies before it books; then it is gone."""
     for title, fault in (
-        ("3. MTN books the payment, and its answer is lost", {"drop": "after_commit"}),
-        ("4. The connection dies before MTN books anything", {"drop": "before_commit"}),
-        ("5. MTN is down", {"down": True}),
+        ("3. MTN books the payments, and its answers are lost", {"drop": "after_commit"}),
+        ("4. The connections die before MTN books anything", {"drop": "before_commit"}),
+        ("5. MTN is down, and no other rail is allowed", {"down": True}),
     ):
         print(f"\n{title}")
         demo.faults(**fault)
-        answers = [demo.pay(MTN_NUMBERS.format(n), 1000 + n) for n in range(3)]
+        # Three: MTN's breaker opens at the third failure and would keep a fourth from being sent.
+        answers = [demo.pay(MTN_NUMBERS.format(n), 1000 + n, rail="mtn_momo") for n in range(3)]
         for answer in answers:
-            expect(answer.status in (201, 202), f"POST /payments answered {answer.status}: {answer.body}")
             told = answer.body
             print(f"   {answer.status} {told['id']} {told['status']} / {told['status_detail']}")
         demo.faults()
-        ids = [answer.body["id"] for answer in answers]
-        wait_until("every payment ends", lambda ids=ids: all(demo.settled(i) for i in ids))
-        for payment_id in ids:
-            status = demo.get(f"/payments/{payment_id}")["status"]
-            expect(status == "succeeded", f"{payment_id} ended {status}")
-        demo.payments.extend(ids)
-        demo.timeline(ids[0])
+        demo.succeed(*(answer.body["id"] for answer in answers))
+        demo.timeline(answers[0].body["id"])
+        reset_breaker(demo)
+
+
+def reset_breaker(demo: Demo) -> None:
+    """Let new payments go to MTN again at once, where its breaker would soon try one."""
+    path = "/resilience/circuit-breakers/mtn_momo"
+    state = demo.operate("GET", path)["state"]
+    if state != "closed":
+        demo.operate("POST", f"{path}/reset")
+        wait_until("MTN's breaker is closed", lambda: demo.operate("GET", path)["state"] == "closed")
+    print(f"   MTN's breaker was {state}; now it is closed")
+
+
+def round_a_sick_mtn(demo: Demo) -> None:
+    """MTN is down; a payment that may take any rail takes another one, and is debited there alone."""
+    print("\n6. MTN is down, and a payment goes round it")
+    demo.faults(down=True)
+    payment_id = demo.pay(MTN_NUMBERS.format(50), 5000).body["id"]
+    demo.succeed(payment_id)
+    demo.faults()
+    payment = demo.get(f"/payments/{payment_id}")
+    tried = [attempt["rail"] for attempt in payment["attempts"]]
+    expect(tried[0] == "mtn_momo" and payment["rail"] != "mtn_momo", f"it went over {tried}")
+    print(f"   MTN could not be reached, {payment['rail']} collected it")
+    demo.timeline(payment_id)
+
+
+def risky_payments(demo: Demo) -> None:
+    """The fraud service wants a human to see one payment, and declines another."""
+    print("\n7. The fraud service: 6,000 GHS wait for a human, 10,000 GHS are declined")
+    held = demo.pay(MTN_NUMBERS.format(60), 600_000).body["id"]
+    path = f"/payments/{held}"
+    wait_until("the payment waits", lambda: demo.get(path)["status_detail"] == "risk_review")
+    print(f"   {held} waits in risk_review; the operator approves it")
+    demo.operate("POST", f"{path}/approve", {"reason": "a known buyer"})
+    demo.succeed(held)
+    demo.timeline(held)
+    declined = demo.pay(MTN_NUMBERS.format(61), 1_000_000).body["id"]
+    wait_until("the other ends", lambda: demo.settled(declined))
+    ended = demo.get(f"/payments/{declined}")
+    expect(ended["status"] == "failed" and not ended["attempts"], f"the other ended {ended}")
+    print(f"   {declined} failed: {ended['last_error']['code']}, nothing was sent")
 
 
 def plain(reference: str) -> str:
@@ -215,14 +275,16 @@ def start(folder: Path, port: int, sandbox_port: int) -> subprocess.Popen[str]:
     )
 
 
-def test_key(process: subprocess.Popen[str]) -> str:
-    """Read what `up` prints until the test key."""
+def printed_keys(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Read what `up` prints until the test key and the admin key after it."""
     assert process.stdout is not None
+    keys: list[str] = []
     for line in process.stdout:
         print("   " + line.rstrip())
-        if "sk_test_" in line:
-            return line[line.index("sk_test_") :].split()[0]
-    raise DemoError("synccash up ended before it printed a key")
+        keys += [word for word in line.split() if word.startswith(("sk_test_", "sk_admin_"))]
+        if len(keys) == 2:
+            return keys[0], keys[1]
+    raise DemoError("synccash up ended before it printed its keys")
 
 
 def main() -> int:
@@ -235,14 +297,16 @@ def main() -> int:
     result = None
     try:
         print("Starting PostgreSQL, Valkey, the API, a worker and the sandbox rails")
-        key = test_key(process)
+        key, admin_key = printed_keys(process)
         base = f"http://127.0.0.1:{port}"
-        demo = Demo(base + "/api/v1", f"http://127.0.0.1:{sandbox_port}", key, [])
+        demo = Demo(base + "/api/v1", f"http://127.0.0.1:{sandbox_port}", key, admin_key, [])
         wait_until("ready", lambda: ready(base, process))
         print(f"   ready after {time.monotonic() - began:.1f} s (first start: databases are made)")
         healthy_payment(demo)
-        lost_answers(demo)
-        print("\n6. The sandbox's own book against our payments")
+        sick_mtn(demo)
+        round_a_sick_mtn(demo)
+        risky_payments(demo)
+        print("\n8. The sandbox's own books against our payments")
         result = audit(demo)
     except (DemoError, OSError) as error:
         print(f"\ndemo failed: {error}\nthe log of `synccash up` is in {folder}", file=sys.stderr)
