@@ -25,7 +25,8 @@ from synccash.engine.notify import Notifier, NotifierSettings
 from synccash.engine.ports import Doorbell
 from synccash.engine.screening import Outage, Screening
 from synccash.engine.settings import EngineSettings
-from synccash.fraud.http import FraudService, FraudServiceError
+from synccash.fraud.http import FraudService
+from synccash.fraud.policy import guarded
 from synccash.gate import NAMES, Gate, LocalLimiter
 from synccash.health import ServiceHealth
 from synccash.housekeeping import Housekeeping
@@ -39,10 +40,8 @@ from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.client_address import trusted_networks
 from synccash.resilience.limit_policies import LimitBook
-from synccash.resilience.policy import Policy
 from synccash.resilience.profiles import PAYMENT_PROVIDER, PROFILES
 from synccash.resilience.registry import Registry
-from synccash.resilience.verdict import Outcome, Verdict
 from synccash.settings import Settings, SettingsError
 from synccash.stores.local_doorbell import LocalDoorbell
 from synccash.stores.postgres.audit import PostgresAudit
@@ -238,27 +237,16 @@ def _screening(
     """The external fraud service, under the profile of its kind; None where none is set up."""
     if settings.fraud_url is None:
         return None
-    profile = registry.profile("fraud")
     service = FraudService(settings.fraud_url, transport, settings.fraud_timeout_s, settings.fraud_key)
-    policy = Policy(
-        "fraud",
-        retry=profile.retry,
-        breaker=registry.breaker("fraud"),
-        total_timeout=profile.total_timeout,
-        idempotent=True,
-        classify=judge_fraud_answer,
+    ask = guarded(
+        service,
+        registry.profile("fraud"),
+        registry.breaker("fraud"),
         clock=clock.monotonic,
         sleep=clock.sleep,
     )
     outage = Outage(outcome=RiskOutcome(settings.fraud_outage), decline_above=settings.fraud_decline_above)
-    return Screening(lambda payment: policy.call(service.ask, payment), outage)
-
-
-def judge_fraud_answer(result: object) -> Verdict:
-    """Any decision is a healthy answer; asking again about one payment is the same question."""
-    if isinstance(result, FraudServiceError):
-        return Verdict(Outcome.FAILED, retry=True, evidence=result.evidence)
-    return Verdict(Outcome.FAILED if isinstance(result, BaseException) else Outcome.OK)
+    return Screening(ask, outage)
 
 
 def _registry(settings: Settings, clock: SystemClock) -> Registry:

@@ -11,6 +11,7 @@ from synccash.fraud.http import FraudService, FraudServiceError
 from synccash.fraud.policy import guarded
 from synccash.payments.risk import RiskOutcome
 from synccash.rails.transport import Transport
+from synccash.resilience.profiles import FRAUD_DETECTION
 from synccash.resilience.registry import Registry
 
 
@@ -108,7 +109,7 @@ def screening(service, outage):
     async def sleep(_seconds):
         return None
 
-    return Screening(guarded(service, Registry().breaker("fraud"), sleep=sleep), outage)
+    return Screening(guarded(service, FRAUD_DETECTION, Registry().breaker("fraud"), sleep=sleep), outage)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ async def test_a_service_that_fails_once_is_asked_again(world, service):
     async def heal(_seconds):
         await faults(world, drop=None)
 
-    ask = guarded(service, Registry().breaker("fraud"), sleep=heal)
+    ask = guarded(service, FRAUD_DETECTION, Registry().breaker("fraud"), sleep=heal)
     assert (await ask(PAYMENT)).outcome is RiskOutcome.ALLOW
     assert len(await questions(world)) == 2
 

@@ -1,6 +1,7 @@
-"""The policy under which a fraud service is asked: its shipped profile, with the operator's time-out."""
+"""The policy under which a fraud service is asked: the profile of its kind."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from random import random as uniform
 
@@ -9,7 +10,7 @@ from synccash.payments.payment import Payment
 from synccash.payments.risk import RiskDecision
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.policy import Policy
-from synccash.resilience.profiles import FRAUD_DETECTION
+from synccash.resilience.profiles import Profile
 from synccash.resilience.verdict import Outcome, Verdict
 
 Ask = Callable[[Payment], Awaitable[RiskDecision]]
@@ -17,23 +18,26 @@ Ask = Callable[[Payment], Awaitable[RiskDecision]]
 
 def guarded(
     service: FraudService,
+    profile: Profile,
     breaker: CircuitBreaker,
     *,
+    clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     random: Callable[[], float] = uniform,
 ) -> Ask:
-    """Return how the service is asked: at most twice, not at all while the breaker is open.
+    """Return how the service is asked: as often as its profile says, not at all while the breaker is open.
 
     What it returns raises where there is no decision: FraudServiceError, CircuitOpenError or
     DeadlineExceededError.
     """
     policy = Policy(
         "fraud",
-        retry=FRAUD_DETECTION.retry,
+        retry=profile.retry,
         breaker=breaker,
-        total_timeout=FRAUD_DETECTION.total_timeout,
+        total_timeout=profile.total_timeout,
         idempotent=True,  # asking twice about one payment is the same question
         classify=_judge,
+        clock=clock,
         sleep=sleep,
         random=random,
     )
@@ -45,6 +49,7 @@ def guarded(
 
 
 def _judge(result: object) -> Verdict:
+    """Any decision is a healthy answer."""
     if isinstance(result, FraudServiceError):
         return Verdict(Outcome.FAILED, retry=True, evidence=result.evidence)
-    return Verdict(Outcome.FAILED if isinstance(result, Exception) else Outcome.OK)
+    return Verdict(Outcome.FAILED if isinstance(result, BaseException) else Outcome.OK)
