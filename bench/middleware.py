@@ -46,7 +46,19 @@ async def _measure(report: Report) -> None:
     unlimited = ResilienceMiddleware(
         _app, endpoints=ENDPOINTS, identify=lambda _: Caller(ip="127.0.0.1"), refuse=refuse
     )
-    contenders = {"five limits in memory": _call(ours), "matching alone": _call(unlimited)}
+    one = LimitBook({}, tuple(limit for limit in book.shared if limit.scope == "ip"))
+    single = ResilienceMiddleware(
+        _app,
+        endpoints=ENDPOINTS,
+        identify=lambda _: Caller(ip="127.0.0.1"),
+        refuse=refuse,
+        door=Gate(LocalLimiter(), None, one, ()),
+    )
+    contenders = {
+        "one limit in memory": _call(single),
+        "five limits in memory": _call(ours),
+        "matching alone": _call(unlimited),
+    }
     peer = _slowapi()
     if peer is not None:
         contenders["slowapi, one limit in memory"] = _call(peer)

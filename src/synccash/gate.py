@@ -5,6 +5,7 @@ Wires the middleware to the limiter and to the cache of answers. Nothing is deci
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from synccash.api.problem import refuse
@@ -122,11 +123,7 @@ class Gate:
 
     def identify(self, scope: Scope) -> Caller:
         """Who asks: the key's merchant, the end user that he names, the address behind our own proxies."""
-        peer = scope.get("client")
-        forwarded = [
-            value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
-        ]
-        ip = client_address(peer[0] if peer else None, forwarded, self.trusted)
+        ip = self._address(scope)
         principal: Principal | None = scope.get(PRINCIPAL)
         if principal is None:
             return Caller(ip=ip)
@@ -139,6 +136,16 @@ class Gate:
             api_key=principal.key_id,
             user=_named_user(scope),
         )
+
+    def _address(self, scope: Scope) -> str:
+        peer = scope.get("client")
+        host: str | None = peer[0] if peer else None
+        if not self.trusted:
+            return _direct(host)
+        forwarded = [
+            value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
+        ]
+        return client_address(host, forwarded, self.trusted)
 
     async def admit(self, asked: Asked) -> Admitted:
         """Decide about all limits and bring the stored answer, in one round trip."""
@@ -160,6 +167,12 @@ class Gate:
         """Store an answer in the background."""
         if self.answers is not None:
             self.answers.keep(_answer_key(answer_name), stored)
+
+
+@lru_cache(maxsize=10_000)
+def _direct(host: str | None) -> str:
+    """The address of a client who speaks to us without a proxy."""
+    return client_address(host, (), ())
 
 
 def refused(decision: Decision) -> Refusal:

@@ -37,8 +37,8 @@ class Match:
 
 def segments(path: str) -> tuple[str, ...]:
     """The parts of a path: doubled and trailing slashes, percent-encoding and `.` make no other path."""
-    decoded = unquote(path)
-    return tuple(part for part in decoded.split("/") if part not in ("", "."))
+    decoded = unquote(path) if "%" in path else path
+    return tuple([part for part in decoded.split("/") if part and part != "."])
 
 
 class Matcher:
@@ -67,6 +67,6 @@ def _fits(parts: tuple[str, ...], found: tuple[str, ...]) -> dict[str, str] | No
     for part, given in zip(parts, found, strict=True):
         if part.startswith("{"):
             named[part[1:-1]] = given
-        elif part.lower() != given.lower():
+        elif part != given and part.lower() != given.lower():
             return None
     return named

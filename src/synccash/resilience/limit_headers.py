@@ -4,6 +4,8 @@ draft-ietf-httpapi-ratelimit-headers (the syntax of -10): structured-field lists
 The draft still moves; this is the only place that knows it.
 """
 
+from functools import lru_cache
+
 from synccash.resilience.rate_limiter import Decision, Limit, Standing
 
 _PUBLIC = ("user", "api_key", "ip")
@@ -21,15 +23,20 @@ def limit_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
     ]
     fields: list[tuple[str, str]] = []
     if shown:
-        fields.append(("RateLimit-Policy", ", ".join(_policy(one.demand.limit) for one in shown)))
-        fields.append(("RateLimit", ", ".join(_standing(one) for one in shown)))
+        fields.append(("RateLimit-Policy", ", ".join([_policy(one.demand.limit) for one in shown])))
+        fields.append(("RateLimit", ", ".join([_standing(one) for one in shown])))
     if not decision.allowed and decision.binding is not None:
         fields.append(("Retry-After", str(max(1, _seconds(decision.binding.retry_us)))))
     return tuple(fields)
 
 
 def _policy(limit: Limit) -> str:
-    return f'"{limit.name}";q={limit.capacity};w={max(1, _seconds(limit.period_us))}'
+    return _written(limit.name, limit.capacity, limit.period_us)
+
+
+@lru_cache(maxsize=1_000)
+def _written(name: str, capacity: int, period_us: int) -> str:
+    return f'"{name}";q={capacity};w={max(1, _seconds(period_us))}'
 
 
 def _standing(standing: Standing) -> str:

@@ -61,11 +61,9 @@ class LimitBook:
         `user` has to be unique over merchants: put the merchant in front. `ip` comes from `client_address`.
         """
         ids = {"user": user, "api_key": api_key, "ip": ip, "endpoint": endpoint, "global": "all"}
-        return tuple(
-            Demand(limit, known, cost)
-            for limit in (*self.endpoints.get(endpoint, ()), *self.shared)
-            if (known := ids[limit.scope]) is not None
-        )
+        met = self.endpoints.get(endpoint)
+        limits = self.shared if met is None else met + self.shared
+        return tuple([Demand(one, known, cost) for one in limits if (known := ids[one.scope]) is not None])
 
     def named(self, endpoint: str, scope: str) -> tuple[Limit, ...]:
         """The limits of one scope that a request to the endpoint meets."""
