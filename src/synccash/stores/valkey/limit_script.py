@@ -36,10 +36,8 @@ def arguments(
     for demand in demands:
         key = state_key(demand.limit, demand.id)
         keys += (key, key + ":p")
-        before, after = _encoded(demand.limit)
-        values += before
-        values.append(demand.cost)
-        values += after
+        quick, capacity, waived, rest = _encoded(demand.limit)
+        values += (quick, capacity, demand.cost, waived, rest)
     if answer is not None:
         keys.append(answer)
     return [len(keys), *keys, *values]
@@ -58,7 +56,7 @@ def decision(reply: list[Any], demands: Sequence[Demand]) -> Decision:
     )
 
 
-_Encoded = tuple[tuple[bytes, ...], tuple[bytes, ...]]
+_Encoded = tuple[bytes, bytes, bytes, bytes]
 # By identity: hashing a frozen value costs more than what is saved. Limits are few and live for ever.
 _known: dict[int, tuple[Limit, _Encoded]] = {}
 _MOST_KNOWN = 1_000
@@ -68,25 +66,20 @@ def _encoded(limit: Limit) -> _Encoded:
     known = _known.get(id(limit))
     if known is not None:
         return known[1]
+    bucket = limit.algorithm == "token_bucket"
+    unit = limit.unit_us if bucket else limit.period_us
     block = limit.block
-    unit = limit.unit_us if limit.algorithm == "token_bucket" else limit.period_us
+    numbers = (
+        (0, 0, 0, 0)
+        if block is None
+        else (block.violations, block.window_us, block.duration_us, block.cap_us)
+    )
     encoded = (
-        (_ALGORITHMS[limit.algorithm], b"%d" % limit.capacity, b"%d" % unit),
-        (
-            b"1" if limit.shadow else b"0",
-            # An answer that is stored already costs no user quota.
-            b"1" if limit.scope == "user" else b"0",
-            *(
-                (b"0", b"0", b"0", b"0")
-                if block is None
-                else (
-                    b"%d" % block.violations,
-                    b"%d" % block.window_us,
-                    b"%d" % block.duration_us,
-                    b"%d" % block.cap_us,
-                )
-            ),
-        ),
+        b"%d" % unit if bucket and not limit.shadow else b"",
+        b"%d" % limit.capacity,
+        # An answer that is stored already costs no user quota.
+        b"1" if limit.scope == "user" else b"0",
+        b"%c %d %d %d %d %d %d" % (_ALGORITHMS[limit.algorithm], unit, limit.shadow, *numbers),
     )
     if len(_known) >= _MOST_KNOWN:
         _known.clear()

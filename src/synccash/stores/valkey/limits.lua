@@ -1,7 +1,8 @@
 -- n limits decided at once, all or nothing. Every number is an integer below 2^53; times in microseconds.
 -- KEYS: for each demand its state and its penalty; then, if one is asked for, the stored answer.
 -- ARGV: the time (empty: the server's own), n, then for each demand:
---   algorithm, capacity, unit or period, cost, shadow, waived by an answer,
+--   a token bucket's unit (empty: another algorithm, or a shadow), capacity, cost, waived by an answer, and
+--   what the common way does not need: algorithm, unit or period, shadow,
 --   violations (0: no block), their window, the block's duration, its cap
 -- Answer: time, allowed, stored answer or false, newly blocked, then for each demand
 --   refuses, remaining, retry, reset, blocked until
@@ -13,7 +14,41 @@ end
 local n = tonumber(ARGV[2])
 local values = redis.call('MGET', unpack(KEYS))
 local answer = values[2 * n + 1] or false
-local floor, max, min = math.floor, math.max, math.min
+local floor, max, min, call = math.floor, math.max, math.min, redis.call
+
+-- The common way, before anything is made that only the others need: token buckets without a record of
+-- violations, and all of them have room.
+local common = true
+local befores, units = {}, {}
+for i = 1, n do
+  local a = 5 * i - 2
+  local unit = tonumber(ARGV[a])
+  if not unit or values[2 * i] then common = false; break end
+  local before = tonumber(values[2 * i - 1]) or now
+  if before < now then before = now end
+  local taken = 0
+  if not (answer and ARGV[a + 3] == '1') then taken = ARGV[a + 2] * unit end
+  if taken > 0 and before + taken - now > ARGV[a + 1] * unit then common = false; break end
+  befores[i], units[i] = before, taken
+end
+if common then
+  local reply = { now, 1, answer, 0 }
+  for i = 1, n do
+    local a, at = 5 * i - 2, 5 * i - 1
+    local full = befores[i] + units[i]
+    local left = full - now
+    if units[i] > 0 then
+      call('SET', KEYS[2 * i - 1], full, 'PX', max(1, floor((left + 999) / 1000)))
+    end
+    reply[at + 1] = 0
+    reply[at + 2] = max(0, floor((ARGV[a + 1] * ARGV[a] - left) / ARGV[a]))
+    reply[at + 3] = 0
+    reply[at + 4] = left
+    reply[at + 5] = 0
+  end
+  return reply
+end
+
 local int = function(x) return string.format('%.0f', x) end
 
 local function token_bucket(d)
@@ -63,21 +98,22 @@ local function window(d)
   end
 end
 
-local call = redis.call
 local function keep(key, value, till)
   call('SET', key, value, 'PX', max(1, floor((till - now + 999) / 1000)))
 end
 
 local demands, allowed, blocked = {}, true, false
 for i = 1, n do
-  local a = 2 + (i - 1) * 10
+  local a = 5 * i - 2
+  local algorithm, unit, shadow, violations, within, length, cap =
+    string.match(ARGV[a + 4], '^(%a) (%d+) (%d) (%d+) (%d+) (%d+) (%d+)$')
   local d = {
-    algorithm = ARGV[a + 1], capacity = tonumber(ARGV[a + 2]), unit = tonumber(ARGV[a + 3]),
-    cost = tonumber(ARGV[a + 4]), shadow = ARGV[a + 5] == '1',
-    violations = tonumber(ARGV[a + 7]), at = a,
+    algorithm = algorithm, capacity = tonumber(ARGV[a + 1]), unit = tonumber(unit),
+    cost = tonumber(ARGV[a + 2]), shadow = shadow == '1', violations = tonumber(violations),
+    within = tonumber(within), length = tonumber(length), cap = tonumber(cap),
     state = values[2 * i - 1], penalty = values[2 * i], ends = 0
   }
-  if answer and ARGV[a + 6] == '1' then d.cost = 0 end
+  if answer and ARGV[a + 3] == '1' then d.cost = 0 end
   if d.algorithm == 't' then token_bucket(d) else window(d) end
   if d.penalty then
     local till = tonumber(string.match(d.penalty, '^%d+'))
@@ -91,8 +127,8 @@ end
 local function violate(d, key)
   local till, level, count, closing = string.match(d.penalty or '0 0 0 0', '^(%d+) (%d+) (%d+) (%d+)$')
   till, level, count, closing = tonumber(till), tonumber(level), tonumber(count), tonumber(closing)
-  local length, cap = tonumber(ARGV[d.at + 9]), tonumber(ARGV[d.at + 10])
-  if now >= closing then count = 0; closing = now + tonumber(ARGV[d.at + 8]) end
+  local length, cap = d.length, d.cap
+  if now >= closing then count = 0; closing = now + d.within end
   count = count + 1
   local shut = count >= d.violations
   if shut then
