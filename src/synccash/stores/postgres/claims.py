@@ -43,28 +43,21 @@ _MINE = "scope = $1 AND key = $2 AND fence = $3 AND state = 'processing'"
 _RENEW = f"""
 UPDATE request_claims SET lease_until = now() + make_interval(secs => $4) WHERE {_MINE} RETURNING fence
 """  # noqa: S608 - put together from constants
-# Repeated after a lost connection it finds its own answer, which is success too.
+# No two answers of one flush name the same row, and no other statement waits for two of them: any order of
+# locks will do.
 _COMPLETE = """
-WITH asked AS MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::bytea[])
-        AS a(scope, key, fence, status, headers, body)
-),
-held AS MATERIALIZED (
-    SELECT r.scope, r.key FROM asked JOIN request_claims r USING (scope, key)
-    WHERE r.fence = asked.fence AND r.state = 'processing'
-    ORDER BY r.scope, r.key FOR NO KEY UPDATE OF r
-),
-completed AS (
-    UPDATE request_claims r SET
-        state = 'completed', status = asked.status, headers = asked.headers::json, body = asked.body
-    FROM held JOIN asked USING (scope, key) WHERE r.scope = held.scope AND r.key = held.key
-    RETURNING r.scope, r.key
-)
-SELECT scope, key FROM completed
-UNION
-SELECT r.scope, r.key FROM asked JOIN request_claims r USING (scope, key)
-WHERE r.fence = asked.fence AND r.state = 'completed' AND r.status = asked.status
-    AND r.body IS NOT DISTINCT FROM asked.body
+UPDATE request_claims r SET
+    state = 'completed', status = a.status, headers = a.headers::json, body = a.body
+FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::bytea[])
+    AS a(scope, key, fence, status, headers, body)
+WHERE r.scope = a.scope AND r.key = a.key AND r.fence = a.fence AND r.state = 'processing'
+RETURNING r.scope, r.key
+"""
+# Repeated after a lost connection an answer finds itself, which is success too.
+_COMPLETED = """
+SELECT scope, key FROM request_claims
+WHERE scope = $1 AND key = $2 AND fence = $3 AND state = 'completed' AND status = $4
+    AND body IS NOT DISTINCT FROM $5
 """
 _GIVE_BACK = f"UPDATE request_claims SET state = 'failed' WHERE {_MINE} RETURNING fence"  # noqa: S608
 
@@ -173,7 +166,9 @@ class PostgresClaims:
 
     async def complete(self, scope: str, key: str, fence: int, answer: Answer) -> bool:
         """Keep the answer. False: another took over; discard yours and ask again."""
-        return await self._answers.submit(_Finished(scope, key, fence, answer))
+        if await self._answers.submit(_Finished(scope, key, fence, answer)):
+            return True
+        return bool(await self._run(_COMPLETED, scope, key, fence, answer.status, answer.body))
 
     async def _complete_together(self, asked: Sequence[_Finished]) -> Sequence[bool]:
         found = await self._run(
