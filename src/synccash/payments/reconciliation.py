@@ -1,0 +1,111 @@
+"""A rail's statement against our own attempts: what agrees, and what each side knows alone."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Direction(StrEnum):
+    """Which way the money went, seen from the merchant's account."""
+
+    IN = "in"
+    OUT = "out"
+
+
+class Verdict(StrEnum):
+    """What the comparison says. Everything but MATCHED asks for a person."""
+
+    MATCHED = "matched"
+    MISSING = "missing"
+    SURPLUS = "surplus"
+    AMOUNT_DIFFERS = "amount_differs"
+    DOUBLE = "double"
+    NOT_SUCCEEDED = "not_succeeded"
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """One movement of money as the rail states it. The amount is in minor units, never negative."""
+
+    number: int
+    direction: Direction
+    amount: int
+    reference: str | None
+    provider_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMovement:
+    """One attempt of ours. The amount is in minor units; succeeded means that we believe money moved."""
+
+    attempt_id: str
+    direction: Direction
+    amount: int
+    reference: str
+    provider_id: str | None
+    succeeded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One row of the report. A surplus has no movement, a missing one no line."""
+
+    verdict: Verdict
+    movement: OwnMovement | None
+    line: StatementLine | None
+
+
+class Statement:
+    """A rail's statement, whose lines are claimed by our movements one at a time, in any order.
+
+    A line that carries a reference is found by it alone: an id that happens to agree must not hand one
+    attempt's line to another. Only a line without a reference is found by the provider's id.
+    """
+
+    def __init__(self, lines: Iterable[StatementLine]) -> None:
+        self._by_reference: defaultdict[tuple[Direction, str], list[StatementLine]] = defaultdict(list)
+        self._by_provider_id: defaultdict[tuple[Direction, str], list[StatementLine]] = defaultdict(list)
+        self._anonymous: list[StatementLine] = []
+        for line in lines:
+            if line.reference:
+                self._by_reference[line.direction, line.reference].append(line)
+            elif line.provider_id:
+                self._by_provider_id[line.direction, line.provider_id].append(line)
+            else:
+                self._anonymous.append(line)
+
+    def compare(self, movement: OwnMovement) -> Iterator[Finding]:
+        """What the statement says about this movement; its lines are claimed and found no more.
+
+        Nothing, for a movement that did not succeed and that the rail does not state either.
+        """
+        lines = self._claim(movement)
+        if not lines:
+            if movement.succeeded:
+                yield Finding(Verdict.MISSING, movement, None)
+            return
+        # Of several lines the one that agrees is ours, wherever it stands in the file.
+        first = next((line for line in lines if line.amount == movement.amount), lines[0])
+        yield Finding(_verdict(movement, first), movement, first)
+        for line in lines:
+            if line is not first:
+                yield Finding(Verdict.DOUBLE, movement, line)
+
+    def surplus(self) -> Iterator[Finding]:
+        """The lines that no movement claimed, in the order of the file. Ask once all were compared."""
+        groups = [*self._by_reference.values(), *self._by_provider_id.values(), self._anonymous]
+        for line in sorted((line for group in groups for line in group), key=lambda line: line.number):
+            yield Finding(Verdict.SURPLUS, None, line)
+
+    def _claim(self, movement: OwnMovement) -> list[StatementLine]:
+        lines = self._by_reference.pop((movement.direction, movement.reference), [])
+        if movement.provider_id:
+            lines += self._by_provider_id.pop((movement.direction, movement.provider_id), [])
+        return lines
+
+
+def _verdict(movement: OwnMovement, line: StatementLine) -> Verdict:
+    if not movement.succeeded:
+        return Verdict.NOT_SUCCEEDED
+    return Verdict.MATCHED if line.amount == movement.amount else Verdict.AMOUNT_DIFFERS
