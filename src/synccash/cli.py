@@ -126,6 +126,37 @@ def _commands():  # noqa: ANN202 - cyclopts may not be installed
 
         return main_from_cli(port=port, data_dir=data_dir)
 
+    @app.command
+    def drill(
+        *,
+        payments: int = 600,
+        seed: int = 1,
+        faults: str = "kill,pause,valkey,rails",
+        report: Path | None = None,
+    ) -> int:
+        """Hold an outage drill on sandbox rails: real processes, real trouble, an audit of the rails' books.
+
+        Exit 1 on any duplicate, lost or stuck payment.
+
+        Parameters
+        ----------
+        payments
+            How many, at 20 a second; trouble lasts as long as they come.
+        seed
+            Which trouble; when it meets which payment is left to the machine.
+        faults
+            Kinds of trouble: kill (-9 of API and worker), pause (SIGSTOP), valkey (kill -9), rails.
+        report
+            An HTML file to write.
+        """
+        from synccash.drill.command import run
+        from synccash.drill.run import DrillError
+
+        try:
+            return run(payments=payments, seed=seed, faults=faults, report=report)
+        except DrillError as error:
+            return _refuse(str(error))
+
     @config.command
     def show() -> int:
         """Print every setting with its source. Secrets are masked."""
