@@ -51,6 +51,7 @@ class Found:
     lost: int
     rails: Counter[str]
     reroute_s: float | None
+    noticed_s: float | None
     latencies: tuple[float, float, float]
     codes: Counter[int]
     driver_late_s: float
@@ -99,21 +100,24 @@ async def _once(service: Installation, trouble: str, seconds: float) -> Found:
         began = time.monotonic()
         outage = asyncio.create_task(_break(service, trouble, began, seconds))
         answers = await _stream(session, service, began, seconds)
-        await outage
+        went = await outage
     drained = time.monotonic()
     connection = await asyncpg.connect(service.database_url)
     try:
         await _drain(connection)
-        return await _judge(service, connection, answers, time.monotonic() - drained)
+        return await _judge(service, connection, answers, went, time.monotonic() - drained)
     finally:
         await connection.close()
 
 
-async def _break(service: Installation, trouble: str, began: float, seconds: float) -> None:
+async def _break(service: Installation, trouble: str, began: float, seconds: float) -> float:
+    """Take MTN away and give it back; return when it went, as the wall clock has it."""
     await asyncio.sleep(began + seconds / 8 - time.monotonic())
+    went = time.time()
     await asyncio.to_thread(service.control, "PUT", "mtn_momo/faults", _OUTAGE[trouble])
     await asyncio.sleep(began + seconds * 7 / 8 - time.monotonic())
     await asyncio.to_thread(service.control, "DELETE", "mtn_momo/faults")
+    return went
 
 
 async def _stream(
@@ -155,7 +159,11 @@ async def _drain(connection: asyncpg.Connection) -> None:
 
 
 async def _judge(
-    service: Installation, connection: asyncpg.Connection, answers: list[Answer], drain_s: float
+    service: Installation,
+    connection: asyncpg.Connection,
+    answers: list[Answer],
+    went: float,
+    drain_s: float,
 ) -> Found:
     books = [await asyncio.to_thread(service.control, "GET", f"{rail}/book") for rail in _RAILS]
     debits = Counter(debit["msisdn"] for book in books for debit in book["debits"])
@@ -173,6 +181,7 @@ async def _judge(
         lost=len(paid ^ taken),
         rails=Counter(row["rail"] for row in asked if row["status"] == "succeeded"),
         reroute_s=await connection.fetchval(_REROUTED),
+        noticed_s=await connection.fetchval(_NOTICED, went),
         latencies=tuple(latencies[int(len(latencies) * share)] for share in (0.50, 0.95, 0.99)),
         codes=Counter(answer.status for answer in answers),
         driver_late_s=max(answer.late_s for answer in answers),
@@ -191,6 +200,11 @@ _REROUTED = """
     )
     SELECT extract(epoch FROM min(started_at) - (SELECT at FROM failure))::float8 FROM attempts
     WHERE operation = 'collect' AND rail <> 'mtn_momo' AND started_at >= (SELECT at FROM failure)
+"""
+# From the moment at which MTN went away. A rail that hangs is found out by the attempt's time-out, 5 s.
+_NOTICED = """
+    SELECT extract(epoch FROM min(started_at))::float8 - $1 FROM attempts
+    WHERE operation = 'collect' AND rail <> 'mtn_momo' AND started_at >= to_timestamp($1)
 """
 
 
@@ -215,6 +229,7 @@ def _tell(report: Report, trouble: str, seconds: float, found: dict[str, Found])
                 *(_or_none(one.reroute_s) for one in found.values()),
                 "< 1",
             ),
+            ("outage's begin to first reroute, s", *(_or_none(one.noticed_s) for one in found.values()), ""),
             *(
                 (f"POST p{share}, ms", *(f"{one.latencies[at] * 1000:.0f}" for one in found.values()), "")
                 for at, share in enumerate((50, 95, 99))
