@@ -8,13 +8,12 @@ from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from prometheus_client.registry import Collector
 
 from synccash.api.body import ApiRequest, take_body
 from synccash.api.calls import operator_of, tenant_of
-from synccash.api.docs import docs_page, openapi_json
+from synccash.api.docs import Undrawn, docs_page, openapi_json
 from synccash.api.metrics import Metrics, metrics
 from synccash.api.ports import Endpoints, Health, Keys, Reading
 from synccash.api.problem import ProblemError, not_found, of_engine, refuse, rendered
@@ -27,6 +26,7 @@ from synccash.api.v1.resilience import RESILIENCE, Management
 from synccash.api.v1.webhook_endpoints import WEBHOOK_ENDPOINTS, EndpointMaker
 from synccash.engine.engine import Engine
 from synccash.middleware.authentication import Authentication
+from synccash.middleware.matching import Endpoint, Matcher
 from synccash.middleware.refusal import App, Refusal
 from synccash.middleware.request_context import BROKEN, RequestContext
 from synccash.payments.errors import PaymentError, StoreUnavailableError
@@ -65,15 +65,15 @@ def create_app(
         "management": management,
         "metrics_of": Metrics(collectors),
     }
-    app: App = _routes(parts)  # pyright: ignore[reportAssignmentType]
+    routes = _routes(parts)
+    app: App = routes  # pyright: ignore[reportAssignmentType]
     for layer in reversed(layers):
         app = layer(app)
     app = Authentication(
         app,
         keyring=keys,
         refuse=refuse,
-        prefix="/api/",
-        open_paths=(f"{BASE}/callbacks/",),
+        needs_key=_guarded(routes),
         unavailable=StoreUnavailableError,
     )
     return RequestContext(app=app, refuse=refuse, new_id=new_id)
@@ -94,12 +94,13 @@ def _routes(parts: dict[str, Any]) -> Litestar:
             ProblemError: _on_problem,
             PaymentError: _on_refused,
             HTTPException: _on_http,
+            Exception: _on_failure,
         },
         openapi_config=OpenAPIConfig(
             title="SyncCash Orchestrator",
             version="1",
             path="/openapi",
-            render_plugins=[JsonRenderPlugin()],
+            render_plugins=[Undrawn()],
             use_handler_docstrings=True,
             components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
             security=[{"key": []}],
@@ -107,6 +108,17 @@ def _routes(parts: dict[str, Any]) -> Litestar:
         logging_config=None,
         signature_types=[Engine, Reading, Health, Endpoints, EndpointMaker, Management, Metrics],
     )
+
+
+def _guarded(routes: Litestar) -> Callable[[str], bool]:
+    """Which paths need a key: all routes under the versioned base but callbacks, however they are spelled.
+
+    What is no route needs none, so that it is told to be none.
+    """
+    shapes = [route.path_format for route in routes.routes if route.path_format.startswith(f"{BASE}/")]
+    closed = [path for path in shapes if not path.startswith(f"{BASE}/callbacks/")]
+    matcher = Matcher([Endpoint("", path, path) for path in closed])
+    return lambda path: matcher.match("", path) is not None
 
 
 def _giving(part: Any) -> Callable[[], Any]:
@@ -149,5 +161,10 @@ def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
             request,
             Refusal(status=422, code="invalid_request", detail="a parameter does not fit", errors=errors),
         )
-    log.error("framework_failed", error=type(error).__name__, status=error.status_code, exc_info=error)
+    return _on_failure(request, error)
+
+
+def _on_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Our own mistake. Nothing of the request is in the line: what failed is in the traceback."""
+    log.error("request_failed", error=type(error).__name__, exc_info=error)
     return _answer(request, BROKEN)

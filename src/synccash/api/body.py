@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast, get_args, get_origin
 import msgspec
 from litestar import Request
 
-from synccash.api.problem import ProblemError, invalid, malformed
+from synccash.api.problem import ProblemError, invalid, malformed, not_found
 from synccash.middleware.refusal import Refusal
 from synccash.resilience.idempotency import DuplicateMemberError, NotJsonError, read_json
 
@@ -15,6 +15,7 @@ TREE = "synccash.body"
 """Where a request's scope holds its body as `read_json` gave it."""
 
 _VALUE = "synccash.value"
+_LONGEST_PART = 512
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _UNKNOWN = "unknown field"
 
@@ -33,7 +34,10 @@ def scope_of(request: Request[Any, Any, Any]) -> dict[str, Any]:
 
 
 async def take_body(request: Request[Any, Any, Any]) -> None:
-    """Read the body of a handler that takes one. Raises ProblemError: 400, 415 or 422."""
+    """Read the body of a handler that takes one. Raises ProblemError: 400, 404, 415 or 422."""
+    for part in request.path_params.values():
+        if not part.isprintable() or len(part) > _LONGEST_PART:
+            raise ProblemError(not_found())
     field = request.route_handler.parsed_data_field
     if field is None:
         return

@@ -14,7 +14,7 @@ from litestar.params import HeaderParameter, PathParameter, QueryParameter
 from synccash.api.body import TREE, scope_of
 from synccash.api.problem import MEDIA_TYPE, ProblemError, invalid, malformed
 from synccash.api.schemas import ProblemShown
-from synccash.middleware.authentication import PRINCIPAL
+from synccash.middleware.authentication import MISSING, PRINCIPAL
 from synccash.middleware.refusal import Refusal
 from synccash.payments.case import Claim
 from synccash.payments.request import Principal, Reply, Role, Tenant
@@ -35,8 +35,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 def principal_of(request: AnyRequest) -> Principal:
-    """Who is calling."""
-    return scope_of(request)[PRINCIPAL]
+    """Who is calling. Raises ProblemError 401 where no layer before has found that out."""
+    principal = scope_of(request).get(PRINCIPAL)
+    if principal is None:
+        raise ProblemError(MISSING)
+    return principal
 
 
 async def tenant_of(request: AnyRequest) -> Tenant:
@@ -107,9 +110,10 @@ def read_cursor(text: str | None) -> tuple[datetime, str] | None:
     try:
         when, _, object_id = base64.urlsafe_b64decode(text.encode()).decode("ascii").partition(" ")
         at = datetime.fromisoformat(when)
-        if at.tzinfo is None or (not object_id.isalnum() and not object_id.replace("_", "").isalnum()):
+        if at.tzinfo is None or not object_id.replace("_", "").isalnum():
             raise ValueError(when)
-    except (ValueError, binascii.Error) as error:
+        at = at.astimezone(UTC)
+    except (ValueError, OverflowError, binascii.Error) as error:
         raise invalid(("after", "expected the value of next of a former page")) from error
     return at, object_id
 

@@ -8,7 +8,8 @@ from html import escape
 from typing import Any
 
 import msgspec
-from litestar import Litestar, Request, Response, get
+from litestar import Litestar, Request, Response, Router, get
+from litestar.openapi.plugins import JsonRenderPlugin
 
 from synccash.api.schemas import STRICT
 
@@ -17,6 +18,23 @@ _STYLE = (
     "code,pre{font:14px/1.4 ui-monospace,monospace}pre{background:#f4f4f8;padding:.8rem;overflow:auto}"
     "summary{cursor:pointer;padding:.4rem 0;border-top:1px solid #ddd}b{display:inline-block;width:5rem}"
 )
+
+_HEADERS = {
+    "Request-Id": "The name of this request; quote it when you ask us about it",
+    "traceparent": "The trace that the request belongs to (W3C Trace Context)",
+    "RateLimit": "What is left of the limit that binds first (draft-ietf-httpapi-ratelimit-headers)",
+    "RateLimit-Policy": "The limits that this request met",
+    "Retry-After": "Seconds to wait before this request may be repeated",
+    "Idempotent-Replayed": "true: the answer of the first request under this key, byte for byte",
+}
+
+
+class Undrawn(JsonRenderPlugin):
+    """Takes the framework's own pages off again: the document is served once, by the handlers below."""
+
+    def receive_router(self, router: Router) -> None:
+        """Leave nothing of it."""
+        router.routes.clear()
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
@@ -41,13 +59,31 @@ def description(app: Litestar) -> dict[str, Any]:
         if name in strict:
             shape.additional_properties = False
     document = schema.to_schema()
-    for item in document["paths"].values():
+    document["components"]["headers"] = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
+    }
+    for path, item in document["paths"].items():
         for operation in item.values():
+            _describe_headers(operation)
+            if not path.startswith("/api/"):
+                operation["security"] = []
             for parameter in operation.get("parameters", ()):
                 if parameter["name"] == "Idempotency-Key":
                     parameter["required"] = True
                     parameter["schema"] = {"type": "string", "minLength": 1, "maxLength": 255}
     return document
+
+
+def _describe_headers(operation: dict[str, Any]) -> None:
+    replays = any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", ()))
+    for status, response in operation["responses"].items():
+        names = ["Request-Id", "traceparent", "RateLimit", "RateLimit-Policy"]
+        if status in ("409", "429", "503"):
+            names.append("Retry-After")
+        if replays and status.startswith("2"):
+            names.append("Idempotent-Replayed")
+        told = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+        response["headers"] = {**response.get("headers", {}), **told}
 
 
 @cache

@@ -1,21 +1,28 @@
 """What people decide: payments held for their risk, and orders whose outcome no rail will tell."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeVar
 
 from synccash.engine.ports import Clock, Doorbell, Ledger
 from synccash.engine.replies import read_order
 from synccash.engine.scribe import Case, Order, Scribe, merged, order_of, render
 from synccash.payments import lifecycle
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import Move, PaymentCase, Release
+from synccash.payments.case import Move, PaymentCase, PayoutCase, RefundCase, Release
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payment import StatusDetail
 from synccash.payments.rail import Standing, StatusAnswer
 
 _BY_HAND = "resolved_by_hand"
+_Kind = TypeVar("_Kind", PaymentCase, RefundCase, PayoutCase)
+_NAMES: Mapping[type[Case], str] = {
+    PaymentCase: "payment",
+    RefundCase: "refund",
+    PayoutCase: "payout",
+}
 _MoveOf = Callable[[PaymentCase], Move]
 
 
@@ -57,14 +64,16 @@ class Reviewing:
 
         return await self._risk(payment_id, move)
 
-    async def resolve(self, order_id: str, outcome: Resolution, *, by: str, evidence: str) -> bytes:
-        """End an order under review as a human has found it to be at the rail.
+    async def resolve(
+        self, kind: type[_Kind], order_id: str, outcome: Resolution, *, by: str, evidence: str
+    ) -> bytes:
+        """End an order of this kind under review as a human has found it to be at the rail.
 
         It stands for the rail's own answer, so `evidence` says where it was seen: a statement's line, a
         ticket of the provider.
         """
         while True:
-            case = await self._case(order_id)
+            case = await self._case(kind, order_id)
             live = case.live
             if order_of(case).status_detail is not StatusDetail.UNDER_REVIEW or live is None:
                 raise StateConflictError("only an order under review can be resolved; this one is not")
@@ -76,9 +85,7 @@ class Reviewing:
 
     async def _risk(self, payment_id: str, move_of: _MoveOf) -> bytes:
         while True:
-            case = await self._case(payment_id)
-            if not isinstance(case, PaymentCase):
-                raise ObjectNotFoundError("payment", payment_id)
+            case = await self._case(PaymentCase, payment_id)
             if case.payment.status_detail is not StatusDetail.RISK_REVIEW:
                 standing = case.payment.status_detail or case.payment.status
                 raise StateConflictError(
@@ -89,10 +96,10 @@ class Reviewing:
                 self.doorbell.ring()
                 return render(move.order, case.attempts)
 
-    async def _case(self, order_id: str) -> Case:
+    async def _case(self, kind: type[_Kind], order_id: str) -> _Kind:
         case = await read_order(self.ledger, order_id)
-        if case is None:
-            raise ObjectNotFoundError("order", order_id)
+        if not isinstance(case, kind):
+            raise ObjectNotFoundError(_NAMES[kind], order_id)
         return case
 
     def _decided(

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol
@@ -26,15 +26,15 @@ class Keyring(Protocol):
 class Authentication:
     """Live: remembers known keys for `cache_s` seconds, so a revoked one may pass for that long.
 
-    `prefix` is what needs a key, except for paths that begin with one of `open_paths`. Unknown keys are never
-    remembered. `unavailable` are the errors of a keyring out of reach.
+    `needs_key` says of a path whether anything behind it asks who is calling; what asks without having been
+    named here finds no principal and has to refuse by itself. Unknown keys are never remembered.
+    `unavailable` are the errors of a keyring out of reach.
     """
 
     app: App
     keyring: Keyring
     refuse: Refuse
-    prefix: str
-    open_paths: Collection[str]
+    needs_key: Callable[[str], bool]
     unavailable: type[Exception]
     cache_s: float = 5.0
     clock: Callable[[], float] = time.monotonic
@@ -44,8 +44,7 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its principal, or refuse it with 401."""
-        path: str = scope.get("path", "")
-        if not path.startswith(self.prefix) or any(path.startswith(p) for p in self.open_paths):
+        if not self.needs_key(scope.get("path", "")):
             await self.app(scope, receive, send)
             return
         secret = _bearer(scope)
@@ -55,7 +54,7 @@ class Authentication:
             await self.refuse(scope, send, UNAVAILABLE)
             return
         if principal is None:
-            await self.refuse(scope, send, _MISSING if secret is None else _UNKNOWN)
+            await self.refuse(scope, send, MISSING if secret is None else _UNKNOWN)
             return
         scope[PRINCIPAL] = principal
         await self.app(scope, receive, send)
@@ -87,7 +86,7 @@ def _bearer(scope: Scope) -> bytes | None:
 
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
-_MISSING = Refusal(
+MISSING = Refusal(
     status=401,
     code="api_key_missing",
     detail="send your API key as Authorization: Bearer sk_…",

@@ -36,6 +36,7 @@ from synccash.api.schemas import (
 )
 from synccash.engine.engine import Engine
 from synccash.engine.review import Resolution
+from synccash.payments.case import PaymentCase
 from synccash.payments.document import entry_document, payment_document
 from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.payer import Msisdn, Payer
@@ -178,7 +179,9 @@ async def resolve_payment(
 ) -> Json:
     """Operator: end a payment under review as it was found at the rail."""
     outcome = Resolution(data.outcome)
-    return raw_json(await engine.reviewing.resolve(payment_id, outcome, by=operator, evidence=data.evidence))
+    return raw_json(
+        await engine.reviewing.resolve(PaymentCase, payment_id, outcome, by=operator, evidence=data.evidence)
+    )
 
 
 PAYMENTS = Router(

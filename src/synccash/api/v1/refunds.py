@@ -9,6 +9,7 @@ from synccash.api.ports import Reading
 from synccash.api.schemas import RefundShown, ResolutionBody
 from synccash.engine.engine import Engine
 from synccash.engine.review import Resolution
+from synccash.payments.case import RefundCase
 from synccash.payments.document import refund_document
 from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.request import Tenant
@@ -29,7 +30,9 @@ async def resolve_refund(
 ) -> Json:
     """Operator: end a refund under review as it was found at the rail."""
     outcome = Resolution(data.outcome)
-    return raw_json(await engine.reviewing.resolve(refund_id, outcome, by=operator, evidence=data.evidence))
+    return raw_json(
+        await engine.reviewing.resolve(RefundCase, refund_id, outcome, by=operator, evidence=data.evidence)
+    )
 
 
 REFUNDS = Router("/refunds", tags=["refunds"], route_handlers=[get_refund, resolve_refund])
