@@ -1,0 +1,70 @@
+"""The programs in examples/, run and asked as their readers would."""
+
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import httpx
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def fastapi_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    yield import_module("fastapi_app")
+    del sys.modules["fastapi_app"]
+
+
+def client(app) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://shop")
+
+
+async def test_the_plain_program_asks_waits_and_comes_back(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    said = await import_module("plain_asyncio").main()
+    assert said[0] == "20 answers, 20 calls"
+    assert said[1] == "ConnectionRefusedError after 3 calls"
+    assert said[2].startswith("not asked: 3 failures in a row")
+    assert said[3] == "back again: 15.2"
+
+
+async def test_an_order_that_is_sent_twice_takes_one_piece(fastapi_app: ModuleType):
+    stock = fastapi_app.Stock()
+    key = {"Idempotency-Key": "order-7"}
+    async with client(fastapi_app.shop(stock)) as shop:
+        first = await shop.post("/orders", json={"item": 7}, headers=key)
+        again = await shop.post("/orders", json={"item": 7}, headers=key)
+        other = await shop.post("/orders", json={"item": 8}, headers=key)
+        without = await shop.post("/orders", json={"item": 7})
+    assert (first.status_code, first.json()) == (201, {"order": 1, "item": 7})
+    assert (again.status_code, again.content) == (201, first.content)
+    assert (other.status_code, without.status_code) == (422, 400)
+    assert stock.taken == 1
+
+
+async def test_the_seventh_order_of_a_minute_has_to_wait(fastapi_app: ModuleType):
+    async with client(fastapi_app.shop(fastapi_app.Stock())) as shop:
+        answers = [
+            await shop.post("/orders", json={"item": 7}, headers={"Idempotency-Key": f"order-{number}"})
+            for number in range(7)
+        ]
+    assert [answer.status_code for answer in answers] == [201] * 6 + [429]
+    assert int(answers[-1].headers["retry-after"]) > 0
+
+
+async def test_a_stock_that_is_away_opens_the_breaker(fastapi_app: ModuleType):
+    stock = fastapi_app.Stock()
+    stock.sick = True
+    async with client(fastapi_app.shop(stock)) as shop:
+        answers = [
+            await shop.post("/orders", json={"item": 7}, headers={"Idempotency-Key": f"order-{number}"})
+            for number in range(3)
+        ]
+        health = await shop.get("/health")
+    assert [answer.status_code for answer in answers] == [503] * 3
+    assert int(answers[-1].headers["retry-after"]) > 1
+    assert health.json() == {"stock": "open"}
