@@ -6,6 +6,7 @@ see `rails/registry.py`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 
@@ -21,6 +22,11 @@ class Place:
     user: str
     key: str = field(repr=False)
     callbacks: str
+
+    @property
+    def callback_token(self) -> str:
+        """What nobody guesses of an address that serves the whole account; it stays the same too."""
+        return sha256(f"callbacks to {self.callbacks} {self.key}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +57,14 @@ def _mtn_momo(place: Place) -> Account:
 
 def _paystack(place: Place) -> Account:
     secret_key = f"sk_test_{place.key}"
-    # Events are told by their signature and name our reference, so the address needs no secret of its own.
-    webhook_url = f"{place.callbacks}/main"
+    webhook_url = f"{place.callbacks}/{place.callback_token}"
     return Account(
         control={"credentials": {"secret_key": secret_key, "webhook_url": webhook_url}},
         settings={
             "paystack_base_url": place.url,
             "paystack_secret_key": secret_key,
             "paystack_email": "payments@example.com",
+            "paystack_callback_token": place.callback_token,
             "paystack_inquiry_from_s": "0",
         },
     )
@@ -86,16 +92,21 @@ def _hubtel(place: Place) -> Account:
 
 
 def _pawapay(place: Place) -> Account:
+    callback_url = f"{place.callbacks}/{place.callback_token}"
     return Account(
         control={
             "settings": {
                 "token": place.key,
-                "deposit_callback_url": f"{place.callbacks}/{place.user}",
-                "payout_callback_url": f"{place.callbacks}/{place.user}",
-                "refund_callback_url": f"{place.callbacks}/{place.user}",
+                "deposit_callback_url": callback_url,
+                "payout_callback_url": callback_url,
+                "refund_callback_url": callback_url,
             },
         },
-        settings={"pawapay_base_url": place.url, "pawapay_token": place.key},
+        settings={
+            "pawapay_base_url": place.url,
+            "pawapay_token": place.key,
+            "pawapay_callback_token": place.callback_token,
+        },
     )
 
 

@@ -28,7 +28,9 @@ SECRETS = frozenset(
         "mtn_momo_collection_subscription_key",
         "mtn_momo_disbursement_key",
         "mtn_momo_disbursement_subscription_key",
+        "paystack_callback_token",
         "paystack_secret_key",
+        "pawapay_callback_token",
         "pawapay_token",
     }
 )
@@ -79,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     paystack_account: str = "main"
     paystack_secret_key: str | None = None
     paystack_email: str | None = None
+    paystack_callback_token: str | None = None
     paystack_inquiry_from_s: Annotated[float, Meta(ge=0, le=3_600)] = 10.0
 
     hubtel_receive_url: str = "https://rmp.hubtel.com"
@@ -94,6 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     pawapay_base_url: str | None = None
     pawapay_token: str | None = None
+    pawapay_callback_token: str | None = None
     pawapay_account: str = "main"
     pawapay_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 20.0
 

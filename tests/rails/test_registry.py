@@ -95,3 +95,35 @@ def test_no_secret_is_printed():
     for key in (*COLLECTION, *DISBURSEMENT):
         if key != "mtn_momo_base_url":
             assert (COLLECTION | DISBURSEMENT)[key] not in shown
+
+
+PAYSTACK = {"paystack_secret_key": "sk_test_1", "paystack_email": "payments@example.com"}
+PAWAPAY = {"pawapay_base_url": "https://api.pawapay.io", "pawapay_token": "a-token"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"paystack_email": None}, "paystack_email is missing"),
+        ({"paystack_secret_key": None}, "paystack_secret_key is missing"),
+        ({"paystack_secret_key": "sk_test_1\n"}, "paystack_secret_key must be printable"),
+        ({"paystack_base_url": "api.paystack.co"}, "paystack_base_url must be"),
+    ],
+)
+def test_a_paystack_account_that_cannot_work_is_refused_with_the_key_to_mend(changes, named):
+    with pytest.raises(SettingsError, match=f"^{named}") as refused:
+        build(**PAYSTACK | changes)
+    assert "sk_test_1" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("rail", "account"), [("paystack", PAYSTACK), ("pawapay", PAWAPAY)])
+@pytest.mark.parametrize("token", ["main", "", "a/path/that/is/long/enough/to/be/one", "ü" * 30])
+def test_a_callback_token_that_can_be_guessed_or_not_written_is_refused_and_not_shown(rail, account, token):
+    with pytest.raises(SettingsError, match=f"{rail}_callback_token must be 24 to 128") as refused:
+        build(**account, **{f"{rail}_callback_token": token})
+    assert not token or f"{token!r}" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("rail", "account"), [("paystack", PAYSTACK), ("pawapay", PAWAPAY)])
+def test_without_a_callback_token_a_rail_works_and_hears_no_callback(rail, account):
+    assert build(**account)[rail].read_callback("main", {}, b'{"depositId": "x"}') is None

@@ -154,10 +154,21 @@ class Driver:
         if wait_s is None:
             return None
         capability = self.rails[attempt.rail].capabilities.operations[attempt.operation]
-        window_left_s = (capability.prompt_window_s or 0.0) - age_s
-        if window_left_s > 0:
-            wait_s = min(wait_s, window_left_s)
+        window_s = capability.prompt_window_s or 0.0
+        for moment_s in (window_s, self._told_by_s(attempt)):
+            if moment_s is not None and moment_s > age_s:
+                wait_s = min(wait_s, moment_s - age_s)
         return max(wait_s, capability.inquiry_from_s - age_s)
+
+    def _told_by_s(self, attempt: Attempt) -> float | None:
+        """The age at which a callback of failure should have come, where nothing else could tell of one.
+
+        None where the rail's inquiry has a word for failure.
+        """
+        capability = self.rails[attempt.rail].capabilities.operations[attempt.operation]
+        if capability.failure_is_reported or capability.prompt_window_s is None:
+            return None
+        return capability.prompt_window_s + self.settings.settle_s
 
     async def _end(self, case: Case, after: Attempt, answer: StatusAnswer) -> Case | None:
         """Commit what the rail's own answer ended, and fall over where that is allowed."""
@@ -213,14 +224,19 @@ class Driver:
         )
 
     def _ask_later(self, case: Case, after: Attempt, answer: StatusAnswer) -> Move:
-        """Stay on the ladder; at its end hand the order to a human, never to `failed`."""
+        """Stay on the ladder; at its end hand the order to a human, never to `failed`.
+
+        A human has to look earlier where no further inquiry can tell how the prompt ended; asking goes on.
+        """
         age_s = (case.as_of - after.started_at).total_seconds()
         wait_s = self._wait_s(after, age_s)
         order = reflect(order_of(case), after, now=self.clock.now(), action=answer.next_action)
         standing = order_of(case).status_detail
-        if wait_s is None or standing is StatusDetail.UNDER_REVIEW:
+        told_by_s = self._told_by_s(after)
+        untold = answer.standing is Standing.PENDING and told_by_s is not None and age_s >= told_by_s
+        if wait_s is None or untold or standing is StatusDetail.UNDER_REVIEW:
             order = under_review(order_of(case), now=self.clock.now())
-        elif answer.retry_after_s is not None:
+        if wait_s is not None and answer.retry_after_s is not None:
             wait_s = max(wait_s, answer.retry_after_s)
         entry = self.scribe.entry("inquired", {"attempt": after.id, "standing": answer.standing})
         return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=(entry,))

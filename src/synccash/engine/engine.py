@@ -75,11 +75,15 @@ class Engine:
     ) -> None:
         """Take a rail's callback as a hint: ask now. What it says is never believed.
 
-        A rail that calls one address back says in the body whom it means; elsewhere the token names the
-        attempt. Header names in lower case.
+        A rail that calls one address of the account says in the body whom it means, and is heard only under
+        the account's own token; elsewhere the token names the attempt. Header names in lower case.
         """
         connector = self.rails.get(rail)
-        note = connector.read_callback(headers or {}, body) if isinstance(connector, CallbackReader) else None
+        note = (
+            connector.read_callback(token, headers or {}, body)
+            if isinstance(connector, CallbackReader)
+            else None
+        )
         failure = note.failure if note else None
         heard = await self.ledger.hint(token, failure)
         if not heard and note is not None and note.reference is not None:

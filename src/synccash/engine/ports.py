@@ -110,10 +110,11 @@ class OtpRail(Protocol):
 class CallbackReader(Protocol):
     """A rail whose callbacks say more than that it is time to ask."""
 
-    def read_callback(self, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
+    def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
         """Read a callback; header names in lower case. None: not the rail's, or nothing to be made of it.
 
-        Never raises. Where the rail signs its callbacks, a bad signature is None.
+        `token` is the last part of the address that was called. Never raises. A bad signature is None, and so
+        is a token that is not the account's, where one address serves the whole account.
         """
         ...
 

@@ -173,9 +173,9 @@ class Hubtel:
         )
         return judge_status(answer, operation, named)
 
-    def read_callback(self, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
+    def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
         """Read a callback. Hubtel signs none."""
-        del headers
+        del token, headers
         return read_callback(body)
 
 

@@ -25,6 +25,7 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
+from synccash.rails.callback_token import is_account_token
 from synccash.rails.pacer import Clock, Pacer
 from synccash.rails.pawapay_answers import ID_FIELDS, judge_send, judge_status, no_information, read_callback
 from synccash.rails.transport import Transport
@@ -49,11 +50,15 @@ _BLANKS_IN_MESSAGES = re.compile(r"[^A-Za-z0-9]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PawapaySettings:
-    """One account with pawaPay. `status_per_s`: no cap is published, this one is ours."""
+    """One account with pawaPay. `status_per_s`: no cap is published, this one is ours.
+
+    `callback_token` ends the address in pawaPay's dashboard; without one no callback is heard.
+    """
 
     base_url: str
     account: str
     token: str = field(repr=False)
+    callback_token: str | None = field(default=None, repr=False)
     status_per_s: float = 20.0
 
 
@@ -139,10 +144,10 @@ class Pawapay:
         )
         return judge_status(answer, operation, reference, _CURRENCY)
 
-    def read_callback(self, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
-        """See `pawapay_answers.read_callback`."""
+    def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
+        """Read a callback to the account's own address; see `pawapay_answers.read_callback`."""
         del headers
-        return read_callback(body)
+        return read_callback(body) if is_account_token(self._settings.callback_token, token) else None
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._settings.token}"}

@@ -23,6 +23,7 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
+from synccash.rails.callback_token import is_account_token
 from synccash.rails.pacer import Clock
 from synccash.rails.paystack_answers import (
     LISTED,
@@ -49,6 +50,7 @@ class PaystackSettings:
     """One account with Paystack.
 
     `email`: Paystack demands the customer's; a merchant who knows none gives one of its own.
+    `callback_token` ends the address in Paystack's dashboard; without one no event is heard.
     `inquiry_from_s`: Paystack wants to be asked 10 s after a charge, not earlier.
     """
 
@@ -56,6 +58,7 @@ class PaystackSettings:
     account: str
     secret_key: str = field(repr=False)
     email: str
+    callback_token: str | None = field(default=None, repr=False)
     inquiry_from_s: float = 10.0
 
 
@@ -153,8 +156,10 @@ class Paystack:
         answer = await self._call("GET", f"{resource}/verify/{reference}", timeout_s)
         return judge_status(answer, operation, reference)
 
-    def read_callback(self, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
-        """Read an event; see `synccash.engine.ports.CallbackReader`."""
+    def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
+        """Read an event to the account's own address; see `synccash.engine.ports.CallbackReader`."""
+        if not is_account_token(self._settings.callback_token, token):
+            return None
         return read_event(self._settings.secret_key, headers, body)
 
     async def _find_refund(self, reference: str, traces: Traces, timeout_s: float) -> StatusAnswer:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
+from synccash.rails.callback_token import EXPECTED, is_fit
 from synccash.rails.hubtel import Hubtel, HubtelSettings
 from synccash.rails.mtn_momo import MtnMomo, MtnMomoSettings, ProductCredentials
 from synccash.rails.pacer import Clock
@@ -118,6 +119,7 @@ def paystack_settings(settings: Settings) -> PaystackSettings | None:
         )
     if not email:
         problems.append("paystack_email is missing; paystack_secret_key is given")
+    problems += _callback_token_problems(settings, "paystack")
     base_url = settings.paystack_base_url.rstrip("/")
     if not _is_address(base_url):
         problems.append("paystack_base_url must be http(s)://host[:port][/path], without user, query or #")
@@ -128,6 +130,7 @@ def paystack_settings(settings: Settings) -> PaystackSettings | None:
         account=settings.paystack_account,
         secret_key=key or "",
         email=email or "",
+        callback_token=settings.paystack_callback_token,
         inquiry_from_s=settings.paystack_inquiry_from_s,
     )
 
@@ -188,14 +191,22 @@ def pawapay_settings(settings: Settings) -> PawapaySettings | None:
     base_url = (settings.pawapay_base_url or "").rstrip("/")
     if base_url and not _is_address(base_url):
         problems.append("pawapay_base_url must be http(s)://host[:port][/path], without user, query or #")
+    problems += _callback_token_problems(settings, "pawapay")
     if problems:
         raise SettingsError("\n".join(problems))
     return PawapaySettings(
         base_url=base_url,
         account=settings.pawapay_account,
         token=settings.pawapay_token or "",
+        callback_token=settings.pawapay_callback_token,
         status_per_s=settings.pawapay_status_per_s,
     )
+
+
+def _callback_token_problems(settings: Settings, rail: str) -> list[str]:
+    key = f"{rail}_callback_token"
+    token = getattr(settings, key)
+    return [] if token is None or is_fit(token) else [f"{key} {EXPECTED}"]
 
 
 def _credentials(settings: Settings, keys: Sequence[str]) -> ProductCredentials:

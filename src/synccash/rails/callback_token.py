@@ -1,0 +1,17 @@
+"""The token of a rail that takes one callback address for the whole account."""
+
+import hmac
+import re
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{24,128}", re.ASCII)
+EXPECTED = "must be 24 to 128 letters, digits, - or _, such as `openssl rand -hex 24` makes"
+
+
+def is_account_token(ours: str | None, given: str) -> bool:
+    """True when a callback came to the account's own address. The time it takes tells nothing."""
+    return ours is not None and hmac.compare_digest(ours.encode(), given.encode("utf-8", "replace"))
+
+
+def is_fit(token: str) -> bool:
+    """True when a token fits into an address and is too long to be guessed."""
+    return _TOKEN.fullmatch(token) is not None
