@@ -229,3 +229,15 @@ async def test_a_failure_of_our_own_is_a_problem_like_any_other(api: Served, mon
 @pytest.mark.parametrize("path", ["/openapi", "/openapi/openapi.json", "/schema", "/docs/openapi.json"])
 async def test_the_description_is_served_once(api: Served, path: str):
     assert (await api.client.get(path)).status_code == 404
+
+
+async def test_requests_are_counted_by_route_and_invented_names_make_no_series(api: Served):
+    listed = 'http_requests_total{method="GET",route="/api/v1/payments",status="2xx"}'
+    unseen = 'http_requests_total{method="POST",route="/api/v1/webhook-endpoints",status="5xx"}'
+    nowhere = 'http_requests_total{method="other",route="none",status="4xx"}'
+    before = [await counted(api, series) for series in (listed, nowhere)]
+    await api.send("GET", "/payments")
+    await ask(api, "canary", "/canary")
+    assert [await counted(api, series) for series in (listed, nowhere)] == [n + 1 for n in before]
+    assert await counted(api, unseen) == 0
+    assert "canary" not in (await api.client.get("/metrics")).text

@@ -9,12 +9,13 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.routes import HTTPRoute
 from prometheus_client.registry import Collector
 
 from synccash.api.body import ApiRequest, take_body
 from synccash.api.calls import operator_of, tenant_of
 from synccash.api.docs import Undrawn, docs_page, openapi_json
-from synccash.api.metrics import Metrics, metrics
+from synccash.api.metrics import HttpCollector, Metrics, metrics
 from synccash.api.ports import Endpoints, Health, Keys, Reading
 from synccash.api.problem import ProblemError, not_found, of_engine, refuse, rendered
 from synccash.api.v1.callbacks import CALLBACKS
@@ -26,6 +27,7 @@ from synccash.api.v1.resilience import RESILIENCE, Management
 from synccash.api.v1.webhook_endpoints import WEBHOOK_ENDPOINTS, EndpointMaker
 from synccash.engine.engine import Engine
 from synccash.middleware.authentication import Authentication
+from synccash.middleware.http_counts import HttpCounts
 from synccash.middleware.matching import Endpoint, Matcher
 from synccash.middleware.refusal import App, Refusal
 from synccash.middleware.request_context import BROKEN, RequestContext
@@ -56,6 +58,7 @@ def create_app(
     and the routes, the outermost first: they see the principal in the scope and the whole body in one
     message, and answer errors through `refuse`.
     """
+    counts = HttpCounts()
     parts: dict[str, Any] = {
         "engine": engine,
         "reading": reading,
@@ -63,9 +66,12 @@ def create_app(
         "endpoints": endpoints,
         "endpoint_maker": endpoint_maker,
         "management": management,
-        "metrics_of": Metrics(collectors),
+        "metrics_of": Metrics((HttpCollector(counts), *collectors)),
     }
     routes = _routes(parts)
+    for route in routes.routes:
+        for method in route.methods - {"OPTIONS"} if isinstance(route, HTTPRoute) else ():
+            counts.know(method, route.path_format)
     app: App = routes  # pyright: ignore[reportAssignmentType]
     for layer in reversed(layers):
         app = layer(app)
@@ -76,7 +82,7 @@ def create_app(
         needs_key=_guarded(routes),
         unavailable=StoreUnavailableError,
     )
-    return RequestContext(app=app, refuse=refuse, new_id=new_id)
+    return RequestContext(app=app, refuse=refuse, new_id=new_id, counts=counts)
 
 
 def _routes(parts: dict[str, Any]) -> Litestar:

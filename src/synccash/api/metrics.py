@@ -1,12 +1,38 @@
 """`/metrics`: numbers that are counted anyway, read when somebody asks (Prometheus text format)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
 
 from litestar import Response, get
 from litestar.di import NamedDependency as Given
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
+
+from synccash.middleware.http_counts import BOUNDS_S, HttpCounts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HttpCollector:
+    """`http_*`: requests by route, method and class of status, and how long they took."""
+
+    counts: HttpCounts
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        labels = ["method", "route"]
+        requests = CounterMetricFamily("http_requests", "Requests answered", labels=[*labels, "status"])
+        took = HistogramMetricFamily("http_request_duration_seconds", "Until the answer", labels=labels)
+        for names, route in self.counts.routes.items():
+            for status, count in route.answered.items():
+                requests.add_metric([*names, status], count)
+            below = accumulate(route.durations)
+            buckets = [(str(bound), float(n)) for bound, n in zip((*BOUNDS_S, "+Inf"), below, strict=True)]
+            took.add_metric(names, buckets, route.seconds)
+        yield requests
+        yield took
 
 
 class Metrics:

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from synccash.middleware.http_counts import HttpCounts
 from synccash.middleware.refusal import App, Message, Receive, Refusal, Refuse, Scope, Send
 
 log = structlog.get_logger("synccash.http")
@@ -46,6 +47,7 @@ class RequestContext:
     app: App
     refuse: Refuse
     new_id: Callable[[], str]
+    counts: HttpCounts
     body_max: int = 65_536
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +68,11 @@ class RequestContext:
                 if answer.status is None:
                     await self.refuse(scope, answer.send, BROKEN)
             finally:
-                self._tell(scope, answer.status, (time.perf_counter() - began) * 1000)
+                took_s = time.perf_counter() - began
+                if answer.status is not None:
+                    route = scope.get("path_template")
+                    self.counts.count(scope["method"], route, answer.status, took_s)
+                self._tell(scope, answer.status, took_s * 1000)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         if _announced(scope) > self.body_max:
