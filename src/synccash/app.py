@@ -31,7 +31,7 @@ from synccash.gate import NAMES, Gate, LocalLimiter
 from synccash.health import ServiceHealth
 from synccash.housekeeping import Housekeeping
 from synccash.logs import configure_logging
-from synccash.metrics import IdempotencyCollector, LimiterCollector
+from synccash.metrics import BreakerCollector, IdempotencyCollector, LimiterCollector, RetryCollector
 from synccash.middleware.refusal import App
 from synccash.payments.ladder import PRODUCTION, SANDBOX
 from synccash.payments.payer import Msisdn
@@ -76,6 +76,7 @@ class Service:
     notifier: Notifier
     gate: Gate
     breakers: LocalBreakers
+    registry: Registry
     claims: PostgresClaims
     audit: PostgresAudit
 
@@ -94,6 +95,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         registry = _registry(settings, clock)
         dispatch = PolicyDispatch(
             breaker_of=registry.breaker,
+            budget_of=registry.budget,
             clock=clock,
             settings=dispatch_settings(settings),
             random=random.random,
@@ -136,6 +138,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             health=health,
             notifier=notifier,
             gate=await _gate(settings, stack),
+            registry=registry,
             breakers=LocalBreakers(registry, identities.new("proc")),
             claims=PostgresClaims(pool),
             audit=PostgresAudit(pool),
@@ -304,6 +307,8 @@ def application(service: Service, settings: Settings) -> App:
         collectors=(
             LimiterCollector(service.gate.limiter.counts, NAMES),
             IdempotencyCollector(lambda: service.gate.counts),
+            BreakerCollector(service.registry),
+            RetryCollector(service.registry),
         ),
         layers=(service.gate.layer,),
         new_id=lambda: identities.new("req"),

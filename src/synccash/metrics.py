@@ -1,11 +1,20 @@
-"""What the gate counted, as Prometheus series. Integers are read at the scrape; nothing is pushed."""
+"""What was counted on the way, as Prometheus series. Integers are read at the scrape; nothing is pushed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 from synccash.middleware.once import Counts
+from synccash.resilience.breaker_settings import BreakerState
+from synccash.resilience.breaker_statistics import BOUNDS_S, Statistics
+from synccash.resilience.budget import RetryStatistics
+from synccash.resilience.registry import Registry
 from synccash.stores.valkey.rate_limiter import LimiterCounts
 
 
@@ -60,3 +69,105 @@ class IdempotencyCollector:
             ("idempotency_replayed_bytes", "Bytes of replayed bodies", now.replayed_bytes),
         ):
             yield CounterMetricFamily(name, text, value=value)
+
+
+_STATES = {
+    BreakerState.CLOSED: 0,
+    BreakerState.HALF_OPEN: 1,
+    BreakerState.OPEN: 2,
+    BreakerState.FORCED_OPEN: 3,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BreakerCollector:
+    """`circuit_breaker_*` by `service`: `MTN_MOMO` is its collect breaker, `MTN_MOMO:STATUS` another."""
+
+    registry: Registry
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        breakers = sorted(self.registry.breakers().items())
+        known = {service_of(name): breaker.statistics() for name, breaker in breakers}
+        for kind, name, text, read in _OF_BREAKERS:
+            yield _family(kind, name, text, {service: read(seen) for service, seen in known.items()})
+        durations = HistogramMetricFamily(
+            "circuit_breaker_call_duration", "Duration of calls in seconds", labels=["service"]
+        )
+        for service, seen in known.items():
+            durations.add_metric([service], _buckets(seen), seen.seconds)
+        yield durations
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RetryCollector:
+    """`retry_*` by `service`, named as breakers are."""
+
+    registry: Registry
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        names = sorted(self.registry.breakers())
+        known = {service_of(name): self.registry.budget(name).statistics() for name in names}
+        for kind, name, text, read in _OF_RETRIES:
+            yield _family(kind, name, text, {service: read(seen) for service, seen in known.items()})
+
+
+def _family(
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
+    name: str,
+    text: str,
+    values: Mapping[str, float],
+) -> Metric:
+    family = kind(name, text, labels=["service"])
+    for service, value in values.items():
+        family.add_metric([service], value)
+    return family
+
+
+def _state(seen: Statistics) -> float:
+    return _STATES[seen.state]
+
+
+def _open_seconds(seen: Statistics) -> float:
+    return seen.retry_after or 0.0
+
+
+_Kind = type[CounterMetricFamily] | type[GaugeMetricFamily]
+_OF_BREAKERS: tuple[tuple[_Kind, str, str, Callable[[Statistics], float]], ...] = (
+    (CounterMetricFamily, "circuit_breaker_success", "Calls that ended well", lambda s: s.successes),
+    (CounterMetricFamily, "circuit_breaker_failure", "Calls that failed", lambda s: s.failures),
+    (CounterMetricFamily, "circuit_breaker_ignored", "Calls that proved nothing", lambda s: s.ignored),
+    (CounterMetricFamily, "circuit_breaker_blocked", "Calls that were refused", lambda s: s.blocked),
+    (CounterMetricFamily, "circuit_breaker_opened", "How often it opened", lambda s: s.opened),
+    (GaugeMetricFamily, "circuit_breaker_state", "0 closed, 1 half-open, 2 open, 3 forced open", _state),
+    (GaugeMetricFamily, "circuit_breaker_open_seconds", "Seconds until calls may be let in", _open_seconds),
+    (
+        GaugeMetricFamily,
+        "circuit_breaker_probes_running",
+        "Probes under way",
+        lambda s: s.probes_running,
+    ),
+)
+_OF_RETRIES: tuple[tuple[_Kind, str, str, Callable[[RetryStatistics], float]], ...] = (
+    (CounterMetricFamily, "retry_success", "Calls that ended well", lambda s: s.successes),
+    (CounterMetricFamily, "retry_failure", "Calls whose error was not to be repeated", lambda s: s.failures),
+    (CounterMetricFamily, "retry_exhausted", "Calls that gave up", lambda s: s.exhausted),
+    (CounterMetricFamily, "retry_repeats", "Repeats", lambda s: s.retries),
+    (CounterMetricFamily, "retry_refused", "Repeats that the budget could not pay", lambda s: s.refused),
+    (GaugeMetricFamily, "retry_attempts", "Attempts of the last call that ended", lambda s: s.last_attempts),
+    (GaugeMetricFamily, "retry_budget_tokens", "Repeats that could be paid now", lambda s: s.tokens),
+)
+
+
+def service_of(name: str) -> str:
+    """`mtn_momo:collect` as the label MTN_MOMO, `mtn_momo:status` as MTN_MOMO:STATUS."""
+    return name.removesuffix(":collect").upper()
+
+
+def _buckets(seen: Statistics) -> list[tuple[str, float]]:
+    total, found = 0, list[tuple[str, float]]()
+    for bound, count in zip((*(f"{one:g}" for one in BOUNDS_S), "+Inf"), seen.durations, strict=True):
+        total += count
+        found.append((bound, total))
+    return found

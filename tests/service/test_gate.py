@@ -185,6 +185,10 @@ async def test_breakers_are_seen_forced_open_and_reset_under_any_spelling_of_the
         assert (held.status_code, held.json()["status_detail"]) == (202, "queued")
         reset = await gate.ask("POST", "/resilience/circuit-breakers/mtn_momo/reset")
         assert (reset.status_code, reset.json()["state"]) == (200, "closed")
+        assert await gate.series('circuit_breaker_success_total{service="MTN_MOMO"}') == 0
+        assert await gate.series('circuit_breaker_blocked_total{service="MTN_MOMO"}') is not None
+        assert await gate.series('retry_success_total{service="MTN_MOMO:REFUND"}') == 0
+        assert await gate.series('circuit_breaker_call_duration_count{service="MTN_MOMO:STATUS"}') == 0
         deeds = [deed.action for deed in await gate.service.audit.latest(10)]
         assert deeds == ["breaker_reset", "breaker_force_open"]
         bodyless = await gate.ask("POST", "/resilience/circuit-breakers/mtn_momo/force-open")

@@ -10,6 +10,7 @@ from synccash.engine.ports import Clock, OtpRail, Rail, Sent
 from synccash.payments.attempt import Attempt
 from synccash.payments.failure import Failure, FailureCode, WhoseProblem
 from synccash.payments.rail import NO_TRACES, Operation, SendAnswer, SendOrder, Standing, StatusAnswer, Traces
+from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.deadline import deadline, remaining
 from synccash.resilience.errors import CircuitOpenError, DeadlineExceededError
@@ -78,13 +79,14 @@ class _Manner:
 class PolicyDispatch:
     """Live: calls rails through policies that share one breaker for each rail and operation.
 
-    `breaker_of` gives the live breaker of a name such as `mtn_momo:collect`.
+    `breaker_of` gives the live breaker of a name such as `mtn_momo:collect`, `budget_of` its retry budget.
     """
 
     breaker_of: Callable[[str], CircuitBreaker]
     clock: Clock
     settings: DispatchSettings
     random: Callable[[], float]
+    budget_of: Callable[[str], RetryBudget] = RetryBudget
     _sends: dict[tuple[str, Operation, _Manner], Policy] = field(
         default_factory=dict[tuple[str, Operation, _Manner], Policy]
     )
@@ -151,6 +153,7 @@ class PolicyDispatch:
                 name,
                 retry=self.settings.retry if manner.patient else None,
                 breaker=self.breaker_of(name),
+                budget=self.budget_of(name),
                 gated=manner.gated,
                 total_timeout=self.settings.total_timeout_s,
                 interrupt=False,
@@ -168,6 +171,7 @@ class PolicyDispatch:
             policy = self._inquiries[rail] = Policy(
                 name,
                 breaker=self.breaker_of(name),
+                budget=self.budget_of(name),
                 gated=False,
                 classify=judge_inquiry,
                 clock=self.clock.monotonic,

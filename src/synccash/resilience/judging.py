@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from synccash.resilience import overrides
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.errors import BulkheadFullError, CircuitOpenError
@@ -152,7 +153,8 @@ class Judge:
             return None, _NOT_TO_BE_REPEATED
         if verdict.evidence is Evidence.AMBIGUOUS and not self._idempotent:
             return None, _NOT_SAFE_TO_REPEAT
-        if attempts >= retry.attempts:
+        most = retry.attempts if overrides.attempts is None else min(retry.attempts, overrides.attempts)
+        if attempts >= most:
             return None, f"{attempts} attempts are all there are"
         if self._shut():
             return None, "the circuit breaker is open"
@@ -161,7 +163,7 @@ class Judge:
             return None, f"the next attempt in {wait:.1f} s would be too late"
         if not self._budget.take(timed_out=timed_out):
             return None, "the retry budget is used up"
-        return wait, ""
+        return wait if overrides.waiting else 0.0, ""
 
     def _ended(self, error: Exception | None, why: str, seconds: float, attempts: int) -> None:
         budget = self._budget

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from random import random as uniform
 
+from synccash.resilience.breaker_settings import BreakerState
+from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.profiles import PROFILES, Profile
 
@@ -13,7 +15,8 @@ _MOST = 1_000
 class Registry:
     """Live and shared: one breaker for each `service:operation`. Names are read in any case.
 
-    A bare service name means its collect breaker, unless it has a profile of its own.
+    A bare service name means its collect breaker, unless it has a profile of its own. At most `most` breakers
+    are kept: the closed one that was asked for longest ago makes room, one that refuses never does.
     """
 
     def __init__(
@@ -22,11 +25,14 @@ class Registry:
         *,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = uniform,
+        most: int = _MOST,
     ) -> None:
         self._profiles = dict(profiles)
         self._clock = clock
         self._random = random
+        self._most = most
         self._breakers: dict[str, CircuitBreaker] = {}
+        self._budgets: dict[str, RetryBudget] = {}
 
     def profile(self, name: str) -> Profile:
         """The profile of a breaker's name."""
@@ -39,16 +45,36 @@ class Registry:
         return name if ":" in name or name in self._profiles else f"{name}:collect"
 
     def breaker(self, name: str) -> CircuitBreaker:
-        """The breaker of a name. Raises ValueError when there are too many: a name is not made from input."""
+        """The breaker of a name. Raises ValueError where none of too many can go: a name is no input."""
         name = self.full_name(name)
-        breaker = self._breakers.get(name)
+        breaker = self._breakers.pop(name, None)
         if breaker is None:
-            if len(self._breakers) >= _MOST:
-                raise ValueError(f"there are {_MOST} breakers already; is {name} made from a request?")
-            breaker = self._breakers[name] = CircuitBreaker(
-                name, self.profile(name).breaker, clock=self._clock, random=self._random
-            )
+            self._make_room()
+            breaker = CircuitBreaker(name, self.profile(name).breaker, clock=self._clock, random=self._random)
+        self._breakers[name] = breaker
         return breaker
+
+    def _make_room(self) -> None:
+        if len(self._breakers) < self._most:
+            return
+        for name, breaker in self._breakers.items():
+            if breaker.state is BreakerState.CLOSED:
+                del self._breakers[name]
+                self._budgets.pop(name, None)
+                return
+        raise ValueError(f"{self._most} breakers refuse at once; are their names made from requests?")
+
+    def budget(self, name: str) -> RetryBudget:
+        """The retry budget that all policies of a name share, and how their calls ended."""
+        name = self.full_name(name)
+        budget = self._budgets.get(name)
+        if budget is None:
+            budget = self._budgets[name] = RetryBudget(name, clock=self._clock)
+        return budget
+
+    def budgets(self) -> Mapping[str, RetryBudget]:
+        """All budgets that were asked for, by name."""
+        return dict(self._budgets)
 
     def breakers(self) -> Mapping[str, CircuitBreaker]:
         """All breakers that were asked for, by name."""
