@@ -1,0 +1,54 @@
+"""Writes docs/settings.md from the settings: `python tests/docs/settings_page.py`."""
+
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from msgspec import Meta
+
+from synccash.settings import FIELDS, SECRETS
+
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+HEAD = """\
+# Settings
+Made from `settings.py` by `python tests/docs/settings_page.py`; a test compares.
+
+Each key is the variable `SYNCCASH_<KEY>`, or a key of `synccash.toml` in the working directory. A variable
+wins. `[mtn_momo] base_url` in TOML is `mtn_momo_base_url`. `SYNCCASH_<KEY>_FILE` names a file that holds the
+value. Keys that end in `_s` are seconds; amounts are pesewas. `synccash config show` prints what is in force
+and where it came from, with secrets masked. `synccash config check` says whether it can be used.
+
+| key | value | default |
+|---|---|---|
+"""
+
+
+def page() -> str:
+    return HEAD + "".join(_row(name) for name in FIELDS)
+
+
+def _row(name: str) -> str:
+    secret = ", secret" if name in SECRETS else ""
+    default = FIELDS[name].default
+    shown = "" if default is None else f"`{default}`" if default != "" else "empty"
+    return f"| `{name}` | {_kind(FIELDS[name].type)}{secret} | {shown} |\n"
+
+
+def _kind(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " or ".join(f"`{value}`" for value in get_args(kind))
+    if get_origin(kind) is Annotated:
+        base, *metas = get_args(kind)
+        return f"{_kind(base)}{''.join(_range(meta) for meta in metas if isinstance(meta, Meta))}"
+    if isinstance(kind, UnionType) or get_origin(kind) is not None:
+        return " or ".join(_kind(part) for part in get_args(kind) if part is not type(None))
+    return {str: "text", int: "whole number", float: "number", bool: "true or false"}[kind]
+
+
+def _range(meta: Meta) -> str:
+    parts = [(" above ", meta.gt), (" from ", meta.ge), (" to ", meta.le)]
+    return "".join(f"{word}{bound:,}" for word, bound in parts if bound is not None)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
