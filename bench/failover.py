@@ -234,7 +234,7 @@ def _tell(report: Report, trouble: str, seconds: float, found: dict[str, Found])
                 (f"POST p{share}, ms", *(f"{one.latencies[at] * 1000:.0f}" for one in found.values()), "")
                 for at, share in enumerate((50, 95, 99))
             ),
-            ("no answer or an error", *(_errors(one) for one in found.values()), ""),
+            ("answers but 201 and 202", *(_errors(one) for one in found.values()), ""),
             ("driver late at most, ms", *(f"{one.driver_late_s * 1000:.0f}" for one in found.values()), ""),
             ("until the last end, s", *(f"{one.drain_s:.1f}" for one in found.values()), "<= 30"),
             *((f"paid by {rail}", *(one.rails[rail] for one in found.values()), "") for rail in _RAILS),
@@ -255,8 +255,9 @@ def _or_none(seconds: float | None) -> str:
     return "never" if seconds is None else f"{seconds:.3f}"
 
 
-def _errors(found: Found) -> int:
-    return sum(count for code, count in found.codes.items() if code not in (201, 202))
+def _errors(found: Found) -> str:
+    wrong = {code: count for code, count in found.codes.items() if code not in (201, 202)}
+    return ", ".join(f"{count} x {code or 'none'}" for code, count in sorted(wrong.items())) or "0"
 
 
 def main() -> int:
