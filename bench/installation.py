@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -46,7 +47,10 @@ class Installation:
 
 @contextlib.contextmanager
 def installation(entry: str = "synccash.cli", **settings: str) -> Generator[Installation]:
-    """Start everything, as `synccash up` does; `entry` is the module whose `serve` and `worker` are run."""
+    """Start everything, as `synccash up` does; `entry` is the module whose `serve` and `worker` are run.
+
+    The folder with databases and logs stays where the run broke off.
+    """
     folder = Path(tempfile.mkdtemp(prefix="synccash-bench-"))
     folder.chmod(0o711)
     supervisor = Supervisor(print)
@@ -82,6 +86,7 @@ def installation(entry: str = "synccash.cli", **settings: str) -> Generator[Inst
         supervisor.add(_program("worker", entry, ["worker"], environment, folder))
         _wait_for(f"{public_url}/health/ready", folder)
         yield Installation(f"{public_url}/api/v1", sandbox, servers.database_url, KEYS["test"])
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _program(
