@@ -1,0 +1,32 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import synccash
+
+
+def _without_packages(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with our sources and the standard library alone, as after `pip install synccash`."""
+    return subprocess.run(
+        [sys.executable, "-S", *arguments],
+        env={**os.environ, "PYTHONPATH": str(Path(synccash.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_without_the_server_extra_the_command_prints_the_one_line_that_helps() -> None:
+    ran = _without_packages("-m", "synccash.cli", "up")
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines() == [
+        "synccash: this command needs cyclopts, which is not installed. "
+        "Run: pip install 'synccash[server,embedded]'"
+    ]
+
+
+def test_the_toolkit_needs_nothing_but_the_standard_library() -> None:
+    ran = _without_packages("-c", "import synccash.resilience")
+    assert (ran.returncode, ran.stderr) == (0, "")
