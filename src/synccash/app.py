@@ -18,7 +18,7 @@ import uvloop
 from synccash.api.app import create_app
 from synccash.api.v1.resilience import Management
 from synccash.api.v1.webhook_endpoints import EndpointMaker
-from synccash.breakers import LocalBreakers
+from synccash.breakers import ClusterBreakers
 from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
 from synccash.engine.notify import Notifier, NotifierSettings
@@ -31,7 +31,13 @@ from synccash.gate import NAMES, Gate, LocalLimiter
 from synccash.health import ServiceHealth
 from synccash.housekeeping import Housekeeping
 from synccash.logs import configure_logging
-from synccash.metrics import BreakerCollector, IdempotencyCollector, LimiterCollector, RetryCollector
+from synccash.metrics import (
+    BreakerCollector,
+    IdempotencyCollector,
+    LimiterCollector,
+    PeersCollector,
+    RetryCollector,
+)
 from synccash.middleware.refusal import App
 from synccash.payments.ladder import PRODUCTION, SANDBOX
 from synccash.payments.payer import Msisdn
@@ -52,6 +58,7 @@ from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.reading import PostgresReading
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 from synccash.stores.valkey.answers import ValkeyAnswers
+from synccash.stores.valkey.breakers import SharedBreakers
 from synccash.stores.valkey.client import build_client, ping
 from synccash.stores.valkey.doorbell import ValkeyDoorbell
 from synccash.stores.valkey.rate_limiter import ValkeyLimiter
@@ -75,7 +82,7 @@ class Service:
     health: ServiceHealth
     notifier: Notifier
     gate: Gate
-    breakers: LocalBreakers
+    breakers: ClusterBreakers
     registry: Registry
     claims: PostgresClaims
     audit: PostgresAudit
@@ -139,7 +146,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             notifier=notifier,
             gate=await _gate(settings, stack),
             registry=registry,
-            breakers=LocalBreakers(registry, identities.new("proc")),
+            breakers=await _shared(settings, registry, identities.new("proc"), stack),
             claims=PostgresClaims(pool),
             audit=PostgresAudit(pool),
         )
@@ -173,6 +180,20 @@ async def _doorbell(settings: Settings, stack: contextlib.AsyncExitStack) -> tup
     await bell.start()
     stack.push_async_callback(bell.close)
     return bell, lambda: ping(client)
+
+
+async def _shared(
+    settings: Settings, registry: Registry, instance: str, stack: contextlib.AsyncExitStack
+) -> ClusterBreakers:
+    """The breakers of all processes, over Valkey; without one, those of this process alone."""
+    if settings.valkey_url is None:
+        return ClusterBreakers(registry, instance)
+    client = build_client(settings.valkey_url)
+    stack.push_async_callback(client.aclose)
+    shared = SharedBreakers(client, registry, instance, peer_open=settings.peer_open)
+    await shared.start()
+    stack.push_async_callback(shared.close)
+    return ClusterBreakers(registry, instance, shared)
 
 
 def engine_settings(settings: Settings) -> EngineSettings:
@@ -309,6 +330,7 @@ def application(service: Service, settings: Settings) -> App:
             IdempotencyCollector(lambda: service.gate.counts),
             BreakerCollector(service.registry),
             RetryCollector(service.registry),
+            PeersCollector(service.breakers),
         ),
         layers=(service.gate.layer,),
         new_id=lambda: identities.new("req"),

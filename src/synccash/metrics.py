@@ -10,6 +10,7 @@ from prometheus_client.core import (
     Metric,
 )
 
+from synccash.breakers import ClusterBreakers
 from synccash.middleware.once import Counts
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.breaker_statistics import BOUNDS_S, Statistics
@@ -111,6 +112,18 @@ class RetryCollector:
         known = {service_of(name): self.registry.budget(name).statistics() for name in names}
         for kind, name, text, read in _OF_RETRIES:
             yield _family(kind, name, text, {service: read(seen) for service, seen in known.items()})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PeersCollector:
+    """`circuit_breaker_peers`: how many other live processes share the breakers."""
+
+    breakers: ClusterBreakers
+
+    def collect(self) -> Iterator[Metric]:
+        """The series as it stands now."""
+        text = "Other live processes that share the breakers"
+        yield GaugeMetricFamily("circuit_breaker_peers", text, value=self.breakers.live - 1)
 
 
 def _family(

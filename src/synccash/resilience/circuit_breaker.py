@@ -39,12 +39,14 @@ class CircuitBreaker:
     """
 
     __slots__ = (
+        "_adopted",
         "_base",
         "_blocked",
         "_clock",
         "_durations",
         "_era",
         "_failures",
+        "_gate",
         "_good",
         "_hinted_until",
         "_ignored",
@@ -110,6 +112,8 @@ class CircuitBreaker:
         self._probes: dict[int, float] | None = None
         self._proven = 0
         self._listeners: tuple[Listener, ...] = ()
+        self._adopted = False
+        self._gate: Callable[[], bool] | None = None
         self.version = 0
 
     @property
@@ -166,7 +170,7 @@ class CircuitBreaker:
             self._blocked += 1
             if self.settings.mode == "shadow" and self._state is not _FORCED:
                 return 0
-            raise CircuitOpenError(self.name, self._refused_for(now) or 0.0, self._reason)
+            raise CircuitOpenError(self.name, self._refused_for(now) or _SOON_S, self._reason)
 
     def _probe(self, now: float) -> int:
         probes = self._probes
@@ -174,7 +178,7 @@ class CircuitBreaker:
             probes = self._probes = {}
         for ticket in [one for one, began in probes.items() if now - began >= self.settings.probe_hold_s]:
             del probes[ticket]
-        if not self._has_place(len(probes)):
+        if not self._has_place(len(probes)) or (self._gate is not None and not self._gate()):
             return 0
         self._era += 1
         probes[-self._era] = now
@@ -340,12 +344,31 @@ class CircuitBreaker:
         self.version = self.version + 1 if version is None else version
         return True
 
-    def adopt(self, open_s: float, reason: str) -> None:
-        """Another process found the far side down: be open for `open_s` too, unless that is so already."""
+    def adopt(self, open_s: float, reason: str, *, rounds: int = 0) -> None:
+        """Another process found the far side down: be open for `open_s` too, unless that is so already.
+
+        `rounds`: how many rounds of opening that process has seen, so that open times grow for all.
+        """
         with self.lock:
-            if self.settings.mode != "disabled" and self._state is _CLOSED and open_s > 0:
-                self._open_until = self._clock() + open_s
+            now = self._clock()
+            taken = self._state is _FORCED or (self._state is _OPEN and now < self._open_until)
+            if self.settings.mode != "disabled" and not taken and open_s > 0:
+                self._rounds = max(self._rounds, rounds)
+                self._open_until = now + open_s
                 self._move(_OPEN, reason, by="peer", open_s=open_s)
+                self._adopted = True
+
+    def recover(self, reason: str) -> None:
+        """Another process' probe succeeded: close, unless this one is open by what it saw itself."""
+        with self.lock:
+            own = self._state is _OPEN and not self._adopted and self._clock() < self._open_until
+            if self._state in (_OPEN, _HALF_OPEN) and not own:
+                self._move(_CLOSED, reason, by="peer")
+
+    def guard(self, gate: Callable[[], bool] | None) -> None:
+        """Ask `gate()` before each probe, under the lock: it must answer at once. None: ask nobody."""
+        with self.lock:
+            self._gate = gate
 
     def hint(self, open_s: float) -> None:
         """Another process found the far side down: for `open_s`, half of `failures` is enough here."""
@@ -366,6 +389,7 @@ class CircuitBreaker:
         self, state: BreakerState, reason: str, *, by: str = "breaker", open_s: float | None = None
     ) -> None:
         before, self._state = self._state, state
+        self._adopted = False
         closed = state is _CLOSED
         self._era += 1
         self.ticket = self._era if closed else 0

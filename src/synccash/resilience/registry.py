@@ -33,6 +33,7 @@ class Registry:
         self._most = most
         self._breakers: dict[str, CircuitBreaker] = {}
         self._budgets: dict[str, RetryBudget] = {}
+        self._watchers: list[Callable[[CircuitBreaker], None]] = []
 
     def profile(self, name: str) -> Profile:
         """The profile of a breaker's name."""
@@ -51,6 +52,10 @@ class Registry:
         if breaker is None:
             self._make_room()
             breaker = CircuitBreaker(name, self.profile(name).breaker, clock=self._clock, random=self._random)
+            self._breakers[name] = breaker
+            for watcher in self._watchers:
+                watcher(breaker)
+            return breaker
         self._breakers[name] = breaker
         return breaker
 
@@ -75,6 +80,16 @@ class Registry:
     def budgets(self) -> Mapping[str, RetryBudget]:
         """All budgets that were asked for, by name."""
         return dict(self._budgets)
+
+    def watch(self, watcher: Callable[[CircuitBreaker], None]) -> None:
+        """Call `watcher(breaker)` for each breaker that is known, and for each new one."""
+        self._watchers.append(watcher)
+        for breaker in self.breakers().values():
+            watcher(breaker)
+
+    def unwatch(self, watcher: Callable[[CircuitBreaker], None]) -> None:
+        """Call it no more."""
+        self._watchers.remove(watcher)
 
     def breakers(self) -> Mapping[str, CircuitBreaker]:
         """All breakers that were asked for, by name."""

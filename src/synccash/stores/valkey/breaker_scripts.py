@@ -1,0 +1,70 @@
+"""What sharing breakers does to Valkey, each step at once. All times are by Valkey's clock."""
+
+MANUAL = "synccash:breakers:manual"
+OPEN = "synccash:breakers:open"
+INSTANCES = "synccash:breakers:instances"
+CHANNEL = "synccash:breakers"
+
+
+def lease_key(name: str) -> str:
+    """Who may probe a breaker."""
+    return f"synccash:breakers:probe:{name}"
+
+
+def instance_key(instance: str) -> str:
+    """The last reports of a process, by breaker."""
+    return f"synccash:breakers:instance:{instance}"
+
+
+# KEYS manual, open, lease; ARGV name, version, kind, reason, instance, "new" or "again".
+# A new action goes above whatever is there, so that the last one wins; an old one only fills a gap.
+ACT = """
+local version, kept = tonumber(ARGV[2]), redis.call('HGET', KEYS[1], ARGV[1])
+local known = kept and cjson.decode(kept).version or 0
+if known >= version then
+  if ARGV[6] == 'again' then return known end
+  version = known + 1
+end
+local news = cjson.encode({kind = ARGV[3], name = ARGV[1], version = version, reason = ARGV[4],
+  instance = ARGV[5]})
+redis.call('HSET', KEYS[1], ARGV[1], news)
+redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('DEL', KEYS[3])
+redis.call('PUBLISH', 'synccash:breakers', news)
+return version
+"""
+
+# KEYS manual, open, lease; ARGV name, version, kind (open or closed), reason, instance, number,
+# open ms, rounds.
+# News from before the last manual action are not told.
+TELL = """
+local kept = redis.call('HGET', KEYS[1], ARGV[1])
+if kept and cjson.decode(kept).version > tonumber(ARGV[2]) then return 0 end
+local time = redis.call('TIME')
+local till = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[7])
+local news = cjson.encode({kind = ARGV[3], name = ARGV[1], version = tonumber(ARGV[2]), reason = ARGV[4],
+  instance = ARGV[5], number = tonumber(ARGV[6]), till_ms = till, rounds = tonumber(ARGV[8])})
+if ARGV[3] == 'open' then
+  redis.call('HSET', KEYS[2], ARGV[1], news)
+  redis.call('PEXPIRE', KEYS[2], 86400000)
+else
+  redis.call('HDEL', KEYS[2], ARGV[1])
+end
+if redis.call('GET', KEYS[3]) == ARGV[5] then redis.call('DEL', KEYS[3]) end
+redis.call('PUBLISH', 'synccash:breakers', news)
+return 1
+"""
+
+# KEYS lease; ARGV instance, ms. Returns 0 when it is ours, else for how many ms it is another's.
+LEASE = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return math.max(1, redis.call('PTTL', KEYS[1])) end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 0
+"""
+
+# KEYS lease; ARGV instance.
+RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
