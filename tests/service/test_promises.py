@@ -162,6 +162,16 @@ def in_background(work: Any) -> threading.Thread:
     return thread
 
 
+def attempted(up: Installation, reference: str) -> Any:
+    """The payment, once its first attempt is committed: the fraud service is asked before that."""
+
+    def with_attempt() -> Any:
+        payment = up.by_reference(reference)
+        return payment if payment and payment["attempts"] else None
+
+    return wait_until("the attempt is committed", with_attempt)
+
+
 def test_an_api_killed_before_its_first_byte_left_loses_nothing(up: Installation):
     (api,) = up.children("serve")
     os.kill(api, signal.SIGKILL)
@@ -170,7 +180,7 @@ def test_an_api_killed_before_its_first_byte_left_loses_nothing(up: Installation
     up.faults(latency_ms=3_000)
     reference, before = fresh(), up.book()["requests"]
     client = in_background(lambda: up.pay(reference=reference))
-    payment = wait_until("commit 1", lambda: up.by_reference(reference))
+    payment = attempted(up, reference)
     assert up.debits(payment) == 0
     assert payment["attempts"][0]["state"] == "prepared"
     os.kill(up.children("serve")[0], signal.SIGKILL)
@@ -187,7 +197,7 @@ def test_an_api_killed_after_the_rail_booked_loses_nothing(up: Installation):
     up.faults(latency_ms=1_000)
     reference = fresh()
     client = in_background(lambda: up.pay(reference=reference))
-    payment = wait_until("commit 1", lambda: up.by_reference(reference))
+    payment = attempted(up, reference)
     (api,) = up.children("serve")
     # Stopped while the rail still thinks, it cannot read the answer that the rail gives.
     os.kill(api, signal.SIGSTOP)

@@ -22,6 +22,7 @@ from synccash.api.v1.callbacks import CALLBACKS
 from synccash.api.v1.events import EVENTS
 from synccash.api.v1.health import HEALTH
 from synccash.api.v1.payments import PAYMENTS
+from synccash.api.v1.payouts import PAYOUTS
 from synccash.api.v1.refunds import REFUNDS
 from synccash.api.v1.resilience import RESILIENCE, Management
 from synccash.api.v1.webhook_endpoints import WEBHOOK_ENDPOINTS, EndpointMaker
@@ -35,7 +36,7 @@ from synccash.payments.errors import PaymentError, StoreUnavailableError
 
 log = structlog.get_logger("synccash.api")
 BASE = "/api/v1"
-_RESOURCES = (PAYMENTS, REFUNDS, EVENTS, WEBHOOK_ENDPOINTS, CALLBACKS, RESILIENCE)
+_RESOURCES = (PAYMENTS, REFUNDS, PAYOUTS, EVENTS, WEBHOOK_ENDPOINTS, CALLBACKS, RESILIENCE)
 Layer = Callable[[App], App]
 
 

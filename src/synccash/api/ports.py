@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from synccash.payments.case import Entry, Event, PaymentCase, RefundCase
+from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase
 from synccash.payments.payment import PaymentStatus
 from synccash.payments.request import Principal, Tenant
 from synccash.payments.webhook import WebhookEndpoint
@@ -38,6 +38,8 @@ class Reading(Protocol):
     async def payment(self, tenant: Tenant, payment_id: str) -> PaymentCase | None: ...
 
     async def refund(self, tenant: Tenant, refund_id: str) -> RefundCase | None: ...
+
+    async def payout(self, tenant: Tenant, payout_id: str) -> PayoutCase | None: ...
 
     async def payments(self, tenant: Tenant, where: PaymentFilter) -> Sequence[PaymentCase]:
         """At most `where.limit` + 1 payments: the one too many says that there are more."""

@@ -8,7 +8,7 @@ from msgspec import Meta
 from synccash.payments.failure import FailureCode
 from synccash.payments.money import AMOUNT_MAX
 from synccash.payments.payer import Network
-from synccash.payments.payment import PaymentStatus, RefundStatus, StatusDetail
+from synccash.payments.payment import OutgoingStatus, PaymentStatus, RefundStatus, StatusDetail
 
 # `$` alone would let one line feed pass at the end (Python's re); the look-ahead does not.
 _TEXT = r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]*$(?!\n)"
@@ -48,6 +48,16 @@ Reference = Annotated[
         pattern=_PRINTABLE,
         description="The merchant's own name of the order; unique for ever",
         extra=_says("1 to 64 printable characters"),
+    ),
+]
+PayeeName = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=100,
+        pattern=_PRINTABLE,
+        description="The holder of the wallet, for rails that want one",
+        extra=_says("1 to 100 printable characters"),
     ),
 ]
 Description = Annotated[
@@ -101,6 +111,27 @@ class PaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: Description | None = None
     metadata: Metadata = {}
     expires_in: ExpiresIn = 900
+    rail: RailName | None = None
+
+
+class PayeeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is paid."""
+
+    msisdn: PhoneNumber
+    network: Network | None = None
+    name: PayeeName | None = None
+
+
+class PayoutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Send money. `rail` pins one rail: no other is tried."""
+
+    amount: Amount
+    currency: Currency
+    payee: PayeeBody
+    reference: Reference
+    description: Description | None = None
+    metadata: Metadata = {}
+    expires_in: ExpiresIn = 86_400
     rail: RailName | None = None
 
 
@@ -238,6 +269,40 @@ class RefundShown(msgspec.Struct):
     livemode: bool
 
 
+class PayeeShown(msgspec.Struct):
+    """Who is paid."""
+
+    msisdn: str
+    network: Network | None
+    name: str | None
+
+
+class PayoutShown(msgspec.Struct):
+    """Money sent to a wallet. Act on `status`: silence never means failed."""
+
+    id: str
+    object: Literal["payout"]
+    merchant_id: str
+    reference: str
+    amount: int
+    currency: str
+    status: OutgoingStatus
+    status_detail: StatusDetail | None
+    payee: PayeeShown
+    rail: str | None
+    provider_transaction_id: str | None
+    routing: dict[str, Any] | None
+    last_error: FailureShown | None
+    attempts: list[AttemptShown]
+    description: str | None
+    expires_at: str
+    created_at: str
+    updated_at: str
+    version: int
+    metadata: dict[str, str]
+    livemode: bool
+
+
 class PaymentPage(msgspec.Struct):
     """One page of payments, newest first."""
 
@@ -349,6 +414,8 @@ class ProblemShown(msgspec.Struct):
 STRICT = (
     PayerBody,
     PaymentBody,
+    PayeeBody,
+    PayoutBody,
     RefundBody,
     DecisionBody,
     ResolutionBody,

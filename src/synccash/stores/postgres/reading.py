@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from synccash.payments.case import Entry, Event, PaymentCase, RefundCase
+from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase
 from synccash.payments.payment import PaymentStatus
 from synccash.payments.request import Tenant
 from synccash.stores.postgres import due, rows
@@ -19,6 +19,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 _PAYMENT = f"{due.PAYMENT} AND p.merchant_id = $2 AND p.livemode = $3"
 _REFUND = f"{due.REFUND} AND r.merchant_id = $2 AND r.livemode = $3"
+_PAYOUT = f"{due.PAYOUT} AND o.merchant_id = $2 AND o.livemode = $3"
 
 _PAYMENTS = """
 SELECT row_to_json(p) AS payment, {attempts} AS attempts, now() AS as_of
@@ -77,6 +78,11 @@ class PostgresReading:
         """Read a refund with its attempts."""
         found = await self._fetch(_REFUND, refund_id, tenant.merchant_id, tenant.livemode)
         return rows.refund_case(found[0]) if found else None
+
+    async def payout(self, tenant: Tenant, payout_id: str) -> PayoutCase | None:
+        """Read a payout with its attempts."""
+        found = await self._fetch(_PAYOUT, payout_id, tenant.merchant_id, tenant.livemode)
+        return rows.payout_case(found[0]) if found else None
 
     async def payments(self, tenant: Tenant, where: Wanted) -> Sequence[PaymentCase]:
         """At most `where.limit` + 1 payments, newest first: the one too many says that there are more."""

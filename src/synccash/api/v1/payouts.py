@@ -1,0 +1,68 @@
+"""`/payouts`: money sent to a wallet."""
+
+from litestar import Router, get, post
+from litestar.di import NamedDependency as Given
+from litestar.params import JSONBody
+
+from synccash.api.calls import AnyRequest, Id, Json, KeyHeader, answers, claim_of, json, of_reply, raw_json
+from synccash.api.ports import Reading
+from synccash.api.problem import invalid
+from synccash.api.schemas import PayoutBody, PayoutShown, ResolutionBody
+from synccash.engine.engine import Engine
+from synccash.engine.review import Resolution
+from synccash.payments.case import PayoutCase
+from synccash.payments.document import payout_document
+from synccash.payments.errors import ObjectNotFoundError
+from synccash.payments.payer import Msisdn
+from synccash.payments.payout import Payee
+from synccash.payments.request import PayoutRequest, Tenant
+
+
+@post("/", status_code=201, responses=answers({201: PayoutShown, 202: PayoutShown}, 400, 409, 415, 422))
+async def create_payout(
+    request: AnyRequest,
+    data: JSONBody[PayoutBody],
+    engine: Given[Engine],
+    tenant: Given[Tenant],
+    idempotency: KeyHeader = None,
+) -> Json:
+    """Send money to a payee. 202: the outcome of the request is not known yet."""
+    del idempotency  # read from the raw headers: two identical ones are one
+    rails = engine.paying_out.attempts.rails
+    if data.rail is not None and data.rail not in rails:
+        raise invalid(("rail", f"expected a rail that is set up: {', '.join(sorted(rails))}"))
+    asked = PayoutRequest(
+        tenant=tenant,
+        amount=data.amount,
+        currency=data.currency,
+        payee=Payee(msisdn=Msisdn.parse(data.payee.msisdn), network=data.payee.network, name=data.payee.name),
+        reference=data.reference,
+        description=data.description,
+        metadata=data.metadata,
+        expires_in_s=data.expires_in,
+        rail=data.rail,
+    )
+    return of_reply(await engine.pay_out(asked, claim_of(request, tenant)))
+
+
+@get("/{payout_id:str}", responses=answers({200: PayoutShown}))
+async def get_payout(payout_id: Id, reading: Given[Reading], tenant: Given[Tenant]) -> Json:
+    """A payout as it stands now."""
+    case = await reading.payout(tenant, payout_id)
+    if case is None:
+        raise ObjectNotFoundError("payout", payout_id)
+    return json(payout_document(case.payout, case.attempts))
+
+
+@post("/{payout_id:str}/resolve", status_code=200, responses=answers({200: PayoutShown}, 400, 409, 415, 422))
+async def resolve_payout(
+    payout_id: Id, data: JSONBody[ResolutionBody], engine: Given[Engine], operator: Given[str]
+) -> Json:
+    """Operator: end a payout under review as it was found at the rail."""
+    outcome = Resolution(data.outcome)
+    return raw_json(
+        await engine.reviewing.resolve(PayoutCase, payout_id, outcome, by=operator, evidence=data.evidence)
+    )
+
+
+PAYOUTS = Router("/payouts", tags=["payouts"], route_handlers=[create_payout, get_payout, resolve_payout])
