@@ -167,7 +167,7 @@ def judge_listing(answer: Exchange | TransportFailure, reference: str, amount: i
     ]
     ours = [entry for entry in entries if reference in str(entry.get("merchant_note"))]
     if not ours:
-        if len(entries) < min(len(cast("list[object]", listed)) or LISTED, LISTED):
+        if len(entries) < len(cast("list[object]", listed)):
             return no_information("unreadable_list")
         whole = len(entries) < LISTED
         return StatusAnswer(standing=Standing.NOT_FOUND) if whole else no_information("list_too_long")

@@ -24,12 +24,18 @@ def _taken(table: str) -> str:
 )"""  # noqa: S608 - `table` is one of ours
 
 
+# Locked in the order of their ids, as moves lock them: who waits for the other never waits in a circle.
 def _kept(table: str) -> str:
     return f"""
+{table}_mine AS MATERIALIZED (
+    SELECT o.id FROM held JOIN {table} o ON o.id = held.id
+    WHERE o.fence = held.fence AND o.lease_until IS NOT NULL
+    ORDER BY o.id FOR NO KEY UPDATE OF o
+),
 {table}_kept AS (
     UPDATE {table} o SET
         lease_until = now() + make_interval(secs => $3), due_at = now() + make_interval(secs => $3)
-    FROM held WHERE o.id = held.id AND o.fence = held.fence AND o.lease_until IS NOT NULL
+    FROM {table}_mine mine WHERE o.id = mine.id
     RETURNING o.id, o.fence
 )"""  # noqa: S608 - `table` is one of ours
 
