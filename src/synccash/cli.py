@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
-    from synccash.settings import Loaded
+    from synccash.settings import Loaded, Settings
 
 INSTALL = "pip install 'synccash[server,embedded]'"
 CONFIGURATION = Path("synccash.toml")
@@ -36,6 +37,8 @@ def _commands():  # noqa: ANN202 - cyclopts may not be installed
     app = App(name="synccash", help="Payment orchestrator for Ghana's mobile money.", version=_version)
     config = App(name="config", help="The effective settings.")
     app.command(config)
+    app.command(_merchants())
+    app.command(_keys())
 
     @app.command
     def up(
@@ -172,6 +175,72 @@ def _commands():  # noqa: ANN202 - cyclopts may not be installed
         return 0
 
     return app
+
+
+def _merchants():  # noqa: ANN202 - cyclopts may not be installed
+    from cyclopts import App
+
+    merchants = App(name="merchants", help="Whose money it is.")
+
+    @merchants.command
+    def add(name: str, /, *, json: bool = False) -> int:
+        """Make a merchant; its id is what keys are made for."""
+        from synccash import administration
+
+        return _administer(lambda settings: administration.add_merchant(settings, name), as_json=json)
+
+    @merchants.command(name="list")
+    def list_(*, json: bool = False) -> int:
+        """All merchants, oldest first."""
+        from synccash import administration
+
+        return _administer(administration.list_merchants, as_json=json)
+
+    return merchants
+
+
+def _keys():  # noqa: ANN202 - cyclopts may not be installed
+    from cyclopts import App
+
+    keys = App(name="keys", help="Who may call the API.")
+
+    @keys.command
+    def create(
+        *, merchant: str | None = None, live: bool = False, admin: bool = False, json: bool = False
+    ) -> int:
+        """Make a key for a merchant, or for an operator. Its secret is shown this once."""
+        from synccash import administration
+
+        return _administer(
+            lambda settings: administration.create_key(settings, merchant=merchant, live=live, admin=admin),
+            as_json=json,
+        )
+
+    @keys.command(name="list")
+    def list_(*, json: bool = False) -> int:
+        """All keys without their secrets, oldest first."""
+        from synccash import administration
+
+        return _administer(administration.list_keys, as_json=json)
+
+    @keys.command
+    def revoke(key_id: str, /, *, json: bool = False) -> int:
+        """End a key."""
+        from synccash import administration
+
+        return _administer(lambda settings: administration.revoke_key(settings, key_id), as_json=json)
+
+    return keys
+
+
+def _administer(work: "Callable[[Settings], Any]", *, as_json: bool) -> int:
+    from synccash.administration import AdministrationError, refuse, tell
+
+    try:
+        tell(work(_loaded(os.environ).settings), as_json=as_json)
+    except AdministrationError as error:
+        return refuse(error)
+    return 0
 
 
 def _loaded(environment: "Mapping[str, str]") -> "Loaded":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from synccash.payments.request import Principal, Role, Tenant
 from synccash.stores.postgres.database import Database
@@ -13,6 +14,11 @@ SELECT id, role, merchant_id, livemode FROM api_keys WHERE secret_hash = $1 AND 
 _TENANTS = """
 SELECT id || mode AS tenant FROM merchants, (VALUES (':test'), (':live')) modes(mode) ORDER BY 1 LIMIT 200
 """
+_MERCHANTS = "SELECT id, name, created_at FROM merchants ORDER BY created_at, id"
+_KEYS = """
+SELECT id, role, merchant_id, livemode, created_at, revoked_at FROM api_keys ORDER BY created_at, id
+"""
+_REVOKE = "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING id"
 _ENSURE_MERCHANT = """
 INSERT INTO merchants (id, name) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING
 """
@@ -39,6 +45,18 @@ class PostgresKeys:
     async def tenants(self) -> Sequence[str]:
         """Up to 200 merchants in both modes, as `merchant:test` and `merchant:live`."""
         return [row["tenant"] for row in await Database(self.pool).repeat(_TENANTS)]
+
+    async def merchants(self) -> Sequence[dict[str, Any]]:
+        """All merchants, oldest first."""
+        return [dict(row.items()) for row in await Database(self.pool).repeat(_MERCHANTS)]
+
+    async def keys(self) -> Sequence[dict[str, Any]]:
+        """All keys, oldest first; of their secrets nobody knows more than the hash."""
+        return [dict(row.items()) for row in await Database(self.pool).repeat(_KEYS)]
+
+    async def revoke(self, key_id: str) -> bool:
+        """End a key. False: there is none of this id that is still good."""
+        return bool(await Database(self.pool).repeat(_REVOKE, key_id))
 
     async def ensure_merchant(self, merchant_id: str, name: str) -> None:
         """Make the merchant where there is none of this id; one that exists stays as it is."""
