@@ -60,7 +60,8 @@ class Model:
         if ticket[0] == "probe":
             if self.probes.pop(ticket, None) is None or ticket[1] != self.era:
                 return
-            if outcome is Outcome.FAILED:
+            # Where slow calls open it, a slow probe is no recovery.
+            if outcome is Outcome.FAILED or (outcome is Outcome.OK and seconds >= SETTINGS.slow_s):
                 self.open(now)
             elif outcome is Outcome.OK:
                 self.proven += 1
