@@ -15,9 +15,9 @@ NO_INTERRUPT = (
 class _Policy(Protocol):
     name: str
 
-    async def call(self, fn: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any: ...
+    async def call(self, fn: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
-    def call_sync(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any: ...
+    def call_sync(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
 
 def decorated(policy: _Policy, fn: Callable[P, R], *, interrupts: bool) -> Callable[P, R]:
@@ -28,7 +28,7 @@ def decorated(policy: _Policy, fn: Callable[P, R], *, interrupts: bool) -> Calla
 
         @functools.wraps(fn)
         async def calls(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return await policy.call(cast(Callable[..., Awaitable[Any]], fn), *args, **kwargs)
+            return await policy.call(cast(Callable[P, Awaitable[Any]], fn), *args, **kwargs)
 
         return cast(Callable[P, R], calls)
     if interrupts:

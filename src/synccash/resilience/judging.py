@@ -66,7 +66,7 @@ class Judge:
             # Ours, or that of a policy further in: it says nothing about the far side.
             verdict = Verdict(Outcome.IGNORED, retry=self._wants(error), evidence=Evidence.NOT_SENT)
         elif self._classify is not None:
-            verdict = self._tried_to_classify(error, ticket)
+            verdict = self._classified(self._classify, error, ticket)
         else:
             verdict = Verdict(Outcome.FAILED, retry=self._wants(error))
         timed_out = isinstance(error, TimeoutError)
@@ -91,7 +91,7 @@ class Judge:
         until: float | None,
     ) -> float | None:
         """The attempt returned. Return the seconds to wait before the next, or None: return the result."""
-        verdict = _FINE if self._classify is None else self._tried_to_classify(result, ticket)
+        verdict = _FINE if self._classify is None else self._classified(self._classify, result, ticket)
         self._report(verdict, ticket, ended - now, "a returned failure", slow=False)
         if not verdict.retry and verdict.outcome is not Outcome.FAILED:
             self._budget.successes += 1
@@ -123,9 +123,9 @@ class Judge:
     def _wants(self, error: Exception) -> bool:
         return self._retry is not None and self._retry.wants(error)
 
-    def _tried_to_classify(self, result: object, ticket: int) -> Verdict:
+    def _classified(self, classify: Classify, result: object, ticket: int) -> Verdict:
         try:
-            return self._classify(result)  # pyright: ignore[reportOptionalCall]
+            return classify(result)
         except BaseException:
             if self._breaker is not None:
                 self._breaker.drop(ticket)
