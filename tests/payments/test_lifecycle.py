@@ -109,9 +109,9 @@ def test_a_route_names_the_rails_it_passed_over_and_why():
     route = choose([telecel, shut, mtn], network=Network.MTN)
     assert route.chosen == "mtn_momo"
     assert [(c["rail"], c.get("skipped")) for c in route.considered] == [
+        ("mtn_momo", None),
         ("other", "network_not_served"),
         ("shut", "breaker_open"),
-        ("mtn_momo", None),
     ]
 
 

@@ -1,0 +1,203 @@
+"""How well a rail serves: what was seen of it lately, fading with time, and what that is worth. Pure.
+
+Everything is a pair of weights, good and bad, so two processes' knowledge is added up; nothing grows.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from math import prod
+
+from synccash.payments.failure import Failure, FailureCode, WhoseProblem
+
+_GOOD_ENOUGH = 0.95
+"""A share of good calls from here on is as good as all of them: chance must not send payments elsewhere."""
+_UNCLEAR = 0.1
+"""What an end counts whose code hides a payer without money more often than a fault of the rail."""
+
+
+class Aspect(StrEnum):
+    """What is watched of a rail."""
+
+    SEND = "send"
+    """Orders that it took, against those that it refused or left in the dark."""
+    END = "end"
+    """Orders that ended well, against those that it took and then failed by a fault of its own."""
+    PACE = "pace"
+    """How quickly it answers orders."""
+    INQUIRY = "inquiry"
+    """How quickly it answers inquiries, and whether it knows by then what it took."""
+    CALLBACK = "callback"
+    """Ends that a callback told, against those that an inquiry found because none had come yet."""
+
+
+ASPECTS = tuple(Aspect)
+_WORTH = {Aspect.SEND: 1.0, Aspect.END: 1.0, Aspect.PACE: 0.5, Aspect.INQUIRY: 0.3, Aspect.CALLBACK: 0.1}
+"""How much of a rail's health is lost where nothing of an aspect is well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSettings:
+    """How knowledge of rails is weighed. Times in seconds, shares from 0 to 1.
+
+    A sighting counts half after `half_life_s`, and a verdict rests on the last `memory` sightings at most.
+    `prior`: so many good ones are taken for granted, so that the first bad ones do not decide.
+    An answer within `slow_s` is quick, one that took `timeout_s` as slow as can be.
+    Below `ailing_below` a rail gets no share of a split; below `degraded_below` it is called degraded, and
+    well again from `recovered_above`, each once that has held for `hold_s`.
+    """
+
+    half_life_s: float = 30.0
+    memory: float = 100.0
+    prior: float = 10.0
+    slow_s: float = 2.0
+    timeout_s: float = 5.0
+    ailing_below: float = 0.9
+    degraded_below: float = 0.7
+    recovered_above: float = 0.9
+    hold_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if min(self.half_life_s, self.memory, self.prior, self.slow_s) <= 0 or self.hold_s < 0:
+            raise ValueError("half_life_s, memory, prior and slow_s must be above 0, hold_s at least 0")
+        if not 0 < self.degraded_below < self.recovered_above <= 1:
+            raise ValueError("expected 0 < degraded_below < recovered_above <= 1")
+
+    def slowness(self, seconds: float) -> float:
+        """How slow an answer was: 0 up to `slow_s`, 1 from `timeout_s` on."""
+        if seconds <= self.slow_s:
+            return 0.0
+        span_s = self.timeout_s - self.slow_s
+        return 1.0 if span_s <= 0 else min(1.0, (seconds - self.slow_s) / span_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Weights of what went well and what did not."""
+
+    good: float = 0.0
+    bad: float = 0.0
+
+    def times(self, factor: float) -> "Tally":
+        """Return the tally with both weights multiplied."""
+        return Tally(self.good * factor, self.bad * factor)
+
+    def plus(self, other: "Tally") -> "Tally":
+        """Return both together."""
+        return Tally(self.good + other.good, self.bad + other.bad)
+
+    def capped(self, most: float) -> "Tally":
+        """Return the tally with at most so much weight, at the same share."""
+        total = self.good + self.bad
+        return self if total <= most else self.times(most / total)
+
+    def share(self, prior: float) -> float:
+        """The share of good ones, where `prior` good ones are taken for granted."""
+        return (self.good + prior) / (self.good + self.bad + prior)
+
+
+_NOTHING = Tally()
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What is known of one rail, network and operation, as of the monotonic time `at` in seconds."""
+
+    at: float
+    tallies: tuple[Tally, ...] = (_NOTHING,) * len(ASPECTS)
+
+    def of(self, aspect: Aspect) -> Tally:
+        """The tally of one aspect."""
+        return self.tallies[ASPECTS.index(aspect)]
+
+    def as_of(self, now: float, half_life_s: float) -> "Signals":
+        """Return the signals as they have faded until `now`. Time never runs back."""
+        if now <= self.at:
+            return self
+        factor = 0.5 ** ((now - self.at) / half_life_s)
+        return Signals(now, tuple(tally.times(factor) for tally in self.tallies))
+
+    def seen(
+        self, aspect: Aspect, now: float, settings: HealthSettings, *, good: float = 0.0, bad: float = 0.0
+    ) -> "Signals":
+        """Return the signals after one more sighting."""
+        faded = self.as_of(now, settings.half_life_s)
+        tallies = list(faded.tallies)
+        index = ASPECTS.index(aspect)
+        tallies[index] = tallies[index].plus(Tally(good, bad)).capped(settings.memory)
+        return replace(faded, tallies=tuple(tallies))
+
+    def together(self, other: "Signals", half_life_s: float) -> "Signals":
+        """Return what two observers know, as of the later of both."""
+        now = max(self.at, other.at)
+        pairs = zip(self.as_of(now, half_life_s).tallies, other.as_of(now, half_life_s).tallies, strict=True)
+        return Signals(now, tuple(one.plus(another) for one, another in pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The verdict: `score` from 0 (nothing works) to 1 (all is well), and each aspect's share of good."""
+
+    score: float = 1.0
+    shares: tuple[float, ...] = (1.0,) * len(ASPECTS)
+
+    def explained(self) -> dict[str, float]:
+        """Each aspect with its share of good sightings."""
+        return {aspect.value: round(share, 3) for aspect, share in zip(ASPECTS, self.shares, strict=True)}
+
+
+WELL = Health()
+
+
+def health_of(signals: Signals, settings: HealthSettings, *, overdue: int = 0) -> Health:
+    """Judge a rail. `overdue`: orders that it has had for longer than `slow_s` without a word."""
+    tallies = [
+        tally.plus(Tally(0.0, float(overdue))) if aspect is Aspect.SEND else tally
+        for aspect, tally in zip(ASPECTS, signals.tallies, strict=True)
+    ]
+    shares = tuple(tally.share(settings.prior) for tally in tallies)
+    score = prod(
+        1.0 - _WORTH[aspect] * (1.0 - min(1.0, share / _GOOD_ENOUGH))
+        for aspect, share in zip(ASPECTS, shares, strict=True)
+    )
+    return Health(score, shares)
+
+
+def blame(failure: Failure | None) -> Tally:
+    """What an attempt's failure says about the rail: nothing where the payer or the merchant is the cause."""
+    if failure is None:
+        return Tally(bad=1.0)
+    if failure.whose_problem in (WhoseProblem.PAYER, WhoseProblem.MERCHANT):
+        return _NOTHING
+    unclear = failure.code is FailureCode.PROVIDER_ERROR and not failure.reroute
+    return Tally(bad=_UNCLEAR if unclear else 1.0)
+
+
+class Standing(StrEnum):
+    """What a rail is called in public."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+
+
+@dataclass(frozen=True, slots=True)
+class Repute:
+    """A standing, and since when (monotonic seconds) the signs have spoken against it; None = they do not."""
+
+    standing: Standing = Standing.HEALTHY
+    doubted_since: float | None = None
+
+    def after(self, score: float, now: float, settings: HealthSettings, *, shut: bool = False) -> "Repute":
+        """Return the repute after one more look. `shut`: a breaker refuses everything.
+
+        Between the two thresholds nothing changes, and nothing does before `hold_s` of the same news.
+        """
+        if self.standing is Standing.HEALTHY:
+            doubtful = shut or score < settings.degraded_below
+        else:
+            doubtful = not shut and score >= settings.recovered_above
+        if not doubtful:
+            return Repute(self.standing)
+        since = now if self.doubted_since is None else self.doubted_since
+        if now - since < settings.hold_s:
+            return Repute(self.standing, since)
+        return Repute(Standing.DEGRADED if self.standing is Standing.HEALTHY else Standing.HEALTHY)

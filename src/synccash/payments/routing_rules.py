@@ -1,0 +1,201 @@
+"""The operator's rules of routing as he writes them: costs, preferences, splits, read and checked at start.
+
+Each is a list of `who: what` with semicolons between. `who` names what the rule is for, in any order: a
+network (mtn, telecel, at), an operation (collect, payout), a merchant (`merchant=mer_…`), or `*`; a cost also
+names its rail. Of several that fit, the one that names most is in force, a merchant before a network before
+an operation.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from synccash.payments.payer import Network
+from synccash.payments.rail import Capabilities, Operation
+from synccash.payments.routing import FREE, Cost, Wishes
+
+T = TypeVar("T")
+_ROUTED = (Operation.COLLECT, Operation.PAYOUT)
+_COST = re.compile(r"(?:(?P<percent>\d{1,2}(?:\.\d{1,4})?)\s*%)?\s*\+?\s*(?P<pesewas>\d{1,9}(?:\.\d{1,2})?)?")
+_SHARE = re.compile(r"(?P<rail>[a-z_]+)\s+(?P<share>\d{1,3}(?:\.\d{1,2})?)\s*%?")
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """For which orders a rule is; None = for any."""
+
+    merchant: str | None = None
+    network: Network | None = None
+    operation: Operation | None = None
+    rail: str | None = None
+
+    def fits(self, merchant: str, network: Network | None, operation: Operation) -> bool:
+        """True when an order is of this kind."""
+        return (
+            self.merchant in (None, merchant)
+            and self.network in (None, network)
+            and self.operation in (None, operation)
+        )
+
+    @property
+    def weight(self) -> tuple[int, bool, bool]:
+        """How much it names: the heavier rule is in force."""
+        named = sum(part is not None for part in (self.merchant, self.network, self.operation))
+        return named, self.merchant is not None, self.network is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingRules:
+    """All rules, as `read_rules` checked them."""
+
+    costs: Mapping[Selector, Cost]
+    preferences: Mapping[Selector, tuple[str, ...]]
+    splits: Mapping[Selector, Mapping[str, float]]
+    cost_weight: float = 0.05
+    preference_step: float = 0.1
+
+    def wishes(self, merchant: str, network: Network | None, operation: Operation) -> Wishes:
+        """What is wanted for one kind of order."""
+
+        def fitting(rules: Mapping[Selector, T], otherwise: T) -> T:
+            fit = [who for who in rules if who.fits(merchant, network, operation)]
+            return rules[max(fit, key=lambda who: who.weight)] if fit else otherwise
+
+        rails = dict.fromkeys(who.rail for who in self.costs if who.rail is not None)
+        return Wishes(
+            order=fitting(self.preferences, ()),
+            shares=fitting(self.splits, {}),
+            costs={
+                rail: fitting({who: cost for who, cost in self.costs.items() if who.rail == rail}, FREE)
+                for rail in rails
+            },
+            cost_weight=self.cost_weight,
+            preference_step=self.preference_step,
+        )
+
+
+NO_RULES = RoutingRules(costs={}, preferences={}, splits={})
+
+
+def read_rules(
+    rails: Mapping[str, Capabilities],
+    *,
+    costs: str = "",
+    preferences: str = "",
+    splits: str = "",
+    cost_weight: float = 0.05,
+    preference_step: float = 0.1,
+) -> RoutingRules:
+    """Read the rules for the rails that are set up.
+
+    `costs`: `mtn_momo: 1%; paystack mtn: 1.95% + 10` (percent of the amount, and pesewas).
+    `preferences`: `*: mtn_momo > paystack; merchant=mer_1 payout: hubtel`.
+    `splits`: `mtn collect: mtn_momo 80, paystack 20`.
+    Raises ValueError with a line for each mistake, which begins with the name of the setting.
+    """
+    mistakes: list[str] = []
+
+    def read(
+        name: str, text: str, value: Callable[[str, Selector], T], *, of_rail: bool = False
+    ) -> dict[Selector, T]:
+        found: dict[Selector, T] = {}
+        for part in filter(None, (part.strip() for part in text.split(";"))):
+            try:
+                who, colon, what = part.partition(":")
+                if not colon:
+                    raise ValueError("expected `who: what`, and a semicolon between two of them")
+                selector = _selector(who, rails, of_rail=of_rail)
+                if selector in found:
+                    raise ValueError("there is another rule for exactly the same orders")
+                found[selector] = value(what.strip(), selector)
+            except ValueError as error:
+                mistakes.append(f"routing_{name}: {part!r}: {error}")
+        return found
+
+    rules = RoutingRules(
+        costs=read("costs", costs, _cost, of_rail=True),
+        preferences=read("preferences", preferences, lambda text, who: _preference(text, who, rails)),
+        splits=read("splits", splits, lambda text, who: _split(text, who, rails)),
+        cost_weight=cost_weight,
+        preference_step=preference_step,
+    )
+    if mistakes:
+        raise ValueError("\n".join(mistakes))
+    return rules
+
+
+def _selector(text: str, rails: Mapping[str, Capabilities], *, of_rail: bool) -> Selector:
+    merchant = network = operation = rail = None
+    words = text.split()
+    if not words:
+        raise ValueError("expected a network, an operation, merchant=ID or * before the colon")
+    for word in words:
+        named = word.lower()
+        if named == "*":
+            continue
+        if named.startswith("merchant=") and len(named) > len("merchant=") and merchant is None:
+            merchant = word.partition("=")[2]
+        elif named in tuple(Network) and network is None:
+            network = Network(named)
+        elif named in tuple(_ROUTED) and operation is None:
+            operation = Operation(named)
+        elif of_rail and rail is None:
+            rail = _known(named, rails)
+        else:
+            raise ValueError(f"{word!r} is no network, operation (collect, payout) or merchant=ID")
+    if of_rail and rail is None:
+        raise ValueError(f"which rail? expected one of {', '.join(rails)} before the colon")
+    return Selector(merchant, network, operation, rail)
+
+
+def _known(name: str, rails: Mapping[str, Capabilities]) -> str:
+    if name in rails:
+        return name
+    near = difflib.get_close_matches(name, rails, n=1)
+    hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(rails) or 'none'}"
+    raise ValueError(f"the rail {name!r} is not set up{hint}")
+
+
+def _able(name: str, who: Selector, rails: Mapping[str, Capabilities]) -> str:
+    rail = _known(name.strip().lower(), rails)
+    able = rails[rail]
+    if who.network is not None and who.network not in able.networks:
+        raise ValueError(f"{rail} does not reach {who.network.value}")
+    if who.operation is not None and who.operation not in able.operations:
+        raise ValueError(f"{rail} cannot {who.operation.value} as it is set up")
+    return rail
+
+
+def _cost(text: str, who: Selector) -> Cost:
+    del who
+    written = _COST.fullmatch(text)
+    if not text or written is None or not (written["percent"] or written["pesewas"]):
+        raise ValueError("expected a cost such as 1.95%, 1.95% + 10 or 50 (pesewas)")
+    return Cost(float(written["percent"] or 0), float(written["pesewas"] or 0))
+
+
+def _preference(text: str, who: Selector, rails: Mapping[str, Capabilities]) -> tuple[str, ...]:
+    order = tuple(_able(name, who, rails) for name in text.split(">"))
+    if len(set(order)) < len(order):
+        raise ValueError("a rail is named twice")
+    return order
+
+
+def _split(text: str, who: Selector, rails: Mapping[str, Capabilities]) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        written = _SHARE.fullmatch(part.strip().lower())
+        if written is None:
+            raise ValueError(
+                f"{part.strip()!r} is no share; expected a rail and a number, such as mtn_momo 80"
+            )
+        rail = _able(written["rail"], who, rails)
+        if rail in shares:
+            raise ValueError(f"{rail} is named twice")
+        shares[rail] = float(written["share"])
+    total = sum(shares.values())
+    if abs(total - 100) > 0.01:
+        raise ValueError(f"the shares come to {total:g}, expected 100")
+    return shares

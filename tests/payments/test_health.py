@@ -1,0 +1,140 @@
+"""What is known of a rail, and what that is worth."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synccash.payments.failure import Failure, FailureCode, WhoseProblem
+from synccash.payments.health import (
+    ASPECTS,
+    Aspect,
+    HealthSettings,
+    Repute,
+    Signals,
+    Standing,
+    Tally,
+    blame,
+    health_of,
+)
+
+SETTINGS = HealthSettings()
+SIGHTINGS = st.lists(st.tuples(st.sampled_from(ASPECTS), st.booleans(), st.floats(0, 120)), max_size=60)
+
+
+def told(sightings, settings: HealthSettings = SETTINGS) -> Signals:
+    signals = Signals(0.0)
+    now = 0.0
+    for aspect, well, after_s in sightings:
+        now += after_s
+        signals = signals.seen(aspect, now, settings, good=float(well), bad=float(not well))
+    return signals
+
+
+def score(signals: Signals, **changes) -> float:
+    return health_of(signals, SETTINGS, **changes).score
+
+
+def many(aspect: Aspect, good: int, bad: int) -> Signals:
+    signals = Signals(0.0)
+    for number in range(good + bad):
+        well = number % (good + bad) < good
+        signals = signals.seen(aspect, 0.0, SETTINGS, good=float(well), bad=float(not well))
+    return signals
+
+
+@given(SIGHTINGS)
+def test_health_is_a_share_and_its_memory_does_not_grow(sightings):
+    signals = told(sightings)
+    assert 0.0 <= score(signals) <= 1.0
+    assert all(tally.good + tally.bad <= SETTINGS.memory + 1e-9 for tally in signals.tallies)
+
+
+@given(SIGHTINGS, st.sampled_from(ASPECTS))
+def test_one_more_bad_sighting_never_helps_and_a_good_one_never_harms(sightings, aspect):
+    before = told(sightings)
+    worse = before.seen(aspect, before.at, SETTINGS, bad=1.0)
+    better = before.seen(aspect, before.at, SETTINGS, good=1.0)
+    assert score(worse) <= score(before) + 1e-9
+    assert score(better) >= score(before) - 1e-9
+    assert score(before, overdue=3) <= score(before)
+
+
+@given(SIGHTINGS, st.floats(0, 3_600))
+def test_what_is_not_seen_again_is_forgiven(sightings, later_s):
+    signals = told(sightings)
+    later = signals.as_of(signals.at + later_s, SETTINGS.half_life_s)
+    assert score(later) >= score(signals) - 1e-9
+    assert score(signals.as_of(signals.at + 3_600, SETTINGS.half_life_s)) == 1.0
+
+
+@given(SIGHTINGS, SIGHTINGS)
+def test_two_observers_know_the_same_together_whoever_begins(some, others):
+    one, another = told(some), told(others)
+    this, that = one.together(another, 30.0), another.together(one, 30.0)
+    assert this.at == that.at
+    assert abs(score(this) - score(that)) < 1e-9
+
+
+def test_a_few_failures_out_of_nothing_do_not_swing():
+    assert score(many(Aspect.SEND, 0, 1)) > 0.95
+    assert score(many(Aspect.SEND, 0, 2)) > 0.85
+    assert score(many(Aspect.SEND, 97, 3)) == 1.0
+
+
+def test_a_rail_that_fails_half_of_its_orders_is_called_sick_within_twenty():
+    assert score(many(Aspect.SEND, 10, 10)) < SETTINGS.ailing_below
+    assert score(many(Aspect.SEND, 50, 50)) < SETTINGS.degraded_below
+    assert score(many(Aspect.END, 50, 50)) < SETTINGS.degraded_below
+
+
+def test_a_rail_that_was_well_all_day_is_found_out_as_quickly():
+    signals = many(Aspect.SEND, 10_000, 0)
+    for number in range(60):
+        signals = signals.seen(Aspect.SEND, 0.0, SETTINGS, good=number % 2, bad=1 - number % 2)
+    assert score(signals) < SETTINGS.ailing_below
+
+
+def test_orders_without_a_word_count_before_they_time_out():
+    well = many(Aspect.SEND, 1_000, 0)
+    assert score(well, overdue=1) == 1.0
+    assert score(well, overdue=60) < SETTINGS.degraded_below
+
+
+def test_slow_answers_weigh_by_how_slow_they_are():
+    assert [SETTINGS.slowness(s) for s in (0.1, 2.0, 3.5, 5.0, 60.0)] == [0.0, 0.0, 0.5, 1.0, 1.0]
+
+
+def test_lost_callbacks_and_slow_inquiries_lower_health_without_calling_a_rail_sick():
+    lost, slow = score(many(Aspect.CALLBACK, 0, 1_000)), score(many(Aspect.INQUIRY, 0, 1_000))
+    assert SETTINGS.degraded_below < slow < lost < 1.0
+
+
+def test_a_payers_or_merchants_mistake_never_counts_against_a_rail():
+    for code in FailureCode:
+        innocent = Failure(code).whose_problem in (WhoseProblem.PAYER, WhoseProblem.MERCHANT)
+        assert (blame(Failure(code, reroute=True)) == Tally()) is innocent, code
+
+
+def test_an_end_that_mostly_hides_an_empty_wallet_hardly_counts():
+    unclear = blame(Failure(FailureCode.PROVIDER_ERROR))
+    assert 0 < unclear.bad < blame(Failure(FailureCode.PROVIDER_ERROR, reroute=True)).bad
+    fifth_without_money = Signals(0.0)
+    for number in range(100):
+        kind = {"bad": unclear.bad} if number % 5 == 0 else {"good": 1.0}
+        fifth_without_money = fifth_without_money.seen(Aspect.END, 0.0, SETTINGS, **kind)
+    assert score(fifth_without_money) == 1.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 5), st.booleans()), max_size=80))
+def test_a_standing_changes_only_after_the_same_news_for_long_enough(looks):
+    repute, now, since = Repute(), 0.0, None
+    for health, step_s, shut in looks:
+        now += step_s
+        healthy = repute.standing is Standing.HEALTHY
+        bad, good = shut or health < 0.7, not shut and health >= 0.9
+        against = bad if healthy else good
+        since = (now if since is None else since) if against else None
+        after = repute.after(health, now, SETTINGS, shut=shut)
+        changed = after.standing is not repute.standing
+        assert changed is (since is not None and now - since >= SETTINGS.hold_s)
+        since = None if changed else since
+        repute = after
