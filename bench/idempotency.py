@@ -25,6 +25,7 @@ from synccash.resilience.evidence import Evidence
 from synccash.resilience.stored_answers import packed, unpacked
 from synccash.servers.bundle import Servers, start_servers
 from synccash.stores.postgres.claims import PostgresClaims
+from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.migrations import migrate
 from synccash.stores.postgres.pool import Pool, connect
@@ -68,8 +69,8 @@ async def _measure(report: Report, servers: Servers) -> None:
     await pool.execute(_PLAIN[0])
     fresh = {
         "two plain statements (floor)": _plain(pool),
-        "ours: claim with payment and event": _ledger(PostgresLedger(pool)),
-        "ours: claim alone (middleware)": _claims(PostgresClaims(pool)),
+        "ours: claim with payment and event": _ledger(PostgresLedger(Database(pool))),
+        "ours: claim alone (middleware)": _claims(PostgresClaims(Database(pool))),
     }
     peer = _peer(servers.valkey_url)
     if peer is not None:
@@ -81,7 +82,7 @@ async def _measure(report: Report, servers: Servers) -> None:
     replays = {
         "PostgreSQL SELECT (floor)": await _select(pool),
         "ours: one look at the cache": await _look(limiter),
-        "ours: by the claim in PostgreSQL": await _claimed(PostgresClaims(pool)),
+        "ours: by the claim in PostgreSQL": await _claimed(PostgresClaims(Database(pool))),
     }
     rates = await _rates(replays)
     _tell(report, "replay", "Replays, 64 callers", rates, "PostgreSQL SELECT (floor)")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.request import Role
 from synccash.settings import Settings
+from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.pool import connect
 from synccash.system import SystemIdentities
@@ -90,7 +91,7 @@ def _with_keys(settings: Settings, work: Callable[[PostgresKeys], Awaitable[T]])
     async def run() -> T:
         pool = await connect(url, min_size=0, max_size=1)
         try:
-            return await work(PostgresKeys(pool))
+            return await work(PostgresKeys(Database(pool)))
         finally:
             await pool.close()
 

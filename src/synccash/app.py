@@ -52,6 +52,7 @@ from synccash.settings import Settings, SettingsError
 from synccash.stores.local_doorbell import LocalDoorbell
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.claims import PostgresClaims
+from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.pool import connect
@@ -100,6 +101,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         rails = build_rails(settings, transport, clock)
         doorbell, ping_valkey = await _doorbell(settings, stack)
         registry = _registry(settings, clock)
+        database = Database(pool, profile=registry.profile("database"), budget=registry.budget("database"))
         dispatch = PolicyDispatch(
             breaker_of=registry.breaker,
             budget_of=registry.budget,
@@ -108,7 +110,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             random=random.random,
         )
         engine = build_engine(
-            ledger=PostgresLedger(pool),
+            ledger=PostgresLedger(database),
             rails=rails,
             dispatch=dispatch,
             clock=clock,
@@ -123,7 +125,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         health = ServiceHealth(pool, ping_valkey, rails, dispatch)
         sender = WebhookSender(private=settings.webhook_private_addresses)
         stack.push_async_callback(sender.aclose)
-        webhooks = PostgresWebhooks(pool)
+        webhooks = PostgresWebhooks(database)
         notifier = Notifier(
             outbox=webhooks,
             post=sender.post,
@@ -139,16 +141,16 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
                 registry.breaker(f"{rail.name}:{operation}")
         yield Service(
             engine=engine,
-            keys=PostgresKeys(pool),
-            reading=PostgresReading(pool),
+            keys=PostgresKeys(database),
+            reading=PostgresReading(database),
             webhooks=webhooks,
             health=health,
             notifier=notifier,
             gate=await _gate(settings, stack),
             registry=registry,
             breakers=await _shared(settings, registry, identities.new("proc"), stack),
-            claims=PostgresClaims(pool),
-            audit=PostgresAudit(pool),
+            claims=PostgresClaims(database),
+            audit=PostgresAudit(database),
         )
 
 

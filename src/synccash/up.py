@@ -22,6 +22,7 @@ from synccash.sandbox_accounts import ACCOUNTS, Place
 from synccash.servers.bundle import Servers, start_servers
 from synccash.servers.place import open_data_folder
 from synccash.settings import Loaded
+from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.migrations import migrate
 from synccash.stores.postgres.pool import connect
@@ -253,7 +254,7 @@ async def register(database_url: str, keys: Mapping[str, str]) -> None:
     """Make the keys known to the database. Repeating it changes nothing."""
     pool = await connect(database_url, min_size=0, max_size=1)
     try:
-        store = PostgresKeys(pool)
+        store = PostgresKeys(Database(pool))
         await store.ensure_merchant(MERCHANT_ID, "Local merchant")
         await store.ensure_key(
             sha256(keys["test"].encode()).digest(), Role.MERCHANT, merchant_id=MERCHANT_ID, livemode=False

@@ -35,6 +35,7 @@ from synccash.sandbox.server import Sandbox, run_sandbox
 from synccash.sandbox_accounts import ACCOUNTS, Place
 from synccash.settings import Settings
 from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.pool import Pool, connect
 from synccash.system import SystemClock, SystemIdentities
@@ -169,7 +170,7 @@ class World:
         built = build_rails(msgspec.convert(self._settings, Settings, strict=False), transport, clock)
         registry = Registry(PROFILES, clock=clock.monotonic, random=random.random)
         engine = build_engine(
-            ledger=PostgresLedger(pool),
+            ledger=PostgresLedger(Database(pool)),
             rails={name: built[name] for name in self.script.order},
             dispatch=PolicyDispatch(registry.breaker, clock, CALLS, random.random),
             clock=clock,

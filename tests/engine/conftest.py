@@ -11,6 +11,7 @@ from synccash.payments.ladder import Ladder
 from synccash.resilience.registry import Registry
 from synccash.resilience.retry import Retry
 from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.pool import connect
 from synccash.system import SystemClock, SystemIdentities
@@ -23,7 +24,7 @@ async def desk(database_url: str) -> AsyncGenerator[Desk]:
     clock = SystemClock()
     first, second = ScriptedRail("mtn_momo"), ScriptedRail("paystack", otp=True, refund_key=False)
     engine = build_engine(
-        ledger=PostgresLedger(pool),
+        ledger=PostgresLedger(Database(pool)),
         rails={rail.name: rail for rail in (first, second)},
         dispatch=PolicyDispatch(
             Registry().breaker, clock, DispatchSettings(retry=Retry(attempts=1, base=0.0)), random.random

@@ -3,6 +3,7 @@ from collections.abc import AsyncGenerator
 import pytest_asyncio
 
 from stores.postgres_world import PostgresWorld
+from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.pool import Pool, connect
 
@@ -16,4 +17,4 @@ async def pool(database_url: str) -> AsyncGenerator[Pool]:
 
 @pytest_asyncio.fixture
 async def world(pool: Pool) -> PostgresWorld:
-    return PostgresWorld(pool, PostgresLedger(pool))
+    return PostgresWorld(pool, PostgresLedger(Database(pool)))

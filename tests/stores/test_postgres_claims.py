@@ -6,6 +6,7 @@ import pytest
 
 from synccash.resilience.claims import Answer, Granted, InProgress, Replayed, Reused
 from synccash.stores.postgres.claims import PostgresClaims
+from synccash.stores.postgres.database import Database
 
 ONE, TWO = b"1" * 33, b"2" * 33
 ANSWER = Answer(201, (("content-type", "application/json"),), b'{"a": "\xc3\xa9"}')
@@ -13,7 +14,7 @@ ANSWER = Answer(201, (("content-type", "application/json"),), b'{"a": "\xc3\xa9"
 
 @pytest.fixture
 def store(pool):
-    return PostgresClaims(pool)
+    return PostgresClaims(Database(pool))
 
 
 async def asked(store, fingerprint=ONE, key="k", lease_s=10.0):

@@ -17,6 +17,7 @@ from synccash.payments.case import Opened
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import EndpointStatus, WebhookEndpoint, WebhookSecret
 from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.webhooks import PostgresWebhooks
@@ -49,7 +50,7 @@ def endpoint(url: str, **changes) -> WebhookEndpoint:
 async def notifying(pool: Pool, *, private: bool = True) -> AsyncGenerator[Notifier]:
     sender = WebhookSender(private=private)
     notifier = Notifier(
-        outbox=PostgresWebhooks(pool),
+        outbox=PostgresWebhooks(Database(pool)),
         post=sender.post,
         sign=signed_headers,
         clock=SystemClock(),
@@ -69,7 +70,7 @@ async def notifying(pool: Pool, *, private: bool = True) -> AsyncGenerator[Notif
 
 async def happen(pool: Pool, number: int = 1) -> None:
     """One event, written in the commit of a payment."""
-    ledger = PostgresLedger(pool)
+    ledger = PostgresLedger(Database(pool))
     opened = await ledger.open_payment(opening(PostgresWorld(pool, ledger), number))
     assert isinstance(opened, Opened)
 
@@ -87,7 +88,7 @@ async def settled(pool: Pool, condition: str) -> None:
 
 async def test_an_event_arrives_signed_with_its_object(pool: Pool):
     async with merchant_server() as server, notifying(pool):
-        await PostgresWebhooks(pool).add(endpoint(server.url))
+        await PostgresWebhooks(Database(pool)).add(endpoint(server.url))
         await happen(pool)
         await settled(pool, "delivered_at IS NOT NULL")
     [told] = server.verified(SECRET.text)
@@ -99,7 +100,7 @@ async def test_an_event_arrives_signed_with_its_object(pool: Pool):
 async def test_a_failed_delivery_comes_again_under_the_same_id(pool: Pool):
     async with merchant_server() as server, notifying(pool):
         server.answers = [web.Response(status=500), web.Response(status=429, headers={"Retry-After": "60"})]
-        await PostgresWebhooks(pool).add(endpoint(server.url))
+        await PostgresWebhooks(Database(pool)).add(endpoint(server.url))
         await happen(pool)
         await settled(pool, "tries = 1 AND last_status = 500 AND due_at > now() + interval '4 seconds'")
         await pool.execute("UPDATE deliveries SET due_at = now()")
@@ -111,7 +112,7 @@ async def test_a_failed_delivery_comes_again_under_the_same_id(pool: Pool):
 
 
 async def test_an_endpoint_hears_only_what_it_asked_for(pool: Pool):
-    webhooks = PostgresWebhooks(pool)
+    webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://example.com", types=("payment.failed",)))
     await webhooks.add(endpoint("https://example.com", id="we_2", types=("payment.created",)))
     await webhooks.add(endpoint("https://example.com", id="we_3", merchant_id="m_2"))
@@ -124,7 +125,7 @@ async def test_during_a_rotation_both_secrets_verify(pool: Pool):
     former = WebhookSecret(new_secret(), until=datetime.now(UTC) + timedelta(hours=1))
     ended = WebhookSecret(new_secret(), until=datetime.now(UTC) - timedelta(seconds=1))
     async with merchant_server() as server, notifying(pool):
-        await PostgresWebhooks(pool).add(endpoint(server.url, secrets=(SECRET, former, ended)))
+        await PostgresWebhooks(Database(pool)).add(endpoint(server.url, secrets=(SECRET, former, ended)))
         await happen(pool)
         await settled(pool, "delivered_at IS NOT NULL")
     assert server.verified(SECRET.text) == server.verified(former.text)
@@ -136,11 +137,11 @@ async def test_during_a_rotation_both_secrets_verify(pool: Pool):
 async def test_an_endpoint_that_is_gone_is_disabled_and_its_merchant_told(pool: Pool):
     async with merchant_server() as server, notifying(pool):
         server.answers = [web.Response(status=410)]
-        await PostgresWebhooks(pool).add(endpoint(server.url))
+        await PostgresWebhooks(Database(pool)).add(endpoint(server.url))
         await happen(pool)
         await settled(pool, "due_at IS NULL AND last_status = 410")
         await eventually(pool, "SELECT 1 FROM events WHERE type = 'webhook_endpoint.disabled'")
-    [found] = await PostgresWebhooks(pool).endpoints(TENANT)
+    [found] = await PostgresWebhooks(Database(pool)).endpoints(TENANT)
     assert (found.status, found.disabled_reason) == (
         EndpointStatus.DISABLED,
         "the endpoint answered 410 Gone",
@@ -150,18 +151,18 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_its_merchant_told(pool: 
 async def test_an_endpoint_that_failed_for_days_is_disabled(pool: Pool):
     async with merchant_server() as server, notifying(pool):
         server.answers = [web.Response(status=500)]
-        await PostgresWebhooks(pool).add(endpoint(server.url))
+        await PostgresWebhooks(Database(pool)).add(endpoint(server.url))
         await pool.execute("UPDATE webhook_endpoints SET failing_since = now() - interval '73 hours'")
         await happen(pool)
         await eventually(pool, "SELECT 1 FROM webhook_endpoints WHERE status = 'disabled'")
-    [found] = await PostgresWebhooks(pool).endpoints(TENANT)
+    [found] = await PostgresWebhooks(Database(pool)).endpoints(TENANT)
     assert found.disabled_reason is not None
     assert "72 hours" in found.disabled_reason
 
 
 async def test_one_success_ends_a_series_of_failures(pool: Pool):
     async with merchant_server() as server, notifying(pool):
-        await PostgresWebhooks(pool).add(endpoint(server.url))
+        await PostgresWebhooks(Database(pool)).add(endpoint(server.url))
         await pool.execute("UPDATE webhook_endpoints SET failing_since = now() - interval '71 hours'")
         await happen(pool)
         await settled(pool, "delivered_at IS NOT NULL")
@@ -169,7 +170,7 @@ async def test_one_success_ends_a_series_of_failures(pool: Pool):
 
 
 async def test_what_a_dead_process_took_is_delivered_after_its_lease(pool: Pool):
-    webhooks = PostgresWebhooks(pool)
+    webhooks = PostgresWebhooks(Database(pool))
     async with merchant_server() as server:
         await webhooks.add(endpoint(server.url))
         await happen(pool)
@@ -183,7 +184,7 @@ async def test_what_a_dead_process_took_is_delivered_after_its_lease(pool: Pool)
 
 
 async def test_a_slow_endpoint_holds_only_its_share(pool: Pool):
-    webhooks = PostgresWebhooks(pool)
+    webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://example.com"))
     for number in range(6):
         await happen(pool, number)
@@ -196,7 +197,7 @@ async def test_a_slow_endpoint_holds_only_its_share(pool: Pool):
 async def test_a_private_address_is_never_sent_to(pool: Pool):
     async with merchant_server() as server:
         for number, url in enumerate((server.url, "https://localhost/hook", "https://2130706433/hook")):
-            await PostgresWebhooks(pool).add(endpoint(url, id=f"we_{number}"))
+            await PostgresWebhooks(Database(pool)).add(endpoint(url, id=f"we_{number}"))
         async with notifying(pool, private=False):
             await happen(pool)
             await settled(pool, "last_error IS NOT NULL AND delivered_at IS NULL")
@@ -204,7 +205,7 @@ async def test_a_private_address_is_never_sent_to(pool: Pool):
 
 
 async def test_an_event_can_be_delivered_once_more(pool: Pool):
-    webhooks = PostgresWebhooks(pool)
+    webhooks = PostgresWebhooks(Database(pool))
     async with merchant_server() as server, notifying(pool):
         await webhooks.add(endpoint(server.url))
         await happen(pool)
@@ -217,7 +218,7 @@ async def test_an_event_can_be_delivered_once_more(pool: Pool):
 
 
 async def test_a_removed_endpoint_hears_nothing_more_and_its_secret_is_forgotten(pool: Pool):
-    webhooks = PostgresWebhooks(pool)
+    webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://example.com"))
     await happen(pool)
     assert not await webhooks.remove(Tenant("m_2", livemode=False), "we_1")

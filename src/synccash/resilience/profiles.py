@@ -30,7 +30,7 @@ DATABASE = Profile(
     retry=Retry(attempts=3, base=0.5, cap=5.0),
     breaker=BreakerSettings(failures=5, open_s=5.0),
     attempt_timeout=5.0,
-    total_timeout=15.0,
+    total_timeout=6.0,
 )
 
 PROFILES = {"*": PAYMENT_PROVIDER, "fraud": FRAUD_DETECTION, "database": DATABASE}

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.pool import Pool
 
 _NOTE = "INSERT INTO audit (actor, action, target, reason) VALUES ($1, $2, $3, $4) RETURNING position"
 _LATEST = "SELECT at, actor, action, target, reason FROM audit ORDER BY position DESC LIMIT $1"
@@ -26,12 +25,12 @@ class Deed:
 class PostgresAudit:
     """Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
 
-    pool: Pool
+    database: Database
 
     async def note(self, *, actor: str, action: str, target: str, reason: str) -> None:
         """Write a deed down. Call it before the deed: one that is noted and not done is the lesser evil."""
-        await Database(self.pool).repeat(_NOTE, actor, action, target, reason)
+        await self.database.repeat(_NOTE, actor, action, target, reason)
 
     async def latest(self, limit: int) -> Sequence[Deed]:
         """The newest deeds first."""
-        return [Deed(**dict(row.items())) for row in await Database(self.pool).repeat(_LATEST, limit)]
+        return [Deed(**dict(row.items())) for row in await self.database.repeat(_LATEST, limit)]

@@ -10,7 +10,6 @@ from synccash.payments.errors import StoreUnavailableError
 from synccash.resilience.claims import Answer, Decision, Granted, InProgress, Replayed, Reused
 from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres.database import Database, InDoubtError
-from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.rows import to_json
 
 _TOGETHER = 128
@@ -119,7 +118,7 @@ class PostgresClaims:
     Every method raises StoreUnavailableError when PostgreSQL is out of reach.
     """
 
-    pool: Pool
+    database: Database
     _claims: NaturalBatch[_Asked, Decision | None] = field(init=False)
     _answers: NaturalBatch[_Finished, bool] = field(init=False)
 
@@ -134,7 +133,7 @@ class PostgresClaims:
         """
         asked = _Asked(scope, key, fingerprint, lease_s)
         for _ in range(_LOOKS):
-            decision = await self._claims.submit(asked)
+            decision = await self.database.patiently(self._claims.submit, asked)
             if decision is not None:
                 return decision
         raise StoreUnavailableError("the key changes hands too often; ask again")
@@ -145,7 +144,7 @@ class PostgresClaims:
         names = list(first)
         claims = [first[name] for name in names]
         try:
-            found = await Database(self.pool).commit(
+            found = await self.database.once(
                 _CLAIM,
                 [scope for scope, _ in names],
                 [key for _, key in names],
@@ -156,7 +155,7 @@ class PostgresClaims:
             reason = f"PostgreSQL was lost: {error}"
             return [StoreUnavailableError(reason, retry_after_s=one.lease_s) for one in asked]
         except StoreUnavailableError as error:
-            return [StoreUnavailableError(str(error), retry_after_s=error.retry_after_s) for _ in asked]
+            return [type(error)(str(error)) for _ in asked]
         rows = {(row["scope"], row["key"]): row for row in found}
         return [_decision(rows[one.scope, one.key], one, first[one.scope, one.key]) for one in asked]
 
@@ -166,13 +165,13 @@ class PostgresClaims:
 
     async def complete(self, scope: str, key: str, fence: int, answer: Answer) -> bool:
         """Keep the answer. False: another took over; discard yours and ask again."""
-        if await self._answers.submit(_Finished(scope, key, fence, answer)):
+        finished = _Finished(scope, key, fence, answer)
+        if await self.database.patiently_repeated(self._answers.submit, finished):
             return True
         return bool(await self._run(_COMPLETED, scope, key, fence, answer.status, answer.body))
 
-    async def _complete_together(self, asked: Sequence[_Finished]) -> Sequence[bool]:
-        found = await self._run(
-            _COMPLETE,
+    async def _complete_together(self, asked: Sequence[_Finished]) -> Sequence[bool | BaseException]:
+        arguments = (
             [one.scope for one in asked],
             [one.key for one in asked],
             [one.fence for one in asked],
@@ -180,6 +179,10 @@ class PostgresClaims:
             [to_json(one.answer.headers).decode() for one in asked],
             [one.answer.body for one in asked],
         )
+        try:
+            found = await self.database.once(_COMPLETE, *arguments)
+        except (InDoubtError, StoreUnavailableError) as error:
+            return [type(error)(str(error)) for _ in asked]
         kept = {(row["scope"], row["key"]) for row in found}
         return [(one.scope, one.key) in kept for one in asked]
 
@@ -200,7 +203,7 @@ class PostgresClaims:
         return dict(row.items())
 
     async def _run(self, statement: str, *arguments: Any) -> list[Any]:
-        return await Database(self.pool).repeat(statement, *arguments)
+        return await self.database.repeat(statement, *arguments)
 
 
 def _decision(row: Any, asked: _Asked, first: _Asked) -> Decision | None:

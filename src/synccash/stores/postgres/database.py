@@ -1,17 +1,34 @@
-"""Runs one statement as one transaction, and says what is known when it fails."""
+"""Runs one statement as one transaction under the `database` profile; says what is known when it fails."""
 
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from random import random as uniform
+from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 
 from synccash.payments.errors import StoreUnavailableError
-from synccash.stores.postgres.pool import CONNECT_TIMEOUT_S, Pool
+from synccash.resilience.budget import RetryBudget
+from synccash.resilience.policy import Policy
+from synccash.resilience.profiles import DATABASE, Profile
+from synccash.resilience.retry import Retryable
+from synccash.stores.postgres.pool import CONNECT_TIMEOUT_S, Pool, PooledConnection
 
 TRIES = 3
-"""How often a statement runs at most; only what provably did nothing, or may be repeated, runs again."""
+"""How often what became of a commit is looked for, at most."""
 
-_UNREACHED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_REFUSED = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+)
+_UNREACHED = (asyncpg.PostgresError, asyncpg.InterfaceError)
 _ROLLED_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 _LOST = (
     OSError,
@@ -24,57 +41,105 @@ _LOST = (
 _UNABLE = (asyncpg.InsufficientResourcesError, asyncpg.ReadOnlySQLTransactionError)
 
 
+class NothingDoneError(StoreUnavailableError):
+    """The statement provably did nothing, and may run again: no connection, or a deadlock's victim."""
+
+
 class InDoubtError(Exception):
     """The connection died while a statement ran: it may have been committed, or be committed yet."""
 
 
-@dataclass(frozen=True, slots=True)
 class Database:
-    """Every call is one statement, so PostgreSQL makes it one transaction and one round trip."""
+    """Live and shared. A call is one statement, so PostgreSQL makes it one transaction and one round trip.
 
-    pool: Pool
+    `commit` and `repeat` wait between their tries as `profile` says; who sends many callers' work as one
+    statement uses `once`, and each of the callers waits for himself in `patiently`. `budget` is the process's
+    budget for repeats of statements.
+    """
+
+    __slots__ = ("_commits", "_repeats", "pool")
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        profile: Profile = DATABASE,
+        budget: RetryBudget | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = uniform,
+    ) -> None:
+        self.pool = pool
+        budget = budget or RetryBudget("database", clock=clock)
+
+        def policy(on: Retryable) -> Policy:
+            return Policy(
+                "database",
+                retry=replace(profile.retry, on=on),
+                total_timeout=profile.total_timeout,
+                interrupt=False,
+                budget=budget,
+                clock=clock,
+                sleep=sleep,
+                random=random,
+            )
+
+        self._commits = policy(NothingDoneError)
+        self._repeats = policy((NothingDoneError, InDoubtError))
 
     async def commit(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Run a statement that must not run twice. A deadlock's victim did nothing and runs again.
+        """Run a statement that must not run twice: again only where it provably did nothing.
 
         Raises InDoubtError when nobody knows whether it was committed; StoreUnavailableError when it was not.
         """
-        reason = ""
-        for _ in range(TRIES):
-            try:
-                return await self._once(statement, arguments)
-            except _ROLLED_BACK as error:
-                reason = str(error)
-        raise StoreUnavailableError(f"PostgreSQL rolled the statement back {TRIES} times: {reason}")
+        return await self._commits.call(self.once, statement, *arguments)
 
     async def repeat(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement that may run twice: a lost connection is answered by another.
 
         Raises StoreUnavailableError.
         """
-        reason = ""
-        for _ in range(TRIES):
-            try:
-                return await self.commit(statement, *arguments)
-            except InDoubtError as error:
-                reason = str(error)
-        raise StoreUnavailableError(f"PostgreSQL was lost {TRIES} times: {reason}")
+        return await self.patiently_repeated(self.once, statement, *arguments)
 
-    async def _once(self, statement: str, arguments: tuple[Any, ...]) -> list[asyncpg.Record]:
+    async def patiently(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what sends statements by `once`; call it again where it raises NothingDoneError."""
+        return await self._commits.call(fn, *args, **kwargs)
+
+    async def patiently_repeated(
+        self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The same for what may run twice, and so after an InDoubtError too. Raises StoreUnavailableError."""
         try:
-            connection = await self.pool.acquire(timeout=CONNECT_TIMEOUT_S)
-        except _UNREACHED as error:
-            raise StoreUnavailableError(f"PostgreSQL cannot be reached: {_told(error)}") from error
+            return await self._repeats.call(fn, *args, **kwargs)
+        except InDoubtError as error:
+            raise StoreUnavailableError(f"PostgreSQL was lost: {error}") from error
+
+    async def once(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Run a statement once. Raises InDoubtError, NothingDoneError, or another StoreUnavailableError."""
+        connection = await self._connection()
         try:
             return await connection.fetch(statement, *arguments)
         except ValueError:
             raise  # asyncpg could not encode an argument: our own mistake, and nothing was sent
+        except _ROLLED_BACK as error:
+            raise NothingDoneError(f"PostgreSQL rolled the statement back: {_told(error)}") from error
         except _UNABLE as error:
             raise StoreUnavailableError(f"PostgreSQL cannot do it now: {_told(error)}") from error
         except _LOST as error:
             raise InDoubtError(_told(error)) from error
         finally:
             await self.pool.release(connection)
+
+    async def _connection(self) -> PooledConnection:
+        try:
+            return await self.pool.acquire(timeout=CONNECT_TIMEOUT_S)
+        except TimeoutError as error:
+            # Whoever has waited this long, for an answer or for a free connection, only adds to the queue.
+            raise StoreUnavailableError(f"PostgreSQL gave no connection: {_told(error)}") from error
+        except _REFUSED as error:
+            raise NothingDoneError(f"PostgreSQL refused the connection: {_told(error)}") from error
+        except _UNREACHED as error:
+            raise StoreUnavailableError(f"PostgreSQL cannot be reached: {_told(error)}") from error
 
 
 def _told(error: BaseException) -> str:

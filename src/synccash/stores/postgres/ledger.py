@@ -36,7 +36,6 @@ from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres import due, moves, opening, rows
 from synccash.stores.postgres.database import TRIES, Database, InDoubtError
 from synccash.stores.postgres.errors import InvariantBrokenError
-from synccash.stores.postgres.pool import Pool
 
 _REFERENCES = frozenset({"a_reference_is_used_once", "a_payouts_reference_is_used_once"})
 _ONE_AT_A_TIME = "one_exclusive_refund_at_a_time"
@@ -54,7 +53,7 @@ class PostgresLedger:
     commit would break what the schema forbids.
     """
 
-    pool: Pool
+    database: Database
     _openings: _Batch = field(init=False)
     _payouts: _Batch = field(init=False)
     _moves: _Batch = field(init=False)
@@ -71,9 +70,9 @@ class PostgresLedger:
             documents: Sequence[dict[str, Any]],
         ) -> Sequence[asyncpg.Record | BaseException | None]:
             try:
-                found = await self._commit(statement, rows.as_argument(documents))
+                found = await self._once(statement, rows.as_argument(documents))
             except (InDoubtError, StoreUnavailableError) as error:
-                # Each looks for its own row: to repeat them one by one would only wait once for each.
+                # Each waits and looks for its own row: nobody holds up those who come behind.
                 return [type(error)(str(error)) for _ in documents]
             answers = {row[answered]: row for row in found}
             return [answers.get(document[asked]) for document in documents]
@@ -95,7 +94,7 @@ class PostgresLedger:
         doubtful = False
         for _ in range(TRIES):
             try:
-                row = await batch.submit(document)
+                row = await self.database.patiently(batch.submit, document)
                 assert row is not None, "every opening is answered"
             except InDoubtError:
                 doubtful = True
@@ -173,9 +172,9 @@ class PostgresLedger:
 
     async def _written(self, move: Move, document: dict[str, Any]) -> bool:
         if isinstance(move.order, Payment):
-            return await self._moves.submit(document) is not None
+            return await self.database.patiently(self._moves.submit, document) is not None
         if isinstance(move.order, Payout):
-            return await self._payout_moves.submit(document) is not None
+            return await self.database.patiently(self._payout_moves.submit, document) is not None
         # A refund's statement also writes its payment and its debit: one at a time keeps the order of locks.
         return bool(await self._commit(moves.MOVE_REFUNDS, rows.as_argument([document])))
 
@@ -252,13 +251,16 @@ class PostgresLedger:
         return (await self._repeat(statement, *key))[0]["id"]
 
     async def _commit(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        return await self.database.patiently(self._once, statement, *arguments)
+
+    async def _once(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         try:
-            return await Database(self.pool).commit(statement, *arguments)
+            return await self.database.once(statement, *arguments)
         except asyncpg.IntegrityConstraintViolationError as error:
             raise InvariantBrokenError(error.constraint_name or "", str(error)) from error
 
     async def _repeat(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        return await Database(self.pool).repeat(statement, *arguments)
+        return await self.database.repeat(statement, *arguments)
 
 
 def _opening_document(asked: Opening | PayoutOpening, order: Payment | Payout) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from synccash.payments.request import Principal, Role, Tenant
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.pool import Pool
 
 _PRINCIPAL = """
 SELECT id, role, merchant_id, livemode FROM api_keys WHERE secret_hash = $1 AND revoked_at IS NULL
@@ -32,11 +31,11 @@ ON CONFLICT (secret_hash) DO NOTHING
 class PostgresKeys:
     """Who may call. Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
 
-    pool: Pool
+    database: Database
 
     async def principal(self, secret_hash: bytes) -> Principal | None:
         """Who holds the key with this SHA-256; None where it does not exist or was revoked."""
-        found = await Database(self.pool).repeat(_PRINCIPAL, secret_hash)
+        found = await self.database.repeat(_PRINCIPAL, secret_hash)
         if not found:
             return None
         key_id, role, merchant_id, livemode = found[0].values()
@@ -44,23 +43,23 @@ class PostgresKeys:
 
     async def tenants(self) -> Sequence[str]:
         """Up to 200 merchants in both modes, as `merchant:test` and `merchant:live`."""
-        return [row["tenant"] for row in await Database(self.pool).repeat(_TENANTS)]
+        return [row["tenant"] for row in await self.database.repeat(_TENANTS)]
 
     async def merchants(self) -> Sequence[dict[str, Any]]:
         """All merchants, oldest first."""
-        return [dict(row.items()) for row in await Database(self.pool).repeat(_MERCHANTS)]
+        return [dict(row.items()) for row in await self.database.repeat(_MERCHANTS)]
 
     async def keys(self) -> Sequence[dict[str, Any]]:
         """All keys, oldest first; of their secrets nobody knows more than the hash."""
-        return [dict(row.items()) for row in await Database(self.pool).repeat(_KEYS)]
+        return [dict(row.items()) for row in await self.database.repeat(_KEYS)]
 
     async def revoke(self, key_id: str) -> bool:
         """End a key. False: there is none of this id that is still good."""
-        return bool(await Database(self.pool).repeat(_REVOKE, key_id))
+        return bool(await self.database.repeat(_REVOKE, key_id))
 
     async def ensure_merchant(self, merchant_id: str, name: str) -> None:
         """Make the merchant where there is none of this id; one that exists stays as it is."""
-        await Database(self.pool).repeat(_ENSURE_MERCHANT, merchant_id, name)
+        await self.database.repeat(_ENSURE_MERCHANT, merchant_id, name)
 
     async def ensure_key(
         self, secret_hash: bytes, role: Role, *, merchant_id: str | None, livemode: bool
@@ -70,4 +69,4 @@ class PostgresKeys:
         An operator's key belongs to no merchant.
         """
         key_id = f"key_{secret_hash.hex()[:16]}"
-        await Database(self.pool).repeat(_ENSURE_KEY, key_id, secret_hash, role.value, merchant_id, livemode)
+        await self.database.repeat(_ENSURE_KEY, key_id, secret_hash, role.value, merchant_id, livemode)

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
-    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    PooledConnection: TypeAlias = PoolConnectionProxy[asyncpg.Record]
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record] | PooledConnection
 else:
     Pool = asyncpg.Pool
-    Connection = asyncpg.Connection
+    PooledConnection = Connection = asyncpg.Connection
 
 COMMAND_TIMEOUT_S = 5.0
 """How long one statement may take before its connection is given up."""

@@ -13,7 +13,6 @@ from synccash.payments.request import Tenant
 from synccash.stores.postgres import due, rows
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.parts import attempts_of
-from synccash.stores.postgres.pool import Pool
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -67,7 +66,7 @@ class Wanted(Protocol):
 class PostgresReading:
     """Reads for the API. Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
 
-    pool: Pool
+    database: Database
 
     async def payment(self, tenant: Tenant, payment_id: str) -> PaymentCase | None:
         """Read a payment with its attempts."""
@@ -109,7 +108,7 @@ class PostgresReading:
         return [Event(**dict(row.items())) for row in found]
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
-        return await Database(self.pool).repeat(statement, *arguments)
+        return await self.database.repeat(statement, *arguments)
 
 
 def _list_payments(where: Wanted) -> tuple[str, list[Any]]:

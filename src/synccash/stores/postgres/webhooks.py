@@ -13,7 +13,6 @@ from synccash.payments.request import Tenant
 from synccash.payments.webhook import Delivery, EndpointStatus, WebhookEndpoint, WebhookSecret
 from synccash.stores.postgres.database import Database, InDoubtError
 from synccash.stores.postgres.parts import owed
-from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.rows import to_json
 
 _MINE = "merchant_id = $1 AND livemode = $2 AND status <> 'removed'"
@@ -158,7 +157,7 @@ _EVENT = ("id", "merchant_id", "livemode", "type", "created_at", "object_id", "o
 class PostgresWebhooks:
     """Endpoints and deliveries. Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
 
-    pool: Pool
+    database: Database
 
     async def add(self, endpoint: WebhookEndpoint) -> WebhookEndpoint:
         """Make an endpoint; from now on each new event that it wants is delivered to it."""
@@ -207,7 +206,7 @@ class PostgresWebhooks:
     async def take(self, *, limit: int, each: int, lease_s: float) -> Sequence[Delivery]:
         """Take due deliveries, `each` at most for one endpoint; one not settled is due after its lease."""
         try:
-            found = await Database(self.pool).commit(_TAKE, limit, each, lease_s)
+            found = await self.database.commit(_TAKE, limit, each, lease_s)
         except InDoubtError:
             return []  # what was taken is due again after its lease
         return [_delivery(row) for row in found]
@@ -227,7 +226,7 @@ class PostgresWebhooks:
         return bool(await self._run(_DISABLE, endpoint_id, reason, event_id))
 
     async def _run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        return await Database(self.pool).repeat(statement, *arguments)
+        return await self.database.repeat(statement, *arguments)
 
 
 def _lists(endpoint: WebhookEndpoint) -> tuple[bytes | None, bytes]:
