@@ -302,6 +302,37 @@ class RailContract:
         assert (await bench.send(order)).evidence.proves_nothing_happened
         assert await bench.booked("credits", order) == []
 
+    def payout_of(self, bench):
+        """An order that sends money out."""
+        if Operation.PAYOUT not in bench.rail.capabilities.operations:
+            pytest.skip("the rail pays nothing out")
+        return bench.order(Operation.PAYOUT, name="Ama Mensah", callback_url="http://localhost:1/callback")
+
+    async def test_a_payout_is_credited_once_and_says_so(self, bench):
+        payout = self.payout_of(bench)
+        assert (await bench.send(payout)).evidence is Evidence.ACCEPTED
+        (credit,) = await bench.booked("credits", payout)
+        assert (credit["amount"], credit["msisdn"]) == (AMOUNT, bench.payer)
+        assert await bench.booked("debits", payout) == []
+        status = await bench.inquire(payout)
+        assert (status.standing, status.amount) in ((Standing.SUCCEEDED, AMOUNT), (Standing.SUCCEEDED, None))
+
+    async def test_a_payout_whose_answer_was_lost_is_ambiguous_and_found(self, bench):
+        payout = self.payout_of(bench)
+        await bench.script({"on": "money", "answer": "drop", "commit": True})
+        assert (await bench.send(payout)).evidence is Evidence.AMBIGUOUS
+        assert (await bench.inquire(payout)).standing is Standing.SUCCEEDED
+        if bench.rail.capabilities.operations[Operation.PAYOUT].dedup_by_reference:
+            assert (await bench.send(payout)).evidence is Evidence.ACCEPTED
+        assert len(await bench.booked("credits", payout)) == 1
+
+    async def test_a_payout_that_was_never_booked_is_neither_paid_nor_failed(self, bench):
+        payout = self.payout_of(bench)
+        await bench.script({"on": "money", "answer": "drop"})
+        assert (await bench.send(payout)).evidence is Evidence.AMBIGUOUS
+        standing = (await bench.inquire(payout)).standing
+        assert standing in (Standing.NOT_FOUND, Standing.NO_INFORMATION, Standing.PENDING)
+
     async def test_no_number_and_no_secret_is_printed(self, bench):
         order = bench.order()
         shown = [order, await bench.send(order), await bench.inquire(order), bench.rail, bench.rail.account]

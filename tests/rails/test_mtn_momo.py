@@ -51,7 +51,9 @@ async def test_it_says_what_it_can_do(bench):
     collect = capabilities.operations[Operation.COLLECT]
     assert (collect.dedup_by_reference, collect.lookup_by_reference) == (True, True)
     assert collect.prompt_window_s == 300.0
-    assert capabilities.operations[Operation.REFUND].prompt_window_s is None
+    for outgoing in (Operation.REFUND, Operation.PAYOUT):
+        assert capabilities.operations[outgoing].dedup_by_reference
+        assert capabilities.operations[outgoing].prompt_window_s is None
 
 
 async def test_without_disbursement_it_sends_no_refund(world, transport):
@@ -124,6 +126,27 @@ async def test_a_refund_names_its_debit_and_goes_by_the_platform_s_version(bench
     assert "payer" not in body
 
 
+@pytest.mark.parametrize("platform", ["legacy", "new"])
+async def test_a_payout_names_its_payee_under_the_disbursements_own_token_and_keys(bench, platform):
+    keys = ProductCredentials(user=API_USER, key="another-key", subscription_key="another-subscription")
+    bench.settings = replace(bench.settings, platform=platform, disbursement=keys)
+    async with raw_server(speaking(answer(202))) as mtn:
+        rail = bench.connector_at(mtn.url)
+        order = bench.order(Operation.PAYOUT, account=rail.account, name="Ama Mensah")
+        given = await rail.send(order, timeout_s=5.0)
+        await rail.inquire(rail.account, Operation.PAYOUT, order.reference, timeout_s=5.0)
+    assert given.evidence is Evidence.ACCEPTED
+    token, transfer, status = mtn.requests
+    assert token.startswith(b"POST /disbursement/token/ ")
+    assert transfer.startswith(b"POST /disbursement/v1_0/transfer ")
+    assert status.startswith(f"GET /disbursement/v1_0/transfer/{order.reference} ".encode())
+    assert b"Ocp-Apim-Subscription-Key: another-subscription" in transfer
+    body = msgspec.json.decode(transfer.partition(b"\r\n\r\n")[2])
+    assert body["payee"] == {"partyIdType": "MSISDN", "partyId": bench.payer}
+    assert body["amount"] == "25.05"
+    assert "payer" not in body
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -148,15 +171,17 @@ async def test_notes_that_mtn_would_refuse_are_taken(bench):
 
 
 @pytest.mark.parametrize("platform", ["legacy", "new"])
-async def test_both_platforms_collect_and_refund(world, transport, platform):
+async def test_both_platforms_collect_refund_and_pay_out(world, transport, platform):
     await world.settings(platform=platform)
     bench = await MtnBench.on(world, transport, platform=platform)
     debit = bench.order()
     assert (await bench.send(debit)).evidence is Evidence.ACCEPTED
     assert (await bench.inquire(debit)).standing is Standing.SUCCEEDED
     refund = bench.order(Operation.REFUND, original_reference=debit.reference)
-    assert (await bench.send(refund)).evidence is Evidence.ACCEPTED
-    assert (await bench.inquire(refund)).standing is Standing.SUCCEEDED
+    payout = bench.order(Operation.PAYOUT)
+    for outgoing in (refund, payout):
+        assert (await bench.send(outgoing)).evidence is Evidence.ACCEPTED
+        assert (await bench.inquire(outgoing)).standing is Standing.SUCCEEDED
 
 
 async def test_mtn_s_own_sandbox_speaks_euro(world, transport):
@@ -192,6 +217,25 @@ async def test_a_currency_that_mtn_does_not_take_is_a_matter_of_set_up(world, tr
 async def test_mtn_s_test_numbers_fail_as_published(bench, ending, code, reroute, shape):
     await bench.world.settings(reason_shape=shape)
     order = bench.order(msisdn=f"233241111{ending}")
+    assert (await bench.send(order)).evidence is Evidence.ACCEPTED
+    status = await bench.inquire(order)
+    assert (status.standing, status.failure.code, status.failure.reroute) == (Standing.FAILED, code, reroute)
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "reroute"),
+    [
+        (450, FailureCode.PROVIDER_ERROR, False),
+        (455, FailureCode.MERCHANT_ACCOUNT_BLOCKED, True),
+        (456, FailureCode.MERCHANT_ACCOUNT_BLOCKED, True),
+        (457, FailureCode.INVALID_PAYER, False),
+        (458, FailureCode.PROVIDER_ACCOUNT_BLOCKED, True),
+        (462, FailureCode.PROVIDER_ERROR, False),
+        (463, FailureCode.PROVIDER_UNAVAILABLE, True),
+    ],
+)
+async def test_payouts_to_mtn_s_test_numbers_fail_as_published(bench, ending, code, reroute):
+    order = bench.order(Operation.PAYOUT, msisdn=f"233241111{ending}")
     assert (await bench.send(order)).evidence is Evidence.ACCEPTED
     status = await bench.inquire(order)
     assert (status.standing, status.failure.code, status.failure.reroute) == (Standing.FAILED, code, reroute)

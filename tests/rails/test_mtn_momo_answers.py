@@ -11,7 +11,7 @@ from synccash.rails.mtn_momo_answers import REASONS, STILL_GOING, judge_send, ju
 from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
-COLLECT, REFUND = Operation.COLLECT, Operation.REFUND
+COLLECT, REFUND, PAYOUT = Operation.COLLECT, Operation.REFUND, Operation.PAYOUT
 HTML = b"<html><body>Request Rejected - Support ID: 7301</body></html>"
 CODES = {code for reasons in REASONS.values() for code in reasons} | STILL_GOING
 CODES |= {"BAD_REQUEST", "RESOURCE_ALREADY_EXIST"}
@@ -103,6 +103,7 @@ def test_what_an_answer_to_a_send_proves(status, body, evidence, code):
 def test_an_accepted_collection_tells_the_payer_what_to_do():
     assert sent(202).next_action.type is NextActionType.APPROVE_ON_PHONE
     assert sent(202, operation=REFUND).next_action is None
+    assert sent(202, operation=PAYOUT).next_action is None
 
 
 def test_a_reference_that_mtn_knows_is_accepted_as_a_duplicate():
@@ -140,7 +141,7 @@ def is_backed(answer, exchange):
     return by_code or (legible and exchange.status in PROOFS)
 
 
-@pytest.mark.parametrize("operation", [COLLECT, REFUND])
+@pytest.mark.parametrize("operation", Operation)
 @pytest.mark.parametrize("status", STATUSES)
 def test_every_status_with_every_body_has_an_evidence_and_none_claims_too_much(status, operation):
     for shape, body in SHAPES.items():
@@ -183,7 +184,7 @@ bodies = st.binary(max_size=60) | objects.map(msgspec.json.encode) | json_values
 )
 def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body, headers):
     exchange = Exchange(status=status, headers=headers, body=body, latency_s=0.0)
-    for operation in (COLLECT, REFUND):
+    for operation in Operation:
         answer = judge_send(exchange, operation)
         if answer.evidence.proves_nothing_happened:
             assert is_backed(answer, exchange)
@@ -196,7 +197,7 @@ def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body,
 @given(st.integers(100, 599), bodies)
 def test_no_answer_makes_an_inquiry_raise_or_claim_more_than_it_says(status, body):
     exchange = Exchange(status=status, headers={}, body=body, latency_s=0.0)
-    for operation in (COLLECT, REFUND):
+    for operation in Operation:
         answer = judge_status(exchange, operation, "GHS")
         decoded = exchange.json_object() or {}
         if answer.standing in (Standing.SUCCEEDED, Standing.FAILED, Standing.PENDING):
@@ -272,6 +273,23 @@ def test_every_reason_of_a_failure_is_known_as_text_and_as_object(operation, rea
 )
 def test_why_a_collection_failed(reason, code):
     assert stands({"status": "FAILED", "reason": reason}).failure.code is code
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "reroute"),
+    [
+        ("PAYEE_NOT_FOUND", FailureCode.INVALID_PAYER, False),
+        ("PAYEE_NOT_ALLOWED_TO_RECEIVE", FailureCode.PAYER_ACCOUNT_BLOCKED, False),
+        ("NOT_ENOUGH_FUNDS", FailureCode.MERCHANT_ACCOUNT_BLOCKED, True),
+        ("PAYER_LIMIT_REACHED", FailureCode.MERCHANT_ACCOUNT_BLOCKED, True),
+        ("NOT_ALLOWED", FailureCode.PROVIDER_ACCOUNT_BLOCKED, True),
+        ("INTERNAL_PROCESSING_ERROR", FailureCode.PROVIDER_ERROR, False),
+        (None, FailureCode.PROVIDER_ERROR, False),
+    ],
+)
+def test_why_a_payout_failed_and_whether_another_account_may_pay_it(reason, code, reroute):
+    failure = stands({"status": "FAILED", "reason": reason}, operation=PAYOUT).failure
+    assert (failure.code, failure.reroute) == (code, reroute)
 
 
 def test_a_payer_s_own_refusal_never_asks_for_another_rail():

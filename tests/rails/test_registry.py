@@ -27,14 +27,14 @@ def test_without_settings_there_is_no_rail():
     assert build() == {}
 
 
-def test_a_rail_that_can_only_collect_refunds_nothing():
+def test_a_rail_that_can_only_collect_sends_nothing_out():
     rail = build(**COLLECTION)["mtn_momo"]
     assert set(rail.capabilities.operations) == {Operation.COLLECT}
 
 
-def test_with_both_products_it_collects_and_refunds():
+def test_with_both_products_it_collects_refunds_and_pays_out():
     rail = build(**COLLECTION, **DISBURSEMENT)["mtn_momo"]
-    assert set(rail.capabilities.operations) == {Operation.COLLECT, Operation.REFUND}
+    assert set(rail.capabilities.operations) == set(Operation)
     assert rail.account.base_url == "https://momoapi.momo.africa"
     assert (rail.account.account, rail.account.target_environment) == ("main", "mtnghana")
 

@@ -172,7 +172,7 @@ async def test_breakers_are_seen_forced_open_and_reset_under_any_spelling_of_the
         names = {
             one["name"] for one in (await gate.ask("GET", "/resilience/circuit-breakers")).json()["data"]
         }
-        assert {"mtn_momo:collect", "mtn_momo:refund", "mtn_momo:status"} <= names
+        assert {"mtn_momo:collect", "mtn_momo:payout", "mtn_momo:refund", "mtn_momo:status"} <= names
         forced = await gate.ask(
             "POST",
             "/resilience/circuit-breakers/MTN_MOMO/force-open",

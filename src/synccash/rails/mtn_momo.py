@@ -1,4 +1,4 @@
-"""MTN MoMo's Open API: collections, refunds of them, and inquiries.
+"""MTN MoMo's Open API: collections, refunds of them, payouts, and inquiries.
 
 Source: MTN's developer portal (operations of Collection and Disbursement, "Common Error Codes", "Callback",
 "Best practices"). What the answers mean is in `mtn_momo_answers`.
@@ -42,6 +42,11 @@ NAME = "mtn_momo"
 PROMPT_WINDOW_S = 300.0
 """A payer has five minutes to approve."""
 
+_RESOURCES = {
+    Operation.COLLECT: "requesttopay",
+    Operation.REFUND: "refund",
+    Operation.PAYOUT: "transfer",
+}
 _RENEW_TOKEN_BEFORE_S = 600.0  # MTN's wish
 _NOTE_MAX = 160
 _BLANKS_IN_NOTES = re.compile(r"[^A-Za-z0-9.,-]+")
@@ -59,7 +64,7 @@ class ProductCredentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MtnMomoSettings:
-    """One account with MTN. Without `disbursement` the rail collects and refunds nothing.
+    """One account with MTN. Without `disbursement` the rail collects, and sends nothing out.
 
     `status_per_s`: MTN allows 10 status requests in a second.
     """
@@ -99,13 +104,15 @@ class MtnMomo:
         )
         self._products = {Operation.COLLECT: self._product("collection", settings.collection)}
         if settings.disbursement is not None:
-            self._products[Operation.REFUND] = self._product("disbursement", settings.disbursement)
-        windows = {Operation.COLLECT: PROMPT_WINDOW_S, Operation.REFUND: None}
+            outgoing = self._product("disbursement", settings.disbursement)
+            self._products |= {Operation.REFUND: outgoing, Operation.PAYOUT: outgoing}
         self._capabilities = Capabilities(
             networks=frozenset({Network.MTN}),
             operations={
                 operation: OperationCapability(
-                    dedup_by_reference=True, lookup_by_reference=True, prompt_window_s=windows[operation]
+                    dedup_by_reference=True,
+                    lookup_by_reference=True,
+                    prompt_window_s=PROMPT_WINDOW_S if operation is Operation.COLLECT else None,
                 )
                 for operation in self._products
             },
@@ -119,7 +126,7 @@ class MtnMomo:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Collections, and refunds where there are credentials for disbursements; one network."""
+        """Collections; refunds and payouts where there are credentials for disbursements; one network."""
         return self._capabilities
 
     @property
@@ -139,10 +146,9 @@ class MtnMomo:
         headers = {"X-Reference-Id": order.reference}
         if order.callback_url:
             headers["X-Callback-Url"] = order.callback_url
-        path = "collection/v1_0/requesttopay"
-        if order.operation is Operation.REFUND:
-            version = "v2_0" if self._settings.platform == "new" else "v1_0"
-            path = f"disbursement/{version}/refund"
+        is_new_refund = order.operation is Operation.REFUND and self._settings.platform == "new"
+        version = "v2_0" if is_new_refund else "v1_0"
+        path = f"{product.name}/{version}/{_RESOURCES[order.operation]}"
         answer = await self._call(product, "POST", path, headers, self._body(order), timeout_s)
         if isinstance(answer, NotGranted):
             return SendAnswer(
@@ -171,8 +177,7 @@ class MtnMomo:
         if not await self._pacer.turn(timeout_s=timeout_s):
             return no_information("status_cap")
         left_s = timeout_s - (self._clock.monotonic() - began)
-        resource = "refund" if operation is Operation.REFUND else "requesttopay"
-        path = f"{product.name}/v1_0/{resource}/{reference}"
+        path = f"{product.name}/v1_0/{_RESOURCES[operation]}/{reference}"
         answer = await self._call(product, "GET", path, {}, None, left_s)
         if isinstance(answer, NotGranted):
             return no_information(answer.provider_code, answer.retry_after_s)
@@ -206,7 +211,8 @@ class MtnMomo:
         }
         if order.operation is Operation.REFUND:
             return body | {"referenceIdToRefund": order.original_reference}
-        return body | {"payer": {"partyIdType": "MSISDN", "partyId": order.msisdn}}
+        party = "payer" if order.operation is Operation.COLLECT else "payee"
+        return body | {party: {"partyIdType": "MSISDN", "partyId": order.msisdn}}
 
     async def _call(
         self,

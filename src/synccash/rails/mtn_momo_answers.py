@@ -55,8 +55,8 @@ _COLLECT: Mapping[str, Meaning] = {
     "PAYEE_NOT_FOUND": _SET_UP,
     "PAYEE_NOT_ALLOWED_TO_RECEIVE": _SET_UP,
 }
-# In a refund our own account is the payer, and the customer is the payee.
-_REFUND: Mapping[str, Meaning] = {
+# Here our own account is the payer, and the customer is the payee.
+_SENT_OUT: Mapping[str, Meaning] = {
     "PAYEE_NOT_FOUND": (FailureCode.INVALID_PAYER, False),
     "PAYEE_NOT_ALLOWED_TO_RECEIVE": (FailureCode.PAYER_ACCOUNT_BLOCKED, False),
     "NOT_ENOUGH_FUNDS": (FailureCode.MERCHANT_ACCOUNT_BLOCKED, False),
@@ -68,9 +68,17 @@ _REFUND: Mapping[str, Meaning] = {
     "EXPIRED": _UNCLEAR,
     "COULD_NOT_PERFORM_TRANSACTION": _UNCLEAR,
 }
+# What our account with MTN cannot pay, the one with another rail may. A refund has no other rail.
+_OWN_PURSE: Meaning = (FailureCode.MERCHANT_ACCOUNT_BLOCKED, True)
 REASONS: Mapping[Operation, Mapping[str, Meaning]] = {
     Operation.COLLECT: {**_EVERYWHERE, **_COLLECT},
-    Operation.REFUND: {**_EVERYWHERE, **_REFUND},
+    Operation.REFUND: {**_EVERYWHERE, **_SENT_OUT},
+    Operation.PAYOUT: {
+        **_EVERYWHERE,
+        **_SENT_OUT,
+        "NOT_ENOUGH_FUNDS": _OWN_PURSE,
+        "PAYER_LIMIT_REACHED": _OWN_PURSE,
+    },
 }
 """Why MTN ended or refused a request, by operation."""
 
