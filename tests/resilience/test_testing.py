@@ -1,19 +1,27 @@
 """What the toolkit gives to other people's tests, and the registry that they may replace."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from synccash.resilience import BreakerSettings, Policy, Retry
 from synccash.resilience.profiles import PAYMENT_PROVIDER, PROFILES, Profile
+from synccash.resilience.providers import (
+    default_registry,
+    enhanced_retry_service,
+    get_provider_circuit_breaker,
+    retry_payment_provider_call,
+)
 from synccash.resilience.registry import Registry
-from synccash.resilience.testing import FakeClock, attempts, no_wait
+from synccash.resilience.testing import FakeClock, attempts, no_wait, replaced_registry
 
 
-def flaky(times):
+def flaky(times, error=ConnectionError):
     left = iter(range(times))
 
     async def call():
         if next(left, None) is not None:
-            raise ConnectionError("no")
+            raise error("no")
         return "yes"
 
     return call
@@ -84,3 +92,68 @@ def test_a_registry_of_refusing_breakers_says_what_is_wrong():
 def test_policies_of_one_name_share_one_budget():
     registry = small()
     assert registry.budget("MTN_MOMO") is registry.budget("mtn_momo:collect")
+
+
+def test_a_registry_hands_all_threads_the_same_breaker():
+    registry = Registry()
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(registry.breaker, f"rail{number % 50}") for number in range(4_000)]
+    assert len({id(one.result()) for one in asked}) == 50
+
+
+def test_a_profile_is_found_by_operation_then_by_service_then_for_all():
+    def profile(failures):
+        return Profile(retry=PAYMENT_PROVIDER.retry, breaker=BreakerSettings(failures=failures))
+
+    registry = Registry({"*": profile(1), "sms": profile(2), "momo:*": profile(3), "momo:status": profile(4)})
+    names = ["other", "SMS", "sms:bulk", "momo", "momo:refund", "MoMo:Status"]
+    found = {breaker.name: breaker.settings.failures for breaker in map(registry.breaker, names)}
+    assert found == {
+        "other:collect": 1,
+        "sms": 2,
+        "sms:bulk": 2,
+        "momo:collect": 3,
+        "momo:refund": 3,
+        "momo:status": 4,
+    }
+
+
+async def test_the_default_registry_is_replaced_for_a_block_however_it_was_imported():
+    before = get_provider_circuit_breaker("replaced")
+    with replaced_registry(small()) as registry:
+        assert get_provider_circuit_breaker("replaced") is registry.breaker("replaced")
+        assert get_provider_circuit_breaker("replaced") is not before
+        for call in (retry_payment_provider_call, enhanced_retry_service.retry_payment_provider_call):
+            with pytest.raises(ConnectionResetError):
+                await call(refuse, "replaced", {})
+            assert default_registry.breaker("replaced").state.value == "open"
+            registry.breaker("replaced").reset()
+    assert get_provider_circuit_breaker("replaced") is before
+    assert (before.statistics().failures, registry.breaker("replaced").statistics().failures) == (0, 2)
+
+
+async def refuse(data):
+    raise ConnectionResetError
+
+
+async def test_the_calls_by_name_are_counted_in_the_registrys_budget():
+    with replaced_registry() as registry, no_wait():
+        call = flaky(2, ConnectionRefusedError)
+        assert await retry_payment_provider_call(lambda data: call(), "MTN_MOMO", {}) == "yes"
+    seen = registry.budgets()["mtn_momo:collect"].statistics()
+    assert (seen.successes, seen.retries, seen.last_attempts) == (1, 2, 3)
+
+
+async def test_a_policy_by_name_follows_the_breaker_that_the_registry_keeps():
+    with replaced_registry(small()) as registry:
+        first = registry.breaker("a")
+        await retry_payment_provider_call(answer, "a", {})
+        for name in "bcd":
+            registry.breaker(name)
+        await retry_payment_provider_call(answer, "a", {})
+        assert registry.breaker("a") is not first
+        assert registry.breaker("a").statistics().successes == 1
+
+
+async def answer(data):
+    return data

@@ -26,7 +26,7 @@ from synccash.resilience.providers import (
     retry_payment_provider_call,
 )
 from synccash.resilience.registry import Registry
-from synccash.resilience.testing import FakeClock, attempts, no_wait
+from synccash.resilience.testing import FakeClock, attempts, no_wait, replaced_registry
 
 
 @dataclass
@@ -128,3 +128,5 @@ async def tests_of_users_are_typed() -> None:
     Policy("x", retry=Retry(on=OSError), clock=clock, sleep=clock.sleep, sleep_sync=clock.sleep_sync)
     with no_wait(), attempts(1):
         assert_type(await policy.call(fetch, "GHS"), Rate)
+    with replaced_registry() as registry:
+        assert_type(registry, Registry)

@@ -18,7 +18,10 @@ D = TypeVar("D")
 T = TypeVar("T")
 
 default_registry = Registry()
-"""Live: the breakers of this process that were asked for by the functions below."""
+"""Live: the breakers and budgets of this process that were asked for by the functions below.
+
+Tests replace it with `synccash.resilience.testing.replaced_registry`.
+"""
 
 _NEVER_LEFT = (ConnectionRefusedError, socket.gaierror)
 _REPEATABLE = frozenset({Evidence.NOT_SENT, Evidence.REFUSED_LATER, Evidence.AMBIGUOUS})
@@ -58,20 +61,30 @@ class EnhancedRetryService:
         return await self._policy(provider, idempotent=idempotent or known).call(call, data)
 
     def _policy(self, provider: str, *, idempotent: bool) -> Policy:
-        name = self._registry.full_name(provider)
-        policy = self._policies.get((name, idempotent))
-        if policy is None:
-            profile = self._registry.profile(name)
-            policy = self._policies[name, idempotent] = Policy(
-                name,
+        registry = self._registry
+        breaker = registry.breaker(provider)
+        policy = self._policies.get((breaker.name, idempotent))
+        if policy is None or policy.breaker is not breaker:
+            self._forget_what_the_registry_forgot()
+            profile = registry.profile(breaker.name)
+            policy = self._policies[breaker.name, idempotent] = Policy(
+                breaker.name,
                 retry=profile.retry,
-                breaker=self._registry.breaker(name),
+                breaker=breaker,
+                budget=registry.budget(breaker.name),
                 attempt_timeout=profile.attempt_timeout,
                 total_timeout=profile.total_timeout,
                 idempotent=idempotent,
                 classify=judge,
+                clock=registry.clock,
+                random=registry.random,
             )
         return policy
+
+    def _forget_what_the_registry_forgot(self) -> None:
+        known = self._registry.breakers()
+        kept = {key: one for key, one in self._policies.items() if known.get(key[0]) is one.breaker}
+        self._policies = kept
 
 
 def _names_itself(data: Any) -> bool:

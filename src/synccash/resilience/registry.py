@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from random import random as uniform
+from threading import RLock
 
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.budget import RetryBudget
@@ -13,10 +14,11 @@ _MOST = 1_000
 
 
 class Registry:
-    """Live and shared: one breaker for each `service:operation`. Names are read in any case.
+    """Live and shared: one breaker for each `service:operation`. Names are read in any case, in any thread.
 
-    A bare service name means its collect breaker, unless it has a profile of its own. At most `most` breakers
-    are kept: the closed one that was asked for longest ago makes room, one that refuses never does.
+    `profiles`: by `service:operation`, else `service:*`, else `service`, else `*`. A bare service name means
+    its collect breaker, unless `profiles` has that very name. At most `most` breakers are kept: the closed
+    one that was asked for longest ago makes room, one that refuses never does.
     """
 
     def __init__(
@@ -27,18 +29,23 @@ class Registry:
         random: Callable[[], float] = uniform,
         most: int = _MOST,
     ) -> None:
+        self.clock = clock
+        self.random = random
         self._profiles = dict(profiles)
-        self._clock = clock
-        self._random = random
         self._most = most
+        self._lock = RLock()
         self._breakers: dict[str, CircuitBreaker] = {}
         self._budgets: dict[str, RetryBudget] = {}
         self._watchers: list[Callable[[CircuitBreaker], None]] = []
 
     def profile(self, name: str) -> Profile:
         """The profile of a breaker's name."""
-        service = self.full_name(name).partition(":")[0]
-        return self._profiles.get(service, self._profiles["*"])
+        name = self.full_name(name)
+        service = name.partition(":")[0]
+        for key in (name, f"{service}:*", service):
+            if key in self._profiles:
+                return self._profiles[key]
+        return self._profiles["*"]
 
     def full_name(self, name: str) -> str:
         """`MTN_MOMO` is `mtn_momo:collect`."""
@@ -48,16 +55,18 @@ class Registry:
     def breaker(self, name: str) -> CircuitBreaker:
         """The breaker of a name. Raises ValueError where none of too many can go: a name is no input."""
         name = self.full_name(name)
-        breaker = self._breakers.pop(name, None)
-        if breaker is None:
-            self._make_room()
-            breaker = CircuitBreaker(name, self.profile(name).breaker, clock=self._clock, random=self._random)
-            self._breakers[name] = breaker
-            for watcher in self._watchers:
-                watcher(breaker)
+        with self._lock:
+            breaker = self._breakers.pop(name, None)
+            if breaker is None:
+                self._make_room()
+                settings = self.profile(name).breaker
+                breaker = CircuitBreaker(name, settings, clock=self.clock, random=self.random)
+                self._breakers[name] = breaker
+                for watcher in self._watchers:
+                    watcher(breaker)
+            else:
+                self._breakers[name] = breaker
             return breaker
-        self._breakers[name] = breaker
-        return breaker
 
     def _make_room(self) -> None:
         if len(self._breakers) < self._most:
@@ -72,10 +81,11 @@ class Registry:
     def budget(self, name: str) -> RetryBudget:
         """The retry budget that all policies of a name share, and how their calls ended."""
         name = self.full_name(name)
-        budget = self._budgets.get(name)
-        if budget is None:
-            budget = self._budgets[name] = RetryBudget(name, clock=self._clock)
-        return budget
+        with self._lock:
+            budget = self._budgets.get(name)
+            if budget is None:
+                budget = self._budgets[name] = RetryBudget(name, clock=self.clock)
+            return budget
 
     def budgets(self) -> Mapping[str, RetryBudget]:
         """All budgets that were asked for, by name."""
@@ -83,9 +93,10 @@ class Registry:
 
     def watch(self, watcher: Callable[[CircuitBreaker], None]) -> None:
         """Call `watcher(breaker)` for each breaker that is known, and for each new one."""
-        self._watchers.append(watcher)
-        for breaker in self.breakers().values():
-            watcher(breaker)
+        with self._lock:
+            self._watchers.append(watcher)
+            for breaker in self.breakers().values():
+                watcher(breaker)
 
     def unwatch(self, watcher: Callable[[CircuitBreaker], None]) -> None:
         """Call it no more."""
@@ -94,3 +105,13 @@ class Registry:
     def breakers(self) -> Mapping[str, CircuitBreaker]:
         """All breakers that were asked for, by name."""
         return dict(self._breakers)
+
+    def stand_in(self, other: "Registry") -> Callable[[], None]:
+        """Be `other` until the returned function is called. See `synccash.resilience.testing`."""
+        # Whoever imported this object keeps it; so what is replaced is what it consists of.
+        before, self.__dict__ = self.__dict__, other.__dict__
+
+        def end() -> None:
+            self.__dict__ = before
+
+        return end

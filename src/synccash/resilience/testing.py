@@ -5,6 +5,7 @@ policy = Policy("rail", retry=…, clock=clock, sleep=clock.sleep)
 
 with no_wait(): ...      # every policy of the process repeats at once
 with attempts(1): ...    # and this many times at most
+with replaced_registry(): ...  # get_provider_circuit_breaker and its like begin anew
 """
 
 import asyncio
@@ -12,8 +13,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from synccash.resilience import overrides
+from synccash.resilience.providers import default_registry
+from synccash.resilience.registry import Registry
 
-__all__ = ["FakeClock", "attempts", "no_wait"]
+__all__ = ["FakeClock", "attempts", "no_wait", "replaced_registry"]
 
 
 class FakeClock:
@@ -66,3 +69,18 @@ def attempts(most: int) -> Generator[None]:
         yield
     finally:
         overrides.attempts = before
+
+
+@contextmanager
+def replaced_registry(registry: Registry | None = None) -> Generator[Registry]:
+    """Inside, `registry` is the default one for the whole process; without one, a registry as new.
+
+    It holds for all that look there, however they imported it: `default_registry`, `enhanced_retry_service`,
+    `retry_payment_provider_call`, `get_provider_circuit_breaker`. Breakers that code keeps are not replaced.
+    """
+    standing_in = Registry() if registry is None else registry
+    end = default_registry.stand_in(standing_in)
+    try:
+        yield standing_in
+    finally:
+        end()
