@@ -335,6 +335,8 @@ def application(service: Service, settings: Settings) -> App:
             PeersCollector(service.breakers),
         ),
         layers=(service.gate.layer,),
+        stranger=service.gate.stranger,
+        body_timeout_s=settings.body_timeout_s,
         new_id=lambda: identities.new("req"),
     )
 

@@ -4,7 +4,7 @@ Wires the middleware to the limiter and to the cache of answers. Nothing is deci
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -44,7 +44,9 @@ ENDPOINTS = (
     Endpoint("GET", "/health/ready", "health_check"),
 )
 """Every kind of request with limits of its own, or under an idempotency key."""
-NAMES = tuple(dict.fromkeys(endpoint.name for endpoint in ENDPOINTS if endpoint.limited))
+AUTHENTICATION = "authentication"
+"""The name under which keys are looked up that no process has seen yet."""
+NAMES = (*dict.fromkeys(endpoint.name for endpoint in ENDPOINTS if endpoint.limited), AUTHENTICATION)
 
 
 class Limiter(Protocol):
@@ -162,6 +164,14 @@ class Gate:
         if decision.allowed:
             return Admitted(stored=decision.answer, headers=headers)
         return Admitted(refusal=refused(decision), headers=headers)
+
+    async def stranger(self, scope: Scope) -> Refusal | None:
+        """Whether an address may have one more key looked up that was never seen here, or why not."""
+        demands = self.book.demands(AUTHENTICATION, ip=self._address(scope))
+        decision = await self.limiter.check(AUTHENTICATION, demands)
+        if decision.allowed:
+            return None
+        return replace(refused(decision), headers=dict(limit_headers(decision)))
 
     def keep(self, answer_name: str, stored: bytes) -> None:
         """Store an answer in the background."""

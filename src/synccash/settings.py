@@ -55,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     idempotency_retention_days: Annotated[int, Meta(ge=1, le=3_650)] = 30
 
     request_deadline_s: Seconds = 8.0
+    body_timeout_s: Seconds = 10.0
     attempt_timeout_s: Seconds = 5.0
     lease_s: Seconds = 15.0
     heartbeat_s: Seconds = 5.0

@@ -1,6 +1,7 @@
 """Who may see what, under which key, and how the service says no."""
 
 import io
+import json
 import logging
 import uuid
 from collections.abc import Iterator
@@ -171,6 +172,8 @@ def log_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     with monkeypatch.context() as patched:
         patched.setattr("sys.stderr", lines)
         configure_logging("debug")
+    # A logger that is kept at its first use would write to this test's lines for ever.
+    structlog.configure(cache_logger_on_first_use=False)
     yield lines
     structlog.reset_defaults()
     logging.getLogger().handlers.clear()
@@ -187,6 +190,31 @@ async def test_neither_numbers_nor_keys_reach_logs_errors_or_metrics(api: Served
     assert '"event": "seen"' in lines
     for canary in (NUMBER[1:], api.key, "canary-rail-key", "canary-subscription", "canary-token"):
         assert canary not in wrong.text + metrics.text + lines, canary
+
+
+async def test_every_request_has_a_line_with_its_name_its_merchant_its_route_and_why_it_was_refused(
+    api: Served, log_lines: io.StringIO
+):
+    unknown = await api.send("GET", "/payments", key="sk_test_nobody_at_all")
+    wrong = await api.send("POST", "/payments/pay_1/refunds", {"amount": -1}, Idempotency_Key="k")
+    paid = await api.send("GET", "/payments")
+    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    told = [line for line in lines if line["event"] == "request"]
+    assert [line["request_id"] for line in told] == [
+        one.headers["request-id"] for one in (unknown, wrong, paid)
+    ]
+    assert [(line["status"], line["code"], line.get("merchant")) for line in told] == [
+        (401, "api_key_unknown", None),
+        (422, "invalid_request", "mer_test"),
+        (200, None, "mer_test"),
+    ]
+    assert [line["route"] for line in told] == [
+        "/api/v1/payments",
+        "/api/v1/payments/{payment_id}/refunds",
+        "/api/v1/payments",
+    ]
+    assert all(line["key_id"].startswith("key_") for line in told[1:])
+    assert "sk_test_" not in log_lines.getvalue()
 
 
 async def test_requests_allow_no_further_members_in_the_description(api: Served):

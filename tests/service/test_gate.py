@@ -213,6 +213,34 @@ async def test_lies_about_the_address_move_no_bucket(database_url, valkey_url):
         assert [one.status_code for one in asked] == [200, 429, 429]
 
 
+async def test_whoever_guesses_keys_is_stopped_before_postgresql_and_stops_nobody_else(gate, monkeypatch):
+    from synccash.stores.postgres.merchants import PostgresKeys
+
+    asked, look = [], PostgresKeys.principal
+
+    async def counted(self, secret_hash):
+        asked.append(secret_hash)
+        return await look(self, secret_hash)
+
+    monkeypatch.setattr(PostgresKeys, "principal", counted)
+    guesses = [await gate.ask("GET", "/payments", key=f"sk_live_{n}") for n in range(100)]
+    assert [one.status_code for one in guesses] == [401] * 60 + [429] * 40
+    assert len(asked) == 60
+    refused = guesses[-1]
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert refused.json()["code"] == "rate_limit_blocked"
+    assert int(refused.headers["retry-after"]) > 2
+    assert (await gate.ask("GET", "/payments", key=TEST_KEY)).status_code == 200, "never seen here before"
+    assert (await gate.ask("GET", "/resilience/health")).status_code == 200
+    refused_looks = 'rate_limit_blocked_total{endpoint="authentication"}'
+    assert await gate.series(refused_looks) == 42, "those two were held against all good keys instead"
+    assert await gate.series("rate_limit_key_blocked_total") == 1
+    counted_as = 'http_requests_total{method="GET",route="/api/v1/payments",status="4xx"}'
+    assert await gate.series(counted_as) == 100
+    seen = (await gate.ask("GET", "/resilience/rate-limits/ip:192.0.2.1/authentication")).json()
+    assert next(one for one in seen["data"] if one["policy"] == "unknown_key")["blocked_until"]
+
+
 async def test_callbacks_are_never_limited(database_url, valkey_url):
     async with served(
         database_url, valkey_url=valkey_url, rate_limits="ip=1/60, endpoint=1/60, global=1/60"

@@ -1,6 +1,6 @@
 """Puts the HTTP API together: routes, errors, documentation, and the layers of middleware round them."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -12,7 +12,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 from prometheus_client.registry import Collector
 
-from synccash.api.body import ApiRequest, take_body
+from synccash.api.body import ApiRequest, scope_of, take_body
 from synccash.api.calls import operator_of, tenant_of
 from synccash.api.docs import Undrawn, docs_page, openapi_json
 from synccash.api.metrics import HttpCollector, Metrics, metrics
@@ -27,12 +27,15 @@ from synccash.api.v1.refunds import REFUNDS
 from synccash.api.v1.resilience import RESILIENCE, Management
 from synccash.api.v1.webhook_endpoints import WEBHOOK_ENDPOINTS, EndpointMaker
 from synccash.engine.engine import Engine
-from synccash.middleware.authentication import Authentication
+from synccash.middleware.authentication import PRINCIPAL, Authentication
 from synccash.middleware.http_counts import HttpCounts
+from synccash.middleware.known_keys import KnownKeys
 from synccash.middleware.matching import Endpoint, Matcher
-from synccash.middleware.refusal import App, Refusal
+from synccash.middleware.refusal import App, Refusal, Scope
 from synccash.middleware.request_context import BROKEN, RequestContext
+from synccash.middleware.whole_body import WholeBody
 from synccash.payments.errors import PaymentError, StoreUnavailableError
+from synccash.payments.request import Principal
 
 log = structlog.get_logger("synccash.api")
 BASE = "/api/v1"
@@ -50,14 +53,17 @@ def create_app(
     endpoint_maker: EndpointMaker,
     management: Management,
     new_id: Callable[[], str],
+    stranger: Callable[[Scope], Awaitable[Refusal | None]],
+    body_timeout_s: float = 10.0,
     collectors: Iterable[Collector] = (),
     layers: Sequence[Layer] = (),
 ) -> App:
     """Return the ASGI application.
 
-    `new_id` names requests. `collectors` give the series of `/metrics`. `layers` stand between authentication
-    and the routes, the outermost first: they see the principal in the scope and the whole body in one
-    message, and answer errors through `refuse`.
+    `new_id` names requests. `stranger` says whether the sender of a key that nobody has seen may have it
+    looked up. Bodies have `body_timeout_s` seconds to arrive. `collectors` give the series of `/metrics`.
+    `layers` stand between authentication and the routes, the outermost first: they see the principal in the
+    scope and the whole body in one message, and answer errors through `refuse`.
     """
     counts = HttpCounts()
     parts: dict[str, Any] = {
@@ -77,13 +83,16 @@ def create_app(
     for layer in reversed(layers):
         app = layer(app)
     app = Authentication(
-        app,
-        keyring=keys,
+        app=WholeBody(app=app, refuse=refuse, within_s=body_timeout_s),
+        keys=KnownKeys(keys),
         refuse=refuse,
         needs_key=_guarded(routes),
+        stranger=stranger,
         unavailable=StoreUnavailableError,
     )
-    return RequestContext(app=app, refuse=refuse, new_id=new_id, counts=counts)
+    return RequestContext(
+        app=app, refuse=refuse, new_id=new_id, counts=counts, route_of=_templates(routes), about=_about
+    )
 
 
 def _routes(parts: dict[str, Any]) -> Litestar:
@@ -128,12 +137,40 @@ def _guarded(routes: Litestar) -> Callable[[str], bool]:
     return lambda path: matcher.match("", path) is not None
 
 
+def _templates(routes: Litestar) -> Callable[[str, str], str | None]:
+    """The template that a method and a path mean, also for requests that no handler has seen."""
+    matcher = Matcher(
+        [
+            Endpoint(method, route.path_format, route.path_format)
+            for route in routes.routes
+            if isinstance(route, HTTPRoute)
+            for method in route.methods
+        ]
+    )
+
+    def template(method: str, path: str) -> str | None:
+        match = matcher.match(method, path)
+        return None if match is None else match.endpoint.path
+
+    return template
+
+
+def _about(scope: Scope) -> Mapping[str, str]:
+    """Who asked, for the log: names, nothing that opens anything."""
+    principal: Principal | None = scope.get(PRINCIPAL)
+    if principal is None:
+        return {}
+    if principal.tenant is None:
+        return {"key_id": principal.key_id}
+    return {"key_id": principal.key_id, "merchant": principal.tenant.merchant_id}
+
+
 def _giving(part: Any) -> Callable[[], Any]:
     return lambda: part
 
 
 def _answer(request: Request[Any, Any, Any], refusal: Refusal) -> Response[bytes]:
-    headers, body = rendered(request.scope, refusal)
+    headers, body = rendered(scope_of(request), refusal)
     media_type = headers.pop("Content-Type")
     return Response(body, status_code=refusal.status, media_type=media_type, headers=headers)
 

@@ -1,6 +1,6 @@
 """What the API asks of the stores beside the engine: who is calling, and what can be read."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -16,6 +16,10 @@ class Keys(Protocol):
 
     async def principal(self, secret_hash: bytes) -> Principal | None:
         """Who holds this key; None where it does not exist or was revoked. Raises StoreUnavailableError."""
+        ...
+
+    async def good(self) -> Collection[bytes]:
+        """The hashes of good keys, as many as a process can keep. Raises StoreUnavailableError."""
         ...
 
 

@@ -1,14 +1,12 @@
 """Every error that leaves the service: `application/problem+json` (RFC 9457), written only here."""
 
 import math
-from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
 
 import msgspec
 
 from synccash.middleware.authentication import UNAVAILABLE
-from synccash.middleware.refusal import Refusal, Scope, Send
+from synccash.middleware.refusal import REFUSED, Refusal, Scope, Send
 from synccash.middleware.request_context import REQUEST_ID
 from synccash.payments.errors import (
     KeyInProgressError,
@@ -42,8 +40,9 @@ async def refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def rendered(scope: Mapping[str, Any], refusal: Refusal) -> tuple[dict[str, str], bytes]:
-    """The headers and the body of a problem."""
+def rendered(scope: Scope, refusal: Refusal) -> tuple[dict[str, str], bytes]:
+    """The headers and the body of a problem. Its code is noted in the scope."""
+    scope[REFUSED] = refusal.code
     headers = {"Content-Type": MEDIA_TYPE, **refusal.headers}
     wait_s = None if refusal.retry_after_s is None else max(1, math.ceil(refusal.retry_after_s))
     if wait_s is not None:

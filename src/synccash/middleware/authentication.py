@@ -1,78 +1,54 @@
 """Who is calling: `Authorization: Bearer sk_…`, looked up by the SHA-256 of the key."""
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Protocol
 
+from synccash.middleware.known_keys import KnownKeys
 from synccash.middleware.refusal import App, Receive, Refusal, Refuse, Scope, Send
 
 PRINCIPAL = "synccash.principal"
 """Where a request's scope holds who is calling."""
 
-_REMEMBERED = 10_000
 _LONGEST_KEY = 200
 
 
-class Keyring(Protocol):
-    """The known keys. It returns None for an unknown one; what it raises is answered as unavailable."""
-
-    async def principal(self, secret_hash: bytes) -> Any | None: ...
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Authentication:
-    """Live: remembers known keys for `cache_s` seconds, so a revoked one may pass for that long.
+    """Decides by the headers alone: nothing of a body is awaited for somebody without a key.
 
     `needs_key` says of a path whether anything behind it asks who is calling; what asks without having been
-    named here finds no principal and has to refuse by itself. Unknown keys are never remembered.
-    `unavailable` are the errors of a keyring out of reach.
+    named here finds no principal and has to refuse by itself. `stranger` says of a request whose key was
+    never seen whether it may be looked up: None, or why not. `unavailable` are the errors of a keyring out
+    of reach.
     """
 
     app: App
-    keyring: Keyring
+    keys: KnownKeys
     refuse: Refuse
     needs_key: Callable[[str], bool]
+    stranger: Callable[[Scope], Awaitable[Refusal | None]]
     unavailable: type[Exception]
-    cache_s: float = 5.0
-    clock: Callable[[], float] = time.monotonic
-    _known: OrderedDict[bytes, tuple[float, Any]] = field(
-        default_factory=OrderedDict[bytes, tuple[float, Any]]
-    )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with its principal, or refuse it with 401."""
+        """Pass the request on with its principal, or refuse it: 401, 429 to a stranger's many keys, 503."""
         if not self.needs_key(scope.get("path", "")):
             await self.app(scope, receive, send)
             return
         secret = _bearer(scope)
+        if secret is None:
+            await self.refuse(scope, send, MISSING)
+            return
         try:
-            principal = None if secret is None else await self._principal(sha256(secret).digest())
+            found = await self.keys.find(sha256(secret).digest(), lambda: self.stranger(scope))
         except self.unavailable:
             await self.refuse(scope, send, UNAVAILABLE)
             return
-        if principal is None:
-            await self.refuse(scope, send, MISSING if secret is None else _UNKNOWN)
+        if found is None or isinstance(found, Refusal):
+            await self.refuse(scope, send, found or _UNKNOWN)
             return
-        scope[PRINCIPAL] = principal
+        scope[PRINCIPAL] = found
         await self.app(scope, receive, send)
-
-    async def _principal(self, secret_hash: bytes) -> Any | None:
-        now = self.clock()
-        known = self._known.get(secret_hash)
-        if known is not None and known[0] > now:
-            return known[1]
-        principal = await self.keyring.principal(secret_hash)
-        if principal is None:
-            self._known.pop(secret_hash, None)
-            return None
-        self._known[secret_hash] = (now + self.cache_s, principal)
-        self._known.move_to_end(secret_hash)
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
-        return principal
 
 
 def _bearer(scope: Scope) -> bytes | None:

@@ -9,6 +9,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+REFUSED = "synccash.refused"
+"""Where a request's scope holds the code of the problem that it was answered with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
-"""The outermost layer: a name for each request, its trace, its size, its log line, and the last net."""
+"""The outermost layer: a name for each request, its trace, its count, its log line, and the last net."""
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from synccash.middleware.http_counts import HttpCounts
-from synccash.middleware.refusal import App, Message, Receive, Refusal, Refuse, Scope, Send
+from synccash.middleware.refusal import REFUSED, App, Message, Receive, Refusal, Refuse, Scope, Send
 
 log = structlog.get_logger("synccash.http")
 REQUEST_ID = "synccash.request_id"
@@ -42,16 +42,19 @@ class Trace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
-    """`new_id` names requests; `body_max` is the largest body in bytes."""
+    """`new_id` names requests. `route_of` gives the template that a method and a path mean, for requests that
+    are refused before they come to a handler; None where they mean none. `about` tells who asked.
+    """
 
     app: App
     refuse: Refuse
     new_id: Callable[[], str]
     counts: HttpCounts
-    body_max: int = 65_536
+    route_of: Callable[[str, str], str | None]
+    about: Callable[[Scope], Mapping[str, str]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. Bodies are read whole before anything else sees the request."""
+        """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -61,7 +64,7 @@ class RequestContext:
         answer = _Answer(send, request_id, trace.header())
         with structlog.contextvars.bound_contextvars(request_id=request_id, trace_id=trace.trace_id):
             try:
-                await self._serve(scope, receive, answer)
+                await self.app(scope, receive, answer.send)
             except Exception:
                 # Nothing of the request is in the line: what failed is in the traceback.
                 log.exception("request_failed")
@@ -69,63 +72,24 @@ class RequestContext:
                     await self.refuse(scope, answer.send, BROKEN)
             finally:
                 took_s = time.perf_counter() - began
+                route = scope.get("path_template") or self.route_of(scope["method"], scope["path"])
                 if answer.status is not None:
-                    route = scope.get("path_template")
                     self.counts.count(scope["method"], route, answer.status, took_s)
-                self._tell(scope, answer.status, took_s * 1000)
+                self._tell(scope, route, answer.status, took_s * 1000)
 
-    async def _serve(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        if _announced(scope) > self.body_max:
-            await self.refuse(scope, answer.send, self._too_large())
-            return
-        body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            if len(body) > self.body_max:
-                await self.refuse(scope, answer.send, self._too_large())
-                return
-            if not message.get("more_body", False):
-                break
-        await self.app(scope, _Replayed(bytes(body), receive), answer.send)
-
-    def _too_large(self) -> Refusal:
-        return Refusal(
-            status=413,
-            code="body_too_large",
-            detail=f"a body may have at most {self.body_max} bytes",
-            headers={"Connection": "close"},
-        )
-
-    def _tell(self, scope: Scope, status: int | None, took_ms: float) -> None:
+    def _tell(self, scope: Scope, route: str | None, status: int | None, took_ms: float) -> None:
         """One line a request. The route, not the path: a path may hold a callback's token."""
         parameters: dict[str, Any] = scope.get("path_params") or {}
         log.info(
             "request",
             method=scope["method"],
-            route=scope.get("path_template"),
+            route=route,
             status=status,
+            code=scope.get(REFUSED),
             took_ms=round(took_ms, 2),
+            **self.about(scope),
             **{name: value for name, value in parameters.items() if name.endswith("_id")},
         )
-
-
-class _Replayed:
-    """Gives the body that was read, then what the connection says."""
-
-    __slots__ = ("_body", "_receive")
-
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self._body: bytes | None = body
-        self._receive = receive
-
-    async def __call__(self) -> Message:
-        if self._body is None:
-            return await self._receive()
-        body, self._body = self._body, None
-        return {"type": "http.request", "body": body, "more_body": False}
 
 
 class _Answer:
@@ -143,14 +107,6 @@ class _Answer:
             self.status = message["status"]
             message = {**message, "headers": [*message["headers"], *self._headers]}
         await self._send(message)
-
-
-def _announced(scope: Scope) -> int:
-    """The length that the caller announces; 0 where he does not."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value[:20])
-    return 0
 
 
 BROKEN = Refusal(

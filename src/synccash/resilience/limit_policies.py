@@ -22,6 +22,9 @@ ENDPOINT_LIMITS: Mapping[str, tuple[Limit, ...]] = MappingProxyType(
         "payment_status": (Limit(name="payment_status", scope="user", quota=100, period_s=60, burst=20),),
         "refund_request": (Limit(name="refund_request", scope="user", quota=5, period_s=300, burst=1),),
         "health_check": (Limit(name="health_check", scope="ip", quota=1_000, period_s=60, burst=100),),
+        "authentication": (
+            Limit(name="unknown_key", scope="ip", quota=30, period_s=60, burst=30, block=_GUESSING),
+        ),
     }
 )
 """By endpoint; an endpoint that is not here has the shared limits alone."""

@@ -10,6 +10,9 @@ from synccash.stores.postgres.database import Database
 _PRINCIPAL = """
 SELECT id, role, merchant_id, livemode FROM api_keys WHERE secret_hash = $1 AND revoked_at IS NULL
 """
+_GOOD = """
+SELECT secret_hash FROM api_keys WHERE revoked_at IS NULL ORDER BY created_at DESC LIMIT 100000
+"""
 _TENANTS = """
 SELECT id || mode AS tenant FROM merchants, (VALUES (':test'), (':live')) modes(mode) ORDER BY 1 LIMIT 200
 """
@@ -40,6 +43,10 @@ class PostgresKeys:
             return None
         key_id, role, merchant_id, livemode = found[0].values()
         return Principal(key_id, Role(role), Tenant(merchant_id, livemode) if merchant_id else None)
+
+    async def good(self) -> frozenset[bytes]:
+        """The hashes of the keys that are good, the newest 100,000."""
+        return frozenset([row["secret_hash"] for row in await self.database.repeat(_GOOD)])
 
     async def tenants(self) -> Sequence[str]:
         """Up to 200 merchants in both modes, as `merchant:test` and `merchant:live`."""

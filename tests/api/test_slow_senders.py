@@ -1,0 +1,77 @@
+"""Clients that send slowly, over real sockets: nobody waits for them, and nothing is kept for strangers."""
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+import uvicorn
+
+from api.served import PROBLEM, served
+
+HALF_A_BODY = b"Content-Type: application/json\r\nContent-Length: 500\r\n"
+
+
+@contextlib.asynccontextmanager
+async def listening(app):
+    """The application behind the server that the service uses; gives its port."""
+    config = uvicorn.Config(
+        app, port=0, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    server.capture_signals = contextlib.nullcontext
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - it has no event
+        await asyncio.sleep(0.005)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+async def api(database_url):
+    async with served(database_url, body_timeout_s=0.2) as api, listening(api.app) as port:
+        yield api, port
+
+
+async def told(port, head, body=b""):
+    """Send the beginning of a request, and read until the other side hangs up or has answered in full."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head + b"Host: api\r\n\r\n" + body)
+    try:
+        async with asyncio.timeout(20):
+            first, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = {k.lower(): v for k, _, v in (field.partition(": ") for field in fields if field)}
+            content = await reader.readexactly(int(headers["content-length"]))
+            hung_up = headers.get("connection") == "close" and await reader.read() == b""
+    finally:
+        writer.close()
+    return int(first.split()[1]), headers, json.loads(content), hung_up
+
+
+async def test_a_merchant_whose_body_stops_coming_is_told_and_hung_up_on(api):
+    api, port = api
+    key = f"Authorization: Bearer {api.key}\r\n".encode()
+    head = b"POST /api/v1/payments HTTP/1.1\r\n" + key + HALF_A_BODY
+    status, headers, problem, hung_up = await told(port, head, b'{"amount": 1')
+    assert (status, headers["content-type"], hung_up) == (408, PROBLEM, True)
+    assert (problem["code"], problem["retryable"]) == ("body_too_slow", True)
+    assert problem["request_id"] == headers["request-id"]
+    series = 'http_requests_total{method="POST",route="/api/v1/payments",status="4xx"} 1.0'
+    assert series in (await api.client.get("/metrics")).text
+
+
+async def test_a_callback_whose_body_stops_coming_is_told_too(api):
+    _, port = api
+    status, *_ = await told(port, b"PUT /api/v1/callbacks/mtn_momo/x HTTP/1.1\r\n" + HALF_A_BODY, b"{")
+    assert status == 408
+
+
+@pytest.mark.parametrize("key", [b"", b"Authorization: Bearer sk_test_nobody\r\n"])
+async def test_without_a_key_nobody_waits_for_the_body(api, key):
+    _, port = api
+    head = b"POST /api/v1/payments HTTP/1.1\r\n" + key + HALF_A_BODY
+    status, headers, *_ = await told(port, head)
+    assert (status, headers["content-type"]) == (401, PROBLEM)

@@ -1,0 +1,78 @@
+"""Bodies are read whole, and whoever sends slowly loses only his own."""
+
+import asyncio
+
+from synccash.middleware.whole_body import WholeBody
+
+
+class Sender:
+    """One request whose parts a test hands over."""
+
+    def __init__(self, layer, *headers):
+        self.parts = asyncio.Queue()
+        self.told = []
+        scope = {"type": "http", "headers": list(headers)}
+        self.task = asyncio.create_task(layer(scope, self.parts.get, None), name="request")
+        scope["sender"] = self
+
+    async def sends(self, body, *, more=True):
+        await self.parts.put({"type": "http.request", "body": body, "more_body": more})
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+def layer(**options):
+    async def app(scope, receive, send):
+        scope["sender"].told.append((await receive())["body"])
+
+    async def refuse(scope, send, refusal):
+        scope["sender"].told.append(refusal.status)
+
+    return WholeBody(app=app, refuse=refuse, **options)
+
+
+async def test_a_body_in_parts_arrives_in_one():
+    sender = Sender(layer())
+    await sender.sends(b"ab")
+    assert sender.told == []
+    await sender.sends(b"c", more=False)
+    assert sender.told == [b"abc"]
+
+
+async def test_a_body_too_large_is_refused_as_soon_as_that_is_known():
+    announced = Sender(layer(most=10), (b"content-length", b"11"))
+    unannounced = Sender(layer(most=10))
+    await unannounced.sends(b"x" * 11)
+    await announced.task
+    assert announced.told == unannounced.told == [413]
+
+
+async def test_a_body_that_does_not_come_is_given_up():
+    sender = Sender(layer(within_s=0.01))
+    await sender.sends(b"{")
+    await sender.task
+    assert sender.told == [408]
+
+
+async def test_where_too_much_is_waited_for_the_slowest_gives_way():
+    shared = layer(together=100)
+    slow, quick = Sender(shared), Sender(shared)
+    await slow.sends(b"x" * 60)
+    await quick.sends(b"y" * 60)
+    assert slow.told == [408]
+    await quick.sends(b"y", more=False)
+    assert quick.told == [b"y" * 61]
+    later = Sender(shared)
+    await later.sends(b"z" * 90)
+    assert not later.task.done(), "what was given up holds nothing any more"
+    await later.sends(b"", more=False)
+    assert later.told == [b"z" * 90]
+
+
+async def test_a_client_that_hangs_up_is_forgotten():
+    shared = layer(together=100)
+    gone = Sender(shared)
+    await gone.sends(b"x" * 90)
+    await gone.parts.put({"type": "http.disconnect"})
+    await gone.task
+    assert (gone.told, shared._held, shared._arriving) == ([], 0, {})
