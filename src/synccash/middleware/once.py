@@ -1,10 +1,12 @@
 """One answer for each key: replayed, joined, or made once in a task that no disconnect cancels."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import Literal
 
-from synccash.middleware import capture
+from synccash.middleware import capture, heartbeat
+from synccash.middleware.authentication import UNAVAILABLE
 from synccash.middleware.capture import Captured
 from synccash.middleware.door import Door
 from synccash.middleware.refusal import App, Refusal, Refuse, Scope, Send
@@ -68,6 +70,7 @@ class Once:
 
     Claims of the middleware's own last for `lease_s` seconds and are renewed while the application works.
     Answers above `answer_max` bytes are not kept: a repeat gets status and headers, and looks there.
+    `unavailable` are the errors of a claim store out of reach: 503.
     """
 
     app: App
@@ -76,6 +79,7 @@ class Once:
     claims: ClaimStore | None
     lease_s: float
     answer_max: int
+    unavailable: tuple[type[Exception], ...]
     counts: Counts = field(default_factory=Counts)
     _flights: dict[str, _Flight] = field(default_factory=dict[str, _Flight])
     _tasks: set[asyncio.Task[Captured]] = field(default_factory=set[asyncio.Task[Captured]])
@@ -157,7 +161,10 @@ class Once:
 
     async def _claimed(self, asked: Keyed, send: Send, claims: ClaimStore) -> tuple[Captured, Answer | None]:
         """Claim the key here, because the application keeps no claims of its own."""
-        held = await claims.claim(asked.claim_scope, asked.key, asked.print, lease_s=self.lease_s)
+        try:
+            held = await claims.claim(asked.claim_scope, asked.key, asked.print, lease_s=self.lease_s)
+        except self.unavailable:
+            return await self._refused(asked, send, UNAVAILABLE), None
         match held:
             case Reused():
                 self.counts.key_conflict += 1
@@ -178,27 +185,30 @@ class Once:
     ) -> tuple[Captured, Answer | None]:
         asked.scope[CLAIM] = held
         name = (asked.claim_scope, asked.key, held.fence)
-        heart = asyncio.get_running_loop().create_task(self._beat(claims, name), name="claim heartbeat")
-        try:
-            captured = await self._run(asked, send)
-        except BaseException:
-            await claims.give_back(*name)
-            raise
-        finally:
-            heart.cancel()
+        async with heartbeat.kept(claims, *name, self.lease_s):
+            try:
+                captured = await self._run(asked, send)
+            except BaseException:
+                await self._give_back(claims, name)
+                raise
         if captured.status >= 500 or captured.status in _NOT_FINAL:
-            await claims.give_back(*name)
+            await self._give_back(claims, name)
             return captured, None
-        if not await claims.complete(*name, _as_answer(captured)):
+        try:
+            completed = await claims.complete(*name, _as_answer(captured))
+        except self.unavailable:
+            # What is not kept is not told: a repeat could be told another thing.
+            return await self._refused(asked, send, UNAVAILABLE), None
+        if not completed:
             # Another took over meanwhile: what stands there is the truth, not what was done here.
             self.counts.fenced_off += 1
             return await self._refused(asked, send, in_progress(1.0)), None
         return captured, self._keep(asked, captured)
 
-    async def _beat(self, claims: ClaimStore, name: tuple[str, str, int]) -> None:
-        while True:
-            await asyncio.sleep(self.lease_s / 3)
-            await claims.renew(*name, lease_s=self.lease_s)
+    async def _give_back(self, claims: ClaimStore, name: tuple[str, str, int]) -> None:
+        """Let the next repeat begin at once; where that cannot be told, it begins when the lease ends."""
+        with contextlib.suppress(*self.unavailable):
+            await claims.give_back(*name)
 
     async def _run(self, asked: Keyed, send: Send) -> Captured:
         return await capture.run(self.app, asked.scope, asked.body, send, self.answer_max)

@@ -30,7 +30,8 @@ class ResilienceMiddleware:
 
     `identify` reads the caller off a request, and `user_of` turns a value of the body into a user. `claims`
     keeps what endpoints with `idempotent="required"` claim, for `lease_s` seconds at a time. Bodies above
-    `body_max` bytes are refused with 413; answers above `answer_max` are not kept.
+    `body_max` bytes are refused with 413; answers above `answer_max` are not kept. `unavailable` are the
+    errors of a `claims` out of reach, which are answered with 503.
     """
 
     app: App
@@ -43,6 +44,7 @@ class ResilienceMiddleware:
     lease_s: float = field(kw_only=True, default=30.0)
     body_max: int = field(kw_only=True, default=65_536)
     answer_max: int = field(kw_only=True, default=1_048_576)
+    unavailable: tuple[type[Exception], ...] = field(kw_only=True, default=(OSError, TimeoutError))
     _matcher: Matcher = field(init=False)
     _once: Once = field(init=False)
 
@@ -55,6 +57,7 @@ class ResilienceMiddleware:
             claims=self.claims,
             lease_s=self.lease_s,
             answer_max=self.answer_max,
+            unavailable=self.unavailable,
         )
 
     @property

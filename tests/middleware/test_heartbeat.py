@@ -1,0 +1,134 @@
+"""A claim is kept while the work goes on, through a store that fails; the claims are in a real PostgreSQL."""
+
+import asyncio
+
+import httpx
+import pytest
+from structlog.testing import capture_logs
+
+from synccash.api.problem import refuse
+from synccash.middleware.door import Caller
+from synccash.middleware.matching import Endpoint
+from synccash.middleware.resilience import ResilienceMiddleware
+from synccash.payments.errors import StoreUnavailableError
+from synccash.stores.postgres.claims import PostgresClaims
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.pool import connect
+
+HELD = "SELECT lease_until > now() FROM request_claims"
+UNTIL = "SELECT lease_until FROM request_claims"
+
+
+class Work:
+    """An application that works until it is told to end, and the claim under which it does."""
+
+    def __init__(self, pool):
+        self.pool, self.status = pool, 201
+        self.begun, self.ending = asyncio.Event(), asyncio.Event()
+        self.middleware = ResilienceMiddleware(
+            self.app,
+            endpoints=(Endpoint("POST", "/work", name="work", idempotent="required"),),
+            identify=lambda scope: Caller(ip="127.0.0.1", tenant="a"),
+            refuse=refuse,
+            claims=PostgresClaims(Database(pool)),
+            lease_s=0.6,
+            unavailable=(StoreUnavailableError,),
+        )
+
+    async def app(self, scope, receive, send):
+        await receive()
+        self.begun.set()
+        await self.ending.wait()
+        await send({"type": "http.response.start", "status": self.status, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    async def ask(self):
+        transport = httpx.ASGITransport(self.middleware)
+        async with httpx.AsyncClient(transport=transport, base_url="http://work") as client:
+            return await client.post("/work", content=b"{}", headers={"Idempotency-Key": "k"})
+
+
+async def until(holds):
+    async with asyncio.timeout(20):
+        while not await holds():  # noqa: ASYNC110 - a database sets no event
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def pool(database_url):
+    pool = await connect(database_url, min_size=1, max_size=4)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+async def work(pool):
+    return Work(pool)
+
+
+async def test_a_renewal_that_fails_is_made_up_for(work, pool):
+    running = asyncio.create_task(work.ask())
+    await work.begun.wait()
+    with capture_logs() as lines:
+        await pool.execute("ALTER TABLE request_claims RENAME TO elsewhere")
+
+        async def failed():
+            return any(line["event"] == "claim_renewal_failed" for line in lines)
+
+        await until(failed)
+        await pool.execute("ALTER TABLE elsewhere RENAME TO request_claims")
+    before = await pool.fetchval(UNTIL)
+
+    async def renewed():
+        return await pool.fetchval(UNTIL) > before and await pool.fetchval(HELD)
+
+    await until(renewed)
+    work.ending.set()
+    assert (await running).status_code == 201
+    again = await work.ask()
+    assert (again.content, again.headers["idempotent-replayed"]) == (b"done", "true")
+
+
+async def test_connections_that_die_under_a_renewal_cost_nothing(work, pool):
+    running = asyncio.create_task(work.ask())
+    await work.begun.wait()
+    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    await pool.execute(f"{others} WHERE datname = current_database() AND pid <> pg_backend_pid()")
+    before = await pool.fetchval(UNTIL)
+
+    async def renewed():
+        return await pool.fetchval(UNTIL) > before
+
+    await until(renewed)
+    work.ending.set()
+    assert (await running).status_code == 201
+
+
+async def test_a_claim_that_another_has_is_let_go_and_nothing_is_told_of_ones_own_work(work, pool):
+    running = asyncio.create_task(work.ask())
+    await work.begun.wait()
+    with capture_logs() as lines:
+        await pool.execute("UPDATE request_claims SET fence = fence + 1")
+
+        async def let_go():
+            return any(line["event"] == "claim_lost" for line in lines)
+
+        await until(let_go)
+    hearts = [task for task in asyncio.all_tasks() if task.get_name() == "claim heartbeat"]
+    assert all(heart.done() for heart in hearts)
+    work.ending.set()
+    late = await running
+    assert (late.status_code, late.json()["code"]) == (409, "idempotency_key_in_progress")
+
+
+async def test_without_its_store_no_work_is_begun_and_no_answer_is_told_that_was_not_kept(work, pool):
+    running = asyncio.create_task(work.ask())
+    await work.begun.wait()
+    await pool.close()
+    work.ending.set()
+    unkept = await running
+    assert (unkept.status_code, unkept.json()["code"]) == (503, "service_unavailable")
+    assert unkept.headers["retry-after"]
+    work.begun.clear()
+    assert (await work.ask()).status_code == 503
+    assert not work.begun.is_set()
