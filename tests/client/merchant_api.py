@@ -7,11 +7,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Scripted:
-    """`answers`: (status, headers, body) each, or "cut" for a connection that dies without a word."""
+    """`answers`: (status, headers, body) each, "cut" for a connection that dies without a word, or "silence"
+    for one that says nothing until the end. `connections` counts those that were opened.
+    """
 
     def __init__(self):
         self.answers = deque()
         self.asked = []
+        self.connections = 0
+        self.ended = threading.Event()
         handler = type("Handler", (_Handler,), {"script": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -29,6 +33,7 @@ class Scripted:
         self.answers.append("cut")
 
     def close(self):
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -41,7 +46,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.script.asked.append((self.command, self.path, dict(self.headers.items()), body))
         answer = self.script.answers.popleft()
-        if answer == "cut":
+        if answer == "silence":
+            self.script.ended.wait()
+        if isinstance(answer, str):
             self.close_connection = True
             return
         status, headers, raw = answer
@@ -52,7 +59,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw)
 
-    do_GET = do_POST = _serve  # noqa: N815
+    def setup(self):
+        super().setup()
+        self.script.connections += 1
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815
 
     def log_message(self, *_):
         pass

@@ -30,3 +30,15 @@ def test_without_the_server_extra_the_command_prints_the_one_line_that_helps() -
 def test_the_toolkit_needs_nothing_but_the_standard_library() -> None:
     ran = _without_packages("-c", "import synccash.resilience")
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_the_plain_client_needs_nothing_and_the_other_names_its_extra() -> None:
+    ran = _without_packages(
+        "-c", "import synccash.client; synccash.client.SyncCash('http://x', 'sk_1').close()"
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+    ran = _without_packages("-c", "from synccash.client import AsyncSyncCash")
+    assert ran.stderr.splitlines()[-1] == (
+        "ModuleNotFoundError: AsyncSyncCash needs aiohttp. Run: pip install 'synccash[client]' "
+        "(SyncCash needs nothing)"
+    )

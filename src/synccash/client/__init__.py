@@ -1,4 +1,4 @@
-"""The SDK for merchants: `SyncCash`, `AsyncSyncCash` for asyncio, and `verify_webhook`."""
+"""The SDK for merchants: `SyncCash`, `AsyncSyncCash` for asyncio, `verify_webhook`. See docs/client.md."""
 
 from typing import TYPE_CHECKING
 
@@ -7,16 +7,36 @@ from synccash.client.errors import (
     APIError,
     AuthenticationError,
     ConflictError,
+    FieldError,
+    IdempotencyKeyReusedError,
     InvalidRequestError,
     NotFoundError,
+    PaymentInFlightError,
+    PermissionDeniedError,
     RateLimitError,
+    ReferenceAlreadyUsedError,
+    RequestInProgressError,
     ServerError,
+    ServiceUnavailableError,
     SyncCashError,
     WebhookVerificationError,
 )
-from synccash.client.models import Page, Payment, Refund
+from synccash.client.events import Event, Health, Redelivery, WebhookEndpoint
+from synccash.client.models import (
+    Attempt,
+    Failure,
+    NextAction,
+    Page,
+    Payee,
+    Payer,
+    Payment,
+    Payout,
+    Refund,
+    TimelineEntry,
+)
 from synccash.client.sync import SyncCash
 from synccash.client.webhook import verify_webhook
+from synccash.resilience.deadline import deadline
 
 if TYPE_CHECKING:
     from synccash.client.aio import AsyncSyncCash
@@ -25,18 +45,37 @@ __all__ = [
     "APIConnectionError",
     "APIError",
     "AsyncSyncCash",
+    "Attempt",
     "AuthenticationError",
     "ConflictError",
+    "Event",
+    "Failure",
+    "FieldError",
+    "Health",
+    "IdempotencyKeyReusedError",
     "InvalidRequestError",
+    "NextAction",
     "NotFoundError",
     "Page",
+    "Payee",
+    "Payer",
     "Payment",
+    "PaymentInFlightError",
+    "Payout",
+    "PermissionDeniedError",
     "RateLimitError",
+    "Redelivery",
+    "ReferenceAlreadyUsedError",
     "Refund",
+    "RequestInProgressError",
     "ServerError",
+    "ServiceUnavailableError",
     "SyncCash",
     "SyncCashError",
+    "TimelineEntry",
+    "WebhookEndpoint",
     "WebhookVerificationError",
+    "deadline",
     "verify_webhook",
 ]
 

@@ -1,76 +1,20 @@
-"""Each call as a value: what is sent, and how its answer is read. Both clients share it."""
+"""Each call of the API as a value: what is sent, and how its answer is read. Both clients share it."""
 
 import json
+import re
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
-from urllib.parse import quote, urlencode
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import urlencode
 
-from synccash.client.errors import APIConnectionError, APIError, error_for
-from synccash.client.models import Page, Payment, Refund
-from synccash.resilience import Outcome, Retry, Verdict
+from synccash.client.decoding import items, member
+from synccash.client.events import Event, Health, Redelivery, WebhookEndpoint
+from synccash.client.exchange import Call
+from synccash.client.models import Order, Page, Payment, Payout, Refund, TimelineEntry
 
 T = TypeVar("T")
-RETRY = Retry(attempts=4, base=0.5, cap=8.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer. Header names in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """One request. `key` stays the same over all its repeats, so money moves once."""
-
-    method: str
-    path: str
-    read: Callable[[Any, bool], T]
-    body: bytes | None = None
-    key: str | None = None
-
-    def headers(self, api_key: str) -> dict[str, str]:
-        """The headers of the request."""
-        headers = {"Authorization": f"Bearer {api_key}", "Accept": "application/json"}
-        if self.body is not None:
-            headers["Content-Type"] = "application/json"
-        if self.key is not None:
-            headers["Idempotency-Key"] = self.key
-        return headers
-
-    def result(self, answer: Answer) -> T:
-        """Read the answer. Raises APIError, APIConnectionError for an answer that nobody of ours wrote."""
-        try:
-            raw: Any = json.loads(answer.body) if answer.body else {}
-        except ValueError:
-            reason = f"HTTP {answer.status} with a body that is not JSON: a proxy's page?"
-            raise APIConnectionError(reason, self.key) from None
-        if answer.status >= 300:
-            problem: dict[str, Any] = raw if isinstance(raw, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-            error = error_for(answer.status, problem)
-            if error.retry_after is None and (wait := answer.headers.get("retry-after", "")).isdigit():
-                error.retry_after = float(wait)
-            raise error
-        return self.read(raw, answer.headers.get("idempotent-replayed") == "true")
-
-
-_IN_PROGRESS = "idempotency_key_in_progress"
-
-
-def judge(result: object) -> Verdict:
-    """What may be repeated under the same key: no answer, a full or failing service, a running first one."""
-    if isinstance(result, APIConnectionError):
-        return Verdict(Outcome.FAILED, retry=True)
-    if isinstance(result, APIError):
-        again = result.status == 429 or result.status >= 500 or result.code == _IN_PROGRESS
-        outcome = Outcome.FAILED if result.status >= 500 else Outcome.OK
-        return Verdict(outcome, retry=again, retry_after=result.retry_after)
-    return Verdict(Outcome.FAILED if isinstance(result, BaseException) else Outcome.OK)
+BASE = "/api/v1"
+_ID = re.compile(r"[A-Za-z0-9_]{1,64}", re.ASCII)
 
 
 def create_payment(
@@ -84,64 +28,205 @@ def create_payment(
     metadata: Mapping[str, str] | None,
     expires_in: int | None,
     rail: str | None,
+    user_id: str | None,
     idempotency_key: str | None,
 ) -> Call[Payment]:
     """Collect money."""
-    payer = {"msisdn": msisdn, "network": network}
     body: dict[str, Any] = {
         "amount": amount,
         "currency": currency,
-        "payer": {name: value for name, value in payer.items() if value is not None},
+        "payer": _given(msisdn=msisdn, network=network),
         "reference": reference,
         "description": description,
         "metadata": metadata,
         "expires_in": expires_in,
         "rail": rail,
     }
-    return _money("/payments", body, _payment, idempotency_key)
+    return _money("/payments", body, Payment.of, idempotency_key, user_id)
 
 
 def refund_payment(
-    payment_id: str, *, amount: int | None, reason: str | None, idempotency_key: str | None
+    payment_id: str,
+    *,
+    amount: int | None,
+    reason: str | None,
+    user_id: str | None,
+    idempotency_key: str | None,
 ) -> Call[Refund]:
     """Give money back."""
-    body = {"amount": amount, "reason": reason}
-    return _money(f"/payments/{_part(payment_id)}/refunds", body, _refund, idempotency_key)
+    path = _path("/payments", payment_id, "refunds")
+    return _money(path, {"amount": amount, "reason": reason}, Refund.of, idempotency_key, user_id)
+
+
+def create_payout(
+    *,
+    amount: int,
+    msisdn: str,
+    reference: str,
+    currency: str,
+    name: str | None,
+    network: str | None,
+    description: str | None,
+    metadata: Mapping[str, str] | None,
+    expires_in: int | None,
+    rail: str | None,
+    user_id: str | None,
+    idempotency_key: str | None,
+) -> Call[Payout]:
+    """Send money."""
+    body: dict[str, Any] = {
+        "amount": amount,
+        "currency": currency,
+        "payee": _given(msisdn=msisdn, network=network, name=name),
+        "reference": reference,
+        "description": description,
+        "metadata": metadata,
+        "expires_in": expires_in,
+        "rail": rail,
+    }
+    return _money("/payouts", body, Payout.of, idempotency_key, user_id)
 
 
 def get_payment(payment_id: str) -> Call[Payment]:
     """Read a payment."""
-    return Call("GET", f"/payments/{_part(payment_id)}", _payment)
+    return _get(_path(Payment.PATH, payment_id), Payment.of)
 
 
 def get_refund(refund_id: str) -> Call[Refund]:
     """Read a refund."""
-    return Call("GET", f"/refunds/{_part(refund_id)}", _refund)
+    return _get(_path(Refund.PATH, refund_id), Refund.of)
+
+
+def get_payout(payout_id: str) -> Call[Payout]:
+    """Read a payout."""
+    return _get(_path(Payout.PATH, payout_id), Payout.of)
+
+
+def again(order: Order) -> Call[Order]:
+    """Read an order as it stands now."""
+    return _get(_path(order.PATH, order.id), order.of)
+
+
+def list_payments(**where: str | int | None) -> Call[Page[Payment]]:
+    """Read a page of payments."""
+    return _get(_query("/payments", where), _page_of(Payment.of))
+
+
+def get_timeline(payment_id: str) -> Call[Page[TimelineEntry]]:
+    """Read what was decided about a payment."""
+    return _get(_path("/payments", payment_id, "timeline"), _page_of(TimelineEntry.of))
 
 
 def cancel_payment(payment_id: str) -> Call[Payment]:
-    """Call a payment off."""
-    return Call("POST", f"/payments/{_part(payment_id)}/cancel", _payment, b"{}")
+    """Call a payment off. A payment that is canceled already is answered the same."""
+    return _change("POST", _path("/payments", payment_id, "cancel"), {}, Payment.of)
 
 
-def list_payments(**where: str | int | None) -> Call[Page]:
-    """Read a page of payments."""
-    query = urlencode({name: value for name, value in where.items() if value is not None})
-    return Call("GET", f"/payments?{query}" if query else "/payments", lambda raw, _: Page.of(raw))
+def submit_otp(payment_id: str, otp: str) -> Call[Payment]:
+    """Hand over a one-time password. Each is good for one try."""
+    return _change("POST", _path("/payments", payment_id, "otp"), {"otp": otp}, Payment.of, repeatable=False)
 
 
-def _money(path: str, body: Mapping[str, Any], read: Callable[[Any, bool], T], key: str | None) -> Call[T]:
-    given = {name: value for name, value in body.items() if value is not None}
-    return Call("POST", path, read, json.dumps(given).encode(), key or str(uuid.uuid4()))
+def list_events(**where: str | int | None) -> Call[Page[Event]]:
+    """Read a page of events."""
+    return _get(_query("/events", where), _page_of(Event.of))
 
 
-def _payment(raw: Any, replayed: bool) -> Payment:  # noqa: FBT001 - one shape for all readers
-    return Payment.of(raw, replayed=replayed)
+def redeliver_event(event_id: str) -> Call[Redelivery]:
+    """Have an event delivered once more. Whoever takes events has to take them twice anyway."""
+    return _change("POST", _path("/events", event_id, "redeliver"), {}, Redelivery.of)
 
 
-def _refund(raw: Any, replayed: bool) -> Refund:  # noqa: FBT001
-    return Refund.of(raw, replayed=replayed)
+def create_webhook_endpoint(url: str, types: Sequence[str] | None) -> Call[WebhookEndpoint]:
+    """Make an endpoint; done twice, there are two."""
+    body = _given(url=url, types=None if types is None else list(types))
+    return _change("POST", "/webhook-endpoints", body, WebhookEndpoint.of, repeatable=False)
 
 
-def _part(text: str) -> str:
-    return quote(text, safe="")
+def list_webhook_endpoints() -> Call[Page[WebhookEndpoint]]:
+    """Read all endpoints."""
+    return _get("/webhook-endpoints", _page_of(WebhookEndpoint.of))
+
+
+def get_webhook_endpoint(endpoint_id: str) -> Call[WebhookEndpoint]:
+    """Read an endpoint."""
+    return _get(_path("/webhook-endpoints", endpoint_id), WebhookEndpoint.of)
+
+
+def update_webhook_endpoint(
+    endpoint_id: str, *, url: str | None, types: Sequence[str] | None, status: str | None
+) -> Call[WebhookEndpoint]:
+    """Change what is named."""
+    body = _given(url=url, types=None if types is None else list(types), status=status)
+    return _change("PATCH", _path("/webhook-endpoints", endpoint_id), body, WebhookEndpoint.of)
+
+
+def rotate_webhook_secret(endpoint_id: str) -> Call[WebhookEndpoint]:
+    """Make a new secret; done twice, the first one would sign no more."""
+    path, body = _path("/webhook-endpoints", endpoint_id), {"rotate_secret": True}
+    return _change("PATCH", path, body, WebhookEndpoint.of, repeatable=False)
+
+
+def delete_webhook_endpoint(endpoint_id: str) -> Call[None]:
+    """Take an endpoint away; done twice, there is none any more."""
+    path = BASE + _path("/webhook-endpoints", endpoint_id)
+    return Call(method="DELETE", path=path, read=lambda _: None, repeatable=False)
+
+
+def health() -> Call[Health]:
+    """Ask how the service is. Without its database it says so with 503."""
+    return Call(method="GET", path="/health/ready", read=Health.of, also=frozenset({503}))
+
+
+def _money(
+    path: str,
+    body: Mapping[str, Any],
+    read: Callable[[Any], T],
+    key: str | None,
+    user_id: str | None,
+) -> Call[T]:
+    return Call(
+        method="POST",
+        path=BASE + path,
+        read=read,
+        body=_json(_given(**body)),
+        key=str(uuid.uuid4()) if key is None else key,
+        user_id=user_id,
+    )
+
+
+def _get(path: str, read: Callable[[Any], T]) -> Call[T]:
+    return Call(method="GET", path=BASE + path, read=read)
+
+
+def _change(
+    method: str, path: str, body: Mapping[str, Any], read: Callable[[Any], T], *, repeatable: bool = True
+) -> Call[T]:
+    return Call(method=method, path=BASE + path, read=read, body=_json(body), repeatable=repeatable)
+
+
+def _page_of(read: Callable[[Any], T]) -> Callable[[Any], Page[T]]:
+    return lambda raw: Page(
+        tuple(read(item) for item in items(raw, "data")),
+        bool(member(raw, "has_more")),
+        member(raw, "next"),
+    )
+
+
+def _path(base: str, object_id: str, *rest: str) -> str:
+    if not _ID.fullmatch(object_id):
+        raise ValueError(f"expected an id such as pay_… or we_…, got {object_id[:80]!r}")
+    return "/".join((base, object_id, *rest))
+
+
+def _query(path: str, where: Mapping[str, Any]) -> str:
+    given = _given(**where)
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def _given(**members: Any) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body).encode()

@@ -1,18 +1,26 @@
 """What a call can end with.
 
 SyncCashError
-├── APIConnectionError      no answer: nobody knows whether the request arrived; its key makes a repeat safe
-├── APIError                an answer that is a problem
-│   ├── AuthenticationError     401, 403
-│   ├── NotFoundError           404
-│   ├── ConflictError           409
-│   ├── InvalidRequestError     400, 413, 415, 422
-│   ├── RateLimitError          429
-│   └── ServerError             5xx
-└── WebhookVerificationError    a webhook that we did not sign, or not lately
+├── APIConnectionError              no answer of the service: nobody knows whether the request did something
+├── APIError                        an answer that is a problem
+│   ├── AuthenticationError             401: the key is missing, unknown or revoked
+│   ├── PermissionDeniedError           403: the key may not do this
+│   ├── NotFoundError                   404
+│   ├── ConflictError                   409: the object's state does not allow it
+│   │   ├── PaymentInFlightError            too late to cancel: money may already be moving
+│   │   ├── ReferenceAlreadyUsedError       the reference belongs to another order, for ever
+│   │   └── RequestInProgressError          the first request under the key is still running
+│   ├── InvalidRequestError             400, 413, 415, 422: `errors` names each bad field
+│   │   └── IdempotencyKeyReusedError       the key was used with another request
+│   ├── RateLimitError                  429: come back after `retry_after` seconds
+│   └── ServerError                     5xx
+│       └── ServiceUnavailableError         503: the database is away, nothing was decided
+└── WebhookVerificationError        a webhook that we did not sign, or not lately
+
+Each keeps its facts as fields and survives pickling.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +30,20 @@ class SyncCashError(Exception):
 
 
 class APIConnectionError(SyncCashError):
-    """No answer came. The idempotency key of the call is in `idempotency_key`: repeat it under that key."""
+    """No answer of the service came.
 
-    def __init__(self, reason: str, idempotency_key: str | None) -> None:
-        super().__init__(reason)
+    `sent` is False where the request certainly did not leave. `idempotency_key` is the key of a call that
+    moves money: ask again under it, and money moves once.
+    """
+
+    def __init__(self, reason: str, idempotency_key: str | None = None, *, sent: bool = True) -> None:
+        super().__init__(reason, idempotency_key)
+        self.reason = reason
         self.idempotency_key = idempotency_key
+        self.sent = sent
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class WebhookVerificationError(SyncCashError):
@@ -42,37 +59,77 @@ class FieldError:
 
 
 class APIError(SyncCashError):
-    """A problem (RFC 9457) as the service tells it.
+    """A problem (RFC 9457) as the service tells it: switch on the class, or on `code`.
 
-    `retry_after` is in seconds. `payment_id` is there where the reference belongs to another payment.
+    `type` is the problem's URI, `detail` says in words what is wrong. `retry_after` is in seconds.
+    `idempotency_key` is the key of a call that moves money. `request_id` finds the request in the logs.
     """
 
-    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
-        super().__init__(str(problem.get("detail") or problem.get("title") or f"HTTP {status}"))
+    def __init__(
+        self,
+        status: int,
+        problem: Mapping[str, Any],
+        idempotency_key: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(status, problem, idempotency_key, retry_after)
         self.status = status
-        self.code = str(problem.get("code") or "unknown")
+        self.idempotency_key = idempotency_key
+        self.type = _text(problem.get("type")) or "about:blank"
+        self.code = _text(problem.get("code")) or "unknown"
+        self.title = _text(problem.get("title"))
+        self.detail = _text(problem.get("detail"))
+        self.instance = _text(problem.get("instance"))
         self.retryable = problem.get("retryable") is True
         wait = problem.get("retry_after")
-        self.retry_after = float(wait) if isinstance(wait, int | float) else None
+        self.retry_after = float(wait) if isinstance(wait, int | float) else retry_after
         self.request_id = _text(problem.get("request_id"))
-        self.payment_id = _text(problem.get("payment_id"))
         self.errors = _fields(problem.get("errors"))
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.detail or self.title or 'an error without words'} (HTTP {self.status}, {self.code})"
 
 
 class AuthenticationError(APIError):
-    """The key is missing, unknown, or may not do this."""
+    """The key is missing, unknown or revoked."""
+
+
+class PermissionDeniedError(APIError):
+    """The key may not do this."""
 
 
 class NotFoundError(APIError):
-    """No such object of this merchant."""
+    """No such object of this merchant in this mode."""
 
 
 class ConflictError(APIError):
-    """The object's state does not allow it, or the first request under the key is still running."""
+    """The object's state does not allow it."""
+
+
+class PaymentInFlightError(ConflictError):
+    """Money may already be moving: wait for the outcome, then refund."""
+
+
+class ReferenceAlreadyUsedError(ConflictError):
+    """The reference belongs to another order, whose id is in `existing_id`."""
+
+    @property
+    def existing_id(self) -> str | None:
+        """The order that has the reference: a payment, or a payout."""
+        return _text(self.problem.get("payment_id"))
+
+
+class RequestInProgressError(ConflictError):
+    """The first request under the key was still running when the time was up."""
 
 
 class InvalidRequestError(APIError):
     """The request itself is wrong; `errors` names each field."""
+
+
+class IdempotencyKeyReusedError(InvalidRequestError):
+    """The key was used with another request: take a fresh one for a new order."""
 
 
 class RateLimitError(APIError):
@@ -80,13 +137,24 @@ class RateLimitError(APIError):
 
 
 class ServerError(APIError):
-    """The service cannot answer now. Repeating the call under its key is safe."""
+    """The service failed. What moves money may be asked again under its key."""
 
 
-_BY_STATUS: dict[int, type[APIError]] = {
+class ServiceUnavailableError(ServerError):
+    """The service's database is out of reach."""
+
+
+_BY_CODE: Mapping[str, type[APIError]] = {
+    "payment_in_flight": PaymentInFlightError,
+    "reference_already_used": ReferenceAlreadyUsedError,
+    "idempotency_key_in_progress": RequestInProgressError,
+    "idempotency_key_reused": IdempotencyKeyReusedError,
+    "service_unavailable": ServiceUnavailableError,
+}
+_BY_STATUS: Mapping[int, type[APIError]] = {
     400: InvalidRequestError,
     401: AuthenticationError,
-    403: AuthenticationError,
+    403: PermissionDeniedError,
     404: NotFoundError,
     409: ConflictError,
     413: InvalidRequestError,
@@ -96,16 +164,20 @@ _BY_STATUS: dict[int, type[APIError]] = {
 }
 
 
-def error_for(status: int, problem: Mapping[str, Any]) -> APIError:
-    """Make the error that fits a status."""
-    return _BY_STATUS.get(status, ServerError if status >= 500 else APIError)(status, problem)
+def error_for(
+    status: int, problem: Mapping[str, Any], idempotency_key: str | None, retry_after: float | None
+) -> APIError:
+    """Make the error that fits a problem: by its code, else by its status."""
+    code = _text(problem.get("code")) or ""
+    kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or (ServerError if status >= 500 else APIError)
+    return kind(status, problem, idempotency_key, retry_after)
 
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _fields(value: object) -> Sequence[FieldError]:
+def _fields(value: object) -> tuple[FieldError, ...]:
     if not isinstance(value, list):
         return ()
     return tuple(

@@ -1,32 +1,44 @@
 """The client for ordinary programs: one call, one answer. Standard library only."""
 
-import contextlib
-import http.client
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TypeVar
-from urllib.parse import urlsplit
+from typing import Literal, TypeVar
 
 from synccash.client import calls
-from synccash.client.calls import RETRY, Answer, Call
+from synccash.client.connections import Connections
 from synccash.client.errors import APIConnectionError
-from synccash.client.models import Page, Payment, Refund
+from synccash.client.events import Event, Health, Redelivery, WebhookEndpoint
+from synccash.client.exchange import RETRY, Call, Service, judge
+from synccash.client.models import (
+    Network,
+    Order,
+    Page,
+    Payment,
+    PaymentStatus,
+    Payout,
+    Refund,
+    TimelineEntry,
+    goes_on,
+)
 from synccash.resilience import Policy
+from synccash.resilience.deadline import remaining
 
 T = TypeVar("T")
 
 
 class SyncCash:
-    """Asks a SyncCash service for money. Safe to share between threads.
+    """Asks a SyncCash service for money. Safe to share between threads; close it, or use `with`.
 
-    A call that gets no answer, or a "later", is repeated under the same idempotency key for `timeout_s`
-    seconds in all, so that money moves once however often it was sent.
+    A call that gets no answer, or a "later", is repeated where that is safe, under the same idempotency key,
+    for `timeout_s` seconds in all: money moves once however often it was sent. `attempt_timeout_s` is the
+    longest wait for one answer. Inside `with deadline(seconds):` the earlier of both ends holds.
+
+    Every call raises SyncCashError, and ValueError for what cannot be sent at all.
 
     >>> with SyncCash("http://localhost:8000", "sk_test_…") as cash:
     ...     payment = cash.create_payment(amount=2500, msisdn="0241234567", reference="order 1")
-    ...     payment = cash.wait(payment.id)
+    ...     payment = cash.wait(payment)
     """
 
     def __init__(
@@ -38,22 +50,20 @@ class SyncCash:
         attempt_timeout_s: float = 15.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("url: expected http(s)://host[:port] of a SyncCash service")
-        self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname, parts.port
-        self._prefix = parts.path.rstrip("/").removesuffix("/api/v1") + "/api/v1"
-        self._api_key = api_key
+        self._connections = Connections(Service.at(url, api_key))
         self._attempt_timeout_s = attempt_timeout_s
         self._sleep = sleep
-        self._local = threading.local()
-        self._policy = Policy(
-            "synccash",
-            retry=RETRY,
-            total_timeout=timeout_s,
-            interrupt=False,
-            classify=calls.judge,
+        self._careful, self._repeating = (
+            Policy(
+                "synccash",
+                retry=RETRY,
+                total_timeout=timeout_s,
+                interrupt=False,
+                idempotent=repeatable,
+                classify=judge,
+                sleep_sync=sleep,
+            )
+            for repeatable in (False, True)
         )
 
     def __enter__(self) -> "SyncCash":
@@ -65,11 +75,8 @@ class SyncCash:
         self.close()
 
     def close(self) -> None:
-        """Close this thread's connection."""
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            connection.close()
-            self._local.connection = None
+        """Close every connection."""
+        self._connections.close()
 
     def create_payment(
         self,
@@ -78,16 +85,18 @@ class SyncCash:
         msisdn: str,
         reference: str,
         currency: str = "GHS",
-        network: str | None = None,
+        network: Network | None = None,
         description: str | None = None,
         metadata: Mapping[str, str] | None = None,
         expires_in: int | None = None,
         rail: str | None = None,
+        user_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Payment:
-        """Collect `amount` pesewas from a wallet. Raises SyncCashError.
+        """Collect `amount` pesewas from a wallet. `expires_in` in seconds; `rail` pins one: no fail-over.
 
-        Give your own `idempotency_key` where your program may restart and ask again.
+        Give your own `idempotency_key` where your program may restart and ask again. `user_id` is your name
+        of the end user, for limits.
         """
         return self._run(
             calls.create_payment(
@@ -100,9 +109,62 @@ class SyncCash:
                 metadata=metadata,
                 expires_in=expires_in,
                 rail=rail,
+                user_id=user_id,
                 idempotency_key=idempotency_key,
             )
         )
+
+    def get_payment(self, payment_id: str) -> Payment:
+        """Read a payment as it stands."""
+        return self._run(calls.get_payment(payment_id))
+
+    def list_payments(
+        self,
+        *,
+        status: PaymentStatus | None = None,
+        reference: str | None = None,
+        payer: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Page[Payment]:
+        """Read one page of payments, newest first. `after` is the `next` of the page before."""
+        return self._run(
+            calls.list_payments(status=status, reference=reference, payer=payer, after=after, limit=limit)
+        )
+
+    def payments(
+        self,
+        *,
+        status: PaymentStatus | None = None,
+        reference: str | None = None,
+        payer: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Payment]:
+        """Go through all payments, newest first. Pages of `limit` are read as they are needed."""
+        after: str | None = None
+        while True:
+            page = self.list_payments(
+                status=status, reference=reference, payer=payer, after=after, limit=limit
+            )
+            yield from page
+            if not page.has_more:
+                return
+            after = page.next
+
+    def get_timeline(self, payment_id: str) -> Page[TimelineEntry]:
+        """Read all that was decided about a payment and its refunds, oldest first."""
+        return self._run(calls.get_timeline(payment_id))
+
+    def cancel_payment(self, payment_id: str) -> Payment:
+        """Call a payment off while no money may have moved; later it is PaymentInFlightError."""
+        return self._run(calls.cancel_payment(payment_id))
+
+    def submit_otp(self, payment_id: str, otp: str) -> Payment:
+        """Hand over the payer's one-time password: see `Payment.needs_otp`. Never repeated by itself.
+
+        A password that the rail refuses leaves the payment waiting for another.
+        """
+        return self._run(calls.submit_otp(payment_id, otp))
 
     def refund_payment(
         self,
@@ -110,83 +172,133 @@ class SyncCash:
         *,
         amount: int | None = None,
         reason: str | None = None,
+        user_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Refund:
-        """Give `amount` pesewas back, or all that is left. Raises SyncCashError."""
+        """Give `amount` pesewas back, or all that is left. See `create_payment` for the keys."""
         return self._run(
-            calls.refund_payment(payment_id, amount=amount, reason=reason, idempotency_key=idempotency_key)
+            calls.refund_payment(
+                payment_id, amount=amount, reason=reason, user_id=user_id, idempotency_key=idempotency_key
+            )
         )
-
-    def get_payment(self, payment_id: str) -> Payment:
-        """Read a payment as it stands. Raises SyncCashError."""
-        return self._run(calls.get_payment(payment_id))
 
     def get_refund(self, refund_id: str) -> Refund:
-        """Read a refund as it stands. Raises SyncCashError."""
+        """Read a refund as it stands."""
         return self._run(calls.get_refund(refund_id))
 
-    def cancel_payment(self, payment_id: str) -> Payment:
-        """Call a payment off while no money may have moved. Raises SyncCashError."""
-        return self._run(calls.cancel_payment(payment_id))
-
-    def list_payments(
+    def create_payout(
         self,
         *,
-        status: str | None = None,
-        reference: str | None = None,
-        payer: str | None = None,
-        after: str | None = None,
-        limit: int | None = None,
-    ) -> Page:
-        """Read one page of payments, newest first. Raises SyncCashError."""
+        amount: int,
+        msisdn: str,
+        reference: str,
+        currency: str = "GHS",
+        name: str | None = None,
+        network: Network | None = None,
+        description: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        expires_in: int | None = None,
+        rail: str | None = None,
+        user_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Payout:
+        """Send `amount` pesewas to a wallet; `name` is its holder's. See `create_payment` for the rest."""
         return self._run(
-            calls.list_payments(status=status, reference=reference, payer=payer, after=after, limit=limit)
+            calls.create_payout(
+                amount=amount,
+                msisdn=msisdn,
+                reference=reference,
+                currency=currency,
+                name=name,
+                network=network,
+                description=description,
+                metadata=metadata,
+                expires_in=expires_in,
+                rail=rail,
+                user_id=user_id,
+                idempotency_key=idempotency_key,
+            )
         )
 
-    def payments(
-        self, *, status: str | None = None, reference: str | None = None, payer: str | None = None
-    ) -> Iterator[Payment]:
-        """Go through all payments, newest first; pages are read as they are needed. Raises SyncCashError."""
-        page = self.list_payments(status=status, reference=reference, payer=payer)
-        yield from page
-        while page.has_more:
-            page = self.list_payments(status=status, reference=reference, payer=payer, after=page.next)
-            yield from page
+    def get_payout(self, payout_id: str) -> Payout:
+        """Read a payout as it stands."""
+        return self._run(calls.get_payout(payout_id))
 
-    def wait(self, payment_id: str, *, timeout_s: float = 300.0, every_s: float = 1.0) -> Payment:
-        """Read a payment until it has ended, or for `timeout_s` seconds; look at `.ended`."""
+    def list_events(self, *, after: str | None = None, limit: int | None = None) -> Page[Event]:
+        """Read one page of events, oldest first. `after` is the id of the last event that you have seen."""
+        return self._run(calls.list_events(after=after, limit=limit))
+
+    def events(self, *, after: str | None = None, limit: int | None = None) -> Iterator[Event]:
+        """Go through all events behind the event `after`, oldest first, and stop at the present one.
+
+        None is left out: keep the id of the last one, and go on from there when webhooks were missed.
+        """
+        while True:
+            page = self.list_events(after=after, limit=limit)
+            for event in page:
+                after = event.id
+                yield event
+            if not page.has_more:
+                return
+
+    def redeliver_event(self, event_id: str) -> Redelivery:
+        """Have an event sent once more to each enabled endpoint."""
+        return self._run(calls.redeliver_event(event_id))
+
+    def create_webhook_endpoint(self, url: str, *, types: Sequence[str] | None = None) -> WebhookEndpoint:
+        """Have events sent to `url`; `types`: only these. The answer shows the signing secret, this once."""
+        return self._run(calls.create_webhook_endpoint(url, types))
+
+    def list_webhook_endpoints(self) -> Page[WebhookEndpoint]:
+        """Read all endpoints, oldest first."""
+        return self._run(calls.list_webhook_endpoints())
+
+    def get_webhook_endpoint(self, endpoint_id: str) -> WebhookEndpoint:
+        """Read an endpoint."""
+        return self._run(calls.get_webhook_endpoint(endpoint_id))
+
+    def update_webhook_endpoint(
+        self,
+        endpoint_id: str,
+        *,
+        url: str | None = None,
+        types: Sequence[str] | None = None,
+        status: Literal["enabled", "disabled"] | None = None,
+    ) -> WebhookEndpoint:
+        """Change what is named. One that was disabled because it failed too long is enabled again here."""
+        return self._run(calls.update_webhook_endpoint(endpoint_id, url=url, types=types, status=status))
+
+    def rotate_webhook_secret(self, endpoint_id: str) -> WebhookEndpoint:
+        """Make a new signing secret and show it, this once. The former one signs on beside it for a day."""
+        return self._run(calls.rotate_webhook_secret(endpoint_id))
+
+    def delete_webhook_endpoint(self, endpoint_id: str) -> None:
+        """Stop all delivery to an endpoint."""
+        self._run(calls.delete_webhook_endpoint(endpoint_id))
+
+    def health(self) -> Health:
+        """Ask whether the service takes payments, and what is not as it should be."""
+        return self._run(calls.health())
+
+    def wait(self, order: Order, *, timeout_s: float = 300.0, every_s: float = 1.0) -> Order:
+        """Read a payment, refund or payout until it has ended, for `timeout_s` seconds at most.
+
+        Comes back earlier with a payment that needs the payer's one-time password. Look at `.ended`.
+        """
         end = time.monotonic() + timeout_s
-        payment = self.get_payment(payment_id)
-        while not payment.ended and time.monotonic() < end:
+        while goes_on(order) and time.monotonic() < end:
             self._sleep(every_s)
-            payment = self.get_payment(payment_id)
-        return payment
+            order = self._run(calls.again(order))
+        return order
 
     def _run(self, call: Call[T]) -> T:
+        policy = self._repeating if call.repeatable else self._careful
         try:
-            return self._policy.call_sync(self._once, call)
+            return policy.call_sync(self._once, call)
         except TimeoutError as error:
-            raise APIConnectionError(str(error), call.key) from error
+            raise APIConnectionError(str(error), call.key, sent=False) from error
 
     def _once(self, call: Call[T]) -> T:
-        connection = self._connection()
-        try:
-            connection.request(
-                call.method, self._prefix + call.path, body=call.body, headers=call.headers(self._api_key)
-            )
-            reply = connection.getresponse()
-            headers = {name.lower(): value for name, value in reply.getheaders()}
-            answer = Answer(reply.status, headers, reply.read())
-        except (OSError, http.client.HTTPException) as error:
-            with contextlib.suppress(OSError):
-                self.close()
-            raise APIConnectionError(f"{type(error).__name__}: {error}", call.key) from error
-        return call.result(answer)
-
-    def _connection(self) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-            connection = kind(self._host, self._port, timeout=self._attempt_timeout_s)
-            self._local.connection = connection
-        return connection
+        left = remaining()
+        limit = self._attempt_timeout_s if left is None else min(left, self._attempt_timeout_s)
+        return call.result(self._connections.exchange(call, max(limit, 0.001)))
