@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synccash.free_ports import SANDBOX_PORTS, free_run_of_ports
 from synccash.servers.bundle import start_servers
 from synccash.stores.postgres.migrations import migrate
 from synccash.supervisor import Program, Supervisor
-from synccash.up import answers, free_run_of_ports, listening, register, sandbox_rails
+from synccash.up import answers, listening, register, sandbox_rails
 
 KEYS = {"test": f"sk_test_{'b' * 48}", "admin": f"sk_admin_{'b' * 48}"}
 _PATIENCE_S = 60.0
@@ -62,7 +63,7 @@ def installation(entry: str = "synccash.cli", **settings: str) -> Generator[Inst
         migrate(servers.database_url)
         asyncio.run(register(servers.database_url, KEYS))
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNCCASH_")}
-        port = free_run_of_ports(8)
+        port = free_run_of_ports(SANDBOX_PORTS)
         sandbox = f"http://127.0.0.1:{port}"
         argv = ["sandbox", "--port", str(port), "--data-dir", str(folder / "sandbox")]
         supervisor.add(_program("sandbox", "synccash.cli", argv, inherited, folder))

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from synccash.free_ports import SANDBOX_PORTS, free_run_of_ports
 
 Json = dict[str, Any]
 MTN_NUMBERS = "02412345{:02d}"
@@ -63,15 +64,6 @@ def wait_until(what: str, poll: Callable[[], bool]) -> None:
             return
         time.sleep(0.1)
     raise DemoError(f"{what}: not within {PATIENCE_S:.0f} s")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
 
 
 @dataclass(slots=True)
@@ -291,7 +283,8 @@ def main() -> int:
     """Run the demo. Exit 0 only when every promise held."""
     folder = Path(tempfile.mkdtemp(prefix="synccash-demo-"))
     folder.chmod(0o711)  # root's databases run as another user, who has to pass through
-    port, sandbox_port = free_ports(2)
+    port = free_run_of_ports(1 + SANDBOX_PORTS)
+    sandbox_port = port + 1
     began = time.monotonic()
     process = start(folder, port, sandbox_port)
     result = None

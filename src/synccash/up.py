@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from synccash.free_ports import SANDBOX_PORTS, free_run_of_ports
 from synccash.payments.request import Role
 from synccash.sandbox_accounts import ACCOUNTS, Place
 from synccash.servers.bundle import Servers, start_servers
@@ -30,7 +31,6 @@ from synccash.supervisor import Program, Supervisor
 
 MERCHANT_ID = "mer_local"
 _PATIENCE_S = 30.0
-_SANDBOX_PORTS = 8
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -100,7 +100,7 @@ class Up:
             return self.options.sandbox_url.rstrip("/")
         if not self.options.sandbox:
             return None
-        port = self.options.sandbox_port or free_run_of_ports(_SANDBOX_PORTS)
+        port = self.options.sandbox_port or free_run_of_ports(SANDBOX_PORTS)
         folder = self.options.data_dir / "sandbox"
         argv = [*_ME, "sandbox", "--port", str(port), "--data-dir", str(folder)]
         self.supervisor.add(
@@ -222,19 +222,6 @@ def listening(host: str, port: int) -> Generator[socket.socket]:
         yield listener
 
 
-def free_run_of_ports(count: int) -> int:
-    """The first of `count` neighbouring ports that are all free now."""
-    while True:
-        with contextlib.ExitStack() as stack:
-            first = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-            try:
-                for port in range(first + 1, first + count):
-                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            except OSError:
-                continue
-            return first
-
-
 def kept(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
     """What the file holds, or what `make` gives, on disk for this user alone before anybody uses it."""
     with contextlib.suppress(FileNotFoundError):
@@ -307,7 +294,10 @@ def exchange(method: str, url: str, body: Any, wait: Callable[[float], None]) ->
             raise UpError(f"the sandbox at {url} answered {error.code}: {error.read()[:300]!r}") from error
         except OSError as error:
             if time.monotonic() > end:
-                raise UpError(f"the sandbox at {url} does not answer: {error}") from error
+                raise UpError(
+                    f"the sandbox at {url} does not answer: {error}; "
+                    "one that was started here writes to logs/sandbox.log in the data folder"
+                ) from error
         wait(0.05)
 
 
