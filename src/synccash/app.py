@@ -208,6 +208,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
         heartbeat_s=settings.heartbeat_s,
         settle_s=settings.settle_s,
         queue_retry_s=settings.queue_retry_s,
+        surplus_refund=settings.surplus_refund,
         ladder=SANDBOX if settings.ladder == "sandbox" else PRODUCTION,
         worker_concurrency=settings.worker_concurrency,
     )

@@ -61,6 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     heartbeat_s: Seconds = 5.0
     settle_s: Seconds = 60.0
     queue_retry_s: Seconds = 5.0
+    surplus_refund: Literal["auto", "manual"] = "auto"
     breaker_open_s: Seconds | None = None
     peer_open: Literal["adopt", "hint"] = "adopt"
     ladder: Literal["production", "sandbox"] = "production"

@@ -36,9 +36,11 @@ async def test_a_payout_asked_for_twice_is_one_payout(api: Served):
 
 async def test_a_reference_stands_for_one_payout_for_ever(api: Served):
     body = payout()
-    await api.send("POST", "/payouts", body, Idempotency_Key=uuid.uuid4().hex)
+    first = await api.send("POST", "/payouts", body, Idempotency_Key=uuid.uuid4().hex)
     again = await api.send("POST", "/payouts", body, Idempotency_Key=uuid.uuid4().hex)
     assert (again.status_code, again.json()["code"]) == (409, "reference_already_used")
+    assert again.json()["payout_id"] == first.json()["id"]
+    assert "payment_id" not in again.json()
 
 
 async def test_a_payout_needs_a_key(api: Served):

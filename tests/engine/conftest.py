@@ -1,6 +1,8 @@
 import random
 from collections.abc import AsyncGenerator
+from typing import Literal
 
+import pytest
 import pytest_asyncio
 
 from engine.scripted import Desk, ScriptedRail
@@ -17,8 +19,14 @@ from synccash.stores.postgres.pool import connect
 from synccash.system import SystemClock, SystemIdentities
 
 
+@pytest.fixture
+def surplus_refund() -> str:
+    """Overridden by tests of the other policy."""
+    return "auto"
+
+
 @pytest_asyncio.fixture
-async def desk(database_url: str) -> AsyncGenerator[Desk]:
+async def desk(database_url: str, surplus_refund: Literal["auto", "manual"]) -> AsyncGenerator[Desk]:
     """An engine over PostgreSQL with two scripted rails, and nobody who works but the test."""
     pool = await connect(database_url, min_size=1, max_size=4)
     clock = SystemClock()
@@ -32,7 +40,12 @@ async def desk(database_url: str) -> AsyncGenerator[Desk]:
         clock=clock,
         identities=SystemIdentities(),
         doorbell=LocalDoorbell(),
-        settings=EngineSettings(public_url="http://us", ladder=Ladder((0.0,), ((0.0, 1e6),)), settle_s=0.0),
+        settings=EngineSettings(
+            public_url="http://us",
+            ladder=Ladder((0.0,), ((0.0, 1e6),)),
+            settle_s=0.0,
+            surplus_refund=surplus_refund,
+        ),
     )
     yield Desk(engine, pool, first, second)
     await engine.close()

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from engine.scripted import ACCEPTED, SUCCEEDED, TENANT, Desk
@@ -144,6 +145,56 @@ async def test_money_that_came_twice_is_a_contradiction_and_goes_back_once(desk:
     assert [(order.operation, order.original_reference) for order in back] == [("refund", first.reference)]
     assert [order.operation for order in desk.second.sent] == ["collect"]
     assert (await stands(desk, payment_id)).payment.amount_refunded == 0
+
+
+async def paid_twice(desk: Desk) -> str:
+    payment_id = await gone_round(desk)
+    first = (await stands(desk, payment_id)).attempts[0]
+    desk.first.standings[first.reference] = SUCCEEDED
+    desk.first.answers = [ACCEPTED]
+    await desk.engine.take_callback("mtn_momo", first.callback_token)
+    for _ in range(2):
+        await desk.work()
+    assert await desk.pool.fetchval("SELECT count(*) FROM contradictions") == 1
+    return payment_id
+
+
+async def by_hand(desk: Desk, payment_id: str):
+    return await desk.engine.return_surplus(payment_id, by="key_1", reason="ticket 7")
+
+
+@pytest.mark.parametrize("surplus_refund", ["manual"])
+async def test_by_the_manual_policy_a_surplus_stays_until_an_operator_sends_it_back(desk: Desk):
+    payment_id = await paid_twice(desk)
+    assert [order.operation for order in desk.first.sent] == ["collect"]
+    assert await desk.pool.fetchval("SELECT count(*) FROM events WHERE type = 'payment.contradiction'") == 1
+    first = await by_hand(desk, payment_id)
+    again = await by_hand(desk, payment_id)
+    assert [case.refund.id for case in first] == [case.refund.id for case in again]
+    desk.first.standing = SUCCEEDED
+    for _ in range(2):
+        await desk.work()
+    assert [order.operation for order in desk.first.sent] == ["collect", "refund"]
+    assert [case.refund.status for case in await by_hand(desk, payment_id)] == ["succeeded"]
+    noted = await desk.pool.fetchval("SELECT data FROM timeline WHERE kind = 'refund_created'")
+    facts = msgspec.json.decode(noted)
+    assert (facts["by"], facts["reason"], facts["amount"]) == ("key_1", "ticket 7", 1000)
+    types = {row["type"] for row in await desk.pool.fetch("SELECT type FROM events")}
+    assert {"refund.processing", "refund.succeeded"} <= types
+
+
+async def test_what_went_back_by_itself_is_not_sent_back_by_hand_too(desk: Desk):
+    payment_id = await paid_twice(desk)
+    await desk.work()
+    (shown,) = await by_hand(desk, payment_id)
+    await desk.work()
+    assert shown.refund.surplus
+    assert [order.operation for order in desk.first.sent] == ["collect", "refund"]
+
+
+async def test_a_payment_without_a_surplus_returns_none(desk: Desk):
+    with pytest.raises(StateConflictError, match="excess"):
+        await by_hand(desk, await gone_round(desk))
 
 
 async def test_a_merchants_refund_names_the_debit_that_the_payment_stands_for(desk: Desk):

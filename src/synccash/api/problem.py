@@ -102,8 +102,8 @@ def of_engine(error: PaymentError) -> Refusal:
             return Refusal(
                 status=409,
                 code="reference_already_used",
-                detail=f"the reference belongs to {error.payment_id}, for ever",
-                members={"payment_id": error.payment_id},
+                detail=f"the reference belongs to {error.order_id}, for ever",
+                members={f"{error.kind}_id": error.order_id},
             )
         case PaymentInFlightError():
             return Refusal(

@@ -311,6 +311,14 @@ class PaymentPage(msgspec.Struct):
     next: str | None
 
 
+class RefundPage(msgspec.Struct):
+    """Refunds of one payment."""
+
+    data: list[RefundShown]
+    has_more: bool
+    next: str | None
+
+
 class EntryShown(msgspec.Struct):
     """One line of a timeline; further members depend on its kind."""
 

@@ -59,7 +59,7 @@ class Collecting:
             case AlreadyClaimed():
                 return self.replies.repeat(opened, idempotency_key)
             case ReferenceTaken():
-                raise ReferenceAlreadyUsedError(opened.order_id)
+                raise ReferenceAlreadyUsedError("payment", opened.order_id)
             case Opened():
                 if opening.answer is not None:
                     return Reply(opening.answer.status, opening.answer.body)

@@ -1,6 +1,6 @@
 """Puts the engine together from its ports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from synccash.engine.attempts import Attempts
@@ -18,7 +18,7 @@ from synccash.engine.screening import Screening
 from synccash.engine.scribe import Scribe
 from synccash.engine.settings import EngineSettings
 from synccash.engine.worker import Worker
-from synccash.payments.case import Claim
+from synccash.payments.case import Claim, RefundCase
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.payments.risk import RiskRules, RiskWatch
 
@@ -57,6 +57,12 @@ class Engine:
         """Give money back once. See Refunding.refund_payment."""
         work = self.refunding.refund_payment(request_data, idempotency_key)
         return await self.holding.detached(work)
+
+    async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
+        """Give back what came too much. See Refunding.return_surplus."""
+        made = await self.refunding.return_surplus(payment_id, by=by, reason=reason)
+        self.doorbell.ring()
+        return made
 
     async def pay_out(self, request_data: PayoutRequest, idempotency_key: Claim) -> Reply:
         """Send money once. See PayingOut.pay_out."""

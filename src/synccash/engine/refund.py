@@ -1,12 +1,13 @@
 """Refunds: money on its way back, reserved before anything is sent."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from synccash.engine.attempts import Attempts
 from synccash.engine.collect import belongs
 from synccash.engine.driver import Driver
 from synccash.engine.ports import Ledger
-from synccash.engine.refund_openings import RefundOpenings, debit_of
+from synccash.engine.refund_openings import RefundOpenings, debit_of, surplus_debits
 from synccash.engine.replies import Replies
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import (
@@ -15,12 +16,18 @@ from synccash.payments.case import (
     NotRefundable,
     Opened,
     PaymentCase,
+    RefundCase,
     RefundOpening,
 )
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.payment import PaymentStatus
 from synccash.payments.rail import Operation
 from synccash.payments.request import RefundRequest, Reply
+
+_ONE_AT_A_TIME = (
+    "another refund of this payment is under way, and its rail takes one at a time; "
+    "ask again when that has ended"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +55,7 @@ class Refunding:
             case AlreadyClaimed():
                 return self.replies.repeat(opened, idempotency_key)
             case NotRefundable(under_way=True):
-                raise StateConflictError(
-                    "another refund of this payment is under way, and its rail takes one at a time; "
-                    "ask again when that has ended"
-                )
+                raise StateConflictError(_ONE_AT_A_TIME)
             case NotRefundable():
                 raise StateConflictError(
                     f"only {opened.available} pesewas of this payment are left to refund"
@@ -60,6 +64,37 @@ class Refunding:
                 attempt = opened.case.live
                 assert attempt is not None, "a refund opens with its attempt"
                 return await self.replies.first(opened.case, self.driver.send(opened.case, attempt))
+
+    async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
+        """Give back every debit that the payment has no use for, each once, however often this is called.
+
+        Returns their refunds, also those of former calls. A worker sends them. Raises ObjectNotFoundError,
+        StateConflictError where nothing came too much or its rail cannot refund, StoreUnavailableError.
+        """
+        case = await self.ledger.payment(payment_id)
+        if case is None:
+            raise ObjectNotFoundError("payment", payment_id)
+        debits = surplus_debits(case) if case.payment.status.is_final else ()
+        if not debits:
+            raise StateConflictError("no money came in excess of this payment, or it has not ended yet")
+        for debit in debits:
+            self._check_refundable(debit)
+        decided = {"by": by, "reason": reason}
+        return [await self._returned(self.refunds.of_surplus(case, debit, decided)) for debit in debits]
+
+    async def _returned(self, opening: RefundOpening) -> RefundCase:
+        opened = await self.ledger.open_refund(opening)
+        match opened:
+            case Opened(case=RefundCase() as made):
+                return made
+            case AlreadyClaimed(order_id=refund_id):
+                found = await self.ledger.refund(refund_id)
+                assert found is not None, "the claim of a surplus names its refund"
+                return found
+            case NotRefundable(under_way=True):
+                raise StateConflictError(_ONE_AT_A_TIME)
+            case _:
+                raise StateConflictError("this debit has been given back already, in part or whole")
 
     def _opening(self, case: PaymentCase, request: RefundRequest, claim: Claim) -> RefundOpening:
         debit = self._debit(case)
@@ -75,7 +110,9 @@ class Refunding:
                 f"only a succeeded payment can be refunded; this one is {case.payment.status.value}"
             )
         debit = debit_of(case)
-        rail = self.attempts.rails[debit.rail]
-        if Operation.REFUND not in rail.capabilities.operations:
-            raise StateConflictError(f"the rail {debit.rail} cannot refund; pay the payer back otherwise")
+        self._check_refundable(debit)
         return debit
+
+    def _check_refundable(self, debit: Attempt) -> None:
+        if Operation.REFUND not in self.attempts.rails[debit.rail].capabilities.operations:
+            raise StateConflictError(f"the rail {debit.rail} cannot refund; pay the payer back otherwise")

@@ -1,8 +1,9 @@
 """Commit 1 of a refund, whoever asks for it: a merchant, or the engine for money that came too much."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from types import MappingProxyType
 
 from synccash.engine.attempts import Attempts
 from synccash.engine.ports import Clock, Identities
@@ -14,6 +15,7 @@ from synccash.payments.payment import PaymentStatus, Refund
 from synccash.payments.rail import Operation
 
 _SURPLUS = "engine:surplus_refund"
+_BY_POLICY: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +36,32 @@ class RefundOpenings:
         attempt = self.attempts.refunding(refund, debit, sequence=1)
         return self._opening(claim, refund, Keep(self.settings.lease_s), attempt)
 
-    def of_surplus(self, case: PaymentCase, debit: Attempt) -> RefundOpening:
+    def of_surplus(
+        self, case: PaymentCase, debit: Attempt, decided: Mapping[str, str] = _BY_POLICY
+    ) -> RefundOpening:
         """Give the whole of a debit back that nobody has a use for; a worker sends it. Its claim is the
-        debit's own, so that there is one."""
+        debit's own, so that there is one. `decided`: who said so and why, where a person did."""
         claim = Claim(_SURPLUS, debit.id, sha256(debit.id.encode()).digest())
         refund = self._refund(case, debit, debit.amount_received, "surplus", surplus=True)
-        return self._opening(claim, refund, Release(0.0), None)
+        return self._opening(claim, refund, Release(0.0), None, decided)
 
     def _opening(
-        self, claim: Claim, refund: Refund, hold: Keep | Release, attempt: Attempt | None
+        self,
+        claim: Claim,
+        refund: Refund,
+        hold: Keep | Release,
+        attempt: Attempt | None,
+        decided: Mapping[str, str] = _BY_POLICY,
     ) -> RefundOpening:
         attempts = () if attempt is None else (attempt,)
+        facts = {"refund": refund.id, "amount": refund.amount, **decided}
         return RefundOpening(
             claim=claim,
             refund=refund,
             attempt=attempt,
             hold=hold,
             events=(self.scribe.event("refund.processing", refund, attempts),),
-            timeline=(self.scribe.entry("refund_created", {"refund": refund.id, "amount": refund.amount}),),
+            timeline=(self.scribe.entry("refund_created", facts),),
         )
 
     def _refund(

@@ -15,7 +15,8 @@ class EngineSettings:
     `lease_s` / `heartbeat_s`: how long a holder may be silent before another takes over; how often he speaks.
     `settle_s`: how long after the last possible send a rail's "not found" is believed enough to send the
     same reference again. `sends_max`: how often one reference is sent at most.
-    `surplus_refund`: whether money that a payment has no use for goes back by itself.
+    `surplus_refund`: whether money that a payment has no use for goes back by itself, or only when an
+    operator says so.
     `queue_retry_s`: how long a payment that no rail took waits before the next try.
     """
 

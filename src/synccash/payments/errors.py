@@ -4,7 +4,7 @@ PaymentError
 ├── ObjectNotFoundError         no such object for this merchant
 ├── KeyReusedError              the idempotency key stands for another payload
 ├── KeyInProgressError          the first request under the key is still running
-├── ReferenceAlreadyUsedError   the merchant's reference belongs to another payment
+├── ReferenceAlreadyUsedError   the merchant's reference belongs to another payment or payout
 ├── PaymentInFlightError        money may have moved: too late to cancel
 ├── StateConflictError          the object's state does not allow it
 └── StoreUnavailableError       the ledger cannot be reached
@@ -37,11 +37,12 @@ class KeyInProgressError(PaymentError):
 
 
 class ReferenceAlreadyUsedError(PaymentError):
-    """The merchant's reference belongs to payment `payment_id`, for ever."""
+    """The merchant's reference belongs to the payment or payout `order_id`, for ever."""
 
-    def __init__(self, payment_id: str) -> None:
-        super().__init__(f"the reference belongs to {payment_id}")
-        self.payment_id = payment_id
+    def __init__(self, kind: str, order_id: str) -> None:
+        super().__init__(f"the reference belongs to {order_id}")
+        self.kind = kind
+        self.order_id = order_id
 
 
 class PaymentInFlightError(PaymentError):

@@ -30,6 +30,7 @@ from synccash.api.schemas import (
     PaymentPage,
     PaymentShown,
     RefundBody,
+    RefundPage,
     RefundShown,
     ResolutionBody,
     TimelineShown,
@@ -37,7 +38,7 @@ from synccash.api.schemas import (
 from synccash.engine.engine import Engine
 from synccash.engine.review import Resolution
 from synccash.payments.case import PaymentCase
-from synccash.payments.document import entry_document, payment_document
+from synccash.payments.document import entry_document, payment_document, refund_document
 from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import PaymentStatus
@@ -184,6 +185,19 @@ async def resolve_payment(
     )
 
 
+@post(
+    "/{payment_id:str}/return-surplus",
+    status_code=200,
+    responses=answers({200: RefundPage}, 400, 409, 415, 422),
+)
+async def return_surplus(
+    payment_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
+) -> Json:
+    """Operator: give back what was taken beyond the payment. A repeat shows the same refunds."""
+    made = await engine.return_surplus(payment_id, by=operator, reason=data.reason)
+    return json(page([refund_document(case.refund, case.attempts) for case in made], len(made), None))
+
+
 PAYMENTS = Router(
     "/payments",
     tags=["payments"],
@@ -198,5 +212,6 @@ PAYMENTS = Router(
         approve_payment,
         decline_payment,
         resolve_payment,
+        return_surplus,
     ],
 )
