@@ -93,7 +93,7 @@ def _evalsha(client: redis.asyncio.Redis) -> Ask:
     ids = itertools.cycle([f"user-{number}" for number in range(1_000)])
 
     async def evalsha() -> None:
-        await client.evalsha(DIGEST.decode(), *arguments((Demand(LIMITS[0], next(ids)),), None))
+        await client.evalsha(DIGEST.decode(), *arguments([((Demand(LIMITS[0], next(ids)),), None)]))
 
     return evalsha
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
-from synccash.stores.valkey.limit_script import SOURCE, arguments, decision
+from synccash.stores.valkey.limit_script import SOURCE, arguments, decisions
 
 START = 1_700_000_000_000_000
 US = 1_000_000
@@ -66,8 +66,16 @@ class Reference:
         overlap = 1 - Fraction(now % limit.period_us, limit.period_us)
         return before * overlap + here + cost <= limit.capacity
 
-    def grant(self, limit, who, now, cost):
-        self.grants.setdefault((limit.key, who), []).append((now, cost))
+    def hold(self, demands, decided, now):
+        fits = [self.fits(one.limit, one.id, now, one.cost) for one in demands]
+        if not any(one.blocked_until_us for one in decided.standings):
+            assert [not one.refuses for one in decided.standings] == fits
+            assert decided.allowed == all(f or one.limit.shadow for f, one in zip(fits, demands, strict=True))
+        if decided.allowed:
+            for one, fit, standing in zip(demands, fits, decided.standings, strict=True):
+                if fit and one.cost:
+                    self.grants.setdefault((one.limit.key, one.id), []).append((now, one.cost))
+                assert standing.remaining <= one.limit.capacity
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -81,28 +89,34 @@ def test_memory_lua_and_a_naive_reference_decide_alike(valkey_url, chosen, story
     memory, reference = MemoryLimiter(clock_us=lambda: now), Reference()
     with redis.Redis.from_url(valkey_url) as client:
         client.flushall()
-        for pause, wishes in story:
-            now += pause
-            # One limit counts a request once.
-            unique = {number: (who, cost) for number, who, cost in wishes}
-            demands = [
-                Demand(chosen[number], who, min(cost, chosen[number].capacity))
-                for number, (who, cost) in unique.items()
-            ]
-            here = memory.check(demands)
-            there = decision(client.eval(SOURCE, *arguments(demands, None, now)), demands)
-            assert here == there
-            fits = [reference.fits(one.limit, one.id, now, one.cost) for one in demands]
-            if not any(one.blocked_until_us for one in here.standings):
-                assert [not one.refuses for one in here.standings] == fits
-                assert here.allowed == all(
-                    f or one.limit.shadow for f, one in zip(fits, demands, strict=True)
-                )
-            if here.allowed:
-                for one, fit, standing in zip(demands, fits, here.standings, strict=True):
-                    if fit and one.cost:
-                        reference.grant(one.limit, one.id, now, one.cost)
-                    assert standing.remaining <= one.limit.capacity
+        for together in turns(story):
+            now += together[0][0]
+            requests = [(wished(chosen, wishes), None) for _, wishes in together]
+            there = decisions(client.eval(SOURCE, *arguments(requests, now)), requests)
+            for (demands, _), decided in zip(requests, there, strict=True):
+                here = memory.check(demands)
+                assert here == decided
+                reference.hold(demands, here, now)
+
+
+def turns(story):
+    """What is asked without a pause goes through the script in one run."""
+    together = []
+    for step in story:
+        if step[0] and together:
+            yield together
+            together = []
+        together.append(step)
+    yield together
+
+
+def wished(chosen, wishes):
+    # One limit counts a request once.
+    unique = {number: (who, cost) for number, who, cost in wishes}
+    return [
+        Demand(chosen[number], who, min(cost, chosen[number].capacity))
+        for number, (who, cost) in unique.items()
+    ]
 
 
 FIELDS = ("scope", "quota", "period_s", "burst", "algorithm", "shadow", "block")

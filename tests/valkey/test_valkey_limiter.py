@@ -63,7 +63,7 @@ async def test_every_key_lives_as_long_as_it_matters_and_shares_one_slot(valkey_
             await limiter.check("e", [Demand(strict, "a"), Demand(USER, "ama")])
     with redis.Redis.from_url(valkey_url) as client:
         keys = client.keys()
-        assert len(keys) == 3
+        assert len(keys) == 2
         assert all(0 < client.pttl(key) <= 3_605_000 for key in keys)
         assert all(key.startswith(b"{synccash:rl}:") for key in keys)
 
@@ -143,6 +143,38 @@ async def test_a_key_is_blocked_and_unblocked_by_hand_everywhere(valkey_url):
         await one.unblock(USER, "ama")
         assert (await one.check("p", BOTH)).allowed
         assert (await other.check("p", BOTH)).allowed
+
+
+async def test_a_block_by_hand_leaves_what_was_used(valkey_url):
+    async with limiting(valkey_url) as limiter:
+        for _ in range(4):
+            await limiter.check("p", BOTH)
+        await limiter.block(USER, "ama", 60)
+        standing = (await limiter.peek(BOTH)).standings[0]
+        assert standing.blocked_until_us > 0
+        assert standing.remaining == 9
+
+
+async def test_a_hundred_who_ask_at_once_are_decided_one_by_one(valkey_url):
+    where = answer_key("merchant", "key-1")
+    async with limiting(valkey_url) as limiter:
+        assert await limiter.keep(where, b"the answer")
+        decisions = await asyncio.gather(
+            *(limiter.check("p", BOTH, answer=where if number % 2 else None) for number in range(100))
+        )
+        standings = await limiter.peek(BOTH)
+    fresh, repeats = decisions[::2], decisions[1::2]
+    assert [one.allowed for one in fresh] == [True] * 13 + [False] * 37
+    assert all(one.allowed and one.answer == b"the answer" for one in repeats)
+    assert standings.standings[1].remaining >= 1_000 - 63
+
+
+async def test_nothing_asked_is_granted_without_valkey(mortal):
+    mortal.kill()
+    async with limiting(mortal.url) as limiter:
+        decision = await limiter.check("e", ())
+    assert decision.allowed
+    assert not decision.degraded
 
 
 async def test_a_caller_who_gives_up_disturbs_nobody(valkey_url):

@@ -1,53 +1,31 @@
--- n limits decided at once, all or nothing. Every number is an integer below 2^53; times in microseconds.
--- KEYS: for each demand its state and its penalty; then, if one is asked for, the stored answer.
--- ARGV: the time (empty: the server's own), n, then for each demand:
---   a token bucket's unit (empty: another algorithm, or a shadow), capacity, cost, waived by an answer, and
---   what the common way does not need: algorithm, unit or period, shadow,
---   violations (0: no block), their window, the block's duration, its cap
--- Answer: time, allowed, stored answer or false, newly blocked, then for each demand
---   refuses, remaining, retry, reset, blocked until
+-- Requests decided in their order, each as if it came alone; n limits of one at once, all or nothing. What
+-- several of them touch is read and written once. Every number is an integer below 2^53; times in microseconds.
+-- KEYS: the states, each once; then the stored answers that are asked for
+-- ARGV: the time (empty: the server's own), how many states,
+--   cmsgpack of the terms, twelve numbers each:
+--     what is taken of a token bucket, what it holds (-1: another algorithm), waived by an answer,
+--     algorithm (0 token bucket, 1 sliding window, 2 fixed window), unit or period, capacity, cost, shadow,
+--     violations (0: no block), their window, the block's duration, its cap
+--   cmsgpack of the requests: n, the number of its answer (0: none), then n times where its term begins, which key
+-- A state is kept as the time when a token bucket is full again, or the three numbers of a window; then, where
+-- there is a record of violations, '|' and its four numbers.
+-- Answer: the time, then for each request
+--   1 = granted by token buckets alone, the stored answer if one was asked for, n times when full again; or
+--   0, the stored answer if one was asked for, allowed, newly blocked, n times
+--     refuses, remaining, retry, reset, blocked until
+local call, unpacked, floor, max, min = redis.call, cmsgpack.unpack, math.floor, math.max, math.min
 local now = tonumber(ARGV[1])
 if not now then
-  local t = redis.call('TIME')
-  now = tonumber(t[1]) * 1000000 + tonumber(t[2])
+  local t = call('TIME')
+  now = t[1] * 1000000 + t[2]
 end
-local n = tonumber(ARGV[2])
-local values = redis.call('MGET', unpack(KEYS))
-local answer = values[2 * n + 1] or false
-local floor, max, min, call = math.floor, math.max, math.min, redis.call
-
--- The common way, before anything is made that only the others need: token buckets without a record of
--- violations, and all of them have room.
-local common = true
-local befores, units = {}, {}
-for i = 1, n do
-  local a = 5 * i - 2
-  local unit = tonumber(ARGV[a])
-  if not unit or values[2 * i] then common = false; break end
-  local before = tonumber(values[2 * i - 1]) or now
-  if before < now then before = now end
-  local taken = 0
-  if not (answer and ARGV[a + 3] == '1') then taken = ARGV[a + 2] * unit end
-  if taken > 0 and before + taken - now > ARGV[a + 1] * unit then common = false; break end
-  befores[i], units[i] = before, taken
-end
-if common then
-  local reply = { now, 1, answer, 0 }
-  for i = 1, n do
-    local a, at = 5 * i - 2, 5 * i - 1
-    local full = befores[i] + units[i]
-    local left = full - now
-    if units[i] > 0 then
-      call('SET', KEYS[2 * i - 1], full, 'PX', max(1, floor((left + 999) / 1000)))
-    end
-    reply[at + 1] = 0
-    reply[at + 2] = max(0, floor((ARGV[a + 1] * ARGV[a] - left) / ARGV[a]))
-    reply[at + 3] = 0
-    reply[at + 4] = left
-    reply[at + 5] = 0
-  end
-  return reply
-end
+local states = tonumber(ARGV[2])
+local terms, asked = unpacked(ARGV[3]), unpacked(ARGV[4])
+local values = call('MGET', unpack(KEYS))
+-- By key: when a token bucket is full; false: the value says something else.
+local fulls = {}
+-- By key: until when what has to be written matters.
+local ends = {}
 
 local int = function(x) return string.format('%.0f', x) end
 
@@ -59,11 +37,12 @@ local function token_bucket(d)
   local short = full + d.cost * d.unit - now - d.whole
   d.fits = d.cost == 0 or short <= 0
   d.retry = d.fits and 0 or short
+  d.over = full
 end
 
 local function rolled(d)
   local window = floor(now / d.unit)
-  local w, p, c = string.match(d.state or '', '^(%d+) (%d+) (%d+)$')
+  local w, p, c = string.match(d.state, '^(%d+) (%d+) (%d+)$')
   w = tonumber(w)
   if not w or w < window - 1 then return window, 0, 0 end
   if w == window - 1 then return window, tonumber(c), 0 end
@@ -74,8 +53,9 @@ local function window(d)
   local w, previous, current = rolled(d)
   local period = d.unit
   local left = (w + 1) * period - now
-  local sliding = d.algorithm == 's'
+  local sliding = d.algorithm == 1
   if not sliding then previous = 0 end
+  d.over = (w + (sliding and 2 or 1)) * period
   d.fits = d.cost == 0 or previous * left + (current + d.cost) * period <= d.capacity * period
   d.retry = 0
   if not d.fits then
@@ -88,7 +68,7 @@ local function window(d)
   end
   d.take = function()
     current = current + d.cost
-    return int(w) .. ' ' .. int(previous) .. ' ' .. int(current), (w + (sliding and 2 or 1)) * period
+    d.state = int(w) .. ' ' .. int(previous) .. ' ' .. int(current)
   end
   d.look = function()
     local used = -floor(-(previous * left + current * period) / period)
@@ -98,86 +78,156 @@ local function window(d)
   end
 end
 
-local function keep(key, value, till)
-  call('SET', key, value, 'PX', max(1, floor((till - now + 999) / 1000)))
+local function record(d)
+  local till, level, count, closing = string.match(d.penalty, '^(%d+) (%d+) (%d+) (%d+)$')
+  return tonumber(till) or 0, tonumber(level) or 0, tonumber(count) or 0, tonumber(closing) or 0
 end
 
-local demands, allowed, blocked = {}, true, false
-for i = 1, n do
-  local a = 5 * i - 2
-  local algorithm, unit, shadow, violations, within, length, cap =
-    string.match(ARGV[a + 4], '^(%a) (%d+) (%d) (%d+) (%d+) (%d+) (%d+)$')
-  local d = {
-    algorithm = algorithm, capacity = tonumber(ARGV[a + 1]), unit = tonumber(unit),
-    cost = tonumber(ARGV[a + 2]), shadow = shadow == '1', violations = tonumber(violations),
-    within = tonumber(within), length = tonumber(length), cap = tonumber(cap),
-    state = values[2 * i - 1], penalty = values[2 * i], ends = 0
-  }
-  if answer and ARGV[a + 3] == '1' then d.cost = 0 end
-  if d.algorithm == 't' then token_bucket(d) else window(d) end
-  if d.penalty then
-    local till = tonumber(string.match(d.penalty, '^%d+'))
-    if till > now then d.ends = till; blocked = true end
+local function keep(d)
+  local over = d.over
+  local value = d.state
+  if d.penalty ~= '' then
+    local till, level, _, closing = record(d)
+    over = max(over, closing, till + (level > 0 and d.cap or 0))
+    value = value .. '|' .. d.penalty
   end
-  d.refuses = d.ends > 0 or not d.fits
-  if d.refuses and not d.shadow then allowed = false end
-  demands[i] = d
+  values[d.key] = value
+  fulls[d.key] = nil
+  ends[d.key] = over
 end
 
-local function violate(d, key)
-  local till, level, count, closing = string.match(d.penalty or '0 0 0 0', '^(%d+) (%d+) (%d+) (%d+)$')
-  till, level, count, closing = tonumber(till), tonumber(level), tonumber(count), tonumber(closing)
-  local length, cap = d.length, d.cap
+local function violate(d)
+  local till, level, count, closing = record(d)
   if now >= closing then count = 0; closing = now + d.within end
   count = count + 1
   local shut = count >= d.violations
   if shut then
-    if now >= till + cap then level = 0 end
-    till = now + min(length * 2 ^ min(level, 30), cap)
+    if now >= till + d.cap then level = 0 end
+    till = now + min(d.length * 2 ^ min(level, 30), d.cap)
     level = level + 1
     count = 0
     closing = 0
     d.ends = till
   end
-  local value = int(till) .. ' ' .. int(level) .. ' ' .. int(count) .. ' ' .. int(closing)
-  keep(key, value, max(closing, till + (level > 0 and cap or 0)))
+  d.penalty = int(till) .. ' ' .. int(level) .. ' ' .. int(count) .. ' ' .. int(closing)
+  keep(d)
   return shut
 end
 
-local newly = 0
-if allowed then
-  for i = 1, n do
-    local d = demands[i]
-    if d.fits and d.cost > 0 then
-      if d.full then
-        d.full = d.full + d.cost * d.unit
-        keep(KEYS[2 * i - 1], d.full, d.full)
-      else
-        keep(KEYS[2 * i - 1], d.take())
+local function demand(t, key, stored)
+  local value = values[key] or ''
+  -- Lua's own way of writing a number loses digits.
+  if type(value) == 'number' then value = int(value) end
+  local state, penalty = string.match(value, '^([^|]*)|?(.*)$')
+  local d = {
+    key = key, state = state, penalty = penalty, ends = 0,
+    algorithm = terms[t + 4], unit = terms[t + 5], capacity = terms[t + 6], cost = terms[t + 7],
+    shadow = terms[t + 8] == 1, violations = terms[t + 9], within = terms[t + 10], length = terms[t + 11],
+    cap = terms[t + 12]
+  }
+  if stored and terms[t + 3] == 1 then d.cost = 0 end
+  if d.algorithm == 0 then token_bucket(d) else window(d) end
+  local till = record(d)
+  if till > now then d.ends = till end
+  d.refuses = d.ends > 0 or not d.fits
+  return d
+end
+
+local reply, r = { now }, 1
+
+-- A request that needs a closer look.
+local function decided(first, last, stored)
+  local demands, allowed, blocked = {}, true, false
+  for q = first, last, 2 do
+    local d = demand(asked[q], asked[q + 1], stored)
+    if d.ends > 0 then blocked = true end
+    if d.refuses and not d.shadow then allowed = false end
+    demands[#demands + 1] = d
+  end
+  local newly = 0
+  if allowed then
+    for _, d in ipairs(demands) do
+      if d.fits and d.cost > 0 then
+        if d.full then
+          d.full = d.full + d.cost * d.unit
+          d.state, d.over = int(d.full), d.full
+        else
+          d.take()
+        end
+        keep(d)
       end
     end
+  elseif not blocked then
+    for _, d in ipairs(demands) do
+      if not d.fits and not d.shadow and d.violations > 0 and violate(d) then newly = newly + 1 end
+    end
   end
-elseif not blocked then
-  for i = 1, n do
-    local d = demands[i]
-    if not d.fits and not d.shadow and d.violations > 0 and violate(d, KEYS[2 * i]) then newly = newly + 1 end
+  reply[r + 1] = allowed and 1 or 0
+  reply[r + 2] = newly
+  r = r + 2
+  for _, d in ipairs(demands) do
+    local remaining, reset
+    if d.full then
+      reset = d.full - now
+      remaining = max(0, floor((d.whole - reset) / d.unit))
+    else
+      remaining, reset = d.look()
+    end
+    reply[r + 1] = d.refuses and 1 or 0
+    reply[r + 2] = remaining
+    reply[r + 3] = d.ends > 0 and max(d.retry, d.ends - now) or d.retry
+    reply[r + 4] = reset
+    reply[r + 5] = d.ends
+    r = r + 5
   end
 end
 
-local reply = { now, allowed and 1 or 0, answer, newly }
-for i = 1, n do
-  local d, at = demands[i], 5 * i - 1
-  local remaining, reset
-  if d.full then
-    reset = d.full - now
-    remaining = max(0, floor((d.whole - reset) / d.unit))
-  else
-    remaining, reset = d.look()
+-- The common way takes no closer look: token buckets without a record of violations, and all have room.
+local p, size = 1, #asked
+while p <= size do
+  local first, last, number = p + 2, p + 1 + 2 * asked[p], asked[p + 1]
+  local stored = number > 0 and values[states + number]
+  local common, way = true, r + (number > 0 and 2 or 1)
+  for q = first, last, 2 do
+    local t, key = asked[q], asked[q + 1]
+    local full = fulls[key]
+    if full == nil then
+      full = tonumber(values[key] or 0) or false
+      fulls[key] = full
+    end
+    local whole = terms[t + 2]
+    if not full or whole < 0 then common = false; break end
+    if full < now then full = now end
+    if not (stored and terms[t + 3] == 1) then
+      local taken = terms[t + 1]
+      full = full + taken
+      if taken > 0 and full - now > whole then common = false; break end
+    end
+    way = way + 1
+    reply[way] = full
   end
-  reply[at + 1] = d.refuses and 1 or 0
-  reply[at + 2] = remaining
-  reply[at + 3] = d.ends > 0 and max(d.retry, d.ends - now) or d.retry
-  reply[at + 4] = reset
-  reply[at + 5] = d.ends
+  reply[r + 1] = common and 1 or 0
+  r = r + 1
+  if number > 0 then
+    r = r + 1
+    reply[r] = stored
+  end
+  if common then
+    for q = first, last, 2 do
+      r = r + 1
+      local key, full = asked[q + 1], reply[r]
+      if fulls[key] ~= full then
+        fulls[key] = full
+        if full > now then values[key] = full; ends[key] = full end
+      end
+    end
+  else
+    decided(first, last, stored)
+  end
+  p = last + 1
+end
+
+for key, over in pairs(ends) do
+  call('SET', KEYS[key], values[key], 'PX', max(1, floor((over - now + 999) / 1000)))
 end
 return reply

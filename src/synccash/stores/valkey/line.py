@@ -44,10 +44,19 @@ class ValkeyLine:
         socket = self._socket
         if socket is None or socket.lost:
             socket = await self._connected()
-        reply = await socket.send(command)
-        if isinstance(reply, hiredis.ReplyError):
-            raise ResponseError(str(reply))
-        return reply
+        return answered(await socket.send(command))
+
+    def start(self, *command: Argument) -> "asyncio.Future[Reply] | None":
+        """Send one command now, with what waits to be sent; its answer is for `answered` to read.
+
+        None while there is no connection: `call` makes one.
+        """
+        socket = self._socket
+        if socket is None or socket.lost:
+            return None
+        future = socket.send(command)
+        socket.flush()
+        return future
 
     async def aclose(self) -> None:
         """Hang up. Whoever waits gets an error."""
@@ -106,6 +115,13 @@ class ValkeyLine:
         return commands
 
 
+def answered(reply: Reply) -> Reply:
+    """The answer of a command. Raises ResponseError where it is an error."""
+    if isinstance(reply, hiredis.ReplyError):
+        raise ResponseError(str(reply))
+    return reply
+
+
 class _Socket(asyncio.Protocol):
     """One connection. What is sent in one turn of the loop leaves in one write."""
 
@@ -126,7 +142,7 @@ class _Socket(asyncio.Protocol):
             future.set_exception(LostError("the connection to Valkey was lost"))
             return future
         if not self._outgoing:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._outgoing.append(hiredis.pack_command(tuple(command)))  # pyright: ignore[reportArgumentType]
         self._waiting.append((self._loop.time() + self._deadline_s, future))
         if self._watch is None:
@@ -146,9 +162,10 @@ class _Socket(asyncio.Protocol):
             if not future.done():
                 future.set_exception(error)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what waits to be sent."""
         outgoing, self._outgoing = self._outgoing, []
-        if self._transport is not None and not self.lost:
+        if outgoing and self._transport is not None and not self.lost:
             self._transport.write(b"".join(outgoing))
 
     def _look(self) -> None:

@@ -8,20 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import structlog
-from redis.exceptions import ResponseError
 
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
-from synccash.resilience.errors import CircuitOpenError
 from synccash.resilience.rate_limiter import Decision, Demand, Limit, MemoryLimiter, Standing
-from synccash.resilience.verdict import Outcome
 from synccash.stores.valkey import limit_script as script
 from synccash.stores.valkey.client import UNREACHABLE
+from synccash.stores.valkey.limit_queue import LimitQueue
 from synccash.stores.valkey.line import ValkeyLine
-
-log = structlog.get_logger("synccash.rate_limiter")
 
 _DEADLINE_S = 0.05
 # While Valkey is away, one request in this many seconds waits for it; the others are decided here at once.
@@ -53,13 +46,12 @@ class ValkeyLimiter:
     """
 
     __slots__ = (
-        "_away",
         "_believed",
-        "_breaker",
         "_instances",
         "_line",
         "_local",
         "_monotonic",
+        "_queue",
         "_shares",
         "counts",
     )
@@ -78,11 +70,11 @@ class ValkeyLimiter:
             raise ValueError("instances must be at least 1")
         self._line = ValkeyLine(url, deadline_s=deadline_s)
         self._local = local or MemoryLimiter()
-        self._breaker = breaker or CircuitBreaker("valkey:limits", _BREAKER)
+        breaker = breaker or CircuitBreaker("valkey:limits", _BREAKER)
+        self._queue = LimitQueue(self._line, breaker, monotonic, self._remember)
         self._instances = instances
         self._monotonic = monotonic
         self._shares: dict[int, tuple[Limit, Limit]] = {}
-        self._away = False
         self._believed: dict[tuple[str, str], tuple[float, Standing]] = {}
         self.counts = LimiterCounts()
 
@@ -93,13 +85,14 @@ class ValkeyLimiter:
         """
         decided = self._believed_blocked(demands) if self._believed else None
         if decided is None:
-            decided = await self._asked(demands, answer)
+            decided = await self._queue.ask(demands, answer) or self._degraded(demands)
         self._count(endpoint, decided)
         return decided
 
     async def peek(self, demands: Sequence[Demand]) -> Decision:
         """How the demands stand, without taking anything."""
-        return await self._asked([replace(one, cost=0) for one in demands], None, remember=False)
+        looks = [replace(one, cost=0) for one in demands]
+        return await self._queue.ask(looks, None) or self._degraded(looks)
 
     async def keep(self, answer: str, stored: bytes, *, ttl_s: float = 86_400.0) -> bool:
         """Store an answer under its `answer_key`; False if Valkey is away, which harms nobody."""
@@ -112,11 +105,9 @@ class ValkeyLimiter:
     async def block(self, limit: Limit, id: str, duration_s: float) -> None:  # noqa: A002
         """Shut a key out everywhere. Raises one of client.UNREACHABLE: then only this process knows."""
         self._local.block(limit, id, duration_s)
-        seconds, micros = await self._line.call("TIME")
-        until = int(seconds) * 1_000_000 + int(micros) + round(duration_s * 1_000_000)
-        value = f"{until} 0 0 0"
-        key = script.state_key(limit, id) + ":p"
-        await self._line.call("SET", key, value, "PX", max(1, round(duration_s * 1_000)))
+        await self._line.call(
+            b"EVAL", script.BLOCK, 1, script.state_key(limit, id), max(1, round(duration_s * 1_000))
+        )
 
     async def unblock(self, limit: Limit, id: str) -> None:  # noqa: A002
         """Forget a key's block, its record and its use. Raises one of client.UNREACHABLE. Processes that
@@ -124,69 +115,41 @@ class ValkeyLimiter:
         """
         self._believed.pop((limit.key, id), None)
         self._local.unblock(limit, id)
-        key = script.state_key(limit, id)
-        await self._line.call("DEL", key, key + ":p")
+        await self._line.call("DEL", script.state_key(limit, id))
 
     async def aclose(self) -> None:
         """Hang up."""
         await self._line.aclose()
 
-    async def _asked(
-        self, demands: Sequence[Demand], answer: str | None, *, remember: bool = True
-    ) -> Decision:
-        try:
-            ticket = self._breaker.enter()
-        except CircuitOpenError:
-            return self._degraded(demands)
-        began = self._monotonic()
-        try:
-            reply = await self._evaluated(script.arguments(demands, answer))
-        except UNREACHABLE as error:
-            reason = type(error).__name__
-            self._breaker.leave(ticket, Outcome.FAILED, self._monotonic() - began, error=reason)
-            if not self._away:
-                log.warning("limiter_degraded", reason=reason)
-                self._away = True
-            return self._degraded(demands)
-        except BaseException:
-            self._breaker.drop(ticket)
-            raise
-        self._breaker.leave(ticket, Outcome.OK, self._monotonic() - began)
-        if self._away:
-            log.info("limiter_shared_again")
-            self._away = False
-        decided = script.decision(reply, demands)
-        if remember:
-            self._remember(decided, reply[0])
-        return decided
-
-    async def _evaluated(self, arguments: list[bytes | str | int]) -> Any:
-        try:
-            return await self._line.call(b"EVALSHA", script.DIGEST, *arguments)
-        except ResponseError as error:
-            if not str(error).startswith("NOSCRIPT"):
-                raise
-            # It did nothing; only this item is sent again, and brings the script along.
-            return await self._line.call(b"EVAL", script.SOURCE, *arguments)
-
-    def _remember(self, decided: Decision, now_us: int) -> None:
+    def _remember(self, decisions: Sequence[Decision], now_us: int) -> None:
         """Keep the local limiter warm, and believe blocks for a while."""
-        if decided.allowed:
-            answered = decided.answer is not None
+        for decided in decisions:
+            if decided.allowed:
+                self._warm(decided)
+                continue
             for one in decided.standings:
-                limit = one.demand.limit
                 if (
-                    not one.refuses
-                    and limit.fail_policy == "local"
-                    and not (answered and limit.scope == "user")
+                    one.blocked_until_us
+                    and one.demand.cost
+                    and not one.demand.limit.shadow
+                    and len(self._believed) < _MOST_BELIEVED
                 ):
-                    self._local.note(self._share(one.demand))
-            return
-        for one in decided.standings:
-            if one.blocked_until_us and not one.demand.limit.shadow and len(self._believed) < _MOST_BELIEVED:
-                left_s = (one.blocked_until_us - now_us) / 1_000_000
-                till = self._monotonic() + min(left_s, _BELIEVED_S)
-                self._believed[one.demand.limit.key, one.demand.id] = till, one
+                    left_s = (one.blocked_until_us - now_us) / 1_000_000
+                    till = self._monotonic() + min(left_s, _BELIEVED_S)
+                    self._believed[one.demand.limit.key, one.demand.id] = till, one
+
+    def _warm(self, granted: Decision) -> None:
+        note, alone = self._local.hit, self._instances == 1
+        answered = granted.answer is not None
+        for demand, refuses, *_ in granted.standings:
+            limit, cost = demand.limit, demand.cost
+            if refuses or not cost or limit.fail_policy != "local" or (answered and limit.scope == "user"):
+                continue
+            if alone:
+                note(limit, demand.id, cost)
+            else:
+                limit = self._part(limit)
+                note(limit, demand.id, min(cost, limit.capacity))
 
     def _believed_blocked(self, demands: Sequence[Demand]) -> Decision | None:
         for demand in demands:
@@ -219,7 +182,10 @@ class ValkeyLimiter:
         """What this process may grant by itself."""
         if self._instances == 1:
             return demand
-        limit = demand.limit
+        part = self._part(demand.limit)
+        return Demand(part, demand.id, min(demand.cost, part.capacity))
+
+    def _part(self, limit: Limit) -> Limit:
         known = self._shares.get(id(limit))
         if known is None:
             part = replace(
@@ -228,7 +194,7 @@ class ValkeyLimiter:
                 burst=limit.burst // self._instances,
             )
             known = self._shares[id(limit)] = limit, part
-        return Demand(known[1], demand.id, min(demand.cost, known[1].capacity))
+        return known[1]
 
     def _count(self, endpoint: str, decided: Decision) -> None:
         (self.counts.allowed if decided.allowed else self.counts.blocked)[endpoint] += 1
