@@ -23,6 +23,7 @@ from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
 from synccash.engine.notify import Notifier, NotifierSettings
 from synccash.engine.ports import Doorbell
+from synccash.engine.rail_health import RailHealth
 from synccash.engine.screening import Outage, Screening
 from synccash.engine.settings import EngineSettings
 from synccash.fraud.http import FraudService
@@ -48,6 +49,7 @@ from synccash.resilience.client_address import trusted_networks
 from synccash.resilience.limit_policies import LimitBook
 from synccash.resilience.profiles import PAYMENT_PROVIDER, PROFILES
 from synccash.resilience.registry import Registry
+from synccash.routing_settings import health_settings, probing, routing_rules
 from synccash.settings import Settings, SettingsError
 from synccash.stores.local_doorbell import LocalDoorbell
 from synccash.stores.postgres.audit import PostgresAudit
@@ -119,6 +121,9 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             settings=engine_settings(settings),
             rules=risk_rules(settings),
             screening=_screening(settings, transport, registry, clock),
+            health=RailHealth(health_settings(settings), clock.monotonic),
+            routing=routing_rules(settings, rails),
+            probing=probing(settings),
         )
         engine.start()
         stack.push_async_callback(engine.close)

@@ -17,6 +17,7 @@ from msgspec import Meta
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Pesewas = Annotated[int, Meta(ge=1, le=10**12)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 SECRETS = frozenset(
     {
         "database_url",
@@ -103,6 +104,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pawapay_callback_token: str | None = None
     pawapay_account: str = "main"
     pawapay_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 20.0
+
+    routing_costs: str = ""
+    routing_preferences: str = ""
+    routing_splits: str = ""
+    routing_cost_weight: Share = 0.05
+    routing_preference_step: Share = 0.1
+    routing_probe_share: Share = 0.05
+    routing_probe_every_s: Seconds = 1.0
+    health_half_life_s: Seconds = 30.0
+    health_slow_s: Seconds = 2.0
+    health_degraded_below: Share = 0.7
+    health_recovered_above: Share = 0.9
+    health_hold_s: Annotated[float, Meta(ge=0, le=3_600)] = 10.0
 
     risk_blocked_payers: str = ""
     risk_allowed_payers: str = ""

@@ -45,7 +45,7 @@ def many(aspect: Aspect, good: int, bad: int) -> Signals:
 def test_health_is_a_share_and_its_memory_does_not_grow(sightings):
     signals = told(sightings)
     assert 0.0 <= score(signals) <= 1.0
-    assert all(tally.good + tally.bad <= SETTINGS.memory + 1e-9 for tally in signals.tallies)
+    assert all(signals.of(a).good + signals.of(a).bad <= SETTINGS.memory + 1e-9 for a in ASPECTS)
 
 
 @given(SIGHTINGS, st.sampled_from(ASPECTS))

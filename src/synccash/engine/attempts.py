@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from synccash.engine.ports import Clock, Dispatch, Identities, Rail
+from synccash.engine.ports import Clock, Identities, Rail
+from synccash.engine.router import Router, operation_of, wallet_of
 from synccash.engine.scribe import Case, order_of
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import Order, PaymentCase, PayoutCase, RefundCase
 from synccash.payments.lifecycle import Routed
-from synccash.payments.payer import Payer
-from synccash.payments.payment import Payment, Refund
+from synccash.payments.payment import Refund
 from synccash.payments.payout import Payee
 from synccash.payments.rail import CallbackAddress, Operation, RailAccount, SendOrder, Traces
-from synccash.payments.routing import Candidate, Route, choose
+from synccash.payments.routing import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,25 +20,14 @@ class Attempts:
     """Makes new attempts and the orders that go out for them."""
 
     rails: Mapping[str, Rail]
-    dispatch: Dispatch
+    router: Router
     clock: Clock
     identities: Identities
     public_url: str
 
     def route(self, order: Routed, spent: frozenset[str] = frozenset()) -> Route:
         """Choose a rail for the payment or payout, leaving out those in `spent`."""
-        operation = operation_of(order)
-        candidates = [
-            Candidate(name, rail.capabilities, self.dispatch.open_for_s(name, operation))
-            for name, rail in self.rails.items()
-        ]
-        return choose(
-            candidates,
-            network=wallet_of(order).likely_network,
-            pinned=order.pinned_rail,
-            spent=spent,
-            operation=operation,
-        )
+        return self.router.route(order, spent)
 
     def first(self, order: Routed, rail: str, *, sequence: int = 1) -> Attempt:
         """A prepared attempt at the payment or payout over `rail`."""
@@ -106,16 +95,6 @@ class Attempts:
 
     def _callback_url(self, attempt: Attempt) -> str:
         return f"{self.public_url}/api/v1/callbacks/{attempt.rail}/{attempt.callback_token}"
-
-
-def wallet_of(order: Routed) -> Payer | Payee:
-    """Whose wallet the order is about."""
-    return order.payer if isinstance(order, Payment) else order.payee
-
-
-def operation_of(order: Routed) -> Operation:
-    """What a rail is asked to do for the order."""
-    return Operation.COLLECT if isinstance(order, Payment) else Operation.PAYOUT
 
 
 def spent_rails(case: Case) -> frozenset[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from synccash.engine.attempts import Attempts, spent_rails
 from synccash.engine.ports import Clock, Dispatch, Ledger, Rail, Sent
+from synccash.engine.rail_health import RailHealth
 from synccash.engine.refund_openings import RefundOpenings, surplus_debits
 from synccash.engine.screening import Screening
 from synccash.engine.scribe import Case, Order, Scribe, merged, order_of
@@ -25,7 +26,7 @@ from synccash.payments.lifecycle import (
 )
 from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
 from synccash.payments.payout import Payout
-from synccash.payments.rail import Operation, Standing, StatusAnswer
+from synccash.payments.rail import CallbackAddress, Operation, Standing, StatusAnswer
 from synccash.payments.risk import RiskOutcome
 from synccash.payments.routing import Route
 from synccash.resilience.evidence import Evidence
@@ -43,6 +44,7 @@ class Driver:
     clock: Clock
     settings: EngineSettings
     refunds: RefundOpenings
+    health: RailHealth
     screening: Screening | None = None
 
     async def send(self, case: Case, attempt: Attempt) -> Case | None:
@@ -175,6 +177,7 @@ class Driver:
         entry = self.scribe.entry(
             "rail_answered", {"attempt": after.id, "standing": answer.standing, "code": answer.provider_code}
         )
+        self._has_ended(case, after)
         move = self._fall_over(case, after, entry) if after.state.is_dead else None
         if move is not None:
             committed = await self._record(case, move)
@@ -184,6 +187,12 @@ class Driver:
         too_much = any(a.amount_received for a in case.attempts)
         hold = Release(0.0 if too_much else None)
         return await self._record(case, self.scribe.move(case, order, after, hold=hold, timeline=(entry,)))
+
+    def _has_ended(self, case: Case, after: Attempt) -> None:
+        """Let the rail's health be known by how the attempt ended, and whether a callback had told of it."""
+        calls_back = self.rails[after.rail].capabilities.callback_address is not CallbackAddress.NONE
+        named = case.payout.payee if isinstance(case, PayoutCase) else case.payment.payer
+        self.health.ended(after, named.likely_network, told=case.hinted if calls_back else None)
 
     async def _resend(self, case: Case, after: Attempt) -> Case | None:
         """Send the same reference to the same rail again, counted on the row before the first byte."""
@@ -315,7 +324,7 @@ class Driver:
     def _other_rail(self, case: Case, attempt: Attempt) -> str | None:
         if isinstance(case, RefundCase):
             return None
-        return self.attempts.route(_routed(case), spent_rails(case) | {attempt.rail}).chosen
+        return self.attempts.router.elsewhere(_routed(case), spent_rails(case) | {attempt.rail})
 
     async def _try_again(self, case: Case, *before: Entry) -> Case | None:
         """Open the next attempt of an order that no rail has taken yet."""

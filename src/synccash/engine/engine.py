@@ -6,23 +6,30 @@ from dataclasses import dataclass
 from synccash.engine.attempts import Attempts
 from synccash.engine.collect import Collecting
 from synccash.engine.driver import Driver
+from synccash.engine.heard import HeardDispatch
 from synccash.engine.holding import Holding
 from synccash.engine.otp import Passwords
 from synccash.engine.payout import PayingOut
 from synccash.engine.ports import CallbackReader, Clock, Dispatch, Doorbell, Identities, Ledger, Rail
+from synccash.engine.rail_health import RailHealth
 from synccash.engine.refund import Refunding
 from synccash.engine.refund_openings import RefundOpenings
 from synccash.engine.replies import Replies
 from synccash.engine.review import Reviewing
+from synccash.engine.router import Probing, Router
 from synccash.engine.screening import Screening
 from synccash.engine.scribe import Scribe
 from synccash.engine.settings import EngineSettings
 from synccash.engine.worker import Worker
 from synccash.payments.case import Claim, RefundCase
+from synccash.payments.health import HealthSettings
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.payments.risk import RiskRules, RiskWatch
+from synccash.payments.routing_rules import NO_RULES as NO_ROUTING
+from synccash.payments.routing_rules import RoutingRules
 
 NO_RULES = RiskRules()
+PROBING = Probing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +116,19 @@ def build_engine(
     settings: EngineSettings,
     rules: RiskRules = NO_RULES,
     screening: Screening | None = None,
+    health: RailHealth | None = None,
+    routing: RoutingRules = NO_ROUTING,
+    probing: Probing = PROBING,
 ) -> Engine:
     """Wire an engine. Nothing is started and nothing is called."""
     holding = Holding(ledger, clock, settings.lease_s, settings.heartbeat_s)
-    attempts = Attempts(rails, dispatch, clock, identities, settings.public_url)
+    health = health or RailHealth(HealthSettings(timeout_s=settings.attempt_timeout_s), clock.monotonic)
+    dispatch = HeardDispatch(dispatch, health)
+    router = Router(rails, dispatch, health, routing, probing)
+    attempts = Attempts(rails, router, clock, identities, settings.public_url)
     scribe = Scribe(clock, identities)
     refunds = RefundOpenings(attempts, scribe, clock, identities, settings)
-    driver = Driver(ledger, rails, dispatch, attempts, scribe, clock, settings, refunds, screening)
+    driver = Driver(ledger, rails, dispatch, attempts, scribe, clock, settings, refunds, health, screening)
     replies = Replies(ledger, holding, doorbell, settings.request_deadline_s)
     parts = (ledger, attempts, driver, replies, scribe, clock, identities, settings)
     return Engine(

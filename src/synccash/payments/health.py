@@ -3,9 +3,8 @@
 Everything is a pair of weights, good and bad, so two processes' knowledge is added up; nothing grows.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from math import prod
 
 from synccash.payments.failure import Failure, FailureCode, WhoseProblem
 
@@ -32,7 +31,7 @@ class Aspect(StrEnum):
 
 ASPECTS = tuple(Aspect)
 _WORTH = {Aspect.SEND: 1.0, Aspect.END: 1.0, Aspect.PACE: 0.5, Aspect.INQUIRY: 0.3, Aspect.CALLBACK: 0.1}
-"""How much of a rail's health is lost where nothing of an aspect is well."""
+"""How much of a rail's health is lost where nothing of an aspect is well, in the order of ASPECTS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,60 +76,48 @@ class Tally:
     good: float = 0.0
     bad: float = 0.0
 
-    def times(self, factor: float) -> "Tally":
-        """Return the tally with both weights multiplied."""
-        return Tally(self.good * factor, self.bad * factor)
-
-    def plus(self, other: "Tally") -> "Tally":
-        """Return both together."""
-        return Tally(self.good + other.good, self.bad + other.bad)
-
-    def capped(self, most: float) -> "Tally":
-        """Return the tally with at most so much weight, at the same share."""
-        total = self.good + self.bad
-        return self if total <= most else self.times(most / total)
-
-    def share(self, prior: float) -> float:
-        """The share of good ones, where `prior` good ones are taken for granted."""
-        return (self.good + prior) / (self.good + self.bad + prior)
-
 
 _NOTHING = Tally()
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What is known of one rail, network and operation, as of the monotonic time `at` in seconds."""
+    """What is known of one rail, network and operation, as of the monotonic time `at` in seconds.
+
+    `weights`: good and bad of each aspect in turn, flat, because every order reads and writes some.
+    """
 
     at: float
-    tallies: tuple[Tally, ...] = (_NOTHING,) * len(ASPECTS)
+    weights: tuple[float, ...] = (0.0, 0.0) * len(ASPECTS)
 
     def of(self, aspect: Aspect) -> Tally:
         """The tally of one aspect."""
-        return self.tallies[ASPECTS.index(aspect)]
+        place = 2 * ASPECTS.index(aspect)
+        return Tally(*self.weights[place : place + 2])
 
     def as_of(self, now: float, half_life_s: float) -> "Signals":
         """Return the signals as they have faded until `now`. Time never runs back."""
         if now <= self.at:
             return self
         factor = 0.5 ** ((now - self.at) / half_life_s)
-        return Signals(now, tuple(tally.times(factor) for tally in self.tallies))
+        return Signals(now, tuple([weight * factor for weight in self.weights]))
 
     def seen(
         self, aspect: Aspect, now: float, settings: HealthSettings, *, good: float = 0.0, bad: float = 0.0
     ) -> "Signals":
         """Return the signals after one more sighting."""
         faded = self.as_of(now, settings.half_life_s)
-        tallies = list(faded.tallies)
-        index = ASPECTS.index(aspect)
-        tallies[index] = tallies[index].plus(Tally(good, bad)).capped(settings.memory)
-        return replace(faded, tallies=tuple(tallies))
+        place, weights = 2 * ASPECTS.index(aspect), list(faded.weights)
+        good, bad = weights[place] + good, weights[place + 1] + bad
+        fits = min(1.0, settings.memory / (good + bad)) if good + bad > 0 else 1.0
+        weights[place], weights[place + 1] = good * fits, bad * fits
+        return Signals(faded.at, tuple(weights))
 
     def together(self, other: "Signals", half_life_s: float) -> "Signals":
         """Return what two observers know, as of the later of both."""
         now = max(self.at, other.at)
-        pairs = zip(self.as_of(now, half_life_s).tallies, other.as_of(now, half_life_s).tallies, strict=True)
-        return Signals(now, tuple(one.plus(another) for one, another in pairs))
+        mine, theirs = self.as_of(now, half_life_s).weights, other.as_of(now, half_life_s).weights
+        return Signals(now, tuple([one + another for one, another in zip(mine, theirs, strict=True)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,16 +137,17 @@ WELL = Health()
 
 def health_of(signals: Signals, settings: HealthSettings, *, overdue: int = 0) -> Health:
     """Judge a rail. `overdue`: orders that it has had for longer than `slow_s` without a word."""
-    tallies = [
-        tally.plus(Tally(0.0, float(overdue))) if aspect is Aspect.SEND else tally
-        for aspect, tally in zip(ASPECTS, signals.tallies, strict=True)
-    ]
-    shares = tuple(tally.share(settings.prior) for tally in tallies)
-    score = prod(
-        1.0 - _WORTH[aspect] * (1.0 - min(1.0, share / _GOOD_ENOUGH))
-        for aspect, share in zip(ASPECTS, shares, strict=True)
-    )
-    return Health(score, shares)
+    weights, prior, score = signals.weights, settings.prior, 1.0
+    shares: list[float] = []
+    for place, worth in enumerate(_WORTH.values()):
+        good, bad = weights[2 * place], weights[2 * place + 1]
+        if place == 0:
+            bad += overdue
+        share = (good + prior) / (good + bad + prior)
+        shares.append(share)
+        if share < _GOOD_ENOUGH:
+            score *= 1.0 - worth * (1.0 - share / _GOOD_ENOUGH)
+    return Health(score, tuple(shares))
 
 
 def blame(failure: Failure | None) -> Tally:

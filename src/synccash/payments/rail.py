@@ -110,7 +110,10 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusAnswer:
-    """The rail's own answer about one reference. Amounts in pesewas; None where the rail names none."""
+    """The rail's own answer about one reference. Amounts in pesewas; None where the rail names none.
+
+    `paced_s`: for how many seconds the inquiry waited for its turn here, before it left.
+    """
 
     standing: Standing
     failure: Failure | None = None
@@ -119,6 +122,7 @@ class StatusAnswer:
     amount: int | None = None
     retry_after_s: float | None = None
     next_action: NextAction | None = None
+    paced_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

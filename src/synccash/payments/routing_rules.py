@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from synccash.payments.payer import Network
 from synccash.payments.rail import Capabilities, Operation
-from synccash.payments.routing import FREE, Cost, Wishes
+from synccash.payments.routing import FREE, NO_WISHES, Cost, Wishes
 
 T = TypeVar("T")
 _ROUTED = (Operation.COLLECT, Operation.PAYOUT)
@@ -58,6 +58,8 @@ class RoutingRules:
 
     def wishes(self, merchant: str, network: Network | None, operation: Operation) -> Wishes:
         """What is wanted for one kind of order."""
+        if not (self.costs or self.preferences or self.splits):
+            return NO_WISHES
 
         def fitting(rules: Mapping[Selector, T], otherwise: T) -> T:
             fit = [who for who in rules if who.fits(merchant, network, operation)]

@@ -176,12 +176,12 @@ class MtnMomo:
         began = self._clock.monotonic()
         if not await self._pacer.turn(timeout_s=timeout_s):
             return no_information("status_cap")
-        left_s = timeout_s - (self._clock.monotonic() - began)
+        paced_s = self._clock.monotonic() - began
         path = f"{product.name}/v1_0/{_RESOURCES[operation]}/{reference}"
-        answer = await self._call(product, "GET", path, {}, None, left_s)
+        answer = await self._call(product, "GET", path, {}, None, timeout_s - paced_s)
         if isinstance(answer, NotGranted):
             return no_information(answer.provider_code, answer.retry_after_s)
-        return judge_status(answer, operation, self._settings.currency)
+        return replace(judge_status(answer, operation, self._settings.currency), paced_s=paced_s)
 
     async def account_active(self, msisdn: str, *, timeout_s: float) -> bool | None:
         """Say whether a number (`233` and nine digits) has an active wallet; None where MTN doesn't say."""

@@ -7,7 +7,7 @@ the operator sets in pawaPay's dashboard, one for each operation.
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.money import to_major
@@ -136,13 +136,14 @@ class Pawapay:
         began = self._clock.monotonic()
         if not await self._pacer.turn(timeout_s=timeout_s):
             return no_information("status_cap")
+        paced_s = self._clock.monotonic() - began
         answer = await self._transport.request(
             "GET",
             f"{self._settings.base_url}/v2/{_RESOURCES[operation]}/{reference}",
             headers=self._headers(),
-            timeout_s=timeout_s - (self._clock.monotonic() - began),
+            timeout_s=timeout_s - paced_s,
         )
-        return judge_status(answer, operation, reference, _CURRENCY)
+        return replace(judge_status(answer, operation, reference, _CURRENCY), paced_s=paced_s)
 
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
         """Read a callback to the account's own address; see `pawapay_answers.read_callback`."""

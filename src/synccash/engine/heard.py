@@ -1,0 +1,66 @@
+"""A dispatch that is heard: what rails answer, and how quickly, becomes their health."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from synccash.engine.ports import Dispatch, Rail, Sent
+from synccash.engine.rail_health import Key, RailHealth
+from synccash.payments.attempt import Attempt
+from synccash.payments.health import Aspect, blame
+from synccash.payments.rail import NO_TRACES, Operation, SendAnswer, SendOrder, Standing, StatusAnswer, Traces
+from synccash.resilience.evidence import Evidence
+
+_NOT_ASKED = frozenset({"status_cap", "other_account"})
+"""Inquiries that never left: our own doing, which says nothing about the rail."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeardDispatch:
+    """Satisfies Dispatch: passes every call on, and takes note of what came of it."""
+
+    inner: Dispatch
+    health: RailHealth
+
+    async def send(
+        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, not_after: datetime | None
+    ) -> Sent:
+        """Send, and note whether the rail took it and how long that took."""
+        key = (rail.name, order.network.value if order.network else "", order.operation.value)
+        with self.health.waiting(key):
+            sent = await self.inner.send(rail, order, patient=patient, gated=gated, not_after=not_after)
+        self._heard(key, sent)
+        return sent
+
+    def _heard(self, key: Key, sent: Sent) -> None:
+        """Nothing is learned from what never left. Of several tries all but the last have failed."""
+        if sent.tries == 0:
+            return
+        answer, before = sent.answer, float(sent.tries - 1)
+        refused = answer.evidence is Evidence.REFUSED_FINAL
+        well = answer.evidence is Evidence.ACCEPTED or (refused and not blame(answer.failure).bad)
+        self.health.saw(key, Aspect.SEND, good=float(well), bad=before + (not well))
+        if sent.tries == 1 and answer.evidence is not Evidence.NOT_SENT:
+            slow = self.health.settings.slowness(sent.latency_ms / 1000)
+            self.health.saw(key, Aspect.PACE, good=1.0 - slow, bad=slow)
+
+    async def inquire(self, rail: Rail, attempt: Attempt, traces: Traces = NO_TRACES) -> StatusAnswer:
+        """Ask, and note how long the answer took, and whether the rail knew what it had taken."""
+        began = self.health.now()
+        answer = await self.inner.inquire(rail, attempt, traces)
+        if answer.provider_code in _NOT_ASKED:
+            return answer
+        took_s = self.health.now() - began - answer.paced_s
+        forgotten = answer.standing is Standing.NOT_FOUND and attempt.evidence is Evidence.ACCEPTED
+        blind = forgotten or answer.standing is Standing.NO_INFORMATION
+        slow = 1.0 if blind else self.health.settings.slowness(took_s)
+        key = (rail.name, "", attempt.operation.value)
+        self.health.saw(key, Aspect.INQUIRY, good=1.0 - slow, bad=slow)
+        return answer
+
+    async def submit_otp(self, rail: Rail, attempt: Attempt, otp: str) -> SendAnswer:
+        """Hand a password over. What comes of it says more about the payer than about the rail."""
+        return await self.inner.submit_otp(rail, attempt, otp)
+
+    def open_for_s(self, rail: str, operation: Operation) -> float | None:
+        """How long the rail's breaker still refuses new attempts, in seconds; None when it lets them in."""
+        return self.inner.open_for_s(rail, operation)
