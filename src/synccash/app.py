@@ -43,11 +43,12 @@ from synccash.middleware.refusal import App
 from synccash.payments.ladder import PRODUCTION, SANDBOX
 from synccash.payments.payer import Msisdn
 from synccash.payments.risk import RiskOutcome, RiskRules, Velocity
+from synccash.profiles import overridden
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.client_address import trusted_networks
 from synccash.resilience.limit_policies import LimitBook
-from synccash.resilience.profiles import PAYMENT_PROVIDER, PROFILES
+from synccash.resilience.profiles import PROFILES
 from synccash.resilience.registry import Registry
 from synccash.routing_settings import health_settings, probing, routing_rules
 from synccash.settings import Settings, SettingsError
@@ -106,6 +107,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         database = Database(pool, profile=registry.profile("database"), budget=registry.budget("database"))
         dispatch = PolicyDispatch(
             breaker_of=registry.breaker,
+            profile_of=registry.profile,
             budget_of=registry.budget,
             clock=clock,
             settings=dispatch_settings(settings),
@@ -220,12 +222,9 @@ def engine_settings(settings: Settings) -> EngineSettings:
 
 
 def dispatch_settings(settings: Settings) -> DispatchSettings:
-    """How rails are called: the profile of payment providers, with the operator's time-outs."""
+    """How long one exchange with a rail may take."""
     return DispatchSettings(
-        retry=PAYMENT_PROVIDER.retry,
-        attempt_timeout_s=settings.attempt_timeout_s,
-        inquiry_timeout_s=settings.attempt_timeout_s,
-        total_timeout_s=PAYMENT_PROVIDER.total_timeout,
+        attempt_timeout_s=settings.attempt_timeout_s, inquiry_timeout_s=settings.attempt_timeout_s
     )
 
 
@@ -282,11 +281,17 @@ def _screening(
 
 
 def _registry(settings: Settings, clock: SystemClock) -> Registry:
-    """The breakers of this process."""
-    profiles = PROFILES
-    if settings.breaker_open_s is not None:
-        breaker = replace(PAYMENT_PROVIDER.breaker, open_s=settings.breaker_open_s)
-        profiles = {**PROFILES, "*": replace(PAYMENT_PROVIDER, breaker=breaker)}
+    """The breakers of this process, under the profiles that are in force."""
+    profiles, open_s = PROFILES, settings.breaker_open_s
+    if open_s is not None:
+        provider = profiles["*"]
+        most_s = max(open_s, provider.breaker.open_max_s)
+        breaker = replace(provider.breaker, open_s=open_s, open_max_s=most_s)
+        profiles = {**profiles, "*": replace(provider, breaker=breaker)}
+    try:
+        profiles = overridden(profiles, settings.profiles)
+    except ValueError as error:
+        raise SettingsError(f"profiles: {error}") from error
     return Registry(profiles, clock=clock.monotonic)
 
 

@@ -7,13 +7,18 @@ flattened: `[mtn_momo] base_url` is `mtn_momo_base_url`. Unknown keys and bad va
 import difflib
 import tomllib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
+
+from synccash.profiles import overridden
+from synccash.resilience.client_address import trusted_networks
+from synccash.resilience.limit_policies import LimitBook
+from synccash.resilience.profiles import PROFILES
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Pesewas = Annotated[int, Meta(ge=1, le=10**12)]
@@ -64,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queue_retry_s: Seconds = 5.0
     surplus_refund: Literal["auto", "manual"] = "auto"
     breaker_open_s: Seconds | None = None
+    profiles: str = ""
     peer_open: Literal["adopt", "hint"] = "adopt"
     ladder: Literal["production", "sandbox"] = "production"
     worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 64
@@ -143,6 +149,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
+_GRAMMARS: Mapping[str, Callable[[str], object]] = {
+    "profiles": lambda text: overridden(PROFILES, text),
+    "rate_limits": LimitBook().overridden,
+    "trusted_proxies": trusted_networks,
+}
+"""What reads a text that is more than a text; each raises ValueError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +190,11 @@ def load_settings(environment: Mapping[str, str], file: Path | None = None) -> L
             values[name] = msgspec.convert(value, FIELDS[name].type, strict=not isinstance(value, str))
         except msgspec.ValidationError as error:
             problems.append(f"{name} ({sources[name]}): {error}{_expected(name)}")
+    for name, read in _GRAMMARS.items():
+        try:
+            read(values.get(name, ""))
+        except ValueError as error:
+            problems.append(f"{name} ({sources[name]}): {error}")
     if problems:
         raise SettingsError("\n".join(problems))
     return Loaded(Settings(**values), sources)

@@ -18,6 +18,12 @@ wins. `[mtn_momo] base_url` in TOML is `mtn_momo_base_url`. `SYNCCASH_<KEY>_FILE
 value. Keys that end in `_s` are seconds; amounts are pesewas. `synccash config show` prints what is in force
 and where it came from, with secrets masked. `synccash config check` says whether it can be used.
 
+`profiles` changes how others are called, as in
+`SYNCCASH_PROFILES='payment_provider.retry.attempts=4, mtn_momo.breaker.open_s=10'`: service.part.field=value,
+several with commas or on lines. A service is `payment_provider` (all rails), a rail, one operation of a rail
+(`mtn_momo:status`), `fraud` or `database`; the narrower one wins. The fields are those of `Retry` and
+`BreakerSettings` ([toolkit](toolkit.md)), and `total_timeout`; `off` takes a rule away.
+
 | key | value | default |
 |---|---|---|
 """

@@ -45,8 +45,9 @@ USER, KEY = "0b1c7d52-6f0e-4c0a-9a53-6d1f3d1f2a10", "5d" * 16
 OTP = "123456"
 FINAL = ("succeeded", "failed", "canceled")
 RETRY = Retry(attempts=3, base=0.05, cap=0.2)
-PROFILES = {"*": Profile(retry=RETRY, breaker=BreakerSettings(failures=3, open_s=0.2, open_max_s=0.5))}
-CALLS = DispatchSettings(retry=RETRY, attempt_timeout_s=0.5, inquiry_timeout_s=0.5, total_timeout_s=2.0)
+BREAKER = BreakerSettings(failures=3, open_s=0.2, open_max_s=0.5)
+PROFILES = {"*": Profile(retry=RETRY, breaker=BREAKER, total_timeout=2.0)}
+CALLS = DispatchSettings(attempt_timeout_s=0.5, inquiry_timeout_s=0.5)
 LADDER_S = 3.0
 PATIENCE_S = 20.0
 """Twice what the ladder and all leases come to: what has not ended by then is stuck."""
@@ -172,7 +173,7 @@ class World:
         engine = build_engine(
             ledger=PostgresLedger(Database(pool)),
             rails={name: built[name] for name in self.script.order},
-            dispatch=PolicyDispatch(registry.breaker, clock, CALLS, random.random),
+            dispatch=PolicyDispatch(registry.breaker, registry.profile, clock, CALLS, random.random),
             clock=clock,
             identities=SystemIdentities(),
             doorbell=LocalDoorbell(),

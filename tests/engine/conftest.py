@@ -1,5 +1,6 @@
 import random
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -10,6 +11,7 @@ from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import build_engine
 from synccash.engine.settings import EngineSettings
 from synccash.payments.ladder import Ladder
+from synccash.resilience.profiles import PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
 from synccash.resilience.retry import Retry
 from synccash.stores.local_doorbell import LocalDoorbell
@@ -30,13 +32,12 @@ async def desk(database_url: str, surplus_refund: Literal["auto", "manual"]) -> 
     """An engine over PostgreSQL with two scripted rails, and nobody who works but the test."""
     pool = await connect(database_url, min_size=1, max_size=4)
     clock = SystemClock()
+    registry = Registry({"*": replace(PAYMENT_PROVIDER, retry=Retry(attempts=1, base=0.0))})
     first, second = ScriptedRail("mtn_momo"), ScriptedRail("paystack", otp=True, refund_key=False)
     engine = build_engine(
         ledger=PostgresLedger(Database(pool)),
         rails={rail.name: rail for rail in (first, second)},
-        dispatch=PolicyDispatch(
-            Registry().breaker, clock, DispatchSettings(retry=Retry(attempts=1, base=0.0)), random.random
-        ),
+        dispatch=PolicyDispatch(registry.breaker, registry.profile, clock, DispatchSettings(), random.random),
         clock=clock,
         identities=SystemIdentities(),
         doorbell=LocalDoorbell(),

@@ -31,7 +31,8 @@ from synccash.resilience.retry import Retry
 
 TENANT = Tenant("m_1", livemode=False)
 RETRY = Retry(attempts=3, base=1.0, cap=5.0)
-PROFILES = {"*": Profile(retry=RETRY, breaker=BreakerSettings(failures=3, open_s=5.0, open_max_s=20.0))}
+BREAKER = BreakerSettings(failures=3, open_s=5.0, open_max_s=20.0)
+PROFILES = {"*": Profile(retry=RETRY, breaker=BREAKER, total_timeout=20.0)}
 LADDER = Ladder(steps=(0.5, 1, 2, 4), tail=((15, 150), (60, 600)))
 SETTINGS = EngineSettings(
     public_url="http://sim",
@@ -166,8 +167,9 @@ class World:
         registry = Registry(PROFILES, clock=self.clock.monotonic, random=self.random.random)
         dispatch = PolicyDispatch(
             registry.breaker,
+            registry.profile,
             self.clock,
-            DispatchSettings(retry=RETRY, attempt_timeout_s=2.0, inquiry_timeout_s=2.0, total_timeout_s=20.0),
+            DispatchSettings(attempt_timeout_s=2.0, inquiry_timeout_s=2.0),
             self.random.random,
         )
         engine = build_engine(

@@ -16,7 +16,7 @@ from synccash.resilience.deadline import deadline, remaining
 from synccash.resilience.errors import CircuitOpenError, DeadlineExceededError
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.policy import Policy
-from synccash.resilience.retry import Retry
+from synccash.resilience.profiles import Profile
 from synccash.resilience.verdict import Outcome, Verdict
 
 log = structlog.get_logger("synccash.dispatch")
@@ -29,15 +29,10 @@ _CONNECTOR_ERROR = "connector_error"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchSettings:
-    """How rails are called. `retry` is for the patient send, which no other rail can take over.
+    """How long one exchange with a rail may take, in seconds."""
 
-    `attempt_timeout_s` bounds one exchange, `total_timeout_s` a patient send with its waits. Seconds.
-    """
-
-    retry: Retry
     attempt_timeout_s: float = 5.0
     inquiry_timeout_s: float = 5.0
-    total_timeout_s: float = 60.0
 
 
 def judge_send(result: SendAnswer | BaseException) -> Verdict:
@@ -79,10 +74,13 @@ class _Manner:
 class PolicyDispatch:
     """Live: calls rails through policies that share one breaker for each rail and operation.
 
-    `breaker_of` gives the live breaker of a name such as `mtn_momo:collect`, `budget_of` its retry budget.
+    `breaker_of` gives the live breaker of a name such as `mtn_momo:collect`, `budget_of` its retry budget,
+    `profile_of` its profile. A profile's retry is for the patient send, which no other rail can take over;
+    its `total_timeout` bounds a send with all waits.
     """
 
     breaker_of: Callable[[str], CircuitBreaker]
+    profile_of: Callable[[str], Profile]
     clock: Clock
     settings: DispatchSettings
     random: Callable[[], float]
@@ -149,13 +147,14 @@ class PolicyDispatch:
         policy = self._sends.get(key)
         if policy is None:
             name = f"{rail}:{operation.value}"
+            profile = self.profile_of(name)
             policy = self._sends[key] = Policy(
                 name,
-                retry=self.settings.retry if manner.patient else None,
+                retry=profile.retry if manner.patient else None,
                 breaker=self.breaker_of(name),
                 budget=self.budget_of(name),
                 gated=manner.gated,
-                total_timeout=self.settings.total_timeout_s,
+                total_timeout=profile.total_timeout,
                 interrupt=False,
                 classify=judge_send,
                 clock=self.clock.monotonic,

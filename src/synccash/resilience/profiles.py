@@ -1,5 +1,6 @@
 """The shipped profiles: what a kind of far side gets unless settings say otherwise. Plain data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from synccash.resilience.circuit_breaker import BreakerSettings
@@ -14,6 +15,10 @@ class Profile:
     breaker: BreakerSettings
     attempt_timeout: float = 5.0
     total_timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.attempt_timeout <= 0 or self.total_timeout <= 0:
+            raise ValueError("attempt_timeout and total_timeout must be above 0")
 
 
 PAYMENT_PROVIDER = Profile(
@@ -35,3 +40,12 @@ DATABASE = Profile(
 
 PROFILES = {"*": PAYMENT_PROVIDER, "fraud": FRAUD_DETECTION, "database": DATABASE}
 """By service; `*` is any other one, a payment provider."""
+
+
+def profile_of(profiles: Mapping[str, Profile], name: str) -> Profile:
+    """The profile of `service:operation`: its own, else that of `service:*`, of `service`, or of `*`."""
+    service = name.partition(":")[0]
+    for key in (name, f"{service}:*", service):
+        if key in profiles:
+            return profiles[key]
+    return profiles["*"]

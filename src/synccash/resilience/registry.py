@@ -8,7 +8,7 @@ from threading import RLock
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
-from synccash.resilience.profiles import PROFILES, Profile
+from synccash.resilience.profiles import PROFILES, Profile, profile_of
 
 _MOST = 1_000
 
@@ -40,12 +40,7 @@ class Registry:
 
     def profile(self, name: str) -> Profile:
         """The profile of a breaker's name."""
-        name = self.full_name(name)
-        service = name.partition(":")[0]
-        for key in (name, f"{service}:*", service):
-            if key in self._profiles:
-                return self._profiles[key]
-        return self._profiles["*"]
+        return profile_of(self._profiles, self.full_name(name))
 
     def full_name(self, name: str) -> str:
         """`MTN_MOMO` is `mtn_momo:collect`."""
