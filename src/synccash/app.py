@@ -65,6 +65,7 @@ from synccash.stores.valkey.answers import ValkeyAnswers
 from synccash.stores.valkey.breakers import SharedBreakers
 from synccash.stores.valkey.client import build_client, ping
 from synccash.stores.valkey.doorbell import ValkeyDoorbell
+from synccash.stores.valkey.fleet import Fleet
 from synccash.stores.valkey.rate_limiter import ValkeyLimiter
 from synccash.system import SystemClock, SystemIdentities
 from synccash.webhooks.sender import WebhookSender
@@ -96,6 +97,7 @@ class Service:
 async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Service]:
     """Wire the parts of one process, and close them in the right order at the end."""
     clock, identities = SystemClock(), SystemIdentities()
+    instance = identities.new("proc")
     async with contextlib.AsyncExitStack() as stack:
         pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS)
         stack.push_async_callback(pool.close)
@@ -153,15 +155,15 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             webhooks=webhooks,
             health=health,
             notifier=notifier,
-            gate=await _gate(settings, stack),
+            gate=await _gate(settings, instance, stack),
             registry=registry,
-            breakers=await _shared(settings, registry, identities.new("proc"), stack),
+            breakers=await _shared(settings, registry, instance, stack),
             claims=PostgresClaims(database),
             audit=PostgresAudit(database),
         )
 
 
-async def _gate(settings: Settings, stack: contextlib.AsyncExitStack) -> Gate:
+async def _gate(settings: Settings, instance: str, stack: contextlib.AsyncExitStack) -> Gate:
     """Limits and cached answers in Valkey; without one, each process limits by itself."""
     try:
         book = LimitBook().overridden(settings.rate_limits)
@@ -170,11 +172,15 @@ async def _gate(settings: Settings, stack: contextlib.AsyncExitStack) -> Gate:
         raise SettingsError(f"rate_limits, trusted_proxies: {error}") from error
     if settings.valkey_url is None:
         return Gate(LocalLimiter(), None, book, trusted)
-    limiter = ValkeyLimiter(settings.valkey_url, instances=settings.processes)
+    client = build_client(settings.valkey_url)
+    stack.push_async_callback(client.aclose)
+    fleet = Fleet(client, instance, assumed=settings.processes)
+    stack.push_async_callback(fleet.close)
+    limiter = ValkeyLimiter(settings.valkey_url, instances=fleet.size)
     stack.push_async_callback(limiter.aclose)
     kept = ValkeyAnswers(limiter)
     stack.push_async_callback(kept.aclose)
-    gate = Gate(limiter, kept, book, trusted)
+    gate = Gate(limiter, kept, book, trusted, fleet)
     stack.push_async_callback(gate.close)
     return gate
 
@@ -369,6 +375,7 @@ async def _serve(settings: Settings, database_url: str, fd: int | None) -> None:
             timeout_graceful_shutdown=int(settings.request_deadline_s) + 2,
         )
         server = uvicorn.Server(config)
+        service.gate.open()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _heard)
         await server.serve(sockets=[listener] if listener is not None else None)

@@ -67,6 +67,12 @@ class Answers(Protocol):
     def keep(self, key: str, stored: bytes) -> None: ...
 
 
+class Fleet(Protocol):
+    """Counts the processes that share the limits, from its start on."""
+
+    def start(self) -> None: ...
+
+
 @dataclass(slots=True)
 class LocalLimiter:
     """Live: a Limiter for a service without Valkey. Each process counts by itself."""
@@ -99,7 +105,13 @@ class Gate:
     answers: Answers | None
     book: LimitBook
     trusted: tuple[Network, ...]
+    fleet: Fleet | None = None
     middleware: ResilienceMiddleware | None = None
+
+    def open(self) -> None:
+        """Say to the other processes that this one lets requests in, too."""
+        if self.fleet is not None:
+            self.fleet.start()
 
     def layer(self, app: App) -> App:
         """Stand before `app`."""

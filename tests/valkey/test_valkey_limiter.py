@@ -9,6 +9,8 @@ import uvloop
 
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
 from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
+from synccash.stores.valkey.client import build_client
+from synccash.stores.valkey.fleet import Fleet
 from synccash.stores.valkey.limit_script import answer_key
 from synccash.stores.valkey.rate_limiter import ValkeyLimiter
 
@@ -99,7 +101,7 @@ async def test_trouble_under_load_fails_no_request_and_valkey_is_used_again(mort
 
 
 async def test_without_valkey_each_process_grants_its_share_and_was_warm(mortal):
-    async with limiting(mortal.url, instances=2) as limiter:
+    async with limiting(mortal.url, instances=lambda: 2) as limiter:
         await until_it_answers(limiter, [Demand(WIDE, "a")])
         for _ in range(4):
             assert (await limiter.check("e", [Demand(USER, "ama")])).allowed
@@ -107,6 +109,46 @@ async def test_without_valkey_each_process_grants_its_share_and_was_warm(mortal)
         decisions = [await limiter.check("e", [Demand(USER, "ama")]) for _ in range(10)]
     assert all(decision.degraded for decision in decisions)
     assert sum(decision.allowed for decision in decisions) == 2
+
+
+async def test_each_of_two_grants_half_when_valkey_dies_and_one_that_is_left_grants_all(mortal):
+    async with contextlib.AsyncExitStack() as stack:
+        fleets, limiters = [], []
+        for name in ("one", "other"):
+            client = build_client(mortal.url)
+            stack.push_async_callback(client.aclose)
+            fleets.append(Fleet(client, name, assumed=7))
+            limiters.append(await stack.enter_async_context(limiting(mortal.url, instances=fleets[-1].size)))
+        assert [fleet.size() for fleet in fleets] == [7, 7], "nothing was heard yet"
+        for fleet in (*fleets, fleets[0]):
+            await fleet.beat()
+        assert [fleet.size() for fleet in fleets] == [2, 2]
+        for limiter in limiters:
+            await until_it_answers(limiter, [Demand(WIDE, "a")])
+        mortal.kill()
+        for limiter in limiters:
+            decisions = [await limiter.check("e", [Demand(USER, "ama")]) for _ in range(10)]
+            assert sum(decision.allowed for decision in decisions) == 6, "half of 10, and half of 3"
+
+
+async def test_a_fleet_forgets_who_left_but_not_when_valkey_forgot_everybody(mortal):
+    now = 0.0
+    async with contextlib.AsyncExitStack() as stack:
+        client = build_client(mortal.url)
+        stack.push_async_callback(client.aclose)
+        one = Fleet(client, "one", assumed=1, clock=lambda: now)
+        other = Fleet(client, "other", assumed=1, clock=lambda: now)
+        other.start()
+        async with asyncio.timeout(10):
+            while one.size() < 2:
+                await one.beat()
+        mortal.flush()
+        await one.beat()
+        assert one.size() == 2, "Valkey lost its memory a moment ago"
+        now += 15
+        await one.beat()
+        assert one.size() == 1
+        await other.close()
 
 
 async def test_a_limit_says_itself_what_happens_without_valkey(mortal):

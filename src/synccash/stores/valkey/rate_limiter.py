@@ -1,6 +1,6 @@
 """Rate limits that all processes share: one script, one round trip, decided here while Valkey is away.
 
-limiter = ValkeyLimiter(url, instances=4)
+limiter = ValkeyLimiter(url, instances=fleet.size)
 decision = await limiter.check("payment_initiation", demands, answer=answer_key(scope, key))
 """
 
@@ -41,8 +41,8 @@ class LimiterCounts:
 class ValkeyLimiter:
     """Live: one per process. Never raises because Valkey is away.
 
-    `instances`: how many processes share the limits; while Valkey is away, each grants its share. The local
-    limiter is kept warm by what Valkey granted.
+    `instances` tells how many processes share the limits now; while Valkey is away, each grants its share.
+    The local limiter is kept warm by what Valkey granted.
     """
 
     __slots__ = (
@@ -60,21 +60,19 @@ class ValkeyLimiter:
         self,
         url: str,
         *,
-        instances: int = 1,
+        instances: Callable[[], int] = lambda: 1,
         local: MemoryLimiter | None = None,
         deadline_s: float = _DEADLINE_S,
         breaker: CircuitBreaker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        if instances < 1:
-            raise ValueError("instances must be at least 1")
         self._line = ValkeyLine(url, deadline_s=deadline_s)
         self._local = local or MemoryLimiter()
         breaker = breaker or CircuitBreaker("valkey:limits", _BREAKER)
         self._queue = LimitQueue(self._line, breaker, monotonic, self._remember)
         self._instances = instances
         self._monotonic = monotonic
-        self._shares: dict[int, tuple[Limit, Limit]] = {}
+        self._shares: dict[int, tuple[int, Limit, Limit]] = {}
         self._believed: dict[tuple[str, str], tuple[float, Standing]] = {}
         self.counts = LimiterCounts()
 
@@ -139,16 +137,16 @@ class ValkeyLimiter:
                     self._believed[one.demand.limit.key, one.demand.id] = till, one
 
     def _warm(self, granted: Decision) -> None:
-        note, alone = self._local.hit, self._instances == 1
+        note, instances = self._local.hit, self._instances()
         answered = granted.answer is not None
         for demand, refuses, *_ in granted.standings:
             limit, cost = demand.limit, demand.cost
             if refuses or not cost or limit.fail_policy != "local" or (answered and limit.scope == "user"):
                 continue
-            if alone:
+            if instances == 1:
                 note(limit, demand.id, cost)
             else:
-                limit = self._part(limit)
+                limit = self._part(limit, instances)
                 note(limit, demand.id, min(cost, limit.capacity))
 
     def _believed_blocked(self, demands: Sequence[Demand]) -> Decision | None:
@@ -180,21 +178,18 @@ class ValkeyLimiter:
 
     def _share(self, demand: Demand) -> Demand:
         """What this process may grant by itself."""
-        if self._instances == 1:
+        instances = self._instances()
+        if instances == 1:
             return demand
-        part = self._part(demand.limit)
+        part = self._part(demand.limit, instances)
         return Demand(part, demand.id, min(demand.cost, part.capacity))
 
-    def _part(self, limit: Limit) -> Limit:
+    def _part(self, limit: Limit, instances: int) -> Limit:
         known = self._shares.get(id(limit))
-        if known is None:
-            part = replace(
-                limit,
-                quota=max(1, limit.quota // self._instances),
-                burst=limit.burst // self._instances,
-            )
-            known = self._shares[id(limit)] = limit, part
-        return known[1]
+        if known is None or known[0] != instances:
+            part = replace(limit, quota=max(1, limit.quota // instances), burst=limit.burst // instances)
+            known = self._shares[id(limit)] = instances, limit, part
+        return known[2]
 
     def _count(self, endpoint: str, decided: Decision) -> None:
         (self.counts.allowed if decided.allowed else self.counts.blocked)[endpoint] += 1
