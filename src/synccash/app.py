@@ -24,6 +24,7 @@ from synccash.engine.engine import Engine, build_engine
 from synccash.engine.notify import Notifier, NotifierSettings
 from synccash.engine.ports import Doorbell
 from synccash.engine.rail_health import RailHealth
+from synccash.engine.rail_watch import RailWatch
 from synccash.engine.screening import Outage, Screening
 from synccash.engine.settings import EngineSettings
 from synccash.fraud.http import FraudService
@@ -60,12 +61,14 @@ from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.reading import PostgresReading
+from synccash.stores.postgres.standings import PostgresStandings
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 from synccash.stores.valkey.answers import ValkeyAnswers
 from synccash.stores.valkey.breakers import SharedBreakers
 from synccash.stores.valkey.client import build_client, ping
 from synccash.stores.valkey.doorbell import ValkeyDoorbell
 from synccash.stores.valkey.fleet import Fleet
+from synccash.stores.valkey.rail_health import SharedRailHealth
 from synccash.stores.valkey.rate_limiter import ValkeyLimiter
 from synccash.system import SystemClock, SystemIdentities
 from synccash.webhooks.sender import WebhookSender
@@ -115,6 +118,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             settings=dispatch_settings(settings),
             random=random.random,
         )
+        rail_health = RailHealth(health_settings(settings), clock.monotonic)
         engine = build_engine(
             ledger=PostgresLedger(database),
             rails=rails,
@@ -125,7 +129,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             settings=engine_settings(settings),
             rules=risk_rules(settings),
             screening=_screening(settings, transport, registry, clock),
-            health=RailHealth(health_settings(settings), clock.monotonic),
+            health=rail_health,
             routing=routing_rules(settings, rails),
             probing=probing(settings),
         )
@@ -148,6 +152,10 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         for rail in rails.values():
             for operation in (*rail.capabilities.operations, "status"):
                 registry.breaker(f"{rail.name}:{operation}")
+        instance = identities.new("proc")
+        await _share_health(settings, rail_health, registry, instance, stack)
+        watch = RailWatch(rails, rail_health, dispatch, PostgresStandings(database), clock, identities)
+        _in_background(watch.run(), stack)
         yield Service(
             engine=engine,
             keys=PostgresKeys(database),
@@ -209,6 +217,41 @@ async def _shared(
     await shared.start()
     stack.push_async_callback(shared.close)
     return ClusterBreakers(registry, instance, shared)
+
+
+async def _share_health(
+    settings: Settings,
+    health: RailHealth,
+    registry: Registry,
+    instance: str,
+    stack: contextlib.AsyncExitStack,
+) -> None:
+    """What all processes know of the rails, over Valkey; without one, each goes by what it sees."""
+    if settings.valkey_url is None:
+        return
+    client = build_client(settings.valkey_url)
+    stack.push_async_callback(client.aclose)
+
+    def shut() -> dict[str, float]:
+        refusing = {name: breaker.retry_after() for name, breaker in registry.breakers().items()}
+        return {name: left_s for name, left_s in refusing.items() if left_s is not None}
+
+    shared = SharedRailHealth(client, instance, health.known, shut, health.heard, health.now)
+    stack.push_async_callback(shared.close)
+    _in_background(shared.run(), stack)
+
+
+def _in_background(loop: Coroutine[Any, Any, None], stack: contextlib.AsyncExitStack) -> None:
+    """Run a loop that ends when it is cancelled, until the stack is left."""
+    task = asyncio.get_running_loop().create_task(loop)
+
+    async def end() -> None:
+        # redis-py turns a cancellation that meets its own time-outs into an error of its own.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=0.1)
+
+    stack.push_async_callback(end)
 
 
 def engine_settings(settings: Settings) -> EngineSettings:

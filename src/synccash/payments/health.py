@@ -122,10 +122,14 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The verdict: `score` from 0 (nothing works) to 1 (all is well), and each aspect's share of good."""
+    """The verdict: `score` from 0 (nothing works) to 1 (all is well), and each aspect's share of good.
+
+    `weight`: on how many orders it rests, those long ago counted less.
+    """
 
     score: float = 1.0
     shares: tuple[float, ...] = (1.0,) * len(ASPECTS)
+    weight: float = 0.0
 
     def explained(self) -> dict[str, float]:
         """Each aspect with its share of good sightings."""
@@ -147,7 +151,7 @@ def health_of(signals: Signals, settings: HealthSettings, *, overdue: int = 0) -
         shares.append(share)
         if share < _GOOD_ENOUGH:
             score *= 1.0 - worth * (1.0 - share / _GOOD_ENOUGH)
-    return Health(score, tuple(shares))
+    return Health(score, tuple(shares), weights[0] + weights[1])
 
 
 def blame(failure: Failure | None) -> Tally:
@@ -174,15 +178,18 @@ class Repute:
     standing: Standing = Standing.HEALTHY
     doubted_since: float | None = None
 
-    def after(self, score: float, now: float, settings: HealthSettings, *, shut: bool = False) -> "Repute":
-        """Return the repute after one more look. `shut`: a breaker refuses everything.
+    def after(
+        self, score: float, now: float, settings: HealthSettings, *, shut: bool = False, known: bool = True
+    ) -> "Repute":
+        """Return the repute after one more look. `shut`: a breaker refuses everything. `known`: the score
+        rests on something; that nothing was seen is no recovery.
 
         Between the two thresholds nothing changes, and nothing does before `hold_s` of the same news.
         """
         if self.standing is Standing.HEALTHY:
             doubtful = shut or score < settings.degraded_below
         else:
-            doubtful = not shut and score >= settings.recovered_above
+            doubtful = known and not shut and score >= settings.recovered_above
         if not doubtful:
             return Repute(self.standing)
         since = now if self.doubted_since is None else self.doubted_since

@@ -17,6 +17,12 @@ EVENT_TYPES = (
     "refund.succeeded",
     "refund.failed",
     "refund.contradiction",
+    "payout.processing",
+    "payout.succeeded",
+    "payout.failed",
+    "payout.contradiction",
+    "rail.degraded",
+    "rail.recovered",
     "webhook_endpoint.disabled",
 )
 """All that an endpoint can ask for."""

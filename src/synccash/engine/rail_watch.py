@@ -1,0 +1,100 @@
+"""Says in public when a rail degrades and when it has recovered: once, whoever of the fleet sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+
+from synccash.engine.ports import Clock, Dispatch, Identities, Rail
+from synccash.engine.rail_health import RailHealth
+from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.health import Repute, Standing
+from synccash.payments.rail import Operation
+
+log = structlog.get_logger("synccash.rails")
+_LOOK_S = 1.0
+
+
+class Standings(Protocol):
+    """The one place where it is kept what rails are called."""
+
+    async def all(self) -> Mapping[tuple[str, str], Standing]: ...
+    async def change(
+        self, rail: str, operation: str, standing: Standing, document: Mapping[str, Any], event_id: str
+    ) -> bool: ...
+
+
+@dataclass(slots=True)
+class RailWatch:
+    """Live: one loop of one process; every process may run one.
+
+    All of them go by the standing that is kept, and change it only after `hold_s` seconds of contrary signs
+    of their own. One that has seen nothing of a rail has no say in its recovery.
+    """
+
+    rails: Mapping[str, Rail]
+    health: RailHealth
+    dispatch: Dispatch
+    standings: Standings
+    clock: Clock
+    identities: Identities
+    _reputes: dict[tuple[str, Operation], Repute] = field(default_factory=dict[tuple[str, Operation], Repute])
+
+    async def run(self) -> None:
+        """Look at all rails, again and again, until cancelled. A store out of reach is waited for."""
+        while True:
+            try:
+                await self.look()
+            except StoreUnavailableError as error:
+                log.debug("standings_unavailable", reason=str(error))
+            except Exception:
+                log.exception("rail_watch_failed")
+            await self.clock.sleep(_LOOK_S)
+
+    async def look(self) -> None:
+        """Look once at every rail and operation, and tell what has changed."""
+        kept = await self.standings.all()
+        for name, rail in self.rails.items():
+            for operation in rail.capabilities.operations:
+                standing = kept.get((name, operation.value), Standing.HEALTHY)
+                await self._look_at(rail, operation, standing)
+
+    async def _look_at(self, rail: Rail, operation: Operation, standing: Standing) -> None:
+        key = (rail.name, operation)
+        before = self._reputes.get(key, Repute())
+        if before.standing is not standing:
+            before = Repute(standing)
+        healths = {n: self.health.of(rail.name, n, operation) for n in sorted(rail.capabilities.networks)}
+        worst = min(healths.values(), key=lambda one: one.score)
+        open_for_s = self.dispatch.open_for_s(rail.name, operation)
+        after = before.after(
+            worst.score,
+            self.clock.monotonic(),
+            self.health.settings,
+            shut=open_for_s is not None,
+            known=max(one.weight for one in healths.values()) >= 1.0,
+        )
+        self._reputes[key] = after
+        if after.standing is standing:
+            return
+        document = {
+            "id": f"{rail.name}:{operation.value}",
+            "object": "rail",
+            "rail": rail.name,
+            "operation": operation.value,
+            "status": after.standing.value,
+            "reason": "breaker_open" if open_for_s is not None else "health",
+            "networks": {network.value: round(one.score, 3) for network, one in healths.items()},
+        }
+        changed = await self.standings.change(
+            rail.name, operation.value, after.standing, document, self.identities.new("evt")
+        )
+        if changed:
+            log.warning(
+                "rail_degraded" if after.standing is Standing.DEGRADED else "rail_recovered",
+                rail=rail.name,
+                operation=operation.value,
+                networks=document["networks"],
+                reason=document["reason"],
+            )

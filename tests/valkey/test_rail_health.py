@@ -1,0 +1,98 @@
+"""What one process sees of a rail, all know; without Valkey each goes by what it sees."""
+
+import contextlib
+
+from synccash.engine.rail_health import RailHealth
+from synccash.payments.health import Aspect, HealthSettings
+from synccash.payments.payer import Network
+from synccash.payments.rail import Operation
+from synccash.stores.valkey.client import build_client
+from synccash.stores.valkey.rail_health import SharedRailHealth, look
+
+KEY = ("mtn_momo", "mtn", "collect")
+
+
+class Process:
+    def __init__(self, client, name):
+        self.at = 100.0
+        self.health = RailHealth(HealthSettings(), lambda: self.at)
+        self.shut = {}
+        self.shared = SharedRailHealth(
+            client, name, self.health.known, lambda: self.shut, self.health.heard, self.health.now
+        )
+
+    def saw(self, bad):
+        for _ in range(bad):
+            self.health.saw(KEY, Aspect.SEND, bad=1.0)
+
+    @property
+    def score(self):
+        self.at += 0.1
+        return self.health.of("mtn_momo", Network.MTN, Operation.COLLECT).score
+
+
+@contextlib.asynccontextmanager
+async def fleet(url, *names):
+    client = build_client(url, deadline_s=1.0)
+    try:
+        yield [Process(client, name) for name in names]
+    finally:
+        await client.aclose()
+
+
+async def test_what_one_process_sees_all_know_and_add_up(valkey_url):
+    async with fleet(valkey_url, "a", "b", "c") as (one, another, third):
+        one.saw(10)
+        another.saw(10)
+        for process in (one, another, third, one, another):
+            await process.shared.exchange()
+        assert third.score < one.health.settings.degraded_below
+        assert abs(one.score - another.score) < 0.01
+        assert abs(one.score - third.score) < 0.01
+        assert (one.health.live, third.health.live) == (3, 3)
+
+
+async def test_what_a_process_that_left_has_told_is_forgotten(valkey_url):
+    async with fleet(valkey_url, "a", "b") as (one, another):
+        one.saw(50)
+        await one.shared.exchange()
+        await another.shared.exchange()
+        assert another.score < 0.7
+        await one.shared.close()
+        await another.shared.exchange()
+        assert (another.score, another.health.live) == (1.0, 1)
+
+
+async def test_an_onlooker_sees_the_fleet_and_its_breakers(valkey_url):
+    async with fleet(valkey_url, "a", "b") as (one, another):
+        one.saw(5)
+        one.shut = {"mtn_momo:collect": 3.0}
+        another.shut = {"mtn_momo:collect": 7.0, "paystack:payout": 1.0}
+        await one.shared.exchange()
+        await another.shared.exchange()
+        signals, shut, live = await look(one.shared.client, 0.0)
+    assert signals[KEY].of(Aspect.SEND).bad == 5.0
+    assert shut == {"mtn_momo:collect": 7.0, "paystack:payout": 1.0}
+    assert live == 2
+
+
+async def test_what_cannot_be_read_is_not_known(valkey_url):
+    async with fleet(valkey_url, "a", "b") as (one, another):
+        one.saw(50)
+        await one.shared.exchange()
+        await one.shared.client.set("synccash:rail_health:instance:a", b'{"signals": 7}')
+        await another.shared.exchange()
+        assert another.score == 1.0
+
+
+async def test_without_valkey_a_process_goes_by_what_it_sees(mortal):
+    async with fleet(mortal.url, "a", "b") as (one, another):
+        one.saw(50)
+        another.saw(50)
+        await one.shared.exchange()
+        await another.shared.exchange()
+        together = another.score
+        mortal.kill()
+        await another.shared.exchange()
+        assert together < another.score < 0.7
+        assert another.health.live == 1
