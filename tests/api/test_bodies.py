@@ -159,3 +159,16 @@ async def test_a_body_without_announced_length_is_refused_when_it_grows_too_larg
     headers = {"Authorization": f"Bearer {api.key}", "Content-Type": "application/json"}
     answer = await api.client.post("/api/v1/payments", content=endless(), headers=headers)
     is_problem(answer, 413)
+
+
+async def test_a_body_under_a_key_is_read_and_hashed_once(api: Served, monkeypatch: pytest.MonkeyPatch):
+    from synccash.api import body, calls
+    from synccash.middleware import resilience
+
+    done: list[str] = []
+    for module, name in ((resilience, "read_json"), (body, "read_json"), (calls, "fingerprint")):
+        real = getattr(module, name)
+        noted = lambda *given, name=name, real=real: done.append(name) or real(*given)  # noqa: E731
+        monkeypatch.setattr(module, name, noted)
+    assert (await api.pay()).status_code == 202
+    assert done == ["read_json"]

@@ -9,6 +9,7 @@ from litestar import Request
 
 from synccash.api.problem import ProblemError, invalid, malformed, not_found
 from synccash.middleware.refusal import Refusal
+from synccash.middleware.resilience import DECODED
 from synccash.resilience.idempotency import DuplicateMemberError, NotJsonError, read_json
 
 TREE = "synccash.body"
@@ -43,16 +44,23 @@ async def take_body(request: Request[Any, Any, Any]) -> None:
         return
     _check_media_type(request.headers.get("content-type"))
     raw = await request.body()
-    try:
-        tree = read_json(raw)
-    except NotJsonError as error:
-        raise malformed(str(error)) from error
-    except DuplicateMemberError as error:
-        raise invalid((_shown(error.name), str(error))) from error
+    # A layer before may have read it already, for the fingerprint of the request.
+    tree = scope_of(request).get(DECODED)
+    if tree is None:
+        tree = _read(raw)
     if not isinstance(tree, dict):
         raise invalid(("", "expected a JSON object"))
     scope_of(request)[TREE] = tree
     scope_of(request)[_VALUE] = decode(raw, field.annotation)
+
+
+def _read(raw: bytes) -> Any:
+    try:
+        return read_json(raw)
+    except NotJsonError as error:
+        raise malformed(str(error)) from error
+    except DuplicateMemberError as error:
+        raise invalid((_shown(error.name), str(error))) from error
 
 
 def _check_media_type(header: str | None) -> None:

@@ -16,6 +16,7 @@ from synccash.api.problem import MEDIA_TYPE, ProblemError, invalid, malformed
 from synccash.api.schemas import ProblemShown
 from synccash.middleware.authentication import MISSING, PRINCIPAL
 from synccash.middleware.refusal import Refusal
+from synccash.middleware.resilience import FINGERPRINT
 from synccash.payments.case import Claim
 from synccash.payments.request import Principal, Reply, Role, Tenant
 from synccash.resilience.idempotency import IdempotencyKeyError, fingerprint, idempotency_key
@@ -71,7 +72,8 @@ def claim_of(request: AnyRequest, tenant: Tenant) -> Claim:
         raise malformed(str(error), "idempotency_key_invalid") from error
     mode = "live" if tenant.livemode else "test"
     where = f"{tenant.merchant_id}:{mode}:{scope['method']}:{scope['path_template']}"
-    return Claim(scope=where, key=key, fingerprint=fingerprint(scope["path"], scope[TREE]))
+    print_of: bytes = scope.get(FINGERPRINT) or fingerprint(scope["path"], scope[TREE])
+    return Claim(scope=where, key=key, fingerprint=print_of)
 
 
 def of_reply(reply: Reply) -> Json:

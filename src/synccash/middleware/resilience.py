@@ -23,6 +23,11 @@ from synccash.resilience.idempotency import (
     read_json,
 )
 
+DECODED = "synccash.decoded"
+"""Where the scope of a request under a key holds its body as `read_json` gave it, if it is JSON."""
+FINGERPRINT = "synccash.fingerprint"
+"""Where the scope of a request under a key holds its fingerprint."""
+
 
 @dataclass(slots=True)
 class ResilienceMiddleware:
@@ -184,11 +189,13 @@ def _keyed(scope: Scope, endpoint: Endpoint, caller: Caller, body: bytes, decode
         raise
     if handled and decoded is None:
         return None
+    scope[DECODED] = decoded
+    scope[FINGERPRINT] = print_of = fingerprint(scope["path"], body.hex() if decoded is None else decoded)
     return Keyed(
         scope=scope,
         body=body,
         claim_scope=f"{caller.tenant}:{endpoint.method} {endpoint.path}",
         key=key,
-        print=fingerprint(scope["path"], decoded if decoded is not None else body.hex()),
+        print=print_of,
         claimed_by="handler" if handled else "middleware",
     )
