@@ -49,7 +49,7 @@ from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.client_address import trusted_networks
 from synccash.resilience.limit_policies import LimitBook
-from synccash.resilience.profiles import PROFILES
+from synccash.resilience.profiles import PROFILES, Profile
 from synccash.resilience.registry import Registry
 from synccash.routing_settings import health_settings, probing, routing_rules
 from synccash.settings import Settings, SettingsError
@@ -147,7 +147,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             identities=identities,
             doorbell=doorbell,
             random=random.random,
-            settings=notifier_settings(settings),
+            settings=notifier_settings(settings, registry.profile("webhook")),
         )
         for rail in rails.values():
             for operation in (*rail.capabilities.operations, "status"):
@@ -277,10 +277,14 @@ def dispatch_settings(settings: Settings) -> DispatchSettings:
     )
 
 
-def notifier_settings(settings: Settings) -> NotifierSettings:
-    """How merchants are told: a delivery's lease outlives the longest post."""
-    timeout_s = settings.webhook_timeout_s
-    return NotifierSettings(timeout_s=timeout_s, lease_s=max(30.0, 2 * timeout_s))
+def notifier_settings(settings: Settings, profile: Profile) -> NotifierSettings:
+    """How merchants are told: a delivery's lease, and a probe's hold, outlive the longest post."""
+    timeout_s, breaker = settings.webhook_timeout_s, profile.breaker
+    return NotifierSettings(
+        timeout_s=timeout_s,
+        lease_s=max(30.0, 2 * timeout_s),
+        breaker=replace(breaker, probe_hold_s=max(breaker.probe_hold_s, 2 * timeout_s)),
+    )
 
 
 def risk_rules(settings: Settings) -> RiskRules:

@@ -25,12 +25,13 @@ _FIELDS: dict[str, Any] = {
     "total_timeout": float,
 }
 del _FIELDS["retry.on"]
-_UNBROKEN = tuple(field for field in _FIELDS if not field.startswith("breaker."))
+_BREAKER = tuple(field for field in _FIELDS if field.startswith("breaker."))
 _SERVICES: dict[str, tuple[str, ...]] = {
     _PROVIDERS: tuple(_FIELDS),
     **dict.fromkeys(RAILS, tuple(_FIELDS)),
     "fraud": tuple(_FIELDS),
-    "database": _UNBROKEN,
+    "database": tuple(field for field in _FIELDS if field not in _BREAKER),
+    "webhook": _BREAKER,
 }
 """Which numbers of a service can be changed: those that something goes by."""
 
@@ -38,9 +39,10 @@ _SERVICES: dict[str, tuple[str, ...]] = {
 def overridden(profiles: Mapping[str, Profile], text: str) -> Mapping[str, Profile]:
     """The profiles with other numbers: `service.part.field=value`, several with commas or on lines.
 
-    A service is `payment_provider` (all rails), a rail, one operation of a rail (`mtn_momo:status`), `fraud`
-    or `database`; the narrower one wins. Fields are those of Retry and BreakerSettings, and `total_timeout`;
-    `off` takes a rule away. Raises ValueError that names what cannot be used and what was expected.
+    A service is `payment_provider` (all rails), a rail, one operation of a rail (`mtn_momo:status`), `fraud`,
+    `database` or `webhook`; the narrower one wins. Fields are those of Retry and BreakerSettings, and
+    `total_timeout`; `off` takes a rule away. Raises ValueError that names what cannot be used and what was
+    expected.
     """
     written: dict[str, dict[str, Any]] = {}
     for part in filter(None, (part.strip() for part in text.replace("\n", ",").split(","))):

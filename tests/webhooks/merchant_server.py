@@ -15,10 +15,13 @@ class MerchantServer:
     answers: list[web.Response] = field(default_factory=list)
     received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     arrived: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    hold: asyncio.Event | None = None
 
     async def take(self, request: web.Request) -> web.Response:
         self.received.append((dict(request.headers), await request.read()))
         self.arrived.put_nowait(request.headers["webhook-id"])
+        if self.hold is not None:
+            await self.hold.wait()
         return self.answers.pop(0) if self.answers else web.Response(status=204)
 
     def verified(self, secret: str) -> list[dict]:

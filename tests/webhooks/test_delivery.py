@@ -16,6 +16,7 @@ from synccash.engine.notify import Notifier, NotifierSettings
 from synccash.payments.case import Opened
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import EndpointStatus, WebhookEndpoint, WebhookSecret
+from synccash.resilience.breaker_settings import BreakerSettings
 from synccash.stores.local_doorbell import LocalDoorbell
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.ledger import PostgresLedger
@@ -46,18 +47,29 @@ def endpoint(url: str, **changes) -> WebhookEndpoint:
     return replace(made, **changes)
 
 
+class Leaping(SystemClock):
+    """The real time, and what a test adds to it."""
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
 @asynccontextmanager
-async def notifying(pool: Pool, *, private: bool = True) -> AsyncGenerator[Notifier]:
+async def notifying(
+    pool: Pool, *, private: bool = True, clock: SystemClock | None = None, **settings
+) -> AsyncGenerator[Notifier]:
     sender = WebhookSender(private=private)
     notifier = Notifier(
         outbox=PostgresWebhooks(Database(pool)),
         post=sender.post,
         sign=signed_headers,
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         identities=SystemIdentities(),
         doorbell=LocalDoorbell(),
         random=lambda: 0.0,
-        settings=NotifierSettings(timeout_s=5.0, poll_s=0.01),
+        settings=NotifierSettings(**{"timeout_s": 5.0, "poll_s": 0.01} | settings),
     )
     running = asyncio.create_task(notifier.run())
     try:
@@ -192,6 +204,57 @@ async def test_a_slow_endpoint_holds_only_its_share(pool: Pool):
     await happen(pool, 7)
     taken = [delivery.endpoint.id for delivery in await webhooks.take(limit=10, each=3, lease_s=30)]
     assert sorted(taken) == ["we_1", "we_1", "we_1", "we_2"]
+
+
+async def test_an_endpoint_that_hangs_holds_its_share_of_the_senders_however_often_they_look(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    async with merchant_server() as slow, merchant_server() as quick:
+        slow.hold = asyncio.Event()
+        await webhooks.add(endpoint(slow.url))
+        for number in range(6):
+            await happen(pool, number)
+        async with notifying(pool, concurrency=3, each=2):
+            for _ in range(2):
+                await slow.arrived.get()
+            await webhooks.add(endpoint(quick.url, id="we_2"))
+            await happen(pool, 7)
+            await quick.arrived.get()
+            assert len(slow.received) == 2
+            slow.hold.set()
+            await settled(pool, "delivered_at IS NOT NULL")
+    assert (len(slow.received), len(quick.received)) == (7, 1)
+
+
+async def test_an_endpoint_that_fails_is_left_alone_and_no_delivery_loses_a_try_by_that(pool: Pool):
+    webhooks, clock = PostgresWebhooks(Database(pool)), Leaping()
+    settings = {"each": 1, "breaker": BreakerSettings(failures=2, open_s=60.0)}
+    async with merchant_server() as down, merchant_server() as up, notifying(pool, clock=clock, **settings):
+        down.answers = [web.Response(status=503), web.Response(status=503)]
+        await webhooks.add(endpoint(down.url))
+        for number in range(5):
+            await happen(pool, number)
+        await eventually(pool, "SELECT sum(tries) = 2 AND count(last_status) = 2 FROM deliveries")
+        await pool.execute("UPDATE deliveries SET due_at = now()")
+        await webhooks.add(endpoint(up.url, id="we_2"))
+        await happen(pool, 7)
+        await up.arrived.get()
+        assert len(down.received) == 2
+        clock.ahead_s = 70.0
+        await settled(pool, "delivered_at IS NOT NULL")
+        of = "SELECT array_agg(tries ORDER BY tries) FROM deliveries WHERE endpoint_id = 'we_1'"
+        assert await pool.fetchval(of) == [1, 1, 1, 1, 2, 2]
+
+
+async def test_what_was_taken_for_an_endpoint_that_is_left_alone_comes_later_as_the_same_try(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    await webhooks.add(endpoint("https://example.com"))
+    await happen(pool)
+    [taken] = await webhooks.take(limit=10, each=10, lease_s=30)
+    assert await webhooks.postpone(taken, due_in_s=20)
+    assert not await webhooks.postpone(taken, due_in_s=20), "it is said once"
+    await settled(pool, "tries = 0 AND due_at BETWEEN now() + interval '15 s' AND now() + interval '20 s'")
+    await pool.execute("UPDATE deliveries SET due_at = now()")
+    assert [again.tries for again in await webhooks.take(limit=10, each=10, lease_s=30)] == [1]
 
 
 async def test_a_private_address_is_never_sent_to(pool: Pool):

@@ -8,10 +8,14 @@ from typing import Any, Protocol
 
 import structlog
 
+from synccash.engine.courier import Courier, Door, Post
 from synccash.engine.ports import Clock, Doorbell, Identities
 from synccash.payments.document import event_body
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.webhook import GIVE_UP_AFTER, Delivery, Posted, WebhookSecret, next_try_s
+from synccash.resilience.breaker_settings import BreakerSettings
+from synccash.resilience.errors import CircuitOpenError
+from synccash.resilience.profiles import WEBHOOK
 
 log = structlog.get_logger("synccash.webhooks")
 _GONE = 410
@@ -20,20 +24,15 @@ _GONE = 410
 class Outbox(Protocol):
     """What is still to be delivered."""
 
-    async def take(self, *, limit: int, each: int, lease_s: float) -> Sequence[Delivery]: ...
+    async def take(
+        self, *, limit: int, each: int, lease_s: float, room: Mapping[str, int]
+    ) -> Sequence[Delivery]: ...
+    async def postpone(self, delivery: Delivery, *, due_in_s: float) -> bool: ...
     async def delivered(self, delivery: Delivery, status: int) -> bool: ...
     async def failed(
         self, delivery: Delivery, *, status: int | None, error: str, due_in_s: float | None
     ) -> bool: ...
     async def disable(self, endpoint_id: str, *, reason: str, event_id: str) -> bool: ...
-
-
-class Post(Protocol):
-    """Sends one request to a merchant's server; never raises for what that server does."""
-
-    async def __call__(
-        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float
-    ) -> Posted: ...
 
 
 class Sign(Protocol):
@@ -53,6 +52,7 @@ class NotifierSettings:
     poll_s: float = 0.2
     concurrency: int = 64
     each: int = 8
+    breaker: BreakerSettings = WEBHOOK.breaker
 
 
 @dataclass(slots=True)
@@ -73,6 +73,17 @@ class Notifier:
     settings: NotifierSettings
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _under_way: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    _courier: Courier = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._courier = Courier(
+            self.post,
+            self.settings.breaker,
+            self.settings.each,
+            self.settings.timeout_s,
+            self.clock.monotonic,
+            self.random,
+        )
 
     async def run(self) -> None:
         """Deliver until stopped, then let what is under way finish."""
@@ -97,9 +108,11 @@ class Notifier:
         free = self.settings.concurrency - len(self._under_way)
         if free <= 0:
             return 0
-        taken = await self.outbox.take(limit=free, each=self.settings.each, lease_s=self.settings.lease_s)
+        taken = await self.outbox.take(
+            limit=free, each=self.settings.each, lease_s=self.settings.lease_s, room=self._courier.room()
+        )
         for delivery in taken:
-            self._begin(self._deliver(delivery))
+            self._begin(self._deliver(delivery, self._courier.begin(delivery.endpoint)))
         return len(taken)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -112,18 +125,26 @@ class Notifier:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("delivery_failed", error=type(error).__name__, exc_info=error)
 
-    async def _deliver(self, delivery: Delivery) -> None:
-        body = event_body(delivery.event)
-        now = self.clock.now()
-        headers = self.sign(delivery.event.id, body, delivery.endpoint.secrets, now=now)
-        posted = await self.post(
-            delivery.endpoint.url, headers=headers, body=body, timeout_s=self.settings.timeout_s
-        )
+    async def _deliver(self, delivery: Delivery, door: Door) -> None:
         try:
-            await self._settle(delivery, posted)
+            await self._try(delivery, door)
         except StoreUnavailableError as error:
             # The lease ends by itself, and the event is sent once more under its own id.
             log.warning("delivery_not_settled", event_id=delivery.event.id, reason=str(error))
+        finally:
+            self._courier.end(door)
+
+    async def _try(self, delivery: Delivery, door: Door) -> None:
+        body = event_body(delivery.event)
+        now = self.clock.now()
+        headers = self.sign(delivery.event.id, body, delivery.endpoint.secrets, now=now)
+        try:
+            posted = await self._courier.post(door, delivery.endpoint.url, headers, body)
+        except CircuitOpenError as refused:
+            # It failed for others while this one was on its way: nothing was sent, so it was no try.
+            await self.outbox.postpone(delivery, due_in_s=refused.retry_after)
+            return
+        await self._settle(delivery, posted)
 
     async def _settle(self, delivery: Delivery, posted: Posted) -> None:
         if posted.delivered:

@@ -37,8 +37,19 @@ DATABASE = Profile(
     attempt_timeout=5.0,
     total_timeout=6.0,
 )
+WEBHOOK = Profile(
+    # A ledger says when a delivery is tried again.
+    retry=Retry(attempts=1),
+    breaker=BreakerSettings(failures=5, open_s=30.0),
+    attempt_timeout=10.0,
+)
 
-PROFILES = {"*": PAYMENT_PROVIDER, "fraud": FRAUD_DETECTION, "database": DATABASE}
+PROFILES = {
+    "*": PAYMENT_PROVIDER,
+    "fraud": FRAUD_DETECTION,
+    "database": DATABASE,
+    "webhook": WEBHOOK,
+}
 """By service; `*` is any other one, a payment provider."""
 
 

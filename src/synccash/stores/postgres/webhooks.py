@@ -1,8 +1,9 @@
 """Webhook endpoints, and what is still to be delivered to them. The clock is the database's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -46,16 +47,21 @@ dropped AS (
 SELECT id FROM removed
 """  # noqa: S608
 
-# An endpoint that hangs holds up to its share of the senders, never all of them.
+# An endpoint that hangs holds up to its share of the senders, never all of them: what room it has left comes
+# in $4 and $5. One that is left alone has none.
 _TAKE = """
-WITH due AS MATERIALIZED (
+WITH held AS MATERIALIZED (SELECT * FROM unnest($4::text[], $5::int[]) AS held (id, room)),
+due AS MATERIALIZED (
     SELECT first.event_id, first.endpoint_id
-    FROM webhook_endpoints w CROSS JOIN LATERAL (
+    FROM webhook_endpoints w LEFT JOIN held USING (id) CROSS JOIN LATERAL (
         SELECT d.event_id, d.endpoint_id, d.due_at FROM deliveries d
         WHERE d.endpoint_id = w.id AND d.due_at <= now()
-        ORDER BY d.due_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+        ORDER BY d.due_at LIMIT coalesce(held.room, $2) FOR NO KEY UPDATE SKIP LOCKED
     ) first
-    WHERE w.status = 'enabled' AND EXISTS (SELECT 1 FROM deliveries d WHERE d.due_at <= now())
+    WHERE w.status = 'enabled' AND held.room IS DISTINCT FROM 0 AND EXISTS (
+        SELECT 1 FROM deliveries d WHERE d.due_at <= now()
+        AND d.endpoint_id NOT IN (SELECT id FROM held WHERE room = 0)
+    )
     ORDER BY first.due_at LIMIT $1
 ),
 taken AS (
@@ -95,6 +101,11 @@ ailing AS (
     FROM settled WHERE w.id = settled.endpoint_id AND w.failing_since IS NULL
 )
 SELECT endpoint_id FROM settled
+"""
+_POSTPONE = """
+UPDATE deliveries SET tries = tries - 1, fence = fence + 1, due_at = now() + make_interval(secs => $4)
+WHERE event_id = $1 AND endpoint_id = $2 AND fence = $3
+RETURNING endpoint_id
 """
 _DISABLE = f"""
 WITH disabled AS (
@@ -149,6 +160,7 @@ class _Endpoint(msgspec.Struct):
     updated_at: datetime
 
 
+NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 _endpoint_row = msgspec.json.Decoder(_Endpoint)
 _EVENT = ("id", "merchant_id", "livemode", "type", "created_at", "object_id", "object_version", "data")
 
@@ -203,10 +215,15 @@ class PostgresWebhooks:
         found = await self._run(_REDELIVER, tenant.merchant_id, tenant.livemode, event_id)
         return found[0]["endpoints"] if found else None
 
-    async def take(self, *, limit: int, each: int, lease_s: float) -> Sequence[Delivery]:
-        """Take due deliveries, `each` at most for one endpoint; one not settled is due after its lease."""
+    async def take(
+        self, *, limit: int, each: int, lease_s: float, room: Mapping[str, int] = NO_LIMITS
+    ) -> Sequence[Delivery]:
+        """Take due deliveries; one not settled is due after its lease.
+
+        For one endpoint as many as `room` says, 0 for none; for one that is not there `each` at most.
+        """
         try:
-            found = await self.database.commit(_TAKE, limit, each, lease_s)
+            found = await self.database.commit(_TAKE, limit, each, lease_s, list(room), list(room.values()))
         except InDoubtError:
             return []  # what was taken is due again after its lease
         return [_delivery(row) for row in found]
@@ -220,6 +237,10 @@ class PostgresWebhooks:
     ) -> bool:
         """The try failed; the next one is due after `due_in_s` seconds, or never."""
         return bool(await self._run(_FAILED, *_name(delivery), status, error, due_in_s))
+
+    async def postpone(self, delivery: Delivery, *, due_in_s: float) -> bool:
+        """Nothing was sent: the delivery is due in `due_in_s` seconds, and this was none of its tries."""
+        return bool(await self._run(_POSTPONE, *_name(delivery), due_in_s))
 
     async def disable(self, endpoint_id: str, *, reason: str, event_id: str) -> bool:
         """Stop delivery to an endpoint, and write the event that says so. False: it was not enabled."""

@@ -1,0 +1,93 @@
+"""How much of us an endpoint may hold, and when it is left alone."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from synccash.engine.courier import Courier
+from synccash.payments.webhook import Posted
+from synccash.resilience.breaker_settings import BreakerSettings
+from synccash.resilience.errors import CircuitOpenError
+from synccash.resilience.testing import FakeClock
+from webhooks.test_delivery import endpoint
+
+ENDPOINT = endpoint("https://example.com/hook")
+DOWN, UP = Posted(status=503, error="HTTP 503"), Posted(status=204)
+
+
+class Merchant:
+    """Answers as it is told, and says until when it was waited for."""
+
+    def __init__(self):
+        self.answer = UP
+        self.waited_s = []
+
+    async def post(self, url, *, headers, body, timeout_s):
+        self.waited_s.append(timeout_s)
+        return self.answer
+
+
+@pytest.fixture
+def merchant():
+    return Merchant()
+
+
+@pytest.fixture
+def clock():
+    return FakeClock(100.0)
+
+
+@pytest.fixture
+def courier(merchant, clock):
+    rules = BreakerSettings(failures=2, open_s=30.0)
+    return Courier(merchant.post, rules, 4, 10.0, clock, lambda: 0.0)
+
+
+async def post(courier, merchant, answer, to=ENDPOINT):
+    merchant.answer = answer
+    door = courier.begin(to)
+    try:
+        return await courier.post(door, to.url, {}, b"")
+    finally:
+        courier.end(door)
+
+
+def test_posts_under_way_leave_the_rest_of_the_share_and_are_forgotten_after(courier):
+    doors = [courier.begin(ENDPOINT) for _ in range(3)]
+    assert courier.room() == {"we_1": 1}
+    for door in doors:
+        courier.end(door)
+    assert courier.room() == {}
+
+
+async def test_after_failures_there_is_no_room_then_for_one_probe_then_for_all(courier, merchant, clock):
+    for _ in range(2):
+        await post(courier, merchant, DOWN)
+    assert courier.room() == {"we_1": 0}
+    with pytest.raises(CircuitOpenError):
+        await post(courier, merchant, UP)
+    clock.move(30.0)
+    assert courier.room() == {"we_1": 1}
+    await post(courier, merchant, UP)
+    assert courier.room() == {}
+    assert merchant.waited_s == [10.0] * 3
+
+
+async def test_an_endpoint_that_was_changed_is_not_kept_waiting(courier, merchant):
+    for _ in range(2):
+        await post(courier, merchant, DOWN)
+    mended = replace(ENDPOINT, updated_at=ENDPOINT.updated_at + timedelta(seconds=1))
+    assert await post(courier, merchant, UP, to=mended) is UP
+
+
+@pytest.mark.parametrize(("wish_s", "alone_s"), [(None, 30.0), (120.0, 120.0), (86_400.0, 300.0)])
+async def test_an_endpoint_may_ask_to_be_left_alone_for_minutes_not_for_a_day(
+    courier, merchant, clock, wish_s, alone_s
+):
+    for _ in range(2):
+        await post(courier, merchant, Posted(status=429, error="HTTP 429", retry_after_s=wish_s))
+    clock.move(alone_s - 1)
+    assert courier.room() == {"we_1": 0}
+    clock.move(1)
+    assert courier.room() == {"we_1": 1}
