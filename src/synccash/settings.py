@@ -25,6 +25,7 @@ Pesewas = Annotated[int, Meta(ge=1, le=10**12)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 SECRETS = frozenset(
     {
+        "admin_key",
         "database_url",
         "fraud_key",
         "hubtel_client_id",
@@ -55,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    admin_key: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     processes: Annotated[int, Meta(ge=1, le=10_000)] = 1

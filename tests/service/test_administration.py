@@ -1,5 +1,6 @@
-"""Merchants and keys from a shell, on a real PostgreSQL, by the command itself."""
+"""Administration from a shell, on a real PostgreSQL, by the command itself."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -8,16 +9,21 @@ import sys
 import httpx
 import pytest
 
+from api.served import payment, served
 from synccash.app import application, assembled
 from synccash.settings import Settings
+from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.pool import connect
 
 
 @pytest.fixture
 def command(database_url):
-    def run(*arguments):
+    def run(*arguments, environment=None, folder=None):
         done = subprocess.run(
             [sys.executable, "-m", "synccash.cli", *arguments],
-            env={**os.environ, "SYNCCASH_DATABASE_URL": database_url},
+            env={**os.environ, "SYNCCASH_DATABASE_URL": database_url, **(environment or {})},
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=60,
@@ -63,3 +69,97 @@ def test_what_cannot_be_done_says_what_to_do(command):
     ):
         code, printed, told = command(*arguments)
         assert (code, printed, word in told) == (1, "", True)
+
+
+def test_every_group_of_commands_says_what_it_is_for(command):
+    code, printed, _ = command("--help")
+    assert code == 0
+    for name in ("breakers", "config", "drill", "keys", "merchants", "migrate", "payments", "sandbox", "up"):
+        assert f" {name} " in printed
+
+
+async def test_payments_of_all_merchants_are_found_and_shown(command, database_url):
+    async with served(database_url) as api:
+        first = (await api.pay(reference="order 1")).json()
+        other = await api.send(
+            "POST", "/payments", payment(reference="order 2"), key=api.other_key, Idempotency_Key="k"
+        )
+        second = other.json()
+    code, printed, _ = command("payments", "list")
+    lines = printed.splitlines()
+    assert (code, lines[0].split()[:2]) == (0, ["ID", "CREATED"])
+    assert [line.split()[0] for line in lines[1:]] == [second["id"], first["id"]]
+    assert "0241234567" not in printed
+    assert "233241234567" not in printed
+    page = json.loads(command("payments", "list", "--limit", "1", "--json")[1])
+    assert ([one["id"] for one in page["data"]], page["has_more"]) == ([second["id"]], True)
+    page = json.loads(command("payments", "list", "--after", page["next"], "--json")[1])
+    assert ([one["id"] for one in page["data"]], page["next"]) == ([first["id"]], None)
+    for narrowed in (
+        ("--merchant", "mer_test"),
+        ("--reference", "order 1"),
+        ("--merchant", "mer_test", "--payer", "024 123 4567"),
+        ("--merchant", "mer_test", "--status", "processing", "--detail", "queued"),
+    ):
+        page = json.loads(command("payments", "list", *narrowed, "--json")[1])
+        assert [one["id"] for one in page["data"]] == [first["id"]], narrowed
+    code, printed, _ = command("payments", "list", "--detail", "risk_review")
+    assert (code, printed) == (0, "no payment is like that\n")
+
+
+async def test_one_payment_is_shown_with_its_attempts_and_timeline(command, database_url):
+    async with served(database_url) as api:
+        paid = (await api.pay(reference="order 1")).json()
+    code, printed, _ = command("payments", "show", paid["id"])
+    assert code == 0
+    for word in (paid["id"], "order 1", "mtn_momo", "collect", "created", "routed"):
+        assert word in printed
+    shown = json.loads(command("payments", "show", paid["id"], "--json")[1])
+    assert shown["id"] == paid["id"]
+    assert [entry["kind"] for entry in shown["timeline"]][:2] == ["created", "routed"]
+    code, printed, told = command("payments", "show", "pay_nobody")
+    assert (code, printed, "payments list --reference" in told) == (1, "", True)
+
+
+def test_what_an_operator_does_in_a_shell_is_in_the_audit_log(command, database_url):
+    merchant = json.loads(command("merchants", "add", "Makola Traders", "--json")[1])
+    key = json.loads(command("keys", "create", "--merchant", merchant["id"], "--json")[1])
+    command("keys", "revoke", key["id"])
+    deeds = asyncio.run(noted(database_url))
+    assert [(deed.action, deed.target) for deed in deeds] == [
+        ("key_revoke", key["id"]),
+        ("key_create", key["id"]),
+        ("merchant_add", merchant["id"]),
+    ]
+    assert all(deed.actor.startswith("shell:") for deed in deeds)
+    assert all(key["secret"] not in repr(deed) for deed in deeds)
+
+
+async def noted(database_url):
+    pool = await connect(database_url, min_size=1, max_size=1)
+    try:
+        return await PostgresAudit(Database(pool)).latest(10)
+    finally:
+        await pool.close()
+
+
+@pytest.mark.parametrize(
+    ("environment", "word"),
+    [
+        ({"SYNCCASH_DATABASE_URL": ""}, "say where PostgreSQL is"),
+        ({"SYNCCASH_DATABASE_URL": "postgresql://u:secret@127.0.0.1:9/x"}, "SYNCCASH_DATABASE_URL right?"),
+    ],
+)
+def test_without_its_database_a_command_says_what_is_missing(command, environment, word, tmp_path):
+    code, printed, told = command("merchants", "list", environment=environment, folder=tmp_path)
+    assert (code, printed, word in told, "secret" in told) == (1, "", True, False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "word"),
+    [({}, "SYNCCASH_ADMIN_KEY"), ({"SYNCCASH_ADMIN_KEY": "sk_admin_1"}, "--url")],
+)
+def test_without_a_service_to_ask_a_command_says_what_is_missing(command, environment, word, tmp_path):
+    port = {"SYNCCASH_PORT": "9"}
+    code, printed, told = command("breakers", "list", environment=environment | port, folder=tmp_path)
+    assert (code, printed, word in told) == (1, "", True)

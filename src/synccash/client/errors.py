@@ -117,7 +117,7 @@ class ReferenceAlreadyUsedError(ConflictError):
     @property
     def existing_id(self) -> str | None:
         """The order that has the reference: a payment, or a payout."""
-        return _text(self.problem.get("payment_id"))
+        return _text(self.problem.get("payment_id")) or _text(self.problem.get("payout_id"))
 
 
 class RequestInProgressError(ConflictError):

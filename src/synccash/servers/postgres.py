@@ -14,7 +14,7 @@ from synccash.servers.server import Recipe, environment
 
 NAME = "PostgreSQL"
 ROLE = DATABASE = "synccash"
-_PASSWORD = "postgres.password"  # noqa: S105 - the name of the file
+PASSWORD = "postgres.password"  # noqa: S105 - the name of the file
 _READY_LINE = 7  # of postmaster.pid; postmaster/pidfile.h: LOCK_FILE_LINE_PM_STATUS is 8, counted from 1
 _QUIET = {
     # Details of an error and statements hold the values of rows: payers' numbers stay out of logs.
@@ -28,7 +28,7 @@ _THROWAWAY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 def postgres_url(place: Place) -> str:
     """The URL of the database `synccash`, whose owner may make further ones. For asyncpg and dbmate alike."""
-    password = secret(place.home / _PASSWORD)
+    password = secret(place.home / PASSWORD)
     return f"postgresql://{ROLE}:{password}@/{DATABASE}?host={quote(str(place.run), safe='/')}"
 
 
@@ -66,7 +66,7 @@ def _make(binaries: Binaries, place: Place, data: Path, *, durable: bool, lock: 
     draft = data.with_name("postgres.making")
     shutil.rmtree(draft, ignore_errors=True)
     private(draft, place.account)
-    password = secret(place.home / _PASSWORD)
+    password = secret(place.home / PASSWORD)
     # initdb reads it as the servers' user, from a folder that nobody else may enter.
     handed = place.run / "initdb.password"
     handed.touch(mode=0o600)
@@ -105,8 +105,8 @@ def _check(binaries: Binaries, place: Place, data: Path) -> None:
             f"{data} was made by PostgreSQL {version}, but {binaries.path} is {binaries.version};"
             f" install PostgreSQL {version}, or move the folder away to begin anew"
         )
-    if not (place.home / _PASSWORD).exists():
-        raise ServersError(f"{place.home / _PASSWORD} is gone, and {data} cannot be opened without it")
+    if not (place.home / PASSWORD).exists():
+        raise ServersError(f"{place.home / PASSWORD} is gone, and {data} cannot be opened without it")
 
 
 def _serves(pid_file: Path, pid: int) -> bool:

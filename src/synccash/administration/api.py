@@ -1,0 +1,82 @@
+"""Calls of the management API from a shell: whatever moves something goes through the running service, which
+notes it in its audit log or in the order's timeline."""
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from synccash.administration.database import DATA_DIR
+from synccash.administration.errors import AdministrationError
+from synccash.settings import Settings
+
+_PATIENCE_S = 15.0
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+_KEY_HINT = "set SYNCCASH_ADMIN_KEY to an operator's key, such as `synccash keys create --admin` makes"
+
+
+@dataclass(frozen=True, slots=True)
+class ManagementApi:
+    """The API at `url`, asked with an operator's key."""
+
+    url: str
+    key: str = field(repr=False)
+
+    def get(self, *path: str) -> dict[str, Any]:
+        """GET a resource. Raises AdministrationError."""
+        return self._call("GET", path, None)
+
+    def post(self, *path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """POST to a resource. Raises AdministrationError."""
+        return self._call("POST", path, body)
+
+    def _call(self, method: str, path: tuple[str, ...], body: dict[str, Any] | None) -> dict[str, Any]:
+        where = "/".join(quote(part, safe=":") for part in path)
+        headers = {"Authorization": f"Bearer {self.key}"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/api/v1/{where}", data, headers, method=method)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:  # noqa: S310 - the operator's own
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            raise AdministrationError(_told(error, self.url)) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise AdministrationError(
+                f"no API answers at {self.url} ({getattr(error, 'reason', error)}): is `synccash up` or "
+                "`synccash serve` running? Another address goes into --url"
+            ) from error
+
+
+def management_api(settings: Settings, url: str | None) -> ManagementApi:
+    """The API at `url`, or this machine's, with the key of the settings or of `synccash up` in this folder.
+
+    Raises AdministrationError.
+    """
+    host = _EVERYWHERE.get(settings.host, settings.host)
+    here = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    address = (url or here).rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        raise AdministrationError(f"--url {address}: expected http(s)://host[:port]")
+    key = settings.admin_key or _key_of_up()
+    if key is None:
+        raise AdministrationError(f"there is no key to ask with: {_KEY_HINT}")
+    return ManagementApi(address, key)
+
+
+def _key_of_up() -> str | None:
+    with suppress(OSError, ValueError, KeyError):
+        return str(json.loads((DATA_DIR / "keys.json").read_text(encoding="utf-8"))["admin"])
+    return None
+
+
+def _told(error: urllib.error.HTTPError, url: str) -> str:
+    with suppress(ValueError, KeyError, TypeError, OSError):
+        detail = str(json.loads(error.read(65_536))["detail"])
+        return f"{detail}; {_KEY_HINT}" if error.code in (401, 403) else detail
+    return f"{url} answered HTTP {error.code}, and not as the management API does: is --url right?"

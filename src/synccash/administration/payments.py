@@ -1,0 +1,72 @@
+"""Payments of all merchants, as an operator looks for them, in PostgreSQL directly."""
+
+from typing import Any
+
+import msgspec
+
+from synccash.administration.database import with_database
+from synccash.administration.errors import AdministrationError
+from synccash.engine.replies import read_order
+from synccash.engine.scribe import render
+from synccash.payments.case import order_of
+from synccash.payments.document import entry_document
+from synccash.payments.payer import Msisdn
+from synccash.payments.payment import PaymentStatus, StatusDetail
+from synccash.settings import Settings
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.operating import PostgresOperating, Wanted
+
+
+def list_payments(
+    settings: Settings,
+    *,
+    merchant: str | None,
+    status: PaymentStatus | None,
+    detail: StatusDetail | None,
+    rail: str | None,
+    reference: str | None,
+    payer: str | None,
+    after: str | None,
+    limit: int,
+) -> dict[str, Any]:
+    """One page, newest first; `next` goes into `after`. Raises AdministrationError."""
+    try:
+        msisdn = Msisdn.parse(payer).digits if payer else None
+    except ValueError as error:
+        raise AdministrationError(f"--payer: {error}") from error
+    if not 1 <= limit <= 1000:
+        raise AdministrationError("--limit: expected 1 to 1000")
+    wanted = Wanted(
+        merchant=merchant,
+        status=status,
+        detail=detail,
+        rail=rail,
+        reference=reference,
+        payer=msisdn,
+        after=after,
+        limit=limit,
+    )
+    found = with_database(settings, lambda database: PostgresOperating(database).payments(wanted))
+    more = len(found) > limit
+    return {"data": found[:limit], "has_more": more, "next": found[limit - 1]["id"] if more else None}
+
+
+def show_order(settings: Settings, order_id: str) -> dict[str, Any]:
+    """A payment, refund or payout as the API shows it, with its `timeline`. Raises AdministrationError."""
+
+    async def read(database: Database) -> dict[str, Any] | None:
+        case = await read_order(PostgresLedger(database), order_id)
+        if case is None:
+            return None
+        entries = await PostgresOperating(database).timeline(order_id)
+        document = msgspec.json.decode(render(order_of(case), case.attempts))
+        return {**document, "timeline": [entry_document(entry) for entry in entries]}
+
+    found = with_database(settings, read)
+    if found is None:
+        raise AdministrationError(
+            f"there is no payment, refund or payout {order_id}: "
+            "`synccash payments list --reference REF` finds a payment by its merchant's reference"
+        )
+    return found

@@ -1,0 +1,184 @@
+"""`synccash payments`: find them, look at one, and decide what a human has to decide."""
+
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from synccash.commands.terminal import money, print_facts, print_json, print_table, settings
+
+PAYMENTS = App(name="payments", help="Payments of all merchants; `show` also takes refunds and payouts.")
+Status = Literal["created", "requires_action", "processing", "succeeded", "failed", "canceled"]
+Detail = Literal["awaiting_payer", "outcome_unknown", "under_review", "risk_review", "queued", "expired"]
+Url = Annotated[str | None, Parameter(help="Where the API is; this machine's by default.")]
+Reason = Annotated[str, Parameter(help="Why; it goes into the timeline.")]
+_RESOURCES = {"pay": "payments", "re": "refunds", "po": "payouts"}
+_UNTOLD = frozenset({"timeline", "attempts", "routing", "metadata", "payer", "payee", "last_error", "object"})
+
+
+@PAYMENTS.command(name="list")
+def list_payments(
+    *,
+    merchant: str | None = None,
+    status: Status | None = None,
+    detail: Detail | None = None,
+    rail: str | None = None,
+    reference: str | None = None,
+    payer: str | None = None,
+    after: str | None = None,
+    limit: int = 20,
+    json: bool = False,
+) -> int:
+    """Payments, newest first.
+
+    Parameters
+    ----------
+    merchant
+        Only this merchant's.
+    status
+        Only those that stand so.
+    detail
+        Only those whose status_detail is this, such as under_review.
+    rail
+        Only those whose last attempt went over this rail.
+    reference
+        Only those with this reference of a merchant.
+    payer
+        Only those of this number.
+    after
+        Go on behind the payment with this id.
+    limit
+        At most so many.
+    json
+        One JSON document, as the API's lists are.
+    """
+    from synccash.administration import payments
+    from synccash.payments.payer import Msisdn
+    from synccash.payments.payment import PaymentStatus, StatusDetail
+
+    page = payments.list_payments(
+        settings(),
+        merchant=merchant,
+        status=PaymentStatus(status) if status else None,
+        detail=StatusDetail(detail) if detail else None,
+        rail=rail,
+        reference=reference,
+        payer=payer,
+        after=after,
+        limit=limit,
+    )
+    if json:
+        return print_json(page)
+    rows = [
+        (
+            one["id"],
+            one["created_at"],
+            money(one["amount"]),
+            one["status"],
+            one["status_detail"],
+            one["rail"],
+            Msisdn(one["payer_msisdn"]),
+            one["reference"],
+            one["merchant_id"],
+            "live" if one["livemode"] else "test",
+        )
+        for one in page["data"]
+    ]
+    titles = ("id", "created", "GHS", "status", "detail", "rail", "payer", "reference", "merchant", "mode")
+    code = print_table(titles, rows, nothing="no payment is like that")
+    if page["has_more"]:
+        print(f"more: --after {page['next']}")
+    return code
+
+
+@PAYMENTS.command
+def show(order_id: str, /, *, json: bool = False) -> int:
+    """One payment, refund or payout with its attempts and its timeline."""
+    from synccash.administration.payments import show_order
+
+    found = show_order(settings(), order_id)
+    if json:
+        return print_json(found)
+    wallet: dict[str, Any] = found.get("payer") or found.get("payee") or {}
+    error: dict[str, Any] = found["last_error"] or {}
+    facts = {name: value for name, value in found.items() if name not in _UNTOLD}
+    facts["wallet"] = " ".join(str(part) for part in wallet.values() if part)
+    facts["error"] = " ".join(
+        str(error[name]) for name in ("code", "provider_code", "message") if error.get(name)
+    )
+    print_facts(facts)
+    print()
+    attempts = [
+        (
+            one["id"],
+            one["rail"],
+            one["operation"],
+            one["state"],
+            one["evidence"],
+            one["provider_code"],
+            one["reference"],
+        )
+        for one in found["attempts"]
+    ]
+    titles = ("attempt", "rail", "operation", "state", "evidence", "code", "reference")
+    print_table(titles, attempts, nothing="nothing was sent")
+    print()
+    entries = [(one["at"], one["kind"], _spoken(one)) for one in found["timeline"]]
+    return print_table(("at", "what", "facts"), entries, nothing="the timeline is empty")
+
+
+@PAYMENTS.command
+def approve(payment_id: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
+    """Let a payment in risk review go on."""
+    return _decided(payment_id, "approve", {"reason": reason}, url, as_json=json)
+
+
+@PAYMENTS.command
+def decline(payment_id: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
+    """End a payment in risk review."""
+    return _decided(payment_id, "decline", {"reason": reason}, url, as_json=json)
+
+
+@PAYMENTS.command
+def resolve(
+    order_id: str,
+    /,
+    *,
+    outcome: Literal["succeeded", "failed"],
+    evidence: Annotated[str, Parameter(help="Where it was seen, such as a line of the rail's statement.")],
+    url: Url = None,
+    json: bool = False,
+) -> int:
+    """End a payment, refund or payout under review as it was found at the rail.
+
+    A wrong `failed` is the one way to have somebody pay twice.
+    """
+    return _decided(order_id, "resolve", {"outcome": outcome, "evidence": evidence}, url, as_json=json)
+
+
+@PAYMENTS.command
+def return_surplus(payment_id: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
+    """Give back what was taken beyond a payment, each debit once."""
+    from synccash.administration.api import management_api
+
+    made = management_api(settings(), url).post(
+        "payments", payment_id, "return-surplus", body={"reason": reason}
+    )
+    if json:
+        return print_json(made)
+    rows = [(one["id"], one["rail"], money(one["amount"]), one["status"]) for one in made["data"]]
+    return print_table(("refund", "rail", "GHS", "status"), rows, nothing="nothing was returned")
+
+
+def _decided(order_id: str, deed: str, body: dict[str, Any], url: str | None, *, as_json: bool) -> int:
+    from synccash.administration.api import management_api
+
+    resource = _RESOURCES.get(order_id.partition("_")[0], "payments")
+    after = management_api(settings(), url).post(resource, order_id, deed, body=body)
+    if as_json:
+        return print_json(after)
+    return print_facts({name: after[name] for name in ("id", "status", "status_detail")})
+
+
+def _spoken(entry: dict[str, Any]) -> str:
+    facts = {name: value for name, value in entry.items() if name not in ("at", "kind")}
+    return ", ".join(f"{name} {value}" for name, value in facts.items() if value not in (None, "", [], {}))

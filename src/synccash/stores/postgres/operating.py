@@ -1,0 +1,81 @@
+"""What an operator may look at: the payments of all merchants."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from synccash.payments.case import Entry
+from synccash.payments.payment import PaymentStatus, StatusDetail
+from synccash.stores.postgres.database import Database
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+# Each merchant's newest come from the index that his own list has; no index has those of all.
+_PAYMENTS = """
+SELECT p.id, p.merchant_id, p.livemode, p.status, p.status_detail, p.amount, p.currency,
+    p.payer_msisdn, p.rail, p.reference, p.attempt_count, p.created_at
+FROM merchants m CROSS JOIN (VALUES (false), (true)) modes(livemode) CROSS JOIN LATERAL (
+    SELECT * FROM payments p WHERE p.merchant_id = m.id AND p.livemode = modes.livemode {where}
+    ORDER BY p.created_at DESC, p.id DESC LIMIT $1
+) p
+WHERE $2::text IS NULL OR m.id = $2
+ORDER BY p.created_at DESC, p.id DESC LIMIT $1
+"""
+_TIMELINE = """
+SELECT at, kind, data FROM timeline t
+WHERE order_id = $1 OR order_id IN (SELECT r.id FROM refunds r WHERE r.payment_id = $1) ORDER BY position
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which payments are listed, newest first. `payer` is the MSISDN as 233…; `after` is a payment's id."""
+
+    merchant: str | None = None
+    status: PaymentStatus | None = None
+    detail: StatusDetail | None = None
+    rail: str | None = None
+    reference: str | None = None
+    payer: str | None = None
+    after: str | None = None
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresOperating:
+    """Reads across all tenants. Every method raises StoreUnavailableError."""
+
+    database: Database
+
+    async def payments(self, wanted: Wanted) -> Sequence[dict[str, Any]]:
+        """At most `limit` + 1 payments: the one too many says that there are more."""
+        statement, arguments = _listed(wanted)
+        found = await self.database.repeat(statement, wanted.limit + 1, wanted.merchant, *arguments)
+        return [dict(row.items()) for row in found]
+
+    async def timeline(self, order_id: str) -> Sequence[Entry]:
+        """All that was decided about an order, and about a payment's refunds, oldest first."""
+        found = await self.database.repeat(_TIMELINE, order_id)
+        return [Entry(at=row["at"], kind=row["kind"], data=_decode(row["data"])) for row in found]
+
+
+def _listed(wanted: Wanted) -> tuple[str, list[Any]]:
+    given = {
+        "p.status = {}": wanted.status.value if wanted.status else None,
+        "p.status_detail = {}": wanted.detail.value if wanted.detail else None,
+        "p.rail = {}": wanted.rail,
+        "p.reference = {}": wanted.reference,
+        "p.payer_msisdn = {}": wanted.payer,
+        "(p.created_at, p.id) < (SELECT a.created_at, a.id FROM payments a WHERE a.id = {})": wanted.after,
+    }
+    conditions: list[str] = []
+    arguments: list[Any] = []
+    for condition, value in given.items():
+        if value is not None:
+            arguments.append(value)
+            conditions.append("AND " + condition.format(f"${len(arguments) + 2}"))
+    if wanted.status not in (None, PaymentStatus.SUCCEEDED) or wanted.detail is not None:
+        conditions.append("AND p.status <> 'succeeded'")  # the words of the partial index
+    return _PAYMENTS.format(where=" ".join(conditions)), arguments
