@@ -125,7 +125,7 @@ async def test_the_event_says_which_rail_for_what_and_how_badly(fleet: Fleet):
     assert document["id"] == "mtn_momo:collect"
     assert (document["object"], document["status"], document["reason"]) == ("rail", "degraded", "health")
     assert document["networks"] == {"at": 1.0, "mtn": document["networks"]["mtn"], "telecel": 1.0}
-    assert document["networks"]["mtn"] < 0.2
+    assert document["networks"]["mtn"] < 0.4
     assert datetime.fromisoformat(document["since"]).tzinfo is not None
 
 

@@ -75,20 +75,21 @@ def test_two_observers_know_the_same_together_whoever_begins(some, others):
 
 
 def test_a_few_failures_out_of_nothing_do_not_swing():
-    assert score(many(Aspect.SEND, 0, 1)) > 0.95
-    assert score(many(Aspect.SEND, 0, 2)) > 0.85
-    assert score(many(Aspect.SEND, 97, 3)) == 1.0
+    assert score(many(Aspect.SEND, 0, 2)) == 1.0
+    assert score(many(Aspect.SEND, 0, 4)) > 0.9
+    assert score(many(Aspect.SEND, 95, 5)) == 1.0
 
 
-def test_a_rail_that_fails_half_of_its_orders_is_called_sick_within_twenty():
-    assert score(many(Aspect.SEND, 10, 10)) < SETTINGS.ailing_below
+def test_a_rail_that_fails_half_of_its_orders_is_passed_over_within_ten_and_called_sick_within_a_hundred():
+    assert score(many(Aspect.SEND, 5, 5)) < 1.0
+    assert score(many(Aspect.SEND, 20, 20)) < SETTINGS.ailing_below
     assert score(many(Aspect.SEND, 50, 50)) < SETTINGS.degraded_below
     assert score(many(Aspect.END, 50, 50)) < SETTINGS.degraded_below
 
 
 def test_a_rail_that_was_well_all_day_is_found_out_as_quickly():
     signals = many(Aspect.SEND, 10_000, 0)
-    for number in range(60):
+    for number in range(90):
         signals = signals.seen(Aspect.SEND, 0.0, SETTINGS, good=number % 2, bad=1 - number % 2)
     assert score(signals) < SETTINGS.ailing_below
 
@@ -96,7 +97,7 @@ def test_a_rail_that_was_well_all_day_is_found_out_as_quickly():
 def test_orders_without_a_word_count_before_they_time_out():
     well = many(Aspect.SEND, 1_000, 0)
     assert score(well, overdue=1) == 1.0
-    assert score(well, overdue=60) < SETTINGS.degraded_below
+    assert score(well, overdue=100) < SETTINGS.degraded_below
 
 
 def test_slow_answers_weigh_by_how_slow_they_are():

@@ -42,8 +42,8 @@ async def fleet(url, *names):
 
 async def test_what_one_process_sees_all_know_and_add_up(valkey_url):
     async with fleet(valkey_url, "a", "b", "c") as (one, another, third):
-        one.saw(10)
-        another.saw(10)
+        one.saw(12)
+        another.saw(12)
         for process in (one, another, third, one, another):
             await process.shared.exchange()
         assert third.score < one.health.settings.degraded_below

@@ -8,8 +8,6 @@ from enum import StrEnum
 
 from synccash.payments.failure import Failure, FailureCode, WhoseProblem
 
-_GOOD_ENOUGH = 0.95
-"""A share of good calls from here on is as good as all of them: chance must not send payments elsewhere."""
 _UNCLEAR = 0.1
 """What an end counts whose code hides a payer without money more often than a fault of the rail."""
 
@@ -30,8 +28,16 @@ class Aspect(StrEnum):
 
 
 ASPECTS = tuple(Aspect)
-_WORTH = {Aspect.SEND: 1.0, Aspect.END: 1.0, Aspect.PACE: 0.5, Aspect.INQUIRY: 0.3, Aspect.CALLBACK: 0.1}
-"""How much of a rail's health is lost where nothing of an aspect is well, in the order of ASPECTS."""
+_WEIGHED = {
+    Aspect.SEND: (1.0, 0.93),
+    Aspect.END: (1.0, 0.93),
+    Aspect.PACE: (0.5, 0.9),
+    Aspect.INQUIRY: (0.3, 0.8),
+    Aspect.CALLBACK: (0.1, 0.3),
+}
+"""In the order of ASPECTS: how much of a rail's health is lost where nothing of an aspect is well, and which
+share is as good as all of it. Chance must not send payments elsewhere, and an inquiry is often a moment
+quicker than a callback that comes in good time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +52,8 @@ class HealthSettings:
     """
 
     half_life_s: float = 30.0
-    memory: float = 100.0
-    prior: float = 10.0
+    memory: float = 150.0
+    prior: float = 30.0
     slow_s: float = 2.0
     timeout_s: float = 5.0
     ailing_below: float = 0.9
@@ -143,14 +149,14 @@ def health_of(signals: Signals, settings: HealthSettings, *, overdue: int = 0) -
     """Judge a rail. `overdue`: orders that it has had for longer than `slow_s` without a word."""
     weights, prior, score = signals.weights, settings.prior, 1.0
     shares: list[float] = []
-    for place, worth in enumerate(_WORTH.values()):
+    for place, (worth, good_enough) in enumerate(_WEIGHED.values()):
         good, bad = weights[2 * place], weights[2 * place + 1]
         if place == 0:
             bad += overdue
         share = (good + prior) / (good + bad + prior)
         shares.append(share)
-        if share < _GOOD_ENOUGH:
-            score *= 1.0 - worth * (1.0 - share / _GOOD_ENOUGH)
+        if share < good_enough:
+            score *= 1.0 - worth * (1.0 - share / good_enough)
     return Health(score, tuple(shares), weights[0] + weights[1])
 
 

@@ -1,0 +1,87 @@
+"""Payments go round a sick rail and come back to it, in virtual time, and nobody is asked twice meanwhile."""
+
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from sim.judge import verdict
+from sim.rails import Faults
+from sim.world import HORIZON_S, PROFILES, Scenario, World, logs_into
+from synccash.payments.rail import Operation
+
+SICK = Faults(lost_request=0.2, refused_later=0.3, until_s=60.0)
+RATE = 5.0
+
+
+class Stream(World):
+    """A world whose buyers come one by one, `RATE` a second."""
+
+    def run(self) -> None:
+        for number in range(self.scenario.payments):
+            self.loop.call_later(number / RATE, self._client, self._buys(number))
+        self._clients += self.scenario.payments
+        with logs_into(self.errors):
+            self.loop.run(self._at_rest, until=HORIZON_S)
+            self.loop.bury()
+        self.errors.extend(str(failure) for failure in self.loop.failures)
+
+    async def _buys(self, number: int) -> None:
+        self._clients -= 1
+        await self._buyer(number)
+
+    def first_tries(self, begin: float, end: float) -> Counter[str]:
+        """To which rail the payments made in this period went first, in shares of them."""
+        rows = self.ledger.rows.values()
+        first = [min(row.attempts.values(), key=lambda a: a.sequence) for row in rows if row.attempts]
+        counted = Counter(a.rail for a in first if begin <= self.seconds(a.started_at) < end)
+        return Counter({rail: count / counted.total() for rail, count in counted.items()})
+
+    def seconds(self, at: Any) -> float:
+        return (at - self.clock.now()).total_seconds() + self.loop.time()
+
+
+@pytest.fixture(scope="module")
+def stream() -> Stream:
+    stream = Stream(Scenario(seed=7, rails=(SICK, Faults()), nodes=2, payments=1_200))
+    stream.run()
+    return stream
+
+
+def test_the_share_of_a_sick_rail_falls_and_comes_back(stream: Stream):
+    sick = stream.first_tries(20.0, 60.0)
+    assert sick["rail_0"] < 0.12, sick
+    well = stream.first_tries(200.0, 240.0)
+    assert well["rail_0"] > 0.95, well
+
+
+def test_a_sick_rail_is_tried_now_and_then_and_no_more(stream: Stream):
+    begun = sorted(at for at, order in stream.rails["rail_0"].begun if order.operation is Operation.COLLECT)
+    tried = [at for at in begun if 20.0 <= at < 60.0]
+    assert 2 <= len(tried) <= 40, len(tried)
+
+
+def test_going_round_a_sick_rail_never_makes_a_second_attempt_while_the_first_may_live(stream: Stream):
+    assert verdict(stream) == []
+    for row in stream.ledger.rows.values():
+        attempts = sorted(row.attempts.values(), key=lambda a: a.sequence)
+        for before, after in pairwise(attempts):
+            assert before.state.is_dead, before
+            assert after.rail != before.rail or before.state.value == "not_sent"
+
+
+def test_with_every_breaker_open_one_payment_a_period_is_tried_and_the_others_are_held():
+    gone = Faults(down=((0.0, 90.0),), until_s=0.0)
+    stream = Stream(Scenario(seed=3, rails=(gone, gone), nodes=1, payments=100, expires_in_s=300))
+    stream.run()
+    assert verdict(stream) == []
+    open_s = PROFILES["*"].breaker.open_s
+    for rail in stream.rails.values():
+        tried = sorted(at for at, order in rail.begun if order.operation is Operation.COLLECT)
+        probes = [at for at in tried if 15.0 <= at < 90.0]
+        assert 2 <= len(probes) <= 75 / open_s, probes
+        assert all(after - before >= open_s for before, after in pairwise(probes)), probes
+    reasons = [[e.data.get("reason") for e in row.timeline] for row in stream.ledger.rows.values()]
+    assert sum("all_breakers_open" in told for told in reasons) > 90
+    assert all(row.order.status.value == "succeeded" for row in stream.ledger.rows.values())
