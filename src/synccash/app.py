@@ -47,6 +47,7 @@ from synccash.payments.risk import RiskOutcome, RiskRules, Velocity
 from synccash.profiles import overridden
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
+from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
 from synccash.resilience.client_address import trusted_networks
 from synccash.resilience.limit_policies import LimitBook
 from synccash.resilience.profiles import PROFILES, Profile
@@ -163,7 +164,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             webhooks=webhooks,
             health=health,
             notifier=notifier,
-            gate=await _gate(settings, instance, stack),
+            gate=await _gate(settings, instance, registry.profile("valkey").breaker, stack),
             registry=registry,
             breakers=await _shared(settings, registry, instance, stack),
             claims=PostgresClaims(database),
@@ -171,7 +172,9 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         )
 
 
-async def _gate(settings: Settings, instance: str, stack: contextlib.AsyncExitStack) -> Gate:
+async def _gate(
+    settings: Settings, instance: str, rules: BreakerSettings, stack: contextlib.AsyncExitStack
+) -> Gate:
     """Limits and cached answers in Valkey; without one, each process limits by itself."""
     try:
         book = LimitBook().overridden(settings.rate_limits)
@@ -184,7 +187,9 @@ async def _gate(settings: Settings, instance: str, stack: contextlib.AsyncExitSt
     stack.push_async_callback(client.aclose)
     fleet = Fleet(client, instance, assumed=settings.processes)
     stack.push_async_callback(fleet.close)
-    limiter = ValkeyLimiter(settings.valkey_url, instances=fleet.size)
+    # It is not in the registry: Valkey itself carries the news of those.
+    breaker = CircuitBreaker("valkey:limits", rules)
+    limiter = ValkeyLimiter(settings.valkey_url, instances=fleet.size, breaker=breaker)
     stack.push_async_callback(limiter.aclose)
     kept = ValkeyAnswers(limiter)
     stack.push_async_callback(kept.aclose)

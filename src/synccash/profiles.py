@@ -32,6 +32,7 @@ _SERVICES: dict[str, tuple[str, ...]] = {
     "fraud": tuple(_FIELDS),
     "database": tuple(field for field in _FIELDS if field not in _BREAKER),
     "webhook": _BREAKER,
+    "valkey": _BREAKER,
 }
 """Which numbers of a service can be changed: those that something goes by."""
 
@@ -40,9 +41,9 @@ def overridden(profiles: Mapping[str, Profile], text: str) -> Mapping[str, Profi
     """The profiles with other numbers: `service.part.field=value`, several with commas or on lines.
 
     A service is `payment_provider` (all rails), a rail, one operation of a rail (`mtn_momo:status`), `fraud`,
-    `database` or `webhook`; the narrower one wins. Fields are those of Retry and BreakerSettings, and
-    `total_timeout`; `off` takes a rule away. Raises ValueError that names what cannot be used and what was
-    expected.
+    `database`, `webhook` or `valkey`; the narrower one wins. Fields are those of Retry and BreakerSettings,
+    and `total_timeout`; `off` takes a rule away. Raises ValueError that names what cannot be used and what
+    was expected.
     """
     written: dict[str, dict[str, Any]] = {}
     for part in filter(None, (part.strip() for part in text.replace("\n", ",").split(","))):

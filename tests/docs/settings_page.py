@@ -21,8 +21,8 @@ and where it came from, with secrets masked. `synccash config check` says whethe
 `profiles` changes how others are called, as in
 `SYNCCASH_PROFILES='payment_provider.retry.attempts=4, mtn_momo.breaker.open_s=10'`: service.part.field=value,
 several with commas or on lines. A service is `payment_provider` (all rails), a rail, one operation of a rail
-(`mtn_momo:status`), `fraud`, `database` or `webhook`; the narrower one wins. The fields are those of `Retry`
-and `BreakerSettings` ([toolkit](toolkit.md)), and `total_timeout`; `off` takes a rule away.
+(`mtn_momo:status`), `fraud`, `database`, `webhook` or `valkey`; the narrower one wins. The fields are those
+of `Retry` and `BreakerSettings` ([toolkit](toolkit.md)), and `total_timeout`; `off` takes a rule away.
 
 | key | value | default |
 |---|---|---|

@@ -8,7 +8,10 @@ import redis
 import uvloop
 
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
+from synccash.resilience.profiles import VALKEY
 from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
+from synccash.resilience.testing import FakeClock
+from synccash.resilience.verdict import Outcome
 from synccash.stores.valkey.client import build_client
 from synccash.stores.valkey.fleet import Fleet
 from synccash.stores.valkey.limit_script import answer_key
@@ -45,6 +48,28 @@ async def test_two_processes_share_thirteen_requests(valkey_url):
     refused = next(decision for decision in decisions if not decision.allowed)
     assert refused.binding.demand.limit is USER
     assert 0 < refused.retry_after_s <= 60
+
+
+async def test_while_valkey_is_known_to_be_away_no_answer_is_brought_there(valkey_url):
+    breaker, where = CircuitBreaker("valkey"), answer_key("merchant", "key-1")
+    limiter = ValkeyLimiter(valkey_url, breaker=breaker)
+    breaker.force_open("as if it were away")
+    assert not await limiter.keep(where, b"the answer")
+    breaker.reset()
+    assert (await limiter.check("p", BOTH, answer=where)).answer is None
+    assert await limiter.keep(where, b"the answer")
+    await limiter.aclose()
+
+
+def test_however_long_valkey_was_away_it_is_looked_for_every_second():
+    clock = FakeClock()
+    breaker = CircuitBreaker("valkey", VALKEY.breaker, clock=clock, random=lambda: 0.0)
+    for _ in range(3):
+        breaker.note(Outcome.FAILED, 0.05)
+    for _ in range(20):
+        clock.move(1.0)
+        breaker.leave(breaker.enter(), Outcome.FAILED, 0.05)
+    assert breaker.retry_after() == 1.0
 
 
 async def test_a_stored_answer_comes_along_and_costs_no_user_quota(valkey_url):

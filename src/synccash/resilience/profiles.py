@@ -43,12 +43,19 @@ WEBHOOK = Profile(
     breaker=BreakerSettings(failures=5, open_s=30.0),
     attempt_timeout=10.0,
 )
+VALKEY = Profile(
+    retry=Retry(attempts=1),
+    # While it is away, one caller a second waits for it; it is back for all within a second.
+    breaker=BreakerSettings(failures=3, open_s=1.0, open_growth=1.0),
+    attempt_timeout=0.05,
+)
 
 PROFILES = {
     "*": PAYMENT_PROVIDER,
     "fraud": FRAUD_DETECTION,
     "database": DATABASE,
     "webhook": WEBHOOK,
+    "valkey": VALKEY,
 }
 """By service; `*` is any other one, a payment provider."""
 

@@ -114,6 +114,8 @@ class SharedBreakers:
 
     async def peers(self) -> Sequence[Peer]:
         """The other live processes. Empty while Valkey is away."""
+        if not self._connected:
+            return []
         try:
             seen: Any = await self._client.zrange(script.INSTANCES, 0, -1, withscores=True)
             found: dict[str, float] = {key.decode(): at for key, at in seen if key.decode() != self._instance}

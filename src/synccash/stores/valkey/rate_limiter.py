@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
+from synccash.resilience.circuit_breaker import CircuitBreaker
+from synccash.resilience.profiles import VALKEY
 from synccash.resilience.rate_limiter import Decision, Demand, Limit, MemoryLimiter, Standing
 from synccash.stores.valkey import limit_script as script
 from synccash.stores.valkey.client import UNREACHABLE
@@ -17,8 +18,6 @@ from synccash.stores.valkey.limit_queue import LimitQueue
 from synccash.stores.valkey.line import ValkeyLine
 
 _DEADLINE_S = 0.05
-# While Valkey is away, one request in this many seconds waits for it; the others are decided here at once.
-_BREAKER = BreakerSettings(failures=3, open_s=1.0)
 # A block is believed without asking for this long, so that lifting it works everywhere soon.
 _BELIEVED_S = 2.0
 _MOST_BELIEVED = 10_000
@@ -47,6 +46,7 @@ class ValkeyLimiter:
 
     __slots__ = (
         "_believed",
+        "_breaker",
         "_instances",
         "_line",
         "_local",
@@ -68,8 +68,8 @@ class ValkeyLimiter:
     ) -> None:
         self._line = ValkeyLine(url, deadline_s=deadline_s)
         self._local = local or MemoryLimiter()
-        breaker = breaker or CircuitBreaker("valkey:limits", _BREAKER)
-        self._queue = LimitQueue(self._line, breaker, monotonic, self._remember)
+        self._breaker = breaker or CircuitBreaker("valkey:limits", VALKEY.breaker)
+        self._queue = LimitQueue(self._line, self._breaker, monotonic, self._remember)
         self._instances = instances
         self._monotonic = monotonic
         self._shares: dict[int, tuple[int, Limit, Limit]] = {}
@@ -94,6 +94,8 @@ class ValkeyLimiter:
 
     async def keep(self, answer: str, stored: bytes, *, ttl_s: float = 86_400.0) -> bool:
         """Store an answer under its `answer_key`; False if Valkey is away, which harms nobody."""
+        if self._breaker.retry_after() is not None:
+            return False
         try:
             await self._line.call("SET", answer, stored, "PX", max(1, round(ttl_s * 1_000)))
         except UNREACHABLE:
