@@ -3,10 +3,14 @@
 # redis-py leaves its keyword arguments untyped.
 # pyright: reportUnknownMemberType=false
 
+from functools import cache
+from typing import Any
+
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 UNREACHABLE = (RedisError, OSError, TimeoutError)
@@ -19,11 +23,12 @@ def build_client(url: str, *, deadline_s: float = _DEADLINE_S) -> Redis:
     """Return a client that connects at its first command, and again after a loss at the next one.
 
     A command is sent once and answered within `deadline_s` seconds, or raises one of UNREACHABLE: redis-py's
-    own ten retries would keep a request waiting for seconds, and count it more than once.
+    own ten retries would keep a request waiting for seconds, and count it more than once. A server that is
+    no longer the primary is left, and looked for anew at its address.
     Raises ValueError for a URL that is none of `redis://`, `rediss://` and `unix://`.
     """
     try:
-        return Redis.from_url(
+        client = Redis.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=deadline_s,
@@ -34,6 +39,25 @@ def build_client(url: str, *, deadline_s: float = _DEADLINE_S) -> Redis:
     except ValueError as error:
         # The URL may hold a password: only what is wrong with it is told.
         raise ValueError(f"SYNCCASH_VALKEY_URL cannot be used: {error}") from None
+    pool = client.connection_pool
+    pool.connection_class = _following(pool.connection_class)
+    return client
+
+
+class _Following:
+    """Leaves a server that is no longer the primary: redis-py would stay with it for ever."""
+
+    async def read_response(self, *given: Any, **named: Any) -> Any:
+        try:
+            return await super().read_response(*given, **named)  # pyright: ignore
+        except (ReadOnlyError, MasterDownError):
+            await self.disconnect()  # pyright: ignore[reportAttributeAccessIssue]
+            raise
+
+
+@cache
+def _following(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    return type(f"Following{kind.__name__}", (_Following, kind), {})
 
 
 async def ping(client: Redis) -> bool:

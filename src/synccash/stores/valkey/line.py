@@ -22,13 +22,15 @@ from redis.exceptions import TimeoutError as LateError
 Argument = bytes | str | int
 Reply = Any
 _GRACE_S = 0.002
+_DEMOTED = ("READONLY", "MASTERDOWN")
 
 
 class ValkeyLine:
     """Live: connects at its first command, and again after a loss at the next one. For one event loop.
 
     Each command is answered within `deadline_s` seconds, or raises one of client.UNREACHABLE; it is sent at
-    most once. An answer that is late costs the connection, so that no other's answer is mistaken for it.
+    most once. An answer that is late costs the connection, so that no other's answer is mistaken for it; so
+    does one that tells of a server that may not be written to: after a failover the address leads to another.
     """
 
     __slots__ = ("_connecting", "_deadline_s", "_socket", "_where")
@@ -198,5 +200,7 @@ class _Socket(asyncio.Protocol):
                 _, future = self._waiting.popleft()
                 if not future.done():
                     future.set_result(reply)
+                if type(reply) is hiredis.ReplyError and str(reply).startswith(_DEMOTED):
+                    self.hang_up(LostError("Valkey is no longer the primary"))
         except hiredis.ProtocolError as error:
             self.hang_up(LostError(f"Valkey spoke no RESP: {error}"))

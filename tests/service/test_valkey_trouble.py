@@ -1,0 +1,107 @@
+"""Valkey restarts, forgets, dies and fails over under payments: every honest request is answered, once."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from uuid import uuid4
+
+import pytest
+
+from service.test_gate import served
+from synccash.resilience.rate_limiter import Demand, Limit
+from synccash.stores.valkey.client import UNREACHABLE, build_client
+from valkey_pair import pair
+
+WIDE = Limit(name="wide", scope="ip", quota=1_000_000, period_s=60)
+
+
+@contextlib.asynccontextmanager
+async def under_payments(gate):
+    """Merchants who pay, each payment asked for twice at once and once more; gives what they were told."""
+    going, told = True, []
+
+    async def merchant():
+        while going:
+            key, reference, user = uuid4().hex, uuid4().hex, uuid4().hex
+            asked = [gate.pay(key=key, reference=reference, **{"X-User-Id": user}) for _ in range(2)]
+            told.append([*await asyncio.gather(*asked), await gate.pay(key=key, reference=reference)])
+
+    asking = [asyncio.create_task(merchant()) for _ in range(4)]
+    try:
+        yield told
+    finally:
+        going = False
+        await asyncio.gather(*asking)
+
+
+async def shared_again(gate):
+    async with asyncio.timeout(20):
+        while (await gate.service.gate.limiter.check("e", [Demand(WIDE, "a")])).degraded:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def more(told, count):
+    """Until so many more payments were made."""
+    target = len(told) + count
+    async with asyncio.timeout(30):
+        while len(told) < target:  # noqa: ASYNC110 - the merchants set no event
+            await asyncio.sleep(0.01)
+
+
+async def written(client):
+    """Until a client of redis-py can write: the breakers and the doorbell have such ones."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(*UNREACHABLE):
+                await client.set("x", "y")
+                return
+            await asyncio.sleep(0.02)
+
+
+def assert_each_was_made_once(told):
+    assert {answer.status_code for answers in told for answer in answers} == {201}
+    for answers in told:
+        assert len({answer.content for answer in answers}) == 1
+        assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
+    payments = Counter(answers[0].json()["id"] for answers in told)
+    assert set(payments.values()) == {1}
+
+
+@pytest.mark.parametrize("trouble", ["forget_scripts", "flush", "restart", "kill", "freeze"])
+async def test_whatever_happens_to_valkey_no_payment_fails_or_doubles(database_url, mortal, trouble):
+    # The third of each three has the number's quota, which is not what is tried here.
+    async with served(
+        database_url, valkey_url=mortal.url, rate_limits="payment_initiation=100000/60"
+    ) as gate:
+        async with under_payments(gate) as told:
+            await more(told, 8)
+            getattr(mortal, trouble)()
+            await more(told, 8)
+            mortal.revive()
+            await more(told, 8)
+        await shared_again(gate)
+    assert_each_was_made_once(told)
+
+
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "demoted"])
+async def test_a_failover_fails_no_payment_and_the_new_primary_goes_on_counting(database_url, killed):
+    with pair() as valkeys:
+        async with (
+            build_client(valkeys.url) as beside,
+            served(database_url, valkey_url=valkeys.url, rate_limits="payment_initiation=5/3600") as gate,
+        ):
+            await written(beside)
+            user = {"X-User-Id": "ama"}
+            assert [(await gate.pay(**user)).status_code for _ in range(6)] == [201] * 5 + [429]
+            limits = {"rate_limits": "payment_initiation=100000/60"}
+            async with served(database_url, valkey_url=valkeys.url, **limits) as busy:
+                async with under_payments(busy) as told:
+                    await more(told, 8)
+                    valkeys.fail_over(killed=killed)
+                    await more(told, 8)
+                await shared_again(busy)
+            await shared_again(gate)
+            await written(beside)
+            assert (await gate.pay(**user)).status_code == 429, "what was used is known to the new primary"
+            assert valkeys.replica.run("ROLE")[0] == b"master"
+    assert_each_was_made_once(told)
