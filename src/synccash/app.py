@@ -21,6 +21,7 @@ from synccash.api.v1.webhook_endpoints import EndpointMaker
 from synccash.breakers import ClusterBreakers
 from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
+from synccash.engine.network_keeping import NetworkKeeping
 from synccash.engine.notify import Notifier, NotifierSettings
 from synccash.engine.ports import Doorbell
 from synccash.engine.rail_health import RailHealth
@@ -43,6 +44,7 @@ from synccash.metrics import (
 from synccash.middleware.refusal import App
 from synccash.payments.ladder import PRODUCTION, SANDBOX
 from synccash.payments.payer import Msisdn
+from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.risk import RiskOutcome, RiskRules, Velocity
 from synccash.profiles import overridden
 from synccash.rails.registry import build_rails
@@ -60,6 +62,7 @@ from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.payer_networks import PostgresNetworks
 from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.reading import PostgresReading
 from synccash.stores.postgres.standings import PostgresStandings
@@ -120,6 +123,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             random=random.random,
         )
         rail_health = RailHealth(health_settings(settings), clock.monotonic)
+        networks = PayerNetworks(clock.now, settings.network_memory_days * 86_400.0)
         engine = build_engine(
             ledger=PostgresLedger(database),
             rails=rails,
@@ -133,6 +137,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             health=rail_health,
             routing=routing_rules(settings, rails),
             probing=probing(settings),
+            networks=networks,
         )
         engine.start()
         stack.push_async_callback(engine.close)
@@ -157,6 +162,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         await _share_health(settings, rail_health, registry, instance, stack)
         watch = RailWatch(rails, rail_health, dispatch, PostgresStandings(database), clock, identities)
         _in_background(watch.run(), stack)
+        _in_background(NetworkKeeping(networks, PostgresNetworks(database), clock).run(), stack)
         yield Service(
             engine=engine,
             keys=PostgresKeys(database),

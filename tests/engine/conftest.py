@@ -11,6 +11,7 @@ from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import build_engine
 from synccash.engine.settings import EngineSettings
 from synccash.payments.ladder import Ladder
+from synccash.payments.payer_networks import PayerNetworks
 from synccash.resilience.profiles import PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
 from synccash.resilience.retry import Retry
@@ -40,6 +41,7 @@ async def desk(database_url: str, surplus_refund: Literal["auto", "manual"]) -> 
         dispatch=PolicyDispatch(registry.breaker, registry.profile, clock, DispatchSettings(), random.random),
         clock=clock,
         identities=SystemIdentities(),
+        networks=PayerNetworks(clock.now, retention_s=86_400.0, secret=b"a secret of this installation."),
         doorbell=LocalDoorbell(),
         settings=EngineSettings(
             public_url="http://us",

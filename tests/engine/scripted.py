@@ -99,16 +99,15 @@ class Desk:
             tenant=TENANT,
             amount=1000,
             currency="GHS",
-            payer=Payer(Msisdn.parse("0241234567")),
             reference=reference,
-            **changes,
+            **{"payer": Payer(Msisdn.parse("0241234567")), **changes},
         )
         return msgspec.json.decode((await self.engine.initiate_payment(request, self._claim("pay"))).body)
 
     async def pay_out(self, reference: str = "wages 1", **changes: Any) -> dict[str, Any]:
         payee = Payee(Msisdn.parse("0241234567"), name="Ama")
         request = PayoutRequest(
-            tenant=TENANT, amount=700, currency="GHS", payee=payee, reference=reference, **changes
+            tenant=TENANT, amount=700, currency="GHS", reference=reference, **{"payee": payee, **changes}
         )
         return msgspec.json.decode((await self.engine.pay_out(request, self._claim("payout"))).body)
 

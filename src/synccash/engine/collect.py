@@ -28,6 +28,8 @@ from synccash.payments.errors import (
     StateConflictError,
 )
 from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.payer import Payer
+from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.payment import Payment, PaymentStatus
 from synccash.payments.request import PaymentRequest, Reply, Tenant
 from synccash.payments.risk import RiskDecision, RiskOutcome, RiskWatch
@@ -46,6 +48,7 @@ class Collecting:
     clock: Clock
     identities: Identities
     settings: EngineSettings
+    networks: PayerNetworks
     risk: RiskWatch
 
     async def initiate_payment(self, request_data: PaymentRequest, idempotency_key: Claim) -> Reply:
@@ -148,7 +151,7 @@ class Collecting:
             reference=request.reference,
             amount=request.amount,
             currency=request.currency,
-            payer=request.payer,
+            payer=self._payer(request),
             created_at=now,
             updated_at=now,
             expires_at=now + timedelta(seconds=request.expires_in_s),
@@ -156,6 +159,14 @@ class Collecting:
             description=request.description,
             metadata=request.metadata,
         )
+
+    def _payer(self, request: PaymentRequest) -> Payer:
+        """The payer, on the network that his earlier payments have proven where the caller names none. It is
+        fixed with the payment: every send of one reference is the same."""
+        payer = request.payer
+        if payer.network is not None:
+            return payer
+        return replace(payer, network=self.networks.recall(request.tenant, payer.msisdn))
 
     async def cancel_payment(self, tenant: Tenant, payment_id: str) -> bytes:
         """Call a payment off while no attempt may move money, and return it as JSON.

@@ -7,6 +7,7 @@ from synccash.engine.attempts import Attempts, spent_rails
 from synccash.engine.ports import Clock, Dispatch, Ledger, Rail, Sent
 from synccash.engine.rail_health import RailHealth
 from synccash.engine.refund_openings import RefundOpenings, surplus_debits
+from synccash.engine.router import wallet_of
 from synccash.engine.screening import Screening
 from synccash.engine.scribe import Case, Order, Scribe, merged, order_of
 from synccash.engine.settings import EngineSettings
@@ -24,9 +25,11 @@ from synccash.payments.lifecycle import (
     reflect,
     under_review,
 )
+from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
 from synccash.payments.payout import Payout
 from synccash.payments.rail import CallbackAddress, Operation, Standing, StatusAnswer
+from synccash.payments.request import Tenant
 from synccash.payments.risk import RiskOutcome
 from synccash.payments.routing import Route
 from synccash.resilience.evidence import Evidence
@@ -45,6 +48,7 @@ class Driver:
     settings: EngineSettings
     refunds: RefundOpenings
     health: RailHealth
+    networks: PayerNetworks
     screening: Screening | None = None
 
     async def send(self, case: Case, attempt: Attempt) -> Case | None:
@@ -65,6 +69,8 @@ class Driver:
             after = attempt.after_send(
                 sent.answer, sent.worst, now=self.clock.now(), latency_ms=sent.latency_ms
             )
+            if after.state is AttemptState.DECLINED:
+                self._learn_network(case, after)
             move = self._after_send(case, attempt, after, sent)
             committed = await self._record(case, move)
             if committed is None and move.before_expiry:
@@ -193,6 +199,21 @@ class Driver:
         calls_back = self.rails[after.rail].capabilities.callback_address is not CallbackAddress.NONE
         named = case.payout.payee if isinstance(case, PayoutCase) else case.payment.payer
         self.health.ended(after, named.likely_network, told=case.hinted if calls_back else None)
+        self._learn_network(case, after)
+
+    def _learn_network(self, case: Case, after: Attempt) -> None:
+        """Money that moved proves on which network the wallet is; a wallet that is not there, the reverse."""
+        if isinstance(case, RefundCase):
+            return
+        order = _routed(case)
+        wallet, tenant = wallet_of(order), Tenant(order.merchant_id, order.livemode)
+        network = wallet.likely_network
+        if network is None:
+            return
+        if after.state is AttemptState.SUCCEEDED:
+            self.networks.proved(tenant, wallet.msisdn, network)
+        elif after.failure is not None and after.failure.code is FailureCode.INVALID_PAYER:
+            self.networks.disproved(tenant, wallet.msisdn, network)
 
     async def _resend(self, case: Case, after: Attempt) -> Case | None:
         """Send the same reference to the same rail again, counted on the row before the first byte."""

@@ -23,6 +23,7 @@ from synccash.engine.settings import EngineSettings
 from synccash.engine.worker import Worker
 from synccash.payments.case import Claim, RefundCase
 from synccash.payments.health import HealthSettings
+from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.payments.risk import RiskRules, RiskWatch
 from synccash.payments.routing_rules import NO_RULES as NO_ROUTING
@@ -119,18 +120,22 @@ def build_engine(
     health: RailHealth | None = None,
     routing: RoutingRules = NO_ROUTING,
     probing: Probing = PROBING,
+    networks: PayerNetworks | None = None,
 ) -> Engine:
     """Wire an engine. Nothing is started and nothing is called."""
     holding = Holding(ledger, clock, settings.lease_s, settings.heartbeat_s)
     health = health or RailHealth(HealthSettings(timeout_s=settings.attempt_timeout_s), clock.monotonic)
+    networks = networks or PayerNetworks(clock.now, retention_s=0.0)
     dispatch = HeardDispatch(dispatch, health)
     router = Router(rails, dispatch, health, routing, probing)
     attempts = Attempts(rails, router, clock, identities, settings.public_url)
     scribe = Scribe(clock, identities)
     refunds = RefundOpenings(attempts, scribe, clock, identities, settings)
-    driver = Driver(ledger, rails, dispatch, attempts, scribe, clock, settings, refunds, health, screening)
+    driver = Driver(
+        ledger, rails, dispatch, attempts, scribe, clock, settings, refunds, health, networks, screening
+    )
     replies = Replies(ledger, holding, doorbell, settings.request_deadline_s)
-    parts = (ledger, attempts, driver, replies, scribe, clock, identities, settings)
+    parts = (ledger, attempts, driver, replies, scribe, clock, identities, settings, networks)
     return Engine(
         ledger=ledger,
         holding=holding,

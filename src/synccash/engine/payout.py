@@ -22,6 +22,7 @@ from synccash.payments.case import (
 )
 from synccash.payments.errors import ReferenceAlreadyUsedError
 from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.payout import Payout
 from synccash.payments.request import PayoutRequest, Reply
 
@@ -38,6 +39,7 @@ class PayingOut:
     clock: Clock
     identities: Identities
     settings: EngineSettings
+    networks: PayerNetworks
 
     async def pay_out(self, request_data: PayoutRequest, idempotency_key: Claim) -> Reply:
         """Send money once, however often this is called with the same key and data. The merchant's reference
@@ -100,7 +102,9 @@ class PayingOut:
         )
 
     def _payout(self, request: PayoutRequest) -> Payout:
-        now = self.clock.now()
+        now, payee = self.clock.now(), request.payee
+        if payee.network is None:
+            payee = replace(payee, network=self.networks.recall(request.tenant, payee.msisdn))
         return Payout(
             id=self.identities.new("po"),
             merchant_id=request.tenant.merchant_id,
@@ -108,7 +112,7 @@ class PayingOut:
             reference=request.reference,
             amount=request.amount,
             currency=request.currency,
-            payee=request.payee,
+            payee=payee,
             created_at=now,
             updated_at=now,
             expires_at=now + timedelta(seconds=request.expires_in_s),

@@ -1,0 +1,64 @@
+"""Proven networks of payers, by their keyed hashes. The clock is the database's."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from synccash.payments.payer import Network
+from synccash.payments.payer_networks import Proven
+from synccash.stores.postgres.database import Database
+
+_PURPOSE = "payer_networks"
+_KEY = """
+WITH made AS (
+    INSERT INTO installation_keys (purpose, secret) VALUES ($1, $2)
+    ON CONFLICT (purpose) DO UPDATE SET purpose = excluded.purpose RETURNING secret
+)
+SELECT secret FROM made
+"""
+_SINCE = """
+SELECT payer, network, extract(epoch FROM seen_at)::float8 AS at FROM payer_networks
+WHERE seen_at > to_timestamp($1) ORDER BY seen_at DESC LIMIT $2
+"""
+_WRITE = """
+INSERT INTO payer_networks (payer, network)
+SELECT * FROM unnest($1::bytea[], $2::text[]) AS proven (payer, network) ORDER BY payer
+ON CONFLICT (payer) DO UPDATE SET network = excluded.network, seen_at = now()
+"""
+_STRIKE = "DELETE FROM payer_networks WHERE payer = ANY ($1::bytea[])"
+_SWEEP = """
+DELETE FROM payer_networks WHERE payer IN (
+    SELECT payer FROM payer_networks WHERE seen_at < now() - make_interval(secs => $1)
+    ORDER BY seen_at LIMIT $2 FOR UPDATE SKIP LOCKED
+) RETURNING payer
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresNetworks:
+    """Satisfies `engine.network_keeping.NetworkBook`. Raises StoreUnavailableError without PostgreSQL."""
+
+    database: Database
+
+    async def secret(self) -> bytes:
+        """The key of the hashes, made by whoever asks first."""
+        found = await self.database.repeat(_KEY, _PURPOSE, secrets.token_bytes(32))
+        return found[0]["secret"]
+
+    async def since(self, at: float, *, limit: int) -> Mapping[bytes, Proven]:
+        """What was proven since `at` (POSIX seconds), the newest first where it is more than `limit`."""
+        found = await self.database.repeat(_SINCE, max(0.0, at), limit)
+        return {row["payer"]: Proven(Network(row["network"]), row["at"]) for row in found}
+
+    async def write(self, proven: Mapping[bytes, Network]) -> None:
+        """Keep proofs, from now on."""
+        networks = [network.value for network in proven.values()]
+        await self.database.repeat(_WRITE, list(proven), networks)
+
+    async def strike(self, payers: Sequence[bytes]) -> None:
+        """Forget these payers."""
+        await self.database.repeat(_STRIKE, list(payers))
+
+    async def sweep(self, *, older_than_s: float, limit: int) -> int:
+        """Forget up to `limit` proofs that are older; return how many."""
+        return len(await self.database.repeat(_SWEEP, older_than_s, limit))

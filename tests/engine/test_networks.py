@@ -1,0 +1,77 @@
+"""A number that has moved to another network is asked there the next time, until that is disproved."""
+
+from engine.scripted import SUCCEEDED, TENANT, Desk
+from synccash.engine.network_keeping import NetworkKeeping
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.payer import Msisdn, Network, Payer
+from synccash.payments.payer_networks import PayerNetworks
+from synccash.payments.payout import Payee
+from synccash.payments.rail import SendAnswer
+from synccash.resilience.evidence import Evidence
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.payer_networks import PostgresNetworks
+from synccash.system import SystemClock
+
+PORTED = Msisdn.parse("0201234567")
+NO_WALLET = SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=Failure(FailureCode.INVALID_PAYER))
+
+
+async def shown(desk: Desk, reference: str, **wallet) -> str:
+    return (await desk.pay(reference, payer=Payer(PORTED, **wallet)))["payer"]["network"]
+
+
+async def paid(desk: Desk, reference: str, **wallet) -> str:
+    network = await shown(desk, reference, **wallet)
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    return network
+
+
+async def test_what_a_success_proved_is_the_next_payments_network_and_an_explicit_one_goes_before(desk: Desk):
+    assert await paid(desk, "order 1") == "telecel"
+    assert await paid(desk, "order 2", network=Network.MTN) == "mtn"
+    assert await shown(desk, "order 3") == "mtn"
+    assert desk.first.sent[-1].network is Network.MTN
+    assert await shown(desk, "order 4", network=Network.AT) == "at"
+    payout = await desk.pay_out(payee=Payee(PORTED, name="Ama"))
+    assert payout["payee"]["network"] == "mtn"
+
+
+async def test_a_wallet_that_is_not_there_any_more_is_forgotten(desk: Desk):
+    await paid(desk, "order 1", network=Network.MTN)
+    desk.first.answers = [NO_WALLET]
+    assert await shown(desk, "order 2") == "mtn"
+    assert await shown(desk, "order 3") == "telecel"
+
+
+async def test_what_one_process_has_proved_all_know_and_a_restart_keeps(desk: Desk):
+    database, clock = Database(desk.pool), SystemClock()
+
+    def process() -> NetworkKeeping:
+        return NetworkKeeping(PayerNetworks(clock.now, 86_400.0), PostgresNetworks(database), clock)
+
+    one, other = process(), process()
+    await one.sync()
+    await other.sync()
+    assert one.networks.secret == other.networks.secret
+    one.networks.proved(TENANT, PORTED, Network.MTN)
+    await one.sync()
+    await other.sync()
+    assert other.networks.recall(TENANT, PORTED) is Network.MTN
+    later = process()
+    await later.sync()
+    assert later.networks.recall(TENANT, PORTED) is Network.MTN
+    assert PORTED.digits not in str(await desk.pool.fetch("SELECT * FROM payer_networks"))
+    later.networks.disproved(TENANT, PORTED, Network.MTN)
+    await later.sync()
+    assert await desk.pool.fetchval("SELECT count(*) FROM payer_networks") == 0
+
+
+async def test_old_proofs_leave_the_database(desk: Desk):
+    book = PostgresNetworks(Database(desk.pool))
+    await book.write({b"a" * 16: Network.MTN, b"b" * 16: Network.AT})
+    await desk.pool.execute(
+        "UPDATE payer_networks SET seen_at = now() - interval '2 days' WHERE network = 'at'"
+    )
+    assert await book.sweep(older_than_s=86_400.0, limit=10) == 1
+    assert set(await book.since(0.0, limit=10)) == {b"a" * 16}

@@ -1,0 +1,99 @@
+"""What is remembered of payers whose number says one network and whose wallet is on another."""
+
+from datetime import UTC, datetime, timedelta
+
+from synccash.payments.payer import Msisdn, Network
+from synccash.payments.payer_networks import PayerNetworks, Proven
+from synccash.payments.request import Tenant
+
+ONE, OTHER, LIVE = Tenant("mer_1", False), Tenant("mer_2", False), Tenant("mer_1", True)
+TELECEL_NUMBER = Msisdn.parse("0201234567")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DAY_S = 86_400.0
+
+
+class Memory:
+    def __init__(self, days: float = 180) -> None:
+        self.at = START
+        self.networks = PayerNetworks(lambda: self.at, days * DAY_S, b"s" * 32)
+
+    def pass_(self, days: float) -> None:
+        self.at += timedelta(days=days)
+
+    def recall(self, tenant: Tenant = ONE) -> Network | None:
+        return self.networks.recall(tenant, TELECEL_NUMBER)
+
+
+def test_only_what_the_number_does_not_tell_is_remembered():
+    memory = Memory()
+    memory.networks.proved(ONE, TELECEL_NUMBER, Network.TELECEL)
+    assert (memory.recall(), memory.networks.news()) == (None, {})
+    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+    assert memory.recall() is Network.MTN
+    assert list(memory.networks.news().values()) == [Network.MTN]
+
+
+def test_one_merchant_never_sees_what_anothers_payments_have_shown():
+    memory = Memory()
+    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+    assert (memory.recall(OTHER), memory.recall(LIVE)) == (None, None)
+
+
+def test_what_is_kept_of_a_payer_does_not_show_the_number_and_depends_on_the_installation():
+    memory, elsewhere = Memory(), Memory()
+    elsewhere.networks.secret = b"t" * 32
+    for one in (memory, elsewhere):
+        one.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+    (payer,), (other,) = memory.networks.news(), elsewhere.networks.news()
+    assert len(payer) == 16
+    assert payer != other
+    assert TELECEL_NUMBER.digits not in repr(memory.networks)
+
+
+def test_a_wallet_that_moved_back_is_learned_again():
+    memory = Memory()
+    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+    memory.networks.disproved(ONE, TELECEL_NUMBER, Network.AT)
+    assert memory.recall() is Network.MTN
+    memory.networks.disproved(ONE, TELECEL_NUMBER, Network.MTN)
+    assert memory.recall() is None
+    assert list(memory.networks.news().values()) == [None]
+    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+    memory.networks.proved(ONE, TELECEL_NUMBER, Network.TELECEL)
+    assert memory.recall() is Network.TELECEL
+
+
+def test_memory_ends_and_a_new_proof_prolongs_it():
+    memory = Memory(days=180)
+    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+    memory.networks.news()
+    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+    assert memory.networks.news() == {}
+    memory.pass_(100)
+    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+    assert len(memory.networks.news()) == 1
+    memory.pass_(100)
+    assert memory.recall() is Network.MTN
+    memory.pass_(81)
+    assert memory.recall() is None
+
+
+def test_what_was_written_elsewhere_never_replaces_newer_news():
+    memory = Memory()
+    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+    (payer,) = memory.networks._known
+    memory.networks.learned_elsewhere({payer: Proven(Network.AT, START.timestamp() + 5)})
+    assert memory.recall() is Network.MTN
+    memory.networks.news()
+    memory.networks.learned_elsewhere({payer: Proven(Network.AT, START.timestamp() - 5)})
+    assert memory.recall() is Network.MTN
+    memory.networks.learned_elsewhere({payer: Proven(Network.AT, START.timestamp() + 5)})
+    assert memory.recall() is Network.AT
+
+
+def test_without_a_secret_or_with_a_memory_of_no_days_nothing_is_kept():
+    for memory in (Memory(days=0), Memory()):
+        if memory.networks.retention_s:
+            memory.networks.secret = None
+        memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+        assert (memory.recall(), memory.networks.news()) == (None, {})
