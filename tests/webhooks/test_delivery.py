@@ -195,6 +195,22 @@ async def test_what_a_dead_process_took_is_delivered_after_its_lease(pool: Pool)
         assert len(server.received) == 1
 
 
+async def test_an_event_that_is_asked_for_again_while_it_is_being_delivered_comes_again(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    async with merchant_server() as server:
+        server.hold = asyncio.Event()
+        await webhooks.add(endpoint(server.url))
+        await happen(pool)
+        event_id = await pool.fetchval("SELECT id FROM events")
+        async with notifying(pool):
+            await server.arrived.get()
+            assert await webhooks.redeliver(TENANT, event_id) == 1
+            server.hold.set()
+            await server.arrived.get()
+            await settled(pool, "delivered_at IS NOT NULL")
+        assert len(server.received) == 2
+
+
 async def test_a_slow_endpoint_holds_only_its_share(pool: Pool):
     webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://example.com"))

@@ -125,6 +125,7 @@ told AS (
 {owed("told", "w.id <> $1")}
 SELECT id FROM told
 """  # noqa: S608
+# The fence shuts out a try that is under way: what it finds must not be taken for the new delivery's end.
 _REDELIVER = """
 WITH meant AS (
     SELECT id, merchant_id, livemode FROM events WHERE merchant_id = $1 AND livemode = $2 AND id = $3
@@ -134,7 +135,7 @@ again AS (
     SELECT meant.id, w.id, now() FROM meant JOIN webhook_endpoints w USING (merchant_id, livemode)
     WHERE w.status = 'enabled'
     ON CONFLICT (event_id, endpoint_id) DO UPDATE SET
-        due_at = now(), created_at = now(), tries = 0, delivered_at = NULL
+        due_at = now(), created_at = now(), tries = 0, delivered_at = NULL, fence = deliveries.fence + 1
     RETURNING endpoint_id
 )
 SELECT meant.id, (SELECT count(*) FROM again) AS endpoints FROM meant
