@@ -1,0 +1,107 @@
+"""A proxy that may lose the service's answers, and a merchant's server that keeps what it is told."""
+
+import http.client
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+
+@dataclass(slots=True)
+class Proxy:
+    """`cuts`: how many of the next answers are lost after the service has given them. `keys`: those seen."""
+
+    url: str
+    cuts: int = 0
+    keys: list[str | None] = field(default_factory=list[str | None])
+
+
+@contextmanager
+def proxy_to(service: str) -> Iterator[Proxy]:
+    """Stand between a client and the service."""
+    behind = urlsplit(service)
+    proxy = Proxy("")
+
+    class Handler(_Quiet):
+        def serve(self, body: bytes) -> None:
+            proxy.keys.append(self.headers.get("Idempotency-Key"))
+            connection = http.client.HTTPConnection(behind.hostname or "", behind.port, timeout=30)
+            try:
+                connection.request(self.command, self.path, body, dict(self.headers.items()))
+                reply = connection.getresponse()
+                answered = reply.read()
+            finally:
+                connection.close()
+            if proxy.cuts:
+                proxy.cuts -= 1
+                self.close_connection = True
+                return
+            self.send_response_only(reply.status)
+            for name, value in reply.getheaders():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(answered)
+
+    with _serving(Handler) as proxy.url:
+        yield proxy
+
+
+@dataclass(slots=True)
+class Shop:
+    """What a merchant's server was sent: (headers, body) each. `answer` is the status that it answers."""
+
+    url: str
+    heard: "queue.Queue[tuple[dict[str, str], bytes]]" = field(default_factory=queue.Queue)
+    answer: int = 204
+
+    def next(self) -> tuple[dict[str, str], bytes]:
+        """Wait for a webhook."""
+        return self.heard.get(timeout=30)
+
+
+@contextmanager
+def shop() -> Iterator[Shop]:
+    """A merchant's server that takes webhooks."""
+    shop = Shop("")
+
+    class Handler(_Quiet):
+        def serve(self, body: bytes) -> None:
+            shop.heard.put((dict(self.headers.items()), body))
+            self.send_response(shop.answer)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with _serving(Handler) as shop.url:
+        yield shop
+
+
+class _Quiet(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def serve(self, body: bytes) -> None:
+        raise NotImplementedError
+
+    def _any(self) -> None:
+        self.serve(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+
+    do_GET = do_POST = do_PATCH = do_DELETE = _any  # noqa: N815 - the library's names
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@contextmanager
+def _serving(handler: type[_Quiet]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
