@@ -1,156 +1,306 @@
-"""Breakers of eight processes over one Valkey."""
+"""Breakers of several processes over one Valkey: what travels, what is believed, and life without Valkey."""
 
-import contextlib
+import asyncio
 import json
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import redis
 
-PROGRAM = Path(__file__).with_name("breaker_process.py")
-PROCESSES = 8
-WAIT_S = 15.0
+from breaker_members import FAILURES, NAME, all_are, members, until
+from synccash.resilience.verdict import Outcome
+from synccash.stores.valkey import breaker_scripts as script
+from synccash.stores.valkey.probe_lease import START_S, ProbeLease
 
 
-class Member:
-    def __init__(self, url, instance, open_s):
-        self.process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), url, instance, str(open_s)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def send(self, word):
-        self.process.stdin.write(word + "\n")
-        self.process.stdin.flush()
-
-    def answer(self):
-        return json.loads(self.process.stdout.readline())
-
-    def ask(self, word):
-        self.send(word)
-        return self.answer()
-
-    def end(self):
-        self.process.stdin.close()
-        self.process.wait(WAIT_S)
-        self.process.stdout.close()
+def seconds_left(member):
+    return member.breaker.retry_after()
 
 
-@contextlib.contextmanager
-def cluster(url, *, open_s=60.0, number=PROCESSES, name="p"):
-    members = [Member(url, f"{name}{i}", open_s) for i in range(number)]
-    try:
-        until(lambda: listeners(url) >= number)
-        until(lambda: members[0].ask("live") == number)
-        yield members
-    finally:
-        for member in members:
-            member.end()
+async def test_what_one_sees_opens_all_for_the_time_that_is_left(valkey_url):
+    async with members(valkey_url, 3) as found:
+        found[0].fail()
+        await all_are(found, "open")
+        assert all(50 < seconds_left(member) < 61 for member in found)
+        assert found[1].breaker.reason.startswith("p0: 4 failures in a row")
+        seen = await until_async(lambda: found[1].view.one(NAME), lambda one: len(one["instances"]) == 3)
+        assert (seen["state"], {one["instance"] for one in seen["instances"]}) == ("open", {"p0", "p1", "p2"})
 
 
-def listeners(url):
+async def until_async(ask, enough):
+    """The reports of peers arrive when they do."""
+    async with asyncio.timeout(10):
+        while not enough(found := await ask()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def test_who_comes_later_opens_too_and_with_the_same_round(valkey_url):
+    async with members(valkey_url, 1) as [first]:
+        first.fail()
+        first.clock.ahead_s = 60.0
+        ticket = await until(first.enter)
+        first.breaker.leave(ticket, Outcome.FAILED, 0.1)
+        await until(lambda: kept(valkey_url).get("till_in_s", 0) > 100)
+        async with members(valkey_url, 1, name="q") as [later]:
+            await all_are([later], "open")
+            assert 100 < seconds_left(later) < 121
+            assert later.breaker.statistics().rounds == 2
+
+
+def kept(url):
+    """What Valkey keeps of the open breaker, and for how long it will be open."""
     with redis.Redis.from_url(url) as client:
-        return client.pubsub_numsub("synccash:breakers")[0][1]
+        news = json.loads(client.hget(script.OPEN, NAME) or "{}")
+        seconds, micros = client.time()
+    if news:
+        news["till_in_s"] = news["till_ms"] / 1_000 - seconds - micros / 1_000_000
+    return news
 
 
-def until(true):
-    end = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.01)
+async def test_a_reset_and_a_forced_open_reach_all(valkey_url):
+    async with members(valkey_url, 3) as found:
+        found[0].fail()
+        await all_are(found, "open")
+        await found[2].view.reset(NAME, "by hand")
+        await all_are(found, "closed")
+        await found[1].view.force_open(NAME, "maintenance")
+        await all_are(found, "forced_open")
+        assert {member.breaker.reason for member in found} == {"maintenance"}
 
 
-def ask_all(members, word):
-    for member in members:
-        member.send(word)
-    return [member.answer() for member in members]
+async def test_a_forced_open_survives_all_processes_until_its_reset(valkey_url):
+    async with members(valkey_url) as found:
+        await found[0].view.force_open(NAME, "maintenance")
+        await all_are(found, "forced_open")
+    async with members(valkey_url, name="q") as found:
+        await all_are(found, "forced_open")
+        await found[1].view.reset(NAME, "over")
+        await all_are(found, "closed")
 
 
-def all_are(members, state):
-    until(lambda: set(ask_all(members, "state")) == {state})
+async def test_as_a_hint_a_peers_open_halves_the_failures_that_it_takes_for_as_long(valkey_url):
+    async with members(valkey_url, peer_open="hint") as found:
+        first, second = found
+        first.fail()
+        await until(lambda: kept(valkey_url))
+        await heard(valkey_url, second)
+        assert (first.state, second.state) == ("open", "closed")
+        second.fail(FAILURES // 2 - 1)
+        assert second.state == "closed"
+        second.fail(1)
+        assert second.state == "open"
+
+        await second.view.reset(NAME, "by hand")
+        await all_are(found, "closed")
+        first.fail()
+        await until(lambda: kept(valkey_url))
+        await heard(valkey_url, second)
+        second.clock.ahead_s = 61.0
+        second.fail(FAILURES // 2)
+        assert second.state == "closed", "the peer's open time is over"
+
+
+def publish(url, news):
+    with redis.Redis.from_url(url) as client:
+        client.publish(script.CHANNEL, json.dumps(news))
+
+
+def opened(number, *, version=0, till_in_s=30.0, instance="other", url):
+    with redis.Redis.from_url(url) as client:
+        seconds, micros = client.time()
+    till_ms = seconds * 1_000 + micros / 1_000 + till_in_s * 1_000
+    news = {"kind": "open", "name": NAME, "version": version, "reason": "down", "instance": instance}
+    return {**news, "number": number, "till_ms": till_ms, "rounds": 1}
+
+
+def closed(number, *, version=0, instance="other"):
+    news = {"kind": "closed", "name": NAME, "version": version, "reason": "", "instance": instance}
+    return {**news, "number": number, "till_ms": 0, "rounds": 0}
+
+
+async def heard(url, member, *news):
+    """Let the member hear all of these."""
+    for one in news:
+        publish(url, one)
+    mark = f"mark{len(member.registry.breakers())}:collect"
+    other = member.registry.breaker(mark)
+    publish(url, {"kind": "forced", "name": mark, "version": 1, "reason": "mark", "instance": "judge"})
+    await until(lambda: other.state.value == "forced_open")
+
+
+async def test_news_of_one_process_that_overtook_each_other_end_with_the_newest(valkey_url):
+    async with members(valkey_url, 1) as [member]:
+        await heard(valkey_url, member, closed(2), opened(1, url=valkey_url))
+        assert member.state == "closed"
+        await heard(valkey_url, member, opened(3, url=valkey_url))
+        assert member.state == "open"
+        await heard(valkey_url, member, closed(2))
+        assert member.state == "open"
+        await heard(valkey_url, member, closed(4))
+        assert member.state == "closed"
+
+
+async def test_news_that_come_after_their_time_open_nothing(valkey_url):
+    async with members(valkey_url, 1) as [member]:
+        await heard(valkey_url, member, opened(1, till_in_s=-0.5, url=valkey_url))
+        assert member.state == "closed"
+
+
+async def test_what_was_seen_before_a_persons_action_changes_nothing_after_it(valkey_url):
+    def act(kind, version):
+        return {"kind": kind, "name": NAME, "version": version, "reason": kind, "instance": "other"}
+
+    async with members(valkey_url, 1) as [member]:
+        await heard(valkey_url, member, act("reset", 5), opened(1, version=4, url=valkey_url))
+        assert member.state == "closed"
+        await heard(valkey_url, member, act("forced", 6), act("reset", 5), closed(2, version=5))
+        assert (member.state, member.breaker.version) == ("forced_open", 6)
+        await heard(valkey_url, member, act("reset", 7), opened(3, version=7, url=valkey_url))
+        assert member.state == "open"
+
+
+async def test_two_who_act_at_once_end_alike_with_the_later_one(valkey_url):
+    async with members(valkey_url) as found:
+        await asyncio.gather(
+            found[0].view.force_open(NAME, "shut it"), found[1].view.reset(NAME, "open it again")
+        )
+        await until(lambda: {member.breaker.version for member in found} == {2})
+        assert len({member.state for member in found}) == 1
+
+
+async def test_one_of_all_probes_and_its_success_closes_all(valkey_url):
+    async with members(valkey_url, 4) as found:
+        found[0].fail()
+        await all_are(found, "open")
+        for member in found:
+            member.clock.ahead_s = 61.0
+        probing = await until(lambda: [member for member in found if (member.enter() or 0) < 0])
+        for _ in range(20):
+            assert [member.enter() for member in found] == [None] * 4
+            await asyncio.sleep(0)
+        assert len(probing) == 1
+        [prober] = probing
+        prober.breaker.leave(next(iter(prober.breaker._probes)), Outcome.OK, 0.001)
+        await all_are(found, "closed")
+
+
+async def test_a_prober_that_died_blocks_the_others_no_longer_than_its_lease(valkey_url):
+    async with members(valkey_url, 1) as [member]:
+        member.fail()
+        await until(lambda: kept(valkey_url))
+        member.clock.ahead_s = 61.0
+        with redis.Redis.from_url(valkey_url) as client:
+            client.set(script.lease_key(NAME), "dead", px=300)
+            assert member.enter() is None
+            await until(lambda: (member.enter() or 0) < 0)
+            assert client.get(script.lease_key(NAME)) == b"p0"
+
+
+async def test_a_lease_that_no_call_came_for_is_given_back_and_the_next_call_goes_through(valkey_url):
+    over = asyncio.Event()
+
+    async def sleep(seconds):
+        await (over.wait() if seconds == START_S else asyncio.sleep(seconds))
+
+    async with members(valkey_url, 1, sleep=sleep) as [member]:
+        member.fail()
+        await until(lambda: kept(valkey_url))
+        member.clock.ahead_s = 61.0
+        assert member.enter() is None, "it only begins to ask"
+        with redis.Redis.from_url(valkey_url) as client:
+            await until(lambda: client.get(script.lease_key(NAME)))
+            over.set()
+            await until(lambda: client.get(script.lease_key(NAME)) is None)
+        assert (member.enter() or 0) < 0
+
+
+def test_a_lapsed_lease_lets_one_call_through_while_it_is_asked_for_anew():
+    asked, now = [], [0.0]
+    lease = ProbeLease(lambda: asked.append(1), lambda: False, lambda: now[0])
+    assert (lease(), lease(), len(asked)) == (False, False, 1)
+    lease.asking = False
+    lease.granted()
+    lease.lapse()
+    assert (lease(), lease(), len(asked)) == (True, False, 2)
+    lease.asking = False
+    lease.denied()
+    assert (lease(), len(asked)) == (False, 2)
+    now[0] = 0.25
+    assert (lease(), len(asked)) == (False, 3)
+
+
+async def test_healthy_calls_send_nothing(valkey_url):
+    async with members(valkey_url) as found:
+        before = commands(valkey_url)
+        for _ in range(1_000):
+            found[0].breaker.leave(found[0].breaker.enter(), Outcome.OK, 0.001)
+            await asyncio.sleep(0)
+        assert commands(valkey_url) == before
 
 
 def commands(url):
     with redis.Redis.from_url(url) as client:
         seen = client.info("commandstats")
-    return {
-        name: counted["calls"]
-        for name, counted in seen.items()
-        if name.removeprefix("cmdstat_") in ("eval", "evalsha", "publish", "get", "set", "subscribe")
-    }
+    names = ("eval", "evalsha", "publish", "get", "set", "subscribe")
+    return {name: seen.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in names}
 
 
-def test_a_cluster_opens_with_one_of_it_and_a_reset_in_one_is_seen_by_all(valkey_url, record_property):
-    with cluster(valkey_url) as members:
-        members[0].ask("fail")
-        all_are(members, "open")
-        seen = members[1].ask("view")
-        assert seen["state"] == "open"
-        assert 0 < seen["retry_after"] <= 66
-        assert {one["instance"] for one in seen["instances"]} == {f"p{i}" for i in range(PROCESSES)}
-
-        at = members[3].ask("reset")
-        all_are(members, "closed")
-        last_ms = max(ask_all(members, "closed_at")) * 1_000 - at * 1_000
-        record_property("reset_seen_by_all_ms", last_ms)
-        print(f"a reset was seen by all after {last_ms:.1f} ms")
-        assert members[6].ask("view")["state"] == "closed"
+async def test_a_valkey_that_lost_everything_moves_no_breaker_and_gets_back_what_people_did(mortal):
+    async with members(mortal.url) as found:
+        await found[0].view.force_open(NAME, "maintenance")
+        await all_are(found, "forced_open")
+        mortal.restart()
+        await until(lambda: all(not member.shared.connected for member in found))
+        assert {member.state for member in found} == {"forced_open"}
+        async with members(mortal.url, 1, name="q") as [newcomer]:
+            await all_are([newcomer], "forced_open")
 
 
-def test_one_process_probes_and_its_success_closes_all(valkey_url):
-    with cluster(valkey_url, open_s=0.5) as members:
-        members[0].ask("fail")
-        all_are(members, "open")
-        all_are(members, "half_open")
-        probing = {}
-
-        def somebody_probes():
-            found = {i: ticket for i, ticket in enumerate(ask_all(members, "enter")) if ticket is not None}
-            probing.update(found)
-            return found
-
-        until(somebody_probes)
-        for _ in range(5):
-            assert ask_all([m for i, m in enumerate(members) if i not in probing], "enter") == [None] * 7
-        assert len(probing) == 1
-
-        prober = members[next(iter(probing))]
-        prober.ask("succeed")
-        all_are(members, "closed")
-
-
-def test_a_forced_open_survives_all_processes_until_its_reset(valkey_url):
-    with cluster(valkey_url, number=2) as members:
-        members[0].ask("force")
-        all_are(members, "forced_open")
-    with cluster(valkey_url, number=2, name="q") as members:
-        all_are(members, "forced_open")
-        members[1].ask("reset")
-        all_are(members, "closed")
-
-
-def test_healthy_calls_send_nothing(valkey_url):
-    with cluster(valkey_url, number=2) as members:
-        before = commands(valkey_url)
-        members[0].ask("healthy")
-        assert commands(valkey_url) == before
-
-
-@pytest.mark.parametrize("harm", ["flush", "kill"])
-def test_what_happens_to_valkey_moves_no_breaker_and_what_was_forced_is_put_back(mortal, harm):
-    with cluster(mortal.url, number=2) as members:
-        members[0].ask("force")
-        all_are(members, "forced_open")
-        getattr(mortal, harm)()
-        assert ask_all(members, "state") == ["forced_open"] * 2
-        if harm == "flush":
-            return
-        members[1].ask("reset")
-        assert ask_all(members, "state") == ["forced_open", "closed"]
+async def test_without_valkey_each_decides_alone_and_it_is_shared_again_without_a_restart(mortal):
+    async with members(mortal.url) as found:
+        first, second = found
+        mortal.kill()
+        await until(lambda: all(not member.shared.connected for member in found))
+        first.fail()
+        assert (first.state, second.state) == ("open", "closed")
+        assert await first.shared.peers() == []
+        await second.view.force_open(NAME, "by hand")
         mortal.start()
-        all_are(members, "closed")
+        await all_are(found, "forced_open")
+        await first.view.reset(NAME, "by hand")
+        await all_are(found, "closed")
+        second.fail()
+        await all_are(found, "open")
+
+
+async def test_without_valkey_a_half_open_breaker_probes_by_itself(mortal):
+    async with members(mortal.url) as found:
+        found[0].fail()
+        await all_are(found, "open")
+        mortal.kill()
+        await until(lambda: all(not member.shared.connected for member in found))
+        for member in found:
+            member.clock.ahead_s = 61.0
+        tickets = [member.enter() for member in found]
+        assert all(ticket is not None and ticket < 0 for ticket in tickets), "each of them on its own"
+        found[0].breaker.leave(tickets[0], Outcome.OK, 0.001)
+        found[1].breaker.leave(tickets[1], Outcome.FAILED, 0.001)
+        assert [member.state for member in found] == ["closed", "open"]
+
+
+@pytest.mark.parametrize("probe", [Outcome.OK, Outcome.FAILED])
+async def test_over_a_frozen_valkey_calls_are_decided_and_what_was_found_is_told_after_the_thaw(
+    mortal, probe
+):
+    async with members(mortal.url, deadline_s=0.2) as found:
+        first, second = found
+        first.fail()
+        await all_are(found, "open")
+        mortal.freeze()
+        for member in found:
+            member.clock.ahead_s = 61.0
+        ticket = await until(first.enter)
+        first.breaker.leave(ticket, probe, 0.001)
+        assert first.state == ("closed" if probe is Outcome.OK else "open")
+        mortal.thaw()
+        await all_are([second], first.state)

@@ -11,7 +11,7 @@ process goes by what it saw itself.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -54,12 +54,14 @@ class SharedBreakers:
         *,
         peer_open: Literal["adopt", "hint"] = "adopt",
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = client
         self._registry = registry
         self._instance = instance
         self._adopting = peer_open == "adopt"
         self._clock = clock
+        self._sleep = sleep
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loops: list[asyncio.Task[None]] = []
         self._asking: set[asyncio.Task[None]] = set()
@@ -77,6 +79,11 @@ class SharedBreakers:
         self._reported: dict[str, bytes] = {}
         self._reported_at = -_HEARTBEAT_S
         self.live = 1
+
+    @property
+    def connected(self) -> bool:
+        """Whether this process hears of the others, as far as it has noticed."""
+        return self._connected
 
     async def start(self) -> None:
         """Begin to listen and to tell, in the background. Valkey may be away."""
@@ -198,7 +205,7 @@ class SharedBreakers:
             lease.denied()
             return
         lease.granted()
-        await asyncio.sleep(START_S)
+        await self._sleep(START_S)
         if not lease.used and breaker.state is not BreakerState.CLOSED:
             lease.lapse()
             with contextlib.suppress(*UNREACHABLE):
@@ -213,7 +220,7 @@ class SharedBreakers:
             try:
                 await self._flush()
             except UNREACHABLE:
-                await asyncio.sleep(_RECONNECT_S)
+                await self._sleep(_RECONNECT_S)
                 self._wake.set()
 
     async def _flush(self) -> None:
@@ -262,7 +269,7 @@ class SharedBreakers:
         while True:
             with contextlib.suppress(*UNREACHABLE):
                 await self._report()
-            await asyncio.sleep(_REPORT_S)
+            await self._sleep(_REPORT_S)
 
     async def _report(self) -> None:
         """Publish what changed; now and then all of it, which also shows that this process lives."""
@@ -318,7 +325,7 @@ class SharedBreakers:
                     log.warning("breakers_alone", reason=type(error).__name__)
                 self._connected = False
                 self.live = 1
-            await asyncio.sleep(_RECONNECT_S)
+            await self._sleep(_RECONNECT_S)
 
     async def _hear(self, channel: PubSub) -> None:
         asked = False
