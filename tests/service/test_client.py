@@ -4,10 +4,12 @@ import inspect
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from docs.pages import NEEDS_A_SERVICE, blocks, run
 from servers_fixture import fresh_database
 from service.cutting import Shop, proxy_to, shop
 from service.whole import Whole, whole
@@ -274,3 +276,19 @@ async def test_a_refused_field_is_named_and_a_wrong_key_opens_nothing(service: W
 async def test_the_service_says_that_it_is_well(cash: Any):
     health = await got(cash.health())
     assert (health.status, set(health.rails)) == ("ok", {"mtn_momo", "paystack", "hubtel", "pawapay"})
+
+
+@pytest.mark.parametrize(("page", "line", "source"), [*blocks(NEEDS_A_SERVICE)])
+def test_an_example_of_the_client_s_page_does_what_it_says(
+    service: Whole, monkeypatch: pytest.MonkeyPatch, page: Path, line: int, source: str
+):
+    monkeypatch.setenv("CASH_URL", service.url)
+    monkeypatch.setenv("CASH_KEY", service.key)
+    run(page, line, source)
+
+
+def test_the_page_names_every_call():
+    text = NEEDS_A_SERVICE.read_text(encoding="utf-8")
+    table = text[text.index("## All calls") :]
+    calls = {name for name, _ in inspect.getmembers(SyncCash, inspect.isfunction) if not name.startswith("_")}
+    assert {name for name in calls if f"`{name}`" not in table} == {"close"}
