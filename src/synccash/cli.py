@@ -33,9 +33,10 @@ def _commands() -> "App":
     from synccash.commands.config import CONFIG
     from synccash.commands.merchants import KEYS, MERCHANTS
     from synccash.commands.payments import PAYMENTS
+    from synccash.commands.reconcile import reconcile
 
     app = App(name="synccash", help="Payment orchestrator for Ghana's mobile money.", version=_version)
-    for command in (*service.COMMANDS, CONFIG, MERCHANTS, KEYS, PAYMENTS, BREAKERS):
+    for command in (*service.COMMANDS, CONFIG, MERCHANTS, KEYS, PAYMENTS, BREAKERS, reconcile):
         app.command(command)
     return app
 

@@ -23,6 +23,11 @@ class Verdict(StrEnum):
     DOUBLE = "double"
     NOT_SUCCEEDED = "not_succeeded"
 
+    @property
+    def asks_for_a_person(self) -> bool:
+        """True where the two sides differ."""
+        return self is not Verdict.MATCHED
+
 
 @dataclass(frozen=True, slots=True)
 class StatementLine:
@@ -37,7 +42,10 @@ class StatementLine:
 
 @dataclass(frozen=True, slots=True)
 class OwnMovement:
-    """One attempt of ours. The amount is in minor units; succeeded means that we believe money moved."""
+    """One attempt of ours. The amount is in minor units; succeeded means that we believe money moved.
+
+    `order_id`: the payment, refund or payout that it was made for.
+    """
 
     attempt_id: str
     direction: Direction
@@ -45,6 +53,7 @@ class OwnMovement:
     reference: str
     provider_id: str | None
     succeeded: bool
+    order_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

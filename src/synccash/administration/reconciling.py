@@ -1,0 +1,98 @@
+"""Compares a rail's statement with what the database holds."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from synccash.administration.database import with_database
+from synccash.administration.errors import AdministrationError
+from synccash.payments.reconciliation import Direction
+from synccash.rails.statements import COLUMNS, LAYOUTS
+from synccash.reconciliation.reading import Shape, StatementError
+from synccash.reconciliation.run import Reconciliation, Report, Summary
+from synccash.reconciliation.shelf import LineShelf
+from synccash.reconciliation.values import Times
+from synccash.settings import Settings
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.movements import PostgresMovements
+
+_DAY = timedelta(days=1)
+_DATE_ALONE = len("2026-11-24")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was typed."""
+
+    file: Path
+    rail: str
+    first: str | None = None
+    last: str | None = None
+    columns: str = ""
+    direction: str | None = None
+    minor_units: bool = False
+    time_zone: str = "Africa/Accra"
+
+
+def reconcile(settings: Settings, asked: Asked, report: Report) -> Summary:
+    """Compare, and hand every finding to `report`. Nothing is changed. Raises AdministrationError."""
+    shape = _shape(settings, asked)
+    times = Times(shape.zone)
+    summary = Summary(
+        first=_moment(times, "--from", asked.first), last=_moment(times, "--to", asked.last, day=_DAY)
+    )
+
+    async def work(database: Database) -> None:
+        with LineShelf() as shelf:
+            run = Reconciliation(PostgresMovements(database, asked.rail), report, shelf, summary)
+            run.take_in(asked.file, shape)
+            await run.compare()
+
+    try:
+        with_database(settings, work)
+    except StatementError as error:
+        raise AdministrationError(str(error)) from error
+    return summary
+
+
+def _shape(settings: Settings, asked: Asked) -> Shape:
+    layout = LAYOUTS.get(asked.rail)
+    if layout is None:
+        raise AdministrationError(f"--rail {asked.rail}: expected one of {', '.join(LAYOUTS)}")
+    try:
+        zone = ZoneInfo(asked.time_zone)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise AdministrationError(
+            f"--time-zone {asked.time_zone}: expected a name such as Africa/Accra or UTC"
+        ) from error
+    return Shape(
+        layout=layout,
+        named=_columns(asked.columns),
+        direction=Direction(asked.direction) if asked.direction else None,
+        minor_units=asked.minor_units,
+        currency=settings.mtn_momo_currency if asked.rail == "mtn_momo" else "GHS",
+        zone=zone,
+    )
+
+
+def _columns(text: str) -> dict[str, str]:
+    named: dict[str, str] = {}
+    for part in filter(str.strip, text.split(",")):
+        name, equals, header = (piece.strip() for piece in part.partition("="))
+        if name not in COLUMNS or not equals or not header:
+            raise AdministrationError(
+                f"--columns {part.strip()}: expected NAME=HEADER with a name of {', '.join(COLUMNS)}"
+            )
+        named[name] = header
+    return named
+
+
+def _moment(times: Times, option: str, text: str | None, day: timedelta = timedelta()) -> datetime | None:
+    """Read a time; `day` is added to a date alone, so that the last day is a whole one."""
+    if text is None:
+        return None
+    found = times.read(text)
+    if found is None:
+        raise AdministrationError(f"{option} {text}: expected a time such as 2026-11-24 or 2026-11-24T18:00")
+    return found + day if len(text.strip()) <= _DATE_ALONE else found

@@ -1,0 +1,223 @@
+"""Reads a statement row by row, however long it is. What cannot be read is told with its line."""
+
+import codecs
+import csv
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from itertools import chain, islice
+from pathlib import Path
+from typing import Literal
+
+from synccash.payments.reconciliation import Direction, StatementLine
+from synccash.rails.statements import (
+    ASIDE,
+    COLUMNS,
+    INCOMING,
+    OUTGOING,
+    SETTLED,
+    UNSETTLED,
+    Layout,
+    bare,
+)
+from synccash.reconciliation import values
+
+_HEADER_WITHIN = 50
+_DELIMITERS = ",;\t|"
+_LONGEST_FIELD = 1 << 16
+
+
+class StatementError(Exception):
+    """The file cannot be read as a statement; the text says what was looked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How to read one file: the rail's layout, and what the person says about it.
+
+    `named`: columns by their own names, which go before the layout's. `direction`: of a file that has none.
+    """
+
+    layout: Layout
+    named: Mapping[str, str] = field(default_factory=dict[str, str])
+    direction: Direction | None = None
+    minor_units: bool = False
+    currency: str = "GHS"
+    zone: tzinfo
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """A row that moved money. `at` is None where its time cannot be read."""
+
+    line: StatementLine
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A row that is no payment, or one that moved no money."""
+
+    number: int
+    why: Literal["unsettled", "no_payment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A row that cannot be read, and why."""
+
+    number: int
+    why: str
+
+
+Row = Movement | Aside | Broken
+
+
+def read_statement(path: Path, shape: Shape) -> Iterator[Row]:
+    """The rows of a file, in its order. Raises StatementError when it has no header that can be used."""
+    try:
+        with path.open(encoding=_encoding(path), errors="replace", newline="") as file:
+            yield from _rows(file, shape)
+    except OSError as error:
+        raise StatementError(f"{path}: {error.strerror}") from error
+
+
+def _encoding(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8-sig"
+
+
+def _rows(file: Iterable[str], shape: Shape) -> Iterator[Row]:
+    lines = iter(file)
+    start = list(islice(lines, _HEADER_WITHIN))
+    delimiter, header, first = _header(start, shape)
+    columns = _Columns(header, shape)
+    csv.field_size_limit(_LONGEST_FIELD)
+    reader = csv.reader(chain(start[first:], lines), delimiter=delimiter)
+    last = first
+    while True:
+        number = last + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            last = first + reader.line_num
+            yield Broken(number, f"{error}, up to line {last}: is a quote open?")
+            continue
+        last = first + reader.line_num
+        is_header = bool(cells) and bare(cells[0]) == header[0] and [bare(cell) for cell in cells] == header
+        if not is_header and any(cell.strip() for cell in cells):
+            yield columns.read(number, cells)
+
+
+def _header(start: list[str], shape: Shape) -> tuple[str, list[str], int]:
+    """The delimiter, the bare names of the columns, and the place of the row behind them."""
+    for number, line in enumerate(start):
+        delimiter = max(_DELIMITERS, key=line.count)
+        header = [bare(cell) for cell in next(csv.reader([line], delimiter=delimiter), list[str]())]
+        if _Columns(header, shape).fit:
+            return delimiter, header, number + 1
+    wanted = "; ".join(
+        f"{name}: {', '.join(_names(shape, name))}" for name in ("reference", "provider_id", "amount")
+    )
+    raise StatementError(
+        f"no header within the first {_HEADER_WITHIN} lines. Looked for an amount and a reference or an id "
+        f"({wanted}); name the file's own with --columns reference=…,amount=…"
+    )
+
+
+def _names(shape: Shape, name: str) -> tuple[str, ...]:
+    """What a column may be called, the person's own word first."""
+    given: tuple[str, ...] = getattr(shape.layout, name)
+    return (bare(shape.named[name]), *given) if name in shape.named else given
+
+
+class _Columns:
+    """Which cell of a row is what."""
+
+    def __init__(self, header: list[str], shape: Shape) -> None:
+        self._shape = shape
+        self._times = values.Times(shape.zone)
+        self._width = len(header)
+        self._at: dict[str, int] = {}
+        for name in COLUMNS:
+            for candidate in _names(shape, name):
+                # One column is one thing: `Debit` beside `Amount` is a word's, not an amount's.
+                if candidate in header and header.index(candidate) not in self._at.values():
+                    self._at[name] = header.index(candidate)
+                    break
+        out = any(name in header for name in shape.layout.outgoing_files)
+        self._default = shape.direction or (Direction.OUT if out else Direction.IN)
+        self.fit = bool({"amount", "credit", "debit"} & set(self._at)) and bool(
+            {"reference", "provider_id"} & set(self._at)
+        )
+
+    def read(self, number: int, cells: list[str]) -> Row:
+        if len(cells) > self._width and any(cell.strip() for cell in cells[self._width :]):
+            return Broken(number, f"{len(cells)} cells where the header has {self._width}")
+        row = {
+            name: cells[place].strip()
+            for name, place in self._at.items()
+            if place < len(cells) and cells[place]
+        }
+        try:
+            return self._aside(number, row) or self._movement(number, row)
+        except ValueError as error:
+            return Broken(number, str(error))
+
+    def _aside(self, number: int, row: Mapping[str, str]) -> Aside | None:
+        if "status" in self._at:
+            word = bare(row.get("status", ""))
+            if word in UNSETTLED:
+                return Aside(number, "unsettled")
+            if word not in SETTLED:
+                raise ValueError(f"the status {row.get('status', '')[:40]!r} is not known")
+        return Aside(number, "no_payment") if bare(row.get("direction", "")) in ASIDE else None
+
+    def _movement(self, number: int, row: Mapping[str, str]) -> Movement:
+        amount, direction = self._money(row)
+        currency = row.get("currency", self._shape.currency)
+        if currency.upper() != self._shape.currency:
+            raise ValueError(f"the currency {currency[:10]!r} is not {self._shape.currency}")
+        line = StatementLine(
+            number,
+            direction,
+            amount,
+            values.reference(row.get("reference", "")),
+            values.reference(row.get("provider_id", "")),
+        )
+        return Movement(line, self._times.read(row.get("time", "")))
+
+    def _money(self, row: Mapping[str, str]) -> tuple[int, Direction]:
+        minor = self._shape.minor_units
+        for name, direction in (("credit", Direction.IN), ("debit", Direction.OUT)):
+            found = values.amount(row[name], minor_units=minor) if row.get(name) else 0
+            if found:
+                return abs(found), direction
+        if "amount" not in row:
+            raise ValueError("there is no amount")
+        amount = values.amount(row["amount"], minor_units=minor)
+        return abs(amount), Direction.OUT if amount < 0 else self._direction(row)
+
+    def _direction(self, row: Mapping[str, str]) -> Direction:
+        if "direction" not in self._at or self._shape.direction is not None:
+            return self._default
+        word = bare(row.get("direction", ""))
+        layout = self._shape.layout
+        if word in layout.incoming:
+            return Direction.IN
+        if word in layout.outgoing or word in OUTGOING:
+            return Direction.OUT
+        if word in INCOMING:
+            return Direction.IN
+        raise ValueError(
+            f"the type {row.get('direction', '')[:40]!r} is not known; say --direction in or out"
+        )

@@ -1,0 +1,148 @@
+"""What a reconciliation found, for people (a table) and for programs (CSV, JSON), and what to do next."""
+
+import csv
+import json
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from synccash.payments.money import to_major
+from synccash.payments.reconciliation import Finding, Verdict
+from synccash.reconciliation.reading import Broken
+from synccash.reconciliation.run import Summary
+
+COLUMNS: tuple[str, ...] = (
+    "verdict",
+    "line",
+    "direction",
+    "stated",
+    "ours",
+    "reference",
+    "provider_id",
+    "order_id",
+    "attempt_id",
+    "detail",
+)
+ADVICE: Mapping[Verdict, str] = {
+    Verdict.MATCHED: "",
+    Verdict.MISSING: "we hold that money moved, and the statement does not say so: if it began close to the "
+    "statement's end, look into the next one; else ask the rail about the reference",
+    Verdict.SURPLUS: "the rail moved money that none of our attempts knows: another system on the same "
+    "account, or payments that a restored backup has lost; ask the rail whose it is before paying it back",
+    Verdict.AMOUNT_DIFFERS: "the rail moved another amount than we hold: ask it, then refund or collect the "
+    "difference",
+    Verdict.DOUBLE: "the rail states one reference twice: ask it, and have the second one returned",
+    Verdict.NOT_SUCCEEDED: "money moved where we do not hold that it did: `synccash payments show ORDER`; "
+    "one under review: `synccash payments resolve ORDER --outcome succeeded --evidence 'statement, line N'`",
+}
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+_SHOWN = 50
+
+
+def facts(finding: Finding) -> dict[str, Any]:
+    """One finding, a value a column; amounts in major units, as statements have them."""
+    line, own = finding.line, finding.movement
+    known = own or line
+    assert known is not None, "a finding is about something"
+    return {
+        "verdict": finding.verdict.value,
+        "line": line.number if line else None,
+        "direction": known.direction.value,
+        "stated": to_major(line.amount) if line else None,
+        "ours": to_major(own.amount) if own else None,
+        "reference": (own.reference if own else None) or (line.reference if line else None),
+        "provider_id": (line.provider_id if line else None) or (own.provider_id if own else None),
+        "order_id": own.order_id if own else None,
+        "attempt_id": own.attempt_id if own else None,
+        "detail": None,
+    }
+
+
+def _told(row: Broken) -> dict[str, Any]:
+    return dict.fromkeys(COLUMNS) | {"verdict": "broken", "line": row.number, "detail": row.why}
+
+
+def counts(summary: Summary) -> dict[str, Any]:
+    """The numbers of a run."""
+    return {
+        "from": summary.first,
+        "to": summary.last,
+        "rows": summary.rows,
+        **{verdict.value: summary.verdicts[verdict] for verdict in Verdict},
+        "broken": summary.broken,
+        "repeated": summary.repeated,
+        "moved_no_money": summary.unsettled,
+        "no_payment": summary.no_payment,
+        "without_time": summary.timeless,
+    }
+
+
+class TableReport:
+    """Keeps the first differences for a person; `more` counts the others."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.more = 0
+
+    def finding(self, finding: Finding) -> None:
+        """Keep a difference."""
+        if finding.verdict.asks_for_a_person:
+            self._keep(facts(finding))
+
+    def broken(self, row: Broken) -> None:
+        """Keep a row that could not be read."""
+        self._keep(_told(row))
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        if len(self.rows) < _SHOWN:
+            self.rows.append(row)
+        else:
+            self.more += 1
+
+
+class CsvReport:
+    """Writes every finding, what matched too."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._writer = csv.DictWriter(out, COLUMNS)
+        self._writer.writeheader()
+
+    def finding(self, finding: Finding) -> None:
+        """Write a finding."""
+        self._writer.writerow({name: _harmless(value) for name, value in facts(finding).items()})
+
+    def broken(self, row: Broken) -> None:
+        """Write a row that could not be read."""
+        self._writer.writerow({name: _harmless(value) for name, value in _told(row).items()})
+
+    def close(self, summary: Summary) -> None:
+        """There is no end to write."""
+
+
+class JsonReport:
+    """Writes one document: `findings`, what matched too, and their `summary`."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._between = '{"findings": ['
+
+    def finding(self, finding: Finding) -> None:
+        """Write a finding."""
+        self._write(facts(finding))
+
+    def broken(self, row: Broken) -> None:
+        """Write a row that could not be read."""
+        self._write(_told(row))
+
+    def close(self, summary: Summary) -> None:
+        """End the document."""
+        start = self._between if self._between.startswith("{") else ""
+        self._out.write(f'{start}],\n"summary": {json.dumps(counts(summary), default=str)}}}\n')
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self._out.write(f"{self._between}\n{json.dumps(row, ensure_ascii=False)}")
+        self._between = ","
+
+
+def _harmless(value: Any) -> Any:
+    """A spreadsheet takes text that begins so for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
