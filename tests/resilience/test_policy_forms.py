@@ -1,6 +1,7 @@
 """The forms a policy comes in: plain functions, decorators, blocks, bulkheads; and what is refused."""
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 import threading
@@ -115,14 +116,46 @@ async def test_repeats_end_where_the_budget_does():
 
 
 def test_threads_lose_no_count():
-    p = policy(breaker=BreakerSettings())
-    threads = [threading.Thread(target=lambda: [p.call_sync(int) for _ in range(2_000)]) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    p = policy(breaker=BreakerSettings(failures=None, failure_rate=1.0))
+
+    def half(number: int) -> float:
+        return 1 / (number % 2)
+
+    def work() -> None:
+        for number in range(1_000):
+            with contextlib.suppress(ZeroDivisionError):
+                p.call_sync(half, number)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
     assert p.breaker is not None
-    assert (p.breaker.statistics().successes, p.budget.successes) == (8_000, 8_000)
+    seen = p.breaker.statistics()
+    assert (seen.successes, p.budget.successes) == (2_000, 2_000)
+    assert (seen.failures, p.budget.failures) == (2_000, 2_000)
+    assert sum(seen.durations) == 4_000
+
+
+async def test_the_number_of_attempts_of_the_last_call_is_known():
+    failures = [LOST]
+
+    async def fetch() -> None:
+        if failures:
+            raise failures.pop()
+
+    p = policy(retry=Retry(on=OSError))
+    seen = [p.budget.last_attempts]
+    for _ in range(2):
+        await p.call(fetch)
+        seen.append(p.budget.last_attempts)
+    assert seen == [0, 2, 1]
 
 
 def test_a_time_window_forgets_what_is_older():

@@ -1,42 +1,19 @@
 """A policy round a block of code: `async for attempt in policy.attempts(): async with attempt: …`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextvars import Token
 from types import TracebackType
 
-from synccash.resilience.bulkhead import AsyncBulkhead
-from synccash.resilience.circuit_breaker import CircuitBreaker
-from synccash.resilience.deadline import Instant, current
+from synccash.resilience.deadline import Instant, current, instant_of
 from synccash.resilience.errors import AttemptTimeoutError
-from synccash.resilience.judging import Judge
+from synccash.resilience.parts import Parts
 
 
 class Attempts:
     """The attempts of one block. The loop ends after the block ran through, or raises what it raised last."""
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        judge: Judge,
-        breaker: CircuitBreaker | None,
-        bulkhead: AsyncBulkhead | None,
-        until: Callable[[float], float | None],
-        limit: Callable[[float, float | None], float | None],
-        interrupt: bool,
-        clock: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
-    ) -> None:
-        self._name = name
-        self._judge = judge
-        self._breaker = breaker
-        self._bulkhead = bulkhead
-        self._until_of = until
-        self._limit = limit
-        self._interrupt = interrupt
-        self._clock = clock
-        self._sleep = sleep
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
         self._wait: float | None = 0.0
         self._last: Exception | None = None
         self._ticket = 0
@@ -53,11 +30,11 @@ class Attempts:
         if self._wait is None:
             raise StopAsyncIteration
         if self._wait > 0:
-            await self._sleep(self._wait)
-        self._now = self._clock()
+            await self._parts.sleep(self._wait)
+        self._now = self._parts.clock()
         if self.number == 0:
-            self._began, self._until = self._now, self._until_of(self._now)
-        elif self._judge.ends(self._last, self._now, self.number, self._began, self._until):
+            self._began, self._until = self._now, self._parts.until(self._now)
+        elif self._parts.judge.ends(self._last, self._now, self.number, self._began, self._until):
             last, self._last = self._last, None
             raise last or StopAsyncIteration
         self._wait = None
@@ -65,20 +42,20 @@ class Attempts:
 
     async def __aenter__(self) -> int:
         """Begin the attempt; return its number, from 1."""
-        self._ticket = 0 if self._breaker is None else self._breaker.enter()
+        self._ticket = self._parts.enter()
         self.number += 1
-        limit = self._limit(self._now, self._until)
-        if self._bulkhead is not None:
+        limit = self._parts.limit(self._now, self._until)
+        if self._parts.bulkhead is not None:
             try:
-                await self._bulkhead.acquire(limit)
+                await self._parts.bulkhead.acquire(limit)
             except BaseException:
-                if self._breaker is not None:
-                    self._breaker.drop(self._ticket)
+                if self._parts.breaker is not None:
+                    self._parts.breaker.drop(self._ticket)
                 raise
-            self._now = self._clock()
+            self._now = self._parts.clock()
         if limit is not None:
-            self._token = current.set((self._now + limit, self._clock))
-            if self._interrupt:
+            self._token = current.set(instant_of(self._now + limit, self._parts.clock))
+            if self._parts.interrupt:
                 self._scope = asyncio.timeout(limit)
                 await self._scope.__aenter__()
         return self.number
@@ -86,8 +63,8 @@ class Attempts:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if self._bulkhead is not None:
-            self._bulkhead.release()
+        if self._parts.bulkhead is not None:
+            self._parts.bulkhead.release()
         if self._token is not None:
             current.reset(self._token)
             self._token = None
@@ -97,17 +74,19 @@ class Attempts:
             try:
                 await scope.__aexit__(kind, error, trace)
             except TimeoutError:
-                timed_out = AttemptTimeoutError(self._name, self._limit(self._now, self._until) or 0.0)
+                timed_out = AttemptTimeoutError(
+                    self._parts.name, self._parts.limit(self._now, self._until) or 0.0
+                )
         caught = timed_out or error
-        place = (self._ticket, self._now, self._clock(), self.number, self._began, self._until)
+        place = (self._ticket, self._now, self._parts.clock(), self.number, self._began, self._until)
         if caught is None:
-            self._wait = self._judge.returned(None, *place)
+            self._wait = self._parts.judge.returned(None, *place)
             return False
         if not isinstance(caught, Exception):
-            if self._breaker is not None:
-                self._breaker.drop(self._ticket)
+            if self._parts.breaker is not None:
+                self._parts.breaker.drop(self._ticket)
             return False
-        self._wait = self._judge.raised(caught, *place)
+        self._wait = self._parts.judge.raised(caught, *place)
         if self._wait is None and timed_out is not None:
             raise timed_out from error
         self._last = caught if self._wait is not None else None

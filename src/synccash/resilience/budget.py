@@ -52,12 +52,13 @@ class RetryBudget:
 
     __slots__ = (
         "_clock",
+        "_counted",
+        "_counted_attempts",
         "_seen",
         "_since",
         "_tokens",
         "exhausted",
         "failures",
-        "last_attempts",
         "lock",
         "name",
         "refused",
@@ -81,7 +82,17 @@ class RetryBudget:
         self.exhausted = 0
         self.retries = 0
         self.refused = 0
-        self.last_attempts = 0
+        # What a good call did not have to write: after any of them the last one made one attempt.
+        self._counted = self._counted_attempts = 0
+
+    @property
+    def last_attempts(self) -> int:
+        """How many attempts the call made that ended last; 0 before the first."""
+        return self._counted_attempts if self._counted == self._calls() else 1
+
+    def ended(self, attempts: int) -> None:
+        """The call that was just counted made so many."""
+        self._counted, self._counted_attempts = self._calls(), attempts
 
     def take(self, *, timed_out: bool) -> bool:
         """Pay for one repeat; False when there is not enough."""

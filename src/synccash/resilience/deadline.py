@@ -6,15 +6,29 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 
 Clock = Callable[[], float]
-Instant = tuple[float, Clock]
+Instant = float | tuple[float, Clock]
 current: ContextVar[Instant | None] = ContextVar("synccash_deadline", default=None)
-"""When it is over, and by which clock. For this package; others use `remaining` and `deadline`."""
+"""When it is over, by `time.monotonic` unless it says by which. For this package; others use `remaining`
+and `deadline`. Bare because every call of a policy sets it, and nearly none has a clock of its own."""
 
 
 def remaining() -> float | None:
     """Return the seconds that are left, never below 0; None where there is no deadline."""
     instant = current.get()
-    return None if instant is None else max(0.0, instant[0] - instant[1]())
+    if instant is None:
+        return None
+    at, clock = instant if isinstance(instant, tuple) else (instant, time.monotonic)
+    return max(0.0, at - clock())
+
+
+def instant_of(at: float, clock: Clock) -> Instant:
+    """What `current` holds for that moment by that clock."""
+    return at if clock is time.monotonic else (at, clock)
+
+
+def moment(instant: Instant) -> float:
+    """When that is, by its clock."""
+    return instant[0] if isinstance(instant, tuple) else instant
 
 
 class deadline:  # noqa: N801 - used like a function
@@ -35,8 +49,8 @@ class deadline:  # noqa: N801 - used like a function
             return
         at = self._clock() + self._seconds
         outer = current.get()
-        if outer is None or at < outer[0]:
-            self._token = current.set((at, self._clock))
+        if outer is None or at < moment(outer):
+            self._token = current.set(instant_of(at, self._clock))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -95,7 +95,7 @@ class Judge:
         self._report(verdict, ticket, ended - now, "a returned failure", slow=False)
         if not verdict.retry and verdict.outcome is not Outcome.FAILED:
             self._budget.successes += 1
-            self._budget.last_attempts = attempts
+            self._budget.ended(attempts)
             return None
         wait, why = self._next(verdict, ended, attempts, until, timed_out=False)
         if wait is None:
@@ -137,12 +137,11 @@ class Judge:
         breaker = self._breaker
         if breaker is None:
             return
-        if verdict.outcome is Outcome.OK:
-            with breaker.lock:
-                if ticket == breaker.ticket and took < breaker.quick_s and breaker.untimed:
-                    breaker.quick += 1
-                    breaker.seconds += took
-                    return
+        good = verdict.outcome is Outcome.OK
+        if good and ticket == breaker.ticket and took < breaker.quick_s and breaker.untimed:
+            breaker.quick += 1
+            breaker.seconds += took
+            return
         breaker.leave(ticket, verdict.outcome, took, slow=slow, retry_after=verdict.retry_after, error=error)
 
     def _next(
@@ -167,11 +166,12 @@ class Judge:
 
     def _ended(self, error: Exception | None, why: str, seconds: float, attempts: int) -> None:
         budget = self._budget
-        budget.last_attempts = attempts
         if why in _FINAL:
             budget.failures += 1
         else:
             budget.exhausted += 1
+        budget.ended(attempts)
+        if why not in _FINAL:
             log.warning("%s: gave up after %d attempts in %.2f s: %s", self._name, attempts, seconds, why)
         if error is not None and (attempts > 1 or why is not _NOT_TO_BE_REPEATED):
             plural = "attempt" if attempts == 1 else "attempts"
