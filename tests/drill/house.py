@@ -1,0 +1,189 @@
+"""What a run is played in: the sandbox's rails, PostgreSQL, and processes with the real engine."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.engine import Engine, build_engine
+from synccash.engine.settings import EngineSettings
+from synccash.payments.errors import PaymentError
+from synccash.payments.ladder import Ladder
+from synccash.rails.registry import build_rails
+from synccash.rails.transport import Transport
+from synccash.resilience.circuit_breaker import BreakerSettings
+from synccash.resilience.profiles import Profile
+from synccash.resilience.registry import Registry
+from synccash.resilience.retry import Retry
+from synccash.sandbox.rail import Timings
+from synccash.sandbox.server import Sandbox, run_sandbox
+from synccash.sandbox_accounts import ACCOUNTS, Place
+from synccash.settings import Settings
+from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.pool import Pool, connect
+from synccash.system import SystemClock, SystemIdentities
+
+USER, KEY = "0b1c7d52-6f0e-4c0a-9a53-6d1f3d1f2a10", "5d" * 16
+RETRY = Retry(attempts=3, base=0.05, cap=0.2)
+QUICK_BREAKER = BreakerSettings(failures=3, open_s=0.2, open_max_s=0.5)
+CALLS = DispatchSettings(attempt_timeout_s=0.5, inquiry_timeout_s=0.5)
+LADDER_S = 3.0
+
+
+def quick(public_url: str) -> EngineSettings:
+    """The shipped engine, some twenty times less patient."""
+    return EngineSettings(
+        public_url=public_url,
+        request_deadline_s=1.0,
+        attempt_timeout_s=0.5,
+        inquiry_timeout_s=0.5,
+        lease_s=2.0,
+        heartbeat_s=0.5,
+        settle_s=0.5,
+        queue_retry_s=0.1,
+        ladder=Ladder(steps=(0.05, 0.1, 0.2), tail=((0.25, LADDER_S),)),
+        poll_s=0.1,
+    )
+
+
+@dataclass(slots=True)
+class Process:
+    """What one process of the service holds, apart from its HTTP."""
+
+    engine: Engine
+    pool: Pool
+    transport: Transport
+    working: asyncio.Task[None]
+
+    async def kill(self) -> None:
+        """End it between two steps, and let it tidy nothing up: its leases stay."""
+        self.working.cancel()
+        self.pool.terminate()
+        await self.engine.holding.close(grace_s=0)
+        await asyncio.gather(self.working, return_exceptions=True)
+        await self.transport.aclose()
+
+    async def stop(self) -> None:
+        """End it in good order."""
+        self.engine.worker.stop()
+        await self.working
+        await self.engine.close()
+        await self.transport.aclose()
+        await self.pool.close()
+
+
+@dataclass(slots=True, kw_only=True)
+class House:
+    """Live. `order`: the rails that are set up, in the order in which they are tried."""
+
+    database_url: str
+    sandbox: Sandbox
+    order: tuple[str, ...]
+    seed: int = 0
+    breaker: BreakerSettings = QUICK_BREAKER
+    public_url: str = ""
+    processes: list[Process] = field(default_factory=list)
+    _settings: dict[str, str] = field(default_factory=dict)
+
+    async def close(self) -> None:
+        """Stop what still runs."""
+        for process in self.processes:
+            await process.stop()
+
+    @property
+    def pool(self) -> Pool:
+        """For those who look afterwards."""
+        return self.processes[0].pool
+
+    @property
+    def ledger(self) -> Any:
+        """For those who look afterwards."""
+        return self.processes[0].engine.ledger
+
+    async def take_callback(self, request: web.BaseRequest) -> web.Response:
+        """A callback of a rail, as the HTTP API hands it on."""
+        rail, _, token = request.path.removeprefix("/api/v1/callbacks/").partition("/")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        body = await request.read()
+        with contextlib.suppress(PaymentError):
+            await self.processes[-1].engine.take_callback(rail, token, headers, body)
+        return web.Response()
+
+    def open_accounts(self) -> None:
+        """Have each rail of the sandbox take the credentials of ours."""
+        for rail, url in self.sandbox.rail_urls.items():
+            callbacks = f"{self.public_url}/api/v1/callbacks/{rail}"
+            account = ACCOUNTS[rail](Place(url=url, user=USER, key=KEY, callbacks=callbacks))
+            for resource, body in account.control.items():
+                self.tell(rail, resource, body)
+            self._settings |= account.settings
+        self._settings |= {
+            "hubtel_prompt_window_s": "0.9",
+            "mtn_momo_status_per_s": "1000",
+            "pawapay_status_per_s": "1000",
+        }
+
+    def tell(self, rail: str, resource: str, body: Mapping[str, Any]) -> None:
+        """PUT one of a rail's control resources."""
+        played = self.sandbox.rails[rail]
+        outcome = played.wire.control(resource, "PUT", body)
+        assert outcome is not None, (rail, resource)
+        played.learn(outcome.facts)
+
+    def ledger_on(self, pool: Pool) -> PostgresLedger:
+        """What a process commits to."""
+        return PostgresLedger(Database(pool))
+
+    async def process(self) -> Process:
+        """Start one more process of the service."""
+        clock, random = SystemClock(), Random(self.seed)
+        pool = await connect(self.database_url, min_size=1, max_size=4)
+        transport = Transport()
+        built = build_rails(msgspec.convert(self._settings, Settings, strict=False), transport, clock)
+        profiles = {"*": Profile(retry=RETRY, breaker=self.breaker, total_timeout=2.0)}
+        registry = Registry(profiles, clock=clock.monotonic, random=random.random)
+        engine = build_engine(
+            ledger=self.ledger_on(pool),
+            rails={name: built[name] for name in self.order},
+            dispatch=PolicyDispatch(registry.breaker, registry.profile, clock, CALLS, random.random),
+            clock=clock,
+            identities=SystemIdentities(),
+            doorbell=LocalDoorbell(),
+            settings=quick(self.public_url),
+        )
+        engine.start()
+        return Process(engine, pool, transport, asyncio.create_task(engine.worker.run()))
+
+
+Built = TypeVar("Built", bound=House)
+
+
+@contextlib.asynccontextmanager
+async def housed(kind: type[Built], database_url: str, folder: Path, **given: Any) -> AsyncGenerator[Built]:
+    """A house over a sandbox of its own, its accounts open; afterwards nothing of it is left."""
+    # A forged callback names what is true nowhere; late ones come soon enough for a short run.
+    timings = Timings(delayed_s=0.5, late_callback_s=0.3, early_callback_s=0.3, credit_s=0.05)
+    rng = Random(given.get("seed", 0))
+    async with run_sandbox(data_dir=folder, rng=rng, timings=timings) as sandbox:
+        house = kind(database_url=database_url, sandbox=sandbox, **given)
+        server = web.Server(house.take_callback, access_log=None)
+        loop = asyncio.get_running_loop()
+        site = await loop.create_server(server, "127.0.0.1", 0, family=socket.AF_INET)
+        house.public_url = f"http://localhost:{site.sockets[0].getsockname()[1]}"
+        house.open_accounts()
+        try:
+            yield house
+        finally:
+            site.close()
+            await server.shutdown(timeout=0.1)
+            await house.close()
