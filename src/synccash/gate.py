@@ -18,7 +18,7 @@ from synccash.middleware.resilience import ResilienceMiddleware
 from synccash.payments.payer import Msisdn
 from synccash.payments.request import Principal
 from synccash.resilience.client_address import Network, client_address
-from synccash.resilience.limit_headers import limit_headers
+from synccash.resilience.limit_headers import limit_headers, raw_limit_headers
 from synccash.resilience.limit_policies import LimitBook
 from synccash.resilience.rate_limiter import Decision, Demand, Limit, MemoryLimiter
 from synccash.stores.valkey.limit_script import answer_key
@@ -84,8 +84,12 @@ class LocalLimiter:
         """Decide here. There is no cache of answers."""
         del answer
         decided = self.memory.check(demands)
-        (self.counts.allowed if decided.allowed else self.counts.blocked)[endpoint] += 1
-        self.counts.key_blocked += decided.newly_blocked
+        counts = self.counts
+        if decided.allowed:
+            counts.allowed[endpoint] += 1
+        else:
+            counts.blocked[endpoint] += 1
+            counts.key_blocked += decided.newly_blocked
         return decided
 
     async def peek(self, demands: Sequence[Demand]) -> Decision:
@@ -163,18 +167,16 @@ class Gate:
 
     async def admit(self, asked: Asked) -> Admitted:
         """Decide about all limits and bring the stored answer, in one round trip."""
-        caller = asked.caller
-        user = None if caller.user is None else f"{caller.tenant}:{caller.user}"
-        demands = self.book.demands(asked.endpoint, user=user, api_key=caller.api_key, ip=caller.ip)
-        name = None if asked.answer_name is None else _answer_key(asked.answer_name)
-        decision = await self.limiter.check(asked.endpoint, demands, answer=name)
-        headers = tuple(
-            (field.lower().encode(), value.encode())
-            for field, value in limit_headers(decision)
-            if field != "Retry-After"
-        )
+        endpoint, (ip, tenant, api_key, user), name = asked
+        if user is not None:
+            user = f"{tenant}:{user}"
+        demands = self.book.demands(endpoint, user=user, api_key=api_key, ip=ip)
+        if name is not None:
+            name = _answer_key(name)
+        decision = await self.limiter.check(endpoint, demands, answer=name)
+        headers = raw_limit_headers(decision)
         if decision.allowed:
-            return Admitted(stored=decision.answer, headers=headers)
+            return Admitted(None, decision.answer, headers)
         return Admitted(refusal=refused(decision), headers=headers)
 
     async def stranger(self, scope: Scope) -> Refusal | None:

@@ -1,15 +1,13 @@
 """What stands before the application: limits and stored answers, looked at together."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from synccash.middleware.refusal import Refusal
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class Caller(NamedTuple):
     """Who asks. `tenant` separates idempotency keys; None where nobody is known: no keys are taken then."""
 
     ip: str
@@ -18,8 +16,7 @@ class Caller:
     user: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):
     """One request at the door. `answer_name` is set where a stored answer may be there."""
 
     endpoint: str
@@ -27,8 +24,7 @@ class Asked:
     answer_name: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admitted:
+class Admitted(NamedTuple):
     """What the door says. `refusal` ends the request; `stored` is its answer; `headers` go on any answer."""
 
     refusal: Refusal | None = None

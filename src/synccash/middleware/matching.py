@@ -1,8 +1,8 @@
 """Which declared endpoint a request means, however its path is spelled."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
 OTHER = "other"
@@ -27,12 +27,11 @@ class Endpoint:
     limited: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """An endpoint with the path's parts by name."""
 
     endpoint: Endpoint
-    parts: dict[str, str]
+    parts: Mapping[str, str]
 
 
 def segments(path: str) -> tuple[str, ...]:
@@ -44,22 +43,62 @@ def segments(path: str) -> tuple[str, ...]:
 class Matcher:
     """Finds the endpoint of a request. Fixed parts compare without regard to case."""
 
-    __slots__ = ("_by_shape",)
+    __slots__ = ("_by_shape", "_fixed", "_named")
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self._by_shape: dict[tuple[str, int], list[tuple[tuple[str, ...], Endpoint]]] = {}
+        # Paths as clients write them, which need no closer look: without named parts, or with one of them in
+        # the last place or the one before, by what stands round it.
+        self._fixed: dict[tuple[str, str], Match] = {}
+        self._named: dict[tuple[str, str, str], tuple[Endpoint, str]] = {}
         for endpoint in endpoints:
             parts = segments(endpoint.path)
-            self._by_shape.setdefault((endpoint.method, len(parts)), []).append((parts, endpoint))
+            alike = self._by_shape.setdefault((endpoint.method, len(parts)), [])
+            if not any(_overlap(parts, others) for others, _ in alike):
+                self._write_down(parts, endpoint)
+            alike.append((parts, endpoint))
 
     def match(self, method: str, path: str) -> Match | None:
         """Return the first declared endpoint that fits, or None."""
+        match = self._fixed.get((method, path))
+        if match is not None:
+            return match
+        if "%" not in path:
+            begin, _, last = path.rpartition("/")
+            known = self._named.get((method, begin, ""))
+            if known is None:
+                begin, _, named = begin.rpartition("/")
+                known = self._named.get((method, begin, last))
+                last = named
+            if known is not None and last and last != ".":
+                return Match(known[0], {known[1]: last})
+        return self._closely(method, path)
+
+    def _closely(self, method: str, path: str) -> Match | None:
         found = segments(path)
         for parts, endpoint in self._by_shape.get((method, len(found)), ()):
             named = _fits(parts, found)
             if named is not None:
                 return Match(endpoint, named)
         return None
+
+    def _write_down(self, parts: tuple[str, ...], endpoint: Endpoint) -> None:
+        places = [place for place, part in enumerate(parts) if part.startswith("{")]
+        if not places:
+            self._fixed[endpoint.method, "/" + "/".join(parts)] = Match(endpoint, {})
+        elif len(places) == 1 and places[0] >= len(parts) - 2:
+            (place,) = places
+            begin = "".join([f"/{part}" for part in parts[:place]])
+            end = "".join(parts[place + 1 :])
+            self._named[endpoint.method, begin, end] = endpoint, parts[place][1:-1]
+
+
+def _overlap(parts: tuple[str, ...], others: tuple[str, ...]) -> bool:
+    """Whether a path of as many parts can fit both."""
+    return all(
+        part.startswith("{") or other.startswith("{") or part.lower() == other.lower()
+        for part, other in zip(parts, others, strict=True)
+    )
 
 
 def _fits(parts: tuple[str, ...], found: tuple[str, ...]) -> dict[str, str] | None:

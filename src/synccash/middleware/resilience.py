@@ -4,8 +4,8 @@ For each request, in this order: who asks; one look at all limits and at the sto
 that is there is replayed; a request that runs here already is joined; else the application runs.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from synccash.middleware import capture
@@ -80,38 +80,38 @@ class ResilienceMiddleware:
             await self.app(scope, receive, send)
             return
         match = self._matcher.match(scope["method"], scope["path"])
-        if match is not None and not match.endpoint.limited:
-            await self.app(scope, receive, send)
-            return
+        name = OTHER
+        if match is not None:
+            endpoint = match.endpoint
+            if not endpoint.limited:
+                await self.app(scope, receive, send)
+                return
+            if endpoint.idempotent is not None or endpoint.user_of_body is not None:
+                await self._with_body(scope, receive, send, match)
+                return
+            name = endpoint.name
+        # The body does not matter and there is no key: limits only, nothing is buffered.
         caller = self.identify(scope)
-        if match is None or (match.endpoint.idempotent is None and match.endpoint.user_of_body is None):
-            await self._plain(scope, receive, send, match, caller)
-            return
+        if match is not None and caller.user is None and match.endpoint.user is not None:
+            caller = Caller(caller.ip, caller.tenant, caller.api_key, match.parts.get(match.endpoint.user))
+        if self.door is not None:
+            admitted = await self.door.admit(Asked(name, caller))
+            send = with_headers(send, admitted.headers)
+            if admitted.refusal is not None:
+                await self.refuse(scope, send, admitted.refusal)
+                return
+        await self.app(scope, receive, send)
+
+    async def _with_body(self, scope: Scope, receive: Receive, send: Send, match: Match) -> None:
         try:
             body = await capture.read_body(receive, self.body_max)
         except ValueError as error:
             await self.refuse(scope, send, Refusal(status=413, code="body_too_large", detail=str(error)))
             return
-        if body is not None:
-            await self._with_body(scope, send, match, caller, body)
-
-    async def _plain(
-        self, scope: Scope, receive: Receive, send: Send, match: Match | None, caller: Caller
-    ) -> None:
-        """A request whose body does not matter and that has no key: limits only, nothing is buffered."""
-        name = OTHER if match is None else match.endpoint.name
-        if match is not None and match.endpoint.user is not None and caller.user is None:
-            caller = replace(caller, user=match.parts.get(match.endpoint.user))
-        admitted = await self._admit(Asked(endpoint=name, caller=caller))
-        send = with_headers(send, admitted.headers)
-        if admitted.refusal is not None:
-            await self.refuse(scope, send, admitted.refusal)
+        if body is None:
             return
-        await self.app(scope, receive, send)
-
-    async def _with_body(self, scope: Scope, send: Send, match: Match, caller: Caller, body: bytes) -> None:
         decoded = _decoded(body)
-        caller = self._with_user(caller, match, decoded)
+        caller = self._with_user(self.identify(scope), match, decoded)
         try:
             keyed = _keyed(scope, match.endpoint, caller, body, decoded)
         except IdempotencyKeyError as error:
@@ -141,7 +141,7 @@ class ResilienceMiddleware:
             user = self.user_of(_member(decoded, endpoint.user_of_body))
         if user is None and endpoint.user is not None:
             user = match.parts.get(endpoint.user)
-        return replace(caller, user=user)
+        return Caller(caller.ip, caller.tenant, caller.api_key, user)
 
 
 def with_headers(send: Send, headers: Headers) -> Send:
@@ -149,10 +149,10 @@ def with_headers(send: Send, headers: Headers) -> Send:
     if not headers:
         return send
 
-    async def sending(message: Message) -> None:
+    def sending(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             message = {**message, "headers": [*message.get("headers", ()), *headers]}
-        await send(message)
+        return send(message)
 
     return sending
 

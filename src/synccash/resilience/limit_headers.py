@@ -4,9 +4,7 @@ draft-ietf-httpapi-ratelimit-headers (the syntax of -10): structured-field lists
 The draft still moves; this is the only place that knows it.
 """
 
-from functools import lru_cache
-
-from synccash.resilience.rate_limiter import Decision, Limit, Standing
+from synccash.resilience.rate_limiter import Decision, Limit
 
 _PUBLIC = ("user", "api_key", "ip")
 
@@ -16,33 +14,51 @@ def limit_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
 
     Seconds are rounded up, so that who comes back then is not early again.
     """
-    shown = [
-        one
-        for one in decision.standings
-        if not one.demand.limit.shadow and (one.demand.limit.scope in _PUBLIC or one is decision.binding)
-    ]
     fields: list[tuple[str, str]] = []
-    if shown:
-        fields.append(("RateLimit-Policy", ", ".join([_policy(one.demand.limit) for one in shown])))
-        fields.append(("RateLimit", ", ".join([_standing(one) for one in shown])))
-    if not decision.allowed and decision.binding is not None:
-        fields.append(("Retry-After", str(max(1, _seconds(decision.binding.retry_us)))))
+    lists = _lists(decision)
+    if lists is not None:
+        fields += (("RateLimit-Policy", lists[0]), ("RateLimit", lists[1]))
+    binding = None if decision.allowed else decision.binding
+    if binding is not None:
+        fields.append(("Retry-After", str(max(1, _seconds(binding.retry_us)))))
     return tuple(fields)
 
 
+def raw_limit_headers(decision: Decision) -> tuple[tuple[bytes, bytes], ...]:
+    """The same as ASGI takes them, without `Retry-After`, which goes with the refusal."""
+    lists = _lists(decision)
+    if lists is None:
+        return ()
+    return (b"ratelimit-policy", lists[0].encode()), (b"ratelimit", lists[1].encode())
+
+
+def _lists(decision: Decision) -> tuple[str, str] | None:
+    """`RateLimit-Policy` and `RateLimit`, where there is anything to tell."""
+    binding = None if decision.allowed else decision.binding
+    policies: list[str] = []
+    standings: list[str] = []
+    for one in decision.standings:
+        (limit, _, _), refuses, remaining, retry_us, reset_us, _ = one
+        if limit.shadow or (limit.scope not in _PUBLIC and one is not binding):
+            continue
+        known = _POLICIES.get(id(limit))
+        policies.append(_policy(limit) if known is None else known[1])
+        left, wait_us = (0, retry_us) if refuses else (remaining, reset_us)
+        standings.append(f'"{limit.name}";r={left};t={-(-wait_us // 1_000_000)}')
+    return (", ".join(policies), ", ".join(standings)) if policies else None
+
+
+# By identity: hashing a frozen value costs more than writing one. Limits are few and live for ever.
+_POLICIES: dict[int, tuple[Limit, str]] = {}
+_MOST_POLICIES = 1_000
+
+
 def _policy(limit: Limit) -> str:
-    return _written(limit.name, limit.capacity, limit.period_us)
-
-
-@lru_cache(maxsize=1_000)
-def _written(name: str, capacity: int, period_us: int) -> str:
-    return f'"{name}";q={capacity};w={max(1, _seconds(period_us))}'
-
-
-def _standing(standing: Standing) -> str:
-    left = 0 if standing.refuses else standing.remaining
-    wait_us = standing.retry_us if standing.refuses else standing.reset_us
-    return f'"{standing.demand.limit.name}";r={left};t={_seconds(wait_us)}'
+    if len(_POLICIES) >= _MOST_POLICIES:
+        _POLICIES.clear()
+    written = f'"{limit.name}";q={limit.capacity};w={max(1, _seconds(limit.period_us))}'
+    _POLICIES[id(limit)] = limit, written
+    return written
 
 
 def _seconds(micros: int) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from synccash.resilience.rate_limiter import Block, Demand, Limit
+from synccash.resilience.rate_limiter import Block, Demand, Limit, Scope, units
 
 _ABUSE = Block(violations=1_000, window_s=60.0, duration_s=60.0, cap_s=3_600.0)
 _GUESSING = Block(violations=30, window_s=60.0, duration_s=60.0, cap_s=3_600.0)
@@ -40,6 +40,8 @@ SHARED_LIMITS: tuple[Limit, ...] = (
 _WRITTEN = re.compile(
     r"(?P<name>[a-z_]+)=(?P<quota>\d{1,9})/(?P<period>\d{1,7}(?:\.\d{1,6})?)(?:\+(?P<burst>\d{1,9}))?"
 )
+_SCOPES: tuple[Scope, ...] = ("user", "api_key", "ip", "endpoint", "global")
+_MOST_PLANS = 1_000
 _SHADOW = re.compile(r"(?P<name>[a-z_]+)=shadow")
 
 
@@ -49,6 +51,10 @@ class LimitBook:
 
     endpoints: Mapping[str, tuple[Limit, ...]] = field(default_factory=lambda: ENDPOINT_LIMITS)
     shared: tuple[Limit, ...] = SHARED_LIMITS
+    # By endpoint: the limits that a request meets, and where among `_SCOPES` the id of each is.
+    _plans: dict[str, tuple[tuple[Limit, int], ...]] = field(
+        default_factory=dict[str, tuple[tuple[Limit, int], ...]], init=False, repr=False, compare=False
+    )
 
     def demands(
         self,
@@ -63,10 +69,18 @@ class LimitBook:
 
         `user` has to be unique over merchants: put the merchant in front. `ip` comes from `client_address`.
         """
-        ids = {"user": user, "api_key": api_key, "ip": ip, "endpoint": endpoint, "global": "all"}
-        met = self.endpoints.get(endpoint)
-        limits = self.shared if met is None else met + self.shared
-        return tuple([Demand(one, known, cost) for one in limits if (known := ids[one.scope]) is not None])
+        plan = self._plans.get(endpoint) or self._planned(endpoint)
+        ids = (user, api_key, ip, endpoint, "all")
+        if cost == 1:
+            return units(plan, ids)
+        return tuple([Demand(one, known, cost) for one, at in plan if (known := ids[at]) is not None])
+
+    def _planned(self, endpoint: str) -> tuple[tuple[Limit, int], ...]:
+        limits = (*self.endpoints.get(endpoint, ()), *self.shared)
+        plan = tuple((one, _SCOPES.index(one.scope)) for one in limits)
+        if len(self._plans) < _MOST_PLANS:
+            self._plans[endpoint] = plan
+        return plan
 
     def named(self, endpoint: str, scope: str) -> tuple[Limit, ...]:
         """The limits of one scope that a request to the endpoint meets."""

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from synccash.resilience.limits import (
     Algorithm,
@@ -37,6 +37,7 @@ __all__ = [
     "MemoryLimiter",
     "Scope",
     "Standing",
+    "units",
     "wall_clock_us",
 ]
 
@@ -51,16 +52,25 @@ def wall_clock_us() -> int:
     return time.time_ns() // 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """`cost` units of one limit for one id; a cost of 0 looks and takes nothing."""
+class Wanted(NamedTuple):
+    """What a Demand is made of."""
 
     limit: Limit
     id: str
-    cost: int = 1
+    cost: int
 
-    def __post_init__(self) -> None:
-        self.limit.weighed(self.cost)
+
+class Demand(Wanted):
+    """`cost` units of one limit for one id; a cost of 0 looks and takes nothing.
+
+    Raises ValueError for a cost that can never be granted.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, limit: Limit, id: str, cost: int = 1) -> "Demand":  # noqa: A002 - the field's word
+        # One unit always fits.
+        return _made(cls, (limit, id, cost if cost == 1 else limit.weighed(cost)))
 
 
 class Standing(NamedTuple):
@@ -105,7 +115,17 @@ class Decision(NamedTuple):
     @property
     def shadowed(self) -> bool:
         """Whether a limit in shadow mode would have refused."""
-        return any(one.refuses for one in self.standings if one.demand.limit.shadow)
+        refusing = [one for one in self.standings if one.refuses]
+        return any(one.demand.limit.shadow for one in refusing)
+
+
+# What a NamedTuple's own constructor does, without its frame: every request makes many.
+_made: Callable[..., Any] = tuple[Any, ...].__new__
+
+
+def units(limits: Sequence[tuple[Limit, int]], ids: Sequence[str | None]) -> tuple[Demand, ...]:
+    """One unit of each limit whose id is known; the number beside it says where its id is among `ids`."""
+    return tuple([_made(Demand, (limit, id, 1)) for limit, at in limits if (id := ids[at]) is not None])  # noqa: A001
 
 
 @dataclass(slots=True)
@@ -150,25 +170,30 @@ class MemoryLimiter:
 
     def _common(self, demands: Sequence[Demand], now: int) -> Decision | None:
         """The common way: known keys of token buckets that all have room. None: look more closely."""
-        takes: list[tuple[dict[str, State], int]] = []
-        for limit, id, cost in [(one.limit, one.id, one.cost) for one in demands]:  # noqa: A001
-            states = self._states.get(limit.key)
-            state = None if states is None else states.get(id)
-            if states is None or state is None or limit.algorithm != "token_bucket":
-                return None
-            after = (state[0] if state[0] > now else now) + cost * limit.unit_us
-            if cost and after - now > limit.full_us:
-                return None
-            takes.append((states, after))
+        known = self._states
         standings: list[Standing] = []
-        for one, (states, after) in zip(demands, takes, strict=True):
-            limit = one.limit
-            if one.cost:
-                states[one.id] = (after, 0, 0)
-            left = after - now
+        takes: list[tuple[dict[str, State], str, State]] = []
+        for one in demands:
+            limit, id, cost = one  # noqa: A001 - the field's word
+            states = known.get(limit.key)
+            if states is None or limit.algorithm != "token_bucket":
+                return None
+            state = states.get(id)
+            if state is None:
+                return None
+            left = state[0] - now
+            if left < 0:
+                left = 0
+            if cost:
+                left += limit.unit_us if cost == 1 else cost * limit.unit_us
+                if left > limit.full_us:
+                    return None
+                takes.append((states, id, (now + left, 0, 0)))
             room = (limit.full_us - left) // limit.unit_us
-            standings.append(Standing(one, False, room if room > 0 else 0, 0, left))  # noqa: FBT003
-        return Decision(True, tuple(standings))  # noqa: FBT003
+            standings.append(_made(Standing, (one, False, room if room > 0 else 0, 0, left, 0)))
+        for states, id, state in takes:  # noqa: A001
+            states[id] = state
+        return _made(Decision, (True, tuple(standings), None, False, 0))
 
     def _weighed(self, demands: Sequence[Demand], now: int) -> Decision:
         weighed = [weigh(one.limit, self._state(one.limit, one.id), now, one.cost) for one in demands]

@@ -89,7 +89,7 @@ class ValkeyLimiter:
 
     async def peek(self, demands: Sequence[Demand]) -> Decision:
         """How the demands stand, without taking anything."""
-        looks = [replace(one, cost=0) for one in demands]
+        looks = [Demand(one.limit, one.id, 0) for one in demands]
         return await self._queue.ask(looks, None) or self._degraded(looks)
 
     async def keep(self, answer: str, stored: bytes, *, ttl_s: float = 86_400.0) -> bool:
