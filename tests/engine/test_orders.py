@@ -52,6 +52,14 @@ async def test_a_wrong_password_may_be_followed_by_another(desk: Desk):
     assert [otp for _, otp in desk.second.passwords] == ["000000", "123456"]
 
 
+async def test_a_password_is_still_taken_after_inquiries_that_say_no_more_than_wait(desk: Desk):
+    payment_id = await asked_for_otp(desk)
+    await desk.work()
+    assert len(desk.second.asked) > 0
+    await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    assert len(desk.second.passwords) == 1
+
+
 async def test_after_a_password_of_unknown_fate_only_inquiries_decide(desk: Desk):
     payment_id = await asked_for_otp(desk)
     desk.second.otp_answer = SILENCE

@@ -50,6 +50,15 @@ def test_a_payer_who_has_to_type_a_code_is_asked_to():
     assert (payment.status, payment.next_action) == (PaymentStatus.REQUIRES_ACTION, otp)
 
 
+def test_a_payer_who_was_asked_for_a_code_is_still_asked_when_the_rail_says_no_more_than_wait():
+    otp = NextAction(NextActionType.SUBMIT_OTP, "dial *110#")
+    asked = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW, action=otp)
+    assert lifecycle.reflect(asked, attempt(AttemptState.ACKNOWLEDGED), now=LATER) is asked
+    approve = NextAction(NextActionType.APPROVE_ON_PHONE)
+    told = lifecycle.reflect(asked, attempt(AttemptState.ACKNOWLEDGED), now=LATER, action=approve)
+    assert (told.status, told.next_action) == (PaymentStatus.PROCESSING, approve)
+
+
 def test_hearing_the_same_again_changes_nothing_not_even_the_version():
     once = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW)
     assert lifecycle.reflect(once, attempt(AttemptState.ACKNOWLEDGED), now=LATER) is once

@@ -51,6 +51,9 @@ def _reflect_payment(payment: Payment, attempt: Attempt, now: datetime, action: 
         case AttemptState.PREPARED:
             return payment
         case AttemptState.ACKNOWLEDGED:
+            if action is None and payment.status is PaymentStatus.REQUIRES_ACTION:
+                # "Still under way" takes nothing back: the payer has to do what he was told.
+                return payment
             if action is not None and action.type is not NextActionType.APPROVE_ON_PHONE:
                 return _to(payment, PaymentStatus.REQUIRES_ACTION, None, now, next_action=action)
             standing = payment.next_action if action is None else action
