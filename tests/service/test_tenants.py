@@ -1,0 +1,305 @@
+"""Nobody reaches what is another's: a matrix of all routes, made from the service's own description.
+
+A route, a parameter or a body that is not known here fails it: say what fits, and the rest follows.
+"""
+
+import re
+import urllib.parse
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from servers_fixture import fresh_database
+from service.installation import FINAL, Answer, call, wait_until
+from service.whole import Whole, whole
+from synccash.servers.bundle import Servers
+
+BASE = "/api/v1"
+NUMBER, REVIEWED = "0241234567", 500_000
+OPEN = {
+    ("GET", "/health/live"),
+    ("GET", "/health/ready"),
+    ("GET", "/metrics"),
+    ("GET", "/openapi.json"),
+    ("GET", "/docs"),
+    ("POST", f"{BASE}/callbacks/{{rail}}/{{token}}"),
+    ("PUT", f"{BASE}/callbacks/{{rail}}/{{token}}"),
+}
+"""What anybody may call."""
+BODIES: dict[str, Any] = {
+    "PaymentBody": {"amount": 100, "currency": "GHS", "payer": {"msisdn": NUMBER}, "reference": "theirs"},
+    "PayoutBody": {"amount": 100, "currency": "GHS", "payee": {"msisdn": NUMBER}, "reference": "theirs"},
+    "RefundBody": {"amount": 1},
+    "PasswordBody": {"otp": "999999"},
+    "DecisionBody": {"reason": "because"},
+    "ResolutionBody": {"outcome": "failed", "evidence": "statement line 7"},
+    "EndpointBody": {"url": "https://shop.example/hooks"},
+    "EndpointChangeBody": {"status": "disabled", "rotate_secret": True},
+}
+"""What fits the schema of a request."""
+STATES = {"/payments/{payment_id}/otp": "waiting", "/payments/{payment_id}/cancel": "reviewed"}
+"""Calls that make sense for some payments only; the others get one that succeeded."""
+OPERATORS_PARAMETERS = {"name": "mtn_momo:collect", "key": f"user:{NUMBER}", "endpoint": "payment_initiation"}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One call as it is described."""
+
+    method: str
+    path: str
+    raw: Any
+
+    @property
+    def operators(self) -> bool:
+        return self.path.startswith(f"{BASE}/resilience/") or self.raw["description"].startswith("Operator")
+
+    @property
+    def parameters(self) -> list[str]:
+        return re.findall(r"\{(\w+)\}", self.path)
+
+    @property
+    def queries(self) -> list[str]:
+        return [one["name"] for one in self.raw.get("parameters", ()) if one["in"] == "query"]
+
+    @property
+    def schema(self) -> str | None:
+        if "requestBody" not in self.raw:
+            return None
+        return self.raw["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+
+    @property
+    def body(self) -> Any:
+        if self.schema is None:
+            return None
+        assert self.schema in BODIES, f"say in BODIES what fits {self.schema}"
+        return BODIES[self.schema]
+
+
+@dataclass(slots=True)
+class Matrix:
+    """All routes, and one object of the first merchant for every name of a parameter."""
+
+    service: Whole
+    routes: list[Route]
+    objects: dict[str, str]
+    payments: dict[str, str]
+
+    def at(self, route: Route) -> str:
+        """The route with the first merchant's objects in its path."""
+        known = {**self.objects, **OPERATORS_PARAMETERS}
+        state = STATES.get(route.path.removeprefix(BASE))
+        if state is not None:
+            known["payment_id"] = self.payments[state]
+        unknown = [name for name in route.parameters if name not in known]
+        assert not unknown, f"say how an object for {unknown} of {route.path} is made"
+        return route.path.format(**known)
+
+    def ask(self, route: Route, key: str | None, *, query: str = "", idempotency_key: str = "") -> Answer:
+        headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        body = None if route.method == "GET" else route.body
+        headers["Idempotency-Key"] = idempotency_key or uuid.uuid4().hex
+        return call(route.method, self.service.url + self.at(route) + query, body, **headers)
+
+    def those(self, *, operators: bool) -> list[Route]:
+        found = [route for route in self.routes if route.operators is operators]
+        return sorted(found, key=lambda route: route.method == "DELETE")
+
+    def everything(self) -> dict[str, Any]:
+        """All that the first merchant sees of his own."""
+        reads = [route for route in self.those(operators=False) if route.method == "GET"]
+        return {
+            route.path: self.ask(route, self.service.key).body
+            for route in reads
+            if not route.path.endswith("/timeline")  # inquiries go on all the time
+        }
+
+    @property
+    def strangers(self) -> dict[str, str]:
+        return {"another merchant": self.service.other_key, "his own live key": self.service.live_key}
+
+
+def described(url: str) -> Iterator[Route]:
+    for path, item in call("GET", f"{url}/openapi.json").body["paths"].items():
+        for method, raw in item.items():
+            if (method.upper(), path) not in OPEN:
+                yield Route(method.upper(), path, raw)
+
+
+def served(url: str) -> set[tuple[str, str]]:
+    """Every route that there is, whether it is described or not: each is counted from the start."""
+    counted = re.findall(
+        r'^http_requests_total\{method="([A-Z]+)",route="(/[^"]*)"',
+        call("GET", f"{url}/metrics").raw.decode(),
+        re.M,
+    )
+    return {(method, path) for method, path in counted if method != "OPTIONS"}
+
+
+@pytest.fixture(scope="module")
+def matrix(
+    servers: Servers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Matrix]:
+    folder = tmp_path_factory.mktemp("rails")
+    with (
+        fresh_database(servers, migrated_template) as database,
+        whole(database, folder, risk_review_from=REVIEWED) as service,
+    ):
+        yield Matrix(service, list(described(service.url)), *objects_of(service))
+
+
+def objects_of(service: Whole) -> tuple[dict[str, str], dict[str, str]]:
+    """Make one of each for the first merchant."""
+
+    def send(method: str, path: str, body: Any = None) -> Any:
+        headers = {"Authorization": f"Bearer {service.key}", "Idempotency-Key": uuid.uuid4().hex}
+        answer = call(method, f"{service.url}{BASE}{path}", body, **headers)
+        assert answer.status < 300, answer.raw
+        return answer.body
+
+    def pay(**more: Any) -> str:
+        reference = uuid.uuid4().hex
+        body = {"amount": 100, "currency": "GHS", "payer": {"msisdn": NUMBER}, "reference": reference}
+        return send("POST", "/payments", {**body, **more})["id"]
+
+    def until(path: str, *statuses: str) -> None:
+        wait_until(path, lambda: send("GET", path)["status"] in statuses)
+
+    payments = {
+        "succeeded": pay(),
+        "reviewed": pay(amount=REVIEWED),
+        "waiting": pay(payer={"msisdn": "0201234567", "network": "telecel"}, rail="paystack"),
+    }
+    until(f"/payments/{payments['succeeded']}", "succeeded")
+    until(f"/payments/{payments['waiting']}", "requires_action")
+    refund_id = send("POST", f"/payments/{payments['succeeded']}/refunds", {"amount": 10})["id"]
+    until(f"/refunds/{refund_id}", *FINAL)
+    payout = {"amount": 100, "currency": "GHS", "payee": {"msisdn": NUMBER}, "reference": "salary"}
+    payout_id = send("POST", "/payouts", payout)["id"]
+    until(f"/payouts/{payout_id}", *FINAL)
+    endpoint_id = send("POST", "/webhook-endpoints", {"url": "http://127.0.0.1:9/hooks"})["id"]
+    ended = f"/events?after={send('GET', '/events')['data'][0]['id']}"
+    wait_until("all events are seen", lambda: len(send("GET", ended)["data"]) >= 7)
+    return {
+        "payment_id": payments["succeeded"],
+        "refund_id": refund_id,
+        "payout_id": payout_id,
+        "event_id": send("GET", "/events")["data"][0]["id"],
+        "endpoint_id": endpoint_id,
+    }, payments
+
+
+def test_every_route_is_described_or_declared_to_be_open(matrix: Matrix):
+    known = {(route.method, route.path) for route in matrix.routes} | OPEN
+    assert served(matrix.service.url) == known
+
+
+@pytest.mark.parametrize("key", [None, "sk_test_of_nobody"])
+def test_without_a_good_key_nothing_is_reached(matrix: Matrix, key: str | None):
+    before = matrix.everything()
+    answered = {(route.method, route.path): matrix.ask(route, key).status for route in matrix.routes}
+    assert {route for route, status in answered.items() if status != 401} == set()
+    assert matrix.everything() == before
+
+
+def test_what_is_the_operator_s_is_refused_to_merchants_and_the_other_way_round(matrix: Matrix):
+    before = matrix.everything()
+    merchants = {"the merchant himself": matrix.service.key, **matrix.strangers}
+    wrong = [
+        (who, route.method, route.path, status)
+        for operators, keys in ((True, merchants), (False, {"the operator": matrix.service.admin_key}))
+        for route in matrix.those(operators=operators)
+        for who, key in keys.items()
+        if (status := matrix.ask(route, key).status) != 403
+    ]
+    assert wrong == []
+    assert matrix.everything() == before
+
+
+def test_another_s_object_is_not_found_and_not_changed(matrix: Matrix):
+    before = matrix.everything()
+    with_ids = [route for route in matrix.those(operators=False) if route.parameters]
+    assert with_ids
+    for route in with_ids:
+        nowhere = call(
+            route.method,
+            matrix.service.url + re.sub(r"\{\w+\}", "pay_nobody", route.path),
+            None if route.method == "GET" else route.body,
+            Authorization=f"Bearer {matrix.service.other_key}",
+            Idempotency_Key=uuid.uuid4().hex,
+        )
+        for who, key in matrix.strangers.items():
+            answer = matrix.ask(route, key)
+            assert (answer.status, who) == (404, who), (route.method, route.path, answer.raw)
+            # Nothing tells what is another's from what is not there at all.
+            assert told(answer) == told(nowhere), (route.method, route.path)
+    assert matrix.everything() == before
+
+
+def told(answer: Answer) -> Any:
+    return {name: value for name, value in answer.body.items() if name not in ("instance", "request_id")}
+
+
+def test_lists_show_nothing_of_another_s_whatever_is_asked_for(matrix: Matrix):
+    lists = [
+        route for route in matrix.those(operators=False) if route.method == "GET" and not route.parameters
+    ]
+    assert lists
+    payment = call(
+        "GET",
+        f"{matrix.service.url}{BASE}/payments/{matrix.objects['payment_id']}",
+        Authorization=f"Bearer {matrix.service.key}",
+    ).body
+    values = {
+        "status": "succeeded",
+        "reference": payment["reference"],
+        "payer": NUMBER,
+        "limit": "100",
+    }
+    for route in lists:
+        first = matrix.ask(
+            route, matrix.service.key, query="?limit=1" if "limit" in route.queries else ""
+        ).body
+        assert len(first["data"]) == 1, "else nothing is proven"
+        asked = {"": ""}
+        for name in route.queries:
+            value = first["next"] if name == "after" else values.get(name)
+            assert value is not None, f"say what {name} of {route.path} may be"
+            asked[name] = "?" + urllib.parse.urlencode({name: value})
+        for name, query in asked.items():
+            mine = matrix.ask(route, matrix.service.key, query=query)
+            assert mine.body["data"], f"{route.path}{query} shows his own to the merchant"
+            for who, key in matrix.strangers.items():
+                answer = matrix.ask(route, key, query=query)
+                assert (answer.status, answer.body["data"]) == (200, []), (who, route.path, name)
+
+
+def test_a_key_and_a_reference_mean_something_else_to_each_merchant_and_mode(matrix: Matrix):
+    makes = [
+        route
+        for route in matrix.those(operators=False)
+        if not route.parameters
+        and any(one["name"] == "Idempotency-Key" for one in route.raw.get("parameters", ()))
+    ]
+    assert len(makes) >= 2
+    for route in makes:
+        keys = [matrix.service.key, *matrix.strangers.values()]
+        made = [matrix.ask(route, key, idempotency_key="the-same-for-all") for key in keys]
+        assert {answer.status for answer in made} <= {201, 202}, [answer.raw for answer in made]
+        assert len({answer.body["id"] for answer in made}) == len(keys)
+        assert not any("idempotent-replayed" in answer.headers for answer in made)
+
+
+def test_the_owner_himself_is_let_in_everywhere(matrix: Matrix):
+    """What was refused above was refused for whose it was, not for how it was asked."""
+    for route in matrix.those(operators=False):
+        if route.parameters:
+            answer = matrix.ask(route, matrix.service.key)
+            assert answer.status in (200, 201, 202, 204), (route.method, route.path, answer.body["detail"])
+
+
+def test_no_body_is_kept_for_a_call_that_is_gone(matrix: Matrix):
+    assert {route.schema for route in matrix.routes} - {None} == set(BODIES)
