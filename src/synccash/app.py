@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 
 from synccash.api.app import create_app
-from synccash.api.v1.resilience import Management
+from synccash.api.v1.management import Management
 from synccash.api.v1.webhook_endpoints import EndpointMaker
 from synccash.breakers import ClusterBreakers
 from synccash.engine.dispatch import DispatchSettings, PolicyDispatch

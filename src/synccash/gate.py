@@ -58,7 +58,8 @@ class Limiter(Protocol):
         self, endpoint: str, demands: Sequence[Demand], *, answer: str | None = None
     ) -> Decision: ...
     async def peek(self, demands: Sequence[Demand]) -> Decision: ...
-    async def unblock(self, limit: Limit, id: str) -> None: ...  # noqa: A002 - the field's word
+    async def block(self, limit: Limit, id: str, duration_s: float) -> bool: ...  # noqa: A002
+    async def unblock(self, limit: Limit, id: str) -> bool: ...  # noqa: A002 - the field's word
 
 
 class Answers(Protocol):
@@ -96,9 +97,15 @@ class LocalLimiter:
         """How the demands stand, without taking anything."""
         return self.memory.check([Demand(one.limit, one.id, 0) for one in demands])
 
-    async def unblock(self, limit: Limit, id: str) -> None:  # noqa: A002
+    async def block(self, limit: Limit, id: str, duration_s: float) -> bool:  # noqa: A002
+        """Shut a key out."""
+        self.memory.block(limit, id, duration_s)
+        return True
+
+    async def unblock(self, limit: Limit, id: str) -> bool:  # noqa: A002
         """Forget a key's block, its record and its use."""
         self.memory.unblock(limit, id)
+        return True
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import re
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import httpx
@@ -123,6 +124,33 @@ async def test_valkey_that_dies_refuses_no_honest_request(database_url, mortal):
         assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
         assert (await gate.pay()).status_code == 201
         assert await gate.series("limiter_degraded_total") >= 1
+
+
+async def test_the_operator_shuts_a_key_out_and_lets_it_in_again_and_says_why(gate):
+    path = "/resilience/rate-limits/user:0241234567/payment_initiation"
+    shut = await gate.ask("POST", f"{path}/block", json={"duration": 3600, "reason": "a stolen phone"})
+    assert shut.status_code == 200
+    standing = next(one for one in shut.json()["data"] if ":test:" in one["key"])
+    until = datetime.fromisoformat(standing["blocked_until"])
+    refused = await gate.pay()
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limit_blocked")
+    left_s = int(refused.headers["retry-after"])
+    assert abs((until - datetime.now(UTC)).total_seconds() - left_s) < 60, "told until when"
+    assert (await gate.pay(msisdn="0201234567")).status_code == 201
+    assert (await gate.ask("DELETE", f"{path}?reason=found%20again")).status_code == 200
+    assert (await gate.pay()).status_code == 201
+    deeds = [(deed.action, deed.reason) for deed in await gate.service.audit.latest(10)]
+    assert deeds == [("rate_limit_unblock", "found again"), ("rate_limit_block", "a stolen phone")]
+    for wrong in ({"duration": 0, "reason": "x"}, {"duration": 60}, {"duration": 60, "reason": "\0"}):
+        assert (await gate.ask("POST", f"{path}/block", json=wrong)).status_code == 422
+    assert (await gate.ask("DELETE", f"{path}?reason=%00")).status_code == 422
+
+
+async def test_an_address_is_shut_out_by_any_of_its_spellings(gate):
+    for spelling in ("2001:db8::1", "2001:0db8:0:0:ffff::"):
+        path = f"/resilience/rate-limits/ip:{spelling}/payment_list"
+        (standing,) = (await gate.ask("GET", path)).json()["data"]
+        assert standing["key"] == "ip:2001:db8::/64"
 
 
 async def test_the_operator_sees_a_key_and_lifts_its_limit(gate):

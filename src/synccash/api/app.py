@@ -21,10 +21,11 @@ from synccash.api.problem import ProblemError, not_found, of_engine, refuse, ren
 from synccash.api.v1.callbacks import CALLBACKS
 from synccash.api.v1.events import EVENTS
 from synccash.api.v1.health import HEALTH
+from synccash.api.v1.management import Management
 from synccash.api.v1.payments import PAYMENTS
 from synccash.api.v1.payouts import PAYOUTS
 from synccash.api.v1.refunds import REFUNDS
-from synccash.api.v1.resilience import RESILIENCE, Management
+from synccash.api.v1.resilience import RESILIENCE
 from synccash.api.v1.webhook_endpoints import WEBHOOK_ENDPOINTS, EndpointMaker
 from synccash.engine.engine import Engine
 from synccash.middleware.authentication import PRINCIPAL, Authentication

@@ -93,6 +93,8 @@ Reason = Annotated[
     ),
 ]
 
+BlockedFor = Annotated[int, Meta(ge=1, le=2_592_000, extra=_says("1 to 2,592,000 seconds"))]
+
 
 class PayerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who pays."""
@@ -151,6 +153,13 @@ class PasswordBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DecisionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why a human decided so."""
 
+    reason: Reason
+
+
+class BlockBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For how many seconds a key is shut out, and why."""
+
+    duration: BlockedFor
     reason: Reason
 
 

@@ -96,26 +96,28 @@ class ValkeyLimiter:
         """Store an answer under its `answer_key`; False if Valkey is away, which harms nobody."""
         if self._breaker.retry_after() is not None:
             return False
-        try:
-            await self._line.call("SET", answer, stored, "PX", max(1, round(ttl_s * 1_000)))
-        except UNREACHABLE:
-            return False
-        return True
+        return await self._done("SET", answer, stored, "PX", max(1, round(ttl_s * 1_000)))
 
-    async def block(self, limit: Limit, id: str, duration_s: float) -> None:  # noqa: A002
-        """Shut a key out everywhere. Raises one of client.UNREACHABLE: then only this process knows."""
+    async def block(self, limit: Limit, id: str, duration_s: float) -> bool:  # noqa: A002
+        """Shut a key out everywhere. False: Valkey is away, and only this process knows."""
         self._local.block(limit, id, duration_s)
-        await self._line.call(
-            b"EVAL", script.BLOCK, 1, script.state_key(limit, id), max(1, round(duration_s * 1_000))
-        )
+        key, duration_ms = script.state_key(limit, id), max(1, round(duration_s * 1_000))
+        return await self._done(b"EVAL", script.BLOCK, 1, key, duration_ms)
 
-    async def unblock(self, limit: Limit, id: str) -> None:  # noqa: A002
-        """Forget a key's block, its record and its use. Raises one of client.UNREACHABLE. Processes that
-        believe the block let go of it within 2 s.
+    async def unblock(self, limit: Limit, id: str) -> bool:  # noqa: A002
+        """Forget a key's block, its record and its use. False: Valkey is away, and only this process knows.
+        Processes that believe the block let go of it within 2 s.
         """
         self._believed.pop((limit.key, id), None)
         self._local.unblock(limit, id)
-        await self._line.call("DEL", script.state_key(limit, id))
+        return await self._done("DEL", script.state_key(limit, id))
+
+    async def _done(self, *command: bytes | str | int) -> bool:
+        try:
+            await self._line.call(*command)
+        except UNREACHABLE:
+            return False
+        return True
 
     async def aclose(self) -> None:
         """Hang up."""

@@ -1,0 +1,77 @@
+"""A PostgreSQL whose connections may be cut, or say nothing any more, without harm to the server itself."""
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+_NAME = ".s.PGSQL.5432"
+
+
+class Severable:
+    """Stands between clients and the server of `url`, in the event loop of the test."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        parts = urlsplit(url)
+        self._behind = Path(parse_qs(parts.query)["host"][0]) / _NAME
+        self._own = folder / _NAME
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._speaking = asyncio.Event()
+        self._speaking.set()
+        self._server: asyncio.Server | None = None
+        self.url = parts._replace(query=f"host={quote(str(folder), safe='/')}").geturl()
+
+    async def mend(self) -> None:
+        """Connections can be made, and are answered."""
+        self._speaking.set()
+        if self._server is None:
+            self._server = await asyncio.start_unix_server(self._serve, self._own)
+
+    async def cut(self) -> None:
+        """Every connection dies, and new ones are refused."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            self._own.unlink(missing_ok=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def silence(self) -> None:
+        """What is said from now on reaches nobody."""
+        self._speaking.clear()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
+        for source, sink in ((reader, behind_writer), (behind_reader, writer)):
+            self._writers.add(sink)
+            task = asyncio.create_task(self._carry(source, sink), name="severable")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65_536):
+                await self._speaking.wait()
+                sink.write(data)
+                await sink.drain()
+        self._writers.discard(sink)
+        sink.transport.abort()
+
+
+@contextlib.asynccontextmanager
+async def severable(url: str) -> AsyncGenerator[Severable]:
+    folder = Path(tempfile.mkdtemp(prefix="synccash-cut-"))
+    between = Severable(url, folder)
+    await between.mend()
+    try:
+        yield between
+    finally:
+        between._speaking.set()
+        await between.cut()
+        shutil.rmtree(folder)
