@@ -123,6 +123,7 @@ class Ear:
             "method": request.method,
             "path": request.path,
             "headers": dict(request.headers),
+            "raw": await request.read(),
             "body": await request.json(),
         }
         self.history.append(callback)

@@ -7,6 +7,7 @@ import signal
 import sys
 from uuid import uuid4
 
+import aiohttp
 import pytest
 
 from sandbox.momo import Merchant, World, ask
@@ -29,7 +30,7 @@ class Process:
             stdout=asyncio.subprocess.PIPE,
         )
         self.urls = {}
-        while "mtn_momo" not in self.urls:
+        while "fraud" not in self.urls:  # the last one that is told
             line = await asyncio.wait_for(self.process.stdout.readline(), 20)
             name, _, url = line.decode().strip().partition(" ")
             self.urls[name] = url
@@ -46,13 +47,15 @@ class Process:
         await self.process.communicate()
         return self.process.returncode
 
-    async def book(self):
-        return (await ask(self.session, "GET", f"{self.urls['sandbox']}/control/mtn_momo/book")).body
+    async def control(self, method, path, **body):
+        given = {"json": body} if body else {}
+        return (await ask(self.session, method, f"{self.urls['sandbox']}/control/{path}", **given)).body
+
+    async def book(self, rail="mtn_momo"):
+        return await self.control("GET", f"{rail}/book")
 
     async def faults(self, **faults):
-        return (
-            await ask(self.session, "PUT", f"{self.urls['sandbox']}/control/mtn_momo/faults", json=faults)
-        ).body
+        return await self.control("PUT", "mtn_momo/faults", **faults)
 
 
 @pytest.fixture
@@ -84,6 +87,101 @@ async def test_a_kill_9_loses_no_debit_no_pending_approval_no_credential(process
     assert [prompt["reference"] for prompt in book["prompts"]] == [booked, pending]
     assert (await process.faults())["approve_after_ms"] == 500
     assert [heard["path"] for heard in ear.history] == ["/booked", "/pending"]
+
+
+async def test_a_kill_9_loses_nothing_of_paystack_s(process, session, ear):
+    headers = {"Authorization": "Bearer sk_test_a_merchant"}
+
+    async def call(method, path, **body):
+        given = {"json": body} if body else {}
+        return (await ask(session, method, process.urls["paystack"] + path, headers=headers, **given)).body
+
+    def charge(reference):
+        wallet = {"phone": "0551234987", "provider": "mtn"}
+        asked = {"email": "a@example.com", "amount": 2505, "currency": "GHS", "reference": reference}
+        return call("POST", "/charge", **asked, mobile_money=wallet)
+
+    account = {"secret_key": "sk_test_a_merchant", "webhook_url": f"{ear.url}/hook"}
+    await process.control("PUT", "paystack/credentials", **account)
+    await process.control("PUT", "paystack/faults", approve_after_ms=0)
+    await charge("booked")
+    assert (await ear.next())["body"]["data"]["reference"] == "booked"
+    recipient = {"type": "mobile_money", "name": "Ama", "account_number": "0551234987", "bank_code": "MTN"}
+    made = (await call("POST", "/transferrecipient", **recipient, currency="GHS"))["data"]
+    await process.control("PUT", "paystack/faults", approve_after_ms=500)
+    await charge("pending")
+
+    await process.kill()
+    await process.start()
+
+    event = await ear.next()
+    assert (event["body"]["event"], event["body"]["data"]["reference"]) == ("charge.success", "pending")
+    assert "x-paystack-signature" in event["headers"]
+    assert (await call("GET", "/transaction/verify/pending"))["data"]["status"] == "success"
+    assert (await charge("booked"))["message"] == "Duplicate Transaction Reference"
+    sent = {"source": "balance", "amount": 80, "reference": "a-transfer-of-mine", "currency": "GHS"}
+    taken = await call("POST", "/transfer", **sent, recipient=made["recipient_code"])
+    assert taken["data"]["recipient"]["account_number"] == "0551234987"
+    assert [debit["reference"] for debit in (await process.book("paystack"))["debits"]] == [
+        "booked",
+        "pending",
+    ]
+
+
+async def test_a_kill_9_loses_nothing_of_pawapay_s_nor_of_the_fraud_service_s(process, session, ear):
+    async def deposit(reference):
+        wallet = {"phoneNumber": "233593456789", "provider": "MTN_MOMO_GHA"}
+        body = {"depositId": reference, "payer": {"type": "MMO", "accountDetails": wallet}}
+        body |= {"amount": "25.05", "currency": "GHS", "customerMessage": "Two tickets"}
+        headers = {"Authorization": "Bearer a-token"}
+        url = process.urls["pawapay"] + "/v2/deposits"
+        return (await ask(session, "POST", url, headers=headers, json=body)).body["status"]
+
+    booked, pending = str(uuid4()), str(uuid4())
+    await process.control("PUT", "pawapay/settings", token="a-token", deposit_callback_url=f"{ear.url}/hook")
+    await process.control("PUT", "pawapay/faults", approve_after_ms=0)
+    assert await deposit(booked) == "ACCEPTED"
+    assert (await ear.next())["body"]["depositId"] == booked
+    await process.control("PUT", "pawapay/faults", approve_after_ms=500)
+    assert await deposit(pending) == "ACCEPTED"
+    question = {"payment_id": "pay_1", "amount": 2505, "msisdn": "233241234666"}
+    assert (await ask(session, "POST", process.urls["fraud"], json=question)).body["decision"] == "decline"
+    await process.control("PUT", "fraud/faults", latency_ms=5)
+
+    await process.kill()
+    await process.start()
+
+    assert (await ear.next())["body"]["depositId"] == pending
+    assert await deposit(booked) == "DUPLICATE_IGNORED"
+    assert [debit["reference"] for debit in (await process.book("pawapay"))["debits"]] == [booked, pending]
+    logged = (await process.control("GET", "fraud/questions"))["questions"]
+    assert [(asked["payment_id"], asked["decision"]) for asked in logged] == [("pay_1", "decline")]
+    assert (await process.control("GET", "fraud/faults"))["latency_ms"] == 5
+
+
+async def test_a_kill_9_loses_nothing_of_hubtel_s(process, session, ear):
+    keys = {"client_id": "a-client", "client_secret": "a-secret"}
+    await process.control("PUT", "hubtel/credentials", **keys, pos_sales_id="1", prepaid_deposit_id="2")
+    headers = {"Authorization": aiohttp.encode_basic_auth("a-client", "a-secret")}
+
+    async def receive(reference):
+        body = {"CustomerMsisdn": "233241234567", "Channel": "mtn-gh", "Amount": 25.05}
+        body |= {"PrimaryCallbackUrl": f"{ear.url}/hook", "Description": "x", "ClientReference": reference}
+        url = process.urls["hubtel"] + "/merchantaccount/merchants/1/receive/mobilemoney"
+        return (await ask(session, "POST", url, headers=headers, json=body)).body["ResponseCode"]
+
+    await process.control("PUT", "hubtel/faults", approve_after_ms=0)
+    assert await receive("booked") == "0001"
+    await ear.next()
+    await process.control("PUT", "hubtel/faults", approve_after_ms=500)
+    assert await receive("pending") == "0001"
+
+    await process.kill()
+    await process.start()
+
+    assert (await ear.next())["body"]["Data"]["ClientReference"] == "pending"
+    assert await receive("booked") == "4000"
+    assert [debit["reference"] for debit in (await process.book("hubtel"))["debits"]] == ["booked", "pending"]
 
 
 async def test_an_answer_that_left_is_in_the_book_after_a_kill_9(process, session):

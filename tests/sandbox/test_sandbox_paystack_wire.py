@@ -1,0 +1,305 @@
+"""Paystack's sandbox as any merchant's client finds it."""
+
+import hashlib
+import hmac
+from uuid import uuid4
+
+import pytest
+
+from sandbox.momo import ask
+
+KEY = "sk_test_a_merchant"
+MTN, TELECEL, AT = "0551234987", "0501234987", "0271234987"
+
+
+class Merchant:
+    def __init__(self, world, session):
+        self.world = world
+        self.session = session
+
+    async def call(self, method, path, body=None, key=KEY):
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        url = self.world.sandbox.rail_urls["paystack"] + path
+        return await ask(
+            self.session, method, url, headers=headers, **({} if body is None else {"json": body})
+        )
+
+    async def charge(self, phone=MTN, provider="mtn", *, key=KEY, without=(), **changes):
+        body = {
+            "email": "ama@example.com",
+            "amount": 2505,
+            "currency": "GHS",
+            "reference": str(uuid4()),
+            "mobile_money": {"phone": phone, "provider": provider},
+            "metadata": {"order": "1"},
+        } | changes
+        self.reference = body["reference"]
+        return await self.call("POST", "/charge", {k: v for k, v in body.items() if k not in without}, key)
+
+    async def verify(self, reference=None):
+        return await self.call("GET", f"/transaction/verify/{reference or self.reference}")
+
+    async def paid(self):
+        await self.charge()
+        return (await self.verify()).body["data"]
+
+    async def recipient(self, **changes):
+        body = {"type": "mobile_money", "name": "Ama Mensah", "account_number": MTN, "bank_code": "MTN"}
+        return await self.call("POST", "/transferrecipient", body | {"currency": "GHS"} | changes)
+
+    async def transfer(self, **changes):
+        code = (await self.recipient()).body["data"]["recipient_code"]
+        body = {"source": "balance", "amount": 80, "recipient": code, "reference": str(uuid4())}
+        body |= {"reason": "Prize", "currency": "GHS"} | changes
+        self.reference = body["reference"]
+        return await self.call("POST", "/transfer", body)
+
+    async def wants_events(self, ear):
+        account = {"secret_key": KEY, "webhook_url": f"{ear.url}/hook"}
+        answer = await self.world.control("PUT", "paystack/credentials", account)
+        assert answer.status == 200, answer.body
+
+    async def book(self):
+        return (await self.world.control("GET", "paystack/book")).body
+
+    async def script(self, **step):
+        answer = await self.world.control("PUT", "paystack/script", {"next": [step]})
+        assert answer.status == 200, answer.body
+
+
+@pytest.fixture
+async def paystack(world, session):
+    await world.control("PUT", "paystack/faults", {"approve_after_ms": 0})
+    return Merchant(world, session)
+
+
+@pytest.mark.parametrize(
+    ("phone", "provider", "bank"),
+    [(MTN, "mtn", "MTN Mobile Money"), (AT, "atl", "AirtelTigo Money")],
+)
+async def test_a_charge_waits_on_the_phone_and_is_verified_field_by_field(paystack, phone, provider, bank):
+    asked = await paystack.charge(phone, provider)
+    assert (asked.status, asked.body["status"], asked.body["message"]) == (200, True, "Charge attempted")
+    assert (asked.body["data"]["reference"], asked.body["data"]["status"]) == (
+        paystack.reference,
+        "pay_offline",
+    )
+    assert asked.body["data"]["display_text"]
+    found = (await paystack.verify()).body
+    assert (found["status"], found["message"]) == (True, "Verification successful")
+    data = found["data"]
+    assert isinstance(data["id"], int)
+    assert (data["status"], data["reference"]) == ("success", paystack.reference)
+    assert (data["amount"], data["currency"], data["channel"]) == (2505, "GHS", "mobile_money")
+    assert (data["gateway_response"], data["message"], data["fees"]) == ("Approved", None, 48)
+    assert data["paid_at"].endswith("Z")
+    assert data["metadata"] == {"order": "1"}
+    assert data["customer"]["email"] == "ama@example.com"
+    held = data["authorization"]
+    assert (held["bank"], held["bin"], held["last4"], held["reusable"]) == (
+        bank,
+        f"{phone[:3]}XXX",
+        "X987",
+        False,
+    )
+    (debit,) = (await paystack.book())["debits"]
+    assert (debit["reference"], debit["amount"], debit["msisdn"]) == (
+        paystack.reference,
+        2505,
+        "233" + phone[1:],
+    )
+
+
+async def test_telecel_wants_a_voucher_first(paystack):
+    asked = (await paystack.charge(TELECEL, "vod")).body["data"]
+    assert asked["status"] == "send_otp"
+    assert "*110#" in asked["display_text"]
+    assert (await paystack.call("GET", f"/charge/{paystack.reference}")).body["data"]["status"] == "send_otp"
+    assert (await paystack.verify()).body["data"]["status"] == "ongoing"
+    given = {"otp": "000000", "reference": paystack.reference}
+    wrong = await paystack.call("POST", "/charge/submit_otp", given)
+    assert (wrong.status, wrong.code) == (400, "invalid_otp")
+    assert (await paystack.book())["debits"] == []
+    right = await paystack.call("POST", "/charge/submit_otp", given | {"otp": "123456"})
+    assert (right.status, right.body["data"]["status"]) == (200, "pay_offline")
+    assert (await paystack.verify()).body["data"]["status"] == "success"
+    again = await paystack.call("POST", "/charge/submit_otp", given | {"otp": "123456"})
+    assert (again.status, again.code) == (400, "invalid_state")
+    assert len((await paystack.book())["debits"]) == 1
+
+
+async def test_a_reference_is_charged_once_and_the_second_is_refused_as_duplicate(paystack):
+    await paystack.charge()
+    again = await paystack.charge(reference=paystack.reference)
+    assert (again.status, again.body["status"]) == (400, False)
+    assert again.body["message"] == "Duplicate Transaction Reference"
+    assert "data" not in again.body
+    assert len((await paystack.book())["prompts"]) == 1
+
+
+@pytest.mark.parametrize("amount", ["1050", 1050])
+async def test_an_amount_may_come_as_text(paystack, amount):
+    await paystack.charge(amount=amount)
+    assert (await paystack.verify()).body["data"]["amount"] == 1050
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        ({"key": None}, 401, "missing_auth"),
+        ({"key": "sk_live_unknown"}, 401, "invalid_Key"),
+        ({"without": ["email"]}, 400, "missing_params"),
+        ({"without": ["mobile_money"]}, 400, "missing_params"),
+        ({"amount": 25.05}, 400, "invalid_params"),
+        ({"amount": 0}, 400, "invalid_params"),
+        ({"currency": "NGN"}, 403, "unsupported_currency"),
+        ({"phone": "233551234987"}, 400, "invalid_params"),
+        ({"provider": "tigo"}, 400, "invalid_params"),
+        ({"reference": "with blanks"}, 400, "invalid_params"),
+    ],
+)
+async def test_what_is_refused_says_why_in_the_envelope_of_errors_and_is_not_kept(
+    paystack, changes, status, code
+):
+    answer = await paystack.charge(**changes)
+    assert (answer.status, answer.code, answer.body["status"]) == (status, code, False)
+    assert answer.body["type"] in ("validation_error", "api_error")
+    assert answer.body["message"]
+    assert answer.body["meta"]["nextStep"]
+    assert (await paystack.book())["prompts"] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "says"),
+    [
+        ("0551234001", "failed", "Insufficient Funds"),
+        ("0551234002", "failed", "Declined by customer"),
+        ("0551234003", "failed", "Transaction timed out"),
+        ("0551234004", "failed", "Account holder not found"),
+        ("0551234005", "failed", "Transaction limit exceeded"),
+        ("0551234006", "ongoing", "The transaction is in progress"),
+        ("0551234008", "abandoned", "The transaction was not completed"),
+    ],
+)
+async def test_test_numbers_end_their_own_way(paystack, number, status, says):
+    await paystack.charge(number)
+    data = (await paystack.verify()).body["data"]
+    assert (data["status"], data["gateway_response"], data["paid_at"]) == (status, says, None)
+    assert (await paystack.book())["debits"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/transaction/verify/unknown", 400, "transaction_not_found"),
+        ("/charge/unknown", 400, "transaction_not_found"),
+        ("/transfer/verify/unknown", 404, "transfer_not_found"),
+        ("/refund/1", 404, "refund_not_found"),
+    ],
+)
+async def test_what_is_not_known_is_not_found(paystack, path, status, code):
+    answer = await paystack.call("GET", path)
+    assert (answer.status, answer.body["status"], answer.code) == (status, False, code)
+
+
+async def test_another_account_s_charge_cannot_be_seen(paystack):
+    await paystack.charge(key="sk_test_somebody_else")
+    assert (await paystack.verify()).code == "transaction_not_found"
+
+
+async def test_a_refund_has_no_reference_and_is_listed_by_the_transaction_s_number(paystack):
+    paid = await paystack.paid()
+    body = {"transaction": paystack.reference, "amount": 1000, "currency": "GHS", "merchant_note": "note 1"}
+    taken = await paystack.call("POST", "/refund", body)
+    assert (taken.status, taken.body["data"]["status"]) == (200, "pending")
+    twice = await paystack.call("POST", "/refund", body | {"merchant_note": "note 2"})
+    assert twice.body["data"]["id"] != taken.body["data"]["id"]
+    listed = (await paystack.call("GET", f"/refund?transaction={paid['id']}")).body["data"]
+    assert [one["merchant_note"] for one in listed] == ["note 2", "note 1"]
+    assert {one["status"] for one in listed} == {"processed"}
+    assert (await paystack.call("GET", "/refund?transaction=1")).body["data"] == []
+    one = (await paystack.call("GET", f"/refund/{taken.body['data']['id']}")).body["data"]
+    assert (one["transaction"], one["amount"], one["currency"]) == (paid["id"], 1000, "GHS")
+    assert [credit["amount"] for credit in (await paystack.book())["credits"]] == [1000, 1000]
+
+
+async def test_what_was_not_paid_is_not_refunded(paystack):
+    await paystack.charge("0551234002")
+    answer = await paystack.call("POST", "/refund", {"transaction": paystack.reference})
+    assert (answer.status, answer.body["status"]) == (400, False)
+    assert (await paystack.call("POST", "/refund", {"transaction": "unknown"})).status == 404
+    assert (await paystack.book())["credits"] == []
+
+
+async def test_a_recipient_is_made_once_and_a_transfer_s_reference_is_sent_once(paystack):
+    first, second = await paystack.recipient(), await paystack.recipient()
+    assert (first.status, second.status) == (201, 201)
+    assert first.body["data"] == second.body["data"]
+    taken = await paystack.transfer()
+    assert (taken.status, taken.body["data"]["status"]) == (200, "pending")
+    again = await paystack.transfer(reference=paystack.reference)
+    assert again.body["data"]["transfer_code"] == taken.body["data"]["transfer_code"]
+    found = (await paystack.call("GET", f"/transfer/verify/{paystack.reference}")).body["data"]
+    assert (found["status"], found["amount"], found["reference"]) == ("success", 80, paystack.reference)
+    assert [credit["amount"] for credit in (await paystack.book())["credits"]] == [80]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"reference": "too-short"}, "invalid_params"),
+        ({"reference": "UPPER-CASE-IS-REFUSED"}, "invalid_params"),
+        ({"recipient": "RCP_unknown"}, "invalid_params"),
+        ({"source": "card"}, "invalid_params"),
+        ({"amount": 10**12}, "insufficient_balance"),
+    ],
+)
+async def test_a_transfer_that_is_refused_sends_nothing(paystack, changes, code):
+    answer = await paystack.transfer(**changes)
+    assert (answer.status, answer.code) == (400, code)
+    assert (await paystack.book())["credits"] == []
+
+
+async def test_the_telcos_and_the_balance_are_told(paystack):
+    telcos = (await paystack.call("GET", "/bank?currency=GHS&type=mobile_money")).body["data"]
+    assert {telco["code"] for telco in telcos} == {"MTN", "VOD", "ATL"}
+    before = (await paystack.call("GET", "/balance")).body["data"][0]
+    await paystack.paid()
+    after = (await paystack.call("GET", "/balance")).body["data"][0]
+    assert (before["currency"], after["balance"] - before["balance"]) == ("GHS", 2505)
+
+
+def is_signed(event):
+    """Whether an event carries the signature of its raw body with the merchant's key."""
+    expected = hmac.new(KEY.encode(), event["raw"], hashlib.sha512).hexdigest()
+    return hmac.compare_digest(event["headers"]["x-paystack-signature"], expected)
+
+
+async def test_events_are_signed_and_none_tells_of_a_charge_that_failed(paystack, ear):
+    await paystack.wants_events(ear)
+    await paystack.charge("0551234002")
+    await paystack.paid()
+    charged = paystack.reference
+    events = [await ear.next()]
+    await paystack.call("POST", "/refund", {"transaction": charged, "merchant_note": "note"})
+    events.append(await ear.next())
+    await paystack.transfer()
+    events.append(await ear.next())
+    assert [is_signed(event) for event in events] == [True] * 3
+    assert [event["method"] for event in events] == ["POST"] * 3
+    assert [set(event["body"]) for event in events] == [{"event", "data"}] * 3
+    names = ["charge.success", "refund.processed", "transfer.success"]
+    assert [event["body"]["event"] for event in events] == names
+    charge, refund, transfer = (event["body"]["data"] for event in events)
+    assert (charge["reference"], charge["status"]) == (charged, "success")
+    assert (refund["merchant_note"], refund["transaction_reference"]) == ("note", charged)
+    assert (transfer["reference"], transfer["status"]) == (paystack.reference, "success")
+
+
+async def test_a_forger_does_not_hold_the_key(paystack, ear):
+    await paystack.wants_events(ear)
+    await paystack.world.control("PUT", "paystack/faults", {"callbacks": "forged"})
+    await paystack.charge("0551234006")
+    event = await ear.next()
+    assert (event["body"]["event"], is_signed(event)) == ("charge.success", False)
+    assert (await paystack.verify()).body["data"]["status"] == "ongoing"
