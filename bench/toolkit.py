@@ -6,11 +6,18 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from bench import toolkit_peers
 from bench.measure import Measured, overhead, overhead_sync
 from bench.report import Report
-from bench.toolkit_floors import FloorBreaker, FloorOpenError, FloorRetryBreaker
+from bench.toolkit_floors import (
+    OPEN,
+    FloorBreaker,
+    FloorOpenError,
+    FloorRetryBreaker,
+    FloorTellingRetryBreaker,
+)
 from synccash.resilience import BreakerSettings, CircuitBreaker, CircuitOpenError, Policy, Retry
 
 SETTINGS = BreakerSettings(failures=5, failure_rate=0.5, slow_rate=0.5, slow_s=5.0, window=100, min_calls=10)
@@ -40,14 +47,15 @@ def _closed(report: Report) -> None:
     breaker = Policy("breaker", breaker=SETTINGS)
     in_time = Policy("time", breaker=BreakerSettings(failure_rate=0.5, slow_rate=0.5, window_s=10.0))
     policy = Policy("policy", retry=retry, breaker=SETTINGS, total_timeout=30.0, interrupt=False)
-    floor, fused = FloorBreaker(), FloorRetryBreaker()
+    floor, fused, telling = FloorBreaker(), FloorRetryBreaker(), FloorTellingRetryBreaker()
     contenders: Async = {
-        "floor: breaker": lambda: floor.call(nothing),
-        "floor: retry + breaker + deadline": lambda: fused.call(nothing),
-        "synccash: breaker": lambda: breaker.call(nothing),
-        "synccash: breaker, time window": lambda: in_time.call(nothing),
-        "synccash: retry": lambda: retrying.call(nothing),
-        "synccash: retry + breaker + deadline": lambda: policy.call(nothing),
+        "floor: breaker": partial(floor.call, nothing),
+        "floor: retry + breaker + deadline": partial(fused.call, nothing),
+        "floor: the same, and the callee is told": partial(telling.call, nothing),
+        "synccash: breaker": partial(breaker.call, nothing),
+        "synccash: breaker, time window": partial(in_time.call, nothing),
+        "synccash: retry": partial(retrying.call, nothing),
+        "synccash: retry + breaker + deadline": partial(policy.call, nothing),
         **toolkit_peers.async_peers(nothing, every=os.environ.get("PEERS") == "all"),
     }
     found = asyncio.run(overhead(contenders, bare=nothing))
@@ -89,7 +97,7 @@ def _interrupting(report: Report) -> None:
 
     contenders: Async = {
         "one asyncio.timeout": armed,
-        "synccash: retry + breaker + both time-outs": lambda: policy.call(nothing),
+        "synccash: retry + breaker + both time-outs": partial(policy.call, nothing),
     }
     found = asyncio.run(overhead(contenders, bare=nothing))
     base, ours = (one.ns for one in found.values())
@@ -104,7 +112,7 @@ def _rejected(report: Report) -> None:
     breaker = CircuitBreaker("open", SETTINGS)
     breaker.adopt(3600.0, "bench")
     policy, floor = Policy("open", breaker=breaker), FloorBreaker()
-    floor.open_until = time.monotonic() + 3600.0
+    floor.state, floor.open_until = OPEN, time.monotonic() + 3600.0
 
     async def ours() -> None:
         with contextlib.suppress(CircuitOpenError):
@@ -131,9 +139,9 @@ def _sync(report: Report) -> None:
     breaker = Policy("breaker", breaker=SETTINGS)
     policy = Policy("policy", retry=retry, breaker=SETTINGS, total_timeout=30.0, interrupt=False)
     contenders: dict[str, Callable[[], object]] = {
-        "synccash: breaker": lambda: breaker.call_sync(nothing_sync),
-        "synccash: retry": lambda: retrying.call_sync(nothing_sync),
-        "synccash: retry + breaker + deadline": lambda: policy.call_sync(nothing_sync),
+        "synccash: breaker": partial(breaker.call_sync, nothing_sync),
+        "synccash: retry": partial(retrying.call_sync, nothing_sync),
+        "synccash: retry + breaker + deadline": partial(policy.call_sync, nothing_sync),
         **toolkit_peers.sync_peers(nothing_sync, every=os.environ.get("PEERS") == "all"),
     }
     found = overhead_sync(contenders, bare=nothing_sync)

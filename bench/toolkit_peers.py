@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 Fn = Callable[[], Any]
@@ -43,11 +44,17 @@ def _circuitbreaker(fn: Fn) -> Fn:
 
 def _aiobreaker(fn: Fn) -> Fn:
     breaker = _module("aiobreaker").CircuitBreaker(fail_max=5, timeout_duration=timedelta(seconds=30))
-    return lambda: breaker.call_async(fn)
+    return partial(breaker.call_async, fn)
 
 
 def _stamina_aiobreaker(fn: Fn) -> Fn:
-    return _module("stamina").retry(on=OSError, attempts=3)(_aiobreaker(fn))
+    breaker = _module("aiobreaker").CircuitBreaker(fail_max=5, timeout_duration=timedelta(seconds=30))
+
+    # stamina has to see a coroutine function: round anything else it tries again only the making of one.
+    async def guarded() -> Any:
+        return await breaker.call_async(fn)
+
+    return _module("stamina").retry(on=OSError, attempts=3)(guarded)
 
 
 def _pyresilience(fn: Fn) -> Fn:
