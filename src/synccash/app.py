@@ -43,17 +43,17 @@ from synccash.metrics import (
 )
 from synccash.middleware.refusal import App
 from synccash.payments.ladder import PRODUCTION, SANDBOX
-from synccash.payments.payer import Msisdn
 from synccash.payments.payer_networks import PayerNetworks
-from synccash.payments.risk import RiskOutcome, RiskRules, Velocity
+from synccash.payments.risk import RiskOutcome
 from synccash.profiles import overridden
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
-from synccash.resilience.client_address import trusted_networks
+from synccash.resilience.client_address import Network, trusted_networks
 from synccash.resilience.limit_policies import LimitBook
 from synccash.resilience.profiles import PROFILES, Profile
 from synccash.resilience.registry import Registry
+from synccash.risk_settings import risk_rules
 from synccash.routing_settings import health_settings, probing, routing_rules
 from synccash.settings import Settings, SettingsError
 from synccash.stores.local_doorbell import LocalDoorbell
@@ -178,15 +178,18 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         )
 
 
+def _limits(settings: Settings) -> tuple[LimitBook, tuple[Network, ...]]:
+    try:
+        return LimitBook().overridden(settings.rate_limits), trusted_networks(settings.trusted_proxies)
+    except ValueError as error:
+        raise SettingsError(f"rate_limits, trusted_proxies: {error}") from error
+
+
 async def _gate(
     settings: Settings, instance: str, rules: BreakerSettings, stack: contextlib.AsyncExitStack
 ) -> Gate:
     """Limits and cached answers in Valkey; without one, each process limits by itself."""
-    try:
-        book = LimitBook().overridden(settings.rate_limits)
-        trusted = trusted_networks(settings.trusted_proxies)
-    except ValueError as error:
-        raise SettingsError(f"rate_limits, trusted_proxies: {error}") from error
+    book, trusted = _limits(settings)
     if settings.valkey_url is None:
         return Gate(LocalLimiter(), None, book, trusted)
     client = build_client(settings.valkey_url)
@@ -266,19 +269,22 @@ def _in_background(loop: Coroutine[Any, Any, None], stack: contextlib.AsyncExitS
 
 
 def engine_settings(settings: Settings) -> EngineSettings:
-    """The engine's share of the settings."""
-    return EngineSettings(
-        public_url=settings.public_url.rstrip("/"),
-        request_deadline_s=settings.request_deadline_s,
-        attempt_timeout_s=settings.attempt_timeout_s,
-        lease_s=settings.lease_s,
-        heartbeat_s=settings.heartbeat_s,
-        settle_s=settings.settle_s,
-        queue_retry_s=settings.queue_retry_s,
-        surplus_refund=settings.surplus_refund,
-        ladder=SANDBOX if settings.ladder == "sandbox" else PRODUCTION,
-        worker_concurrency=settings.worker_concurrency,
-    )
+    """The engine's share of the settings. Raises SettingsError where they do not go together."""
+    try:
+        return EngineSettings(
+            public_url=settings.public_url.rstrip("/"),
+            request_deadline_s=settings.request_deadline_s,
+            attempt_timeout_s=settings.attempt_timeout_s,
+            lease_s=settings.lease_s,
+            heartbeat_s=settings.heartbeat_s,
+            settle_s=settings.settle_s,
+            queue_retry_s=settings.queue_retry_s,
+            surplus_refund=settings.surplus_refund,
+            ladder=SANDBOX if settings.ladder == "sandbox" else PRODUCTION,
+            worker_concurrency=settings.worker_concurrency,
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def dispatch_settings(settings: Settings) -> DispatchSettings:
@@ -296,34 +302,6 @@ def notifier_settings(settings: Settings, profile: Profile) -> NotifierSettings:
         lease_s=max(30.0, 2 * timeout_s),
         breaker=replace(breaker, probe_hold_s=max(breaker.probe_hold_s, 2 * timeout_s)),
     )
-
-
-def risk_rules(settings: Settings) -> RiskRules:
-    """The operator's rules. Raises SettingsError for a payer that is no mobile number."""
-    payer_window_s, merchant_window_s = settings.risk_payer_window_s, settings.risk_merchant_window_s
-    return RiskRules(
-        blocked_payers=_payers("risk_blocked_payers", settings.risk_blocked_payers),
-        allowed_payers=_payers("risk_allowed_payers", settings.risk_allowed_payers),
-        ceiling=settings.risk_ceiling,
-        review_from=settings.risk_review_from,
-        payer_count=_velocity(settings.risk_payer_max_payments, payer_window_s),
-        payer_amount=_velocity(settings.risk_payer_max_amount, payer_window_s),
-        merchant_amount=_velocity(settings.risk_merchant_max_amount, merchant_window_s),
-        duplicate_window_s=settings.risk_duplicate_window_s,
-        duplicate=RiskOutcome(settings.risk_duplicate),
-    )
-
-
-def _velocity(most: int | None, window_s: float) -> Velocity | None:
-    return None if most is None else Velocity(most, window_s)
-
-
-def _payers(name: str, text: str) -> frozenset[str]:
-    numbers = [number.strip() for number in text.split(",") if number.strip()]
-    try:
-        return frozenset(Msisdn.parse(number).digits for number in numbers)
-    except ValueError as error:
-        raise SettingsError(f"{name}: {error}; separate several with commas") from error
 
 
 def _screening(
@@ -357,6 +335,17 @@ def _registry(settings: Settings, clock: SystemClock) -> Registry:
     except ValueError as error:
         raise SettingsError(f"profiles: {error}") from error
     return Registry(profiles, clock=clock.monotonic)
+
+
+def check_settings(settings: Settings) -> None:
+    """Read all that a process reads at its start. Nothing is called. Raises SettingsError."""
+    clock = SystemClock()
+    rails = build_rails(settings, Transport(), clock)
+    routing_rules(settings, rails)
+    engine_settings(settings)
+    risk_rules(settings)
+    _registry(settings, clock)
+    _limits(settings)
 
 
 def serve(settings: Settings, *, fd: int | None) -> int:

@@ -85,7 +85,7 @@ def test_every_call_answers_as_it_is_described(listening: Listening):
             )
             @given(case=operation.as_strategy(generation_mode=mode))
             def check(case: schemathesis.Case) -> None:
-                operators = case.path.endswith(("/approve", "/decline", "/resolve"))
+                operators = case.path.endswith(("/approve", "/decline", "/resolve", "/return-surplus"))
                 key = listening.admin_key if operators else listening.key
                 headers = {"Authorization": f"Bearer {key}"}
                 answer = case.call(base_url=listening.url, headers=headers)

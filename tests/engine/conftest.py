@@ -9,9 +9,11 @@ import pytest_asyncio
 from engine.scripted import Desk, ScriptedRail
 from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import build_engine
+from synccash.engine.screening import Screening
 from synccash.engine.settings import EngineSettings
 from synccash.payments.ladder import Ladder
 from synccash.payments.payer_networks import PayerNetworks
+from synccash.payments.risk import RiskRules
 from synccash.resilience.profiles import PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
 from synccash.resilience.retry import Retry
@@ -28,8 +30,25 @@ def surplus_refund() -> str:
     return "auto"
 
 
+@pytest.fixture
+def rules() -> RiskRules:
+    """Overridden by tests of risk."""
+    return RiskRules()
+
+
+@pytest.fixture
+def screening() -> Screening | None:
+    """Overridden by tests of a fraud service."""
+    return None
+
+
 @pytest_asyncio.fixture
-async def desk(database_url: str, surplus_refund: Literal["auto", "manual"]) -> AsyncGenerator[Desk]:
+async def desk(
+    database_url: str,
+    surplus_refund: Literal["auto", "manual"],
+    rules: RiskRules,
+    screening: Screening | None,
+) -> AsyncGenerator[Desk]:
     """An engine over PostgreSQL with two scripted rails, and nobody who works but the test."""
     pool = await connect(database_url, min_size=1, max_size=4)
     clock = SystemClock()
@@ -49,6 +68,8 @@ async def desk(database_url: str, surplus_refund: Literal["auto", "manual"]) -> 
             settle_s=0.0,
             surplus_refund=surplus_refund,
         ),
+        rules=rules,
+        screening=screening,
     )
     yield Desk(engine, pool, first, second)
     await engine.close()

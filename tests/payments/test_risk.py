@@ -49,6 +49,38 @@ def test_a_payer_is_asked_so_often_and_no_more_until_time_has_passed():
     assert watch.assess(PAYMENT, 300.0) == ALLOWED
 
 
+def test_a_payer_pays_so_much_and_no_more_until_time_has_passed():
+    watch = RiskWatch(RiskRules(payer_amount=Velocity(5_000, 60.0)))
+    assert [watch.assess(of(2_500), 0.0).reasons for _ in range(3)] == [(), (), ("payer_too_much",)]
+    assert watch.assess(replace(OTHER, amount=2_500), 0.0) == ALLOWED
+    assert watch.assess(of(2_500), 300.0) == ALLOWED
+
+
+def test_a_merchant_who_collects_unusually_often_is_looked_at():
+    watch = RiskWatch(RiskRules(merchant_count=Velocity(2, 60.0)))
+    decisions = [watch.assess(PAYMENT, 0.0), watch.assess(OTHER, 0.0), watch.assess(PAYMENT, 0.0)]
+    assert [decision.reasons for decision in decisions] == [(), (), ("merchant_too_often",)]
+    assert decisions[2].outcome is RiskOutcome.REVIEW
+    assert watch.assess(replace(PAYMENT, merchant_id="m_2"), 0.0) == ALLOWED
+
+
+def test_how_well_a_payer_is_known_says_how_much_he_pays_in_a_day():
+    rules = RiskRules(tiers={"minimum": 3_000, "enhanced": 25_000}, default_tier="minimum")
+    watch = RiskWatch(rules)
+    known = replace(PAYMENT, metadata={"kyc_tier": "enhanced"})
+    assert watch.assess(of(3_001), 0.0) == RiskDecision(RiskOutcome.DECLINE, ("above_tier_ceiling",))
+    watch = RiskWatch(rules)
+    assert [watch.assess(of(1_500), 0.0).outcome for _ in range(3)] == [
+        RiskOutcome.ALLOW,
+        RiskOutcome.ALLOW,
+        RiskOutcome.DECLINE,
+    ]
+    assert watch.assess(replace(known, amount=20_000), 0.0) == ALLOWED
+    assert watch.assess(of(1_500), 3 * 86_400.0) == ALLOWED
+    of_no_tier = replace(PAYMENT, amount=3_001, metadata={"kyc_tier": "royal"})
+    assert watch.assess(of_no_tier, 9 * 86_400.0).outcome is RiskOutcome.DECLINE
+
+
 def test_a_merchant_who_takes_in_unusually_much_is_looked_at():
     watch = RiskWatch(RiskRules(merchant_amount=Velocity(5_000, 60.0)))
     assert [watch.assess(of(2_500), 0.0).reasons for _ in range(3)] == [(), (), ("merchant_too_much",)]

@@ -1,8 +1,12 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from synccash.settings import SECRETS, SettingsError, load_settings
+from synccash.app import check_settings
+from synccash.payments.risk import Velocity
+from synccash.risk_settings import risk_rules
+from synccash.settings import SECRETS, Settings, SettingsError, load_settings
 
 
 def test_the_environment_wins_over_the_file_and_each_key_tells_its_source(tmp_path: Path):
@@ -68,3 +72,35 @@ def test_every_setting_that_could_open_an_account_is_masked():
         "hubtel_send_status_url",
         "pawapay_base_url",
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"mtn_momo_base_url": "https://momo.example"}, "mtn_momo_collection_user is missing"),
+        ({"lease_s": 5.0, "heartbeat_s": 4.0}, "heartbeat_s"),
+        ({"rate_limits": "payment_initiation=soon"}, "rate_limits"),
+        ({"trusted_proxies": "the office"}, "trusted_proxies"),
+        ({"risk_blocked_payers": "0241234567, 12"}, "risk_blocked_payers"),
+        ({"risk_tier_ceilings": "minimum=much"}, "TIER=PESEWAS"),
+        ({"risk_tier_ceilings": "medium=1500000"}, "risk_default_tier"),
+    ],
+)
+def test_what_no_process_could_start_with_is_told_before_the_start(given: dict[str, Any], told: str):
+    with pytest.raises(SettingsError, match=told):
+        check_settings(Settings(**given))
+
+
+def test_the_rules_of_risk_are_read_from_the_settings():
+    rules = risk_rules(
+        Settings(
+            risk_blocked_payers="024 123 4567, +233501234567",
+            risk_tier_ceilings="minimum=300000, enhanced=2500000",
+            risk_merchant_max_payments=7,
+            risk_payer_max_amount=100,
+        )
+    )
+    assert rules.blocked_payers == {"233241234567", "233501234567"}
+    assert (rules.tiers, rules.default_tier) == ({"minimum": 300_000, "enhanced": 2_500_000}, "minimum")
+    assert (rules.merchant_count, rules.merchant_amount) == (Velocity(7, 3_600.0), None)
+    assert rules.payer_amount == Velocity(100, 3_600.0)

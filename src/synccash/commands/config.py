@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from synccash.commands.terminal import loaded, print_json
+from synccash.commands.terminal import loaded, print_json, settings
 
 CONFIG = App(name="config", help="The effective settings.")
 
@@ -20,8 +20,15 @@ def show(*, json: bool = False) -> int:
 
 @CONFIG.command
 def check(*, json: bool = False) -> int:
-    """Say whether the settings can be used."""
-    loaded()
+    """Say whether a process could start with the settings."""
+    from synccash.administration.errors import AdministrationError
+    from synccash.app import check_settings
+    from synccash.settings import SettingsError
+
+    try:
+        check_settings(settings())
+    except SettingsError as error:
+        raise AdministrationError(str(error)) from error
     if json:
         return print_json({"ok": True})
     print("the settings are in order")

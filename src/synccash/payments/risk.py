@@ -1,12 +1,15 @@
 """Is this payment safe to ask for? Rules that are decided in process, without any input or output."""
 
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from synccash.payments.payment import Payment
 
+TIER = "kyc_tier"
+"""The key of a payment's metadata that says how well its payer is known."""
 _REMEMBERED = 100_000
 
 
@@ -60,8 +63,11 @@ class RiskRules:
     """The operator's rules; None switches a rule off. Amounts in pesewas, MSISDNs as 233….
 
     `allowed_payers` pass every other rule. `ceiling` is the most that one payment may ask for; `review_from`
-    sends larger ones to a human. A payment that looks like a double (same merchant, payer and amount within
-    `duplicate_window_s`) gets the outcome `duplicate`.
+    sends larger ones to a human. `tiers` limit what a payer pays within `tier_window_s` by how well he is
+    known (Bank of Ghana, March 2024: 3,000, 15,000 and 25,000 cedis a day for minimum, medium and enhanced):
+    the merchant names the tier in the payment's metadata as `kyc_tier`, else it is `default_tier`. A payment
+    that looks like a double (same merchant, payer and amount within `duplicate_window_s`) gets the outcome
+    `duplicate`.
     """
 
     blocked_payers: frozenset[str] = frozenset()
@@ -70,9 +76,29 @@ class RiskRules:
     review_from: int | None = None
     payer_count: Velocity | None = None
     payer_amount: Velocity | None = None
+    merchant_count: Velocity | None = None
     merchant_amount: Velocity | None = None
+    tiers: Mapping[str, int] = field(default_factory=dict[str, int])
+    default_tier: str = ""
+    tier_window_s: float = 86_400.0
     duplicate_window_s: float | None = None
     duplicate: RiskOutcome = RiskOutcome.REVIEW
+
+    def tier_limit(self, payment: Payment) -> Velocity | None:
+        """What the payer's tier lets him pay in a time; None where tiers are not limited."""
+        most = self.tiers.get(payment.metadata.get(TIER, ""), self.tiers.get(self.default_tier))
+        return None if most is None else Velocity(most, self.tier_window_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sum:
+    """One count or sum that is limited over time."""
+
+    key: tuple[str, str]
+    limit: Velocity
+    adds: int
+    outcome: RiskOutcome
+    reason: str
 
 
 @dataclass(slots=True)
@@ -117,62 +143,49 @@ class RiskWatch:
         return ALLOWED if payer in self.rules.allowed_payers else decision
 
     def _spoken(self, payment: Payment, at: float) -> list[tuple[RiskOutcome, str]]:
-        rules, amount = self.rules, payment.amount
-        payer, merchant = payment.payer.msisdn.digits, payment.merchant_id
-        last = self._seen.get((merchant, payer, amount))
-        checks: tuple[tuple[bool, RiskOutcome, str], ...] = (
+        rules, amount, payer = self.rules, payment.amount, payment.payer.msisdn.digits
+        last = self._seen.get((payment.merchant_id, payer, amount))
+        is_double = rules.duplicate_window_s is not None and (
+            last is not None and at - last < rules.duplicate_window_s
+        )
+        is_above = rules.ceiling is not None and amount > rules.ceiling
+        is_large = rules.review_from is not None and amount >= rules.review_from
+        checks = (
             (payer in rules.blocked_payers, RiskOutcome.DECLINE, "payer_blocked"),
-            (rules.ceiling is not None and amount > rules.ceiling, RiskOutcome.DECLINE, "above_ceiling"),
-            (
-                rules.review_from is not None and amount >= rules.review_from,
-                RiskOutcome.REVIEW,
-                "large_amount",
-            ),
-            (
-                self._passes(("payer_count", payer), rules.payer_count, 1, at),
-                RiskOutcome.DECLINE,
-                "payer_too_often",
-            ),
-            (
-                self._passes(("payer_amount", payer), rules.payer_amount, amount, at),
-                RiskOutcome.DECLINE,
-                "payer_too_much",
-            ),
-            (
-                self._passes(("merchant_amount", merchant), rules.merchant_amount, amount, at),
-                RiskOutcome.REVIEW,
-                "merchant_too_much",
-            ),
-            (
-                rules.duplicate_window_s is not None
-                and last is not None
-                and at - last < rules.duplicate_window_s,
-                rules.duplicate,
-                "looks_like_a_double",
-            ),
+            (is_above, RiskOutcome.DECLINE, "above_ceiling"),
+            (is_large, RiskOutcome.REVIEW, "large_amount"),
+            (is_double, rules.duplicate, "looks_like_a_double"),
+            *((self._passes(sum_, at), sum_.outcome, sum_.reason) for sum_ in self._sums(payment)),
         )
         return [(outcome, reason) for spoken, outcome, reason in checks if spoken]
 
-    def _passes(self, key: tuple[str, str], limit: Velocity | None, amount: int, at: float) -> bool:
+    def _sums(self, payment: Payment) -> Iterator[_Sum]:
+        """What is counted over time, and how much this payment adds to each."""
+        rules, amount = self.rules, payment.amount
+        payer, merchant = payment.payer.msisdn.digits, payment.merchant_id
+        decline, review = RiskOutcome.DECLINE, RiskOutcome.REVIEW
+        for kind, who, limit, adds, outcome, reason in (
+            ("payer_count", payer, rules.payer_count, 1, decline, "payer_too_often"),
+            ("payer_amount", payer, rules.payer_amount, amount, decline, "payer_too_much"),
+            ("payer_tier", payer, rules.tier_limit(payment), amount, decline, "above_tier_ceiling"),
+            ("merchant_count", merchant, rules.merchant_count, 1, review, "merchant_too_often"),
+            ("merchant_amount", merchant, rules.merchant_amount, amount, review, "merchant_too_much"),
+        ):
+            if limit is not None:
+                yield _Sum((kind, who), limit, adds, outcome, reason)
+
+    def _passes(self, sum_: _Sum, at: float) -> bool:
         """True when this much more would pass the limit."""
-        if limit is None:
-            return False
-        window = self._windows.get(key)
-        return (window.sum(at, limit.window_s) if window else 0) + amount > limit.most
+        window = self._windows.get(sum_.key)
+        return (window.sum(at, sum_.limit.window_s) if window else 0) + sum_.adds > sum_.limit.most
 
     def _remember(self, payment: Payment, at: float) -> None:
         rules, payer = self.rules, payment.payer.msisdn.digits
-        for kind, name, limit, amount in (
-            ("payer_count", payer, rules.payer_count, 1),
-            ("payer_amount", payer, rules.payer_amount, payment.amount),
-            ("merchant_amount", payment.merchant_id, rules.merchant_amount, payment.amount),
-        ):
-            if limit is None:
-                continue
-            window = self._windows.setdefault((kind, name), _Window(at))
-            window.sum(at, limit.window_s)
-            window.now += amount
-            self._windows.move_to_end((kind, name))
+        for sum_ in self._sums(payment):
+            window = self._windows.setdefault(sum_.key, _Window(at))
+            window.sum(at, sum_.limit.window_s)
+            window.now += sum_.adds
+            self._windows.move_to_end(sum_.key)
         if rules.duplicate_window_s is not None:
             double = (payment.merchant_id, payer, payment.amount)
             self._seen[double] = at

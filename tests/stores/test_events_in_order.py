@@ -1,0 +1,45 @@
+"""A reader of events who goes on from the last one that he saw misses none, whatever commits late."""
+
+from ledger_contract import opening
+from stores.postgres_world import PostgresWorld
+from synccash.payments.case import Opened
+from synccash.payments.request import Tenant
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.reading import PostgresReading
+
+_LATE = """
+INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
+VALUES ('evt_late', $1, $2, 'payment.succeeded', now(), 'pay_late', 1, '{}')
+"""
+
+
+async def opened(world: PostgresWorld, number: int) -> Tenant:
+    asked = opening(world, number)
+    assert isinstance(await world.ledger.open_payment(asked), Opened)
+    return Tenant(asked.payment.merchant_id, asked.payment.livemode)
+
+
+async def test_what_commits_late_is_seen_by_a_reader_who_has_read_on(world: PostgresWorld) -> None:
+    tenant = await opened(world, 1)
+    reading = PostgresReading(Database(world.pool))
+    [first] = await reading.events(tenant, after=None, limit=10)
+    async with world.pool.acquire() as slow:
+        transaction = slow.transaction()
+        await transaction.start()
+        await slow.execute(_LATE, tenant.merchant_id, tenant.livemode)
+        await opened(world, 2)
+        # The later commit is there; to show it now would hide the one that is not there yet.
+        assert await reading.events(tenant, after=first.id, limit=10) == []
+        await transaction.commit()
+    behind = await reading.events(tenant, after=first.id, limit=10)
+    assert (behind[0].id, len(behind)) == ("evt_late", 2)
+    assert await reading.events(tenant, after=behind[-1].id, limit=10) == []
+
+
+async def test_a_reader_who_names_another_merchants_event_gets_nothing(world: PostgresWorld) -> None:
+    tenant = await opened(world, 1)
+    reading = PostgresReading(Database(world.pool))
+    [event] = await reading.events(tenant, after=None, limit=10)
+    stranger = Tenant("m_stranger", livemode=False)
+    assert await reading.events(stranger, after=event.id, limit=10) == []
+    assert await reading.events(stranger, after=None, limit=10) == []

@@ -1,0 +1,109 @@
+"""One post to a merchant's server: where it goes, and where it cannot be led."""
+
+import socket
+
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver
+
+from synccash.webhooks.sender import WebhookSender
+from webhooks.merchant_server import merchant_server
+
+PUBLIC = "93.184.216.34"
+
+
+class Names(AbstractResolver):
+    """Answers each question about a name with the next of its addresses, the last one for ever."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET):
+        self.asked += 1
+        addresses = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [
+            {
+                "hostname": host,
+                "host": address,
+                "port": port,
+                "family": socket.AF_INET6 if ":" in address else socket.AF_INET,
+                "proto": 0,
+                "flags": socket.AI_NUMERICHOST,
+            }
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+async def posted(names: Names, url: str = "https://shop.example/hook"):
+    sender = WebhookSender(resolver=names)
+    try:
+        return await sender.post(url, headers={}, body=b"{}", timeout_s=2.0)
+    finally:
+        await sender.aclose()
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ["127.0.0.1"],
+        ["169.254.169.254"],
+        ["10.0.0.1"],
+        ["::1"],
+        ["::ffff:127.0.0.1"],
+        ["::ffff:169.254.169.254"],
+        ["64:ff9b::7f00:1"],
+        ["2002:7f00:1::"],
+        ["fe80::1"],
+        ["fd00::1"],
+        [PUBLIC, "127.0.0.1"],
+        [],
+    ],
+)
+async def test_a_name_that_leads_inside_is_refused_at_its_use(addresses: list[str]):
+    answer = await posted(Names(addresses))
+    assert answer.status is None
+    assert "does not lead to a public address" in (answer.error or "")
+
+
+async def test_a_name_that_changes_its_mind_between_two_posts_gains_nothing():
+    async with merchant_server() as server:
+        port = int(server.url.rsplit(":", 1)[1].split("/")[0])
+        names = Names(["127.0.0.1"])
+        sender = WebhookSender(private=True, resolver=names)
+        url = f"http://shop.example:{port}/hook"
+        headers = {"webhook-id": "evt_1"}
+        assert (await sender.post(url, headers=headers, body=b"{}", timeout_s=5.0)).delivered
+        await sender.aclose()
+        # The same name for one who may not go inside: asked anew each time, and refused each time.
+        guarded = WebhookSender(resolver=names)
+        for _ in range(2):
+            answer = await guarded.post(
+                "https://shop.example/hook", headers=headers, body=b"{}", timeout_s=5.0
+            )
+            assert "public address" in (answer.error or "")
+        await guarded.aclose()
+        assert names.asked == 3
+        assert len(server.received) == 1
+
+
+async def test_a_redirect_is_a_failure_and_is_not_followed():
+    async with merchant_server() as inside, merchant_server() as server:
+        server.answers = [web.Response(status=307, headers={"Location": inside.url})]
+        sender = WebhookSender(private=True)
+        answer = await sender.post(server.url, headers={"webhook-id": "evt_1"}, body=b"{}", timeout_s=5.0)
+        await sender.aclose()
+        assert (answer.delivered, answer.status) == (False, 307)
+        assert inside.received == []
+
+
+async def test_an_answer_without_end_costs_no_more_than_its_time():
+    async with merchant_server() as server:
+        server.answers = [web.Response(body=b"x" * 10_000_000)]
+        sender = WebhookSender(private=True)
+        answer = await sender.post(server.url, headers={"webhook-id": "evt_1"}, body=b"{}", timeout_s=5.0)
+        await sender.aclose()
+        assert answer.delivered
