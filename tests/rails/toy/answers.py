@@ -1,0 +1,49 @@
+"""Step 1 of docs/adding-a-rail.md: what the toy's answers mean."""
+
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.rail import SendAnswer, Standing, StatusAnswer
+from synccash.rails.mtn_momo_answers import pesewas
+from synccash.rails.transport import Exchange, TransportFailure
+from synccash.resilience.evidence import Evidence
+
+_AWAY = Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
+_FAULT = Failure(FailureCode.PROVIDER_ERROR, reroute=True)
+SENDS = {
+    "TAKEN": (Evidence.ACCEPTED, None),
+    "HAD_IT": (Evidence.ACCEPTED, None),
+    "BUSY": (Evidence.REFUSED_LATER, _AWAY),
+    "BAD_KEY": (Evidence.REFUSED_FINAL, Failure(FailureCode.PROVIDER_ACCOUNT_BLOCKED, reroute=True)),
+    "BAD_REQUEST": (Evidence.REFUSED_FINAL, _FAULT),
+}
+STATES = {"WAITING": Standing.PENDING, "PAID": Standing.SUCCEEDED, "FAILED": Standing.FAILED}
+REASONS = {
+    "NO_FUNDS": Failure(FailureCode.INSUFFICIENT_FUNDS),
+    "REFUSED": Failure(FailureCode.PAYER_DECLINED),
+}
+
+
+def judge_send(answer: Exchange | TransportFailure) -> SendAnswer:
+    """The toy's own word first; without one nothing is proven."""
+    if isinstance(answer, TransportFailure):
+        return SendAnswer(evidence=answer.evidence, failure=_AWAY, provider_code=answer.fault)
+    word = (answer.json_object() or {}).get("code")
+    evidence, failure = SENDS.get(word if isinstance(word, str) else "", (Evidence.AMBIGUOUS, _FAULT))
+    return SendAnswer(
+        evidence=evidence, failure=failure, duplicate=word == "HAD_IT", http_status=answer.status
+    )
+
+
+def judge_status(answer: Exchange | TransportFailure, reference: str) -> StatusAnswer:
+    """What cannot be read, or speaks of another reference, is no information."""
+    told = {} if isinstance(answer, TransportFailure) else answer.json_object() or {}
+    if told.get("reference") != reference:
+        return StatusAnswer(standing=Standing.NO_INFORMATION)
+    if told.get("code") == "UNKNOWN":
+        return StatusAnswer(standing=Standing.NOT_FOUND)
+    standing = STATES.get(str(told.get("state")), Standing.NO_INFORMATION)
+    failed = standing is Standing.FAILED
+    return StatusAnswer(
+        standing=standing,
+        failure=REASONS.get(str(told.get("reason")), _FAULT) if failed else None,
+        amount=pesewas(told.get("amount")) if standing is Standing.SUCCEEDED else None,
+    )

@@ -1,0 +1,81 @@
+"""Step 2 of docs/adding-a-rail.md: the toy's connector. It collects, and nothing else."""
+
+from dataclasses import dataclass, field
+
+from rails.toy.answers import judge_send, judge_status
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.money import to_major
+from synccash.payments.payer import Network
+from synccash.payments.rail import (
+    NO_TRACES,
+    CallbackAddress,
+    Capabilities,
+    Operation,
+    OperationCapability,
+    RailAccount,
+    SendAnswer,
+    SendOrder,
+    Standing,
+    StatusAnswer,
+    Traces,
+)
+from synccash.rails.transport import Transport
+from synccash.resilience.evidence import Evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToySettings:
+    base_url: str
+    key: str = field(repr=False)
+
+
+class Toy:
+    name = "toy"
+    capabilities = Capabilities(
+        networks=frozenset({Network.MTN}),
+        operations={
+            Operation.COLLECT: OperationCapability(
+                dedup_by_reference=True, lookup_by_reference=True, prompt_window_s=60.0
+            )
+        },
+        callback_address=CallbackAddress.PER_REQUEST,
+    )
+
+    def __init__(self, settings: ToySettings, transport: Transport) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._headers = {"X-Toy-Key": settings.key}
+        self.account = RailAccount(
+            rail="toy", account="main", base_url=settings.base_url, target_environment="toy"
+        )
+
+    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
+        if order.account != self.account or order.operation not in self.capabilities.operations:
+            failure = Failure(FailureCode.PROVIDER_ACCOUNT_BLOCKED, reroute=True)
+            return SendAnswer(evidence=Evidence.NOT_SENT, failure=failure)
+        body = {
+            "reference": order.reference,
+            "payer": order.msisdn,
+            "amount": to_major(order.amount),
+            "tell": order.callback_url,
+        }
+        url = f"{self._settings.base_url}/collections"
+        answer = await self._transport.request(
+            "POST", url, headers=self._headers, json=body, timeout_s=timeout_s
+        )
+        return judge_send(answer)
+
+    async def inquire(
+        self,
+        account: RailAccount,
+        operation: Operation,
+        reference: str,
+        *,
+        timeout_s: float,
+        traces: Traces = NO_TRACES,
+    ) -> StatusAnswer:
+        if account != self.account or operation not in self.capabilities.operations:
+            return StatusAnswer(standing=Standing.NO_INFORMATION)
+        url = f"{self._settings.base_url}/collections/{reference}"
+        answer = await self._transport.request("GET", url, headers=self._headers, timeout_s=timeout_s)
+        return judge_status(answer, reference)
