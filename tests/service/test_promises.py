@@ -1,5 +1,6 @@
 """The promises, kept by whole processes: a real `synccash up`, killed and lied to, and the rail's book."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from service.installation import (
@@ -218,6 +220,100 @@ def test_a_worker_killed_is_replaced_and_payments_go_on(up: Installation):
     os.kill(up.children("worker")[0], signal.SIGKILL)
     payment = up.ended(payment_id)
     assert (payment["status"], up.debits(payment)) == ("succeeded", 1)
+
+
+def looked_up(up: Installation, query: str, *arguments: Any) -> Any:
+    """One value of the service's own database, for when its API is stopped."""
+    environment = Path(f"/proc/{up.children('worker')[0]}/environ").read_bytes().decode().split("\0")
+    url = next(line for line in environment if line.startswith("SYNCCASH_DATABASE_URL=")).partition("=")[2]
+
+    async def look() -> Any:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetchval(query, *arguments)
+        finally:
+            await connection.close()
+
+    return asyncio.run(look())
+
+
+def succeeded(up: Installation, payment_id: str) -> bool:
+    return looked_up(up, "SELECT status FROM payments WHERE id = $1", payment_id) == "succeeded"
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that is stopped, as by a suspended machine, and wakes up as if nothing had been."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("when", ["before its first byte left", "before it read the rail's answer"])
+def test_an_api_that_slept_past_its_lease_sends_nothing_twice_and_tells_what_became_of_it(
+    up: Installation, when: str
+):
+    if when.endswith("left"):
+        (api,) = up.children("serve")
+        os.kill(api, signal.SIGKILL)
+        wait_until("another API process", lambda: up.children("serve") not in ([], [api]))
+        up.faults(latency_ms=3_000)  # it has no token yet, and waits for one
+    else:
+        assert up.ended(up.pay().body["id"])["status"] == "succeeded"
+        up.faults(latency_ms=1_000)
+    key, reference = fresh(), fresh()
+    told: list[Answer] = []
+    client = in_background(lambda: told.append(up.pay(key=key, reference=reference)))
+    payment = attempted(up, reference)
+    with stopped(up.children("serve")[0]):
+        up.faults()
+        wait_until("the worker has brought it to its end", lambda: succeeded(up, payment["id"]))
+    client.join()
+    (first,) = told
+    assert first.body["id"] == payment["id"]
+    again = up.pay(key=key, reference=reference)
+    assert (again.status, again.raw, again.headers["idempotent-replayed"]) == (
+        first.status,
+        first.raw,
+        "true",
+    )
+    payment = up.payment(payment["id"])
+    assert (payment["status"], payment["attempt_count"], up.debits(payment)) == ("succeeded", 1, 1)
+    (sent,) = (attempt["reference"] for attempt in payment["attempts"])
+    assert sum(prompt["reference"] == sent for prompt in up.book()["prompts"]) == 1
+
+
+def test_a_worker_that_slept_past_its_lease_completes_nothing_and_sends_nothing_twice(up: Installation):
+    up.faults(drop="before_commit")
+    payment_id = up.pay().body["id"]
+    up.faults(latency_ms=1_000)
+    (sleeper,) = up.children("worker")
+    again = "SELECT sends FROM attempts WHERE order_id = $1"
+    wait_until("the worker sends it again", lambda: looked_up(up, again, payment_id) == 2)
+    environment = dict(
+        line.split("=", 1)
+        for line in Path(f"/proc/{sleeper}/environ").read_bytes().decode().split("\0")
+        if line.startswith("SYNCCASH_")
+    )
+    with stopped(sleeper):
+        up.faults()
+        other = Running.of("worker", environment=environment)
+        try:
+            payment = up.ended(payment_id)
+            version = payment["version"]
+        finally:
+            assert other.stop() == 0
+    # The sleeper is the only worker again: what it does for another payment, it does after its waking.
+    up.faults(callbacks="lost")
+    assert up.ended(up.pay().body["id"])["status"] == "succeeded"
+    payment = up.payment(payment_id)
+    assert (payment["status"], payment["version"], up.debits(payment)) == ("succeeded", version, 1)
+    sent = payment["attempts"][0]["reference"]
+    assert sum(prompt["reference"] == sent for prompt in up.book()["prompts"]) == 1
+    ends = "SELECT count(*) FROM events WHERE object_id = $1 AND type = 'payment.succeeded'"
+    assert looked_up(up, ends, payment_id) == 1
 
 
 def test_the_whole_tree_killed_leaves_no_process_and_loses_no_payment(tmp_path: Path):
