@@ -5,6 +5,7 @@ Wires the middleware to the limiter and to the cache of answers. Nothing is deci
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from synccash.middleware.matching import Endpoint
 from synccash.middleware.once import Counts
 from synccash.middleware.refusal import App, Refusal, Scope
 from synccash.middleware.resilience import ResilienceMiddleware
+from synccash.payments.document import moment
 from synccash.payments.payer import Msisdn
 from synccash.payments.request import Principal
 from synccash.resilience.client_address import Network, client_address
@@ -210,15 +212,19 @@ def refused(decision: Decision) -> Refusal:
     """What a caller over a limit is told: which one, and until when."""
     binding = decision.binding
     name = "" if binding is None else binding.demand.limit.name
-    blocked = binding is not None and binding.blocked_until_us > 0
+    until = None if binding is None or not binding.blocked_until_us else _moment(binding.blocked_until_us)
     return Refusal(
         status=429,
-        code="rate_limit_blocked" if blocked else "rate_limit_exceeded",
-        detail=f"the limit {name} is reached" + ("; the key is blocked for a while" if blocked else ""),
+        code="rate_limit_exceeded" if until is None else "rate_limit_blocked",
+        detail=f"the limit {name} is reached" + ("" if until is None else f"; blocked until {until}"),
         retryable=True,
         retry_after_s=decision.retry_after_s,
-        members={"violated_policies": [name]},
+        members={"violated_policies": [name], "blocked_until": until},
     )
+
+
+def _moment(time_us: int) -> str:
+    return moment(datetime.fromtimestamp(time_us / 1_000_000, UTC))
 
 
 def payer_of(value: object) -> str | None:

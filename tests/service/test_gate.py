@@ -232,6 +232,55 @@ async def test_statistics_tell_what_keys_have_come_to(gate):
     assert told["process"]["new_request"] == 1
 
 
+async def test_a_key_used_again_with_another_request_is_counted_whoever_finds_it_out(database_url):
+    async with served(database_url) as gate:  # without a cache, PostgreSQL does
+        await gate.pay(key="k", reference="r")
+        assert (await gate.pay(key="k", reference="another")).status_code == 422
+        assert await gate.series("idempotency_key_conflict_total") == 1
+
+
+async def test_ten_a_minute_and_three_more_is_what_a_payer_gets(database_url):
+    now = 1_800_000_000_000_000
+    async with served(database_url) as gate:
+        gate.service.gate.limiter.memory.clock_us = lambda: now
+        assert [(await gate.pay()).status_code for _ in range(15)] == [201] * 13 + [429] * 2
+        for _ in range(10):
+            now += 5_999_999
+            early = await gate.pay()
+            assert (early.status_code, early.headers["retry-after"]) == (429, "1")
+            now += 1
+            assert [(await gate.pay()).status_code for _ in range(2)] == [201, 429]
+
+
+async def test_a_payer_who_keeps_knocking_is_shut_out_and_told_until_when(gate):
+    told = [await gate.pay() for _ in range(13 + 30)]
+    codes = [one.json().get("code") for one in told[13:]]
+    assert codes == ["rate_limit_exceeded"] * 29 + ["rate_limit_blocked"]
+    left_s = int(told[-1].headers["retry-after"])
+    assert 50 < left_s <= 60
+    until = datetime.fromisoformat(told[-1].json()["blocked_until"])
+    assert abs((until - datetime.now(UTC)).total_seconds() - left_s) < 10
+    assert await gate.series("rate_limit_key_blocked_total") == 1
+
+
+async def test_only_proxies_of_ours_are_believed_and_only_what_they_add(database_url, valkey_url):
+    async with served(
+        database_url, valkey_url=valkey_url, rate_limits="health_check=1/60", trusted_proxies="192.0.2.0/24"
+    ) as gate:
+
+        async def asked(*forwarded):
+            headers = [("X-Forwarded-For", value) for value in forwarded]
+            return (await gate.client.get("/health/live", headers=headers)).status_code
+
+        assert await asked("203.0.113.7") == 200
+        assert await asked("198.51.100.1, 203.0.113.7") == 429, "what a client writes to the left is his own"
+        assert await asked("198.51.100.1", "203.0.113.7") == 429
+        assert await asked("203.0.113.7, 192.0.2.9") == 429, "two proxies of ours"
+        assert await asked("203.0.113.8") == 200
+        assert await asked("2001:db8::1") == 200
+        assert await asked("2001:db8::2") == 429, "one customer has a whole network of these"
+
+
 async def test_lies_about_the_address_move_no_bucket(database_url, valkey_url):
     async with served(database_url, valkey_url=valkey_url, rate_limits="health_check=1/60") as gate:
         asked = [

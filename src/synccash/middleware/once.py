@@ -9,7 +9,7 @@ from synccash.middleware import capture, heartbeat
 from synccash.middleware.authentication import UNAVAILABLE
 from synccash.middleware.capture import Captured
 from synccash.middleware.door import Door
-from synccash.middleware.refusal import App, Refusal, Refuse, Scope, Send
+from synccash.middleware.refusal import REFUSED, App, Refusal, Refuse, Scope, Send
 from synccash.resilience.claims import Answer, ClaimStore, Granted, InProgress, Replayed, Reused
 from synccash.resilience.stored_answers import packed, unpacked
 
@@ -17,6 +17,7 @@ REPLAYED = (b"idempotent-replayed", b"true")
 CLAIM = "synccash.claim"
 """Where a request's scope holds the claim that the middleware has made for it."""
 
+IN_PROGRESS = "idempotency_key_in_progress"
 _KEPT_HEADERS = frozenset({b"content-type", b"location", b"etag", b"content-language"})
 _NOT_FINAL = frozenset({401, 403, 408, 409, 413, 425, 429})
 
@@ -151,6 +152,9 @@ class Once:
     async def _handled(self, asked: Keyed, send: Send) -> tuple[Captured, Answer | None]:
         """The application claims the key in its own commit; what it answers well is what it has stored."""
         captured = await self._run(asked, send)
+        refused = asked.scope.get(REFUSED)
+        self.counts.key_conflict += refused == REUSED.code
+        self.counts.in_progress += refused == IN_PROGRESS
         if not 200 <= captured.status < 300 or captured.overflowed:
             return captured, None
         if captured.header(REPLAYED[0]) is None:
@@ -262,7 +266,7 @@ def in_progress(retry_after_s: float) -> Refusal:
     """The first request under the key is still running, for at most `retry_after_s` seconds."""
     return Refusal(
         status=409,
-        code="idempotency_key_in_progress",
+        code=IN_PROGRESS,
         detail="the first request under this key is still running; repeat this one later",
         retryable=True,
         retry_after_s=max(1.0, retry_after_s),

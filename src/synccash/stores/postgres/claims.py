@@ -82,7 +82,8 @@ SELECT
 FROM (
     SELECT i.status, i.created_at, coalesce(
         (SELECT p.lease_until FROM payments p WHERE i.status IS NULL AND p.id = i.order_id),
-        (SELECT r.lease_until FROM refunds r WHERE i.status IS NULL AND r.id = i.order_id)) AS lease_until
+        (SELECT r.lease_until FROM refunds r WHERE i.status IS NULL AND r.id = i.order_id),
+        (SELECT o.lease_until FROM payouts o WHERE i.status IS NULL AND o.id = i.order_id)) AS lease_until
     FROM idempotency i WHERE i.created_at > now() - make_interval(secs => $1)
     UNION ALL
     SELECT c.status, c.created_at, c.lease_until
