@@ -39,6 +39,12 @@ def mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping
     return {key: _mask(value) for key, value in event.items()}
 
 
+def of_the_toolkit(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What the toolkit tells of calls and breakers, as fields instead of a sentence."""
+    event.update(getattr(event.get("_record"), "resilience", {}))
+    return event
+
+
 def configure_logging(level: str) -> None:
     """Write the logs of this process, the libraries' too, as JSON lines to standard error."""
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -57,8 +63,9 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, of_the_toolkit],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *finish],
         )
     )
     logging.basicConfig(level=max(number, logging.WARNING), handlers=[handler], force=True)
+    logging.getLogger("synccash.resilience").setLevel(number)

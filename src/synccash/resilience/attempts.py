@@ -5,7 +5,7 @@ from contextvars import Token
 from types import TracebackType
 
 from synccash.resilience.deadline import Instant, current, instant_of
-from synccash.resilience.errors import AttemptTimeoutError
+from synccash.resilience.errors import AttemptTimeoutError, CircuitOpenError
 from synccash.resilience.parts import Parts
 
 
@@ -42,7 +42,14 @@ class Attempts:
 
     async def __aenter__(self) -> int:
         """Begin the attempt; return its number, from 1."""
-        self._ticket = self._parts.enter()
+        try:
+            self._ticket = self._parts.enter()
+        except CircuitOpenError:
+            last, self._last = self._last, None
+            if last is None:
+                raise
+            self._parts.judge.refused(last, self._now, self.number, self._began)
+            raise last from None
         self.number += 1
         limit = self._parts.limit(self._now, self._until)
         if self._parts.bulkhead is not None:

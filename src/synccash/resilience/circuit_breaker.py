@@ -7,13 +7,13 @@ A good, quick call is two integers compared and one counted; a policy does that 
 else takes the lock, so that threads and an event loop may share one breaker.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from math import inf
 from random import random as uniform
 from threading import RLock
 
+from synccash.resilience import telling
 from synccash.resilience.breaker_settings import BreakerSettings, BreakerState
 from synccash.resilience.breaker_statistics import BOUNDS_S, LastFailure, Statistics, Transition, bucket
 from synccash.resilience.errors import CircuitOpenError
@@ -22,7 +22,6 @@ from synccash.resilience.window import FAILED, SLOW, CountWindow, TimeWindow, Wi
 
 __all__ = ["BreakerSettings", "BreakerState", "CircuitBreaker", "Listener", "Statistics", "Transition"]
 
-log = logging.getLogger("synccash.resilience")
 _SOON_S = 1.0
 _CLOSED, _OPEN = BreakerState.CLOSED, BreakerState.OPEN
 _HALF_OPEN, _FORCED = BreakerState.HALF_OPEN, BreakerState.FORCED_OPEN
@@ -416,18 +415,12 @@ class CircuitBreaker:
             )
 
     def _tell(self, transition: Transition) -> None:
-        log.warning(
-            "circuit breaker %s: %s -> %s: %s",
-            transition.name,
-            transition.before.value,
-            transition.after.value,
-            transition.reason,
-        )
+        telling.changed(transition)
         for listener in self._listeners:
             try:
                 listener(transition)
             except Exception:
-                log.exception("a listener of circuit breaker %s failed", self.name)
+                telling.log.exception("a listener of circuit breaker %s failed", self.name)
 
     def statistics(self) -> Statistics:
         """What it has seen so far."""

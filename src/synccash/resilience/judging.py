@@ -1,10 +1,9 @@
 """What follows one attempt: the breaker hears of it, and another one is decided on. Nothing here waits."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
-from synccash.resilience import overrides
+from synccash.resilience import overrides, telling
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.errors import BulkheadFullError, CircuitOpenError
@@ -12,13 +11,12 @@ from synccash.resilience.evidence import Evidence
 from synccash.resilience.retry import Retry
 from synccash.resilience.verdict import Outcome, Verdict
 
-log = logging.getLogger("synccash.resilience")
-
 Classify = Callable[[Any], Verdict]
 
 _FINE = Verdict(Outcome.OK)
 _NOT_TO_BE_REPEATED = "it is not to be repeated"
 _NOT_SAFE_TO_REPEAT = "what it did is not known, and the call is not idempotent"
+_SHUT = "the circuit breaker is open"
 _FINAL = (_NOT_TO_BE_REPEATED, _NOT_SAFE_TO_REPEAT)
 
 
@@ -75,9 +73,7 @@ class Judge:
         if wait is None:
             self._ended(error, why, ended - began, attempts)
         else:
-            log.info(
-                "%s: attempt %d failed (%s), next in %.2f s", self._name, attempts, type(error).__name__, wait
-            )
+            telling.again(self._name, attempts, error, wait)
         return wait
 
     def returned(
@@ -96,12 +92,14 @@ class Judge:
         if not verdict.retry and verdict.outcome is not Outcome.FAILED:
             self._budget.successes += 1
             self._budget.ended(attempts)
+            if attempts > 1:
+                telling.succeeded(self._name, attempts, ended - began)
             return None
         wait, why = self._next(verdict, ended, attempts, until, timed_out=False)
         if wait is None:
             self._ended(None, why, ended - began, attempts)
         else:
-            log.info("%s: attempt %d returned a failure, next in %.2f s", self._name, attempts, wait)
+            telling.again(self._name, attempts, None, wait)
         return wait
 
     def ends(
@@ -111,11 +109,15 @@ class Judge:
         if until is not None and now >= until:
             why = "no time is left"
         elif self._shut():
-            why = "the circuit breaker is open"
+            why = _SHUT
         else:
             return False
         self._ended(last, why, now - began, attempts)
         return True
+
+    def refused(self, last: Exception | None, now: float, attempts: int, began: float) -> None:
+        """After the wait, when the breaker still let others in and has no place for this one."""
+        self._ended(last, _SHUT, now - began, attempts)
 
     def _shut(self) -> bool:
         return self._gated and self._breaker is not None and self._breaker.retry_after() is not None
@@ -156,7 +158,7 @@ class Judge:
         if attempts >= most:
             return None, f"{attempts} attempts are all there are"
         if self._shut():
-            return None, "the circuit breaker is open"
+            return None, _SHUT
         wait = max(retry.delay(attempts, self._random()), verdict.retry_after or 0.0)
         if until is not None and now + wait >= until:
             return None, f"the next attempt in {wait:.1f} s would be too late"
@@ -168,11 +170,13 @@ class Judge:
         budget = self._budget
         if why in _FINAL:
             budget.failures += 1
+            tell = telling.failed
         else:
             budget.exhausted += 1
+            tell = telling.exhausted
         budget.ended(attempts)
-        if why not in _FINAL:
-            log.warning("%s: gave up after %d attempts in %.2f s: %s", self._name, attempts, seconds, why)
+        if self._retry is not None:
+            tell(self._name, attempts, seconds, error, why)
         if error is not None and (attempts > 1 or why is not _NOT_TO_BE_REPEATED):
             plural = "attempt" if attempts == 1 else "attempts"
             told = f"{self._name}: gave up after"

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from synccash.resilience.deadline import current, instant_of
-from synccash.resilience.errors import AttemptTimeoutError
+from synccash.resilience.errors import AttemptTimeoutError, CircuitOpenError
 from synccash.resilience.parts import Parts
 
 
@@ -59,7 +59,15 @@ class Loop:
                         if last is not None:
                             raise last
                         return result
-                ticket = parts.enter()
+                try:
+                    ticket = parts.enter()
+                except CircuitOpenError:
+                    if not made:
+                        raise
+                    judge.refused(last, now, made, began)
+                    if last is not None:
+                        raise last from None
+                    return result
                 made += 1
                 try:
                     if parts.bulkhead is not None:
@@ -157,7 +165,16 @@ class Loop:
                         if last is not None:
                             raise last
                         return result
-                ticket = parts.enter()
+                try:
+                    ticket = parts.enter()
+                except CircuitOpenError:
+                    if not made:
+                        raise
+                    with parts.budget.lock:
+                        judge.refused(last, now, made, began)
+                    if last is not None:
+                        raise last from None
+                    return result
                 made += 1
                 try:
                     if parts.thread_bulkhead is not None:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from synccash.resilience.limits import (
     Algorithm,
@@ -40,6 +40,8 @@ __all__ = [
     "units",
     "wall_clock_us",
 ]
+
+_T = TypeVar("_T")
 
 _MOST_KEYS = 100_000
 _SWEPT = 2
@@ -119,8 +121,12 @@ class Decision(NamedTuple):
         return any(one.demand.limit.shadow for one in refusing)
 
 
+class _Make(Protocol):
+    def __call__(self, kind: type[_T], parts: tuple[Any, ...], /) -> _T: ...
+
+
 # What a NamedTuple's own constructor does, without its frame: every request makes many.
-_made: Callable[..., Any] = tuple[Any, ...].__new__
+_made = cast(_Make, tuple[Any, ...].__new__)
 
 
 def units(limits: Sequence[tuple[Limit, int]], ids: Sequence[str | None]) -> tuple[Demand, ...]:
