@@ -342,6 +342,7 @@ def check_settings(settings: Settings) -> None:
     clock = SystemClock()
     rails = build_rails(settings, Transport(), clock)
     routing_rules(settings, rails)
+    health_settings(settings)
     engine_settings(settings)
     risk_rules(settings)
     _registry(settings, clock)

@@ -34,9 +34,10 @@ def _commands() -> "App":
     from synccash.commands.merchants import KEYS, MERCHANTS
     from synccash.commands.payments import PAYMENTS
     from synccash.commands.reconcile import reconcile
+    from synccash.commands.routes import ROUTES
 
     app = App(name="synccash", help="Payment orchestrator for Ghana's mobile money.", version=_version)
-    for command in (*service.COMMANDS, CONFIG, MERCHANTS, KEYS, PAYMENTS, BREAKERS, reconcile):
+    for command in (*service.COMMANDS, CONFIG, MERCHANTS, KEYS, PAYMENTS, BREAKERS, ROUTES, reconcile):
         app.command(command)
     return app
 

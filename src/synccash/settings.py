@@ -123,7 +123,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     network_memory_days: Annotated[int, Meta(ge=0, le=3_650)] = 180
     health_half_life_s: Seconds = 30.0
     health_slow_s: Seconds = 2.0
-    health_degraded_below: Share = 0.7
+    health_degraded_below: Share = 0.8
     health_recovered_above: Share = 0.9
     health_hold_s: Annotated[float, Meta(ge=0, le=3_600)] = 10.0
 

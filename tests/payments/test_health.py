@@ -87,6 +87,12 @@ def test_a_rail_that_fails_half_of_its_orders_is_passed_over_within_ten_and_call
     assert score(many(Aspect.END, 50, 50)) < SETTINGS.degraded_below
 
 
+def test_a_rail_that_is_passed_over_and_fails_half_of_its_probes_is_called_sick_all_the_same():
+    assert health_of(many(Aspect.SEND, 5, 5), SETTINGS).public < SETTINGS.degraded_below
+    assert health_of(many(Aspect.SEND, 0, 1), SETTINGS).public > SETTINGS.degraded_below
+    assert health_of(many(Aspect.SEND, 9, 1), SETTINGS).public > SETTINGS.recovered_above
+
+
 def test_a_rail_that_was_well_all_day_is_found_out_as_quickly():
     signals = many(Aspect.SEND, 10_000, 0)
     for number in range(90):
@@ -104,9 +110,9 @@ def test_slow_answers_weigh_by_how_slow_they_are():
     assert [SETTINGS.slowness(s) for s in (0.1, 2.0, 3.5, 5.0, 60.0)] == [0.0, 0.0, 0.5, 1.0, 1.0]
 
 
-def test_lost_callbacks_and_slow_inquiries_lower_health_without_calling_a_rail_sick():
-    lost, slow = score(many(Aspect.CALLBACK, 0, 1_000)), score(many(Aspect.INQUIRY, 0, 1_000))
-    assert SETTINGS.degraded_below < slow < lost < 1.0
+def test_silent_inquiries_make_a_rail_sick_and_lost_callbacks_alone_do_not():
+    lost, silent = score(many(Aspect.CALLBACK, 0, 1_000)), score(many(Aspect.INQUIRY, 0, 1_000))
+    assert silent < SETTINGS.degraded_below < SETTINGS.ailing_below < lost < 1.0
 
 
 def test_a_payers_or_merchants_mistake_never_counts_against_a_rail():
@@ -131,7 +137,7 @@ def test_a_standing_changes_only_after_the_same_news_for_long_enough(looks):
     for health, step_s, shut in looks:
         now += step_s
         healthy = repute.standing is Standing.HEALTHY
-        bad, good = shut or health < 0.7, not shut and health >= 0.9
+        bad, good = shut or health < SETTINGS.degraded_below, not shut and health >= 0.9
         against = bad if healthy else good
         since = (now if since is None else since) if against else None
         after = repute.after(health, now, SETTINGS, shut=shut)

@@ -5,10 +5,11 @@ import http.client
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from synccash.administration.database import DATA_DIR
 from synccash.administration.errors import AdministrationError
@@ -26,16 +27,24 @@ class ManagementApi:
     url: str
     key: str = field(repr=False)
 
-    def get(self, *path: str) -> dict[str, Any]:
+    def get(self, *path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """GET a resource. Raises AdministrationError."""
-        return self._call("GET", path, None)
+        return self._call("GET", path, None, query)
 
     def post(self, *path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """POST to a resource. Raises AdministrationError."""
         return self._call("POST", path, body)
 
-    def _call(self, method: str, path: tuple[str, ...], body: dict[str, Any] | None) -> dict[str, Any]:
+    def _call(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        body: dict[str, Any] | None,
+        query: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
         where = "/".join(quote(part, safe=":") for part in path)
+        if query:
+            where += f"?{urlencode(query)}"
         headers = {"Authorization": f"Bearer {self.key}"}
         if body is not None:
             headers["Content-Type"] = "application/json"

@@ -66,10 +66,10 @@ class RailWatch:
         if before.standing is not standing:
             before = Repute(standing)
         healths = {n: self.health.of(rail.name, n, operation) for n in sorted(rail.capabilities.networks)}
-        worst = min(healths.values(), key=lambda one: one.score)
+        worst = min(healths.values(), key=lambda one: one.public)
         open_for_s = self.dispatch.open_for_s(rail.name, operation)
         after = before.after(
-            worst.score,
+            worst.public,
             self.clock.monotonic(),
             self.health.settings,
             shut=open_for_s is not None,
@@ -85,7 +85,7 @@ class RailWatch:
             "operation": operation.value,
             "status": after.standing.value,
             "reason": "breaker_open" if open_for_s is not None else "health",
-            "networks": {network.value: round(one.score, 3) for network, one in healths.items()},
+            "networks": {network.value: round(one.public, 3) for network, one in healths.items()},
         }
         changed = await self.standings.change(
             rail.name, operation.value, after.standing, document, self.identities.new("evt")

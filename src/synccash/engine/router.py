@@ -1,15 +1,15 @@
 """Looks at all rails as they stand now, and has the pure ranking choose among them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from synccash.engine.ports import Dispatch, Rail
-from synccash.engine.rail_health import RailHealth
+from synccash.payments.health import Health, HealthSettings
 from synccash.payments.lifecycle import Routed
 from synccash.payments.payer import Network, Payer
 from synccash.payments.payment import Payment
 from synccash.payments.payout import Payee
-from synccash.payments.rail import Operation
+from synccash.payments.rail import Capabilities, Operation
 from synccash.payments.routing import RECOVERY_PROBE, Candidate, Route, choose, share_of
 from synccash.payments.routing_rules import NO_RULES, RoutingRules
 
@@ -23,13 +23,50 @@ class Probing:
     every_s: float = 1.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What routing goes by of an order. `key` names it: a split sends it to the same rail each time."""
+
+    network: Network | None
+    operation: Operation
+    amount: int
+    merchant_id: str
+    key: str
+    pinned: str | None = None
+
+
+class HealthView(Protocol):
+    """How well rails serve. RailHealth is one."""
+
+    @property
+    def settings(self) -> HealthSettings: ...
+    @property
+    def now(self) -> Callable[[], float]: ...
+    @property
+    def live(self) -> int: ...
+    def of(self, rail: str, network: Network | None, operation: Operation) -> Health: ...
+
+
+class Gates(Protocol):
+    """What says for how many seconds a rail's breaker still refuses. A Dispatch is one."""
+
+    def open_for_s(self, rail: str, operation: Operation) -> float | None: ...
+
+
+class Able(Protocol):
+    """What routing goes by of a rail."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+
 @dataclass(slots=True)
 class Router:
     """Live: one per process. It calls nobody: health and breakers are known in process."""
 
-    rails: Mapping[str, Rail]
-    dispatch: Dispatch
-    health: RailHealth
+    rails: Mapping[str, Able]
+    gates: Gates
+    health: HealthView
     rules: RoutingRules = NO_RULES
     probing: Probing = field(default_factory=Probing)
     _probed: dict[tuple[Network | None, Operation], float] = field(
@@ -38,40 +75,73 @@ class Router:
 
     def route(self, order: Routed, spent: frozenset[str] = frozenset()) -> Route:
         """Choose a rail for the payment or payout, leaving out those in `spent`."""
-        kind = (wallet_of(order).likely_network, operation_of(order))
-        route = self._choose(order, spent, probe=not spent and self._may_probe(order, kind))
+        asked = asked_of(order)
+        route = self._choose(asked, spent, probe=not spent and self._may_probe(asked))
         if route.reason == RECOVERY_PROBE:
-            self._probed[kind] = self.health.now()
+            self._probed[asked.network, asked.operation] = self.health.now()
         return route
 
     def elsewhere(self, order: Routed, spent: frozenset[str]) -> str | None:
         """Where the order could go if all of `spent` fail; None where there is no other way."""
-        return self._choose(order, spent, probe=False).chosen
+        return self._choose(asked_of(order), spent, probe=False).chosen
 
-    def _choose(self, order: Routed, spent: frozenset[str], *, probe: bool) -> Route:
-        network, operation = wallet_of(order).likely_network, operation_of(order)
+    def dry_run(self, asked: Asked) -> dict[str, Any]:
+        """What would be chosen now, and what that rests on. Nothing is sent and nothing is used up."""
+        route = self._choose(asked, frozenset(), probe=False)
+        wishes = self.rules.wishes(asked.merchant_id, asked.network, asked.operation)
+        considered: list[dict[str, Any]] = []
+        for one in route.considered:
+            name = one["rail"]
+            health = self.health.of(name, asked.network, asked.operation)
+            cost = wishes.costs.get(name)
+            considered.append(
+                {
+                    **one,
+                    "health": round(health.score, 3),
+                    "seen": health.explained(),
+                    "cost_percent": None if cost is None else round(cost.of(asked.amount), 3),
+                    "preferred": wishes.order.index(name) + 1 if name in wishes.order else None,
+                    "share_percent": wishes.shares.get(name),
+                }
+            )
+        return {"chosen": route.chosen, "reason": route.reason, "considered": considered}
+
+    def _choose(self, asked: Asked, spent: frozenset[str], *, probe: bool) -> Route:
         return choose(
-            [self._candidate(name, rail, network, operation) for name, rail in self.rails.items()],
-            network=network,
-            pinned=order.pinned_rail,
+            [self._candidate(name, rail, asked) for name, rail in self.rails.items()],
+            network=asked.network,
+            pinned=asked.pinned,
             spent=spent,
-            operation=operation,
-            amount=order.amount,
-            key=order.id,
-            wishes=self.rules.wishes(order.merchant_id, network, operation),
+            operation=asked.operation,
+            amount=asked.amount,
+            key=asked.key,
+            wishes=self.rules.wishes(asked.merchant_id, asked.network, asked.operation),
             probe=probe,
         )
 
-    def _candidate(self, name: str, rail: Rail, network: Network | None, operation: Operation) -> Candidate:
-        score = self.health.of(name, network, operation).score
+    def _candidate(self, name: str, rail: Able, asked: Asked) -> Candidate:
+        score = self.health.of(name, asked.network, asked.operation).score
         ailing = score < self.health.settings.ailing_below
-        return Candidate(name, rail.capabilities, self.dispatch.open_for_s(name, operation), score, ailing)
+        open_for_s = self.gates.open_for_s(name, asked.operation)
+        return Candidate(name, rail.capabilities, open_for_s, score, ailing)
 
-    def _may_probe(self, order: Routed, kind: tuple[Network | None, Operation]) -> bool:
-        if share_of(order.id, RECOVERY_PROBE) > self.probing.share:
+    def _may_probe(self, asked: Asked) -> bool:
+        if share_of(asked.key, RECOVERY_PROBE) > self.probing.share:
             return False
-        last = self._probed.get(kind)
+        last = self._probed.get((asked.network, asked.operation))
         return last is None or self.health.now() - last >= self.probing.every_s * self.health.live
+
+
+def asked_of(order: Routed) -> Asked:
+    """What routing goes by of a payment or payout."""
+    return Asked(
+        network=wallet_of(order).likely_network,
+        operation=operation_of(order),
+        amount=order.amount,
+        merchant_id=order.merchant_id,
+        key=order.id,
+        pinned=order.pinned_rail,
+    )
 
 
 def wallet_of(order: Routed) -> Payer | Payee:

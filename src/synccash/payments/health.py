@@ -45,7 +45,8 @@ class HealthSettings:
     """How knowledge of rails is weighed. Times in seconds, shares from 0 to 1.
 
     A sighting counts half after `half_life_s`, and a verdict rests on the last `memory` sightings at most.
-    `prior`: so many good ones are taken for granted, so that the first bad ones do not decide.
+    `prior`: so many good ones are taken for granted, so that the first bad ones do not decide. What is said
+    in public takes only `public_prior` for granted: a rail that is passed over is hardly seen any more.
     An answer within `slow_s` is quick, one that took `timeout_s` as slow as can be.
     Below `ailing_below` a rail gets no share of a split; below `degraded_below` it is called degraded, and
     well again from `recovered_above`, each once that has held for `hold_s`.
@@ -54,16 +55,20 @@ class HealthSettings:
     half_life_s: float = 30.0
     memory: float = 150.0
     prior: float = 30.0
+    public_prior: float = 5.0
     slow_s: float = 2.0
     timeout_s: float = 5.0
     ailing_below: float = 0.9
-    degraded_below: float = 0.7
+    degraded_below: float = 0.8
     recovered_above: float = 0.9
     hold_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if min(self.half_life_s, self.memory, self.prior, self.slow_s) <= 0 or self.hold_s < 0:
-            raise ValueError("half_life_s, memory, prior and slow_s must be above 0, hold_s at least 0")
+        if (
+            min(self.half_life_s, self.memory, self.prior, self.public_prior, self.slow_s) <= 0
+            or self.hold_s < 0
+        ):
+            raise ValueError("half_life_s, memory, priors and slow_s must be above 0, hold_s at least 0")
         if not 0 < self.degraded_below < self.recovered_above <= 1:
             raise ValueError("expected 0 < degraded_below < recovered_above <= 1")
 
@@ -130,11 +135,13 @@ class Signals:
 class Health:
     """The verdict: `score` from 0 (nothing works) to 1 (all is well), and each aspect's share of good.
 
-    `weight`: on how many orders it rests, those long ago counted less.
+    `public`: the score with hardly anything taken for granted, for what is told only once it has held for a
+    while. `weight`: on how many orders it rests, those long ago counted less.
     """
 
     score: float = 1.0
     shares: tuple[float, ...] = (1.0,) * len(ASPECTS)
+    public: float = 1.0
     weight: float = 0.0
 
     def explained(self) -> dict[str, float]:
@@ -147,8 +154,14 @@ WELL = Health()
 
 def health_of(signals: Signals, settings: HealthSettings, *, overdue: int = 0) -> Health:
     """Judge a rail. `overdue`: orders that it has had for longer than `slow_s` without a word."""
-    weights, prior, score = signals.weights, settings.prior, 1.0
-    shares: list[float] = []
+    weights = signals.weights
+    score, shares = _score(weights, settings.prior, overdue)
+    public, _ = _score(weights, settings.public_prior, overdue)
+    return Health(score, shares, public, weights[0] + weights[1])
+
+
+def _score(weights: tuple[float, ...], prior: float, overdue: int) -> tuple[float, tuple[float, ...]]:
+    score, shares = 1.0, list[float]()
     for place, (worth, good_enough) in enumerate(_WEIGHED.values()):
         good, bad = weights[2 * place], weights[2 * place + 1]
         if place == 0:
@@ -157,7 +170,7 @@ def health_of(signals: Signals, settings: HealthSettings, *, overdue: int = 0) -
         shares.append(share)
         if share < good_enough:
             score *= 1.0 - worth * (1.0 - share / good_enough)
-    return Health(score, tuple(shares), weights[0] + weights[1])
+    return score, tuple(shares)
 
 
 def blame(failure: Failure | None) -> Tally:

@@ -13,6 +13,7 @@ from synccash.api.problem import ProblemError, not_found
 from synccash.api.schemas import DecisionBody
 from synccash.api.v1.management import Management, Why, reason_of
 from synccash.api.v1.rate_limits import block_key, get_limits, unblock_key
+from synccash.api.v1.routes import dry_run
 
 Name = Annotated[str, PathParameter()]
 _WINDOW_S = 3_600.0
@@ -122,5 +123,6 @@ RESILIENCE = Router(
         block_key,
         idempotency_stats,
         resilience_health,
+        dry_run,
     ],
 )

@@ -1,0 +1,31 @@
+"""`/resilience/routes`: which rail would be taken now, and why. Nothing is sent."""
+
+from typing import Annotated, Any, Literal
+
+from litestar import get
+from litestar.di import NamedDependency as Given
+from litestar.params import QueryParameter
+
+from synccash.api.calls import Json, answers, json
+from synccash.engine.engine import Engine
+from synccash.engine.router import Asked
+from synccash.payments.payer import Network
+from synccash.payments.rail import Operation
+
+
+@get("/routes", responses=answers({200: dict[str, Any]}, 422))
+async def dry_run(
+    engine: Given[Engine],
+    operator: Given[str],
+    network: Annotated[Network | None, QueryParameter()] = None,
+    operation: Annotated[Literal["collect", "payout"], QueryParameter()] = "collect",
+    amount: Annotated[int, QueryParameter(ge=1, le=10**12)] = 2500,
+    merchant: Annotated[str, QueryParameter(max_length=64)] = "",
+    payment: Annotated[str, QueryParameter(max_length=64)] = "",
+) -> Json:
+    """The rails as this process would rank them now. `payment`: an id, for what a split would do with it."""
+    del operator
+    asked = Asked(
+        network=network, operation=Operation(operation), amount=amount, merchant_id=merchant, key=payment
+    )
+    return json(engine.collecting.attempts.router.dry_run(asked))
