@@ -315,6 +315,7 @@ def _screening(
         service,
         registry.profile("fraud"),
         registry.breaker("fraud"),
+        registry.budget("fraud"),
         clock=clock.monotonic,
         sleep=clock.sleep,
     )

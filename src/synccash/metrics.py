@@ -102,13 +102,13 @@ class BreakerCollector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RetryCollector:
-    """`retry_*` by `service`, named as breakers are."""
+    """`retry_*` by `service`, named as breakers are; what has no breaker is there too (`DATABASE`)."""
 
     registry: Registry
 
     def collect(self) -> Iterator[Metric]:
         """All series as they stand now."""
-        names = sorted(self.registry.breakers())
+        names = sorted({*self.registry.breakers(), *self.registry.budgets()})
         known = {service_of(name): self.registry.budget(name).statistics() for name in names}
         for kind, name, text, read in _OF_RETRIES:
             yield _family(kind, name, text, {service: read(seen) for service, seen in known.items()})

@@ -109,7 +109,9 @@ def screening(service, outage):
     async def sleep(_seconds):
         return None
 
-    return Screening(guarded(service, FRAUD_DETECTION, Registry().breaker("fraud"), sleep=sleep), outage)
+    registry = Registry()
+    ask = guarded(service, FRAUD_DETECTION, registry.breaker("fraud"), registry.budget("fraud"), sleep=sleep)
+    return Screening(ask, outage)
 
 
 @pytest.mark.parametrize(
@@ -134,9 +136,12 @@ async def test_a_service_that_fails_once_is_asked_again(world, service):
     async def heal(_seconds):
         await faults(world, drop=None)
 
-    ask = guarded(service, FRAUD_DETECTION, Registry().breaker("fraud"), sleep=heal)
+    registry = Registry()
+    ask = guarded(service, FRAUD_DETECTION, registry.breaker("fraud"), registry.budget("fraud"), sleep=heal)
     assert (await ask(PAYMENT)).outcome is RiskOutcome.ALLOW
     assert len(await questions(world)) == 2
+    told = registry.budgets()["fraud"].statistics()
+    assert (told.successes, told.retries, told.last_attempts) == (1, 1, 2)
 
 
 async def test_after_five_failures_a_sick_service_is_left_alone(world, service):

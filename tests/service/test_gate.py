@@ -216,6 +216,7 @@ async def test_breakers_are_seen_forced_open_and_reset_under_any_spelling_of_the
         assert await gate.series('circuit_breaker_success_total{service="MTN_MOMO"}') == 0
         assert await gate.series('circuit_breaker_blocked_total{service="MTN_MOMO"}') is not None
         assert await gate.series('retry_success_total{service="MTN_MOMO:REFUND"}') == 0
+        assert await gate.series('retry_success_total{service="DATABASE"}') > 0, "the payment's statements"
         assert await gate.series('circuit_breaker_call_duration_count{service="MTN_MOMO:STATUS"}') == 0
         deeds = [deed.action for deed in await gate.service.audit.latest(10)]
         assert deeds == ["breaker_reset", "breaker_force_open"]

@@ -8,6 +8,7 @@ from random import random as uniform
 from synccash.fraud.http import FraudService, FraudServiceError
 from synccash.payments.payment import Payment
 from synccash.payments.risk import RiskDecision
+from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.policy import Policy
 from synccash.resilience.profiles import Profile
@@ -20,6 +21,7 @@ def guarded(
     service: FraudService,
     profile: Profile,
     breaker: CircuitBreaker,
+    budget: RetryBudget,
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -34,6 +36,7 @@ def guarded(
         "fraud",
         retry=profile.retry,
         breaker=breaker,
+        budget=budget,
         total_timeout=profile.total_timeout,
         idempotent=True,  # asking twice about one payment is the same question
         classify=_judge,
