@@ -56,6 +56,10 @@ class Limiter(Protocol):
 
     counts: LimiterCounts
 
+    def at_once(self, endpoint: str, demands: Sequence[Demand]) -> Decision | None:
+        """Decide without asking anybody, where that can be."""
+        ...
+
     async def check(
         self, endpoint: str, demands: Sequence[Demand], *, answer: str | None = None
     ) -> Decision: ...
@@ -86,6 +90,10 @@ class LocalLimiter:
     async def check(self, endpoint: str, demands: Sequence[Demand], *, answer: str | None = None) -> Decision:
         """Decide here. There is no cache of answers."""
         del answer
+        return self.at_once(endpoint, demands)
+
+    def at_once(self, endpoint: str, demands: Sequence[Demand]) -> Decision:
+        """Decide here."""
         decided = self.memory.check(demands)
         counts = self.counts
         if decided.allowed:
@@ -180,9 +188,10 @@ class Gate:
         if user is not None:
             user = f"{tenant}:{user}"
         demands = self.book.demands(endpoint, user=user, api_key=api_key, ip=ip)
-        if name is not None:
-            name = _answer_key(name)
-        decision = await self.limiter.check(endpoint, demands, answer=name)
+        decision = self.limiter.at_once(endpoint, demands)
+        if decision is None:
+            answer = None if name is None else _answer_key(name)
+            decision = await self.limiter.check(endpoint, demands, answer=answer)
         headers = raw_limit_headers(decision)
         if decision.allowed:
             return Admitted(None, decision.answer, headers)

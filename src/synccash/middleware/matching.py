@@ -1,7 +1,7 @@
 """Which declared endpoint a request means, however its path is spelled."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
@@ -43,16 +43,14 @@ def segments(path: str) -> tuple[str, ...]:
 class Matcher:
     """Finds the endpoint of a request. Fixed parts compare without regard to case."""
 
-    __slots__ = ("_by_shape", "_fixed", "_named")
+    __slots__ = ("_by_shape", "_usual")
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self._by_shape: dict[tuple[str, int], list[tuple[tuple[str, ...], Endpoint]]] = {}
-        # Paths as clients write them, which need no closer look: without named parts, or with one of them in
-        # the last place or the one before, by what stands round it.
-        self._fixed: dict[tuple[str, str], Match] = {}
-        self._named: dict[tuple[str, str, str], tuple[Endpoint, str]] = {}
+        self._usual: dict[str, _Usual] = {}
         for endpoint in endpoints:
             parts = segments(endpoint.path)
+            self._usual.setdefault(endpoint.method, _Usual())
             alike = self._by_shape.setdefault((endpoint.method, len(parts)), [])
             if not any(_overlap(parts, others) for others, _ in alike):
                 self._write_down(parts, endpoint)
@@ -60,15 +58,18 @@ class Matcher:
 
     def match(self, method: str, path: str) -> Match | None:
         """Return the first declared endpoint that fits, or None."""
-        match = self._fixed.get((method, path))
+        usual = self._usual.get(method)
+        if usual is None:
+            return None
+        match = usual.fixed.get(path)
         if match is not None:
             return match
         if "%" not in path:
             begin, _, last = path.rpartition("/")
-            known = self._named.get((method, begin, ""))
+            known = usual.last.get(begin)
             if known is None:
                 begin, _, named = begin.rpartition("/")
-                known = self._named.get((method, begin, last))
+                known = usual.before_last.get((begin, last))
                 last = named
             if known is not None and last and last != ".":
                 return Match(known[0], {known[1]: last})
@@ -83,14 +84,30 @@ class Matcher:
         return None
 
     def _write_down(self, parts: tuple[str, ...], endpoint: Endpoint) -> None:
+        usual = self._usual[endpoint.method]
         places = [place for place, part in enumerate(parts) if part.startswith("{")]
         if not places:
-            self._fixed[endpoint.method, "/" + "/".join(parts)] = Match(endpoint, {})
-        elif len(places) == 1 and places[0] >= len(parts) - 2:
-            (place,) = places
-            begin = "".join([f"/{part}" for part in parts[:place]])
-            end = "".join(parts[place + 1 :])
-            self._named[endpoint.method, begin, end] = endpoint, parts[place][1:-1]
+            usual.fixed["/" + "/".join(parts)] = Match(endpoint, {})
+            return
+        begin = "".join([f"/{part}" for part in parts[: places[0]]])
+        meant = endpoint, parts[places[0]][1:-1]
+        if places == [len(parts) - 1]:
+            usual.last[begin] = meant
+        elif places == [len(parts) - 2]:
+            usual.before_last[begin, parts[-1]] = meant
+
+
+@dataclass(frozen=True, slots=True)
+class _Usual:
+    """The paths of one method as clients write them, which need no closer look: without named parts, or with
+    one in the last place or the one before, by what stands round it.
+    """
+
+    fixed: dict[str, Match] = field(default_factory=dict[str, Match])
+    last: dict[str, tuple[Endpoint, str]] = field(default_factory=dict[str, tuple[Endpoint, str]])
+    before_last: dict[tuple[str, str], tuple[Endpoint, str]] = field(
+        default_factory=dict[tuple[str, str], tuple[Endpoint, str]]
+    )
 
 
 def _overlap(parts: tuple[str, ...], others: tuple[str, ...]) -> bool:

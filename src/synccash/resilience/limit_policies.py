@@ -5,7 +5,7 @@ needs and there against accidents and abuse.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -64,7 +64,7 @@ class LimitBook:
         api_key: str | None = None,
         ip: str | None = None,
         cost: int = 1,
-    ) -> tuple[Demand, ...]:
+    ) -> Sequence[Demand]:
         """What one request asks for. A scope without an id asks for nothing.
 
         `user` has to be unique over merchants: put the merchant in front. `ip` comes from `client_address`.
@@ -73,7 +73,7 @@ class LimitBook:
         ids = (user, api_key, ip, endpoint, "all")
         if cost == 1:
             return units(plan, ids)
-        return tuple([Demand(one, known, cost) for one, at in plan if (known := ids[at]) is not None])
+        return [Demand(one, known, cost) for one, at in plan if (known := ids[at]) is not None]
 
     def _planned(self, endpoint: str) -> tuple[tuple[Limit, int], ...]:
         limits = (*self.endpoints.get(endpoint, ()), *self.shared)

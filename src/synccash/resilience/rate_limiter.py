@@ -129,9 +129,9 @@ class _Make(Protocol):
 _made = cast(_Make, tuple[Any, ...].__new__)
 
 
-def units(limits: Sequence[tuple[Limit, int]], ids: Sequence[str | None]) -> tuple[Demand, ...]:
+def units(limits: Sequence[tuple[Limit, int]], ids: Sequence[str | None]) -> Sequence[Demand]:
     """One unit of each limit whose id is known; the number beside it says where its id is among `ids`."""
-    return tuple([_made(Demand, (limit, id, 1)) for limit, at in limits if (id := ids[at]) is not None])  # noqa: A001
+    return [_made(Demand, (limit, id, 1)) for limit, at in limits if (id := ids[at]) is not None]  # noqa: A001
 
 
 @dataclass(slots=True)

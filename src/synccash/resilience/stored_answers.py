@@ -2,6 +2,7 @@
 
 import json
 import struct
+from functools import lru_cache
 
 from synccash.resilience.claims import Answer
 
@@ -26,9 +27,15 @@ def unpacked(raw: bytes) -> tuple[bytes, Answer] | None:
     begin = _HEAD.size + length
     if version != _VERSION or len(raw) < begin + headers_length:
         return None
+    end = begin + headers_length
+    headers = _headers(raw[begin:end])
+    return None if headers is None else (raw[_HEAD.size : begin], Answer(status, headers, raw[end:]))
+
+
+# Answers of one endpoint tend to have the same headers.
+@lru_cache(maxsize=256)
+def _headers(raw: bytes) -> tuple[tuple[str, str], ...] | None:
     try:
-        headers = json.loads(raw[begin : begin + headers_length])
-        pairs = tuple((str(name), str(value)) for name, value in headers)
+        return tuple((str(name), str(value)) for name, value in json.loads(raw))
     except (ValueError, TypeError):
         return None
-    return raw[_HEAD.size : begin], Answer(status, pairs, raw[begin + headers_length :])

@@ -81,10 +81,17 @@ class ValkeyLimiter:
 
         An answer that is there costs no user quota. No answer (None) proves nothing.
         """
-        decided = self._believed_blocked(demands) if self._believed else None
+        decided = self.at_once(endpoint, demands)
         if decided is None:
             decided = await self._queue.ask(demands, answer) or self._degraded(demands)
-        self._count(endpoint, decided)
+            self._count(endpoint, decided)
+        return decided
+
+    def at_once(self, endpoint: str, demands: Sequence[Demand]) -> Decision | None:
+        """Refuse what is believed to be blocked; None: Valkey has to be asked."""
+        decided = self._believed_blocked(demands) if self._believed else None
+        if decided is not None:
+            self._count(endpoint, decided)
         return decided
 
     async def peek(self, demands: Sequence[Demand]) -> Decision:
