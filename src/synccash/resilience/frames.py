@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
+from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.deadline import current
 from synccash.resilience.decorating import NO_INTERRUPT
 from synccash.resilience.loop import Loop
@@ -30,6 +31,9 @@ def async_call(parts: Parts) -> AsyncCall:
     # A frame copies each of these at every call: what only trouble needs is reached through the loop.
     clock, breaker, budget = parts.clock, parts.breaker, parts.budget
     judged, total_s = parts.judged, parts.total_timeout
+    asked = judged or parts.interrupt
+    if breaker is not None and breaker.untimed and total_s is not None and not asked:
+        return _telling(loop, breaker, total_s)
     watch = Watch(parts.name, parts.shortest) if parts.interrupt else None
 
     async def call(fn: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
@@ -82,6 +86,46 @@ def async_call(parts: Parts) -> AsyncCall:
             last = None  # an error that is kept here would keep this frame alive
             if token is not None:
                 _take_back(token)
+
+    return call
+
+
+def _telling(loop: Loop, breaker: CircuitBreaker, total_s: float) -> AsyncCall:
+    """The same for the commonest parts, with no question asked that they have answered."""
+    clock, budget = loop.parts.clock, loop.parts.budget
+
+    async def call(fn: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
+        now = clock()
+        until = now + total_s
+        if _outer() is not None:
+            until = loop.parts.until(now) or until
+        ticket = breaker.ticket or loop.parts.enter()
+        token = _hand_on(until if clock is monotonic else (until, clock))
+        last: Exception | None
+        try:
+            try:
+                result = await (fn(*args, **kwargs) if kwargs else fn(*args))
+            except Exception as error:
+                wait = loop.parts.judge.raised(error, ticket, now, clock(), 1, now, until)
+                if wait is None:
+                    raise
+                last = error
+            except BaseException:
+                breaker.drop(ticket)
+                raise
+            else:
+                took = clock() - now
+                if ticket == breaker.ticket and took < breaker.quick_s:
+                    breaker.quick += 1
+                    breaker.seconds += took
+                else:
+                    breaker.leave(ticket, _OK, took)
+                budget.successes += 1
+                return result
+            return await loop.rest(1, wait, last, None, now, until, fn, args, kwargs)
+        finally:
+            last = None
+            _take_back(token)
 
     return call
 
