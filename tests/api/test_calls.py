@@ -47,6 +47,9 @@ async def test_another_merchants_objects_look_like_none_at_all(api: Served):
     for listing in ("/payments", "/events", "/webhook-endpoints"):
         assert (await api.send("GET", listing, key=api.other_key)).json()["data"] == []
     assert (await api.send("GET", f"/webhook-endpoints/{endpoint}")).json()["status"] == "enabled"
+    for nobodys in (event, "evt_nobody"):
+        answer = await api.send("GET", f"/events?after={nobodys}", key=api.other_key)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "after")
 
 
 async def test_one_key_of_two_merchants_is_two_keys(api: Served):

@@ -53,8 +53,9 @@ class Reading(Protocol):
         """A payment's timeline with its refunds' entries, oldest first; None where there is no payment."""
         ...
 
-    async def events(self, tenant: Tenant, *, after: str | None, limit: int) -> Sequence[Event]:
-        """Events in the order they were committed, behind the event `after`, at most `limit` + 1."""
+    async def events(self, tenant: Tenant, *, after: str | None, limit: int) -> Sequence[Event] | None:
+        """Events in the order they were committed, behind the event `after`, at most `limit` + 1; None where
+        there is no such event."""
         ...
 
 

@@ -429,6 +429,7 @@ class ProblemShown(msgspec.Struct):
 
 
 STRICT = (
+    BlockBody,
     PayerBody,
     PaymentBody,
     PayeeBody,

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from synccash.engine.attempts import Attempts
 from synccash.engine.driver import Driver
+from synccash.engine.first_commits import FirstCommit, FirstCommits
 from synccash.engine.ports import Clock, Identities, Ledger
 from synccash.engine.replies import Replies
-from synccash.engine.scribe import Scribe, answer_for, render
+from synccash.engine.scribe import Scribe, render
 from synccash.engine.settings import EngineSettings
 from synccash.payments import lifecycle
 from synccash.payments.case import (
@@ -33,7 +33,6 @@ from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.payment import Payment, PaymentStatus
 from synccash.payments.request import PaymentRequest, Reply, Tenant
 from synccash.payments.risk import RiskDecision, RiskOutcome, RiskWatch
-from synccash.payments.routing import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Collecting:
     """Opens payments and calls them off."""
 
     ledger: Ledger
-    attempts: Attempts
+    first: FirstCommits
     driver: Driver
     replies: Replies
     scribe: Scribe
@@ -91,19 +90,7 @@ class Collecting:
                 hold=Keep(self.settings.lease_s),
                 timeline=assessed,
             )
-        route = self.attempts.route(payment)
-        payment = replace(payment, routing=route.explained())
-        entries = (*assessed, self.scribe.entry("routed", route.explained()))
-        if route.chosen is None:
-            return self._without_attempt(claim, payment, route, entries)
-        attempt = self.attempts.first(payment, route.chosen)
-        return Opening(
-            claim=claim,
-            payment=lifecycle.begin(payment, attempt),
-            attempt=attempt,
-            hold=Keep(self.settings.lease_s),
-            timeline=entries,
-        )
+        return _opening(claim, self.first.routed(payment, assessed))
 
     def _held_for_risk(
         self, claim: Claim, before: Payment, risk: RiskDecision, entries: tuple[Entry, ...]
@@ -112,35 +99,10 @@ class Collecting:
         now = self.clock.now()
         if risk.outcome is RiskOutcome.DECLINE:
             payment = lifecycle.failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
-            return self._answered(claim, payment, Release(None), entries)
+            return _opening(claim, self.first.answered(payment, Release(None), entries))
         payment = lifecycle.in_risk_review(before, now=now)
-        return self._answered(claim, payment, Release((before.expires_at - now).total_seconds()), entries)
-
-    def _without_attempt(
-        self, claim: Claim, before: Payment, route: Route, entries: tuple[Entry, ...]
-    ) -> Opening:
-        """No rail can take it now: hold it as queued, or end it where no rail ever can."""
-        now = self.clock.now()
-        if route.wait_s is None:
-            payment = lifecycle.failed(before, Failure(FailureCode.NO_RAIL_AVAILABLE), now=now)
-            hold = Release(None)
-        else:
-            payment = lifecycle.queued(before, now=now)
-            hold = Release(min(route.wait_s, (before.expires_at - now).total_seconds()))
-        return self._answered(claim, payment, hold, entries)
-
-    def _answered(self, claim: Claim, payment: Payment, hold: Release, entries: tuple[Entry, ...]) -> Opening:
-        """An opening that is the whole answer to its request."""
-        payment = replace(payment, version=1)
-        return Opening(
-            claim=claim,
-            payment=payment,
-            attempt=None,
-            hold=hold,
-            answer=answer_for(payment, ()),
-            events=(self.scribe.event(f"payment.{payment.status.value}", payment, ()),),
-            timeline=entries,
-        )
+        hold = Release((before.expires_at - now).total_seconds())
+        return _opening(claim, self.first.answered(payment, hold, entries))
 
     def _payment(self, request: PaymentRequest) -> Payment:
         now = self.clock.now()
@@ -193,6 +155,18 @@ class Collecting:
             )
             if await self.ledger.record(move):
                 return render(order, case.attempts)
+
+
+def _opening(claim: Claim, first: FirstCommit[Payment]) -> Opening:
+    return Opening(
+        claim=claim,
+        payment=first.order,
+        attempt=first.attempt,
+        hold=first.hold,
+        answer=first.answer,
+        events=first.events,
+        timeline=first.timeline,
+    )
 
 
 def belongs(case: PaymentCase, tenant: Tenant) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from synccash.engine.attempts import Attempts
 from synccash.engine.collect import Collecting
 from synccash.engine.driver import Driver
+from synccash.engine.first_commits import FirstCommits
 from synccash.engine.heard import HeardDispatch
 from synccash.engine.holding import Holding
 from synccash.engine.otp import Passwords
@@ -46,6 +47,7 @@ class Engine:
     paying_out: PayingOut
     passwords: Passwords
     rails: Mapping[str, Rail]
+    router: Router
     worker: Worker
 
     def start(self) -> None:
@@ -135,7 +137,8 @@ def build_engine(
         ledger, rails, dispatch, attempts, scribe, clock, settings, refunds, health, networks, screening
     )
     replies = Replies(ledger, holding, doorbell, settings.request_deadline_s)
-    parts = (ledger, attempts, driver, replies, scribe, clock, identities, settings, networks)
+    first = FirstCommits(attempts, scribe, clock, settings)
+    parts = (ledger, first, driver, replies, scribe, clock, identities, settings, networks)
     return Engine(
         ledger=ledger,
         holding=holding,
@@ -146,5 +149,6 @@ def build_engine(
         paying_out=PayingOut(*parts),
         passwords=Passwords(ledger, driver, dispatch, holding, scribe, clock, settings),
         rails=rails,
+        router=router,
         worker=Worker(ledger, driver, holding, doorbell, clock, settings),
     )

@@ -3,25 +3,21 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from synccash.engine.attempts import Attempts
 from synccash.engine.driver import Driver
+from synccash.engine.first_commits import FirstCommits
 from synccash.engine.ports import Clock, Identities, Ledger
 from synccash.engine.replies import Replies
-from synccash.engine.scribe import Scribe, answer_for
+from synccash.engine.scribe import Scribe
 from synccash.engine.settings import EngineSettings
-from synccash.payments import lifecycle
 from synccash.payments.case import (
     AlreadyClaimed,
     Claim,
-    Keep,
     Opened,
     PayoutCase,
     PayoutOpening,
     ReferenceTaken,
-    Release,
 )
 from synccash.payments.errors import ReferenceAlreadyUsedError
-from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.payout import Payout
 from synccash.payments.request import PayoutRequest, Reply
@@ -32,7 +28,7 @@ class PayingOut:
     """Opens payouts."""
 
     ledger: Ledger
-    attempts: Attempts
+    first: FirstCommits
     driver: Driver
     replies: Replies
     scribe: Scribe
@@ -64,41 +60,19 @@ class PayingOut:
 
     def _opening(self, request: PayoutRequest, claim: Claim) -> PayoutOpening:
         payout = self._payout(request)
-        route = self.attempts.route(payout)
-        payout = replace(payout, routing=route.explained())
-        entries = (
-            self.scribe.entry("created", {"amount": payout.amount}),
-            self.scribe.entry("routed", route.explained()),
-        )
-        now = self.clock.now()
-        if route.chosen is not None:
-            attempt = self.attempts.first(payout, route.chosen)
-            payout = lifecycle.begin(payout, attempt)
-            event = self.scribe.event("payout.processing", payout, (attempt,))
-            return PayoutOpening(
-                claim=claim,
-                payout=payout,
-                attempt=attempt,
-                hold=Keep(self.settings.lease_s),
-                events=(event,),
-                timeline=entries,
-            )
-        if route.wait_s is None:
-            ended = lifecycle.failed(payout, Failure(FailureCode.NO_RAIL_AVAILABLE), now=now)
-            hold = Release(None)
-        else:
-            ended = lifecycle.queued(payout, now=now)
-            hold = Release(min(route.wait_s, (payout.expires_at - now).total_seconds()))
-        assert isinstance(ended, Payout), "a payout stays one"
-        payout = replace(ended, version=1)
+        created = self.scribe.entry("created", {"amount": payout.amount})
+        first = self.first.routed(payout, (created,))
+        events = first.events
+        if first.attempt is not None:
+            events = (self.scribe.event("payout.processing", first.order, (first.attempt,)),)
         return PayoutOpening(
             claim=claim,
-            payout=payout,
-            attempt=None,
-            hold=hold,
-            answer=answer_for(payout, ()),
-            events=(self.scribe.event(f"payout.{payout.status.value}", payout, ()),),
-            timeline=entries,
+            payout=first.order,
+            attempt=first.attempt,
+            hold=first.hold,
+            answer=first.answer,
+            events=events,
+            timeline=first.timeline,
         )
 
     def _payout(self, request: PayoutRequest) -> Payout:

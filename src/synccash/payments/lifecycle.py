@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import assert_never, overload
+from typing import TypeVar, assert_never, overload
 
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import Order
@@ -23,6 +23,7 @@ _APPROVE = NextAction(NextActionType.APPROVE_ON_PHONE)
 
 Routed = Payment | Payout
 """The orders that look for a rail. A refund's rail is given: the one that took the money."""
+_Routed = TypeVar("_Routed", Payment, Payout)
 
 
 @overload
@@ -127,7 +128,7 @@ def under_review(order: Order, *, now: datetime) -> Order:
 
 
 @overload
-def queued(order: Payment, *, now: datetime) -> Payment: ...
+def queued(order: _Routed, *, now: datetime) -> _Routed: ...
 @overload
 def queued(order: Order, *, now: datetime) -> Order: ...
 def queued(order: Order, *, now: datetime) -> Order:
@@ -151,7 +152,7 @@ def expired(order: Order, *, now: datetime) -> Order:
 
 
 @overload
-def failed(order: Payment, failure: Failure, *, now: datetime) -> Payment: ...
+def failed(order: _Routed, failure: Failure, *, now: datetime) -> _Routed: ...
 @overload
 def failed(order: Order, failure: Failure, *, now: datetime) -> Order: ...
 def failed(order: Order, failure: Failure, *, now: datetime) -> Order:

@@ -9,6 +9,7 @@ from litestar.params import QueryParameter
 
 from synccash.api.calls import Id, Json, Limit, answers, json, page
 from synccash.api.ports import Endpoints, Reading
+from synccash.api.problem import invalid
 from synccash.api.schemas import EventPage, RedeliveryShown
 from synccash.payments.document import event_body
 from synccash.payments.errors import ObjectNotFoundError
@@ -24,6 +25,8 @@ async def list_events(
 ) -> Json:
     """Events, oldest first. `after` is the id of the last event that was seen: none is missed behind it."""
     found = await reading.events(tenant, after=after, limit=limit)
+    if found is None:
+        raise invalid(("after", "expected the id of an event of yours, in the same mode"))
     cursor = found[limit - 1].id if len(found) > limit else None
     return json(page([msgspec.Raw(event_body(event)) for event in found], limit, cursor))
 

@@ -58,7 +58,7 @@ async def create_payment(
 ) -> Json:
     """Collect money from a payer. 202: the outcome of the request is not known yet."""
     del idempotency  # read from the raw headers: two identical ones are one
-    rails = engine.collecting.attempts.rails
+    rails = engine.rails
     if data.rail is not None and data.rail not in rails:
         raise invalid(("rail", f"expected a rail that is set up: {', '.join(sorted(rails))}"))
     asked = PaymentRequest(

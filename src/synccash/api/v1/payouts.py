@@ -28,7 +28,7 @@ async def create_payout(
 ) -> Json:
     """Send money to a payee. 202: the outcome of the request is not known yet."""
     del idempotency  # read from the raw headers: two identical ones are one
-    rails = engine.paying_out.attempts.rails
+    rails = engine.rails
     if data.rail is not None and data.rail not in rails:
         raise invalid(("rail", f"expected a rail that is set up: {', '.join(sorted(rails))}"))
     asked = PayoutRequest(

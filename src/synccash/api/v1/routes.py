@@ -28,4 +28,4 @@ async def dry_run(
     asked = Asked(
         network=network, operation=Operation(operation), amount=amount, merchant_id=merchant, key=payment
     )
-    return json(engine.collecting.attempts.router.dry_run(asked))
+    return json(engine.router.dry_run(asked))

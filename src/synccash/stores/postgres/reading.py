@@ -47,6 +47,9 @@ ORDER BY e.xact, e.position LIMIT $4
 """
 
 
+_EVENT = "SELECT id FROM events WHERE merchant_id = $1 AND livemode = $2 AND id = $3"
+
+
 class Wanted(Protocol):
     """Which payments a list shows: see the API's PaymentFilter."""
 
@@ -98,13 +101,16 @@ class PostgresReading:
             Entry(at=row["at"], kind=row["kind"], data=_decode(row["data"])) for row in found if row["kind"]
         ]
 
-    async def events(self, tenant: Tenant, *, after: str | None, limit: int) -> Sequence[Event]:
+    async def events(self, tenant: Tenant, *, after: str | None, limit: int) -> Sequence[Event] | None:
         """Events in the order of their commits behind the event `after`, at most `limit` + 1.
 
-        None of them is ever skipped: an event is shown once nothing older can appear before it. An `after`
-        that names no event of the tenant is followed by nothing.
+        None of them is ever skipped: an event is shown once nothing older can appear before it. None: `after`
+        names no event of the tenant.
         """
         found = await self._fetch(_EVENTS, tenant.merchant_id, tenant.livemode, after, limit + 1)
+        if not found and after is not None:
+            known = await self._fetch(_EVENT, tenant.merchant_id, tenant.livemode, after)
+            return [] if known else None
         return [Event(**dict(row.items())) for row in found]
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:

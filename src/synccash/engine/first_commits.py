@@ -1,0 +1,69 @@
+"""What the first commit of an order says about its rail: the same for a payment and a payout."""
+
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from synccash.engine.attempts import Attempts
+from synccash.engine.ports import Clock
+from synccash.engine.scribe import Scribe, answer_for, kind_of
+from synccash.engine.settings import EngineSettings
+from synccash.payments import lifecycle
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import Entry, Event, Keep, Release, StoredAnswer
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.payment import Payment
+from synccash.payments.payout import Payout
+
+R = TypeVar("R", Payment, Payout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstCommit(Generic[R]):
+    """The order as it is opened. `answer` is there where nothing is left to do for its request."""
+
+    order: R
+    attempt: Attempt | None
+    hold: Keep | Release
+    timeline: tuple[Entry, ...]
+    answer: StoredAnswer | None = None
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FirstCommits:
+    """Writes them."""
+
+    attempts: Attempts
+    scribe: Scribe
+    clock: Clock
+    settings: EngineSettings
+
+    def routed(self, order: R, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
+        """With its first attempt at the rail that was chosen; held as queued where none takes it now, and
+        ended where no rail ever can."""
+        route = self.attempts.route(order)
+        order = replace(order, routing=route.explained())
+        timeline = (*timeline, self.scribe.entry("routed", route.explained()))
+        if route.chosen is not None:
+            attempt = self.attempts.first(order, route.chosen)
+            begun = lifecycle.begin(order, attempt)
+            hold = Keep(self.settings.lease_s)
+            return FirstCommit(order=begun, attempt=attempt, hold=hold, timeline=timeline)
+        now = self.clock.now()
+        if route.wait_s is None:
+            ended = lifecycle.failed(order, Failure(FailureCode.NO_RAIL_AVAILABLE), now=now)
+            return self.answered(ended, Release(None), timeline)
+        left_s = (order.expires_at - now).total_seconds()
+        return self.answered(lifecycle.queued(order, now=now), Release(min(route.wait_s, left_s)), timeline)
+
+    def answered(self, order: R, hold: Release, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
+        """One that is the whole answer to its request."""
+        order = replace(order, version=1)
+        return FirstCommit(
+            order=order,
+            attempt=None,
+            hold=hold,
+            timeline=timeline,
+            answer=answer_for(order, ()),
+            events=(self.scribe.event(f"{kind_of(order)}.{order.status.value}", order, ()),),
+        )
