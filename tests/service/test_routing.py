@@ -146,6 +146,20 @@ def test_payments_go_round_a_sick_rail_and_come_back_and_merchants_are_told_once
         assert all(set(one) <= {"rail", "score", "skipped"} for one in payment["routing"]["considered"])
 
 
+def test_an_operator_sees_how_the_running_service_would_route(up: Installation):
+    admin, url = up.running.said("admin key "), up.api.removesuffix("/api/v1")
+    asked = ("routes", "--live", "--url", url, "--network", "telecel", "--json")
+    code, out, error = command(*asked, SYNCCASH_ADMIN_KEY=admin)
+    assert code == 0, error
+    found = json.loads(out)
+    assert found["chosen"] in ("paystack", "hubtel", "pawapay")
+    assert {one["rail"]: one.get("skipped") for one in found["considered"]}[
+        "mtn_momo"
+    ] == "network_not_served"
+    assert set(found["considered"][0]["seen"]) == {"send", "end", "pace", "inquiry", "callback"}
+    assert up.send("GET", "/resilience/routes").status == 403
+
+
 def test_nobody_paid_twice_on_whichever_rail(up: Installation):
     rails = call("GET", f"{up.sandbox}/").body["rails"]
     books = [call("GET", f"{up.sandbox}/control/{rail}/book").body for rail in rails]
