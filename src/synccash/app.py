@@ -33,6 +33,7 @@ from synccash.fraud.policy import guarded
 from synccash.gate import NAMES, Gate, LocalLimiter
 from synccash.health import ServiceHealth
 from synccash.housekeeping import Housekeeping
+from synccash.http_server import patient
 from synccash.logs import configure_logging
 from synccash.metrics import (
     BreakerCollector,
@@ -415,7 +416,7 @@ async def _serve(settings: Settings, database_url: str, fd: int | None) -> None:
             host=settings.host,
             port=settings.port,
             loop="uvloop",
-            http="httptools",
+            http=patient(settings.body_timeout_s),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -8,7 +8,9 @@ import pytest
 import uvicorn
 
 from api.served import PROBLEM, served
+from synccash.http_server import patient
 
+WITHIN_S = 0.2
 HALF_A_BODY = b"Content-Type: application/json\r\nContent-Length: 500\r\n"
 
 
@@ -16,7 +18,7 @@ HALF_A_BODY = b"Content-Type: application/json\r\nContent-Length: 500\r\n"
 async def listening(app):
     """The application behind the server that the service uses; gives its port."""
     config = uvicorn.Config(
-        app, port=0, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False
+        app, port=0, http=patient(WITHIN_S), ws="none", lifespan="off", log_config=None, access_log=False
     )
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext
@@ -32,7 +34,7 @@ async def listening(app):
 
 @pytest.fixture
 async def api(database_url):
-    async with served(database_url, body_timeout_s=0.2) as api, listening(api.app) as port:
+    async with served(database_url, body_timeout_s=WITHIN_S) as api, listening(api.app) as port:
         yield api, port
 
 
@@ -75,3 +77,59 @@ async def test_without_a_key_nobody_waits_for_the_body(api, key):
     head = b"POST /api/v1/payments HTTP/1.1\r\n" + key + HALF_A_BODY
     status, headers, *_ = await told(port, head)
     assert (status, headers["content-type"]) == (401, PROBLEM)
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"",
+        b"GET",
+        b"GET /health/live HTTP/1.1\r\nHost: api\r\nX-Slow: ",
+        b"GET /health/live HTTP/1.1\r\nHost: api\r\n\r\nGET /health/live HTTP/1.1\r\n",
+    ],
+)
+async def test_whoever_never_finishes_the_head_of_a_request_is_hung_up_on(api, beginning):
+    _, port = api
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(beginning)
+    async with asyncio.timeout(20):
+        said = await reader.read()
+    assert said.count(b"HTTP/1.1 200") == beginning.count(b"\r\n\r\n")
+    writer.close()
+
+
+async def test_a_stranger_who_drips_on_after_his_answer_is_hung_up_on(api):
+    _, port = api
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /api/v1/payments HTTP/1.1\r\nHost: api\r\n" + HALF_A_BODY + b"\r\n")
+    async with asyncio.timeout(20):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 401")
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+    writer.close()
+
+
+async def test_what_is_no_http_is_a_problem(api):
+    _, port = api
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"\x16\x03\x01 hello\r\n\r\n")
+    async with asyncio.timeout(20):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert PROBLEM.encode() in head
+    assert json.loads(body)["code"] == "malformed_request"
+    writer.close()
+
+
+async def test_a_connection_lives_on_from_one_request_to_the_next(api):
+    _, port = api
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(3):
+        writer.write(b"GET /health/live HTTP/1.1\r\nHost: api\r\n\r\n")
+        async with asyncio.timeout(20):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            await reader.readexactly(len(b'{"status":"ok"}'))
+        await asyncio.sleep(1.5 * WITHIN_S)
+    writer.close()
