@@ -214,6 +214,29 @@ async def test_a_decision_is_taken_by_the_name_of_what_it_is_about(api: Served):
     assert (await api.send("POST", f"/payments/{paid}/resolve", body, key=api.admin_key)).status_code == 409
 
 
+async def test_callbacks_of_anybody_leave_the_database_to_those_who_pay(
+    api: Served, monkeypatch: pytest.MonkeyPatch
+):
+    from synccash.stores.postgres.ledger import PostgresLedger
+
+    running, most, hint = 0, 0, PostgresLedger.hint
+
+    async def counted(self: PostgresLedger, *given: Any) -> bool:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            return await hint(self, *given)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(PostgresLedger, "hint", counted)
+    path = "/api/v1/callbacks/mtn_momo/guess"
+    told = await asyncio.gather(*(ask(api, "PUT", f"{path}{n}", body=b"{}") for n in range(60)))
+    assert {one.status for one in told} == {200}
+    assert 1 <= most <= 4
+
+
 async def test_a_failure_of_our_own_is_a_problem_like_any_other(api: Served, monkeypatch: pytest.MonkeyPatch):
     from synccash.stores.postgres.reading import PostgresReading
 

@@ -122,7 +122,7 @@ def read_cursor(text: str | None) -> tuple[datetime, str] | None:
 
 def answers(documents: Mapping[int, Any], *errors: int) -> dict[int, ResponseSpec]:
     """The documentation of a call: what it answers, and with which errors."""
-    every = sorted({*errors, 401, 403, 404, 405, 413, 429, 500, 503})
+    every = sorted({*errors, 401, 403, 404, 405, 408, 413, 429, 500, 503})
     problems = {
         status: ResponseSpec(
             ProblemShown, generate_examples=False, description="Problem", media_type=MEDIA_TYPE

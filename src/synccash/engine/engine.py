@@ -1,7 +1,8 @@
 """Puts the engine together from its ports."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from synccash.engine.attempts import Attempts
 from synccash.engine.collect import Collecting
@@ -32,6 +33,7 @@ from synccash.payments.routing_rules import RoutingRules
 
 NO_RULES = RiskRules()
 PROBING = Probing()
+_HEARD_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Engine:
     rails: Mapping[str, Rail]
     router: Router
     worker: Worker
+    hearing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HEARD_AT_ONCE))
 
     def start(self) -> None:
         """Begin to keep leases. Call it inside the event loop."""
@@ -101,9 +104,11 @@ class Engine:
             else None
         )
         failure = note.failure if note else None
-        heard = await self.ledger.hint(token, failure)
-        if not heard and note is not None and note.reference is not None:
-            heard = await self.ledger.hint_reference(rail, note.reference, failure)
+        # Anybody may call: whoever calls much waits for himself, and leaves the ledger to those who pay.
+        async with self.hearing:
+            heard = await self.ledger.hint(token, failure)
+            if not heard and note is not None and note.reference is not None:
+                heard = await self.ledger.hint_reference(rail, note.reference, failure)
         if heard:
             self.doorbell.ring()
 
