@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from servers_fixture import fresh_database
-from service.installation import FINAL, Answer, call, wait_until
+from service.installation import Answer, call
+from service.objects import NUMBER, REVIEWED, objects_of
 from service.whole import Whole, whole
 from synccash.servers.bundle import Servers
 
 BASE = "/api/v1"
-NUMBER, REVIEWED = "0241234567", 500_000
 OPEN = {
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
@@ -35,6 +35,7 @@ BODIES: dict[str, Any] = {
     "RefundBody": {"amount": 1},
     "PasswordBody": {"otp": "999999"},
     "DecisionBody": {"reason": "because"},
+    "BlockBody": {"duration": 60, "reason": "because"},
     "ResolutionBody": {"outcome": "failed", "evidence": "statement line 7"},
     "EndpointBody": {"url": "https://shop.example/hooks"},
     "EndpointChangeBody": {"status": "disabled", "rotate_secret": True},
@@ -149,47 +150,6 @@ def matrix(
         whole(database, folder, risk_review_from=REVIEWED) as service,
     ):
         yield Matrix(service, list(described(service.url)), *objects_of(service))
-
-
-def objects_of(service: Whole) -> tuple[dict[str, str], dict[str, str]]:
-    """Make one of each for the first merchant."""
-
-    def send(method: str, path: str, body: Any = None) -> Any:
-        headers = {"Authorization": f"Bearer {service.key}", "Idempotency-Key": uuid.uuid4().hex}
-        answer = call(method, f"{service.url}{BASE}{path}", body, **headers)
-        assert answer.status < 300, answer.raw
-        return answer.body
-
-    def pay(**more: Any) -> str:
-        reference = uuid.uuid4().hex
-        body = {"amount": 100, "currency": "GHS", "payer": {"msisdn": NUMBER}, "reference": reference}
-        return send("POST", "/payments", {**body, **more})["id"]
-
-    def until(path: str, *statuses: str) -> None:
-        wait_until(path, lambda: send("GET", path)["status"] in statuses)
-
-    payments = {
-        "succeeded": pay(),
-        "reviewed": pay(amount=REVIEWED),
-        "waiting": pay(payer={"msisdn": "0201234567", "network": "telecel"}, rail="paystack"),
-    }
-    until(f"/payments/{payments['succeeded']}", "succeeded")
-    until(f"/payments/{payments['waiting']}", "requires_action")
-    refund_id = send("POST", f"/payments/{payments['succeeded']}/refunds", {"amount": 10})["id"]
-    until(f"/refunds/{refund_id}", *FINAL)
-    payout = {"amount": 100, "currency": "GHS", "payee": {"msisdn": NUMBER}, "reference": "salary"}
-    payout_id = send("POST", "/payouts", payout)["id"]
-    until(f"/payouts/{payout_id}", *FINAL)
-    endpoint_id = send("POST", "/webhook-endpoints", {"url": "http://127.0.0.1:9/hooks"})["id"]
-    ended = f"/events?after={send('GET', '/events')['data'][0]['id']}"
-    wait_until("all events are seen", lambda: len(send("GET", ended)["data"]) >= 7)
-    return {
-        "payment_id": payments["succeeded"],
-        "refund_id": refund_id,
-        "payout_id": payout_id,
-        "event_id": send("GET", "/events")["data"][0]["id"],
-        "endpoint_id": endpoint_id,
-    }, payments
 
 
 def test_every_route_is_described_or_declared_to_be_open(matrix: Matrix):

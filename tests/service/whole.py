@@ -103,6 +103,7 @@ async def _running(database_url: str, folder: Path, more: Mapping[str, Any]) -> 
             "ladder": "sandbox",
             "rate_limits": GENEROUS,
             "webhook_private_addresses": True,
+            "webhook_timeout_s": 2,
             **_accounts(sandbox, url),
             **more,
         }
