@@ -166,7 +166,9 @@ async def test_health_asks_for_no_key(api: Served):
     assert (await api.client.get("/health/live")).json() == {"status": "ok"}
     assert (await api.client.get("/health/ready")).status_code == 200
     assert (await api.client.get("/metrics")).status_code == 200
-    assert "Calls" in (await api.client.get("/docs")).text
+    page = (await api.client.get("/docs")).text
+    assert "<code>/api/v1/payments/{payment_id}/otp</code>" in page
+    assert "<h3 id=PaymentShown" in page
 
 
 @pytest.fixture

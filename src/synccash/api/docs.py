@@ -1,23 +1,14 @@
-"""`/openapi.json` and `/docs`: the description of the API, made from the handlers themselves.
-
-The page is one file without scripts: it works on a machine without internet access.
-"""
+"""`/openapi.json` and `/docs`: the description of the API, made from the handlers themselves."""
 
 from functools import cache
-from html import escape
 from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Response, Router, get
 from litestar.openapi.plugins import JsonRenderPlugin
 
+from synccash.api.reference_page import reference_page
 from synccash.api.schemas import STRICT
-
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a1a2e}"
-    "code,pre{font:14px/1.4 ui-monospace,monospace}pre{background:#f4f4f8;padding:.8rem;overflow:auto}"
-    "summary{cursor:pointer;padding:.4rem 0;border-top:1px solid #ddd}b{display:inline-block;width:5rem}"
-)
 
 _HEADERS = {
     "Request-Id": "The name of this request; quote it when you ask us about it",
@@ -64,6 +55,7 @@ def description(app: Litestar) -> dict[str, Any]:
     }
     for path, item in document["paths"].items():
         for operation in item.values():
+            _drop_what_is_never_answered(operation)
             _describe_headers(operation)
             if not path.startswith("/api/"):
                 operation["security"] = []
@@ -72,6 +64,13 @@ def description(app: Litestar) -> dict[str, Any]:
                     parameter["required"] = True
                     parameter["schema"] = {"type": "string", "minLength": 1, "maxLength": 255}
     return document
+
+
+def _drop_what_is_never_answered(operation: dict[str, Any]) -> None:
+    """Take out the framework's own form of an error, which it adds for parameters: ours are problems."""
+    refused = operation["responses"].get("400", {})
+    if "application/json" in refused.get("content", {}):
+        del operation["responses"]["400"]
 
 
 def _describe_headers(operation: dict[str, Any]) -> None:
@@ -88,34 +87,4 @@ def _describe_headers(operation: dict[str, Any]) -> None:
 
 @cache
 def _page(app: Litestar) -> bytes:
-    document = description(app)
-    rows = [
-        _operation(method.upper(), path, operation)
-        for path, item in document["paths"].items()
-        for method, operation in item.items()
-    ]
-    shapes = [
-        _folded(f"<code>{escape(name)}</code>", shape)
-        for name, shape in sorted(document["components"]["schemas"].items())
-    ]
-    title = escape(document["info"]["title"])
-    html = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
-        f"<h1>{title}</h1><p>The machine's form of this page is <a href=/openapi.json>/openapi.json</a>. "
-        "Send <code>Authorization: Bearer sk_…</code>; POSTs of money need an <code>Idempotency-Key</code>."
-        f"<h2>Calls</h2>{''.join(rows)}<h2>Shapes</h2>{''.join(shapes)}</html>"
-    )
-    return html.encode()
-
-
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
-    shown = {
-        name: operation[name] for name in ("parameters", "requestBody", "responses") if name in operation
-    }
-    text = escape(operation.get("description") or "")
-    return _folded(f"<b>{method}</b><code>{escape(path)}</code> {text}", shown)
-
-
-def _folded(summary: str, content: Any) -> str:
-    pretty = msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
-    return f"<details><summary>{summary}</summary><pre>{escape(pretty)}</pre></details>"
+    return reference_page(description(app)).encode()

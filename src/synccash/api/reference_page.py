@@ -1,0 +1,141 @@
+"""The description of the API for people: `/docs`, one page without scripts or anything from elsewhere."""
+
+import re
+from collections.abc import Iterable, Mapping
+from html import escape
+from itertools import groupby
+from typing import Any
+
+Shape = Mapping[str, Any]
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem;color:#1a1a2e}"
+    "code,pre{font:14px/1.4 ui-monospace,monospace}pre{background:#f4f4f8;padding:.8rem;overflow:auto}"
+    "summary{cursor:pointer;padding:.4rem 0;border-top:1px solid #ddd}b{display:inline-block;width:5rem}"
+    "table{border-collapse:collapse;margin:.3rem 0 1rem}td{padding:.15rem 1rem .15rem 0;vertical-align:top}"
+    "h3{margin:1.6rem 0 .4rem;text-transform:capitalize}details>div{padding:0 0 .6rem 1.2rem}"
+    "i{color:#666;font-style:normal}"
+)
+_BEGIN = """curl -s $URL/api/v1/payments \\
+  -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' \\
+  -H 'Idempotency-Key: order-1001' \\
+  -d '{"amount": 2500, "currency": "GHS", "payer": {"msisdn": "0241234567"}, "reference": "order-1001"}'"""
+_INTRODUCTION = (
+    "<p>Every call but <code>/health</code> takes a key: <code>Authorization: Bearer sk_…</code>. Calls "
+    "that say Operator and all of resilience take an admin key, all others a merchant's. Amounts are whole "
+    "pesewas, times are UTC. A POST that moves money takes an <code>Idempotency-Key</code> of your own: sent "
+    "again under the same key it is answered the same, and money moves once.</p>"
+    f"<p>To begin:</p><pre>{escape(_BEGIN)}</pre>"
+    "<p>Then read the payment until its <code>status</code> is <code>succeeded</code>, <code>failed</code> "
+    "or <code>canceled</code>, or have events sent to a webhook endpoint. "
+    "<code>processing</code> never means failed. Errors are <a href=#ProblemShown>problems</a> (RFC 9457): switch on <code>code</code>.</p>"
+    "<p>This page for machines: <a href=/openapi.json>/openapi.json</a>.</p>"
+)
+
+
+def reference_page(document: Shape) -> str:
+    """Write the page of an OpenAPI document."""
+    calls = [
+        (operation["tags"][0], _call(method.upper(), path, operation))
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    ]
+    groups = "".join(
+        f"<h3>{escape(tag)}</h3>{''.join(text for _, text in group)}"
+        for tag, group in groupby(calls, key=lambda call: call[0])
+    )
+    shapes = "".join(_shape(name, shape) for name, shape in sorted(document["components"]["schemas"].items()))
+    title = escape(document["info"]["title"])
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
+        f"<h1>{title}</h1>{_INTRODUCTION}<h2>Calls</h2>{groups}<h2>Shapes</h2>{shapes}</html>"
+    )
+
+
+def _call(method: str, path: str, operation: Shape) -> str:
+    said = _prose(operation.get("description") or "")
+    parts = [_parameters(operation.get("parameters", ()))]
+    if "requestBody" in operation:
+        parts.append(f"<p>Send {_content(operation['requestBody'])}.</p>")
+    good = [
+        f"<code>{status}</code> {_content(response)}"
+        for status, response in operation["responses"].items()
+        if "ProblemShown" not in str(response.get("content"))
+    ]
+    problems = [
+        status
+        for status, response in operation["responses"].items()
+        if "ProblemShown" in str(response.get("content"))
+    ]
+    parts.append(f"<p>Answers: {', '.join(good) or '<code>204</code> nothing'}.")
+    parts.append(f" Problems: {', '.join(f'<code>{status}</code>' for status in problems)}.</p>")
+    summary = f"<b>{method}</b><code>{escape(path)}</code> {said}"
+    return f"<details><summary>{summary}</summary><div>{''.join(parts)}</div></details>"
+
+
+def _parameters(parameters: Iterable[Shape]) -> str:
+    return _table(
+        (
+            f"<code>{escape(one['name'])}</code>",
+            f"{one['in']}{', required' if one.get('required') else ''}",
+            _kind(one["schema"]),
+            _prose(one.get("description") or one["schema"].get("description") or ""),
+        )
+        for one in parameters
+    )
+
+
+def _shape(name: str, shape: Shape) -> str:
+    needed = shape.get("required", ())
+    rows = _table(
+        (
+            f"<code>{escape(member)}</code>",
+            "" if member in needed else "optional",
+            _kind(inner),
+            _prose(inner.get("description") or ""),
+        )
+        for member, inner in shape.get("properties", {}).items()
+    )
+    said = _prose(shape.get("description") or "")
+    return f"<h3 id={escape(name)} style=text-transform:none><code>{escape(name)}</code></h3>{said}" + (
+        rows or f"<p>{_kind(shape)}</p>"
+    )
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> str:
+    written = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+    return f"<table>{''.join(f'<tr>{row}</tr>' for row in written)}</table>" if written else ""
+
+
+def _content(holder: Shape) -> str:
+    shapes = [media["schema"] for media in holder.get("content", {}).values()]
+    return _kind(shapes[0]) if shapes else "nothing"
+
+
+def _kind(shape: Shape) -> str:
+    """What a value may be, in a few words."""
+    if "$ref" in shape:
+        name = escape(shape["$ref"].rpartition("/")[2])
+        return f"<a href=#{name}>{name}</a>"
+    if "oneOf" in shape:
+        return " or ".join(_kind(one) for one in shape["oneOf"]) + _limits(shape)
+    if "const" in shape:
+        return f"<code>{escape(str(shape['const']))}</code>"
+    if "enum" in shape:
+        return " · ".join(f"<code>{escape(str(value))}</code>" for value in shape["enum"])
+    if shape.get("type") == "array":
+        return f"list of {_kind(shape.get('items', {}))}"
+    return escape(str(shape.get("type", "anything"))) + _limits(shape)
+
+
+def _limits(shape: Shape) -> str:
+    said = [f"from {shape['minimum']:.0f}"] if "minimum" in shape else []
+    said += [f"to {shape['maximum']:.0f}"] if "maximum" in shape else []
+    said += [f"at most {shape['maxLength']} characters"] if "maxLength" in shape else []
+    said += [f"default {shape['default']}"] if "default" in shape else []
+    return f" <i>{escape(', '.join(said))}</i>" if said else ""
+
+
+def _prose(text: str) -> str:
+    """Text with `code` in it."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
