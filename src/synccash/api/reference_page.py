@@ -27,8 +27,9 @@ _INTRODUCTION = (
     "again under the same key it is answered the same, and money moves once.</p>"
     f"<p>To begin:</p><pre>{escape(_BEGIN)}</pre>"
     "<p>Then read the payment until its <code>status</code> is <code>succeeded</code>, <code>failed</code> "
-    "or <code>canceled</code>, or have events sent to a webhook endpoint. "
-    "<code>processing</code> never means failed. Errors are <a href=#ProblemShown>problems</a> (RFC 9457): switch on <code>code</code>.</p>"
+    "or <code>canceled</code>, or have events sent to a webhook endpoint. <code>processing</code> never "
+    "means failed. Errors are <a href=#ProblemShown>problems</a> (RFC 9457): switch on "
+    "<code>code</code>.</p>"
     "<p>This page for machines: <a href=/openapi.json>/openapi.json</a>.</p>"
 )
 

@@ -436,6 +436,7 @@ STRICT = (
     PayoutBody,
     RefundBody,
     DecisionBody,
+    BlockBody,
     ResolutionBody,
     PasswordBody,
     EndpointBody,
