@@ -7,7 +7,12 @@ import pytest
 
 from synccash.resilience.circuit_breaker import BreakerSettings, BreakerState, CircuitBreaker
 from synccash.resilience.deadline import deadline, remaining
-from synccash.resilience.errors import AttemptTimeoutError, CircuitOpenError, DeadlineExceededError
+from synccash.resilience.errors import (
+    AttemptTimeoutError,
+    BulkheadFullError,
+    CircuitOpenError,
+    DeadlineExceededError,
+)
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.policy import Policy
 from synccash.resilience.retry import Retry
@@ -211,6 +216,7 @@ def test_a_retry_that_was_not_told_what_is_safe_is_refused():
     "error",
     [
         CircuitOpenError("rail", 3.0, "why"),
+        BulkheadFullError("rail", 10, 2),
         DeadlineExceededError("rail", 2),
         AttemptTimeoutError("rail", 1.5),
     ],

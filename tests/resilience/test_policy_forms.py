@@ -8,7 +8,6 @@ import threading
 
 import pytest
 
-import synccash.resilience
 from synccash.resilience import BreakerSettings, Budget, Bulkhead, BulkheadFullError, Policy, Retry
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.errors import AttemptTimeoutError
@@ -185,26 +184,6 @@ def test_a_breaker_keeps_no_error_and_no_number_of_a_person():
         p.call_sync(fail)
     assert p.breaker is not None
     assert str(p.breaker.statistics().last_failure) == "OSError: no route for …"
-
-
-def test_the_public_names():
-    assert synccash.resilience.__all__ == [
-        "AttemptTimeoutError",
-        "BreakerSettings",
-        "Budget",
-        "Bulkhead",
-        "BulkheadFullError",
-        "CircuitBreaker",
-        "CircuitOpenError",
-        "DeadlineExceededError",
-        "Evidence",
-        "Outcome",
-        "Policy",
-        "ResilienceError",
-        "Retry",
-        "Verdict",
-        "remaining",
-    ]
 
 
 def test_importing_the_toolkit_loads_the_standard_library_only():

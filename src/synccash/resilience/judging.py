@@ -16,6 +16,7 @@ Classify = Callable[[Any], Verdict]
 _FINE = Verdict(Outcome.OK)
 _NOT_TO_BE_REPEATED = "it is not to be repeated"
 _NOT_SAFE_TO_REPEAT = "what it did is not known, and the call is not idempotent"
+_ONE = "one attempt is all there is"
 _SHUT = "the circuit breaker is open"
 _FINAL = (_NOT_TO_BE_REPEATED, _NOT_SAFE_TO_REPEAT)
 
@@ -156,7 +157,7 @@ class Judge:
             return None, _NOT_SAFE_TO_REPEAT
         most = retry.attempts if overrides.attempts is None else min(retry.attempts, overrides.attempts)
         if attempts >= most:
-            return None, f"{attempts} attempts are all there are"
+            return None, _ONE if attempts == 1 else f"{attempts} attempts are all there are"
         if self._shut():
             return None, _SHUT
         wait = max(retry.delay(attempts, self._random()), verdict.retry_after or 0.0)
