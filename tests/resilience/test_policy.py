@@ -1,6 +1,7 @@
 """What a policy does round a call, in a time that only the test moves."""
 
 import asyncio
+import contextlib
 import pickle
 
 import pytest
@@ -53,6 +54,12 @@ class Flaky:
 
 
 LOST = OSError("lost")
+FRAMES = pytest.mark.parametrize(
+    "total",
+    [{}, {"total_timeout": 1_000.0, "interrupt": False}, {"total_timeout": 1_000.0}],
+    ids=["no total", "told", "interrupted"],
+)
+"""A policy makes one of several frames for its calls: these promises are kept in each."""
 
 
 async def test_it_tries_again_with_growing_waits_and_returns_the_result():
@@ -70,6 +77,28 @@ async def test_the_last_error_itself_comes_out_with_a_note_of_how_it_came_to_thi
     assert caught.value.__notes__ == [
         "rail: gave up after 2 attempts in 1.00 s: 2 attempts are all there are"
     ]
+
+
+@FRAMES
+async def test_good_calls_and_failures_are_counted_once_by_breaker_and_budget(total):
+    time, breaker = Time(), CircuitBreaker("rail", BreakerSettings())
+    p = policy(time, retry=Retry(on=OSError), breaker=breaker, **total)
+    for failures in ((), (LOST,), (ValueError("ours"),)):
+        with contextlib.suppress(ValueError):
+            assert await p.call(Flaky(*failures)) == "done"
+    seen, budget = breaker.statistics(), p.budget.statistics()
+    assert (seen.successes, seen.failures, sum(seen.durations)) == (2, 2, 4)
+    assert (budget.successes, budget.failures, budget.retries, budget.last_attempts) == (2, 1, 1, 1)
+
+
+@FRAMES
+async def test_a_slow_call_counts_as_slow(total):
+    time = Time()
+    settings = BreakerSettings(failures=None, slow_rate=1.0, slow_s=5.0, min_calls=1)
+    p = policy(time, breaker=CircuitBreaker("rail", settings, clock=time), **total)
+    await p.call(time.sleep, 5.0)
+    assert p.breaker is not None
+    assert p.breaker.state is BreakerState.OPEN
 
 
 async def test_what_was_not_named_is_not_repeated():
@@ -130,10 +159,11 @@ async def test_a_wait_past_the_deadline_is_not_begun():
     assert flaky.calls == 0
 
 
-async def test_an_open_breaker_ends_the_loop_with_the_real_cause():
+@FRAMES
+async def test_an_open_breaker_ends_the_loop_with_the_real_cause(total):
     time = Time()
     breaker = CircuitBreaker("rail", BreakerSettings(failures=2), clock=time)
-    p = policy(time, retry=Retry(attempts=5, base=1.0, on=OSError), breaker=breaker)
+    p = policy(time, retry=Retry(attempts=5, base=1.0, on=OSError), breaker=breaker, **total)
     flaky = Flaky(LOST, LOST, LOST)
     with pytest.raises(OSError, match="lost"):
         await p.call(flaky)
@@ -156,10 +186,11 @@ async def test_two_policies_share_one_breaker_and_an_ungated_one_is_never_refuse
         await gated.call(Flaky())
 
 
-async def test_a_caller_who_is_cancelled_gives_the_probes_place_back():
+@FRAMES
+async def test_a_caller_who_is_cancelled_gives_the_probes_place_back(total):
     time = Time()
     breaker = CircuitBreaker("rail", BreakerSettings(failures=1), clock=time)
-    p = policy(time, breaker=breaker)
+    p = policy(time, breaker=breaker, **total)
     with pytest.raises(OSError, match="lost"):
         await p.call(Flaky(LOST))
     time.now = 60.0
@@ -200,10 +231,11 @@ async def test_without_interruption_the_callee_is_told_what_is_left():
     assert remaining() is None
 
 
-async def test_nothing_begins_after_an_outer_deadline():
+@FRAMES
+async def test_nothing_begins_after_an_outer_deadline(total):
     time, flaky = Time(), Flaky()
     with deadline(0.0, clock=time), pytest.raises(DeadlineExceededError, match="after 0 attempts"):
-        await policy(time).call(flaky)
+        await policy(time, breaker=BreakerSettings(), **total).call(flaky)
     assert flaky.calls == 0
 
 
