@@ -29,6 +29,7 @@ class Hand:
     """A clock that the test moves."""
 
     at: float = 1_000.0
+    late_s: float = 0.0
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -37,7 +38,7 @@ class Hand:
         return self.at
 
     async def sleep(self, seconds: float) -> None:
-        self.at += seconds
+        self.at += seconds + self.late_s
 
 
 @dataclass
@@ -159,3 +160,17 @@ async def test_who_has_seen_nothing_of_a_rail_has_no_say_in_its_recovery(fleet: 
     await fleet.pass_(1.0)
     await fleet.pass_(HOLD_S)
     assert await fleet.told() == EVERYBODY_DEGRADED + EVERYBODY_RECOVERED
+
+
+async def test_a_process_that_is_late_itself_accuses_no_rail(fleet: Fleet):
+    (watch, *_) = fleet.watches
+    fleet.clock.late_s = 0.8
+    for _ in range(20):
+        fleet.saw(bad=20)
+        await watch.round()
+    assert await fleet.told() == []
+    fleet.clock.late_s = 0.0
+    for _ in range(12):
+        fleet.saw(bad=20)
+        await watch.round()
+    assert await fleet.told() == EVERYBODY_DEGRADED

@@ -14,6 +14,7 @@ from synccash.payments.rail import Operation
 
 log = structlog.get_logger("synccash.rails")
 _LOOK_S = 1.0
+_LATE_S = 0.5
 
 
 class Standings(Protocol):
@@ -44,13 +45,21 @@ class RailWatch:
     async def run(self) -> None:
         """Look at all rails, again and again, until cancelled. A store out of reach is waited for."""
         while True:
-            try:
-                await self.look()
-            except StoreUnavailableError as error:
-                log.debug("standings_unavailable", reason=str(error))
-            except Exception:
-                log.exception("rail_watch_failed")
-            await self.clock.sleep(_LOOK_S)
+            await self.round()
+
+    async def round(self) -> None:
+        """Wait, then look once. A process that comes late itself finds every rail slow: it judges none."""
+        began = self.clock.monotonic()
+        await self.clock.sleep(_LOOK_S)
+        if self.clock.monotonic() - began > _LOOK_S + _LATE_S:
+            self._reputes.clear()
+            return
+        try:
+            await self.look()
+        except StoreUnavailableError as error:
+            log.debug("standings_unavailable", reason=str(error))
+        except Exception:
+            log.exception("rail_watch_failed")
 
     async def look(self) -> None:
         """Look once at every rail and operation, and tell what has changed."""
