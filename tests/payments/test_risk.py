@@ -1,12 +1,14 @@
 """What the rules say about a payment, one by one and together."""
 
 from dataclasses import replace
+from itertools import count
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from payment_samples import PAYMENT
 from synccash.payments.payer import Msisdn, Payer
+from synccash.payments.payment import Payment
 from synccash.payments.risk import ALLOWED, RiskDecision, RiskOutcome, RiskRules, RiskWatch, Velocity
 
 PAYER = PAYMENT.payer.msisdn.digits
@@ -17,31 +19,42 @@ def of(amount: int):
     return replace(PAYMENT, amount=amount)
 
 
+class Watch:
+    """A watch to which every payment is another one, with a reference of its own."""
+
+    def __init__(self, rules: RiskRules) -> None:
+        self.watch = RiskWatch(rules)
+        self.orders = count()
+
+    def assess(self, payment: Payment, at: float) -> RiskDecision:
+        return self.watch.assess(replace(payment, reference=f"order {next(self.orders)}"), at)
+
+
 def test_without_rules_everything_passes():
-    watch = RiskWatch(RiskRules())
+    watch = Watch(RiskRules())
     assert {watch.assess(PAYMENT, float(at)) for at in range(100)} == {ALLOWED}
 
 
 def test_a_blocked_payer_is_declined_with_the_reason():
-    watch = RiskWatch(RiskRules(blocked_payers=frozenset({PAYER})))
+    watch = Watch(RiskRules(blocked_payers=frozenset({PAYER})))
     assert watch.assess(PAYMENT, 0.0) == RiskDecision(RiskOutcome.DECLINE, ("payer_blocked",))
     assert watch.assess(OTHER, 0.0) == ALLOWED
 
 
 def test_an_allowed_payer_passes_every_other_rule():
-    watch = RiskWatch(RiskRules(allowed_payers=frozenset({PAYER}), ceiling=1))
+    watch = Watch(RiskRules(allowed_payers=frozenset({PAYER}), ceiling=1))
     assert watch.assess(PAYMENT, 0.0) == ALLOWED
     assert watch.assess(OTHER, 0.0).outcome is RiskOutcome.DECLINE
 
 
 def test_large_payments_wait_for_a_human_and_larger_ones_are_declined():
-    watch = RiskWatch(RiskRules(review_from=1_000, ceiling=2_000))
+    watch = Watch(RiskRules(review_from=1_000, ceiling=2_000))
     outcomes = [watch.assess(of(amount), 0.0).outcome for amount in (999, 1_000, 2_000, 2_001)]
     assert outcomes == [RiskOutcome.ALLOW, RiskOutcome.REVIEW, RiskOutcome.REVIEW, RiskOutcome.DECLINE]
 
 
 def test_a_payer_is_asked_so_often_and_no_more_until_time_has_passed():
-    watch = RiskWatch(RiskRules(payer_count=Velocity(3, 60.0)))
+    watch = Watch(RiskRules(payer_count=Velocity(3, 60.0)))
     outcomes = [watch.assess(PAYMENT, 0.0).outcome for _ in range(4)]
     assert outcomes == [RiskOutcome.ALLOW] * 3 + [RiskOutcome.DECLINE]
     assert watch.assess(OTHER, 0.0) == ALLOWED
@@ -50,14 +63,14 @@ def test_a_payer_is_asked_so_often_and_no_more_until_time_has_passed():
 
 
 def test_a_payer_pays_so_much_and_no_more_until_time_has_passed():
-    watch = RiskWatch(RiskRules(payer_amount=Velocity(5_000, 60.0)))
+    watch = Watch(RiskRules(payer_amount=Velocity(5_000, 60.0)))
     assert [watch.assess(of(2_500), 0.0).reasons for _ in range(3)] == [(), (), ("payer_too_much",)]
     assert watch.assess(replace(OTHER, amount=2_500), 0.0) == ALLOWED
     assert watch.assess(of(2_500), 300.0) == ALLOWED
 
 
 def test_a_merchant_who_collects_unusually_often_is_looked_at():
-    watch = RiskWatch(RiskRules(merchant_count=Velocity(2, 60.0)))
+    watch = Watch(RiskRules(merchant_count=Velocity(2, 60.0)))
     decisions = [watch.assess(PAYMENT, 0.0), watch.assess(OTHER, 0.0), watch.assess(PAYMENT, 0.0)]
     assert [decision.reasons for decision in decisions] == [(), (), ("merchant_too_often",)]
     assert decisions[2].outcome is RiskOutcome.REVIEW
@@ -66,10 +79,10 @@ def test_a_merchant_who_collects_unusually_often_is_looked_at():
 
 def test_how_well_a_payer_is_known_says_how_much_he_pays_in_a_day():
     rules = RiskRules(tiers={"minimum": 3_000, "enhanced": 25_000}, default_tier="minimum")
-    watch = RiskWatch(rules)
+    watch = Watch(rules)
     known = replace(PAYMENT, metadata={"kyc_tier": "enhanced"})
     assert watch.assess(of(3_001), 0.0) == RiskDecision(RiskOutcome.DECLINE, ("above_tier_ceiling",))
-    watch = RiskWatch(rules)
+    watch = Watch(rules)
     assert [watch.assess(of(1_500), 0.0).outcome for _ in range(3)] == [
         RiskOutcome.ALLOW,
         RiskOutcome.ALLOW,
@@ -82,12 +95,12 @@ def test_how_well_a_payer_is_known_says_how_much_he_pays_in_a_day():
 
 
 def test_a_merchant_who_takes_in_unusually_much_is_looked_at():
-    watch = RiskWatch(RiskRules(merchant_amount=Velocity(5_000, 60.0)))
+    watch = Watch(RiskRules(merchant_amount=Velocity(5_000, 60.0)))
     assert [watch.assess(of(2_500), 0.0).reasons for _ in range(3)] == [(), (), ("merchant_too_much",)]
 
 
 def test_the_same_sum_twice_looks_like_a_double_for_a_while():
-    watch = RiskWatch(RiskRules(duplicate_window_s=30.0, duplicate=RiskOutcome.DECLINE))
+    watch = Watch(RiskRules(duplicate_window_s=30.0, duplicate=RiskOutcome.DECLINE))
     assert watch.assess(PAYMENT, 0.0) == ALLOWED
     assert watch.assess(of(2_501), 1.0) == ALLOWED
     assert watch.assess(PAYMENT, 29.0) == RiskDecision(RiskOutcome.DECLINE, ("looks_like_a_double",))
@@ -96,7 +109,7 @@ def test_the_same_sum_twice_looks_like_a_double_for_a_while():
 
 def test_all_rules_that_speak_are_named_and_the_most_severe_decides():
     rules = RiskRules(review_from=1, blocked_payers=frozenset({PAYER}), payer_amount=Velocity(1, 60.0))
-    decision = RiskWatch(rules).assess(PAYMENT, 0.0)
+    decision = Watch(rules).assess(PAYMENT, 0.0)
     assert decision.outcome is RiskOutcome.DECLINE
     assert decision.reasons == ("payer_blocked", "large_amount", "payer_too_much")
 
@@ -104,7 +117,22 @@ def test_all_rules_that_speak_are_named_and_the_most_severe_decides():
 @given(st.lists(st.floats(0, 300), min_size=1, max_size=60).map(sorted), st.integers(1, 5))
 def test_what_is_allowed_never_exceeds_twice_the_limit_in_any_window(times: list[float], most: int):
     """Refused payments count too, so a payer cannot wear the limit down."""
-    watch = RiskWatch(RiskRules(payer_count=Velocity(most, 60.0)))
+    watch = Watch(RiskRules(payer_count=Velocity(most, 60.0)))
     allowed = [at for at in times if watch.assess(PAYMENT, at) == ALLOWED]
     for start in allowed:
         assert sum(start <= at < start + 60.0 for at in allowed) <= 2 * most
+
+
+def test_a_repeat_of_a_request_is_told_the_same_and_counts_once():
+    rules = RiskRules(payer_count=Velocity(2, 60.0), duplicate_window_s=30.0)
+    watch = RiskWatch(rules)
+    assert {watch.assess(PAYMENT, float(at)) for at in range(10)} == {ALLOWED}
+    another = replace(PAYMENT, reference="order 2")
+    assert {watch.assess(another, 11.0).reasons for _ in range(3)} == {("looks_like_a_double",)}
+
+
+def test_what_is_tried_in_test_mode_counts_against_nobody():
+    watch = Watch(RiskRules(payer_count=Velocity(1, 60.0), duplicate_window_s=30.0))
+    assert watch.assess(PAYMENT, 0.0) == ALLOWED
+    assert watch.assess(replace(PAYMENT, livemode=True), 0.0) == ALLOWED
+    assert watch.assess(PAYMENT, 0.0).outcome is RiskOutcome.DECLINE

@@ -129,22 +129,43 @@ class RiskWatch:
     _windows: OrderedDict[tuple[str, str], _Window] = field(
         default_factory=OrderedDict[tuple[str, str], _Window]
     )
-    _seen: OrderedDict[tuple[str, str, int], float] = field(
-        default_factory=OrderedDict[tuple[str, str, int], float]
+    _seen: OrderedDict[tuple[str, bool, str, int], float] = field(
+        default_factory=OrderedDict[tuple[str, bool, str, int], float]
+    )
+    _decided: OrderedDict[tuple[str, bool, str], RiskDecision] = field(
+        default_factory=OrderedDict[tuple[str, bool, str], RiskDecision]
     )
 
+    _idle: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._idle = self.rules == RiskRules()
+
     def assess(self, payment: Payment, at: float) -> RiskDecision:
-        """Decide about a payment at the monotonic time `at`, in seconds, and remember it."""
-        payer = payment.payer.msisdn.digits
-        decision = ALLOWED
-        for outcome, reason in self._spoken(payment, at):
-            decision = decision.with_(RiskDecision(outcome, (reason,)))
-        self._remember(payment, at)
-        return ALLOWED if payer in self.rules.allowed_payers else decision
+        """Decide about a payment at the monotonic time `at`, in seconds, and remember it.
+
+        A repeat of a request is the same payment, by its merchant's reference: it is told the same and counts
+        no second time.
+        """
+        if self._idle:
+            return ALLOWED
+        name = (payment.merchant_id, payment.livemode, payment.reference)
+        decision = self._decided.get(name)
+        if decision is None:
+            decision = ALLOWED
+            for outcome, reason in self._spoken(payment, at):
+                decision = decision.with_(RiskDecision(outcome, (reason,)))
+            self._remember(payment, at)
+            if payment.payer.msisdn.digits in self.rules.allowed_payers:
+                decision = ALLOWED
+            self._decided[name] = decision
+            if len(self._decided) > _REMEMBERED:
+                self._decided.popitem(last=False)
+        return decision
 
     def _spoken(self, payment: Payment, at: float) -> list[tuple[RiskOutcome, str]]:
         rules, amount, payer = self.rules, payment.amount, payment.payer.msisdn.digits
-        last = self._seen.get((payment.merchant_id, payer, amount))
+        last = self._seen.get((payment.merchant_id, payment.livemode, payer, amount))
         is_double = rules.duplicate_window_s is not None and (
             last is not None and at - last < rules.duplicate_window_s
         )
@@ -162,7 +183,9 @@ class RiskWatch:
     def _sums(self, payment: Payment) -> Iterator[_Sum]:
         """What is counted over time, and how much this payment adds to each."""
         rules, amount = self.rules, payment.amount
-        payer, merchant = payment.payer.msisdn.digits, payment.merchant_id
+        # What is tried in test mode counts against nobody's money.
+        mode = "live" if payment.livemode else "test"
+        payer, merchant = f"{mode}:{payment.payer.msisdn.digits}", f"{mode}:{payment.merchant_id}"
         decline, review = RiskOutcome.DECLINE, RiskOutcome.REVIEW
         for kind, who, limit, adds, outcome, reason in (
             ("payer_count", payer, rules.payer_count, 1, decline, "payer_too_often"),
@@ -187,7 +210,7 @@ class RiskWatch:
             window.now += sum_.adds
             self._windows.move_to_end(sum_.key)
         if rules.duplicate_window_s is not None:
-            double = (payment.merchant_id, payer, payment.amount)
+            double = (payment.merchant_id, payment.livemode, payer, payment.amount)
             self._seen[double] = at
             self._seen.move_to_end(double)
         while len(self._windows) > _REMEMBERED:
