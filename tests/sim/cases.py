@@ -1,6 +1,6 @@
 """Which scenarios are run: swept ones that strike at every step, and mixed ones drawn from a seed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from random import Random
 
@@ -46,6 +46,31 @@ def mixed(seed: int) -> Scenario:
     )
 
 
+def wide(seed: int) -> Scenario:
+    """Whatever `mixed` has, with payouts, passwords, refunds, and rails that go back on their word."""
+    random = Random(seed)
+    before = mixed(seed)
+    asks, comes_late = random.random() < 0.5, random.random() < 0.5
+    rails = tuple(
+        replace(
+            faults,
+            fails=max(faults.fails, 0.3) if comes_late else faults.fails,
+            late_success=0.7 if comes_late else 0.0,
+            asks_password=0.6 if asks else 0.0,
+        )
+        for faults in before.rails
+    )
+    payouts = random.choice((0, 1, 1, 2))
+    return replace(
+        before,
+        rails=rails,
+        payments=random.choice((0, 1, 1)) if payouts else 1,
+        payouts=payouts,
+        passwords=asks,
+        refunds=random.random() < 0.5,
+    )
+
+
 def sleeper(seed: int) -> Scenario:
     """A node falls asleep round its first send and wakes when another has long dealt with the payment, at
     rails that are too busy meanwhile and take everything again when it wakes."""
@@ -84,14 +109,25 @@ def _faults(random: Random) -> Faults:
     )
 
 
-def sweep(seeds: range, *, pause_s: float | None, stride: int = 1) -> Iterator[Scenario]:
-    """For each seed: the same payment, struck before every `stride`-th step of the node that took it.
+SWEPT: Mapping[str, Scenario] = {
+    "payment": Scenario(seed=0, rails=(_SILENT, Faults())),
+    "refund": Scenario(seed=0, rails=(_SILENT, Faults()), refunds=True),
+    "payout": Scenario(seed=0, rails=(_SILENT, Faults()), payments=0, payouts=1),
+    "password": Scenario(seed=0, rails=(replace(_SILENT, asks_password=1.0), Faults()), passwords=True),
+    "surplus": Scenario(seed=0, rails=(replace(_SILENT, fails=1.0, late_success=1.0), Faults())),
+}
+"""One of each, to be struck at every step."""
+
+
+def sweep(seeds: range, *, pause_s: float | None, stride: int = 1, of: str = "payment") -> Iterator[Scenario]:
+    """For each seed: the same order, struck before every `stride`-th step of the node that took it.
 
     The first rail goes down for a while in every other seed, so that takeovers meet fail-overs.
     """
     for seed in seeds:
+        first, *others = SWEPT[of].rails
         down = ((1.0, 40.0),) if seed % 2 else ()
-        calm = Scenario(seed=seed, rails=(replace(_SILENT, down=down), Faults()), refunds=seed % 4 == 0)
+        calm = replace(SWEPT[of], seed=seed, rails=(replace(first, down=down), *others))
         world = World(calm)
         world.run()
         assert verdict(world) == [], calm

@@ -1,12 +1,15 @@
 """The judge. The rails' books are the truth; what the engine says is only compared with them."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 import msgspec
 
 from sim.clock import EPOCH
 from sim.world import SETTINGS, World
+from synccash.payments.attempt import Attempt
 from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
+from synccash.payments.payout import Payout
 from synccash.payments.rail import Operation
 
 _ENDS = {"succeeded", "failed", "canceled"}
@@ -29,32 +32,65 @@ def _debits(world: World) -> Counter[str]:
     return Counter(d.merchant_reference for rail in world.rails.values() for d in rail.debits())
 
 
+def _payouts(world: World) -> Counter[str]:
+    return Counter(p.merchant_reference for rail in world.rails.values() for p in rail.payouts())
+
+
+def _late(world: World) -> set[str]:
+    """The references of what moved after its rail had said that it would not."""
+    return {order.reference for rail in world.rails.values() for order in rail.late()}
+
+
+def _came_late(attempts: Mapping[str, Attempt], late: set[str]) -> list[Attempt]:
+    return [attempt for attempt in attempts.values() if attempt.reference in late]
+
+
 def _duplicates(world: World) -> list[str]:
-    return [f"duplicate: {name} was debited {n} times" for name, n in _debits(world).items() if n > 1]
+    moved = _debits(world) + _payouts(world)
+    return [f"duplicate: {name} moved money {n} times" for name, n in moved.items() if n > 1]
 
 
 def _lost(world: World) -> list[str]:
     wrong: list[str] = []
-    debits = _debits(world)
+    moved, late = _debits(world) + _payouts(world), _late(world)
     for row in world.ledger.rows.values():
         order = row.order
-        if isinstance(order, Payment):
-            debited, says = debits.pop(order.reference, 0) > 0, order.status is PaymentStatus.SUCCEEDED
-            if debited and order.status.is_final and not says:
-                wrong.append(f"lost: {order.id} is {order.status.value} and the payer was debited")
-            if debited and not order.status.is_final and order.status_detail is not StatusDetail.UNDER_REVIEW:
-                wrong.append(f"lost: {order.id} is {order.status_detail} and the payer was debited")
-            if says and not debited:
-                wrong.append(f"lied: {order.id} is succeeded and nobody was debited")
-    wrong.extend(f"lost: {name} was debited and has no row" for name in debits)
+        came_late = _came_late(row.attempts, late)
+        if any(attempt.state.is_dead for attempt in came_late) and not row.contradictions:
+            wrong.append(f"silent: {order.id} moved money late and nobody was told")
+        if isinstance(order, Refund):
+            continue
+        has_moved, says = moved.pop(order.reference, 0) > 0, order.status.value == "succeeded"
+        if has_moved and order.status.is_final and not says:
+            wrong.append(f"lost: {order.id} is {order.status.value} and moved money")
+        if has_moved and not order.status.is_final and order.status_detail is not StatusDetail.UNDER_REVIEW:
+            wrong.append(f"lost: {order.id} is {order.status_detail} and moved money")
+        if says and not has_moved and not came_late:
+            wrong.append(f"lied: {order.id} is succeeded and moved nothing")
+    wrong.extend(f"lost: {name} moved money and has no row" for name in moved)
     for key, reply in world.told:
         if msgspec.json.decode(reply.body)["id"] not in world.ledger.rows:
             wrong.append(f"lost: {key} was acknowledged and has no row")
-    return wrong + _refunds(world)
+    return wrong + _refunds(world) + _surplus(world)
+
+
+def _surplus(world: World) -> list[str]:
+    """What came too much has one refund of its own, each debit, however that refund ends."""
+    wrong: list[str] = []
+    orders = [row.order for row in world.ledger.rows.values()]
+    back = Counter(order.payment_id for order in orders if isinstance(order, Refund) and order.surplus)
+    for row in world.ledger.rows.values():
+        if isinstance(row.order, Payment) and row.order.status.is_final:
+            came = sum(attempt.amount_received > 0 for attempt in row.attempts.values())
+            too_many = came - (row.order.status is PaymentStatus.SUCCEEDED)
+            if back[row.order.id] != too_many:
+                wrong.append(f"surplus: {row.order.id} has {too_many} and gives back {back[row.order.id]}")
+    return wrong
 
 
 def _refunds(world: World) -> list[str]:
     wrong: list[str] = []
+    late = _late(world)
     credited = Counter(c.reference for rail in world.rails.values() for c in rail.credits())
     back: Counter[str] = Counter()
     for rail in world.rails.values():
@@ -62,13 +98,15 @@ def _refunds(world: World) -> list[str]:
             back[credit.merchant_reference] += credit.amount
     for row in world.ledger.rows.values():
         order = row.order
-        if isinstance(order, Payment) and back[order.reference] > order.amount_received:
+        came = sum(attempt.amount_received for attempt in row.attempts.values())
+        if isinstance(order, Payment) and back[order.reference] > came:
             wrong.append(f"duplicate: {order.id} got back more than it brought")
         if isinstance(order, Refund):
             sent = sum(credited[a.reference] for a in row.attempts.values())
+            says, came_late = order.status is RefundStatus.SUCCEEDED, _came_late(row.attempts, late)
             if sent > 1:
                 wrong.append(f"duplicate: {order.id} was paid out {sent} times")
-            if order.status.is_final and (order.status is RefundStatus.SUCCEEDED) is not (sent == 1):
+            if order.status.is_final and says is not (sent == 1) and not (says and came_late):
                 wrong.append(f"lost: {order.id} is {order.status.value} and was paid out {sent} times")
     return wrong
 
@@ -112,7 +150,7 @@ def _sends(world: World) -> list[str]:
             if n > most:
                 wrong.append(f"sends: {reference} may have reached {rail.name} {n} times")
         for at, order in rail.begun:
-            if order.operation is Operation.COLLECT:
+            if order.operation is not Operation.REFUND:
                 row = next((r for r in world.ledger.rows.values() if _owns(r.order, order)), None)
                 if row is None:
                     wrong.append(f"sends: {order.reference} was sent without a row")
@@ -122,13 +160,14 @@ def _sends(world: World) -> list[str]:
 
 
 def _undead(world: World) -> list[str]:
-    """Simulated rails never go back on their word: what moved money was never provably dead."""
+    """What moved money was never provably dead, but where the rail went back on its word."""
+    late = _late(world)
     return [
         f"undead: {row.order.id} was called dead and moved money"
         for row in world.ledger.rows.values()
-        if "late_success" in row.contradictions
+        if "late_success" in row.contradictions and not _came_late(row.attempts, late)
     ]
 
 
 def _owns(order: object, sent: object) -> bool:
-    return isinstance(order, Payment) and order.reference == sent.merchant_reference
+    return isinstance(order, Payment | Payout) and order.reference == sent.merchant_reference

@@ -10,13 +10,16 @@ from synccash.engine.collect import Collecting
 from synccash.engine.dispatch import PolicyDispatch
 from synccash.engine.driver import Driver
 from synccash.engine.engine import Engine
+from synccash.engine.otp import Passwords
+from synccash.engine.refund_openings import RefundOpenings, debit_of
 from synccash.engine.scribe import Scribe, order_of
 from synccash.engine.worker import Worker
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import PaymentCase, Release
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.lifecycle import canceled, failed, reflect
-from synccash.payments.payment import Payment
+from synccash.payments.payment import Payment, Refund
+from synccash.payments.payout import Payout
 from synccash.payments.rail import Standing, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
@@ -168,13 +171,64 @@ def _cancels_in_flight(right: Any) -> Any:
     return cancel
 
 
-def _falls_over_when_unknown(right: Any) -> Any:
-    def after_send(self: Driver, case: Any, before: Attempt, after: Attempt, sent: Any, **named: Any) -> Any:
-        if after.state is AttemptState.UNKNOWN and isinstance(order_of(case), Payment):
-            after = replace(after, state=AttemptState.NOT_SENT)
-        return right(self, case, replace(before, opened_fence=_AnyFence(0)), after, sent, **named)
+def _moves_on_when_unknown(kind: type) -> Callable[[Any], Any]:
+    def make(right: Any) -> Any:
+        def after_send(self: Driver, case: Any, before: Any, after: Attempt, sent: Any, **named: Any) -> Any:
+            if after.state is AttemptState.UNKNOWN and isinstance(order_of(case), kind):
+                after = replace(after, state=AttemptState.NOT_SENT)
+            return right(self, case, replace(before, opened_fence=_AnyFence(0)), after, sent, **named)
 
-    return after_send
+        return after_send
+
+    return make
+
+
+def _sees_no_dead(right: Any) -> Any:
+    async def look_at_the_dead(self: Driver, case: Any) -> None:
+        """The dead are dead."""
+
+    return look_at_the_dead
+
+
+def _looks_back_at_nothing(right: Any) -> Any:
+    async def look_back(self: Driver, case: Any) -> Any:
+        alive = replace(case, attempts=tuple(a for a in case.attempts if not a.is_dead_by_word))
+        return await right(self, alive)
+
+    return look_back
+
+
+def _keeps_what_came_too_much(right: Any) -> Any:
+    async def give_back(self: Driver, case: Any) -> None:
+        """Nobody asks for it."""
+
+    return give_back
+
+
+def _gives_back_what_is_due(right: Any) -> Any:
+    def surplus(self: RefundOpenings, case: PaymentCase, debit: Attempt) -> Any:
+        return right(self, case, debit_of(case))
+
+    return surplus
+
+
+def _fails_without_an_answer(right: Any) -> Any:
+    def after(self: Passwords, payment: Payment, live: Attempt, answer: Any, asked: Payment) -> Payment:
+        if answer.evidence is Evidence.AMBIGUOUS:
+            return failed(payment, _ABSENT, now=self.clock.now())
+        return right(self, payment, live, answer, asked)
+
+    return after
+
+
+def _believes_a_password(right: Any) -> Any:
+    def after(self: Passwords, payment: Payment, live: Attempt, answer: Any, asked: Payment) -> Payment:
+        if answer.evidence is not Evidence.ACCEPTED:
+            return right(self, payment, live, answer, asked)
+        paid = live.after_inquiry(StatusAnswer(standing=Standing.SUCCEEDED))
+        return reflect(payment, paid, now=self.clock.now())
+
+    return after
 
 
 MUTANTS: dict[str, tuple[Patch, ...]] = {
@@ -182,7 +236,7 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     "the reference is not the committed one": ((Attempts, "order_for", _fresh_reference),),
     "not found counts as failed": ((Driver, "_ask", _absent_is_failed),),
     "silence counts as not sent": ((PolicyDispatch, "send", _silence_is_not_sent),),
-    "silence falls over to another rail": ((Driver, "_after_send", _falls_over_when_unknown),),
+    "silence falls over to another rail": ((Driver, "_after_send", _moves_on_when_unknown(Payment)),),
     "any holder may call a send dead": (
         (Attempt, "after_send", _any_holder_declares_dead),
         (Driver, "_after_send", _any_fence_before),
@@ -198,3 +252,21 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     ),
     "a payment in flight is canceled": ((Collecting, "cancel_payment", _cancels_in_flight),),
 }
+
+WIDE_MUTANTS: dict[str, tuple[Patch, ...]] = {
+    "a payout that nobody answered goes out again": (
+        (Driver, "_after_send", _moves_on_when_unknown(Payout)),
+    ),
+    "a refund that nobody answered goes out again": (
+        (Driver, "_after_send", _moves_on_when_unknown(Refund)),
+    ),
+    "what was called failed is never looked at again": (
+        (Driver, "_look_at_the_dead", _sees_no_dead),
+        (Driver, "_look_back", _looks_back_at_nothing),
+    ),
+    "what came too much stays": ((Driver, "_give_back", _keeps_what_came_too_much),),
+    "the wrong debit is given back": ((RefundOpenings, "of_surplus", _gives_back_what_is_due),),
+    "a password that nobody answered ends the payment": ((Passwords, "_after", _fails_without_an_answer),),
+    "a password that was taken is money": ((Passwords, "_after", _believes_a_password),),
+}
+"""Rules of what `cases.wide` has beside payments."""

@@ -5,7 +5,7 @@ What happens on the wire and at the rail happens outside every node: a caller th
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -16,6 +16,8 @@ from synccash.payments.rail import (
     NO_TRACES,
     CallbackAddress,
     Capabilities,
+    NextAction,
+    NextActionType,
     Operation,
     OperationCapability,
     RailAccount,
@@ -36,6 +38,11 @@ _BUSY = SendAnswer(
 )
 _ERROR = Failure(FailureCode.PROVIDER_ERROR, reroute=True)
 _NO_FUNDS = Failure(FailureCode.INSUFFICIENT_FUNDS)
+_NO_PASSWORD = Failure(FailureCode.PAYER_TIMEOUT)
+_PASSWORD = NextAction(NextActionType.SUBMIT_OTP)
+_PASSWORD_WINDOW_S = 60.0
+PASSWORD = "123456"
+"""The one that every rail takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +63,9 @@ class Faults:
     callback_twice: float = 0.0
     callback_forged: float = 0.0
     slow_payer: float = 0.0
+    asks_password: float = 0.0
+    late_success: float = 0.0
+    """What the rail called failed moves money all the same, some time later."""
     down: tuple[tuple[float, float], ...] = ()
     until_s: float = 120.0
 
@@ -70,6 +80,18 @@ class Booked:
     hidden_until: float
     done: bool = False
     """Its end has come: debited where `failure` is None."""
+    waits: bool = False
+    """For the payer's password."""
+    comes_late: bool = False
+    came_late: bool = False
+    """The rail went back on its word."""
+    has_told: bool = False
+    """Its callback of that was taken."""
+
+    @property
+    def is_busy(self) -> bool:
+        """True while anything may still happen to it."""
+        return not self.done or (self.comes_late and not self.has_told)
 
 
 @dataclass(eq=False)
@@ -95,7 +117,11 @@ class SimRail:
         )
         self.capabilities = Capabilities(
             networks=frozenset(Network),
-            operations={Operation.COLLECT: able, Operation.REFUND: able},
+            operations={
+                Operation.COLLECT: replace(able, otp=True),
+                Operation.REFUND: able,
+                Operation.PAYOUT: able,
+            },
             callback_address=CallbackAddress.PER_REQUEST,
         )
         self.account = RailAccount(
@@ -110,8 +136,17 @@ class SimRail:
         """Every refund that really went out."""
         return self._done(Operation.REFUND)
 
+    def payouts(self) -> list[SendOrder]:
+        """Every payout that really went out, but those of which the rail had said that they did not."""
+        return self._done(Operation.PAYOUT)
+
+    def late(self) -> list[SendOrder]:
+        """Whatever moved after the rail had called it failed."""
+        return [booked.order for booked in self.book if booked.came_late]
+
     def _done(self, operation: Operation) -> list[SendOrder]:
-        return [b.order for b in self.book if b.done and b.failure is None and b.order.operation is operation]
+        moved = (b for b in self.book if b.done and b.failure is None and not b.came_late)
+        return [booked.order for booked in moved if booked.order.operation is operation]
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         self.begun.append((self.loop.time(), order))
@@ -145,10 +180,10 @@ class SimRail:
             return SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=_ERROR)
         if self._happens(self.faults.payer_declines):
             return SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=_NO_FUNDS)
-        self._book(order)
-        return SendAnswer(evidence=Evidence.ACCEPTED)
+        booked = self._book(order)
+        return SendAnswer(evidence=Evidence.ACCEPTED, next_action=_PASSWORD if booked.waits else None)
 
-    def _book(self, order: SendOrder) -> None:
+    def _book(self, order: SendOrder) -> Booked:
         now = self.loop.time()
         failure = _ERROR if self._happens(self.faults.fails) else None
         if failure is None and self._happens(self.faults.payer_declines):
@@ -157,16 +192,60 @@ class SimRail:
         hidden_s = self.random.random() * 8 if self._happens(self.faults.hidden) else 0.0
         booked = Booked(order=order, ends_at=now + wait_s, failure=failure, hidden_until=now + hidden_s)
         self.book.append(booked)
-        self.loop.call_at(booked.ends_at, self._end, booked, context=NOWHERE)
+        booked.comes_late = failure is not None and self._happens(self.faults.late_success)
+        booked.waits = order.operation is Operation.COLLECT and self._happens(self.faults.asks_password)
+        ends_at = now + _PASSWORD_WINDOW_S if booked.waits else booked.ends_at
+        self.loop.call_at(ends_at, self._end, booked, context=NOWHERE)
         if self._happens(self.faults.callback_forged):
             self._call_back(order, self.random.random() * 3)
+        return booked
 
     def _end(self, booked: Booked) -> None:
+        if booked.done:
+            return
+        if booked.waits:
+            booked.failure = booked.failure or _NO_PASSWORD
         booked.done = True
+        if booked.comes_late:
+            self.loop.call_later(5 + self.random.random() * 60, self._come_late, booked, context=NOWHERE)
         if not self._happens(self.faults.callback_lost):
             times = 2 if self._happens(self.faults.callback_twice) else 1
             for _ in range(times):
                 self._call_back(booked.order, self.random.random() * 2)
+
+    def _come_late(self, booked: Booked) -> None:
+        """The word of it is never lost: of the others nobody could ever know."""
+        booked.failure, booked.came_late = None, True
+        self.loop.start(self._tell_late(booked))
+
+    async def _tell_late(self, booked: Booked) -> None:
+        assert booked.order.callback_url is not None
+        await asyncio.sleep(self.random.random() * 2)
+        await self.call_back(self.name, booked.order.callback_url.rpartition("/")[2])
+        booked.has_told = True
+
+    async def submit_otp(
+        self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
+    ) -> SendAnswer:
+        assert account == self.account, "a password for another account than the one that asked"
+        await checkpoint
+        if self._down():
+            return _REFUSED_CONNECTION
+        answer: asyncio.Future[SendAnswer] = self.loop.create_future()
+        if not self._happens(self.faults.lost_request):
+            takes_s = 0.05 + self.random.random() * 0.2
+            self.loop.call_later(takes_s, self._hear_password, reference, otp, answer, context=NOWHERE)
+        return await self._within(answer, timeout_s, _SILENCE)
+
+    def _hear_password(self, reference: str, otp: str, answer: asyncio.Future[SendAnswer]) -> None:
+        booked = self._find(reference)
+        is_taken = booked is not None and booked.waits and not booked.done and otp == PASSWORD
+        if booked is not None and is_taken:
+            booked.waits = False
+            self.loop.call_later(self.random.random() * 5, self._end, booked, context=NOWHERE)
+        if not answer.done() and not self._happens(self.faults.lost_answer):
+            evidence = Evidence.ACCEPTED if is_taken else Evidence.REFUSED_FINAL
+            answer.set_result(SendAnswer(evidence=evidence))
 
     def _call_back(self, order: SendOrder, after_s: float) -> None:
         if order.callback_url is not None:
@@ -206,7 +285,8 @@ class SimRail:
         if booked is None or self.loop.time() < booked.hidden_until:
             return StatusAnswer(standing=Standing.NOT_FOUND)
         if not booked.done or (booked.failure is not None and not self.names_failure):
-            return StatusAnswer(standing=Standing.PENDING)
+            action = _PASSWORD if booked.waits and not booked.done else None
+            return StatusAnswer(standing=Standing.PENDING, next_action=action)
         if booked.failure is not None:
             return StatusAnswer(standing=Standing.FAILED, failure=booked.failure)
         return StatusAnswer(standing=Standing.SUCCEEDED, amount=booked.order.amount)

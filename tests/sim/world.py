@@ -15,15 +15,17 @@ import structlog
 from sim.clock import EPOCH, SeededIdentities, VirtualClock
 from sim.ledger import FakeLedger, Fault
 from sim.loop import NOWHERE, Node, VirtualLoop
-from sim.rails import Faults, SimRail
+from sim.rails import PASSWORD, Faults, SimRail
 from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
 from synccash.engine.settings import EngineSettings
 from synccash.payments.case import Claim
-from synccash.payments.errors import PaymentError, StoreUnavailableError
+from synccash.payments.errors import PaymentError, ReferenceAlreadyUsedError, StoreUnavailableError
 from synccash.payments.ladder import Ladder
 from synccash.payments.payer import Msisdn, Payer
-from synccash.payments.request import PaymentRequest, RefundRequest, Reply, Tenant
+from synccash.payments.payment import PaymentStatus
+from synccash.payments.payout import Payee
+from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.resilience.circuit_breaker import BreakerSettings
 from synccash.resilience.profiles import Profile
 from synccash.resilience.registry import Registry
@@ -67,9 +69,11 @@ class Scenario:
     no_failure_word: frozenset[int] = frozenset()
     nodes: int = 2
     payments: int = 1
+    payouts: int = 0
     expires_in_s: int = 60
     refunds: bool = False
     cancels: bool = False
+    passwords: bool = False
     store_faults: float = 0.0
     blows: tuple[Blow, ...] = ()
 
@@ -150,6 +154,8 @@ class World:
         """Run to the end, and leave nothing behind."""
         for number in range(self.scenario.payments):
             self._client(self._buyer(number))
+        for number in range(self.scenario.payouts):
+            self._client(self._sender(number))
         with logs_into(self.errors):
             try:
                 self.loop.run(self._at_rest, until=HORIZON_S)
@@ -215,7 +221,7 @@ class World:
         return self._clients == 0 and self.ledger.next_due() is None and not self._rails_busy()
 
     def _rails_busy(self) -> bool:
-        return any(not booked.done for rail in self.rails.values() for booked in rail.book)
+        return any(booked.is_busy for rail in self.rails.values() for booked in rail.book)
 
     def _client(self, work: Any) -> None:
         self._clients += 1
@@ -272,6 +278,10 @@ class World:
             return
         self.told.append((f"key {number}", told))
         payment_id = msgspec.json.decode(told.body)["id"]
+        if self.scenario.passwords:
+            # Two devices of one payer, who types on both.
+            self._client(self._password_giver(payment_id))
+            self._client(self._password_giver(payment_id))
         if self.scenario.cancels:
             await asyncio.sleep(self.random.random() * 10)
             with contextlib.suppress(PaymentError, TimeoutError):
@@ -283,6 +293,39 @@ class World:
             self.told.append((f"key {number}", repeat))
         if self.scenario.refunds:
             await self._refund(number, payment_id)
+
+    async def _password_giver(self, payment_id: str) -> None:
+        for _ in range(40):
+            await asyncio.sleep(0.5 + self.random.random() * 2)
+            case = self.ledger.read_payment(payment_id)
+            if case is None or case.payment.status.is_final:
+                return
+            if case.payment.status is PaymentStatus.REQUIRES_ACTION:
+                otp = PASSWORD if self.random.random() < 0.8 else "a wrong one"
+                name = f"node_{self.random.randrange(self.scenario.nodes)}"
+                with contextlib.suppress(PaymentError, TimeoutError):
+                    await self._on(name, lambda engine, o=otp: engine.submit_otp(TENANT, payment_id, o), 6.0)
+
+    async def _sender(self, number: int) -> None:
+        request = PayoutRequest(
+            tenant=TENANT,
+            amount=2_000 + number,
+            currency="GHS",
+            payee=Payee(Msisdn.parse("0241234567")),
+            reference=f"payout {number}",
+            expires_in_s=self.scenario.expires_in_s,
+        )
+        # Two tabs of one merchant: keys of their own, one reference.
+        for key in (f"payout key {number}", f"another key {number}"):
+            claim = Claim("m_1:test:POST /payouts", key, b"o" * 32)
+            with contextlib.suppress(ReferenceAlreadyUsedError):
+                told = await self._insist(number, lambda engine, c=claim: engine.pay_out(request, c))
+                if told is not None:
+                    self.told.append((key, told))
+                    await asyncio.sleep(130)
+                    repeat = await self._insist(number, lambda engine, c=claim: engine.pay_out(request, c))
+                    if repeat is not None:
+                        self.told.append((key, repeat))
 
     async def _refund(self, number: int, payment_id: str) -> None:
         for part in range(2):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from synccash.engine.driver import Driver
+from synccash.engine.driver import Driver, let_go
 from synccash.engine.first_commits import FirstCommit, FirstCommits
 from synccash.engine.ports import Clock, Identities, Ledger
 from synccash.engine.replies import Replies
@@ -150,9 +150,7 @@ class Collecting:
             order = replace(
                 lifecycle.canceled(case.payment, now=self.clock.now()), fence=case.payment.fence + 1
             )
-            move = self.scribe.move(
-                case, order, hold=Release(None), timeline=(self.scribe.entry("canceled"),)
-            )
+            move = self.scribe.move(case, order, hold=let_go(case), timeline=(self.scribe.entry("canceled"),))
             if await self.ledger.record(move):
                 return render(order, case.attempts)
 

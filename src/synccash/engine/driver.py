@@ -85,7 +85,9 @@ class Driver:
 
     async def advance(self, case: Case) -> Case | None:
         """Do what is due on an order that this process has just become the holder of."""
-        if case.hinted and not order_of(case).status.is_final:
+        # A hint that was heard by a holder who then died is asked after by whoever takes over.
+        heard = case.hinted or case.former_lease_end is not None
+        if heard and not order_of(case).status.is_final:
             found = await self._look_at_the_dead(case)
             if found is not None:
                 return await self._record(case, self._contradiction(case, *found))
@@ -142,7 +144,13 @@ class Driver:
             return await self._end(case, after, answer)
         if answer.standing is Standing.NOT_FOUND and self._may_resend(case, after):
             return await self._resend(case, after)
-        return await self._record(case, self._ask_later(case, after, answer))
+        move = self._ask_later(case, after, answer)
+        if move.hold == Release(None):
+            # The last look at the order: one at its dead, too.
+            found = await self._look_at_the_dead(case)
+            if found is not None:
+                return await self._record(case, self._contradiction(case, *found))
+        return await self._record(case, move)
 
     def _with_reported_failure(self, case: Case, live: Attempt, answer: StatusAnswer) -> StatusAnswer:
         """Where a rail's inquiry has no word for failure, `not paid` past the prompt and a callback of
@@ -190,9 +198,9 @@ class Driver:
             if committed is not None and committed.live is not None:
                 return await self.send(committed, committed.live)
         order = reflect(order_of(case), after, now=self.clock.now())
-        too_much = any(a.amount_received for a in case.attempts)
-        hold = Release(0.0 if too_much else None)
-        return await self._record(case, self.scribe.move(case, order, after, hold=hold, timeline=(entry,)))
+        return await self._record(
+            case, self.scribe.move(case, order, after, hold=let_go(case), timeline=(entry,))
+        )
 
     def _has_ended(self, case: Case, after: Attempt) -> None:
         """Let the rail's health be known by how the attempt ended, and whether a callback had told of it."""
@@ -304,8 +312,8 @@ class Driver:
             return self._queue(case, after, sent, entry)
         order = reflect(order_of(case), after, now=self.clock.now(), action=sent.answer.next_action)
         age_s = (self.clock.now() - after.started_at).total_seconds()
-        wait_s = None if order.status.is_final else self._wait_s(after, age_s)
-        return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=(entry,))
+        hold = let_go(case) if order.status.is_final else Release(self._wait_s(after, age_s))
+        return self.scribe.move(case, order, after, hold=hold, timeline=(entry,))
 
     def _queue(self, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Move:
         """Nobody took it and nobody else can: hold it, and try again with a new attempt."""
@@ -444,7 +452,7 @@ class Driver:
 
     def _expire(self, case: Case) -> Move:
         order = expired(order_of(case), now=self.clock.now())
-        return self.scribe.move(case, order, hold=Release(None), timeline=(self.scribe.entry("expired"),))
+        return self.scribe.move(case, order, hold=let_go(case), timeline=(self.scribe.entry("expired"),))
 
     def _until_next_try(self, case: Case, wish_s: float | None) -> float:
         wait_s = max(wish_s or 0.0, self.settings.queue_retry_s)
@@ -487,3 +495,10 @@ def _begun(case: PaymentCase | PayoutCase, attempt: Attempt, route: Route) -> Or
 
 def _the_dead(case: Case) -> tuple[Attempt, ...]:
     return tuple(a for a in case.attempts if a.state.is_dead and not a.amount_received)
+
+
+def let_go(case: Case) -> Release:
+    """The hold of an order that ends: it is looked at once more where money came too much, or may have come
+    from a rail that went back on its word while nobody could ask it."""
+    again = any(a.amount_received or a.is_dead_by_word for a in case.attempts)
+    return Release(0.0 if again else None)

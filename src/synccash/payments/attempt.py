@@ -114,6 +114,11 @@ class Attempt:
         """The rail's id."""
         return self.account.rail
 
+    @property
+    def is_dead_by_word(self) -> bool:
+        """True when the rail had it and said that it failed: the one proof that a rail can go back on."""
+        return self.state.is_dead and self.evidence is Evidence.ACCEPTED
+
     def after_send(self, answer: SendAnswer, worst: Evidence, *, now: datetime, latency_ms: int) -> "Attempt":
         """Return the attempt after a send whose evidence, with all sends of this run, is `worst`."""
         evidence = worst if self.evidence is None else self.evidence.worst(worst)
