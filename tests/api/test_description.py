@@ -36,7 +36,8 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def service(database_of_file: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    with whole(database_of_file, tmp_path_factory.mktemp("rails"), risk_review_from=REVIEWED) as running:
+    folder = tmp_path_factory.mktemp("rails")
+    with whole(database_of_file, folder, tells=False, risk_review_from=REVIEWED) as running:
         yield running
 
 

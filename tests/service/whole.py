@@ -55,8 +55,8 @@ class Whole:
 
 
 @contextlib.contextmanager
-def whole(database_url: str, folder: Path, **settings: Any) -> Generator[Whole]:
-    """Run it until the block is left."""
+def whole(database_url: str, folder: Path, *, tells: bool = True, **settings: Any) -> Generator[Whole]:
+    """Run it until the block is left. `tells`: webhooks are sent; some hosts take long to be looked up."""
     started: list[Whole | BaseException] = []
     ready = threading.Event()
     ends: list[Any] = []
@@ -65,7 +65,7 @@ def whole(database_url: str, folder: Path, **settings: Any) -> Generator[Whole]:
         end = asyncio.Event()
         loop = asyncio.get_running_loop()
         ends.append(lambda: loop.call_soon_threadsafe(end.set))
-        async with _running(database_url, folder, settings) as running:
+        async with _running(database_url, folder, settings, tells=tells) as running:
             started.append(running)
             ready.set()
             await end.wait()
@@ -92,7 +92,9 @@ def whole(database_url: str, folder: Path, **settings: Any) -> Generator[Whole]:
 
 
 @contextlib.asynccontextmanager
-async def _running(database_url: str, folder: Path, more: Mapping[str, Any]) -> AsyncGenerator[Whole]:
+async def _running(
+    database_url: str, folder: Path, more: Mapping[str, Any], *, tells: bool
+) -> AsyncGenerator[Whole]:
     async with contextlib.AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(run_sandbox(data_dir=folder))
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -112,7 +114,7 @@ async def _running(database_url: str, folder: Path, more: Mapping[str, Any]) -> 
         keys = await _keys(service)
         config = uvicorn.Config(application(service, settings), lifespan="off", log_config=None)
         server = uvicorn.Server(config)
-        for loop in (service.engine.worker, service.notifier):
+        for loop in (service.engine.worker, service.notifier) if tells else (service.engine.worker,):
             working = asyncio.create_task(loop.run())
             stack.push_async_callback(asyncio.wait, [working])
             stack.callback(loop.stop)
