@@ -15,6 +15,7 @@ from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.deadline import deadline, remaining
 from synccash.resilience.errors import CircuitOpenError, DeadlineExceededError
 from synccash.resilience.evidence import Evidence
+from synccash.resilience.judging import Classify
 from synccash.resilience.policy import Policy
 from synccash.resilience.profiles import Profile
 from synccash.resilience.verdict import Outcome, Verdict
@@ -62,6 +63,12 @@ def judge_inquiry(result: StatusAnswer | BaseException) -> Verdict:
     return Verdict(Outcome.FAILED if silent else Outcome.OK)
 
 
+def judge_password(result: SendAnswer | BaseException) -> Verdict:
+    """A password that the rail refuses is a healthy rail; it is never handed over again by itself."""
+    silent = isinstance(result, BaseException) or result.evidence in (Evidence.AMBIGUOUS, Evidence.NOT_SENT)
+    return Verdict(Outcome.FAILED if silent else Outcome.OK)
+
+
 @dataclass(frozen=True, slots=True)
 class _Manner:
     """How one send goes about it: with retries or without, under the breaker's say or past it."""
@@ -88,7 +95,7 @@ class PolicyDispatch:
     _sends: dict[tuple[str, Operation, _Manner], Policy] = field(
         default_factory=dict[tuple[str, Operation, _Manner], Policy]
     )
-    _inquiries: dict[str, Policy] = field(default_factory=dict[str, Policy])
+    _askings: dict[str, Policy] = field(default_factory=dict[str, Policy])
 
     async def send(
         self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, not_after: datetime | None
@@ -116,8 +123,12 @@ class PolicyDispatch:
         """Hand a password over, once. What is not known of it afterwards is left to inquiries."""
         assert isinstance(rail, OtpRail), f"{rail.name} says that it takes a password and has no way to"
         try:
-            return await rail.submit_otp(
-                attempt.account, attempt.reference, otp, timeout_s=self.settings.attempt_timeout_s
+            return await self._asking(f"{rail.name}:{attempt.operation.value}", judge_password).call(
+                rail.submit_otp,
+                attempt.account,
+                attempt.reference,
+                otp,
+                timeout_s=self.settings.attempt_timeout_s,
             )
         except Exception:
             log.exception("connector_failed", rail=rail.name, operation="submit_otp")
@@ -126,7 +137,7 @@ class PolicyDispatch:
     async def inquire(self, rail: Rail, attempt: Attempt, traces: Traces = NO_TRACES) -> StatusAnswer:
         """Ask about an attempt. Never refused: what is not known now has to be asked."""
         try:
-            return await self._inquiring(rail.name).call(
+            return await self._asking(f"{rail.name}:status", judge_inquiry).call(
                 rail.inquire,
                 attempt.account,
                 attempt.operation,
@@ -163,16 +174,16 @@ class PolicyDispatch:
             )
         return policy
 
-    def _inquiring(self, rail: str) -> Policy:
-        policy = self._inquiries.get(rail)
+    def _asking(self, name: str, classify: Classify) -> Policy:
+        """For what concerns an attempt that is under way: the breaker hears of it, and never refuses it."""
+        policy = self._askings.get(name)
         if policy is None:
-            name = f"{rail}:status"
-            policy = self._inquiries[rail] = Policy(
+            policy = self._askings[name] = Policy(
                 name,
                 breaker=self.breaker_of(name),
                 budget=self.budget_of(name),
                 gated=False,
-                classify=judge_inquiry,
+                classify=classify,
                 clock=self.clock.monotonic,
                 sleep=self.clock.sleep,
                 random=self.random,

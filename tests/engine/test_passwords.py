@@ -1,0 +1,46 @@
+"""A payer's one-time password on its way to a rail: the breaker hears of it, and nothing sends it twice."""
+
+import random
+
+import pytest
+
+from engine.scripted import ACCEPTED, ScriptedRail
+from payment_samples import PREPARED
+from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.payments.rail import SendAnswer
+from synccash.resilience.evidence import Evidence
+from synccash.resilience.registry import Registry
+from synccash.system import SystemClock
+
+NAME = f"paystack:{PREPARED.operation.value}"
+
+
+async def handed_over(registry: Registry, rail: ScriptedRail, times: int) -> SendAnswer:
+    clock = SystemClock()
+    dispatch = PolicyDispatch(registry.breaker, registry.profile, clock, DispatchSettings(), random.random)
+    answers = [await dispatch.submit_otp(rail, PREPARED, "123456") for _ in range(times)]
+    return answers[-1]
+
+
+@pytest.mark.parametrize("evidence", [Evidence.AMBIGUOUS, Evidence.NOT_SENT])
+async def test_a_rail_that_keeps_silent_about_passwords_is_sick(evidence: Evidence) -> None:
+    registry, rail = Registry(), ScriptedRail("paystack", otp=True)
+    rail.otp_answer = SendAnswer(evidence=evidence)
+    failures = registry.profile(NAME).breaker.failures
+    assert failures is not None
+    await handed_over(registry, rail, failures)
+    assert registry.breaker(NAME).retry_after() is not None
+    assert len(rail.passwords) == failures, "each was handed over once"
+
+
+async def test_a_wrong_password_is_no_fault_of_the_rail() -> None:
+    registry, rail = Registry(), ScriptedRail("paystack", otp=True)
+    rail.otp_answer = SendAnswer(evidence=Evidence.REFUSED_FINAL)
+    await handed_over(registry, rail, 10)
+    assert registry.breaker(NAME).retry_after() is None
+
+
+async def test_a_password_for_a_prompt_that_is_out_is_handed_over_past_an_open_breaker() -> None:
+    registry, rail = Registry(), ScriptedRail("paystack", otp=True)
+    registry.breaker(NAME).force_open("the rail says that it is down")
+    assert await handed_over(registry, rail, 1) == ACCEPTED
