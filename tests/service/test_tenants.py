@@ -234,6 +234,9 @@ def test_lists_show_nothing_of_another_s_whatever_is_asked_for(matrix: Matrix):
             assert mine.body["data"], f"{route.path}{query} shows his own to the merchant"
             for who, key in matrix.strangers.items():
                 answer = matrix.ask(route, key, query=query)
+                if name == "after" and answer.status == 422:
+                    assert [error["field"] for error in answer.body["errors"]] == ["after"]
+                    continue
                 assert (answer.status, answer.body["data"]) == (200, []), (who, route.path, name)
 
 
