@@ -33,7 +33,7 @@ from synccash.fraud.policy import guarded
 from synccash.gate import NAMES, Gate, LocalLimiter
 from synccash.health import ServiceHealth
 from synccash.housekeeping import Housekeeping
-from synccash.http_server import patient
+from synccash.http_server import configured
 from synccash.logs import configure_logging
 from synccash.metrics import (
     BreakerCollector,
@@ -411,18 +411,12 @@ def application(service: Service, settings: Settings) -> App:
 async def _serve(settings: Settings, database_url: str, fd: int | None) -> None:
     listener = socket.socket(fileno=fd) if fd is not None else None
     async with assembled(settings, database_url) as service:
-        config = uvicorn.Config(
+        config = configured(
             application(service, settings),
             host=settings.host,
             port=settings.port,
-            loop="uvloop",
-            http=patient(settings.body_timeout_s),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=int(settings.request_deadline_s) + 2,
+            within_s=settings.body_timeout_s,
+            grace_s=int(settings.request_deadline_s) + 2,
         )
         server = uvicorn.Server(config)
         service.gate.open()

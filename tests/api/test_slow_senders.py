@@ -5,36 +5,17 @@ import contextlib
 import json
 
 import pytest
-import uvicorn
 
+from api.listening import listening
 from api.served import PROBLEM, served
-from synccash.http_server import patient
 
 WITHIN_S = 0.2
 HALF_A_BODY = b"Content-Type: application/json\r\nContent-Length: 500\r\n"
 
 
-@contextlib.asynccontextmanager
-async def listening(app):
-    """The application behind the server that the service uses; gives its port."""
-    config = uvicorn.Config(
-        app, port=0, http=patient(WITHIN_S), ws="none", lifespan="off", log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
-    server.capture_signals = contextlib.nullcontext
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - it has no event
-        await asyncio.sleep(0.005)
-    try:
-        yield server.servers[0].sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        await serving
-
-
 @pytest.fixture
 async def api(database_url):
-    async with served(database_url, body_timeout_s=WITHIN_S) as api, listening(api.app) as port:
+    async with served(database_url, body_timeout_s=WITHIN_S) as api, listening(api.app, WITHIN_S) as port:
         yield api, port
 
 

@@ -1,0 +1,86 @@
+"""What a client may write on the wire, over real sockets: it makes him no other, and has an end."""
+
+import asyncio
+import contextlib
+import json
+import uuid
+
+import pytest
+
+from api.listening import listening
+from api.served import PROBLEM, payment, served
+
+HELLO = b"GET /health/live HTTP/1.1\r\nHost: api\r\n"
+
+
+@pytest.fixture
+async def api(database_url):
+    async with served(database_url, rate_limits="health_check=3/3600") as api, listening(api.app) as port:
+        yield api, port
+
+
+async def told(port, request):
+    """Send a request, and read until its answer is there or the other side hangs up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionError):
+            writer.write(request)
+            await writer.drain()
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        body = json.loads(await reader.readexactly(length))
+    writer.close()
+    return int(head.split()[1]), head, body
+
+
+async def test_an_address_that_a_client_makes_up_moves_no_limit(api):
+    _, port = api
+    lies = [HELLO + b"X-Forwarded-For: 198.51.100.%d\r\n\r\n" % number for number in range(4)]
+    assert [(await told(port, lie))[0] for lie in lies] == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HELLO + b"X-Much: " + b"a" * 70_000,
+        HELLO + b"X-Much: " + b"a" * 70_000 + b"\r\n\r\n",
+        HELLO + b"X: y\r\n" * 60_000,
+    ],
+    ids=["endless", "whole", "many"],
+)
+async def test_the_head_of_a_request_has_an_end(api, head):
+    _, port = api
+    status, answer, problem = await told(port, head)
+    assert (status, problem["code"]) == (431, "headers_too_large")
+    assert PROBLEM.encode() in answer
+
+
+async def test_what_stands_in_a_trailer_is_no_header(api):
+    api, port = api
+    body = json.dumps(payment()).encode()
+    key, other = uuid.uuid4().hex.encode(), uuid.uuid4().hex.encode()
+    head = b"POST /api/v1/payments HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\n"
+    head += b"Authorization: Bearer %s\r\nIdempotency-Key: %s\r\n" % (api.key.encode(), key)
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n" % (len(body), body)
+    status, _, first = await told(port, head + chunked + b"Idempotency-Key: %s\r\n\r\n" % other)
+    assert status == 202
+    plain = head + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+    status, answer, again = await told(port, plain)
+    assert (status, again) == (202, first)
+    assert b"idempotent-replayed: true" in answer.lower()
+
+
+async def test_a_trailer_without_an_end_is_hung_up_on(api):
+    api, port = api
+    head = b"POST /api/v1/payments HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer " + api.key.encode()
+    head += b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Much: "
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head)
+    async with asyncio.timeout(20):
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof():
+                writer.write(b"a" * 65_536)
+                await writer.drain()
+                await asyncio.sleep(0)
+            assert await reader.read() == b""
+    writer.close()
