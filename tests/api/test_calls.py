@@ -100,6 +100,16 @@ async def test_each_role_stays_with_its_own_calls(api: Served):
     decision = await api.send("POST", "/payments/pay_1/approve", {"reason": "known"})
     assert decision.status_code == 403
     assert (await api.send("GET", "/payments", key=api.admin_key)).status_code == 403
+    for nonsense in (b"", b"{", {"reason": 5}):
+        merchant_s = await api.send("POST", "/resilience/circuit-breakers/mtn_momo/force-open", nonsense)
+        assert merchant_s.status_code == 403, "whatever stands in it"
+        assert (await api.send("POST", "/payouts", nonsense, key=api.admin_key)).status_code == 403
+
+
+@pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b"[]", 422), ({"why": "x"}, 422), ({}, 200)])
+async def test_a_reason_that_need_not_be_given_is_read_where_it_is(api: Served, body: object, status: int):
+    path = "/resilience/circuit-breakers/mtn_momo/reset"
+    assert (await api.send("POST", path, body, key=api.admin_key)).status_code == status
 
 
 async def test_a_list_goes_on_where_the_page_before_ended(api: Served):

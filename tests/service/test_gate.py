@@ -211,15 +211,20 @@ async def test_breakers_are_seen_forced_open_and_reset_under_any_spelling_of_the
         assert (health["status"], health["troubles"][0]["what"]) == ("degraded", "mtn_momo:collect")
         held = await gate.pay()
         assert (held.status_code, held.json()["status_detail"]) == (202, "queued")
-        reset = await gate.ask("POST", "/resilience/circuit-breakers/mtn_momo/reset")
+        reset = await gate.ask(
+            "POST", "/resilience/circuit-breakers/mtn_momo/reset", json={"reason": "the fire is out"}
+        )
         assert (reset.status_code, reset.json()["state"]) == (200, "closed")
         assert await gate.series('circuit_breaker_success_total{service="MTN_MOMO"}') == 0
         assert await gate.series('circuit_breaker_blocked_total{service="MTN_MOMO"}') is not None
         assert await gate.series('retry_success_total{service="MTN_MOMO:REFUND"}') == 0
         assert await gate.series('retry_success_total{service="DATABASE"}') > 0, "the payment's statements"
         assert await gate.series('circuit_breaker_call_duration_count{service="MTN_MOMO:STATUS"}') == 0
-        deeds = [deed.action for deed in await gate.service.audit.latest(10)]
-        assert deeds == ["breaker_reset", "breaker_force_open"]
+        deeds = [(deed.action, deed.reason) for deed in await gate.service.audit.latest(10)]
+        assert deeds == [
+            ("breaker_reset", "the fire is out"),
+            ("breaker_force_open", "fire in the data centre"),
+        ]
         bodyless = await gate.ask("POST", "/resilience/circuit-breakers/mtn_momo/force-open")
         assert bodyless.status_code == 415
 

@@ -101,10 +101,9 @@ def _routes(parts: dict[str, Any]) -> Litestar:
         [Router(BASE, route_handlers=list(_RESOURCES)), HEALTH, metrics, openapi_json, docs_page],
         dependencies={
             **{name: Provide(_giving(part), sync_to_thread=False) for name, part in parts.items()},
-            "tenant": Provide(tenant_of),
-            "operator": Provide(operator_of),
+            **{name: Provide(party) for name, party in _PARTIES.items()},
         },
-        before_request=take_body,
+        before_request=_begin,
         request_class=ApiRequest,
         request_max_body_size=None,
         exception_handlers={
@@ -164,6 +163,19 @@ def _about(scope: Scope) -> Mapping[str, str]:
     if principal.tenant is None:
         return {"key_id": principal.key_id}
     return {"key_id": principal.key_id, "merchant": principal.tenant.merchant_id}
+
+
+_PARTIES = {"operator": operator_of, "tenant": tenant_of}
+
+
+async def _begin(request: Request[Any, Any, Any]) -> None:
+    """Whose call it is comes before what stands in it. Raises ProblemError."""
+    handler = request.route_handler
+    if handler.parsed_data_field is not None:
+        for name, check in _PARTIES.items():
+            if name in handler.parsed_fn_signature.parameters:
+                await check(request)
+    await take_body(request)
 
 
 def _giving(part: Any) -> Callable[[], Any]:

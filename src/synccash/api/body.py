@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Annotated, Any, cast, get_args, get_origin
+from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
 
 import msgspec
 from litestar import Request
@@ -15,6 +15,7 @@ from synccash.resilience.idempotency import DuplicateMemberError, NotJsonError, 
 TREE = "synccash.body"
 """Where a request's scope holds its body as `read_json` gave it."""
 
+_Body = TypeVar("_Body")
 _VALUE = "synccash.value"
 _LONGEST_PART = 512
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -52,6 +53,17 @@ async def take_body(request: Request[Any, Any, Any]) -> None:
         raise invalid(("", "expected a JSON object"))
     scope_of(request)[TREE] = tree
     scope_of(request)[_VALUE] = decode(raw, field.annotation)
+
+
+async def optional_body(request: Request[Any, Any, Any], kind: type[_Body]) -> _Body | None:
+    """What a call that needs no body says in one; None without. Raises ProblemError 400, 415 or 422."""
+    raw = await request.body()
+    if not raw:
+        return None
+    _check_media_type(request.headers.get("content-type"))
+    if not isinstance(_read(raw), dict):
+        raise invalid(("", "expected a JSON object"))
+    return decode(raw, kind)
 
 
 def _read(raw: bytes) -> Any:

@@ -156,6 +156,12 @@ class DecisionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Reason
 
 
+class ReasonBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why an operator acts, where he need not say."""
+
+    reason: Reason | None = None
+
+
 class BlockBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For how many seconds a key is shut out, and why."""
 

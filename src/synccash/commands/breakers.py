@@ -10,6 +10,7 @@ BREAKERS = App(
     name="breakers", help="Circuit breakers of the running service. A bare rail means its collect breaker."
 )
 Url = Annotated[str | None, Parameter(help="Where the API is; this machine's by default.")]
+Why = Annotated[str | None, Parameter(help="Why; it goes into the audit log.")]
 _RESOURCE = ("resilience", "circuit-breakers")
 
 
@@ -23,11 +24,11 @@ def list_breakers(*, url: Url = None, json: bool = False) -> int:
 
 
 @BREAKERS.command
-def reset(name: str, /, *, url: Url = None, json: bool = False) -> int:
+def reset(name: str, /, *, reason: Why = None, url: Url = None, json: bool = False) -> int:
     """Close a breaker everywhere and forget what it has seen; a bare rail means all its breakers."""
     from synccash.administration.api import management_api
 
-    after = management_api(settings(), url).post(*_RESOURCE, name, "reset")
+    after = management_api(settings(), url).post(*_RESOURCE, name, "reset", body={"reason": reason})
     if json:
         return print_json(after)
     print(f"reset: {', '.join(after['reset'])}")

@@ -6,7 +6,10 @@ from typing import Annotated, Any, Protocol
 
 from litestar.params import QueryParameter
 
+from synccash.api.body import optional_body
+from synccash.api.calls import AnyRequest
 from synccash.api.problem import invalid
+from synccash.api.schemas import ReasonBody
 from synccash.resilience.limit_policies import LimitBook
 from synccash.resilience.rate_limiter import Decision, Demand, Limit
 
@@ -65,11 +68,18 @@ class Management:
     counted: Callable[[], dict[str, int]]
 
 
-Why = Annotated[str | None, QueryParameter(max_length=500, description="For the audit log")]
+Why = Annotated[
+    str | None,
+    QueryParameter(max_length=500, description='For the audit log; a body {"reason": …} says it too'),
+]
 
 
-def reason_of(text: str | None) -> str:
-    """Why an operator acts, where a call takes no body. Raises ProblemError 422."""
+async def reason_of(request: AnyRequest, text: str | None) -> str:
+    """Why an operator acts, where he need not say: from the body `{"reason": …}`, else the query, else "".
+
+    Raises ProblemError 400, 415 or 422.
+    """
     if text is not None and not text.isprintable():
         raise invalid(("reason", "expected printable characters"))
-    return text or ""
+    body = await optional_body(request, ReasonBody)
+    return (None if body is None else body.reason) or text or ""

@@ -9,7 +9,7 @@ from litestar import delete, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody, PathParameter
 
-from synccash.api.calls import Json, answers, json
+from synccash.api.calls import AnyRequest, Json, answers, json
 from synccash.api.problem import ProblemError, invalid, not_found
 from synccash.api.schemas import BlockBody
 from synccash.api.v1.management import Management, Why, reason_of
@@ -31,17 +31,20 @@ async def get_limits(key: Name, endpoint: Name, management: Given[Management], o
     return await _shown(management, key, endpoint, demands, told=True)
 
 
-@delete(_PATH, status_code=200, responses=answers({200: dict[str, Any]}, 422))
+@delete(_PATH, status_code=200, responses=answers({200: dict[str, Any]}, 400, 415, 422))
 async def unblock_key(
-    key: Name, endpoint: Name, management: Given[Management], operator: Given[str], reason: Why = None
+    request: AnyRequest,
+    key: Name,
+    endpoint: Name,
+    management: Given[Management],
+    operator: Given[str],
+    reason: Why = None,
 ) -> Json:
     """Lift a key's block and forget what it has used. `degraded`: only one process could be told."""
     demands = await _demands(management, key, endpoint)
+    why = await reason_of(request, reason)
     await management.audit.note(
-        actor=operator,
-        action="rate_limit_unblock",
-        target=f"{key}/{endpoint}",
-        reason=reason_of(reason),
+        actor=operator, action="rate_limit_unblock", target=f"{key}/{endpoint}", reason=why
     )
     told = await _each(demands, lambda one: management.limits.unblock(one.limit, one.id))
     return await _shown(management, key, endpoint, demands, told=told)

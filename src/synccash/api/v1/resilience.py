@@ -7,7 +7,7 @@ from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody, PathParameter
 
-from synccash.api.calls import Json, answers, json
+from synccash.api.calls import AnyRequest, Json, answers, json
 from synccash.api.ports import Health
 from synccash.api.problem import ProblemError, not_found
 from synccash.api.schemas import DecisionBody
@@ -33,13 +33,17 @@ async def get_breaker(name: Name, management: Given[Management], operator: Given
     return json(await _known(management, name))
 
 
-@post("/circuit-breakers/{name:str}/reset", status_code=200, responses=answers({200: dict[str, Any]}))
+@post(
+    "/circuit-breakers/{name:str}/reset",
+    status_code=200,
+    responses=answers({200: dict[str, Any]}, 400, 415, 422),
+)
 async def reset_breaker(
-    name: Name, management: Given[Management], operator: Given[str], reason: Why = None
+    request: AnyRequest, name: Name, management: Given[Management], operator: Given[str], reason: Why = None
 ) -> Json:
     """Close a breaker and forget what it has seen lately; a bare service means all its breakers."""
     await _known(management, name)
-    why = reason_of(reason)
+    why = await reason_of(request, reason)
     await management.audit.note(actor=operator, action="breaker_reset", target=name, reason=why)
     moved = await management.breakers.reset(name, f"reset by {operator}" + (f": {why}" if why else ""))
     return json({**await _known(management, name), "reset": [one["name"] for one in moved]})
