@@ -53,6 +53,14 @@ def test_large_payments_wait_for_a_human_and_larger_ones_are_declined():
     assert outcomes == [RiskOutcome.ALLOW, RiskOutcome.REVIEW, RiskOutcome.REVIEW, RiskOutcome.DECLINE]
 
 
+def test_what_was_allowed_under_a_reference_allows_no_other_amount_or_payer_under_it():
+    # The first request may have been refused afterwards, as one whose key was used: its reference is free.
+    watch = RiskWatch(RiskRules(ceiling=1_000, blocked_payers=frozenset({OTHER.payer.msisdn.digits})))
+    assert watch.assess(of(100), 0.0) == ALLOWED
+    assert watch.assess(of(1_001), 0.0).reasons == ("above_ceiling",)
+    assert watch.assess(replace(OTHER, amount=100), 0.0).reasons == ("payer_blocked",)
+
+
 def test_a_payer_is_asked_so_often_and_no_more_until_time_has_passed():
     watch = Watch(RiskRules(payer_count=Velocity(3, 60.0)))
     outcomes = [watch.assess(PAYMENT, 0.0).outcome for _ in range(4)]

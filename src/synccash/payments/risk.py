@@ -132,8 +132,8 @@ class RiskWatch:
     _seen: OrderedDict[tuple[str, bool, str, int], float] = field(
         default_factory=OrderedDict[tuple[str, bool, str, int], float]
     )
-    _decided: OrderedDict[tuple[str, bool, str], RiskDecision] = field(
-        default_factory=OrderedDict[tuple[str, bool, str], RiskDecision]
+    _decided: OrderedDict[tuple[str | bool | int, ...], RiskDecision] = field(
+        default_factory=OrderedDict[tuple[str | bool | int, ...], RiskDecision]
     )
 
     _idle: bool = field(init=False)
@@ -144,13 +144,13 @@ class RiskWatch:
     def assess(self, payment: Payment, at: float) -> RiskDecision:
         """Decide about a payment at the monotonic time `at`, in seconds, and remember it.
 
-        A repeat of a request is the same payment, by its merchant's reference: it is told the same and counts
-        no second time.
+        A repeat of a request is the same payment, by its merchant's reference and all that is asked about
+        here: it is told the same and counts no second time.
         """
         if self._idle:
             return ALLOWED
-        name = (payment.merchant_id, payment.livemode, payment.reference)
-        decision = self._decided.get(name)
+        same = _sameness(payment)
+        decision = self._decided.get(same)
         if decision is None:
             decision = ALLOWED
             for outcome, reason in self._spoken(payment, at):
@@ -158,7 +158,7 @@ class RiskWatch:
             self._remember(payment, at)
             if payment.payer.msisdn.digits in self.rules.allowed_payers:
                 decision = ALLOWED
-            self._decided[name] = decision
+            self._decided[same] = decision
             if len(self._decided) > _REMEMBERED:
                 self._decided.popitem(last=False)
         return decision
@@ -217,3 +217,10 @@ class RiskWatch:
             self._windows.popitem(last=False)
         while len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
+
+
+def _sameness(payment: Payment) -> tuple[str | bool | int, ...]:
+    """What makes two assessments one. Not the reference alone: a request may be refused after it was allowed
+    here, and leave its reference to another amount or payer."""
+    payer, tier = payment.payer.msisdn.digits, payment.metadata.get(TIER, "")
+    return (payment.merchant_id, payment.livemode, payment.reference, payment.amount, payer, tier)
