@@ -45,6 +45,16 @@ REFUSED = (
     "https://[2002:7f00:1::]/",
     "https://[2001:0:7f00:1:0:0:0:0]/",
     "https://[fe80::1%25eth0]/",
+    # Other spellings of 127.0.0.1: what reads them as an address may never ask the resolver.
+    "https://2130706433/",
+    "https://017700000001/",
+    "https://0x7f000001/",
+    "https://0x7f.1/",
+    "https://0X7F.1/",
+    "https://127.1/",
+    "https://0177.0.0.1/",
+    "https://127.0.0.1./",
+    "https://0/",
     "https://example.com/" + "a" * 2_000,
 )
 
@@ -64,9 +74,10 @@ def test_a_url_that_could_lead_inside_is_refused(url: str):
         "https://8.8.8.8/",
         "https://[2606:4700:4700::1111]/",
         # What such names resolve to is checked when they are used.
-        "https://2130706433/",
-        "https://0x7f.1/",
         "https://localhost/",
+        "https://127.0.0.1.example.com/",
+        "https://example.com./",
+        "https://0xdead.beef/",
     ],
 )
 def test_a_public_url_is_taken(url: str):

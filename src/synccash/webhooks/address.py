@@ -1,11 +1,15 @@
 """Where a webhook may go: a merchant's URL must not become a way into our own network (OWASP API7, SSRF)."""
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 _PORTS = frozenset({443, 8443})
 _NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 _LONGEST = 2_000
+# What resolvers read as an address in another spelling: 127.1, 2130706433, 0x7f.1, 0177.0.0.1, 127.0.0.1.
+# The URL standard calls it the host that ends in a number; no name of the DNS does.
+_ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.ASCII | re.IGNORECASE)
 
 
 class AddressRefusedError(ValueError):
@@ -37,6 +41,8 @@ def check_url(url: str, *, private: bool) -> str:
         raise AddressRefusedError("a fragment (#…) is never sent; leave it out")
     if not private and port not in (None, *_PORTS):
         raise AddressRefusedError("expected port 443 or 8443")
+    if not _is_literal(host) and _ENDS_IN_A_NUMBER.fullmatch(host):
+        raise AddressRefusedError(f"{host} is neither a name nor an address as it is usually written")
     if not private and (_is_literal(host) and not is_public(host)):
         raise AddressRefusedError(f"{host} is not a public address")
     return host
