@@ -63,6 +63,10 @@ VALIDATION = {"type": "validation_error", "code": "invalid_params"}
         (400, error("Invalid phone"), Evidence.REFUSED_FINAL),
         (400, error("Charge attempted", data={"status": "failed"}), Evidence.AMBIGUOUS),
         (400, error("Charge attempted"), Evidence.AMBIGUOUS),
+        (400, error("This transaction already went through"), Evidence.AMBIGUOUS),
+        (400, error("Reference has been used", **VALIDATION), Evidence.AMBIGUOUS),
+        (409, error("Transaction exists"), Evidence.AMBIGUOUS),
+        (400, error("?", type="validation_error", code="transaction_already_made"), Evidence.AMBIGUOUS),
         (400, error("Insufficient funds", type="processor_error", code="x_y"), Evidence.AMBIGUOUS),
         (401, error("Invalid key", type="validation_error", code="invalid_Key"), Evidence.REFUSED_FINAL),
         (429, error("Too many", type="api_error", code="rate_limited"), Evidence.REFUSED_LATER),
@@ -84,6 +88,12 @@ def test_what_the_payer_has_to_do_comes_with_paystack_s_own_words():
     assert (prompt.type, prompt.display_text) == (NextActionType.APPROVE_ON_PHONE, "Approve it")
     voucher = judge_send(said(200, yes("send_otp", display_text="Dial *110#")), COLLECT, OURS).next_action
     assert (voucher.type, voucher.display_text) == (NextActionType.SUBMIT_OTP, "Dial *110#")
+
+
+@pytest.mark.parametrize("operation", [COLLECT, PAYOUT])
+def test_a_duplicate_told_in_words_that_nobody_knows_is_no_ground_for_another_rail(operation):
+    answer = judge_send(said(400, error("A transfer was already made with this id")), operation, OURS)
+    assert (answer.evidence, answer.duplicate) == (Evidence.AMBIGUOUS, False)
 
 
 def test_an_error_that_names_a_duplicate_is_no_acceptance_of_a_refund():

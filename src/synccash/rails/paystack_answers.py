@@ -51,6 +51,8 @@ _DUPLICATE_CODES = frozenset({"duplicate_reference"})
 _DUPLICATE = re.compile(
     r"duplicate transaction reference|reference already exists on a transfer", re.IGNORECASE
 )
+# Said in words that are not known here, it may still be about one that came through: no proof of anything.
+_SPEAKS_OF_ANOTHER = re.compile(r"duplicat|already|exists|reference", re.IGNORECASE)
 _NOT_FOUND_CODES = frozenset({"transaction_not_found", "transfer_not_found"})
 _NOT_FOUND = re.compile(r"(transaction reference|transaction|transfer) not found\.?", re.IGNORECASE)
 # `processor_error` is not among them: the processor has seen the request.
@@ -131,6 +133,7 @@ def judge_send(answer: Exchange | TransportFailure, operation: Operation, refere
         and not _says(body, re.compile("charge attempted", re.IGNORECASE))
     )
     evidence, meaning = _REFUSALS.get(answer.status, (Evidence.AMBIGUOUS, _FAULT))
+    is_refusal = is_refusal and (code in CODES or not _may_be_a_duplicate(body, operation))
     if not is_refusal and answer.status != 429:
         evidence = Evidence.AMBIGUOUS
     return _refused(answer, evidence, CODES.get(code or "", meaning), code)
@@ -295,6 +298,13 @@ def _is_not_found(answer: Exchange, body: Mapping[str, Any]) -> bool:
     """Paystack's own words for a reference that it does not know, under either of its statuses for it."""
     says_so = _code(body) in _NOT_FOUND_CODES or _says(body, _NOT_FOUND, whole=True)
     return answer.status in (400, 404) and body.get("status") is False and says_so
+
+
+def _may_be_a_duplicate(body: Mapping[str, Any], operation: Operation) -> bool:
+    """A refund has no reference of ours that could have been there before."""
+    if operation is Operation.REFUND:
+        return False
+    return _says(body, _SPEAKS_OF_ANOTHER) or _SPEAKS_OF_ANOTHER.search(_code(body) or "") is not None
 
 
 def _says(body: Mapping[str, Any], pattern: re.Pattern[str], *, whole: bool = False) -> bool:
