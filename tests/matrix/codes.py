@@ -202,8 +202,8 @@ ENDS: Mapping[tuple[str, Operation], Mapping[str, Meaning]] = {
         "PAYMENT_NOT_APPROVED": Refused(Code.PAYER_TIMEOUT),
         "INSUFFICIENT_BALANCE": Refused(Code.INSUFFICIENT_FUNDS),
         "PAYER_LIMIT_REACHED": Refused(Code.PAYER_LIMIT_REACHED),
-        "PAYMENT_IN_PROGRESS": Refused(Code.PAYER_DECLINED),
-        "TRANSACTION_ALREADY_IN_PROCESS": Refused(Code.PAYER_DECLINED),
+        "PAYMENT_IN_PROGRESS": Refused(Code.PAYER_TIMEOUT),
+        "TRANSACTION_ALREADY_IN_PROCESS": Refused(Code.PAYER_TIMEOUT),
     },
     ("pawapay", Operation.PAYOUT): _PAWAPAY_OUT,
     ("pawapay", Operation.REFUND): {

@@ -92,9 +92,10 @@ REASONS: Mapping[Operation, Mapping[str, Meaning]] = {
         "INSUFFICIENT_BALANCE": (FailureCode.INSUFFICIENT_FUNDS, False),
         "PAYER_LIMIT_REACHED": (FailureCode.PAYER_LIMIT_REACHED, False),
         "WALLET_LIMIT_REACHED": (FailureCode.PAYER_LIMIT_REACHED, False),
-        # The payer has another prompt open; a new one over another rail would meet the same.
-        "PAYMENT_IN_PROGRESS": (FailureCode.PAYER_DECLINED, False),
-        "TRANSACTION_ALREADY_IN_PROCESS": (FailureCode.PAYER_DECLINED, False),
+        # The payer has another prompt open; a new one over another rail would meet the same. He refused
+        # nothing: like one who let the time pass, he may be asked again in a while.
+        "PAYMENT_IN_PROGRESS": (FailureCode.PAYER_TIMEOUT, False),
+        "TRANSACTION_ALREADY_IN_PROCESS": (FailureCode.PAYER_TIMEOUT, False),
     },
     Operation.PAYOUT: _RECIPIENT,
     Operation.REFUND: {
