@@ -402,6 +402,7 @@ def application(service: Service, settings: Settings) -> App:
             PeersCollector(service.breakers),
         ),
         layers=(service.gate.layer,),
+        keyless=service.gate.keyless,
         stranger=service.gate.stranger,
         body_timeout_s=settings.body_timeout_s,
         new_id=lambda: identities.new("req"),

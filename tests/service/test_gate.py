@@ -324,6 +324,26 @@ async def test_whoever_guesses_keys_is_stopped_before_postgresql_and_stops_nobod
     assert next(one for one in seen["data"] if one["policy"] == "unknown_key")["blocked_until"]
 
 
+async def test_who_sends_no_key_meets_the_limit_of_his_address_and_uses_up_nothing_else(
+    database_url, valkey_url
+):
+    async with served(database_url, valkey_url=valkey_url, rate_limits="ip=2/60, global=3/60") as gate:
+        paths = ("/payments", "/resilience/health", "/payouts")
+        asked = [await gate.client.get(f"/api/v1{path}") for path in paths]
+        assert [one.status_code for one in asked] == [401, 401, 429]
+        assert asked[-1].headers["retry-after"] == "30"
+        assert '"ip";r=0' in asked[-1].headers["ratelimit"]
+        shared = (await gate.ask("GET", "/resilience/rate-limits/global:all/payment_list")).json()
+        assert shared["data"][0]["remaining"] == 3, "nobody else is kept out"
+
+
+async def test_balancers_ask_with_head_and_are_counted_as_those_who_get(database_url, valkey_url):
+    async with served(database_url, valkey_url=valkey_url, rate_limits="health_check=3/60") as gate:
+        asked = [await gate.client.head(f"/health/{name}") for name in ("live", "ready", "ready")]
+        assert [(one.status_code, one.content) for one in asked] == [(200, b"")] * 3
+        assert (await gate.client.get("/health/live")).status_code == 429
+
+
 async def test_callbacks_are_never_limited(database_url, valkey_url):
     async with served(
         database_url, valkey_url=valkey_url, rate_limits="ip=1/60, endpoint=1/60, global=1/60"

@@ -54,6 +54,7 @@ def create_app(
     endpoint_maker: EndpointMaker,
     management: Management,
     new_id: Callable[[], str],
+    keyless: Callable[[Scope], Awaitable[Refusal | None]],
     stranger: Callable[[Scope], Awaitable[Refusal | None]],
     body_timeout_s: float = 10.0,
     collectors: Iterable[Collector] = (),
@@ -61,8 +62,9 @@ def create_app(
 ) -> App:
     """Return the ASGI application.
 
-    `new_id` names requests. `stranger` says whether the sender of a key that nobody has seen may have it
-    looked up. Bodies have `body_timeout_s` seconds to arrive. `collectors` give the series of `/metrics`.
+    `new_id` names requests. `keyless` says whether who sends no key is told so, `stranger` whether the sender
+    of a key that nobody has seen may have it looked up. Bodies have `body_timeout_s` seconds to arrive.
+    `collectors` give the series of `/metrics`.
     `layers` stand between authentication and the routes, the outermost first: they see the principal in the
     scope and the whole body in one message, and answer errors through `refuse`.
     """
@@ -88,6 +90,7 @@ def create_app(
         keys=KnownKeys(keys),
         refuse=refuse,
         needs_key=_guarded(routes),
+        keyless=keyless,
         stranger=stranger,
         unavailable=StoreUnavailableError,
     )

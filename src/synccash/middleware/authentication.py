@@ -18,15 +18,16 @@ class Authentication:
     """Decides by the headers alone: nothing of a body is awaited for somebody without a key.
 
     `needs_key` says of a path whether anything behind it asks who is calling; what asks without having been
-    named here finds no principal and has to refuse by itself. `stranger` says of a request whose key was
-    never seen whether it may be looked up: None, or why not. `unavailable` are the errors of a keyring out
-    of reach.
+    named here finds no principal and has to refuse by itself. `keyless` says of a request without a key
+    whether it is worth an answer of its own, and `stranger` of one whose key was never seen whether that may
+    be looked up: None, or why not. `unavailable` are the errors of a keyring out of reach.
     """
 
     app: App
     keys: KnownKeys
     refuse: Refuse
     needs_key: Callable[[str], bool]
+    keyless: Callable[[Scope], Awaitable[Refusal | None]]
     stranger: Callable[[Scope], Awaitable[Refusal | None]]
     unavailable: type[Exception]
 
@@ -37,7 +38,7 @@ class Authentication:
             return
         secret = _bearer(scope)
         if secret is None:
-            await self.refuse(scope, send, MISSING)
+            await self.refuse(scope, send, await self.keyless(scope) or MISSING)
             return
         try:
             found = await self.keys.find(sha256(secret).digest(), lambda: self.stranger(scope))

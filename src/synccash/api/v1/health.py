@@ -1,8 +1,11 @@
-"""`/health`, outside the versioned path and without a key: for load balancers and for people."""
+"""`/health`, outside the versioned path and without a key: for load balancers and for people.
+
+Balancers and watchers ask with HEAD as well as with GET.
+"""
 
 import asyncio
 
-from litestar import Router, get
+from litestar import Router, route
 from litestar.di import NamedDependency as Given
 
 from synccash.api.calls import Json, answers, json
@@ -10,13 +13,17 @@ from synccash.api.ports import Health
 from synccash.api.schemas import HealthShown, LiveShown
 
 
-@get("/live", responses=answers({200: LiveShown}))
+@route("/live", http_method=["GET", "HEAD"], responses=answers({200: LiveShown}))
 async def live() -> Json:
     """The process answers."""
     return json({"status": "ok"})
 
 
-@get("/ready", responses={**answers({200: HealthShown}), **answers({503: HealthShown})})
+@route(
+    "/ready",
+    http_method=["GET", "HEAD"],
+    responses={**answers({200: HealthShown}), **answers({503: HealthShown})},
+)
 async def ready(health: Given[Health]) -> Json:
     """503 only without PostgreSQL. Everything else that is away makes it `degraded`, with its name."""
     database, valkey = await asyncio.gather(health.database(), health.valkey())
