@@ -27,3 +27,25 @@ def test_what_cannot_be_compared_says_what_was_expected(asked, word, tmp_path):
     with pytest.raises(AdministrationError) as refused:
         reconcile(NOBODY, Asked(**{"file": file, "rail": "mtn_momo"} | asked), TableReport())
     assert word in str(refused.value)
+
+
+HEADER = "External id,Date,Amount,Currency\n"
+ROW = "0b9ff1a4-6ea6-4b13-8b5b-2b2b2b2b2b2b,2026-11-24 10:00,25.00,{currency}\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "asked", "word"),
+    [
+        # Turned around, nothing would be missing and the books would seem to agree.
+        (ROW.format(currency="GHS"), {"first": "2026-11-30", "last": "2026-11-01"}, "turn --from and --to"),
+        (ROW.format(currency="GHS"), {"last": "2026-11-22"}, "turn --from and --to"),
+        (ROW.format(currency="USD"), {}, "in line 2: the currency 'USD' is not GHS"),
+        ("", {}, "--from and --to"),
+    ],
+)
+def test_a_file_that_would_agree_for_the_wrong_reason_is_refused(rows, asked, word, tmp_path):
+    file = tmp_path / "statement.csv"
+    file.write_text(HEADER + rows)
+    with pytest.raises(AdministrationError) as refused:
+        reconcile(NOBODY, Asked(file=file, rail="mtn_momo", **asked), TableReport())
+    assert word in str(refused.value)

@@ -69,6 +69,7 @@ class Reconciliation:
     def take_in(self, path: Path, shape: Shape) -> None:
         """Read the whole file. Raises StatementError."""
         seen: tuple[datetime, ...] = ()
+        broken: Broken | None = None
         for batch in _batched(read_statement(path, shape)):
             moved = [row for row in batch if isinstance(row, Movement)]
             times = tuple(row.at for row in moved if row.at is not None)
@@ -76,13 +77,26 @@ class Reconciliation:
                 seen = (min(times + seen), max(times + seen))
             self.summary.timeless += len(moved) - len(times)
             self.summary.repeated += self.shelf.put([row.line for row in moved])
+            broken = broken or next((row for row in batch if isinstance(row, Broken)), None)
             self._count(batch)
+        self._frame(seen, broken)
+
+    def _frame(self, seen: tuple[datetime, ...], broken: Broken | None) -> None:
+        """Say from when to when attempts have to be stated. Raises StatementError where that is never."""
+        summary = self.summary
         if seen:
-            self.summary.first = self.summary.first or seen[0]
-            self.summary.last = self.summary.last or seen[1]
-        if self.summary.first is None or self.summary.last is None:
+            summary.first = summary.first or seen[0]
+            summary.last = summary.last or seen[1]
+        if summary.first is None or summary.last is None:
+            if summary.rows == summary.broken and broken is not None:
+                raise StatementError(f"no row can be read; the first, in line {broken.number}: {broken.why}")
             raise StatementError(
                 "no row has a time that can be read: say --from and --to, or --columns time=…"
+            )
+        if summary.first > summary.last:
+            raise StatementError(
+                f"the time from {summary.first:%Y-%m-%d %H:%M} to {summary.last:%Y-%m-%d %H:%M} is none: "
+                "nothing would be missing; turn --from and --to around, or move them to the file's rows"
             )
 
     def _count(self, rows: Sequence[Row]) -> None:
