@@ -707,6 +707,53 @@ class RefundContract:
         assert after.attempts[0].refund_reserved == 0
         assert isinstance(await world.ledger.open_refund(refund_opening(case, 2, 100)), Opened)
 
+    async def test_a_refund_that_went_through_after_it_had_failed_is_not_made_again(self, world: World):
+        case = await succeeded(world, amount=100)
+        assert await world.ledger.record(Ends.badly(await refunding(world, case, 1, 60)))
+        failed = await world.ledger.refund("re_1")
+        assert failed is not None
+        came = replace(failed.attempts[0], amount_received=60)
+        assert await world.ledger.record(move(failed, came, contradiction="late_success"))
+        after = await read(world, case)
+        assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (60, 60)
+        assert await world.ledger.open_refund(refund_opening(case, 2, 41)) == NotRefundable(40)
+        told = await world.ledger.refund("re_1")
+        assert told is not None
+        assert await world.ledger.record(move(told, replace(came, inquiries=9), contradiction="late_success"))
+        again = await read(world, case)
+        assert (again.payment, again.attempts) == (after.payment, after.attempts)
+
+    async def test_one_that_went_through_after_another_took_its_place_counts_as_far_as_money_came(
+        self, world: World
+    ):
+        case = await succeeded(world, amount=100)
+        assert await world.ledger.record(Ends.badly(await refunding(world, case, 1, 60)))
+        failed = await world.ledger.refund("re_1")
+        assert failed is not None
+        assert await world.ledger.record(Ends.well(await refunding(world, case, 2, 80)))
+        came = replace(failed.attempts[0], amount_received=60)
+        assert await world.ledger.record(move(failed, came, contradiction="late_success"))
+        after = await read(world, case)
+        assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (100, 100)
+
+    async def test_a_refund_fails_and_keeps_its_reservation_where_a_former_attempt_went_through(
+        self, world: World
+    ):
+        case = await succeeded(world, amount=100)
+        refund = await refunding(world, case, 1, 60)
+        first = replace(
+            refund.attempts[0],
+            state=AttemptState.NOT_SENT,
+            evidence=Evidence.REFUSED_LATER,
+            amount_received=60,
+        )
+        assert await world.ledger.record(move(refund, first, contradiction="late_success"))
+        told = await world.ledger.refund("re_1")
+        assert told is not None
+        assert await world.ledger.record(move(told, order={"status": RefundStatus.FAILED}))
+        after = await read(world, case)
+        assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (60, 60)
+
     @pytest.mark.parametrize("end", [Ends.well, Ends.badly])
     async def test_a_refund_ends_once(self, world: World, end: Any):
         case = await succeeded(world, amount=100)

@@ -242,7 +242,7 @@ class FakeLedger:
         else:
             row.order = move.order
             if isinstance(before, Refund):
-                self._settle_refund(before, move.order)
+                self._settle_refund(row, before, move)
         self._write_attempts(row, move.attempts)
         self._hold(row, move.hold)
         self._tell(row, move.events, move.timeline)
@@ -254,19 +254,25 @@ class FakeLedger:
         self.changed()
         return True
 
-    def _settle_refund(self, before: Refund, after: Order) -> None:
-        if before.status.is_final or not after.status.is_final:
+    def _settle_refund(self, refund: _Row, before: Refund, move: Move) -> None:
+        was_gone = any(attempt.amount_received for attempt in refund.attempts.values())
+        goes = any(attempt.amount_received for attempt in move.attempts)
+        status = move.order.status
+        ends = not before.status.is_final and status.is_final
+        late = before.status is RefundStatus.FAILED and goes and not was_gone
+        if not ends and not late:
             return
         row = self.rows[before.payment_id]
         payment, debit = row.order, row.attempts[before.attempt_id]
         assert isinstance(payment, Payment)
-        if after.status is RefundStatus.SUCCEEDED:
-            if before.surplus:
-                return
-            refunded = payment.amount_refunded + before.amount
+        gone = status is RefundStatus.SUCCEEDED or was_gone or goes
+        if gone and not before.surplus:
+            refunded = min(payment.amount_received, payment.amount_refunded + before.amount)
             row.order = replace(payment, amount_refunded=refunded, version=payment.version + 1)
-        else:
-            row.attempts[debit.id] = replace(debit, refund_reserved=debit.refund_reserved - before.amount)
+        if late == gone:
+            change = before.amount if late else -before.amount
+            reserved = min(debit.amount_received, debit.refund_reserved + change)
+            row.attempts[debit.id] = replace(debit, refund_reserved=reserved)
 
     def _refuse(self, order_id: str, before: dict[str, Attempt], changed: Sequence[Attempt]) -> None:
         """Raise RefusedError for what the schema forbids: two attempts that may move money, a used

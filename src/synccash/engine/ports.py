@@ -144,7 +144,8 @@ class Ledger(Protocol):
         """Commit a move. False: the order moved, changed hands or expired meanwhile; nothing was written.
 
         A refund that succeeds adds to its payment's `amount_refunded`; one that fails gives its reservation
-        back. Both happen in the same commit.
+        back, and takes it again where an attempt of it is found to have moved the money all the same. All in
+        the same commit.
         """
         ...
 

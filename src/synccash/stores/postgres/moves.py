@@ -96,8 +96,10 @@ moved AS (
 SELECT move_id FROM moved
 """  # noqa: S608 - put together from constants
 
+# What was reserved stays reserved when the money has gone back, and is given back when it has not. `gone`: an
+# attempt of the refund has moved the money, whatever the refund is called. A rail that calls a refund failed
+# and then goes back on its word takes the reservation again, as far as nobody else has it by then.
 # A surplus is no part of its payment, so what goes back of it is none either.
-# What was reserved stays reserved when the money has gone back, and is given back when it has not.
 MOVE_REFUNDS = f"""
 WITH {_ASKED},
 held AS MATERIALIZED (
@@ -112,22 +114,33 @@ moved AS (
         last_error = n.last_error, version = n.version, fence = n.fence, {_HOLD}
     FROM held JOIN asked USING (move_id), json_populate_record(NULL::refunds, asked."order") n
     WHERE o.id = held.id
-    RETURNING {_RETURNED}, o.payment_id, o.attempt_id, o.amount, o.surplus, o.updated_at,
-        CASE WHEN held.was = 'processing' THEN o.status END AS ended
+    RETURNING {_RETURNED},
+        o.payment_id, o.attempt_id, o.amount, o.surplus, o.updated_at, o.status AS stands, held.was,
+        EXISTS (SELECT FROM attempts a WHERE a.order_id = o.id AND a.amount_received > 0) AS was_gone,
+        EXISTS (
+            SELECT FROM json_array_elements(asked.attempts) a WHERE (a ->> 'amount_received')::bigint > 0
+        ) AS goes
+),
+settled AS (
+    SELECT payment_id, attempt_id, amount, surplus, updated_at,
+        was = 'failed' AS late, stands = 'succeeded' OR was_gone OR goes AS gone
+    FROM moved
+    WHERE (was = 'processing' AND stands <> 'processing') OR (was = 'failed' AND goes AND NOT was_gone)
 ),
 repaid AS (
     UPDATE payments p SET
-        amount_refunded = p.amount_refunded + sums.amount, version = p.version + 1,
+        amount_refunded = least(p.amount_received, p.amount_refunded + sums.amount), version = p.version + 1,
         updated_at = greatest(p.updated_at, sums.updated_at)
     FROM (
         SELECT payment_id, sum(amount) AS amount, max(updated_at) AS updated_at
-        FROM moved WHERE ended = 'succeeded' AND NOT surplus GROUP BY payment_id
+        FROM settled WHERE gone AND NOT surplus GROUP BY payment_id
     ) sums WHERE p.id = sums.payment_id
 ),
-given_back AS (
-    UPDATE attempts a SET refund_reserved = a.refund_reserved - sums.amount
+reserved AS (
+    UPDATE attempts a SET refund_reserved = least(a.amount_received, a.refund_reserved + sums.amount)
     FROM (
-        SELECT attempt_id, sum(amount) AS amount FROM moved WHERE ended = 'failed' GROUP BY attempt_id
+        SELECT attempt_id, sum(CASE WHEN late THEN amount ELSE -amount END) AS amount
+        FROM settled WHERE late = gone GROUP BY attempt_id
     ) sums WHERE a.id = sums.attempt_id
 ),
 {_FOLLOWING}
