@@ -43,6 +43,8 @@ from synccash.payments.rail import NextAction, NextActionType, Operation
 from synccash.resilience.evidence import Evidence
 
 LEASE_S = 15.0
+LATER_S = 10_000_000.0
+"""Of no interest to the test."""
 ANSWER = StoredAnswer(201, b'{"id":  "pay_1", "note": "d\xc3\xa9j\xc3\xa0 vu"}\n')
 OTHER_ANSWER = StoredAnswer(202, b"{}")
 
@@ -143,7 +145,7 @@ def move(case: Case, *attempts: Attempt, **changes: Any) -> Move:
         order=order,
         expected_version=before.version,
         expected_fence=before.fence,
-        hold=Release(None),
+        hold=Release(LATER_S),
         attempts=attempts,
     )
     return replace(asked, **changes)
@@ -156,11 +158,18 @@ async def opened(world: World, number: int = 1, **changes: Any) -> PaymentCase:
     return result.case
 
 
-async def idle(world: World, number: int = 1, *, due_in_s: float | None = None) -> PaymentCase:
+async def idle(world: World, number: int = 1, *, due_in_s: float = LATER_S) -> PaymentCase:
     """A payment that nobody holds."""
     case = await opened(world, number)
     assert await world.ledger.record(move(case, hold=Release(due_in_s)))
     return await read(world, case)
+
+
+def _failed_for_good(case: PaymentCase) -> Move:
+    assert case.live is not None
+    dead = replace(case.live, state=AttemptState.DECLINED, failure=NO_FUNDS)
+    order = {"status": PaymentStatus.FAILED, "last_error": NO_FUNDS}
+    return move(case, dead, order=order, hold=Release(None))
 
 
 async def read(world: World, case: PaymentCase) -> PaymentCase:
@@ -270,7 +279,7 @@ class ClaimContract:
         assert isinstance(await world.ledger.open_payment(elsewhere), Opened)
 
     async def test_an_opening_that_answers_is_replayed_byte_for_byte(self, world: World):
-        asked = opening(world, attempt=None, hold=Release(None), answer=ANSWER)
+        asked = opening(world, attempt=None, hold=Release(LATER_S), answer=ANSWER)
         assert isinstance(await world.ledger.open_payment(asked), Opened)
         again = await world.ledger.open_payment(asked)
         assert isinstance(again, AlreadyClaimed)
@@ -559,10 +568,34 @@ class HoldContract:
         assert case.former_lease_end is None
         assert case.payment.fence == 2
 
-    async def test_an_order_released_for_good_is_never_due(self, world: World):
-        await idle(world, due_in_s=None)
-        await world.skip(1_000_000)
+    async def test_an_ended_order_released_for_good_is_never_due(self, world: World):
+        case = await opened(world)
+        assert await world.ledger.record(_failed_for_good(case))
+        await world.skip(2 * LATER_S)
         assert await taken(world) == {}
+
+    @pytest.mark.parametrize("status", [status for status in PaymentStatus if not status.is_final])
+    async def test_nobody_lets_go_for_good_of_a_payment_that_has_not_ended(
+        self, world: World, status: PaymentStatus
+    ):
+        case = await opened(world)
+        forgotten = move(case, order={"status": status}, hold=Release(None))
+        with pytest.raises(world.refusal):
+            await world.ledger.record(forgotten)
+        assert (await read(world, case)).payment == case.payment
+        await world.skip(LEASE_S + 1)
+        assert set(await taken(world)) == {"pay_1"}
+
+    @pytest.mark.parametrize("detail", [None, *StatusDetail])
+    async def test_not_even_when_a_human_has_to_look_at_it(self, world: World, detail: StatusDetail | None):
+        case = await opened(world)
+        order = {"status": PaymentStatus.PROCESSING, "status_detail": detail}
+        with pytest.raises(world.refusal):
+            await world.ledger.record(move(case, order=order, hold=Release(None)))
+
+    async def test_no_payment_opens_to_be_forgotten(self, world: World):
+        with pytest.raises(world.refusal):
+            await opened(world, attempt=None, hold=Release(None), answer=ANSWER)
 
     async def test_a_queued_opening_is_due_after_its_wait(self, world: World):
         await opened(world, attempt=None, hold=Release(30.0), answer=OTHER_ANSWER)
@@ -596,7 +629,8 @@ class HoldContract:
         assert await world.ledger.hint("no such token") is False
 
     async def test_a_hint_wakes_an_order_that_has_nothing_left_to_do(self, world: World):
-        await idle(world, due_in_s=None)
+        case = await opened(world)
+        assert await world.ledger.record(_failed_for_good(case))
         assert await world.ledger.hint("token_pay_1_1") is True
         assert set(await taken(world)) == {"pay_1"}
 
@@ -604,7 +638,7 @@ class HoldContract:
         case = await opened(world)
         assert await world.ledger.hint("token_pay_1_1") is True
         assert await taken(world) == {}
-        assert await world.ledger.record(move(case, hold=Release(None)))
+        assert await world.ledger.record(move(case))
         assert set(await taken(world)) == {"pay_1"}
 
     async def test_a_hint_survives_a_commit_that_keeps_the_hold(self, world: World):
@@ -620,7 +654,7 @@ class HoldContract:
         await idle(world)
         await world.ledger.hint("token_pay_1_1")
         case = (await taken(world))["pay_1"]
-        assert await world.ledger.record(move(case, order={"version": 2}, hold=Release(None)))
+        assert await world.ledger.record(move(case, order={"version": 2}))
         assert await taken(world) == {}
 
     async def test_a_heartbeat_keeps_the_hold(self, world: World):
@@ -768,6 +802,11 @@ class RefundContract:
         assert (await read(world, case)).attempts == once.attempts
         assert (await read(world, case)).payment.amount_refunded == once.payment.amount_refunded
 
+    async def test_nobody_lets_go_for_good_of_a_refund_that_has_not_ended(self, world: World):
+        case = await refunding(world, await succeeded(world), 1, 60)
+        with pytest.raises(world.refusal):
+            await world.ledger.record(move(case, hold=Release(None)))
+
     async def test_a_refund_still_under_way_settles_nothing(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
@@ -809,7 +848,7 @@ class RefundContract:
     async def test_a_hint_reaches_a_refund(self, world: World):
         case = await succeeded(world)
         refund = await refunding(world, case, 1, 60)
-        assert await world.ledger.record(move(refund, hold=Release(None)))
+        assert await world.ledger.record(move(refund))
         assert await world.ledger.hint("token_re_1_1") is True
         assert set(await taken(world)) == {"re_1"}
 
@@ -953,6 +992,11 @@ class PayoutContract:
         await world.skip(901)
         assert await world.ledger.record(move(case, before_expiry=True)) is False
 
+    async def test_nobody_lets_go_for_good_of_a_payout_that_has_not_ended(self, world: World):
+        case = await paying_out(world)
+        with pytest.raises(world.refusal):
+            await world.ledger.record(move(case, hold=Release(None)))
+
     async def test_a_dead_holders_payout_is_taken_over(self, world: World):
         case = await paying_out(world)
         await world.skip(LEASE_S + 1)
@@ -998,7 +1042,7 @@ class HintContract:
     async def test_a_hint_by_reference_reaches_one_rails_attempt_only(self, world: World):
         case = await paying_out(world)
         assert case.live is not None
-        assert await world.ledger.record(move(case, hold=Release(None)))
+        assert await world.ledger.record(move(case))
         assert await world.ledger.hint_reference("paystack", case.live.reference) is False
         assert await world.ledger.hint_reference("mtn_momo", "no reference of ours") is False
         assert await taken(world) == {}

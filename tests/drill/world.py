@@ -178,8 +178,10 @@ class World(House):
         )
 
 
+# Who waits longer than the run is patient is parked, and looked at once a day.
 _UNDER_WAY = " UNION ALL ".join(
-    f"SELECT 1 FROM {table} WHERE due_at IS NOT NULL" for table in ("payments", "refunds", "payouts")
+    f"SELECT 1 FROM {table} WHERE due_at < now() + interval '1 hour'"
+    for table in ("payments", "refunds", "payouts")
 )
 _REVIEWED = """
     SELECT rail, reference FROM attempts JOIN (

@@ -42,12 +42,19 @@ def screening() -> Screening | None:
     return None
 
 
+@pytest.fixture
+def ladder() -> Ladder:
+    """Overridden by tests of its end."""
+    return Ladder((0.0,), ((0.0, 1e6),))
+
+
 @pytest_asyncio.fixture
 async def desk(
     database_url: str,
     surplus_refund: Literal["auto", "manual"],
     rules: RiskRules,
     screening: Screening | None,
+    ladder: Ladder,
 ) -> AsyncGenerator[Desk]:
     """An engine over PostgreSQL with two scripted rails, and nobody who works but the test."""
     pool = await connect(database_url, min_size=1, max_size=4)
@@ -64,7 +71,7 @@ async def desk(
         doorbell=LocalDoorbell(),
         settings=EngineSettings(
             public_url="http://us",
-            ladder=Ladder((0.0,), ((0.0, 1e6),)),
+            ladder=ladder,
             settle_s=0.0,
             surplus_refund=surplus_refund,
         ),

@@ -5,12 +5,12 @@ import itertools
 import logging
 import time
 
-from sim.cases import PAUSES_S, SWEPT, judged, mixed, sweep, wide
+from sim.cases import PAUSES_S, SWEPT, impatient, judged, mixed, sweep, wide
 
 
 def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--seeds", type=int, default=10_000, help="how many, of two kinds each")
+    asked.add_argument("--seeds", type=int, default=10_000, help="how many, of three kinds each")
     asked.add_argument("--from", dest="first", type=int, default=0, help="the first seed")
     asked.add_argument("--swept", type=int, default=20, help="how many seeds are struck at every step")
     options = asked.parse_args()
@@ -18,7 +18,7 @@ def main() -> int:
     # The breakers' own lines would be most of the output.
     logging.disable()
     for seed in range(options.first, options.first + options.seeds):
-        for drawn in (mixed, wide):
+        for drawn in (mixed, wide, impatient):
             cases += 1
             if wrong := judged(drawn(seed)):
                 bad += 1

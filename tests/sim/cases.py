@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import inf
 from random import Random
 
 from sim.judge import verdict
 from sim.rails import Faults
 from sim.world import SETTINGS, Blow, Scenario, World
+from synccash.payments.ladder import Ladder
 
 PAUSES_S = tuple(SETTINGS.lease_s * times for times in (0.5, 1.5, 6.0))
+SHORT = Ladder(steps=(0.5, 1, 2, 4), tail=((5, 30),), parked=((60, 400), (1_000, inf)))
 _SILENT = Faults(lost_request=0.25, lost_answer=0.25, hidden=0.4, fails=0.2, callback_lost=0.5, until_s=60.0)
 
 
@@ -69,6 +72,11 @@ def wide(seed: int) -> Scenario:
         passwords=asks,
         refunds=random.random() < 0.5,
     )
+
+
+def impatient(seed: int) -> Scenario:
+    """Whatever `wide` has, under a ladder that ends long before the trouble does."""
+    return replace(wide(seed), ladder=SHORT)
 
 
 def sleeper(seed: int) -> Scenario:

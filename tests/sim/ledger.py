@@ -195,6 +195,7 @@ class FakeLedger:
         asked: Opening | RefundOpening | PayoutOpening,
     ) -> _Row:
         self._refuse(order.id, {}, attempts)
+        _refuse_to_forget(order, asked.hold)
         row = _Row(order, order.id)
         self._write_attempts(row, attempts)
         self._hold(row, asked.hold)
@@ -235,6 +236,7 @@ class FakeLedger:
             return False
         if before.status.is_final and move.order.status is not before.status:
             raise RefusedError("a final status")
+        _refuse_to_forget(move.order, move.hold)
         self._refuse(before.id, row.attempts, move.attempts)
         if isinstance(before, Payment):
             assert isinstance(move.order, Payment)
@@ -391,12 +393,22 @@ class FakeLedger:
             as_of=self.clock.now(),
         )
 
+    def forgotten(self) -> list[str]:
+        """The orders that have not ended and that nobody will look at again."""
+        rows = self.rows.values()
+        return [row.order.id for row in rows if row.due_at is None and not row.order.status.is_final]
+
     def next_due(self) -> datetime | float | None:
         """When a poll would next find something: a moment, AT_ONCE, or None."""
         due = [row.due_at for row in self.rows.values() if row.due_at is not None]
         if AT_ONCE in due:
             return AT_ONCE
         return min(due, default=None)
+
+
+def _refuse_to_forget(order: Order, hold: Keep | Release) -> None:
+    if hold == Release(None) and not order.status.is_final:
+        raise RefusedError("nobody would look at it again")
 
 
 def _is_due(row: _Row, now: datetime) -> bool:

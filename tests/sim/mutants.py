@@ -17,6 +17,7 @@ from synccash.engine.worker import Worker
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import PaymentCase, Release
 from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.ladder import Ladder
 from synccash.payments.lifecycle import canceled, failed, reflect
 from synccash.payments.payment import Payment, Refund
 from synccash.payments.payout import Payout
@@ -231,6 +232,13 @@ def _believes_a_password(right: Any) -> Any:
     return after
 
 
+def _forgets_the_parked(right: Any) -> Any:
+    def parked_s(self: Ladder, age_s: float) -> float:
+        return 1e9
+
+    return parked_s
+
+
 MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a re-send takes a new reference": ((Driver, "_resend", _resend_anew),),
     "the reference is not the committed one": ((Attempts, "order_for", _fresh_reference),),
@@ -270,3 +278,12 @@ WIDE_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a password that was taken is money": ((Passwords, "_after", _believes_a_password),),
 }
 """Rules of what `cases.wide` has beside payments."""
+
+IMPATIENT_MUTANTS: dict[str, tuple[Patch, ...]] = {
+    "a parked order is never looked at again": ((Ladder, "parked_s", _forgets_the_parked),),
+    "a parked order is no reason to look at its dead": (
+        (Driver, "_look_at_the_dead", _sees_no_dead),
+        (Driver, "_look_back", _looks_back_at_nothing),
+    ),
+}
+"""Rules of what happens at a ladder's end."""

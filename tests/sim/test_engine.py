@@ -4,16 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from sim.cases import PAUSES_S, SWEPT, judged, mixed, sleeper, sweep, wide
-from sim.mutants import MUTANTS, WIDE_MUTANTS, broken
+from sim.cases import PAUSES_S, SWEPT, impatient, judged, mixed, sleeper, sweep, wide
+from sim.mutants import IMPATIENT_MUTANTS, MUTANTS, WIDE_MUTANTS, broken
 from sim.world import World
 
 _KEPT = Path(__file__).with_name("regressions.txt")
 # Seeds of `wide` that once failed: a rail went back on its word, and the one callback that told of it was
 # heard while the rail could not be asked (229, 1074, 1355, 2190), or by a node that then died (41).
 _KEPT_WIDE = (41, 229, 1074, 1355, 2190)
+# Seeds of `impatient` that once failed: the ladder ended while a re-send was under way, and nobody looked
+# again (125, 172, 263, 264, 266, 295), or the last look met a rail that said nothing (272, 284).
+_KEPT_IMPATIENT = (125, 172, 263, 264, 266, 272, 284, 295)
 _MIXED = 300
 _WIDE = 60
+_IMPATIENT = 60
 _BOUND = 600
 
 
@@ -31,6 +35,12 @@ def test_payouts_passwords_refunds_and_late_successes_too():
     seeds = (*_KEPT_WIDE, *range(_WIDE))
 
     assert {seed: wrong for seed in seeds if (wrong := judged(wide(seed)))} == {}
+
+
+def test_whatever_moved_is_heard_of_though_its_ladder_has_ended():
+    seeds = (*_KEPT_IMPATIENT, *range(_IMPATIENT))
+
+    assert {seed: wrong for seed in seeds if (wrong := judged(impatient(seed)))} == {}
 
 
 def test_who_sleeps_through_a_takeover_takes_no_money_when_it_wakes():
@@ -72,4 +82,11 @@ def test_an_engine_with_a_broken_rule_is_caught(name: str):
 def test_an_engine_with_a_broken_rule_of_the_rest_is_caught(name: str):
     with broken(*WIDE_MUTANTS[name]):
         caught = next((seed for seed in range(_BOUND) if judged(wide(seed))), None)
+    assert caught is not None, f"{name}: not seen in {_BOUND} scenarios"
+
+
+@pytest.mark.parametrize("name", IMPATIENT_MUTANTS)
+def test_an_engine_with_a_broken_rule_of_the_ladders_end_is_caught(name: str):
+    with broken(*IMPATIENT_MUTANTS[name]):
+        caught = next((seed for seed in range(_BOUND) if judged(impatient(seed))), None)
     assert caught is not None, f"{name}: not seen in {_BOUND} scenarios"

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 from typing import Any, Literal
@@ -48,6 +48,8 @@ SETTINGS = EngineSettings(
     ladder=LADDER,
 )
 HORIZON_S = 3_000.0
+SLOW_S = 300.0
+"""Who waits longer is parked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,7 @@ class Scenario:
     refunds: bool = False
     cancels: bool = False
     passwords: bool = False
+    ladder: Ladder = LADDER
     store_faults: float = 0.0
     blows: tuple[Blow, ...] = ()
 
@@ -185,7 +188,7 @@ class World:
             clock=self.clock,
             identities=self.identities,
             doorbell=bell,
-            settings=SETTINGS,
+            settings=replace(SETTINGS, ladder=self.scenario.ladder),
         )
         first = name not in self.processes
         self.processes[name] = Process(node, engine, bell)
@@ -207,6 +210,7 @@ class World:
         self.loop.call_later(0.5, self._start, node.name, context=NOWHERE)
 
     def _look(self) -> None:
+        self.errors.extend(f"forgotten: {name}" for name in self.ledger.forgotten())
         for process in self.processes.values():
             process.bell.look()
 
@@ -218,7 +222,14 @@ class World:
         return kind
 
     def _at_rest(self) -> bool:
-        return self._clients == 0 and self.ledger.next_due() is None and not self._rails_busy()
+        """Nothing happens any more but the slow looks at parked orders."""
+        return self._clients == 0 and not self._rails_busy() and not self._due_soon()
+
+    def _due_soon(self) -> bool:
+        due = self.ledger.next_due()
+        if isinstance(due, datetime):
+            return (due - EPOCH).total_seconds() < self.loop.time() + SLOW_S
+        return due is not None
 
     def _rails_busy(self) -> bool:
         return any(booked.is_busy for rail in self.rails.values() for booked in rail.book)

@@ -144,13 +144,12 @@ class Driver:
             return await self._end(case, after, answer)
         if answer.standing is Standing.NOT_FOUND and self._may_resend(case, after):
             return await self._resend(case, after)
-        move = self._ask_later(case, after, answer)
-        if move.hold == Release(None):
-            # The last look at the order: one at its dead, too.
+        if self._wait_s(after, _age_s(case, after)) is None:
+            # The looks at a parked order are few: each is one at its dead, too.
             found = await self._look_at_the_dead(case)
             if found is not None:
                 return await self._record(case, self._contradiction(case, *found))
-        return await self._record(case, move)
+        return await self._record(case, self._ask_later(case, after, answer))
 
     def _with_reported_failure(self, case: Case, live: Attempt, answer: StatusAnswer) -> StatusAnswer:
         """Where a rail's inquiry has no word for failure, `not paid` past the prompt and a callback of
@@ -158,7 +157,7 @@ class Driver:
         capability = self.rails[live.rail].capabilities.operations[live.operation]
         if capability.failure_is_reported or answer.standing is not Standing.PENDING:
             return answer
-        age_s = (case.as_of - live.started_at).total_seconds()
+        age_s = _age_s(case, live)
         if live.reported_failure is None or age_s < (capability.prompt_window_s or 0.0):
             return answer
         return replace(answer, standing=Standing.FAILED, failure=live.reported_failure)
@@ -253,20 +252,23 @@ class Driver:
             and (case.as_of - attempt.quiet_since).total_seconds() >= self.settings.settle_s
         )
         alive = case.expires_at is None or case.as_of < case.expires_at
+        # What a rail cannot find long afterwards it may have forgotten.
+        recent = self._wait_s(attempt, _age_s(case, attempt)) is not None
         return (
             attempt.state is AttemptState.UNKNOWN
             and capability.dedup_by_reference
             and settled
             and alive
+            and recent
             and attempt.sends < self.settings.sends_max
         )
 
     def _ask_later(self, case: Case, after: Attempt, answer: StatusAnswer) -> Move:
-        """Stay on the ladder; at its end hand the order to a human, never to `failed`.
+        """Stay on the ladder; at its end hand the order to a human, never to `failed`. Asking goes on.
 
-        A human has to look earlier where no further inquiry can tell how the prompt ended; asking goes on.
+        A human has to look earlier where no further inquiry can tell how the prompt ended.
         """
-        age_s = (case.as_of - after.started_at).total_seconds()
+        age_s = _age_s(case, after)
         wait_s = self._wait_s(after, age_s)
         order = reflect(order_of(case), after, now=self.clock.now(), action=answer.next_action)
         standing = order_of(case).status_detail
@@ -274,7 +276,9 @@ class Driver:
         untold = answer.standing is Standing.PENDING and told_by_s is not None and age_s >= told_by_s
         if wait_s is None or untold or standing is StatusDetail.UNDER_REVIEW:
             order = under_review(order_of(case), now=self.clock.now())
-        if wait_s is not None and answer.retry_after_s is not None:
+        if wait_s is None:
+            wait_s = self.settings.ladder.parked_s(age_s)
+        if answer.retry_after_s is not None:
             wait_s = max(wait_s, answer.retry_after_s)
         entry = self.scribe.entry("inquired", {"attempt": after.id, "standing": answer.standing})
         return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=(entry,))
@@ -283,13 +287,14 @@ class Driver:
         """The rail took another amount than was asked for: a human decides what that is worth."""
         facts = {"attempt": live.id, "asked": live.amount, "reported": answer.amount}
         order = under_review(order_of(case), now=self.clock.now())
+        is_new = order is not order_of(case)
         return self.scribe.move(
             case,
             order,
             replace(live, inquiries=live.inquiries + 1),
-            hold=Release(None),
-            timeline=(self.scribe.entry("amount_differs", facts),),
-            contradiction="amount_differs" if order is not order_of(case) else None,
+            hold=Release(self.settings.ladder.parked_s(_age_s(case, live))),
+            timeline=(self.scribe.entry("amount_differs", facts),) if is_new else (),
+            contradiction="amount_differs" if is_new else None,
         )
 
     def _after_send(
@@ -312,7 +317,10 @@ class Driver:
             return self._queue(case, after, sent, entry)
         order = reflect(order_of(case), after, now=self.clock.now(), action=sent.answer.next_action)
         age_s = (self.clock.now() - after.started_at).total_seconds()
-        hold = let_go(case) if order.status.is_final else Release(self._wait_s(after, age_s))
+        wait_s = self._wait_s(after, age_s)
+        # A send that outlasts the ladder is asked about all the same.
+        due_in_s = self.settings.ladder.first_s if wait_s is None else wait_s
+        hold = let_go(case) if order.status.is_final else Release(due_in_s)
         return self.scribe.move(case, order, after, hold=hold, timeline=(entry,))
 
     def _queue(self, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Move:
@@ -410,8 +418,11 @@ class Driver:
             if answer.standing is Standing.SUCCEEDED:
                 return await self._record(case, self._contradiction(case, attempt, answer))
             if answer.standing in (Standing.PENDING, Standing.NO_INFORMATION):
-                age_s = (case.as_of - attempt.started_at).total_seconds()
+                age_s = _age_s(case, attempt)
                 wait_s = self.settings.ladder.wait_s(attempt.inquiries, age_s)
+                if wait_s is None and answer.standing is Standing.NO_INFORMATION:
+                    # Only an answer is a last look.
+                    wait_s = self.settings.ladder.parked_s(age_s)
                 looked.append(replace(attempt, inquiries=attempt.inquiries + 1))
                 waits.extend(() if wait_s is None else (wait_s,))
         if isinstance(case, PaymentCase):
@@ -491,6 +502,10 @@ def _begun(case: PaymentCase | PayoutCase, attempt: Attempt, route: Route) -> Or
     """The order with its next attempt, as it was routed."""
     before = _routed(case)
     return replace(begin(before, attempt), routing=route.explained(), version=before.version + 1)
+
+
+def _age_s(case: Case, attempt: Attempt) -> float:
+    return (case.as_of - attempt.started_at).total_seconds()
 
 
 def _the_dead(case: Case) -> tuple[Attempt, ...]:

@@ -61,7 +61,7 @@ class Passwords:
         move = self.scribe.move(
             case,
             order,
-            hold=Release(self.settings.ladder.wait_s(0, 0.0)),
+            hold=Release(self.settings.ladder.first_s),
             timeline=(self.scribe.entry("otp_answered", facts),),
         )
         if await self.ledger.record(move):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
+from synccash.engine.driver import let_go
 from synccash.engine.ports import Clock, Doorbell, Ledger
 from synccash.engine.replies import read_order
 from synccash.engine.scribe import Case, Order, Scribe, merged, order_of, render
@@ -50,7 +51,7 @@ class Reviewing:
 
         def move(case: PaymentCase) -> Move:
             order = _taken(lifecycle.queued(case.payment, now=self.clock.now()))
-            return self._decided(case, order, "approved", by, reason, due_in_s=0.0)
+            return self._decided(case, order, "approved", by, reason, hold=Release(0.0))
 
         return await self._risk(payment_id, move)
 
@@ -60,7 +61,7 @@ class Reviewing:
         def move(case: PaymentCase) -> Move:
             failure = Failure(FailureCode.RISK_DECLINED)
             order = _taken(lifecycle.failed(case.payment, failure, now=self.clock.now()))
-            return self._decided(case, order, "declined", by, reason, due_in_s=None)
+            return self._decided(case, order, "declined", by, reason, hold=Release(None))
 
         return await self._risk(payment_id, move)
 
@@ -79,9 +80,11 @@ class Reviewing:
                 raise StateConflictError("only an order under review can be resolved; this one is not")
             after = live.after_inquiry(_told(outcome))
             order = _taken(lifecycle.reflect(order_of(case), after, now=self.clock.now()))
-            move = self._decided(case, order, "resolved", by, evidence, after, due_in_s=None)
+            # A rail that can say otherwise is asked to once more.
+            ended = replace(case, attempts=merged(case.attempts, (after,)))
+            move = self._decided(case, order, "resolved", by, evidence, after, hold=let_go(ended))
             if await self.ledger.record(move):
-                return render(order, merged(case.attempts, (after,)))
+                return render(order, ended.attempts)
 
     async def _risk(self, payment_id: str, move_of: _MoveOf) -> bytes:
         while True:
@@ -110,10 +113,10 @@ class Reviewing:
         by: str,
         reason: str,
         *changed: Attempt,
-        due_in_s: float | None,
+        hold: Release,
     ) -> Move:
         entry = self.scribe.entry(kind, {"by": by, "reason": reason})
-        return self.scribe.move(case, order, *changed, hold=Release(due_in_s), timeline=(entry,))
+        return self.scribe.move(case, order, *changed, hold=hold, timeline=(entry,))
 
 
 def _taken(order: Order) -> Order:

@@ -132,7 +132,11 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Let go. The order is due again after `due_in_s` seconds (0 = at once); None = only when hinted."""
+    """Let go. The order is due again after `due_in_s` seconds (0 = at once).
+
+    None = only when hinted, and only for an order that has ended: a ledger refuses to let go of another for
+    good, so that nothing which may have moved money is ever forgotten.
+    """
 
     due_in_s: float | None
 

@@ -1,0 +1,159 @@
+"""Orders whose ladder of inquiries has ended: a human is asked for, and the rail goes on being asked."""
+
+from dataclasses import replace
+
+import pytest
+
+from engine.scripted import ACCEPTED, PENDING, SUCCEEDED, Desk
+from synccash.engine.review import Resolution
+from synccash.payments.case import PaymentCase
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.ladder import Ladder
+from synccash.payments.payment import StatusDetail
+from synccash.payments.rail import NextAction, NextActionType, SendAnswer, Standing, StatusAnswer
+from synccash.resilience.evidence import Evidence
+
+SILENT = StatusAnswer(standing=Standing.NO_INFORMATION)
+NOT_FOUND = StatusAnswer(standing=Standing.NOT_FOUND)
+FAILED = StatusAnswer(standing=Standing.FAILED, failure=Failure(FailureCode.PROVIDER_ERROR, reroute=True))
+LOST = SendAnswer(evidence=Evidence.AMBIGUOUS)
+DAY_S = 86_400
+_DUE_IN_S = "SELECT extract(epoch FROM due_at - now()) FROM {} WHERE lease_until IS NULL"
+
+
+@pytest.fixture
+def ladder() -> Ladder:
+    return Ladder((0.0,), ((0.0, 60.0),))
+
+
+async def days_pass(desk: Desk, days: float) -> None:
+    await desk.pool.execute(
+        "UPDATE attempts SET started_at = started_at - $1 * interval '1 day'", float(days)
+    )
+
+
+async def due_in_s(desk: Desk, table: str = "payments") -> float:
+    return float(await desk.pool.fetchval(_DUE_IN_S.format(table)))
+
+
+async def parked(desk: Desk, standing: StatusAnswer) -> str:
+    payment_id = (await desk.pay())["id"]
+    desk.first.standing = standing
+    await desk.work()
+    await days_pass(desk, 3)
+    await desk.work()
+    payment = (await stands(desk, payment_id)).payment
+    assert payment.status_detail is StatusDetail.UNDER_REVIEW
+    return payment_id
+
+
+async def stands(desk: Desk, payment_id: str) -> PaymentCase:
+    case = await desk.engine.ledger.payment(payment_id)
+    assert case is not None
+    return case
+
+
+@pytest.mark.parametrize("last", [SILENT, PENDING], ids=["a silent rail", "a rail that still waits"])
+async def test_a_parked_payment_is_looked_at_every_day_and_ends_by_its_rails_word(
+    desk: Desk, last: StatusAnswer
+):
+    payment_id = await parked(desk, last)
+    for _ in range(2):
+        assert DAY_S - 60 < await due_in_s(desk) <= DAY_S
+        await desk.work()
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    assert (await stands(desk, payment_id)).payment.status == "succeeded"
+
+
+async def test_what_was_parked_a_month_ago_is_looked_at_every_month(desk: Desk):
+    await parked(desk, SILENT)
+    await days_pass(desk, 30)
+    await desk.work()
+    assert 29 * DAY_S < await due_in_s(desk) <= 30 * DAY_S
+
+
+async def test_what_a_rail_cannot_find_long_afterwards_is_not_sent_again(desk: Desk):
+    desk.first.answers = [LOST]
+    await parked(desk, SILENT)
+    desk.first.standing = NOT_FOUND
+    await desk.work()
+    assert len(desk.first.sent) == 1
+
+
+async def test_a_refund_that_a_rail_cannot_find_long_afterwards_is_not_sent_again_either(desk: Desk):
+    payment_id = (await desk.pay())["id"]
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    desk.first.answers, desk.first.standing = [LOST], SILENT
+    await desk.refund(payment_id, 400)
+    await days_pass(desk, 3)
+    desk.first.standing = NOT_FOUND
+    await desk.work()
+    assert [order.operation for order in desk.first.sent] == ["collect", "refund"]
+    assert await desk.pool.fetchval("SELECT status_detail FROM refunds") == "under_review"
+    assert DAY_S - 60 < await due_in_s(desk, "refunds") <= DAY_S
+
+
+async def test_a_payment_that_waits_for_its_password_is_parked_when_nobody_gives_it(desk: Desk):
+    asks = replace(ACCEPTED, next_action=NextAction(NextActionType.SUBMIT_OTP, "Dial *110#"))
+    desk.second.answers = [asks]
+    payment = await desk.pay(rail="paystack")
+    assert payment["status"] == "requires_action"
+    await days_pass(desk, 3)
+    await desk.work()
+    assert (await stands(desk, payment["id"])).payment.status_detail is StatusDetail.UNDER_REVIEW
+    desk.second.standing = FAILED
+    await desk.work()
+    assert (await stands(desk, payment["id"])).payment.status == "failed"
+
+
+async def test_another_amount_is_told_once_and_looked_at_every_day(desk: Desk):
+    payment_id = (await desk.pay())["id"]
+    desk.first.standing = replace(SUCCEEDED, amount=900)
+    for _ in range(3):
+        await desk.work()
+        assert DAY_S - 60 < await due_in_s(desk) <= DAY_S
+    told = "SELECT count(*) FROM timeline WHERE order_id = $1 AND kind = 'amount_differs'"
+    assert await desk.pool.fetchval(told, payment_id) == 1
+
+
+async def test_a_rail_is_asked_once_more_when_a_human_calls_its_order_failed(desk: Desk):
+    payment_id = await parked(desk, SILENT)
+    await desk.engine.reviewing.resolve(
+        PaymentCase, payment_id, Resolution.FAILED, by="key_1", evidence="their support"
+    )
+    desk.first.standing = SUCCEEDED
+    for _ in range(3):
+        await desk.work()
+    assert await desk.pool.fetchval("SELECT kind FROM contradictions") == "late_success"
+    assert [order.operation for order in desk.first.sent] == ["collect", "refund"]
+
+
+async def test_an_ended_payment_is_looked_back_at_until_the_rail_that_took_it_back_can_be_asked(desk: Desk):
+    payment_id = (await desk.pay())["id"]
+    first = (await stands(desk, payment_id)).attempts[0]
+    desk.first.standings[first.reference] = FAILED
+    desk.second.standing = SUCCEEDED
+    await desk.work()
+    desk.first.standings[first.reference] = SILENT
+    await desk.work()
+    await days_pass(desk, 3)
+    for _ in range(2):
+        await desk.work()
+        assert (await stands(desk, payment_id)).payment.status == "succeeded"
+        assert DAY_S - 60 < await due_in_s(desk) <= DAY_S
+    desk.first.standings[first.reference] = SUCCEEDED
+    await desk.work()
+    assert await desk.pool.fetchval("SELECT kind FROM contradictions") == "late_success"
+
+
+async def test_an_ended_payment_whose_rail_keeps_to_its_word_is_left_in_peace(desk: Desk):
+    payment_id = (await desk.pay())["id"]
+    first = (await stands(desk, payment_id)).attempts[0]
+    desk.first.standings[first.reference] = FAILED
+    desk.second.standing = SUCCEEDED
+    for _ in range(3):
+        await desk.work()
+    assert (await stands(desk, payment_id)).payment.status == "succeeded"
+    assert await desk.pool.fetchval("SELECT due_at FROM payments") is None
