@@ -78,6 +78,7 @@ from synccash.stores.valkey.rate_limiter import ValkeyLimiter
 from synccash.system import SystemClock, SystemIdentities
 from synccash.webhooks.sender import WebhookSender
 from synccash.webhooks.signature import signed_headers
+from synccash.worker_server import WorkerCollector, WorkerServer
 
 log = structlog.get_logger("synccash")
 _CONNECTIONS = 16
@@ -430,13 +431,26 @@ def _heard(_number: int, _frame: FrameType | None) -> None:
     """Uvicorn raises the signal again once it has stopped; what it finds then ends nothing."""
 
 
+def worker_server(service: Service, keeping: Housekeeping, host: str, port: int) -> WorkerServer:
+    """What shows a worker's numbers. Raises SettingsError where its port cannot be had."""
+    collectors = (
+        WorkerCollector(service.engine.worker, service.notifier, keeping),
+        BreakerCollector(service.registry),
+        RetryCollector(service.registry),
+        PeersCollector(service.breakers),
+    )
+    return WorkerServer(collectors, host=host, port=port)
+
+
 async def _work(settings: Settings, database_url: str) -> None:
     async with assembled(settings, database_url) as service:
         keeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
         loops = (service.engine.worker, service.notifier, keeping)
+        port = settings.worker_port
+        servers = [] if port is None else [worker_server(service, keeping, settings.host, port)]
 
         def stop() -> None:
-            for loop in loops:
+            for loop in (*loops, *servers):
                 loop.stop()
 
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -444,3 +458,5 @@ async def _work(settings: Settings, database_url: str) -> None:
         async with asyncio.TaskGroup() as group:
             for loop in loops:
                 group.create_task(loop.run())
+            for server in servers:
+                group.create_task(server.answer())

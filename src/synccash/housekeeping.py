@@ -17,10 +17,11 @@ _BREATH_S = 0.2
 
 @dataclass(slots=True)
 class Housekeeping:
-    """Live: one loop of one process. Claims are kept for `retention_s` seconds."""
+    """Live: one loop of one process. Claims are kept for `retention_s` seconds; `swept` counts those gone."""
 
     claims: PostgresClaims
     retention_s: float
+    swept: int = 0
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
@@ -31,6 +32,7 @@ class Housekeeping:
                 swept = await self.claims.sweep(older_than_s=self.retention_s, limit=_BATCH)
             except StoreUnavailableError as error:
                 log.debug("sweep_put_off", reason=str(error))
+            self.swept += swept
             await self._rest(_BREATH_S if swept >= _BATCH else _REST_S)
 
     def stop(self) -> None:

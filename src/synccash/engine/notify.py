@@ -56,6 +56,16 @@ class NotifierSettings:
 
 
 @dataclass(slots=True)
+class Deliveries:
+    """Live: what deliveries came to so far, and `disabled`: how many endpoints were given up."""
+
+    delivered: int = 0
+    failed: int = 0
+    postponed: int = 0
+    disabled: int = 0
+
+
+@dataclass(slots=True)
 class Notifier:
     """Live: one loop of one process. Any number of them may run over one outbox.
 
@@ -71,6 +81,7 @@ class Notifier:
     doorbell: Doorbell
     random: Callable[[], float]
     settings: NotifierSettings
+    deliveries: Deliveries = field(default_factory=Deliveries)
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _under_way: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
     _courier: Courier = field(init=False)
@@ -84,6 +95,11 @@ class Notifier:
             self.clock.monotonic,
             self.random,
         )
+
+    @property
+    def busy(self) -> int:
+        """How many deliveries are under way."""
+        return len(self._under_way)
 
     async def run(self) -> None:
         """Deliver until stopped, then let what is under way finish."""
@@ -142,6 +158,7 @@ class Notifier:
             posted = await self._courier.post(door, delivery.endpoint.url, headers, body)
         except CircuitOpenError as refused:
             # It failed for others while this one was on its way: nothing was sent, so it was no try.
+            self.deliveries.postponed += 1
             await self.outbox.postpone(delivery, due_in_s=refused.retry_after)
             return
         await self._settle(delivery, posted)
@@ -149,8 +166,10 @@ class Notifier:
     async def _settle(self, delivery: Delivery, posted: Posted) -> None:
         if posted.delivered:
             assert posted.status is not None, "only an answer delivers"
+            self.deliveries.delivered += 1
             await self.outbox.delivered(delivery, posted.status)
             return
+        self.deliveries.failed += 1
         reason = posted.error or f"HTTP {posted.status}"
         due_in_s = next_try_s(delivery.tries, delivery.age_s, self.random(), posted.retry_after_s)
         settled = await self.outbox.failed(
@@ -165,7 +184,10 @@ class Notifier:
             next_try_s=due_in_s,
         )
         if settled and (why := _hopeless(delivery, posted, reason)):
-            await self.outbox.disable(delivery.endpoint.id, reason=why, event_id=self.identities.new("evt"))
+            ended = await self.outbox.disable(
+                delivery.endpoint.id, reason=why, event_id=self.identities.new("evt")
+            )
+            self.deliveries.disabled += ended
 
 
 def _hopeless(delivery: Delivery, posted: Posted, reason: str) -> str | None:

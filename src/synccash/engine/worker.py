@@ -18,7 +18,10 @@ log = structlog.get_logger("synccash.worker")
 
 @dataclass(slots=True)
 class Worker:
-    """Live: one loop of one process. `stop` lets it end after the round under way."""
+    """Live: one loop of one process. `stop` lets it end after the round under way.
+
+    `taken` counts the orders that it took up, `interrupted` those of them that PostgreSQL's absence ended.
+    """
 
     ledger: Ledger
     driver: Driver
@@ -26,7 +29,14 @@ class Worker:
     doorbell: Doorbell
     clock: Clock
     settings: EngineSettings
+    taken: int = 0
+    interrupted: int = 0
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def busy(self) -> int:
+        """How many orders this process works on now."""
+        return self.holding.busy
 
     async def run(self) -> None:
         """Take and advance due orders until stopped. A ledger out of reach is waited for."""
@@ -53,6 +63,7 @@ class Worker:
         for case in cases:
             order = order_of(case)
             self.holding.carry_out(Hold(order.id, order.fence), self._advance(case))
+        self.taken += len(cases)
         return len(cases)
 
     async def _advance(self, case: Case) -> None:
@@ -60,4 +71,5 @@ class Worker:
             await self.driver.advance(case)
         except StoreUnavailableError as error:
             # The lease ends by itself, and whoever is next finds the row as it was.
+            self.interrupted += 1
             log.warning("advance_interrupted", order_id=order_of(case).id, reason=str(error))

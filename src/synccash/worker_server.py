@@ -1,0 +1,101 @@
+"""What a worker shows of itself: its series and that it lives, on a port of its own, where one is set."""
+
+import contextlib
+import socket
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from synccash.api.metrics import Metrics
+from synccash.api.problem import not_found, refuse
+from synccash.engine.notify import Notifier
+from synccash.engine.worker import Worker
+from synccash.housekeeping import Housekeeping
+from synccash.http_server import configured
+from synccash.middleware.refusal import App, Receive, Scope, Send
+from synccash.settings import SettingsError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WorkerCollector:
+    """`worker_*`, `webhook_*` and `idempotency_swept`: what the loops of a worker came to."""
+
+    worker: Worker
+    notifier: Notifier
+    keeping: Housekeeping
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        sent = self.notifier.deliveries
+        for name, text, count in (
+            ("worker_orders_taken", "Orders taken up because they were due", self.worker.taken),
+            ("worker_orders_interrupted", "Orders left because PostgreSQL was away", self.worker.interrupted),
+            ("webhook_delivered", "Events that arrived", sent.delivered),
+            ("webhook_failed", "Posts of an event that did not arrive", sent.failed),
+            ("webhook_postponed", "Posts not made because an endpoint's breaker was open", sent.postponed),
+            ("webhook_endpoints_disabled", "Endpoints given up", sent.disabled),
+            ("idempotency_swept", "Claims forgotten because they were old", self.keeping.swept),
+        ):
+            yield CounterMetricFamily(name, text, value=count)
+        for name, text, count in (
+            ("worker_orders_under_way", "Orders worked on now", self.worker.busy),
+            ("webhook_under_way", "Posts of events under way", self.notifier.busy),
+        ):
+            yield GaugeMetricFamily(name, text, value=count)
+
+
+def shown(metrics: Metrics) -> App:
+    """The ASGI application: `/metrics` and `/health/live`."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        found = {
+            "/metrics": lambda: (CONTENT_TYPE_LATEST, metrics.text()),
+            "/health/live": lambda: ("application/json", b'{"status":"ok"}'),
+        }.get(scope["path"])
+        if found is None or scope["method"] not in ("GET", "HEAD"):
+            await refuse(scope, send, not_found())
+            return
+        kind, body = found()
+        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+class WorkerServer(uvicorn.Server):
+    """Live: one loop of one process. Raises SettingsError where the port cannot be had."""
+
+    def __init__(self, collectors: Iterable[Collector], *, host: str, port: int) -> None:
+        app = shown(Metrics(collectors))
+        super().__init__(configured(app, host=host, port=port, within_s=10.0, grace_s=1))
+        self._listener = _listening(host, port)
+
+    async def answer(self) -> None:
+        """Answer until stopped."""
+        await self.serve(sockets=[self._listener])
+
+    def stop(self) -> None:
+        """End soon."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Signals are the worker's."""
+        yield
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"worker_port: port {port} of {host} cannot be used ({error.strerror}); "
+            "each worker of a host needs one of its own"
+        ) from error
