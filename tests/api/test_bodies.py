@@ -172,3 +172,12 @@ async def test_a_body_under_a_key_is_read_and_hashed_once(api: Served, monkeypat
         monkeypatch.setattr(module, name, noted)
     assert (await api.pay()).status_code == 202
     assert done == ["read_json"]
+
+
+async def test_of_a_payment_that_failed_nothing_can_have_been_received(api: Served):
+    body = {"outcome": "failed", "evidence": "line 118", "amount_received": 1000}
+    answer = await api.send("POST", "/payments/pay_x/resolve", body, key=api.admin_key)
+    is_problem(answer, 422)
+    assert [error["field"] for error in answer.json()["errors"]] == ["amount_received"]
+    answer = await api.send("POST", "/refunds/re_x/resolve", body, key=api.admin_key)
+    assert [error["field"] for error in answer.json()["errors"]] == ["amount_received"]

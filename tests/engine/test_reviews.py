@@ -166,6 +166,19 @@ async def test_a_payment_under_review_ends_as_a_human_has_found_it(desk: Desk, o
         await resolved(desk, payment_id, outcome)
 
 
+async def test_a_payment_whose_rail_took_less_counts_and_gives_back_no_more_than_that(desk: Desk):
+    payment_id = await under_review(desk)
+    await desk.engine.reviewing.resolve(
+        PaymentCase, payment_id, Resolution.SUCCEEDED, by="key_admin", evidence="line 118", received=1
+    )
+    case = await desk.engine.ledger.payment(payment_id)
+    assert (case.payment.status, case.payment.amount_received) == ("succeeded", 1)
+    (attempt,) = case.attempts
+    assert (attempt.amount, attempt.amount_received) == (1000, 1)
+    with pytest.raises(StateConflictError, match="only 1 pesewas"):
+        await desk.refund(payment_id, 2)
+
+
 async def test_a_success_after_a_wrong_resolution_is_a_contradiction_and_goes_back(desk: Desk):
     payment_id = await under_review(desk)
     await resolved(desk, payment_id, Resolution.FAILED)

@@ -22,6 +22,8 @@ BASE = "/api/v1"
 OPEN = {
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
+    ("HEAD", "/health/live"),
+    ("HEAD", "/health/ready"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
     ("GET", "/docs"),
@@ -37,6 +39,7 @@ BODIES: dict[str, Any] = {
     "DecisionBody": {"reason": "because"},
     "BlockBody": {"duration": 60, "reason": "because"},
     "ResolutionBody": {"outcome": "failed", "evidence": "statement line 7"},
+    "PaymentResolutionBody": {"outcome": "failed", "evidence": "statement line 7"},
     "EndpointBody": {"url": "https://shop.example/hooks"},
     "EndpointChangeBody": {"status": "disabled", "rotate_secret": True},
 }

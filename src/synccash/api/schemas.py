@@ -176,6 +176,12 @@ class ResolutionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evidence: Reason
 
 
+class PaymentResolutionBody(ResolutionBody, frozen=True, forbid_unknown_fields=True):
+    """What was found at the rail, and where. `amount_received`: where the rail took another amount."""
+
+    amount_received: Amount | None = None
+
+
 class EndpointBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where to tell, and about what; without `types`, everything."""
 
@@ -444,6 +450,7 @@ STRICT = (
     DecisionBody,
     BlockBody,
     ResolutionBody,
+    PaymentResolutionBody,
     PasswordBody,
     EndpointBody,
     EndpointChangeBody,

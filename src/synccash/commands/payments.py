@@ -145,6 +145,10 @@ def resolve(
     *,
     outcome: Literal["succeeded", "failed"],
     evidence: Annotated[str, Parameter(help="Where it was seen, such as a line of the rail's statement.")],
+    amount_received: Annotated[
+        int | None,
+        Parameter(help="Of a payment: the pesewas that the rail took, where it was another amount."),
+    ] = None,
     url: Url = None,
     json: bool = False,
 ) -> int:
@@ -152,7 +156,10 @@ def resolve(
 
     A wrong `failed` is the one way to have somebody pay twice.
     """
-    return _decided(order_id, "resolve", {"outcome": outcome, "evidence": evidence}, url, as_json=json)
+    body: dict[str, Any] = {"outcome": outcome, "evidence": evidence}
+    if amount_received is not None:
+        body["amount_received"] = amount_received
+    return _decided(order_id, "resolve", body, url, as_json=json)
 
 
 @PAYMENTS.command

@@ -66,19 +66,26 @@ class Reviewing:
         return await self._risk(payment_id, move)
 
     async def resolve(
-        self, kind: type[_Kind], order_id: str, outcome: Resolution, *, by: str, evidence: str
+        self,
+        kind: type[_Kind],
+        order_id: str,
+        outcome: Resolution,
+        *,
+        by: str,
+        evidence: str,
+        received: int | None = None,
     ) -> bytes:
         """End an order of this kind under review as a human has found it to be at the rail.
 
         It stands for the rail's own answer, so `evidence` says where it was seen: a statement's line, a
-        ticket of the provider.
+        ticket of the provider. `received`: the pesewas that came in, where they are not the order's amount.
         """
         while True:
             case = await self._case(kind, order_id)
             live = case.live
             if order_of(case).status_detail is not StatusDetail.UNDER_REVIEW or live is None:
                 raise StateConflictError("only an order under review can be resolved; this one is not")
-            after = live.after_inquiry(_told(outcome))
+            after = live.after_inquiry(_told(outcome, received))
             order = _taken(lifecycle.reflect(order_of(case), after, now=self.clock.now()))
             # A rail that can say otherwise is asked to once more.
             ended = replace(case, attempts=merged(case.attempts, (after,)))
@@ -124,8 +131,8 @@ def _taken(order: Order) -> Order:
     return replace(order, fence=order.fence + 1)
 
 
-def _told(outcome: Resolution) -> StatusAnswer:
+def _told(outcome: Resolution, received: int | None) -> StatusAnswer:
     if outcome is Resolution.SUCCEEDED:
-        return StatusAnswer(standing=Standing.SUCCEEDED, provider_code=_BY_HAND)
+        return StatusAnswer(standing=Standing.SUCCEEDED, amount=received, provider_code=_BY_HAND)
     failure = Failure(FailureCode.PROVIDER_ERROR, provider_code=_BY_HAND)
     return StatusAnswer(standing=Standing.FAILED, failure=failure, provider_code=_BY_HAND)

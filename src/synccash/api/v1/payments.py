@@ -28,11 +28,11 @@ from synccash.api.schemas import (
     PasswordBody,
     PaymentBody,
     PaymentPage,
+    PaymentResolutionBody,
     PaymentShown,
     RefundBody,
     RefundPage,
     RefundShown,
-    ResolutionBody,
     TimelineShown,
 )
 from synccash.engine.engine import Engine
@@ -176,12 +176,20 @@ async def decline_payment(
     "/{payment_id:str}/resolve", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422)
 )
 async def resolve_payment(
-    payment_id: Id, data: JSONBody[ResolutionBody], engine: Given[Engine], operator: Given[str]
+    payment_id: Id, data: JSONBody[PaymentResolutionBody], engine: Given[Engine], operator: Given[str]
 ) -> Json:
-    """Operator: end a payment under review as it was found at the rail."""
-    outcome = Resolution(data.outcome)
+    """Operator: end a payment under review as it was found at the rail.
+
+    `amount_received` (pesewas) says what the rail took where that is not the payment's amount: no more than
+    this can be refunded.
+    """
+    outcome, received = Resolution(data.outcome), data.amount_received
+    if outcome is Resolution.FAILED and received is not None:
+        raise invalid(("amount_received", "of a payment that failed nothing was received"))
     return raw_json(
-        await engine.reviewing.resolve(PaymentCase, payment_id, outcome, by=operator, evidence=data.evidence)
+        await engine.reviewing.resolve(
+            PaymentCase, payment_id, outcome, by=operator, evidence=data.evidence, received=received
+        )
     )
 
 
