@@ -1,6 +1,8 @@
 """Both clients, against a real server that cuts lines, is full, and repeats itself."""
 
 import asyncio
+import base64
+import hmac
 import inspect
 import json
 import pickle
@@ -435,4 +437,13 @@ def test_a_webhook_with_a_time_of_ones_own_making_is_none(moment):
 def test_a_secret_that_was_copied_badly_is_told_to_be_so(secret):
     headers = {"webhook-id": "evt_1", "webhook-timestamp": "100", "webhook-signature": "v1,AAAA"}
     with pytest.raises(WebhookVerificationError, match="copy it anew"):
+        verify_webhook(b"{}", headers, secret, now=lambda: 100.0)
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ="])
+def test_what_anybody_could_have_signed_is_refused_even_when_the_signature_fits(secret: str):
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = base64.b64encode(hmac.digest(key, b"evt_1.100.{}", "sha256")).decode()
+    headers = {"webhook-id": "evt_1", "webhook-timestamp": "100", "webhook-signature": f"v1,{signed}"}
+    with pytest.raises(WebhookVerificationError, match="empty or cut short"):
         verify_webhook(b"{}", headers, secret, now=lambda: 100.0)

@@ -11,6 +11,8 @@ from synccash.client.errors import WebhookVerificationError
 from synccash.client.events import Event
 
 TOLERANCE_S = 300
+_KEY_AT_LEAST = 24
+"""Bytes (Standard Webhooks). Anybody can sign with an empty key, which is what an unset setting gives."""
 
 
 def verify_webhook(
@@ -31,10 +33,7 @@ def verify_webhook(
         raise WebhookVerificationError("webhook-timestamp is not a number of seconds")
     if abs(now() - int(moment)) > TOLERANCE_S:
         raise WebhookVerificationError("webhook-timestamp is not within five minutes of this machine's clock")
-    try:
-        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except ValueError:
-        raise WebhookVerificationError("the secret is not whsec_ and base64; copy it anew") from None
+    key = _key(secret)
     signed = b".".join((message_id.encode(), moment.encode(), body))
     expected = b"v1," + base64.b64encode(hmac.digest(key, signed, "sha256"))
     if not any(hmac.compare_digest(expected, one.encode()) for one in given.split(" ")):
@@ -43,3 +42,13 @@ def verify_webhook(
         return Event.of(json.loads(body))
     except (UnreadableError, ValueError) as error:
         raise WebhookVerificationError(f"it is signed, and it is no event: {error}") from None
+
+
+def _key(secret: str) -> bytes:
+    try:
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        raise WebhookVerificationError("the secret is not whsec_ and base64; copy it anew") from None
+    if len(key) < _KEY_AT_LEAST:
+        raise WebhookVerificationError("the secret is empty or cut short; copy it anew")
+    return key

@@ -108,4 +108,5 @@ def _print(found: dict[str, Any]) -> None:
         for one in found["considered"]
     ]
     titles = ("rail", "score", "health", "cost %", "preferred", "share %", "skipped")
-    print_table(titles, rows, nothing="no rail is set up")
+    nothing = "the settings of this shell set up no rail; --live asks the running service"
+    print_table(titles, rows, nothing=nothing)
