@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from synccash.resilience.claims import Answer, Granted, InProgress, Replayed, Reused
-from synccash.stores.postgres.claims import PostgresClaims
+from synccash.stores.postgres.claims import _SWEEPS, PostgresClaims
 from synccash.stores.postgres.database import Database
 
 ONE, TWO = b"1" * 33, b"2" * 33
@@ -75,6 +75,16 @@ async def test_finished_claims_are_forgotten_in_small_batches_and_those_at_work_
     assert [await store.sweep(older_than_s=month, limit=3) for _ in range(3)] == [3, 2, 0]
     left = {row["key"] for row in await pool.fetch("SELECT key FROM request_claims")}
     assert left == {"at work", "young"}
+
+
+@pytest.mark.parametrize("table", ["idempotency", "request_claims"])
+async def test_what_is_old_is_found_without_a_look_at_what_is_young(pool, table):
+    (sweep,) = [statement for statement in _SWEEPS if f"DELETE FROM {table} " in statement]
+    async with pool.acquire() as connection, connection.transaction():
+        # The table is empty: reading it whole would look like the best plan.
+        await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+        plan = "\n".join([row[0] for row in await connection.fetch(f"EXPLAIN {sweep}", 86_400.0, 500)])
+    assert f"Index Scan using {table}_by_age" in plan
 
 
 async def test_statistics_tell_what_is_at_work_and_what_is_overdue(store):
