@@ -18,6 +18,7 @@ import uvloop
 from synccash.api.app import create_app
 from synccash.api.v1.management import Management
 from synccash.api.v1.webhook_endpoints import EndpointMaker
+from synccash.backlog import Backlog
 from synccash.breakers import ClusterBreakers
 from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
@@ -41,6 +42,7 @@ from synccash.metrics import (
     LimiterCollector,
     PeersCollector,
     RetryCollector,
+    WaitingCollector,
 )
 from synccash.middleware.refusal import App
 from synccash.payments.ladder import PRODUCTION, SANDBOX
@@ -67,6 +69,7 @@ from synccash.stores.postgres.payer_networks import PostgresNetworks
 from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.reading import PostgresReading
 from synccash.stores.postgres.standings import PostgresStandings
+from synccash.stores.postgres.waiting import PostgresWaiting
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 from synccash.stores.valkey.answers import ValkeyAnswers
 from synccash.stores.valkey.breakers import SharedBreakers
@@ -100,6 +103,7 @@ class Service:
     registry: Registry
     claims: PostgresClaims
     audit: PostgresAudit
+    backlog: Backlog
 
 
 @contextlib.asynccontextmanager
@@ -164,6 +168,8 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         await _share_health(settings, rail_health, registry, instance, stack)
         watch = RailWatch(rails, rail_health, dispatch, PostgresStandings(database), clock, identities)
         _in_background(watch.run(), stack)
+        backlog = Backlog(PostgresWaiting(database), clock)
+        _in_background(backlog.run(), stack)
         _in_background(NetworkKeeping(networks, PostgresNetworks(database), clock).run(), stack)
         yield Service(
             engine=engine,
@@ -177,6 +183,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             breakers=await _shared(settings, registry, instance, stack),
             claims=PostgresClaims(database),
             audit=PostgresAudit(database),
+            backlog=backlog,
         )
 
 
@@ -401,6 +408,7 @@ def application(service: Service, settings: Settings) -> App:
             BreakerCollector(service.registry),
             RetryCollector(service.registry),
             PeersCollector(service.breakers),
+            WaitingCollector(lambda: service.backlog.counted),
         ),
         layers=(service.gate.layer,),
         keyless=service.gate.keyless,

@@ -126,6 +126,22 @@ class PeersCollector:
         yield GaugeMetricFamily("circuit_breaker_peers", text, value=self.breakers.live - 1)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class WaitingCollector:
+    """`orders_waiting`: what waits for a human, in the whole service. Empty until it was first counted."""
+
+    counted: Callable[[], Mapping[tuple[str, str], int]]
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they were last counted."""
+        family = GaugeMetricFamily(
+            "orders_waiting", "Orders that wait for a human, by kind and why", labels=["kind", "why"]
+        )
+        for (kind, why), count in self.counted().items():
+            family.add_metric([kind, why], count)
+        yield family
+
+
 def _family(
     kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
     name: str,

@@ -107,6 +107,27 @@ async def test_payments_of_all_merchants_are_found_and_shown(command, database_u
     assert (code, printed) == (0, "no payment is like that\n")
 
 
+async def test_whatever_waits_for_a_human_is_listed_and_counted(command, database_url):
+    async with served(database_url) as api:
+        paid = (await api.pay(reference="order 1")).json()
+    assert command("payments", "waiting")[:2] == (0, "nobody is waited for\n")
+    settings = Settings(database_url=database_url)
+    async with assembled(settings, database_url) as service:
+        parked = "UPDATE payments SET status_detail = 'under_review', due_at = now() + interval '1 day'"
+        await service.health.pool.execute(parked)
+        await service.backlog.count()
+        transport = httpx.ASGITransport(application(service, settings))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            told = (await client.get("/metrics")).text
+    assert 'orders_waiting{kind="payment",why="under_review"} 1.0' in told
+    assert 'orders_waiting{kind="payment",why="surplus"} 0.0' in told
+    code, printed, _ = command("payments", "waiting")
+    assert code == 0
+    assert printed.splitlines()[1].split()[:2] == [paid["id"], "under_review"]
+    (one,) = json.loads(command("payments", "waiting", "--json")[1])["data"]
+    assert (one["id"], one["why"], one["next_look_at"] is not None) == (paid["id"], "under_review", True)
+
+
 async def test_one_payment_is_shown_with_its_attempts_and_timeline(command, database_url):
     async with served(database_url) as api:
         paid = (await api.pay(reference="order 1")).json()

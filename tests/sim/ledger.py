@@ -181,8 +181,10 @@ class FakeLedger:
             r.exclusive and r.payment_id == refund.payment_id and not r.status.is_final for r in siblings
         ):
             return NotRefundable(0, under_way=True)
-        if refund.surplus and any(r.surplus and r.attempt_id == debit.id for r in siblings):
-            raise RefusedError("one automatic refund of a surplus")
+        if refund.surplus and any(
+            r.surplus and r.attempt_id == debit.id and r.status is not RefundStatus.FAILED for r in siblings
+        ):
+            raise RefusedError("one refund of a surplus")
         row = self._opened(asked.claim, refund, (asked.attempt,) if asked.attempt else (), asked)
         payment.attempts[debit.id] = replace(debit, refund_reserved=debit.refund_reserved + refund.amount)
         return Opened(self._refund_case(row))

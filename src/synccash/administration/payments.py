@@ -16,6 +16,7 @@ from synccash.settings import Settings
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.operating import PostgresOperating, Wanted
+from synccash.stores.postgres.waiting import PostgresWaiting
 
 
 def list_payments(
@@ -50,6 +51,13 @@ def list_payments(
     found = with_database(settings, lambda database: PostgresOperating(database).payments(wanted))
     more = len(found) > limit
     return {"data": found[:limit], "has_more": more, "next": found[limit - 1]["id"] if more else None}
+
+
+def list_waiting(settings: Settings, *, limit: int) -> list[dict[str, Any]]:
+    """Whatever waits for a human, the longest first. Raises AdministrationError."""
+    if not 1 <= limit <= 1000:
+        raise AdministrationError("--limit: expected 1 to 1000")
+    return list(with_database(settings, lambda database: PostgresWaiting(database).oldest(limit)))
 
 
 def show_order(settings: Settings, order_id: str) -> dict[str, Any]:

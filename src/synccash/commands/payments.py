@@ -91,6 +91,35 @@ def list_payments(
 
 
 @PAYMENTS.command
+def waiting(*, limit: int = 50, json: bool = False) -> int:
+    """What waits for a human, the longest first: payments, refunds and payouts under review, payments in risk
+    review, and money that came too much and is still here (`surplus`).
+
+    `next look`: when the rail is asked again by itself.
+    """
+    from synccash.administration.payments import list_waiting
+
+    found = list_waiting(settings(), limit=limit)
+    if json:
+        return print_json({"data": found})
+    rows = [
+        (
+            one["id"],
+            one["why"],
+            one["since"],
+            money(one["amount"]),
+            one["rail"],
+            one["next_look_at"],
+            one["merchant_id"],
+            "live" if one["livemode"] else "test",
+        )
+        for one in found
+    ]
+    titles = ("id", "why", "since", "GHS", "rail", "next look", "merchant", "mode")
+    return print_table(titles, rows, nothing="nobody is waited for")
+
+
+@PAYMENTS.command
 def show(order_id: str, /, *, json: bool = False) -> int:
     """One payment, refund or payout with its attempts and its timeline."""
     from synccash.administration.payments import show_order
@@ -164,7 +193,7 @@ def resolve(
 
 @PAYMENTS.command
 def return_surplus(payment_id: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
-    """Give back what was taken beyond a payment, each debit once."""
+    """Give back what was taken beyond a payment, each debit once; where that failed for good, once more."""
     from synccash.administration.api import management_api
 
     made = management_api(settings(), url).post(

@@ -1,7 +1,8 @@
 """Refunds: money on its way back, reserved before anything is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from synccash.engine.attempts import Attempts
 from synccash.engine.collect import belongs
@@ -20,7 +21,7 @@ from synccash.payments.case import (
     RefundOpening,
 )
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
-from synccash.payments.payment import PaymentStatus
+from synccash.payments.payment import PaymentStatus, RefundStatus
 from synccash.payments.rail import Operation
 from synccash.payments.request import RefundRequest, Reply
 
@@ -68,7 +69,8 @@ class Refunding:
     async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
         """Give back every debit that the payment has no use for, each once, however often this is called.
 
-        Returns their refunds, also those of former calls. A worker sends them. Raises ObjectNotFoundError,
+        Returns their refunds, also those of former calls; where one has failed, another is made. A worker
+        sends them. Raises ObjectNotFoundError,
         StateConflictError where nothing came too much or its rail cannot refund, StoreUnavailableError.
         """
         case = await self.ledger.payment(payment_id)
@@ -80,21 +82,26 @@ class Refunding:
         for debit in debits:
             self._check_refundable(debit)
         decided = {"by": by, "reason": reason}
-        return [await self._returned(self.refunds.of_surplus(case, debit, decided)) for debit in debits]
+        return [await self._returned(case, debit, decided) for debit in debits]
 
-    async def _returned(self, opening: RefundOpening) -> RefundCase:
-        opened = await self.ledger.open_refund(opening)
-        match opened:
-            case Opened(case=RefundCase() as made):
-                return made
-            case AlreadyClaimed(order_id=refund_id):
-                found = await self.ledger.refund(refund_id)
-                assert found is not None, "the claim of a surplus names its refund"
-                return found
-            case NotRefundable(under_way=True):
-                raise StateConflictError(_ONE_AT_A_TIME)
-            case _:
-                raise StateConflictError("this debit has been given back already, in part or whole")
+    async def _returned(self, case: PaymentCase, debit: Attempt, decided: Mapping[str, str]) -> RefundCase:
+        for failed in count():
+            opened = await self.ledger.open_refund(
+                self.refunds.of_surplus(case, debit, decided, failed=failed)
+            )
+            match opened:
+                case Opened(case=RefundCase() as made):
+                    return made
+                case AlreadyClaimed(order_id=refund_id):
+                    found = await self.ledger.refund(refund_id)
+                    assert found is not None, "the claim of a surplus names its refund"
+                    if found.refund.status is not RefundStatus.FAILED or _is_gone(found):
+                        return found
+                case NotRefundable(under_way=True):
+                    raise StateConflictError(_ONE_AT_A_TIME)
+                case _:
+                    raise StateConflictError("this debit has been given back already, in part or whole")
+        raise AssertionError("counting has no end")
 
     def _opening(self, case: PaymentCase, request: RefundRequest, claim: Claim) -> RefundOpening:
         debit = self._debit(case)
@@ -116,3 +123,8 @@ class Refunding:
     def _check_refundable(self, debit: Attempt) -> None:
         if Operation.REFUND not in self.attempts.rails[debit.rail].capabilities.operations:
             raise StateConflictError(f"the rail {debit.rail} cannot refund; pay the payer back otherwise")
+
+
+def _is_gone(case: RefundCase) -> bool:
+    """True where a rail that called the refund failed has sent the money all the same."""
+    return any(attempt.amount_received for attempt in case.attempts)

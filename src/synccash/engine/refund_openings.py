@@ -37,11 +37,13 @@ class RefundOpenings:
         return self._opening(claim, refund, Keep(self.settings.lease_s), attempt)
 
     def of_surplus(
-        self, case: PaymentCase, debit: Attempt, decided: Mapping[str, str] = _BY_POLICY
+        self, case: PaymentCase, debit: Attempt, decided: Mapping[str, str] = _BY_POLICY, *, failed: int = 0
     ) -> RefundOpening:
         """Give the whole of a debit back that nobody has a use for; a worker sends it. Its claim is the
-        debit's own, so that there is one. `decided`: who said so and why, where a person did."""
-        claim = Claim(_SURPLUS, debit.id, sha256(debit.id.encode()).digest())
+        debit's own, so that there is one. `decided`: who said so and why, where a person did. `failed`: how
+        many of the debit have failed for good; only a person asks for one more."""
+        key = debit.id if failed == 0 else f"{debit.id} after {failed}"
+        claim = Claim(_SURPLUS, key, sha256(key.encode()).digest())
         refund = self._refund(case, debit, debit.amount_received, "surplus", surplus=True)
         return self._opening(claim, refund, Release(0.0), None, decided)
 

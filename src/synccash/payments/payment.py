@@ -105,8 +105,8 @@ RefundStatus = OutgoingStatus
 class Refund:
     """Money on its way back to the payer. It names the attempt whose debit it returns. Amount in pesewas.
 
-    `surplus`: the debit is one that its payment has no use for; no merchant asked for this refund, and there
-    is one at most. `exclusive`: the rail tells refunds of a payment apart only one at a time.
+    `surplus`: the debit is one that its payment has no use for; no merchant asked for this refund, and one
+    at most has not failed. `exclusive`: the rail tells refunds of a payment apart only one at a time.
     """
 
     id: str

@@ -201,7 +201,8 @@ async def resolve_payment(
 async def return_surplus(
     payment_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
 ) -> Json:
-    """Operator: give back what was taken beyond the payment. A repeat shows the same refunds."""
+    """Operator: give back what was taken beyond the payment. A repeat shows the same refunds, and makes
+    another where one has failed for good."""
     made = await engine.return_surplus(payment_id, by=operator, reason=data.reason)
     return json(page([refund_document(case.refund, case.attempts) for case in made], len(made), None))
 

@@ -1,0 +1,66 @@
+"""What waits for a human: orders that only he can decide, and money that came too much and is still here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from synccash.stores.postgres.database import Database
+
+REMEMBERED_DAYS = 90
+"""For how long a surplus is told that nobody has given back: he may have paid the payer otherwise."""
+
+
+def _of(kind: str, table: str, *why: str) -> str:
+    words = ", ".join(f"'{word}'" for word in why)
+    return f"""
+    SELECT '{kind}' AS kind, id, status_detail AS why, amount, currency, rail, merchant_id,
+        livemode, updated_at AS since,
+        CASE WHEN lease_until IS NULL AND isfinite(due_at) THEN due_at END AS next_look_at
+    FROM {table} WHERE status_detail IN ({words})"""  # noqa: S608 - put together from constants
+
+
+# A debit is a surplus where its payment has ended and does not stand for it, as in refund_openings.py.
+_WAITING = f"""
+WITH surplus AS (
+    SELECT DISTINCT a.id, p.id AS order_id, a.amount_received - a.refund_reserved AS amount, p.currency,
+        a.rail, p.merchant_id, p.livemode, c.recorded_at AS since
+    FROM (
+        SELECT order_id, min(recorded_at) AS recorded_at FROM contradictions
+        WHERE recorded_at > now() - interval '{REMEMBERED_DAYS} days' GROUP BY order_id
+    ) c
+    JOIN payments p ON p.id = c.order_id AND p.status IN ('succeeded', 'failed', 'canceled')
+    CROSS JOIN LATERAL (
+        SELECT *, row_number() OVER (ORDER BY state <> 'succeeded', sequence) AS place
+        FROM attempts WHERE order_id = p.id AND amount_received > 0
+    ) a
+    WHERE a.refund_reserved < a.amount_received AND (p.status <> 'succeeded' OR a.place > 1)
+),
+waiting AS (
+    {_of("payment", "payments", "under_review", "risk_review")}
+    UNION ALL
+    {_of("refund", "refunds", "under_review")}
+    UNION ALL
+    {_of("payout", "payouts", "under_review")}
+    UNION ALL
+    SELECT 'payment', order_id, 'surplus', amount, currency, rail, merchant_id, livemode, since, NULL
+    FROM surplus
+)
+"""  # noqa: S608 - put together from constants
+_LIST = f"{_WAITING} SELECT * FROM waiting ORDER BY since, id LIMIT $1"  # noqa: S608
+_COUNT = f"{_WAITING} SELECT kind, why, count(*) AS n FROM waiting GROUP BY kind, why"  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresWaiting:
+    """Reads across all tenants. Every method raises StoreUnavailableError."""
+
+    database: Database
+
+    async def oldest(self, limit: int) -> Sequence[dict[str, Any]]:
+        """What waits longest, with when its rail is asked next by itself."""
+        return [dict(row.items()) for row in await self.database.repeat(_LIST, limit)]
+
+    async def counts(self) -> Mapping[tuple[str, str], int]:
+        """How many wait, by the kind of order and why."""
+        found = await self.database.repeat(_COUNT)
+        return {(row["kind"], row["why"]): row["n"] for row in found}

@@ -1,0 +1,132 @@
+"""Money that came too much goes back under the patience of all orders; where it cannot, somebody is told."""
+
+import msgspec
+import pytest
+
+from engine.scripted import ACCEPTED, PENDING, SUCCEEDED, Desk
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.rail import SendAnswer, Standing, StatusAnswer
+from synccash.resilience.evidence import Evidence
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.waiting import PostgresWaiting
+
+AWAY = SendAnswer(evidence=Evidence.NOT_SENT, failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True))
+BUSY = SendAnswer(
+    evidence=Evidence.REFUSED_LATER, failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
+)
+LOST = SendAnswer(evidence=Evidence.AMBIGUOUS)
+NO_FLOAT = Failure(FailureCode.MERCHANT_ACCOUNT_BLOCKED)
+NEVER = SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=NO_FLOAT)
+NOT_FOUND = StatusAnswer(standing=Standing.NOT_FOUND)
+FAILED = StatusAnswer(standing=Standing.FAILED, failure=NO_FLOAT)
+
+
+async def paid_twice(desk: Desk, refund: SendAnswer, standing: StatusAnswer = PENDING) -> str:
+    """A payment with a surplus, whose automatic refund the first rail answers so."""
+    desk.first.answers = [AWAY]
+    payment_id: str = (await desk.pay())["id"]
+    desk.second.standing = SUCCEEDED
+    await desk.work()
+    case = await desk.engine.ledger.payment(payment_id)
+    assert case is not None
+    first = case.attempts[0]
+    desk.first.standings[first.reference] = SUCCEEDED
+    desk.first.answers, desk.first.standing = [refund], standing
+    await desk.engine.take_callback("mtn_momo", first.callback_token)
+    for _ in range(3):
+        await desk.work()
+    return payment_id
+
+
+async def waiting(desk: Desk) -> list[tuple[str, str, int]]:
+    book = PostgresWaiting(Database(desk.pool))
+    found = await book.oldest(10)
+    assert sum((await book.counts()).values()) == len(found)
+    return [(one["id"], one["why"], one["amount"]) for one in found]
+
+
+async def refunds(desk: Desk) -> list[str]:
+    return [row["status"] for row in await desk.pool.fetch("SELECT status FROM refunds ORDER BY created_at")]
+
+
+def returned(desk: Desk) -> list[str]:
+    """The references of all refunds that left."""
+    return [order.reference for order in desk.first.sent if order.operation == "refund"]
+
+
+@pytest.mark.parametrize("answer", [AWAY, BUSY], ids=["a rail that is away", "a rail that is busy"])
+async def test_a_surplus_goes_back_as_soon_as_its_rail_takes_it(desk: Desk, answer: SendAnswer):
+    await paid_twice(desk, answer)
+    assert await refunds(desk) == ["processing"]
+    desk.first.answers, desk.first.standing = [ACCEPTED], SUCCEEDED
+    for _ in range(2):
+        await desk.work()
+    assert await refunds(desk) == ["succeeded"]
+    assert await waiting(desk) == []
+
+
+async def test_a_surplus_refund_that_was_lost_is_sent_again_under_its_own_reference(desk: Desk):
+    await paid_twice(desk, LOST, NOT_FOUND)
+    await desk.work()
+    assert len(returned(desk)) > 1
+    assert len(set(returned(desk))) == 1
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    assert await refunds(desk) == ["succeeded"]
+
+
+@pytest.mark.parametrize(("answer", "standing"), [(NEVER, PENDING), (ACCEPTED, FAILED)])
+async def test_a_surplus_that_its_rail_refuses_to_return_is_told_and_not_tried_again(
+    desk: Desk, answer: SendAnswer, standing: StatusAnswer
+):
+    payment_id = await paid_twice(desk, answer, standing)
+    for _ in range(3):
+        await desk.work()
+    assert await refunds(desk) == ["failed"]
+    assert len(returned(desk)) == 1
+    assert await waiting(desk) == [(payment_id, "surplus", 1000)]
+    told = await desk.pool.fetchval("SELECT data FROM events WHERE type = 'refund.failed'")
+    assert msgspec.json.decode(told)["reason"] == "surplus"
+
+
+async def test_an_operator_has_a_failed_return_tried_again(desk: Desk):
+    payment_id = await paid_twice(desk, NEVER)
+    desk.first.answers, desk.first.standing = [ACCEPTED], SUCCEEDED
+    for _ in range(2):
+        (case,) = await desk.engine.return_surplus(payment_id, by="key_1", reason="the float is full again")
+        assert case.refund.status == "processing"
+    assert await waiting(desk) == []
+    for _ in range(2):
+        await desk.work()
+    assert await refunds(desk) == ["failed", "succeeded"]
+    (case,) = await desk.engine.return_surplus(payment_id, by="key_1", reason="once more")
+    assert case.refund.status == "succeeded"
+    assert len(returned(desk)) == len(set(returned(desk))) == 2
+
+
+@pytest.mark.parametrize("surplus_refund", ["manual"])
+async def test_a_surplus_that_waits_for_an_operator_is_shown_to_him(desk: Desk):
+    payment_id = await paid_twice(desk, ACCEPTED, SUCCEEDED)
+    assert await waiting(desk) == [(payment_id, "surplus", 1000)]
+    await desk.engine.return_surplus(payment_id, by="key_1", reason="the payer called")
+    assert await waiting(desk) == []
+
+
+async def test_what_a_merchant_refunds_of_his_own_money_is_no_surplus(desk: Desk):
+    desk.first.standing = SUCCEEDED
+    payment = await desk.pay()
+    await desk.work()
+    await desk.refund(payment["id"], 400)
+    assert await waiting(desk) == []
+
+
+async def test_whatever_only_a_human_can_decide_is_shown_to_him(desk: Desk):
+    desk.first.standing = StatusAnswer(standing=Standing.SUCCEEDED, amount=900)
+    paid, sent = await desk.pay(), await desk.pay_out()
+    await desk.work()
+    assert {(order_id, why) for order_id, why, _ in await waiting(desk)} == {
+        (paid["id"], "under_review"),
+        (sent["id"], "under_review"),
+    }
+    looks = [one["next_look_at"] for one in await PostgresWaiting(Database(desk.pool)).oldest(10)]
+    assert all(looks)
