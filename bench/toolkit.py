@@ -74,7 +74,7 @@ def _closed(report: Report) -> None:
     for name, mine, peer, least in (
         ("breaker_vs_interlock", ours, "interlock-cb", 10),
         ("policy_vs_stamina_aiobreaker", whole, "stamina + aiobreaker", 30),
-        ("policy_vs_pyresilience", whole, "pyresilience: retry + breaker", 5),
+        ("policy_vs_pyresilience", whole, "pyresilience: retry + breaker with window", 5),
     ):
         if peer in ns:
             report.add(name, ns[peer], "ns", floor=mine)

@@ -32,8 +32,8 @@ def async_call(parts: Parts) -> AsyncCall:
     clock, breaker, budget = parts.clock, parts.breaker, parts.budget
     judged, total_s = parts.judged, parts.total_timeout
     asked = judged or parts.interrupt
-    if breaker is not None and breaker.untimed and total_s is not None and not asked:
-        return _telling(loop, breaker, total_s)
+    if breaker is not None and breaker.untimed and clock is monotonic and not asked:
+        return _usual(loop, breaker, total_s)
     watch = Watch(parts.name, parts.shortest) if parts.interrupt else None
 
     async def call(fn: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
@@ -90,17 +90,17 @@ def async_call(parts: Parts) -> AsyncCall:
     return call
 
 
-def _telling(loop: Loop, breaker: CircuitBreaker, total_s: float) -> AsyncCall:
+def _usual(loop: Loop, breaker: CircuitBreaker, total_s: float | None) -> AsyncCall:
     """The same for the commonest parts, with no question asked that they have answered."""
-    clock, budget = loop.parts.clock, loop.parts.budget
+    clock, budget = monotonic, loop.parts.budget
 
     async def call(fn: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
         now = clock()
-        until = now + total_s
+        until = None if total_s is None else now + total_s
         if _outer() is not None:
-            until = loop.parts.until(now) or until
+            until = loop.parts.until(now)
         ticket = breaker.ticket or loop.parts.enter()
-        token = _hand_on(until if clock is monotonic else (until, clock))
+        token = None if until is None else _hand_on(until)
         last: Exception | None
         try:
             try:
@@ -125,7 +125,8 @@ def _telling(loop: Loop, breaker: CircuitBreaker, total_s: float) -> AsyncCall:
             return await loop.rest(1, wait, last, None, now, until, fn, args, kwargs)
         finally:
             last = None
-            _take_back(token)
+            if token is not None:
+                _take_back(token)
 
     return call
 
