@@ -70,6 +70,38 @@ async def test_after_a_password_of_unknown_fate_only_inquiries_decide(desk: Desk
     assert (await stands(desk, payment_id)).payment.status is PaymentStatus.SUCCEEDED
 
 
+async def test_a_password_that_was_lost_is_given_again_when_the_rail_says_that_it_waits_for_one(desk: Desk):
+    payment_id = await asked_for_otp(desk)
+    desk.second.otp_answer = SILENCE
+    await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    with pytest.raises(StateConflictError):
+        await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    desk.second.standing = StatusAnswer(standing=Standing.NO_INFORMATION)
+    for _ in range(2):
+        await desk.work()
+        assert (await stands(desk, payment_id)).payment.status_detail == "outcome_unknown"
+    desk.second.standing = StatusAnswer(standing=Standing.PENDING, next_action=ASKS_OTP.next_action)
+    await desk.work()
+    assert [traces.password_untold for _, traces in desk.second.asked] == [True, True, True]
+    asked = (await stands(desk, payment_id)).payment
+    assert (asked.status, asked.next_action) == (PaymentStatus.REQUIRES_ACTION, ASKS_OTP.next_action)
+    desk.second.otp_answer = ACCEPTED
+    await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    await desk.work()
+    assert desk.second.asked[-1][1].password_untold is False
+    assert len(desk.second.passwords) == 2
+    assert len(desk.second.sent) == 1
+
+
+async def test_a_password_that_the_rail_has_is_not_asked_for_again(desk: Desk):
+    payment_id = await asked_for_otp(desk)
+    desk.second.otp_answer = SILENCE
+    await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    await desk.work()
+    payment = (await stands(desk, payment_id)).payment
+    assert (payment.status, payment.status_detail) == ("processing", "awaiting_payer")
+
+
 async def test_no_password_is_taken_where_none_is_asked_for(desk: Desk):
     payment = await desk.pay()
     with pytest.raises(StateConflictError):

@@ -9,7 +9,7 @@ from synccash.engine.scribe import Case, order_of
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import Order, PaymentCase, PayoutCase, RefundCase
 from synccash.payments.lifecycle import Routed
-from synccash.payments.payment import Refund
+from synccash.payments.payment import Refund, StatusDetail
 from synccash.payments.payout import Payee
 from synccash.payments.rail import CallbackAddress, Operation, RailAccount, SendOrder, Traces
 from synccash.payments.routing import Route
@@ -91,10 +91,18 @@ class Attempts:
             transaction_id=attempt.provider_transaction_id,
             original_reference=debit.reference if debit else None,
             original_transaction_id=debit.provider_transaction_id if debit else None,
+            password_untold=is_password_untold(case, attempt),
         )
 
     def _callback_url(self, attempt: Attempt) -> str:
         return f"{self.public_url}/api/v1/callbacks/{attempt.rail}/{attempt.callback_token}"
+
+
+def is_password_untold(case: Case, attempt: Attempt) -> bool:
+    """True when a password was handed over for the attempt, and nobody knows what became of it: of what a
+    rail has acknowledged nothing else is unknown."""
+    unknown = order_of(case).status_detail is StatusDetail.OUTCOME_UNKNOWN
+    return isinstance(case, PaymentCase) and unknown and attempt.state is AttemptState.ACKNOWLEDGED
 
 
 def spent_rails(case: Case) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from synccash.engine.attempts import Attempts, spent_rails
+from synccash.engine.attempts import Attempts, is_password_untold, spent_rails
 from synccash.engine.ports import Clock, Dispatch, Ledger, Rail, Sent
 from synccash.engine.rail_health import RailHealth
 from synccash.engine.refund_openings import RefundOpenings, surplus_debits
@@ -272,6 +272,8 @@ class Driver:
         wait_s = self._wait_s(after, age_s)
         order = reflect(order_of(case), after, now=self.clock.now(), action=answer.next_action)
         standing = order_of(case).status_detail
+        if answer.standing is Standing.NO_INFORMATION and is_password_untold(case, after):
+            order = order_of(case)
         told_by_s = self._told_by_s(after)
         untold = answer.standing is Standing.PENDING and told_by_s is not None and age_s >= told_by_s
         if wait_s is None or untold or standing is StatusDetail.UNDER_REVIEW:

@@ -33,8 +33,10 @@ class Passwords:
     async def submit_otp(self, tenant: Tenant, payment_id: str, otp: str) -> bytes:
         """Hand the payer's password to the rail that asked for it, and return the payment as JSON.
 
-        A password that the rail refuses leaves the payment waiting for another. Raises ObjectNotFoundError,
-        and StateConflictError where no password is waited for, StoreUnavailableError.
+        A password that the rail refuses leaves the payment waiting for another. One whose fate is unknown is
+        asked about first, and another is taken as soon as the rail says that it waits for one: there is one
+        charge under the reference, so a password that comes twice moves nothing twice. Raises
+        ObjectNotFoundError, StateConflictError where no password is waited for, StoreUnavailableError.
         """
         while True:
             case = await self.ledger.payment(payment_id)
@@ -58,10 +60,11 @@ class Passwords:
         answer = await self.dispatch.submit_otp(self.driver.rails[live.rail], live, otp)
         order = self._after(case.payment, live, answer, asked)
         facts = {"attempt": live.id, "evidence": answer.evidence, "code": answer.provider_code}
+        capability = self.driver.rails[live.rail].capabilities.operations[live.operation]
         move = self.scribe.move(
             case,
             order,
-            hold=Release(self.settings.ladder.first_s),
+            hold=Release(max(self.settings.ladder.first_s, capability.inquiry_from_s)),
             timeline=(self.scribe.entry("otp_answered", facts),),
         )
         if await self.ledger.record(move):

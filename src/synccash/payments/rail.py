@@ -131,12 +131,14 @@ class Traces:
 
     `amount` in pesewas. `transaction_id`: the rail's own name for the attempt, where it gave one.
     For a refund `original_reference` and `original_transaction_id` name the debit that it returns.
+    `password_untold`: the payer's password was handed over, and nobody knows whether the rail has it.
     """
 
     amount: int | None = None
     transaction_id: str | None = None
     original_reference: str | None = None
     original_transaction_id: str | None = None
+    password_untold: bool = False
 
 
 NO_TRACES = Traces()

@@ -5,7 +5,7 @@ Source: Paystack's documentation (Charge, Refunds, Transfers, Webhooks). What th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from synccash.payments.failure import Failure, FailureCode
@@ -20,6 +20,7 @@ from synccash.payments.rail import (
     RailAccount,
     SendAnswer,
     SendOrder,
+    Standing,
     StatusAnswer,
     Traces,
 )
@@ -153,8 +154,26 @@ class Paystack:
         if operation is Operation.REFUND:
             return await self._find_refund(reference, traces, timeout_s)
         resource = "transfer" if operation is Operation.PAYOUT else "transaction"
+        ends_at = self._clock.monotonic() + timeout_s
         answer = await self._call("GET", f"{resource}/verify/{reference}", timeout_s)
-        return judge_status(answer, operation, reference)
+        told = judge_status(answer, operation, reference)
+        if not traces.password_untold or told.standing is not Standing.PENDING:
+            return told
+        return await self._whether_it_waits(told, reference, ends_at - self._clock.monotonic())
+
+    async def _whether_it_waits(self, told: StatusAnswer, reference: str, timeout_s: float) -> StatusAnswer:
+        """Ask for the charge itself. A transaction that waits for a password only says that it goes on."""
+        charge = judge_status(
+            await self._call("GET", f"charge/{reference}", timeout_s), Operation.COLLECT, reference
+        )
+        match charge.standing:
+            case Standing.NO_INFORMATION:
+                return charge
+            case Standing.PENDING:
+                return replace(told, next_action=charge.next_action)
+            case _:
+                # It has just ended: the transaction will say how, and with what amount.
+                return told
 
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
         """Read an event to the account's own address; see `synccash.engine.ports.CallbackReader`."""
