@@ -47,7 +47,7 @@ from synccash.metrics import (
 from synccash.middleware.refusal import App
 from synccash.payments.ladder import PRODUCTION, SANDBOX
 from synccash.payments.payer_networks import PayerNetworks
-from synccash.payments.risk import RiskOutcome
+from synccash.payments.risk import RiskOutcome, RiskWatch
 from synccash.profiles import overridden
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
@@ -78,6 +78,7 @@ from synccash.stores.valkey.doorbell import ValkeyDoorbell
 from synccash.stores.valkey.fleet import Fleet
 from synccash.stores.valkey.rail_health import SharedRailHealth
 from synccash.stores.valkey.rate_limiter import ValkeyLimiter
+from synccash.stores.valkey.risk_sightings import SharedSightings
 from synccash.system import SystemClock, SystemIdentities
 from synccash.webhooks.sender import WebhookSender
 from synccash.webhooks.signature import signed_headers
@@ -100,6 +101,7 @@ class Service:
     notifier: Notifier
     gate: Gate
     breakers: ClusterBreakers
+    sightings: SharedSightings | None
     registry: Registry
     claims: PostgresClaims
     audit: PostgresAudit
@@ -181,6 +183,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             gate=await _gate(settings, instance, registry.profile("valkey").breaker, stack),
             registry=registry,
             breakers=await _shared(settings, registry, instance, stack),
+            sightings=_share_risk(settings, engine.collecting.risk, clock, instance, stack),
             claims=PostgresClaims(database),
             audit=PostgresAudit(database),
             backlog=backlog,
@@ -240,6 +243,24 @@ async def _shared(
     await shared.start()
     stack.push_async_callback(shared.close)
     return ClusterBreakers(registry, instance, shared)
+
+
+def _share_risk(
+    settings: Settings,
+    watch: RiskWatch,
+    clock: SystemClock,
+    instance: str,
+    stack: contextlib.AsyncExitStack,
+) -> SharedSightings | None:
+    """What the risk rules count in all processes; without a Valkey, each counts for itself."""
+    if settings.valkey_url is None or watch.is_idle:
+        return None
+    client = build_client(settings.valkey_url)
+    stack.push_async_callback(client.aclose)
+    shared = SharedSightings(client, instance, lambda seen, said: watch.heard(seen, said, clock.monotonic()))
+    stack.push_async_callback(shared.close)
+    watch.tell = shared.tell
+    return shared
 
 
 async def _share_health(
@@ -430,6 +451,8 @@ async def _serve(settings: Settings, database_url: str, fd: int | None) -> None:
         )
         server = uvicorn.Server(config)
         service.gate.open()
+        if service.sightings is not None:
+            service.sightings.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _heard)
         await server.serve(sockets=[listener] if listener is not None else None)

@@ -1,7 +1,7 @@
 """Is this payment safe to ask for? Rules that are decided in process, without any input or output."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -84,10 +84,38 @@ class RiskRules:
     duplicate_window_s: float | None = None
     duplicate: RiskOutcome = RiskOutcome.REVIEW
 
-    def tier_limit(self, payment: Payment) -> Velocity | None:
-        """What the payer's tier lets him pay in a time; None where tiers are not limited."""
-        most = self.tiers.get(payment.metadata.get(TIER, ""), self.tiers.get(self.default_tier))
+    def tier_limit(self, tier: str) -> Velocity | None:
+        """What a payer of this tier may pay in a time; None where tiers are not limited."""
+        most = self.tiers.get(tier, self.tiers.get(self.default_tier))
         return None if most is None else Velocity(most, self.tier_window_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """All of a payment that the rules look at. Two that are equal are one request and its repeat.
+
+    Not the reference alone makes them so: a request may be refused after it was allowed here, and leave its
+    reference to another amount or payer. `payer` as 233…, `amount` in pesewas.
+    """
+
+    merchant_id: str
+    livemode: bool
+    reference: str
+    payer: str
+    amount: int
+    tier: str
+
+    @staticmethod
+    def of(payment: Payment) -> "Sighting":
+        """What is looked at of this payment."""
+        return Sighting(
+            payment.merchant_id,
+            payment.livemode,
+            payment.reference,
+            payment.payer.msisdn.digits,
+            payment.amount,
+            payment.metadata.get(TIER, ""),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,52 +148,59 @@ class _Window:
 
 @dataclass(slots=True)
 class RiskWatch:
-    """Live: what one process has seen lately. Bounded: the keys that were quiet for longest are forgotten.
+    """Live: what this process has seen lately, and what it was told of others' payments (`heard`).
 
-    Velocities are counted for each process, so with n processes up to n times as much passes.
+    `tell` passes on what is decided here; without it each process counts for itself, so with n processes up
+    to n times as much passes. Bounded: the keys that were quiet for longest are forgotten.
     """
 
     rules: RiskRules
+    tell: Callable[[Sighting, RiskDecision], None] | None = None
     _windows: OrderedDict[tuple[str, str], _Window] = field(
         default_factory=OrderedDict[tuple[str, str], _Window]
     )
     _seen: OrderedDict[tuple[str, bool, str, int], float] = field(
         default_factory=OrderedDict[tuple[str, bool, str, int], float]
     )
-    _decided: OrderedDict[tuple[str | bool | int, ...], RiskDecision] = field(
-        default_factory=OrderedDict[tuple[str | bool | int, ...], RiskDecision]
-    )
+    _decided: OrderedDict[Sighting, RiskDecision] = field(default_factory=OrderedDict[Sighting, RiskDecision])
 
     _idle: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self._idle = self.rules == RiskRules()
 
+    @property
+    def is_idle(self) -> bool:
+        """True without any rule: everything passes, and nothing is remembered."""
+        return self._idle
+
     def assess(self, payment: Payment, at: float) -> RiskDecision:
         """Decide about a payment at the monotonic time `at`, in seconds, and remember it.
 
-        A repeat of a request is the same payment, by its merchant's reference and all that is asked about
-        here: it is told the same and counts no second time.
+        A repeat of a request is told the same and counts no second time.
         """
         if self._idle:
             return ALLOWED
-        same = _sameness(payment)
-        decision = self._decided.get(same)
+        sighting = Sighting.of(payment)
+        decision = self._decided.get(sighting)
         if decision is None:
             decision = ALLOWED
-            for outcome, reason in self._spoken(payment, at):
-                decision = decision.with_(RiskDecision(outcome, (reason,)))
-            self._remember(payment, at)
-            if payment.payer.msisdn.digits in self.rules.allowed_payers:
-                decision = ALLOWED
-            self._decided[same] = decision
-            if len(self._decided) > _REMEMBERED:
-                self._decided.popitem(last=False)
+            if sighting.payer not in self.rules.allowed_payers:
+                for outcome, reason in self._spoken(sighting, at):
+                    decision = decision.with_(RiskDecision(outcome, (reason,)))
+            self._remember(sighting, decision, at)
+            if self.tell is not None:
+                self.tell(sighting, decision)
         return decision
 
-    def _spoken(self, payment: Payment, at: float) -> list[tuple[RiskOutcome, str]]:
-        rules, amount, payer = self.rules, payment.amount, payment.payer.msisdn.digits
-        last = self._seen.get((payment.merchant_id, payment.livemode, payer, amount))
+    def heard(self, sighting: Sighting, decision: RiskDecision, at: float) -> None:
+        """Remember what another process has decided, as if it had been here."""
+        if not self._idle and sighting not in self._decided:
+            self._remember(sighting, decision, at)
+
+    def _spoken(self, sighting: Sighting, at: float) -> list[tuple[RiskOutcome, str]]:
+        rules, amount, payer = self.rules, sighting.amount, sighting.payer
+        last = self._seen.get(_looks(sighting))
         is_double = rules.duplicate_window_s is not None and (
             last is not None and at - last < rules.duplicate_window_s
         )
@@ -176,21 +211,22 @@ class RiskWatch:
             (is_above, RiskOutcome.DECLINE, "above_ceiling"),
             (is_large, RiskOutcome.REVIEW, "large_amount"),
             (is_double, rules.duplicate, "looks_like_a_double"),
-            *((self._passes(sum_, at), sum_.outcome, sum_.reason) for sum_ in self._sums(payment)),
+            *((self._passes(sum_, at), sum_.outcome, sum_.reason) for sum_ in self._sums(sighting)),
         )
         return [(outcome, reason) for spoken, outcome, reason in checks if spoken]
 
-    def _sums(self, payment: Payment) -> Iterator[_Sum]:
+    def _sums(self, sighting: Sighting) -> Iterator[_Sum]:
         """What is counted over time, and how much this payment adds to each."""
-        rules, amount = self.rules, payment.amount
+        rules, amount = self.rules, sighting.amount
         # What is tried in test mode counts against nobody's money.
-        mode = "live" if payment.livemode else "test"
-        payer, merchant = f"{mode}:{payment.payer.msisdn.digits}", f"{mode}:{payment.merchant_id}"
+        mode = "live" if sighting.livemode else "test"
+        payer, merchant = f"{mode}:{sighting.payer}", f"{mode}:{sighting.merchant_id}"
+        tier = rules.tier_limit(sighting.tier)
         decline, review = RiskOutcome.DECLINE, RiskOutcome.REVIEW
         for kind, who, limit, adds, outcome, reason in (
             ("payer_count", payer, rules.payer_count, 1, decline, "payer_too_often"),
             ("payer_amount", payer, rules.payer_amount, amount, decline, "payer_too_much"),
-            ("payer_tier", payer, rules.tier_limit(payment), amount, decline, "above_tier_ceiling"),
+            ("payer_tier", payer, tier, amount, decline, "above_tier_ceiling"),
             ("merchant_count", merchant, rules.merchant_count, 1, review, "merchant_too_often"),
             ("merchant_amount", merchant, rules.merchant_amount, amount, review, "merchant_too_much"),
         ):
@@ -202,25 +238,21 @@ class RiskWatch:
         window = self._windows.get(sum_.key)
         return (window.sum(at, sum_.limit.window_s) if window else 0) + sum_.adds > sum_.limit.most
 
-    def _remember(self, payment: Payment, at: float) -> None:
-        rules, payer = self.rules, payment.payer.msisdn.digits
-        for sum_ in self._sums(payment):
+    def _remember(self, sighting: Sighting, decision: RiskDecision, at: float) -> None:
+        for sum_ in self._sums(sighting):
             window = self._windows.setdefault(sum_.key, _Window(at))
             window.sum(at, sum_.limit.window_s)
             window.now += sum_.adds
             self._windows.move_to_end(sum_.key)
-        if rules.duplicate_window_s is not None:
-            double = (payment.merchant_id, payment.livemode, payer, payment.amount)
-            self._seen[double] = at
-            self._seen.move_to_end(double)
-        while len(self._windows) > _REMEMBERED:
-            self._windows.popitem(last=False)
-        while len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
+        if self.rules.duplicate_window_s is not None:
+            self._seen[_looks(sighting)] = at
+            self._seen.move_to_end(_looks(sighting))
+        self._decided[sighting] = decision
+        for memory in (self._windows, self._seen, self._decided):
+            while len(memory) > _REMEMBERED:
+                memory.popitem(last=False)
 
 
-def _sameness(payment: Payment) -> tuple[str | bool | int, ...]:
-    """What makes two assessments one. Not the reference alone: a request may be refused after it was allowed
-    here, and leave its reference to another amount or payer."""
-    payer, tier = payment.payer.msisdn.digits, payment.metadata.get(TIER, "")
-    return (payment.merchant_id, payment.livemode, payment.reference, payment.amount, payer, tier)
+def _looks(sighting: Sighting) -> tuple[str, bool, str, int]:
+    """What two payments have in common that look like a double."""
+    return (sighting.merchant_id, sighting.livemode, sighting.payer, sighting.amount)

@@ -1,0 +1,124 @@
+"""What the risk rules of one process decide, told to those of the others over Valkey's pub/sub.
+
+Each process decides at once, by what it knows, and tells afterwards. What is lost on the way costs only
+knowledge: without Valkey each process counts for itself.
+"""
+
+# redis-py leaves its keyword arguments untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+from synccash.payments.risk import RiskDecision, Sighting
+from synccash.stores.valkey.client import UNREACHABLE
+
+log = structlog.get_logger("synccash.risk")
+
+_CHANNEL = "synccash:risk"
+_TOGETHER = 200
+# Kept while Valkey is away; older ones are of no use by the time it is back.
+_WAITING = 5_000
+_RECONNECT_S = 0.25
+# A connection that died without a word is noticed after twice this long.
+_QUIET_S = 5.0
+_CANCEL_AGAIN_S = 0.1
+
+
+class _Told(msgspec.Struct, array_like=True):
+    source: str
+    seen: list[tuple[Sighting, RiskDecision]]
+
+
+_decode = msgspec.msgpack.Decoder(_Told).decode
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class SharedSightings:
+    """Live: one per process that takes payments, between `start` and `close`. The client stays open."""
+
+    def __init__(self, client: Redis, instance: str, heard: Callable[[Sighting, RiskDecision], None]) -> None:
+        self._client = client
+        self._instance = instance
+        self._heard = heard
+        self._waiting = deque[tuple[Sighting, RiskDecision]](maxlen=_WAITING)
+        self._news = asyncio.Event()
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+
+    def start(self) -> None:
+        """Begin, in the background. Valkey may be away."""
+        loop = asyncio.get_running_loop()
+        self._tasks = (
+            loop.create_task(self._listen(), name="risk listener"),
+            loop.create_task(self._publish(), name="risk teller"),
+        )
+
+    async def close(self) -> None:
+        """Stop telling and hearing."""
+        tasks = set(self._tasks)
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # redis-py turns a cancellation that meets its own time-outs into an error of its own.
+            tasks = (await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S))[1]
+
+    def tell(self, sighting: Sighting, decision: RiskDecision) -> None:
+        """Tell the others soon. Never waits, never raises."""
+        self._waiting.append((sighting, decision))
+        self._news.set()
+
+    async def _publish(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._waiting:
+                together = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
+                try:
+                    await self._client.publish(_CHANNEL, _encode(_Told(self._instance, together)))
+                except UNREACHABLE:
+                    # Told twice is known once; what is new has the room.
+                    self._waiting.extendleft(reversed(together[: _WAITING - len(self._waiting)]))
+                    await asyncio.sleep(_RECONNECT_S)
+
+    async def _listen(self) -> None:
+        away = False
+        while True:
+            try:
+                async with self._client.pubsub() as channel:
+                    await channel.subscribe(_CHANNEL)
+                    away = False
+                    await self._hear(channel)
+            except UNREACHABLE as error:
+                if not away:
+                    log.warning("risk_counts_alone", reason=type(error).__name__)
+                    away = True
+            await asyncio.sleep(_RECONNECT_S)
+
+    async def _hear(self, channel: PubSub) -> None:
+        """Take in what others tell until the connection is lost. Raises one of UNREACHABLE."""
+        asked = False
+        while True:
+            message = await channel.get_message(timeout=_QUIET_S)
+            if message is None:
+                if asked:
+                    raise TimeoutError
+                await channel.ping()
+                asked = True
+                continue
+            asked = False
+            payload = message["data"]
+            if message["type"] != "message" or not isinstance(payload, bytes):
+                continue
+            # A process of another version may write otherwise; what cannot be read is not known.
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                told = _decode(payload)
+                if told.source != self._instance:
+                    for sighting, decision in told.seen:
+                        self._heard(sighting, decision)

@@ -1,0 +1,116 @@
+"""What one process's risk rules count, others hear of: on a real Valkey."""
+
+import asyncio
+import contextlib
+import itertools
+import time
+from dataclasses import dataclass, field, replace
+
+from payment_samples import PAYMENT
+from synccash.payments.risk import (
+    ALLOWED,
+    RiskDecision,
+    RiskOutcome,
+    RiskRules,
+    RiskWatch,
+    Sighting,
+    Velocity,
+)
+from synccash.stores.valkey.client import build_client
+from synccash.stores.valkey.risk_sightings import SharedSightings
+
+LONG_S = 10.0
+SHORT_S = 0.02
+RULES = RiskRules(payer_count=Velocity(3, 3_600.0), duplicate_window_s=3_600.0)
+
+
+@dataclass
+class Process:
+    """One process's watch, and all that it was told by others."""
+
+    watch: RiskWatch = field(default_factory=lambda: RiskWatch(RULES))
+    told: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+
+    def hear(self, seen: Sighting, decision: RiskDecision) -> None:
+        self.watch.heard(seen, decision, time.monotonic())
+        self.told.put_nowait(seen.reference)
+
+    def assess(self, number: int, **changes) -> RiskDecision:
+        asked = {"reference": f"order {number}", "amount": 100 + number} | changes
+        return self.watch.assess(replace(PAYMENT, **asked), time.monotonic())
+
+    async def heard_of(self, number: int) -> None:
+        async with asyncio.timeout(LONG_S):
+            while await self.told.get() != f"order {number}":
+                pass
+
+
+@contextlib.asynccontextmanager
+async def running(url, name):
+    client, process = build_client(url), Process()
+    shared = SharedSightings(client, name, process.hear)
+    process.watch.tell = shared.tell
+    shared.start()
+    try:
+        yield process
+    finally:
+        await shared.close()
+        await client.aclose()
+
+
+@contextlib.asynccontextmanager
+async def two_of(url):
+    """Two processes, of which the second hears the first."""
+    async with running(url, "one") as one, running(url, "two") as two:
+        await reaches(one, two)
+        yield one, two
+
+
+async def reaches(teller, listener):
+    """Speak until it is heard: a listener is not known to have subscribed before."""
+    hearing = asyncio.create_task(listener.told.get())
+    async with asyncio.timeout(LONG_S):
+        for number in itertools.count(1_000):
+            teller.assess(number, livemode=not PAYMENT.livemode, merchant_id=f"m_{number}")
+            if (await asyncio.wait([hearing], timeout=SHORT_S))[0]:
+                return
+
+
+async def test_payments_in_two_processes_count_against_one_limit_and_look_like_a_double(valkey_url):
+    async with two_of(valkey_url) as (one, two):
+        assert [one.assess(number) for number in (1, 2, 3)] == [ALLOWED] * 3
+        await two.heard_of(3)
+        assert two.assess(4).reasons == ("payer_too_often",)
+        assert two.assess(5, amount=103).reasons == ("looks_like_a_double", "payer_too_often")
+
+
+async def test_a_request_that_is_repeated_at_another_process_is_told_the_same(valkey_url):
+    async with two_of(valkey_url) as (one, two):
+        said = [one.assess(number) for number in (1, 2, 3, 4)]
+        assert said[-1].outcome is RiskOutcome.DECLINE
+        await two.heard_of(4)
+        assert [two.assess(number) for number in (1, 2, 3, 4)] == said
+
+
+async def test_while_valkey_is_away_each_counts_for_itself_and_afterwards_together_again(mortal):
+    async with two_of(mortal.url) as (one, two):
+        mortal.kill()
+        assert [one.assess(number).outcome for number in (1, 2, 3, 4)][2:] == [
+            RiskOutcome.ALLOW,
+            RiskOutcome.DECLINE,
+        ]
+        assert two.assess(9) == ALLOWED
+        mortal.start()
+        while not two.told.empty():
+            two.told.get_nowait()
+        await reaches(one, two)
+
+
+async def test_what_no_process_of_ours_would_say_is_passed_over(valkey_url):
+    client = build_client(valkey_url)
+    async with two_of(valkey_url) as (one, two):
+        for noise in (b"", b"\xc1", b"\x93\x01\x02\x03", b"\x92\xa1x\x91\x01"):
+            await client.publish("synccash:risk", noise)
+        one.assess(1)
+        await two.heard_of(1)
+    await client.aclose()
