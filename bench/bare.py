@@ -11,6 +11,7 @@ from typing import Any
 
 from synccash import app
 from synccash.cli import main
+from synccash.engine.decisions import Decisions
 from synccash.engine.driver import Driver
 from synccash.engine.ports import Sent
 from synccash.engine.scribe import order_of
@@ -28,12 +29,12 @@ def strip() -> None:
     profile = app.PROFILES["*"]
     bare = replace(profile, retry=Retry(attempts=1), breaker=replace(profile.breaker, mode="disabled"))
     app.PROFILES = {**app.PROFILES, "*": bare}
-    Driver._fall_over = lambda self, case, dead, entry: None  # noqa: ARG005
+    Decisions._fall_over = lambda self, case, dead, entry: None  # noqa: ARG005
     Driver._other_rail = lambda self, case, attempt: None  # noqa: ARG005
-    Driver._queue = _fail
+    Decisions._queue = _fail
 
 
-def _fail(self: Driver, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Move:
+def _fail(self: Decisions, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Move:
     del sent
     order: Any = failed(order_of(case), after.failure or _REFUSED, now=self.clock.now())
     return self.scribe.move(case, order, after, hold=Release(None), timeline=(entry,))

@@ -7,10 +7,12 @@ from typing import Any
 
 from synccash.engine.attempts import Attempts
 from synccash.engine.collect import Collecting
+from synccash.engine.decisions import Decisions
 from synccash.engine.dispatch import PolicyDispatch
 from synccash.engine.driver import Driver
 from synccash.engine.engine import Engine
 from synccash.engine.otp import Passwords
+from synccash.engine.patience import Patience
 from synccash.engine.refund_openings import RefundOpenings, debit_of
 from synccash.engine.scribe import Scribe, order_of
 from synccash.engine.worker import Worker
@@ -92,7 +94,9 @@ def _any_holder_declares_dead(right: Any) -> Any:
 
 
 def _any_fence_before(right: Any) -> Any:
-    def after_send(self: Driver, case: Any, before: Attempt, after: Attempt, sent: Any, **named: Any) -> Any:
+    def after_send(
+        self: Decisions, case: Any, before: Attempt, after: Attempt, sent: Any, **named: Any
+    ) -> Any:
         return right(self, case, replace(before, opened_fence=_AnyFence(0)), after, sent, **named)
 
     return after_send
@@ -122,7 +126,7 @@ def _believed_callback(right: Any) -> Any:
 
 def _may_resend_but(**changes: Any) -> Callable[[Any], Any]:
     def make(right: Any) -> Any:
-        def may_resend(self: Driver, case: Any, attempt: Attempt) -> bool:
+        def may_resend(self: Patience, case: Any, attempt: Attempt) -> bool:
             return right(self, case, replace(attempt, **changes))
 
         return may_resend
@@ -131,14 +135,14 @@ def _may_resend_but(**changes: Any) -> Callable[[Any], Any]:
 
 
 def _resends_blindly(right: Any) -> Any:
-    def may_resend(self: Driver, case: Any, attempt: Attempt) -> bool:
+    def may_resend(self: Patience, case: Any, attempt: Attempt) -> bool:
         return attempt.state is AttemptState.UNKNOWN and attempt.sends < self.settings.sends_max
 
     return may_resend
 
 
 def _gives_up(right: Any) -> Any:
-    def ask_later(self: Driver, case: Any, after: Attempt, answer: StatusAnswer) -> Any:
+    def ask_later(self: Decisions, case: Any, after: Attempt, answer: StatusAnswer) -> Any:
         if isinstance(case, PaymentCase) and after.inquiries >= 3:
             order = failed(case.payment, _ABSENT, now=self.clock.now())
             return self.scribe.move(case, order, after, hold=Release(None), timeline=())
@@ -174,7 +178,9 @@ def _cancels_in_flight(right: Any) -> Any:
 
 def _moves_on_when_unknown(kind: type) -> Callable[[Any], Any]:
     def make(right: Any) -> Any:
-        def after_send(self: Driver, case: Any, before: Any, after: Attempt, sent: Any, **named: Any) -> Any:
+        def after_send(
+            self: Decisions, case: Any, before: Any, after: Attempt, sent: Any, **named: Any
+        ) -> Any:
             if after.state is AttemptState.UNKNOWN and isinstance(order_of(case), kind):
                 after = replace(after, state=AttemptState.NOT_SENT)
             return right(self, case, replace(before, opened_fence=_AnyFence(0)), after, sent, **named)
@@ -244,16 +250,16 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     "the reference is not the committed one": ((Attempts, "order_for", _fresh_reference),),
     "not found counts as failed": ((Driver, "_ask", _absent_is_failed),),
     "silence counts as not sent": ((PolicyDispatch, "send", _silence_is_not_sent),),
-    "silence falls over to another rail": ((Driver, "_after_send", _moves_on_when_unknown(Payment)),),
+    "silence falls over to another rail": ((Decisions, "after_send", _moves_on_when_unknown(Payment)),),
     "any holder may call a send dead": (
         (Attempt, "after_send", _any_holder_declares_dead),
-        (Driver, "_after_send", _any_fence_before),
+        (Decisions, "after_send", _any_fence_before),
     ),
     "nobody takes over": ((Worker, "run", _no_worker),),
     "a callback is believed": ((Engine, "take_callback", _believed_callback),),
-    "sends are not counted": ((Driver, "_may_resend", _may_resend_but(sends=1)),),
-    "a rail without dedup is sent to again": ((Driver, "_may_resend", _resends_blindly),),
-    "the ladder ends in failed": ((Driver, "_ask_later", _gives_up),),
+    "sends are not counted": ((Patience, "may_resend", _may_resend_but(sends=1)),),
+    "a rail without dedup is sent to again": ((Patience, "may_resend", _resends_blindly),),
+    "the ladder ends in failed": ((Decisions, "ask_later", _gives_up),),
     "both walls round the expiry are gone": (
         (PolicyDispatch, "send", _never_too_late),
         (Scribe, "move", _commits_after_expiry),
@@ -263,10 +269,10 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
 
 WIDE_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a payout that nobody answered goes out again": (
-        (Driver, "_after_send", _moves_on_when_unknown(Payout)),
+        (Decisions, "after_send", _moves_on_when_unknown(Payout)),
     ),
     "a refund that nobody answered goes out again": (
-        (Driver, "_after_send", _moves_on_when_unknown(Refund)),
+        (Decisions, "after_send", _moves_on_when_unknown(Refund)),
     ),
     "what was called failed is never looked at again": (
         (Driver, "_look_at_the_dead", _sees_no_dead),

@@ -43,8 +43,7 @@ class Attempts:
         if isinstance(case, RefundCase):
             return self.refunding(case.refund, case.debit, sequence=sequence)
         assert rail is not None, "only a refund knows its rail by itself"
-        order = case.payment if isinstance(case, PaymentCase) else case.payout
-        return self.first(order, rail, sequence=sequence)
+        return self.first(routed_of(case), rail, sequence=sequence)
 
     def _prepared(self, order: Order, operation: Operation, account: RailAccount, sequence: int) -> Attempt:
         return Attempt(
@@ -103,6 +102,16 @@ def is_password_untold(case: Case, attempt: Attempt) -> bool:
     rail has acknowledged nothing else is unknown."""
     unknown = order_of(case).status_detail is StatusDetail.OUTCOME_UNKNOWN
     return isinstance(case, PaymentCase) and unknown and attempt.state is AttemptState.ACKNOWLEDGED
+
+
+def routed_of(case: PaymentCase | PayoutCase) -> Routed:
+    """The order of a case that is routed: a refund's rail is given by its debit."""
+    return case.payment if isinstance(case, PaymentCase) else case.payout
+
+
+def dead_attempts(case: Case) -> tuple[Attempt, ...]:
+    """The attempts of which it is said that no money moved."""
+    return tuple(a for a in case.attempts if a.state.is_dead and not a.amount_received)
 
 
 def spent_rails(case: Case) -> frozenset[str]:

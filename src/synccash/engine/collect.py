@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from synccash.engine.driver import Driver, let_go
+from synccash.engine.decisions import let_go
+from synccash.engine.driver import Driver
 from synccash.engine.first_commits import FirstCommit, FirstCommits
 from synccash.engine.ports import Clock, Identities, Ledger
 from synccash.engine.replies import Replies

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 
 from synccash.engine.attempts import Attempts
 from synccash.engine.collect import Collecting
+from synccash.engine.decisions import Decisions
 from synccash.engine.driver import Driver
 from synccash.engine.first_commits import FirstCommits
 from synccash.engine.heard import HeardDispatch
 from synccash.engine.holding import Holding
+from synccash.engine.lessons import Lessons
 from synccash.engine.otp import Passwords
+from synccash.engine.patience import Patience
 from synccash.engine.payout import PayingOut
 from synccash.engine.ports import CallbackReader, Clock, Dispatch, Doorbell, Identities, Ledger, Rail
 from synccash.engine.rail_health import RailHealth
@@ -138,8 +141,20 @@ def build_engine(
     attempts = Attempts(rails, router, clock, identities, settings.public_url)
     scribe = Scribe(clock, identities)
     refunds = RefundOpenings(attempts, scribe, clock, identities, settings)
+    patience = Patience(rails, clock, settings)
     driver = Driver(
-        ledger, rails, dispatch, attempts, scribe, clock, settings, refunds, health, networks, screening
+        ledger=ledger,
+        rails=rails,
+        dispatch=dispatch,
+        attempts=attempts,
+        scribe=scribe,
+        clock=clock,
+        settings=settings,
+        patience=patience,
+        decisions=Decisions(attempts, scribe, clock, settings, patience),
+        lessons=Lessons(rails, health, networks),
+        refunds=refunds,
+        screening=screening,
     )
     replies = Replies(ledger, holding, doorbell, settings.request_deadline_s)
     first = FirstCommits(attempts, scribe, clock, settings)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from synccash.engine.driver import let_go
+from synccash.engine.decisions import let_go
 from synccash.engine.ports import Clock, Doorbell, Ledger
 from synccash.engine.replies import read_order
 from synccash.engine.scribe import Case, Order, Scribe, merged, order_of, render

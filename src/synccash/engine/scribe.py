@@ -1,16 +1,30 @@
 """Writes moves: gives each commit its id, its events, its timeline and the answer it completes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from synccash.engine.ports import Clock, Identities
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import Case, Entry, Event, Keep, Move, Order, Release, StoredAnswer, order_of
+from synccash.payments.case import (
+    Case,
+    Entry,
+    Event,
+    Keep,
+    Move,
+    Order,
+    PaymentCase,
+    PayoutCase,
+    RefundCase,
+    Release,
+    StoredAnswer,
+    order_of,
+)
 from synccash.payments.document import payment_document, payout_document, refund_document
 from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
+from synccash.payments.payout import Payout
 
 _OPEN_OUTCOMES = frozenset(
     {StatusDetail.OUTCOME_UNKNOWN, StatusDetail.QUEUED, StatusDetail.UNDER_REVIEW, StatusDetail.RISK_REVIEW}
@@ -44,6 +58,20 @@ def merged(attempts: tuple[Attempt, ...], changed: tuple[Attempt, ...]) -> tuple
     """The attempts with the changed and new ones in their places."""
     by_id = {attempt.id: attempt for attempt in attempts} | {attempt.id: attempt for attempt in changed}
     return tuple(sorted(by_id.values(), key=lambda attempt: attempt.sequence))
+
+
+def committed_case(case: Case, move: Move) -> Case:
+    """The case as the move has left it."""
+    attempts = merged(case.attempts, move.attempts)
+    match case, move.order:
+        case PaymentCase(), Payment() as payment:
+            return replace(case, payment=payment, attempts=attempts)
+        case RefundCase(), Refund() as refund:
+            return replace(case, refund=refund, attempts=attempts)
+        case PayoutCase(), Payout() as payout:
+            return replace(case, payout=payout, attempts=attempts)
+        case _:
+            raise AssertionError("a move keeps its order's kind")
 
 
 @dataclass(frozen=True, slots=True)
