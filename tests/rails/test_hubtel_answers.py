@@ -137,8 +137,13 @@ def test_unpaid_is_pending_and_never_failed():
         ({"status": None}, "unknown_status"),
         ({}, "unknown_status"),
         ({"status": "Paid", "clientReference": "1" * 32}, "other_reference"),
-        ({"status": "Paid", "amount": "much"}, "unreadable_amount"),
-        ({"status": "Paid", "amount": 1, "currencyCode": "USD"}, "unreadable_amount"),
+        ({"status": "Paid"}, "unnamed_reference"),
+        ({"status": "Paid", "clientReference": None}, "unnamed_reference"),
+        ({"status": "Paid", "clientReference": OURS, "amount": "much"}, "unreadable_amount"),
+        (
+            {"status": "Paid", "clientReference": OURS, "amount": 1, "currencyCode": "USD"},
+            "unreadable_amount",
+        ),
     ],
 )
 def test_what_cannot_be_taken_for_an_end_is_no_information(data, why):
@@ -162,9 +167,15 @@ def test_a_code_of_the_query_is_not_a_state_of_the_payment():
     ],
 )
 def test_money_that_was_sent_out_stands_by_its_own_words(operation, word, standing):
-    answer = stands({"transactionStatus": word, "Amount": 0.8}, operation)
+    answer = stands({"transactionStatus": word, "Amount": 0.8, "clientReference": OURS}, operation)
     assert answer.standing is standing
     assert (answer.failure is not None) == (standing is Standing.FAILED)
+
+
+@pytest.mark.parametrize("word", ["success", "failed"])
+def test_what_does_not_say_whom_it_is_about_ends_no_money_that_was_sent_out(word):
+    answer = stands({"transactionStatus": word}, PAYOUT)
+    assert (answer.standing, answer.provider_code) == (Standing.NO_INFORMATION, "unnamed_reference")
 
 
 # Callbacks.

@@ -137,6 +137,9 @@ def judge_status(
     if standing is None:
         # Refunded is one of these: the money came and went, and a human has to say what that is worth.
         return no_information("refunded" if word == "Refunded" else "unknown_status")
+    if standing is not Standing.PENDING and data.get("clientreference") is None:
+        # It may be about another: what ends an order has to say that it is about this one.
+        return no_information("unnamed_reference")
     transaction = _transaction(data)
     if standing is Standing.SUCCEEDED:
         return _succeeded(data, transaction)
