@@ -190,8 +190,9 @@ class Driver:
         if self.settings.surplus_refund != "auto":
             return
         for debit in surplus_debits(case):
-            rail = self.rails[debit.rail]
-            if Operation.REFUND in rail.capabilities.operations and debit.refund_reserved == 0:
+            rail = self.rails.get(debit.rail)
+            able = rail is not None and Operation.REFUND in rail.capabilities.operations
+            if able and debit.refund_reserved == 0:
                 await self.ledger.open_refund(self.refunds.of_surplus(case, debit))
 
     async def _ask(self, case: Case, attempt: Attempt) -> StatusAnswer:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from synccash.engine.absent_rail import RailsSetUp
 from synccash.engine.attempts import Attempts
 from synccash.engine.collect import Collecting
 from synccash.engine.decisions import Decisions
@@ -133,6 +134,7 @@ def build_engine(
     networks: PayerNetworks | None = None,
 ) -> Engine:
     """Wire an engine. Nothing is started and nothing is called."""
+    rails = RailsSetUp(rails)
     holding = Holding(ledger, clock, settings.lease_s, settings.heartbeat_s)
     health = health or RailHealth(HealthSettings(timeout_s=settings.attempt_timeout_s), clock.monotonic)
     networks = networks or PayerNetworks(clock.now, retention_s=0.0)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from synccash.engine.absent_rail import NOT_SET_UP
 from synccash.engine.ports import Dispatch, Rail, Sent
 from synccash.engine.rail_health import Key, RailHealth
 from synccash.payments.attempt import Attempt
@@ -10,7 +11,7 @@ from synccash.payments.health import Aspect, blame
 from synccash.payments.rail import NO_TRACES, Operation, SendAnswer, SendOrder, Standing, StatusAnswer, Traces
 from synccash.resilience.evidence import Evidence
 
-_NOT_ASKED = frozenset({"status_cap", "other_account"})
+_NOT_ASKED = frozenset({"status_cap", "other_account", NOT_SET_UP})
 """Inquiries that never left: our own doing, which says nothing about the rail."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from synccash.engine.ports import Clock, Rail
 from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Case
+from synccash.payments.case import Case, RefundCase
 from synccash.payments.rail import OperationCapability, Standing, StatusAnswer
 
 
@@ -72,8 +72,10 @@ class Patience:
     def next_try_s(self, case: Case, wish_s: float | None) -> float:
         """The wait before an order that no rail took is tried again, at most until it expires."""
         wait_s = max(wish_s or 0.0, self.settings.queue_retry_s)
-        if case.expires_at is None:
-            return wait_s
+        if isinstance(case, RefundCase):
+            # Each try is an attempt of its own, and there may be days of them.
+            owed_s = (case.as_of - case.refund.created_at).total_seconds()
+            return max(wait_s, self.settings.ladder.patience_s(len(case.attempts), owed_s))
         left_s = (case.expires_at - self.clock.now()).total_seconds()
         return max(0.0, min(wait_s, left_s))
 

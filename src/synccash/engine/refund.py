@@ -121,6 +121,10 @@ class Refunding:
         return debit
 
     def _check_refundable(self, debit: Attempt) -> None:
+        if debit.rail not in self.attempts.rails:
+            raise StateConflictError(
+                f"the rail {debit.rail} is not set up any more; set it up again to refund"
+            )
         if Operation.REFUND not in self.attempts.rails[debit.rail].capabilities.operations:
             raise StateConflictError(f"the rail {debit.rail} cannot refund; pay the payer back otherwise")
 

@@ -17,7 +17,8 @@ class EngineSettings:
     same reference again. `sends_max`: how often one reference is sent at most.
     `surplus_refund`: whether money that a payment has no use for goes back by itself, or only when an
     operator says so.
-    `queue_retry_s`: how long a payment that no rail took waits before the next try.
+    `queue_retry_s`: how long an order that no rail took waits before the next try; a refund also for as long
+    as the ladder says.
     """
 
     public_url: str

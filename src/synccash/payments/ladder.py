@@ -36,6 +36,11 @@ class Ladder:
             return self.steps[inquiries]
         return _paced(self.tail, age_s)
 
+    def patience_s(self, tries: int, age_s: float) -> float:
+        """Return the wait before the next try of what is owed for ever; at the end it is the last rung's."""
+        wait_s = self.wait_s(tries, age_s)
+        return (self.tail[-1][0] if self.tail else self.steps[-1]) if wait_s is None else wait_s
+
     def parked_s(self, age_s: float) -> float:
         """Return the wait before the next inquiry of an order whose ladder has ended."""
         wait_s = _paced(self.parked, age_s)
