@@ -6,7 +6,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass, replace
 from types import FrameType
 from typing import Any
@@ -20,15 +20,15 @@ from synccash.api.v1.management import Management
 from synccash.api.v1.webhook_endpoints import EndpointMaker
 from synccash.backlog import Backlog
 from synccash.breakers import ClusterBreakers
-from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.dispatch import PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
 from synccash.engine.network_keeping import NetworkKeeping
-from synccash.engine.notify import Notifier, NotifierSettings
-from synccash.engine.ports import Doorbell
+from synccash.engine.notify import Notifier
+from synccash.engine.ports import Doorbell, Rail
 from synccash.engine.rail_health import RailHealth
 from synccash.engine.rail_watch import RailWatch
 from synccash.engine.screening import Outage, Screening
-from synccash.engine.settings import EngineSettings
+from synccash.engine_settings import dispatch_settings, engine_settings, notifier_settings
 from synccash.fraud.http import FraudService
 from synccash.fraud.policy import guarded
 from synccash.gate import NAMES, Gate, LocalLimiter
@@ -45,7 +45,6 @@ from synccash.metrics import (
     WaitingCollector,
 )
 from synccash.middleware.refusal import App
-from synccash.payments.ladder import PRODUCTION, SANDBOX
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.risk import RiskOutcome, RiskWatch
 from synccash.profiles import overridden
@@ -54,7 +53,7 @@ from synccash.rails.transport import Transport
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
 from synccash.resilience.client_address import Network, trusted_networks
 from synccash.resilience.limit_policies import LimitBook
-from synccash.resilience.profiles import PROFILES, Profile
+from synccash.resilience.profiles import PROFILES
 from synccash.resilience.registry import Registry
 from synccash.risk_settings import risk_rules
 from synccash.routing_settings import health_settings, probing, routing_rules
@@ -122,14 +121,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         doorbell, ping_valkey = await _doorbell(settings, stack)
         registry = _registry(settings, clock)
         database = Database(pool, profile=registry.profile("database"), budget=registry.budget("database"))
-        dispatch = PolicyDispatch(
-            breaker_of=registry.breaker,
-            profile_of=registry.profile,
-            budget_of=registry.budget,
-            clock=clock,
-            settings=dispatch_settings(settings),
-            random=random.random,
-        )
+        dispatch = _dispatch(settings, registry, clock)
         rail_health = RailHealth(health_settings(settings), clock.monotonic)
         networks = PayerNetworks(clock.now, settings.network_memory_days * 86_400.0)
         engine = build_engine(
@@ -153,20 +145,8 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         sender = WebhookSender(private=settings.webhook_private_addresses)
         stack.push_async_callback(sender.aclose)
         webhooks = PostgresWebhooks(database)
-        notifier = Notifier(
-            outbox=webhooks,
-            post=sender.post,
-            sign=signed_headers,
-            clock=clock,
-            identities=identities,
-            doorbell=doorbell,
-            random=random.random,
-            settings=notifier_settings(settings, registry.profile("webhook")),
-        )
-        for rail in rails.values():
-            for operation in (*rail.capabilities.operations, "status"):
-                registry.breaker(f"{rail.name}:{operation}")
-        instance = identities.new("proc")
+        notifier = _notifier(settings, webhooks, sender, registry, doorbell, clock, identities)
+        _know_breakers(registry, rails)
         await _share_health(settings, rail_health, registry, instance, stack)
         watch = RailWatch(rails, rail_health, dispatch, PostgresStandings(database), clock, identities)
         _in_background(watch.run(), stack)
@@ -298,42 +278,6 @@ def _in_background(loop: Coroutine[Any, Any, None], stack: contextlib.AsyncExitS
     stack.push_async_callback(end)
 
 
-def engine_settings(settings: Settings) -> EngineSettings:
-    """The engine's share of the settings. Raises SettingsError where they do not go together."""
-    try:
-        return EngineSettings(
-            public_url=settings.public_url.rstrip("/"),
-            request_deadline_s=settings.request_deadline_s,
-            attempt_timeout_s=settings.attempt_timeout_s,
-            lease_s=settings.lease_s,
-            heartbeat_s=settings.heartbeat_s,
-            settle_s=settings.settle_s,
-            queue_retry_s=settings.queue_retry_s,
-            surplus_refund=settings.surplus_refund,
-            ladder=SANDBOX if settings.ladder == "sandbox" else PRODUCTION,
-            worker_concurrency=settings.worker_concurrency,
-        )
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
-
-
-def dispatch_settings(settings: Settings) -> DispatchSettings:
-    """How long one exchange with a rail may take."""
-    return DispatchSettings(
-        attempt_timeout_s=settings.attempt_timeout_s, inquiry_timeout_s=settings.attempt_timeout_s
-    )
-
-
-def notifier_settings(settings: Settings, profile: Profile) -> NotifierSettings:
-    """How merchants are told: a delivery's lease, and a probe's hold, outlive the longest post."""
-    timeout_s, breaker = settings.webhook_timeout_s, profile.breaker
-    return NotifierSettings(
-        timeout_s=timeout_s,
-        lease_s=max(30.0, 2 * timeout_s),
-        breaker=replace(breaker, probe_hold_s=max(breaker.probe_hold_s, 2 * timeout_s)),
-    )
-
-
 def _screening(
     settings: Settings, transport: Transport, registry: Registry, clock: SystemClock
 ) -> Screening | None:
@@ -351,6 +295,45 @@ def _screening(
     )
     outage = Outage(outcome=RiskOutcome(settings.fraud_outage), decline_above=settings.fraud_decline_above)
     return Screening(ask, outage)
+
+
+def _dispatch(settings: Settings, registry: Registry, clock: SystemClock) -> PolicyDispatch:
+    return PolicyDispatch(
+        breaker_of=registry.breaker,
+        profile_of=registry.profile,
+        budget_of=registry.budget,
+        clock=clock,
+        settings=dispatch_settings(settings),
+        random=random.random,
+    )
+
+
+def _notifier(
+    settings: Settings,
+    webhooks: PostgresWebhooks,
+    sender: WebhookSender,
+    registry: Registry,
+    doorbell: Doorbell,
+    clock: SystemClock,
+    identities: SystemIdentities,
+) -> Notifier:
+    return Notifier(
+        outbox=webhooks,
+        post=sender.post,
+        sign=signed_headers,
+        clock=clock,
+        identities=identities,
+        doorbell=doorbell,
+        random=random.random,
+        settings=notifier_settings(settings, registry.profile("webhook")),
+    )
+
+
+def _know_breakers(registry: Registry, rails: Mapping[str, Rail]) -> None:
+    """Make the breakers of all rails, so that they are shown and shared before the first call."""
+    for rail in rails.values():
+        for operation in (*rail.capabilities.operations, "status"):
+            registry.breaker(f"{rail.name}:{operation}")
 
 
 def _registry(settings: Settings, clock: SystemClock) -> Registry:
