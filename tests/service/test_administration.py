@@ -107,6 +107,23 @@ async def test_payments_of_all_merchants_are_found_and_shown(command, database_u
     assert (code, printed) == (0, "no payment is like that\n")
 
 
+async def test_payouts_are_found_by_their_reference_and_payee(command, database_url):
+    async with served(database_url) as api:
+        body = {
+            "amount": 4200,
+            "currency": "GHS",
+            "payee": {"msisdn": "0241234567"},
+            "reference": "wages 1",
+        }
+        made = (await api.send("POST", "/payouts", body, Idempotency_Key="k")).json()
+    for narrowed in ((), ("--reference", "wages 1"), ("--merchant", "mer_test", "--payee", "024 123 4567")):
+        page = json.loads(command("payments", "payouts", *narrowed, "--json")[1])
+        assert [one["id"] for one in page["data"]] == [made["id"]], narrowed
+    code, printed, _ = command("payments", "payouts")
+    assert (code, "42.00" in printed, "233241234567" in printed) == (0, True, False)
+    assert command("payments", "payouts", "--after", made["id"])[1] == "no payout is like that\n"
+
+
 async def test_whatever_waits_for_a_human_is_listed_and_counted(command, database_url):
     async with served(database_url) as api:
         paid = (await api.pay(reference="order 1")).json()

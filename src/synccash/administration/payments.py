@@ -1,6 +1,6 @@
 """Payments of all merchants, as an operator looks for them, in PostgreSQL directly."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -8,7 +8,7 @@ from synccash.administration.database import with_database
 from synccash.administration.errors import AdministrationError
 from synccash.engine.replies import read_order
 from synccash.engine.scribe import render
-from synccash.payments.case import order_of
+from synccash.payments.case import PaymentCase, order_of
 from synccash.payments.document import entry_document
 from synccash.payments.payer import Msisdn
 from synccash.payments.payment import PaymentStatus, StatusDetail
@@ -19,36 +19,39 @@ from synccash.stores.postgres.operating import PostgresOperating, Wanted
 from synccash.stores.postgres.waiting import PostgresWaiting
 
 
-def list_payments(
+def list_orders(
     settings: Settings,
+    kind: Literal["payments", "payouts"],
     *,
     merchant: str | None,
     status: PaymentStatus | None,
     detail: StatusDetail | None,
     rail: str | None,
     reference: str | None,
-    payer: str | None,
+    wallet: str | None,
     after: str | None,
     limit: int,
 ) -> dict[str, Any]:
     """One page, newest first; `next` goes into `after`. Raises AdministrationError."""
     try:
-        msisdn = Msisdn.parse(payer).digits if payer else None
+        msisdn = Msisdn.parse(wallet).digits if wallet else None
     except ValueError as error:
-        raise AdministrationError(f"--payer: {error}") from error
+        option = "--payer" if kind == "payments" else "--payee"
+        raise AdministrationError(f"{option}: {error}") from error
     if not 1 <= limit <= 1000:
         raise AdministrationError("--limit: expected 1 to 1000")
     wanted = Wanted(
+        kind=kind,
         merchant=merchant,
         status=status,
         detail=detail,
         rail=rail,
         reference=reference,
-        payer=msisdn,
+        wallet=msisdn,
         after=after,
         limit=limit,
     )
-    found = with_database(settings, lambda database: PostgresOperating(database).payments(wanted))
+    found = with_database(settings, lambda database: PostgresOperating(database).orders(wanted))
     more = len(found) > limit
     return {"data": found[:limit], "has_more": more, "next": found[limit - 1]["id"] if more else None}
 
@@ -61,14 +64,20 @@ def list_waiting(settings: Settings, *, limit: int) -> list[dict[str, Any]]:
 
 
 def show_order(settings: Settings, order_id: str) -> dict[str, Any]:
-    """A payment, refund or payout as the API shows it, with its `timeline`. Raises AdministrationError."""
+    """A payment, refund or payout as the API shows it, with its `timeline`, and a payment with its `refunds`.
+
+    Raises AdministrationError.
+    """
 
     async def read(database: Database) -> dict[str, Any] | None:
         case = await read_order(PostgresLedger(database), order_id)
         if case is None:
             return None
-        entries = await PostgresOperating(database).timeline(order_id)
+        operating = PostgresOperating(database)
+        entries = await operating.timeline(order_id)
         document = msgspec.json.decode(render(order_of(case), case.attempts))
+        if isinstance(case, PaymentCase):
+            document["refunds"] = await operating.refunds(order_id)
         return {**document, "timeline": [entry_document(entry) for entry in entries]}
 
     found = with_database(settings, read)

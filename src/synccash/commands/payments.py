@@ -12,7 +12,9 @@ Detail = Literal["awaiting_payer", "outcome_unknown", "under_review", "risk_revi
 Url = Annotated[str | None, Parameter(help="Where the API is; this machine's by default.")]
 Reason = Annotated[str, Parameter(help="Why; it goes into the timeline.")]
 _RESOURCES = {"pay": "payments", "re": "refunds", "po": "payouts"}
-_UNTOLD = frozenset({"timeline", "attempts", "routing", "metadata", "payer", "payee", "last_error", "object"})
+_UNTOLD = frozenset(
+    {"timeline", "attempts", "refunds", "routing", "metadata", "payer", "payee", "last_error", "object"}
+)
 
 
 @PAYMENTS.command(name="list")
@@ -51,40 +53,88 @@ def list_payments(
     json
         One JSON document, as the API's lists are.
     """
-    from synccash.administration import payments
-    from synccash.payments.payer import Msisdn
-    from synccash.payments.payment import PaymentStatus, StatusDetail
-
-    page = payments.list_payments(
-        settings(),
+    page = _listed(
+        "payments",
         merchant=merchant,
-        status=PaymentStatus(status) if status else None,
-        detail=StatusDetail(detail) if detail else None,
+        status=status,
+        detail=detail,
         rail=rail,
         reference=reference,
-        payer=payer,
+        wallet=payer,
         after=after,
         limit=limit,
     )
-    if json:
+    return _print_page(page, "payment", "payer", as_json=json)
+
+
+@PAYMENTS.command(name="payouts")
+def list_payouts(
+    *,
+    merchant: str | None = None,
+    status: Literal["processing", "succeeded", "failed"] | None = None,
+    detail: Literal["outcome_unknown", "under_review", "queued", "expired"] | None = None,
+    rail: str | None = None,
+    reference: str | None = None,
+    payee: str | None = None,
+    after: str | None = None,
+    limit: int = 20,
+    json: bool = False,
+) -> int:
+    """Payouts, newest first; the options are those of `list`."""
+    page = _listed(
+        "payouts",
+        merchant=merchant,
+        status=status,
+        detail=detail,
+        rail=rail,
+        reference=reference,
+        wallet=payee,
+        after=after,
+        limit=limit,
+    )
+    return _print_page(page, "payout", "payee", as_json=json)
+
+
+def _listed(
+    kind: Literal["payments", "payouts"], *, status: str | None, detail: str | None, **wanted: Any
+) -> dict[str, Any]:
+    from synccash.administration.payments import list_orders
+    from synccash.payments.payment import PaymentStatus, StatusDetail
+
+    return list_orders(
+        settings(),
+        kind,
+        status=PaymentStatus(status) if status else None,
+        detail=StatusDetail(detail) if detail else None,
+        **wanted,
+    )
+
+
+def _print_page(page: dict[str, Any], kind: str, who: str, *, as_json: bool) -> int:
+    from synccash.payments.payer import Msisdn
+
+    if as_json:
         return print_json(page)
     rows = [
         (
             one["id"],
             one["created_at"],
             money(one["amount"]),
+            money(one["amount_refunded"]) if one.get("amount_refunded") else None,
             one["status"],
             one["status_detail"],
             one["rail"],
-            Msisdn(one["payer_msisdn"]),
+            Msisdn(one[f"{who}_msisdn"]),
             one["reference"],
             one["merchant_id"],
             "live" if one["livemode"] else "test",
         )
         for one in page["data"]
     ]
-    titles = ("id", "created", "GHS", "status", "detail", "rail", "payer", "reference", "merchant", "mode")
-    code = print_table(titles, rows, nothing="no payment is like that")
+    found = ("id", "created", "GHS", "refunded", "status", "detail", "rail")
+    code = print_table(
+        (*found, who, "reference", "merchant", "mode"), rows, nothing=f"no {kind} is like that"
+    )
     if page["has_more"]:
         print(f"more: --after {page['next']}")
     return code
@@ -151,6 +201,20 @@ def show(order_id: str, /, *, json: bool = False) -> int:
     titles = ("attempt", "rail", "operation", "state", "evidence", "code", "reference")
     print_table(titles, attempts, nothing="nothing was sent")
     print()
+    if found.get("refunds"):
+        refunds = [
+            (
+                one["id"],
+                one["created_at"],
+                money(one["amount"]),
+                one["status"],
+                one["status_detail"],
+                one["rail"],
+            )
+            for one in found["refunds"]
+        ]
+        print_table(("refund", "created", "GHS", "status", "detail", "rail"), refunds, nothing="")
+        print()
     entries = [(one["at"], one["kind"], _spoken(one)) for one in found["timeline"]]
     return print_table(("at", "what", "facts"), entries, nothing="the timeline is empty")
 

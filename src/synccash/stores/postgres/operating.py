@@ -1,8 +1,8 @@
-"""What an operator may look at: the payments of all merchants."""
+"""What an operator may look at: the payments and payouts of all merchants."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,16 +13,25 @@ from synccash.stores.postgres.database import Database
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 # Each merchant's newest come from the index that his own list has; no index has those of all.
-_PAYMENTS = """
+_ORDERS = """
 SELECT p.id, p.merchant_id, p.livemode, p.status, p.status_detail, p.amount, p.currency,
-    p.payer_msisdn, p.rail, p.reference, p.attempt_count, p.created_at
+    {columns}, p.rail, p.reference, p.attempt_count, p.created_at
 FROM merchants m CROSS JOIN (VALUES (false), (true)) modes(livemode) CROSS JOIN LATERAL (
-    SELECT * FROM payments p WHERE p.merchant_id = m.id AND p.livemode = modes.livemode {where}
+    SELECT * FROM {table} p WHERE p.merchant_id = m.id AND p.livemode = modes.livemode {where}
     ORDER BY p.created_at DESC, p.id DESC LIMIT $1
 ) p
 WHERE $2::text IS NULL OR m.id = $2
 ORDER BY p.created_at DESC, p.id DESC LIMIT $1
 """
+_REFUNDS = """
+SELECT id, status, status_detail, amount, currency, rail, reason, surplus, created_at
+FROM refunds WHERE payment_id = $1 ORDER BY created_at, id
+"""
+_COLUMNS = {
+    "payments": "p.payer_msisdn, p.amount_received, p.amount_refunded",
+    "payouts": "p.payee_msisdn",
+}
+_WALLETS = {"payments": "payer_msisdn", "payouts": "payee_msisdn"}
 _TIMELINE = """
 SELECT at, kind, data FROM timeline t
 WHERE order_id = $1 OR order_id IN (SELECT r.id FROM refunds r WHERE r.payment_id = $1) ORDER BY position
@@ -31,14 +40,16 @@ WHERE order_id = $1 OR order_id IN (SELECT r.id FROM refunds r WHERE r.payment_i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which payments are listed, newest first. `payer` is the MSISDN as 233…; `after` is a payment's id."""
+    """Which orders are listed, newest first. `wallet` is the payer's or payee's MSISDN as 233…; `after` is an
+    order's id."""
 
+    kind: Literal["payments", "payouts"] = "payments"
     merchant: str | None = None
     status: PaymentStatus | None = None
     detail: StatusDetail | None = None
     rail: str | None = None
     reference: str | None = None
-    payer: str | None = None
+    wallet: str | None = None
     after: str | None = None
     limit: int = 20
 
@@ -49,11 +60,15 @@ class PostgresOperating:
 
     database: Database
 
-    async def payments(self, wanted: Wanted) -> Sequence[dict[str, Any]]:
-        """At most `limit` + 1 payments: the one too many says that there are more."""
+    async def orders(self, wanted: Wanted) -> Sequence[dict[str, Any]]:
+        """At most `limit` + 1 orders: the one too many says that there are more."""
         statement, arguments = _listed(wanted)
         found = await self.database.repeat(statement, wanted.limit + 1, wanted.merchant, *arguments)
         return [dict(row.items()) for row in found]
+
+    async def refunds(self, payment_id: str) -> Sequence[dict[str, Any]]:
+        """A payment's refunds, oldest first."""
+        return [dict(row.items()) for row in await self.database.repeat(_REFUNDS, payment_id)]
 
     async def timeline(self, order_id: str) -> Sequence[Entry]:
         """All that was decided about an order, and about a payment's refunds, oldest first."""
@@ -62,13 +77,14 @@ class PostgresOperating:
 
 
 def _listed(wanted: Wanted) -> tuple[str, list[Any]]:
+    after = f"SELECT a.created_at, a.id FROM {wanted.kind} a WHERE a.id = {{}}"  # noqa: S608 - one of two names
     given = {
         "p.status = {}": wanted.status.value if wanted.status else None,
         "p.status_detail = {}": wanted.detail.value if wanted.detail else None,
         "p.rail = {}": wanted.rail,
         "p.reference = {}": wanted.reference,
-        "p.payer_msisdn = {}": wanted.payer,
-        "(p.created_at, p.id) < (SELECT a.created_at, a.id FROM payments a WHERE a.id = {})": wanted.after,
+        f"p.{_WALLETS[wanted.kind]} = {{}}": wanted.wallet,
+        f"(p.created_at, p.id) < ({after})": wanted.after,
     }
     conditions: list[str] = []
     arguments: list[Any] = []
@@ -78,4 +94,5 @@ def _listed(wanted: Wanted) -> tuple[str, list[Any]]:
             conditions.append("AND " + condition.format(f"${len(arguments) + 2}"))
     if wanted.status not in (None, PaymentStatus.SUCCEEDED) or wanted.detail is not None:
         conditions.append("AND p.status <> 'succeeded'")  # the words of the partial index
-    return _PAYMENTS.format(where=" ".join(conditions)), arguments
+    columns = _COLUMNS[wanted.kind]
+    return _ORDERS.format(table=wanted.kind, columns=columns, where=" ".join(conditions)), arguments
