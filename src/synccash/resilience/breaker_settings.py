@@ -5,6 +5,8 @@ from enum import Enum
 from math import ceil
 from typing import Literal
 
+from synccash.resilience.numbers import number, whole
+
 
 class BreakerState(Enum):
     """Whether calls are let in."""
@@ -44,6 +46,7 @@ class BreakerSettings:
     mode: Literal["normal", "shadow", "disabled"] = "normal"
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         for name in ("failure_rate", "slow_rate"):
             rate = getattr(self, name)
             if rate is not None and not 0 < rate <= 1:
@@ -54,12 +57,19 @@ class BreakerSettings:
             raise ValueError("expected 1 <= min_calls <= window")
         if self.slow_s <= 0 or self.probe_hold_s <= 0 or (self.window_s is not None and self.window_s <= 0):
             raise ValueError("slow_s, probe_hold_s and window_s must be above 0")
-        if not 0 < self.open_s <= self.open_max_s or self.open_growth < 1:
-            raise ValueError("expected 0 < open_s <= open_max_s, and open_growth of at least 1")
+        if not 0 < self.open_s <= self.open_max_s or not 1 <= self.open_growth <= 1_000:
+            raise ValueError("expected 0 < open_s <= open_max_s, and open_growth from 1 to 1,000")
         if self.probes < 1 or not 1 <= self.probes_at_once <= self.probes:
             raise ValueError("expected 1 <= probes_at_once <= probes")
         if self.mode not in ("normal", "shadow", "disabled"):
             raise ValueError('mode must be "normal", "shadow" or "disabled"')
+
+    def _check_kinds(self) -> None:
+        whole(failures=self.failures, window=self.window, min_calls=self.min_calls)
+        whole(probes=self.probes, probes_at_once=self.probes_at_once)
+        number(failure_rate=self.failure_rate, slow_rate=self.slow_rate, slow_s=self.slow_s)
+        number(window_s=self.window_s, probe_hold_s=self.probe_hold_s, open_s=self.open_s)
+        number(open_max_s=self.open_max_s, open_growth=self.open_growth)
 
     @property
     def rated(self) -> bool:

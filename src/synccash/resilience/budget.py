@@ -6,6 +6,8 @@ from math import inf
 from threading import RLock
 from time import monotonic
 
+from synccash.resilience.numbers import number
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
@@ -21,6 +23,8 @@ class Budget:
     timeout_cost: float = 2.0
 
     def __post_init__(self) -> None:
+        number(share=self.share, per_second=self.per_second)
+        number(most=self.most, timeout_cost=self.timeout_cost)
         if self.share < 0 or self.per_second < 0 or self.timeout_cost < 0 or self.most < 1:
             raise ValueError(
                 "expected share, per_second and timeout_cost of at least 0, and most of at least 1"

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from synccash.resilience.errors import BulkheadFullError
+from synccash.resilience.numbers import number, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,8 @@ class Bulkhead:
     wait_s: float | None = None
 
     def __post_init__(self) -> None:
+        whole(limit=self.limit, queue=self.queue)
+        number(wait_s=self.wait_s)
         if self.limit < 1 or self.queue < 0 or (self.wait_s is not None and self.wait_s < 0):
             raise ValueError("expected limit >= 1, queue >= 0 and wait_s >= 0")
 

@@ -115,6 +115,9 @@ class CircuitBreaker:
         self._gate: Callable[[], bool] | None = None
         self.version = 0
 
+    def __repr__(self) -> str:
+        return f"<CircuitBreaker {self.name!r} {self.state.value}>"
+
     @property
     def state(self) -> BreakerState:
         """The state as the next caller would find it."""

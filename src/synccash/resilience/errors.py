@@ -18,7 +18,7 @@ class ResilienceError(Exception):
     FIELDS: ClassVar[tuple[str, ...]] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), tuple(getattr(self, field) for field in self.FIELDS), self.__dict__
+        return type(self), tuple(getattr(self, field) for field in self.FIELDS) or self.args, self.__dict__
 
 
 class CircuitOpenError(ResilienceError):

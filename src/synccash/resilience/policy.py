@@ -18,6 +18,7 @@ from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
 from synccash.resilience.decorating import decorated
 from synccash.resilience.frames import async_call, sync_call
 from synccash.resilience.judging import Classify, Judge
+from synccash.resilience.numbers import number
 from synccash.resilience.parts import Parts
 from synccash.resilience.retry import Retry
 
@@ -25,6 +26,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
 _FORMS = ("call", "call_sync")
+_KINDS: dict[str, tuple[type, ...]] = {
+    "retry": (Retry,),
+    "breaker": (CircuitBreaker, BreakerSettings),
+    "bulkhead": (Bulkhead,),
+    "budget": (Budget, RetryBudget),
+}
 
 
 class Policy:
@@ -38,12 +45,15 @@ class Policy:
     `gated=False`: the breaker counts and never refuses. `budget=None`: repeats are not limited.
 
     Calls of one policy may run in one event loop and, through `call_sync`, in any number of threads.
-    Raises ValueError for what makes no sense.
+    Raises ValueError or TypeError for what makes no sense.
     """
 
     __slots__ = ("_parts", "name", *_FORMS)
 
     if TYPE_CHECKING:
+        name: str
+        _parts: Parts
+
         # At run time each is the frame that fits the parts: no method stands between it and the caller.
         async def call(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
             """Call `fn` under the policy and return its result, or raise what it raised last.
@@ -77,14 +87,16 @@ class Policy:
         sleep_sync: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = uniform,
     ) -> None:
+        _check_kinds(name, retry=retry, breaker=breaker, bulkhead=bulkhead, budget=budget, classify=classify)
         if retry is not None and retry.on is None and classify is None:
             raise ValueError(f"{name}: say what may be tried again, with Retry(on=…) or classify=…")
+        number(attempt_timeout=attempt_timeout, total_timeout=total_timeout)
         for limit in (attempt_timeout, total_timeout):
             if limit is not None and limit <= 0:
                 raise ValueError(f"{name}: a time-out must be above 0 seconds, or None")
         if isinstance(breaker, BreakerSettings):
             breaker = CircuitBreaker(name, breaker, clock=clock, random=random)
-        self.name = name
+        object.__setattr__(self, "name", name)
         budget = (
             budget if isinstance(budget, RetryBudget) else RetryBudget(name, budget or UNLIMITED, clock=clock)
         )
@@ -98,7 +110,7 @@ class Policy:
             classify=classify,
             random=random,
         )
-        self._parts = Parts(
+        parts = Parts(
             name=name,
             judge=judge,
             budget=budget,
@@ -114,8 +126,17 @@ class Policy:
             sleep=sleep,
             sleep_sync=sleep_sync,
         )
-        for form, frame in zip(_FORMS, (async_call(self._parts), sync_call(self._parts)), strict=True):
-            setattr(self, form, frame)
+        object.__setattr__(self, "_parts", parts)
+        for form, frame in zip(_FORMS, (async_call(parts), sync_call(parts)), strict=True):
+            object.__setattr__(self, form, frame)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a policy is immutable: make another one instead of setting {name!r}")
+
+    def __repr__(self) -> str:
+        parts = self._parts
+        told = f"attempt_timeout={parts.attempt_timeout}, total_timeout={parts.total_timeout}"
+        return f"Policy({parts.name!r}, breaker={parts.breaker}, {told}, interrupt={parts.interrupt})"
 
     @property
     def breaker(self) -> CircuitBreaker | None:
@@ -144,3 +165,14 @@ class Policy:
     def attempts(self) -> Attempts:
         """For a block: `async for attempt in policy.attempts(): async with attempt: …`."""
         return Attempts(self._parts)
+
+
+def _check_kinds(name: object, **given: object) -> None:
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"a policy's first argument is its name, not {name!r}")
+    for part, kinds in _KINDS.items():
+        if given[part] is not None and not isinstance(given[part], kinds):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise TypeError(f"{name}: {part} must be {expected}, or None, not {given[part]!r}")
+    if given["classify"] is not None and not callable(given["classify"]):
+        raise TypeError(f"{name}: classify must be a function, or None, not {given['classify']!r}")

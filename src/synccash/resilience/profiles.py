@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from synccash.resilience.circuit_breaker import BreakerSettings
+from synccash.resilience.numbers import number
 from synccash.resilience.retry import Retry
 
 
@@ -17,6 +18,7 @@ class Profile:
     total_timeout: float = 60.0
 
     def __post_init__(self) -> None:
+        number(attempt_timeout=self.attempt_timeout, total_timeout=self.total_timeout)
         if self.attempt_timeout <= 0 or self.total_timeout <= 0:
             raise ValueError("attempt_timeout and total_timeout must be above 0")
 
