@@ -11,7 +11,8 @@ from rails.raw_server import answer, answering, raw_server
 from rails.ticking import TickingClock
 from synccash.payments.failure import FailureCode
 from synccash.payments.rail import CallbackAddress, NextActionType, Operation, Standing
-from synccash.rails.mtn_momo import ProductCredentials, note, read_token
+from synccash.rails.mtn_momo import ProductCredentials, read_token
+from synccash.rails.notes import note
 from synccash.rails.transport import Exchange
 from synccash.resilience.evidence import Evidence
 

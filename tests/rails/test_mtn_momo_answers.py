@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.rail import NextActionType, Operation, Standing
-from synccash.rails.mtn_momo_answers import REASONS, STILL_GOING, judge_send, judge_status, pesewas
+from synccash.rails.answers import pesewas
+from synccash.rails.mtn_momo_answers import REASONS, STILL_GOING, judge_send, judge_status
 from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 

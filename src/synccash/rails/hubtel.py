@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.failure import FailureCode
 from synccash.payments.money import to_major
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
@@ -27,10 +27,10 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
-from synccash.rails.hubtel_answers import judge_send, judge_status, no_information, read_callback
-from synccash.rails.mtn_momo import note
+from synccash.rails.answers import no_information, unsent
+from synccash.rails.hubtel_answers import judge_send, judge_status, read_callback
+from synccash.rails.notes import note
 from synccash.rails.transport import Transport
-from synccash.resilience.evidence import Evidence
 
 NAME = "hubtel"
 CHANNELS: Mapping[Network, str] = {
@@ -114,15 +114,15 @@ class Hubtel:
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         """Send once. Hubtel wants a network and an address to call back, so neither may be missing."""
         if order.operation not in self._capabilities.operations:
-            return _unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, f"no_{order.operation.value}_account")
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, f"no_{order.operation.value}_account")
         if order.account != self._account:
-            return _unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
         if order.operation is Operation.REFUND and order.original_reference is None:
-            return _unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
+            return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
         if order.network is None:
-            return _unsent(FailureCode.PROVIDER_ERROR, "no_network")
+            return unsent(FailureCode.PROVIDER_ERROR, "no_network")
         if order.callback_url is None:
-            return _unsent(FailureCode.PROVIDER_ERROR, "no_callback")
+            return unsent(FailureCode.PROVIDER_ERROR, "no_callback")
         settings = self._settings
         if order.operation is Operation.COLLECT:
             merchant = f"merchantaccount/merchants/{settings.pos_sales_id}"
@@ -182,11 +182,3 @@ class Hubtel:
 def client_reference(reference: str) -> str:
     """Write our UUID as Hubtel takes it: letters and digits, at most 36."""
     return reference.replace("-", "")
-
-
-def _unsent(code: FailureCode, why: str) -> SendAnswer:
-    return SendAnswer(
-        evidence=Evidence.NOT_SENT,
-        failure=Failure(code, reroute=True, provider_code=why),
-        provider_code=why,
-    )

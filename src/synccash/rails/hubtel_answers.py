@@ -19,7 +19,7 @@ from synccash.payments.rail import (
     Standing,
     StatusAnswer,
 )
-from synccash.rails.mtn_momo_answers import pesewas, retry_after_s
+from synccash.rails.answers import no_information, pesewas, retry_after_s
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -171,11 +171,6 @@ def read_callback(body: bytes) -> CallbackNote | None:
         return None
     failure_code, reroute = CODES[Operation.COLLECT][code][1]
     return CallbackNote(failure=Failure(failure_code, reroute=reroute, provider_code=code))
-
-
-def no_information(why: str, retry_after: float | None = None) -> StatusAnswer:
-    """Say that the rail said nothing to go by."""
-    return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=why, retry_after_s=retry_after)
 
 
 def _succeeded(data: Mapping[str, Any], transaction: str | None) -> StatusAnswer:

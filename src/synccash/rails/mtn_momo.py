@@ -6,7 +6,6 @@ Source: MTN's developer portal (operations of Collection and Disbursement, "Comm
 
 import base64
 import re
-import unicodedata
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -26,14 +25,14 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
+from synccash.rails.answers import no_information, retry_after_s, unsent
 from synccash.rails.bearer import BearerTokens, Granted, NotGranted, Token
 from synccash.rails.mtn_momo_answers import (
     error_code,
     judge_send,
     judge_status,
-    no_information,
-    retry_after_s,
 )
+from synccash.rails.notes import note
 from synccash.rails.pacer import Clock, Pacer
 from synccash.rails.transport import Exchange, Transport, TransportFailure
 from synccash.resilience.evidence import Evidence
@@ -48,8 +47,6 @@ _RESOURCES = {
     Operation.PAYOUT: "transfer",
 }
 _RENEW_TOKEN_BEFORE_S = 600.0  # MTN's wish
-_NOTE_MAX = 160
-_BLANKS_IN_NOTES = re.compile(r"[^A-Za-z0-9.,-]+")
 _CREDENTIALS_REFUSED = frozenset({400, 401, 403, 404})
 
 
@@ -138,11 +135,11 @@ class MtnMomo:
         """Send once; a second time only after a 401, which proves that the first was turned away."""
         product = self._products.get(order.operation)
         if product is None:
-            return _unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, f"no_{order.operation.value}_credentials")
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, f"no_{order.operation.value}_credentials")
         if order.account != self._account:
-            return _unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
         if order.operation is Operation.REFUND and order.original_reference is None:
-            return _unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
+            return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
         headers = {"X-Reference-Id": order.reference}
         if order.callback_url:
             headers["X-Callback-Url"] = order.callback_url
@@ -286,26 +283,8 @@ def read_token(answer: Exchange | TransportFailure) -> Granted | NotGranted:
     return _no_token(FailureCode.PROVIDER_UNAVAILABLE, why, retry_after_s(answer))
 
 
-def note(text: str) -> str:
-    """Write a note as MTN takes it: at most 160 of letters, digits, blanks and `.,-`.
-
-    MTN refuses a request over an apostrophe; accents lose their marks, other signs become a blank.
-    """
-    plain = unicodedata.normalize("NFKD", text)
-    bare = "".join(sign for sign in plain if not unicodedata.combining(sign))
-    return _BLANKS_IN_NOTES.sub(" ", bare).strip()[:_NOTE_MAX].rstrip()
-
-
 def _no_token(code: FailureCode, why: str, retry_after: float | None = None) -> NotGranted:
     return NotGranted(Failure(code, reroute=True, provider_code=why), why, retry_after)
 
 
 _NO_TOKEN_IN_TIME = _no_token(FailureCode.PROVIDER_UNAVAILABLE, "token_timeout")
-
-
-def _unsent(code: FailureCode, why: str) -> SendAnswer:
-    return SendAnswer(
-        evidence=Evidence.NOT_SENT,
-        failure=Failure(code, reroute=True, provider_code=why),
-        provider_code=why,
-    )

@@ -7,11 +7,9 @@ after a send and no information after an inquiry. Source of codes and statuses: 
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any, cast
 
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.money import AMOUNT_MAX
 from synccash.payments.rail import (
     NextAction,
     NextActionType,
@@ -20,6 +18,7 @@ from synccash.payments.rail import (
     Standing,
     StatusAnswer,
 )
+from synccash.rails.answers import no_information, pesewas, retry_after_s
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -128,7 +127,6 @@ _APPROVE = NextAction(
 )
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}", re.ASCII)
 _TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_SECONDS = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
 def judge_send(answer: Exchange | TransportFailure, operation: Operation) -> SendAnswer:
@@ -190,36 +188,12 @@ def judge_status(answer: Exchange | TransportFailure, operation: Operation, curr
     )
 
 
-def no_information(why: str, retry_after: float | None = None) -> StatusAnswer:
-    """Say that the rail said nothing to go by."""
-    return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=why, retry_after_s=retry_after)
-
-
 def error_code(answer: Exchange, body: Mapping[str, Any] | None) -> str | None:
     """Return the code of MTN's error; only an HTTP error carries one."""
     if answer.status < 400 or body is None:
         return None
     code = body.get("code")
     return code if isinstance(code, str) and _CODE.fullmatch(code) else None
-
-
-def retry_after_s(answer: Exchange) -> float | None:
-    """Return the wait that was asked for, in seconds; dates are not read, since clocks differ."""
-    text = answer.headers.get("Retry-After", "").strip()
-    return float(text) if _SECONDS.fullmatch(text) else None
-
-
-def pesewas(amount: object) -> int | None:
-    """Read an amount in major units, whichever way JSON carries it; None where it is none."""
-    if isinstance(amount, bool) or not isinstance(amount, str | int | float):
-        return None
-    try:
-        minor = Decimal(str(amount)[:40]) * 100
-    except InvalidOperation:
-        return None
-    if not minor.is_finite() or not 0 <= minor <= AMOUNT_MAX or minor != minor.to_integral_value():
-        return None
-    return int(minor)
 
 
 def _accepted(answer: Exchange, operation: Operation, *, duplicate: bool) -> SendAnswer:

@@ -5,11 +5,10 @@ the operator sets in pawaPay's dashboard, one for each operation.
 """
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.failure import FailureCode
 from synccash.payments.money import to_major
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
@@ -25,11 +24,12 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
+from synccash.rails.answers import no_information, unsent
 from synccash.rails.callback_token import is_account_token
+from synccash.rails.notes import plain
 from synccash.rails.pacer import Clock, Pacer
-from synccash.rails.pawapay_answers import ID_FIELDS, judge_send, judge_status, no_information, read_callback
+from synccash.rails.pawapay_answers import ID_FIELDS, judge_send, judge_status, read_callback
 from synccash.rails.transport import Transport
-from synccash.resilience.evidence import Evidence
 
 NAME = "pawapay"
 PROMPT_WINDOW_S = 600.0
@@ -45,7 +45,7 @@ _CURRENCY = "GHS"
 _MESSAGE_MAX = 22
 _MESSAGE_MIN = 4
 _PADDING = "Payment"
-_BLANKS_IN_MESSAGES = re.compile(r"[^A-Za-z0-9]+")
+_UNFIT_FOR_MESSAGES = re.compile(r"[^A-Za-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +104,13 @@ class Pawapay:
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         """Send once."""
         if order.account != self._account:
-            return _unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
         if order.currency != _CURRENCY:
-            return _unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")
         body = self._body(order)
         if body is None:
             why = "no_original_reference" if order.operation is Operation.REFUND else "no_network"
-            return _unsent(FailureCode.PROVIDER_ERROR, why)
+            return unsent(FailureCode.PROVIDER_ERROR, why)
         answer = await self._transport.request(
             "POST",
             f"{self._settings.base_url}/v2/{_RESOURCES[order.operation]}",
@@ -177,12 +177,5 @@ def customer_message(text: str) -> str:
 
     Accents lose their marks, other signs become a blank; what is too short is said more fully.
     """
-    plain = unicodedata.normalize("NFKD", text)
-    bare = "".join(sign for sign in plain if not unicodedata.combining(sign))
-    message = _BLANKS_IN_MESSAGES.sub(" ", bare).strip()[:_MESSAGE_MAX].rstrip()
+    message = plain(text, _UNFIT_FOR_MESSAGES, _MESSAGE_MAX)
     return message if len(message) >= _MESSAGE_MIN else f"{_PADDING} {message}".rstrip()
-
-
-def _unsent(code: FailureCode, why: str) -> SendAnswer:
-    failure = Failure(code, reroute=True, provider_code=why)
-    return SendAnswer(evidence=Evidence.NOT_SENT, failure=failure, provider_code=why)

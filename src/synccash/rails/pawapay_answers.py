@@ -22,6 +22,7 @@ from synccash.payments.rail import (
     Standing,
     StatusAnswer,
 )
+from synccash.rails.answers import no_information, retry_after_s
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -127,7 +128,6 @@ _APPROVE = NextAction(
 )
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}", re.ASCII)
 _TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_SECONDS = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
 def judge_send(answer: Exchange | TransportFailure, operation: Operation, reference: str) -> SendAnswer:
@@ -207,21 +207,10 @@ def read_callback(raw: bytes) -> CallbackNote | None:
     return None if reference is None else CallbackNote(reference=reference)
 
 
-def no_information(why: str, retry_after: float | None = None) -> StatusAnswer:
-    """Say that the rail said nothing to go by."""
-    return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=why, retry_after_s=retry_after)
-
-
 def failure_code(body: Mapping[str, Any] | None) -> str | None:
     """Return the code of `failureReason`, where there is a legible one."""
     code: object = _object(None if body is None else body.get("failureReason")).get("failureCode")
     return code if isinstance(code, str) and _CODE.fullmatch(code) else None
-
-
-def retry_after_s(answer: Exchange) -> float | None:
-    """Return the wait that was asked for, in seconds; dates are not read, since clocks differ."""
-    text = answer.headers.get("Retry-After", "").strip()
-    return float(text) if _SECONDS.fullmatch(text) else None
 
 
 def _is_about(body: Mapping[str, Any], operation: Operation, reference: str) -> bool:

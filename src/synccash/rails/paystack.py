@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
     NO_TRACES,
@@ -24,6 +24,7 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
+from synccash.rails.answers import no_information, unsent
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.pacer import Clock
 from synccash.rails.paystack_answers import (
@@ -32,13 +33,11 @@ from synccash.rails.paystack_answers import (
     judge_listing,
     judge_send,
     judge_status,
-    no_information,
     recipient_code,
     transaction_id,
 )
 from synccash.rails.paystack_callbacks import read_event
 from synccash.rails.transport import Exchange, Transport, TransportFailure
-from synccash.resilience.evidence import Evidence
 
 NAME = "paystack"
 _PROVIDERS = {Network.MTN: "mtn", Network.TELECEL: "vod", Network.AT: "atl"}
@@ -113,18 +112,18 @@ class Paystack:
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         """Send once."""
         if order.account != self._account:
-            return _unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
         if order.currency != "GHS":
-            return _unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")
         match order.operation:
             case Operation.REFUND:
                 path, body = "refund", self._refund(order)
                 if body is None:
-                    return _unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
+                    return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
             case Operation.COLLECT:
                 path, body = "charge", self._charge(order)
                 if body is None:
-                    return _unsent(FailureCode.PROVIDER_ERROR, "unknown_network")
+                    return unsent(FailureCode.PROVIDER_ERROR, "unknown_network")
             case Operation.PAYOUT:
                 return await self._pay_out(order, timeout_s)
         return judge_send(await self._call("POST", path, timeout_s, body), order.operation, order.reference)
@@ -134,7 +133,7 @@ class Paystack:
     ) -> SendAnswer:
         """Hand over the voucher of a collection that waits for it; see `synccash.engine.ports.OtpRail`."""
         if account != self._account:
-            return _unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
         body = {"otp": otp, "reference": reference}
         answer = await self._call("POST", "charge/submit_otp", timeout_s, body)
         return judge_send(answer, Operation.COLLECT, reference)
@@ -197,7 +196,7 @@ class Paystack:
         """Name the recipient, which moves nothing and may be repeated; then send the money once."""
         ends_at = self._clock.monotonic() + timeout_s
         if order.network is None:
-            return _unsent(FailureCode.PROVIDER_ERROR, "unknown_network")
+            return unsent(FailureCode.PROVIDER_ERROR, "unknown_network")
         recipient = {
             "type": "mobile_money",
             "name": order.name or _NO_NAME,
@@ -261,11 +260,3 @@ class Paystack:
 def _local(msisdn: str) -> str:
     """Write a number as people dial it, which is how Paystack takes it."""
     return "0" + msisdn.removeprefix("233")
-
-
-def _unsent(code: FailureCode, why: str) -> SendAnswer:
-    return SendAnswer(
-        evidence=Evidence.NOT_SENT,
-        failure=Failure(code, reroute=True, provider_code=why),
-        provider_code=why,
-    )

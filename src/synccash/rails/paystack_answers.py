@@ -21,6 +21,7 @@ from synccash.payments.rail import (
     Standing,
     StatusAnswer,
 )
+from synccash.rails.answers import no_information, retry_after_s
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -104,7 +105,6 @@ REASONS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
 
 _TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{1,63}", re.ASCII)
-_SECONDS = re.compile(r"[0-9]{1,5}", re.ASCII)
 _TEXT_MAX = 200
 
 
@@ -181,11 +181,6 @@ def judge_listing(answer: Exchange | TransportFailure, reference: str, amount: i
     return min(answers, key=lambda found: order.index(found.standing))
 
 
-def no_information(why: str, retry_after: float | None = None) -> StatusAnswer:
-    """Say that the rail said nothing to go by."""
-    return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=why, retry_after_s=retry_after)
-
-
 def transaction_id(answer: Exchange | TransportFailure, reference: str) -> str | None:
     """Return Paystack's own number of a transaction from an answer to verify."""
     data = None if isinstance(answer, TransportFailure) else _data(answer, answer.json_object())
@@ -209,12 +204,6 @@ def recipient_code(answer: Exchange | TransportFailure) -> str | SendAnswer:
         retry_after_s=refused.retry_after_s,
         http_status=refused.http_status,
     )
-
-
-def retry_after_s(answer: Exchange) -> float | None:
-    """Return the wait that was asked for, in seconds; dates are not read, since clocks differ."""
-    text = answer.headers.get("Retry-After", "").strip()
-    return float(text) if _SECONDS.fullmatch(text) else None
 
 
 def _taken(answer: Exchange, operation: Operation, reference: str, body: Mapping[str, Any]) -> SendAnswer:

@@ -2,7 +2,7 @@
 
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import SendAnswer, Standing, StatusAnswer
-from synccash.rails.mtn_momo_answers import pesewas
+from synccash.rails.answers import no_information, pesewas
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -37,7 +37,7 @@ def judge_status(answer: Exchange | TransportFailure, reference: str) -> StatusA
     """What cannot be read, or speaks of another reference, is no information."""
     told = {} if isinstance(answer, TransportFailure) else answer.json_object() or {}
     if told.get("reference") != reference:
-        return StatusAnswer(standing=Standing.NO_INFORMATION)
+        return no_information("unreadable")
     if told.get("code") == "UNKNOWN":
         return StatusAnswer(standing=Standing.NOT_FOUND)
     standing = STATES.get(str(told.get("state")), Standing.NO_INFORMATION)

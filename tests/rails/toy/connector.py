@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from rails.toy.answers import judge_send, judge_status
-from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.failure import FailureCode
 from synccash.payments.money import to_major
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
@@ -15,12 +15,11 @@ from synccash.payments.rail import (
     RailAccount,
     SendAnswer,
     SendOrder,
-    Standing,
     StatusAnswer,
     Traces,
 )
+from synccash.rails.answers import no_information, unsent
 from synccash.rails.transport import Transport
-from synccash.resilience.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +50,7 @@ class Toy:
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         if order.account != self.account or order.operation not in self.capabilities.operations:
-            failure = Failure(FailureCode.PROVIDER_ACCOUNT_BLOCKED, reroute=True)
-            return SendAnswer(evidence=Evidence.NOT_SENT, failure=failure)
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
         body = {
             "reference": order.reference,
             "payer": order.msisdn,
@@ -75,7 +73,7 @@ class Toy:
         traces: Traces = NO_TRACES,
     ) -> StatusAnswer:
         if account != self.account or operation not in self.capabilities.operations:
-            return StatusAnswer(standing=Standing.NO_INFORMATION)
+            return no_information("other_account")
         url = f"{self._settings.base_url}/collections/{reference}"
         answer = await self._transport.request("GET", url, headers=self._headers, timeout_s=timeout_s)
         return judge_status(answer, reference)

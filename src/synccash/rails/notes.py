@@ -1,0 +1,22 @@
+"""Free text as rails take it: a merchant's words, without the signs over which a request is refused."""
+
+import re
+import unicodedata
+
+_NOTE_MAX = 160
+_UNFIT_FOR_NOTES = re.compile(r"[^A-Za-z0-9.,-]+")
+
+
+def plain(text: str, unfit: re.Pattern[str], most: int) -> str:
+    """Write at most `most` signs: accents lose their marks, what is `unfit` becomes a blank."""
+    split = unicodedata.normalize("NFKD", text)
+    bare = "".join(sign for sign in split if not unicodedata.combining(sign))
+    return unfit.sub(" ", bare).strip()[:most].rstrip()
+
+
+def note(text: str) -> str:
+    """Write a note as MTN takes it, and Hubtel too: at most 160 of letters, digits, blanks and `.,-`.
+
+    MTN refuses a request over an apostrophe.
+    """
+    return plain(text, _UNFIT_FOR_NOTES, _NOTE_MAX)
