@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from random import Random
@@ -12,6 +12,8 @@ import msgspec
 
 from synccash.sandbox.orders import APPROVES, Fate, Order, Pace, Side, State
 from synccash.sandbox.paystack.access import Access
+from synccash.sandbox.paystack.inquiries import NOT_FOUND, asked, balance, refunds
+from synccash.sandbox.paystack.objects import attempted, refund_data, transaction, transfer_data
 from synccash.sandbox.paystack.request import (
     RefusedError,
     cedis,
@@ -24,14 +26,9 @@ from synccash.sandbox.paystack.request import (
     text,
 )
 from synccash.sandbox.paystack.tables import (
-    ABANDONED,
-    OPENING_BALANCE,
-    PROMPT,
     PROVIDERS,
-    REASONS,
     TELCOS,
     TEST_OTP,
-    VOUCHER,
     WAITS_FOR_OTP,
     fate_of,
 )
@@ -42,7 +39,6 @@ _ASKED = re.compile(r"/(transaction/verify|charge|transfer/verify|refund)/([^/]+
 _CHARGE_REFERENCE = re.compile(r"[A-Za-z0-9.=-]{1,100}")
 _TRANSFER_REFERENCE = re.compile(r"[a-z0-9_-]{16,50}")
 _FIRST_ID = 4_000_000_000
-_NOT_FOUND = error(400, "Transaction reference not found", "transaction_not_found")
 
 
 class Paystack:
@@ -93,14 +89,14 @@ class Paystack:
             case "POST", "/transfer":
                 return self._transfer(json_object(call), owner, orders)
             case "GET", "/refund":
-                return Outcome(_refunds(call.query, mine, now))
+                return Outcome(refunds(call.query, mine, now))
             case "GET", "/bank":
                 banks = [{"name": name, "code": code, "currency": "GHS"} for code, name in TELCOS.items()]
                 return Outcome(said("Banks retrieved", banks))
             case "GET", "/balance":
-                return Outcome(said("Balances retrieved", [{"currency": "GHS", "balance": _balance(mine)}]))
+                return Outcome(said("Balances retrieved", [{"currency": "GHS", "balance": balance(mine)}]))
             case "GET", path if found := _ASKED.fullmatch(path):
-                return Outcome(_asked(found[1], found[2], owner, orders, now))
+                return Outcome(asked(found[1], found[2], owner, orders, now))
             case _:
                 return Outcome(error(404, "Not found", "not_found", "api_error"))
 
@@ -137,12 +133,12 @@ class Paystack:
             details=details,
             fate=Fate(pace=Pace.WINDOW) if waits else fate,
         )
-        return Outcome(said("Charge attempted", _attempted(order)), order=order)
+        return Outcome(said("Charge attempted", attempted(order)), order=order)
 
     def _submit_otp(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order]) -> Outcome:
         otp, order = text(body, "otp"), orders.get(text(body, "reference"))
         if order is None or order.operation != "charge" or order.details["integration"] != owner:
-            return Outcome(_NOT_FOUND)
+            return Outcome(NOT_FOUND)
         if order.state is not State.PENDING or not order.details["waits"]:
             return Outcome(error(400, "Charge is not waiting for an OTP", "invalid_state"))
         if otp != TEST_OTP:
@@ -152,7 +148,7 @@ class Paystack:
             details={**order.details, "waits": False, "since": order.accepted_at},
             fate=fate_of("0" + order.msisdn[3:]),
         )
-        return Outcome(said("Charge attempted", _attempted(given)), order=given)
+        return Outcome(said("Charge attempted", attempted(given)), order=given)
 
     # Refunds.
 
@@ -185,7 +181,7 @@ class Paystack:
             },
             fate=APPROVES,
         )
-        return Outcome(said("Refund has been queued for processing", _refund_data(order)), order=order)
+        return Outcome(said("Refund has been queued for processing", refund_data(order)), order=order)
 
     # Transfers.
 
@@ -212,8 +208,8 @@ class Paystack:
             return Outcome(error(400, "Transfer reference is not valid", "invalid_params"))
         known = orders.get(f"transfer {reference}")
         if known is not None:
-            return Outcome(said("Transfer has been queued", _transfer_data(known)))
-        if amount > _balance(orders.values()):
+            return Outcome(said("Transfer has been queued", transfer_data(known)))
+        if amount > balance(orders.values()):
             return Outcome(
                 error(400, "Your balance is not enough to fulfil this request", "insufficient_balance")
             )
@@ -228,7 +224,7 @@ class Paystack:
             details={"integration": owner, "id": _FIRST_ID + len(orders), "recipient": recipient},
             fate=fate_of(number),
         )
-        return Outcome(said("Transfer has been queued", _transfer_data(order)), order=order)
+        return Outcome(said("Transfer has been queued", transfer_data(order)), order=order)
 
     # What the shared machinery asks of a wire.
 
@@ -246,13 +242,13 @@ class Paystack:
         succeeded = forged or order.state is State.SUCCEEDED
         match order.operation:
             case "charge":
-                name, data = "charge.success", _transaction(order, forged=forged)
+                name, data = "charge.success", transaction(order, forged=forged)
                 if not succeeded:
                     return None
             case "refund":
-                name, data = f"refund.{'processed' if succeeded else 'failed'}", _refund_data(order)
+                name, data = f"refund.{'processed' if succeeded else 'failed'}", refund_data(order)
             case _:
-                name, data = f"transfer.{'success' if succeeded else 'failed'}", _transfer_data(order)
+                name, data = f"transfer.{'success' if succeeded else 'failed'}", transfer_data(order)
         return self._access.event(order.details["integration"], name, data, forged=forged)
 
     def learn(self, fact: dict[str, Any]) -> None:
@@ -275,141 +271,9 @@ def _international(number: str) -> str:
     return "233" + number[1:]
 
 
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def _charge_named(name: str, owner: int, orders: Mapping[str, Order]) -> Order | None:
     order = orders.get(name)
     if order is None and name.isdecimal():
         order = next((held for held in orders.values() if str(held.details["id"]) == name), None)
     is_charge = order is not None and order.operation == "charge" and order.details["integration"] == owner
     return order if is_charge else None
-
-
-def _asked(what: str, name: str, owner: int, orders: Mapping[str, Order], now: float) -> Reply:
-    """Answer an inquiry. How an unknown name is answered is not published: 400 for charges, else 404."""
-    operation = {"transaction/verify": "charge", "transfer/verify": "transfer"}.get(what, what)
-    key = name if operation == "charge" else f"{operation} {name}"
-    order = orders.get(key)
-    if (
-        order is None
-        or order.operation != operation
-        or order.details["integration"] != owner
-        or order.visible_at > now
-    ):
-        if operation == "charge":
-            return _NOT_FOUND
-        return error(404, f"{operation.capitalize()} not found", f"{operation}_not_found")
-    match what:
-        case "transaction/verify":
-            return said("Verification successful", _transaction(order))
-        case "charge":
-            return said("Charge attempted", _attempted(order))
-        case "refund":
-            return said("Refund retrieved", _refund_data(order))
-        case _:
-            return said("Transfer retrieved", _transfer_data(order))
-
-
-def _refunds(query: Mapping[str, str], mine: Iterable[Order], now: float) -> Reply:
-    """List refunds, newest first; `transaction` is the id of the transaction, not its reference."""
-    wanted = query.get("transaction")
-    found = [
-        _refund_data(order)
-        for order in mine
-        if order.operation == "refund"
-        and order.visible_at <= now
-        and wanted in (None, str(order.details["transaction"]))
-    ][::-1]
-    size, page = (
-        int(query.get(name, "")) if query.get(name, "").isdecimal() else usual
-        for name, usual in (("perPage", 50), ("page", 1))
-    )
-    return said("Refunds retrieved", found[(page - 1) * size : page * size])
-
-
-def _status(order: Order) -> str:
-    if order.state is State.SUCCEEDED:
-        return "success"
-    if order.state is State.FAILED:
-        return "abandoned" if order.reason == ABANDONED else "failed"
-    return "pending"
-
-
-def _attempted(order: Order) -> dict[str, Any]:
-    """Return what a charge answers: what the payer has to do, or how it ended."""
-    data: dict[str, Any] = {"reference": order.reference, "status": _status(order)}
-    if order.state is State.FAILED:
-        return data | {"message": REASONS.get(order.reason or "", order.reason)}
-    if order.state is State.SUCCEEDED:
-        return data | {"amount": order.amount, "currency": "GHS"}
-    if order.details["waits"]:
-        return data | {"status": "send_otp", "display_text": VOUCHER}
-    return data | {"status": "pay_offline", "display_text": PROMPT}
-
-
-def _transaction(order: Order, *, forged: bool = False) -> dict[str, Any]:
-    """Return a transaction. One that the payer has not answered shows as ongoing."""
-    status = "success" if forged else _status(order)
-    words = {"success": "Approved", "pending": "The transaction is in progress"}
-    started = order.details.get("since") or order.accepted_at
-    local = "0" + order.msisdn[3:]
-    return {
-        "id": order.details["id"],
-        "domain": "test",
-        "status": "ongoing" if status == "pending" else status,
-        "reference": order.reference,
-        "amount": order.amount,
-        "message": None,
-        "gateway_response": words.get(status) or REASONS.get(order.reason or "", order.reason),
-        "paid_at": _moment(order.ended_at) if status == "success" and order.ended_at else None,
-        "created_at": _moment(started),
-        "channel": "mobile_money",
-        "currency": "GHS",
-        "metadata": order.details["metadata"],
-        "fees": order.amount * 195 // 10_000,
-        "authorization": {
-            "bin": f"{local[:3]}XXX",
-            "last4": f"X{local[-3:]}",
-            "channel": "mobile_money",
-            "bank": PROVIDERS[order.details["provider"]],
-            "reusable": False,
-        },
-        "customer": {"email": order.details["email"]},
-    }
-
-
-def _refund_data(order: Order) -> dict[str, Any]:
-    words = {State.PENDING: "pending", State.SUCCEEDED: "processed", State.FAILED: "failed"}
-    names = ("integration", "id", "transaction", "transaction_reference", "merchant_note", "customer_note")
-    return {name: order.details[name] for name in names} | {
-        "domain": "test",
-        "status": words[order.state],
-        "amount": order.amount,
-        "currency": "GHS",
-    }
-
-
-def _transfer_data(order: Order) -> dict[str, Any]:
-    return {
-        "id": order.details["id"],
-        "integration": order.details["integration"],
-        "domain": "test",
-        "reference": order.booked_as,
-        "transfer_code": f"TRF_{order.details['id']}",
-        "amount": order.amount,
-        "currency": "GHS",
-        "source": "balance",
-        "status": _status(order),
-        "reason": REASONS.get(order.reason or "", order.reason),
-        "recipient": order.details["recipient"],
-    }
-
-
-def _balance(orders: Iterable[Order]) -> int:
-    return OPENING_BALANCE + sum(
-        order.amount if order.side is Side.DEBIT else -order.amount
-        for order in orders
-        if order.state is State.SUCCEEDED
-    )
