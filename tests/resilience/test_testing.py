@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from synccash.resilience import BreakerSettings, Policy, Retry
+from synccash.resilience import BreakerSettings, Policy, Retry, overrides
 from synccash.resilience.profiles import PAYMENT_PROVIDER, PROFILES, Profile
 from synccash.resilience.providers import (
     default_registry,
@@ -50,6 +50,36 @@ async def test_with_one_attempt_no_policy_repeats():
     with attempts(1), pytest.raises(ConnectionError):
         await policy(clock=clock, sleep=clock.sleep).call(flaky(1))
     assert await policy(clock=clock, sleep=clock.sleep).call(flaky(1)) == "yes"
+
+
+def test_blocks_that_end_in_the_order_they_began_in_leave_nothing_behind():
+    """As those of two threads or tasks do."""
+    get_provider_circuit_breaker("kept")
+    for make in (no_wait, lambda: attempts(1), replaced_registry):
+        first, second = make(), make()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert (not overrides.waiting, overrides.attempts == 1, "kept:collect" not in breakers()) == (
+            make is no_wait,
+            make not in (no_wait, replaced_registry),
+            make is replaced_registry,
+        ), "the second still holds"
+        second.__exit__(None, None, None)
+        assert (overrides.waiting, overrides.attempts, "kept:collect" in breakers()) == (True, None, True)
+
+
+def breakers():
+    return default_registry.breakers()
+
+
+def test_of_nested_limits_the_smallest_holds():
+    with attempts(2):
+        with attempts(5):
+            assert overrides.attempts == 2
+        with attempts(1):
+            assert overrides.attempts == 1
+        assert overrides.attempts == 2
 
 
 def test_plain_functions_too():

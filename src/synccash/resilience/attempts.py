@@ -85,15 +85,15 @@ class Attempts:
                     self._parts.name, self._parts.limit(self._now, self._until) or 0.0
                 )
         caught = timed_out or error
-        place = (self._ticket, self._now, self._parts.clock(), self.number, self._began, self._until)
+        place = (self._ticket, self._now, self._parts.clock(), self.number, self._began)
         if caught is None:
-            self._wait = self._parts.judge.returned(None, *place)
+            self._parts.judge.ran_through(*place)
             return False
         if not isinstance(caught, Exception):
             if self._parts.breaker is not None:
                 self._parts.breaker.drop(self._ticket)
             return False
-        self._wait = self._parts.judge.raised(caught, *place)
+        self._wait = self._parts.judge.raised(caught, *place, self._until)
         if self._wait is None and timed_out is not None:
             raise timed_out from error
         self._last = caught if self._wait is not None else None

@@ -101,14 +101,15 @@ class RetryBudget:
     def take(self, *, timed_out: bool) -> bool:
         """Pay for one repeat; False when there is not enough."""
         price = self.settings.timeout_cost if timed_out else 1.0
-        self._tokens = self.tokens()
-        self._seen, self._since = self._calls(), self._clock()
-        if self._tokens < price:
-            self.refused += 1
-            return False
-        self._tokens -= price
-        self.retries += 1
-        return True
+        with self.lock:
+            self._tokens = self.tokens()
+            self._seen, self._since = self._calls(), self._clock()
+            if self._tokens < price:
+                self.refused += 1
+                return False
+            self._tokens -= price
+            self.retries += 1
+            return True
 
     def tokens(self) -> float:
         """How many repeats could be paid now."""

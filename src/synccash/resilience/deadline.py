@@ -26,15 +26,16 @@ def instant_of(at: float, clock: Clock) -> Instant:
     return at if clock is time.monotonic else (at, clock)
 
 
-def moment(instant: Instant) -> float:
-    """When that is, by its clock."""
-    return instant[0] if isinstance(instant, tuple) else instant
+def moment(instant: Instant, clock: Clock, now: float) -> float:
+    """When that is by `clock`, where it is `now`. Between two clocks, what is left by the one is left."""
+    at, its = instant if isinstance(instant, tuple) else (instant, time.monotonic)
+    return at if its == clock else now + at - its()
 
 
 class deadline:  # noqa: N801 - used like a function
     """Nothing inside may begin later than `seconds` from now; None changes nothing.
 
-    Inside another deadline the earlier of both holds. Both have to tell their time by the same clock.
+    Inside another deadline the earlier of both holds.
     """
 
     __slots__ = ("_clock", "_seconds", "_token")
@@ -47,9 +48,10 @@ class deadline:  # noqa: N801 - used like a function
     def __enter__(self) -> None:
         if self._seconds is None:
             return
-        at = self._clock() + self._seconds
+        now = self._clock()
+        at = now + self._seconds
         outer = current.get()
-        if outer is None or at < moment(outer):
+        if outer is None or at < moment(outer, self._clock, now):
             self._token = current.set(instant_of(at, self._clock))
 
     def __exit__(

@@ -1,6 +1,8 @@
 """What follows one attempt: the breaker hears of it, and another one is decided on. Nothing here waits."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from math import inf
 from typing import Any
 
 from synccash.resilience import overrides, telling
@@ -61,13 +63,7 @@ class Judge:
         until: float | None,
     ) -> float | None:
         """The attempt raised. Return the seconds to wait before the next one, or None: raise the error."""
-        if isinstance(error, BulkheadFullError | CircuitOpenError):
-            # Ours, or that of a policy further in: it says nothing about the far side.
-            verdict = Verdict(Outcome.IGNORED, retry=self._wants(error), evidence=Evidence.NOT_SENT)
-        elif self._classify is not None:
-            verdict = self._classified(self._classify, error, ticket)
-        else:
-            verdict = Verdict(Outcome.FAILED, retry=self._wants(error))
+        verdict = self._asked(self._verdict_of, error, ticket)
         timed_out = isinstance(error, TimeoutError)
         self._report(verdict, ticket, ended - now, error, slow=timed_out)
         wait, why = self._next(verdict, ended, attempts, until, timed_out=timed_out)
@@ -88,13 +84,10 @@ class Judge:
         until: float | None,
     ) -> float | None:
         """The attempt returned. Return the seconds to wait before the next, or None: return the result."""
-        verdict = _FINE if self._classify is None else self._classified(self._classify, result, ticket)
+        verdict = _FINE if self._classify is None else self._asked(self._classify, result, ticket)
         self._report(verdict, ticket, ended - now, "a returned failure", slow=False)
         if not verdict.retry and verdict.outcome is not Outcome.FAILED:
-            self._budget.successes += 1
-            self._budget.ended(attempts)
-            if attempts > 1:
-                telling.succeeded(self._name, attempts, ended - began)
+            self._succeeded(attempts, ended - began)
             return None
         wait, why = self._next(verdict, ended, attempts, until, timed_out=False)
         if wait is None:
@@ -102,6 +95,17 @@ class Judge:
         else:
             telling.again(self._name, attempts, None, wait)
         return wait
+
+    def ran_through(self, ticket: int, now: float, ended: float, attempts: int, began: float) -> None:
+        """The block of the attempt came to its end. It has no result that could be judged."""
+        self._report(_FINE, ticket, ended - now, "", slow=False)
+        self._succeeded(attempts, ended - began)
+
+    def _succeeded(self, attempts: int, seconds: float) -> None:
+        self._budget.successes += 1
+        self._budget.ended(attempts)
+        if attempts > 1:
+            telling.succeeded(self._name, attempts, seconds)
 
     def ends(
         self, last: Exception | None, now: float, attempts: int, began: float, until: float | None
@@ -126,9 +130,23 @@ class Judge:
     def _wants(self, error: Exception) -> bool:
         return self._retry is not None and self._retry.wants(error)
 
-    def _classified(self, classify: Classify, result: object, ticket: int) -> Verdict:
+    def _verdict_of(self, error: Exception) -> Verdict:
+        if isinstance(error, BulkheadFullError | CircuitOpenError):
+            # Ours, or that of a policy further in: it says nothing about the far side.
+            return Verdict(Outcome.IGNORED, retry=self._wants(error), evidence=Evidence.NOT_SENT)
+        if self._classify is not None:
+            return self._classify(error)
+        return Verdict(Outcome.FAILED, retry=self._wants(error))
+
+    def _asked(self, judge: Callable[[Any], object], result: Any, ticket: int) -> Verdict:
         try:
-            return classify(result)
+            verdict = judge(result)
+            if not isinstance(verdict, Verdict):
+                kind = type(verdict).__name__
+                raise TypeError(
+                    f"{self._name}: classify must return a Verdict for whatever it is given, not {kind}"
+                )
+            return verdict
         except BaseException:
             if self._breaker is not None:
                 self._breaker.drop(ticket)
@@ -161,7 +179,7 @@ class Judge:
         if self._shut():
             return None, _SHUT
         wait = max(retry.delay(attempts, self._random()), verdict.retry_after or 0.0)
-        if until is not None and now + wait >= until:
+        if wait == inf or (until is not None and now + wait >= until):
             return None, f"the next attempt in {wait:.1f} s would be too late"
         if not self._budget.take(timed_out=timed_out):
             return None, "the retry budget is used up"
@@ -181,7 +199,9 @@ class Judge:
         if error is not None and (attempts > 1 or why is not _NOT_TO_BE_REPEATED):
             plural = "attempt" if attempts == 1 else "attempts"
             told = f"{self._name}: gave up after"
-            if notes := getattr(error, "__notes__", None):
-                # Some raise one and the same object again and again.
-                notes[:] = [note for note in notes if not note.startswith(told)]
-            error.add_note(f"{told} {attempts} {plural} in {seconds:.2f} s: {why}")
+            # An error may refuse to be written on, as a frozen one does; it comes out all the same.
+            with suppress(Exception):
+                if notes := getattr(error, "__notes__", None):
+                    # Some raise one and the same object again and again.
+                    notes[:] = [note for note in notes if not note.startswith(told)]
+                error.add_note(f"{told} {attempts} {plural} in {seconds:.2f} s: {why}")

@@ -53,7 +53,7 @@ class Parts:
         outer = current.get()
         if outer is None:
             return own
-        at = moment(outer)
+        at = moment(outer, self.clock, now)
         if own is not None and own <= at:
             return own
         if at <= now:

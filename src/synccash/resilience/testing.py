@@ -9,8 +9,10 @@ with replaced_registry(): ...  # get_provider_circuit_breaker and its like begin
 """
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from threading import RLock
+from typing import TypeVar
 
 from synccash.resilience import overrides
 from synccash.resilience.providers import default_registry
@@ -49,26 +51,47 @@ class FakeClock:
         await asyncio.sleep(0)
 
 
+# Blocks of several threads or tasks need not end in the order they began in.
+_NOT_WAITING: list[object] = []
+_ATTEMPTS: list[int] = []
+_STANDING_IN: list[Registry] = []
+_ENDS: list[Callable[[], None]] = []
+_lock = RLock()
+T = TypeVar("T")
+
+
 @contextmanager
-def no_wait() -> Generator[None]:
-    """Inside, no policy of this process waits before it repeats a call."""
-    before, overrides.waiting = overrides.waiting, False
+def _inside(blocks: list[T], block: T) -> Generator[None]:
+    with _lock:
+        blocks.append(block)
+        _apply()
     try:
         yield
     finally:
-        overrides.waiting = before
+        with _lock:
+            blocks.remove(block)
+            _apply()
+
+
+def _apply() -> None:
+    overrides.waiting = not _NOT_WAITING
+    overrides.attempts = min(_ATTEMPTS, default=None)
+
+
+@contextmanager
+def no_wait() -> Generator[None]:
+    """Inside, no policy of this process waits before it repeats a call."""
+    with _inside(_NOT_WAITING, object()):
+        yield
 
 
 @contextmanager
 def attempts(most: int) -> Generator[None]:
-    """Inside, no policy of this process makes more than `most` attempts at a call."""
+    """Inside, no policy of this process makes more than `most` attempts at a call. Nested: the fewest."""
     if most < 1:
         raise ValueError("most must be at least 1")
-    before, overrides.attempts = overrides.attempts, most
-    try:
+    with _inside(_ATTEMPTS, most):
         yield
-    finally:
-        overrides.attempts = before
 
 
 @contextmanager
@@ -79,8 +102,17 @@ def replaced_registry(registry: Registry | None = None) -> Generator[Registry]:
     `retry_payment_provider_call`, `get_provider_circuit_breaker`. Breakers that code keeps are not replaced.
     """
     standing_in = Registry() if registry is None else registry
-    end = default_registry.stand_in(standing_in)
+    with _lock:
+        end = default_registry.stand_in(standing_in)
+        if not _STANDING_IN:
+            _ENDS.append(end)
+        _STANDING_IN.append(standing_in)
     try:
         yield standing_in
     finally:
-        end()
+        with _lock:
+            _STANDING_IN.remove(standing_in)
+            if _STANDING_IN:
+                default_registry.stand_in(_STANDING_IN[-1])
+            else:
+                _ENDS.pop()()
