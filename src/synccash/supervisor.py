@@ -56,11 +56,6 @@ class Supervisor:
     def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stop.set()
 
-    @property
-    def stopping(self) -> bool:
-        """True once somebody asked to stop."""
-        return self._stop.is_set()
-
     def add(self, program: Program) -> None:
         """Start a program; from now on it is started again whenever it dies."""
         self._children.append(_Child(program, _start(program), time.monotonic()))

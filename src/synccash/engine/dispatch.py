@@ -1,6 +1,6 @@
 """Calls rails under their policies: what is tried again, what trips a breaker, and what leaves it alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -227,8 +227,3 @@ def _unsent(code: str, retry_after_s: float | None) -> SendAnswer:
         provider_code=code,
         retry_after_s=retry_after_s,
     )
-
-
-def breaker_states(breakers: Mapping[str, CircuitBreaker]) -> dict[str, str]:
-    """Each breaker with its state, for those who look at the service's health."""
-    return {name: breaker.state.value for name, breaker in breakers.items()}

@@ -179,14 +179,6 @@ class Ledger(Protocol):
     async def payout(self, payout_id: str) -> PayoutCase | None: ...
 
 
-class Rails(Protocol):
-    """The rails that are set up, by id."""
-
-    def __getitem__(self, name: str) -> Rail: ...
-    def get(self, name: str) -> Rail | None: ...
-    def all(self) -> Mapping[str, Rail]: ...
-
-
 class Doorbell(Protocol):
     """Wakes idle workers early. It may lose every ring: the poll behind it decides."""
 

@@ -5,7 +5,6 @@ and a breaker that never saw trouble has no window at all.
 """
 
 from collections import deque
-from collections.abc import Callable
 from math import inf
 from typing import Protocol
 
@@ -102,6 +101,3 @@ class TimeWindow:
             self._failed -= kind & FAILED
             self._slow -= kind >> 1
         return (step + 1) * self._step_s
-
-
-MakeWindow = Callable[[int], Window]
