@@ -12,6 +12,16 @@ from synccash.stores.postgres.migrations import MigrationError, migrate
 RELEASED = {"0001_ledger.sql": "0e6df07c623ba6d8f76f1ebec2aed448ec8836673f51ddc80ac2d7f509b40f16"}
 """SHA-256 of each migration that a release has shipped. A released file never changes: add another."""
 
+_PARKED = """
+INSERT INTO payments (id, merchant_id, livemode, reference, amount, currency, payer_msisdn, created_at,
+    updated_at, expires_at, status, status_detail, amount_received, amount_refunded, attempt_count, metadata,
+    routing, version, fence, due_at, move_id)
+SELECT id, 'm_1', false, id, 1000, 'GHS', '233241234567', now(), now(), now(), status, detail, 0, 0, 1, '{}',
+    '{}', 1, 1, NULL, id
+FROM (VALUES ('pay_parked', 'processing', 'under_review'), ('pay_failed', 'failed', NULL))
+    AS v(id, status, detail)
+"""
+
 
 def shipped() -> dict[str, str]:
     folder = files("synccash.stores.postgres") / "migrations"
@@ -46,6 +56,22 @@ async def test_processes_that_start_together_wait_for_each_other(empty_database_
     with ThreadPoolExecutor(4) as processes:
         list(processes.map(migrate, [empty_database_url] * 4))
     assert await applied(empty_database_url) == sorted(name[:4] for name in shipped())
+
+
+async def test_orders_that_were_parked_for_good_are_looked_at_again(database_url: str):
+    text = (files("synccash.stores.postgres") / "migrations" / "0007_never_forgotten.sql").read_text()
+    up, down = text.split("-- migrate:down")
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(down)
+        await connection.execute(_PARKED)
+        await connection.execute(up)
+        due = await connection.fetch("SELECT id FROM payments WHERE due_at <= now() + interval '1 day'")
+        assert [row["id"] for row in due] == ["pay_parked"]
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute("UPDATE payments SET due_at = NULL WHERE id = 'pay_parked'")
+    finally:
+        await connection.close()
 
 
 def test_an_unreachable_database_is_named_without_its_password():
