@@ -201,7 +201,7 @@ class Row(House):
         if self.operation is Operation.REFUND:
             back = self._purse or await self._paid(f"debit for {name}", PURSE)
         is_to_expire = played.cell.fault.late is Late.AFTER_THE_ORDER_EXPIRED
-        return await self._ask(name, played.amount, back, expires_in_s=1 if is_to_expire else 600)
+        return await self._ask(name, played.amount, back, expires_in_s=3 if is_to_expire else 600)
 
     async def _ask(self, name: str, amount: int, back: str | None, *, expires_in_s: int = 600) -> str:
         engine, claim = self.processes[0].engine, Claim("m_matrix:test", name, b"m" * 32)

@@ -59,7 +59,7 @@ class Patience:
         )
         alive = case.expires_at is None or case.as_of < case.expires_at
         # What a rail cannot find long afterwards it may have forgotten.
-        recent = self.next_inquiry_s(attempt, age_s(case, attempt)) is not None
+        recent = age_s(case, attempt) < self.settings.resend_within_s
         return (
             attempt.state is AttemptState.UNKNOWN
             and self._capability(attempt).dedup_by_reference

@@ -14,7 +14,8 @@ class EngineSettings:
     `attempt_timeout_s`: how long one exchange with a rail may take.
     `lease_s` / `heartbeat_s`: how long a holder may be silent before another takes over; how often he speaks.
     `settle_s`: how long after the last possible send a rail's "not found" is believed enough to send the
-    same reference again. `sends_max`: how often one reference is sent at most.
+    same reference again. `sends_max`: how often one reference is sent at most. `resend_within_s`: how old an
+    attempt may be for that: what a rail cannot find later, it may have forgotten.
     `surplus_refund`: whether money that a payment has no use for goes back by itself, or only when an
     operator says so.
     `queue_retry_s`: how long an order that no rail took waits before the next try; a refund also for as long
@@ -29,6 +30,7 @@ class EngineSettings:
     heartbeat_s: float = 5.0
     settle_s: float = 60.0
     sends_max: int = 3
+    resend_within_s: float = 259_200.0
     queue_retry_s: float = 5.0
     surplus_refund: Literal["auto", "manual"] = "auto"
     ladder: Ladder = PRODUCTION
