@@ -22,6 +22,7 @@ from synccash.payments.request import Principal
 from synccash.resilience.client_address import Network, client_address
 from synccash.resilience.limit_headers import limit_headers, raw_limit_headers
 from synccash.resilience.limit_policies import LimitBook
+from synccash.resilience.making import made
 from synccash.resilience.rate_limiter import Decision, Demand, Limit, MemoryLimiter
 from synccash.stores.valkey.limit_script import answer_key
 from synccash.stores.valkey.rate_limiter import LimiterCounts
@@ -164,7 +165,7 @@ class Gate:
         ip = self._address(scope)
         principal: Principal | None = scope.get(PRINCIPAL)
         if principal is None:
-            return Caller(ip=ip)
+            return made(Caller, (ip, None, None, None))
         tenant = principal.tenant
         return Caller(
             ip=ip,
@@ -200,8 +201,9 @@ class Gate:
             answer = None if name is None else _answer_key(name)
             decision = await self.limiter.check(endpoint, demands, answer=answer)
         headers = raw_limit_headers(decision)
-        if decision.allowed:
-            return Admitted(None, decision.answer, headers)
+        allowed, _, stored, _, _ = decision
+        if allowed:
+            return made(Admitted, (None, stored, headers))
         return Admitted(refusal=refused(decision), headers=headers)
 
     async def stranger(self, scope: Scope) -> Refusal | None:

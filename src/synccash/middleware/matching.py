@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
+from synccash.resilience.making import made
+
 OTHER = "other"
 """The name of whatever is not declared."""
 
@@ -72,7 +74,7 @@ class Matcher:
                 known = usual.before_last.get((begin, last))
                 last = named
             if known is not None and last and last != ".":
-                return Match(known[0], {known[1]: last})
+                return made(Match, (known[0], {known[1]: last}))
         return self._closely(method, path)
 
     def _closely(self, method: str, path: str) -> Match | None:

@@ -22,6 +22,7 @@ from synccash.resilience.idempotency import (
     idempotency_key,
     read_json,
 )
+from synccash.resilience.making import made
 
 DECODED = "synccash.decoded"
 """Where the scope of a request under a key holds its body as `read_json` gave it, if it is JSON."""
@@ -80,9 +81,9 @@ class ResilienceMiddleware:
             await self.app(scope, receive, send)
             return
         match = self._matcher.match(scope["method"], scope["path"])
-        name = OTHER
+        name, user = OTHER, None
         if match is not None:
-            endpoint = match.endpoint
+            endpoint, parts = match
             if not endpoint.limited:
                 await self.app(scope, receive, send)
                 return
@@ -90,15 +91,19 @@ class ResilienceMiddleware:
                 await self._with_body(scope, receive, send, match)
                 return
             name = endpoint.name
+            if endpoint.user is not None:
+                user = parts.get(endpoint.user)
         # The body does not matter and there is no key: limits only, nothing is buffered.
         caller = self.identify(scope)
-        if match is not None and caller.user is None and match.endpoint.user is not None:
-            caller = Caller(caller.ip, caller.tenant, caller.api_key, match.parts.get(match.endpoint.user))
+        if user is not None:
+            ip, tenant, api_key, named = caller
+            if named is None:
+                caller = made(Caller, (ip, tenant, api_key, user))
         if self.door is not None:
-            admitted = await self.door.admit(Asked(name, caller))
-            send = with_headers(send, admitted.headers)
-            if admitted.refusal is not None:
-                await self.refuse(scope, send, admitted.refusal)
+            refusal, _, headers = await self.door.admit(made(Asked, (name, caller, None)))
+            send = with_headers(send, headers)
+            if refusal is not None:
+                await self.refuse(scope, send, refusal)
                 return
         await self.app(scope, receive, send)
 
@@ -151,7 +156,8 @@ def with_headers(send: Send, headers: Headers) -> Send:
 
     def sending(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *headers]}
+            message = dict(message)
+            message["headers"] = [*message.get("headers", ()), *headers]
         return send(message)
 
     return sending

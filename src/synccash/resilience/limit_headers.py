@@ -7,6 +7,7 @@ The draft still moves; this is the only place that knows it.
 from synccash.resilience.rate_limiter import Decision, Limit
 
 _PUBLIC = ("user", "api_key", "ip")
+_NAMES = ("RateLimit-Policy", "RateLimit")
 
 
 def limit_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
@@ -14,10 +15,8 @@ def limit_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
 
     Seconds are rounded up, so that who comes back then is not early again.
     """
-    fields: list[tuple[str, str]] = []
-    lists = _lists(decision)
-    if lists is not None:
-        fields += (("RateLimit-Policy", lists[0]), ("RateLimit", lists[1]))
+    raw = raw_limit_headers(decision)
+    fields = [(name, value.decode()) for name, (_, value) in zip(_NAMES, raw, strict=False)]
     binding = None if decision.allowed else decision.binding
     if binding is not None:
         fields.append(("Retry-After", str(max(1, _seconds(binding.retry_us)))))
@@ -26,38 +25,44 @@ def limit_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
 
 def raw_limit_headers(decision: Decision) -> tuple[tuple[bytes, bytes], ...]:
     """The same as ASGI takes them, without `Retry-After`, which goes with the refusal."""
-    lists = _lists(decision)
-    if lists is None:
-        return ()
-    return (b"ratelimit-policy", lists[0].encode()), (b"ratelimit", lists[1].encode())
-
-
-def _lists(decision: Decision) -> tuple[str, str] | None:
-    """`RateLimit-Policy` and `RateLimit`, where there is anything to tell."""
     binding = None if decision.allowed else decision.binding
-    policies: list[str] = []
-    standings: list[str] = []
+    policies = standings = ""
     for one in decision.standings:
         (limit, _, _), refuses, remaining, retry_us, reset_us, _ = one
-        if limit.shadow or (limit.scope not in _PUBLIC and one is not binding):
+        _, public, policy, begin = _WRITTEN.get(id(limit)) or _written(limit)
+        if not public and one is not binding:
             continue
-        known = _POLICIES.get(id(limit))
-        policies.append(_policy(limit) if known is None else known[1])
         left, wait_us = (0, retry_us) if refuses else (remaining, reset_us)
-        standings.append(f'"{limit.name}";r={left};t={-(-wait_us // 1_000_000)}')
-    return (", ".join(policies), ", ".join(standings)) if policies else None
+        standing = f"{begin}{left};t={-(-wait_us // 1_000_000)}"
+        if policies:
+            policies, standings = f"{policies}, {policy}", f"{standings}, {standing}"
+        else:
+            policies, standings = policy, standing
+    if not policies:
+        return ()
+    return _POLICY_FIELDS.get(policies) or _policy_field(policies), (b"ratelimit", standings.encode())
 
 
 # By identity: hashing a frozen value costs more than writing one. Limits are few and live for ever.
-_POLICIES: dict[int, tuple[Limit, str]] = {}
-_MOST_POLICIES = 1_000
+_WRITTEN: dict[int, tuple[Limit, bool, str, str]] = {}
+_POLICY_FIELDS: dict[str, tuple[bytes, bytes]] = {}
+_MOST_WRITTEN = 1_000
 
 
-def _policy(limit: Limit) -> str:
-    if len(_POLICIES) >= _MOST_POLICIES:
-        _POLICIES.clear()
-    written = f'"{limit.name}";q={limit.capacity};w={max(1, _seconds(limit.period_us))}'
-    _POLICIES[id(limit)] = limit, written
+def _written(limit: Limit) -> tuple[Limit, bool, str, str]:
+    """Whether a limit is told to whoever is within it, its policy, and what its standing begins with."""
+    if len(_WRITTEN) >= _MOST_WRITTEN:
+        _WRITTEN.clear()
+    public = limit.scope in _PUBLIC and not limit.shadow
+    policy = f'"{limit.name}";q={limit.capacity};w={max(1, _seconds(limit.period_us))}'
+    written = _WRITTEN[id(limit)] = limit, public, policy, f'"{limit.name}";r='
+    return written
+
+
+def _policy_field(policies: str) -> tuple[bytes, bytes]:
+    if len(_POLICY_FIELDS) >= _MOST_WRITTEN:
+        _POLICY_FIELDS.clear()
+    written = _POLICY_FIELDS[policies] = b"ratelimit-policy", policies.encode()
     return written
 
 

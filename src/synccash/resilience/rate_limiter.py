@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import NamedTuple
 
 from synccash.resilience.limits import (
     Algorithm,
@@ -26,6 +26,7 @@ from synccash.resilience.limits import (
     full_at,
     weigh,
 )
+from synccash.resilience.making import made
 
 __all__ = [
     "Algorithm",
@@ -40,8 +41,6 @@ __all__ = [
     "units",
     "wall_clock_us",
 ]
-
-_T = TypeVar("_T")
 
 _MOST_KEYS = 100_000
 _SWEPT = 2
@@ -72,7 +71,7 @@ class Demand(Wanted):
 
     def __new__(cls, limit: Limit, id: str, cost: int = 1) -> "Demand":  # noqa: A002 - the field's word
         # One unit always fits.
-        return _made(cls, (limit, id, cost if cost == 1 else limit.weighed(cost)))
+        return made(cls, (limit, id, cost if cost == 1 else limit.weighed(cost)))
 
 
 class Standing(NamedTuple):
@@ -121,17 +120,14 @@ class Decision(NamedTuple):
         return any(one.demand.limit.shadow for one in refusing)
 
 
-class _Make(Protocol):
-    def __call__(self, kind: type[_T], parts: tuple[Any, ...], /) -> _T: ...
-
-
-# What a NamedTuple's own constructor does, without its frame: every request makes many.
-_made = cast(_Make, tuple[Any, ...].__new__)
-
-
 def units(limits: Sequence[tuple[Limit, int]], ids: Sequence[str | None]) -> Sequence[Demand]:
     """One unit of each limit whose id is known; the number beside it says where its id is among `ids`."""
-    return [_made(Demand, (limit, id, 1)) for limit, at in limits if (id := ids[at]) is not None]  # noqa: A001
+    demands: list[Demand] = []
+    for limit, at in limits:
+        id = ids[at]  # noqa: A001 - the field's word
+        if id is not None:
+            demands.append(made(Demand, (limit, id, 1)))
+    return demands
 
 
 @dataclass(slots=True)
@@ -171,11 +167,9 @@ class MemoryLimiter:
     def check(self, demands: Sequence[Demand]) -> Decision:
         """Grant all demands or none. A refusal is a violation of each limit that refused."""
         now = self.clock_us()
-        common = None if self._penalties else self._common(demands, now)
-        return self._weighed(demands, now) if common is None else common
-
-    def _common(self, demands: Sequence[Demand], now: int) -> Decision | None:
-        """The common way: known keys of token buckets that all have room. None: look more closely."""
+        if self._penalties:
+            return self._weighed(demands, now)
+        # The common way: known keys of token buckets that all have room. What is not goes the long one.
         known = self._states
         standings: list[Standing] = []
         takes: list[tuple[dict[str, State], str, State]] = []
@@ -183,23 +177,23 @@ class MemoryLimiter:
             limit, id, cost = one  # noqa: A001 - the field's word
             states = known.get(limit.key)
             if states is None or limit.algorithm != "token_bucket":
-                return None
+                return self._weighed(demands, now)
             state = states.get(id)
             if state is None:
-                return None
+                return self._weighed(demands, now)
             left = state[0] - now
             if left < 0:
                 left = 0
             if cost:
                 left += limit.unit_us if cost == 1 else cost * limit.unit_us
                 if left > limit.full_us:
-                    return None
+                    return self._weighed(demands, now)
                 takes.append((states, id, (now + left, 0, 0)))
             room = (limit.full_us - left) // limit.unit_us
-            standings.append(_made(Standing, (one, False, room if room > 0 else 0, 0, left, 0)))
+            standings.append(made(Standing, (one, False, room if room > 0 else 0, 0, left, 0)))
         for states, id, state in takes:  # noqa: A001
             states[id] = state
-        return _made(Decision, (True, tuple(standings), None, False, 0))
+        return made(Decision, (True, tuple(standings), None, False, 0))
 
     def _weighed(self, demands: Sequence[Demand], now: int) -> Decision:
         weighed = [weigh(one.limit, self._state(one.limit, one.id), now, one.cost) for one in demands]

@@ -1,12 +1,13 @@
 """How decisions travel: arguments of `limits.lua` for the requests of one run, and what its answer means."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha1, sha256
 from importlib.resources import files
 from typing import Any
 
 import msgspec
 
+from synccash.resilience.making import made
 from synccash.resilience.rate_limiter import Decision, Demand, Limit, Standing
 
 SOURCE = files("synccash.stores.valkey").joinpath("limits.lua").read_bytes()
@@ -86,8 +87,8 @@ def decisions(reply: list[Any], requests: Sequence[Request]) -> list[Decision]:
                 limit, left = one.limit, reply[at] - now
                 at += 1
                 room = (limit.full_us - left) // limit.unit_us
-                standings.append(_made(Standing, (one, False, room if room > 0 else 0, 0, left, 0)))
-            found.append(_made(Decision, (True, tuple(standings), answer, False, 0)))
+                standings.append(made(Standing, (one, False, room if room > 0 else 0, 0, left, 0)))
+            found.append(made(Decision, (True, tuple(standings), answer, False, 0)))
             continue
         allowed, newly = reply[at], reply[at + 1]
         at += 2
@@ -102,8 +103,6 @@ def decisions(reply: list[Any], requests: Sequence[Request]) -> list[Decision]:
 
 
 _packed = msgspec.msgpack.Encoder().encode
-# What a NamedTuple's own constructor does, without its frame: the common way makes many.
-_made: Callable[..., Any] = tuple[Any, ...].__new__
 
 _Term = tuple[int, ...]
 # By identity: hashing a frozen value costs more than what is saved. Limits are few and live for ever.
