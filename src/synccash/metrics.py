@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -159,7 +160,7 @@ def _state(seen: Statistics) -> float:
 
 
 def _open_seconds(seen: Statistics) -> float:
-    return seen.retry_after or 0.0
+    return inf if seen.state is BreakerState.FORCED_OPEN else seen.retry_after or 0.0
 
 
 _Kind = type[CounterMetricFamily] | type[GaugeMetricFamily]
@@ -170,7 +171,12 @@ _OF_BREAKERS: tuple[tuple[_Kind, str, str, Callable[[Statistics], float]], ...] 
     (CounterMetricFamily, "circuit_breaker_blocked", "Calls that were refused", lambda s: s.blocked),
     (CounterMetricFamily, "circuit_breaker_opened", "How often it opened", lambda s: s.opened),
     (GaugeMetricFamily, "circuit_breaker_state", "0 closed, 1 half-open, 2 open, 3 forced open", _state),
-    (GaugeMetricFamily, "circuit_breaker_open_seconds", "Seconds until calls may be let in", _open_seconds),
+    (
+        GaugeMetricFamily,
+        "circuit_breaker_open_seconds",
+        "Until calls may be let in; +Inf: a reset",
+        _open_seconds,
+    ),
     (
         GaugeMetricFamily,
         "circuit_breaker_probes_running",

@@ -212,8 +212,9 @@ def test_people_can_open_and_close_it_with_a_reason():
     b.listen(lambda t: changes.append((t.before.value, t.after.value, t.reason)))
     b.force_open("maintenance at the rail")
     clock.now = 10_000.0
-    with pytest.raises(CircuitOpenError, match="maintenance at the rail"):
+    with pytest.raises(CircuitOpenError, match="open until it is reset: maintenance at the rail") as refused:
         b.enter()
+    assert (refused.value.retry_after, b.statistics().retry_after) == (None, None), "nobody promises a time"
     b.reset("maintenance is over")
     call(b)
     assert changes == [

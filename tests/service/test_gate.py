@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 from datetime import UTC, datetime
+from math import inf
 from uuid import uuid4
 
 import httpx
@@ -207,6 +208,8 @@ async def test_breakers_are_seen_forced_open_and_reset_under_any_spelling_of_the
             json={"reason": "fire in the data centre"},
         )
         assert (forced.json()["name"], forced.json()["state"]) == ("mtn_momo:collect", "forced_open")
+        assert forced.json()["retry_after"] is None, "it lasts until a reset"
+        assert await gate.series('circuit_breaker_open_seconds{service="MTN_MOMO"}') == inf
         health = (await gate.ask("GET", "/resilience/health")).json()
         assert (health["status"], health["troubles"][0]["what"]) == ("degraded", "mtn_momo:collect")
         held = await gate.pay()
@@ -350,3 +353,26 @@ async def test_callbacks_are_never_limited(database_url, valkey_url):
     ) as gate:
         answers = [await gate.client.put("/api/v1/callbacks/mtn_momo/unknown", json={}) for _ in range(5)]
         assert {one.status_code // 100 for one in answers} == {2}
+
+
+async def test_how_a_fraud_service_that_is_away_fares_is_seen_in_the_series_of_its_name(
+    database_url, valkey_url
+):
+    away = {"fraud_url": "http://127.0.0.1:1/", "profiles": "fraud.retry.base=0.001"}
+    async with served(database_url, valkey_url=valkey_url, **away) as gate:
+
+        async def seen(*names):
+            return [await gate.series(f'{name}{{service="FRAUD"}}') for name in names]
+
+        calls = ("retry_success_total", "retry_failure_total", "retry_exhausted_total", "retry_attempts")
+        results = [
+            f"circuit_breaker_{name}"
+            for name in ("success_total", "failure_total", "blocked_total", "call_duration_count", "state")
+        ]
+        assert await seen(*calls, *results) == [0] * 9, "they are there before anything happens"
+        await gate.pay()
+        assert await seen(*calls) == [0, 0, 1, 2]
+        assert await seen(*results) == [0, 2, 0, 2, 0]
+        for _ in range(3):
+            await gate.pay()
+        assert await seen(*results) == [0, 5, 1, 5, 2], "five failures in a row open it"

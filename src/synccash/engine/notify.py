@@ -159,7 +159,7 @@ class Notifier:
         except CircuitOpenError as refused:
             # It failed for others while this one was on its way: nothing was sent, so it was no try.
             self.deliveries.postponed += 1
-            await self.outbox.postpone(delivery, due_in_s=refused.retry_after)
+            await self.outbox.postpone(delivery, due_in_s=refused.retry_after or door.breaker.settings.open_s)
             return
         await self._settle(delivery, posted)
 

@@ -37,6 +37,8 @@ class LastFailure:
 class Statistics:
     """A breaker at one instant. Counts since its birth; `window_*` is what its rates look at.
 
+    `retry_after`: seconds until calls may be let in; None while they are, and while it is forced open.
+
     `durations`: calls by duration, one count for each of BOUNDS_S and one for the longer ones; `seconds`:
     their sum. `version` counts what people did to it.
     """

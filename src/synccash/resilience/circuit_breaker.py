@@ -131,7 +131,10 @@ class CircuitBreaker:
         return self._reason
 
     def retry_after(self) -> float | None:
-        """Seconds until calls may be let in; None when one would be let in now. Looking changes nothing."""
+        """Seconds until calls may be let in; None when one would be let in now. Looking changes nothing.
+
+        Forced open, nobody knows when it will be reset: then it is when to look again, `open_s`.
+        """
         if self._state is _CLOSED or (self.settings.mode == "shadow" and self._state is not _FORCED):
             return None
         with self.lock:
@@ -172,7 +175,8 @@ class CircuitBreaker:
             self._blocked += 1
             if self.settings.mode == "shadow" and self._state is not _FORCED:
                 return 0
-            raise CircuitOpenError(self.name, self._refused_for(now) or _SOON_S, self._reason)
+            left_s = None if self._state is _FORCED else self._refused_for(now) or _SOON_S
+            raise CircuitOpenError(self.name, left_s, self._reason)
 
     def _probe(self, now: float) -> int:
         probes = self._probes
@@ -439,7 +443,7 @@ class CircuitBreaker:
                 name=self.name,
                 state=self.state,
                 reason=self._reason,
-                retry_after=self.retry_after(),
+                retry_after=None if self._state is _FORCED else self.retry_after(),
                 successes=successes,
                 failures=failures,
                 ignored=self._ignored,

@@ -22,18 +22,22 @@ class ResilienceError(Exception):
 
 
 class CircuitOpenError(ResilienceError):
-    """The breaker `name` refused. `retry_after`: seconds until it may relent. `reason`: why it opened."""
+    """The breaker `name` refused. `reason`: why it opened.
+
+    `retry_after`: seconds until it may relent; None: it was forced open, until somebody resets it.
+    """
 
     __slots__ = FIELDS = ("name", "retry_after", "reason")
 
-    def __init__(self, name: str, retry_after: float, reason: str = "") -> None:
+    def __init__(self, name: str, retry_after: float | None, reason: str = "") -> None:
         self.name = name
         self.retry_after = retry_after
         self.reason = reason
 
     def __str__(self) -> str:
         why = f": {self.reason}" if self.reason else ""
-        return f"circuit breaker {self.name} is open for another {self.retry_after:.1f} s{why}"
+        left = "until it is reset" if self.retry_after is None else f"for another {self.retry_after:.1f} s"
+        return f"circuit breaker {self.name} is open {left}{why}"
 
 
 class BulkheadFullError(ResilienceError):
