@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import subprocess
 import sys
 import threading
@@ -193,3 +194,37 @@ def test_importing_the_toolkit_loads_the_standard_library_only():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert set(out.split()) - set(sys.stdlib_module_names) == {"synccash"}
+
+
+class Caller:
+    async def __call__(self) -> str:
+        return "done"
+
+
+async def test_a_partial_of_an_object_that_is_awaited_is_awaited():
+    assert await policy(retry=Retry(on=OSError))(functools.partial(Caller()))() == "done"
+
+
+class Yielder:
+    def __call__(self):
+        yield 1
+
+
+async def coroutine() -> None:
+    """Never called."""
+
+
+@pytest.mark.parametrize(
+    ("thing", "told"),
+    [
+        (staticmethod(coroutine), "below @staticmethod"),
+        (classmethod(coroutine), "below @classmethod"),
+        (property(coroutine), "only a function"),
+        (5, "only a function"),
+        (Yielder(), "generator"),
+        (functools.partial(Yielder()), "generator"),
+    ],
+)
+def test_what_cannot_be_called_again_is_refused_where_it_is_decorated(thing, told):
+    with pytest.raises(TypeError, match=f"rail: .*{told}"):
+        policy()(thing)

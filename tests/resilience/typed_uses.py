@@ -103,7 +103,7 @@ def live_parts_are_typed(error: CircuitOpenError) -> None:
     assert_type(policy.budget, RetryBudget)
     assert_type(CircuitBreaker("x").statistics(), Statistics)
     assert_type(remaining(), float | None)
-    assert_type(error.retry_after, float)
+    assert_type(error.retry_after, float | None)
     assert_type(Evidence.AMBIGUOUS.worst(Evidence.NOT_SENT), Evidence)
 
 

@@ -175,8 +175,8 @@ class CircuitBreaker:
             self._blocked += 1
             if self.settings.mode == "shadow" and self._state is not _FORCED:
                 return 0
-            left_s = None if self._state is _FORCED else self._refused_for(now) or _SOON_S
-            raise CircuitOpenError(self.name, left_s, self._reason)
+            soon_s = None if self._state is _FORCED else self._refused_for(now) or _SOON_S
+            raise CircuitOpenError(self.name, soon_s, self._reason)
 
     def _probe(self, now: float) -> int:
         probes = self._probes

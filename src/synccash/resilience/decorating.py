@@ -22,9 +22,14 @@ class _Policy(Protocol):
 
 def decorated(policy: _Policy, fn: Callable[P, R], *, interrupts: bool) -> Callable[P, R]:
     """Return `fn` under the policy, with the same signature. Raises TypeError for what can't be honoured."""
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+    kind: type = type(fn)
+    if kind in (staticmethod, classmethod):
+        raise TypeError(f"{policy.name}: put the policy below @{kind.__name__}, next to the function")
+    if not callable(fn):
+        raise TypeError(f"{policy.name}: only a function can be called under a policy, not {fn!r}")
+    if _is(inspect.isgeneratorfunction, fn) or _is(inspect.isasyncgenfunction, fn):
         raise TypeError(f"{policy.name}: a generator can't be tried again once it has yielded")
-    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__):
+    if _is(inspect.iscoroutinefunction, fn):
 
         @functools.wraps(fn)
         async def calls(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -39,3 +44,10 @@ def decorated(policy: _Policy, fn: Callable[P, R], *, interrupts: bool) -> Calla
         return policy.call_sync(fn, *args, **kwargs)
 
     return calls_sync
+
+
+def _is(kind: Callable[[object], bool], fn: Any) -> bool:
+    """True for such a function, for a partial of one, and for an object that is called like one."""
+    while isinstance(fn, functools.partial):
+        fn = cast(Any, fn).func
+    return kind(fn) or kind(type(fn).__call__)

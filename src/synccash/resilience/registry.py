@@ -17,8 +17,9 @@ class Registry:
     """Live and shared: one breaker for each `service:operation`. Names are read in any case, in any thread.
 
     `profiles`: by `service:operation`, else `service:*`, else `service`, else `*`. A bare service name means
-    its collect breaker, unless `profiles` has that very name. At most `most` breakers are kept: the closed
-    one that was asked for longest ago makes room, one that refuses never does.
+    its collect breaker, unless `profiles` has that very name. At most `most` breakers are kept, and budgets:
+    the closed one that was asked for longest ago makes room, one that refuses never does. Raises ValueError
+    for profiles without `*`.
     """
 
     def __init__(
@@ -29,9 +30,13 @@ class Registry:
         random: Callable[[], float] = uniform,
         most: int = _MOST,
     ) -> None:
+        if "*" not in profiles:
+            raise ValueError('profiles needs "*", for what has no profile of its own')
+        if most < 1:
+            raise ValueError("most must be at least 1")
         self.clock = clock
         self.random = random
-        self._profiles = dict(profiles)
+        self._profiles = {name.strip().lower(): profile for name, profile in profiles.items()}
         self._most = most
         self._lock = RLock()
         self._breakers: dict[str, CircuitBreaker] = {}
@@ -47,9 +52,15 @@ class Registry:
         name = name.strip().lower()
         return name if ":" in name or name in self._profiles else f"{name}:collect"
 
+    def _new_name(self, name: str) -> str:
+        full = self.full_name(name)
+        if full.startswith(":"):
+            raise ValueError(f"a name begins with its service, as in mtn_momo:collect; not {name!r}")
+        return full
+
     def breaker(self, name: str) -> CircuitBreaker:
         """The breaker of a name. Raises ValueError where none of too many can go: a name is no input."""
-        name = self.full_name(name)
+        name = self._new_name(name)
         with self._lock:
             breaker = self._breakers.pop(name, None)
             if breaker is None:
@@ -75,10 +86,13 @@ class Registry:
 
     def budget(self, name: str) -> RetryBudget:
         """The retry budget that all policies of a name share, and how their calls ended."""
-        name = self.full_name(name)
+        name = self._new_name(name)
         with self._lock:
             budget = self._budgets.get(name)
             if budget is None:
+                if len(self._budgets) >= self._most:
+                    unused = (known for known in self._budgets if known not in self._breakers)
+                    del self._budgets[next(unused, next(iter(self._budgets)))]
                 budget = self._budgets[name] = RetryBudget(name, clock=self.clock)
             return budget
 
