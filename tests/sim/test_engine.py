@@ -15,6 +15,8 @@ _KEPT_WIDE = (41, 229, 1074, 1355, 2190)
 # Seeds of `impatient` that once failed: the ladder ended while a re-send was under way, and nobody looked
 # again (125, 172, 263, 264, 266, 295), or the last look met a rail that said nothing (272, 284).
 _KEPT_IMPATIENT = (125, 172, 263, 264, 266, 272, 284, 295)
+# The one seed in some hundreds of `wide` that sees the wrong debit given back.
+_TELLING = (947,)
 _MIXED = 300
 _WIDE = 60
 _IMPATIENT = 60
@@ -81,7 +83,7 @@ def test_an_engine_with_a_broken_rule_is_caught(name: str):
 @pytest.mark.parametrize("name", WIDE_MUTANTS)
 def test_an_engine_with_a_broken_rule_of_the_rest_is_caught(name: str):
     with broken(*WIDE_MUTANTS[name]):
-        caught = next((seed for seed in range(_BOUND) if judged(wide(seed))), None)
+        caught = next((seed for seed in (*_TELLING, *range(_BOUND)) if judged(wide(seed))), None)
     assert caught is not None, f"{name}: not seen in {_BOUND} scenarios"
 
 

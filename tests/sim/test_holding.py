@@ -75,6 +75,23 @@ def test_a_heartbeat_keeps_work_that_outlasts_its_lease():
     assert house.run(story()) == ["sent", []]
 
 
+def test_who_holds_nothing_wakes_for_nothing_and_keeps_what_it_takes_up_later():
+    house = _House()
+
+    async def story() -> None:
+        house.holding.start()
+        await asyncio.sleep(1)
+        before = house.loop.steps
+        await asyncio.sleep(100)
+        house.seen.append(house.loop.steps - before)
+        case = await house.opened()
+        await house.holding.carry_out(Hold(case.payment.id, 1), house.long_work())
+        house.seen.append(await house.ledger.take_due(limit=1, lease_s=6.0))
+
+    # The two steps are the story's own: its timer, and itself.
+    assert house.run(story()) == [2, "sent", []]
+
+
 def test_who_takes_an_order_over_from_itself_ends_its_former_work():
     house = _House()
 

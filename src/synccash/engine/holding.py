@@ -38,6 +38,7 @@ class Holding:
     _works: dict[str, _Work] = field(default_factory=dict[str, _Work])
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
     _heart: asyncio.Task[None] | None = None
+    _held: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self) -> None:
         """Begin the heartbeat. Call it inside the event loop."""
@@ -62,6 +63,7 @@ class Holding:
             self._end_lost(former)
         task = self._run(work, f"work on {hold.order_id}")
         self._works[hold.order_id] = _Work(hold, task)
+        self._held.set()
 
         def done(finished: asyncio.Task[T]) -> None:
             standing = self._works.get(hold.order_id)
@@ -90,9 +92,12 @@ class Holding:
 
     async def _beat(self) -> None:
         while True:
+            # Who holds nothing wakes for nothing. What was begun meanwhile is renewed within one period.
+            await self._held.wait()
             await self.clock.sleep(self.heartbeat_s)
             works = tuple(self._works.values())
             if not works:
+                self._held.clear()
                 continue
             try:
                 kept = await self.ledger.renew([work.hold for work in works], lease_s=self.lease_s)
