@@ -9,15 +9,11 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass, replace
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
-import uvicorn
 import uvloop
 
-from synccash.api.app import create_app
-from synccash.api.v1.management import Management
-from synccash.api.v1.webhook_endpoints import EndpointMaker
 from synccash.backlog import Backlog
 from synccash.breakers import ClusterBreakers
 from synccash.engine.dispatch import PolicyDispatch
@@ -34,7 +30,6 @@ from synccash.fraud.policy import guarded
 from synccash.gate import NAMES, Gate, LocalLimiter
 from synccash.health import ServiceHealth
 from synccash.housekeeping import Housekeeping
-from synccash.http_server import configured
 from synccash.logs import configure_logging
 from synccash.metrics import (
     BreakerCollector,
@@ -81,7 +76,9 @@ from synccash.stores.valkey.risk_sightings import SharedSightings
 from synccash.system import SystemClock, SystemIdentities
 from synccash.webhooks.sender import WebhookSender
 from synccash.webhooks.signature import signed_headers
-from synccash.worker_server import WorkerCollector, WorkerServer
+
+if TYPE_CHECKING:
+    from synccash.worker_server import WorkerServer
 
 log = structlog.get_logger("synccash")
 _CONNECTIONS = 16
@@ -389,6 +386,11 @@ def _run(settings: Settings, role: Callable[[str], Coroutine[Any, Any, None]]) -
 
 def application(service: Service, settings: Settings) -> App:
     """The HTTP API over the live parts of a process."""
+    # Here, as a worker and the commands that only check settings need no web framework.
+    from synccash.api.app import create_app
+    from synccash.api.v1.management import Management
+    from synccash.api.v1.webhook_endpoints import EndpointMaker
+
     clock, identities = SystemClock(), SystemIdentities()
     return create_app(
         engine=service.engine,
@@ -423,6 +425,10 @@ def application(service: Service, settings: Settings) -> App:
 
 
 async def _serve(settings: Settings, database_url: str, fd: int | None) -> None:
+    import uvicorn
+
+    from synccash.http_server import configured
+
     listener = socket.socket(fileno=fd) if fd is not None else None
     async with assembled(settings, database_url) as service:
         config = configured(
@@ -445,8 +451,10 @@ def _heard(_number: int, _frame: FrameType | None) -> None:
     """Uvicorn raises the signal again once it has stopped; what it finds then ends nothing."""
 
 
-def worker_server(service: Service, keeping: Housekeeping, host: str, port: int) -> WorkerServer:
+def worker_server(service: Service, keeping: Housekeeping, host: str, port: int) -> "WorkerServer":
     """What shows a worker's numbers. Raises SettingsError where its port cannot be had."""
+    from synccash.worker_server import WorkerCollector, WorkerServer
+
     collectors = (
         WorkerCollector(service.engine.worker, service.notifier, keeping),
         BreakerCollector(service.registry),
