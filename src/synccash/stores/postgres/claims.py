@@ -17,7 +17,9 @@ _FLUSHES = 2
 _LOOKS = 10
 
 # A former holder's row is taken over in the same step that finds it; a row that cannot be had is only read.
-# No two of the asked names are the same: see `_claim_together`.
+# No two of the asked names are the same: see `_claim_together`. The look at a row is a subquery of its own
+# (OFFSET 0): a plan that was made while the table was small would go on reading all of it, and what was
+# granted is not looked at.
 _CLAIM = """
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::float8[])
@@ -36,7 +38,10 @@ granted AS (
 SELECT asked.scope, asked.key, granted.fence, r.fingerprint, r.status, r.headers, r.body,
     extract(epoch FROM r.lease_until - now())::float8 AS held_for_s
 FROM asked LEFT JOIN granted USING (scope, key)
-LEFT JOIN request_claims r ON granted.fence IS NULL AND r.scope = asked.scope AND r.key = asked.key
+LEFT JOIN LATERAL (
+    SELECT * FROM request_claims c
+    WHERE granted.fence IS NULL AND c.scope = asked.scope AND c.key = asked.key OFFSET 0
+) r ON true
 """
 _MINE = "scope = $1 AND key = $2 AND fence = $3 AND state = 'processing'"
 _RENEW = f"""
