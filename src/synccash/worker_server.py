@@ -44,6 +44,7 @@ class WorkerCollector:
         for name, text, count in (
             ("worker_orders_under_way", "Orders worked on now", self.worker.busy),
             ("webhook_under_way", "Posts of events under way", self.notifier.busy),
+            ("webhook_endpoints_shut", "Endpoints whose breaker is not closed", self.notifier.shut),
         ):
             yield GaugeMetricFamily(name, text, value=count)
 

@@ -64,6 +64,7 @@ async def test_a_worker_shows_what_its_loops_came_to_and_stops_with_them(databas
             for name in ("webhook_delivered_total", "idempotency_swept_total", "worker_orders_under_way"):
                 assert await series(name) == 0
             assert await series('circuit_breaker_opened_total{service="MTN_MOMO"}') == 0
+            assert await series("webhook_endpoints_shut") == 0
             await paid(service, settings)
             while await series("worker_orders_taken_total") < 1:  # noqa: ASYNC110 - another loop counts
                 await asyncio.sleep(0.05)

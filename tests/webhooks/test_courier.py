@@ -64,13 +64,13 @@ def test_posts_under_way_leave_the_rest_of_the_share_and_are_forgotten_after(cou
 async def test_after_failures_there_is_no_room_then_for_one_probe_then_for_all(courier, merchant, clock):
     for _ in range(2):
         await post(courier, merchant, DOWN)
-    assert courier.room() == {"we_1": 0}
+    assert (courier.room(), courier.shut) == ({"we_1": 0}, 1)
     with pytest.raises(CircuitOpenError):
         await post(courier, merchant, UP)
     clock.move(30.0)
     assert courier.room() == {"we_1": 1}
     await post(courier, merchant, UP)
-    assert courier.room() == {}
+    assert (courier.room(), courier.shut) == ({}, 0)
     assert merchant.waited_s == [10.0] * 3
 
 

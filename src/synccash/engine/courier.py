@@ -84,6 +84,11 @@ class Courier:
             name: left for name, door in self._doors.items() if (left := door.room(self.each)) < self.each
         }
 
+    @property
+    def shut(self) -> int:
+        """How many endpoints are left alone, or being tried again, because they failed."""
+        return sum(door.breaker.state is not BreakerState.CLOSED for door in self._doors.values())
+
     def begin(self, endpoint: WebhookEndpoint) -> Door:
         """Make room for one post, which `end` gives back. A changed endpoint begins anew."""
         door = self._doors.get(endpoint.id)

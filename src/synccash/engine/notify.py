@@ -101,6 +101,11 @@ class Notifier:
         """How many deliveries are under way."""
         return len(self._under_way)
 
+    @property
+    def shut(self) -> int:
+        """How many endpoints' breakers are not closed."""
+        return self._courier.shut
+
     async def run(self) -> None:
         """Deliver until stopped, then let what is under way finish."""
         while not self._stopped.is_set():
