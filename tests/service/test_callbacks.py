@@ -88,7 +88,7 @@ class Desk:
 
 @contextlib.asynccontextmanager
 async def desk_over(database_url, folder, monkeypatch, ladder, **changes):
-    monkeypatch.setattr("synccash.app.PRODUCTION", ladder)
+    monkeypatch.setattr("synccash.engine_settings.PRODUCTION", ladder)
     async with contextlib.AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         world = await World(folder, session).start()
