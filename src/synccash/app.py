@@ -33,6 +33,7 @@ from synccash.housekeeping import Housekeeping
 from synccash.logs import configure_logging
 from synccash.metrics import (
     BreakerCollector,
+    HoldingCollector,
     IdempotencyCollector,
     LimiterCollector,
     PeersCollector,
@@ -460,6 +461,7 @@ def worker_server(service: Service, keeping: Housekeeping, host: str, port: int)
         BreakerCollector(service.registry),
         RetryCollector(service.registry),
         PeersCollector(service.breakers),
+        HoldingCollector(service.engine.holding),
     )
     return WorkerServer(collectors, host=host, port=port)
 

@@ -12,6 +12,7 @@ from prometheus_client.core import (
 )
 
 from synccash.breakers import ClusterBreakers
+from synccash.engine.holding import Holding
 from synccash.middleware.once import Counts
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.breaker_statistics import BOUNDS_S, Statistics
@@ -71,6 +72,19 @@ class IdempotencyCollector:
             ("idempotency_replayed_bytes", "Bytes of replayed bodies", now.replayed_bytes),
         ):
             yield CounterMetricFamily(name, text, value=value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HoldingCollector:
+    """`orders_*`: what this process works on, and what another took over from it."""
+
+    holding: Holding
+
+    def collect(self) -> Iterator[Metric]:
+        """The series as they stand now."""
+        yield GaugeMetricFamily("orders_under_way", "Orders worked on now", value=self.holding.busy)
+        text = "Orders taken over by another process while this one worked on them"
+        yield CounterMetricFamily("orders_lost", text, value=self.holding.lost)
 
 
 _STATES = {

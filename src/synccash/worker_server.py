@@ -33,6 +33,11 @@ class WorkerCollector:
         sent = self.notifier.deliveries
         for name, text, count in (
             ("worker_orders_taken", "Orders taken up because they were due", self.worker.taken),
+            (
+                "worker_orders_taken_over",
+                "Orders taken over from a holder that let them fall",
+                self.worker.taken_over,
+            ),
             ("worker_orders_interrupted", "Orders left because PostgreSQL was away", self.worker.interrupted),
             ("webhook_delivered", "Events that arrived", sent.delivered),
             ("webhook_failed", "Posts of an event that did not arrive", sent.failed),
@@ -42,7 +47,6 @@ class WorkerCollector:
         ):
             yield CounterMetricFamily(name, text, value=count)
         for name, text, count in (
-            ("worker_orders_under_way", "Orders worked on now", self.worker.busy),
             ("webhook_under_way", "Posts of events under way", self.notifier.busy),
             ("webhook_endpoints_shut", "Endpoints whose breaker is not closed", self.notifier.shut),
         ):

@@ -6,6 +6,7 @@ import re
 import socket
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 
@@ -55,19 +56,26 @@ async def test_a_worker_shows_what_its_loops_came_to_and_stops_with_them(databas
         port = free_port()
         server = worker_server(service, keeping, "127.0.0.1", port)
         loops = (service.engine.worker, service.notifier, keeping)
+        await paid(service, settings)
+        await left_by_a_dead_process(database_url)
 
         async def series(name):
             text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
             return float(re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)[1])
 
         async with working(service, server, loops), asyncio.timeout(30):
-            for name in ("webhook_delivered_total", "idempotency_swept_total", "worker_orders_under_way"):
+            for name in (
+                "webhook_delivered_total",
+                "idempotency_swept_total",
+                "worker_orders_interrupted_total",
+            ):
                 assert await series(name) == 0
             assert await series('circuit_breaker_opened_total{service="MTN_MOMO"}') == 0
             assert await series("webhook_endpoints_shut") == 0
-            await paid(service, settings)
-            while await series("worker_orders_taken_total") < 1:  # noqa: ASYNC110 - another loop counts
+            while await series("worker_orders_taken_over_total") < 1:  # noqa: ASYNC110 - another loop counts
                 await asyncio.sleep(0.05)
+            assert await series("worker_orders_taken_total") >= 1
+            assert await series("orders_lost_total") is not None
             assert (await client.get(f"http://127.0.0.1:{port}/health/live")).json() == {"status": "ok"}
             elsewhere = await client.get(f"http://127.0.0.1:{port}/api/v1/payments")
             assert (elsewhere.status_code, elsewhere.json()["code"]) == (404, "not_found")
@@ -85,3 +93,9 @@ async def paid(service, settings):
         headers = {"Authorization": f"Bearer {KEY}", "Idempotency-Key": uuid4().hex}
         answer = await client.post("/api/v1/payments", json=body, headers=headers)
     assert answer.status_code == 202
+
+
+async def left_by_a_dead_process(database_url):
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("UPDATE payments SET due_at = now(), lease_until = now() - interval '1 second'")
+    await connection.close()

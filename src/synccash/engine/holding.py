@@ -27,14 +27,16 @@ class Holding:
     """Live and shared: the holds of one process.
 
     Work runs in tasks of its own, so that no caller who hangs up can cancel a send. Work whose hold is found
-    lost is ended: it could write nothing, and should send nothing either. `start` and `close` frame its
-    life; `close` lets running work finish for `grace_s` seconds and leaves the rest to its lease.
+    lost is ended: it could write nothing, and should send nothing either; `lost` counts such works. `start`
+    and `close` frame its life; `close` lets running work finish for `grace_s` seconds and leaves the rest to
+    its lease.
     """
 
     ledger: Ledger
     clock: Clock
     lease_s: float
     heartbeat_s: float
+    lost: int = 0
     _works: dict[str, _Work] = field(default_factory=dict[str, _Work])
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
     _heart: asyncio.Task[None] | None = None
@@ -110,5 +112,6 @@ class Holding:
                     self._end_lost(work)
 
     def _end_lost(self, work: _Work) -> None:
+        self.lost += 1
         log.warning("hold_lost", order_id=work.hold.order_id, fence=work.hold.fence)
         work.task.cancel()

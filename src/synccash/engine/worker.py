@@ -20,7 +20,8 @@ log = structlog.get_logger("synccash.worker")
 class Worker:
     """Live: one loop of one process. `stop` lets it end after the round under way.
 
-    `taken` counts the orders that it took up, `interrupted` those of them that PostgreSQL's absence ended.
+    `taken` counts the orders that it took up; `taken_over` those of them that another holder had let fall,
+    and `interrupted` those that PostgreSQL's absence ended.
     """
 
     ledger: Ledger
@@ -30,13 +31,9 @@ class Worker:
     clock: Clock
     settings: EngineSettings
     taken: int = 0
+    taken_over: int = 0
     interrupted: int = 0
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def busy(self) -> int:
-        """How many orders this process works on now."""
-        return self.holding.busy
 
     async def run(self) -> None:
         """Take and advance due orders until stopped. A ledger out of reach is waited for."""
@@ -63,6 +60,7 @@ class Worker:
         for case in cases:
             order = order_of(case)
             self.holding.carry_out(Hold(order.id, order.fence), self._advance(case))
+            self.taken_over += case.former_lease_end is not None
         self.taken += len(cases)
         return len(cases)
 
