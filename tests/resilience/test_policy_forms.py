@@ -36,6 +36,18 @@ def test_a_plain_function_is_tried_again_too():
     assert fetch("done") == "done"
 
 
+@pytest.mark.parametrize("parts", [{}, {"attempt_timeout": 5.0, "interrupt": False}], ids=["frame", "loop"])
+def test_a_plain_call_of_a_coroutine_function_is_refused_and_proves_nothing(parts):
+    async def fetch() -> str:
+        return "never run"
+
+    guarded = policy(retry=Retry(on=OSError), breaker=BreakerSettings(failures=1), **parts)
+    with pytest.raises(TypeError, match=r"fetch is a coroutine function: use `await policy.call"):
+        guarded.call_sync(fetch)
+    counted = guarded.breaker.statistics()
+    assert (counted.successes, counted.failures, counted.state) == (0, 0, "closed")
+
+
 async def test_a_decorated_coroutine_keeps_its_name_and_is_tried_again():
     failures = [LOST]
 

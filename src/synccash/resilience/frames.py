@@ -15,7 +15,7 @@ from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.deadline import current
 from synccash.resilience.decorating import NO_INTERRUPT
 from synccash.resilience.loop import Loop
-from synccash.resilience.parts import AsyncCall, Parts, SyncCall
+from synccash.resilience.parts import COROUTINE, AsyncCall, Parts, SyncCall
 from synccash.resilience.verdict import Outcome
 from synccash.resilience.watch import Watch
 
@@ -165,6 +165,8 @@ def sync_call(parts: Parts) -> SyncCall:
                     breaker.drop(ticket)
                 raise
             else:
+                if type(result) is COROUTINE:
+                    raise loop.parts.not_made(result, ticket)
                 if judged:
                     with budget.lock:
                         wait = loop.parts.judge.returned(result, ticket, now, clock(), 1, now, until)

@@ -6,7 +6,7 @@ from typing import Any
 
 from synccash.resilience.deadline import current, instant_of
 from synccash.resilience.errors import AttemptTimeoutError, CircuitOpenError
-from synccash.resilience.parts import Parts
+from synccash.resilience.parts import COROUTINE, Parts
 
 
 class Loop:
@@ -192,6 +192,8 @@ class Loop:
                         parts.breaker.drop(ticket)
                     raise
                 else:
+                    if type(result) is COROUTINE:
+                        raise parts.not_made(result, ticket)
                     with parts.budget.lock:
                         again = judge.returned(result, ticket, now, clock(), made, began, until)
                     if again is None:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import inf
+from types import CoroutineType
 from typing import Any
 
 from synccash.resilience.budget import RetryBudget
@@ -16,6 +17,8 @@ AsyncCall = Callable[..., Awaitable[Any]]
 """`await call(fn, *args, **kwargs)`: the call of `fn` under a policy."""
 SyncCall = Callable[..., Any]
 """`call(fn, *args, **kwargs)`: the same for a plain function."""
+COROUTINE: type = CoroutineType
+"""What a coroutine function gives who calls it as a plain one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,15 @@ class Parts:
         if breaker is None:
             return 0
         return breaker.ticket or (breaker.enter() if self.gated else 0)
+
+    def not_made(self, coroutine: Any, ticket: int) -> TypeError:
+        """A plain call gave a coroutine, which has done nothing yet: it proves nothing, and is to be told."""
+        coroutine.close()
+        if self.breaker is not None:
+            self.breaker.drop(ticket)
+        return TypeError(
+            f"{self.name}: {coroutine.__qualname__} is a coroutine function: use `await policy.call(…)`"
+        )
 
     def until(self, now: float) -> float | None:
         """When a call that begins now is over: by its own total, or by a deadline further out; None: never.
