@@ -45,7 +45,7 @@ def test_a_plain_call_of_a_coroutine_function_is_refused_and_proves_nothing(part
     with pytest.raises(TypeError, match=r"fetch is a coroutine function: use `await policy.call"):
         guarded.call_sync(fetch)
     counted = guarded.breaker.statistics()
-    assert (counted.successes, counted.failures, counted.state) == (0, 0, "closed")
+    assert (counted.successes, counted.failures, counted.state.value) == (0, 0, "closed")
 
 
 async def test_a_decorated_coroutine_keeps_its_name_and_is_tried_again():
