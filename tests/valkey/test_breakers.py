@@ -304,3 +304,28 @@ async def test_over_a_frozen_valkey_calls_are_decided_and_what_was_found_is_told
         assert first.state == ("closed" if probe is Outcome.OK else "open")
         mortal.thaw()
         await all_are([second], first.state)
+
+
+UNREADABLE = [
+    b"no json",
+    b"[1]",
+    b'{"kind": "open"}',
+    b'"\xff"',
+    b'{"name": 1, "kind": "forced", "version": "x"}',
+]
+
+
+async def test_what_cannot_be_read_ends_nothing_and_gives_way_to_a_persons_action(valkey_url):
+    with redis.Redis.from_url(valkey_url) as client:
+        client.hset(script.MANUAL, mapping={NAME: UNREADABLE[0], "other:collect": UNREADABLE[1]})
+        client.hset(script.OPEN, mapping={NAME: UNREADABLE[2]})
+        async with members(valkey_url) as found:
+            for news in UNREADABLE:
+                client.publish(script.CHANNEL, news)
+            found[0].fail()
+            await all_are(found, "open")
+            await found[0].view.reset(NAME, "by hand")
+            await all_are(found, "closed")
+            client.hset(script.instance_key("p1"), mapping={NAME: UNREADABLE[1], "x": UNREADABLE[3]})
+            seen = await found[0].view.one(NAME)
+            assert seen["state"] == "closed"

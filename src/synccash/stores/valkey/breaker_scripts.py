@@ -16,11 +16,21 @@ def instance_key(instance: str) -> str:
     return f"synccash:breakers:instance:{instance}"
 
 
+# What nobody can read is older than any action of a person.
+_VERSION = """
+local function version_of(text)
+  local read, news = pcall(cjson.decode, text)
+  return read and type(news) == 'table' and tonumber(news.version) or 0
+end
+"""
+
 # KEYS manual, open, lease; ARGV name, version, kind, reason, instance, "new" or "again".
 # A new action goes above whatever is there, so that the last one wins; an old one only fills a gap.
-ACT = """
+ACT = (
+    _VERSION
+    + """
 local version, kept = tonumber(ARGV[2]), redis.call('HGET', KEYS[1], ARGV[1])
-local known = kept and cjson.decode(kept).version or 0
+local known = kept and version_of(kept) or 0
 if known >= version then
   if ARGV[6] == 'again' then return known end
   version = known + 1
@@ -33,13 +43,16 @@ redis.call('DEL', KEYS[3])
 redis.call('PUBLISH', 'synccash:breakers', news)
 return version
 """
+)
 
 # KEYS manual, open, lease; ARGV name, version, kind (open or closed), reason, instance, number,
 # open ms, rounds.
 # News from before the last manual action are not told.
-TELL = """
+TELL = (
+    _VERSION
+    + """
 local kept = redis.call('HGET', KEYS[1], ARGV[1])
-if kept and cjson.decode(kept).version > tonumber(ARGV[2]) then return 0 end
+if kept and version_of(kept) > tonumber(ARGV[2]) then return 0 end
 local time = redis.call('TIME')
 local till = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[7])
 local news = cjson.encode({kind = ARGV[3], name = ARGV[1], version = tonumber(ARGV[2]), reason = ARGV[4],
@@ -54,6 +67,7 @@ if redis.call('GET', KEYS[3]) == ARGV[5] then redis.call('DEL', KEYS[3]) end
 redis.call('PUBLISH', 'synccash:breakers', news)
 return 1
 """
+)
 
 # KEYS lease; ARGV instance, ms. Returns 0 when it is ours, else for how many ms it is another's.
 LEASE = """

@@ -11,8 +11,8 @@ process goes by what it saw itself.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import asdict, fields
 from typing import Any, Literal
 
 import msgspec
@@ -20,7 +20,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from synccash.resilience.circuit_breaker import BreakerState, CircuitBreaker, Transition
+from synccash.resilience.circuit_breaker import BreakerState, CircuitBreaker, Statistics, Transition
 from synccash.resilience.ports import Peer
 from synccash.resilience.registry import Registry
 from synccash.stores.valkey import breaker_scripts as script
@@ -37,6 +37,8 @@ _HEARTBEAT_S = 10.0
 _TTL_S = 30.0
 # The lease is asked for so long before the open time ends, where calls were refused meanwhile.
 _EARLY_S = 0.05
+_STATISTICS = {field.name for field in fields(Statistics)}
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, ValueError)
 News = dict[str, Any]
 
 
@@ -134,11 +136,7 @@ class SharedBreakers:
             return []
         now = self._now_ms()
         return [
-            Peer(
-                instance,
-                max(0.0, now - at) / 1_000,
-                {name.decode(): _report(one, now) for name, one in kept.items()},
-            )
+            Peer(instance, max(0.0, now - at) / 1_000, _reports(kept, now))
             for (instance, at), kept in zip(found.items(), reports, strict=True)
             if kept
         ]
@@ -339,7 +337,7 @@ class SharedBreakers:
                 continue
             asked = False
             if message["type"] == "message":
-                self._apply(_read(message["data"]))
+                self._believe(message["data"])
 
     async def _synchronise(self) -> None:
         """Learn what is kept, and put back what Valkey has lost of it."""
@@ -349,12 +347,19 @@ class SharedBreakers:
             pipe.hgetall(script.OPEN)
             (seconds, micros), manual, opened = await pipe.execute()
         self._offset_ms = seconds * 1_000 + micros / 1_000 - self._clock() * 1_000
-        kept = {name.decode(): _read(news) for name, news in manual.items()}
+        kept = {name.decode(): _version(news) for name, news in manual.items()}
         for name, known in list(self._manual.items()):
-            if known["version"] > kept.get(name, {"version": 0})["version"]:
+            if known["version"] > kept.get(name, 0):
                 await self._act(name, known["version"], known["kind"], known["reason"], "again")
-        for news in (*kept.values(), *map(_read, opened.values())):
-            self._apply(news)
+        for news in (*manual.values(), *opened.values()):
+            self._believe(news)
+
+    def _believe(self, text: Any) -> None:
+        """Apply what another has written; what cannot be read, as from another version, ends no loop."""
+        try:
+            self._apply(_read(text))
+        except _UNREADABLE as error:
+            log.warning("breakers_news_unreadable", reason=f"{type(error).__name__}: {error}")
 
     def _apply(self, news: News) -> None:
         """Believe news, unless they are older than what is known."""
@@ -389,11 +394,26 @@ class SharedBreakers:
             breaker.hint(left_s)
 
 
-def _report(text: Any, now_ms: float) -> News:
-    report = _read(text)
-    till = report.pop("till_ms")
-    return {**report, "retry_after": None if till is None else max(0.0, till - now_ms) / 1_000}
+def _reports(kept: Mapping[bytes, bytes], now_ms: float) -> Mapping[str, News]:
+    """What a process tells of its breakers, without what cannot be read."""
+    found: dict[str, News] = {}
+    for name, text in kept.items():
+        with contextlib.suppress(*_UNREADABLE):
+            report = _read(text)
+            till = report.pop("till_ms")
+            report["retry_after"] = None if till is None else max(0.0, till - now_ms) / 1_000
+            if report.keys() >= _STATISTICS:
+                found[name.decode()] = report
+    return found
+
+
+def _version(text: Any) -> int:
+    """That of a person's action; 0, so that it gives way to any, where it cannot be read."""
+    try:
+        return int(_read(text)["version"])
+    except _UNREADABLE:
+        return 0
 
 
 def _read(text: Any) -> News:
-    return msgspec.json.decode(text)
+    return msgspec.json.decode(text, type=News)
