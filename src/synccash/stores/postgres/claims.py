@@ -12,8 +12,10 @@ from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres.database import Database, InDoubtError
 from synccash.stores.postgres.rows import to_json
 
-_TOGETHER = 128
-_FLUSHES = 2
+# Callers that all travel in one flush wait for the disk together while both processors idle; in halves, one
+# half is worked on while the other is written.
+_TOGETHER = 32
+_FLUSHES = 3
 _LOOKS = 10
 
 # A former holder's row is taken over in the same step that finds it; a row that cannot be had is only read.
