@@ -1,7 +1,7 @@
 """What a rail can do, and what it answers: the words between the engine and the connectors."""
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from synccash.payments.failure import Failure
 from synccash.payments.payer import Network
@@ -34,6 +34,7 @@ class OperationCapability:
     `prompt_window_s`: how long a payer has to approve, in seconds; None where nobody is asked.
     `otp`: it may ask the payer for a one-time password; the connector then also fits `engine.ports.OtpRail`.
     `inquiry_from_s`: how old an attempt is, in seconds, before an inquiry without a callback makes sense.
+    `not_found_is_final`: the rail documents that a reference which it cannot find will never move money.
     """
 
     dedup_by_reference: bool
@@ -42,6 +43,7 @@ class OperationCapability:
     prompt_window_s: float | None = None
     otp: bool = False
     inquiry_from_s: float = 0.0
+    not_found_is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,10 @@ class NextAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendAnswer:
-    """What is known after one send. `retry_after_s` is the rail's own wish, in seconds."""
+    """What is known after one send. `retry_after_s` is the rail's own wish, in seconds.
+
+    `refused_locally`: the connector refused the order before any byte left; the rail's health is not touched.
+    """
 
     evidence: Evidence
     failure: Failure | None = None
@@ -95,6 +100,7 @@ class SendAnswer:
     retry_after_s: float | None = None
     duplicate: bool = False
     http_status: int | None = None
+    refused_locally: bool = False
 
 
 class Standing(StrEnum):
@@ -112,7 +118,9 @@ class Standing(StrEnum):
 class StatusAnswer:
     """The rail's own answer about one reference. Amounts in pesewas; None where the rail names none.
 
+    `currency` and `reference` are what the answer itself names, for comparison with what was asked.
     `paced_s`: for how many seconds the inquiry waited for its turn here, before it left.
+    `refused_locally`: the connector asked nothing; the rail's health is not touched.
     """
 
     standing: Standing
@@ -120,9 +128,22 @@ class StatusAnswer:
     provider_code: str | None = None
     provider_transaction_id: str | None = None
     amount: int | None = None
+    currency: str | None = None
+    reference: str | None = None
     retry_after_s: float | None = None
     next_action: NextAction | None = None
     paced_s: float = 0.0
+    refused_locally: bool = False
+
+
+class InquiryPriority(IntEnum):
+    """Which inquiries go first where a rail limits their rate: the lower number."""
+
+    HINTED = 0
+    """A callback came, so that an answer is likely."""
+    SCHEDULED = 1
+    LOOK_BACK = 2
+    """The order has ended or the attempt is closed; shed first when the rate is used up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,14 +152,17 @@ class Traces:
 
     `amount` in pesewas. `transaction_id`: the rail's own name for the attempt, where it gave one.
     For a refund `original_reference` and `original_transaction_id` name the debit that it returns.
+    `msisdn`: the wallet that pays or is paid, as 233…
     `password_untold`: the payer's password was handed over, and nobody knows whether the rail has it.
     """
 
     amount: int | None = None
+    msisdn: str | None = field(default=None, repr=False)
     transaction_id: str | None = None
     original_reference: str | None = None
     original_transaction_id: str | None = None
     password_untold: bool = False
+    priority: InquiryPriority = InquiryPriority.SCHEDULED
 
 
 NO_TRACES = Traces()
