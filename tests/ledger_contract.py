@@ -667,14 +667,20 @@ class HoldContract:
         await world.skip(6)
         assert set(await taken(world)) == {"pay_1"}
 
-    async def test_a_heartbeat_finds_out_what_was_lost_or_let_go(self, world: World):
+    async def test_a_heartbeat_finds_out_what_was_lost_and_extends_no_lease_that_was_released(
+        self, world: World
+    ):
         await opened(world, 1)
         await idle(world, 2)
         await world.skip(LEASE_S + 1)
         await taken(world)
         held = await opened(world, 3)
         holds = [Hold("pay_1", 1), Hold("pay_2", 1), Hold(held.payment.id, 1), Hold("pay_9", 1)]
-        assert await world.ledger.renew(holds, lease_s=LEASE_S) == {Hold("pay_3", 1)}
+        kept = await world.ledger.renew(holds, lease_s=LEASE_S)
+        assert kept == {Hold("pay_2", 1), Hold("pay_3", 1)}
+        assert [case.payment.id for case in await taken(world)] == []
+        await world.skip(1)
+        assert [case.payment.id for case in await taken(world)] == []
         assert await world.ledger.renew([], lease_s=LEASE_S) == frozenset()
 
 

@@ -127,10 +127,10 @@ async def test_a_payout_of_unknown_fate_stays_at_its_rail_under_its_reference(de
     desk.first.standing = StatusAnswer(standing=Standing.NOT_FOUND)
     payout = await desk.pay_out()
     assert payout["status_detail"] == "outcome_unknown"
-    for _ in range(4):
+    for _ in range(12):
         await desk.work()
     assert len({order.reference for order in desk.first.sent}) == 1
-    assert len(desk.first.sent) == 3
+    assert len(desk.first.sent) == 8
     assert desk.second.sent == []
 
 

@@ -148,7 +148,9 @@ async def test_an_ended_payment_is_looked_back_at_until_the_rail_that_took_it_ba
     assert await desk.pool.fetchval("SELECT kind FROM contradictions") == "late_success"
 
 
-async def test_an_ended_payment_whose_rail_keeps_to_its_word_is_left_in_peace(desk: Desk):
+async def test_an_ended_payment_whose_rail_keeps_to_its_word_is_asked_about_until_the_last_look_back(
+    desk: Desk,
+):
     payment_id = (await desk.pay())["id"]
     first = (await stands(desk, payment_id)).attempts[0]
     desk.first.standings[first.reference] = FAILED
@@ -156,4 +158,11 @@ async def test_an_ended_payment_whose_rail_keeps_to_its_word_is_left_in_peace(de
     for _ in range(3):
         await desk.work()
     assert (await stands(desk, payment_id)).payment.status == "succeeded"
+    due_in = "SELECT extract(epoch FROM p.due_at - a.started_at)::float8 FROM payments p, attempts a"
+    for age, look_back in (("0", 900), ("16 minutes", 7_200), ("3 hours", 86_400), ("2 days", 259_200)):
+        await desk.pool.execute(f"UPDATE attempts SET started_at = now() - interval '{age}'")
+        await desk.work()
+        assert await desk.pool.fetchval(due_in) == pytest.approx(look_back, abs=1)
+    await desk.pool.execute("UPDATE attempts SET started_at = now() - interval '4 days'")
+    await desk.work()
     assert await desk.pool.fetchval("SELECT due_at FROM payments") is None

@@ -35,7 +35,7 @@ from synccash.payments.case import (
 )
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.failure import Failure
-from synccash.payments.payment import Payment, Refund, RefundStatus
+from synccash.payments.payment import Payment, Refund, RefundStatus, StatusDetail
 from synccash.payments.payout import Payout
 from synccash.payments.rail import Operation
 
@@ -240,6 +240,7 @@ class FakeLedger:
             raise RefusedError("a final status")
         _refuse_to_forget(move.order, move.hold)
         self._refuse(before.id, row.attempts, move.attempts)
+        _refuse_after_known_money(row, move)
         if isinstance(before, Payment):
             assert isinstance(move.order, Payment)
             row.order = replace(move.order, amount_refunded=before.amount_refunded)
@@ -337,8 +338,9 @@ class FakeLedger:
         kept: set[Hold] = set()
         for hold in holds:
             row = self.rows.get(hold.order_id)
-            if row is not None and row.order.fence == hold.fence and row.lease_until is not None:
-                row.lease_until = row.due_at = until
+            if row is not None and row.order.fence == hold.fence:
+                if row.lease_until is not None:
+                    row.lease_until = row.due_at = until
                 kept.add(hold)
         self.changed()
         return frozenset(kept)
@@ -406,6 +408,18 @@ class FakeLedger:
         if AT_ONCE in due:
             return AT_ONCE
         return min(due, default=None)
+
+
+def _refuse_after_known_money(row: _Row, move: Move) -> None:
+    if not any(attempt.money_moved for attempt in row.attempts.values()):
+        return
+    for attempt in move.attempts:
+        known = row.attempts.get(attempt.id)
+        if known is None or attempt.sends > known.sends:
+            raise RefusedError("known money stops everything: a send")
+    ends = move.order.status is not row.order.status
+    if ends and (move.order.status.value == "canceled" or move.order.status_detail is StatusDetail.EXPIRED):
+        raise RefusedError("known money stops everything: canceled or expired")
 
 
 def _refuse_to_forget(order: Order, hold: Keep | Release) -> None:

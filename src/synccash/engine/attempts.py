@@ -11,7 +11,14 @@ from synccash.payments.case import Order, PaymentCase, PayoutCase, RefundCase
 from synccash.payments.lifecycle import Routed
 from synccash.payments.payment import Refund, StatusDetail
 from synccash.payments.payout import Payee
-from synccash.payments.rail import CallbackAddress, Operation, RailAccount, SendOrder, Traces
+from synccash.payments.rail import (
+    CallbackAddress,
+    InquiryPriority,
+    Operation,
+    RailAccount,
+    SendOrder,
+    Traces,
+)
 from synccash.payments.routing import Route
 
 
@@ -87,11 +94,17 @@ class Attempts:
         debit = case.debit if isinstance(case, RefundCase) else None
         return Traces(
             amount=attempt.amount,
+            msisdn=wallet_of(case.payout if isinstance(case, PayoutCase) else case.payment).msisdn.digits,
             transaction_id=attempt.provider_transaction_id,
             original_reference=debit.reference if debit else None,
             original_transaction_id=debit.provider_transaction_id if debit else None,
             password_untold=is_password_untold(case, attempt),
+            priority=_priority(case, attempt),
         )
+
+    def at_present_account(self, attempt: Attempt) -> bool:
+        """True when the attempt's account is the one that its rail is set up with now."""
+        return self.rails[attempt.rail].account == attempt.account
 
     def _callback_url(self, attempt: Attempt) -> str:
         return f"{self.public_url}/api/v1/callbacks/{attempt.rail}/{attempt.callback_token}"
@@ -104,14 +117,20 @@ def is_password_untold(case: Case, attempt: Attempt) -> bool:
     return isinstance(case, PaymentCase) and unknown and attempt.state is AttemptState.ACKNOWLEDGED
 
 
+def _priority(case: Case, attempt: Attempt) -> InquiryPriority:
+    if case.hinted:
+        return InquiryPriority.HINTED
+    return InquiryPriority.LOOK_BACK if attempt.state.is_final else InquiryPriority.SCHEDULED
+
+
 def routed_of(case: PaymentCase | PayoutCase) -> Routed:
     """The order of a case that is routed: a refund's rail is given by its debit."""
     return case.payment if isinstance(case, PaymentCase) else case.payout
 
 
-def dead_attempts(case: Case) -> tuple[Attempt, ...]:
-    """The attempts of which it is said that no money moved."""
-    return tuple(a for a in case.attempts if a.state.is_dead and not a.amount_received)
+def closed_attempts(case: Case) -> tuple[Attempt, ...]:
+    """The attempts that were closed and of which no money is known."""
+    return tuple(a for a in case.attempts if a.state.is_dead and not a.money_moved)
 
 
 def spent_rails(case: Case) -> frozenset[str]:

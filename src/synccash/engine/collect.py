@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from synccash.engine.decisions import let_go
 from synccash.engine.driver import Driver
 from synccash.engine.first_commits import FirstCommit, FirstCommits
 from synccash.engine.ports import Clock, Identities, Ledger
@@ -57,6 +56,7 @@ class Collecting:
         Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, StoreUnavailableError.
         """
         opening = self._opening(request_data, idempotency_key)
+        leased_at = self.clock.monotonic()
         opened = await self.ledger.open_payment(opening)
         match opened:
             case AlreadyClaimed():
@@ -70,7 +70,7 @@ class Collecting:
                 work = (
                     self.driver.screen(opened.case)
                     if attempt is None
-                    else self.driver.send(opened.case, attempt)
+                    else self.driver.send(opened.case, attempt, leased_at=leased_at)
                 )
                 return await self.replies.first(opened.case, work)
 
@@ -145,13 +145,14 @@ class Collecting:
                 return render(case.payment, case.attempts)
             if case.payment.status.is_final:
                 raise StateConflictError(f"the payment has already {case.payment.status.value}")
-            if not all(attempt.state.is_dead for attempt in case.attempts):
+            if case.money_moved or not all(attempt.state.is_dead for attempt in case.attempts):
                 raise PaymentInFlightError(payment_id)
             # The fence goes up with the cancelation: a worker that has just taken the payment is shut out.
             order = replace(
                 lifecycle.canceled(case.payment, now=self.clock.now()), fence=case.payment.fence + 1
             )
-            move = self.scribe.move(case, order, hold=let_go(case), timeline=(self.scribe.entry("canceled"),))
+            hold = self.driver.patience.release_ended(case)
+            move = self.scribe.move(case, order, hold=hold, timeline=(self.scribe.entry("canceled"),))
             if await self.ledger.record(move):
                 return render(order, case.attempts)
 

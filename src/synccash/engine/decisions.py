@@ -2,9 +2,10 @@
 decision is one move, which the driver commits or drops."""
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from synccash.engine.attempts import Attempts, is_password_untold, routed_of, spent_rails
-from synccash.engine.patience import Patience, age_s
+from synccash.engine.patience import Patience, age_s, is_expired
 from synccash.engine.ports import Clock, Sent
 from synccash.engine.scribe import Scribe, merged
 from synccash.engine.settings import EngineSettings
@@ -12,7 +13,6 @@ from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import (
     Case,
     Entry,
-    Keep,
     Move,
     Order,
     PaymentCase,
@@ -27,13 +27,14 @@ from synccash.payments.lifecycle import (
     expired,
     failed,
     in_risk_review,
-    paid_by_the_dead,
     queued,
     reflect,
+    settle_late_success,
     under_review,
 )
 from synccash.payments.payment import Payment, StatusDetail
 from synccash.payments.rail import Standing, StatusAnswer
+from synccash.payments.receipts import Receipt, receipt_of, received_by
 from synccash.payments.risk import RiskDecision, RiskOutcome
 from synccash.payments.routing import Route
 
@@ -65,6 +66,8 @@ class Decisions:
             move = self._fall_over(case, after, entry) if may_fall_over else None
             if move is not None:
                 return move
+        if sent.answer.refused_locally and after.state.is_dead:
+            return self._refused_locally(case, after, sent, entry)
         if after.state is AttemptState.NOT_SENT:
             return self._queue(case, after, sent, entry)
         order = reflect(order_of(case), after, now=self.clock.now(), action=sent.answer.next_action)
@@ -72,22 +75,71 @@ class Decisions:
         wait_s = self.patience.next_inquiry_s(after, sent_s_ago)
         # A send that outlasts the ladder is asked about all the same.
         due_in_s = self.settings.ladder.first_s if wait_s is None else wait_s
-        hold = let_go(case) if order.status.is_final else Release(due_in_s)
+        hold = self.patience.release_ended(case, after) if order.status.is_final else Release(due_in_s)
         return self.scribe.move(case, order, after, hold=hold, timeline=(entry,))
 
     def ended(self, case: Case, after: Attempt, answer: StatusAnswer, *, may_fall_over: bool = True) -> Move:
         """The rail's own answer ended the attempt: so ends the order, or another rail is tried."""
         facts = {"attempt": after.id, "standing": answer.standing, "code": answer.provider_code}
         entry = self.scribe.entry("rail_answered", facts)
+        # The attempt itself may have been heard to move another amount, and then the right one.
+        known = any(attempt.money_moved for attempt in case.attempts if attempt.id != after.id)
+        if known and after.state.is_dead:
+            order = self._by_known_money(case)
+            return self.scribe.move(case, order, after, hold=self._look_later(case, order), timeline=(entry,))
         move = self._fall_over(case, after, entry) if after.state.is_dead and may_fall_over else None
         if move is not None:
             return move
         order = reflect(order_of(case), after, now=self.clock.now())
-        return self.scribe.move(case, order, after, hold=let_go(case), timeline=(entry,))
+        if not known:
+            hold = self.patience.release_ended(case, after)
+            return self.scribe.move(case, order, after, hold=hold, timeline=(entry,))
+        # A second attempt has moved money: what came too much is given back, or told to a human.
+        facts = {"attempt": after.id, "rail": after.rail, "received": after.amount_received}
+        return self.scribe.move(
+            case,
+            _next_version(case, order, now=self.clock.now()),
+            after,
+            hold=Release(0.0),
+            timeline=(entry, self.scribe.entry("contradiction", facts)),
+            contradiction="second_success",
+        )
+
+    def not_found_for_good(self, case: Case, after: Attempt) -> Move:
+        """The rail never had the attempt, and by its own documents that is final: end the order."""
+        facts = {"attempt": after.id, "standing": Standing.NOT_FOUND, "answers": after.not_founds}
+        closed = after.closed_as_not_found(Failure(FailureCode.PROVIDER_UNAVAILABLE))
+        order = expired(order_of(case), now=self.clock.now())
+        if not is_expired(case):
+            order = reflect(order_of(case), closed, now=self.clock.now())
+        timeline = (self.scribe.entry("rail_answered", facts),)
+        hold = self.patience.release_ended(case, closed)
+        return self.scribe.move(case, order, closed, hold=hold, timeline=timeline)
+
+    def _by_known_money(self, case: Case) -> Order:
+        """What becomes of an order that is known to have moved money and has no live attempt left: a payment
+        is paid where the whole amount came; else a human decides."""
+        now = self.clock.now()
+        if isinstance(case, PaymentCase):
+            paid = next((a for a in case.attempts if _is_whole(a, case.payment)), None)
+            if paid is not None:
+                return settle_late_success(case.payment, paid, now=now)
+        return under_review(order_of(case), now=now)
+
+    def known_money(self, case: Case) -> Move:
+        """Nothing is under way and money is known to have moved: settle by it, or leave it to a human."""
+        order = self._by_known_money(case)
+        return self.scribe.move(case, order, hold=self._look_later(case, order), timeline=())
+
+    def _look_later(self, case: Case, order: Order) -> Release:
+        """Look at once at an order that has just ended; at one that waits for a human as at a parked one."""
+        if order.status.is_final:
+            return Release(0.0)
+        return Release(min(self.patience.parked_s(case, attempt) for attempt in case.attempts))
 
     def _fall_over(self, case: Case, dead: Attempt, entry: Entry) -> Move | None:
         """One commit: the dead attempt closed, the next opened at another rail. None where none is left."""
-        if isinstance(case, RefundCase):
+        if isinstance(case, RefundCase) or case.money_moved:
             return None
         if dead.state is AttemptState.DECLINED and not (dead.failure and dead.failure.reroute):
             return None
@@ -103,11 +155,26 @@ class Decisions:
         timeline = (entry, self.scribe.entry("routed", route.explained()))
         return self._to_send(case, order, closed, opened, timeline=timeline)
 
+    def _refused_locally(self, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Move:
+        """The connector cannot send it at all, and no other rail takes it now. A refund waits for a human,
+        since its rail is given; another order ends, unless a rail that was out of reach may still take it."""
+        if isinstance(case, RefundCase):
+            order = under_review(case.refund, now=self.clock.now())
+            hold = Release(self.patience.parked_s(case, after))
+            return self.scribe.move(case, order, after, hold=hold, timeline=(entry,))
+        if any(attempt.state is AttemptState.NOT_SENT for attempt in case.attempts if attempt.id != after.id):
+            return self._queue(case, after, sent, entry)
+        order = reflect(order_of(case), after, now=self.clock.now())
+        hold = self.patience.release_ended(case, after)
+        return self.scribe.move(case, order, after, hold=hold, timeline=(entry,))
+
     def _queue(self, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Move:
         """Nobody took it and nobody else can: hold it, and try again with a new attempt."""
         wait_s = self.patience.next_try_s(case, sent.answer.retry_after_s)
         after = replace(after, retry_decision="queued")
-        order = reflect(order_of(case), after, now=self.clock.now())
+        now = self.clock.now()
+        is_unsent = after.state is AttemptState.NOT_SENT
+        order = reflect(order_of(case), after, now=now) if is_unsent else queued(order_of(case), now=now)
         timeline = (entry, self.scribe.entry("queued", {"wait_s": wait_s}))
         return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=timeline)
 
@@ -129,7 +196,13 @@ class Decisions:
         return self.scribe.move(case, order, hold=Release(wait_s), timeline=timeline)
 
     def refund_again(self, case: RefundCase) -> Move:
-        """The next attempt of a refund, whose rail is its debit's."""
+        """The next attempt of a refund, whose rail is its debit's. Where that rail has another account by
+        now, or has taken the debit back itself, a human decides."""
+        if not self.attempts.at_present_account(case.debit) or case.debit.reversed_at is not None:
+            order = under_review(case.refund, now=self.clock.now())
+            return self.scribe.move(
+                case, order, hold=Release(self.patience.parked_s(case, case.debit)), timeline=()
+            )
         return self._to_send(case, case.refund, self.attempts.next_for(case), timeline=())
 
     def resend(self, case: Case, after: Attempt) -> Move:
@@ -143,13 +216,8 @@ class Decisions:
         return self._to_send(case, order, again, timeline=(entry,))
 
     def _to_send(self, case: Case, order: Order, *changed: Attempt, timeline: tuple[Entry, ...]) -> Move:
-        return self.scribe.move(
-            case,
-            order,
-            *changed,
-            hold=Keep(self.settings.lease_s),
-            timeline=timeline,
-            before_expiry=case.expires_at is not None,
+        return self.scribe.move_to_send(
+            case, order, *changed, lease_s=self.settings.lease_s, timeline=timeline
         )
 
     def ask_later(self, case: Case, after: Attempt, answer: StatusAnswer) -> Move:
@@ -165,47 +233,100 @@ class Decisions:
             order = order_of(case)
         told_by_s = self.patience.told_by_s(after)
         untold = answer.standing is Standing.PENDING and told_by_s is not None and age >= told_by_s
-        if wait_s is None or untold or standing is StatusDetail.UNDER_REVIEW:
+        lost = after.state is AttemptState.UNKNOWN or answer.standing is Standing.NOT_FOUND
+        resend_in_s = self.patience.resend_in_s(case, after)
+        hopeless = lost and resend_in_s is None and (is_expired(case) or self._is_used_up(case, after))
+        for_a_human = untold or hopeless or answer.refused_locally or case.money_moved
+        if wait_s is None or for_a_human or standing is StatusDetail.UNDER_REVIEW:
             order = under_review(order_of(case), now=self.clock.now())
         if wait_s is None:
             wait_s = self.patience.parked_s(case, after)
+        elif lost and not hopeless:
+            wait_s = self._before_expiry_s(case, after, wait_s, resend_in_s)
         if answer.retry_after_s is not None:
             wait_s = max(wait_s, answer.retry_after_s)
         entry = self.scribe.entry("inquired", {"attempt": after.id, "standing": answer.standing})
         return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=(entry,))
 
-    def wrong_amount(self, case: Case, live: Attempt, answer: StatusAnswer) -> Move:
-        """The rail took another amount than was asked for: a human decides what that is worth."""
-        facts = {"attempt": live.id, "asked": live.amount, "reported": answer.amount}
-        order = under_review(order_of(case), now=self.clock.now())
-        is_new = order is not order_of(case)
+    def _is_used_up(self, case: Case, after: Attempt) -> bool:
+        """True for an order without an end whose rail lost every send that it may be sent."""
+        return case.expires_at is None and after.sends >= self.settings.sends_max
+
+    def _before_expiry_s(self, case: Case, after: Attempt, wait_s: float, resend_in_s: float | None) -> float:
+        """The ladder's wait, but no longer than until the next send is allowed or the order expires."""
+        left_s = None if case.expires_at is None else (case.expires_at - case.as_of).total_seconds()
+        moments = (s for s in (resend_in_s, left_s) if s is not None)
+        return max(min((wait_s, *moments)), self.patience.not_before_s(case, after))
+
+    def other_money(self, case: Case, live: Attempt, answer: StatusAnswer) -> Move:
+        """The rail moved another amount or currency than was asked for: a human decides what that is worth.
+
+        The attempt stays open, so that the rail can still correct itself. It is told once.
+        """
+        facts = {
+            "attempt": live.id,
+            "asked": live.amount,
+            "reported": answer.amount,
+            "currency": answer.currency,
+        }
+        kind = receipt_of(live, order_of(case).currency, answer).value
+        is_new = live.moved_at is None
+        now = self.clock.now()
+        order = under_review(order_of(case), now=now)
+        looked = replace(live, inquiries=live.inquiries + 1, moved_at=live.moved_at or now)
         return self.scribe.move(
             case,
-            order,
-            replace(live, inquiries=live.inquiries + 1),
+            _next_version(case, order, now=now) if is_new else order,
+            looked,
             hold=Release(self.patience.parked_s(case, live)),
-            timeline=(self.scribe.entry("amount_differs", facts),) if is_new else (),
-            contradiction="amount_differs" if is_new else None,
+            timeline=(self.scribe.entry(kind, facts),) if is_new else (),
+            contradiction=kind if is_new else None,
         )
 
-    def late_success(self, case: Case, dead: Attempt, answer: StatusAnswer) -> Move:
-        """Money moved on an attempt that was called dead."""
-        received = dead.amount if answer.amount is None else answer.amount
-        surplus = replace(
-            dead, amount_received=received, provider_transaction_id=answer.provider_transaction_id
-        )
-        before = order_of(case)
-        order = replace(before, version=before.version + 1, updated_at=self.clock.now())
-        if isinstance(before, Payment) and not before.status.is_final and case.live is None:
-            # Nothing else is under way: the money that came is the payment's.
-            order = paid_by_the_dead(before, surplus, now=self.clock.now())
-        elif not before.status.is_final and case.live is None:
-            order = under_review(before, now=self.clock.now())
-        facts = {"attempt": dead.id, "rail": dead.rail, "received": received, "status": before.status}
+    def taken_back(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Move:
+        """A rail says that money, which it had reported as moved, did not move after all or went back. It
+        re-opens nothing: a human is told, once."""
+        now = self.clock.now()
+        facts = {"attempt": attempt.id, "rail": attempt.rail, "code": answer.provider_code}
+        order = under_review(order_of(case), now=now)
+        reversed_ = replace(attempt, inquiries=attempt.inquiries + 1, reversed_at=now)
+        hold = Release(self.patience.parked_s(case, attempt))
+        if order.status.is_final:
+            hold = self.patience.release_ended(case, reversed_)
         return self.scribe.move(
             case,
-            order,
-            surplus,
+            _next_version(case, order, now=now),
+            reversed_,
+            hold=hold,
+            timeline=(self.scribe.entry("contradiction", {**facts, "standing": "reversed"}),),
+            contradiction="reversed",
+        )
+
+    def late_success(self, case: Case, closed: Attempt, answer: StatusAnswer) -> Move:
+        """Money moved on an attempt that had been closed.
+
+        A payment that waits for this amount is paid by it, whatever else is under way: what a live attempt
+        may still bring is given back. Any other open order waits for a human, and nothing more is sent.
+        """
+        before, now = order_of(case), self.clock.now()
+        receipt = receipt_of(closed, before.currency, answer)
+        paid = closed.with_late_money(received_by(closed, before.currency, answer), answer, now=now)
+        if isinstance(before, Payment) and receipt is Receipt.AS_ASKED:
+            order = settle_late_success(before, paid, now=now)
+        else:
+            order = under_review(before, now=now)
+        facts = {
+            "attempt": closed.id,
+            "rail": closed.rail,
+            "received": paid.amount_received,
+            "asked": closed.amount,
+            "currency": answer.currency or before.currency,
+            "status": before.status,
+        }
+        return self.scribe.move(
+            case,
+            _next_version(case, order, now=now),
+            paid,
             hold=Release(0.0),
             timeline=(self.scribe.entry("contradiction", facts),),
             contradiction="late_success",
@@ -219,7 +340,8 @@ class Decisions:
     def expire(self, case: Case) -> Move:
         """Its time is over, and nothing is under way."""
         order = expired(order_of(case), now=self.clock.now())
-        return self.scribe.move(case, order, hold=let_go(case), timeline=(self.scribe.entry("expired"),))
+        hold = self.patience.release_ended(case)
+        return self.scribe.move(case, order, hold=hold, timeline=(self.scribe.entry("expired"),))
 
     def held_for_risk(self, case: PaymentCase, decision: RiskDecision, *timeline: Entry) -> Move:
         """The fraud service said no: end the payment, or keep it for a human as long as it lives."""
@@ -235,14 +357,22 @@ class Decisions:
         return self.scribe.move(case, order, hold=Release(left_s), timeline=timeline)
 
 
+def _is_whole(attempt: Attempt, payment: Payment) -> bool:
+    """True where the whole amount of the payment has come through the attempt, and is still here."""
+    whole = attempt.state.is_final and attempt.amount_received == payment.amount
+    return whole and attempt.reversed_at is None
+
+
+def _next_version(case: Case, order: Order, *, now: datetime) -> Order:
+    """The order one version on, also where nothing of it has changed: whoever read it before must not send or
+    end it on what was known then."""
+    before = order_of(case)
+    if order.version > before.version:
+        return order
+    return replace(order, version=before.version + 1, updated_at=now)
+
+
 def _begun(case: PaymentCase | PayoutCase, attempt: Attempt, route: Route) -> Order:
     """The order with its next attempt, as it was routed."""
     before = routed_of(case)
     return replace(begin(before, attempt), routing=route.explained(), version=before.version + 1)
-
-
-def let_go(case: Case) -> Release:
-    """The hold of an order that ends: it is looked at once more where money came too much, or may have come
-    from a rail that went back on its word while nobody could ask it."""
-    again = any(a.amount_received or a.is_dead_by_word for a in case.attempts)
-    return Release(0.0 if again else None)

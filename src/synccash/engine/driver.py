@@ -4,22 +4,33 @@ Here is the walk: whom to ask, in which order, and what a lost commit means. Wha
 order is in `decisions`, when it is looked at again in `patience`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
-from synccash.engine.attempts import Attempts, dead_attempts, routed_of, spent_rails
+from synccash.engine.attempts import Attempts, closed_attempts, routed_of, spent_rails
 from synccash.engine.decisions import Decisions
 from synccash.engine.lessons import Lessons
-from synccash.engine.patience import Patience, age_s
+from synccash.engine.patience import Patience, is_expired
 from synccash.engine.ports import Clock, Dispatch, Ledger, Rail
 from synccash.engine.refund_openings import RefundOpenings, surplus_debits
 from synccash.engine.screening import Screening
 from synccash.engine.scribe import Scribe, committed_case
 from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Case, Entry, Move, PaymentCase, RefundCase, Release, order_of
+from synccash.payments.case import (
+    Case,
+    Entry,
+    Move,
+    NotRefundable,
+    PaymentCase,
+    RefundCase,
+    Release,
+    order_of,
+)
 from synccash.payments.payment import PaymentStatus, StatusDetail
 from synccash.payments.rail import Operation, Standing, StatusAnswer
+from synccash.payments.receipts import Receipt, receipt_of
 from synccash.payments.risk import RiskOutcome
 from synccash.resilience.evidence import Evidence
 
@@ -41,10 +52,12 @@ class Driver:
     refunds: RefundOpenings
     screening: Screening | None = None
 
-    async def send(self, case: Case, attempt: Attempt) -> Case | None:
+    async def send(self, case: Case, attempt: Attempt, *, leased_at: float) -> Case | None:
         """Send a prepared attempt and go on until the order can be let go.
 
-        Returns the case as last committed, or None when it was lost to another writer: read it again.
+        `leased_at` is the monotonic time before the commit that gave the lease: once that is over nothing
+        more is sent, since another process may know by then that the money has moved. Returns the case as
+        last committed, or None when it was lost to another writer: read it again.
         """
         while True:
             resend = attempt.evidence is not None
@@ -54,7 +67,7 @@ class Driver:
                 self.attempts.order_for(case, attempt),
                 patient=other is None and not resend,
                 gated=not resend,
-                not_after=case.expires_at,
+                not_after=self._not_after(case, leased_at),
             )
             after = attempt.after_send(
                 sent.answer, sent.worst, now=self.clock.now(), latency_ms=sent.latency_ms
@@ -62,6 +75,7 @@ class Driver:
             if after.state is AttemptState.DECLINED:
                 self.lessons.network(case, after)
             move = self.decisions.after_send(case, attempt, after, sent)
+            leased_at = self.clock.monotonic()
             committed = await self._record(case, move)
             if committed is None and move.before_expiry:
                 # Perhaps only too late to fall over: then the dead attempt ends the order.
@@ -71,6 +85,12 @@ class Driver:
                 return committed
             case, attempt = committed, _to_send(committed)
 
+    def _not_after(self, case: Case, leased_at: float) -> datetime:
+        """The moment after which nothing is sent: the end of the lease, or of the order's own time."""
+        left_s = leased_at + self.settings.lease_s - self.clock.monotonic()
+        lease_ends = self.clock.now() + timedelta(seconds=left_s)
+        return lease_ends if case.expires_at is None else min(lease_ends, case.expires_at)
+
     def _other_rail(self, case: Case, attempt: Attempt) -> str | None:
         if isinstance(case, RefundCase):
             return None
@@ -78,18 +98,20 @@ class Driver:
 
     async def advance(self, case: Case) -> Case | None:
         """Do what is due on an order that this process has just become the holder of."""
-        # A hint that was heard by a holder who then died is asked after by whoever takes over.
+        # After a takeover the closed attempts are checked too: the former holder may have had a callback.
         heard = case.hinted or case.former_lease_end is not None
         if heard and not order_of(case).status.is_final:
-            found = await self._look_at_the_dead(case)
+            found = await self._late_success(case)
             if found is not None:
-                return await self._record(case, self.decisions.late_success(case, *found))
+                return await self._record(case, found)
         live = case.live
         if live is not None:
             return await self._inquire(case, live)
         if order_of(case).status.is_final:
             return await self._look_back(case)
-        if case.expires_at is not None and case.as_of >= case.expires_at:
+        if case.money_moved:
+            return await self._record(case, self.decisions.known_money(case))
+        if is_expired(case):
             return await self._record(case, self.decisions.expire(case))
         if isinstance(case, PaymentCase) and case.payment.status_detail is StatusDetail.RISK_REVIEW:
             return await self._record(case, self.decisions.leave_to_review(case, case.payment))
@@ -115,7 +137,7 @@ class Driver:
         else:
             route = self.attempts.route(routed_of(case), spent_rails(case))
             move = self.decisions.routed(case, route, before)
-        return await self._go_on(await self._record(case, move), move)
+        return await self._commit_and_send(case, move)
 
     async def _inquire(self, case: Case, live: Attempt) -> Case | None:
         if live.evidence is None or case.former_lease_end is not None:
@@ -126,74 +148,96 @@ class Driver:
                 quiet_since=case.former_lease_end or case.as_of,
             )
         answer = await self._ask(case, live)
-        if answer.standing is Standing.SUCCEEDED and answer.amount not in (None, live.amount):
-            return await self._record(case, self.decisions.wrong_amount(case, live, answer))
+        receipt = receipt_of(live, order_of(case).currency, answer)
+        if answer.standing is Standing.SUCCEEDED and receipt is not Receipt.AS_ASKED:
+            return await self._record(case, self.decisions.other_money(case, live, answer))
         answer = self.patience.with_reported_failure(case, live, answer)
+        if answer.standing is Standing.FAILED and live.money_moved:
+            return await self._taken_back(case, live, answer)
         after = live.after_inquiry(answer)
         if after.state.is_final:
             return await self._end(case, after, answer)
-        if answer.standing is Standing.NOT_FOUND and self.patience.may_resend(case, after):
-            return await self._resend(case, after)
-        if self.patience.next_inquiry_s(after, age_s(case, after)) is None:
-            # The looks at a parked order are few: each is one at its dead, too.
-            found = await self._look_at_the_dead(case)
+        if answer.standing is Standing.NOT_FOUND:
+            if self.patience.resend_in_s(case, after) == 0.0:
+                return await self._resend(case, after)
+            if self.patience.ends_as_not_found(case, after):
+                return await self._record(case, self.decisions.not_found_for_good(case, after))
+        if self.patience.is_look_back_due(case, after):
+            found = await self._late_success(case)
             if found is not None:
-                return await self._record(case, self.decisions.late_success(case, *found))
+                return await self._record(case, found)
         return await self._record(case, self.decisions.ask_later(case, after, answer))
+
+    async def _taken_back(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Case | None:
+        """The rail calls an attempt failed that has moved money: told once, and it stays with a human."""
+        if attempt.reversed_at is None:
+            return await self._record(case, self.decisions.taken_back(case, attempt, answer))
+        unclear = replace(answer, standing=Standing.NO_INFORMATION)
+        move = self.decisions.ask_later(case, attempt.after_inquiry(unclear), unclear)
+        return await self._record(case, move)
 
     async def _end(self, case: Case, after: Attempt, answer: StatusAnswer) -> Case | None:
         """Commit what the rail's own answer ended, and fall over where that is allowed."""
         self.lessons.ended(case, after)
         move = self.decisions.ended(case, after, answer)
-        committed = await self._record(case, move)
+        committed = await self._commit_and_send(case, move)
         if committed is None and move.before_expiry:
             # As after a send: perhaps only too late to fall over.
             move = self.decisions.ended(case, after, answer, may_fall_over=False)
             committed = await self._record(case, move)
-        return await self._go_on(committed, move)
+        return committed
 
     async def _resend(self, case: Case, after: Attempt) -> Case | None:
         """Send the same reference to the same rail again."""
+        leased_at = self.clock.monotonic()
         committed = await self._record(case, self.decisions.resend(case, after))
         if committed is not None:
-            return await self.send(committed, _to_send(committed))
+            return await self.send(committed, _to_send(committed), leased_at=leased_at)
         # Lost to another, or expired by the ledger's clock: only asking is left, if it is still ours.
         not_found = StatusAnswer(standing=Standing.NOT_FOUND)
         return await self._record(case, self.decisions.ask_later(case, after, not_found))
 
-    async def _look_at_the_dead(self, case: Case) -> tuple[Attempt, StatusAnswer] | None:
-        """A callback came: did the rail move money on an attempt that was called dead?"""
-        for attempt in dead_attempts(case):
+    async def _late_success(self, case: Case) -> Move | None:
+        """The commit of money that moved on a closed attempt, where a rail reports it."""
+        for attempt in closed_attempts(case):
             answer = await self._ask(case, attempt)
             if answer.standing is Standing.SUCCEEDED:
-                return attempt, answer
+                return self.decisions.late_success(case, attempt, answer)
         return None
 
     async def _look_back(self, case: Case) -> Case | None:
-        """The order has ended: is there money that came after all, and is what came too much given back?"""
+        """The order has ended: is there money that came after all, or was taken back, and is what came too
+        much given back?"""
         looked: list[Attempt] = []
-        waits: list[float] = []
-        for attempt in dead_attempts(case):
+        waits: list[float | None] = []
+        for attempt in _to_look_back_at(case):
             answer = await self._ask(case, attempt)
-            if answer.standing is Standing.SUCCEEDED:
+            if answer.standing is Standing.SUCCEEDED and not attempt.money_moved:
                 return await self._record(case, self.decisions.late_success(case, attempt, answer))
-            if answer.standing in (Standing.PENDING, Standing.NO_INFORMATION):
-                wait_s = self.patience.look_back_s(case, attempt, answer.standing)
+            if answer.standing is Standing.FAILED and attempt.money_moved:
+                return await self._record(case, self.decisions.taken_back(case, attempt, answer))
+            if answer.standing is Standing.NO_INFORMATION or not attempt.money_moved:
+                waits.append(self.patience.look_back_s(case, attempt, answer.standing))
                 looked.append(replace(attempt, inquiries=attempt.inquiries + 1))
-                waits.extend(() if wait_s is None else (wait_s,))
-        if isinstance(case, PaymentCase):
-            await self._give_back(case)
-        return await self._record(case, self.decisions.looked_back(case, looked, waits))
+        waits.extend(self.patience.look_back_s(case, attempt) for attempt in closed_attempts(case))
+        if isinstance(case, PaymentCase) and not await self._give_back(case):
+            waits.append(self.patience.surplus_retry_s(case))
+        due = [wait_s for wait_s in waits if wait_s is not None]
+        return await self._record(case, self.decisions.looked_back(case, looked, due))
 
-    async def _give_back(self, case: PaymentCase) -> None:
-        """Open the one automatic refund of each debit that the payment has no use for."""
+    async def _give_back(self, case: PaymentCase) -> bool:
+        """Open the one automatic refund of each debit that the payment has no use for. False: one could not
+        start, because its rail takes one refund of a payment at a time."""
         if self.settings.surplus_refund != "auto":
-            return
+            return True
+        all_opened = True
         for debit in surplus_debits(case):
             rail = self.rails.get(debit.rail)
             able = rail is not None and Operation.REFUND in rail.capabilities.operations
-            if able and debit.refund_reserved == 0:
-                await self.ledger.open_refund(self.refunds.of_surplus(case, debit))
+            if able and debit.refund_reserved == 0 and debit.reversed_at is None:
+                opened = await self.ledger.open_refund(self.refunds.of_surplus(case, debit))
+                all_opened &= not (isinstance(opened, NotRefundable) and opened.under_way)
+        return all_opened
 
     async def _ask(self, case: Case, attempt: Attempt) -> StatusAnswer:
         return await self.dispatch.inquire(
@@ -203,11 +247,24 @@ class Driver:
     async def _record(self, case: Case, move: Move) -> Case | None:
         return committed_case(case, move) if await self.ledger.record(move) else None
 
-    async def _go_on(self, committed: Case | None, move: Move) -> Case | None:
-        """After a commit, send where the hold was kept."""
+    async def _commit_and_send(self, case: Case, move: Move) -> Case | None:
+        """Commit, and send where the lease was kept for it."""
+        leased_at = self.clock.monotonic()
+        committed = await self._record(case, move)
         if committed is None or isinstance(move.hold, Release):
             return committed
-        return await self.send(committed, _to_send(committed))
+        return await self.send(committed, _to_send(committed), leased_at=leased_at)
+
+
+def _to_look_back_at(case: Case) -> Sequence[Attempt]:
+    """The attempts of an ended order that a rail is asked about: those that it called failed; after a
+    callback or a takeover all that were closed; after a callback also those that moved money, since it may
+    tell that the money was taken back."""
+    closed = closed_attempts(case)
+    if not case.hinted and case.former_lease_end is None:
+        return [attempt for attempt in closed if attempt.is_dead_by_word]
+    moved = (a for a in case.attempts if a.money_moved and a.reversed_at is None and not a.refund_reserved)
+    return [*closed, *(moved if case.hinted else ())]
 
 
 def _to_send(case: Case) -> Attempt:

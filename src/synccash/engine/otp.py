@@ -1,16 +1,18 @@
 """The payer's one-time password, handed over once for each time that the rail asked for it."""
 
+import asyncio
 from dataclasses import dataclass, replace
 
 from synccash.engine.collect import belongs
 from synccash.engine.driver import Driver
 from synccash.engine.holding import Holding
+from synccash.engine.patience import is_expired
 from synccash.engine.ports import Clock, Dispatch, Ledger
 from synccash.engine.scribe import Scribe, render
 from synccash.engine.settings import EngineSettings
 from synccash.payments import lifecycle
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import Hold, Keep, PaymentCase, Release
+from synccash.payments.case import Hold, PaymentCase, Release
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.payment import Payment, PaymentStatus
 from synccash.payments.rail import NextActionType, SendAnswer
@@ -35,8 +37,9 @@ class Passwords:
 
         A password that the rail refuses leaves the payment waiting for another. One whose fate is unknown is
         asked about first, and another is taken as soon as the rail says that it waits for one: there is one
-        charge under the reference, so a password that comes twice moves nothing twice. Raises
-        ObjectNotFoundError, StateConflictError where no password is waited for, StoreUnavailableError.
+        charge under the reference, so a password that comes twice moves nothing twice. Nothing is handed over
+        once money is known to have moved for the payment, or its time is over. Raises ObjectNotFoundError,
+        StateConflictError where no password is waited for, StoreUnavailableError.
         """
         while True:
             case = await self.ledger.payment(payment_id)
@@ -49,14 +52,23 @@ class Passwords:
                 lifecycle.password_given(case.payment, now=self.clock.now()), fence=case.payment.fence + 1
             )
             entry = self.scribe.entry("otp_submitted", {"attempt": live.id})
-            keep = Keep(self.settings.lease_s)
-            move = self.scribe.move(case, order, hold=keep, timeline=(entry,))
+            move = self.scribe.move_to_send(case, order, lease_s=self.settings.lease_s, timeline=(entry,))
+            lease_ends = self.clock.monotonic() + self.settings.lease_s
             if await self.ledger.record(move):
                 taken = replace(case, payment=order)
-                work = self._hand_over(taken, live, otp, case.payment)
-                return await self.holding.carry_out(Hold(order.id, order.fence), work)
+                work = self._hand_over(taken, live, otp, case.payment, lease_ends)
+                task = self.holding.carry_out(Hold(order.id, order.fence), work)
+                await asyncio.wait({task})
+                if task.cancelled():
+                    # The lease went to another process, which asks the rail what became of the password.
+                    return await self._present(payment_id)
+                return task.result()
 
-    async def _hand_over(self, case: PaymentCase, live: Attempt, otp: str, asked: Payment) -> bytes:
+    async def _hand_over(
+        self, case: PaymentCase, live: Attempt, otp: str, asked: Payment, lease_ends: float
+    ) -> bytes:
+        if self.clock.monotonic() >= lease_ends:
+            return await self._present(case.payment.id)
         answer = await self.dispatch.submit_otp(self.driver.rails[live.rail], live, otp)
         order = self._after(case.payment, live, answer, asked)
         facts = {"attempt": live.id, "evidence": answer.evidence, "code": answer.provider_code}
@@ -69,9 +81,12 @@ class Passwords:
         )
         if await self.ledger.record(move):
             return render(order, case.attempts)
-        latest = await self.ledger.payment(order.id)
+        return await self._present(order.id)
+
+    async def _present(self, payment_id: str) -> bytes:
+        latest = await self.ledger.payment(payment_id)
         if latest is None:
-            raise ObjectNotFoundError("payment", order.id)
+            raise ObjectNotFoundError("payment", payment_id)
         return render(latest.payment, latest.attempts)
 
     def _after(self, payment: Payment, live: Attempt, answer: SendAnswer, asked: Payment) -> Payment:
@@ -87,6 +102,8 @@ class Passwords:
 def _waiting(case: PaymentCase) -> Attempt:
     """The attempt that waits for a password. Raises StateConflictError."""
     action, live = case.payment.next_action, case.live
+    if is_expired(case):
+        raise StateConflictError("the payment's time is over, so no one-time password is sent any more")
     asked = action is not None and action.type is NextActionType.SUBMIT_OTP
     if case.payment.status is not PaymentStatus.REQUIRES_ACTION or not asked or live is None:
         standing = case.payment.status_detail or case.payment.status

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from synccash.engine.ports import Clock, Rail
+from synccash.engine.scribe import merged
 from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Case, RefundCase
+from synccash.payments.case import Case, PaymentCase, RefundCase, Release
+from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.rail import OperationCapability, Standing, StatusAnswer
+
+_SURPLUS_RETRY_MAX_S = 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,10 @@ class Patience:
                 wait_s = min(wait_s, moment_s - age_s)
         return max(wait_s, capability.inquiry_from_s - age_s)
 
+    def not_before_s(self, case: Case, attempt: Attempt) -> float:
+        """The wait until the attempt is old enough for its rail to be asked at all; 0 where it is."""
+        return max(0.0, self._capability(attempt).inquiry_from_s - age_s(case, attempt))
+
     def told_by_s(self, attempt: Attempt) -> float | None:
         """The age at which a callback of failure should have come, where nothing else could tell of one.
 
@@ -49,24 +57,60 @@ class Patience:
             return answer
         if live.reported_failure is None or age_s(case, live) < (capability.prompt_window_s or 0.0):
             return answer
-        return replace(answer, standing=Standing.FAILED, failure=live.reported_failure)
+        # A callback can be forged: it helps to end the attempt, and is no ground for another rail.
+        failure = replace(live.reported_failure, reroute=False)
+        return replace(answer, standing=Standing.FAILED, failure=failure)
 
-    def may_resend(self, case: Case, attempt: Attempt) -> bool:
-        """True when a rail that cannot find the attempt may be sent the same reference once more."""
-        settled = (
-            attempt.quiet_since is not None
-            and (case.as_of - attempt.quiet_since).total_seconds() >= self.settings.settle_s
-        )
-        alive = case.expires_at is None or case.as_of < case.expires_at
+    def resend_in_s(self, case: Case, attempt: Attempt) -> float | None:
+        """The wait until a rail that cannot find the attempt may be sent the same reference once more.
+
+        None where it may not be sent again: it was acknowledged, its rail would execute it twice, it is no
+        longer the account that it was sent from, its sends or its time are used up, or money is known to have
+        moved for the order.
+        """
         # What a rail cannot find long afterwards it may have forgotten.
         recent = age_s(case, attempt) < self.settings.resend_within_s
-        return (
+        may = (
             attempt.state is AttemptState.UNKNOWN
             and self._capability(attempt).dedup_by_reference
-            and settled
-            and alive
+            and self.rails[attempt.rail].account == attempt.account
+            and not is_expired(case)
             and recent
             and attempt.sends < self.settings.sends_max
+            and not case.money_moved
+        )
+        if not may:
+            return None
+        if attempt.quiet_since is None:
+            return self.settings.settle_s
+        quiet_s = (case.as_of - attempt.quiet_since).total_seconds()
+        return max(0.0, self._resend_pause_s(case, attempt) - quiet_s)
+
+    def _resend_pause_s(self, case: Case, attempt: Attempt) -> float:
+        """How long the rail is left alone after the attempt's last send: twice as long after each."""
+        most_s = self.settings.resend_pause_max_s
+        if case.expires_at is None:
+            # An order without an end has time: its sends are spread over an hour and more.
+            most_s = max(most_s, self.settings.ladder.tail_s)
+        return min(self.settings.settle_s * 2 ** (attempt.sends - 1), most_s)
+
+    def ends_as_not_found(self, case: Case, attempt: Attempt) -> bool:
+        """True when the rail's "not found" is final by its own documents, has been heard often enough, and
+        nothing will be sent under the reference any more."""
+        return (
+            self._capability(attempt).not_found_is_final
+            and attempt.state is AttemptState.UNKNOWN
+            and attempt.not_founds >= self.settings.not_founds_min
+            and self.rails[attempt.rail].account == attempt.account
+            and self._has_settled(case, attempt)
+            and (is_expired(case) or attempt.sends >= self.settings.sends_max)
+            and not case.money_moved
+        )
+
+    def _has_settled(self, case: Case, attempt: Attempt) -> bool:
+        quiet_since = attempt.quiet_since
+        return (
+            quiet_since is not None and (case.as_of - quiet_since).total_seconds() >= self.settings.settle_s
         )
 
     def next_try_s(self, case: Case, wish_s: float | None) -> float:
@@ -79,13 +123,44 @@ class Patience:
         left_s = (case.expires_at - self.clock.now()).total_seconds()
         return max(0.0, min(wait_s, left_s))
 
-    def look_back_s(self, case: Case, dead: Attempt, standing: Standing) -> float | None:
-        """The wait before a dead attempt of an ended order is asked after again; None after the last look."""
-        wait_s = self.settings.ladder.wait_s(dead.inquiries, age_s(case, dead))
-        if wait_s is None and standing is Standing.NO_INFORMATION:
-            # Only an answer is a last look.
-            return self.parked_s(case, dead)
-        return wait_s
+    def look_back_s(self, case: Case, closed: Attempt, standing: Standing | None = None) -> float | None:
+        """The wait before the rail is asked about a closed attempt again; None after the last look-back.
+
+        `standing` is what it said just now, where it was asked. An answer that says nothing is no look-back:
+        the question is repeated as the ladder says.
+        """
+        wait_s = self._next_look_back_s(case, closed)
+        if standing not in (Standing.PENDING, Standing.NO_INFORMATION):
+            return wait_s
+        again_s = self.settings.ladder.wait_s(closed.inquiries, age_s(case, closed))
+        if again_s is None and standing is Standing.NO_INFORMATION:
+            again_s = self.parked_s(case, closed)
+        return min((w for w in (wait_s, again_s) if w is not None), default=None)
+
+    def _next_look_back_s(self, case: Case, closed: Attempt) -> float | None:
+        if not _may_pay_late(closed):
+            return None
+        age = age_s(case, closed)
+        return next((at - age for at in self.settings.look_backs_s if at > age), None)
+
+    def release_ended(self, case: Case, *changed: Attempt) -> Release:
+        """The release of an order that has ended, with what its last commit changed. It is looked at again at
+        once where more money came than it needs, or where an earlier attempt may have paid after its rail
+        called it failed; else at the first look-back."""
+        if any(attempt.money_moved or attempt.is_dead_by_word for attempt in case.attempts):
+            return Release(0.0)
+        waits = (self.look_back_s(case, attempt) for attempt in merged(case.attempts, changed))
+        return Release(min((wait_s for wait_s in waits if wait_s is not None), default=None))
+
+    def is_look_back_due(self, case: Case, live: Attempt) -> bool:
+        """True when the closed attempts of an order are asked about beside its live one."""
+        age = age_s(case, live)
+        return age >= self.settings.look_backs_s[0] or self.next_inquiry_s(live, age) is None
+
+    def surplus_retry_s(self, case: PaymentCase) -> float:
+        """The wait before a surplus refund, which another refund keeps from starting, is tried again."""
+        age = (case.as_of - case.payment.created_at).total_seconds()
+        return max(self.settings.queue_retry_s, min(age / 10, _SURPLUS_RETRY_MAX_S))
 
     def parked_s(self, case: Case, attempt: Attempt) -> float:
         """The wait between two looks past the ladder's end."""
@@ -93,6 +168,20 @@ class Patience:
 
     def _capability(self, attempt: Attempt) -> OperationCapability:
         return self.rails[attempt.rail].capabilities.operations[attempt.operation]
+
+
+def is_expired(case: Case) -> bool:
+    """True when the order's time was over, by the ledger's clock, when the case was read."""
+    return case.expires_at is not None and case.as_of >= case.expires_at
+
+
+def _may_pay_late(closed: Attempt) -> bool:
+    """True where money may still move although the rail says that the attempt failed: an approval may be on
+    its way. A payer's own refusal is believed."""
+    failure = closed.failure
+    if not closed.is_dead_by_word or failure is None:
+        return closed.is_dead_by_word
+    return failure.code is FailureCode.PAYER_TIMEOUT or failure.whose_problem is not WhoseProblem.PAYER
 
 
 def age_s(case: Case, attempt: Attempt) -> float:

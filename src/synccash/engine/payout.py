@@ -44,6 +44,7 @@ class PayingOut:
         Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, StoreUnavailableError.
         """
         opening = self._opening(request_data, idempotency_key)
+        leased_at = self.clock.monotonic()
         opened = await self.ledger.open_payout(opening)
         match opened:
             case AlreadyClaimed():
@@ -56,7 +57,8 @@ class PayingOut:
                 assert isinstance(opened.case, PayoutCase)
                 attempt = opened.case.live
                 assert attempt is not None, "a payout that is not answered opens with its attempt"
-                return await self.replies.first(opened.case, self.driver.send(opened.case, attempt))
+                sending = self.driver.send(opened.case, attempt, leased_at=leased_at)
+                return await self.replies.first(opened.case, sending)
 
     def _opening(self, request: PayoutRequest, claim: Claim) -> PayoutOpening:
         payout = self._payout(request)

@@ -157,7 +157,8 @@ class Ledger(Protocol):
         ...
 
     async def renew(self, holds: Sequence[Hold], *, lease_s: float) -> frozenset[Hold]:
-        """Extend leases. What does not come back was lost to another holder."""
+        """Extend leases. What does not come back was lost to another holder; a lease that its holder has
+        released meanwhile comes back, and stays released."""
         ...
 
     async def hint(self, token: str, failure: Failure | None = None) -> bool:

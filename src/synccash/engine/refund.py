@@ -7,7 +7,7 @@ from itertools import count
 from synccash.engine.attempts import Attempts
 from synccash.engine.collect import belongs
 from synccash.engine.driver import Driver
-from synccash.engine.ports import Ledger
+from synccash.engine.ports import Clock, Ledger
 from synccash.engine.refund_openings import RefundOpenings, debit_of, surplus_debits
 from synccash.engine.replies import Replies
 from synccash.payments.attempt import Attempt
@@ -40,6 +40,7 @@ class Refunding:
     driver: Driver
     replies: Replies
     refunds: RefundOpenings
+    clock: Clock
 
     async def refund_payment(self, request: RefundRequest, idempotency_key: Claim) -> Reply:
         """Give money back once. Raises ObjectNotFoundError, StateConflictError, KeyReusedError,
@@ -51,7 +52,9 @@ class Refunding:
         case = await self.ledger.payment(request.payment_id)
         if case is None or not belongs(case, request.tenant):
             raise ObjectNotFoundError("payment", request.payment_id)
-        opened = await self.ledger.open_refund(self._opening(case, request, idempotency_key))
+        opening = self._opening(case, request, idempotency_key)
+        leased_at = self.clock.monotonic()
+        opened = await self.ledger.open_refund(opening)
         match opened:
             case AlreadyClaimed():
                 return self.replies.repeat(opened, idempotency_key)
@@ -64,7 +67,8 @@ class Refunding:
             case Opened():
                 attempt = opened.case.live
                 assert attempt is not None, "a refund opens with its attempt"
-                return await self.replies.first(opened.case, self.driver.send(opened.case, attempt))
+                sending = self.driver.send(opened.case, attempt, leased_at=leased_at)
+                return await self.replies.first(opened.case, sending)
 
     async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
         """Give back every debit that the payment has no use for, each once, however often this is called.
@@ -121,6 +125,10 @@ class Refunding:
         return debit
 
     def _check_refundable(self, debit: Attempt) -> None:
+        if debit.reversed_at is not None:
+            raise StateConflictError(
+                f"the rail {debit.rail} has taken this debit back itself, so there is nothing to refund"
+            )
         if debit.rail not in self.attempts.rails:
             raise StateConflictError(
                 f"the rail {debit.rail} is not set up any more; set it up again to refund"

@@ -10,11 +10,10 @@ from synccash.engine.ports import Clock, Identities
 from synccash.engine.scribe import Scribe
 from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Claim, Keep, PaymentCase, RefundOpening, Release
+from synccash.payments.case import SURPLUS_SCOPE, Claim, Keep, PaymentCase, RefundOpening, Release
 from synccash.payments.payment import PaymentStatus, Refund
 from synccash.payments.rail import Operation
 
-_SURPLUS = "engine:surplus_refund"
 _BY_POLICY: Mapping[str, str] = MappingProxyType({})
 
 
@@ -43,7 +42,7 @@ class RefundOpenings:
         debit's own, so that there is one. `decided`: who said so and why, where a person did. `failed`: how
         many of the debit have failed for good; only a person asks for one more."""
         key = debit.id if failed == 0 else f"{debit.id} after {failed}"
-        claim = Claim(_SURPLUS, key, sha256(key.encode()).digest())
+        claim = Claim(SURPLUS_SCOPE, key, sha256(key.encode()).digest())
         refund = self._refund(case, debit, debit.amount_received, "surplus", surplus=True)
         return self._opening(claim, refund, Release(0.0), None, decided)
 
@@ -89,8 +88,11 @@ class RefundOpenings:
 
 
 def debit_of(case: PaymentCase) -> Attempt:
-    """The debit that a succeeded payment stands for."""
+    """The debit that a succeeded payment stands for: the one that paid it, whatever came later."""
     came = [attempt for attempt in case.attempts if attempt.amount_received > 0]
+    if case.payment.paid_by is not None:
+        return next(attempt for attempt in came if attempt.id == case.payment.paid_by)
+    # Payments of former versions do not say which debit it was.
     return next((a for a in came if a.state is AttemptState.SUCCEEDED), came[0])
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from synccash.engine.decisions import let_go
+from synccash.engine.patience import Patience
 from synccash.engine.ports import Clock, Doorbell, Ledger
 from synccash.engine.replies import read_order
 from synccash.engine.scribe import Case, Order, Scribe, merged, order_of, render
@@ -45,6 +45,7 @@ class Reviewing:
     scribe: Scribe
     doorbell: Doorbell
     clock: Clock
+    patience: Patience
 
     async def approve(self, payment_id: str, *, by: str, reason: str) -> bytes:
         """Let a payment that waits for its risk review go on to a rail."""
@@ -82,20 +83,39 @@ class Reviewing:
         """
         while True:
             case = await self._case(kind, order_id)
-            live = case.live
-            if order_of(case).status_detail is not StatusDetail.UNDER_REVIEW or live is None:
+            if order_of(case).status_detail is not StatusDetail.UNDER_REVIEW:
                 raise StateConflictError("only an order under review can be resolved; this one is not")
-            after = live.after_inquiry(_told(outcome, received))
-            order = _taken(lifecycle.reflect(order_of(case), after, now=self.clock.now()))
+            order, changed = self._resolved(case, _told(outcome, received))
             # A rail that can say otherwise is asked to once more.
-            ended = replace(case, attempts=merged(case.attempts, (after,)))
-            move = self._decided(case, order, "resolved", by, evidence, after, hold=let_go(ended))
+            ended = replace(case, attempts=merged(case.attempts, changed))
+            hold = self.patience.release_ended(ended)
+            move = self._decided(case, order, "resolved", by, evidence, *changed, hold=hold)
             if await self.ledger.record(move):
                 return render(order, ended.attempts)
+
+    def _resolved(self, case: Case, told: StatusAnswer) -> tuple[Order, tuple[Attempt, ...]]:
+        """The order and the attempts that change, as a human found them. Where no attempt is live the order
+        is ended by itself; its attempts stay as their rails left them."""
+        now = self.clock.now()
+        if case.live is not None:
+            after = case.live.after_inquiry(told)
+            if told.standing is Standing.FAILED:
+                # What the rail reported before is what the human has looked into.
+                after = replace(after, moved_at=None)
+            return _taken(lifecycle.reflect(order_of(case), after, now=now)), (after,)
+        if told.standing is Standing.FAILED:
+            assert told.failure is not None, "a human's answer of failure carries one"
+            return _taken(lifecycle.failed(order_of(case), told.failure, now=now)), ()
+        paid = _payer_of(case, told.amount)
+        return _taken(lifecycle.succeeded(order_of(case), paid, now=now)), (paid,)
 
     async def _risk(self, payment_id: str, move_of: _MoveOf) -> bytes:
         while True:
             case = await self._case(PaymentCase, payment_id)
+            if case.money_moved:
+                raise StateConflictError(
+                    "money is known to have moved for this payment; it is neither approved nor declined now"
+                )
             if case.payment.status_detail is not StatusDetail.RISK_REVIEW:
                 standing = case.payment.status_detail or case.payment.status
                 raise StateConflictError(
@@ -129,6 +149,17 @@ class Reviewing:
 def _taken(order: Order) -> Order:
     """A human's decision shuts out whoever works on the order now."""
     return replace(order, fence=order.fence + 1)
+
+
+def _payer_of(case: Case, received: int | None) -> Attempt:
+    """The closed attempt whose money an order without a live one is resolved by: the latest that is known to
+    have moved some, else the latest. `received`: the pesewas that a human saw, where he says so."""
+    moved = [attempt for attempt in case.attempts if attempt.money_moved]
+    if not case.attempts:
+        raise StateConflictError("nothing was ever sent for this order, so it cannot have succeeded")
+    paid = (moved or case.attempts)[-1]
+    amount = received if received is not None else paid.amount_received or paid.amount
+    return replace(paid, amount_received=amount)
 
 
 def _told(outcome: Resolution, received: int | None) -> StatusAnswer:

@@ -23,6 +23,7 @@ from synccash.payments.case import (
     order_of,
 )
 from synccash.payments.document import payment_document, payout_document, refund_document
+from synccash.payments.errors import StateConflictError
 from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
 from synccash.payments.payout import Payout
 
@@ -123,6 +124,26 @@ class Scribe:
             answer=answer_for(order, attempts) if isinstance(hold, Release) else None,
             before_expiry=before_expiry,
             contradiction=contradiction,
+        )
+
+    def move_to_send(
+        self, case: Case, order: Order, *changed: Attempt, lease_s: float, timeline: tuple[Entry, ...]
+    ) -> Move:
+        """The commit before anything leaves for a rail: an attempt, a repeated send, or a one-time password.
+
+        Raises StateConflictError once money is known to have moved for the order: nothing is sent then.
+        """
+        if case.money_moved:
+            raise StateConflictError(
+                f"money is known to have moved for {order.id}, so nothing more is sent for it"
+            )
+        return self.move(
+            case,
+            order,
+            *changed,
+            hold=Keep(lease_s),
+            timeline=timeline,
+            before_expiry=case.expires_at is not None,
         )
 
     def _events(

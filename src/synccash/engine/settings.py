@@ -14,8 +14,12 @@ class EngineSettings:
     `attempt_timeout_s`: how long one exchange with a rail may take.
     `lease_s` / `heartbeat_s`: how long a holder may be silent before another takes over; how often he speaks.
     `settle_s`: how long after the last possible send a rail's "not found" is believed enough to send the
-    same reference again. `sends_max`: how often one reference is sent at most. `resend_within_s`: how old an
-    attempt may be for that: what a rail cannot find later, it may have forgotten.
+    same reference again; each further pause is twice as long, at most `resend_pause_max_s`. `sends_max`: how
+    often one reference is sent at most. `resend_within_s`: how old an attempt may be for that: what a rail
+    cannot find later, it may have forgotten. `not_founds_min`: how many answers in a row must not find a
+    reference before a rail, whose "not found" is final, is believed.
+    `look_backs_s`: how old a closed attempt is, in seconds, when its rail is asked whether money moved after
+    all, although no callback came.
     `surplus_refund`: whether money that a payment has no use for goes back by itself, or only when an
     operator says so.
     `queue_retry_s`: how long an order that no rail took waits before the next try; a refund also for as long
@@ -29,7 +33,10 @@ class EngineSettings:
     lease_s: float = 15.0
     heartbeat_s: float = 5.0
     settle_s: float = 60.0
-    sends_max: int = 3
+    resend_pause_max_s: float = 300.0
+    sends_max: int = 8
+    not_founds_min: int = 3
+    look_backs_s: tuple[float, ...] = (900.0, 7_200.0, 86_400.0, 259_200.0)
     resend_within_s: float = 259_200.0
     queue_retry_s: float = 5.0
     surplus_refund: Literal["auto", "manual"] = "auto"

@@ -82,6 +82,9 @@ class Attempt:
     order when the attempt was opened: while the order still has it, one holder only has ever had the attempt.
     `quiet_since` is when the last possible sender fell silent; a settle time is counted from there.
     `reported_failure` is what a callback claimed; it counts only beside the rail's own answer.
+    `sends` counts the sends that may have reached the rail; `not_founds` the latest answers in a row that did
+    not find the reference. `moved_at` is when the rail was first heard to have moved money against what the
+    engine believed or asked for; `reversed_at` when it was heard to have taken that back.
     Amounts in pesewas.
     """
 
@@ -99,6 +102,7 @@ class Attempt:
     evidence: Evidence | None = None
     sends: int = 1
     inquiries: int = 0
+    not_founds: int = 0
     quiet_since: datetime | None = None
     latency_ms: int | None = None
     provider_code: str | None = None
@@ -108,6 +112,8 @@ class Attempt:
     amount_received: int = 0
     refund_reserved: int = 0
     reported_failure: Failure | None = None
+    moved_at: datetime | None = None
+    reversed_at: datetime | None = None
 
     @property
     def rail(self) -> str:
@@ -115,18 +121,29 @@ class Attempt:
         return self.account.rail
 
     @property
+    def money_moved(self) -> bool:
+        """True when this attempt is known to have moved money, whatever its state and the amount."""
+        return self.state is AttemptState.SUCCEEDED or self.moved_at is not None or self.amount_received > 0
+
+    @property
     def is_dead_by_word(self) -> bool:
-        """True when the rail had it and said that it failed: the one proof that a rail can go back on."""
-        return self.state.is_dead and self.evidence is Evidence.ACCEPTED
+        """True when the only proof that it failed is the rail's word, on which a rail can go back: a send may
+        have reached it, and it said that the attempt failed or that there is none."""
+        return self.state.is_dead and self.evidence in (Evidence.ACCEPTED, Evidence.AMBIGUOUS)
 
     def after_send(self, answer: SendAnswer, worst: Evidence, *, now: datetime, latency_ms: int) -> "Attempt":
-        """Return the attempt after a send whose evidence, with all sends of this run, is `worst`."""
+        """Return the attempt after a send whose evidence, with all sends of this run, is `worst`.
+
+        A repeated send that provably never left is taken out of the count again.
+        """
         evidence = worst if self.evidence is None else self.evidence.worst(worst)
         state = TRANSITIONS.get((self.state, evidence), self.state)
+        never_left = self.sends > 1 and worst is Evidence.NOT_SENT
         return replace(
             self,
             state=state,
             evidence=evidence,
+            sends=self.sends - 1 if never_left else self.sends,
             quiet_since=now,
             latency_ms=latency_ms,
             provider_code=answer.provider_code or self.provider_code,
@@ -148,6 +165,7 @@ class Attempt:
             state=state,
             evidence=evidence,
             inquiries=self.inquiries + 1,
+            not_founds=self._not_founds_after(answer.standing),
             provider_code=answer.provider_code or self.provider_code,
             provider_transaction_id=answer.provider_transaction_id or self.provider_transaction_id,
             failure=answer.failure if state is AttemptState.DECLINED else None,
@@ -157,3 +175,19 @@ class Attempt:
             if succeeded
             else 0,
         )
+
+    def _not_founds_after(self, standing: Standing) -> int:
+        if standing is Standing.NO_INFORMATION:
+            return self.not_founds
+        return self.not_founds + 1 if standing is Standing.NOT_FOUND else 0
+
+    def closed_as_not_found(self, failure: Failure) -> "Attempt":
+        """Return the attempt as one that its rail, whose "not found" is final, never had."""
+        assert self.state is AttemptState.UNKNOWN, f"{self.state} is not ended by a reference not found"
+        return replace(self, state=AttemptState.DECLINED, failure=failure)
+
+    def with_late_money(self, received: int, answer: StatusAnswer, *, now: datetime) -> "Attempt":
+        """Return a closed attempt on which `received` pesewas moved all the same."""
+        assert self.state.is_dead, f"{self.state} was not closed"
+        named = answer.provider_transaction_id or self.provider_transaction_id
+        return replace(self, amount_received=received, moved_at=now, provider_transaction_id=named)

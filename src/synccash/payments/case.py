@@ -11,6 +11,9 @@ from synccash.payments.payout import Payout
 
 Order = Payment | Refund | Payout
 
+SURPLUS_SCOPE = "engine:surplus_refund"
+"""The scope of the claims under which money that came too much is given back, once a debit."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OrderCase:
@@ -29,6 +32,12 @@ class _OrderCase:
     def live(self) -> Attempt | None:
         """The one attempt that lives or whose outcome is unknown; None where all are final."""
         return next((a for a in self.attempts if not a.state.is_final), None)
+
+    @property
+    def money_moved(self) -> bool:
+        """True when any attempt is known to have moved money: then nothing more is sent for the order, and
+        it is neither expired, canceled, approved nor declined."""
+        return any(attempt.money_moved for attempt in self.attempts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,11 @@ class Ladder:
         """The wait before the first inquiry after a send."""
         return self.steps[0] if self.steps else self.tail[0][0]
 
+    @property
+    def tail_s(self) -> float:
+        """The wait of the first rung after the steps."""
+        return self.tail[0][0] if self.tail else self.steps[-1]
+
     def wait_s(self, inquiries: int, age_s: float) -> float | None:
         """Return the wait before the next inquiry after `inquiries` of them, or None at the ladder's end."""
         if inquiries < len(self.steps):

@@ -66,14 +66,7 @@ def _reflect_payment(payment: Payment, attempt: Attempt, now: datetime, action: 
         case AttemptState.UNKNOWN:
             return _to(payment, PaymentStatus.PROCESSING, StatusDetail.OUTCOME_UNKNOWN, now)
         case AttemptState.SUCCEEDED:
-            return _to(
-                payment,
-                PaymentStatus.SUCCEEDED,
-                None,
-                now,
-                amount_received=attempt.amount_received,
-                provider_transaction_id=attempt.provider_transaction_id,
-            )
+            return _paid(payment, attempt, now)
         case AttemptState.DECLINED:
             return _to(payment, PaymentStatus.FAILED, None, now, last_error=attempt.failure)
         case AttemptState.NOT_SENT:
@@ -167,9 +160,21 @@ def password_given(payment: Payment, *, now: datetime) -> Payment:
     return _to(payment, PaymentStatus.PROCESSING, StatusDetail.OUTCOME_UNKNOWN, now)
 
 
-def paid_by_the_dead(payment: Payment, attempt: Attempt, *, now: datetime) -> Payment:
-    """Return the payment as paid through an attempt that was called dead, and was not."""
-    return _to(
+def succeeded(order: Order, attempt: Attempt, *, now: datetime) -> Order:
+    """Return the order as ended well by a closed attempt, as a human found it at the rail."""
+    if isinstance(order, Payment):
+        return _paid(order, attempt, now)
+    ended = _outgoing(order, OutgoingStatus.SUCCEEDED, None, now)
+    return replace(ended, rail=attempt.rail)
+
+
+def settle_late_success(payment: Payment, attempt: Attempt, *, now: datetime) -> Payment:
+    """Return the payment as paid by an attempt that had been closed before its money moved."""
+    return _paid(payment, attempt, now)
+
+
+def _paid(payment: Payment, attempt: Attempt, now: datetime) -> Payment:
+    paid = _to(
         payment,
         PaymentStatus.SUCCEEDED,
         None,
@@ -177,6 +182,7 @@ def paid_by_the_dead(payment: Payment, attempt: Attempt, *, now: datetime) -> Pa
         amount_received=attempt.amount_received,
         provider_transaction_id=attempt.provider_transaction_id,
     )
+    return paid if paid is payment else replace(paid, rail=attempt.rail, paid_by=attempt.id)
 
 
 def canceled(payment: Payment, *, now: datetime) -> Payment:

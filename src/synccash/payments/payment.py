@@ -55,7 +55,9 @@ TRANSITIONS: dict[PaymentStatus, frozenset[PaymentStatus]] = {
 class Payment:
     """A payment as it stands. Amounts in pesewas; `version` counts its commits from 1.
 
-    `fence` counts its holders: whoever works on it may write only while the fence is the one he was given.
+    `paid_by` is the id of the attempt whose money a succeeded payment stands for; None in payments that
+    succeeded before it was written down. `fence` counts its holders: one may write only while the fence is
+    the one that it was given.
     """
 
     id: str
@@ -73,6 +75,7 @@ class Payment:
     pinned_rail: str | None = None
     rail: str | None = None
     provider_transaction_id: str | None = None
+    paid_by: str | None = None
     next_action: NextAction | None = None
     last_error: Failure | None = None
     amount_received: int = 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from synccash.payments.case import SURPLUS_SCOPE
 from synccash.payments.errors import StoreUnavailableError
 from synccash.resilience.claims import Answer, Decision, Granted, InProgress, Replayed, Reused
 from synccash.stores.batching import NaturalBatch
@@ -75,7 +76,8 @@ DELETE FROM {table} WHERE ctid = ANY (ARRAY(
 )) RETURNING 1
 """
 _SWEEPS = (
-    _SWEEP.format(table="idempotency", over="status IS NOT NULL"),
+    # The claim of an automatic refund is what keeps a second one of the same debit away, for ever.
+    _SWEEP.format(table="idempotency", over=f"status IS NOT NULL AND scope <> '{SURPLUS_SCOPE}'"),
     _SWEEP.format(table="request_claims", over="(status IS NOT NULL OR lease_until <= now())"),
 )
 

@@ -25,18 +25,18 @@ def _taken(table: str) -> str:
 
 
 # Locked in the order of their ids, as moves lock them: who waits for the other never waits in a circle.
+# A lease that its own holder has just released is not extended and not lost either: the fence is still his.
 def _kept(table: str) -> str:
     return f"""
 {table}_mine AS MATERIALIZED (
-    SELECT o.id FROM held JOIN {table} o ON o.id = held.id
-    WHERE o.fence = held.fence AND o.lease_until IS NOT NULL
+    SELECT o.id, o.fence, o.lease_until FROM held JOIN {table} o ON o.id = held.id
+    WHERE o.fence = held.fence
     ORDER BY o.id FOR NO KEY UPDATE OF o
 ),
-{table}_kept AS (
+{table}_renewed AS (
     UPDATE {table} o SET
         lease_until = now() + make_interval(secs => $3), due_at = now() + make_interval(secs => $3)
-    FROM {table}_mine mine WHERE o.id = mine.id
-    RETURNING o.id, o.fence
+    FROM {table}_mine mine WHERE o.id = mine.id AND mine.lease_until IS NOT NULL
 )"""  # noqa: S608 - `table` is one of ours
 
 
@@ -73,12 +73,37 @@ FROM payouts_taken o
 ORDER BY was_due_at
 """  # noqa: S608 - put together from constants
 
+
+# An order that cannot be read is let go again, for half a minute first and ten minutes at last.
+def _put_back(table: str) -> str:
+    return f"""
+{table}_put_back AS (
+    UPDATE {table} o SET
+        lease_until = NULL,
+        due_at = now() + make_interval(secs => least(600, 30 * 2 ^ least(noted.times - 1, 5)))
+    FROM noted JOIN asked USING (order_id) WHERE o.id = noted.order_id AND o.fence = asked.fence
+)"""  # noqa: S608 - `table` is one of ours
+
+
+SET_ASIDE = f"""
+WITH asked AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[]) AS a(order_id, fence, error)
+),
+noted AS (
+    INSERT INTO unreadable_orders AS u (order_id, error) SELECT order_id, error FROM asked ORDER BY order_id
+    ON CONFLICT (order_id) DO UPDATE SET times = u.times + 1, last_seen = now(), error = excluded.error
+    RETURNING order_id, times
+),
+{",".join(map(_put_back, _KINDS))}
+SELECT order_id FROM noted
+"""  # noqa: S608 - put together from constants
+
 RENEW = f"""
 WITH held AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::bigint[]) AS h(id, fence)
 ),
 {",".join(map(_kept, _KINDS))}
-{" UNION ALL ".join(f"SELECT id, fence FROM {table}_kept" for table in _KINDS)}
+{" UNION ALL ".join(f"SELECT id, fence FROM {table}_mine" for table in _KINDS)}
 """  # noqa: S608 - put together from constants
 
 # $2 is what the callback claims: it stays on the attempt, where no other commit writes.

@@ -9,6 +9,8 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import msgspec
+import structlog
 
 from synccash.payments.case import (
     AlreadyClaimed,
@@ -36,6 +38,8 @@ from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres import due, moves, opening, rows
 from synccash.stores.postgres.database import TRIES, Database, InDoubtError
 from synccash.stores.postgres.errors import InvariantBrokenError
+
+log = structlog.get_logger("synccash.ledger")
 
 _REFERENCES = frozenset({"a_reference_is_used_once", "a_payouts_reference_is_used_once"})
 _ONE_AT_A_TIME = "one_exclusive_refund_at_a_time"
@@ -184,10 +188,29 @@ class PostgresLedger:
             found = await self._commit(due.TAKE_DUE, limit, lease_s)
         except InDoubtError as error:
             raise StoreUnavailableError(f"PostgreSQL was lost: {error}") from error
-        return [rows.case_of(row) for row in found]
+        cases: list[Case] = []
+        unreadable: list[tuple[str, int, str]] = []
+        for row in found:
+            try:
+                cases.append(rows.case_of(row))
+            except (msgspec.MsgspecError, ValueError) as error:
+                unreadable.append((*rows.named(row), str(error)))
+        if unreadable:
+            await self._set_aside(unreadable)
+        return cases
+
+    async def _set_aside(self, unreadable: Sequence[tuple[str, int, str]]) -> None:
+        """Let orders go again that cannot be read, so that the others go on without them."""
+        for order_id, _, error in unreadable:
+            log.error("order_unreadable", order_id=order_id, error=error)
+        try:
+            await self._repeat(due.SET_ASIDE, *map(list, zip(*unreadable, strict=True)))
+        except StoreUnavailableError as error:
+            # Their leases end by themselves.
+            log.warning("set_aside_failed", orders=len(unreadable), reason=str(error))
 
     async def renew(self, holds: Sequence[Hold], *, lease_s: float) -> frozenset[Hold]:
-        """Extend leases; what does not come back was lost or let go."""
+        """Extend leases; what does not come back was lost to another holder."""
         ids, fences = [hold.order_id for hold in holds], [hold.fence for hold in holds]
         kept = await self._repeat(due.RENEW, ids, fences, lease_s)
         return frozenset(Hold(row["id"], row["fence"]) for row in kept)

@@ -28,7 +28,8 @@ tried AS (
         inquiries = excluded.inquiries, quiet_since = excluded.quiet_since, latency_ms = excluded.latency_ms,
         provider_code = excluded.provider_code,
         provider_transaction_id = excluded.provider_transaction_id, failure = excluded.failure,
-        retry_decision = excluded.retry_decision, amount_received = excluded.amount_received
+        retry_decision = excluded.retry_decision, amount_received = excluded.amount_received,
+        not_founds = excluded.not_founds, moved_at = excluded.moved_at, reversed_at = excluded.reversed_at
 ),
 {followers("moved")},
 answered AS (
@@ -64,9 +65,9 @@ held AS MATERIALIZED (
 moved AS (
     UPDATE payments o SET
         updated_at = n.updated_at, status = n.status, status_detail = n.status_detail, rail = n.rail,
-        provider_transaction_id = n.provider_transaction_id, next_action = n.next_action,
-        last_error = n.last_error, amount_received = n.amount_received, attempt_count = n.attempt_count,
-        routing = n.routing, version = n.version, fence = n.fence, {_HOLD}
+        provider_transaction_id = n.provider_transaction_id, paid_by = n.paid_by,
+        next_action = n.next_action, last_error = n.last_error, amount_received = n.amount_received,
+        attempt_count = n.attempt_count, routing = n.routing, version = n.version, fence = n.fence, {_HOLD}
     FROM held JOIN asked USING (move_id), json_populate_record(NULL::payments, asked."order") n
     WHERE o.id = held.id AND (NOT asked.before_expiry OR clock_timestamp() < o.expires_at)
     RETURNING {_RETURNED}

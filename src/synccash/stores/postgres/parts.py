@@ -26,6 +26,9 @@ _ATTEMPT = (
     "retry_decision",
     "amount_received",
     "refund_reserved",
+    "not_founds",
+    "moved_at",
+    "reversed_at",
 )
 ATTEMPT_COLUMNS = ", ".join(_ATTEMPT)
 ATTEMPT_VALUES = ", ".join(f"a.{column}" for column in _ATTEMPT)

@@ -50,6 +50,7 @@ def payment_row(payment: Payment) -> dict[str, Any]:
         "pinned_rail": payment.pinned_rail,
         "rail": payment.rail,
         "provider_transaction_id": payment.provider_transaction_id,
+        "paid_by": payment.paid_by,
         "next_action": payment.next_action,
         "last_error": payment.last_error,
         "amount_received": payment.amount_received,
@@ -156,6 +157,9 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
         "retry_decision": attempt.retry_decision,
         "amount_received": attempt.amount_received,
         "refund_reserved": attempt.refund_reserved,
+        "not_founds": attempt.not_founds,
+        "moved_at": attempt.moved_at,
+        "reversed_at": attempt.reversed_at,
     }
 
 
@@ -219,6 +223,7 @@ class _PaymentRow(msgspec.Struct):
     pinned_rail: str | None
     rail: str | None
     provider_transaction_id: str | None
+    paid_by: str | None
     next_action: NextAction | None
     last_error: Failure | None
     amount_received: int
@@ -284,6 +289,9 @@ class _AttemptRow(msgspec.Struct):
     retry_decision: str | None
     amount_received: int
     refund_reserved: int
+    not_founds: int
+    moved_at: datetime | None
+    reversed_at: datetime | None
     reported_failure: Failure | None = None
 
 
@@ -314,6 +322,7 @@ def payment_of(raw: bytes) -> Payment:
         pinned_rail=row.pinned_rail,
         rail=row.rail,
         provider_transaction_id=row.provider_transaction_id,
+        paid_by=row.paid_by,
         next_action=row.next_action,
         last_error=row.last_error,
         amount_received=row.amount_received,
@@ -395,6 +404,9 @@ def _attempt_of(row: _AttemptRow) -> Attempt:
         retry_decision=row.retry_decision,
         amount_received=row.amount_received,
         refund_reserved=row.refund_reserved,
+        not_founds=row.not_founds,
+        moved_at=row.moved_at,
+        reversed_at=row.reversed_at,
         reported_failure=row.reported_failure,
     )
 
@@ -439,6 +451,20 @@ def case_of(row: asyncpg.Record) -> Case:
     if row["payout"] is not None:
         return payout_case(row)
     return payment_case(row) if row["refund"] is None else refund_case(row)
+
+
+class _Named(msgspec.Struct):
+    id: str
+    fence: int
+
+
+_named = msgspec.json.Decoder(_Named)
+
+
+def named(row: asyncpg.Record) -> tuple[str, int]:
+    """The id and the fence of a row of TAKE_DUE, also where the rest of it cannot be read."""
+    found = _named.decode(row["payout"] or row["refund"] or row["payment"])
+    return found.id, found.fence
 
 
 def as_argument(documents: Sequence[dict[str, Any]]) -> bytes:

@@ -6,6 +6,9 @@ from typing import Any
 
 from synccash.stores.postgres.database import Database
 
+UNREADABLE_MINUTES = 15
+"""For how long an order counts as unreadable after the last try; it is tried again every 10 minutes."""
+
 REMEMBERED_DAYS = 90
 """For how long a surplus is told that nobody has given back: he may have paid the payer otherwise."""
 
@@ -17,6 +20,14 @@ def _of(kind: str, table: str, *why: str) -> str:
         livemode, updated_at AS since,
         CASE WHEN lease_until IS NULL AND isfinite(due_at) THEN due_at END AS next_look_at
     FROM {table} WHERE status_detail IN ({words})"""  # noqa: S608 - put together from constants
+
+
+def _unreadable(kind: str, table: str) -> str:
+    return f"""
+    SELECT '{kind}', o.id, 'unreadable', o.amount, o.currency, o.rail, o.merchant_id, o.livemode,
+        u.first_seen, CASE WHEN isfinite(o.due_at) THEN o.due_at END
+    FROM unreadable_orders u JOIN {table} o ON o.id = u.order_id
+    WHERE u.last_seen > now() - interval '{UNREADABLE_MINUTES} minutes'"""  # noqa: S608 - from constants
 
 
 # A debit is a surplus where its payment has ended and does not stand for it, as in refund_openings.py.
@@ -33,7 +44,8 @@ WITH surplus AS (
         SELECT *, row_number() OVER (ORDER BY state <> 'succeeded', sequence) AS place
         FROM attempts WHERE order_id = p.id AND amount_received > 0
     ) a
-    WHERE a.refund_reserved < a.amount_received AND (p.status <> 'succeeded' OR a.place > 1)
+    WHERE a.refund_reserved < a.amount_received AND a.reversed_at IS NULL AND (p.status <> 'succeeded'
+        OR CASE WHEN p.paid_by IS NULL THEN a.place > 1 ELSE a.id <> p.paid_by END)
 ),
 waiting AS (
     {_of("payment", "payments", "under_review", "risk_review")}
@@ -41,6 +53,12 @@ waiting AS (
     {_of("refund", "refunds", "under_review")}
     UNION ALL
     {_of("payout", "payouts", "under_review")}
+    UNION ALL
+    {_unreadable("payment", "payments")}
+    UNION ALL
+    {_unreadable("refund", "refunds")}
+    UNION ALL
+    {_unreadable("payout", "payouts")}
     UNION ALL
     SELECT 'payment', order_id, 'surplus', amount, currency, rail, merchant_id, livemode, since, NULL
     FROM surplus
