@@ -188,7 +188,7 @@ def test_a_callback_of_a_failure_is_noted_as_one():
     assert not note.failure.reroute
 
 
-@pytest.mark.parametrize("code", sorted(TAKEN))
+@pytest.mark.parametrize("code", [*sorted(TAKEN), *sorted(PROOF_CODES), "5000", "9999"])
 def test_a_callback_of_anything_else_is_a_hint_only(code):
     assert read_callback(msgspec.json.encode(coded(code))) == CallbackNote()
 
@@ -257,4 +257,6 @@ def test_no_answer_makes_an_inquiry_or_a_callback_raise_or_claim_more_than_it_sa
             assert b"failed" in body
         assert answer.standing is not Standing.NOT_FOUND
     note = read_callback(body)
-    assert note is None or note.failure is None or note.failure.provider_code in CODES[COLLECT]
+    if note is not None and note.failure is not None:
+        assert b"2001" in body
+        assert not note.failure.reroute

@@ -56,6 +56,10 @@ CODES: Mapping[Operation, Mapping[str, tuple[Evidence, Meaning]]] = {
 """What each refusal proves as the answer to a send, and what it means, by operation."""
 
 TAKEN = frozenset({"0000", "0001"})
+CALLBACK_FAILURES: Mapping[str, FailureCode] = {"2001": FailureCode.PAYER_DECLINED}
+"""What a callback may report as a final failure: its page names 0000 for success and 2001 for failure. The
+other codes are documented as answers to a request, and say nothing about one that Hubtel has taken."""
+
 """The request was taken. 0000 speaks of a finished one, but only an inquiry is believed about that."""
 
 # Without a code of Hubtel's: what the gateway before it turns away has not reached Hubtel. None of these
@@ -157,20 +161,17 @@ def judge_status(
 def read_callback(body: bytes) -> CallbackNote | None:
     """Read what a callback claims; None where it is no callback of Hubtel's.
 
-    It is unsigned. Its failure counts only together with the token of its address, an `Unpaid` of Hubtel's
-    own, and a prompt window that is over.
+    It is unsigned, so it never is a ground for another rail. The failure that Hubtel documents for callbacks
+    counts only together with the token of the callback's address, an `Unpaid` of Hubtel's own, and a prompt
+    window that is over; any other code only says that it is time to ask.
     """
     answer = Exchange(status=200, headers={}, body=body, latency_s=0.0)
     said = _folded(answer.json_object())
     code = _code(said)
     if said is None or code is None:
         return None
-    if code in TAKEN:
-        return CallbackNote()
-    if code not in CODES[Operation.COLLECT]:
-        return None
-    failure_code, reroute = CODES[Operation.COLLECT][code][1]
-    return CallbackNote(failure=Failure(failure_code, reroute=reroute, provider_code=code))
+    failure = CALLBACK_FAILURES.get(code)
+    return CallbackNote(failure=None if failure is None else Failure(failure, provider_code=code))
 
 
 def _succeeded(data: Mapping[str, Any], transaction: str | None) -> StatusAnswer:
