@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from rails.raw_server import answering, raw_server
+from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation, SendOrder, Standing
 from synccash.resilience.evidence import Evidence
@@ -124,6 +125,8 @@ class RailContract:
         if is_booked:
             assert status.standing is Standing.SUCCEEDED
             assert status.amount in (None, AMOUNT)
+            assert status.currency in (None, order.currency)
+            assert status.reference == order.reference
         else:
             assert status.standing is not Standing.SUCCEEDED
             assert status.standing is not Standing.FAILED
@@ -249,10 +252,23 @@ class RailContract:
         order = bench.order()
         other = replace(order.account, base_url="http://elsewhere.invalid")
         answer = await bench.send(replace(order, account=other))
-        assert answer.evidence is Evidence.NOT_SENT
+        assert (answer.evidence, answer.refused_locally) == (Evidence.NOT_SENT, True)
+        assert answer.failure.code is FailureCode.PROVIDER_ACCOUNT_BLOCKED
+        assert not answer.failure.reroute
         status = await bench.rail.inquire(other, order.operation, order.reference, timeout_s=5.0)
-        assert status.standing is Standing.NO_INFORMATION
+        assert (status.standing, status.refused_locally) == (Standing.NO_INFORMATION, True)
         assert await bench.booked("prompts", order) == []
+
+    async def test_a_wallet_whose_network_is_not_known_is_refused_here_and_may_go_elsewhere(self, bench):
+        if len(bench.rail.capabilities.networks) == 1:
+            pytest.skip("the rail has one network and asks for none")
+        operations = [one for one in bench.rail.capabilities.operations if one is not Operation.REFUND]
+        for operation in operations:
+            order = bench.order(operation, network=None, callback_url="http://localhost:1/callback")
+            answer = await bench.send(order)
+            assert (answer.evidence, answer.refused_locally) == (Evidence.NOT_SENT, True)
+            assert (answer.failure.code, answer.failure.reroute) == (FailureCode.INVALID_PAYER, True)
+            assert await bench.booked("prompts", order) == []
 
     @pytest.mark.parametrize("status", [200, 202, 302, 400, 401, 403, 404, 409, 418, 500, 502, 503, 504])
     async def test_a_web_page_is_never_taken_for_the_rail_s_word(self, bench, status):

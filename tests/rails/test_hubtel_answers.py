@@ -117,6 +117,7 @@ def stands(data, operation=COLLECT, status=200, code=None):
 
 def test_paid_names_its_amount_and_transaction():
     answer = stands({"status": "Paid", "amount": 25.05, "transactionId": "t1", "clientReference": OURS})
+    assert (answer.reference, answer.currency) == (OURS, None)
     assert (answer.standing, answer.amount, answer.provider_transaction_id) == (
         Standing.SUCCEEDED,
         2505,

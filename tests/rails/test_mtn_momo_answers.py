@@ -6,13 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccash.payments.failure import FailureCode, WhoseProblem
-from synccash.payments.rail import NextActionType, Operation, Standing
+from synccash.payments.rail import NO_TRACES, NextActionType, Operation, Standing, Traces
 from synccash.rails.answers import pesewas
 from synccash.rails.mtn_momo_answers import REASONS, STILL_GOING, judge_send, judge_status
 from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
 COLLECT, REFUND, PAYOUT = Operation.COLLECT, Operation.REFUND, Operation.PAYOUT
+OURS = "0b9ff1a4-6ea6-4b13-8b5b-2b2b2b2b2b2b"
+OTHERS = "11111111-1111-4111-8111-111111111111"
 HTML = b"<html><body>Request Rejected - Support ID: 7301</body></html>"
 CODES = {code for reasons in REASONS.values() for code in reasons} | STILL_GOING
 CODES |= {"BAD_REQUEST", "RESOURCE_ALREADY_EXIST"}
@@ -42,8 +44,10 @@ def sent(status, body=b"", operation=COLLECT, **headers):
     return judge_send(said(status, body, **headers), operation)
 
 
-def stands(body, status=200, operation=COLLECT, currency="GHS"):
-    return judge_status(said(status, body), operation, currency)
+def stands(body, status=200, operation=COLLECT, currency="GHS", traces=NO_TRACES):
+    """How MTN's answer stands; unless it says otherwise, it repeats our reference, as MTN does."""
+    named = {"externalId": OURS} | body if isinstance(body, dict) else body
+    return judge_status(said(status, named), operation, OURS, currency, traces)
 
 
 # Sends.
@@ -124,7 +128,7 @@ def test_without_an_answer_the_transport_s_evidence_stands(evidence):
     answer = judge_send(failure, COLLECT)
     assert (answer.evidence, answer.provider_code) == (evidence, "timeout")
     assert answer.failure.code is FailureCode.PROVIDER_UNAVAILABLE
-    assert judge_status(failure, COLLECT, "GHS").standing is Standing.NO_INFORMATION
+    assert judge_status(failure, COLLECT, OURS, "GHS").standing is Standing.NO_INFORMATION
 
 
 PROOFS = {400, 401, 403, 404, 429}
@@ -155,7 +159,7 @@ def test_every_status_with_every_body_has_an_evidence_and_none_claims_too_much(s
             assert answer.failure is not None
         if answer.evidence.proves_nothing_happened:
             assert is_backed(answer, exchange), (status, shape)
-        judge_status(exchange, operation, "GHS")
+        judge_status(exchange, operation, OURS, "GHS")
 
 
 json_values = st.recursive(
@@ -172,6 +176,7 @@ objects = st.fixed_dictionaries(
         "reason": words | st.fixed_dictionaries({"code": words | json_values}) | json_values,
         "amount": st.sampled_from(["25.00", "1e3", "-1", "NaN", "0.001"]) | json_values,
         "currency": st.sampled_from(["GHS", "EUR"]) | json_values,
+        "externalId": st.just(OURS) | json_values,
         "financialTransactionId": json_values,
     },
 )
@@ -199,10 +204,12 @@ def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body,
 def test_no_answer_makes_an_inquiry_raise_or_claim_more_than_it_says(status, body):
     exchange = Exchange(status=status, headers={}, body=body, latency_s=0.0)
     for operation in Operation:
-        answer = judge_status(exchange, operation, "GHS")
+        answer = judge_status(exchange, operation, OURS, "GHS")
         decoded = exchange.json_object() or {}
         if answer.standing in (Standing.SUCCEEDED, Standing.FAILED, Standing.PENDING):
             assert status == 200
+        if answer.standing in (Standing.SUCCEEDED, Standing.FAILED, Standing.PENDING):
+            assert decoded["externalId"] == answer.reference == OURS
         if answer.standing is Standing.SUCCEEDED:
             assert decoded["status"] == "SUCCESSFUL"
             assert decoded.get("currency", "GHS") == "GHS"
@@ -221,8 +228,62 @@ def test_a_success_names_its_amount_and_transaction():
         {"status": "SUCCESSFUL", "amount": "25.05", "currency": "GHS", "financialTransactionId": "61"}
     )
     assert (answer.standing, answer.amount) == (Standing.SUCCEEDED, 2505)
-    assert answer.provider_transaction_id == "61"
-    assert stands({"status": "SUCCESSFUL"}).amount is None
+    assert (answer.provider_transaction_id, answer.currency, answer.reference) == ("61", "GHS", OURS)
+    unnamed = stands({"status": "SUCCESSFUL"})
+    assert (unnamed.amount, unnamed.currency) == (None, None)
+
+
+@pytest.mark.parametrize("operation", [COLLECT, REFUND, PAYOUT])
+@pytest.mark.parametrize("word", ["SUCCESSFUL", "PENDING", "FAILED"])
+@pytest.mark.parametrize("named", [OTHERS, "", 7, {"id": OURS}])
+def test_an_answer_that_repeats_another_reference_says_nothing(operation, word, named):
+    body = {"status": word, "externalId": named, "amount": "10.00", "payer": {"partyId": "233241234567"}}
+    traces = Traces(amount=1000, msisdn="233241234567")
+    answer = stands(body, operation=operation, traces=traces)
+    assert (answer.standing, answer.provider_code) == (Standing.NO_INFORMATION, "other_reference")
+    assert answer.reference != OURS
+
+
+@pytest.mark.parametrize("party", ["payer", "payee"])
+@pytest.mark.parametrize(
+    ("changes", "known", "is_believed"),
+    [
+        ({}, {}, True),
+        ({"number": "+233241234567"}, {}, True),
+        ({"number": "233201234567"}, {}, False),
+        ({"amount": "10.01"}, {}, False),
+        ({"amount": None}, {}, False),
+        ({}, {"amount": None}, False),
+        ({}, {"msisdn": None}, False),
+    ],
+)
+def test_an_answer_without_a_reference_counts_where_wallet_and_amount_agree(
+    party, changes, known, is_believed
+):
+    said_of = {"number": "233241234567", "amount": "10.00"} | changes
+    body = {
+        "status": "SUCCESSFUL",
+        "externalId": None,
+        "amount": said_of["amount"],
+        party: {"partyIdType": "MSISDN", "partyId": said_of["number"]},
+    }
+    traces = Traces(**{"amount": 1000, "msisdn": "233241234567"} | known)
+    answer = stands(body, traces=traces)
+    if is_believed:
+        assert (answer.standing, answer.reference) == (Standing.SUCCEEDED, None)
+    else:
+        assert (answer.standing, answer.provider_code) == (Standing.NO_INFORMATION, "unnamed_reference")
+
+
+def test_an_answer_about_no_wallet_and_no_reference_says_nothing():
+    body = {"status": "SUCCESSFUL", "externalId": None, "amount": "10.00"}
+    assert stands(body, traces=Traces(amount=1000)).standing is Standing.NO_INFORMATION
+
+
+def test_the_euros_of_mtn_s_own_sandbox_are_told_as_cedis():
+    body = {"status": "SUCCESSFUL", "amount": "25.05", "currency": "EUR"}
+    answer = stands(body, currency="EUR")
+    assert (answer.standing, answer.amount, answer.currency) == (Standing.SUCCEEDED, 2505, "GHS")
 
 
 @pytest.mark.parametrize(

@@ -137,13 +137,23 @@ def test_not_found_is_said_with_http_200_and_only_so():
 
 
 def test_an_answer_about_another_reference_says_nothing():
-    assert stands({"depositId": OTHER, "status": "COMPLETED"}).standing is Standing.NO_INFORMATION
+    answer = stands({"depositId": OTHER, "status": "COMPLETED"})
+    assert (answer.standing, answer.reference) == (Standing.NO_INFORMATION, OTHER)
+    assert answer.provider_code == "other_reference"
+    unnamed = stands({"depositId": None, "status": "COMPLETED"})
+    assert (unnamed.standing, unnamed.provider_code) == (Standing.NO_INFORMATION, "unnamed_reference")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("word", ["PROCESSING", "COMPLETED", "FAILED"])
+def test_an_answer_names_the_reference_that_was_asked_for(operation, word):
+    assert stands({"status": word}, operation).reference == REFERENCE
 
 
 def test_a_success_names_its_amount_and_transaction():
     data = {"status": "COMPLETED", "amount": "25.05", "currency": "GHS", "providerTransactionId": "61"}
     answer = stands(data)
-    assert (answer.amount, answer.provider_transaction_id) == (2505, "61")
+    assert (answer.amount, answer.currency, answer.provider_transaction_id) == (2505, "GHS", "61")
     assert stands({"status": "COMPLETED"}).amount is None
 
 

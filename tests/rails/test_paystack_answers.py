@@ -121,7 +121,20 @@ def test_an_error_that_names_a_duplicate_is_no_acceptance_of_a_refund():
     ],
 )
 def test_how_a_transaction_stands(status, body, standing):
-    assert judge_status(said(status, body), COLLECT, OURS).standing is standing
+    answer = judge_status(said(status, body), COLLECT, OURS)
+    assert answer.standing is standing
+    if standing in (Standing.SUCCEEDED, Standing.PENDING, Standing.FAILED):
+        assert answer.reference == OURS
+    assert answer.currency == ("GHS" if standing is Standing.SUCCEEDED else None)
+
+
+def test_an_answer_about_another_transaction_names_it_and_says_nothing():
+    for named in ("another", 7):
+        answer = judge_status(said(200, yes("failed", reference=named)), COLLECT, OURS)
+        assert (answer.standing, answer.provider_code) == (Standing.NO_INFORMATION, "other_reference")
+        assert answer.reference != OURS
+    unnamed = judge_status(said(200, yes("failed", reference=None)), COLLECT, OURS)
+    assert (unnamed.standing, unnamed.provider_code) == (Standing.NO_INFORMATION, "unnamed_reference")
 
 
 @pytest.mark.parametrize(

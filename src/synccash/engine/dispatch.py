@@ -26,6 +26,7 @@ _INNOCENT = frozenset({WhoseProblem.PAYER, WhoseProblem.MERCHANT})
 _SHUT_OUT = "circuit_open"
 _TOO_LATE = "too_late"
 _CONNECTOR_ERROR = "connector_error"
+_OTHER_REFERENCE = "other_reference"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +139,7 @@ class PolicyDispatch:
         """Ask about an attempt. Never refused: what is not known now has to be asked."""
         try:
             return await self._asking(f"{rail.name}:status", judge_inquiry).call(
-                rail.inquire,
-                attempt.account,
-                attempt.operation,
-                attempt.reference,
-                timeout_s=self.settings.inquiry_timeout_s,
-                traces=traces,
+                self._told_of, rail, attempt, traces
             )
         except Exception:
             log.exception("connector_failed", rail=rail.name, operation="inquire")
@@ -156,6 +152,32 @@ class PolicyDispatch:
     def _sending(self, rail: str, operation: Operation, manner: _Manner) -> Policy:
         key = (rail, operation, manner)
         policy = self._sends.get(key)
+    async def _told_of(self, rail: Rail, attempt: Attempt, traces: Traces) -> StatusAnswer:
+        """Ask, and let no answer pass that names another reference than the attempt's: it proves nothing."""
+        answer = await rail.inquire(
+            attempt.account,
+            attempt.operation,
+            attempt.reference,
+            timeout_s=self.settings.inquiry_timeout_s,
+            traces=traces,
+        )
+        if answer.reference in (None, attempt.reference):
+            return answer
+        log.warning(
+            "inquiry_answered_for_another",
+            rail=rail.name,
+            operation=attempt.operation.value,
+            reference=attempt.reference,
+            answered_for=answer.reference,
+        )
+        return StatusAnswer(
+            standing=Standing.NO_INFORMATION,
+            provider_code=_OTHER_REFERENCE,
+            reference=answer.reference,
+            retry_after_s=answer.retry_after_s,
+            paced_s=answer.paced_s,
+        )
+
         if policy is None:
             name = f"{rail}:{operation.value}"
             profile = self.profile_of(name)

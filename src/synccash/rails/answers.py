@@ -1,4 +1,4 @@
-"""What every rail's answers have in common: nothing sent, nothing said, waits, and amounts."""
+"""What every rail's answers have in common: refusals of our own, nothing said, waits, and amounts."""
 
 import re
 from decimal import Decimal, InvalidOperation
@@ -10,17 +10,45 @@ from synccash.rails.transport import Exchange
 from synccash.resilience.evidence import Evidence
 
 _SECONDS = re.compile(r"[0-9]{1,5}", re.ASCII)
+_NAMED_MAX = 64
 
 
-def unsent(code: FailureCode, why: str) -> SendAnswer:
-    """Say that the connector sent nothing: the fault is ours, and another rail may do better."""
-    failure = Failure(code, reroute=True, provider_code=why)
-    return SendAnswer(evidence=Evidence.NOT_SENT, failure=failure, provider_code=why)
+OTHER_ACCOUNT = "other_account"
+OTHER_REFERENCE = "other_reference"
+
+
+def unsent(code: FailureCode, why: str, *, reroute: bool = True) -> SendAnswer:
+    """Refuse an order before any byte leaves: the rail has not heard of it, so its health is not touched."""
+    return SendAnswer(
+        evidence=Evidence.NOT_SENT,
+        failure=Failure(code, reroute=reroute, provider_code=why),
+        provider_code=why,
+        refused_locally=True,
+    )
+
+
+def of_another_account() -> SendAnswer:
+    """Refuse an order of an account that the connector is not set up for any more.
+
+    Another rail is no way out: the order belongs to that account, as a refund belongs to its debit's.
+    """
+    return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, OTHER_ACCOUNT, reroute=False)
 
 
 def no_information(why: str, retry_after: float | None = None) -> StatusAnswer:
     """Say that the rail said nothing to go by."""
     return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=why, retry_after_s=retry_after)
+
+
+def not_asked(why: str) -> StatusAnswer:
+    """Say that the connector has not asked: this tells nothing of the attempt, and nothing of the rail."""
+    return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=why, refused_locally=True)
+
+
+def about_another(named: object) -> StatusAnswer:
+    """Refuse an answer that names another reference than the one asked for. `named`: what it names."""
+    reference = named[:_NAMED_MAX] if isinstance(named, str) else type(named).__name__
+    return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=OTHER_REFERENCE, reference=reference)
 
 
 def retry_after_s(answer: Exchange) -> float | None:

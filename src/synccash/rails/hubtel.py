@@ -7,7 +7,7 @@ own.
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -171,7 +171,9 @@ class Hubtel:
         answer = await self._transport.request(
             "GET", f"{path}?clientReference={named}", headers=self._headers, timeout_s=timeout_s
         )
-        return judge_status(answer, operation, named)
+        told = judge_status(answer, operation, named)
+        # Hubtel writes our UUID without hyphens; the engine knows it by the name that it gave.
+        return replace(told, reference=reference) if told.reference == named else told
 
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
         """Read a callback. Hubtel signs none."""

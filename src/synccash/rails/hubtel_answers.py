@@ -7,6 +7,7 @@ before is published nowhere, so a refusal that speaks of one is never taken for 
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from synccash.payments.failure import Failure, FailureCode
@@ -19,7 +20,7 @@ from synccash.payments.rail import (
     Standing,
     StatusAnswer,
 )
-from synccash.rails.answers import no_information, pesewas, retry_after_s
+from synccash.rails.answers import about_another, no_information, pesewas, retry_after_s
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -55,11 +56,11 @@ CODES: Mapping[Operation, Mapping[str, tuple[Evidence, Meaning]]] = {
 }
 """What each refusal proves as the answer to a send, and what it means, by operation."""
 
-TAKEN = frozenset({"0000", "0001"})
 CALLBACK_FAILURES: Mapping[str, FailureCode] = {"2001": FailureCode.PAYER_DECLINED}
 """What a callback may report as a final failure: its page names 0000 for success and 2001 for failure. The
 other codes are documented as answers to a request, and say nothing about one that Hubtel has taken."""
 
+TAKEN = frozenset({"0000", "0001"})
 """The request was taken. 0000 speaks of a finished one, but only an inquiry is believed about that."""
 
 # Without a code of Hubtel's: what the gateway before it turns away has not reached Hubtel. None of these
@@ -133,8 +134,15 @@ def judge_status(
     collects = operation is Operation.COLLECT
     if body.get("responsecode") not in (("0000",) if collects else ("success", "0000")):
         return no_information(_code(body) or "unknown_status")
-    if data.get("clientreference") not in (None, client_reference):
-        return no_information("other_reference")
+    named = data.get("clientreference")
+    if named is not None and named != client_reference:
+        return about_another(named)
+    told = _standing(data, collects=collects)
+    return told if named is None else replace(told, reference=client_reference)
+
+
+def _standing(data: Mapping[str, Any], *, collects: bool) -> StatusAnswer:
+    """Read a status that names our own request, or none."""
     word = data.get("status" if collects else "transactionstatus")
     standings = _COLLECT_STANDINGS if collects else _SEND_MONEY_STANDINGS
     standing = standings.get(word.lower()) if isinstance(word, str) else None
@@ -179,7 +187,12 @@ def _succeeded(data: Mapping[str, Any], transaction: str | None) -> StatusAnswer
     received = pesewas(amount)
     if (amount is not None and received is None) or data.get("currencycode") not in (None, "GHS"):
         return no_information("unreadable_amount")
-    return StatusAnswer(standing=Standing.SUCCEEDED, provider_transaction_id=transaction, amount=received)
+    return StatusAnswer(
+        standing=Standing.SUCCEEDED,
+        provider_transaction_id=transaction,
+        amount=received,
+        currency=data.get("currencycode"),
+    )
 
 
 def _folded(value: object) -> dict[str, Any] | None:

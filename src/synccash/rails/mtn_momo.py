@@ -166,7 +166,6 @@ class MtnMomo:
         traces: Traces = NO_TRACES,
     ) -> StatusAnswer:
         """Ask MTN by our reference. Waits for its turn under MTN's cap as long as `timeout_s` allows."""
-        del traces  # MTN knows every attempt by our reference
         product = self._products.get(operation)
         if product is None or account != self._account:
             return no_information("other_account")
@@ -178,7 +177,8 @@ class MtnMomo:
         answer = await self._call(product, "GET", path, {}, None, timeout_s - paced_s)
         if isinstance(answer, NotGranted):
             return no_information(answer.provider_code, answer.retry_after_s)
-        return replace(judge_status(answer, operation, self._settings.currency), paced_s=paced_s)
+        told = judge_status(answer, operation, reference, self._settings.currency, traces)
+        return replace(told, paced_s=paced_s)
 
     async def account_active(self, msisdn: str, *, timeout_s: float) -> bool | None:
         """Say whether a number (`233` and nine digits) has an active wallet; None where MTN doesn't say."""

@@ -7,18 +7,21 @@ after a send and no information after an inquiry. Source of codes and statuses: 
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import (
+    NO_TRACES,
     NextAction,
     NextActionType,
     Operation,
     SendAnswer,
     Standing,
     StatusAnswer,
+    Traces,
 )
-from synccash.rails.answers import no_information, pesewas, retry_after_s
+from synccash.rails.answers import about_another, no_information, pesewas, retry_after_s
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -153,8 +156,18 @@ def judge_send(answer: Exchange | TransportFailure, operation: Operation) -> Sen
     return _refused(answer, Evidence.AMBIGUOUS, _FAULT, code)
 
 
-def judge_status(answer: Exchange | TransportFailure, operation: Operation, currency: str) -> StatusAnswer:
-    """Say how a request stands by MTN's own word. Amounts in another currency are not read as ours."""
+def judge_status(
+    answer: Exchange | TransportFailure,
+    operation: Operation,
+    reference: str,
+    currency: str,
+    traces: Traces = NO_TRACES,
+) -> StatusAnswer:
+    """Say how a request stands by MTN's own word about `reference` and no other.
+
+    MTN's answer repeats `externalId`, in which every request carries our reference. Amounts in another
+    currency than `currency` are not read as ours.
+    """
     if isinstance(answer, TransportFailure):
         return no_information(answer.fault.value)
     body = answer.json_object()
@@ -163,6 +176,25 @@ def judge_status(answer: Exchange | TransportFailure, operation: Operation, curr
         return StatusAnswer(standing=Standing.NOT_FOUND, provider_code=code)
     if answer.status != 200 or body is None:
         return no_information(code or f"http_{answer.status}", retry_after_s(answer))
+    named: object = body.get("externalId")
+    if named is not None and named != reference:
+        return about_another(named)
+    if named is None and not _agrees(body, traces):
+        return no_information("unnamed_reference")
+    told = _standing(body, operation, currency)
+    return told if named is None else replace(told, reference=reference)
+
+
+def _agrees(body: Mapping[str, Any], traces: Traces) -> bool:
+    """Whether an answer that names no reference is about the wallet and the amount that were asked for."""
+    parties = [body[side] for side in ("payer", "payee") if isinstance(body.get(side), dict)]
+    wallets = {str(cast("dict[str, object]", party).get("partyId")).removeprefix("+") for party in parties}
+    amount = pesewas(body.get("amount"))
+    return amount is not None and amount == traces.amount and wallets == {traces.msisdn}
+
+
+def _standing(body: Mapping[str, Any], operation: Operation, currency: str) -> StatusAnswer:
+    """Read a status that is about our own request."""
     word = body.get("status")
     standing = _STANDINGS.get(word) if isinstance(word, str) else None
     if standing is None:
@@ -223,7 +255,13 @@ def _succeeded(body: Mapping[str, Any], currency: str, transaction: str | None) 
     received = pesewas(amount)
     if (amount is not None and received is None) or body.get("currency", currency) != currency:
         return no_information("unreadable_amount")
-    return StatusAnswer(standing=Standing.SUCCEEDED, provider_transaction_id=transaction, amount=received)
+    return StatusAnswer(
+        standing=Standing.SUCCEEDED,
+        provider_transaction_id=transaction,
+        amount=received,
+        # MTN's own sandbox plays cedis as euros, one for one: orders are in cedis on both.
+        currency="GHS" if "currency" in body else None,
+    )
 
 
 def _reason(body: Mapping[str, Any]) -> str | None:

@@ -6,6 +6,7 @@ What is in no table is AMBIGUOUS after a send and no information after an inquir
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -22,7 +23,7 @@ from synccash.payments.rail import (
     Standing,
     StatusAnswer,
 )
-from synccash.rails.answers import no_information, retry_after_s
+from synccash.rails.answers import about_another, no_information, retry_after_s
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -166,8 +167,16 @@ def judge_status(
     if body.get("status") == "NOT_FOUND" and body.get("data") is None:
         return StatusAnswer(standing=Standing.NOT_FOUND, provider_code="NOT_FOUND")
     data = _object(body.get("data"))
-    if body.get("status") != "FOUND" or data.get(ID_FIELDS[operation]) != reference:
-        return no_information("other_reference" if data else "unknown_status")
+    named: object = data.get(ID_FIELDS[operation])
+    if body.get("status") != "FOUND" or named is None:
+        return no_information("unnamed_reference" if data else "unknown_status")
+    if named != reference:
+        return about_another(named)
+    return replace(_standing(data, operation, currency), reference=reference)
+
+
+def _standing(data: Mapping[str, Any], operation: Operation, currency: str) -> StatusAnswer:
+    """Read a status that is about our own request."""
     word: object = data.get("status")
     standing = _STANDINGS.get(word) if isinstance(word, str) else None
     if standing is None:
@@ -245,7 +254,12 @@ def _succeeded(data: Mapping[str, Any], currency: str, transaction: str | None) 
     received = None if amount is None else _pesewas(amount)
     if (amount is not None and received is None) or data.get("currency", currency) != currency:
         return no_information("unreadable_amount")
-    return StatusAnswer(standing=Standing.SUCCEEDED, provider_transaction_id=transaction, amount=received)
+    return StatusAnswer(
+        standing=Standing.SUCCEEDED,
+        provider_transaction_id=transaction,
+        amount=received,
+        currency=currency if "currency" in data else None,
+    )
 
 
 def _pesewas(amount: object) -> int | None:

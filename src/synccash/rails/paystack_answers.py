@@ -7,6 +7,7 @@ after a send and no information after an inquiry.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
@@ -21,7 +22,7 @@ from synccash.payments.rail import (
     Standing,
     StatusAnswer,
 )
-from synccash.rails.answers import no_information, retry_after_s
+from synccash.rails.answers import about_another, no_information, retry_after_s
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -149,9 +150,12 @@ def judge_status(answer: Exchange | TransportFailure, operation: Operation, refe
     data = _data(answer, body)
     if data is None:
         return no_information(_code(body) or f"http_{answer.status}", retry_after_s(answer))
-    if data.get("reference") != reference:
-        return no_information("other_reference")
-    return _standing(data, operation, is_over=_is_over(answer, data))
+    named: object = data.get("reference")
+    if named is None:
+        return no_information("unnamed_reference")
+    if named != reference:
+        return about_another(named)
+    return replace(_standing(data, operation, is_over=_is_over(answer, data)), reference=reference)
 
 
 def judge_listing(answer: Exchange | TransportFailure, reference: str, amount: int | None) -> StatusAnswer:
@@ -232,7 +236,7 @@ def _standing(data: Mapping[str, Any], operation: Operation, *, is_over: bool) -
         is_read = isinstance(amount, int) and not isinstance(amount, bool) and 0 <= amount <= AMOUNT_MAX
         if not is_read or data.get("currency") != "GHS":
             return no_information("unreadable_amount")
-        return StatusAnswer(standing=standing, provider_transaction_id=number, amount=amount)
+        return StatusAnswer(standing=standing, provider_transaction_id=number, amount=amount, currency="GHS")
     if operation is Operation.COLLECT and word == "abandoned" and is_over:
         return _failed((FailureCode.PAYER_TIMEOUT, False), "abandoned", number)
     if standing is Standing.FAILED:

@@ -2,7 +2,7 @@
 
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import SendAnswer, Standing, StatusAnswer
-from synccash.rails.answers import no_information, pesewas
+from synccash.rails.answers import about_another, no_information, pesewas
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -36,14 +36,18 @@ def judge_send(answer: Exchange | TransportFailure) -> SendAnswer:
 def judge_status(answer: Exchange | TransportFailure, reference: str) -> StatusAnswer:
     """What cannot be read, or speaks of another reference, is no information."""
     told = {} if isinstance(answer, TransportFailure) else answer.json_object() or {}
-    if told.get("reference") != reference:
+    named = told.get("reference")
+    if named is None:
         return no_information("unreadable")
+    if named != reference:
+        return about_another(named)
     if told.get("code") == "UNKNOWN":
         return StatusAnswer(standing=Standing.NOT_FOUND)
     standing = STATES.get(str(told.get("state")), Standing.NO_INFORMATION)
     failed = standing is Standing.FAILED
     return StatusAnswer(
         standing=standing,
+        reference=reference,
         failure=REASONS.get(str(told.get("reason")), _FAULT) if failed else None,
         amount=pesewas(told.get("amount")) if standing is Standing.SUCCEEDED else None,
     )

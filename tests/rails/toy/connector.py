@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from rails.toy.answers import judge_send, judge_status
-from synccash.payments.failure import FailureCode
 from synccash.payments.money import to_major
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
@@ -18,7 +17,7 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
-from synccash.rails.answers import no_information, unsent
+from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account
 from synccash.rails.transport import Transport
 
 
@@ -50,7 +49,7 @@ class Toy:
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         if order.account != self.account or order.operation not in self.capabilities.operations:
-            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
+            return of_another_account()
         body = {
             "reference": order.reference,
             "payer": order.msisdn,
@@ -73,7 +72,7 @@ class Toy:
         traces: Traces = NO_TRACES,
     ) -> StatusAnswer:
         if account != self.account or operation not in self.capabilities.operations:
-            return no_information("other_account")
+            return not_asked(OTHER_ACCOUNT)
         url = f"{self._settings.base_url}/collections/{reference}"
         answer = await self._transport.request("GET", url, headers=self._headers, timeout_s=timeout_s)
         return judge_status(answer, reference)
