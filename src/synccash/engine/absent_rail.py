@@ -21,6 +21,7 @@ _UNSENT = SendAnswer(
     evidence=Evidence.NOT_SENT,
     failure=Failure(FailureCode.PROVIDER_ACCOUNT_BLOCKED, reroute=True, provider_code=NOT_SET_UP),
     provider_code=NOT_SET_UP,
+    refused_locally=True,
 )
 _NOTHING_IS_SURE = OperationCapability(dedup_by_reference=False, lookup_by_reference=False)
 
@@ -69,7 +70,7 @@ class AbsentRail:
     ) -> StatusAnswer:
         """Ask nobody."""
         del account, operation, reference, timeout_s, traces
-        return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=NOT_SET_UP)
+        return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=NOT_SET_UP, refused_locally=True)
 
 
 class RailsSetUp(dict[str, Rail]):

@@ -46,6 +46,9 @@ def judge_send(result: SendAnswer | BaseException) -> Verdict:
     if isinstance(result, BaseException):
         return Verdict(Outcome.FAILED)
     evidence, failure = result.evidence, result.failure
+    if result.refused_locally:
+        # The connector would refuse the same order again, and the rail has not heard of it.
+        return Verdict(Outcome.IGNORED, evidence=evidence)
     if evidence is Evidence.ACCEPTED:
         return Verdict(Outcome.OK)
     if evidence is Evidence.REFUSED_FINAL:
@@ -59,13 +62,17 @@ def judge_send(result: SendAnswer | BaseException) -> Verdict:
 
 
 def judge_inquiry(result: StatusAnswer | BaseException) -> Verdict:
-    """Any readable answer, good news or bad, is a healthy rail."""
+    """Any readable answer, good news or bad, is a healthy rail. An inquiry that never left says nothing."""
+    if not isinstance(result, BaseException) and result.refused_locally:
+        return Verdict(Outcome.IGNORED)
     silent = isinstance(result, BaseException) or result.standing is Standing.NO_INFORMATION
     return Verdict(Outcome.FAILED if silent else Outcome.OK)
 
 
 def judge_password(result: SendAnswer | BaseException) -> Verdict:
     """A password that the rail refuses is a healthy rail; it is never handed over again by itself."""
+    if not isinstance(result, BaseException) and result.refused_locally:
+        return Verdict(Outcome.IGNORED)
     silent = isinstance(result, BaseException) or result.evidence in (Evidence.AMBIGUOUS, Evidence.NOT_SENT)
     return Verdict(Outcome.FAILED if silent else Outcome.OK)
 
@@ -145,13 +152,6 @@ class PolicyDispatch:
             log.exception("connector_failed", rail=rail.name, operation="inquire")
             return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=_CONNECTOR_ERROR)
 
-    def open_for_s(self, rail: str, operation: Operation) -> float | None:
-        """How long the rail's breaker still refuses new attempts, in seconds; None when it lets them in."""
-        return self.breaker_of(f"{rail}:{operation.value}").retry_after()
-
-    def _sending(self, rail: str, operation: Operation, manner: _Manner) -> Policy:
-        key = (rail, operation, manner)
-        policy = self._sends.get(key)
     async def _told_of(self, rail: Rail, attempt: Attempt, traces: Traces) -> StatusAnswer:
         """Ask, and let no answer pass that names another reference than the attempt's: it proves nothing."""
         answer = await rail.inquire(
@@ -178,6 +178,13 @@ class PolicyDispatch:
             paced_s=answer.paced_s,
         )
 
+    def open_for_s(self, rail: str, operation: Operation) -> float | None:
+        """How long the rail's breaker still refuses new attempts, in seconds; None when it lets them in."""
+        return self.breaker_of(f"{rail}:{operation.value}").retry_after()
+
+    def _sending(self, rail: str, operation: Operation, manner: _Manner) -> Policy:
+        key = (rail, operation, manner)
+        policy = self._sends.get(key)
         if policy is None:
             name = f"{rail}:{operation.value}"
             profile = self.profile_of(name)

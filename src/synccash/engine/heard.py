@@ -3,16 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from synccash.engine.absent_rail import NOT_SET_UP
 from synccash.engine.ports import Dispatch, Rail, Sent
 from synccash.engine.rail_health import Key, RailHealth
 from synccash.payments.attempt import Attempt
 from synccash.payments.health import Aspect, blame
 from synccash.payments.rail import NO_TRACES, Operation, SendAnswer, SendOrder, Standing, StatusAnswer, Traces
 from synccash.resilience.evidence import Evidence
-
-_NOT_ASKED = frozenset({"status_cap", "other_account", NOT_SET_UP})
-"""Inquiries that never left: our own doing, which says nothing about the rail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +33,10 @@ class HeardDispatch:
         if sent.tries == 0:
             return
         answer, before = sent.answer, float(sent.tries - 1)
+        if answer.refused_locally:
+            if before:
+                self.health.saw(key, Aspect.SEND, bad=before)
+            return
         refused = answer.evidence is Evidence.REFUSED_FINAL
         well = answer.evidence is Evidence.ACCEPTED or (refused and not blame(answer.failure).bad)
         self.health.saw(key, Aspect.SEND, good=float(well), bad=before + (not well))
@@ -48,7 +48,7 @@ class HeardDispatch:
         """Ask, and note how long the answer took, and whether the rail knew what it had taken."""
         began = self.health.now()
         answer = await self.inner.inquire(rail, attempt, traces)
-        if answer.provider_code in _NOT_ASKED:
+        if answer.refused_locally:
             return answer
         took_s = self.health.now() - began - answer.paced_s
         forgotten = answer.standing is Standing.NOT_FOUND and attempt.evidence is Evidence.ACCEPTED

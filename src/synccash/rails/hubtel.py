@@ -27,7 +27,7 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
-from synccash.rails.answers import no_information, unsent
+from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account, unsent
 from synccash.rails.hubtel_answers import judge_send, judge_status, read_callback
 from synccash.rails.notes import note
 from synccash.rails.transport import Transport
@@ -116,11 +116,11 @@ class Hubtel:
         if order.operation not in self._capabilities.operations:
             return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, f"no_{order.operation.value}_account")
         if order.account != self._account:
-            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
+            return of_another_account()
         if order.operation is Operation.REFUND and order.original_reference is None:
             return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
         if order.network is None:
-            return unsent(FailureCode.PROVIDER_ERROR, "no_network")
+            return unsent(FailureCode.INVALID_PAYER, "no_network")
         if order.callback_url is None:
             return unsent(FailureCode.PROVIDER_ERROR, "no_callback")
         settings = self._settings
@@ -160,7 +160,7 @@ class Hubtel:
         """Ask Hubtel by our reference."""
         del traces  # Hubtel knows every attempt by our reference
         if account != self._account or operation not in self._capabilities.operations:
-            return no_information("other_account")
+            return not_asked(OTHER_ACCOUNT)
         settings = self._settings
         if operation is Operation.COLLECT:
             path = f"{settings.status_url}/transactions/{settings.pos_sales_id}/status"

@@ -25,7 +25,14 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
-from synccash.rails.answers import no_information, retry_after_s, unsent
+from synccash.rails.answers import (
+    OTHER_ACCOUNT,
+    no_information,
+    not_asked,
+    of_another_account,
+    retry_after_s,
+    unsent,
+)
 from synccash.rails.bearer import BearerTokens, Granted, NotGranted, Token
 from synccash.rails.mtn_momo_answers import (
     error_code,
@@ -137,7 +144,7 @@ class MtnMomo:
         if product is None:
             return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, f"no_{order.operation.value}_credentials")
         if order.account != self._account:
-            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
+            return of_another_account()
         if order.operation is Operation.REFUND and order.original_reference is None:
             return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
         headers = {"X-Reference-Id": order.reference}
@@ -168,10 +175,10 @@ class MtnMomo:
         """Ask MTN by our reference. Waits for its turn under MTN's cap as long as `timeout_s` allows."""
         product = self._products.get(operation)
         if product is None or account != self._account:
-            return no_information("other_account")
+            return not_asked(OTHER_ACCOUNT)
         began = self._clock.monotonic()
         if not await self._pacer.turn(timeout_s=timeout_s):
-            return no_information("status_cap")
+            return not_asked("status_cap")
         paced_s = self._clock.monotonic() - began
         path = f"{product.name}/v1_0/{_RESOURCES[operation]}/{reference}"
         answer = await self._call(product, "GET", path, {}, None, timeout_s - paced_s)

@@ -24,7 +24,7 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
-from synccash.rails.answers import no_information, unsent
+from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account, unsent
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.notes import plain
 from synccash.rails.pacer import Clock, Pacer
@@ -104,13 +104,14 @@ class Pawapay:
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         """Send once."""
         if order.account != self._account:
-            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
+            return of_another_account()
         if order.currency != _CURRENCY:
             return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")
         body = self._body(order)
         if body is None:
-            why = "no_original_reference" if order.operation is Operation.REFUND else "no_network"
-            return unsent(FailureCode.PROVIDER_ERROR, why)
+            if order.operation is Operation.REFUND:
+                return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
+            return unsent(FailureCode.INVALID_PAYER, "no_network")
         answer = await self._transport.request(
             "POST",
             f"{self._settings.base_url}/v2/{_RESOURCES[order.operation]}",
@@ -132,10 +133,10 @@ class Pawapay:
         """Ask pawaPay by our reference. Waits for its turn as long as `timeout_s` allows."""
         del traces  # pawaPay knows every attempt by our reference
         if account != self._account:
-            return no_information("other_account")
+            return not_asked(OTHER_ACCOUNT)
         began = self._clock.monotonic()
         if not await self._pacer.turn(timeout_s=timeout_s):
-            return no_information("status_cap")
+            return not_asked("status_cap")
         paced_s = self._clock.monotonic() - began
         answer = await self._transport.request(
             "GET",

@@ -24,7 +24,7 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
-from synccash.rails.answers import no_information, unsent
+from synccash.rails.answers import OTHER_ACCOUNT, no_information, not_asked, of_another_account, unsent
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.pacer import Clock
 from synccash.rails.paystack_answers import (
@@ -112,7 +112,7 @@ class Paystack:
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         """Send once."""
         if order.account != self._account:
-            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
+            return of_another_account()
         if order.currency != "GHS":
             return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")
         match order.operation:
@@ -123,7 +123,7 @@ class Paystack:
             case Operation.COLLECT:
                 path, body = "charge", self._charge(order)
                 if body is None:
-                    return unsent(FailureCode.PROVIDER_ERROR, "unknown_network")
+                    return unsent(FailureCode.INVALID_PAYER, "unknown_network")
             case Operation.PAYOUT:
                 return await self._pay_out(order, timeout_s)
         return judge_send(await self._call("POST", path, timeout_s, body), order.operation, order.reference)
@@ -133,7 +133,7 @@ class Paystack:
     ) -> SendAnswer:
         """Hand over the voucher of a collection that waits for it; see `synccash.engine.ports.OtpRail`."""
         if account != self._account:
-            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_account")
+            return of_another_account()
         body = {"otp": otp, "reference": reference}
         answer = await self._call("POST", "charge/submit_otp", timeout_s, body)
         return judge_send(answer, Operation.COLLECT, reference)
@@ -149,7 +149,7 @@ class Paystack:
     ) -> StatusAnswer:
         """Ask by our reference; a refund is looked for among those of the debit that `traces` names."""
         if account != self._account:
-            return no_information("other_account")
+            return not_asked(OTHER_ACCOUNT)
         if operation is Operation.REFUND:
             return await self._find_refund(reference, traces, timeout_s)
         resource = "transfer" if operation is Operation.PAYOUT else "transaction"
@@ -183,6 +183,8 @@ class Paystack:
     async def _find_refund(self, reference: str, traces: Traces, timeout_s: float) -> StatusAnswer:
         ends_at = self._clock.monotonic() + timeout_s
         number, original = traces.original_transaction_id, traces.original_reference
+        if number is None and original is None:
+            return not_asked("no_original_transaction")
         if number is None and original is not None:
             verified = await self._call("GET", f"transaction/verify/{original}", timeout_s)
             number = transaction_id(verified, original)
@@ -196,7 +198,7 @@ class Paystack:
         """Name the recipient, which moves nothing and may be repeated; then send the money once."""
         ends_at = self._clock.monotonic() + timeout_s
         if order.network is None:
-            return unsent(FailureCode.PROVIDER_ERROR, "unknown_network")
+            return unsent(FailureCode.INVALID_PAYER, "unknown_network")
         recipient = {
             "type": "mobile_money",
             "name": order.name or _NO_NAME,

@@ -1,0 +1,132 @@
+"""What breakers and retries make of a connector's answers."""
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from engine.scripted import PENDING, SUCCEEDED, ScriptedRail
+from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.ports import Sent
+from synccash.payments.attempt import Attempt
+from synccash.payments.failure import FailureCode
+from synccash.payments.payer import Network
+from synccash.payments.rail import Operation, SendAnswer, SendOrder, Standing, StatusAnswer
+from synccash.rails.answers import not_asked, of_another_account, unsent
+from synccash.resilience.breaker_settings import BreakerState
+from synccash.resilience.evidence import Evidence
+from synccash.resilience.profiles import PAYMENT_PROVIDER
+from synccash.resilience.registry import Registry
+from synccash.system import SystemClock
+
+OURS = "0b9ff1a4-6ea6-4b13-8b5b-2b2b2b2b2b2b"
+OTHERS = "11111111-1111-4111-8111-111111111111"
+REFUSALS = [unsent(FailureCode.INVALID_PAYER, "no_network"), of_another_account()]
+SILENT = SendAnswer(evidence=Evidence.AMBIGUOUS)
+
+
+class Scene:
+    """A dispatch under the shipped breaker and retry, whose waits take no time."""
+
+    def __init__(self) -> None:
+        quick = replace(PAYMENT_PROVIDER.retry, base=0.0)
+        self.registry = Registry({"*": replace(PAYMENT_PROVIDER, retry=quick)})
+        self.rail = ScriptedRail("mtn_momo", otp=True)
+        self.dispatch = PolicyDispatch(
+            self.registry.breaker,
+            self.registry.profile,
+            SystemClock(),
+            DispatchSettings(),
+            random.random,
+            self.registry.budget,
+        )
+        self.attempt = Attempt(
+            id="att_1",
+            order_id="pay_1",
+            sequence=1,
+            operation=Operation.COLLECT,
+            account=self.rail.account,
+            reference=OURS,
+            callback_token="t",
+            amount=100,
+            opened_fence=1,
+            started_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+
+    async def send(self, answer: SendAnswer) -> Sent:
+        self.rail.answers = [answer]
+        order = SendOrder(
+            operation=Operation.COLLECT,
+            account=self.rail.account,
+            reference=OURS,
+            amount=100,
+            currency="GHS",
+            msisdn="233241234567",
+            network=Network.MTN,
+            note="n",
+            merchant_reference="m",
+        )
+        return await self.dispatch.send(self.rail, order, patient=True, gated=True, not_after=None)
+
+    async def ask(self, answer: StatusAnswer) -> StatusAnswer:
+        self.rail.standing = answer
+        return await self.dispatch.inquire(self.rail, self.attempt)
+
+    def seen(self, name: str) -> Any:
+        return self.registry.breaker(name).statistics()
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_what_a_connector_refuses_itself_is_tried_once_and_shuts_no_rail(refusal: SendAnswer):
+    scene = Scene()
+    for _ in range(50):
+        sent = await scene.send(refusal)
+        assert (sent.answer, sent.worst, sent.tries) == (refusal, Evidence.NOT_SENT, 1)
+    seen = scene.seen("mtn_momo:collect")
+    assert (seen.state, seen.failures, seen.successes, seen.ignored) == (BreakerState.CLOSED, 0, 0, 50)
+    assert scene.registry.budget("mtn_momo:collect").statistics().retries == 0
+
+
+async def test_a_rail_s_own_fault_is_counted_all_the_same():
+    scene = Scene()
+    await scene.send(SILENT)
+    assert scene.seen("mtn_momo:collect").failures == 1
+
+
+async def test_an_inquiry_or_a_password_that_never_left_is_not_counted():
+    scene = Scene()
+    for _ in range(50):
+        assert (await scene.ask(not_asked("other_account"))).refused_locally
+        scene.rail.otp_answer = of_another_account()
+        await scene.dispatch.submit_otp(scene.rail, scene.attempt, "123456")
+    for name in ("mtn_momo:status", "mtn_momo:collect"):
+        seen = scene.seen(name)
+        assert (seen.state, seen.failures, seen.successes, seen.ignored) == (BreakerState.CLOSED, 0, 0, 50)
+
+
+@pytest.mark.parametrize("answer", [SUCCEEDED, PENDING, StatusAnswer(standing=Standing.FAILED)])
+async def test_an_answer_that_names_another_reference_says_nothing_and_counts_against_the_rail(
+    answer: StatusAnswer,
+):
+    scene = Scene()
+    with capture_logs() as logs:
+        told = await scene.ask(replace(answer, reference=OTHERS, amount=100, retry_after_s=7.0))
+    assert (told.standing, told.provider_code) == (Standing.NO_INFORMATION, "other_reference")
+    assert (told.amount, told.failure, told.retry_after_s) == (None, None, 7.0)
+    assert [(one["event"], one["log_level"], one["answered_for"]) for one in logs] == [
+        ("inquiry_answered_for_another", "warning", OTHERS)
+    ]
+    assert scene.seen("mtn_momo:status").failures == 1
+
+
+@pytest.mark.parametrize("reference", [None, OURS])
+async def test_an_answer_that_names_our_reference_or_none_is_passed_on(reference: str | None):
+    scene = Scene()
+    answer = replace(SUCCEEDED, reference=reference)
+    with capture_logs() as logs:
+        assert await scene.ask(answer) == answer
+    assert logs == []
+    assert scene.seen("mtn_momo:status").successes == 1
