@@ -71,11 +71,14 @@ _REFUSALS: Mapping[int, tuple[Evidence, Meaning]] = {
 _UNDER_WAY = ("pending", "ongoing", "processing", "queued", "send_otp", "pay_offline")
 _PENDING = dict.fromkeys(_UNDER_WAY, Standing.PENDING)
 STANDINGS: Mapping[Operation, Mapping[str, Standing]] = {
-    # A transaction that was reversed has been paid and given back: that is for a human to look at.
+    # `reversed` says that money came and went back. It is no success, as the money is not here, and no
+    # failure, as some of it may be: a human decides. While that goes on the debit has succeeded.
     Operation.COLLECT: {
         **_PENDING,
         "abandoned": Standing.PENDING,
         "success": Standing.SUCCEEDED,
+        "reversal-pending": Standing.SUCCEEDED,
+        "reversed": Standing.NO_INFORMATION,
         "failed": Standing.FAILED,
     },
     Operation.PAYOUT: {
@@ -84,7 +87,7 @@ STANDINGS: Mapping[Operation, Mapping[str, Standing]] = {
         **dict.fromkeys(("failed", "reversed", "abandoned", "blocked", "rejected"), Standing.FAILED),
     },
     Operation.REFUND: {
-        **dict.fromkeys(("pending", "processing", "needs-attention"), Standing.PENDING),
+        **dict.fromkeys(("pending", "processing", "needs-attention", "reversal-pending"), Standing.PENDING),
         "processed": Standing.SUCCEEDED,
         "failed": Standing.FAILED,
     },
@@ -242,6 +245,8 @@ def _standing(data: Mapping[str, Any], operation: Operation, *, is_over: bool) -
     if standing is Standing.FAILED:
         return _failed(_why(data, operation), str(word), number)
     action = _action(data, str(word)) if operation is Operation.COLLECT else None
+    if standing is Standing.NO_INFORMATION:
+        return no_information(str(word))
     return StatusAnswer(standing=Standing.PENDING, provider_transaction_id=number, next_action=action)
 
 

@@ -15,8 +15,17 @@ _OURS = re.compile(
     r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
     re.ASCII,
 )
-_NAMED_IN = {"charge": "reference", "transfer": "reference", "refund": "merchant_note"}
-"""Where the data of each kind of event carries our reference."""
+_NAMED_IN: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    # A dispute of a charge names the transaction that it takes back.
+    "charge": (("reference",), ("transaction", "reference")),
+    "transfer": (("reference",),),
+    # An event of a refund may carry the debit's reference alone.
+    "refund": (("merchant_note",), ("transaction_reference",)),
+}
+"""Where the data of each kind of event carries our reference: paths of names, the first that fits counts.
+
+Reversals (`transfer.reversed`, `charge.dispute.…`, `refund.…`) are events like any other: a hint to ask.
+"""
 
 
 def read_event(secret_key: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
@@ -38,6 +47,15 @@ def read_event(secret_key: str, headers: Mapping[str, str], body: bytes) -> Call
     kind, data = str(event.get("event")).partition(".")[0], event.get("data")
     if kind not in _NAMED_IN or not isinstance(data, dict):
         return None
-    named = cast("dict[str, object]", data).get(_NAMED_IN[kind])
-    found = _OURS.search(named) if isinstance(named, str) else None
-    return CallbackNote(reference=found[0]) if found else None
+    references = (_ours(cast("dict[str, object]", data), path) for path in _NAMED_IN[kind])
+    reference = next(filter(None, references), None)
+    return CallbackNote(reference=reference) if reference else None
+
+
+def _ours(data: Mapping[str, object], path: tuple[str, ...]) -> str | None:
+    for name in path[:-1]:
+        inner = data.get(name)
+        data = cast("dict[str, object]", inner) if isinstance(inner, dict) else {}
+    text = data.get(path[-1])
+    found = _OURS.search(text) if isinstance(text, str) else None
+    return found[0] if found else None
