@@ -1,8 +1,10 @@
 """Paystack's connector against its sandbox: what the contract does not know of."""
 
+import msgspec
 import pytest
 
 from rails.paystack_bench import PaystackBench
+from rails.raw_server import answer, raw_server
 from synccash.payments.payer import Network
 from synccash.payments.rail import NextActionType, Operation, Standing, Traces
 from synccash.resilience.evidence import Evidence
@@ -36,7 +38,7 @@ async def test_whether_a_charge_still_waits_for_its_voucher_is_told_where_that_i
             order.account, order.operation, order.reference, timeout_s=5.0, traces=traces
         )
 
-    assert (await told()).next_action is None
+    assert (await told(transaction_id="1")).next_action is None
     waits = await told(password_untold=True)
     assert (waits.standing, waits.next_action.type) == (Standing.PENDING, NextActionType.SUBMIT_OTP)
     for _ in range(2):
@@ -44,6 +46,32 @@ async def test_whether_a_charge_still_waits_for_its_voucher_is_told_where_that_i
     given = await told(password_untold=True)
     assert given.next_action is None or given.next_action.type is NextActionType.APPROVE_ON_PHONE
     assert len(await bench.booked("debits", order)) == 1
+
+
+async def test_a_payer_is_asked_for_the_voucher_of_a_charge_whose_answer_was_lost(bench):
+    order = bench.order(network=Network.TELECEL, msisdn="233201234567")
+    await bench.script({"on": "money", "answer": "drop", "commit": True})
+    assert (await bench.send(order)).evidence is Evidence.AMBIGUOUS
+    told = await bench.inquire(order)
+    assert (told.standing, told.next_action.type) == (Standing.PENDING, NextActionType.SUBMIT_OTP)
+    assert told.reference == order.reference
+    assert told.provider_transaction_id is not None
+
+
+@pytest.mark.parametrize("charge", ["pending", "send_otp"])
+async def test_a_charge_that_has_not_decided_what_to_ask_for_is_asked_for_again(bench, charge):
+    order = bench.order(network=Network.TELECEL, msisdn="233201234567")
+
+    async def speak(line):
+        word = charge if b"GET /charge/" in line.request else "ongoing"
+        data = {"id": 61, "reference": order.reference, "status": word}
+        await line.say(answer(200, msgspec.json.encode({"status": True, "data": data})))
+
+    async with raw_server(speak) as paystack:
+        rail = bench.connector_at(paystack.url)
+        told = await rail.inquire(rail.account, order.operation, order.reference, timeout_s=5.0)
+    assert told.standing is Standing.PENDING
+    assert told.provider_transaction_id == ("61" if charge == "send_otp" else None)
 
 
 async def test_a_payout_sent_twice_is_paid_once(bench):

@@ -16,6 +16,7 @@ from synccash.rails.paystack_answers import (
     REASONS,
     STANDINGS,
     judge_listing,
+    judge_password,
     judge_send,
     judge_status,
     recipient_code,
@@ -115,7 +116,9 @@ def test_an_error_that_names_a_duplicate_is_no_acceptance_of_a_refund():
         (200, yes("success", amount=2505, currency="NGN"), Standing.NO_INFORMATION),
         (200, yes("success", amount="25.05", currency="GHS"), Standing.NO_INFORMATION),
         (200, yes("success", amount=2505, currency="GHS", reference="x"), Standing.NO_INFORMATION),
-        (200, yes("reversed"), Standing.NO_INFORMATION),
+        (200, yes("reversed", amount=2505, currency="GHS"), Standing.NO_INFORMATION),
+        (200, yes("reversal-pending", amount=2505, currency="GHS"), Standing.SUCCEEDED),
+        (200, yes("reversal-pending"), Standing.NO_INFORMATION),
         (200, yes("ongoing"), Standing.PENDING),
         (200, yes("failed"), Standing.FAILED),
     ],
@@ -126,6 +129,38 @@ def test_how_a_transaction_stands(status, body, standing):
     if standing in (Standing.SUCCEEDED, Standing.PENDING, Standing.FAILED):
         assert answer.reference == OURS
     assert answer.currency == ("GHS" if standing is Standing.SUCCEEDED else None)
+
+
+def test_a_reversal_is_told_by_its_word():
+    taken_back = judge_status(said(200, yes("reversed")), PAYOUT, OURS)
+    assert (taken_back.standing, taken_back.provider_code) == (Standing.FAILED, "reversed")
+    assert not taken_back.failure.reroute
+    given_back = judge_status(said(200, yes("reversed", amount=2505, currency="GHS")), COLLECT, OURS)
+    assert (given_back.provider_code, given_back.amount) == ("reversed", None)
+    going_back = judge_status(said(200, yes("reversal-pending", amount=2505, currency="GHS")), COLLECT, OURS)
+    assert going_back.amount == 2505
+    assert judge_listing(listed(entry(status="reversal-pending")), OURS, 500).standing is Standing.PENDING
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_voucher_over_which_the_charge_failed_is_refused(status):
+    body = yes("failed", message="Declined") | {"status": status == 200}
+    answer = judge_password(said(status, body), OURS)
+    assert (answer.evidence, answer.failure.code) == (Evidence.REFUSED_FINAL, FailureCode.PAYER_DECLINED)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "evidence"),
+    [
+        (200, yes("pay_offline"), Evidence.ACCEPTED),
+        (400, error("Invalid OTP", type="validation_error", code="invalid_otp"), Evidence.REFUSED_FINAL),
+        (200, yes("failed", reference="another"), Evidence.AMBIGUOUS),
+        (500, yes("failed"), Evidence.AMBIGUOUS),
+        (504, HTML, Evidence.AMBIGUOUS),
+    ],
+)
+def test_what_an_answer_to_a_voucher_proves(status, body, evidence):
+    assert judge_password(said(status, body), OURS).evidence is evidence
 
 
 def test_an_answer_about_another_transaction_names_it_and_says_nothing():
@@ -309,6 +344,9 @@ def signed(body, key="sk_test_key"):
     [
         ("charge.success", {"reference": OURS}),
         ("transfer.failed", {"reference": OURS}),
+        ("transfer.reversed", {"reference": OURS}),
+        ("charge.dispute.create", {"id": 7, "transaction": {"id": 8, "reference": OURS}}),
+        ("refund.failed", {"transaction_reference": OURS, "merchant_note": "by hand"}),
         ("refund.processed", {"merchant_note": f"{OURS} by us"}),
     ],
 )

@@ -31,6 +31,7 @@ from synccash.rails.paystack_answers import (
     LISTED,
     PROMPT_WINDOW_S,
     judge_listing,
+    judge_password,
     judge_send,
     judge_status,
     recipient_code,
@@ -136,7 +137,7 @@ class Paystack:
             return of_another_account()
         body = {"otp": otp, "reference": reference}
         answer = await self._call("POST", "charge/submit_otp", timeout_s, body)
-        return judge_send(answer, Operation.COLLECT, reference)
+        return judge_password(answer, reference)
 
     async def inquire(
         self,
@@ -156,12 +157,18 @@ class Paystack:
         ends_at = self._clock.monotonic() + timeout_s
         answer = await self._call("GET", f"{resource}/verify/{reference}", timeout_s)
         told = judge_status(answer, operation, reference)
-        if not traces.password_untold or told.standing is not Standing.PENDING:
+        # Of a charge whose answer came, its own number is known after the first inquiry, and what the payer
+        # has to do. A transaction itself never says that.
+        is_told = traces.transaction_id is not None and not traces.password_untold
+        if operation is Operation.PAYOUT or is_told or told.standing is not Standing.PENDING:
             return told
         return await self._whether_it_waits(told, reference, ends_at - self._clock.monotonic())
 
     async def _whether_it_waits(self, told: StatusAnswer, reference: str, timeout_s: float) -> StatusAnswer:
-        """Ask for the charge itself. A transaction that waits for a password only says that it goes on."""
+        """Ask for the charge itself. A transaction that waits for a password only says that it goes on.
+
+        So the payer is asked for a voucher, too, where the answer to the charge was lost on the way.
+        """
         charge = judge_status(
             await self._call("GET", f"charge/{reference}", timeout_s), Operation.COLLECT, reference
         )
@@ -169,7 +176,10 @@ class Paystack:
             case Standing.NO_INFORMATION:
                 return charge
             case Standing.PENDING:
-                return replace(told, next_action=charge.next_action)
+                # Without an action Paystack has not decided yet: the number is kept back, and the next
+                # inquiry asks for the charge again.
+                number = None if charge.next_action is None else told.provider_transaction_id
+                return replace(told, next_action=charge.next_action, provider_transaction_id=number)
             case _:
                 # It has just ended: the transaction will say how, and with what amount.
                 return told

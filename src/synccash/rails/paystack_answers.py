@@ -143,6 +143,18 @@ def judge_send(answer: Exchange | TransportFailure, operation: Operation, refere
     return _refused(answer, evidence, CODES.get(code or "", meaning), code)
 
 
+def judge_password(answer: Exchange | TransportFailure, reference: str) -> SendAnswer:
+    """Say what became of a voucher. Paystack tells with it when the charge itself has failed over it."""
+    body = None if isinstance(answer, TransportFailure) else answer.json_object()
+    data: object = None if body is None else body.get("data")
+    if not isinstance(answer, TransportFailure) and isinstance(data, dict):
+        charge = cast("dict[str, Any]", data)
+        is_ours = charge.get("reference") == reference and answer.status < 500
+        if is_ours and charge.get("status") == "failed":
+            return _refused(answer, Evidence.REFUSED_FINAL, _why(charge, Operation.COLLECT), "failed")
+    return judge_send(answer, Operation.COLLECT, reference)
+
+
 def judge_status(answer: Exchange | TransportFailure, operation: Operation, reference: str) -> StatusAnswer:
     """Say how a charge or a transfer stands by Paystack's own word."""
     if isinstance(answer, TransportFailure):
@@ -233,6 +245,8 @@ def _standing(data: Mapping[str, Any], operation: Operation, *, is_over: bool) -
     standing = STANDINGS[operation].get(word) if isinstance(word, str) else None
     if standing is None:
         return no_information("unknown_status")
+    if standing is Standing.NO_INFORMATION:
+        return no_information(str(word))
     number = _identifier(data)
     if standing is Standing.SUCCEEDED:
         amount = data.get("amount")
@@ -245,8 +259,6 @@ def _standing(data: Mapping[str, Any], operation: Operation, *, is_over: bool) -
     if standing is Standing.FAILED:
         return _failed(_why(data, operation), str(word), number)
     action = _action(data, str(word)) if operation is Operation.COLLECT else None
-    if standing is Standing.NO_INFORMATION:
-        return no_information(str(word))
     return StatusAnswer(standing=Standing.PENDING, provider_transaction_id=number, next_action=action)
 
 
