@@ -35,6 +35,7 @@ from synccash.metrics import (
     BreakerCollector,
     HoldingCollector,
     IdempotencyCollector,
+    InquiryCollector,
     LimiterCollector,
     PeersCollector,
     RetryCollector,
@@ -70,7 +71,7 @@ from synccash.stores.valkey.answers import ValkeyAnswers
 from synccash.stores.valkey.breakers import SharedBreakers
 from synccash.stores.valkey.client import build_client, ping
 from synccash.stores.valkey.doorbell import ValkeyDoorbell
-from synccash.stores.valkey.fleet import Fleet
+from synccash.stores.valkey.fleet import INQUIRERS, Fleet
 from synccash.stores.valkey.rail_health import SharedRailHealth
 from synccash.stores.valkey.rate_limiter import ValkeyLimiter
 from synccash.stores.valkey.risk_sightings import SharedSightings
@@ -91,6 +92,8 @@ class Service:
     """The live parts of one process."""
 
     engine: Engine
+    rails: Mapping[str, Rail]
+    inquirers: Fleet | None
     keys: PostgresKeys
     reading: PostgresReading
     webhooks: PostgresWebhooks
@@ -115,7 +118,9 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         stack.push_async_callback(pool.close)
         transport = Transport()
         stack.push_async_callback(transport.aclose)
-        rails = build_rails(settings, transport, clock)
+        inquirers = _inquirers(settings, instance, stack)
+        sharing = inquirers.size if inquirers is not None else lambda: settings.processes
+        rails = build_rails(settings, transport, clock, sharing)
         doorbell, ping_valkey = await _doorbell(settings, stack)
         registry = _registry(settings, clock)
         database = Database(pool, profile=registry.profile("database"), budget=registry.budget("database"))
@@ -153,6 +158,8 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         _in_background(NetworkKeeping(networks, PostgresNetworks(database), clock).run(), stack)
         yield Service(
             engine=engine,
+            rails=rails,
+            inquirers=inquirers,
             keys=PostgresKeys(database),
             reading=PostgresReading(database),
             webhooks=webhooks,
@@ -195,6 +202,17 @@ async def _gate(
     gate = Gate(limiter, kept, book, trusted, fleet)
     stack.push_async_callback(gate.close)
     return gate
+
+
+def _inquirers(settings: Settings, instance: str, stack: contextlib.AsyncExitStack) -> Fleet | None:
+    """Who shares the rates that rails allow for inquiries; without a Valkey, `processes` says how many."""
+    if settings.valkey_url is None:
+        return None
+    client = build_client(settings.valkey_url)
+    stack.push_async_callback(client.aclose)
+    fleet = Fleet(client, instance, assumed=settings.processes, members=INQUIRERS)
+    stack.push_async_callback(fleet.close)
+    return fleet
 
 
 async def _doorbell(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Doorbell, Ping | None]:
@@ -414,6 +432,7 @@ def application(service: Service, settings: Settings) -> App:
             IdempotencyCollector(lambda: service.gate.counts),
             BreakerCollector(service.registry),
             RetryCollector(service.registry),
+            InquiryCollector(service.rails),
             PeersCollector(service.breakers),
             WaitingCollector(lambda: service.backlog.counted),
         ),
@@ -460,6 +479,7 @@ def worker_server(service: Service, keeping: Housekeeping, host: str, port: int)
         WorkerCollector(service.engine.worker, service.notifier, keeping),
         BreakerCollector(service.registry),
         RetryCollector(service.registry),
+        InquiryCollector(service.rails),
         PeersCollector(service.breakers),
         HoldingCollector(service.engine.holding),
     )
@@ -470,6 +490,8 @@ async def _work(settings: Settings, database_url: str) -> None:
     async with assembled(settings, database_url) as service:
         keeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
         loops = (service.engine.worker, service.notifier, keeping)
+        if service.inquirers is not None:
+            service.inquirers.start()
         port = settings.worker_port
         servers = [] if port is None else [worker_server(service, keeping, settings.host, port)]
 

@@ -13,7 +13,9 @@ from prometheus_client.core import (
 
 from synccash.breakers import ClusterBreakers
 from synccash.engine.holding import Holding
+from synccash.engine.ports import Rail
 from synccash.middleware.once import Counts
+from synccash.rails.pacer import Paced
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.breaker_statistics import BOUNDS_S, Statistics
 from synccash.resilience.budget import RetryStatistics
@@ -154,6 +156,21 @@ class WaitingCollector:
         )
         for (kind, why), count in self.counted().items():
             family.add_metric([kind, why], count)
+        yield family
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InquiryCollector:
+    """`inquiries_*` by `rail`: the series of all rails that are set up exist from the start."""
+
+    rails: Mapping[str, Rail]
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        text = "Looks back at closed attempts given up because the rail's rate was used up"
+        family = CounterMetricFamily("inquiries_shed", text, labels=["rail"])
+        for name, rail in sorted(self.rails.items()):
+            family.add_metric([name], rail.inquiries_shed if isinstance(rail, Paced) else 0)
         yield family
 
 

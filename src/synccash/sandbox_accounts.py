@@ -51,6 +51,7 @@ def _mtn_momo(place: Place) -> Account:
             "mtn_momo_disbursement_user": place.user,
             "mtn_momo_disbursement_key": place.key,
             "mtn_momo_disbursement_subscription_key": "sandbox-disbursement",
+            "mtn_momo_inquiry_from_s": "0",
         },
     )
 

@@ -89,6 +89,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mtn_momo_disbursement_key: str | None = None
     mtn_momo_disbursement_subscription_key: str | None = None
     mtn_momo_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 10.0
+    mtn_momo_inquiry_from_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
 
     paystack_base_url: str = "https://api.paystack.co"
     paystack_account: str = "main"

@@ -1,6 +1,6 @@
 """docs/adding-a-rail.md, followed step by step for a toy: it keeps the contract, and money goes over it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -88,7 +88,9 @@ def test_a_payment_goes_over_the_toy_from_the_api_to_the_book(
         at.append(place.url)
         return Account(settings={}, control={"settings": {"key": place.key}})
 
-    def set_up(settings: Settings, transport: Transport, clock: Clock) -> Toy | None:
+    def set_up(
+        settings: Settings, transport: Transport, clock: Clock, inquirers: Callable[[], int]
+    ) -> Toy | None:
         return Toy(ToySettings(base_url=at[0], key="5d" * 16), transport)
 
     monkeypatch.setitem(ACCOUNTS, "toy", account)

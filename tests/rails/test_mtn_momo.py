@@ -10,7 +10,14 @@ from rails.mtn_bench import API_USER, MtnBench
 from rails.raw_server import answer, answering, raw_server
 from rails.ticking import TickingClock
 from synccash.payments.failure import FailureCode
-from synccash.payments.rail import CallbackAddress, NextActionType, Operation, Standing
+from synccash.payments.rail import (
+    CallbackAddress,
+    InquiryPriority,
+    NextActionType,
+    Operation,
+    Standing,
+    Traces,
+)
 from synccash.rails.mtn_momo import ProductCredentials, read_token
 from synccash.rails.notes import note
 from synccash.rails.transport import Exchange
@@ -52,6 +59,8 @@ async def test_it_says_what_it_can_do(bench):
     collect = capabilities.operations[Operation.COLLECT]
     assert (collect.dedup_by_reference, collect.lookup_by_reference) == (True, True)
     assert collect.prompt_window_s == 300.0
+    assert {one.inquiry_from_s for one in capabilities.operations.values()} == {300.0}
+    assert not any(one.not_found_is_final for one in capabilities.operations.values())
     for outgoing in (Operation.REFUND, Operation.PAYOUT):
         assert capabilities.operations[outgoing].dedup_by_reference
         assert capabilities.operations[outgoing].prompt_window_s is None
@@ -407,10 +416,32 @@ async def test_an_inquiry_whose_turn_would_come_too_late_is_not_made(world, tran
     assert (await bench.inquire(order)).standing is Standing.SUCCEEDED
     late = await bench.inquire(order, timeout_s=0.5)
     assert (late.standing, late.provider_code) == (Standing.NO_INFORMATION, "status_cap")
+    assert late.refused_locally
     waiting = asyncio.create_task(bench.inquire(order, timeout_s=5.0))
     await clock.asleep.wait()
     clock.advance(1.05)
     assert (await waiting).standing is Standing.SUCCEEDED
+
+
+async def test_a_look_back_beyond_its_share_is_given_up_and_counted(world, transport):
+    clock = TickingClock()
+    bench = await MtnBench.on(world, transport, clock, status_per_s=1.0)
+    order = bench.order()
+    await bench.send(order)
+
+    async def look_back():
+        traces = Traces(priority=InquiryPriority.LOOK_BACK)
+        return await bench.rail.inquire(
+            order.account, order.operation, order.reference, timeout_s=5.0, traces=traces
+        )
+
+    assert (await look_back()).standing is Standing.SUCCEEDED
+    clock.advance(1.05)
+    shed = await look_back()
+    assert (shed.standing, shed.provider_code) == (Standing.NO_INFORMATION, "shed")
+    assert shed.refused_locally
+    assert bench.rail.inquiries_shed == 1
+    assert (await bench.inquire(order)).standing is Standing.SUCCEEDED
 
 
 async def test_past_the_cap_mtn_s_wish_to_wait_is_handed_on(bench):

@@ -1,5 +1,8 @@
+from functools import partial
+
 import pytest
 
+from rails.ticking import TickingClock
 from synccash.payments.rail import Operation
 from synccash.rails.registry import build_rails, mtn_momo_settings
 from synccash.rails.transport import Transport
@@ -21,6 +24,22 @@ DISBURSEMENT = {
 
 def build(**given):
     return build_rails(Settings(**given), Transport(), SystemClock())
+
+
+async def test_processes_that_inquire_share_the_rate_that_a_rail_allows(transport):
+    clock = TickingClock()
+    nobody = {"mtn_momo_base_url": "http://127.0.0.1:9", "pawapay_base_url": "http://127.0.0.1:9"}
+    rates = {"mtn_momo_status_per_s": 1.0, "pawapay_status_per_s": 1.0}
+    given = Settings(**COLLECTION | nobody | rates, pawapay_token="a-token")
+    rails = build_rails(given, transport, clock, lambda: 3)
+    assert set(rails) == {"mtn_momo", "pawapay"}
+    for rail in rails.values():
+        ask = partial(rail.inquire, rail.account, Operation.COLLECT, "r")
+        assert (await ask(timeout_s=0.0)).provider_code != "status_cap"
+        clock.advance(1.05)
+        assert (await ask(timeout_s=2.0)).provider_code == "status_cap"
+        clock.advance(2.1)
+        assert (await ask(timeout_s=0.0)).provider_code != "status_cap"
 
 
 def test_without_settings_there_is_no_rail():

@@ -28,6 +28,8 @@ async def test_every_rail_of_the_sandbox_is_set_up_and_takes_a_payment(world, tr
         SystemClock(),
     )
     assert list(rails) == list(world.sandbox.rail_urls)
+    waits = {able.inquiry_from_s for rail in rails.values() for able in rail.capabilities.operations.values()}
+    assert waits == {0.0}, "a playback can be asked at once"
     for rail in rails.values():
         order = Bench(world, rail, transport).order(callback_url="http://localhost:1/callback")
         assert (await rail.send(order, timeout_s=10.0)).evidence is Evidence.ACCEPTED

@@ -12,8 +12,8 @@ from synccash.resilience.profiles import VALKEY
 from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
 from synccash.resilience.testing import FakeClock
 from synccash.resilience.verdict import Outcome
-from synccash.stores.valkey.client import build_client
-from synccash.stores.valkey.fleet import Fleet
+from synccash.stores.valkey.client import UNREACHABLE, build_client
+from synccash.stores.valkey.fleet import INQUIRERS, Fleet
 from synccash.stores.valkey.limit_script import answer_key
 from synccash.stores.valkey.rate_limiter import ValkeyLimiter
 
@@ -174,6 +174,21 @@ async def test_a_fleet_forgets_who_left_but_not_when_valkey_forgot_everybody(mor
         await one.beat()
         assert one.size() == 1
         await other.close()
+
+
+async def test_who_inquires_is_counted_apart_from_who_lets_requests_in(mortal):
+    async with contextlib.AsyncExitStack() as stack:
+        client = build_client(mortal.url)
+        stack.push_async_callback(client.aclose)
+        api = Fleet(client, "api", assumed=1)
+        workers = [Fleet(client, name, assumed=1, members=INQUIRERS) for name in ("one", "other")]
+        for one in (*workers, api, workers[0]):
+            await one.beat()
+        assert [one.size() for one in (api, *workers)] == [1, 2, 2]
+        mortal.kill()
+        with contextlib.suppress(*UNREACHABLE):
+            await workers[0].beat()
+        assert workers[0].size() == 2, "what was heard last stands"
 
 
 async def test_a_limit_says_itself_what_happens_without_valkey(mortal):

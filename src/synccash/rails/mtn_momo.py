@@ -6,6 +6,7 @@ Source: MTN's developer portal (operations of Collection and Disbursement, "Comm
 
 import base64
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -40,7 +41,7 @@ from synccash.rails.mtn_momo_answers import (
     judge_status,
 )
 from synccash.rails.notes import note
-from synccash.rails.pacer import Clock, Pacer
+from synccash.rails.pacer import Clock, Pacer, Turn, alone
 from synccash.rails.transport import Exchange, Transport, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -70,7 +71,8 @@ class ProductCredentials:
 class MtnMomoSettings:
     """One account with MTN. Without `disbursement` the rail collects, and sends nothing out.
 
-    `status_per_s`: MTN allows 10 status requests in a second.
+    `status_per_s`: MTN allows 10 status requests in a second, from all processes together.
+    `inquiry_from_s`: without a callback MTN wants to be asked from five minutes on.
     """
 
     base_url: str
@@ -81,6 +83,7 @@ class MtnMomoSettings:
     collection: ProductCredentials
     disbursement: ProductCredentials | None = None
     status_per_s: float = 10.0
+    inquiry_from_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +98,17 @@ class _Product:
 class MtnMomo:
     """Live: the connector of one MTN account. See `synccash.engine.ports.Rail`."""
 
-    def __init__(self, settings: MtnMomoSettings, transport: Transport, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: MtnMomoSettings,
+        transport: Transport,
+        clock: Clock,
+        inquirers: Callable[[], int] = alone,
+    ) -> None:
         self._settings = settings
         self._transport = transport
         self._clock = clock
-        self._pacer = Pacer(settings.status_per_s, clock)
+        self._pacer = Pacer(settings.status_per_s, clock, inquirers)
         self._account = RailAccount(
             rail=NAME,
             account=settings.account,
@@ -117,6 +126,9 @@ class MtnMomo:
                     dedup_by_reference=True,
                     lookup_by_reference=True,
                     prompt_window_s=PROMPT_WINDOW_S if operation is Operation.COLLECT else None,
+                    inquiry_from_s=settings.inquiry_from_s,
+                    # A 404 may stand for a request that MTN took and shows later, or on its other platform.
+                    not_found_is_final=False,
                 )
                 for operation in self._products
             },
@@ -137,6 +149,11 @@ class MtnMomo:
     def account(self) -> RailAccount:
         """The account and address of new attempts."""
         return self._account
+
+    @property
+    def inquiries_shed(self) -> int:
+        """How many looks back were given up under MTN's cap."""
+        return self._pacer.shed
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         """Send once; a second time only after a 401, which proves that the first was turned away."""
@@ -177,8 +194,9 @@ class MtnMomo:
         if product is None or account != self._account:
             return not_asked(OTHER_ACCOUNT)
         began = self._clock.monotonic()
-        if not await self._pacer.turn(timeout_s=timeout_s):
-            return not_asked("status_cap")
+        turn = await self._pacer.turn(timeout_s=timeout_s, priority=traces.priority)
+        if turn is not Turn.GRANTED:
+            return not_asked(turn.value)
         paced_s = self._clock.monotonic() - began
         path = f"{product.name}/v1_0/{_RESOURCES[operation]}/{reference}"
         answer = await self._call(product, "GET", path, {}, None, timeout_s - paced_s)

@@ -5,7 +5,7 @@ the operator sets in pawaPay's dashboard, one for each operation.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from synccash.payments.failure import FailureCode
@@ -27,7 +27,7 @@ from synccash.payments.rail import (
 from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account, unsent
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.notes import plain
-from synccash.rails.pacer import Clock, Pacer
+from synccash.rails.pacer import Clock, Pacer, Turn, alone
 from synccash.rails.pawapay_answers import ID_FIELDS, judge_send, judge_status, read_callback
 from synccash.rails.transport import Transport
 
@@ -50,8 +50,9 @@ _UNFIT_FOR_MESSAGES = re.compile(r"[^A-Za-z0-9]+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PawapaySettings:
-    """One account with pawaPay. `status_per_s`: no cap is published, this one is ours.
+    """One account with pawaPay.
 
+    `status_per_s`: no cap is published, this one is ours, for all processes together.
     `callback_token` ends the address in pawaPay's dashboard; without one no callback is heard.
     """
 
@@ -65,11 +66,17 @@ class PawapaySettings:
 class Pawapay:
     """Live: the connector of one pawaPay account. See `synccash.engine.ports.Rail`."""
 
-    def __init__(self, settings: PawapaySettings, transport: Transport, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: PawapaySettings,
+        transport: Transport,
+        clock: Clock,
+        inquirers: Callable[[], int] = alone,
+    ) -> None:
         self._settings = settings
         self._transport = transport
         self._clock = clock
-        self._pacer = Pacer(settings.status_per_s, clock)
+        self._pacer = Pacer(settings.status_per_s, clock, inquirers)
         self._account = RailAccount(
             rail=NAME, account=settings.account, base_url=settings.base_url, target_environment="v2"
         )
@@ -80,6 +87,9 @@ class Pawapay:
                     dedup_by_reference=True,
                     lookup_by_reference=True,
                     prompt_window_s=PROMPT_WINDOW_S if operation is Operation.COLLECT else None,
+                    # pawaPay calls NOT_FOUND safe to submit again under the same id; that a request still on
+                    # its way cannot be accepted later is documented nowhere.
+                    not_found_is_final=False,
                 )
                 for operation in _RESOURCES
             },
@@ -100,6 +110,11 @@ class Pawapay:
     def account(self) -> RailAccount:
         """The account and address of new attempts."""
         return self._account
+
+    @property
+    def inquiries_shed(self) -> int:
+        """How many looks back were given up under our cap."""
+        return self._pacer.shed
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         """Send once."""
@@ -131,12 +146,12 @@ class Pawapay:
         traces: Traces = NO_TRACES,
     ) -> StatusAnswer:
         """Ask pawaPay by our reference. Waits for its turn as long as `timeout_s` allows."""
-        del traces  # pawaPay knows every attempt by our reference
         if account != self._account:
             return not_asked(OTHER_ACCOUNT)
         began = self._clock.monotonic()
-        if not await self._pacer.turn(timeout_s=timeout_s):
-            return not_asked("status_cap")
+        turn = await self._pacer.turn(timeout_s=timeout_s, priority=traces.priority)
+        if turn is not Turn.GRANTED:
+            return not_asked(turn.value)
         paced_s = self._clock.monotonic() - began
         answer = await self._transport.request(
             "GET",

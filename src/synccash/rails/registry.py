@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from synccash.rails.callback_token import EXPECTED, is_fit
 from synccash.rails.hubtel import Hubtel, HubtelSettings
 from synccash.rails.mtn_momo import MtnMomo, MtnMomoSettings, ProductCredentials
-from synccash.rails.pacer import Clock
+from synccash.rails.pacer import Clock, alone
 from synccash.rails.pawapay import Pawapay, PawapaySettings
 from synccash.rails.paystack import Paystack, PaystackSettings
 from synccash.rails.transport import Transport
@@ -18,16 +18,19 @@ Connector = MtnMomo | Paystack | Hubtel | Pawapay
 _PRODUCT_KEYS = ("user", "key", "subscription_key")
 
 
-def build_rails(settings: Settings, transport: Transport, clock: Clock) -> dict[str, Connector]:
+def build_rails(
+    settings: Settings, transport: Transport, clock: Clock, inquirers: Callable[[], int] = alone
+) -> dict[str, Connector]:
     """Make the rails that are set up, by id.
 
-    Raises SettingsError that names every missing or unusable key of the rails that are set up in part.
+    `inquirers` tells how many processes inquire now: they share the rate that a rail allows. Raises
+    SettingsError that names every missing or unusable key of the rails that are set up in part.
     """
     rails: dict[str, Connector] = {}
     problems: list[str] = []
     for set_up in _SET_UPS:
         try:
-            rail = set_up(settings, transport, clock)
+            rail = set_up(settings, transport, clock, inquirers)
         except SettingsError as error:
             problems.append(str(error))
             continue
@@ -38,28 +41,36 @@ def build_rails(settings: Settings, transport: Transport, clock: Clock) -> dict[
     return rails
 
 
-def _mtn_momo(settings: Settings, transport: Transport, clock: Clock) -> MtnMomo | None:
+_Inquirers = Callable[[], int]
+
+
+def _mtn_momo(
+    settings: Settings, transport: Transport, clock: Clock, inquirers: _Inquirers
+) -> MtnMomo | None:
     momo = mtn_momo_settings(settings)
-    return None if momo is None else MtnMomo(momo, transport, clock)
+    return None if momo is None else MtnMomo(momo, transport, clock, inquirers)
 
 
-def _paystack(settings: Settings, transport: Transport, clock: Clock) -> Paystack | None:
+def _paystack(
+    settings: Settings, transport: Transport, clock: Clock, inquirers: _Inquirers
+) -> Paystack | None:
+    del inquirers
     paystack = paystack_settings(settings)
     return None if paystack is None else Paystack(paystack, transport, clock)
 
 
-def _hubtel(settings: Settings, transport: Transport, clock: Clock) -> Hubtel | None:
-    del clock
+def _hubtel(settings: Settings, transport: Transport, clock: Clock, inquirers: _Inquirers) -> Hubtel | None:
+    del clock, inquirers
     hubtel = hubtel_settings(settings)
     return None if hubtel is None else Hubtel(hubtel, transport)
 
 
-def _pawapay(settings: Settings, transport: Transport, clock: Clock) -> Pawapay | None:
+def _pawapay(settings: Settings, transport: Transport, clock: Clock, inquirers: _Inquirers) -> Pawapay | None:
     pawapay = pawapay_settings(settings)
-    return None if pawapay is None else Pawapay(pawapay, transport, clock)
+    return None if pawapay is None else Pawapay(pawapay, transport, clock, inquirers)
 
 
-_SET_UPS: tuple[Callable[[Settings, Transport, Clock], Connector | None], ...] = (
+_SET_UPS: tuple[Callable[[Settings, Transport, Clock, _Inquirers], Connector | None], ...] = (
     _mtn_momo,
     _paystack,
     _hubtel,
@@ -102,6 +113,7 @@ def mtn_momo_settings(settings: Settings) -> MtnMomoSettings | None:
         collection=_credentials(settings, collection),
         disbursement=_credentials(settings, disbursement) if refunds else None,
         status_per_s=settings.mtn_momo_status_per_s,
+        inquiry_from_s=settings.mtn_momo_inquiry_from_s,
     )
 
 

@@ -1,4 +1,4 @@
-"""How many processes share the limits, so that each knows its part while Valkey is away."""
+"""How many processes share a limit, so that each knows its part, also while Valkey is away."""
 
 # redis-py leaves its keyword arguments untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -14,7 +14,9 @@ from redis.asyncio import Redis
 from synccash.stores.valkey.client import UNREACHABLE
 from synccash.stores.valkey.limit_script import TAG
 
-_MEMBERS = f"{TAG}:fleet"
+API_PROCESSES = f"{TAG}:fleet"
+INQUIRERS = f"{TAG}:inquirers"
+"""Who shares the rates that rails allow for inquiries: the workers."""
 _BEAT_S = 5.0
 _LIVES_S = 15.0
 _CANCEL_AGAIN_S = 0.1
@@ -30,16 +32,23 @@ return redis.call('ZCARD', KEYS[1])
 
 
 class Fleet:
-    """Live: one per process that decides about limits, between `start` and `close`.
+    """Live: one per process that shares a limit, between `start` and `close`; `members` is whom it counts.
 
     Says every few seconds that it is there, and counts who else is. The client stays open.
     """
 
     def __init__(
-        self, client: Redis, instance: str, *, assumed: int, clock: Callable[[], float] = time.monotonic
+        self,
+        client: Redis,
+        instance: str,
+        *,
+        assumed: int,
+        members: str = API_PROCESSES,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._instance = instance
+        self._members = members
         self._clock = clock
         self._size = assumed
         self._heard = deque[tuple[float, int]]()
@@ -65,12 +74,12 @@ class Fleet:
             # redis-py turns a cancellation that meets its own time-outs into an error of its own.
             await asyncio.wait([self._beating], timeout=_CANCEL_AGAIN_S)
         with contextlib.suppress(*UNREACHABLE):
-            await self._client.zrem(_MEMBERS, self._instance)
+            await self._client.zrem(self._members, self._instance)
 
     async def beat(self) -> None:
         """Say once that this process is there. Raises one of client.UNREACHABLE."""
         lives_ms = round(_LIVES_S * 1_000)
-        count = await self._client.eval(_BEAT, 1, _MEMBERS, self._instance, lives_ms)
+        count = await self._client.eval(_BEAT, 1, self._members, self._instance, lives_ms)
         now = self._clock()
         self._heard.append((now, int(count)))
         # Only news forget news: while Valkey is away, what was heard last stands.
