@@ -81,6 +81,8 @@ class Hubtel:
                 failure_is_reported=False,
                 prompt_window_s=settings.prompt_window_s,
                 inquiry_from_s=settings.inquiry_from_s,
+                # Hubtel publishes no answer for a reference that it does not know.
+                not_found_is_final=False,
             )
         }
         if settings.prepaid_deposit_id is not None:

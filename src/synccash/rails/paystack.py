@@ -86,6 +86,9 @@ class Paystack:
                     prompt_window_s=PROMPT_WINDOW_S,
                     otp=True,
                     inquiry_from_s=settings.inquiry_from_s,
+                    # "Not found" means that no charge was made yet. Paystack documents neither its answer for
+                    # an unknown reference nor that a charge still on its way cannot follow.
+                    not_found_is_final=False,
                 ),
                 # A refund has no reference of ours: it is found by its note, and never sent again.
                 Operation.REFUND: OperationCapability(dedup_by_reference=False, lookup_by_reference=True),
