@@ -58,7 +58,7 @@ async def test_a_payer_is_asked_for_the_voucher_of_a_charge_whose_answer_was_los
     assert told.provider_transaction_id is not None
 
 
-@pytest.mark.parametrize("charge", ["pending", "send_otp"])
+@pytest.mark.parametrize("charge", ["pending", "timeout", "send_otp", "failed"])
 async def test_a_charge_that_has_not_decided_what_to_ask_for_is_asked_for_again(bench, charge):
     order = bench.order(network=Network.TELECEL, msisdn="233201234567")
 
@@ -70,8 +70,16 @@ async def test_a_charge_that_has_not_decided_what_to_ask_for_is_asked_for_again(
     async with raw_server(speak) as paystack:
         rail = bench.connector_at(paystack.url)
         told = await rail.inquire(rail.account, order.operation, order.reference, timeout_s=5.0)
+        unsure = await rail.inquire(
+            rail.account,
+            order.operation,
+            order.reference,
+            timeout_s=5.0,
+            traces=Traces(password_untold=True),
+        )
     assert told.standing is Standing.PENDING
-    assert told.provider_transaction_id == ("61" if charge == "send_otp" else None)
+    assert told.provider_transaction_id == ("61" if charge in ("send_otp", "failed") else None)
+    assert (unsure.standing is Standing.NO_INFORMATION) == (charge == "timeout")
 
 
 async def test_a_payout_sent_twice_is_paid_once(bench):

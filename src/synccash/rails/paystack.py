@@ -160,32 +160,16 @@ class Paystack:
         ends_at = self._clock.monotonic() + timeout_s
         answer = await self._call("GET", f"{resource}/verify/{reference}", timeout_s)
         told = judge_status(answer, operation, reference)
-        # Of a charge whose answer came, its own number is known after the first inquiry, and what the payer
-        # has to do. A transaction itself never says that.
+        # A transaction only says that it goes on; what the payer has to do is told by the charge. It is asked
+        # until the attempt has Paystack's number, and again where a voucher's fate is not known.
         is_told = traces.transaction_id is not None and not traces.password_untold
         if operation is Operation.PAYOUT or is_told or told.standing is not Standing.PENDING:
             return told
-        return await self._whether_it_waits(told, reference, ends_at - self._clock.monotonic())
-
-    async def _whether_it_waits(self, told: StatusAnswer, reference: str, timeout_s: float) -> StatusAnswer:
-        """Ask for the charge itself. A transaction that waits for a password only says that it goes on.
-
-        So the payer is asked for a voucher, too, where the answer to the charge was lost on the way.
-        """
-        charge = judge_status(
-            await self._call("GET", f"charge/{reference}", timeout_s), Operation.COLLECT, reference
-        )
-        match charge.standing:
-            case Standing.NO_INFORMATION:
-                return charge
-            case Standing.PENDING:
-                # Without an action Paystack has not decided yet: the number is kept back, and the next
-                # inquiry asks for the charge again.
-                number = None if charge.next_action is None else told.provider_transaction_id
-                return replace(told, next_action=charge.next_action, provider_transaction_id=number)
-            case _:
-                # It has just ended: the transaction will say how, and with what amount.
-                return told
+        path, left_s = f"charge/{reference}", ends_at - self._clock.monotonic()
+        charge = judge_status(await self._call("GET", path, left_s), operation, reference)
+        if charge.standing is Standing.NO_INFORMATION and traces.password_untold:
+            return charge
+        return _with_action(told, charge)
 
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
         """Read an event to the account's own address; see `synccash.engine.ports.CallbackReader`."""
@@ -270,6 +254,21 @@ class Paystack:
             json=body,
             timeout_s=timeout_s,
         )
+
+
+def _with_action(told: StatusAnswer, charge: StatusAnswer) -> StatusAnswer:
+    """Add to a transaction that goes on what its charge wants the payer to do.
+
+    While the charge does not say that, the number is kept back, so that the next inquiry asks for it again.
+    """
+    match charge.standing:
+        case Standing.PENDING if charge.next_action is not None:
+            return replace(told, next_action=charge.next_action)
+        case Standing.SUCCEEDED | Standing.FAILED:
+            # It has just ended: the transaction will say how, and with what amount.
+            return told
+        case _:
+            return replace(told, provider_transaction_id=None)
 
 
 def _local(msisdn: str) -> str:
