@@ -161,7 +161,9 @@ async def test_a_body_without_announced_length_is_refused_when_it_grows_too_larg
     is_problem(answer, 413)
 
 
-async def test_a_body_under_a_key_is_read_and_hashed_once(api: Served, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """How often a body is parsed, and hashed by the handler."""
     from synccash.api import body, calls
     from synccash.middleware import resilience
 
@@ -170,7 +172,27 @@ async def test_a_body_under_a_key_is_read_and_hashed_once(api: Served, monkeypat
         real = getattr(module, name)
         noted = lambda *given, name=name, real=real: done.append(name) or real(*given)  # noqa: E731
         monkeypatch.setattr(module, name, noted)
+    return done
+
+
+async def test_a_body_under_a_key_is_read_and_hashed_once(api: Served, done: list[str]):
     assert (await api.pay()).status_code == 202
+    assert done == ["read_json"]
+
+
+@pytest.mark.parametrize(
+    ("body", "key", "status"),
+    [
+        (b'{"amount":1,"amount":2}', "k", 422),
+        (b"{", "k", 400),
+        (b"null", "k", 422),
+        (b'{"nonsense":1}', "two words", 422),
+    ],
+)
+async def test_a_body_that_is_refused_is_read_once_too(
+    api: Served, done: list[str], body: bytes, key: str, status: int
+):
+    is_problem(await api.send("POST", "/payments", body, Idempotency_Key=key), status)
     assert done == ["read_json"]
 
 

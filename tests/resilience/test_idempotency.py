@@ -8,6 +8,7 @@ from synccash.resilience.idempotency import (
     DuplicateMemberError,
     IdempotencyKeyError,
     NotJsonError,
+    _members,  # pyright: ignore[reportPrivateUsage]
     fingerprint,
     idempotency_key,
     read_json,
@@ -93,3 +94,23 @@ def test_a_member_given_twice_is_refused_at_any_depth():
     with pytest.raises(DuplicateMemberError) as caught:
         read_json(b'{"a":{"b":1,"b":1}}')
     assert caught.value.name == "b"
+
+
+class Compared(str):
+    """A name that counts how often it is compared with another."""
+
+    times = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object):
+        Compared.times += 1
+        return str.__eq__(self, other)  # type: ignore[arg-type]
+
+
+def test_a_member_given_twice_is_found_with_as_many_comparisons_as_members_at_most():
+    names = [Compared(f"m{number}") for number in range(2_000)]
+    Compared.times = 0
+    with pytest.raises(DuplicateMemberError) as refused:
+        _members([(name, 1) for name in [*names, Compared("m1999")]])
+    assert refused.value.name == "m1999"
+    assert Compared.times <= len(names)

@@ -45,13 +45,7 @@ async def take_body(request: Request[Any, Any, Any]) -> None:
         return
     _check_media_type(request.headers.get("content-type"))
     raw = await request.body()
-    # A layer before may have read it already, for the fingerprint of the request.
-    tree = scope_of(request).get(DECODED)
-    if tree is None:
-        tree = _read(raw)
-    if not isinstance(tree, dict):
-        raise invalid(("", "expected a JSON object"))
-    scope_of(request)[TREE] = tree
+    scope_of(request)[TREE] = _object(request, raw)
     scope_of(request)[_VALUE] = decode(raw, field.annotation)
 
 
@@ -61,14 +55,26 @@ async def optional_body(request: Request[Any, Any, Any], kind: type[_Body]) -> _
     if not raw:
         return None
     _check_media_type(request.headers.get("content-type"))
-    if not isinstance(_read(raw), dict):
-        raise invalid(("", "expected a JSON object"))
+    _object(request, raw)
     return decode(raw, kind)
 
 
-def _read(raw: bytes) -> Any:
+def _object(request: Request[Any, Any, Any], raw: bytes) -> dict[str, Any]:
+    """The body as `read_json` gives it. Raises ProblemError 400 or 422."""
+    tree = _read(scope_of(request), raw)
+    if not isinstance(tree, dict):
+        raise invalid(("", "expected a JSON object"))
+    return cast("dict[str, Any]", tree)
+
+
+def _read(scope: dict[str, Any], raw: bytes) -> Any:
+    """Decode the body, unless a layer before has done so for limits and the fingerprint."""
     try:
-        return read_json(raw)
+        if DECODED not in scope:
+            return read_json(raw)
+        if isinstance(scope[DECODED], ValueError):
+            raise scope[DECODED]
+        return scope[DECODED]
     except NotJsonError as error:
         raise malformed(str(error)) from error
     except DuplicateMemberError as error:

@@ -25,7 +25,8 @@ from synccash.resilience.idempotency import (
 from synccash.resilience.making import made
 
 DECODED = "synccash.decoded"
-"""Where the scope of a request under a key holds its body as `read_json` gave it, if it is JSON."""
+"""Where a request's scope holds what `read_json` made of its body: the value, or the error that it raised.
+Set wherever this middleware has read the body, so that nobody behind it parses the same bytes again."""
 FINGERPRINT = "synccash.fingerprint"
 """Where the scope of a request under a key holds its fingerprint."""
 
@@ -115,7 +116,7 @@ class ResilienceMiddleware:
             return
         if body is None:
             return
-        decoded = _decoded(body)
+        decoded = _decoded(scope, body)
         caller = self._with_user(self.identify(scope), match, decoded)
         try:
             keyed = _keyed(scope, match.endpoint, caller, body, decoded)
@@ -163,12 +164,14 @@ def with_headers(send: Send, headers: Headers) -> Send:
     return sending
 
 
-def _decoded(body: bytes) -> Any:
-    """The body as JSON; None for what is none: to refuse it is the application's business."""
+def _decoded(scope: Scope, body: bytes) -> Any:
+    """The body as JSON, also kept in the scope; None for what is none: the application refuses it."""
     try:
-        return read_json(body)
-    except (NotJsonError, DuplicateMemberError):
+        decoded = scope[DECODED] = read_json(body)
+    except (NotJsonError, DuplicateMemberError) as error:
+        scope[DECODED] = error
         return None
+    return decoded
 
 
 def _member(decoded: Any, path: Sequence[str]) -> Any:
@@ -195,7 +198,6 @@ def _keyed(scope: Scope, endpoint: Endpoint, caller: Caller, body: bytes, decode
         raise
     if handled and decoded is None:
         return None
-    scope[DECODED] = decoded
     scope[FINGERPRINT] = print_of = fingerprint(scope["path"], body.hex() if decoded is None else decoded)
     return Keyed(
         scope=scope,

@@ -94,9 +94,18 @@ def fingerprint(path: str, body: Any) -> bytes:
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise DuplicateMemberError(next(name for name in names if names.count(name) > 1))
+        raise DuplicateMemberError(_first_duplicate(pairs))
     return members
+
+
+def _first_duplicate(pairs: list[tuple[str, Any]]) -> str:
+    """Return the first name that has been given before, in one pass: a caller chooses how many there are."""
+    seen = set[str]()
+    for name, _ in pairs:
+        if name in seen:
+            return name
+        seen.add(name)
+    raise AssertionError("no name is given twice")
 
 
 def _refuse(word: str) -> Any:
