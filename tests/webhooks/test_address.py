@@ -1,5 +1,7 @@
 """A merchant's URL is no way into our own network."""
 
+import ipaddress
+
 import pytest
 
 from synccash.webhooks.address import AddressRefusedError, check_url, is_public
@@ -37,6 +39,7 @@ REFUSED = (
     "https://[::]/",
     "https://[fe80::1]/",
     "https://[fc00::1]/",
+    "https://[fec0::1]:8443/",
     "https://[ff02::1]/",
     "https://[::ffff:127.0.0.1]/",
     "https://[::ffff:169.254.169.254]/",
@@ -97,3 +100,53 @@ def test_even_then_only_plain_http_urls_are_taken(url: str):
 @pytest.mark.parametrize("text", ["", "not an address", "127.1", "2130706433"])
 def test_what_is_no_address_is_not_public(text: str):
     assert not is_public(text)
+
+
+SPECIAL = (
+    "100.64.0.0/10",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "192.88.99.0/24",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "240.0.0.0/4",
+    "::/96",
+    "::ffff:0:0/96",
+    "::ffff:0:0:0/96",
+    "64:ff9b::/96",
+    "64:ff9b:1::/48",
+    "100::/64",
+    "2001::/32",
+    "2001:2::/48",
+    "2001:10::/28",
+    "2001:db8::/32",
+    "2002::/16",
+    "3ffe::/16",
+    "3fff::/20",
+    "5f00::/16",
+    "fc00::/7",
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8",
+)
+
+
+@pytest.mark.parametrize("block", SPECIAL)
+def test_no_address_of_a_special_block_is_public(block: str):
+    network = ipaddress.ip_network(block)
+    middle = network[network.num_addresses // 2]
+    assert not any(is_public(str(address)) for address in (network[0], network[1], middle, network[-1]))
+
+
+@pytest.mark.parametrize("wrapped", ["::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1", "::808:808"])
+def test_a_public_address_in_a_wrapping_is_not_public(wrapped: str):
+    assert is_public("8.8.8.8")
+    assert not is_public(wrapped)
+
+
+@pytest.mark.parametrize(
+    "address", ["100.63.255.255", "100.128.0.0", "198.17.255.255", "198.20.0.0", "2001:200::1", "2003::1"]
+)
+def test_the_neighbours_of_special_blocks_are_public(address: str):
+    assert is_public(address)

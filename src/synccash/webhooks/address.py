@@ -5,7 +5,41 @@ import re
 from urllib.parse import urlsplit
 
 _PORTS = frozenset({443, 8443})
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+# https://www.iana.org/assignments/ipv6-unicast-address-assignments: hosts of the open internet are in this
+# block alone. What is outside of it leads into a network (site-local fec0::/10, unique local fc00::/7, link
+# local fe80::/10) or wraps an IPv4 address (mapped, compatible, translated, NAT64).
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# The special blocks of https://www.iana.org/assignments/iana-ipv4-special-registry and of its IPv6 twin, and
+# former ones that some hosts and routers still treat so. The `ipaddress` of each Python knows other ones.
+_SPECIAL = tuple(
+    ipaddress.ip_network(block)
+    for block in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",  # private
+        "100.64.0.0/10",  # shared by a provider's customers (RFC 6598)
+        "127.0.0.0/8",  # loopback
+        "169.254.0.0/16",  # link local; clouds serve their metadata here
+        "172.16.0.0/12",  # private
+        "192.0.0.0/24",  # protocols
+        "192.0.2.0/24",  # documentation
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # AMT
+        "192.88.99.0/24",  # 6to4 relays, deprecated (RFC 7526)
+        "192.168.0.0/16",  # private
+        "192.175.48.0/24",  # AS112
+        "198.18.0.0/15",  # benchmarking
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved
+        "2001::/23",  # protocols: Teredo, benchmarking, ORCHID
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4, which wraps an IPv4 address
+        "2620:4f:8000::/48",  # AS112
+        "3ffe::/16",  # the former 6bone (RFC 3701)
+        "3fff::/20",  # documentation (RFC 9637)
+    )
+)
 _LONGEST = 2_000
 # What resolvers read as an address in another spelling: 127.1, 2130706433, 0x7f.1, 0177.0.0.1, 127.0.0.1.
 # The URL standard calls it the host that ends in a number; no name of the DNS does.
@@ -49,26 +83,18 @@ def check_url(url: str, *, private: bool) -> str:
 
 
 def is_public(address: str) -> bool:
-    """True for an address on the open internet, whatever it is wrapped in.
+    """True for an address of a host on the open internet.
 
-    `ipaddress.is_global` alone believes NAT64, 6to4 and multicast addresses to be public.
+    An IPv6 address that wraps an IPv4 address is none, whatever is inside: where it is unwrapped depends on
+    the routers on the way.
     """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    inner = _wrapped(found) if isinstance(found, ipaddress.IPv6Address) else None
-    if inner is not None and not is_public(str(inner)):
+    if isinstance(found, ipaddress.IPv6Address) and found not in _GLOBAL_UNICAST:
         return False
-    return found.is_global and not (found.is_multicast or found.is_reserved or found.is_unspecified)
-
-
-def _wrapped(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address to which packets for this one really go; for Teredo its client."""
-    if any(address in network for network in _NAT64):
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    teredo = address.teredo
-    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
+    return found.is_global and not any(found in block for block in _SPECIAL)
 
 
 def _is_literal(host: str) -> bool:
