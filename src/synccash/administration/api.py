@@ -17,12 +17,24 @@ from synccash.settings import Settings
 
 _PATIENCE_S = 15.0
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEY_HINT = "set SYNCCASH_ADMIN_KEY to an operator's key, such as `synccash keys create --admin` makes"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Leaves a redirect as the error that it is: urllib would send the key along to wherever it leads."""
+
+    def redirect_request(self, *_given: Any, **_named: Any) -> None:
+        return None
+
+
+# The key goes to the address that was given, not through a proxy that the environment happens to name.
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect).open
 
 
 @dataclass(frozen=True, slots=True)
 class ManagementApi:
-    """The API at `url`, asked with an operator's key."""
+    """The API at `url`, asked with an operator's key. Follows no redirect and uses no proxy."""
 
     url: str
     key: str = field(repr=False)
@@ -51,10 +63,11 @@ class ManagementApi:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/api/v1/{where}", data, headers, method=method)  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:  # noqa: S310 - the operator's own
+            with _open(request, timeout=_PATIENCE_S) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            raise AdministrationError(_told(error, self.url)) from error
+            with error:
+                raise AdministrationError(_told(error, self.url)) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise AdministrationError(
                 f"no API answers at {self.url} ({getattr(error, 'reason', error)}): is `synccash up` or "
@@ -85,6 +98,11 @@ def _key_of_up() -> str | None:
 
 
 def _told(error: urllib.error.HTTPError, url: str) -> str:
+    if error.code in _REDIRECTS:
+        return (
+            f"{url} answered with a redirect (HTTP {error.code}), which is not followed: "
+            "give the final address of the API in --url"
+        )
     with suppress(ValueError, KeyError, TypeError, OSError):
         detail = str(json.loads(error.read(65_536))["detail"])
         return f"{detail}; {_KEY_HINT}" if error.code in (401, 403) else detail
