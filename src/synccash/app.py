@@ -37,13 +37,14 @@ from synccash.metrics import (
     IdempotencyCollector,
     InquiryCollector,
     LimiterCollector,
+    LoopCollector,
     PeersCollector,
     RetryCollector,
     WaitingCollector,
 )
 from synccash.middleware.refusal import App
 from synccash.payments.payer_networks import PayerNetworks
-from synccash.payments.risk import RiskOutcome, RiskWatch
+from synccash.payments.risk import RiskDecision, RiskOutcome, RiskWatch, Sighting
 from synccash.profiles import overridden
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
@@ -75,6 +76,7 @@ from synccash.stores.valkey.fleet import INQUIRERS, Fleet
 from synccash.stores.valkey.rail_health import SharedRailHealth
 from synccash.stores.valkey.rate_limiter import ValkeyLimiter
 from synccash.stores.valkey.risk_sightings import SharedSightings
+from synccash.supervised_loops import LoopSupervisor, Run
 from synccash.system import SystemClock, SystemIdentities
 from synccash.webhooks.sender import WebhookSender
 from synccash.webhooks.signature import signed_headers
@@ -106,6 +108,7 @@ class Service:
     claims: PostgresClaims
     audit: PostgresAudit
     backlog: Backlog
+    loops: LoopSupervisor
 
 
 @contextlib.asynccontextmanager
@@ -113,15 +116,16 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
     """Wire the parts of one process, and close them in the right order at the end."""
     clock, identities = SystemClock(), SystemIdentities()
     instance = identities.new("proc")
+    loops = LoopSupervisor()
     async with contextlib.AsyncExitStack() as stack:
         pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS)
         stack.push_async_callback(pool.close)
         transport = Transport()
         stack.push_async_callback(transport.aclose)
-        inquirers = _inquirers(settings, instance, stack)
+        inquirers = _inquirers(settings, instance, loops, stack)
         sharing = inquirers.size if inquirers is not None else lambda: settings.processes
         rails = build_rails(settings, transport, clock, sharing)
-        doorbell, ping_valkey = await _doorbell(settings, stack)
+        doorbell, ping_valkey = await _doorbell(settings, loops, stack)
         registry = _registry(settings, clock)
         database = Database(pool, profile=registry.profile("database"), budget=registry.budget("database"))
         dispatch = _dispatch(settings, registry, clock)
@@ -150,12 +154,13 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         webhooks = PostgresWebhooks(database)
         notifier = _notifier(settings, webhooks, sender, registry, doorbell, clock, identities)
         _know_breakers(registry, rails)
-        await _share_health(settings, rail_health, registry, instance, stack)
+        await _share_health(settings, rail_health, registry, instance, loops, stack)
         watch = RailWatch(rails, rail_health, dispatch, PostgresStandings(database), clock, identities)
-        _in_background(watch.run(), stack)
+        _in_background("rail_watch", watch.run, loops, stack)
         backlog = Backlog(PostgresWaiting(database), clock)
-        _in_background(backlog.run(), stack)
-        _in_background(NetworkKeeping(networks, PostgresNetworks(database), clock).run(), stack)
+        _in_background("backlog", backlog.run, loops, stack)
+        keeping = NetworkKeeping(networks, PostgresNetworks(database), clock)
+        _in_background("network_keeping", keeping.run, loops, stack)
         yield Service(
             engine=engine,
             rails=rails,
@@ -165,13 +170,14 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             webhooks=webhooks,
             health=health,
             notifier=notifier,
-            gate=await _gate(settings, instance, registry.profile("valkey").breaker, stack),
+            gate=await _gate(settings, instance, registry.profile("valkey").breaker, loops, stack),
             registry=registry,
-            breakers=await _shared(settings, registry, instance, stack),
-            sightings=_share_risk(settings, engine.collecting.risk, clock, instance, stack),
+            breakers=await _shared(settings, registry, instance, loops, stack),
+            sightings=_share_risk(settings, engine.collecting.risk, clock, instance, loops, stack),
             claims=PostgresClaims(database),
             audit=PostgresAudit(database),
             backlog=backlog,
+            loops=loops,
         )
 
 
@@ -183,7 +189,11 @@ def _limits(settings: Settings) -> tuple[LimitBook, tuple[Network, ...]]:
 
 
 async def _gate(
-    settings: Settings, instance: str, rules: BreakerSettings, stack: contextlib.AsyncExitStack
+    settings: Settings,
+    instance: str,
+    rules: BreakerSettings,
+    loops: LoopSupervisor,
+    stack: contextlib.AsyncExitStack,
 ) -> Gate:
     """Limits and cached answers in Valkey; without one, each process limits by itself."""
     book, trusted = _limits(settings)
@@ -191,7 +201,7 @@ async def _gate(
         return Gate(LocalLimiter(), None, book, trusted)
     client = build_client(settings.valkey_url)
     stack.push_async_callback(client.aclose)
-    fleet = Fleet(client, instance, assumed=settings.processes)
+    fleet = Fleet(client, instance, assumed=settings.processes, supervisor=loops)
     stack.push_async_callback(fleet.close)
     # It is not in the registry: Valkey itself carries the news of those.
     breaker = CircuitBreaker("valkey:limits", rules)
@@ -204,38 +214,46 @@ async def _gate(
     return gate
 
 
-def _inquirers(settings: Settings, instance: str, stack: contextlib.AsyncExitStack) -> Fleet | None:
+def _inquirers(
+    settings: Settings, instance: str, loops: LoopSupervisor, stack: contextlib.AsyncExitStack
+) -> Fleet | None:
     """Who shares the rates that rails allow for inquiries; without a Valkey, `processes` says how many."""
     if settings.valkey_url is None:
         return None
     client = build_client(settings.valkey_url)
     stack.push_async_callback(client.aclose)
-    fleet = Fleet(client, instance, assumed=settings.processes, members=INQUIRERS)
+    fleet = Fleet(client, instance, assumed=settings.processes, members=INQUIRERS, supervisor=loops)
     stack.push_async_callback(fleet.close)
     return fleet
 
 
-async def _doorbell(settings: Settings, stack: contextlib.AsyncExitStack) -> tuple[Doorbell, Ping | None]:
+async def _doorbell(
+    settings: Settings, loops: LoopSupervisor, stack: contextlib.AsyncExitStack
+) -> tuple[Doorbell, Ping | None]:
     """The bell over Valkey; without one, workers are woken in their own process and poll for the rest."""
     if settings.valkey_url is None:
         return LocalDoorbell(), None
     client = build_client(settings.valkey_url)
     stack.push_async_callback(client.aclose)
-    bell = ValkeyDoorbell(client)
+    bell = ValkeyDoorbell(client, supervisor=loops)
     await bell.start()
     stack.push_async_callback(bell.close)
     return bell, lambda: ping(client)
 
 
 async def _shared(
-    settings: Settings, registry: Registry, instance: str, stack: contextlib.AsyncExitStack
+    settings: Settings,
+    registry: Registry,
+    instance: str,
+    loops: LoopSupervisor,
+    stack: contextlib.AsyncExitStack,
 ) -> ClusterBreakers:
     """The breakers of all processes, over Valkey; without one, those of this process alone."""
     if settings.valkey_url is None:
         return ClusterBreakers(registry, instance)
     client = build_client(settings.valkey_url)
     stack.push_async_callback(client.aclose)
-    shared = SharedBreakers(client, registry, instance, peer_open=settings.peer_open)
+    shared = SharedBreakers(client, registry, instance, peer_open=settings.peer_open, supervisor=loops)
     await shared.start()
     stack.push_async_callback(shared.close)
     return ClusterBreakers(registry, instance, shared)
@@ -246,6 +264,7 @@ def _share_risk(
     watch: RiskWatch,
     clock: SystemClock,
     instance: str,
+    loops: LoopSupervisor,
     stack: contextlib.AsyncExitStack,
 ) -> SharedSightings | None:
     """What the risk rules count in all processes; without a Valkey, each counts for itself."""
@@ -253,7 +272,11 @@ def _share_risk(
         return None
     client = build_client(settings.valkey_url)
     stack.push_async_callback(client.aclose)
-    shared = SharedSightings(client, instance, lambda seen, said: watch.heard(seen, said, clock.monotonic()))
+
+    def heard(seen: Sighting, said: RiskDecision) -> None:
+        watch.heard(seen, said, clock.monotonic())
+
+    shared = SharedSightings(client, instance, heard, supervisor=loops)
     stack.push_async_callback(shared.close)
     watch.tell = shared.tell
     return shared
@@ -264,6 +287,7 @@ async def _share_health(
     health: RailHealth,
     registry: Registry,
     instance: str,
+    loops: LoopSupervisor,
     stack: contextlib.AsyncExitStack,
 ) -> None:
     """What all processes know of the rails, over Valkey; without one, each goes by what it sees."""
@@ -278,20 +302,12 @@ async def _share_health(
 
     shared = SharedRailHealth(client, instance, health.known, shut, health.heard, health.now)
     stack.push_async_callback(shared.close)
-    _in_background(shared.run(), stack)
+    _in_background("rail_health", shared.run, loops, stack)
 
 
-def _in_background(loop: Coroutine[Any, Any, None], stack: contextlib.AsyncExitStack) -> None:
+def _in_background(name: str, run: Run, loops: LoopSupervisor, stack: contextlib.AsyncExitStack) -> None:
     """Run a loop that ends when it is cancelled, until the stack is left."""
-    task = asyncio.get_running_loop().create_task(loop)
-
-    async def end() -> None:
-        # redis-py turns a cancellation that meets its own time-outs into an error of its own.
-        while not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=0.1)
-
-    stack.push_async_callback(end)
+    stack.push_async_callback(loops.start(name, run).end)
 
 
 def _screening(
@@ -435,6 +451,7 @@ def application(service: Service, settings: Settings) -> App:
             InquiryCollector(service.rails),
             PeersCollector(service.breakers),
             WaitingCollector(lambda: service.backlog.counted),
+            LoopCollector(service.loops.restarts),
         ),
         layers=(service.gate.layer,),
         keyless=service.gate.keyless,
@@ -482,6 +499,7 @@ def worker_server(service: Service, keeping: Housekeeping, host: str, port: int)
         InquiryCollector(service.rails),
         PeersCollector(service.breakers),
         HoldingCollector(service.engine.holding),
+        LoopCollector(service.loops.restarts),
     )
     return WorkerServer(collectors, host=host, port=port)
 
@@ -489,20 +507,20 @@ def worker_server(service: Service, keeping: Housekeeping, host: str, port: int)
 async def _work(settings: Settings, database_url: str) -> None:
     async with assembled(settings, database_url) as service:
         keeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
-        loops = (service.engine.worker, service.notifier, keeping)
+        loops = {"worker": service.engine.worker, "webhooks": service.notifier, "housekeeping": keeping}
         if service.inquirers is not None:
             service.inquirers.start()
         port = settings.worker_port
         servers = [] if port is None else [worker_server(service, keeping, settings.host, port)]
 
         def stop() -> None:
-            for loop in (*loops, *servers):
+            for loop in (*loops.values(), *servers):
                 loop.stop()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop)
         async with asyncio.TaskGroup() as group:
-            for loop in loops:
-                group.create_task(loop.run())
+            for name, loop in loops.items():
+                group.create_task(service.loops.run(name, loop.run))
             for server in servers:
                 group.create_task(server.answer())

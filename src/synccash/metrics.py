@@ -144,6 +144,21 @@ class PeersCollector:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LoopCollector:
+    """`loop_restarts`: how often each background loop of this process ended with an error."""
+
+    restarts: Mapping[str, int]
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        text = "Background loops started again after an error"
+        family = CounterMetricFamily("loop_restarts", text, labels=["loop"])
+        for loop, count in self.restarts.items():
+            family.add_metric([loop], count)
+        yield family
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class WaitingCollector:
     """`orders_waiting`: what waits for a human, in the whole service. Empty until it was first counted."""
 

@@ -73,6 +73,7 @@ async def test_a_worker_shows_what_its_loops_came_to_and_stops_with_them(databas
             assert await series('inquiries_shed_total{rail="mtn_momo"}') == 0
             assert await series('circuit_breaker_opened_total{service="MTN_MOMO"}') == 0
             assert await series("webhook_endpoints_shut") == 0
+            assert await series('loop_restarts_total{loop="rail_watch"}') == 0
             while await series("worker_orders_taken_over_total") < 1:  # noqa: ASYNC110 - another loop counts
                 await asyncio.sleep(0.05)
             assert await series("worker_orders_taken_total") >= 1

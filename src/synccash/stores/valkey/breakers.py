@@ -11,7 +11,7 @@ process goes by what it saw itself.
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, Literal
 
@@ -26,12 +26,12 @@ from synccash.resilience.registry import Registry
 from synccash.stores.valkey import breaker_scripts as script
 from synccash.stores.valkey.client import UNREACHABLE
 from synccash.stores.valkey.probe_lease import START_S, ProbeLease
+from synccash.supervised_loops import LoopSupervisor, SupervisedLoop, end_loops
 
 log = structlog.get_logger("synccash.breakers")
 
 _RECONNECT_S = 0.25
 _QUIET_S = 5.0
-_CANCEL_AGAIN_S = 0.1
 _REPORT_S = 1.0
 _HEARTBEAT_S = 10.0
 _TTL_S = 30.0
@@ -57,6 +57,7 @@ class SharedBreakers:
         peer_open: Literal["adopt", "hint"] = "adopt",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        supervisor: LoopSupervisor | None = None,
     ) -> None:
         self._client = client
         self._registry = registry
@@ -65,7 +66,8 @@ class SharedBreakers:
         self._clock = clock
         self._sleep = sleep
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._loops: list[asyncio.Task[None]] = []
+        self._supervisor = supervisor or LoopSupervisor()
+        self._loops: list[SupervisedLoop] = []
         self._asking: set[asyncio.Task[None]] = set()
         self._leases: dict[str, ProbeLease] = {}
         self._blocked: dict[str, int] = {}
@@ -91,12 +93,14 @@ class SharedBreakers:
         """Begin to listen and to tell, in the background. Valkey may be away."""
         self._loop = asyncio.get_running_loop()
         self._registry.watch(self._attach)
-        parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-            "listener": self._listen,
-            "teller": self._tell,
-            "reporter": self._report_on,
-        }
-        self._loops = [asyncio.create_task(run(), name=f"breakers {name}") for name, run in parts.items()]
+        self._loops = [
+            self._supervisor.start(f"breakers_{name}", run)
+            for name, run in (
+                ("listener", self._listen),
+                ("teller", self._tell),
+                ("reporter", self._report_on),
+            )
+        ]
 
     async def close(self) -> None:
         """Let go of the breakers, which go on by themselves. The client stays open."""
@@ -104,12 +108,7 @@ class SharedBreakers:
         for breaker in self._registry.breakers().values():
             breaker.unlisten(self._heard)
             breaker.guard(None)
-        tasks = [*self._loops, *self._asking]
-        while tasks:
-            for task in tasks:
-                task.cancel()
-            # redis-py turns a cancellation that meets its own time-outs into an error of its own.
-            tasks = list((await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S))[1])
+        await end_loops([*self._loops, *map(SupervisedLoop, self._asking)])
         with contextlib.suppress(*UNREACHABLE):
             await self._client.zrem(script.INSTANCES, self._instance)
             await self._client.delete(script.instance_key(self._instance))
@@ -220,6 +219,10 @@ class SharedBreakers:
             except UNREACHABLE:
                 await self._sleep(_RECONNECT_S)
                 self._wake.set()
+            except Exception:
+                # What is still to be told is told by the loop that the supervisor starts.
+                self._wake.set()
+                raise
 
     async def _flush(self) -> None:
         for name, act in list(self._acts.items()):
@@ -319,11 +322,17 @@ class SharedBreakers:
                     self._wake.set()
                     await self._hear(channel)
             except UNREACHABLE as error:
-                if self._connected:
-                    log.warning("breakers_alone", reason=type(error).__name__)
-                self._connected = False
-                self.live = 1
+                self._lost(error)
+            except Exception as error:
+                self._lost(error)
+                raise
             await self._sleep(_RECONNECT_S)
+
+    def _lost(self, error: Exception) -> None:
+        if self._connected:
+            log.warning("breakers_alone", reason=type(error).__name__)
+        self._connected = False
+        self.live = 1
 
     async def _hear(self, channel: PubSub) -> None:
         asked = False

@@ -3,6 +3,8 @@
 # redis-py leaves its keyword arguments untyped.
 # pyright: reportUnknownMemberType=false
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
@@ -10,6 +12,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
@@ -45,14 +48,42 @@ def build_client(url: str, *, deadline_s: float = _DEADLINE_S) -> Redis:
 
 
 class _Following:
-    """Leaves a server that is no longer the primary: redis-py would stay with it for ever."""
+    """Leaves a server that is no longer the primary: redis-py would stay with it for ever.
+
+    Whatever else its transport raises is a lost connection: uvloop answers a write to a closed one with a
+    RuntimeError, which redis-py neither expects nor cleans up after.
+    """
 
     async def read_response(self, *given: Any, **named: Any) -> Any:
         try:
-            return await super().read_response(*given, **named)  # pyright: ignore
+            async with _lost_connections():
+                return await super().read_response(*given, **named)  # pyright: ignore
         except (ReadOnlyError, MasterDownError):
-            await self.disconnect()  # pyright: ignore[reportAttributeAccessIssue]
+            await self.disconnect()
             raise
+
+    async def can_read(self) -> bool:
+        async with _lost_connections():
+            return await super().can_read()  # pyright: ignore
+
+    async def send_packed_command(self, *given: Any, **named: Any) -> None:
+        async with _lost_connections():
+            await super().send_packed_command(*given, **named)  # pyright: ignore
+
+    async def disconnect(self, *given: Any, **named: Any) -> None:
+        async with _lost_connections():
+            await super().disconnect(*given, **named)  # pyright: ignore
+
+
+@asynccontextmanager
+async def _lost_connections() -> AsyncGenerator[None]:
+    """Raise what is none of UNREACHABLE as redis-py's ConnectionError."""
+    try:
+        yield
+    except UNREACHABLE:
+        raise
+    except Exception as error:
+        raise LostError(f"the connection to Valkey was lost: {error!r}") from error
 
 
 @cache

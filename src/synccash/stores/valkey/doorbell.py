@@ -17,6 +17,7 @@ from redis.asyncio.client import PubSub
 
 from synccash.stores.local_doorbell import LocalDoorbell
 from synccash.stores.valkey.client import UNREACHABLE
+from synccash.supervised_loops import LoopSupervisor, SupervisedLoop, end_loops
 
 log = structlog.get_logger("synccash.doorbell")
 
@@ -26,13 +27,22 @@ _GAP_S = 0.005
 _RECONNECT_S = 0.25
 # A connection that died without a word is noticed after twice this long.
 _QUIET_S = 5.0
-_CANCEL_AGAIN_S = 0.1
 
 
 class ValkeyDoorbell:
     """Live: one per process. Before `start` and after `close` it rings in its own process alone."""
 
-    __slots__ = ("_bell", "_client", "_listener", "_publisher", "_rung", "_sleep", "_source", "_started")
+    __slots__ = (
+        "_bell",
+        "_client",
+        "_listener",
+        "_publisher",
+        "_rung",
+        "_sleep",
+        "_source",
+        "_started",
+        "_supervisor",
+    )
 
     def __init__(
         self,
@@ -40,6 +50,7 @@ class ValkeyDoorbell:
         *,
         source: str | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        supervisor: LoopSupervisor | None = None,
     ) -> None:
         self._client = client
         self._source = (source or secrets.token_hex(8)).encode()
@@ -47,32 +58,27 @@ class ValkeyDoorbell:
         self._bell = LocalDoorbell()
         self._rung = False
         self._started = False
-        self._listener: asyncio.Task[None] | None = None
-        self._publisher: asyncio.Task[None] | None = None
+        self._supervisor = supervisor or LoopSupervisor()
+        self._listener: SupervisedLoop | None = None
+        self._publisher: SupervisedLoop | None = None
 
     async def start(self) -> None:
         """Begin to listen, in the background. Valkey may be away."""
         self._started = True
-        self._listener = asyncio.create_task(self._listen(), name="doorbell listener")
+        self._listener = self._supervisor.start("doorbell_listener", self._listen)
 
     async def close(self) -> None:
         """Stop listening and ringing elsewhere. The client stays open."""
         self._started = False
-        tasks = [task for task in (self._listener, self._publisher) if task is not None]
-        while tasks:
-            for task in tasks:
-                task.cancel()
-            # redis-py turns a cancellation that meets its own time-outs into an error of its own, which we
-            # take for a lost connection: once is not enough.
-            tasks = list((await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S))[1])
+        await end_loops(loop for loop in (self._listener, self._publisher) if loop is not None)
         self._listener = self._publisher = None
 
     def ring(self) -> None:
         """Wake the waiting tasks of this process at once, and those of the others soon. Never raises."""
         self._bell.ring()
         self._rung = True
-        if self._started and (self._publisher is None or self._publisher.done()):
-            self._publisher = asyncio.get_running_loop().create_task(self._publish(), name="doorbell")
+        if self._started and (self._publisher is None or self._publisher.task.done()):
+            self._publisher = self._supervisor.start("doorbell_publisher", self._publish)
 
     async def wait(self, timeout_s: float) -> None:
         """Return at a ring, at the latest after `timeout_s` seconds."""

@@ -13,13 +13,13 @@ from redis.asyncio import Redis
 
 from synccash.stores.valkey.client import UNREACHABLE
 from synccash.stores.valkey.limit_script import TAG
+from synccash.supervised_loops import LoopSupervisor, SupervisedLoop
 
 API_PROCESSES = f"{TAG}:fleet"
 INQUIRERS = f"{TAG}:inquirers"
 """Who shares the rates that rails allow for inquiries: the workers."""
 _BEAT_S = 5.0
 _LIVES_S = 15.0
-_CANCEL_AGAIN_S = 0.1
 # By Valkey's clock: who is there, without those who have not been heard of.
 _BEAT = """
 local t = redis.call('TIME')
@@ -45,6 +45,7 @@ class Fleet:
         assumed: int,
         members: str = API_PROCESSES,
         clock: Callable[[], float] = time.monotonic,
+        supervisor: LoopSupervisor | None = None,
     ) -> None:
         self._client = client
         self._instance = instance
@@ -52,7 +53,8 @@ class Fleet:
         self._clock = clock
         self._size = assumed
         self._heard = deque[tuple[float, int]]()
-        self._beating: asyncio.Task[None] | None = None
+        self._supervisor = supervisor or LoopSupervisor()
+        self._beating: SupervisedLoop | None = None
 
     def size(self) -> int:
         """How many there were when Valkey was last heard, this one among them; before that, `assumed`.
@@ -63,16 +65,13 @@ class Fleet:
 
     def start(self) -> None:
         """Begin, in the background. Valkey may be away."""
-        self._beating = asyncio.get_running_loop().create_task(self._beat_on(), name="fleet")
+        self._beating = self._supervisor.start("fleet", self._beat_on)
 
     async def close(self) -> None:
         """Say that this process leaves."""
         if self._beating is None:
             return
-        while not self._beating.done():
-            self._beating.cancel()
-            # redis-py turns a cancellation that meets its own time-outs into an error of its own.
-            await asyncio.wait([self._beating], timeout=_CANCEL_AGAIN_S)
+        await self._beating.end()
         with contextlib.suppress(*UNREACHABLE):
             await self._client.zrem(self._members, self._instance)
 

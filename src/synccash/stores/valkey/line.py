@@ -96,7 +96,7 @@ class ValkeyLine:
                     )
         except TimeoutError:
             raise LateError("Valkey did not take the connection in time") from None
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             raise LostError(str(error)) from None
         for command in self._greeting():
             reply = await socket.send(command)
@@ -167,8 +167,13 @@ class _Socket(asyncio.Protocol):
     def flush(self) -> None:
         """Write what waits to be sent."""
         outgoing, self._outgoing = self._outgoing, []
-        if outgoing and self._transport is not None and not self.lost:
+        if not outgoing or self._transport is None or self.lost:
+            return
+        try:
             self._transport.write(b"".join(outgoing))
+        except (OSError, RuntimeError) as error:
+            # uvloop answers so to a write on a transport that is closed and has not said so yet.
+            self.hang_up(LostError(f"the connection to Valkey was lost: {error!r}"))
 
     def _look(self) -> None:
         """Hang up if the oldest answer is late; else look again when it would be."""

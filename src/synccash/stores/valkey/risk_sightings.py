@@ -19,6 +19,7 @@ from redis.asyncio.client import PubSub
 
 from synccash.payments.risk import RiskDecision, Sighting
 from synccash.stores.valkey.client import UNREACHABLE
+from synccash.supervised_loops import LoopSupervisor, SupervisedLoop, end_loops
 
 log = structlog.get_logger("synccash.risk")
 
@@ -29,7 +30,6 @@ _WAITING = 5_000
 _RECONNECT_S = 0.25
 # A connection that died without a word is noticed after twice this long.
 _QUIET_S = 5.0
-_CANCEL_AGAIN_S = 0.1
 
 
 class _Told(msgspec.Struct, array_like=True):
@@ -44,30 +44,32 @@ _encode = msgspec.msgpack.Encoder().encode
 class SharedSightings:
     """Live: one per process that takes payments, between `start` and `close`. The client stays open."""
 
-    def __init__(self, client: Redis, instance: str, heard: Callable[[Sighting, RiskDecision], None]) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        instance: str,
+        heard: Callable[[Sighting, RiskDecision], None],
+        *,
+        supervisor: LoopSupervisor | None = None,
+    ) -> None:
         self._client = client
         self._instance = instance
         self._heard = heard
         self._waiting = deque[tuple[Sighting, RiskDecision]](maxlen=_WAITING)
         self._news = asyncio.Event()
-        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._supervisor = supervisor or LoopSupervisor()
+        self._loops: tuple[SupervisedLoop, ...] = ()
 
     def start(self) -> None:
         """Begin, in the background. Valkey may be away."""
-        loop = asyncio.get_running_loop()
-        self._tasks = (
-            loop.create_task(self._listen(), name="risk listener"),
-            loop.create_task(self._publish(), name="risk teller"),
+        self._loops = (
+            self._supervisor.start("risk_listener", self._listen),
+            self._supervisor.start("risk_teller", self._publish),
         )
 
     async def close(self) -> None:
         """Stop telling and hearing."""
-        tasks = set(self._tasks)
-        while tasks:
-            for task in tasks:
-                task.cancel()
-            # redis-py turns a cancellation that meets its own time-outs into an error of its own.
-            tasks = (await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S))[1]
+        await end_loops(self._loops)
 
     def tell(self, sighting: Sighting, decision: RiskDecision) -> None:
         """Tell the others soon. Never waits, never raises."""
@@ -76,16 +78,19 @@ class SharedSightings:
 
     async def _publish(self) -> None:
         while True:
-            await self._news.wait()
-            self._news.clear()
             while self._waiting:
                 together = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
                 try:
                     await self._client.publish(_CHANNEL, _encode(_Told(self._instance, together)))
                 except UNREACHABLE:
-                    # Told twice is known once; what is new has the room.
-                    self._waiting.extendleft(reversed(together[: _WAITING - len(self._waiting)]))
+                    self._put_back(together)
                     await asyncio.sleep(_RECONNECT_S)
+            await self._news.wait()
+            self._news.clear()
+
+    def _put_back(self, together: list[tuple[Sighting, RiskDecision]]) -> None:
+        """Told twice is known once; what is new has the room."""
+        self._waiting.extendleft(reversed(together[: _WAITING - len(self._waiting)]))
 
     async def _listen(self) -> None:
         away = False

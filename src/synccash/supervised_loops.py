@@ -1,0 +1,91 @@
+"""Runs the background loops of a process: a loop that ends with an error is started again, and counted.
+
+A task that ends with an error is silent, and what it did is missed much later: a breaker that an operator
+opened stays unknown, a webhook is not sent. Every loop of the service runs under a supervisor instead.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+log = structlog.get_logger("synccash.loops")
+
+Run = Callable[[], Awaitable[None]]
+
+FIRST_PAUSE_S = 0.25
+"""How long the first restart waits; each further one waits twice as long as the one before."""
+LONGEST_PAUSE_S = 5.0
+"""How long a restart waits at most: a loop that is told to stop meanwhile ends after the wait."""
+STEADY_S = 60.0
+"""A loop that ran for so long without an error begins with the first pause again."""
+_CANCEL_AGAIN_S = 0.1
+
+
+@dataclass(slots=True)
+class LoopSupervisor:
+    """Live: one per process. `restarts` counts by the loop's name, from its start on at 0."""
+
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    restarts: dict[str, int] = field(default_factory=dict[str, int])
+
+    def start(self, name: str, run: Run) -> "SupervisedLoop":
+        """Run a loop in a task of its own. Call it inside the event loop."""
+        return SupervisedLoop(asyncio.get_running_loop().create_task(self.run(name, run), name=name))
+
+    async def run(self, name: str, run: Run) -> None:
+        """Call `run` until it returns or this task is cancelled; again after each error, after a pause."""
+        self.restarts.setdefault(name, 0)
+        pause_s = FIRST_PAUSE_S
+        while True:
+            began = self.clock()
+            try:
+                return await run()
+            except (Exception, asyncio.CancelledError) as error:
+                _end_if_cancelled(error)
+                if self.clock() - began >= STEADY_S:
+                    pause_s = FIRST_PAUSE_S
+                self.restarts[name] += 1
+                log.exception(
+                    "loop_restarted", loop=name, error=type(error).__name__, pause_s=pause_s, exc_info=error
+                )
+            await self.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisedLoop:
+    """A loop that runs until it returns or is ended."""
+
+    task: asyncio.Task[None]
+
+    async def end(self) -> None:
+        """Cancel the loop and wait for its end."""
+        await end_loops([self])
+
+
+async def end_loops(loops: Iterable[SupervisedLoop]) -> None:
+    """Cancel the loops together and wait for their ends.
+
+    redis-py turns a cancellation that meets one of its time-outs into an error of its own, which a loop takes
+    for a lost connection: each is cancelled again until it has ended.
+    """
+    running = {loop.task for loop in loops}
+    while running:
+        for task in running:
+            task.cancel()
+        running = (await asyncio.wait(running, timeout=_CANCEL_AGAIN_S))[1]
+
+
+def _end_if_cancelled(error: BaseException) -> None:
+    """Raise CancelledError where this task is being cancelled, whatever its loop made of that.
+
+    A CancelledError that comes from elsewhere, as from a task that the loop waited for, is an error like any
+    other.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error

@@ -1,0 +1,182 @@
+"""What stands between a process and Valkey takes connections and drops them: no loop ends of it.
+
+On uvloop, as the service runs: its transports raise a RuntimeError once the other side has gone.
+"""
+
+import asyncio
+import time
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+import uvloop
+
+from breaker_members import NAME, members, until
+from synccash.resilience.rate_limiter import Demand, Limit
+from synccash.stores.valkey.client import UNREACHABLE, build_client, ping
+from synccash.stores.valkey.doorbell import ValkeyDoorbell
+from synccash.stores.valkey.fleet import Fleet
+from synccash.stores.valkey.line import ValkeyLine
+from synccash.stores.valkey.rail_health import SharedRailHealth
+from synccash.stores.valkey.rate_limiter import ValkeyLimiter
+from synccash.stores.valkey.risk_sightings import SharedSightings
+from synccash.supervised_loops import LoopSupervisor
+from tcp_proxy import TcpProxy, tcp_proxy
+
+MANNERS = ("close", "reset")
+ENOUGH = 40
+
+
+@pytest.fixture
+def proxy(valkey_url):
+    with tcp_proxy(Path(urlsplit(valkey_url).path)) as proxy:
+        yield proxy
+
+
+def through(proxy: TcpProxy, valkey_url: str) -> str:
+    """The same Valkey with its password and database, over TCP."""
+    parts = urlsplit(valkey_url)
+    user = parts.netloc.partition("@")[0]
+    database = dict(parse_qsl(parts.query)).get("db", "0")
+    return f"redis://{user}@127.0.0.1:{proxy.port}/{database}"
+
+
+async def busy():
+    """A process that computes: between two steps of a task its connection may have gone."""
+    while True:
+        time.sleep(0.002)  # noqa: ASYNC251 - nothing is waited for: it stands for work
+        await asyncio.sleep(0)
+
+
+def on_uvloop(scenario):
+    async def run():
+        others = [asyncio.create_task(busy()) for _ in range(2)]
+        try:
+            await scenario()
+        finally:
+            for other in others:
+                other.cancel()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_a_breaker_forced_open_at_one_process_is_known_at_the_other_afterwards(proxy, valkey_url, manner):
+    async def scenario():
+        async with members(through(proxy, valkey_url), sleep=lambda _: asyncio.sleep(0)) as (one, other):
+            proxy.be(manner)
+            await until(lambda: not one.shared.connected and not other.shared.connected)
+            one.breaker.force_open("by hand")
+            await until(lambda: proxy.hung_up_on > ENOUGH)
+            assert other.state == "closed"
+            proxy.be("carry")
+            await until(lambda: other.state == "forced_open")
+            seen = await one.view.one(NAME)
+            assert seen is not None
+
+    on_uvloop(scenario)
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_the_limiter_answers_every_caller_and_shares_again_afterwards(proxy, valkey_url, manner):
+    async def scenario():
+        limiter = ValkeyLimiter(through(proxy, valkey_url), deadline_s=1.0)
+        demands = [Demand(Limit(name="wide", scope="ip", quota=1_000_000, period_s=60), "a")]
+
+        async def check():
+            async with asyncio.timeout(10):
+                return await limiter.check("e", demands)
+
+        assert not (await check()).degraded
+        for _ in range(ENOUGH):
+            proxy.be(manner)
+            assert all(one.allowed for one in await asyncio.gather(*(check() for _ in range(3))))
+        proxy.be("carry")
+        async with asyncio.timeout(30):
+            while (await check()).degraded:  # noqa: ASYNC110 - the limiter's breaker sets no event
+                await asyncio.sleep(0.01)
+        await limiter.aclose()
+
+    on_uvloop(scenario)
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_every_other_loop_goes_on_afterwards(proxy, valkey_url, manner):
+    async def scenario():
+        url = through(proxy, valkey_url)
+        client = build_client(url, deadline_s=1.0)
+        supervisor = LoopSupervisor()
+        bell = ValkeyDoorbell(client, supervisor=supervisor)
+        fleet = Fleet(client, "me", assumed=7, supervisor=supervisor)
+        sightings = SharedSightings(client, "me", lambda *_: None, supervisor=supervisor)
+        alone = []
+        health = SharedRailHealth(client, "me", dict, dict, lambda _, live: alone.append(live), lambda: 0.0)
+        proxy.be(manner)
+        await bell.start()
+        fleet.start()
+        sightings.start()
+        for _ in range(ENOUGH):
+            bell.ring()
+            assert not await ping(client)
+            assert await health.exchange() == 1
+            await asyncio.sleep(0)
+        assert proxy.hung_up_on > ENOUGH
+        assert set(supervisor.restarts.values()) == {0}
+        proxy.be("carry")
+        other = build_client(valkey_url, deadline_s=5.0)
+        async with other.pubsub() as channel:
+            await channel.subscribe("synccash:doorbell")
+            await until_heard(channel, bell)
+        await health.exchange()
+        assert await health.exchange() == 1
+        assert await ping(client)
+        await asyncio.gather(bell.close(), fleet.close(), sightings.close())
+        await client.aclose()
+        await other.aclose()
+
+    on_uvloop(scenario)
+
+
+async def until_heard(channel, bell):
+    async with asyncio.timeout(30):
+        while True:
+            bell.ring()
+            message = await channel.get_message(ignore_subscribe_messages=True, timeout=0.1)
+            if message is not None:
+                return
+
+
+def test_an_error_that_nobody_foresaw_costs_a_breaker_a_restart_and_no_news(valkey_url):
+    async def scenario():
+        async with members(valkey_url) as (one, other):
+            real = one.client.eval
+
+            async def once_broken(*given):
+                one.client.eval = real
+                raise LookupError("a mistake of ours, or of redis-py's")
+
+            one.client.eval = once_broken
+            one.breaker.force_open("by hand")
+            await until(lambda: other.state == "forced_open")
+            assert one.shared._supervisor.restarts["breakers_teller"] == 1
+
+    on_uvloop(scenario)
+
+
+def test_a_command_on_a_transport_that_has_just_closed_is_answered_as_lost(valkey_url):
+    async def scenario():
+        line = ValkeyLine(valkey_url, deadline_s=5.0)
+        assert await line.call("PING") == b"PONG"
+        assert line._socket is not None
+        assert line._socket._transport is not None
+        line._socket._transport.abort()
+        reply = line.start("PING")
+        assert reply is not None
+        async with asyncio.timeout(10):
+            with pytest.raises(UNREACHABLE):
+                await reply
+        assert await line.call("PING") == b"PONG"
+        await line.aclose()
+
+    on_uvloop(scenario)
