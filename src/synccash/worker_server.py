@@ -5,6 +5,7 @@ import socket
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 
+import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,7 +18,10 @@ from synccash.engine.worker import Worker
 from synccash.housekeeping import Housekeeping
 from synccash.http_server import configured
 from synccash.middleware.refusal import App, Receive, Scope, Send
+from synccash.middleware.request_context import BROKEN
 from synccash.settings import SettingsError
+
+log = structlog.get_logger("synccash.worker")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +69,12 @@ def shown(metrics: Metrics) -> App:
         if found is None or scope["method"] not in ("GET", "HEAD"):
             await refuse(scope, send, not_found())
             return
-        kind, body = found()
+        try:
+            kind, body = found()
+        except Exception:
+            log.exception("request_failed")
+            await refuse(scope, send, BROKEN)
+            return
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -1,5 +1,6 @@
 """The outermost layer: a name for each request, its trace, its count, its log line, and the last net."""
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -65,7 +66,9 @@ class RequestContext:
         with structlog.contextvars.bound_contextvars(request_id=request_id, trace_id=trace.trace_id):
             try:
                 await self.app(scope, receive, answer.send)
-            except Exception:
+            except (Exception, asyncio.CancelledError):
+                if cancelled_from_outside():
+                    raise
                 # Nothing of the request is in the line: what failed is in the traceback.
                 log.exception("request_failed")
                 if answer.status is None:
@@ -90,6 +93,15 @@ class RequestContext:
             **self.about(scope),
             **{name: value for name, value in parameters.items() if name.endswith("_id")},
         )
+
+
+def cancelled_from_outside() -> bool:
+    """Whether this task is being cancelled, as at a server's end.
+
+    A CancelledError in a task that is not comes from work that it waited for, and is a failure like others.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _Answer:

@@ -4,13 +4,18 @@ Balancers and watchers ask with HEAD as well as with GET.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
+import structlog
 from litestar import Router, route
 from litestar.di import NamedDependency as Given
 
 from synccash.api.calls import Json, answers, json
 from synccash.api.ports import Health
 from synccash.api.schemas import HealthShown, LiveShown
+from synccash.middleware.request_context import cancelled_from_outside
+
+log = structlog.get_logger("synccash.api")
 
 
 @route("/live", http_method=["GET", "HEAD"], responses=answers({200: LiveShown}))
@@ -26,15 +31,39 @@ async def live() -> Json:
 )
 async def ready(health: Given[Health]) -> Json:
     """503 only without PostgreSQL. Everything else that is away makes it `degraded`, with its name."""
-    database, valkey = await asyncio.gather(health.database(), health.valkey())
-    rails = health.rails()
+    database, valkey = await asyncio.gather(
+        _well("postgresql", health.database), _well("valkey", health.valkey)
+    )
+    rails = _rails(health)
     degraded = [name for name, well in (("postgresql", database), ("valkey", valkey)) if not well]
+    if rails is None:
+        rails = {}
+        degraded.append("rails")
     degraded += [name for name, standing in rails.items() if standing != "ok"]
     status = "unavailable" if not database else "degraded" if degraded else "ok"
     answer = json({"status": status, "degraded": degraded, "rails": rails}, 200 if database else 503)
     if not database:
         answer.headers["Retry-After"] = "1"
     return answer
+
+
+async def _well(name: str, check: Callable[[], Awaitable[bool]]) -> bool:
+    """The result of a check; False for one that fails: a balancer hears 503 or 200, never 500."""
+    try:
+        return await check()
+    except (Exception, asyncio.CancelledError):
+        if cancelled_from_outside():
+            raise
+        log.exception("health_check_failed", part=name)
+        return False
+
+
+def _rails(health: Health) -> dict[str, str] | None:
+    try:
+        return health.rails()
+    except Exception:
+        log.exception("health_check_failed", part="rails")
+        return None
 
 
 HEALTH = Router("/health", tags=["health"], route_handlers=[live, ready])
