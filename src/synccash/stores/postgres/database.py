@@ -38,7 +38,7 @@ _LOST = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
-_UNABLE = (asyncpg.InsufficientResourcesError, asyncpg.ReadOnlySQLTransactionError)
+_UNABLE = (asyncpg.InsufficientResourcesError,)
 
 
 class NothingDoneError(StoreUnavailableError):
@@ -123,12 +123,21 @@ class Database:
             raise  # asyncpg could not encode an argument: our own mistake, and nothing was sent
         except _ROLLED_BACK as error:
             raise NothingDoneError(f"PostgreSQL rolled the statement back: {_told(error)}") from error
+        except asyncpg.ReadOnlySQLTransactionError as error:
+            await self._leave(connection)
+            raise StoreUnavailableError(f"PostgreSQL takes no writes now: {_told(error)}") from error
         except _UNABLE as error:
             raise StoreUnavailableError(f"PostgreSQL cannot do it now: {_told(error)}") from error
         except _LOST as error:
             raise InDoubtError(_told(error)) from error
         finally:
             await self.pool.release(connection)
+
+    async def _leave(self, connection: PooledConnection) -> None:
+        """Give up this connection and all others of the pool: after a failover each of them leads to a server
+        that is no longer the primary, or still believes so, and would refuse one more write."""
+        await self.pool.expire_connections()
+        connection.terminate()
 
     async def _connection(self) -> PooledConnection:
         try:
