@@ -16,6 +16,13 @@ DEFAULTS = {
     "callbacks": "normal",
     "approve_after_ms": 300.0,
     "down": False,
+    "other_amount_rate": 0.0,
+    "other_currency_rate": 0.0,
+    "other_reference_rate": 0.0,
+    "not_found_after_found_rate": 0.0,
+    "failed_then_success_rate": 0.0,
+    "late_success_after_ms": 5000.0,
+    "callback_failure_rate": 0.0,
 }
 
 
@@ -75,7 +82,7 @@ async def test_errors_hit_money_requests_only_and_book_nothing(world, merchant):
     assert (answer.status, answer.body) == (500, "")
     assert (await merchant.call("GET", "/collection/v1_0/account/balance")).status == 200
     assert (await merchant.take_token("collection")).status == 200
-    assert await world.book() == {"debits": [], "credits": [], "prompts": [], "requests": 1}
+    assert await world.book() == {"debits": [], "credits": [], "prompts": [], "requests": 1, "faults": {}}
 
 
 async def test_with_half_the_requests_failing_the_book_has_the_other_half(world, merchant):
@@ -375,7 +382,7 @@ async def test_a_reset_empties_books_and_faults_and_leaves_credentials(world, me
     await world.script({"answer": "http_503"})
     await world.faults(down=True)
     assert (await world.control("POST", "reset")).body == {"reset": list(world.sandbox.rail_urls)}
-    assert await world.book() == {"debits": [], "credits": [], "prompts": [], "requests": 0}
+    assert await world.book() == {"debits": [], "credits": [], "prompts": [], "requests": 0, "faults": {}}
     assert (await world.control("GET", "mtn_momo/faults")).body == DEFAULTS
     await world.sleep_through(60)
     await world.faults(approve_after_ms=0)

@@ -1,6 +1,6 @@
 """The book of a rail: what really left and reached the wallets. It is the judge of every test."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,11 +13,12 @@ def _entry(order: Order, at: float) -> dict[str, Any]:
     return {"reference": name, "msisdn": order.msisdn, "amount": order.amount, "at": moment}
 
 
-def book(orders: Iterable[Order], requests: int) -> dict[str, Any]:
+def book(orders: Iterable[Order], requests: int, faults: Mapping[str, int]) -> dict[str, Any]:
     """Return debits, credits and prompts, oldest first, with amounts in pesewas.
 
     A prompt is a request that reached a payer's phone; a debit is one whose money moved. `requests` counts
-    the money requests that reached the rail, refused, repeated and dropped ones too.
+    the money requests that reached the rail, refused, repeated and dropped ones too. `faults`
+    counts, by name, how often a fault really changed an answer, a callback or the book.
     """
     held = list(orders)
     moved = sorted((order for order in held if order.state is State.SUCCEEDED), key=_end)
@@ -26,6 +27,7 @@ def book(orders: Iterable[Order], requests: int) -> dict[str, Any]:
         "credits": [_entry(order, _end(order)) for order in moved if order.side is Side.CREDIT],
         "prompts": [_entry(order, order.accepted_at) for order in held if order.side is Side.DEBIT],
         "requests": requests,
+        "faults": dict(faults),
     }
 
 

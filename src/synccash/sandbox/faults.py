@@ -32,6 +32,13 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     callbacks: Callbacks = Callbacks.NORMAL
     approve_after_ms: Milliseconds = 300
     down: bool = False
+    other_amount_rate: Share = 0.0
+    other_currency_rate: Share = 0.0
+    other_reference_rate: Share = 0.0
+    not_found_after_found_rate: Share = 0.0
+    failed_then_success_rate: Share = 0.0
+    late_success_after_ms: Milliseconds = 5_000
+    callback_failure_rate: Share = 0.0
 
 
 class Answer(StrEnum):

@@ -23,6 +23,8 @@ class Ended(msgspec.Struct, tag="ended", frozen=True):
     state: State
     reason: str | None
     at: float
+    amount: int | None = None
+    """What really moved, where it is not what was asked for."""
 
 
 class CalledBack(msgspec.Struct, tag="called_back", frozen=True):
@@ -53,7 +55,22 @@ class Learned(msgspec.Struct, tag="learned", frozen=True):
     fact: dict[str, Any]
 
 
-Event = Accepted | Ended | CalledBack | Requested | FaultsSet | ScriptSet | Learned
+class FaultOccurred(msgspec.Struct, tag="fault_occurred", frozen=True):
+    """A fault changed an answer, a callback or the book for this order."""
+
+    name: str
+    reference: str
+
+
+class PendingSeen(msgspec.Struct, tag="pending_seen", frozen=True):
+    """A status answer has said that a pending order exists."""
+
+    reference: str
+
+
+Event = (
+    Accepted | Ended | CalledBack | Requested | FaultsSet | ScriptSet | Learned | FaultOccurred | PendingSeen
+)
 
 
 class JournalError(Exception):

@@ -74,6 +74,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: float | None = None
     called_back: bool = False
     booked_as: str | None = None
+    late_success_is_silent: bool = False
 
     def ended(self, state: State, reason: str | None, at: float) -> "Order":
         """Return the order in its end.

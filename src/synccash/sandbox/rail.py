@@ -6,12 +6,14 @@ requests under one reference only one can be accepted.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import msgspec
 
+from synccash.sandbox import status_faults
 from synccash.sandbox.book import book
 from synccash.sandbox.callbacks import Courier
 from synccash.sandbox.faults import (
@@ -29,9 +31,11 @@ from synccash.sandbox.journal import (
     CalledBack,
     Ended,
     Event,
+    FaultOccurred,
     FaultsSet,
     Journal,
     Learned,
+    PendingSeen,
     Requested,
     ScriptSet,
 )
@@ -64,6 +68,8 @@ class Rail:
         self.script = Script()
         self.orders: dict[str, Order] = {}
         self._requests = 0
+        self._occurred: Counter[tuple[str, str]] = Counter()
+        self._pending_seen: set[str] = set()
         self._journal = journal
         self._courier = courier
         self._clock = clock
@@ -91,8 +97,13 @@ class Rail:
         match event:
             case Accepted(order):
                 self.orders[order.reference] = order
-            case Ended(reference, state, reason, at):
-                self.orders[reference] = self.orders[reference].ended(state, reason, at)
+            case Ended(reference, state, reason, at, amount):
+                ended = self.orders[reference].ended(state, reason, at)
+                self.orders[reference] = ended if amount is None else _with_amount(ended, amount)
+            case FaultOccurred(name, reference):
+                self._occurred[name, reference] += 1
+            case PendingSeen(reference):
+                self._pending_seen.add(reference)
             case CalledBack(reference):
                 order = self.orders[reference]
                 self.orders[reference] = msgspec.structs.replace(order, called_back=True)
@@ -107,7 +118,10 @@ class Rail:
 
     def book(self) -> dict[str, Any]:
         """Return the book; see `synccash.sandbox.book.book`."""
-        return book(self.orders.values(), self._requests)
+        faults: Counter[str] = Counter()
+        for (name, _), occurrences in self._occurred.items():
+            faults[name] += occurrences
+        return book(self.orders.values(), self._requests, faults)
 
     def set_faults(self, faults: Faults) -> None:
         """Change the standing faults; approvals that are pending keep their time."""
@@ -125,6 +139,8 @@ class Rail:
         """Empty the book and forget faults, script and pending approvals; credentials stay."""
         self.stop()
         self.orders.clear()
+        self._occurred.clear()
+        self._pending_seen.clear()
         self._requests = 0
         self.faults = Faults()
         self.script = Script()
@@ -154,8 +170,44 @@ class Rail:
             treatment = UNTOUCHED if step is None else Treatment(commit=True, answer=step.answer)
         if not treatment.commit:
             return self._said(treatment.answer, EMPTY_500)
-        reply = await self._commit(self.wire.answer(call, self.orders, self._clock()), step)
+        outcome = self.wire.answer(call, self.orders, self._clock())
+        if kind == "inquiry" and treatment is UNTOUCHED:
+            outcome = msgspec.structs.replace(outcome, reply=self._status_reply(call, outcome.reply))
+        reply = await self._commit(outcome, step)
         return self._said(treatment.answer, reply)
+
+    def _status_reply(self, call: Call, proper: Reply) -> Reply:
+        """Return a status answer as the standing faults change it."""
+        reference = self.wire.inquired(call)
+        order = self.orders.get(reference)
+        if order is None or proper.status != 200 or order.visible_at > self._clock():
+            return proper
+        if self._hits(status_faults.NOT_FOUND_AFTER_FOUND, reference):
+            if reference in self._pending_seen:
+                if self._occurred[status_faults.NOT_FOUND_AFTER_FOUND, reference] < status_faults.REPEATS:
+                    self._record(FaultOccurred(status_faults.NOT_FOUND_AFTER_FOUND, reference))
+                    return self.wire.answer(call, {}, self._clock()).reply
+            elif order.state is State.PENDING:
+                self._record(PendingSeen(reference))
+        reply = proper
+        if self._hits(status_faults.OTHER_CURRENCY, reference):
+            reply = self._changed(
+                status_faults.OTHER_CURRENCY, reference, reply, status_faults.with_other_currency(reply)
+            )
+        told = self._occurred[status_faults.OTHER_REFERENCE, reference]
+        if told < status_faults.REPEATS and self._hits(status_faults.OTHER_REFERENCE, reference):
+            reply = self._changed(
+                status_faults.OTHER_REFERENCE, reference, reply, status_faults.with_other_reference(reply)
+            )
+        return reply
+
+    def _changed(self, name: str, reference: str, before: Reply, after: Reply) -> Reply:
+        if after != before:
+            self._record(FaultOccurred(name, reference))
+        return after
+
+    def _hits(self, name: str, reference: str) -> bool:
+        return status_faults.is_hit(name, reference, getattr(self.faults, f"{name}_rate"))
 
     def _take_step(self, kind: str) -> Step | None:
         if kind != "money" and kind != "inquiry":
@@ -179,6 +231,8 @@ class Rail:
                 await asyncio.wait([sent], timeout=self._timings.early_callback_s)
             return outcome.reply
         self._schedule_end(order)
+        if self._hits(status_faults.CALLBACK_FAILURE, order.reference):
+            self._send_false_failure(order)
         if self.faults.callbacks is Callbacks.FORGED:
             self._at(self._clock(), f"forgery {order.reference}", self._forge, order.reference)
         return outcome.reply
@@ -217,7 +271,11 @@ class Rail:
         elif delay > self.wire.prompt_window_s:
             delay, fate = self.wire.prompt_window_s, Fate(reason=self.wire.expired_reason)
         ends_at = None if fate.pace is Pace.NEVER else now + delay
-        late = step.then_success_after_ms
+        late, silent = step.then_success_after_ms, False
+        turns = fate == Fate() and self._hits(status_faults.FAILED_THEN_SUCCESS, order.reference)
+        if turns and ends_at is not None:
+            fate = Fate(reason=self.wire.expired_reason)
+            late, silent = self.faults.late_success_after_ms, True
         return msgspec.structs.replace(
             order,
             fate=fate,
@@ -225,6 +283,7 @@ class Rail:
             visible_at=now + step.visible_after_ms / 1000,
             ends_at=ends_at,
             late_success_at=None if late is None or ends_at is None else ends_at + late / 1000,
+            late_success_is_silent=silent,
         )
 
     def _schedule_end(self, order: Order) -> None:
@@ -241,7 +300,16 @@ class Rail:
         self._timers.pop(reference, None)
         fails = order.state is State.PENDING and order.fate.reason is not None
         state = State.FAILED if fails else State.SUCCEEDED
-        self._record(Ended(reference, state, order.fate.reason if fails else None, self._clock()))
+        reason = order.fate.reason if fails else None
+        amount = None
+        if state is State.SUCCEEDED and self._hits(status_faults.OTHER_AMOUNT, reference):
+            amount = order.amount + status_faults.EXCESS
+            self._record(FaultOccurred(status_faults.OTHER_AMOUNT, reference))
+        is_silent = state is State.SUCCEEDED and order.late_success_is_silent
+        self._record(Ended(reference, state, reason, self._clock(), amount))
+        if is_silent:
+            self._record(FaultOccurred(status_faults.FAILED_THEN_SUCCESS, reference), CalledBack(reference))
+            return None
         order = self.orders[reference]
         self._schedule_end(order)
         return self._schedule_callback(order)
@@ -270,6 +338,14 @@ class Rail:
             self._courier.send(message)
         return self._courier.send(message)
 
+    def _send_false_failure(self, order: Order) -> None:
+        """Report a failure of an order that is still pending; some rails have no such callback."""
+        failed = msgspec.structs.replace(order, state=State.FAILED, reason=self.wire.expired_reason)
+        message = self.wire.callback(failed, forged=False)
+        if message is not None:
+            self._record(FaultOccurred(status_faults.CALLBACK_FAILURE, order.reference))
+            self._courier.send(message)
+
     def _forge(self, reference: str) -> None:
         """Tell the caller of a success while the payer has not even decided."""
         self._timers.pop(f"forgery {reference}", None)
@@ -283,6 +359,11 @@ class Rail:
         if former is not None:
             former.cancel()
         self._timers[name] = asyncio.get_running_loop().call_later(delay, action, reference)
+
+
+def _with_amount(order: Order, amount: int) -> Order:
+    details = status_faults.details_of_amount(order.details, amount)
+    return msgspec.structs.replace(order, amount=amount, details=details)
 
 
 def _scripted(end: str) -> Fate:

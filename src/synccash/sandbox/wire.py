@@ -69,6 +69,10 @@ class Wire(Protocol):
         """Return "money" for a request that moves it, "inquiry" for one that asks after it, else "other"."""
         ...
 
+    def inquired(self, call: Call) -> str:
+        """Return the key of the order that an inquiry is about; empty if it is about none."""
+        ...
+
     def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
         """Decide one request; an accepted one comes back with its order.
 

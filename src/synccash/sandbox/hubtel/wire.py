@@ -50,6 +50,10 @@ class Hubtel:
         asks = call.method == "GET" and (_STATUS.fullmatch(call.path) or _SEND_STATUS.fullmatch(call.path))
         return "inquiry" if asks else "other"
 
+    def inquired(self, call: Call) -> str:
+        """See `Wire.inquired`."""
+        return call.query.get("clientReference", "")
+
     def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
         """See `Wire.answer`."""
         try:

@@ -71,6 +71,11 @@ class Pawapay:
             return "money"
         return "inquiry" if call.method == "GET" and _STATUS.fullmatch(call.path) else "other"
 
+    def inquired(self, call: Call) -> str:
+        """See `Wire.inquired`."""
+        found = _STATUS.fullmatch(call.path)
+        return found[2].lower() if found else ""
+
     def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
         """See `Wire.answer`."""
         try:

@@ -64,6 +64,16 @@ class Paystack:
         asks = call.method == "GET" and (call.path == "/refund" or _ASKED.fullmatch(call.path))
         return "inquiry" if asks else "other"
 
+    def inquired(self, call: Call) -> str:
+        """See `Wire.inquired`."""
+        found = _ASKED.fullmatch(call.path)
+        if found is None:
+            return ""
+        prefix = {"transaction/verify": "", "charge": "", "transfer/verify": "transfer "}.get(
+            found[1], "refund "
+        )
+        return prefix + found[2]
+
     def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
         """See `Wire.answer`."""
         try:
