@@ -1,14 +1,22 @@
-"""The judge. The rails' books are the truth; what the engine says is only compared with them."""
+"""The judge. The rails' books are the truth; what the engine says is only compared with them.
+
+What a rail moves after it had called it failed is nobody's mistake, as long as the engine cannot know of it.
+From the commit that says that money has moved, nothing may leave for the order any more.
+"""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 
 import msgspec
 
 from sim.clock import EPOCH
+from sim.ledger import Version
+from sim.rails import Sending
 from sim.world import SETTINGS, World
 from synccash.payments.attempt import Attempt
+from synccash.payments.case import Order
 from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
 from synccash.payments.payout import Payout
 from synccash.payments.rail import Operation
@@ -25,6 +33,8 @@ def verdict(world: World) -> list[str]:
         *_stuck(world),
         *_lied(world),
         *_sends(world),
+        *_knowing(world),
+        *_unaccounted(world),
         *_undead(world),
     ]
 
@@ -76,17 +86,39 @@ def _lost(world: World) -> list[str]:
 
 
 def _surplus(world: World) -> list[str]:
-    """What came too much has one refund of its own, each debit, however that refund ends."""
+    """What came too much has one refund of its own, each debit, of its amount, however that refund ends. What
+    is really given back of one debit, late or not, is never more than the debit."""
     wrong: list[str] = []
     orders = [row.order for row in world.ledger.rows.values()]
-    back = Counter(order.payment_id for order in orders if isinstance(order, Refund) and order.surplus)
+    back: dict[str, list[int]] = {}
+    for order in orders:
+        if isinstance(order, Refund) and order.surplus:
+            back.setdefault(order.attempt_id, []).append(order.amount)
     for row in world.ledger.rows.values():
-        if isinstance(row.order, Payment) and row.order.status.is_final:
-            came = sum(attempt.amount_received > 0 for attempt in row.attempts.values())
-            too_many = came - (row.order.status is PaymentStatus.SUCCEEDED)
-            if back[row.order.id] != too_many:
-                wrong.append(f"surplus: {row.order.id} has {too_many} and gives back {back[row.order.id]}")
+        if not isinstance(row.order, Payment):
+            continue
+        came = [attempt for attempt in row.attempts.values() if attempt.amount_received > 0]
+        for debit in came:
+            given = _given_back(world, debit.reference) if debit.id in back else 0
+            if given > debit.amount_received:
+                wrong.append(f"surplus: {debit.amount_received} came as {debit.id}, and {given} went back")
+        if row.order.status.is_final:
+            own = [debit.amount_received for debit in came if debit.id not in back]
+            kept = [row.order.amount] if row.order.status is PaymentStatus.SUCCEEDED else []
+            if own != kept:
+                wrong.append(f"surplus: {row.order.id} is {row.order.status.value} and keeps {own}")
+            wrong.extend(
+                f"surplus: {back[debit.id]} are given back of {debit.id}"
+                for debit in came
+                if debit.id in back and back[debit.id] != [debit.amount_received]
+            )
     return wrong
+
+
+def _given_back(world: World, debit: str) -> int:
+    """What really went back of the debit with this reference."""
+    moved = (b.order for rail in world.rails.values() for b in rail.book if b.done and b.failure is None)
+    return sum(o.amount for o in moved if o.original_reference == debit and o.operation is Operation.REFUND)
 
 
 def _refunds(world: World) -> list[str]:
@@ -151,14 +183,64 @@ def _sends(world: World) -> list[str]:
             most = SETTINGS.sends_max if rail.dedup else 1
             if n > most:
                 wrong.append(f"sends: {reference} may have reached {rail.name} {n} times")
-        for at, order in rail.begun:
-            if order.operation is not Operation.REFUND:
+        for begun in rail.begun:
+            order = begun.order
+            if order is not None and order.operation is not Operation.REFUND:
                 row = next((r for r in world.ledger.rows.values() if _owns(r.order, order)), None)
                 if row is None:
                     wrong.append(f"sends: {order.reference} was sent without a row")
-                elif at >= (row.order.expires_at - EPOCH).total_seconds():
+                elif begun.at >= (row.order.expires_at - EPOCH).total_seconds():
                     wrong.append(f"sends: {order.reference} was sent after its payment had expired")
     return wrong
+
+
+def _knowing(world: World) -> list[str]:
+    """What left for an order whose money was already known to have moved, by a node that could know it: one
+    that has reached the ledger since. Surplus refunds are judged by what they give back."""
+    rows = {a.reference: row for row in world.ledger.rows.values() for a in row.attempts.values()}
+    wrong: list[str] = []
+    for rail in world.rails.values():
+        for begun in rail.begun:
+            row = rows.get(begun.reference)
+            if row is None or (isinstance(row.order, Refund) and row.order.surplus):
+                continue
+            if _could_know(row.history, begun):
+                what = "a password" if begun.order is None else begun.reference
+                wrong.append(f"known: {what} left for {row.order.id}, which was known to have moved money")
+    return wrong
+
+
+def _could_know(history: Sequence[Version], begun: Sending) -> bool:
+    """True when the money was known before this was sent, and the sender has committed something since."""
+    known = next((v.step for v in history if v.money_is_known), None)
+    if known is None or known >= begun.step:
+        return False
+    return any(known <= v.step <= begun.step and v.by == begun.by for v in history)
+
+
+def _unaccounted(world: World) -> list[str]:
+    """An order that is known to have moved money does not fail, expire or end as canceled: it stands for the
+    whole amount, or waits for a human with a contradiction."""
+    wrong: list[str] = []
+    for row in world.ledger.rows.values():
+        order = row.order
+        known = next((v.step for v in row.history if v.money_is_known), None)
+        if known is None:
+            continue
+        for before, after in pairwise(row.history):
+            ends = after.order.status.is_final and not before.order.status.is_final
+            if ends and after.step >= known and after.order.status.value != "succeeded":
+                wrong.append(f"unaccounted: {order.id} became {after.order.status.value} on known money")
+        if not order.status.is_final and not row.contradictions:
+            wrong.append(f"unaccounted: {order.id} moved money and nobody was told")
+        if order.status.value == "succeeded" and not _brought_all(order, row.attempts):
+            wrong.append(f"unaccounted: {order.id} succeeded and its amount did not come")
+    return wrong
+
+
+def _brought_all(order: Order, attempts: Mapping[str, Attempt]) -> bool:
+    came = {a.amount_received for a in attempts.values() if a.state.is_final}
+    return order.amount in came and (not isinstance(order, Payment) or order.amount_received == order.amount)
 
 
 def _undead(world: World) -> list[str]:

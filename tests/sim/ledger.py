@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
-from sim.loop import checkpoint
-from synccash.payments.attempt import Attempt
+from sim.loop import NODE, checkpoint
+from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import (
     AlreadyClaimed,
     Case,
@@ -51,6 +51,26 @@ class Now(Protocol):
     def now(self) -> datetime: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A row as one commit left it. `step` orders the commits and the sends of a run; `by` is the node."""
+
+    step: int
+    by: str | None
+    order: Order
+    attempts: tuple[Attempt, ...]
+    told: tuple[str, ...]
+    """The kinds of what the commit wrote: its timeline's, and its contradiction's."""
+    contradiction: str | None = None
+
+    @property
+    def money_is_known(self) -> bool:
+        """True when this commit says that money moved: by an attempt, or by a contradiction."""
+        if self.contradiction is not None or "contradiction" in self.told:
+            return True
+        return any(a.amount_received > 0 or a.state is AttemptState.SUCCEEDED for a in self.attempts)
+
+
 @dataclass(slots=True)
 class _Row:
     order: Order
@@ -62,6 +82,7 @@ class _Row:
     events: list[Event] = field(default_factory=list)
     timeline: list[Entry] = field(default_factory=list)
     contradictions: list[str] = field(default_factory=list)
+    history: list[Version] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -79,8 +100,13 @@ def _no_fault(method: str) -> Fault | None:
 def _nothing() -> None: ...
 
 
+def _no_steps() -> int:
+    return 0
+
+
 class FakeLedger:
-    """One truth for all nodes. `fault`: where each call fails; `changed` is told of new due times."""
+    """One truth for all nodes. `fault`: where each call fails; `changed` is told of new due times; `steps`
+    numbers what happens in a run."""
 
     def __init__(
         self,
@@ -88,10 +114,12 @@ class FakeLedger:
         *,
         fault: Callable[[str], Fault | None] = _no_fault,
         changed: Callable[[], None] = _nothing,
+        steps: Callable[[], int] = _no_steps,
     ) -> None:
         self.clock = clock
         self.fault = fault
         self.changed = changed
+        self.steps = steps
         self.rows: dict[str, _Row] = {}
         self.events: list[Event] = []
         self.claims: dict[tuple[str, str], _Claimed] = {}
@@ -202,6 +230,7 @@ class FakeLedger:
         self._write_attempts(row, attempts)
         self._hold(row, asked.hold)
         self._tell(row, asked.events, asked.timeline)
+        self._remember(row, asked.timeline)
         self.rows[order.id] = row
         made = _Claimed(claim.fingerprint, order.id, None)
         self.claims[claim.scope, claim.key] = self._claim_of[order.id] = made
@@ -252,6 +281,7 @@ class FakeLedger:
         self._hold(row, move.hold)
         self._tell(row, move.events, move.timeline)
         row.move_id = move.id
+        self._remember(row, move.timeline, move.contradiction)
         if move.contradiction is not None:
             row.contradictions.append(move.contradiction)
         if move.answer is not None and move.order.id in self._claim_of:
@@ -318,6 +348,19 @@ class FakeLedger:
         row.events.extend(events)
         row.timeline.extend(timeline)
         self.events.extend(events)
+
+    def _remember(self, row: _Row, timeline: Sequence[Entry], contradiction: str | None = None) -> None:
+        node = NODE.get(None)
+        row.history.append(
+            Version(
+                step=self.steps(),
+                by=node.name if node else None,
+                order=row.order,
+                attempts=tuple(row.attempts.values()),
+                told=tuple(entry.kind for entry in timeline),
+                contradiction=contradiction,
+            )
+        )
 
     def _take_due(self, limit: int, lease_s: float) -> list[Case]:
         now = self.clock.now()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
-from sim.loop import NOWHERE, VirtualLoop, checkpoint
+from sim.loop import NODE, NOWHERE, VirtualLoop, checkpoint
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
@@ -70,6 +70,18 @@ class Faults:
     until_s: float = 120.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sending:
+    """What left a node for a rail: a send, or a password. `step` orders it among the commits of the run."""
+
+    step: int
+    at: float
+    by: str | None
+    reference: str
+    order: SendOrder | None = None
+    """None: a password."""
+
+
 @dataclass(kw_only=True)
 class Booked:
     """What the rail holds under one reference, or one arrival where it does not deduplicate."""
@@ -107,7 +119,7 @@ class SimRail:
     names_failure: bool = True
     book: list[Booked] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
-    begun: list[tuple[float, SendOrder]] = field(default_factory=list)
+    begun: list[Sending] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         able = OperationCapability(
@@ -127,6 +139,10 @@ class SimRail:
         self.account = RailAccount(
             rail=self.name, account="main", base_url=f"http://{self.name}", target_environment="sim"
         )
+
+    def sent_at(self, operation: Operation) -> list[float]:
+        """When each send of this kind left for the rail."""
+        return [s.at for s in self.begun if s.order is not None and s.order.operation is operation]
 
     def debits(self) -> list[SendOrder]:
         """Every debit that really happened."""
@@ -149,7 +165,7 @@ class SimRail:
         return [booked.order for booked in moved if booked.order.operation is operation]
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
-        self.begun.append((self.loop.time(), order))
+        self._begin(order.reference, order)
         await checkpoint
         if self._down():
             return _REFUSED_CONNECTION
@@ -161,6 +177,18 @@ class SimRail:
         else:
             self.loop.call_later(takes_s, self._arrive, order, answer, context=NOWHERE)
         return await self._within(answer, timeout_s, _SILENCE)
+
+    def _begin(self, reference: str, order: SendOrder | None = None) -> None:
+        node = NODE.get(None)
+        self.begun.append(
+            Sending(
+                step=self.loop.steps,
+                at=self.loop.time(),
+                by=node.name if node else None,
+                reference=reference,
+                order=order,
+            )
+        )
 
     def _arrive(self, order: SendOrder, answer: asyncio.Future[SendAnswer]) -> None:
         told = self._take(order)
@@ -228,6 +256,7 @@ class SimRail:
         self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
     ) -> SendAnswer:
         assert account == self.account, "a password for another account than the one that asked"
+        self._begin(reference)
         await checkpoint
         if self._down():
             return _REFUSED_CONNECTION

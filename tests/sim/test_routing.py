@@ -57,8 +57,7 @@ def test_the_share_of_a_sick_rail_falls_and_comes_back(stream: Stream):
 
 
 def test_a_sick_rail_is_tried_now_and_then_and_no_more(stream: Stream):
-    begun = sorted(at for at, order in stream.rails["rail_0"].begun if order.operation is Operation.COLLECT)
-    tried = [at for at in begun if 20.0 <= at < 60.0]
+    tried = [at for at in stream.rails["rail_0"].sent_at(Operation.COLLECT) if 20.0 <= at < 60.0]
     assert 2 <= len(tried) <= 40, len(tried)
 
 
@@ -78,8 +77,7 @@ def test_with_every_breaker_open_one_payment_a_period_is_tried_and_the_others_ar
     assert verdict(stream) == []
     open_s = PROFILES["*"].breaker.open_s
     for rail in stream.rails.values():
-        tried = sorted(at for at, order in rail.begun if order.operation is Operation.COLLECT)
-        probes = [at for at in tried if 15.0 <= at < 90.0]
+        probes = [at for at in rail.sent_at(Operation.COLLECT) if 15.0 <= at < 90.0]
         assert 2 <= len(probes) <= 75 / open_s, probes
         assert all(after - before >= open_s for before, after in pairwise(probes)), probes
     reasons = [[e.data.get("reason") for e in row.timeline] for row in stream.ledger.rows.values()]

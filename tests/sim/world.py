@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -130,13 +131,17 @@ class World:
     errors: list[str] = field(default_factory=list)
     processes: dict[str, Process] = field(default_factory=dict)
 
+    occurrences: Counter[str] = field(default_factory=Counter[str])
+
     def __post_init__(self) -> None:
         scenario = self.scenario
         self.random = Random(scenario.seed)
         self.loop = VirtualLoop(Random(scenario.seed + 1))
         self.clock = VirtualClock(self.loop)
         self.identities = SeededIdentities(self.random)
-        self.ledger = FakeLedger(self.clock, fault=self._store_fault, changed=self._look)
+        self.ledger = FakeLedger(
+            self.clock, fault=self._store_fault, changed=self._look, steps=lambda: self.loop.steps
+        )
         self.rails = {
             f"rail_{n}": SimRail(
                 f"rail_{n}",
