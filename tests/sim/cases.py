@@ -1,7 +1,8 @@
 """Which scenarios are run: swept ones that strike at every step, and mixed ones drawn from a seed."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from math import inf
 from random import Random
 
@@ -15,11 +16,24 @@ SHORT = Ladder(steps=(0.5, 1, 2, 4), tail=((5, 30),), parked=((60, 400), (1_000,
 _SILENT = Faults(lost_request=0.25, lost_answer=0.25, hidden=0.4, fails=0.2, callback_lost=0.5, until_s=60.0)
 
 
-def judged(scenario: Scenario) -> list[str]:
-    """Run a scenario and say what was wrong with it."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was wrong in a run, and how often each fault met live traffic."""
+
+    wrong: list[str]
+    occurrences: Counter[str]
+
+
+def run(scenario: Scenario) -> Judged:
+    """Run a scenario and judge it."""
     world = World(scenario)
     world.run()
-    return verdict(world)
+    return Judged(verdict(world), world.occurrences)
+
+
+def judged(scenario: Scenario) -> list[str]:
+    """Run a scenario and say what was wrong with it."""
+    return run(scenario).wrong
 
 
 def mixed(seed: int) -> Scenario:
@@ -141,3 +155,7 @@ def sweep(seeds: range, *, pause_s: float | None, stride: int = 1, of: str = "pa
         assert verdict(world) == [], calm
         for step in range(1 + seed % stride, world.steps_of("node_0") + 1, stride):
             yield replace(calm, blows=(Blow(node="node_0", step=step, pause_s=pause_s),))
+
+
+KINDS: Mapping[str, Callable[[int], Scenario]] = {"mixed": mixed, "wide": wide, "impatient": impatient}
+"""What `python -m sim` draws from seeds."""
