@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from sim.cases import KINDS
+from sim.cases import DRAWN, KINDS
 from sim.runs import Part, judged_part
 
 _CHUNK = 50
@@ -22,7 +22,7 @@ def main() -> int:
     asked.add_argument("--swept", type=int, default=20, help="how many seeds are struck at every step")
     asked.add_argument("--jobs", type=int, default=1, help="how many processes")
     options = asked.parse_args()
-    names = options.only.split(",") if options.only else [*KINDS, "swept"]
+    names = options.only.split(",") if options.only else [*DRAWN, "swept"]
     if unknown := set(names) - {*KINDS, "swept"}:
         asked.error(f"no such kind of scenario: {', '.join(sorted(unknown))}")
     began, cases, bad = time.perf_counter(), 0, Counter[str]()

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from math import inf
 from random import Random
 
+from sim.book import Faults
 from sim.judge import verdict
-from sim.rails import Faults
-from sim.world import SETTINGS, Blow, Scenario, World
-from synccash.payments.ladder import Ladder
+from sim.world import HORIZON_S, SETTINGS, Blow, Partition, Scenario, Unreadable, World
+from synccash.payments.ladder import SANDBOX, Ladder
 
 PAUSES_S = tuple(SETTINGS.lease_s * times for times in (0.5, 1.5, 6.0))
+HEALED_IN_S = 30.0
+WATCH_S = 76 * 3_600.0
 SHORT = Ladder(steps=(0.5, 1, 2, 4), tail=((5, 30),), parked=((60, 400), (1_000, inf)))
 _SILENT = Faults(lost_request=0.25, lost_answer=0.25, hidden=0.4, fails=0.2, callback_lost=0.5, until_s=60.0)
 
@@ -157,5 +159,117 @@ def sweep(seeds: range, *, pause_s: float | None, stride: int = 1, of: str = "pa
             yield replace(calm, blows=(Blow(node="node_0", step=step, pause_s=pause_s),))
 
 
-KINDS: Mapping[str, Callable[[int], Scenario]] = {"mixed": mixed, "wide": wide, "impatient": impatient}
+def _at_rails(**rates: float) -> Callable[[Scenario, Random], Scenario]:
+    """Each rail has each of these faults at the rate given, or not at all."""
+
+    def add(before: Scenario, random: Random) -> Scenario:
+        strange = random.randrange(len(before.rails))
+        rails = (
+            replace(faults, **rates) if n == strange or random.random() < 0.5 else faults
+            for n, faults in enumerate(before.rails)
+        )
+        return replace(before, rails=tuple(rails))
+
+    return add
+
+
+def _reports(before: Scenario, random: Random) -> Scenario:
+    """Callbacks with bodies, true and false ones, at rails that may have no word for failure themselves."""
+    told = _at_rails(reports=0.8, false_reports=0.4, slow_payer=0.6)(before, random)
+    rails = range(len(before.rails))
+    return replace(
+        told,
+        prompt_window_s=40.0,
+        no_failure_word=frozenset(n for n in rails if random.random() < 0.5),
+    )
+
+
+def _skewed(before: Scenario, random: Random) -> Scenario:
+    """The clocks of hosts are up to five minutes apart from the database's."""
+    skews = tuple(random.choice((-300.0, -30.0, 30.0, 300.0)) for _ in range(before.nodes))
+    return replace(before, skews_s=skews)
+
+
+def _cut_off(before: Scenario, random: Random) -> Scenario:
+    """One process does not reach the ledger for longer than its lease."""
+    from_s = random.random() ** 2 * 12
+    until_s = from_s + SETTINGS.lease_s * (1.2 + random.random() * 5)
+    return replace(before, partitions=(Partition(node="node_0", from_s=from_s, until_s=until_s),))
+
+
+def _unreadable(before: Scenario, random: Random) -> Scenario:
+    """One row cannot be read, for a while or for ever; there is another order beside it."""
+    from_s = 0.5 + random.random() * 4
+    until_s = random.choice((from_s + 60 * random.random(), HORIZON_S))
+    row = Unreadable(number=random.randrange(3), from_s=from_s, until_s=until_s)
+    return replace(before, payments=before.payments + 1, unreadable=(row,))
+
+
+def _late_unsaid(before: Scenario, random: Random) -> Scenario:
+    """Rails go back on their word and call nobody: the run goes on past the last look-back."""
+    rails = tuple(replace(faults, fails=0.6, late_unsaid=0.7) for faults in before.rails)
+    return replace(before, rails=rails, watch_s=WATCH_S)
+
+
+STRANGE: Mapping[str, Callable[[Scenario, Random], Scenario]] = {
+    "other_amount": _at_rails(other_amount=0.4),
+    "other_currency": _at_rails(other_currency=0.4),
+    "other_reference": _at_rails(other_reference=0.3),
+    "forgotten": _at_rails(forgotten=0.6, slow_payer=0.6),
+    "reversed": _at_rails(reverses=0.5),
+    "late_unsaid": _late_unsaid,
+    "reports": _reports,
+    "skew": _skewed,
+    "partition": _cut_off,
+    "unreadable": _unreadable,
+}
+"""Each adds one fault to a scenario, at a rate at which every other run or so meets it."""
+
+
+def with_fault(name: str) -> Callable[[int], Scenario]:
+    """Whatever `wide` has, and this one of STRANGE."""
+
+    def drawn(seed: int) -> Scenario:
+        return STRANGE[name](wide(seed), Random(f"{name} {seed}"))
+
+    return drawn
+
+
+def strange(seed: int) -> Scenario:
+    """Whatever `wide` has, and one to three of STRANGE."""
+    random, scenario = Random(f"strange {seed}"), wide(seed)
+    for name in random.sample(sorted(STRANGE), random.choice((1, 2, 3))):
+        scenario = STRANGE[name](scenario, random)
+    return scenario
+
+
+def healing(seed: int) -> Scenario:
+    """All rails, or the first of them, answer errors for a while and then are well: whatever was sent
+    meanwhile has to end soon, under the ladder of the sandbox."""
+    random = Random(seed)
+    end = 20 + random.random() * 40
+    sick = Faults(errors=((0.0, end),))
+    return Scenario(
+        seed=seed,
+        rails=(sick, *random.choice(((), (sick,), (Faults(),)))),
+        payments=random.choice((1, 2)),
+        payouts=random.choice((0, 1)),
+        expires_in_s=900,
+        ladder=SANDBOX,
+        settle_s=3.0,
+        ends_by_s=end + HEALED_IN_S,
+    )
+
+
+KINDS: Mapping[str, Callable[[int], Scenario]] = {
+    "mixed": mixed,
+    "wide": wide,
+    "impatient": impatient,
+    "strange": strange,
+    "healing": healing,
+    **{name: with_fault(name) for name in STRANGE},
+}
 """What `python -m sim` draws from seeds."""
+
+DRAWN = ("mixed", "wide", "impatient", "strange", "healing")
+"""What it draws unless told otherwise: `strange` has each of STRANGE in every fifth of its scenarios."""

@@ -9,13 +9,14 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class VirtualClock:
-    """The clock of a virtual loop. One for all nodes: skew is a matter of the real servers' tests."""
+    """The clock of a host in a virtual loop. It is wrong by `skew_s`; the ledger's is right."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, skew_s: float = 0.0) -> None:
         self._loop = loop
+        self._skew_s = skew_s
 
     def now(self) -> datetime:
-        return EPOCH + timedelta(seconds=self._loop.time())
+        return EPOCH + timedelta(seconds=self._loop.time() + self._skew_s)
 
     def monotonic(self) -> float:
         return self._loop.time()

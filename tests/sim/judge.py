@@ -11,9 +11,9 @@ from itertools import pairwise
 
 import msgspec
 
+from sim.book import Booked, Sending
 from sim.clock import EPOCH
 from sim.ledger import Version
-from sim.rails import Sending
 from sim.world import SETTINGS, World
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import Order
@@ -21,6 +21,8 @@ from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStat
 from synccash.payments.payout import Payout
 from synccash.payments.rail import Operation
 
+_LAST_LOOK_S = 70 * 3_600.0
+"""What moves later than this may stay unseen: rails are last asked about three days after an attempt."""
 _ENDS = {"succeeded", "failed", "canceled"}
 
 
@@ -35,7 +37,9 @@ def verdict(world: World) -> list[str]:
         *_sends(world),
         *_knowing(world),
         *_unaccounted(world),
+        *_moved_on(world),
         *_undead(world),
+        *_not_healed(world),
     ]
 
 
@@ -52,6 +56,28 @@ def _late(world: World) -> set[str]:
     return {order.reference for rail in world.rails.values() for order in rail.late()}
 
 
+def _fickle(world: World) -> set[str]:
+    """The references of what went back on its rail's word: late successes, and successes taken back."""
+    books = (booked for rail in world.rails.values() for booked in rail.book)
+    return {b.order.reference for b in books if b.came_late or b.is_reversed}
+
+
+def _bookings(world: World, attempts: Mapping[str, Attempt]) -> list[Booked]:
+    """What the rails hold under the references of these attempts."""
+    found = (world.rails[a.rail].booked(a.reference) for a in attempts.values() if a.rail in world.rails)
+    return [booked for booked in found if booked is not None]
+
+
+def _is_in_time(world: World, attempt: Attempt) -> bool:
+    """True when its late success came early enough for the last look-back."""
+    booked = world.rails[attempt.rail].booked(attempt.reference)
+    return booked is None or booked.late_at - _age_zero(attempt) < _LAST_LOOK_S
+
+
+def _age_zero(attempt: Attempt) -> float:
+    return (attempt.started_at - EPOCH).total_seconds()
+
+
 def _came_late(attempts: Mapping[str, Attempt], late: set[str]) -> list[Attempt]:
     return [attempt for attempt in attempts.values() if attempt.reference in late]
 
@@ -63,20 +89,22 @@ def _duplicates(world: World) -> list[str]:
 
 def _lost(world: World) -> list[str]:
     wrong: list[str] = []
-    moved, late = _debits(world) + _payouts(world), _late(world)
+    moved, late, fickle = _debits(world) + _payouts(world), _late(world), _fickle(world)
     for row in world.ledger.rows.values():
         order = row.order
-        came_late = _came_late(row.attempts, late)
-        if any(attempt.state.is_dead for attempt in came_late) and not row.contradictions:
+        unread = order.id in world.ledger.unreadable
+        came_late = [a for a in _came_late(row.attempts, late) if a.state.is_dead and _is_in_time(world, a)]
+        if came_late and not row.contradictions and not unread:
             wrong.append(f"silent: {order.id} moved money late and nobody was told")
         if isinstance(order, Refund):
             continue
         has_moved, says = moved.pop(order.reference, 0) > 0, order.status.value == "succeeded"
         if has_moved and order.status.is_final and not says:
             wrong.append(f"lost: {order.id} is {order.status.value} and moved money")
-        if has_moved and not order.status.is_final:
+        is_told = bool(row.contradictions) and not all(b.is_whole for b in _bookings(world, row.attempts))
+        if has_moved and not order.status.is_final and not unread and not is_told:
             wrong.append(f"lost: {order.id} is {order.status_detail} and moved money")
-        if says and not has_moved and not came_late:
+        if says and not has_moved and not _came_late(row.attempts, fickle):
             wrong.append(f"lied: {order.id} is succeeded and moved nothing")
     wrong.extend(f"lost: {name} moved money and has no row" for name in moved)
     for key, reply in world.told:
@@ -89,6 +117,7 @@ def _surplus(world: World) -> list[str]:
     """What came too much has one refund of its own, each debit, of its amount, however that refund ends. What
     is really given back of one debit, late or not, is never more than the debit."""
     wrong: list[str] = []
+    late, fickle, unread = _late(world), _fickle(world), world.ledger.unreadable
     orders = [row.order for row in world.ledger.rows.values()]
     back: dict[str, list[int]] = {}
     for order in orders:
@@ -103,10 +132,12 @@ def _surplus(world: World) -> list[str]:
             if given > debit.amount_received:
                 wrong.append(f"surplus: {debit.amount_received} came as {debit.id}, and {given} went back")
         if row.order.status.is_final:
-            own = [debit.amount_received for debit in came if debit.id not in back]
+            own = [debit for debit in came if debit.id not in back]
             kept = [row.order.amount] if row.order.status is PaymentStatus.SUCCEEDED else []
-            if own != kept:
-                wrong.append(f"surplus: {row.order.id} is {row.order.status.value} and keeps {own}")
+            # What the rail has taken back itself needs no refund, whether or not the engine knows.
+            there = [d.amount_received for d in own if d.reference not in fickle - late]
+            if kept not in ([d.amount_received for d in own], there) and row.order.id not in unread:
+                wrong.append(f"surplus: {row.order.id} is {row.order.status.value} and keeps {there}")
             wrong.extend(
                 f"surplus: {back[debit.id]} are given back of {debit.id}"
                 for debit in came
@@ -123,7 +154,7 @@ def _given_back(world: World, debit: str) -> int:
 
 def _refunds(world: World) -> list[str]:
     wrong: list[str] = []
-    late = _late(world)
+    late = _fickle(world)
     credited = Counter(c.reference for rail in world.rails.values() for c in rail.credits())
     back: Counter[str] = Counter()
     for rail in world.rails.values():
@@ -146,8 +177,13 @@ def _refunds(world: World) -> list[str]:
 
 def _stuck(world: World) -> list[str]:
     wrong: list[str] = []
+    if world.scenario.ends_by_s is not None:
+        # The run was not followed to its end.
+        return wrong
     for row in world.ledger.rows.values():
         order = row.order
+        if order.id in world.ledger.unreadable:
+            continue
         if not order.status.is_final and order.status_detail is not StatusDetail.UNDER_REVIEW:
             wrong.append(f"stuck: {order.id} is {order.status.value}, {order.status_detail}")
         parked = isinstance(row.due_at, datetime) and row.due_at > world.clock.now()
@@ -189,9 +225,21 @@ def _sends(world: World) -> list[str]:
                 row = next((r for r in world.ledger.rows.values() if _owns(r.order, order)), None)
                 if row is None:
                     wrong.append(f"sends: {order.reference} was sent without a row")
-                elif begun.at >= (row.order.expires_at - EPOCH).total_seconds():
+                elif _is_too_late(world, row.history, begun):
                     wrong.append(f"sends: {order.reference} was sent after its payment had expired")
     return wrong
+
+
+def _is_too_late(world: World, history: Sequence[Version], begun: Sending) -> bool:
+    """True for what was sent after the order's time was over: by the sender's clock; or by the ledger's, but
+    for what the opener sends first, of which the ledger's clock knows nothing yet."""
+    opening = history[0]
+    assert not isinstance(opening.order, Refund)
+    expires_at = (opening.order.expires_at - EPOCH).total_seconds()
+    if begun.at + world.skew_s(begun.by) >= expires_at:
+        return True
+    is_first = begun.by == opening.by and begun.reference in {a.reference for a in opening.attempts}
+    return begun.at >= expires_at and not is_first
 
 
 def _knowing(world: World) -> list[str]:
@@ -233,14 +281,53 @@ def _unaccounted(world: World) -> list[str]:
                 wrong.append(f"unaccounted: {order.id} became {after.order.status.value} on known money")
         if not order.status.is_final and not row.contradictions:
             wrong.append(f"unaccounted: {order.id} moved money and nobody was told")
-        if order.status.value == "succeeded" and not _brought_all(order, row.attempts):
+        if order.status.value == "succeeded" and not _brought_all(world, order, row.attempts):
             wrong.append(f"unaccounted: {order.id} succeeded and its amount did not come")
     return wrong
 
 
-def _brought_all(order: Order, attempts: Mapping[str, Attempt]) -> bool:
-    came = {a.amount_received for a in attempts.values() if a.state.is_final}
-    return order.amount in came and (not isinstance(order, Payment) or order.amount_received == order.amount)
+def _brought_all(world: World, order: Order, attempts: Mapping[str, Attempt]) -> bool:
+    """True when one attempt brought the order's amount, by the engine's words and by its rail's book."""
+    whole = [
+        a
+        for a in attempts.values()
+        if a.state.is_final and a.amount_received == order.amount and _is_whole(world, a)
+    ]
+    return bool(whole) and (not isinstance(order, Payment) or order.amount_received == order.amount)
+
+
+def _is_whole(world: World, attempt: Attempt) -> bool:
+    booked = world.rails[attempt.rail].booked(attempt.reference)
+    return booked is None or booked.is_whole
+
+
+def _moved_on(world: World) -> list[str]:
+    """A rail whose inquiry has no word for failure never gives leave to try another, whatever a callback says
+    of what it has taken."""
+    wrong: list[str] = []
+    for row in world.ledger.rows.values():
+        attempts = sorted(row.attempts.values(), key=lambda attempt: attempt.sequence)
+        for before, after in pairwise(attempts):
+            rail = world.rails[before.rail]
+            if not rail.names_failure and rail.booked(before.reference) is not None:
+                wrong.append(f"moved on: {row.order.id} went to {after.rail}; {rail.name} had not failed")
+    return wrong
+
+
+def _not_healed(world: World) -> list[str]:
+    """Where every rail is well again from some moment, every order has succeeded soon after it."""
+    ends_by_s = world.scenario.ends_by_s
+    if ends_by_s is None:
+        return []
+    wrong: list[str] = []
+    for row in world.ledger.rows.values():
+        ended = next((v.at for v in row.history if v.order.status.value == "succeeded"), None)
+        took_s = None if ended is None else (ended - EPOCH).total_seconds()
+        if took_s is None or took_s > ends_by_s:
+            state = f"{row.order.status.value}, {row.order.status_detail}"
+            when = "has not succeeded" if took_s is None else f"succeeded at {took_s:.0f} s"
+            wrong.append(f"not healed: {row.order.id} ({state}) {when}, its rails were well long before")
+    return wrong
 
 
 def _undead(world: World) -> list[str]:

@@ -56,6 +56,7 @@ class Version:
     """A row as one commit left it. `step` orders the commits and the sends of a run; `by` is the node."""
 
     step: int
+    at: datetime
     by: str | None
     order: Order
     attempts: tuple[Attempt, ...]
@@ -122,6 +123,10 @@ class FakeLedger:
         self.steps = steps
         self.rows: dict[str, _Row] = {}
         self.events: list[Event] = []
+        self.unreadable: set[str] = set()
+        """The orders whose rows raise when they are read: nobody takes them up."""
+        self.set_aside: set[str] = set()
+        """The unreadable orders that were due when a worker looked."""
         self.claims: dict[tuple[str, str], _Claimed] = {}
         self._claim_of: dict[str, _Claimed] = {}
         self._owners: dict[tuple[type, str, bool, str], str] = {}
@@ -354,6 +359,7 @@ class FakeLedger:
         row.history.append(
             Version(
                 step=self.steps(),
+                at=self.clock.now(),
                 by=node.name if node else None,
                 order=row.order,
                 attempts=tuple(row.attempts.values()),
@@ -365,6 +371,8 @@ class FakeLedger:
     def _take_due(self, limit: int, lease_s: float) -> list[Case]:
         now = self.clock.now()
         due = [row for row in self.rows.values() if _is_due(row, now)]
+        self.set_aside.update(self.unreadable.intersection(row.order.id for row in due))
+        due = [row for row in due if row.order.id not in self.unreadable]
         due.sort(key=lambda row: (not isinstance(row.due_at, float), row.due_at))
         return [self._taken(row, now, lease_s) for row in due[:limit]]
 
@@ -447,7 +455,8 @@ class FakeLedger:
 
     def next_due(self) -> datetime | float | None:
         """When a poll would next find something: a moment, AT_ONCE, or None."""
-        due = [row.due_at for row in self.rows.values() if row.due_at is not None]
+        rows = (row for row in self.rows.values() if row.order.id not in self.unreadable)
+        due = [row.due_at for row in rows if row.due_at is not None]
         if AT_ONCE in due:
             return AT_ONCE
         return min(due, default=None)

@@ -4,17 +4,21 @@ What happens on the wire and at the rail happens outside every node: a caller th
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
+from uuid import UUID
 
+from sim.book import Booked, Faults, Sending
 from sim.loop import NODE, NOWHERE, VirtualLoop, checkpoint
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
     NO_TRACES,
     CallbackAddress,
+    CallbackNote,
     Capabilities,
     NextAction,
     NextActionType,
@@ -39,71 +43,14 @@ _BUSY = SendAnswer(
 _ERROR = Failure(FailureCode.PROVIDER_ERROR, reroute=True)
 _NO_FUNDS = Failure(FailureCode.INSUFFICIENT_FUNDS)
 _NO_PASSWORD = Failure(FailureCode.PAYER_TIMEOUT)
+_SERVER_ERROR = SendAnswer(evidence=Evidence.AMBIGUOUS, provider_code="500", http_status=500)
+_REPORTED = b"failed"
+_OTHER_CURRENCY = "XOF"
+_DAY_S = 86_400.0
 _PASSWORD = NextAction(NextActionType.SUBMIT_OTP)
 _PASSWORD_WINDOW_S = 60.0
 PASSWORD = "123456"
 """The one that every rail takes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Faults:
-    """How often each thing goes wrong (0 to 1) until `until_s`. `down`: windows of refused connections."""
-
-    lost_request: float = 0.0
-    lost_answer: float = 0.0
-    slow_answer: float = 0.0
-    refused_later: float = 0.0
-    refused_final: float = 0.0
-    fails: float = 0.0
-    payer_declines: float = 0.0
-    hidden: float = 0.0
-    """Not found for a while, though it was accepted."""
-    mute_inquiry: float = 0.0
-    callback_lost: float = 0.0
-    callback_twice: float = 0.0
-    callback_forged: float = 0.0
-    slow_payer: float = 0.0
-    asks_password: float = 0.0
-    late_success: float = 0.0
-    """What the rail called failed moves money all the same, some time later."""
-    down: tuple[tuple[float, float], ...] = ()
-    until_s: float = 120.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sending:
-    """What left a node for a rail: a send, or a password. `step` orders it among the commits of the run."""
-
-    step: int
-    at: float
-    by: str | None
-    reference: str
-    order: SendOrder | None = None
-    """None: a password."""
-
-
-@dataclass(kw_only=True)
-class Booked:
-    """What the rail holds under one reference, or one arrival where it does not deduplicate."""
-
-    order: SendOrder
-    ends_at: float
-    failure: Failure | None
-    hidden_until: float
-    done: bool = False
-    """Its end has come: debited where `failure` is None."""
-    waits: bool = False
-    """For the payer's password."""
-    comes_late: bool = False
-    came_late: bool = False
-    """The rail went back on its word."""
-    has_told: bool = False
-    """Its callback of that was taken."""
-
-    @property
-    def is_busy(self) -> bool:
-        """True while anything may still happen to it."""
-        return not self.done or (self.comes_late and not self.has_told)
 
 
 @dataclass(eq=False)
@@ -114,9 +61,13 @@ class SimRail:
     loop: VirtualLoop
     random: Random
     faults: Faults
-    call_back: Callable[[str, str], Awaitable[Any]]
+    call_back: Callable[[str, str, bytes], Awaitable[Any]]
     dedup: bool = True
     names_failure: bool = True
+    window_s: float | None = None
+    """How long a payer has to approve, by its documents."""
+    occurrences: Counter[str] = field(default_factory=Counter[str])
+    """How often each of the rarer faults met live traffic."""
     book: list[Booked] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
     begun: list[Sending] = field(default_factory=list)
@@ -126,6 +77,7 @@ class SimRail:
             dedup_by_reference=self.dedup,
             lookup_by_reference=True,
             failure_is_reported=self.names_failure,
+            prompt_window_s=self.window_s,
         )
         self.capabilities = Capabilities(
             networks=frozenset(Network),
@@ -160,8 +112,12 @@ class SimRail:
         """Whatever moved after the rail had called it failed."""
         return [booked.order for booked in self.book if booked.came_late]
 
+    def booked(self, reference: str) -> Booked | None:
+        """What it holds under the reference: first of all, where it does not deduplicate."""
+        return self._find(reference)
+
     def _done(self, operation: Operation) -> list[SendOrder]:
-        moved = (b for b in self.book if b.done and b.failure is None and not b.came_late)
+        moved = (b for b in self.book if b.has_moved and not b.came_late)
         return [booked.order for booked in moved if booked.order.operation is operation]
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
@@ -170,6 +126,11 @@ class SimRail:
         if self._down():
             return _REFUSED_CONNECTION
         answer: asyncio.Future[SendAnswer] = self.loop.create_future()
+        if self._within_any(self.faults.errors):
+            self._count(order)
+            self.occurrences["errors"] += 1
+            self.loop.call_later(0.05, _give_up, answer, _SERVER_ERROR, context=NOWHERE)
+            return await answer
         slow = self._happens(self.faults.slow_answer)
         takes_s = timeout_s * (0.8 + self.random.random() * 2) if slow else 0.05 + self.random.random() * 0.2
         if self._happens(self.faults.lost_request):
@@ -218,14 +179,29 @@ class SimRail:
             failure = _NO_FUNDS
         wait_s = self.random.random() * (90 if self._happens(self.faults.slow_payer) else 5)
         hidden_s = self.random.random() * 8 if self._happens(self.faults.hidden) else 0.0
-        booked = Booked(order=order, ends_at=now + wait_s, failure=failure, hidden_until=now + hidden_s)
+        booked = Booked(
+            order=order,
+            ends_at=now + wait_s,
+            failure=failure,
+            hidden_until=now + hidden_s,
+            amount=order.amount // 2 if self._happens(self.faults.other_amount) else order.amount,
+            currency=_OTHER_CURRENCY if self._happens(self.faults.other_currency) else order.currency,
+        )
         self.book.append(booked)
         booked.comes_late = failure is not None and self._happens(self.faults.late_success)
+        booked.comes_unsaid = failure is _ERROR and self._happens(self.faults.late_unsaid)
+        booked.reverses = failure is None and self._happens(self.faults.reverses)
+        if self._happens(self.faults.forgotten):
+            begins = now + 1 + self.random.random() * 20
+            booked.forgotten = (begins, begins + 5 + self.random.random() * 40)
         booked.waits = order.operation is Operation.COLLECT and self._happens(self.faults.asks_password)
         ends_at = now + _PASSWORD_WINDOW_S if booked.waits else booked.ends_at
         self.loop.call_at(ends_at, self._end, booked, context=NOWHERE)
         if self._happens(self.faults.callback_forged):
             self._call_back(order, self.random.random() * 3)
+        if failure is None and self._happens(self.faults.false_reports):
+            booked.is_misreported = True
+            self._call_back(order, self.random.random() * 40, _REPORTED)
         return booked
 
     def _end(self, booked: Booked) -> None:
@@ -234,22 +210,50 @@ class SimRail:
         if booked.waits:
             booked.failure = booked.failure or _NO_PASSWORD
         booked.done = True
-        if booked.comes_late:
-            self.loop.call_later(5 + self.random.random() * 60, self._come_late, booked, context=NOWHERE)
-        if not self._happens(self.faults.callback_lost):
+        if booked.comes_late or booked.comes_unsaid:
+            self.loop.call_later(self._late_by_s(booked), self._come_late, booked, context=NOWHERE)
+        if booked.failure is None and booked.reverses:
+            self.loop.call_later(1 + self.random.random() * 60, self._reverse, booked, context=NOWHERE)
+        if self._is_after_window(booked):
+            self._come_late(booked)
+        elif not self._happens(self.faults.callback_lost):
+            reports = booked.failure is not None and self._happens(self.faults.reports)
             times = 2 if self._happens(self.faults.callback_twice) else 1
             for _ in range(times):
-                self._call_back(booked.order, self.random.random() * 2)
+                self._call_back(booked.order, self.random.random() * 2, _REPORTED if reports else b"")
+
+    def _late_by_s(self, booked: Booked) -> float:
+        if not booked.comes_unsaid:
+            return 5 + self.random.random() * 60
+        most = self.random.choice((600.0, 7_000.0, _DAY_S, 3 * _DAY_S))
+        return most * self.random.random()
+
+    def _is_after_window(self, booked: Booked) -> bool:
+        """True for an approval past the prompt's time, after a callback had called it failed: by the rail's
+        documents that was its end, so it goes back on its word."""
+        late = self.window_s is not None and self.loop.time() >= booked.ends_at and booked.failure is None
+        return late and booked.is_misreported and self._age_s(booked) >= (self.window_s or 0.0)
+
+    def _age_s(self, booked: Booked) -> float:
+        return self.loop.time() - next(b.at for b in self.begun if b.reference == booked.order.reference)
+
+    def _reverse(self, booked: Booked) -> None:
+        booked.failure, booked.is_reversed = _ERROR, True
+        self.occurrences["reversed"] += Standing.SUCCEEDED in booked.told
 
     def _come_late(self, booked: Booked) -> None:
-        """The word of it is never lost: of the others nobody could ever know."""
-        booked.failure, booked.came_late = None, True
+        """The callback of it is never lost, unless the rail sends none: look-backs have to find it."""
+        booked.failure, booked.came_late, booked.late_at = None, True, self.loop.time()
+        if booked.comes_unsaid:
+            booked.has_told = True
+            self.occurrences["late_unsaid"] += Standing.FAILED in booked.told
+            return
         self.loop.start(self._tell_late(booked))
 
     async def _tell_late(self, booked: Booked) -> None:
         assert booked.order.callback_url is not None
         await asyncio.sleep(self.random.random() * 2)
-        await self.call_back(self.name, booked.order.callback_url.rpartition("/")[2])
+        await self.call_back(self.name, booked.order.callback_url.rpartition("/")[2], b"")
         booked.has_told = True
 
     async def submit_otp(
@@ -276,13 +280,23 @@ class SimRail:
             evidence = Evidence.ACCEPTED if is_taken else Evidence.REFUSED_FINAL
             answer.set_result(SendAnswer(evidence=evidence))
 
-    def _call_back(self, order: SendOrder, after_s: float) -> None:
+    def _call_back(self, order: SendOrder, after_s: float, body: bytes = b"") -> None:
         if order.callback_url is not None:
             token = order.callback_url.rpartition("/")[2]
-            self.loop.call_later(after_s, self._ring, token, context=NOWHERE)
+            self.loop.call_later(after_s, self._ring, token, body, context=NOWHERE)
 
-    def _ring(self, token: str) -> None:
-        self.loop.start(self.call_back(self.name, token))
+    def _ring(self, token: str, body: bytes) -> None:
+        self.loop.start(self.call_back(self.name, token, body))
+
+    def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
+        """Read what a callback says. Most say nothing."""
+        del headers
+        if body != _REPORTED:
+            return None
+        named = (b for b in self.book if (b.order.callback_url or "").endswith(token))
+        is_false = any(b.is_misreported for b in named)
+        self.occurrences["false_reports" if is_false else "reports"] += 1
+        return CallbackNote(failure=_ERROR)
 
     async def inquire(
         self,
@@ -306,19 +320,46 @@ class SimRail:
         return await self._within(answer, timeout_s, silent)
 
     def _say(self, reference: str, answer: asyncio.Future[StatusAnswer]) -> None:
-        if not answer.done():
-            answer.set_result(self._standing(reference))
-
-    def _standing(self, reference: str) -> StatusAnswer:
+        if answer.done():
+            return
+        if self._happens(self.faults.other_reference):
+            self.occurrences["other_reference"] += 1
+            answer.set_result(self._of_another())
+            return
         booked = self._find(reference)
-        if booked is None or self.loop.time() < booked.hidden_until:
+        told = self._standing(booked)
+        if booked is not None:
+            self._note(booked, told)
+        # A rail that may mix answers up names what it answers about.
+        answer.set_result(replace(told, reference=reference) if self.faults.other_reference else told)
+
+    def _of_another(self) -> StatusAnswer:
+        """The status of an order that nobody asked about: what a proxy or a cache may answer."""
+        other = str(UUID(int=self.random.getrandbits(128), version=4))
+        if self.random.random() < 0.5:
+            return StatusAnswer(standing=Standing.FAILED, failure=_ERROR, reference=other)
+        return StatusAnswer(standing=Standing.SUCCEEDED, reference=other)
+
+    def _note(self, booked: Booked, told: StatusAnswer) -> None:
+        """Count what the inquirer really heard, and remember it."""
+        found = {Standing.PENDING, Standing.SUCCEEDED, Standing.FAILED}
+        if told.standing is Standing.NOT_FOUND and booked.told & found:
+            self.occurrences["forgotten"] += 1
+        if told.standing is Standing.SUCCEEDED:
+            self.occurrences["other_amount"] += booked.amount != booked.order.amount
+            self.occurrences["other_currency"] += booked.currency != booked.order.currency
+        booked.told.add(told.standing)
+
+    def _standing(self, booked: Booked | None) -> StatusAnswer:
+        now = self.loop.time()
+        if booked is None or now < booked.hidden_until or booked.forgotten[0] <= now < booked.forgotten[1]:
             return StatusAnswer(standing=Standing.NOT_FOUND)
         if not booked.done or (booked.failure is not None and not self.names_failure):
             action = _PASSWORD if booked.waits and not booked.done else None
             return StatusAnswer(standing=Standing.PENDING, next_action=action)
         if booked.failure is not None:
             return StatusAnswer(standing=Standing.FAILED, failure=booked.failure)
-        return StatusAnswer(standing=Standing.SUCCEEDED, amount=booked.order.amount)
+        return StatusAnswer(standing=Standing.SUCCEEDED, amount=booked.amount, currency=booked.currency)
 
     async def _within(self, answer: asyncio.Future[Any], timeout_s: float, otherwise: Any) -> Any:
         timer = self.loop.call_later(timeout_s, _give_up, answer, otherwise, context=NOWHERE)
@@ -334,8 +375,11 @@ class SimRail:
         self.calls[order.reference] = self.calls.get(order.reference, 0) + 1
 
     def _down(self) -> bool:
+        return self._within_any(self.faults.down)
+
+    def _within_any(self, windows: tuple[tuple[float, float], ...]) -> bool:
         now = self.loop.time()
-        return any(begin <= now < end for begin, end in self.faults.down)
+        return any(begin <= now < end for begin, end in windows)
 
     def _happens(self, rate: float) -> bool:
         return rate > 0 and self.loop.time() < self.faults.until_s and self.random.random() < rate

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from sim.book import Faults
 from sim.judge import verdict
-from sim.rails import Faults
 from sim.world import HORIZON_S, PROFILES, Scenario, World, logs_into
 from synccash.payments.rail import Operation
 

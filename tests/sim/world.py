@@ -13,10 +13,11 @@ from typing import Any, Literal
 import msgspec
 import structlog
 
+from sim.book import Faults
 from sim.clock import EPOCH, SeededIdentities, VirtualClock
 from sim.ledger import FakeLedger, Fault
-from sim.loop import NOWHERE, Node, VirtualLoop
-from sim.rails import PASSWORD, Faults, SimRail
+from sim.loop import NODE, NOWHERE, Node, VirtualLoop
+from sim.rails import PASSWORD, SimRail
 from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
 from synccash.engine.settings import EngineSettings
@@ -63,6 +64,24 @@ class Blow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Partition:
+    """A while in which `node` does not reach the ledger: what it sends goes out, what it commits fails."""
+
+    node: str
+    from_s: float
+    until_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """A row that raises when it is read: the `number`-th order that there is, perhaps for ever."""
+
+    number: int
+    from_s: float
+    until_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One run, from nothing but its values."""
 
@@ -80,6 +99,17 @@ class Scenario:
     ladder: Ladder = LADDER
     store_faults: float = 0.0
     blows: tuple[Blow, ...] = ()
+    skews_s: tuple[float, ...] = ()
+    """How wrong the clock of each node is, against the ledger's."""
+    partitions: tuple[Partition, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    prompt_window_s: float | None = None
+    """How long a payer has to approve at the rails that name no failure."""
+    settle_s: float = 10.0
+    ends_by_s: float | None = None
+    """When every order has to have succeeded."""
+    watch_s: float = 0.0
+    """How long the run goes on although nothing is due soon."""
 
 
 @dataclass(eq=False)
@@ -151,12 +181,16 @@ class World:
                 self._callback,
                 dedup=n not in scenario.no_dedup,
                 names_failure=n not in scenario.no_failure_word,
+                window_s=scenario.prompt_window_s if n in scenario.no_failure_word else None,
+                occurrences=self.occurrences,
             )
             for n, faults in enumerate(scenario.rails)
         }
         self._clients = 0
         for number in range(scenario.nodes):
             self._start(f"node_{number}")
+        for row in scenario.unreadable:
+            self.loop.call_at(row.from_s, self._spoil, row, context=NOWHERE)
 
     def run(self) -> None:
         """Run to the end, and leave nothing behind."""
@@ -166,10 +200,21 @@ class World:
             self._client(self._sender(number))
         with logs_into(self.errors):
             try:
-                self.loop.run(self._at_rest, until=HORIZON_S)
+                self.loop.run(self._at_rest, until=self._horizon_s())
             finally:
                 self.loop.bury()
         self.errors.extend(str(failure) for failure in self.loop.failures)
+        self._count_occurrences()
+
+    def _horizon_s(self) -> float:
+        if self.scenario.ends_by_s is not None:
+            return self.scenario.ends_by_s + 1.0
+        return max(HORIZON_S, self.scenario.watch_s)
+
+    def skew_s(self, name: str | None) -> float:
+        """How wrong the clock of a node is."""
+        skews = {f"node_{number}": skew_s for number, skew_s in enumerate(self.scenario.skews_s)}
+        return skews.get(name or "", 0.0)
 
     def steps_of(self, name: str) -> int:
         """How many steps the node's present life has made."""
@@ -177,12 +222,13 @@ class World:
 
     def _start(self, name: str) -> None:
         node = Node(name)
+        clock = VirtualClock(self.loop, self.skew_s(name))
         bell = Bell(self.loop, self.ledger, self.random)
         registry = Registry(PROFILES, clock=self.clock.monotonic, random=self.random.random)
         dispatch = PolicyDispatch(
             registry.breaker,
             registry.profile,
-            self.clock,
+            clock,
             DispatchSettings(attempt_timeout_s=2.0, inquiry_timeout_s=2.0),
             self.random.random,
         )
@@ -190,10 +236,10 @@ class World:
             ledger=self.ledger,
             rails=self.rails,
             dispatch=dispatch,
-            clock=self.clock,
+            clock=clock,
             identities=self.identities,
             doorbell=bell,
-            settings=replace(SETTINGS, ladder=self.scenario.ladder),
+            settings=replace(SETTINGS, ladder=self.scenario.ladder, settle_s=self.scenario.settle_s),
         )
         first = name not in self.processes
         self.processes[name] = Process(node, engine, bell)
@@ -219,7 +265,35 @@ class World:
         for process in self.processes.values():
             process.bell.look()
 
+    def _spoil(self, row: Unreadable) -> None:
+        orders = list(self.ledger.rows)
+        if not orders:
+            return
+        order_id = orders[row.number % len(orders)]
+        self.ledger.unreadable.add(order_id)
+        if row.until_s < HORIZON_S:
+            self.loop.call_at(row.until_s, self._mend, order_id, context=NOWHERE)
+
+    def _mend(self, order_id: str) -> None:
+        self.ledger.unreadable.discard(order_id)
+        self._look()
+
+    def _is_cut_off(self) -> bool:
+        node, now = NODE.get(None), self.loop.time()
+        return node is not None and any(
+            cut.node == node.name and cut.from_s <= now < cut.until_s for cut in self.scenario.partitions
+        )
+
+    def _count_occurrences(self) -> None:
+        """Count the faults that are no rail's."""
+        sends = [begun for rail in self.rails.values() for begun in rail.begun]
+        self.occurrences["unreadable"] += len(self.ledger.set_aside)
+        self.occurrences["skew"] += sum(self.skew_s(begun.by) != 0 for begun in sends)
+
     def _store_fault(self, method: str) -> Fault | None:
+        if self.scenario.partitions and self._is_cut_off():
+            self.occurrences["partition"] += method == "record"
+            return "before"
         rate = self.scenario.store_faults
         if rate == 0 or self.loop.time() > 120 or self.random.random() >= rate:
             return None
@@ -228,7 +302,8 @@ class World:
 
     def _at_rest(self) -> bool:
         """Nothing happens any more but the slow looks at parked orders."""
-        return self._clients == 0 and not self._rails_busy() and not self._due_soon()
+        busy = self._clients > 0 or self._rails_busy() or self._due_soon()
+        return not busy and self.loop.time() >= self.scenario.watch_s
 
     def _due_soon(self) -> bool:
         due = self.ledger.next_due()
@@ -250,12 +325,12 @@ class World:
 
         self.loop.start(run())
 
-    async def _callback(self, rail: str, token: str) -> None:
+    async def _callback(self, rail: str, token: str, body: bytes = b"") -> None:
         """A callback comes to some node; the rail tries again when it is not taken."""
         for number in range(5):
             name = f"node_{(len(token) + number) % self.scenario.nodes}"
             with contextlib.suppress(TimeoutError, StoreUnavailableError):
-                await self._on(name, lambda engine: engine.take_callback(rail, token), 5.0)
+                await self._on(name, lambda engine: engine.take_callback(rail, token, {}, body), 5.0)
                 return
             await asyncio.sleep(1.0)
 
