@@ -1,6 +1,6 @@
 """The judge. The rails' books are the truth; what the engine says is only compared with them.
 
-What a rail moves after it had called it failed is nobody's mistake, as long as the engine cannot know of it.
+What a rail moves after it had called it failed is nobody's mistake, as long as no commit says so.
 From the commit that says that money has moved, nothing may leave for the order any more.
 """
 
@@ -243,8 +243,8 @@ def _is_too_late(world: World, history: Sequence[Version], begun: Sending) -> bo
 
 
 def _knowing(world: World) -> list[str]:
-    """What left for an order whose money was already known to have moved, by a node that could know it: one
-    that has reached the ledger since. Surplus refunds are judged by what they give back."""
+    """What left for an order whose money was already known to have moved, whoever sent it: a sender whose
+    lease is over sends nothing more. Surplus refunds are judged by what they give back."""
     rows = {a.reference: row for row in world.ledger.rows.values() for a in row.attempts.values()}
     wrong: list[str] = []
     for rail in world.rails.values():
@@ -252,18 +252,11 @@ def _knowing(world: World) -> list[str]:
             row = rows.get(begun.reference)
             if row is None or (isinstance(row.order, Refund) and row.order.surplus):
                 continue
-            if _could_know(row.history, begun):
+            known = next((v.step for v in row.history if v.money_is_known), None)
+            if known is not None and known < begun.step:
                 what = "a password" if begun.order is None else begun.reference
                 wrong.append(f"known: {what} left for {row.order.id}, which was known to have moved money")
     return wrong
-
-
-def _could_know(history: Sequence[Version], begun: Sending) -> bool:
-    """True when the money was known before this was sent, and the sender has committed something since."""
-    known = next((v.step for v in history if v.money_is_known), None)
-    if known is None or known >= begun.step:
-        return False
-    return any(known <= v.step <= begun.step and v.by == begun.by for v in history)
 
 
 def _unaccounted(world: World) -> list[str]:
