@@ -46,6 +46,7 @@ SETTINGS = EngineSettings(
     lease_s=6.0,
     heartbeat_s=2.0,
     settle_s=10.0,
+    resend_pause_max_s=10.0,
     queue_retry_s=2.0,
     ladder=LADDER,
 )
