@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml --extra server --extra embedded
 
-.PHONY: demo up test check format bench lock clean
+.PHONY: demo up test mutants check format bench lock clean
 
 demo: .venv/run
 	$(BIN)/python -m synccash.demo
@@ -16,6 +16,10 @@ up: .venv/run
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The engine with one rule broken at a time: the simulation has to tell each from the right one.
+mutants: .venv/dev
+	cd tests && ../$(BIN)/python -m sim.kill_mutants --jobs 2
 
 check: .venv/dev
 	$(BIN)/ruff format --check .

@@ -1,0 +1,204 @@
+"""More mutants: rules of evidence, leases and refunds, each broken alone. See `mutants`."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from sim.ledger import FakeLedger
+from sim.mutants import Patch
+from synccash.engine.decisions import Decisions
+from synccash.engine.driver import Driver
+from synccash.engine.holding import Holding
+from synccash.engine.patience import Patience
+from synccash.engine.refund_openings import RefundOpenings
+from synccash.engine.scribe import Scribe
+from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.errors import StoreUnavailableError
+
+
+def _payer_refusal_falls_over(right: Any) -> Any:
+    def fall_over(self: Decisions, case: Any, dead: Attempt, entry: Any) -> Any:
+        if dead.failure is not None:
+            dead = replace(dead, failure=replace(dead.failure, reroute=True))
+        return right(self, case, dead, entry)
+
+    return fall_over
+
+
+def _settled_at_once(right: Any) -> Any:
+    def may_resend(self: Patience, case: Any, attempt: Attempt) -> bool:
+        if attempt.quiet_since is not None:
+            attempt = replace(attempt, quiet_since=attempt.quiet_since - timedelta(days=1))
+        return right(self, case, attempt)
+
+    return may_resend
+
+
+def _resends_acknowledged(right: Any) -> Any:
+    def may_resend(self: Patience, case: Any, attempt: Attempt) -> bool:
+        if attempt.state is AttemptState.ACKNOWLEDGED:
+            attempt = replace(attempt, state=AttemptState.UNKNOWN)
+        return right(self, case, attempt)
+
+    return may_resend
+
+
+def _looks_back_once(right: Any) -> Any:
+    def looked_back(self: Decisions, case: Any, looked: Any, waits: Any) -> Any:
+        return right(self, case, looked, [])
+
+    return looked_back
+
+
+def _never_looks_back(right: Any) -> Any:
+    def look_back_s(self: Patience, *arguments: Any) -> None:
+        """No look-back is ever due."""
+
+    return look_back_s
+
+
+def _renews_nothing(right: Any) -> Any:
+    async def renew(self: FakeLedger, holds: Any, *, lease_s: float) -> Any:
+        return frozenset(holds)
+
+    return renew
+
+
+def _cancels_without_fence(right: Any) -> Any:
+    def move(self: Scribe, case: Any, order: Any, *changed: Any, **named: Any) -> Any:
+        if order.status.value == "canceled":
+            order = replace(order, fence=case.payment.fence)
+        return right(self, case, order, *changed, **named)
+
+    return move
+
+
+def _forgets_evidence(right: Any) -> Any:
+    def after_send(self: Attempt, answer: Any, worst: Any, **named: Any) -> Attempt:
+        sent_before = self.evidence is not None and not self.state.is_final
+        state = AttemptState.PREPARED if sent_before else self.state
+        return right(replace(self, evidence=None, state=state), answer, worst, **named)
+
+    return after_send
+
+
+def _not_exclusive(right: Any) -> Any:
+    def refund(self: RefundOpenings, *arguments: Any, **named: Any) -> Any:
+        return replace(right(self, *arguments, **named), exclusive=False)
+
+    return refund
+
+
+def _deaf_after_takeover(right: Any) -> Any:
+    async def look_at_the_dead(self: Driver, case: Any) -> Any:
+        return await right(self, case) if case.hinted else None
+
+    return look_at_the_dead
+
+
+def _believes_any_amount(right: Any) -> Any:
+    async def ask(self: Driver, case: Any, attempt: Attempt) -> Any:
+        return replace(await right(self, case, attempt), amount=None)
+
+    return ask
+
+
+def _writes_reservations(right: Any) -> Any:
+    def write_attempts(self: FakeLedger, row: Any, attempts: Any) -> None:
+        right(self, row, attempts)
+        for attempt in attempts:
+            reserved = attempt.refund_reserved
+            row.attempts[attempt.id] = replace(row.attempts[attempt.id], refund_reserved=reserved)
+
+    return write_attempts
+
+
+def _reserves_nothing(right: Any) -> Any:
+    def open_refund(self: FakeLedger, asked: Any) -> Any:
+        opened = right(self, asked)
+        row = self.rows[asked.refund.payment_id]
+        debit = row.attempts[asked.refund.attempt_id]
+        row.attempts[debit.id] = replace(debit, refund_reserved=0)
+        return opened
+
+    return open_refund
+
+
+def _tells_no_contradiction(right: Any) -> Any:
+    def late_success(self: Decisions, *arguments: Any, **named: Any) -> Any:
+        return replace(right(self, *arguments, **named), contradiction=None, events=())
+
+    return late_success
+
+
+def _gives_back_twice(right: Any) -> Any:
+    count = 0
+
+    def of_surplus(self: RefundOpenings, *arguments: Any, **named: Any) -> Any:
+        nonlocal count
+        count += 1
+        opening = right(self, *arguments, **named)
+        claim = replace(opening.claim, key=f"{opening.claim.key} {count}")
+        return replace(opening, claim=claim, refund=replace(opening.refund, surplus=False))
+
+    return of_surplus
+
+
+def _counts_no_resend(right: Any) -> Any:
+    def resend(self: Decisions, case: Any, after: Attempt) -> Any:
+        move = right(self, case, after)
+        return replace(move, attempts=tuple(replace(a, sends=after.sends) for a in move.attempts))
+
+    return resend
+
+
+def _works_on_without_lease(right: Any) -> Any:
+    def end_lost(self: Holding, work: Any) -> None:
+        """The work goes on."""
+
+    return end_lost
+
+
+def _settles_from_the_send(right: Any) -> Any:
+    async def inquire(self: Driver, case: Any, live: Attempt) -> Any:
+        if live.evidence is not None:
+            case = replace(case, former_lease_end=None)
+        return await right(self, case, live)
+
+    return inquire
+
+
+def _stops_at_an_unreadable_row(right: Any) -> Any:
+    def take_due(self: FakeLedger, limit: int, lease_s: float) -> Any:
+        taken = right(self, limit, lease_s)
+        if self.unreadable & self.set_aside:
+            raise StoreUnavailableError("a row cannot be read")
+        return taken
+
+    return take_due
+
+
+MONEY_MUTANTS: dict[str, tuple[Patch, ...]] = {
+    "a payer's own refusal goes to another rail": ((Decisions, "_fall_over", _payer_refusal_falls_over),),
+    "nothing has to settle": ((Patience, "may_resend", _settled_at_once),),
+    "an acknowledged attempt is sent again": ((Patience, "may_resend", _resends_acknowledged),),
+    "there is one look-back only": ((Decisions, "looked_back", _looks_back_once),),
+    "there is never a look-back": ((Patience, "look_back_s", _never_looks_back),),
+    "a heartbeat renews nothing": ((FakeLedger, "renew", _renews_nothing),),
+    "a cancelation raises no fence": ((Scribe, "move", _cancels_without_fence),),
+    "a later send forgets former evidence": ((Attempt, "after_send", _forgets_evidence),),
+    "refunds without a key are not exclusive": ((RefundOpenings, "_refund", _not_exclusive),),
+    "closed attempts are not checked after a takeover": (
+        (Driver, "_look_at_the_dead", _deaf_after_takeover),
+    ),
+    "another amount is believed": ((Driver, "_ask", _believes_any_amount),),
+    "a reservation is written from a value": ((FakeLedger, "_write_attempts", _writes_reservations),),
+    "nothing is reserved for a refund": ((FakeLedger, "_open_refund", _reserves_nothing),),
+    "a late success is told to nobody": ((Decisions, "late_success", _tells_no_contradiction),),
+    "a surplus is given back more than once": ((RefundOpenings, "of_surplus", _gives_back_twice),),
+    "a re-send is not counted": ((Decisions, "resend", _counts_no_resend),),
+    "lost leases end no work": ((Holding, "_end_lost", _works_on_without_lease),),
+    "a takeover does not restart the settle time": ((Driver, "_inquire", _settles_from_the_send),),
+    "an unreadable row ends the batch": ((FakeLedger, "_take_due", _stops_at_an_unreadable_row),),
+}
+"""One for each rule; a new rule of the engine gets its mutant here."""
