@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
+from math import inf
 
 import msgspec
 
@@ -21,6 +22,8 @@ from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStat
 from synccash.payments.payout import Payout
 from synccash.payments.rail import Operation
 
+_MICROSECOND_S = 1e-6
+"""The ledger's clock counts in these."""
 _LAST_LOOK_S = 70 * 3_600.0
 """What moves later than this may stay unseen: rails are last asked about three days after an attempt."""
 _ENDS = {"succeeded", "failed", "canceled"}
@@ -38,6 +41,7 @@ def verdict(world: World) -> list[str]:
         *_knowing(world),
         *_unaccounted(world),
         *_moved_on(world),
+        *_unsettled(world),
         *_undead(world),
         *_not_healed(world),
     ]
@@ -304,6 +308,29 @@ def _moved_on(world: World) -> list[str]:
             rail = world.rails[before.rail]
             if not rail.names_failure and rail.booked(before.reference) is not None:
                 wrong.append(f"moved on: {row.order.id} went to {after.rail}; {rail.name} had not failed")
+    return wrong
+
+
+def _unsettled(world: World) -> list[str]:
+    """A reference is sent again only when nobody has sent it for the settle time. Where the clocks of hosts
+    differ from the ledger's, that time is as wrong as they are."""
+    if world.scenario.skews_s:
+        return []
+    sent: dict[str, list[Sending]] = {}
+    for rail in world.rails.values():
+        for begun in rail.begun:
+            sent.setdefault(begun.reference, []).append(begun)
+    wrong: list[str] = []
+    for row in world.ledger.rows.values():
+        for version in row.history:
+            if "sent_again" not in version.told:
+                continue
+            live = next(a for a in version.attempts if not a.state.is_final)
+            at = (version.at - EPOCH).total_seconds()
+            before = (b.at for b in sent.get(live.reference, ()) if b.step < version.step)
+            last = max(before, default=-inf)
+            if at - last < world.scenario.settle_s - _MICROSECOND_S:
+                wrong.append(f"unsettled: {live.reference} is sent again {at - last:.1f} s after a send")
     return wrong
 
 
