@@ -69,7 +69,7 @@ class Scene:
             note="n",
             merchant_reference="m",
         )
-        return await self.dispatch.send(self.rail, order, patient=True, gated=True, not_after=None)
+        return await self.dispatch.send(self.rail, order, patient=True, gated=True, within_s=60.0)
 
     async def ask(self, answer: StatusAnswer) -> StatusAnswer:
         self.rail.standing = answer

@@ -133,6 +133,9 @@ class FakeLedger:
         self._tokens: dict[str, str] = {}
         self._references: dict[str, str] = {}
 
+    async def now(self) -> datetime:
+        return await self._call("now", self.clock.now)
+
     async def open_payment(self, asked: Opening, /) -> Opened | AlreadyClaimed | ReferenceTaken:
         return await self._call("open_payment", self._open_order, asked, asked.payment)
 

@@ -153,7 +153,7 @@ def _gives_up(right: Any) -> Any:
 
 def _never_too_late(right: Any) -> Any:
     async def send(self: PolicyDispatch, *arguments: Any, **named: Any) -> Any:
-        return await right(self, *arguments, **{**named, "not_after": None})
+        return await right(self, *arguments, **{**named, "within_s": 1e9})
 
     return send
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import structlog
 
@@ -106,15 +105,14 @@ class PolicyDispatch:
     _askings: dict[str, Policy] = field(default_factory=dict[str, Policy])
 
     async def send(
-        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, not_after: datetime | None
+        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
     ) -> Sent:
         """Send under the rail's policy. See engine.ports.Dispatch."""
         began = self.clock.monotonic()
         tries = _Tries(rail, order, self.settings.attempt_timeout_s)
         policy = self._sending(rail.name, order.operation, _Manner(patient, gated))
-        left_s = None if not_after is None else (not_after - self.clock.now()).total_seconds()
         try:
-            with deadline(left_s, clock=self.clock.monotonic):
+            with deadline(within_s, clock=self.clock.monotonic):
                 answer = await policy.call(tries.send)
         except CircuitOpenError as refused:
             answer = tries.last or _unsent(_SHUT_OUT, refused.retry_after)

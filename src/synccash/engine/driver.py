@@ -6,7 +6,6 @@ order is in `decisions`, when it is looked at again in `patience`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 from synccash.engine.attempts import Attempts, closed_attempts, routed_of, spent_rails
 from synccash.engine.decisions import Decisions
@@ -67,7 +66,7 @@ class Driver:
                 self.attempts.order_for(case, attempt),
                 patient=other is None and not resend,
                 gated=not resend,
-                not_after=self._not_after(case, leased_at),
+                within_s=self._sendable_s(case, leased_at),
             )
             after = attempt.after_send(
                 sent.answer, sent.worst, now=self.clock.now(), latency_ms=sent.latency_ms
@@ -85,11 +84,12 @@ class Driver:
                 return committed
             case, attempt = committed, _to_send(committed)
 
-    def _not_after(self, case: Case, leased_at: float) -> datetime:
-        """The moment after which nothing is sent: the end of the lease, or of the order's own time."""
-        left_s = leased_at + self.settings.lease_s - self.clock.monotonic()
-        lease_ends = self.clock.now() + timedelta(seconds=left_s)
-        return lease_ends if case.expires_at is None else min(lease_ends, case.expires_at)
+    def _sendable_s(self, case: Case, leased_at: float) -> float:
+        """The seconds until nothing more is sent: the end of the lease, or of the order's own time."""
+        lease_s = leased_at + self.settings.lease_s - self.clock.monotonic()
+        if case.expires_at is None:
+            return lease_s
+        return min(lease_s, (case.expires_at - self.clock.now()).total_seconds())
 
     def _other_rail(self, case: Case, attempt: Attempt) -> str | None:
         if isinstance(case, RefundCase):

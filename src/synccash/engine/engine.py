@@ -12,6 +12,7 @@ from synccash.engine.driver import Driver
 from synccash.engine.first_commits import FirstCommits
 from synccash.engine.heard import HeardDispatch
 from synccash.engine.holding import Holding
+from synccash.engine.ledger_clock import LedgerClock, ObservedLedger
 from synccash.engine.lessons import Lessons
 from synccash.engine.otp import Passwords
 from synccash.engine.patience import Patience
@@ -55,6 +56,7 @@ class Engine:
     rails: Mapping[str, Rail]
     router: Router
     worker: Worker
+    clock: LedgerClock
     hearing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HEARD_AT_ONCE))
 
     def start(self) -> None:
@@ -67,11 +69,13 @@ class Engine:
 
     async def initiate_payment(self, request_data: PaymentRequest, idempotency_key: Claim) -> Reply:
         """Collect money once. See Collecting.initiate_payment."""
+        await self.clock.follow(self.ledger)
         work = self.collecting.initiate_payment(request_data, idempotency_key)
         return await self.holding.detached(work)
 
     async def refund_payment(self, request_data: RefundRequest, idempotency_key: Claim) -> Reply:
         """Give money back once. See Refunding.refund_payment."""
+        await self.clock.follow(self.ledger)
         work = self.refunding.refund_payment(request_data, idempotency_key)
         return await self.holding.detached(work)
 
@@ -83,6 +87,7 @@ class Engine:
 
     async def pay_out(self, request_data: PayoutRequest, idempotency_key: Claim) -> Reply:
         """Send money once. See PayingOut.pay_out."""
+        await self.clock.follow(self.ledger)
         return await self.holding.detached(self.paying_out.pay_out(request_data, idempotency_key))
 
     async def submit_otp(self, tenant: Tenant, payment_id: str, otp: str) -> bytes:
@@ -135,6 +140,8 @@ def build_engine(
 ) -> Engine:
     """Wire an engine. Nothing is started and nothing is called."""
     rails = RailsSetUp(rails)
+    clock = LedgerClock(clock)
+    ledger = ObservedLedger(ledger, clock)
     holding = Holding(ledger, clock, settings.lease_s, settings.heartbeat_s)
     health = health or RailHealth(HealthSettings(timeout_s=settings.attempt_timeout_s), clock.monotonic)
     networks = networks or PayerNetworks(clock.now, retention_s=0.0)
@@ -173,4 +180,5 @@ def build_engine(
         rails=rails,
         router=router,
         worker=Worker(ledger, driver, holding, doorbell, clock, settings),
+        clock=clock,
     )

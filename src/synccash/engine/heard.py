@@ -1,7 +1,6 @@
 """A dispatch that is heard: what rails answer, and how quickly, becomes their health."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from synccash.engine.ports import Dispatch, Rail, Sent
 from synccash.engine.rail_health import Key, RailHealth
@@ -19,12 +18,12 @@ class HeardDispatch:
     health: RailHealth
 
     async def send(
-        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, not_after: datetime | None
+        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
     ) -> Sent:
         """Send, and note whether the rail took it and how long that took."""
         key = (rail.name, order.network.value if order.network else "", order.operation.value)
         with self.health.waiting(key):
-            sent = await self.inner.send(rail, order, patient=patient, gated=gated, not_after=not_after)
+            sent = await self.inner.send(rail, order, patient=patient, gated=gated, within_s=within_s)
         self._heard(key, sent)
         return sent
 

@@ -122,6 +122,10 @@ class CallbackReader(Protocol):
 class Ledger(Protocol):
     """The one truth. Every method is one atomic step; what raises did not happen or is re-read first."""
 
+    async def now(self) -> datetime:
+        """Return the time by the ledger's clock."""
+        ...
+
     async def open_payment(self, opening: Opening, /) -> Opened | AlreadyClaimed | ReferenceTaken: ...
 
     async def open_payout(self, opening: PayoutOpening, /) -> Opened | AlreadyClaimed | ReferenceTaken: ...
@@ -201,11 +205,11 @@ class Dispatch(Protocol):
     """Calls rails under their policies. It never raises for what the world does."""
 
     async def send(
-        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, not_after: datetime | None
+        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
     ) -> Sent:
         """Send under the rail's policy. `patient`: retry what provably did nothing, since no other rail
-        is there. `gated`: let the breaker refuse; re-sends of a reference are not gated. `not_after`: no
-        try begins later than this."""
+        is there. `gated`: let the breaker refuse; re-sends of a reference are not gated. `within_s`: no try
+        begins later than in so many seconds."""
         ...
 
     async def inquire(self, rail: Rail, attempt: Attempt, traces: Traces = NO_TRACES) -> StatusAnswer:

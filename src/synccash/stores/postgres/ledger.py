@@ -5,6 +5,7 @@ The clock is the database's. Commits in doubt are looked up before anybody is to
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +44,7 @@ log = structlog.get_logger("synccash.ledger")
 
 _REFERENCES = frozenset({"a_reference_is_used_once", "a_payouts_reference_is_used_once"})
 _ONE_AT_A_TIME = "one_exclusive_refund_at_a_time"
+_NOW = "SELECT clock_timestamp() AS now"
 _TOGETHER = 64
 _FLUSHES = 2
 _Batch = NaturalBatch[dict[str, Any], asyncpg.Record | None]
@@ -82,6 +84,10 @@ class PostgresLedger:
             return [answers.get(document[asked]) for document in documents]
 
         return NaturalBatch(flush, max_items=_TOGETHER, max_in_flight=_FLUSHES)
+
+    async def now(self) -> datetime:
+        """The database's clock."""
+        return (await self._repeat(_NOW))[0]["now"]
 
     async def open_payment(self, asked: Opening) -> Opened | AlreadyClaimed | ReferenceTaken:
         """Commit 1 of a payment."""
