@@ -103,11 +103,12 @@ def drill(
     payments: int = 600,
     seed: int = 1,
     faults: str = "kill,pause,valkey,rails",
+    sabotage: bool = False,
     report: Path | None = None,
 ) -> int:
     """Hold an outage drill on sandbox rails: real processes, real trouble, an audit of the rails' books.
 
-    Exit 1 on any duplicate, lost or stuck payment.
+    Exit 1 on any duplicate, lost or stuck order, or a send after money was known to have moved.
 
     Parameters
     ----------
@@ -116,7 +117,10 @@ def drill(
     seed
         Which trouble; when it meets which payment is left to the machine.
     faults
-        Kinds of trouble: kill (-9 of API and worker), pause (SIGSTOP), valkey (kill -9), rails.
+        Kinds of trouble: kill (-9 of API and worker), pause (SIGSTOP), valkey (kill -9), rails; also
+        records (rails contradict themselves), rows (unreadable), http_500 (20 s of it, on every rail).
+    sabotage
+        Break the committed references on purpose: the audit has to fail.
     report
         An HTML file to write.
     """
@@ -124,7 +128,7 @@ def drill(
     from synccash.drill.run import DrillError
 
     try:
-        return run(payments=payments, seed=seed, faults=faults, report=report)
+        return run(payments=payments, seed=seed, faults=faults, report=report, sabotage=sabotage)
     except DrillError as error:
         return refuse(str(error))
 

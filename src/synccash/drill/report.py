@@ -17,13 +17,17 @@ def rows_of(options: DrillOptions, drilled: Drilled) -> list[tuple[str, str]]:
     return [
         ("payments asked for", str(options.payments)),
         ("asked again, same key", str(drilled.repeats)),
-        *((f"payments {status}", str(count)) for status, count in sorted(found.statuses.items())),
+        *((f"{kind}s {status}", str(count)) for (kind, status), count in sorted(found.statuses.items())),
         *((f"last rail {rail}", str(count)) for rail, count in sorted(found.rails.items())),
         ("debits in all books", str(found.debits)),
+        ("credits in all books", str(found.credits)),
+        ("second debits returned in full", str(len(found.surplus_returned))),
         ("duplicates", str(len(found.duplicates))),
         ("lost", str(len(found.lost))),
         ("stuck", str(len(found.stuck))),
-        ("not debited, left to a human", str(len(found.parked))),
+        ("sent after known money", str(len(found.late_sends))),
+        *((f"fault: {name}", str(count)) for name, count in sorted(drilled.occurrences.items())),
+        ("no money moved, left to a human", str(len(found.parked))),
         ("last end, s after the last fault", f"{drilled.ends_after_s:.1f}"),
     ]
 
@@ -33,7 +37,13 @@ def told(options: DrillOptions, drilled: Drilled) -> str:
     lines = [f"{at:6.1f} s  {what}" for at, what in drilled.happened]
     lines += ["", *(f"{name:<36}{value:>8}" for name, value in rows_of(options, drilled)), ""]
     found = drilled.findings
-    for kind, names in (("duplicate", found.duplicates), ("lost", found.lost), ("stuck", found.stuck)):
+    kinds = {
+        "duplicate": found.duplicates,
+        "lost": found.lost,
+        "stuck": found.stuck,
+        "sent after known money": found.late_sends,
+    }
+    for kind, names in kinds.items():
         lines += [f"{kind}: {name}" for name in names]
     return "\n".join([*lines, verdict(options, drilled)])
 
@@ -43,8 +53,9 @@ def verdict(options: DrillOptions, drilled: Drilled) -> str:
     found = drilled.findings
     word = "ok" if found.clean else "FAILED"
     return (
-        f"drill {word}: {options.payments} payments, {found.debits} debits, "
-        f"{len(found.duplicates)} duplicates, {len(found.lost)} lost, {len(found.stuck)} stuck "
+        f"drill {word}: {options.payments} payments, {found.debits} debits, {found.credits} credits, "
+        f"{len(found.duplicates)} duplicates, {len(found.lost)} lost, {len(found.stuck)} stuck, "
+        f"{len(found.late_sends)} sent after known money "
         f"(seed {options.seed})"
     )
 
