@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
@@ -93,7 +95,25 @@ class House:
     breaker: BreakerSettings = QUICK_BREAKER
     public_url: str = ""
     processes: list[Process] = field(default_factory=list)
+    requests: list[tuple[float, str]] = field(default_factory=list)
     _settings: dict[str, str] = field(default_factory=dict)
+
+    def record_requests(self) -> None:
+        """Write down when each money request arrives at a rail, before any fault of the rail meets it."""
+        for played in self.sandbox.rails.values():
+            played.serve = partial(self._record, played, played.serve)
+
+    async def _record(self, played: Any, serve: Any, call: Any) -> Any:
+        is_money = played.wire.kind(call) == "money" or call.path.endswith("submit_otp")
+        if is_money and "refund" not in call.path:
+            text = f"{call.path} {dict(call.headers)} {call.body.decode(errors='replace')}"
+            self.requests.append((time.time(), text.replace("-", "")))
+        return await serve(call)
+
+    def requests_for(self, reference: str) -> list[float]:
+        """Return when each request arrived that names the reference."""
+        name = reference.replace("-", "")
+        return [at for at, text in self.requests if name in text]
 
     async def close(self) -> None:
         """Stop what still runs."""
@@ -181,6 +201,7 @@ async def housed(kind: type[Built], database_url: str, folder: Path, **given: An
         site = await loop.create_server(server, "127.0.0.1", 0, family=socket.AF_INET)
         house.public_url = f"http://localhost:{site.sockets[0].getsockname()[1]}"
         house.open_accounts()
+        house.record_requests()
         try:
             yield house
         finally:

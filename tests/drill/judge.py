@@ -7,10 +7,14 @@ from typing import Any
 import msgspec
 
 from drill.world import FINAL, World
+from synccash.drill.late_sends import KNOWN_MONEY, TimelineEntry, late_sends
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import Case, PaymentCase, RefundCase, order_of
 from synccash.payments.payment import StatusDetail
 from synccash.sandbox.orders import Order, State
+
+IN_FLIGHT_S = 0.3
+"""What left just before the commit that knew of the money may arrive this much later."""
 
 
 @dataclass(slots=True)
@@ -59,6 +63,7 @@ async def verdict(world: World) -> list[str]:
     wrong = list(world.errors)
     for case in payments:
         wrong.extend(_payment(case, back[case.payment.id], books, disputed))
+        wrong.extend(_surplus(case, back[case.payment.id], books))
     for case in (*refunds, *payouts):
         wrong.extend(_outgoing(case, books))
     for case in (*payments, *refunds, *payouts):
@@ -66,7 +71,28 @@ async def verdict(world: World) -> list[str]:
         wrong.extend(_stuck(case, books))
     known = {plain(a.reference) for case in (*payments, *refunds, *payouts) for a in case.attempts}
     wrong.extend(f"lost: {name} is in a book and has no row" for name in books.orders if name not in known)
-    return wrong + _answers(world, payments)
+    orders = (*payments, *refunds, *payouts)
+    return wrong + _answers(world, payments) + await _sent_late(world, orders)
+
+
+async def _sent_late(world: World, orders: tuple[Case, ...]) -> list[str]:
+    """What was sent for an order after money was known to have moved, by its rows and by the rails."""
+    timelines: dict[str, list[TimelineEntry]] = defaultdict(list)
+    known_at: dict[str, float] = {}
+    for row in await world.pool.fetch("SELECT * FROM timeline ORDER BY order_id, position"):
+        timelines[row["order_id"]].append(TimelineEntry(row["kind"], msgspec.json.decode(row["data"])))
+        if row["kind"] in KNOWN_MONEY:
+            known_at.setdefault(row["order_id"], row["at"].timestamp())
+    wrong = [f"late: {name} had {sent}" for name, t in timelines.items() for sent in late_sends(t)]
+    for case in orders:
+        known = known_at.get(case_id(case))
+        for attempt in case.attempts if known is not None else ():
+            wrong.extend(
+                f"late: {attempt.rail} was sent {attempt.reference} {at - known:.2f} s late"
+                for at in world.requests_for(attempt.reference)
+                if at > known + IN_FLIGHT_S
+            )
+    return wrong
 
 
 async def _ids(world: World, table: str) -> list[str]:
@@ -101,6 +127,18 @@ def _payment(case: PaymentCase, back: list[RefundCase], books: Books, disputed: 
         wrong.append(f"book: {payment.id} is {payment.status}, {expected} are due and {net} are gone")
     if payment.status.value == "succeeded" and payment.amount_received != payment.amount:
         wrong.append(f"book: {payment.id} has received {payment.amount_received} of {payment.amount}")
+    return wrong
+
+
+def _surplus(case: PaymentCase, back: list[RefundCase], books: Books) -> list[str]:
+    """No debit is returned more than once over, whatever the rail said of the refunds."""
+    wrong: list[str] = []
+    for debit in case.attempts:
+        own = [refund for refund in back if refund.debit.id == debit.id]
+        returned = sum(books.amount(a) for refund in own for a in refund.attempts)
+        untold = sum(books.amount(a) for refund in own for a in refund.attempts if books.untold(a))
+        if returned - untold > books.amount(debit):
+            wrong.append(f"surplus: {debit.id} took {books.amount(debit)} and gave back {returned}")
     return wrong
 
 

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from drill.runs import judge_all
+from drill.judge import verdict
+from drill.runs import database, judge_all
+from drill.script import drawn
+from drill.world import world_of
 from sim.mutants import MUTANTS, broken
 
 _KEPT = Path(__file__).with_name("regressions.txt")
@@ -29,3 +32,26 @@ async def test_the_books_of_all_rails_say_what_the_database_says_whatever_goes_w
 async def test_an_engine_that_breaks_a_rule_is_caught(runs):
     with broken(*MUTANTS["the reference is not the committed one"]):
         assert await runs(range(4)) != {}
+
+
+async def test_what_was_sent_after_known_money_is_found_in_the_rows_and_in_the_rails_requests(
+    servers, migrated_template, tmp_path
+):
+    async with (
+        database(servers.database_url, migrated_template) as url,
+        world_of(drawn(1), url, tmp_path) as world,
+    ):
+        await world.run()
+        assert await verdict(world) == []
+        await world.pool.execute(_MONEY_KNOWN_FROM_THE_START)
+
+        found = await verdict(world)
+
+    assert any(line.startswith("late:") and " was sent " in line for line in found)
+    assert any(line.startswith("late:") and " had " in line for line in found)
+
+
+_MONEY_KNOWN_FROM_THE_START = """
+    INSERT INTO timeline (order_id, position, at, kind, data) OVERRIDING SYSTEM VALUE
+    SELECT id, 0, created_at - interval '1 hour', 'contradiction', '{}' FROM payments
+"""
