@@ -20,6 +20,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
             lease_s=settings.lease_s,
             heartbeat_s=settings.heartbeat_s,
             settle_s=settings.settle_s,
+            resend_pause_max_s=settings.resend_pause_max_s,
             queue_retry_s=settings.queue_retry_s,
             surplus_refund=settings.surplus_refund,
             ladder=SANDBOX if settings.ladder == "sandbox" else PRODUCTION,

@@ -69,6 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lease_s: Seconds = 15.0
     heartbeat_s: Seconds = 5.0
     settle_s: Seconds = 60.0
+    resend_pause_max_s: Seconds = 300.0
     queue_retry_s: Seconds = 5.0
     surplus_refund: Literal["auto", "manual"] = "auto"
     breaker_open_s: Seconds | None = None

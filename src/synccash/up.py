@@ -138,7 +138,13 @@ class Up:
         }
         if sandbox_url is not None:
             offered["fraud_url"] = f"{sandbox_url}/fraud"
-            offered |= {"ladder": "sandbox", "settle_s": "3", "queue_retry_s": "1", "breaker_open_s": "3"}
+            offered |= {
+                "ladder": "sandbox",
+                "settle_s": "3",
+                "resend_pause_max_s": "10",
+                "queue_retry_s": "1",
+                "breaker_open_s": "3",
+            }
             offered |= sandbox_rails(
                 sandbox_url, self.options.data_dir / "sandbox_credentials.json", public_url, self._wait
             )

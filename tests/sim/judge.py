@@ -23,6 +23,8 @@ from synccash.payments.payout import Payout
 from synccash.payments.rail import Operation
 
 _MICROSECOND_S = 1e-6
+_FOLLOWS_WITHIN_S = 1.0
+"""How far a node's time may be from the ledger's, where its own clock is wrong: an answer's way."""
 """The ledger's clock counts in these."""
 _LAST_LOOK_S = 70 * 3_600.0
 """What moves later than this may stay unseen: rails are last asked about three days after an attempt."""
@@ -235,15 +237,12 @@ def _sends(world: World) -> list[str]:
 
 
 def _is_too_late(world: World, history: Sequence[Version], begun: Sending) -> bool:
-    """True for what was sent after the order's time was over: by the sender's clock; or by the ledger's, but
-    for what the opener sends first, of which the ledger's clock knows nothing yet."""
+    """True for what was sent after the order's time was over by the ledger's clock, which every node follows
+    to within the time that an answer of the ledger takes."""
     opening = history[0]
     assert not isinstance(opening.order, Refund)
     expires_at = (opening.order.expires_at - EPOCH).total_seconds()
-    if begun.at + world.skew_s(begun.by) >= expires_at:
-        return True
-    is_first = begun.by == opening.by and begun.reference in {a.reference for a in opening.attempts}
-    return begun.at >= expires_at and not is_first
+    return begun.at >= expires_at + (_FOLLOWS_WITHIN_S if world.scenario.skews_s else 0.0)
 
 
 def _knowing(world: World) -> list[str]:
@@ -312,10 +311,8 @@ def _moved_on(world: World) -> list[str]:
 
 
 def _unsettled(world: World) -> list[str]:
-    """A reference is sent again only when nobody has sent it for the settle time. Where the clocks of hosts
-    differ from the ledger's, that time is as wrong as they are."""
-    if world.scenario.skews_s:
-        return []
+    """A reference is sent again only when nobody has sent it for the settle time."""
+    slack_s = _FOLLOWS_WITHIN_S if world.scenario.skews_s else _MICROSECOND_S
     sent: dict[str, list[Sending]] = {}
     for rail in world.rails.values():
         for begun in rail.begun:
@@ -329,7 +326,7 @@ def _unsettled(world: World) -> list[str]:
             at = (version.at - EPOCH).total_seconds()
             before = (b.at for b in sent.get(live.reference, ()) if b.step < version.step)
             last = max(before, default=-inf)
-            if at - last < world.scenario.settle_s - _MICROSECOND_S:
+            if at - last < world.scenario.settle_s - slack_s:
                 wrong.append(f"unsettled: {live.reference} is sent again {at - last:.1f} s after a send")
     return wrong
 
