@@ -100,11 +100,11 @@ class Driver:
         """Do what is due on an order that this process has just become the holder of."""
         # After a takeover the closed attempts are checked too: the former holder may have had a callback.
         heard = case.hinted or case.former_lease_end is not None
-        if heard and not order_of(case).status.is_final:
+        live = case.live
+        if heard and (live is not None or not order_of(case).status.is_final):
             found = await self._late_success(case)
             if found is not None:
                 return await self._record(case, found)
-        live = case.live
         if live is not None:
             return await self._inquire(case, live)
         if order_of(case).status.is_final:
@@ -166,6 +166,9 @@ class Driver:
             found = await self._late_success(case)
             if found is not None:
                 return await self._record(case, found)
+        if isinstance(case, PaymentCase) and order_of(case).status.is_final:
+            # A late success has settled the payment; what came too much need not wait for this attempt.
+            await self._give_back(case)
         return await self._record(case, self.decisions.ask_later(case, after, answer))
 
     async def _taken_back(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Case | None:
@@ -216,8 +219,12 @@ class Driver:
                 return await self._record(case, self.decisions.late_success(case, attempt, answer))
             if answer.standing is Standing.FAILED and attempt.money_moved:
                 return await self._record(case, self.decisions.taken_back(case, attempt, answer))
-            if answer.standing is Standing.NO_INFORMATION or not attempt.money_moved:
-                waits.append(self.patience.look_back_s(case, attempt, answer.standing))
+            standing = answer.standing
+            if standing is Standing.NOT_FOUND and attempt.evidence is Evidence.ACCEPTED:
+                # The rail had it: not to find it now says nothing.
+                standing = Standing.NO_INFORMATION
+            if standing is Standing.NO_INFORMATION or not attempt.money_moved:
+                waits.append(self.patience.look_back_s(case, attempt, standing))
                 looked.append(replace(attempt, inquiries=attempt.inquiries + 1))
         waits.extend(self.patience.look_back_s(case, attempt) for attempt in closed_attempts(case))
         if isinstance(case, PaymentCase) and not await self._give_back(case):
