@@ -1,7 +1,7 @@
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
@@ -48,6 +48,18 @@ def ladder() -> Ladder:
     return Ladder((0.0,), ((0.0, 1e6),))
 
 
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    """Overridden by tests of other numbers than the engine's own."""
+    return {}
+
+
+@pytest.fixture
+def rails() -> Sequence[ScriptedRail]:
+    """Overridden by tests of other rails."""
+    return ScriptedRail("mtn_momo"), ScriptedRail("paystack", otp=True, refund_key=False)
+
+
 @pytest_asyncio.fixture
 async def desk(
     database_url: str,
@@ -55,29 +67,33 @@ async def desk(
     rules: RiskRules,
     screening: Screening | None,
     ladder: Ladder,
+    settings: dict[str, Any],
+    rails: Sequence[ScriptedRail],
 ) -> AsyncGenerator[Desk]:
-    """An engine over PostgreSQL with two scripted rails, and nobody who works but the test."""
+    """An engine over PostgreSQL with scripted rails, and nobody who works but the test."""
     pool = await connect(database_url, min_size=1, max_size=4)
     clock = SystemClock()
     registry = Registry({"*": replace(PAYMENT_PROVIDER, retry=Retry(attempts=1, base=0.0))})
-    first, second = ScriptedRail("mtn_momo"), ScriptedRail("paystack", otp=True, refund_key=False)
     engine = build_engine(
         ledger=PostgresLedger(Database(pool)),
-        rails={rail.name: rail for rail in (first, second)},
+        rails={rail.name: rail for rail in rails},
         dispatch=PolicyDispatch(registry.breaker, registry.profile, clock, DispatchSettings(), random.random),
         clock=clock,
         identities=SystemIdentities(),
         networks=PayerNetworks(clock.now, retention_s=86_400.0, secret=b"a secret of this installation."),
         doorbell=LocalDoorbell(),
         settings=EngineSettings(
-            public_url="http://us",
-            ladder=ladder,
-            settle_s=0.0,
-            surplus_refund=surplus_refund,
+            **{
+                "public_url": "http://us",
+                "ladder": ladder,
+                "settle_s": 0.0,
+                "surplus_refund": surplus_refund,
+                **settings,
+            }
         ),
         rules=rules,
         screening=screening,
     )
-    yield Desk(engine, pool, first, second)
+    yield Desk(engine, pool, rails[0], rails[1])
     await engine.close()
     await pool.close()

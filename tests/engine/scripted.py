@@ -1,12 +1,15 @@
 """Rails that answer what a test tells them to, and an engine whose worker is the test."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from synccash.engine.engine import Engine
-from synccash.payments.case import Case, Claim
+from synccash.engine.replies import read_order
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import Case, Claim, Order, order_of
+from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Msisdn, Network, Payer
 from synccash.payments.payout import Payee
 from synccash.payments.rail import (
@@ -24,12 +27,20 @@ from synccash.payments.rail import (
 )
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Tenant
 from synccash.resilience.evidence import Evidence
+from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import Pool
+from synccash.stores.postgres.waiting import PostgresWaiting
 
 TENANT = Tenant("m_1", livemode=False)
 ACCEPTED = SendAnswer(evidence=Evidence.ACCEPTED)
+UNREACHABLE = SendAnswer(
+    evidence=Evidence.NOT_SENT, failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
+)
+NO_ANSWER = SendAnswer(evidence=Evidence.AMBIGUOUS)
 PENDING = StatusAnswer(standing=Standing.PENDING)
 SUCCEEDED = StatusAnswer(standing=Standing.SUCCEEDED)
+NOT_FOUND = StatusAnswer(standing=Standing.NOT_FOUND)
+FAILED = StatusAnswer(standing=Standing.FAILED, failure=Failure(FailureCode.PROVIDER_ERROR, reroute=True))
 
 
 class ScriptedRail:
@@ -114,6 +125,32 @@ class Desk:
     async def refund(self, payment_id: str, amount: int) -> dict[str, Any]:
         request = RefundRequest(tenant=TENANT, payment_id=payment_id, amount=amount)
         return msgspec.json.decode((await self.engine.refund_payment(request, self._claim("refund"))).body)
+
+    async def case(self, order_id: str) -> Case:
+        """The order as it now stands, of any kind."""
+        case = await read_order(self.engine.ledger, order_id)
+        assert case is not None
+        return case
+
+    async def order(self, order_id: str) -> Order:
+        """The same without its attempts."""
+        return order_of(await self.case(order_id))
+
+    async def rail_pays_late(self, rail: ScriptedRail, attempt: Attempt, **changes: Any) -> None:
+        """A closed attempt moves money after all: its rail says so, and calls back."""
+        rail.standings[attempt.reference] = replace(SUCCEEDED, **changes)
+        await self.engine.take_callback(rail.name, attempt.callback_token)
+        await self.work()
+
+    async def contradictions(self) -> list[str]:
+        """The kinds of all contradictions, in the order in which they were recorded."""
+        found = await self.pool.fetch("SELECT kind FROM contradictions ORDER BY recorded_at")
+        return [row["kind"] for row in found]
+
+    async def waiting(self) -> list[tuple[str, str]]:
+        """What waits for a human: the id of the order, and why."""
+        found = await PostgresWaiting(Database(self.pool)).oldest(10)
+        return [(row["id"], row["why"]) for row in found]
 
     async def work(self) -> list[str]:
         """Advance all that is due now, once, and say which orders."""

@@ -214,7 +214,7 @@ class FakeLedger:
             return NotRefundable(available)
         siblings = [r.order for r in self.rows.values() if isinstance(r.order, Refund)]
         if refund.exclusive and any(
-            r.exclusive and r.payment_id == refund.payment_id and not r.status.is_final for r in siblings
+            r.exclusive and r.attempt_id == refund.attempt_id and not r.status.is_final for r in siblings
         ):
             return NotRefundable(0, under_way=True)
         if refund.surplus and any(

@@ -26,7 +26,7 @@ from synccash.payments.rail import Operation
 from synccash.payments.request import RefundRequest, Reply
 
 _ONE_AT_A_TIME = (
-    "another refund of this payment is under way, and its rail takes one at a time; "
+    "another refund of this debit is under way, and its rail takes one at a time; "
     "ask again when that has ended"
 )
 

@@ -246,7 +246,7 @@ class ReferenceTaken:
 class NotRefundable:
     """Not that much of the debit is left, or it is no debit. `available` in pesewas.
 
-    `under_way`: the money is there, and an exclusive refund of the same payment has not ended.
+    `under_way`: the money is there, and an exclusive refund of the same debit has not ended.
     """
 
     available: int

@@ -109,7 +109,7 @@ class Refund:
     """Money on its way back to the payer. It names the attempt whose debit it returns. Amount in pesewas.
 
     `surplus`: the debit is one that its payment has no use for; no merchant asked for this refund, and one
-    at most has not failed. `exclusive`: the rail tells refunds of a payment apart only one at a time.
+    at most has not failed. `exclusive`: the rail tells refunds of a debit apart only one at a time.
     """
 
     id: str

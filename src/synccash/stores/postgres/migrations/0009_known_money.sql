@@ -43,6 +43,12 @@ CREATE TRIGGER known_money_stops_expiry BEFORE UPDATE OF status ON payouts FOR E
     WHEN (OLD.status <> NEW.status AND NEW.status_detail = 'expired')
     EXECUTE FUNCTION refuse_after_known_money('it does not expire');
 
+-- A rail without a name for refunds tells the refunds of one debit apart by listing them; those of another
+-- debit, perhaps at another rail, are no part of that list.
+DROP INDEX one_exclusive_refund_at_a_time;
+CREATE UNIQUE INDEX one_exclusive_refund_at_a_time ON refunds (attempt_id)
+    WHERE exclusive AND status = 'processing';
+
 -- Orders whose rows this version could not read, as of its latest try: a row of a newer version, or a broken
 -- one. Each is left alone for a while, so that others go on and a process that can read it takes it.
 CREATE TABLE unreadable_orders (
@@ -57,6 +63,9 @@ CREATE INDEX unreadable_orders_by_age ON unreadable_orders (last_seen);
 -- migrate:down
 
 DROP TABLE unreadable_orders;
+DROP INDEX one_exclusive_refund_at_a_time;
+CREATE UNIQUE INDEX one_exclusive_refund_at_a_time ON refunds (payment_id)
+    WHERE exclusive AND status = 'processing';
 DROP TRIGGER known_money_stops_expiry ON payouts;
 DROP TRIGGER known_money_stops_cancelling ON payments;
 DROP TRIGGER known_money_stops_sends ON attempts;

@@ -1,0 +1,321 @@
+"""Known money stops everything: once an attempt of an order is known to have moved money, nothing that can
+move money leaves for the order, and it is neither expired, canceled, approved nor declined."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import asyncpg
+import pytest
+
+from engine.scripted import (
+    ACCEPTED,
+    FAILED,
+    NO_ANSWER,
+    NOT_FOUND,
+    SUCCEEDED,
+    TENANT,
+    UNREACHABLE,
+    Desk,
+    ScriptedRail,
+)
+from synccash.engine.review import Resolution
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import PaymentCase, PayoutCase, RefundCase
+from synccash.payments.errors import PaymentInFlightError, StateConflictError
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.rail import NextAction, NextActionType, SendAnswer, Standing, StatusAnswer
+from synccash.resilience.evidence import Evidence
+
+BUSY = SendAnswer(
+    evidence=Evidence.REFUSED_LATER, failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
+)
+ASKS_OTP = replace(ACCEPTED, next_action=NextAction(NextActionType.SUBMIT_OTP, "Dial *110#"))
+
+
+@pytest.fixture
+def rails() -> Sequence[ScriptedRail]:
+    return ScriptedRail("mtn_momo"), ScriptedRail("paystack", otp=True), ScriptedRail("pawapay")
+
+
+async def attempts_of(desk: Desk, order_id: str) -> tuple[Attempt, ...]:
+    return (await desk.case(order_id)).attempts
+
+
+async def fallen_over(desk: Desk, answer: SendAnswer = ACCEPTED) -> str:
+    """A payment that the first rail called failed, and that is now at the second."""
+    payment_id = (await desk.pay())["id"]
+    (first,) = await attempts_of(desk, payment_id)
+    desk.first.standings[first.reference] = FAILED
+    desk.second.answers, desk.second.standing = [answer], StatusAnswer(standing=Standing.NO_INFORMATION)
+    await desk.work()
+    assert len(desk.second.sent) == 1
+    return payment_id
+
+
+async def queued(desk: Desk) -> str:
+    """A payment that no rail could be reached for."""
+    for rail in desk.engine.rails.values():
+        assert isinstance(rail, ScriptedRail)
+        rail.answers = [UNREACHABLE]
+    payment_id: str = (await desk.pay())["id"]
+    assert (await desk.order(payment_id)).status_detail == "queued"
+    return payment_id
+
+
+async def sent(desk: Desk) -> int:
+    return sum(len(rail.sent) for rail in desk.engine.rails.values() if isinstance(rail, ScriptedRail))
+
+
+async def paid_payout(desk: Desk) -> str:
+    """A payout that its first rail called failed and then paid, while the others were out of reach."""
+    payout_id: str = (await desk.pay_out())["id"]
+    (first,) = await attempts_of(desk, payout_id)
+    desk.first.standings[first.reference] = FAILED
+    for rail in list(desk.engine.rails.values())[1:]:
+        assert isinstance(rail, ScriptedRail)
+        rail.answers = [UNREACHABLE]
+    await desk.work()
+    await desk.rail_pays_late(desk.first, first)
+    assert await desk.contradictions() == ["late_success"]
+    for rail in desk.engine.rails.values():
+        assert isinstance(rail, ScriptedRail)
+        rail.answers = [ACCEPTED]
+    return payout_id
+
+
+async def test_a_payment_that_is_paid_late_succeeds_while_a_second_attempt_is_under_way(desk: Desk):
+    payment_id = await fallen_over(desk)
+    first, _ = await attempts_of(desk, payment_id)
+    await desk.rail_pays_late(desk.first, first)
+    payment = (await desk.case(payment_id)).payment
+    assert (payment.status, payment.paid_by, payment.rail) == ("succeeded", first.id, "mtn_momo")
+    assert payment.amount_received == 1000
+
+
+async def test_a_second_attempt_of_unknown_fate_is_not_sent_again(desk: Desk):
+    payment_id = await fallen_over(desk, NO_ANSWER)
+    first, _ = await attempts_of(desk, payment_id)
+    await desk.rail_pays_late(desk.first, first)
+    desk.second.standing = NOT_FOUND
+    before = await sent(desk)
+    for _ in range(3):
+        await desk.work()
+    assert await sent(desk) == before
+
+
+async def test_a_second_attempt_that_fails_does_not_fall_over_to_a_third_rail(desk: Desk):
+    payment_id = await fallen_over(desk)
+    first, _ = await attempts_of(desk, payment_id)
+    await desk.rail_pays_late(desk.first, first)
+    desk.second.standing = FAILED
+    before = await sent(desk)
+    for _ in range(2):
+        await desk.work()
+    assert await sent(desk) == before
+    assert (await desk.order(payment_id)).status == "succeeded"
+
+
+async def test_a_second_attempt_that_succeeds_as_well_goes_back_whole(desk: Desk):
+    payment_id = await fallen_over(desk)
+    first, second = await attempts_of(desk, payment_id)
+    await desk.rail_pays_late(desk.first, first)
+    desk.second.standings[second.reference] = SUCCEEDED
+    for _ in range(3):
+        await desk.work()
+    assert await desk.contradictions() == ["late_success", "second_success"]
+    back = [order for order in desk.second.sent if order.operation == "refund"]
+    assert [(order.amount, order.original_reference) for order in back] == [(1000, second.reference)]
+
+
+async def test_another_amount_that_comes_late_is_no_payment_and_waits_for_a_human(desk: Desk):
+    payment_id = await queued(desk)
+    first = (await attempts_of(desk, payment_id))[0]
+    await desk.rail_pays_late(desk.first, first, amount=1)
+    desk.first.answers = [ACCEPTED]
+    before = await sent(desk)
+    for _ in range(3):
+        await desk.work()
+    payment = await desk.order(payment_id)
+    assert (payment.status, payment.status_detail) == ("processing", "under_review")
+    assert (await attempts_of(desk, payment_id))[0].amount_received == 1
+    assert await sent(desk) == before
+    assert await desk.waiting() == [(payment_id, "under_review")]
+
+
+async def test_another_currency_is_no_payment_and_is_told_once(desk: Desk):
+    payment_id = (await desk.pay())["id"]
+    desk.first.standing = replace(SUCCEEDED, amount=1000, currency="NGN")
+    for _ in range(3):
+        await desk.work()
+    assert (await desk.order(payment_id)).status_detail == "under_review"
+    assert await desk.contradictions() == ["currency_differs"]
+    (attempt,) = await attempts_of(desk, payment_id)
+    assert (attempt.money_moved, attempt.amount_received) == (True, 0)
+
+
+async def test_an_attempt_that_moved_another_amount_is_not_sent_again_when_its_rail_forgets_it(desk: Desk):
+    desk.first.answers = [NO_ANSWER]
+    payment_id = (await desk.pay())["id"]
+    desk.first.standing = replace(SUCCEEDED, amount=1)
+    await desk.work()
+    desk.first.standing = NOT_FOUND
+    for _ in range(3):
+        await desk.work()
+    assert len(desk.first.sent) == 1
+    assert await desk.contradictions() == ["amount_differs"]
+    assert (await desk.order(payment_id)).status_detail == "under_review"
+
+
+async def test_an_attempt_that_moved_another_amount_and_then_failed_ends_by_a_human_only(desk: Desk):
+    payment_id = (await desk.pay())["id"]
+    desk.first.standing = replace(SUCCEEDED, amount=1)
+    await desk.work()
+    desk.first.standing = FAILED
+    for _ in range(3):
+        await desk.work()
+    assert (await desk.order(payment_id)).status_detail == "under_review"
+    assert await desk.contradictions() == ["amount_differs", "reversed"]
+    assert await sent(desk) == 1
+    await desk.engine.reviewing.resolve(
+        PaymentCase, payment_id, Resolution.FAILED, by="key_1", evidence="ticket 7"
+    )
+    assert (await desk.order(payment_id)).status == "failed"
+
+
+async def test_the_right_amount_after_another_is_no_second_payment(desk: Desk):
+    payment_id = (await desk.pay())["id"]
+    desk.first.standing = replace(SUCCEEDED, amount=1)
+    await desk.work()
+    desk.first.standing = SUCCEEDED
+    for _ in range(3):
+        await desk.work()
+    assert (await desk.order(payment_id)).status == "succeeded"
+    assert await desk.contradictions() == ["amount_differs"]
+    assert await sent(desk) == 1
+
+
+@pytest.mark.parametrize("amount", [1000, 1], ids=["the amount", "another amount"])
+async def test_no_password_is_handed_over_for_a_second_attempt(desk: Desk, amount: int):
+    payment_id = await fallen_over(desk, ASKS_OTP)
+    assert (await desk.order(payment_id)).status == "requires_action"
+    first, _ = await attempts_of(desk, payment_id)
+    await desk.rail_pays_late(desk.first, first, amount=amount)
+    with pytest.raises(StateConflictError):
+        await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    desk.second.standing = StatusAnswer(standing=Standing.PENDING, next_action=ASKS_OTP.next_action)
+    await desk.work()
+    with pytest.raises(StateConflictError):
+        await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    assert desk.second.passwords == []
+
+
+async def test_a_payment_that_received_another_amount_is_not_canceled_and_does_not_expire(desk: Desk):
+    payment_id = await queued(desk)
+    first = (await attempts_of(desk, payment_id))[0]
+    await desk.rail_pays_late(desk.first, first, amount=1)
+    with pytest.raises(PaymentInFlightError):
+        await desk.engine.cancel_payment(TENANT, payment_id)
+    await desk.pool.execute("UPDATE payments SET expires_at = now()")
+    for _ in range(2):
+        await desk.work()
+    assert (await desk.order(payment_id)).status_detail == "under_review"
+
+
+@pytest.mark.parametrize("decision", ["approve", "decline"])
+async def test_a_payment_whose_money_moved_is_neither_approved_nor_declined(desk: Desk, decision: str):
+    payment_id = await queued(desk)
+    first = (await attempts_of(desk, payment_id))[0]
+    await desk.rail_pays_late(desk.first, first, amount=1)
+    # No path of the engine leads here: the guard is for the one that a later change may open.
+    await desk.pool.execute("UPDATE payments SET status_detail = 'risk_review'")
+    with pytest.raises(StateConflictError, match="known to have moved"):
+        await getattr(desk.engine.reviewing, decision)(payment_id, by="key_1", reason="known buyer")
+
+
+async def test_a_payout_that_is_known_to_be_paid_is_neither_sent_again_nor_expired(desk: Desk):
+    payout_id = await paid_payout(desk)
+    before = await sent(desk)
+    await desk.work()
+    assert (await desk.order(payout_id)).status_detail == "under_review"
+    await desk.pool.execute("UPDATE payouts SET expires_at = now()")
+    for _ in range(2):
+        await desk.work()
+    payout = await desk.order(payout_id)
+    assert (payout.status, payout.status_detail) == ("processing", "under_review")
+    assert await sent(desk) == before
+
+
+async def test_a_refund_that_is_known_to_have_gone_is_not_sent_again(desk: Desk):
+    desk.first.standing = SUCCEEDED
+    payment_id = (await desk.pay())["id"]
+    await desk.work()
+    desk.first.answers = [BUSY]
+    refund_id = (await desk.refund(payment_id, 400))["id"]
+    first = (await attempts_of(desk, refund_id))[0]
+    await desk.rail_pays_late(desk.first, first)
+    desk.first.answers = [ACCEPTED]
+    before = await sent(desk)
+    for _ in range(3):
+        await desk.work()
+    assert await sent(desk) == before
+    assert (await desk.order(refund_id)).status_detail == "under_review"
+
+
+@pytest.mark.parametrize("outcome", Resolution)
+async def test_an_order_under_review_without_a_live_attempt_is_resolved(desk: Desk, outcome: Resolution):
+    payout_id = await paid_payout(desk)
+    await desk.engine.reviewing.resolve(
+        PayoutCase, payout_id, outcome, by="key_1", evidence="line 7 of the statement"
+    )
+    assert (await desk.order(payout_id)).status == outcome.value
+    assert await desk.waiting() == []
+
+
+async def test_a_payment_that_received_too_little_is_resolved_and_its_money_goes_back(desk: Desk):
+    payment_id = await queued(desk)
+    first = (await attempts_of(desk, payment_id))[0]
+    await desk.rail_pays_late(desk.first, first, amount=1)
+    await desk.engine.reviewing.resolve(
+        PaymentCase, payment_id, Resolution.FAILED, by="key_1", evidence="the payer's statement"
+    )
+    desk.first.answers = [ACCEPTED]
+    for _ in range(2):
+        await desk.work()
+    back = [order for order in desk.first.sent if order.operation == "refund"]
+    assert [(order.amount, order.original_reference) for order in back] == [(1, first.reference)]
+
+
+async def test_an_order_for_which_nothing_was_sent_cannot_be_resolved_as_succeeded(desk: Desk):
+    desk.first.standing = SUCCEEDED
+    payment_id = (await desk.pay())["id"]
+    await desk.work()
+    refund_id = (await desk.refund(payment_id, 400))["id"]
+    await desk.pool.execute("DELETE FROM attempts WHERE order_id = $1", refund_id)
+    await desk.pool.execute("UPDATE refunds SET status_detail = 'under_review'")
+    with pytest.raises(StateConflictError, match="nothing was ever sent"):
+        await desk.engine.reviewing.resolve(
+            RefundCase, refund_id, Resolution.SUCCEEDED, by="key_1", evidence="statement"
+        )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE attempts SET sends = sends + 1 WHERE sequence = 2",
+        "UPDATE payments SET status = 'canceled'",
+        "UPDATE payments SET status = 'failed', status_detail = 'expired'",
+        "INSERT INTO attempts (id, order_id, sequence, operation, rail, account, base_url,"
+        " target_environment, reference, callback_token, amount, opened_fence, started_at, state, sends,"
+        " inquiries, amount_received, refund_reserved) SELECT 'att_9', order_id, 9, operation, rail, account, base_url,"
+        " target_environment, gen_random_uuid(), 'token 9', amount, 9, now(), 'not_sent', 1, 0, 0, 0"
+        " FROM attempts WHERE sequence = 1",
+    ],
+    ids=["a send", "a cancelation", "an expiry", "another attempt"],
+)
+async def test_postgresql_refuses_what_no_correct_program_asks(desk: Desk, statement: str):
+    payment_id = await queued(desk)
+    first = (await attempts_of(desk, payment_id))[0]
+    await desk.rail_pays_late(desk.first, first, amount=1)
+    with pytest.raises(asyncpg.CheckViolationError) as refused:
+        await desk.pool.execute(statement)
+    assert refused.value.constraint_name == "known_money_stops_everything"
