@@ -194,7 +194,9 @@ class SimRail:
         if self._happens(self.faults.forgotten):
             begins = now + 1 + self.random.random() * 20
             booked.forgotten = (begins, begins + 5 + self.random.random() * 40)
-        booked.waits = order.operation is Operation.COLLECT and self._happens(self.faults.asks_password)
+        # No rail without a word for failure asks for a password: its prompt begins with the send.
+        asks = order.operation is Operation.COLLECT and self._happens(self.faults.asks_password)
+        booked.waits = asks and self.names_failure
         ends_at = now + _PASSWORD_WINDOW_S if booked.waits else booked.ends_at
         self.loop.call_at(ends_at, self._end, booked, context=NOWHERE)
         if self._happens(self.faults.callback_forged):

@@ -51,7 +51,7 @@ SETTINGS = EngineSettings(
     ladder=LADDER,
 )
 HORIZON_S = 3_000.0
-SLOW_S = 300.0
+SLOW_S = 950.0
 """Who waits longer is parked."""
 
 

@@ -106,6 +106,9 @@ class Driver:
             if found is not None:
                 return await self._record(case, found)
         if live is not None:
+            if isinstance(case, PaymentCase) and case.payment.status.is_final:
+                # A late success has settled the payment; what came too much does not wait for this attempt.
+                await self._give_back(case)
             return await self._inquire(case, live)
         if order_of(case).status.is_final:
             return await self._look_back(case)
@@ -166,9 +169,6 @@ class Driver:
             found = await self._late_success(case)
             if found is not None:
                 return await self._record(case, found)
-        if isinstance(case, PaymentCase) and order_of(case).status.is_final:
-            # A late success has settled the payment; what came too much need not wait for this attempt.
-            await self._give_back(case)
         return await self._record(case, self.decisions.ask_later(case, after, answer))
 
     async def _taken_back(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Case | None:
