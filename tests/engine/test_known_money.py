@@ -306,8 +306,9 @@ async def test_an_order_for_which_nothing_was_sent_cannot_be_resolved_as_succeed
         "UPDATE payments SET status = 'failed', status_detail = 'expired'",
         "INSERT INTO attempts (id, order_id, sequence, operation, rail, account, base_url,"
         " target_environment, reference, callback_token, amount, opened_fence, started_at, state, sends,"
-        " inquiries, amount_received, refund_reserved) SELECT 'att_9', order_id, 9, operation, rail, account, base_url,"
-        " target_environment, gen_random_uuid(), 'token 9', amount, 9, now(), 'not_sent', 1, 0, 0, 0"
+        " inquiries, amount_received, refund_reserved) SELECT 'att_9', order_id, 9, operation, rail, account,"
+        " base_url, target_environment, gen_random_uuid(), 'token 9', amount, 9, now(), 'not_sent', 1, 0,"
+        " 0, 0"
         " FROM attempts WHERE sequence = 1",
     ],
     ids=["a send", "a cancelation", "an expiry", "another attempt"],

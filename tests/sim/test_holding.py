@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from ledger_contract import opening
+from ledger_contract import move, opening
 from sim.clock import VirtualClock
 from sim.ledger import FakeLedger
 from sim.loop import VirtualLoop
 from sim.world import Bell, logs_into
 from synccash.engine.holding import Holding
 from synccash.engine.replies import Replies
-from synccash.payments.case import Hold, Opened, PaymentCase
+from synccash.payments.case import Hold, Opened, PaymentCase, Release
 
 
 class _House:
@@ -61,6 +61,25 @@ def test_work_whose_hold_is_lost_is_ended_before_it_sends_again():
         house.seen.append((task.cancelled(), house.loop.time(), house.holding.busy))
 
     assert house.run(story()) == [(True, 2.0, 0)]
+
+
+def test_a_heartbeat_ends_no_work_that_has_just_released_its_lease():
+    house = _House()
+
+    async def story() -> None:
+        case = await house.opened()
+        house.holding.start()
+
+        async def work() -> str:
+            assert await house.ledger.record(move(case, hold=Release(60.0)))
+            await asyncio.sleep(3)
+            return "answered"
+
+        house.seen.append(await house.holding.carry_out(Hold(case.payment.id, 1), work()))
+        row = house.ledger.rows[case.payment.id]
+        house.seen.append((house.holding.lost, row.lease_until))
+
+    assert house.run(story()) == ["answered", (0, None)]
 
 
 def test_a_heartbeat_keeps_work_that_outlasts_its_lease():

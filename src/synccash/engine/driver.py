@@ -71,7 +71,7 @@ class Driver:
             after = attempt.after_send(
                 sent.answer, sent.worst, now=self.clock.now(), latency_ms=sent.latency_ms
             )
-            if after.state is AttemptState.DECLINED:
+            if after.state is AttemptState.DECLINED and not sent.answer.refused_locally:
                 self.lessons.network(case, after)
             move = self.decisions.after_send(case, attempt, after, sent)
             leased_at = self.clock.monotonic()

@@ -138,6 +138,13 @@ class Attempt:
         """
         evidence = worst if self.evidence is None else self.evidence.worst(worst)
         state = TRANSITIONS.get((self.state, evidence), self.state)
+        if (
+            answer.refused_locally
+            and state is AttemptState.NOT_SENT
+            and self.operation is not Operation.REFUND
+        ):
+            # The rail would be no other in a minute. A refund's rail is given: it waits for a human.
+            state = AttemptState.DECLINED
         never_left = self.sends > 1 and worst is Evidence.NOT_SENT
         return replace(
             self,

@@ -1,0 +1,211 @@
+"""Money that moves after its attempt was closed is found without a callback, is not lost, and is given back
+once where the order has no use for it. A rail that takes money back is told of, and re-opens nothing."""
+
+from dataclasses import replace
+
+import pytest
+
+from engine.scripted import ACCEPTED, FAILED, NOT_FOUND, PENDING, SUCCEEDED, UNREACHABLE, Desk
+from synccash.payments.errors import StateConflictError
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.payment import Payment
+from synccash.payments.rail import InquiryPriority, Operation, SendAnswer, Standing, StatusAnswer
+from synccash.resilience.evidence import Evidence
+from synccash.stores.postgres.claims import PostgresClaims
+from synccash.stores.postgres.database import Database
+
+TIMED_OUT = StatusAnswer(standing=Standing.FAILED, failure=Failure(FailureCode.PAYER_TIMEOUT))
+REFUSED = StatusAnswer(standing=Standing.FAILED, failure=Failure(FailureCode.INSUFFICIENT_FUNDS))
+NO_INFORMATION = StatusAnswer(standing=Standing.NO_INFORMATION)
+NEVER = SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=Failure(FailureCode.MERCHANT_ACCOUNT_BLOCKED))
+_DUE_AT_AGE_S = """
+SELECT extract(epoch FROM p.due_at - a.started_at)::float8
+FROM payments p JOIN attempts a ON a.order_id = p.id WHERE a.operation = 'collect'
+"""
+
+
+async def ended(desk: Desk, standing: StatusAnswer) -> str:
+    payment_id: str = (await desk.pay())["id"]
+    desk.first.standing = standing
+    await desk.work()
+    assert (await desk.order(payment_id)).status == "failed"
+    return payment_id
+
+
+async def due_at_age_s(desk: Desk) -> float | None:
+    return await desk.pool.fetchval(_DUE_AT_AGE_S)
+
+
+async def age(desk: Desk, interval: str) -> None:
+    await desk.pool.execute(f"UPDATE attempts SET started_at = now() - interval '{interval}'")
+
+
+async def test_a_payer_who_approves_after_the_time_out_is_found_without_a_callback(desk: Desk):
+    payment_id = await ended(desk, TIMED_OUT)
+    assert await due_at_age_s(desk) == pytest.approx(900, abs=1)
+    desk.first.standing = SUCCEEDED
+    await age(desk, "16 minutes")
+    await desk.work()
+    assert desk.first.asked[-1][1].priority is InquiryPriority.LOOK_BACK
+    assert await desk.contradictions() == ["late_success"]
+    assert (await desk.order(payment_id)).status == "failed"
+    for _ in range(2):
+        await desk.work()
+    back = [order for order in desk.first.sent if order.operation == "refund"]
+    assert [order.amount for order in back] == [1000]
+
+
+async def test_look_backs_come_at_15_minutes_2_hours_1_day_and_3_days_and_end(desk: Desk):
+    await ended(desk, TIMED_OUT)
+    for interval, at_age_s in (("16 minutes", 7_200), ("3 hours", 86_400), ("2 days", 259_200)):
+        await age(desk, interval)
+        await desk.work()
+        assert await due_at_age_s(desk) == pytest.approx(at_age_s, abs=1)
+    await age(desk, "4 days")
+    await desk.work()
+    assert await due_at_age_s(desk) is None
+
+
+async def test_a_look_back_that_learns_nothing_is_repeated(desk: Desk):
+    await ended(desk, TIMED_OUT)
+    desk.first.standing = NO_INFORMATION
+    await age(desk, "4 days")
+    await desk.work()
+    assert await due_at_age_s(desk) is not None
+    desk.first.standing = TIMED_OUT
+    await desk.work()
+    assert await due_at_age_s(desk) is None
+
+
+async def test_a_rail_that_does_not_find_what_it_had_has_not_answered_a_look_back(desk: Desk):
+    await ended(desk, TIMED_OUT)
+    desk.first.standing = NOT_FOUND
+    await age(desk, "4 days")
+    await desk.work()
+    assert await due_at_age_s(desk) is not None
+
+
+async def test_a_payers_own_refusal_is_believed(desk: Desk):
+    await ended(desk, REFUSED)
+    assert await due_at_age_s(desk) is None
+
+
+async def test_a_late_success_of_nothing_is_told_once(desk: Desk):
+    payment_id = await ended(desk, TIMED_OUT)
+    (attempt,) = (await desk.case(payment_id)).attempts
+    await desk.rail_pays_late(desk.first, attempt, amount=0)
+    for _ in range(3):
+        await desk.work()
+    assert await desk.contradictions() == ["late_success"]
+
+
+async def paid_by_the_second(desk: Desk) -> str:
+    desk.first.answers = [UNREACHABLE]
+    payment_id: str = (await desk.pay())["id"]
+    desk.second.standing = SUCCEEDED
+    await desk.work()
+    desk.first.answers = [ACCEPTED]
+    return payment_id
+
+
+async def test_a_surplus_refund_starts_as_soon_as_the_refund_that_is_in_its_way_has_ended(desk: Desk):
+    able = replace(desk.first.capabilities.operations[Operation.REFUND], dedup_by_reference=False)
+    operations = {**desk.first.capabilities.operations, Operation.REFUND: able}
+    desk.first.capabilities = replace(desk.first.capabilities, operations=operations)
+    payment_id = await paid_by_the_second(desk)
+    first = (await desk.case(payment_id)).attempts[0]
+    await desk.pool.execute(
+        "INSERT INTO refunds (id, merchant_id, livemode, payment_id, attempt_id, amount, currency,"
+        " created_at, updated_at, status, version, fence, due_at, move_id, exclusive)"
+        " VALUES ('re_by_hand', 'm_1', false, $1, $2, 1, 'GHS', now(), now(), 'processing', 1, 1,"
+        " 'infinity', 'by hand', true)",
+        payment_id,
+        first.id,
+    )
+    await desk.rail_pays_late(desk.first, first)
+    await desk.work()
+    assert await desk.pool.fetchval("SELECT count(*) FROM refunds WHERE surplus") == 0
+    await desk.pool.execute("UPDATE refunds SET status = 'failed', due_at = NULL WHERE id = 're_by_hand'")
+    await desk.work()
+    assert await desk.pool.fetchval("SELECT count(*) FROM refunds WHERE surplus") == 1
+
+
+async def test_the_surplus_is_the_debit_that_did_not_pay(desk: Desk):
+    desk.first.answers = desk.second.answers = [UNREACHABLE]
+    payment_id: str = (await desk.pay())["id"]
+    first, second = (await desk.case(payment_id)).attempts
+    await desk.rail_pays_late(desk.second, second)
+    payment = await desk.order(payment_id)
+    assert isinstance(payment, Payment)
+    assert (payment.status, payment.paid_by) == ("succeeded", second.id)
+    desk.first.answers = desk.second.answers = [ACCEPTED]
+    desk.second.standing = SUCCEEDED
+    await desk.refund(payment_id, 1000)
+    await desk.work()
+    await desk.rail_pays_late(desk.first, first)
+    for _ in range(2):
+        await desk.work()
+    back = await desk.pool.fetch("SELECT attempt_id, amount FROM refunds ORDER BY created_at")
+    assert [(row["attempt_id"], row["amount"]) for row in back] == [(second.id, 1000), (first.id, 1000)]
+
+
+async def test_a_debit_is_given_back_once_also_when_claims_have_grown_old(desk: Desk):
+    payment_id = await paid_by_the_second(desk)
+    first, second = (await desk.case(payment_id)).attempts
+    desk.first.answers = [NEVER]
+    await desk.rail_pays_late(desk.first, first)
+    for _ in range(2):
+        await desk.work()
+    assert await desk.pool.fetchval("SELECT status FROM refunds") == "failed"
+    await desk.pool.execute(
+        "UPDATE idempotency SET status = coalesce(status, 202), body = coalesce(body, '')"
+    )
+    claims = PostgresClaims(Database(desk.pool))
+    await claims.sweep(older_than_s=0.0, limit=100)
+    assert await desk.pool.fetchval("SELECT count(*) FROM idempotency") == 1
+    await desk.engine.take_callback("paystack", second.callback_token)
+    for _ in range(2):
+        await desk.work()
+    assert await desk.pool.fetchval("SELECT count(*) FROM refunds") == 1
+
+
+async def test_a_transfer_that_its_rail_takes_back_is_told_once_and_re_opens_nothing(desk: Desk):
+    payout_id: str = (await desk.pay_out())["id"]
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    (attempt,) = (await desk.case(payout_id)).attempts
+    desk.first.standing = replace(FAILED, provider_code="reversed")
+    for _ in range(2):
+        await desk.engine.take_callback("mtn_momo", attempt.callback_token)
+        await desk.work()
+    assert await desk.contradictions() == ["reversed"]
+    assert (await desk.order(payout_id)).status == "succeeded"
+    assert (len(desk.first.sent), len(desk.second.sent)) == (1, 0)
+
+
+async def test_a_debit_that_its_rail_took_back_is_not_refunded(desk: Desk):
+    payment_id: str = (await desk.pay())["id"]
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    (attempt,) = (await desk.case(payment_id)).attempts
+    desk.first.standing = FAILED
+    await desk.engine.take_callback("mtn_momo", attempt.callback_token)
+    await desk.work()
+    assert await desk.contradictions() == ["reversed"]
+    with pytest.raises(StateConflictError, match="taken this debit back"):
+        await desk.refund(payment_id, 100)
+
+
+async def test_a_second_callback_of_a_success_changes_nothing(desk: Desk):
+    payment_id: str = (await desk.pay())["id"]
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    (attempt,) = (await desk.case(payment_id)).attempts
+    before = await desk.order(payment_id)
+    for standing in (SUCCEEDED, PENDING):
+        desk.first.standing = standing
+        await desk.engine.take_callback("mtn_momo", attempt.callback_token)
+        await desk.work()
+    after = await desk.order(payment_id)
+    assert replace(after, fence=before.fence) == before
+    assert await due_at_age_s(desk) is None

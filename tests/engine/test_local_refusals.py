@@ -1,0 +1,102 @@
+"""What a connector refuses before any byte leaves says nothing about the rail, and no order waits for it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine.scripted import ACCEPTED, SUCCEEDED, UNREACHABLE, Desk, ScriptedRail
+from synccash.engine.review import Resolution
+from synccash.payments.case import RefundCase
+from synccash.payments.failure import FailureCode
+from synccash.payments.rail import RailAccount, SendAnswer
+from synccash.rails.answers import of_another_account, unsent
+
+NO_NETWORK = unsent(FailureCode.INVALID_PAYER, "unknown_network")
+NEW = RailAccount(rail="mtn_momo", account="main", base_url="http://new", target_environment="t")
+
+
+class OneAccount(ScriptedRail):
+    """Sends for its present account only, as the connectors do."""
+
+    async def send(self, order: Any, *, timeout_s: float) -> SendAnswer:
+        if order.account != self.account:
+            return of_another_account()
+        return await super().send(order, timeout_s=timeout_s)
+
+
+@pytest.fixture
+def rails() -> Sequence[ScriptedRail]:
+    return OneAccount("mtn_momo"), OneAccount("paystack")
+
+
+async def paid(desk: Desk, reference: str) -> str:
+    desk.first.standing = SUCCEEDED
+    payment_id: str = (await desk.pay(reference))["id"]
+    await desk.work()
+    return payment_id
+
+
+async def test_a_number_that_no_rail_takes_ends_its_payment_at_once_and_shuts_no_rail(desk: Desk):
+    desk.first.answers = desk.second.answers = [NO_NETWORK]
+    for n in range(5):
+        odd = await desk.pay(f"odd {n}")
+        assert (odd["status"], odd["last_error"]["code"]) == ("failed", "invalid_payer")
+    desk.first.answers = [ACCEPTED]
+    assert (await desk.pay("good"))["status_detail"] == "awaiting_payer"
+
+
+async def test_a_number_that_one_rail_does_not_take_goes_to_another(desk: Desk):
+    desk.first.answers = [NO_NETWORK]
+    payment = await desk.pay()
+    assert (payment["status_detail"], payment["rail"]) == ("awaiting_payer", "paystack")
+
+
+async def test_a_payment_waits_for_the_rail_that_was_out_of_reach(desk: Desk):
+    desk.first.answers, desk.second.answers = [UNREACHABLE], [NO_NETWORK]
+    payment_id: str = (await desk.pay())["id"]
+    assert (await desk.order(payment_id)).status_detail == "queued"
+    desk.first.answers = [ACCEPTED]
+    await desk.work()
+    payment = await desk.order(payment_id)
+    assert (payment.status_detail, payment.rail) == ("awaiting_payer", "mtn_momo")
+    assert len(desk.second.sent) == 1, "a rail that cannot take the number is not tried again"
+
+
+async def test_refunds_of_a_former_account_do_not_stop_those_of_the_present_one(desk: Desk):
+    old = [await paid(desk, f"old {n}") for n in range(4)]
+    desk.first.account = NEW
+    new = await paid(desk, "new")
+    for payment_id in old:
+        await desk.refund(payment_id, 1000)
+    sent = len(desk.first.sent)
+    await desk.refund(new, 1000)
+    assert len(desk.first.sent) == sent + 1
+
+
+async def test_a_refund_of_a_former_account_waits_for_a_human_and_opens_no_further_attempts(desk: Desk):
+    payment_id = await paid(desk, "old")
+    former, desk.first.account = desk.first.account, NEW
+    refund_id: str = (await desk.refund(payment_id, 1000))["id"]
+    assert await desk.waiting() == [(refund_id, "under_review")]
+    for _ in range(3):
+        await desk.work()
+    assert len((await desk.case(refund_id)).attempts) == 1
+    desk.first.account = former
+    await desk.work()
+    assert len((await desk.case(refund_id)).attempts) == 2
+
+
+@pytest.mark.parametrize("outcome", Resolution)
+async def test_a_human_ends_a_refund_that_could_not_leave(desk: Desk, outcome: Resolution):
+    payment_id = await paid(desk, "old")
+    desk.first.account = replace(NEW)
+    refund_id: str = (await desk.refund(payment_id, 1000))["id"]
+    await desk.engine.reviewing.resolve(
+        RefundCase, refund_id, outcome, by="key_1", evidence="paid back at the counter"
+    )
+    assert (await desk.order(refund_id)).status == outcome.value
+    left = 0 if outcome is Resolution.SUCCEEDED else 1000
+    reserved = "SELECT amount_received - refund_reserved FROM attempts WHERE operation = 'collect'"
+    assert await desk.pool.fetchval(reserved) == left

@@ -1,0 +1,182 @@
+"""When a reference is sent again, how often, and what becomes of an order whose rail lost it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine.scripted import (
+    ACCEPTED,
+    FAILED,
+    NO_ANSWER,
+    NOT_FOUND,
+    PENDING,
+    SUCCEEDED,
+    UNREACHABLE,
+    Desk,
+    ScriptedRail,
+)
+from synccash.payments.rail import Operation
+
+_QUIET = "UPDATE attempts SET quiet_since = now() - $1 * interval '1 second'"
+
+
+@pytest.fixture
+def settings() -> dict[str, Any]:
+    return {"settle_s": 10.0, "resend_pause_max_s": 60.0}
+
+
+def final_not_found(rail: ScriptedRail) -> None:
+    """Let the rail document that a reference which it cannot find will never move money."""
+    able = replace(rail.capabilities.operations[Operation.COLLECT], not_found_is_final=True)
+    operations = {**rail.capabilities.operations, Operation.COLLECT: able}
+    rail.capabilities = replace(rail.capabilities, operations=operations)
+
+
+async def lost(desk: Desk) -> str:
+    """A payment whose first send was not answered, at a rail that does not find it."""
+    desk.first.answers, desk.first.standing = [NO_ANSWER], NOT_FOUND
+    payment_id: str = (await desk.pay())["id"]
+    return payment_id
+
+
+async def quiet_for(desk: Desk, seconds: float) -> int:
+    """The rail has been left alone for so long: work once, and count what it was sent in all."""
+    await desk.pool.execute(_QUIET, seconds)
+    await desk.work()
+    return len(desk.first.sent)
+
+
+async def test_the_pauses_between_sends_of_a_reference_grow(desk: Desk):
+    await lost(desk)
+    sends = 1
+    for pause_s in (10, 20, 40, 60, 60, 60, 60):
+        assert await quiet_for(desk, pause_s - 1) == sends
+        sends += 1
+        assert await quiet_for(desk, pause_s + 1) == sends
+    assert sends == 8
+    assert await quiet_for(desk, 100_000) == 8
+    assert len({order.reference for order in desk.first.sent}) == 1
+
+
+async def test_the_next_inquiry_comes_when_the_next_send_is_allowed(desk: Desk):
+    await lost(desk)
+    await desk.pool.execute(_QUIET, 4.0)
+    await desk.work()
+    due_in = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments"
+    assert await desk.pool.fetchval(due_in) <= 6.0
+
+
+async def test_a_send_that_never_left_is_not_counted(desk: Desk):
+    payment_id = await lost(desk)
+    desk.first.answers = [UNREACHABLE]
+    for n in range(10):
+        assert await quiet_for(desk, 11) == n + 2
+    assert (await desk.case(payment_id)).attempts[0].sends == 1
+    desk.first.answers, desk.first.standing = [ACCEPTED], SUCCEEDED
+    await desk.work()
+    assert (await desk.order(payment_id)).status == "succeeded"
+
+
+async def test_after_its_expiry_a_lost_payment_is_told_to_a_human_and_goes_on_being_asked_about(desk: Desk):
+    payment_id = await lost(desk)
+    await desk.pool.execute("UPDATE payments SET expires_at = now()")
+    assert await quiet_for(desk, 100) == 1
+    assert (await desk.order(payment_id)).status_detail == "under_review"
+    assert await desk.waiting() == [(payment_id, "under_review")]
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    assert (await desk.order(payment_id)).status == "succeeded"
+
+
+async def test_a_lost_payment_is_due_at_its_expiry(desk: Desk):
+    await lost(desk)
+    await desk.pool.execute("UPDATE payments SET expires_at = now() + interval '3 seconds'")
+    await desk.work()
+    late = await desk.pool.fetchval("SELECT due_at > expires_at FROM payments")
+    assert late is False
+
+
+async def test_a_refund_whose_sends_are_used_up_is_told_to_a_human(desk: Desk):
+    desk.first.standing = SUCCEEDED
+    payment_id: str = (await desk.pay())["id"]
+    await desk.work()
+    desk.first.answers, desk.first.standing = [NO_ANSWER], NOT_FOUND
+    refund_id: str = (await desk.refund(payment_id, 400))["id"]
+    for _ in range(8):
+        await quiet_for(desk, 100_000)
+    assert len(desk.first.sent) == 1 + 8
+    assert await desk.waiting() == [(refund_id, "under_review")]
+
+
+async def test_not_found_never_ends_a_payment_at_a_rail_that_does_not_call_it_final(desk: Desk):
+    payment_id = await lost(desk)
+    await desk.pool.execute("UPDATE payments SET expires_at = now()")
+    for _ in range(10):
+        await quiet_for(desk, 100_000)
+    assert (await desk.order(payment_id)).status == "processing"
+
+
+async def test_a_final_not_found_ends_an_expired_payment_when_heard_three_times_and_look_backs_follow(
+    desk: Desk,
+):
+    final_not_found(desk.first)
+    payment_id = await lost(desk)
+    await desk.pool.execute("UPDATE payments SET expires_at = now()")
+    for standing in (NOT_FOUND, NOT_FOUND, PENDING):
+        desk.first.standing = standing
+        await quiet_for(desk, 100)
+    assert (await desk.order(payment_id)).status == "processing", "an acknowledged attempt is not lost"
+
+
+async def test_a_final_not_found_is_asked_with_the_account_of_the_send(desk: Desk):
+    final_not_found(desk.first)
+    payment_id = await lost(desk)
+    await desk.pool.execute("UPDATE payments SET expires_at = now()")
+    desk.first.account = replace(desk.first.account, account="another business")
+    for _ in range(5):
+        await quiet_for(desk, 100)
+    assert (await desk.order(payment_id)).status_detail == "under_review"
+
+
+async def test_a_final_not_found_ends_a_payment_and_money_that_comes_after_all_goes_back(desk: Desk):
+    final_not_found(desk.first)
+    payment_id = await lost(desk)
+    await desk.pool.execute("UPDATE payments SET expires_at = now()")
+    for heard in range(1, 4):
+        await quiet_for(desk, 100)
+        assert ((await desk.order(payment_id)).status == "failed") is (heard == 3)
+    assert await desk.pool.fetchval("SELECT due_at IS NOT NULL FROM payments")
+    desk.first.standing, desk.first.answers = SUCCEEDED, [ACCEPTED]
+    for _ in range(3):
+        await desk.work()
+    assert await desk.contradictions() == ["late_success"]
+    assert [order.operation for order in desk.first.sent][1:] == ["refund"]
+
+
+async def test_a_former_account_is_not_sent_to_again(desk: Desk):
+    await lost(desk)
+    desk.first.account = replace(desk.first.account, account="another business")
+    assert await quiet_for(desk, 100) == 1
+
+
+@pytest.fixture
+def rails() -> Sequence[ScriptedRail]:
+    return ScriptedRail("mtn_momo"), ScriptedRail("paystack")
+
+
+async def test_a_failure_that_only_a_callback_tells_of_is_no_ground_for_another_rail(desk: Desk):
+    able = desk.first.capabilities.operations[Operation.COLLECT]
+    able = replace(able, dedup_by_reference=False, failure_is_reported=False, prompt_window_s=600.0)
+    operations = {**desk.first.capabilities.operations, Operation.COLLECT: able}
+    desk.first.capabilities = replace(desk.first.capabilities, operations=operations)
+    payment_id: str = (await desk.pay())["id"]
+    (attempt,) = (await desk.case(payment_id)).attempts
+    await desk.engine.ledger.hint(attempt.callback_token, FAILED.failure)
+    await desk.pool.execute("UPDATE attempts SET started_at = started_at - interval '601 seconds'")
+    desk.first.standing = PENDING
+    for _ in range(2):
+        await desk.work()
+    assert (await desk.order(payment_id)).status == "failed"
+    assert desk.second.sent == []

@@ -1,0 +1,62 @@
+"""An order that this version cannot read stops no other: it is set aside, told, and tried again."""
+
+import pytest
+
+from engine.scripted import SUCCEEDED, Desk
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.waiting import PostgresWaiting
+
+_DUE_IN_S = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments WHERE id = $1"
+
+
+async def newer_and_older(desk: Desk) -> tuple[str, str]:
+    """Two payments, of which a newer version has written a word into the first."""
+    newer, older = (await desk.pay("newer"))["id"], (await desk.pay("older"))["id"]
+    await desk.pool.execute("UPDATE payments SET status_detail = 'of_a_newer_version' WHERE id = $1", newer)
+    desk.first.standing = SUCCEEDED
+    return newer, older
+
+
+async def test_the_rest_of_the_batch_goes_on(desk: Desk):
+    _, older = await newer_and_older(desk)
+    await desk.work()
+    assert (await desk.order(older)).status == "succeeded"
+
+
+async def test_an_unreadable_order_is_counted_and_waits_for_a_human(desk: Desk):
+    newer, _ = await newer_and_older(desk)
+    await desk.work()
+    assert await desk.waiting() == [(newer, "unreadable")]
+    counts = await PostgresWaiting(Database(desk.pool)).counts()
+    assert counts == {("payment", "unreadable"): 1}
+
+
+async def test_it_is_tried_again_after_ever_longer_waits_of_at_most_ten_minutes(desk: Desk):
+    newer, _ = await newer_and_older(desk)
+    for wait_s in (30, 60, 120, 240, 480, 600, 600):
+        await desk.work()
+        assert await desk.pool.fetchval(_DUE_IN_S, newer) == pytest.approx(wait_s, abs=5)
+        assert await desk.pool.fetchval("SELECT lease_until FROM payments WHERE id = $1", newer) is None
+
+
+async def test_a_process_that_can_read_it_finishes_it(desk: Desk):
+    newer, _ = await newer_and_older(desk)
+    await desk.work()
+    await desk.pool.execute("UPDATE payments SET status_detail = 'awaiting_payer' WHERE id = $1", newer)
+    await desk.work()
+    assert (await desk.order(newer)).status == "succeeded"
+    await desk.pool.execute("UPDATE unreadable_orders SET last_seen = now() - interval '16 minutes'")
+    assert await desk.waiting() == []
+
+
+@pytest.mark.parametrize("column", ["state", "operation"])
+async def test_a_word_that_is_unknown_in_an_attempt_sets_its_order_aside(desk: Desk, column: str):
+    newer, older = (await desk.pay("newer"))["id"], (await desk.pay("older"))["id"]
+    await desk.pool.execute(
+        "ALTER TABLE attempts DROP CONSTRAINT attempts_state_check, DROP CONSTRAINT attempts_operation_check"
+    )
+    await desk.pool.execute(f"UPDATE attempts SET {column} = 'a_newer_word' WHERE order_id = $1", newer)
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    assert (await desk.order(older)).status == "succeeded"
+    assert await desk.waiting() == [(newer, "unreadable")]
