@@ -10,6 +10,9 @@ from synccash.engine.ports import Dispatch, Rail
 from synccash.stores.postgres.pool import Pool
 
 _PATIENCE_S = 2.0
+# It is on at a standby too, and where a failover has set `default_transaction_read_only`.
+_TAKES_WRITES = "SELECT NOT current_setting('transaction_read_only')::boolean"
+_AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +25,17 @@ class ServiceHealth:
     dispatch: Dispatch
 
     async def database(self) -> bool:
-        """True when PostgreSQL answers a query."""
+        """True when PostgreSQL answers a query and takes writes."""
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                return await self.pool.fetchval("SELECT true") is True
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return False
+                if await self.pool.fetchval(_TAKES_WRITES):
+                    return True
+                # A process that is not ready gets no requests, so no refused write would replace the pool's
+                # connections to the former primary: the check does.
+                await self.pool.expire_connections()
+        except _AWAY:
+            pass
+        return False
 
     async def valkey(self) -> bool:
         """True when Valkey answers, or is not asked for."""

@@ -30,7 +30,7 @@ async def live() -> Json:
     responses={**answers({200: HealthShown}), **answers({503: HealthShown})},
 )
 async def ready(health: Given[Health]) -> Json:
-    """503 only without PostgreSQL. Everything else that is away makes it `degraded`, with its name."""
+    """503 while PostgreSQL is away or takes no writes. All else that is away makes it `degraded`, by name."""
     database, valkey = await asyncio.gather(
         _well("postgresql", health.database), _well("valkey", health.valkey)
     )

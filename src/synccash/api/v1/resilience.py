@@ -107,7 +107,7 @@ async def resilience_health(
         detail = "limits are counted in each process, answers come from PostgreSQL; look after Valkey"
         troubles.append({"what": "valkey", "state": "away", "detail": detail, "retry_after": None})
     if not database:
-        detail = "nothing is accepted: look after PostgreSQL first"
+        detail = "PostgreSQL is away or takes no writes, and nothing is accepted: look after it first"
         troubles.insert(0, {"what": "postgresql", "state": "away", "detail": detail, "retry_after": None})
     status = "unavailable" if not database else "degraded" if troubles else "ok"
     states = {one["name"]: one["state"] for one in known}

@@ -27,6 +27,7 @@ _REFUSED = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.TargetServerAttributeNotMatched,
 )
 _UNREACHED = (asyncpg.PostgresError, asyncpg.InterfaceError)
 _ROLLED_BACK = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -42,7 +43,8 @@ _UNABLE = (asyncpg.InsufficientResourcesError,)
 
 
 class NothingDoneError(StoreUnavailableError):
-    """The statement provably did nothing, and may run again: no connection, or a deadlock's victim."""
+    """The statement provably did nothing, and may run again: no connection, a deadlock's victim, or a server
+    that takes no writes."""
 
 
 class InDoubtError(Exception):
@@ -124,20 +126,15 @@ class Database:
         except _ROLLED_BACK as error:
             raise NothingDoneError(f"PostgreSQL rolled the statement back: {_told(error)}") from error
         except asyncpg.ReadOnlySQLTransactionError as error:
-            await self._leave(connection)
-            raise StoreUnavailableError(f"PostgreSQL takes no writes now: {_told(error)}") from error
+            # Each connection of the pool may lead to the former primary of a failover: all are replaced.
+            await self.pool.expire_connections()
+            raise NothingDoneError(f"PostgreSQL takes no writes now: {_told(error)}") from error
         except _UNABLE as error:
             raise StoreUnavailableError(f"PostgreSQL cannot do it now: {_told(error)}") from error
         except _LOST as error:
             raise InDoubtError(_told(error)) from error
         finally:
             await self.pool.release(connection)
-
-    async def _leave(self, connection: PooledConnection) -> None:
-        """Give up this connection and all others of the pool: after a failover each of them leads to a server
-        that is no longer the primary, or still believes so, and would refuse one more write."""
-        await self.pool.expire_connections()
-        connection.terminate()
 
     async def _connection(self) -> PooledConnection:
         try:

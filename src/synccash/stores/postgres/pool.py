@@ -39,7 +39,13 @@ async def connect(url: str, *, min_size: int, max_size: int) -> Pool:
             init=_speak_bytes,
             reset=_keep,
         )
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (
+        OSError,
+        TimeoutError,
+        asyncpg.PostgresError,
+        asyncpg.InterfaceError,
+        asyncpg.TargetServerAttributeNotMatched,
+    ) as error:
         raise StoreUnavailableError(f"cannot connect to PostgreSQL: {error}") from error
 
 
