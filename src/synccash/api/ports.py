@@ -76,7 +76,9 @@ class Health(Protocol):
 class Endpoints(Protocol):
     """A merchant's webhook endpoints. Every method raises StoreUnavailableError."""
 
-    async def add(self, endpoint: WebhookEndpoint) -> WebhookEndpoint: ...
+    async def add(self, endpoint: WebhookEndpoint) -> WebhookEndpoint:
+        """Raises EndpointLimitError."""
+        ...
 
     async def endpoints(self, tenant: Tenant) -> Sequence[WebhookEndpoint]: ...
 

@@ -9,6 +9,7 @@ from synccash.middleware.authentication import UNAVAILABLE
 from synccash.middleware.refusal import REFUSED, Refusal, Scope, Send
 from synccash.middleware.request_context import REQUEST_ID
 from synccash.payments.errors import (
+    EndpointLimitError,
     KeyInProgressError,
     KeyReusedError,
     ObjectNotFoundError,
@@ -18,6 +19,7 @@ from synccash.payments.errors import (
     StateConflictError,
     StoreUnavailableError,
 )
+from synccash.payments.webhook import MAX_ENDPOINTS
 
 MEDIA_TYPE = "application/problem+json"
 _encode = msgspec.json.Encoder().encode
@@ -113,6 +115,13 @@ def of_engine(error: PaymentError) -> Refusal:
             )
         case StateConflictError():
             return Refusal(status=409, code="state_conflict", detail=str(error))
+        case EndpointLimitError():
+            return Refusal(
+                status=409,
+                code="webhook_endpoint_limit",
+                detail=f"there are {MAX_ENDPOINTS} webhook endpoints already, as many as a merchant may have "
+                "in one mode: delete one that is not needed, or change its URL and types",
+            )
         case StoreUnavailableError():
             return UNAVAILABLE
         case _:

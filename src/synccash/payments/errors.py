@@ -7,6 +7,7 @@ PaymentError
 ├── ReferenceAlreadyUsedError   the merchant's reference belongs to another payment or payout
 ├── PaymentInFlightError        money may have moved: too late to cancel
 ├── StateConflictError          the object's state does not allow it
+├── EndpointLimitError          the merchant has as many webhook endpoints as are allowed
 └── StoreUnavailableError       the ledger cannot be reached
 """
 
@@ -51,6 +52,10 @@ class PaymentInFlightError(PaymentError):
 
 class StateConflictError(PaymentError):
     """The object's state does not allow it; the text says which state and what to do."""
+
+
+class EndpointLimitError(PaymentError):
+    """The merchant has as many webhook endpoints as are allowed in this mode."""
 
 
 class StoreUnavailableError(PaymentError):

@@ -33,6 +33,9 @@ GIVE_UP_AFTER = timedelta(hours=72)
 ROTATION = timedelta(hours=24)
 """How long a former secret still signs beside the new one."""
 
+MAX_ENDPOINTS = 16
+"""How many endpoints a merchant has at most in each mode, disabled ones included; PostgreSQL counts them."""
+
 
 class EndpointStatus(StrEnum):
     """Whether an endpoint is sent to."""

@@ -79,14 +79,18 @@ class EndpointMaker:
             raise invalid(*errors)
 
 
-@post("/", status_code=201, responses=answers({201: EndpointShown}, *_ERRORS))
+@post("/", status_code=201, responses=answers({201: EndpointShown}, 409, *_ERRORS))
 async def create_endpoint(
     data: JSONBody[EndpointBody],
     endpoints: Given[Endpoints],
     endpoint_maker: Given[EndpointMaker],
     tenant: Given[Tenant],
 ) -> Json:
-    """Make an endpoint. The answer shows its signing secret, this once."""
+    """Make an endpoint. The answer shows its signing secret, this once.
+
+    A merchant has at most 16 endpoints in each mode, disabled ones included: one more gets 409
+    `webhook_endpoint_limit`.
+    """
     made = await endpoints.add(endpoint_maker.new(tenant, data))
     return json(_document(made, secret=True), 201)
 

@@ -10,8 +10,15 @@ import asyncpg
 import msgspec
 
 from synccash.payments.case import Event
+from synccash.payments.errors import EndpointLimitError
 from synccash.payments.request import Tenant
-from synccash.payments.webhook import Delivery, EndpointStatus, WebhookEndpoint, WebhookSecret
+from synccash.payments.webhook import (
+    MAX_ENDPOINTS,
+    Delivery,
+    EndpointStatus,
+    WebhookEndpoint,
+    WebhookSecret,
+)
 from synccash.stores.postgres.database import Database, InDoubtError
 from synccash.stores.postgres.parts import owed
 from synccash.stores.postgres.rows import to_json
@@ -173,15 +180,25 @@ class PostgresWebhooks:
     database: Database
 
     async def add(self, endpoint: WebhookEndpoint) -> WebhookEndpoint:
-        """Make an endpoint; from now on each new event that it wants is delivered to it."""
-        found = await self._run(
-            _ADD,
-            endpoint.id,
-            endpoint.merchant_id,
-            endpoint.livemode,
-            endpoint.url,
-            *_lists(endpoint),
-        )
+        """Make an endpoint; from now on each new event that it wants is delivered to it.
+
+        Raises EndpointLimitError when the merchant has MAX_ENDPOINTS others.
+        """
+        try:
+            found = await self._run(
+                _ADD,
+                endpoint.id,
+                endpoint.merchant_id,
+                endpoint.livemode,
+                endpoint.url,
+                *_lists(endpoint),
+            )
+        except asyncpg.CheckViolationError as error:
+            if error.constraint_name != "webhook_endpoints_limit":
+                raise
+            raise EndpointLimitError(
+                f"{endpoint.merchant_id} has {MAX_ENDPOINTS} webhook endpoints"
+            ) from error
         return _endpoint(found[0])
 
     async def endpoints(self, tenant: Tenant) -> Sequence[WebhookEndpoint]:
