@@ -22,9 +22,11 @@ class Merchant:
     def __init__(self):
         self.answer = UP
         self.waited_s = []
+        self.merchants = []
 
-    async def post(self, url, *, headers, body, timeout_s):
+    async def post(self, url, *, headers, body, timeout_s, merchant_id):
         self.waited_s.append(timeout_s)
+        self.merchants.append(merchant_id)
         return self.answer
 
 
@@ -91,3 +93,9 @@ async def test_an_endpoint_may_ask_to_be_left_alone_for_minutes_not_for_a_day(
     assert courier.room() == {"we_1": 0}
     clock.move(1)
     assert courier.room() == {"we_1": 1}
+
+
+async def test_a_post_names_the_merchant_who_owns_the_endpoint(courier, merchant):
+    await post(courier, merchant, UP)
+    await post(courier, merchant, UP, replace(ENDPOINT, id="we_2", merchant_id="m_2"))
+    assert merchant.merchants == ["m_1", "m_2"]

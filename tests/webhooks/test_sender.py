@@ -41,7 +41,7 @@ class Names(AbstractResolver):
 async def posted(names: Names, url: str = "https://shop.example/hook"):
     sender = WebhookSender(resolver=names)
     try:
-        return await sender.post(url, headers={}, body=b"{}", timeout_s=2.0)
+        return await sender.post(url, headers={}, body=b"{}", timeout_s=2.0, merchant_id="m_1")
     finally:
         await sender.aclose()
 
@@ -76,13 +76,15 @@ async def test_a_name_that_changes_its_mind_between_two_posts_gains_nothing():
         sender = WebhookSender(private=True, resolver=names)
         url = f"http://shop.example:{port}/hook"
         headers = {"webhook-id": "evt_1"}
-        assert (await sender.post(url, headers=headers, body=b"{}", timeout_s=5.0)).delivered
+        assert (
+            await sender.post(url, headers=headers, body=b"{}", timeout_s=5.0, merchant_id="m_1")
+        ).delivered
         await sender.aclose()
         # The same name for one who may not go inside: asked anew each time, and refused each time.
         guarded = WebhookSender(resolver=names)
         for _ in range(2):
             answer = await guarded.post(
-                "https://shop.example/hook", headers=headers, body=b"{}", timeout_s=5.0
+                "https://shop.example/hook", headers=headers, body=b"{}", timeout_s=5.0, merchant_id="m_1"
             )
             assert "public address" in (answer.error or "")
         await guarded.aclose()
@@ -94,7 +96,9 @@ async def test_a_redirect_is_a_failure_and_is_not_followed():
     async with merchant_server() as inside, merchant_server() as server:
         server.answers = [web.Response(status=307, headers={"Location": inside.url})]
         sender = WebhookSender(private=True)
-        answer = await sender.post(server.url, headers={"webhook-id": "evt_1"}, body=b"{}", timeout_s=5.0)
+        answer = await sender.post(
+            server.url, headers={"webhook-id": "evt_1"}, body=b"{}", timeout_s=5.0, merchant_id="m_1"
+        )
         await sender.aclose()
         assert (answer.delivered, answer.status) == (False, 307)
         assert inside.received == []
@@ -104,6 +108,8 @@ async def test_an_answer_without_end_costs_no_more_than_its_time():
     async with merchant_server() as server:
         server.answers = [web.Response(body=b"x" * 10_000_000)]
         sender = WebhookSender(private=True)
-        answer = await sender.post(server.url, headers={"webhook-id": "evt_1"}, body=b"{}", timeout_s=5.0)
+        answer = await sender.post(
+            server.url, headers={"webhook-id": "evt_1"}, body=b"{}", timeout_s=5.0, merchant_id="m_1"
+        )
         await sender.aclose()
         assert answer.delivered

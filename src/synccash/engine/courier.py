@@ -25,7 +25,7 @@ class Post(Protocol):
     """Sends one request to a merchant's server; never raises for what that server does."""
 
     async def __call__(
-        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float
+        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, merchant_id: str
     ) -> Posted: ...
 
 
@@ -44,6 +44,7 @@ class Door:
     """Live: one endpoint as it was last changed, and how many posts to it are under way."""
 
     endpoint_id: str
+    merchant_id: str
     as_of: datetime
     policy: Policy
     breaker: CircuitBreaker
@@ -106,12 +107,12 @@ class Courier:
 
     async def post(self, door: Door, url: str, headers: Mapping[str, str], body: bytes) -> Posted:
         """Post once. Raises CircuitOpenError while the endpoint is left alone."""
-        return await door.policy.call(self._post, url, headers, body)
+        return await door.policy.call(self._post, door.merchant_id, url, headers, body)
 
-    async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> Posted:
+    async def _post(self, merchant_id: str, url: str, headers: Mapping[str, str], body: bytes) -> Posted:
         left_s = remaining()
         timeout_s = self.timeout_s if left_s is None else left_s
-        return await self.send(url, headers=headers, body=body, timeout_s=timeout_s)
+        return await self.send(url, headers=headers, body=body, timeout_s=timeout_s, merchant_id=merchant_id)
 
     def _door(self, endpoint: WebhookEndpoint) -> Door:
         name = f"webhook:{endpoint.id}"
@@ -125,7 +126,7 @@ class Courier:
             classify=judge,
             clock=self.clock,
         )
-        return Door(endpoint.id, endpoint.updated_at, policy, breaker)
+        return Door(endpoint.id, endpoint.merchant_id, endpoint.updated_at, policy, breaker)
 
     def _forget_some(self) -> None:
         """Endpoints that were removed while they failed would stay for ever."""

@@ -9,6 +9,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from synccash.payments.webhook import Posted
 from synccash.webhooks.address import AddressRefusedError, check_url, is_public
+from synccash.webhooks.name_lookups import NameLookupError, NameLookups, lookups_of
 
 _READ_LIMIT = 2_048
 _EACH = 4
@@ -19,20 +20,25 @@ class WebhookSender:
 
     def __init__(self, *, private: bool = False, resolver: AbstractResolver | None = None) -> None:
         self._private = private
-        self._resolver = resolver
+        self._resolver = resolver or NameLookups()
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Posted:
+    async def post(
+        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, merchant_id: str
+    ) -> Posted:
         """Send once. Never raises for what the far side does."""
         try:
             check_url(url, private=self._private)
-            async with self._open().post(
+            request = self._open().post(
                 url,
                 data=body,
                 headers=headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout_s, ceil_threshold=float("inf")),
-            ) as response:
+            )
+            with lookups_of(merchant_id):
+                response = await request
+            async with response:
                 await response.content.read(_READ_LIMIT)
                 response.close()
                 return Posted(
@@ -49,18 +55,18 @@ class WebhookSender:
             return Posted(error=str(refused) if refused else type(error).__name__)
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection; lookups of names that hang are not waited for."""
         if self._session is not None:
+            await self._resolver.close()
             await self._session.close()
             await asyncio.sleep(0)
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            resolver = self._resolver or aiohttp.ThreadedResolver()
             connector = aiohttp.TCPConnector(
                 limit=0,
                 limit_per_host=_EACH,
-                resolver=resolver if self._private else PublicOnly(resolver),
+                resolver=self._resolver if self._private else PublicOnly(self._resolver),
                 use_dns_cache=False,
             )
             self._session = aiohttp.ClientSession(
@@ -99,9 +105,9 @@ class _NotPublicError(OSError):
     pass
 
 
-def _cause(error: BaseException | None) -> _NotPublicError | None:
+def _cause(error: BaseException | None) -> OSError | None:
     while error is not None:
-        if isinstance(error, _NotPublicError):
+        if isinstance(error, _NotPublicError | NameLookupError):
             return error
         error = error.__cause__ or error.__context__
     return None
