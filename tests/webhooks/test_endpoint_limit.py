@@ -100,6 +100,9 @@ async def test_one_too_many_is_a_problem_that_says_what_to_do(database_url: str)
         assert (problem["code"], problem["retryable"]) == ("webhook_endpoint_limit", False)
         assert f"{MAX_ENDPOINTS} webhook endpoints" in problem["detail"]
         assert "delete one" in problem["detail"]
+        described = (await api.client.get("/openapi.json")).json()["paths"]["/api/v1/webhook-endpoints"]
+        assert "409" in described["post"]["responses"]
+        assert problem["code"] in described["post"]["description"]
         assert (await api.send("POST", "/webhook-endpoints", body, api.other_key)).status_code == 201
         await api.send("DELETE", f"/webhook-endpoints/{made[0].json()['id']}")
         assert (await api.send("POST", "/webhook-endpoints", body)).status_code == 201
