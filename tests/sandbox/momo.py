@@ -36,6 +36,13 @@ async def ask(session, method, url, **kwargs):
         )
 
 
+async def put_faults(world, rail, faults):
+    """Change the standing faults of one rail; return all of them."""
+    answer = await world.control("PUT", f"{rail}/faults", faults)
+    assert answer.status == 200, answer.body
+    return answer.body
+
+
 class Merchant:
     """A client of MTN as any merchant writes one: only the base URL says that this is a sandbox."""
 
@@ -193,9 +200,7 @@ class World:
         )
 
     async def faults(self, **faults):
-        answer = await self.control("PUT", "mtn_momo/faults", faults)
-        assert answer.status == 200, answer.body
-        return answer.body
+        return await put_faults(self, "mtn_momo", faults)
 
     async def script(self, *steps):
         answer = await self.control("PUT", "mtn_momo/script", {"next": list(steps)})

@@ -23,6 +23,8 @@ DEFAULTS = {
     "failed_then_success_rate": 0.0,
     "late_success_after_ms": 5000.0,
     "callback_failure_rate": 0.0,
+    "reversed_rate": 0.0,
+    "reverse_after_ms": 1000.0,
 }
 
 

@@ -1,72 +1,9 @@
 """Hubtel's sandbox as any merchant's client finds it."""
 
-from uuid import uuid4
-
-import aiohttp
 import pytest
 
-from sandbox.momo import PAYER, ask
-
-POS, PREPAID = "2017001", "2017002"
-KEYS = {"client_id": "a-client", "client_secret": "a-secret"}
-
-
-class Merchant:
-    def __init__(self, world, session):
-        self.world = world
-        self.session = session
-
-    async def call(self, method, path, secret="a-secret", **kwargs):
-        headers = {"Authorization": aiohttp.encode_basic_auth("a-client", secret)}
-        url = self.world.sandbox.rail_urls["hubtel"] + path
-        return await ask(self.session, method, url, headers=headers, **kwargs)
-
-    async def receive(self, *, without=(), secret="a-secret", pos=POS, **changes):
-        body = {
-            "CustomerMsisdn": PAYER,
-            "Channel": "mtn-gh",
-            "Amount": 25.05,
-            "PrimaryCallbackUrl": "http://localhost:1/",
-            "Description": "Two tickets",
-            "ClientReference": uuid4().hex,
-        } | changes
-        self.reference = body["ClientReference"]
-        body = {name: value for name, value in body.items() if name not in without}
-        path = f"/merchantaccount/merchants/{pos}/receive/mobilemoney"
-        return await self.call("POST", path, secret, json=body)
-
-    async def send(self, **changes):
-        body = {
-            "RecipientName": "Ama Mensah",
-            "RecipientMsisdn": PAYER,
-            "Channel": "mtn-gh",
-            "Amount": 0.8,
-            "PrimaryCallbackURL": "http://localhost:1/",
-            "Description": "Prize",
-            "ClientReference": uuid4().hex,
-        } | changes
-        self.reference = body["ClientReference"]
-        return await self.call("POST", f"/api/merchants/{PREPAID}/send/mobilemoney", json=body)
-
-    async def status(self, reference=None):
-        named = reference or self.reference
-        return await self.call("GET", f"/transactions/{POS}/status?clientReference={named}")
-
-    async def book(self):
-        return (await self.world.control("GET", "hubtel/book")).body
-
-    async def script(self, **step):
-        answer = await self.world.control("PUT", "hubtel/script", {"next": [step]})
-        assert answer.status == 200, answer.body
-
-
-@pytest.fixture
-async def hubtel(world, session):
-    merchants = {"pos_sales_id": POS, "prepaid_deposit_id": PREPAID}
-    answer = await world.control("PUT", "hubtel/credentials", KEYS | merchants)
-    assert answer.status == 200, answer.body
-    await world.control("PUT", "hubtel/faults", {"approve_after_ms": 0})
-    return Merchant(world, session)
+from sandbox.hubtel import PREPAID
+from sandbox.momo import PAYER
 
 
 async def test_a_collection_is_pending_in_pascal_case_and_paid_in_camel_case(hubtel, ear):

@@ -1,6 +1,6 @@
 """The book of a rail: what really left and reached the wallets. It is the judge of every test."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,20 +16,25 @@ def _entry(order: Order, at: float) -> dict[str, Any]:
 def book(orders: Iterable[Order], requests: int, faults: Mapping[str, int]) -> dict[str, Any]:
     """Return debits, credits and prompts, oldest first, with amounts in pesewas.
 
-    A prompt is a request that reached a payer's phone; a debit is one whose money moved. `requests` counts
+    A prompt is a request that reached a payer's phone; a debit is one whose money moved. A reversed order has
+    an entry on each side, under the same reference. `requests` counts
     the money requests that reached the rail, refused, repeated and dropped ones too. `faults`
     counts, by name, how often a fault really changed an answer, a callback or the book.
     """
     held = list(orders)
-    moved = sorted((order for order in held if order.state is State.SUCCEEDED), key=_end)
+    moves = sorted((move for order in held for move in _moves(order)), key=lambda move: move[1])
     return {
-        "debits": [_entry(order, _end(order)) for order in moved if order.side is Side.DEBIT],
-        "credits": [_entry(order, _end(order)) for order in moved if order.side is Side.CREDIT],
+        "debits": [_entry(order, at) for order, at, side in moves if side is Side.DEBIT],
+        "credits": [_entry(order, at) for order, at, side in moves if side is Side.CREDIT],
         "prompts": [_entry(order, order.accepted_at) for order in held if order.side is Side.DEBIT],
         "requests": requests,
         "faults": dict(faults),
     }
 
 
-def _end(order: Order) -> float:
-    return order.accepted_at if order.ended_at is None else order.ended_at
+def _moves(order: Order) -> Iterator[tuple[Order, float, Side]]:
+    """Yield when the money of an order moved, and which way."""
+    if order.state in (State.SUCCEEDED, State.REVERSED):
+        yield order, order.accepted_at if order.ended_at is None else order.ended_at, order.side
+    if order.reversed_at is not None:
+        yield order, order.reversed_at, Side.CREDIT if order.side is Side.DEBIT else Side.DEBIT

@@ -39,6 +39,8 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failed_then_success_rate: Share = 0.0
     late_success_after_ms: Milliseconds = 5_000
     callback_failure_rate: Share = 0.0
+    reversed_rate: Share = 0.0
+    reverse_after_ms: Milliseconds = 1_000
 
 
 class Answer(StrEnum):

@@ -19,13 +19,16 @@ class State(StrEnum):
     PENDING = "pending"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    REVERSED = "reversed"
 
 
 _MOVES = {
     State.PENDING: frozenset({State.SUCCEEDED, State.FAILED}),
     # A payer's approval can outrun the rail's own expiry: the money moves although FAILED was said first.
     State.FAILED: frozenset({State.SUCCEEDED}),
-    State.SUCCEEDED: frozenset[State](),
+    # A rail can take back a success; the money returns to the wallet that it came from.
+    State.SUCCEEDED: frozenset({State.REVERSED}),
+    State.REVERSED: frozenset[State](),
 }
 
 
@@ -54,7 +57,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     Amounts are integers in minor units (pesewas), times are Unix seconds. `details` holds what only the
     rail's own wire format needs to answer for it later. `booked_as` is how the book names it where the rail
-    gives its requests names of its own.
+    gives its requests names of its own. `ended_at` is when the money moved or the order failed, and stays so
+    when a success is reversed at `reversed_at`.
     """
 
     reference: str
@@ -75,6 +79,21 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     called_back: bool = False
     booked_as: str | None = None
     late_success_is_silent: bool = False
+    reverse_after_s: float | None = None
+    reversed_at: float | None = None
+
+    @property
+    def due_at(self) -> float | None:
+        """When the order changes its state next; None if it stays as it is."""
+        match self.state:
+            case State.PENDING:
+                return self.ends_at
+            case State.FAILED:
+                return self.late_success_at
+            case State.SUCCEEDED if self.reverse_after_s is not None and self.ended_at is not None:
+                return self.ended_at + self.reverse_after_s
+            case _:
+                return None
 
     def ended(self, state: State, reason: str | None, at: float) -> "Order":
         """Return the order in its end.
@@ -84,4 +103,6 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """
         if state not in _MOVES[self.state]:
             raise ValueError(f"order {self.reference} is {self.state}; it cannot become {state}")
+        if state is State.REVERSED:
+            return msgspec.structs.replace(self, state=state, reversed_at=at, called_back=False)
         return msgspec.structs.replace(self, state=state, reason=reason, ended_at=at, called_back=False)

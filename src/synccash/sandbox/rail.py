@@ -284,15 +284,22 @@ class Rail:
             ends_at=ends_at,
             late_success_at=None if late is None or ends_at is None else ends_at + late / 1000,
             late_success_is_silent=silent,
+            reverse_after_s=self._reverse_after_s(order),
         )
 
+    def _reverse_after_s(self, order: Order) -> float | None:
+        applies = self._hits(status_faults.REVERSED, order.reference)
+        if not applies or not self.wire.reversible(order, self.orders):
+            return None
+        return self.faults.reverse_after_ms / 1000
+
     def _schedule_end(self, order: Order) -> None:
-        due = order.ends_at if order.state is State.PENDING else order.late_success_at
         former = self._timers.pop(order.reference, None)
         if former is not None:
             former.cancel()
-        if due is not None and order.state is not State.SUCCEEDED:
-            self._at(due, order.reference, self._end, order.reference)
+        if order.due_at is not None:
+            action = self._reverse if order.state is State.SUCCEEDED else self._end
+            self._at(order.due_at, order.reference, action, order.reference)
 
     def _end(self, reference: str) -> asyncio.Task[None] | None:
         """Bring an order to its next end; return the callback on its way, if one left at once."""
@@ -309,15 +316,26 @@ class Rail:
         self._record(Ended(reference, state, reason, self._clock(), amount))
         if is_silent:
             self._record(FaultOccurred(status_faults.FAILED_THEN_SUCCESS, reference), CalledBack(reference))
-            return None
         order = self.orders[reference]
         self._schedule_end(order)
-        return self._schedule_callback(order)
+        return None if is_silent else self._schedule_callback(order)
+
+    def _reverse(self, reference: str) -> None:
+        """Take a success back, unless the wire no longer can: a refund may have returned the money."""
+        order = self.orders[reference]
+        self._timers.pop(reference, None)
+        if not self.wire.reversible(order, self.orders):
+            return
+        self._record(
+            Ended(reference, State.REVERSED, None, self._clock()),
+            FaultOccurred(status_faults.REVERSED, reference),
+        )
+        self._schedule_callback(self.orders[reference])
 
     def _schedule_callback(self, order: Order) -> asyncio.Task[None] | None:
         if self.faults.callbacks is Callbacks.LATE:
             ended_at = order.accepted_at if order.ended_at is None else order.ended_at
-            due = ended_at + self._timings.late_callback_s
+            due = (order.reversed_at or ended_at) + self._timings.late_callback_s
             self._at(due, f"callback {order.reference}", self._call_back, order.reference)
             return None
         return self._call_back(order.reference)

@@ -14,6 +14,7 @@ OTHER_REFERENCE = "other_reference"
 NOT_FOUND_AFTER_FOUND = "not_found_after_found"
 FAILED_THEN_SUCCESS = "failed_then_success"
 CALLBACK_FAILURE = "callback_failure"
+REVERSED = "reversed"
 
 REPEATS = 3
 """How many status answers of one order are wrong before the rail answers correctly again."""

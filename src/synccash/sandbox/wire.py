@@ -88,8 +88,15 @@ class Wire(Protocol):
         """Return the provider's "too many requests"."""
         ...
 
+    def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
+        """Return whether a success can be taken back now: False where the provider has no word for that."""
+        ...
+
     def callback(self, order: Order, *, forged: bool) -> Message | None:
-        """Return the report of an end, or None without a URL; a forged one says success whatever is true."""
+        """Return the report of an end or a reversal, or None where none is sent.
+
+        A forged one says success whatever is true.
+        """
         ...
 
     def learn(self, fact: dict[str, Any]) -> None:

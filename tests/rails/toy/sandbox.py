@@ -25,6 +25,9 @@ class Toy:
             return "money"
         return "inquiry" if call.path.startswith("/collections/") and call.method == "GET" else "other"
 
+    def inquired(self, call: Call) -> str:
+        return call.path.rpartition("/")[2]
+
     def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
         if self._key is None or call.headers.get("X-Toy-Key") != self._key:
             return Outcome(Reply.json(401, {"code": "BAD_KEY"}))
@@ -63,6 +66,9 @@ class Toy:
 
     def throttled(self) -> Reply:
         return Reply.json(429, {"code": "BUSY"})
+
+    def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
+        return False
 
     def callback(self, order: Order, *, forged: bool) -> Message | None:
         if order.callback_url is None:

@@ -115,9 +115,14 @@ class Hubtel:
         """See `Wire.throttled`. Not published."""
         return Reply(429, content_type="", headers={"Retry-After": "1"})
 
+    def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
+        """See `Wire.reversible`. Hubtel has a word for a collection, and none for money that was sent out."""
+        del orders
+        return order.side is Side.DEBIT
+
     def callback(self, order: Order, *, forged: bool) -> Message | None:
-        """See `Wire.callback`: a POST without a signature."""
-        if order.callback_url is None:
+        """See `Wire.callback`: a POST without a signature; Hubtel publishes none for a reversal."""
+        if order.callback_url is None or order.state is State.REVERSED:
             return None
         paid = forged or order.state is State.SUCCEEDED
         if order.side is Side.CREDIT:
@@ -176,11 +181,14 @@ def _sending(body: dict[str, Any]) -> Order:
     )
 
 
+_COLLECTED = {State.SUCCEEDED: "Paid", State.REVERSED: "Refunded"}
+
+
 def _status(order: Order) -> Reply:
     """Return the state of a collection, in camelCase. One that failed is `Unpaid` like one that waits."""
     data = {
         "date": _moment(order.accepted_at),
-        "status": "Paid" if order.state is State.SUCCEEDED else "Unpaid",
+        "status": _COLLECTED.get(order.state, "Unpaid"),
         "transactionId": _transaction(order),
         "externalTransactionId": _external(order),
         "paymentMethod": "mobilemoney",

@@ -223,6 +223,11 @@ class MtnMomo:
         """See `Wire.throttled`. What MTN says past its cap is not published; its gateway speaks so."""
         return gateway_error(429, "Rate limit is exceeded. Try again in 1 seconds.", {"Retry-After": "1"})
 
+    def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
+        """See `Wire.reversible`. MTN publishes no status of a success that was taken back."""
+        del order, orders
+        return False
+
     def callback(self, order: Order, *, forged: bool) -> Message | None:
         """See `Wire.callback`; the first version of deposit is the one that MTN says is always a POST."""
         if order.callback_url is None:

@@ -223,6 +223,11 @@ class Pawapay:
         """See `Wire.throttled`. What pawaPay says to too many requests is not published."""
         return Reply.json(429, {"message": "Too many requests"}, {"Retry-After": "1"})
 
+    def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
+        """See `Wire.reversible`. pawaPay publishes no status of a success that was taken back."""
+        del order, orders
+        return False
+
     def callback(self, order: Order, *, forged: bool) -> Message | None:
         """See `Wire.callback`."""
         if order.callback_url is None:

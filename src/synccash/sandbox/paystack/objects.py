@@ -1,18 +1,34 @@
 """How Paystack shows what it has: transactions, refunds and transfers."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from synccash.sandbox.orders import Order, State
 from synccash.sandbox.paystack.tables import ABANDONED, PROMPT, PROVIDERS, REASONS, VOUCHER
 
+_STATUSES = {
+    State.PENDING: "pending",
+    State.SUCCEEDED: "success",
+    State.FAILED: "failed",
+    State.REVERSED: "reversed",
+}
+_PAID = frozenset({State.SUCCEEDED, State.REVERSED})
+
 
 def _status(order: Order) -> str:
-    if order.state is State.SUCCEEDED:
-        return "success"
-    if order.state is State.FAILED:
-        return "abandoned" if order.reason == ABANDONED else "failed"
-    return "pending"
+    return "abandoned" if order.reason == ABANDONED else _STATUSES[order.state]
+
+
+def refunds_of(charge: Order, orders: Mapping[str, Order]) -> list[Order]:
+    """Return the refunds of a charge that have not failed."""
+    return [
+        order
+        for order in orders.values()
+        if order.operation == "refund"
+        and order.state is not State.FAILED
+        and order.details["transaction"] == charge.details["id"]
+    ]
 
 
 def attempted(order: Order) -> dict[str, Any]:
@@ -20,7 +36,7 @@ def attempted(order: Order) -> dict[str, Any]:
     data: dict[str, Any] = {"reference": order.reference, "status": _status(order)}
     if order.state is State.FAILED:
         return data | {"message": REASONS.get(order.reason or "", order.reason)}
-    if order.state is State.SUCCEEDED:
+    if order.state in _PAID:
         return data | {"amount": order.amount, "currency": "GHS"}
     if order.details["waits"]:
         return data | {"status": "send_otp", "display_text": VOUCHER}
@@ -30,7 +46,7 @@ def attempted(order: Order) -> dict[str, Any]:
 def transaction(order: Order, *, forged: bool = False) -> dict[str, Any]:
     """Return a transaction. One that the payer has not answered shows as ongoing."""
     status = "success" if forged else _status(order)
-    words = {"success": "Approved", "pending": "The transaction is in progress"}
+    words = {"success": "Approved", "reversed": "Approved", "pending": "The transaction is in progress"}
     started = order.details.get("since") or order.accepted_at
     local = "0" + order.msisdn[3:]
     return {
@@ -41,7 +57,7 @@ def transaction(order: Order, *, forged: bool = False) -> dict[str, Any]:
         "amount": order.amount,
         "message": None,
         "gateway_response": words.get(status) or REASONS.get(order.reason or "", order.reason),
-        "paid_at": _moment(order.ended_at) if status == "success" and order.ended_at else None,
+        "paid_at": _moment(order.ended_at) if status in ("success", "reversed") and order.ended_at else None,
         "created_at": _moment(started),
         "channel": "mobile_money",
         "currency": "GHS",
@@ -58,13 +74,15 @@ def transaction(order: Order, *, forged: bool = False) -> dict[str, Any]:
     }
 
 
+_REFUND_STATUSES = {State.PENDING: "pending", State.SUCCEEDED: "processed", State.FAILED: "failed"}
+
+
 def refund_data(order: Order) -> dict[str, Any]:
     """Return a refund."""
-    words = {State.PENDING: "pending", State.SUCCEEDED: "processed", State.FAILED: "failed"}
     names = ("integration", "id", "transaction", "transaction_reference", "merchant_note", "customer_note")
     return {name: order.details[name] for name in names} | {
         "domain": "test",
-        "status": words[order.state],
+        "status": _REFUND_STATUSES[order.state],
         "amount": order.amount,
         "currency": "GHS",
     }

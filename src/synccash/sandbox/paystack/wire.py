@@ -13,7 +13,7 @@ import msgspec
 from synccash.sandbox.orders import APPROVES, Fate, Order, Pace, Side, State
 from synccash.sandbox.paystack.access import Access
 from synccash.sandbox.paystack.inquiries import NOT_FOUND, asked, balance, refunds
-from synccash.sandbox.paystack.objects import attempted, refund_data, transaction, transfer_data
+from synccash.sandbox.paystack.objects import attempted, refund_data, refunds_of, transaction, transfer_data
 from synccash.sandbox.paystack.request import (
     RefusedError,
     cedis,
@@ -38,6 +38,11 @@ _MONEY = frozenset({"/charge", "/charge/submit_otp", "/refund", "/transfer"})
 _ASKED = re.compile(r"/(transaction/verify|charge|transfer/verify|refund)/([^/]+)")
 _CHARGE_REFERENCE = re.compile(r"[A-Za-z0-9.=-]{1,100}")
 _TRANSFER_REFERENCE = re.compile(r"[a-z0-9_-]{16,50}")
+_UNPAID = {
+    State.PENDING: "Transaction has not been paid",
+    State.FAILED: "Transaction has not been paid",
+    State.REVERSED: "Transaction has been fully reversed",
+}
 _FIRST_ID = 4_000_000_000
 
 
@@ -167,7 +172,7 @@ class Paystack:
         name = str(body.get("transaction", ""))
         original = _charge_named(name, owner, orders)
         if original is None or original.state is not State.SUCCEEDED:
-            message = "Transaction not found" if original is None else "Transaction has not been paid"
+            message = "Transaction not found" if original is None else _UNPAID[original.state]
             return Outcome(error(404 if original is None else 400, message, "transaction_not_found"))
         amount = original.amount if body.get("amount") is None else pesewas(body)
         if amount > original.amount:
@@ -247,9 +252,16 @@ class Paystack:
         reply = error(429, "Too many requests, please slow down", "rate_limited", "api_error")
         return msgspec.structs.replace(reply, headers={"Retry-After": "1"})
 
+    def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
+        """See `Wire.reversible`. A charge that is being refunded is not taken back as well."""
+        return order.operation == "transfer" or (
+            order.operation == "charge" and not refunds_of(order, orders)
+        )
+
     def callback(self, order: Order, *, forged: bool) -> Message | None:
-        """See `Wire.callback`. Paystack has no event for a charge that failed."""
+        """See `Wire.callback`. Paystack has no event for a charge that failed or was reversed."""
         succeeded = forged or order.state is State.SUCCEEDED
+        end = "success" if succeeded else "reversed" if order.state is State.REVERSED else "failed"
         match order.operation:
             case "charge":
                 name, data = "charge.success", transaction(order, forged=forged)
@@ -258,7 +270,7 @@ class Paystack:
             case "refund":
                 name, data = f"refund.{'processed' if succeeded else 'failed'}", refund_data(order)
             case _:
-                name, data = f"transfer.{'success' if succeeded else 'failed'}", transfer_data(order)
+                name, data = f"transfer.{end}", transfer_data(order)
         return self._access.event(order.details["integration"], name, data, forged=forged)
 
     def learn(self, fact: dict[str, Any]) -> None:
