@@ -204,6 +204,141 @@ async def test_the_telcos_and_the_balance_are_told(paystack):
     assert (before["currency"], after["balance"] - before["balance"]) == ("GHS", 2505)
 
 
+async def test_a_charge_without_a_currency_is_in_cedis(paystack):
+    assert (await paystack.charge(without=["currency"])).body["data"]["status"] == "pay_offline"
+    assert (await paystack.verify()).body["data"]["currency"] == "GHS"
+
+
+async def test_a_transaction_has_the_members_that_typed_clients_read(paystack):
+    data = await paystack.paid()
+    assert data["createdAt"] == data["created_at"] == data["transaction_date"]
+    assert data["paidAt"] == data["paid_at"]
+    assert (data["domain"], data["requested_amount"], data["fees_split"]) == ("test", 2505, None)
+    assert {"ip_address", "log", "plan", "split", "order_id", "subaccount", "source"} <= data.keys()
+    held, customer = data["authorization"], data["customer"]
+    assert (held["country_code"], held["channel"], held["signature"]) == ("GH", "mobile_money", None)
+    assert held["authorization_code"].startswith("AUTH_")
+    assert customer["customer_code"].startswith("CUS_")
+    assert isinstance(customer["id"], int)
+    ended = (await paystack.call("GET", f"/charge/{paystack.reference}")).body["data"]
+    assert ended == data
+
+
+async def test_a_transfer_repeats_its_purpose_and_names_its_recipient(paystack):
+    asked = await paystack.recipient(description="A regular", metadata={"branch": "Osu"})
+    recipient = asked.body["data"]
+    assert (recipient["type"], recipient["active"], recipient["is_deleted"]) == ("mobile_money", True, False)
+    assert (recipient["currency"], recipient["domain"]) == ("GHS", "test")
+    assert (recipient["description"], recipient["metadata"]) == ("A regular", {"branch": "Osu"})
+    wallet = {"account_number": MTN, "bank_code": "MTN", "bank_name": "MTN"}
+    assert wallet.items() <= recipient["details"].items()
+    assert recipient["createdAt"] == recipient["updatedAt"]
+    taken = (await paystack.transfer()).body["data"]
+    assert (taken["recipient"], taken["transferred_at"]) == (recipient["id"], None)
+    found = (await paystack.verify_transfer()).body["data"]
+    assert (found["recipient"], found["integration"]) == (recipient, recipient["integration"])
+    assert taken["reason"] == found["reason"] == "Prize"
+    assert taken["createdAt"] == found["createdAt"]
+    assert found["transferred_at"] is not None
+    assert {"source_details", "failures", "titan_code", "session", "fee_charged"} <= found.keys()
+
+
+async def test_a_transfer_that_failed_keeps_its_purpose_and_says_why_elsewhere(paystack):
+    await paystack.script(end="NOT_REGISTERED")
+    await paystack.transfer()
+    found = (await paystack.verify_transfer()).body["data"]
+    assert (found["status"], found["reason"]) == ("failed", "Prize")
+    assert found["gateway_response"] == "Account holder not found"
+
+
+async def test_another_account_s_recipient_is_not_known(paystack):
+    body = {"type": "mobile_money", "name": "Ama", "account_number": MTN, "bank_code": "MTN"}
+    theirs = (await paystack.call("POST", "/transferrecipient", body, key="sk_test_another")).body["data"]
+    assert (await paystack.transfer(recipient=theirs["recipient_code"])).status == 400
+
+
+async def test_a_transfer_is_paid_from_the_balance_of_its_own_account(paystack):
+    await paystack.charge(key="sk_test_somebody_else", amount=2505)
+    account = (await paystack.call("GET", "/balance")).body["data"][0]
+    assert (await paystack.transfer(amount=account["balance"] + 1)).code == "insufficient_balance"
+    assert (await paystack.transfer(amount=account["balance"])).status == 200
+
+
+async def test_a_refund_has_its_transaction_in_full_at_first_and_by_number_later(paystack):
+    paid = await paystack.paid()
+    taken = (await paystack.refund(amount=1000)).body["data"]
+    assert (taken["transaction"]["id"], taken["transaction"]["reference"]) == (paid["id"], paystack.reference)
+    assert (taken["refunded_at"], taken["fully_deducted"], taken["deducted_amount"]) == (None, False, 0)
+    found = (await paystack.call("GET", f"/refund/{taken['id']}")).body["data"]
+    assert (found["transaction"], found["channel"]) == (paid["id"], "mobile_money")
+    assert (found["fully_deducted"], found["deducted_amount"]) == (True, 1000)
+    assert found["refunded_by"] == taken["refunded_by"]
+    assert found["createdAt"] == taken["createdAt"]
+    assert found["refunded_at"] is not None
+    (listed,) = (await paystack.call("GET", "/refund")).body["data"]
+    assert listed == found | {"created_at": found["createdAt"], "updated_at": found["updatedAt"]}
+
+
+async def fill_lists(paystack):
+    """Make three transactions, transfers, recipients and refunds; return how each list names its newest."""
+    numbers = [f"05512349{position:02d}" for position in range(3)]
+    for number in numbers:
+        await paystack.charge()
+        charge = paystack.reference
+        await paystack.refund(merchant_note=f"for {number}")
+        code = (await paystack.recipient(account_number=number)).body["data"]["recipient_code"]
+        await paystack.transfer(recipient=code)
+    return {
+        "/transaction": ("reference", charge),
+        "/transfer": ("reference", paystack.reference),
+        "/refund": ("merchant_note", f"for {numbers[-1]}"),
+        "/transferrecipient": ("recipient_code", code),
+    }
+
+
+async def test_lists_come_in_pages_newest_first(paystack):
+    await paystack.recipient()  # the one of the fixture's own transfers, so that it is not the newest
+    for path, (name, newest) in (await fill_lists(paystack)).items():
+        whole = (await paystack.call("GET", path)).body
+        total = 4 if path == "/transferrecipient" else 3
+        assert (whole["status"], len(whole["data"]), whole["data"][0][name]) == (True, total, newest)
+        usual = {"total": total, "skipped": 0, "perPage": 50, "page": 1, "pageCount": 1}
+        assert usual.items() <= whole["meta"].items(), path
+        paged = (await paystack.call("GET", f"{path}?perPage=2&page=2")).body
+        assert paged["data"] == whole["data"][2:4]
+        expected = {"total": total, "skipped": 2, "perPage": 2, "page": 2, "pageCount": 2}
+        assert expected.items() <= paged["meta"].items(), path
+        beyond = (await paystack.call("GET", f"{path}?perPage=2&page=9")).body
+        assert (beyond["data"], beyond["meta"]["skipped"]) == ([], 16)
+
+
+@pytest.mark.parametrize("query", ["perPage=0&page=0", "perPage=-1&page=-1", "perPage=x&page=", "perPage=²"])
+async def test_a_page_that_is_no_number_is_the_first_of_usual_size(paystack, query):
+    await paystack.paid()
+    listed = (await paystack.call("GET", f"/transaction?{query}")).body
+    assert (listed["meta"]["perPage"], listed["meta"]["page"], len(listed["data"])) == (50, 1, 1)
+    assert listed["meta"]["total_volume"] == 2505
+
+
+async def test_transactions_are_listed_by_status_and_by_account(paystack):
+    await paystack.paid()
+    await paystack.charge("0551234002")
+    await paystack.charge(key="sk_test_somebody_else")
+    listed = (await paystack.call("GET", "/transaction")).body["data"]
+    assert [entry["status"] for entry in listed] == ["failed", "success"]
+    listed = (await paystack.call("GET", "/transaction?status=success")).body
+    assert ([entry["status"] for entry in listed["data"]], listed["meta"]["total"]) == (["success"], 1)
+
+
+async def test_telcos_are_listed_with_the_members_of_a_bank(paystack):
+    telcos = (await paystack.call("GET", "/bank?country=ghana&type=mobile_money&perPage=2")).body
+    assert (telcos["meta"]["total"], telcos["meta"]["pageCount"]) == (3, 2)
+    mtn = telcos["data"][0]
+    assert (mtn["name"], mtn["country"], mtn["type"], mtn["active"]) == ("MTN", "Ghana", "mobile_money", True)
+    assert {"id", "slug", "longcode", "gateway", "pay_with_bank", "is_deleted", "createdAt"} <= mtn.keys()
+    assert (await paystack.call("GET", "/bank?type=ghipss")).body["data"] == []
+
+
 def is_signed(event):
     """Whether an event carries the signature of its raw body with the merchant's key."""
     expected = hmac.new(KEY.encode(), event["raw"], hashlib.sha512).hexdigest()

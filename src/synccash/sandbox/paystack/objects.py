@@ -1,7 +1,11 @@
-"""How Paystack shows what it has: transactions, refunds and transfers."""
+"""How Paystack shows charges, transactions and refunds.
 
-from collections.abc import Mapping
+Objects have all members of Paystack's published samples; those that mobile money does not use are null.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
 from synccash.sandbox.orders import Order, State
@@ -13,97 +17,156 @@ _STATUSES = {
     State.FAILED: "failed",
     State.REVERSED: "reversed",
 }
-_PAID = frozenset({State.SUCCEEDED, State.REVERSED})
+_REFUND_STATUSES = {State.PENDING: "pending", State.SUCCEEDED: "processed", State.FAILED: "failed"}
+_PAID = frozenset({"success", "reversed"})
+_REFUNDED_BY = "merchant@example.com"
+_EXPECTED_AFTER_S = 9 * 86_400.0
+"""Paystack expects a refund to arrive within ten working days; the exact number is ours."""
 
 
-def _status(order: Order) -> str:
+def moment(at: float) -> str:
+    """Return a time as Paystack writes it."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def status_of(order: Order) -> str:
+    """Return Paystack's word for a charge or a transfer, whatever was refunded of it."""
     return "abandoned" if order.reason == ABANDONED else _STATUSES[order.state]
 
 
-def refunds_of(charge: Order, orders: Mapping[str, Order]) -> list[Order]:
-    """Return the refunds of a charge that have not failed."""
-    return [
-        order
-        for order in orders.values()
-        if order.operation == "refund"
-        and order.state is not State.FAILED
-        and order.details["transaction"] == charge.details["id"]
-    ]
+def explanation(order: Order) -> str | None:
+    """Return why an order failed, in a sentence."""
+    return REASONS.get(order.reason or "", order.reason)
+
+
+def refunds_by_transaction(orders: Iterable[Order]) -> dict[int, list[Order]]:
+    """Return the refunds that have not failed, by the id of their transaction."""
+    found: dict[int, list[Order]] = {}
+    for order in orders:
+        if order.operation == "refund" and order.state is not State.FAILED:
+            found.setdefault(order.details["transaction"], []).append(order)
+    return found
 
 
 def attempted(order: Order) -> dict[str, Any]:
     """Return what a charge answers: what the payer has to do, or how it ended."""
-    data: dict[str, Any] = {"reference": order.reference, "status": _status(order)}
-    if order.state is State.FAILED:
-        return data | {"message": REASONS.get(order.reason or "", order.reason)}
-    if order.state in _PAID:
-        return data | {"amount": order.amount, "currency": "GHS"}
+    if order.state is not State.PENDING:
+        return transaction(order) | {"message": explanation(order)}
     if order.details["waits"]:
-        return data | {"status": "send_otp", "display_text": VOUCHER}
-    return data | {"status": "pay_offline", "display_text": PROMPT}
+        return {"reference": order.reference, "status": "send_otp", "display_text": VOUCHER}
+    return {"reference": order.reference, "status": "pay_offline", "display_text": PROMPT}
 
 
 def transaction(order: Order, *, forged: bool = False) -> dict[str, Any]:
     """Return a transaction. One that the payer has not answered shows as ongoing."""
-    status = "success" if forged else _status(order)
-    words = {"success": "Approved", "reversed": "Approved", "pending": "The transaction is in progress"}
-    started = order.details.get("since") or order.accepted_at
-    local = "0" + order.msisdn[3:]
+    status = "success" if forged else status_of(order)
+    created = moment(order.details.get("since") or order.accepted_at)
+    paid = moment(order.ended_at) if status in _PAID and order.ended_at is not None else None
+    said = "The transaction is in progress" if status == "pending" else explanation(order)
     return {
         "id": order.details["id"],
         "domain": "test",
         "status": "ongoing" if status == "pending" else status,
         "reference": order.reference,
+        "receipt_number": None,
         "amount": order.amount,
+        "requested_amount": order.details.get("requested_amount", order.amount),
         "message": None,
-        "gateway_response": words.get(status) or REASONS.get(order.reason or "", order.reason),
-        "paid_at": _moment(order.ended_at) if status in ("success", "reversed") and order.ended_at else None,
-        "created_at": _moment(started),
+        "gateway_response": "Approved" if status in _PAID else said,
+        "paid_at": paid,
+        "paidAt": paid,
+        "created_at": created,
+        "createdAt": created,
+        "transaction_date": created,
         "channel": "mobile_money",
         "currency": "GHS",
         "metadata": order.details["metadata"],
         "fees": order.amount * 195 // 10_000,
-        "authorization": {
-            "bin": f"{local[:3]}XXX",
-            "last4": f"X{local[-3:]}",
-            "channel": "mobile_money",
-            "bank": PROVIDERS[order.details["provider"]],
-            "reusable": False,
-        },
-        "customer": {"email": order.details["email"]},
+        "authorization": _authorization(order),
+        "customer": _customer(order.details["email"]),
+        "split": {},
+        "plan_object": {},
+        "subaccount": {},
+        **dict.fromkeys(_UNUSED_BY_TRANSACTIONS),
     }
 
 
-_REFUND_STATUSES = {State.PENDING: "pending", State.SUCCEEDED: "processed", State.FAILED: "failed"}
+_UNUSED_BY_TRANSACTIONS = (
+    *("ip_address", "log", "fees_split", "fees_breakdown", "plan", "order_id"),
+    *("pos_transaction_data", "source", "connect"),
+)
+
+
+def _authorization(order: Order) -> dict[str, Any]:
+    local, provider = "0" + order.msisdn[3:], order.details["provider"]
+    return {
+        "authorization_code": f"AUTH_{_digest(f'{order.reference} {order.msisdn}')[:10]}",
+        "bin": f"{local[:3]}XXX",
+        "last4": f"X{local[-3:]}",
+        "exp_month": "12",
+        "exp_year": "9999",
+        "channel": "mobile_money",
+        "card_type": "",
+        "bank": PROVIDERS[provider],
+        "country_code": "GH",
+        "brand": PROVIDERS[provider].split()[0],
+        "reusable": False,
+        "signature": None,
+        "account_name": None,
+    }
+
+
+def _customer(email: str) -> dict[str, Any]:
+    digest = _digest(email)
+    return {
+        "id": int(digest[:7], 16),
+        "email": email,
+        "customer_code": f"CUS_{digest[:15]}",
+        "risk_action": "default",
+        **dict.fromkeys(("first_name", "last_name", "phone", "metadata", "international_format_phone")),
+    }
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
 
 
 def refund_data(order: Order) -> dict[str, Any]:
-    """Return a refund."""
+    """Return a refund; its transaction by number alone."""
+    is_processed = order.state is State.SUCCEEDED
+    created, ended = moment(order.accepted_at), order.ended_at
     names = ("integration", "id", "transaction", "transaction_reference", "merchant_note", "customer_note")
     return {name: order.details[name] for name in names} | {
         "domain": "test",
         "status": _REFUND_STATUSES[order.state],
         "amount": order.amount,
         "currency": "GHS",
+        "channel": "mobile_money",
+        "deducted_amount": order.amount if is_processed else 0,
+        "fully_deducted": is_processed,
+        "refunded_by": _REFUNDED_BY,
+        "refunded_at": moment(ended) if is_processed and ended is not None else None,
+        "expected_at": moment(order.accepted_at + _EXPECTED_AFTER_S),
+        "createdAt": created,
+        "updatedAt": created if ended is None else moment(ended),
+        "dispute": None,
+        "settlement": None,
     }
 
 
-def transfer_data(order: Order) -> dict[str, Any]:
-    """Return a transfer."""
-    return {
-        "id": order.details["id"],
-        "integration": order.details["integration"],
-        "domain": "test",
-        "reference": order.booked_as,
-        "transfer_code": f"TRF_{order.details['id']}",
-        "amount": order.amount,
-        "currency": "GHS",
-        "source": "balance",
-        "status": _status(order),
-        "reason": REASONS.get(order.reason or "", order.reason),
-        "recipient": order.details["recipient"],
-    }
+def queued_refund(order: Order, charge: Order) -> dict[str, Any]:
+    """Return what the request for a refund answers: the refund, with its transaction in full."""
+    return refund_data(order) | {"transaction": transaction(charge)}
 
 
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def listed_refund(order: Order) -> dict[str, Any]:
+    """Return a refund as it is listed, where the names of its times differ."""
+    data = refund_data(order)
+    return data | {"created_at": data["createdAt"], "updated_at": data["updatedAt"]}
+
+
+def refunds_of(charge: Order, orders: Mapping[str, Order]) -> Sequence[Order]:
+    """Return the refunds of a charge that have not failed."""
+    if charge.state is not State.SUCCEEDED:
+        return ()
+    return refunds_by_transaction(orders.values()).get(charge.details["id"], ())

@@ -1,6 +1,7 @@
 """Reading a request the way Paystack does."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,9 +19,10 @@ class RefusedError(Exception):
         self.reply = reply
 
 
-def said(message: str, data: object, status: int = 200) -> Reply:
-    """Return one of Paystack's answers."""
-    return Reply.json(status, {"status": True, "message": message, "data": data})
+def said(message: str, data: object, status: int = 200, *, meta: Mapping[str, Any] | None = None) -> Reply:
+    """Return one of Paystack's answers; `meta` goes with a list."""
+    body: dict[str, Any] = {"status": True, "message": message, "data": data}
+    return Reply.json(status, body if meta is None else body | {"meta": meta})
 
 
 def error(status: int, message: str, code: str | None = None, kind: str = "validation_error") -> Reply:
@@ -55,6 +57,12 @@ def text(body: dict[str, Any], name: str) -> str:
     return value
 
 
+def optional_text(body: dict[str, Any], name: str) -> str | None:
+    """Return a text that may be missing."""
+    value = body.get(name)
+    return value if isinstance(value, str) else None
+
+
 def pesewas(body: dict[str, Any]) -> int:
     """Return the amount: an integer of pesewas, also as text, since real clients send both."""
     value = body.get("amount")
@@ -65,9 +73,9 @@ def pesewas(body: dict[str, Any]) -> int:
     return value
 
 
-def cedis(body: dict[str, Any]) -> None:
-    """Refuse what is not in GHS, the only currency of this playback."""
-    if body.get("currency") != "GHS":
+def cedis(body: dict[str, Any], usual: str | None = None) -> None:
+    """Refuse what is not in GHS, the only currency of this playback. A body without one is in `usual`."""
+    if body.get("currency", usual) != "GHS":
         raise RefusedError(error(403, "Currency not supported by merchant", "unsupported_currency"))
 
 

@@ -6,6 +6,8 @@ from synccash.sandbox.orders import APPROVES, Fate, Pace
 
 TEST_OTP = "123456"
 """The one password that `/charge/submit_otp` takes; Paystack's own test password of other channels."""
+OWN_CURRENCY = "GHS"
+"""The currency of the account, which a charge without one is in."""
 PROVIDERS = {"mtn": "MTN Mobile Money", "vod": "Telecel Cash", "atl": "AirtelTigo Money"}
 TELCOS = {"MTN": "MTN", "VOD": "Telecel", "ATL": "AirtelTigo"}
 WAITS_FOR_OTP = "vod"

@@ -1,8 +1,7 @@
 """The wire of Paystack: its paths, and what becomes of each request."""
 
-import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from random import Random
@@ -12,29 +11,48 @@ import msgspec
 
 from synccash.sandbox.orders import APPROVES, Fate, Order, Pace, Side, State
 from synccash.sandbox.paystack.access import Access
-from synccash.sandbox.paystack.inquiries import NOT_FOUND, asked, balance, refunds
-from synccash.sandbox.paystack.objects import attempted, refund_data, refunds_of, transaction, transfer_data
+from synccash.sandbox.paystack.inquiries import (
+    NOT_FOUND,
+    asked,
+    balance,
+    banks,
+    recipients,
+    refunds,
+    transactions,
+    transfers,
+)
+from synccash.sandbox.paystack.objects import attempted, queued_refund, refund_data, refunds_of, transaction
 from synccash.sandbox.paystack.request import (
     RefusedError,
     cedis,
     error,
     json_object,
     nested,
+    optional_text,
     pesewas,
     phone,
     said,
     text,
 )
 from synccash.sandbox.paystack.tables import (
+    OWN_CURRENCY,
     PROVIDERS,
     TELCOS,
     TEST_OTP,
     WAITS_FOR_OTP,
     fate_of,
 )
+from synccash.sandbox.paystack.transfers import (
+    Recipient,
+    code_of,
+    queued_transfer,
+    recipient_data,
+    transfer_data,
+)
 from synccash.sandbox.wire import Call, Message, Outcome, Reply
 
 _MONEY = frozenset({"/charge", "/charge/submit_otp", "/refund", "/transfer"})
+_LISTS = frozenset({"/transaction", "/transfer", "/refund"})
 _ASKED = re.compile(r"/(transaction/verify|charge|transfer/verify|refund)/([^/]+)")
 _CHARGE_REFERENCE = re.compile(r"[A-Za-z0-9.=-]{1,100}")
 _TRANSFER_REFERENCE = re.compile(r"[a-z0-9_-]{16,50}")
@@ -60,13 +78,13 @@ class Paystack:
 
     def __init__(self, _clock: Callable[[], float], _rng: Random) -> None:
         self._access = Access()
-        self._recipients: dict[str, dict[str, Any]] = {}
+        self._recipients: dict[str, Recipient] = {}
 
     def kind(self, call: Call) -> str:
         """See `Wire.kind`."""
         if call.method == "POST" and call.path in _MONEY:
             return "money"
-        asks = call.method == "GET" and (call.path == "/refund" or _ASKED.fullmatch(call.path))
+        asks = call.method == "GET" and (call.path in _LISTS or _ASKED.fullmatch(call.path))
         return "inquiry" if asks else "other"
 
     def inquired(self, call: Call) -> str:
@@ -91,23 +109,28 @@ class Paystack:
         )
 
     def _route(self, call: Call, owner: int, orders: Mapping[str, Order], now: float) -> Outcome:
-        mine = (order for order in orders.values() if order.details["integration"] == owner)
+        mine = _orders_of(owner, orders)
         match call.method, call.path:
             case "POST", "/charge":
-                return self._charge(json_object(call), owner, orders)
+                return self._charge(json_object(call), owner, orders, now)
             case "POST", "/charge/submit_otp":
                 return self._submit_otp(json_object(call), owner, orders)
             case "POST", "/refund":
-                return self._refund(json_object(call), owner, orders)
+                return self._refund(json_object(call), owner, orders, now)
             case "POST", "/transferrecipient":
-                return self._recipient(json_object(call))
+                return self._recipient(json_object(call), owner, now)
             case "POST", "/transfer":
-                return self._transfer(json_object(call), owner, orders)
+                return self._transfer(json_object(call), owner, orders, now)
             case "GET", "/refund":
                 return Outcome(refunds(call.query, mine, now))
+            case "GET", "/transaction":
+                return Outcome(transactions(call.query, mine, now))
+            case "GET", "/transfer":
+                return Outcome(transfers(call.query, mine, now))
+            case "GET", "/transferrecipient":
+                return Outcome(recipients(call.query, self._recipients.values(), owner))
             case "GET", "/bank":
-                banks = [{"name": name, "code": code, "currency": "GHS"} for code, name in TELCOS.items()]
-                return Outcome(said("Banks retrieved", banks))
+                return Outcome(banks(call.query))
             case "GET", "/balance":
                 return Outcome(said("Balances retrieved", [{"currency": "GHS", "balance": balance(mine)}]))
             case "GET", path if found := _ASKED.fullmatch(path):
@@ -117,9 +140,9 @@ class Paystack:
 
     # Charges.
 
-    def _charge(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order]) -> Outcome:
+    def _charge(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order], now: float) -> Outcome:
         email, amount = text(body, "email"), pesewas(body)
-        cedis(body)
+        cedis(body, OWN_CURRENCY)
         wallet = nested(body, "mobile_money")
         provider, number = text(wallet, "provider"), phone(text(wallet, "phone"))
         if provider not in PROVIDERS:
@@ -138,6 +161,7 @@ class Paystack:
             "provider": provider,
             "metadata": body.get("metadata"),
             "waits": waits,
+            "requested_amount": amount,
         }
         order = Order(
             reference=reference,
@@ -146,6 +170,7 @@ class Paystack:
             msisdn=_international(number),
             amount=amount,
             details=details,
+            accepted_at=now,
             fate=Fate(pace=Pace.WINDOW) if waits else fate,
         )
         return Outcome(said("Charge attempted", attempted(order)), order=order)
@@ -167,7 +192,7 @@ class Paystack:
 
     # Refunds.
 
-    def _refund(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order]) -> Outcome:
+    def _refund(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order], now: float) -> Outcome:
         """Queue a refund. More than was taken is *not* refused, so that the book shows who refunds twice."""
         name = str(body.get("transaction", ""))
         original = _charge_named(name, owner, orders)
@@ -194,41 +219,54 @@ class Paystack:
                 "merchant_note": note,
                 "customer_note": body.get("customer_note"),
             },
+            accepted_at=now,
             fate=APPROVES,
         )
-        return Outcome(said("Refund has been queued for processing", refund_data(order)), order=order)
+        shown = queued_refund(order, original)
+        return Outcome(said("Refund has been queued for processing", shown), order=order)
 
     # Transfers.
 
-    def _recipient(self, body: dict[str, Any]) -> Outcome:
+    def _recipient(self, body: dict[str, Any], owner: int, now: float) -> Outcome:
+        """Make a recipient. One for a wallet that the account has already is answered as it is."""
         name, number, telco = text(body, "name"), text(body, "account_number"), text(body, "bank_code")
-        cedis(body)
+        cedis(body, OWN_CURRENCY)
         if body.get("type") != "mobile_money" or telco not in TELCOS:
             return Outcome(error(400, "Invalid recipient type or bank code", "invalid_params"))
         phone(number)
-        code = "RCP_" + hashlib.sha256(f"{telco}{number}".encode()).hexdigest()[:15]
-        recipient = {"recipient_code": code, "name": name, "account_number": number, "bank_code": telco}
+        code = code_of(owner, telco, number)
         known = self._recipients.get(code)
-        reply = said("Transfer recipient created successfully", known or recipient, 201)
-        return Outcome(reply, facts=() if known else ({"recipient": recipient},))
+        recipient = known or Recipient(
+            recipient_code=code,
+            name=name,
+            account_number=number,
+            bank_code=telco,
+            integration=owner,
+            created_at=now,
+            description=optional_text(body, "description"),
+            email=optional_text(body, "email"),
+            metadata=body.get("metadata"),
+        )
+        reply = said("Transfer recipient created successfully", recipient_data(recipient), 201)
+        return Outcome(reply, facts=() if known else ({"recipient": msgspec.to_builtins(recipient)},))
 
-    def _transfer(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order]) -> Outcome:
+    def _transfer(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order], now: float) -> Outcome:
         """Queue a transfer. One whose reference is known is answered as it stands: nothing is sent again."""
         amount, reference = pesewas(body), text(body, "reference")
         cedis(body)
         recipient = self._recipients.get(text(body, "recipient"))
-        if body.get("source") != "balance" or recipient is None:
+        if body.get("source") != "balance" or recipient is None or recipient.integration != owner:
             return Outcome(error(400, "Recipient specified is invalid", "invalid_params"))
         if not _TRANSFER_REFERENCE.fullmatch(reference):
             return Outcome(error(400, "Transfer reference is not valid", "invalid_params"))
         known = orders.get(f"transfer {reference}")
         if known is not None:
-            return Outcome(said("Transfer has been queued", transfer_data(known)))
-        if amount > balance(orders.values()):
+            return Outcome(said("Transfer has been queued", queued_transfer(known)))
+        if amount > balance(_orders_of(owner, orders)):
             return Outcome(
                 error(400, "Your balance is not enough to fulfil this request", "insufficient_balance")
             )
-        number = str(recipient["account_number"])
+        number = recipient.account_number
         order = Order(
             reference=f"transfer {reference}",
             booked_as=reference,
@@ -236,10 +274,16 @@ class Paystack:
             side=Side.CREDIT,
             msisdn=_international(number),
             amount=amount,
-            details={"integration": owner, "id": _FIRST_ID + len(orders), "recipient": recipient},
+            details={
+                "integration": owner,
+                "id": _FIRST_ID + len(orders),
+                "recipient": msgspec.to_builtins(recipient),
+                "reason": optional_text(body, "reason"),
+            },
+            accepted_at=now,
             fate=fate_of(number),
         )
-        return Outcome(said("Transfer has been queued", transfer_data(order)), order=order)
+        return Outcome(said("Transfer has been queued", queued_transfer(order)), order=order)
 
     # What the shared machinery asks of a wire.
 
@@ -276,17 +320,25 @@ class Paystack:
     def learn(self, fact: dict[str, Any]) -> None:
         """See `Wire.learn`."""
         if "recipient" in fact:
-            self._recipients[fact["recipient"]["recipient_code"]] = fact["recipient"]
+            recipient = msgspec.convert(fact["recipient"], Recipient)
+            self._recipients[recipient.recipient_code] = recipient
         else:
             self._access.learn(fact)
 
     def reset(self) -> list[dict[str, Any]]:
         """See `Wire.reset`. Accounts and recipients stay."""
-        return [*self._access.facts(), *({"recipient": known} for known in self._recipients.values())]
+        return [
+            *self._access.facts(),
+            *({"recipient": msgspec.to_builtins(known)} for known in self._recipients.values()),
+        ]
 
     def control(self, resource: str, method: str, body: object) -> Outcome | None:
         """Serve `credentials`; see `Access.put`."""
         return self._access.put(body) if (resource, method) == ("credentials", "PUT") else None
+
+
+def _orders_of(owner: int, orders: Mapping[str, Order]) -> Iterator[Order]:
+    return (order for order in orders.values() if order.details["integration"] == owner)
 
 
 def _international(number: str) -> str:
