@@ -158,6 +158,36 @@ async def test_a_refund_has_no_reference_and_is_listed_by_the_transaction_s_numb
     assert [credit["amount"] for credit in (await paystack.book())["credits"]] == [1000, 1000]
 
 
+async def test_a_transaction_shows_that_it_is_being_refunded_and_that_all_of_it_was(paystack):
+    await paystack.paid()
+
+    async def statuses():
+        verified = (await paystack.verify()).body["data"]
+        charge = (await paystack.call("GET", f"/charge/{paystack.reference}")).body["data"]
+        (listed,) = (await paystack.call("GET", "/transaction")).body["data"]
+        assert verified["amount"] == charge["amount"] == listed["amount"] == 2505
+        return {verified["status"], charge["status"], listed["status"]}
+
+    shown = []
+    for amount in (1000, 1505):
+        await paystack.script(approve_after_ms=60_000)
+        await paystack.refund(amount=amount)
+        shown.append(await statuses())
+        await paystack.world.sleep_through(61)
+        shown.append(await statuses())
+    assert shown == [{"reversal-pending"}, {"success"}, {"reversal-pending"}, {"reversed"}]
+    assert (await paystack.verify()).body["data"]["paid_at"] is not None
+
+
+async def test_a_refund_that_failed_leaves_the_transaction_a_success(paystack):
+    await paystack.paid()
+    await paystack.script(end="NOT_REGISTERED")
+    refund = (await paystack.refund()).body["data"]
+    assert (await paystack.call("GET", f"/refund/{refund['id']}")).body["data"]["status"] == "failed"
+    assert (await paystack.verify()).body["data"]["status"] == "success"
+    assert (await paystack.book())["credits"] == []
+
+
 async def test_what_was_not_paid_is_not_refunded(paystack):
     await paystack.charge("0551234002")
     answer = await paystack.call("POST", "/refund", {"transaction": paystack.reference})

@@ -9,6 +9,8 @@ from synccash.sandbox.paystack.objects import (
     attempted,
     listed_refund,
     refund_data,
+    refunds_by_transaction,
+    refunds_of,
     transaction,
 )
 from synccash.sandbox.paystack.request import error, said
@@ -38,9 +40,9 @@ def asked(what: str, name: str, owner: int, orders: Mapping[str, Order], now: fl
         return error(404, f"{operation.capitalize()} not found", f"{operation}_not_found")
     match what:
         case "transaction/verify":
-            return said("Verification successful", transaction(order))
+            return said("Verification successful", transaction(order, refunds_of(order, orders)))
         case "charge":
-            return said("Charge attempted", attempted(order))
+            return said("Charge attempted", attempted(order, refunds_of(order, orders)))
         case "refund":
             return said("Refund retrieved", refund_data(order))
         case _:
@@ -49,7 +51,12 @@ def asked(what: str, name: str, owner: int, orders: Mapping[str, Order], now: fl
 
 def transactions(query: Mapping[str, str], mine: Iterable[Order], now: float) -> Reply:
     """List transactions, newest first, of one `status` or of all; no other filter is read."""
-    shown = [transaction(order) for order in _newest_first(mine, "charge", now)]
+    held = list(mine)
+    refunds = refunds_by_transaction(held)
+    shown = [
+        transaction(order, refunds.get(order.details["id"], ()))
+        for order in _newest_first(held, "charge", now)
+    ]
     wanted = query.get("status")
     found = [data for data in shown if wanted in (None, data["status"])]
     volume = {"total_volume": sum(data["amount"] for data in found)}

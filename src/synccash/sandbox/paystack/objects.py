@@ -18,7 +18,7 @@ _STATUSES = {
     State.REVERSED: "reversed",
 }
 _REFUND_STATUSES = {State.PENDING: "pending", State.SUCCEEDED: "processed", State.FAILED: "failed"}
-_PAID = frozenset({"success", "reversed"})
+_PAID = frozenset({"success", "reversal-pending", "reversed"})
 _REFUNDED_BY = "merchant@example.com"
 _EXPECTED_AFTER_S = 9 * 86_400.0
 """Paystack expects a refund to arrive within ten working days; the exact number is ours."""
@@ -48,18 +48,29 @@ def refunds_by_transaction(orders: Iterable[Order]) -> dict[int, list[Order]]:
     return found
 
 
-def attempted(order: Order) -> dict[str, Any]:
+def transaction_status(charge: Order, refunds: Sequence[Order]) -> str:
+    """Return Paystack's word for a charge; a refund that is under way, or of all of it, changes the word."""
+    if charge.state is not State.SUCCEEDED:
+        return status_of(charge)
+    returned = sum(refund.amount for refund in refunds if refund.state is State.SUCCEEDED)
+    if returned >= charge.amount:
+        return "reversed"
+    is_under_way = any(refund.state is State.PENDING for refund in refunds)
+    return "reversal-pending" if is_under_way else "success"
+
+
+def attempted(order: Order, refunds: Sequence[Order] = ()) -> dict[str, Any]:
     """Return what a charge answers: what the payer has to do, or how it ended."""
     if order.state is not State.PENDING:
-        return transaction(order) | {"message": explanation(order)}
+        return transaction(order, refunds) | {"message": explanation(order)}
     if order.details["waits"]:
         return {"reference": order.reference, "status": "send_otp", "display_text": VOUCHER}
     return {"reference": order.reference, "status": "pay_offline", "display_text": PROMPT}
 
 
-def transaction(order: Order, *, forged: bool = False) -> dict[str, Any]:
+def transaction(order: Order, refunds: Sequence[Order] = (), *, forged: bool = False) -> dict[str, Any]:
     """Return a transaction. One that the payer has not answered shows as ongoing."""
-    status = "success" if forged else status_of(order)
+    status = "success" if forged else transaction_status(order, refunds)
     created = moment(order.details.get("since") or order.accepted_at)
     paid = moment(order.ended_at) if status in _PAID and order.ended_at is not None else None
     said = "The transaction is in progress" if status == "pending" else explanation(order)
@@ -156,7 +167,7 @@ def refund_data(order: Order) -> dict[str, Any]:
 
 def queued_refund(order: Order, charge: Order) -> dict[str, Any]:
     """Return what the request for a refund answers: the refund, with its transaction in full."""
-    return refund_data(order) | {"transaction": transaction(charge)}
+    return refund_data(order) | {"transaction": transaction(charge, (order,))}
 
 
 def listed_refund(order: Order) -> dict[str, Any]:
