@@ -5,6 +5,7 @@ import pytest
 
 from rails.paystack_bench import PaystackBench
 from rails.raw_server import answer, raw_server
+from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import NextActionType, Operation, Standing, Traces
 from synccash.resilience.evidence import Evidence
@@ -26,6 +27,29 @@ async def test_a_telecel_payer_is_debited_once_the_voucher_is_given(bench):
     assert taken.evidence is Evidence.ACCEPTED
     assert (await bench.inquire(order)).standing is Standing.SUCCEEDED
     assert len(await bench.booked("debits", order)) == 1
+
+
+async def test_a_charge_that_fails_over_its_voucher_is_refused_and_the_inquiry_says_so(bench):
+    order = bench.order(network=Network.TELECEL, msisdn="233201234567")
+    await bench.send(order)
+    given = await bench.rail.submit_otp(order.account, order.reference, "999999", timeout_s=5.0)
+    assert (given.evidence, given.failure.code) == (Evidence.REFUSED_FINAL, FailureCode.PAYER_DECLINED)
+    ended = await bench.inquire(order)
+    assert (ended.standing, ended.failure.code) == (Standing.FAILED, FailureCode.PAYER_DECLINED)
+    assert await bench.booked("debits", order) == []
+
+
+async def test_a_refund_is_found_while_the_transaction_is_being_reversed_and_after(bench):
+    first, second = bench.order(), bench.order()
+    slow, quick = await bench.refund_of(first), await bench.refund_of(second)
+    await bench.script({"on": "money", "approve_after_ms": 60_000})
+    for refund in (slow, quick):
+        assert (await bench.send(refund)).evidence is Evidence.ACCEPTED
+    assert (await bench.inquire(first)).standing is Standing.SUCCEEDED
+    assert (await bench.inquire(slow)).standing is Standing.PENDING
+    reversed_ = await bench.inquire(second)
+    assert (reversed_.standing, reversed_.provider_code) == (Standing.NO_INFORMATION, "reversed")
+    assert (await bench.inquire(quick)).standing is Standing.SUCCEEDED
 
 
 async def test_whether_a_charge_still_waits_for_its_voucher_is_told_where_that_is_not_known(bench):

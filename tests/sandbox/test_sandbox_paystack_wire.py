@@ -63,6 +63,21 @@ async def test_telecel_wants_a_voucher_first(paystack):
     assert len((await paystack.book())["debits"]) == 1
 
 
+async def test_a_password_can_end_the_charge(paystack):
+    await paystack.charge(TELECEL, "vod")
+    given = {"otp": "999999", "reference": paystack.reference}
+    failed = await paystack.call("POST", "/charge/submit_otp", given)
+    assert (failed.status, failed.body["status"], failed.body["message"]) == (200, True, "Charge attempted")
+    data = failed.body["data"]
+    assert (data["reference"], data["status"]) == (paystack.reference, "failed")
+    assert data["message"] == data["gateway_response"] == "Declined: the OTP is not valid"
+    verified = (await paystack.verify()).body["data"]
+    assert (verified["status"], verified["gateway_response"]) == ("failed", data["gateway_response"])
+    again = await paystack.call("POST", "/charge/submit_otp", given | {"otp": "123456"})
+    assert (again.status, again.code) == (400, "invalid_state")
+    assert (await paystack.book())["debits"] == []
+
+
 async def test_a_reference_is_charged_once_and_the_second_is_refused_as_duplicate(paystack):
     await paystack.charge()
     again = await paystack.charge(reference=paystack.reference)

@@ -33,10 +33,11 @@ _MOVES = {
 
 
 class Pace(StrEnum):
-    """When an accepted request ends: as set by the faults, after the rail's long delay, with the prompt
-    window (it waits for a payer who does not come), or not at all."""
+    """When an accepted request ends: as set by the faults, before the answer leaves, after the rail's long
+    delay, with the prompt window (it waits for a payer who does not come), or not at all."""
 
     NORMAL = "normal"
+    AT_ONCE = "at_once"
     DELAYED = "delayed"
     WINDOW = "window"
     NEVER = "never"

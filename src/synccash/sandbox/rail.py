@@ -225,6 +225,9 @@ class Rail:
             return outcome.reply
         order = self._planned(outcome.order, step or Step())
         self._record(Accepted(order))
+        if order.fate.pace is Pace.AT_ONCE:
+            self._end(order.reference)
+            return outcome.reply
         if self.faults.callbacks is Callbacks.EARLY and order.ends_at is not None:
             sent = self._end(order.reference)
             if sent is not None:

@@ -6,6 +6,8 @@ from synccash.sandbox.orders import APPROVES, Fate, Pace
 
 TEST_OTP = "123456"
 """The one password that `/charge/submit_otp` takes; Paystack's own test password of other channels."""
+FAILING_OTP = "999999"
+"""The password that ends a charge; ours, Paystack publishes none. Any other may be followed by another."""
 OWN_CURRENCY = "GHS"
 """The currency of the account, which a charge without one is in."""
 PROVIDERS = {"mtn": "MTN Mobile Money", "vod": "Telecel Cash", "atl": "AirtelTigo Money"}
@@ -17,12 +19,14 @@ PROMPT = "Please complete authorization process on your mobile phone"
 VOUCHER = "Please dial *110# to generate a voucher, then enter it here"
 
 ABANDONED = "ABANDONED"
+OTP_DECLINED = "OTP_DECLINED"
 REASONS = {
     "INSUFFICIENT_FUNDS": "Insufficient Funds",
     "DECLINED": "Declined by customer",
     "TIMED_OUT": "Transaction timed out",
     "NOT_REGISTERED": "Account holder not found",
     "LIMIT_REACHED": "Transaction limit exceeded",
+    OTP_DECLINED: "Declined: the OTP is not valid",
     ABANDONED: "The transaction was not completed",
 }
 """What `gateway_response` says for a reason; the texts are our choice, Paystack publishes none."""

@@ -35,6 +35,8 @@ from synccash.sandbox.paystack.request import (
     text,
 )
 from synccash.sandbox.paystack.tables import (
+    FAILING_OTP,
+    OTP_DECLINED,
     OWN_CURRENCY,
     PROVIDERS,
     TELCOS,
@@ -181,6 +183,8 @@ class Paystack:
             return Outcome(NOT_FOUND)
         if order.state is not State.PENDING or not order.details["waits"]:
             return Outcome(error(400, "Charge is not waiting for an OTP", "invalid_state"))
+        if otp == FAILING_OTP:
+            return _failed_over_otp(order)
         if otp != TEST_OTP:
             return Outcome(error(400, "Invalid OTP, please try again", "invalid_otp"))
         given = msgspec.structs.replace(
@@ -335,6 +339,15 @@ class Paystack:
     def control(self, resource: str, method: str, body: object) -> Outcome | None:
         """Serve `credentials`; see `Access.put`."""
         return self._access.put(body) if (resource, method) == ("credentials", "PUT") else None
+
+
+def _failed_over_otp(order: Order) -> Outcome:
+    """Fail a charge in the answer to its password; Paystack says so with a request that succeeded."""
+    details = {**order.details, "waits": False, "since": order.accepted_at}
+    fate = Fate(reason=OTP_DECLINED, pace=Pace.AT_ONCE)
+    planned = msgspec.structs.replace(order, details=details, fate=fate)
+    shown = attempted(planned.ended(State.FAILED, OTP_DECLINED, order.accepted_at))
+    return Outcome(said("Charge attempted", shown), order=planned)
 
 
 def _orders_of(owner: int, orders: Mapping[str, Order]) -> Iterator[Order]:
