@@ -31,6 +31,23 @@ class Merchant:
         self.reference = body["depositId"]
         return await self.call("POST", "/v2/deposits", body)
 
+    async def payout(self, number=MTN, provider="MTN_MOMO_GHA", amount="8.00", **changes):
+        wallet = {"phoneNumber": number, "provider": provider}
+        body = {
+            "payoutId": str(uuid4()),
+            "recipient": {"type": "MMO", "accountDetails": wallet},
+            "amount": amount,
+            "currency": "GHS",
+        } | changes
+        self.reference = body["payoutId"]
+        return await self.call("POST", "/v2/payouts", body)
+
+    async def refund(self, **changes):
+        """Return the last deposit."""
+        body = {"refundId": str(uuid4()), "depositId": self.reference, "currency": "GHS"} | changes
+        self.reference = body["refundId"]
+        return await self.call("POST", "/v2/refunds", body)
+
     async def status(self, reference=None):
         return (await self.call("GET", f"/v2/deposits/{reference or self.reference}")).body
 

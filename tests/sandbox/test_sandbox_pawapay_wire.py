@@ -77,6 +77,52 @@ async def test_who_has_no_token_or_a_wrong_one_is_turned_away(pawapay):
     assert (await pawapay.call("GET", path)).status == 403
 
 
+LABELS = {
+    "clientReferenceId": "INV-123456",
+    "metadata": [{"orderId": "ORD-17"}, {"customerId": "ama@example.com", "isPII": True}],
+}
+SHOWN = {
+    "clientReferenceId": "INV-123456",
+    "metadata": {"orderId": "ORD-17", "customerId": "ama@example.com"},
+}
+
+
+async def test_what_the_sender_alone_can_read_is_shown_again(pawapay, ear):
+    await pawapay.set_up(
+        deposit_callback_url=ear.url, payout_callback_url=ear.url, refund_callback_url=ear.url
+    )
+    operations = [(pawapay.payout, "payouts"), (pawapay.deposit, "deposits"), (pawapay.refund, "refunds")]
+    for send, path in operations:
+        assert (await send(**LABELS)).body["status"] == "ACCEPTED"
+        told = (await ear.next())["body"]
+        asked = (await pawapay.call("GET", f"/v2/{path}/{pawapay.reference}")).body["data"]
+        assert SHOWN.items() <= told.items(), path
+        assert SHOWN.items() <= asked.items(), path
+    await pawapay.deposit()
+    assert not SHOWN.keys() & (await pawapay.status())["data"].keys()
+
+
+async def test_what_the_sender_alone_can_read_outlives_a_restart(pawapay):
+    await pawapay.deposit(**LABELS)
+    await pawapay.world.sleep_through(0)
+    assert SHOWN.items() <= (await pawapay.status())["data"].items()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"clientReferenceId": 17}, "INVALID_PARAMETER"),
+        ({"metadata": {"orderId": "ORD-17"}}, "INVALID_PARAMETER"),
+        ({"metadata": ["ORD-17"]}, "INVALID_PARAMETER"),
+        ({"metadata": [{"orderId": "1"}, {"orderId": "2"}]}, "DUPLICATE_METADATA_FIELD"),
+    ],
+)
+async def test_what_the_sender_alone_can_read_must_have_its_form(pawapay, changes, code):
+    answer = await pawapay.deposit(**changes)
+    assert (answer.status, answer.body["failureReason"]["failureCode"]) == (400, code)
+    assert (await pawapay.book())["prompts"] == []
+
+
 async def test_a_callback_goes_to_the_account_s_address_and_again_when_asked_for(pawapay, ear):
     await pawapay.set_up(deposit_callback_url=f"{ear.url}/deposits")
     await pawapay.deposit()

@@ -12,6 +12,7 @@ ERRORS: dict[str, tuple[int, str]] = {
     "INVALID_INPUT": (400, "We were unable to parse the payload of the request."),
     "MISSING_PARAMETER": (400, "A mandatory parameter is missing."),
     "INVALID_PARAMETER": (400, "The value of a parameter is invalid."),
+    "DUPLICATE_METADATA_FIELD": (400, "A field of the metadata is named twice."),
     "INVALID_AMOUNT": (200, "The amount is not in the format of this provider."),
     "AMOUNT_OUT_OF_BOUNDS": (200, "The amount is outside of the transaction limits."),
     "INVALID_PHONE_NUMBER": (200, "The phone number is not one of this country."),

@@ -43,6 +43,7 @@ _MONEY = re.compile(r"/v2/(deposits|payouts|refunds)")
 _STATUS = re.compile(r"/v2/(deposits|payouts|refunds)/([^/]+)")
 _RESEND = re.compile(r"/v2/(deposits|payouts|refunds)/resend-callback/([^/]+)")
 _AMOUNT = re.compile(r"(?=.{1,23}$)(0|[1-9]\d*)(?:\.(\d{1,2}))?", re.ASCII)
+_SHOWN = ("customerMessage", "depositId", "clientReferenceId", "metadata")
 _MESSAGE = re.compile(r"[A-Za-z0-9 ]{4,22}")
 
 
@@ -152,13 +153,14 @@ class Pawapay:
             fate, extra = fate_of(wallet["phoneNumber"], operation.side), {"customerMessage": message}
         if body.get("currency") != "GHS":
             raise _RefusedError("INVALID_CURRENCY")
+        own = {"amount": body.get("amount", _major(amount)), "provider": wallet["provider"]}
         return Order(
             reference=reference,
             operation=operation.path,
             side=operation.side,
             msisdn=wallet["phoneNumber"],
             amount=amount,
-            details={"amount": body.get("amount", _major(amount)), "provider": wallet["provider"], **extra},
+            details=own | extra | _repeated(body),
             callback_url=self._callback_url(operation),
             fate=fate,
         )
@@ -308,6 +310,34 @@ def _refundable(body: dict[str, Any], orders: Mapping[str, Order]) -> tuple[int,
     return amount, original
 
 
+def _repeated(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a request carries for its sender alone: it is kept, and shown again with the order."""
+    repeated: dict[str, Any] = {}
+    label = body.get("clientReferenceId")
+    if label is not None:
+        if not isinstance(label, str) or not label:
+            raise _RefusedError("INVALID_PARAMETER", "clientReferenceId must be a text.")
+        repeated["clientReferenceId"] = label
+    if body.get("metadata") is not None:
+        repeated["metadata"] = _metadata(body["metadata"])
+    return repeated
+
+
+def _metadata(given: object) -> dict[str, Any]:
+    """Return a list of fields, as a request carries them, as the one object that pawaPay shows."""
+    try:
+        fields = msgspec.convert(given, list[dict[str, Any]])
+    except msgspec.ValidationError as problem:
+        raise _RefusedError("INVALID_PARAMETER", "metadata must be a list of objects.") from problem
+    shown: dict[str, Any] = {}
+    for field in fields:
+        for name in field.keys() - {"isPII"}:
+            if name in shown:
+                raise _RefusedError("DUPLICATE_METADATA_FIELD")
+            shown[name] = field[name]
+    return shown
+
+
 def _result(order: Order, *, forged: bool = False) -> dict[str, Any]:
     """Return an order as status checks and callbacks tell it."""
     operation = _OPERATIONS[order.operation]
@@ -321,9 +351,7 @@ def _result(order: Order, *, forged: bool = False) -> dict[str, Any]:
         operation.party: {"type": "MMO", "accountDetails": wallet},
         "created": order.details["created"],
     }
-    result |= {
-        name: order.details[name] for name in ("customerMessage", "depositId") if name in order.details
-    }
+    result |= {name: order.details[name] for name in _SHOWN if name in order.details}
     if order.state is State.SUCCEEDED or forged:
         transaction = str(UUID(order.reference).int % 9_000_000_000 + 1_000_000_000)
         return result | {"status": "COMPLETED", "providerTransactionId": transaction}
