@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -93,6 +93,7 @@ class House:
     order: tuple[str, ...]
     seed: int = 0
     breaker: BreakerSettings = QUICK_BREAKER
+    settings_for: Callable[[str], EngineSettings] = quick
     public_url: str = ""
     processes: list[Process] = field(default_factory=list)
     requests: list[tuple[float, str]] = field(default_factory=list)
@@ -179,7 +180,7 @@ class House:
             clock=clock,
             identities=SystemIdentities(),
             doorbell=LocalDoorbell(),
-            settings=quick(self.public_url),
+            settings=self.settings_for(self.public_url),
         )
         engine.start()
         return Process(engine, pool, transport, asyncio.create_task(engine.worker.run()))

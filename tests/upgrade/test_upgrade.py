@@ -1,0 +1,213 @@
+"""A release is stopped in the middle of its work; the present version migrates its database and ends it."""
+
+import asyncio
+from collections import Counter, defaultdict
+from hashlib import sha256
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import pytest
+
+from synccash.payments.errors import KeyInProgressError
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.migrations import migrate
+from synccash.stores.postgres.pool import connect
+from upgrade.stored import Stored, statements
+from upgrade.upgraded import TENANT, Upgraded, plain, upgraded
+from webhooks.merchant_server import merchant_server
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLKSw"
+UNANSWERED = ("pay-killed-booked", "pay-killed-unsent", "payout-killed-booked", "payout-killed-unsent")
+ENDS = {
+    # Another amount came than was asked for.
+    "pay-amount-differs": ("processing", "under_review"),
+    # Hubtel finds nothing and would execute a repeat, so only its statement can tell.
+    "pay-lost-before-hubtel": ("processing", "under_review"),
+    # A rail executed it after it had called it failed, and other rails had been tried.
+    "payout-late-success": ("processing", "under_review"),
+    "pay-failed": ("failed", None),
+    "pay-expired": ("failed", "expired"),
+    "pay-canceled": ("canceled", None),
+    "pay-twice-returned": ("failed", None),
+    "payout-failed-late": ("failed", None),
+    "refund-failed": ("failed", None),
+}
+"""How the orders end that do not succeed."""
+SENT_AGAIN = {
+    "pay-lost-before-mtn_momo",
+    "pay-lost-before-paystack",
+    "pay-lost-before-pawapay",
+    "pay-two-sends",
+    "pay-killed-unsent",
+    "payout-lost-before-mtn_momo",
+    "payout-lost-before-paystack",
+    "payout-lost-before-pawapay",
+    "payout-killed-unsent",
+    "refund-open-mtn_momo",
+}
+"""The orders whose reference no rail has, and whose rail executes a reference once."""
+OPENED = {"pay-risk-review", "pay-queued", "payout-queued", "surplus of pay-twice"}
+"""The orders for which nothing was ever on its way, so that an attempt is opened now."""
+_ORDERS = """
+SELECT id, reference AS name, status, status_detail, amount, amount_refunded FROM payments UNION ALL
+SELECT id, reference, status, status_detail, amount, 0 FROM payouts UNION ALL
+SELECT r.id, CASE WHEN r.surplus THEN 'surplus of ' || p.reference ELSE i.key END, r.status, r.status_detail,
+    r.amount, 0
+FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN idempotency i ON i.order_id = r.id
+"""
+
+
+async def test_the_next_version_ends_the_orders_of_a_release(empty_database_url: str, tmp_path: Path):
+    async with (
+        merchant_server() as merchant,
+        upgraded(empty_database_url, tmp_path, merchant.url.removesuffix("/hook")) as house,
+    ):
+        house.processes = [await house.process()]
+        house.processes[0].engine.worker.stop()
+        await repeats_in_progress(house)
+        house.processes += [await house.process(), await house.process()]
+        await people_decide(house)
+        await house.quiet()
+        orders = {row["id"]: row for row in await house.pool.fetch(_ORDERS)}
+        assert ends(orders) == expected(orders, house.stored)
+        contradictions = await house.pool.fetchval("SELECT count(*) FROM contradictions")
+        assert contradictions == house.told_contradictions, "what the release has told is told again"
+        await judge_books(house, orders)
+        await judge_sends(house, orders)
+        await judge_replays(house)
+        await house.deliver()
+        told = merchant.verified(SECRET)
+        events = await house.pool.fetchval("SELECT count(*) FROM deliveries")
+        assert len(told) == len({headers["webhook-id"] for headers, _ in merchant.received}) == events > 30
+
+
+async def repeats_in_progress(house: Upgraded) -> None:
+    """Whoever was never answered is told so, until a worker has looked."""
+    for name in UNANSWERED:
+        with pytest.raises(KeyInProgressError):
+            await house.repeat(name, house.stored.asked[name])
+
+
+async def people_decide(house: Upgraded) -> None:
+    """The payer hands over a password, and an operator approves: both were asked by the release."""
+    engine = house.processes[0].engine
+    await engine.submit_otp(TENANT, house.stored.asked["pay-otp"].id, "123456")
+    review = house.stored.asked["pay-risk-review"].id
+    await engine.reviewing.approve(review, by="operator", reason="known customer")
+
+
+def ends(orders: dict[str, asyncpg.Record]) -> dict[str, tuple[str, str | None]]:
+    return {row["name"]: (row["status"], row["status_detail"]) for row in orders.values()}
+
+
+def expected(orders: dict[str, asyncpg.Record], stored: Stored) -> dict[str, tuple[str, str | None]]:
+    surplus = {"surplus of pay-twice", "surplus of pay-twice-returned"}
+    names = {*stored.asked, *surplus}
+    assert len(names) == len(orders)
+    return {name: ENDS.get(name, ("succeeded", None)) for name in names}
+
+
+async def judge_books(house: Upgraded, orders: dict[str, asyncpg.Record]) -> None:
+    """What the rails moved is what the database says: one debit net of credits, one credit for a payout."""
+    moved: dict[str, list[int]] = defaultdict(list)
+    for played in house.sandbox.rails.values():
+        book = played.book()
+        for entry in book["debits"]:
+            moved[plain(entry["reference"])].append(entry["amount"])
+        for entry in book["credits"]:
+            moved[plain(entry["reference"])].append(-entry["amount"])
+    owner = {plain(str(row["reference"])): row["order_id"] for row in await house.attempts()}
+    assert set(moved) <= set(owner)
+    refunded = {row["id"]: row["payment_id"] for row in await house.pool.fetch("SELECT * FROM refunds")}
+    net: Counter[str] = Counter()
+    paid_out: Counter[str] = Counter()
+    for reference, amounts in moved.items():
+        assert len(amounts) == 1, f"{reference} moved money {len(amounts)} times"
+        order = owner[reference]
+        net[refunded.get(order, order)] += amounts[0]
+        paid_out[order] += 1
+    wrong = {
+        row["name"]: net[row["id"]]
+        for row in orders.values()
+        if row["id"].startswith("pay_") and net[row["id"]] != due(row)
+    }
+    asked = house.stored.asked["pay-amount-differs"].amount
+    assert wrong == {"pay-amount-differs": asked + 7}
+    outgoing = {
+        row["name"]: paid_out[row["id"]] for row in orders.values() if row["id"][:3] in ("po_", "re_")
+    }
+    assert outgoing == {name: 0 if name == "refund-failed" else 1 for name in outgoing}
+
+
+def due(row: asyncpg.Record) -> int:
+    """What a payment should have brought on the whole."""
+    return row["amount"] - row["amount_refunded"] if row["status"] == "succeeded" else 0
+
+
+async def judge_sends(house: Upgraded, orders: dict[str, asyncpg.Record]) -> None:
+    """Nothing that a rail had is sent again, and only what nobody had ever sent gets a new reference."""
+    again: set[str] = set()
+    opened: list[str] = []
+    attempts = await house.attempts()
+    sent = house.sent(attempts)
+    for attempt in attempts:
+        name, times = orders[attempt["order_id"]]["name"], sent[attempt["id"]]
+        before = house.before.get(attempt["id"])
+        if before is None:
+            opened.append(name)
+        elif times:
+            assert plain(str(attempt["reference"])) not in house.booked, f"{name} was sent again"
+            again.add(name)
+        assert times == attempt["sends"] - (before["sends"] if before else 0), name
+        assert times <= 1, name
+    assert again == SENT_AGAIN
+    assert sorted(opened) == sorted(OPENED)
+
+
+async def judge_replays(house: Upgraded) -> None:
+    """Each completed claim repeats its first answer, and each other has one answer by now."""
+    for name, asked in house.stored.asked.items():
+        reply, again = await house.repeat(name, asked), await house.repeat(name, asked)
+        assert reply.replayed
+        assert (reply.status, reply.body) == (again.status, again.body)
+        if name in UNANSWERED:
+            assert msgspec.json.decode(reply.body)["id"] == asked.id
+        else:
+            assert (reply.status, sha256(reply.body).hexdigest()) == (asked.status, asked.body_sha256)
+
+
+_AT_ONCE = "UPDATE {} SET due_at = now() WHERE lease_until IS NULL AND due_at > now()"
+_IN_TIME = "UPDATE {} SET expires_at = now() + interval '1 hour'"
+
+
+async def test_statements_of_a_release_work_on_the_migrated_database(empty_database_url: str):
+    """While processes of both versions run, the release writes to the new schema and leaves what is new."""
+    await asyncio.to_thread(migrate, empty_database_url)
+    pool = await connect(empty_database_url, min_size=1, max_size=1)
+    try:
+        stored = statements()
+        for sent in stored.sent:
+            statement = stored.statements[sent.of]
+            for table in ("payments", "payouts", "refunds"):
+                await pool.execute(_AT_ONCE.format(table))
+            for table in ("payments", "payouts"):
+                await pool.execute(_IN_TIME.format(table))
+            arguments = [a["bytes"].encode() if isinstance(a, dict) else a for a in sent.arguments]
+            assert len(await pool.fetch(statement, *arguments)) == sent.rows, statement
+        ledger = PostgresLedger(Database(pool))
+        for table, read in (
+            ("payments", ledger.payment),
+            ("refunds", ledger.refund),
+            ("payouts", ledger.payout),
+        ):
+            [row] = await pool.fetch(f"SELECT id, status FROM {table}")
+            assert row["status"] == "succeeded"
+            case = await read(row["id"])
+            assert case is not None
+            assert [(a.state.value, a.not_founds, a.moved_at) for a in case.attempts] == [
+                ("succeeded", 0, None)
+            ]
+    finally:
+        await pool.close()
