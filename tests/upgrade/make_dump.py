@@ -2,8 +2,8 @@
 
 Run it with the release's own code, in a worktree of the release, never with the code under test:
 
-    git worktree add /tmp/release 5b9d1e5
-    PYTHONPATH=/tmp/release/src:/tmp/release/tests \
+    git worktree add ../release 5b9d1e5
+    PYTHONPATH=../release/src:../release/tests \
         .venv/bin/python tests/upgrade/make_dump.py tests/upgrade/release_5b9d1e5
 
 The folder then holds the database as plain SQL, the journals of the sandbox's rails, what callers were told,
