@@ -51,7 +51,7 @@ class Upgraded(House):
     booked: frozenset[str] = frozenset()
     before: dict[str, asyncpg.Record] = field(default_factory=dict[str, asyncpg.Record])
     told_contradictions: int = 0
-    requests: Counter[str] = field(default_factory=Counter[str])
+    arrivals: Counter[str] = field(default_factory=Counter[str])
 
     async def begin(self, merchant_url: str) -> None:
         """Restore and migrate the database. Nothing works on it yet."""
@@ -91,7 +91,7 @@ class Upgraded(House):
 
         async def counting(call: Call) -> Any:
             if played.wire.kind(call) == "money" and not call.path.endswith("submit_otp"):
-                self.requests[plain(f"{call.path} {dict(call.headers)} {call.body.decode()}")] += 1
+                self.arrivals[plain(f"{call.path} {dict(call.headers)} {call.body.decode()}")] += 1
             return await serve(call)
 
         played.serve = counting
@@ -100,7 +100,7 @@ class Upgraded(House):
         """How many requests were sent for each attempt, by its id. One of a refund names its debit too."""
         count: Counter[str] = Counter()
         refunds_first = sorted(attempts, key=lambda attempt: attempt["operation"] != "refund")
-        for text, times in self.requests.items():
+        for text, times in self.arrivals.items():
             count[next(a["id"] for a in refunds_first if plain(str(a["reference"])) in text)] += times
         return count
 
