@@ -17,8 +17,11 @@ KINDS = (
     ("payment", "under_review"),
     ("payment", "risk_review"),
     ("payment", "surplus"),
+    ("payment", "unreadable"),
     ("refund", "under_review"),
+    ("refund", "unreadable"),
     ("payout", "under_review"),
+    ("payout", "unreadable"),
 )
 
 
