@@ -320,3 +320,55 @@ async def test_postgresql_refuses_what_no_correct_program_asks(desk: Desk, state
     with pytest.raises(asyncpg.CheckViolationError) as refused:
         await desk.pool.execute(statement)
     assert refused.value.constraint_name == "known_money_stops_everything"
+
+
+async def test_a_human_who_says_succeeded_means_the_attempt_whose_money_is_known(desk: Desk):
+    payment_id = await fallen_over(desk)
+    first, second = await attempts_of(desk, payment_id)
+    await desk.rail_pays_late(desk.first, first, amount=990)
+    await desk.engine.reviewing.resolve(
+        PaymentCase, payment_id, Resolution.SUCCEEDED, by="key_1", evidence="statement", received=990
+    )
+    payment = (await desk.case(payment_id)).payment
+    assert (payment.status, payment.paid_by, payment.amount_received) == ("succeeded", first.id, 990)
+    desk.second.standings[second.reference] = SUCCEEDED
+    for _ in range(3):
+        await desk.work()
+    back = [order for order in desk.second.sent if order.operation == "refund"]
+    assert [(order.amount, order.original_reference) for order in back] == [(1000, second.reference)]
+    assert [order for order in desk.first.sent if order.operation == "refund"] == []
+
+
+async def test_another_amount_on_top_of_a_paid_payment_goes_back(desk: Desk):
+    payment_id = await fallen_over(desk)
+    first, second = await attempts_of(desk, payment_id)
+    await desk.rail_pays_late(desk.first, first)
+    desk.second.standings[second.reference] = replace(SUCCEEDED, amount=990)
+    for _ in range(3):
+        await desk.work()
+    back = [order for order in desk.second.sent if order.operation == "refund"]
+    assert [(order.amount, order.original_reference) for order in back] == [(990, second.reference)]
+
+
+async def test_a_payment_that_was_paid_after_all_can_be_refunded(desk: Desk):
+    payment_id = (await desk.pay())["id"]
+    for standing in (replace(SUCCEEDED, amount=1), FAILED, SUCCEEDED):
+        desk.first.standing = standing
+        await desk.work()
+    assert (await desk.order(payment_id)).status == "succeeded"
+    assert (await desk.refund(payment_id, 1000))["status"] == "processing"
+
+
+async def test_while_known_money_waits_for_a_human_the_other_attempts_are_looked_back_at(desk: Desk):
+    payment_id = await fallen_over(desk)
+    first, second = await attempts_of(desk, payment_id)
+    await desk.rail_pays_late(desk.first, first, amount=990)
+    timed_out = Failure(FailureCode.PAYER_TIMEOUT)
+    desk.second.standings[second.reference] = StatusAnswer(standing=Standing.FAILED, failure=timed_out)
+    await desk.work()
+    due_in = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments"
+    assert await desk.pool.fetchval(due_in) <= 900
+    desk.second.standings[second.reference] = SUCCEEDED
+    await desk.work()
+    payment = (await desk.case(payment_id)).payment
+    assert (payment.status, payment.paid_by) == ("succeeded", second.id)

@@ -17,6 +17,9 @@ from synccash.stores.postgres.database import Database
 TIMED_OUT = StatusAnswer(standing=Standing.FAILED, failure=Failure(FailureCode.PAYER_TIMEOUT))
 REFUSED = StatusAnswer(standing=Standing.FAILED, failure=Failure(FailureCode.INSUFFICIENT_FUNDS))
 NO_INFORMATION = StatusAnswer(standing=Standing.NO_INFORMATION)
+BUSY = SendAnswer(
+    evidence=Evidence.REFUSED_LATER, failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
+)
 NEVER = SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=Failure(FailureCode.MERCHANT_ACCOUNT_BLOCKED))
 _DUE_AT_AGE_S = """
 SELECT extract(epoch FROM p.due_at - a.started_at)::float8
@@ -202,10 +205,57 @@ async def test_a_second_callback_of_a_success_changes_nothing(desk: Desk):
     await desk.work()
     (attempt,) = (await desk.case(payment_id)).attempts
     before = await desk.order(payment_id)
-    for standing in (SUCCEEDED, PENDING):
-        desk.first.standing = standing
+    for _ in range(2):
         await desk.engine.take_callback("mtn_momo", attempt.callback_token)
         await desk.work()
     after = await desk.order(payment_id)
     assert replace(after, fence=before.fence) == before
     assert await due_at_age_s(desk) is None
+
+
+@pytest.mark.parametrize("unclear", [NO_INFORMATION, PENDING], ids=["no information", "pending"])
+async def test_a_callback_whose_inquiry_told_nothing_is_asked_about_until_the_rail_answers(
+    desk: Desk, unclear: StatusAnswer
+):
+    desk.first.answers = [BUSY]
+    payment_id: str = (await desk.pay())["id"]
+    desk.second.standing = REFUSED
+    await desk.work()
+    first = (await desk.case(payment_id)).attempts[0]
+    desk.first.standings[first.reference] = unclear
+    await desk.engine.take_callback("mtn_momo", first.callback_token)
+    for _ in range(3):
+        await desk.work()
+    desk.first.standings[first.reference] = SUCCEEDED
+    await desk.work()
+    assert await desk.contradictions() == ["late_success"]
+
+
+@pytest.mark.parametrize("unclear", [NO_INFORMATION, PENDING], ids=["no information", "pending"])
+async def test_a_reversal_is_asked_about_until_the_rail_answers(desk: Desk, unclear: StatusAnswer):
+    payout_id: str = (await desk.pay_out())["id"]
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    (attempt,) = (await desk.case(payout_id)).attempts
+    desk.first.standing = unclear
+    await desk.engine.take_callback("mtn_momo", attempt.callback_token)
+    for _ in range(3):
+        await desk.work()
+    desk.first.standing = FAILED
+    await desk.work()
+    assert await desk.contradictions() == ["reversed"]
+
+
+async def test_a_debit_of_which_a_part_was_refunded_can_be_taken_back_as_well(desk: Desk):
+    payment_id: str = (await desk.pay())["id"]
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    (attempt,) = (await desk.case(payment_id)).attempts
+    await desk.refund(payment_id, 10)
+    await desk.work()
+    desk.first.standings[attempt.reference] = FAILED
+    await desk.engine.take_callback("mtn_momo", attempt.callback_token)
+    await desk.work()
+    assert await desk.contradictions() == ["reversed"]
+    with pytest.raises(StateConflictError, match="taken this debit back"):
+        await desk.refund(payment_id, 990)

@@ -17,7 +17,8 @@ from engine.scripted import (
     Desk,
     ScriptedRail,
 )
-from synccash.payments.rail import Operation
+from synccash.payments.ladder import Ladder
+from synccash.payments.rail import Operation, Standing, StatusAnswer
 
 _QUIET = "UPDATE attempts SET quiet_since = now() - $1 * interval '1 second'"
 
@@ -180,3 +181,16 @@ async def test_a_failure_that_only_a_callback_tells_of_is_no_ground_for_another_
         await desk.work()
     assert (await desk.order(payment_id)).status == "failed"
     assert desk.second.sent == []
+
+
+class TestAtASilentRail:
+    @pytest.fixture
+    def ladder(self) -> Ladder:
+        return Ladder((0.0, 20.0), ((20.0, 1e6),))
+
+    async def test_a_lost_payment_is_asked_about_as_the_ladder_says(self, desk: Desk):
+        await lost(desk)
+        desk.first.standing = StatusAnswer(standing=Standing.NO_INFORMATION)
+        await quiet_for(desk, 100)
+        due_in = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments"
+        assert await desk.pool.fetchval(due_in) == pytest.approx(20, abs=2)

@@ -209,7 +209,8 @@ class FakeLedger:
         payment = self.rows[refund.payment_id]
         debit = payment.attempts.get(refund.attempt_id)
         collected = debit is not None and debit.operation is Operation.COLLECT
-        available = debit.amount_received - debit.refund_reserved if debit and collected else 0
+        is_here = debit is not None and collected and debit.reversed_at is None
+        available = debit.amount_received - debit.refund_reserved if debit and is_here else 0
         if debit is None or available < refund.amount:
             return NotRefundable(available)
         siblings = [r.order for r in self.rows.values() if isinstance(r.order, Refund)]

@@ -4,7 +4,13 @@ decision is one move, which the driver commits or drops."""
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from synccash.engine.attempts import Attempts, is_password_untold, routed_of, spent_rails
+from synccash.engine.attempts import (
+    Attempts,
+    closed_attempts,
+    is_password_untold,
+    routed_of,
+    spent_rails,
+)
 from synccash.engine.patience import Patience, age_s, is_expired
 from synccash.engine.ports import Clock, Sent
 from synccash.engine.scribe import Scribe, merged
@@ -86,7 +92,9 @@ class Decisions:
         known = any(attempt.money_moved for attempt in case.attempts if attempt.id != after.id)
         if known and after.state.is_dead:
             order = self._by_known_money(case)
-            return self.scribe.move(case, order, after, hold=self._look_later(case, order), timeline=(entry,))
+            return self.scribe.move(
+                case, order, after, hold=self._look_later(case, order, after), timeline=(entry,)
+            )
         move = self._fall_over(case, after, entry) if after.state.is_dead and may_fall_over else None
         if move is not None:
             return move
@@ -131,11 +139,14 @@ class Decisions:
         order = self._by_known_money(case)
         return self.scribe.move(case, order, hold=self._look_later(case, order), timeline=())
 
-    def _look_later(self, case: Case, order: Order) -> Release:
+    def _look_later(self, case: Case, order: Order, *changed: Attempt) -> Release:
         """Look at once at an order that has just ended; at one that waits for a human as at a parked one."""
         if order.status.is_final:
             return Release(0.0)
-        return Release(min(self.patience.parked_s(case, attempt) for attempt in case.attempts))
+        parked = [self.patience.parked_s(case, attempt) for attempt in case.attempts]
+        closed = closed_attempts(replace(case, attempts=merged(case.attempts, changed)))
+        looks = (self.patience.look_back_s(case, attempt) for attempt in closed)
+        return Release(min((*parked, *(wait_s for wait_s in looks if wait_s is not None))))
 
     def _fall_over(self, case: Case, dead: Attempt, entry: Entry) -> Move | None:
         """One commit: the dead attempt closed, the next opened at another rail. None where none is left."""
@@ -207,7 +218,7 @@ class Decisions:
 
     def resend(self, case: Case, after: Attempt) -> Move:
         """The same reference to the same rail again, counted on the row before the first byte."""
-        again = replace(after, sends=after.sends + 1)
+        again = replace(after, sends=after.sends + 1, not_founds=0)
         entry = self.scribe.entry("sent_again", {"attempt": after.id, "send": again.sends})
         order = reflect(order_of(case), again, now=self.clock.now())
         if order.version == order_of(case).version:
@@ -255,7 +266,8 @@ class Decisions:
     def _before_expiry_s(self, case: Case, after: Attempt, wait_s: float, resend_in_s: float | None) -> float:
         """The ladder's wait, but no longer than until the next send is allowed or the order expires."""
         left_s = None if case.expires_at is None else (case.expires_at - case.as_of).total_seconds()
-        moments = (s for s in (resend_in_s, left_s) if s is not None)
+        # A moment that has come already brings no inquiry forward: what it allows waits for an answer.
+        moments = (s for s in (resend_in_s, left_s) if s is not None and s > 0)
         return max(min((wait_s, *moments)), self.patience.not_before_s(case, after))
 
     def other_money(self, case: Case, live: Attempt, answer: StatusAnswer) -> Move:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from synccash.engine.attempts import Attempts, closed_attempts, routed_of, spent_rails
 from synccash.engine.decisions import Decisions
 from synccash.engine.lessons import Lessons
-from synccash.engine.patience import Patience, is_expired
+from synccash.engine.patience import ASK_AGAIN, Patience, is_expired
 from synccash.engine.ports import Clock, Dispatch, Ledger, Rail
 from synccash.engine.refund_openings import RefundOpenings, surplus_debits
 from synccash.engine.screening import Screening
@@ -113,7 +113,8 @@ class Driver:
         if order_of(case).status.is_final:
             return await self._look_back(case)
         if case.money_moved:
-            return await self._record(case, self.decisions.known_money(case))
+            found = await self._late_success(case)
+            return await self._record(case, found or self.decisions.known_money(case))
         if is_expired(case):
             return await self._record(case, self.decisions.expire(case))
         if isinstance(case, PaymentCase) and case.payment.status_detail is StatusDetail.RISK_REVIEW:
@@ -152,7 +153,9 @@ class Driver:
             )
         answer = await self._ask(case, live)
         receipt = receipt_of(live, order_of(case).currency, answer)
-        if answer.standing is Standing.SUCCEEDED and receipt is not Receipt.AS_ASKED:
+        # What comes on top of an ended order is a surplus, whatever it amounts to.
+        surplus = receipt is Receipt.OTHER_AMOUNT and order_of(case).status.is_final
+        if answer.standing is Standing.SUCCEEDED and receipt is not Receipt.AS_ASKED and not surplus:
             return await self._record(case, self.decisions.other_money(case, live, answer))
         answer = self.patience.with_reported_failure(case, live, answer)
         if answer.standing is Standing.FAILED and live.money_moved:
@@ -219,13 +222,9 @@ class Driver:
                 return await self._record(case, self.decisions.late_success(case, attempt, answer))
             if answer.standing is Standing.FAILED and attempt.money_moved:
                 return await self._record(case, self.decisions.taken_back(case, attempt, answer))
-            standing = answer.standing
-            if standing is Standing.NOT_FOUND and attempt.evidence is Evidence.ACCEPTED:
-                # The rail had it: not to find it now says nothing.
-                standing = Standing.NO_INFORMATION
-            if standing is Standing.NO_INFORMATION or not attempt.money_moved:
-                waits.append(self.patience.look_back_s(case, attempt, standing))
-                looked.append(replace(attempt, inquiries=attempt.inquiries + 1))
+            wait_s, after = self.patience.after_look_back(case, attempt, answer)
+            waits.append(wait_s)
+            looked.append(after)
         waits.extend(self.patience.look_back_s(case, attempt) for attempt in closed_attempts(case))
         if isinstance(case, PaymentCase) and not await self._give_back(case):
             waits.append(self.patience.surplus_retry_s(case))
@@ -264,14 +263,11 @@ class Driver:
 
 
 def _to_look_back_at(case: Case) -> Sequence[Attempt]:
-    """The attempts of an ended order that a rail is asked about: those that it called failed; after a
-    callback or a takeover all that were closed; after a callback also those that moved money, since it may
-    tell that the money was taken back."""
-    closed = closed_attempts(case)
-    if not case.hinted and case.former_lease_end is None:
-        return [attempt for attempt in closed if attempt.is_dead_by_word]
-    moved = (a for a in case.attempts if a.money_moved and a.reversed_at is None and not a.refund_reserved)
-    return [*closed, *(moved if case.hinted else ())]
+    """The attempts of an ended order that a rail is asked about: those that were closed; after a callback,
+    until the rail has answered, also those that moved money, since it may have taken that back."""
+    moved = (a for a in case.attempts if a.money_moved and a.reversed_at is None)
+    asked = (a for a in moved if case.hinted or a.retry_decision == ASK_AGAIN)
+    return [*closed_attempts(case), *asked]
 
 
 def _to_send(case: Case) -> Attempt:

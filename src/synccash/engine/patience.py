@@ -10,8 +10,14 @@ from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import Case, PaymentCase, RefundCase, Release
 from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.rail import OperationCapability, Standing, StatusAnswer
+from synccash.resilience.evidence import Evidence
 
 _SURPLUS_RETRY_MAX_S = 3_600.0
+_NOTHING_IS_SURE = OperationCapability(dedup_by_reference=False, lookup_by_reference=False)
+
+ASK_AGAIN = "ask_again"
+"""The retry decision of an attempt that moved money, about which a callback came that its rail has not
+confirmed or denied yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class Patience:
             and recent
             and attempt.sends < self.settings.sends_max
             and not case.money_moved
+            and not (isinstance(case, RefundCase) and case.debit.reversed_at is not None)
         )
         if not may:
             return None
@@ -137,6 +144,22 @@ class Patience:
             again_s = self.parked_s(case, closed)
         return min((w for w in (wait_s, again_s) if w is not None), default=None)
 
+    def after_look_back(
+        self, case: Case, attempt: Attempt, answer: StatusAnswer
+    ) -> tuple[float | None, Attempt]:
+        """The wait before an ended order's attempt is asked about again, and the attempt with this look."""
+        standing = answer.standing
+        if standing is Standing.NOT_FOUND and attempt.evidence is Evidence.ACCEPTED:
+            # The rail had it: not to find it now says nothing.
+            standing = Standing.NO_INFORMATION
+        looked = replace(attempt, inquiries=attempt.inquiries + 1)
+        if not attempt.money_moved:
+            never_left = answer.refused_locally and not attempt.is_dead_by_word
+            return self.look_back_s(case, attempt, None if never_left else standing), looked
+        unclear = standing in (Standing.PENDING, Standing.NO_INFORMATION)
+        wait_s = self.settings.ladder.wait_s(attempt.inquiries, age_s(case, attempt)) if unclear else None
+        return wait_s, replace(looked, retry_decision=None if wait_s is None else ASK_AGAIN)
+
     def _next_look_back_s(self, case: Case, closed: Attempt) -> float | None:
         if not _may_pay_late(closed):
             return None
@@ -167,7 +190,9 @@ class Patience:
         return self.settings.ladder.parked_s(age_s(case, attempt))
 
     def _capability(self, attempt: Attempt) -> OperationCapability:
-        return self.rails[attempt.rail].capabilities.operations[attempt.operation]
+        """What the rail promises now; nothing, where it is not set up for the operation any more."""
+        operations = self.rails[attempt.rail].capabilities.operations
+        return operations.get(attempt.operation, _NOTHING_IS_SURE)
 
 
 def is_expired(case: Case) -> bool:

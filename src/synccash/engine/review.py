@@ -94,10 +94,12 @@ class Reviewing:
                 return render(order, ended.attempts)
 
     def _resolved(self, case: Case, told: StatusAnswer) -> tuple[Order, tuple[Attempt, ...]]:
-        """The order and the attempts that change, as a human found them. Where no attempt is live the order
-        is ended by itself; its attempts stay as their rails left them."""
+        """The order and the attempts that change, as a human found them. Where no attempt is live, or a
+        closed one is known to have moved money, the order is ended by itself: a live attempt is asked about
+        further, and what it brings goes back."""
         now = self.clock.now()
-        if case.live is not None:
+        moved = any(a.money_moved for a in case.attempts if a is not case.live)
+        if case.live is not None and not (moved and told.standing is Standing.SUCCEEDED):
             after = case.live.after_inquiry(told)
             if told.standing is Standing.FAILED:
                 # What the rail reported before is what the human has looked into.
@@ -154,7 +156,7 @@ def _taken(order: Order) -> Order:
 def _payer_of(case: Case, received: int | None) -> Attempt:
     """The closed attempt whose money an order without a live one is resolved by: the latest that is known to
     have moved some, else the latest. `received`: the pesewas that a human saw, where he says so."""
-    moved = [attempt for attempt in case.attempts if attempt.money_moved]
+    moved = [a for a in case.attempts if a.money_moved and a is not case.live]
     if not case.attempts:
         raise StateConflictError("nothing was ever sent for this order, so it cannot have succeeded")
     paid = (moved or case.attempts)[-1]

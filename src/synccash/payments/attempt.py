@@ -173,6 +173,7 @@ class Attempt:
             evidence=evidence,
             inquiries=self.inquiries + 1,
             not_founds=self._not_founds_after(answer.standing),
+            reversed_at=None if succeeded else self.reversed_at,
             provider_code=answer.provider_code or self.provider_code,
             provider_transaction_id=answer.provider_transaction_id or self.provider_transaction_id,
             failure=answer.failure if state is AttemptState.DECLINED else None,

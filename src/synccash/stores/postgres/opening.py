@@ -105,7 +105,7 @@ FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
 OPEN_REFUND = f"""
 WITH {_ASKED},
 debit AS MATERIALIZED (
-    SELECT a.amount_received - a.refund_reserved AS available
+    SELECT CASE WHEN a.reversed_at IS NULL THEN a.amount_received - a.refund_reserved ELSE 0 END AS available
     FROM asked JOIN attempts a ON a.id = asked."order" ->> 'attempt_id'
     WHERE a.operation = 'collect' AND a.order_id = asked."order" ->> 'payment_id'
     FOR NO KEY UPDATE OF a
