@@ -124,21 +124,22 @@ def _believed_callback(right: Any) -> Any:
     return take_callback
 
 
-def _may_resend_but(**changes: Any) -> Callable[[Any], Any]:
+def _resend_but(**changes: Any) -> Callable[[Any], Any]:
     def make(right: Any) -> Any:
-        def may_resend(self: Patience, case: Any, attempt: Attempt) -> bool:
+        def resend_in_s(self: Patience, case: Any, attempt: Attempt) -> float | None:
             return right(self, case, replace(attempt, **changes))
 
-        return may_resend
+        return resend_in_s
 
     return make
 
 
 def _resends_blindly(right: Any) -> Any:
-    def may_resend(self: Patience, case: Any, attempt: Attempt) -> bool:
-        return attempt.state is AttemptState.UNKNOWN and attempt.sends < self.settings.sends_max
+    def resend_in_s(self: Patience, case: Any, attempt: Attempt) -> float | None:
+        may = attempt.state is AttemptState.UNKNOWN and attempt.sends < self.settings.sends_max
+        return 0.0 if may else None
 
-    return may_resend
+    return resend_in_s
 
 
 def _gives_up(right: Any) -> Any:
@@ -191,10 +192,10 @@ def _moves_on_when_unknown(kind: type) -> Callable[[Any], Any]:
 
 
 def _sees_no_dead(right: Any) -> Any:
-    async def look_at_the_dead(self: Driver, case: Any) -> None:
+    async def late_success(self: Driver, case: Any) -> None:
         """The dead are dead."""
 
-    return look_at_the_dead
+    return late_success
 
 
 def _looks_back_at_nothing(right: Any) -> Any:
@@ -257,8 +258,8 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     ),
     "nobody takes over": ((Worker, "run", _no_worker),),
     "a callback is believed": ((Engine, "take_callback", _believed_callback),),
-    "sends are not counted": ((Patience, "may_resend", _may_resend_but(sends=1)),),
-    "a rail without dedup is sent to again": ((Patience, "may_resend", _resends_blindly),),
+    "sends are not counted": ((Patience, "resend_in_s", _resend_but(sends=1)),),
+    "a rail without dedup is sent to again": ((Patience, "resend_in_s", _resends_blindly),),
     "the ladder ends in failed": ((Decisions, "ask_later", _gives_up),),
     "both walls round the expiry are gone": (
         (PolicyDispatch, "send", _never_too_late),
@@ -275,7 +276,7 @@ WIDE_MUTANTS: dict[str, tuple[Patch, ...]] = {
         (Decisions, "after_send", _moves_on_when_unknown(Refund)),
     ),
     "what was called failed is never looked at again": (
-        (Driver, "_look_at_the_dead", _sees_no_dead),
+        (Driver, "_late_success", _sees_no_dead),
         (Driver, "_look_back", _looks_back_at_nothing),
     ),
     "what came too much stays": ((Driver, "_give_back", _keeps_what_came_too_much),),
@@ -288,7 +289,7 @@ WIDE_MUTANTS: dict[str, tuple[Patch, ...]] = {
 IMPATIENT_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a parked order is never looked at again": ((Ladder, "parked_s", _forgets_the_parked),),
     "a parked order is no reason to look at its dead": (
-        (Driver, "_look_at_the_dead", _sees_no_dead),
+        (Driver, "_late_success", _sees_no_dead),
         (Driver, "_look_back", _looks_back_at_nothing),
     ),
 }

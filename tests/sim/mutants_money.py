@@ -26,21 +26,21 @@ def _payer_refusal_falls_over(right: Any) -> Any:
 
 
 def _settled_at_once(right: Any) -> Any:
-    def may_resend(self: Patience, case: Any, attempt: Attempt) -> bool:
+    def resend_in_s(self: Patience, case: Any, attempt: Attempt) -> float | None:
         if attempt.quiet_since is not None:
             attempt = replace(attempt, quiet_since=attempt.quiet_since - timedelta(days=1))
         return right(self, case, attempt)
 
-    return may_resend
+    return resend_in_s
 
 
 def _resends_acknowledged(right: Any) -> Any:
-    def may_resend(self: Patience, case: Any, attempt: Attempt) -> bool:
+    def resend_in_s(self: Patience, case: Any, attempt: Attempt) -> float | None:
         if attempt.state is AttemptState.ACKNOWLEDGED:
             attempt = replace(attempt, state=AttemptState.UNKNOWN)
         return right(self, case, attempt)
 
-    return may_resend
+    return resend_in_s
 
 
 def _looks_back_once(right: Any) -> Any:
@@ -90,10 +90,10 @@ def _not_exclusive(right: Any) -> Any:
 
 
 def _deaf_after_takeover(right: Any) -> Any:
-    async def look_at_the_dead(self: Driver, case: Any) -> Any:
+    async def late_success(self: Driver, case: Any) -> Any:
         return await right(self, case) if case.hinted else None
 
-    return look_at_the_dead
+    return late_success
 
 
 def _believes_any_amount(right: Any) -> Any:
@@ -180,17 +180,15 @@ def _stops_at_an_unreadable_row(right: Any) -> Any:
 
 MONEY_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a payer's own refusal goes to another rail": ((Decisions, "_fall_over", _payer_refusal_falls_over),),
-    "nothing has to settle": ((Patience, "may_resend", _settled_at_once),),
-    "an acknowledged attempt is sent again": ((Patience, "may_resend", _resends_acknowledged),),
+    "nothing has to settle": ((Patience, "resend_in_s", _settled_at_once),),
+    "an acknowledged attempt is sent again": ((Patience, "resend_in_s", _resends_acknowledged),),
     "there is one look-back only": ((Decisions, "looked_back", _looks_back_once),),
     "there is never a look-back": ((Patience, "look_back_s", _never_looks_back),),
     "a heartbeat renews nothing": ((FakeLedger, "renew", _renews_nothing),),
     "a cancelation raises no fence": ((Scribe, "move", _cancels_without_fence),),
     "a later send forgets former evidence": ((Attempt, "after_send", _forgets_evidence),),
     "refunds without a key are not exclusive": ((RefundOpenings, "_refund", _not_exclusive),),
-    "closed attempts are not checked after a takeover": (
-        (Driver, "_look_at_the_dead", _deaf_after_takeover),
-    ),
+    "closed attempts are not checked after a takeover": ((Driver, "_late_success", _deaf_after_takeover),),
     "another amount is believed": ((Driver, "_ask", _believes_any_amount),),
     "a reservation is written from a value": ((FakeLedger, "_write_attempts", _writes_reservations),),
     "nothing is reserved for a refund": ((FakeLedger, "_open_refund", _reserves_nothing),),
