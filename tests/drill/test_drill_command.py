@@ -134,6 +134,29 @@ def test_only_what_was_not_debited_at_a_rail_that_cannot_tell_may_wait_for_a_hum
     assert found.stuck == ("pay_2", "pay_3")
 
 
+@pytest.mark.parametrize("kind", ["payment", "refund", "payout"])
+@pytest.mark.parametrize(
+    ("changed", "is_stuck"),
+    [
+        ({}, False),
+        ({"is_listed": False}, True),
+        ({"contradicted": False}, True),
+        ({"status_detail": "awaiting_approval"}, True),
+    ],
+    ids=["listed", "not listed", "no contradiction", "not under review"],
+)
+def test_money_of_another_amount_may_wait_for_a_human_only_where_the_list_shows_it(kind, changed, is_stuck):
+    given = {"status_detail": "under_review", "contradicted": True, "is_listed": True} | changed
+    waiting = order("order_1", "processing", attempt("aa1", "unknown"), kind=kind, **given)
+    moved = ("aa1", 2600)
+
+    found = audited({}, [waiting], [book(moved) if kind == "payment" else book(credited=[moved])])
+
+    assert found.stuck == (("order_1",) if is_stuck else ())
+    assert found.contradicted == (() if is_stuck else ("order_1",))
+    assert found.clean is not is_stuck
+
+
 @pytest.mark.parametrize(
     ("kind", "data", "is_late"),
     [

@@ -17,7 +17,9 @@ class Findings:
     """The result of an audit. The first five fields hold ids of orders, or references without one.
 
     `late_sends`: something was sent after money was known to have moved. `parked`: no money moved, and the
-    rail cannot tell so; a human decides, and it is no fault. `surplus_returned`: payments whose second debit
+    rail cannot tell so; a human decides, and it is no fault. `contradicted`: money moved otherwise than was
+    asked for, and `synccash payments waiting` shows the order: a human decides, and it is no fault.
+    `surplus_returned`: payments whose second debit
     came after the rail had reported a failure, and went back in full.
     """
 
@@ -26,6 +28,7 @@ class Findings:
     stuck: tuple[str, ...]
     late_sends: tuple[str, ...]
     parked: tuple[str, ...]
+    contradicted: tuple[str, ...]
     surplus_returned: tuple[str, ...]
     statuses: Mapping[tuple[str, str], int]
     rails: Mapping[str, int]
@@ -63,6 +66,7 @@ def audited(
         stuck=tuple(audit.stuck),
         late_sends=tuple(audit.late_sends),
         parked=tuple(audit.parked),
+        contradicted=tuple(audit.contradicted),
         surplus_returned=tuple(audit.surplus_returned),
         statuses=Counter((order.kind, order.status) for order in orders),
         rails=Counter(order.rail or "none" for order in orders),
@@ -82,6 +86,7 @@ class _Audit:
     stuck: list[str] = field(default_factory=list[str])
     late_sends: list[str] = field(default_factory=list[str])
     parked: list[str] = field(default_factory=list[str])
+    contradicted: list[str] = field(default_factory=list[str])
     surplus_returned: list[str] = field(default_factory=list[str])
 
     def check_payment(self, payment: OrderRecord, refunds: Sequence[OrderRecord]) -> None:
@@ -129,8 +134,12 @@ class _Audit:
             return
         moved = self.debits if order.kind == "payment" else self.credits
         has_moved = any(moved.get(attempt.reference) for attempt in order.attempts)
-        is_parked = order.rail in _WITHOUT_DEDUP and not has_moved
-        (self.parked if is_parked else self.stuck).append(order.id)
+        if order.is_under_review and order.contradicted and order.is_listed:
+            self.contradicted.append(order.id)
+        elif order.rail in _WITHOUT_DEDUP and not has_moved:
+            self.parked.append(order.id)
+        else:
+            self.stuck.append(order.id)
 
 
 def _own_debit(payment: OrderRecord, debited: Sequence[AttemptRecord]) -> AttemptRecord | None:

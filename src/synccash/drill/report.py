@@ -28,6 +28,7 @@ def rows_of(options: DrillOptions, drilled: Drilled) -> list[tuple[str, str]]:
         ("sent after known money", str(len(found.late_sends))),
         *((f"fault: {name}", str(count)) for name, count in sorted(drilled.occurrences.items())),
         ("no money moved, left to a human", str(len(found.parked))),
+        ("contradicted, listed for a human", str(len(found.contradicted))),
         ("last end, s after the last fault", f"{drilled.ends_after_s:.1f}"),
     ]
 
