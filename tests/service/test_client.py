@@ -161,7 +161,7 @@ async def test_a_one_time_password_that_is_wrong_may_be_followed_by_the_right_on
     payment = await paid(cash, msisdn=TELECEL, network="telecel", rail="paystack")
     assert (payment.status, payment.needs_otp) == ("requires_action", True)
     assert payment.next_action.display_text
-    payment = await got(cash.submit_otp(payment.id, "999999"))
+    payment = await got(cash.submit_otp(payment.id, "000000"))
     payment = await got(cash.wait(payment, every_s=0.05))
     assert payment.needs_otp
     payment = await got(cash.submit_otp(payment.id, OTP))

@@ -113,7 +113,8 @@ def _believed_callback(right: Any) -> Any:
     async def take_callback(self: Engine, rail: str, token: str, *rest: Any) -> None:
         await right(self, rail, token, *rest)
         driver = self.worker.driver
-        for order_id in tuple(self.ledger.rows):
+        observed: Any = self.ledger
+        for order_id in tuple(observed.inner.rows):
             case = await self.ledger.payment(order_id)
             if case is not None and case.live is not None and case.live.callback_token == token:
                 after = case.live.after_inquiry(StatusAnswer(standing=Standing.SUCCEEDED))

@@ -82,23 +82,23 @@ class ObservedLedger:
     """Satisfies Ledger: passes every call on, and lets the clock see the time of each answer."""
 
     def __init__(self, ledger: Ledger, clock: LedgerClock) -> None:
-        self._ledger = ledger
+        self.inner = ledger
         self._clock = clock
 
     async def now(self) -> datetime:
-        return await self._ledger.now()
+        return await self.inner.now()
 
     async def open_payment(self, opening: Opening, /) -> Opened | AlreadyClaimed | ReferenceTaken:
         asked_at = self._clock.unadjusted()
-        return self._seen(await self._ledger.open_payment(opening), asked_at)
+        return self._seen(await self.inner.open_payment(opening), asked_at)
 
     async def open_payout(self, opening: PayoutOpening, /) -> Opened | AlreadyClaimed | ReferenceTaken:
         asked_at = self._clock.unadjusted()
-        return self._seen(await self._ledger.open_payout(opening), asked_at)
+        return self._seen(await self.inner.open_payout(opening), asked_at)
 
     async def open_refund(self, opening: RefundOpening, /) -> Opened | AlreadyClaimed | NotRefundable:
         asked_at = self._clock.unadjusted()
-        return self._seen(await self._ledger.open_refund(opening), asked_at)
+        return self._seen(await self.inner.open_refund(opening), asked_at)
 
     def _seen(self, answer: _Answer, asked_at: datetime) -> _Answer:
         if isinstance(answer, Opened):
@@ -106,35 +106,35 @@ class ObservedLedger:
         return answer
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
-        return await self._ledger.claimed(scope, key)
+        return await self.inner.claimed(scope, key)
 
     async def answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
-        return await self._ledger.answer(order_id, answer)
+        return await self.inner.answer(order_id, answer)
 
     async def record(self, move: Move) -> bool:
-        return await self._ledger.record(move)
+        return await self.inner.record(move)
 
     async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
         asked_at = self._clock.unadjusted()
-        cases = await self._ledger.take_due(limit=limit, lease_s=lease_s)
+        cases = await self.inner.take_due(limit=limit, lease_s=lease_s)
         if cases:
             self._clock.observe(cases[0].as_of, asked_at)
         return cases
 
     async def renew(self, holds: Sequence[Hold], *, lease_s: float) -> frozenset[Hold]:
-        return await self._ledger.renew(holds, lease_s=lease_s)
+        return await self.inner.renew(holds, lease_s=lease_s)
 
     async def hint(self, token: str, failure: Failure | None = None) -> bool:
-        return await self._ledger.hint(token, failure)
+        return await self.inner.hint(token, failure)
 
     async def hint_reference(self, rail: str, reference: str, failure: Failure | None = None) -> bool:
-        return await self._ledger.hint_reference(rail, reference, failure)
+        return await self.inner.hint_reference(rail, reference, failure)
 
     async def payment(self, payment_id: str) -> PaymentCase | None:
-        return await self._ledger.payment(payment_id)
+        return await self.inner.payment(payment_id)
 
     async def refund(self, refund_id: str) -> RefundCase | None:
-        return await self._ledger.refund(refund_id)
+        return await self.inner.refund(refund_id)
 
     async def payout(self, payout_id: str) -> PayoutCase | None:
-        return await self._ledger.payout(payout_id)
+        return await self.inner.payout(payout_id)
