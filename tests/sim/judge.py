@@ -20,7 +20,7 @@ from synccash.payments.attempt import Attempt
 from synccash.payments.case import Order
 from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
 from synccash.payments.payout import Payout
-from synccash.payments.rail import Operation
+from synccash.payments.rail import Operation, Standing
 
 _MICROSECOND_S = 1e-6
 _FOLLOWS_WITHIN_S = 1.0
@@ -74,10 +74,14 @@ def _bookings(world: World, attempts: Mapping[str, Attempt]) -> list[Booked]:
     return [booked for booked in found if booked is not None]
 
 
-def _is_in_time(world: World, attempt: Attempt) -> bool:
-    """True when its late success came early enough for the last look-back."""
+def _was_to_be_seen(world: World, attempt: Attempt) -> bool:
+    """True when its late success came early enough for the last look-back, and no inquiry was first answered
+    after the rail had taken the money back: such an answer is "failed", and nothing is gone."""
     booked = world.rails[attempt.rail].booked(attempt.reference)
-    return booked is None or booked.late_at - _age_zero(attempt) < _LAST_LOOK_S
+    if booked is None:
+        return True
+    was_taken_back_unseen = booked.is_reversed and Standing.SUCCEEDED not in booked.told
+    return booked.late_at - _age_zero(attempt) < _LAST_LOOK_S and not was_taken_back_unseen
 
 
 def _age_zero(attempt: Attempt) -> float:
@@ -99,7 +103,9 @@ def _lost(world: World) -> list[str]:
     for row in world.ledger.rows.values():
         order = row.order
         unread = order.id in world.ledger.unreadable
-        came_late = [a for a in _came_late(row.attempts, late) if a.state.is_dead and _is_in_time(world, a)]
+        came_late = [
+            a for a in _came_late(row.attempts, late) if a.state.is_dead and _was_to_be_seen(world, a)
+        ]
         if came_late and not row.contradictions and not unread:
             wrong.append(f"silent: {order.id} moved money late and nobody was told")
         if isinstance(order, Refund):
