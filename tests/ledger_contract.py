@@ -1049,6 +1049,17 @@ class HintContract:
         assert await world.ledger.hint("token_pay_1_1")
         assert (await read(world, case)).attempts[0].reported_failure == NO_FUNDS
 
+    async def test_the_time_of_a_callback_is_kept_and_no_commit_forgets_it(self, world: World):
+        case = await opened(world)
+        assert case.live is not None
+        assert await world.ledger.hint("token_pay_1_1")
+        came_at = (await read(world, case)).attempts[0].callback_at
+        assert came_at is not None
+        checked = replace(case.live, state=AttemptState.NOT_SENT, callback_checked_at=NOW)
+        assert await world.ledger.record(move(case, checked))
+        again = (await read(world, case)).attempts[0]
+        assert (again.callback_at, again.callback_checked_at) == (came_at, NOW)
+
     async def test_a_hint_by_reference_reaches_one_rails_attempt_only(self, world: World):
         case = await paying_out(world)
         assert case.live is not None

@@ -338,7 +338,10 @@ class FakeLedger:
             # A reservation is never written from a value: refunds change it beside the move.
             reserved = attempt.refund_reserved if known is None else known.refund_reserved
             reported = attempt.reported_failure if known is None else known.reported_failure
-            row.attempts[attempt.id] = replace(attempt, refund_reserved=reserved, reported_failure=reported)
+            called_at = attempt.callback_at if known is None else known.callback_at
+            row.attempts[attempt.id] = replace(
+                attempt, refund_reserved=reserved, reported_failure=reported, callback_at=called_at
+            )
             self._references[attempt.reference] = attempt.id
             self._tokens[attempt.callback_token] = attempt.id
 
@@ -404,8 +407,8 @@ class FakeLedger:
         row = next((r for r in self.rows.values() if attempt_id in r.attempts), None)
         if attempt_id is None or row is None or (rail and row.attempts[attempt_id].rail != rail):
             return False
-        if failure is not None:
-            row.attempts[attempt_id] = replace(row.attempts[attempt_id], reported_failure=failure)
+        called = replace(row.attempts[attempt_id], callback_at=self.clock.now())
+        row.attempts[attempt_id] = called if failure is None else replace(called, reported_failure=failure)
         row.hinted = True
         if row.lease_until is None or row.lease_until <= self.clock.now():
             row.due_at = AT_ONCE

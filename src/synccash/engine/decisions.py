@@ -1,6 +1,7 @@
 """What is committed after each answer: the order's next state, and when it is due again. Decides only: a
 decision is one move, which the driver commits or drops."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -19,6 +20,7 @@ from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import (
     Case,
     Entry,
+    Keep,
     Move,
     Order,
     PaymentCase,
@@ -157,6 +159,11 @@ class Decisions:
         if self.clock.now() >= case.expires_at:
             return None
         closed = replace(dead, retry_decision="another_rail")
+        if case.is_callback_unchecked:
+            # Another closed attempt may have moved the money: the next rail waits for what its rail says.
+            order = queued(order_of(case), now=self.clock.now())
+            hold = Release(self.patience.callback_check_s(case))
+            return self.scribe.move(case, order, closed, hold=hold, timeline=(entry,))
         now_case = replace(case, attempts=merged(case.attempts, (closed,)))
         route = self.attempts.route(routed_of(case), spent_rails(now_case))
         if route.chosen is None:
@@ -205,6 +212,25 @@ class Decisions:
         order = queued(routed_of(case), now=self.clock.now())
         timeline = (*before, entry) if order.version != order_of(case).version else before
         return self.scribe.move(case, order, hold=Release(wait_s), timeline=timeline)
+
+    def callbacks_checked(self, case: Case, looked: Sequence[tuple[Attempt, StatusAnswer]]) -> Move:
+        """Write down what the rails said about closed attempts for which callbacks came, and go on."""
+        timeline = tuple(
+            self.scribe.entry("inquired", {"attempt": attempt.id, "standing": answer.standing})
+            for attempt, answer in looked
+        )
+        hold = Keep(self.settings.lease_s)
+        return self.scribe.move(
+            case, order_of(case), *(attempt for attempt, _ in looked), hold=hold, timeline=timeline
+        )
+
+    def wait_for_callbacks(self, case: Case) -> Move:
+        """Send nothing while the callback of a closed attempt is unchecked."""
+        order = order_of(case)
+        if self.patience.is_human_told(case):
+            order = under_review(order, now=self.clock.now())
+        hold = Release(self.patience.callback_check_s(case))
+        return self.scribe.move(case, order, hold=hold, timeline=())
 
     def refund_again(self, case: RefundCase) -> Move:
         """The next attempt of a refund, whose rail is its debit's. Where that rail has another account by

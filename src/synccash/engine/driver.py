@@ -101,10 +101,16 @@ class Driver:
         # After a takeover the closed attempts are checked too: the former holder may have had a callback.
         heard = case.hinted or case.former_lease_end is not None
         live = case.live
-        if heard and (live is not None or not order_of(case).status.is_final):
-            found = await self._late_success(case)
+        if live is not None or not order_of(case).status.is_final:
+            found = await self._late_success(case) if heard else None
             if found is not None:
                 return await self._record(case, found)
+            if case.is_callback_unchecked:
+                move = await self._check_callbacks(case)
+                committed = await self._record(case, move)
+                if committed is None or isinstance(move.hold, Release):
+                    return committed
+                case = committed
         if live is not None:
             if isinstance(case, PaymentCase) and case.payment.status.is_final:
                 # A late success has settled the payment; what came too much does not wait for this attempt.
@@ -119,6 +125,8 @@ class Driver:
             return await self._record(case, self.decisions.expire(case))
         if isinstance(case, PaymentCase) and case.payment.status_detail is StatusDetail.RISK_REVIEW:
             return await self._record(case, self.decisions.leave_to_review(case, case.payment))
+        if case.is_callback_unchecked:
+            return await self._record(case, self.decisions.wait_for_callbacks(case))
         if isinstance(case, PaymentCase) and case.payment.status is PaymentStatus.CREATED:
             return await self.screen(case)
         return await self._try_again(case)
@@ -161,6 +169,8 @@ class Driver:
         if answer.standing is Standing.FAILED and live.money_moved:
             return await self._taken_back(case, live, answer)
         after = live.after_inquiry(answer)
+        if after.state.is_dead:
+            after = replace(after, callback_checked_at=case.as_of)
         if after.state.is_final:
             return await self._end(case, after, answer)
         if answer.standing is Standing.NOT_FOUND:
@@ -204,12 +214,27 @@ class Driver:
         return await self._record(case, self.decisions.ask_later(case, after, not_found))
 
     async def _late_success(self, case: Case) -> Move | None:
-        """The commit of money that moved on a closed attempt, where a rail reports it."""
+        """The commit of money that moved on a closed attempt, where a rail reports it. Those with an
+        unchecked callback are asked about by `_check_callbacks`."""
         for attempt in closed_attempts(case):
+            if attempt.is_callback_unchecked:
+                continue
             answer = await self._ask(case, attempt)
             if answer.standing is Standing.SUCCEEDED:
                 return self.decisions.late_success(case, attempt, answer)
         return None
+
+    async def _check_callbacks(self, case: Case) -> Move:
+        """Ask about the closed attempts with an unchecked callback. Returns the commit of money that moved,
+        or of what the rails said otherwise, which keeps the hold."""
+        looked: list[tuple[Attempt, StatusAnswer]] = []
+        for attempt in closed_attempts(case):
+            if attempt.is_callback_unchecked:
+                answer = await self._ask(case, attempt)
+                if answer.standing is Standing.SUCCEEDED:
+                    return self.decisions.late_success(case, attempt, answer)
+                looked.append((self.patience.after_callback_check(case, attempt, answer), answer))
+        return self.decisions.callbacks_checked(case, looked)
 
     async def _look_back(self, case: Case) -> Case | None:
         """The order has ended: is there money that came after all, or was taken back, and is what came too

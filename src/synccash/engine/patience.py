@@ -71,8 +71,8 @@ class Patience:
         """The wait until a rail that cannot find the attempt may be sent the same reference once more.
 
         None where it may not be sent again: it was acknowledged, its rail would execute it twice, it is no
-        longer the account that it was sent from, its sends or its time are used up, or money is known to have
-        moved for the order.
+        longer the account that it was sent from, its sends or its time are used up, money is known to have
+        moved for the order, or the callback of a closed attempt is unchecked.
         """
         # What a rail cannot find long afterwards it may have forgotten.
         recent = age_s(case, attempt) < self.settings.resend_within_s
@@ -84,6 +84,7 @@ class Patience:
             and recent
             and attempt.sends < self.settings.sends_max
             and not case.money_moved
+            and not case.is_callback_unchecked
             and not (isinstance(case, RefundCase) and case.debit.reversed_at is not None)
         )
         if not may:
@@ -130,6 +131,32 @@ class Patience:
         left_s = (case.expires_at - self.clock.now()).total_seconds()
         return max(0.0, min(wait_s, left_s))
 
+    def after_callback_check(self, case: Case, closed: Attempt, answer: StatusAnswer) -> Attempt:
+        """The closed attempt after its rail, asked because of a callback, has not reported money."""
+        looked = replace(closed, inquiries=closed.inquiries + 1)
+        standing = self.with_reported_failure(case, closed, answer).standing
+        forgotten = standing is Standing.NOT_FOUND and closed.evidence is Evidence.ACCEPTED
+        if forgotten or standing not in (Standing.FAILED, Standing.NOT_FOUND):
+            return looked
+        return replace(looked, callback_checked_at=case.as_of)
+
+    def callback_check_s(self, case: Case) -> float:
+        """The wait before the rails are asked about unchecked callbacks again: half of the time that the
+        latest of them has waited, at most a rung of the ladder, and not past the order's expiry."""
+        came = [a.callback_at for a in case.attempts if a.is_callback_unchecked and a.callback_at is not None]
+        waited_s = (case.as_of - max(came)).total_seconds()
+        wait_s = max(self.settings.queue_retry_s, min(waited_s / 2, self.settings.ladder.tail_s))
+        if case.expires_at is None:
+            return wait_s
+        return max(0.0, min(wait_s, (case.expires_at - case.as_of).total_seconds()))
+
+    def is_human_told(self, case: Case) -> bool:
+        """True when a human is told of an order without an expiry that no rail has taken for so long."""
+        if not isinstance(case, RefundCase):
+            return False
+        owed_s = (case.as_of - case.refund.created_at).total_seconds()
+        return owed_s >= self.settings.refund_told_after_s
+
     def look_back_s(self, case: Case, closed: Attempt, standing: Standing | None = None) -> float | None:
         """The wait before the rail is asked about a closed attempt again; None after the last look-back.
 
@@ -169,8 +196,8 @@ class Patience:
     def release_ended(self, case: Case, *changed: Attempt) -> Release:
         """The release of an order that has ended, with what its last commit changed. It is looked at again at
         once where more money came than it needs, or where an earlier attempt may have paid after its rail
-        called it failed; else at the first look-back."""
-        if any(attempt.money_moved or attempt.is_dead_by_word for attempt in case.attempts):
+        called it failed or a callback came for it; else at the first look-back."""
+        if case.is_callback_unchecked or any(a.money_moved or a.is_dead_by_word for a in case.attempts):
             return Release(0.0)
         waits = (self.look_back_s(case, attempt) for attempt in merged(case.attempts, changed))
         return Release(min((wait_s for wait_s in waits if wait_s is not None), default=None))

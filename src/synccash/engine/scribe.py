@@ -131,11 +131,17 @@ class Scribe:
     ) -> Move:
         """The commit before anything leaves for a rail: an attempt, a repeated send, or a one-time password.
 
-        Raises StateConflictError once money is known to have moved for the order: nothing is sent then.
+        Raises StateConflictError once money is known to have moved for the order, and while a callback on a
+        closed attempt is unchecked: nothing is sent then.
         """
         if case.money_moved:
             raise StateConflictError(
                 f"money is known to have moved for {order.id}, so nothing more is sent for it"
+            )
+        if case.is_callback_unchecked:
+            raise StateConflictError(
+                f"a callback came for a closed attempt of {order.id}, and its rail has not said yet whether "
+                "money has moved, so nothing is sent now; repeat this later"
             )
         return self.move(
             case,

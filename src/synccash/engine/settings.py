@@ -24,6 +24,8 @@ class EngineSettings:
     operator says so.
     `queue_retry_s`: how long an order that no rail took waits before the next try; a refund also for as long
     as the ladder says.
+    `refund_told_after_s`: how old a refund is that its rail has not taken when a human is told of it; it is
+    tried all the same.
     """
 
     public_url: str
@@ -39,6 +41,7 @@ class EngineSettings:
     look_backs_s: tuple[float, ...] = (900.0, 7_200.0, 86_400.0, 259_200.0)
     resend_within_s: float = 259_200.0
     queue_retry_s: float = 5.0
+    refund_told_after_s: float = 900.0
     surplus_refund: Literal["auto", "manual"] = "auto"
     ladder: Ladder = PRODUCTION
     poll_s: float = 0.2

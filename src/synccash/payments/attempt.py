@@ -81,7 +81,8 @@ class Attempt:
     `evidence` is the worst over all sends ever made under the reference. `opened_fence` is the fence of the
     order when the attempt was opened: while the order still has it, one holder only has ever had the attempt.
     `quiet_since` is when the last possible sender fell silent; a settle time is counted from there.
-    `reported_failure` is what a callback claimed; it counts only beside the rail's own answer.
+    `reported_failure` is what a callback claimed; it counts only beside the rail's own answer. `callback_at`
+    is when the latest callback came, `callback_checked_at` up to when the rail has answered about callbacks.
     `sends` counts the sends that may have reached the rail; `not_founds` the latest answers in a row that did
     not find the reference. `moved_at` is when the rail was first heard to have moved money against what the
     engine believed or asked for; `reversed_at` when it was heard to have taken that back.
@@ -112,6 +113,8 @@ class Attempt:
     amount_received: int = 0
     refund_reserved: int = 0
     reported_failure: Failure | None = None
+    callback_at: datetime | None = None
+    callback_checked_at: datetime | None = None
     moved_at: datetime | None = None
     reversed_at: datetime | None = None
 
@@ -124,6 +127,14 @@ class Attempt:
     def money_moved(self) -> bool:
         """True when this attempt is known to have moved money, whatever its state and the amount."""
         return self.state is AttemptState.SUCCEEDED or self.moved_at is not None or self.amount_received > 0
+
+    @property
+    def is_callback_unchecked(self) -> bool:
+        """True when a callback came for the closed attempt and its rail has not answered about it: the money
+        may have moved after all."""
+        if self.callback_at is None or not self.state.is_dead or self.money_moved:
+            return False
+        return self.callback_checked_at is None or self.callback_checked_at < self.callback_at
 
     @property
     def is_dead_by_word(self) -> bool:

@@ -39,6 +39,11 @@ class _OrderCase:
         it is neither expired, canceled, approved nor declined."""
         return any(attempt.money_moved for attempt in self.attempts)
 
+    @property
+    def is_callback_unchecked(self) -> bool:
+        """True when the callback of a closed attempt is unchecked: nothing new is sent for the order then."""
+        return any(attempt.is_callback_unchecked for attempt in self.attempts)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentCase(_OrderCase):

@@ -20,6 +20,7 @@ def _taken(table: str) -> str:
         fence = o.fence + 1, hinted = false, lease_until = now() + make_interval(secs => $2),
         due_at = now() + make_interval(secs => $2)
     FROM due WHERE o.id = due.id AND o.move_id = due.move_id AND o.fence = due.fence
+        AND o.hinted = due.hinted
     RETURNING o.*, due.due_at AS was_due_at, due.lease_until AS former_lease_end, due.hinted AS was_hinted
 )"""  # noqa: S608 - `table` is one of ours
 
@@ -51,8 +52,8 @@ def _hinted(table: str) -> str:
 
 
 # `due` is the order as it was when its lock was had; the updates look at it first as this statement's
-# snapshot has it. A holder who committed in between has written attempts that the snapshot cannot see, so an
-# order whose last move differs is left to the next round.
+# snapshot has it. A holder who committed in between has written attempts that the snapshot cannot see, and
+# so has a callback: an order whose last move or hint differs is left to the next round.
 TAKE_DUE = f"""
 WITH {",".join(map(_due, _KINDS))},
 due AS MATERIALIZED (
@@ -106,14 +107,14 @@ WITH held AS MATERIALIZED (
 {" UNION ALL ".join(f"SELECT id, fence FROM {table}_mine" for table in _KINDS)}
 """  # noqa: S608 - put together from constants
 
-# $2 is what the callback claims: it stays on the attempt, where no other commit writes.
+# $2 is what the callback claims: it stays on the attempt, where no other commit writes, and so does its time.
 _HINT = """
 WITH meant AS MATERIALIZED (
     SELECT id, order_id FROM attempts WHERE {named}
 ),
 claimed AS (
-    UPDATE attempts a SET reported_failure = $2::json FROM meant
-    WHERE a.id = meant.id AND $2::json IS NOT NULL
+    UPDATE attempts a SET callback_at = now(), reported_failure = coalesce($2::json, a.reported_failure)
+    FROM meant WHERE a.id = meant.id
 ),
 {hinted}
 SELECT 1 FROM meant

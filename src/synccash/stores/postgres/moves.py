@@ -29,7 +29,8 @@ tried AS (
         provider_code = excluded.provider_code,
         provider_transaction_id = excluded.provider_transaction_id, failure = excluded.failure,
         retry_decision = excluded.retry_decision, amount_received = excluded.amount_received,
-        not_founds = excluded.not_founds, moved_at = excluded.moved_at, reversed_at = excluded.reversed_at
+        not_founds = excluded.not_founds, moved_at = excluded.moved_at, reversed_at = excluded.reversed_at,
+        callback_checked_at = excluded.callback_checked_at
 ),
 {followers("moved")},
 answered AS (

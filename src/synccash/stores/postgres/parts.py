@@ -29,6 +29,7 @@ _ATTEMPT = (
     "not_founds",
     "moved_at",
     "reversed_at",
+    "callback_checked_at",
 )
 ATTEMPT_COLUMNS = ", ".join(_ATTEMPT)
 ATTEMPT_VALUES = ", ".join(f"a.{column}" for column in _ATTEMPT)

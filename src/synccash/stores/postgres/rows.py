@@ -160,6 +160,7 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
         "not_founds": attempt.not_founds,
         "moved_at": attempt.moved_at,
         "reversed_at": attempt.reversed_at,
+        "callback_checked_at": attempt.callback_checked_at,
     }
 
 
@@ -293,6 +294,8 @@ class _AttemptRow(msgspec.Struct):
     moved_at: datetime | None
     reversed_at: datetime | None
     reported_failure: Failure | None = None
+    callback_at: datetime | None = None
+    callback_checked_at: datetime | None = None
 
 
 # Columns that a newer version of the service has added are passed over.
@@ -408,6 +411,8 @@ def _attempt_of(row: _AttemptRow) -> Attempt:
         moved_at=row.moved_at,
         reversed_at=row.reversed_at,
         reported_failure=row.reported_failure,
+        callback_at=row.callback_at,
+        callback_checked_at=row.callback_checked_at,
     )
 
 

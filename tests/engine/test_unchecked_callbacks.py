@@ -1,0 +1,248 @@
+"""While a callback on a closed attempt is unchecked, nothing new is sent for its order: the rail may have
+moved the money after all."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engine.scripted import (
+    ACCEPTED,
+    FAILED,
+    NO_ANSWER,
+    NOT_FOUND,
+    PENDING,
+    SUCCEEDED,
+    TENANT,
+    UNREACHABLE,
+    Desk,
+    ScriptedRail,
+)
+from synccash.payments.attempt import Attempt
+from synccash.payments.errors import StateConflictError
+from synccash.payments.ladder import Ladder
+from synccash.payments.rail import NextAction, NextActionType, Standing, StatusAnswer
+
+SILENT = StatusAnswer(standing=Standing.NO_INFORMATION)
+_DUE_IN_S = "SELECT extract(epoch FROM due_at - now())::float8 FROM {} WHERE id = $1"
+
+
+@pytest.fixture
+def rails() -> Sequence[ScriptedRail]:
+    return ScriptedRail("mtn_momo"), ScriptedRail("paystack", otp=True)
+
+
+@pytest.fixture
+def ladder() -> Ladder:
+    return Ladder((1.0,), ((60.0, 1e6),))
+
+
+async def attempts_of(desk: Desk, order_id: str) -> tuple[Attempt, ...]:
+    return (await desk.case(order_id)).attempts
+
+
+def sends(desk: Desk) -> int:
+    return len(desk.first.sent) + len(desk.second.sent)
+
+
+async def queued(desk: Desk, kind: str = "payments") -> str:
+    """An order that no rail could be reached for; both rails take orders again from here on."""
+    desk.first.answers, desk.second.answers = [UNREACHABLE], [UNREACHABLE]
+    made = await (desk.pay() if kind == "payments" else desk.pay_out())
+    assert (await desk.order(made["id"])).status_detail == "queued"
+    desk.first.answers, desk.second.answers = [ACCEPTED], [ACCEPTED]
+    return made["id"]
+
+
+async def called_back(desk: Desk, attempt: Attempt) -> None:
+    await desk.engine.take_callback(attempt.rail, attempt.callback_token)
+
+
+@pytest.mark.parametrize("kind", ["payments", "payouts"])
+@pytest.mark.parametrize("standing", [SILENT, PENDING], ids=["silent", "pending"])
+async def test_nothing_is_sent_while_the_rail_does_not_say_what_became_of_the_attempt(
+    desk: Desk, kind: str, standing: StatusAnswer
+):
+    order_id = await queued(desk, kind)
+    (first, _) = await attempts_of(desk, order_id)
+    desk.first.standing = standing
+    await called_back(desk, first)
+    before = sends(desk)
+    for _ in range(3):
+        await desk.work()
+        assert sends(desk) == before
+        assert (await desk.order(order_id)).status_detail == "queued"
+    desk.first.standings[first.reference] = SUCCEEDED
+    await desk.work()
+    assert sends(desk) == before
+    stands = await desk.case(order_id)
+    assert stands.money_moved
+
+
+@pytest.mark.parametrize("answer", [FAILED, NOT_FOUND], ids=["failed", "not found"])
+async def test_the_order_goes_on_as_soon_as_the_rail_denies_the_money(desk: Desk, answer: StatusAnswer):
+    order_id = await queued(desk)
+    (first, _) = await attempts_of(desk, order_id)
+    desk.first.standing = SILENT
+    await called_back(desk, first)
+    await desk.work()
+    before = sends(desk)
+    desk.first.standing = answer
+    await desk.work()
+    assert sends(desk) == before + 1
+    asked = len(desk.first.asked)
+    assert (await desk.case(order_id)).live is not None
+    desk.first.standing = PENDING
+    await desk.work()
+    assert [reference for reference, _ in desk.first.asked[asked:]].count(first.reference) == 0
+
+
+async def test_an_order_whose_callbacks_were_all_answered_waits_for_no_rail(desk: Desk):
+    order_id = await queued(desk)
+    desk.first.standing = SILENT
+    before = sends(desk)
+    await desk.work()
+    assert sends(desk) == before + 1
+    assert (await desk.case(order_id)).live is not None
+
+
+async def test_a_callback_that_brought_the_rails_answer_forward_is_checked_by_it(desk: Desk):
+    order_id: str = (await desk.pay())["id"]
+    (first,) = await attempts_of(desk, order_id)
+    await called_back(desk, first)
+    desk.first.standings[first.reference] = FAILED
+    desk.second.answers, desk.second.standing = [NO_ANSWER], NOT_FOUND
+    await desk.work()
+    desk.first.standings[first.reference] = SILENT
+    before = sends(desk)
+    await desk.pool.execute("UPDATE attempts SET quiet_since = now() - interval '1 minute'")
+    await desk.work()
+    assert sends(desk) == before + 1
+
+
+async def test_an_unchecked_callback_is_looked_at_with_growing_pauses(desk: Desk):
+    order_id = await queued(desk)
+    (first, _) = await attempts_of(desk, order_id)
+    desk.first.standing = SILENT
+    await called_back(desk, first)
+    for age_s, wait_s in ((0, 5), (40, 20), (100_000, 60)):
+        await desk.pool.execute(
+            "UPDATE attempts SET callback_at = now() - $1 * interval '1 second' WHERE id = $2",
+            age_s,
+            first.id,
+        )
+        await desk.work()
+        assert await desk.pool.fetchval(_DUE_IN_S.format("payments"), order_id) == pytest.approx(
+            wait_s, abs=2
+        )
+
+
+async def test_a_callback_holds_an_order_until_it_expires_and_no_longer(desk: Desk):
+    order_id = await queued(desk)
+    (first, _) = await attempts_of(desk, order_id)
+    desk.first.standing = SILENT
+    await called_back(desk, first)
+    await desk.pool.execute("UPDATE payments SET expires_at = now() + interval '3 seconds'")
+    await desk.work()
+    assert await desk.pool.fetchval("SELECT due_at < expires_at + interval '1 second' FROM payments")
+    await desk.pool.execute("UPDATE payments SET expires_at = now()")
+    before = sends(desk)
+    await called_back(desk, first)
+    await desk.work()
+    order = await desk.order(order_id)
+    assert (order.status, order.status_detail) == ("failed", "expired")
+    assert sends(desk) == before
+
+
+async def test_money_of_an_unchecked_callback_is_looked_for_after_the_expiry_and_goes_back(desk: Desk):
+    order_id = await queued(desk)
+    (first, _) = await attempts_of(desk, order_id)
+    desk.first.standing = SILENT
+    await called_back(desk, first)
+    await desk.pool.execute("UPDATE payments SET expires_at = now()")
+    for _ in range(2):
+        await desk.work()
+    desk.first.standing = SUCCEEDED
+    for _ in range(3):
+        await desk.work()
+    assert await desk.contradictions() == ["late_success"]
+    assert [order.operation for order in desk.first.sent][-1] == "refund"
+
+
+async def fallen_over(desk: Desk) -> tuple[str, Attempt]:
+    """A payment at its second rail, and the closed attempt at the first, whose callback is unchecked."""
+    order_id: str = (await desk.pay())["id"]
+    (first,) = await attempts_of(desk, order_id)
+    desk.first.standings[first.reference] = FAILED
+    await desk.work()
+    desk.first.standings[first.reference] = SILENT
+    await called_back(desk, first)
+    return order_id, first
+
+
+async def test_a_live_attempt_is_not_sent_again_meanwhile(desk: Desk):
+    desk.second.answers, desk.second.standing = [NO_ANSWER], NOT_FOUND
+    _, first = await fallen_over(desk)
+    before = sends(desk)
+    for _ in range(3):
+        await desk.work()
+    assert sends(desk) == before
+    desk.first.standings[first.reference] = FAILED
+    for _ in range(2):
+        await desk.work()
+    assert sends(desk) > before
+
+
+async def test_no_password_is_handed_over_meanwhile(desk: Desk):
+    asks = replace(ACCEPTED, next_action=NextAction(NextActionType.SUBMIT_OTP, "Dial *110#"))
+    desk.second.answers = [asks]
+    order_id, _ = await fallen_over(desk)
+    with pytest.raises(StateConflictError, match="callback"):
+        await desk.engine.submit_otp(TENANT, order_id, "123456")
+    assert desk.second.passwords == []
+
+
+class TestWithThreeRails:
+    @pytest.fixture
+    def rails(self) -> Sequence[ScriptedRail]:
+        return ScriptedRail("mtn_momo"), ScriptedRail("paystack"), ScriptedRail("pawapay")
+
+    async def test_a_live_attempt_that_fails_meanwhile_waits_for_its_next_rail(self, desk: Desk):
+        third = desk.engine.rails["pawapay"]
+        assert isinstance(third, ScriptedRail)
+        order_id, first = await fallen_over(desk)
+        desk.second.standing = FAILED
+        for _ in range(2):
+            await desk.work()
+        order = await desk.order(order_id)
+        assert (order.status, order.status_detail, third.sent) == ("processing", "queued", [])
+        desk.first.standings[first.reference] = FAILED
+        await desk.work()
+        assert len(third.sent) == 1
+
+
+class TestARefund:
+    @pytest.fixture
+    def settings(self) -> dict[str, Any]:
+        return {"refund_told_after_s": 900.0}
+
+    async def test_is_held_as_well_and_told_to_a_human_in_time(self, desk: Desk):
+        desk.first.standing = SUCCEEDED
+        payment_id: str = (await desk.pay())["id"]
+        await desk.work()
+        desk.first.answers = [UNREACHABLE]
+        refund_id: str = (await desk.refund(payment_id, 400))["id"]
+        (attempt,) = await attempts_of(desk, refund_id)
+        desk.first.answers, desk.first.standing = [ACCEPTED], SILENT
+        await called_back(desk, attempt)
+        before = sends(desk)
+        await desk.work()
+        assert (sends(desk), await desk.waiting()) == (before, [])
+        await desk.pool.execute("UPDATE refunds SET created_at = now() - interval '901 seconds'")
+        await desk.work()
+        assert (sends(desk), await desk.waiting()) == (before, [(refund_id, "under_review")])
+        desk.first.standing = NOT_FOUND
+        await desk.work()
+        assert sends(desk) == before + 1
+        assert await desk.waiting() == []
