@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from engine.scripted import ACCEPTED, PENDING, SUCCEEDED, Desk
+from engine.scripted import ACCEPTED, PENDING, SUCCEEDED, UNREACHABLE, Desk
 from synccash.engine.review import Resolution
-from synccash.payments.case import PaymentCase
+from synccash.payments.case import PaymentCase, RefundCase
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.ladder import Ladder
 from synccash.payments.payment import StatusDetail
@@ -166,3 +166,76 @@ async def test_an_ended_payment_whose_rail_keeps_to_its_word_is_asked_about_unti
     await desk.pool.execute("UPDATE attempts SET started_at = now() - interval '4 days'")
     await desk.work()
     assert await desk.pool.fetchval("SELECT due_at FROM payments") is None
+
+
+class TestARefundThatNeverLeaves:
+    """A rail that is out of reach takes no refund, and there is no other to try."""
+
+    async def _unsent(self, desk: Desk) -> str:
+        payment_id = (await desk.pay())["id"]
+        desk.first.standing = SUCCEEDED
+        await desk.work()
+        desk.first.answers, desk.first.standing = [UNREACHABLE], SILENT
+        refund_id: str = (await desk.refund(payment_id, 400))["id"]
+        return refund_id
+
+    async def _owed_for(self, desk: Desk, seconds: float) -> None:
+        since = "UPDATE refunds SET created_at = now() - $1 * interval '1 second'"
+        await desk.pool.execute(since, seconds)
+        await desk.work()
+
+    async def test_is_told_to_a_human_after_a_quarter_of_an_hour(self, desk: Desk):
+        refund_id = await self._unsent(desk)
+        await self._owed_for(desk, 890)
+        assert (await desk.order(refund_id)).status_detail == "queued"
+        assert await desk.waiting() == []
+        await self._owed_for(desk, 901)
+        assert await desk.waiting() == [(refund_id, "under_review")]
+
+    async def test_is_tried_all_the_same_as_often_as_before(self, desk: Desk):
+        refund_id = await self._unsent(desk)
+        await self._owed_for(desk, 901)
+        for _ in range(3):
+            tried = len((await desk.case(refund_id)).attempts)
+            await desk.work()
+            assert len((await desk.case(refund_id)).attempts) == tried + 1
+            assert await due_in_s(desk, "refunds") <= 60
+            assert await desk.waiting() == [(refund_id, "under_review")]
+
+    async def test_waits_for_nobody_any_more_once_its_rail_has_it(self, desk: Desk):
+        refund_id = await self._unsent(desk)
+        await self._owed_for(desk, 901)
+        desk.first.answers, desk.first.standing = [ACCEPTED], PENDING
+        await desk.work()
+        assert (await desk.order(refund_id)).status_detail is None
+        assert await desk.waiting() == []
+        desk.first.standing = SUCCEEDED
+        await desk.work()
+        assert (await desk.order(refund_id)).status == "succeeded"
+
+    async def test_may_be_ended_by_a_human_and_is_not_sent_again_then(self, desk: Desk):
+        refund_id = await self._unsent(desk)
+        await self._owed_for(desk, 901)
+        desk.first.answers = [ACCEPTED]
+        await desk.engine.reviewing.resolve(
+            RefundCase, refund_id, Resolution.FAILED, by="key_1", evidence="paid back in cash"
+        )
+        before = len(desk.first.sent)
+        for _ in range(2):
+            await desk.work()
+        assert len(desk.first.sent) == before
+
+    async def test_is_told_as_well_where_a_former_send_may_have_arrived(self, desk: Desk):
+        payment_id = (await desk.pay())["id"]
+        desk.first.standing = SUCCEEDED
+        await desk.work()
+        desk.first.answers, desk.first.standing = [LOST], NOT_FOUND
+        refund_id: str = (await desk.refund(payment_id, 400))["id"]
+        desk.first.answers = [UNREACHABLE]
+        await self._owed_for(desk, 890)
+        assert await desk.waiting() == []
+        before = len(desk.first.sent)
+        await self._owed_for(desk, 901)
+        await self._owed_for(desk, 901)
+        assert await desk.waiting() == [(refund_id, "under_review")]
+        assert len(desk.first.sent) == before + 2

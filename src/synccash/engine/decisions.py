@@ -79,6 +79,7 @@ class Decisions:
         if after.state is AttemptState.NOT_SENT:
             return self._queue(case, after, sent, entry)
         order = reflect(order_of(case), after, now=self.clock.now(), action=sent.answer.next_action)
+        order = self._told_in_time(case, after, order)
         sent_s_ago = (self.clock.now() - after.started_at).total_seconds()
         wait_s = self.patience.next_inquiry_s(after, sent_s_ago)
         # A send that outlasts the ladder is asked about all the same.
@@ -193,6 +194,9 @@ class Decisions:
         now = self.clock.now()
         is_unsent = after.state is AttemptState.NOT_SENT
         order = reflect(order_of(case), after, now=now) if is_unsent else queued(order_of(case), now=now)
+        if self.patience.is_human_told(case):
+            # Tried on, beside the human: the rail is the refund's only one, and may come back.
+            order = under_review(order, now=now)
         timeline = (entry, self.scribe.entry("queued", {"wait_s": wait_s}))
         return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=timeline)
 
@@ -246,7 +250,7 @@ class Decisions:
         """The same reference to the same rail again, counted on the row before the first byte."""
         again = replace(after, sends=after.sends + 1, not_founds=0)
         entry = self.scribe.entry("sent_again", {"attempt": after.id, "send": again.sends})
-        order = reflect(order_of(case), again, now=self.clock.now())
+        order = self._told_in_time(case, again, reflect(order_of(case), again, now=self.clock.now()))
         if order.version == order_of(case).version:
             # Whoever has read the order before this send must not end it on what he read.
             order = replace(order, version=order.version + 1, updated_at=self.clock.now())
@@ -276,6 +280,7 @@ class Decisions:
         for_a_human = untold or hopeless or answer.refused_locally or case.money_moved
         if wait_s is None or for_a_human or standing is StatusDetail.UNDER_REVIEW:
             order = under_review(order_of(case), now=self.clock.now())
+        order = self._told_in_time(case, after, order)
         if wait_s is None:
             wait_s = self.patience.parked_s(case, after)
         elif lost and not hopeless:
@@ -284,6 +289,12 @@ class Decisions:
             wait_s = max(wait_s, answer.retry_after_s)
         entry = self.scribe.entry("inquired", {"attempt": after.id, "standing": answer.standing})
         return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=(entry,))
+
+    def _told_in_time(self, case: Case, after: Attempt, order: Order) -> Order:
+        """The order, under review where it is a refund whose rail has long not said that it has it."""
+        if after.state is AttemptState.UNKNOWN and self.patience.is_human_told(case):
+            return under_review(order, now=self.clock.now())
+        return order
 
     def _is_used_up(self, case: Case, after: Attempt) -> bool:
         """True for an order without an end whose rail lost every send that it may be sent."""
