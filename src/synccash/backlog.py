@@ -17,6 +17,7 @@ KINDS = (
     ("payment", "under_review"),
     ("payment", "risk_review"),
     ("payment", "surplus"),
+    ("payment", "currency_differs"),
     ("payment", "unreadable"),
     ("refund", "under_review"),
     ("refund", "unreadable"),

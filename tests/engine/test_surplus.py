@@ -130,3 +130,44 @@ async def test_whatever_only_a_human_can_decide_is_shown_to_him(desk: Desk):
     }
     looks = [one["next_look_at"] for one in await PostgresWaiting(Database(desk.pool)).oldest(10)]
     assert all(looks)
+
+
+@pytest.mark.parametrize("reported", [None, 700])
+async def test_a_late_success_in_another_currency_on_an_ended_payment_is_shown_to_a_human(
+    desk: Desk, reported: int | None
+):
+    payment_id: str = (await desk.pay())["id"]
+    (first,) = (await desk.case(payment_id)).attempts
+    desk.first.standings[first.reference] = FAILED
+    await desk.work()
+    assert (await desk.order(payment_id)).status == "failed"
+    assert await waiting(desk) == []
+    await desk.rail_pays_late(desk.first, first, currency="NGN", amount=reported)
+    assert await desk.contradictions() == ["late_success"]
+    assert await waiting(desk) == [(payment_id, "currency_differs", 1000)]
+    assert await PostgresWaiting(Database(desk.pool)).counts() == {("payment", "currency_differs"): 1}
+    assert returned(desk) == []
+    told = await desk.pool.fetchval("SELECT data FROM timeline WHERE kind = 'contradiction'")
+    assert msgspec.json.decode(told)["reported"] == reported
+
+
+async def test_money_in_another_currency_that_the_rail_took_back_waits_for_nobody(desk: Desk):
+    payment_id: str = (await desk.pay())["id"]
+    (first,) = (await desk.case(payment_id)).attempts
+    desk.first.standings[first.reference] = FAILED
+    await desk.work()
+    await desk.rail_pays_late(desk.first, first, currency="NGN")
+    desk.first.standings[first.reference] = FAILED
+    await desk.engine.take_callback("mtn_momo", first.callback_token)
+    await desk.work()
+    assert await desk.contradictions() == ["late_success", "reversed"]
+    assert await waiting(desk) == []
+
+
+async def test_a_late_success_of_nothing_on_an_ended_payment_waits_for_nobody(desk: Desk):
+    payment_id: str = (await desk.pay())["id"]
+    (first,) = (await desk.case(payment_id)).attempts
+    desk.first.standings[first.reference] = FAILED
+    await desk.work()
+    await desk.rail_pays_late(desk.first, first, amount=0)
+    assert await waiting(desk) == []

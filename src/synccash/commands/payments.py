@@ -143,8 +143,8 @@ def _print_page(page: dict[str, Any], kind: str, who: str, *, as_json: bool) -> 
 @PAYMENTS.command
 def waiting(*, limit: int = 50, json: bool = False) -> int:
     """What waits for a human, the longest first: payments, refunds and payouts under review, payments in risk
-    review, rows that cannot be read (`unreadable`), and money that came too much and is still here
-    (`surplus`).
+    review, rows that cannot be read (`unreadable`), money that came too much and is still here (`surplus`),
+    and money that came in another currency for an ended payment (`currency_differs`).
 
     `next look`: when the rail is asked again by itself.
     """

@@ -368,6 +368,7 @@ class Decisions:
             "attempt": closed.id,
             "rail": closed.rail,
             "received": paid.amount_received,
+            "reported": answer.amount,
             "asked": closed.amount,
             "currency": answer.currency or before.currency,
             "status": before.status,

@@ -1,4 +1,5 @@
-"""What waits for a human: orders that only he can decide, and money that came too much and is still here."""
+"""What waits for a human: orders that only he can decide, and money that came too much, or in another
+currency, and is still here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ UNREADABLE_MINUTES = 15
 """For how long an order counts as unreadable after the last try; it is tried again every 10 minutes."""
 
 REMEMBERED_DAYS = 90
-"""For how long a surplus is told that nobody has given back: he may have paid the payer otherwise."""
+"""For how long a surplus, or money in another currency, is told that nobody has given back: he may have paid
+the payer otherwise."""
 
 
 def _of(kind: str, table: str, *why: str) -> str:
@@ -30,7 +32,8 @@ def _unreadable(kind: str, table: str) -> str:
     WHERE u.last_seen > now() - interval '{UNREADABLE_MINUTES} minutes'"""  # noqa: S608 - from constants
 
 
-# A debit is a surplus where its payment has ended and does not stand for it, as in refund_openings.py.
+# A debit is a surplus where its payment has ended and does not stand for it, as in refund_openings.py. Money
+# in another currency counts as nothing received, so no refund of ours returns it: its timeline tells of it.
 _WAITING = f"""
 WITH surplus AS (
     SELECT DISTINCT a.id, p.id AS order_id, a.amount_received - a.refund_reserved AS amount, p.currency,
@@ -47,6 +50,20 @@ WITH surplus AS (
     WHERE a.refund_reserved < a.amount_received AND a.reversed_at IS NULL AND (p.status <> 'succeeded'
         OR CASE WHEN p.paid_by IS NULL THEN a.place > 1 ELSE a.id <> p.paid_by END)
 ),
+foreign_money AS (
+    SELECT p.id AS order_id, a.amount, p.currency, a.rail, p.merchant_id, p.livemode, a.moved_at AS since
+    FROM (
+        SELECT DISTINCT order_id FROM contradictions
+        WHERE recorded_at > now() - interval '{REMEMBERED_DAYS} days'
+    ) c
+    JOIN payments p ON p.id = c.order_id AND p.status IN ('succeeded', 'failed', 'canceled')
+    JOIN attempts a ON a.order_id = p.id
+    WHERE a.moved_at > now() - interval '{REMEMBERED_DAYS} days' AND a.amount_received = 0
+        AND a.reversed_at IS NULL AND EXISTS (
+            SELECT FROM timeline t WHERE t.order_id = p.id AND t.kind IN ('contradiction', 'currency_differs')
+                AND t.data ->> 'attempt' = a.id AND t.data ->> 'currency' <> p.currency
+        )
+),
 waiting AS (
     {_of("payment", "payments", "under_review", "risk_review")}
     UNION ALL
@@ -62,6 +79,9 @@ waiting AS (
     UNION ALL
     SELECT 'payment', order_id, 'surplus', amount, currency, rail, merchant_id, livemode, since, NULL
     FROM surplus
+    UNION ALL
+    SELECT 'payment', order_id, 'currency_differs', amount, currency, rail, merchant_id, livemode, since, NULL
+    FROM foreign_money
 )
 """  # noqa: S608 - put together from constants
 _LIST = f"{_WAITING} SELECT * FROM waiting ORDER BY since, id LIMIT $1"  # noqa: S608
