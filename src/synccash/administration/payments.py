@@ -10,6 +10,7 @@ from synccash.engine.replies import read_order
 from synccash.engine.scribe import render
 from synccash.payments.case import PaymentCase, order_of
 from synccash.payments.document import entry_document
+from synccash.payments.errors import OrderUnreadableError
 from synccash.payments.payer import Msisdn
 from synccash.payments.payment import PaymentStatus, StatusDetail
 from synccash.settings import Settings
@@ -80,7 +81,13 @@ def show_order(settings: Settings, order_id: str) -> dict[str, Any]:
             document["refunds"] = await operating.refunds(order_id)
         return {**document, "timeline": [entry_document(entry) for entry in entries]}
 
-    found = with_database(settings, read)
+    try:
+        found = with_database(settings, read)
+    except OrderUnreadableError as error:
+        raise AdministrationError(
+            f"{error}: run the newest version that works on this database; "
+            "the table unreadable_orders says what could not be read"
+        ) from error
     if found is None:
         raise AdministrationError(
             f"there is no payment, refund or payout {order_id}: "

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase
+from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
 from synccash.payments.payment import PaymentStatus
 from synccash.payments.request import Principal, Tenant
 from synccash.payments.webhook import WebhookEndpoint
@@ -37,7 +37,8 @@ class PaymentFilter:
 
 @runtime_checkable
 class Reading(Protocol):
-    """What a merchant may look at. Nothing of another tenant is ever returned."""
+    """What a merchant may look at. Nothing of another tenant is ever returned. One order is read whole, or
+    raises OrderUnreadableError."""
 
     async def payment(self, tenant: Tenant, payment_id: str) -> PaymentCase | None: ...
 
@@ -45,7 +46,9 @@ class Reading(Protocol):
 
     async def payout(self, tenant: Tenant, payout_id: str) -> PayoutCase | None: ...
 
-    async def payments(self, tenant: Tenant, where: PaymentFilter) -> Sequence[PaymentCase]:
+    async def payments(
+        self, tenant: Tenant, where: PaymentFilter
+    ) -> Sequence[PaymentCase | UnreadablePayment]:
         """At most `where.limit` + 1 payments: the one too many says that there are more."""
         ...
 

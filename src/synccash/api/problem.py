@@ -13,6 +13,7 @@ from synccash.payments.errors import (
     KeyInProgressError,
     KeyReusedError,
     ObjectNotFoundError,
+    OrderUnreadableError,
     PaymentError,
     PaymentInFlightError,
     ReferenceAlreadyUsedError,
@@ -115,6 +116,14 @@ def of_engine(error: PaymentError) -> Refusal:
             )
         case StateConflictError():
             return Refusal(status=409, code="state_conflict", detail=str(error))
+        case OrderUnreadableError():
+            return Refusal(
+                status=500,
+                code="order_unreadable",
+                detail=f"this version of SyncCash cannot read {error.order_id}, and nothing was changed: "
+                "ask again when the service is upgraded; if it stays so, tell its operator",
+                retryable=True,
+            )
         case EndpointLimitError():
             return Refusal(
                 status=409,

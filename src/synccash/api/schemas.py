@@ -325,11 +325,12 @@ class PayoutShown(msgspec.Struct):
 
 
 class PaymentPage(msgspec.Struct):
-    """One page of payments, newest first."""
+    """One page of payments, newest first; `unreadable` has the ids of those that cannot be shown now."""
 
     data: list[PaymentShown]
     has_more: bool
     next: str | None
+    unreadable: list[str]
 
 
 class RefundPage(msgspec.Struct):

@@ -86,6 +86,14 @@ class PayoutCase(_OrderCase):
 Case = PaymentCase | RefundCase | PayoutCase
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadablePayment:
+    """A payment of which this version of the service can read no more than its place in a list."""
+
+    id: str
+    created_at: datetime
+
+
 def order_of(case: Case) -> Order:
     """The order that the case is about."""
     match case:

@@ -7,6 +7,7 @@ PaymentError
 ├── ReferenceAlreadyUsedError   the merchant's reference belongs to another payment or payout
 ├── PaymentInFlightError        money may have moved: too late to cancel
 ├── StateConflictError          the object's state does not allow it
+├── OrderUnreadableError        this version of the service cannot read the order's row
 ├── EndpointLimitError          the merchant has as many webhook endpoints as are allowed
 └── StoreUnavailableError       the ledger cannot be reached
 """
@@ -52,6 +53,14 @@ class PaymentInFlightError(PaymentError):
 
 class StateConflictError(PaymentError):
     """The object's state does not allow it; the text says which state and what to do."""
+
+
+class OrderUnreadableError(PaymentError):
+    """The row of the order holds what this version of the service cannot read. Nothing was changed."""
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(f"this version of SyncCash cannot read {order_id}")
+        self.order_id = order_id
 
 
 class EndpointLimitError(PaymentError):

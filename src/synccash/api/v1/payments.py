@@ -37,11 +37,11 @@ from synccash.api.schemas import (
 )
 from synccash.engine.engine import Engine
 from synccash.engine.review import Resolution
-from synccash.payments.case import PaymentCase
+from synccash.payments.case import PaymentCase, UnreadablePayment
 from synccash.payments.document import entry_document, payment_document, refund_document
 from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.payer import Msisdn, Payer
-from synccash.payments.payment import PaymentStatus
+from synccash.payments.payment import Payment, PaymentStatus
 from synccash.payments.request import PaymentRequest, RefundRequest, Tenant
 
 _OPENED = {201: PaymentShown, 202: PaymentShown}
@@ -85,7 +85,8 @@ async def list_payments(
     after: Annotated[str | None, QueryParameter(max_length=200)] = None,
     limit: Limit = 20,
 ) -> Json:
-    """Payments, newest first. `after` takes the `next` of the page before."""
+    """Payments, newest first. `after` takes the `next` of the page before. `unreadable` names those of
+    the page that this version of the service cannot show, as while it is upgraded."""
     try:
         msisdn = None if payer is None else Msisdn.parse(payer).digits
     except ValueError as error:
@@ -96,9 +97,20 @@ async def list_payments(
         status=status, reference=reference, payer=msisdn, after=read_cursor(after), limit=limit
     )
     found = await reading.payments(tenant, where)
-    last = found[limit - 1].payment if len(found) > limit else None
-    cursor = None if last is None else write_cursor(last.created_at, last.id)
-    return json(page([payment_document(case.payment, case.attempts) for case in found], limit, cursor))
+    shown = found[:limit]
+    last = _placed(shown[-1]) if len(found) > limit else None
+    return json(
+        {
+            "data": [payment_document(c.payment, c.attempts) for c in shown if isinstance(c, PaymentCase)],
+            "has_more": last is not None,
+            "next": None if last is None else write_cursor(last.created_at, last.id),
+            "unreadable": [one.id for one in shown if isinstance(one, UnreadablePayment)],
+        }
+    )
+
+
+def _placed(found: PaymentCase | UnreadablePayment) -> Payment | UnreadablePayment:
+    return found if isinstance(found, UnreadablePayment) else found.payment
 
 
 @get("/{payment_id:str}", responses=answers({200: PaymentShown}))

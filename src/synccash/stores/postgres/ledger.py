@@ -3,14 +3,13 @@
 The clock is the database's. Commits in doubt are looked up before anybody is told anything.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
-import msgspec
 import structlog
 
 from synccash.payments.case import (
@@ -39,6 +38,7 @@ from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres import due, moves, opening, rows
 from synccash.stores.postgres.database import TRIES, Database, InDoubtError
 from synccash.stores.postgres.errors import InvariantBrokenError
+from synccash.stores.postgres.unreadable import UNREADABLE, read_or_note
 
 log = structlog.get_logger("synccash.ledger")
 
@@ -47,6 +47,7 @@ _ONE_AT_A_TIME = "one_exclusive_refund_at_a_time"
 _NOW = "SELECT clock_timestamp() AS now"
 _TOGETHER = 64
 _FLUSHES = 2
+_C = TypeVar("_C", PaymentCase, RefundCase, PayoutCase)
 _Batch = NaturalBatch[dict[str, Any], asyncpg.Record | None]
 
 
@@ -199,7 +200,7 @@ class PostgresLedger:
         for row in found:
             try:
                 cases.append(rows.case_of(row))
-            except (msgspec.MsgspecError, ValueError) as error:
+            except UNREADABLE as error:
                 unreadable.append((*rows.named(row), str(error)))
         if unreadable:
             await self._set_aside(unreadable)
@@ -236,17 +237,22 @@ class PostgresLedger:
     async def payment(self, payment_id: str) -> PaymentCase | None:
         """Read a payment with its attempts, as of one moment."""
         found = await self._repeat(due.PAYMENT, payment_id)
-        return rows.payment_case(found[0]) if found else None
+        return await self._case(payment_id, found, rows.payment_case)
 
     async def refund(self, refund_id: str) -> RefundCase | None:
         """Read a refund with its attempts and its debit, as of one moment."""
         found = await self._repeat(due.REFUND, refund_id)
-        return rows.refund_case(found[0]) if found else None
+        return await self._case(refund_id, found, rows.refund_case)
 
     async def payout(self, payout_id: str) -> PayoutCase | None:
         """Read a payout with its attempts, as of one moment."""
         found = await self._repeat(due.PAYOUT, payout_id)
-        return rows.payout_case(found[0]) if found else None
+        return await self._case(payout_id, found, rows.payout_case)
+
+    async def _case(
+        self, order_id: str, found: Sequence[asyncpg.Record], read: Callable[[asyncpg.Record], _C]
+    ) -> _C | None:
+        return await read_or_note(self.database, order_id, found[0], read) if found else None
 
     async def _told(
         self, standing: AlreadyClaimed, order: Order, *, doubtful: bool

@@ -1,19 +1,22 @@
 """What a merchant may look at. Every statement names the tenant: nothing of another is ever returned."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase
+from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
 from synccash.payments.payment import PaymentStatus
 from synccash.payments.request import Tenant
 from synccash.stores.postgres import due, rows
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.parts import attempts_of
+from synccash.stores.postgres.unreadable import UNREADABLE, note_unreadable, read_or_note
 
+_C = TypeVar("_C", PaymentCase, RefundCase, PayoutCase)
+_named = msgspec.json.Decoder(UnreadablePayment).decode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 _PAYMENT = f"{due.PAYMENT} AND p.merchant_id = $2 AND p.livemode = $3"
@@ -74,23 +77,23 @@ class PostgresReading:
     async def payment(self, tenant: Tenant, payment_id: str) -> PaymentCase | None:
         """Read a payment with its attempts."""
         found = await self._fetch(_PAYMENT, payment_id, tenant.merchant_id, tenant.livemode)
-        return rows.payment_case(found[0]) if found else None
+        return await self._case(payment_id, found, rows.payment_case)
 
     async def refund(self, tenant: Tenant, refund_id: str) -> RefundCase | None:
         """Read a refund with its attempts."""
         found = await self._fetch(_REFUND, refund_id, tenant.merchant_id, tenant.livemode)
-        return rows.refund_case(found[0]) if found else None
+        return await self._case(refund_id, found, rows.refund_case)
 
     async def payout(self, tenant: Tenant, payout_id: str) -> PayoutCase | None:
         """Read a payout with its attempts."""
         found = await self._fetch(_PAYOUT, payout_id, tenant.merchant_id, tenant.livemode)
-        return rows.payout_case(found[0]) if found else None
+        return await self._case(payout_id, found, rows.payout_case)
 
-    async def payments(self, tenant: Tenant, where: Wanted) -> Sequence[PaymentCase]:
+    async def payments(self, tenant: Tenant, where: Wanted) -> Sequence[PaymentCase | UnreadablePayment]:
         """At most `where.limit` + 1 payments, newest first: the one too many says that there are more."""
         statement, arguments = _list_payments(where)
         found = await self._fetch(statement, tenant.merchant_id, tenant.livemode, where.limit + 1, *arguments)
-        return [rows.payment_case(row) for row in found]
+        return [await self._listed(row) for row in found]
 
     async def timeline(self, tenant: Tenant, payment_id: str) -> Sequence[Entry] | None:
         """A payment's timeline with its refunds' entries, oldest first; None where there is no payment."""
@@ -112,6 +115,17 @@ class PostgresReading:
             known = await self._fetch(_EVENT, tenant.merchant_id, tenant.livemode, after)
             return [] if known else None
         return [Event(**dict(row.items())) for row in found]
+
+    async def _case(self, order_id: str, found: Sequence[Any], read: Callable[[Any], _C]) -> _C | None:
+        return await read_or_note(self.database, order_id, found[0], read) if found else None
+
+    async def _listed(self, row: Any) -> PaymentCase | UnreadablePayment:
+        try:
+            return rows.payment_case(row)
+        except UNREADABLE as error:
+            named = _named(row["payment"])
+            await note_unreadable(self.database, named.id, error)
+            return named
 
     async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
         return await self.database.repeat(statement, *arguments)
