@@ -65,12 +65,14 @@ class Stored:
         told = msgspec.json.decode((FOLDER / "told.json").read_bytes(), type=_Told)
         return cls(told.asked, datetime.now(UTC) - told.made_at)
 
-    def write_journals(self, folder: Path) -> None:
-        """Give a sandbox the orders that its rails had accepted. The callbacks of these find nobody."""
+    def write_journals(self, folder: Path, lost: str | None = None) -> None:
+        """Give a sandbox the orders that its rails had accepted, but for the one called `lost` there. The
+        callbacks of these find nobody."""
         folder.mkdir(exist_ok=True)
         for source in FOLDER.glob("*.jsonl"):
             lines = source.read_text().replace(_CALLBACKS, _NOBODY).splitlines()
-            events = (self._moved(msgspec.json.decode(line)) for line in lines)
+            kept = (line for line in lines if lost is None or f'"{lost}"' not in line)
+            events = (self._moved(msgspec.json.decode(line)) for line in kept)
             (folder / source.name).write_bytes(b"".join(msgspec.json.encode(e) + b"\n" for e in events))
 
     def _moved(self, event: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections import Counter, defaultdict
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import msgspec
 import pytest
 
 from synccash.payments.errors import KeyInProgressError
+from synccash.payments.rail import Standing, StatusAnswer
+from synccash.rails.hubtel import Hubtel
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.migrations import migrate
@@ -81,6 +85,65 @@ async def test_the_next_version_ends_the_orders_of_a_release(empty_database_url:
         told = merchant.verified(SECRET)
         events = await house.pool.fetchval("SELECT count(*) FROM deliveries")
         assert len(told) == len({headers["webhook-id"] for headers, _ in merchant.received}) == events > 30
+
+
+_PAYSTACKS_REFUND = "refund 4000000008"
+"""What Paystack calls the refund `refund-open-paystack`."""
+
+
+def _finds_nothing(inquire: Any) -> Any:
+    """Hubtel's word for an unknown reference, read as "not found", as a connector might read it one day."""
+
+    async def read_otherwise(self: Hubtel, *arguments: Any, **named: Any) -> StatusAnswer:
+        answer: StatusAnswer = await inquire(self, *arguments, **named)
+        return replace(answer, standing=Standing.NOT_FOUND) if answer.provider_code == "4000" else answer
+
+    return read_otherwise
+
+
+async def test_what_a_rail_would_execute_twice_is_not_sent_again_although_the_rail_lost_it(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Hubtel, "inquire", _finds_nothing(Hubtel.inquire))
+    nobody = "http://127.0.0.1:9"
+    async with upgraded(empty_database_url, tmp_path, nobody, lost=_PAYSTACKS_REFUND) as house:
+        house.processes = [await house.process()]
+        await house.quiet()
+        orders = {row["id"]: row["name"] for row in await house.pool.fetch(_ORDERS)}
+        attempts = {orders[a["order_id"]]: a for a in await house.attempts()}
+        sent = house.sent(list(attempts.values()))
+        for name in ("pay-lost-before-hubtel", "refund-open-paystack"):
+            attempt = attempts[name]
+            assert (sent[attempt["id"]], attempt["sends"], attempt["sequence"]) == (0, 1, 1), name
+            assert attempt["not_founds"] > 0, f"{name} was found"
+            assert attempt["state"] == "unknown", name
+
+
+async def test_an_attempt_whose_process_died_counts_as_sent(empty_database_url: str, tmp_path: Path):
+    async with upgraded(empty_database_url, tmp_path, "http://127.0.0.1:9") as house:
+        house.processes = [await house.process()]
+        engine = house.processes[0].engine
+        engine.worker.stop()
+        await house.processes[0].working
+        await house.out_of_reach(down=True)
+        killed = {house.stored.asked[name].id for name in UNANSWERED}
+        leases = "SELECT id, lease_until FROM {} WHERE id = ANY($1)"
+        ended = [r for t in ("payments", "payouts") for r in await house.pool.fetch(leases.format(t), killed)]
+        await house.none(
+            "SELECT 1 FROM payments WHERE lease_until > now() UNION ALL "
+            "SELECT 1 FROM payouts WHERE lease_until > now()"
+        )
+        for case in await engine.ledger.take_due(limit=100, lease_s=2.0):
+            if case.attempts and case.attempts[0].order_id in killed:
+                await engine.worker.driver.advance(case)
+        attempts = {a["order_id"]: a for a in await house.attempts() if a["order_id"] in killed}
+        assert len(attempts) == len(ended) == len(killed)
+        for order_id, lease_until in ended:
+            attempt = attempts[order_id]
+            assert (attempt["state"], attempt["evidence"]) == ("unknown", "ambiguous")
+            assert attempt["quiet_since"] == lease_until, "it settles from the end of the lease"
+            assert (attempt["sequence"], attempt["sends"]) == (1, 1)
+        assert house.arrivals == {}
 
 
 async def repeats_in_progress(house: Upgraded) -> None:

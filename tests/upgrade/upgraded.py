@@ -19,6 +19,7 @@ from synccash.payments.ladder import Ladder
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payout import Payee
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
+from synccash.sandbox.faults import Faults
 from synccash.sandbox.wire import Call
 from synccash.stores.local_doorbell import LocalDoorbell
 from synccash.stores.postgres.database import Database
@@ -117,6 +118,13 @@ class Upgraded(House):
             return await engine.pay_out(PayoutRequest(**common, payee=Payee(number)), claim)
         return await engine.initiate_payment(PaymentRequest(**common, payer=Payer(number)), claim)
 
+    async def out_of_reach(self, *, down: bool) -> None:
+        """Close the ports of all rails, or open them again."""
+        for rail in RAILS:
+            played = self.sandbox.rails[rail]
+            played.set_faults(Faults(approve_after_ms=50, down=down))
+            await self.sandbox._obey_down(played)
+
     async def quiet(self) -> None:
         """Wait until nothing is due soon."""
         await self.none(_DUE)
@@ -155,10 +163,13 @@ def plain(text: str) -> str:
 
 
 @contextlib.asynccontextmanager
-async def upgraded(database_url: str, folder: Path, merchant_url: str) -> AsyncGenerator[Upgraded]:
-    """The release's rails and database, ready for the present version."""
+async def upgraded(
+    database_url: str, folder: Path, merchant_url: str, *, lost: str | None = None
+) -> AsyncGenerator[Upgraded]:
+    """The release's rails and database, ready for the present version. `lost`: an order that its rail has
+    lost, by its name there."""
     stored = Stored.read()
-    stored.write_journals(folder)
+    stored.write_journals(folder, lost)
     given = {"order": RAILS, "settings_for": patient, "stored": stored}
     async with housed(Upgraded, database_url, folder, **given) as house:
         await house.begin(merchant_url)
