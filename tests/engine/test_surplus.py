@@ -1,5 +1,6 @@
 """Money that came too much goes back under the patience of all orders; where it cannot, somebody is told."""
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -171,3 +172,23 @@ async def test_a_late_success_of_nothing_on_an_ended_payment_waits_for_nobody(de
     await desk.work()
     await desk.rail_pays_late(desk.first, first, amount=0)
     assert await waiting(desk) == []
+
+
+_SURPLUS = """
+INSERT INTO refunds (id, merchant_id, livemode, payment_id, attempt_id, amount, currency, created_at,
+    updated_at, status, rail, surplus, exclusive, version, fence, due_at, move_id)
+SELECT 're_former', p.merchant_id, p.livemode, p.id, a.id, a.amount, p.currency, now(), now(),
+    'processing', a.rail, true, false, 1, 1, now(), 're_former'
+FROM payments p JOIN attempts a ON a.order_id = p.id WHERE a.id = $1
+"""
+
+
+async def test_postgresql_refuses_to_give_the_debit_back_that_pays_the_payment(desk: Desk):
+    """As a process of the former release would, which does not know by what the payment is paid."""
+    desk.first.standing = SUCCEEDED
+    payment_id: str = (await desk.pay())["id"]
+    await desk.work()
+    (paid,) = (await desk.case(payment_id)).attempts
+    with pytest.raises(asyncpg.CheckViolationError) as refused:
+        await desk.pool.execute(_SURPLUS, paid.id)
+    assert refused.value.constraint_name == "what_pays_is_no_surplus"
