@@ -123,6 +123,18 @@ def test_who_takes_an_order_over_from_itself_ends_its_former_work():
     assert house.run(story()) == [(True, 1), "sent"]
 
 
+def test_work_under_an_older_lease_ends_no_work_under_a_newer_one():
+    house = _House()
+
+    async def story() -> None:
+        newer = house.holding.carry_out(Hold("pay_1", 2), house.long_work())
+        older = house.holding.carry_out(Hold("pay_1", 1), house.long_work())
+        await asyncio.wait({older, newer})
+        house.seen.append((older.cancelled(), newer.cancelled(), house.holding.lost))
+
+    assert house.run(story()) == ["sent", (True, False, 1)]
+
+
 def test_closing_waits_for_work_that_a_request_still_begins():
     house = _House()
 

@@ -59,11 +59,15 @@ class Holding:
 
     def carry_out(self, hold: Hold, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` under `hold` in a task of its own, with the heartbeat behind it."""
+        task = self._run(work, f"work on {hold.order_id}")
         former = self._works.get(hold.order_id)
         if former is not None:
-            # This process has taken the order over from itself: it slept through its lease.
+            # This process has taken the order over from itself: it slept through its lease, perhaps between
+            # the commit that gave the lease and this call.
+            if former.hold.fence > hold.fence:
+                self._end_lost(_Work(hold, task))
+                return task
             self._end_lost(former)
-        task = self._run(work, f"work on {hold.order_id}")
         self._works[hold.order_id] = _Work(hold, task)
         self._held.set()
 
