@@ -246,6 +246,19 @@ async def test_a_reversal_is_asked_about_until_the_rail_answers(desk: Desk, uncl
     assert await desk.contradictions() == ["reversed"]
 
 
+async def test_a_callback_of_a_reversal_does_not_die_with_the_worker_that_took_it(desk: Desk):
+    payout_id: str = (await desk.pay_out())["id"]
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    (attempt,) = (await desk.case(payout_id)).attempts
+    desk.first.standing = FAILED
+    await desk.engine.take_callback("mtn_momo", attempt.callback_token)
+    taken = await desk.engine.ledger.take_due(limit=1, lease_s=0.001)
+    assert [case.hinted for case in taken] == [True]
+    await desk.work()
+    assert await desk.contradictions() == ["reversed"]
+
+
 async def test_a_debit_of_which_a_part_was_refunded_can_be_taken_back_as_well(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     desk.first.standing = SUCCEEDED

@@ -289,9 +289,11 @@ class Driver:
 
 def _to_look_back_at(case: Case) -> Sequence[Attempt]:
     """The attempts of an ended order that a rail is asked about: those that were closed; after a callback,
-    until the rail has answered, also those that moved money, since it may have taken that back."""
+    until the rail has answered, also those that moved money, since it may have taken that back. After a
+    takeover it is the former holder who may have had the callback."""
+    heard = case.hinted or case.former_lease_end is not None
     moved = (a for a in case.attempts if a.money_moved and a.reversed_at is None)
-    asked = (a for a in moved if case.hinted or a.retry_decision == ASK_AGAIN)
+    asked = (a for a in moved if heard or a.retry_decision == ASK_AGAIN)
     return [*closed_attempts(case), *asked]
 
 
