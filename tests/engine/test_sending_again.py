@@ -21,6 +21,13 @@ from synccash.payments.ladder import Ladder
 from synccash.payments.rail import Operation, Standing, StatusAnswer
 
 _QUIET = "UPDATE attempts SET quiet_since = now() - $1 * interval '1 second'"
+_DUE_AT_EXPIRY = "SELECT due_at < expires_at + interval '1 second' FROM payments"
+PATIENT = {
+    "settle_s": 10.0,
+    "resend_pause_max_s": 60.0,
+    "ladder": Ladder(steps=(900.0,), tail=((900.0, 86_400.0),)),
+}
+"""A ladder that alone would ask much later."""
 
 
 @pytest.fixture
@@ -61,12 +68,29 @@ async def test_the_pauses_between_sends_of_a_reference_grow(desk: Desk):
     assert len({order.reference for order in desk.first.sent}) == 1
 
 
+@pytest.mark.parametrize("settings", [PATIENT], ids=["patient"])
 async def test_the_next_inquiry_comes_when_the_next_send_is_allowed(desk: Desk):
     await lost(desk)
     await desk.pool.execute(_QUIET, 4.0)
     await desk.work()
     due_in = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments"
     assert await desk.pool.fetchval(due_in) <= 6.0
+
+
+@pytest.mark.parametrize("settings", [PATIENT], ids=["patient"])
+async def test_an_unanswered_send_is_asked_about_when_the_next_send_is_allowed(desk: Desk):
+    await lost(desk)
+    assert await quiet_for(desk, 11) == 2
+    due_in = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments"
+    assert 10.0 < await desk.pool.fetchval(due_in) <= 20.0
+
+
+@pytest.mark.parametrize("settings", [PATIENT], ids=["patient"])
+async def test_a_send_that_was_not_answered_before_the_expiry_is_asked_about_at_the_expiry(desk: Desk):
+    await lost(desk)
+    await desk.pool.execute("UPDATE payments SET expires_at = now() + interval '5 seconds'")
+    assert await quiet_for(desk, 11) == 2
+    assert await desk.pool.fetchval(_DUE_AT_EXPIRY)
 
 
 async def test_a_send_that_never_left_is_not_counted(desk: Desk):
@@ -91,12 +115,12 @@ async def test_after_its_expiry_a_lost_payment_is_told_to_a_human_and_goes_on_be
     assert (await desk.order(payment_id)).status == "succeeded"
 
 
+@pytest.mark.parametrize("settings", [PATIENT], ids=["patient"])
 async def test_a_lost_payment_is_due_at_its_expiry(desk: Desk):
     await lost(desk)
     await desk.pool.execute("UPDATE payments SET expires_at = now() + interval '3 seconds'")
     await desk.work()
-    late = await desk.pool.fetchval("SELECT due_at > expires_at FROM payments")
-    assert late is False
+    assert await desk.pool.fetchval(_DUE_AT_EXPIRY)
 
 
 async def test_a_refund_whose_sends_are_used_up_is_told_to_a_human(desk: Desk):

@@ -80,12 +80,22 @@ class Decisions:
             return self._queue(case, after, sent, entry)
         order = reflect(order_of(case), after, now=self.clock.now(), action=sent.answer.next_action)
         order = self._told_in_time(case, after, order)
-        sent_s_ago = (self.clock.now() - after.started_at).total_seconds()
-        wait_s = self.patience.next_inquiry_s(after, sent_s_ago)
-        # A send that outlasts the ladder is asked about all the same.
-        due_in_s = self.settings.ladder.first_s if wait_s is None else wait_s
+        due_in_s = self._ask_after_send_s(replace(case, as_of=self.clock.now()), after)
         hold = self.patience.release_ended(case, after) if order.status.is_final else Release(due_in_s)
         return self.scribe.move(case, order, after, hold=hold, timeline=(entry,))
+
+    def _ask_after_send_s(self, case: Case, after: Attempt) -> float:
+        """The wait before a send is asked about: the ladder's. A send that nobody answered is asked about as
+        soon as the next one is allowed, and when the order expires."""
+        wait_s = self.patience.next_inquiry_s(after, age_s(case, after))
+        if wait_s is None:
+            # A send that outlasts the ladder is asked about all the same.
+            wait_s = self.settings.ladder.first_s
+        if after.state is not AttemptState.UNKNOWN:
+            return wait_s
+        if is_expired(case):
+            wait_s = min(wait_s, self.settings.ladder.first_s)
+        return self._before_expiry_s(case, after, wait_s, self.patience.resend_in_s(case, after))
 
     def ended(self, case: Case, after: Attempt, answer: StatusAnswer, *, may_fall_over: bool = True) -> Move:
         """The rail's own answer ended the attempt: so ends the order, or another rail is tried."""
