@@ -19,6 +19,8 @@ class Faults:
     payer_declines: float = 0.0
     hidden: float = 0.0
     """Not found for a while, though it was accepted."""
+    hidden_s: float = 8.0
+    """For how long at most."""
     mute_inquiry: float = 0.0
     callback_lost: float = 0.0
     callback_twice: float = 0.0
@@ -41,9 +43,15 @@ class Faults:
     """A callback of failure says so in its body."""
     false_reports: float = 0.0
     """A callback says that it failed, while it has not ended or has succeeded."""
+    refuses_locally: float = 0.0
+    """The connector refuses an order before any byte leaves, whenever it is asked to send it."""
+    reversal_told: float = 0.0
+    """A callback tells that a success was taken back."""
     down: tuple[tuple[float, float], ...] = ()
     errors: tuple[tuple[float, float], ...] = ()
     """Windows in which every send ends in an error that says nothing, and books nothing."""
+    shut: tuple[tuple[float, float], ...] = ()
+    """Windows in which connections for sends are refused, while inquiries are answered."""
     until_s: float = 120.0
 
 
@@ -84,10 +92,15 @@ class Booked:
     late_at: float = 0.0
     reverses: bool = False
     is_reversed: bool = False
+    tells_reversal: bool = False
+    has_told_reversal: bool = False
+    """The callback of that was taken."""
     is_misreported: bool = False
     """A callback called it failed, and it had not."""
     told: set[Standing] = field(default_factory=set[Standing])
     """What inquiries were answered."""
+    told_waiting: int = 0
+    """How many of them that it waits for a password."""
 
     @property
     def is_whole(self) -> bool:
@@ -102,4 +115,5 @@ class Booked:
     @property
     def is_busy(self) -> bool:
         """True while anything may still happen to it."""
-        return not self.done or ((self.comes_late or self.came_late) and not self.has_told)
+        owes_callback = self.tells_reversal and not self.has_told_reversal
+        return not self.done or owes_callback or ((self.comes_late or self.came_late) and not self.has_told)

@@ -226,11 +226,52 @@ STRANGE: Mapping[str, Callable[[Scenario, Random], Scenario]] = {
 """Each adds one fault to a scenario, at a rate at which every other run or so meets it."""
 
 
+def _acts_late(before: Scenario, random: Random) -> Scenario:
+    """Money comes late and of another amount, while payers still type, merchants still cancel, and the other
+    rails are too busy or ask for a password."""
+    late = replace(
+        before.rails[0], lost_request=0.0, refused_later=0.0, fails=0.7, late_success=0.9, other_amount=0.5
+    )
+    others = (
+        replace(
+            faults, refused_later=random.choice((0.0, 0.9)), fails=0.4, late_success=0.7, asks_password=0.6
+        )
+        for faults in before.rails[1:] or before.rails
+    )
+    rails = (late, *others)
+    return replace(
+        before,
+        rails=rails,
+        payments=max(1, before.payments),
+        expires_in_s=random.choice((60, 300)),
+        passwords=random.random() < 0.5,
+        late_passwords=True,
+        cancels=random.random() < 0.5,
+        cancels_within_s=90.0,
+    )
+
+
+def _vanished(before: Scenario, random: Random) -> Scenario:
+    """Rails take what they are sent, say nothing, and find it only long after the order has expired."""
+    rails = tuple(replace(faults, lost_answer=0.9, hidden=0.9, hidden_s=200.0) for faults in before.rails)
+    return replace(before, rails=rails, expires_in_s=random.choice((15, 15, 60)))
+
+
+RARER: Mapping[str, Callable[[Scenario, Random], Scenario]] = {
+    "refused_locally": _at_rails(refuses_locally=0.5),
+    "reversal_told": _at_rails(reverses=0.6, reversal_told=1.0),
+    "acts_late": _acts_late,
+    "vanished": _vanished,
+}
+"""As STRANGE, but not in `strange`, whose seeds stay what they are."""
+
+
 def with_fault(name: str) -> Callable[[int], Scenario]:
-    """Whatever `wide` has, and this one of STRANGE."""
+    """Whatever `wide` has, and this one of STRANGE or RARER."""
+    add = {**STRANGE, **RARER}[name]
 
     def drawn(seed: int) -> Scenario:
-        return STRANGE[name](wide(seed), Random(f"{name} {seed}"))
+        return add(wide(seed), Random(f"{name} {seed}"))
 
     return drawn
 
@@ -261,15 +302,42 @@ def healing(seed: int) -> Scenario:
     )
 
 
+def ailing(seed: int) -> Scenario:
+    """A rail answers errors for so long that a reference uses up its sends: a human is told."""
+    random = Random(seed)
+    sick = Faults(errors=((0.0, 70 + random.random() * 200),))
+    return Scenario(seed=seed, rails=(sick,), payouts=random.choice((0, 1)), expires_in_s=900)
+
+
+def shut(seed: int) -> Scenario:
+    """A rail answers one error and then refuses connections for sends: what never left uses up nothing, so
+    whatever was sent ends soon after the rail is well."""
+    random = Random(seed)
+    begin, end = 0.5 + random.random() * 4, 80 + random.random() * 60
+    sick = Faults(errors=((0.0, begin),), shut=((begin, end),))
+    return Scenario(
+        seed=seed,
+        rails=(sick,),
+        payments=random.choice((1, 2)),
+        payouts=random.choice((0, 1)),
+        expires_in_s=900,
+        ladder=SANDBOX,
+        settle_s=3.0,
+        ends_by_s=end + HEALED_IN_S,
+    )
+
+
 KINDS: Mapping[str, Callable[[int], Scenario]] = {
     "mixed": mixed,
     "wide": wide,
     "impatient": impatient,
     "strange": strange,
     "healing": healing,
-    **{name: with_fault(name) for name in STRANGE},
+    "ailing": ailing,
+    "shut": shut,
+    **{name: with_fault(name) for name in (*STRANGE, *RARER)},
 }
 """What `python -m sim` draws from seeds."""
 
-DRAWN = ("mixed", "wide", "impatient", "strange", "healing")
+DRAWN = ("mixed", "wide", "impatient", "strange", "healing", "ailing", "shut", *RARER)
 """What it draws unless told otherwise: `strange` has each of STRANGE in every fifth of its scenarios."""

@@ -14,6 +14,7 @@ import msgspec
 
 from sim.book import Booked, Sending
 from sim.clock import EPOCH
+from sim.judge_work import work_verdict
 from sim.ledger import Version
 from sim.world import SETTINGS, World
 from synccash.payments.attempt import Attempt
@@ -46,6 +47,7 @@ def verdict(world: World) -> list[str]:
         *_unsettled(world),
         *_undead(world),
         *_not_healed(world),
+        *work_verdict(world),
     ]
 
 
@@ -317,7 +319,8 @@ def _moved_on(world: World) -> list[str]:
 
 
 def _unsettled(world: World) -> list[str]:
-    """A reference is sent again only when nobody has sent it for the settle time."""
+    """A reference is sent again only when nobody has sent it for the settle time, twice that after the second
+    send, and so on."""
     slack_s = _FOLLOWS_WITHIN_S if world.scenario.skews_s else _MICROSECOND_S
     sent: dict[str, list[Sending]] = {}
     for rail in world.rails.values():
@@ -332,7 +335,8 @@ def _unsettled(world: World) -> list[str]:
             at = (version.at - EPOCH).total_seconds()
             before = (b.at for b in sent.get(live.reference, ()) if b.step < version.step)
             last = max(before, default=-inf)
-            if at - last < world.scenario.settle_s - slack_s:
+            pause_s = world.scenario.settle_s * 2 ** max(0, live.sends - 2)
+            if at - last < min(pause_s, SETTINGS.resend_pause_max_s) - slack_s:
                 wrong.append(f"unsettled: {live.reference} is sent again {at - last:.1f} s after a send")
     return wrong
 

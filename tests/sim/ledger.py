@@ -130,6 +130,9 @@ class FakeLedger:
         self.claims: dict[tuple[str, str], _Claimed] = {}
         self._claim_of: dict[str, _Claimed] = {}
         self._owners: dict[tuple[type, str, bool, str], str] = {}
+        self.worked_on: list[str] = []
+        """The orders on which a node worked on after a heartbeat had told it that its lease was lost."""
+        self._lost: set[Hold] = set()
         self._tokens: dict[str, str] = {}
         self._references: dict[str, str] = {}
 
@@ -158,7 +161,9 @@ class FakeLedger:
         return await self._call("take_due", self._take_due, limit, lease_s)
 
     async def renew(self, holds: Sequence[Hold], *, lease_s: float) -> frozenset[Hold]:
-        return await self._call("renew", self._renew, holds, lease_s)
+        kept = await self._call("renew", self._renew, holds, lease_s)
+        self._lost.update(set(holds) - kept)
+        return kept
 
     async def hint(self, token: str, failure: Failure | None = None) -> bool:
         return await self._call("hint", self._hint, self._tokens.get(token), failure)
@@ -270,6 +275,8 @@ class FakeLedger:
         if row is None:
             return False
         before, now = row.order, self.clock.now()
+        if move.attempts and Hold(move.order.id, move.expected_fence) in self._lost:
+            self.worked_on.append(move.order.id)
         if (before.version, before.fence) != (move.expected_version, move.expected_fence):
             return False
         if move.before_expiry and not isinstance(before, Refund) and now >= before.expires_at:

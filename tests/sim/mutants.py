@@ -27,13 +27,13 @@ from synccash.payments.rail import Standing, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
 _ABSENT = Failure(FailureCode.PROVIDER_ERROR, reroute=True)
-Patch = tuple[type, str, Callable[[Any], Any]]
-"""A class, the name of its method, and what makes the broken one from the right one."""
+Patch = tuple[Any, str, Callable[[Any], Any]]
+"""A class or module, the name of its function, and what makes the broken one from the right one."""
 
 
 @contextlib.contextmanager
 def broken(*patches: Patch) -> Iterator[None]:
-    """The engine with these methods replaced."""
+    """The engine with these functions replaced."""
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in patches]
     try:
         for owner, name, make in patches:

@@ -43,6 +43,12 @@ _BUSY = SendAnswer(
 _ERROR = Failure(FailureCode.PROVIDER_ERROR, reroute=True)
 _NO_FUNDS = Failure(FailureCode.INSUFFICIENT_FUNDS)
 _NO_PASSWORD = Failure(FailureCode.PAYER_TIMEOUT)
+_REFUSED_LOCALLY = SendAnswer(
+    evidence=Evidence.NOT_SENT,
+    failure=Failure(FailureCode.INVALID_PAYER),
+    provider_code="network_not_served",
+    refused_locally=True,
+)
 _SERVER_ERROR = SendAnswer(evidence=Evidence.AMBIGUOUS, provider_code="500", http_status=500)
 _REPORTED = b"failed"
 _OTHER_CURRENCY = "XOF"
@@ -71,6 +77,10 @@ class SimRail:
     book: list[Booked] = field(default_factory=list)
     calls: dict[str, int] = field(default_factory=dict)
     begun: list[Sending] = field(default_factory=list)
+    refused_locally: set[str] = field(default_factory=set[str])
+    """The references that the connector refused to send."""
+    _served: dict[tuple[Operation, str], bool] = field(default_factory=dict[tuple[Operation, str], bool])
+    """By operation and merchant's reference: whether the connector sends it at all."""
 
     def __post_init__(self) -> None:
         able = OperationCapability(
@@ -121,8 +131,15 @@ class SimRail:
         return [booked.order for booked in moved if booked.order.operation is operation]
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
+        if self.faults.refuses_locally and not self._serves(order):
+            self.refused_locally.add(order.reference)
+            self.occurrences["refused_locally"] += 1
+            return _REFUSED_LOCALLY
         self._begin(order.reference, order)
         await checkpoint
+        if self._within_any(self.faults.shut):
+            self.occurrences["shut"] += 1
+            return _REFUSED_CONNECTION
         if self._down():
             return _REFUSED_CONNECTION
         answer: asyncio.Future[SendAnswer] = self.loop.create_future()
@@ -138,6 +155,13 @@ class SimRail:
         else:
             self.loop.call_later(takes_s, self._arrive, order, answer, context=NOWHERE)
         return await self._within(answer, timeout_s, _SILENCE)
+
+    def _serves(self, order: SendOrder) -> bool:
+        """A connector that cannot send an order never can."""
+        named = (order.operation, order.merchant_reference)
+        if named not in self._served:
+            self._served[named] = not self._happens(self.faults.refuses_locally)
+        return self._served[named]
 
     def _begin(self, reference: str, order: SendOrder | None = None) -> None:
         node = NODE.get(None)
@@ -178,7 +202,7 @@ class SimRail:
         if failure is None and self._happens(self.faults.payer_declines):
             failure = _NO_FUNDS
         wait_s = self.random.random() * (90 if self._happens(self.faults.slow_payer) else 5)
-        hidden_s = self.random.random() * 8 if self._happens(self.faults.hidden) else 0.0
+        hidden_s = self.random.random() * self.faults.hidden_s if self._happens(self.faults.hidden) else 0.0
         booked = Booked(
             order=order,
             ends_at=now + wait_s,
@@ -242,6 +266,17 @@ class SimRail:
     def _reverse(self, booked: Booked) -> None:
         booked.failure, booked.is_reversed = _ERROR, True
         self.occurrences["reversed"] += Standing.SUCCEEDED in booked.told
+        if self._happens(self.faults.reversal_told):
+            booked.tells_reversal = True
+            self.loop.start(self._tell_reversal(booked))
+
+    async def _tell_reversal(self, booked: Booked) -> None:
+        """As the callback of a late success, it is never lost."""
+        assert booked.order.callback_url is not None
+        await asyncio.sleep(self.random.random() * 2)
+        self.occurrences["reversal_told"] += Standing.SUCCEEDED in booked.told
+        await self.call_back(self.name, booked.order.callback_url.rpartition("/")[2], b"")
+        booked.has_told_reversal = True
 
     def _come_late(self, booked: Booked) -> None:
         """The callback of it is never lost, unless the rail sends none: look-backs have to find it."""
@@ -351,6 +386,7 @@ class SimRail:
             self.occurrences["other_amount"] += booked.amount != booked.order.amount
             self.occurrences["other_currency"] += booked.currency != booked.order.currency
         booked.told.add(told.standing)
+        booked.told_waiting += told.next_action is not None
 
     def _standing(self, booked: Booked | None) -> StatusAnswer:
         now = self.loop.time()

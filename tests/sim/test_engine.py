@@ -7,13 +7,16 @@ import pytest
 
 from sim.cases import (
     PAUSES_S,
+    RARER,
     STRANGE,
     SWEPT,
+    ailing,
     healing,
     impatient,
     judged,
     mixed,
     run,
+    shut,
     sleeper,
     sweep,
     wide,
@@ -25,7 +28,8 @@ from sim.world import World
 _KEPT = Path(__file__).with_name("regressions.txt")
 # Seeds of `wide` that once failed: a rail went back on its word, and the one callback that told of it was
 # heard while the rail could not be asked (229, 1074, 1355, 2190), or by a node that then died (41).
-_KEPT_WIDE = (41, 229, 1074, 1355, 2190)
+# Or an order was told to no human when it expired, since its last send had not been answered (40230).
+_KEPT_WIDE = (41, 229, 1074, 1355, 2190, 40230)
 # Seeds of `impatient` that once failed: the ladder ended while a re-send was under way, and nobody looked
 # again (125, 172, 263, 264, 266, 295), or the last look met a rail that said nothing (272, 284).
 _KEPT_IMPATIENT = (125, 172, 263, 264, 266, 272, 284, 295)
@@ -35,7 +39,8 @@ _KNOWN_WIDE = (506, 750, 938, 1197, 1226, 1237, 1365)
 _KNOWN_IMPATIENT = (229, 1197, 1237, 1355)
 # Seeds of these faults that once failed: the engine went on with an order whose money was known to have
 # moved, believed another currency or the status of another order, tried another rail on a callback's word, or
-# looked back only when called.
+# looked back only when called; a callback of a reversal died with the node that had heard it, or a node ended
+# its newer work on an order for the older one.
 _KEPT_RARER: Mapping[str, tuple[int, ...]] = {
     "other_amount": (153,),
     "other_currency": (3, 4),
@@ -45,6 +50,8 @@ _KEPT_RARER: Mapping[str, tuple[int, ...]] = {
     "reports": (1, 99, 161),
     "partition": (41, 153),
     "unreadable": (50, 144, 153),
+    "refused_locally": (251,),
+    "reversal_told": (131, 175, 251),
 }
 # The one seed in some hundreds of `wide` that sees the wrong debit given back.
 _TELLING = (947,)
@@ -84,20 +91,28 @@ def test_known_money_stops_everything_and_is_accounted_for():
     assert wrong == {}
 
 
-@pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.parametrize("name", [*STRANGE, *RARER])
 def test_nobody_pays_twice_and_nothing_is_lost_under_rarer_faults(name: str):
     seeds = (*_KEPT_RARER.get(name, ()), *range(_RARER))
 
     assert {seed: w for seed in seeds if (w := judged(with_fault(name)(seed)))} == {}
 
 
-@pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.parametrize("name", [*STRANGE, "refused_locally", "reversal_told"])
 def test_each_rarer_fault_meets_live_traffic(name: str):
     assert sum(run(with_fault(name)(seed)).occurrences[name] for seed in range(_RARER)) > 0
 
 
 def test_what_was_sent_while_a_rail_failed_ends_soon_after_it_is_well():
     assert {seed: wrong for seed in range(5) if (wrong := judged(healing(seed)))} == {}
+
+
+def test_a_human_is_told_of_what_used_up_its_sends():
+    assert {seed: wrong for seed in range(3) if (wrong := judged(ailing(seed)))} == {}
+
+
+def test_sends_that_never_left_use_up_nothing():
+    assert {seed: wrong for seed in range(2) if (wrong := judged(shut(seed)))} == {}
 
 
 def test_who_sleeps_through_a_takeover_takes_no_money_when_it_wakes():

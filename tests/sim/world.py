@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
@@ -97,6 +97,9 @@ class Scenario:
     refunds: bool = False
     cancels: bool = False
     passwords: bool = False
+    cancels_within_s: float = 10.0
+    late_passwords: bool = False
+    """A payer types the password into a page that was left open, whatever became of the payment."""
     ladder: Ladder = LADDER
     store_faults: float = 0.0
     blows: tuple[Blow, ...] = ()
@@ -199,7 +202,7 @@ class World:
             self._client(self._buyer(number))
         for number in range(self.scenario.payouts):
             self._client(self._sender(number))
-        with logs_into(self.errors):
+        with logs_into(self.errors, self._hold_lost):
             try:
                 self.loop.run(self._at_rest, until=self._horizon_s())
             finally:
@@ -284,6 +287,12 @@ class World:
         return node is not None and any(
             cut.node == node.name and cut.from_s <= now < cut.until_s for cut in self.scenario.partitions
         )
+
+    def _hold_lost(self, event: Mapping[str, Any]) -> None:
+        """A node ends its work on an order: another must have become the order's holder."""
+        row = self.ledger.rows[event["order_id"]]
+        if row.order.fence <= event["fence"]:
+            self.errors.append(f"ended: work on {row.order.id} was ended, and nobody else had taken it")
 
     def _count_occurrences(self) -> None:
         """Count the faults that are no rail's."""
@@ -374,8 +383,10 @@ class World:
             # Two devices of one payer, who types on both.
             self._client(self._password_giver(payment_id))
             self._client(self._password_giver(payment_id))
+        if self.scenario.late_passwords:
+            self._client(self._late_typist(payment_id))
         if self.scenario.cancels:
-            await asyncio.sleep(self.random.random() * 10)
+            await asyncio.sleep(self.random.random() * self.scenario.cancels_within_s)
             with contextlib.suppress(PaymentError, TimeoutError):
                 name = f"node_{self.random.randrange(self.scenario.nodes)}"
                 await self._on(name, lambda engine: engine.cancel_payment(TENANT, payment_id), 10.0)
@@ -397,6 +408,14 @@ class World:
                 name = f"node_{self.random.randrange(self.scenario.nodes)}"
                 with contextlib.suppress(PaymentError, TimeoutError):
                     await self._on(name, lambda engine, o=otp: engine.submit_otp(TENANT, payment_id, o), 6.0)
+
+    async def _late_typist(self, payment_id: str) -> None:
+        """Types without looking: the engine has to."""
+        for _ in range(20):
+            await asyncio.sleep(2 + self.random.random() * 8)
+            name = f"node_{self.random.randrange(self.scenario.nodes)}"
+            with contextlib.suppress(PaymentError, TimeoutError):
+                await self._on(name, lambda engine: engine.submit_otp(TENANT, payment_id, PASSWORD), 6.0)
 
     async def _sender(self, number: int) -> None:
         request = PayoutRequest(
@@ -444,18 +463,22 @@ class World:
 
 
 @contextlib.contextmanager
-def logs_into(errors: list[str]) -> Any:
-    """Keep what the engine calls an error: apart from an unreachable ledger there is none to be had."""
+def logs_into(errors: list[str], hold_lost: Callable[[Mapping[str, Any]], None] | None = None) -> Any:
+    """Keep what the engine calls an error: apart from an unreachable ledger there is none to be had.
+    `hold_lost` is told of each work that was ended because its lease was lost."""
 
     def keep(logger: Any, method: str, event: dict[str, Any]) -> Any:
-        if event.get("error") != "StoreUnavailableError":
+        if method == "warning":
+            if hold_lost is not None and event["event"] == "hold_lost":
+                hold_lost(event)
+        elif event.get("error") != "StoreUnavailableError":
             errors.append(f"error: {event} {sys.exception()!r}")
         raise structlog.DropEvent
 
     before = structlog.get_config()
     structlog.configure(
         processors=[keep],
-        wrapper_class=structlog.make_filtering_bound_logger(40),
+        wrapper_class=structlog.make_filtering_bound_logger(40 if hold_lost is None else 30),
         cache_logger_on_first_use=False,
     )
     try:

@@ -1,0 +1,438 @@
+"""One mutant for each rule of known money, repeated sends, reviews and leases. See `mutants`.
+
+Where a rule has more than one wall, its mutant breaks all of them: one that stands hides the others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sim import ledger as sim_ledger
+from sim.ledger import FakeLedger
+from sim.mutants import Patch, broken
+from synccash.engine import decisions as decisions_module
+from synccash.engine import otp as otp_module
+from synccash.engine import patience as patience_module
+from synccash.engine.collect import Collecting
+from synccash.engine.decisions import Decisions
+from synccash.engine.dispatch import PolicyDispatch
+from synccash.engine.driver import Driver
+from synccash.engine.holding import Holding
+from synccash.engine.ledger_clock import LedgerClock
+from synccash.engine.patience import Patience, is_expired
+from synccash.engine.scribe import Scribe, order_of
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import NotRefundable, PaymentCase, RefundCase, Release
+from synccash.payments.lifecycle import canceled, settle_late_success
+from synccash.payments.payment import PaymentStatus, Refund
+from synccash.resilience.evidence import Evidence
+
+_NO_MONEY: Patch = (Attempt, "money_moved", lambda right: property(lambda self: False))
+_LEDGER_REFUSES_NOTHING: Patch = (
+    sim_ledger,
+    "_refuse_after_known_money",
+    lambda right: lambda row, move: None,
+)
+
+
+def _knowing_nothing(right: Any) -> Any:
+    """What decides so, decides as if no money were known to have moved."""
+
+    def decide(*arguments: Any, **named: Any) -> Any:
+        with broken(_NO_MONEY):
+            return right(*arguments, **named)
+
+    return decide
+
+
+_SENDS_ALL_THE_SAME: tuple[Patch, ...] = (
+    (Scribe, "move_to_send", _knowing_nothing),
+    _LEDGER_REFUSES_NOTHING,
+)
+"""The engine's one guard before a send, and the order store's."""
+
+
+def _falls_over_after_send(right: Any) -> Any:
+    def after_send(self: Decisions, case: Any, before: Any, after: Attempt, *rest: Any, **named: Any) -> Any:
+        if not after.state.is_dead:
+            return right(self, case, before, after, *rest, **named)
+        with broken(_NO_MONEY):
+            return right(self, case, before, after, *rest, **named)
+
+    return after_send
+
+
+def _falls_over_after_an_answer(right: Any) -> Any:
+    def ended(self: Decisions, case: Any, after: Attempt, *rest: Any, **named: Any) -> Any:
+        if not after.state.is_dead:
+            return right(self, case, after, *rest, **named)
+        with broken(_NO_MONEY):
+            return right(self, case, after, *rest, **named)
+
+    return ended
+
+
+def _tries_again(right: Any) -> Any:
+    async def advance(self: Driver, case: Any) -> Any:
+        is_open = case.live is None and not order_of(case).status.is_final
+        if is_open and case.money_moved and not is_expired(case) and not isinstance(case, RefundCase):
+            return await self._try_again(case)
+        return await right(self, case)
+
+    return advance
+
+
+def _expires(right: Any) -> Any:
+    async def advance(self: Driver, case: Any) -> Any:
+        is_open = case.live is None and not order_of(case).status.is_final
+        if is_open and is_expired(case):
+            await self.ledger.record(self.decisions.expire(case))
+            return None
+        return await right(self, case)
+
+    return advance
+
+
+def _cancels(right: Any) -> Any:
+    async def cancel(self: Collecting, tenant: Any, payment_id: str) -> bytes:
+        case = await self.ledger.payment(payment_id)
+        if case is None or case.payment.status.is_final or case.live is not None or not case.money_moved:
+            return await right(self, tenant, payment_id)
+        order = replace(canceled(case.payment, now=self.clock.now()), fence=case.payment.fence + 1)
+        await self.ledger.record(self.scribe.move(case, order, hold=Release(0.0), timeline=()))
+        return b""
+
+    return cancel
+
+
+def _takes_any_password(right: Any) -> Any:
+    def waiting(case: PaymentCase) -> Attempt:
+        live = case.live
+        if live is not None and case.money_moved and not is_expired(case):
+            return live
+        return right(case)
+
+    return waiting
+
+
+def _pays_with_another_amount(right: Any) -> Any:
+    def late_success(self: Decisions, case: Any, closed: Attempt, answer: Any) -> Any:
+        move = right(self, case, closed, answer)
+        (paid,) = move.attempts
+        if not isinstance(case, PaymentCase) or case.payment.status.is_final or paid.amount_received == 0:
+            return move
+        return replace(move, order=settle_late_success(case.payment, paid, now=self.clock.now()))
+
+    return late_success
+
+
+def _believes_any_currency(right: Any) -> Any:
+    async def ask(self: Driver, case: Any, attempt: Attempt) -> Any:
+        return replace(await right(self, case, attempt), currency=None)
+
+    return ask
+
+
+def _exclusive_for_the_payment(right: Any) -> Any:
+    def open_refund(self: FakeLedger, asked: Any) -> Any:
+        refund = asked.refund
+        under_way = any(
+            isinstance(row.order, Refund)
+            and row.order.payment_id == refund.payment_id
+            and not row.order.status.is_final
+            for row in self.rows.values()
+        )
+        if refund.surplus and under_way and (asked.claim.scope, asked.claim.key) not in self.claims:
+            return NotRefundable(0, under_way=True)
+        return right(self, asked)
+
+    return open_refund
+
+
+def _drops_a_surplus(right: Any) -> Any:
+    async def give_back(self: Driver, case: Any) -> bool:
+        await right(self, case)
+        return True
+
+    return give_back
+
+
+def _says_nothing_of_a_second_success(right: Any) -> Any:
+    def ended(self: Decisions, *arguments: Any, **named: Any) -> Any:
+        move = right(self, *arguments, **named)
+        if move.contradiction is None:
+            return move
+        timeline = tuple(entry for entry in move.timeline if entry.kind != "contradiction")
+        return replace(move, contradiction=None, events=(), timeline=timeline)
+
+    return ended
+
+
+def _sends_without_end(right: Any) -> Any:
+    def resend_in_s(self: Patience, case: Any, attempt: Attempt) -> float | None:
+        most = self.settings.sends_max - 1
+        return right(self, case, replace(attempt, sends=min(attempt.sends, most)))
+
+    return resend_in_s
+
+
+def _resends_after_expiry(right: Any) -> Any:
+    def resend_in_s(self: Patience, case: Any, attempt: Attempt) -> float | None:
+        with broken((patience_module, "is_expired", lambda right: lambda case: False)):
+            return right(self, case, attempt)
+
+    return resend_in_s
+
+
+def _commits_a_resend_after_expiry(right: Any) -> Any:
+    def move_to_send(self: Scribe, *arguments: Any, **named: Any) -> Any:
+        move = right(self, *arguments, **named)
+        resends = any(entry.kind == "sent_again" for entry in move.timeline)
+        return replace(move, before_expiry=False) if resends else move
+
+    return move_to_send
+
+
+def _within_the_lease_alone(right: Any) -> Any:
+    def sendable_s(self: Driver, case: Any, leased_at: float) -> float:
+        return leased_at + self.settings.lease_s - self.clock.monotonic()
+
+    return sendable_s
+
+
+def _within_the_expiry_alone(right: Any) -> Any:
+    def sendable_s(self: Driver, case: Any, leased_at: float) -> float:
+        return right(self, case, self.clock.monotonic() + 1e6)
+
+    return sendable_s
+
+
+def _even_pauses(right: Any) -> Any:
+    def resend_pause_s(self: Patience, *arguments: Any) -> float:
+        return self.settings.settle_s
+
+    return resend_pause_s
+
+
+def _counts_what_never_left(right: Any) -> Any:
+    def after_send(self: Attempt, answer: Any, worst: Evidence, **named: Any) -> Attempt:
+        return replace(right(self, answer, worst, **named), sends=self.sends)
+
+    return after_send
+
+
+def _not_found_is_final(right: Any) -> Any:
+    def capability(self: Patience, attempt: Attempt) -> Any:
+        return replace(right(self, attempt), not_found_is_final=True)
+
+    return capability
+
+
+def _believes_any_reference(right: Any) -> Any:
+    async def told_of(self: PolicyDispatch, rail: Any, attempt: Attempt, traces: Any) -> Any:
+        timeout_s = self.settings.inquiry_timeout_s
+        return await rail.inquire(
+            attempt.account, attempt.operation, attempt.reference, timeout_s=timeout_s, traces=traces
+        )
+
+    return told_of
+
+
+def _report_reroutes(right: Any) -> Any:
+    def with_reported_failure(self: Patience, case: Any, live: Attempt, answer: Any) -> Any:
+        told = right(self, case, live, answer)
+        return told if told is answer else replace(told, failure=replace(told.failure, reroute=True))
+
+    return with_reported_failure
+
+
+def _tells_no_reversal(right: Any) -> Any:
+    def taken_back(self: Decisions, *arguments: Any, **named: Any) -> Any:
+        return replace(right(self, *arguments, **named), contradiction=None, events=(), timeline=())
+
+    return taken_back
+
+
+def _reopens(right: Any) -> Any:
+    def taken_back(self: Decisions, case: Any, *rest: Any) -> Any:
+        move = right(self, case, *rest)
+        if not isinstance(case, PaymentCase):
+            return move
+        order = replace(move.order, status=PaymentStatus.PROCESSING, status_detail=None)
+        return replace(move, order=order, hold=Release(1.0))
+
+    return taken_back
+
+
+def _hears_no_reversal_after_takeover(right: Any) -> Any:
+    async def look_back(self: Driver, case: Any) -> Any:
+        return await right(self, replace(case, former_lease_end=None))
+
+    return look_back
+
+
+def _queues_a_local_refusal(right: Any) -> Any:
+    def refused_locally(self: Decisions, *arguments: Any) -> Any:
+        return self._queue(*arguments)
+
+    return refused_locally
+
+
+def _blind_to_expiry(right: Any) -> Any:
+    def ask_later(self: Decisions, *arguments: Any) -> Any:
+        with broken((decisions_module, "is_expired", lambda right: lambda case: False)):
+            return right(self, *arguments)
+
+    return ask_later
+
+
+def _sleeps_through_expiry(right: Any) -> Any:
+    def before_expiry_s(self: Decisions, case: Any, after: Any, wait_s: float, resend_in_s: Any) -> float:
+        return max(wait_s, 60.0)
+
+    return before_expiry_s
+
+
+def _tells_no_payer(right: Any) -> Any:
+    def ask_later(self: Decisions, case: Any, after: Attempt, answer: Any) -> Any:
+        return right(self, case, after, replace(answer, next_action=None))
+
+    return ask_later
+
+
+def _shuts_nobody_out(right: Any) -> Any:
+    def move(self: Scribe, case: Any, order: Any, *changed: Any, **named: Any) -> Any:
+        if order.status.value == "canceled":
+            order = replace(order, fence=case.payment.fence, version=case.payment.version)
+        return right(self, case, order, *changed, **named)
+
+    return move
+
+
+def _renews_leases_alone(right: Any) -> Any:
+    def renew(self: FakeLedger, holds: Any, lease_s: float) -> Any:
+        kept = right(self, holds, lease_s)
+        return frozenset(hold for hold in kept if self.rows[hold.order_id].lease_until is not None)
+
+    return renew
+
+
+def _ends_the_newer_work(right: Any) -> Any:
+    def carry_out(self: Holding, hold: Any, work: Any) -> Any:
+        former = self._works.get(hold.order_id)
+        if former is not None and former.hold.fence > hold.fence:
+            self._end_lost(former)
+            del self._works[hold.order_id]
+        return right(self, hold, work)
+
+    return carry_out
+
+
+def _follows_no_clock(right: Any) -> Any:
+    def observe(self: LedgerClock, *arguments: Any) -> None:
+        """The host's clock is believed."""
+
+    return observe
+
+
+RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
+    "known money stops no repeated send (3 walls)": (
+        (Patience, "resend_in_s", _knowing_nothing),
+        *_SENDS_ALL_THE_SAME,
+    ),
+    "known money stops no other rail (3 walls)": (
+        (Decisions, "after_send", _falls_over_after_send),
+        (Decisions, "ended", _falls_over_after_an_answer),
+        *_SENDS_ALL_THE_SAME,
+    ),
+    "known money stops no new try (3 walls)": ((Driver, "advance", _tries_again), *_SENDS_ALL_THE_SAME),
+    "known money stops no expiry (2 walls)": ((Driver, "advance", _expires), _LEDGER_REFUSES_NOTHING),
+    "known money stops no cancelation (2 walls)": (
+        (Collecting, "cancel_payment", _cancels),
+        _LEDGER_REFUSES_NOTHING,
+    ),
+    "known money stops no password (2 walls)": (
+        (otp_module, "_waiting", _takes_any_password),
+        *_SENDS_ALL_THE_SAME,
+    ),
+    "a late success of another amount pays": ((Decisions, "late_success", _pays_with_another_amount),),
+    "another currency is believed": ((Driver, "_ask", _believes_any_currency),),
+    "a surplus that another refund keeps waiting is dropped (2 walls)": (
+        (FakeLedger, "_open_refund", _exclusive_for_the_payment),
+        (Driver, "_give_back", _drops_a_surplus),
+    ),
+    "a second success is told to nobody": ((Decisions, "ended", _says_nothing_of_a_second_success),),
+    "a reference is sent more than eight times": ((Patience, "resend_in_s", _sends_without_end),),
+    "a reference is sent again after the expiry (3 walls)": (
+        (Patience, "resend_in_s", _resends_after_expiry),
+        (Scribe, "move_to_send", _commits_a_resend_after_expiry),
+        (Driver, "_sendable_s", _within_the_lease_alone),
+    ),
+    "pauses between sends do not grow": ((Patience, "_resend_pause_s", _even_pauses),),
+    "a send that never left is counted": ((Attempt, "after_send", _counts_what_never_left),),
+    "not found is final at every rail": ((Patience, "_capability", _not_found_is_final),),
+    "the status of another reference is believed": ((PolicyDispatch, "_told_of", _believes_any_reference),),
+    "a reported failure is a ground for another rail": (
+        (Patience, "with_reported_failure", _report_reroutes),
+    ),
+    "a reversal is told to nobody": ((Decisions, "taken_back", _tells_no_reversal),),
+    "a reversal opens a payment again": ((Decisions, "taken_back", _reopens),),
+    "a callback of a reversal dies with its node": (
+        (Driver, "_look_back", _hears_no_reversal_after_takeover),
+    ),
+    "what no connector sends is queued": ((Decisions, "_refused_locally", _queues_a_local_refusal),),
+    "an expired order is no human's matter": ((Decisions, "ask_later", _blind_to_expiry),),
+    "nobody looks at an order when it expires": ((Decisions, "_before_expiry_s", _sleeps_through_expiry),),
+    "a payer is not told that his rail waits for a password": ((Decisions, "ask_later", _tells_no_payer),),
+    "a cancelation shuts no worker out (2 walls)": ((Scribe, "move", _shuts_nobody_out),),
+    "a heartbeat ends work that has released its lease": ((FakeLedger, "_renew", _renews_leases_alone),),
+    "work under an older lease ends work under a newer one": ((Holding, "carry_out", _ends_the_newer_work),),
+    "the ledger's clock is not followed": ((LedgerClock, "observe", _follows_no_clock),),
+    "sends go on when the lease is over": ((Driver, "_sendable_s", _within_the_expiry_alone),),
+}
+"""One for each rule; a new rule of the engine gets its mutant here, with all of its walls."""
+
+FOUND_BY: Mapping[str, tuple[str, ...]] = {
+    "known money stops no repeated send (3 walls)": ("acts_late", "wide", "impatient"),
+    "known money stops no other rail (3 walls)": ("acts_late", "wide"),
+    "known money stops no new try (3 walls)": ("acts_late",),
+    "known money stops no expiry (2 walls)": ("acts_late",),
+    "known money stops no cancelation (2 walls)": ("acts_late",),
+    "known money stops no password (2 walls)": ("acts_late",),
+    "a late success of another amount pays": ("acts_late",),
+    "another currency is believed": ("other_currency",),
+    "a surplus that another refund keeps waiting is dropped (2 walls)": ("acts_late", "wide"),
+    "a second success is told to nobody": ("acts_late", "wide"),
+    "a reference is sent more than eight times": ("ailing",),
+    "a reference is sent again after the expiry (3 walls)": ("mixed", "wide"),
+    "pauses between sends do not grow": ("ailing", "healing"),
+    "a send that never left is counted": ("shut",),
+    "not found is final at every rail": ("vanished",),
+    "an expired order is no human's matter": ("vanished", "wide", "ailing"),
+    "nobody looks at an order when it expires": ("healing", "ailing"),
+    "a payer is not told that his rail waits for a password": ("acts_late", "wide"),
+    "a cancelation shuts no worker out (2 walls)": ("acts_late", "mixed"),
+    "a reservation is written from a value": ("reversal_told", "acts_late", "late_unsaid"),
+    "the status of another reference is believed": ("other_reference",),
+    "a reported failure is a ground for another rail": ("reports",),
+    "a reversal is told to nobody": ("reversal_told",),
+    "a reversal opens a payment again": ("reversal_told",),
+    "a callback of a reversal dies with its node": ("reversal_told",),
+    "what no connector sends is queued": ("refused_locally",),
+    "a heartbeat ends work that has released its lease": ("mixed", "wide", "acts_late"),
+    "work under an older lease ends work under a newer one": ("sleeper", "refused_locally", "reversal_told"),
+    "the ledger's clock is not followed": ("skew",),
+    "sends go on when the lease is over": ("partition", "sleeper", "mixed"),
+    "another amount is believed": ("other_amount",),
+    "a callback is believed": ("wide", "unreadable"),
+    "there is never a look-back": ("late_unsaid",),
+    "there is one look-back only": ("late_unsaid",),
+    "sends are not counted": ("healing",),
+    "a re-send is not counted": ("healing",),
+    "an unreadable row ends the batch": ("unreadable",),
+    "a payer's own refusal goes to another rail": ("reports", "wide"),
+    "an acknowledged attempt is sent again": ("forgotten",),
+    "a heartbeat renews nothing": ("strange", "other_amount", "forgotten"),
+    "lost leases end no work": ("partition", "sleeper"),
+}
+"""The kinds of scenario that find a mutant; the others are looked for everywhere."""
