@@ -251,17 +251,53 @@ def _acts_late(before: Scenario, random: Random) -> Scenario:
     )
 
 
+def _hasty(before: Scenario, random: Random) -> Scenario:
+    """Merchants cancel what one rail has failed and the others are too busy for, while a worker asks after
+    callbacks of what has failed."""
+    fails = replace(
+        before.rails[0],
+        lost_request=0.0,
+        refused_later=0.0,
+        refused_final=0.0,
+        fails=0.9,
+        callback_lost=0.0,
+        callback_twice=0.9,
+        mute_inquiry=0.4,
+        slow_payer=0.0,
+    )
+    busy = tuple(replace(faults, refused_later=0.95) for faults in before.rails[1:])
+    cancels_within_s = 5 + 10 * random.random()
+    return replace(
+        before,
+        rails=(fails, *(busy or (Faults(refused_later=0.95),))),
+        payments=2,
+        cancels=True,
+        cancels_within_s=cancels_within_s,
+    )
+
+
 def _vanished(before: Scenario, random: Random) -> Scenario:
     """Rails take what they are sent, say nothing, and find it only long after the order has expired."""
     rails = tuple(replace(faults, lost_answer=0.9, hidden=0.9, hidden_s=200.0) for faults in before.rails)
     return replace(before, rails=rails, expires_in_s=random.choice((15, 15, 60)))
 
 
+def _final(before: Scenario, random: Random) -> Scenario:
+    """Rails lose requests, and document that what they cannot find will never move money."""
+    lost = 0.5 + random.random() / 2
+    rails = tuple(
+        replace(faults, lost_request=lost, slow_answer=0.3, hidden_s=2.0, down=()) for faults in before.rails
+    )
+    return replace(before, rails=rails, expires_in_s=15, final_not_found=frozenset(range(len(rails))))
+
+
 RARER: Mapping[str, Callable[[Scenario, Random], Scenario]] = {
     "refused_locally": _at_rails(refuses_locally=0.5),
     "reversal_told": _at_rails(reverses=0.6, reversal_told=1.0),
     "acts_late": _acts_late,
+    "hasty": _hasty,
     "vanished": _vanished,
+    "final": _final,
 }
 """As STRANGE, but not in `strange`, whose seeds stay what they are."""
 

@@ -27,6 +27,7 @@ def work_verdict(world: World) -> list[str]:
         *_worked_on(world),
         *_not_under_review(world),
         *_waits_in_vain(world),
+        *_hangs(world),
         *_untold_reversals(world),
         *_untold_surplus(world),
         *_untold_passwords(world),
@@ -132,6 +133,20 @@ def _waits_in_vain(world: World) -> list[str]:
     ]
 
 
+def _hangs(world: World) -> list[str]:
+    """What a rail never had, whose "not found" is final, does not wait for a human at the end of the run."""
+    wrong: list[str] = []
+    for row in world.ledger.rows.values():
+        order = row.order
+        if isinstance(order, Refund) or order.status.is_final or order.id in world.ledger.unreadable:
+            continue
+        live = next((a for a in row.attempts.values() if not a.state.is_final), None)
+        rail = world.rails[live.rail] if live else None
+        if live and rail and rail.not_found_is_final and not rail.booked(live.reference):
+            wrong.append(f"hangs: {order.id} waits for {rail.name}, which never had it")
+    return wrong
+
+
 def _untold_reversals(world: World) -> list[str]:
     """Money that a rail took back and called about is told as a contradiction where it was known."""
     wrong: list[str] = []
@@ -165,15 +180,20 @@ def _debits(version: Version) -> int:
 
 
 def _untold_passwords(world: World) -> list[str]:
-    """A payer whose rail says that it waits for his password is told so."""
+    """A payer whose rail says that it waits for a password is told so, while there is time."""
     return [
         f"untold: {row.order.id} waits for a password at its rail, and its payer was not told"
         for row in world.ledger.rows.values()
         for _, booked in _bookings(world, row.attempts)
         if booked.told_waiting >= _TOLD_OFTEN
         and isinstance(row.order, Payment)
-        and not any(v.money_is_known or v.order.status is PaymentStatus.REQUIRES_ACTION for v in row.history)
+        and not any(_is_told(v) or v.money_is_known for v in row.history)
     ]
+
+
+def _is_told(version: Version) -> bool:
+    asked = version.order.status is PaymentStatus.REQUIRES_ACTION
+    return asked or version.order.status_detail is StatusDetail.UNDER_REVIEW
 
 
 def _unreserved(world: World) -> list[str]:

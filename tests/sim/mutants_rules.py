@@ -228,6 +228,27 @@ def _not_found_is_final(right: Any) -> Any:
     return capability
 
 
+def _one_is_enough(right: Any) -> Any:
+    def ends_as_not_found(self: Patience, case: Any, attempt: Attempt) -> bool:
+        return right(self, case, replace(attempt, not_founds=max(attempt.not_founds, 99)))
+
+    return ends_as_not_found
+
+
+def _always_settled(right: Any) -> Any:
+    def has_settled(self: Patience, *arguments: Any) -> bool:
+        return True
+
+    return has_settled
+
+
+def _never_final(right: Any) -> Any:
+    def ends_as_not_found(self: Patience, *arguments: Any) -> bool:
+        return False
+
+    return ends_as_not_found
+
+
 def _believes_any_reference(right: Any) -> Any:
     async def told_of(self: PolicyDispatch, rail: Any, attempt: Attempt, traces: Any) -> Any:
         timeout_s = self.settings.inquiry_timeout_s
@@ -371,6 +392,11 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "pauses between sends do not grow": ((Patience, "_resend_pause_s", _even_pauses),),
     "a send that never left is counted": ((Attempt, "after_send", _counts_what_never_left),),
     "not found is final at every rail": ((Patience, "_capability", _not_found_is_final),),
+    "one answer of not found is enough (2 walls)": (
+        (Patience, "ends_as_not_found", _one_is_enough),
+        (Patience, "_has_settled", _always_settled),
+    ),
+    "not found is final nowhere": ((Patience, "ends_as_not_found", _never_final),),
     "the status of another reference is believed": ((PolicyDispatch, "_told_of", _believes_any_reference),),
     "a reported failure is a ground for another rail": (
         (Patience, "with_reported_failure", _report_reroutes),
@@ -411,8 +437,10 @@ FOUND_BY: Mapping[str, tuple[str, ...]] = {
     "an expired order is no human's matter": ("vanished", "wide", "ailing"),
     "nobody looks at an order when it expires": ("healing", "ailing"),
     "a payer is not told that his rail waits for a password": ("acts_late", "wide"),
-    "a cancelation shuts no worker out (2 walls)": ("acts_late", "mixed"),
+    "a cancelation shuts no worker out (2 walls)": ("hasty",),
     "a reservation is written from a value": ("reversal_told", "acts_late", "late_unsaid"),
+    "one answer of not found is enough (2 walls)": ("final",),
+    "not found is final nowhere": ("final",),
     "the status of another reference is believed": ("other_reference",),
     "a reported failure is a ground for another rail": ("reports",),
     "a reversal is told to nobody": ("reversal_told",),

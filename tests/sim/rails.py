@@ -70,6 +70,7 @@ class SimRail:
     call_back: Callable[[str, str, bytes], Awaitable[Any]]
     dedup: bool = True
     names_failure: bool = True
+    not_found_is_final: bool = False
     window_s: float | None = None
     """How long a payer has to approve, by its documents."""
     occurrences: Counter[str] = field(default_factory=Counter[str])
@@ -88,6 +89,7 @@ class SimRail:
             lookup_by_reference=True,
             failure_is_reported=self.names_failure,
             prompt_window_s=self.window_s,
+            not_found_is_final=self.not_found_is_final,
         )
         self.capabilities = Capabilities(
             networks=frozenset(Network),

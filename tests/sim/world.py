@@ -90,6 +90,8 @@ class Scenario:
     rails: tuple[Faults, ...] = (Faults(), Faults())
     no_dedup: frozenset[int] = frozenset()
     no_failure_word: frozenset[int] = frozenset()
+    final_not_found: frozenset[int] = frozenset()
+    """The rails that document that what they cannot find will never move money."""
     nodes: int = 2
     payments: int = 1
     payouts: int = 0
@@ -185,6 +187,7 @@ class World:
                 self._callback,
                 dedup=n not in scenario.no_dedup,
                 names_failure=n not in scenario.no_failure_word,
+                not_found_is_final=n in scenario.final_not_found,
                 window_s=scenario.prompt_window_s if n in scenario.no_failure_word else None,
                 occurrences=self.occurrences,
             )
