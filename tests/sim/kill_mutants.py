@@ -7,7 +7,7 @@ import argparse
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -53,18 +53,24 @@ def main() -> int:
         "--cases", type=int, default=CASES, help="how many scenarios a mutant may live through"
     )
     options = asked.parse_args()
-    names = [name for name in ALL if options.only in name]
+    if unknown := {*FOUND_BY, *EXPLAINED} - ALL.keys():
+        asked.error(f"no such mutants: {', '.join(sorted(unknown))}")
+    # Those that live through everything take longest.
+    names = sorted((name for name in ALL if options.only in name), key=lambda name: name not in EXPLAINED)
     lives: list[str] = []
     width = max(map(len, names), default=0)
+    began = time.perf_counter()
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        for killed in pool.map(kill, names, [options.cases] * len(names)):
+        for run in as_completed([pool.submit(kill, name, options.cases) for name in names]):
+            killed = run.result()
             if not killed.by and killed.name not in EXPLAINED:
                 lives.append(killed.name)
             how = f"killed by {killed.by}: {killed.wrong[:60]}" if killed.by else "LIVES"
             if not killed.by and killed.name in EXPLAINED:
                 how = f"explained: {EXPLAINED[killed.name]}"
             print(f"{killed.name:{width}}  {killed.cases:6}  {killed.took_s:5.0f} s  {how}", flush=True)
-    print(f"{len(names)} mutants, {len(lives)} of them live")
+    took_s = time.perf_counter() - began
+    print(f"{len(names)} mutants in {took_s:.0f} s, {len(lives)} of them live")
     return 1 if lives or len(EXPLAINED) > 3 else 0
 
 

@@ -153,11 +153,13 @@ def _gives_up(right: Any) -> Any:
     return ask_later
 
 
-def _never_too_late(right: Any) -> Any:
-    async def send(self: PolicyDispatch, *arguments: Any, **named: Any) -> Any:
-        return await right(self, *arguments, **{**named, "within_s": 1e9})
+def within_the_lease_alone(right: Any) -> Any:
+    """A sender who minds its lease, and no expiry."""
 
-    return send
+    def sendable_s(self: Driver, case: Any, leased_at: float) -> float:
+        return leased_at + self.settings.lease_s - self.clock.monotonic()
+
+    return sendable_s
 
 
 def _commits_after_expiry(right: Any) -> Any:
@@ -263,7 +265,7 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a rail without dedup is sent to again": ((Patience, "resend_in_s", _resends_blindly),),
     "the ladder ends in failed": ((Decisions, "ask_later", _gives_up),),
     "both walls round the expiry are gone": (
-        (PolicyDispatch, "send", _never_too_late),
+        (Driver, "_sendable_s", within_the_lease_alone),
         (Scribe, "move", _commits_after_expiry),
     ),
     "a payment in flight is canceled": ((Collecting, "cancel_payment", _cancels_in_flight),),

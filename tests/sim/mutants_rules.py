@@ -9,7 +9,7 @@ from typing import Any
 
 from sim import ledger as sim_ledger
 from sim.ledger import FakeLedger
-from sim.mutants import Patch, broken
+from sim.mutants import Patch, broken, within_the_lease_alone
 from synccash.engine import decisions as decisions_module
 from synccash.engine import otp as otp_module
 from synccash.engine import patience as patience_module
@@ -191,13 +191,6 @@ def _commits_a_resend_after_expiry(right: Any) -> Any:
         return replace(move, before_expiry=False) if resends else move
 
     return move_to_send
-
-
-def _within_the_lease_alone(right: Any) -> Any:
-    def sendable_s(self: Driver, case: Any, leased_at: float) -> float:
-        return leased_at + self.settings.lease_s - self.clock.monotonic()
-
-    return sendable_s
 
 
 def _within_the_expiry_alone(right: Any) -> Any:
@@ -387,7 +380,7 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a reference is sent again after the expiry (3 walls)": (
         (Patience, "resend_in_s", _resends_after_expiry),
         (Scribe, "move_to_send", _commits_a_resend_after_expiry),
-        (Driver, "_sendable_s", _within_the_lease_alone),
+        (Driver, "_sendable_s", within_the_lease_alone),
     ),
     "pauses between sends do not grow": ((Patience, "_resend_pause_s", _even_pauses),),
     "a send that never left is counted": ((Attempt, "after_send", _counts_what_never_left),),
@@ -448,10 +441,18 @@ FOUND_BY: Mapping[str, tuple[str, ...]] = {
     "a callback of a reversal dies with its node": ("reversal_told",),
     "what no connector sends is queued": ("refused_locally",),
     "a heartbeat ends work that has released its lease": ("mixed", "wide", "acts_late"),
-    "work under an older lease ends work under a newer one": ("sleeper", "refused_locally", "reversal_told"),
+    "work under an older lease ends work under a newer one": ("sleeper",),
     "the ledger's clock is not followed": ("skew",),
     "sends go on when the lease is over": ("partition", "sleeper", "mixed"),
     "another amount is believed": ("other_amount",),
+    "both walls round the expiry are gone": ("hasty",),
+    "the wrong debit is given back": ("other_amount", "acts_late"),
+    "a password that nobody answered ends the payment": ("other_amount", "acts_late"),
+    "any holder may call a send dead": ("sleeper",),
+    "a re-send takes a new reference": ("sleeper",),
+    "a takeover does not restart the settle time": ("impatient",),
+    "closed attempts are not checked after a takeover": ("late_unsaid",),
+    "a parked order is never looked at again": ("impatient",),
     "a callback is believed": ("wide", "unreadable"),
     "there is never a look-back": ("late_unsaid",),
     "there is one look-back only": ("late_unsaid",),

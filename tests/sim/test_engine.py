@@ -142,7 +142,7 @@ def _trace(seed: int) -> list[str]:
     return [f"{event.id} {event.type} {event.created_at}" for event in world.ledger.events]
 
 
-_FINDERS = (sleeper, mixed, healing)
+_FINDERS = (sleeper, mixed, healing, with_fault("hasty"))
 
 
 @pytest.mark.parametrize("name", MUTANTS)
