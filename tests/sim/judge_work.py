@@ -129,7 +129,7 @@ def _waits_in_vain(world: World) -> list[str]:
         for version in row.history
         if version.order.status_detail is StatusDetail.QUEUED
         and version.attempts
-        and all(attempt.reference in refused for attempt in version.attempts)
+        and all(attempt.state.is_dead and attempt.reference in refused for attempt in version.attempts)
     ]
 
 
