@@ -431,7 +431,7 @@ FOUND_BY: Mapping[str, tuple[str, ...]] = {
     "nobody looks at an order when it expires": ("healing", "ailing"),
     "a payer is not told that his rail waits for a password": ("acts_late", "wide"),
     "a cancelation shuts no worker out (2 walls)": ("hasty",),
-    "a cancelation raises no fence": ("hasty",),
+    "a cancelation raises no fence": ("mixed", "wide", "hasty"),
     "refunds without a key are not exclusive": ("wide",),
     "a reservation is written from a value": ("reversal_told", "acts_late", "late_unsaid"),
     "one answer of not found is enough (2 walls)": ("final",),
