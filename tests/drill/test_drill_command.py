@@ -1,18 +1,37 @@
 """`synccash drill`: what its audit calls broken, and one short drill with real processes."""
 
+from datetime import UTC, datetime, timedelta
+
+import msgspec
 import pytest
 
-from synccash.drill.audit import audited
+from drill.house import House, housed
+from drill.runs import database
+from synccash.drill.audit import audit_books
 from synccash.drill.command import run
 from synccash.drill.late_sends import TimelineEntry
-from synccash.drill.records import AttemptRecord, OrderRecord
-from synccash.drill.trouble import RAILS
+from synccash.drill.rails import RAILS, WITHOUT_DEDUPLICATION
+from synccash.drill.records import AttemptRecord, OrderRecord, read_orders
+from synccash.drill.report import terminal_report
+from synccash.drill.run import DrillOptions, DrillResult, wait_until_idle
+from synccash.drill.sabotage import force_double_debit
+from synccash.drill.trouble import KINDS, RECORDS, missed
+from synccash.payments.case import Claim
+from synccash.payments.payer import Msisdn, Payer
+from synccash.payments.request import PaymentRequest, Tenant
 from synccash.rails.registry import _SET_UPS
+from synccash.sandbox.faults import Script
 from synccash.sandbox_accounts import ACCOUNTS
 
+HEALED_AT = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
-def attempt(reference, state="succeeded"):
-    return AttemptRecord(f"att_{reference}", reference, "mtn_momo", state)
+
+def audited(acknowledged, orders, books, **given):
+    return audit_books(acknowledged, orders, {f"rail_{n}": b for n, b in enumerate(books)}, **given)
+
+
+def attempt(reference, state="succeeded", rail="mtn_momo", operation="collect"):
+    return AttemptRecord(f"att_{reference}", reference, rail, state, operation)
 
 
 def order(name, status, *attempts, kind="payment", rail="mtn_momo", amount=2500, **given):
@@ -26,10 +45,11 @@ def refund(name, status, reference, *, debit, amount=2500):
     )
 
 
-def book(*debits, credited=()):
+def book(*debits, credited=(), msisdn="233240000001"):
     def entries(given):
         return [
-            {"reference": r, "amount": a} for r, a in ((e, 2500) if isinstance(e, str) else e for e in given)
+            {"reference": r, "amount": a, "msisdn": msisdn}
+            for r, a in ((e, 2500) if isinstance(e, str) else e for e in given)
         ]
 
     return {"debits": entries(debits), "credits": entries(credited)}
@@ -119,19 +139,97 @@ def test_another_amount_is_lost_unless_somebody_was_told():
     assert audited({}, [silent, told], [book(("aa1", 2600), ("bb2", 2600))]).lost == ("pay_1",)
 
 
+def test_money_under_a_reference_that_no_row_has_is_a_double_debit_of_that_wallet():
+    twice = order("pay_1", "succeeded", "aa1", msisdn="233240000001")
+    once = order("pay_2", "failed", attempt("bb2", "declined"), msisdn="233240000002")
+
+    found = audited({}, [twice, once], [book("aa1", "unknown1"), book("unknown2", msisdn="233240000002")])
+
+    assert (found.duplicates, found.lost) == (("pay_1",), ("pay_2",))
+    assert "debited 2 times of 233240000001" in found.explanations["pay_1"]
+    assert "no row of the database has the reference unknown1" in found.explanations["pay_1"]
+
+
+def test_credits_under_two_references_are_a_double_credit_of_that_wallet():
+    sent = order("po_1", "succeeded", "aa1", kind="payout", msisdn="233240000001")
+
+    assert audited({}, [sent], [book(credited=["aa1", "unknown1"])]).duplicates == ("po_1",)
+
+
+@pytest.mark.parametrize(
+    ("state", "contradicted", "fault"),
+    [("declined", True, None), ("declined", False, "duplicates"), ("not_sent", True, "duplicates")],
+)
+def test_a_payout_that_its_rail_called_failed_and_sent_has_to_be_contradicted(state, contradicted, fault):
+    sent = order("po_1", "succeeded", attempt("aa1", state), "bb2", kind="payout", contradicted=contradicted)
+
+    found = audited({}, [sent], [book(credited=["aa1", "bb2"])])
+
+    assert found.contradicted == (() if fault else ("po_1",))
+    assert found.clean is (fault is None)
+
+
+def at_hubtel(name, reference, **given):
+    lost = attempt(reference, "unknown", "hubtel")
+    return order(name, "processing", lost, rail="hubtel", expires_at=HEALED_AT, **given)
+
+
 def test_only_what_was_not_debited_at_a_rail_that_cannot_tell_may_wait_for_a_human():
+    elsewhere = order("pay_3", "processing", attempt("cc3", "unknown"), expires_at=HEALED_AT)
+
     found = audited(
-        {},
-        [
-            order("pay_1", "processing", "aa1", rail="hubtel"),
-            order("pay_2", "processing", "bb2", rail="hubtel"),
-            order("pay_3", "processing", "cc3"),
-        ],
-        [book("bb2")],
+        {}, [at_hubtel("pay_1", "aa1"), at_hubtel("pay_2", "bb2"), elsewhere], [book("bb2")], now=HEALED_AT
     )
 
     assert found.parked == ("pay_1",)
     assert found.stuck == ("pay_2", "pay_3")
+
+
+@pytest.mark.parametrize(
+    ("after_expiry_s", "given", "is_stuck"),
+    [
+        (-1, {}, False),
+        (11, {}, True),
+        (11, {"status_detail": "under_review", "is_listed": True}, False),
+        (11, {"status_detail": "under_review", "is_listed": False}, True),
+        (11, {"status_detail": "outcome_unknown", "is_listed": True}, True),
+    ],
+    ids=["not expired", "expired", "under review", "under review, not listed", "listed, not under review"],
+)
+def test_what_is_never_sent_again_has_to_be_under_review_when_it_expires(after_expiry_s, given, is_stuck):
+    found = audited(
+        {},
+        [at_hubtel("pay_1", "aa1", **given)],
+        [book()],
+        now=HEALED_AT + timedelta(seconds=after_expiry_s),
+    )
+
+    assert (found.parked, found.stuck) == ((), ("pay_1",)) if is_stuck else (("pay_1",), ())
+
+
+@pytest.mark.parametrize(
+    ("created_s", "ended_s", "is_late"),
+    [(-20, 30, False), (-20, 31, True), (40, 70, False), (40, 71, True), (-20, -5, False)],
+)
+def test_an_order_has_to_end_within_30_s_of_the_last_fault_or_of_its_creation(created_s, ended_s, is_late):
+    paid = order(
+        "pay_1",
+        "succeeded",
+        "aa1",
+        created_at=HEALED_AT + timedelta(seconds=created_s),
+        ended_at=HEALED_AT + timedelta(seconds=ended_s),
+    )
+
+    found = audited({}, [paid], [book("aa1")], healed_at=HEALED_AT)
+
+    assert found.overdue == (("pay_1",) if is_late else ())
+    assert found.clean is not is_late
+
+
+def test_a_payment_that_the_api_never_took_is_no_clean_drill():
+    found = audited({"drill-1": None}, [], [book()])
+
+    assert (found.unanswered, found.clean) == (("drill-1",), False)
 
 
 @pytest.mark.parametrize("kind", ["payment", "refund", "payout"])
@@ -183,10 +281,94 @@ def test_every_rail_can_be_troubled():
     assert len(RAILS) == len(_SET_UPS)
 
 
+def test_the_connectors_say_where_an_order_may_park():
+    assert ("hubtel", "collect") in WITHOUT_DEDUPLICATION
+    assert ("paystack", "refund") in WITHOUT_DEDUPLICATION
+    assert not any(rail in ("mtn_momo", "pawapay") for rail, _ in WITHOUT_DEDUPLICATION)
+
+
+ALL_MET = dict.fromkeys(KINDS, 1) | {f"http_500 at {rail}": 1 for rail in RAILS}
+
+
+@pytest.mark.parametrize("kind", [*(k for k in KINDS if k not in ("records", "http_500"))])
+def test_trouble_that_met_no_order_is_named(kind):
+    assert missed(KINDS, ALL_MET, dict.fromkeys(RECORDS, 1)) == []
+
+    (line,) = missed(KINDS, {**ALL_MET, kind: 0}, dict.fromkeys(RECORDS, 1))
+
+    assert line.startswith(f"{kind}: ")
+    assert missed([kind], {}, {}) == [line]
+
+
+def test_each_fault_of_the_records_and_each_rail_of_an_outage_has_to_meet_an_order():
+    assert len(missed(["records"], {}, {"other_amount": 3})) == len(RECORDS) - 1
+    assert len(missed(["http_500"], {f"http_500 at {RAILS[0]}": 1}, {})) == len(RAILS) - 1
+
+
+@pytest.mark.parametrize("sabotaged", [None, "pay_1"], ids=["missed", "sabotage not found"])
+def test_a_drill_that_proves_nothing_calls_itself_invalid(sabotaged):
+    result = DrillResult(
+        findings=audited({}, [], [book()]),
+        happened=(),
+        occurrences={},
+        missed=() if sabotaged else ("kill: it never struck while an order was open",),
+        repeats=0,
+        refusals=0,
+        sabotaged=sabotaged,
+    )
+
+    *_, told, last = terminal_report(DrillOptions(payments=1, seed=1, kinds=()), result).splitlines()
+
+    assert last.startswith("drill INVALID: 1 payments")
+    assert ("NOT found" in told) if sabotaged else told.startswith("invalid: kill: it never struck")
+
+
+async def test_the_audit_names_the_double_debit_of_a_sabotaged_payment(servers, migrated_template, tmp_path):
+    async with (
+        database(servers.database_url, migrated_template) as url,
+        housed(House, url, tmp_path, order=("mtn_momo",)) as house,
+    ):
+        house.processes = [await house.process()]
+
+        async def control(method, path, body):
+            rail, _, resource = path.partition("/")
+            assert resource == "script"
+            house.sandbox.rails[rail].set_script(msgspec.convert(body or {}, Script))
+
+        async def pay(rail):
+            asked = PaymentRequest(
+                tenant=Tenant("m_drill", livemode=False),
+                amount=2500,
+                currency="GHS",
+                payer=Payer(Msisdn.parse("0241000000")),
+                reference="order-1",
+                rail=rail,
+            )
+            claim = Claim("m_drill:test:POST /payments", "order-1", b"f" * 32)
+            reply = await house.processes[0].engine.initiate_payment(asked, claim)
+            return msgspec.json.decode(reply.body)["id"]
+
+        payment_id = await force_double_debit(control, house.pool, pay)
+        await wait_until_idle(house.pool, 20)
+        books = {"mtn_momo": house.sandbox.rails["mtn_momo"].book()}
+        found = audit_books({"order-1": payment_id}, await read_orders(house.pool), books)
+
+    assert found.duplicates == (payment_id,)
+    assert found.explanations[payment_id].startswith(
+        "payment of 2500 is succeeded; debited 2 times of 233241000000: 2500 at mtn_momo, 2500 at mtn_momo"
+    )
+    result = DrillResult(
+        findings=found, happened=(), occurrences={}, missed=(), repeats=0, refusals=0, sabotaged=payment_id
+    )
+    printed = terminal_report(DrillOptions(payments=1, seed=1, kinds=()), result)
+    assert f"double debit: {payment_id} (payment of 2500" in printed
+    assert f"sabotage: {payment_id} was debited twice on purpose, and the audit has found it" in printed
+
+
 def test_a_short_drill_with_real_processes_holds(capsys, tmp_path):
     page = tmp_path / "drill.html"
 
-    code = run(payments=40, seed=1, faults="kill,rails", report=page)
+    code = run(payments=40, seed=1, faults="kill", report=page)
 
     printed = capsys.readouterr().out
     assert code == 0, printed

@@ -1,51 +1,91 @@
-"""Compares every payment, refund and payout with the rails' own books, by amount."""
+"""Compares every payment, refund and payout with the rails' own books, by amount and by time."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from synccash.drill.late_sends import late_sends
 from synccash.drill.records import AttemptRecord, OrderRecord
 
-FINAL = ("succeeded", "failed", "canceled")
-_WITHOUT_DEDUP = ("hubtel",)
+END_WITHIN_S = 30.0
+"""How long after the last fault, or after it was created, an order may take to end."""
+REVIEW_WITHIN_S = 10.0
+"""How long after its expiry an order that cannot be sent again may take to be under review."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One movement of money in a rail's book. `reference` is written without dashes."""
+
+    rail: str
+    reference: str
+    msisdn: str | None
+    amount: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """The result of an audit. The first five fields hold ids of orders, or references without one.
+    """The result of an audit. Each field up to `surplus_returned` holds ids of orders, unless it says else.
 
-    `late_sends`: something was sent after money was known to have moved. `parked`: no money moved, and the
-    rail cannot tell so; a human decides, and it is no fault. `contradicted`: money moved otherwise than was
-    asked for, and `synccash payments waiting` shows the order: a human decides, and it is no fault.
-    `surplus_returned`: payments whose second debit
-    came after the rail had reported a failure, and went back in full.
+    These are broken promises:
+    `duplicates`: money moved twice for the order. `lost`: its status and the books disagree; also a reference
+    in a book that belongs to no order, and an id that the database does not know. `stuck`: it has not ended.
+    `overdue`: it ended too late. `late_sends`: something was sent after money was known to have moved.
+    `unanswered`: names of requests that the API never answered.
+
+    These are not:
+    `parked`: no money moved, its rail must not be sent the reference again, and a human is asked at expiry.
+    `contradicted`: the rail moved money otherwise than was asked for or than it had said, and a contradiction
+    tells so. `surplus_returned`: payments of which a debit came after the rail had reported a failure, and went
+    back in full.
+
+    `explanations`: one line for each order, where an id alone says too little.
     """
 
     duplicates: tuple[str, ...]
     lost: tuple[str, ...]
     stuck: tuple[str, ...]
+    overdue: tuple[str, ...]
     late_sends: tuple[str, ...]
+    unanswered: tuple[str, ...]
     parked: tuple[str, ...]
     contradicted: tuple[str, ...]
     surplus_returned: tuple[str, ...]
+    explanations: Mapping[str, str]
     statuses: Mapping[tuple[str, str], int]
     rails: Mapping[str, int]
     debits: int
     credits: int
+    slowest_end_s: float
+    """The longest time that an order took to end, counted from the last fault or from its creation."""
 
     @property
     def clean(self) -> bool:
-        """True when no money moved twice or is unaccounted for, nothing hangs, and nothing was sent late."""
-        return not (self.duplicates or self.lost or self.stuck or self.late_sends)
+        """True when no money moved twice or is unaccounted for, and everything ended in time."""
+        return not (
+            self.duplicates or self.lost or self.stuck or self.overdue or self.late_sends or self.unanswered
+        )
 
 
-def audited(
-    acknowledged: Mapping[str, str], orders: Sequence[OrderRecord], books: Sequence[Mapping[str, Any]]
+def audit_books(
+    acknowledged: Mapping[str, str | None],
+    orders: Sequence[OrderRecord],
+    books: Mapping[str, Mapping[str, Any]],
+    *,
+    healed_at: datetime | None = None,
+    now: datetime | None = None,
 ) -> Findings:
-    """Compare. `acknowledged`: the id that the merchant was given, by the name of the request."""
-    audit = _Audit(_amounts(books, "debits"), _amounts(books, "credits"))
+    """Compare all orders with all books.
+
+    `acknowledged`: the id that the API answered with, by the name of the request; None where it never
+    answered. `books`: by rail. `healed_at`: when the last fault ended; without it no time is judged. `now`:
+    when `orders` were read.
+    """
+    audit = _Audit(_entries(books, "debits"), _entries(books, "credits"), healed_at=healed_at, now=now)
+    references = {attempt.reference for order in orders for attempt in order.attempts}
+    strangers = audit.claim_unknown_references(references, orders)
     refunds: dict[str, list[OrderRecord]] = defaultdict(list)
     for order in orders:
         if order.kind == "refund" and order.payment_id is not None:
@@ -57,61 +97,100 @@ def audited(
             audit.check_outgoing(order)
         audit.check_progress(order)
     known = {order.id for order in orders}
-    references = {attempt.reference for order in orders for attempt in order.attempts}
-    audit.lost += [name for name in acknowledged.values() if name not in known]
-    audit.lost += [name for name in (*audit.debits, *audit.credits) if name not in references]
+    audit.lost += [name for name in acknowledged.values() if name is not None and name not in known]
+    audit.lost += strangers
     return Findings(
         duplicates=tuple(audit.duplicates),
-        lost=tuple(audit.lost),
+        lost=tuple(dict.fromkeys(audit.lost)),
         stuck=tuple(audit.stuck),
+        overdue=tuple(audit.overdue),
         late_sends=tuple(audit.late_sends),
+        unanswered=tuple(name for name, order_id in acknowledged.items() if order_id is None),
         parked=tuple(audit.parked),
-        contradicted=tuple(audit.contradicted),
+        contradicted=tuple(dict.fromkeys(audit.contradicted)),
         surplus_returned=tuple(audit.surplus_returned),
+        explanations=audit.explanations,
         statuses=Counter((order.kind, order.status) for order in orders),
         rails=Counter(order.rail or "none" for order in orders),
-        debits=sum(len(amounts) for amounts in audit.debits.values()),
-        credits=sum(len(amounts) for amounts in audit.credits.values()),
+        debits=sum(len(entries) for entries in audit.debits.values()),
+        credits=sum(len(entries) for entries in audit.credits.values()),
+        slowest_end_s=audit.slowest_end_s,
     )
 
 
 @dataclass(slots=True)
 class _Audit:
-    """Live: the books' amounts by reference, and what was found so far."""
+    """Live: the books' entries by reference, and what was found so far."""
 
-    debits: Mapping[str, list[int]]
-    credits: Mapping[str, list[int]]
+    debits: Mapping[str, list[Entry]]
+    credits: Mapping[str, list[Entry]]
+    healed_at: datetime | None
+    now: datetime | None
     duplicates: list[str] = field(default_factory=list[str])
     lost: list[str] = field(default_factory=list[str])
     stuck: list[str] = field(default_factory=list[str])
+    overdue: list[str] = field(default_factory=list[str])
     late_sends: list[str] = field(default_factory=list[str])
     parked: list[str] = field(default_factory=list[str])
     contradicted: list[str] = field(default_factory=list[str])
     surplus_returned: list[str] = field(default_factory=list[str])
+    explanations: dict[str, str] = field(default_factory=dict[str, str])
+    slowest_end_s: float = 0.0
+    _unknown: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list[Entry]))
+
+    def claim_unknown_references(self, known: set[str], orders: Sequence[OrderRecord]) -> list[str]:
+        """Give each entry whose reference is in no row to the order of that wallet.
+
+        Returns the references of entries that no order has either.
+        """
+        payers = {order.msisdn: order.id for order in orders if order.kind == "payment" and order.msisdn}
+        payees = {order.msisdn: order.id for order in orders if order.kind != "payment" and order.msisdn}
+        strangers: list[str] = []
+        for entries, owners in ((self.debits, payers), (self.credits, payees)):
+            for reference, moved in entries.items():
+                owner = owners.get(moved[0].msisdn or "")
+                if reference in known:
+                    continue
+                if owner is None:
+                    strangers.append(reference)
+                else:
+                    self._unknown[owner] += moved
+        return strangers
 
     def check_payment(self, payment: OrderRecord, refunds: Sequence[OrderRecord]) -> None:
         """Compare the debits of a payment, each net of its refunds."""
-        taken = {a: sum(self.debits.get(a.reference, ())) for a in payment.attempts}
+        entries = [entry for a in payment.attempts for entry in self.debits.get(a.reference, ())]
+        if self._has_unknown_entries(payment, entries, "debited"):
+            return
+        taken = {a: _sum(self.debits.get(a.reference, ())) for a in payment.attempts}
         debited = [attempt for attempt, amount in taken.items() if amount]
         returned = {attempt: self._returned(attempt, refunds) for attempt in payment.attempts}
-        repeated = any(len(self.debits.get(a.reference, ())) > 1 for a in payment.attempts)
-        if repeated or any(returned[a] > taken[a] for a in payment.attempts):
-            self.duplicates.append(payment.id)
+        if any(len(self.debits.get(a.reference, ())) > 1 for a in payment.attempts):
+            self._add_duplicate(payment, entries, "debited")
+            return
+        if any(returned[a] > taken[a] for a in payment.attempts):
+            self._add_duplicate(payment, entries, "debited", "; more than that was refunded")
             return
         own = _own_debit(payment, debited)
         surplus = [attempt for attempt in debited if attempt is not own]
         if own is not None and any(not _is_excused(a, taken[a], returned[a]) for a in surplus):
-            self.duplicates.append(payment.id)
-        elif own is not None and surplus:
+            self._add_duplicate(payment, entries, "debited")
+        elif own is None and payment.is_final and any(taken[a] != returned[a] for a in surplus):
+            self._add_lost(payment, entries, "debited")
+        elif surplus:
             self.surplus_returned.append(payment.id)
-        elif payment.status in FINAL and any(taken[a] != returned[a] for a in surplus):
-            self.lost.append(payment.id)
         if payment.status == "succeeded" and not self._is_paid(payment, own, taken):
-            self.lost.append(payment.id)
+            self._add_lost(payment, entries, "debited")
 
-    def _returned(self, debit: AttemptRecord, refunds: Sequence[OrderRecord]) -> int:
+    def _returned(self, debit: AttemptRecord, refunds: Iterable[OrderRecord]) -> int:
+        """Return what the engine has had sent back of a debit: a rail may send more than it was asked to."""
         back = (refund for refund in refunds if refund.debit_id == debit.id)
-        return sum(sum(self.credits.get(a.reference, ())) for refund in back for a in refund.attempts)
+        return sum(
+            refund.amount if refund.contradicted else entry.amount
+            for refund in back
+            for a in refund.attempts
+            for entry in self.credits.get(a.reference, ())
+        )
 
     def _is_paid(
         self, payment: OrderRecord, own: AttemptRecord | None, taken: Mapping[AttemptRecord, int]
@@ -120,33 +199,90 @@ class _Audit:
 
     def check_outgoing(self, order: OrderRecord) -> None:
         """Compare the credits of a refund or payout."""
-        sent = [amount for a in order.attempts for amount in self.credits.get(a.reference, ())]
-        if len(sent) > 1:
-            self.duplicates.append(order.id)
-        elif order.status in FINAL and sent != ([order.amount] if order.status == "succeeded" else []):
-            self.lost.append(order.id)
+        sent = {a: self.credits.get(a.reference, []) for a in order.attempts}
+        entries = [entry for moved in sent.values() for entry in moved]
+        if self._has_unknown_entries(order, entries, "sent"):
+            return
+        moved = [attempt for attempt, of_attempt in sent.items() if of_attempt]
+        own = _own_debit(order, moved)
+        others = [attempt for attempt in moved if attempt is not own]
+        # A rail that reports a failure and sends the money all the same: told as a contradiction.
+        is_told = order.contradicted and all(attempt.state == "declined" for attempt in others)
+        if any(len(of_attempt) > 1 for of_attempt in sent.values()) or (own and others and not is_told):
+            self._add_duplicate(order, entries, "sent")
+            return
+        if others and order.is_final and not is_told:
+            self._add_lost(order, entries, "sent")
+        elif others:
+            self.contradicted.append(order.id)
+        if order.status == "succeeded":
+            amount = _sum(sent[own]) if own else 0
+            if amount != order.amount and not (own and order.contradicted):
+                self._add_lost(order, entries, "sent")
+
+    def _has_unknown_entries(self, order: OrderRecord, entries: Sequence[Entry], verb: str) -> bool:
+        """Find money of this wallet that moved under a reference which is in no row."""
+        unknown = self._unknown.get(order.id, [])
+        if not unknown:
+            return False
+        names = ", ".join(entry.reference for entry in unknown)
+        note = f"; no row of the database has the reference {names}"
+        if entries or len(unknown) > 1:
+            self._add_duplicate(order, [*unknown, *entries], verb, note)
+        else:
+            self._add_lost(order, unknown, verb, note)
+        return True
+
+    def _add_duplicate(self, order: OrderRecord, entries: Sequence[Entry], verb: str, note: str = "") -> None:
+        self.duplicates.append(order.id)
+        self.explanations[order.id] = _story(order, entries, verb) + note
+
+    def _add_lost(self, order: OrderRecord, entries: Sequence[Entry], verb: str, note: str = "") -> None:
+        self.lost.append(order.id)
+        self.explanations[order.id] = _story(order, entries, verb) + note
 
     def check_progress(self, order: OrderRecord) -> None:
-        """Find an order that has not ended, and one that sent something after money was known."""
+        """Find an order that has not ended, that ended late, or that was sent after money was known."""
         if late_sends(order.timeline):
             self.late_sends.append(order.id)
-        if order.status in FINAL:
+        if order.is_final:
+            self._check_end(order)
             return
         moved = self.debits if order.kind == "payment" else self.credits
         has_moved = any(moved.get(attempt.reference) for attempt in order.attempts)
         if order.is_under_review and order.contradicted and order.is_listed:
             self.contradicted.append(order.id)
-        elif order.rail in _WITHOUT_DEDUP and not has_moved:
+        elif order.may_park and not has_moved and not self._is_review_overdue(order):
             self.parked.append(order.id)
         else:
             self.stuck.append(order.id)
+            self.explanations.setdefault(
+                order.id, f"{order.kind} is {order.status}/{order.status_detail} at {order.rail or 'no rail'}"
+            )
+
+    def _check_end(self, order: OrderRecord) -> None:
+        if self.healed_at is None or order.ended_at is None or order.created_at is None:
+            return
+        took_s = (order.ended_at - max(self.healed_at, order.created_at)).total_seconds()
+        self.slowest_end_s = max(self.slowest_end_s, took_s)
+        if took_s > END_WITHIN_S:
+            self.overdue.append(order.id)
+            self.explanations.setdefault(
+                order.id, f"{order.kind} at {order.rail} ended {took_s:.1f} s after the last fault"
+            )
+
+    def _is_review_overdue(self, order: OrderRecord) -> bool:
+        if order.expires_at is None or self.now is None:
+            return False
+        is_told = order.is_under_review and order.is_listed
+        return not is_told and self.now > order.expires_at + timedelta(seconds=REVIEW_WITHIN_S)
 
 
-def _own_debit(payment: OrderRecord, debited: Sequence[AttemptRecord]) -> AttemptRecord | None:
-    """Return the debit that pays the payment; none where it has ended without money."""
-    if payment.status in ("failed", "canceled"):
+def _own_debit(order: OrderRecord, moved: Sequence[AttemptRecord]) -> AttemptRecord | None:
+    """Return the attempt whose money the order stands for; none where it has ended without money."""
+    if order.status in ("failed", "canceled"):
         return None
-    return next((a for a in debited if a.state == "succeeded"), debited[0] if debited else None)
+    return next((a for a in moved if a.state == "succeeded"), moved[0] if moved else None)
 
 
 def _is_excused(attempt: AttemptRecord, taken: int, returned: int) -> bool:
@@ -154,9 +290,21 @@ def _is_excused(attempt: AttemptRecord, taken: int, returned: int) -> bool:
     return attempt.state == "declined" and taken == returned
 
 
-def _amounts(books: Sequence[Mapping[str, Any]], side: str) -> dict[str, list[int]]:
-    amounts: dict[str, list[int]] = defaultdict(list)
-    for book in books:
+def _story(order: OrderRecord, entries: Sequence[Entry], verb: str) -> str:
+    """Say in one line what the order is called, and what the books have of it."""
+    moves = ", ".join(f"{entry.amount} at {entry.rail}" for entry in entries) or "nothing"
+    wallet = f" of {order.msisdn}" if order.msisdn else ""
+    return f"{order.kind} of {order.amount} is {order.status}; {verb} {len(entries)} times{wallet}: {moves}"
+
+
+def _sum(entries: Iterable[Entry]) -> int:
+    return sum(entry.amount for entry in entries)
+
+
+def _entries(books: Mapping[str, Mapping[str, Any]], side: str) -> dict[str, list[Entry]]:
+    entries: dict[str, list[Entry]] = defaultdict(list)
+    for rail, book in books.items():
         for entry in book[side]:
-            amounts[entry["reference"].replace("-", "")].append(entry["amount"])
-    return dict(amounts)
+            reference = entry["reference"].replace("-", "")
+            entries[reference].append(Entry(rail, reference, entry.get("msisdn"), entry["amount"]))
+    return dict(entries)

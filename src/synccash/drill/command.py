@@ -5,29 +5,40 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from synccash.drill.report import told, write_page
-from synccash.drill.run import DrillError, DrillOptions, held
+from synccash.drill.report import terminal_report, write_page
+from synccash.drill.run import DrillError, DrillOptions, run_drill
 from synccash.drill.trouble import KINDS
+
+BROKEN = 1
+"""Exit code: a promise was broken, or the drill could not be held."""
+INVALID = 2
+"""Exit code: no promise was broken, and the drill proves nothing."""
 
 
 def run(*, payments: int, seed: int, faults: str, report: Path | None, sabotage: bool = False) -> int:
-    """Hold the drill and tell of it; 1 when a promise was broken. Raises DrillError."""
-    kinds = tuple(kind for kind in (part.strip() for part in faults.split(",")) if kind)
+    """Hold the drill, print its report and return the exit code. Raises DrillError."""
+    kinds = () if faults == "none" else tuple(filter(None, (part.strip() for part in faults.split(","))))
     unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown or not kinds:
-        raise DrillError(f"--faults {faults!r}: expected some of {', '.join(KINDS)}, separated by commas")
+    if unknown or (not kinds and faults != "none"):
+        raise DrillError(
+            f"--faults {faults!r}: expected none, or some of {', '.join(KINDS)}, separated by commas"
+        )
     if payments < 1:
         raise DrillError("--payments must be at least 1")
     options = DrillOptions(payments=payments, seed=seed, kinds=kinds, sabotage=sabotage)
     folder = Path(tempfile.mkdtemp(prefix="synccash-drill-"))
     folder.chmod(0o711)  # root's databases run as another user, who has to pass through
-    drilled = asyncio.run(held(options, folder))
+    result = asyncio.run(run_drill(options, folder))
     if report is not None:
-        write_page(report, options, drilled)
-    clean = drilled.findings.clean
-    if clean:
+        write_page(report, options, result)
+    clean = result.findings.clean
+    if clean or sabotage:
         shutil.rmtree(folder, ignore_errors=True)
     else:
         print(f"databases, logs and books are kept in {folder}")
-    print(told(options, drilled))
-    return 0 if clean else 1
+    print(terminal_report(options, result))
+    if sabotage and not result.is_valid:
+        return INVALID
+    if not clean:
+        return BROKEN
+    return 0 if result.is_valid else INVALID

@@ -3,12 +3,15 @@
 import json
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime
 
 from synccash.drill.late_sends import TimelineEntry
+from synccash.drill.rails import WITHOUT_DEDUPLICATION
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.waiting import PostgresWaiting
 
+FINAL = ("succeeded", "failed", "canceled")
 _LISTED_MAX = 100_000
 
 
@@ -20,6 +23,12 @@ class AttemptRecord:
     reference: str
     rail: str
     state: str
+    operation: str = "collect"
+
+    @property
+    def is_deduplicated(self) -> bool:
+        """True when the rail executes a repeated reference once."""
+        return (self.rail, self.operation) not in WITHOUT_DEDUPLICATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +36,8 @@ class OrderRecord:
     """A payment, refund or payout with its attempts.
 
     `payment_id` and `debit_id` (the attempt that is refunded) are set for refunds only. `contradicted`: a
-    contradiction row exists. `is_listed`: `synccash payments waiting` shows the order.
+    contradiction row exists. `is_listed`: `synccash payments waiting` shows the order. `msisdn`: whose wallet
+    the money leaves or reaches. `ended_at`: when its event of a final status was committed.
     """
 
     id: str
@@ -38,30 +48,45 @@ class OrderRecord:
     rail: str | None = None
     payment_id: str | None = None
     debit_id: str | None = None
+    msisdn: str | None = None
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    ended_at: datetime | None = None
     attempts: tuple[AttemptRecord, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()
     contradicted: bool = False
     is_listed: bool = False
 
     @property
+    def is_final(self) -> bool:
+        """True when the order has ended."""
+        return self.status in FINAL
+
+    @property
     def is_under_review(self) -> bool:
         """True when the order waits for a human's decision."""
         return self.status_detail == "under_review"
+
+    @property
+    def may_park(self) -> bool:
+        """True when its last attempt is at a rail that must not be sent the same reference again."""
+        return bool(self.attempts) and not self.attempts[-1].is_deduplicated
 
 
 async def read_orders(pool: Pool) -> list[OrderRecord]:
     """Return all orders of the database."""
     attempts: dict[str, list[AttemptRecord]] = defaultdict(list)
-    for row in await pool.fetch(
-        "SELECT id, order_id, reference, rail, state FROM attempts ORDER BY order_id, sequence"
-    ):
-        record = AttemptRecord(row["id"], row["reference"].hex, row["rail"], row["state"])
+    for row in await pool.fetch(_ATTEMPTS):
+        record = AttemptRecord(
+            row["id"], row["reference"].hex, row["rail"], row["state"], operation=row["operation"]
+        )
         attempts[row["order_id"]].append(record)
     timelines: dict[str, list[TimelineEntry]] = defaultdict(list)
     for row in await pool.fetch("SELECT order_id, kind, data FROM timeline ORDER BY order_id, position"):
         timelines[row["order_id"]].append(TimelineEntry(row["kind"], json.loads(row["data"])))
     contradicted = {row["order_id"] for row in await pool.fetch(_CONTRADICTED)}
     listed = {row["id"] for row in await PostgresWaiting(Database(pool)).oldest(_LISTED_MAX)}
+    ended = {row["object_id"]: row["ended_at"] for row in await pool.fetch(_ENDED)}
     return [
         OrderRecord(
             id=row["id"],
@@ -72,6 +97,10 @@ async def read_orders(pool: Pool) -> list[OrderRecord]:
             rail=row["rail"],
             payment_id=row["payment_id"],
             debit_id=row["debit_id"],
+            msisdn=row["msisdn"],
+            created_at=row["created_at"],
+            expires_at=row["expires_at"],
+            ended_at=ended.get(row["id"]),
             attempts=tuple(attempts[row["id"]]),
             timeline=tuple(timelines[row["id"]]),
             contradicted=row["id"] in contradicted,
@@ -81,21 +110,67 @@ async def read_orders(pool: Pool) -> list[OrderRecord]:
     ]
 
 
+async def database_time(pool: Pool) -> datetime:
+    """Return the database's present time, which all times of orders are written in."""
+    now: datetime = await pool.fetchval("SELECT clock_timestamp()")
+    return now
+
+
+async def open_orders(pool: Pool) -> int:
+    """Return how many orders have not ended."""
+    count: int = await pool.fetchval(f"SELECT {' + '.join(_OPEN)}")
+    return count
+
+
 async def is_work_left(pool: Pool) -> bool:
-    """Return whether an order has not ended, or is soon looked at again."""
+    """Return whether an order has not ended and waits for no human, or one that ended is soon checked."""
     return bool(await pool.fetchval(f"SELECT EXISTS ({_WORK_LEFT})"))
 
 
+async def bring_look_backs_forward(pool: Pool) -> int:
+    """Make the look-backs at failed attempts of ended orders due now, instead of in 15 minutes.
+
+    Returns the number of orders.
+    """
+    brought = 0
+    for table in _TABLES:
+        brought += await pool.fetchval(_LOOK_BACK.format(table=table))
+    return brought
+
+
+_TABLES = ("payments", "refunds", "payouts")
 _ORDERS = """
-    SELECT id, 'payment' AS kind, status, amount, status_detail, rail,
-        NULL AS payment_id, NULL AS debit_id FROM payments
-    UNION ALL SELECT id, 'refund', status, amount, status_detail, rail, payment_id, attempt_id FROM refunds
-    UNION ALL SELECT id, 'payout', status, amount, status_detail, rail, NULL, NULL FROM payouts
+    SELECT id, 'payment' AS kind, status, amount, status_detail, rail, NULL AS payment_id, NULL AS debit_id,
+        payer_msisdn AS msisdn, created_at, expires_at FROM payments
+    UNION ALL SELECT r.id, 'refund', r.status, r.amount, r.status_detail, r.rail, r.payment_id, r.attempt_id,
+        p.payer_msisdn, r.created_at, NULL FROM refunds r JOIN payments p ON p.id = r.payment_id
+    UNION ALL SELECT id, 'payout', status, amount, status_detail, rail, NULL, NULL,
+        payee_msisdn, created_at, expires_at FROM payouts
+"""
+_ATTEMPTS = """
+    SELECT id, order_id, operation, reference, rail, state FROM attempts ORDER BY order_id, sequence
+"""
+_ENDED = """
+    SELECT object_id, min(created_at) AS ended_at FROM events
+    WHERE split_part(type, '.', 2) IN ('succeeded', 'failed', 'canceled') GROUP BY object_id
 """
 _CONTRADICTED = "SELECT order_id FROM contradictions"
+_IS_OPEN = "(status NOT IN ('succeeded', 'failed', 'canceled'))"
+_OPEN = tuple(f"(SELECT count(*) FROM {table} WHERE {_IS_OPEN})" for table in _TABLES)  # noqa: S608
+_EXPIRES = {"payments": "expires_at", "refunds": "NULL::timestamptz", "payouts": "expires_at"}
+# Before it expires an order under review may still end by itself, unless its rail has moved other money.
 _WORK_LEFT = " UNION ALL ".join(
-    f"SELECT 1 FROM {table} WHERE status NOT IN ('succeeded', 'failed', 'canceled')"  # noqa: S608
-    f" AND (status_detail IS DISTINCT FROM 'under_review' OR id NOT IN ({_CONTRADICTED}))"
-    " OR due_at < now() + interval '5 seconds'"
-    for table in ("payments", "refunds", "payouts")
+    f"""SELECT 1 FROM {table} WHERE CASE
+        WHEN NOT {_IS_OPEN} THEN due_at < now() + interval '5 seconds'
+        WHEN status_detail IS DISTINCT FROM 'under_review' THEN true
+        ELSE {expires} > now() AND id NOT IN ({_CONTRADICTED}) END"""  # noqa: S608 - from constants
+    for table, expires in _EXPIRES.items()
 )
+_LOOK_BACK = """
+    WITH brought AS (
+        UPDATE {table} o SET due_at = now()
+        WHERE o.status IN ('succeeded', 'failed', 'canceled') AND o.lease_until IS NULL
+            AND EXISTS (SELECT FROM attempts a WHERE a.order_id = o.id AND a.state = 'declined')
+        RETURNING 1
+    ) SELECT count(*) FROM brought
+"""

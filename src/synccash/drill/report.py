@@ -1,75 +1,131 @@
-"""A drill told to people: lines for a terminal, a page for a browser."""
+"""The report of a drill: lines for a terminal, a page for a browser."""
 
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from synccash.drill.run import Drilled, DrillOptions
+from synccash.drill.audit import END_WITHIN_S, Findings
+from synccash.drill.run import RATE, DrillOptions, DrillResult
 
 _STYLE = (
     "body{font:16px/1.5 system-ui;max-width:50rem;margin:3rem auto}td,th{padding:.2rem 1rem;text-align:left}"
 )
+_WIDTH = 50
+_KINDS = ("payment", "refund", "payout")
 
 
-def rows_of(options: DrillOptions, drilled: Drilled) -> list[tuple[str, str]]:
-    """The numbers, each with its name."""
-    found = drilled.findings
-    return [
-        ("payments asked for", str(options.payments)),
-        ("asked again, same key", str(drilled.repeats)),
-        *((f"{kind}s {status}", str(count)) for (kind, status), count in sorted(found.statuses.items())),
-        *((f"last rail {rail}", str(count)) for rail, count in sorted(found.rails.items())),
-        ("debits in all books", str(found.debits)),
-        ("credits in all books", str(found.credits)),
-        ("second debits returned in full", str(len(found.surplus_returned))),
-        ("duplicates", str(len(found.duplicates))),
-        ("lost", str(len(found.lost))),
-        ("stuck", str(len(found.stuck))),
-        ("sent after known money", str(len(found.late_sends))),
-        *((f"fault: {name}", str(count)) for name, count in sorted(drilled.occurrences.items())),
-        ("no money moved, left to a human", str(len(found.parked))),
-        ("contradicted, listed for a human", str(len(found.contradicted))),
-        ("last end, s after the last fault", f"{drilled.ends_after_s:.1f}"),
-    ]
-
-
-def told(options: DrillOptions, drilled: Drilled) -> str:
-    """The drill for a terminal; its last line is the verdict."""
-    lines = [f"{at:6.1f} s  {what}" for at, what in drilled.happened]
-    lines += ["", *(f"{name:<36}{value:>8}" for name, value in rows_of(options, drilled)), ""]
-    found = drilled.findings
-    kinds = {
-        "duplicate": found.duplicates,
-        "lost": found.lost,
-        "stuck": found.stuck,
-        "sent after known money": found.late_sends,
-    }
-    for kind, names in kinds.items():
-        lines += [f"{kind}: {name}" for name in names]
-    return "\n".join([*lines, verdict(options, drilled)])
-
-
-def verdict(options: DrillOptions, drilled: Drilled) -> str:
-    """One line: what became of the promises."""
-    found = drilled.findings
-    word = "ok" if found.clean else "FAILED"
+def verdict(options: DrillOptions, result: DrillResult) -> str:
+    """Return the last line: what became of the promises."""
+    found = result.findings
+    word = "ok"
+    if not found.clean:
+        word = "FAILED"
+    elif not result.is_valid:
+        word = "INVALID"
     return (
         f"drill {word}: {options.payments} payments, {found.debits} debits, {found.credits} credits, "
         f"{len(found.duplicates)} duplicates, {len(found.lost)} lost, {len(found.stuck)} stuck, "
-        f"{len(found.late_sends)} sent after known money "
-        f"(seed {options.seed})"
+        f"{len(found.overdue)} late, {len(found.late_sends)} sent after known money (seed {options.seed})"
     )
 
 
-def write_page(path: Path, options: DrillOptions, drilled: Drilled) -> None:
+def terminal_report(options: DrillOptions, result: DrillResult) -> str:
+    """Return the drill for a terminal; its last line is the verdict."""
+    lines = ["What was done (seconds from the begin)"]
+    lines += [f"{at:8.1f}  {what}" for at, what in result.happened]
+    for title, rows in _sections(options, result):
+        lines += ["", title, *(f"  {name:<{_WIDTH}}{value:>8}" for name, value in rows)]
+    lines += ["", *_broken(result.findings), *_remarks(result), verdict(options, result)]
+    return "\n".join(lines)
+
+
+def write_page(path: Path, options: DrillOptions, result: DrillResult) -> None:
     """Write the drill as one HTML file that needs nothing else."""
-    happened = [(f"{at:.1f} s", what) for at, what in drilled.happened]
+    tables = "".join(f"<h2>{escape(title)}</h2>{_table(rows)}" for title, rows in _sections(options, result))
+    told = "".join(f"<p>{escape(line)}</p>" for line in (*_broken(result.findings), *_remarks(result)))
+    happened = [(f"{at:.1f} s", what) for at, what in result.happened]
     page = (
         f"<!doctype html><meta charset=utf-8><title>synccash drill</title><style>{_STYLE}</style>"
-        f"<h1>{escape(verdict(options, drilled))}</h1>{_table(rows_of(options, drilled))}"
-        f"<h2>What was done to it</h2>{_table(happened)}"
+        f"<h1>{escape(verdict(options, result))}</h1>{told}{tables}"
+        f"<h2>What was done</h2>{_table(happened)}"
     )
     path.write_text(page, encoding="utf-8")
+
+
+def _sections(options: DrillOptions, result: DrillResult) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the numbers, each with its name, under their titles."""
+    found = result.findings
+    asked = [
+        (f"payments requested, {RATE} a second", str(options.payments)),
+        ("requests repeated under their idempotency key", str(result.repeats)),
+        ("refunds that the API refused", str(result.refusals)),
+    ]
+    orders = [
+        (f"{kind}s {status}", str(count))
+        for kind in _KINDS
+        for (of_kind, status), count in sorted(found.statuses.items())
+        if of_kind == kind
+    ]
+    rails = [(rail, str(count)) for rail, count in sorted(found.rails.items())]
+    books = [("debits", str(found.debits)), ("credits", str(found.credits))]
+    broken = [(name, str(len(ids))) for name, ids in _promises(found)]
+    broken.append(("slowest end after the last fault, seconds", f"{found.slowest_end_s:.1f}"))
+    allowed = [
+        ("parked: no money moved, not safe to send again", str(len(found.parked))),
+        ("contradicted by the rail, shown to people", str(len(found.contradicted))),
+        ("debited after a reported failure, refunded", str(len(found.surplus_returned))),
+    ]
+    sections = [
+        ("Requests", asked),
+        ("Orders in the database", orders),
+        ("Orders by the rail that was used last", rails),
+        ("Money in the rails' own books", books),
+        ("Faults", [(name, str(count)) for name, count in sorted(result.occurrences.items())]),
+        ("Broken promises", broken),
+        ("Left to people, no broken promises", allowed),
+    ]
+    return [(title, rows) for title, rows in sections if rows]
+
+
+def _promises(found: Findings) -> list[tuple[str, Sequence[str]]]:
+    return [
+        ("money moved twice (duplicates)", found.duplicates),
+        ("status and book disagree (lost)", found.lost),
+        ("not ended (stuck)", found.stuck),
+        (f"ended over {END_WITHIN_S:.0f} s after the last fault (late)", found.overdue),
+        ("sent after money was known to have moved", found.late_sends),
+        ("payments and payouts that the API did not take", found.unanswered),
+    ]
+
+
+def _broken(found: Findings) -> list[str]:
+    """Return one line for each broken promise."""
+    kinds = {
+        "double debit": [name for name in found.duplicates if name.startswith("pay_")],
+        "double credit": [name for name in found.duplicates if not name.startswith("pay_")],
+        "lost": found.lost,
+        "stuck": found.stuck,
+        "late": found.overdue,
+        "sent after known money": found.late_sends,
+        "not taken": found.unanswered,
+    }
+    return [
+        f"{kind}: {name}" + (f" ({found.explanations[name]})" if name in found.explanations else "")
+        for kind, names in kinds.items()
+        for name in names
+    ]
+
+
+def _remarks(result: DrillResult) -> list[str]:
+    """Return what the drill says about itself."""
+    remarks = [f"invalid: {line}; ask for more --payments" for line in result.missed]
+    if result.sabotaged is not None:
+        is_found = result.sabotaged in result.findings.duplicates
+        remarks.append(
+            f"sabotage: {result.sabotaged} was debited twice on purpose, "
+            + ("and the audit has found it" if is_found else "and the audit has NOT found it")
+        )
+    return remarks
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

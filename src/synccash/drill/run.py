@@ -5,34 +5,44 @@ import os
 import signal
 import sys
 import time
-import uuid
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import aiohttp
 
-from synccash.drill.audit import Findings, audited
-from synccash.drill.records import OrderRecord, is_work_left, read_orders
-from synccash.drill.trouble import RAILS, Trouble
+from synccash.drill.audit import END_WITHIN_S, REVIEW_WITHIN_S, Findings, audit_books
+from synccash.drill.load import Merchant
+from synccash.drill.rails import RAILS
+from synccash.drill.records import (
+    OrderRecord,
+    bring_look_backs_forward,
+    database_time,
+    is_work_left,
+    read_orders,
+)
+from synccash.drill.sabotage import SabotageError, force_double_debit
+from synccash.drill.trouble import EVERY_RAIL, Control, Trouble, missed
 from synccash.servers.visiting import running_database
 from synccash.stores.postgres.pool import Pool, connect
 
-_RATE = 20
-_AMOUNT = 2500
-_CYCLE = 5
-_REFUNDS: Mapping[int, tuple[int, ...]] = {1: (_AMOUNT,), 3: (1000, 700)}
-"""The refunds of a payment, by its number within a cycle; number 2 of a cycle comes with a payout."""
-_PATIENCE_S = 30.0
+RATE = 20
+"""Payments a second."""
 _START_S = 60.0
+_POLL_S = 0.5
+_LATE_MONEY_S = 5.0
+"""After the last fault no rail moves money later than this for an order that it has called failed."""
 _SETTINGS = {
     # Short leases, so that what a killed process left is taken over within the drill.
     "SYNCCASH_LEASE_S": "2",
     "SYNCCASH_HEARTBEAT_S": "0.5",
     "SYNCCASH_MTN_MOMO_STATUS_PER_S": "1000",
+    "SYNCCASH_PAWAPAY_STATUS_PER_S": "1000",
     "SYNCCASH_RATE_LIMITS": "api_key=100000/1, ip=100000/1",
 }
 
@@ -43,9 +53,9 @@ class DrillError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillOptions:
-    """What was asked for. `kinds`: of trouble, see `trouble.KINDS`.
+    """What the command line asked for. `kinds`: of trouble, see `trouble.KINDS`; none is a drill in peace.
 
-    `sabotage`: overwrite the committed references of live attempts; the audit has to find out.
+    `sabotage`: have one payment debited twice; the audit has to find it.
     """
 
     payments: int
@@ -54,81 +64,29 @@ class DrillOptions:
     sabotage: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Drilled:
-    """What a drill came to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillResult:
+    """What a drill has found.
+
+    `happened`: what was done, by seconds from the begin. `missed`: the trouble that met no order.
+    `sabotaged`: the payment that was broken on purpose.
+    """
 
     findings: Findings
     happened: tuple[tuple[float, str], ...]
     occurrences: Mapping[str, int]
+    missed: tuple[str, ...]
     repeats: int
-    ends_after_s: float
+    refusals: int
+    sabotaged: str | None = None
+
+    @property
+    def is_valid(self) -> bool:
+        """False when the drill proves nothing: a kind of trouble met no order, or the audit is blind."""
+        return not self.missed and (self.sabotaged is None or self.sabotaged in self.findings.duplicates)
 
 
-@dataclass(slots=True)
-class _Merchant:
-    """Live: asks for money to move, and asks again under the same key until there is an answer."""
-
-    session: aiohttp.ClientSession
-    api: str
-    acknowledged: dict[str, str] = field(default_factory=dict[str, str])
-    repeats: int = 0
-
-    async def pay(self, number: int) -> None:
-        """Ask for a payment; return some of them once they have succeeded."""
-        name = f"drill-{number}"
-        payer = {"msisdn": f"024{number // 400:04d}{number % 400:03d}"}
-        body = {"amount": _AMOUNT, "currency": "GHS", "payer": payer, "reference": name}
-        payment_id = await self._create("payments", name, body)
-        parts = _REFUNDS.get(number % _CYCLE, ())
-        if payment_id is None or not parts or not await self._succeeded(payment_id):
-            return
-        for part, amount in enumerate(parts):
-            await self._create(f"payments/{payment_id}/refunds", f"{name}-refund-{part}", {"amount": amount})
-
-    async def pay_out(self, number: int) -> None:
-        """Ask for a payout."""
-        name = f"drill-payout-{number}"
-        payee = {"msisdn": f"024{number // 400:04d}{number % 400:03d}"}
-        await self._create(
-            "payouts", name, {"amount": _AMOUNT, "currency": "GHS", "payee": payee, "reference": name}
-        )
-
-    async def _create(self, path: str, name: str, body: Mapping[str, Any]) -> str | None:
-        """Return the id of the order, or None where the API refused it or never answered."""
-        key = uuid.uuid4().hex
-        end = time.monotonic() + 2 * _PATIENCE_S
-        while time.monotonic() < end:
-            try:
-                async with self.session.post(
-                    f"{self.api}/{path}", json=body, headers={"Idempotency-Key": key}
-                ) as reply:
-                    answer: Any = await reply.json(content_type=None)
-                    if reply.status in (201, 202):
-                        self.acknowledged[name] = answer["id"]
-                        return answer["id"]
-            except (aiohttp.ClientError, TimeoutError, ValueError):
-                pass
-            self.repeats += 1
-            await asyncio.sleep(0.3)
-        return None
-
-    async def _succeeded(self, payment_id: str) -> bool:
-        """Wait for the payment to succeed."""
-        end = time.monotonic() + _PATIENCE_S
-        while time.monotonic() < end:
-            try:
-                async with self.session.get(f"{self.api}/payments/{payment_id}") as reply:
-                    answer: Any = await reply.json(content_type=None)
-                    if reply.status == 200 and answer["status"] == "succeeded":
-                        return True
-            except (aiohttp.ClientError, TimeoutError, ValueError):
-                pass
-            await asyncio.sleep(0.5)
-        return False
-
-
-async def held(options: DrillOptions, folder: Path) -> Drilled:
+async def run_drill(options: DrillOptions, folder: Path) -> DrillResult:
     """Hold a drill in this folder. Raises DrillError when the service does not come up."""
     async with _up(folder) as (process, printed):
         timeout = aiohttp.ClientTimeout(total=15)
@@ -140,14 +98,14 @@ async def held(options: DrillOptions, folder: Path) -> Drilled:
                 raise DrillError(f"the database in {folder} is not found")
             pool = await connect(database_url, min_size=1, max_size=2)
             try:
-                return await _hold(options, process.pid, session, printed, pool)
+                return await _run(options, process.pid, session, printed, pool)
             finally:
                 await pool.close()
 
 
-async def _hold(
+async def _run(
     options: DrillOptions, root: int, session: aiohttp.ClientSession, printed: Mapping[str, str], pool: Pool
-) -> Drilled:
+) -> DrillResult:
     async def control(method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         async with session.request(method, f"{printed['sandbox']}/control/{path}", json=body) as reply:
             if reply.status >= 400:
@@ -155,42 +113,82 @@ async def _hold(
             return await reply.json(content_type=None)
 
     await control("PUT", "mtn_momo/settings", {"status_per_s": 0})
-    merchant = _Merchant(session, printed["api"])
+    rails = RAILS if EVERY_RAIL.intersection(options.kinds) else ()
+    merchant = Merchant(session, printed["api"], pinned_rails=rails)
+    sabotaged = await _sabotage(control, pool, merchant) if options.sabotage else None
     trouble = Trouble(root, control, options.kinds, Random(options.seed), pool)  # noqa: S311 - no secret
     async with asyncio.TaskGroup() as everything:
-        everything.create_task(trouble.run(options.payments / _RATE))
+        everything.create_task(trouble.run(options.payments / RATE))
         for number in range(options.payments):
             everything.create_task(merchant.pay(number))
-            if number % _CYCLE == 2:
+            if merchant.pays_out(number):
                 everything.create_task(merchant.pay_out(number))
-            if options.sabotage:
-                await pool.execute(_SABOTAGE)
-            await asyncio.sleep(1 / _RATE)
-    healed = time.monotonic()
-    orders = await _ended(pool)
-    ends_after_s = time.monotonic() - healed
-    books = [await control("GET", f"{rail}/book", None) for rail in RAILS]
-    findings = audited(merchant.acknowledged, orders, books)
-    occurrences = trouble.occurrences
-    for book in books:
-        occurrences.update(book.get("faults", {}))
-    return Drilled(findings, tuple(trouble.happened), occurrences, merchant.repeats, ends_after_s)
+            await asyncio.sleep(1 / RATE)
+    await _wait_for_ends(pool, trouble)
+    orders = await read_orders(pool)
+    books = {rail: await control("GET", f"{rail}/book", None) for rail in RAILS}
+    faults: Counter[str] = Counter()
+    for book in books.values():
+        faults.update(book["faults"])
+    findings = audit_books(
+        merchant.acknowledged,
+        orders,
+        books,
+        healed_at=trouble.healed_at,
+        now=await database_time(pool),
+    )
+    return DrillResult(
+        findings=findings,
+        happened=tuple(trouble.happened),
+        occurrences={**trouble.occurrences, **{f"false record: {name}": n for name, n in faults.items()}},
+        missed=tuple(missed(options.kinds, trouble.met, faults)),
+        repeats=merchant.repeats,
+        refusals=merchant.refusals,
+        sabotaged=sabotaged,
+    )
 
 
-async def _ended(pool: Pool) -> list[OrderRecord]:
-    """The orders once all have ended, or as they stand when patience ends."""
-    end = time.monotonic() + _PATIENCE_S
+async def _sabotage(control: Control, pool: Pool, merchant: Merchant) -> str:
+    try:
+        return await force_double_debit(control, pool, merchant.pay_at)
+    except SabotageError as error:
+        raise DrillError(str(error)) from error
+
+
+async def _wait_for_ends(pool: Pool, trouble: Trouble) -> None:
+    """Wait until every order has ended or is a human's, or its time is over; then the same for look-backs."""
+    await _wait_for_work(pool, trouble)
+    assert trouble.healed_at is not None, "the trouble is over"
+    since_s = (await database_time(pool) - trouble.healed_at).total_seconds()
+    await asyncio.sleep(max(0.0, _LATE_MONEY_S - since_s))
+    brought = await bring_look_backs_forward(pool)
+    if brought:
+        trouble.note(f"{brought} ended orders with a failed attempt are checked again now, not in 15 minutes")
+        await _wait_for_work(pool, trouble)
+
+
+async def _wait_for_work(pool: Pool, trouble: Trouble) -> None:
+    await wait_until_idle(pool, END_WITHIN_S)
+    expiries = [order.expires_at for order in await read_orders(pool) if _is_parked(order)]
+    if not expiries:
+        return
+    latest = max(at for at in expiries if at is not None) + timedelta(seconds=REVIEW_WITHIN_S)
+    trouble.note(f"{len(expiries)} orders that must not be sent again wait for their expiry")
+    await wait_until_idle(pool, (latest - await database_time(pool)).total_seconds())
+
+
+async def wait_until_idle(pool: Pool, seconds: float) -> None:
+    """Wait until no order needs anything more, at most so long."""
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         if not await is_work_left(pool):
-            break
-        await asyncio.sleep(1)
-    return await read_orders(pool)
+            return
+        await asyncio.sleep(_POLL_S)
 
 
-_SABOTAGE = """
-    UPDATE attempts SET reference = gen_random_uuid()
-    WHERE operation IN ('collect', 'payout') AND state IN ('prepared', 'acknowledged', 'unknown')
-"""
+def _is_parked(order: OrderRecord) -> bool:
+    waits = not order.is_final and not order.is_under_review
+    return waits and order.may_park and order.expires_at is not None
 
 
 @asynccontextmanager

@@ -6,24 +6,29 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from synccash.sandbox.registry import WIRES
+from synccash.drill.rails import RAILS
+from synccash.drill.records import database_time, open_orders
 from synccash.stores.postgres.pool import Pool
 
 Control = Callable[[str, str, Mapping[str, Any] | None], Awaitable[Any]]
 """Method, path below /control, body."""
 
 KINDS = ("kill", "pause", "valkey", "rails", "records", "rows", "http_500")
-RAILS = tuple(WIRES)
-"""Every rail that the sandbox plays."""
-_OUTAGE_S = 20.0
+EVERY_RAIL = frozenset({"rails", "records", "http_500"})
+"""Kinds that are to meet traffic at every rail."""
+OUTAGE_S = 20.0
 _UNREADABLE_S = 2.0
+_UNREADABLE_ROWS = 3
+_RECORDS_S = 2.0
 _ROLES = ("synccash.cli\0serve", "synccash.cli\0worker")
+_TABLES = ("payments", "refunds", "payouts")
 _SICK: tuple[Mapping[str, Any], ...] = (
     {"down": True},
     {"latency_ms": 8_000},
@@ -38,23 +43,25 @@ _SICK: tuple[Mapping[str, Any], ...] = (
     {"callbacks": "forged"},
 )
 
-_RECORDS: tuple[Mapping[str, Any], ...] = (
-    {"other_amount_rate": 0.3},
-    {"other_currency_rate": 0.3},
-    {"other_reference_rate": 0.5},
-    {"not_found_after_found_rate": 0.5},
-    {"failed_then_success_rate": 0.3, "late_success_after_ms": 1_000},
-    {"callback_failure_rate": 0.5},
-)
-"""Faults of a rail's own records; the book counts how often each has really occurred."""
+RECORDS: Mapping[str, Mapping[str, Any]] = {
+    "other_amount": {"other_amount_rate": 0.3},
+    "other_currency": {"other_currency_rate": 0.3},
+    "other_reference": {"other_reference_rate": 0.5},
+    # Only an order that was seen while it waited for its payer can be lost sight of.
+    "not_found_after_found": {"not_found_after_found_rate": 0.5, "approve_after_ms": 3_000},
+    "failed_then_success": {"failed_then_success_rate": 0.3, "late_success_after_ms": 1_000},
+    "callback_failure": {"callback_failure_rate": 0.5},
+}
+"""Faults of a rail's own records, by the name under which its book counts how often they occurred."""
 
 
 @dataclass(slots=True)
 class Trouble:
-    """Live: makes trouble until it is told to stop, and ends with everything well again.
+    """Live: makes trouble until its time is over, and ends with everything well again.
 
     `root` is the process of `synccash up`; what it starts again, it starts by itself. `happened` is told in
-    seconds from the begin.
+    seconds from the begin. `met` counts, for each kind of trouble, the orders that it met; `http_500` is
+    counted for each rail by itself. `healed_at`: when the last fault ended, by the database's clock.
     """
 
     root: int
@@ -63,93 +70,134 @@ class Trouble:
     random: Random
     pool: Pool
     occurrences: Counter[str] = field(default_factory=Counter[str])
+    met: Counter[str] = field(default_factory=Counter[str])
     happened: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    healed_at: datetime | None = None
     _began: float = field(default_factory=time.monotonic)
+    _sick_since: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    _turn: int = 0
 
     async def run(self, seconds: float) -> None:
-        """Make trouble for so long, then heal."""
+        """Make trouble for so long, then heal. HTTP 500 takes its own time, and comes before the rest."""
         end = time.monotonic() + seconds
+        struck = [kind for kind in self.kinds if kind != "http_500"]
         try:
             if "http_500" in self.kinds:
                 await self._refuse_everything()
-            while (left_s := end - time.monotonic()) > 0:
+            while struck and (left_s := end - time.monotonic()) > 0:
                 await asyncio.sleep(min(left_s, 0.5 + self.random.random() * 1.5))
-                struck = [kind for kind in self.kinds if kind != "http_500"]
-                if struck:
-                    await self._strike(self.random.choice(struck))
+                await self._strike(self.random.choice(struck))
         finally:
-            for pid, _ in self._processes(_ROLES):
-                _signal(pid, signal.SIGCONT)
-            for rail in RAILS:
-                await self.control("DELETE", f"{rail}/faults", None)
-            self._note("all is well")
+            await self._heal()
+
+    async def _heal(self) -> None:
+        for pid, _ in self._processes(_ROLES):
+            _signal(pid, signal.SIGCONT)
+        for rail in RAILS:
+            await self._make_well(rail)
+        self.healed_at = await database_time(self.pool)
+        self.note("the last fault has ended")
 
     async def _strike(self, kind: str) -> None:
         match kind:
             case "kill":
-                self._kill(_ROLES, "kill -9")
+                await self._kill(kind, _ROLES)
             case "valkey":
-                self._kill(("valkey-server",), "kill -9")
+                await self._kill(kind, ("valkey-server",))
             case "pause":
                 await self._pause()
             case "rows":
                 await self._make_unreadable()
             case "records":
-                await self._make_sick(_RECORDS)
+                await self._falsify_records()
             case _:
-                await self._make_sick(_SICK)
+                await self._make_sick()
 
     async def _refuse_everything(self) -> None:
         """Have every rail answer HTTP 500 and book nothing."""
+        began = await database_time(self.pool)
         for rail in RAILS:
             await self.control("PUT", f"{rail}/faults", {"error_rate": 1.0})
-        self._note(f"every rail answers HTTP 500 for {_OUTAGE_S:.0f} s")
-        await asyncio.sleep(_OUTAGE_S)
+        self.note(f"every rail answers HTTP 500 for {OUTAGE_S:.0f} s")
+        await asyncio.sleep(OUTAGE_S)
         for rail in RAILS:
-            await self.control("DELETE", f"{rail}/faults", None)
+            self.met[f"http_500 at {rail}"] += await self._attempts_since(rail, began)
+            await self._make_well(rail)
+        self.note("every rail is well again")
 
     async def _make_unreadable(self) -> None:
-        """Write a word that no version knows into one payment, and take it back later."""
-        row = await self.pool.fetchrow(_UNREADABLE)
-        if row is None:
+        """Write a word that no version knows into a few orders, and take it back later."""
+        table = self.random.choice(_TABLES)
+        rows = await self.pool.fetch(_UNREADABLE.format(table=table), _UNREADABLE_ROWS)
+        if not rows:
             return
-        self._note(f"{row['id']} is unreadable for {_UNREADABLE_S:.0f} s")
-        self.occurrences["unreadable_row"] += 1
+        ids = [row["id"] for row in rows]
+        self.note(f"unreadable for {_UNREADABLE_S:.0f} s: {', '.join(ids)}")
+        self.occurrences["rows made unreadable"] += len(ids)
         try:
             await asyncio.sleep(_UNREADABLE_S)
         finally:
-            await self.pool.execute(_READABLE, row["id"], row["former"])
+            for row in rows:
+                await self.pool.execute(_READABLE.format(table=table), row["id"], row["former"])
+            self.met["rows"] = await self.pool.fetchval("SELECT count(*) FROM unreadable_orders")
 
-    def _kill(self, names: tuple[str, ...], what: str) -> None:
+    async def _kill(self, kind: str, names: tuple[str, ...]) -> None:
         found = self._processes(names)
-        if found:
-            pid, name = self.random.choice(found)
-            _signal(pid, signal.SIGKILL)
-            self.occurrences[f"kill_{name}"] += 1
-            self._note(f"{what} {name}")
+        if not found:
+            return
+        pid, name = self.random.choice(found)
+        orders = await open_orders(self.pool)
+        _signal(pid, signal.SIGKILL)
+        self.occurrences[f"kill -9 of {name}"] += 1
+        self.met[kind] += orders
+        self.note(f"kill -9 of {name} while {orders} orders were open")
 
     async def _pause(self) -> None:
-        """Longer than a lease or shorter: who wakes must find out by himself."""
+        """Stop a process for longer or shorter than a lease lasts."""
         found = self._processes(_ROLES)
         if not found:
             return
         pid, name = self.random.choice(found)
         seconds = 1 + self.random.random() * 3
+        orders = await open_orders(self.pool)
         _signal(pid, signal.SIGSTOP)
-        self.occurrences["pause"] += 1
-        self._note(f"{name} stops for {seconds:.1f} s")
+        self.occurrences[f"pause of {name}"] += 1
+        self.met["pause"] += orders
+        self.note(f"{name} stopped (SIGSTOP) for {seconds:.1f} s while {orders} orders were open")
         await asyncio.sleep(seconds)
         _signal(pid, signal.SIGCONT)
 
-    async def _make_sick(self, choices: tuple[Mapping[str, Any], ...]) -> None:
+    async def _make_sick(self) -> None:
         rail = self.random.choice(RAILS)
-        await self.control("DELETE", f"{rail}/faults", None)
+        await self._make_well(rail)
         if self.random.random() < 0.25:
-            self._note(f"{rail} is well")
+            self.note(f"{rail} is well")
             return
-        faults = self.random.choice(choices)
+        faults = self.random.choice(_SICK)
+        self._sick_since[rail] = await database_time(self.pool)
         await self.control("PUT", f"{rail}/faults", faults)
-        self._note(f"{rail}: {', '.join(f'{name}={value}' for name, value in faults.items())}")
+        self.note(f"{rail} is sick: {_text(faults)}")
+
+    async def _falsify_records(self) -> None:
+        """Give each rail another fault of its records for a while; each has each one in turn."""
+        chosen = list(RECORDS)
+        for number, rail in enumerate(RAILS):
+            faults = RECORDS[chosen[(self._turn + number) % len(chosen)]]
+            await self._make_well(rail)
+            await self.control("PUT", f"{rail}/faults", faults)
+            self.note(f"{rail} keeps false records: {_text(faults)}")
+        self._turn += 1
+        await asyncio.sleep(_RECORDS_S)
+
+    async def _make_well(self, rail: str) -> None:
+        await self.control("DELETE", f"{rail}/faults", None)
+        since = self._sick_since.pop(rail, None)
+        if since is not None:
+            self.met["rails"] += await self._attempts_since(rail, since)
+
+    async def _attempts_since(self, rail: str, since: datetime) -> int:
+        count: int = await self.pool.fetchval(_ATTEMPTS_SINCE, rail, since)
+        return count
 
     def _processes(self, names: tuple[str, ...]) -> list[tuple[int, str]]:
         """The processes below `root` whose command line holds one of the names, with a word for each."""
@@ -161,17 +209,49 @@ class Trouble:
                 found.append((pid, word.rpartition("\0")[2]))
         return found
 
-    def _note(self, what: str) -> None:
+    def note(self, what: str) -> None:
+        """Remember what was done, and when."""
         self.happened.append((time.monotonic() - self._began, what))
 
 
+def missed(kinds: Sequence[str], met: Mapping[str, int], occurred: Mapping[str, int]) -> list[str]:
+    """Return what was asked for and met no order, one line each.
+
+    `met`: see `Trouble.met`. `occurred`: how often each fault of the records occurred, from the books.
+    """
+    lines: list[str] = []
+    for kind in kinds:
+        match kind:
+            case "records":
+                lines += [f"records: {name} never occurred" for name in RECORDS if not occurred.get(name)]
+            case "http_500":
+                lines += [
+                    f"http_500: nothing was sent to {rail} while it answered HTTP 500"
+                    for rail in RAILS
+                    if not met.get(f"http_500 at {rail}")
+                ]
+            case "rows":
+                if not met.get(kind):
+                    lines.append("rows: no process tried to read an unreadable row")
+            case "rails":
+                if not met.get(kind):
+                    lines.append("rails: nothing was sent to a rail while it was sick")
+            case _:
+                if not met.get(kind):
+                    lines.append(f"{kind}: it never struck while an order was open")
+    return lines
+
+
 _UNREADABLE = """
-    UPDATE payments SET status_detail = 'drill_unreadable' FROM (
-        SELECT id, status_detail AS former FROM payments
-        WHERE status NOT IN ('succeeded', 'failed', 'canceled') LIMIT 1 FOR UPDATE SKIP LOCKED
-    ) AS chosen WHERE payments.id = chosen.id RETURNING payments.id, former
+    UPDATE {table} SET status_detail = 'drill_unreadable' FROM (
+        SELECT id, status_detail AS former FROM {table}
+        WHERE status NOT IN ('succeeded', 'failed', 'canceled')
+            AND status_detail IS DISTINCT FROM 'drill_unreadable'
+        ORDER BY created_at DESC LIMIT $1 FOR UPDATE SKIP LOCKED
+    ) AS chosen WHERE {table}.id = chosen.id RETURNING {table}.id, former
 """
-_READABLE = "UPDATE payments SET status_detail = $2 WHERE id = $1 AND status_detail = 'drill_unreadable'"
+_READABLE = "UPDATE {table} SET status_detail = $2 WHERE id = $1 AND status_detail = 'drill_unreadable'"
+_ATTEMPTS_SINCE = "SELECT count(*) FROM attempts WHERE rail = $1 AND started_at >= $2"
 
 
 def descendants(root: int) -> list[int]:
@@ -189,6 +269,10 @@ def descendants(root: int) -> list[int]:
         found.extend(below)
         waiting.extend(below)
     return found
+
+
+def _text(faults: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in faults.items())
 
 
 def _command_line(pid: int) -> str:

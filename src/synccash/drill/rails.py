@@ -1,0 +1,37 @@
+"""The rails of a drill: those that the sandbox plays, and which must not be sent a reference twice."""
+
+import msgspec
+
+from synccash.rails.registry import build_rails
+from synccash.rails.transport import Transport
+from synccash.sandbox.registry import WIRES
+from synccash.sandbox_accounts import ACCOUNTS, Place
+from synccash.settings import Settings
+from synccash.system import SystemClock
+
+RAILS = tuple(WIRES)
+"""Every rail that the sandbox plays, in the order of its ports."""
+
+
+def _without_deduplication() -> frozenset[tuple[str, str]]:
+    """Return (rail, operation) where the connector says that its rail executes a repeated reference twice."""
+    place = Place(
+        url="http://localhost",
+        user="00000000-0000-4000-8000-000000000000",
+        key="0" * 32,
+        callbacks="http://localhost",
+    )
+    settings: dict[str, str] = {}
+    for rail in RAILS:
+        settings |= ACCOUNTS[rail](place).settings
+    rails = build_rails(msgspec.convert(settings, Settings, strict=False), Transport(), SystemClock())
+    return frozenset(
+        (name, operation.value)
+        for name, rail in rails.items()
+        for operation, capability in rail.capabilities.operations.items()
+        if not capability.dedup_by_reference
+    )
+
+
+WITHOUT_DEDUPLICATION = _without_deduplication()
+"""(rail, operation) whose lost orders are not sent again: a human decides about them."""
