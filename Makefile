@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml --extra server --extra embedded
 
-.PHONY: demo up test mutants check format bench lock clean
+.PHONY: demo up test drill mutants check format bench lock clean
 
 demo: .venv/run
 	$(BIN)/python -m synccash.demo
@@ -16,6 +16,15 @@ up: .venv/run
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Real processes under real trouble. In the first one a payment is debited twice on purpose, to try the audit.
+DRILL := $(BIN)/synccash drill --faults
+drill: .venv/run
+	$(DRILL) none --payments 1 --sabotage | grep "and the audit has found it"
+	$(DRILL) kill,pause,valkey --payments 200
+	$(DRILL) rows --payments 200
+	$(DRILL) records --payments 200
+	$(DRILL) http_500 --payments 400
 
 # The engine with one rule broken at a time: the simulation has to tell each from the right one.
 mutants: .venv/dev

@@ -207,6 +207,15 @@ def test_what_is_never_sent_again_has_to_be_under_review_when_it_expires(after_e
     assert (found.parked, found.stuck) == ((), ("pay_1",)) if is_stuck else (("pay_1",), ())
 
 
+def test_a_lost_refund_has_no_expiry_and_is_counted_apart():
+    lost = attempt("aa1", "unknown", "paystack", "refund")
+    parked = order("re_1", "processing", lost, kind="refund", rail="paystack", payment_id="pay_1")
+
+    found = audited({}, [parked], [book()], now=HEALED_AT)
+
+    assert (found.parked, found.parked_refunds, found.stuck) == ((), ("re_1",), ())
+
+
 @pytest.mark.parametrize(
     ("created_s", "ended_s", "is_late"),
     [(-20, 30, False), (-20, 31, True), (40, 70, False), (40, 71, True), (-20, -5, False)],
@@ -311,6 +320,7 @@ def test_a_drill_that_proves_nothing_calls_itself_invalid(sabotaged):
         findings=audited({}, [], [book()]),
         happened=(),
         occurrences={},
+        met={},
         missed=() if sabotaged else ("kill: it never struck while an order was open",),
         repeats=0,
         refusals=0,
@@ -358,7 +368,14 @@ async def test_the_audit_names_the_double_debit_of_a_sabotaged_payment(servers, 
         "payment of 2500 is succeeded; debited 2 times of 233241000000: 2500 at mtn_momo, 2500 at mtn_momo"
     )
     result = DrillResult(
-        findings=found, happened=(), occurrences={}, missed=(), repeats=0, refusals=0, sabotaged=payment_id
+        findings=found,
+        happened=(),
+        occurrences={},
+        met={},
+        missed=(),
+        repeats=0,
+        refusals=0,
+        sabotaged=payment_id,
     )
     printed = terminal_report(DrillOptions(payments=1, seed=1, kinds=()), result)
     assert f"double debit: {payment_id} (payment of 2500" in printed

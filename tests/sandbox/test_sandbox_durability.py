@@ -89,6 +89,34 @@ async def test_a_kill_9_loses_no_debit_no_pending_approval_no_credential(process
     assert [heard["path"] for heard in ear.history] == ["/booked", "/pending"]
 
 
+async def test_a_kill_9_does_not_lose_a_late_success_that_is_pending(process, session, ear):
+    merchant = await Merchant(session, process.urls["mtn_momo"]).provision()
+    told, silent = str(uuid4()), str(uuid4())
+    step = {"end": "EXPIRED", "approve_after_ms": 0, "then_success_after_ms": 3_000}
+    await process.control("PUT", "mtn_momo/script", next=[step])
+    await merchant.collect(reference=told, callback=f"{ear.url}/told")
+    assert (await ear.next())["body"]["status"] == "FAILED"
+    await process.faults(approve_after_ms=0, failed_then_success_rate=1.0, late_success_after_ms=3_000)
+    await merchant.collect(reference=silent, callback=f"{ear.url}/silent")
+    assert (await ear.next())["body"]["status"] == "FAILED"
+    assert (await merchant.status(silent)).body["status"] == "FAILED"
+    assert (await process.book())["debits"] == []
+
+    await process.kill()
+    await process.start()
+
+    merchant.base_url = process.urls["mtn_momo"]
+    heard = await ear.next()
+    assert (heard["path"], heard["body"]["status"]) == ("/told", "SUCCESSFUL")
+    async with asyncio.timeout(20):
+        while len((book := await process.book())["debits"]) < 2:
+            pass
+    assert {debit["reference"] for debit in book["debits"]} == {told, silent}
+    assert book["faults"] == {"failed_then_success": 1}
+    assert [(await merchant.status(name)).body["status"] for name in (told, silent)] == ["SUCCESSFUL"] * 2
+    assert [heard["path"] for heard in ear.history] == ["/told", "/silent", "/told"]
+
+
 async def test_a_kill_9_loses_nothing_of_paystack_s(process, session, ear):
     headers = {"Authorization": "Bearer sk_test_a_merchant"}
 

@@ -108,7 +108,9 @@ def drill(
 ) -> int:
     """Hold an outage drill on sandbox rails: real processes, real trouble, an audit of the rails' books.
 
-    Exit 1 on any duplicate, lost or stuck order, or a send after money was known to have moved.
+    Starts an installation of its own in a temporary folder. Exit 1 on any order that was duplicated, lost, is
+    stuck or ended late, and on a send after money was known to have moved. Exit 2 where the drill proves
+    nothing, since a kind of trouble met no order.
 
     Parameters
     ----------
@@ -117,10 +119,11 @@ def drill(
     seed
         Which trouble; when it meets which payment is left to the machine.
     faults
-        Kinds of trouble: kill (-9 of API and worker), pause (SIGSTOP), valkey (kill -9), rails; also
-        records (rails contradict themselves), rows (unreadable), http_500 (20 s of it, on every rail).
+        Kinds of trouble: kill (-9 of API and worker), pause (SIGSTOP), valkey (kill -9), rails (down, slow,
+        failing); also records (rails contradict themselves; at least 200 payments), rows (unreadable for this
+        version), http_500 (20 s of it at every rail, before any other); or none.
     sabotage
-        Break the committed references on purpose: the audit has to fail.
+        Have one payment debited twice on purpose: the audit has to find it, and the exit code is 1.
     report
         An HTML file to write.
     """

@@ -37,9 +37,10 @@ class Findings:
 
     These are not:
     `parked`: no money moved, its rail must not be sent the reference again, and a human is asked at expiry.
+    `parked_refunds`: the same of refunds, which have no expiry: a human is not asked yet.
     `contradicted`: the rail moved money otherwise than was asked for or than it had said, and a contradiction
-    tells so. `surplus_returned`: payments of which a debit came after the rail had reported a failure, and went
-    back in full.
+    tells so. `surplus_returned`: payments with a debit after the rail had reported a failure, which went back in
+    full.
 
     `explanations`: one line for each order, where an id alone says too little.
     """
@@ -51,6 +52,7 @@ class Findings:
     late_sends: tuple[str, ...]
     unanswered: tuple[str, ...]
     parked: tuple[str, ...]
+    parked_refunds: tuple[str, ...]
     contradicted: tuple[str, ...]
     surplus_returned: tuple[str, ...]
     explanations: Mapping[str, str]
@@ -107,6 +109,7 @@ def audit_books(
         late_sends=tuple(audit.late_sends),
         unanswered=tuple(name for name, order_id in acknowledged.items() if order_id is None),
         parked=tuple(audit.parked),
+        parked_refunds=tuple(audit.parked_refunds),
         contradicted=tuple(dict.fromkeys(audit.contradicted)),
         surplus_returned=tuple(audit.surplus_returned),
         explanations=audit.explanations,
@@ -132,6 +135,7 @@ class _Audit:
     overdue: list[str] = field(default_factory=list[str])
     late_sends: list[str] = field(default_factory=list[str])
     parked: list[str] = field(default_factory=list[str])
+    parked_refunds: list[str] = field(default_factory=list[str])
     contradicted: list[str] = field(default_factory=list[str])
     surplus_returned: list[str] = field(default_factory=list[str])
     explanations: dict[str, str] = field(default_factory=dict[str, str])
@@ -253,12 +257,18 @@ class _Audit:
         if order.is_under_review and order.contradicted and order.is_listed:
             self.contradicted.append(order.id)
         elif order.may_park and not has_moved and not self._is_review_overdue(order):
-            self.parked.append(order.id)
+            self._add_parked(order)
         else:
             self.stuck.append(order.id)
             self.explanations.setdefault(
                 order.id, f"{order.kind} is {order.status}/{order.status_detail} at {order.rail or 'no rail'}"
             )
+
+    def _add_parked(self, order: OrderRecord) -> None:
+        if order.expires_at is None and not order.is_under_review:
+            self.parked_refunds.append(order.id)
+        else:
+            self.parked.append(order.id)
 
     def _check_end(self, order: OrderRecord) -> None:
         if self.healed_at is None or order.ended_at is None or order.created_at is None:

@@ -71,7 +71,8 @@ def _sections(options: DrillOptions, result: DrillResult) -> list[tuple[str, lis
     broken = [(name, str(len(ids))) for name, ids in _promises(found)]
     broken.append(("slowest end after the last fault, seconds", f"{found.slowest_end_s:.1f}"))
     allowed = [
-        ("parked: no money moved, not safe to send again", str(len(found.parked))),
+        ("parked: lost by the rail, not safe to send again", str(len(found.parked))),
+        ("refunds parked, without an expiry", str(len(found.parked_refunds))),
         ("contradicted by the rail, shown to people", str(len(found.contradicted))),
         ("debited after a reported failure, refunded", str(len(found.surplus_returned))),
     ]
@@ -80,6 +81,7 @@ def _sections(options: DrillOptions, result: DrillResult) -> list[tuple[str, lis
         ("Orders in the database", orders),
         ("Orders by the rail that was used last", rails),
         ("Money in the rails' own books", books),
+        ("Orders that trouble met", [(name, str(count)) for name, count in sorted(result.met.items())]),
         ("Faults", [(name, str(count)) for name, count in sorted(result.occurrences.items())]),
         ("Broken promises", broken),
         ("Left to people, no broken promises", allowed),

@@ -68,13 +68,14 @@ class DrillOptions:
 class DrillResult:
     """What a drill has found.
 
-    `happened`: what was done, by seconds from the begin. `missed`: the trouble that met no order.
+    `happened`: what was done, by seconds from the begin. `met`: how many orders each kind of trouble met; `missed`: what met none.
     `sabotaged`: the payment that was broken on purpose.
     """
 
     findings: Findings
     happened: tuple[tuple[float, str], ...]
     occurrences: Mapping[str, int]
+    met: Mapping[str, int]
     missed: tuple[str, ...]
     repeats: int
     refusals: int
@@ -141,6 +142,7 @@ async def _run(
         findings=findings,
         happened=tuple(trouble.happened),
         occurrences={**trouble.occurrences, **{f"false record: {name}": n for name, n in faults.items()}},
+        met=trouble.met,
         missed=tuple(missed(options.kinds, trouble.met, faults)),
         repeats=merchant.repeats,
         refusals=merchant.refusals,
@@ -173,7 +175,7 @@ async def _wait_for_work(pool: Pool, trouble: Trouble) -> None:
     if not expiries:
         return
     latest = max(at for at in expiries if at is not None) + timedelta(seconds=REVIEW_WITHIN_S)
-    trouble.note(f"{len(expiries)} orders that must not be sent again wait for their expiry")
+    trouble.note(f"{len(expiries)} orders that are not safe to send again: waiting until they expire")
     await wait_until_idle(pool, (latest - await database_time(pool)).total_seconds())
 
 

@@ -80,13 +80,16 @@ class Trouble:
     async def run(self, seconds: float) -> None:
         """Make trouble for so long, then heal. HTTP 500 takes its own time, and comes before the rest."""
         end = time.monotonic() + seconds
-        struck = [kind for kind in self.kinds if kind != "http_500"]
+        others = [kind for kind in self.kinds if kind != "http_500"]
+        left: list[str] = []
         try:
             if "http_500" in self.kinds:
                 await self._refuse_everything()
-            while struck and (left_s := end - time.monotonic()) > 0:
+            while others and (left_s := end - time.monotonic()) > 0:
                 await asyncio.sleep(min(left_s, 0.5 + self.random.random() * 1.5))
-                await self._strike(self.random.choice(struck))
+                # Each kind once, in any order, before one comes again.
+                left = left or self.random.sample(others, len(others))
+                await self._strike(left.pop())
         finally:
             await self._heal()
 
@@ -126,7 +129,7 @@ class Trouble:
         self.note("every rail is well again")
 
     async def _make_unreadable(self) -> None:
-        """Write a word that no version knows into a few orders, and take it back later."""
+        """Write a word that no version knows into a few orders that nobody holds, and take it back later."""
         table = self.random.choice(_TABLES)
         rows = await self.pool.fetch(_UNREADABLE.format(table=table), _UNREADABLE_ROWS)
         if not rows:
@@ -246,8 +249,8 @@ _UNREADABLE = """
     UPDATE {table} SET status_detail = 'drill_unreadable' FROM (
         SELECT id, status_detail AS former FROM {table}
         WHERE status NOT IN ('succeeded', 'failed', 'canceled')
-            AND status_detail IS DISTINCT FROM 'drill_unreadable'
-        ORDER BY created_at DESC LIMIT $1 FOR UPDATE SKIP LOCKED
+            AND status_detail IS DISTINCT FROM 'drill_unreadable' AND lease_until IS NULL
+        ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ) AS chosen WHERE {table}.id = chosen.id RETURNING {table}.id, former
 """
 _READABLE = "UPDATE {table} SET status_detail = $2 WHERE id = $1 AND status_detail = 'drill_unreadable'"

@@ -75,13 +75,14 @@ ORDER BY was_due_at
 """  # noqa: S608 - put together from constants
 
 
-# An order that cannot be read is let go again, for half a minute first and ten minutes at last.
+# An order that cannot be read is let go again, for five seconds first and ten minutes at last: a process of
+# the newer version may take it, or somebody mends the row.
 def _put_back(table: str) -> str:
     return f"""
 {table}_put_back AS (
     UPDATE {table} o SET
         lease_until = NULL,
-        due_at = now() + make_interval(secs => least(600, 30 * 2 ^ least(noted.times - 1, 5)))
+        due_at = now() + make_interval(secs => least(600, 5 * 2 ^ least(noted.times - 1, 7)))
     FROM noted JOIN asked USING (order_id) WHERE o.id = noted.order_id AND o.fence = asked.fence
 )"""  # noqa: S608 - `table` is one of ours
 
