@@ -20,7 +20,8 @@ from synccash.payments.case import Claim
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.request import PaymentRequest, Tenant
 from synccash.rails.registry import _SET_UPS
-from synccash.sandbox.faults import Script
+from synccash.sandbox import status_faults
+from synccash.sandbox.faults import Faults, Script, revised
 from synccash.sandbox_accounts import ACCOUNTS
 
 HEALED_AT = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -294,6 +295,12 @@ def test_the_connectors_say_where_an_order_may_park():
     assert ("hubtel", "collect") in WITHOUT_DEDUPLICATION
     assert ("paystack", "refund") in WITHOUT_DEDUPLICATION
     assert not any(rail in ("mtn_momo", "pawapay") for rail, _ in WITHOUT_DEDUPLICATION)
+
+
+def test_the_sandbox_counts_each_fault_of_the_records_under_its_name():
+    for name, fault in RECORDS.items():
+        assert getattr(revised(Faults(), fault.faults), f"{name}_rate") > 0
+        assert name in vars(status_faults).values()
 
 
 ALL_MET = dict.fromkeys(KINDS, 1) | {f"http_500 at {rail}": 1 for rail in RAILS}

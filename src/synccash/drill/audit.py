@@ -39,8 +39,8 @@ class Findings:
     `parked`: no money moved, its rail must not be sent the reference again, and a human is asked at expiry.
     `parked_refunds`: the same of refunds, which have no expiry: a human is not asked yet.
     `contradicted`: the rail moved money otherwise than was asked for or than it had said, and a contradiction
-    tells so. `surplus_returned`: payments with a debit after the rail had reported a failure, which went back in
-    full.
+    tells so.
+    `surplus_returned`: payments with a debit after the rail had reported a failure, which went back in full.
 
     `explanations`: one line for each order, where an id alone says too little.
     """

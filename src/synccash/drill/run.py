@@ -68,8 +68,8 @@ class DrillOptions:
 class DrillResult:
     """What a drill has found.
 
-    `happened`: what was done, by seconds from the begin. `met`: how many orders each kind of trouble met; `missed`: what met none.
-    `sabotaged`: the payment that was broken on purpose.
+    `happened`: what was done, by seconds from the begin. `met`: how many orders each kind of trouble met.
+    `missed`: the trouble that met none, one line each. `sabotaged`: the payment that was broken on purpose.
     """
 
     findings: Findings

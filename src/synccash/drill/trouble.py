@@ -29,30 +29,53 @@ _UNREADABLE_ROWS = 3
 _RECORDS_S = 2.0
 _ROLES = ("synccash.cli\0serve", "synccash.cli\0worker")
 _TABLES = ("payments", "refunds", "payouts")
-_SICK: tuple[Mapping[str, Any], ...] = (
-    {"down": True},
-    {"latency_ms": 8_000},
-    {"latency_ms": 700},
-    {"error_rate": 0.5},
-    {"drop": "before_commit", "drop_rate": 0.5},
-    {"drop": "after_commit", "drop_rate": 0.5},
-    {"callbacks": "lost"},
-    {"callbacks": "duplicate"},
-    {"callbacks": "early"},
-    {"callbacks": "late"},
-    {"callbacks": "forged"},
-)
-
-RECORDS: Mapping[str, Mapping[str, Any]] = {
-    "other_amount": {"other_amount_rate": 0.3},
-    "other_currency": {"other_currency_rate": 0.3},
-    "other_reference": {"other_reference_rate": 0.5},
-    # Only an order that was seen while it waited for its payer can be lost sight of.
-    "not_found_after_found": {"not_found_after_found_rate": 0.5, "approve_after_ms": 3_000},
-    "failed_then_success": {"failed_then_success_rate": 0.3, "late_success_after_ms": 1_000},
-    "callback_failure": {"callback_failure_rate": 0.5},
+_PROCESSES = {"serve": "the API process", "worker": "the worker process", "valkey-server": "Valkey"}
+_SICK: Mapping[str, Mapping[str, Any]] = {
+    "refuses all connections": {"down": True},
+    "answers after 8 s": {"latency_ms": 8_000},
+    "answers after 0.7 s": {"latency_ms": 700},
+    "answers HTTP 500 to half of all money requests": {"error_rate": 0.5},
+    "loses half of all money requests": {"drop": "before_commit", "drop_rate": 0.5},
+    "loses half of its answers to money requests": {"drop": "after_commit", "drop_rate": 0.5},
+    "sends no callbacks": {"callbacks": "lost"},
+    "sends each callback twice": {"callbacks": "duplicate"},
+    "sends callbacks before its answer": {"callbacks": "early"},
+    "sends callbacks late": {"callbacks": "late"},
+    "sends forged callbacks of success": {"callbacks": "forged"},
 }
-"""Faults of a rail's own records, by the name under which its book counts how often they occurred."""
+"""Faults of a rail's health, by what the rail does."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsFault:
+    """A fault of a rail's own records: what the rail does, and the sandbox's settings for it."""
+
+    what: str
+    faults: Mapping[str, Any]
+
+
+RECORDS: Mapping[str, RecordsFault] = {
+    "other_amount": RecordsFault("moves GHS 1 too much in 30 % of orders", {"other_amount_rate": 0.3}),
+    "other_currency": RecordsFault(
+        "reports another currency for 30 % of orders", {"other_currency_rate": 0.3}
+    ),
+    "other_reference": RecordsFault(
+        "reports another reference three times for 50 % of orders", {"other_reference_rate": 0.5}
+    ),
+    # Only an order that was seen while it waited for its payer can be lost sight of.
+    "not_found_after_found": RecordsFault(
+        "reports 50 % of orders as pending and then as not found",
+        {"not_found_after_found_rate": 0.5, "approve_after_ms": 3_000},
+    ),
+    "failed_then_success": RecordsFault(
+        "reports 30 % of orders as failed, and moves the money 1 s later without a callback",
+        {"failed_then_success_rate": 0.3, "late_success_after_ms": 1_000},
+    ),
+    "callback_failure": RecordsFault(
+        "sends a false callback of failure for 50 % of orders", {"callback_failure_rate": 0.5}
+    ),
+}
+"""By the name under which a rail's book counts how often the fault occurred."""
 
 
 @dataclass(slots=True)
@@ -135,7 +158,7 @@ class Trouble:
         if not rows:
             return
         ids = [row["id"] for row in rows]
-        self.note(f"unreadable for {_UNREADABLE_S:.0f} s: {', '.join(ids)}")
+        self.note(f"rows unreadable for {_UNREADABLE_S:.0f} s: {', '.join(ids)}")
         self.occurrences["rows made unreadable"] += len(ids)
         try:
             await asyncio.sleep(_UNREADABLE_S)
@@ -153,7 +176,7 @@ class Trouble:
         _signal(pid, signal.SIGKILL)
         self.occurrences[f"kill -9 of {name}"] += 1
         self.met[kind] += orders
-        self.note(f"kill -9 of {name} while {orders} orders were open")
+        self.note(f"{name} killed (kill -9) while {orders} orders were open")
 
     async def _pause(self) -> None:
         """Stop a process for longer or shorter than a lease lasts."""
@@ -176,19 +199,19 @@ class Trouble:
         if self.random.random() < 0.25:
             self.note(f"{rail} is well")
             return
-        faults = self.random.choice(_SICK)
+        what = self.random.choice(list(_SICK))
         self._sick_since[rail] = await database_time(self.pool)
-        await self.control("PUT", f"{rail}/faults", faults)
-        self.note(f"{rail} is sick: {_text(faults)}")
+        await self.control("PUT", f"{rail}/faults", _SICK[what])
+        self.note(f"{rail} {what}")
 
     async def _falsify_records(self) -> None:
         """Give each rail another fault of its records for a while; each has each one in turn."""
         chosen = list(RECORDS)
         for number, rail in enumerate(RAILS):
-            faults = RECORDS[chosen[(self._turn + number) % len(chosen)]]
+            fault = RECORDS[chosen[(self._turn + number) % len(chosen)]]
             await self._make_well(rail)
-            await self.control("PUT", f"{rail}/faults", faults)
-            self.note(f"{rail} keeps false records: {_text(faults)}")
+            await self.control("PUT", f"{rail}/faults", fault.faults)
+            self.note(f"{rail} {fault.what}")
         self._turn += 1
         await asyncio.sleep(_RECORDS_S)
 
@@ -203,13 +226,13 @@ class Trouble:
         return count
 
     def _processes(self, names: tuple[str, ...]) -> list[tuple[int, str]]:
-        """The processes below `root` whose command line holds one of the names, with a word for each."""
+        """The processes below `root` whose command line holds one of the names, with a name for each."""
         found: list[tuple[int, str]] = []
         for pid in descendants(self.root):
             line = _command_line(pid)
             word = next((name for name in names if name in line), None)
             if word is not None:
-                found.append((pid, word.rpartition("\0")[2]))
+                found.append((pid, _PROCESSES[word.rpartition("\0")[2]]))
         return found
 
     def note(self, what: str) -> None:
@@ -272,10 +295,6 @@ def descendants(root: int) -> list[int]:
         found.extend(below)
         waiting.extend(below)
     return found
-
-
-def _text(faults: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in faults.items())
 
 
 def _command_line(pid: int) -> str:
