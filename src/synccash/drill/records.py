@@ -138,6 +138,12 @@ async def bring_look_backs_forward(pool: Pool) -> int:
     return brought
 
 
+async def ended_and_asked_about(pool: Pool) -> int:
+    """Return how many orders have ended and are due again within seconds."""
+    count: int = await pool.fetchval(f"SELECT {' + '.join(_ENDED_AND_DUE)}")
+    return count
+
+
 _TABLES = ("payments", "refunds", "payouts")
 _ORDERS = """
     SELECT id, 'payment' AS kind, status, amount, status_detail, rail, NULL AS payment_id, NULL AS debit_id,
@@ -157,11 +163,18 @@ _ENDED = """
 _CONTRADICTED = "SELECT order_id FROM contradictions"
 _IS_OPEN = "(status NOT IN ('succeeded', 'failed', 'canceled'))"
 _OPEN = tuple(f"(SELECT count(*) FROM {table} WHERE {_IS_OPEN})" for table in _TABLES)  # noqa: S608
+# Its rail has not confirmed or denied what a callback said, and is asked until it does.
+_IS_ASKED_AGAIN = "EXISTS (SELECT FROM attempts WHERE order_id = {table}.id AND retry_decision = 'ask_again')"
 _EXPIRES = {"payments": "expires_at", "refunds": "NULL::timestamptz", "payouts": "expires_at"}
 # Before it expires an order under review may still end by itself, unless its rail has moved other money.
+_ENDED_AND_DUE = tuple(
+    f"(SELECT count(*) FROM {table} WHERE NOT {_IS_OPEN} AND due_at < now() + interval '10 seconds')"  # noqa: S608
+    for table in _TABLES
+)
 _WORK_LEFT = " UNION ALL ".join(
     f"""SELECT 1 FROM {table} WHERE CASE
         WHEN NOT {_IS_OPEN} THEN due_at < now() + interval '5 seconds'
+            AND NOT {_IS_ASKED_AGAIN.format(table=table)}
         WHEN status_detail IS DISTINCT FROM 'under_review' THEN true
         ELSE {expires} > now() AND id NOT IN ({_CONTRADICTED}) END"""  # noqa: S608 - from constants
     for table, expires in _EXPIRES.items()

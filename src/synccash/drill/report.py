@@ -66,6 +66,7 @@ def _sections(options: DrillOptions, result: DrillResult) -> list[tuple[str, lis
         for (of_kind, status), count in sorted(found.statuses.items())
         if of_kind == kind
     ]
+    orders.append(("ended, and still inquired about", str(result.asked_about)))
     rails = [(rail, str(count)) for rail, count in sorted(found.rails.items())]
     books = [("debits", str(found.debits)), ("credits", str(found.credits))]
     broken = [(name, str(len(ids))) for name, ids in _promises(found)]

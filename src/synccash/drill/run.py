@@ -23,6 +23,7 @@ from synccash.drill.records import (
     OrderRecord,
     bring_look_backs_forward,
     database_time,
+    ended_and_asked_about,
     is_work_left,
     read_orders,
 )
@@ -69,7 +70,8 @@ class DrillResult:
     """What a drill has found.
 
     `happened`: what was done, by seconds from the begin. `met`: how many orders each kind of trouble met.
-    `missed`: the trouble that met none, one line each. `sabotaged`: the payment that was broken on purpose.
+    `missed`: the trouble that met none, one line each. `asked_about`: ended orders that are still inquired
+    about. `sabotaged`: the payment that was broken on purpose.
     """
 
     findings: Findings
@@ -79,6 +81,7 @@ class DrillResult:
     missed: tuple[str, ...]
     repeats: int
     refusals: int
+    asked_about: int = 0
     sabotaged: str | None = None
 
     @property
@@ -146,6 +149,7 @@ async def _run(
         missed=tuple(missed(options.kinds, trouble.met, faults)),
         repeats=merchant.repeats,
         refusals=merchant.refusals,
+        asked_about=await ended_and_asked_about(pool),
         sabotaged=sabotaged,
     )
 
