@@ -103,6 +103,9 @@ async def run_drill(options: DrillOptions, folder: Path) -> DrillResult:
             pool = await connect(database_url, min_size=1, max_size=2)
             try:
                 return await _run(options, process.pid, session, printed, pool)
+            except* (DrillError, aiohttp.ClientError, TimeoutError) as broken:
+                reasons = "; ".join(str(error) or type(error).__name__ for error in broken.exceptions)
+                raise DrillError(f"the drill broke off: {reasons}; its logs are in {folder}") from broken
             finally:
                 await pool.close()
 
