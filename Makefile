@@ -23,7 +23,7 @@ drill: .venv/run
 	$(DRILL) none --payments 1 --sabotage | grep "and the audit has found it"
 	$(DRILL) kill,pause,valkey --payments 200
 	$(DRILL) rows --payments 200
-	$(DRILL) records --payments 200
+	$(DRILL) records --payments 300
 	$(DRILL) http_500 --payments 400
 
 # The engine with one rule broken at a time: the simulation has to tell each from the right one.

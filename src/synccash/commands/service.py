@@ -120,7 +120,7 @@ def drill(
         Which trouble; when it meets which payment is left to the machine.
     faults
         Kinds of trouble: kill (-9 of API and worker), pause (SIGSTOP), valkey (kill -9), rails (down, slow,
-        failing); also records (rails contradict themselves; at least 200 payments), rows (unreadable for this
+        failing); also records (rails contradict themselves; from 300 payments on), rows (unreadable for this
         version), http_500 (20 s of it at every rail, before any other); or none.
     sabotage
         Have one payment debited twice on purpose: the audit has to find it, and the exit code is 1.

@@ -19,6 +19,7 @@ _REFUNDS: Mapping[int, tuple[int, ...]] = {1: (AMOUNT,), 3: (1000, 700)}
 """The refunds of a payment, by its number within a cycle; number 2 of a cycle comes with a payout."""
 _ANSWER_S = 60.0
 _CONFLICT_S = 20.0
+"""How long a refund waits for another one of the same payment, which may never end."""
 _END_S = 90.0
 
 
@@ -93,9 +94,10 @@ class Merchant:
                     if reply.status in (201, 202):
                         self.acknowledged[name] = answer["id"]
                         return answer["id"]
-                    # 409 may also mean that the first request, or another refund, is still under way.
-                    is_early = reply.status == 409 and time.monotonic() < began + _CONFLICT_S
-                    if 400 <= reply.status < 500 and reply.status != 429 and not is_early:
+                    # 409 may mean that the first request, or another refund, is still under way.
+                    is_refund = path.endswith("/refunds")
+                    waits = reply.status == 409 and (not is_refund or time.monotonic() < began + _CONFLICT_S)
+                    if 400 <= reply.status < 500 and reply.status != 429 and not waits:
                         return self._refused(path, name)
             except (aiohttp.ClientError, TimeoutError, ValueError):
                 pass

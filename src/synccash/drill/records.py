@@ -123,7 +123,7 @@ async def open_orders(pool: Pool) -> int:
 
 
 async def is_work_left(pool: Pool) -> bool:
-    """Return whether an order has not ended and waits for no human, or one that ended is soon checked."""
+    """Return whether an order has not ended and does not wait for a human."""
     return bool(await pool.fetchval(f"SELECT EXISTS ({_WORK_LEFT})"))
 
 
@@ -163,8 +163,6 @@ _ENDED = """
 _CONTRADICTED = "SELECT order_id FROM contradictions"
 _IS_OPEN = "(status NOT IN ('succeeded', 'failed', 'canceled'))"
 _OPEN = tuple(f"(SELECT count(*) FROM {table} WHERE {_IS_OPEN})" for table in _TABLES)  # noqa: S608
-# Its rail has not confirmed or denied what a callback said, and is asked until it does.
-_IS_ASKED_AGAIN = "EXISTS (SELECT FROM attempts WHERE order_id = {table}.id AND retry_decision = 'ask_again')"
 _EXPIRES = {"payments": "expires_at", "refunds": "NULL::timestamptz", "payouts": "expires_at"}
 # Before it expires an order under review may still end by itself, unless its rail has moved other money.
 _ENDED_AND_DUE = tuple(
@@ -172,11 +170,8 @@ _ENDED_AND_DUE = tuple(
     for table in _TABLES
 )
 _WORK_LEFT = " UNION ALL ".join(
-    f"""SELECT 1 FROM {table} WHERE CASE
-        WHEN NOT {_IS_OPEN} THEN due_at < now() + interval '5 seconds'
-            AND NOT {_IS_ASKED_AGAIN.format(table=table)}
-        WHEN status_detail IS DISTINCT FROM 'under_review' THEN true
-        ELSE {expires} > now() AND id NOT IN ({_CONTRADICTED}) END"""  # noqa: S608 - from constants
+    f"""SELECT 1 FROM {table} WHERE {_IS_OPEN} AND (status_detail IS DISTINCT FROM 'under_review'
+        OR {expires} > now() AND id NOT IN ({_CONTRADICTED}))"""  # noqa: S608 - from constants
     for table, expires in _EXPIRES.items()
 )
 _LOOK_BACK = """

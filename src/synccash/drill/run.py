@@ -36,6 +36,8 @@ RATE = 20
 """Payments a second."""
 _START_S = 60.0
 _POLL_S = 0.5
+_SETTLE_S = 8.0
+"""What comes after an end, as the refund of a surplus, begins within this time."""
 _LATE_MONEY_S = 5.0
 """After the last fault no rail moves money later than this for an order that it has called failed."""
 _SETTINGS = {
@@ -187,10 +189,14 @@ async def _wait_for_work(pool: Pool, trouble: Trouble) -> None:
 
 
 async def wait_until_idle(pool: Pool, seconds: float) -> None:
-    """Wait until no order needs anything more, at most so long."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if not await is_work_left(pool):
+    """Wait until no order needs anything more, at most so long; ended orders get a shorter time.
+
+    An ended order may be inquired about for days, where its rail does not say what the engine wants to know.
+    """
+    began = time.monotonic()
+    while (waited_s := time.monotonic() - began) < seconds:
+        is_settling = waited_s < _SETTLE_S and await ended_and_asked_about(pool) > 0
+        if not is_settling and not await is_work_left(pool):
             return
         await asyncio.sleep(_POLL_S)
 
