@@ -147,7 +147,7 @@ def test_money_under_a_reference_that_no_row_has_is_a_double_debit_of_that_walle
     found = audited({}, [twice, once], [book("aa1", "unknown1"), book("unknown2", msisdn="233240000002")])
 
     assert (found.duplicates, found.lost) == (("pay_1",), ("pay_2",))
-    assert "debited 2 times of 233240000001" in found.explanations["pay_1"]
+    assert "wallet 233240000001 was debited 2 times" in found.explanations["pay_1"]
     assert "no row of the database has the reference unknown1" in found.explanations["pay_1"]
 
 
@@ -352,16 +352,16 @@ async def test_the_audit_names_the_double_debit_of_a_sabotaged_payment(servers, 
             assert resource == "script"
             house.sandbox.rails[rail].set_script(msgspec.convert(body or {}, Script))
 
-        async def pay(rail):
+        async def pay(rail, number):
             asked = PaymentRequest(
                 tenant=Tenant("m_drill", livemode=False),
                 amount=2500,
                 currency="GHS",
-                payer=Payer(Msisdn.parse("0241000000")),
-                reference="order-1",
+                payer=Payer(Msisdn.parse(f"024100000{number}")),
+                reference=f"order-{number}",
                 rail=rail,
             )
-            claim = Claim("m_drill:test:POST /payments", "order-1", b"f" * 32)
+            claim = Claim("m_drill:test:POST /payments", f"order-{number}", b"f" * 32)
             reply = await house.processes[0].engine.initiate_payment(asked, claim)
             return msgspec.json.decode(reply.body)["id"]
 
@@ -372,7 +372,8 @@ async def test_the_audit_names_the_double_debit_of_a_sabotaged_payment(servers, 
 
     assert found.duplicates == (payment_id,)
     assert found.explanations[payment_id].startswith(
-        "payment of 2500 is succeeded; debited 2 times of 233241000000: 2500 at mtn_momo, 2500 at mtn_momo"
+        "payment of 2500 pesewas, status succeeded; wallet 233241000000 was debited 2 times: "
+        "2500 at mtn_momo, 2500 at mtn_momo"
     )
     result = DrillResult(
         findings=found,
@@ -385,7 +386,7 @@ async def test_the_audit_names_the_double_debit_of_a_sabotaged_payment(servers, 
         sabotaged=payment_id,
     )
     printed = terminal_report(DrillOptions(payments=1, seed=1, kinds=()), result)
-    assert f"double debit: {payment_id} (payment of 2500" in printed
+    assert f"double debit: {payment_id} (payment of 2500 pesewas" in printed
     assert f"sabotage: {payment_id} was debited twice on purpose, and the audit has found it" in printed
 
 

@@ -205,7 +205,7 @@ class _Audit:
         """Compare the credits of a refund or payout."""
         sent = {a: self.credits.get(a.reference, []) for a in order.attempts}
         entries = [entry for moved in sent.values() for entry in moved]
-        if self._has_unknown_entries(order, entries, "sent"):
+        if self._has_unknown_entries(order, entries, "credited"):
             return
         moved = [attempt for attempt, of_attempt in sent.items() if of_attempt]
         own = _own_debit(order, moved)
@@ -213,16 +213,16 @@ class _Audit:
         # A rail that reports a failure and sends the money all the same: told as a contradiction.
         is_told = order.contradicted and all(attempt.state == "declined" for attempt in others)
         if any(len(of_attempt) > 1 for of_attempt in sent.values()) or (own and others and not is_told):
-            self._add_duplicate(order, entries, "sent")
+            self._add_duplicate(order, entries, "credited")
             return
         if others and order.is_final and not is_told:
-            self._add_lost(order, entries, "sent")
+            self._add_lost(order, entries, "credited")
         elif others:
             self.contradicted.append(order.id)
         if order.status == "succeeded":
             amount = _sum(sent[own]) if own else 0
             if amount != order.amount and not (own and order.contradicted):
-                self._add_lost(order, entries, "sent")
+                self._add_lost(order, entries, "credited")
 
     def _has_unknown_entries(self, order: OrderRecord, entries: Sequence[Entry], verb: str) -> bool:
         """Find money of this wallet that moved under a reference which is in no row."""
@@ -301,10 +301,13 @@ def _is_excused(attempt: AttemptRecord, taken: int, returned: int) -> bool:
 
 
 def _story(order: OrderRecord, entries: Sequence[Entry], verb: str) -> str:
-    """Say in one line what the order is called, and what the books have of it."""
+    """Say in one line what the order is called, and what the books have of it, in pesewas."""
     moves = ", ".join(f"{entry.amount} at {entry.rail}" for entry in entries) or "nothing"
-    wallet = f" of {order.msisdn}" if order.msisdn else ""
-    return f"{order.kind} of {order.amount} is {order.status}; {verb} {len(entries)} times{wallet}: {moves}"
+    wallet = f"wallet {order.msisdn} was " if order.msisdn else ""
+    return (
+        f"{order.kind} of {order.amount} pesewas, status {order.status}; "
+        f"{wallet}{verb} {len(entries)} times: {moves}"
+    )
 
 
 def _sum(entries: Iterable[Entry]) -> int:

@@ -32,13 +32,11 @@ def run(*, payments: int, seed: int, faults: str, report: Path | None, sabotage:
     if report is not None:
         write_page(report, options, result)
     clean = result.findings.clean
-    if clean or sabotage:
+    if clean or (sabotage and result.is_valid):
         shutil.rmtree(folder, ignore_errors=True)
     else:
         print(f"databases, logs and books are kept in {folder}")
     print(terminal_report(options, result))
-    if sabotage and not result.is_valid:
-        return INVALID
     if not clean:
         return BROKEN
     return 0 if result.is_valid else INVALID

@@ -48,15 +48,16 @@ class Merchant:
         for part, amount in enumerate(parts):
             await self._create(f"payments/{payment_id}/refunds", f"{name}-refund-{part}", {"amount": amount})
 
-    async def pay_at(self, rail: str) -> str | None:
+    async def pay_at(self, rail: str, number: int) -> str | None:
         """Ask for one payment at this rail, from a payer who pays nothing else."""
+        name = f"drill-sabotage-{number}"
         body = {
             "amount": AMOUNT,
             "currency": "GHS",
-            "payer": {"msisdn": "0249999399"},
-            "reference": "drill-sabotage",
+            "payer": {"msisdn": f"0249999{number:03d}"},
+            "reference": name,
         }
-        return await self._create("payments", "drill-sabotage", {**body, "rail": rail})
+        return await self._create("payments", name, {**body, "rail": rail})
 
     def pays_out(self, number: int) -> bool:
         """Return whether a payout comes with this payment."""

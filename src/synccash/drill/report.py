@@ -31,7 +31,7 @@ def verdict(options: DrillOptions, result: DrillResult) -> str:
 
 def terminal_report(options: DrillOptions, result: DrillResult) -> str:
     """Return the drill for a terminal; its last line is the verdict."""
-    lines = ["What was done (seconds from the begin)"]
+    lines = ["What was done (seconds from the begin)"] if result.happened else []
     lines += [f"{at:8.1f}  {what}" for at, what in result.happened]
     for title, rows in _sections(options, result):
         lines += ["", title, *(f"  {name:<{_WIDTH}}{value:>8}" for name, value in rows)]

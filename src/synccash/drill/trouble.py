@@ -122,7 +122,8 @@ class Trouble:
         for rail in RAILS:
             await self._make_well(rail)
         self.healed_at = await database_time(self.pool)
-        self.note("the last fault has ended")
+        if self.kinds:
+            self.note("the last fault has ended")
 
     async def _strike(self, kind: str) -> None:
         match kind:
