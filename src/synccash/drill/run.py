@@ -126,13 +126,14 @@ async def _run(
     merchant = Merchant(session, printed["api"], pinned_rails=rails)
     sabotaged = await _sabotage(control, pool, merchant) if options.sabotage else None
     trouble = Trouble(root, control, options.kinds, Random(options.seed), pool)  # noqa: S311 - no secret
+    began = time.monotonic()
     async with asyncio.TaskGroup() as everything:
         everything.create_task(trouble.run(options.payments / RATE))
         for number in range(options.payments):
             everything.create_task(merchant.pay(number))
             if merchant.pays_out(number):
                 everything.create_task(merchant.pay_out(number))
-            await asyncio.sleep(1 / RATE)
+            await asyncio.sleep(max(0.0, began + (number + 1) / RATE - time.monotonic()))
     await _wait_for_ends(pool, trouble)
     orders = await read_orders(pool)
     books = {rail: await control("GET", f"{rail}/book", None) for rail in RAILS}
