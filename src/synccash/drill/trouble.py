@@ -154,9 +154,13 @@ class Trouble:
 
     async def _make_unreadable(self) -> None:
         """Write a word that no version knows into a few orders that nobody holds, and take it back later."""
-        table = self.random.choice(_TABLES)
-        rows = await self.pool.fetch(_UNREADABLE.format(table=table), _UNREADABLE_ROWS)
-        if not rows:
+        rows: Sequence[Any] = ()
+        table = ""
+        for table in self.random.sample(_TABLES, len(_TABLES)):
+            rows = await self.pool.fetch(_UNREADABLE.format(table=table), _UNREADABLE_ROWS)
+            if rows:
+                break
+        else:
             return
         ids = [row["id"] for row in rows]
         self.note(f"rows unreadable for {_UNREADABLE_S:.0f} s: {', '.join(ids)}")
