@@ -46,7 +46,8 @@ _SETTINGS = {
     "SYNCCASH_HEARTBEAT_S": "0.5",
     "SYNCCASH_MTN_MOMO_STATUS_PER_S": "1000",
     "SYNCCASH_PAWAPAY_STATUS_PER_S": "1000",
-    "SYNCCASH_RATE_LIMITS": "api_key=100000/1, ip=100000/1",
+    # A refund that meets an outage is asked for again more often than a merchant may.
+    "SYNCCASH_RATE_LIMITS": "api_key=100000/1, ip=100000/1, refund_request=100000/1",
 }
 
 
