@@ -214,6 +214,49 @@ async def test_a_lease_that_no_call_came_for_is_given_back_and_the_next_call_goe
         assert (member.enter() or 0) < 0
 
 
+async def test_a_lease_whose_probe_proved_nothing_is_given_back_to_those_who_have_calls(valkey_url):
+    over = asyncio.Event()
+
+    async def sleep(seconds):
+        await (over.wait() if seconds == START_S else asyncio.sleep(seconds))
+
+    async with members(valkey_url, 2, sleep=sleep) as [first, second]:
+        first.fail()
+        await all_are([first, second], "open")
+        for member in (first, second):
+            member.clock.ahead_s = 61.0
+        ticket = await until(first.enter)
+        assert second.enter() is None
+        first.breaker.drop(ticket)
+        over.set()
+        assert await until(second.enter) < 0
+
+
+async def test_a_lease_is_kept_while_its_probe_runs(valkey_url):
+    over, looked = asyncio.Event(), asyncio.Event()
+
+    async def sleep(seconds):
+        if seconds == START_S:
+            await over.wait()
+        elif over.is_set() and seconds < START_S:
+            looked.set()
+            await asyncio.sleep(0.01)
+        else:
+            await asyncio.sleep(seconds)
+
+    async with members(valkey_url, 1, sleep=sleep) as [member]:
+        member.fail()
+        await until(lambda: kept(valkey_url))
+        member.clock.ahead_s = 61.0
+        ticket = await until(member.enter)
+        over.set()
+        await looked.wait()
+        with redis.Redis.from_url(valkey_url) as client:
+            assert client.get(script.lease_key(NAME))
+            member.breaker.drop(ticket)
+            await until(lambda: client.get(script.lease_key(NAME)) is None)
+
+
 def test_a_lapsed_lease_lets_one_call_through_while_it_is_asked_for_anew():
     asked, now = [], [0.0]
     lease = ProbeLease(lambda: asked.append(1), lambda: False, lambda: now[0])

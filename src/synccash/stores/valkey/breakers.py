@@ -37,6 +37,7 @@ _HEARTBEAT_S = 10.0
 _TTL_S = 30.0
 # The lease is asked for so long before the open time ends, where calls were refused meanwhile.
 _EARLY_S = 0.05
+_PROBE_LOOK_S = 0.25
 _STATISTICS = {field.name for field in fields(Statistics)}
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, ValueError)
 News = dict[str, Any]
@@ -203,10 +204,18 @@ class SharedBreakers:
             return
         lease.granted()
         await self._sleep(START_S)
-        if not lease.used and breaker.state is not BreakerState.CLOSED:
+        held_until = self._clock() + breaker.settings.probe_hold_s
+        while breaker.statistics().probes_running and self._clock() < held_until:
+            await self._sleep(_PROBE_LOOK_S)
+        if breaker.state is BreakerState.CLOSED:
+            return
+        # No probe came, or what came proved nothing: another process may have calls to try.
+        if lease.used:
+            lease.forget()
+        else:
             lease.lapse()
-            with contextlib.suppress(*UNREACHABLE):
-                await self._client.eval(script.RELEASE, 1, script.lease_key(name), self._instance)
+        with contextlib.suppress(*UNREACHABLE):
+            await self._client.eval(script.RELEASE, 1, script.lease_key(name), self._instance)
 
     # To the others.
 
