@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+from drill.occurrences import FAULTS
 from drill.runs import ANY, judge_all
 from synccash.servers.bundle import start_servers
 from synccash.stores.postgres.migrations import migrate
@@ -32,10 +33,14 @@ def main() -> int:
         began = time.perf_counter()
         seeds = range(options.first, options.first + options.scripts)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            bad = runner.run(
+            judged = runner.run(
                 judge_all(seeds, admin, urlsplit(url).path[1:], at_once=options.at_once, tell=options.tell)
             )
         took_s = time.perf_counter() - began
+    bad = judged.bad
+    for name in FAULTS:
+        print(f"{name}: {judged.met[name]} occurrences on live traffic")
+    print(f"{judged.called_again} attempts whose money was heard of only by a repeated callback")
     print(f"{options.scripts} scripts in {took_s:.0f} s, {len(bad)} of them bad: {sorted(bad)}")
     print("\n".join(bad.get(ANY, ())))
     return 1 if bad else 0

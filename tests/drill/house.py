@@ -97,10 +97,13 @@ class House:
     public_url: str = ""
     processes: list[Process] = field(default_factory=list)
     requests: list[tuple[float, str]] = field(default_factory=list)
+    inquiries: list[tuple[float, str]] = field(default_factory=list)
+    callbacks: list[tuple[float, str]] = field(default_factory=list)
     _settings: dict[str, str] = field(default_factory=dict)
 
     def record_requests(self) -> None:
-        """Write down when each money request arrives at a rail, before any fault of the rail meets it."""
+        """Write down when each money request arrives at a rail, before any fault of the rail meets it, and
+        when it has answered each inquiry."""
         for played in self.sandbox.rails.values():
             played.serve = partial(self._record, played, played.serve)
 
@@ -109,12 +112,21 @@ class House:
         if is_money and "refund" not in call.path:
             text = f"{call.path} {dict(call.headers)} {call.body.decode(errors='replace')}"
             self.requests.append((time.time(), text.replace("-", "")))
-        return await serve(call)
+        at = time.time()
+        reply = await serve(call)
+        if played.wire.kind(call) == "inquiry" and reply is not None and reply.status == 200:
+            self.inquiries.append((at, played.wire.inquired(call)))
+        return reply
 
     def requests_for(self, reference: str) -> list[float]:
         """Return when each request arrived that names the reference."""
         name = reference.replace("-", "")
         return [at for at, text in self.requests if name in text]
+
+    def callbacks_for(self, reference: str) -> list[float]:
+        """Return when each callback came that names the reference and was taken."""
+        name = reference.replace("-", "")
+        return [at for at, text in self.callbacks if name in text]
 
     async def close(self) -> None:
         """Stop what still runs."""
@@ -135,9 +147,12 @@ class House:
         """A callback of a rail, as the HTTP API hands it on."""
         rail, _, token = request.path.removeprefix("/api/v1/callbacks/").partition("/")
         headers = {name.lower(): value for name, value in request.headers.items()}
-        body = await request.read()
-        with contextlib.suppress(PaymentError):
+        body, at = await request.read(), time.time()
+        try:
             await self.processes[-1].engine.take_callback(rail, token, headers, body)
+        except PaymentError:
+            return web.Response(status=503)
+        self.callbacks.append((at, body.decode(errors="replace").replace("-", "")))
         return web.Response()
 
     def open_accounts(self) -> None:
@@ -165,18 +180,32 @@ class House:
         """What a process commits to."""
         return PostgresLedger(Database(pool))
 
-    async def process(self) -> Process:
+    def url_of(self, number: int) -> str:
+        """How a process reaches PostgreSQL."""
+        return self.database_url
+
+    def clock_of(self, number: int) -> SystemClock:
+        """The clock of a process's host."""
+        return SystemClock()
+
+    def watched(self, number: int, ledger: Any, dispatch: Any) -> tuple[Any, Any]:
+        """What a process commits to and sends by, for those who want to look on."""
+        return ledger, dispatch
+
+    async def process(self, number: int = 0) -> Process:
         """Start one more process of the service."""
-        clock, random = SystemClock(), Random(self.seed)
-        pool = await connect(self.database_url, min_size=1, max_size=4)
+        clock, random = self.clock_of(number), Random(self.seed)
+        pool = await connect(self.url_of(number), min_size=1, max_size=3)
         transport = Transport()
         built = build_rails(msgspec.convert(self._settings, Settings, strict=False), transport, clock)
         profiles = {"*": Profile(retry=RETRY, breaker=self.breaker, total_timeout=2.0)}
         registry = Registry(profiles, clock=clock.monotonic, random=random.random)
+        dispatch = PolicyDispatch(registry.breaker, registry.profile, clock, CALLS, random.random)
+        ledger, dispatch = self.watched(number, self.ledger_on(pool), dispatch)
         engine = build_engine(
-            ledger=self.ledger_on(pool),
+            ledger=ledger,
             rails={name: built[name] for name in self.order},
-            dispatch=PolicyDispatch(registry.breaker, registry.profile, clock, CALLS, random.random),
+            dispatch=dispatch,
             clock=clock,
             identities=SystemIdentities(),
             doorbell=LocalDoorbell(),

@@ -1,17 +1,24 @@
-"""The judge. The rails' books are the truth; what PostgreSQL says is held against them, row by row."""
+"""The judge. The rails' books are the truth; what PostgreSQL says is held against them, row by row.
+
+A rail may go back on its word: that is nobody's mistake, but it has to be seen, told, and given back or left to
+a human. Nothing is excused because it came late.
+"""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from drill.world import FINAL, World
+from drill.world import FINAL, LOOK_BACKS_S, World
 from synccash.drill.late_sends import KNOWN_MONEY, TimelineEntry, late_sends
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import Case, PaymentCase, RefundCase, order_of
+from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.payment import StatusDetail
-from synccash.sandbox.orders import Order, State
+from synccash.payments.rail import Operation
+from synccash.sandbox.orders import Order
 
 IN_FLIGHT_S = 0.3
 """What left just before the commit that knew of the money may arrive this much later."""
@@ -19,9 +26,10 @@ IN_FLIGHT_S = 0.3
 
 @dataclass(slots=True)
 class Books:
-    """What moved, by our reference, over all rails."""
+    """What moved, by our reference, over all rails. Amounts in pesewas."""
 
-    moved: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    debits: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    credits: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     orders: dict[str, Order] = field(default_factory=dict)
 
     @classmethod
@@ -29,20 +37,70 @@ class Books:
         books = cls()
         for played in world.sandbox.rails.values():
             book = played.book()
-            for entry in (*book["debits"], *book["credits"]):
-                books.moved[plain(entry["reference"])].append(entry["amount"])
+            for side, entries in ((books.debits, book["debits"]), (books.credits, book["credits"])):
+                for entry in entries:
+                    side[plain(entry["reference"])].append(entry["amount"])
             for order in played.orders.values():
                 books.orders[plain(order.booked_as or order.reference)] = order
         return books
 
-    def amount(self, attempt: Attempt) -> int:
-        """What moved under an attempt's reference, in pesewas."""
-        return sum(self.moved.get(plain(attempt.reference), ()))
+    def order(self, attempt: Attempt) -> Order | None:
+        """What the rail accepted under an attempt's reference."""
+        return self.orders.get(plain(attempt.reference))
 
-    def untold(self, attempt: Attempt) -> bool:
-        """True when the rail called it failed, and later moved the money and lost the word of it."""
-        order = self.orders.get(plain(attempt.reference))
-        return order is not None and order.late_success_at is not None and order.state is State.SUCCEEDED
+    def moved(self, attempt: Attempt) -> list[int]:
+        """What moved the way that the attempt asked for, each time."""
+        side = self.debits if attempt.operation is Operation.COLLECT else self.credits
+        return side.get(plain(attempt.reference), [])
+
+    def net(self, attempt: Attempt) -> int:
+        """What is gone, less what the rail has taken back itself."""
+        other = self.credits if attempt.operation is Operation.COLLECT else self.debits
+        return sum(self.moved(attempt)) - sum(other.get(plain(attempt.reference), ()))
+
+    def came_late(self, attempt: Attempt) -> bool:
+        """True when the rail called it failed, and moved the money all the same."""
+        order = self.order(attempt)
+        return order is not None and order.late_success_at is not None and bool(self.moved(attempt))
+
+    def reversed_at(self, attempt: Attempt) -> float | None:
+        """When the rail took the money back, if it did."""
+        order = self.order(attempt)
+        return None if order is None else order.reversed_at
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What PostgreSQL holds. `told`: the attempts that a contradiction names. `waiting`: the orders that
+    `synccash payments waiting` shows."""
+
+    payments: list[PaymentCase]
+    refunds: list[RefundCase]
+    payouts: list[Any]
+    told: set[str]
+    waiting: set[str]
+
+    @classmethod
+    async def of(cls, world: World) -> "Ledger":
+        told: set[str] = set()
+        for row in await world.pool.fetch("SELECT attempts FROM contradictions"):
+            told.update(msgspec.json.decode(row["attempts"]))
+        return cls(
+            payments=[await world.ledger.payment(name) for name in await _ids(world, "payments")],
+            refunds=[await world.ledger.refund(name) for name in await _ids(world, "refunds")],
+            payouts=[await world.ledger.payout(name) for name in await _ids(world, "payouts")],
+            told=told,
+            waiting={row["id"] for row in await world.waiting()},
+        )
+
+    @property
+    def cases(self) -> list[Case]:
+        """Every order."""
+        return [*self.payments, *self.refunds, *self.payouts]
+
+    def back(self, debit: Attempt) -> list[RefundCase]:
+        """The refunds of a debit."""
+        return [refund for refund in self.refunds if refund.debit.id == debit.id]
 
 
 def plain(reference: str) -> str:
@@ -50,32 +108,72 @@ def plain(reference: str) -> str:
     return reference.replace("-", "")
 
 
+async def overlooked(world: World) -> list[str]:
+    """Late money that a look-back or a callback should have shown, before anybody is told once more."""
+    books, ledger = Books.of(world), await Ledger.of(world)
+    return [
+        f"overlooked: {attempt.rail} moved the money of {attempt.id} late and nobody saw it"
+        for case in ledger.cases
+        for attempt in case.attempts
+        if attempt.state.is_dead and not attempt.money_moved and books.net(attempt)
+        if _has_to_be_seen(world, books, attempt)
+    ]
+
+
+def _has_to_be_seen(world: World, books: Books, dead: Attempt) -> bool:
+    """True for late money of which a callback came, or which moved before the last look-back at an attempt
+    that is looked back at: a payer's own refusal is believed."""
+    order = books.order(dead)
+    assert order is not None and order.ended_at is not None, dead
+    if any(at >= order.ended_at for at in world.callbacks_for(dead.reference)):
+        return True
+    failure = dead.failure
+    is_believed = (
+        failure is not None
+        and failure.code is not FailureCode.PAYER_TIMEOUT
+        and failure.whose_problem is WhoseProblem.PAYER
+    )
+    return not is_believed and order.ended_at - dead.started_at.timestamp() < LOOK_BACKS_S[-1]
+
+
+async def call_again(world: World) -> int:
+    """Have each rail send the callbacks again of what the engine does not know: as a duplicate comes in life,
+    hours later. Return of how much."""
+    books, ledger = Books.of(world), await Ledger.of(world)
+    unknown = [
+        attempt
+        for case in ledger.cases
+        for attempt in case.attempts
+        if (books.net(attempt) and not attempt.money_moved)
+        or (attempt.money_moved and books.reversed_at(attempt) and attempt.reversed_at is None)
+    ]
+    for attempt in unknown:
+        await world.ledger.hint_reference(attempt.rail, attempt.reference)
+    return len(unknown)
+
+
 async def verdict(world: World) -> list[str]:
     """Everything that was wrong, each in one line that begins with its kind; empty when all was well."""
-    books = Books.of(world)
-    payments = [await world.ledger.payment(name) for name in await _ids(world, "payments")]
-    refunds = [await world.ledger.refund(name) for name in await _ids(world, "refunds")]
-    payouts = [await world.ledger.payout(name) for name in await _ids(world, "payouts")]
-    disputed = {row["order_id"] for row in await world.pool.fetch("SELECT order_id FROM contradictions")}
-    back: dict[str, list[RefundCase]] = defaultdict(list)
-    for refund in refunds:
-        back[refund.refund.payment_id].append(refund)
+    books, ledger = Books.of(world), await Ledger.of(world)
     wrong = list(world.errors)
-    for case in payments:
-        wrong.extend(_payment(case, back[case.payment.id], books, disputed))
-        wrong.extend(_surplus(case, back[case.payment.id], books))
-    for case in (*refunds, *payouts):
-        wrong.extend(_outgoing(case, books))
-    for case in (*payments, *refunds, *payouts):
-        wrong.extend(_rows(case, books, disputed))
-        wrong.extend(_stuck(case, books))
-    known = {plain(a.reference) for case in (*payments, *refunds, *payouts) for a in case.attempts}
+    for case in ledger.payments:
+        wrong.extend(_payment(case, ledger, books))
+    for case in (*ledger.refunds, *ledger.payouts):
+        wrong.extend(_outgoing(case, ledger, books))
+    for case in ledger.cases:
+        wrong.extend(_rows(case, ledger, books))
+        wrong.extend(_stuck(case, ledger, books))
+    known = {plain(attempt.reference) for case in ledger.cases for attempt in case.attempts}
     wrong.extend(f"lost: {name} is in a book and has no row" for name in books.orders if name not in known)
-    orders = (*payments, *refunds, *payouts)
-    return wrong + _answers(world, payments) + await _sent_late(world, orders)
+    return (
+        wrong
+        + _answers(world, ledger.payments)
+        + await _sent_late(world, ledger.cases)
+        + await _set_aside(world, ledger)
+    )
 
 
-async def _sent_late(world: World, orders: tuple[Case, ...]) -> list[str]:
+async def _sent_late(world: World, orders: Sequence[Case]) -> list[str]:
     """What was sent for an order after money was known to have moved, by its rows and by the rails."""
     timelines: dict[str, list[TimelineEntry]] = defaultdict(list)
     known_at: dict[str, float] = {}
@@ -99,91 +197,149 @@ async def _ids(world: World, table: str) -> list[str]:
     return [row["id"] for row in await world.pool.fetch(f"SELECT id FROM {table} ORDER BY id")]
 
 
-def _payment(case: PaymentCase, back: list[RefundCase], books: Books, disputed: set[str]) -> list[str]:
+def _payment(case: PaymentCase, ledger: Ledger, books: Books) -> list[str]:
+    """Each debit is the payment's own, or was told and is given back or waits for a human."""
     payment = case.payment
-    debits = [attempt for attempt in case.attempts if books.amount(attempt)]
-    honest = [attempt for attempt in debits if not books.untold(attempt)]
-    wrong: list[str] = []
-    if len(honest) > 1:
-        rails = ", ".join(attempt.rail for attempt in debits)
-        wrong.append(f"duplicate: {payment.id} was debited at {rails}")
-    if len(debits) > 1 and payment.id not in disputed and len(honest) == len(debits):
-        wrong.append(f"silent: {payment.id} was debited twice and nobody was told")
-    returned = sum(books.amount(attempt) for refund in back for attempt in refund.attempts)
-    net = sum(books.amount(attempt) for attempt in debits) - returned
-    asked_back = sum(refund.refund.amount for refund in back if _gave_back(refund))
-    expected = payment.amount - asked_back if payment.status.value == "succeeded" else 0
-    untold = sum(books.amount(attempt) for attempt in debits if books.untold(attempt))
-    # A rail that said that a refund had failed, and sent the money all the same.
-    untold_back = sum(
-        books.amount(attempt)
-        for refund in back
-        if not _gave_back(refund)
-        for attempt in refund.attempts
-        if books.untold(attempt)
+    debits = [attempt for attempt in case.attempts if books.moved(attempt)]
+    wrong = _second_debits(case, debits, books)
+    own = _own_debit(case) if payment.status.value == "succeeded" else None
+    if payment.status.value == "succeeded":
+        if own is None or books.moved(own) != [payment.amount]:
+            wrong.append(f"lied: {payment.id} is succeeded and its debit moved {own and books.moved(own)}")
+        if payment.amount_received != payment.amount:
+            wrong.append(f"book: {payment.id} has received {payment.amount_received} of {payment.amount}")
+    for debit in debits:
+        back = ledger.back(debit)
+        returned = sum(books.net(attempt) for refund in back for attempt in refund.attempts)
+        too_much = sum(_excess(refund, ledger, books) for refund in back)
+        if returned - too_much > sum(books.moved(debit)):
+            wrong.append(f"surplus: {debit.id} took {books.moved(debit)} and gave back {returned}")
+        if debit is own or not payment.status.is_final:
+            continue
+        waits = payment.id in ledger.waiting or any(r.refund.id in ledger.waiting for r in back)
+        if books.net(debit) not in (0, returned) and not waits:
+            wrong.append(f"surplus: {debit.id} is gone, {returned} came back, and it waits for nobody")
+    return wrong + _net(case, own, debits, ledger, books)
+
+
+def _net(
+    case: PaymentCase, own: Attempt | None, debits: list[Attempt], ledger: Ledger, books: Books
+) -> list[str]:
+    """What the payer is short of is what he paid for, but for what waits for a human."""
+    payment = case.payment
+    if not payment.status.is_final:
+        return []
+    short, waits = 0, False
+    for debit in debits:
+        back = ledger.back(debit)
+        short += books.net(debit) - sum(books.net(a) for refund in back for a in refund.attempts)
+        waits |= any(r.refund.id in ledger.waiting or _was_told(r, ledger) for r in back)
+    asked_back = sum(
+        refund.refund.amount
+        for refund in (ledger.back(own) if own is not None else ())
+        if refund.refund.status.value == "succeeded"
     )
-    review = sum(refund.refund.amount for refund in back if not refund.refund.status.is_final)
-    if payment.status.is_final and net + untold_back not in {expected, expected + untold, expected - review}:
-        wrong.append(f"book: {payment.id} is {payment.status}, {expected} are due and {net} are gone")
-    if payment.status.value == "succeeded" and payment.amount_received != payment.amount:
-        wrong.append(f"book: {payment.id} has received {payment.amount_received} of {payment.amount}")
-    return wrong
+    # What the rail took back itself is no money that the merchant has.
+    kept = 0 if own is None or books.reversed_at(own) is not None else payment.amount
+    if short == kept - asked_back or waits or payment.id in ledger.waiting:
+        return []
+    return [f"book: {payment.id} is {payment.status}, {kept - asked_back} are due and {short} are gone"]
 
 
-def _surplus(case: PaymentCase, back: list[RefundCase], books: Books) -> list[str]:
-    """No debit is returned more than once over, whatever the rail said of the refunds."""
+def _own_debit(case: PaymentCase) -> Attempt | None:
+    """The attempt whose money the payment stands for."""
+    return next((attempt for attempt in case.attempts if attempt.id == case.payment.paid_by), None)
+
+
+def _second_debits(case: PaymentCase, debits: list[Attempt], books: Books) -> list[str]:
+    """Another rail may be tried only after the one before has said that it failed, or has taken it back."""
     wrong: list[str] = []
-    for debit in case.attempts:
-        own = [refund for refund in back if refund.debit.id == debit.id]
-        returned = sum(books.amount(a) for refund in own for a in refund.attempts)
-        untold = sum(books.amount(a) for refund in own for a in refund.attempts if books.untold(a))
-        if returned - untold > books.amount(debit):
-            wrong.append(f"surplus: {debit.id} took {books.amount(debit)} and gave back {returned}")
+    for n, debit in enumerate(debits[:-1]):
+        after = books.order(debits[n + 1])
+        reversed_at = books.reversed_at(debit)
+        taken_back = reversed_at is not None and after is not None and reversed_at <= after.accepted_at
+        if not books.came_late(debit) and not taken_back:
+            rails = ", ".join(attempt.rail for attempt in debits)
+            wrong.append(f"duplicate: {case.payment.id} was debited at {rails}")
     return wrong
 
 
-def _gave_back(case: RefundCase) -> bool:
-    return case.refund.status.value == "succeeded" and not case.refund.surplus
+def _excess(refund: RefundCase, ledger: Ledger, books: Books) -> int:
+    """What a rail gave back above what it was asked for, where somebody was told."""
+    told = [a for a in refund.attempts if a.id in ledger.told and books.moved(a)]
+    return sum(max(0, books.net(attempt) - attempt.amount) for attempt in told)
 
 
-def _outgoing(case: Case, books: Books) -> list[str]:
+def _was_told(case: Case, ledger: Ledger) -> bool:
+    return any(attempt.id in ledger.told for attempt in case.attempts)
+
+
+def _outgoing(case: Case, ledger: Ledger, books: Books) -> list[str]:
     order = order_of(case)
-    sent = [books.amount(attempt) for attempt in case.attempts if books.amount(attempt)]
-    if len(sent) > 1 and not all(books.untold(attempt) for attempt in case.attempts[:-1]):
-        return [f"duplicate: {order.id} was sent {len(sent)} times"]
-    lies = order.status.is_final and (order.status.value == "succeeded") is not bool(sent)
-    excused = any(books.untold(attempt) for attempt in case.attempts)
-    return [f"book: {order.id} is {order.status} and sent {sent}"] if lies and not excused else []
+    sent = [attempt for attempt in case.attempts if books.moved(attempt)]
+    wrong: list[str] = []
+    if any(not books.came_late(a) and books.net(a) for a in sent[:-1]):
+        wrong.append(f"duplicate: {order.id} was sent {len(sent)} times")
+    whole = any(
+        a.state is AttemptState.SUCCEEDED and books.moved(a) == [order.amount] for a in case.attempts
+    )
+    if order.status.value == "succeeded" and not whole:
+        wrong.append(f"lied: {order.id} is succeeded and sent {[books.moved(a) for a in sent]}")
+    if order.status.value == "failed":
+        untold = [a.id for a in sent if books.net(a) and a.id not in ledger.told]
+        wrong.extend(f"lost: {order.id} is failed and sent {name}" for name in untold)
+    if isinstance(case, RefundCase):
+        at = books.reversed_at(case.debit)
+        known = case.debit.reversed_at
+        if at is not None and known is not None and sent and known < case.refund.created_at:
+            wrong.append(f"surplus: {order.id} gave back what {case.debit.rail} had taken back")
+    return wrong
 
 
-def _rows(case: Case, books: Books, disputed: set[str]) -> list[str]:
+def _rows(case: Case, ledger: Ledger, books: Books) -> list[str]:
     """Each attempt's state against the book."""
     wrong: list[str] = []
     for attempt in case.attempts:
-        entries = books.moved.get(plain(attempt.reference), [])
-        if len(entries) > 1:
-            wrong.append(f"duplicate: {attempt.rail} moved {attempt.reference} {len(entries)} times")
-        if attempt.state is AttemptState.SUCCEEDED and entries != [attempt.amount]:
-            wrong.append(f"book: {attempt.id} at {attempt.rail} has succeeded and moved {entries}")
-        if attempt.state.is_dead and entries and not books.untold(attempt):
-            where = "told" if case_id(case) in disputed else "silently"
-            wrong.append(f"undead: {attempt.id} at {attempt.rail} was called {attempt.state}, {where}")
+        moved = books.moved(attempt)
+        where = f"{attempt.id} at {attempt.rail}"
+        if len(moved) > 1:
+            wrong.append(f"duplicate: {attempt.rail} moved {attempt.reference} {len(moved)} times")
+        if attempt.state is AttemptState.SUCCEEDED and moved != [attempt.amount_received]:
+            wrong.append(f"book: {where} has succeeded with {attempt.amount_received} and moved {moved}")
+        if attempt.state.is_dead and books.net(attempt):
+            if not books.came_late(attempt):
+                wrong.append(f"undead: {where} was called {attempt.state}, {attempt.failure}")
+            if attempt.id not in ledger.told:
+                wrong.append(f"silent: {where} moved {moved} late and nobody was told")
+        if attempt.money_moved and books.reversed_at(attempt) and attempt.reversed_at is None:
+            wrong.append(f"silent: {where} took its success back and nobody was told")
+        if attempt.reversed_at is not None and not books.reversed_at(attempt):
+            wrong.append(f"lied: {where} took nothing back")
     return wrong
 
 
-def _stuck(case: Case, books: Books) -> list[str]:
+def _stuck(case: Case, ledger: Ledger, books: Books) -> list[str]:
     """All trouble is over: what has not ended may only wait for a human, and only for a reason."""
     order = order_of(case)
     if order.status.is_final:
         return []
-    if order.status_detail is not StatusDetail.UNDER_REVIEW:
+    if order.status_detail is not StatusDetail.UNDER_REVIEW or order.id not in ledger.waiting:
         return [f"stuck: {order.id} is {order.status}, {order.status_detail}"]
-    live = case.live
-    if live is None:
+    if case.live is None and not _was_told(case, ledger):
         return [f"stuck: {order.id} is under review without an attempt"]
-    if books.amount(live) and not books.untold(live):
-        return [f"lost: {order.id} is under review, and {live.rail}'s book has it"]
-    return []
+    return [
+        f"lost: {order.id} is under review, and nobody was told what {attempt.rail}'s book has of it"
+        for attempt in case.attempts
+        if books.net(attempt) and attempt.id not in ledger.told
+    ]
+
+
+async def _set_aside(world: World, ledger: Ledger) -> list[str]:
+    """Only what the script made unreadable was unreadable."""
+    spoiled = world.spoiled.keys()
+    excused = spoiled | {r.refund.id for r in ledger.refunds if r.refund.payment_id in spoiled}
+    found = await world.pool.fetch("SELECT order_id, error FROM unreadable_orders")
+    return [f"unreadable: {r['order_id']}, {r['error']}" for r in found if r["order_id"] not in excused]
 
 
 def _answers(world: World, payments: list[PaymentCase]) -> list[str]:
@@ -212,10 +368,16 @@ async def story(world: World) -> list[str]:
         for order in played.orders.values():
             times = f"accepted {order.accepted_at:.3f} ended {order.ended_at} late {order.late_success_at}"
             name = order.booked_as or order.reference
-            lines.append(f"{rail} {name} {order.operation} {order.state} {order.reason} {times}")
+            lines.append(
+                f"{rail} {name} {order.operation} {order.state} {order.amount} {order.reason} {times}"
+                f" reversed {order.reversed_at}"
+            )
+    lines.extend(f"callback {at:.3f} {text}" for at, text in world.callbacks)
     for row in await world.pool.fetch("SELECT * FROM attempts ORDER BY order_id, sequence"):
         names = ("order_id", "id", "rail", "reference", "state", "evidence", "sends", "provider_code")
-        lines.append("attempt " + " ".join(str(row[name]) for name in names))
+        lines.append("attempt " + " ".join(str(row[name]) for name in (*names, "started_at", "failure")))
+    for row in await world.pool.fetch("SELECT * FROM contradictions ORDER BY recorded_at"):
+        lines.append(f"contradiction {row['order_id']} {row['kind']} {row['attempts']} {row['recorded_at']}")
     for row in await world.pool.fetch("SELECT * FROM timeline ORDER BY order_id, position"):
         at, data = f"{row['at']:%M:%S.%f}", row["data"].decode()
         if row["kind"] != "routed":

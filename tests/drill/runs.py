@@ -5,15 +5,18 @@ import contextlib
 import sys
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from drill.judge import story, verdict
+from drill.judge import call_again, overlooked, story, verdict
+from drill.occurrences import occurrences
 from drill.script import drawn
-from drill.world import world_of
+from drill.world import World, world_of
 from sim.world import logs_into
 
 ANY = -1
@@ -39,35 +42,56 @@ async def _execute(url: str, statement: str) -> None:
         await connection.close()
 
 
-async def judged(seed: int, server_url: str, template: str, *, tell: bool = False) -> list[str]:
-    """Play the script of a seed and say what was wrong; `tell` adds what happened to each order of it."""
+@dataclass(slots=True)
+class Judged:
+    """`bad`: what was wrong, by seed; seeds that went well are left out. `met`: how often each of the rarer
+    faults met an order. `called_again`: of how much money the engine heard only by a repeated callback."""
+
+    bad: dict[int, list[str]] = field(default_factory=dict)
+    met: Counter[str] = field(default_factory=Counter[str])
+    called_again: int = 0
+
+
+async def play(world: World) -> tuple[list[str], int]:
+    """Run a world and say what was wrong with it, and of how much its rails had to call again."""
+    await world.run()
+    wrong = await overlooked(world)
+    called_again = await call_again(world)
+    if called_again:
+        await world.rest()
+    return [*wrong, *await verdict(world)], called_again
+
+
+async def _judge(seed: int, server_url: str, template: str, result: Judged, *, tell: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="synccash-drill-") as folder:
         async with database(server_url, template) as url, world_of(drawn(seed), url, Path(folder)) as world:
-            await world.run()
-            wrong = await verdict(world)
-            return [*wrong, *await story(world)] if wrong and tell else wrong
+            wrong, called_again = await play(world)
+            result.called_again += called_again
+            result.met += await occurrences(world)
+            if wrong:
+                result.bad[seed] = [*wrong, *await story(world)] if tell else wrong
 
 
 async def judge_all(
     seeds: Iterable[int], server_url: str, template: str, *, at_once: int, tell: bool = False
-) -> dict[int, list[str]]:
-    """What was wrong, by seed; seeds that went well are left out."""
+) -> Judged:
+    """Play the script of each seed; `tell` adds what happened to each order of a bad one."""
     room = asyncio.Semaphore(at_once)
     separator = "\n  " if tell else "; "
-    bad: dict[int, list[str]] = {}
+    result = Judged()
 
     async def one(seed: int) -> None:
         async with room:
-            wrong = await judged(seed, server_url, template, tell=tell)
-        if wrong:
-            bad[seed] = wrong
-            print(f"{seed}: {separator.join(wrong)}", file=sys.stderr, flush=True)
+            await _judge(seed, server_url, template, result, tell=tell)
+        if seed in result.bad:
+            print(f"{seed}: {separator.join(result.bad[seed])}", file=sys.stderr, flush=True)
 
     errors: list[str] = []
     with logs_into(errors):
         async with asyncio.TaskGroup() as everything:
             for seed in seeds:
                 everything.create_task(one(seed))
-    if errors:
-        bad[ANY] = errors
-    return bad
+    # The judge has seen to it that only rows which a script made unreadable are meant.
+    if unexpected := [error for error in errors if "'order_unreadable'" not in error]:
+        result.bad[ANY] = unexpected
+    return result

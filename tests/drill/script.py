@@ -1,10 +1,11 @@
 """What goes wrong in one run, drawn from a seed: faults of every rail, and what merchants ask meanwhile.
 
-The seed fixes what is done to the rails; when things meet is left to the machine, as in life.
+The seed fixes what is done to the rails, to the clocks, to the rows and to the connections of a process; when
+things meet is left to the machine, as in life.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -47,6 +48,20 @@ CALLBACKS = ("normal", "lost", "duplicate", "early", "late", "forged")
 NUMBERS = {Network.MTN: "0241{:06d}", Network.TELECEL: "0201{:06d}", Network.AT: "0271{:06d}"}
 TROUBLE_S = 1.2
 """From then on every rail is healthy."""
+RECORDS = (
+    "other_amount",
+    "other_currency",
+    "other_reference",
+    "not_found_after_found",
+    "failed_then_success",
+    "callback_failure",
+    "reversed",
+)
+"""Faults of a rail's own records, by the sandbox's names."""
+_NO_REVERSALS = frozenset({"mtn_momo", "pawapay"})
+"""Rails without a word for a success that they took back."""
+SKEWS_S = (-300.0, -30.0, 30.0, 300.0)
+TABLES = ("payments", "refunds", "payouts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +88,31 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Partition:
+    """From `at_s` on, as soon as it works on an order, the first process does not reach PostgreSQL for
+    `leases` times its lease. `is_silent`: its connections stay open and carry nothing, and what it has said
+    meanwhile arrives afterwards; otherwise they are cut."""
+
+    at_s: float
+    leases: float
+    is_silent: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spoiling:
+    """From `at_s` on one open row of the table cannot be read: for `lasts_s`, or until the run rests."""
+
+    at_s: float
+    table: str
+    lasts_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Script:
-    """One run. `order`: in which order the rails are tried; `kills_at_s`: when the front process dies."""
+    """One run. `order`: in which order the rails are tried; `kills_at_s`: when the first process dies.
+
+    `skews_s`: how wrong the clock of each process is.
+    """
 
     seed: int
     order: tuple[str, ...]
@@ -83,6 +121,9 @@ class Script:
     payments: tuple[Asked, ...]
     payouts: tuple[Asked, ...]
     kills_at_s: float | None
+    skews_s: tuple[float, float] = (0.0, 0.0)
+    partition: Partition | None = None
+    spoilings: tuple[Spoiling, ...] = ()
 
 
 def drawn(seed: int) -> Script:
@@ -91,20 +132,62 @@ def drawn(seed: int) -> Script:
     order = list(RAILS)
     random.shuffle(order)
     sick = [rail for rail in RAILS if random.random() < 0.8]
-    return Script(
+    strange = Random(f"strange {seed}")
+    records = {rail: _records(strange, rail) for rail in RAILS}
+    spells = [spell for rail in sick for spell in _spells(random, rail)]
+    # A rail that is well otherwise may have strange records all the same.
+    spells += [Spell(at_s=0.0, rail=rail, faults=dict(_WELL)) for rail in RAILS if rail not in sick]
+    script = Script(
         seed=seed,
         order=tuple(order),
-        spells=tuple(spell for rail in sick for spell in _spells(random, rail)),
+        spells=tuple(replace(spell, faults={**spell.faults, **records[spell.rail]}) for spell in spells),
         steps={rail: tuple(_step(random, rail) for _ in range(random.choice((0, 1, 2, 4)))) for rail in sick},
         payments=tuple(_asked(random, n, refunds=True) for n in range(random.choice((3, 4, 6)))),
         payouts=tuple(_asked(random, 50 + n, refunds=False) for n in range(random.choice((0, 0, 1, 2)))),
         kills_at_s=random.random() * TROUBLE_S if random.random() < 0.25 else None,
+    )
+    return replace(
+        script,
+        skews_s=(strange.choice(SKEWS_S), strange.choice(SKEWS_S)) if strange.random() < 0.5 else (0.0, 0.0),
+        partition=_partition(strange) if script.kills_at_s is None else None,
+        spoilings=tuple(_spoiling(strange) for _ in range(strange.choice((0, 2, 4)))),
+    )
+
+
+def _records(random: Random, rail: str) -> dict[str, float]:
+    """Rates of some of RECORDS, at which most orders of the rail meet one."""
+    known = [name for name in RECORDS if name != "reversed" or rail not in _NO_REVERSALS]
+    chosen = random.sample(known, random.choice((0, 2, 3, 4)))
+    return {f"{name}_rate": random.choice((0.5, 1.0)) for name in chosen} | {
+        "late_success_after_ms": random.choice((100, 400, 1_000)),
+        "reverse_after_ms": random.choice((20, 200, 800)),
+    }
+
+
+def _partition(random: Random) -> Partition | None:
+    if random.random() < 0.2:
+        return None
+    return Partition(
+        at_s=random.random() * TROUBLE_S * 0.8,
+        leases=1.1 + random.random() * 0.9,
+        is_silent=random.random() < 0.5,
+    )
+
+
+def _spoiling(random: Random) -> Spoiling:
+    return Spoiling(
+        at_s=0.1 + random.random() * TROUBLE_S,
+        table=random.choice(("payments", "payments", "refunds", "payouts")),
+        lasts_s=random.choice((0.3, 0.3, 1.0, None)),
     )
 
 
 def _spells(random: Random, rail: str) -> list[Spell]:
     begins = sorted([0.0, *(random.random() * TROUBLE_S for _ in range(random.choice((0, 1, 2))))])
     return [Spell(at_s=at_s, rail=rail, faults=_faults(random)) for at_s in begins]
+
+
+_WELL: Mapping[str, Any] = {"approve_after_ms": 100}
 
 
 def _faults(random: Random) -> dict[str, Any]:

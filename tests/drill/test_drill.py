@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from drill.judge import verdict
-from drill.runs import database, judge_all
+from drill.runs import database, judge_all, play
 from drill.script import drawn
 from drill.world import world_of
 from sim.mutants import MUTANTS, broken
@@ -26,12 +26,12 @@ def runs(servers, migrated_template):
 async def test_the_books_of_all_rails_say_what_the_database_says_whatever_goes_wrong(runs):
     kept = [int(line.split("#")[0]) for line in _KEPT.read_text().splitlines() if line[:1].isdigit()]
 
-    assert await runs([*kept, *range(_SCRIPTS)]) == {}
+    assert (await runs([*kept, *range(_SCRIPTS)])).bad == {}
 
 
 async def test_an_engine_that_breaks_a_rule_is_caught(runs):
     with broken(*MUTANTS["the reference is not the committed one"]):
-        assert await runs(range(4)) != {}
+        assert (await runs(range(4))).bad != {}
 
 
 async def test_what_was_sent_after_known_money_is_found_in_the_rows_and_in_the_rails_requests(
@@ -41,8 +41,7 @@ async def test_what_was_sent_after_known_money_is_found_in_the_rows_and_in_the_r
         database(servers.database_url, migrated_template) as url,
         world_of(drawn(1), url, tmp_path) as world,
     ):
-        await world.run()
-        assert await verdict(world) == []
+        assert (await play(world))[0] == []
         await world.pool.execute(_MONEY_KNOWN_FROM_THE_START)
 
         found = await verdict(world)

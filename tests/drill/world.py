@@ -2,53 +2,218 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from drill.house import House, housed
-from drill.script import TROUBLE_S, Asked, Script
+from drill.house import LADDER_S, House, housed, quick
+from drill.script import TABLES, TROUBLE_S, Asked, Partition, Script, Spoiling
+from severable import Severable, severable
 from synccash.engine.engine import Engine
+from synccash.engine.ports import Sent
+from synccash.engine.settings import EngineSettings
 from synccash.payments.case import Claim
 from synccash.payments.errors import PaymentError
+from synccash.payments.ladder import Ladder
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payout import Payee
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.sandbox.faults import Faults, Step
 from synccash.sandbox.faults import Script as RailScript
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.pool import Pool, connect
+from synccash.stores.postgres.waiting import PostgresWaiting
+from synccash.system import SystemClock
 
 TENANT = Tenant("m_drill", livemode=False)
 OTP = "123456"
 FINAL = ("succeeded", "failed", "canceled")
 PATIENCE_S = 20.0
 """Twice what the ladder and all leases come to: what has not ended by then is stuck."""
+LOOK_BACKS_S = (0.7, 2.0, 4.5)
+_PARKED_S = LOOK_BACKS_S[-1] + 2.0
+"""Until then an order that waits for a human is still asked about every half second."""
+
+
+def looking_back(public_url: str) -> EngineSettings:
+    """The impatient engine with look-backs that a run lives to see."""
+    return replace(
+        quick(public_url),
+        look_backs_s=LOOK_BACKS_S,
+        ladder=Ladder(
+            steps=(0.05, 0.1, 0.2),
+            tail=((0.25, LADDER_S),),
+            parked=((0.5, _PARKED_S), (86_400.0, inf)),
+        ),
+    )
+
+
+class SkewedClock(SystemClock):
+    """The clock of a host that shows the wrong time."""
+
+    def __init__(self, skew_s: float) -> None:
+        self._skew = timedelta(seconds=skew_s)
+
+    def now(self) -> datetime:
+        return super().now() + self._skew
+
+
+class WatchedLedger:
+    """Passes every call on, and writes down what its process wanted to commit while it was cut off."""
+
+    def __init__(self, inner: Any, world: "World") -> None:
+        self._inner, self._world = inner, world
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def record(self, move: Any) -> bool:
+        if self._world.is_cut_off:
+            self._world.met_partition.add(move.order.id)
+        return await self._inner.record(move)
+
+    async def renew(self, holds: Sequence[Any], *, lease_s: float) -> Any:
+        if self._world.is_cut_off:
+            self._world.met_partition.update(hold.order_id for hold in holds)
+        return await self._inner.renew(holds, lease_s=lease_s)
+
+
+class WatchedDispatch:
+    """Passes every call on, and writes down which references a process with a wrong clock has sent."""
+
+    def __init__(self, inner: Any, met: set[str]) -> None:
+        self._inner, self._met = inner, met
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def send(self, rail: Any, order: Any, **given: Any) -> Sent:
+        self._met.add(order.reference)
+        return await self._inner.send(rail, order, **given)
 
 
 @dataclass(slots=True, kw_only=True)
 class World(House):
-    """Live: built on a database of its own, run once, then judged."""
+    """Live: built on a database of its own, run once, then judged.
+
+    `spoiled`: the rows that could not be read, by the order's id: table, and what stood in its place.
+    `met_partition` has the orders that a process wanted to commit while it was cut off from PostgreSQL, and
+    `met_skew` the references that a process with a wrong clock has sent.
+    """
 
     script: Script
+    watching: Pool
+    between: Severable | None = None
+    settings_for: Callable[[str], EngineSettings] = looking_back
     told: list[tuple[str, Reply]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    spoiled: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    is_cut_off: bool = False
+    met_partition: set[str] = field(default_factory=set)
+    met_skew: set[str] = field(default_factory=set)
+
+    @property
+    def pool(self) -> Pool:
+        """For those who look from outside of every process."""
+        return self.watching
+
+    @property
+    def ledger(self) -> PostgresLedger:
+        """For those who look from outside of every process."""
+        return self.ledger_on(self.watching)
+
+    def url_of(self, number: int) -> str:
+        return self.between.url if self.between is not None and number == 0 else self.database_url
+
+    def clock_of(self, number: int) -> SystemClock:
+        return SkewedClock(self.script.skews_s[number])
+
+    def watched(self, number: int, ledger: Any, dispatch: Any) -> tuple[Any, Any]:
+        if number == 0 and self.script.partition is not None:
+            ledger = WatchedLedger(ledger, self)
+        if self.script.skews_s[number]:
+            dispatch = WatchedDispatch(dispatch, self.met_skew)
+        return ledger, dispatch
 
     async def run(self) -> None:
         """Play the script to its end, then wait until nothing is under way."""
-        self.processes = [await self.process(), await self.process()]
+        self.processes = [await self.process(0), await self.process(1)]
         async with asyncio.TaskGroup() as everything:
             everything.create_task(self._trouble())
             for number, asked in enumerate(self.script.payments):
                 everything.create_task(self._buyer(f"order-{number}", asked))
             for number, asked in enumerate(self.script.payouts):
                 everything.create_task(self._payer_out(f"payout-{number}", asked))
-        await self._rest()
+            if self.script.partition is not None:
+                everything.create_task(self._cut_off(self.script.partition))
+            for spoiling in self.script.spoilings:
+                everything.create_task(self._spoil(spoiling))
+        await self.rest()
+        await self._mend_the_rest()
         # A machine that is too busy may have let a short ladder run out: whoever asks once more has to see.
         for row in await self.pool.fetch(_REVIEWED):
             await self.ledger.hint_reference(row["rail"], str(row["reference"]))
-        await self._rest()
+        await self.rest()
+
+    async def _cut_off(self, partition: Partition) -> None:
+        """Keep the first process from PostgreSQL, from a moment on at which it works on an order."""
+        assert self.between is not None
+        await asyncio.sleep(partition.at_s)
+        process = self.processes[0]
+        for _ in range(200):
+            if process.engine.holding.busy:
+                break
+            await asyncio.sleep(0.005)
+        self.is_cut_off = True
+        if partition.is_silent:
+            self.between.silence()
+        else:
+            await self.between.cut()
+        await asyncio.sleep(partition.leases * self.settings_for("").lease_s)
+        self.is_cut_off = False
+        await self.between.mend()
+
+    async def _spoil(self, spoiling: Spoiling) -> None:
+        """Write a word that no version knows into an open row, and take it back later."""
+        await asyncio.sleep(spoiling.at_s)
+        table = spoiling.table
+        for _ in range(100):
+            row = await self.pool.fetchrow(_SPOIL[table])
+            if row is not None:
+                break
+            await asyncio.sleep(0.02)
+        else:
+            return
+        self.spoiled[row["id"]] = (table, row["former"])
+        if spoiling.lasts_s is not None:
+            await asyncio.sleep(spoiling.lasts_s)
+            await self._mend(row["id"])
+
+    async def _mend(self, order_id: str) -> None:
+        table, former = self.spoiled[order_id]
+        await self.pool.execute(_MEND[table], order_id, former)
+
+    async def _mend_the_rest(self) -> None:
+        """What still cannot be read has to be on the list of what waits; mended, it goes on."""
+        if not self.spoiled:
+            return
+        listed = {row["id"] for row in await self.waiting() if row["why"] == "unreadable"}
+        for row in await self.pool.fetch(_STILL_SPOILED):
+            if row["id"] not in listed:
+                self.errors.append(f"unlisted: {row['id']} cannot be read and does not wait for a human")
+        for order_id in self.spoiled:
+            await self._mend(order_id)
+        await self.rest()
+
+    async def waiting(self) -> Sequence[dict[str, Any]]:
+        """What `synccash payments waiting` shows."""
+        return await PostgresWaiting(Database(self.pool)).oldest(1_000)
 
     async def _trouble(self) -> None:
         for rail, steps in self.script.steps.items():
@@ -75,7 +240,7 @@ class World(House):
         await self.sandbox._obey_down(played)
 
     async def _kill(self) -> None:
-        dead, self.processes[0] = self.processes[0], await self.process()
+        dead, self.processes[0] = self.processes[0], await self.process(0)
         await dead.kill()
 
     async def _buyer(self, reference: str, asked: Asked) -> None:
@@ -138,6 +303,8 @@ class World(House):
             except PaymentError as error:
                 if not hasattr(error, "retry_after_s"):
                     return None
+            except self._unreadable():
+                await self._take_up_again()
             else:
                 self.told.append((name, reply))
                 return reply
@@ -149,25 +316,36 @@ class World(House):
         """Wait for the end, and give the password that a rail may ask for."""
         end = asyncio.get_running_loop().time() + PATIENCE_S
         while asyncio.get_running_loop().time() < end:
-            with contextlib.suppress(PaymentError):
+            with contextlib.suppress(PaymentError, *self._unreadable()):
                 payment = (await self._case(payment_id)).payment
                 if payment.status.value in FINAL or payment.status_detail == "under_review":
                     return payment.status.value
                 if payment.status.value == "requires_action" and asked.gives_otp:
                     await self.processes[-1].engine.submit_otp(TENANT, payment_id, OTP)
+            await self._take_up_again()
             await asyncio.sleep(0.1)
         return "stuck"
 
     async def _case(self, payment_id: str) -> Any:
-        return await self.processes[-1].engine.ledger.payment(payment_id)
+        return await self.ledger.payment(payment_id)
 
-    async def _rest(self) -> None:
+    def _unreadable(self) -> tuple[type[Exception], ...]:
+        """What reading an order may raise where the script makes rows unreadable."""
+        return (msgspec.MsgspecError, ValueError) if self.script.spoilings else ()
+
+    async def rest(self) -> None:
         """Wait until no order is due any more and no rail has anything to say."""
         end = asyncio.get_running_loop().time() + PATIENCE_S
         while asyncio.get_running_loop().time() < end:
+            await self._take_up_again()
             if not await self.pool.fetchval(_UNDER_WAY) and not self._rails_busy():
                 return
             await asyncio.sleep(0.1)
+
+    async def _take_up_again(self) -> None:
+        """Whoever mends a row has it looked at at once: it was set aside for half a minute and longer."""
+        for table in TABLES if self.spoiled else ():
+            await self.pool.execute(_TAKE_UP[table])
 
     def _rails_busy(self) -> bool:
         """True while a rail has something to do soon; a prompt that nobody answers may stay."""
@@ -178,10 +356,42 @@ class World(House):
         )
 
 
+_WORD = "drill_unreadable"
+_SPOILED = f"""
+    SELECT id FROM payments WHERE status_detail = '{_WORD}' UNION ALL
+    SELECT id FROM payouts WHERE status_detail = '{_WORD}' UNION ALL
+    SELECT r.id FROM refunds r JOIN payments p ON p.id = r.payment_id
+    WHERE r.status_detail = '{_WORD}' OR p.status_detail = '{_WORD}'
+"""
+_STILL_SPOILED = f"SELECT id FROM ({_SPOILED}) AS spoiled JOIN unreadable_orders ON order_id = id"
+_SPOIL = {
+    table: f"""
+    UPDATE {table} SET status_detail = '{_WORD}' FROM (
+        SELECT id, status_detail AS former FROM {table}
+        WHERE status NOT IN ('succeeded', 'failed', 'canceled') AND lease_until IS NULL
+            AND due_at < now() + interval '1 second' AND status_detail IS DISTINCT FROM '{_WORD}'
+        ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS chosen WHERE {table}.id = chosen.id RETURNING {table}.id, former
+    """
+    for table in TABLES
+}
+_MEND = {
+    table: f"UPDATE {table} SET status_detail = $2 WHERE id = $1 AND status_detail = '{_WORD}'"
+    for table in TABLES
+}
+# No other wait of a run is as long, but for the day of an order that waits for a human.
+_TAKE_UP = {
+    table: f"""
+    UPDATE {table} SET due_at = now() FROM unreadable_orders
+    WHERE order_id = id AND lease_until IS NULL AND id NOT IN ({_SPOILED})
+        AND due_at BETWEEN now() + interval '20 seconds' AND now() + interval '15 minutes'
+    """
+    for table in TABLES
+}
 # Who waits longer than the run is patient is parked, and looked at once a day.
 _UNDER_WAY = " UNION ALL ".join(
-    f"SELECT 1 FROM {table} WHERE due_at < now() + interval '1 hour'"
-    for table in ("payments", "refunds", "payouts")
+    f"SELECT 1 FROM {table} WHERE due_at < now() + interval '1 hour' AND id NOT IN ({_SPOILED})"
+    for table in TABLES
 )
 _REVIEWED = """
     SELECT rail, reference FROM attempts JOIN (
@@ -196,6 +406,11 @@ _REVIEWED = """
 @contextlib.asynccontextmanager
 async def world_of(script: Script, database_url: str, folder: Path) -> AsyncGenerator[World]:
     """A world, ready to run; afterwards nothing of it is left."""
-    given = {"script": script, "order": script.order, "seed": script.seed}
-    async with housed(World, database_url, folder, **given) as world:
-        yield world
+    async with contextlib.AsyncExitStack() as stack:
+        watching = await connect(database_url, min_size=1, max_size=1)
+        stack.push_async_callback(watching.close)
+        cut = script.partition is not None
+        between = await stack.enter_async_context(severable(database_url)) if cut else None
+        given = {"script": script, "order": script.order, "seed": script.seed}
+        given |= {"watching": watching, "between": between}
+        yield await stack.enter_async_context(housed(World, database_url, folder, **given))

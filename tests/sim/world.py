@@ -471,10 +471,11 @@ def logs_into(errors: list[str], hold_lost: Callable[[Mapping[str, Any]], None] 
     `hold_lost` is told of each work that was ended because its lease was lost."""
 
     def keep(logger: Any, method: str, event: dict[str, Any]) -> Any:
+        away = isinstance(event.get("exc_info"), StoreUnavailableError)
         if method == "warning":
             if hold_lost is not None and event["event"] == "hold_lost":
                 hold_lost(event)
-        elif event.get("error") != "StoreUnavailableError":
+        elif not away and event.get("error") != "StoreUnavailableError":
             errors.append(f"error: {event} {sys.exception()!r}")
         raise structlog.DropEvent
 
