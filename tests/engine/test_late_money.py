@@ -199,6 +199,48 @@ async def test_a_debit_that_its_rail_took_back_is_not_refunded(desk: Desk):
         await desk.refund(payment_id, 100)
 
 
+async def test_a_debit_that_went_back_without_a_refund_of_ours_is_told_once_and_not_refunded(desk: Desk):
+    payment_id: str = (await desk.pay())["id"]
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    (attempt,) = (await desk.case(payment_id)).attempts
+    desk.first.standing = replace(NO_INFORMATION, provider_code="reversed", went_back=True)
+    for _ in range(2):
+        await desk.engine.take_callback("mtn_momo", attempt.callback_token)
+        await desk.work()
+    assert await desk.contradictions() == ["reversed"]
+    assert (await desk.order(payment_id)).status == "succeeded"
+    with pytest.raises(StateConflictError, match="taken this debit back"):
+        await desk.refund(payment_id, 100)
+
+
+async def test_a_debit_that_went_back_by_our_own_refund_is_no_contradiction(desk: Desk):
+    payment_id: str = (await desk.pay())["id"]
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    (attempt,) = (await desk.case(payment_id)).attempts
+    await desk.refund(payment_id, attempt.amount)
+    await desk.work()
+    refunded = replace(NO_INFORMATION, went_back=True, perhaps_refunded=True)
+    desk.first.standings[attempt.reference] = refunded
+    await desk.engine.take_callback("mtn_momo", attempt.callback_token)
+    for _ in range(2):
+        await desk.work()
+    assert await desk.contradictions() == []
+
+
+async def test_a_reversal_is_told_although_the_process_that_took_its_callback_died(desk: Desk):
+    payment_id: str = (await desk.pay())["id"]
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    (attempt,) = (await desk.case(payment_id)).attempts
+    desk.first.standing = FAILED
+    await desk.engine.take_callback("mtn_momo", attempt.callback_token)
+    assert len(await desk.engine.ledger.take_due(limit=10, lease_s=0.0)) == 1
+    await desk.work()
+    assert await desk.contradictions() == ["reversed"]
+
+
 async def test_a_second_callback_of_a_success_changes_nothing(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     desk.first.standing = SUCCEEDED

@@ -125,6 +125,11 @@ def test_paid_names_its_amount_and_transaction():
     )
 
 
+@pytest.mark.parametrize(("named", "went_back"), [({"clientReference": OURS}, True), ({}, False)])
+def test_money_went_back_where_hubtel_says_so_of_our_own_reference(named, went_back):
+    assert stands({"status": "Refunded", **named}).went_back is went_back
+
+
 def test_unpaid_is_pending_and_never_failed():
     answer = stands({"status": "Unpaid", "amount": 25.05})
     assert (answer.standing, answer.failure) == (Standing.PENDING, None)

@@ -137,6 +137,8 @@ def test_a_reversal_is_told_by_its_word():
     assert not taken_back.failure.reroute
     given_back = judge_status(said(200, yes("reversed", amount=2505, currency="GHS")), COLLECT, OURS)
     assert (given_back.provider_code, given_back.amount) == ("reversed", None)
+    assert given_back.went_back
+    assert given_back.perhaps_refunded
     going_back = judge_status(said(200, yes("reversal-pending", amount=2505, currency="GHS")), COLLECT, OURS)
     assert going_back.amount == 2505
     assert judge_listing(listed(entry(status="reversal-pending")), OURS, 500).standing is Standing.PENDING

@@ -166,7 +166,7 @@ class Driver:
         if answer.standing is Standing.SUCCEEDED and receipt is not Receipt.AS_ASKED and not surplus:
             return await self._record(case, self.decisions.other_money(case, live, answer))
         answer = self.patience.with_reported_failure(case, live, answer)
-        if answer.standing is Standing.FAILED and live.money_moved:
+        if _is_taken_back(live, answer):
             return await self._taken_back(case, live, answer)
         after = live.after_inquiry(answer)
         if after.state.is_dead:
@@ -245,7 +245,7 @@ class Driver:
             answer = await self._ask(case, attempt)
             if answer.standing is Standing.SUCCEEDED and not attempt.money_moved:
                 return await self._record(case, self.decisions.late_success(case, attempt, answer))
-            if answer.standing is Standing.FAILED and attempt.money_moved:
+            if _is_taken_back(attempt, answer):
                 return await self._record(case, self.decisions.taken_back(case, attempt, answer))
             wait_s, after = self.patience.after_look_back(case, attempt, answer)
             waits.append(wait_s)
@@ -295,6 +295,14 @@ def _to_look_back_at(case: Case) -> Sequence[Attempt]:
     moved = (a for a in case.attempts if a.money_moved and a.reversed_at is None)
     asked = (a for a in moved if heard or a.retry_decision == ASK_AGAIN)
     return [*closed_attempts(case), *asked]
+
+
+def _is_taken_back(attempt: Attempt, answer: StatusAnswer) -> bool:
+    """True where money that had moved is no longer there, and no refund of ours explains it."""
+    if not attempt.money_moved:
+        return False
+    is_refunded = answer.perhaps_refunded and attempt.refund_reserved > 0
+    return answer.standing is Standing.FAILED or (answer.went_back and not is_refunded)
 
 
 def _to_send(case: Case) -> Attempt:

@@ -121,6 +121,8 @@ class StatusAnswer:
     `currency` and `reference` are what the answer itself names, for comparison with what was asked.
     `paced_s`: for how many seconds the inquiry waited for its turn here, before it left.
     `refused_locally`: the connector asked nothing; the rail's health is not touched.
+    `went_back`: the money had come, and it was returned; `perhaps_refunded`: a refund of ours would make the
+    rail say the same.
     """
 
     standing: Standing
@@ -134,6 +136,8 @@ class StatusAnswer:
     next_action: NextAction | None = None
     paced_s: float = 0.0
     refused_locally: bool = False
+    went_back: bool = False
+    perhaps_refunded: bool = False
 
 
 class InquiryPriority(IntEnum):

@@ -147,8 +147,11 @@ def _standing(data: Mapping[str, Any], *, collects: bool) -> StatusAnswer:
     standings = _COLLECT_STANDINGS if collects else _SEND_MONEY_STANDINGS
     standing = standings.get(word.lower()) if isinstance(word, str) else None
     if standing is None:
-        # Refunded is one of these: the money came and went, and a human has to say what that is worth.
-        return no_information("refunded" if word == "Refunded" else "unknown_status")
+        if word != "Refunded":
+            return no_information("unknown_status")
+        # The money came and went, and a human has to say what that is worth. Refunds of ours are money that
+        # is sent, under references of their own.
+        return replace(no_information("refunded"), went_back=data.get("clientreference") is not None)
     if standing is not Standing.PENDING and data.get("clientreference") is None:
         # It may be about another: what ends an order has to say that it is about this one.
         return no_information("unnamed_reference")

@@ -246,7 +246,8 @@ def _standing(data: Mapping[str, Any], operation: Operation, *, is_over: bool) -
     if standing is None:
         return no_information("unknown_status")
     if standing is Standing.NO_INFORMATION:
-        return no_information(str(word))
+        went_back = word == "reversed"
+        return replace(no_information(str(word)), went_back=went_back, perhaps_refunded=went_back)
     number = _identifier(data)
     if standing is Standing.SUCCEEDED:
         amount = data.get("amount")
