@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.scripted import SUCCEEDED, Desk
+from engine.scripted import FAILED, SUCCEEDED, Desk
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.waiting import PostgresWaiting
 
@@ -47,6 +47,22 @@ async def test_a_process_that_can_read_it_finishes_it(desk: Desk):
     assert (await desk.order(newer)).status == "succeeded"
     await desk.pool.execute("UPDATE unreadable_orders SET last_seen = now() - interval '16 minutes'")
     assert await desk.waiting() == []
+
+
+async def test_a_callback_that_came_while_it_could_not_be_read_is_not_forgotten(desk: Desk):
+    payment_id: str = (await desk.pay())["id"]
+    desk.first.standing = SUCCEEDED
+    await desk.work()
+    (attempt,) = (await desk.case(payment_id)).attempts
+    former = "UPDATE payments SET status_detail = $2 WHERE id = $1"
+    await desk.pool.execute(former, payment_id, "of_a_newer_version")
+    desk.first.standing = FAILED
+    await desk.engine.take_callback("mtn_momo", attempt.callback_token)
+    await desk.work()
+    await desk.pool.execute(former, payment_id, None)
+    await desk.pool.execute("UPDATE payments SET due_at = now()")
+    await desk.work()
+    assert await desk.contradictions() == ["reversed"]
 
 
 @pytest.mark.parametrize("column", ["state", "operation"])

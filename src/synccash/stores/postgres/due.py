@@ -76,12 +76,13 @@ ORDER BY was_due_at
 
 
 # An order that cannot be read is let go again, for five seconds first and ten minutes at last: a process of
-# the newer version may take it, or somebody mends the row.
+# the newer version may take it, or somebody mends the row. Taking it has cleared its hint, on which nobody
+# has acted.
 def _put_back(table: str) -> str:
     return f"""
 {table}_put_back AS (
     UPDATE {table} o SET
-        lease_until = NULL,
+        lease_until = NULL, hinted = o.hinted OR asked.hinted,
         due_at = now() + make_interval(secs => least(600, 5 * 2 ^ least(noted.times - 1, 7)))
     FROM noted JOIN asked USING (order_id) WHERE o.id = noted.order_id AND o.fence = asked.fence
 )"""  # noqa: S608 - `table` is one of ours
@@ -89,7 +90,8 @@ def _put_back(table: str) -> str:
 
 SET_ASIDE = f"""
 WITH asked AS MATERIALIZED (
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[]) AS a(order_id, fence, error)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::boolean[], $4::text[])
+        AS a(order_id, fence, hinted, error)
 ),
 noted AS (
     INSERT INTO unreadable_orders AS u (order_id, error) SELECT order_id, error FROM asked ORDER BY order_id

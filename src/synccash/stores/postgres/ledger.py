@@ -196,19 +196,19 @@ class PostgresLedger:
         except InDoubtError as error:
             raise StoreUnavailableError(f"PostgreSQL was lost: {error}") from error
         cases: list[Case] = []
-        unreadable: list[tuple[str, int, str]] = []
+        unreadable: list[tuple[str, int, bool, str]] = []
         for row in found:
             try:
                 cases.append(rows.case_of(row))
             except UNREADABLE as error:
-                unreadable.append((*rows.named(row), str(error)))
+                unreadable.append((*rows.named(row), row["was_hinted"], str(error)))
         if unreadable:
             await self._set_aside(unreadable)
         return cases
 
-    async def _set_aside(self, unreadable: Sequence[tuple[str, int, str]]) -> None:
+    async def _set_aside(self, unreadable: Sequence[tuple[str, int, bool, str]]) -> None:
         """Let orders go again that cannot be read, so that the others go on without them."""
-        for order_id, _, error in unreadable:
+        for order_id, _, _, error in unreadable:
             log.error("order_unreadable", order_id=order_id, error=error)
         try:
             await self._repeat(due.SET_ASIDE, *map(list, zip(*unreadable, strict=True)))
