@@ -1,7 +1,7 @@
 """The judge. The rails' books are the truth; what PostgreSQL says is held against them, row by row.
 
-A rail may go back on its word: that is nobody's mistake, but it has to be seen, told, and given back or left to
-a human. Nothing is excused because it came late.
+A rail may go back on its word: that is nobody's mistake, but it has to be seen and told, and what came too much
+is given back or waits for a human. Nothing is excused because it came late.
 """
 
 from collections import defaultdict
@@ -124,7 +124,8 @@ def _has_to_be_seen(world: World, books: Books, dead: Attempt) -> bool:
     """True for late money of which a callback came, or which moved before the last look-back at an attempt
     that is looked back at: a payer's own refusal is believed."""
     order = books.order(dead)
-    assert order is not None and order.ended_at is not None, dead
+    assert order is not None, dead
+    assert order.ended_at is not None, dead
     if any(at >= order.ended_at for at in world.callbacks_for(dead.reference)):
         return True
     failure = dead.failure
@@ -280,9 +281,7 @@ def _outgoing(case: Case, ledger: Ledger, books: Books) -> list[str]:
     wrong: list[str] = []
     if any(not books.came_late(a) and books.net(a) for a in sent[:-1]):
         wrong.append(f"duplicate: {order.id} was sent {len(sent)} times")
-    whole = any(
-        a.state is AttemptState.SUCCEEDED and books.moved(a) == [order.amount] for a in case.attempts
-    )
+    whole = any(a.state is AttemptState.SUCCEEDED and books.moved(a) == [order.amount] for a in case.attempts)
     if order.status.value == "succeeded" and not whole:
         wrong.append(f"lied: {order.id} is succeeded and sent {[books.moved(a) for a in sent]}")
     if order.status.value == "failed":
@@ -376,8 +375,10 @@ async def story(world: World) -> list[str]:
     for row in await world.pool.fetch("SELECT * FROM attempts ORDER BY order_id, sequence"):
         names = ("order_id", "id", "rail", "reference", "state", "evidence", "sends", "provider_code")
         lines.append("attempt " + " ".join(str(row[name]) for name in (*names, "started_at", "failure")))
-    for row in await world.pool.fetch("SELECT * FROM contradictions ORDER BY recorded_at"):
-        lines.append(f"contradiction {row['order_id']} {row['kind']} {row['attempts']} {row['recorded_at']}")
+    told = await world.pool.fetch("SELECT * FROM contradictions ORDER BY recorded_at")
+    lines.extend(
+        f"{r['order_id']} {r['recorded_at']} contradiction {r['kind']} {r['attempts']}" for r in told
+    )
     for row in await world.pool.fetch("SELECT * FROM timeline ORDER BY order_id, position"):
         at, data = f"{row['at']:%M:%S.%f}", row["data"].decode()
         if row["kind"] != "routed":

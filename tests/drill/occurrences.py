@@ -11,9 +11,9 @@ from synccash.payments.attempt import Attempt
 async def occurrences(world: World) -> Counter[str]:
     """Count, by fault, the attempts or orders that met it: each of them once, and only those with a row.
 
-    A fault of a rail's records counts where it changed what an attempt's rail did or answered. A wrong body of
-    a callback counts where a process took it; a late success, where the engine had believed the failure; a
-    success taken back, where an inquiry came afterwards.
+    A fault of a rail's records counts where it changed what an attempt's rail did or answered. The body of a
+    wrong callback counts where a process took it; a late success, where the engine had believed the failure;
+    a success that was taken back, where an inquiry came afterwards.
     """
     books, ledger = Books.of(world), await Ledger.of(world)
     attempts = {plain(a.reference): a for case in ledger.cases for a in case.attempts}
