@@ -48,6 +48,11 @@ class Severable:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
+        if self._server is None:
+            # Cut while it was being made.
+            writer.transport.abort()
+            behind_writer.transport.abort()
+            return
         for source, sink in ((reader, behind_writer), (behind_reader, writer)):
             self._writers.add(sink)
             task = asyncio.create_task(self._carry(source, sink), name="severable")

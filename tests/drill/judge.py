@@ -1,7 +1,7 @@
 """The judge. The rails' books are the truth; what PostgreSQL says is held against them, row by row.
 
-A rail may go back on its word: that is nobody's mistake, but it has to be seen and told, and what came too much
-is given back or waits for a human. Nothing is excused because it came late.
+A rail may go back on its word: that is nobody's mistake, but it has to be seen and told, and what came too
+much is given back or waits for a human. Nothing is excused because it came late.
 """
 
 from collections import defaultdict
