@@ -305,6 +305,10 @@ class World(House):
                     return None
             except self._unreadable():
                 await self._take_up_again()
+            except AttributeError:
+                # What asyncpg raises where a killed process had a statement under way.
+                if engine in [process.engine for process in self.processes]:
+                    raise
             else:
                 self.told.append((name, reply))
                 return reply
@@ -338,9 +342,9 @@ class World(House):
         end = asyncio.get_running_loop().time() + PATIENCE_S
         while asyncio.get_running_loop().time() < end:
             await self._take_up_again()
-            if not await self.pool.fetchval(_UNDER_WAY) and not self._rails_busy():
+            if not self._rails_busy() and not await self.pool.fetchval(_UNDER_WAY):
                 return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
 
     async def _take_up_again(self) -> None:
         """Whoever mends a row has it looked at at once: it was set aside for half a minute and longer."""
