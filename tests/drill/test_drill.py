@@ -1,17 +1,19 @@
 """Real PostgreSQL, the real connectors, the sandbox's rails: random trouble, and the books afterwards."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from drill.judge import verdict
+from drill.judge import overlooked, verdict
+from drill.occurrences import FAULTS, occurrences
 from drill.runs import database, judge_all, play
-from drill.script import drawn
-from drill.world import world_of
+from drill.script import Asked, Script, Spell, drawn
+from drill.world import looking_back, world_of
 from sim.mutants import MUTANTS, broken
 
 _KEPT = Path(__file__).with_name("regressions.txt")
-_SCRIPTS = 12
+_SCRIPTS = 8
 _AT_ONCE = 8
 
 
@@ -34,7 +36,7 @@ async def test_an_engine_that_breaks_a_rule_is_caught(runs):
         assert (await runs(range(4))).bad != {}
 
 
-async def test_what_was_sent_after_known_money_is_found_in_the_rows_and_in_the_rails_requests(
+async def test_the_judge_finds_what_the_rows_and_the_rails_hold_against_the_engine(
     servers, migrated_template, tmp_path
 ):
     async with (
@@ -42,15 +44,74 @@ async def test_what_was_sent_after_known_money_is_found_in_the_rows_and_in_the_r
         world_of(drawn(1), url, tmp_path) as world,
     ):
         assert (await play(world))[0] == []
+        met = await occurrences(world)
+        for played in world.sandbox.rails.values():
+            played._occurred.update({(name, "a reference of nobody's"): 1 for name in FAULTS})
+        world.met_skew.add("a reference of nobody's")
+        world.met_partition.add("an order of nobody's")
+        assert await occurrences(world) == met
+
         await world.pool.execute(_MONEY_KNOWN_FROM_THE_START)
+        sent_late = await verdict(world)
+        await world.pool.execute(_MONEY_FORGOTTEN)
+        forgotten = await verdict(world)
 
-        found = await verdict(world)
+    assert any(line.startswith("late:") and " was sent " in line for line in sent_late)
+    assert any(line.startswith("late:") and " had " in line for line in sent_late)
+    assert {line.partition(":")[0] for line in forgotten} >= {"undead", "silent", "lied"}
 
-    assert any(line.startswith("late:") and " was sent " in line for line in found)
-    assert any(line.startswith("late:") and " had " in line for line in found)
 
+async def test_late_money_that_nobody_looks_for_is_overlooked(servers, migrated_template, tmp_path):
+    blind = replace(looking_back(""), look_backs_s=(7_200.0,))
+    async with (
+        database(servers.database_url, migrated_template) as url,
+        world_of(_LATE_AND_SILENT, url, tmp_path) as world,
+    ):
+        world.settings_for = lambda public_url: replace(blind, public_url=public_url)
+        await world.run()
+
+        assert [line.partition(":")[0] for line in await overlooked(world)] == ["overlooked"]
+
+
+_LATE_AND_SILENT = Script(
+    seed=0,
+    order=("mtn_momo",),
+    spells=(
+        Spell(
+            at_s=0.0,
+            rail="mtn_momo",
+            faults={
+                "approve_after_ms": 50,
+                "callbacks": "lost",
+                "failed_then_success_rate": 1.0,
+                "late_success_after_ms": 1_000,
+            },
+        ),
+    ),
+    steps={},
+    payments=(
+        Asked(
+            at_s=0.1,
+            number="0241000001",
+            amount=2_500,
+            pinned=None,
+            expires_in_s=60,
+            repeats=1,
+            gives_otp=True,
+        ),
+    ),
+    payouts=(),
+    kills_at_s=None,
+)
 
 _MONEY_KNOWN_FROM_THE_START = """
     INSERT INTO timeline (order_id, position, at, kind, data) OVERRIDING SYSTEM VALUE
     SELECT id, 0, created_at - interval '1 hour', 'contradiction', '{}' FROM payments
+"""
+
+# As if the engine had called failed what its rails have moved, and nobody had been told.
+_MONEY_FORGOTTEN = """
+    ALTER TABLE attempts DISABLE TRIGGER USER;
+    UPDATE attempts SET state = 'declined', amount_received = 0, refund_reserved = 0, moved_at = NULL;
+    DELETE FROM contradictions;
 """
