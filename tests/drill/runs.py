@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sys
 import tempfile
+import traceback
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable
@@ -82,7 +83,10 @@ async def judge_all(
 
     async def one(seed: int) -> None:
         async with room:
-            await _judge(seed, server_url, template, result, tell=tell)
+            try:
+                await _judge(seed, server_url, template, result, tell=tell)
+            except Exception as error:
+                result.bad[seed] = [f"raised: {line}" for line in traceback.format_exception(error)]
         if seed in result.bad:
             print(f"{seed}: {separator.join(result.bad[seed])}", file=sys.stderr, flush=True)
 

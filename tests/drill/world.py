@@ -305,9 +305,9 @@ class World(House):
                     return None
             except self._unreadable():
                 await self._take_up_again()
-            except AttributeError:
-                # What asyncpg raises where a killed process had a statement under way.
-                if engine in [process.engine for process in self.processes]:
+            except Exception:
+                # Where a process was killed, asyncpg raises all sorts of things over statements under way.
+                if any(engine is process.engine for process in self.processes):
                     raise
             else:
                 self.told.append((name, reply))
