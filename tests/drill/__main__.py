@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import tempfile
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from drill.occurrences import FAULTS
-from drill.runs import ANY, judge_all
+from drill.runs import ANY, Judged, judge_all
 from synccash.servers.bundle import start_servers
 from synccash.stores.postgres.migrations import migrate
 
@@ -32,16 +33,28 @@ def main() -> int:
         admin = urlsplit(url)._replace(path="/postgres").geturl()
         began = time.perf_counter()
         seeds = range(options.first, options.first + options.scripts)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            judged = runner.run(
-                judge_all(seeds, admin, urlsplit(url).path[1:], at_once=options.at_once, tell=options.tell)
+        judged = Judged()
+        # What has been played counts, also when somebody has seen enough.
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(
+                judge_all(
+                    seeds,
+                    admin,
+                    urlsplit(url).path[1:],
+                    at_once=options.at_once,
+                    tell=options.tell,
+                    result=judged,
+                )
             )
         took_s = time.perf_counter() - began
     bad = judged.bad
     for name in FAULTS:
         print(f"{name}: {judged.met[name]} occurrences on live traffic")
     print(f"{judged.called_again} attempts whose money was heard of only by a repeated callback")
-    print(f"{options.scripts} scripts in {took_s:.0f} s, {len(bad)} of them bad: {sorted(bad)}")
+    print(f"{judged.played} scripts in {took_s:.0f} s, {len(bad)} of them bad: {sorted(bad)}")
     print("\n".join(bad.get(ANY, ())))
     return 1 if bad else 0
 

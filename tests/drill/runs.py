@@ -45,9 +45,11 @@ async def _execute(url: str, statement: str) -> None:
 
 @dataclass(slots=True)
 class Judged:
-    """`bad`: what was wrong, by seed; seeds that went well are left out. `met`: how often each of the rarer
-    faults met an order. `called_again`: of how much money the engine heard only by a repeated callback."""
+    """`played`: how many scripts. `bad`: what was wrong, by seed; seeds that went well are left out. `met`: how
+    often each of the rarer faults met an order. `called_again`: of how many attempts' money the engine heard
+    only by a repeated callback."""
 
+    played: int = 0
     bad: dict[int, list[str]] = field(default_factory=dict)
     met: Counter[str] = field(default_factory=Counter[str])
     called_again: int = 0
@@ -74,12 +76,19 @@ async def _judge(seed: int, server_url: str, template: str, result: Judged, *, t
 
 
 async def judge_all(
-    seeds: Iterable[int], server_url: str, template: str, *, at_once: int, tell: bool = False
+    seeds: Iterable[int],
+    server_url: str,
+    template: str,
+    *,
+    at_once: int,
+    tell: bool = False,
+    result: Judged | None = None,
 ) -> Judged:
-    """Play the script of each seed; `tell` adds what happened to each order of a bad one."""
+    """Play the script of each seed; `tell` adds what happened to each order of a bad one. `result` is filled
+    as they end, for those who do not wait for all."""
     room = asyncio.Semaphore(at_once)
     separator = "\n  " if tell else "; "
-    result = Judged()
+    result = result or Judged()
 
     async def one(seed: int) -> None:
         async with room:
@@ -87,6 +96,7 @@ async def judge_all(
                 await _judge(seed, server_url, template, result, tell=tell)
             except Exception as error:
                 result.bad[seed] = [f"raised: {line}" for line in traceback.format_exception(error)]
+        result.played += 1
         if seed in result.bad:
             print(f"{seed}: {separator.join(result.bad[seed])}", file=sys.stderr, flush=True)
 
