@@ -45,9 +45,11 @@ async def _execute(url: str, statement: str) -> None:
 
 @dataclass(slots=True)
 class Judged:
-    """`played`: how many scripts. `bad`: what was wrong, by seed; seeds that went well are left out. `met`: how
-    often each of the rarer faults met an order. `called_again`: of how many attempts' money the engine heard
-    only by a repeated callback."""
+    """`played`: how many scripts. `bad`: what was wrong, by seed; seeds that went well are left out.
+
+    `met`: how often each of the rarer faults met an order. `called_again`: of how many attempts' money the
+    engine heard only by a repeated callback.
+    """
 
     played: int = 0
     bad: dict[int, list[str]] = field(default_factory=dict)
@@ -101,11 +103,13 @@ async def judge_all(
             print(f"{seed}: {separator.join(result.bad[seed])}", file=sys.stderr, flush=True)
 
     errors: list[str] = []
-    with logs_into(errors):
-        async with asyncio.TaskGroup() as everything:
-            for seed in seeds:
-                everything.create_task(one(seed))
-    # The judge has seen to it that only rows which a script made unreadable are meant.
-    if unexpected := [error for error in errors if "'order_unreadable'" not in error]:
-        result.bad[ANY] = unexpected
+    try:
+        with logs_into(errors):
+            async with asyncio.TaskGroup() as everything:
+                for seed in seeds:
+                    everything.create_task(one(seed))
+    finally:
+        # The judge has seen to it that only rows which a script made unreadable are meant.
+        if unexpected := [error for error in errors if "'order_unreadable'" not in error]:
+            result.bad[ANY] = unexpected
     return result
