@@ -58,6 +58,16 @@ RECORDS = (
     "reversed",
 )
 """Faults of a rail's own records, by the sandbox's names."""
+_SHARES: Mapping[str, float] = {
+    "other_amount": 0.4,
+    "other_currency": 0.4,
+    "other_reference": 0.6,
+    "not_found_after_found": 0.3,
+    "failed_then_success": 0.5,
+    "callback_failure": 0.4,
+    "reversed": 0.9,
+}
+"""At how many of the rails each of them is set."""
 _NO_REVERSALS = frozenset({"mtn_momo", "pawapay"})
 """Rails without a word for a success that they took back."""
 SKEWS_S = (-300.0, -30.0, 30.0, 300.0)
@@ -154,11 +164,18 @@ def drawn(seed: int) -> Script:
     )
 
 
-def _records(random: Random, rail: str) -> dict[str, float]:
-    """Rates of some of RECORDS, at which most orders of the rail meet one."""
-    known = [name for name in RECORDS if name != "reversed" or rail not in _NO_REVERSALS]
-    chosen = random.sample(known, random.choice((0, 2, 3, 4)))
-    return {f"{name}_rate": random.choice((0.5, 1.0)) for name in chosen} | {
+def _records(random: Random, rail: str) -> dict[str, Any]:
+    """Rates of some of RECORDS, at which most orders of the rail meet them, and what they need to be met."""
+    chosen = [name for name in RECORDS if random.random() < _SHARES[name]]
+    faults: dict[str, Any] = {
+        f"{name}_rate": random.choice((0.7, 1.0))
+        for name in chosen
+        if name != "reversed" or rail not in _NO_REVERSALS
+    }
+    if "not_found_after_found_rate" in faults:
+        # It is met between two inquiries about a payer who has not decided.
+        faults |= {"approve_after_ms": 500, "callbacks": "lost"}
+    return faults | {
         "late_success_after_ms": random.choice((100, 400, 1_000)),
         "reverse_after_ms": random.choice((20, 200, 800)),
     }
