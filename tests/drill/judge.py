@@ -233,7 +233,9 @@ def _net(
     short, waits = 0, False
     for debit in debits:
         back = ledger.back(debit)
-        short += books.net(debit) - sum(books.net(a) for refund in back for a in refund.attempts)
+        left = books.net(debit) - sum(books.net(a) for refund in back for a in refund.attempts)
+        # A surplus that its rail takes back after we have returned it has gone back twice: that is told.
+        short += left if debit is own or books.reversed_at(debit) is None else max(0, left)
         waits |= any(r.refund.id in ledger.waiting or _was_told(r, ledger) for r in back)
     asked_back = sum(
         refund.refund.amount
