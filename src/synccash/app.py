@@ -43,7 +43,9 @@ from synccash.metrics import (
     WaitingCollector,
 )
 from synccash.middleware.refusal import App
+from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.payer_networks import PayerNetworks
+from synccash.payments.references import ReferenceKey
 from synccash.payments.risk import RiskDecision, RiskOutcome, RiskWatch, Sighting
 from synccash.profiles import overridden
 from synccash.rails.registry import build_rails
@@ -65,6 +67,7 @@ from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.payer_networks import PostgresNetworks
 from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.reading import PostgresReading
+from synccash.stores.postgres.recovery import PostgresRecovery, hold_if_server_changed
 from synccash.stores.postgres.standings import PostgresStandings
 from synccash.stores.postgres.waiting import PostgresWaiting
 from synccash.stores.postgres.webhooks import PostgresWebhooks
@@ -118,7 +121,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
     instance = identities.new("proc")
     loops = LoopSupervisor()
     async with contextlib.AsyncExitStack() as stack:
-        pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS)
+        pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=hold_if_server_changed)
         stack.push_async_callback(pool.close)
         transport = Transport()
         stack.push_async_callback(transport.aclose)
@@ -137,6 +140,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             dispatch=dispatch,
             clock=clock,
             identities=identities,
+            references=_reference_key(settings),
             doorbell=doorbell,
             settings=engine_settings(settings),
             rules=risk_rules(settings),
@@ -148,7 +152,13 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         )
         engine.start()
         stack.push_async_callback(engine.close)
-        health = ServiceHealth(pool, ping_valkey, rails, dispatch)
+        await engine.recovery.look()
+        _in_background("recovery", engine.recovery.run, loops, stack)
+        recovery = PostgresRecovery(database)
+        await _warn_of_weaknesses(recovery)
+        health = ServiceHealth(
+            pool, ping_valkey, rails, dispatch, lambda: engine.recovery.known, recovery.durability
+        )
         sender = WebhookSender(private=settings.webhook_private_addresses)
         stack.push_async_callback(sender.aclose)
         webhooks = PostgresWebhooks(database)
@@ -170,7 +180,10 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             webhooks=webhooks,
             health=health,
             notifier=notifier,
-            gate=await _gate(settings, instance, registry.profile("valkey").breaker, loops, stack),
+            gate=replace(
+                await _gate(settings, instance, registry.profile("valkey").breaker, loops, stack),
+                recovery=lambda: engine.recovery.known,
+            ),
             registry=registry,
             breakers=await _shared(settings, registry, instance, loops, stack),
             sightings=_share_risk(settings, engine.collecting.risk, clock, instance, loops, stack),
@@ -179,6 +192,27 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             backlog=backlog,
             loops=loops,
         )
+
+
+def _reference_key(settings: Settings) -> ReferenceKey:
+    """What attempts' references are derived with. Raises SettingsError where there is none."""
+    if settings.installation_key is None:
+        raise SettingsError(
+            "installation_key is not set: make one with `openssl rand -hex 32`, give it to every process as "
+            "SYNCCASH_INSTALLATION_KEY or SYNCCASH_INSTALLATION_KEY_FILE, and keep it apart from the "
+            "database's backups; after a restore it finds at the rails what the database has lost"
+        )
+    return ReferenceKey.of(settings.installation_key)
+
+
+async def _warn_of_weaknesses(recovery: PostgresRecovery) -> None:
+    """Log what a failure of PostgreSQL could lose. A database out of reach is no reason not to start."""
+    try:
+        durability = await recovery.durability()
+    except StoreUnavailableError:
+        return
+    for weakness in durability.weaknesses():
+        log.warning("commits_may_be_lost", detail=weakness)
 
 
 def _limits(settings: Settings) -> tuple[LimitBook, tuple[Network, ...]]:

@@ -34,10 +34,12 @@ def _commands() -> "App":
     from synccash.commands.merchants import KEYS, MERCHANTS
     from synccash.commands.payments import PAYMENTS
     from synccash.commands.reconcile import reconcile
+    from synccash.commands.recovery import RECOVERY
     from synccash.commands.routes import ROUTES
 
     app = App(name="synccash", help="Payment orchestrator for Ghana's mobile money.", version=_version)
-    for command in (*service.COMMANDS, CONFIG, MERCHANTS, KEYS, PAYMENTS, BREAKERS, ROUTES, reconcile):
+    nouns = (CONFIG, MERCHANTS, KEYS, PAYMENTS, BREAKERS, ROUTES, RECOVERY)
+    for command in (*service.COMMANDS, *nouns, reconcile):
         app.command(command)
     return app
 

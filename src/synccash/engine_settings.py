@@ -22,6 +22,7 @@ def engine_settings(settings: Settings) -> EngineSettings:
             settle_s=settings.settle_s,
             resend_pause_max_s=settings.resend_pause_max_s,
             queue_retry_s=settings.queue_retry_s,
+            recovery_depth=settings.recovery_search_attempts,
             surplus_refund=settings.surplus_refund,
             ladder=SANDBOX if settings.ladder == "sandbox" else PRODUCTION,
             worker_concurrency=settings.worker_concurrency,

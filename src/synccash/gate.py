@@ -3,7 +3,7 @@
 Wires the middleware to the limiter and to the cache of answers. Nothing is decided from what Valkey forgot.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -18,6 +18,7 @@ from synccash.middleware.refusal import App, Refusal, Scope
 from synccash.middleware.resilience import ResilienceMiddleware
 from synccash.payments.document import moment
 from synccash.payments.payer import Msisdn
+from synccash.payments.recovery import NO_RECOVERY, Recovery
 from synccash.payments.request import Principal
 from synccash.resilience.client_address import Network, client_address
 from synccash.resilience.limit_headers import limit_headers, raw_limit_headers
@@ -122,15 +123,24 @@ class LocalLimiter:
         return True
 
 
+def _no_recovery() -> Recovery:
+    return NO_RECOVERY
+
+
 @dataclass(slots=True)
 class Gate:
-    """Live: one per process. `book` has the limits in force, `trusted` the proxies that are believed."""
+    """Live: one per process. `book` has the limits in force, `trusted` the proxies that are believed.
+
+    `recovery` is what the process knows of a recovery: answers that were stored before it may speak of orders
+    that the database has lost, so none is used while it lasts, and none of an earlier epoch afterwards.
+    """
 
     limiter: Limiter
     answers: Answers | None
     book: LimitBook
     trusted: tuple[Network, ...]
     fleet: Fleet | None = None
+    recovery: Callable[[], Recovery] = _no_recovery
     middleware: ResilienceMiddleware | None = None
 
     def open(self) -> None:
@@ -198,7 +208,7 @@ class Gate:
             demands = self.book.demands(endpoint, user=user, api_key=api_key, ip=ip)
         decision = self.limiter.at_once(endpoint, demands)
         if decision is None:
-            answer = None if name is None else _answer_key(name)
+            answer = None if name is None else self._answer_key(name)
             decision = await self.limiter.check(endpoint, demands, answer=answer)
         headers = raw_limit_headers(decision)
         allowed, _, stored, _, _ = decision
@@ -230,8 +240,17 @@ class Gate:
 
     def keep(self, answer_name: str, stored: bytes) -> None:
         """Store an answer in the background."""
-        if self.answers is not None:
-            self.answers.keep(_answer_key(answer_name), stored)
+        key = self._answer_key(answer_name)
+        if self.answers is not None and key is not None:
+            self.answers.keep(key, stored)
+
+    def _answer_key(self, name: str) -> str | None:
+        """Where the answer is kept; None while a recovery is under way."""
+        recovery = self.recovery()
+        if recovery.active:
+            return None
+        scope, _, key = name.partition("\n")
+        return answer_key(f"{scope}@{recovery.epoch}" if recovery.epoch else scope, key)
 
 
 @lru_cache(maxsize=10_000)
@@ -276,8 +295,3 @@ def _named_user(scope: Scope) -> str | None:
         return None
     text = values[0].decode("latin-1").strip()
     return text if 0 < len(text) <= _LONGEST_USER and text.isascii() and text.isprintable() else None
-
-
-def _answer_key(name: str) -> str:
-    scope, _, key = name.partition("\n")
-    return answer_key(scope, key)

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import asyncpg
 
 from synccash.engine.ports import Dispatch, Rail
+from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.recovery import Recovery
 from synccash.stores.postgres.pool import Pool
+from synccash.stores.postgres.recovery import Durability
 
 _PATIENCE_S = 2.0
 # It is on at a standby too, and where a failover has set `default_transaction_read_only`.
@@ -23,6 +27,8 @@ class ServiceHealth:
     ping: Callable[[], Awaitable[bool]] | None
     rails_set_up: Mapping[str, Rail]
     dispatch: Dispatch
+    recovery: Callable[[], Recovery]
+    durability_of: Callable[[], Awaitable[Durability]]
 
     async def database(self) -> bool:
         """True when PostgreSQL answers a query and takes writes."""
@@ -40,6 +46,19 @@ class ServiceHealth:
     async def valkey(self) -> bool:
         """True when Valkey answers, or is not asked for."""
         return self.ping is None or await self.ping()
+
+    def sends_held(self) -> bool:
+        """True while a recovery is under way, and nothing is sent."""
+        return self.recovery().active
+
+    async def durability(self) -> dict[str, Any] | None:
+        """What PostgreSQL keeps of a commit, and in sentences what a failure could lose; None while it does
+        not answer."""
+        try:
+            found = await self.durability_of()
+        except StoreUnavailableError:
+            return None
+        return {**asdict(found), "weaknesses": found.weaknesses()}
 
     def rails(self) -> dict[str, str]:
         """Each rail with `ok`, or for how long its breakers still refuse new payments."""

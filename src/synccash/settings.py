@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from synccash.payments.references import ReferenceKey
 from synccash.profiles import overridden
 from synccash.resilience.client_address import trusted_networks
 from synccash.resilience.limit_policies import LimitBook
@@ -30,6 +31,7 @@ SECRETS = frozenset(
         "fraud_key",
         "hubtel_client_id",
         "hubtel_client_secret",
+        "installation_key",
         "valkey_url",
         "mtn_momo_collection_key",
         "mtn_momo_collection_subscription_key",
@@ -58,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     worker_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
     admin_key: str | None = None
+    installation_key: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     processes: Annotated[int, Meta(ge=1, le=10_000)] = 1
@@ -71,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     settle_s: Seconds = 60.0
     resend_pause_max_s: Seconds = 300.0
     queue_retry_s: Seconds = 5.0
+    recovery_search_attempts: Annotated[int, Meta(ge=1, le=100)] = 8
     surplus_refund: Literal["auto", "manual"] = "auto"
     breaker_open_s: Seconds | None = None
     profiles: str = ""
@@ -160,6 +164,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
 _GRAMMARS: Mapping[str, Callable[[str], object]] = {
+    "installation_key": lambda text: text and ReferenceKey.of(text),
     "profiles": lambda text: overridden(PROFILES, text),
     "rate_limits": LimitBook().overridden,
     "trusted_proxies": trusted_networks,

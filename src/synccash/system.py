@@ -4,7 +4,6 @@ import asyncio
 import os
 import secrets
 import time
-import uuid
 from datetime import UTC, datetime
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -33,10 +32,6 @@ class SystemIdentities:
         """Return `prefix_` and a ULID: 48 bits of milliseconds, 80 random bits, so that ids sort by birth."""
         number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
         return f"{prefix}_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
-
-    def reference(self) -> str:
-        """Return a lower-case UUIDv4."""
-        return str(uuid.uuid4())
 
     def token(self) -> str:
         """Return 256 random bits for a URL path."""

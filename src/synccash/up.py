@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from synccash.free_ports import SANDBOX_PORTS, free_run_of_ports
+from synccash.payments.references import KEY_BYTES_MIN
 from synccash.payments.request import Role
 from synccash.sandbox_accounts import ACCOUNTS, Place
 from synccash.servers.bundle import Servers, start_servers
@@ -135,6 +136,7 @@ class Up:
             "database_url": servers.database_url,
             "valkey_url": servers.valkey_url,
             "public_url": public_url,
+            "installation_key": self._installation_key(),
         }
         if sandbox_url is not None:
             offered["fraud_url"] = f"{sandbox_url}/fraud"
@@ -164,6 +166,13 @@ class Up:
         )
         asyncio.run(register(database_url, keys))
         return keys
+
+    def _installation_key(self) -> str:
+        """The key of this data folder; a folder without it cannot find what a restored database has lost."""
+        made = kept(
+            self.options.data_dir / "installation_key.json", lambda: {"key": secrets.token_hex(KEY_BYTES_MIN)}
+        )
+        return made["key"]
 
     def _announce(self, port: int, keys: Mapping[str, str], sandbox_url: str | None) -> None:
         host = self.loaded.settings.host

@@ -66,6 +66,12 @@ class Failing:
     def valkey(self):
         return self._true if "valkey" in self.good else self._raise
 
+    def sends_held(self):
+        return False
+
+    async def durability(self):
+        return None
+
     def rails(self):
         if "rails" in self.good:
             return {"mtn_momo": "ok"}

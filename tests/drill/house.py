@@ -19,6 +19,7 @@ from synccash.engine.engine import Engine, build_engine
 from synccash.engine.settings import EngineSettings
 from synccash.payments.errors import PaymentError
 from synccash.payments.ladder import Ladder
+from synccash.payments.references import ReferenceKey
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.circuit_breaker import BreakerSettings
@@ -33,11 +34,13 @@ from synccash.stores.local_doorbell import LocalDoorbell
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.pool import Pool, connect
+from synccash.stores.postgres.recovery import hold_if_server_changed
 from synccash.system import SystemClock, SystemIdentities
 
 USER, KEY = "0b1c7d52-6f0e-4c0a-9a53-6d1f3d1f2a10", "5d" * 16
 RETRY = Retry(attempts=3, base=0.05, cap=0.2)
 QUICK_BREAKER = BreakerSettings(failures=3, open_s=0.2, open_max_s=0.5)
+REFERENCES = ReferenceKey.of("5c" * 32)
 CALLS = DispatchSettings(attempt_timeout_s=0.5, inquiry_timeout_s=0.5)
 LADDER_S = 3.0
 
@@ -148,6 +151,8 @@ class House:
         rail, _, token = request.path.removeprefix("/api/v1/callbacks/").partition("/")
         headers = {name.lower(): value for name, value in request.headers.items()}
         body, at = await request.read(), time.time()
+        if not self.processes:
+            return web.Response(status=503)
         try:
             await self.processes[-1].engine.take_callback(rail, token, headers, body)
         except PaymentError:
@@ -195,7 +200,7 @@ class House:
     async def process(self, number: int = 0) -> Process:
         """Start one more process of the service."""
         clock, random = self.clock_of(number), Random(self.seed)
-        pool = await connect(self.url_of(number), min_size=1, max_size=3)
+        pool = await connect(self.url_of(number), min_size=1, max_size=3, check=hold_if_server_changed)
         transport = Transport()
         built = build_rails(msgspec.convert(self._settings, Settings, strict=False), transport, clock)
         profiles = {"*": Profile(retry=RETRY, breaker=self.breaker, total_timeout=2.0)}
@@ -208,6 +213,7 @@ class House:
             dispatch=dispatch,
             clock=clock,
             identities=SystemIdentities(),
+            references=REFERENCES,
             doorbell=LocalDoorbell(),
             settings=self.settings_for(self.public_url),
         )

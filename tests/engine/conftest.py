@@ -13,6 +13,7 @@ from synccash.engine.screening import Screening
 from synccash.engine.settings import EngineSettings
 from synccash.payments.ladder import Ladder
 from synccash.payments.payer_networks import PayerNetworks
+from synccash.payments.references import ReferenceKey
 from synccash.payments.risk import RiskRules
 from synccash.resilience.profiles import PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
@@ -80,6 +81,7 @@ async def desk(
         dispatch=PolicyDispatch(registry.breaker, registry.profile, clock, DispatchSettings(), random.random),
         clock=clock,
         identities=SystemIdentities(),
+        references=ReferenceKey.of("5c" * 32),
         networks=PayerNetworks(clock.now, retention_s=86_400.0, secret=b"a secret of this installation."),
         doorbell=LocalDoorbell(),
         settings=EngineSettings(

@@ -42,7 +42,7 @@ async def test_a_key_made_in_a_shell_opens_the_api_until_it_is_revoked(command, 
     key = json.loads(printed)
     assert code == 0
     assert key["secret"].startswith("sk_live_")
-    settings = Settings(database_url=database_url)
+    settings = Settings(database_url=database_url, installation_key="5c" * 32)
 
     async def asked():
         async with assembled(settings, database_url) as service:
@@ -128,7 +128,7 @@ async def test_whatever_waits_for_a_human_is_listed_and_counted(command, databas
     async with served(database_url) as api:
         paid = (await api.pay(reference="order 1")).json()
     assert command("payments", "waiting")[:2] == (0, "nobody is waited for\n")
-    settings = Settings(database_url=database_url)
+    settings = Settings(database_url=database_url, installation_key="5c" * 32)
     async with assembled(settings, database_url) as service:
         parked = "UPDATE payments SET status_detail = 'under_review', due_at = now() + interval '1 day'"
         await service.health.pool.execute(parked)

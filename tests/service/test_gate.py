@@ -20,7 +20,7 @@ TEST_KEY, ADMIN_KEY = "sk_test_" + "1" * 48, "sk_admin_" + "2" * 48
 @contextlib.asynccontextmanager
 async def served(database_url, **settings):
     await register(database_url, {"test": TEST_KEY, "admin": ADMIN_KEY})
-    chosen = Settings(database_url=database_url, **settings)
+    chosen = Settings(database_url=database_url, installation_key="5c" * 32, **settings)
     async with assembled(chosen, database_url) as service:
         transport = httpx.ASGITransport(application(service, chosen), client=("192.0.2.1", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:

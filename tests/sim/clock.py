@@ -3,7 +3,6 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from random import Random
-from uuid import UUID
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -35,9 +34,6 @@ class SeededIdentities:
     def new(self, prefix: str) -> str:
         self._count += 1
         return f"{prefix}_{self._count}"
-
-    def reference(self) -> str:
-        return str(UUID(int=self._random.getrandbits(128), version=4))
 
     def token(self) -> str:
         return f"{self._random.getrandbits(256):064x}"

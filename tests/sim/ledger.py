@@ -38,6 +38,7 @@ from synccash.payments.failure import Failure
 from synccash.payments.payment import Payment, Refund, RefundStatus, StatusDetail
 from synccash.payments.payout import Payout
 from synccash.payments.rail import Operation
+from synccash.payments.recovery import NO_RECOVERY, Recovery
 
 AT_ONCE = float("-inf")
 Fault = Literal["before", "after"]
@@ -138,6 +139,9 @@ class FakeLedger:
 
     async def now(self) -> datetime:
         return await self._call("now", self.clock.now)
+
+    async def recovery(self) -> Recovery:
+        return await self._call("recovery", lambda: NO_RECOVERY)
 
     async def open_payment(self, asked: Opening, /) -> Opened | AlreadyClaimed | ReferenceTaken:
         return await self._call("open_payment", self._open_order, asked, asked.payment)

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from synccash.engine.attempts import Attempts
 from synccash.engine.collect import Collecting
@@ -44,16 +45,20 @@ def broken(*patches: Patch) -> Iterator[None]:
             setattr(owner, name, right)
 
 
+def _another_reference() -> str:
+    return str(uuid4())
+
+
 def _resend_anew(right: Any) -> Any:
     async def resend(self: Driver, case: Any, after: Attempt) -> Any:
-        return await right(self, case, replace(after, reference=self.attempts.identities.reference()))
+        return await right(self, case, replace(after, reference=_another_reference()))
 
     return resend
 
 
 def _fresh_reference(right: Any) -> Any:
     def order_for(self: Attempts, case: Any, attempt: Attempt) -> Any:
-        return replace(right(self, case, attempt), reference=self.identities.reference())
+        return replace(right(self, case, attempt), reference=_another_reference())
 
     return order_for
 

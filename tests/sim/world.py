@@ -27,6 +27,7 @@ from synccash.payments.ladder import Ladder
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import PaymentStatus
 from synccash.payments.payout import Payee
+from synccash.payments.references import ReferenceKey
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.resilience.circuit_breaker import BreakerSettings
 from synccash.resilience.profiles import Profile
@@ -38,6 +39,7 @@ RETRY = Retry(attempts=3, base=1.0, cap=5.0)
 BREAKER = BreakerSettings(failures=3, open_s=5.0, open_max_s=20.0)
 PROFILES = {"*": Profile(retry=RETRY, breaker=BREAKER, total_timeout=20.0)}
 LADDER = Ladder(steps=(0.5, 1, 2, 4), tail=((15, 150), (60, 600)))
+REFERENCES = ReferenceKey.of("5c" * 32)
 SETTINGS = EngineSettings(
     public_url="http://sim",
     request_deadline_s=4.0,
@@ -245,6 +247,7 @@ class World:
             dispatch=dispatch,
             clock=clock,
             identities=self.identities,
+            references=REFERENCES,
             doorbell=bell,
             settings=replace(SETTINGS, ladder=self.scenario.ladder, settle_s=self.scenario.settle_s),
         )

@@ -51,5 +51,9 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) 
 
 async def noted(database: Database, action: str, target: str, reason: str = "") -> None:
     """Write a deed of this shell's user to the audit log, before it is done."""
-    actor = f"shell:{os.environ.get('USER') or os.getuid()}"
-    await PostgresAudit(database).note(actor=actor, action=action, target=target, reason=reason)
+    await PostgresAudit(database).note(actor=actor(), action=action, target=target, reason=reason)
+
+
+def actor() -> str:
+    """This shell's user, for the audit log."""
+    return f"shell:{os.environ.get('USER') or os.getuid()}"

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
 from synccash.payments.payment import PaymentStatus
@@ -69,6 +69,14 @@ class Health(Protocol):
     async def database(self) -> bool: ...
 
     async def valkey(self) -> bool: ...
+
+    def sends_held(self) -> bool:
+        """True while a recovery is under way, and nothing is sent."""
+        ...
+
+    async def durability(self) -> dict[str, Any] | None:
+        """What PostgreSQL keeps of a commit; None while it does not answer."""
+        ...
 
     def rails(self) -> dict[str, str]:
         """Each rail with `ok` or the reason why it takes nothing now."""

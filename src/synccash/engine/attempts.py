@@ -1,15 +1,15 @@
-"""Prepares attempts: routes a payment, mints the reference, and writes the order that a rail is sent."""
+"""Prepares attempts: routes a payment, derives the reference, and writes the order that a rail is sent."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from synccash.engine.ports import Clock, Identities, Rail
 from synccash.engine.router import Router, operation_of, wallet_of
 from synccash.engine.scribe import Case, order_of
-from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.attempt import ADOPTED, Attempt, AttemptState
 from synccash.payments.case import Order, PaymentCase, PayoutCase, RefundCase
 from synccash.payments.lifecycle import Routed
-from synccash.payments.payment import Refund, StatusDetail
+from synccash.payments.payment import Payment, Refund, StatusDetail
 from synccash.payments.payout import Payee
 from synccash.payments.rail import (
     CallbackAddress,
@@ -19,7 +19,9 @@ from synccash.payments.rail import (
     SendOrder,
     Traces,
 )
+from synccash.payments.references import OrderIdentity, ReferenceKey
 from synccash.payments.routing import Route
+from synccash.resilience.evidence import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Attempts:
     router: Router
     clock: Clock
     identities: Identities
+    references: ReferenceKey
     public_url: str
 
     def route(self, order: Routed, spent: frozenset[str] = frozenset()) -> Route:
@@ -38,28 +41,46 @@ class Attempts:
 
     def first(self, order: Routed, rail: str, *, sequence: int = 1) -> Attempt:
         """A prepared attempt at the payment or payout over `rail`."""
-        return self._prepared(order, operation_of(order), self.rails[rail].account, sequence)
+        return self._prepared(order, identity_of(order), self.rails[rail].account, sequence)
 
-    def refunding(self, refund: Refund, debit: Attempt, *, sequence: int) -> Attempt:
+    def refunding(self, refund: Refund, payment: Payment, debit: Attempt, *, sequence: int) -> Attempt:
         """A prepared attempt to give money back, at the account through which it came."""
-        return self._prepared(refund, Operation.REFUND, debit.account, sequence)
+        return self._prepared(refund, refund_identity(refund, payment), debit.account, sequence)
+
+    def lost(self, case: Case, rail: str, sequence: int) -> Attempt:
+        """The attempt that the order must have had at `rail` as number `sequence`, if it had it at all: sent,
+        with an outcome that the ledger does not know."""
+        if isinstance(case, RefundCase):
+            prepared = self.refunding(case.refund, case.payment, case.debit, sequence=sequence)
+        else:
+            prepared = self.first(routed_of(case), rail, sequence=sequence)
+        return replace(
+            prepared,
+            state=AttemptState.UNKNOWN,
+            evidence=Evidence.AMBIGUOUS,
+            quiet_since=self.clock.now(),
+            retry_decision=ADOPTED,
+        )
 
     def next_for(self, case: Case, rail: str | None = None) -> Attempt:
         """The attempt after the last one of the case."""
         sequence = len(case.attempts) + 1
         if isinstance(case, RefundCase):
-            return self.refunding(case.refund, case.debit, sequence=sequence)
+            return self.refunding(case.refund, case.payment, case.debit, sequence=sequence)
         assert rail is not None, "only a refund knows its rail by itself"
         return self.first(routed_of(case), rail, sequence=sequence)
 
-    def _prepared(self, order: Order, operation: Operation, account: RailAccount, sequence: int) -> Attempt:
+    def _prepared(
+        self, order: Order, identity: OrderIdentity, account: RailAccount, sequence: int
+    ) -> Attempt:
         return Attempt(
             id=self.identities.new("att"),
             order_id=order.id,
             sequence=sequence,
-            operation=operation,
+            operation=identity.operation,
             account=account,
-            reference=self.identities.reference(),
+            reference=self.references.derive(identity, sequence),
+            reference_key=self.references.id,
             callback_token=self.identities.token(),
             amount=order.amount,
             opened_fence=order.fence,
@@ -102,12 +123,49 @@ class Attempts:
             priority=_priority(case, attempt),
         )
 
+    def barred(self, case: PaymentCase | PayoutCase) -> frozenset[str]:
+        """The rails not to try now: those of `spent_rails`, and, for an order that was opened before the
+        latest recovery ended, those that would execute a lost reference once more."""
+        return spent_rails(case) | self._unsafe_rails(case)
+
+    def _unsafe_rails(self, case: PaymentCase | PayoutCase) -> frozenset[str]:
+        if not case.restored:
+            return frozenset()
+        operation = operation_of(routed_of(case))
+        promises = ((name, rail.capabilities.operations.get(operation)) for name, rail in self.rails.items())
+        return frozenset(name for name, able in promises if able is not None and not able.dedup_by_reference)
+
+    def needs_a_human(self, case: PaymentCase | PayoutCase) -> bool:
+        """True where only a rail without deduplication is left for an order of before a recovery."""
+        unsafe = self._unsafe_rails(case) - spent_rails(case)
+        return bool(unsafe) and self.route(routed_of(case), spent_rails(case)).chosen in unsafe
+
     def at_present_account(self, attempt: Attempt) -> bool:
         """True when the attempt's account is the one that its rail is set up with now."""
         return self.rails[attempt.rail].account == attempt.account
 
     def _callback_url(self, attempt: Attempt) -> str:
         return f"{self.public_url}/api/v1/callbacks/{attempt.rail}/{attempt.callback_token}"
+
+
+def identity_of(order: Routed) -> OrderIdentity:
+    """What names a payment or payout for ever: the merchant's own reference."""
+    return OrderIdentity(
+        merchant_id=order.merchant_id,
+        livemode=order.livemode,
+        operation=operation_of(order),
+        names=(order.reference,),
+    )
+
+
+def refund_identity(refund: Refund, payment: Payment) -> OrderIdentity:
+    """What names a refund for ever. A row of a former version is named by its id."""
+    return OrderIdentity(
+        merchant_id=payment.merchant_id,
+        livemode=payment.livemode,
+        operation=Operation.REFUND,
+        names=(payment.reference, refund.identity or f"id:{refund.id}"),
+    )
 
 
 def is_password_untold(case: Case, attempt: Attempt) -> bool:

@@ -20,6 +20,7 @@ from synccash.payments.case import (
     PaymentCase,
     ReferenceTaken,
     Release,
+    SendsHeld,
 )
 from synccash.payments.errors import (
     ObjectNotFoundError,
@@ -59,6 +60,9 @@ class Collecting:
         leased_at = self.clock.monotonic()
         opened = await self.ledger.open_payment(opening)
         match opened:
+            case SendsHeld():
+                self.first.recovery.sends_held()
+                return await self.initiate_payment(request_data, idempotency_key)
             case AlreadyClaimed():
                 return self.replies.repeat(opened, idempotency_key)
             case ReferenceTaken():
@@ -83,6 +87,8 @@ class Collecting:
         )
         if risk.outcome is not RiskOutcome.ALLOW:
             return self._held_for_risk(claim, payment, risk, assessed)
+        if self.driver.screening is not None and self.first.recovery.known.active:
+            return _opening(claim, self.first.held(payment, assessed))
         if self.driver.screening is not None:
             return Opening(
                 claim=claim,
@@ -145,14 +151,16 @@ class Collecting:
                 return render(case.payment, case.attempts)
             if case.payment.status.is_final:
                 raise StateConflictError(f"the payment has already {case.payment.status.value}")
-            if case.money_moved or not all(attempt.state.is_dead for attempt in case.attempts):
+            is_closed = all(attempt.state.is_dead for attempt in case.attempts)
+            if case.money_moved or not case.may_send or not is_closed:
                 raise PaymentInFlightError(payment_id)
             # The fence goes up with the cancelation: a worker that has just taken the payment is shut out.
             order = replace(
                 lifecycle.canceled(case.payment, now=self.clock.now()), fence=case.payment.fence + 1
             )
             hold = self.driver.patience.release_ended(case)
-            move = self.scribe.move(case, order, hold=hold, timeline=(self.scribe.entry("canceled"),))
+            timeline = (self.scribe.entry("canceled"),)
+            move = self.scribe.move(case, order, hold=hold, timeline=timeline, outside_recovery=True)
             if await self.ledger.record(move):
                 return render(order, case.attempts)
 

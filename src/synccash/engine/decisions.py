@@ -10,8 +10,8 @@ from synccash.engine.attempts import (
     closed_attempts,
     is_password_untold,
     routed_of,
-    spent_rails,
 )
+from synccash.engine.lost_attempts import FoundAttempt, adopt
 from synccash.engine.patience import Patience, age_s, is_expired
 from synccash.engine.ports import Clock, Sent
 from synccash.engine.scribe import Scribe, merged
@@ -40,7 +40,7 @@ from synccash.payments.lifecycle import (
     settle_late_success,
     under_review,
 )
-from synccash.payments.payment import Payment, StatusDetail
+from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
 from synccash.payments.rail import Standing, StatusAnswer
 from synccash.payments.receipts import Receipt, receipt_of, received_by
 from synccash.payments.risk import RiskDecision, RiskOutcome
@@ -111,6 +111,12 @@ class Decisions:
         move = self._fall_over(case, after, entry) if after.state.is_dead and may_fall_over else None
         if move is not None:
             return move
+        if after.state.is_dead and not case.may_send and _may_go_elsewhere(case, after):
+            # The ledger may have lost the attempt at another rail that came after this one.
+            closed = replace(after, retry_decision="held")
+            order = queued(order_of(case), now=self.clock.now())
+            hold = Release(self.patience.held_s(case))
+            return self.scribe.move(case, order, closed, hold=hold, timeline=(entry,))
         order = reflect(order_of(case), after, now=self.clock.now())
         if not known:
             hold = self.patience.release_ended(case, after)
@@ -163,10 +169,9 @@ class Decisions:
 
     def _fall_over(self, case: Case, dead: Attempt, entry: Entry) -> Move | None:
         """One commit: the dead attempt closed, the next opened at another rail. None where none is left."""
-        if isinstance(case, RefundCase) or case.money_moved:
+        if case.money_moved or not case.may_send or not _may_go_elsewhere(case, dead):
             return None
-        if dead.state is AttemptState.DECLINED and not (dead.failure and dead.failure.reroute):
-            return None
+        assert not isinstance(case, RefundCase), "a refund has one rail"
         if self.clock.now() >= case.expires_at:
             return None
         closed = replace(dead, retry_decision="another_rail")
@@ -176,7 +181,7 @@ class Decisions:
             hold = Release(self.patience.callback_check_s(case))
             return self.scribe.move(case, order, closed, hold=hold, timeline=(entry,))
         now_case = replace(case, attempts=merged(case.attempts, (closed,)))
-        route = self.attempts.route(routed_of(case), spent_rails(now_case))
+        route = self.attempts.route(routed_of(case), self.attempts.barred(now_case))
         if route.chosen is None:
             return None
         opened = self.attempts.next_for(now_case, route.chosen)
@@ -217,6 +222,8 @@ class Decisions:
             attempt = self.attempts.next_for(case, route.chosen)
             timeline = (*before, self.scribe.entry("routed", route.explained()))
             return self._to_send(case, _begun(case, attempt, route), attempt, timeline=timeline)
+        if route.wait_s is None and self.attempts.needs_a_human(case):
+            return self._unsafe(case, route, before)
         if route.wait_s is None and not case.attempts:
             order = failed(routed_of(case), Failure(FailureCode.NO_RAIL_AVAILABLE), now=self.clock.now())
             timeline = (*before, self.scribe.entry("routed", route.explained()))
@@ -246,10 +253,82 @@ class Decisions:
         hold = Release(self.patience.callback_check_s(case))
         return self.scribe.move(case, order, hold=hold, timeline=())
 
+    def _unsafe(self, case: PaymentCase | PayoutCase, route: Route, before: tuple[Entry, ...]) -> Move:
+        """A recovery lost what was sent for the order, and the only rail left would execute it once more."""
+        order = under_review(order_of(case), now=self.clock.now())
+        is_new = order.version != order_of(case).version
+        entries = (*before, self.scribe.entry("parked", route.explained())) if is_new else before
+        return self.scribe.move(case, order, hold=Release(self.patience.held_s(case)), timeline=entries)
+
+    def hold(self, case: Case) -> Move:
+        """A recovery keeps the order from being sent. It is not ended on the ground that nothing was sent,
+        since that may be lost; a human is told once its time is over."""
+        before, now = order_of(case), self.clock.now()
+        order = before
+        if before.status_detail is None or before.status_detail is StatusDetail.OUTCOME_UNKNOWN:
+            is_new = before.status is PaymentStatus.CREATED
+            order = before if is_new else queued(before, now=now)
+        if not case.held and self._is_told_now(case):
+            order = under_review(before, now=now)
+        return self.scribe.move(case, order, hold=Release(self.patience.held_s(case)), timeline=())
+
+    def _is_told_now(self, case: Case) -> bool:
+        """True where a human is told that a rail does not say what it has of the order: once its time is
+        over; of a refund at once, where the rail would execute it twice."""
+        if isinstance(case, RefundCase):
+            return case.refund.exclusive or self.patience.is_human_told(case)
+        return is_expired(case)
+
+    def searched(self, case: Case, found: Sequence[FoundAttempt]) -> Move:
+        """Every rail has said what it has of the order: adopt it. What is adopted is asked about next, and an
+        order of which nothing was found goes on as if it had just been opened.
+
+        What the rails have under the order's references is the order's own where number, amount and currency
+        agree. Anything else is told to a human, and nothing more is sent.
+        """
+        assert case.unsearched is not None, "only an order of before a recovery is searched for"
+        now = self.clock.now()
+        if not found:
+            entry = self.scribe.entry("searched", {"recovery": case.unsearched})
+            return self.scribe.move(
+                case, order_of(case), hold=Release(0.0), timeline=(entry,), searched=case.unsearched
+            )
+        adopted, contradiction = adopt(case, found, order_of(case).currency, now=now)
+        order = _with_attempts(order_of(case), adopted)
+        if contradiction is not None:
+            order = under_review(order, now=now)
+        elif all(attempt.state.is_final for attempt in adopted) and case.live is None:
+            last = adopted[-1]
+            ends = not _may_go_elsewhere(case, last)
+            order = reflect(order, last, now=now) if ends else queued(order, now=now)
+        timeline = tuple(
+            self.scribe.entry(
+                "adopted",
+                {
+                    "attempt": one.attempt.id,
+                    "rail": one.attempt.rail,
+                    "sequence": one.attempt.sequence,
+                    "standing": one.answer.standing,
+                },
+            )
+            for one in found
+        )
+        return self.scribe.move(
+            case,
+            _next_version(case, order, now=now),
+            *adopted,
+            hold=Release(0.0),
+            timeline=timeline,
+            searched=case.unsearched,
+            contradiction=contradiction,
+        )
+
     def refund_again(self, case: RefundCase) -> Move:
         """The next attempt of a refund, whose rail is its debit's. Where that rail has another account by
-        now, or has taken the debit back itself, a human decides."""
-        if not self.attempts.at_present_account(case.debit) or case.debit.reversed_at is not None:
+        now, has taken the debit back itself, or would execute a refund once more that the ledger has lost, a
+        human decides."""
+        unsafe = case.restored and case.refund.exclusive
+        if not self.attempts.at_present_account(case.debit) or case.debit.reversed_at is not None or unsafe:
             order = under_review(case.refund, now=self.clock.now())
             return self.scribe.move(
                 case, order, hold=Release(self.patience.parked_s(case, case.debit)), timeline=()
@@ -401,7 +480,8 @@ class Decisions:
         """Its time is over, and nothing is under way."""
         order = expired(order_of(case), now=self.clock.now())
         hold = self.patience.release_ended(case)
-        return self.scribe.move(case, order, hold=hold, timeline=(self.scribe.entry("expired"),))
+        timeline = (self.scribe.entry("expired"),)
+        return self.scribe.move(case, order, hold=hold, timeline=timeline, outside_recovery=True)
 
     def held_for_risk(self, case: PaymentCase, decision: RiskDecision, *timeline: Entry) -> Move:
         """The fraud service said no: end the payment, or keep it for a human as long as it lives."""
@@ -415,6 +495,19 @@ class Decisions:
         """Nothing is due before the payment expires, unless a human decides."""
         left_s = max(0.0, (order.expires_at - case.as_of).total_seconds())
         return self.scribe.move(case, order, hold=Release(left_s), timeline=timeline)
+
+
+def _may_go_elsewhere(case: Case, dead: Attempt) -> bool:
+    """True where another rail may be tried after this attempt."""
+    if isinstance(case, RefundCase):
+        return False
+    return dead.state is AttemptState.NOT_SENT or (dead.failure is not None and dead.failure.reroute)
+
+
+def _with_attempts(order: Order, adopted: Sequence[Attempt]) -> Order:
+    """The order with attempts that it has had all along, as the ledger now knows again."""
+    last = max(adopted, key=lambda attempt: attempt.sequence)
+    return order if isinstance(order, Refund) else begin(order, last)
 
 
 def _is_whole(attempt: Attempt, payment: Payment) -> bool:

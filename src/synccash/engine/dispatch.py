@@ -1,14 +1,23 @@
 """Calls rails under their policies: what is tried again, what trips a breaker, and what leaves it alone."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from synccash.engine.ports import Clock, OtpRail, Rail, Sent
 from synccash.payments.attempt import Attempt
 from synccash.payments.failure import Failure, FailureCode, WhoseProblem
-from synccash.payments.rail import NO_TRACES, Operation, SendAnswer, SendOrder, Standing, StatusAnswer, Traces
+from synccash.payments.rail import (
+    NO_TRACES,
+    Operation,
+    SendAnswer,
+    SendOrder,
+    Standing,
+    StatusAnswer,
+    Traces,
+    is_other_wallet,
+)
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.deadline import deadline, remaining
@@ -160,7 +169,8 @@ class PolicyDispatch:
             traces=traces,
         )
         if answer.reference in (None, attempt.reference):
-            return answer
+            other = is_other_wallet(answer.wallet, traces.msisdn)
+            return replace(answer, other_wallet=True) if other else answer
         log.warning(
             "inquiry_answered_for_another",
             rail=rail.name,

@@ -7,9 +7,10 @@ order is in `decisions`, when it is looked at again in `patience`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from synccash.engine.attempts import Attempts, closed_attempts, routed_of, spent_rails
+from synccash.engine.attempts import Attempts, closed_attempts, routed_of
 from synccash.engine.decisions import Decisions
 from synccash.engine.lessons import Lessons
+from synccash.engine.lost_attempts import LostAttempts
 from synccash.engine.patience import ASK_AGAIN, Patience, is_expired
 from synccash.engine.ports import Clock, Dispatch, Ledger, Rail
 from synccash.engine.refund_openings import RefundOpenings, surplus_debits
@@ -29,7 +30,7 @@ from synccash.payments.case import (
 )
 from synccash.payments.payment import PaymentStatus, StatusDetail
 from synccash.payments.rail import Operation, Standing, StatusAnswer
-from synccash.payments.receipts import Receipt, receipt_of
+from synccash.payments.receipts import Receipt, foreign_to
 from synccash.payments.risk import RiskOutcome
 from synccash.resilience.evidence import Evidence
 
@@ -49,6 +50,7 @@ class Driver:
     decisions: Decisions
     lessons: Lessons
     refunds: RefundOpenings
+    lost: LostAttempts
     screening: Screening | None = None
 
     async def send(self, case: Case, attempt: Attempt, *, leased_at: float) -> Case | None:
@@ -94,13 +96,17 @@ class Driver:
     def _other_rail(self, case: Case, attempt: Attempt) -> str | None:
         if isinstance(case, RefundCase):
             return None
-        return self.attempts.router.elsewhere(routed_of(case), spent_rails(case) | {attempt.rail})
+        return self.attempts.router.elsewhere(routed_of(case), self.attempts.barred(case) | {attempt.rail})
 
     async def advance(self, case: Case) -> Case | None:
         """Do what is due on an order that this process has just become the holder of."""
         # After a takeover the closed attempts are checked too: the former holder may have had a callback.
         heard = case.hinted or case.former_lease_end is not None
         live = case.live
+        if self._is_searchable(case):
+            found_attempts = await self.lost.find(case)
+            if found_attempts is not None:
+                return await self._record(case, self.decisions.searched(case, found_attempts))
         if live is not None or not order_of(case).status.is_final:
             found = await self._late_success(case) if heard else None
             if found is not None:
@@ -121,6 +127,8 @@ class Driver:
         if case.money_moved:
             found = await self._late_success(case)
             return await self._record(case, found or self.decisions.known_money(case))
+        if not case.may_send:
+            return await self._record(case, self.decisions.hold(case))
         if is_expired(case):
             return await self._record(case, self.decisions.expire(case))
         if isinstance(case, PaymentCase) and case.payment.status_detail is StatusDetail.RISK_REVIEW:
@@ -130,6 +138,11 @@ class Driver:
         if isinstance(case, PaymentCase) and case.payment.status is PaymentStatus.CREATED:
             return await self.screen(case)
         return await self._try_again(case)
+
+    def _is_searchable(self, case: Case) -> bool:
+        """True for an open order of which the ledger may have lost attempts, once the recovery has ended."""
+        is_open = not order_of(case).status.is_final
+        return case.unsearched is not None and not case.held and is_open and not case.money_moved
 
     async def screen(self, case: Case) -> Case | None:
         """Ask the fraud service about a payment of which nothing was ever sent, and go on as it says."""
@@ -147,7 +160,7 @@ class Driver:
         if isinstance(case, RefundCase):
             move = self.decisions.refund_again(case)
         else:
-            route = self.attempts.route(routed_of(case), spent_rails(case))
+            route = self.attempts.route(routed_of(case), self.attempts.barred(case))
             move = self.decisions.routed(case, route, before)
         return await self._commit_and_send(case, move)
 
@@ -160,10 +173,10 @@ class Driver:
                 quiet_since=case.former_lease_end or case.as_of,
             )
         answer = await self._ask(case, live)
-        receipt = receipt_of(live, order_of(case).currency, answer)
+        foreign = foreign_to(live, order_of(case).currency, answer)
         # What comes on top of an ended order is a surplus, whatever it amounts to.
-        surplus = receipt is Receipt.OTHER_AMOUNT and order_of(case).status.is_final
-        if answer.standing is Standing.SUCCEEDED and receipt is not Receipt.AS_ASKED and not surplus:
+        surplus = foreign is Receipt.OTHER_AMOUNT and order_of(case).status.is_final
+        if foreign is not None and not surplus:
             return await self._record(case, self.decisions.other_money(case, live, answer))
         answer = self.patience.with_reported_failure(case, live, answer)
         if _is_taken_back(live, answer):

@@ -14,11 +14,13 @@ from synccash.engine.heard import HeardDispatch
 from synccash.engine.holding import Holding
 from synccash.engine.ledger_clock import LedgerClock, ObservedLedger
 from synccash.engine.lessons import Lessons
+from synccash.engine.lost_attempts import LostAttempts
 from synccash.engine.otp import Passwords
 from synccash.engine.patience import Patience
 from synccash.engine.payout import PayingOut
 from synccash.engine.ports import CallbackReader, Clock, Dispatch, Doorbell, Identities, Ledger, Rail
 from synccash.engine.rail_health import RailHealth
+from synccash.engine.recovery_watch import RecoveryWatch
 from synccash.engine.refund import Refunding
 from synccash.engine.refund_openings import RefundOpenings
 from synccash.engine.replies import Replies
@@ -31,6 +33,7 @@ from synccash.engine.worker import Worker
 from synccash.payments.case import Claim, RefundCase
 from synccash.payments.health import HealthSettings
 from synccash.payments.payer_networks import PayerNetworks
+from synccash.payments.references import ReferenceKey
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.payments.risk import RiskRules, RiskWatch
 from synccash.payments.routing_rules import NO_RULES as NO_ROUTING
@@ -57,6 +60,7 @@ class Engine:
     router: Router
     worker: Worker
     clock: LedgerClock
+    recovery: RecoveryWatch
     hearing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HEARD_AT_ONCE))
 
     def start(self) -> None:
@@ -129,6 +133,7 @@ def build_engine(
     dispatch: Dispatch,
     clock: Clock,
     identities: Identities,
+    references: ReferenceKey,
     doorbell: Doorbell,
     settings: EngineSettings,
     rules: RiskRules = NO_RULES,
@@ -147,10 +152,11 @@ def build_engine(
     networks = networks or PayerNetworks(clock.now, retention_s=0.0)
     dispatch = HeardDispatch(dispatch, health)
     router = Router(rails, dispatch, health, routing, probing)
-    attempts = Attempts(rails, router, clock, identities, settings.public_url)
+    attempts = Attempts(rails, router, clock, identities, references, settings.public_url)
     scribe = Scribe(clock, identities)
     refunds = RefundOpenings(attempts, scribe, clock, identities, settings)
     patience = Patience(rails, clock, settings)
+    recovery = RecoveryWatch(ledger, clock)
     driver = Driver(
         ledger=ledger,
         rails=rails,
@@ -163,17 +169,18 @@ def build_engine(
         decisions=Decisions(attempts, scribe, clock, settings, patience),
         lessons=Lessons(rails, health, networks),
         refunds=refunds,
+        lost=LostAttempts(rails, attempts, dispatch, settings.recovery_depth),
         screening=screening,
     )
     replies = Replies(ledger, holding, doorbell, settings.request_deadline_s)
-    first = FirstCommits(attempts, scribe, clock, settings)
+    first = FirstCommits(attempts, scribe, clock, settings, recovery)
     parts = (ledger, first, driver, replies, scribe, clock, identities, settings, networks)
     return Engine(
         ledger=ledger,
         holding=holding,
         doorbell=doorbell,
         collecting=Collecting(*parts, RiskWatch(rules)),
-        refunding=Refunding(ledger, attempts, driver, replies, refunds, clock),
+        refunding=Refunding(ledger, attempts, driver, replies, refunds, clock, recovery),
         reviewing=Reviewing(ledger, scribe, doorbell, clock, patience),
         paying_out=PayingOut(*parts),
         passwords=Passwords(ledger, driver, dispatch, holding, scribe, clock, settings),
@@ -181,4 +188,5 @@ def build_engine(
         router=router,
         worker=Worker(ledger, driver, holding, doorbell, clock, settings),
         clock=clock,
+        recovery=recovery,
     )

@@ -5,13 +5,14 @@ from typing import Generic, TypeVar
 
 from synccash.engine.attempts import Attempts
 from synccash.engine.ports import Clock
+from synccash.engine.recovery_watch import RecoveryWatch
 from synccash.engine.scribe import Scribe, answer_for, kind_of
 from synccash.engine.settings import EngineSettings
 from synccash.payments import lifecycle
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import Entry, Event, Keep, Release, StoredAnswer
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.payment import Payment
+from synccash.payments.payment import Payment, PaymentStatus
 from synccash.payments.payout import Payout
 
 R = TypeVar("R", Payment, Payout)
@@ -37,10 +38,13 @@ class FirstCommits:
     scribe: Scribe
     clock: Clock
     settings: EngineSettings
+    recovery: RecoveryWatch
 
     def routed(self, order: R, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
-        """With its first attempt at the rail that was chosen; held as queued where none takes it now, and
-        ended where no rail ever can."""
+        """With its first attempt at the rail that was chosen; held as queued where none takes it now or a
+        recovery is under way, and ended where no rail ever can."""
+        if self.recovery.known.active:
+            return self.held(lifecycle.queued(order, now=self.clock.now()), timeline)
         route = self.attempts.route(order)
         order = replace(order, routing=route.explained())
         timeline = (*timeline, self.scribe.entry("routed", route.explained()))
@@ -55,6 +59,17 @@ class FirstCommits:
             return self.answered(ended, Release(None), timeline)
         left_s = (order.expires_at - now).total_seconds()
         return self.answered(lifecycle.queued(order, now=now), Release(min(route.wait_s, left_s)), timeline)
+
+    def held(self, order: R, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
+        """Accepted while a recovery is under way: a worker sends it when that has ended."""
+        timeline = (*timeline, self.scribe.entry("held", {"reason": "recovery"}))
+        hold = Release(self.settings.queue_retry_s)
+        if order.status is PaymentStatus.CREATED:
+            order = replace(order, version=1)
+            return FirstCommit(
+                order=order, attempt=None, hold=hold, timeline=timeline, answer=answer_for(order, ())
+            )
+        return self.answered(order, hold, timeline)
 
     def answered(self, order: R, hold: Release, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
         """One that is the whole answer to its request."""

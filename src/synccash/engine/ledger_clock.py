@@ -15,16 +15,17 @@ from synccash.payments.case import (
     Move,
     NotRefundable,
     Opened,
+    OpenedOrNot,
     Opening,
     PaymentCase,
     PayoutCase,
     PayoutOpening,
-    ReferenceTaken,
     RefundCase,
     RefundOpening,
     StoredAnswer,
 )
 from synccash.payments.failure import Failure
+from synccash.payments.recovery import Recovery
 
 log = structlog.get_logger("synccash.engine")
 
@@ -88,15 +89,18 @@ class ObservedLedger:
     async def now(self) -> datetime:
         return await self.inner.now()
 
-    async def open_payment(self, opening: Opening, /) -> Opened | AlreadyClaimed | ReferenceTaken:
+    async def recovery(self) -> Recovery:
+        return await self.inner.recovery()
+
+    async def open_payment(self, opening: Opening, /) -> OpenedOrNot:
         asked_at = self._clock.unadjusted()
         return self._seen(await self.inner.open_payment(opening), asked_at)
 
-    async def open_payout(self, opening: PayoutOpening, /) -> Opened | AlreadyClaimed | ReferenceTaken:
+    async def open_payout(self, opening: PayoutOpening, /) -> OpenedOrNot:
         asked_at = self._clock.unadjusted()
         return self._seen(await self.inner.open_payout(opening), asked_at)
 
-    async def open_refund(self, opening: RefundOpening, /) -> Opened | AlreadyClaimed | NotRefundable:
+    async def open_refund(self, opening: RefundOpening, /) -> OpenedOrNot | NotRefundable:
         asked_at = self._clock.unadjusted()
         return self._seen(await self.inner.open_refund(opening), asked_at)
 

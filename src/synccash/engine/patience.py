@@ -7,12 +7,13 @@ from synccash.engine.ports import Clock, Rail
 from synccash.engine.scribe import merged
 from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Case, PaymentCase, RefundCase, Release
+from synccash.payments.case import Case, PaymentCase, RefundCase, Release, order_of
 from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.rail import OperationCapability, Standing, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
 _SURPLUS_RETRY_MAX_S = 3_600.0
+_HELD_MAX_S = 60.0
 _NOTHING_IS_SURE = OperationCapability(dedup_by_reference=False, lookup_by_reference=False)
 
 ASK_AGAIN = "ask_again"
@@ -72,7 +73,7 @@ class Patience:
 
         None where it may not be sent again: it was acknowledged, its rail would execute it twice, it is no
         longer the account that it was sent from, its sends or its time are used up, money is known to have
-        moved for the order, or the callback of a closed attempt is unchecked.
+        moved for the order, the callback of a closed attempt is unchecked, or a recovery holds it.
         """
         # What a rail cannot find long afterwards it may have forgotten.
         recent = age_s(case, attempt) < self.settings.resend_within_s
@@ -85,6 +86,7 @@ class Patience:
             and attempt.sends < self.settings.sends_max
             and not case.money_moved
             and not case.is_callback_unchecked
+            and case.may_send
             and not (isinstance(case, RefundCase) and case.debit.reversed_at is not None)
         )
         if not may:
@@ -113,6 +115,7 @@ class Patience:
             and self._has_settled(case, attempt)
             and (is_expired(case) or attempt.sends >= self.settings.sends_max)
             and not case.money_moved
+            and case.may_send
         )
 
     def _has_settled(self, case: Case, attempt: Attempt) -> bool:
@@ -156,6 +159,11 @@ class Patience:
             return False
         owed_s = (case.as_of - case.refund.created_at).total_seconds()
         return owed_s >= self.settings.refund_told_after_s
+
+    def held_s(self, case: Case) -> float:
+        """The wait before an order that a recovery keeps from being sent is looked at again."""
+        age = (case.as_of - order_of(case).created_at).total_seconds()
+        return max(self.settings.queue_retry_s, min(age / 10, _HELD_MAX_S))
 
     def look_back_s(self, case: Case, closed: Attempt, standing: Standing | None = None) -> float | None:
         """The wait before the rail is asked about a closed attempt again; None after the last look-back.

@@ -16,6 +16,7 @@ from synccash.payments.case import (
     PayoutCase,
     PayoutOpening,
     ReferenceTaken,
+    SendsHeld,
 )
 from synccash.payments.errors import ReferenceAlreadyUsedError
 from synccash.payments.payer_networks import PayerNetworks
@@ -47,6 +48,9 @@ class PayingOut:
         leased_at = self.clock.monotonic()
         opened = await self.ledger.open_payout(opening)
         match opened:
+            case SendsHeld():
+                self.first.recovery.sends_held()
+                return await self.pay_out(request_data, idempotency_key)
             case AlreadyClaimed():
                 return self.replies.repeat(opened, idempotency_key)
             case ReferenceTaken():

@@ -13,12 +13,11 @@ from synccash.payments.case import (
     Hold,
     Move,
     NotRefundable,
-    Opened,
+    OpenedOrNot,
     Opening,
     PaymentCase,
     PayoutCase,
     PayoutOpening,
-    ReferenceTaken,
     RefundCase,
     RefundOpening,
     StoredAnswer,
@@ -35,6 +34,7 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
+from synccash.payments.recovery import Recovery
 from synccash.resilience.evidence import Evidence
 
 
@@ -51,10 +51,6 @@ class Identities(Protocol):
 
     def new(self, prefix: str) -> str:
         """Return a fresh public id, such as `pay_…`."""
-        ...
-
-    def reference(self) -> str:
-        """Return a lower-case UUIDv4: the one form that every rail takes."""
         ...
 
     def token(self) -> str:
@@ -126,11 +122,16 @@ class Ledger(Protocol):
         """Return the time by the ledger's clock."""
         ...
 
-    async def open_payment(self, opening: Opening, /) -> Opened | AlreadyClaimed | ReferenceTaken: ...
+    async def recovery(self) -> Recovery:
+        """Return whether a recovery is under way. While one is, SendsHeld answers every opening that has an
+        attempt, and moves with `outside_recovery` write nothing."""
+        ...
 
-    async def open_payout(self, opening: PayoutOpening, /) -> Opened | AlreadyClaimed | ReferenceTaken: ...
+    async def open_payment(self, opening: Opening, /) -> OpenedOrNot: ...
 
-    async def open_refund(self, opening: RefundOpening, /) -> Opened | AlreadyClaimed | NotRefundable: ...
+    async def open_payout(self, opening: PayoutOpening, /) -> OpenedOrNot: ...
+
+    async def open_refund(self, opening: RefundOpening, /) -> OpenedOrNot | NotRefundable: ...
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
         """Return what stands under a key."""

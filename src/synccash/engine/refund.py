@@ -8,6 +8,7 @@ from synccash.engine.attempts import Attempts
 from synccash.engine.collect import belongs
 from synccash.engine.driver import Driver
 from synccash.engine.ports import Clock, Ledger
+from synccash.engine.recovery_watch import RecoveryWatch
 from synccash.engine.refund_openings import RefundOpenings, debit_of, surplus_debits
 from synccash.engine.replies import Replies
 from synccash.payments.attempt import Attempt
@@ -17,10 +18,12 @@ from synccash.payments.case import (
     NotRefundable,
     Opened,
     PaymentCase,
+    ReferenceTaken,
     RefundCase,
     RefundOpening,
+    SendsHeld,
 )
-from synccash.payments.errors import ObjectNotFoundError, StateConflictError
+from synccash.payments.errors import ObjectNotFoundError, ReferenceAlreadyUsedError, StateConflictError
 from synccash.payments.payment import PaymentStatus, RefundStatus
 from synccash.payments.rail import Operation
 from synccash.payments.request import RefundRequest, Reply
@@ -41,6 +44,7 @@ class Refunding:
     replies: Replies
     refunds: RefundOpenings
     clock: Clock
+    recovery: RecoveryWatch
 
     async def refund_payment(self, request: RefundRequest, idempotency_key: Claim) -> Reply:
         """Give money back once. Raises ObjectNotFoundError, StateConflictError, KeyReusedError,
@@ -56,6 +60,9 @@ class Refunding:
         leased_at = self.clock.monotonic()
         opened = await self.ledger.open_refund(opening)
         match opened:
+            case SendsHeld():
+                self.recovery.sends_held()
+                return await self.refund_payment(request, idempotency_key)
             case AlreadyClaimed():
                 return self.replies.repeat(opened, idempotency_key)
             case NotRefundable(under_way=True):
@@ -64,9 +71,12 @@ class Refunding:
                 raise StateConflictError(
                     f"only {opened.available} pesewas of this payment are left to refund"
                 )
+            case ReferenceTaken():
+                raise ReferenceAlreadyUsedError("refund", opened.order_id)
             case Opened():
                 attempt = opened.case.live
-                assert attempt is not None, "a refund opens with its attempt"
+                if attempt is None:
+                    return await self.replies.held(opened.case)
                 sending = self.driver.send(opened.case, attempt, leased_at=leased_at)
                 return await self.replies.first(opened.case, sending)
 
@@ -96,7 +106,7 @@ class Refunding:
             match opened:
                 case Opened(case=RefundCase() as made):
                     return made
-                case AlreadyClaimed(order_id=refund_id):
+                case AlreadyClaimed(order_id=refund_id) | ReferenceTaken(order_id=refund_id):
                     found = await self.ledger.refund(refund_id)
                     assert found is not None, "the claim of a surplus names its refund"
                     if found.refund.status is not RefundStatus.FAILED or _is_gone(found):
@@ -113,7 +123,8 @@ class Refunding:
         amount = left if request.amount is None else request.amount
         if amount < 1:
             raise StateConflictError("nothing of this payment is left to refund")
-        return self.refunds.opening(case, debit, amount, claim, reason=request.reason)
+        held = self.recovery.known.active
+        return self.refunds.opening(case, debit, amount, claim, reason=request.reason, held=held)
 
     def _debit(self, case: PaymentCase) -> Attempt:
         if case.payment.status is not PaymentStatus.SUCCEEDED:

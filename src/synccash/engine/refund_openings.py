@@ -1,7 +1,7 @@
 """Commit 1 of a refund, whoever asks for it: a merchant, or the engine for money that came too much."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from types import MappingProxyType
 
@@ -9,6 +9,7 @@ from synccash.engine.attempts import Attempts
 from synccash.engine.ports import Clock, Identities
 from synccash.engine.scribe import Scribe
 from synccash.engine.settings import EngineSettings
+from synccash.payments import lifecycle
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import SURPLUS_SCOPE, Claim, Keep, PaymentCase, RefundOpening, Release
 from synccash.payments.payment import PaymentStatus, Refund
@@ -28,11 +29,25 @@ class RefundOpenings:
     settings: EngineSettings
 
     def opening(
-        self, case: PaymentCase, debit: Attempt, amount: int, claim: Claim, *, reason: str | None
+        self,
+        case: PaymentCase,
+        debit: Attempt,
+        amount: int,
+        claim: Claim,
+        *,
+        reason: str | None,
+        held: bool = False,
     ) -> RefundOpening:
-        """Give `amount` pesewas of a debit back, and stay the holder to send it."""
-        refund = self._refund(case, debit, amount, reason, surplus=False)
-        attempt = self.attempts.refunding(refund, debit, sequence=1)
+        """Give `amount` pesewas of a debit back, and stay the holder to send it; `held`: a worker sends it
+        when the recovery that is under way has ended."""
+        refund = self._refund(case, debit, amount, reason, identity=f"key:{claim.key}", surplus=False)
+        if held:
+            queued = lifecycle.queued(refund, now=self.clock.now())
+            assert isinstance(queued, Refund), "an order keeps its kind"
+            return self._opening(
+                claim, replace(queued, version=1), Release(self.settings.queue_retry_s), None
+            )
+        attempt = self.attempts.refunding(refund, case.payment, debit, sequence=1)
         return self._opening(claim, refund, Keep(self.settings.lease_s), attempt)
 
     def of_surplus(
@@ -43,7 +58,9 @@ class RefundOpenings:
         many of the debit have failed for good; only a person asks for one more."""
         key = debit.id if failed == 0 else f"{debit.id} after {failed}"
         claim = Claim(SURPLUS_SCOPE, key, sha256(key.encode()).digest())
-        refund = self._refund(case, debit, debit.amount_received, "surplus", surplus=True)
+        identity = f"surplus:{debit.reference}:{failed}"
+        amount = debit.amount_received
+        refund = self._refund(case, debit, amount, "surplus", identity=identity, surplus=True)
         return self._opening(claim, refund, Release(0.0), None, decided)
 
     def _opening(
@@ -66,7 +83,14 @@ class RefundOpenings:
         )
 
     def _refund(
-        self, case: PaymentCase, debit: Attempt, amount: int, reason: str | None, *, surplus: bool
+        self,
+        case: PaymentCase,
+        debit: Attempt,
+        amount: int,
+        reason: str | None,
+        *,
+        identity: str,
+        surplus: bool,
     ) -> Refund:
         now = self.clock.now()
         capability = self.attempts.rails[debit.rail].capabilities.operations[Operation.REFUND]
@@ -84,6 +108,7 @@ class RefundOpenings:
             reason=reason,
             surplus=surplus,
             exclusive=not capability.dedup_by_reference,
+            identity=identity,
         )
 
 

@@ -57,6 +57,12 @@ class Replies:
         answer = await self.ledger.answer(order.id, answer_for(order_of(latest), latest.attempts))
         return Reply(answer.status, answer.body)
 
+    async def held(self, case: Case) -> Reply:
+        """Answer for an order that is opened and waits: nothing is carried out for it now."""
+        order = order_of(case)
+        answer = await self.ledger.answer(order.id, answer_for(order, case.attempts))
+        return Reply(answer.status, answer.body)
+
     async def _reread(self, case: Case) -> Case:
         order = order_of(case)
         latest = await read_order(self.ledger, order.id)

@@ -62,7 +62,9 @@ class Reviewing:
         def move(case: PaymentCase) -> Move:
             failure = Failure(FailureCode.RISK_DECLINED)
             order = _taken(lifecycle.failed(case.payment, failure, now=self.clock.now()))
-            return self._decided(case, order, "declined", by, reason, hold=Release(None))
+            entry = self.scribe.entry("declined", {"by": by, "reason": reason})
+            # What a recovery has lost may have been approved and sent.
+            return self.scribe.move(case, order, hold=Release(None), timeline=(entry,), outside_recovery=True)
 
         return await self._risk(payment_id, move)
 
@@ -117,6 +119,11 @@ class Reviewing:
             if case.money_moved:
                 raise StateConflictError(
                     "money is known to have moved for this payment; it is neither approved nor declined now"
+                )
+            if not case.may_send:
+                raise StateConflictError(
+                    "the database is being recovered and may lack what was decided on this payment; try "
+                    "again when the rails have been asked about it"
                 )
             if case.payment.status_detail is not StatusDetail.RISK_REVIEW:
                 standing = case.payment.status_detail or case.payment.status

@@ -107,6 +107,8 @@ class Scribe:
         hold: Keep | Release,
         timeline: tuple[Entry, ...],
         before_expiry: bool = False,
+        outside_recovery: bool = False,
+        searched: int | None = None,
         contradiction: str | None = None,
     ) -> Move:
         """The commit that takes `case` to `order` with the changed attempts."""
@@ -123,6 +125,8 @@ class Scribe:
             timeline=timeline,
             answer=answer_for(order, attempts) if isinstance(hold, Release) else None,
             before_expiry=before_expiry,
+            outside_recovery=outside_recovery,
+            searched=searched,
             contradiction=contradiction,
         )
 
@@ -131,8 +135,8 @@ class Scribe:
     ) -> Move:
         """The commit before anything leaves for a rail: an attempt, a repeated send, or a one-time password.
 
-        Raises StateConflictError once money is known to have moved for the order, and while a callback on a
-        closed attempt is unchecked: nothing is sent then.
+        Raises StateConflictError where nothing is sent: once money is known to have moved for the order,
+        while a callback on a closed attempt is unchecked, and while the ledger may lack attempts of it.
         """
         if case.money_moved:
             raise StateConflictError(
@@ -143,6 +147,11 @@ class Scribe:
                 f"a callback came for a closed attempt of {order.id}, and its rail has not said yet whether "
                 "money has moved, so nothing is sent now; repeat this later"
             )
+        if not case.may_send:
+            raise StateConflictError(
+                f"the database is being recovered, so nothing is sent for {order.id} until the rails have "
+                "been asked about it; try again later"
+            )
         return self.move(
             case,
             order,
@@ -150,6 +159,7 @@ class Scribe:
             hold=Keep(lease_s),
             timeline=timeline,
             before_expiry=case.expires_at is not None,
+            outside_recovery=True,
         )
 
     def _events(

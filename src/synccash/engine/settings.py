@@ -26,6 +26,8 @@ class EngineSettings:
     as the ladder says.
     `refund_told_after_s`: how old a refund is that its rail has not taken when a human is told of it; it is
     tried all the same.
+    `recovery_depth`: how many attempts of an order, after the last that the ledger knows, the rails are asked
+    about after a recovery.
     """
 
     public_url: str
@@ -42,6 +44,7 @@ class EngineSettings:
     resend_within_s: float = 259_200.0
     queue_retry_s: float = 5.0
     refund_told_after_s: float = 900.0
+    recovery_depth: int = 8
     surplus_refund: Literal["auto", "manual"] = "auto"
     ladder: Ladder = PRODUCTION
     poll_s: float = 0.2

@@ -8,6 +8,9 @@ from synccash.payments.failure import Failure
 from synccash.payments.rail import Operation, RailAccount, SendAnswer, Standing, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
+ADOPTED = "adopted"
+"""The retry decision of an attempt that a rail had and the ledger had lost."""
+
 
 class AttemptState(StrEnum):
     """Where an attempt stands."""
@@ -83,6 +86,9 @@ class Attempt:
     `quiet_since` is when the last possible sender fell silent; a settle time is counted from there.
     `reported_failure` is what a callback claimed; it counts only beside the rail's own answer. `callback_at`
     is when the latest callback came, `callback_checked_at` up to when the rail has answered about callbacks.
+    `reported_failure` is what a callback claimed; it counts only beside the rail's own answer.
+    `reference_key` is the id of the installation key that the reference was derived with; None where it was
+    random.
     `sends` counts the sends that may have reached the rail; `not_founds` the latest answers in a row that did
     not find the reference. `moved_at` is when the rail was first heard to have moved money against what the
     engine believed or asked for; `reversed_at` when it was heard to have taken that back.
@@ -117,6 +123,7 @@ class Attempt:
     callback_checked_at: datetime | None = None
     moved_at: datetime | None = None
     reversed_at: datetime | None = None
+    reference_key: str | None = None
 
     @property
     def rail(self) -> str:

@@ -21,12 +21,26 @@ class _OrderCase:
 
     `as_of` is the ledger's clock at the reading. `former_lease_end` is when the lease of the holder before
     this one ran out; None where nobody held it. `hinted`: it was taken because a callback came.
+    `held`: a recovery is under way, and nothing is sent for any order. `unsearched`: the epoch of the
+    recovery since whose beginning the rails were not asked about attempts of this order that the ledger may
+    have lost. `restored`: the order was opened before the latest recovery ended.
     """
 
     attempts: tuple[Attempt, ...]
     as_of: datetime
     former_lease_end: datetime | None = None
     hinted: bool = False
+    held: bool = False
+    unsearched: int | None = None
+    restored: bool = False
+
+    @property
+    def may_send(self) -> bool:
+        """True where the ledger is known to have every attempt of the order, and no recovery is under way.
+
+        Without that nothing is sent, and the order is not ended on the ground that nothing was sent.
+        """
+        return not self.held and self.unsearched is None
 
     @property
     def live(self) -> Attempt | None:
@@ -214,7 +228,10 @@ class Move:
     `order` is the new value; the row must still have `expected_version` and `expected_fence`.
     `attempts` are written by id: changed ones and new ones. `answer` completes the order's idempotency claim
     where that is still processing. `before_expiry`: refuse once the order's `expires_at` has passed by the
-    ledger's clock; set on whatever is followed by a send.
+    ledger's clock; set on whatever is followed by a send. `outside_recovery`: refuse while a recovery is
+    under way, and where the order was not searched for since the latest began; set on the same, and on what
+    ends an order because nothing was sent. `searched`: the epoch in which the rails were asked about lost
+    attempts.
     """
 
     id: str
@@ -227,7 +244,14 @@ class Move:
     timeline: tuple[Entry, ...] = ()
     answer: StoredAnswer | None = None
     before_expiry: bool = False
+    outside_recovery: bool = False
+    searched: int | None = None
     contradiction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendsHeld:
+    """A recovery is under way, so nothing was opened with an attempt: open it without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,9 +274,14 @@ class AlreadyClaimed:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceTaken:
-    """The merchant's reference belongs to another payment or payout, for ever. No claim was left behind."""
+    """The merchant's reference belongs to another payment or payout, for ever; of a refund, its idempotency
+    key belongs to another refund of the same payment. No claim was left behind."""
 
     order_id: str
+
+
+OpenedOrNot = Opened | AlreadyClaimed | ReferenceTaken | SendsHeld
+"""What a ledger answers to the opening of an order."""
 
 
 @dataclass(frozen=True, slots=True)

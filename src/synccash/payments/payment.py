@@ -110,6 +110,9 @@ class Refund:
 
     `surplus`: the debit is one that its payment has no use for; no merchant asked for this refund, and one
     at most has not failed. `exclusive`: the rail tells refunds of a debit apart only one at a time.
+    `identity` names the refund among those of its payment, also after its row is lost: by the merchant's
+    idempotency key, or by the surplus debit and how many refunds of it had failed. None in rows of former
+    versions.
     """
 
     id: str
@@ -128,5 +131,6 @@ class Refund:
     last_error: Failure | None = None
     surplus: bool = False
     exclusive: bool = False
+    identity: str | None = None
     version: int = 1
     fence: int = 1

@@ -119,6 +119,8 @@ class StatusAnswer:
     """The rail's own answer about one reference. Amounts in pesewas; None where the rail names none.
 
     `currency` and `reference` are what the answer itself names, for comparison with what was asked.
+    `wallet`: the number that pays or is paid, as far as the answer names it: its last digits, with X for each
+    that is hidden. `other_wallet`: it is another than the one that was asked about.
     `paced_s`: for how many seconds the inquiry waited for its turn here, before it left.
     `refused_locally`: the connector asked nothing; the rail's health is not touched.
     `went_back`: the money had come, and it was returned; `perhaps_refunded`: a refund of ours would make the
@@ -132,12 +134,22 @@ class StatusAnswer:
     amount: int | None = None
     currency: str | None = None
     reference: str | None = None
+    wallet: str | None = field(default=None, repr=False)
+    other_wallet: bool = False
     retry_after_s: float | None = None
     next_action: NextAction | None = None
     paced_s: float = 0.0
     refused_locally: bool = False
     went_back: bool = False
     perhaps_refunded: bool = False
+
+
+def is_other_wallet(named: str | None, msisdn: str | None) -> bool:
+    """True where a digit of `named` that is not hidden differs from the one at the same place of `msisdn`."""
+    if named is None or msisdn is None:
+        return False
+    pairs = zip(reversed(named), reversed(msisdn), strict=False)
+    return any(digit not in ("X", asked) for digit, asked in pairs)
 
 
 class InquiryPriority(IntEnum):

@@ -128,6 +128,7 @@ _APPROVE = NextAction(
     NextActionType.APPROVE_ON_PHONE,
     "Approve the payment with your MoMo PIN on your phone. No prompt? Dial *170# and open My Approvals.",
 )
+_NUMBER = re.compile(r"[0-9]{9,15}", re.ASCII)
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}", re.ASCII)
 _TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
@@ -181,16 +182,23 @@ def judge_status(
         return about_another(named)
     if named is None and not _agrees(body, traces):
         return no_information("unnamed_reference")
-    told = _standing(body, operation, currency)
+    told = replace(_standing(body, operation, currency), wallet=_wallet(body))
     return told if named is None else replace(told, reference=reference)
 
 
 def _agrees(body: Mapping[str, Any], traces: Traces) -> bool:
     """Whether an answer that names no reference is about the wallet and the amount that were asked for."""
-    parties = [body[side] for side in ("payer", "payee") if isinstance(body.get(side), dict)]
-    wallets = {str(cast("dict[str, object]", party).get("partyId")).removeprefix("+") for party in parties}
     amount = pesewas(body.get("amount"))
-    return amount is not None and amount == traces.amount and wallets == {traces.msisdn}
+    wallet = _wallet(body)
+    return None not in (amount, wallet) and (amount, wallet) == (traces.amount, traces.msisdn)
+
+
+def _wallet(body: Mapping[str, Any]) -> str | None:
+    """Return the number of the one party that MTN names by its number."""
+    parties = [body[side] for side in ("payer", "payee") if isinstance(body.get(side), dict)]
+    named = {str(cast("dict[str, object]", party).get("partyId")).removeprefix("+") for party in parties}
+    number = named.pop() if len(named) == 1 else ""
+    return number if _NUMBER.fullmatch(number) else None
 
 
 def _standing(body: Mapping[str, Any], operation: Operation, currency: str) -> StatusAnswer:

@@ -128,6 +128,7 @@ _APPROVE = NextAction(
     "Approve the payment with your mobile-money PIN on your phone.",
 )
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{9,15}", re.ASCII)
 _TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
@@ -172,7 +173,7 @@ def judge_status(
         return no_information("unnamed_reference" if data else "unknown_status")
     if named != reference:
         return about_another(named)
-    return replace(_standing(data, operation, currency), reference=reference)
+    return replace(_standing(data, operation, currency), reference=reference, wallet=_wallet(data))
 
 
 def _standing(data: Mapping[str, Any], operation: Operation, currency: str) -> StatusAnswer:
@@ -273,6 +274,12 @@ def _pesewas(amount: object) -> int | None:
 def _transaction(data: Mapping[str, Any]) -> str | None:
     text: object = data.get("providerTransactionId")
     return text if isinstance(text, str) and _TRANSACTION.fullmatch(text) else None
+
+
+def _wallet(data: Mapping[str, Any]) -> str | None:
+    party = _object(data.get("payer")) or _object(data.get("recipient"))
+    number: object = _object(party.get("accountDetails")).get("phoneNumber")
+    return number if isinstance(number, str) and _NUMBER.fullmatch(number) else None
 
 
 def _uuid(text: object) -> str | None:

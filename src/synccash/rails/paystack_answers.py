@@ -107,6 +107,7 @@ REASONS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
 )
 """Paystack gives its reasons as sentences (`gateway_response`); the first pattern that fits counts."""
 
+_NUMBER = re.compile(r"0[0-9]{2}[0-9X]{4}[0-9]{3}", re.ASCII)
 _TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{1,63}", re.ASCII)
 _TEXT_MAX = 200
@@ -170,7 +171,8 @@ def judge_status(answer: Exchange | TransportFailure, operation: Operation, refe
         return no_information("unnamed_reference")
     if named != reference:
         return about_another(named)
-    return replace(_standing(data, operation, is_over=_is_over(answer, data)), reference=reference)
+    told = _standing(data, operation, is_over=_is_over(answer, data))
+    return replace(told, reference=reference, wallet=_wallet(data, operation))
 
 
 def judge_listing(answer: Exchange | TransportFailure, reference: str, amount: int | None) -> StatusAnswer:
@@ -261,6 +263,25 @@ def _standing(data: Mapping[str, Any], operation: Operation, *, is_over: bool) -
         return _failed(_why(data, operation), str(word), number)
     action = _action(data, str(word)) if operation is Operation.COLLECT else None
     return StatusAnswer(standing=Standing.PENDING, provider_transaction_id=number, next_action=action)
+
+
+def _wallet(data: Mapping[str, Any], operation: Operation) -> str | None:
+    """Return the number that a charge or a transfer names: of a charge the first and the last three digits.
+
+    Source: Paystack, "Verify Transaction" for mobile money (`authorization.bin` 055XXX, `last4` X987), and
+    "Verify Transfer" (`recipient.details.account_number`).
+    """
+    if operation is Operation.COLLECT:
+        shown = _object(data.get("authorization"))
+        number = f"{shown.get('bin')}{shown.get('last4')}"
+    else:
+        recipient = _object(data.get("recipient"))
+        number = str(_object(recipient.get("details")).get("account_number"))
+    return number.removeprefix("0") if _NUMBER.fullmatch(number) else None
+
+
+def _object(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _why(data: Mapping[str, Any], operation: Operation) -> Meaning:

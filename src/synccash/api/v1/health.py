@@ -39,6 +39,8 @@ async def ready(health: Given[Health]) -> Json:
     if rails is None:
         rails = {}
         degraded.append("rails")
+    if health.sends_held():
+        degraded.append("recovery")
     degraded += [name for name, standing in rails.items() if standing != "ok"]
     status = "unavailable" if not database else "degraded" if degraded else "ok"
     answer = json({"status": status, "degraded": degraded, "rails": rails}, 200 if database else 503)

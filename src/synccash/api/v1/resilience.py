@@ -90,8 +90,8 @@ async def resilience_health(
 ) -> Json:
     """`ok`, `degraded` or `unavailable`, and in words what it is and what to do about it."""
     del operator
-    database, valkey, known = await asyncio.gather(
-        health.database(), health.valkey(), management.breakers.all()
+    database, valkey, known, durability = await asyncio.gather(
+        health.database(), health.valkey(), management.breakers.all(), health.durability()
     )
     troubles = [
         {
@@ -106,12 +106,19 @@ async def resilience_health(
     if not valkey:
         detail = "limits are counted in each process, answers come from PostgreSQL; look after Valkey"
         troubles.append({"what": "valkey", "state": "away", "detail": detail, "retry_after": None})
+    if health.sends_held():
+        detail = (
+            "the database may lack commits, so nothing is sent for any order; follow Restoring a backup in "
+            "docs/operating.md, then `synccash recovery release`"
+        )
+        troubles.insert(0, {"what": "recovery", "state": "active", "detail": detail, "retry_after": None})
     if not database:
         detail = "PostgreSQL is away or takes no writes, and nothing is accepted: look after it first"
         troubles.insert(0, {"what": "postgresql", "state": "away", "detail": detail, "retry_after": None})
     status = "unavailable" if not database else "degraded" if troubles else "ok"
     states = {one["name"]: one["state"] for one in known}
-    return json({"status": status, "troubles": troubles, "breakers": states})
+    shown = {"status": status, "troubles": troubles, "breakers": states, "durability": durability}
+    return json(shown)
 
 
 RESILIENCE = Router(

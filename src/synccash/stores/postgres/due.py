@@ -51,6 +51,12 @@ def _hinted(table: str) -> str:
 )"""  # noqa: S608 - `table` is one of ours
 
 
+# What the recovery row says of an order: case.py explains each.
+def _recovered(order: str) -> str:
+    return f"""r.active AS held, CASE WHEN {order}.recovery_epoch < r.epoch THEN r.epoch END AS unsearched,
+    coalesce({order}.created_at < r.released_at, false) AS restored"""
+
+
 # `due` is the order as it was when its lock was had; the updates look at it first as this statement's
 # snapshot has it. A holder who committed in between has written attempts that the snapshot cannot see, and
 # so has a callback: an order whose last move or hint differs is left to the next round.
@@ -61,16 +67,17 @@ due AS MATERIALIZED (
 ),
 {",".join(map(_taken, _KINDS))}
 SELECT row_to_json(o) AS payment, NULL::json AS refund, NULL::json AS debit, NULL::json AS payout,
-    {attempts_of("o.id")} AS attempts, now() AS as_of, o.former_lease_end, o.was_due_at, o.was_hinted
-FROM payments_taken o
+    {attempts_of("o.id")} AS attempts, now() AS as_of, o.former_lease_end, o.was_due_at, o.was_hinted,
+    {_recovered("o")}
+FROM payments_taken o, recovery r
 UNION ALL
 SELECT row_to_json(p), row_to_json(o), row_to_json(d), NULL, {attempts_of("o.id")},
-    now(), o.former_lease_end, o.was_due_at, o.was_hinted
-FROM refunds_taken o JOIN payments p ON p.id = o.payment_id JOIN attempts d ON d.id = o.attempt_id
+    now(), o.former_lease_end, o.was_due_at, o.was_hinted, {_recovered("o")}
+FROM refunds_taken o JOIN payments p ON p.id = o.payment_id JOIN attempts d ON d.id = o.attempt_id, recovery r
 UNION ALL
 SELECT NULL, NULL, NULL, row_to_json(o), {attempts_of("o.id")},
-    now(), o.former_lease_end, o.was_due_at, o.was_hinted
-FROM payouts_taken o
+    now(), o.former_lease_end, o.was_due_at, o.was_hinted, {_recovered("o")}
+FROM payouts_taken o, recovery r
 ORDER BY was_due_at
 """  # noqa: S608 - put together from constants
 
@@ -128,18 +135,18 @@ HINT_REFERENCE = _HINT.format(
 )
 
 PAYOUT = f"""
-SELECT row_to_json(o) AS payout, {attempts_of("o.id")} AS attempts, now() AS as_of
-FROM payouts o WHERE o.id = $1
+SELECT row_to_json(o) AS payout, {attempts_of("o.id")} AS attempts, now() AS as_of, {_recovered("o")}
+FROM payouts o, recovery r WHERE o.id = $1
 """  # noqa: S608 - put together from constants
 
 PAYMENT = f"""
-SELECT row_to_json(p) AS payment, {attempts_of("p.id")} AS attempts, now() AS as_of
-FROM payments p WHERE p.id = $1
+SELECT row_to_json(p) AS payment, {attempts_of("p.id")} AS attempts, now() AS as_of, {_recovered("p")}
+FROM payments p, recovery r WHERE p.id = $1
 """  # noqa: S608 - put together from constants
 
 REFUND = f"""
-SELECT row_to_json(r) AS refund, row_to_json(p) AS payment, row_to_json(d) AS debit,
-    {attempts_of("r.id")} AS attempts, now() AS as_of
-FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN attempts d ON d.id = r.attempt_id
-WHERE r.id = $1
+SELECT row_to_json(o) AS refund, row_to_json(p) AS payment, row_to_json(d) AS debit,
+    {attempts_of("o.id")} AS attempts, now() AS as_of, {_recovered("o")}
+FROM refunds o JOIN payments p ON p.id = o.payment_id JOIN attempts d ON d.id = o.attempt_id, recovery r
+WHERE o.id = $1
 """  # noqa: S608 - put together from constants

@@ -19,6 +19,7 @@ from synccash.payments.case import (
     Move,
     NotRefundable,
     Opened,
+    OpenedOrNot,
     Opening,
     Order,
     PaymentCase,
@@ -27,22 +28,33 @@ from synccash.payments.case import (
     ReferenceTaken,
     RefundCase,
     RefundOpening,
+    SendsHeld,
     StoredAnswer,
     order_of,
 )
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.failure import Failure
-from synccash.payments.payment import Payment
+from synccash.payments.payment import Payment, Refund
 from synccash.payments.payout import Payout
+from synccash.payments.recovery import Recovery
 from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres import due, moves, opening, rows
 from synccash.stores.postgres.database import TRIES, Database, InDoubtError
 from synccash.stores.postgres.errors import InvariantBrokenError
+from synccash.stores.postgres.recovery import PostgresRecovery
 from synccash.stores.postgres.unreadable import UNREADABLE, read_or_note
 
 log = structlog.get_logger("synccash.ledger")
 
-_REFERENCES = frozenset({"a_reference_is_used_once", "a_payouts_reference_is_used_once"})
+_REFERENCES = frozenset(
+    {
+        "a_reference_is_used_once",
+        "a_payouts_reference_is_used_once",
+        "a_refunds_identity_is_used_once",
+        # Derived from those names: it may be seen first.
+        "an_attempt_has_its_own_reference",
+    }
+)
 _ONE_AT_A_TIME = "one_exclusive_refund_at_a_time"
 _NOW = "SELECT clock_timestamp() AS now"
 _TOGETHER = 64
@@ -90,17 +102,21 @@ class PostgresLedger:
         """The database's clock."""
         return (await self._repeat(_NOW))[0]["now"]
 
-    async def open_payment(self, asked: Opening) -> Opened | AlreadyClaimed | ReferenceTaken:
+    async def recovery(self) -> Recovery:
+        """Whether a recovery is under way."""
+        return await PostgresRecovery(self.database).recovery()
+
+    async def open_payment(self, asked: Opening) -> OpenedOrNot:
         """Commit 1 of a payment."""
         return await self._open(self._openings, asked, asked.payment)
 
-    async def open_payout(self, asked: PayoutOpening) -> Opened | AlreadyClaimed | ReferenceTaken:
+    async def open_payout(self, asked: PayoutOpening) -> OpenedOrNot:
         """Commit 1 of a payout."""
         return await self._open(self._payouts, asked, asked.payout)
 
     async def _open(
         self, batch: _Batch, asked: Opening | PayoutOpening, order: Payment | Payout
-    ) -> Opened | AlreadyClaimed | ReferenceTaken:
+    ) -> OpenedOrNot:
         document = _opening_document(asked, order)
         doubtful = False
         for _ in range(TRIES):
@@ -113,16 +129,18 @@ class PostgresLedger:
             except InvariantBrokenError as error:
                 if error.constraint not in _REFERENCES:
                     raise
-                return ReferenceTaken(await self._owner_of_reference(order))
+                return ReferenceTaken(await self._owner_of_reference(order, error))
             else:
                 if row["opened"]:
                     return Opened(_opened(asked, row))
                 standing = _standing(row) or await self.claimed(asked.claim.scope, asked.claim.key)
+                if standing is None and row["sends_held"] and asked.attempt is not None:
+                    return SendsHeld()
             if standing is not None:
                 return await self._told(standing, order, doubtful=doubtful)
         raise _gave_up("opening an order")
 
-    async def open_refund(self, asked: RefundOpening) -> Opened | AlreadyClaimed | NotRefundable:
+    async def open_refund(self, asked: RefundOpening) -> OpenedOrNot | NotRefundable:
         """Commit 1 of a refund. It waits for the debit's row lock."""
         argument = rows.as_argument([_refund_document(asked)])
         doubtful = False
@@ -134,14 +152,18 @@ class PostgresLedger:
                 doubtful = True
                 standing = await self.claimed(asked.claim.scope, asked.claim.key)
             except InvariantBrokenError as error:
-                if error.constraint != _ONE_AT_A_TIME:
+                if error.constraint == _ONE_AT_A_TIME:
+                    return NotRefundable(0, under_way=True)
+                if error.constraint not in _REFERENCES:
                     raise
-                return NotRefundable(0, under_way=True)
+                return ReferenceTaken(await self._owner_of_reference(asked.refund, error))
             else:
                 if row["opened"]:
                     return Opened(_opened_refund(asked, row))
                 available = row["available"] or 0
                 standing = _standing(row) or await self.claimed(asked.claim.scope, asked.claim.key)
+                if standing is None and row["sends_held"] and asked.attempt is not None:
+                    return SendsHeld()
             if standing is not None:
                 return await self._told(standing, asked.refund, doubtful=doubtful)
             if available is not None and available < asked.refund.amount:
@@ -279,11 +301,19 @@ class PostgresLedger:
         found = await self._repeat(moves.LAST_MOVE, move.order.id)
         return bool(found) and found[0]["move_id"] == move.id
 
-    async def _owner_of_reference(self, order: Payment | Payout) -> str:
-        key = (order.merchant_id, order.livemode, order.reference)
-        is_payment = isinstance(order, Payment)
-        statement = opening.OWNER_OF_REFERENCE if is_payment else opening.OWNER_OF_PAYOUT_REFERENCE
-        return (await self._repeat(statement, *key))[0]["id"]
+    async def _owner_of_reference(self, order: Order, error: InvariantBrokenError) -> str:
+        match order:
+            case Refund():
+                found = await self._repeat(opening.OWNER_OF_IDENTITY, order.payment_id, order.identity)
+            case Payment():
+                key = (order.merchant_id, order.livemode, order.reference)
+                found = await self._repeat(opening.OWNER_OF_REFERENCE, *key)
+            case Payout():
+                key = (order.merchant_id, order.livemode, order.reference)
+                found = await self._repeat(opening.OWNER_OF_PAYOUT_REFERENCE, *key)
+        if not found:
+            raise error
+        return found[0]["id"]
 
     async def _commit(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         return await self.database.patiently(self._once, statement, *arguments)
@@ -336,6 +366,8 @@ def _move_document(move: Move) -> dict[str, Any]:
         "expected_fence": move.expected_fence,
         "order": rows.order_row(order),
         "before_expiry": move.before_expiry,
+        "outside_recovery": move.outside_recovery,
+        "searched": move.searched,
         "contradiction": move.contradiction,
         **rows.commit_columns(move.hold, move.attempts, move.events, move.timeline, move.answer),
     }

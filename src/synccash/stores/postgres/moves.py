@@ -12,8 +12,8 @@ _ASKED = """
 asked AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1) AS m(
         kind text, move_id text, order_id text, expected_version bigint, expected_fence bigint, "order" json,
-        lease_s float8, due_in_s float8, before_expiry boolean, contradiction text, status integer,
-        body bytea, attempts json, events json, timeline json)
+        lease_s float8, due_in_s float8, before_expiry boolean, outside_recovery boolean, searched integer,
+        contradiction text, status integer, body bytea, attempts json, events json, timeline json)
     WHERE kind = 'move'
 )"""
 
@@ -45,8 +45,13 @@ contradicted AS (
 )
 """  # noqa: S608 - put together from constants
 
+# Where a recovery is under way there is no such epoch, and the order has no equal of it.
+_ALLOWED = """
+        (NOT asked.outside_recovery OR o.recovery_epoch = (SELECT epoch FROM recovery WHERE NOT active))"""
+
 _HOLD = """
         move_id = asked.move_id,
+        recovery_epoch = coalesce(asked.searched, o.recovery_epoch),
         lease_until = now() + make_interval(secs => asked.lease_s),
         due_at = CASE WHEN asked.lease_s IS NULL AND o.hinted THEN '-infinity'
             ELSE now() + make_interval(secs => coalesce(asked.lease_s, asked.due_in_s)) END"""
@@ -60,7 +65,7 @@ WITH {_ASKED},
 held AS MATERIALIZED (
     SELECT o.id, asked.move_id FROM asked JOIN payments o ON o.id = asked.order_id
     WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
-        AND o.move_id <> asked.move_id
+        AND o.move_id <> asked.move_id AND {_ALLOWED}
     ORDER BY o.id FOR NO KEY UPDATE OF o
 ),
 moved AS (
@@ -82,7 +87,7 @@ WITH {_ASKED},
 held AS MATERIALIZED (
     SELECT o.id, asked.move_id FROM asked JOIN payouts o ON o.id = asked.order_id
     WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
-        AND o.move_id <> asked.move_id
+        AND o.move_id <> asked.move_id AND {_ALLOWED}
     ORDER BY o.id FOR NO KEY UPDATE OF o
 ),
 moved AS (
@@ -107,7 +112,7 @@ WITH {_ASKED},
 held AS MATERIALIZED (
     SELECT o.id, asked.move_id, o.status AS was FROM asked JOIN refunds o ON o.id = asked.order_id
     WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
-        AND o.move_id <> asked.move_id
+        AND o.move_id <> asked.move_id AND {_ALLOWED}
     ORDER BY o.id FOR NO KEY UPDATE OF o
 ),
 moved AS (

@@ -15,7 +15,8 @@ asked AS MATERIALIZED (
         lease_s float8, due_in_s float8, status integer, body bytea,
         attempts json, events json, timeline json)
     WHERE kind = 'opening'
-)"""
+),
+recovering AS MATERIALIZED (SELECT active, epoch - active::integer AS epoch FROM recovery)"""
 
 _STANDING = """
 LEFT JOIN LATERAL (
@@ -29,13 +30,15 @@ LEFT JOIN LATERAL (
 _ANSWER = """
     opened.order_id IS NOT NULL AS opened, now() AS as_of,
     standing.fingerprint, standing.order_id, standing.status, standing.body,
-    coalesce(greatest(0, extract(epoch FROM standing.lease_until - now())), 0)::float8 AS held_for_s"""
+    coalesce(greatest(0, extract(epoch FROM standing.lease_until - now())), 0)::float8 AS held_for_s,
+    (SELECT active FROM recovering) AS sends_held"""
 
 # In the order of their claims, so that openings that meet never wait for each other in a ring.
 _CLAIMED = """claimed AS (
     INSERT INTO idempotency (scope, key, fingerprint, order_id, status, body, completed_at)
     SELECT scope, key, fingerprint, order_id, status, body, CASE WHEN status IS NOT NULL THEN now() END
-    FROM asked ORDER BY scope, key
+    FROM asked WHERE NOT (SELECT active FROM recovering) OR json_array_length(asked.attempts) = 0
+    ORDER BY scope, key
     ON CONFLICT (scope, key) DO NOTHING
     RETURNING order_id
 ),
@@ -51,12 +54,13 @@ made AS (
         id, merchant_id, livemode, reference, amount, currency, payer_msisdn, payer_network, created_at,
         updated_at, expires_at, status, status_detail, pinned_rail, rail, provider_transaction_id,
         next_action, last_error, amount_received, amount_refunded, attempt_count, description, metadata,
-        routing, version, fence, lease_until, due_at, move_id)
+        routing, version, fence, recovery_epoch, lease_until, due_at, move_id)
     SELECT
         p.id, p.merchant_id, p.livemode, p.reference, p.amount, p.currency, p.payer_msisdn, p.payer_network,
         p.created_at, p.updated_at, p.expires_at, p.status, p.status_detail, p.pinned_rail, p.rail,
         p.provider_transaction_id, p.next_action, p.last_error, p.amount_received, p.amount_refunded,
         p.attempt_count, p.description, p.metadata, p.routing, p.version, p.fence,
+        (SELECT epoch FROM recovering),
         now() + make_interval(secs => opened.lease_s),
         now() + make_interval(secs => coalesce(opened.lease_s, opened.due_in_s)),
         p.id
@@ -80,12 +84,12 @@ made AS (
         id, merchant_id, livemode, reference, amount, currency, payee_msisdn, payee_network, payee_name,
         created_at, updated_at, expires_at, status, status_detail, pinned_rail, rail,
         provider_transaction_id, last_error, attempt_count, description, metadata, routing, version, fence,
-        lease_until, due_at, move_id)
+        recovery_epoch, lease_until, due_at, move_id)
     SELECT
         p.id, p.merchant_id, p.livemode, p.reference, p.amount, p.currency, p.payee_msisdn, p.payee_network,
         p.payee_name, p.created_at, p.updated_at, p.expires_at, p.status, p.status_detail, p.pinned_rail,
         p.rail, p.provider_transaction_id, p.last_error, p.attempt_count, p.description, p.metadata,
-        p.routing, p.version, p.fence,
+        p.routing, p.version, p.fence, (SELECT epoch FROM recovering),
         now() + make_interval(secs => opened.lease_s),
         now() + make_interval(secs => coalesce(opened.lease_s, opened.due_in_s)),
         p.id
@@ -114,6 +118,7 @@ claimed AS (
     INSERT INTO idempotency (scope, key, fingerprint, order_id)
     SELECT scope, key, fingerprint, order_id FROM asked, debit
     WHERE debit.available >= (asked."order" ->> 'amount')::bigint
+        AND (NOT (SELECT active FROM recovering) OR json_array_length(asked.attempts) = 0)
     ON CONFLICT (scope, key) DO NOTHING
     RETURNING order_id
 ),
@@ -128,12 +133,12 @@ reserved AS (
 made AS (
     INSERT INTO refunds (
         id, merchant_id, livemode, payment_id, attempt_id, amount, currency, created_at, updated_at, status,
-        status_detail, rail, reason, last_error, surplus, exclusive, version, fence, lease_until,
-        due_at, move_id)
+        status_detail, rail, reason, last_error, surplus, exclusive, identity, version, fence,
+        recovery_epoch, lease_until, due_at, move_id)
     SELECT
         r.id, r.merchant_id, r.livemode, r.payment_id, r.attempt_id, r.amount, r.currency, r.created_at,
         r.updated_at, r.status, r.status_detail, r.rail, r.reason, r.last_error, r.surplus, r.exclusive,
-        r.version, r.fence,
+        r.identity, r.version, r.fence, (SELECT epoch FROM recovering),
         now() + make_interval(secs => opened.lease_s),
         now() + make_interval(secs => coalesce(opened.lease_s, opened.due_in_s)),
         r.id
@@ -176,4 +181,7 @@ SELECT id FROM payments WHERE merchant_id = $1 AND livemode = $2 AND reference =
 """
 OWNER_OF_PAYOUT_REFERENCE = """
 SELECT id FROM payouts WHERE merchant_id = $1 AND livemode = $2 AND reference = $3
+"""
+OWNER_OF_IDENTITY = """
+SELECT id FROM refunds WHERE payment_id = $1 AND identity = $2
 """

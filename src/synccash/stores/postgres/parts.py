@@ -30,6 +30,7 @@ _ATTEMPT = (
     "moved_at",
     "reversed_at",
     "callback_checked_at",
+    "reference_key",
 )
 ATTEMPT_COLUMNS = ", ".join(_ATTEMPT)
 ATTEMPT_VALUES = ", ".join(f"a.{column}" for column in _ATTEMPT)

@@ -1,6 +1,7 @@
 """The connections to PostgreSQL."""
 
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
@@ -16,17 +17,26 @@ else:
     Pool = asyncpg.Pool
     PooledConnection = Connection = asyncpg.Connection
 
+Check = Callable[[Connection], Coroutine[Any, Any, None]]
+
 COMMAND_TIMEOUT_S = 5.0
 """How long one statement may take before its connection is given up."""
 CONNECT_TIMEOUT_S = 3.0
 
 
-async def connect(url: str, *, min_size: int, max_size: int) -> Pool:
+async def connect(url: str, *, min_size: int, max_size: int, check: Check | None = None) -> Pool:
     """Open a pool. Raises StoreUnavailableError when `min_size` connections cannot be had.
 
-    No session state is ever set, so nothing is reset when a connection comes back: that is one round trip
+    `check` is called with each new connection before its first use; where it raises, the connection is given
+    up. No session state is ever set, so nothing is reset when a connection comes back: that is one round trip
     less for each statement.
     """
+
+    async def prepare(connection: Connection) -> None:
+        await _speak_bytes(connection)
+        if check is not None:
+            await check(connection)
+
     try:
         return await asyncpg.create_pool(
             url,
@@ -36,7 +46,7 @@ async def connect(url: str, *, min_size: int, max_size: int) -> Pool:
             command_timeout=COMMAND_TIMEOUT_S,
             statement_cache_size=100,
             max_cached_statement_lifetime=0,
-            init=_speak_bytes,
+            init=prepare,
             reset=_keep,
         )
     except (

@@ -20,7 +20,7 @@ _named = msgspec.json.Decoder(UnreadablePayment).decode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 _PAYMENT = f"{due.PAYMENT} AND p.merchant_id = $2 AND p.livemode = $3"
-_REFUND = f"{due.REFUND} AND r.merchant_id = $2 AND r.livemode = $3"
+_REFUND = f"{due.REFUND} AND o.merchant_id = $2 AND o.livemode = $3"
 _PAYOUT = f"{due.PAYOUT} AND o.merchant_id = $2 AND o.livemode = $3"
 
 _PAYMENTS = """

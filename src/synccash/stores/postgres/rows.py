@@ -83,6 +83,7 @@ def refund_row(refund: Refund) -> dict[str, Any]:
         "last_error": refund.last_error,
         "surplus": refund.surplus,
         "exclusive": refund.exclusive,
+        "identity": refund.identity,
         "version": refund.version,
         "fence": refund.fence,
     }
@@ -161,6 +162,7 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
         "moved_at": attempt.moved_at,
         "reversed_at": attempt.reversed_at,
         "callback_checked_at": attempt.callback_checked_at,
+        "reference_key": attempt.reference_key,
     }
 
 
@@ -296,6 +298,7 @@ class _AttemptRow(msgspec.Struct):
     reported_failure: Failure | None = None
     callback_at: datetime | None = None
     callback_checked_at: datetime | None = None
+    reference_key: str | None = None
 
 
 # Columns that a newer version of the service has added are passed over.
@@ -413,6 +416,7 @@ def _attempt_of(row: _AttemptRow) -> Attempt:
         reported_failure=row.reported_failure,
         callback_at=row.callback_at,
         callback_checked_at=row.callback_checked_at,
+        reference_key=row.reference_key,
     )
 
 
@@ -424,6 +428,9 @@ def payment_case(row: asyncpg.Record) -> PaymentCase:
         as_of=row["as_of"],
         former_lease_end=row.get("former_lease_end"),
         hinted=row.get("was_hinted", False),
+        held=row.get("held", False),
+        unsearched=row.get("unsearched"),
+        restored=row.get("restored", False),
     )
 
 
@@ -437,6 +444,9 @@ def refund_case(row: asyncpg.Record) -> RefundCase:
         as_of=row["as_of"],
         former_lease_end=row.get("former_lease_end"),
         hinted=row.get("was_hinted", False),
+        held=row.get("held", False),
+        unsearched=row.get("unsearched"),
+        restored=row.get("restored", False),
     )
 
 
@@ -448,6 +458,9 @@ def payout_case(row: asyncpg.Record) -> PayoutCase:
         as_of=row["as_of"],
         former_lease_end=row.get("former_lease_end"),
         hinted=row.get("was_hinted", False),
+        held=row.get("held", False),
+        unsearched=row.get("unsearched"),
+        restored=row.get("restored", False),
     )
 
 

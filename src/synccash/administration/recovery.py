@@ -1,0 +1,49 @@
+"""Holding all sends after a restored backup, and letting them go on, in PostgreSQL directly."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import Any
+
+from synccash.administration.database import actor, noted, with_database
+from synccash.administration.errors import AdministrationError
+from synccash.settings import Settings
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.recovery import PostgresRecovery, RecoveryState
+
+
+def recovery_state(settings: Settings) -> dict[str, Any]:
+    """How the recovery stands. Raises AdministrationError."""
+    return _changed(settings, PostgresRecovery.state)
+
+
+def start_recovery(settings: Settings, reason: str) -> dict[str, Any]:
+    """Hold all sends, and return how the recovery stands. Raises AdministrationError."""
+    if not reason.strip():
+        raise AdministrationError("--reason: say why, for those who find the sends held")
+
+    async def start(recovery: PostgresRecovery) -> RecoveryState:
+        await noted(recovery.database, "recovery_start", "database", reason)
+        return await recovery.start(by=actor(), reason=reason)
+
+    return _changed(settings, start)
+
+
+def release_recovery(settings: Settings, reason: str) -> dict[str, Any]:
+    """Let sends go on, and return how the recovery stands. Raises AdministrationError."""
+
+    async def release(recovery: PostgresRecovery) -> RecoveryState:
+        if not (await recovery.state()).active:
+            raise AdministrationError("no recovery is under way, so there is nothing to release")
+        await noted(recovery.database, "recovery_release", "database", reason)
+        return await recovery.release(by=actor())
+
+    return _changed(settings, release)
+
+
+def _changed(
+    settings: Settings, work: Callable[[PostgresRecovery], Awaitable[RecoveryState]]
+) -> dict[str, Any]:
+    async def run(database: Database) -> RecoveryState:
+        return await work(PostgresRecovery(database))
+
+    return asdict(with_database(settings, run))

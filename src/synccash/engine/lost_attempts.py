@@ -1,0 +1,101 @@
+"""Looks at the rails for attempts that the ledger has lost, under the references that they must have had."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from synccash.engine.attempts import Attempts, routed_of
+from synccash.engine.ports import Dispatch, Rail
+from synccash.engine.router import operation_of
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import Case, RefundCase
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.rail import Operation, Standing, StatusAnswer
+from synccash.payments.receipts import foreign_to
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAttempt:
+    """An attempt that a rail has and the ledger has not, and what the rail says of it."""
+
+    attempt: Attempt
+    answer: StatusAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class LostAttempts:
+    """Asks every rail that could have been sent the order.
+
+    `depth`: how many attempts after the last known one are looked for. An attempt that was refused or never
+    left is found nowhere, so gaps mean nothing.
+    """
+
+    rails: Mapping[str, Rail]
+    attempts: Attempts
+    dispatch: Dispatch
+    depth: int
+
+    async def find(self, case: Case) -> Sequence[FoundAttempt] | None:
+        """Return what the rails have of the order, in sequence; None where one of them does not say."""
+        found: list[FoundAttempt] = []
+        first = len(case.attempts) + 1
+        for sequence in range(first, first + self.depth):
+            for rail in self._eligible(case):
+                attempt = self.attempts.lost(case, rail, sequence)
+                traces = self.attempts.traces_of(case, attempt)
+                answer = await self.dispatch.inquire(self.rails[rail], attempt, traces)
+                if answer.standing is Standing.NO_INFORMATION:
+                    return None
+                if answer.standing is not Standing.NOT_FOUND:
+                    found.append(FoundAttempt(attempt, answer))
+        return found
+
+    def _eligible(self, case: Case) -> Iterable[str]:
+        """The rails that the order may have gone to: a refund only to its debit's. The rail that a merchant
+        pins now need not be the one that was pinned when the order was lost."""
+        if isinstance(case, RefundCase):
+            return (case.debit.rail,)
+        operation: Operation = operation_of(routed_of(case))
+        return [name for name, rail in self.rails.items() if operation in rail.capabilities.operations]
+
+
+def adopt(
+    case: Case, found: Sequence[FoundAttempt], currency: str, *, now: datetime
+) -> tuple[Sequence[Attempt], str | None]:
+    """Return the attempts to write, and the contradiction where what was found is not the order's own.
+
+    One attempt lives: the one whose money moved, else the latest that may still move some. The others were
+    closed before it was sent, and are looked back at like all closed attempts.
+    """
+    living = _living(found)
+    adopted: list[Attempt] = []
+    contradiction: str | None = None
+    # Of two with the same reference the one that lives is kept.
+    for one in sorted(found, key=lambda one: one is not living):
+        if any(one.attempt.reference == known.reference for known in adopted):
+            # Two rails have the same reference: one of them was sent it after the other was lost.
+            contradiction = "found_twice"
+            continue
+        attempt = one.attempt if one is living else _closed(one.attempt, one.answer)
+        foreign = foreign_to(one.attempt, currency, one.answer)
+        if foreign is not None:
+            contradiction = foreign.value
+            attempt = replace(attempt, moved_at=now)
+        adopted.append(attempt)
+    if living is not None and case.live is not None:
+        adopted.append(replace(_closed(case.live, living.answer), retry_decision="another_rail"))
+    return sorted(adopted, key=lambda attempt: attempt.sequence), contradiction
+
+
+def _living(found: Sequence[FoundAttempt]) -> FoundAttempt | None:
+    for standing in (Standing.SUCCEEDED, Standing.PENDING):
+        standing_so = [one for one in found if one.answer.standing is standing]
+        if standing_so:
+            return standing_so[-1]
+    return None
+
+
+def _closed(attempt: Attempt, answer: StatusAnswer) -> Attempt:
+    """The attempt as one that was closed before another was opened."""
+    failure = answer.failure or Failure(FailureCode.PROVIDER_ERROR, reroute=True)
+    return attempt.after_inquiry(StatusAnswer(standing=Standing.FAILED, failure=failure))

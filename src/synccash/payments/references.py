@@ -1,0 +1,65 @@
+"""The references that rails know attempts by. Each is derived from what the merchant asked for, so that an
+order which was lost with a database is found at the rails, and sent again, under the same references."""
+
+import hmac
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Self
+from uuid import UUID
+
+from synccash.payments.rail import Operation
+
+KEY_BYTES_MIN = 32
+_KEY_ID_CHARS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderIdentity:
+    """What names an order for ever, also where a restored database gives it another id.
+
+    `names`: the merchant's reference of a payment or payout; for a refund the payment's reference and the
+    refund's own identity.
+    """
+
+    merchant_id: str
+    livemode: bool
+    operation: Operation
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceKey:
+    """The installation's key. `id` says which key made a reference and gives nothing of it away."""
+
+    secret: bytes = field(repr=False)
+    id: str
+
+    @classmethod
+    def of(cls, secret: str) -> Self:
+        """Read a key of 32 bytes or more in hexadecimal digits. Raises ValueError."""
+        try:
+            raw = bytes.fromhex(secret)
+        except ValueError:
+            raise ValueError("expected hexadecimal digits, as `openssl rand -hex 32` prints them") from None
+        if len(raw) < KEY_BYTES_MIN:
+            raise ValueError(f"expected at least {KEY_BYTES_MIN} bytes in hexadecimal digits, got {len(raw)}")
+        return cls(raw, sha256(b"synccash installation key id" + raw).hexdigest()[:_KEY_ID_CHARS])
+
+    def derive(self, identity: OrderIdentity, sequence: int) -> str:
+        """Return the reference of the order's attempt with this sequence number, as a lower-case UUID.
+
+        It is the HMAC-SHA-256 of the identity, cut to 128 bits, with the version and variant bits of a UUIDv4
+        (RFC 9562, section 5.4), the one form that every rail takes.
+        """
+        parts = (
+            identity.merchant_id,
+            "live" if identity.livemode else "test",
+            identity.operation.value,
+            str(sequence),
+            *identity.names,
+        )
+        raw = (part.encode() for part in parts)
+        # With its length before each part no two identities read the same.
+        message = b"".join(len(part).to_bytes(4) + part for part in raw)
+        digest = hmac.digest(self.secret, message, "sha256")
+        return str(UUID(bytes=digest[:16], version=4))

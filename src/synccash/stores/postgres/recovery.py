@@ -1,0 +1,156 @@
+"""The recovery row: whether this data may lack commits whose money has moved. See docs/operating.md."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from synccash.payments.recovery import Recovery
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.pool import Connection
+
+_SERVER = """(
+    SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline
+    FROM pg_control_system()
+)"""
+_IS_OURS = f"""
+SELECT r.system_identifier = s.system_identifier AND r.timeline = s.timeline FROM recovery r, {_SERVER} s
+"""  # noqa: S608 - put together from constants
+_STATE = """
+WITH waiting AS (
+    SELECT recovery_epoch FROM payments WHERE status NOT IN ('succeeded', 'failed', 'canceled')
+    UNION ALL SELECT recovery_epoch FROM refunds WHERE status = 'processing'
+    UNION ALL SELECT recovery_epoch FROM payouts WHERE status = 'processing'
+)
+SELECT epoch, active, reason, entered_by, entered_at, released_by, released_at,
+    (SELECT count(*) FROM waiting WHERE recovery_epoch < r.epoch) AS unsearched
+FROM recovery r
+"""
+_EPOCH = "SELECT epoch, active FROM recovery"
+_START = f"""
+UPDATE recovery r SET
+    epoch = r.epoch + 1, active = true, reason = $1, entered_by = $2, entered_at = now(),
+    system_identifier = s.system_identifier, timeline = s.timeline
+FROM {_SERVER} s WHERE NOT r.active OR (r.system_identifier, r.timeline) <> (s.system_identifier, s.timeline)
+"""  # noqa: S608 - put together from constants
+_RELEASE = """
+WITH released AS (
+    UPDATE recovery SET active = false, released_by = $1, released_at = now() WHERE active RETURNING epoch
+),
+payments_due AS (
+    UPDATE payments o SET due_at = now() FROM released
+    WHERE o.status NOT IN ('succeeded', 'failed', 'canceled') AND o.lease_until IS NULL
+),
+refunds_due AS (
+    UPDATE refunds o SET due_at = now() FROM released WHERE o.status = 'processing' AND o.lease_until IS NULL
+),
+payouts_due AS (
+    UPDATE payouts o SET due_at = now() FROM released WHERE o.status = 'processing' AND o.lease_until IS NULL
+)
+SELECT epoch FROM released
+"""
+_DURABILITY = """
+SELECT current_setting('synchronous_commit') AS synchronous_commit,
+    current_setting('fsync')::boolean AS fsync,
+    current_setting('synchronous_standby_names') AS synchronous_standby_names,
+    (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS synchronous_standbys
+"""
+
+SERVER_CHANGED = (
+    "the data is served by another PostgreSQL server than before (a restored backup, or a standby that was "
+    "promoted), so commits may be missing"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryState:
+    """The recovery row, and how many open orders the rails have not been asked about since it began."""
+
+    epoch: int
+    active: bool
+    reason: str | None
+    entered_by: str | None
+    entered_at: datetime | None
+    released_by: str | None
+    released_at: datetime | None
+    unsearched: int
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """What PostgreSQL is set up to keep of a commit. `synchronous_standbys`: how many are connected; 0 also
+    where the service's role may not see them (it needs `pg_monitor`)."""
+
+    synchronous_commit: str
+    fsync: bool
+    synchronous_standby_names: str
+    synchronous_standbys: int
+
+    def weaknesses(self) -> list[str]:
+        """Say in sentences what a failure of the server could lose, and what to do about it."""
+        found: list[str] = []
+        if not self.fsync:
+            found.append("fsync is off: a crash of the host loses commits; set fsync = on")
+        if self.synchronous_commit in ("off", "local") and (
+            self.synchronous_commit == "off" or self.synchronous_standby_names
+        ):
+            found.append(
+                f"synchronous_commit is {self.synchronous_commit}: a failure loses commits whose money has "
+                "moved; set synchronous_commit = on"
+            )
+        if not self.synchronous_standby_names:
+            found.append(
+                "no synchronous standby is named: if this server's disk is lost, the commits since the last "
+                "backup are too; set synchronous_standby_names, or keep the recovery procedure at hand"
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresRecovery:
+    """Reads and changes the recovery row. Every method raises StoreUnavailableError."""
+
+    database: Database
+
+    async def recovery(self) -> Recovery:
+        """Return the epoch, and whether sends are held."""
+        [row] = await self.database.repeat(_EPOCH)
+        return Recovery(epoch=row["epoch"], active=row["active"])
+
+    async def state(self) -> RecoveryState:
+        """Return all of it. Counts open orders: for people, not for loops."""
+        [row] = await self.database.repeat(_STATE)
+        return RecoveryState(**dict(row))
+
+    async def start(self, *, by: str, reason: str) -> RecoveryState:
+        """Hold all sends. Nothing changes where a recovery is under way already."""
+        await self.database.repeat(_START, reason, by)
+        return await self.state()
+
+    async def release(self, *, by: str) -> RecoveryState:
+        """Let sends go on, and have each open order looked at now: the rails are asked about it first."""
+        await self.database.repeat(_RELEASE, by)
+        return await self.state()
+
+    async def durability(self) -> Durability:
+        """Return what PostgreSQL is set up to keep of a commit."""
+        [row] = await self.database.repeat(_DURABILITY)
+        return Durability(**dict(row))
+
+
+async def hold_if_server_changed(connection: Connection) -> None:
+    """Hold all sends where this connection leads to another server than the data came from.
+
+    For each new connection of a pool, before its first use: what the process knew of the former server does
+    not hold here. Raises TargetServerAttributeNotMatched at a standby, which takes no commits.
+    """
+    if await connection.fetchval("SELECT pg_is_in_recovery()"):
+        raise asyncpg.TargetServerAttributeNotMatched("the server is a standby and takes no commits")
+    try:
+        is_ours: Any = await connection.fetchval(_IS_OURS)
+    except asyncpg.UndefinedTableError:
+        # A database that is not migrated yet.
+        return
+    if is_ours is False:
+        await connection.execute(_START, SERVER_CHANGED, "the service")
