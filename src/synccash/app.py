@@ -20,6 +20,7 @@ from synccash.engine.dispatch import PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
 from synccash.engine.network_keeping import NetworkKeeping
 from synccash.engine.notify import Notifier
+from synccash.engine.payout_recall import PayoutRecall
 from synccash.engine.ports import Doorbell, Rail
 from synccash.engine.rail_health import RailHealth
 from synccash.engine.rail_watch import RailWatch
@@ -55,7 +56,7 @@ from synccash.resilience.client_address import Network, trusted_networks
 from synccash.resilience.limit_policies import LimitBook
 from synccash.resilience.profiles import PROFILES
 from synccash.resilience.registry import Registry
-from synccash.risk_settings import risk_rules
+from synccash.risk_settings import payout_rules, risk_rules
 from synccash.routing_settings import health_settings, probing, routing_rules
 from synccash.settings import Settings, SettingsError
 from synccash.stores.local_doorbell import LocalDoorbell
@@ -67,6 +68,7 @@ from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.payer_networks import PostgresNetworks
 from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.reading import PostgresReading
+from synccash.stores.postgres.recent_payouts import PostgresRecentPayouts
 from synccash.stores.postgres.recovery import PostgresRecovery, hold_if_server_changed
 from synccash.stores.postgres.standings import PostgresStandings
 from synccash.stores.postgres.waiting import PostgresWaiting
@@ -144,6 +146,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             doorbell=doorbell,
             settings=engine_settings(settings),
             rules=risk_rules(settings),
+            payout_rules=payout_rules(settings),
             screening=_screening(settings, transport, registry, clock),
             health=rail_health,
             routing=routing_rules(settings, rails),
@@ -171,6 +174,8 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         _in_background("backlog", backlog.run, loops, stack)
         keeping = NetworkKeeping(networks, PostgresNetworks(database), clock)
         _in_background("network_keeping", keeping.run, loops, stack)
+        recall = PayoutRecall(engine.risk, PostgresRecentPayouts(database), clock)
+        _in_background("payout_recall", recall.run, loops, stack)
         yield Service(
             engine=engine,
             rails=rails,
@@ -186,7 +191,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             ),
             registry=registry,
             breakers=await _shared(settings, registry, instance, loops, stack),
-            sightings=_share_risk(settings, engine.collecting.risk, clock, instance, loops, stack),
+            sightings=_share_risk(settings, engine.risk, clock, instance, loops, stack),
             claims=PostgresClaims(database),
             audit=PostgresAudit(database),
             backlog=backlog,
@@ -359,7 +364,11 @@ def _screening(
         clock=clock.monotonic,
         sleep=clock.sleep,
     )
-    outage = Outage(outcome=RiskOutcome(settings.fraud_outage), decline_above=settings.fraud_decline_above)
+    outage = Outage(
+        outcome=RiskOutcome(settings.fraud_outage),
+        payouts=RiskOutcome(settings.payout_fraud_outage),
+        decline_above=settings.fraud_decline_above,
+    )
     return Screening(ask, outage)
 
 
@@ -425,6 +434,7 @@ def check_settings(settings: Settings) -> None:
     health_settings(settings)
     engine_settings(settings)
     risk_rules(settings)
+    payout_rules(settings)
     _registry(settings, clock)
     _limits(settings)
 

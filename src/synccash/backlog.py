@@ -22,6 +22,7 @@ KINDS = (
     ("refund", "under_review"),
     ("refund", "unreadable"),
     ("payout", "under_review"),
+    ("payout", "risk_review"),
     ("payout", "unreadable"),
 )
 

@@ -154,6 +154,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fraud_timeout_s: Seconds = 2.0
     fraud_outage: Literal["allow", "review", "decline"] = "allow"
     fraud_decline_above: Pesewas | None = None
+    payout_ceiling: Pesewas = 100_000
+    payout_review_from: Pesewas | None = None
+    payout_payee_max_payouts: Annotated[int, Meta(ge=1)] = 10
+    payout_payee_max_amount: Pesewas = 500_000
+    payout_payee_window_s: Seconds = 86_400.0
+    payout_merchant_max_payouts: Annotated[int, Meta(ge=1)] | None = None
+    payout_merchant_max_amount: Pesewas = 2_000_000
+    payout_merchant_window_s: Seconds = 86_400.0
+    payout_merchants: str = ""
+    payout_blocked_payees: str = ""
+    payout_allowed_payees: str = ""
+    payout_duplicate_window_s: Seconds | None = None
+    payout_duplicate: Literal["review", "decline"] = "review"
+    payout_fraud_outage: Literal["allow", "review", "decline"] = "review"
 
     rate_limits: str = ""
     trusted_proxies: str = ""

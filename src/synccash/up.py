@@ -32,6 +32,12 @@ from synccash.supervisor import Program, Supervisor
 
 MERCHANT_ID = "mer_local"
 _PATIENCE_S = 30.0
+_PAYOUT_LIMITS = (
+    "payout_ceiling",
+    "payout_payee_max_payouts",
+    "payout_payee_max_amount",
+    "payout_merchant_max_amount",
+)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -140,6 +146,8 @@ class Up:
         }
         if sandbox_url is not None:
             offered["fraud_url"] = f"{sandbox_url}/fraud"
+            # No real money moves there, and the examples pay out more than a new installation may.
+            offered |= dict.fromkeys(_PAYOUT_LIMITS, str(10**12))
             offered |= {
                 "ladder": "sandbox",
                 "settle_s": "3",

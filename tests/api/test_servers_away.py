@@ -41,6 +41,8 @@ for order in ("payments/{payment_id}", "refunds/{refund_id}", "payouts/{payout_i
     BODIES[f"POST /api/v1/{order}/resolve"] = lambda: RESOLUTION
 for decision in ("approve", "decline", "return-surplus"):
     BODIES[f"POST /api/v1/payments/{{payment_id}}/{decision}"] = lambda: DECISION
+for decision in ("approve", "decline"):
+    BODIES[f"POST /api/v1/payouts/{{payout_id}}/{decision}"] = lambda: DECISION
 
 
 async def routes(api: Served) -> list[str]:

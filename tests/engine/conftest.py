@@ -14,7 +14,7 @@ from synccash.engine.settings import EngineSettings
 from synccash.payments.ladder import Ladder
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.references import ReferenceKey
-from synccash.payments.risk import RiskRules
+from synccash.payments.risk import NO_PAYOUT_RULES, PayoutRules, RiskRules
 from synccash.resilience.profiles import PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
 from synccash.resilience.retry import Retry
@@ -35,6 +35,12 @@ def surplus_refund() -> str:
 def rules() -> RiskRules:
     """Overridden by tests of risk."""
     return RiskRules()
+
+
+@pytest.fixture
+def payout_rules() -> PayoutRules:
+    """Overridden by tests of payouts' risk."""
+    return NO_PAYOUT_RULES
 
 
 @pytest.fixture
@@ -66,6 +72,7 @@ async def desk(
     database_url: str,
     surplus_refund: Literal["auto", "manual"],
     rules: RiskRules,
+    payout_rules: PayoutRules,
     screening: Screening | None,
     ladder: Ladder,
     settings: dict[str, Any],
@@ -94,6 +101,7 @@ async def desk(
             }
         ),
         rules=rules,
+        payout_rules=payout_rules,
         screening=screening,
     )
     yield Desk(engine, pool, rails[0], rails[1])

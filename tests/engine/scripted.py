@@ -118,7 +118,7 @@ class Desk:
     async def pay_out(self, reference: str = "wages 1", **changes: Any) -> dict[str, Any]:
         payee = Payee(Msisdn.parse("0241234567"), name="Ama")
         request = PayoutRequest(
-            tenant=TENANT, amount=700, currency="GHS", reference=reference, **{"payee": payee, **changes}
+            tenant=TENANT, currency="GHS", reference=reference, **{"payee": payee, "amount": 700, **changes}
         )
         return msgspec.json.decode((await self.engine.pay_out(request, self._claim("payout"))).body)
 

@@ -6,10 +6,19 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment_samples import PAYMENT
+from payment_samples import PAYMENT, PAYOUT
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import Payment
-from synccash.payments.risk import ALLOWED, RiskDecision, RiskOutcome, RiskRules, RiskWatch, Velocity
+from synccash.payments.payout import Payout
+from synccash.payments.risk import (
+    ALLOWED,
+    PayoutRules,
+    RiskDecision,
+    RiskOutcome,
+    RiskRules,
+    RiskWatch,
+    Velocity,
+)
 
 PAYER = PAYMENT.payer.msisdn.digits
 OTHER = replace(PAYMENT, payer=Payer(Msisdn.parse("0501234567")))
@@ -20,13 +29,13 @@ def of(amount: int):
 
 
 class Watch:
-    """A watch to which every payment is another one, with a reference of its own."""
+    """A watch to which every payment or payout is another one, with a reference of its own."""
 
-    def __init__(self, rules: RiskRules) -> None:
-        self.watch = RiskWatch(rules)
+    def __init__(self, rules: RiskRules, payouts: PayoutRules | None = None) -> None:
+        self.watch = RiskWatch(rules, payouts or PayoutRules())
         self.orders = count()
 
-    def assess(self, payment: Payment, at: float) -> RiskDecision:
+    def assess(self, payment: Payment | Payout, at: float) -> RiskDecision:
         return self.watch.assess(replace(payment, reference=f"order {next(self.orders)}"), at)
 
 
@@ -144,3 +153,58 @@ def test_what_is_tried_in_test_mode_counts_against_nobody():
     assert watch.assess(PAYMENT, 0.0) == ALLOWED
     assert watch.assess(replace(PAYMENT, livemode=True), 0.0) == ALLOWED
     assert watch.assess(PAYMENT, 0.0).outcome is RiskOutcome.DECLINE
+
+
+def paid_out(rules: RiskRules, **merchants: RiskRules) -> Watch:
+    return Watch(RiskRules(), PayoutRules(general=rules, merchants=merchants))
+
+
+def test_a_payee_is_paid_so_often_and_so_much_by_all_merchants_together():
+    watch = paid_out(RiskRules(payer_count=Velocity(3, 60.0), payer_amount=Velocity(6_001, 60.0)))
+    of_another = replace(PAYOUT, merchant_id="m_2")
+    assert [watch.assess(one, 0.0).reasons for one in (PAYOUT, of_another, PAYOUT)] == [
+        (),
+        (),
+        ("payee_too_much",),
+    ]
+    assert watch.assess(replace(PAYOUT, amount=1_000), 0.0) == ALLOWED
+    assert watch.assess(replace(PAYOUT, amount=1), 0.0).reasons == ("payee_too_often",)
+    assert watch.assess(replace(PAYOUT, livemode=True), 0.0) == ALLOWED
+
+
+def test_a_payout_that_was_declined_uses_nothing_up():
+    watch = paid_out(RiskRules(ceiling=3_000, payer_amount=Velocity(5_000, 60.0), duplicate_window_s=60.0))
+    assert watch.assess(replace(PAYOUT, amount=90_000), 0.0).reasons == ("above_ceiling", "payee_too_much")
+    assert watch.assess(PAYOUT, 0.0) == ALLOWED
+
+
+def test_a_merchant_who_pays_out_unusually_much_is_looked_at():
+    watch = paid_out(RiskRules(merchant_amount=Velocity(5_000, 60.0)))
+    decisions = [watch.assess(PAYOUT, 0.0) for _ in range(3)]
+    assert decisions[2] == RiskDecision(RiskOutcome.REVIEW, ("merchant_too_much",))
+    assert watch.assess(replace(PAYOUT, merchant_id="m_2"), 0.0) == ALLOWED
+
+
+def test_payments_and_payouts_are_counted_apart():
+    rules = RiskRules(
+        payer_count=Velocity(1, 60.0), merchant_count=Velocity(1, 60.0), duplicate_window_s=60.0
+    )
+    watch = Watch(rules, PayoutRules(general=rules))
+    of_the_payee = replace(PAYMENT, payer=Payer(PAYOUT.payee.msisdn))
+    assert [watch.assess(one, 0.0) for one in (of_the_payee, PAYOUT)] == [ALLOWED, ALLOWED]
+
+
+def test_a_merchant_s_own_limits_stand_in_the_place_of_the_general_ones():
+    general = RiskRules(ceiling=1_000, payer_amount=Velocity(5_000, 60.0))
+    watch = paid_out(general, m_1=replace(general, ceiling=9_000))
+    assert watch.assess(replace(PAYOUT, amount=4_000), 0.0) == ALLOWED
+    assert watch.assess(replace(PAYOUT, amount=4_000), 0.0).reasons == ("payee_too_much",)
+    another_s = replace(PAYOUT, merchant_id="m_2", amount=1_001)
+    assert watch.assess(another_s, 300.0).reasons == ("above_ceiling",)
+
+
+def test_a_watch_without_rules_for_payouts_remembers_none_of_them():
+    watch = Watch(RiskRules(ceiling=1))
+    assert watch.assess(PAYOUT, 0.0) == ALLOWED
+    assert not watch.watch.is_idle
+    assert Watch(RiskRules()).watch.is_idle

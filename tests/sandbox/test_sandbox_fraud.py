@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from payment_samples import PAYMENT
+from payment_samples import PAYMENT, PAYOUT
 from sandbox.momo import ask
 from synccash.engine.screening import Outage, Screening
 from synccash.fraud.http import FraudService, FraudServiceError
@@ -50,7 +50,16 @@ async def test_the_rules_decide_by_amount_and_number(world, session, amount, num
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'{"payment_id":"x"}', b'{"payment_id":"x","amount":"1"}']
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"payment_id":"x"}',
+        b'{"payment_id":"x","amount":"1"}',
+        b'{"amount":1}',
+        b'{"payment_id":"x","payout_id":"y","amount":1}',
+    ],
 )
 async def test_a_question_that_cannot_be_read_is_refused_and_not_logged(world, session, body):
     assert (await ask(session, "POST", world.sandbox.fraud_url, data=body)).status == 422
@@ -150,3 +159,9 @@ async def test_after_five_failures_a_sick_service_is_left_alone(world, service):
     for _ in range(6):
         await screen.decide(PAYMENT)
     assert len(await questions(world)) == 5
+
+
+async def test_a_payout_is_asked_about_as_a_payout(world, service):
+    decision = await service.ask(replace(PAYOUT, amount=500_000))
+    assert (decision.outcome, decision.reasons) == (RiskOutcome.REVIEW, ("fraud:amount_from_5000_ghs",))
+    assert await questions(world) == [{"payout_id": "po_1", "amount": 500_000, "decision": "review"}]

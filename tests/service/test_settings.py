@@ -5,7 +5,7 @@ import pytest
 
 from synccash.app import check_settings
 from synccash.payments.risk import Velocity
-from synccash.risk_settings import risk_rules
+from synccash.risk_settings import payout_rules, risk_rules
 from synccash.settings import SECRETS, Settings, SettingsError, load_settings
 
 
@@ -84,6 +84,12 @@ def test_every_setting_that_could_open_an_account_is_masked():
         ({"risk_blocked_payers": "0241234567, 12"}, "risk_blocked_payers"),
         ({"risk_tier_ceilings": "minimum=much"}, "TIER=PESEWAS"),
         ({"risk_tier_ceilings": "medium=1500000"}, "risk_default_tier"),
+        ({"payout_blocked_payees": "12"}, "payout_blocked_payees"),
+        ({"payout_merchants": "mer_1: ceiling 5"}, "expected `merchant=ID"),
+        ({"payout_merchants": "merchant=mer_1: cieling 5"}, "did you mean ceiling"),
+        ({"payout_merchants": "merchant=mer_1: ceiling much"}, "expected a whole number"),
+        ({"payout_merchants": "merchant=m: ceiling 1; merchant=m: ceiling 2"}, "same merchant"),
+        ({"payout_merchants": "merchant=m: ceiling 1, ceiling 2"}, "named twice"),
     ],
 )
 def test_what_no_process_could_start_with_is_told_before_the_start(given: dict[str, Any], told: str):
@@ -104,3 +110,25 @@ def test_the_rules_of_risk_are_read_from_the_settings():
     assert (rules.tiers, rules.default_tier) == ({"minimum": 300_000, "enhanced": 2_500_000}, "minimum")
     assert (rules.merchant_count, rules.merchant_amount) == (Velocity(7, 3_600.0), None)
     assert rules.payer_amount == Velocity(100, 3_600.0)
+
+
+def test_a_new_installation_pays_out_little():
+    rules = payout_rules(Settings(risk_blocked_payers="0241234567", risk_allowed_payers="0501234567"))
+    general = rules.general
+    assert (general.ceiling, general.payer_amount) == (100_000, Velocity(500_000, 86_400.0))
+    assert general.merchant_amount == Velocity(2_000_000, 86_400.0)
+    assert general.blocked_payers == {"233241234567"}
+    assert (general.allowed_payers, rules.merchants) == (frozenset(), {})
+
+
+def test_a_merchant_has_limits_of_his_own_for_payouts():
+    rules = payout_rules(
+        Settings(
+            payout_merchants="merchant=mer_1: ceiling 500000, payee_max_amount 2000000;"
+            " merchant=mer_2: ceiling 5;"
+        )
+    )
+    assert rules.of("mer_1").ceiling == 500_000
+    assert rules.of("mer_1").payer_amount == Velocity(2_000_000, 86_400.0)
+    assert rules.of("mer_1").merchant_amount == rules.general.merchant_amount
+    assert (rules.of("mer_2").ceiling, rules.of("mer_3").ceiling) == (5, 100_000)

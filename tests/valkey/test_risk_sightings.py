@@ -6,9 +6,12 @@ import itertools
 import time
 from dataclasses import dataclass, field, replace
 
-from payment_samples import PAYMENT
+import msgspec
+
+from payment_samples import PAYMENT, PAYOUT
 from synccash.payments.risk import (
     ALLOWED,
+    PayoutRules,
     RiskDecision,
     RiskOutcome,
     RiskRules,
@@ -28,7 +31,7 @@ RULES = RiskRules(payer_count=Velocity(3, 3_600.0), duplicate_window_s=3_600.0)
 class Process:
     """One process's watch, and all that it was told by others."""
 
-    watch: RiskWatch = field(default_factory=lambda: RiskWatch(RULES))
+    watch: RiskWatch = field(default_factory=lambda: RiskWatch(RULES, PayoutRules(general=RULES)))
     told: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
 
     def hear(self, seen: Sighting, decision: RiskDecision) -> None:
@@ -38,6 +41,10 @@ class Process:
     def assess(self, number: int, **changes) -> RiskDecision:
         asked = {"reference": f"order {number}", "amount": 100 + number} | changes
         return self.watch.assess(replace(PAYMENT, **asked), time.monotonic())
+
+    def pay_out(self, number: int) -> RiskDecision:
+        payout = replace(PAYOUT, reference=f"order {number}", amount=100 + number)
+        return self.watch.assess(payout, time.monotonic())
 
     async def heard_of(self, number: int) -> None:
         async with asyncio.timeout(LONG_S):
@@ -114,3 +121,23 @@ async def test_what_no_process_of_ours_would_say_is_passed_over(valkey_url):
         one.assess(1)
         await two.heard_of(1)
     await client.aclose()
+
+
+async def test_payouts_in_two_processes_count_against_one_limit(valkey_url):
+    async with two_of(valkey_url) as (one, two):
+        assert [one.pay_out(number) for number in (1, 2, 3)] == [ALLOWED] * 3
+        await two.heard_of(3)
+        assert two.pay_out(4).reasons == ("payee_too_often",)
+        assert two.assess(5) == ALLOWED
+
+
+async def test_a_process_that_knows_only_payments_leaves_payouts_unread(valkey_url):
+    client = build_client(valkey_url)
+    async with client.pubsub() as channel, running(valkey_url, "one") as one:
+        await channel.subscribe("synccash:risk")
+        await channel.get_message(timeout=LONG_S)
+        one.pay_out(1)
+        message = await channel.get_message(timeout=LONG_S)
+    await client.aclose()
+    source, seen, payouts = msgspec.msgpack.decode(message["data"])
+    assert (source, seen, len(payouts)) == ("one", [], 1)

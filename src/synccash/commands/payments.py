@@ -72,7 +72,7 @@ def list_payouts(
     *,
     merchant: str | None = None,
     status: Literal["processing", "succeeded", "failed"] | None = None,
-    detail: Literal["outcome_unknown", "under_review", "queued", "expired"] | None = None,
+    detail: Literal["outcome_unknown", "under_review", "risk_review", "queued", "expired"] | None = None,
     rail: str | None = None,
     reference: str | None = None,
     payee: str | None = None,
@@ -142,9 +142,9 @@ def _print_page(page: dict[str, Any], kind: str, who: str, *, as_json: bool) -> 
 
 @PAYMENTS.command
 def waiting(*, limit: int = 50, json: bool = False) -> int:
-    """What waits for a human, the longest first: payments, refunds and payouts under review, payments in risk
-    review, rows that cannot be read (`unreadable`), money that came too much and is still here (`surplus`),
-    and money that came in another currency for an ended payment (`currency_differs`).
+    """What waits for a human, the longest first: payments, refunds and payouts under review, payments and
+    payouts in risk review, rows that cannot be read (`unreadable`), money that came too much and is still
+    here (`surplus`), and money that came in another currency for an ended payment (`currency_differs`).
 
     `next look`: when the rail is asked again by itself.
     """
@@ -221,15 +221,15 @@ def show(order_id: str, /, *, json: bool = False) -> int:
 
 
 @PAYMENTS.command
-def approve(payment_id: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
-    """Let a payment in risk review go on."""
-    return _decided(payment_id, "approve", {"reason": reason}, url, as_json=json)
+def approve(order_id: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
+    """Let a payment or payout in risk review go on."""
+    return _decided(order_id, "approve", {"reason": reason}, url, as_json=json)
 
 
 @PAYMENTS.command
-def decline(payment_id: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
-    """End a payment in risk review."""
-    return _decided(payment_id, "decline", {"reason": reason}, url, as_json=json)
+def decline(order_id: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
+    """End a payment or payout in risk review."""
+    return _decided(order_id, "decline", {"reason": reason}, url, as_json=json)
 
 
 @PAYMENTS.command

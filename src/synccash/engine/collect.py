@@ -8,18 +8,14 @@ from synccash.engine.first_commits import FirstCommit, FirstCommits
 from synccash.engine.ports import Clock, Identities, Ledger
 from synccash.engine.replies import Replies
 from synccash.engine.scribe import Scribe, render
-from synccash.engine.settings import EngineSettings
 from synccash.payments import lifecycle
 from synccash.payments.case import (
     AlreadyClaimed,
     Claim,
-    Entry,
-    Keep,
     Opened,
     Opening,
     PaymentCase,
     ReferenceTaken,
-    Release,
     SendsHeld,
 )
 from synccash.payments.errors import (
@@ -28,12 +24,10 @@ from synccash.payments.errors import (
     ReferenceAlreadyUsedError,
     StateConflictError,
 )
-from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Payer
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.payment import Payment, PaymentStatus
 from synccash.payments.request import PaymentRequest, Reply, Tenant
-from synccash.payments.risk import RiskDecision, RiskOutcome, RiskWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +41,14 @@ class Collecting:
     scribe: Scribe
     clock: Clock
     identities: Identities
-    settings: EngineSettings
     networks: PayerNetworks
-    risk: RiskWatch
 
     async def initiate_payment(self, request_data: PaymentRequest, idempotency_key: Claim) -> Reply:
         """Collect money once, however often this is called with the same key and data.
 
         Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, StoreUnavailableError.
         """
-        opening = self._opening(request_data, idempotency_key)
+        opening = _opening(idempotency_key, self.first.assessed(self._payment(request_data)))
         leased_at = self.clock.monotonic()
         opened = await self.ledger.open_payment(opening)
         match opened:
@@ -77,39 +69,6 @@ class Collecting:
                     else self.driver.send(opened.case, attempt, leased_at=leased_at)
                 )
                 return await self.replies.first(opened.case, work)
-
-    def _opening(self, request: PaymentRequest, claim: Claim) -> Opening:
-        payment = self._payment(request)
-        created = self.scribe.entry("created", {"amount": payment.amount})
-        risk = self.risk.assess(payment, self.clock.monotonic())
-        assessed = (
-            (created, self.scribe.entry("risk_assessed", risk.explained())) if risk.reasons else (created,)
-        )
-        if risk.outcome is not RiskOutcome.ALLOW:
-            return self._held_for_risk(claim, payment, risk, assessed)
-        if self.driver.screening is not None and self.first.recovery.known.active:
-            return _opening(claim, self.first.held(payment, assessed))
-        if self.driver.screening is not None:
-            return Opening(
-                claim=claim,
-                payment=payment,
-                attempt=None,
-                hold=Keep(self.settings.lease_s),
-                timeline=assessed,
-            )
-        return _opening(claim, self.first.routed(payment, assessed))
-
-    def _held_for_risk(
-        self, claim: Claim, before: Payment, risk: RiskDecision, entries: tuple[Entry, ...]
-    ) -> Opening:
-        """A rule said no: end it, or keep it for a human as long as it lives. One commit, nothing sent."""
-        now = self.clock.now()
-        if risk.outcome is RiskOutcome.DECLINE:
-            payment = lifecycle.failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
-            return _opening(claim, self.first.answered(payment, Release(None), entries))
-        payment = lifecycle.in_risk_review(before, now=now)
-        hold = Release((before.expires_at - now).total_seconds())
-        return _opening(claim, self.first.answered(payment, hold, entries))
 
     def _payment(self, request: PaymentRequest) -> Payment:
         now = self.clock.now()

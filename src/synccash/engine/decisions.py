@@ -40,7 +40,7 @@ from synccash.payments.lifecycle import (
     settle_late_success,
     under_review,
 )
-from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
+from synccash.payments.payment import Payment, Refund, StatusDetail
 from synccash.payments.rail import Standing, StatusAnswer
 from synccash.payments.receipts import Receipt, receipt_of, received_by
 from synccash.payments.risk import RiskDecision, RiskOutcome
@@ -266,7 +266,8 @@ class Decisions:
         before, now = order_of(case), self.clock.now()
         order = before
         if before.status_detail is None or before.status_detail is StatusDetail.OUTCOME_UNKNOWN:
-            is_new = before.status is PaymentStatus.CREATED
+            # What was never sent may still have to be screened.
+            is_new = not case.attempts and before.status_detail is None
             order = before if is_new else queued(before, now=now)
         if not case.held and self._is_told_now(case):
             order = under_review(before, now=now)
@@ -483,17 +484,17 @@ class Decisions:
         timeline = (self.scribe.entry("expired"),)
         return self.scribe.move(case, order, hold=hold, timeline=timeline, outside_recovery=True)
 
-    def held_for_risk(self, case: PaymentCase, decision: RiskDecision, *timeline: Entry) -> Move:
-        """The fraud service said no: end the payment, or keep it for a human as long as it lives."""
-        now = self.clock.now()
+    def held_for_risk(self, case: PaymentCase | PayoutCase, decision: RiskDecision, *timeline: Entry) -> Move:
+        """The fraud service said no: end the order, or keep it for a human as long as it lives."""
+        now, before = self.clock.now(), routed_of(case)
         if decision.outcome is RiskOutcome.DECLINE:
-            order = failed(case.payment, Failure(FailureCode.RISK_DECLINED), now=now)
+            order = failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
             return self.scribe.move(case, order, hold=Release(None), timeline=timeline)
-        return self.leave_to_review(case, in_risk_review(case.payment, now=now), *timeline)
+        return self.leave_to_review(case, in_risk_review(before, now=now), *timeline)
 
-    def leave_to_review(self, case: PaymentCase, order: Payment, *timeline: Entry) -> Move:
-        """Nothing is due before the payment expires, unless a human decides."""
-        left_s = max(0.0, (order.expires_at - case.as_of).total_seconds())
+    def leave_to_review(self, case: PaymentCase | PayoutCase, order: Order, *timeline: Entry) -> Move:
+        """Nothing is due before the order expires, unless a human decides."""
+        left_s = max(0.0, (case.expires_at - case.as_of).total_seconds())
         return self.scribe.move(case, order, hold=Release(left_s), timeline=timeline)
 
 

@@ -24,6 +24,7 @@ from synccash.payments.case import (
     Move,
     NotRefundable,
     PaymentCase,
+    PayoutCase,
     RefundCase,
     Release,
     order_of,
@@ -131,11 +132,15 @@ class Driver:
             return await self._record(case, self.decisions.hold(case))
         if is_expired(case):
             return await self._record(case, self.decisions.expire(case))
-        if isinstance(case, PaymentCase) and case.payment.status_detail is StatusDetail.RISK_REVIEW:
-            return await self._record(case, self.decisions.leave_to_review(case, case.payment))
+        if isinstance(case, RefundCase):
+            if case.is_callback_unchecked:
+                return await self._record(case, self.decisions.wait_for_callbacks(case))
+            return await self._try_again(case)
+        if order_of(case).status_detail is StatusDetail.RISK_REVIEW:
+            return await self._record(case, self.decisions.leave_to_review(case, order_of(case)))
         if case.is_callback_unchecked:
             return await self._record(case, self.decisions.wait_for_callbacks(case))
-        if isinstance(case, PaymentCase) and case.payment.status is PaymentStatus.CREATED:
+        if _awaits_screening(case):
             return await self.screen(case)
         return await self._try_again(case)
 
@@ -145,11 +150,12 @@ class Driver:
         return case.unsearched is not None and not case.held and is_open and not case.money_moved
 
     async def screen(self, case: Case) -> Case | None:
-        """Ask the fraud service about a payment of which nothing was ever sent, and go on as it says."""
-        assert isinstance(case, PaymentCase), "only payments are screened"
+        """Ask the fraud service about a payment or payout of which nothing was ever sent, and go on as it
+        says."""
+        assert not isinstance(case, RefundCase), "a refund is not screened"
         if self.screening is None:
             return await self._try_again(case)
-        decision = await self.screening.decide(case.payment)
+        decision = await self.screening.decide(routed_of(case))
         entry = self.scribe.entry("screened", decision.explained())
         if decision.outcome is RiskOutcome.ALLOW:
             return await self._try_again(case, entry)
@@ -298,6 +304,14 @@ class Driver:
         if committed is None or isinstance(move.hold, Release):
             return committed
         return await self.send(committed, _to_send(committed), leased_at=leased_at)
+
+
+def _awaits_screening(case: PaymentCase | PayoutCase) -> bool:
+    """True for an order of which nothing was ever sent and about which nothing was decided: its process ended
+    while the fraud service was asked. A payout has no status of its own for that."""
+    if isinstance(case, PaymentCase):
+        return case.payment.status is PaymentStatus.CREATED
+    return not case.attempts and case.payout.status_detail is None
 
 
 def _to_look_back_at(case: Case) -> Sequence[Attempt]:

@@ -35,7 +35,7 @@ from synccash.payments.health import HealthSettings
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.references import ReferenceKey
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
-from synccash.payments.risk import RiskRules, RiskWatch
+from synccash.payments.risk import NO_PAYOUT_RULES, PayoutRules, RiskRules, RiskWatch
 from synccash.payments.routing_rules import NO_RULES as NO_ROUTING
 from synccash.payments.routing_rules import RoutingRules
 
@@ -61,6 +61,7 @@ class Engine:
     worker: Worker
     clock: LedgerClock
     recovery: RecoveryWatch
+    risk: RiskWatch
     hearing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HEARD_AT_ONCE))
 
     def start(self) -> None:
@@ -137,6 +138,7 @@ def build_engine(
     doorbell: Doorbell,
     settings: EngineSettings,
     rules: RiskRules = NO_RULES,
+    payout_rules: PayoutRules = NO_PAYOUT_RULES,
     screening: Screening | None = None,
     health: RailHealth | None = None,
     routing: RoutingRules = NO_ROUTING,
@@ -173,13 +175,14 @@ def build_engine(
         screening=screening,
     )
     replies = Replies(ledger, holding, doorbell, settings.request_deadline_s)
-    first = FirstCommits(attempts, scribe, clock, settings, recovery)
-    parts = (ledger, first, driver, replies, scribe, clock, identities, settings, networks)
+    risk = RiskWatch(rules, payout_rules)
+    first = FirstCommits(attempts, scribe, clock, settings, risk, recovery, is_screened=screening is not None)
+    parts = (ledger, first, driver, replies, scribe, clock, identities, networks)
     return Engine(
         ledger=ledger,
         holding=holding,
         doorbell=doorbell,
-        collecting=Collecting(*parts, RiskWatch(rules)),
+        collecting=Collecting(*parts),
         refunding=Refunding(ledger, attempts, driver, replies, refunds, clock, recovery),
         reviewing=Reviewing(ledger, scribe, doorbell, clock, patience),
         paying_out=PayingOut(*parts),
@@ -189,4 +192,5 @@ def build_engine(
         worker=Worker(ledger, driver, holding, doorbell, clock, settings),
         clock=clock,
         recovery=recovery,
+        risk=risk,
     )

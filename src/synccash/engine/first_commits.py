@@ -1,4 +1,4 @@
-"""What the first commit of an order says about its rail: the same for a payment and a payout."""
+"""The first commit of an order: its risk, and its rail. The same for a payment and a payout."""
 
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -12,15 +12,17 @@ from synccash.payments import lifecycle
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import Entry, Event, Keep, Release, StoredAnswer
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.payment import Payment, PaymentStatus
+from synccash.payments.payment import Payment
 from synccash.payments.payout import Payout
+from synccash.payments.risk import RiskDecision, RiskOutcome, RiskWatch
 
 R = TypeVar("R", Payment, Payout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstCommit(Generic[R]):
-    """The order as it is opened. `answer` is there where nothing is left to do for its request."""
+    """The order as it is opened. `answer` is there where nothing is left to do for its request; without one
+    and without an attempt the fraud service is asked next."""
 
     order: R
     attempt: Attempt | None
@@ -38,7 +40,34 @@ class FirstCommits:
     scribe: Scribe
     clock: Clock
     settings: EngineSettings
+    risk: RiskWatch
     recovery: RecoveryWatch
+    is_screened: bool
+
+    def assessed(self, order: R) -> FirstCommit[R]:
+        """Written as the risk rules decide: ended, kept for a human, left to the fraud service, or routed."""
+        created = self.scribe.entry("created", {"amount": order.amount})
+        risk = self.risk.assess(order, self.clock.monotonic())
+        timeline = (created,)
+        if risk.reasons:
+            timeline = (created, self.scribe.entry("risk_assessed", risk.explained()))
+        if risk.outcome is not RiskOutcome.ALLOW:
+            return self._held_for_risk(order, risk, timeline)
+        if self.is_screened and self.recovery.known.active:
+            return self.held(order, timeline)
+        if self.is_screened:
+            hold = Keep(self.settings.lease_s)
+            return FirstCommit(order=order, attempt=None, hold=hold, timeline=timeline)
+        return self.routed(order, timeline)
+
+    def _held_for_risk(self, before: R, risk: RiskDecision, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
+        """A rule said no: end it, or keep it for a human as long as it lives. One commit, nothing sent."""
+        now = self.clock.now()
+        if risk.outcome is RiskOutcome.DECLINE:
+            ended = lifecycle.failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
+            return self.answered(ended, Release(None), timeline)
+        left_s = (before.expires_at - now).total_seconds()
+        return self.answered(lifecycle.in_risk_review(before, now=now), Release(left_s), timeline)
 
     def routed(self, order: R, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
         """With its first attempt at the rail that was chosen; held as queued where none takes it now or a
@@ -61,10 +90,10 @@ class FirstCommits:
         return self.answered(lifecycle.queued(order, now=now), Release(min(route.wait_s, left_s)), timeline)
 
     def held(self, order: R, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
-        """Accepted while a recovery is under way: a worker sends it when that has ended."""
+        """Accepted while a recovery is under way: a worker screens and sends it when that has ended."""
         timeline = (*timeline, self.scribe.entry("held", {"reason": "recovery"}))
         hold = Release(self.settings.queue_retry_s)
-        if order.status is PaymentStatus.CREATED:
+        if order.status_detail is None:
             order = replace(order, version=1)
             return FirstCommit(
                 order=order, attempt=None, hold=hold, timeline=timeline, answer=answer_for(order, ())

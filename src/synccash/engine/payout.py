@@ -8,7 +8,6 @@ from synccash.engine.first_commits import FirstCommits
 from synccash.engine.ports import Clock, Identities, Ledger
 from synccash.engine.replies import Replies
 from synccash.engine.scribe import Scribe
-from synccash.engine.settings import EngineSettings
 from synccash.payments.case import (
     AlreadyClaimed,
     Claim,
@@ -35,7 +34,6 @@ class PayingOut:
     scribe: Scribe
     clock: Clock
     identities: Identities
-    settings: EngineSettings
     networks: PayerNetworks
 
     async def pay_out(self, request_data: PayoutRequest, idempotency_key: Claim) -> Reply:
@@ -60,17 +58,19 @@ class PayingOut:
                     return Reply(opening.answer.status, opening.answer.body)
                 assert isinstance(opened.case, PayoutCase)
                 attempt = opened.case.live
-                assert attempt is not None, "a payout that is not answered opens with its attempt"
-                sending = self.driver.send(opened.case, attempt, leased_at=leased_at)
-                return await self.replies.first(opened.case, sending)
+                work = (
+                    self.driver.screen(opened.case)
+                    if attempt is None
+                    else self.driver.send(opened.case, attempt, leased_at=leased_at)
+                )
+                return await self.replies.first(opened.case, work)
 
     def _opening(self, request: PayoutRequest, claim: Claim) -> PayoutOpening:
-        payout = self._payout(request)
-        created = self.scribe.entry("created", {"amount": payout.amount})
-        first = self.first.routed(payout, (created,))
+        first = self.first.assessed(self._payout(request))
         events = first.events
-        if first.attempt is not None:
-            events = (self.scribe.event("payout.processing", first.order, (first.attempt,)),)
+        if first.answer is None:
+            attempts = () if first.attempt is None else (first.attempt,)
+            events = (self.scribe.event("payout.processing", first.order, attempts),)
         return PayoutOpening(
             claim=claim,
             payout=first.order,

@@ -1,4 +1,4 @@
-"""What people decide: payments held for their risk, and orders whose outcome no rail will tell."""
+"""What people decide: orders that are held for their risk, and orders whose outcome no rail will tell."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +24,8 @@ _NAMES: Mapping[type[Case], str] = {
     RefundCase: "refund",
     PayoutCase: "payout",
 }
-_MoveOf = Callable[[PaymentCase], Move]
+_Held = PaymentCase | PayoutCase
+_MoveOf = Callable[[_Held], Move]
 
 
 class Resolution(StrEnum):
@@ -47,26 +48,26 @@ class Reviewing:
     clock: Clock
     patience: Patience
 
-    async def approve(self, payment_id: str, *, by: str, reason: str) -> bytes:
-        """Let a payment that waits for its risk review go on to a rail."""
+    async def approve(self, order_id: str, *, by: str, reason: str, kind: type[_Held] = PaymentCase) -> bytes:
+        """Let a payment or payout that waits for its risk review go on to a rail."""
 
-        def move(case: PaymentCase) -> Move:
-            order = _taken(lifecycle.queued(case.payment, now=self.clock.now()))
+        def move(case: _Held) -> Move:
+            order = _taken(lifecycle.queued(order_of(case), now=self.clock.now()))
             return self._decided(case, order, "approved", by, reason, hold=Release(0.0))
 
-        return await self._risk(payment_id, move)
+        return await self._risk(kind, order_id, move)
 
-    async def decline(self, payment_id: str, *, by: str, reason: str) -> bytes:
-        """End a payment that waits for its risk review."""
+    async def decline(self, order_id: str, *, by: str, reason: str, kind: type[_Held] = PaymentCase) -> bytes:
+        """End a payment or payout that waits for its risk review."""
 
-        def move(case: PaymentCase) -> Move:
+        def move(case: _Held) -> Move:
             failure = Failure(FailureCode.RISK_DECLINED)
-            order = _taken(lifecycle.failed(case.payment, failure, now=self.clock.now()))
+            order = _taken(lifecycle.failed(order_of(case), failure, now=self.clock.now()))
             entry = self.scribe.entry("declined", {"by": by, "reason": reason})
             # What a recovery has lost may have been approved and sent.
             return self.scribe.move(case, order, hold=Release(None), timeline=(entry,), outside_recovery=True)
 
-        return await self._risk(payment_id, move)
+        return await self._risk(kind, order_id, move)
 
     async def resolve(
         self,
@@ -113,22 +114,25 @@ class Reviewing:
         paid = _payer_of(case, told.amount)
         return _taken(lifecycle.succeeded(order_of(case), paid, now=now)), (paid,)
 
-    async def _risk(self, payment_id: str, move_of: _MoveOf) -> bytes:
+    async def _risk(self, kind: type[_Held], order_id: str, move_of: _MoveOf) -> bytes:
         while True:
-            case = await self._case(PaymentCase, payment_id)
+            case = await read_order(self.ledger, order_id)
+            if not isinstance(case, kind):
+                raise ObjectNotFoundError(_NAMES[kind], order_id)
+            order, named = order_of(case), _NAMES[kind]
             if case.money_moved:
                 raise StateConflictError(
-                    "money is known to have moved for this payment; it is neither approved nor declined now"
+                    f"money is known to have moved for this {named}; it is neither approved nor declined now"
                 )
             if not case.may_send:
                 raise StateConflictError(
-                    "the database is being recovered and may lack what was decided on this payment; try "
+                    f"the database is being recovered and may lack what was decided on this {named}; try "
                     "again when the rails have been asked about it"
                 )
-            if case.payment.status_detail is not StatusDetail.RISK_REVIEW:
-                standing = case.payment.status_detail or case.payment.status
+            if order.status_detail is not StatusDetail.RISK_REVIEW:
+                standing = order.status_detail or order.status
                 raise StateConflictError(
-                    f"only a payment in risk review can be decided on; this one is {standing.value}"
+                    f"only a {named} in risk review can be decided on; this one is {standing.value}"
                 )
             move = move_of(case)
             if await self.ledger.record(move):

@@ -52,6 +52,8 @@ def kind_of(order: Order) -> str:
 def answer_for(order: Order, attempts: tuple[Attempt, ...]) -> StoredAnswer:
     """The answer to the request that opened the order: 201, or 202 while the outcome is not known."""
     unknown = order.status is PaymentStatus.CREATED or order.status_detail in _OPEN_OUTCOMES
+    # A payout of which nothing was sent yet: the fraud service has not answered.
+    unknown |= isinstance(order, Payout) and not order.status.is_final and not attempts
     return StoredAnswer(202 if unknown else 201, render(order, attempts))
 
 

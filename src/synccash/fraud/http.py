@@ -1,14 +1,18 @@
-"""An external fraud service over HTTP: one question a payment, answered allow, review or decline.
+"""An external fraud service over HTTP: one question for each payment or payout, answered allow, review or
+decline.
 
 `POST {url}` with `{payment_id, merchant_id, reference, amount, currency, msisdn, network, livemode}`, amounts
 in pesewas; 200 with `{"decision": "allow" | "review" | "decline", "reasons": ["…"]}`. Asking twice about one
-`payment_id` is the same question, so it may be repeated.
+`payment_id` is the same question, so it may be repeated. A payout is asked about with `payout_id` in place of
+`payment_id` and `"operation": "payout"`; `msisdn` and `network` are its payee's. A service that knows only
+payments refuses such a question, which is then answered as its outage is.
 """
 
 from dataclasses import dataclass, field
 
 import msgspec
 
+from synccash.payments.lifecycle import Routed
 from synccash.payments.payment import Payment
 from synccash.payments.risk import RiskDecision, RiskOutcome
 from synccash.rails.transport import Exchange, Transport
@@ -40,22 +44,26 @@ class FraudService:
     timeout_s: float
     key: str | None = field(default=None, repr=False)
 
-    async def ask(self, payment: Payment) -> RiskDecision:
-        """Ask about a payment."""
-        network = payment.payer.likely_network
+    async def ask(self, order: Routed) -> RiskDecision:
+        """Ask about a payment or payout."""
+        if isinstance(order, Payment):
+            wallet, named = order.payer, {"payment_id": order.id}
+        else:
+            wallet, named = order.payee, {"payout_id": order.id, "operation": "payout"}
+        network = wallet.likely_network
         answer = await self.transport.request(
             "POST",
             self.url,
             headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
             json={
-                "payment_id": payment.id,
-                "merchant_id": payment.merchant_id,
-                "reference": payment.reference,
-                "amount": payment.amount,
-                "currency": payment.currency,
-                "msisdn": payment.payer.msisdn.digits,
+                **named,
+                "merchant_id": order.merchant_id,
+                "reference": order.reference,
+                "amount": order.amount,
+                "currency": order.currency,
+                "msisdn": wallet.msisdn.digits,
                 "network": network.value if network else None,
-                "livemode": payment.livemode,
+                "livemode": order.livemode,
             },
             timeout_s=self.timeout_s,
         )

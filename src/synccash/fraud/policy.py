@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from random import random as uniform
 
 from synccash.fraud.http import FraudService, FraudServiceError
-from synccash.payments.payment import Payment
+from synccash.payments.lifecycle import Routed
 from synccash.payments.risk import RiskDecision
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
@@ -14,7 +14,7 @@ from synccash.resilience.policy import Policy
 from synccash.resilience.profiles import Profile
 from synccash.resilience.verdict import Outcome, Verdict
 
-Ask = Callable[[Payment], Awaitable[RiskDecision]]
+Ask = Callable[[Routed], Awaitable[RiskDecision]]
 
 
 def guarded(
@@ -38,15 +38,15 @@ def guarded(
         breaker=breaker,
         budget=budget,
         total_timeout=profile.total_timeout,
-        idempotent=True,  # asking twice about one payment is the same question
+        idempotent=True,  # asking twice about one order is the same question
         classify=_judge,
         clock=clock,
         sleep=sleep,
         random=random,
     )
 
-    async def ask(payment: Payment) -> RiskDecision:
-        return await policy.call(service.ask, payment)
+    async def ask(order: Routed) -> RiskDecision:
+        return await policy.call(service.ask, order)
 
     return ask
 

@@ -131,9 +131,15 @@ def queued(order: Order, *, now: datetime) -> Order:
     return _outgoing(order, OutgoingStatus.PROCESSING, StatusDetail.QUEUED, now, order.last_error)
 
 
-def in_risk_review(payment: Payment, *, now: datetime) -> Payment:
-    """Return the payment as one that waits for a human before anything is sent."""
-    return _to(payment, PaymentStatus.PROCESSING, StatusDetail.RISK_REVIEW, now)
+@overload
+def in_risk_review(order: _Routed, *, now: datetime) -> _Routed: ...
+@overload
+def in_risk_review(order: Order, *, now: datetime) -> Order: ...
+def in_risk_review(order: Order, *, now: datetime) -> Order:
+    """Return the payment or payout as one that waits for a human before anything is sent."""
+    if isinstance(order, Payment):
+        return _to(order, PaymentStatus.PROCESSING, StatusDetail.RISK_REVIEW, now)
+    return _outgoing(order, OutgoingStatus.PROCESSING, StatusDetail.RISK_REVIEW, now)
 
 
 def expired(order: Order, *, now: datetime) -> Order:

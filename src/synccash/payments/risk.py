@@ -1,4 +1,4 @@
-"""Is this payment safe to ask for? Rules that are decided in process, without any input or output."""
+"""Risk rules for payments and payouts, decided in process without any input or output."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from synccash.payments.payment import Payment
+from synccash.payments.payout import Payout
+from synccash.payments.rail import Operation
 
 TIER = "kyc_tier"
 """The key of a payment's metadata that says how well its payer is known."""
@@ -14,7 +16,7 @@ _REMEMBERED = 100_000
 
 
 class RiskOutcome(StrEnum):
-    """What becomes of a payment. In the order of severity."""
+    """What becomes of a payment or payout. In the order of severity."""
 
     ALLOW = "allow"
     REVIEW = "review"
@@ -90,12 +92,47 @@ class RiskRules:
         return None if most is None else Velocity(most, self.tier_window_s)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutRules:
+    """The operator's rules for payouts: `general` ones, and those of single merchants in their place.
+
+    They are a payment's rules with the payee as the wallet; tiers are for payers alone. What counts over time
+    has the same windows for all merchants.
+    """
+
+    general: RiskRules = field(default_factory=RiskRules)
+    merchants: Mapping[str, RiskRules] = field(default_factory=dict[str, RiskRules])
+
+    def of(self, merchant_id: str) -> RiskRules:
+        """The rules for the payouts of one merchant."""
+        return self.merchants.get(merchant_id, self.general)
+
+    @property
+    def longest_window_s(self) -> float:
+        """The longest time over which any of the rules counts; 0 where none does."""
+        every = (self.general, *self.merchants.values())
+        sums = (
+            s for r in every for s in (r.payer_count, r.payer_amount, r.merchant_count, r.merchant_amount)
+        )
+        windows = [limit.window_s for limit in sums if limit is not None]
+        return max((*windows, *(rules.duplicate_window_s or 0.0 for rules in every)))
+
+    @property
+    def is_empty(self) -> bool:
+        """True without any rule."""
+        return all(rules == RiskRules() for rules in (self.general, *self.merchants.values()))
+
+
+NO_PAYOUT_RULES = PayoutRules()
+
+
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """All of a payment that the rules look at. Two that are equal are one request and its repeat.
+    """All of a payment or payout that the rules look at. Two that are equal are one request and its repeat.
 
     Not the reference alone makes them so: a request may be refused after it was allowed here, and leave its
-    reference to another amount or payer. `payer` as 233…, `amount` in pesewas.
+    reference to another amount or payer. `payer` is the wallet that pays or is paid, as 233…; `amount` in
+    pesewas.
     """
 
     merchant_id: str
@@ -104,17 +141,20 @@ class Sighting:
     payer: str
     amount: int
     tier: str
+    operation: Operation = Operation.COLLECT
 
     @staticmethod
-    def of(payment: Payment) -> "Sighting":
-        """What is looked at of this payment."""
+    def of(order: Payment | Payout) -> "Sighting":
+        """What is looked at of this payment or payout."""
+        is_payment = isinstance(order, Payment)
         return Sighting(
-            payment.merchant_id,
-            payment.livemode,
-            payment.reference,
-            payment.payer.msisdn.digits,
-            payment.amount,
-            payment.metadata.get(TIER, ""),
+            order.merchant_id,
+            order.livemode,
+            order.reference,
+            order.payer.msisdn.digits if is_payment else order.payee.msisdn.digits,
+            order.amount,
+            order.metadata.get(TIER, "") if is_payment else "",
+            Operation.COLLECT if is_payment else Operation.PAYOUT,
         )
 
 
@@ -155,37 +195,37 @@ class RiskWatch:
     """
 
     rules: RiskRules
+    payouts: PayoutRules = NO_PAYOUT_RULES
     tell: Callable[[Sighting, RiskDecision], None] | None = None
     _windows: OrderedDict[tuple[str, str], _Window] = field(
         default_factory=OrderedDict[tuple[str, str], _Window]
     )
-    _seen: OrderedDict[tuple[str, bool, str, int], float] = field(
-        default_factory=OrderedDict[tuple[str, bool, str, int], float]
-    )
+    _seen: OrderedDict["_Likeness", float] = field(default_factory=OrderedDict["_Likeness", float])
     _decided: OrderedDict[Sighting, RiskDecision] = field(default_factory=OrderedDict[Sighting, RiskDecision])
 
-    _idle: bool = field(init=False)
+    _idle: frozenset[Operation] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._idle = self.rules == RiskRules()
+        idle = {Operation.COLLECT: self.rules == RiskRules(), Operation.PAYOUT: self.payouts.is_empty}
+        self._idle = frozenset(operation for operation, is_idle in idle.items() if is_idle)
 
     @property
     def is_idle(self) -> bool:
         """True without any rule: everything passes, and nothing is remembered."""
-        return self._idle
+        return self._idle == frozenset((Operation.COLLECT, Operation.PAYOUT))
 
-    def assess(self, payment: Payment, at: float) -> RiskDecision:
-        """Decide about a payment at the monotonic time `at`, in seconds, and remember it.
+    def assess(self, order: Payment | Payout, at: float) -> RiskDecision:
+        """Decide about a payment or payout at the monotonic time `at`, in seconds, and remember it.
 
         A repeat of a request is told the same and counts no second time.
         """
-        if self._idle:
+        if (Operation.COLLECT if isinstance(order, Payment) else Operation.PAYOUT) in self._idle:
             return ALLOWED
-        sighting = Sighting.of(payment)
+        sighting = Sighting.of(order)
         decision = self._decided.get(sighting)
         if decision is None:
             decision = ALLOWED
-            if sighting.payer not in self.rules.allowed_payers:
+            if sighting.payer not in self._rules_for(sighting).allowed_payers:
                 for outcome, reason in self._spoken(sighting, at):
                     decision = decision.with_(RiskDecision(outcome, (reason,)))
             self._remember(sighting, decision, at)
@@ -195,11 +235,16 @@ class RiskWatch:
 
     def heard(self, sighting: Sighting, decision: RiskDecision, at: float) -> None:
         """Remember what another process has decided, as if it had been here."""
-        if not self._idle and sighting not in self._decided:
+        if sighting.operation not in self._idle and sighting not in self._decided:
             self._remember(sighting, decision, at)
 
+    def _rules_for(self, sighting: Sighting) -> RiskRules:
+        if sighting.operation is Operation.PAYOUT:
+            return self.payouts.of(sighting.merchant_id)
+        return self.rules
+
     def _spoken(self, sighting: Sighting, at: float) -> list[tuple[RiskOutcome, str]]:
-        rules, amount, payer = self.rules, sighting.amount, sighting.payer
+        rules, amount, payer = self._rules_for(sighting), sighting.amount, sighting.payer
         last = self._seen.get(_looks(sighting))
         is_double = rules.duplicate_window_s is not None and (
             last is not None and at - last < rules.duplicate_window_s
@@ -207,7 +252,7 @@ class RiskWatch:
         is_above = rules.ceiling is not None and amount > rules.ceiling
         is_large = rules.review_from is not None and amount >= rules.review_from
         checks = (
-            (payer in rules.blocked_payers, RiskOutcome.DECLINE, "payer_blocked"),
+            (payer in rules.blocked_payers, RiskOutcome.DECLINE, f"{_wallet(sighting)}_blocked"),
             (is_above, RiskOutcome.DECLINE, "above_ceiling"),
             (is_large, RiskOutcome.REVIEW, "large_amount"),
             (is_double, rules.duplicate, "looks_like_a_double"),
@@ -216,22 +261,22 @@ class RiskWatch:
         return [(outcome, reason) for spoken, outcome, reason in checks if spoken]
 
     def _sums(self, sighting: Sighting) -> Iterator[_Sum]:
-        """What is counted over time, and how much this payment adds to each."""
-        rules, amount = self.rules, sighting.amount
+        """What is counted over time, and how much this order adds to each."""
+        rules, amount, wallet = self._rules_for(sighting), sighting.amount, _wallet(sighting)
         # What is tried in test mode counts against nobody's money.
         mode = "live" if sighting.livemode else "test"
         payer, merchant = f"{mode}:{sighting.payer}", f"{mode}:{sighting.merchant_id}"
         tier = rules.tier_limit(sighting.tier)
         decline, review = RiskOutcome.DECLINE, RiskOutcome.REVIEW
         for kind, who, limit, adds, outcome, reason in (
-            ("payer_count", payer, rules.payer_count, 1, decline, "payer_too_often"),
-            ("payer_amount", payer, rules.payer_amount, amount, decline, "payer_too_much"),
+            ("payer_count", payer, rules.payer_count, 1, decline, f"{wallet}_too_often"),
+            ("payer_amount", payer, rules.payer_amount, amount, decline, f"{wallet}_too_much"),
             ("payer_tier", payer, tier, amount, decline, "above_tier_ceiling"),
             ("merchant_count", merchant, rules.merchant_count, 1, review, "merchant_too_often"),
             ("merchant_amount", merchant, rules.merchant_amount, amount, review, "merchant_too_much"),
         ):
             if limit is not None:
-                yield _Sum((kind, who), limit, adds, outcome, reason)
+                yield _Sum((f"{sighting.operation.value}:{kind}", who), limit, adds, outcome, reason)
 
     def _passes(self, sum_: _Sum, at: float) -> bool:
         """True when this much more would pass the limit."""
@@ -239,12 +284,15 @@ class RiskWatch:
         return (window.sum(at, sum_.limit.window_s) if window else 0) + sum_.adds > sum_.limit.most
 
     def _remember(self, sighting: Sighting, decision: RiskDecision, at: float) -> None:
-        for sum_ in self._sums(sighting):
+        # A payout that was declined has cost nothing and must not use up its payee's day; a payment that was
+        # declined counts, so that a payer cannot wear the limit down.
+        is_lost = sighting.operation is Operation.PAYOUT and decision.outcome is RiskOutcome.DECLINE
+        for sum_ in () if is_lost else self._sums(sighting):
             window = self._windows.setdefault(sum_.key, _Window(at))
             window.sum(at, sum_.limit.window_s)
             window.now += sum_.adds
             self._windows.move_to_end(sum_.key)
-        if self.rules.duplicate_window_s is not None:
+        if self._rules_for(sighting).duplicate_window_s is not None and not is_lost:
             self._seen[_looks(sighting)] = at
             self._seen.move_to_end(_looks(sighting))
         self._decided[sighting] = decision
@@ -253,6 +301,14 @@ class RiskWatch:
                 memory.popitem(last=False)
 
 
-def _looks(sighting: Sighting) -> tuple[str, bool, str, int]:
-    """What two payments have in common that look like a double."""
-    return (sighting.merchant_id, sighting.livemode, sighting.payer, sighting.amount)
+_Likeness = tuple[Operation, str, bool, str, int]
+
+
+def _looks(sighting: Sighting) -> _Likeness:
+    """What two orders have in common that look like a double."""
+    return (sighting.operation, sighting.merchant_id, sighting.livemode, sighting.payer, sighting.amount)
+
+
+def _wallet(sighting: Sighting) -> str:
+    """The word for the wallet in the reasons."""
+    return "payee" if sighting.operation is Operation.PAYOUT else "payer"

@@ -1,6 +1,7 @@
-"""A fraud service with faults: one question a payment, answered allow, review or decline.
+"""A fraud service with faults: one question a payment or payout, answered allow, review or decline.
 
-`POST` with at least `{"payment_id": "…", "amount": pesewas, "msisdn": "233…"}` is answered 200 with
+`POST` with at least `{"payment_id": "…", "amount": pesewas, "msisdn": "233…"}`, or `payout_id` in place of
+`payment_id`, is answered 200 with
 `{"decision": "…", "reasons": ["…"]}`. The decision follows from `RULES` alone, so that asking twice about a
 payment is answered the same. Control: `faults` (GET, PUT, DELETE) and `questions` (GET), the log.
 """
@@ -36,9 +37,14 @@ class FraudFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Question(msgspec.Struct, frozen=True):
-    payment_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     amount: Annotated[int, msgspec.Meta(ge=1)]
+    payment_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    payout_id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
     msisdn: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.payment_id is None) is (self.payout_id is None):
+            raise ValueError("expected `payment_id` or `payout_id`")
 
 
 class Rule(msgspec.Struct, frozen=True):
@@ -117,7 +123,8 @@ class FraudDesk:
         decisions = {rule.decision for rule in spoken}
         decision = next((word for word in ("decline", "review") if word in decisions), "allow")
         reasons = [rule.reason for rule in spoken]
-        self._record({"payment_id": asked.payment_id, "amount": asked.amount, "decision": decision})
+        named = {"payment_id": asked.payment_id} if asked.payment_id else {"payout_id": asked.payout_id}
+        self._record({**named, "amount": asked.amount, "decision": decision})
         return Reply.json(200, {"decision": decision, "reasons": reasons})
 
     def control(self, resource: str, method: str, raw: bytes) -> Reply:

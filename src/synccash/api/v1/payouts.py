@@ -7,7 +7,7 @@ from litestar.params import JSONBody
 from synccash.api.calls import AnyRequest, Id, Json, KeyHeader, answers, claim_of, json, of_reply, raw_json
 from synccash.api.ports import Reading
 from synccash.api.problem import invalid
-from synccash.api.schemas import PayoutBody, PayoutShown, ResolutionBody
+from synccash.api.schemas import DecisionBody, PayoutBody, PayoutShown, ResolutionBody
 from synccash.engine.engine import Engine
 from synccash.engine.review import Resolution
 from synccash.payments.case import PayoutCase
@@ -54,6 +54,26 @@ async def get_payout(payout_id: Id, reading: Given[Reading], tenant: Given[Tenan
     return json(payout_document(case.payout, case.attempts))
 
 
+@post("/{payout_id:str}/approve", status_code=200, responses=answers({200: PayoutShown}, 400, 409, 415, 422))
+async def approve_payout(
+    payout_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
+) -> Json:
+    """Operator: let a payout in risk review go on."""
+    return raw_json(
+        await engine.reviewing.approve(payout_id, by=operator, reason=data.reason, kind=PayoutCase)
+    )
+
+
+@post("/{payout_id:str}/decline", status_code=200, responses=answers({200: PayoutShown}, 400, 409, 415, 422))
+async def decline_payout(
+    payout_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
+) -> Json:
+    """Operator: end a payout in risk review."""
+    return raw_json(
+        await engine.reviewing.decline(payout_id, by=operator, reason=data.reason, kind=PayoutCase)
+    )
+
+
 @post("/{payout_id:str}/resolve", status_code=200, responses=answers({200: PayoutShown}, 400, 409, 415, 422))
 async def resolve_payout(
     payout_id: Id, data: JSONBody[ResolutionBody], engine: Given[Engine], operator: Given[str]
@@ -65,4 +85,8 @@ async def resolve_payout(
     )
 
 
-PAYOUTS = Router("/payouts", tags=["payouts"], route_handlers=[create_payout, get_payout, resolve_payout])
+PAYOUTS = Router(
+    "/payouts",
+    tags=["payouts"],
+    route_handlers=[create_payout, get_payout, approve_payout, decline_payout, resolve_payout],
+)

@@ -69,7 +69,7 @@ waiting AS (
     UNION ALL
     {_of("refund", "refunds", "under_review")}
     UNION ALL
-    {_of("payout", "payouts", "under_review")}
+    {_of("payout", "payouts", "under_review", "risk_review")}
     UNION ALL
     {_unreadable("payment", "payments")}
     UNION ALL

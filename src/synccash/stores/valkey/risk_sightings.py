@@ -17,6 +17,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
+from synccash.payments.rail import Operation
 from synccash.payments.risk import RiskDecision, Sighting
 from synccash.stores.valkey.client import UNREACHABLE
 from synccash.supervised_loops import LoopSupervisor, SupervisedLoop, end_loops
@@ -33,8 +34,16 @@ _QUIET_S = 5.0
 
 
 class _Told(msgspec.Struct, array_like=True):
+    """`payouts` stand apart and last: a process of a version that knows only payments leaves them unread."""
+
     source: str
     seen: list[tuple[Sighting, RiskDecision]]
+    payouts: list[tuple[Sighting, RiskDecision]] = []
+
+
+def _told(source: str, together: list[tuple[Sighting, RiskDecision]]) -> _Told:
+    payouts = [one for one in together if one[0].operation is Operation.PAYOUT]
+    return _Told(source, [one for one in together if one[0].operation is not Operation.PAYOUT], payouts)
 
 
 _decode = msgspec.msgpack.Decoder(_Told).decode
@@ -81,7 +90,7 @@ class SharedSightings:
             while self._waiting:
                 together = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
                 try:
-                    await self._client.publish(_CHANNEL, _encode(_Told(self._instance, together)))
+                    await self._client.publish(_CHANNEL, _encode(_told(self._instance, together)))
                 except UNREACHABLE:
                     self._put_back(together)
                     await asyncio.sleep(_RECONNECT_S)
@@ -125,5 +134,5 @@ class SharedSightings:
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 told = _decode(payload)
                 if told.source != self._instance:
-                    for sighting, decision in told.seen:
+                    for sighting, decision in (*told.seen, *told.payouts):
                         self._heard(sighting, decision)

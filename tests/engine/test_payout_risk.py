@@ -1,0 +1,229 @@
+"""What rules, a fraud service and people decide about payouts, over PostgreSQL and scripted rails."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from engine.scripted import ACCEPTED, Desk
+from synccash.engine.payout_recall import PayoutRecall
+from synccash.engine.screening import Outage, Screening
+from synccash.payments.case import PayoutCase
+from synccash.payments.errors import ObjectNotFoundError, StateConflictError
+from synccash.payments.lifecycle import Routed
+from synccash.payments.payout import Payout
+from synccash.payments.risk import PayoutRules, RiskDecision, RiskOutcome, RiskRules, RiskWatch, Velocity
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.recent_payouts import PostgresRecentPayouts
+from synccash.system import SystemClock
+
+NUMBER = "233241234567"
+REVIEW = pytest.mark.parametrize("payout_rules", [PayoutRules(general=RiskRules(review_from=700))])
+
+
+class Service:
+    """A fraud service that answers what it is told to; without an answer it is down."""
+
+    def __init__(self, outcome: RiskOutcome | None, outage: Outage | None = None) -> None:
+        self.outcome = outcome
+        self.asked: list[str] = []
+        self.screening = Screening(self.ask, outage or Outage())
+
+    async def ask(self, order: Routed) -> RiskDecision:
+        self.asked.append(order.id)
+        if self.outcome is None:
+            raise ConnectionError
+        return RiskDecision(self.outcome, ("fraud:told",))
+
+
+async def stands(desk: Desk, payout_id: str) -> Payout:
+    order = await desk.order(payout_id)
+    assert isinstance(order, Payout)
+    return order
+
+
+async def decided(desk: Desk, payout_id: str, deed: str) -> None:
+    decide = getattr(desk.engine.reviewing, deed)
+    await decide(payout_id, by="key_admin", reason="wages of May", kind=PayoutCase)
+
+
+async def noted(desk: Desk, kind: str) -> dict:
+    return msgspec.json.decode(await desk.pool.fetchval("SELECT data FROM timeline WHERE kind = $1", kind))
+
+
+async def told(desk: Desk) -> Sequence[str]:
+    return [row["type"] for row in await desk.pool.fetch("SELECT type FROM events ORDER BY object_version")]
+
+
+def sent(desk: Desk) -> int:
+    return len(desk.first.sent) + len(desk.second.sent)
+
+
+@pytest.mark.parametrize(
+    ("payout_rules", "reason"),
+    [
+        (PayoutRules(general=RiskRules(blocked_payers=frozenset({NUMBER}))), "payee_blocked"),
+        (PayoutRules(general=RiskRules(ceiling=699)), "above_ceiling"),
+        (PayoutRules(merchants={"m_1": RiskRules(ceiling=699)}), "above_ceiling"),
+    ],
+)
+async def test_a_payout_that_a_rule_declines_ends_at_once_with_its_reasons(desk: Desk, reason: str):
+    payout = await desk.pay_out()
+    assert (payout["status"], payout["last_error"]["code"]) == ("failed", "risk_declined")
+    assert await noted(desk, "risk_assessed") == {"outcome": "decline", "reasons": [reason]}
+    await desk.work()
+    assert (sent(desk), await told(desk)) == (0, ["payout.failed"])
+
+
+@pytest.mark.parametrize("payout_rules", [PayoutRules(merchants={"m_2": RiskRules(ceiling=1)})])
+@pytest.mark.parametrize("rules", [RiskRules(ceiling=699)])
+async def test_the_limits_of_payments_and_of_other_merchants_hold_no_payout(desk: Desk):
+    payout = await desk.pay_out()
+    assert (payout["status"], sent(desk)) == ("processing", 1)
+
+
+@REVIEW
+async def test_a_payout_in_review_waits_and_is_sent_once_when_it_is_approved(desk: Desk):
+    payout = await desk.pay_out()
+    assert (payout["status"], payout["status_detail"]) == ("processing", "risk_review")
+    await desk.work()
+    assert (sent(desk), await desk.waiting()) == (0, [(payout["id"], "risk_review")])
+    await decided(desk, payout["id"], "approve")
+    await desk.work()
+    assert (sent(desk), (await stands(desk, payout["id"])).status_detail) == (1, None)
+    assert await noted(desk, "approved") == {"by": "key_admin", "reason": "wages of May"}
+    for deed in ("approve", "decline"):
+        with pytest.raises(StateConflictError, match="only a payout in risk review"):
+            await decided(desk, payout["id"], deed)
+    await desk.work()
+    assert sent(desk) == 1
+
+
+@REVIEW
+async def test_a_payout_in_review_that_is_declined_ends_and_nothing_is_sent(desk: Desk):
+    payout = await desk.pay_out()
+    await decided(desk, payout["id"], "decline")
+    await desk.work()
+    after = await stands(desk, payout["id"])
+    assert after.last_error is not None
+    assert (after.status, after.last_error.code, sent(desk)) == ("failed", "risk_declined", 0)
+    assert await told(desk) == ["payout.processing", "payout.failed"]
+
+
+@REVIEW
+async def test_of_two_people_who_decide_at_once_about_a_payout_one_does(desk: Desk):
+    payout = await desk.pay_out()
+    said = await asyncio.gather(
+        *(decided(desk, payout["id"], deed) for deed in ("approve", "decline")), return_exceptions=True
+    )
+    assert [type(one) for one in said if one is not None] == [StateConflictError]
+    await desk.work()
+    declined = (await stands(desk, payout["id"])).status == "failed"
+    assert sent(desk) == (0 if declined else 1)
+
+
+@REVIEW
+async def test_a_payout_about_which_nobody_decides_expires_and_nothing_is_sent(desk: Desk):
+    payout = await desk.pay_out()
+    await desk.pool.execute("UPDATE payouts SET expires_at = now()")
+    await desk.work()
+    after = await stands(desk, payout["id"])
+    assert (after.status, after.status_detail, sent(desk)) == ("failed", "expired", 0)
+
+
+@REVIEW
+async def test_a_payout_that_was_approved_too_late_expires(desk: Desk):
+    payout = await desk.pay_out()
+    await desk.pool.execute("UPDATE payouts SET expires_at = now()")
+    await decided(desk, payout["id"], "approve")
+    await desk.work()
+    after = await stands(desk, payout["id"])
+    assert (after.status, after.status_detail, sent(desk)) == ("failed", "expired", 0)
+
+
+@REVIEW
+async def test_payments_and_payouts_are_decided_on_under_their_own_names(desk: Desk):
+    payout = await desk.pay_out()
+    with pytest.raises(ObjectNotFoundError):
+        await desk.engine.reviewing.approve(payout["id"], by="key_admin", reason="a payment?")
+    assert (await stands(desk, payout["id"])).status_detail == "risk_review"
+
+
+@REVIEW
+async def test_a_repeat_of_a_payout_in_review_is_answered_as_the_first(desk: Desk):
+    first = await desk.pay_out()
+    desk.keys = 0
+    assert await desk.pay_out() == first
+    assert await desk.pool.fetchval("SELECT count(*) FROM payouts") == 1
+
+
+@pytest.mark.parametrize(
+    ("screening", "status", "detail", "sends"),
+    [
+        (Service(RiskOutcome.ALLOW).screening, "processing", None, 1),
+        (Service(RiskOutcome.REVIEW).screening, "processing", "risk_review", 0),
+        (Service(RiskOutcome.DECLINE).screening, "failed", None, 0),
+        (Service(None).screening, "processing", "risk_review", 0),
+        (Service(None, Outage(payouts=RiskOutcome.ALLOW)).screening, "processing", None, 1),
+        (Service(None, Outage(payouts=RiskOutcome.DECLINE)).screening, "failed", None, 0),
+        (Service(None, Outage(payouts=RiskOutcome.ALLOW, decline_above=699)).screening, "failed", None, 0),
+    ],
+    ids=["allow", "review", "decline", "down", "down: allow", "down: decline", "down: above"],
+)
+async def test_what_the_fraud_service_says_of_a_payout_or_its_outage_is_done(
+    desk: Desk, status: str, detail: str | None, sends: int
+):
+    payout = await desk.pay_out()
+    assert (payout["status"], payout["status_detail"], sent(desk)) == (status, detail, sends)
+    assert (await noted(desk, "screened"))["outcome"] in ("allow", "review", "decline")
+    assert (await told(desk))[0] == "payout.processing"
+
+
+SLOW = Service(RiskOutcome.DECLINE)
+
+
+@pytest.mark.parametrize("screening", [SLOW.screening])
+async def test_a_payout_whose_process_died_while_the_service_was_asked_is_asked_about_by_the_next(desk: Desk):
+    payout = await desk.pay_out()
+    # As commit 1 has left it.
+    await desk.pool.execute(
+        "ALTER TABLE payouts DISABLE TRIGGER an_end_absorbs;"
+        "UPDATE payouts SET status = 'processing', last_error = NULL, due_at = now();"
+        "ALTER TABLE payouts ENABLE TRIGGER an_end_absorbs"
+    )
+    asked = len(SLOW.asked)
+    await desk.work()
+    assert (len(SLOW.asked) - asked, sent(desk)) == (1, 0)
+    assert (await stands(desk, payout["id"])).status == "failed"
+
+
+@pytest.mark.parametrize("screening", [Service(RiskOutcome.REVIEW).screening])
+async def test_a_payout_that_the_service_doubts_goes_on_when_a_human_does_not(desk: Desk):
+    payout = await desk.pay_out()
+    desk.first.answers = [ACCEPTED]
+    await decided(desk, payout["id"], "approve")
+    await desk.work()
+    assert (sent(desk), (await stands(desk, payout["id"])).status) == (1, "processing")
+
+
+DAILY = PayoutRules(general=RiskRules(ceiling=5_000, payer_amount=Velocity(1_500, 86_400.0)))
+
+
+@pytest.mark.parametrize("payout_rules", [DAILY])
+async def test_a_process_that_starts_counts_the_payouts_of_the_last_day(desk: Desk):
+    old = await desk.pay_out("of last week")
+    await desk.pool.execute("UPDATE payouts SET created_at = now() - interval '7 days'")
+    assert old["status"] == "processing"
+    await desk.pay_out("declined", amount=9_000)
+    first = await desk.pay_out("wages 1")
+    assert first["status"] == "processing"
+    watch = RiskWatch(RiskRules(), DAILY)
+    await PayoutRecall(watch, PostgresRecentPayouts(Database(desk.pool)), SystemClock()).run()
+    latest = await stands(desk, first["id"])
+    now = SystemClock().monotonic()
+    second = replace(latest, reference="wages 2", amount=800)
+    assert watch.assess(second, now) == RiskDecision(RiskOutcome.ALLOW)
+    third = replace(latest, reference="wages 3", amount=1)
+    assert watch.assess(third, now).reasons == ("payee_too_much",)
