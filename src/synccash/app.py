@@ -18,6 +18,7 @@ from synccash.backlog import Backlog
 from synccash.breakers import ClusterBreakers
 from synccash.engine.dispatch import PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
+from synccash.engine.float_watch import FloatWatch
 from synccash.engine.network_keeping import NetworkKeeping
 from synccash.engine.notify import Notifier
 from synccash.engine.payout_recall import PayoutRecall
@@ -34,6 +35,7 @@ from synccash.housekeeping import Housekeeping
 from synccash.logs import configure_logging
 from synccash.metrics import (
     BreakerCollector,
+    FloatCollector,
     HoldingCollector,
     IdempotencyCollector,
     InquiryCollector,
@@ -57,7 +59,7 @@ from synccash.resilience.limit_policies import LimitBook
 from synccash.resilience.profiles import PROFILES
 from synccash.resilience.registry import Registry
 from synccash.risk_settings import payout_rules, risk_rules
-from synccash.routing_settings import health_settings, probing, routing_rules
+from synccash.routing_settings import health_settings, probing, rail_floats, routing_rules
 from synccash.settings import Settings, SettingsError
 from synccash.stores.local_doorbell import LocalDoorbell
 from synccash.stores.postgres.audit import PostgresAudit
@@ -113,6 +115,7 @@ class Service:
     claims: PostgresClaims
     audit: PostgresAudit
     backlog: Backlog
+    floats: FloatWatch
     loops: LoopSupervisor
 
 
@@ -135,6 +138,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         database = Database(pool, profile=registry.profile("database"), budget=registry.budget("database"))
         dispatch = _dispatch(settings, registry, clock)
         rail_health = RailHealth(health_settings(settings), clock.monotonic)
+        floats = rail_floats(settings, rails, clock.monotonic)
         networks = PayerNetworks(clock.now, settings.network_memory_days * 86_400.0)
         engine = build_engine(
             ledger=PostgresLedger(database),
@@ -152,6 +156,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             routing=routing_rules(settings, rails),
             probing=probing(settings),
             networks=networks,
+            floats=floats,
         )
         engine.start()
         stack.push_async_callback(engine.close)
@@ -174,6 +179,8 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         _in_background("backlog", backlog.run, loops, stack)
         keeping = NetworkKeeping(networks, PostgresNetworks(database), clock)
         _in_background("network_keeping", keeping.run, loops, stack)
+        float_watch = FloatWatch(rails, floats, dispatch.read_float, clock)
+        _in_background("float_watch", float_watch.run, loops, stack)
         recall = PayoutRecall(engine.risk, PostgresRecentPayouts(database), clock)
         _in_background("payout_recall", recall.run, loops, stack)
         yield Service(
@@ -195,6 +202,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             claims=PostgresClaims(database),
             audit=PostgresAudit(database),
             backlog=backlog,
+            floats=float_watch,
             loops=loops,
         )
 
@@ -486,6 +494,7 @@ def application(service: Service, settings: Settings) -> App:
             audit=service.audit,
             tenants=service.keys,
             counted=lambda: asdict(service.gate.counts),
+            floats=service.floats.shown,
         ),
         collectors=(
             LimiterCollector(service.gate.limiter.counts, NAMES),
@@ -494,6 +503,7 @@ def application(service: Service, settings: Settings) -> App:
             RetryCollector(service.registry),
             InquiryCollector(service.rails),
             PeersCollector(service.breakers),
+            FloatCollector(service.floats.shown),
             WaitingCollector(lambda: service.backlog.counted),
             LoopCollector(service.loops.restarts),
         ),
@@ -542,6 +552,7 @@ def worker_server(service: Service, keeping: Housekeeping, host: str, port: int)
         RetryCollector(service.registry),
         InquiryCollector(service.rails),
         PeersCollector(service.breakers),
+        FloatCollector(service.floats.shown),
         HoldingCollector(service.engine.holding),
         LoopCollector(service.loops.restarts),
     )

@@ -33,12 +33,13 @@ def _commands() -> "App":
     from synccash.commands.config import CONFIG
     from synccash.commands.merchants import KEYS, MERCHANTS
     from synccash.commands.payments import PAYMENTS
+    from synccash.commands.rails import RAILS
     from synccash.commands.reconcile import reconcile
     from synccash.commands.recovery import RECOVERY
     from synccash.commands.routes import ROUTES
 
     app = App(name="synccash", help="Payment orchestrator for Ghana's mobile money.", version=_version)
-    nouns = (CONFIG, MERCHANTS, KEYS, PAYMENTS, BREAKERS, ROUTES, RECOVERY)
+    nouns = (CONFIG, MERCHANTS, KEYS, PAYMENTS, BREAKERS, RAILS, ROUTES, RECOVERY)
     for command in (*service.COMMANDS, *nouns, reconcile):
         app.command(command)
     return app

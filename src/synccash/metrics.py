@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -172,6 +173,31 @@ class WaitingCollector:
         for (kind, why), count in self.counted().items():
             family.add_metric([kind, why], count)
         yield family
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FloatCollector:
+    """`rail_float_*` by `rail`: what each rail reported last. A rail that reports nothing has no series."""
+
+    shown: Callable[[], Sequence[Mapping[str, Any]]]
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        known = [one for one in self.shown() if one["age_s"] is not None]
+        floats = GaugeMetricFamily(
+            "rail_float_pesewas",
+            "What a rail's account can pay out; network is empty where one wallet pays for all",
+            labels=["rail", "network"],
+        )
+        ages = GaugeMetricFamily("rail_float_age_seconds", "Since the float was last read", labels=["rail"])
+        for one in known:
+            if one["float"] is not None:
+                floats.add_metric([one["rail"], ""], one["float"])
+            for network, amount in one["by_network"].items():
+                floats.add_metric([one["rail"], network], amount)
+            ages.add_metric([one["rail"]], one["age_s"])
+        yield floats
+        yield ages
 
 
 @dataclass(frozen=True, slots=True, eq=False)

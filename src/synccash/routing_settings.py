@@ -1,12 +1,21 @@
 """The settings of routing as the engine goes by them, checked against the rails that are set up."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from synccash.engine.ports import Rail
+from synccash.engine.rail_float import RailFloats
 from synccash.engine.router import Probing
 from synccash.payments.health import HealthSettings
 from synccash.payments.routing_rules import RoutingRules, read_rules
 from synccash.settings import Settings, SettingsError
+
+
+def rail_floats(settings: Settings, rails: Mapping[str, object], now: Callable[[], float]) -> RailFloats:
+    """What is known of the rails' floats, with the alarm level of each rail that has one."""
+    alarms = {rail: getattr(settings, f"{rail}_float_alarm", None) for rail in rails}
+    return RailFloats(
+        now, settings.float_poll_s, {rail: alarm for rail, alarm in alarms.items() if alarm is not None}
+    )
 
 
 def routing_rules(settings: Settings, rails: Mapping[str, Rail]) -> RoutingRules:

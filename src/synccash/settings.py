@@ -120,6 +120,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pawapay_account: str = "main"
     pawapay_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 20.0
 
+    float_poll_s: Annotated[float, Meta(ge=1, le=3_600)] = 60.0
+    mtn_momo_float_alarm: Pesewas | None = None
+    paystack_float_alarm: Pesewas | None = None
+    pawapay_float_alarm: Pesewas | None = None
+
     routing_costs: str = ""
     routing_preferences: str = ""
     routing_splits: str = ""

@@ -154,6 +154,7 @@ class Up:
                 "resend_pause_max_s": "10",
                 "queue_retry_s": "1",
                 "breaker_open_s": "3",
+                "float_poll_s": "5",
             }
             offered |= sandbox_rails(
                 sandbox_url, self.options.data_dir / "sandbox_credentials.json", public_url, self._wait

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
+from synccash.engine.rail_float import RailFloats
 from synccash.engine.settings import EngineSettings
 from synccash.payments.errors import PaymentError
 from synccash.payments.ladder import Ladder
@@ -216,6 +217,8 @@ class House:
             references=REFERENCES,
             doorbell=LocalDoorbell(),
             settings=self.settings_for(self.public_url),
+            # What a rail could not pay is tried again soon.
+            floats=RailFloats(clock.monotonic, poll_s=0.2),
         )
         engine.start()
         return Process(engine, pool, transport, asyncio.create_task(engine.worker.run()))

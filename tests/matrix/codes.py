@@ -82,6 +82,8 @@ _MTN_OUTGOING_ENDS = _MTN_ANYWHERE | {
     "EXPIRED": _UNCLEAR,
     "COULD_NOT_PERFORM_TRANSACTION": _UNCLEAR,
 }
+# A float that was too low for a payout may be filled up; so may the limit of our own account be raised.
+_MTN_FLOAT: Mapping[str, Meaning] = {"NOT_ENOUGH_FUNDS": NotNow(), "PAYER_LIMIT_REACHED": NotNow()}
 # What tells of a request that MTN took proves nothing in the answer to another.
 _MTN_TAKEN = dict.fromkeys(
     (
@@ -136,7 +138,7 @@ _HUBTEL_REFUSALS: Mapping[str, Meaning] = {
 }
 
 # pawaPay: "Failure codes" of each operation.
-_POOR = Refused(Code.MERCHANT_ACCOUNT_BLOCKED, reroute=True)
+_POOR = Refused(Code.FLOAT_TOO_LOW, reroute=True)
 _PAWAPAY_REFUSALS: Mapping[str, Meaning] = {
     "NO_AUTHENTICATION": _OPERATOR,
     "AUTHENTICATION_ERROR": _OPERATOR,
@@ -182,14 +184,19 @@ _PAWAPAY_OUT: Mapping[str, Meaning] = {
 _OUTGOING = (Operation.REFUND, Operation.PAYOUT)
 REFUSALS: Mapping[tuple[str, Operation], Mapping[str, Meaning]] = {
     ("mtn_momo", Operation.COLLECT): _mtn_refusals(_MTN_COLLECT_ENDS),
-    **{("mtn_momo", operation): _mtn_refusals(_MTN_OUTGOING_ENDS) for operation in _OUTGOING},
+    ("mtn_momo", Operation.REFUND): _mtn_refusals(_MTN_OUTGOING_ENDS),
+    ("mtn_momo", Operation.PAYOUT): _mtn_refusals(_MTN_OUTGOING_ENDS | _MTN_FLOAT),
     **{("paystack", operation): _PAYSTACK_REFUSALS for operation in Operation},
+    ("paystack", Operation.PAYOUT): {**_PAYSTACK_REFUSALS, "insufficient_balance": NotNow()},
     **{("hubtel", operation): _HUBTEL_REFUSALS for operation in Operation},
+    ("hubtel", Operation.PAYOUT): {**_HUBTEL_REFUSALS, "4075": NotNow()},
     **{("pawapay", operation): _PAWAPAY_REFUSALS for operation in Operation},
+    ("pawapay", Operation.PAYOUT): {**_PAWAPAY_REFUSALS, "PAWAPAY_WALLET_OUT_OF_FUNDS": NotNow()},
 }
 ENDS: Mapping[tuple[str, Operation], Mapping[str, Meaning]] = {
     ("mtn_momo", Operation.COLLECT): _MTN_COLLECT_ENDS,
-    **{("mtn_momo", operation): _MTN_OUTGOING_ENDS for operation in _OUTGOING},
+    ("mtn_momo", Operation.REFUND): _MTN_OUTGOING_ENDS,
+    ("mtn_momo", Operation.PAYOUT): _MTN_OUTGOING_ENDS | _MTN_FLOAT,
     ("paystack", Operation.COLLECT): _PAYSTACK_COLLECT_ENDS,
     # The word `failed` has no reason beside it there.
     **{("paystack", operation): {NEW: _UNCLEAR} for operation in _OUTGOING},
@@ -205,7 +212,7 @@ ENDS: Mapping[tuple[str, Operation], Mapping[str, Meaning]] = {
         "PAYMENT_IN_PROGRESS": Refused(Code.PAYER_TIMEOUT),
         "TRANSACTION_ALREADY_IN_PROCESS": Refused(Code.PAYER_TIMEOUT),
     },
-    ("pawapay", Operation.PAYOUT): _PAWAPAY_OUT,
+    ("pawapay", Operation.PAYOUT): {**_PAWAPAY_OUT, "PAWAPAY_WALLET_OUT_OF_FUNDS": NotNow()},
     ("pawapay", Operation.REFUND): {
         **_PAWAPAY_OUT,
         "DEPOSIT_ALREADY_REFUNDED": _UNCLEAR,

@@ -84,8 +84,14 @@ def _refusal(rail: str, code: str, meaning: Meaning, *, dedup: bool) -> Cell:
 
 
 def _end(code: str, meaning: Meaning) -> Cell:
-    assert isinstance(meaning, Refused), "an end is an end"
-    return Cell(name=f"ended with {code}", fault=Fault(step={"end": code}), end=End.UNPAID, code=meaning.code)
+    name, fault = f"ended with {code}", Fault(step={"end": code})
+    match meaning:
+        case Refused(failure):
+            return Cell(name=name, fault=fault, end=End.UNPAID, code=failure)
+        case NotNow():
+            return Cell(name=name, fault=fault, end=End.PAID)
+        case NobodyKnows():
+            raise AssertionError("an end is an end")
 
 
 @dataclass(slots=True, kw_only=True)

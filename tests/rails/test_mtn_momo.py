@@ -236,8 +236,8 @@ async def test_mtn_s_test_numbers_fail_as_published(bench, ending, code, reroute
     ("ending", "code", "reroute"),
     [
         (450, FailureCode.PROVIDER_ERROR, False),
-        (455, FailureCode.MERCHANT_ACCOUNT_BLOCKED, True),
-        (456, FailureCode.MERCHANT_ACCOUNT_BLOCKED, True),
+        (455, FailureCode.FLOAT_TOO_LOW, True),
+        (456, FailureCode.FLOAT_TOO_LOW, True),
         (457, FailureCode.INVALID_PAYER, False),
         (458, FailureCode.PROVIDER_ACCOUNT_BLOCKED, True),
         (462, FailureCode.PROVIDER_ERROR, False),

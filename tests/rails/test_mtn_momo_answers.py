@@ -342,8 +342,8 @@ def test_why_a_collection_failed(reason, code):
     [
         ("PAYEE_NOT_FOUND", FailureCode.INVALID_PAYER, False),
         ("PAYEE_NOT_ALLOWED_TO_RECEIVE", FailureCode.PAYER_ACCOUNT_BLOCKED, False),
-        ("NOT_ENOUGH_FUNDS", FailureCode.MERCHANT_ACCOUNT_BLOCKED, True),
-        ("PAYER_LIMIT_REACHED", FailureCode.MERCHANT_ACCOUNT_BLOCKED, True),
+        ("NOT_ENOUGH_FUNDS", FailureCode.FLOAT_TOO_LOW, True),
+        ("PAYER_LIMIT_REACHED", FailureCode.FLOAT_TOO_LOW, True),
         ("NOT_ALLOWED", FailureCode.PROVIDER_ACCOUNT_BLOCKED, True),
         ("INTERNAL_PROCESSING_ERROR", FailureCode.PROVIDER_ERROR, False),
         (None, FailureCode.PROVIDER_ERROR, False),

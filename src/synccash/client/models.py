@@ -24,6 +24,7 @@ FailureCode = Literal[
     "payer_limit_reached",
     "payer_account_blocked",
     "merchant_account_blocked",
+    "float_too_low",
     "provider_account_blocked",
     "provider_unavailable",
     "provider_error",

@@ -8,6 +8,7 @@ from synccash.engine.router import Router, operation_of, wallet_of
 from synccash.engine.scribe import Case, order_of
 from synccash.payments.attempt import ADOPTED, Attempt, AttemptState
 from synccash.payments.case import Order, PaymentCase, PayoutCase, RefundCase
+from synccash.payments.failure import FailureCode
 from synccash.payments.lifecycle import Routed
 from synccash.payments.payment import Payment, Refund, StatusDetail
 from synccash.payments.payout import Payee
@@ -192,11 +193,18 @@ def closed_attempts(case: Case) -> tuple[Attempt, ...]:
 
 
 def spent_rails(case: Case) -> frozenset[str]:
-    """The rails not to try now: those that refused for good, and those that this holder has just tried."""
+    """The rails not to try now: those that refused for good, and those that this holder has just tried. A
+    float that was too low may have been filled up."""
     fence = order_of(case).fence
     return frozenset(
         attempt.rail
         for attempt in case.attempts
-        if attempt.state is AttemptState.DECLINED
-        or (attempt.state is AttemptState.NOT_SENT and attempt.opened_fence == fence)
+        if (attempt.state is AttemptState.DECLINED and not is_short_of_float(attempt))
+        or (attempt.state.is_dead and attempt.opened_fence == fence)
     )
+
+
+def is_short_of_float(attempt: Attempt) -> bool:
+    """True for a payout's attempt that its rail refused since our own account there holds too little."""
+    short = attempt.failure is not None and attempt.failure.code is FailureCode.FLOAT_TOO_LOW
+    return attempt.operation is Operation.PAYOUT and attempt.state is AttemptState.DECLINED and short

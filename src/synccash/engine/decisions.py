@@ -4,11 +4,13 @@ decision is one move, which the driver commits or drops."""
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from synccash.engine.attempts import (
     Attempts,
     closed_attempts,
     is_password_untold,
+    is_short_of_float,
     routed_of,
 )
 from synccash.engine.lost_attempts import FoundAttempt, adopt
@@ -41,10 +43,11 @@ from synccash.payments.lifecycle import (
     under_review,
 )
 from synccash.payments.payment import Payment, Refund, StatusDetail
+from synccash.payments.payout import Payout
 from synccash.payments.rail import Standing, StatusAnswer
 from synccash.payments.receipts import Receipt, receipt_of, received_by
 from synccash.payments.risk import RiskDecision, RiskOutcome
-from synccash.payments.routing import Route
+from synccash.payments.routing import FLOAT_TOO_LOW, Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,8 @@ class Decisions:
                 return move
         if sent.answer.refused_locally and after.state.is_dead:
             return self._refused_locally(case, after, sent, entry)
-        if after.state is AttemptState.NOT_SENT:
-            return self._queue(case, after, sent, entry)
+        if after.state is AttemptState.NOT_SENT or is_short_of_float(after):
+            return self._queue(case, after, sent.answer.retry_after_s, entry)
         order = reflect(order_of(case), after, now=self.clock.now(), action=sent.answer.next_action)
         order = self._told_in_time(case, after, order)
         due_in_s = self._ask_after_send_s(replace(case, as_of=self.clock.now()), after)
@@ -117,6 +120,8 @@ class Decisions:
             order = queued(order_of(case), now=self.clock.now())
             hold = Release(self.patience.held_s(case))
             return self.scribe.move(case, order, closed, hold=hold, timeline=(entry,))
+        if is_short_of_float(after) and not known:
+            return self._queue(case, after, None, entry)
         order = reflect(order_of(case), after, now=self.clock.now())
         if not known:
             hold = self.patience.release_ended(case, after)
@@ -181,7 +186,7 @@ class Decisions:
             hold = Release(self.patience.callback_check_s(case))
             return self.scribe.move(case, order, closed, hold=hold, timeline=(entry,))
         now_case = replace(case, attempts=merged(case.attempts, (closed,)))
-        route = self.attempts.route(routed_of(case), self.attempts.barred(now_case))
+        route = self.attempts.route(routed_of(case), self.attempts.barred(now_case) | {dead.rail})
         if route.chosen is None:
             return None
         opened = self.attempts.next_for(now_case, route.chosen)
@@ -197,14 +202,14 @@ class Decisions:
             hold = Release(self.patience.parked_s(case, after))
             return self.scribe.move(case, order, after, hold=hold, timeline=(entry,))
         if any(attempt.state is AttemptState.NOT_SENT for attempt in case.attempts if attempt.id != after.id):
-            return self._queue(case, after, sent, entry)
+            return self._queue(case, after, sent.answer.retry_after_s, entry)
         order = reflect(order_of(case), after, now=self.clock.now())
         hold = self.patience.release_ended(case, after)
         return self.scribe.move(case, order, after, hold=hold, timeline=(entry,))
 
-    def _queue(self, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Move:
+    def _queue(self, case: Case, after: Attempt, wish_s: float | None, entry: Entry) -> Move:
         """Nobody took it and nobody else can: hold it, and try again with a new attempt."""
-        wait_s = self.patience.next_try_s(case, sent.answer.retry_after_s)
+        wait_s = self.patience.next_try_s(case, wish_s)
         after = replace(after, retry_decision="queued")
         now = self.clock.now()
         is_unsent = after.state is AttemptState.NOT_SENT
@@ -212,7 +217,10 @@ class Decisions:
         if self.patience.is_human_told(case):
             # Tried on, beside the human: the rail is the refund's only one, and may come back.
             order = under_review(order, now=now)
-        timeline = (entry, self.scribe.entry("queued", {"wait_s": wait_s}))
+        facts: dict[str, Any] = {"wait_s": wait_s}
+        if is_short_of_float(after) and isinstance(order, Payout):
+            order, facts = replace(order, last_error=after.failure), {"reason": FLOAT_TOO_LOW, **facts}
+        timeline = (entry, self.scribe.entry("queued", facts))
         return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=timeline)
 
     def routed(self, case: PaymentCase | PayoutCase, route: Route, before: tuple[Entry, ...]) -> Move:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from synccash.engine.ports import Clock, OtpRail, Rail, Sent
+from synccash.engine.ports import Clock, FloatRail, OtpRail, Rail, Sent
 from synccash.payments.attempt import Attempt
-from synccash.payments.failure import Failure, FailureCode, WhoseProblem
+from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import (
     NO_TRACES,
+    FloatAnswer,
     Operation,
     SendAnswer,
     SendOrder,
@@ -30,7 +31,6 @@ from synccash.resilience.verdict import Outcome, Verdict
 
 log = structlog.get_logger("synccash.dispatch")
 
-_INNOCENT = frozenset({WhoseProblem.PAYER, WhoseProblem.MERCHANT})
 _SHUT_OUT = "circuit_open"
 _TOO_LATE = "too_late"
 _CONNECTOR_ERROR = "connector_error"
@@ -60,7 +60,7 @@ def judge_send(result: SendAnswer | BaseException) -> Verdict:
     if evidence is Evidence.ACCEPTED:
         return Verdict(Outcome.OK)
     if evidence is Evidence.REFUSED_FINAL:
-        innocent = failure is not None and failure.whose_problem in _INNOCENT
+        innocent = failure is not None and not failure.counts_against_rail
         return Verdict(Outcome.OK if innocent else Outcome.FAILED)
     if evidence is Evidence.AMBIGUOUS:
         return Verdict(Outcome.FAILED, evidence=evidence)
@@ -83,6 +83,14 @@ def judge_password(result: SendAnswer | BaseException) -> Verdict:
         return Verdict(Outcome.IGNORED)
     silent = isinstance(result, BaseException) or result.evidence in (Evidence.AMBIGUOUS, Evidence.NOT_SENT)
     return Verdict(Outcome.FAILED if silent else Outcome.OK)
+
+
+def judge_float(result: FloatAnswer | BaseException) -> Verdict:
+    """An account that may not be asked for its balance, or whose answer is not understood, says nothing of
+    the rail's inquiries."""
+    if isinstance(result, BaseException) or result.is_fault:
+        return Verdict(Outcome.FAILED)
+    return Verdict(Outcome.IGNORED if result.available is None else Outcome.OK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,7 @@ class PolicyDispatch:
     _sends: dict[tuple[str, Operation, _Manner], Policy] = field(
         default_factory=dict[tuple[str, Operation, _Manner], Policy]
     )
-    _askings: dict[str, Policy] = field(default_factory=dict[str, Policy])
+    _askings: dict[tuple[str, str], Policy] = field(default_factory=dict[tuple[str, str], Policy])
 
     async def send(
         self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
@@ -158,6 +166,17 @@ class PolicyDispatch:
         except Exception:
             log.exception("connector_failed", rail=rail.name, operation="inquire")
             return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=_CONNECTOR_ERROR)
+
+    async def read_float(self, rail: FloatRail) -> FloatAnswer:
+        """Ask for the float of the rail's account, under the policy of its inquiries. Never raises."""
+        try:
+            # The name keeps the policy apart, which judges other answers; the breaker is that of inquiries.
+            return await self._asking(f"{rail.name}:status", judge_float, "float").call(
+                rail.read_float, rail.account, timeout_s=self.settings.inquiry_timeout_s
+            )
+        except Exception:
+            log.exception("connector_failed", rail=rail.name, operation="read_float")
+            return FloatAnswer(provider_code=_CONNECTOR_ERROR)
 
     async def _told_of(self, rail: Rail, attempt: Attempt, traces: Traces) -> StatusAnswer:
         """Ask, and let no answer pass that names another reference than the attempt's: it proves nothing."""
@@ -211,11 +230,11 @@ class PolicyDispatch:
             )
         return policy
 
-    def _asking(self, name: str, classify: Classify) -> Policy:
-        """For what concerns an attempt that is under way: the breaker hears of it, and never refuses it."""
-        policy = self._askings.get(name)
+    def _asking(self, name: str, classify: Classify, about: str = "attempt") -> Policy:
+        """For what moves no money of its own: the breaker hears of it, and never refuses it."""
+        policy = self._askings.get((name, about))
         if policy is None:
-            policy = self._askings[name] = Policy(
+            policy = self._askings[name, about] = Policy(
                 name,
                 breaker=self.breaker_of(name),
                 budget=self.budget_of(name),

@@ -19,6 +19,7 @@ from synccash.engine.otp import Passwords
 from synccash.engine.patience import Patience
 from synccash.engine.payout import PayingOut
 from synccash.engine.ports import CallbackReader, Clock, Dispatch, Doorbell, Identities, Ledger, Rail
+from synccash.engine.rail_float import RailFloats
 from synccash.engine.rail_health import RailHealth
 from synccash.engine.recovery_watch import RecoveryWatch
 from synccash.engine.refund import Refunding
@@ -144,6 +145,7 @@ def build_engine(
     routing: RoutingRules = NO_ROUTING,
     probing: Probing = PROBING,
     networks: PayerNetworks | None = None,
+    floats: RailFloats | None = None,
 ) -> Engine:
     """Wire an engine. Nothing is started and nothing is called."""
     rails = RailsSetUp(rails)
@@ -152,8 +154,9 @@ def build_engine(
     holding = Holding(ledger, clock, settings.lease_s, settings.heartbeat_s)
     health = health or RailHealth(HealthSettings(timeout_s=settings.attempt_timeout_s), clock.monotonic)
     networks = networks or PayerNetworks(clock.now, retention_s=0.0)
-    dispatch = HeardDispatch(dispatch, health)
-    router = Router(rails, dispatch, health, routing, probing)
+    floats = floats or RailFloats(clock.monotonic)
+    dispatch = HeardDispatch(dispatch, health, floats)
+    router = Router(rails, dispatch, health, routing, probing, floats)
     attempts = Attempts(rails, router, clock, identities, references, settings.public_url)
     scribe = Scribe(clock, identities)
     refunds = RefundOpenings(attempts, scribe, clock, identities, settings)
@@ -169,7 +172,7 @@ def build_engine(
         settings=settings,
         patience=patience,
         decisions=Decisions(attempts, scribe, clock, settings, patience),
-        lessons=Lessons(rails, health, networks),
+        lessons=Lessons(rails, health, networks, floats),
         refunds=refunds,
         lost=LostAttempts(rails, attempts, dispatch, settings.recovery_depth),
         screening=screening,

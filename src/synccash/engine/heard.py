@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from synccash.engine.ports import Dispatch, Rail, Sent
+from synccash.engine.rail_float import RailFloats
 from synccash.engine.rail_health import Key, RailHealth
 from synccash.payments.attempt import Attempt
+from synccash.payments.failure import FailureCode
 from synccash.payments.health import Aspect, blame
 from synccash.payments.rail import NO_TRACES, Operation, SendAnswer, SendOrder, Standing, StatusAnswer, Traces
 from synccash.resilience.evidence import Evidence
@@ -16,6 +18,7 @@ class HeardDispatch:
 
     inner: Dispatch
     health: RailHealth
+    floats: RailFloats
 
     async def send(
         self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
@@ -25,7 +28,17 @@ class HeardDispatch:
         with self.health.waiting(key):
             sent = await self.inner.send(rail, order, patient=patient, gated=gated, within_s=within_s)
         self._heard(key, sent)
+        if order.operation is not Operation.COLLECT and sent.tries > 0:
+            self._spent(rail.name, order, sent)
         return sent
+
+    def _spent(self, rail: str, order: SendOrder, sent: Sent) -> None:
+        """Note what has left the rail's float, or what it could not pay."""
+        failure = sent.answer.failure
+        if failure is not None and failure.code is FailureCode.FLOAT_TOO_LOW:
+            self.floats.refused(rail, order.network, order.amount)
+        elif sent.worst in (Evidence.ACCEPTED, Evidence.AMBIGUOUS):
+            self.floats.sent(rail, order.network, order.amount)
 
     def _heard(self, key: Key, sent: Sent) -> None:
         """Nothing is learned from what never left. Of several tries all but the last have failed."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from synccash.engine.attempts import routed_of
 from synccash.engine.ports import Rail
+from synccash.engine.rail_float import RailFloats
 from synccash.engine.rail_health import RailHealth
 from synccash.engine.router import wallet_of
 from synccash.payments.attempt import Attempt, AttemptState
@@ -22,12 +23,15 @@ class Lessons:
     rails: Mapping[str, Rail]
     health: RailHealth
     networks: PayerNetworks
+    floats: RailFloats
 
     def ended(self, case: Case, after: Attempt) -> None:
         """Let the rail's health be known by how the attempt ended, and whether a callback had told of it."""
         calls_back = self.rails[after.rail].capabilities.callback_address is not CallbackAddress.NONE
         named = case.payout.payee if isinstance(case, PayoutCase) else case.payment.payer
         self.health.ended(after, named.likely_network, told=case.hinted if calls_back else None)
+        if after.failure is not None and after.failure.code is FailureCode.FLOAT_TOO_LOW:
+            self.floats.refused(after.rail, named.likely_network, after.amount)
         self.network(case, after)
 
     def network(self, case: Case, after: Attempt) -> None:

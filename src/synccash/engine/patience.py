@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from synccash.engine.attempts import is_short_of_float
 from synccash.engine.ports import Clock, Rail
 from synccash.engine.scribe import merged
 from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Case, PaymentCase, RefundCase, Release, order_of
+from synccash.payments.case import Case, PaymentCase, PayoutCase, RefundCase, Release, order_of
 from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.rail import OperationCapability, Standing, StatusAnswer
 from synccash.resilience.evidence import Evidence
@@ -131,6 +132,10 @@ class Patience:
             # Each try is an attempt of its own, and there may be days of them.
             owed_s = (case.as_of - case.refund.created_at).total_seconds()
             return max(wait_s, self.settings.ladder.patience_s(len(case.attempts), owed_s))
+        if isinstance(case, PayoutCase) and any(is_short_of_float(attempt) for attempt in case.attempts):
+            # The same: whoever fills a float up may take a day.
+            age_s = (case.as_of - case.payout.created_at).total_seconds()
+            wait_s = max(wait_s, self.settings.ladder.patience_s(len(case.attempts), age_s))
         left_s = (case.expires_at - self.clock.now()).total_seconds()
         return max(0.0, min(wait_s, left_s))
 

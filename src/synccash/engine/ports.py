@@ -27,6 +27,7 @@ from synccash.payments.rail import (
     NO_TRACES,
     CallbackNote,
     Capabilities,
+    FloatAnswer,
     Operation,
     RailAccount,
     SendAnswer,
@@ -99,6 +100,15 @@ class OtpRail(Protocol):
         ACCEPTED: taken, the rail goes on (`next_action` says how). REFUSED_FINAL: not this password; the
         payer may give another while the prompt lasts. Whether the collection itself ended is for an inquiry.
         """
+        ...
+
+
+@runtime_checkable
+class FloatRail(Rail, Protocol):
+    """A rail that reports what its account can pay out."""
+
+    async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
+        """Ask for the float, as inquiries are asked: it waits for its turn and moves nothing."""
         ...
 
 

@@ -53,6 +53,12 @@ class Gates(Protocol):
     def open_for_s(self, rail: str, operation: Operation) -> float | None: ...
 
 
+class FloatView(Protocol):
+    """How much rails can pay out. RailFloats is one."""
+
+    def short_for_s(self, rail: str, network: Network | None, amount: int) -> float | None: ...
+
+
 class Able(Protocol):
     """What routing goes by of a rail."""
 
@@ -69,6 +75,7 @@ class Router:
     health: HealthView
     rules: RoutingRules = NO_RULES
     probing: Probing = field(default_factory=Probing)
+    floats: FloatView | None = None
     _probed: dict[tuple[Network | None, Operation], float] = field(
         default_factory=dict[tuple[Network | None, Operation], float]
     )
@@ -123,7 +130,10 @@ class Router:
         score = self.health.of(name, asked.network, asked.operation).score
         ailing = score < self.health.settings.ailing_below
         open_for_s = self.gates.open_for_s(name, asked.operation)
-        return Candidate(name, rail.capabilities, open_for_s, score, ailing)
+        short_for_s = None
+        if self.floats is not None and asked.operation is Operation.PAYOUT:
+            short_for_s = self.floats.short_for_s(name, asked.network, asked.amount)
+        return Candidate(name, rail.capabilities, open_for_s, score, ailing, short_for_s)
 
     def _may_probe(self, asked: Asked) -> bool:
         if share_of(asked.key, RECOVERY_PROBE) > self.probing.share:

@@ -30,6 +30,7 @@ class FailureCode(StrEnum):
     EXPIRED = "expired"
     NO_RAIL_AVAILABLE = "no_rail_available"
     AMOUNT_NOT_ALLOWED = "amount_not_allowed"
+    FLOAT_TOO_LOW = "float_too_low"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,9 @@ _MEANINGS: dict[FailureCode, _Meaning] = {
         "expiry", _U, "No rail could take the payment before it expired; nobody was charged."
     ),
     FailureCode.NO_RAIL_AVAILABLE: _Meaning("routing", _U, "No rail is set up for this payer's network."),
+    FailureCode.FLOAT_TOO_LOW: _Meaning(
+        "configuration", _U, "The operator's account with the provider does not hold enough money."
+    ),
     FailureCode.AMOUNT_NOT_ALLOWED: _Meaning("merchant", _M, "The rail does not take this amount."),
 }
 
@@ -87,8 +91,15 @@ class Failure:
 
     @property
     def whose_problem(self) -> WhoseProblem:
-        """Who can do something about it. Only provider and us count against a rail's health."""
+        """Who can do something about it."""
         return _MEANINGS[self.code].whose_problem
+
+    @property
+    def counts_against_rail(self) -> bool:
+        """False for the payer's and the merchant's own causes, and for a float that was too low for one
+        amount: the rail is well, and may pay the next."""
+        innocent = self.whose_problem in (WhoseProblem.PAYER, WhoseProblem.MERCHANT)
+        return not innocent and self.code is not FailureCode.FLOAT_TOO_LOW
 
     @property
     def message(self) -> str:

@@ -6,7 +6,7 @@ Everything is a pair of weights, good and bad, so two processes' knowledge is ad
 from dataclasses import dataclass
 from enum import StrEnum
 
-from synccash.payments.failure import Failure, FailureCode, WhoseProblem
+from synccash.payments.failure import Failure, FailureCode
 
 _UNCLEAR = 0.1
 """What an end counts whose code hides a payer without money more often than a fault of the rail."""
@@ -177,7 +177,7 @@ def blame(failure: Failure | None) -> Tally:
     """What an attempt's failure says about the rail: nothing where the payer or the merchant is the cause."""
     if failure is None:
         return Tally(bad=1.0)
-    if failure.whose_problem in (WhoseProblem.PAYER, WhoseProblem.MERCHANT):
+    if not failure.counts_against_rail:
         return _NOTHING
     unclear = failure.code is FailureCode.PROVIDER_ERROR and not failure.reroute
     return Tally(bad=_UNCLEAR if unclear else 1.0)

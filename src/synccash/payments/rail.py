@@ -1,5 +1,6 @@
 """What a rail can do, and what it answers: the words between the engine and the connectors."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
@@ -150,6 +151,19 @@ def is_other_wallet(named: str | None, msisdn: str | None) -> bool:
         return False
     pairs = zip(reversed(named), reversed(msisdn), strict=False)
     return any(digit not in ("X", asked) for digit, asked in pairs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatAnswer:
+    """What a rail says its account can pay out: pesewas by network, None for all other networks.
+
+    `available` is None where it said nothing to go by; `is_fault`: it did not answer, or with an error of its
+    own.
+    """
+
+    available: Mapping[Network | None, int] | None = None
+    provider_code: str | None = None
+    is_fault: bool = False
 
 
 class InquiryPriority(IntEnum):

@@ -16,13 +16,15 @@ _SCALE = 1 << 64
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A rail as it stands now. `open_for_s`: how long its breaker still refuses; None = it lets calls in.
-    `health` from 0 to 1; an `ailing` one gets no share of a split."""
+    `health` from 0 to 1; an `ailing` one gets no share of a split. `short_for_s`: how long its float is known
+    not to pay the order; None = it may."""
 
     rail: str
     capabilities: Capabilities
     open_for_s: float | None = None
     health: float = 1.0
     ailing: bool = False
+    short_for_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Route:
 
 
 RECOVERY_PROBE = "recovery_probe"
+FLOAT_TOO_LOW = "float_too_low"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +110,23 @@ def choose(
     able: list[Candidate] = []
     passed: list[dict[str, Any]] = []
     waits: list[float] = []
+    is_short = False
     for candidate in candidates:
         skipped = _why_not(candidate, network, pinned, spent, operation)
         if skipped is None and candidate.open_for_s is not None:
             skipped = "breaker_open"
             waits.append(candidate.open_for_s)
+        if skipped is None and candidate.short_for_s is not None:
+            skipped, is_short = FLOAT_TOO_LOW, True
+            waits.append(candidate.short_for_s)
         if skipped is None:
             able.append(candidate)
         else:
             passed.append({"rail": candidate.rail, "score": 0.0, "skipped": skipped})
     if not able:
         wait_s = min(waits) if waits else None
-        return Route(None, tuple(passed), "all_breakers_open" if waits else "no_able_rail", wait_s)
+        reason = FLOAT_TOO_LOW if is_short else "all_breakers_open" if waits else "no_able_rail"
+        return Route(None, tuple(passed), reason, wait_s)
     ranked = _scored(able, amount, wishes)
     actual = _in_order(ranked, key, wishes, ideal=False)
     reason = _reason(actual[0], actual, wishes, pinned)

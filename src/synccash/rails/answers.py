@@ -11,6 +11,7 @@ from synccash.resilience.evidence import Evidence
 
 _SECONDS = re.compile(r"[0-9]{1,5}", re.ASCII)
 _NAMED_MAX = 64
+_BALANCE_MAX = 10**15
 
 
 OTHER_ACCOUNT = "other_account"
@@ -55,6 +56,17 @@ def retry_after_s(answer: Exchange) -> float | None:
     """Return the wait that was asked for, in seconds; dates are not read, since clocks differ."""
     text = answer.headers.get("Retry-After", "").strip()
     return float(text) if _SECONDS.fullmatch(text) else None
+
+
+def balance(amount: object) -> int | None:
+    """Read a balance in major units: whole pesewas, 0 for one that is overdrawn; None where it is none."""
+    if isinstance(amount, bool) or not isinstance(amount, str | int | float):
+        return None
+    try:
+        minor = Decimal(str(amount)[:40]) * 100
+    except InvalidOperation:
+        return None
+    return max(0, min(int(minor), _BALANCE_MAX)) if minor.is_finite() else None
 
 
 def pesewas(amount: object) -> int | None:

@@ -52,7 +52,12 @@ _SEND_MONEY: Mapping[str, tuple[Evidence, Meaning]] = {
 CODES: Mapping[Operation, Mapping[str, tuple[Evidence, Meaning]]] = {
     Operation.COLLECT: {**_EVERYWHERE, **_COLLECT},
     Operation.REFUND: {**_EVERYWHERE, **_SEND_MONEY},
-    Operation.PAYOUT: {**_EVERYWHERE, **_SEND_MONEY},
+    Operation.PAYOUT: {
+        **_EVERYWHERE,
+        **_SEND_MONEY,
+        # Our own prepaid balance: a payout goes to another rail, or waits until it is filled up.
+        "4075": (Evidence.REFUSED_FINAL, (FailureCode.FLOAT_TOO_LOW, True)),
+    },
 }
 """What each refusal proves as the answer to a send, and what it means, by operation."""
 

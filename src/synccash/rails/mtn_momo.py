@@ -18,6 +18,7 @@ from synccash.payments.rail import (
     NO_TRACES,
     CallbackAddress,
     Capabilities,
+    FloatAnswer,
     Operation,
     OperationCapability,
     RailAccount,
@@ -37,6 +38,7 @@ from synccash.rails.answers import (
 from synccash.rails.bearer import BearerTokens, Granted, NotGranted, Token
 from synccash.rails.mtn_momo_answers import (
     error_code,
+    judge_balance,
     judge_send,
     judge_status,
 )
@@ -204,6 +206,21 @@ class MtnMomo:
             return no_information(answer.provider_code, answer.retry_after_s)
         told = judge_status(answer, operation, reference, self._settings.currency, traces)
         return replace(told, paced_s=paced_s)
+
+    async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
+        """Ask MTN for the balance of the disbursement account; see `synccash.engine.ports.FloatRail`."""
+        product = self._products.get(Operation.PAYOUT)
+        if product is None or account != self._account:
+            return FloatAnswer(provider_code=OTHER_ACCOUNT)
+        ends_at = self._clock.monotonic() + timeout_s
+        turn = await self._pacer.turn(timeout_s=timeout_s)
+        if turn is not Turn.GRANTED:
+            return FloatAnswer(provider_code=turn.value)
+        left_s = ends_at - self._clock.monotonic()
+        answer = await self._call(product, "GET", "disbursement/v1_0/account/balance", {}, None, left_s)
+        if isinstance(answer, NotGranted):
+            return FloatAnswer(provider_code=answer.provider_code)
+        return judge_balance(answer, self._settings.currency)
 
     async def account_active(self, msisdn: str, *, timeout_s: float) -> bool | None:
         """Say whether a number (`233` and nine digits) has an active wallet; None where MTN doesn't say."""

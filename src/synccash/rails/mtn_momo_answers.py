@@ -13,6 +13,7 @@ from typing import Any, cast
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import (
     NO_TRACES,
+    FloatAnswer,
     NextAction,
     NextActionType,
     Operation,
@@ -21,7 +22,7 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
-from synccash.rails.answers import about_another, no_information, pesewas, retry_after_s
+from synccash.rails.answers import about_another, balance, no_information, pesewas, retry_after_s
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -70,16 +71,17 @@ _SENT_OUT: Mapping[str, Meaning] = {
     "EXPIRED": _UNCLEAR,
     "COULD_NOT_PERFORM_TRANSACTION": _UNCLEAR,
 }
-# What our account with MTN cannot pay, the one with another rail may. A refund has no other rail.
-_OWN_PURSE: Meaning = (FailureCode.MERCHANT_ACCOUNT_BLOCKED, True)
+# What our account with MTN cannot pay, the one with another rail may, or this one when it is filled up. A
+# refund has no other rail.
+_OWN_FLOAT: Meaning = (FailureCode.FLOAT_TOO_LOW, True)
 REASONS: Mapping[Operation, Mapping[str, Meaning]] = {
     Operation.COLLECT: {**_EVERYWHERE, **_COLLECT},
     Operation.REFUND: {**_EVERYWHERE, **_SENT_OUT},
     Operation.PAYOUT: {
         **_EVERYWHERE,
         **_SENT_OUT,
-        "NOT_ENOUGH_FUNDS": _OWN_PURSE,
-        "PAYER_LIMIT_REACHED": _OWN_PURSE,
+        "NOT_ENOUGH_FUNDS": _OWN_FLOAT,
+        "PAYER_LIMIT_REACHED": _OWN_FLOAT,
     },
 }
 """Why MTN ended or refused a request, by operation."""
@@ -226,6 +228,24 @@ def _standing(body: Mapping[str, Any], operation: Operation, currency: str) -> S
         provider_transaction_id=transaction,
         next_action=action,
     )
+
+
+def judge_balance(answer: Exchange | TransportFailure, currency: str) -> FloatAnswer:
+    """Read the balance of the disbursement account: `{"availableBalance": "1000.50", "currency": "GHS"}`.
+
+    Source: MTN's developer portal, Disbursement, "Get Account Balance".
+    """
+    if isinstance(answer, TransportFailure):
+        return FloatAnswer(provider_code=answer.fault.value, is_fault=True)
+    body = answer.json_object()
+    if answer.status != 200 or body is None:
+        code = error_code(answer, body) or f"http_{answer.status}"
+        is_set_up = _EVERYWHERE.get(code) is _SET_UP
+        return FloatAnswer(provider_code=code, is_fault=answer.status >= 500 and not is_set_up)
+    available = balance(body.get("availableBalance"))
+    if available is None or body.get("currency") != currency:
+        return FloatAnswer(provider_code="unreadable_balance")
+    return FloatAnswer(available={None: available})
 
 
 def error_code(answer: Exchange, body: Mapping[str, Any] | None) -> str | None:

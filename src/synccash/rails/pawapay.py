@@ -16,6 +16,7 @@ from synccash.payments.rail import (
     CallbackAddress,
     CallbackNote,
     Capabilities,
+    FloatAnswer,
     Operation,
     OperationCapability,
     RailAccount,
@@ -28,7 +29,7 @@ from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account,
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.notes import plain
 from synccash.rails.pacer import Clock, Pacer, Turn, alone
-from synccash.rails.pawapay_answers import ID_FIELDS, judge_send, judge_status, read_callback
+from synccash.rails.pawapay_answers import ID_FIELDS, judge_balances, judge_send, judge_status, read_callback
 from synccash.rails.transport import Transport
 
 NAME = "pawapay"
@@ -42,6 +43,7 @@ PROVIDERS = {
 }
 _RESOURCES = {Operation.COLLECT: "deposits", Operation.PAYOUT: "payouts", Operation.REFUND: "refunds"}
 _CURRENCY = "GHS"
+_NETWORKS = {provider: network for network, provider in PROVIDERS.items()}
 _MESSAGE_MAX = 22
 _MESSAGE_MIN = 4
 _PADDING = "Payment"
@@ -160,6 +162,22 @@ class Pawapay:
             timeout_s=timeout_s - paced_s,
         )
         return replace(judge_status(answer, operation, reference, _CURRENCY), paced_s=paced_s)
+
+    async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
+        """Ask for the balances of the wallets in Ghana; see `synccash.engine.ports.FloatRail`."""
+        if account != self._account:
+            return FloatAnswer(provider_code=OTHER_ACCOUNT)
+        ends_at = self._clock.monotonic() + timeout_s
+        turn = await self._pacer.turn(timeout_s=timeout_s)
+        if turn is not Turn.GRANTED:
+            return FloatAnswer(provider_code=turn.value)
+        answer = await self._transport.request(
+            "GET",
+            f"{self._settings.base_url}/v2/wallet-balances?country=GHA",
+            headers=self._headers(),
+            timeout_s=ends_at - self._clock.monotonic(),
+        )
+        return judge_balances(answer, _NETWORKS, _CURRENCY)
 
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
         """Read a callback to the account's own address; see `pawapay_answers.read_callback`."""

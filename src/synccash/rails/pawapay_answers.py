@@ -14,8 +14,10 @@ import msgspec
 
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.money import AMOUNT_MAX, from_major
+from synccash.payments.payer import Network
 from synccash.payments.rail import (
     CallbackNote,
+    FloatAnswer,
     NextAction,
     NextActionType,
     Operation,
@@ -23,7 +25,7 @@ from synccash.payments.rail import (
     Standing,
     StatusAnswer,
 )
-from synccash.rails.answers import about_another, no_information, retry_after_s
+from synccash.rails.answers import about_another, balance, no_information, retry_after_s
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -42,7 +44,8 @@ _AWAY: Meaning = (FailureCode.PROVIDER_UNAVAILABLE, True)
 _FAULT: Meaning = (FailureCode.PROVIDER_ERROR, True)
 # Not known to be the provider's own fault, so the same wallet is not asked again over another rail.
 _UNCLEAR: Meaning = (FailureCode.PROVIDER_ERROR, False)
-_POOR: Meaning = (FailureCode.MERCHANT_ACCOUNT_BLOCKED, True)  # our own wallet with pawaPay is empty
+# Our own wallet with pawaPay is empty: a payout goes to another rail, or waits until it is filled up.
+_FLOAT: Meaning = (FailureCode.FLOAT_TOO_LOW, True)
 
 REFUSALS: Mapping[str, tuple[Evidence, Meaning]] = {
     "NO_AUTHENTICATION": (Evidence.REFUSED_FINAL, _SET_UP),
@@ -64,7 +67,7 @@ REFUSALS: Mapping[str, tuple[Evidence, Meaning]] = {
     "AMOUNT_TOO_LARGE": (Evidence.REFUSED_FINAL, (FailureCode.AMOUNT_NOT_ALLOWED, False)),
     "INVALID_PHONE_NUMBER": (Evidence.REFUSED_FINAL, (FailureCode.INVALID_PAYER, False)),
     "PROVIDER_TEMPORARILY_UNAVAILABLE": (Evidence.REFUSED_LATER, _AWAY),
-    "PAWAPAY_WALLET_OUT_OF_FUNDS": (Evidence.REFUSED_FINAL, _POOR),
+    "PAWAPAY_WALLET_OUT_OF_FUNDS": (Evidence.REFUSED_FINAL, _FLOAT),
     "NOT_FOUND": (Evidence.REFUSED_FINAL, _FAULT),  # the deposit to refund
     "INVALID_STATE": (Evidence.REFUSED_FINAL, _UNCLEAR),  # the deposit to refund has not completed
     # Another refund of the same deposit stands, under whose id is not said: nobody sends the money elsewhere.
@@ -74,7 +77,7 @@ REFUSALS: Mapping[str, tuple[Evidence, Meaning]] = {
 """Why pawaPay refuses a request: it says so before anything is done. UNKNOWN_ERROR is not among them."""
 
 _UNFINISHED: Mapping[str, Meaning] = {
-    "PAWAPAY_WALLET_OUT_OF_FUNDS": _POOR,
+    "PAWAPAY_WALLET_OUT_OF_FUNDS": _FLOAT,
     "PROVIDER_TEMPORARILY_UNAVAILABLE": _AWAY,
     "MANUALLY_CANCELLED": _UNCLEAR,
     "UNSPECIFIED_FAILURE": _UNCLEAR,
@@ -199,6 +202,37 @@ def _standing(data: Mapping[str, Any], operation: Operation, currency: str) -> S
         provider_code=reason,
         provider_transaction_id=transaction,
     )
+
+
+def judge_balances(
+    answer: Exchange | TransportFailure, networks: Mapping[str, Network], currency: str
+) -> FloatAnswer:
+    """Read the wallets of Ghana: `{"balances": [{"country": "GHA", "balance": "21798.03", "currency": "GHS",
+    "provider": ""}]}`.
+
+    Source: docs.pawapay.io v2, "Wallet balances" and "Wallets": a wallet without a provider pays for the
+    whole country, one with a provider for that provider alone. `networks` names ours by pawaPay's providers.
+    """
+    if isinstance(answer, TransportFailure):
+        return FloatAnswer(provider_code=answer.fault.value, is_fault=True)
+    body = answer.json_object()
+    listed: object = None if body is None else body.get("balances")
+    if answer.status != 200 or not isinstance(listed, list):
+        code = failure_code(body) or f"http_{answer.status}"
+        return FloatAnswer(provider_code=code, is_fault=answer.status >= 500)
+    available: dict[Network | None, int] = {}
+    for one in cast("list[object]", listed):
+        wallet = _object(one)
+        if wallet.get("country") != "GHA" or wallet.get("currency") != currency:
+            continue
+        provider: object = wallet.get("provider") or ""
+        amount = balance(wallet.get("balance"))
+        if amount is None or (provider and provider not in networks):
+            continue
+        available[networks[str(provider)] if provider else None] = amount
+    if not available:
+        return FloatAnswer(provider_code="unreadable_balance")
+    return FloatAnswer(available=available)
 
 
 def read_callback(raw: bytes) -> CallbackNote | None:

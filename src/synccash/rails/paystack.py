@@ -15,6 +15,7 @@ from synccash.payments.rail import (
     CallbackAddress,
     CallbackNote,
     Capabilities,
+    FloatAnswer,
     Operation,
     OperationCapability,
     RailAccount,
@@ -30,6 +31,7 @@ from synccash.rails.pacer import Clock
 from synccash.rails.paystack_answers import (
     LISTED,
     PROMPT_WINDOW_S,
+    judge_balance,
     judge_listing,
     judge_password,
     judge_send,
@@ -170,6 +172,12 @@ class Paystack:
         if charge.standing is Standing.NO_INFORMATION and traces.password_untold:
             return charge
         return _with_action(told, charge)
+
+    async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
+        """Ask for the balance that transfers are paid from; see `synccash.engine.ports.FloatRail`."""
+        if account != self._account:
+            return FloatAnswer(provider_code=OTHER_ACCOUNT)
+        return judge_balance(await self._call("GET", "balance", timeout_s))
 
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
         """Read an event to the account's own address; see `synccash.engine.ports.CallbackReader`."""

@@ -15,6 +15,7 @@ from typing import Any, cast
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.money import AMOUNT_MAX
 from synccash.payments.rail import (
+    FloatAnswer,
     NextAction,
     NextActionType,
     Operation,
@@ -49,6 +50,10 @@ CODES: Mapping[str, Meaning] = {
     "invalid_otp": (FailureCode.PAYER_DECLINED, False),
 }
 """Codes of errors that say whose problem it is; the others of a refusal are a fault of the request."""
+_FLOAT_CODE = "insufficient_balance"
+_FLOAT = re.compile(r"balance is not enough|insufficient balance", re.IGNORECASE)
+# A payout goes to another rail, or waits until our balance is filled up.
+_OWN_FLOAT: Meaning = (FailureCode.FLOAT_TOO_LOW, True)
 _DUPLICATE_CODES = frozenset({"duplicate_reference"})
 _DUPLICATE = re.compile(
     r"duplicate transaction reference|reference already exists on a transfer", re.IGNORECASE
@@ -141,7 +146,30 @@ def judge_send(answer: Exchange | TransportFailure, operation: Operation, refere
     is_refusal = is_refusal and (code in CODES or not _may_be_a_duplicate(body, operation))
     if not is_refusal and answer.status != 429:
         evidence = Evidence.AMBIGUOUS
+    if operation is Operation.PAYOUT and is_refusal and (code == _FLOAT_CODE or _says(body, _FLOAT)):
+        return _refused(answer, evidence, _OWN_FLOAT, code)
     return _refused(answer, evidence, CODES.get(code or "", meaning), code)
+
+
+def judge_balance(answer: Exchange | TransportFailure) -> FloatAnswer:
+    """Read the balance that transfers are paid from: `data` is a list of `{"currency": "GHS", "balance":
+    pesewas}`.
+
+    Source: Paystack's documentation, "Transfer Control", "Check Balance": amounts are in the subunit.
+    """
+    if isinstance(answer, TransportFailure):
+        return FloatAnswer(provider_code=answer.fault.value, is_fault=True)
+    body = answer.json_object()
+    listed: object = body.get("data") if body is not None and body.get("status") is True else None
+    if answer.status != 200 or not isinstance(listed, list):
+        code = _code(body) or f"http_{answer.status}"
+        return FloatAnswer(provider_code=code, is_fault=answer.status >= 500)
+    for one in cast("list[object]", listed):
+        held = cast("dict[str, Any]", one) if isinstance(one, dict) else {}
+        amount: object = held.get("balance")
+        if held.get("currency") == "GHS" and isinstance(amount, int) and not isinstance(amount, bool):
+            return FloatAnswer(available={None: max(0, amount)})
+    return FloatAnswer(provider_code="unreadable_balance")
 
 
 def judge_password(answer: Exchange | TransportFailure, reference: str) -> SendAnswer:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from synccash.sandbox.faults import BadBodyError, Faults, Script, revised
+from synccash.sandbox.floats import FloatSetting, FloatWire
 from synccash.sandbox.rail import Rail
 from synccash.sandbox.wire import Reply
 
@@ -46,6 +47,8 @@ async def serve_control(
 
 
 def _serve_rail(rail: Rail, method: str, resource: str, body: object) -> Reply:
+    if resource == "float" and isinstance(rail.wire, FloatWire):
+        return _serve_float(rail, rail.wire, method, body)
     match resource, method:
         case "book", "GET":
             return Reply.json(200, rail.book())
@@ -67,6 +70,14 @@ def _serve_rail(rail: Rail, method: str, resource: str, body: object) -> Reply:
             return Reply.json(200, rail.script)
         case _:
             return _of_the_rail(rail, method, resource, body)
+
+
+def _serve_float(rail: Rail, wire: FloatWire, method: str, body: object) -> Reply:
+    if method == "PUT":
+        rail.set_float(wire, revised(FloatSetting(), body).pesewas)
+    elif method != "GET":
+        return problem(405, f"{method} is no method of float.", allow="GET, PUT")
+    return Reply.json(200, FloatSetting(wire.float.available(rail.orders.values())))
 
 
 _ALLOWED = {"book": "GET", "faults": "GET, PUT, DELETE", "script": "GET, PUT, DELETE"}

@@ -26,6 +26,7 @@ from synccash.sandbox.faults import (
     Treatment,
     treat_money,
 )
+from synccash.sandbox.floats import FloatWire
 from synccash.sandbox.journal import (
     Accepted,
     CalledBack,
@@ -113,6 +114,8 @@ class Rail:
                 self.faults = faults
             case ScriptSet(script):
                 self.script = script
+            case Learned({"float": opening}) if isinstance(self.wire, FloatWire):
+                self.wire.float.opening = opening
             case Learned(fact):
                 self.wire.learn(fact)
 
@@ -135,6 +138,10 @@ class Rail:
         """Write down facts of the wire's own."""
         self._record(*(Learned(fact) for fact in facts))
 
+    def set_float(self, wire: FloatWire, pesewas: int) -> None:
+        """Let the account have so much left for payouts, whatever it has moved."""
+        self.learn(({"float": wire.float.opening_for(pesewas, self.orders.values())},))
+
     def reset(self) -> None:
         """Empty the book and forget faults, script and pending approvals; credentials stay."""
         self.stop()
@@ -144,6 +151,8 @@ class Rail:
         self._requests = 0
         self.faults = Faults()
         self.script = Script()
+        if isinstance(self.wire, FloatWire):
+            self.wire.float.reset()
         self._journal.restart(*(Learned(fact) for fact in self.wire.reset()))
 
     def stop(self) -> None:

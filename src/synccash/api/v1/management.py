@@ -57,7 +57,8 @@ class Tenants(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """What the operator's calls reach. `counted` gives what idempotency came to in this process."""
+    """What the operator's calls reach. `counted` gives what idempotency came to in this process, `floats`
+    what it knows of the float of each rail that pays out."""
 
     breakers: Breakers
     limits: Limits
@@ -66,6 +67,7 @@ class Management:
     audit: Audit
     tenants: Tenants
     counted: Callable[[], dict[str, int]]
+    floats: Callable[[], list[dict[str, Any]]]
 
 
 Why = Annotated[

@@ -84,6 +84,13 @@ async def idempotency_stats(management: Given[Management], operator: Given[str])
     return json({"window_s": _WINDOW_S, "claims": dict(found), "process": management.counted()})
 
 
+@get("/floats", responses=answers({200: dict[str, Any]}))
+async def list_floats(management: Given[Management], operator: Given[str]) -> Json:
+    """What each rail's account can pay out, in pesewas, as this process last read it."""
+    del operator
+    return json({"data": management.floats()})
+
+
 @get("/health", responses=answers({200: dict[str, Any]}))
 async def resilience_health(
     health: Given[Health], management: Given[Management], operator: Given[str]
@@ -103,6 +110,17 @@ async def resilience_health(
         for one in known
         if one["state"] != "closed"
     ]
+    floats = management.floats()
+    troubles.extend(
+        {
+            "what": f"{one['rail']}:float",
+            "state": "low",
+            "detail": f"the float is below {one['alarm_below']} pesewas: fill it up",
+            "retry_after": None,
+        }
+        for one in floats
+        if one["is_low"]
+    )
     if not valkey:
         detail = "limits are counted in each process, answers come from PostgreSQL; look after Valkey"
         troubles.append({"what": "valkey", "state": "away", "detail": detail, "retry_after": None})
@@ -117,8 +135,8 @@ async def resilience_health(
         troubles.insert(0, {"what": "postgresql", "state": "away", "detail": detail, "retry_after": None})
     status = "unavailable" if not database else "degraded" if troubles else "ok"
     states = {one["name"]: one["state"] for one in known}
-    shown = {"status": status, "troubles": troubles, "breakers": states, "durability": durability}
-    return json(shown)
+    shown = {"status": status, "troubles": troubles, "breakers": states}
+    return json({**shown, "durability": durability, "floats": floats})
 
 
 RESILIENCE = Router(
@@ -133,6 +151,7 @@ RESILIENCE = Router(
         unblock_key,
         block_key,
         idempotency_stats,
+        list_floats,
         resilience_health,
         dry_run,
     ],

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from synccash.sandbox.floats import Float
 from synccash.sandbox.hubtel.access import Access
 from synccash.sandbox.hubtel.request import (
     RefusedError,
@@ -30,6 +31,8 @@ _STATUS = re.compile(r"/transactions/([^/]+)/status")
 # The second spelling is the one of the page's own sample.
 _SEND_STATUS = re.compile(r"/api/merchants/([^/]+)/(?:transactions/)?status")
 _CHARGES_PER_MILLE = 19
+_OPENING_BALANCE = 100_000_000
+"""Pesewas of the prepaid account, which Hubtel's API does not show."""
 
 
 class Hubtel:
@@ -42,6 +45,7 @@ class Hubtel:
     def __init__(self, clock: Callable[[], float], rng: Random) -> None:
         del clock, rng
         self._access = Access()
+        self.float = Float(_OPENING_BALANCE)
 
     def kind(self, call: Call) -> str:
         """See `Wire.kind`."""
@@ -81,6 +85,8 @@ class Hubtel:
         if order.reference in orders:
             # What Hubtel says here is not published: these words are our own.
             return Outcome(refusal(400, "4000", "Duplicate ClientReference."))
+        if order.side is Side.CREDIT and order.amount > self.float.available(orders.values()):
+            return Outcome(refusal(400, "4075", "Insufficient prepaid balance."))
         if order.side is Side.DEBIT:
             message = "Transaction pending. Expect callback request for final state"
             data = _data(order, order.details["description"])

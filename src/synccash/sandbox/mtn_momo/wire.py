@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from synccash.sandbox.floats import Float
 from synccash.sandbox.mtn_momo.access import Access
 from synccash.sandbox.mtn_momo.request import (
     RefusedError,
@@ -82,6 +83,7 @@ class MtnMomo:
     def __init__(self, clock: Callable[[], float], rng: Random) -> None:
         self._clock = clock
         self._access = Access(rng)
+        self.float = Float(OPENING_BALANCE)
 
     def kind(self, call: Call) -> str:
         """See `Wire.kind`."""
@@ -124,7 +126,9 @@ class MtnMomo:
                 return Outcome(_holder(self._access.environment(call), found[2], found[3]))
             case "GET" if found := _BALANCE.fullmatch(path):
                 self._access.callback_host(call, found[1], now)
-                return Outcome(_balance(self._access.environment(call), found[2], orders))
+                environment = self._access.environment(call)
+                held = self.float.available(_in(environment, orders))
+                return Outcome(_balance(environment, found[2], held))
             case _:
                 return Outcome(gateway_error(404, "Resource not found"))
 
@@ -145,6 +149,8 @@ class MtnMomo:
         if ref in orders:
             return Outcome(error("RESOURCE_ALREADY_EXIST"))
         whose, fate = _party_and_fate(operation, body, environment, orders)
+        if operation.name == "transfer" and amount > self.float.available(_in(environment, orders)):
+            fate = Fate("NOT_ENOUGH_FUNDS")
         details = {
             "amount": body["amount"],
             "currency": body["currency"],
@@ -290,15 +296,14 @@ def _holder(environment: str, msisdn: str, question: str) -> Reply:
     return Reply.json(200, person | {"locale": "en_GH", "gender": "FEMALE", "status": "ACTIVE"})
 
 
-def _balance(environment: str, currency: str | None, orders: Mapping[str, Order]) -> Reply:
+def _in(environment: str, orders: Mapping[str, Order]) -> list[Order]:
+    return [order for order in orders.values() if order.details["environment"] == environment]
+
+
+def _balance(environment: str, currency: str | None, balance: int) -> Reply:
     spoken = CURRENCY_OF_ENVIRONMENT[environment]
     if currency not in (None, spoken):
         return error("INVALID_CURRENCY")
-    balance = OPENING_BALANCE + sum(
-        order.amount if order.side is Side.DEBIT else -order.amount
-        for order in orders.values()
-        if order.state is State.SUCCEEDED and order.details["environment"] == environment
-    )
     sign = "-" if balance < 0 else ""
     major = f"{sign}{abs(balance) // 100}.{abs(balance) % 100:02d}"
     return Reply.json(200, {"availableBalance": major, "currency": spoken})

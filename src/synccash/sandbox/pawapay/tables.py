@@ -49,6 +49,8 @@ _PAYOUTS = {
 }
 _TEST_NUMBER = re.compile(r"233(?:59|50|27)3456(\d{3})", re.ASCII)
 GHANA = re.compile(r"233[25]\d{8}", re.ASCII)
+OPENING_BALANCE = 100_000_000
+"""Pesewas: what a new account can pay out, so that payouts need no deposit first."""
 MINIMUM, MAXIMUM = 100, 1_500_000
 """Pesewas of one transaction. A real account's limits are in its active configuration; these are ours."""
 

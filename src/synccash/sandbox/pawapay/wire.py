@@ -10,12 +10,14 @@ from uuid import UUID
 import msgspec
 
 from synccash.sandbox.faults import revised
+from synccash.sandbox.floats import Float
 from synccash.sandbox.orders import Fate, Order, Side, State
 from synccash.sandbox.pawapay.tables import (
     ERRORS,
     GHANA,
     MAXIMUM,
     MINIMUM,
+    OPENING_BALANCE,
     PROVIDERS,
     Settings,
     fate_of,
@@ -65,6 +67,7 @@ class Pawapay:
 
     def __init__(self, _clock: Callable[[], float], _rng: Random) -> None:
         self._settings = Settings()
+        self.float = Float(OPENING_BALANCE)
 
     def kind(self, call: Call) -> str:
         """See `Wire.kind`."""
@@ -103,6 +106,8 @@ class Pawapay:
                 return Outcome(_status(_OPERATIONS[found[1]], found[2], orders, now))
             case "POST" if found := _RESEND.fullmatch(path):
                 return self._resend(_OPERATIONS[found[1]], found[2], orders)
+            case "GET" if path == "/v2/wallet-balances":
+                return Outcome(Reply.json(200, self._balances(call.query.get("country"), orders)))
             case "GET" if path == "/v2/availability":
                 return Outcome(Reply.json(200, self._availability()))
             case "GET" if path == "/v2/active-conf":
@@ -153,6 +158,8 @@ class Pawapay:
             fate, extra = fate_of(wallet["phoneNumber"], operation.side), {"customerMessage": message}
         if body.get("currency") != "GHS":
             raise _RefusedError("INVALID_CURRENCY")
+        if operation.path == "payouts" and amount > self.float.available(orders.values()):
+            fate = Fate("PAWAPAY_WALLET_OUT_OF_FUNDS")
         own = {"amount": body.get("amount", _major(amount)), "provider": wallet["provider"]}
         return Order(
             reference=reference,
@@ -199,6 +206,12 @@ class Pawapay:
             return Outcome(Reply.json(200, refusal))
         message = self.callback(order, forged=False)
         return Outcome(Reply.json(200, said | {"status": "ACCEPTED"}), message=message)
+
+    def _balances(self, country: str | None, orders: Mapping[str, Order]) -> dict[str, Any]:
+        """Return the one wallet of the account, which pays for all providers of Ghana."""
+        held = self.float.available(orders.values())
+        wallet = {"country": "GHA", "balance": _major(max(0, held)), "currency": "GHS", "provider": ""}
+        return {"balances": [wallet] if country in (None, "GHA") else []}
 
     def _availability(self) -> list[dict[str, Any]]:
         closed = self._settings.closed_providers

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from synccash.sandbox.orders import Order, Side, State
+from synccash.sandbox.orders import Order
 from synccash.sandbox.paystack.objects import (
     attempted,
     listed_refund,
@@ -14,7 +14,7 @@ from synccash.sandbox.paystack.objects import (
     transaction,
 )
 from synccash.sandbox.paystack.request import error, said
-from synccash.sandbox.paystack.tables import OPENING_BALANCE, TELCOS
+from synccash.sandbox.paystack.tables import TELCOS
 from synccash.sandbox.paystack.transfers import Recipient, recipient_data, transfer_data
 from synccash.sandbox.wire import Reply
 
@@ -110,15 +110,6 @@ def banks(query: Mapping[str, str]) -> Reply:
         wanted = query.get(name, "").lower()
         found = [bank for bank in found if wanted in ("", str(bank[name]).lower())]
     return _listed("Banks retrieved", query, found, lambda bank: bank)
-
-
-def balance(orders: Iterable[Order]) -> int:
-    """Return what the account holds, in pesewas."""
-    return OPENING_BALANCE + sum(
-        order.amount if order.side is Side.DEBIT else -order.amount
-        for order in orders
-        if order.state is State.SUCCEEDED
-    )
 
 
 def _newest_first(mine: Iterable[Order], operation: str, now: float) -> list[Order]:

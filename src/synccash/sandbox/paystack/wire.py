@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
+from synccash.sandbox.floats import Float
 from synccash.sandbox.orders import APPROVES, Fate, Order, Pace, Side, State
 from synccash.sandbox.paystack.access import Access
 from synccash.sandbox.paystack.inquiries import (
     NOT_FOUND,
     asked,
-    balance,
     banks,
     recipients,
     refunds,
@@ -36,6 +36,7 @@ from synccash.sandbox.paystack.request import (
 )
 from synccash.sandbox.paystack.tables import (
     FAILING_OTP,
+    OPENING_BALANCE,
     OTP_DECLINED,
     OWN_CURRENCY,
     PROVIDERS,
@@ -80,6 +81,7 @@ class Paystack:
 
     def __init__(self, _clock: Callable[[], float], _rng: Random) -> None:
         self._access = Access()
+        self.float = Float(OPENING_BALANCE)
         self._recipients: dict[str, Recipient] = {}
 
     def kind(self, call: Call) -> str:
@@ -134,7 +136,9 @@ class Paystack:
             case "GET", "/bank":
                 return Outcome(banks(call.query))
             case "GET", "/balance":
-                return Outcome(said("Balances retrieved", [{"currency": "GHS", "balance": balance(mine)}]))
+                return Outcome(
+                    said("Balances retrieved", [{"currency": "GHS", "balance": self.float.available(mine)}])
+                )
             case "GET", path if found := _ASKED.fullmatch(path):
                 return Outcome(asked(found[1], found[2], owner, orders, now))
             case _:
@@ -266,7 +270,7 @@ class Paystack:
         known = orders.get(f"transfer {reference}")
         if known is not None:
             return Outcome(said("Transfer has been queued", queued_transfer(known)))
-        if amount > balance(_orders_of(owner, orders)):
+        if amount > self.float.available(_orders_of(owner, orders)):
             return Outcome(
                 error(400, "Your balance is not enough to fulfil this request", "insufficient_balance")
             )
