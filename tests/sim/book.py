@@ -39,6 +39,8 @@ class Faults:
     """Found, then not found for a while."""
     reverses: float = 0.0
     """What succeeded is taken back some time later."""
+    float_low: float = 0.0
+    """Our own account there holds too little for a payout: refused at once, or accepted and then failed."""
     reports: float = 0.0
     """A callback of failure says so in its body."""
     false_reports: float = 0.0

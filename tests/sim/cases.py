@@ -95,6 +95,19 @@ def impatient(seed: int) -> Scenario:
     return replace(wide(seed), ladder=SHORT)
 
 
+def outgoing(seed: int) -> Scenario:
+    """Whatever `wide` has, with payouts, rails whose float runs low, and a fraud service and people before
+    anything is sent."""
+    random, before = Random(f"outgoing {seed}"), wide(seed)
+    return replace(
+        before,
+        rails=tuple(replace(faults, float_low=random.choice((0.0, 0.5, 0.9))) for faults in before.rails),
+        payments=random.choice((0, 1)),
+        payouts=random.choice((1, 2)),
+        is_screened=random.random() < 0.7,
+    )
+
+
 def sleeper(seed: int) -> Scenario:
     """A node falls asleep round its first send and wakes when another has long dealt with the payment, at
     rails that are too busy meanwhile and take everything again when it wakes."""
@@ -368,6 +381,7 @@ KINDS: Mapping[str, Callable[[int], Scenario]] = {
     "wide": wide,
     "impatient": impatient,
     "strange": strange,
+    "outgoing": outgoing,
     "healing": healing,
     "ailing": ailing,
     "shut": shut,
@@ -375,5 +389,5 @@ KINDS: Mapping[str, Callable[[int], Scenario]] = {
 }
 """What `python -m sim` draws from seeds."""
 
-DRAWN = ("mixed", "wide", "impatient", "strange", "healing", "ailing", "shut", *RARER)
+DRAWN = ("mixed", "wide", "impatient", "strange", "outgoing", "healing", "ailing", "shut", *RARER)
 """What it draws unless told otherwise: `strange` has each of STRANGE in every fifth of its scenarios."""

@@ -48,6 +48,7 @@ def verdict(world: World) -> list[str]:
         *_undead(world),
         *_not_healed(world),
         *work_verdict(world),
+        *_unscreened(world),
     ]
 
 
@@ -125,6 +126,16 @@ def _lost(world: World) -> list[str]:
         if msgspec.json.decode(reply.body)["id"] not in world.ledger.rows:
             wrong.append(f"lost: {key} was acknowledged and has no row")
     return wrong + _refunds(world) + _surplus(world)
+
+
+def _unscreened(world: World) -> list[str]:
+    """Nothing is sent that neither the fraud service nor a human has let pass, or that a human declined."""
+    if not world.scenario.is_screened:
+        return []
+    rows = (row for row in world.ledger.rows.values() if not isinstance(row.order, Refund))
+    sent = {row.order.id for row in rows if row.attempts}
+    wrong = [f"unscreened: {name} was sent" for name in sorted(sent - world.cleared)]
+    return wrong + [f"declined: {name} was sent" for name in sorted(sent & world.declined)]
 
 
 def _surplus(world: World) -> list[str]:

@@ -42,6 +42,7 @@ _BUSY = SendAnswer(
 )
 _ERROR = Failure(FailureCode.PROVIDER_ERROR, reroute=True)
 _NO_FUNDS = Failure(FailureCode.INSUFFICIENT_FUNDS)
+_SHORT = Failure(FailureCode.FLOAT_TOO_LOW, reroute=True)
 _NO_PASSWORD = Failure(FailureCode.PAYER_TIMEOUT)
 _REFUSED_LOCALLY = SendAnswer(
     evidence=Evidence.NOT_SENT,
@@ -195,6 +196,9 @@ class SimRail:
             return SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=_ERROR)
         if self._happens(self.faults.payer_declines):
             return SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=_NO_FUNDS)
+        if order.operation is Operation.PAYOUT and self._happens(self.faults.float_low / 2):
+            self.occurrences["float_low"] += 1
+            return SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=_SHORT)
         booked = self._book(order)
         return SendAnswer(evidence=Evidence.ACCEPTED, next_action=_PASSWORD if booked.waits else None)
 
@@ -203,6 +207,9 @@ class SimRail:
         failure = _ERROR if self._happens(self.faults.fails) else None
         if failure is None and self._happens(self.faults.payer_declines):
             failure = _NO_FUNDS
+        if failure is None and order.operation is Operation.PAYOUT and self._happens(self.faults.float_low):
+            failure = _SHORT
+            self.occurrences["float_low"] += 1
         wait_s = self.random.random() * (90 if self._happens(self.faults.slow_payer) else 5)
         hidden_s = self.random.random() * self.faults.hidden_s if self._happens(self.faults.hidden) else 0.0
         booked = Booked(

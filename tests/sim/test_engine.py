@@ -1,5 +1,6 @@
 """The whole engine in virtual time. The rails' books decide whether anybody paid twice."""
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sim.cases import (
     impatient,
     judged,
     mixed,
+    outgoing,
     run,
     shut,
     sleeper,
@@ -59,6 +61,7 @@ _MIXED = 300
 _WIDE = 60
 _IMPATIENT = 60
 _RARER = 15
+_OUTGOING = 60
 _BOUND = 600
 
 
@@ -89,6 +92,19 @@ def test_known_money_stops_everything_and_is_accounted_for():
     wrong |= {seed: w for seed in _KNOWN_IMPATIENT if (w := judged(impatient(seed)))}
 
     assert wrong == {}
+
+
+def test_payouts_that_are_reviewed_or_meet_a_low_float_are_paid_once_and_only_if_they_may_be():
+    met: Counter[str] = Counter()
+    wrong: dict[int, list[str]] = {}
+    for seed in range(_OUTGOING):
+        found = run(outgoing(seed))
+        met += found.occurrences
+        if found.wrong:
+            wrong[seed] = found.wrong
+
+    assert wrong == {}
+    assert {name for name in ("screened", "approved", "declined", "float_low") if not met[name]} == set()
 
 
 @pytest.mark.parametrize("name", [*STRANGE, *RARER])

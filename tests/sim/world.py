@@ -20,15 +20,18 @@ from sim.loop import NODE, NOWHERE, Node, VirtualLoop
 from sim.rails import PASSWORD, SimRail
 from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
+from synccash.engine.screening import Outage, Screening
 from synccash.engine.settings import EngineSettings
-from synccash.payments.case import Claim
+from synccash.payments.case import Claim, PaymentCase, PayoutCase
 from synccash.payments.errors import PaymentError, ReferenceAlreadyUsedError, StoreUnavailableError
 from synccash.payments.ladder import Ladder
+from synccash.payments.lifecycle import Routed
 from synccash.payments.payer import Msisdn, Payer
-from synccash.payments.payment import PaymentStatus
+from synccash.payments.payment import PaymentStatus, StatusDetail
 from synccash.payments.payout import Payee
 from synccash.payments.references import ReferenceKey
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
+from synccash.payments.risk import RiskDecision, RiskOutcome
 from synccash.resilience.circuit_breaker import BreakerSettings
 from synccash.resilience.profiles import Profile
 from synccash.resilience.registry import Registry
@@ -52,6 +55,7 @@ SETTINGS = EngineSettings(
     queue_retry_s=2.0,
     ladder=LADDER,
 )
+_OUTAGE = Outage(outcome=RiskOutcome.REVIEW)
 HORIZON_S = 3_000.0
 SLOW_S = 950.0
 """Who waits longer is parked."""
@@ -116,6 +120,8 @@ class Scenario:
     settle_s: float = 10.0
     ends_by_s: float | None = None
     """When every order has to have succeeded."""
+    is_screened: bool = False
+    """A fraud service is asked about every order, and people decide about those that it doubts."""
     watch_s: float = 0.0
     """How long the run goes on although nothing is due soon."""
 
@@ -170,6 +176,10 @@ class World:
     processes: dict[str, Process] = field(default_factory=dict)
 
     occurrences: Counter[str] = field(default_factory=Counter[str])
+    cleared: set[str] = field(default_factory=set[str])
+    """The orders that the fraud service let pass, or that somebody may have approved."""
+    declined: set[str] = field(default_factory=set[str])
+    """The orders that somebody declined and was told so."""
 
     def __post_init__(self) -> None:
         scenario = self.scenario
@@ -207,6 +217,8 @@ class World:
             self._client(self._buyer(number))
         for number in range(self.scenario.payouts):
             self._client(self._sender(number))
+        if self.scenario.is_screened:
+            self._client(self._reviewer())
         with logs_into(self.errors, self._hold_lost):
             try:
                 self.loop.run(self._at_rest, until=self._horizon_s())
@@ -250,6 +262,7 @@ class World:
             references=REFERENCES,
             doorbell=bell,
             settings=replace(SETTINGS, ladder=self.scenario.ladder, settle_s=self.scenario.settle_s),
+            screening=Screening(self._screen, _OUTAGE) if self.scenario.is_screened else None,
         )
         first = name not in self.processes
         self.processes[name] = Process(node, engine, bell)
@@ -443,6 +456,49 @@ class World:
                     repeat = await self._insist(number, lambda engine, c=claim: engine.pay_out(request, c))
                     if repeat is not None:
                         self.told.append((key, repeat))
+
+    async def _screen(self, order: Routed) -> RiskDecision:
+        """The fraud service: slow, sometimes away, and of one mind about an order whoever asks."""
+        mind = Random(f"{self.scenario.seed} {order.id}")
+        outcome = mind.choices((RiskOutcome.ALLOW, RiskOutcome.REVIEW, RiskOutcome.DECLINE), (5, 4, 1))[0]
+        await asyncio.sleep(self.random.random() * 3)
+        if self.random.random() < 0.2:
+            raise ConnectionError
+        self.occurrences["screened"] += 1
+        if outcome is RiskOutcome.ALLOW:
+            self.cleared.add(order.id)
+        return RiskDecision(outcome)
+
+    async def _reviewer(self) -> None:
+        """Two people who look at what waits for its risk review, and are not always of one mind."""
+        for _ in range(30):
+            await asyncio.sleep(1 + self.random.random() * 5)
+            held = [
+                row.order
+                for row in self.ledger.rows.values()
+                if row.order.status_detail is StatusDetail.RISK_REVIEW and self.random.random() < 0.4
+            ]
+            for order in held:
+                self._client(self._decide(order.id, approves=self.random.random() < 0.6))
+                if self.random.random() < 0.3:
+                    self._client(self._decide(order.id, approves=self.random.random() < 0.6))
+
+    async def _decide(self, order_id: str, *, approves: bool) -> None:
+        kind = PayoutCase if order_id.startswith("po_") else PaymentCase
+        name = f"node_{self.random.randrange(self.scenario.nodes)}"
+        if approves:
+            # Whether or not the answer comes back.
+            self.cleared.add(order_id)
+
+        def call(engine: Engine) -> Any:
+            decide = engine.reviewing.approve if approves else engine.reviewing.decline
+            return decide(order_id, by="somebody", reason="looked at", kind=kind)
+
+        with contextlib.suppress(PaymentError, TimeoutError):
+            await self._on(name, call, 6.0)
+            self.occurrences["approved" if approves else "declined"] += 1
+            if not approves:
+                self.declined.add(order_id)
 
     async def _refund(self, number: int, payment_id: str) -> None:
         for part in range(2):
