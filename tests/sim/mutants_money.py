@@ -6,6 +6,7 @@ from typing import Any
 
 from sim.ledger import FakeLedger
 from sim.mutants import Patch
+from synccash.engine.attempts import routed_of
 from synccash.engine.decisions import Decisions
 from synccash.engine.driver import Driver
 from synccash.engine.holding import Holding
@@ -178,6 +179,22 @@ def _stops_at_an_unreadable_row(right: Any) -> Any:
     return take_due
 
 
+def _sends_what_is_held(right: Any) -> Any:
+    def held_for_risk(self: Decisions, case: Any, decision: Any, *timeline: Any) -> Any:
+        return self.routed(case, self.attempts.route(routed_of(case)), timeline)
+
+    return held_for_risk
+
+
+def _asks_the_first_holder_only(right: Any) -> Any:
+    async def screen(self: Driver, case: Any) -> Any:
+        if case.former_lease_end is not None:
+            return await self._try_again(case)
+        return await right(self, case)
+
+    return screen
+
+
 MONEY_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a payer's own refusal goes to another rail": ((Decisions, "_fall_over", _payer_refusal_falls_over),),
     "nothing has to settle": ((Patience, "resend_in_s", _settled_at_once),),
@@ -197,6 +214,8 @@ MONEY_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a re-send is not counted": ((Decisions, "resend", _counts_no_resend),),
     "lost leases end no work": ((Holding, "_end_lost", _works_on_without_lease),),
     "a takeover does not restart the settle time": ((Driver, "_inquire", _settles_from_the_send),),
+    "what the fraud service holds is sent": ((Decisions, "held_for_risk", _sends_what_is_held),),
+    "a takeover asks no fraud service": ((Driver, "screen", _asks_the_first_holder_only),),
     "an unreadable row ends the batch": ((FakeLedger, "_take_due", _stops_at_an_unreadable_row),),
 }
 """One for each rule; a new rule of the engine gets its mutant here."""
