@@ -11,6 +11,7 @@ import pytest
 from engine.scripted import ACCEPTED, PENDING, SUCCEEDED, ScriptedRail
 from synccash.engine.heard import HeardDispatch
 from synccash.engine.ports import Sent
+from synccash.engine.rail_float import RailFloats
 from synccash.engine.rail_health import RailHealth
 from synccash.engine.router import Probing, Router
 from synccash.payments.attempt import Attempt, AttemptState
@@ -56,7 +57,7 @@ class Scene:
     def __init__(self) -> None:
         self.at = 100.0
         self.health = RailHealth(HealthSettings(), lambda: self.at)
-        self.dispatch = HeardDispatch(self, self.health)
+        self.dispatch = HeardDispatch(self, self.health, RailFloats(self.health.now))
         self.sent = Sent(answer=ACCEPTED, worst=Evidence.ACCEPTED, tries=1, latency_ms=80)
         self.told: StatusAnswer = PENDING
         self.asking_s = 0.1
