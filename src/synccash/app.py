@@ -16,6 +16,7 @@ import uvloop
 
 from synccash.backlog import Backlog
 from synccash.breakers import ClusterBreakers
+from synccash.engine.account_book import StoredAccountBook
 from synccash.engine.dispatch import PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
 from synccash.engine.float_watch import FloatWatch
@@ -51,7 +52,7 @@ from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.references import ReferenceKey
 from synccash.payments.risk import RiskDecision, RiskOutcome, RiskWatch, Sighting
 from synccash.profiles import overridden
-from synccash.rails.registry import build_rails
+from synccash.rails.registry import build_former_rails, build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
 from synccash.resilience.client_address import Network, trusted_networks
@@ -69,6 +70,7 @@ from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.payer_networks import PostgresNetworks
 from synccash.stores.postgres.pool import connect
+from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
 from synccash.stores.postgres.reading import PostgresReading
 from synccash.stores.postgres.recent_payouts import PostgresRecentPayouts
 from synccash.stores.postgres.recovery import PostgresRecovery, hold_if_server_changed
@@ -93,6 +95,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("synccash")
 _CONNECTIONS = 16
+_FIRST_LOOK_S = 2.0
+"""How long a start waits for the recorded rail accounts; they are read later where PostgreSQL is away."""
 Ping = Callable[[], Awaitable[bool]]
 
 
@@ -133,9 +137,11 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         inquirers = _inquirers(settings, instance, loops, stack)
         sharing = inquirers.size if inquirers is not None else lambda: settings.processes
         rails = build_rails(settings, transport, clock, sharing)
+        former = build_former_rails(settings, transport, clock, sharing)
         doorbell, ping_valkey = await _doorbell(settings, loops, stack)
         registry = _registry(settings, clock)
         database = Database(pool, profile=registry.profile("database"), budget=registry.budget("database"))
+        accounts = await _accounts(database, rails, clock)
         dispatch = _dispatch(settings, registry, clock)
         rail_health = RailHealth(health_settings(settings), clock.monotonic)
         floats = rail_floats(settings, rails, clock.monotonic)
@@ -157,6 +163,8 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             probing=probing(settings),
             networks=networks,
             floats=floats,
+            accounts=accounts,
+            former=former,
         )
         engine.start()
         stack.push_async_callback(engine.close)
@@ -165,7 +173,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         recovery = PostgresRecovery(database)
         await _warn_of_weaknesses(recovery)
         health = ServiceHealth(
-            pool, ping_valkey, rails, dispatch, lambda: engine.recovery.known, recovery.durability
+            pool, ping_valkey, engine.rails, dispatch, lambda: engine.recovery.known, recovery.durability
         )
         sender = WebhookSender(private=settings.webhook_private_addresses)
         stack.push_async_callback(sender.aclose)
@@ -175,6 +183,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         await _share_health(settings, rail_health, registry, instance, loops, stack)
         watch = RailWatch(rails, rail_health, dispatch, PostgresStandings(database), clock, identities)
         _in_background("rail_watch", watch.run, loops, stack)
+        _in_background("rail_accounts", accounts.run, loops, stack)
         backlog = Backlog(PostgresWaiting(database), clock)
         _in_background("backlog", backlog.run, loops, stack)
         keeping = NetworkKeeping(networks, PostgresNetworks(database), clock)
@@ -226,6 +235,18 @@ async def _warn_of_weaknesses(recovery: PostgresRecovery) -> None:
         return
     for weakness in durability.weaknesses():
         log.warning("commits_may_be_lost", detail=weakness)
+
+
+async def _accounts(database: Database, rails: Mapping[str, Rail], clock: SystemClock) -> StoredAccountBook:
+    """Record the rail accounts of this process. While PostgreSQL is away nothing of them is confirmed, and so
+    nothing is sent. Raises SettingsError where the settings contradict what is recorded."""
+    book = StoredAccountBook(PostgresRailAccounts(database), rails.values(), clock)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_FIRST_LOOK_S):
+            await book.refresh()
+    if contradictions := book.contradictions():
+        raise SettingsError("\n".join(contradictions))
+    return book
 
 
 def _limits(settings: Settings) -> tuple[LimitBook, tuple[Network, ...]]:
@@ -438,6 +459,7 @@ def check_settings(settings: Settings) -> None:
     """Read all that a process reads at its start. Nothing is called. Raises SettingsError."""
     clock = SystemClock()
     rails = build_rails(settings, Transport(), clock)
+    build_former_rails(settings, Transport(), clock)
     routing_rules(settings, rails)
     health_settings(settings)
     engine_settings(settings)

@@ -7,12 +7,13 @@ from typing import Any
 
 import asyncpg
 
-from synccash.engine.ports import Dispatch, Rail
+from synccash.engine.ports import AccountRail, Dispatch
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.recovery import Recovery
 from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.recovery import Durability
 
+UNCONFIRMED = "unconfirmed"
 _PATIENCE_S = 2.0
 # It is on at a standby too, and where a failover has set `default_transaction_read_only`.
 _TAKES_WRITES = "SELECT NOT current_setting('transaction_read_only')::boolean"
@@ -25,7 +26,7 @@ class ServiceHealth:
 
     pool: Pool
     ping: Callable[[], Awaitable[bool]] | None
-    rails_set_up: Mapping[str, Rail]
+    rails_set_up: Mapping[str, AccountRail]
     dispatch: Dispatch
     recovery: Callable[[], Recovery]
     durability_of: Callable[[], Awaitable[Durability]]
@@ -61,10 +62,13 @@ class ServiceHealth:
         return {**asdict(found), "weaknesses": found.weaknesses()}
 
     def rails(self) -> dict[str, str]:
-        """Each rail with `ok`, or for how long its breakers still refuse new payments."""
+        """Each rail with `ok`, `unconfirmed` where the operator has to confirm its account first, or for how
+        long its breakers still refuse new payments."""
         return {name: self._standing(name, rail) for name, rail in self.rails_set_up.items()}
 
-    def _standing(self, name: str, rail: Rail) -> str:
+    def _standing(self, name: str, rail: AccountRail) -> str:
+        if rail.is_unconfirmed:
+            return UNCONFIRMED
         shut = [
             f"{operation.value} refused for {open_for_s:.0f} s"
             for operation in rail.capabilities.operations

@@ -43,6 +43,7 @@ def _mtn_momo(place: Place) -> Account:
             "credentials": {"api_user": place.user, "api_key": place.key, "callback_host": "localhost"},
         },
         settings={
+            "mtn_momo_environment": "test",
             "mtn_momo_base_url": place.url,
             "mtn_momo_target_environment": "mtnghana",
             "mtn_momo_collection_user": place.user,
@@ -62,6 +63,7 @@ def _paystack(place: Place) -> Account:
     return Account(
         control={"credentials": {"secret_key": secret_key, "webhook_url": webhook_url}},
         settings={
+            "paystack_environment": "test",
             "paystack_base_url": place.url,
             "paystack_secret_key": secret_key,
             "paystack_email": "payments@example.com",
@@ -78,6 +80,7 @@ def _hubtel(place: Place) -> Account:
             "credentials": {"client_id": place.user, "client_secret": place.key, **merchants},
         },
         settings={
+            "hubtel_environment": "test",
             "hubtel_receive_url": place.url,
             "hubtel_status_url": place.url,
             "hubtel_send_url": place.url,
@@ -104,6 +107,7 @@ def _pawapay(place: Place) -> Account:
             },
         },
         settings={
+            "pawapay_environment": "test",
             "pawapay_base_url": place.url,
             "pawapay_token": place.key,
             "pawapay_callback_token": place.callback_token,

@@ -24,6 +24,7 @@ from synccash.resilience.profiles import PROFILES
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Pesewas = Annotated[int, Meta(ge=1, le=10**12)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+DeclaredEnvironment = Literal["live", "test"]
 SECRETS = frozenset(
     {
         "admin_key",
@@ -37,9 +38,17 @@ SECRETS = frozenset(
         "mtn_momo_collection_subscription_key",
         "mtn_momo_disbursement_key",
         "mtn_momo_disbursement_subscription_key",
+        "mtn_momo_former_collection_key",
+        "mtn_momo_former_collection_subscription_key",
+        "mtn_momo_former_disbursement_key",
+        "mtn_momo_former_disbursement_subscription_key",
+        "hubtel_former_client_id",
+        "hubtel_former_client_secret",
         "paystack_callback_token",
+        "paystack_former_secret_key",
         "paystack_secret_key",
         "pawapay_callback_token",
+        "pawapay_former_token",
         "pawapay_token",
     }
 )
@@ -82,6 +91,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ladder: Literal["production", "sandbox"] = "production"
     worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 64
 
+    mtn_momo_environment: DeclaredEnvironment | None = None
     mtn_momo_base_url: str | None = None
     mtn_momo_target_environment: str = "mtnghana"
     mtn_momo_platform: Literal["legacy", "new"] = "new"
@@ -93,16 +103,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mtn_momo_disbursement_user: str | None = None
     mtn_momo_disbursement_key: str | None = None
     mtn_momo_disbursement_subscription_key: str | None = None
+    mtn_momo_former_account: str | None = None
+    mtn_momo_former_collection_user: str | None = None
+    mtn_momo_former_collection_key: str | None = None
+    mtn_momo_former_collection_subscription_key: str | None = None
+    mtn_momo_former_disbursement_user: str | None = None
+    mtn_momo_former_disbursement_key: str | None = None
+    mtn_momo_former_disbursement_subscription_key: str | None = None
     mtn_momo_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 10.0
     mtn_momo_inquiry_from_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
 
+    paystack_environment: DeclaredEnvironment | None = None
     paystack_base_url: str = "https://api.paystack.co"
     paystack_account: str = "main"
     paystack_secret_key: str | None = None
     paystack_email: str | None = None
+    paystack_former_account: str | None = None
+    paystack_former_secret_key: str | None = None
     paystack_callback_token: str | None = None
     paystack_inquiry_from_s: Annotated[float, Meta(ge=0, le=3_600)] = 10.0
 
+    hubtel_environment: DeclaredEnvironment | None = None
     hubtel_receive_url: str = "https://rmp.hubtel.com"
     hubtel_status_url: str = "https://api-txnstatus.hubtel.com"
     hubtel_send_url: str = "https://smp.hubtel.com"
@@ -111,13 +132,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hubtel_prepaid_deposit_id: str | None = None
     hubtel_client_id: str | None = None
     hubtel_client_secret: str | None = None
+    hubtel_former_pos_sales_id: str | None = None
+    hubtel_former_prepaid_deposit_id: str | None = None
+    hubtel_former_client_id: str | None = None
+    hubtel_former_client_secret: str | None = None
     hubtel_inquiry_from_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
     hubtel_prompt_window_s: Seconds = 600.0
 
+    pawapay_environment: DeclaredEnvironment | None = None
     pawapay_base_url: str | None = None
     pawapay_token: str | None = None
     pawapay_callback_token: str | None = None
     pawapay_account: str = "main"
+    pawapay_former_account: str | None = None
+    pawapay_former_token: str | None = None
     pawapay_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 20.0
 
     float_poll_s: Annotated[float, Meta(ge=1, le=3_600)] = 60.0

@@ -17,18 +17,24 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from synccash.commands.terminal import CONFIGURATION
 from synccash.free_ports import SANDBOX_PORTS, free_run_of_ports
+from synccash.payments.rail import Environment
 from synccash.payments.references import KEY_BYTES_MIN
 from synccash.payments.request import Role
+from synccash.rails.registry import build_rails
+from synccash.rails.transport import Transport
 from synccash.sandbox_accounts import ACCOUNTS, Place
 from synccash.servers.bundle import Servers, start_servers
 from synccash.servers.place import open_data_folder
-from synccash.settings import Loaded
+from synccash.settings import Loaded, SettingsError, load_settings
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.migrations import migrate
 from synccash.stores.postgres.pool import connect
+from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
 from synccash.supervisor import Program, Supervisor
+from synccash.system import SystemClock
 
 MERCHANT_ID = "mer_local"
 _PATIENCE_S = 30.0
@@ -91,6 +97,7 @@ class Up:
             migrate(database_url)
             keys = self._keys(database_url)
             environment = self._environment(servers, port, sandbox_url)
+            asyncio.run(confirm_test_accounts(database_url, environment))
             self._announce(port, keys, sandbox_url)
             self._start_roles(environment, listener)
             self.supervisor.watch(self._tending(servers, port))
@@ -159,6 +166,11 @@ class Up:
             offered |= sandbox_rails(
                 sandbox_url, self.options.data_dir / "sandbox_credentials.json", public_url, self._wait
             )
+            for rail in ACCOUNTS:
+                addresses = {name for name in offered if name.startswith(rail) and name.endswith("_url")}
+                if addresses & self.loaded.sources.keys():
+                    # It leads elsewhere than to the sandbox: what is there, only the operator can say.
+                    offered.pop(f"{rail}_environment", None)
         return dict(self.environment) | {
             f"SYNCCASH_{name.upper()}": value
             for name, value in offered.items()
@@ -273,6 +285,24 @@ async def register(database_url: str, keys: Mapping[str, str]) -> None:
         await store.ensure_key(
             sha256(keys["admin"].encode()).digest(), Role.ADMIN, merchant_id=None, livemode=False
         )
+    finally:
+        await pool.close()
+
+
+async def confirm_test_accounts(database_url: str, environment: Mapping[str, str]) -> None:
+    """Confirm the test accounts that the children's settings have: no real money can meet another business's.
+    Raises UpError where the settings cannot be used."""
+    try:
+        settings = load_settings(environment, CONFIGURATION).settings
+        rails = build_rails(settings, Transport(), SystemClock())
+    except SettingsError as error:
+        raise UpError(str(error)) from error
+    pool = await connect(database_url, min_size=0, max_size=1)
+    try:
+        store = PostgresRailAccounts(Database(pool))
+        for rail in rails.values():
+            if rail.environment is Environment.TEST:
+                await store.confirm(rail.account, Environment.TEST, by="synccash up", may_correct=False)
     finally:
         await pool.close()
 

@@ -23,6 +23,7 @@ def settings(database_url: str, **more: Any) -> Settings:
     return Settings(
         database_url=database_url,
         installation_key="5c" * 32,
+        mtn_momo_environment="test",
         mtn_momo_base_url="http://127.0.0.1:9",
         mtn_momo_collection_user="user",
         mtn_momo_collection_key="canary-rail-key",

@@ -1,11 +1,13 @@
 """Rails that answer what a test tells them to, and an engine whose worker is the test."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from synccash.engine.engine import Engine
+from synccash.engine.guarded_rail import GuardedRail
 from synccash.engine.replies import read_order
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import Case, Claim, Order, order_of
@@ -16,6 +18,7 @@ from synccash.payments.rail import (
     NO_TRACES,
     CallbackAddress,
     Capabilities,
+    Environment,
     Operation,
     OperationCapability,
     RailAccount,
@@ -57,6 +60,7 @@ class ScriptedRail:
             callback_address=CallbackAddress.PER_REQUEST,
         )
         self.account = RailAccount(rail=name, account="main", base_url="http://x", target_environment="t")
+        self.environment = Environment.TEST
         self.answers: list[SendAnswer] = [ACCEPTED]
         self.standing: StatusAnswer = PENDING
         self.standings: dict[str, StatusAnswer] = {}
@@ -100,6 +104,12 @@ class Desk:
     first: ScriptedRail
     second: ScriptedRail
     keys: int = field(default=0)
+
+    @property
+    def rails(self) -> Sequence[ScriptedRail]:
+        """All rails of the engine."""
+        guarded = cast("Sequence[GuardedRail]", list(self.engine.rails.values()))
+        return [cast("ScriptedRail", rail.connector) for rail in guarded]
 
     def _claim(self, scope: str) -> Claim:
         self.keys += 1

@@ -54,8 +54,7 @@ async def fallen_over(desk: Desk, answer: SendAnswer = ACCEPTED) -> str:
 
 async def queued(desk: Desk) -> str:
     """A payment that no rail could be reached for."""
-    for rail in desk.engine.rails.values():
-        assert isinstance(rail, ScriptedRail)
+    for rail in desk.rails:
         rail.answers = [UNREACHABLE]
     payment_id: str = (await desk.pay())["id"]
     assert (await desk.order(payment_id)).status_detail == "queued"
@@ -63,7 +62,7 @@ async def queued(desk: Desk) -> str:
 
 
 async def sent(desk: Desk) -> int:
-    return sum(len(rail.sent) for rail in desk.engine.rails.values() if isinstance(rail, ScriptedRail))
+    return sum(len(rail.sent) for rail in desk.rails)
 
 
 async def paid_payout(desk: Desk) -> str:
@@ -71,14 +70,12 @@ async def paid_payout(desk: Desk) -> str:
     payout_id: str = (await desk.pay_out())["id"]
     (first,) = await attempts_of(desk, payout_id)
     desk.first.standings[first.reference] = FAILED
-    for rail in list(desk.engine.rails.values())[1:]:
-        assert isinstance(rail, ScriptedRail)
+    for rail in desk.rails[1:]:
         rail.answers = [UNREACHABLE]
     await desk.work()
     await desk.rail_pays_late(desk.first, first)
     assert await desk.contradictions() == ["late_success"]
-    for rail in desk.engine.rails.values():
-        assert isinstance(rail, ScriptedRail)
+    for rail in desk.rails:
         rail.answers = [ACCEPTED]
     return payout_id
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from rails.rail_contract import Bench
-from synccash.payments.rail import Operation, Standing
+from synccash.payments.rail import Environment, Operation, Standing
 from synccash.rails.hubtel import Hubtel, HubtelSettings
 
 POS, PREPAID = "2017001", "2017002"
@@ -22,7 +22,7 @@ class HubtelBench(Bench):
         answer = await world.control("PUT", "hubtel/credentials", credentials | merchants)
         assert answer.status == 200, answer.body
         hosts = dict.fromkeys(_HOSTS, world.sandbox.rail_urls["hubtel"])
-        settings = HubtelSettings(**hosts | credentials | merchants | changes)
+        settings = HubtelSettings(environment=Environment.TEST, **hosts | credentials | merchants | changes)
         bench = cls(world, Hubtel(settings, transport), transport)
         bench.settings = settings
         return bench

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from rails.rail_contract import Bench
-from synccash.payments.rail import Standing
+from synccash.payments.rail import Environment, Standing
 from synccash.rails.mtn_momo import MtnMomo, MtnMomoSettings, ProductCredentials
 from synccash.system import SystemClock
 
@@ -46,6 +46,7 @@ class MtnBench(Bench):
                 "target_environment": "mtnghana",
                 "platform": "legacy",
                 "currency": "GHS",
+                "environment": Environment.TEST,
                 "collection": credentials,
                 "disbursement": credentials,
                 "status_per_s": 1_000.0,

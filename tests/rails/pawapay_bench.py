@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from rails.rail_contract import Bench
-from synccash.payments.rail import Standing
+from synccash.payments.rail import Environment, Standing
 from synccash.rails.pawapay import Pawapay, PawapaySettings
 from synccash.system import SystemClock
 
@@ -33,7 +33,11 @@ class PawapayBench(Bench):
         answer = await world.control("PUT", "pawapay/settings", {"token": TOKEN} | changes)
         assert answer.status == 200, answer.body
         settings = PawapaySettings(
-            base_url=world.sandbox.rail_urls["pawapay"], account="main", token=TOKEN, status_per_s=1_000.0
+            base_url=world.sandbox.rail_urls["pawapay"],
+            account="main",
+            environment=Environment.TEST,
+            token=TOKEN,
+            status_per_s=1_000.0,
         )
         bench = cls(world, Pawapay(settings, transport, SystemClock()), transport)
         bench.settings = settings

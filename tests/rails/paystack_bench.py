@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from rails.rail_contract import Bench
-from synccash.payments.rail import Operation, Standing, Traces
+from synccash.payments.rail import Environment, Operation, Standing, Traces
 from synccash.rails.paystack import Paystack, PaystackSettings
 from synccash.system import SystemClock
 
@@ -26,6 +26,7 @@ class PaystackBench(Bench):
         settings = PaystackSettings(
             base_url=world.sandbox.rail_urls["paystack"],
             account="main",
+            environment=Environment.TEST,
             secret_key=SECRET_KEY,
             email="payments@example.com",
         )

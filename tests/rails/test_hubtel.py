@@ -19,6 +19,7 @@ from synccash.system import SystemClock
 
 TAKEN = b'{"ResponseCode":"0001","Message":"pending","Data":{"TransactionId":"t1"}}'
 ACCOUNT = {
+    "hubtel_environment": "live",
     "hubtel_pos_sales_id": "2017001",
     "hubtel_client_id": "a-client",
     "hubtel_client_secret": "a-client-secret",

@@ -15,7 +15,11 @@ from synccash.resilience.evidence import Evidence
 from synccash.settings import Settings, SettingsError
 from synccash.system import SystemClock
 
-GIVEN = {"pawapay_base_url": "https://api.pawapay.io/", "pawapay_token": "a-token"}
+GIVEN = {
+    "pawapay_environment": "live",
+    "pawapay_base_url": "https://api.pawapay.io/",
+    "pawapay_token": "a-token",
+}
 
 
 @pytest.fixture

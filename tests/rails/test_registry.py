@@ -10,6 +10,7 @@ from synccash.settings import Settings, SettingsError
 from synccash.system import SystemClock
 
 COLLECTION = {
+    "mtn_momo_environment": "live",
     "mtn_momo_base_url": "https://momoapi.momo.africa/",
     "mtn_momo_collection_user": "dXNlcg==",
     "mtn_momo_collection_key": "collection-key",
@@ -29,6 +30,7 @@ def build(**given):
 async def test_processes_that_inquire_share_the_rate_that_a_rail_allows(transport):
     clock = TickingClock()
     nobody = {"mtn_momo_base_url": "http://127.0.0.1:9", "pawapay_base_url": "http://127.0.0.1:9"}
+    nobody["pawapay_environment"] = "test"
     rates = {"mtn_momo_status_per_s": 1.0, "pawapay_status_per_s": 1.0}
     given = Settings(**COLLECTION | nobody | rates, pawapay_token="a-token")
     rails = build_rails(given, transport, clock, lambda: 3)
@@ -77,6 +79,7 @@ def test_every_missing_key_is_named_at_once():
         "mtn_momo_collection_user",
         "mtn_momo_collection_key",
         "mtn_momo_collection_subscription_key",
+        "mtn_momo_environment",
     ]
 
 
@@ -112,12 +115,20 @@ def test_a_currency_that_the_environment_does_not_take_is_refused(environment, c
 def test_no_secret_is_printed():
     shown = repr(mtn_momo_settings(Settings(**COLLECTION, **DISBURSEMENT)))
     for key in (*COLLECTION, *DISBURSEMENT):
-        if key != "mtn_momo_base_url":
+        if key not in ("mtn_momo_base_url", "mtn_momo_environment"):
             assert (COLLECTION | DISBURSEMENT)[key] not in shown
 
 
-PAYSTACK = {"paystack_secret_key": "sk_test_1", "paystack_email": "payments@example.com"}
-PAWAPAY = {"pawapay_base_url": "https://api.pawapay.io", "pawapay_token": "a-token"}
+PAYSTACK = {
+    "paystack_environment": "test",
+    "paystack_secret_key": "sk_test_1",
+    "paystack_email": "payments@example.com",
+}
+PAWAPAY = {
+    "pawapay_environment": "live",
+    "pawapay_base_url": "https://api.pawapay.io",
+    "pawapay_token": "a-token",
+}
 
 
 @pytest.mark.parametrize(

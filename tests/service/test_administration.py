@@ -64,7 +64,10 @@ async def test_a_key_made_in_a_shell_opens_the_api_until_it_is_revoked(command, 
 def test_what_cannot_be_done_says_what_to_do(command):
     for arguments, word in (
         (("keys", "create"), "--merchant"),
-        (("keys", "create", "--merchant", "mer_nobody"), "merchants list"),
+        (("keys", "create", "--merchant", "mer_nobody", "--test"), "merchants list"),
+        (("keys", "create", "--merchant", "mer_nobody"), "either --live"),
+        (("keys", "create", "--merchant", "mer_nobody", "--live", "--test"), "either --live"),
+        (("keys", "create", "--admin", "--live"), "no mode"),
         (("merchants", "add", " "), "printable"),
     ):
         code, printed, told = command(*arguments)
@@ -74,7 +77,19 @@ def test_what_cannot_be_done_says_what_to_do(command):
 def test_every_group_of_commands_says_what_it_is_for(command):
     code, printed, _ = command("--help")
     assert code == 0
-    for name in ("breakers", "config", "drill", "keys", "merchants", "migrate", "payments", "sandbox", "up"):
+    groups = (
+        "breakers",
+        "config",
+        "drill",
+        "keys",
+        "merchants",
+        "migrate",
+        "payments",
+        "rails",
+        "sandbox",
+        "up",
+    )
+    for name in groups:
         assert f" {name} " in printed
 
 
@@ -161,7 +176,7 @@ async def test_one_payment_is_shown_with_its_attempts_and_timeline(command, data
 
 def test_what_an_operator_does_in_a_shell_is_in_the_audit_log(command, database_url):
     merchant = json.loads(command("merchants", "add", "Makola Traders", "--json")[1])
-    key = json.loads(command("keys", "create", "--merchant", merchant["id"], "--json")[1])
+    key = json.loads(command("keys", "create", "--merchant", merchant["id"], "--test", "--json")[1])
     command("keys", "revoke", key["id"])
     deeds = asyncio.run(noted(database_url))
     assert [(deed.action, deed.target) for deed in deeds] == [

@@ -196,7 +196,11 @@ async def test_breakers_are_seen_forced_open_and_reset_under_any_spelling_of_the
         for key in ("user", "key", "subscription_key")
     }
     async with served(
-        database_url, valkey_url=valkey_url, mtn_momo_base_url="http://127.0.0.1:1", **momo
+        database_url,
+        valkey_url=valkey_url,
+        mtn_momo_environment="test",
+        mtn_momo_base_url="http://127.0.0.1:1",
+        **momo,
     ) as gate:
         names = {
             one["name"] for one in (await gate.ask("GET", "/resilience/circuit-breakers")).json()["data"]

@@ -17,6 +17,8 @@ import pytest
 from service.installation import Installation, call, wait_until
 
 RAILS = {
+    "SYNCCASH_PAYSTACK_ENVIRONMENT": "test",
+    "SYNCCASH_PAWAPAY_ENVIRONMENT": "test",
     "SYNCCASH_PAYSTACK_SECRET_KEY": "sk_test_x",
     "SYNCCASH_PAYSTACK_EMAIL": "shop@example.com",
     "SYNCCASH_PAWAPAY_BASE_URL": "http://localhost:1",

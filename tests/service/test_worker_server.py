@@ -47,6 +47,7 @@ async def test_a_worker_shows_what_its_loops_came_to_and_stops_with_them(databas
     settings = Settings(
         database_url=database_url,
         installation_key="5c" * 32,
+        mtn_momo_environment="test",
         mtn_momo_base_url=UNREACHABLE,
         request_deadline_s=0.2,
         queue_retry_s=0.1,

@@ -20,6 +20,7 @@ from synccash.payments.rail import (
     CallbackAddress,
     CallbackNote,
     Capabilities,
+    Environment,
     NextAction,
     NextActionType,
     Operation,
@@ -101,6 +102,7 @@ class SimRail:
             },
             callback_address=CallbackAddress.PER_REQUEST,
         )
+        self.environment = Environment.TEST
         self.account = RailAccount(
             rail=self.name, account="main", base_url=f"http://{self.name}", target_environment="sim"
         )

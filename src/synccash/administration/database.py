@@ -51,9 +51,9 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) 
 
 async def noted(database: Database, action: str, target: str, reason: str = "") -> None:
     """Write a deed of this shell's user to the audit log, before it is done."""
-    await PostgresAudit(database).note(actor=actor(), action=action, target=target, reason=reason)
+    await PostgresAudit(database).note(actor=shell_user(), action=action, target=target, reason=reason)
 
 
-def actor() -> str:
-    """This shell's user, for the audit log."""
+def shell_user() -> str:
+    """The name of this shell's user in the audit log."""
     return f"shell:{os.environ.get('USER') or os.getuid()}"

@@ -37,10 +37,18 @@ def list_merchants(settings: Settings) -> Sequence[dict[str, Any]]:
     return _with_keys(settings, lambda keys: keys.merchants())
 
 
-def create_key(settings: Settings, *, merchant: str | None, live: bool, admin: bool) -> dict[str, Any]:
+def create_key(
+    settings: Settings, *, merchant: str | None, live: bool, test: bool, admin: bool
+) -> dict[str, Any]:
     """Make a key and return it with its secret, which is shown this once. Raises AdministrationError."""
     if admin == (merchant is not None):
         raise AdministrationError("say --merchant ID for a merchant's key, or --admin for an operator's")
+    if admin and (live or test):
+        raise AdministrationError("an operator's key has no mode: leave --live and --test away")
+    if not admin and live == test:
+        raise AdministrationError(
+            "say either --live, for a key that moves real money, or --test, for one that never does"
+        )
     kind = "admin" if admin else "live" if live else "test"
     secret = f"sk_{kind}_{secrets.token_hex(24)}"
     hashed = sha256(secret.encode()).digest()

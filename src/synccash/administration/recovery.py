@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from synccash.administration.database import actor, noted, with_database
+from synccash.administration.database import noted, shell_user, with_database
 from synccash.administration.errors import AdministrationError
 from synccash.settings import Settings
 from synccash.stores.postgres.database import Database
@@ -23,7 +23,7 @@ def start_recovery(settings: Settings, reason: str) -> dict[str, Any]:
 
     async def start(recovery: PostgresRecovery) -> RecoveryState:
         await noted(recovery.database, "recovery_start", "database", reason)
-        return await recovery.start(by=actor(), reason=reason)
+        return await recovery.start(by=shell_user(), reason=reason)
 
     return _changed(settings, start)
 
@@ -35,7 +35,7 @@ def release_recovery(settings: Settings, reason: str) -> dict[str, Any]:
         if not (await recovery.state()).active:
             raise AdministrationError("no recovery is under way, so there is nothing to release")
         await noted(recovery.database, "recovery_release", "database", reason)
-        return await recovery.release(by=actor())
+        return await recovery.release(by=shell_user())
 
     return _changed(settings, release)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from synccash.administration.errors import AdministrationError
@@ -46,15 +46,23 @@ class AssumedBreakers:
 
 
 def dry_run(
-    settings: Settings, asked: Asked, *, scores: Mapping[str, float], shut: frozenset[str]
+    settings: Settings,
+    asked: Asked,
+    *,
+    scores: Mapping[str, float],
+    shut: frozenset[str],
+    is_mode_given: bool,
 ) -> dict[str, Any]:
-    """Route by these settings, without a service. Raises AdministrationError."""
+    """Route by these settings, without a service. Without a mode given, the order is live where any rail has
+    a live account. Raises AdministrationError."""
     router = _router(settings, scores, shut)
     unknown = sorted((set(scores) | shut) - set(router.rails))
     if unknown:
         raise AdministrationError(
             f"{unknown[0]} is not set up; there are {', '.join(router.rails) or 'none'}"
         )
+    if not is_mode_given:
+        asked = replace(asked, livemode=router.has_live_account)
     return router.dry_run(asked)
 
 

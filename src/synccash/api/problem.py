@@ -12,6 +12,7 @@ from synccash.payments.errors import (
     EndpointLimitError,
     KeyInProgressError,
     KeyReusedError,
+    NoRailForModeError,
     ObjectNotFoundError,
     OrderUnreadableError,
     PaymentError,
@@ -114,6 +115,8 @@ def of_engine(error: PaymentError) -> Refusal:
                 code="payment_in_flight",
                 detail="money may already be moving: wait for the outcome, then refund",
             )
+        case NoRailForModeError():
+            return Refusal(status=422, code="no_rail_for_mode", detail=str(error))
         case StateConflictError():
             return Refusal(status=409, code="state_conflict", detail=str(error))
         case OrderUnreadableError():

@@ -1,6 +1,8 @@
 """`synccash merchants` and `synccash keys`: whose money it is, and who may call."""
 
-from cyclopts import App
+from typing import Annotated
+
+from cyclopts import App, Parameter
 
 from synccash.commands.terminal import print_facts, print_json, print_table, settings
 
@@ -32,12 +34,17 @@ def list_merchants(*, json: bool = False) -> int:
 
 @KEYS.command
 def create(
-    *, merchant: str | None = None, live: bool = False, admin: bool = False, json: bool = False
+    *,
+    merchant: str | None = None,
+    live: Annotated[bool, Parameter(negative="", help="It moves real money, at live accounts only.")] = False,
+    test: Annotated[bool, Parameter(negative="", help="It moves none: test accounts only.")] = False,
+    admin: bool = False,
+    json: bool = False,
 ) -> int:
-    """Make a key for a merchant, or for an operator. Its secret is shown this once."""
+    """Make a key for a merchant, either live or test, or for an operator. Its secret is shown this once."""
     from synccash.administration.merchants import create_key
 
-    made = create_key(settings(), merchant=merchant, live=live, admin=admin)
+    made = create_key(settings(), merchant=merchant, live=live, test=test, admin=admin)
     return print_json(made) if json else print_facts(made)
 
 
@@ -54,7 +61,7 @@ def list_keys(*, json: bool = False) -> int:
         for one in found
     ]
     titles = ("id", "role", "merchant", "live", "created", "revoked")
-    nothing = "no keys yet: `synccash keys create --merchant ID`"
+    nothing = "no keys yet: `synccash keys create --merchant ID --test`"
     return print_table(titles, rows, nothing=nothing)
 
 

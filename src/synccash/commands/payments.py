@@ -146,6 +146,8 @@ def waiting(*, limit: int = 50, json: bool = False) -> int:
     payouts in risk review, rows that cannot be read (`unreadable`), money that came too much and is still
     here (`surplus`), and money that came in another currency for an ended payment (`currency_differs`).
 
+    `code`: what the rail said last, or why it is not asked: `other_account` and `account_unconfirmed` are
+    orders of credentials that are not set up any more, or not confirmed (`synccash rails list`).
     `next look`: when the rail is asked again by itself.
     """
     from synccash.administration.payments import list_waiting
@@ -157,6 +159,7 @@ def waiting(*, limit: int = 50, json: bool = False) -> int:
         (
             one["id"],
             one["why"],
+            one["code"],
             one["since"],
             money(one["amount"]),
             one["rail"],
@@ -166,7 +169,7 @@ def waiting(*, limit: int = 50, json: bool = False) -> int:
         )
         for one in found
     ]
-    titles = ("id", "why", "since", "GHS", "rail", "next look", "merchant", "mode")
+    titles = ("id", "why", "code", "since", "GHS", "rail", "next look", "merchant", "mode")
     return print_table(titles, rows, nothing="nobody is waited for")
 
 

@@ -1,12 +1,48 @@
-"""`synccash rails`: the accounts with the rails."""
+"""`synccash rails`: the accounts at the rails, whose credentials they have, and what they can pay out."""
 
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from synccash.commands.terminal import money, print_json, print_table, settings
+from synccash.commands.terminal import money, print_facts, print_json, print_table, settings
 
-RAILS = App(name="rails", help="The accounts with the rails.")
+RAILS = App(name="rails", help="The accounts at the rails, their credentials and their floats.")
+
+
+@RAILS.command(name="list")
+def list_rails(*, json: bool = False) -> int:
+    """All credentials that rail accounts have had, by an identity that is no secret, oldest first."""
+    from synccash.administration import rails
+
+    found = rails.list_rails(settings())
+    if json:
+        return print_json({"data": found})
+    rows = [
+        (
+            one["rail"],
+            one["label"],
+            one["environment"],
+            one["identity"],
+            one["first_seen"],
+            one["confirmed_at"] or "unconfirmed",
+        )
+        for one in found
+    ]
+    titles = ("rail", "label", "environment", "identity", "first seen", "confirmed")
+    return print_table(titles, rows, nothing="No rail account is recorded: is a rail set up?")
+
+
+@RAILS.command
+def confirm(rail: str, /, *, json: bool = False) -> int:
+    """Say that the present credentials of a rail are of the same business as those that its label had before.
+
+    From then on orders of the former credentials are sent and asked about with the present ones. Another
+    business gets another label instead, `<rail>_account`. The confirmation goes into the audit log.
+    """
+    from synccash.administration.rails import confirm_rail
+
+    made = confirm_rail(settings(), rail)
+    return print_json(made) if json else print_facts(made)
 
 
 @RAILS.command(name="float")

@@ -18,6 +18,10 @@ def routes(
     operation: Literal["collect", "payout"] = "collect",
     merchant: Annotated[str, Parameter(help="For rules of one merchant.")] = "",
     payment: Annotated[str, Parameter(help="An id: what a split does with it.")] = "",
+    mode: Annotated[
+        Literal["live", "test"] | None,
+        Parameter(help="Of the order; live by default where any rail has a live account, else test."),
+    ] = None,
     assume: Annotated[
         tuple[str, ...],
         Parameter(negative="", help="RAIL=HEALTH from 0 to 1, or RAIL=open: as if it were so."),
@@ -42,6 +46,7 @@ def routes(
         "merchant": merchant,
         "payment": payment,
         **({} if network is None else {"network": network}),
+        **({} if mode is None else {"mode": mode}),
     }
     found = _as_it_stands(query, url) if live else _by_the_settings(query, assume)
     if json:
@@ -70,8 +75,9 @@ def _by_the_settings(query: dict[str, Any], assume: tuple[str, ...]) -> dict[str
         amount=query["amount"],
         merchant_id=query["merchant"],
         key=query["payment"],
+        livemode=query.get("mode") == "live",
     )
-    return dry_run(settings(), asked, scores=scores, shut=shut)
+    return dry_run(settings(), asked, scores=scores, shut=shut, is_mode_given="mode" in query)
 
 
 def _assumed(assume: tuple[str, ...]) -> tuple[dict[str, float], frozenset[str]]:

@@ -1,10 +1,11 @@
 """Rails that orders name and that are not set up any more."""
 
-from synccash.engine.ports import Rail
+from synccash.engine.ports import AccountRail
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import (
     NO_TRACES,
     Capabilities,
+    Environment,
     Operation,
     OperationCapability,
     RailAccount,
@@ -47,6 +48,21 @@ class AbsentRail:
         """Nobody's."""
         return RailAccount(rail=self._name, account="", base_url="", target_environment="")
 
+    @property
+    def environment(self) -> Environment:
+        """Test: no real money leaves through it."""
+        return Environment.TEST
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """True: nothing is sent through it."""
+        return True
+
+    def serves(self, account: RailAccount) -> bool:
+        """False: it acts for nobody."""
+        del account
+        return False
+
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         """Send nothing."""
         del order, timeout_s
@@ -73,8 +89,8 @@ class AbsentRail:
         return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=NOT_SET_UP, refused_locally=True)
 
 
-class RailsSetUp(dict[str, Rail]):
+class RailsSetUp(dict[str, AccountRail]):
     """The rails that are set up. One that an order names and that is not there is an AbsentRail."""
 
-    def __missing__(self, name: str) -> Rail:
+    def __missing__(self, name: str) -> AccountRail:
         return AbsentRail(name)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from synccash.engine.ports import Clock, Identities, Rail
+from synccash.engine.ports import AccountRail, Clock, Identities
 from synccash.engine.router import Router, operation_of, wallet_of
 from synccash.engine.scribe import Case, order_of
 from synccash.payments.attempt import ADOPTED, Attempt, AttemptState
@@ -29,7 +29,7 @@ from synccash.resilience.evidence import Evidence
 class Attempts:
     """Makes new attempts and the orders that go out for them."""
 
-    rails: Mapping[str, Rail]
+    rails: Mapping[str, AccountRail]
     router: Router
     clock: Clock
     identities: Identities
@@ -45,8 +45,10 @@ class Attempts:
         return self._prepared(order, identity_of(order), self.rails[rail].account, sequence)
 
     def refunding(self, refund: Refund, payment: Payment, debit: Attempt, *, sequence: int) -> Attempt:
-        """A prepared attempt to give money back, at the account through which it came."""
-        return self._prepared(refund, refund_identity(refund, payment), debit.account, sequence)
+        """A prepared attempt to give money back, at the account through which it came, with the present
+        credentials of its business where there are any."""
+        account = self.rails[debit.rail].account if self.at_present_account(debit) else debit.account
+        return self._prepared(refund, refund_identity(refund, payment), account, sequence)
 
     def lost(self, case: Case, rail: str, sequence: int) -> Attempt:
         """The attempt that the order must have had at `rail` as number `sequence`, if it had it at all: sent,
@@ -109,6 +111,7 @@ class Attempts:
             callback_url=self._callback_url(attempt) if callback else None,
             original_reference=debit.reference if debit else None,
             original_transaction_id=debit.provider_transaction_id if debit else None,
+            livemode=order_of(case).livemode,
         )
 
     def traces_of(self, case: Case, attempt: Attempt) -> Traces:
@@ -142,8 +145,9 @@ class Attempts:
         return bool(unsafe) and self.route(routed_of(case), spent_rails(case)).chosen in unsafe
 
     def at_present_account(self, attempt: Attempt) -> bool:
-        """True when the attempt's account is the one that its rail is set up with now."""
-        return self.rails[attempt.rail].account == attempt.account
+        """True when the attempt's account is the one that its rail is set up with now, also with another key
+        of the same business."""
+        return self.rails[attempt.rail].serves(attempt.account)
 
     def _callback_url(self, attempt: Attempt) -> str:
         return f"{self.public_url}/api/v1/callbacks/{attempt.rail}/{attempt.callback_token}"

@@ -19,6 +19,7 @@ from synccash.payments.case import (
     SendsHeld,
 )
 from synccash.payments.errors import (
+    NoRailForModeError,
     ObjectNotFoundError,
     PaymentInFlightError,
     ReferenceAlreadyUsedError,
@@ -46,9 +47,15 @@ class Collecting:
     async def initiate_payment(self, request_data: PaymentRequest, idempotency_key: Claim) -> Reply:
         """Collect money once, however often this is called with the same key and data.
 
-        Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, StoreUnavailableError.
+        Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, NoRailForModeError,
+        StoreUnavailableError.
         """
-        opening = _opening(idempotency_key, self.first.assessed(self._payment(request_data)))
+        payment = self._payment(request_data)
+        if self.first.is_of_wrong_mode(payment):
+            return await self.replies.repeat_or_refuse(
+                idempotency_key, NoRailForModeError(livemode=payment.livemode)
+            )
+        opening = _opening(idempotency_key, self.first.assessed(payment))
         leased_at = self.clock.monotonic()
         opened = await self.ledger.open_payment(opening)
         match opened:

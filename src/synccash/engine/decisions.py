@@ -13,6 +13,7 @@ from synccash.engine.attempts import (
     is_short_of_float,
     routed_of,
 )
+from synccash.engine.guarded_rail import OTHER_ACCOUNT, UNCONFIRMED
 from synccash.engine.lost_attempts import FoundAttempt, adopt
 from synccash.engine.patience import Patience, age_s, is_expired
 from synccash.engine.ports import Clock, Sent
@@ -339,10 +340,20 @@ class Decisions:
         unsafe = case.restored and case.refund.exclusive
         if not self.attempts.at_present_account(case.debit) or case.debit.reversed_at is not None or unsafe:
             order = under_review(case.refund, now=self.clock.now())
+            is_new = order.version != case.refund.version
+            facts = {"rail": case.debit.rail, "code": self._why_parked(case.debit)}
             return self.scribe.move(
-                case, order, hold=Release(self.patience.parked_s(case, case.debit)), timeline=()
+                case,
+                order,
+                hold=Release(self.patience.parked_s(case, case.debit)),
+                timeline=(self.scribe.entry("parked", facts),) if is_new else (),
             )
         return self._to_send(case, case.refund, self.attempts.next_for(case), timeline=())
+
+    def _why_parked(self, debit: Attempt) -> str:
+        if debit.reversed_at is not None:
+            return "reversed"
+        return UNCONFIRMED if self.attempts.rails[debit.rail].is_unconfirmed else OTHER_ACCOUNT
 
     def resend(self, case: Case, after: Attempt) -> Move:
         """The same reference to the same rail again, counted on the row before the first byte."""
@@ -385,7 +396,10 @@ class Decisions:
             wait_s = self._before_expiry_s(case, after, wait_s, resend_in_s)
         if answer.retry_after_s is not None:
             wait_s = max(wait_s, answer.retry_after_s)
-        entry = self.scribe.entry("inquired", {"attempt": after.id, "standing": answer.standing})
+        facts: dict[str, str | None] = {"attempt": after.id, "standing": answer.standing}
+        if answer.refused_locally:
+            facts["code"] = answer.provider_code
+        entry = self.scribe.entry("inquired", facts)
         return self.scribe.move(case, order, after, hold=Release(wait_s), timeline=(entry,))
 
     def _told_in_time(self, case: Case, after: Attempt, order: Order) -> Order:

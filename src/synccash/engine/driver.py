@@ -12,7 +12,7 @@ from synccash.engine.decisions import Decisions
 from synccash.engine.lessons import Lessons
 from synccash.engine.lost_attempts import LostAttempts
 from synccash.engine.patience import ASK_AGAIN, Patience, is_expired
-from synccash.engine.ports import Clock, Dispatch, Ledger, Rail
+from synccash.engine.ports import AccountRail, Clock, Dispatch, Ledger
 from synccash.engine.refund_openings import RefundOpenings, surplus_debits
 from synccash.engine.screening import Screening
 from synccash.engine.scribe import Scribe, committed_case
@@ -41,7 +41,7 @@ class Driver:
     """Works on one order at a time, under a hold. What it cannot commit it lets go: the row is the truth."""
 
     ledger: Ledger
-    rails: Mapping[str, Rail]
+    rails: Mapping[str, AccountRail]
     dispatch: Dispatch
     attempts: Attempts
     scribe: Scribe

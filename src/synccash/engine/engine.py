@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from synccash.engine.absent_rail import RailsSetUp
 from synccash.engine.attempts import Attempts
@@ -10,6 +11,7 @@ from synccash.engine.collect import Collecting
 from synccash.engine.decisions import Decisions
 from synccash.engine.driver import Driver
 from synccash.engine.first_commits import FirstCommits
+from synccash.engine.guarded_rail import GuardedRail, NoAccountBook
 from synccash.engine.heard import HeardDispatch
 from synccash.engine.holding import Holding
 from synccash.engine.ledger_clock import LedgerClock, ObservedLedger
@@ -18,7 +20,17 @@ from synccash.engine.lost_attempts import LostAttempts
 from synccash.engine.otp import Passwords
 from synccash.engine.patience import Patience
 from synccash.engine.payout import PayingOut
-from synccash.engine.ports import CallbackReader, Clock, Dispatch, Doorbell, Identities, Ledger, Rail
+from synccash.engine.ports import (
+    AccountBook,
+    AccountRail,
+    CallbackReader,
+    Clock,
+    Dispatch,
+    Doorbell,
+    Identities,
+    Ledger,
+    Rail,
+)
 from synccash.engine.rail_float import RailFloats
 from synccash.engine.rail_health import RailHealth
 from synccash.engine.recovery_watch import RecoveryWatch
@@ -42,6 +54,8 @@ from synccash.payments.routing_rules import RoutingRules
 
 NO_RULES = RiskRules()
 PROBING = Probing()
+NO_ACCOUNTS = NoAccountBook()
+NO_FORMER: Mapping[str, Sequence[Rail]] = MappingProxyType({})
 _HEARD_AT_ONCE = 4
 
 
@@ -57,7 +71,7 @@ class Engine:
     reviewing: Reviewing
     paying_out: PayingOut
     passwords: Passwords
-    rails: Mapping[str, Rail]
+    rails: Mapping[str, AccountRail]
     router: Router
     worker: Worker
     clock: LedgerClock
@@ -146,9 +160,17 @@ def build_engine(
     probing: Probing = PROBING,
     networks: PayerNetworks | None = None,
     floats: RailFloats | None = None,
+    accounts: AccountBook = NO_ACCOUNTS,
+    former: Mapping[str, Sequence[Rail]] = NO_FORMER,
 ) -> Engine:
-    """Wire an engine. Nothing is started and nothing is called."""
-    rails = RailsSetUp(rails)
+    """Wire an engine. Nothing is started and nothing is called.
+
+    `accounts`: which identities of rail accounts are one business's. `former`: connectors with credentials
+    that a rail had before, by the rail; they are only used to ask.
+    """
+    guarded = RailsSetUp(
+        {name: GuardedRail(rail, accounts, former.get(name, ())) for name, rail in rails.items()}
+    )
     clock = LedgerClock(clock)
     ledger = ObservedLedger(ledger, clock)
     holding = Holding(ledger, clock, settings.lease_s, settings.heartbeat_s)
@@ -156,15 +178,23 @@ def build_engine(
     networks = networks or PayerNetworks(clock.now, retention_s=0.0)
     floats = floats or RailFloats(clock.monotonic)
     dispatch = HeardDispatch(dispatch, health, floats)
-    router = Router(rails, dispatch, health, routing, probing, floats)
-    attempts = Attempts(rails, router, clock, identities, references, settings.public_url)
+    router = Router(
+        guarded,
+        dispatch,
+        health,
+        routing,
+        probing,
+        floats=floats,
+        is_unconfirmed=lambda name: guarded[name].is_unconfirmed,
+    )
+    attempts = Attempts(guarded, router, clock, identities, references, settings.public_url)
     scribe = Scribe(clock, identities)
     refunds = RefundOpenings(attempts, scribe, clock, identities, settings)
-    patience = Patience(rails, clock, settings)
+    patience = Patience(guarded, clock, settings)
     recovery = RecoveryWatch(ledger, clock)
     driver = Driver(
         ledger=ledger,
-        rails=rails,
+        rails=guarded,
         dispatch=dispatch,
         attempts=attempts,
         scribe=scribe,
@@ -172,9 +202,9 @@ def build_engine(
         settings=settings,
         patience=patience,
         decisions=Decisions(attempts, scribe, clock, settings, patience),
-        lessons=Lessons(rails, health, networks, floats),
+        lessons=Lessons(guarded, health, networks, floats),
         refunds=refunds,
-        lost=LostAttempts(rails, attempts, dispatch, settings.recovery_depth),
+        lost=LostAttempts(guarded, attempts, dispatch, settings.recovery_depth),
         screening=screening,
     )
     replies = Replies(ledger, holding, doorbell, settings.request_deadline_s)
@@ -190,7 +220,7 @@ def build_engine(
         reviewing=Reviewing(ledger, scribe, doorbell, clock, patience),
         paying_out=PayingOut(*parts),
         passwords=Passwords(ledger, driver, dispatch, holding, scribe, clock, settings),
-        rails=rails,
+        rails=guarded,
         router=router,
         worker=Worker(ledger, driver, holding, doorbell, clock, settings),
         clock=clock,

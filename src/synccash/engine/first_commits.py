@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 from synccash.engine.attempts import Attempts
 from synccash.engine.ports import Clock
 from synccash.engine.recovery_watch import RecoveryWatch
+from synccash.engine.router import asked_of
 from synccash.engine.scribe import Scribe, answer_for, kind_of
 from synccash.engine.settings import EngineSettings
 from synccash.payments import lifecycle
@@ -68,6 +69,10 @@ class FirstCommits:
             return self.answered(ended, Release(None), timeline)
         left_s = (before.expires_at - now).total_seconds()
         return self.answered(lifecycle.in_risk_review(before, now=now), Release(left_s), timeline)
+
+    def is_of_wrong_mode(self, order: Payment | Payout) -> bool:
+        """True where only accounts of the other mode could take the order: it is not opened at all."""
+        return self.attempts.router.has_only_other_mode(asked_of(order))
 
     def routed(self, order: R, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
         """With its first attempt at the rail that was chosen; held as queued where none takes it now or a

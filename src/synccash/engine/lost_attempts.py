@@ -10,7 +10,7 @@ from synccash.engine.router import operation_of
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import Case, RefundCase
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.rail import Operation, Standing, StatusAnswer
+from synccash.payments.rail import Environment, Operation, Standing, StatusAnswer
 from synccash.payments.receipts import foreign_to
 
 
@@ -55,8 +55,14 @@ class LostAttempts:
         pins now need not be the one that was pinned when the order was lost."""
         if isinstance(case, RefundCase):
             return (case.debit.rail,)
-        operation: Operation = operation_of(routed_of(case))
-        return [name for name, rail in self.rails.items() if operation in rail.capabilities.operations]
+        order = routed_of(case)
+        operation: Operation = operation_of(order)
+        mode = Environment.of_mode(livemode=order.livemode)
+        return [
+            name
+            for name, rail in self.rails.items()
+            if rail.environment is mode and operation in rail.capabilities.operations
+        ]
 
 
 def adopt(

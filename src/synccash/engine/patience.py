@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from synccash.engine.attempts import is_short_of_float
-from synccash.engine.ports import Clock, Rail
+from synccash.engine.ports import AccountRail, Clock
 from synccash.engine.scribe import merged
 from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt, AttemptState
@@ -26,7 +26,7 @@ confirmed or denied yet."""
 class Patience:
     """The ladder of inquiries, as each rail's capabilities bend it. Times in seconds."""
 
-    rails: Mapping[str, Rail]
+    rails: Mapping[str, AccountRail]
     clock: Clock
     settings: EngineSettings
 
@@ -81,7 +81,7 @@ class Patience:
         may = (
             attempt.state is AttemptState.UNKNOWN
             and self._capability(attempt).dedup_by_reference
-            and self.rails[attempt.rail].account == attempt.account
+            and self.rails[attempt.rail].serves(attempt.account)
             and not is_expired(case)
             and recent
             and attempt.sends < self.settings.sends_max
@@ -112,7 +112,7 @@ class Patience:
             self._capability(attempt).not_found_is_final
             and attempt.state is AttemptState.UNKNOWN
             and attempt.not_founds >= self.settings.not_founds_min
-            and self.rails[attempt.rail].account == attempt.account
+            and self.rails[attempt.rail].serves(attempt.account)
             and self._has_settled(case, attempt)
             and (is_expired(case) or attempt.sends >= self.settings.sends_max)
             and not case.money_moved

@@ -17,7 +17,7 @@ from synccash.payments.case import (
     ReferenceTaken,
     SendsHeld,
 )
-from synccash.payments.errors import ReferenceAlreadyUsedError
+from synccash.payments.errors import NoRailForModeError, ReferenceAlreadyUsedError
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.payout import Payout
 from synccash.payments.request import PayoutRequest, Reply
@@ -40,9 +40,15 @@ class PayingOut:
         """Send money once, however often this is called with the same key and data. The merchant's reference
         is the second wall: it stands for one payout, for ever.
 
-        Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, StoreUnavailableError.
+        Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, NoRailForModeError,
+        StoreUnavailableError.
         """
-        opening = self._opening(request_data, idempotency_key)
+        payout = self._payout(request_data)
+        if self.first.is_of_wrong_mode(payout):
+            return await self.replies.repeat_or_refuse(
+                idempotency_key, NoRailForModeError(livemode=payout.livemode)
+            )
+        opening = self._opening(payout, idempotency_key)
         leased_at = self.clock.monotonic()
         opened = await self.ledger.open_payout(opening)
         match opened:
@@ -65,8 +71,8 @@ class PayingOut:
                 )
                 return await self.replies.first(opened.case, work)
 
-    def _opening(self, request: PayoutRequest, claim: Claim) -> PayoutOpening:
-        first = self.first.assessed(self._payout(request))
+    def _opening(self, payout: Payout, claim: Claim) -> PayoutOpening:
+        first = self.first.assessed(payout)
         events = first.events
         if first.answer is None:
             attempts = () if first.attempt is None else (first.attempt,)

@@ -27,6 +27,7 @@ from synccash.payments.rail import (
     NO_TRACES,
     CallbackNote,
     Capabilities,
+    Environment,
     FloatAnswer,
     Operation,
     RailAccount,
@@ -71,6 +72,11 @@ class Rail(Protocol):
         """The account and address of new attempts."""
         ...
 
+    @property
+    def environment(self) -> Environment:
+        """Whether the account moves real money, as the operator declares."""
+        ...
+
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         """Send once. Never repeats a money request by itself."""
         ...
@@ -85,6 +91,41 @@ class Rail(Protocol):
         traces: Traces = NO_TRACES,
     ) -> StatusAnswer:
         """Ask the rail by our own reference, at the account through which it was sent."""
+        ...
+
+
+class AccountRail(Rail, Protocol):
+    """A rail that also knows which other accounts it may act for. The engine sees every rail as one."""
+
+    @property
+    def is_unconfirmed(self) -> bool:
+        """True while nothing new may be sent: the operator has not confirmed the account's credentials."""
+        ...
+
+    def serves(self, account: RailAccount) -> bool:
+        """True when what was sent through `account` may be sent and asked about with the present
+        credentials: they are the same, or another key of the same business."""
+        ...
+
+
+class AccountBook(Protocol):
+    """What is known of the identities of rail accounts. PostgreSQL has the rows; this is a copy."""
+
+    def is_confirmed(self, account: RailAccount, environment: Environment) -> bool:
+        """True when the account's identity is a confirmed one of its label, in this environment."""
+        ...
+
+    def are_one_business(self, one: RailAccount, other: RailAccount, environment: Environment) -> bool:
+        """True when both identities are confirmed ones of one label, in this environment."""
+        ...
+
+    def first_identity(self, account: RailAccount) -> str | None:
+        """The first identity that was ever recorded under the account's label: attempts of versions that
+        stored none are its own."""
+        ...
+
+    async def refresh(self) -> None:
+        """Read the rows again. Never raises: what cannot be read stays as it was known."""
         ...
 
 

@@ -10,7 +10,12 @@ from synccash.engine.holding import Holding
 from synccash.engine.ports import Doorbell, Ledger
 from synccash.engine.scribe import Case, answer_for, order_of
 from synccash.payments.case import AlreadyClaimed, Claim, Hold
-from synccash.payments.errors import KeyInProgressError, KeyReusedError, ObjectNotFoundError
+from synccash.payments.errors import (
+    KeyInProgressError,
+    KeyReusedError,
+    ObjectNotFoundError,
+    PaymentError,
+)
 from synccash.payments.request import Reply
 
 
@@ -41,6 +46,16 @@ class Replies:
         if standing.answer is None:
             raise KeyInProgressError(retry_after_s=max(1.0, standing.held_for_s))
         return Reply(standing.answer.status, standing.answer.body, replayed=True)
+
+    async def repeat_or_refuse(self, claim: Claim, refusal: PaymentError) -> Reply:
+        """Answer a repeat as its first request was answered; refuse one that was never accepted.
+
+        Raises `refusal`, KeyReusedError, KeyInProgressError, StoreUnavailableError.
+        """
+        standing = await self.ledger.claimed(claim.scope, claim.key)
+        if standing is None:
+            raise refusal
+        return self.repeat(standing, claim)
 
     async def first(self, case: Case, work: Coroutine[Any, Any, Case | None]) -> Reply:
         """Carry the work out under the caller's hold, and answer when it can be let go, or at the deadline.

@@ -9,8 +9,8 @@ from synccash.payments.lifecycle import Routed
 from synccash.payments.payer import Network, Payer
 from synccash.payments.payment import Payment
 from synccash.payments.payout import Payee
-from synccash.payments.rail import Capabilities, Operation
-from synccash.payments.routing import RECOVERY_PROBE, Candidate, Route, choose, share_of
+from synccash.payments.rail import Capabilities, Environment, Operation
+from synccash.payments.routing import OTHER_MODE, RECOVERY_PROBE, Candidate, Route, choose, share_of, why_not
 from synccash.payments.routing_rules import NO_RULES, RoutingRules
 
 
@@ -25,14 +25,21 @@ class Probing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What routing goes by of an order. `key` names it: a split sends it to the same rail each time."""
+    """What routing goes by of an order. `key` names it: a split sends it to the same rail each time.
+    `livemode`: the order's mode; it goes to accounts of that environment only."""
 
     network: Network | None
     operation: Operation
     amount: int
     merchant_id: str
     key: str
+    livemode: bool
     pinned: str | None = None
+
+    @property
+    def environment(self) -> Environment:
+        """The environment of the accounts that may take it."""
+        return Environment.of_mode(livemode=self.livemode)
 
 
 class HealthView(Protocol):
@@ -64,11 +71,14 @@ class Able(Protocol):
 
     @property
     def capabilities(self) -> Capabilities: ...
+    @property
+    def environment(self) -> Environment: ...
 
 
 @dataclass(slots=True)
 class Router:
-    """Live: one per process. It calls nobody: health and breakers are known in process."""
+    """Live: one per process. It calls nobody: health and breakers are known in process. `is_unconfirmed` says
+    of a rail whether the operator has still to confirm its account."""
 
     rails: Mapping[str, Able]
     gates: Gates
@@ -76,6 +86,7 @@ class Router:
     rules: RoutingRules = NO_RULES
     probing: Probing = field(default_factory=Probing)
     floats: FloatView | None = None
+    is_unconfirmed: Callable[[str], bool] = lambda _: False
     _probed: dict[tuple[Network | None, Operation], float] = field(
         default_factory=dict[tuple[Network | None, Operation], float]
     )
@@ -91,6 +102,26 @@ class Router:
     def elsewhere(self, order: Routed, spent: frozenset[str]) -> str | None:
         """Where the order could go if all of `spent` fail; None where there is no other way."""
         return self._choose(asked_of(order), spent, probe=False).chosen
+
+    @property
+    def has_live_account(self) -> bool:
+        """True where any rail's account moves real money."""
+        return any(rail.environment is Environment.LIVE for rail in self.rails.values())
+
+    def has_only_other_mode(self, asked: Asked) -> bool:
+        """True where rails could take the order but for its mode: their accounts are of the other one."""
+        reasons = [
+            why_not(
+                Candidate(name, rail.capabilities, environment=rail.environment),
+                asked.network,
+                asked.pinned,
+                frozenset(),
+                asked.operation,
+                asked.environment,
+            )
+            for name, rail in self.rails.items()
+        ]
+        return OTHER_MODE in reasons and None not in reasons
 
     def dry_run(self, asked: Asked) -> dict[str, Any]:
         """What would be chosen now, and what that rests on. Nothing is sent and nothing is used up."""
@@ -124,6 +155,7 @@ class Router:
             key=asked.key,
             wishes=self.rules.wishes(asked.merchant_id, asked.network, asked.operation),
             probe=probe,
+            environment=asked.environment,
         )
 
     def _candidate(self, name: str, rail: Able, asked: Asked) -> Candidate:
@@ -133,7 +165,16 @@ class Router:
         short_for_s = None
         if self.floats is not None and asked.operation is Operation.PAYOUT:
             short_for_s = self.floats.short_for_s(name, asked.network, asked.amount)
-        return Candidate(name, rail.capabilities, open_for_s, score, ailing, short_for_s)
+        return Candidate(
+            name,
+            rail.capabilities,
+            open_for_s,
+            score,
+            ailing,
+            short_for_s=short_for_s,
+            environment=rail.environment,
+            unconfirmed=self.is_unconfirmed(name),
+        )
 
     def _may_probe(self, asked: Asked) -> bool:
         if share_of(asked.key, RECOVERY_PROBE) > self.probing.share:
@@ -150,6 +191,7 @@ def asked_of(order: Routed) -> Asked:
         amount=order.amount,
         merchant_id=order.merchant_id,
         key=order.id,
+        livemode=order.livemode,
         pinned=order.pinned_rail,
     )
 

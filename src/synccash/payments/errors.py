@@ -6,6 +6,7 @@ PaymentError
 ├── KeyInProgressError          the first request under the key is still running
 ├── ReferenceAlreadyUsedError   the merchant's reference belongs to another payment or payout
 ├── PaymentInFlightError        money may have moved: too late to cancel
+├── NoRailForModeError          only accounts of the other mode could take the order
 ├── StateConflictError          the object's state does not allow it
 ├── OrderUnreadableError        this version of the service cannot read the order's row
 ├── EndpointLimitError          the merchant has as many webhook endpoints as are allowed
@@ -49,6 +50,17 @@ class ReferenceAlreadyUsedError(PaymentError):
 
 class PaymentInFlightError(PaymentError):
     """An attempt may still move money, so the payment cannot be canceled."""
+
+
+class NoRailForModeError(PaymentError):
+    """Rails could take the order, but their accounts are of the other mode."""
+
+    def __init__(self, *, livemode: bool) -> None:
+        mode, other = ("live", "test") if livemode else ("test", "live")
+        super().__init__(
+            f"no {mode} rail account can take this order, and a {mode} key never uses a {other} one"
+        )
+        self.livemode = livemode
 
 
 class StateConflictError(PaymentError):

@@ -17,6 +17,18 @@ class Operation(StrEnum):
     PAYOUT = "payout"
 
 
+class Environment(StrEnum):
+    """Whether an account moves real money. The operator declares it for each rail account."""
+
+    LIVE = "live"
+    TEST = "test"
+
+    @classmethod
+    def of_mode(cls, *, livemode: bool) -> "Environment":
+        """The environment of the accounts that orders of this mode may use."""
+        return cls.LIVE if livemode else cls.TEST
+
+
 class CallbackAddress(StrEnum):
     """Where a rail takes the address it calls back."""
 
@@ -62,12 +74,29 @@ class RailAccount:
     """The account and address an attempt was sent through. Inquiries and re-sends use the very same.
 
     MTN answers a status only on the platform that took the request, so the address is part of the truth.
+    `account` is the operator's label. `identity` names the credentials without being one: MTN's API user,
+    Hubtel's merchant account, a hash of the secret key elsewhere. None for attempts of former versions.
     """
 
     rail: str
     account: str
     base_url: str
     target_environment: str
+    identity: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedAccount:
+    """One identity of a rail account, as PostgreSQL records it.
+
+    `confirmed`: it is one of its label's business, by the operator's word or because it was the first.
+    """
+
+    rail: str
+    label: str
+    identity: str
+    environment: Environment
+    confirmed: bool
 
 
 class NextActionType(StrEnum):
@@ -216,6 +245,7 @@ class SendOrder:
 
     `msisdn` is the wallet that pays, or, for a refund or a payout, is paid; `name` is its holder's, where it
     is known. For a refund `original_reference` and `original_transaction_id` name the debit that is returned.
+    `livemode` is the mode of the order: only an account of its environment is sent it.
     """
 
     operation: Operation
@@ -231,3 +261,4 @@ class SendOrder:
     callback_url: str | None = field(default=None, repr=False)
     original_reference: str | None = None
     original_transaction_id: str | None = None
+    livemode: bool = False

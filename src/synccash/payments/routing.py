@@ -8,7 +8,7 @@ from math import log
 from typing import Any
 
 from synccash.payments.payer import Network
-from synccash.payments.rail import Capabilities, Operation
+from synccash.payments.rail import Capabilities, Environment, Operation
 
 _SCALE = 1 << 64
 
@@ -17,7 +17,8 @@ _SCALE = 1 << 64
 class Candidate:
     """A rail as it stands now. `open_for_s`: how long its breaker still refuses; None = it lets calls in.
     `health` from 0 to 1; an `ailing` one gets no share of a split. `short_for_s`: how long its float is known
-    not to pay the order; None = it may."""
+    not to pay the order; None = it may. `unconfirmed`: the operator has to confirm its account's new
+    credentials first."""
 
     rail: str
     capabilities: Capabilities
@@ -25,6 +26,8 @@ class Candidate:
     health: float = 1.0
     ailing: bool = False
     short_for_s: float | None = None
+    environment: Environment = Environment.TEST
+    unconfirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ NO_WISHES = Wishes()
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The decision. `chosen` is None with `wait_s` where every able rail is shut out for now, and None
+    """The decision. `chosen` is None with `wait_s` where every able rail is held back for now, and None
     without it where no rail can ever take this payment. `considered` has the able ones first, best first."""
 
     chosen: str | None
@@ -78,6 +81,11 @@ class Route:
 
 RECOVERY_PROBE = "recovery_probe"
 FLOAT_TOO_LOW = "float_too_low"
+UNCONFIRMED = "account_unconfirmed"
+"""Why a rail is passed over until the operator has confirmed its account."""
+OTHER_MODE = "other_mode"
+"""Why a rail is passed over: its account is of the other environment than the order's mode."""
+_UNCONFIRMED_WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +108,24 @@ def choose(
     key: str = "",
     wishes: Wishes = NO_WISHES,
     probe: bool = False,
+    environment: Environment = Environment.TEST,
 ) -> Route:
     """Rank the candidates that serve the network and let calls in; equal ones keep the order given.
 
     `pinned` leaves only that rail; `spent` are rails whose attempt at this payment is dead already. `key`
     names the payment: a split sends the same payment to the same rail whenever it is asked. `probe`: this
-    payment may find out whether the rail that would be first in full health is well again.
+    payment may find out whether the rail that would be first in full health is well again. `environment`: of
+    the order's mode; accounts of the other one are never chosen.
     """
     able: list[Candidate] = []
     passed: list[dict[str, Any]] = []
     waits: list[float] = []
     is_short = False
     for candidate in candidates:
-        skipped = _why_not(candidate, network, pinned, spent, operation)
+        skipped = why_not(candidate, network, pinned, spent, operation, environment)
+        if skipped is None and candidate.unconfirmed:
+            skipped = UNCONFIRMED
+            waits.append(_UNCONFIRMED_WAIT_S)
         if skipped is None and candidate.open_for_s is not None:
             skipped = "breaker_open"
             waits.append(candidate.open_for_s)
@@ -124,9 +137,11 @@ def choose(
         else:
             passed.append({"rail": candidate.rail, "score": 0.0, "skipped": skipped})
     if not able:
-        wait_s = min(waits) if waits else None
-        reason = FLOAT_TOO_LOW if is_short else "all_breakers_open" if waits else "no_able_rail"
-        return Route(None, tuple(passed), reason, wait_s)
+        held = {one["skipped"] for one in passed}
+        reasons = (UNCONFIRMED, FLOAT_TOO_LOW, "breaker_open")
+        reason = next((one for one in reasons if one in held), "no_able_rail")
+        reason = "all_breakers_open" if reason == "breaker_open" else reason
+        return Route(None, tuple(passed), reason, min(waits, default=None))
     ranked = _scored(able, amount, wishes)
     actual = _in_order(ranked, key, wishes, ideal=False)
     reason = _reason(actual[0], actual, wishes, pinned)
@@ -189,13 +204,16 @@ def _reason(first: _Ranked, ranked: Sequence[_Ranked], wishes: Wishes, pinned: s
     return "split" if in_split else "best_score"
 
 
-def _why_not(
+def why_not(
     candidate: Candidate,
     network: Network | None,
     pinned: str | None,
     spent: frozenset[str],
     operation: Operation,
+    environment: Environment,
 ) -> str | None:
+    """Say why a rail can never take an order; None where it can. The mode comes last: it is the reason only
+    where there is no other."""
     if pinned is not None and candidate.rail != pinned:
         return "another_rail_pinned"
     if candidate.rail in spent:
@@ -204,4 +222,6 @@ def _why_not(
         return f"cannot_{operation.value}"
     if network is not None and network not in candidate.capabilities.networks:
         return "network_not_served"
+    if candidate.environment is not environment:
+        return OTHER_MODE
     return None

@@ -19,6 +19,7 @@ from synccash.payments.rail import (
     CallbackAddress,
     CallbackNote,
     Capabilities,
+    Environment,
     Operation,
     OperationCapability,
     RailAccount,
@@ -53,6 +54,7 @@ class HubtelSettings:
     send_url: str
     send_status_url: str
     pos_sales_id: str
+    environment: Environment
     client_id: str = field(repr=False)
     client_secret: str = field(repr=False)
     prepaid_deposit_id: str | None = None
@@ -73,6 +75,7 @@ class Hubtel:
             account=settings.pos_sales_id,
             base_url=settings.receive_url,
             target_environment="production",
+            identity="/".join(filter(None, (settings.pos_sales_id, settings.prepaid_deposit_id))),
         )
         operations = {
             Operation.COLLECT: OperationCapability(
@@ -112,6 +115,11 @@ class Hubtel:
     def account(self) -> RailAccount:
         """The account and address of new attempts."""
         return self._account
+
+    @property
+    def environment(self) -> Environment:
+        """Whether the account moves real money, as the operator declares."""
+        return self._settings.environment
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         """Send once. Hubtel wants a network and an address to call back, so neither may be missing."""

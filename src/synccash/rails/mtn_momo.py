@@ -18,6 +18,7 @@ from synccash.payments.rail import (
     NO_TRACES,
     CallbackAddress,
     Capabilities,
+    Environment,
     FloatAnswer,
     Operation,
     OperationCapability,
@@ -82,6 +83,7 @@ class MtnMomoSettings:
     target_environment: str
     platform: Literal["legacy", "new"]
     currency: Literal["GHS", "EUR"]
+    environment: Environment
     collection: ProductCredentials
     disbursement: ProductCredentials | None = None
     status_per_s: float = 10.0
@@ -116,6 +118,7 @@ class MtnMomo:
             account=settings.account,
             base_url=settings.base_url,
             target_environment=settings.target_environment,
+            identity=_identity(settings),
         )
         self._products = {Operation.COLLECT: self._product("collection", settings.collection)}
         if settings.disbursement is not None:
@@ -151,6 +154,11 @@ class MtnMomo:
     def account(self) -> RailAccount:
         """The account and address of new attempts."""
         return self._account
+
+    @property
+    def environment(self) -> Environment:
+        """Whether the account moves real money, as the operator declares."""
+        return self._settings.environment
 
     @property
     def inquiries_shed(self) -> int:
@@ -301,6 +309,12 @@ class MtnMomo:
             timeout_s=timeout_s,
         )
         return read_token(answer)
+
+
+def _identity(settings: MtnMomoSettings) -> str:
+    """The API users of both products: they are MTN's names of the account, and no secret."""
+    users = [settings.collection.user, *((settings.disbursement.user,) if settings.disbursement else ())]
+    return "/".join(dict.fromkeys(users))
 
 
 def read_token(answer: Exchange | TransportFailure) -> Granted | NotGranted:

@@ -16,6 +16,7 @@ from synccash.payments.rail import (
     CallbackAddress,
     CallbackNote,
     Capabilities,
+    Environment,
     FloatAnswer,
     Operation,
     OperationCapability,
@@ -25,6 +26,7 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
+from synccash.rails.account_identity import hashed_key
 from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account, unsent
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.notes import plain
@@ -60,6 +62,7 @@ class PawapaySettings:
 
     base_url: str
     account: str
+    environment: Environment
     token: str = field(repr=False)
     callback_token: str | None = field(default=None, repr=False)
     status_per_s: float = 20.0
@@ -80,7 +83,11 @@ class Pawapay:
         self._clock = clock
         self._pacer = Pacer(settings.status_per_s, clock, inquirers)
         self._account = RailAccount(
-            rail=NAME, account=settings.account, base_url=settings.base_url, target_environment="v2"
+            rail=NAME,
+            account=settings.account,
+            base_url=settings.base_url,
+            target_environment="v2",
+            identity=hashed_key(NAME, settings.token),
         )
         self._capabilities = Capabilities(
             networks=frozenset(PROVIDERS),
@@ -112,6 +119,11 @@ class Pawapay:
     def account(self) -> RailAccount:
         """The account and address of new attempts."""
         return self._account
+
+    @property
+    def environment(self) -> Environment:
+        """Whether the account moves real money, as the operator declares."""
+        return self._settings.environment
 
     @property
     def inquiries_shed(self) -> int:

@@ -15,6 +15,7 @@ from synccash.payments.rail import (
     CallbackAddress,
     CallbackNote,
     Capabilities,
+    Environment,
     FloatAnswer,
     Operation,
     OperationCapability,
@@ -25,6 +26,7 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
+from synccash.rails.account_identity import hashed_key
 from synccash.rails.answers import OTHER_ACCOUNT, no_information, not_asked, of_another_account, unsent
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.pacer import Clock
@@ -59,6 +61,7 @@ class PaystackSettings:
 
     base_url: str
     account: str
+    environment: Environment
     secret_key: str = field(repr=False)
     email: str
     callback_token: str | None = field(default=None, repr=False)
@@ -78,6 +81,7 @@ class Paystack:
             account=settings.account,
             base_url=settings.base_url,
             target_environment=environment,
+            identity=hashed_key(NAME, settings.secret_key),
         )
         self._capabilities = Capabilities(
             networks=frozenset(_PROVIDERS),
@@ -114,6 +118,11 @@ class Paystack:
     def account(self) -> RailAccount:
         """The account and address of new attempts."""
         return self._account
+
+    @property
+    def environment(self) -> Environment:
+        """Whether the account moves real money, as the operator declares."""
+        return self._settings.environment
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         """Send once."""

@@ -1,8 +1,11 @@
 """Which rails are set up: a rail exists where its settings are given, and half a rail is refused at start."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
+import msgspec
+
+from synccash.payments.rail import Environment
 from synccash.rails.callback_token import EXPECTED, is_fit
 from synccash.rails.hubtel import Hubtel, HubtelSettings
 from synccash.rails.mtn_momo import MtnMomo, MtnMomoSettings, ProductCredentials
@@ -39,6 +42,44 @@ def build_rails(
     if problems:
         raise SettingsError("\n".join(problems))
     return rails
+
+
+def build_former_rails(
+    settings: Settings, transport: Transport, clock: Clock, inquirers: Callable[[], int] = alone
+) -> dict[str, tuple[Connector, ...]]:
+    """Make the connectors with former credentials, by rail. They ask about what was sent with these.
+
+    All that is not a credential is as in the rail's present settings. Raises SettingsError.
+    """
+    former: dict[str, tuple[Connector, ...]] = {}
+    problems: list[str] = []
+    for set_up, keys in _FORMER.items():
+        given = {key: getattr(settings, _former(key)) for key in keys}
+        if not any(given.values()):
+            continue
+        changes = {key: value for key, value in given.items() if value or not key.endswith("_account")}
+        if changes.get("paystack_secret_key"):
+            proof = _environment_of_key(changes["paystack_secret_key"])
+            changes |= {"paystack_environment": proof[0].value} if proof else {}
+        try:
+            rail = set_up(msgspec.structs.replace(settings, **changes), transport, clock, inquirers)
+        except SettingsError as error:
+            text = str(error)
+            for key in keys:
+                text = text.replace(key, _former(key))
+            problems.append(text)
+            continue
+        if rail is not None:
+            former[rail.name] = (rail,)
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return former
+
+
+def _former(key: str) -> str:
+    """The name of the setting with the former value of a credential."""
+    rail = next(rail for rail in ("mtn_momo", "paystack", "hubtel", "pawapay") if key.startswith(rail))
+    return f"{rail}_former_{key.removeprefix(f'{rail}_')}"
 
 
 _Inquirers = Callable[[], int]
@@ -79,6 +120,18 @@ _SET_UPS: tuple[Callable[[Settings, Transport, Clock, _Inquirers], Connector | N
 """In the order in which equal rails are tried."""
 
 
+_FORMER: Mapping[Callable[[Settings, Transport, Clock, _Inquirers], Connector | None], Sequence[str]] = {
+    _mtn_momo: (
+        "mtn_momo_account",
+        *(f"mtn_momo_{product}_{key}" for product in ("collection", "disbursement") for key in _PRODUCT_KEYS),
+    ),
+    _paystack: ("paystack_account", "paystack_secret_key"),
+    _hubtel: ("hubtel_pos_sales_id", "hubtel_prepaid_deposit_id", "hubtel_client_id", "hubtel_client_secret"),
+    _pawapay: ("pawapay_account", "pawapay_token"),
+}
+"""The settings that a former account has under names of its own, `<rail>_former_…`."""
+
+
 def mtn_momo_settings(settings: Settings) -> MtnMomoSettings | None:
     """Read MTN's settings; None where none of them is given. Raises SettingsError."""
     collection = [f"mtn_momo_collection_{key}" for key in _PRODUCT_KEYS]
@@ -102,6 +155,8 @@ def mtn_momo_settings(settings: Settings) -> MtnMomoSettings | None:
         problems.append(
             "mtn_momo_currency must be EUR where mtn_momo_target_environment is sandbox, and GHS elsewhere"
         )
+    sandbox_proof = (Environment.TEST, "mtn_momo_target_environment is sandbox") if is_test else None
+    problems += _environment_problems(settings, "mtn_momo", sandbox_proof)
     if problems:
         raise SettingsError("\n".join(problems))
     return MtnMomoSettings(
@@ -110,6 +165,7 @@ def mtn_momo_settings(settings: Settings) -> MtnMomoSettings | None:
         target_environment=settings.mtn_momo_target_environment,
         platform=settings.mtn_momo_platform,
         currency=settings.mtn_momo_currency,
+        environment=Environment(settings.mtn_momo_environment),
         collection=_credentials(settings, collection),
         disbursement=_credentials(settings, disbursement) if refunds else None,
         status_per_s=settings.mtn_momo_status_per_s,
@@ -135,11 +191,13 @@ def paystack_settings(settings: Settings) -> PaystackSettings | None:
     base_url = settings.paystack_base_url.rstrip("/")
     if not _is_address(base_url):
         problems.append("paystack_base_url must be http(s)://host[:port][/path], without user, query or #")
+    problems += _environment_problems(settings, "paystack", _environment_of_key(key or ""))
     if problems:
         raise SettingsError("\n".join(problems))
     return PaystackSettings(
         base_url=base_url,
         account=settings.paystack_account,
+        environment=Environment(settings.paystack_environment),
         secret_key=key or "",
         email=email or "",
         callback_token=settings.paystack_callback_token,
@@ -176,10 +234,12 @@ def hubtel_settings(settings: Settings) -> HubtelSettings | None:
         for name, url in urls.items()
         if not _is_address(url)
     ]
+    problems += _environment_problems(settings, "hubtel", None)
     if problems:
         raise SettingsError("\n".join(problems))
     return HubtelSettings(
         **urls,
+        environment=Environment(settings.hubtel_environment),
         pos_sales_id=str(settings.hubtel_pos_sales_id),
         prepaid_deposit_id=settings.hubtel_prepaid_deposit_id or None,
         client_id=str(settings.hubtel_client_id),
@@ -204,15 +264,48 @@ def pawapay_settings(settings: Settings) -> PawapaySettings | None:
     if base_url and not _is_address(base_url):
         problems.append("pawapay_base_url must be http(s)://host[:port][/path], without user, query or #")
     problems += _callback_token_problems(settings, "pawapay")
+    problems += _environment_problems(settings, "pawapay", _environment_of_host(base_url))
     if problems:
         raise SettingsError("\n".join(problems))
     return PawapaySettings(
         base_url=base_url,
         account=settings.pawapay_account,
+        environment=Environment(settings.pawapay_environment),
         token=settings.pawapay_token or "",
         callback_token=settings.pawapay_callback_token,
         status_per_s=settings.pawapay_status_per_s,
     )
+
+
+_Proof = tuple[Environment, str]
+"""What an account provably is, and what proves it."""
+_HOSTS: Mapping[str, Environment] = {
+    "api.pawapay.io": Environment.LIVE,
+    "api.sandbox.pawapay.io": Environment.TEST,
+}
+
+
+def _environment_of_key(key: str) -> _Proof | None:
+    for prefix, environment in (("sk_live_", Environment.LIVE), ("sk_test_", Environment.TEST)):
+        if key.startswith(prefix):
+            return environment, f"paystack_secret_key begins with {prefix}"
+    return None
+
+
+def _environment_of_host(base_url: str) -> _Proof | None:
+    host = urlsplit(base_url).hostname or "" if _is_address(base_url) else ""
+    environment = _HOSTS.get(host)
+    return None if environment is None else (environment, f"pawapay_base_url leads to {host}")
+
+
+def _environment_problems(settings: Settings, rail: str, proof: _Proof | None) -> list[str]:
+    key = f"{rail}_environment"
+    declared = getattr(settings, key)
+    if declared is None:
+        return [f"{key} is missing: write live where this account moves real money, test where it does not"]
+    if proof is None or proof[0].value == declared:
+        return []
+    return [f"{key} is {declared}, but {proof[1]}: that account is {proof[0].value}; correct one of them"]
 
 
 def _callback_token_problems(settings: Settings, rail: str) -> list[str]:

@@ -9,6 +9,7 @@ from synccash.payments.rail import (
     NO_TRACES,
     CallbackAddress,
     Capabilities,
+    Environment,
     Operation,
     OperationCapability,
     RailAccount,
@@ -44,8 +45,9 @@ class Toy:
         self._transport = transport
         self._headers = {"X-Toy-Key": settings.key}
         self.account = RailAccount(
-            rail="toy", account="main", base_url=settings.base_url, target_environment="toy"
+            rail="toy", account="main", base_url=settings.base_url, target_environment="toy", identity="toy"
         )
+        self.environment = Environment.TEST
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
         if order.account != self.account or order.operation not in self.capabilities.operations:

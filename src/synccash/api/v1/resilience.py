@@ -121,6 +121,13 @@ async def resilience_health(
         for one in floats
         if one["is_low"]
     )
+    standings = health.rails() if database else {}
+    for name in sorted(name for name, standing in standings.items() if standing == "unconfirmed"):
+        detail = (
+            "the credentials of this account have changed and nothing new is sent to it; if they are the "
+            f"same business's, `synccash rails confirm {name}`; if not, give them another label"
+        )
+        troubles.append({"what": name, "state": "unconfirmed", "detail": detail, "retry_after": None})
     if not valkey:
         detail = "limits are counted in each process, answers come from PostgreSQL; look after Valkey"
         troubles.append({"what": "valkey", "state": "away", "detail": detail, "retry_after": None})

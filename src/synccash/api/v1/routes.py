@@ -22,10 +22,17 @@ async def dry_run(
     amount: Annotated[int, QueryParameter(ge=1, le=10**12)] = 2500,
     merchant: Annotated[str, QueryParameter(max_length=64)] = "",
     payment: Annotated[str, QueryParameter(max_length=64)] = "",
+    mode: Annotated[Literal["live", "test"] | None, QueryParameter()] = None,
 ) -> Json:
-    """The rails as this process would rank them now. `payment`: an id, for what a split would do with it."""
+    """The rails as this process would rank them now. `payment`: an id, for what a split would do with it.
+    `mode`: of the order; by default live where any rail has a live account, else test."""
     del operator
     asked = Asked(
-        network=network, operation=Operation(operation), amount=amount, merchant_id=merchant, key=payment
+        network=network,
+        operation=Operation(operation),
+        amount=amount,
+        merchant_id=merchant,
+        key=payment,
+        livemode=engine.router.has_live_account if mode is None else mode == "live",
     )
     return json(engine.router.dry_run(asked))

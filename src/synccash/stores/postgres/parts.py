@@ -9,6 +9,7 @@ _ATTEMPT = (
     "account",
     "base_url",
     "target_environment",
+    "account_identity",
     "reference",
     "callback_token",
     "amount",

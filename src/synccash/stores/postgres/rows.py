@@ -141,6 +141,7 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
         "account": attempt.account.account,
         "base_url": attempt.account.base_url,
         "target_environment": attempt.account.target_environment,
+        "account_identity": attempt.account.identity,
         "reference": attempt.reference,
         "callback_token": attempt.callback_token,
         "amount": attempt.amount,
@@ -299,6 +300,7 @@ class _AttemptRow(msgspec.Struct):
     callback_at: datetime | None = None
     callback_checked_at: datetime | None = None
     reference_key: str | None = None
+    account_identity: str | None = None
 
 
 # Columns that a newer version of the service has added are passed over.
@@ -392,6 +394,7 @@ def _attempt_of(row: _AttemptRow) -> Attempt:
             account=row.account,
             base_url=row.base_url,
             target_environment=row.target_environment,
+            identity=row.account_identity,
         ),
         reference=row.reference,
         callback_token=row.callback_token,

@@ -20,14 +20,17 @@ def _of(kind: str, table: str, *why: str) -> str:
     return f"""
     SELECT '{kind}' AS kind, id, status_detail AS why, amount, currency, rail, merchant_id,
         livemode, updated_at AS since,
-        CASE WHEN lease_until IS NULL AND isfinite(due_at) THEN due_at END AS next_look_at
+        CASE WHEN lease_until IS NULL AND isfinite(due_at) THEN due_at END AS next_look_at, (
+            SELECT a.provider_code FROM attempts a WHERE a.order_id = {table}.id
+            ORDER BY a.sequence DESC LIMIT 1
+        ) AS code
     FROM {table} WHERE status_detail IN ({words})"""  # noqa: S608 - put together from constants
 
 
 def _unreadable(kind: str, table: str) -> str:
     return f"""
     SELECT '{kind}', o.id, 'unreadable', o.amount, o.currency, o.rail, o.merchant_id, o.livemode,
-        u.first_seen, CASE WHEN isfinite(o.due_at) THEN o.due_at END
+        u.first_seen, CASE WHEN isfinite(o.due_at) THEN o.due_at END, NULL
     FROM unreadable_orders u JOIN {table} o ON o.id = u.order_id
     WHERE u.last_seen > now() - interval '{UNREADABLE_MINUTES} minutes'"""  # noqa: S608 - from constants
 
@@ -77,7 +80,7 @@ waiting AS (
     UNION ALL
     {_unreadable("payout", "payouts")}
     UNION ALL
-    SELECT 'payment', order_id, 'surplus', amount, currency, rail, merchant_id, livemode, since, NULL
+    SELECT 'payment', order_id, 'surplus', amount, currency, rail, merchant_id, livemode, since, NULL, NULL
     FROM surplus
     UNION ALL
     SELECT 'payment', order_id, 'currency_differs', amount, currency, rail, merchant_id, livemode, since, NULL
@@ -95,7 +98,8 @@ class PostgresWaiting:
     database: Database
 
     async def oldest(self, limit: int) -> Sequence[dict[str, Any]]:
-        """What waits longest, with when its rail is asked next by itself."""
+        """What waits longest, with when its rail is asked next by itself. `code`: what its rail said last, or
+        why it was not asked."""
         return [dict(row.items()) for row in await self.database.repeat(_LIST, limit)]
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
