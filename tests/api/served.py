@@ -20,21 +20,21 @@ PROBLEM = "application/problem+json"
 
 
 def settings(database_url: str, **more: Any) -> Settings:
-    return Settings(
-        database_url=database_url,
-        installation_key="5c" * 32,
-        mtn_momo_environment="test",
-        mtn_momo_base_url="http://127.0.0.1:9",
-        mtn_momo_collection_user="user",
-        mtn_momo_collection_key="canary-rail-key",
-        mtn_momo_collection_subscription_key="canary-subscription",
-        mtn_momo_disbursement_user="user",
-        mtn_momo_disbursement_key="canary-rail-key",
-        mtn_momo_disbursement_subscription_key="canary-subscription",
-        request_deadline_s=0.3,
-        **{"rate_limits": "payment_initiation=100000/60, refund_request=100000/60, payment_status=100000/60"}
-        | more,
-    )
+    limits = "payment_initiation=100000/60, refund_request=100000/60, payment_status=100000/60"
+    given: dict[str, Any] = {
+        "installation_key": "5c" * 32,
+        "mtn_momo_environment": "test",
+        "mtn_momo_base_url": "http://127.0.0.1:9",
+        "mtn_momo_collection_user": "user",
+        "mtn_momo_collection_key": "canary-rail-key",
+        "mtn_momo_collection_subscription_key": "canary-subscription",
+        "mtn_momo_disbursement_user": "user",
+        "mtn_momo_disbursement_key": "canary-rail-key",
+        "mtn_momo_disbursement_subscription_key": "canary-subscription",
+        "request_deadline_s": 0.3,
+        "rate_limits": limits,
+    }
+    return Settings(database_url=database_url, **given | more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ import pytest
 
 from rails.ticking import TickingClock
 from synccash.payments.rail import Operation
-from synccash.rails.registry import build_rails, mtn_momo_settings
+from synccash.rails.registry import build_former_rails, build_rails, mtn_momo_settings
 from synccash.rails.transport import Transport
-from synccash.settings import Settings, SettingsError
+from synccash.settings import SECRETS, Settings, SettingsError
 from synccash.system import SystemClock
 
 COLLECTION = {
@@ -157,3 +157,98 @@ def test_a_callback_token_that_can_be_guessed_or_not_written_is_refused_and_not_
 @pytest.mark.parametrize(("rail", "account"), [("paystack", PAYSTACK), ("pawapay", PAWAPAY)])
 def test_without_a_callback_token_a_rail_works_and_hears_no_callback(rail, account):
     assert build(**account)[rail].read_callback("main", {}, b'{"depositId": "x"}') is None
+
+
+# Accounts: the declared environment, the identity of the credentials, former credentials.
+
+
+HUBTEL = {
+    "hubtel_environment": "live",
+    "hubtel_pos_sales_id": "2017001",
+    "hubtel_client_id": "a-client",
+    "hubtel_client_secret": "a-client-secret",
+}
+ACCOUNTS = {"mtn_momo": COLLECTION, "paystack": PAYSTACK, "hubtel": HUBTEL, "pawapay": PAWAPAY}
+
+
+@pytest.mark.parametrize("rail", ACCOUNTS)
+def test_a_rail_that_is_set_up_has_its_environment_declared(rail):
+    key = f"{rail}_environment"
+    given = {name: value for name, value in ACCOUNTS[rail].items() if name != key}
+    with pytest.raises(SettingsError, match=f"^{key} is missing: write live where .*, test where"):
+        build(**given)
+    assert build(**ACCOUNTS[rail])[rail].environment == ACCOUNTS[rail][key]
+
+
+SANDBOX = {"mtn_momo_target_environment": "sandbox", "mtn_momo_currency": "EUR"}
+
+
+@pytest.mark.parametrize(
+    ("rail", "changes", "told"),
+    [
+        ("paystack", {"paystack_environment": "live"}, "begins with sk_test_: that account is test"),
+        ("paystack", {"paystack_secret_key": "sk_live_1"}, "begins with sk_live_: that account is live"),
+        ("mtn_momo", SANDBOX, "mtn_momo_target_environment is sandbox: that account is test"),
+        ("pawapay", {"pawapay_environment": "test"}, "leads to api.pawapay.io: that account is live"),
+        ("pawapay", {"pawapay_base_url": "https://api.sandbox.pawapay.io"}, "that account is test"),
+    ],
+)
+def test_a_declaration_that_is_provably_wrong_stops_the_start(rail, changes, told):
+    declared = (ACCOUNTS[rail] | changes)[f"{rail}_environment"]
+    with pytest.raises(SettingsError, match=f"^{rail}_environment is {declared}, but .*{told}"):
+        build(**ACCOUNTS[rail] | changes)
+
+
+@pytest.mark.parametrize(
+    ("rail", "changes"),
+    [
+        ("mtn_momo", {"mtn_momo_collection_user": "other"}),
+        ("mtn_momo", DISBURSEMENT),
+        ("paystack", {"paystack_secret_key": "sk_test_2"}),
+        ("hubtel", {"hubtel_pos_sales_id": "2017009"}),
+        ("hubtel", {"hubtel_prepaid_deposit_id": "2017002"}),
+        ("pawapay", {"pawapay_token": "another-token"}),
+    ],
+)
+def test_other_credentials_are_another_identity_that_is_no_secret(rail, changes):
+    given = ACCOUNTS[rail]
+    before, after = build(**given)[rail].account, build(**given | changes)[rail].account
+    assert before == build(**given)[rail].account
+    assert before.identity != after.identity
+    assert not any(given.get(key, "\0") in str(before) for key in SECRETS)
+
+
+FORMER = {
+    "mtn_momo": {
+        "mtn_momo_former_collection_user": "former",
+        "mtn_momo_former_collection_key": "former-key",
+        "mtn_momo_former_collection_subscription_key": "former-subscription",
+    },
+    "paystack": {"paystack_former_account": "first", "paystack_former_secret_key": "sk_live_0"},
+    "hubtel": {
+        "hubtel_former_pos_sales_id": "2017000",
+        "hubtel_former_client_id": "former-client",
+        "hubtel_former_client_secret": "former-secret",
+    },
+    "pawapay": {"pawapay_former_token": "former-token"},
+}
+
+
+@pytest.mark.parametrize("rail", ACCOUNTS)
+def test_former_credentials_make_a_connector_of_their_account(rail):
+    given = Settings(**ACCOUNTS[rail], **FORMER[rail])
+    (former,) = build_former_rails(given, Transport(), SystemClock())[rail]
+    present = build_rails(given, Transport(), SystemClock())[rail]
+    assert former.account.identity != present.account.identity
+    assert former.account.base_url == present.account.base_url
+    labels = {"paystack": "first", "hubtel": "2017000"}
+    assert former.account.account == labels.get(rail, "main")
+    assert build_former_rails(Settings(**ACCOUNTS[rail]), Transport(), SystemClock()) == {}
+
+
+@pytest.mark.parametrize("rail", ["mtn_momo", "hubtel"])
+def test_half_of_former_credentials_is_refused_with_what_is_missing(rail):
+    *_, missing = FORMER[rail]
+    given = {key: value for key, value in FORMER[rail].items() if key != missing}
+    with pytest.raises(SettingsError, match=f"{missing} is missing"):
+        build_former_rails(Settings(**ACCOUNTS[rail], **given), Transport(), SystemClock())

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 
 import httpx
 import pytest
@@ -15,23 +12,6 @@ from synccash.settings import Settings
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
-
-
-@pytest.fixture
-def command(database_url):
-    def run(*arguments, environment=None, folder=None):
-        done = subprocess.run(
-            [sys.executable, "-m", "synccash.cli", *arguments],
-            env={**os.environ, "SYNCCASH_DATABASE_URL": database_url, **(environment or {})},
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
-
-    return run
 
 
 async def test_a_key_made_in_a_shell_opens_the_api_until_it_is_revoked(command, database_url):

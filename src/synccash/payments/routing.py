@@ -120,7 +120,6 @@ def choose(
     able: list[Candidate] = []
     passed: list[dict[str, Any]] = []
     waits: list[float] = []
-    is_short = False
     for candidate in candidates:
         skipped = why_not(candidate, network, pinned, spent, operation, environment)
         if skipped is None and candidate.unconfirmed:
@@ -130,7 +129,7 @@ def choose(
             skipped = "breaker_open"
             waits.append(candidate.open_for_s)
         if skipped is None and candidate.short_for_s is not None:
-            skipped, is_short = FLOAT_TOO_LOW, True
+            skipped = FLOAT_TOO_LOW
             waits.append(candidate.short_for_s)
         if skipped is None:
             able.append(candidate)
