@@ -34,6 +34,8 @@ _ENDS = {"succeeded", "failed", "canceled"}
 
 def verdict(world: World) -> list[str]:
     """Everything that was wrong, each in one line that begins with its kind; empty when all was well."""
+    if other_mode := _other_mode(world):
+        return other_mode
     return [
         *world.errors,
         *_duplicates(world),
@@ -50,6 +52,11 @@ def verdict(world: World) -> list[str]:
         *work_verdict(world),
         *_unscreened(world),
     ]
+
+
+def _other_mode(world: World) -> list[str]:
+    """All orders of a scenario are test orders: whatever leaves for the live account costs somebody money."""
+    return [f"mode: something was sent to {world.live_rail.name}"] if world.live_rail.begun else []
 
 
 def _debits(world: World) -> Counter[str]:

@@ -9,12 +9,15 @@ from sim.mutants import Patch
 from synccash.engine.attempts import routed_of
 from synccash.engine.decisions import Decisions
 from synccash.engine.driver import Driver
+from synccash.engine.guarded_rail import GuardedRail
 from synccash.engine.holding import Holding
 from synccash.engine.patience import Patience
 from synccash.engine.refund_openings import RefundOpenings
+from synccash.engine.router import Router
 from synccash.engine.scribe import Scribe
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.rail import Environment
 
 
 def _payer_refusal_falls_over(right: Any) -> Any:
@@ -195,6 +198,21 @@ def _asks_the_first_holder_only(right: Any) -> Any:
     return screen
 
 
+def _every_mode_at_every_rail(right: Any) -> Any:
+    def candidate(self: Router, *arguments: Any) -> Any:
+        return replace(right(self, *arguments), environment=Environment.TEST)
+
+    return candidate
+
+
+def _sends_in_every_mode(right: Any) -> Any:
+    async def send(self: GuardedRail, order: Any, *, timeout_s: float) -> Any:
+        live = self.environment is Environment.LIVE
+        return await right(self, replace(order, livemode=live), timeout_s=timeout_s)
+
+    return send
+
+
 MONEY_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a payer's own refusal goes to another rail": ((Decisions, "_fall_over", _payer_refusal_falls_over),),
     "nothing has to settle": ((Patience, "resend_in_s", _settled_at_once),),
@@ -216,6 +234,11 @@ MONEY_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a takeover does not restart the settle time": ((Driver, "_inquire", _settles_from_the_send),),
     "what the fraud service holds is sent": ((Decisions, "held_for_risk", _sends_what_is_held),),
     "a takeover asks no fraud service": ((Driver, "screen", _asks_the_first_holder_only),),
+    # The router and, behind it, the guard: both have to break.
+    "a test order goes to a live account": (
+        (Router, "_candidate", _every_mode_at_every_rail),
+        (GuardedRail, "send", _sends_in_every_mode),
+    ),
     "an unreadable row ends the batch": ((FakeLedger, "_take_due", _stops_at_an_unreadable_row),),
 }
 """One for each rule; a new rule of the engine gets its mutant here."""

@@ -29,6 +29,7 @@ from synccash.payments.lifecycle import Routed
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import PaymentStatus, StatusDetail
 from synccash.payments.payout import Payee
+from synccash.payments.rail import Environment
 from synccash.payments.references import ReferenceKey
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.payments.risk import RiskDecision, RiskOutcome
@@ -205,6 +206,9 @@ class World:
             )
             for n, faults in enumerate(scenario.rails)
         }
+        # Every order of a scenario is a test order: this account must never hear of one.
+        self.live_rail = SimRail("live_rail", self.loop, Random(0), Faults(), self._callback)
+        self.live_rail.environment = Environment.LIVE
         self._clients = 0
         for number in range(scenario.nodes):
             self._start(f"node_{number}")
@@ -255,7 +259,7 @@ class World:
         )
         engine = build_engine(
             ledger=self.ledger,
-            rails=self.rails,
+            rails={**self.rails, self.live_rail.name: self.live_rail},
             dispatch=dispatch,
             clock=clock,
             identities=self.identities,

@@ -104,7 +104,7 @@ class GuardedRail:
         if Environment.of_mode(livemode=order.livemode) is not self.connector.environment:
             return _unsent(OTHER_MODE)
         if not await self._serves_now(order.account):
-            return _unsent(self._why_not())
+            return _unsent(self._why_not(order.account))
         return await self.connector.send(replace(order, account=self.connector.account), timeout_s=timeout_s)
 
     async def submit_otp(
@@ -114,7 +114,7 @@ class GuardedRail:
         rail = self.connector
         assert isinstance(rail, OtpRail), f"{rail.name} says that it takes a password and has no way to"
         if not await self._serves_now(account):
-            return _unsent(self._why_not())
+            return _unsent(self._why_not(account))
         return await rail.submit_otp(rail.account, reference, otp, timeout_s=timeout_s)
 
     async def inquire(
@@ -132,7 +132,7 @@ class GuardedRail:
         else:
             found = next((former for former in self._former if self._is_of(account, former)), None)
             if found is None:
-                code = self._why_not()
+                code = self._why_not(account)
                 return StatusAnswer(
                     standing=Standing.NO_INFORMATION, provider_code=code, refused_locally=True
                 )
@@ -160,8 +160,9 @@ class GuardedRail:
     def _identity_of(self, account: RailAccount) -> str | None:
         return account.identity or self._book.first_identity(account)
 
-    def _why_not(self) -> str:
-        return UNCONFIRMED if self.is_unconfirmed else OTHER_ACCOUNT
+    def _why_not(self, account: RailAccount) -> str:
+        awaited = self.is_unconfirmed and _same_place(account, self.connector.account)
+        return UNCONFIRMED if awaited else OTHER_ACCOUNT
 
 
 def _same_place(one: RailAccount, other: RailAccount) -> bool:
