@@ -110,8 +110,9 @@ class Router:
 
     def has_only_other_mode(self, asked: Asked) -> bool:
         """True where rails could take the order but for its mode: their accounts are of the other one."""
-        reasons = [
-            why_not(
+        only_other_mode = False
+        for name, rail in self.rails.items():
+            reason = why_not(
                 Candidate(name, rail.capabilities, environment=rail.environment),
                 asked.network,
                 asked.pinned,
@@ -119,9 +120,10 @@ class Router:
                 asked.operation,
                 asked.environment,
             )
-            for name, rail in self.rails.items()
-        ]
-        return OTHER_MODE in reasons and None not in reasons
+            if reason is None:
+                return False
+            only_other_mode |= reason == OTHER_MODE
+        return only_other_mode
 
     def dry_run(self, asked: Asked) -> dict[str, Any]:
         """What would be chosen now, and what that rests on. Nothing is sent and nothing is used up."""
