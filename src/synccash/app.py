@@ -15,6 +15,7 @@ import structlog
 import uvloop
 
 from synccash.backlog import Backlog
+from synccash.balance_loop import BalanceLoop
 from synccash.breakers import ClusterBreakers
 from synccash.engine.account_book import StoredAccountBook
 from synccash.engine.dispatch import PolicyDispatch
@@ -47,6 +48,7 @@ from synccash.metrics import (
     WaitingCollector,
 )
 from synccash.middleware.refusal import App
+from synccash.payments.balance import read_fees
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.references import ReferenceKey
@@ -64,6 +66,7 @@ from synccash.routing_settings import health_settings, probing, rail_floats, rou
 from synccash.settings import Settings, SettingsError
 from synccash.stores.local_doorbell import LocalDoorbell
 from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.ledger import PostgresLedger
@@ -109,6 +112,7 @@ class Service:
     inquirers: Fleet | None
     keys: PostgresKeys
     reading: PostgresReading
+    balances: PostgresBalances
     webhooks: PostgresWebhooks
     health: ServiceHealth
     notifier: Notifier
@@ -172,8 +176,17 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         _in_background("recovery", engine.recovery.run, loops, stack)
         recovery = PostgresRecovery(database)
         await _warn_of_weaknesses(recovery)
+        balances = PostgresBalances(database)
+        folding = BalanceLoop(balances, clock, read_fees(settings.balance_fees))
+        _in_background("balances", folding.run, loops, stack)
         health = ServiceHealth(
-            pool, ping_valkey, engine.rails, dispatch, lambda: engine.recovery.known, recovery.durability
+            pool,
+            ping_valkey,
+            engine.rails,
+            dispatch,
+            lambda: engine.recovery.known,
+            recovery.durability,
+            folding.warnings,
         )
         sender = WebhookSender(private=settings.webhook_private_addresses)
         stack.push_async_callback(sender.aclose)
@@ -198,6 +211,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             inquirers=inquirers,
             keys=PostgresKeys(database),
             reading=PostgresReading(database),
+            balances=balances,
             webhooks=webhooks,
             health=health,
             notifier=notifier,
@@ -505,6 +519,7 @@ def application(service: Service, settings: Settings) -> App:
         engine=service.engine,
         keys=service.keys,
         reading=service.reading,
+        balances=service.balances,
         health=service.health,
         endpoints=service.webhooks,
         endpoint_maker=EndpointMaker(clock, identities, settings.webhook_private_addresses),

@@ -29,6 +29,7 @@ def _commands() -> "App":
     from cyclopts import App
 
     from synccash.commands import service
+    from synccash.commands.balances import BALANCES
     from synccash.commands.breakers import BREAKERS
     from synccash.commands.config import CONFIG
     from synccash.commands.merchants import KEYS, MERCHANTS
@@ -39,7 +40,7 @@ def _commands() -> "App":
     from synccash.commands.routes import ROUTES
 
     app = App(name="synccash", help="Payment orchestrator for Ghana's mobile money.", version=_version)
-    nouns = (CONFIG, MERCHANTS, KEYS, PAYMENTS, BREAKERS, RAILS, ROUTES, RECOVERY)
+    nouns = (CONFIG, MERCHANTS, KEYS, PAYMENTS, BALANCES, BREAKERS, RAILS, ROUTES, RECOVERY)
     for command in (*service.COMMANDS, *nouns, reconcile):
         app.command(command)
     return app

@@ -1,7 +1,7 @@
 """How the parts of this process stand, for load balancers and for people."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +22,8 @@ _AWAY = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, a
 
 @dataclass(frozen=True, slots=True)
 class ServiceHealth:
-    """Asks each part, briefly. `ping` asks Valkey; None where the service runs without one."""
+    """Asks each part, briefly. `ping` asks Valkey; None where the service runs without one. `warned`: what an
+    operator has to be told, by part."""
 
     pool: Pool
     ping: Callable[[], Awaitable[bool]] | None
@@ -30,6 +31,7 @@ class ServiceHealth:
     dispatch: Dispatch
     recovery: Callable[[], Recovery]
     durability_of: Callable[[], Awaitable[Durability]]
+    warned: Callable[[], Sequence[tuple[str, str]]] = tuple
 
     async def database(self) -> bool:
         """True when PostgreSQL answers a query and takes writes."""
@@ -65,6 +67,10 @@ class ServiceHealth:
         """Each rail with `ok`, `unconfirmed` where the operator has to confirm its account first, or for how
         long its breakers still refuse new payments."""
         return {name: self._standing(name, rail) for name, rail in self.rails_set_up.items()}
+
+    def warnings(self) -> Sequence[tuple[str, str]]:
+        """What works, and waits for an operator: the part of the service, and the words."""
+        return self.warned()
 
     def _standing(self, name: str, rail: AccountRail) -> str:
         if rail.is_unconfirmed:

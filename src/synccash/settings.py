@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
+from synccash.payments.balance import read_fees
 from synccash.payments.references import ReferenceKey
 from synccash.profiles import overridden
 from synccash.resilience.client_address import trusted_networks
@@ -160,6 +161,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     routing_preference_step: Share = 0.1
     routing_probe_share: Share = 0.05
     routing_probe_every_s: Seconds = 1.0
+    balance_fees: str = ""
     network_memory_days: Annotated[int, Meta(ge=0, le=3_650)] = 180
     health_half_life_s: Seconds = 30.0
     health_slow_s: Seconds = 2.0
@@ -214,6 +216,7 @@ _GRAMMARS: Mapping[str, Callable[[str], object]] = {
     "installation_key": lambda text: text and ReferenceKey.of(text),
     "profiles": lambda text: overridden(PROFILES, text),
     "rate_limits": LimitBook().overridden,
+    "balance_fees": read_fees,
     "trusted_proxies": trusted_networks,
 }
 """What reads a text that is more than a text; each raises ValueError."""

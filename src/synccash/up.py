@@ -19,6 +19,7 @@ from typing import Any
 
 from synccash.commands.terminal import CONFIGURATION
 from synccash.free_ports import SANDBOX_PORTS, free_run_of_ports
+from synccash.payments.balance import BalanceAccount, credit_source
 from synccash.payments.rail import Environment
 from synccash.payments.references import KEY_BYTES_MIN
 from synccash.payments.request import Role
@@ -28,6 +29,7 @@ from synccash.sandbox_accounts import ACCOUNTS, Place
 from synccash.servers.bundle import Servers, start_servers
 from synccash.servers.place import open_data_folder
 from synccash.settings import Loaded, SettingsError, load_settings
+from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.migrations import migrate
@@ -37,6 +39,8 @@ from synccash.supervisor import Program, Supervisor
 from synccash.system import SystemClock
 
 MERCHANT_ID = "mer_local"
+LOCAL_CREDIT = 10**12
+"""Pesewas that the local merchant may pay out in test mode beyond what it collects."""
 _PATIENCE_S = 30.0
 _PAYOUT_LIMITS = (
     "payout_ceiling",
@@ -285,6 +289,7 @@ async def register(database_url: str, keys: Mapping[str, str]) -> None:
         await store.ensure_key(
             sha256(keys["admin"].encode()).digest(), Role.ADMIN, merchant_id=None, livemode=False
         )
+        await grant_local_credit(PostgresBalances(Database(pool)))
     finally:
         await pool.close()
 
@@ -305,6 +310,15 @@ async def confirm_test_accounts(database_url: str, environment: Mapping[str, str
                 await store.confirm(rail.account, Environment.TEST, by="synccash up", may_correct=False)
     finally:
         await pool.close()
+
+
+async def grant_local_credit(balances: PostgresBalances) -> None:
+    """Let the local merchant pay out in test mode without having collected. Repeating it changes nothing."""
+    account = BalanceAccount(merchant_id=MERCHANT_ID, livemode=False, currency="GHS")
+    for credit in await balances.unconfirmed():
+        if credit.account == account:
+            await balances.confirm(credit, 0)
+    await balances.grant(account, LOCAL_CREDIT, credit_source("credit", account, "up"))
 
 
 def rail_urls(sandbox_url: str, wait: Callable[[float], None]) -> dict[str, str]:

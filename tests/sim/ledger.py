@@ -20,6 +20,7 @@ from synccash.payments.case import (
     Hold,
     Keep,
     Move,
+    NotCovered,
     NotRefundable,
     Opened,
     Opening,
@@ -32,10 +33,11 @@ from synccash.payments.case import (
     RefundOpening,
     Release,
     StoredAnswer,
+    Suspended,
 )
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.failure import Failure
-from synccash.payments.payment import Payment, Refund, RefundStatus, StatusDetail
+from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
 from synccash.payments.payout import Payout
 from synccash.payments.rail import Operation
 from synccash.payments.recovery import NO_RECOVERY, Recovery
@@ -128,6 +130,10 @@ class FakeLedger:
         """The orders whose rows raise when they are read: nobody takes them up."""
         self.set_aside: set[str] = set()
         """The unreadable orders that were due when a worker looked."""
+        self.credit = 10**15
+        """What an operator has granted each merchant, in pesewas."""
+        self.suspended: set[str] = set()
+        """The merchants for whom nothing new starts."""
         self.claims: dict[tuple[str, str], _Claimed] = {}
         self._claim_of: dict[str, _Claimed] = {}
         self._owners: dict[tuple[type, str, bool, str], str] = {}
@@ -143,13 +149,17 @@ class FakeLedger:
     async def recovery(self) -> Recovery:
         return await self._call("recovery", lambda: NO_RECOVERY)
 
-    async def open_payment(self, asked: Opening, /) -> Opened | AlreadyClaimed | ReferenceTaken:
+    async def open_payment(self, asked: Opening, /) -> Opened | AlreadyClaimed | ReferenceTaken | Suspended:
         return await self._call("open_payment", self._open_order, asked, asked.payment)
 
-    async def open_payout(self, asked: PayoutOpening, /) -> Opened | AlreadyClaimed | ReferenceTaken:
+    async def open_payout(
+        self, asked: PayoutOpening, /
+    ) -> Opened | AlreadyClaimed | ReferenceTaken | Suspended | NotCovered:
         return await self._call("open_payout", self._open_order, asked, asked.payout)
 
-    async def open_refund(self, asked: RefundOpening, /) -> Opened | AlreadyClaimed | NotRefundable:
+    async def open_refund(
+        self, asked: RefundOpening, /
+    ) -> Opened | AlreadyClaimed | NotRefundable | Suspended | NotCovered:
         return await self._call("open_refund", self._open_refund, asked)
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
@@ -197,10 +207,13 @@ class FakeLedger:
 
     def _open_order(
         self, asked: Opening | PayoutOpening, order: Payment | Payout
-    ) -> Opened | AlreadyClaimed | ReferenceTaken:
+    ) -> Opened | AlreadyClaimed | ReferenceTaken | Suspended | NotCovered:
         standing = self._standing(asked.claim.scope, asked.claim.key)
         if standing is not None:
             return standing
+        refusal = self._refusal(order)
+        if refusal is not None:
+            return refusal
         owner = (type(order), order.merchant_id, order.livemode, order.reference)
         if owner in self._owners:
             return ReferenceTaken(self._owners[owner])
@@ -210,7 +223,9 @@ class FakeLedger:
         self._claim_of[order.id].answer = asked.answer
         return Opened(self._case(row))
 
-    def _open_refund(self, asked: RefundOpening) -> Opened | AlreadyClaimed | NotRefundable:
+    def _open_refund(
+        self, asked: RefundOpening
+    ) -> Opened | AlreadyClaimed | NotRefundable | Suspended | NotCovered:
         standing = self._standing(asked.claim.scope, asked.claim.key)
         if standing is not None:
             return standing
@@ -222,6 +237,9 @@ class FakeLedger:
         available = debit.amount_received - debit.refund_reserved if debit and is_here else 0
         if debit is None or available < refund.amount:
             return NotRefundable(available)
+        refusal = self._refusal(refund)
+        if refusal is not None:
+            return refusal
         siblings = [r.order for r in self.rows.values() if isinstance(r.order, Refund)]
         if refund.exclusive and any(
             r.exclusive and r.attempt_id == refund.attempt_id and not r.status.is_final for r in siblings
@@ -234,6 +252,22 @@ class FakeLedger:
         row = self._opened(asked.claim, refund, (asked.attempt,) if asked.attempt else (), asked)
         payment.attempts[debit.id] = replace(debit, refund_reserved=debit.refund_reserved + refund.amount)
         return Opened(self._refund_case(row))
+
+    def _refusal(self, order: Order) -> Suspended | NotCovered | None:
+        if isinstance(order, Refund) and order.surplus:
+            return None
+        if order.merchant_id in self.suspended:
+            return Suspended()
+        if isinstance(order, Payment) or order.status.is_final:
+            return None
+        available = self.available(order)
+        return NotCovered(available=available, needed=order.amount) if order.amount > available else None
+
+    def available(self, order: Order) -> int:
+        """What the books leave of the balance of the order's merchant, without fees."""
+        account = (order.merchant_id, order.livemode, order.currency)
+        rows = (r for r in self.rows.values() if _account(r.order) == account)
+        return self.credit + sum(_contribution(row) for row in rows)
 
     def _opened(
         self,
@@ -478,6 +512,23 @@ class FakeLedger:
         if AT_ONCE in due:
             return AT_ONCE
         return min(due, default=None)
+
+
+def _account(order: Order) -> tuple[str, bool, str]:
+    return order.merchant_id, order.livemode, order.currency
+
+
+def _contribution(row: _Row) -> int:
+    """What an order adds to its merchant's balance, as the view `balance_books` has it."""
+    order = row.order
+    if isinstance(order, Payment):
+        paid = row.attempts.get(order.paid_by or "")
+        is_back = paid is not None and paid.reversed_at is not None
+        return 0 if is_back or order.status is not PaymentStatus.SUCCEEDED else order.amount_received
+    if isinstance(order, Refund) and order.surplus:
+        return 0
+    moved = sum(a.amount_received for a in row.attempts.values() if a.reversed_at is None)
+    return -moved if order.status.is_final else -max(order.amount, moved)
 
 
 def _refuse_after_known_money(row: _Row, move: Move) -> None:

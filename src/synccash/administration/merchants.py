@@ -15,6 +15,7 @@ from synccash.system import SystemIdentities
 
 T = TypeVar("T")
 _LONGEST_NAME = 100
+_LONGEST_REASON = 200
 
 
 def add_merchant(settings: Settings, name: str) -> dict[str, Any]:
@@ -35,6 +36,39 @@ def add_merchant(settings: Settings, name: str) -> dict[str, Any]:
 def list_merchants(settings: Settings) -> Sequence[dict[str, Any]]:
     """All merchants, oldest first. Raises AdministrationError."""
     return _with_keys(settings, lambda keys: keys.merchants())
+
+
+def suspend_merchant(settings: Settings, merchant_id: str, reason: str) -> dict[str, Any]:
+    """Let nothing new start for a merchant; what is open is finished. Raises AdministrationError."""
+    reason = _reason(reason)
+
+    async def suspend(database: Database) -> bool:
+        await noted(database, "merchant_suspend", merchant_id, reason)
+        return await PostgresKeys(database).suspend(merchant_id, reason)
+
+    if not with_database(settings, suspend):
+        raise AdministrationError(f"there is no merchant {merchant_id}: see `synccash merchants list`")
+    return {"id": merchant_id, "suspended": True, "reason": reason}
+
+
+def resume_merchant(settings: Settings, merchant_id: str, reason: str) -> dict[str, Any]:
+    """End a merchant's suspension. Raises AdministrationError."""
+    reason = _reason(reason)
+
+    async def resume(database: Database) -> bool:
+        await noted(database, "merchant_resume", merchant_id, reason)
+        return await PostgresKeys(database).resume(merchant_id)
+
+    if not with_database(settings, resume):
+        raise AdministrationError(f"{merchant_id} is not suspended: see `synccash merchants list`")
+    return {"id": merchant_id, "suspended": False, "reason": reason}
+
+
+def _reason(text: str) -> str:
+    text = text.strip()
+    if not 0 < len(text) <= _LONGEST_REASON or not text.isprintable():
+        raise AdministrationError(f"--reason: expected 1 to {_LONGEST_REASON} printable characters")
+    return text
 
 
 def create_key(

@@ -16,8 +16,9 @@ from synccash.api.body import ApiRequest, scope_of, take_body
 from synccash.api.calls import operator_of, tenant_of
 from synccash.api.docs import Undrawn, docs_page, openapi_json
 from synccash.api.metrics import HttpCollector, Metrics, metrics
-from synccash.api.ports import Endpoints, Health, Keys, Reading
+from synccash.api.ports import Balances, Endpoints, Health, Keys, Reading
 from synccash.api.problem import ProblemError, not_found, of_engine, refuse, rendered
+from synccash.api.v1.balance import get_balance
 from synccash.api.v1.callbacks import CALLBACKS
 from synccash.api.v1.events import EVENTS
 from synccash.api.v1.health import HEALTH
@@ -40,7 +41,7 @@ from synccash.payments.request import Principal
 
 log = structlog.get_logger("synccash.api")
 BASE = "/api/v1"
-_RESOURCES = (PAYMENTS, REFUNDS, PAYOUTS, EVENTS, WEBHOOK_ENDPOINTS, CALLBACKS, RESILIENCE)
+_RESOURCES = (PAYMENTS, REFUNDS, PAYOUTS, get_balance, EVENTS, WEBHOOK_ENDPOINTS, CALLBACKS, RESILIENCE)
 Layer = Callable[[App], App]
 
 
@@ -49,6 +50,7 @@ def create_app(
     engine: Engine,
     keys: Keys,
     reading: Reading,
+    balances: Balances,
     health: Health,
     endpoints: Endpoints,
     endpoint_maker: EndpointMaker,
@@ -72,6 +74,7 @@ def create_app(
     parts: dict[str, Any] = {
         "engine": engine,
         "reading": reading,
+        "balances": balances,
         "health": health,
         "endpoints": endpoints,
         "endpoint_maker": endpoint_maker,
@@ -125,7 +128,7 @@ def _routes(parts: dict[str, Any]) -> Litestar:
             security=[{"key": []}],
         ),
         logging_config=None,
-        signature_types=[Engine, Reading, Health, Endpoints, EndpointMaker, Management, Metrics],
+        signature_types=[Engine, Reading, Balances, Health, Endpoints, EndpointMaker, Management, Metrics],
     )
 
 

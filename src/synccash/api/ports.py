@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from synccash.payments.balance import Balance, BalanceAccount
 from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
 from synccash.payments.payment import PaymentStatus
 from synccash.payments.request import Principal, Tenant
@@ -63,6 +64,13 @@ class Reading(Protocol):
 
 
 @runtime_checkable
+class Balances(Protocol):
+    """Merchants' balances. Every method raises StoreUnavailableError."""
+
+    async def balance(self, account: BalanceAccount, /) -> Balance: ...
+
+
+@runtime_checkable
 class Health(Protocol):
     """How the parts stand, for `/health/ready`."""
 
@@ -80,6 +88,10 @@ class Health(Protocol):
 
     def rails(self) -> dict[str, str]:
         """Each rail with `ok` or the reason why it takes nothing now."""
+        ...
+
+    def warnings(self) -> Sequence[tuple[str, str]]:
+        """What works, and waits for an operator: the part of the service, and what to do."""
         ...
 
 

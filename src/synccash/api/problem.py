@@ -10,8 +10,10 @@ from synccash.middleware.refusal import REFUSED, Refusal, Scope, Send
 from synccash.middleware.request_context import REQUEST_ID
 from synccash.payments.errors import (
     EndpointLimitError,
+    InsufficientBalanceError,
     KeyInProgressError,
     KeyReusedError,
+    MerchantSuspendedError,
     NoRailForModeError,
     ObjectNotFoundError,
     OrderUnreadableError,
@@ -126,6 +128,21 @@ def of_engine(error: PaymentError) -> Refusal:
                 detail=f"this version of SyncCash cannot read {error.order_id}, and nothing was changed: "
                 "ask again when the service is upgraded; if it stays so, tell its operator",
                 retryable=True,
+            )
+        case InsufficientBalanceError():
+            return Refusal(
+                status=409,
+                code="insufficient_balance",
+                detail=f"the balance covers {error.available} pesewas, and {error.needed} are needed; "
+                "nothing was opened, so the same request may be sent again once the balance has grown",
+                members={"available": error.available, "needed": error.needed},
+            )
+        case MerchantSuspendedError():
+            return Refusal(
+                status=403,
+                code="merchant_suspended",
+                detail="this merchant is suspended: what is open is finished, and nothing new starts; "
+                "ask the operator",
             )
         case EndpointLimitError():
             return Refusal(

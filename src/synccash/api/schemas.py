@@ -324,6 +324,24 @@ class PayoutShown(msgspec.Struct):
     livemode: bool
 
 
+class BalanceShown(msgspec.Struct):
+    """A merchant's money in one mode and currency, in pesewas. `available` is `collected` + `credit` -
+    `refunded` - `paid_out` - `reserved` - `fees`. `reserved`: open refunds and payouts, also those under
+    review. `credit`: granted by the operator."""
+
+    object: Literal["balance"]
+    merchant_id: str
+    livemode: bool
+    currency: str
+    available: int
+    reserved: int
+    collected: int
+    refunded: int
+    paid_out: int
+    credit: int
+    fees: int
+
+
 class PaymentPage(msgspec.Struct):
     """One page of payments, newest first; `unreadable` has the ids of those that cannot be shown now."""
 
@@ -411,6 +429,7 @@ class HealthShown(msgspec.Struct):
     status: Literal["ok", "degraded", "unavailable"]
     degraded: list[str]
     rails: dict[str, str]
+    warnings: dict[str, str]
 
 
 class LiveShown(msgspec.Struct):

@@ -20,6 +20,7 @@ from synccash.client.errors import APIConnectionError
 from synccash.client.events import Event, Health, Redelivery, WebhookEndpoint
 from synccash.client.exchange import IDLE_S, RETRY, Answer, Call, Service, judge
 from synccash.client.models import (
+    Balance,
     Network,
     Order,
     Page,
@@ -252,6 +253,10 @@ class AsyncSyncCash:
     async def get_payout(self, payout_id: str) -> Payout:
         """Read a payout as it stands."""
         return await self._run(calls.get_payout(payout_id))
+
+    async def balance(self, *, currency: str = "GHS") -> Balance:
+        """Read what may be refunded or paid out in the mode of the key."""
+        return await self._run(calls.balance(currency))
 
     async def list_events(self, *, after: str | None = None, limit: int | None = None) -> Page[Event]:
         """Read one page of events, oldest first. `after` is the id of the last event that you have seen."""

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from synccash.client.decoding import items, member
 from synccash.client.events import Event, Health, Redelivery, WebhookEndpoint
 from synccash.client.exchange import Call
-from synccash.client.models import Order, Page, Payment, Payout, Refund, TimelineEntry
+from synccash.client.models import Balance, Order, Page, Payment, Payout, Refund, TimelineEntry
 
 T = TypeVar("T")
 BASE = "/api/v1"
@@ -100,6 +100,11 @@ def get_refund(refund_id: str) -> Call[Refund]:
 def get_payout(payout_id: str) -> Call[Payout]:
     """Read a payout."""
     return _get(_path(Payout.PATH, payout_id), Payout.of)
+
+
+def balance(currency: str) -> Call[Balance]:
+    """Read the balance."""
+    return _get(_query("/balance", {"currency": currency}), Balance.of)
 
 
 def again(order: Order) -> Call[Order]:

@@ -5,8 +5,10 @@ SyncCashError
 ├── APIError                        an answer that is a problem
 │   ├── AuthenticationError             401: the key is missing, unknown or revoked
 │   ├── PermissionDeniedError           403: the key may not do this
+│   │   └── MerchantSuspendedError          nothing new starts for this merchant
 │   ├── NotFoundError                   404
 │   ├── ConflictError                   409: the object's state does not allow it
+│   │   ├── InsufficientBalanceError        the balance does not cover it, and nothing was opened
 │   │   ├── PaymentInFlightError            too late to cancel: money may already be moving
 │   │   ├── ReferenceAlreadyUsedError       the reference belongs to another order, for ever
 │   │   └── RequestInProgressError          the first request under the key is still running
@@ -99,12 +101,31 @@ class PermissionDeniedError(APIError):
     """The key may not do this."""
 
 
+class MerchantSuspendedError(PermissionDeniedError):
+    """The operator has suspended the merchant: what is open is finished, and nothing new starts."""
+
+
 class NotFoundError(APIError):
     """No such object of this merchant in this mode."""
 
 
 class ConflictError(APIError):
     """The object's state does not allow it."""
+
+
+class InsufficientBalanceError(ConflictError):
+    """The balance does not cover the refund or payout. Nothing was opened: the same call, under the same key,
+    may succeed once the balance has grown."""
+
+    @property
+    def available(self) -> int | None:
+        """What the balance covered, in pesewas."""
+        return _number(self.problem.get("available"))
+
+    @property
+    def needed(self) -> int | None:
+        """What it would have had to cover, its fee included, in pesewas."""
+        return _number(self.problem.get("needed"))
 
 
 class PaymentInFlightError(ConflictError):
@@ -145,6 +166,8 @@ class ServiceUnavailableError(ServerError):
 
 
 _BY_CODE: Mapping[str, type[APIError]] = {
+    "insufficient_balance": InsufficientBalanceError,
+    "merchant_suspended": MerchantSuspendedError,
     "payment_in_flight": PaymentInFlightError,
     "reference_already_used": ReferenceAlreadyUsedError,
     "idempotency_key_in_progress": RequestInProgressError,
@@ -175,6 +198,10 @@ def error_for(
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _fields(value: object) -> tuple[FieldError, ...]:

@@ -223,6 +223,29 @@ class Payout:
         return made(cls, raw, payee=payee, expires_at=moment(raw, "expires_at"), **_order(raw))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Balance:
+    """What may be refunded or paid out, in pesewas: `available` is `collected` + `credit` - `refunded` -
+    `paid_out` - `reserved` - `fees`. `reserved` is what open refunds and payouts may still send."""
+
+    merchant_id: str
+    livemode: bool
+    currency: str
+    available: int
+    reserved: int
+    collected: int
+    refunded: int
+    paid_out: int
+    credit: int
+    fees: int
+    raw: Json = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, raw: Any) -> Self:
+        """Read a balance."""
+        return made(cls, raw, raw=raw)
+
+
 Order = TypeVar("Order", Payment, Refund, Payout)
 
 

@@ -11,6 +11,7 @@ from synccash.client.errors import APIConnectionError
 from synccash.client.events import Event, Health, Redelivery, WebhookEndpoint
 from synccash.client.exchange import RETRY, Call, Service, judge
 from synccash.client.models import (
+    Balance,
     Network,
     Order,
     Page,
@@ -223,6 +224,10 @@ class SyncCash:
     def get_payout(self, payout_id: str) -> Payout:
         """Read a payout as it stands."""
         return self._run(calls.get_payout(payout_id))
+
+    def balance(self, *, currency: str = "GHS") -> Balance:
+        """Read what may be refunded or paid out in the mode of the key."""
+        return self._run(calls.balance(currency))
 
     def list_events(self, *, after: str | None = None, limit: int | None = None) -> Page[Event]:
         """Read one page of events, oldest first. `after` is the id of the last event that you have seen."""

@@ -8,6 +8,7 @@ from synccash.commands.terminal import print_facts, print_json, print_table, set
 
 MERCHANTS = App(name="merchants", help="Whose money it is.")
 KEYS = App(name="keys", help="Who may call the API.")
+Reason = Annotated[str, Parameter(help="Why; it goes into the audit log.")]
 
 
 @MERCHANTS.command
@@ -27,9 +28,30 @@ def list_merchants(*, json: bool = False) -> int:
     found = merchants.list_merchants(settings())
     if json:
         return print_json(found)
-    rows = [(one["id"], one["name"], one["created_at"]) for one in found]
+    rows = [(one["id"], one["name"], one["created_at"], one["suspended_since"]) for one in found]
     nothing = "no merchants yet: `synccash merchants add NAME`"
-    return print_table(("id", "name", "created"), rows, nothing=nothing)
+    return print_table(("id", "name", "created", "suspended"), rows, nothing=nothing)
+
+
+@MERCHANTS.command
+def suspend(merchant: str, /, *, reason: Reason, json: bool = False) -> int:
+    """Let nothing new start for a merchant: payments, refunds and payouts are refused with 403.
+
+    What is open is finished.
+    """
+    from synccash.administration.merchants import suspend_merchant
+
+    done = suspend_merchant(settings(), merchant, reason)
+    return print_json(done) if json else print_facts(done)
+
+
+@MERCHANTS.command
+def resume(merchant: str, /, *, reason: Reason, json: bool = False) -> int:
+    """End a merchant's suspension."""
+    from synccash.administration.merchants import resume_merchant
+
+    done = resume_merchant(settings(), merchant, reason)
+    return print_json(done) if json else print_facts(done)
 
 
 @KEYS.command

@@ -70,7 +70,8 @@ def print_facts(facts: Mapping[str, Any]) -> int:
 
 def money(pesewas: int) -> str:
     """An amount as people write it."""
-    return f"{pesewas // 100:,}.{pesewas % 100:02d}"
+    sign = "-" if pesewas < 0 else ""
+    return f"{sign}{abs(pesewas) // 100:,}.{abs(pesewas) % 100:02d}"
 
 
 def _cell(value: Any) -> str:
@@ -83,4 +84,4 @@ def _cell(value: Any) -> str:
 
 
 def _is_number(text: str) -> bool:
-    return text == "-" or text.replace(",", "").replace(".", "").isdecimal()
+    return text == "-" or text.removeprefix("-").replace(",", "").replace(".", "").isdecimal()

@@ -17,8 +17,10 @@ from synccash.payments.case import (
     PaymentCase,
     ReferenceTaken,
     SendsHeld,
+    Suspended,
 )
 from synccash.payments.errors import (
+    MerchantSuspendedError,
     NoRailForModeError,
     ObjectNotFoundError,
     PaymentInFlightError,
@@ -48,6 +50,7 @@ class Collecting:
         """Collect money once, however often this is called with the same key and data.
 
         Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, NoRailForModeError,
+        MerchantSuspendedError,
         StoreUnavailableError.
         """
         payment = self._payment(request_data)
@@ -66,6 +69,8 @@ class Collecting:
                 return self.replies.repeat(opened, idempotency_key)
             case ReferenceTaken():
                 raise ReferenceAlreadyUsedError("payment", opened.order_id)
+            case Suspended():
+                raise MerchantSuspendedError
             case Opened():
                 if opening.answer is not None:
                     return Reply(opening.answer.status, opening.answer.body)

@@ -13,6 +13,7 @@ from synccash.payments.case import (
     Case,
     Hold,
     Move,
+    NotCovered,
     NotRefundable,
     Opened,
     OpenedOrNot,
@@ -96,11 +97,11 @@ class ObservedLedger:
         asked_at = self._clock.unadjusted()
         return self._seen(await self.inner.open_payment(opening), asked_at)
 
-    async def open_payout(self, opening: PayoutOpening, /) -> OpenedOrNot:
+    async def open_payout(self, opening: PayoutOpening, /) -> OpenedOrNot | NotCovered:
         asked_at = self._clock.unadjusted()
         return self._seen(await self.inner.open_payout(opening), asked_at)
 
-    async def open_refund(self, opening: RefundOpening, /) -> OpenedOrNot | NotRefundable:
+    async def open_refund(self, opening: RefundOpening, /) -> OpenedOrNot | NotRefundable | NotCovered:
         asked_at = self._clock.unadjusted()
         return self._seen(await self.inner.open_refund(opening), asked_at)
 

@@ -11,13 +11,20 @@ from synccash.engine.scribe import Scribe
 from synccash.payments.case import (
     AlreadyClaimed,
     Claim,
+    NotCovered,
     Opened,
     PayoutCase,
     PayoutOpening,
     ReferenceTaken,
     SendsHeld,
+    Suspended,
 )
-from synccash.payments.errors import NoRailForModeError, ReferenceAlreadyUsedError
+from synccash.payments.errors import (
+    InsufficientBalanceError,
+    MerchantSuspendedError,
+    NoRailForModeError,
+    ReferenceAlreadyUsedError,
+)
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.payout import Payout
 from synccash.payments.request import PayoutRequest, Reply
@@ -41,7 +48,7 @@ class PayingOut:
         is the second wall: it stands for one payout, for ever.
 
         Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, NoRailForModeError,
-        StoreUnavailableError.
+        InsufficientBalanceError, MerchantSuspendedError, StoreUnavailableError.
         """
         payout = self._payout(request_data)
         if self.first.is_of_wrong_mode(payout):
@@ -59,6 +66,10 @@ class PayingOut:
                 return self.replies.repeat(opened, idempotency_key)
             case ReferenceTaken():
                 raise ReferenceAlreadyUsedError("payout", opened.order_id)
+            case Suspended():
+                raise MerchantSuspendedError
+            case NotCovered():
+                raise InsufficientBalanceError(available=opened.available, needed=opened.needed)
             case Opened():
                 if opening.answer is not None:
                     return Reply(opening.answer.status, opening.answer.body)

@@ -12,6 +12,7 @@ from synccash.payments.case import (
     Case,
     Hold,
     Move,
+    NotCovered,
     NotRefundable,
     OpenedOrNot,
     Opening,
@@ -180,9 +181,14 @@ class Ledger(Protocol):
 
     async def open_payment(self, opening: Opening, /) -> OpenedOrNot: ...
 
-    async def open_payout(self, opening: PayoutOpening, /) -> OpenedOrNot: ...
+    async def open_payout(self, opening: PayoutOpening, /) -> OpenedOrNot | NotCovered:
+        """What it sends is taken out of the merchant's balance in the same commit."""
+        ...
 
-    async def open_refund(self, opening: RefundOpening, /) -> OpenedOrNot | NotRefundable: ...
+    async def open_refund(self, opening: RefundOpening, /) -> OpenedOrNot | NotRefundable | NotCovered:
+        """The same for a refund, except one of a surplus: that was never part of the balance, so neither the
+        balance nor a suspension holds it back."""
+        ...
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
         """Return what stands under a key."""

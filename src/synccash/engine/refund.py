@@ -15,6 +15,7 @@ from synccash.payments.attempt import Attempt
 from synccash.payments.case import (
     AlreadyClaimed,
     Claim,
+    NotCovered,
     NotRefundable,
     Opened,
     PaymentCase,
@@ -22,8 +23,15 @@ from synccash.payments.case import (
     RefundCase,
     RefundOpening,
     SendsHeld,
+    Suspended,
 )
-from synccash.payments.errors import ObjectNotFoundError, ReferenceAlreadyUsedError, StateConflictError
+from synccash.payments.errors import (
+    InsufficientBalanceError,
+    MerchantSuspendedError,
+    ObjectNotFoundError,
+    ReferenceAlreadyUsedError,
+    StateConflictError,
+)
 from synccash.payments.payment import PaymentStatus, RefundStatus
 from synccash.payments.rail import Operation
 from synccash.payments.request import RefundRequest, Reply
@@ -48,7 +56,7 @@ class Refunding:
 
     async def refund_payment(self, request: RefundRequest, idempotency_key: Claim) -> Reply:
         """Give money back once. Raises ObjectNotFoundError, StateConflictError, KeyReusedError,
-        KeyInProgressError, StoreUnavailableError."""
+        KeyInProgressError, InsufficientBalanceError, MerchantSuspendedError, StoreUnavailableError."""
         standing = await self.ledger.claimed(idempotency_key.scope, idempotency_key.key)
         if standing is not None:
             # A repeat is answered as it was first, even when nothing is left to refund by now.
@@ -73,6 +81,10 @@ class Refunding:
                 )
             case ReferenceTaken():
                 raise ReferenceAlreadyUsedError("refund", opened.order_id)
+            case Suspended():
+                raise MerchantSuspendedError
+            case NotCovered():
+                raise InsufficientBalanceError(available=opened.available, needed=opened.needed)
             case Opened():
                 attempt = opened.case.live
                 if attempt is None:

@@ -280,10 +280,6 @@ class ReferenceTaken:
     order_id: str
 
 
-OpenedOrNot = Opened | AlreadyClaimed | ReferenceTaken | SendsHeld
-"""What a ledger answers to the opening of an order."""
-
-
 @dataclass(frozen=True, slots=True)
 class NotRefundable:
     """Not that much of the debit is left, or it is no debit. `available` in pesewas.
@@ -293,6 +289,24 @@ class NotRefundable:
 
     available: int
     under_way: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotCovered:
+    """The merchant's balance does not cover what would be sent, its fee included. No claim was left behind.
+    Both in pesewas."""
+
+    available: int
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """The merchant is suspended: nothing new starts. No claim was left behind."""
+
+
+OpenedOrNot = Opened | AlreadyClaimed | ReferenceTaken | SendsHeld | Suspended
+"""What a ledger answers to the opening of an order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ PaymentError
 ├── NoRailForModeError          only accounts of the other mode could take the order
 ├── StateConflictError          the object's state does not allow it
 ├── OrderUnreadableError        this version of the service cannot read the order's row
+├── InsufficientBalanceError    the merchant's balance does not cover it
+├── MerchantSuspendedError      nothing new starts for this merchant
 ├── EndpointLimitError          the merchant has as many webhook endpoints as are allowed
 └── StoreUnavailableError       the ledger cannot be reached
 """
@@ -73,6 +75,19 @@ class OrderUnreadableError(PaymentError):
     def __init__(self, order_id: str) -> None:
         super().__init__(f"this version of SyncCash cannot read {order_id}")
         self.order_id = order_id
+
+
+class InsufficientBalanceError(PaymentError):
+    """The merchant's balance does not cover what would be sent, its fee included. Both in pesewas."""
+
+    def __init__(self, *, available: int, needed: int) -> None:
+        super().__init__(f"the balance of {available} pesewas does not cover {needed}")
+        self.available = available
+        self.needed = needed
+
+
+class MerchantSuspendedError(PaymentError):
+    """The merchant is suspended: what is open is finished, and nothing new starts."""
 
 
 class EndpointLimitError(PaymentError):

@@ -42,8 +42,13 @@ async def ready(health: Given[Health]) -> Json:
     if health.sends_held():
         degraded.append("recovery")
     degraded += [name for name, standing in rails.items() if standing != "ok"]
+    warnings = dict(health.warnings())
+    degraded += warnings
     status = "unavailable" if not database else "degraded" if degraded else "ok"
-    answer = json({"status": status, "degraded": degraded, "rails": rails}, 200 if database else 503)
+    answer = json(
+        {"status": status, "degraded": degraded, "rails": rails, "warnings": warnings},
+        200 if database else 503,
+    )
     if not database:
         answer.headers["Retry-After"] = "1"
     return answer

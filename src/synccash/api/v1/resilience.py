@@ -128,6 +128,10 @@ async def resilience_health(
             f"same business's, `synccash rails confirm {name}`; if not, give them another label"
         )
         troubles.append({"what": name, "state": "unconfirmed", "detail": detail, "retry_after": None})
+    troubles += [
+        {"what": what, "state": "warning", "detail": detail, "retry_after": None}
+        for what, detail in health.warnings()
+    ]
     if not valkey:
         detail = "limits are counted in each process, answers come from PostgreSQL; look after Valkey"
         troubles.append({"what": "valkey", "state": "away", "detail": detail, "retry_after": None})

@@ -17,6 +17,7 @@ from synccash.payments.case import (
     Case,
     Hold,
     Move,
+    NotCovered,
     NotRefundable,
     Opened,
     OpenedOrNot,
@@ -30,6 +31,7 @@ from synccash.payments.case import (
     RefundOpening,
     SendsHeld,
     StoredAnswer,
+    Suspended,
     order_of,
 )
 from synccash.payments.errors import StoreUnavailableError
@@ -56,6 +58,8 @@ _REFERENCES = frozenset(
     }
 )
 _ONE_AT_A_TIME = "one_exclusive_refund_at_a_time"
+_COVERED = "balance_covers_what_is_opened"
+_SUSPENDED = "a_suspended_merchant_starts_nothing"
 _NOW = "SELECT clock_timestamp() AS now"
 _TOGETHER = 64
 _FLUSHES = 2
@@ -108,15 +112,17 @@ class PostgresLedger:
 
     async def open_payment(self, asked: Opening) -> OpenedOrNot:
         """Commit 1 of a payment."""
-        return await self._open(self._openings, asked, asked.payment)
+        opened = await self._open(self._openings, asked, asked.payment)
+        assert not isinstance(opened, NotCovered), "a payment takes nothing out of a balance"
+        return opened
 
-    async def open_payout(self, asked: PayoutOpening) -> OpenedOrNot:
-        """Commit 1 of a payout."""
+    async def open_payout(self, asked: PayoutOpening) -> OpenedOrNot | NotCovered:
+        """Commit 1 of a payout. It waits for the lock of the merchant's balance."""
         return await self._open(self._payouts, asked, asked.payout)
 
     async def _open(
         self, batch: _Batch, asked: Opening | PayoutOpening, order: Payment | Payout
-    ) -> OpenedOrNot:
+    ) -> OpenedOrNot | NotCovered:
         document = _opening_document(asked, order)
         doubtful = False
         for _ in range(TRIES):
@@ -124,28 +130,34 @@ class PostgresLedger:
                 row = await self.database.patiently(batch.submit, document)
                 assert row is not None, "every opening is answered"
             except InDoubtError:
-                doubtful = True
+                doubtful, refusal = True, None
                 standing = await self.claimed(asked.claim.scope, asked.claim.key)
             except InvariantBrokenError as error:
-                if error.constraint not in _REFERENCES:
-                    raise
-                return ReferenceTaken(await self._owner_of_reference(order, error))
+                if error.constraint in _REFERENCES:
+                    return ReferenceTaken(await self._owner_of_reference(order, error))
+                standing, refusal = None, _refused_by(error)
             else:
                 if row["opened"]:
                     return Opened(_opened(asked, row))
-                standing = _standing(row) or await self.claimed(asked.claim.scope, asked.claim.key)
-                if standing is None and row["sends_held"] and asked.attempt is not None:
-                    return SendsHeld()
+                standing, refusal = _standing(row), _refusal(row)
+                if standing is None and refusal is None:
+                    standing = await self.claimed(asked.claim.scope, asked.claim.key)
+                    if row["sends_held"] and asked.attempt is not None:
+                        refusal = SendsHeld()
             if standing is not None:
                 return await self._told(standing, order, doubtful=doubtful)
+            if refusal is not None and not doubtful:
+                return refusal
         raise _gave_up("opening an order")
 
-    async def open_refund(self, asked: RefundOpening) -> OpenedOrNot | NotRefundable:
-        """Commit 1 of a refund. It waits for the debit's row lock."""
+    async def open_refund(self, asked: RefundOpening) -> OpenedOrNot | NotRefundable | NotCovered:
+        """Commit 1 of a refund. It waits for the debit's row lock, and for the lock of the merchant's balance
+        unless it returns a surplus."""
         argument = rows.as_argument([_refund_document(asked)])
         doubtful = False
         for _ in range(TRIES):
             available: int | None = None
+            refusal: Suspended | NotCovered | SendsHeld | None = None
             try:
                 row = (await self._commit(opening.OPEN_REFUND, argument))[0]
             except InDoubtError:
@@ -154,18 +166,22 @@ class PostgresLedger:
             except InvariantBrokenError as error:
                 if error.constraint == _ONE_AT_A_TIME:
                     return NotRefundable(0, under_way=True)
-                if error.constraint not in _REFERENCES:
-                    raise
-                return ReferenceTaken(await self._owner_of_reference(asked.refund, error))
+                if error.constraint in _REFERENCES:
+                    return ReferenceTaken(await self._owner_of_reference(asked.refund, error))
+                standing, refusal = None, _refused_by(error)
             else:
                 if row["opened"]:
                     return Opened(_opened_refund(asked, row))
-                available = row["available"] or 0
-                standing = _standing(row) or await self.claimed(asked.claim.scope, asked.claim.key)
-                if standing is None and row["sends_held"] and asked.attempt is not None:
-                    return SendsHeld()
+                available, refusal = row["available"] or 0, _refusal(row)
+                standing = _standing(row)
+                if standing is None and refusal is None:
+                    standing = await self.claimed(asked.claim.scope, asked.claim.key)
+                    if row["sends_held"] and asked.attempt is not None:
+                        refusal = SendsHeld()
             if standing is not None:
                 return await self._told(standing, asked.refund, doubtful=doubtful)
+            if refusal is not None and not doubtful:
+                return refusal
             if available is not None and available < asked.refund.amount:
                 return NotRefundable(available)
         raise _gave_up("opening a refund")
@@ -333,6 +349,8 @@ def _opening_document(asked: Opening | PayoutOpening, order: Payment | Payout) -
         "kind": "opening",
         "order_id": order.id,
         "order": rows.order_row(order),
+        "merchant_id": order.merchant_id,
+        "balance": rows.balance_row(order, asked.claim) if isinstance(order, Payout) else None,
         **rows.claim_columns(asked.claim),
         **rows.commit_columns(
             asked.hold,
@@ -349,6 +367,9 @@ def _refund_document(asked: RefundOpening) -> dict[str, Any]:
         "kind": "opening",
         "order_id": asked.refund.id,
         "order": rows.refund_row(asked.refund),
+        # What came too much goes back whatever the merchant's balance and standing.
+        "merchant_id": None if asked.refund.surplus else asked.refund.merchant_id,
+        "balance": None if asked.refund.surplus else rows.balance_row(asked.refund, asked.claim),
         **rows.claim_columns(asked.claim),
         **rows.commit_columns(
             asked.hold, (asked.attempt,) if asked.attempt else (), asked.events, asked.timeline, None
@@ -400,6 +421,23 @@ def _standing(row: asyncpg.Record) -> AlreadyClaimed | None:
         answer=None if status is None else StoredAnswer(status, body),
         held_for_s=row["held_for_s"],
     )
+
+
+def _refusal(row: asyncpg.Record) -> Suspended | NotCovered | None:
+    if row["suspended"]:
+        return Suspended()
+    needed = row.get("needed")
+    return None if needed is None else NotCovered(available=row["covered"], needed=needed)
+
+
+def _refused_by(error: InvariantBrokenError) -> Suspended | None:
+    """What the last wall of the schema says: suspended, or None for a balance that has fallen since it was
+    judged, which is judged again. Raises every other error."""
+    if error.constraint == _SUSPENDED:
+        return Suspended()
+    if error.constraint != _COVERED:
+        raise error
+    return None
 
 
 def _json_of(failure: Failure | None) -> bytes | None:

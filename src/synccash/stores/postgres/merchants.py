@@ -16,7 +16,15 @@ SELECT secret_hash FROM api_keys WHERE revoked_at IS NULL ORDER BY created_at DE
 _TENANTS = """
 SELECT id || mode AS tenant FROM merchants, (VALUES (':test'), (':live')) modes(mode) ORDER BY 1 LIMIT 200
 """
-_MERCHANTS = "SELECT id, name, created_at FROM merchants ORDER BY created_at, id"
+_MERCHANTS = """
+SELECT m.id, m.name, m.created_at, s.since AS suspended_since, s.reason AS suspended_for
+FROM merchants m LEFT JOIN suspended_merchants s ON s.merchant_id = m.id ORDER BY m.created_at, m.id
+"""
+_SUSPEND = """
+INSERT INTO suspended_merchants (merchant_id, reason) SELECT id, $2 FROM merchants WHERE id = $1
+ON CONFLICT (merchant_id) DO UPDATE SET reason = excluded.reason RETURNING since
+"""
+_RESUME = "DELETE FROM suspended_merchants WHERE merchant_id = $1 RETURNING merchant_id"
 _KEYS = """
 SELECT id, role, merchant_id, livemode, created_at, revoked_at FROM api_keys ORDER BY created_at, id
 """
@@ -53,8 +61,16 @@ class PostgresKeys:
         return [row["tenant"] for row in await self.database.repeat(_TENANTS)]
 
     async def merchants(self) -> Sequence[dict[str, Any]]:
-        """All merchants, oldest first."""
+        """All merchants, oldest first, with since when and why they are suspended."""
         return [dict(row.items()) for row in await self.database.repeat(_MERCHANTS)]
+
+    async def suspend(self, merchant_id: str, reason: str) -> bool:
+        """Let nothing new start for the merchant. False: there is no such merchant."""
+        return bool(await self.database.repeat(_SUSPEND, merchant_id, reason))
+
+    async def resume(self, merchant_id: str) -> bool:
+        """End a suspension. False: the merchant is not suspended."""
+        return bool(await self.database.repeat(_RESUME, merchant_id))
 
     async def keys(self) -> Sequence[dict[str, Any]]:
         """All keys, oldest first; of their secrets nobody knows more than the hash."""

@@ -13,7 +13,7 @@ asked AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1) AS a(
         kind text, scope text, key text, fingerprint bytea, order_id text, "order" json,
         lease_s float8, due_in_s float8, status integer, body bytea,
-        attempts json, events json, timeline json)
+        attempts json, events json, timeline json, merchant_id text, balance json)
     WHERE kind = 'opening'
 ),
 recovering AS MATERIALIZED (SELECT active, epoch - active::integer AS epoch FROM recovery)"""
@@ -33,11 +33,17 @@ _ANSWER = """
     coalesce(greatest(0, extract(epoch FROM standing.lease_until - now())), 0)::float8 AS held_for_s,
     (SELECT active FROM recovering) AS sends_held"""
 
-# In the order of their claims, so that openings that meet never wait for each other in a ring.
+_SUSPENDED = """suspended AS MATERIALIZED (
+    SELECT asked.order_id FROM asked JOIN suspended_merchants s USING (merchant_id)
+)"""
+
+# In the order of their claims, so that openings that meet never wait for each other in a ring. What is
+# refused leaves no claim: its key is free for another try.
 _CLAIMED = """claimed AS (
     INSERT INTO idempotency (scope, key, fingerprint, order_id, status, body, completed_at)
     SELECT scope, key, fingerprint, order_id, status, body, CASE WHEN status IS NOT NULL THEN now() END
-    FROM asked WHERE NOT (SELECT active FROM recovering) OR json_array_length(asked.attempts) = 0
+    FROM asked WHERE order_id NOT IN (SELECT order_id FROM {refused})
+        AND (NOT (SELECT active FROM recovering) OR json_array_length(asked.attempts) = 0)
     ORDER BY scope, key
     ON CONFLICT (scope, key) DO NOTHING
     RETURNING order_id
@@ -46,9 +52,27 @@ opened AS MATERIALIZED (
     SELECT asked.* FROM asked JOIN claimed USING (order_id)
 )"""
 
+# One after the other, so that what is left for each is known; under the locks of the balances.
+_JUDGED = f"""{_SUSPENDED},
+judged AS MATERIALIZED (
+    SELECT * FROM judge_openings((
+        SELECT json_agg(balance) FROM asked WHERE order_id NOT IN (SELECT order_id FROM suspended)
+    ))
+),
+refused AS (
+    SELECT order_id FROM suspended UNION ALL SELECT order_id FROM judged
+)"""  # noqa: S608 - put together from constants
+
+_REFUSED = """,
+    EXISTS (SELECT FROM suspended WHERE suspended.order_id = asked.order_id) AS suspended"""
+_UNCOVERED = f"""{_REFUSED},
+    (SELECT greatest(judged.available, 0) FROM judged WHERE judged.order_id = asked.order_id) AS covered,
+    (SELECT judged.needed FROM judged WHERE judged.order_id = asked.order_id) AS needed"""  # noqa: S608
+
 OPEN_PAYMENTS = f"""
 WITH {_ASKED},
-{_CLAIMED},
+{_SUSPENDED},
+{_CLAIMED.format(refused="suspended")},
 made AS (
     INSERT INTO payments (
         id, merchant_id, livemode, reference, amount, currency, payer_msisdn, payer_network, created_at,
@@ -72,13 +96,14 @@ tried AS (
     SELECT {ATTEMPT_VALUES} FROM opened, json_populate_recordset(NULL::attempts, opened.attempts) a
 ),
 {followers("opened")}
-SELECT asked.order_id AS asked_id, {_ANSWER}
+SELECT asked.order_id AS asked_id, {_ANSWER}{_REFUSED}
 FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
 """  # noqa: S608 - put together from constants
 
 OPEN_PAYOUTS = f"""
 WITH {_ASKED},
-{_CLAIMED},
+{_JUDGED},
+{_CLAIMED.format(refused="refused")},
 made AS (
     INSERT INTO payouts (
         id, merchant_id, livemode, reference, amount, currency, payee_msisdn, payee_network, payee_name,
@@ -101,11 +126,12 @@ tried AS (
     SELECT {ATTEMPT_VALUES} FROM opened, json_populate_recordset(NULL::attempts, opened.attempts) a
 ),
 {followers("opened")}
-SELECT asked.order_id AS asked_id, {_ANSWER}
+SELECT asked.order_id AS asked_id, {_ANSWER}{_UNCOVERED}
 FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
 """  # noqa: S608 - put together from constants
 
-# The debit is locked before anything is claimed: who waits here sees what is really left.
+# The debit is locked before anything is claimed: who waits here sees what is really left. The balance is
+# locked behind it, always in this order. Money that came too much was never part of it: that is not judged.
 OPEN_REFUND = f"""
 WITH {_ASKED},
 debit AS MATERIALIZED (
@@ -114,11 +140,20 @@ debit AS MATERIALIZED (
     WHERE a.operation = 'collect' AND a.order_id = asked."order" ->> 'payment_id'
     FOR NO KEY UPDATE OF a
 ),
+{_SUSPENDED},
+judged AS MATERIALIZED (
+    SELECT j.* FROM asked, debit, judge_openings(CASE
+        WHEN debit.available >= (asked."order" ->> 'amount')::bigint AND asked.balance IS NOT NULL
+            THEN json_build_array(asked.balance)
+    END) j
+    WHERE asked.order_id NOT IN (SELECT order_id FROM suspended)
+),
 claimed AS (
     INSERT INTO idempotency (scope, key, fingerprint, order_id)
     SELECT scope, key, fingerprint, order_id FROM asked, debit
     WHERE debit.available >= (asked."order" ->> 'amount')::bigint
         AND (NOT (SELECT active FROM recovering) OR json_array_length(asked.attempts) = 0)
+        AND order_id NOT IN (SELECT order_id FROM suspended UNION ALL SELECT order_id FROM judged)
     ON CONFLICT (scope, key) DO NOTHING
     RETURNING order_id
 ),
@@ -149,7 +184,7 @@ tried AS (
     SELECT {ATTEMPT_VALUES} FROM opened, json_populate_recordset(NULL::attempts, opened.attempts) a
 ),
 {followers("opened")}
-SELECT asked.order_id AS asked_id, {_ANSWER},
+SELECT asked.order_id AS asked_id, {_ANSWER}{_UNCOVERED},
     (SELECT available FROM debit) AS available,
     (SELECT row_to_json(reserved) FROM reserved) AS debit,
     (SELECT row_to_json(p) FROM payments p WHERE p.id = asked."order" ->> 'payment_id') AS payment

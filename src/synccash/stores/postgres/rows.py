@@ -186,6 +186,21 @@ def claim_columns(claim: Claim) -> dict[str, Any]:
     return {"scope": claim.scope, "key": claim.key, "fingerprint": _hex(claim.fingerprint)}
 
 
+def balance_row(order: Refund | Payout, claim: Claim) -> dict[str, Any]:
+    """What an opening takes out of its merchant's balance, as `judge_openings` reads it."""
+    return {
+        "order_id": order.id,
+        "scope": claim.scope,
+        "key": claim.key,
+        "merchant_id": order.merchant_id,
+        "livemode": order.livemode,
+        "currency": order.currency,
+        "rail": order.rail,
+        "operation": "payout" if isinstance(order, Payout) else "refund",
+        "reserve": 0 if order.status.is_final else order.amount,
+    }
+
+
 def commit_columns(
     hold: Keep | Release,
     attempts: Iterable[Attempt],

@@ -1,0 +1,87 @@
+"""`synccash balances`: what merchants may refund and pay out, and the credit that an operator grants them."""
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from synccash.commands.terminal import money, print_facts, print_json, print_table, refuse, settings
+
+BALANCES = App(name="balances", help="What merchants may refund and pay out. Amounts are typed in pesewas.")
+_SHOWN = ("available", "reserved", "collected", "refunded", "paid_out", "credit", "fees")
+Reason = Annotated[str, Parameter(help="Why; it goes into the audit log.")]
+Live = Annotated[bool, Parameter(negative="", help="The balance of live mode.")]
+Test = Annotated[bool, Parameter(negative="", help="The balance of test mode.")]
+Currency = Annotated[str, Parameter(help="ISO 4217.")]
+
+
+@BALANCES.default
+def show(merchant: str | None = None, /, *, json: bool = False) -> int:
+    """All balances, or those of one merchant."""
+    from synccash.administration.balances import list_balances
+
+    found = list_balances(settings(), merchant)
+    if json:
+        return print_json(found)
+    rows = [
+        (
+            one["merchant_id"],
+            "live" if one["livemode"] else "test",
+            one["currency"],
+            *(money(one[name]) for name in _SHOWN),
+        )
+        for one in found
+    ]
+    titles = ("merchant", "mode", "currency", *_SHOWN)
+    return print_table(titles, rows, nothing="nothing was collected, paid out or granted yet")
+
+
+@BALANCES.command
+def credit(
+    merchant: str,
+    amount: Annotated[int, Parameter(allow_leading_hyphen=True, help="Pesewas; below 0 takes credit back.")],
+    /,
+    *,
+    reason: Reason,
+    live: Live = False,
+    test: Test = False,
+    currency: Currency = "GHS",
+    key: Annotated[str | None, Parameter(help="The same key grants the credit once.")] = None,
+    json: bool = False,
+) -> int:
+    """Grant a merchant a credit of AMOUNT pesewas: it may pay out so much more than it collects."""
+    from synccash.administration.balances import grant_credit
+    from synccash.payments.balance import BalanceAccount
+
+    if live == test:
+        return refuse("say --live or --test: the two modes have balances of their own")
+    account = BalanceAccount(merchant_id=merchant, livemode=live, currency=currency)
+    return _print(grant_credit(settings(), account, amount, reason=reason, key=key), as_json=json)
+
+
+@BALANCES.command
+def confirm(
+    merchant: str,
+    /,
+    *,
+    credit: Annotated[int, Parameter(help="What its credit is from now on, in pesewas; 0 for none.")],
+    reason: Reason,
+    live: Live = False,
+    test: Test = False,
+    currency: Currency = "GHS",
+    json: bool = False,
+) -> int:
+    """Replace the credit that an upgrade granted by the one that the operator grants."""
+    from synccash.administration.balances import confirm_credit
+    from synccash.payments.balance import BalanceAccount
+
+    if live == test:
+        return refuse("say --live or --test: the two modes have balances of their own")
+    account = BalanceAccount(merchant_id=merchant, livemode=live, currency=currency)
+    return _print(confirm_credit(settings(), account, credit, reason=reason), as_json=json)
+
+
+def _print(found: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        return print_json(found)
+    amounts = {name: money(found[name]) for name in (*_SHOWN, "granted") if name in found}
+    return print_facts({**{name: found[name] for name in found if name != "object"}, **amounts})

@@ -1,0 +1,132 @@
+"""Merchants' balances: read from the checkpoints and the entries behind them, and credits and fees written.
+
+What payments, refunds and payouts contribute is written by the triggers of the schema, in the commits of the
+orders themselves.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from synccash.payments.balance import BY_MIGRATION, CONFIRMED, Balance, BalanceAccount, credit_source
+from synccash.stores.postgres.database import Database
+
+_KINDS = ("collected", "refunded", "paid_out", "reserved", "credit", "fees")
+_SUMS = ", ".join(
+    f"coalesce(sum(amount) FILTER (WHERE kind = '{kind}'), 0)::bigint AS {kind}" for kind in _KINDS
+)
+# One statement reads with one snapshot, so an entry is counted in the checkpoint or behind it, never in both.
+_BALANCES = f"""
+SELECT merchant_id, livemode, currency, {_SUMS} FROM (
+    SELECT merchant_id, livemode, currency, kind, amount FROM balance_checkpoints {{where}}
+    UNION ALL
+    SELECT merchant_id, livemode, currency, kind, amount FROM balance_entries
+    {{where}} {{joined}} id > (SELECT folded_to FROM balance_folding)
+) entries GROUP BY merchant_id, livemode, currency ORDER BY merchant_id, livemode, currency
+"""  # noqa: S608 - put together from constants
+_ONE = _BALANCES.format(where="WHERE merchant_id = $1 AND livemode = $2 AND currency = $3", joined="AND")
+_OF_MERCHANT = _BALANCES.format(where="WHERE merchant_id = $1", joined="AND")
+_ALL = _BALANCES.format(where="", joined="WHERE")
+
+# A credit may be taken away again, so it waits for the lock of whoever is just being paid out.
+_GRANT = """
+WITH granted AS (
+    INSERT INTO balance_entries (merchant_id, livemode, currency, kind, amount, source)
+    SELECT $1, $2, $3, 'credit', $4, $5 FROM (SELECT lock_balance($1, $2, $3)) locked
+    ON CONFLICT (source) WHERE kind = 'credit' DO NOTHING
+    RETURNING amount
+)
+SELECT amount, true AS is_new FROM granted
+UNION ALL
+SELECT amount, false FROM balance_entries WHERE source = $5 AND kind = 'credit'
+"""
+_UNCONFIRMED = f"""
+SELECT e.merchant_id, e.livemode, e.currency, e.amount FROM balance_entries e
+WHERE e.kind = 'credit' AND e.source LIKE '{BY_MIGRATION}:%' AND NOT EXISTS (
+    SELECT FROM balance_entries c
+    WHERE c.kind = 'credit' AND c.source = '{CONFIRMED}' || substr(e.source, {len(BY_MIGRATION) + 1})
+)
+ORDER BY e.merchant_id, e.livemode, e.currency
+"""  # noqa: S608 - put together from constants
+_CHANGED_FEES = """
+WITH wanted AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::integer[]) AS w(rail, operation, bps)
+),
+gone AS (
+    DELETE FROM balance_fees f
+    WHERE NOT EXISTS (SELECT FROM wanted w WHERE (w.rail, w.operation) = (f.rail, f.operation))
+)
+INSERT INTO balance_fees AS f (rail, operation, bps) SELECT rail, operation, bps FROM wanted
+ON CONFLICT (rail, operation) DO UPDATE SET bps = excluded.bps WHERE f.bps <> excluded.bps
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnconfirmedCredit:
+    """A credit that a migration granted and that no operator has confirmed. `amount` in pesewas."""
+
+    account: BalanceAccount
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresBalances:
+    """Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
+
+    database: Database
+
+    async def balance(self, account: BalanceAccount) -> Balance:
+        """One balance; all zero where nothing has happened."""
+        named = (account.merchant_id, account.livemode, account.currency)
+        found = await self.database.repeat(_ONE, *named)
+        if found:
+            return Balance(**dict(found[0].items()))
+        merchant_id, livemode, currency = named
+        return Balance(merchant_id=merchant_id, livemode=livemode, currency=currency)
+
+    async def balances(self, merchant_id: str | None = None) -> Sequence[Balance]:
+        """All balances in which something has happened, or those of one merchant."""
+        found = await (
+            self.database.repeat(_ALL)
+            if merchant_id is None
+            else self.database.repeat(_OF_MERCHANT, merchant_id)
+        )
+        return [Balance(**dict(row.items())) for row in found]
+
+    async def grant(self, account: BalanceAccount, amount: int, source: str) -> tuple[int, bool]:
+        """Grant a credit of `amount` pesewas under the name `source`, once. A negative one takes credit back.
+
+        Returns the amount that stands under this name, and whether this call has written it.
+        """
+        named = (account.merchant_id, account.livemode, account.currency)
+        for _ in range(2):
+            found = await self.database.repeat(_GRANT, *named, amount, source)
+            if found:
+                return found[0]["amount"], found[0]["is_new"]
+        raise AssertionError("a credit that conflicts can be read")
+
+    async def unconfirmed(self) -> Sequence[UnconfirmedCredit]:
+        """The credits that a migration granted and that nobody has confirmed."""
+        return [
+            UnconfirmedCredit(
+                account=BalanceAccount(
+                    merchant_id=row["merchant_id"], livemode=row["livemode"], currency=row["currency"]
+                ),
+                amount=row["amount"],
+            )
+            for row in await self.database.repeat(_UNCONFIRMED)
+        ]
+
+    async def confirm(self, credit: UnconfirmedCredit, amount: int) -> bool:
+        """Replace a migration's credit by one of `amount` pesewas. False: another operator was first."""
+        source = credit_source(CONFIRMED, credit.account)
+        _, is_new = await self.grant(credit.account, amount - credit.amount, source)
+        return is_new
+
+    async def fold(self) -> None:
+        """Add what is settled to the checkpoints. Call it every few seconds."""
+        await self.database.repeat("SELECT fold_balance_entries()")
+
+    async def set_fees(self, fees: Mapping[tuple[str, str], int]) -> None:
+        """Charge these basis points, by rail and operation, from now on; all else is free."""
+        rails, operations = [key[0] for key in fees], [key[1] for key in fees]
+        await self.database.repeat(_CHANGED_FEES, rails, operations, list(fees.values()))
