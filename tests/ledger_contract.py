@@ -23,6 +23,7 @@ from synccash.payments.case import (
     Hold,
     Keep,
     Move,
+    NotCovered,
     NotRefundable,
     Opened,
     Opening,
@@ -35,6 +36,7 @@ from synccash.payments.case import (
     RefundOpening,
     Release,
     StoredAnswer,
+    Suspended,
     order_of,
 )
 from synccash.payments.payer import Msisdn, Network, Payer
@@ -73,6 +75,14 @@ class World(Protocol):
 
     async def timeline(self, order_id: str) -> Sequence[Entry]:
         """One order's entries, oldest first."""
+        ...
+
+    async def grant(self, merchant_id: str, amount: int) -> None:
+        """Let a merchant that has nothing yet pay out so many pesewas more, in test mode."""
+        ...
+
+    async def suspend(self, merchant_id: str, *, suspended: bool = True) -> None:
+        """Let nothing new start for a merchant, or let it start again."""
         ...
 
     async def contradictions(self, order_id: str) -> Sequence[str]:
@@ -1071,5 +1081,142 @@ class HintContract:
         assert set(await taken(world)) == {"po_1"}
 
 
-class LedgerContract(ClaimContract, MoveContract, HoldContract, RefundContract, PayoutContract, HintContract):
+POOR = {"merchant_id": "m_poor"}
+
+
+def poor(world: World, number: int, amount: int, **changes: Any) -> PayoutOpening:
+    """A payout of a merchant that has what the test grants."""
+    return payout_opening(world, number, payout={**POOR, "amount": amount}, **changes)
+
+
+class BalanceContract:
+    """Nothing is sent that the merchant's balance does not cover, and nothing starts for a suspended one."""
+
+    async def test_a_payout_beyond_the_balance_is_refused_and_leaves_its_key_free(self, world: World):
+        await world.grant("m_poor", 100)
+        assert isinstance(await world.ledger.open_payout(poor(world, 1, 60)), Opened)
+        asked = poor(world, 2, 60)
+        assert await world.ledger.open_payout(asked) == NotCovered(available=40, needed=60)
+        assert await world.ledger.claimed(claim().scope, asked.claim.key) is None
+        assert await world.ledger.payout("po_2") is None
+        await world.grant("m_poor", 20)
+        assert isinstance(await world.ledger.open_payout(asked), Opened)
+
+    async def test_of_payouts_at_once_as_many_open_as_the_balance_covers(self, world: World):
+        await world.grant("m_poor", 305)
+        asked = [poor(world, number, 10) for number in range(64)]
+        results = await asyncio.gather(*map(world.ledger.open_payout, asked))
+        assert sum(isinstance(result, Opened) for result in results) == 30
+        assert {r for r in results if not isinstance(r, Opened)} == {NotCovered(available=5, needed=10)}
+
+    async def test_one_merchants_payout_too_many_stops_no_other_merchants(self, world: World):
+        await world.grant("m_poor", 10)
+        asked = [poor(world, 1, 11), payout_opening(world, 2), poor(world, 3, 10)]
+        results = await asyncio.gather(*map(world.ledger.open_payout, asked))
+        assert results[0] == NotCovered(available=10, needed=11)
+        assert all(isinstance(result, Opened) for result in results[1:])
+
+    async def test_a_repeat_takes_nothing_out_of_the_balance(self, world: World):
+        await world.grant("m_poor", 100)
+        asked = poor(world, 1, 60)
+        assert isinstance(await world.ledger.open_payout(asked), Opened)
+        results = await asyncio.gather(*(world.ledger.open_payout(asked) for _ in range(4)))
+        assert all(isinstance(result, AlreadyClaimed) for result in results)
+        assert isinstance(await world.ledger.open_payout(poor(world, 2, 40)), Opened)
+
+    async def test_a_payout_that_failed_gives_back_what_it_held_and_one_under_review_does_not(
+        self, world: World
+    ):
+        await world.grant("m_poor", 100)
+        opened = await world.ledger.open_payout(poor(world, 1, 60))
+        assert isinstance(opened, Opened)
+        assert opened.case.live is not None
+        review = {"status_detail": StatusDetail.UNDER_REVIEW}
+        assert await world.ledger.record(move(opened.case, order=review))
+        assert await world.ledger.open_payout(poor(world, 2, 41)) == NotCovered(available=40, needed=41)
+        case = await world.ledger.payout("po_1")
+        assert case is not None
+        dead = replace(case.attempts[0], state=AttemptState.DECLINED, failure=NO_FUNDS)
+        assert await world.ledger.record(move(case, dead, order={"status": RefundStatus.FAILED}))
+        assert isinstance(await world.ledger.open_payout(poor(world, 2, 100)), Opened)
+
+    async def test_what_was_collected_can_be_paid_out_once(self, world: World):
+        await world.grant("m_poor", 0)
+        case = await opened(world, payment={**POOR, "amount": 100})
+        assert await world.ledger.open_payout(poor(world, 1, 1)) == NotCovered(available=0, needed=1)
+        assert await world.ledger.record(_paid(case))
+        assert isinstance(await world.ledger.open_payout(poor(world, 2, 100)), Opened)
+        assert await world.ledger.open_payout(poor(world, 3, 1)) == NotCovered(available=0, needed=1)
+
+    async def test_what_was_paid_out_is_not_refunded_as_well_and_a_surplus_is(self, world: World):
+        await world.grant("m_poor", 0)
+        case = await opened(world, payment={**POOR, "amount": 100})
+        assert await world.ledger.record(_paid(case))
+        assert isinstance(await world.ledger.open_payout(poor(world, 1, 60)), Opened)
+        case = await read(world, case)
+        asked = refund_opening(case, 1, 41, **POOR)
+        assert await world.ledger.open_refund(asked) == NotCovered(available=40, needed=41)
+        assert await world.ledger.claimed(claim().scope, asked.claim.key) is None
+        assert isinstance(await world.ledger.open_refund(refund_opening(case, 2, 40, **POOR)), Opened)
+        surplus = refund_opening(case, 3, 60, surplus=True, **POOR)
+        assert isinstance(await world.ledger.open_refund(surplus), Opened)
+
+    async def test_money_that_a_rail_took_back_covers_nothing(self, world: World):
+        await world.grant("m_poor", 0)
+        case = await opened(world, payment={**POOR, "amount": 100})
+        assert await world.ledger.record(_paid(case))
+        case = await read(world, case)
+        back = replace(case.attempts[0], reversed_at=NOW)
+        assert await world.ledger.record(move(case, back, contradiction="reversed"))
+        assert await world.ledger.open_payout(poor(world, 1, 1)) == NotCovered(available=0, needed=1)
+
+    async def test_a_payout_that_a_rail_sent_back_can_be_paid_out_again(self, world: World):
+        await world.grant("m_poor", 100)
+        opened = await world.ledger.open_payout(poor(world, 1, 100))
+        assert isinstance(opened, Opened)
+        assert opened.case.live is not None
+        sent = replace(opened.case.live, state=AttemptState.SUCCEEDED, amount_received=100)
+        assert await world.ledger.record(move(opened.case, sent, order={"status": RefundStatus.SUCCEEDED}))
+        assert await world.ledger.open_payout(poor(world, 2, 1)) == NotCovered(available=0, needed=1)
+        case = await world.ledger.payout("po_1")
+        assert case is not None
+        back = replace(case.attempts[0], reversed_at=NOW)
+        assert await world.ledger.record(move(case, back, contradiction="reversed"))
+        assert isinstance(await world.ledger.open_payout(poor(world, 2, 100)), Opened)
+
+    async def test_nothing_starts_for_a_suspended_merchant_and_what_is_open_goes_on(self, world: World):
+        await world.grant("m_poor", 0)
+        case = await opened(world, payment={**POOR, "amount": 100})
+        await world.suspend("m_poor")
+        assert await world.ledger.open_payment(opening(world, 2, payment=POOR)) == Suspended()
+        assert await world.ledger.claimed(claim().scope, "key 2") is None
+        assert isinstance(await world.ledger.open_payment(opening(world, payment=POOR)), AlreadyClaimed)
+        assert isinstance(await world.ledger.open_payment(opening(world, 3)), Opened)
+        assert await world.ledger.record(_paid(case))
+        case = await read(world, case)
+        assert await world.ledger.open_payout(poor(world, 1, 10)) == Suspended()
+        assert await world.ledger.open_refund(refund_opening(case, 1, 10, **POOR)) == Suspended()
+        surplus = refund_opening(case, 2, 60, surplus=True, **POOR)
+        assert isinstance(await world.ledger.open_refund(surplus), Opened)
+        await world.suspend("m_poor", suspended=False)
+        assert isinstance(await world.ledger.open_payout(poor(world, 1, 10)), Opened)
+
+
+def _paid(case: PaymentCase) -> Move:
+    assert case.live is not None
+    amount = case.payment.amount
+    debit = replace(case.live, state=AttemptState.SUCCEEDED, amount_received=amount)
+    order = {"status": PaymentStatus.SUCCEEDED, "amount_received": amount, "paid_by": debit.id}
+    return move(case, debit, order=order)
+
+
+class LedgerContract(
+    ClaimContract,
+    MoveContract,
+    HoldContract,
+    RefundContract,
+    PayoutContract,
+    BalanceContract,
+    HintContract,
+):
     """All of it."""

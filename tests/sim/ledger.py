@@ -130,8 +130,8 @@ class FakeLedger:
         """The orders whose rows raise when they are read: nobody takes them up."""
         self.set_aside: set[str] = set()
         """The unreadable orders that were due when a worker looked."""
-        self.credit = 10**15
-        """What an operator has granted each merchant, in pesewas."""
+        self.credits: dict[str, int] = {}
+        """What an operator has granted, in pesewas; all other merchants have as much as they need."""
         self.suspended: set[str] = set()
         """The merchants for whom nothing new starts."""
         self.claims: dict[tuple[str, str], _Claimed] = {}
@@ -267,7 +267,7 @@ class FakeLedger:
         """What the books leave of the balance of the order's merchant, without fees."""
         account = (order.merchant_id, order.livemode, order.currency)
         rows = (r for r in self.rows.values() if _account(r.order) == account)
-        return self.credit + sum(_contribution(row) for row in rows)
+        return self.credits.get(order.merchant_id, 10**15) + sum(_contribution(row) for row in rows)
 
     def _opened(
         self,
@@ -527,8 +527,12 @@ def _contribution(row: _Row) -> int:
         return 0 if is_back or order.status is not PaymentStatus.SUCCEEDED else order.amount_received
     if isinstance(order, Refund) and order.surplus:
         return 0
-    moved = sum(a.amount_received for a in row.attempts.values() if a.reversed_at is None)
-    return -moved if order.status.is_final else -max(order.amount, moved)
+    attempts = row.attempts.values()
+    moved = sum(a.amount_received for a in attempts if a.reversed_at is None)
+    if not order.status.is_final:
+        return -max(order.amount, moved)
+    untold = moved == 0 and all(a.reversed_at is None for a in attempts)
+    return -order.amount if untold and order.status is RefundStatus.SUCCEEDED else -moved
 
 
 def _refuse_after_known_money(row: _Row, move: Move) -> None:

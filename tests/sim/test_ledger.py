@@ -42,6 +42,12 @@ class FakeWorld:
     async def timeline(self, order_id: str) -> Sequence[Entry]:
         return self.ledger.rows[order_id].timeline
 
+    async def grant(self, merchant_id: str, amount: int) -> None:
+        self.ledger.credits[merchant_id] = self.ledger.credits.get(merchant_id, 0) + amount
+
+    async def suspend(self, merchant_id: str, *, suspended: bool = True) -> None:
+        (self.ledger.suspended.add if suspended else self.ledger.suspended.discard)(merchant_id)
+
     async def contradictions(self, order_id: str) -> Sequence[str]:
         return self.ledger.rows[order_id].contradictions
 

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
+from synccash.payments.balance import BalanceAccount
 from synccash.payments.case import Entry, Event
+from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.errors import InvariantBrokenError
 from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.pool import Pool
 
 
@@ -41,6 +45,15 @@ class PostgresWorld:
     async def timeline(self, order_id: str) -> list[Entry]:
         rows = await self.pool.fetch("SELECT * FROM timeline WHERE order_id = $1 ORDER BY position", order_id)
         return [Entry(at=r["at"], kind=r["kind"], data=msgspec.json.decode(r["data"])) for r in rows]
+
+    async def grant(self, merchant_id: str, amount: int) -> None:
+        account = BalanceAccount(merchant_id=merchant_id, livemode=False, currency="GHS")
+        await PostgresBalances(self.ledger.database).grant(account, amount, f"credit:{uuid4().hex}")
+
+    async def suspend(self, merchant_id: str, *, suspended: bool = True) -> None:
+        keys = PostgresKeys(self.ledger.database)
+        await keys.ensure_merchant(merchant_id, merchant_id)
+        assert await (keys.suspend(merchant_id, "a test") if suspended else keys.resume(merchant_id))
 
     async def contradictions(self, order_id: str) -> list[str]:
         rows = await self.pool.fetch("SELECT kind FROM contradictions WHERE order_id = $1", order_id)

@@ -1,0 +1,264 @@
+"""Balances in PostgreSQL: sums that agree with the books, whatever is in flight, old or restored."""
+
+import asyncio
+from dataclasses import replace
+from importlib.resources import files
+
+import asyncpg
+import pytest
+
+from ledger_contract import move, opening, paying_out, poor
+from stores.postgres_world import PostgresWorld
+from synccash.payments.attempt import AttemptState
+from synccash.payments.balance import Balance, BalanceAccount
+from synccash.payments.case import NotCovered, Opened, PaymentCase
+from synccash.payments.payment import PaymentStatus, RefundStatus
+from synccash.stores.postgres.balances import PostgresBalances
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.pool import Pool
+
+ACCOUNT = BalanceAccount(merchant_id="m_poor", livemode=False, currency="GHS")
+POOR = {"merchant_id": "m_poor"}
+_ALL_ENTRIES = """
+SELECT coalesce(sum(CASE WHEN kind IN ('collected', 'credit') THEN amount ELSE -amount END), 0)::bigint
+FROM balance_entries WHERE merchant_id = 'm_poor'
+"""
+_FOLDED = "SELECT folded_to FROM balance_folding"
+_LAST = "SELECT max(id) FROM balance_entries"
+_GRANT = """
+INSERT INTO balance_entries (merchant_id, livemode, currency, kind, amount, source)
+VALUES ('m_poor', false, 'GHS', 'credit', $1, $2)
+"""
+
+
+@pytest.fixture
+def balances(pool: Pool) -> PostgresBalances:
+    return PostgresBalances(Database(pool))
+
+
+async def paid(world: PostgresWorld, number: int, amount: int) -> PaymentCase:
+    result = await world.ledger.open_payment(opening(world, number, payment={**POOR, "amount": amount}))
+    assert isinstance(result, Opened)
+    assert result.case.live is not None
+    debit = replace(result.case.live, state=AttemptState.SUCCEEDED, amount_received=amount)
+    order = {"status": PaymentStatus.SUCCEEDED, "amount_received": amount, "paid_by": debit.id}
+    assert await world.ledger.record(move(result.case, debit, order=order))
+    case = await world.ledger.payment(result.case.attempts[0].order_id)
+    assert case is not None
+    return case
+
+
+async def folded(balances: PostgresBalances) -> None:
+    """Fold all that is settled: what one fold has seen, the next one adds."""
+    await balances.fold()
+    await balances.fold()
+
+
+async def test_a_balance_is_the_same_before_and_after_it_is_folded(
+    world: PostgresWorld, balances: PostgresBalances
+):
+    await world.grant("m_poor", 50)
+    await paid(world, 1, 100)
+    assert isinstance(await world.ledger.open_payout(poor(world, 1, 30)), Opened)
+    expected = Balance(
+        merchant_id="m_poor", livemode=False, currency="GHS", collected=100, reserved=30, credit=50
+    )
+    assert await balances.balance(ACCOUNT) == expected
+    await folded(balances)
+    assert await world.value(_FOLDED) == await world.value(_LAST)
+    assert await balances.balance(ACCOUNT) == expected
+    assert expected in await balances.balances()
+    assert await balances.balances("m_poor") == [expected]
+    assert expected.available == 120
+
+
+async def test_an_entry_that_becomes_visible_late_is_not_folded_over(
+    world: PostgresWorld, balances: PostgresBalances, pool: Pool
+):
+    async with pool.acquire() as late:
+        transaction = late.transaction()
+        await transaction.start()
+        await late.execute(_GRANT, 7, "drawn first")
+        await world.grant("m_poor", 100)
+        for _ in range(4):
+            await balances.fold()
+        assert (await balances.balance(ACCOUNT)).credit == 100
+        await transaction.commit()
+    assert (await balances.balance(ACCOUNT)).credit == 107
+    await folded(balances)
+    assert await world.value(_FOLDED) == await world.value(_LAST)
+    assert (await balances.balance(ACCOUNT)).credit == 107
+
+
+async def test_an_entry_that_was_rolled_back_holds_no_fold_up(
+    world: PostgresWorld, balances: PostgresBalances, pool: Pool
+):
+    with pytest.raises(asyncpg.UniqueViolationError):
+        async with pool.acquire() as connection, connection.transaction():
+            await connection.execute(_GRANT, 7, "once")
+            await connection.execute(_GRANT, 7, "once")
+    await world.grant("m_poor", 100)
+    await folded(balances)
+    assert await world.value(_FOLDED) == await world.value(_LAST)
+    assert (await balances.balance(ACCOUNT)).credit == 100
+
+
+async def test_a_database_that_was_restored_into_a_younger_cluster_folds_on(
+    world: PostgresWorld, balances: PostgresBalances
+):
+    await world.grant("m_poor", 100)
+    await balances.fold()
+    # What the transaction ids of a cluster in long use look like to a fresh one.
+    await world.pool.execute("UPDATE balance_folding SET next_xact = '4000000000'")
+    for _ in range(3):
+        await balances.fold()
+    assert await world.value(_FOLDED) == await world.value(_LAST)
+    assert (await balances.balance(ACCOUNT)).credit == 100
+
+
+async def test_one_process_folds_at_a_time(world: PostgresWorld, balances: PostgresBalances, pool: Pool):
+    await world.grant("m_poor", 100)
+    await balances.fold()
+    async with pool.acquire() as other, other.transaction():
+        await other.fetchval("SELECT folded_to FROM balance_folding FOR UPDATE")
+        await balances.fold()
+    await folded(balances)
+    assert (await balances.balance(ACCOUNT)).credit == 100
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE balance_entries SET amount = 1 WHERE merchant_id = 'm_poor'",
+        "DELETE FROM balance_entries WHERE merchant_id = 'm_poor'",
+    ],
+)
+async def test_entries_are_only_appended(world: PostgresWorld, statement: str):
+    await world.grant("m_poor", 100)
+    with pytest.raises(asyncpg.CheckViolationError, match="never changed or deleted"):
+        await world.pool.execute(statement)
+
+
+async def test_a_writer_that_does_not_judge_is_stopped_by_the_schema(world: PostgresWorld):
+    await paying_out(world)
+    copied = """
+    INSERT INTO payouts SELECT (json_populate_record(p, json_build_object(
+        'id', 'po_old', 'reference', 'old', 'merchant_id', 'm_poor'))).* FROM payouts p WHERE id = 'po_1'
+    """
+    with pytest.raises(asyncpg.CheckViolationError, match="the balance of m_poor does not cover po_old"):
+        await world.pool.execute(copied)
+    await world.grant("m_poor", 2500)
+    await world.pool.execute(copied)
+    await world.suspend("m_poor")
+    with pytest.raises(asyncpg.CheckViolationError, match="m_poor is suspended"):
+        await world.pool.execute(copied.replace("po_old", "po_new").replace("'old'", "'new'"))
+
+
+async def test_64_payouts_at_once_in_two_processes_never_exceed_what_comes_in_meanwhile(
+    world: PostgresWorld, balances: PostgresBalances, pool: Pool
+):
+    await world.grant("m_poor", 95)
+    ledgers = [world.ledger, PostgresLedger(Database(pool))]
+
+    async def come_in() -> None:
+        for number in range(8):
+            await paid(world, number, 10)
+            await balances.fold()
+
+    async def pay_out(number: int) -> bool:
+        result = await ledgers[number % 2].open_payout(poor(world, number, 10))
+        assert isinstance(result, Opened | NotCovered)
+        return isinstance(result, Opened)
+
+    *opened, _ = await asyncio.gather(*map(pay_out, range(64)), come_in())
+    balance = await balances.balance(ACCOUNT)
+    assert (balance.collected, balance.reserved) == (80, 10 * sum(map(bool, opened)))
+    assert 9 <= sum(map(bool, opened)) <= 17
+    assert balance.available >= 0
+    assert await world.value(_ALL_ENTRIES) == balance.available
+    rest = await asyncio.gather(*map(pay_out, range(100, 164)))
+    assert sum(rest) + sum(map(bool, opened)) == 17
+
+
+async def test_a_fee_is_held_with_the_payout_charged_once_and_given_back_with_the_money(
+    world: PostgresWorld, balances: PostgresBalances
+):
+    await balances.set_fees({("mtn_momo", "payout"): 100, ("mtn_momo", "collect"): 50})
+    await paid(world, 1, 1000)
+    assert (await balances.balance(ACCOUNT)).fees == 5
+    assert await world.ledger.open_payout(poor(world, 1, 990)) == NotCovered(available=995, needed=1000)
+    result = await world.ledger.open_payout(poor(world, 2, 900))
+    assert isinstance(result, Opened)
+    assert (await balances.balance(ACCOUNT)).fees == 14
+    await balances.set_fees({})
+    case = result.case
+    dead = replace(case.attempts[0], state=AttemptState.DECLINED)
+    assert await world.ledger.record(move(case, dead, order={"status": RefundStatus.FAILED}))
+    balance = await balances.balance(ACCOUNT)
+    assert (balance.fees, balance.available) == (5, 995)
+
+
+async def test_a_payment_without_money_of_its_own_moves_no_balance(
+    world: PostgresWorld, balances: PostgresBalances
+):
+    result = await world.ledger.open_payment(opening(world, payment=POOR))
+    assert isinstance(result, Opened)
+    assert result.case.live is not None
+    dead = replace(result.case.live, state=AttemptState.DECLINED)
+    assert await world.ledger.record(move(result.case, dead, order={"status": PaymentStatus.FAILED}))
+    case = await world.ledger.payment("pay_1")
+    assert case is not None
+    late = replace(case.attempts[0], amount_received=100)
+    assert await world.ledger.record(move(case, late, contradiction="late_success"))
+    assert (await balances.balance(ACCOUNT)).collected == 0
+
+
+async def test_opening_balances_come_from_the_books_and_who_paid_out_goes_on_until_confirmed(
+    world: PostgresWorld, balances: PostgresBalances, pool: Pool
+):
+    folder = files("synccash.stores.postgres") / "migrations"
+    up, down = (folder / "0013_balances.sql").read_text().split("-- migrate:down")
+    await pool.execute(down)
+    first = await paid(world, 1, 100)
+    second = await paid(world, 2, 40)
+    back = replace(second.attempts[0], reversed_at=world.now())
+    assert await world.ledger.record(move(second, back, contradiction="reversed"))
+    for number, status, received in ((1, "succeeded", 30), (2, "processing", 0), (3, "failed", 0)):
+        await pool.execute(_PAYOUT_BEFORE, f"po_{number}", status)
+        await pool.execute(_ATTEMPT_BEFORE, f"po_{number}", received)
+    await pool.execute(up)
+    expected = Balance(
+        merchant_id="m_poor",
+        livemode=False,
+        currency="GHS",
+        collected=first.payment.amount,
+        paid_out=30,
+        reserved=30,
+        credit=10**12,
+    )
+    assert await balances.balance(ACCOUNT) == expected
+    (credit,) = await balances.unconfirmed()
+    assert (credit.account, credit.amount) == (ACCOUNT, 10**12)
+    assert await balances.confirm(credit, 500)
+    assert await balances.unconfirmed() == []
+    assert await balances.balance(ACCOUNT) == replace(expected, credit=500)
+    # What still becomes of an old order is a difference to its opening entry, and counts once.
+    await pool.execute("UPDATE payouts SET status = 'failed', due_at = NULL WHERE id = 'po_2'")
+    await pool.execute("UPDATE attempts SET reversed_at = now() WHERE order_id = 'po_1'")
+    balance = await balances.balance(ACCOUNT)
+    assert (balance.paid_out, balance.reserved) == (0, 0)
+
+
+_PAYOUT_BEFORE = """
+INSERT INTO payouts (id, merchant_id, livemode, reference, amount, currency, payee_msisdn, created_at,
+    updated_at, expires_at, status, attempt_count, metadata, routing, version, fence, due_at, move_id)
+VALUES ($1, 'm_poor', false, $1, 30, 'GHS', '233241234567', now(), now(), now(), $2, 1, '{}', '{}', 1, 1,
+    now(), $1)
+"""
+_ATTEMPT_BEFORE = """
+INSERT INTO attempts (id, order_id, sequence, operation, rail, account, base_url, target_environment, reference,
+    callback_token, amount, opened_fence, started_at, state, sends, inquiries, amount_received, refund_reserved)
+VALUES ('att_' || $1, $1, 1, 'payout', 'mtn_momo', 'main', 'http://x', 't', gen_random_uuid(), 'token_' || $1, 30,
+    1, now(), 'acknowledged', 1, 0, $2, 0)
+"""
