@@ -95,7 +95,7 @@ class ScriptedRail:
         return self.otp_answer
 
 
-@dataclass
+@dataclass(repr=False)
 class Desk:
     """What a test has before it."""
 
