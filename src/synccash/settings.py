@@ -161,13 +161,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     routing_preference_step: Share = 0.1
     routing_probe_share: Share = 0.05
     routing_probe_every_s: Seconds = 1.0
-    balance_fees: str = ""
     network_memory_days: Annotated[int, Meta(ge=0, le=3_650)] = 180
     health_half_life_s: Seconds = 30.0
     health_slow_s: Seconds = 2.0
     health_degraded_below: Share = 0.8
     health_recovered_above: Share = 0.9
     health_hold_s: Annotated[float, Meta(ge=0, le=3_600)] = 10.0
+
+    balance_fees: str = ""
 
     risk_blocked_payers: str = ""
     risk_allowed_payers: str = ""

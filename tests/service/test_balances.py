@@ -1,0 +1,134 @@
+"""`synccash balances` and `synccash merchants suspend`, as they are typed, on a real PostgreSQL."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from synccash.administration.errors import AdministrationError
+from synccash.cli import _commands
+from synccash.payments.balance import BY_MIGRATION, BalanceAccount, credit_source, read_fees
+from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.balances import PostgresBalances
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.pool import connect
+
+Typed = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def typed(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    monkeypatch.setenv("SYNCCASH_DATABASE_URL", database_url)
+
+    def run(*words: str) -> tuple[int, str]:
+        code = _commands()(list(words), result_action="return_value")
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run
+
+
+@pytest.fixture
+def merchant(typed: Typed) -> str:
+    return json.loads(typed("merchants", "add", "Makola", "--json")[1])["id"]
+
+
+def on_database(url: str, work: Callable[[Database], Any]) -> Any:
+    async def run() -> Any:
+        pool = await connect(url, min_size=1, max_size=1)
+        try:
+            return await work(Database(pool))
+        finally:
+            await pool.close()
+
+    return asyncio.run(run())
+
+
+def test_credit_is_granted_once_for_each_key_and_noted_with_its_reason(
+    typed: Typed, merchant: str, database_url: str
+):
+    words = ("balances", "credit", merchant, "2500", "--test", "--reason", "prefunded", "--key", "june")
+    for granted in (2500, 0):
+        code, printed = typed(*words, "--json")
+        told = json.loads(printed)
+        assert (code, told["granted"], told["available"], told["credit"]) == (0, granted, 2500, 2500)
+    code, printed = typed("balances", "credit", merchant, "-500", "--test", "--reason", "returned")
+    assert code == 0
+    assert "20.00" in printed
+    with pytest.raises(AdministrationError, match="used for a credit of 2500"):
+        typed("balances", "credit", merchant, "1", "--test", "--reason", "x", "--key", "june")
+    code, printed = typed("balances", merchant, "--json")
+    assert [(one["livemode"], one["available"]) for one in json.loads(printed)] == [(False, 2000)]
+    assert "20.00" in typed("balances", merchant)[1]
+    deeds = on_database(database_url, lambda base: PostgresAudit(base).latest(2))
+    assert [(deed.action, deed.target, deed.reason) for deed in deeds][1] == (
+        "balance_credit",
+        f"{merchant} test GHS -500",
+        "returned",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("credit", "MERCHANT", "0", "--test", "--reason", "x"), "AMOUNT"),
+        (("credit", "MERCHANT", "5", "--test", "--reason", " "), "--reason"),
+        (("credit", "mer_nobody", "5", "--test", "--reason", "x"), "merchants list"),
+        (("confirm", "MERCHANT", "--credit", "5", "--live", "--reason", "x"), "waits to be confirmed"),
+        (("mer_nobody",), "merchants list"),
+    ],
+)
+def test_what_cannot_be_granted_says_why(typed: Typed, merchant: str, words: tuple[str, ...], told: str):
+    with pytest.raises(AdministrationError, match=told):
+        typed("balances", *(word.replace("MERCHANT", merchant) for word in words))
+
+
+def test_the_mode_of_a_credit_is_said_always(typed: Typed, merchant: str):
+    code, printed = typed("balances", "credit", merchant, "5", "--reason", "x")
+    assert (code, "--live or --test" in printed) == (1, True)
+
+
+def test_a_credit_of_an_upgrade_is_replaced_by_the_operators(typed: Typed, merchant: str, database_url: str):
+    account = BalanceAccount(merchant_id=merchant, livemode=True, currency="GHS")
+
+    def upgraded(base: Database) -> Any:
+        return PostgresBalances(base).grant(account, 10**12, credit_source(BY_MIGRATION, account))
+
+    on_database(database_url, upgraded)
+    words = ("balances", "confirm", merchant, "--credit", "7000", "--live", "--reason", "our contract")
+    code, printed = typed(*words, "--json")
+    assert (code, json.loads(printed)["credit"]) == (0, 7000)
+    with pytest.raises(AdministrationError, match="waits to be confirmed"):
+        typed(*words)
+
+
+def test_a_merchant_is_suspended_with_a_reason_until_it_is_resumed(
+    typed: Typed, merchant: str, database_url: str
+):
+    assert typed("merchants", "suspend", merchant, "--reason", "a stolen key")[0] == 0
+    (one,) = (m for m in json.loads(typed("merchants", "list", "--json")[1]) if m["id"] == merchant)
+    assert one["suspended_for"] == "a stolen key"
+    assert one["suspended_since"][:19] in typed("merchants", "list")[1]
+    assert typed("merchants", "resume", merchant, "--reason", "a new key")[0] == 0
+    with pytest.raises(AdministrationError, match="is not suspended"):
+        typed("merchants", "resume", merchant, "--reason", "again")
+    with pytest.raises(AdministrationError, match="no merchant mer_nobody"):
+        typed("merchants", "suspend", "mer_nobody", "--reason", "x")
+    deeds = on_database(database_url, lambda base: PostgresAudit(base).latest(4))
+    assert [deed.action for deed in deeds if deed.target == merchant] == [
+        "merchant_resume",
+        "merchant_resume",
+        "merchant_suspend",
+    ]
+
+
+def test_fees_are_read_by_rail_and_operation():
+    assert read_fees("mtn_momo:collect=100, paystack:payout=50,hubtel:refund=0") == {
+        ("mtn_momo", "collect"): 100,
+        ("paystack", "payout"): 50,
+    }
+    for text in ("mtn_momo=5", "mtn_momo:sell=5", "mtn_momo:payout=-1", "a:payout=1,a:payout=2", ":payout=1"):
+        with pytest.raises(ValueError, match=":"):
+            read_fees(text)
