@@ -77,6 +77,9 @@ class Failing:
             return {"mtn_momo": "ok"}
         raise RuntimeError("canary")
 
+    def warnings(self):
+        raise RuntimeError("canary")
+
 
 @each_error
 async def test_an_error_of_a_handler_is_a_problem(database_url, error):

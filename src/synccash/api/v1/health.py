@@ -42,7 +42,7 @@ async def ready(health: Given[Health]) -> Json:
     if health.sends_held():
         degraded.append("recovery")
     degraded += [name for name, standing in rails.items() if standing != "ok"]
-    warnings = dict(health.warnings())
+    warnings = _warnings(health)
     degraded += warnings
     status = "unavailable" if not database else "degraded" if degraded else "ok"
     answer = json(
@@ -71,6 +71,14 @@ def _rails(health: Health) -> dict[str, str] | None:
     except Exception:
         log.exception("health_check_failed", part="rails")
         return None
+
+
+def _warnings(health: Health) -> dict[str, str]:
+    try:
+        return dict(health.warnings())
+    except Exception:
+        log.exception("health_check_failed", part="warnings")
+        return {}
 
 
 HEALTH = Router("/health", tags=["health"], route_handlers=[live, ready])
