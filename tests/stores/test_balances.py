@@ -156,6 +156,33 @@ async def test_a_writer_that_does_not_judge_is_stopped_by_the_schema(world: Post
         await world.pool.execute(copied.replace("po_old", "po_new").replace("'old'", "'new'"))
 
 
+async def test_a_former_version_that_ends_a_payment_is_counted_too(
+    world: PostgresWorld, balances: PostgresBalances
+):
+    result = await world.ledger.open_payment(opening(world, payment={**POOR, "amount": 100}))
+    assert isinstance(result, Opened)
+    await world.pool.execute("UPDATE attempts SET state = 'succeeded', amount_received = 100")
+    await world.pool.execute("UPDATE payments SET status = 'succeeded', amount_received = 100, due_at = NULL")
+    assert (await balances.balance(ACCOUNT)).collected == 100
+    await world.pool.execute("UPDATE attempts SET reversed_at = now()")
+    assert (await balances.balance(ACCOUNT)).collected == 0
+
+
+async def test_a_success_after_a_reversal_counts_once(world: PostgresWorld, balances: PostgresBalances):
+    result = await world.ledger.open_payment(opening(world, payment={**POOR, "amount": 100}))
+    assert isinstance(result, Opened)
+    assert result.case.live is not None
+    back = replace(result.case.live, moved_at=world.now(), reversed_at=world.now())
+    assert await world.ledger.record(move(result.case, back, contradiction="reversed"))
+    case = await world.ledger.payment("pay_1")
+    assert case is not None
+    debit = replace(case.attempts[0], state=AttemptState.SUCCEEDED, amount_received=100, reversed_at=None)
+    order = {"status": PaymentStatus.SUCCEEDED, "amount_received": 100, "paid_by": debit.id}
+    assert await world.ledger.record(move(case, debit, order=order))
+    assert (await balances.balance(ACCOUNT)).collected == 100
+    assert await world.value("SELECT count(*) FROM balance_entries WHERE source = 'pay_1'") == 1
+
+
 async def test_64_payouts_at_once_in_two_processes_never_exceed_what_comes_in_meanwhile(
     world: PostgresWorld, balances: PostgresBalances, pool: Pool
 ):
@@ -218,13 +245,13 @@ async def test_a_payment_without_money_of_its_own_moves_no_balance(
 async def test_opening_balances_come_from_the_books_and_who_paid_out_goes_on_until_confirmed(
     world: PostgresWorld, balances: PostgresBalances, pool: Pool
 ):
-    folder = files("synccash.stores.postgres") / "migrations"
-    up, down = (folder / "0013_balances.sql").read_text().split("-- migrate:down")
-    await pool.execute(down)
     first = await paid(world, 1, 100)
     second = await paid(world, 2, 40)
     back = replace(second.attempts[0], reversed_at=world.now())
     assert await world.ledger.record(move(second, back, contradiction="reversed"))
+    folder = files("synccash.stores.postgres") / "migrations"
+    up, down = (folder / "0013_balances.sql").read_text().split("-- migrate:down")
+    await pool.execute(down)
     for number, status, received in ((1, "succeeded", 30), (2, "processing", 0), (3, "failed", 0)):
         await pool.execute(_PAYOUT_BEFORE, f"po_{number}", status)
         await pool.execute(_ATTEMPT_BEFORE, f"po_{number}", received)

@@ -60,10 +60,12 @@ _RETURNED = """
         o.id AS order_id, asked.move_id, asked.status, asked.body, asked.attempts, asked.events,
         asked.timeline, asked.contradiction"""
 
+# Where the paying attempt was taken back before, this statement itself may say that it was not: the trigger
+# on attempts writes the difference.
 MOVE_PAYMENTS = f"""
 WITH {_ASKED},
 held AS MATERIALIZED (
-    SELECT o.id, asked.move_id FROM asked JOIN payments o ON o.id = asked.order_id
+    SELECT o.id, asked.move_id, o.status AS was FROM asked JOIN payments o ON o.id = asked.order_id
     WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
         AND o.move_id <> asked.move_id AND {_ALLOWED}
     ORDER BY o.id FOR NO KEY UPDATE OF o
@@ -73,10 +75,25 @@ moved AS (
         updated_at = n.updated_at, status = n.status, status_detail = n.status_detail, rail = n.rail,
         provider_transaction_id = n.provider_transaction_id, paid_by = n.paid_by,
         next_action = n.next_action, last_error = n.last_error, amount_received = n.amount_received,
-        attempt_count = n.attempt_count, routing = n.routing, version = n.version, fence = n.fence, {_HOLD}
+        attempt_count = n.attempt_count, routing = n.routing, version = n.version, fence = n.fence,
+        balance_recorded = o.balance_recorded OR n.status = 'succeeded', {_HOLD}
     FROM held JOIN asked USING (move_id), json_populate_record(NULL::payments, asked."order") n
     WHERE o.id = held.id AND (NOT asked.before_expiry OR clock_timestamp() < o.expires_at)
-    RETURNING {_RETURNED}
+    RETURNING {_RETURNED},
+        o.merchant_id, o.livemode, o.currency, o.rail, o.amount_received, o.paid_by,
+        held.was <> 'succeeded' AND o.status = 'succeeded' AS pays
+),
+collected AS (
+    INSERT INTO balance_entries (merchant_id, livemode, currency, kind, amount, source)
+    SELECT p.merchant_id, p.livemode, p.currency, entry.kind, entry.amount, p.order_id
+    FROM moved p CROSS JOIN LATERAL (
+        SELECT 'collected' AS kind, p.amount_received AS amount
+        UNION ALL
+        SELECT 'fees', (p.amount_received * f.bps + 5000) / 10000 FROM balance_fees f
+        WHERE f.rail = p.rail AND f.operation = 'collect'
+    ) entry
+    WHERE p.pays AND entry.amount > 0
+        AND NOT EXISTS (SELECT FROM attempts a WHERE a.id = p.paid_by AND a.reversed_at IS NOT NULL)
 ),
 {_FOLLOWING}
 SELECT move_id FROM moved
