@@ -26,6 +26,10 @@ FROM balance_entries WHERE merchant_id = 'm_poor'
 """
 _FOLDED = "SELECT folded_to FROM balance_folding"
 _LAST = "SELECT max(id) FROM balance_entries"
+_WAITING_FOR_A_BALANCE = """
+SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+    WHERE d.datname = current_database() AND l.locktype = 'advisory' AND NOT l.granted)
+"""
 _GRANT = """
 INSERT INTO balance_entries (merchant_id, livemode, currency, kind, amount, source)
 VALUES ('m_poor', false, 'GHS', 'credit', $1, $2)
@@ -181,6 +185,24 @@ async def test_a_success_after_a_reversal_counts_once(world: PostgresWorld, bala
     assert await world.ledger.record(move(case, debit, order=order))
     assert (await balances.balance(ACCOUNT)).collected == 100
     assert await world.value("SELECT count(*) FROM balance_entries WHERE source = 'pay_1'") == 1
+
+
+async def test_who_takes_money_out_waits_for_whoever_does_so_and_a_success_waits_for_nobody(
+    world: PostgresWorld, balances: PostgresBalances, pool: Pool
+):
+    await world.grant("m_poor", 100)
+    async with pool.acquire() as other:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.fetchval("SELECT lock_balance('m_poor', false, 'GHS')")
+        await paid(world, 1, 5)
+        second = asyncio.create_task(world.ledger.open_payout(poor(world, 1, 60)))
+        while not second.done() and not await world.value(_WAITING_FOR_A_BALANCE):  # noqa: ASYNC110
+            await asyncio.sleep(0)  # PostgreSQL tells nobody who waits
+        assert not second.done()
+        await other.execute(_GRANT, -50, "taken away meanwhile")
+        await transaction.commit()
+    assert await second == NotCovered(available=55, needed=60)
 
 
 async def test_64_payouts_at_once_in_two_processes_never_exceed_what_comes_in_meanwhile(

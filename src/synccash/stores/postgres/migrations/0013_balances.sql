@@ -169,8 +169,8 @@ BEGIN
 END
 $$;
 
--- A statement that makes payments succeed writes their entries for all of them together, which costs a quarter
--- of a trigger for each, and says so in `balance_recorded`. The trigger is for whoever does not.
+-- A statement that makes payments succeed writes their entries for all of them together, which costs half of
+-- a trigger for each, and says so in `balance_recorded`. The trigger is for whoever does not.
 ALTER TABLE payments ADD COLUMN balance_recorded boolean NOT NULL DEFAULT false;
 CREATE FUNCTION record_balance_of_payment() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -241,7 +241,7 @@ BEGIN
             order_id text, scope text, key text, merchant_id text, livemode boolean, currency text, rail text,
             operation text, reserve bigint)) WITH ORDINALITY o
         WHERE o.reserve > 0
-        ORDER BY account, o.ordinality
+        ORDER BY o.merchant_id, o.livemode, o.currency, o.ordinality
     LOOP
         IF account IS DISTINCT FROM one.account THEN
             account := one.account;
