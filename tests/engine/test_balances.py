@@ -347,6 +347,25 @@ async def test_a_balance_is_what_the_books_say_and_covers_what_is_sent(
     await shop.check_books()
 
 
+async def test_money_that_came_too_much_moves_no_balance_on_its_way_in_or_out(desk: Desk):
+    bank.book.clear()
+    bank.fates = ["fails", "pays"]
+    balances = PostgresBalances(Database(desk.pool))
+    account = BalanceAccount(merchant_id="m_1", livemode=False, currency="GHS")
+    payment_id: str = (await desk.pay())["id"]
+    for _ in range(2):
+        await desk.work()
+    before = await balances.balance(account)
+    assert (before.collected, before.refunded) == (1000, 0)
+    first, _ = (await desk.case(payment_id)).attempts
+    bank.book[first.reference].moved = 1000
+    await desk.engine.take_callback(first.rail, first.callback_token)
+    for _ in range(4):
+        await desk.work()
+    assert await desk.pool.fetchval("SELECT status FROM refunds WHERE surplus") == "succeeded"
+    assert await balances.balance(account) == before
+
+
 async def test_a_refused_payout_may_be_asked_for_again_under_its_key(desk: Desk):
     tenant = Tenant("m_refused", livemode=False)
     balances = PostgresBalances(Database(desk.pool))

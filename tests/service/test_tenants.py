@@ -208,7 +208,9 @@ def told(answer: Answer) -> Any:
 
 def test_lists_show_nothing_of_another_s_whatever_is_asked_for(matrix: Matrix):
     lists = [
-        route for route in matrix.those(operators=False) if route.method == "GET" and not route.parameters
+        route
+        for route in matrix.those(operators=False)
+        if route.method == "GET" and not route.parameters and route.path != f"{BASE}/balance"
     ]
     assert lists
     payment = call(
@@ -241,6 +243,16 @@ def test_lists_show_nothing_of_another_s_whatever_is_asked_for(matrix: Matrix):
                     assert [error["field"] for error in answer.body["errors"]] == ["after"]
                     continue
                 assert (answer.status, answer.body["data"]) == (200, []), (who, route.path, name)
+
+
+def test_a_balance_shows_nothing_of_another_s(matrix: Matrix):
+    url = f"{matrix.service.url}{BASE}/balance"
+    mine = call("GET", url, Authorization=f"Bearer {matrix.service.key}").body
+    assert (mine["merchant_id"], mine["livemode"], mine["collected"] > 0) == ("mer_one", False, True)
+    for who, key in matrix.strangers.items():
+        theirs = call("GET", url, Authorization=f"Bearer {key}").body
+        assert (theirs["merchant_id"], theirs["livemode"]) != ("mer_one", False), who
+        assert {theirs[name] for name in ("collected", "refunded", "paid_out", "reserved")} == {0}, who
 
 
 def test_a_key_and_a_reference_mean_something_else_to_each_merchant_and_mode(matrix: Matrix):

@@ -86,11 +86,13 @@ class WebhookEndpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """Whether the service takes payments. `degraded` names what is not as it should be."""
+    """Whether the service takes payments. `degraded` names what is not as it should be; `warnings` say what
+    an operator has to do."""
 
     status: Literal["ok", "degraded", "unavailable"]
     degraded: tuple[str, ...]
     rails: Mapping[str, str]
+    warnings: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @classmethod
     def of(cls, raw: Any) -> Self:
