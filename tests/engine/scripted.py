@@ -162,12 +162,12 @@ class Desk:
         found = await PostgresWaiting(Database(self.pool)).oldest(10)
         return [(row["id"], row["why"]) for row in found]
 
-    async def work(self) -> list[str]:
-        """Advance all that is due now, once, and say which orders."""
+    async def work(self, limit: int = 10) -> list[str]:
+        """Advance up to `limit` orders that are due now, once, and say which."""
         await self.pool.execute("UPDATE payments SET due_at = now() WHERE due_at IS NOT NULL AND NOT hinted")
         await self.pool.execute("UPDATE refunds SET due_at = now() WHERE due_at IS NOT NULL AND NOT hinted")
         await self.pool.execute("UPDATE payouts SET due_at = now() WHERE due_at IS NOT NULL AND NOT hinted")
-        cases: list[Case] = list(await self.engine.ledger.take_due(limit=10, lease_s=15.0))
+        cases: list[Case] = list(await self.engine.ledger.take_due(limit=limit, lease_s=15.0))
         for case in cases:
             await self.engine.worker.driver.advance(case)
         return [case.attempts[0].order_id if case.attempts else "" for case in cases]

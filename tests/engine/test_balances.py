@@ -249,7 +249,7 @@ class Shop:
     async def work(self, rounds: int) -> None:
         for _ in range(rounds):
             try:
-                await self.desk.work()
+                await self.desk.work(limit=500)
             except StoreUnavailableError:
                 continue  # the worker died; another takes over
 
