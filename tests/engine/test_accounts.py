@@ -26,6 +26,7 @@ from synccash.payments.rail import (
     Standing,
     StatusAnswer,
 )
+from synccash.payments.references import ReferenceKey
 from synccash.payments.request import PaymentRequest, Tenant
 from synccash.resilience.profiles import PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
@@ -72,6 +73,7 @@ class Books:
             ),
             clock=clock,
             identities=SystemIdentities(),
+            references=ReferenceKey.of("5c" * 32),
             doorbell=LocalDoorbell(),
             settings=EngineSettings(
                 public_url="http://us", ladder=Ladder((0.0,), ((0.0, 1e6),)), settle_s=0.0

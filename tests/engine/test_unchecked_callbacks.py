@@ -19,6 +19,7 @@ from engine.scripted import (
     Desk,
     ScriptedRail,
 )
+from synccash.engine.guarded_rail import GuardedRail
 from synccash.payments.attempt import Attempt
 from synccash.payments.errors import StateConflictError
 from synccash.payments.ladder import Ladder
@@ -209,7 +210,9 @@ class TestWithThreeRails:
         return ScriptedRail("mtn_momo"), ScriptedRail("paystack"), ScriptedRail("pawapay")
 
     async def test_a_live_attempt_that_fails_meanwhile_waits_for_its_next_rail(self, desk: Desk):
-        third = desk.engine.rails["pawapay"]
+        guarded = desk.engine.rails["pawapay"]
+        assert isinstance(guarded, GuardedRail)
+        third = guarded.connector
         assert isinstance(third, ScriptedRail)
         order_id, first = await fallen_over(desk)
         desk.second.standing = FAILED

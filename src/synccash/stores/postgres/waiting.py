@@ -83,7 +83,8 @@ waiting AS (
     SELECT 'payment', order_id, 'surplus', amount, currency, rail, merchant_id, livemode, since, NULL, NULL
     FROM surplus
     UNION ALL
-    SELECT 'payment', order_id, 'currency_differs', amount, currency, rail, merchant_id, livemode, since, NULL
+    SELECT 'payment', order_id, 'currency_differs', amount, currency, rail, merchant_id, livemode, since,
+        NULL, NULL
     FROM foreign_money
 )
 """  # noqa: S608 - put together from constants
