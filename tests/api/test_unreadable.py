@@ -41,13 +41,14 @@ async def waiting(url: str) -> dict[tuple[str, str], int]:
 async def paid(url: str, payment_id: str) -> None:
     """The payment has succeeded, so that it can be refunded."""
     async with connection(url) as database:
-        # Without the triggers, which let nothing that has ended succeed.
+        # Without the triggers, which let nothing that has ended succeed. The version shuts out the send that
+        # may still be under way.
         await database.execute(
             "ALTER TABLE attempts DISABLE TRIGGER USER; ALTER TABLE payments DISABLE TRIGGER USER"
         )
         await database.execute(
             "UPDATE payments SET status = 'succeeded', status_detail = NULL, due_at = NULL,"
-            " lease_until = NULL, amount_received = amount WHERE id = $1",
+            " lease_until = NULL, amount_received = amount, version = version + 1 WHERE id = $1",
             payment_id,
         )
         await database.execute(
