@@ -15,7 +15,7 @@ up: .venv/run
 	$(BIN)/synccash up
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Real processes under real trouble. In the first one a payment is debited twice on purpose, to try the audit.
 DRILL := $(BIN)/synccash drill --faults

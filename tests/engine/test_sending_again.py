@@ -201,6 +201,9 @@ async def test_a_failure_that_only_a_callback_tells_of_is_no_ground_for_another_
     await desk.engine.ledger.hint(attempt.callback_token, FAILED.failure)
     await desk.pool.execute("UPDATE attempts SET started_at = started_at - interval '601 seconds'")
     desk.first.standing = PENDING
+    await desk.work()
+    assert (await desk.order(payment_id)).status == "processing", "the last send has asked the payer just now"
+    await desk.pool.execute("UPDATE attempts SET quiet_since = quiet_since - interval '601 seconds'")
     for _ in range(2):
         await desk.work()
     assert (await desk.order(payment_id)).status == "failed"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sim.cases import (
+    KINDS,
     PAUSES_S,
     RARER,
     STRANGE,
@@ -105,6 +106,12 @@ def test_payouts_that_are_reviewed_or_meet_a_low_float_are_paid_once_and_only_if
 
     assert wrong == {}
     assert {name for name in ("screened", "approved", "declined", "float_low") if not met[name]} == set()
+
+
+def test_a_prompt_s_window_begins_with_the_last_send():
+    """The first send was lost with its node, the payer was asked by the second, and a forged callback of
+    failure came before the window was over."""
+    assert judged(KINDS["strange"](200563)) == []
 
 
 @pytest.mark.parametrize("name", [*STRANGE, *RARER])

@@ -63,7 +63,10 @@ class Patience:
         capability = self._capability(live)
         if capability.failure_is_reported or answer.standing is not Standing.PENDING:
             return answer
-        if live.reported_failure is None or age_s(case, live) < (capability.prompt_window_s or 0.0):
+        # The payer has been asked by the last send, if it was not by the first.
+        asked_at = live.started_at if live.quiet_since is None else live.quiet_since
+        asked_s_ago = (case.as_of - asked_at).total_seconds()
+        if live.reported_failure is None or asked_s_ago < (capability.prompt_window_s or 0.0):
             return answer
         # A callback can be forged: it helps to end the attempt, and is no ground for another rail.
         failure = replace(live.reported_failure, reroute=False)
