@@ -19,11 +19,12 @@ import redis
 
 from synccash.servers.bundle import Servers, start_servers
 
-_CREDIT = """
+CREDIT = """
 INSERT INTO balance_entries (merchant_id, livemode, currency, kind, amount, source)
 SELECT merchant, livemode, 'GHS', 'credit', 1000000000000000, format('credit:%s:%s', merchant, livemode)
 FROM (VALUES (true), (false)) modes(livemode), unnest(ARRAY[
-    'm_1', 'm_2', 'm_drill', 'm_matrix', 'm_upgrade', 'mer_1', 'mer_one', 'mer_two', 'mer_test', 'mer_other'
+    'm_1', 'm_2', 'm_drill', 'm_matrix', 'm_restore', 'm_upgrade',
+    'mer_1', 'mer_one', 'mer_two', 'mer_test', 'mer_other'
 ]) AS merchant
 """
 """What the merchants of tests that are about other things may pay out. Tests of balances have others."""
@@ -48,7 +49,7 @@ def migrated_template(servers: Servers) -> Generator[str]:
 
     with fresh_database(servers) as url:
         migrate(url)
-        execute(url, _CREDIT)
+        execute(url, CREDIT)
         yield urlsplit(url).path[1:]
 
 

@@ -12,6 +12,7 @@ import uvloop
 
 from drill.occurrences import FAULTS
 from drill.runs import ANY, Judged, judge_all
+from servers_fixture import CREDIT, execute
 from synccash.servers.bundle import start_servers
 from synccash.stores.postgres.migrations import migrate
 
@@ -29,6 +30,7 @@ def main() -> int:
         url = servers.database_url
         assert url is not None
         migrate(url)
+        execute(url, CREDIT)
         # The servers' own database is the template: nobody may be connected to it meanwhile.
         admin = urlsplit(url)._replace(path="/postgres").geturl()
         began = time.perf_counter()

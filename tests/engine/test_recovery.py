@@ -1,5 +1,6 @@
 """After a restored backup nothing is sent until the rails have been asked what the database has lost."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from engine.scripted import (
     Desk,
     ScriptedRail,
 )
+from synccash.engine.lost_attempts import SEARCHES_AT_ONCE
 from synccash.payments.errors import PaymentInFlightError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Msisdn, Payer
@@ -140,6 +142,35 @@ async def test_every_rail_is_asked_about_every_attempt_that_may_have_been(desk: 
     await desk.work()
     assert len({reference for reference, _ in desk.first.asked}) == 3
     assert desk.first.asked == desk.second.asked
+
+
+async def test_few_orders_are_searched_for_at_a_time_and_the_others_wait_unsent(desk: Desk):
+    for n in range(SEARCHES_AT_ONCE + 2):
+        await held_payment(desk, reference=f"order {n}")
+    nothing_is_found(desk)
+    await release(desk)
+    going, answered = asyncio.Event(), desk.first.inquire
+    asked: set[str] = set()
+
+    async def inquire(*given: Any, **named: Any) -> StatusAnswer:
+        asked.add(given[2])
+        await going.wait()
+        return await answered(*given, **named)
+
+    desk.first.inquire = inquire
+    cases = await desk.engine.ledger.take_due(limit=10, lease_s=15.0)
+    running = [asyncio.create_task(desk.engine.worker.driver.advance(case)) for case in cases]
+    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    while len(asked) < SEARCHES_AT_ONCE or len(done) < 2:
+        done, _ = await asyncio.wait(running, timeout=0.01)
+    assert (len(asked), len(done)) == (SEARCHES_AT_ONCE, 2)
+    going.set()
+    await asyncio.gather(*running)
+    assert (await recovery(desk).state()).unsearched == 2
+    assert await sent(desk) == 0
+    for _ in range(2):
+        await desk.work()
+    assert await sent(desk) == SEARCHES_AT_ONCE + 2
 
 
 async def test_an_order_asked_for_again_after_a_restore_has_the_references_that_it_had(desk: Desk):

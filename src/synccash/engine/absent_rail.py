@@ -24,7 +24,8 @@ _UNSENT = SendAnswer(
     provider_code=NOT_SET_UP,
     refused_locally=True,
 )
-_NOTHING_IS_SURE = OperationCapability(dedup_by_reference=False, lookup_by_reference=False)
+NOTHING_IS_SURE = OperationCapability(dedup_by_reference=False, lookup_by_reference=False)
+"""What a rail promises for an operation that it is not set up for."""
 
 
 class AbsentRail:
@@ -41,7 +42,7 @@ class AbsentRail:
     @property
     def capabilities(self) -> Capabilities:
         """No network: nothing new is routed here."""
-        return Capabilities(networks=frozenset(), operations=dict.fromkeys(Operation, _NOTHING_IS_SURE))
+        return Capabilities(networks=frozenset(), operations=dict.fromkeys(Operation, NOTHING_IS_SURE))
 
     @property
     def account(self) -> RailAccount:

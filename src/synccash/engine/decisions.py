@@ -13,7 +13,7 @@ from synccash.engine.attempts import (
     is_short_of_float,
     routed_of,
 )
-from synccash.engine.guarded_rail import OTHER_ACCOUNT, UNCONFIRMED
+from synccash.engine.guarded_rail import OTHER_ACCOUNT
 from synccash.engine.lost_attempts import FoundAttempt, adopt
 from synccash.engine.patience import Patience, age_s, is_expired
 from synccash.engine.ports import Clock, Sent
@@ -48,7 +48,7 @@ from synccash.payments.payout import Payout
 from synccash.payments.rail import Standing, StatusAnswer
 from synccash.payments.receipts import Receipt, receipt_of, received_by
 from synccash.payments.risk import RiskDecision, RiskOutcome
-from synccash.payments.routing import FLOAT_TOO_LOW, Route
+from synccash.payments.routing import FLOAT_TOO_LOW, UNCONFIRMED, Route
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,11 @@ from synccash.payments.rail import (
     StatusAnswer,
     Traces,
 )
+from synccash.payments.routing import OTHER_MODE, UNCONFIRMED
 from synccash.resilience.evidence import Evidence
 
 OTHER_ACCOUNT = "other_account"
 """The order belongs to an account for which there are no credentials any more."""
-UNCONFIRMED = "account_unconfirmed"
-"""The credentials of the label have changed, and nobody has confirmed them as the same business's."""
-OTHER_MODE = "other_mode"
-"""A live order at a test account, or a test order at a live one."""
 
 
 class NoAccountBook:

@@ -1,7 +1,8 @@
 """Looks at the rails for attempts that the ledger has lost, under the references that they must have had."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from synccash.engine.attempts import Attempts, routed_of
@@ -12,6 +13,9 @@ from synccash.payments.case import Case, RefundCase
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import Environment, Operation, Standing, StatusAnswer
 from synccash.payments.receipts import foreign_to
+
+SEARCHES_AT_ONCE = 4
+"""How many orders of one process are searched for at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +31,25 @@ class LostAttempts:
     """Asks every rail that could have been sent the order.
 
     `depth`: how many attempts after the last known one are looked for. An attempt that was refused or never
-    left is found nowhere, so gaps mean nothing.
+    left is found nowhere, so gaps mean nothing. `searching`: few orders are searched for at a time. A search
+    counts only when it is whole, and among hundreds each would run out of time at a rail's inquiry rate.
     """
 
     rails: Mapping[str, Rail]
     attempts: Attempts
     dispatch: Dispatch
     depth: int
+    searching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES_AT_ONCE))
 
     async def find(self, case: Case) -> Sequence[FoundAttempt] | None:
-        """Return what the rails have of the order, in sequence; None where one of them does not say."""
+        """Return what the rails have of the order, in sequence; None where one of them does not say, or the
+        order has to wait for other searches."""
+        if self.searching.locked():
+            return None
+        async with self.searching:
+            return await self._find(case)
+
+    async def _find(self, case: Case) -> Sequence[FoundAttempt] | None:
         found: list[FoundAttempt] = []
         first = len(case.attempts) + 1
         for sequence in range(first, first + self.depth):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from synccash.engine.absent_rail import NOTHING_IS_SURE
 from synccash.engine.attempts import is_short_of_float
 from synccash.engine.ports import AccountRail, Clock
 from synccash.engine.scribe import merged
@@ -15,7 +16,6 @@ from synccash.resilience.evidence import Evidence
 
 _SURPLUS_RETRY_MAX_S = 3_600.0
 _HELD_MAX_S = 60.0
-_NOTHING_IS_SURE = OperationCapability(dedup_by_reference=False, lookup_by_reference=False)
 
 ASK_AGAIN = "ask_again"
 """The retry decision of an attempt that moved money, about which a callback came that its rail has not
@@ -235,7 +235,7 @@ class Patience:
     def _capability(self, attempt: Attempt) -> OperationCapability:
         """What the rail promises now; nothing, where it is not set up for the operation any more."""
         operations = self.rails[attempt.rail].capabilities.operations
-        return operations.get(attempt.operation, _NOTHING_IS_SURE)
+        return operations.get(attempt.operation, NOTHING_IS_SURE)
 
 
 def is_expired(case: Case) -> bool:
