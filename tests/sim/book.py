@@ -32,6 +32,8 @@ class Faults:
     late_unsaid: float = 0.0
     """The same, but no callback tells of it, and it may take days."""
     other_amount: float = 0.0
+    no_amount: float = 0.0
+    """A success is reported, of no money at all."""
     other_currency: float = 0.0
     other_reference: float = 0.0
     """An inquiry is answered with the status of another order."""

@@ -289,6 +289,17 @@ def _hasty(before: Scenario, random: Random) -> Scenario:
     )
 
 
+def _nothing_came(before: Scenario, random: Random) -> Scenario:
+    """What rails called failed succeeds later, and brings nothing."""
+    rails = tuple(replace(faults, fails=0.6, late_success=0.8, no_amount=0.6) for faults in before.rails)
+    return replace(before, rails=rails)
+
+
+def _resolved(before: Scenario, random: Random) -> Scenario:
+    """As `acts_late`, and somebody looks into what is under review at the rails and ends it."""
+    return replace(_acts_late(before, random), resolves=True)
+
+
 def _vanished(before: Scenario, random: Random) -> Scenario:
     """Rails take what they are sent, say nothing, and find it only long after the order has expired."""
     rails = tuple(replace(faults, lost_answer=0.9, hidden=0.9, hidden_s=200.0) for faults in before.rails)
@@ -311,6 +322,8 @@ RARER: Mapping[str, Callable[[Scenario, Random], Scenario]] = {
     "hasty": _hasty,
     "vanished": _vanished,
     "final": _final,
+    "nothing_came": _nothing_came,
+    "resolved": _resolved,
 }
 """As STRANGE, but not in `strange`, whose seeds stay what they are."""
 
@@ -376,6 +389,13 @@ def shut(seed: int) -> Scenario:
     )
 
 
+def unserved(seed: int) -> Scenario:
+    """Rails that are well, and connectors that send them nothing of what they are asked to."""
+    random = Random(seed)
+    rails = tuple(Faults(refuses_locally=random.choice((0.6, 1.0))) for _ in range(random.choice((1, 2))))
+    return Scenario(seed=seed, rails=rails, payments=8, payouts=random.choice((0, 4)))
+
+
 KINDS: Mapping[str, Callable[[int], Scenario]] = {
     "mixed": mixed,
     "wide": wide,
@@ -385,9 +405,10 @@ KINDS: Mapping[str, Callable[[int], Scenario]] = {
     "healing": healing,
     "ailing": ailing,
     "shut": shut,
+    "unserved": unserved,
     **{name: with_fault(name) for name in (*STRANGE, *RARER)},
 }
 """What `python -m sim` draws from seeds."""
 
-DRAWN = ("mixed", "wide", "impatient", "strange", "outgoing", "healing", "ailing", "shut", *RARER)
+DRAWN = ("mixed", "wide", "impatient", "strange", "outgoing", "healing", "ailing", "shut", "unserved", *RARER)
 """What it draws unless told otherwise: `strange` has each of STRANGE in every fifth of its scenarios."""

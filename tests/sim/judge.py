@@ -17,6 +17,7 @@ from sim.clock import EPOCH
 from sim.judge_work import work_verdict
 from sim.ledger import Version
 from sim.world import SETTINGS, World
+from synccash.engine.review import Resolution
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import Order
 from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
@@ -121,9 +122,9 @@ def _lost(world: World) -> list[str]:
         if isinstance(order, Refund):
             continue
         has_moved, says = moved.pop(order.reference, 0) > 0, order.status.value == "succeeded"
+        is_told = bool(row.contradictions) and not all(b.is_whole for b in _bookings(world, row.attempts))
         if has_moved and order.status.is_final and not says:
             wrong.append(f"lost: {order.id} is {order.status.value} and moved money")
-        is_told = bool(row.contradictions) and not all(b.is_whole for b in _bookings(world, row.attempts))
         if has_moved and not order.status.is_final and not unread and not is_told:
             wrong.append(f"lost: {order.id} is {order.status_detail} and moved money")
         if says and not has_moved and not _came_late(row.attempts, fickle):
@@ -165,7 +166,9 @@ def _surplus(world: World) -> list[str]:
                 wrong.append(f"surplus: {debit.amount_received} came as {debit.id}, and {given} went back")
         if row.order.status.is_final:
             own = [debit for debit in came if debit.id not in back]
-            kept = [row.order.amount] if row.order.status is PaymentStatus.SUCCEEDED else []
+            # A human may have found that less came, and let it be enough.
+            paid = row.order.amount_received if row.order.id in world.resolved else row.order.amount
+            kept = [paid] if row.order.status is PaymentStatus.SUCCEEDED else []
             # What the rail has taken back itself needs no refund, whether or not the engine knows.
             there = [d.amount_received for d in own if d.reference not in fickle - late]
             if kept not in ([d.amount_received for d in own], there) and row.order.id not in unread:
@@ -303,7 +306,8 @@ def _unaccounted(world: World) -> list[str]:
                 wrong.append(f"unaccounted: {order.id} became {after.order.status.value} on known money")
         if not order.status.is_final and not row.contradictions:
             wrong.append(f"unaccounted: {order.id} moved money and nobody was told")
-        if order.status.value == "succeeded" and not _brought_all(world, order, row.attempts):
+        by_hand = world.resolved.get(order.id) is Resolution.SUCCEEDED
+        if order.status.value == "succeeded" and not by_hand and not _brought_all(world, order, row.attempts):
             wrong.append(f"unaccounted: {order.id} succeeded and its amount did not come")
     return wrong
 

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 
-from sim.book import Booked, Sending
+from sim.book import Booked, Faults, Sending
 from sim.clock import EPOCH
 from sim.ledger import Version
 from sim.world import SETTINGS, World
@@ -32,6 +33,7 @@ def work_verdict(world: World) -> list[str]:
         *_untold_surplus(world),
         *_untold_passwords(world),
         *_unreserved(world),
+        *_blamed(world),
     ]
 
 
@@ -211,6 +213,14 @@ def _unreserved(world: World) -> list[str]:
         for debit in row.attempts.values()
         if min(given[debit.id], debit.amount_received) != debit.refund_reserved
     ]
+
+
+def _blamed(world: World) -> list[str]:
+    """Rails whose connectors refuse what they are asked to send are well: no breaker opens for that."""
+    well = all(replace(f, refuses_locally=0.0) == Faults() for f in world.scenario.rails)
+    if not well or world.scenario.blows or world.scenario.store_faults:
+        return []
+    return [f"blamed: {opened.name} opened, and its rail is well" for opened in world.opened]
 
 
 def _bookings(world: World, attempts: Mapping[str, Attempt]) -> list[tuple[Attempt, Booked]]:

@@ -11,6 +11,7 @@ from sim import ledger as sim_ledger
 from sim.ledger import FakeLedger
 from sim.mutants import Patch, broken, within_the_lease_alone
 from synccash.engine import decisions as decisions_module
+from synccash.engine import dispatch as dispatch_module
 from synccash.engine import otp as otp_module
 from synccash.engine import patience as patience_module
 from synccash.engine.collect import Collecting
@@ -20,12 +21,15 @@ from synccash.engine.driver import Driver
 from synccash.engine.holding import Holding
 from synccash.engine.ledger_clock import LedgerClock
 from synccash.engine.patience import Patience, is_expired
+from synccash.engine.review import Reviewing
 from synccash.engine.scribe import Scribe, order_of
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import NotRefundable, PaymentCase, RefundCase, Release
+from synccash.payments.errors import StateConflictError
 from synccash.payments.lifecycle import canceled, settle_late_success
 from synccash.payments.payment import PaymentStatus, Refund
 from synccash.resilience.evidence import Evidence
+from synccash.resilience.verdict import Outcome
 
 _NO_MONEY: Patch = (Attempt, "money_moved", lambda right: property(lambda self: False))
 _LEDGER_REFUSES_NOTHING: Patch = (
@@ -285,6 +289,31 @@ def _hears_no_reversal_after_takeover(right: Any) -> Any:
     return look_back
 
 
+def _blames_the_rail(right: Any) -> Any:
+    def judged(result: Any) -> Any:
+        told = right(result)
+        return replace(told, outcome=Outcome.FAILED) if told.outcome is Outcome.IGNORED else told
+
+    return judged
+
+
+def _no_news(right: Any) -> Any:
+    def with_late_money(self: Attempt, received: int, *rest: Any, **named: Any) -> Any:
+        after = right(self, received, *rest, **named)
+        return after if received else replace(after, moved_at=None)
+
+    return with_late_money
+
+
+def _live_alone(right: Any) -> Any:
+    def resolved(self: Reviewing, case: Any, told: Any) -> Any:
+        if case.live is None:
+            raise StateConflictError("no attempt is live")
+        return right(self, case, told)
+
+    return resolved
+
+
 def _queues_a_local_refusal(right: Any) -> Any:
     def refused_locally(self: Decisions, *arguments: Any) -> Any:
         return self._queue(*arguments)
@@ -400,6 +429,9 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
         (Driver, "_look_back", _hears_no_reversal_after_takeover),
     ),
     "what no connector sends is queued": ((Decisions, "_refused_locally", _queues_a_local_refusal),),
+    "what no connector sends counts against its rail": ((dispatch_module, "judge_send", _blames_the_rail),),
+    "a late success of nothing is no news": ((Attempt, "with_late_money", _no_news),),
+    "no order is resolved without a live attempt": ((Reviewing, "_resolved", _live_alone),),
     "an expired order is no human's matter": ((Decisions, "ask_later", _blind_to_expiry),),
     "nobody looks at an order when it expires": ((Decisions, "_before_expiry_s", _sleeps_through_expiry),),
     "a payer is not told that his rail waits for a password": ((Decisions, "ask_later", _tells_no_payer),),
@@ -442,6 +474,9 @@ FOUND_BY: Mapping[str, tuple[str, ...]] = {
     "a reversal opens a payment again": ("reversal_told",),
     "a callback of a reversal dies with its node": ("reversal_told",),
     "what no connector sends is queued": ("refused_locally",),
+    "what no connector sends counts against its rail": ("unserved",),
+    "a late success of nothing is no news": ("nothing_came",),
+    "no order is resolved without a live attempt": ("resolved",),
     "a heartbeat ends work that has released its lease": ("mixed", "wide", "acts_late"),
     "work under an older lease ends work under a newer one": ("sleeper",),
     "the ledger's clock is not followed": ("skew",),

@@ -219,7 +219,7 @@ class SimRail:
             ends_at=now + wait_s,
             failure=failure,
             hidden_until=now + hidden_s,
-            amount=order.amount // 2 if self._happens(self.faults.other_amount) else order.amount,
+            amount=self._amount(order),
             currency=_OTHER_CURRENCY if self._happens(self.faults.other_currency) else order.currency,
         )
         self.book.append(booked)
@@ -429,6 +429,11 @@ class SimRail:
     def _within_any(self, windows: tuple[tuple[float, float], ...]) -> bool:
         now = self.loop.time()
         return any(begin <= now < end for begin, end in windows)
+
+    def _amount(self, order: SendOrder) -> int:
+        if self._happens(self.faults.no_amount):
+            return 0
+        return order.amount // 2 if self._happens(self.faults.other_amount) else order.amount
 
     def _happens(self, rate: float) -> bool:
         return rate > 0 and self.loop.time() < self.faults.until_s and self.random.random() < rate

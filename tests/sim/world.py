@@ -20,10 +20,16 @@ from sim.loop import NODE, NOWHERE, Node, VirtualLoop
 from sim.rails import PASSWORD, SimRail
 from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
+from synccash.engine.review import Resolution
 from synccash.engine.screening import Outage, Screening
 from synccash.engine.settings import EngineSettings
-from synccash.payments.case import Claim, PaymentCase, PayoutCase
-from synccash.payments.errors import PaymentError, ReferenceAlreadyUsedError, StoreUnavailableError
+from synccash.payments.case import Claim, PaymentCase, PayoutCase, RefundCase
+from synccash.payments.errors import (
+    PaymentError,
+    ReferenceAlreadyUsedError,
+    StateConflictError,
+    StoreUnavailableError,
+)
 from synccash.payments.ladder import Ladder
 from synccash.payments.lifecycle import Routed
 from synccash.payments.payer import Msisdn, Payer
@@ -33,7 +39,7 @@ from synccash.payments.rail import Environment
 from synccash.payments.references import ReferenceKey
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.payments.risk import RiskDecision, RiskOutcome
-from synccash.resilience.circuit_breaker import BreakerSettings
+from synccash.resilience.circuit_breaker import BreakerSettings, BreakerState, Transition
 from synccash.resilience.profiles import Profile
 from synccash.resilience.registry import Registry
 from synccash.resilience.retry import Retry
@@ -123,6 +129,8 @@ class Scenario:
     """When every order has to have succeeded."""
     is_screened: bool = False
     """A fraud service is asked about every order, and people decide about those that it doubts."""
+    resolves: bool = False
+    """Somebody looks into what is under review and ends it as the rails' books say."""
     watch_s: float = 0.0
     """How long the run goes on although nothing is due soon."""
 
@@ -181,6 +189,10 @@ class World:
     """The orders that the fraud service let pass, or that somebody may have approved."""
     declined: set[str] = field(default_factory=set[str])
     """The orders that somebody declined and was told so."""
+    resolved: dict[str, Resolution] = field(default_factory=dict[str, Resolution])
+    """How somebody ended an order under review, or may have."""
+    opened: list[Transition] = field(default_factory=list[Transition])
+    """The breakers that have opened."""
 
     def __post_init__(self) -> None:
         scenario = self.scenario
@@ -223,6 +235,8 @@ class World:
             self._client(self._sender(number))
         if self.scenario.is_screened:
             self._client(self._reviewer())
+        if self.scenario.resolves:
+            self._client(self._investigator())
         with logs_into(self.errors, self._hold_lost):
             try:
                 self.loop.run(self._at_rest, until=self._horizon_s())
@@ -250,6 +264,7 @@ class World:
         clock = VirtualClock(self.loop, self.skew_s(name))
         bell = Bell(self.loop, self.ledger, self.random)
         registry = Registry(PROFILES, clock=self.clock.monotonic, random=self.random.random)
+        registry.watch(lambda breaker: breaker.listen(self._note_opening))
         dispatch = PolicyDispatch(
             registry.breaker,
             registry.profile,
@@ -316,6 +331,10 @@ class World:
         row = self.ledger.rows[event["order_id"]]
         if row.order.fence <= event["fence"]:
             self.errors.append(f"ended: work on {row.order.id} was ended, and nobody else had taken it")
+
+    def _note_opening(self, transition: Transition) -> None:
+        if transition.after is BreakerState.OPEN:
+            self.opened.append(transition)
 
     def _count_occurrences(self) -> None:
         """Count the faults that are no rail's."""
@@ -503,6 +522,41 @@ class World:
             self.occurrences["approved" if approves else "declined"] += 1
             if not approves:
                 self.declined.add(order_id)
+
+    async def _investigator(self) -> None:
+        """Looks at statements of the rails for what is under review, once nothing more can happen to it
+        there, and ends it: as succeeded, of what came, or as failed where nothing did."""
+        for _ in range(30):
+            await asyncio.sleep(20 + self.random.random() * 20)
+            for order in [row.order for row in self.ledger.rows.values()]:
+                if order.status_detail is StatusDetail.UNDER_REVIEW:
+                    await self._resolve(order.id)
+
+    async def _resolve(self, order_id: str) -> None:
+        row = self.ledger.rows[order_id]
+        booked = [self.rails[a.rail].booked(a.reference) for a in row.attempts.values()]
+        if any(b is not None and (b.is_busy or self.loop.time() < b.hidden_until) for b in booked):
+            return
+        received = max((b.amount for b in booked if b is not None and b.has_moved), default=None)
+        outcome = Resolution.FAILED if received is None else Resolution.SUCCEEDED
+        kind = {"pa": PaymentCase, "re": RefundCase, "po": PayoutCase}[order_id[:2]]
+        name = f"node_{self.random.randrange(self.scenario.nodes)}"
+        self.resolved[order_id] = outcome
+
+        def call(engine: Engine) -> Any:
+            return engine.reviewing.resolve(
+                kind, order_id, outcome, by="somebody", evidence="a statement", received=received
+            )
+
+        fence = row.order.fence
+        try:
+            await self._on(name, call, 6.0)
+            self.occurrences["resolved"] += 1
+        except StateConflictError as refused:
+            if row.order.status_detail is StatusDetail.UNDER_REVIEW and row.order.fence == fence:
+                self.errors.append(f"unresolved: {order_id} is under review: {refused}")
+        except (PaymentError, TimeoutError):
+            pass
 
     async def _refund(self, number: int, payment_id: str) -> None:
         for part in range(2):
