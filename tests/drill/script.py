@@ -59,12 +59,12 @@ RECORDS = (
 )
 """Faults of a rail's own records, by the sandbox's names."""
 _SHARES: Mapping[str, float] = {
-    "other_amount": 0.4,
-    "other_currency": 0.4,
-    "other_reference": 0.6,
-    "not_found_after_found": 0.3,
-    "failed_then_success": 0.5,
-    "callback_failure": 0.4,
+    "other_amount": 0.85,
+    "other_currency": 0.65,
+    "other_reference": 0.65,
+    "not_found_after_found": 0.55,
+    "failed_then_success": 0.85,
+    "callback_failure": 0.5,
     "reversed": 0.9,
 }
 """At how many of the rails each of them is set."""
@@ -174,7 +174,9 @@ def _records(random: Random, rail: str) -> dict[str, Any]:
     }
     if "not_found_after_found_rate" in faults:
         # It is met between two inquiries about a payer who has not decided.
-        faults |= {"approve_after_ms": 500, "callbacks": "lost"}
+        faults["approve_after_ms"] = 700
+        if "callback_failure_rate" not in faults:
+            faults["callbacks"] = "lost"
     return faults | {
         "late_success_after_ms": random.choice((100, 400, 1_000)),
         "reverse_after_ms": random.choice((20, 200, 800)),
