@@ -358,9 +358,12 @@ def _share_risk(
     def heard(seen: Sighting, said: RiskDecision) -> None:
         watch.heard(seen, said, clock.monotonic())
 
-    shared = SharedSightings(client, instance, heard, supervisor=loops)
+    def heard_not_opened(seen: Sighting) -> None:
+        watch.heard_not_opened(seen, clock.monotonic())
+
+    shared = SharedSightings(client, instance, heard, heard_not_opened, supervisor=loops)
     stack.push_async_callback(shared.close)
-    watch.tell = shared.tell
+    watch.tell, watch.take_back = shared.tell, shared.take_back
     return shared
 
 

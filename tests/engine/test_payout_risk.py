@@ -10,10 +10,17 @@ import pytest
 from engine.scripted import ACCEPTED, Desk
 from synccash.engine.payout_recall import PayoutRecall
 from synccash.engine.screening import Outage, Screening
-from synccash.payments.case import PayoutCase
-from synccash.payments.errors import ObjectNotFoundError, StateConflictError
+from synccash.payments.case import Claim, PayoutCase
+from synccash.payments.errors import (
+    InsufficientBalanceError,
+    ObjectNotFoundError,
+    ReferenceAlreadyUsedError,
+    StateConflictError,
+)
 from synccash.payments.lifecycle import Routed
-from synccash.payments.payout import Payout
+from synccash.payments.payer import Msisdn
+from synccash.payments.payout import Payee, Payout
+from synccash.payments.request import PayoutRequest, Tenant
 from synccash.payments.risk import PayoutRules, RiskDecision, RiskOutcome, RiskRules, RiskWatch, Velocity
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.recent_payouts import PostgresRecentPayouts
@@ -209,6 +216,38 @@ async def test_a_payout_that_the_service_doubts_goes_on_when_a_human_does_not(de
 
 
 DAILY = PayoutRules(general=RiskRules(ceiling=5_000, payer_amount=Velocity(1_500, 86_400.0)))
+
+
+@pytest.mark.parametrize(
+    "payout_rules",
+    [PayoutRules(general=RiskRules(payer_count=Velocity(1, 86_400.0), duplicate_window_s=60.0))],
+)
+async def test_a_payout_that_the_balance_refuses_uses_up_nothing_of_its_payee(desk: Desk):
+    poor = PayoutRequest(
+        tenant=Tenant("m_poor", livemode=False),
+        amount=700,
+        currency="GHS",
+        payee=Payee(Msisdn.parse("0241234567"), name="Ama"),
+        reference="wages",
+    )
+    claim = Claim("m_poor:test:payout", "key", b"f" * 32)
+    for _ in range(2):
+        with pytest.raises(InsufficientBalanceError):
+            await desk.engine.pay_out(poor, claim)
+    assert (await desk.pay_out())["status"] == "processing"
+    assert (await desk.pay_out("wages 2"))["last_error"]["code"] == "risk_declined"
+
+
+@pytest.mark.parametrize("payout_rules", [PayoutRules(general=RiskRules(payer_count=Velocity(1, 86_400.0)))])
+async def test_a_payout_whose_reference_is_taken_uses_up_nothing_and_the_first_stays_counted(desk: Desk):
+    other = Payee(Msisdn.parse("0501234567"), name="Kofi")
+    await desk.pay_out()
+    with pytest.raises(ReferenceAlreadyUsedError):
+        await desk.pay_out(payee=other)
+    with pytest.raises(ReferenceAlreadyUsedError):
+        await desk.pay_out()
+    assert (await desk.pay_out("wages 2", payee=other))["status"] == "processing"
+    assert (await desk.pay_out("wages 3"))["last_error"]["code"] == "risk_declined"
 
 
 @pytest.mark.parametrize("payout_rules", [DAILY])

@@ -17,6 +17,7 @@ from synccash.payments.risk import (
     RiskOutcome,
     RiskRules,
     RiskWatch,
+    Sighting,
     Velocity,
 )
 
@@ -208,3 +209,51 @@ def test_a_watch_without_rules_for_payouts_remembers_none_of_them():
     assert watch.assess(PAYOUT, 0.0) == ALLOWED
     assert not watch.watch.is_idle
     assert Watch(RiskRules()).watch.is_idle
+
+
+def test_an_order_that_was_not_opened_uses_nothing_up_and_is_assessed_anew():
+    rules = RiskRules(
+        payer_amount=Velocity(2_500, 60.0), merchant_count=Velocity(1, 60.0), duplicate_window_s=60.0
+    )
+    watch = RiskWatch(RiskRules(), PayoutRules(general=rules))
+    first, second = replace(PAYOUT, reference="wages 1"), replace(PAYOUT, reference="wages 2")
+    assert watch.assess(first, 0.0) == ALLOWED
+    watch.not_opened(first, 1.0)
+    assert watch.assess(second, 2.0) == ALLOWED
+    assert watch.assess(first, 3.0).outcome is RiskOutcome.DECLINE
+
+
+def test_allowances_of_many_days_cannot_be_saved_up_by_orders_that_are_refused():
+    watch = RiskWatch(RiskRules(), PayoutRules(general=RiskRules(merchant_amount=Velocity(2_500, 60.0))))
+    orders = [replace(PAYOUT, reference=f"wages {day}") for day in range(5)]
+    for day, order in enumerate(orders):
+        assert watch.assess(order, 120.0 * day) == ALLOWED
+        watch.not_opened(order, 120.0 * day)
+    outcomes = [watch.assess(order, 900.0).outcome for order in orders]
+    assert outcomes == [RiskOutcome.ALLOW, *[RiskOutcome.REVIEW] * 4]
+
+
+def test_an_order_that_one_of_two_requests_has_opened_stays_counted():
+    watch = RiskWatch(RiskRules(), PayoutRules(general=RiskRules(payer_count=Velocity(1, 60.0))))
+    assert {watch.assess(PAYOUT, 0.0) for _ in range(2)} == {ALLOWED}
+    watch.not_opened(PAYOUT, 0.0)
+    assert watch.assess(replace(PAYOUT, reference="another"), 1.0).outcome is RiskOutcome.DECLINE
+
+
+def test_an_order_that_was_not_opened_is_taken_out_of_the_window_in_which_it_was_counted():
+    watch = RiskWatch(RiskRules(), PayoutRules(general=RiskRules(payer_count=Velocity(2, 60.0))))
+    first, second, third = (replace(PAYOUT, reference=f"wages {number}") for number in range(3))
+    assert watch.assess(first, 59.0) == watch.assess(second, 118.0) == ALLOWED
+    watch.not_opened(first, 119.5)
+    assert watch.assess(third, 119.5) == ALLOWED
+    assert watch.assess(replace(PAYOUT, reference="another"), 119.5).outcome is RiskOutcome.DECLINE
+
+
+def test_what_others_take_back_is_taken_back_here_and_the_others_are_told():
+    told: list[Sighting] = []
+    rules = PayoutRules(general=RiskRules(payer_count=Velocity(1, 60.0)))
+    one, two = RiskWatch(RiskRules(), rules, take_back=told.append), RiskWatch(RiskRules(), rules)
+    two.heard(Sighting.of(PAYOUT), one.assess(PAYOUT, 0.0), 0.0)
+    one.not_opened(PAYOUT, 1.0)
+    two.heard_not_opened(told.pop(), 1.0)
+    assert two.assess(replace(PAYOUT, reference="another"), 2.0) == ALLOWED

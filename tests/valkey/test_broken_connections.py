@@ -109,7 +109,7 @@ def test_every_other_loop_goes_on_afterwards(proxy, valkey_url, manner):
         supervisor = LoopSupervisor()
         bell = ValkeyDoorbell(client, supervisor=supervisor)
         fleet = Fleet(client, "me", assumed=7, supervisor=supervisor)
-        sightings = SharedSightings(client, "me", lambda *_: None, supervisor=supervisor)
+        sightings = SharedSightings(client, "me", lambda *_: None, lambda _: None, supervisor=supervisor)
         alone = []
         health = SharedRailHealth(client, "me", dict, dict, lambda _, live: alone.append(live), lambda: 0.0)
         proxy.be(manner)

@@ -38,6 +38,10 @@ class Process:
         self.watch.heard(seen, decision, time.monotonic())
         self.told.put_nowait(seen.reference)
 
+    def hear_not_opened(self, seen: Sighting) -> None:
+        self.watch.heard_not_opened(seen, time.monotonic())
+        self.told.put_nowait(f"not {seen.reference}")
+
     def assess(self, number: int, **changes) -> RiskDecision:
         asked = {"reference": f"order {number}", "amount": 100 + number} | changes
         return self.watch.assess(replace(PAYMENT, **asked), time.monotonic())
@@ -45,6 +49,10 @@ class Process:
     def pay_out(self, number: int) -> RiskDecision:
         payout = replace(PAYOUT, reference=f"order {number}", amount=100 + number)
         return self.watch.assess(payout, time.monotonic())
+
+    def not_paid_out(self, number: int) -> None:
+        payout = replace(PAYOUT, reference=f"order {number}", amount=100 + number)
+        self.watch.not_opened(payout, time.monotonic())
 
     async def heard_of(self, number: int) -> None:
         async with asyncio.timeout(LONG_S):
@@ -55,8 +63,8 @@ class Process:
 @contextlib.asynccontextmanager
 async def running(url, name):
     client, process = build_client(url), Process()
-    shared = SharedSightings(client, name, process.hear)
-    process.watch.tell = shared.tell
+    shared = SharedSightings(client, name, process.hear, process.hear_not_opened)
+    process.watch.tell, process.watch.take_back = shared.tell, shared.take_back
     shared.start()
     try:
         yield process
@@ -139,5 +147,18 @@ async def test_a_process_that_knows_only_payments_leaves_payouts_unread(valkey_u
         one.pay_out(1)
         message = await channel.get_message(timeout=LONG_S)
     await client.aclose()
-    source, seen, payouts = msgspec.msgpack.decode(message["data"])
+    source, seen, payouts, _ = msgspec.msgpack.decode(message["data"])
     assert (source, seen, len(payouts)) == ("one", [], 1)
+
+
+async def test_a_payout_that_is_not_opened_after_all_counts_in_no_process(valkey_url):
+    async with two_of(valkey_url) as (one, two):
+        assert [one.pay_out(number) for number in (1, 2, 3)] == [ALLOWED] * 3
+        await two.heard_of(3)
+        for number in (1, 2, 3):
+            one.not_paid_out(number)
+        assert one.pay_out(3) == ALLOWED
+        one.not_paid_out(3)
+        assert [one.pay_out(number) for number in (4, 5)] == [ALLOWED] * 2
+        await two.heard_of(5)
+        assert [two.pay_out(number).outcome for number in (6, 7)] == [RiskOutcome.ALLOW, RiskOutcome.DECLINE]

@@ -61,6 +61,8 @@ class Collecting:
         opening = _opening(idempotency_key, self.first.assessed(payment))
         leased_at = self.clock.monotonic()
         opened = await self.ledger.open_payment(opening)
+        if not isinstance(opened, Opened | AlreadyClaimed):
+            self.first.not_opened(payment)
         match opened:
             case SendsHeld():
                 self.first.recovery.sends_held()

@@ -61,6 +61,10 @@ class FirstCommits:
             return FirstCommit(order=order, attempt=None, hold=hold, timeline=timeline)
         return self.routed(order, timeline)
 
+    def not_opened(self, order: R) -> None:
+        """The order was refused and left nothing behind: the risk rules count it no more."""
+        self.risk.not_opened(order, self.clock.monotonic())
+
     def _held_for_risk(self, before: R, risk: RiskDecision, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
         """A rule said no: end it, or keep it for a human as long as it lives. One commit, nothing sent."""
         now = self.clock.now()

@@ -58,6 +58,8 @@ class PayingOut:
         opening = self._opening(payout, idempotency_key)
         leased_at = self.clock.monotonic()
         opened = await self.ledger.open_payout(opening)
+        if not isinstance(opened, Opened | AlreadyClaimed):
+            self.first.not_opened(payout)
         match opened:
             case SendsHeld():
                 self.first.recovery.sends_held()

@@ -185,23 +185,45 @@ class _Window:
             self.now, self.began = 0, self.began + passed * window_s
         return self.now + self.before * (1 - (at - self.began) / window_s)
 
+    def take_back(self, counted_at: float, count: int, at: float, window_s: float) -> None:
+        """Take out again what was counted at `counted_at`, where it still counts."""
+        self.sum(at, window_s)
+        if counted_at >= self.began:
+            self.now = max(0, self.now - count)
+        elif counted_at >= self.began - window_s:
+            self.before = max(0, self.before - count)
+
+
+@dataclass(slots=True)
+class _Decided:
+    """A decision that is remembered. `requests` may have opened the order, or may open it yet; what was
+    counted for it was counted at `at`. `double_of` is when an order that looks like it was seen before."""
+
+    decision: RiskDecision
+    at: float
+    is_counted: bool
+    double_of: float | None
+    requests: int = 1
+
 
 @dataclass(slots=True)
 class RiskWatch:
     """Live: what this process has seen lately, and what it was told of others' payments (`heard`).
 
-    `tell` passes on what is decided here; without it each process counts for itself, so with n processes up
-    to n times as much passes. Bounded: the keys that were quiet for longest are forgotten.
+    `tell` passes on what is decided here, `take_back` what was not opened after all; without them each
+    process counts for itself, so with n processes up to n times as much passes. Bounded: the keys that were
+    quiet for longest are forgotten.
     """
 
     rules: RiskRules
     payouts: PayoutRules = NO_PAYOUT_RULES
     tell: Callable[[Sighting, RiskDecision], None] | None = None
+    take_back: Callable[[Sighting], None] | None = None
     _windows: OrderedDict[tuple[str, str], _Window] = field(
         default_factory=OrderedDict[tuple[str, str], _Window]
     )
     _seen: OrderedDict["_Likeness", float] = field(default_factory=OrderedDict["_Likeness", float])
-    _decided: OrderedDict[Sighting, RiskDecision] = field(default_factory=OrderedDict[Sighting, RiskDecision])
+    _decided: OrderedDict[Sighting, _Decided] = field(default_factory=OrderedDict[Sighting, _Decided])
 
     _idle: frozenset[Operation] = field(init=False)
 
@@ -222,16 +244,48 @@ class RiskWatch:
         if (Operation.COLLECT if isinstance(order, Payment) else Operation.PAYOUT) in self._idle:
             return ALLOWED
         sighting = Sighting.of(order)
-        decision = self._decided.get(sighting)
-        if decision is None:
-            decision = ALLOWED
-            if sighting.payer not in self._rules_for(sighting).allowed_payers:
-                for outcome, reason in self._spoken(sighting, at):
-                    decision = decision.with_(RiskDecision(outcome, (reason,)))
-            self._remember(sighting, decision, at)
-            if self.tell is not None:
-                self.tell(sighting, decision)
+        known = self._decided.get(sighting)
+        if known is not None:
+            known.requests += 1
+            return known.decision
+        decision = ALLOWED
+        if sighting.payer not in self._rules_for(sighting).allowed_payers:
+            for outcome, reason in self._spoken(sighting, at):
+                decision = decision.with_(RiskDecision(outcome, (reason,)))
+        self._remember(sighting, decision, at)
+        if self.tell is not None:
+            self.tell(sighting, decision)
         return decision
+
+    def not_opened(self, order: Payment | Payout, at: float) -> None:
+        """Take back one `assess` of an order that was then refused and left nothing behind.
+
+        Otherwise whoever is refused could save up the allowances of many days, or use up those of a payee.
+        """
+        sighting = Sighting.of(order)
+        self.heard_not_opened(sighting, at)
+        if self.take_back is not None and sighting.operation not in self._idle:
+            self.take_back(sighting)
+
+    def heard_not_opened(self, sighting: Sighting, at: float) -> None:
+        """Take back what another process has taken back."""
+        known = self._decided.get(sighting)
+        if known is None:
+            return
+        known.requests -= 1
+        if known.requests > 0:
+            return
+        del self._decided[sighting]
+        if not known.is_counted:
+            return
+        for sum_ in self._sums(sighting):
+            window = self._windows.get(sum_.key)
+            if window is not None:
+                window.take_back(known.at, sum_.adds, at, sum_.limit.window_s)
+        if self._seen.get(_looks(sighting)) == known.at:
+            del self._seen[_looks(sighting)]
+            if known.double_of is not None:
+                self._seen[_looks(sighting)] = known.double_of
 
     def heard(self, sighting: Sighting, decision: RiskDecision, at: float) -> None:
         """Remember what another process has decided, as if it had been here."""
@@ -287,6 +341,7 @@ class RiskWatch:
         # A payout that was declined has cost nothing and must not use up its payee's day; a payment that was
         # declined counts, so that a payer cannot wear the limit down.
         is_lost = sighting.operation is Operation.PAYOUT and decision.outcome is RiskOutcome.DECLINE
+        double_of = self._seen.get(_looks(sighting))
         for sum_ in () if is_lost else self._sums(sighting):
             window = self._windows.setdefault(sum_.key, _Window(at))
             window.sum(at, sum_.limit.window_s)
@@ -295,7 +350,7 @@ class RiskWatch:
         if self._rules_for(sighting).duplicate_window_s is not None and not is_lost:
             self._seen[_looks(sighting)] = at
             self._seen.move_to_end(_looks(sighting))
-        self._decided[sighting] = decision
+        self._decided[sighting] = _Decided(decision, at, is_counted=not is_lost, double_of=double_of)
         for memory in (self._windows, self._seen, self._decided):
             while len(memory) > _REMEMBERED:
                 memory.popitem(last=False)

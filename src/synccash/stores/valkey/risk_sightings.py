@@ -34,16 +34,33 @@ _QUIET_S = 5.0
 
 
 class _Told(msgspec.Struct, array_like=True):
-    """`payouts` stand apart and last: a process of a version that knows only payments leaves them unread."""
+    """`payouts` stand apart, and what was not opened after all behind them: a process of a version that knows
+    nothing of them leaves them unread."""
 
     source: str
     seen: list[tuple[Sighting, RiskDecision]]
     payouts: list[tuple[Sighting, RiskDecision]] = []
+    not_opened: list[Sighting] = []
 
 
-def _told(source: str, together: list[tuple[Sighting, RiskDecision]]) -> _Told:
-    payouts = [one for one in together if one[0].operation is Operation.PAYOUT]
-    return _Told(source, [one for one in together if one[0].operation is not Operation.PAYOUT], payouts)
+_News = tuple[Sighting, RiskDecision | None]
+"""What was decided; None: the order was not opened after all."""
+
+
+def _told(source: str, together: list[_News]) -> _Told:
+    """What became of these orders in the end: one may be decided on, not be opened, and be decided on again.
+    A listener reads what was not opened first."""
+    decided: dict[Sighting, RiskDecision] = {}
+    not_opened: dict[Sighting, None] = {}
+    for seen, said in together:
+        if said is not None:
+            decided[seen] = said
+        elif decided.pop(seen, None) is None:
+            not_opened[seen] = None
+    by_payouts: dict[bool, list[tuple[Sighting, RiskDecision]]] = {False: [], True: []}
+    for seen, said in decided.items():
+        by_payouts[seen.operation is Operation.PAYOUT].append((seen, said))
+    return _Told(source, by_payouts[False], by_payouts[True], list(not_opened))
 
 
 _decode = msgspec.msgpack.Decoder(_Told).decode
@@ -58,13 +75,15 @@ class SharedSightings:
         client: Redis,
         instance: str,
         heard: Callable[[Sighting, RiskDecision], None],
+        heard_not_opened: Callable[[Sighting], None],
         *,
         supervisor: LoopSupervisor | None = None,
     ) -> None:
         self._client = client
         self._instance = instance
         self._heard = heard
-        self._waiting = deque[tuple[Sighting, RiskDecision]](maxlen=_WAITING)
+        self._heard_not_opened = heard_not_opened
+        self._waiting = deque[_News](maxlen=_WAITING)
         self._news = asyncio.Event()
         self._supervisor = supervisor or LoopSupervisor()
         self._loops: tuple[SupervisedLoop, ...] = ()
@@ -85,6 +104,11 @@ class SharedSightings:
         self._waiting.append((sighting, decision))
         self._news.set()
 
+    def take_back(self, sighting: Sighting) -> None:
+        """Tell the others soon that it was not opened after all. Never waits, never raises."""
+        self._waiting.append((sighting, None))
+        self._news.set()
+
     async def _publish(self) -> None:
         while True:
             while self._waiting:
@@ -97,7 +121,7 @@ class SharedSightings:
             await self._news.wait()
             self._news.clear()
 
-    def _put_back(self, together: list[tuple[Sighting, RiskDecision]]) -> None:
+    def _put_back(self, together: list[_News]) -> None:
         """Told twice is known once; what is new has the room."""
         self._waiting.extendleft(reversed(together[: _WAITING - len(self._waiting)]))
 
@@ -134,5 +158,7 @@ class SharedSightings:
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 told = _decode(payload)
                 if told.source != self._instance:
+                    for sighting in told.not_opened:
+                        self._heard_not_opened(sighting)
                     for sighting, decision in (*told.seen, *told.payouts):
                         self._heard(sighting, decision)
