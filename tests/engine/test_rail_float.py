@@ -1,6 +1,6 @@
 """Payouts and the float of the rails: over PostgreSQL and scripted rails."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -27,6 +27,7 @@ def reads(desk: Desk, rail: ScriptedRail, pesewas: int) -> None:
     """The rail reports its float."""
     floats = desk.engine.router.floats
     assert isinstance(floats, RailFloats)
+    floats.reading_began(rail.name)
     floats.reported(rail.name, FloatReading({None: pesewas}, floats.now(), datetime.now(UTC)))
 
 
@@ -227,6 +228,43 @@ def test_a_refusal_holds_for_its_amount_and_more_until_the_next_reading():
     assert floats.short_for_s("pawapay", Network.MTN, 700) is None
 
 
+def test_a_refusal_of_long_ago_holds_no_smaller_payout_when_a_larger_one_is_refused():
+    hand = Hand()
+    floats = RailFloats(hand.now, 60.0)
+    floats.refused("hubtel", Network.MTN, 100)
+    hand.at += 3_600.0
+    floats.refused("hubtel", Network.MTN, 100_000)
+    assert floats.short_for_s("hubtel", Network.MTN, 100_000) == 60.0
+    assert floats.short_for_s("hubtel", Network.MTN, 100) is None
+
+
+def test_refusals_of_large_payouts_do_not_make_the_refusal_of_a_small_one_last():
+    hand = Hand()
+    floats = RailFloats(hand.now, 60.0)
+    floats.refused("hubtel", Network.MTN, 100)
+    for _ in range(4):
+        hand.at += 30.0
+        floats.refused("hubtel", Network.MTN, 100_000)
+    assert floats.short_for_s("hubtel", Network.MTN, 100) is None
+    assert floats.short_for_s("hubtel", Network.MTN, 100_000) == 60.0
+
+
+def test_what_is_sent_or_refused_while_a_reading_is_on_its_way_is_taken_off_it():
+    hand = Hand()
+    floats = read(hand, {None: 1_000, Network.AT: 50})
+    floats.sent("pawapay", Network.MTN, 100)
+    hand.at += 60.0
+    floats.reading_began("pawapay")
+    began = hand.at
+    hand.at += 2.0
+    floats.sent("pawapay", Network.MTN, 600)
+    floats.refused("pawapay", Network.AT, 40)
+    floats.reported("pawapay", FloatReading({None: 1_000, Network.AT: 50}, began, datetime.now(UTC)))
+    assert floats.short_for_s("pawapay", Network.MTN, 401) is not None
+    assert floats.short_for_s("pawapay", Network.MTN, 400) is None
+    assert floats.short_for_s("pawapay", Network.AT, 40) is not None
+
+
 def test_a_float_below_its_alarm_level_is_low():
     assert read(Hand(), {Network.MTN: 99, None: 900}, pawapay=100).is_low("pawapay")
     assert not read(Hand(), {None: 100}, pawapay=100).is_low("pawapay")
@@ -239,9 +277,11 @@ class ReportingRail(ScriptedRail):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.answer = FloatAnswer(available={None: 500})
+        self.while_asked: Callable[[], None] = lambda: None
 
     async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
         del account, timeout_s
+        self.while_asked()
         return self.answer
 
 
@@ -260,3 +300,16 @@ async def test_every_rail_that_reports_its_float_is_read_and_the_others_are_show
     assert (shown["mtn_momo"]["float"], shown["mtn_momo"]["is_low"]) == (500, True)
     assert (shown["mtn_momo"]["error"], shown["mtn_momo"]["is_reported"]) == ("http_500", True)
     assert (shown["hubtel"]["float"], shown["hubtel"]["is_reported"]) == (None, False)
+
+
+async def test_what_is_sent_while_a_rail_is_asked_is_taken_off_its_answer(desk: Desk):
+    rail = ReportingRail("mtn_momo")
+    floats = RailFloats(desk.engine.clock.monotonic)
+
+    async def ask(rail: Any) -> FloatAnswer:
+        return await rail.read_float(rail.account, timeout_s=1.0)
+
+    rail.while_asked = lambda: floats.sent("mtn_momo", Network.MTN, 400)
+    await FloatWatch({"mtn_momo": rail}, floats, ask, desk.engine.clock).look()
+    assert floats.short_for_s("mtn_momo", Network.MTN, 100) is None
+    assert floats.short_for_s("mtn_momo", Network.MTN, 101) is not None

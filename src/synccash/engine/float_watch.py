@@ -33,6 +33,7 @@ class FloatWatch:
         """Read once at every rail that pays out and reports its float."""
         for rail in self._reporting():
             # What is sent while the answer is on its way may be in it or not: counted twice, it only waits.
+            self.floats.reading_began(rail.name)
             began = self.clock.monotonic()
             answer = await self.read(rail)
             if answer.available is None:

@@ -28,17 +28,30 @@ class FloatReading:
         return min(self.available.values())
 
 
+_Sums = dict[Network | None, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """An amount that the rail refused for lack of float at the monotonic time `at`."""
+
+    amount: int
+    at: float
+
+
 @dataclass(slots=True)
 class _State:
-    """What is known of one rail. `refusals`: the smallest amount that it refused for lack of float, and when,
-    by network; `spent`: what this process has sent out since the reading began."""
+    """What is known of one rail. `refusals` by network: a later one is of a larger amount. `spent`: what this
+    process has sent out since the reading began, by network; `spent_meanwhile`: since the latest began that
+    has not been answered."""
 
     reading: FloatReading | None = None
     error: str | None = None
-    refusals: dict[Network | None, tuple[int, float]] = field(
-        default_factory=dict[Network | None, tuple[int, float]]
+    refusals: dict[Network | None, list[_Refusal]] = field(
+        default_factory=dict[Network | None, list[_Refusal]]
     )
-    spent: dict[Network | None, int] = field(default_factory=dict[Network | None, int])
+    spent: _Sums = field(default_factory=_Sums)
+    spent_meanwhile: _Sums = field(default_factory=_Sums)
 
 
 @dataclass(slots=True)
@@ -50,9 +63,19 @@ class RailFloats:
     alarms: Mapping[str, int] = field(default_factory=dict[str, int])
     _states: dict[str, _State] = field(default_factory=dict[str, _State])
 
+    def reading_began(self, rail: str) -> None:
+        """The rail is asked now: what is sent from here on may not be in its answer."""
+        self._states.setdefault(rail, _State()).spent_meanwhile = {}
+
     def reported(self, rail: str, reading: FloatReading) -> None:
-        """Take a reading: it replaces what was known before."""
-        self._states[rail] = _State(reading)
+        """Take a reading: it replaces what was known before it began."""
+        before = self._states.get(rail, _State())
+        refusals = {
+            network: kept
+            for network, known in before.refusals.items()
+            if (kept := [one for one in known if one.at > reading.at])
+        }
+        self._states[rail] = _State(reading, refusals=refusals, spent=before.spent_meanwhile)
 
     def failed(self, rail: str, reason: str) -> None:
         """A reading failed: the former one is gone by until it is stale."""
@@ -60,15 +83,16 @@ class RailFloats:
 
     def refused(self, rail: str, network: Network | None, amount: int) -> None:
         """The rail refused an amount for lack of float: this much is not tried again before the next poll."""
+        now = self.now()
         refusals = self._states.setdefault(rail, _State()).refusals
-        known, _ = refusals.get(network, (amount, 0.0))
-        refusals[network] = (min(known, amount), self.now())
+        known = [one for one in refusals.get(network, ()) if one.amount < amount and self._holds(one, now)]
+        refusals[network] = [*known, _Refusal(amount, now)]
 
     def sent(self, rail: str, network: Network | None, amount: int) -> None:
         """An amount has left, or may have."""
         state = self._states.setdefault(rail, _State())
-        wallet = self._wallet(state, network)
-        state.spent[wallet] = state.spent.get(wallet, 0) + amount
+        for sums in (state.spent, state.spent_meanwhile):
+            sums[network] = sums.get(network, 0) + amount
 
     def short_for_s(self, rail: str, network: Network | None, amount: int) -> float | None:
         """For how long the rail is known not to be able to pay the amount; None where it may be.
@@ -79,19 +103,23 @@ class RailFloats:
         if state is None:
             return None
         now = self.now()
-        smallest, at = state.refusals.get(network, (0, 0.0))
-        if smallest and amount >= smallest and now - at < self.poll_s:
-            return at + self.poll_s - now
+        for one in reversed(state.refusals.get(network, ())):
+            if amount >= one.amount and self._holds(one, now):
+                return one.at + self.poll_s - now
         reading = state.reading
         if reading is None or now - reading.at >= _STALE_POLLS * self.poll_s:
             return None
-        wallet = self._wallet(state, network)
+        wallet = _wallet(reading, network)
         if wallet not in reading.available:
             return None
-        if amount <= reading.available[wallet] - state.spent.get(wallet, 0):
+        spent = sum(sum_ for of, sum_ in state.spent.items() if _wallet(reading, of) == wallet)
+        if amount <= reading.available[wallet] - spent:
             return None
         # A poll that is late comes soon.
         return max(reading.at + self.poll_s - now, min(1.0, self.poll_s))
+
+    def _holds(self, refusal: _Refusal, now: float) -> bool:
+        return now - refusal.at < self.poll_s
 
     def is_low(self, rail: str) -> bool:
         """True where the latest reading is below the rail's alarm level."""
@@ -123,7 +151,7 @@ class RailFloats:
             "error": state.error,
         }
 
-    def _wallet(self, state: _State, network: Network | None) -> Network | None:
-        """The wallet that pays for a network: its own where the rail has one for it."""
-        is_own = state.reading is not None and network in state.reading.available
-        return network if is_own else None
+
+def _wallet(reading: FloatReading, network: Network | None) -> Network | None:
+    """The wallet that pays for a network: its own where the rail has one for it."""
+    return network if network in reading.available else None
