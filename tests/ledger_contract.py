@@ -1126,6 +1126,13 @@ class BalanceContract:
         results = await asyncio.gather(*map(world.ledger.open_payout, beside))
         assert [type(result) for result in results] == [Opened, AlreadyClaimed, Opened]
 
+    async def test_a_repeat_beside_its_first_is_not_told_that_the_balance_is_too_low(self, world: World):
+        await world.grant("m_poor", 60)
+        asked = [poor(world, number, 60, key="one key", reference="one") for number in range(4)]
+        results = await asyncio.gather(*map(world.ledger.open_payout, asked))
+        assert sum(isinstance(result, Opened) for result in results) == 1
+        assert sum(isinstance(result, AlreadyClaimed) for result in results) == 3
+
     async def test_a_payout_that_failed_gives_back_what_it_held_and_one_under_review_does_not(
         self, world: World
     ):

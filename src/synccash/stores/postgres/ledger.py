@@ -140,9 +140,10 @@ class PostgresLedger:
                 if row["opened"]:
                     return Opened(_opened(asked, row))
                 standing, refusal = _standing(row), _refusal(row)
-                if standing is None and refusal is None:
+                if standing is None:
+                    # Also where it was refused: its first may have been opened beside it, and taken the rest.
                     standing = await self.claimed(asked.claim.scope, asked.claim.key)
-                    if row["sends_held"] and asked.attempt is not None:
+                    if refusal is None and row["sends_held"] and asked.attempt is not None:
                         refusal = SendsHeld()
             if standing is not None:
                 return await self._told(standing, order, doubtful=doubtful)
@@ -174,9 +175,9 @@ class PostgresLedger:
                     return Opened(_opened_refund(asked, row))
                 available, refusal = row["available"] or 0, _refusal(row)
                 standing = _standing(row)
-                if standing is None and refusal is None:
+                if standing is None:
                     standing = await self.claimed(asked.claim.scope, asked.claim.key)
-                    if row["sends_held"] and asked.attempt is not None:
+                    if refusal is None and row["sends_held"] and asked.attempt is not None:
                         refusal = SendsHeld()
             if standing is not None:
                 return await self._told(standing, asked.refund, doubtful=doubtful)
