@@ -88,7 +88,7 @@ from synccash.stores.valkey.fleet import INQUIRERS, Fleet
 from synccash.stores.valkey.rail_health import SharedRailHealth
 from synccash.stores.valkey.rate_limiter import ValkeyLimiter
 from synccash.stores.valkey.risk_sightings import SharedSightings
-from synccash.supervised_loops import LoopSupervisor, Run
+from synccash.supervised_loops import LoopSupervisor, Run, SupervisedLoop
 from synccash.system import SystemClock, SystemIdentities
 from synccash.webhooks.sender import WebhookSender
 from synccash.webhooks.signature import signed_headers
@@ -99,7 +99,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("synccash")
 _CONNECTIONS = 16
 _FIRST_LOOK_S = 2.0
-"""How long a start waits for the recorded rail accounts; they are read later where PostgreSQL is away."""
+"""How long a start waits for the recorded rail accounts, and for the payouts that the risk rules count; they
+are read later where PostgreSQL is away."""
 Ping = Callable[[], Awaitable[bool]]
 
 
@@ -204,7 +205,8 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         float_watch = FloatWatch(rails, floats, dispatch.read_float, clock)
         _in_background("float_watch", float_watch.run, loops, stack)
         recall = PayoutRecall(engine.risk, PostgresRecentPayouts(database), clock)
-        _in_background("payout_recall", recall.run, loops, stack)
+        recalled = _in_background("payout_recall", recall.run, loops, stack)
+        await asyncio.wait([recalled.task], timeout=_FIRST_LOOK_S)
         yield Service(
             engine=engine,
             rails=rails,
@@ -390,9 +392,13 @@ async def _share_health(
     _in_background("rail_health", shared.run, loops, stack)
 
 
-def _in_background(name: str, run: Run, loops: LoopSupervisor, stack: contextlib.AsyncExitStack) -> None:
+def _in_background(
+    name: str, run: Run, loops: LoopSupervisor, stack: contextlib.AsyncExitStack
+) -> SupervisedLoop:
     """Run a loop that ends when it is cancelled, until the stack is left."""
-    stack.push_async_callback(loops.start(name, run).end)
+    loop = loops.start(name, run)
+    stack.push_async_callback(loop.end)
+    return loop
 
 
 def _screening(

@@ -1,0 +1,31 @@
+"""What a process that starts knows of the payouts before it."""
+
+from dataclasses import replace
+
+from api.served import NUMBER, served, settings
+from payment_samples import PAYOUT
+from synccash.app import assembled
+from synccash.payments.balance import BalanceAccount
+from synccash.payments.payer import Msisdn
+from synccash.payments.payout import Payee
+from synccash.stores.postgres.balances import PostgresBalances
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.pool import connect
+from synccash.system import SystemClock
+
+
+async def test_a_process_has_counted_the_payouts_of_the_last_day_before_it_takes_any(database_url):
+    pool = await connect(database_url, min_size=0, max_size=1)
+    account = BalanceAccount(merchant_id="mer_test", livemode=False, currency="GHS")
+    await PostgresBalances(Database(pool)).grant(account, 1_000, "credit:test")
+    await pool.close()
+    limits = {"payout_payee_max_payouts": 1}
+    async with served(database_url, **limits) as api:
+        body = {"amount": 100, "currency": "GHS", "payee": {"msisdn": NUMBER}, "reference": "one"}
+        assert (await api.send("POST", "/payouts", body, Idempotency_Key="one")).json()[
+            "status"
+        ] == "processing"
+    async with assembled(settings(database_url, **limits), database_url) as service:
+        another = replace(PAYOUT, payee=Payee(Msisdn.parse(NUMBER)))
+        decision = service.engine.risk.assess(another, SystemClock().monotonic())
+    assert decision.reasons == ("payee_too_often",)
