@@ -29,6 +29,7 @@ from synccash.sandbox_accounts import ACCOUNTS, Place
 from synccash.servers.bundle import Servers, start_servers
 from synccash.servers.place import open_data_folder
 from synccash.settings import Loaded, SettingsError, load_settings
+from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
@@ -289,7 +290,7 @@ async def register(database_url: str, keys: Mapping[str, str]) -> None:
         await store.ensure_key(
             sha256(keys["admin"].encode()).digest(), Role.ADMIN, merchant_id=None, livemode=False
         )
-        await grant_local_credit(PostgresBalances(Database(pool)))
+        await grant_local_credit(Database(pool))
     finally:
         await pool.close()
 
@@ -304,21 +305,35 @@ async def confirm_test_accounts(database_url: str, environment: Mapping[str, str
         raise UpError(str(error)) from error
     pool = await connect(database_url, min_size=0, max_size=1)
     try:
-        store = PostgresRailAccounts(Database(pool))
+        database = Database(pool)
+        store = PostgresRailAccounts(database)
+        confirmed = {(one.rail, one.identity) for one in await store.recorded() if one.confirmed}
         for rail in rails.values():
             if rail.environment is Environment.TEST:
+                if (rail.name, rail.account.identity) not in confirmed:
+                    facts = f"{rail.account.identity} as test account {rail.account.account}"
+                    await _noted(database, "rail_confirm", rail.name, facts)
                 await store.confirm(rail.account, Environment.TEST, by="synccash up", may_correct=False)
     finally:
         await pool.close()
 
 
-async def grant_local_credit(balances: PostgresBalances) -> None:
+async def grant_local_credit(database: Database) -> None:
     """Let the local merchant pay out in test mode without having collected. Repeating it changes nothing."""
+    balances = PostgresBalances(database)
     account = BalanceAccount(merchant_id=MERCHANT_ID, livemode=False, currency="GHS")
     for credit in await balances.unconfirmed():
         if credit.account == account:
+            await _noted(database, "balance_confirm", f"{account} 0", "the credit of an upgrade")
             await balances.confirm(credit, 0)
-    await balances.grant(account, LOCAL_CREDIT, credit_source("credit", account, "up"))
+    granted, is_new = await balances.grant(account, LOCAL_CREDIT, credit_source("credit", account, "up"))
+    if is_new:
+        await _noted(database, "balance_credit", f"{account} {granted}", "the local merchant may pay out")
+
+
+async def _noted(database: Database, action: str, target: str, reason: str) -> None:
+    """Write to the audit log what `synccash up` does by itself."""
+    await PostgresAudit(database).note(actor="synccash up", action=action, target=target, reason=reason)
 
 
 def rail_urls(sandbox_url: str, wait: Callable[[float], None]) -> dict[str, str]:
