@@ -40,15 +40,6 @@ Fate = Literal["pays", "pays, answer lost", "fails", "silent", "pays more"]
 FATES: tuple[Fate, ...] = ("pays", "pays", "pays, answer lost", "fails", "silent", "pays more")
 TABLES = "payments, refunds, payouts, attempts, idempotency, events, timeline, contradictions, deliveries"
 ROUNDS = 4
-_SAME_AS_BOOKS = """
-SELECT count(*) FROM (
-    SELECT merchant_id, kind, source, sum(amount) FROM (
-        SELECT merchant_id, kind, source, amount FROM balance_books
-        UNION ALL
-        SELECT merchant_id, kind, source, -amount FROM balance_entries WHERE kind <> 'credit'
-    ) both_books WHERE merchant_id = $1 GROUP BY merchant_id, kind, source HAVING sum(amount) <> 0
-) differences
-"""
 
 
 @dataclass
@@ -255,7 +246,7 @@ class Shop:
 
     async def check_cover(self) -> None:
         """No more was opened than was covered, but for what rails did against their word."""
-        assert await self.desk.pool.fetchval(_SAME_AS_BOOKS, self.tenant.merchant_id) == 0
+        assert await self.balances.differences(self.tenant.merchant_id) == []
         cases = await self.cases()
         taken_back = sum(line.moved for line in self.bank.book.values() if line.back)
         excess = 0

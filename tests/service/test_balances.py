@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service.test_rail_accounts import SHELL
 from synccash.administration.errors import AdministrationError
 from synccash.cli import _commands
 from synccash.payments.balance import BY_MIGRATION, BalanceAccount, credit_source, read_fees
@@ -14,6 +15,7 @@ from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
+from synccash.up import MERCHANT_ID, confirm_test_accounts, register
 
 Typed = Callable[..., tuple[int, str]]
 
@@ -75,6 +77,12 @@ def test_credit_is_granted_once_for_each_key_and_noted_with_its_reason(
     [
         (("credit", "MERCHANT", "0", "--test", "--reason", "x"), "AMOUNT"),
         (("credit", "MERCHANT", "5", "--test", "--reason", " "), "--reason"),
+        (("credit", "MERCHANT", "5", "--test", "--reason", "x", "--currency", "ghs"), "--currency"),
+        (
+            ("confirm", "MERCHANT", "--credit", "5", "--live", "--reason", "x", "--currency", "USD"),
+            "--currency",
+        ),
+        (("check", "mer_nobody"), "merchants list"),
         (("credit", "mer_nobody", "5", "--test", "--reason", "x"), "merchants list"),
         (("confirm", "MERCHANT", "--credit", "5", "--live", "--reason", "x"), "waits to be confirmed"),
         (("mer_nobody",), "merchants list"),
@@ -104,6 +112,43 @@ def test_a_credit_of_an_upgrade_is_replaced_by_the_operators(typed: Typed, merch
         typed(*words)
 
 
+def test_a_check_says_where_a_balance_is_not_what_the_books_say(
+    typed: Typed, merchant: str, database_url: str
+):
+    typed("balances", "credit", merchant, "500", "--test", "--reason", "prefunded")
+    assert typed("balances", "check") == (0, "all balances are what the books say\n")
+    entry = """
+        INSERT INTO balance_entries (merchant_id, livemode, currency, kind, amount, source)
+        VALUES ($1, false, 'GHS', 'collected', 700, 'pay_of_nobody')
+    """
+    on_database(database_url, lambda base: base.repeat(entry, merchant))
+    code, printed = typed("balances", "check", merchant, "--json")
+    (told,) = json.loads(printed)
+    assert (code, told["source"], told["kind"], told["expected"], told["found"]) == (
+        1,
+        "pay_of_nobody",
+        "collected",
+        0,
+        700,
+    )
+    assert typed("balances", "check")[0] == 1
+
+
+def test_a_check_says_where_a_checkpoint_is_not_the_sum_of_its_entries(
+    typed: Typed, merchant: str, database_url: str
+):
+    async def folded(base: Database) -> None:
+        for _ in range(3):
+            await PostgresBalances(base).fold()
+
+    typed("balances", "credit", merchant, "500", "--test", "--reason", "prefunded")
+    on_database(database_url, folded)
+    assert typed("balances", "check", merchant)[0] == 0
+    on_database(database_url, lambda base: base.repeat("UPDATE balance_checkpoints SET amount = amount + 1"))
+    code, printed = typed("balances", "check")
+    assert (code, "checkpoint" in printed, "5.01" in printed) == (1, True, True)
+
+
 def test_a_merchant_is_suspended_with_a_reason_until_it_is_resumed(
     typed: Typed, merchant: str, database_url: str
 ):
@@ -121,6 +166,24 @@ def test_a_merchant_is_suspended_with_a_reason_until_it_is_resumed(
         "merchant_resume",
         "merchant_resume",
         "merchant_suspend",
+    ]
+
+
+def test_what_up_grants_and_confirms_by_itself_is_in_the_audit_log_once(database_url: str):
+    account = BalanceAccount(merchant_id=MERCHANT_ID, livemode=False, currency="GHS")
+    on_database(
+        database_url,
+        lambda base: PostgresBalances(base).grant(account, 10**12, credit_source(BY_MIGRATION, account)),
+    )
+    keys = {"test": "sk_test_x", "admin": "sk_admin_x"}
+    for _ in range(2):
+        asyncio.run(register(database_url, keys))
+        asyncio.run(confirm_test_accounts(database_url, SHELL))
+    deeds = on_database(database_url, lambda base: PostgresAudit(base).latest(9))
+    assert [(deed.actor, deed.action) for deed in reversed(deeds)] == [
+        ("synccash up", "balance_confirm"),
+        ("synccash up", "balance_credit"),
+        ("synccash up", "rail_confirm"),
     ]
 
 

@@ -8,11 +8,12 @@ from synccash.administration.database import noted, with_database
 from synccash.administration.errors import AdministrationError
 from synccash.payments.balance import CREDIT_MAX, Balance, BalanceAccount, balance_document, credit_source
 from synccash.settings import Settings
-from synccash.stores.postgres.balances import PostgresBalances
+from synccash.stores.postgres.balances import BalanceDifference, PostgresBalances
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 
 _LONGEST = 200
+CURRENCY = "GHS"
 
 
 def list_balances(settings: Settings, merchant_id: str | None) -> Sequence[dict[str, Any]]:
@@ -26,6 +27,29 @@ def list_balances(settings: Settings, merchant_id: str | None) -> Sequence[dict[
     return [balance_document(found) for found in with_database(settings, read)]
 
 
+def check_balances(settings: Settings, merchant_id: str | None) -> Sequence[dict[str, Any]]:
+    """Where balances are not what the orders in the database say, of all merchants or of one; empty where all
+    agree. Raises AdministrationError."""
+
+    async def compare(database: Database) -> Sequence[BalanceDifference]:
+        if merchant_id is not None:
+            await require_merchant(database, merchant_id)
+        return await PostgresBalances(database).differences(merchant_id)
+
+    return [
+        {
+            "merchant_id": one.account.merchant_id,
+            "livemode": one.account.livemode,
+            "currency": one.account.currency,
+            "kind": one.kind,
+            "source": one.source,
+            "expected": one.expected,
+            "found": one.found,
+        }
+        for one in with_database(settings, compare)
+    ]
+
+
 def grant_credit(
     settings: Settings, account: BalanceAccount, amount: int, *, reason: str, key: str | None
 ) -> dict[str, Any]:
@@ -33,6 +57,7 @@ def grant_credit(
 
     `key` makes a repeat change nothing. Raises AdministrationError.
     """
+    _check_currency(account)
     if amount == 0 or abs(amount) > CREDIT_MAX:
         raise AdministrationError(f"AMOUNT: expected pesewas from 1 to {CREDIT_MAX}, or the same below 0")
     _check_text("--reason", reason)
@@ -60,6 +85,7 @@ def confirm_credit(
 
     Raises AdministrationError.
     """
+    _check_currency(account)
     if not 0 <= amount <= CREDIT_MAX:
         raise AdministrationError(f"--credit: expected pesewas from 0 to {CREDIT_MAX}")
     _check_text("--reason", reason)
@@ -82,6 +108,11 @@ async def require_merchant(database: Database, merchant_id: str) -> None:
     """Raises AdministrationError where there is no such merchant."""
     if merchant_id not in {one["id"] for one in await PostgresKeys(database).merchants()}:
         raise AdministrationError(f"there is no merchant {merchant_id}: see `synccash merchants list`")
+
+
+def _check_currency(account: BalanceAccount) -> None:
+    if account.currency != CURRENCY:
+        raise AdministrationError(f"--currency: expected {CURRENCY}, the only one that balances are kept in")
 
 
 def _check_text(option: str, text: str) -> None:

@@ -59,6 +59,35 @@ def credit(
 
 
 @BALANCES.command
+def check(merchant: str | None = None, /, *, json: bool = False) -> int:
+    """Compare all balances, or those of one merchant, with the payments, refunds and payouts in the database.
+
+    Exits with 1 where one differs. It changes nothing, and reads all orders.
+    """
+    from synccash.administration.balances import check_balances
+
+    found = check_balances(settings(), merchant)
+    if json:
+        print_json(found)
+        return 1 if found else 0
+    rows = [
+        (
+            one["merchant_id"],
+            "live" if one["livemode"] else "test",
+            one["currency"],
+            one["source"],
+            one["kind"],
+            money(one["expected"]),
+            money(one["found"]),
+        )
+        for one in found
+    ]
+    titles = ("merchant", "mode", "currency", "source", "kind", "books", "balance")
+    print_table(titles, rows, nothing="all balances are what the books say")
+    return 1 if found else 0
+
+
+@BALANCES.command
 def confirm(
     merchant: str,
     /,

@@ -7,7 +7,10 @@ orders themselves.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import asyncpg
+
 from synccash.payments.balance import BY_MIGRATION, CONFIRMED, Balance, BalanceAccount, credit_source
+from synccash.payments.errors import StoreUnavailableError
 from synccash.stores.postgres.database import Database
 
 _KINDS = ("collected", "refunded", "paid_out", "reserved", "credit", "fees")
@@ -47,6 +50,33 @@ WHERE e.kind = 'credit' AND e.source LIKE '{BY_MIGRATION}:%' AND NOT EXISTS (
 )
 ORDER BY e.merchant_id, e.livemode, e.currency
 """  # noqa: S608 - put together from constants
+# One statement reads with one snapshot: what is committed meanwhile makes no difference. Fees are charged by
+# the rates of their moment, which no book keeps.
+_DIFFERENCES = """
+SELECT merchant_id, livemode, currency, kind, source,
+    sum(expected)::bigint AS expected, sum(found)::bigint AS found
+FROM (
+    SELECT merchant_id, livemode, currency, kind, source, amount AS expected, 0 AS found FROM balance_books
+    WHERE $1::text IS NULL OR merchant_id = $1
+    UNION ALL
+    SELECT merchant_id, livemode, currency, kind, source, 0, amount FROM balance_entries
+    WHERE kind NOT IN ('credit', 'fees') AND ($1::text IS NULL OR merchant_id = $1)
+) of_orders
+GROUP BY merchant_id, livemode, currency, kind, source HAVING sum(expected) <> sum(found)
+UNION ALL
+SELECT merchant_id, livemode, currency, kind, 'checkpoint', sum(expected)::bigint, sum(found)::bigint
+FROM (
+    SELECT merchant_id, livemode, currency, kind, amount AS expected, 0 AS found FROM balance_entries
+    WHERE id <= (SELECT folded_to FROM balance_folding) AND ($1::text IS NULL OR merchant_id = $1)
+    UNION ALL
+    SELECT merchant_id, livemode, currency, kind, 0, amount FROM balance_checkpoints
+    WHERE $1::text IS NULL OR merchant_id = $1
+) of_checkpoints
+GROUP BY merchant_id, livemode, currency, kind HAVING sum(expected) <> sum(found)
+ORDER BY 1, 2, 3, 5, 4
+"""
+_DIFFERENCES_TIMEOUT_S = 3_600.0
+"""All orders are read: the pool's own limit is for statements of requests."""
 _CHANGED_FEES = """
 WITH wanted AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::integer[]) AS w(rail, operation, bps)
@@ -66,6 +96,21 @@ class UnconfirmedCredit:
 
     account: BalanceAccount
     amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BalanceDifference:
+    """Where a balance is not what the books say: `expected` by the books, `found` in the balance, in pesewas.
+
+    `source` is the payment, refund or payout, or `checkpoint` where the sums of a balance are not those of
+    its entries.
+    """
+
+    account: BalanceAccount
+    kind: str
+    source: str
+    expected: int
+    found: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +166,29 @@ class PostgresBalances:
         source = credit_source(CONFIRMED, credit.account)
         _, is_new = await self.grant(credit.account, amount - credit.amount, source)
         return is_new
+
+    async def differences(self, merchant_id: str | None = None) -> Sequence[BalanceDifference]:
+        """Compare all balances, or those of one merchant, with the orders and with their own entries.
+
+        Reads all orders: for an operator, not for a request.
+        """
+        try:
+            async with self.database.pool.acquire() as connection:
+                found = await connection.fetch(_DIFFERENCES, merchant_id, timeout=_DIFFERENCES_TIMEOUT_S)
+        except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+            raise StoreUnavailableError(f"PostgreSQL cannot be reached: {error}") from error
+        return [
+            BalanceDifference(
+                account=BalanceAccount(
+                    merchant_id=row["merchant_id"], livemode=row["livemode"], currency=row["currency"]
+                ),
+                kind=row["kind"],
+                source=row["source"],
+                expected=row["expected"],
+                found=row["found"],
+            )
+            for row in found
+        ]
 
     async def fold(self) -> None:
         """Add what is settled to the checkpoints. Call it every few seconds."""
