@@ -3,15 +3,16 @@
 import asyncio
 from dataclasses import replace
 from importlib.resources import files
+from typing import Any
 
 import asyncpg
 import pytest
 
-from ledger_contract import move, opening, paying_out, poor
+from ledger_contract import attempt_of, move, opening, paying_out, poor, refund_opening
 from stores.postgres_world import PostgresWorld
 from synccash.payments.attempt import AttemptState
 from synccash.payments.balance import Balance, BalanceAccount
-from synccash.payments.case import NotCovered, Opened, PaymentCase
+from synccash.payments.case import NotCovered, Opened, PaymentCase, order_of
 from synccash.payments.payment import PaymentStatus, RefundStatus
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
@@ -205,6 +206,29 @@ async def test_who_takes_money_out_waits_for_whoever_does_so_and_a_success_waits
     assert await second == NotCovered(available=55, needed=60)
 
 
+async def test_orders_of_one_merchant_that_wait_for_its_balance_leave_connections_for_all_others(
+    world: PostgresWorld, balances: PostgresBalances, pool: Pool
+):
+    payments = [await paid(world, number, 10) for number in range(12)]
+    async with pool.acquire() as other:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.fetchval("SELECT lock_balance('m_poor', false, 'GHS')")
+        asked = [refund_opening(case, n, 10, merchant_id="m_poor") for n, case in enumerate(payments)]
+        waiting = [
+            *(asyncio.create_task(world.ledger.open_refund(one)) for one in asked),
+            *(asyncio.create_task(world.ledger.open_payout(poor(world, n, 10))) for n in range(12)),
+        ]
+        while not await other.fetchval(_WAITING_FOR_A_BALANCE):  # noqa: ASYNC110
+            await asyncio.sleep(0)  # PostgreSQL tells nobody who waits
+        assert isinstance(await world.ledger.open_payment(opening(world, 100)), Opened)
+        assert not any(task.done() for task in waiting)
+        await transaction.commit()
+    results = await asyncio.gather(*waiting)
+    assert sum(isinstance(result, Opened) for result in results) == 12
+    assert (await balances.balance(ACCOUNT)).available == 0
+
+
 async def test_64_payouts_at_once_in_two_processes_never_exceed_what_comes_in_meanwhile(
     world: PostgresWorld, balances: PostgresBalances, pool: Pool
 ):
@@ -262,6 +286,43 @@ async def test_a_payment_without_money_of_its_own_moves_no_balance(
     late = replace(case.attempts[0], amount_received=100)
     assert await world.ledger.record(move(case, late, contradiction="late_success"))
     assert (await balances.balance(ACCOUNT)).collected == 0
+
+
+async def test_a_surplus_that_its_rail_takes_back_leaves_what_was_collected(
+    world: PostgresWorld, balances: PostgresBalances
+):
+    result = await world.ledger.open_payment(opening(world, payment={**POOR, "amount": 100}))
+    assert isinstance(result, Opened)
+    case = result.case
+    dead = replace(case.attempts[0], state=AttemptState.DECLINED)
+    second = attempt_of(order_of(case), 2)
+    assert await world.ledger.record(move(case, dead, second))
+    case = await world.ledger.payment("pay_1")
+    assert case is not None
+    debit = replace(second, state=AttemptState.SUCCEEDED, amount_received=100)
+    order = {"status": PaymentStatus.SUCCEEDED, "amount_received": 100, "paid_by": debit.id}
+    assert await world.ledger.record(move(case, debit, order=order))
+    changes: list[dict[str, Any]] = [{"amount_received": 100}, {"reversed_at": world.now()}]
+    for change in changes:
+        case = await world.ledger.payment("pay_1")
+        assert case is not None
+        assert await world.ledger.record(
+            move(case, replace(case.attempts[0], **change), contradiction="told")
+        )
+    assert (await balances.balance(ACCOUNT)).collected == 100
+    assert await balances.differences() == []
+
+
+async def test_a_payout_under_review_that_moved_more_than_was_asked_for_reserves_all_of_it(
+    world: PostgresWorld, balances: PostgresBalances
+):
+    await world.grant("m_poor", 100)
+    result = await world.ledger.open_payout(poor(world, 1, 30))
+    assert isinstance(result, Opened)
+    late = replace(result.case.attempts[0], state=AttemptState.DECLINED, amount_received=50)
+    assert await world.ledger.record(move(result.case, late, contradiction="late_success"))
+    assert (await balances.balance(ACCOUNT)).reserved == 50
+    assert await world.ledger.open_payout(poor(world, 2, 51)) == NotCovered(available=50, needed=51)
 
 
 async def test_opening_balances_come_from_the_books_and_who_paid_out_goes_on_until_confirmed(

@@ -3,6 +3,7 @@
 The clock is the database's. Commits in doubt are looked up before anybody is told anything.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -43,6 +44,7 @@ from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres import due, moves, opening, rows
 from synccash.stores.postgres.database import TRIES, Database, InDoubtError
 from synccash.stores.postgres.errors import InvariantBrokenError
+from synccash.stores.postgres.pool import CONNECT_TIMEOUT_S
 from synccash.stores.postgres.recovery import PostgresRecovery
 from synccash.stores.postgres.unreadable import UNREADABLE, read_or_note
 
@@ -63,6 +65,9 @@ _SUSPENDED = "a_suspended_merchant_starts_nothing"
 _NOW = "SELECT clock_timestamp() AS now"
 _TOGETHER = 64
 _FLUSHES = 2
+_REFUNDS = 4
+"""How many refunds of one process are opened at a time. They may wait for a debit or a balance, and a
+merchant that asks for many must leave connections to all others."""
 _C = TypeVar("_C", PaymentCase, RefundCase, PayoutCase)
 _Batch = NaturalBatch[dict[str, Any], asyncpg.Record | None]
 
@@ -81,6 +86,7 @@ class PostgresLedger:
     _payouts: _Batch = field(init=False)
     _moves: _Batch = field(init=False)
     _payout_moves: _Batch = field(init=False)
+    _refunds: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_REFUNDS))
 
     def __post_init__(self) -> None:
         self._openings = self._batch(opening.OPEN_PAYMENTS, asked="order_id", answered="asked_id")
@@ -160,7 +166,7 @@ class PostgresLedger:
             available: int | None = None
             refusal: Suspended | NotCovered | SendsHeld | None = None
             try:
-                row = (await self._commit(opening.OPEN_REFUND, argument))[0]
+                row = (await self.database.patiently(self._open_refund_once, argument))[0]
             except InDoubtError:
                 doubtful = True
                 standing = await self.claimed(asked.claim.scope, asked.claim.key)
@@ -186,6 +192,17 @@ class PostgresLedger:
             if available is not None and available < asked.refund.amount:
                 return NotRefundable(available)
         raise _gave_up("opening a refund")
+
+    async def _open_refund_once(self, argument: Any) -> list[asyncpg.Record]:
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._refunds.acquire()
+        except TimeoutError as error:
+            raise StoreUnavailableError("too many refunds wait for their debits and balances") from error
+        try:
+            return await self._once(opening.OPEN_REFUND, argument)
+        finally:
+            self._refunds.release()
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
         """Return what stands under a key."""
