@@ -273,6 +273,35 @@ async def test_a_fee_is_held_with_the_payout_charged_once_and_given_back_with_th
     assert (balance.fees, balance.available) == (5, 995)
 
 
+async def test_a_payout_that_succeeds_is_charged_no_second_fee(
+    world: PostgresWorld, balances: PostgresBalances
+):
+    await balances.set_fees({("mtn_momo", "payout"): 100})
+    await world.grant("m_poor", 1_000)
+    result = await world.ledger.open_payout(poor(world, 1, 900))
+    assert isinstance(result, Opened)
+    done = replace(result.case.attempts[0], state=AttemptState.SUCCEEDED, amount_received=900)
+    assert await world.ledger.record(move(result.case, done, order={"status": RefundStatus.SUCCEEDED}))
+    balance = await balances.balance(ACCOUNT)
+    assert (balance.paid_out, balance.fees, balance.available) == (900, 9, 91)
+
+
+async def test_credit_that_is_taken_back_waits_for_whoever_is_just_being_paid_out(
+    world: PostgresWorld, balances: PostgresBalances, pool: Pool
+):
+    await world.grant("m_poor", 100)
+    async with pool.acquire() as other:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.fetchval("SELECT lock_balance('m_poor', false, 'GHS')")
+        taking = asyncio.create_task(balances.grant(ACCOUNT, -50, "credit:back"))
+        while not taking.done() and not await world.value(_WAITING_FOR_A_BALANCE):  # noqa: ASYNC110
+            await asyncio.sleep(0)  # PostgreSQL tells nobody who waits
+        assert not taking.done()
+        await transaction.commit()
+    assert await taking == (-50, True)
+
+
 async def test_a_payment_without_money_of_its_own_moves_no_balance(
     world: PostgresWorld, balances: PostgresBalances
 ):
