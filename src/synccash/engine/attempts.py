@@ -67,7 +67,7 @@ class Attempts:
 
     def next_for(self, case: Case, rail: str | None = None) -> Attempt:
         """The attempt after the last one of the case."""
-        sequence = len(case.attempts) + 1
+        sequence = case.next_sequence
         if isinstance(case, RefundCase):
             return self.refunding(case.refund, case.payment, case.debit, sequence=sequence)
         assert rail is not None, "only a refund knows its rail by itself"

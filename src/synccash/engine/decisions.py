@@ -82,11 +82,25 @@ class Decisions:
             return self._refused_locally(case, after, sent, entry)
         if after.state is AttemptState.NOT_SENT or is_short_of_float(after):
             return self._queue(case, after, sent.answer.retry_after_s, entry)
+        if self._is_held_elsewhere(case, after):
+            return self._held_elsewhere(case, after, entry)
         order = reflect(order_of(case), after, now=self.clock.now(), action=sent.answer.next_action)
         order = self._told_in_time(case, after, order)
         due_in_s = self._ask_after_send_s(replace(case, as_of=self.clock.now()), after)
         hold = self.patience.release_ended(case, after) if order.status.is_final else Release(due_in_s)
-        return self.scribe.move(case, order, after, hold=hold, timeline=(entry,))
+        outside = after.state.is_dead and _may_go_elsewhere(case, after)
+        return self.scribe.move(case, order, after, hold=hold, timeline=(entry,), outside_recovery=outside)
+
+    def _is_held_elsewhere(self, case: Case, dead: Attempt) -> bool:
+        """True where the order may have gone to another rail by an attempt that the ledger has lost."""
+        return dead.state.is_dead and not case.may_send and _may_go_elsewhere(case, dead)
+
+    def _held_elsewhere(self, case: Case, dead: Attempt, entry: Entry) -> Move:
+        """Close the attempt and end nothing: the rails are asked when the recovery has ended."""
+        closed = replace(dead, retry_decision="held")
+        order = queued(order_of(case), now=self.clock.now())
+        hold = Release(self.patience.held_s(case))
+        return self.scribe.move(case, order, closed, hold=hold, timeline=(entry,))
 
     def _ask_after_send_s(self, case: Case, after: Attempt) -> float:
         """The wait before a send is asked about: the ladder's. A send that nobody answered is asked about as
@@ -115,18 +129,18 @@ class Decisions:
         move = self._fall_over(case, after, entry) if after.state.is_dead and may_fall_over else None
         if move is not None:
             return move
-        if after.state.is_dead and not case.may_send and _may_go_elsewhere(case, after):
-            # The ledger may have lost the attempt at another rail that came after this one.
-            closed = replace(after, retry_decision="held")
-            order = queued(order_of(case), now=self.clock.now())
-            hold = Release(self.patience.held_s(case))
-            return self.scribe.move(case, order, closed, hold=hold, timeline=(entry,))
+        if self._is_held_elsewhere(case, after):
+            return self._held_elsewhere(case, after, entry)
         if is_short_of_float(after) and not known:
             return self._queue(case, after, None, entry)
         order = reflect(order_of(case), after, now=self.clock.now())
         if not known:
             hold = self.patience.release_ended(case, after)
-            return self.scribe.move(case, order, after, hold=hold, timeline=(entry,))
+            # Another rail may have been sent the order by an attempt that a recovery has lost.
+            outside = after.state.is_dead and _may_go_elsewhere(case, after)
+            return self.scribe.move(
+                case, order, after, hold=hold, timeline=(entry,), outside_recovery=outside
+            )
         # A second attempt has moved money: what came too much is given back, or told to a human.
         facts = {"attempt": after.id, "rail": after.rail, "received": after.amount_received}
         return self.scribe.move(
@@ -236,7 +250,9 @@ class Decisions:
         if route.wait_s is None and not case.attempts:
             order = failed(routed_of(case), Failure(FailureCode.NO_RAIL_AVAILABLE), now=self.clock.now())
             timeline = (*before, self.scribe.entry("routed", route.explained()))
-            return self.scribe.move(case, order, hold=Release(None), timeline=timeline)
+            return self.scribe.move(
+                case, order, hold=Release(None), timeline=timeline, outside_recovery=True
+            )
         wait_s = self.patience.next_try_s(case, route.wait_s)
         entry = self.scribe.entry("queued", {**route.explained(), "wait_s": wait_s})
         order = queued(routed_of(case), now=self.clock.now())
@@ -511,7 +527,9 @@ class Decisions:
         now, before = self.clock.now(), routed_of(case)
         if decision.outcome is RiskOutcome.DECLINE:
             order = failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
-            return self.scribe.move(case, order, hold=Release(None), timeline=timeline)
+            return self.scribe.move(
+                case, order, hold=Release(None), timeline=timeline, outside_recovery=True
+            )
         return self.leave_to_review(case, in_risk_review(before, now=now), *timeline)
 
     def leave_to_review(self, case: PaymentCase | PayoutCase, order: Order, *timeline: Entry) -> Move:

@@ -83,6 +83,10 @@ class Driver:
                 # Perhaps only too late to fall over: then the dead attempt ends the order.
                 move = self.decisions.after_send(case, attempt, after, sent, may_fall_over=False)
                 committed = await self._record(case, move)
+            if committed is None and move.outside_recovery:
+                # Perhaps a recovery has begun since the order was read.
+                move = self.decisions.after_send(replace(case, held=True), attempt, after, sent)
+                committed = await self._record(case, move)
             if committed is None or isinstance(move.hold, Release):
                 return committed
             case, attempt = committed, _to_send(committed)
@@ -219,6 +223,10 @@ class Driver:
         if committed is None and move.before_expiry:
             # As after a send: perhaps only too late to fall over.
             move = self.decisions.ended(case, after, answer, may_fall_over=False)
+            committed = await self._record(case, move)
+        if committed is None and move.outside_recovery:
+            # As after a send: perhaps a recovery has begun.
+            move = self.decisions.ended(replace(case, held=True), after, answer)
             committed = await self._record(case, move)
         return committed
 

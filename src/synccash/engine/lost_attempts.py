@@ -51,7 +51,7 @@ class LostAttempts:
 
     async def _find(self, case: Case) -> Sequence[FoundAttempt] | None:
         found: list[FoundAttempt] = []
-        first = len(case.attempts) + 1
+        first = case.next_sequence
         for sequence in range(first, first + self.depth):
             for rail in self._eligible(case):
                 attempt = self.attempts.lost(case, rail, sequence)
@@ -89,11 +89,13 @@ def adopt(
     living = _living(found)
     adopted: list[Attempt] = []
     contradiction: str | None = None
+    may_pay_twice = False
     # Of two with the same reference the one that lives is kept.
     for one in sorted(found, key=lambda one: one is not living):
         if any(one.attempt.reference == known.reference for known in adopted):
             # Two rails have the same reference: one of them was sent it after the other was lost.
             contradiction = "found_twice"
+            may_pay_twice |= one.answer.standing is not Standing.FAILED
             continue
         attempt = one.attempt if one is living else _closed(one.attempt, one.answer)
         foreign = foreign_to(one.attempt, currency, one.answer)
@@ -101,6 +103,12 @@ def adopt(
             contradiction = foreign.value
             attempt = replace(attempt, moved_at=now)
         adopted.append(attempt)
+    if living is not None and may_pay_twice:
+        # PostgreSQL holds a reference once, so the other rail's money has no row. The one that lives is not
+        # asked about any more: its success would end the order, and nobody would look for the other.
+        kept = next(a for a in adopted if a.id == living.attempt.id)
+        adopted.remove(kept)
+        adopted.append(replace(_closed(kept, living.answer), moved_at=now))
     if living is not None and case.live is not None:
         adopted.append(replace(_closed(case.live, living.answer), retry_decision="another_rail"))
     return sorted(adopted, key=lambda attempt: attempt.sequence), contradiction

@@ -135,7 +135,8 @@ class Refunding:
         amount = left if request.amount is None else request.amount
         if amount < 1:
             raise StateConflictError("nothing of this payment is left to refund")
-        held = self.recovery.known.active
+        # What is asked for again after a recovery may have been sent before it.
+        held = self.recovery.known.active or case.restored
         return self.refunds.opening(case, debit, amount, claim, reason=request.reason, held=held)
 
     def _debit(self, case: PaymentCase) -> Attempt:

@@ -48,6 +48,12 @@ class _OrderCase:
         return next((a for a in self.attempts if not a.state.is_final), None)
 
     @property
+    def next_sequence(self) -> int:
+        """The number of the next attempt. Attempts that were found after a recovery may have gaps before
+        them, and no number is used twice."""
+        return max((attempt.sequence for attempt in self.attempts), default=0) + 1
+
+    @property
     def money_moved(self) -> bool:
         """True when any attempt is known to have moved money: then nothing more is sent for the order, and
         it is neither expired, canceled, approved nor declined."""

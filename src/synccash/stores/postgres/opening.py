@@ -15,8 +15,18 @@ asked AS MATERIALIZED (
         lease_s float8, due_in_s float8, status integer, body bytea,
         attempts json, events json, timeline json, merchant_id text, balance json)
     WHERE kind = 'opening'
-),
-recovering AS MATERIALIZED (SELECT active, epoch - active::integer AS epoch FROM recovery)"""
+)"""
+_RECOVERING = """recovering AS MATERIALIZED (
+    SELECT active, epoch - active::integer AS epoch FROM recovery
+)"""
+
+# A refund of a payment that is older than the latest release may be one that was lost and is asked for again,
+# also long afterwards: it is opened as if the recovery lasted, and searched for before it is sent.
+_RECOVERING_REFUND = """recovering AS MATERIALIZED (
+    SELECT held AS active, r.epoch - held::integer AS epoch
+    FROM asked JOIN payments p ON p.id = asked."order" ->> 'payment_id', recovery r,
+        LATERAL (SELECT r.active OR coalesce(p.created_at < r.released_at, false) AS held) state
+)"""
 
 _STANDING = """
 LEFT JOIN LATERAL (
@@ -71,6 +81,7 @@ _UNCOVERED = f"""{_REFUSED},
 
 OPEN_PAYMENTS = f"""
 WITH {_ASKED},
+{_RECOVERING},
 {_SUSPENDED},
 {_CLAIMED.format(refused="suspended")},
 made AS (
@@ -102,6 +113,7 @@ FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
 
 OPEN_PAYOUTS = f"""
 WITH {_ASKED},
+{_RECOVERING},
 {_JUDGED},
 {_CLAIMED.format(refused="refused")},
 made AS (
@@ -134,6 +146,7 @@ FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
 # locked behind it, always in this order. Money that came too much was never part of it: that is not judged.
 OPEN_REFUND = f"""
 WITH {_ASKED},
+{_RECOVERING_REFUND},
 debit AS MATERIALIZED (
     SELECT CASE WHEN a.reversed_at IS NULL THEN a.amount_received - a.refund_reserved ELSE 0 END AS available
     FROM asked JOIN attempts a ON a.id = asked."order" ->> 'attempt_id'

@@ -1,0 +1,92 @@
+"""What a recovery must withstand: gaps in the attempts that are found, rails that lag, races, wrong keys."""
+
+from dataclasses import replace
+
+import pytest
+
+from engine.scripted import FAILED, NOT_FOUND, SUCCEEDED, Desk
+from engine.test_recovery import PAID, Backup, held_payment, nothing_is_found, recovery, release, sent
+from engine.test_recovery import settings as settings
+from synccash.engine.review import Resolution
+from synccash.payments.case import PaymentCase
+from synccash.payments.rail import Operation
+
+
+async def test_attempts_that_are_found_with_a_gap_leave_the_next_number_free(desk: Desk):
+    payment_id = await held_payment(desk, reference="order 17")
+    nothing_is_found(desk)
+    lost = desk.engine.worker.driver.attempts.lost
+    case = await desk.case(payment_id)
+    second, third = lost(case, "mtn_momo", 2), lost(case, "paystack", 3)
+    desk.first.standings[second.reference] = FAILED
+    await release(desk)
+    await desk.work()
+    desk.second.standing = FAILED
+    for _ in range(3):
+        await desk.work()
+    case = await desk.case(payment_id)
+    sequences = [attempt.sequence for attempt in case.attempts]
+    assert sequences[:2] == [2, 3]
+    assert third.reference in {attempt.reference for attempt in case.attempts}
+
+
+async def test_a_reference_that_two_rails_may_pay_stays_with_a_human(desk: Desk):
+    payment_id = await held_payment(desk, reference="order 17")
+    nothing_is_found(desk)
+    attempt = desk.engine.worker.driver.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
+    desk.first.standings[attempt.reference] = PAID
+    desk.second.standings[attempt.reference] = PAID
+    await release(desk)
+    for _ in range(4):
+        await desk.work()
+    assert await desk.contradictions() == ["found_twice"]
+    assert (await desk.order(payment_id)).status_detail == "under_review"
+
+
+async def test_a_refund_of_a_restored_payment_is_searched_for_also_after_the_release(desk: Desk):
+    desk.first.standing = SUCCEEDED
+    payment = await desk.pay()
+    await desk.work()
+    backup = Backup(desk)
+    await backup.take()
+    await desk.refund(payment["id"], 400)
+    [order] = [order for order in desk.first.sent if order.operation is Operation.REFUND]
+    await backup.restore()
+    nothing_is_found(desk)
+    desk.first.standings[order.reference] = SUCCEEDED
+    await release(desk)
+    desk.keys -= 1
+    again = await desk.refund(payment["id"], 400)
+    assert again["status"] == "processing"
+    for _ in range(2):
+        await desk.work()
+    assert (await desk.order(again["id"])).status == "succeeded"
+    assert len([order for order in desk.first.sent if order.operation is Operation.REFUND]) == 1
+
+
+async def test_a_failure_whose_failover_meets_a_recovery_does_not_end_the_order(desk: Desk):
+    payment = await desk.pay()
+    [case] = await desk.engine.ledger.take_due(limit=1, lease_s=15.0) or [None]
+    if case is None:
+        await desk.pool.execute("UPDATE payments SET due_at = now()")
+        [case] = await desk.engine.ledger.take_due(limit=1, lease_s=15.0)
+    await recovery(desk).start(by="test", reason="a test")
+    desk.first.standing = FAILED
+    await desk.engine.worker.driver.advance(case)
+    order = await desk.order(payment["id"])
+    assert (order.status, order.status_detail) == ("processing", "queued")
+    assert len(desk.second.sent) == 0
+
+
+async def test_what_a_human_found_at_a_rail_for_an_order_without_an_attempt_can_be_said(desk: Desk):
+    payment_id = await held_payment(desk)
+    desk.first.standing = desk.second.standing = replace(NOT_FOUND, standing="no_information")
+    await release(desk)
+    await desk.pool.execute("UPDATE payments SET expires_at = now()")
+    await desk.work()
+    assert await desk.waiting() == [(payment_id, "under_review")]
+    await desk.engine.reviewing.resolve(
+        PaymentCase, payment_id, Resolution.SUCCEEDED, by="ama", evidence="statement, line 7", rail="paystack"
+    )
+    order = await desk.order(payment_id)
+    assert (order.status, order.rail, order.amount_received) == ("succeeded", "paystack", 1000)
