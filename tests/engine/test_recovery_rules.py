@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from engine.scripted import FAILED, NOT_FOUND, SUCCEEDED, Desk
+from engine.scripted import FAILED, NOT_FOUND, PENDING, SUCCEEDED, Desk
 from engine.test_recovery import PAID, Backup, held_payment, nothing_is_found, recovery, release, sent
 from engine.test_recovery import settings as settings
 from synccash.engine.review import Resolution
 from synccash.payments.case import PaymentCase
+from synccash.payments.errors import StateConflictError
 from synccash.payments.rail import Operation
 
 
@@ -90,3 +91,30 @@ async def test_what_a_human_found_at_a_rail_for_an_order_without_an_attempt_can_
     )
     order = await desk.order(payment_id)
     assert (order.status, order.rail, order.amount_received) == ("succeeded", "paystack", 1000)
+
+
+async def test_a_send_that_may_be_under_way_when_the_recovery_begins_is_waited_for(desk: Desk):
+    payment_id = await held_payment(desk)
+    nothing_is_found(desk)
+    settings = desk.engine.worker.settings
+    await release(desk, after_s=settings.lease_s + settings.settle_s - 10)
+    for _ in range(2):
+        await desk.work()
+    assert (desk.first.asked, await sent(desk)) == ([], 0)
+    assert (await desk.order(payment_id)).status_detail == "queued"
+    await desk.pool.execute("UPDATE recovery SET entered_at = entered_at - interval '11 seconds'")
+    for _ in range(2):
+        await desk.work()
+    assert await sent(desk) == 1
+
+
+async def test_a_lost_attempt_is_not_named_for_an_order_that_can_have_lost_none(desk: Desk):
+    payment_id = (await desk.pay())["id"]
+    desk.first.standing = replace(PENDING, refused_locally=True)
+    await desk.work()
+    await desk.pool.execute("UPDATE payments SET status_detail = 'under_review'")
+    await desk.pool.execute("UPDATE attempts SET state = 'declined'")
+    with pytest.raises(StateConflictError, match="no attempt of it was lost"):
+        await desk.engine.reviewing.resolve(
+            PaymentCase, payment_id, Resolution.SUCCEEDED, by="ama", evidence="x", rail="paystack"
+        )

@@ -170,10 +170,12 @@ class BlockBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ResolutionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was found at the rail, and where."""
+    """What was found at the rail, and where. `rail`: the rail of an attempt that succeeded and that the
+    database has lost."""
 
     outcome: Annotated[Literal["succeeded", "failed"], Meta(extra=_says("succeeded or failed"))]
     evidence: Reason
+    rail: RailName | None = None
 
 
 class PaymentResolutionBody(ResolutionBody, frozen=True, forbid_unknown_fields=True):

@@ -246,6 +246,10 @@ def resolve(
         int | None,
         Parameter(help="Of a payment: the pesewas that the rail took, where it was another amount."),
     ] = None,
+    rail: Annotated[
+        str | None,
+        Parameter(help="After a recovery: the rail of an attempt that succeeded and that the database lost."),
+    ] = None,
     url: Url = None,
     json: bool = False,
 ) -> int:
@@ -256,6 +260,8 @@ def resolve(
     body: dict[str, Any] = {"outcome": outcome, "evidence": evidence}
     if amount_received is not None:
         body["amount_received"] = amount_received
+    if rail is not None:
+        body["rail"] = rail
     return _decided(order_id, "resolve", body, url, as_json=json)
 
 

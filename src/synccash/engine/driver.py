@@ -149,9 +149,11 @@ class Driver:
         return await self._try_again(case)
 
     def _is_searchable(self, case: Case) -> bool:
-        """True for an open order of which the ledger may have lost attempts, once the recovery has ended."""
+        """True for an open order of which the ledger may have lost attempts, once the recovery has ended and
+        the rails know what was sent before it."""
         is_open = not order_of(case).status.is_final
-        return case.unsearched is not None and not case.held and is_open and not case.money_moved
+        is_lost = case.unsearched is not None and not case.held and is_open and not case.money_moved
+        return is_lost and self.patience.is_lost_send_settled(case)
 
     async def screen(self, case: Case) -> Case | None:
         """Ask the fraud service about a payment or payout of which nothing was ever sent, and go on as it

@@ -217,7 +217,7 @@ def build_engine(
         doorbell=doorbell,
         collecting=Collecting(*parts),
         refunding=Refunding(ledger, attempts, driver, replies, refunds, clock, recovery),
-        reviewing=Reviewing(ledger, scribe, doorbell, clock, patience),
+        reviewing=Reviewing(ledger, scribe, doorbell, clock, patience, attempts),
         paying_out=PayingOut(*parts),
         passwords=Passwords(ledger, driver, dispatch, holding, scribe, clock, settings),
         rails=guarded,

@@ -173,6 +173,14 @@ class Patience:
         age = (case.as_of - order_of(case).created_at).total_seconds()
         return max(self.settings.queue_retry_s, min(age / 10, _HELD_MAX_S))
 
+    def is_lost_send_settled(self, case: Case) -> bool:
+        """True when a send that was committed before the recovery began, and lost, has left by the end of its
+        lease, and its rail has had the settle time to know of it: until then "not found" proves nothing."""
+        if case.recovery_began is None:
+            return True
+        passed_s = (case.as_of - case.recovery_began).total_seconds()
+        return passed_s >= self.settings.lease_s + self.settings.settle_s
+
     def look_back_s(self, case: Case, closed: Attempt, standing: Standing | None = None) -> float | None:
         """The wait before the rail is asked about a closed attempt again; None after the last look-back.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
+from synccash.engine.attempts import Attempts
 from synccash.engine.patience import Patience
 from synccash.engine.ports import Clock, Doorbell, Ledger
 from synccash.engine.replies import read_order
@@ -14,7 +15,7 @@ from synccash.payments.attempt import Attempt
 from synccash.payments.case import Move, PaymentCase, PayoutCase, RefundCase, Release
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.payment import StatusDetail
+from synccash.payments.payment import Refund, StatusDetail
 from synccash.payments.rail import Standing, StatusAnswer
 
 _BY_HAND = "resolved_by_hand"
@@ -47,6 +48,7 @@ class Reviewing:
     doorbell: Doorbell
     clock: Clock
     patience: Patience
+    attempts: Attempts
 
     async def approve(self, order_id: str, *, by: str, reason: str, kind: type[_Held] = PaymentCase) -> bytes:
         """Let a payment or payout that waits for its risk review go on to a rail."""
@@ -78,17 +80,20 @@ class Reviewing:
         by: str,
         evidence: str,
         received: int | None = None,
+        rail: str | None = None,
     ) -> bytes:
         """End an order of this kind under review as a human has found it to be at the rail.
 
         It stands for the rail's own answer, so `evidence` says where it was seen: a statement's line, a
         ticket of the provider. `received`: the pesewas that came in, where they are not the order's amount.
+        `rail`: where it succeeded by an attempt that the ledger lost before a recovery.
         """
         while True:
             case = await self._case(kind, order_id)
             if order_of(case).status_detail is not StatusDetail.UNDER_REVIEW:
                 raise StateConflictError("only an order under review can be resolved; this one is not")
-            order, changed = self._resolved(case, _told(outcome, received))
+            lost = None if rail is None else self._lost(case, rail, outcome)
+            order, changed = self._resolved(case, _told(outcome, received), lost)
             # A rail that can say otherwise is asked to once more.
             ended = replace(case, attempts=merged(case.attempts, changed))
             hold = self.patience.release_ended(ended)
@@ -96,11 +101,35 @@ class Reviewing:
             if await self.ledger.record(move):
                 return render(order, ended.attempts)
 
-    def _resolved(self, case: Case, told: StatusAnswer) -> tuple[Order, tuple[Attempt, ...]]:
+    def _lost(self, case: Case, rail: str, outcome: Resolution) -> Attempt:
+        """The attempt at `rail` that the ledger has lost and a human has found. Raises StateConflictError."""
+        if outcome is not Resolution.SUCCEEDED or case.live is not None:
+            raise StateConflictError(
+                "`rail` is for an order that succeeded by an attempt which the database has lost; it has no "
+                "live attempt then"
+            )
+        if not case.restored and case.may_send:
+            raise StateConflictError(
+                "this order was opened after the latest recovery, so no attempt of it was lost: leave `rail` out"
+            )
+        able = [rail for rail, one in self.attempts.rails.items() if one.capabilities.operations]
+        if rail not in able or (isinstance(case, RefundCase) and rail != case.debit.rail):
+            named = case.debit.rail if isinstance(case, RefundCase) else ", ".join(able)
+            raise StateConflictError(f"the rail {rail} cannot have had this order; it may have had: {named}")
+        return self.attempts.lost(case, rail, case.next_sequence)
+
+    def _resolved(
+        self, case: Case, told: StatusAnswer, lost: Attempt | None
+    ) -> tuple[Order, tuple[Attempt, ...]]:
         """The order and the attempts that change, as a human found them. Where no attempt is live, or a
         closed one is known to have moved money, the order is ended by itself: a live attempt is asked about
         further, and what it brings goes back."""
         now = self.clock.now()
+        if lost is not None:
+            found = lost.after_inquiry(told)
+            order = order_of(case)
+            begun = order if isinstance(order, Refund) else lifecycle.begin(order, found)
+            return _taken(lifecycle.succeeded(begun, found, now=now)), (found,)
         moved = any(a.money_moved for a in case.attempts if a is not case.live)
         if case.live is not None and not (moved and told.standing is Standing.SUCCEEDED):
             after = case.live.after_inquiry(told)
@@ -169,7 +198,10 @@ def _payer_of(case: Case, received: int | None) -> Attempt:
     have moved some, else the latest. `received`: the pesewas that a human saw, where he says so."""
     moved = [a for a in case.attempts if a.money_moved and a is not case.live]
     if not case.attempts:
-        raise StateConflictError("nothing was ever sent for this order, so it cannot have succeeded")
+        raise StateConflictError(
+            "no attempt of this order is known, so it cannot have succeeded; where a recovery has lost one, "
+            "name its `rail`"
+        )
     paid = (moved or case.attempts)[-1]
     amount = received if received is not None else paid.amount_received or paid.amount
     return replace(paid, amount_received=amount)

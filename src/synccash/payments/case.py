@@ -23,7 +23,8 @@ class _OrderCase:
     this one ran out; None where nobody held it. `hinted`: it was taken because a callback came.
     `held`: a recovery is under way, and nothing is sent for any order. `unsearched`: the epoch of the
     recovery since whose beginning the rails were not asked about attempts of this order that the ledger may
-    have lost. `restored`: the order was opened before the latest recovery ended.
+    have lost. `restored`: the order was opened before the latest recovery ended. `recovery_began`: when the
+    latest recovery began; None before the first one.
     """
 
     attempts: tuple[Attempt, ...]
@@ -33,6 +34,7 @@ class _OrderCase:
     held: bool = False
     unsearched: int | None = None
     restored: bool = False
+    recovery_began: datetime | None = None
 
     @property
     def may_send(self) -> bool:

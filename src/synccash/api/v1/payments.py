@@ -200,7 +200,13 @@ async def resolve_payment(
         raise invalid(("amount_received", "of a payment that failed nothing was received"))
     return raw_json(
         await engine.reviewing.resolve(
-            PaymentCase, payment_id, outcome, by=operator, evidence=data.evidence, received=received
+            PaymentCase,
+            payment_id,
+            outcome,
+            by=operator,
+            evidence=data.evidence,
+            received=received,
+            rail=data.rail,
         )
     )
 

@@ -81,7 +81,9 @@ async def resolve_payout(
     """Operator: end a payout under review as it was found at the rail."""
     outcome = Resolution(data.outcome)
     return raw_json(
-        await engine.reviewing.resolve(PayoutCase, payout_id, outcome, by=operator, evidence=data.evidence)
+        await engine.reviewing.resolve(
+            PayoutCase, payout_id, outcome, by=operator, evidence=data.evidence, rail=data.rail
+        )
     )
 
 

@@ -31,7 +31,9 @@ async def resolve_refund(
     """Operator: end a refund under review as it was found at the rail."""
     outcome = Resolution(data.outcome)
     return raw_json(
-        await engine.reviewing.resolve(RefundCase, refund_id, outcome, by=operator, evidence=data.evidence)
+        await engine.reviewing.resolve(
+            RefundCase, refund_id, outcome, by=operator, evidence=data.evidence, rail=data.rail
+        )
     )
 
 

@@ -54,7 +54,7 @@ def _hinted(table: str) -> str:
 # What the recovery row says of an order: case.py explains each.
 def _recovered(order: str) -> str:
     return f"""r.active AS held, CASE WHEN {order}.recovery_epoch < r.epoch THEN r.epoch END AS unsearched,
-    coalesce({order}.created_at < r.released_at, false) AS restored"""
+    coalesce({order}.created_at < r.released_at, false) AS restored, r.entered_at AS recovery_began"""
 
 
 # `due` is the order as it was when its lock was had; the updates look at it first as this statement's

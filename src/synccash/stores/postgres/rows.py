@@ -448,6 +448,7 @@ def payment_case(row: asyncpg.Record) -> PaymentCase:
         hinted=row.get("was_hinted", False),
         held=row.get("held", False),
         unsearched=row.get("unsearched"),
+        recovery_began=row.get("recovery_began"),
         restored=row.get("restored", False),
     )
 
@@ -464,6 +465,7 @@ def refund_case(row: asyncpg.Record) -> RefundCase:
         hinted=row.get("was_hinted", False),
         held=row.get("held", False),
         unsearched=row.get("unsearched"),
+        recovery_began=row.get("recovery_began"),
         restored=row.get("restored", False),
     )
 
@@ -478,6 +480,7 @@ def payout_case(row: asyncpg.Record) -> PayoutCase:
         hinted=row.get("was_hinted", False),
         held=row.get("held", False),
         unsearched=row.get("unsearched"),
+        recovery_began=row.get("recovery_began"),
         restored=row.get("restored", False),
     )
 
