@@ -1,16 +1,31 @@
 """What a recovery must withstand: gaps in the attempts that are found, rails that lag, races, wrong keys."""
 
+import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
-from engine.scripted import FAILED, NOT_FOUND, PENDING, SUCCEEDED, Desk
-from engine.test_recovery import PAID, Backup, held_payment, nothing_is_found, recovery, release, sent
+from engine.scripted import FAILED, PENDING, SUCCEEDED, Desk
+from engine.test_recovery import (
+    NO_INFORMATION,
+    PAID,
+    Backup,
+    held_payment,
+    nothing_is_found,
+    recovery,
+    release,
+    sent,
+)
 from engine.test_recovery import settings as settings
+from synccash.administration.errors import AdministrationError
+from synccash.administration.recovery import release_recovery
 from synccash.engine.review import Resolution
 from synccash.payments.case import PaymentCase
 from synccash.payments.errors import StateConflictError
 from synccash.payments.rail import Operation
+from synccash.settings import Settings
+from synccash.stores.postgres import recovery as statements
 
 
 async def test_attempts_that_are_found_with_a_gap_leave_the_next_number_free(desk: Desk):
@@ -67,10 +82,8 @@ async def test_a_refund_of_a_restored_payment_is_searched_for_also_after_the_rel
 
 async def test_a_failure_whose_failover_meets_a_recovery_does_not_end_the_order(desk: Desk):
     payment = await desk.pay()
-    [case] = await desk.engine.ledger.take_due(limit=1, lease_s=15.0) or [None]
-    if case is None:
-        await desk.pool.execute("UPDATE payments SET due_at = now()")
-        [case] = await desk.engine.ledger.take_due(limit=1, lease_s=15.0)
+    await desk.pool.execute("UPDATE payments SET due_at = now()")
+    [case] = await desk.engine.ledger.take_due(limit=1, lease_s=15.0)
     await recovery(desk).start(by="test", reason="a test")
     desk.first.standing = FAILED
     await desk.engine.worker.driver.advance(case)
@@ -81,7 +94,7 @@ async def test_a_failure_whose_failover_meets_a_recovery_does_not_end_the_order(
 
 async def test_what_a_human_found_at_a_rail_for_an_order_without_an_attempt_can_be_said(desk: Desk):
     payment_id = await held_payment(desk)
-    desk.first.standing = desk.second.standing = replace(NOT_FOUND, standing="no_information")
+    desk.first.standing = desk.second.standing = NO_INFORMATION
     await release(desk)
     await desk.pool.execute("UPDATE payments SET expires_at = now()")
     await desk.work()
@@ -118,3 +131,49 @@ async def test_a_lost_attempt_is_not_named_for_an_order_that_can_have_lost_none(
         await desk.engine.reviewing.resolve(
             PaymentCase, payment_id, Resolution.SUCCEEDED, by="ama", evidence="x", rail="paystack"
         )
+
+
+async def test_a_release_under_another_installation_key_is_refused_until_that_is_said(
+    desk: Desk, database_url: str
+):
+    await held_payment(desk)
+    await release(desk)
+    await desk.pay(reference="sent with a derived reference")
+    other = Settings(database_url=database_url, installation_key="6d" * 32)
+    same = Settings(database_url=database_url, installation_key="5c" * 32)
+    for given, refused in ((other, True), (same, False)):
+        await recovery(desk).start(by="test", reason="a test")
+        with pytest.raises(AdministrationError, match="not the one") if refused else nullcontext():
+            await asyncio.to_thread(release_recovery, given, "a test")
+    await recovery(desk).start(by="test", reason="a test")
+    await asyncio.to_thread(release_recovery, other, "the key is lost", other_key=True)
+    assert not (await recovery(desk).recovery()).active
+
+
+async def test_an_order_that_was_sent_under_another_key_is_not_searched_for(desk: Desk):
+    payment = await desk.pay()
+    await desk.pool.execute("UPDATE attempts SET reference_key = 'another', state = 'declined'")
+    await desk.pool.execute("UPDATE payments SET status_detail = 'queued'")
+    await recovery(desk).start(by="test", reason="a test")
+    nothing_is_found(desk)
+    await release(desk)
+    for _ in range(2):
+        await desk.work()
+    assert await sent(desk) == 1
+    assert (await desk.order(payment["id"])).status_detail == "queued"
+
+
+async def test_counting_and_releasing_read_open_orders_alone(desk: Desk):
+    await desk.pay()
+    await desk.pool.execute(
+        """INSERT INTO payments SELECT (json_populate_record(p, json_build_object(
+            'id', 'pay_' || n, 'reference', n, 'status', 'failed', 'status_detail', NULL, 'due_at', NULL,
+            'lease_until', NULL))).* FROM payments p, generate_series(1, $1) n""",
+        5_000,
+    )
+    await desk.pool.execute("ANALYZE payments")
+    for statement, arguments in ((statements._STATE, ()), (statements._RELEASE, ("test",))):
+        rows = await desk.pool.fetch(f"EXPLAIN {statement}", *arguments)
+        plan = "\n".join(row[0] for row in rows)
+        assert "payments_due" in plan
+        assert "Seq Scan on payments" not in plan

@@ -11,6 +11,13 @@ RECOVERY = App(
     help="Hold all sends while the database may lack commits; see docs/operating.md, Restoring a backup.",
 )
 Reason = Annotated[str, Parameter(help="Why; it goes into the audit log.")]
+OtherKey = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="The former installation key is lost: nothing that was sent under it is found at the rails.",
+    ),
+]
 
 
 @RECOVERY.command
@@ -33,11 +40,11 @@ def start(*, reason: Reason, json: bool = False) -> int:
 
 
 @RECOVERY.command
-def release(*, reason: Reason, json: bool = False) -> int:
+def release(*, reason: Reason, other_key: OtherKey = False, json: bool = False) -> int:
     """Let sends go on. For each open order the rails are first asked about attempts that may be lost."""
     from synccash.administration.recovery import release_recovery
 
-    return _print(release_recovery(settings(), reason), as_json=json)
+    return _print(release_recovery(settings(), reason, other_key=other_key), as_json=json)
 
 
 def _print(state: dict[str, Any], *, as_json: bool) -> int:

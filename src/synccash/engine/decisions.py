@@ -250,9 +250,7 @@ class Decisions:
         if route.wait_s is None and not case.attempts:
             order = failed(routed_of(case), Failure(FailureCode.NO_RAIL_AVAILABLE), now=self.clock.now())
             timeline = (*before, self.scribe.entry("routed", route.explained()))
-            return self.scribe.move(
-                case, order, hold=Release(None), timeline=timeline, outside_recovery=True
-            )
+            return self.scribe.move(case, order, hold=Release(None), timeline=timeline, outside_recovery=True)
         wait_s = self.patience.next_try_s(case, route.wait_s)
         entry = self.scribe.entry("queued", {**route.explained(), "wait_s": wait_s})
         order = queued(routed_of(case), now=self.clock.now())
@@ -527,9 +525,7 @@ class Decisions:
         now, before = self.clock.now(), routed_of(case)
         if decision.outcome is RiskOutcome.DECLINE:
             order = failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
-            return self.scribe.move(
-                case, order, hold=Release(None), timeline=timeline, outside_recovery=True
-            )
+            return self.scribe.move(case, order, hold=Release(None), timeline=timeline, outside_recovery=True)
         return self.leave_to_review(case, in_risk_review(before, now=now), *timeline)
 
     def leave_to_review(self, case: PaymentCase | PayoutCase, order: Order, *timeline: Entry) -> Move:

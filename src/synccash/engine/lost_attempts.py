@@ -42,12 +42,18 @@ class LostAttempts:
     searching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES_AT_ONCE))
 
     async def find(self, case: Case) -> Sequence[FoundAttempt] | None:
-        """Return what the rails have of the order, in sequence; None where one of them does not say, or the
-        order has to wait for other searches."""
-        if self.searching.locked():
+        """Return what the rails have of the order, in sequence; None where one of them does not say, where
+        the order has to wait for other searches, or where it was sent under another installation key."""
+        if self.searching.locked() or not self._has_our_key(case):
             return None
         async with self.searching:
             return await self._find(case)
+
+    def _has_our_key(self, case: Case) -> bool:
+        """False where the references of the order's attempts were derived with another installation key:
+        those that would be looked for were never at any rail."""
+        ours = self.attempts.references.id
+        return all(attempt.reference_key in (None, ours) for attempt in case.attempts)
 
     async def _find(self, case: Case) -> Sequence[FoundAttempt] | None:
         found: list[FoundAttempt] = []

@@ -110,7 +110,8 @@ class Reviewing:
             )
         if not case.restored and case.may_send:
             raise StateConflictError(
-                "this order was opened after the latest recovery, so no attempt of it was lost: leave `rail` out"
+                "this order was opened after the latest recovery, so no attempt of it was lost: leave "
+                "`rail` out"
             )
         able = [rail for rail, one in self.attempts.rails.items() if one.capabilities.operations]
         if rail not in able or (isinstance(case, RefundCase) and rail != case.debit.rail):

@@ -1,21 +1,29 @@
 """The recovery row: whether this data may lack commits whose money has moved. See docs/operating.md."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import asyncpg
+import structlog
 
 from synccash.payments.recovery import Recovery
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import Connection
 
+log = structlog.get_logger("synccash.recovery")
+
+# A standby has no timeline of its own to write on: NULL there.
 _SERVER = """(
-    SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline
+    SELECT system_identifier, left(pg_walfile_name(
+        CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn() END), 8) AS timeline
     FROM pg_control_system()
 )"""
-_IS_OURS = f"""
-SELECT r.system_identifier = s.system_identifier AND r.timeline = s.timeline FROM recovery r, {_SERVER} s
+_EPOCH = f"""
+SELECT r.epoch, r.active,
+    (r.system_identifier, r.timeline) = (s.system_identifier, s.timeline) AS is_ours
+FROM recovery r, {_SERVER} s
 """  # noqa: S608 - put together from constants
 # Every open order has a due time, and few ended ones: the partial indexes of due times are walked, and not
 # years of payments.
@@ -30,13 +38,24 @@ SELECT epoch, active, reason, entered_by, entered_at, released_by, released_at,
     (SELECT count(*) FROM waiting WHERE recovery_epoch < r.epoch) AS unsearched
 FROM recovery r
 """
-_EPOCH = "SELECT epoch, active FROM recovery"
 _START = f"""
 UPDATE recovery r SET
     epoch = r.epoch + 1, active = true, reason = $1, entered_by = $2, entered_at = now(),
     system_identifier = s.system_identifier, timeline = s.timeline
 FROM {_SERVER} s WHERE NOT r.active OR (r.system_identifier, r.timeline) <> (s.system_identifier, s.timeline)
 """  # noqa: S608 - put together from constants
+_HOLD = f"""
+WITH held AS ({_START} RETURNING r.epoch),
+noted AS (
+    INSERT INTO audit (actor, action, target, reason) SELECT $2, 'recovery_start', 'database', $1 FROM held
+)
+SELECT epoch FROM held
+"""  # noqa: S608 - put together from constants
+# Of the latest attempts: their ids count up with the time.
+_LATEST_KEY = """
+SELECT reference_key FROM (SELECT id, reference_key FROM attempts ORDER BY id DESC LIMIT 1000) latest
+WHERE reference_key IS NOT NULL ORDER BY id DESC LIMIT 1
+"""
 _RELEASE = """
 WITH released AS (
     UPDATE recovery SET active = false, released_by = $1, released_at = now() WHERE active RETURNING epoch
@@ -63,6 +82,7 @@ SELECT current_setting('synchronous_commit') AS synchronous_commit,
     (SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS synchronous_standbys
 """
 
+_SERVICE = "the service"
 SERVER_CHANGED = (
     "the data is served by another PostgreSQL server than before (a restored backup, or a standby that was "
     "promoted), so commits may be missing"
@@ -120,9 +140,18 @@ class PostgresRecovery:
     database: Database
 
     async def recovery(self) -> Recovery:
-        """Return the epoch, and whether sends are held."""
+        """Return the epoch, and whether sends are held. Holds them where PostgreSQL is another server by now:
+        behind a proxy a connection outlives its server."""
         [row] = await self.database.repeat(_EPOCH)
+        if row["is_ours"] is False:
+            _tell(await self.database.repeat(_HOLD, SERVER_CHANGED, _SERVICE))
+            [row] = await self.database.repeat(_EPOCH)
         return Recovery(epoch=row["epoch"], active=row["active"])
+
+    async def latest_key(self) -> str | None:
+        """Return the id of the installation key of the latest references; None where none was derived."""
+        rows = await self.database.repeat(_LATEST_KEY)
+        return rows[0]["reference_key"] if rows else None
 
     async def state(self) -> RecoveryState:
         """Return all of it. Counts open orders: for people, not for loops."""
@@ -154,9 +183,14 @@ async def hold_if_server_changed(connection: Connection) -> None:
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         raise asyncpg.TargetServerAttributeNotMatched("the server is a standby and takes no commits")
     try:
-        is_ours: Any = await connection.fetchval(_IS_OURS)
+        row: Any = await connection.fetchrow(_EPOCH)
     except asyncpg.UndefinedTableError:
         # A database that is not migrated yet.
         return
-    if is_ours is False:
-        await connection.execute(_START, SERVER_CHANGED, "the service")
+    if row["is_ours"] is False:
+        _tell(await connection.fetch(_HOLD, SERVER_CHANGED, _SERVICE))
+
+
+def _tell(begun: Sequence[asyncpg.Record]) -> None:
+    if begun:
+        log.error("recovery_began", recovery=begun[0]["epoch"], reason=SERVER_CHANGED)

@@ -1,0 +1,49 @@
+"""`synccash recovery`: what an operator can do, and what he is kept from."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+from synccash.administration.errors import AdministrationError
+from synccash.administration.recovery import release_recovery, start_recovery
+from synccash.settings import Settings
+
+
+def settings_of(url: str) -> Settings:
+    return Settings(database_url=url, installation_key="5c" * 32)
+
+
+def said(url: str, statement: str) -> list[asyncpg.Record]:
+    async def ask() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetch(statement)
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def test_start_and_release_are_audited_with_their_reasons(database_url: str):
+    settings = settings_of(database_url)
+    assert start_recovery(settings, "disk lost")["active"]
+    assert not release_recovery(settings, "statements compared")["active"]
+    deeds = said(database_url, "SELECT action, reason FROM audit ORDER BY position")
+    assert [tuple(deed) for deed in deeds] == [
+        ("recovery_start", "disk lost"),
+        ("recovery_release", "statements compared"),
+    ]
+
+
+@pytest.mark.parametrize("change", [start_recovery, release_recovery])
+def test_a_change_without_a_reason_is_refused(database_url: str, change: Callable[..., Any]):
+    with pytest.raises(AdministrationError, match="--reason"):
+        change(settings_of(database_url), " ")
+
+
+def test_there_is_nothing_to_release_outside_a_recovery(database_url: str):
+    with pytest.raises(AdministrationError, match="nothing to release"):
+        release_recovery(settings_of(database_url), "a test")
