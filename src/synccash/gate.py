@@ -132,7 +132,7 @@ class Gate:
     """Live: one per process. `book` has the limits in force, `trusted` the proxies that are believed.
 
     `recovery` is what the process knows of a recovery: answers that were stored before it may speak of orders
-    that the database has lost, so none is used while it lasts, and none of an earlier epoch afterwards.
+    that the database has lost, so none is used while it lasts, and none from before it afterwards.
     """
 
     limiter: Limiter
@@ -250,7 +250,7 @@ class Gate:
         if recovery.active:
             return None
         scope, _, key = name.partition("\n")
-        return answer_key(f"{scope}@{recovery.epoch}" if recovery.epoch else scope, key)
+        return answer_key(f"{scope}@{recovery.name}" if recovery.name else scope, key)
 
 
 @lru_cache(maxsize=10_000)

@@ -21,9 +21,11 @@ from engine.test_recovery import settings as settings
 from synccash.administration.errors import AdministrationError
 from synccash.administration.recovery import release_recovery
 from synccash.engine.review import Resolution
+from synccash.gate import Gate, LocalLimiter
 from synccash.payments.case import PaymentCase
 from synccash.payments.errors import StateConflictError
 from synccash.payments.rail import Operation
+from synccash.resilience.limit_policies import LimitBook
 from synccash.settings import Settings
 from synccash.stores.postgres import recovery as statements
 
@@ -177,3 +179,38 @@ async def test_counting_and_releasing_read_open_orders_alone(desk: Desk):
         plan = "\n".join(row[0] for row in rows)
         assert "payments_due" in plan
         assert "Seq Scan on payments" not in plan
+
+
+async def test_a_search_goes_on_where_a_rail_did_not_answer(desk: Desk):
+    payment_id = await held_payment(desk)
+    nothing_is_found(desk)
+    lost = desk.engine.worker.driver.attempts.lost
+    third = lost(await desk.case(payment_id), "paystack", 3)
+    desk.second.standings[third.reference] = NO_INFORMATION
+    await release(desk)
+    for _ in range(3):
+        await desk.work()
+    assert (len(desk.first.asked), len(desk.second.asked)) == (3, 2 + 3)
+    del desk.second.standings[third.reference]
+    for _ in range(2):
+        await desk.work()
+    assert await sent(desk) == 1
+    assert (len(desk.first.asked), len(desk.second.asked)) == (3, 2 + 4)
+    assert desk.engine.worker.driver.lost.unknown == {}
+
+
+async def test_an_answer_of_before_a_recovery_is_used_neither_in_it_nor_after_it(desk: Desk):
+    gate = Gate(LocalLimiter(), None, LimitBook(), (), recovery=lambda: desk.engine.recovery.known)
+    await desk.engine.recovery.look()
+    before = gate._answer_key("m_1\nkey")
+    await recovery(desk).start(by="test", reason="a test")
+    await desk.engine.recovery.look()
+    assert gate._answer_key("m_1\nkey") is None
+    await release(desk)
+    first = gate._answer_key("m_1\nkey")
+    # An older backup is restored, which counts the same recovery again.
+    await desk.pool.execute("UPDATE recovery SET epoch = 0")
+    await recovery(desk).start(by="test", reason="a test")
+    await release(desk, after_s=60.0)
+    assert desk.engine.recovery.known.epoch == 1
+    assert len({before, first, gate._answer_key("m_1\nkey")}) == 3

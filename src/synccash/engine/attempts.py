@@ -142,7 +142,8 @@ class Attempts:
     def needs_a_human(self, case: PaymentCase | PayoutCase) -> bool:
         """True where only a rail without deduplication is left for an order of before a recovery."""
         unsafe = self._unsafe_rails(case) - spent_rails(case)
-        return bool(unsafe) and self.route(routed_of(case), spent_rails(case)).chosen in unsafe
+        # Looked at without `route`, which uses a probe up.
+        return bool(unsafe) and self.router.elsewhere(routed_of(case), spent_rails(case)) in unsafe
 
     def at_present_account(self, attempt: Attempt) -> bool:
         """True when the attempt's account is the one that its rail is set up with now, also with another key

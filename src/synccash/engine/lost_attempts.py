@@ -9,13 +9,15 @@ from synccash.engine.attempts import Attempts, routed_of
 from synccash.engine.ports import Dispatch, Rail
 from synccash.engine.router import operation_of
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import Case, RefundCase
+from synccash.payments.case import Case, RefundCase, order_of
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import Environment, Operation, Standing, StatusAnswer
 from synccash.payments.receipts import foreign_to
 
 SEARCHES_AT_ONCE = 4
 """How many orders of one process are searched for at a time."""
+SEARCHES_REMEMBERED = 10_000
+"""How many orders' searches that are not whole yet a process remembers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,15 @@ class LostAttempts:
     `depth`: how many attempts after the last known one are looked for. An attempt that was refused or never
     left is found nowhere, so gaps mean nothing. `searching`: few orders are searched for at a time. A search
     counts only when it is whole, and among hundreds each would run out of time at a rail's inquiry rate.
+    `unknown`: by order, what rails have said not to have in a search that is not whole yet. It stays true, as
+    nothing is sent for the order meanwhile; so a rail that answers now and then is asked the rest alone.
     """
 
     rails: Mapping[str, Rail]
     attempts: Attempts
     dispatch: Dispatch
     depth: int
+    unknown: dict[str, set[tuple[str, str]]] = field(default_factory=dict[str, set[tuple[str, str]]])
     searching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES_AT_ONCE))
 
     async def find(self, case: Case) -> Sequence[FoundAttempt] | None:
@@ -58,16 +63,28 @@ class LostAttempts:
     async def _find(self, case: Case) -> Sequence[FoundAttempt] | None:
         found: list[FoundAttempt] = []
         first = case.next_sequence
+        search = f"{order_of(case).id} {case.unsearched}"
+        unknown = self.unknown.setdefault(search, set())
         for sequence in range(first, first + self.depth):
             for rail in self._eligible(case):
                 attempt = self.attempts.lost(case, rail, sequence)
+                if (rail, attempt.reference) in unknown:
+                    continue
                 traces = self.attempts.traces_of(case, attempt)
                 answer = await self.dispatch.inquire(self.rails[rail], attempt, traces)
                 if answer.standing is Standing.NO_INFORMATION:
+                    self._forget_oldest()
                     return None
-                if answer.standing is not Standing.NOT_FOUND:
+                if answer.standing is Standing.NOT_FOUND:
+                    unknown.add((rail, attempt.reference))
+                else:
                     found.append(FoundAttempt(attempt, answer))
+        self.unknown.pop(search, None)
         return found
+
+    def _forget_oldest(self) -> None:
+        while len(self.unknown) > SEARCHES_REMEMBERED:
+            del self.unknown[next(iter(self.unknown))]
 
     def _eligible(self, case: Case) -> Iterable[str]:
         """The rails that the order may have gone to: a refund only to its debit's. The rail that a merchant

@@ -21,7 +21,7 @@ _SERVER = """(
     FROM pg_control_system()
 )"""
 _EPOCH = f"""
-SELECT r.epoch, r.active,
+SELECT r.epoch, r.active, (extract(epoch FROM r.entered_at) * 1000000)::bigint AS began,
     (r.system_identifier, r.timeline) = (s.system_identifier, s.timeline) AS is_ours
 FROM recovery r, {_SERVER} s
 """  # noqa: S608 - put together from constants
@@ -146,7 +146,8 @@ class PostgresRecovery:
         if row["is_ours"] is False:
             _tell(await self.database.repeat(_HOLD, SERVER_CHANGED, _SERVICE))
             [row] = await self.database.repeat(_EPOCH)
-        return Recovery(epoch=row["epoch"], active=row["active"])
+        name = f"{row['epoch']}.{row['began']}" if row["epoch"] else ""
+        return Recovery(epoch=row["epoch"], active=row["active"], name=name)
 
     async def latest_key(self) -> str | None:
         """Return the id of the installation key of the latest references; None where none was derived."""
