@@ -3,10 +3,11 @@
 import asyncio
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
-from engine.scripted import FAILED, PENDING, SUCCEEDED, Desk
+from engine.scripted import FAILED, NOT_FOUND, PENDING, SUCCEEDED, TENANT, Desk
 from engine.test_recovery import (
     NO_INFORMATION,
     PAID,
@@ -21,10 +22,13 @@ from engine.test_recovery import settings as settings
 from synccash.administration.errors import AdministrationError
 from synccash.administration.recovery import release_recovery
 from synccash.engine.review import Resolution
+from synccash.engine.screening import Screening
 from synccash.gate import Gate, LocalLimiter
 from synccash.payments.case import PaymentCase
-from synccash.payments.errors import StateConflictError
-from synccash.payments.rail import Operation
+from synccash.payments.errors import PaymentInFlightError, StateConflictError
+from synccash.payments.lifecycle import Routed
+from synccash.payments.rail import Environment, Operation, StatusAnswer
+from synccash.payments.risk import RiskDecision, RiskOutcome
 from synccash.resilience.limit_policies import LimitBook
 from synccash.settings import Settings
 from synccash.stores.postgres import recovery as statements
@@ -214,3 +218,135 @@ async def test_an_answer_of_before_a_recovery_is_used_neither_in_it_nor_after_it
     await release(desk, after_s=60.0)
     assert desk.engine.recovery.known.epoch == 1
     assert len({before, first, gate._answer_key("m_1\nkey")}) == 3
+
+
+class TestWithAFraudService:
+    @pytest.fixture
+    def asked(self) -> list[str]:
+        return []
+
+    @pytest.fixture
+    def outcomes(self) -> list[RiskOutcome]:
+        """What the service says, the last one again and again."""
+        return [RiskOutcome.ALLOW]
+
+    @pytest.fixture
+    def screening(self, asked: list[str], outcomes: list[RiskOutcome]) -> Screening:
+        async def ask(order: Routed) -> RiskDecision:
+            asked.append(order.reference)
+            return RiskDecision(outcomes.pop(0) if len(outcomes) > 1 else outcomes[0])
+
+        return Screening(ask, cast("Any", None))
+
+    async def test_what_is_asked_for_in_a_recovery_is_screened_when_it_has_ended(
+        self, desk: Desk, asked: list[str]
+    ):
+        await recovery(desk).start(by="test", reason="a test")
+        await desk.engine.recovery.look()
+        await desk.pay(reference="order 17")
+        await desk.pay_out(reference="wages 17")
+        for _ in range(2):
+            await desk.work()
+        assert asked == []
+        nothing_is_found(desk)
+        await release(desk)
+        for _ in range(2):
+            await desk.work()
+        assert sorted(asked) == ["order 17", "wages 17"]
+        assert await sent(desk) == 2
+
+    async def test_a_restored_order_that_was_sent_is_adopted_and_not_screened_again(
+        self, desk: Desk, asked: list[str], outcomes: list[RiskOutcome]
+    ):
+        backup = Backup(desk)
+        await backup.take()
+        await desk.pay(reference="order 17", rail="mtn_momo")
+        [order] = desk.first.sent
+        await backup.restore()
+        outcomes[:] = [RiskOutcome.DECLINE]
+        again = await desk.pay(reference="order 17", rail="mtn_momo")
+        nothing_is_found(desk)
+        desk.first.standings[order.reference] = PAID
+        await release(desk)
+        for _ in range(2):
+            await desk.work()
+        assert (await desk.order(again["id"])).status == "succeeded"
+        assert (asked, await sent(desk)) == (["order 17"], 1)
+
+    async def test_a_refusal_that_meets_a_recovery_does_not_end_the_order(
+        self, desk: Desk, outcomes: list[RiskOutcome]
+    ):
+        outcomes[:] = [RiskOutcome.DECLINE]
+        payment_id = await held_payment(desk)
+        nothing_is_found(desk)
+        await release(desk)
+        await desk.work()
+        await desk.pool.execute("UPDATE payments SET due_at = now()")
+        [case] = await desk.engine.ledger.take_due(limit=1, lease_s=15.0)
+        await recovery(desk).start(by="test", reason="a test")
+        await desk.engine.worker.driver.advance(case)
+        assert not (await desk.order(payment_id)).status.is_final
+
+
+async def test_a_commit_on_what_was_read_before_a_recovery_ends_nothing(desk: Desk):
+    payment_id = await held_payment(desk)
+    nothing_is_found(desk)
+    await release(desk)
+    await desk.work()
+    case = await desk.case(payment_id)
+    decisions = desk.engine.worker.driver.decisions
+    nowhere = desk.engine.worker.driver.attempts.route(case.payment, frozenset(desk.engine.rails))
+    await recovery(desk).start(by="test", reason="a test")
+    assert nowhere.chosen is None
+    moves = (decisions.expire(case), decisions.routed(case, nowhere, ()))
+    assert [await desk.engine.ledger.record(move) for move in moves] == [False, False]
+    await release(desk)
+    # The order is not searched for yet since the second recovery.
+    assert [await desk.engine.ledger.record(move) for move in moves] == [False, False]
+
+
+@pytest.mark.parametrize("standing", [NOT_FOUND, SUCCEEDED])
+async def test_a_rail_that_does_not_name_the_payer_of_a_lost_attempt_leaves_it_to_a_human(
+    desk: Desk, standing: StatusAnswer
+):
+    payment_id = await held_payment(desk, reference="order 17")
+    nothing_is_found(desk)
+    attempt = desk.engine.worker.driver.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
+    desk.first.standings[attempt.reference] = SUCCEEDED
+    desk.second.standings[attempt.reference] = standing
+    await release(desk)
+    for _ in range(3):
+        await desk.work()
+    assert (await desk.order(payment_id)).status_detail == "under_review"
+
+
+async def test_a_rail_of_the_other_mode_is_not_searched(desk: Desk):
+    await held_payment(desk)
+    nothing_is_found(desk)
+    desk.second.environment = Environment.LIVE
+    await release(desk)
+    await desk.work()
+    assert len(desk.first.asked) == 3
+    assert desk.second.asked == []
+
+
+async def test_a_payment_is_not_canceled_on_what_was_read_before_a_recovery(desk: Desk):
+    payment_id = await held_payment(desk)
+    nothing_is_found(desk)
+    await release(desk)
+    await desk.work()
+    read = desk.engine.ledger.payment
+    began = False
+
+    async def read_before_the_recovery(order_id: str) -> PaymentCase | None:
+        nonlocal began
+        case = await read(order_id)
+        if not began:
+            began = True
+            await recovery(desk).start(by="test", reason="a test")
+        return case
+
+    desk.engine.collecting.ledger.payment = read_before_the_recovery
+    with pytest.raises(PaymentInFlightError):
+        await desk.engine.cancel_payment(TENANT, payment_id)
+    assert not (await desk.order(payment_id)).status.is_final
