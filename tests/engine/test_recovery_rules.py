@@ -26,9 +26,11 @@ from synccash.engine.screening import Screening
 from synccash.gate import Gate, LocalLimiter
 from synccash.payments.case import PaymentCase
 from synccash.payments.errors import PaymentInFlightError, StateConflictError
+from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.lifecycle import Routed
-from synccash.payments.rail import Environment, Operation, StatusAnswer
+from synccash.payments.rail import Environment, Operation, SendAnswer, SendOrder, StatusAnswer
 from synccash.payments.risk import RiskDecision, RiskOutcome
+from synccash.resilience.evidence import Evidence
 from synccash.resilience.limit_policies import LimitBook
 from synccash.settings import Settings
 from synccash.stores.postgres import recovery as statements
@@ -349,4 +351,42 @@ async def test_a_payment_is_not_canceled_on_what_was_read_before_a_recovery(desk
     desk.engine.collecting.ledger.payment = read_before_the_recovery
     with pytest.raises(PaymentInFlightError):
         await desk.engine.cancel_payment(TENANT, payment_id)
+    assert not (await desk.order(payment_id)).status.is_final
+
+
+@pytest.mark.parametrize("pinned", [None, "mtn_momo"])
+async def test_a_refused_send_that_meets_a_recovery_does_not_end_the_order(desk: Desk, pinned: str | None):
+    answered = desk.first.send
+
+    async def send(order: SendOrder, *, timeout_s: float) -> SendAnswer:
+        await recovery(desk).start(by="test", reason="a test")
+        return await answered(order, timeout_s=timeout_s)
+
+    desk.first.send = send
+    failure = Failure(FailureCode.PROVIDER_ERROR, reroute=True)
+    desk.first.answers = [SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=failure)]
+    payment = await desk.pay(rail=pinned)
+    order = await desk.order(payment["id"])
+    assert (order.status, order.status_detail) == ("processing", "queued")
+    assert desk.second.sent == []
+
+
+async def test_an_order_is_not_declined_on_what_was_read_before_a_recovery(desk: Desk):
+    payment_id = (await desk.pay())["id"]
+    await desk.pool.execute("UPDATE attempts SET state = 'declined'")
+    await desk.pool.execute("UPDATE payments SET status_detail = 'risk_review'")
+    read = desk.engine.ledger.payment
+    began = False
+
+    async def read_before_the_recovery(order_id: str) -> PaymentCase | None:
+        nonlocal began
+        case = await read(order_id)
+        if not began:
+            began = True
+            await recovery(desk).start(by="test", reason="a test")
+        return case
+
+    desk.engine.collecting.ledger.payment = read_before_the_recovery
+    with pytest.raises(StateConflictError, match="recovered"):
+        await desk.engine.reviewing.decline(payment_id, by="ama", reason="a test")
     assert not (await desk.order(payment_id)).status.is_final
