@@ -390,3 +390,18 @@ async def test_an_order_is_not_declined_on_what_was_read_before_a_recovery(desk:
     with pytest.raises(StateConflictError, match="recovered"):
         await desk.engine.reviewing.decline(payment_id, by="ama", reason="a test")
     assert not (await desk.order(payment_id)).status.is_final
+
+
+async def test_a_refund_of_before_the_release_is_not_sent_where_it_would_be_executed_twice(desk: Desk):
+    desk.second.standing = SUCCEEDED
+    payment = await desk.pay(rail="paystack")
+    await desk.work()
+    await recovery(desk).start(by="test", reason="a test")
+    await desk.engine.recovery.look()
+    refund = await desk.refund(payment["id"], 100)
+    nothing_is_found(desk)
+    await release(desk)
+    for _ in range(3):
+        await desk.work()
+    assert await desk.waiting() == [(refund["id"], "under_review")]
+    assert await sent(desk) == 1

@@ -200,8 +200,8 @@ def _payer_of(case: Case, received: int | None) -> Attempt:
     moved = [a for a in case.attempts if a.money_moved and a is not case.live]
     if not case.attempts:
         raise StateConflictError(
-            "no attempt of this order is known, so it cannot have succeeded; where a recovery has lost one, "
-            "name its `rail`"
+            "nothing was ever sent for this order as far as the database knows, so it cannot have succeeded; "
+            "where a recovery has lost an attempt, name its `rail`"
         )
     paid = (moved or case.attempts)[-1]
     amount = received if received is not None else paid.amount_received or paid.amount
