@@ -477,6 +477,8 @@ FOUND_BY: Mapping[str, tuple[str, ...]] = {
     "what no connector sends counts against its rail": ("unserved",),
     "a late success of nothing is no news": ("nothing_came",),
     "no order is resolved without a live attempt": ("resolved",),
+    "what the fraud service holds is sent": ("outgoing",),
+    "a takeover asks no fraud service": ("outgoing",),
     "a heartbeat ends work that has released its lease": ("mixed", "wide", "acts_late"),
     "work under an older lease ends work under a newer one": ("sleeper",),
     "the ledger's clock is not followed": ("skew",),
