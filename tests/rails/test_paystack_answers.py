@@ -222,7 +222,9 @@ def test_a_refund_is_adopted_by_the_reference_in_its_note_and_its_amount():
     assert (found.standing, found.amount, found.provider_transaction_id) == (Standing.SUCCEEDED, 500, "7")
     assert judge_listing(listed(entry(status="needs-attention")), OURS, 500).standing is Standing.PENDING
     assert judge_listing(listed(entry(status="failed")), OURS, 500).standing is Standing.FAILED
-    assert judge_listing(listed(entry()), OURS, 501).standing is Standing.NO_INFORMATION
+    assert judge_listing(listed(entry(status="failed")), OURS, 501).standing is Standing.NO_INFORMATION
+    moved = judge_listing(listed(entry()), OURS, 501)
+    assert (moved.standing, moved.amount) == (Standing.SUCCEEDED, 500), "another amount is told, not hidden"
     assert judge_listing(listed(entry("another's")), OURS, 500).standing is Standing.NOT_FOUND
 
 

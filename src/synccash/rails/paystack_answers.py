@@ -204,9 +204,10 @@ def judge_status(answer: Exchange | TransportFailure, operation: Operation, refe
 
 
 def judge_listing(answer: Exchange | TransportFailure, reference: str, amount: int | None) -> StatusAnswer:
-    """Find our refund among those of a transaction: by our reference in its note, and by its amount.
+    """Return the status of our refund among those of a transaction, found by our reference in its note.
 
-    It adopts what is there. That nothing is there is said only of a list that is whole.
+    Where several bear the note, one that moved another amount than `amount` (pesewas) comes first: it is told
+    as a contradiction. NOT_FOUND is returned only for a list that is whole.
     """
     if isinstance(answer, TransportFailure):
         return no_information(answer.fault.value)
@@ -223,11 +224,17 @@ def judge_listing(answer: Exchange | TransportFailure, reference: str, amount: i
             return no_information("unreadable_list")
         whole = len(entries) < LISTED
         return StatusAnswer(standing=Standing.NOT_FOUND) if whole else no_information("list_too_long")
-    if amount is not None and any(entry.get("amount") != amount for entry in ours):
-        return no_information("other_amount")
-    answers = [_standing(entry, Operation.REFUND, is_over=False) for entry in ours]
+    answers = [_listed_refund(entry, amount) for entry in ours]
     order = (Standing.SUCCEEDED, Standing.PENDING, Standing.NO_INFORMATION, Standing.FAILED)
-    return min(answers, key=lambda found: order.index(found.standing))
+    return min(answers, key=lambda found: (order.index(found.standing), found.amount == amount))
+
+
+def _listed_refund(entry: Mapping[str, Any], amount: int | None) -> StatusAnswer:
+    """Return the status of one refund of a list. Another amount proves nothing until it has moved."""
+    told = _standing(entry, Operation.REFUND, is_over=False)
+    if told.standing is not Standing.SUCCEEDED and amount is not None and entry.get("amount") != amount:
+        return no_information("other_amount")
+    return told
 
 
 def transaction_id(answer: Exchange | TransportFailure, reference: str) -> str | None:
