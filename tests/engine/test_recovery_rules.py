@@ -405,3 +405,41 @@ async def test_a_refund_of_before_the_release_is_not_sent_where_it_would_be_exec
         await desk.work()
     assert await desk.waiting() == [(refund["id"], "under_review")]
     assert await sent(desk) == 1
+
+
+async def test_a_process_that_has_not_heard_of_a_recovery_sends_no_refund_in_it(desk: Desk):
+    desk.first.standing = SUCCEEDED
+    payment = await desk.pay()
+    await desk.work()
+    await recovery(desk).start(by="test", reason="a test")
+    assert not desk.engine.recovery.known.active
+    await desk.refund(payment["id"], 100)
+    assert await sent(desk) == 1
+
+
+async def test_of_what_is_found_the_attempt_that_moved_money_is_the_one_that_lives(desk: Desk):
+    payment_id = await held_payment(desk, reference="order 17")
+    nothing_is_found(desk)
+    lost, case = desk.engine.worker.driver.attempts.lost, await desk.case(payment_id)
+    desk.first.standings[lost(case, "mtn_momo", 1).reference] = PAID
+    desk.second.standings[lost(case, "paystack", 2).reference] = replace(PENDING, wallet=PAID.wallet)
+    await release(desk)
+    for _ in range(2):
+        await desk.work()
+    order = await desk.order(payment_id)
+    assert (order.status, order.rail) == ("succeeded", "mtn_momo")
+    states = [attempt.state for attempt in (await desk.case(payment_id)).attempts]
+    assert states == ["succeeded", "declined"]
+
+
+async def test_a_surplus_refund_is_named_by_its_debits_reference(desk: Desk):
+    desk.first.standing = SUCCEEDED
+    payment = await desk.pay()
+    await desk.work()
+    case = await desk.case(payment["id"])
+    assert isinstance(case, PaymentCase)
+    debit = case.attempts[0]
+    restored = replace(debit, id="att_of_the_restored_row")
+    openings = desk.engine.refunding.refunds
+    first, again = openings.of_surplus(case, debit), openings.of_surplus(case, restored)
+    assert first.refund.identity == again.refund.identity

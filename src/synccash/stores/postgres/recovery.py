@@ -194,4 +194,4 @@ async def hold_if_server_changed(connection: Connection) -> None:
 
 def _tell(begun: Sequence[asyncpg.Record]) -> None:
     if begun:
-        log.error("recovery_began", recovery=begun[0]["epoch"], reason=SERVER_CHANGED)
+        log.warning("recovery_began", recovery=begun[0]["epoch"], reason=SERVER_CHANGED)
