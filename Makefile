@@ -9,7 +9,7 @@ COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version
 .PHONY: demo up test drill mutants check format bench lock clean
 
 demo: .venv/run
-	$(BIN)/python -m synccash.demo
+	$(BIN)/python -m synccash.local.demo
 
 up: .venv/run
 	$(BIN)/synccash up

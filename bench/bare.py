@@ -9,16 +9,16 @@ switch.
 from dataclasses import replace
 from typing import Any
 
-from synccash import app
 from synccash.cli import main
-from synccash.engine.decisions import Decisions
-from synccash.engine.driver import Driver
+from synccash.engine.commit_builder import order_of
 from synccash.engine.ports import Sent
-from synccash.engine.scribe import order_of
+from synccash.engine.progress.decisions import Decisions
+from synccash.engine.progress.order_worker import OrderWorker
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import Case, Entry, Move, Release
+from synccash.payments.case import Case, Commit, Entry, ReleaseLease
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.lifecycle import failed
+from synccash.processes import api
 from synccash.resilience.retry import Retry
 
 _REFUSED = Failure(FailureCode.PROVIDER_UNAVAILABLE)
@@ -26,18 +26,18 @@ _REFUSED = Failure(FailureCode.PROVIDER_UNAVAILABLE)
 
 def strip() -> None:
     """Take the policies away, in this process."""
-    profile = app.PROFILES["*"]
+    profile = api.PROFILES["*"]
     bare = replace(profile, retry=Retry(attempts=1), breaker=replace(profile.breaker, mode="disabled"))
-    app.PROFILES = {**app.PROFILES, "*": bare}
+    api.PROFILES = {**api.PROFILES, "*": bare}
     Decisions._fall_over = lambda self, case, dead, entry: None  # noqa: ARG005
-    Driver._other_rail = lambda self, case, attempt: None  # noqa: ARG005
+    OrderWorker._other_rail = lambda self, case, attempt: None  # noqa: ARG005
     Decisions._queue = _fail
 
 
-def _fail(self: Decisions, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Move:
+def _fail(self: Decisions, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Commit:
     del sent
     order: Any = failed(order_of(case), after.failure or _REFUSED, now=self.clock.now())
-    return self.scribe.move(case, order, after, hold=Release(None), timeline=(entry,))
+    return self.commit_builder.move(case, order, after, hold=ReleaseLease(None), timeline=(entry,))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,16 @@ import uvloop
 
 from bench.report import Report
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Claim, Event, Keep, Move, Opened, Opening, Release, StoredAnswer
+from synccash.payments.case import (
+    Claim,
+    Commit,
+    Event,
+    KeepLease,
+    Opened,
+    Opening,
+    ReleaseLease,
+    StoredAnswer,
+)
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import Payment, PaymentStatus, StatusDetail
 from synccash.payments.rail import Operation, RailAccount
@@ -26,11 +35,11 @@ from synccash.resilience.stored_answers import packed, unpacked
 from synccash.servers.bundle import Servers, start_servers
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.migrations import migrate
+from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool, connect
-from synccash.stores.valkey.limit_script import answer_key
-from synccash.stores.valkey.rate_limiter import ValkeyLimiter
+from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
+from synccash.stores.valkey.limits.script import answer_key
 
 CALLERS = 64
 CYCLES = 1_280
@@ -69,7 +78,7 @@ async def _measure(report: Report, servers: Servers) -> None:
     await pool.execute(_PLAIN[0])
     fresh = {
         "two plain statements (floor)": _plain(pool),
-        "ours: claim with payment and event": _ledger(PostgresLedger(Database(pool))),
+        "ours: claim with payment and event": _ledger(PostgresOrderStore(Database(pool))),
         "ours: claim alone (middleware)": _claims(PostgresClaims(Database(pool))),
     }
     peer = _peer(servers.valkey_url)
@@ -188,7 +197,7 @@ def _claims(store: PostgresClaims) -> Cycle:
     return cycle
 
 
-def _ledger(ledger: PostgresLedger) -> Cycle:
+def _ledger(ledger: PostgresOrderStore) -> Cycle:
     numbers = itertools.count()
     run_id = uuid.uuid4().hex[:8]
 
@@ -231,10 +240,10 @@ def _opening(name: str) -> Opening:
         started_at=now,
     )
     claim = Claim("m_bench:test:POST /payments", name, sha256(BODY).digest())
-    return Opening(claim=claim, payment=payment, attempt=attempt, hold=Keep(15.0))
+    return Opening(claim=claim, payment=payment, attempt=attempt, hold=KeepLease(15.0))
 
 
-def _second(name: str, opening: Opening) -> Move:
+def _second(name: str, opening: Opening) -> Commit:
     assert opening.attempt is not None
     payment = replace(
         opening.payment,
@@ -252,12 +261,12 @@ def _second(name: str, opening: Opening) -> Move:
         object_version=2,
         data=BODY,
     )
-    return Move(
+    return Commit(
         id=f"mv_{name}",
         order=payment,
         expected_version=1,
         expected_fence=1,
-        hold=Release(300.0),
+        hold=ReleaseLease(300.0),
         attempts=(replace(opening.attempt, state=AttemptState.ACKNOWLEDGED, evidence=Evidence.ACCEPTED),),
         events=(event,),
         answer=StoredAnswer(201, BODY),

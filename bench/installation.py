@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synccash.free_ports import SANDBOX_PORTS, free_run_of_ports
+from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
+from synccash.local.supervisor import Program, Supervisor
+from synccash.local.up import answers, listening, register, sandbox_rails
 from synccash.servers.bundle import start_servers
 from synccash.stores.postgres.migrations import migrate
-from synccash.supervisor import Program, Supervisor
-from synccash.up import answers, listening, register, sandbox_rails
 
 KEYS = {"test": f"sk_test_{'b' * 48}", "admin": f"sk_admin_{'b' * 48}"}
 _PATIENCE_S = 60.0

@@ -14,8 +14,8 @@ import uvloop
 from bench.report import Report
 from synccash.resilience.rate_limiter import Demand, Limit, MemoryLimiter, Scope
 from synccash.servers.bundle import start_servers
-from synccash.stores.valkey.limit_script import DIGEST, SOURCE, arguments
-from synccash.stores.valkey.rate_limiter import ValkeyLimiter
+from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
+from synccash.stores.valkey.limits.script import DIGEST, SOURCE, arguments
 
 ROUNDS = 5
 SYNC_CALLS = 20_000

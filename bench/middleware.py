@@ -9,11 +9,11 @@ import uvloop
 from bench.measure import overhead
 from bench.report import Report
 from synccash.api.problem import refuse
-from synccash.gate import Gate, LocalLimiter
-from synccash.middleware.door import Caller
 from synccash.middleware.matching import Endpoint
+from synccash.middleware.request_guard import Caller
 from synccash.middleware.resilience import ResilienceMiddleware
-from synccash.resilience.limit_policies import LimitBook
+from synccash.processes.service_guard import Gate, LocalLimiter
+from synccash.resilience.limit_policies import ConfiguredLimits
 
 GENEROUS = ", ".join(f"{name}=900000/1" for name in ("payment_status", "api_key", "ip", "endpoint", "global"))
 ENDPOINTS = (Endpoint("GET", "/api/v1/payments/{id}", "payment_status", user="id"),)
@@ -34,7 +34,7 @@ def run(report: Report) -> None:
 
 
 async def _measure(report: Report) -> None:
-    book = LimitBook().overridden(GENEROUS)
+    book = ConfiguredLimits().overridden(GENEROUS)
     gate = Gate(LocalLimiter(), None, book, ())
     ours = ResilienceMiddleware(
         _app,
@@ -46,7 +46,7 @@ async def _measure(report: Report) -> None:
     unlimited = ResilienceMiddleware(
         _app, endpoints=ENDPOINTS, identify=lambda _: Caller(ip="127.0.0.1"), refuse=refuse
     )
-    one = LimitBook({}, tuple(limit for limit in book.shared if limit.scope == "ip"))
+    one = ConfiguredLimits({}, tuple(limit for limit in book.shared if limit.scope == "ip"))
     single = ResilienceMiddleware(
         _app,
         endpoints=ENDPOINTS,

@@ -18,12 +18,12 @@ import structlog
 import uvloop
 
 from bench.report import Report
-from synccash.breakers import ClusterBreakers
+from synccash.observability.cluster_breakers import ClusterBreakers
 from synccash.resilience.profiles import PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
 from synccash.resilience.verdict import Outcome
 from synccash.servers.bundle import start_servers
-from synccash.stores.valkey.breakers import SharedBreakers
+from synccash.stores.valkey.breakers.shared import SharedBreakers
 from synccash.stores.valkey.client import build_client
 
 PROCESSES = 8

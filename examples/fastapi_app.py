@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel
 
-from synccash.middleware.door import Admitted, Asked, Caller
 from synccash.middleware.matching import Endpoint
 from synccash.middleware.refusal import App, Refusal, Scope, Send
+from synccash.middleware.request_guard import Admitted, Asked, Caller
 from synccash.middleware.resilience import ResilienceMiddleware
 from synccash.resilience import BreakerSettings, CircuitOpenError, Policy, Retry
 from synccash.resilience.client_address import client_address

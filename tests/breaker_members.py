@@ -5,13 +5,13 @@ import contextlib
 import time
 from dataclasses import replace
 
-from synccash.breakers import ClusterBreakers
+from synccash.observability.cluster_breakers import ClusterBreakers
 from synccash.resilience.breaker_settings import BreakerSettings
 from synccash.resilience.errors import CircuitOpenError
 from synccash.resilience.profiles import PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
 from synccash.resilience.verdict import Outcome
-from synccash.stores.valkey.breakers import SharedBreakers
+from synccash.stores.valkey.breakers.shared import SharedBreakers
 from synccash.stores.valkey.client import build_client
 
 NAME = "rail:collect"

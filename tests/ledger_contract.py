@@ -18,11 +18,11 @@ from synccash.payments.case import (
     AlreadyClaimed,
     Case,
     Claim,
+    Commit,
     Entry,
     Event,
-    Hold,
-    Keep,
-    Move,
+    KeepLease,
+    Lease,
     NotCovered,
     NotRefundable,
     Opened,
@@ -34,7 +34,7 @@ from synccash.payments.case import (
     ReferenceTaken,
     RefundCase,
     RefundOpening,
-    Release,
+    ReleaseLease,
     StoredAnswer,
     Suspended,
     order_of,
@@ -57,7 +57,7 @@ _OPERATION = {"Payment": Operation.COLLECT, "Refund": Operation.REFUND, "Payout"
 class World(Protocol):
     """A ledger and what a test may do to it and see of it."""
 
-    ledger: Any
+    order_store: Any
     refusal: type[Exception]
     """What a commit raises that would break an invariant."""
 
@@ -126,7 +126,7 @@ def opening(world: World, number: int = 1, *, key: str | None = None, **changes:
         claim=claim(key or f"key {number}"),
         payment=payment,
         attempt=attempt_of(payment),
-        hold=Keep(LEASE_S),
+        lease=KeepLease(LEASE_S),
         events=(event(payment, "payment.created"),),
         timeline=(Entry(at=now, kind="created", data={"amount": payment.amount}),),
     )
@@ -146,23 +146,23 @@ def event(order: Order, kind: str) -> Event:
     )
 
 
-def move(case: Case, *attempts: Attempt, **changes: Any) -> Move:
+def commit(case: Case, *attempts: Attempt, **changes: Any) -> Commit:
     """A move of the case's order: the order changed by `order`, its version one up unless told otherwise."""
     before = order_of(case)
     order = replace(before, **({"version": before.version + 1} | changes.pop("order", {})))
-    asked = Move(
+    asked = Commit(
         id=f"mv_{uuid4().hex}",
         order=order,
         expected_version=before.version,
         expected_fence=before.fence,
-        hold=Release(LATER_S),
+        lease=ReleaseLease(LATER_S),
         attempts=attempts,
     )
     return replace(asked, **changes)
 
 
 async def opened(world: World, number: int = 1, **changes: Any) -> PaymentCase:
-    result = await world.ledger.open_payment(opening(world, number, **changes))
+    result = await world.order_store.open_payment(opening(world, number, **changes))
     assert isinstance(result, Opened)
     assert isinstance(result.case, PaymentCase)
     return result.case
@@ -171,19 +171,19 @@ async def opened(world: World, number: int = 1, **changes: Any) -> PaymentCase:
 async def idle(world: World, number: int = 1, *, due_in_s: float = LATER_S) -> PaymentCase:
     """A payment that nobody holds."""
     case = await opened(world, number)
-    assert await world.ledger.record(move(case, hold=Release(due_in_s)))
+    assert await world.order_store.record(commit(case, lease=ReleaseLease(due_in_s)))
     return await read(world, case)
 
 
-def _failed_for_good(case: PaymentCase) -> Move:
+def _failed_for_good(case: PaymentCase) -> Commit:
     assert case.live is not None
     dead = replace(case.live, state=AttemptState.DECLINED, failure=NO_FUNDS)
     order = {"status": PaymentStatus.FAILED, "last_error": NO_FUNDS}
-    return move(case, dead, order=order, hold=Release(None))
+    return commit(case, dead, order=order, lease=ReleaseLease(None))
 
 
 async def read(world: World, case: PaymentCase) -> PaymentCase:
-    found = await world.ledger.payment(case.payment.id)
+    found = await world.order_store.payment(case.payment.id)
     assert found is not None
     return found
 
@@ -196,7 +196,7 @@ async def succeeded(world: World, number: int = 1, amount: int = 100) -> Payment
         case.live, state=AttemptState.SUCCEEDED, evidence=Evidence.ACCEPTED, amount_received=amount
     )
     order = {"status": PaymentStatus.SUCCEEDED, "amount_received": amount}
-    assert await world.ledger.record(move(case, debit, order=order))
+    assert await world.order_store.record(commit(case, debit, order=order))
     return await read(world, case)
 
 
@@ -217,14 +217,14 @@ def refund_opening(
         claim=claim(key or f"refund {number}"),
         refund=refund,
         attempt=attempt_of(refund),
-        hold=Keep(LEASE_S),
+        lease=KeepLease(LEASE_S),
         events=(event(refund, "refund.processing"),),
         timeline=(Entry(at=NOW, kind="refund_created", data={"amount": amount}),),
     )
 
 
 async def refunding(world: World, case: PaymentCase, number: int, amount: int, **changes: Any) -> RefundCase:
-    result = await world.ledger.open_refund(refund_opening(case, number, amount, **changes))
+    result = await world.order_store.open_refund(refund_opening(case, number, amount, **changes))
     assert isinstance(result, Opened)
     assert isinstance(result.case, RefundCase)
     return result.case
@@ -235,18 +235,18 @@ class Ends:
     """A refund's two ends, as its holder commits them."""
 
     @staticmethod
-    def well(case: RefundCase) -> Move:
+    def well(case: RefundCase) -> Commit:
         ended = replace(case.attempts[0], state=AttemptState.SUCCEEDED, evidence=Evidence.ACCEPTED)
-        return move(case, ended, order={"status": RefundStatus.SUCCEEDED})
+        return commit(case, ended, order={"status": RefundStatus.SUCCEEDED})
 
     @staticmethod
-    def badly(case: RefundCase) -> Move:
+    def badly(case: RefundCase) -> Commit:
         ended = replace(case.attempts[0], state=AttemptState.DECLINED, failure=NO_FUNDS)
-        return move(case, ended, order={"status": RefundStatus.FAILED, "last_error": NO_FUNDS})
+        return commit(case, ended, order={"status": RefundStatus.FAILED, "last_error": NO_FUNDS})
 
 
 async def taken(world: World, limit: int = 10) -> dict[str, Case]:
-    cases = await world.ledger.take_due(limit=limit, lease_s=LEASE_S)
+    cases = await world.order_store.take_due(limit=limit, lease_s=LEASE_S)
     return {order_of(case).id: case for case in cases}
 
 
@@ -255,7 +255,7 @@ class ClaimContract:
 
     async def test_who_opens_a_payment_holds_it(self, world: World):
         asked = opening(world)
-        result = await world.ledger.open_payment(asked)
+        result = await world.order_store.open_payment(asked)
         assert isinstance(result, Opened)
         assert result.case.payment == asked.payment
         assert result.case.attempts == (asked.attempt,)
@@ -263,7 +263,7 @@ class ClaimContract:
 
     async def test_of_many_with_one_key_exactly_one_opens(self, world: World):
         asked = [opening(world, n, key="same", reference="same") for n in range(12)]
-        results = await asyncio.gather(*(world.ledger.open_payment(one) for one in asked))
+        results = await asyncio.gather(*(world.order_store.open_payment(one) for one in asked))
         winners = [r.case.payment.id for r in results if isinstance(r, Opened)]
         assert len(winners) == 1
         for result in results:
@@ -278,74 +278,74 @@ class ClaimContract:
     async def test_the_first_payload_stays_under_its_key(self, world: World):
         await opened(world)
         other = replace(opening(world, 2), claim=claim("key 1", b"g" * 32))
-        result = await world.ledger.open_payment(other)
+        result = await world.order_store.open_payment(other)
         assert isinstance(result, AlreadyClaimed)
         assert (result.order_id, result.fingerprint) == ("pay_1", b"f" * 32)
-        assert await world.ledger.payment("pay_2") is None
+        assert await world.order_store.payment("pay_2") is None
 
     async def test_keys_of_two_scopes_do_not_meet(self, world: World):
         await opened(world)
         elsewhere = replace(opening(world, 2), claim=Claim("m_2:test:POST /payments", "key 1", b"f" * 32))
-        assert isinstance(await world.ledger.open_payment(elsewhere), Opened)
+        assert isinstance(await world.order_store.open_payment(elsewhere), Opened)
 
     async def test_an_opening_that_answers_is_replayed_byte_for_byte(self, world: World):
-        asked = opening(world, attempt=None, hold=Release(LATER_S), answer=ANSWER)
-        assert isinstance(await world.ledger.open_payment(asked), Opened)
-        again = await world.ledger.open_payment(asked)
+        asked = opening(world, attempt=None, lease=ReleaseLease(LATER_S), answer=ANSWER)
+        assert isinstance(await world.order_store.open_payment(asked), Opened)
+        again = await world.order_store.open_payment(asked)
         assert isinstance(again, AlreadyClaimed)
         assert again.answer == ANSWER
 
     async def test_a_dead_holders_claim_says_that_nobody_has_it(self, world: World):
         case = await opened(world)
         await world.skip(LEASE_S + 1)
-        standing = await world.ledger.claimed(claim().scope, "key 1")
+        standing = await world.order_store.claimed(claim().scope, "key 1")
         assert standing == AlreadyClaimed(
             fingerprint=b"f" * 32, order_id=case.payment.id, answer=None, held_for_s=0.0
         )
 
     async def test_nothing_stands_under_a_fresh_key(self, world: World):
-        assert await world.ledger.claimed("m_1", "never used") is None
+        assert await world.order_store.claimed("m_1", "never used") is None
 
     async def test_letting_go_completes_the_claim(self, world: World):
         case = await opened(world)
-        assert await world.ledger.record(move(case, answer=ANSWER))
-        standing = await world.ledger.claimed(claim().scope, "key 1")
+        assert await world.order_store.record(commit(case, answer=ANSWER))
+        standing = await world.order_store.claimed(claim().scope, "key 1")
         assert standing is not None
         assert standing.answer == ANSWER
         assert standing.held_for_s == 0
 
     async def test_the_first_answer_stands(self, world: World):
         case = await opened(world)
-        assert await world.ledger.answer("pay_1", OTHER_ANSWER) == OTHER_ANSWER
-        assert await world.ledger.record(move(case, answer=ANSWER))
-        assert await world.ledger.answer("pay_1", ANSWER) == OTHER_ANSWER
-        standing = await world.ledger.claimed(claim().scope, "key 1")
+        assert await world.order_store.answer("pay_1", OTHER_ANSWER) == OTHER_ANSWER
+        assert await world.order_store.record(commit(case, answer=ANSWER))
+        assert await world.order_store.answer("pay_1", ANSWER) == OTHER_ANSWER
+        standing = await world.order_store.claimed(claim().scope, "key 1")
         assert standing is not None
         assert standing.answer == OTHER_ANSWER
 
     async def test_answers_given_at_once_are_all_the_same(self, world: World):
         await opened(world)
         given = [StoredAnswer(200 + n, b"%d" % n) for n in range(8)]
-        told = await asyncio.gather(*(world.ledger.answer("pay_1", one) for one in given))
+        told = await asyncio.gather(*(world.order_store.answer("pay_1", one) for one in given))
         assert len(set(told)) == 1
 
     async def test_a_reference_belongs_to_one_payment_for_ever(self, world: World):
         case = await opened(world, reference="invoice 7")
-        assert await world.ledger.record(move(case, order={"status": PaymentStatus.FAILED}))
-        result = await world.ledger.open_payment(opening(world, 2, reference="invoice 7"))
+        assert await world.order_store.record(commit(case, order={"status": PaymentStatus.FAILED}))
+        result = await world.order_store.open_payment(opening(world, 2, reference="invoice 7"))
         assert result == ReferenceTaken("pay_1")
-        assert await world.ledger.claimed(claim().scope, "key 2") is None
-        assert isinstance(await world.ledger.open_payment(opening(world, 3, key="key 2")), Opened)
+        assert await world.order_store.claimed(claim().scope, "key 2") is None
+        assert isinstance(await world.order_store.open_payment(opening(world, 3, key="key 2")), Opened)
 
     async def test_a_repeat_is_told_its_answer_before_its_reference_is_looked_at(self, world: World):
         asked = opening(world, answer=ANSWER)
-        await world.ledger.open_payment(asked)
-        again = await world.ledger.open_payment(opening(world, 2, key="key 1", reference="order 1"))
+        await world.order_store.open_payment(asked)
+        again = await world.order_store.open_payment(opening(world, 2, key="key 1", reference="order 1"))
         assert isinstance(again, AlreadyClaimed)
 
     async def test_two_keys_with_one_reference_at_once_open_one_payment(self, world: World):
         asked = [opening(world, n, reference="invoice 7") for n in range(6)]
-        results = await asyncio.gather(*(world.ledger.open_payment(one) for one in asked))
+        results = await asyncio.gather(*(world.order_store.open_payment(one) for one in asked))
         winners = [r.case.payment.id for r in results if isinstance(r, Opened)]
         assert len(winners) == 1
         assert [r for r in results if not isinstance(r, Opened)] == [ReferenceTaken(winners[0])] * 5
@@ -392,8 +392,8 @@ class MoveContract:
             "provider_transaction_id": "4711",
             "updated_at": world.now(),
         }
-        asked = move(case, changed, order=order)
-        assert await world.ledger.record(asked)
+        asked = commit(case, changed, order=order)
+        assert await world.order_store.record(asked)
         again = await read(world, case)
         assert again.payment == asked.order
         assert again.attempts == (changed,)
@@ -401,16 +401,16 @@ class MoveContract:
 
     async def test_what_does_not_exist_is_not_found(self, world: World):
         await opened(world)
-        assert await world.ledger.payment("pay_9") is None
-        assert await world.ledger.refund("pay_1") is None
-        assert await world.ledger.payment("re_1") is None
+        assert await world.order_store.payment("pay_9") is None
+        assert await world.order_store.refund("pay_1") is None
+        assert await world.order_store.payment("re_1") is None
 
     @pytest.mark.parametrize("stale", [{"expected_version": 7}, {"expected_fence": 7}])
     async def test_a_move_from_another_state_writes_nothing(self, world: World, stale: dict[str, int]):
         case = await opened(world)
         assert case.live is not None
         before = await read(world, case)
-        lost = move(
+        lost = commit(
             case,
             replace(case.live, state=AttemptState.UNKNOWN),
             attempt_of(case.payment, 2, state=AttemptState.DECLINED),
@@ -421,20 +421,20 @@ class MoveContract:
             contradiction="late_success",
             **stale,
         )
-        assert await world.ledger.record(lost) is False
+        assert await world.order_store.record(lost) is False
         after = await read(world, case)
         assert (after.payment, after.attempts) == (before.payment, before.attempts)
         assert [e.type for e in await world.events()] == ["payment.created"]
         assert [e.kind for e in await world.timeline("pay_1")] == ["created"]
         assert await world.contradictions("pay_1") == []
-        standing = await world.ledger.claimed(claim().scope, "key 1")
+        standing = await world.order_store.claimed(claim().scope, "key 1")
         assert standing is not None
         assert standing.answer is None
 
     async def test_of_two_moves_from_one_state_one_happens(self, world: World):
         case = await opened(world)
-        moves = [move(case, timeline=(Entry(at=NOW, kind=f"by {n}", data={}),)) for n in range(6)]
-        outcomes = await asyncio.gather(*(world.ledger.record(one) for one in moves))
+        commits = [commit(case, timeline=(Entry(at=NOW, kind=f"by {n}", data={}),)) for n in range(6)]
+        outcomes = await asyncio.gather(*(world.order_store.record(one) for one in commits))
         assert sorted(outcomes) == [False] * 5 + [True]
         winner = f"by {outcomes.index(True)}"
         assert [e.kind for e in await world.timeline("pay_1")] == ["created", winner]
@@ -443,19 +443,21 @@ class MoveContract:
         case = await opened(world)
         assert case.live is not None
         asked = replace(case.live, inquiries=1)
-        assert await world.ledger.record(move(case, asked, order={"version": 1}, hold=Keep(LEASE_S)))
-        assert await world.ledger.record(move(case, replace(asked, inquiries=2), order={"version": 1}))
+        assert await world.order_store.record(
+            commit(case, asked, order={"version": 1}, lease=KeepLease(LEASE_S))
+        )
+        assert await world.order_store.record(commit(case, replace(asked, inquiries=2), order={"version": 1}))
         assert (await read(world, case)).attempts[0].inquiries == 2
 
     async def test_events_and_timeline_are_kept_in_the_order_of_their_commits(self, world: World):
         case = await opened(world)
         facts = {"rail": "mtn_momo", "tries": 2, "code": None}
-        asked = move(
+        asked = commit(
             case,
             events=(event(case.payment, "payment.processing"), event(case.payment, "payment.contradiction")),
             timeline=(Entry(at=NOW, kind="sent", data=facts), Entry(at=NOW, kind="queued", data={})),
         )
-        assert await world.ledger.record(asked)
+        assert await world.order_store.record(asked)
         events = await world.events()
         assert [e.type for e in events] == [
             "payment.created",
@@ -469,28 +471,28 @@ class MoveContract:
         case = await opened(world)
         assert case.live is not None
         dead = replace(case.live, state=AttemptState.DECLINED)
-        assert await world.ledger.record(move(case, dead, order={"status": PaymentStatus.FAILED}))
+        assert await world.order_store.record(commit(case, dead, order={"status": PaymentStatus.FAILED}))
         case = await read(world, case)
         surplus = replace(dead, amount_received=2500, provider_transaction_id="4711")
-        assert await world.ledger.record(move(case, surplus, contradiction="late_success"))
+        assert await world.order_store.record(commit(case, surplus, contradiction="late_success"))
         assert await world.contradictions("pay_1") == ["late_success"]
         assert (await read(world, case)).attempts == (surplus,)
 
     async def test_nothing_that_leads_to_a_send_is_committed_after_expiry(self, world: World):
         case = await opened(world)
         await world.skip(901)
-        assert await world.ledger.record(move(case, before_expiry=True)) is False
-        assert await world.ledger.record(move(case, before_expiry=False)) is True
+        assert await world.order_store.record(commit(case, before_expiry=True)) is False
+        assert await world.order_store.record(commit(case, before_expiry=False)) is True
 
     async def test_before_expiry_a_send_may_be_committed(self, world: World):
         case = await opened(world)
         await world.skip(899 - LEASE_S)
-        assert await world.ledger.record(move(case, before_expiry=True))
+        assert await world.order_store.record(commit(case, before_expiry=True))
 
     async def test_a_payment_never_has_two_attempts_that_may_move_money(self, world: World):
         case = await opened(world)
         with pytest.raises(world.refusal):
-            await world.ledger.record(move(case, attempt_of(case.payment, 2)))
+            await world.order_store.record(commit(case, attempt_of(case.payment, 2)))
         after = await read(world, case)
         assert after.payment.version == 1
         assert after.attempts == case.attempts
@@ -501,14 +503,14 @@ class MoveContract:
         assert case.live is not None
         alive = replace(case.live, state=state, evidence=Evidence.AMBIGUOUS)
         with pytest.raises(world.refusal):
-            await world.ledger.record(move(case, alive, attempt_of(case.payment, 2)))
+            await world.order_store.record(commit(case, alive, attempt_of(case.payment, 2)))
 
     async def test_a_fail_over_closes_one_attempt_and_opens_the_next_in_one_commit(self, world: World):
         case = await opened(world)
         assert case.live is not None
         closed = replace(case.live, state=AttemptState.NOT_SENT, evidence=Evidence.NOT_SENT)
         following = attempt_of(case.payment, 2)
-        assert await world.ledger.record(move(case, following, closed, hold=Keep(LEASE_S)))
+        assert await world.order_store.record(commit(case, following, closed, lease=KeepLease(LEASE_S)))
         after = await read(world, case)
         assert after.attempts == (closed, following)
         assert after.live == following
@@ -521,16 +523,16 @@ class MoveContract:
         dead = replace(other.live, state=AttemptState.NOT_SENT)
         twin = replace(attempt_of(other.payment, 2), reference=case.live.reference)
         with pytest.raises(world.refusal):
-            await world.ledger.record(move(other, dead, twin))
+            await world.order_store.record(commit(other, dead, twin))
 
     async def test_canceling_raises_the_fence_and_shuts_the_holder_out(self, world: World):
         case = await idle(world, due_in_s=0)
         holder = (await taken(world))["pay_1"]
         assert isinstance(holder, PaymentCase)
-        canceled = move(holder, order={"status": PaymentStatus.CANCELED, "fence": 3})
-        assert await world.ledger.record(canceled)
-        assert await world.ledger.record(move(holder)) is False
-        assert await world.ledger.renew([Hold("pay_1", 2)], lease_s=LEASE_S) == frozenset()
+        canceled = commit(holder, order={"status": PaymentStatus.CANCELED, "fence": 3})
+        assert await world.order_store.record(canceled)
+        assert await world.order_store.record(commit(holder)) is False
+        assert await world.order_store.renew([Lease("pay_1", 2)], lease_s=LEASE_S) == frozenset()
         after = await read(world, case)
         assert (after.payment.status, after.payment.fence) == (PaymentStatus.CANCELED, 3)
         await world.skip(3600)
@@ -560,13 +562,13 @@ class HoldContract:
         case = await opened(world)
         await world.skip(LEASE_S + 1)
         over = (await taken(world))["pay_1"]
-        assert await world.ledger.record(move(case)) is False
-        assert await world.ledger.record(move(over)) is True
+        assert await world.order_store.record(commit(case)) is False
+        assert await world.order_store.record(commit(over)) is True
 
     async def test_a_slow_holder_still_writes_while_nobody_has_taken_over(self, world: World):
         case = await opened(world)
         await world.skip(LEASE_S + 1)
-        assert await world.ledger.record(move(case)) is True
+        assert await world.order_store.record(commit(case)) is True
 
     async def test_a_released_order_is_due_after_its_wait(self, world: World):
         await idle(world, due_in_s=30)
@@ -580,7 +582,7 @@ class HoldContract:
 
     async def test_an_ended_order_released_for_good_is_never_due(self, world: World):
         case = await opened(world)
-        assert await world.ledger.record(_failed_for_good(case))
+        assert await world.order_store.record(_failed_for_good(case))
         await world.skip(2 * LATER_S)
         assert await taken(world) == {}
 
@@ -589,9 +591,9 @@ class HoldContract:
         self, world: World, status: PaymentStatus
     ):
         case = await opened(world)
-        forgotten = move(case, order={"status": status}, hold=Release(None))
+        forgotten = commit(case, order={"status": status}, lease=ReleaseLease(None))
         with pytest.raises(world.refusal):
-            await world.ledger.record(forgotten)
+            await world.order_store.record(forgotten)
         assert (await read(world, case)).payment == case.payment
         await world.skip(LEASE_S + 1)
         assert set(await taken(world)) == {"pay_1"}
@@ -601,14 +603,14 @@ class HoldContract:
         case = await opened(world)
         order = {"status": PaymentStatus.PROCESSING, "status_detail": detail}
         with pytest.raises(world.refusal):
-            await world.ledger.record(move(case, order=order, hold=Release(None)))
+            await world.order_store.record(commit(case, order=order, lease=ReleaseLease(None)))
 
     async def test_no_payment_opens_to_be_forgotten(self, world: World):
         with pytest.raises(world.refusal):
-            await opened(world, attempt=None, hold=Release(None), answer=ANSWER)
+            await opened(world, attempt=None, lease=ReleaseLease(None), answer=ANSWER)
 
     async def test_a_queued_opening_is_due_after_its_wait(self, world: World):
-        await opened(world, attempt=None, hold=Release(30.0), answer=OTHER_ANSWER)
+        await opened(world, attempt=None, lease=ReleaseLease(30.0), answer=OTHER_ANSWER)
         assert await taken(world) == {}
         await world.skip(31)
         assert set(await taken(world)) == {"pay_1"}
@@ -631,47 +633,47 @@ class HoldContract:
         await idle(world, 1, due_in_s=0)
         await idle(world, 2, due_in_s=3600)
         await world.skip(60)
-        assert await world.ledger.hint("token_pay_2_1") is True
+        assert await world.order_store.hint("token_pay_2_1") is True
         assert list(await taken(world, 1)) == ["pay_2"]
         assert list(await taken(world, 1)) == ["pay_1"]
 
     async def test_a_hint_to_nobody_is_said_to_be_one(self, world: World):
-        assert await world.ledger.hint("no such token") is False
+        assert await world.order_store.hint("no such token") is False
 
     async def test_a_hint_wakes_an_order_that_has_nothing_left_to_do(self, world: World):
         case = await opened(world)
-        assert await world.ledger.record(_failed_for_good(case))
-        assert await world.ledger.hint("token_pay_1_1") is True
+        assert await world.order_store.record(_failed_for_good(case))
+        assert await world.order_store.hint("token_pay_1_1") is True
         assert set(await taken(world)) == {"pay_1"}
 
     async def test_a_hint_during_a_hold_is_honoured_at_the_release(self, world: World):
         case = await opened(world)
-        assert await world.ledger.hint("token_pay_1_1") is True
+        assert await world.order_store.hint("token_pay_1_1") is True
         assert await taken(world) == {}
-        assert await world.ledger.record(move(case))
+        assert await world.order_store.record(commit(case))
         assert set(await taken(world)) == {"pay_1"}
 
     async def test_a_hint_survives_a_commit_that_keeps_the_hold(self, world: World):
         case = await opened(world)
-        await world.ledger.hint("token_pay_1_1")
-        kept = move(case, hold=Keep(LEASE_S))
-        assert await world.ledger.record(kept)
+        await world.order_store.hint("token_pay_1_1")
+        kept = commit(case, lease=KeepLease(LEASE_S))
+        assert await world.order_store.record(kept)
         assert await taken(world) == {}
-        assert await world.ledger.record(move(await read(world, case), hold=Release(3600.0)))
+        assert await world.order_store.record(commit(await read(world, case), lease=ReleaseLease(3600.0)))
         assert set(await taken(world)) == {"pay_1"}
 
     async def test_a_hint_is_honoured_once(self, world: World):
         await idle(world)
-        await world.ledger.hint("token_pay_1_1")
+        await world.order_store.hint("token_pay_1_1")
         case = (await taken(world))["pay_1"]
-        assert await world.ledger.record(move(case, order={"version": 2}))
+        assert await world.order_store.record(commit(case, order={"version": 2}))
         assert await taken(world) == {}
 
     async def test_a_heartbeat_keeps_the_hold(self, world: World):
         await opened(world)
         await world.skip(LEASE_S - 5)
-        hold = Hold("pay_1", 1)
-        assert await world.ledger.renew([hold], lease_s=LEASE_S) == {hold}
+        lease = Lease("pay_1", 1)
+        assert await world.order_store.renew([lease], lease_s=LEASE_S) == {lease}
         await world.skip(LEASE_S - 5)
         assert await taken(world) == {}
         await world.skip(6)
@@ -685,13 +687,13 @@ class HoldContract:
         await world.skip(LEASE_S + 1)
         await taken(world)
         held = await opened(world, 3)
-        holds = [Hold("pay_1", 1), Hold("pay_2", 1), Hold(held.payment.id, 1), Hold("pay_9", 1)]
-        kept = await world.ledger.renew(holds, lease_s=LEASE_S)
-        assert kept == {Hold("pay_2", 1), Hold("pay_3", 1)}
+        leases = [Lease("pay_1", 1), Lease("pay_2", 1), Lease(held.payment.id, 1), Lease("pay_9", 1)]
+        kept = await world.order_store.renew(leases, lease_s=LEASE_S)
+        assert kept == {Lease("pay_2", 1), Lease("pay_3", 1)}
         assert [case.payment.id for case in await taken(world)] == []
         await world.skip(1)
         assert [case.payment.id for case in await taken(world)] == []
-        assert await world.ledger.renew([], lease_s=LEASE_S) == frozenset()
+        assert await world.order_store.renew([], lease_s=LEASE_S) == frozenset()
 
 
 class RefundContract:
@@ -700,14 +702,14 @@ class RefundContract:
     async def test_a_refund_is_opened_with_what_it_needs(self, world: World):
         case = await succeeded(world)
         asked = refund_opening(case, 1, 60)
-        result = await world.ledger.open_refund(asked)
+        result = await world.order_store.open_refund(asked)
         assert isinstance(result, Opened)
         assert isinstance(result.case, RefundCase)
         assert result.case.refund == asked.refund
         assert result.case.attempts == (asked.attempt,)
         assert result.case.payment == case.payment
         assert result.case.debit == replace(case.attempts[0], refund_reserved=60)
-        again = await world.ledger.refund("re_1")
+        again = await world.order_store.refund("re_1")
         assert again == replace(result.case, as_of=again.as_of)
         assert [e.type for e in await world.events()] == ["payment.created", "refund.processing"]
         assert [e.kind for e in await world.timeline("re_1")] == ["refund_created"]
@@ -715,18 +717,18 @@ class RefundContract:
     async def test_two_refunds_of_60_on_100_at_once_are_one_refund(self, world: World):
         case = await succeeded(world, amount=100)
         results = await asyncio.gather(
-            *(world.ledger.open_refund(refund_opening(case, n, 60)) for n in range(4))
+            *(world.order_store.open_refund(refund_opening(case, n, 60)) for n in range(4))
         )
         assert sum(isinstance(r, Opened) for r in results) == 1
         assert [r for r in results if not isinstance(r, Opened)] == [NotRefundable(40)] * 3
-        claims = [await world.ledger.claimed(claim().scope, f"refund {n}") for n in range(4)]
+        claims = [await world.order_store.claimed(claim().scope, f"refund {n}") for n in range(4)]
         assert sum(c is not None for c in claims) == 1
-        assert isinstance(await world.ledger.open_refund(refund_opening(case, 9, 40)), Opened)
+        assert isinstance(await world.order_store.open_refund(refund_opening(case, 9, 40)), Opened)
 
     async def test_one_refund_key_at_once_is_one_refund(self, world: World):
         case = await succeeded(world, amount=100)
         asked = [refund_opening(case, n, 100, key="same") for n in range(5)]
-        results = await asyncio.gather(*(world.ledger.open_refund(one) for one in asked))
+        results = await asyncio.gather(*(world.order_store.open_refund(one) for one in asked))
         winners = [r.case.refund.id for r in results if isinstance(r, Opened)]
         assert len(winners) == 1
         rest = [r for r in results if not isinstance(r, Opened)]
@@ -734,42 +736,44 @@ class RefundContract:
 
     async def test_what_brought_no_money_cannot_be_refunded(self, world: World):
         case = await opened(world)
-        result = await world.ledger.open_refund(refund_opening(case, 1, 1))
+        result = await world.order_store.open_refund(refund_opening(case, 1, 1))
         assert result == NotRefundable(0)
 
     async def test_a_refund_that_succeeds_counts_on_its_payment(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
-        assert await world.ledger.record(Ends.well(refund))
+        assert await world.order_store.record(Ends.well(refund))
         after = await read(world, case)
         assert after.payment.amount_refunded == 60
         assert after.payment.version == case.payment.version + 1
         assert after.attempts[0].refund_reserved == 60
-        again = await world.ledger.open_refund(refund_opening(case, 2, 41))
+        again = await world.order_store.open_refund(refund_opening(case, 2, 41))
         assert again == NotRefundable(40)
 
     async def test_a_refund_that_fails_gives_its_reservation_back(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
-        assert await world.ledger.record(Ends.badly(refund))
+        assert await world.order_store.record(Ends.badly(refund))
         after = await read(world, case)
         assert after.payment.amount_refunded == 0
         assert after.attempts[0].refund_reserved == 0
-        assert isinstance(await world.ledger.open_refund(refund_opening(case, 2, 100)), Opened)
+        assert isinstance(await world.order_store.open_refund(refund_opening(case, 2, 100)), Opened)
 
     async def test_a_refund_that_went_through_after_it_had_failed_is_not_made_again(self, world: World):
         case = await succeeded(world, amount=100)
-        assert await world.ledger.record(Ends.badly(await refunding(world, case, 1, 60)))
-        failed = await world.ledger.refund("re_1")
+        assert await world.order_store.record(Ends.badly(await refunding(world, case, 1, 60)))
+        failed = await world.order_store.refund("re_1")
         assert failed is not None
         came = replace(failed.attempts[0], amount_received=60)
-        assert await world.ledger.record(move(failed, came, contradiction="late_success"))
+        assert await world.order_store.record(commit(failed, came, contradiction="late_success"))
         after = await read(world, case)
         assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (60, 60)
-        assert await world.ledger.open_refund(refund_opening(case, 2, 41)) == NotRefundable(40)
-        told = await world.ledger.refund("re_1")
+        assert await world.order_store.open_refund(refund_opening(case, 2, 41)) == NotRefundable(40)
+        told = await world.order_store.refund("re_1")
         assert told is not None
-        assert await world.ledger.record(move(told, replace(came, inquiries=9), contradiction="late_success"))
+        assert await world.order_store.record(
+            commit(told, replace(came, inquiries=9), contradiction="late_success")
+        )
         again = await read(world, case)
         assert (again.payment, again.attempts) == (after.payment, after.attempts)
 
@@ -777,12 +781,12 @@ class RefundContract:
         self, world: World
     ):
         case = await succeeded(world, amount=100)
-        assert await world.ledger.record(Ends.badly(await refunding(world, case, 1, 60)))
-        failed = await world.ledger.refund("re_1")
+        assert await world.order_store.record(Ends.badly(await refunding(world, case, 1, 60)))
+        failed = await world.order_store.refund("re_1")
         assert failed is not None
-        assert await world.ledger.record(Ends.well(await refunding(world, case, 2, 80)))
+        assert await world.order_store.record(Ends.well(await refunding(world, case, 2, 80)))
         came = replace(failed.attempts[0], amount_received=60)
-        assert await world.ledger.record(move(failed, came, contradiction="late_success"))
+        assert await world.order_store.record(commit(failed, came, contradiction="late_success"))
         after = await read(world, case)
         assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (100, 100)
 
@@ -797,10 +801,10 @@ class RefundContract:
             evidence=Evidence.REFUSED_LATER,
             amount_received=60,
         )
-        assert await world.ledger.record(move(refund, first, contradiction="late_success"))
-        told = await world.ledger.refund("re_1")
+        assert await world.order_store.record(commit(refund, first, contradiction="late_success"))
+        told = await world.order_store.refund("re_1")
         assert told is not None
-        assert await world.ledger.record(move(told, order={"status": RefundStatus.FAILED}))
+        assert await world.order_store.record(commit(told, order={"status": RefundStatus.FAILED}))
         after = await read(world, case)
         assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (60, 60)
 
@@ -809,24 +813,26 @@ class RefundContract:
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
         other = await refunding(world, case, 2, 40)
-        assert await world.ledger.record(Ends.badly(other))
-        assert await world.ledger.record(end(refund))
+        assert await world.order_store.record(Ends.badly(other))
+        assert await world.order_store.record(end(refund))
         once = await read(world, case)
-        ended = await world.ledger.refund("re_1")
+        ended = await world.order_store.refund("re_1")
         assert ended is not None
-        assert await world.ledger.record(move(ended, contradiction="late_success"))
+        assert await world.order_store.record(commit(ended, contradiction="late_success"))
         assert (await read(world, case)).attempts == once.attempts
         assert (await read(world, case)).payment.amount_refunded == once.payment.amount_refunded
 
     async def test_nobody_lets_go_for_good_of_a_refund_that_has_not_ended(self, world: World):
         case = await refunding(world, await succeeded(world), 1, 60)
         with pytest.raises(world.refusal):
-            await world.ledger.record(move(case, hold=Release(None)))
+            await world.order_store.record(commit(case, lease=ReleaseLease(None)))
 
     async def test_a_refund_still_under_way_settles_nothing(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
-        assert await world.ledger.record(move(refund, order={"status_detail": StatusDetail.OUTCOME_UNKNOWN}))
+        assert await world.order_store.record(
+            commit(refund, order={"status_detail": StatusDetail.OUTCOME_UNKNOWN})
+        )
         after = await read(world, case)
         assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (0, 60)
 
@@ -834,7 +840,9 @@ class RefundContract:
         case = await succeeded(world, amount=100)
         await refunding(world, case, 1, 60)
         stale = case.attempts[0]
-        assert await world.ledger.record(move(case, replace(stale, inquiries=9), contradiction="noted"))
+        assert await world.order_store.record(
+            commit(case, replace(stale, inquiries=9), contradiction="noted")
+        )
         after = await read(world, case)
         assert (after.attempts[0].inquiries, after.attempts[0].refund_reserved) == (9, 60)
 
@@ -849,13 +857,13 @@ class RefundContract:
         assert over.debit == refund.debit
         assert over.payment.id == case.payment.id
         assert over.former_lease_end is not None
-        assert await world.ledger.record(Ends.well(refund)) is False
-        assert await world.ledger.record(Ends.well(over)) is True
+        assert await world.order_store.record(Ends.well(refund)) is False
+        assert await world.order_store.record(Ends.well(over)) is True
 
     async def test_payments_and_refunds_wait_in_one_line(self, world: World):
         case = await succeeded(world, 1)
         refund = await refunding(world, case, 1, 60)
-        assert await world.ledger.record(move(refund, hold=Release(10.0)))
+        assert await world.order_store.record(commit(refund, lease=ReleaseLease(10.0)))
         await idle(world, 2, due_in_s=20)
         await idle(world, 3, due_in_s=5)
         await world.skip(30)
@@ -864,67 +872,67 @@ class RefundContract:
     async def test_a_hint_reaches_a_refund(self, world: World):
         case = await succeeded(world)
         refund = await refunding(world, case, 1, 60)
-        assert await world.ledger.record(move(refund))
-        assert await world.ledger.hint("token_re_1_1") is True
+        assert await world.order_store.record(commit(refund))
+        assert await world.order_store.hint("token_re_1_1") is True
         assert set(await taken(world)) == {"re_1"}
 
     async def test_a_heartbeat_keeps_payments_and_refunds_alike(self, world: World):
         case = await succeeded(world, 1)
         await refunding(world, case, 1, 60)
         await opened(world, 2)
-        holds = frozenset({Hold("re_1", 1), Hold("pay_2", 1)})
-        assert await world.ledger.renew(tuple(holds), lease_s=LEASE_S) == holds
+        leases = frozenset({Lease("re_1", 1), Lease("pay_2", 1)})
+        assert await world.order_store.renew(tuple(leases), lease_s=LEASE_S) == leases
 
     async def test_a_refund_answers_its_own_claim(self, world: World):
         case = await succeeded(world)
         refund = await refunding(world, case, 1, 60)
-        assert await world.ledger.record(replace(Ends.well(refund), answer=ANSWER))
-        again = await world.ledger.open_refund(refund_opening(case, 7, 60, key="refund 1"))
+        assert await world.order_store.record(replace(Ends.well(refund), answer=ANSWER))
+        again = await world.order_store.open_refund(refund_opening(case, 7, 60, key="refund 1"))
         assert isinstance(again, AlreadyClaimed)
         assert (again.order_id, again.answer) == ("re_1", ANSWER)
 
     async def test_an_exclusive_refund_shuts_out_another_until_it_has_ended(self, world: World):
         case = await succeeded(world, amount=100)
         asked = [refund_opening(case, n, 20, exclusive=True) for n in range(3)]
-        results = await asyncio.gather(*(world.ledger.open_refund(one) for one in asked))
+        results = await asyncio.gather(*(world.order_store.open_refund(one) for one in asked))
         first = next(r.case for r in results if isinstance(r, Opened))
         assert [r for r in results if not isinstance(r, Opened)] == [NotRefundable(0, under_way=True)] * 2
         assert (await read(world, case)).attempts[0].refund_reserved == 20
-        assert await world.ledger.record(Ends.well(first))
-        again = await world.ledger.open_refund(refund_opening(case, 7, 20, exclusive=True))
+        assert await world.order_store.record(Ends.well(first))
+        again = await world.order_store.open_refund(refund_opening(case, 7, 20, exclusive=True))
         assert isinstance(again, Opened)
 
     async def test_a_surplus_goes_back_once_and_is_no_part_of_its_payment(self, world: World):
         case = await opened(world, payment={"amount": 100})
         assert case.live is not None
         dead = replace(case.live, state=AttemptState.NOT_SENT, evidence=Evidence.NOT_SENT)
-        assert await world.ledger.record(move(case, dead, order={"status": PaymentStatus.FAILED}))
+        assert await world.order_store.record(commit(case, dead, order={"status": PaymentStatus.FAILED}))
         case = await read(world, case)
         late = replace(case.attempts[0], amount_received=100)
-        assert await world.ledger.record(move(case, late, contradiction="late_success"))
+        assert await world.order_store.record(commit(case, late, contradiction="late_success"))
         case = await read(world, case)
         refund = await refunding(world, case, 1, 60, surplus=True)
         with pytest.raises(world.refusal):
-            await world.ledger.open_refund(refund_opening(case, 2, 40, surplus=True))
-        assert await world.ledger.record(Ends.badly(refund))
+            await world.order_store.open_refund(refund_opening(case, 2, 40, surplus=True))
+        assert await world.order_store.record(Ends.badly(refund))
         again = await refunding(world, case, 3, 60, surplus=True)
-        assert await world.ledger.record(Ends.well(again))
+        assert await world.order_store.record(Ends.well(again))
         with pytest.raises(world.refusal):
-            await world.ledger.open_refund(refund_opening(case, 4, 40, surplus=True))
+            await world.order_store.open_refund(refund_opening(case, 4, 40, surplus=True))
         by_hand = await refunding(world, case, 5, 40)
         assert by_hand.refund.surplus is False
 
     async def test_a_surplus_that_went_back_leaves_its_payment_as_it_was(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 100, surplus=True)
-        assert await world.ledger.record(Ends.well(refund))
+        assert await world.order_store.record(Ends.well(refund))
         after = await read(world, case)
         assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (0, 100)
 
     async def test_a_refund_without_an_attempt_is_a_workers(self, world: World):
         case = await succeeded(world, amount=100)
-        asked = replace(refund_opening(case, 1, 60), attempt=None, hold=Release(0.0))
-        assert isinstance(await world.ledger.open_refund(asked), Opened)
+        asked = replace(refund_opening(case, 1, 60), attempt=None, lease=ReleaseLease(0.0))
+        assert isinstance(await world.order_store.open_refund(asked), Opened)
         over = (await taken(world))["re_1"]
         assert isinstance(over, RefundCase)
         assert over.attempts == ()
@@ -945,7 +953,7 @@ def payout_opening(world: World, number: int = 1, **changes: Any) -> PayoutOpeni
         claim=claim(changes.pop("key", f"payout {number}")),
         payout=payout,
         attempt=attempt_of(payout),
-        hold=Keep(LEASE_S),
+        lease=KeepLease(LEASE_S),
         events=(event(payout, "payout.processing"),),
         timeline=(Entry(at=NOW, kind="created", data={}),),
     )
@@ -953,7 +961,7 @@ def payout_opening(world: World, number: int = 1, **changes: Any) -> PayoutOpeni
 
 
 async def paying_out(world: World, number: int = 1, **changes: Any) -> PayoutCase:
-    result = await world.ledger.open_payout(payout_opening(world, number, **changes))
+    result = await world.order_store.open_payout(payout_opening(world, number, **changes))
     assert isinstance(result, Opened)
     assert isinstance(result.case, PayoutCase)
     return result.case
@@ -964,19 +972,19 @@ class PayoutContract:
 
     async def test_a_payout_is_opened_once_with_all_it_needs(self, world: World):
         asked = payout_opening(world, payout={"metadata": {"cart": "7"}, "routing": {"chosen": "mtn_momo"}})
-        result = await world.ledger.open_payout(asked)
+        result = await world.order_store.open_payout(asked)
         assert isinstance(result, Opened)
-        again = await world.ledger.payout("po_1")
+        again = await world.order_store.payout("po_1")
         assert again is not None
         assert (again.payout, again.attempts) == (asked.payout, (asked.attempt,))
-        assert isinstance(await world.ledger.open_payout(asked), AlreadyClaimed)
+        assert isinstance(await world.order_store.open_payout(asked), AlreadyClaimed)
         assert [e.type for e in await world.events()] == ["payout.processing"]
         assert [e.kind for e in await world.timeline("po_1")] == ["created"]
-        assert await world.ledger.payment("po_1") is None
+        assert await world.order_store.payment("po_1") is None
 
     async def test_a_reference_is_paid_out_once_for_ever(self, world: World):
         asked = [payout_opening(world, n, reference="wages") for n in range(6)]
-        results = await asyncio.gather(*(world.ledger.open_payout(one) for one in asked))
+        results = await asyncio.gather(*(world.order_store.open_payout(one) for one in asked))
         winners = [r.case.payout.id for r in results if isinstance(r, Opened)]
         assert len(winners) == 1
         assert [r for r in results if not isinstance(r, Opened)] == [ReferenceTaken(winners[0])] * 5
@@ -996,26 +1004,26 @@ class PayoutContract:
             "provider_transaction_id": "4711",
             "routing": {"chosen": None},
         }
-        asked = move(case, after, order=order)
-        assert await world.ledger.record(asked)
-        again = await world.ledger.payout("po_1")
+        asked = commit(case, after, order=order)
+        assert await world.order_store.record(asked)
+        again = await world.order_store.payout("po_1")
         assert again is not None
         assert (again.payout, again.attempts) == (asked.order, (after,))
 
     async def test_a_payout_never_has_two_attempts_that_may_move_money(self, world: World):
         case = await paying_out(world)
         with pytest.raises(world.refusal):
-            await world.ledger.record(move(case, attempt_of(case.payout, 2)))
+            await world.order_store.record(commit(case, attempt_of(case.payout, 2)))
 
     async def test_no_payout_is_sent_after_its_expiry(self, world: World):
         case = await paying_out(world)
         await world.skip(901)
-        assert await world.ledger.record(move(case, before_expiry=True)) is False
+        assert await world.order_store.record(commit(case, before_expiry=True)) is False
 
     async def test_nobody_lets_go_for_good_of_a_payout_that_has_not_ended(self, world: World):
         case = await paying_out(world)
         with pytest.raises(world.refusal):
-            await world.ledger.record(move(case, hold=Release(None)))
+            await world.order_store.record(commit(case, lease=ReleaseLease(None)))
 
     async def test_a_dead_holders_payout_is_taken_over(self, world: World):
         case = await paying_out(world)
@@ -1024,17 +1032,17 @@ class PayoutContract:
         assert isinstance(over, PayoutCase)
         assert (over.payout.fence, over.attempts) == (2, case.attempts)
         assert over.former_lease_end is not None
-        assert await world.ledger.record(move(case)) is False
-        assert await world.ledger.record(move(over)) is True
+        assert await world.order_store.record(commit(case)) is False
+        assert await world.order_store.record(commit(over)) is True
 
     async def test_a_heartbeat_keeps_a_payout(self, world: World):
         await paying_out(world)
-        assert await world.ledger.renew([Hold("po_1", 1)], lease_s=LEASE_S) == {Hold("po_1", 1)}
+        assert await world.order_store.renew([Lease("po_1", 1)], lease_s=LEASE_S) == {Lease("po_1", 1)}
 
     async def test_a_payout_answers_its_own_claim(self, world: World):
         case = await paying_out(world)
-        assert await world.ledger.record(move(case, answer=ANSWER))
-        again = await world.ledger.open_payout(payout_opening(world, 7, key="payout 1"))
+        assert await world.order_store.record(commit(case, answer=ANSWER))
+        again = await world.order_store.open_payout(payout_opening(world, 7, key="payout 1"))
         assert isinstance(again, AlreadyClaimed)
         assert (again.order_id, again.answer) == ("po_1", ANSWER)
 
@@ -1046,38 +1054,38 @@ class HintContract:
         await idle(world, due_in_s=0)
         assert (await taken(world))["pay_1"].hinted is False
         await world.skip(LEASE_S + 1)
-        await world.ledger.hint("token_pay_1_1")
+        await world.order_store.hint("token_pay_1_1")
         assert (await taken(world))["pay_1"].hinted is True
 
     async def test_a_claimed_failure_is_kept_and_no_commit_forgets_it(self, world: World):
         case = await opened(world)
         assert case.live is not None
-        assert await world.ledger.hint("token_pay_1_1", NO_FUNDS)
-        assert await world.ledger.record(move(case, replace(case.live, inquiries=3)))
+        assert await world.order_store.hint("token_pay_1_1", NO_FUNDS)
+        assert await world.order_store.record(commit(case, replace(case.live, inquiries=3)))
         again = (await read(world, case)).attempts[0]
         assert (again.inquiries, again.reported_failure) == (3, NO_FUNDS)
-        assert await world.ledger.hint("token_pay_1_1")
+        assert await world.order_store.hint("token_pay_1_1")
         assert (await read(world, case)).attempts[0].reported_failure == NO_FUNDS
 
     async def test_the_time_of_a_callback_is_kept_and_no_commit_forgets_it(self, world: World):
         case = await opened(world)
         assert case.live is not None
-        assert await world.ledger.hint("token_pay_1_1")
+        assert await world.order_store.hint("token_pay_1_1")
         came_at = (await read(world, case)).attempts[0].callback_at
         assert came_at is not None
         checked = replace(case.live, state=AttemptState.NOT_SENT, callback_checked_at=NOW)
-        assert await world.ledger.record(move(case, checked))
+        assert await world.order_store.record(commit(case, checked))
         again = (await read(world, case)).attempts[0]
         assert (again.callback_at, again.callback_checked_at) == (came_at, NOW)
 
     async def test_a_hint_by_reference_reaches_one_rails_attempt_only(self, world: World):
         case = await paying_out(world)
         assert case.live is not None
-        assert await world.ledger.record(move(case))
-        assert await world.ledger.hint_reference("paystack", case.live.reference) is False
-        assert await world.ledger.hint_reference("mtn_momo", "no reference of ours") is False
+        assert await world.order_store.record(commit(case))
+        assert await world.order_store.hint_reference("paystack", case.live.reference) is False
+        assert await world.order_store.hint_reference("mtn_momo", "no reference of ours") is False
         assert await taken(world) == {}
-        assert await world.ledger.hint_reference("mtn_momo", case.live.reference) is True
+        assert await world.order_store.hint_reference("mtn_momo", case.live.reference) is True
         assert set(await taken(world)) == {"po_1"}
 
 
@@ -1094,42 +1102,42 @@ class BalanceContract:
 
     async def test_a_payout_beyond_the_balance_is_refused_and_leaves_its_key_free(self, world: World):
         await world.grant("m_poor", 100)
-        assert isinstance(await world.ledger.open_payout(poor(world, 1, 60)), Opened)
+        assert isinstance(await world.order_store.open_payout(poor(world, 1, 60)), Opened)
         asked = poor(world, 2, 60)
-        assert await world.ledger.open_payout(asked) == NotCovered(available=40, needed=60)
-        assert await world.ledger.claimed(claim().scope, asked.claim.key) is None
-        assert await world.ledger.payout("po_2") is None
+        assert await world.order_store.open_payout(asked) == NotCovered(available=40, needed=60)
+        assert await world.order_store.claimed(claim().scope, asked.claim.key) is None
+        assert await world.order_store.payout("po_2") is None
         await world.grant("m_poor", 20)
-        assert isinstance(await world.ledger.open_payout(asked), Opened)
+        assert isinstance(await world.order_store.open_payout(asked), Opened)
 
     async def test_of_payouts_at_once_as_many_open_as_the_balance_covers(self, world: World):
         await world.grant("m_poor", 305)
         asked = [poor(world, number, 10) for number in range(64)]
-        results = await asyncio.gather(*map(world.ledger.open_payout, asked))
+        results = await asyncio.gather(*map(world.order_store.open_payout, asked))
         assert sum(isinstance(result, Opened) for result in results) == 30
         assert {r for r in results if not isinstance(r, Opened)} == {NotCovered(available=5, needed=10)}
 
     async def test_one_merchants_payout_too_many_stops_no_other_merchants(self, world: World):
         await world.grant("m_poor", 10)
         asked = [poor(world, 1, 11), payout_opening(world, 2), poor(world, 3, 10)]
-        results = await asyncio.gather(*map(world.ledger.open_payout, asked))
+        results = await asyncio.gather(*map(world.order_store.open_payout, asked))
         assert results[0] == NotCovered(available=10, needed=11)
         assert all(isinstance(result, Opened) for result in results[1:])
 
     async def test_a_repeat_takes_nothing_out_of_the_balance(self, world: World):
         await world.grant("m_poor", 60)
         asked = poor(world, 1, 20)
-        assert isinstance(await world.ledger.open_payout(asked), Opened)
-        results = await asyncio.gather(*(world.ledger.open_payout(asked) for _ in range(4)))
+        assert isinstance(await world.order_store.open_payout(asked), Opened)
+        results = await asyncio.gather(*(world.order_store.open_payout(asked) for _ in range(4)))
         assert all(isinstance(result, AlreadyClaimed) for result in results)
         beside = [poor(world, 2, 10), asked, poor(world, 3, 30)]
-        results = await asyncio.gather(*map(world.ledger.open_payout, beside))
+        results = await asyncio.gather(*map(world.order_store.open_payout, beside))
         assert [type(result) for result in results] == [Opened, AlreadyClaimed, Opened]
 
     async def test_a_repeat_beside_its_first_is_not_told_that_the_balance_is_too_low(self, world: World):
         await world.grant("m_poor", 60)
         asked = [poor(world, number, 60, key="one key", reference="one") for number in range(4)]
-        results = await asyncio.gather(*map(world.ledger.open_payout, asked))
+        results = await asyncio.gather(*map(world.order_store.open_payout, asked))
         assert sum(isinstance(result, Opened) for result in results) == 1
         assert sum(isinstance(result, AlreadyClaimed) for result in results) == 3
 
@@ -1137,81 +1145,83 @@ class BalanceContract:
         self, world: World
     ):
         await world.grant("m_poor", 100)
-        opened = await world.ledger.open_payout(poor(world, 1, 60))
+        opened = await world.order_store.open_payout(poor(world, 1, 60))
         assert isinstance(opened, Opened)
         assert opened.case.live is not None
         review = {"status_detail": StatusDetail.UNDER_REVIEW}
-        assert await world.ledger.record(move(opened.case, order=review))
-        assert await world.ledger.open_payout(poor(world, 2, 41)) == NotCovered(available=40, needed=41)
-        case = await world.ledger.payout("po_1")
+        assert await world.order_store.record(commit(opened.case, order=review))
+        assert await world.order_store.open_payout(poor(world, 2, 41)) == NotCovered(available=40, needed=41)
+        case = await world.order_store.payout("po_1")
         assert case is not None
         dead = replace(case.attempts[0], state=AttemptState.DECLINED, failure=NO_FUNDS)
-        assert await world.ledger.record(move(case, dead, order={"status": RefundStatus.FAILED}))
-        assert isinstance(await world.ledger.open_payout(poor(world, 2, 100)), Opened)
+        assert await world.order_store.record(commit(case, dead, order={"status": RefundStatus.FAILED}))
+        assert isinstance(await world.order_store.open_payout(poor(world, 2, 100)), Opened)
 
     async def test_what_was_collected_can_be_paid_out_once(self, world: World):
         await world.grant("m_poor", 0)
         case = await opened(world, payment={**POOR, "amount": 100})
-        assert await world.ledger.open_payout(poor(world, 1, 1)) == NotCovered(available=0, needed=1)
-        assert await world.ledger.record(_paid(case))
-        assert isinstance(await world.ledger.open_payout(poor(world, 2, 100)), Opened)
-        assert await world.ledger.open_payout(poor(world, 3, 1)) == NotCovered(available=0, needed=1)
+        assert await world.order_store.open_payout(poor(world, 1, 1)) == NotCovered(available=0, needed=1)
+        assert await world.order_store.record(_paid(case))
+        assert isinstance(await world.order_store.open_payout(poor(world, 2, 100)), Opened)
+        assert await world.order_store.open_payout(poor(world, 3, 1)) == NotCovered(available=0, needed=1)
 
     async def test_what_was_paid_out_is_not_refunded_as_well_and_a_surplus_is(self, world: World):
         await world.grant("m_poor", 0)
         case = await opened(world, payment={**POOR, "amount": 100})
-        assert await world.ledger.record(_paid(case, names_debit=False))
-        assert isinstance(await world.ledger.open_payout(poor(world, 1, 60)), Opened)
+        assert await world.order_store.record(_paid(case, names_debit=False))
+        assert isinstance(await world.order_store.open_payout(poor(world, 1, 60)), Opened)
         case = await read(world, case)
         asked = refund_opening(case, 1, 41, **POOR)
-        assert await world.ledger.open_refund(asked) == NotCovered(available=40, needed=41)
-        assert await world.ledger.claimed(claim().scope, asked.claim.key) is None
-        assert isinstance(await world.ledger.open_refund(refund_opening(case, 2, 40, **POOR)), Opened)
+        assert await world.order_store.open_refund(asked) == NotCovered(available=40, needed=41)
+        assert await world.order_store.claimed(claim().scope, asked.claim.key) is None
+        assert isinstance(await world.order_store.open_refund(refund_opening(case, 2, 40, **POOR)), Opened)
         surplus = refund_opening(case, 3, 60, surplus=True, **POOR)
-        assert isinstance(await world.ledger.open_refund(surplus), Opened)
+        assert isinstance(await world.order_store.open_refund(surplus), Opened)
 
     async def test_money_that_a_rail_took_back_covers_nothing(self, world: World):
         await world.grant("m_poor", 0)
         case = await opened(world, payment={**POOR, "amount": 100})
-        assert await world.ledger.record(_paid(case))
+        assert await world.order_store.record(_paid(case))
         case = await read(world, case)
         back = replace(case.attempts[0], reversed_at=NOW)
-        assert await world.ledger.record(move(case, back, contradiction="reversed"))
-        assert await world.ledger.open_payout(poor(world, 1, 1)) == NotCovered(available=0, needed=1)
+        assert await world.order_store.record(commit(case, back, contradiction="reversed"))
+        assert await world.order_store.open_payout(poor(world, 1, 1)) == NotCovered(available=0, needed=1)
 
     async def test_a_payout_that_a_rail_sent_back_can_be_paid_out_again(self, world: World):
         await world.grant("m_poor", 100)
-        opened = await world.ledger.open_payout(poor(world, 1, 100))
+        opened = await world.order_store.open_payout(poor(world, 1, 100))
         assert isinstance(opened, Opened)
         assert opened.case.live is not None
         sent = replace(opened.case.live, state=AttemptState.SUCCEEDED, amount_received=100)
-        assert await world.ledger.record(move(opened.case, sent, order={"status": RefundStatus.SUCCEEDED}))
-        assert await world.ledger.open_payout(poor(world, 2, 1)) == NotCovered(available=0, needed=1)
-        case = await world.ledger.payout("po_1")
+        assert await world.order_store.record(
+            commit(opened.case, sent, order={"status": RefundStatus.SUCCEEDED})
+        )
+        assert await world.order_store.open_payout(poor(world, 2, 1)) == NotCovered(available=0, needed=1)
+        case = await world.order_store.payout("po_1")
         assert case is not None
         back = replace(case.attempts[0], reversed_at=NOW)
-        assert await world.ledger.record(move(case, back, contradiction="reversed"))
-        assert isinstance(await world.ledger.open_payout(poor(world, 2, 100)), Opened)
+        assert await world.order_store.record(commit(case, back, contradiction="reversed"))
+        assert isinstance(await world.order_store.open_payout(poor(world, 2, 100)), Opened)
 
     async def test_nothing_starts_for_a_suspended_merchant_and_what_is_open_goes_on(self, world: World):
         await world.grant("m_poor", 0)
         case = await opened(world, payment={**POOR, "amount": 100})
         await world.suspend("m_poor")
-        assert await world.ledger.open_payment(opening(world, 2, payment=POOR)) == Suspended()
-        assert await world.ledger.claimed(claim().scope, "key 2") is None
-        assert isinstance(await world.ledger.open_payment(opening(world, payment=POOR)), AlreadyClaimed)
-        assert isinstance(await world.ledger.open_payment(opening(world, 3)), Opened)
-        assert await world.ledger.record(_paid(case, names_debit=False))
+        assert await world.order_store.open_payment(opening(world, 2, payment=POOR)) == Suspended()
+        assert await world.order_store.claimed(claim().scope, "key 2") is None
+        assert isinstance(await world.order_store.open_payment(opening(world, payment=POOR)), AlreadyClaimed)
+        assert isinstance(await world.order_store.open_payment(opening(world, 3)), Opened)
+        assert await world.order_store.record(_paid(case, names_debit=False))
         case = await read(world, case)
-        assert await world.ledger.open_payout(poor(world, 1, 10)) == Suspended()
-        assert await world.ledger.open_refund(refund_opening(case, 1, 10, **POOR)) == Suspended()
+        assert await world.order_store.open_payout(poor(world, 1, 10)) == Suspended()
+        assert await world.order_store.open_refund(refund_opening(case, 1, 10, **POOR)) == Suspended()
         surplus = refund_opening(case, 2, 60, surplus=True, **POOR)
-        assert isinstance(await world.ledger.open_refund(surplus), Opened)
+        assert isinstance(await world.order_store.open_refund(surplus), Opened)
         await world.suspend("m_poor", suspended=False)
-        assert isinstance(await world.ledger.open_payout(poor(world, 1, 10)), Opened)
+        assert isinstance(await world.order_store.open_payout(poor(world, 1, 10)), Opened)
 
 
-def _paid(case: PaymentCase, *, names_debit: bool = True) -> Move:
+def _paid(case: PaymentCase, *, names_debit: bool = True) -> Commit:
     """The payment's success; without `names_debit` as a former version wrote it, of which any debit may count
     as a surplus."""
     assert case.live is not None
@@ -1222,7 +1232,7 @@ def _paid(case: PaymentCase, *, names_debit: bool = True) -> Move:
         "amount_received": amount,
         "paid_by": debit.id if names_debit else None,
     }
-    return move(case, debit, order=order)
+    return commit(case, debit, order=order)
 
 
 class LedgerContract(

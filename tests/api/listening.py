@@ -5,7 +5,7 @@ import contextlib
 
 import uvicorn
 
-from synccash.http_server import configured
+from synccash.processes.http_server import configured
 
 
 @contextlib.asynccontextmanager

@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from synccash.app import application, assembled
 from synccash.middleware.refusal import App
 from synccash.payments.request import Role, Tenant
-from synccash.settings import Settings
+from synccash.processes.api import application, assembled
+from synccash.settings.loader import Settings
 
 NUMBER = "0241234567"
 PROBLEM = "application/problem+json"

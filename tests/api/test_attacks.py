@@ -217,11 +217,11 @@ async def test_a_decision_is_taken_by_the_name_of_what_it_is_about(api: Served):
 async def test_callbacks_of_anybody_leave_the_database_to_those_who_pay(
     api: Served, monkeypatch: pytest.MonkeyPatch
 ):
-    from synccash.stores.postgres.ledger import PostgresLedger
+    from synccash.stores.postgres.order_store import PostgresOrderStore
 
-    running, most, hint = 0, 0, PostgresLedger.hint
+    running, most, hint = 0, 0, PostgresOrderStore.hint
 
-    async def counted(self: PostgresLedger, *given: Any) -> bool:
+    async def counted(self: PostgresOrderStore, *given: Any) -> bool:
         nonlocal running, most
         running += 1
         most = max(most, running)
@@ -230,7 +230,7 @@ async def test_callbacks_of_anybody_leave_the_database_to_those_who_pay(
         finally:
             running -= 1
 
-    monkeypatch.setattr(PostgresLedger, "hint", counted)
+    monkeypatch.setattr(PostgresOrderStore, "hint", counted)
     path = "/api/v1/callbacks/mtn_momo/guess"
     told = await asyncio.gather(*(ask(api, "PUT", f"{path}{n}", body=b"{}") for n in range(60)))
     assert {one.status for one in told} == {200}

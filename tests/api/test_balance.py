@@ -9,13 +9,13 @@ import pytest
 import pytest_asyncio
 
 from api.served import NUMBER, Served, payment, served
-from synccash.balance_loop import BalanceLoop
+from synccash.engine.system import SystemClock
 from synccash.payments.balance import BY_MIGRATION, BalanceAccount, credit_source
+from synccash.processes.balance_loop import BalanceLoop
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.pool import connect
-from synccash.system import SystemClock
 
 ACCOUNT = BalanceAccount(merchant_id="mer_test", livemode=False, currency="GHS")
 GRANTED_TO_ALL_TESTS = 10**15

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from api.served import NUMBER, PROBLEM, Served, payment
-from synccash.logs import configure_logging
+from synccash.observability.logs import configure_logging
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,10 +9,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from api.served import PROBLEM, payment, settings
-from synccash.app import application, assembled
 from synccash.engine.engine import Engine
-from synccash.up import register
-from synccash.worker_server import shown
+from synccash.local.up import register
+from synccash.processes.api import application, assembled
+from synccash.processes.worker import shown
 
 KEY = "sk_test_" + "1" * 48
 each_error = pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from msgspec import Meta
 
-from synccash.settings import FIELDS, SECRETS
+from synccash.settings.loader import FIELDS, SECRETS
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 HEAD = """\

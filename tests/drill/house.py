@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
-from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.dispatch.policy_dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.dispatch.rail_float import RailFloats
 from synccash.engine.engine import Engine, build_engine
-from synccash.engine.rail_float import RailFloats
 from synccash.engine.settings import EngineSettings
+from synccash.engine.system import SystemClock, SystemIdentities
+from synccash.local.sandbox_accounts import ACCOUNTS, Place
 from synccash.payments.errors import PaymentError
-from synccash.payments.ladder import Ladder
+from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.references import ReferenceKey
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
@@ -29,14 +31,12 @@ from synccash.resilience.registry import Registry
 from synccash.resilience.retry import Retry
 from synccash.sandbox.rail import Timings
 from synccash.sandbox.server import Sandbox, run_sandbox
-from synccash.sandbox_accounts import ACCOUNTS, Place
-from synccash.settings import Settings
-from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.settings.loader import Settings
+from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool, connect
 from synccash.stores.postgres.recovery import hold_if_server_changed
-from synccash.system import SystemClock, SystemIdentities
 
 USER, KEY = "0b1c7d52-6f0e-4c0a-9a53-6d1f3d1f2a10", "5d" * 16
 RETRY = Retry(attempts=3, base=0.05, cap=0.2)
@@ -57,7 +57,7 @@ def quick(public_url: str) -> EngineSettings:
         heartbeat_s=0.5,
         settle_s=0.5,
         queue_retry_s=0.1,
-        ladder=Ladder(steps=(0.05, 0.1, 0.2), tail=((0.25, LADDER_S),)),
+        schedule=InquirySchedule(steps=(0.05, 0.1, 0.2), tail=((0.25, LADDER_S),)),
         poll_s=0.1,
     )
 
@@ -75,7 +75,7 @@ class Process:
         """End it between two steps, and let it tidy nothing up: its leases stay."""
         self.working.cancel()
         self.pool.terminate()
-        await self.engine.holding.close(grace_s=0)
+        await self.engine.leases.close(grace_s=0)
         await asyncio.gather(self.working, return_exceptions=True)
         await self.transport.aclose()
 
@@ -143,9 +143,9 @@ class House:
         return self.processes[0].pool
 
     @property
-    def ledger(self) -> Any:
+    def order_store(self) -> Any:
         """For those who look afterwards."""
-        return self.processes[0].engine.ledger
+        return self.processes[0].engine.order_store
 
     async def take_callback(self, request: web.BaseRequest) -> web.Response:
         """A callback of a rail, as the HTTP API hands it on."""
@@ -182,9 +182,9 @@ class House:
         assert outcome is not None, (rail, resource)
         played.learn(outcome.facts)
 
-    def ledger_on(self, pool: Pool) -> PostgresLedger:
+    def ledger_on(self, pool: Pool) -> PostgresOrderStore:
         """What a process commits to."""
-        return PostgresLedger(Database(pool))
+        return PostgresOrderStore(Database(pool))
 
     def url_of(self, number: int) -> str:
         """How a process reaches PostgreSQL."""
@@ -194,9 +194,9 @@ class House:
         """The clock of a process's host."""
         return SystemClock()
 
-    def watched(self, number: int, ledger: Any, dispatch: Any) -> tuple[Any, Any]:
+    def watched(self, number: int, order_store: Any, dispatch: Any) -> tuple[Any, Any]:
         """What a process commits to and sends by, for those who want to look on."""
-        return ledger, dispatch
+        return order_store, dispatch
 
     async def process(self, number: int = 0) -> Process:
         """Start one more process of the service."""
@@ -207,15 +207,15 @@ class House:
         profiles = {"*": Profile(retry=RETRY, breaker=self.breaker, total_timeout=2.0)}
         registry = Registry(profiles, clock=clock.monotonic, random=random.random)
         dispatch = PolicyDispatch(registry.breaker, registry.profile, clock, CALLS, random.random)
-        ledger, dispatch = self.watched(number, self.ledger_on(pool), dispatch)
+        order_store, dispatch = self.watched(number, self.ledger_on(pool), dispatch)
         engine = build_engine(
-            ledger=ledger,
+            order_store=order_store,
             rails={name: built[name] for name in self.order},
             dispatch=dispatch,
             clock=clock,
             identities=SystemIdentities(),
             references=REFERENCES,
-            doorbell=LocalDoorbell(),
+            work_signal=LocalWorkSignal(),
             settings=self.settings_for(self.public_url),
             # What a rail could not pay is tried again soon.
             floats=RailFloats(clock.monotonic, poll_s=0.2),

@@ -86,9 +86,9 @@ class Ledger:
         for row in await world.pool.fetch("SELECT attempts FROM contradictions"):
             told.update(msgspec.json.decode(row["attempts"]))
         return cls(
-            payments=[await world.ledger.payment(name) for name in await _ids(world, "payments")],
-            refunds=[await world.ledger.refund(name) for name in await _ids(world, "refunds")],
-            payouts=[await world.ledger.payout(name) for name in await _ids(world, "payouts")],
+            payments=[await world.order_store.payment(name) for name in await _ids(world, "payments")],
+            refunds=[await world.order_store.refund(name) for name in await _ids(world, "refunds")],
+            payouts=[await world.order_store.payout(name) for name in await _ids(world, "payouts")],
             told=told,
             waiting={row["id"] for row in await world.waiting()},
         )
@@ -110,10 +110,10 @@ def plain(reference: str) -> str:
 
 async def overlooked(world: World) -> list[str]:
     """Late money that a look-back or a callback should have shown, before anybody is told once more."""
-    books, ledger = Books.of(world), await Ledger.of(world)
+    books, order_store = Books.of(world), await Ledger.of(world)
     return [
         f"overlooked: {attempt.rail} moved the money of {attempt.id} late and nobody saw it"
-        for case in ledger.cases
+        for case in order_store.cases
         for attempt in case.attempts
         if attempt.state.is_dead and not attempt.money_moved and books.net(attempt)
         if _has_to_be_seen(world, books, attempt)
@@ -140,37 +140,37 @@ def _has_to_be_seen(world: World, books: Books, dead: Attempt) -> bool:
 async def call_again(world: World) -> int:
     """Have each rail send the callbacks again of what the engine does not know: as a duplicate comes in life,
     hours later. Return of how much."""
-    books, ledger = Books.of(world), await Ledger.of(world)
+    books, order_store = Books.of(world), await Ledger.of(world)
     unknown = [
         attempt
-        for case in ledger.cases
+        for case in order_store.cases
         for attempt in case.attempts
         if (books.net(attempt) and not attempt.money_moved)
         or (attempt.money_moved and books.reversed_at(attempt) and attempt.reversed_at is None)
     ]
     for attempt in unknown:
-        await world.ledger.hint_reference(attempt.rail, attempt.reference)
+        await world.order_store.hint_reference(attempt.rail, attempt.reference)
     return len(unknown)
 
 
 async def verdict(world: World) -> list[str]:
     """Everything that was wrong, each in one line that begins with its kind; empty when all was well."""
-    books, ledger = Books.of(world), await Ledger.of(world)
+    books, order_store = Books.of(world), await Ledger.of(world)
     wrong = list(world.errors)
-    for case in ledger.payments:
-        wrong.extend(_payment(case, ledger, books))
-    for case in (*ledger.refunds, *ledger.payouts):
-        wrong.extend(_outgoing(case, ledger, books))
-    for case in ledger.cases:
-        wrong.extend(_rows(case, ledger, books))
-        wrong.extend(_stuck(case, ledger, books))
-    known = {plain(attempt.reference) for case in ledger.cases for attempt in case.attempts}
+    for case in order_store.payments:
+        wrong.extend(_payment(case, order_store, books))
+    for case in (*order_store.refunds, *order_store.payouts):
+        wrong.extend(_outgoing(case, order_store, books))
+    for case in order_store.cases:
+        wrong.extend(_rows(case, order_store, books))
+        wrong.extend(_stuck(case, order_store, books))
+    known = {plain(attempt.reference) for case in order_store.cases for attempt in case.attempts}
     wrong.extend(f"lost: {name} is in a book and has no row" for name in books.orders if name not in known)
     return (
         wrong
-        + _answers(world, ledger.payments)
-        + await _sent_late(world, ledger.cases)
-        + await _set_aside(world, ledger)
+        + _answers(world, order_store.payments)
+        + await _sent_late(world, order_store.cases)
+        + await _set_aside(world, order_store)
     )
 
 
@@ -198,7 +198,7 @@ async def _ids(world: World, table: str) -> list[str]:
     return [row["id"] for row in await world.pool.fetch(f"SELECT id FROM {table} ORDER BY id")]
 
 
-def _payment(case: PaymentCase, ledger: Ledger, books: Books) -> list[str]:
+def _payment(case: PaymentCase, order_store: Ledger, books: Books) -> list[str]:
     """Each debit is the payment's own, or was told and is given back or waits for a human."""
     payment = case.payment
     debits = [attempt for attempt in case.attempts if books.moved(attempt)]
@@ -210,21 +210,21 @@ def _payment(case: PaymentCase, ledger: Ledger, books: Books) -> list[str]:
         if payment.amount_received != payment.amount:
             wrong.append(f"book: {payment.id} has received {payment.amount_received} of {payment.amount}")
     for debit in debits:
-        back = ledger.back(debit)
+        back = order_store.back(debit)
         returned = sum(books.net(attempt) for refund in back for attempt in refund.attempts)
-        too_much = sum(_excess(refund, ledger, books) for refund in back)
+        too_much = sum(_excess(refund, order_store, books) for refund in back)
         if returned - too_much > sum(books.moved(debit)):
             wrong.append(f"surplus: {debit.id} took {books.moved(debit)} and gave back {returned}")
         if debit is own or not payment.status.is_final:
             continue
-        waits = payment.id in ledger.waiting or any(r.refund.id in ledger.waiting for r in back)
+        waits = payment.id in order_store.waiting or any(r.refund.id in order_store.waiting for r in back)
         if books.net(debit) not in (0, returned) and not waits:
             wrong.append(f"surplus: {debit.id} is gone, {returned} came back, and it waits for nobody")
-    return wrong + _net(case, own, debits, ledger, books)
+    return wrong + _net(case, own, debits, order_store, books)
 
 
 def _net(
-    case: PaymentCase, own: Attempt | None, debits: list[Attempt], ledger: Ledger, books: Books
+    case: PaymentCase, own: Attempt | None, debits: list[Attempt], order_store: Ledger, books: Books
 ) -> list[str]:
     """What the payer is short of is what he paid for, but for what waits for a human."""
     payment = case.payment
@@ -232,19 +232,19 @@ def _net(
         return []
     short, waits = 0, False
     for debit in debits:
-        back = ledger.back(debit)
+        back = order_store.back(debit)
         left = books.net(debit) - sum(books.net(a) for refund in back for a in refund.attempts)
         # A surplus that its rail takes back after we have returned it has gone back twice: that is told.
         short += left if debit is own or books.reversed_at(debit) is None else max(0, left)
-        waits |= any(r.refund.id in ledger.waiting or _was_told(r, ledger) for r in back)
+        waits |= any(r.refund.id in order_store.waiting or _was_told(r, order_store) for r in back)
     asked_back = sum(
         refund.refund.amount
-        for refund in (ledger.back(own) if own is not None else ())
+        for refund in (order_store.back(own) if own is not None else ())
         if refund.refund.status.value == "succeeded"
     )
     # What the rail took back itself is no money that the merchant has.
     kept = 0 if own is None or books.reversed_at(own) is not None else payment.amount
-    if short == kept - asked_back or waits or payment.id in ledger.waiting:
+    if short == kept - asked_back or waits or payment.id in order_store.waiting:
         return []
     return [f"book: {payment.id} is {payment.status}, {kept - asked_back} are due and {short} are gone"]
 
@@ -267,17 +267,17 @@ def _second_debits(case: PaymentCase, debits: list[Attempt], books: Books) -> li
     return wrong
 
 
-def _excess(refund: RefundCase, ledger: Ledger, books: Books) -> int:
+def _excess(refund: RefundCase, order_store: Ledger, books: Books) -> int:
     """What a rail gave back above what it was asked for, where somebody was told."""
-    told = [a for a in refund.attempts if a.id in ledger.told and books.moved(a)]
+    told = [a for a in refund.attempts if a.id in order_store.told and books.moved(a)]
     return sum(max(0, books.net(attempt) - attempt.amount) for attempt in told)
 
 
-def _was_told(case: Case, ledger: Ledger) -> bool:
-    return any(attempt.id in ledger.told for attempt in case.attempts)
+def _was_told(case: Case, order_store: Ledger) -> bool:
+    return any(attempt.id in order_store.told for attempt in case.attempts)
 
 
-def _outgoing(case: Case, ledger: Ledger, books: Books) -> list[str]:
+def _outgoing(case: Case, order_store: Ledger, books: Books) -> list[str]:
     order = order_of(case)
     sent = [attempt for attempt in case.attempts if books.moved(attempt)]
     wrong: list[str] = []
@@ -287,7 +287,7 @@ def _outgoing(case: Case, ledger: Ledger, books: Books) -> list[str]:
     if order.status.value == "succeeded" and not whole:
         wrong.append(f"lied: {order.id} is succeeded and sent {[books.moved(a) for a in sent]}")
     if order.status.value == "failed":
-        untold = [a.id for a in sent if books.net(a) and a.id not in ledger.told]
+        untold = [a.id for a in sent if books.net(a) and a.id not in order_store.told]
         wrong.extend(f"lost: {order.id} is failed and sent {name}" for name in untold)
     if isinstance(case, RefundCase):
         at = books.reversed_at(case.debit)
@@ -297,7 +297,7 @@ def _outgoing(case: Case, ledger: Ledger, books: Books) -> list[str]:
     return wrong
 
 
-def _rows(case: Case, ledger: Ledger, books: Books) -> list[str]:
+def _rows(case: Case, order_store: Ledger, books: Books) -> list[str]:
     """Each attempt's state against the book."""
     wrong: list[str] = []
     for attempt in case.attempts:
@@ -310,7 +310,7 @@ def _rows(case: Case, ledger: Ledger, books: Books) -> list[str]:
         if attempt.state.is_dead and books.net(attempt):
             if not books.came_late(attempt):
                 wrong.append(f"undead: {where} was called {attempt.state}, {attempt.failure}")
-            if attempt.id not in ledger.told:
+            if attempt.id not in order_store.told:
                 wrong.append(f"silent: {where} moved {moved} late and nobody was told")
         if attempt.money_moved and books.reversed_at(attempt) and attempt.reversed_at is None:
             wrong.append(f"silent: {where} took its success back and nobody was told")
@@ -319,26 +319,26 @@ def _rows(case: Case, ledger: Ledger, books: Books) -> list[str]:
     return wrong
 
 
-def _stuck(case: Case, ledger: Ledger, books: Books) -> list[str]:
+def _stuck(case: Case, order_store: Ledger, books: Books) -> list[str]:
     """All trouble is over: what has not ended may only wait for a human, and only for a reason."""
     order = order_of(case)
     if order.status.is_final:
         return []
-    if order.status_detail is not StatusDetail.UNDER_REVIEW or order.id not in ledger.waiting:
+    if order.status_detail is not StatusDetail.UNDER_REVIEW or order.id not in order_store.waiting:
         return [f"stuck: {order.id} is {order.status}, {order.status_detail}"]
-    if case.live is None and not _was_told(case, ledger):
+    if case.live is None and not _was_told(case, order_store):
         return [f"stuck: {order.id} is under review without an attempt"]
     return [
         f"lost: {order.id} is under review, and nobody was told what {attempt.rail}'s book has of it"
         for attempt in case.attempts
-        if books.net(attempt) and attempt.id not in ledger.told
+        if books.net(attempt) and attempt.id not in order_store.told
     ]
 
 
-async def _set_aside(world: World, ledger: Ledger) -> list[str]:
+async def _set_aside(world: World, order_store: Ledger) -> list[str]:
     """Only what the script made unreadable was unreadable."""
     spoiled = world.spoiled.keys()
-    excused = spoiled | {r.refund.id for r in ledger.refunds if r.refund.payment_id in spoiled}
+    excused = spoiled | {r.refund.id for r in order_store.refunds if r.refund.payment_id in spoiled}
     found = await world.pool.fetch("SELECT order_id, error FROM unreadable_orders")
     return [f"unreadable: {r['order_id']}, {r['error']}" for r in found if r["order_id"] not in excused]
 

@@ -15,8 +15,8 @@ async def occurrences(world: World) -> Counter[str]:
     wrong callback counts where a process took it; a late success, where the engine had believed the failure;
     a success that was taken back, where an inquiry came afterwards.
     """
-    books, ledger = Books.of(world), await Ledger.of(world)
-    attempts = {plain(a.reference): a for case in ledger.cases for a in case.attempts}
+    books, order_store = Books.of(world), await Ledger.of(world)
+    attempts = {plain(a.reference): a for case in order_store.cases for a in case.attempts}
     found = Counter[str]()
     for rail, played in world.sandbox.rails.items():
         for name, key in played._occurred:
@@ -24,7 +24,7 @@ async def occurrences(world: World) -> Counter[str]:
             attempt = None if order is None else attempts.get(plain(order.booked_as or order.reference))
             if attempt is not None and attempt.rail == rail:
                 found[name] += _was_met(name, key, attempt, world, books)
-    orders = {_id for case in ledger.cases for _id in (case.attempts[0].order_id,) if case.attempts}
+    orders = {_id for case in order_store.cases for _id in (case.attempts[0].order_id,) if case.attempts}
     found["clock_skew"] = sum(plain(reference) in attempts for reference in world.met_skew)
     found["partition"] = len(world.met_partition & orders)
     rows = await world.pool.fetch("SELECT order_id FROM unreadable_orders")

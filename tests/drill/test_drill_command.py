@@ -16,13 +16,13 @@ from synccash.drill.report import terminal_report
 from synccash.drill.run import DrillOptions, DrillResult, wait_until_idle
 from synccash.drill.sabotage import force_double_debit
 from synccash.drill.trouble import KINDS, RECORDS, missed
+from synccash.local.sandbox_accounts import ACCOUNTS
 from synccash.payments.case import Claim
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.request import PaymentRequest, Tenant
 from synccash.rails.registry import _SET_UPS
 from synccash.sandbox import status_faults
 from synccash.sandbox.faults import Faults, Script, revised
-from synccash.sandbox_accounts import ACCOUNTS
 
 HEALED_AT = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 

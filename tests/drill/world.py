@@ -17,19 +17,19 @@ from severable import Severable, severable
 from synccash.engine.engine import Engine
 from synccash.engine.ports import Sent
 from synccash.engine.settings import EngineSettings
+from synccash.engine.system import SystemClock
 from synccash.payments.case import Claim
 from synccash.payments.errors import PaymentError
-from synccash.payments.ladder import Ladder
+from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payout import Payee
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.sandbox.faults import Faults, Step
 from synccash.sandbox.faults import Script as RailScript
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool, connect
 from synccash.stores.postgres.waiting import PostgresWaiting
-from synccash.system import SystemClock
 
 TENANT = Tenant("m_drill", livemode=False)
 OTP = "123456"
@@ -46,7 +46,7 @@ def looking_back(public_url: str) -> EngineSettings:
     return replace(
         quick(public_url),
         look_backs_s=LOOK_BACKS_S,
-        ladder=Ladder(
+        schedule=InquirySchedule(
             steps=(0.05, 0.1, 0.2),
             tail=((0.25, LADDER_S),),
             parked=((0.5, _PARKED_S), (86_400.0, inf)),
@@ -124,7 +124,7 @@ class World(House):
         return self.watching
 
     @property
-    def ledger(self) -> PostgresLedger:
+    def order_store(self) -> PostgresOrderStore:
         """For those who look from outside of every process."""
         return self.ledger_on(self.watching)
 
@@ -134,12 +134,12 @@ class World(House):
     def clock_of(self, number: int) -> SystemClock:
         return SkewedClock(self.script.skews_s[number])
 
-    def watched(self, number: int, ledger: Any, dispatch: Any) -> tuple[Any, Any]:
+    def watched(self, number: int, order_store: Any, dispatch: Any) -> tuple[Any, Any]:
         if number == 0 and self.script.partition is not None:
-            ledger = WatchedLedger(ledger, self)
+            order_store = WatchedLedger(order_store, self)
         if self.script.skews_s[number]:
             dispatch = WatchedDispatch(dispatch, self.met_skew)
-        return ledger, dispatch
+        return order_store, dispatch
 
     async def run(self) -> None:
         """Play the script to its end, then wait until nothing is under way."""
@@ -158,7 +158,7 @@ class World(House):
         await self._mend_the_rest()
         # A machine that is too busy may have let a short ladder run out: whoever asks once more has to see.
         for row in await self.pool.fetch(_REVIEWED):
-            await self.ledger.hint_reference(row["rail"], str(row["reference"]))
+            await self.order_store.hint_reference(row["rail"], str(row["reference"]))
         await self.rest()
 
     async def _cut_off(self, partition: Partition) -> None:
@@ -167,7 +167,7 @@ class World(House):
         await asyncio.sleep(partition.at_s)
         process = self.processes[0]
         for _ in range(200):
-            if process.engine.holding.busy:
+            if process.engine.leases.busy:
                 break
             await asyncio.sleep(0.005)
         self.is_cut_off = True
@@ -331,7 +331,7 @@ class World(House):
         return "stuck"
 
     async def _case(self, payment_id: str) -> Any:
-        return await self.ledger.payment(payment_id)
+        return await self.order_store.payment(payment_id)
 
     def _unreadable(self) -> tuple[type[Exception], ...]:
         """What reading an order may raise where the script makes rows unreadable."""

@@ -7,22 +7,22 @@ import pytest
 import pytest_asyncio
 
 from engine.scripted import Desk, ScriptedRail
-from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.dispatch.policy_dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import build_engine
-from synccash.engine.screening import Screening
+from synccash.engine.progress.screening import Screening
 from synccash.engine.settings import EngineSettings
-from synccash.payments.ladder import Ladder
+from synccash.engine.system import SystemClock, SystemIdentities
+from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.references import ReferenceKey
 from synccash.payments.risk import NO_PAYOUT_RULES, PayoutRules, RiskRules
 from synccash.resilience.profiles import PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
 from synccash.resilience.retry import Retry
-from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import connect
-from synccash.system import SystemClock, SystemIdentities
 
 
 @pytest.fixture
@@ -50,9 +50,9 @@ def screening() -> Screening | None:
 
 
 @pytest.fixture
-def ladder() -> Ladder:
+def schedule() -> InquirySchedule:
     """Overridden by tests of its end."""
-    return Ladder((0.0,), ((0.0, 1e6),))
+    return InquirySchedule((0.0,), ((0.0, 1e6),))
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ async def desk(
     rules: RiskRules,
     payout_rules: PayoutRules,
     screening: Screening | None,
-    ladder: Ladder,
+    schedule: InquirySchedule,
     settings: dict[str, Any],
     rails: Sequence[ScriptedRail],
 ) -> AsyncGenerator[Desk]:
@@ -83,18 +83,18 @@ async def desk(
     clock = SystemClock()
     registry = Registry({"*": replace(PAYMENT_PROVIDER, retry=Retry(attempts=1, base=0.0))})
     engine = build_engine(
-        ledger=PostgresLedger(Database(pool)),
+        order_store=PostgresOrderStore(Database(pool)),
         rails={rail.name: rail for rail in rails},
         dispatch=PolicyDispatch(registry.breaker, registry.profile, clock, DispatchSettings(), random.random),
         clock=clock,
         identities=SystemIdentities(),
         references=ReferenceKey.of("5c" * 32),
         networks=PayerNetworks(clock.now, retention_s=86_400.0, secret=b"a secret of this installation."),
-        doorbell=LocalDoorbell(),
+        work_signal=LocalWorkSignal(),
         settings=EngineSettings(
             **{
                 "public_url": "http://us",
-                "ladder": ladder,
+                "schedule": schedule,
                 "settle_s": 0.0,
                 "surplus_refund": surplus_refund,
                 **settings,

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import msgspec
 
+from synccash.engine.dispatch.guarded_rail import GuardedRail
 from synccash.engine.engine import Engine
-from synccash.engine.guarded_rail import GuardedRail
-from synccash.engine.replies import read_order
+from synccash.engine.requests.replies import read_order
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import Case, Claim, Order, order_of
 from synccash.payments.failure import Failure, FailureCode
@@ -16,17 +16,17 @@ from synccash.payments.payer import Msisdn, Network, Payer
 from synccash.payments.payout import Payee
 from synccash.payments.rail import (
     NO_TRACES,
+    AttemptDetails,
     CallbackAddress,
     Capabilities,
     Environment,
     Operation,
     OperationCapability,
     RailAccount,
+    RailStatus,
     SendAnswer,
     SendOrder,
-    Standing,
     StatusAnswer,
-    Traces,
 )
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Tenant
 from synccash.resilience.evidence import Evidence
@@ -40,10 +40,12 @@ UNREACHABLE = SendAnswer(
     evidence=Evidence.NOT_SENT, failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
 )
 NO_ANSWER = SendAnswer(evidence=Evidence.AMBIGUOUS)
-PENDING = StatusAnswer(standing=Standing.PENDING)
-SUCCEEDED = StatusAnswer(standing=Standing.SUCCEEDED)
-NOT_FOUND = StatusAnswer(standing=Standing.NOT_FOUND)
-FAILED = StatusAnswer(standing=Standing.FAILED, failure=Failure(FailureCode.PROVIDER_ERROR, reroute=True))
+PENDING = StatusAnswer(status_at_rail=RailStatus.PENDING)
+SUCCEEDED = StatusAnswer(status_at_rail=RailStatus.SUCCEEDED)
+NOT_FOUND = StatusAnswer(status_at_rail=RailStatus.NOT_FOUND)
+FAILED = StatusAnswer(
+    status_at_rail=RailStatus.FAILED, failure=Failure(FailureCode.PROVIDER_ERROR, reroute=True)
+)
 
 
 class ScriptedRail:
@@ -62,10 +64,10 @@ class ScriptedRail:
         self.account = RailAccount(rail=name, account="main", base_url="http://x", target_environment="t")
         self.environment = Environment.TEST
         self.answers: list[SendAnswer] = [ACCEPTED]
-        self.standing: StatusAnswer = PENDING
+        self.status_at_rail: StatusAnswer = PENDING
         self.standings: dict[str, StatusAnswer] = {}
         self.sent: list[SendOrder] = []
-        self.asked: list[tuple[str, Traces]] = []
+        self.asked: list[tuple[str, AttemptDetails]] = []
         self.passwords: list[tuple[str, str]] = []
         self.otp_answer: SendAnswer = ACCEPTED
 
@@ -81,11 +83,11 @@ class ScriptedRail:
         reference: str,
         *,
         timeout_s: float,
-        traces: Traces = NO_TRACES,
+        traces: AttemptDetails = NO_TRACES,
     ) -> StatusAnswer:
         del account, operation, timeout_s
         self.asked.append((reference, traces))
-        return self.standings.get(reference, self.standing)
+        return self.standings.get(reference, self.status_at_rail)
 
     async def submit_otp(
         self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
@@ -138,7 +140,7 @@ class Desk:
 
     async def case(self, order_id: str) -> Case:
         """The order as it now stands, of any kind."""
-        case = await read_order(self.engine.ledger, order_id)
+        case = await read_order(self.engine.order_store, order_id)
         assert case is not None
         return case
 
@@ -167,7 +169,7 @@ class Desk:
         await self.pool.execute("UPDATE payments SET due_at = now() WHERE due_at IS NOT NULL AND NOT hinted")
         await self.pool.execute("UPDATE refunds SET due_at = now() WHERE due_at IS NOT NULL AND NOT hinted")
         await self.pool.execute("UPDATE payouts SET due_at = now() WHERE due_at IS NOT NULL AND NOT hinted")
-        cases: list[Case] = list(await self.engine.ledger.take_due(limit=limit, lease_s=15.0))
+        cases: list[Case] = list(await self.engine.order_store.take_due(limit=limit, lease_s=15.0))
         for case in cases:
-            await self.engine.worker.driver.advance(case)
+            await self.engine.worker.order_worker.advance(case)
         return [case.attempts[0].order_id if case.attempts else "" for case in cases]

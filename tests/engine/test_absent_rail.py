@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from engine.scripted import ACCEPTED, SUCCEEDED, TENANT, Desk
 from synccash.payments.errors import StateConflictError
-from synccash.payments.ladder import Ladder
+from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.rail import NextAction, NextActionType, SendAnswer
 from synccash.resilience.evidence import Evidence
 
@@ -28,14 +28,14 @@ async def test_a_payment_at_a_rail_that_is_gone_is_asked_about_when_it_is_back(
     assert len(desk.first.sent) == 1
     assert desk.second.sent == []
     desk.engine.rails["mtn_momo"] = rail  # type: ignore[index]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     assert await desk.pool.fetchval("SELECT status FROM payments") == "succeeded"
 
 
 async def test_a_refund_waits_for_the_rail_that_has_the_money(desk: Desk):
     payment = await desk.pay()
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     desk.first.answers = [LOST]
     await desk.refund(payment["id"], 400)
@@ -64,5 +64,5 @@ async def test_a_password_for_a_rail_that_is_gone_goes_nowhere(desk: Desk):
     [(0, 0.0, 5), (1, 60.0, 15), (9, 600.0, 900), (99, 1e5, 3600), (999, 1e9, 3600)],
 )
 def test_a_refund_that_no_rail_takes_is_tried_ever_more_patiently(tries: int, age_s: float, wait_s: float):
-    ladder = Ladder(steps=(5, 15), tail=((900, 86_400), (3_600, 259_200)))
-    assert ladder.patience_s(tries, age_s) == wait_s
+    schedule = InquirySchedule(steps=(5, 15), tail=((900, 86_400), (3_600, 259_200)))
+    assert schedule.patience_s(tries, age_s) == wait_s

@@ -9,21 +9,22 @@ import pytest
 import pytest_asyncio
 
 from engine.scripted import FAILED, NO_ANSWER, NOT_FOUND, SUCCEEDED, TENANT, UNREACHABLE, Desk, ScriptedRail
-from synccash.engine.account_book import StoredAccountBook
-from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.dispatch.account_book import StoredAccountBook
+from synccash.engine.dispatch.policy_dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import build_engine
 from synccash.engine.ports import Rail
 from synccash.engine.settings import EngineSettings
+from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.payments.case import Claim
 from synccash.payments.errors import NoRailForModeError
-from synccash.payments.ladder import Ladder
+from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.rail import (
     Environment,
     NextAction,
     NextActionType,
     RailAccount,
-    Standing,
+    RailStatus,
     StatusAnswer,
 )
 from synccash.payments.references import ReferenceKey
@@ -31,16 +32,15 @@ from synccash.payments.request import PaymentRequest, Tenant
 from synccash.resilience.profiles import PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
 from synccash.resilience.retry import Retry
-from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool, connect
 from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
 from synccash.stores.postgres.waiting import PostgresWaiting
-from synccash.system import SystemClock, SystemIdentities
 
 OTP = NextAction(NextActionType.SUBMIT_OTP)
-WAITS_FOR_OTP = StatusAnswer(standing=Standing.PENDING, next_action=OTP)
+WAITS_FOR_OTP = StatusAnswer(status_at_rail=RailStatus.PENDING, next_action=OTP)
 
 
 @pytest_asyncio.fixture
@@ -66,7 +66,7 @@ class Books:
         assert book.contradictions() == []
         registry = Registry({"*": replace(PAYMENT_PROVIDER, retry=Retry(attempts=1, base=0.0))})
         engine = build_engine(
-            ledger=PostgresLedger(Database(self.pool)),
+            order_store=PostgresOrderStore(Database(self.pool)),
             rails={rail.name: rail for rail in rails},
             dispatch=PolicyDispatch(
                 registry.breaker, registry.profile, clock, DispatchSettings(), random.random
@@ -74,9 +74,9 @@ class Books:
             clock=clock,
             identities=SystemIdentities(),
             references=ReferenceKey.of("5c" * 32),
-            doorbell=LocalDoorbell(),
+            work_signal=LocalWorkSignal(),
             settings=EngineSettings(
-                public_url="http://us", ladder=Ladder((0.0,), ((0.0, 1e6),)), settle_s=0.0
+                public_url="http://us", schedule=InquirySchedule((0.0,), ((0.0, 1e6),)), settle_s=0.0
             ),
             accounts=book,
             former=former or {},
@@ -159,7 +159,7 @@ async def test_an_order_does_not_fall_over_to_an_account_of_the_other_mode(books
     payment = await desk.pay()
     assert payment["status_detail"] == "queued"
     await desk.work()
-    desk.first.standing = FAILED
+    desk.first.status_at_rail = FAILED
     await desk.work()
     assert desk.second.sent == []
     skipped = {one["rail"]: one.get("skipped") for one in payment["routing"]["considered"]}
@@ -177,12 +177,12 @@ async def test_a_repeat_is_answered_as_its_first_request_whatever_became_of_the_
 async def test_what_was_queued_sent_or_paid_in_test_never_meets_the_account_once_it_is_live(books: Books):
     rail = rail_of("a")
     desk = await books.desk(rail)
-    rail.standing = SUCCEEDED
+    rail.status_at_rail = SUCCEEDED
     paid = (await desk.pay("paid"))["id"]
     await desk.work()
     rail.answers = [UNREACHABLE]
     await desk.pay("queued")
-    rail.answers, rail.standing = [NO_ANSWER], NOT_FOUND
+    rail.answers, rail.status_at_rail = [NO_ANSWER], NOT_FOUND
     lost = (await desk.pay("lost"))["id"]
     sent = len(rail.sent)
 
@@ -209,14 +209,14 @@ async def test_an_attempt_remembers_the_identity_that_it_was_sent_with(books: Bo
 async def test_credentials_of_another_business_neither_send_nor_ask_and_a_human_is_told(books: Books):
     old = rail_of("a")
     desk = await books.desk(old)
-    old.standing = SUCCEEDED
+    old.status_at_rail = SUCCEEDED
     paid = (await desk.pay("paid"))["id"]
     await desk.work()
-    old.answers, old.standing = [NO_ANSWER], NOT_FOUND
+    old.answers, old.status_at_rail = [NO_ANSWER], NOT_FOUND
     lost = (await desk.pay("lost"))["id"]
 
     new = rail_of("b")
-    new.standing = NOT_FOUND
+    new.status_at_rail = NOT_FOUND
     desk = await books.desk(new)
     refund = (await desk.refund(paid, 1000))["id"]
     for _ in range(3):
@@ -228,7 +228,7 @@ async def test_credentials_of_another_business_neither_send_nor_ask_and_a_human_
 
 async def test_a_password_is_not_handed_over_with_the_credentials_of_another_business(books: Books):
     old = rail_of("a", otp=True)
-    old.standing = WAITS_FOR_OTP
+    old.status_at_rail = WAITS_FOR_OTP
     desk = await books.desk(old)
     payment_id = (await desk.pay())["id"]
     await desk.work()
@@ -241,9 +241,9 @@ async def test_a_password_is_not_handed_over_with_the_credentials_of_another_bus
 async def test_former_credentials_ask_about_their_orders_and_send_nothing(books: Books):
     old = rail_of("a")
     desk = await books.desk(old)
-    old.answers, old.standing = [NO_ANSWER], NOT_FOUND
+    old.answers, old.status_at_rail = [NO_ANSWER], NOT_FOUND
     lost = (await desk.pay("lost"))["id"]
-    old.answers, old.standing = [NO_ANSWER], SUCCEEDED
+    old.answers, old.status_at_rail = [NO_ANSWER], SUCCEEDED
     paid = (await desk.pay("paid"))["id"]
     lost_reference, paid_reference = (order.reference for order in old.sent)
     old.standings = {lost_reference: NOT_FOUND}
@@ -263,10 +263,10 @@ async def test_former_credentials_ask_about_their_orders_and_send_nothing(books:
 async def test_a_confirmed_key_of_the_same_business_goes_on_with_what_the_former_one_began(books: Books):
     old = rail_of("a")
     desk = await books.desk(old)
-    old.standing = SUCCEEDED
+    old.status_at_rail = SUCCEEDED
     paid = (await desk.pay("paid"))["id"]
     await desk.work()
-    old.answers, old.standing = [NO_ANSWER], NOT_FOUND
+    old.answers, old.status_at_rail = [NO_ANSWER], NOT_FOUND
     lost = (await desk.pay("lost"))["id"]
 
     new = rail_of("b")
@@ -276,10 +276,10 @@ async def test_a_confirmed_key_of_the_same_business_goes_on_with_what_the_former
     assert len(await books.parked()) == 2
     await books.confirm(new)
     assert await books.pool.fetchval("SELECT count(*) FROM payments WHERE due_at <= now()") == 1
-    new.standing = NOT_FOUND
+    new.status_at_rail = NOT_FOUND
     await desk.work()
     assert {order.reference for order in new.sent} >= {old.sent[-1].reference}, "the same reference again"
-    new.standing = SUCCEEDED
+    new.status_at_rail = SUCCEEDED
     for _ in range(2):
         await desk.work()
     assert [(await desk.order(order)).status for order in (lost, refund)] == ["succeeded", "succeeded"]
@@ -314,7 +314,7 @@ async def test_processes_with_the_old_and_the_new_key_work_on_each_others_orders
     await books.confirm(new)
     second = await books.desk(new)
     orders = [(await first.pay("of the old key"))["id"], (await second.pay("of the new key"))["id"]]
-    old.standing = new.standing = SUCCEEDED
+    old.status_at_rail = new.status_at_rail = SUCCEEDED
     await first.work()
     assert [(await first.order(order)).status for order in orders] == ["succeeded", "succeeded"]
     assert len(old.asked) == 2
@@ -327,13 +327,13 @@ async def test_processes_with_the_old_and_the_new_key_work_on_each_others_orders
 
 async def test_orders_of_a_former_version_belong_to_the_first_identity(books: Books):
     old = rail_of("a")
-    old.standing = SUCCEEDED
+    old.status_at_rail = SUCCEEDED
     desk = await books.desk(old)
     payment_id = (await desk.pay())["id"]
     await books.pool.execute("UPDATE attempts SET account_identity = NULL")
 
     new = rail_of("b")
-    new.standing = SUCCEEDED
+    new.status_at_rail = SUCCEEDED
     desk = await books.desk(new)
     await desk.work()
     assert (new.asked, (await desk.order(payment_id)).status) == ([], "processing")

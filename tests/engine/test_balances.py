@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.scripted import ACCEPTED, FAILED, NO_ANSWER, NOT_FOUND, PENDING, SUCCEEDED, Desk, ScriptedRail
-from synccash.engine.ledger_clock import ObservedLedger
-from synccash.engine.review import Resolution
+from synccash.engine.requests.review import Resolution
+from synccash.engine.store_clock import ObservedOrderStore
 from synccash.payments.attempt import Attempt
 from synccash.payments.balance import BalanceAccount
 from synccash.payments.case import Case, Claim, PaymentCase, PayoutCase, RefundCase, order_of
@@ -25,19 +25,19 @@ from synccash.payments.payment import PaymentStatus, StatusDetail
 from synccash.payments.payout import Payee
 from synccash.payments.rail import (
     NO_TRACES,
+    AttemptDetails,
     Operation,
     RailAccount,
     SendAnswer,
     SendOrder,
     StatusAnswer,
-    Traces,
 )
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Tenant
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
 
-Fate = Literal["pays", "pays, answer lost", "fails", "silent", "pays more"]
-FATES: tuple[Fate, ...] = ("pays", "pays", "pays, answer lost", "fails", "silent", "pays more")
+ScriptedOutcome = Literal["pays", "pays, answer lost", "fails", "silent", "pays more"]
+FATES: tuple[ScriptedOutcome, ...] = ("pays", "pays", "pays, answer lost", "fails", "silent", "pays more")
 TABLES = "payments, refunds, payouts, attempts, idempotency, events, timeline, contradictions, deliveries"
 ROUNDS = 4
 
@@ -47,7 +47,7 @@ class Movement:
     """One line of a rail's book. `moved`: pesewas; `back`: the rail took them back."""
 
     amount: int
-    fate: Fate
+    fate: ScriptedOutcome
     moved: int = 0
     back: bool = False
 
@@ -56,7 +56,7 @@ class Movement:
 class Bank:
     """What both rails do with new references, one after the other, and the one book of both."""
 
-    fates: list[Fate] = field(default_factory=list)
+    fates: list[ScriptedOutcome] = field(default_factory=list)
     book: dict[str, Movement] = field(default_factory=dict)
 
     def receive(self, reference: str, amount: int) -> SendAnswer:
@@ -98,7 +98,7 @@ class BookRail(ScriptedRail):
         reference: str,
         *,
         timeout_s: float,
-        traces: Traces = NO_TRACES,
+        traces: AttemptDetails = NO_TRACES,
     ) -> StatusAnswer:
         del account, operation, timeout_s, traces
         return self.bank.tell(reference)
@@ -134,7 +134,7 @@ class Shop:
 
     desk: Desk
     bank: Bank
-    ledger: CrashingLedger
+    order_store: CrashingLedger
     balances: PostgresBalances
     tenant: Tenant
     credit: int
@@ -231,7 +231,7 @@ class Shop:
             case ("resolve", place):
                 await self.resolve(place)
             case ("crash", when):
-                self.ledger.crash = when
+                self.order_store.crash = when
             case ("fold",):
                 await self.balances.fold()
             case _:
@@ -320,19 +320,19 @@ async def test_a_balance_is_what_the_books_say_and_covers_what_is_sent(
 ):
     await desk.pool.execute(f"TRUNCATE {TABLES}")
     bank.book.clear()
-    assert isinstance(desk.engine.ledger, ObservedLedger)
-    inner = desk.engine.ledger.inner
-    ledger = CrashingLedger(inner.inner if isinstance(inner, CrashingLedger) else inner)
-    desk.engine.ledger.inner = ledger
+    assert isinstance(desk.engine.order_store, ObservedOrderStore)
+    inner = desk.engine.order_store.inner
+    order_store = CrashingLedger(inner.inner if isinstance(inner, CrashingLedger) else inner)
+    desk.engine.order_store.inner = order_store
     tenant = Tenant(f"m_example_{next(examples)}", livemode=False)
-    shop = Shop(desk, bank, ledger, PostgresBalances(Database(desk.pool)), tenant, credit)
+    shop = Shop(desk, bank, order_store, PostgresBalances(Database(desk.pool)), tenant, credit)
     if credit:
         await shop.balances.grant(shop.account, credit, f"credit:{tenant.merchant_id}")
     for step in steps:
         with contextlib.suppress(PaymentError):  # refused, or its process died
             await shop.step(step)
         await shop.check_cover()
-    ledger.crash, bank.fates = None, []
+    order_store.crash, bank.fates = None, []
     await shop.work(ROUNDS)
     await shop.check_cover()
     await shop.check_books()

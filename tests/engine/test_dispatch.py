@@ -9,18 +9,18 @@ import pytest
 from structlog.testing import capture_logs
 
 from engine.scripted import PENDING, SUCCEEDED, ScriptedRail
-from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.dispatch.policy_dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.ports import Sent
+from synccash.engine.system import SystemClock
 from synccash.payments.attempt import Attempt
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
-from synccash.payments.rail import Operation, SendAnswer, SendOrder, Standing, StatusAnswer
+from synccash.payments.rail import Operation, RailStatus, SendAnswer, SendOrder, StatusAnswer
 from synccash.rails.answers import not_asked, of_another_account, unsent
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.profiles import PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
-from synccash.system import SystemClock
 
 OURS = "0b9ff1a4-6ea6-4b13-8b5b-2b2b2b2b2b2b"
 OTHERS = "11111111-1111-4111-8111-111111111111"
@@ -72,7 +72,7 @@ class Scene:
         return await self.dispatch.send(self.rail, order, patient=True, gated=True, within_s=60.0)
 
     async def ask(self, answer: StatusAnswer) -> StatusAnswer:
-        self.rail.standing = answer
+        self.rail.status_at_rail = answer
         return await self.dispatch.inquire(self.rail, self.attempt)
 
     def seen(self, name: str) -> Any:
@@ -107,14 +107,14 @@ async def test_an_inquiry_or_a_password_that_never_left_is_not_counted():
         assert (seen.state, seen.failures, seen.successes, seen.ignored) == (BreakerState.CLOSED, 0, 0, 50)
 
 
-@pytest.mark.parametrize("answer", [SUCCEEDED, PENDING, StatusAnswer(standing=Standing.FAILED)])
+@pytest.mark.parametrize("answer", [SUCCEEDED, PENDING, StatusAnswer(status_at_rail=RailStatus.FAILED)])
 async def test_an_answer_that_names_another_reference_says_nothing_and_counts_against_the_rail(
     answer: StatusAnswer,
 ):
     scene = Scene()
     with capture_logs() as logs:
         told = await scene.ask(replace(answer, reference=OTHERS, amount=100, retry_after_s=7.0))
-    assert (told.standing, told.provider_code) == (Standing.NO_INFORMATION, "other_reference")
+    assert (told.status_at_rail, told.provider_code) == (RailStatus.NO_INFORMATION, "other_reference")
     assert (told.amount, told.failure, told.retry_after_s) == (None, None, 7.0)
     assert [(one["event"], one["log_level"], one["answered_for"]) for one in logs] == [
         ("inquiry_answered_for_another", "warning", OTHERS)

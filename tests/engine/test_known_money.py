@@ -18,12 +18,12 @@ from engine.scripted import (
     Desk,
     ScriptedRail,
 )
-from synccash.engine.review import Resolution
+from synccash.engine.requests.review import Resolution
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import PaymentCase, PayoutCase, RefundCase
 from synccash.payments.errors import PaymentInFlightError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.rail import NextAction, NextActionType, SendAnswer, Standing, StatusAnswer
+from synccash.payments.rail import NextAction, NextActionType, RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
 BUSY = SendAnswer(
@@ -46,7 +46,10 @@ async def fallen_over(desk: Desk, answer: SendAnswer = ACCEPTED) -> str:
     payment_id = (await desk.pay())["id"]
     (first,) = await attempts_of(desk, payment_id)
     desk.first.standings[first.reference] = FAILED
-    desk.second.answers, desk.second.standing = [answer], StatusAnswer(standing=Standing.NO_INFORMATION)
+    desk.second.answers, desk.second.status_at_rail = (
+        [answer],
+        StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION),
+    )
     await desk.work()
     assert len(desk.second.sent) == 1
     return payment_id
@@ -93,7 +96,7 @@ async def test_a_second_attempt_of_unknown_fate_is_not_sent_again(desk: Desk):
     payment_id = await fallen_over(desk, NO_ANSWER)
     first, _ = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first)
-    desk.second.standing = NOT_FOUND
+    desk.second.status_at_rail = NOT_FOUND
     before = await sent(desk)
     for _ in range(3):
         await desk.work()
@@ -104,7 +107,7 @@ async def test_a_second_attempt_that_fails_does_not_fall_over_to_a_third_rail(de
     payment_id = await fallen_over(desk)
     first, _ = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first)
-    desk.second.standing = FAILED
+    desk.second.status_at_rail = FAILED
     before = await sent(desk)
     for _ in range(2):
         await desk.work()
@@ -141,7 +144,7 @@ async def test_another_amount_that_comes_late_is_no_payment_and_waits_for_a_huma
 
 async def test_another_currency_is_no_payment_and_is_told_once(desk: Desk):
     payment_id = (await desk.pay())["id"]
-    desk.first.standing = replace(SUCCEEDED, amount=1000, currency="NGN")
+    desk.first.status_at_rail = replace(SUCCEEDED, amount=1000, currency="NGN")
     for _ in range(3):
         await desk.work()
     assert (await desk.order(payment_id)).status_detail == "under_review"
@@ -153,9 +156,9 @@ async def test_another_currency_is_no_payment_and_is_told_once(desk: Desk):
 async def test_an_attempt_that_moved_another_amount_is_not_sent_again_when_its_rail_forgets_it(desk: Desk):
     desk.first.answers = [NO_ANSWER]
     payment_id = (await desk.pay())["id"]
-    desk.first.standing = replace(SUCCEEDED, amount=1)
+    desk.first.status_at_rail = replace(SUCCEEDED, amount=1)
     await desk.work()
-    desk.first.standing = NOT_FOUND
+    desk.first.status_at_rail = NOT_FOUND
     for _ in range(3):
         await desk.work()
     assert len(desk.first.sent) == 1
@@ -165,9 +168,9 @@ async def test_an_attempt_that_moved_another_amount_is_not_sent_again_when_its_r
 
 async def test_an_attempt_that_moved_another_amount_and_then_failed_ends_by_a_human_only(desk: Desk):
     payment_id = (await desk.pay())["id"]
-    desk.first.standing = replace(SUCCEEDED, amount=1)
+    desk.first.status_at_rail = replace(SUCCEEDED, amount=1)
     await desk.work()
-    desk.first.standing = FAILED
+    desk.first.status_at_rail = FAILED
     for _ in range(3):
         await desk.work()
     assert (await desk.order(payment_id)).status_detail == "under_review"
@@ -181,9 +184,9 @@ async def test_an_attempt_that_moved_another_amount_and_then_failed_ends_by_a_hu
 
 async def test_the_right_amount_after_another_is_no_second_payment(desk: Desk):
     payment_id = (await desk.pay())["id"]
-    desk.first.standing = replace(SUCCEEDED, amount=1)
+    desk.first.status_at_rail = replace(SUCCEEDED, amount=1)
     await desk.work()
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     for _ in range(3):
         await desk.work()
     assert (await desk.order(payment_id)).status == "succeeded"
@@ -199,7 +202,9 @@ async def test_no_password_is_handed_over_for_a_second_attempt(desk: Desk, amoun
     await desk.rail_pays_late(desk.first, first, amount=amount)
     with pytest.raises(StateConflictError):
         await desk.engine.submit_otp(TENANT, payment_id, "123456")
-    desk.second.standing = StatusAnswer(standing=Standing.PENDING, next_action=ASKS_OTP.next_action)
+    desk.second.status_at_rail = StatusAnswer(
+        status_at_rail=RailStatus.PENDING, next_action=ASKS_OTP.next_action
+    )
     await desk.work()
     with pytest.raises(StateConflictError):
         await desk.engine.submit_otp(TENANT, payment_id, "123456")
@@ -243,7 +248,7 @@ async def test_a_payout_that_is_known_to_be_paid_is_neither_sent_again_nor_expir
 
 
 async def test_a_refund_that_is_known_to_have_gone_is_not_sent_again(desk: Desk):
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payment_id = (await desk.pay())["id"]
     await desk.work()
     desk.first.answers = [BUSY]
@@ -283,7 +288,7 @@ async def test_a_payment_that_received_too_little_is_resolved_and_its_money_goes
 
 
 async def test_an_order_for_which_nothing_was_sent_cannot_be_resolved_as_succeeded(desk: Desk):
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payment_id = (await desk.pay())["id"]
     await desk.work()
     refund_id = (await desk.refund(payment_id, 400))["id"]
@@ -349,8 +354,8 @@ async def test_another_amount_on_top_of_a_paid_payment_goes_back(desk: Desk):
 
 async def test_a_payment_that_was_paid_after_all_can_be_refunded(desk: Desk):
     payment_id = (await desk.pay())["id"]
-    for standing in (replace(SUCCEEDED, amount=1), FAILED, SUCCEEDED):
-        desk.first.standing = standing
+    for status_at_rail in (replace(SUCCEEDED, amount=1), FAILED, SUCCEEDED):
+        desk.first.status_at_rail = status_at_rail
         await desk.work()
     assert (await desk.order(payment_id)).status == "succeeded"
     assert (await desk.refund(payment_id, 1000))["status"] == "processing"
@@ -361,7 +366,9 @@ async def test_while_known_money_waits_for_a_human_the_other_attempts_are_looked
     first, second = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first, amount=990)
     timed_out = Failure(FailureCode.PAYER_TIMEOUT)
-    desk.second.standings[second.reference] = StatusAnswer(standing=Standing.FAILED, failure=timed_out)
+    desk.second.standings[second.reference] = StatusAnswer(
+        status_at_rail=RailStatus.FAILED, failure=timed_out
+    )
     await desk.work()
     due_in = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments"
     assert await desk.pool.fetchval(due_in) <= 900

@@ -9,14 +9,14 @@ from engine.scripted import ACCEPTED, FAILED, NOT_FOUND, PENDING, SUCCEEDED, UNR
 from synccash.payments.errors import StateConflictError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payment import Payment
-from synccash.payments.rail import InquiryPriority, Operation, SendAnswer, Standing, StatusAnswer
+from synccash.payments.rail import InquiryPriority, Operation, RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
 
-TIMED_OUT = StatusAnswer(standing=Standing.FAILED, failure=Failure(FailureCode.PAYER_TIMEOUT))
-REFUSED = StatusAnswer(standing=Standing.FAILED, failure=Failure(FailureCode.INSUFFICIENT_FUNDS))
-NO_INFORMATION = StatusAnswer(standing=Standing.NO_INFORMATION)
+TIMED_OUT = StatusAnswer(status_at_rail=RailStatus.FAILED, failure=Failure(FailureCode.PAYER_TIMEOUT))
+REFUSED = StatusAnswer(status_at_rail=RailStatus.FAILED, failure=Failure(FailureCode.INSUFFICIENT_FUNDS))
+NO_INFORMATION = StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION)
 BUSY = SendAnswer(
     evidence=Evidence.REFUSED_LATER, failure=Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
 )
@@ -27,9 +27,9 @@ FROM payments p JOIN attempts a ON a.order_id = p.id WHERE a.operation = 'collec
 """
 
 
-async def ended(desk: Desk, standing: StatusAnswer) -> str:
+async def ended(desk: Desk, status_at_rail: StatusAnswer) -> str:
     payment_id: str = (await desk.pay())["id"]
-    desk.first.standing = standing
+    desk.first.status_at_rail = status_at_rail
     await desk.work()
     assert (await desk.order(payment_id)).status == "failed"
     return payment_id
@@ -46,7 +46,7 @@ async def age(desk: Desk, interval: str) -> None:
 async def test_a_payer_who_approves_after_the_time_out_is_found_without_a_callback(desk: Desk):
     payment_id = await ended(desk, TIMED_OUT)
     assert await due_at_age_s(desk) == pytest.approx(900, abs=1)
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await age(desk, "16 minutes")
     await desk.work()
     assert desk.first.asked[-1][1].priority is InquiryPriority.LOOK_BACK
@@ -71,18 +71,18 @@ async def test_look_backs_come_at_15_minutes_2_hours_1_day_and_3_days_and_end(de
 
 async def test_a_look_back_that_learns_nothing_is_repeated(desk: Desk):
     await ended(desk, TIMED_OUT)
-    desk.first.standing = NO_INFORMATION
+    desk.first.status_at_rail = NO_INFORMATION
     await age(desk, "4 days")
     await desk.work()
     assert await due_at_age_s(desk) is not None
-    desk.first.standing = TIMED_OUT
+    desk.first.status_at_rail = TIMED_OUT
     await desk.work()
     assert await due_at_age_s(desk) is None
 
 
 async def test_a_rail_that_does_not_find_what_it_had_has_not_answered_a_look_back(desk: Desk):
     await ended(desk, TIMED_OUT)
-    desk.first.standing = NOT_FOUND
+    desk.first.status_at_rail = NOT_FOUND
     await age(desk, "4 days")
     await desk.work()
     assert await due_at_age_s(desk) is not None
@@ -105,7 +105,7 @@ async def test_a_late_success_of_nothing_is_told_once(desk: Desk):
 async def paid_by_the_second(desk: Desk) -> str:
     desk.first.answers = [UNREACHABLE]
     payment_id: str = (await desk.pay())["id"]
-    desk.second.standing = SUCCEEDED
+    desk.second.status_at_rail = SUCCEEDED
     await desk.work()
     desk.first.answers = [ACCEPTED]
     return payment_id
@@ -142,7 +142,7 @@ async def test_the_surplus_is_the_debit_that_did_not_pay(desk: Desk):
     assert isinstance(payment, Payment)
     assert (payment.status, payment.paid_by) == ("succeeded", second.id)
     desk.first.answers = desk.second.answers = [ACCEPTED]
-    desk.second.standing = SUCCEEDED
+    desk.second.status_at_rail = SUCCEEDED
     await desk.refund(payment_id, 1000)
     await desk.work()
     await desk.rail_pays_late(desk.first, first)
@@ -174,10 +174,10 @@ async def test_a_debit_is_given_back_once_also_when_claims_have_grown_old(desk: 
 
 async def test_a_transfer_that_its_rail_takes_back_is_told_once_and_re_opens_nothing(desk: Desk):
     payout_id: str = (await desk.pay_out())["id"]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     (attempt,) = (await desk.case(payout_id)).attempts
-    desk.first.standing = replace(FAILED, provider_code="reversed")
+    desk.first.status_at_rail = replace(FAILED, provider_code="reversed")
     for _ in range(2):
         await desk.engine.take_callback("mtn_momo", attempt.callback_token)
         await desk.work()
@@ -188,10 +188,10 @@ async def test_a_transfer_that_its_rail_takes_back_is_told_once_and_re_opens_not
 
 async def test_a_debit_that_its_rail_took_back_is_not_refunded(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     (attempt,) = (await desk.case(payment_id)).attempts
-    desk.first.standing = FAILED
+    desk.first.status_at_rail = FAILED
     await desk.engine.take_callback("mtn_momo", attempt.callback_token)
     await desk.work()
     assert await desk.contradictions() == ["reversed"]
@@ -201,10 +201,10 @@ async def test_a_debit_that_its_rail_took_back_is_not_refunded(desk: Desk):
 
 async def test_a_debit_that_went_back_without_a_refund_of_ours_is_told_once_and_not_refunded(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     (attempt,) = (await desk.case(payment_id)).attempts
-    desk.first.standing = replace(NO_INFORMATION, provider_code="reversed", went_back=True)
+    desk.first.status_at_rail = replace(NO_INFORMATION, provider_code="reversed", went_back=True)
     for _ in range(2):
         await desk.engine.take_callback("mtn_momo", attempt.callback_token)
         await desk.work()
@@ -216,7 +216,7 @@ async def test_a_debit_that_went_back_without_a_refund_of_ours_is_told_once_and_
 
 async def test_a_debit_that_went_back_by_our_own_refund_is_no_contradiction(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     (attempt,) = (await desk.case(payment_id)).attempts
     await desk.refund(payment_id, attempt.amount)
@@ -231,19 +231,19 @@ async def test_a_debit_that_went_back_by_our_own_refund_is_no_contradiction(desk
 
 async def test_a_reversal_is_told_although_the_process_that_took_its_callback_died(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     (attempt,) = (await desk.case(payment_id)).attempts
-    desk.first.standing = FAILED
+    desk.first.status_at_rail = FAILED
     await desk.engine.take_callback("mtn_momo", attempt.callback_token)
-    assert len(await desk.engine.ledger.take_due(limit=10, lease_s=0.0)) == 1
+    assert len(await desk.engine.order_store.take_due(limit=10, lease_s=0.0)) == 1
     await desk.work()
     assert await desk.contradictions() == ["reversed"]
 
 
 async def test_a_second_callback_of_a_success_changes_nothing(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     (attempt,) = (await desk.case(payment_id)).attempts
     before = await desk.order(payment_id)
@@ -261,7 +261,7 @@ async def test_a_callback_whose_inquiry_told_nothing_is_asked_about_until_the_ra
 ):
     desk.first.answers = [BUSY]
     payment_id: str = (await desk.pay())["id"]
-    desk.second.standing = REFUSED
+    desk.second.status_at_rail = REFUSED
     await desk.work()
     first = (await desk.case(payment_id)).attempts[0]
     desk.first.standings[first.reference] = unclear
@@ -276,26 +276,26 @@ async def test_a_callback_whose_inquiry_told_nothing_is_asked_about_until_the_ra
 @pytest.mark.parametrize("unclear", [NO_INFORMATION, PENDING], ids=["no information", "pending"])
 async def test_a_reversal_is_asked_about_until_the_rail_answers(desk: Desk, unclear: StatusAnswer):
     payout_id: str = (await desk.pay_out())["id"]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     (attempt,) = (await desk.case(payout_id)).attempts
-    desk.first.standing = unclear
+    desk.first.status_at_rail = unclear
     await desk.engine.take_callback("mtn_momo", attempt.callback_token)
     for _ in range(3):
         await desk.work()
-    desk.first.standing = FAILED
+    desk.first.status_at_rail = FAILED
     await desk.work()
     assert await desk.contradictions() == ["reversed"]
 
 
 async def test_a_callback_of_a_reversal_does_not_die_with_the_worker_that_took_it(desk: Desk):
     payout_id: str = (await desk.pay_out())["id"]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     (attempt,) = (await desk.case(payout_id)).attempts
-    desk.first.standing = FAILED
+    desk.first.status_at_rail = FAILED
     await desk.engine.take_callback("mtn_momo", attempt.callback_token)
-    taken = await desk.engine.ledger.take_due(limit=1, lease_s=0.001)
+    taken = await desk.engine.order_store.take_due(limit=1, lease_s=0.001)
     assert [case.hinted for case in taken] == [True]
     await desk.work()
     assert await desk.contradictions() == ["reversed"]
@@ -303,7 +303,7 @@ async def test_a_callback_of_a_reversal_does_not_die_with_the_worker_that_took_i
 
 async def test_a_debit_of_which_a_part_was_refunded_can_be_taken_back_as_well(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     (attempt,) = (await desk.case(payment_id)).attempts
     await desk.refund(payment_id, 10)

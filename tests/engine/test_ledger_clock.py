@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synccash.engine.ledger_clock import LedgerClock
+from synccash.engine.store_clock import StoreClock
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ class HandClock:
         self.true_s += seconds
 
 
-def answered(clock: LedgerClock, hand: HandClock, way_s: float, back_s: float) -> None:
+def answered(clock: StoreClock, hand: HandClock, way_s: float, back_s: float) -> None:
     """One answer of the ledger: `way_s` until it read its clock, `back_s` until the answer was here."""
     asked_at = clock.unadjusted()
     hand.true_s += way_s
@@ -36,7 +36,7 @@ def answered(clock: LedgerClock, hand: HandClock, way_s: float, back_s: float) -
     clock.observe(as_of, asked_at)
 
 
-def off_s(clock: LedgerClock, hand: HandClock) -> float:
+def off_s(clock: StoreClock, hand: HandClock) -> float:
     return (clock.now() - NOON).total_seconds() - hand.true_s
 
 
@@ -48,7 +48,7 @@ def test_its_time_is_wrong_by_at_most_the_quickest_answers_way(
     wrong_s: float, ways: list[tuple[float, float]]
 ):
     hand = HandClock(wrong_s)
-    clock = LedgerClock(hand)
+    clock = StoreClock(hand)
     for way_s, back_s in ways:
         answered(clock, hand, way_s, back_s)
     quickest = min(way_s + back_s for way_s, back_s in ways)
@@ -58,7 +58,7 @@ def test_its_time_is_wrong_by_at_most_the_quickest_answers_way(
 @given(WAYS)
 def test_a_clock_that_is_right_is_not_moved_by_slow_answers(ways: list[tuple[float, float]]):
     hand = HandClock(0.0)
-    clock = LedgerClock(hand)
+    clock = StoreClock(hand)
     for way_s, back_s in ways:
         answered(clock, hand, way_s, back_s)
     assert abs(off_s(clock, hand)) <= 1e-3
@@ -66,7 +66,7 @@ def test_a_clock_that_is_right_is_not_moved_by_slow_answers(ways: list[tuple[flo
 
 def test_it_follows_a_clock_that_is_set_right_meanwhile():
     hand = HandClock(300.0)
-    clock = LedgerClock(hand)
+    clock = StoreClock(hand)
     answered(clock, hand, 0.01, 0.01)
     hand.wrong_s = 0.0
     answered(clock, hand, 0.01, 0.01)

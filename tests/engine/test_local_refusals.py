@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.scripted import ACCEPTED, SUCCEEDED, UNREACHABLE, Desk, ScriptedRail
-from synccash.engine.review import Resolution
+from synccash.engine.requests.review import Resolution
 from synccash.payments.case import RefundCase
 from synccash.payments.failure import FailureCode
 from synccash.payments.rail import RailAccount, SendAnswer
@@ -32,7 +32,7 @@ def rails() -> Sequence[ScriptedRail]:
 
 
 async def paid(desk: Desk, reference: str) -> str:
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payment_id: str = (await desk.pay(reference))["id"]
     await desk.work()
     return payment_id

@@ -1,7 +1,8 @@
 """A number that has moved to another network is asked there the next time, until that is disproved."""
 
 from engine.scripted import SUCCEEDED, TENANT, Desk
-from synccash.engine.network_keeping import NetworkKeeping
+from synccash.engine.dispatch.network_memory import NetworkMemory
+from synccash.engine.system import SystemClock
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Msisdn, Network, Payer
 from synccash.payments.payer_networks import PayerNetworks
@@ -10,7 +11,6 @@ from synccash.payments.rail import SendAnswer
 from synccash.resilience.evidence import Evidence
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.payer_networks import PostgresNetworks
-from synccash.system import SystemClock
 
 PORTED = Msisdn.parse("0201234567")
 NO_WALLET = SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=Failure(FailureCode.INVALID_PAYER))
@@ -22,7 +22,7 @@ async def shown(desk: Desk, reference: str, **wallet) -> str:
 
 async def paid(desk: Desk, reference: str, **wallet) -> str:
     network = await shown(desk, reference, **wallet)
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     return network
 
@@ -47,8 +47,8 @@ async def test_a_wallet_that_is_not_there_any_more_is_forgotten(desk: Desk):
 async def test_what_one_process_has_proved_all_know_and_a_restart_keeps(desk: Desk):
     database, clock = Database(desk.pool), SystemClock()
 
-    def process() -> NetworkKeeping:
-        return NetworkKeeping(PayerNetworks(clock.now, 86_400.0), PostgresNetworks(database), clock)
+    def process() -> NetworkMemory:
+        return NetworkMemory(PayerNetworks(clock.now, 86_400.0), PostgresNetworks(database), clock)
 
     one, other = process(), process()
     await one.sync()

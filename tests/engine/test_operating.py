@@ -7,7 +7,7 @@ from synccash.stores.postgres.operating import PostgresOperating, Wanted
 
 async def test_a_payment_is_shown_with_what_went_back_of_it(desk: Desk):
     payment = await desk.pay()
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     made = [await desk.refund(payment["id"], amount) for amount in (300, 200)]
     await desk.work()

@@ -9,7 +9,7 @@ from engine.scripted import ACCEPTED, SUCCEEDED, TENANT, Desk
 from synccash.payments.errors import ReferenceAlreadyUsedError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payment import PaymentStatus
-from synccash.payments.rail import NextAction, NextActionType, SendAnswer, Standing, StatusAnswer
+from synccash.payments.rail import NextAction, NextActionType, RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
 ASKS_OTP = replace(ACCEPTED, next_action=NextAction(NextActionType.SUBMIT_OTP, "Dial *110#"))
@@ -19,7 +19,7 @@ NO_FUNDS = SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=Failure(FailureCo
 
 
 async def stands(desk: Desk, payment_id: str):
-    case = await desk.engine.ledger.payment(payment_id)
+    case = await desk.engine.order_store.payment(payment_id)
     assert case is not None
     return case
 
@@ -65,7 +65,7 @@ async def test_after_a_password_of_unknown_fate_only_inquiries_decide(desk: Desk
     desk.second.otp_answer = SILENCE
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
     assert (await stands(desk, payment_id)).payment.status_detail == "outcome_unknown"
-    desk.second.standing = SUCCEEDED
+    desk.second.status_at_rail = SUCCEEDED
     await desk.work()
     assert (await stands(desk, payment_id)).payment.status is PaymentStatus.SUCCEEDED
 
@@ -76,11 +76,13 @@ async def test_a_password_that_was_lost_is_given_again_when_the_rail_says_that_i
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
     with pytest.raises(StateConflictError):
         await desk.engine.submit_otp(TENANT, payment_id, "123456")
-    desk.second.standing = StatusAnswer(standing=Standing.NO_INFORMATION)
+    desk.second.status_at_rail = StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION)
     for _ in range(2):
         await desk.work()
         assert (await stands(desk, payment_id)).payment.status_detail == "outcome_unknown"
-    desk.second.standing = StatusAnswer(standing=Standing.PENDING, next_action=ASKS_OTP.next_action)
+    desk.second.status_at_rail = StatusAnswer(
+        status_at_rail=RailStatus.PENDING, next_action=ASKS_OTP.next_action
+    )
     await desk.work()
     assert [traces.password_untold for _, traces in desk.second.asked] == [True, True, True]
     asked = (await stands(desk, payment_id)).payment
@@ -114,9 +116,9 @@ async def test_a_payout_goes_out_once_and_ends_by_the_rails_own_word(desk: Desk)
     assert desk.first.sent[0].name == "Ama"
     with pytest.raises(ReferenceAlreadyUsedError):
         await desk.pay_out()
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
-    case = await desk.engine.ledger.payout(payout["id"])
+    case = await desk.engine.order_store.payout(payout["id"])
     assert case is not None
     assert case.payout.status == "succeeded"
     assert (len(desk.first.sent), len(desk.second.sent)) == (1, 0)
@@ -124,7 +126,7 @@ async def test_a_payout_goes_out_once_and_ends_by_the_rails_own_word(desk: Desk)
 
 async def test_a_payout_of_unknown_fate_stays_at_its_rail_under_its_reference(desk: Desk):
     desk.first.answers = [SILENCE]
-    desk.first.standing = StatusAnswer(standing=Standing.NOT_FOUND)
+    desk.first.status_at_rail = StatusAnswer(status_at_rail=RailStatus.NOT_FOUND)
     payout = await desk.pay_out()
     assert payout["status_detail"] == "outcome_unknown"
     for _ in range(12):
@@ -143,8 +145,8 @@ async def test_a_payout_that_never_left_goes_over_another_rail(desk: Desk):
 async def test_no_second_prompt_while_the_first_may_be_alive(desk: Desk):
     desk.first.answers = [SILENCE]
     payment = await desk.pay()
-    for standing in (Standing.NOT_FOUND, Standing.NO_INFORMATION, Standing.PENDING):
-        desk.first.standing = StatusAnswer(standing=standing)
+    for status_at_rail in (RailStatus.NOT_FOUND, RailStatus.NO_INFORMATION, RailStatus.PENDING):
+        desk.first.status_at_rail = StatusAnswer(status_at_rail=status_at_rail)
         await desk.work()
     assert desk.second.sent == []
     assert len((await stands(desk, payment["id"])).attempts) == 1
@@ -155,7 +157,7 @@ async def test_a_payers_own_refusal_is_no_ground_for_another_rail(desk: Desk, at
     if at_once:
         desk.first.answers = [NO_FUNDS]
     payment = await desk.pay()
-    desk.first.standing = StatusAnswer(standing=Standing.FAILED, failure=NO_FUNDS.failure)
+    desk.first.status_at_rail = StatusAnswer(status_at_rail=RailStatus.FAILED, failure=NO_FUNDS.failure)
     await desk.work()
     assert (await stands(desk, payment["id"])).payment.status is PaymentStatus.FAILED
     assert desk.second.sent == []
@@ -165,7 +167,7 @@ async def gone_round(desk: Desk) -> str:
     """A payment whose first attempt was called dead, and whose second one succeeded."""
     desk.first.answers = [AWAY]
     payment = await desk.pay()
-    desk.second.standing = SUCCEEDED
+    desk.second.status_at_rail = SUCCEEDED
     await desk.work()
     assert (await stands(desk, payment["id"])).payment.status is PaymentStatus.SUCCEEDED
     return payment["id"]
@@ -211,7 +213,7 @@ async def test_by_the_manual_policy_a_surplus_stays_until_an_operator_sends_it_b
     first = await by_hand(desk, payment_id)
     again = await by_hand(desk, payment_id)
     assert [case.refund.id for case in first] == [case.refund.id for case in again]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     for _ in range(2):
         await desk.work()
     assert [order.operation for order in desk.first.sent] == ["collect", "refund"]
@@ -265,10 +267,10 @@ async def test_a_hint_about_a_dead_attempt_is_looked_at_before_another_is_opened
 
 async def test_where_a_rail_has_no_refund_key_one_refund_lives_and_is_never_sent_again(desk: Desk):
     payment = await desk.pay(rail="paystack")
-    desk.second.standing = SUCCEEDED
+    desk.second.status_at_rail = SUCCEEDED
     await desk.work()
     desk.second.answers = [SILENCE]
-    desk.second.standing = StatusAnswer(standing=Standing.NOT_FOUND)
+    desk.second.status_at_rail = StatusAnswer(status_at_rail=RailStatus.NOT_FOUND)
     await desk.refund(payment["id"], 300)
     with pytest.raises(StateConflictError, match="under way"):
         await desk.refund(payment["id"], 300)
@@ -278,6 +280,6 @@ async def test_where_a_rail_has_no_refund_key_one_refund_lives_and_is_never_sent
     reference, traces = desk.second.asked[-1]
     assert reference == desk.second.sent[1].reference
     assert traces.original_reference == desk.second.sent[0].reference
-    desk.second.standing = SUCCEEDED
+    desk.second.status_at_rail = SUCCEEDED
     await desk.work()
     assert (await stands(desk, payment["id"])).payment.amount_refunded == 300

@@ -5,25 +5,27 @@ from dataclasses import replace
 import pytest
 
 from engine.scripted import ACCEPTED, PENDING, SUCCEEDED, UNREACHABLE, Desk
-from synccash.engine.review import Resolution
+from synccash.engine.requests.review import Resolution
 from synccash.payments.case import PaymentCase, RefundCase
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.ladder import Ladder
+from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.payment import StatusDetail
-from synccash.payments.rail import NextAction, NextActionType, SendAnswer, Standing, StatusAnswer
+from synccash.payments.rail import NextAction, NextActionType, RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
-SILENT = StatusAnswer(standing=Standing.NO_INFORMATION)
-NOT_FOUND = StatusAnswer(standing=Standing.NOT_FOUND)
-FAILED = StatusAnswer(standing=Standing.FAILED, failure=Failure(FailureCode.PROVIDER_ERROR, reroute=True))
+SILENT = StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION)
+NOT_FOUND = StatusAnswer(status_at_rail=RailStatus.NOT_FOUND)
+FAILED = StatusAnswer(
+    status_at_rail=RailStatus.FAILED, failure=Failure(FailureCode.PROVIDER_ERROR, reroute=True)
+)
 LOST = SendAnswer(evidence=Evidence.AMBIGUOUS)
 DAY_S = 86_400
 _DUE_IN_S = "SELECT extract(epoch FROM due_at - now()) FROM {} WHERE lease_until IS NULL"
 
 
 @pytest.fixture
-def ladder() -> Ladder:
-    return Ladder((0.0,), ((0.0, 60.0),))
+def schedule() -> InquirySchedule:
+    return InquirySchedule((0.0,), ((0.0, 60.0),))
 
 
 async def days_pass(desk: Desk, days: float) -> None:
@@ -36,9 +38,9 @@ async def due_in_s(desk: Desk, table: str = "payments") -> float:
     return float(await desk.pool.fetchval(_DUE_IN_S.format(table)))
 
 
-async def parked(desk: Desk, standing: StatusAnswer) -> str:
+async def parked(desk: Desk, status_at_rail: StatusAnswer) -> str:
     payment_id = (await desk.pay())["id"]
-    desk.first.standing = standing
+    desk.first.status_at_rail = status_at_rail
     await desk.work()
     await days_pass(desk, 3)
     await desk.work()
@@ -48,7 +50,7 @@ async def parked(desk: Desk, standing: StatusAnswer) -> str:
 
 
 async def stands(desk: Desk, payment_id: str) -> PaymentCase:
-    case = await desk.engine.ledger.payment(payment_id)
+    case = await desk.engine.order_store.payment(payment_id)
     assert case is not None
     return case
 
@@ -61,7 +63,7 @@ async def test_a_parked_payment_is_looked_at_every_day_and_ends_by_its_rails_wor
     for _ in range(2):
         assert DAY_S - 60 < await due_in_s(desk) <= DAY_S
         await desk.work()
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     assert (await stands(desk, payment_id)).payment.status == "succeeded"
 
@@ -76,19 +78,19 @@ async def test_what_was_parked_a_month_ago_is_looked_at_every_month(desk: Desk):
 async def test_what_a_rail_cannot_find_long_afterwards_is_not_sent_again(desk: Desk):
     desk.first.answers = [LOST]
     await parked(desk, SILENT)
-    desk.first.standing = NOT_FOUND
+    desk.first.status_at_rail = NOT_FOUND
     await desk.work()
     assert len(desk.first.sent) == 1
 
 
 async def test_a_refund_that_a_rail_cannot_find_long_afterwards_is_not_sent_again_either(desk: Desk):
     payment_id = (await desk.pay())["id"]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
-    desk.first.answers, desk.first.standing = [LOST], SILENT
+    desk.first.answers, desk.first.status_at_rail = [LOST], SILENT
     await desk.refund(payment_id, 400)
     await days_pass(desk, 3)
-    desk.first.standing = NOT_FOUND
+    desk.first.status_at_rail = NOT_FOUND
     await desk.work()
     assert [order.operation for order in desk.first.sent] == ["collect", "refund"]
     assert await desk.pool.fetchval("SELECT status_detail FROM refunds") == "under_review"
@@ -103,14 +105,14 @@ async def test_a_payment_that_waits_for_its_password_is_parked_when_nobody_gives
     await days_pass(desk, 3)
     await desk.work()
     assert (await stands(desk, payment["id"])).payment.status_detail is StatusDetail.UNDER_REVIEW
-    desk.second.standing = FAILED
+    desk.second.status_at_rail = FAILED
     await desk.work()
     assert (await stands(desk, payment["id"])).payment.status == "failed"
 
 
 async def test_another_amount_is_told_once_and_looked_at_every_day(desk: Desk):
     payment_id = (await desk.pay())["id"]
-    desk.first.standing = replace(SUCCEEDED, amount=900)
+    desk.first.status_at_rail = replace(SUCCEEDED, amount=900)
     for _ in range(3):
         await desk.work()
         assert DAY_S - 60 < await due_in_s(desk) <= DAY_S
@@ -123,7 +125,7 @@ async def test_a_rail_is_asked_once_more_when_a_human_calls_its_order_failed(des
     await desk.engine.reviewing.resolve(
         PaymentCase, payment_id, Resolution.FAILED, by="key_1", evidence="their support"
     )
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     for _ in range(3):
         await desk.work()
     assert await desk.pool.fetchval("SELECT kind FROM contradictions") == "late_success"
@@ -134,7 +136,7 @@ async def test_an_ended_payment_is_looked_back_at_until_the_rail_that_took_it_ba
     payment_id = (await desk.pay())["id"]
     first = (await stands(desk, payment_id)).attempts[0]
     desk.first.standings[first.reference] = FAILED
-    desk.second.standing = SUCCEEDED
+    desk.second.status_at_rail = SUCCEEDED
     await desk.work()
     desk.first.standings[first.reference] = SILENT
     await desk.work()
@@ -154,7 +156,7 @@ async def test_an_ended_payment_whose_rail_keeps_to_its_word_is_asked_about_unti
     payment_id = (await desk.pay())["id"]
     first = (await stands(desk, payment_id)).attempts[0]
     desk.first.standings[first.reference] = FAILED
-    desk.second.standing = SUCCEEDED
+    desk.second.status_at_rail = SUCCEEDED
     for _ in range(3):
         await desk.work()
     assert (await stands(desk, payment_id)).payment.status == "succeeded"
@@ -173,9 +175,9 @@ class TestARefundThatNeverLeaves:
 
     async def _unsent(self, desk: Desk) -> str:
         payment_id = (await desk.pay())["id"]
-        desk.first.standing = SUCCEEDED
+        desk.first.status_at_rail = SUCCEEDED
         await desk.work()
-        desk.first.answers, desk.first.standing = [UNREACHABLE], SILENT
+        desk.first.answers, desk.first.status_at_rail = [UNREACHABLE], SILENT
         refund_id: str = (await desk.refund(payment_id, 400))["id"]
         return refund_id
 
@@ -205,11 +207,11 @@ class TestARefundThatNeverLeaves:
     async def test_waits_for_nobody_any_more_once_its_rail_has_it(self, desk: Desk):
         refund_id = await self._unsent(desk)
         await self._owed_for(desk, 901)
-        desk.first.answers, desk.first.standing = [ACCEPTED], PENDING
+        desk.first.answers, desk.first.status_at_rail = [ACCEPTED], PENDING
         await desk.work()
         assert (await desk.order(refund_id)).status_detail is None
         assert await desk.waiting() == []
-        desk.first.standing = SUCCEEDED
+        desk.first.status_at_rail = SUCCEEDED
         await desk.work()
         assert (await desk.order(refund_id)).status == "succeeded"
 
@@ -227,9 +229,9 @@ class TestARefundThatNeverLeaves:
 
     async def test_is_told_as_well_where_a_former_send_may_have_arrived(self, desk: Desk):
         payment_id = (await desk.pay())["id"]
-        desk.first.standing = SUCCEEDED
+        desk.first.status_at_rail = SUCCEEDED
         await desk.work()
-        desk.first.answers, desk.first.standing = [LOST], NOT_FOUND
+        desk.first.answers, desk.first.status_at_rail = [LOST], NOT_FOUND
         refund_id: str = (await desk.refund(payment_id, 400))["id"]
         desk.first.answers = [UNREACHABLE]
         await self._owed_for(desk, 890)

@@ -6,11 +6,11 @@ import pytest
 
 from engine.scripted import ACCEPTED, ScriptedRail
 from payment_samples import PREPARED
-from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.dispatch.policy_dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.system import SystemClock
 from synccash.payments.rail import SendAnswer
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.registry import Registry
-from synccash.system import SystemClock
 
 NAME = f"paystack:{PREPARED.operation.value}"
 

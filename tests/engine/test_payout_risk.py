@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from engine.scripted import ACCEPTED, Desk
-from synccash.engine.payout_recall import PayoutRecall
-from synccash.engine.screening import Outage, Screening
+from synccash.engine.progress.screening import OutagePolicy, Screening
+from synccash.engine.requests.payout_velocity import PayoutVelocityLoader
+from synccash.engine.system import SystemClock
 from synccash.payments.case import Claim, PayoutCase
 from synccash.payments.errors import (
     InsufficientBalanceError,
@@ -21,10 +22,16 @@ from synccash.payments.lifecycle import Routed
 from synccash.payments.payer import Msisdn
 from synccash.payments.payout import Payee, Payout
 from synccash.payments.request import PayoutRequest, Tenant
-from synccash.payments.risk import PayoutRules, RiskDecision, RiskOutcome, RiskRules, RiskWatch, Velocity
+from synccash.payments.risk import (
+    PayoutRules,
+    RiskDecision,
+    RiskOutcome,
+    RiskRules,
+    Velocity,
+    VelocityCounters,
+)
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.recent_payouts import PostgresRecentPayouts
-from synccash.system import SystemClock
 
 NUMBER = "233241234567"
 REVIEW = pytest.mark.parametrize("payout_rules", [PayoutRules(general=RiskRules(review_from=700))])
@@ -33,10 +40,10 @@ REVIEW = pytest.mark.parametrize("payout_rules", [PayoutRules(general=RiskRules(
 class Service:
     """A fraud service that answers what it is told to; without an answer it is down."""
 
-    def __init__(self, outcome: RiskOutcome | None, outage: Outage | None = None) -> None:
+    def __init__(self, outcome: RiskOutcome | None, outage: OutagePolicy | None = None) -> None:
         self.outcome = outcome
         self.asked: list[str] = []
-        self.screening = Screening(self.ask, outage or Outage())
+        self.screening = Screening(self.ask, outage or OutagePolicy())
 
     async def ask(self, order: Routed) -> RiskDecision:
         self.asked.append(order.id)
@@ -173,9 +180,14 @@ async def test_a_repeat_of_a_payout_in_review_is_answered_as_the_first(desk: Des
         (Service(RiskOutcome.REVIEW).screening, "processing", "risk_review", 0),
         (Service(RiskOutcome.DECLINE).screening, "failed", None, 0),
         (Service(None).screening, "processing", "risk_review", 0),
-        (Service(None, Outage(payouts=RiskOutcome.ALLOW)).screening, "processing", None, 1),
-        (Service(None, Outage(payouts=RiskOutcome.DECLINE)).screening, "failed", None, 0),
-        (Service(None, Outage(payouts=RiskOutcome.ALLOW, decline_above=699)).screening, "failed", None, 0),
+        (Service(None, OutagePolicy(payouts=RiskOutcome.ALLOW)).screening, "processing", None, 1),
+        (Service(None, OutagePolicy(payouts=RiskOutcome.DECLINE)).screening, "failed", None, 0),
+        (
+            Service(None, OutagePolicy(payouts=RiskOutcome.ALLOW, decline_above=699)).screening,
+            "failed",
+            None,
+            0,
+        ),
     ],
     ids=["allow", "review", "decline", "down", "down: allow", "down: decline", "down: above"],
 )
@@ -258,8 +270,8 @@ async def test_a_process_that_starts_counts_the_payouts_of_the_last_day(desk: De
     await desk.pay_out("declined", amount=9_000)
     first = await desk.pay_out("wages 1")
     assert first["status"] == "processing"
-    watch = RiskWatch(RiskRules(), DAILY)
-    await PayoutRecall(watch, PostgresRecentPayouts(Database(desk.pool)), SystemClock()).run()
+    watch = VelocityCounters(RiskRules(), DAILY)
+    await PayoutVelocityLoader(watch, PostgresRecentPayouts(Database(desk.pool)), SystemClock()).run()
     latest = await stands(desk, first["id"])
     now = SystemClock().monotonic()
     second = replace(latest, reference="wages 2", amount=800)

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from engine.scripted import ACCEPTED, FAILED, PENDING, SUCCEEDED, Desk, ScriptedRail
-from synccash.engine.float_watch import FloatWatch
-from synccash.engine.rail_float import FloatReading, RailFloats
+from synccash.engine.dispatch.float_watch import FloatWatch
+from synccash.engine.dispatch.rail_float import FloatReading, RailFloats
 from synccash.payments.attempt import AttemptState
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Network
@@ -119,7 +119,7 @@ async def test_a_payout_that_every_rail_refuses_for_lack_of_float_queues_until_i
 
 async def test_a_payout_that_ends_for_lack_of_float_goes_to_another_rail_under_another_reference(desk: Desk):
     payout = await desk.pay_out()
-    desk.first.standing = ENDED
+    desk.first.status_at_rail = ENDED
     await desk.work()
     after = await stands(desk, payout["id"])
     assert (after.status, after.rail, len(desk.second.sent)) == ("processing", "paystack", 1)
@@ -127,11 +127,11 @@ async def test_a_payout_that_ends_for_lack_of_float_goes_to_another_rail_under_a
 
 async def test_a_payout_whose_only_rail_ends_it_for_lack_of_float_is_sent_there_again_later(desk: Desk):
     payout = await desk.pay_out(rail="mtn_momo")
-    desk.first.standing = ENDED
+    desk.first.status_at_rail = ENDED
     await desk.work()
     after = await stands(desk, payout["id"])
     assert (after.status, after.status_detail, after.last_error) == ("processing", "queued", SHORT)
-    desk.first.standing = PENDING
+    desk.first.status_at_rail = PENDING
     reads(desk, desk.first, 700)
     await desk.work()
     references = [order.reference for order in desk.first.sent]
@@ -152,10 +152,10 @@ async def test_a_payout_that_no_float_has_paid_in_time_expires(desk: Desk):
 
 async def test_money_that_a_rail_moves_although_it_spoke_of_too_little_float_stops_the_payout(desk: Desk):
     payout = await desk.pay_out(rail="mtn_momo")
-    desk.first.standing = ENDED
+    desk.first.status_at_rail = ENDED
     await desk.work()
     (attempt,) = (await desk.case(payout["id"])).attempts
-    desk.first.standing = PENDING
+    desk.first.status_at_rail = PENDING
     await desk.rail_pays_late(desk.first, attempt)
     reads(desk, desk.first, 700)
     await desk.work()

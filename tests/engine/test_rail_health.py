@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from engine.scripted import ACCEPTED, PENDING, SUCCEEDED, ScriptedRail
-from synccash.engine.heard import HeardDispatch
+from synccash.engine.dispatch.health_recording import HealthRecordingDispatch
+from synccash.engine.dispatch.rail_float import RailFloats
+from synccash.engine.dispatch.rail_health import RailHealth
+from synccash.engine.dispatch.router import Probing, Router
 from synccash.engine.ports import Sent
-from synccash.engine.rail_float import RailFloats
-from synccash.engine.rail_health import RailHealth
-from synccash.engine.router import Probing, Router
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.health import HealthSettings
 from synccash.payments.payer import Msisdn, Network, Payer
 from synccash.payments.payment import Payment
-from synccash.payments.rail import Operation, SendAnswer, SendOrder, Standing, StatusAnswer
+from synccash.payments.rail import Operation, RailStatus, SendAnswer, SendOrder, StatusAnswer
 from synccash.rails.answers import not_asked, of_another_account, unsent
 from synccash.resilience.evidence import Evidence
 
@@ -57,7 +57,7 @@ class Scene:
     def __init__(self) -> None:
         self.at = 100.0
         self.health = RailHealth(HealthSettings(), lambda: self.at)
-        self.dispatch = HeardDispatch(self, self.health, RailFloats(self.health.now))
+        self.dispatch = HealthRecordingDispatch(self, self.health, RailFloats(self.health.now))
         self.sent = Sent(answer=ACCEPTED, worst=Evidence.ACCEPTED, tries=1, latency_ms=80)
         self.told: StatusAnswer = PENDING
         self.asking_s = 0.1
@@ -143,7 +143,7 @@ async def test_slow_answers_and_inquiries_that_lag_lower_health():
     scene = Scene()
     scene.asking_s = 4.5
     assert await scene.asks(60, replace(PENDING, paced_s=4.4)) == 1.0
-    assert await Scene().asks(60, StatusAnswer(standing=Standing.NOT_FOUND)) < 1.0
+    assert await Scene().asks(60, StatusAnswer(status_at_rail=RailStatus.NOT_FOUND)) < 1.0
     assert await Scene().asks(60, SUCCEEDED) == 1.0
 
 

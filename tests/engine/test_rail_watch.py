@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 import pytest_asyncio
 
 from engine.scripted import ScriptedRail
-from synccash.engine.rail_health import RailHealth
-from synccash.engine.rail_watch import RailWatch
-from synccash.payments.health import Aspect, HealthSettings
+from synccash.engine.dispatch.rail_health import RailHealth
+from synccash.engine.dispatch.rail_watch import RailWatch
+from synccash.engine.system import SystemIdentities
+from synccash.payments.health import HealthAspect, HealthSettings
 from synccash.payments.rail import Operation
 from synccash.payments.request import Role
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.pool import Pool, connect
-from synccash.stores.postgres.standings import PostgresStandings
-from synccash.system import SystemIdentities
+from synccash.stores.postgres.rail_status import PostgresRailStatus
 
 HOLD_S = HealthSettings().hold_s
 KEY = ("mtn_momo", "mtn", "collect")
@@ -68,9 +68,9 @@ class Fleet:
 
     def saw(self, *, good: int = 0, bad: int = 0) -> None:
         for _ in range(good):
-            self.health.saw(KEY, Aspect.SEND, good=1.0)
+            self.health.saw(KEY, HealthAspect.SEND, good=1.0)
         for _ in range(bad):
-            self.health.saw(KEY, Aspect.SEND, bad=1.0)
+            self.health.saw(KEY, HealthAspect.SEND, bad=1.0)
 
     async def told(self) -> list[tuple[str, str]]:
         rows = await self.pool.fetch("SELECT type, merchant_id FROM events ORDER BY position, merchant_id")
@@ -90,7 +90,7 @@ async def fleet(database_url: str) -> AsyncGenerator[Fleet]:
     health = RailHealth(HealthSettings(), clock.monotonic)
     rails = {"mtn_momo": ScriptedRail("mtn_momo")}
     watches = [
-        RailWatch(rails, health, breakers, PostgresStandings(Database(pool)), clock, SystemIdentities())
+        RailWatch(rails, health, breakers, PostgresRailStatus(Database(pool)), clock, SystemIdentities())
         for _ in range(3)
     ]
     yield Fleet(pool, clock, breakers, health, watches)

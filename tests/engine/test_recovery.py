@@ -18,16 +18,16 @@ from engine.scripted import (
     Desk,
     ScriptedRail,
 )
-from synccash.engine.lost_attempts import SEARCHES_AT_ONCE
+from synccash.engine.progress.lost_attempts import SEARCHES_AT_ONCE
 from synccash.payments.errors import PaymentInFlightError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Msisdn, Payer
-from synccash.payments.rail import Operation, Standing, StatusAnswer
+from synccash.payments.rail import Operation, RailStatus, StatusAnswer
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.recovery import PostgresRecovery
 
 WALLET = "233241234567"
-NO_INFORMATION = StatusAnswer(standing=Standing.NO_INFORMATION)
+NO_INFORMATION = StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION)
 PAID = replace(SUCCEEDED, wallet=WALLET)
 _BACKUP = (
     "payments",
@@ -91,7 +91,7 @@ async def release(desk: Desk, *, after_s: float = 3_600.0) -> None:
 
 
 def nothing_is_found(desk: Desk) -> None:
-    desk.first.standing = desk.second.standing = NOT_FOUND
+    desk.first.status_at_rail = desk.second.status_at_rail = NOT_FOUND
 
 
 async def sent(desk: Desk) -> int:
@@ -107,7 +107,7 @@ async def held_payment(desk: Desk, **changes: Any) -> str:
 
 async def test_while_a_recovery_lasts_orders_are_accepted_and_nothing_is_sent(desk: Desk):
     paid = await desk.pay(reference="before")
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     before = await sent(desk)
     await recovery(desk).start(by="test", reason="a test")
@@ -131,7 +131,7 @@ async def test_what_was_held_is_sent_once_the_rails_know_nothing_of_it(desk: Des
     assert await sent(desk) == 0
     await desk.work()
     assert await sent(desk) == 2
-    desk.first.standing = desk.second.standing = SUCCEEDED
+    desk.first.status_at_rail = desk.second.status_at_rail = SUCCEEDED
     await desk.work()
     assert (await desk.order(payment_id)).status == "succeeded"
     assert (await desk.order(payout_id)).status == "succeeded"
@@ -160,8 +160,8 @@ async def test_few_orders_are_searched_for_at_a_time_and_the_others_wait_unsent(
         return await answered(*given, **named)
 
     desk.first.inquire = inquire
-    cases = await desk.engine.ledger.take_due(limit=10, lease_s=15.0)
-    running = [asyncio.create_task(desk.engine.worker.driver.advance(case)) for case in cases]
+    cases = await desk.engine.order_store.take_due(limit=10, lease_s=15.0)
+    running = [asyncio.create_task(desk.engine.worker.order_worker.advance(case)) for case in cases]
     done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
     while len(asked) < SEARCHES_AT_ONCE or len(done) < 2:
         done, _ = await asyncio.wait(running, timeout=0.01)
@@ -195,7 +195,7 @@ async def test_an_order_asked_for_again_after_a_restore_has_the_references_that_
 
 
 async def test_two_equal_refunds_of_one_payment_have_two_references(desk: Desk):
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payment = await desk.pay()
     await desk.work()
     await desk.refund(payment["id"], 100)
@@ -226,11 +226,11 @@ async def test_a_lost_failover_is_found_before_the_first_rail_is_sent_the_order_
     payment = await desk.pay()
     await backup.take()
     # Lost: the first rail called it failed, and the second one collected it.
-    desk.first.standing = FAILED
+    desk.first.status_at_rail = FAILED
     await desk.work()
     [second] = desk.second.sent
     await backup.restore()
-    desk.first.standing, desk.second.standing = NOT_FOUND, NOT_FOUND
+    desk.first.status_at_rail, desk.second.status_at_rail = NOT_FOUND, NOT_FOUND
     desk.second.standings[second.reference] = PAID
     await desk.work()
     await release(desk)
@@ -245,12 +245,12 @@ async def test_a_lost_failover_is_found_before_the_first_rail_is_sent_the_order_
 async def test_a_failure_that_another_rail_could_mend_does_not_end_an_order_in_a_recovery(desk: Desk):
     payment = await desk.pay()
     await recovery(desk).start(by="test", reason="a test")
-    desk.first.standing = FAILED
+    desk.first.status_at_rail = FAILED
     await desk.work()
     order = await desk.order(payment["id"])
     assert (order.status, order.status_detail) == ("processing", "queued")
-    desk.second.standing = NOT_FOUND
-    desk.first.standing = NOT_FOUND
+    desk.second.status_at_rail = NOT_FOUND
+    desk.first.status_at_rail = NOT_FOUND
     await release(desk)
     await desk.work()
     await desk.work()
@@ -260,14 +260,14 @@ async def test_a_failure_that_another_rail_could_mend_does_not_end_an_order_in_a
 async def test_a_payers_own_refusal_ends_an_order_in_a_recovery(desk: Desk):
     payment = await desk.pay()
     await recovery(desk).start(by="test", reason="a test")
-    desk.first.standing = replace(FAILED, failure=Failure(FailureCode.PAYER_DECLINED))
+    desk.first.status_at_rail = replace(FAILED, failure=Failure(FailureCode.PAYER_DECLINED))
     await desk.work()
     assert (await desk.order(payment["id"])).status == "failed"
 
 
 async def test_a_rail_that_does_not_answer_keeps_the_order_from_being_sent(desk: Desk):
     payment_id = await held_payment(desk)
-    desk.first.standing, desk.second.standing = NOT_FOUND, NO_INFORMATION
+    desk.first.status_at_rail, desk.second.status_at_rail = NOT_FOUND, NO_INFORMATION
     await release(desk)
     for _ in range(3):
         await desk.work()
@@ -277,7 +277,7 @@ async def test_a_rail_that_does_not_answer_keeps_the_order_from_being_sent(desk:
     await desk.pool.execute("UPDATE payments SET expires_at = now()")
     await desk.work()
     assert await desk.waiting() == [(payment_id, "under_review")]
-    desk.second.standing = NOT_FOUND
+    desk.second.status_at_rail = NOT_FOUND
     await desk.work()
     await desk.work()
     order = await desk.order(payment_id)
@@ -295,7 +295,7 @@ async def test_an_order_cannot_be_canceled_before_it_is_searched_for(desk: Desk)
     payment_id = await held_payment(desk)
     with pytest.raises(PaymentInFlightError):
         await desk.engine.cancel_payment(TENANT, payment_id)
-    desk.first.standing = desk.second.standing = NO_INFORMATION
+    desk.first.status_at_rail = desk.second.status_at_rail = NO_INFORMATION
     await release(desk)
     await desk.work()
     with pytest.raises(PaymentInFlightError):
@@ -321,8 +321,8 @@ async def test_a_send_whose_commit_meets_a_recovery_does_not_leave(desk: Desk):
     assert desk.engine.recovery.known.active
 
 
-@pytest.mark.parametrize("standing", [PENDING, SUCCEEDED, FAILED])
-async def test_what_a_rail_has_for_another_payer_is_not_adopted(desk: Desk, standing: StatusAnswer):
+@pytest.mark.parametrize("status_at_rail", [PENDING, SUCCEEDED, FAILED])
+async def test_what_a_rail_has_for_another_payer_is_not_adopted(desk: Desk, status_at_rail: StatusAnswer):
     backup = Backup(desk)
     await backup.take()
     await desk.pay(reference="order 17", rail="mtn_momo")
@@ -331,7 +331,7 @@ async def test_what_a_rail_has_for_another_payer_is_not_adopted(desk: Desk, stan
     other = Payer(Msisdn.parse("0249999999"))
     again = await desk.pay(reference="order 17", rail="mtn_momo", payer=other)
     nothing_is_found(desk)
-    desk.first.standings[order.reference] = replace(standing, wallet=WALLET)
+    desk.first.standings[order.reference] = replace(status_at_rail, wallet=WALLET)
     await release(desk)
     for _ in range(4):
         await desk.work()
@@ -376,7 +376,7 @@ async def test_what_a_rail_has_of_another_amount_is_not_taken_as_paid(desk: Desk
 async def test_a_reference_that_two_rails_have_is_a_human_matter(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
-    attempt = desk.engine.worker.driver.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
+    attempt = desk.engine.worker.order_worker.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
     desk.first.standings[attempt.reference] = replace(FAILED, wallet=WALLET)
     desk.second.standings[attempt.reference] = PAID
     await release(desk)
@@ -388,7 +388,7 @@ async def test_a_reference_that_two_rails_have_is_a_human_matter(desk: Desk):
 async def test_what_is_found_late_in_the_order_and_is_another_payers_is_told(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
-    attempt = desk.engine.worker.driver.attempts.lost(await desk.case(payment_id), "paystack", 2)
+    attempt = desk.engine.worker.order_worker.attempts.lost(await desk.case(payment_id), "paystack", 2)
     desk.second.standings[attempt.reference] = replace(SUCCEEDED, wallet="233240000000")
     await release(desk)
     for _ in range(2):
@@ -398,7 +398,7 @@ async def test_what_is_found_late_in_the_order_and_is_another_payers_is_told(des
 
 
 async def test_a_refund_that_was_lost_is_adopted_and_not_sent_again(desk: Desk):
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payment = await desk.pay()
     await desk.work()
     backup = Backup(desk)
@@ -420,7 +420,7 @@ async def test_a_refund_that_was_lost_is_adopted_and_not_sent_again(desk: Desk):
 
 
 async def test_the_refund_of_an_idempotency_key_is_one_for_ever(desk: Desk):
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payment = await desk.pay()
     await desk.work()
     await desk.refund(payment["id"], 100)
@@ -461,13 +461,13 @@ class TestWithARailThatDoesNotDeduplicate:
         assert await desk.waiting() == [(payment_id, "under_review")]
 
     async def test_a_refund_of_which_the_rail_says_nothing_is_told_to_a_human_at_once(self, desk: Desk):
-        desk.first.standing = SUCCEEDED
+        desk.first.status_at_rail = SUCCEEDED
         payment = await desk.pay(rail="hubtel")
         await desk.work()
         await recovery(desk).start(by="test", reason="a test")
         await desk.engine.recovery.look()
         refund = await desk.refund(payment["id"], 100)
-        desk.first.standing = NO_INFORMATION
+        desk.first.status_at_rail = NO_INFORMATION
         await release(desk)
         await desk.work()
         assert await desk.waiting() == [(refund["id"], "under_review")]

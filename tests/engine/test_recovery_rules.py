@@ -21,31 +21,31 @@ from engine.test_recovery import (
 from engine.test_recovery import settings as settings
 from synccash.administration.errors import AdministrationError
 from synccash.administration.recovery import release_recovery
-from synccash.engine.review import Resolution
-from synccash.engine.screening import Screening
-from synccash.gate import Gate, LocalLimiter
+from synccash.engine.progress.screening import Screening
+from synccash.engine.requests.review import Resolution
 from synccash.payments.case import PaymentCase
 from synccash.payments.errors import PaymentInFlightError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.lifecycle import Routed
 from synccash.payments.rail import Environment, Operation, SendAnswer, SendOrder, StatusAnswer
 from synccash.payments.risk import RiskDecision, RiskOutcome
+from synccash.processes.service_guard import Gate, LocalLimiter
 from synccash.resilience.evidence import Evidence
-from synccash.resilience.limit_policies import LimitBook
-from synccash.settings import Settings
+from synccash.resilience.limit_policies import ConfiguredLimits
+from synccash.settings.loader import Settings
 from synccash.stores.postgres import recovery as statements
 
 
 async def test_attempts_that_are_found_with_a_gap_leave_the_next_number_free(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
-    lost = desk.engine.worker.driver.attempts.lost
+    lost = desk.engine.worker.order_worker.attempts.lost
     case = await desk.case(payment_id)
     second, third = lost(case, "mtn_momo", 2), lost(case, "paystack", 3)
     desk.first.standings[second.reference] = FAILED
     await release(desk)
     await desk.work()
-    desk.second.standing = FAILED
+    desk.second.status_at_rail = FAILED
     for _ in range(3):
         await desk.work()
     case = await desk.case(payment_id)
@@ -57,7 +57,7 @@ async def test_attempts_that_are_found_with_a_gap_leave_the_next_number_free(des
 async def test_a_reference_that_two_rails_may_pay_stays_with_a_human(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
-    attempt = desk.engine.worker.driver.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
+    attempt = desk.engine.worker.order_worker.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
     desk.first.standings[attempt.reference] = PAID
     desk.second.standings[attempt.reference] = PAID
     await release(desk)
@@ -68,7 +68,7 @@ async def test_a_reference_that_two_rails_may_pay_stays_with_a_human(desk: Desk)
 
 
 async def test_a_refund_of_a_restored_payment_is_searched_for_also_after_the_release(desk: Desk):
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payment = await desk.pay()
     await desk.work()
     backup = Backup(desk)
@@ -91,10 +91,10 @@ async def test_a_refund_of_a_restored_payment_is_searched_for_also_after_the_rel
 async def test_a_failure_whose_failover_meets_a_recovery_does_not_end_the_order(desk: Desk):
     payment = await desk.pay()
     await desk.pool.execute("UPDATE payments SET due_at = now()")
-    [case] = await desk.engine.ledger.take_due(limit=1, lease_s=15.0)
+    [case] = await desk.engine.order_store.take_due(limit=1, lease_s=15.0)
     await recovery(desk).start(by="test", reason="a test")
-    desk.first.standing = FAILED
-    await desk.engine.worker.driver.advance(case)
+    desk.first.status_at_rail = FAILED
+    await desk.engine.worker.order_worker.advance(case)
     order = await desk.order(payment["id"])
     assert (order.status, order.status_detail) == ("processing", "queued")
     assert len(desk.second.sent) == 0
@@ -102,7 +102,7 @@ async def test_a_failure_whose_failover_meets_a_recovery_does_not_end_the_order(
 
 async def test_what_a_human_found_at_a_rail_for_an_order_without_an_attempt_can_be_said(desk: Desk):
     payment_id = await held_payment(desk)
-    desk.first.standing = desk.second.standing = NO_INFORMATION
+    desk.first.status_at_rail = desk.second.status_at_rail = NO_INFORMATION
     await release(desk)
     await desk.pool.execute("UPDATE payments SET expires_at = now()")
     await desk.work()
@@ -131,7 +131,7 @@ async def test_a_send_that_may_be_under_way_when_the_recovery_begins_is_waited_f
 
 async def test_a_lost_attempt_is_not_named_for_an_order_that_can_have_lost_none(desk: Desk):
     payment_id = (await desk.pay())["id"]
-    desk.first.standing = replace(PENDING, refused_locally=True)
+    desk.first.status_at_rail = replace(PENDING, refused_locally=True)
     await desk.work()
     await desk.pool.execute("UPDATE payments SET status_detail = 'under_review'")
     await desk.pool.execute("UPDATE attempts SET state = 'declined'")
@@ -190,7 +190,7 @@ async def test_counting_and_releasing_read_open_orders_alone(desk: Desk):
 async def test_a_search_goes_on_where_a_rail_did_not_answer(desk: Desk):
     payment_id = await held_payment(desk)
     nothing_is_found(desk)
-    lost = desk.engine.worker.driver.attempts.lost
+    lost = desk.engine.worker.order_worker.attempts.lost
     third = lost(await desk.case(payment_id), "paystack", 3)
     desk.second.standings[third.reference] = NO_INFORMATION
     await release(desk)
@@ -202,11 +202,11 @@ async def test_a_search_goes_on_where_a_rail_did_not_answer(desk: Desk):
         await desk.work()
     assert await sent(desk) == 1
     assert (len(desk.first.asked), len(desk.second.asked)) == (3, 2 + 4)
-    assert desk.engine.worker.driver.lost.unknown == {}
+    assert desk.engine.worker.order_worker.lost.unknown == {}
 
 
 async def test_an_answer_of_before_a_recovery_is_used_neither_in_it_nor_after_it(desk: Desk):
-    gate = Gate(LocalLimiter(), None, LimitBook(), (), recovery=lambda: desk.engine.recovery.known)
+    gate = Gate(LocalLimiter(), None, ConfiguredLimits(), (), recovery=lambda: desk.engine.recovery.known)
     await desk.engine.recovery.look()
     before = gate._answer_key("m_1\nkey")
     await recovery(desk).start(by="test", reason="a test")
@@ -284,9 +284,9 @@ class TestWithAFraudService:
         await release(desk)
         await desk.work()
         await desk.pool.execute("UPDATE payments SET due_at = now()")
-        [case] = await desk.engine.ledger.take_due(limit=1, lease_s=15.0)
+        [case] = await desk.engine.order_store.take_due(limit=1, lease_s=15.0)
         await recovery(desk).start(by="test", reason="a test")
-        await desk.engine.worker.driver.advance(case)
+        await desk.engine.worker.order_worker.advance(case)
         assert not (await desk.order(payment_id)).status.is_final
 
 
@@ -296,26 +296,26 @@ async def test_a_commit_on_what_was_read_before_a_recovery_ends_nothing(desk: De
     await release(desk)
     await desk.work()
     case = await desk.case(payment_id)
-    decisions = desk.engine.worker.driver.decisions
-    nowhere = desk.engine.worker.driver.attempts.route(case.payment, frozenset(desk.engine.rails))
+    decisions = desk.engine.worker.order_worker.decisions
+    nowhere = desk.engine.worker.order_worker.attempts.route(case.payment, frozenset(desk.engine.rails))
     await recovery(desk).start(by="test", reason="a test")
     assert nowhere.chosen is None
-    moves = (decisions.expire(case), decisions.routed(case, nowhere, ()))
-    assert [await desk.engine.ledger.record(move) for move in moves] == [False, False]
+    commits = (decisions.expire(case), decisions.routed(case, nowhere, ()))
+    assert [await desk.engine.order_store.record(commit) for commit in commits] == [False, False]
     await release(desk)
     # The order is not searched for yet since the second recovery.
-    assert [await desk.engine.ledger.record(move) for move in moves] == [False, False]
+    assert [await desk.engine.order_store.record(commit) for commit in commits] == [False, False]
 
 
-@pytest.mark.parametrize("standing", [NOT_FOUND, SUCCEEDED])
+@pytest.mark.parametrize("status_at_rail", [NOT_FOUND, SUCCEEDED])
 async def test_a_rail_that_does_not_name_the_payer_of_a_lost_attempt_leaves_it_to_a_human(
-    desk: Desk, standing: StatusAnswer
+    desk: Desk, status_at_rail: StatusAnswer
 ):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
-    attempt = desk.engine.worker.driver.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
+    attempt = desk.engine.worker.order_worker.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
     desk.first.standings[attempt.reference] = SUCCEEDED
-    desk.second.standings[attempt.reference] = standing
+    desk.second.standings[attempt.reference] = status_at_rail
     await release(desk)
     for _ in range(3):
         await desk.work()
@@ -337,7 +337,7 @@ async def test_a_payment_is_not_canceled_on_what_was_read_before_a_recovery(desk
     nothing_is_found(desk)
     await release(desk)
     await desk.work()
-    read = desk.engine.ledger.payment
+    read = desk.engine.order_store.payment
     began = False
 
     async def read_before_the_recovery(order_id: str) -> PaymentCase | None:
@@ -348,7 +348,7 @@ async def test_a_payment_is_not_canceled_on_what_was_read_before_a_recovery(desk
             await recovery(desk).start(by="test", reason="a test")
         return case
 
-    desk.engine.collecting.ledger.payment = read_before_the_recovery
+    desk.engine.collecting.order_store.payment = read_before_the_recovery
     with pytest.raises(PaymentInFlightError):
         await desk.engine.cancel_payment(TENANT, payment_id)
     assert not (await desk.order(payment_id)).status.is_final
@@ -375,7 +375,7 @@ async def test_an_order_is_not_declined_on_what_was_read_before_a_recovery(desk:
     payment_id = (await desk.pay())["id"]
     await desk.pool.execute("UPDATE attempts SET state = 'declined'")
     await desk.pool.execute("UPDATE payments SET status_detail = 'risk_review'")
-    read = desk.engine.ledger.payment
+    read = desk.engine.order_store.payment
     began = False
 
     async def read_before_the_recovery(order_id: str) -> PaymentCase | None:
@@ -386,14 +386,14 @@ async def test_an_order_is_not_declined_on_what_was_read_before_a_recovery(desk:
             await recovery(desk).start(by="test", reason="a test")
         return case
 
-    desk.engine.collecting.ledger.payment = read_before_the_recovery
+    desk.engine.collecting.order_store.payment = read_before_the_recovery
     with pytest.raises(StateConflictError, match="recovered"):
         await desk.engine.reviewing.decline(payment_id, by="ama", reason="a test")
     assert not (await desk.order(payment_id)).status.is_final
 
 
 async def test_a_refund_of_before_the_release_is_not_sent_where_it_would_be_executed_twice(desk: Desk):
-    desk.second.standing = SUCCEEDED
+    desk.second.status_at_rail = SUCCEEDED
     payment = await desk.pay(rail="paystack")
     await desk.work()
     await recovery(desk).start(by="test", reason="a test")
@@ -408,7 +408,7 @@ async def test_a_refund_of_before_the_release_is_not_sent_where_it_would_be_exec
 
 
 async def test_a_process_that_has_not_heard_of_a_recovery_sends_no_refund_in_it(desk: Desk):
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payment = await desk.pay()
     await desk.work()
     await recovery(desk).start(by="test", reason="a test")
@@ -420,7 +420,7 @@ async def test_a_process_that_has_not_heard_of_a_recovery_sends_no_refund_in_it(
 async def test_of_what_is_found_the_attempt_that_moved_money_is_the_one_that_lives(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
-    lost, case = desk.engine.worker.driver.attempts.lost, await desk.case(payment_id)
+    lost, case = desk.engine.worker.order_worker.attempts.lost, await desk.case(payment_id)
     desk.first.standings[lost(case, "mtn_momo", 1).reference] = PAID
     desk.second.standings[lost(case, "paystack", 2).reference] = replace(PENDING, wallet=PAID.wallet)
     await release(desk)
@@ -433,7 +433,7 @@ async def test_of_what_is_found_the_attempt_that_moved_money_is_the_one_that_liv
 
 
 async def test_a_surplus_refund_is_named_by_its_debits_reference(desk: Desk):
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payment = await desk.pay()
     await desk.work()
     case = await desk.case(payment["id"])

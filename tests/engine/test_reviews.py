@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from engine.scripted import SUCCEEDED, Desk
-from synccash.engine.review import Resolution
-from synccash.engine.screening import Outage, Screening
+from synccash.engine.progress.screening import OutagePolicy, Screening
+from synccash.engine.requests.review import Resolution
 from synccash.payments.case import PaymentCase
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.payment import Payment
@@ -20,10 +20,10 @@ REVIEW = pytest.mark.parametrize("rules", [RiskRules(review_from=1_000)])
 class Oracle:
     """A fraud service that answers what it is told to; without an answer it is down."""
 
-    def __init__(self, outcome: RiskOutcome | None, outage: Outage | None = None) -> None:
+    def __init__(self, outcome: RiskOutcome | None, outage: OutagePolicy | None = None) -> None:
         self.outcome = outcome
         self.asked: list[str] = []
-        self.screening = Screening(self.ask, outage or Outage())
+        self.screening = Screening(self.ask, outage or OutagePolicy())
 
     async def ask(self, payment: Payment) -> RiskDecision:
         self.asked.append(payment.id)
@@ -33,7 +33,7 @@ class Oracle:
 
 
 async def stands(desk: Desk, payment_id: str) -> Payment:
-    case = await desk.engine.ledger.payment(payment_id)
+    case = await desk.engine.order_store.payment(payment_id)
     assert case is not None
     return case.payment
 
@@ -118,10 +118,10 @@ async def test_nobody_decides_about_a_payment_that_does_not_exist(desk: Desk):
         (Oracle(RiskOutcome.REVIEW).screening, "processing", "risk_review", 0),
         (Oracle(RiskOutcome.DECLINE).screening, "failed", None, 0),
         (Oracle(None).screening, "processing", "awaiting_payer", 1),
-        (Oracle(None, Outage(outcome=RiskOutcome.REVIEW)).screening, "processing", "risk_review", 0),
-        (Oracle(None, Outage(outcome=RiskOutcome.DECLINE)).screening, "failed", None, 0),
-        (Oracle(None, Outage(decline_above=999)).screening, "failed", None, 0),
-        (Oracle(None, Outage(decline_above=1_000)).screening, "processing", "awaiting_payer", 1),
+        (Oracle(None, OutagePolicy(outcome=RiskOutcome.REVIEW)).screening, "processing", "risk_review", 0),
+        (Oracle(None, OutagePolicy(outcome=RiskOutcome.DECLINE)).screening, "failed", None, 0),
+        (Oracle(None, OutagePolicy(decline_above=999)).screening, "failed", None, 0),
+        (Oracle(None, OutagePolicy(decline_above=1_000)).screening, "processing", "awaiting_payer", 1),
     ],
     ids=["allow", "review", "decline", "down", "down: review", "down: decline", "down: above", "down: below"],
 )
@@ -144,7 +144,7 @@ async def test_a_payment_that_the_service_doubts_goes_on_when_a_human_does_not(d
 async def under_review(desk: Desk) -> str:
     """A payment whose rail reports another amount: only a human can end it."""
     payment = await desk.pay()
-    desk.first.standing = replace(SUCCEEDED, amount=1)
+    desk.first.status_at_rail = replace(SUCCEEDED, amount=1)
     await desk.work()
     assert (await stands(desk, payment["id"])).status_detail == "under_review"
     return payment["id"]
@@ -171,7 +171,7 @@ async def test_a_payment_whose_rail_took_less_counts_and_gives_back_no_more_than
     await desk.engine.reviewing.resolve(
         PaymentCase, payment_id, Resolution.SUCCEEDED, by="key_admin", evidence="line 118", received=1
     )
-    case = await desk.engine.ledger.payment(payment_id)
+    case = await desk.engine.order_store.payment(payment_id)
     assert (case.payment.status, case.payment.amount_received) == ("succeeded", 1)
     (attempt,) = case.attempts
     assert (attempt.amount, attempt.amount_received) == (1000, 1)
@@ -182,8 +182,8 @@ async def test_a_payment_whose_rail_took_less_counts_and_gives_back_no_more_than
 async def test_a_success_after_a_wrong_resolution_is_a_contradiction_and_goes_back(desk: Desk):
     payment_id = await under_review(desk)
     await resolved(desk, payment_id, Resolution.FAILED)
-    desk.first.standing = SUCCEEDED
-    (attempt,) = (await desk.engine.ledger.payment(payment_id)).attempts
+    desk.first.status_at_rail = SUCCEEDED
+    (attempt,) = (await desk.engine.order_store.payment(payment_id)).attempts
     await desk.engine.take_callback("mtn_momo", attempt.callback_token)
     for _ in range(3):
         await desk.work()

@@ -17,15 +17,15 @@ from engine.scripted import (
     Desk,
     ScriptedRail,
 )
-from synccash.payments.ladder import Ladder
-from synccash.payments.rail import Operation, Standing, StatusAnswer
+from synccash.payments.inquiry_schedule import InquirySchedule
+from synccash.payments.rail import Operation, RailStatus, StatusAnswer
 
 _QUIET = "UPDATE attempts SET quiet_since = now() - $1 * interval '1 second'"
 _DUE_AT_EXPIRY = "SELECT due_at < expires_at + interval '1 second' FROM payments"
 PATIENT = {
     "settle_s": 10.0,
     "resend_pause_max_s": 60.0,
-    "ladder": Ladder(steps=(900.0,), tail=((900.0, 86_400.0),)),
+    "schedule": InquirySchedule(steps=(900.0,), tail=((900.0, 86_400.0),)),
 }
 """A ladder that alone would ask much later."""
 
@@ -44,7 +44,7 @@ def final_not_found(rail: ScriptedRail) -> None:
 
 async def lost(desk: Desk) -> str:
     """A payment whose first send was not answered, at a rail that does not find it."""
-    desk.first.answers, desk.first.standing = [NO_ANSWER], NOT_FOUND
+    desk.first.answers, desk.first.status_at_rail = [NO_ANSWER], NOT_FOUND
     payment_id: str = (await desk.pay())["id"]
     return payment_id
 
@@ -99,7 +99,7 @@ async def test_a_send_that_never_left_is_not_counted(desk: Desk):
     for n in range(10):
         assert await quiet_for(desk, 11) == n + 2
     assert (await desk.case(payment_id)).attempts[0].sends == 1
-    desk.first.answers, desk.first.standing = [ACCEPTED], SUCCEEDED
+    desk.first.answers, desk.first.status_at_rail = [ACCEPTED], SUCCEEDED
     await desk.work()
     assert (await desk.order(payment_id)).status == "succeeded"
 
@@ -110,7 +110,7 @@ async def test_after_its_expiry_a_lost_payment_is_told_to_a_human_and_goes_on_be
     assert await quiet_for(desk, 100) == 1
     assert (await desk.order(payment_id)).status_detail == "under_review"
     assert await desk.waiting() == [(payment_id, "under_review")]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     assert (await desk.order(payment_id)).status == "succeeded"
 
@@ -124,10 +124,10 @@ async def test_a_lost_payment_is_due_at_its_expiry(desk: Desk):
 
 
 async def test_a_refund_whose_sends_are_used_up_is_told_to_a_human(desk: Desk):
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payment_id: str = (await desk.pay())["id"]
     await desk.work()
-    desk.first.answers, desk.first.standing = [NO_ANSWER], NOT_FOUND
+    desk.first.answers, desk.first.status_at_rail = [NO_ANSWER], NOT_FOUND
     refund_id: str = (await desk.refund(payment_id, 400))["id"]
     for _ in range(8):
         await quiet_for(desk, 100_000)
@@ -149,8 +149,8 @@ async def test_a_final_not_found_ends_an_expired_payment_when_heard_three_times_
     final_not_found(desk.first)
     payment_id = await lost(desk)
     await desk.pool.execute("UPDATE payments SET expires_at = now()")
-    for standing in (NOT_FOUND, NOT_FOUND, PENDING):
-        desk.first.standing = standing
+    for status_at_rail in (NOT_FOUND, NOT_FOUND, PENDING):
+        desk.first.status_at_rail = status_at_rail
         await quiet_for(desk, 100)
     assert (await desk.order(payment_id)).status == "processing", "an acknowledged attempt is not lost"
 
@@ -173,7 +173,7 @@ async def test_a_final_not_found_ends_a_payment_and_money_that_comes_after_all_g
         await quiet_for(desk, 100)
         assert ((await desk.order(payment_id)).status == "failed") is (heard == 3)
     assert await desk.pool.fetchval("SELECT due_at IS NOT NULL FROM payments")
-    desk.first.standing, desk.first.answers = SUCCEEDED, [ACCEPTED]
+    desk.first.status_at_rail, desk.first.answers = SUCCEEDED, [ACCEPTED]
     for _ in range(3):
         await desk.work()
     assert await desk.contradictions() == ["late_success"]
@@ -198,9 +198,9 @@ async def test_a_failure_that_only_a_callback_tells_of_is_no_ground_for_another_
     desk.first.capabilities = replace(desk.first.capabilities, operations=operations)
     payment_id: str = (await desk.pay())["id"]
     (attempt,) = (await desk.case(payment_id)).attempts
-    await desk.engine.ledger.hint(attempt.callback_token, FAILED.failure)
+    await desk.engine.order_store.hint(attempt.callback_token, FAILED.failure)
     await desk.pool.execute("UPDATE attempts SET started_at = started_at - interval '601 seconds'")
-    desk.first.standing = PENDING
+    desk.first.status_at_rail = PENDING
     await desk.work()
     assert (await desk.order(payment_id)).status == "processing", "the last send has asked the payer just now"
     await desk.pool.execute("UPDATE attempts SET quiet_since = quiet_since - interval '601 seconds'")
@@ -212,12 +212,12 @@ async def test_a_failure_that_only_a_callback_tells_of_is_no_ground_for_another_
 
 class TestAtASilentRail:
     @pytest.fixture
-    def ladder(self) -> Ladder:
-        return Ladder((0.0, 20.0), ((20.0, 1e6),))
+    def schedule(self) -> InquirySchedule:
+        return InquirySchedule((0.0, 20.0), ((20.0, 1e6),))
 
     async def test_a_lost_payment_is_asked_about_as_the_ladder_says(self, desk: Desk):
         await lost(desk)
-        desk.first.standing = StatusAnswer(standing=Standing.NO_INFORMATION)
+        desk.first.status_at_rail = StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION)
         await quiet_for(desk, 100)
         due_in = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments"
         assert await desk.pool.fetchval(due_in) == pytest.approx(20, abs=2)

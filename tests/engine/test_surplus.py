@@ -6,7 +6,7 @@ import pytest
 
 from engine.scripted import ACCEPTED, PENDING, SUCCEEDED, Desk
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.rail import SendAnswer, Standing, StatusAnswer
+from synccash.payments.rail import RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.waiting import PostgresWaiting
@@ -18,21 +18,21 @@ BUSY = SendAnswer(
 LOST = SendAnswer(evidence=Evidence.AMBIGUOUS)
 NO_FLOAT = Failure(FailureCode.MERCHANT_ACCOUNT_BLOCKED)
 NEVER = SendAnswer(evidence=Evidence.REFUSED_FINAL, failure=NO_FLOAT)
-NOT_FOUND = StatusAnswer(standing=Standing.NOT_FOUND)
-FAILED = StatusAnswer(standing=Standing.FAILED, failure=NO_FLOAT)
+NOT_FOUND = StatusAnswer(status_at_rail=RailStatus.NOT_FOUND)
+FAILED = StatusAnswer(status_at_rail=RailStatus.FAILED, failure=NO_FLOAT)
 
 
-async def paid_twice(desk: Desk, refund: SendAnswer, standing: StatusAnswer = PENDING) -> str:
+async def paid_twice(desk: Desk, refund: SendAnswer, status_at_rail: StatusAnswer = PENDING) -> str:
     """A payment with a surplus, whose automatic refund the first rail answers so."""
     desk.first.answers = [AWAY]
     payment_id: str = (await desk.pay())["id"]
-    desk.second.standing = SUCCEEDED
+    desk.second.status_at_rail = SUCCEEDED
     await desk.work()
-    case = await desk.engine.ledger.payment(payment_id)
+    case = await desk.engine.order_store.payment(payment_id)
     assert case is not None
     first = case.attempts[0]
     desk.first.standings[first.reference] = SUCCEEDED
-    desk.first.answers, desk.first.standing = [refund], standing
+    desk.first.answers, desk.first.status_at_rail = [refund], status_at_rail
     await desk.engine.take_callback("mtn_momo", first.callback_token)
     for _ in range(3):
         await desk.work()
@@ -59,7 +59,7 @@ def returned(desk: Desk) -> list[str]:
 async def test_a_surplus_goes_back_as_soon_as_its_rail_takes_it(desk: Desk, answer: SendAnswer):
     await paid_twice(desk, answer)
     assert await refunds(desk) == ["processing"]
-    desk.first.answers, desk.first.standing = [ACCEPTED], SUCCEEDED
+    desk.first.answers, desk.first.status_at_rail = [ACCEPTED], SUCCEEDED
     for _ in range(2):
         await desk.work()
     assert await refunds(desk) == ["succeeded"]
@@ -71,16 +71,16 @@ async def test_a_surplus_refund_that_was_lost_is_sent_again_under_its_own_refere
     await desk.work()
     assert len(returned(desk)) > 1
     assert len(set(returned(desk))) == 1
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     assert await refunds(desk) == ["succeeded"]
 
 
-@pytest.mark.parametrize(("answer", "standing"), [(NEVER, PENDING), (ACCEPTED, FAILED)])
+@pytest.mark.parametrize(("answer", "status_at_rail"), [(NEVER, PENDING), (ACCEPTED, FAILED)])
 async def test_a_surplus_that_its_rail_refuses_to_return_is_told_and_not_tried_again(
-    desk: Desk, answer: SendAnswer, standing: StatusAnswer
+    desk: Desk, answer: SendAnswer, status_at_rail: StatusAnswer
 ):
-    payment_id = await paid_twice(desk, answer, standing)
+    payment_id = await paid_twice(desk, answer, status_at_rail)
     for _ in range(3):
         await desk.work()
     assert await refunds(desk) == ["failed"]
@@ -92,7 +92,7 @@ async def test_a_surplus_that_its_rail_refuses_to_return_is_told_and_not_tried_a
 
 async def test_an_operator_has_a_failed_return_tried_again(desk: Desk):
     payment_id = await paid_twice(desk, NEVER)
-    desk.first.answers, desk.first.standing = [ACCEPTED], SUCCEEDED
+    desk.first.answers, desk.first.status_at_rail = [ACCEPTED], SUCCEEDED
     for _ in range(2):
         (case,) = await desk.engine.return_surplus(payment_id, by="key_1", reason="the float is full again")
         assert case.refund.status == "processing"
@@ -114,7 +114,7 @@ async def test_a_surplus_that_waits_for_an_operator_is_shown_to_him(desk: Desk):
 
 
 async def test_what_a_merchant_refunds_of_his_own_money_is_no_surplus(desk: Desk):
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payment = await desk.pay()
     await desk.work()
     await desk.refund(payment["id"], 400)
@@ -122,7 +122,7 @@ async def test_what_a_merchant_refunds_of_his_own_money_is_no_surplus(desk: Desk
 
 
 async def test_whatever_only_a_human_can_decide_is_shown_to_him(desk: Desk):
-    desk.first.standing = StatusAnswer(standing=Standing.SUCCEEDED, amount=900)
+    desk.first.status_at_rail = StatusAnswer(status_at_rail=RailStatus.SUCCEEDED, amount=900)
     paid, sent = await desk.pay(), await desk.pay_out()
     await desk.work()
     assert {(order_id, why) for order_id, why, _ in await waiting(desk)} == {
@@ -185,7 +185,7 @@ FROM payments p JOIN attempts a ON a.order_id = p.id WHERE a.id = $1
 
 async def test_postgresql_refuses_to_give_the_debit_back_that_pays_the_payment(desk: Desk):
     """As a process of the former release would, which does not know by what the payment is paid."""
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payment_id: str = (await desk.pay())["id"]
     await desk.work()
     (paid,) = (await desk.case(payment_id)).attempts

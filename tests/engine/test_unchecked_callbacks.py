@@ -19,13 +19,13 @@ from engine.scripted import (
     Desk,
     ScriptedRail,
 )
-from synccash.engine.guarded_rail import GuardedRail
+from synccash.engine.dispatch.guarded_rail import GuardedRail
 from synccash.payments.attempt import Attempt
 from synccash.payments.errors import StateConflictError
-from synccash.payments.ladder import Ladder
-from synccash.payments.rail import NextAction, NextActionType, Standing, StatusAnswer
+from synccash.payments.inquiry_schedule import InquirySchedule
+from synccash.payments.rail import NextAction, NextActionType, RailStatus, StatusAnswer
 
-SILENT = StatusAnswer(standing=Standing.NO_INFORMATION)
+SILENT = StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION)
 _DUE_IN_S = "SELECT extract(epoch FROM due_at - now())::float8 FROM {} WHERE id = $1"
 
 
@@ -35,8 +35,8 @@ def rails() -> Sequence[ScriptedRail]:
 
 
 @pytest.fixture
-def ladder() -> Ladder:
-    return Ladder((1.0,), ((60.0, 1e6),))
+def schedule() -> InquirySchedule:
+    return InquirySchedule((1.0,), ((60.0, 1e6),))
 
 
 async def attempts_of(desk: Desk, order_id: str) -> tuple[Attempt, ...]:
@@ -61,13 +61,13 @@ async def called_back(desk: Desk, attempt: Attempt) -> None:
 
 
 @pytest.mark.parametrize("kind", ["payments", "payouts"])
-@pytest.mark.parametrize("standing", [SILENT, PENDING], ids=["silent", "pending"])
+@pytest.mark.parametrize("status_at_rail", [SILENT, PENDING], ids=["silent", "pending"])
 async def test_nothing_is_sent_while_the_rail_does_not_say_what_became_of_the_attempt(
-    desk: Desk, kind: str, standing: StatusAnswer
+    desk: Desk, kind: str, status_at_rail: StatusAnswer
 ):
     order_id = await queued(desk, kind)
     (first, _) = await attempts_of(desk, order_id)
-    desk.first.standing = standing
+    desk.first.status_at_rail = status_at_rail
     await called_back(desk, first)
     before = sends(desk)
     for _ in range(3):
@@ -85,23 +85,23 @@ async def test_nothing_is_sent_while_the_rail_does_not_say_what_became_of_the_at
 async def test_the_order_goes_on_as_soon_as_the_rail_denies_the_money(desk: Desk, answer: StatusAnswer):
     order_id = await queued(desk)
     (first, _) = await attempts_of(desk, order_id)
-    desk.first.standing = SILENT
+    desk.first.status_at_rail = SILENT
     await called_back(desk, first)
     await desk.work()
     before = sends(desk)
-    desk.first.standing = answer
+    desk.first.status_at_rail = answer
     await desk.work()
     assert sends(desk) == before + 1
     asked = len(desk.first.asked)
     assert (await desk.case(order_id)).live is not None
-    desk.first.standing = PENDING
+    desk.first.status_at_rail = PENDING
     await desk.work()
     assert [reference for reference, _ in desk.first.asked[asked:]].count(first.reference) == 0
 
 
 async def test_an_order_whose_callbacks_were_all_answered_waits_for_no_rail(desk: Desk):
     order_id = await queued(desk)
-    desk.first.standing = SILENT
+    desk.first.status_at_rail = SILENT
     before = sends(desk)
     await desk.work()
     assert sends(desk) == before + 1
@@ -113,7 +113,7 @@ async def test_a_callback_that_brought_the_rails_answer_forward_is_checked_by_it
     (first,) = await attempts_of(desk, order_id)
     await called_back(desk, first)
     desk.first.standings[first.reference] = FAILED
-    desk.second.answers, desk.second.standing = [NO_ANSWER], NOT_FOUND
+    desk.second.answers, desk.second.status_at_rail = [NO_ANSWER], NOT_FOUND
     await desk.work()
     desk.first.standings[first.reference] = SILENT
     before = sends(desk)
@@ -125,7 +125,7 @@ async def test_a_callback_that_brought_the_rails_answer_forward_is_checked_by_it
 async def test_an_unchecked_callback_is_looked_at_with_growing_pauses(desk: Desk):
     order_id = await queued(desk)
     (first, _) = await attempts_of(desk, order_id)
-    desk.first.standing = SILENT
+    desk.first.status_at_rail = SILENT
     await called_back(desk, first)
     for age_s, wait_s in ((0, 5), (40, 20), (100_000, 60)):
         await desk.pool.execute(
@@ -142,7 +142,7 @@ async def test_an_unchecked_callback_is_looked_at_with_growing_pauses(desk: Desk
 async def test_a_callback_holds_an_order_until_it_expires_and_no_longer(desk: Desk):
     order_id = await queued(desk)
     (first, _) = await attempts_of(desk, order_id)
-    desk.first.standing = SILENT
+    desk.first.status_at_rail = SILENT
     await called_back(desk, first)
     await desk.pool.execute("UPDATE payments SET expires_at = now() + interval '3 seconds'")
     await desk.work()
@@ -159,12 +159,12 @@ async def test_a_callback_holds_an_order_until_it_expires_and_no_longer(desk: De
 async def test_money_of_an_unchecked_callback_is_looked_for_after_the_expiry_and_goes_back(desk: Desk):
     order_id = await queued(desk)
     (first, _) = await attempts_of(desk, order_id)
-    desk.first.standing = SILENT
+    desk.first.status_at_rail = SILENT
     await called_back(desk, first)
     await desk.pool.execute("UPDATE payments SET expires_at = now()")
     for _ in range(2):
         await desk.work()
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     for _ in range(3):
         await desk.work()
     assert await desk.contradictions() == ["late_success"]
@@ -183,7 +183,7 @@ async def fallen_over(desk: Desk) -> tuple[str, Attempt]:
 
 
 async def test_a_live_attempt_is_not_sent_again_meanwhile(desk: Desk):
-    desk.second.answers, desk.second.standing = [NO_ANSWER], NOT_FOUND
+    desk.second.answers, desk.second.status_at_rail = [NO_ANSWER], NOT_FOUND
     _, first = await fallen_over(desk)
     before = sends(desk)
     for _ in range(3):
@@ -215,7 +215,7 @@ class TestWithThreeRails:
         third = guarded.connector
         assert isinstance(third, ScriptedRail)
         order_id, first = await fallen_over(desk)
-        desk.second.standing = FAILED
+        desk.second.status_at_rail = FAILED
         for _ in range(2):
             await desk.work()
         order = await desk.order(order_id)
@@ -231,13 +231,13 @@ class TestARefund:
         return {"refund_told_after_s": 900.0}
 
     async def test_is_held_as_well_and_told_to_a_human_in_time(self, desk: Desk):
-        desk.first.standing = SUCCEEDED
+        desk.first.status_at_rail = SUCCEEDED
         payment_id: str = (await desk.pay())["id"]
         await desk.work()
         desk.first.answers = [UNREACHABLE]
         refund_id: str = (await desk.refund(payment_id, 400))["id"]
         (attempt,) = await attempts_of(desk, refund_id)
-        desk.first.answers, desk.first.standing = [ACCEPTED], SILENT
+        desk.first.answers, desk.first.status_at_rail = [ACCEPTED], SILENT
         await called_back(desk, attempt)
         before = sends(desk)
         await desk.work()
@@ -245,7 +245,7 @@ class TestARefund:
         await desk.pool.execute("UPDATE refunds SET created_at = now() - interval '901 seconds'")
         await desk.work()
         assert (sends(desk), await desk.waiting()) == (before, [(refund_id, "under_review")])
-        desk.first.standing = NOT_FOUND
+        desk.first.status_at_rail = NOT_FOUND
         await desk.work()
         assert sends(desk) == before + 1
         assert await desk.waiting() == []

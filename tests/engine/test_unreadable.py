@@ -13,7 +13,7 @@ async def newer_and_older(desk: Desk) -> tuple[str, str]:
     """Two payments, of which a newer version has written a word into the first."""
     newer, older = (await desk.pay("newer"))["id"], (await desk.pay("older"))["id"]
     await desk.pool.execute("UPDATE payments SET status_detail = 'of_a_newer_version' WHERE id = $1", newer)
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     return newer, older
 
 
@@ -51,12 +51,12 @@ async def test_a_process_that_can_read_it_finishes_it(desk: Desk):
 
 async def test_a_callback_that_came_while_it_could_not_be_read_is_not_forgotten(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     (attempt,) = (await desk.case(payment_id)).attempts
     former = "UPDATE payments SET status_detail = $2 WHERE id = $1"
     await desk.pool.execute(former, payment_id, "of_a_newer_version")
-    desk.first.standing = FAILED
+    desk.first.status_at_rail = FAILED
     await desk.engine.take_callback("mtn_momo", attempt.callback_token)
     await desk.work()
     await desk.pool.execute(former, payment_id, None)
@@ -72,7 +72,7 @@ async def test_a_word_that_is_unknown_in_an_attempt_sets_its_order_aside(desk: D
         "ALTER TABLE attempts DROP CONSTRAINT attempts_state_check, DROP CONSTRAINT attempts_operation_check"
     )
     await desk.pool.execute(f"UPDATE attempts SET {column} = 'a_newer_word' WHERE order_id = $1", newer)
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     await desk.work()
     assert (await desk.order(older)).status == "succeeded"
     assert await desk.waiting() == [(newer, "unreadable")]

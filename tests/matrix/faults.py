@@ -37,7 +37,7 @@ class Fault:
     """
 
     step: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    standing: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    status_at_rail: Mapping[str, Any] = field(default_factory=dict[str, Any])
     known_code: bool = False
     late: Late | None = None
     waits_s: float | None = None
@@ -66,11 +66,11 @@ FAULTS: Mapping[str, Fault] = {
         late=Late.AFTER_THE_RAIL_CALLED_IT_FAILED, safe=End.DISPUTED, unsafe=End.DISPUTED
     ),
     "late success after the order's expiry": Fault(step={"end": "NEVER"}, late=Late.AFTER_THE_ORDER_EXPIRED),
-    "double callback": Fault(standing={"callbacks": "duplicate"}),
-    "early callback": Fault(standing={"callbacks": "early"}),
-    "late callback": Fault(standing={"callbacks": "late"}),
-    "lost callback": Fault(standing={"callbacks": "lost"}),
-    "forged callback": Fault(step={"end": "NEVER"}, standing={"callbacks": "forged"}, forged=True),
+    "double callback": Fault(status_at_rail={"callbacks": "duplicate"}),
+    "early callback": Fault(status_at_rail={"callbacks": "early"}),
+    "late callback": Fault(status_at_rail={"callbacks": "late"}),
+    "lost callback": Fault(status_at_rail={"callbacks": "lost"}),
+    "forged callback": Fault(step={"end": "NEVER"}, status_at_rail={"callbacks": "forged"}, forged=True),
 }
 """The columns of the matrix beside the codes."""
 

@@ -18,7 +18,7 @@ import msgspec
 from drill.house import House, housed
 from matrix.codes import ENDS, EXPIRED, KNOWN_5XX, REFUSALS, SAID, Meaning, NobodyKnows, NotNow, Refused
 from matrix.faults import FAULTS, End, Fault, Late, is_a_cell
-from synccash.payments.case import Claim, Move, order_of
+from synccash.payments.case import Claim, Commit, order_of
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import StatusDetail
 from synccash.payments.payout import Payee
@@ -28,7 +28,7 @@ from synccash.resilience.circuit_breaker import BreakerSettings
 from synccash.sandbox.faults import Faults, Script, Step
 from synccash.sandbox.wire import Call, Reply
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool
 
 TENANT = Tenant("m_matrix", livemode=False)
@@ -103,12 +103,12 @@ class Played:
     sent_at: list[float] = field(default_factory=list)
 
 
-class ToldLedger(PostgresLedger):
+class ToldLedger(PostgresOrderStore):
     """PostgreSQL's ledger; whoever waits for an order hears of its commits."""
 
     commits: defaultdict[str, asyncio.Event]
 
-    async def record(self, move: Move) -> bool:
+    async def record(self, move: Commit) -> bool:
         committed = await super().record(move)
         for name in (move.order.id, _ANY):
             self.commits[name].set()
@@ -138,11 +138,11 @@ class Row(House):
             self._purse = await self._paid("the debit of all", PURSE)
         cells = cells_of(self.rail, self.operation, dedup=self.able.dedup_by_reference)
         numbered = list(enumerate(cells, start=FIRST))
-        await asyncio.gather(*(self._play(c, n) for n, c in numbered if not c.fault.standing))
+        await asyncio.gather(*(self._play(c, n) for n, c in numbered if not c.fault.status_at_rail))
         for number, cell in numbered:
-            if cell.fault.standing:
+            if cell.fault.status_at_rail:
                 self.played.set_faults(
-                    msgspec.convert({"approve_after_ms": 0, **cell.fault.standing}, Faults)
+                    msgspec.convert({"approve_after_ms": 0, **cell.fault.status_at_rail}, Faults)
                 )
                 await self._play(cell, number)
         return self.wrong
@@ -179,11 +179,11 @@ class Row(House):
 
         played.serve = served
 
-    def ledger_on(self, pool: Pool) -> PostgresLedger:
+    def ledger_on(self, pool: Pool) -> PostgresOrderStore:
         """A ledger that tells of its commits."""
-        ledger = ToldLedger(Database(pool))
-        ledger.commits = self._commits
-        return ledger
+        order_store = ToldLedger(Database(pool))
+        order_store.commits = self._commits
+        return order_store
 
     def _step(self, cell: Cell) -> Mapping[str, Any]:
         if cell.fault.late is not Late.AFTER_THE_RAIL_CALLED_IT_FAILED:
@@ -289,17 +289,17 @@ class Row(House):
             "SELECT id FROM refunds WHERE payment_id = $1 AND status = 'succeeded'", payment_id
         )
         if found is not None:
-            assert self._moved(await self.ledger.refund(found)) == [amount], "it has not gone back once"
+            assert self._moved(await self.order_store.refund(found)) == [amount], "it has not gone back once"
         return found is not None
 
     async def _case(self, order_id: str) -> Any:
         match order_id.partition("_")[0]:
             case "re":
-                return await self.ledger.refund(order_id)
+                return await self.order_store.refund(order_id)
             case "po":
-                return await self.ledger.payout(order_id)
+                return await self.order_store.payout(order_id)
             case _:
-                return await self.ledger.payment(order_id)
+                return await self.order_store.payment(order_id)
 
     async def _until(self, order_id: str, holds: Callable[[Any], Any]) -> Any:
         """The order's case, as soon as a commit makes this true of it."""
@@ -317,7 +317,7 @@ class Row(House):
         """
         while not _is_final(case := await self._until(order_id, _is_parked)):
             self._commits[order_id].clear()
-            await self.ledger.hint_reference(self.rail, case.attempts[-1].reference)
+            await self.order_store.hint_reference(self.rail, case.attempts[-1].reference)
             await self._commit_of(order_id)
         return case
 

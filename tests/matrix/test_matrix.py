@@ -11,15 +11,18 @@ from matrix.codes import ENDS, EXPIRED, KNOWN_5XX, REFUSALS, SAID
 from matrix.faults import FAULTS, NOT_OURS
 from matrix.row import row_of
 from sim.mutants import MUTANTS, broken
+from synccash.engine.system import SystemClock
+from synccash.local.sandbox_accounts import ACCOUNTS, Place
 from synccash.payments.rail import Operation
-from synccash.rails import hubtel_answers, mtn_momo_answers, pawapay_answers, paystack_answers
+from synccash.rails.hubtel import answers as hubtel_answers
+from synccash.rails.mtn_momo import answers as mtn_momo_answers
+from synccash.rails.pawapay import answers as pawapay_answers
+from synccash.rails.paystack import answers as paystack_answers
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
 from synccash.sandbox.faults import Answer, Callbacks
 from synccash.sandbox.paystack.tables import REASONS
-from synccash.sandbox_accounts import ACCOUNTS, Place
-from synccash.settings import Settings
-from synccash.system import SystemClock
+from synccash.settings.loader import Settings
 
 
 def connectors():
@@ -115,10 +118,10 @@ def test_every_code_that_a_connector_knows_has_its_cell(rail, operation):
 
 def test_every_fault_of_the_sandbox_is_in_a_cell():
     steps = [fault.step for fault in FAULTS.values()]
-    standing = [fault.standing for fault in FAULTS.values()]
+    status_at_rail = [fault.status_at_rail for fault in FAULTS.values()]
 
     assert {step.get("answer", "normal") for step in steps} == {answer.value for answer in Answer}
-    assert {one.get("callbacks", "normal") for one in standing} == {mode.value for mode in Callbacks}
+    assert {one.get("callbacks", "normal") for one in status_at_rail} == {mode.value for mode in Callbacks}
 
 
 def test_a_cell_that_does_not_exist_says_why_and_belongs_to_a_row_and_a_fault():

@@ -7,8 +7,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from synccash.api.problem import refuse
-from synccash.middleware.door import Caller
 from synccash.middleware.matching import Endpoint
+from synccash.middleware.request_guard import Caller
 from synccash.middleware.resilience import ResilienceMiddleware
 from synccash.payments.errors import StoreUnavailableError
 from synccash.stores.postgres.claims import PostgresClaims

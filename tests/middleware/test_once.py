@@ -10,10 +10,10 @@ import litestar
 import pytest
 
 from synccash.api.problem import refuse
-from synccash.middleware.door import Admitted, Caller
+from synccash.middleware.idempotency_coordinator import CLAIM
 from synccash.middleware.matching import Endpoint
-from synccash.middleware.once import CLAIM
 from synccash.middleware.refusal import Refusal
+from synccash.middleware.request_guard import Admitted, Caller
 from synccash.middleware.resilience import ResilienceMiddleware
 from synccash.resilience.claims import Granted
 from synccash.resilience.memory_claims import MemoryClaims

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from payment_samples import NO_FUNDS, NOW, PREPARED
 from synccash.payments.attempt import TRANSITIONS, Attempt, AttemptState
 from synccash.payments.failure import Failure
-from synccash.payments.rail import SendAnswer, Standing, StatusAnswer
+from synccash.payments.rail import RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
 
@@ -15,18 +15,18 @@ def send(attempt: Attempt, evidence: Evidence, failure: Failure | None = None) -
     return attempt.after_send(SendAnswer(evidence=evidence, failure=failure), evidence, now=NOW, latency_ms=5)
 
 
-def ask(attempt: Attempt, standing: Standing, **more: object) -> Attempt:
-    return attempt.after_inquiry(StatusAnswer(standing=standing, **more))
+def ask(attempt: Attempt, status_at_rail: RailStatus, **more: object) -> Attempt:
+    return attempt.after_inquiry(StatusAnswer(status_at_rail=status_at_rail, **more))
 
 
 def test_every_state_that_is_not_an_end_has_a_rule_for_whatever_is_said():
     for state in AttemptState:
-        for word in (*Evidence, *Standing):
+        for word in (*Evidence, *RailStatus):
             assert ((state, word) in TRANSITIONS) is (not state.is_final)
 
 
 def test_silence_never_kills_an_attempt():
-    for word in (Evidence.AMBIGUOUS, Standing.NOT_FOUND, Standing.NO_INFORMATION, Standing.PENDING):
+    for word in (Evidence.AMBIGUOUS, RailStatus.NOT_FOUND, RailStatus.NO_INFORMATION, RailStatus.PENDING):
         for state in (AttemptState.PREPARED, AttemptState.UNKNOWN, AttemptState.ACKNOWLEDGED):
             assert not TRANSITIONS[state, word].is_final
 
@@ -47,21 +47,21 @@ def test_a_refusal_of_the_only_send_ever_made_is_final():
 
 
 def test_asking_about_a_prepared_attempt_counts_it_as_sent():
-    assert ask(PREPARED, Standing.NOT_FOUND).state is AttemptState.UNKNOWN
-    assert ask(PREPARED, Standing.NOT_FOUND).evidence is Evidence.AMBIGUOUS
+    assert ask(PREPARED, RailStatus.NOT_FOUND).state is AttemptState.UNKNOWN
+    assert ask(PREPARED, RailStatus.NOT_FOUND).evidence is Evidence.AMBIGUOUS
 
 
 def test_what_the_rail_says_it_received_is_what_was_received():
-    assert ask(PREPARED, Standing.SUCCEEDED).amount_received == 2500
-    assert ask(PREPARED, Standing.SUCCEEDED, amount=2500).amount_received == 2500
-    assert ask(PREPARED, Standing.FAILED, failure=NO_FUNDS, amount=2500).amount_received == 0
+    assert ask(PREPARED, RailStatus.SUCCEEDED).amount_received == 2500
+    assert ask(PREPARED, RailStatus.SUCCEEDED, amount=2500).amount_received == 2500
+    assert ask(PREPARED, RailStatus.FAILED, failure=NO_FUNDS, amount=2500).amount_received == 0
 
 
-words = st.one_of(st.sampled_from(Evidence), st.sampled_from(Standing))
+words = st.one_of(st.sampled_from(Evidence), st.sampled_from(RailStatus))
 
 
 @given(st.lists(words, max_size=12))
-def test_ends_absorb_and_evidence_never_gets_weaker(said: list[Evidence | Standing]):
+def test_ends_absorb_and_evidence_never_gets_weaker(said: list[Evidence | RailStatus]):
     attempt = PREPARED
     for word in said:
         before = attempt

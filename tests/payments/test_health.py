@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from synccash.payments.failure import Failure, FailureCode, WhoseProblem
 from synccash.payments.health import (
     ASPECTS,
-    Aspect,
+    HealthAspect,
     HealthSettings,
-    Repute,
+    HealthState,
+    HealthStatus,
     Signals,
-    Standing,
     Tally,
     blame,
     health_of,
@@ -33,7 +33,7 @@ def score(signals: Signals, **changes) -> float:
     return health_of(signals, SETTINGS, **changes).score
 
 
-def many(aspect: Aspect, good: int, bad: int) -> Signals:
+def many(aspect: HealthAspect, good: int, bad: int) -> Signals:
     signals = Signals(0.0)
     for number in range(good + bad):
         well = number % (good + bad) < good
@@ -75,33 +75,33 @@ def test_two_observers_know_the_same_together_whoever_begins(some, others):
 
 
 def test_a_few_failures_out_of_nothing_do_not_swing():
-    assert score(many(Aspect.SEND, 0, 2)) == 1.0
-    assert score(many(Aspect.SEND, 0, 4)) > 0.9
-    assert score(many(Aspect.SEND, 95, 5)) == 1.0
+    assert score(many(HealthAspect.SEND, 0, 2)) == 1.0
+    assert score(many(HealthAspect.SEND, 0, 4)) > 0.9
+    assert score(many(HealthAspect.SEND, 95, 5)) == 1.0
 
 
 def test_a_rail_that_fails_half_of_its_orders_is_passed_over_within_ten_and_called_sick_within_a_hundred():
-    assert score(many(Aspect.SEND, 5, 5)) < 1.0
-    assert score(many(Aspect.SEND, 20, 20)) < SETTINGS.ailing_below
-    assert score(many(Aspect.SEND, 50, 50)) < SETTINGS.degraded_below
-    assert score(many(Aspect.END, 50, 50)) < SETTINGS.degraded_below
+    assert score(many(HealthAspect.SEND, 5, 5)) < 1.0
+    assert score(many(HealthAspect.SEND, 20, 20)) < SETTINGS.ailing_below
+    assert score(many(HealthAspect.SEND, 50, 50)) < SETTINGS.degraded_below
+    assert score(many(HealthAspect.END, 50, 50)) < SETTINGS.degraded_below
 
 
 def test_a_rail_that_is_passed_over_and_fails_half_of_its_probes_is_called_sick_all_the_same():
-    assert health_of(many(Aspect.SEND, 5, 5), SETTINGS).public < SETTINGS.degraded_below
-    assert health_of(many(Aspect.SEND, 0, 1), SETTINGS).public > SETTINGS.degraded_below
-    assert health_of(many(Aspect.SEND, 9, 1), SETTINGS).public > SETTINGS.recovered_above
+    assert health_of(many(HealthAspect.SEND, 5, 5), SETTINGS).public < SETTINGS.degraded_below
+    assert health_of(many(HealthAspect.SEND, 0, 1), SETTINGS).public > SETTINGS.degraded_below
+    assert health_of(many(HealthAspect.SEND, 9, 1), SETTINGS).public > SETTINGS.recovered_above
 
 
 def test_a_rail_that_was_well_all_day_is_found_out_as_quickly():
-    signals = many(Aspect.SEND, 10_000, 0)
+    signals = many(HealthAspect.SEND, 10_000, 0)
     for number in range(90):
-        signals = signals.seen(Aspect.SEND, 0.0, SETTINGS, good=number % 2, bad=1 - number % 2)
+        signals = signals.seen(HealthAspect.SEND, 0.0, SETTINGS, good=number % 2, bad=1 - number % 2)
     assert score(signals) < SETTINGS.ailing_below
 
 
 def test_orders_without_a_word_count_before_they_time_out():
-    well = many(Aspect.SEND, 1_000, 0)
+    well = many(HealthAspect.SEND, 1_000, 0)
     assert score(well, overdue=1) == 1.0
     assert score(well, overdue=100) < SETTINGS.degraded_below
 
@@ -111,7 +111,7 @@ def test_slow_answers_weigh_by_how_slow_they_are():
 
 
 def test_silent_inquiries_make_a_rail_sick_and_lost_callbacks_alone_do_not():
-    lost, silent = score(many(Aspect.CALLBACK, 0, 1_000)), score(many(Aspect.INQUIRY, 0, 1_000))
+    lost, silent = score(many(HealthAspect.CALLBACK, 0, 1_000)), score(many(HealthAspect.INQUIRY, 0, 1_000))
     assert silent < SETTINGS.degraded_below < SETTINGS.ailing_below < lost < 1.0
 
 
@@ -129,16 +129,16 @@ def test_an_end_that_mostly_hides_an_empty_wallet_hardly_counts():
     fifth_without_money = Signals(0.0)
     for number in range(100):
         kind = {"bad": unclear.bad} if number % 5 == 0 else {"good": 1.0}
-        fifth_without_money = fifth_without_money.seen(Aspect.END, 0.0, SETTINGS, **kind)
+        fifth_without_money = fifth_without_money.seen(HealthAspect.END, 0.0, SETTINGS, **kind)
     assert score(fifth_without_money) == 1.0
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 5), st.booleans()), max_size=80))
 def test_a_standing_changes_only_after_the_same_news_for_long_enough(looks):
-    repute, now, since = Repute(), 0.0, None
+    repute, now, since = HealthState(), 0.0, None
     for health, step_s, shut in looks:
         now += step_s
-        healthy = repute.standing is Standing.HEALTHY
+        healthy = repute.standing is HealthStatus.HEALTHY
         bad, good = shut or health < SETTINGS.degraded_below, not shut and health >= 0.9
         against = bad if healthy else good
         since = (now if since is None else since) if against else None

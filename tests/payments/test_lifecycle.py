@@ -9,7 +9,7 @@ from payment_samples import NO_FUNDS, NOW, PAYMENT, PREPARED, REFUND
 from synccash.payments import lifecycle
 from synccash.payments.attempt import AttemptState
 from synccash.payments.failure import Failure, FailureCode, WhoseProblem
-from synccash.payments.ladder import PRODUCTION, SANDBOX
+from synccash.payments.inquiry_schedule import PRODUCTION, SANDBOX
 from synccash.payments.payer import Network
 from synccash.payments.payment import TRANSITIONS, PaymentStatus, RefundStatus, StatusDetail
 from synccash.payments.rail import Capabilities, NextAction, NextActionType, Operation, OperationCapability

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from synccash.payments.payer import Msisdn, Network
-from synccash.payments.payer_networks import PayerNetworks, Proven
+from synccash.payments.payer_networks import PayerNetworks, ProvenNetwork
 from synccash.payments.request import Tenant
 
 ONE, OTHER, LIVE = Tenant("mer_1", False), Tenant("mer_2", False), Tenant("mer_1", True)
@@ -82,12 +82,12 @@ def test_what_was_written_elsewhere_never_replaces_newer_news():
     memory = Memory()
     memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
     (payer,) = memory.networks._known
-    memory.networks.learned_elsewhere({payer: Proven(Network.AT, START.timestamp() + 5)})
+    memory.networks.learned_elsewhere({payer: ProvenNetwork(Network.AT, START.timestamp() + 5)})
     assert memory.recall() is Network.MTN
     memory.networks.news()
-    memory.networks.learned_elsewhere({payer: Proven(Network.AT, START.timestamp() - 5)})
+    memory.networks.learned_elsewhere({payer: ProvenNetwork(Network.AT, START.timestamp() - 5)})
     assert memory.recall() is Network.MTN
-    memory.networks.learned_elsewhere({payer: Proven(Network.AT, START.timestamp() + 5)})
+    memory.networks.learned_elsewhere({payer: ProvenNetwork(Network.AT, START.timestamp() + 5)})
     assert memory.recall() is Network.AT
 
 

@@ -14,11 +14,11 @@ from synccash.payments.risk import (
     ALLOWED,
     PayoutRules,
     RiskDecision,
+    RiskInput,
     RiskOutcome,
     RiskRules,
-    RiskWatch,
-    Sighting,
     Velocity,
+    VelocityCounters,
 )
 
 PAYER = PAYMENT.payer.msisdn.digits
@@ -33,7 +33,7 @@ class Watch:
     """A watch to which every payment or payout is another one, with a reference of its own."""
 
     def __init__(self, rules: RiskRules, payouts: PayoutRules | None = None) -> None:
-        self.watch = RiskWatch(rules, payouts or PayoutRules())
+        self.watch = VelocityCounters(rules, payouts or PayoutRules())
         self.orders = count()
 
     def assess(self, payment: Payment | Payout, at: float) -> RiskDecision:
@@ -65,7 +65,7 @@ def test_large_payments_wait_for_a_human_and_larger_ones_are_declined():
 
 def test_what_was_allowed_under_a_reference_allows_no_other_amount_or_payer_under_it():
     # The first request may have been refused afterwards, as one whose key was used: its reference is free.
-    watch = RiskWatch(RiskRules(ceiling=1_000, blocked_payers=frozenset({OTHER.payer.msisdn.digits})))
+    watch = VelocityCounters(RiskRules(ceiling=1_000, blocked_payers=frozenset({OTHER.payer.msisdn.digits})))
     assert watch.assess(of(100), 0.0) == ALLOWED
     assert watch.assess(of(1_001), 0.0).reasons == ("above_ceiling",)
     assert watch.assess(replace(OTHER, amount=100), 0.0).reasons == ("payer_blocked",)
@@ -143,7 +143,7 @@ def test_what_is_allowed_never_exceeds_twice_the_limit_in_any_window(times: list
 
 def test_a_repeat_of_a_request_is_told_the_same_and_counts_once():
     rules = RiskRules(payer_count=Velocity(2, 60.0), duplicate_window_s=30.0)
-    watch = RiskWatch(rules)
+    watch = VelocityCounters(rules)
     assert {watch.assess(PAYMENT, float(at)) for at in range(10)} == {ALLOWED}
     another = replace(PAYMENT, reference="order 2")
     assert {watch.assess(another, 11.0).reasons for _ in range(3)} == {("looks_like_a_double",)}
@@ -215,7 +215,7 @@ def test_an_order_that_was_not_opened_uses_nothing_up_and_is_assessed_anew():
     rules = RiskRules(
         payer_amount=Velocity(2_500, 60.0), merchant_count=Velocity(1, 60.0), duplicate_window_s=60.0
     )
-    watch = RiskWatch(RiskRules(), PayoutRules(general=rules))
+    watch = VelocityCounters(RiskRules(), PayoutRules(general=rules))
     first, second = replace(PAYOUT, reference="wages 1"), replace(PAYOUT, reference="wages 2")
     assert watch.assess(first, 0.0) == ALLOWED
     watch.not_opened(first, 1.0)
@@ -224,7 +224,9 @@ def test_an_order_that_was_not_opened_uses_nothing_up_and_is_assessed_anew():
 
 
 def test_allowances_of_many_days_cannot_be_saved_up_by_orders_that_are_refused():
-    watch = RiskWatch(RiskRules(), PayoutRules(general=RiskRules(merchant_amount=Velocity(2_500, 60.0))))
+    watch = VelocityCounters(
+        RiskRules(), PayoutRules(general=RiskRules(merchant_amount=Velocity(2_500, 60.0)))
+    )
     orders = [replace(PAYOUT, reference=f"wages {day}") for day in range(5)]
     for day, order in enumerate(orders):
         assert watch.assess(order, 120.0 * day) == ALLOWED
@@ -234,14 +236,14 @@ def test_allowances_of_many_days_cannot_be_saved_up_by_orders_that_are_refused()
 
 
 def test_an_order_that_one_of_two_requests_has_opened_stays_counted():
-    watch = RiskWatch(RiskRules(), PayoutRules(general=RiskRules(payer_count=Velocity(1, 60.0))))
+    watch = VelocityCounters(RiskRules(), PayoutRules(general=RiskRules(payer_count=Velocity(1, 60.0))))
     assert {watch.assess(PAYOUT, 0.0) for _ in range(2)} == {ALLOWED}
     watch.not_opened(PAYOUT, 0.0)
     assert watch.assess(replace(PAYOUT, reference="another"), 1.0).outcome is RiskOutcome.DECLINE
 
 
 def test_an_order_that_was_not_opened_is_taken_out_of_the_window_in_which_it_was_counted():
-    watch = RiskWatch(RiskRules(), PayoutRules(general=RiskRules(payer_count=Velocity(2, 60.0))))
+    watch = VelocityCounters(RiskRules(), PayoutRules(general=RiskRules(payer_count=Velocity(2, 60.0))))
     first, second, third = (replace(PAYOUT, reference=f"wages {number}") for number in range(3))
     assert watch.assess(first, 59.0) == watch.assess(second, 118.0) == ALLOWED
     watch.not_opened(first, 119.5)
@@ -250,10 +252,13 @@ def test_an_order_that_was_not_opened_is_taken_out_of_the_window_in_which_it_was
 
 
 def test_what_others_take_back_is_taken_back_here_and_the_others_are_told():
-    told: list[Sighting] = []
+    told: list[RiskInput] = []
     rules = PayoutRules(general=RiskRules(payer_count=Velocity(1, 60.0)))
-    one, two = RiskWatch(RiskRules(), rules, take_back=told.append), RiskWatch(RiskRules(), rules)
-    two.heard(Sighting.of(PAYOUT), one.assess(PAYOUT, 0.0), 0.0)
+    one, two = (
+        VelocityCounters(RiskRules(), rules, take_back=told.append),
+        VelocityCounters(RiskRules(), rules),
+    )
+    two.heard(RiskInput.of(PAYOUT), one.assess(PAYOUT, 0.0), 0.0)
     one.not_opened(PAYOUT, 1.0)
     two.heard_not_opened(told.pop(), 1.0)
     assert two.assess(replace(PAYOUT, reference="another"), 2.0) == ALLOWED

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from synccash.payments.payer import Network
 from synccash.payments.rail import Capabilities, Operation, OperationCapability
-from synccash.payments.routing import NO_WISHES, Candidate, Cost, Wishes, choose
+from synccash.payments.routing import NO_WISHES, Candidate, Cost, RoutingPreferences, choose
 from synccash.payments.routing_rules import read_rules
 
 ABLE = OperationCapability(dedup_by_reference=True, lookup_by_reference=True)
@@ -39,7 +39,7 @@ CANDIDATES = st.lists(
 )
 SHARES = st.dictionaries(st.sampled_from(NAMES), st.floats(0, 100))
 WISHES = st.builds(
-    Wishes,
+    RoutingPreferences,
     order=st.permutations(NAMES).map(tuple),
     shares=SHARES,
     costs=st.dictionaries(st.sampled_from(NAMES), st.builds(Cost, st.floats(0, 5), st.floats(0, 100))),
@@ -86,14 +86,14 @@ def test_without_wishes_health_decides_and_equals_keep_their_order(candidates):
 
 
 def test_a_preference_holds_until_the_preferred_rail_is_clearly_less_well():
-    wishes = Wishes(order=("paystack", "mtn_momo"))
+    wishes = RoutingPreferences(order=("paystack", "mtn_momo"))
     assert ranking(rail("mtn_momo"), rail("paystack"), wishes=wishes)[0] == "paystack"
     assert ranking(rail("mtn_momo"), rail("paystack", 0.95), wishes=wishes)[0] == "paystack"
     assert ranking(rail("mtn_momo"), rail("paystack", 0.8), wishes=wishes)[0] == "mtn_momo"
 
 
 def test_the_cheaper_rail_is_taken_as_long_as_it_is_well():
-    wishes = Wishes(costs={"mtn_momo": Cost(1.0), "paystack": Cost(1.95)})
+    wishes = RoutingPreferences(costs={"mtn_momo": Cost(1.0), "paystack": Cost(1.95)})
     route = choose([rail("paystack"), rail("mtn_momo")], network=Network.MTN, amount=2500, wishes=wishes)
     assert (route.chosen, route.reason) == ("mtn_momo", "best_score")
     assert route.considered == ({"rail": "mtn_momo", "score": 1.0}, {"rail": "paystack", "score": 0.953})
@@ -101,14 +101,14 @@ def test_the_cheaper_rail_is_taken_as_long_as_it_is_well():
 
 
 def test_a_fixed_cost_weighs_more_on_a_small_amount():
-    wishes = Wishes(costs={"mtn_momo": Cost(pesewas=50), "paystack": Cost(1.95)})
+    wishes = RoutingPreferences(costs={"mtn_momo": Cost(pesewas=50), "paystack": Cost(1.95)})
     small, large = {"amount": 100, "wishes": wishes}, {"amount": 100_000, "wishes": wishes}
     assert ranking(rail("mtn_momo"), rail("paystack"), **small)[0] == "paystack"
     assert ranking(rail("paystack"), rail("mtn_momo"), **large)[0] == "mtn_momo"
 
 
 def split_over(count: int, *candidates: Candidate, **shares: float) -> Counter[str]:
-    wishes = Wishes(shares=shares)
+    wishes = RoutingPreferences(shares=shares)
     return Counter(ranking(*candidates, key=f"pay_{n}", wishes=wishes)[0] for n in range(count))
 
 
@@ -119,7 +119,7 @@ def test_a_split_gives_each_rail_its_share():
 
 
 def test_a_rail_that_drops_out_of_a_split_moves_only_its_own_payments():
-    wishes = Wishes(shares={"mtn_momo": 50, "paystack": 30, "hubtel": 20})
+    wishes = RoutingPreferences(shares={"mtn_momo": 50, "paystack": 30, "hubtel": 20})
     everyone = [rail(name) for name in NAMES]
     for number in range(300):
         before = ranking(*everyone, key=str(number), wishes=wishes)

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from rails.rail_contract import Bench
-from synccash.payments.rail import Environment, Operation, Standing
-from synccash.rails.hubtel import Hubtel, HubtelSettings
+from synccash.payments.rail import Environment, Operation, RailStatus
+from synccash.rails.hubtel.connector import Hubtel, HubtelSettings
 
 POS, PREPAID = "2017001", "2017002"
 CLIENT, SECRET = "a-client", "a-client-secret"
@@ -13,7 +13,7 @@ CLIENT, SECRET = "a-client", "a-client-secret"
 class HubtelBench(Bench):
     rail_id = "hubtel"
     # Whatever ends a collection without money, Hubtel says no more than Unpaid.
-    ends = dict.fromkeys(["USSD_TIMEOUT", "WRONG_PIN"], Standing.PENDING)
+    ends = dict.fromkeys(["USSD_TIMEOUT", "WRONG_PIN"], RailStatus.PENDING)
 
     @classmethod
     async def on(cls, world, transport, **changes):

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from rails.rail_contract import Bench
-from synccash.payments.rail import Environment, Standing
-from synccash.rails.mtn_momo import MtnMomo, MtnMomoSettings, ProductCredentials
-from synccash.system import SystemClock
+from synccash.engine.system import SystemClock
+from synccash.payments.rail import Environment, RailStatus
+from synccash.rails.mtn_momo.connector import MtnMomo, MtnMomoSettings, ProductCredentials
 
 API_USER = "dXNlcg=="
 API_KEY = "an-api-key"
@@ -24,7 +24,7 @@ class MtnBench(Bench):
             "SERVICE_UNAVAILABLE",
             "SOMETHING_NEW",
         ],
-        Standing.FAILED,
+        RailStatus.FAILED,
     )
 
     @classmethod

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from rails.rail_contract import Bench
-from synccash.payments.rail import Environment, Standing
-from synccash.rails.pawapay import Pawapay, PawapaySettings
-from synccash.system import SystemClock
+from synccash.engine.system import SystemClock
+from synccash.payments.rail import Environment, RailStatus
+from synccash.rails.pawapay.connector import Pawapay, PawapaySettings
 
 TOKEN = "a-secret-token"
 
@@ -24,7 +24,7 @@ class PawapayBench(Bench):
             "UNKNOWN_ERROR",
             "SOMETHING_NEW",
         ],
-        Standing.FAILED,
+        RailStatus.FAILED,
     )
 
     @classmethod

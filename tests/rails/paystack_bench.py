@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from rails.rail_contract import Bench
-from synccash.payments.rail import Environment, Operation, Standing, Traces
-from synccash.rails.paystack import Paystack, PaystackSettings
-from synccash.system import SystemClock
+from synccash.engine.system import SystemClock
+from synccash.payments.rail import AttemptDetails, Environment, Operation, RailStatus
+from synccash.rails.paystack.connector import Paystack, PaystackSettings
 
 SECRET_KEY = "sk_test_of_the_bench"
 
@@ -14,8 +14,8 @@ class PaystackBench(Bench):
     rail_id = "paystack"
     ends = dict.fromkeys(
         ["INSUFFICIENT_FUNDS", "DECLINED", "TIMED_OUT", "NOT_REGISTERED", "LIMIT_REACHED", "SOMETHING_NEW"],
-        Standing.FAILED,
-    ) | {"ABANDONED": Standing.PENDING}
+        RailStatus.FAILED,
+    ) | {"ABANDONED": RailStatus.PENDING}
 
     @classmethod
     async def on(cls, world, transport, webhook_url=None):
@@ -38,7 +38,7 @@ class PaystackBench(Bench):
         return Paystack(replace(self.settings, base_url=base_url), self.transport, SystemClock())
 
     async def inquire(self, order, *, timeout_s=10.0):
-        traces = Traces(
+        traces = AttemptDetails(
             amount=order.amount,
             original_reference=order.original_reference,
             original_transaction_id=order.original_transaction_id,
@@ -50,7 +50,7 @@ class PaystackBench(Bench):
     async def refund_of(self, collected, **changes):
         await self.send(collected)
         paid = await self.inquire(collected)
-        assert paid.standing is Standing.SUCCEEDED
+        assert paid.status_at_rail is RailStatus.SUCCEEDED
         given = {
             "original_reference": collected.reference,
             "original_transaction_id": paid.provider_transaction_id,

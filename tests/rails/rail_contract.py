@@ -15,7 +15,7 @@ import pytest
 from rails.raw_server import answering, raw_server
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
-from synccash.payments.rail import Operation, SendOrder, Standing
+from synccash.payments.rail import Operation, RailStatus, SendOrder
 from synccash.resilience.evidence import Evidence
 
 AMOUNT = 2505
@@ -32,7 +32,7 @@ class Bench:
     rail_id: str
     network = Network.MTN
     payer = "233241234567"
-    ends: Mapping[str, Standing] = MappingProxyType({})
+    ends: Mapping[str, RailStatus] = MappingProxyType({})
     """The rail's own reasons for `end` of the sandbox's script, and how each stands in an inquiry."""
 
     def __init__(self, world, rail, transport):
@@ -123,13 +123,13 @@ class RailContract:
         assert [debit["amount"] for debit in debits] == ([AMOUNT] if is_booked else [])
         status = await bench.inquire(order)
         if is_booked:
-            assert status.standing is Standing.SUCCEEDED
+            assert status.status_at_rail is RailStatus.SUCCEEDED
             assert status.amount in (None, AMOUNT)
             assert status.currency in (None, order.currency)
             assert status.reference == order.reference
         else:
-            assert status.standing is not Standing.SUCCEEDED
-            assert status.standing is not Standing.FAILED
+            assert status.status_at_rail is not RailStatus.SUCCEEDED
+            assert status.status_at_rail is not RailStatus.FAILED
 
     @pytest.mark.parametrize("faults", [{"error_rate": 0.5}, {"drop": "before_commit", "drop_rate": 0.5}])
     async def test_on_a_rail_that_fails_half_the_time_the_book_has_what_was_accepted(self, bench, faults):
@@ -141,7 +141,7 @@ class RailContract:
         for order, answer in zip(orders, answers, strict=True):
             accepted = answer.evidence is Evidence.ACCEPTED
             assert len(await bench.booked("debits", order)) == accepted
-            assert ((await bench.inquire(order)).standing is Standing.SUCCEEDED) == accepted
+            assert ((await bench.inquire(order)).status_at_rail is RailStatus.SUCCEEDED) == accepted
 
     async def test_what_was_proven_not_to_have_happened_is_not_in_the_book(self, bench):
         await bench.warmed()
@@ -156,7 +156,7 @@ class RailContract:
         await bench.faults(down=True)
         order = bench.order()
         assert (await bench.send(order)).evidence is Evidence.NOT_SENT
-        assert (await bench.inquire(order)).standing is Standing.NO_INFORMATION
+        assert (await bench.inquire(order)).status_at_rail is RailStatus.NO_INFORMATION
         await bench.faults(down=False)
         assert (await bench.send(order)).evidence is Evidence.ACCEPTED
         assert len(await bench.booked("debits", order)) == 1
@@ -166,7 +166,7 @@ class RailContract:
         await bench.faults(latency_ms=600_000)
         order = bench.order()
         assert (await bench.send(order, timeout_s=0.3)).evidence is Evidence.AMBIGUOUS
-        assert (await bench.inquire(order, timeout_s=0.3)).standing is Standing.NO_INFORMATION
+        assert (await bench.inquire(order, timeout_s=0.3)).status_at_rail is RailStatus.NO_INFORMATION
 
     async def test_no_time_left_was_not_sent(self, bench):
         await bench.warmed()
@@ -197,32 +197,32 @@ class RailContract:
         assert len(await bench.booked("debits", order)) == 1
 
     async def test_an_unknown_reference_is_neither_paid_nor_failed(self, bench):
-        standing = (await bench.inquire(bench.order())).standing
-        assert standing in (Standing.NOT_FOUND, Standing.NO_INFORMATION, Standing.PENDING)
+        status_at_rail = (await bench.inquire(bench.order())).status_at_rail
+        assert status_at_rail in (RailStatus.NOT_FOUND, RailStatus.NO_INFORMATION, RailStatus.PENDING)
 
     async def test_a_payment_that_cannot_be_seen_yet_is_not_failed(self, bench):
         order = bench.order()
         await bench.script({"on": "money", "visible_after_ms": 60_000})
         assert (await bench.send(order)).evidence is Evidence.ACCEPTED
-        standing = (await bench.inquire(order)).standing
-        assert standing in (Standing.NOT_FOUND, Standing.NO_INFORMATION, Standing.PENDING)
+        status_at_rail = (await bench.inquire(order)).status_at_rail
+        assert status_at_rail in (RailStatus.NOT_FOUND, RailStatus.NO_INFORMATION, RailStatus.PENDING)
         assert len(await bench.booked("debits", order)) == 1
 
     async def test_a_payer_who_has_not_answered_is_pending(self, bench):
         order = bench.order()
         await bench.script({"on": "money", "end": "NEVER"})
         assert (await bench.send(order)).evidence is Evidence.ACCEPTED
-        assert (await bench.inquire(order)).standing is Standing.PENDING
+        assert (await bench.inquire(order)).status_at_rail is RailStatus.PENDING
         assert await bench.booked("debits", order) == []
 
     async def test_each_end_of_the_rail_s_own_stands_as_it_should(self, bench):
-        for reason, standing in bench.ends.items():
+        for reason, status_at_rail in bench.ends.items():
             order = bench.order()
             await bench.script({"on": "money", "end": reason})
             await bench.send(order)
             answer = await bench.inquire(order)
-            assert answer.standing is standing, reason
-            assert (answer.failure is None) == (standing is not Standing.FAILED), reason
+            assert answer.status_at_rail is status_at_rail, reason
+            assert (answer.failure is None) == (status_at_rail is not RailStatus.FAILED), reason
             assert await bench.booked("debits", order) == []
 
     @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ class RailContract:
         step = {"on": "inquiry", "answer": fault}
         await bench.script(step, step)
         answer = await bench.inquire(order)
-        assert answer.standing is Standing.NO_INFORMATION
+        assert answer.status_at_rail is RailStatus.NO_INFORMATION
         assert answer.failure is None
 
     @pytest.mark.parametrize("callbacks", ["lost", "duplicate", "early", "late", "forged"])
@@ -245,7 +245,7 @@ class RailContract:
             order = bench.order(callback_url="http://localhost:1/callback")
             await bench.script({"on": "money", "end": end})
             assert (await bench.send(order)).evidence is Evidence.ACCEPTED
-            paid = (await bench.inquire(order)).standing is Standing.SUCCEEDED
+            paid = (await bench.inquire(order)).status_at_rail is RailStatus.SUCCEEDED
             assert paid == bool(await bench.booked("debits", order))
 
     async def test_another_account_is_neither_sent_to_nor_asked(self, bench):
@@ -256,7 +256,7 @@ class RailContract:
         assert answer.failure.code is FailureCode.PROVIDER_ACCOUNT_BLOCKED
         assert not answer.failure.reroute
         status = await bench.rail.inquire(other, order.operation, order.reference, timeout_s=5.0)
-        assert (status.standing, status.refused_locally) == (Standing.NO_INFORMATION, True)
+        assert (status.status_at_rail, status.refused_locally) == (RailStatus.NO_INFORMATION, True)
         assert await bench.booked("prompts", order) == []
 
     async def test_a_wallet_whose_network_is_not_known_is_refused_here_and_may_go_elsewhere(self, bench):
@@ -279,7 +279,7 @@ class RailContract:
             answer = await rail.send(order, timeout_s=5.0)
             assert answer.evidence is not Evidence.ACCEPTED
             asked = await rail.inquire(order.account, order.operation, order.reference, timeout_s=5.0)
-            assert asked.standing is Standing.NO_INFORMATION
+            assert asked.status_at_rail is RailStatus.NO_INFORMATION
 
     async def refund_of(self, bench, collected):
         """An order that returns a debit which the rail has reported."""
@@ -287,7 +287,7 @@ class RailContract:
             pytest.skip("the rail refunds nothing")
         await bench.send(collected)
         paid = await bench.inquire(collected)
-        assert paid.standing is Standing.SUCCEEDED
+        assert paid.status_at_rail is RailStatus.SUCCEEDED
         return bench.order(
             Operation.REFUND,
             original_reference=collected.reference,
@@ -299,14 +299,17 @@ class RailContract:
         assert (await bench.send(refund)).evidence is Evidence.ACCEPTED
         assert [credit["amount"] for credit in await bench.booked("credits", refund)] == [AMOUNT]
         status = await bench.inquire(refund)
-        assert (status.standing, status.amount) in ((Standing.SUCCEEDED, AMOUNT), (Standing.SUCCEEDED, None))
+        assert (status.status_at_rail, status.amount) in (
+            (RailStatus.SUCCEEDED, AMOUNT),
+            (RailStatus.SUCCEEDED, None),
+        )
 
     async def test_a_refund_whose_answer_was_lost_is_ambiguous_and_found(self, bench):
         refund = await self.refund_of(bench, bench.order())
         await bench.script({"on": "money", "answer": "drop", "commit": True})
         assert (await bench.send(refund)).evidence is Evidence.AMBIGUOUS
         if bench.rail.capabilities.operations[Operation.REFUND].lookup_by_reference:
-            assert (await bench.inquire(refund)).standing is Standing.SUCCEEDED
+            assert (await bench.inquire(refund)).status_at_rail is RailStatus.SUCCEEDED
         if bench.rail.capabilities.operations[Operation.REFUND].dedup_by_reference:
             assert (await bench.send(refund)).duplicate
         assert len(await bench.booked("credits", refund)) == 1
@@ -331,13 +334,16 @@ class RailContract:
         assert (credit["amount"], credit["msisdn"]) == (AMOUNT, bench.payer)
         assert await bench.booked("debits", payout) == []
         status = await bench.inquire(payout)
-        assert (status.standing, status.amount) in ((Standing.SUCCEEDED, AMOUNT), (Standing.SUCCEEDED, None))
+        assert (status.status_at_rail, status.amount) in (
+            (RailStatus.SUCCEEDED, AMOUNT),
+            (RailStatus.SUCCEEDED, None),
+        )
 
     async def test_a_payout_whose_answer_was_lost_is_ambiguous_and_found(self, bench):
         payout = self.payout_of(bench)
         await bench.script({"on": "money", "answer": "drop", "commit": True})
         assert (await bench.send(payout)).evidence is Evidence.AMBIGUOUS
-        assert (await bench.inquire(payout)).standing is Standing.SUCCEEDED
+        assert (await bench.inquire(payout)).status_at_rail is RailStatus.SUCCEEDED
         if bench.rail.capabilities.operations[Operation.PAYOUT].dedup_by_reference:
             assert (await bench.send(payout)).evidence is Evidence.ACCEPTED
         assert len(await bench.booked("credits", payout)) == 1
@@ -346,8 +352,8 @@ class RailContract:
         payout = self.payout_of(bench)
         await bench.script({"on": "money", "answer": "drop"})
         assert (await bench.send(payout)).evidence is Evidence.AMBIGUOUS
-        standing = (await bench.inquire(payout)).standing
-        assert standing in (Standing.NOT_FOUND, Standing.NO_INFORMATION, Standing.PENDING)
+        status_at_rail = (await bench.inquire(payout)).status_at_rail
+        assert status_at_rail in (RailStatus.NOT_FOUND, RailStatus.NO_INFORMATION, RailStatus.PENDING)
 
     async def test_no_number_and_no_secret_is_printed(self, bench):
         order = bench.order()

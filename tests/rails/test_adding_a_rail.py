@@ -16,13 +16,13 @@ from rails.toy.sandbox import Toy as ToyWire
 from service.installation import call, wait_until
 from service.whole import whole
 from synccash.engine.ports import Rail
-from synccash.payments.rail import Standing
+from synccash.local.sandbox_accounts import ACCOUNTS, Account, Place
+from synccash.payments.rail import RailStatus
 from synccash.rails.pacer import Clock
 from synccash.rails.transport import Exchange, Transport
 from synccash.resilience.evidence import Evidence
 from synccash.sandbox.registry import WIRES
-from synccash.sandbox_accounts import ACCOUNTS, Account, Place
-from synccash.settings import Settings
+from synccash.settings.loader import Settings
 
 KEY = "a-secret-key-of-the-toy"
 
@@ -37,8 +37,8 @@ class ToyBench(Bench):
     """Step 5."""
 
     rail_id = "toy"
-    ends: Mapping[str, Standing] = MappingProxyType(
-        dict.fromkeys(["NO_FUNDS", "REFUSED", "SOMETHING_NEW"], Standing.FAILED)
+    ends: Mapping[str, RailStatus] = MappingProxyType(
+        dict.fromkeys(["NO_FUNDS", "REFUSED", "SOMETHING_NEW"], RailStatus.FAILED)
     )
 
     @classmethod
@@ -73,9 +73,9 @@ def test_no_answer_raises_or_claims_more_than_the_toy_s_own_word(status, told):
     """Step 6."""
     answer = Exchange(status=status, headers={}, body=msgspec.json.encode(told), latency_s=0.1)
     assert told.get("code") in ("TAKEN", "BUSY") or judge_send(answer).evidence is Evidence.AMBIGUOUS
-    standing = judge_status(answer, "ours")
-    assert told.get("reference") == "ours" or standing.standing is Standing.NO_INFORMATION
-    assert (standing.failure is None) == (standing.standing is not Standing.FAILED)
+    status_at_rail = judge_status(answer, "ours")
+    assert told.get("reference") == "ours" or status_at_rail.status_at_rail is RailStatus.NO_INFORMATION
+    assert (status_at_rail.failure is None) == (status_at_rail.status_at_rail is not RailStatus.FAILED)
 
 
 def test_a_payment_goes_over_the_toy_from_the_api_to_the_book(

@@ -11,11 +11,11 @@ from rails.paystack_bench import PaystackBench
 from synccash.engine.ports import FloatRail
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
-from synccash.payments.rail import FloatAnswer, Operation, Standing
-from synccash.rails.hubtel import Hubtel
-from synccash.rails.mtn_momo_answers import judge_balance as judge_mtn
-from synccash.rails.pawapay_answers import judge_balances as judge_pawapay
-from synccash.rails.paystack_answers import judge_balance as judge_paystack
+from synccash.payments.rail import FloatAnswer, Operation, RailStatus
+from synccash.rails.hubtel.connector import Hubtel
+from synccash.rails.mtn_momo.answers import judge_balance as judge_mtn
+from synccash.rails.pawapay.answers import judge_balances as judge_pawapay
+from synccash.rails.paystack.answers import judge_balance as judge_paystack
 from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
@@ -66,7 +66,7 @@ async def test_a_payout_above_the_float_is_refused_as_the_provider_does_and_move
     failure = sent.failure
     if sent.evidence is Evidence.ACCEPTED:
         status = await bench.inquire(order)
-        assert status.standing is Standing.FAILED
+        assert status.status_at_rail is RailStatus.FAILED
         failure = status.failure
     else:
         assert sent.evidence is Evidence.REFUSED_FINAL

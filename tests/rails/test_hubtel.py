@@ -7,15 +7,15 @@ import pytest
 
 from rails.hubtel_bench import CLIENT, PREPAID, SECRET, HubtelBench
 from rails.raw_server import answering, raw_server
+from synccash.engine.system import SystemClock
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
-from synccash.payments.rail import CallbackAddress, Operation, Standing
-from synccash.rails.hubtel import Hubtel
+from synccash.payments.rail import CallbackAddress, Operation, RailStatus
+from synccash.rails.hubtel.connector import Hubtel
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.evidence import Evidence
-from synccash.settings import Settings, SettingsError
-from synccash.system import SystemClock
+from synccash.settings.loader import Settings, SettingsError
 
 TAKEN = b'{"ResponseCode":"0001","Message":"pending","Data":{"TransactionId":"t1"}}'
 ACCOUNT = {
@@ -99,7 +99,7 @@ async def test_a_payout_reaches_the_wallet_and_is_found(bench):
     order = bench.order(Operation.PAYOUT)
     assert (await bench.send(order)).evidence is Evidence.ACCEPTED
     assert len(await bench.booked("credits", order)) == 1
-    assert (await bench.inquire(order)).standing is Standing.SUCCEEDED
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.SUCCEEDED
 
 
 async def test_a_payout_that_failed_says_so(bench):
@@ -107,7 +107,7 @@ async def test_a_payout_that_failed_says_so(bench):
     await bench.script({"on": "money", "end": "INSUFFICIENT_BALANCE", "approve_after_ms": 0})
     await bench.send(order)
     answer = await bench.inquire(order)
-    assert (answer.standing, answer.failure.code) == (Standing.FAILED, FailureCode.PROVIDER_ERROR)
+    assert (answer.status_at_rail, answer.failure.code) == (RailStatus.FAILED, FailureCode.PROVIDER_ERROR)
     assert await bench.booked("credits", order) == []
 
 
@@ -135,7 +135,7 @@ async def test_strangers_meet_a_page_that_proves_nothing(bench):
     order = bench.order()
     sent = await bench.send(order)
     assert (sent.evidence, sent.failure.code) == (Evidence.AMBIGUOUS, FailureCode.PROVIDER_ACCOUNT_BLOCKED)
-    assert (await bench.inquire(order)).standing is Standing.NO_INFORMATION
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.NO_INFORMATION
 
 
 async def test_a_wrong_secret_is_refused_for_good(world, transport):

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccash.payments.failure import FailureCode, WhoseProblem
-from synccash.payments.rail import CallbackNote, NextActionType, Operation, Standing
-from synccash.rails.hubtel_answers import CODES, TAKEN, judge_send, judge_status, read_callback
+from synccash.payments.rail import CallbackNote, NextActionType, Operation, RailStatus
+from synccash.rails.hubtel.answers import CODES, TAKEN, judge_send, judge_status, read_callback
 from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
@@ -104,7 +104,7 @@ def test_the_payer_s_own_refusals_never_ask_for_another_rail():
 def test_without_an_answer_the_transport_s_evidence_stands(evidence):
     failure = TransportFailure(evidence=evidence, fault=TransportFault.TIMEOUT, latency_s=1.0)
     assert judge_send(failure, COLLECT).evidence is evidence
-    assert judge_status(failure, COLLECT, OURS).standing is Standing.NO_INFORMATION
+    assert judge_status(failure, COLLECT, OURS).status_at_rail is RailStatus.NO_INFORMATION
 
 
 # Inquiries.
@@ -118,8 +118,8 @@ def stands(data, operation=COLLECT, status=200, code=None):
 def test_paid_names_its_amount_and_transaction():
     answer = stands({"status": "Paid", "amount": 25.05, "transactionId": "t1", "clientReference": OURS})
     assert (answer.reference, answer.currency) == (OURS, None)
-    assert (answer.standing, answer.amount, answer.provider_transaction_id) == (
-        Standing.SUCCEEDED,
+    assert (answer.status_at_rail, answer.amount, answer.provider_transaction_id) == (
+        RailStatus.SUCCEEDED,
         2505,
         "t1",
     )
@@ -132,7 +132,7 @@ def test_money_went_back_where_hubtel_says_so_of_our_own_reference(named, went_b
 
 def test_unpaid_is_pending_and_never_failed():
     answer = stands({"status": "Unpaid", "amount": 25.05})
-    assert (answer.standing, answer.failure) == (Standing.PENDING, None)
+    assert (answer.status_at_rail, answer.failure) == (RailStatus.PENDING, None)
 
 
 @pytest.mark.parametrize(
@@ -154,34 +154,34 @@ def test_unpaid_is_pending_and_never_failed():
 )
 def test_what_cannot_be_taken_for_an_end_is_no_information(data, why):
     answer = stands(data)
-    assert (answer.standing, answer.provider_code) == (Standing.NO_INFORMATION, why)
+    assert (answer.status_at_rail, answer.provider_code) == (RailStatus.NO_INFORMATION, why)
 
 
 def test_a_code_of_the_query_is_not_a_state_of_the_payment():
-    assert stands({"status": "Paid"}, code="0001").standing is Standing.NO_INFORMATION
-    assert stands({"status": "Paid"}, code="2001").standing is Standing.NO_INFORMATION
+    assert stands({"status": "Paid"}, code="0001").status_at_rail is RailStatus.NO_INFORMATION
+    assert stands({"status": "Paid"}, code="2001").status_at_rail is RailStatus.NO_INFORMATION
 
 
 @pytest.mark.parametrize("operation", [REFUND, PAYOUT])
 @pytest.mark.parametrize(
-    ("word", "standing"),
+    ("word", "status_at_rail"),
     [
-        ("success", Standing.SUCCEEDED),
-        ("pending", Standing.PENDING),
-        ("failed", Standing.FAILED),
-        ("reversed", Standing.NO_INFORMATION),
+        ("success", RailStatus.SUCCEEDED),
+        ("pending", RailStatus.PENDING),
+        ("failed", RailStatus.FAILED),
+        ("reversed", RailStatus.NO_INFORMATION),
     ],
 )
-def test_money_that_was_sent_out_stands_by_its_own_words(operation, word, standing):
+def test_money_that_was_sent_out_stands_by_its_own_words(operation, word, status_at_rail):
     answer = stands({"transactionStatus": word, "Amount": 0.8, "clientReference": OURS}, operation)
-    assert answer.standing is standing
-    assert (answer.failure is not None) == (standing is Standing.FAILED)
+    assert answer.status_at_rail is status_at_rail
+    assert (answer.failure is not None) == (status_at_rail is RailStatus.FAILED)
 
 
 @pytest.mark.parametrize("word", ["success", "failed"])
 def test_what_does_not_say_whom_it_is_about_ends_no_money_that_was_sent_out(word):
     answer = stands({"transactionStatus": word}, PAYOUT)
-    assert (answer.standing, answer.provider_code) == (Standing.NO_INFORMATION, "unnamed_reference")
+    assert (answer.status_at_rail, answer.provider_code) == (RailStatus.NO_INFORMATION, "unnamed_reference")
 
 
 # Callbacks.
@@ -254,14 +254,14 @@ def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body)
 def test_no_answer_makes_an_inquiry_or_a_callback_raise_or_claim_more_than_it_says(status, body):
     for operation in (COLLECT, REFUND, PAYOUT):
         answer = judge_status(said(status, body), operation, OURS)
-        if answer.standing is not Standing.NO_INFORMATION:
+        if answer.status_at_rail is not RailStatus.NO_INFORMATION:
             assert status == 200
-        if answer.standing is Standing.SUCCEEDED:
+        if answer.status_at_rail is RailStatus.SUCCEEDED:
             assert b"Paid" in body or b"success" in body
-        if answer.standing is Standing.FAILED:
+        if answer.status_at_rail is RailStatus.FAILED:
             assert operation is not COLLECT
             assert b"failed" in body
-        assert answer.standing is not Standing.NOT_FOUND
+        assert answer.status_at_rail is not RailStatus.NOT_FOUND
     note = read_callback(body)
     if note is not None and note.failure is not None:
         assert b"2001" in body

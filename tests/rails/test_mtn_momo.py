@@ -11,14 +11,14 @@ from rails.raw_server import answer, answering, raw_server
 from rails.ticking import TickingClock
 from synccash.payments.failure import FailureCode
 from synccash.payments.rail import (
+    AttemptDetails,
     CallbackAddress,
     InquiryPriority,
     NextActionType,
     Operation,
-    Standing,
-    Traces,
+    RailStatus,
 )
-from synccash.rails.mtn_momo import ProductCredentials, read_token
+from synccash.rails.mtn_momo.connector import ProductCredentials, read_token
 from synccash.rails.notes import note
 from synccash.rails.transport import Exchange
 from synccash.resilience.evidence import Evidence
@@ -74,7 +74,7 @@ async def test_without_disbursement_it_sends_no_refund(world, transport):
         FailureCode.PROVIDER_ACCOUNT_BLOCKED,
     )
     order = bench.order(Operation.REFUND)
-    assert (await bench.inquire(order)).standing is Standing.NO_INFORMATION
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.NO_INFORMATION
 
 
 # What it sends.
@@ -186,12 +186,12 @@ async def test_both_platforms_collect_refund_and_pay_out(world, transport, platf
     bench = await MtnBench.on(world, transport, platform=platform)
     debit = bench.order()
     assert (await bench.send(debit)).evidence is Evidence.ACCEPTED
-    assert (await bench.inquire(debit)).standing is Standing.SUCCEEDED
+    assert (await bench.inquire(debit)).status_at_rail is RailStatus.SUCCEEDED
     refund = bench.order(Operation.REFUND, original_reference=debit.reference)
     payout = bench.order(Operation.PAYOUT)
     for outgoing in (refund, payout):
         assert (await bench.send(outgoing)).evidence is Evidence.ACCEPTED
-        assert (await bench.inquire(outgoing)).standing is Standing.SUCCEEDED
+        assert (await bench.inquire(outgoing)).status_at_rail is RailStatus.SUCCEEDED
 
 
 async def test_mtn_s_own_sandbox_speaks_euro(world, transport):
@@ -199,7 +199,7 @@ async def test_mtn_s_own_sandbox_speaks_euro(world, transport):
     order = bench.order(msisdn="46733123499")
     assert (await bench.send(order)).evidence is Evidence.ACCEPTED
     status = await bench.inquire(order)
-    assert (status.standing, status.amount) == (Standing.SUCCEEDED, order.amount)
+    assert (status.status_at_rail, status.amount) == (RailStatus.SUCCEEDED, order.amount)
 
 
 async def test_a_currency_that_mtn_does_not_take_is_a_matter_of_set_up(world, transport):
@@ -229,7 +229,11 @@ async def test_mtn_s_test_numbers_fail_as_published(bench, ending, code, reroute
     order = bench.order(msisdn=f"233241111{ending}")
     assert (await bench.send(order)).evidence is Evidence.ACCEPTED
     status = await bench.inquire(order)
-    assert (status.standing, status.failure.code, status.failure.reroute) == (Standing.FAILED, code, reroute)
+    assert (status.status_at_rail, status.failure.code, status.failure.reroute) == (
+        RailStatus.FAILED,
+        code,
+        reroute,
+    )
 
 
 @pytest.mark.parametrize(
@@ -248,18 +252,22 @@ async def test_payouts_to_mtn_s_test_numbers_fail_as_published(bench, ending, co
     order = bench.order(Operation.PAYOUT, msisdn=f"233241111{ending}")
     assert (await bench.send(order)).evidence is Evidence.ACCEPTED
     status = await bench.inquire(order)
-    assert (status.standing, status.failure.code, status.failure.reroute) == (Standing.FAILED, code, reroute)
+    assert (status.status_at_rail, status.failure.code, status.failure.reroute) == (
+        RailStatus.FAILED,
+        code,
+        reroute,
+    )
 
 
 async def test_a_late_success_after_a_failure_is_told(bench):
     order = bench.order()
     await bench.script({"end": "EXPIRED", "then_success_after_ms": 5_000})
     await bench.send(order)
-    assert (await bench.inquire(order)).standing is Standing.FAILED
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.FAILED
     await bench.world.sleep_through(5)
     bench.rail = bench.connector_at(bench.world.momo_url)
     late = await bench.rail.inquire(bench.rail.account, order.operation, order.reference, timeout_s=5.0)
-    assert late.standing is Standing.SUCCEEDED
+    assert late.status_at_rail is RailStatus.SUCCEEDED
 
 
 # Tokens.
@@ -280,7 +288,7 @@ async def test_a_token_that_mtn_no_longer_takes_is_renewed_and_the_payment_goes_
     bench.world.now += 3_601
     order = bench.order()
     assert (await bench.send(order)).evidence is Evidence.ACCEPTED
-    assert (await bench.inquire(order)).standing is Standing.SUCCEEDED
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.SUCCEEDED
     assert len(await bench.booked("debits", order)) == 1
 
 
@@ -342,7 +350,7 @@ async def test_wrong_credentials_are_told_as_such_and_nothing_is_sent(world, tra
         FailureCode.PROVIDER_ACCOUNT_BLOCKED,
     )
     assert given.failure.reroute
-    assert (await bench.inquire(order)).standing is Standing.NO_INFORMATION
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.NO_INFORMATION
     assert (await world.book())["requests"] == 0
 
 
@@ -405,7 +413,7 @@ async def test_inquiries_keep_under_mtn_s_cap(world, transport):
     await bench.send(order)
     await world.settings(status_per_s=10)
     answers = [await bench.inquire(order) for _ in range(4)]
-    assert {given.standing for given in answers} == {Standing.SUCCEEDED}
+    assert {given.status_at_rail for given in answers} == {RailStatus.SUCCEEDED}
 
 
 async def test_an_inquiry_whose_turn_would_come_too_late_is_not_made(world, transport):
@@ -413,14 +421,14 @@ async def test_an_inquiry_whose_turn_would_come_too_late_is_not_made(world, tran
     bench = await MtnBench.on(world, transport, clock, status_per_s=1.0)
     order = bench.order()
     await bench.send(order)
-    assert (await bench.inquire(order)).standing is Standing.SUCCEEDED
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.SUCCEEDED
     late = await bench.inquire(order, timeout_s=0.5)
-    assert (late.standing, late.provider_code) == (Standing.NO_INFORMATION, "status_cap")
+    assert (late.status_at_rail, late.provider_code) == (RailStatus.NO_INFORMATION, "status_cap")
     assert late.refused_locally
     waiting = asyncio.create_task(bench.inquire(order, timeout_s=5.0))
     await clock.asleep.wait()
     clock.advance(1.05)
-    assert (await waiting).standing is Standing.SUCCEEDED
+    assert (await waiting).status_at_rail is RailStatus.SUCCEEDED
 
 
 async def test_a_look_back_beyond_its_share_is_given_up_and_counted(world, transport):
@@ -430,34 +438,34 @@ async def test_a_look_back_beyond_its_share_is_given_up_and_counted(world, trans
     await bench.send(order)
 
     async def look_back():
-        traces = Traces(priority=InquiryPriority.LOOK_BACK)
+        traces = AttemptDetails(priority=InquiryPriority.LOOK_BACK)
         return await bench.rail.inquire(
             order.account, order.operation, order.reference, timeout_s=5.0, traces=traces
         )
 
-    assert (await look_back()).standing is Standing.SUCCEEDED
+    assert (await look_back()).status_at_rail is RailStatus.SUCCEEDED
     clock.advance(1.05)
     shed = await look_back()
-    assert (shed.standing, shed.provider_code) == (Standing.NO_INFORMATION, "shed")
+    assert (shed.status_at_rail, shed.provider_code) == (RailStatus.NO_INFORMATION, "shed")
     assert shed.refused_locally
     assert bench.rail.inquiries_shed == 1
-    assert (await bench.inquire(order)).standing is Standing.SUCCEEDED
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.SUCCEEDED
 
 
 async def test_past_the_cap_mtn_s_wish_to_wait_is_handed_on(bench):
     order = bench.order()
     await bench.send(order)
     await bench.world.settings(status_per_s=1)
-    assert (await bench.inquire(order)).standing is Standing.SUCCEEDED
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.SUCCEEDED
     capped = await bench.inquire(order)
-    assert (capped.standing, capped.retry_after_s) == (Standing.NO_INFORMATION, 1.0)
+    assert (capped.status_at_rail, capped.retry_after_s) == (RailStatus.NO_INFORMATION, 1.0)
 
 
 async def test_the_other_platform_does_not_know_what_this_one_took(bench):
     order = bench.order()
     await bench.send(order)
     await bench.world.settings(platform="new")
-    assert (await bench.inquire(order)).standing is Standing.NOT_FOUND
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.NOT_FOUND
 
 
 # The account holder.

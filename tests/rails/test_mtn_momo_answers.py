@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccash.payments.failure import FailureCode, WhoseProblem
-from synccash.payments.rail import NO_TRACES, NextActionType, Operation, Standing, Traces
+from synccash.payments.rail import NO_TRACES, AttemptDetails, NextActionType, Operation, RailStatus
 from synccash.rails.answers import pesewas
-from synccash.rails.mtn_momo_answers import REASONS, STILL_GOING, judge_send, judge_status
+from synccash.rails.mtn_momo.answers import REASONS, STILL_GOING, judge_send, judge_status
 from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
@@ -128,7 +128,7 @@ def test_without_an_answer_the_transport_s_evidence_stands(evidence):
     answer = judge_send(failure, COLLECT)
     assert (answer.evidence, answer.provider_code) == (evidence, "timeout")
     assert answer.failure.code is FailureCode.PROVIDER_UNAVAILABLE
-    assert judge_status(failure, COLLECT, OURS, "GHS").standing is Standing.NO_INFORMATION
+    assert judge_status(failure, COLLECT, OURS, "GHS").status_at_rail is RailStatus.NO_INFORMATION
 
 
 PROOFS = {400, 401, 403, 404, 429}
@@ -206,17 +206,17 @@ def test_no_answer_makes_an_inquiry_raise_or_claim_more_than_it_says(status, bod
     for operation in Operation:
         answer = judge_status(exchange, operation, OURS, "GHS")
         decoded = exchange.json_object() or {}
-        if answer.standing in (Standing.SUCCEEDED, Standing.FAILED, Standing.PENDING):
+        if answer.status_at_rail in (RailStatus.SUCCEEDED, RailStatus.FAILED, RailStatus.PENDING):
             assert status == 200
-        if answer.standing in (Standing.SUCCEEDED, Standing.FAILED, Standing.PENDING):
+        if answer.status_at_rail in (RailStatus.SUCCEEDED, RailStatus.FAILED, RailStatus.PENDING):
             assert decoded["externalId"] == answer.reference == OURS
-        if answer.standing is Standing.SUCCEEDED:
+        if answer.status_at_rail is RailStatus.SUCCEEDED:
             assert decoded["status"] == "SUCCESSFUL"
             assert decoded.get("currency", "GHS") == "GHS"
-        if answer.standing is Standing.FAILED:
+        if answer.status_at_rail is RailStatus.FAILED:
             assert decoded["status"] == "FAILED"
             assert answer.failure is not None
-        if answer.standing is Standing.NOT_FOUND:
+        if answer.status_at_rail is RailStatus.NOT_FOUND:
             assert (status, decoded["code"]) == (404, "RESOURCE_NOT_FOUND")
 
 
@@ -227,7 +227,7 @@ def test_a_success_names_its_amount_and_transaction():
     answer = stands(
         {"status": "SUCCESSFUL", "amount": "25.05", "currency": "GHS", "financialTransactionId": "61"}
     )
-    assert (answer.standing, answer.amount) == (Standing.SUCCEEDED, 2505)
+    assert (answer.status_at_rail, answer.amount) == (RailStatus.SUCCEEDED, 2505)
     assert (answer.provider_transaction_id, answer.currency, answer.reference) == ("61", "GHS", OURS)
     unnamed = stands({"status": "SUCCESSFUL"})
     assert (unnamed.amount, unnamed.currency) == (None, None)
@@ -238,9 +238,9 @@ def test_a_success_names_its_amount_and_transaction():
 @pytest.mark.parametrize("named", [OTHERS, "", 7, {"id": OURS}])
 def test_an_answer_that_repeats_another_reference_says_nothing(operation, word, named):
     body = {"status": word, "externalId": named, "amount": "10.00", "payer": {"partyId": "233241234567"}}
-    traces = Traces(amount=1000, msisdn="233241234567")
+    traces = AttemptDetails(amount=1000, msisdn="233241234567")
     answer = stands(body, operation=operation, traces=traces)
-    assert (answer.standing, answer.provider_code) == (Standing.NO_INFORMATION, "other_reference")
+    assert (answer.status_at_rail, answer.provider_code) == (RailStatus.NO_INFORMATION, "other_reference")
     assert answer.reference != OURS
 
 
@@ -267,23 +267,26 @@ def test_an_answer_without_a_reference_counts_where_wallet_and_amount_agree(
         "amount": said_of["amount"],
         party: {"partyIdType": "MSISDN", "partyId": said_of["number"]},
     }
-    traces = Traces(**{"amount": 1000, "msisdn": "233241234567"} | known)
+    traces = AttemptDetails(**{"amount": 1000, "msisdn": "233241234567"} | known)
     answer = stands(body, traces=traces)
     if is_believed:
-        assert (answer.standing, answer.reference) == (Standing.SUCCEEDED, None)
+        assert (answer.status_at_rail, answer.reference) == (RailStatus.SUCCEEDED, None)
     else:
-        assert (answer.standing, answer.provider_code) == (Standing.NO_INFORMATION, "unnamed_reference")
+        assert (answer.status_at_rail, answer.provider_code) == (
+            RailStatus.NO_INFORMATION,
+            "unnamed_reference",
+        )
 
 
 def test_an_answer_about_no_wallet_and_no_reference_says_nothing():
     body = {"status": "SUCCESSFUL", "externalId": None, "amount": "10.00"}
-    assert stands(body, traces=Traces(amount=1000)).standing is Standing.NO_INFORMATION
+    assert stands(body, traces=AttemptDetails(amount=1000)).status_at_rail is RailStatus.NO_INFORMATION
 
 
 def test_the_euros_of_mtn_s_own_sandbox_are_told_as_cedis():
     body = {"status": "SUCCESSFUL", "amount": "25.05", "currency": "EUR"}
     answer = stands(body, currency="EUR")
-    assert (answer.standing, answer.amount, answer.currency) == (Standing.SUCCEEDED, 2505, "GHS")
+    assert (answer.status_at_rail, answer.amount, answer.currency) == (RailStatus.SUCCEEDED, 2505, "GHS")
 
 
 @pytest.mark.parametrize(
@@ -291,12 +294,15 @@ def test_the_euros_of_mtn_s_own_sandbox_are_told_as_cedis():
 )
 def test_a_success_over_money_that_cannot_be_read_is_no_information(changes):
     body = {"status": "SUCCESSFUL", "amount": "25.05", "currency": "GHS"} | changes
-    assert stands(body).standing is Standing.NO_INFORMATION
+    assert stands(body).status_at_rail is RailStatus.NO_INFORMATION
 
 
 def test_a_pending_collection_still_waits_for_the_payer():
     answer = stands({"status": "PENDING"})
-    assert (answer.standing, answer.next_action.type) == (Standing.PENDING, NextActionType.APPROVE_ON_PHONE)
+    assert (answer.status_at_rail, answer.next_action.type) == (
+        RailStatus.PENDING,
+        NextActionType.APPROVE_ON_PHONE,
+    )
     assert stands({"status": "PENDING"}, operation=REFUND).next_action is None
 
 
@@ -311,7 +317,7 @@ def test_a_pending_collection_still_waits_for_the_payer():
 )
 def test_every_reason_of_a_failure_is_known_as_text_and_as_object(operation, reason, code, reroute, shape):
     answer = stands({"status": "FAILED", "reason": shape(reason)}, operation=operation)
-    assert answer.standing is Standing.FAILED
+    assert answer.status_at_rail is RailStatus.FAILED
     assert (answer.failure.code, answer.failure.reroute) == (code, reroute)
     assert answer.failure.provider_code == reason
 
@@ -363,14 +369,14 @@ def test_a_payer_s_own_refusal_never_asks_for_another_rail():
 
 @pytest.mark.parametrize("reason", sorted(STILL_GOING))
 def test_a_failure_that_is_still_going_on_is_none(reason):
-    assert stands({"status": "FAILED", "reason": reason}).standing is Standing.PENDING
+    assert stands({"status": "FAILED", "reason": reason}).status_at_rail is RailStatus.PENDING
 
 
 def test_only_mtn_s_own_not_found_is_one():
-    assert stands({"code": "RESOURCE_NOT_FOUND"}, 404).standing is Standing.NOT_FOUND
-    assert stands({"statusCode": 404}, 404).standing is Standing.NO_INFORMATION
-    assert stands(HTML, 404).standing is Standing.NO_INFORMATION
-    assert stands({"code": "RESOURCE_NOT_FOUND"}, 500).standing is Standing.NO_INFORMATION
+    assert stands({"code": "RESOURCE_NOT_FOUND"}, 404).status_at_rail is RailStatus.NOT_FOUND
+    assert stands({"statusCode": 404}, 404).status_at_rail is RailStatus.NO_INFORMATION
+    assert stands(HTML, 404).status_at_rail is RailStatus.NO_INFORMATION
+    assert stands({"code": "RESOURCE_NOT_FOUND"}, 500).status_at_rail is RailStatus.NO_INFORMATION
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,15 @@ import pytest
 
 from rails.pawapay_bench import TOKEN, PawapayBench
 from rails.raw_server import answering, raw_server
+from synccash.engine.system import SystemClock
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
-from synccash.payments.rail import CallbackAddress, Operation, Standing
-from synccash.rails.pawapay import customer_message
+from synccash.payments.rail import CallbackAddress, Operation, RailStatus
+from synccash.rails.pawapay.connector import customer_message
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.evidence import Evidence
-from synccash.settings import Settings, SettingsError
-from synccash.system import SystemClock
+from synccash.settings.loader import Settings, SettingsError
 
 GIVEN = {
     "pawapay_environment": "live",
@@ -110,7 +110,7 @@ async def test_a_payout_arrives_once_however_often_it_is_sent(bench):
     assert (await bench.send(order)).evidence is Evidence.AMBIGUOUS
     again = await bench.send(order)
     assert (again.evidence, again.duplicate) == (Evidence.ACCEPTED, True)
-    assert (await bench.inquire(order)).standing is Standing.SUCCEEDED
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.SUCCEEDED
     assert len(await bench.booked("credits", order)) == 1
     assert await bench.booked("debits", order) == []
 
@@ -124,7 +124,7 @@ async def test_a_token_that_is_refused_is_the_operator_s_to_mend(world, transpor
         Evidence.REFUSED_FINAL,
         FailureCode.PROVIDER_ACCOUNT_BLOCKED,
     )
-    assert (await bench.inquire(order)).standing is Standing.NO_INFORMATION
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.NO_INFORMATION
 
 
 async def test_a_network_that_is_closed_may_be_tried_later(bench, world):

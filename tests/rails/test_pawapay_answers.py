@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccash.payments.failure import FailureCode, WhoseProblem
-from synccash.payments.rail import NextActionType, Operation, Standing
-from synccash.rails.pawapay_answers import (
+from synccash.payments.rail import NextActionType, Operation, RailStatus
+from synccash.rails.pawapay.answers import (
     ID_FIELDS,
     REASONS,
     REFUSALS,
@@ -107,41 +107,41 @@ def test_the_wait_that_is_asked_for_is_handed_on():
 def test_without_an_answer_the_transport_s_evidence_stands(evidence):
     failure = TransportFailure(evidence=evidence, fault=TransportFault.TIMEOUT, latency_s=1.0)
     assert judge_send(failure, COLLECT, REFERENCE).evidence is evidence
-    assert judge_status(failure, COLLECT, REFERENCE, "GHS").standing is Standing.NO_INFORMATION
+    assert judge_status(failure, COLLECT, REFERENCE, "GHS").status_at_rail is RailStatus.NO_INFORMATION
 
 
 @pytest.mark.parametrize(
-    ("word", "standing"),
+    ("word", "status_at_rail"),
     [
-        ("ACCEPTED", Standing.PENDING),
-        ("ENQUEUED", Standing.PENDING),
-        ("PROCESSING", Standing.PENDING),
-        ("IN_RECONCILIATION", Standing.PENDING),
-        ("COMPLETED", Standing.SUCCEEDED),
-        ("FAILED", Standing.FAILED),
-        ("SOMETHING_NEW", Standing.NO_INFORMATION),
-        (None, Standing.NO_INFORMATION),
-        (["COMPLETED"], Standing.NO_INFORMATION),
+        ("ACCEPTED", RailStatus.PENDING),
+        ("ENQUEUED", RailStatus.PENDING),
+        ("PROCESSING", RailStatus.PENDING),
+        ("IN_RECONCILIATION", RailStatus.PENDING),
+        ("COMPLETED", RailStatus.SUCCEEDED),
+        ("FAILED", RailStatus.FAILED),
+        ("SOMETHING_NEW", RailStatus.NO_INFORMATION),
+        (None, RailStatus.NO_INFORMATION),
+        (["COMPLETED"], RailStatus.NO_INFORMATION),
     ],
 )
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_how_each_status_stands(operation, word, standing):
-    assert stands({"status": word}, operation).standing is standing
+def test_how_each_status_stands(operation, word, status_at_rail):
+    assert stands({"status": word}, operation).status_at_rail is status_at_rail
 
 
 def test_not_found_is_said_with_http_200_and_only_so():
     body = {"status": "NOT_FOUND"}
-    assert judge_status(said(200, body), COLLECT, REFERENCE, "GHS").standing is Standing.NOT_FOUND
+    assert judge_status(said(200, body), COLLECT, REFERENCE, "GHS").status_at_rail is RailStatus.NOT_FOUND
     for answer in (said(404, body), said(404), said(404, HTML), said(200, {"data": body})):
-        assert judge_status(answer, COLLECT, REFERENCE, "GHS").standing is Standing.NO_INFORMATION
+        assert judge_status(answer, COLLECT, REFERENCE, "GHS").status_at_rail is RailStatus.NO_INFORMATION
 
 
 def test_an_answer_about_another_reference_says_nothing():
     answer = stands({"depositId": OTHER, "status": "COMPLETED"})
-    assert (answer.standing, answer.reference) == (Standing.NO_INFORMATION, OTHER)
+    assert (answer.status_at_rail, answer.reference) == (RailStatus.NO_INFORMATION, OTHER)
     assert answer.provider_code == "other_reference"
     unnamed = stands({"depositId": None, "status": "COMPLETED"})
-    assert (unnamed.standing, unnamed.provider_code) == (Standing.NO_INFORMATION, "unnamed_reference")
+    assert (unnamed.status_at_rail, unnamed.provider_code) == (RailStatus.NO_INFORMATION, "unnamed_reference")
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -162,7 +162,7 @@ def test_a_success_names_its_amount_and_transaction():
 )
 def test_a_success_over_money_that_cannot_be_read_is_no_information(changes):
     data = {"status": "COMPLETED", "amount": "25.05", "currency": "GHS"} | changes
-    assert stands(data).standing is Standing.NO_INFORMATION
+    assert stands(data).status_at_rail is RailStatus.NO_INFORMATION
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_success_over_money_that_cannot_be_read_is_no_information(changes):
 def test_every_reason_of_a_failure_is_known(operation, word):
     code, reroute = REASONS[operation][word]
     answer = stands({"status": "FAILED"} | reason(word), operation)
-    assert (answer.standing, answer.failure.code) == (Standing.FAILED, code)
+    assert (answer.status_at_rail, answer.failure.code) == (RailStatus.FAILED, code)
     assert answer.failure.reroute is reroute
     if answer.failure.whose_problem is WhoseProblem.PAYER:
         assert not reroute
@@ -256,10 +256,10 @@ def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body,
 def test_no_answer_makes_an_inquiry_raise_or_claim_more_than_it_says(status, body, operation):
     exchange = said(status, body)
     answer = judge_status(exchange, operation, REFERENCE, "GHS")
-    if answer.standing in (Standing.SUCCEEDED, Standing.FAILED, Standing.PENDING):
+    if answer.status_at_rail in (RailStatus.SUCCEEDED, RailStatus.FAILED, RailStatus.PENDING):
         data = exchange.json_object()["data"]
         assert (status, data[ID_FIELDS[operation]]) == (200, REFERENCE)
-        assert (data["status"] == "COMPLETED") == (answer.standing is Standing.SUCCEEDED)
-        assert (data["status"] == "FAILED") == (answer.standing is Standing.FAILED)
-    if answer.standing is Standing.NOT_FOUND:
+        assert (data["status"] == "COMPLETED") == (answer.status_at_rail is RailStatus.SUCCEEDED)
+        assert (data["status"] == "FAILED") == (answer.status_at_rail is RailStatus.FAILED)
+    if answer.status_at_rail is RailStatus.NOT_FOUND:
         assert (status, exchange.json_object()["status"]) == (200, "NOT_FOUND")

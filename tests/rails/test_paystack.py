@@ -7,7 +7,7 @@ from rails.paystack_bench import PaystackBench
 from rails.raw_server import answer, raw_server
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
-from synccash.payments.rail import NextActionType, Operation, Standing, Traces
+from synccash.payments.rail import AttemptDetails, NextActionType, Operation, RailStatus
 from synccash.resilience.evidence import Evidence
 
 
@@ -22,10 +22,10 @@ async def test_a_telecel_payer_is_debited_once_the_voucher_is_given(bench):
     assert asked.next_action.type is NextActionType.SUBMIT_OTP
     wrong = await bench.rail.submit_otp(order.account, order.reference, "000000", timeout_s=5.0)
     assert wrong.evidence is Evidence.REFUSED_FINAL
-    assert (await bench.inquire(order)).standing is Standing.PENDING
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.PENDING
     taken = await bench.rail.submit_otp(order.account, order.reference, "123456", timeout_s=5.0)
     assert taken.evidence is Evidence.ACCEPTED
-    assert (await bench.inquire(order)).standing is Standing.SUCCEEDED
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.SUCCEEDED
     assert len(await bench.booked("debits", order)) == 1
 
 
@@ -35,7 +35,7 @@ async def test_a_charge_that_fails_over_its_voucher_is_refused_and_the_inquiry_s
     given = await bench.rail.submit_otp(order.account, order.reference, "999999", timeout_s=5.0)
     assert (given.evidence, given.failure.code) == (Evidence.REFUSED_FINAL, FailureCode.PAYER_DECLINED)
     ended = await bench.inquire(order)
-    assert (ended.standing, ended.failure.code) == (Standing.FAILED, FailureCode.PAYER_DECLINED)
+    assert (ended.status_at_rail, ended.failure.code) == (RailStatus.FAILED, FailureCode.PAYER_DECLINED)
     assert await bench.booked("debits", order) == []
 
 
@@ -45,11 +45,11 @@ async def test_a_refund_is_found_while_the_transaction_is_being_reversed_and_aft
     await bench.script({"on": "money", "approve_after_ms": 60_000})
     for refund in (slow, quick):
         assert (await bench.send(refund)).evidence is Evidence.ACCEPTED
-    assert (await bench.inquire(first)).standing is Standing.SUCCEEDED
-    assert (await bench.inquire(slow)).standing is Standing.PENDING
+    assert (await bench.inquire(first)).status_at_rail is RailStatus.SUCCEEDED
+    assert (await bench.inquire(slow)).status_at_rail is RailStatus.PENDING
     reversed_ = await bench.inquire(second)
-    assert (reversed_.standing, reversed_.provider_code) == (Standing.NO_INFORMATION, "reversed")
-    assert (await bench.inquire(quick)).standing is Standing.SUCCEEDED
+    assert (reversed_.status_at_rail, reversed_.provider_code) == (RailStatus.NO_INFORMATION, "reversed")
+    assert (await bench.inquire(quick)).status_at_rail is RailStatus.SUCCEEDED
 
 
 async def test_whether_a_charge_still_waits_for_its_voucher_is_told_where_that_is_not_known(bench):
@@ -57,14 +57,14 @@ async def test_whether_a_charge_still_waits_for_its_voucher_is_told_where_that_i
     await bench.send(order)
 
     async def told(**known):
-        traces = Traces(amount=order.amount, **known)
+        traces = AttemptDetails(amount=order.amount, **known)
         return await bench.rail.inquire(
             order.account, order.operation, order.reference, timeout_s=5.0, traces=traces
         )
 
     assert (await told(transaction_id="1")).next_action is None
     waits = await told(password_untold=True)
-    assert (waits.standing, waits.next_action.type) == (Standing.PENDING, NextActionType.SUBMIT_OTP)
+    assert (waits.status_at_rail, waits.next_action.type) == (RailStatus.PENDING, NextActionType.SUBMIT_OTP)
     for _ in range(2):
         await bench.rail.submit_otp(order.account, order.reference, "123456", timeout_s=5.0)
     given = await told(password_untold=True)
@@ -77,7 +77,7 @@ async def test_a_payer_is_asked_for_the_voucher_of_a_charge_whose_answer_was_los
     await bench.script({"on": "money", "answer": "drop", "commit": True})
     assert (await bench.send(order)).evidence is Evidence.AMBIGUOUS
     told = await bench.inquire(order)
-    assert (told.standing, told.next_action.type) == (Standing.PENDING, NextActionType.SUBMIT_OTP)
+    assert (told.status_at_rail, told.next_action.type) == (RailStatus.PENDING, NextActionType.SUBMIT_OTP)
     assert told.reference == order.reference
     assert told.provider_transaction_id is not None
 
@@ -99,15 +99,15 @@ async def test_a_charge_that_has_not_decided_what_to_ask_for_is_asked_for_again(
             order.operation,
             order.reference,
             timeout_s=5.0,
-            traces=Traces(password_untold=True),
+            traces=AttemptDetails(password_untold=True),
         )
-    assert told.standing is Standing.PENDING
+    assert told.status_at_rail is RailStatus.PENDING
     assert told.provider_transaction_id == ("61" if charge in ("send_otp", "failed") else None)
-    assert (unsure.standing is Standing.NO_INFORMATION) == (charge == "timeout")
+    assert (unsure.status_at_rail is RailStatus.NO_INFORMATION) == (charge == "timeout")
 
 
 async def test_a_payout_sent_twice_is_paid_once(bench):
     order = bench.order(Operation.PAYOUT, name="Ama Mensah")
     assert {(await bench.send(order)).evidence for _ in range(2)} == {Evidence.ACCEPTED}
-    assert (await bench.inquire(order)).standing is Standing.SUCCEEDED
+    assert (await bench.inquire(order)).status_at_rail is RailStatus.SUCCEEDED
     assert len(await bench.booked("credits", order)) == 1

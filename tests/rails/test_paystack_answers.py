@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccash.payments.failure import FailureCode
-from synccash.payments.rail import NextActionType, Operation, Standing
-from synccash.rails.paystack_answers import (
+from synccash.payments.rail import NextActionType, Operation, RailStatus
+from synccash.rails.paystack.answers import (
     CODES,
     LISTED,
     REASONS,
@@ -21,7 +21,7 @@ from synccash.rails.paystack_answers import (
     judge_status,
     recipient_code,
 )
-from synccash.rails.paystack_callbacks import read_event
+from synccash.rails.paystack.callbacks import read_event
 from synccash.rails.transport import Exchange
 from synccash.resilience.evidence import Evidence
 
@@ -103,37 +103,37 @@ def test_an_error_that_names_a_duplicate_is_no_acceptance_of_a_refund():
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "standing"),
+    ("status", "body", "status_at_rail"),
     [
-        (400, error("Transaction reference not found"), Standing.NOT_FOUND),
-        (404, error("Transaction reference not found."), Standing.NOT_FOUND),
-        (400, error("?", code="transaction_not_found"), Standing.NOT_FOUND),
-        (404, error("Not found"), Standing.NO_INFORMATION),
-        (404, HTML, Standing.NO_INFORMATION),
-        (500, error("Transaction reference not found"), Standing.NO_INFORMATION),
-        (200, error("Transaction reference not found"), Standing.NO_INFORMATION),
-        (200, yes("success", amount=2505, currency="GHS"), Standing.SUCCEEDED),
-        (200, yes("success", amount=2505, currency="NGN"), Standing.NO_INFORMATION),
-        (200, yes("success", amount="25.05", currency="GHS"), Standing.NO_INFORMATION),
-        (200, yes("success", amount=2505, currency="GHS", reference="x"), Standing.NO_INFORMATION),
-        (200, yes("reversed", amount=2505, currency="GHS"), Standing.NO_INFORMATION),
-        (200, yes("reversal-pending", amount=2505, currency="GHS"), Standing.SUCCEEDED),
-        (200, yes("reversal-pending"), Standing.NO_INFORMATION),
-        (200, yes("ongoing"), Standing.PENDING),
-        (200, yes("failed"), Standing.FAILED),
+        (400, error("Transaction reference not found"), RailStatus.NOT_FOUND),
+        (404, error("Transaction reference not found."), RailStatus.NOT_FOUND),
+        (400, error("?", code="transaction_not_found"), RailStatus.NOT_FOUND),
+        (404, error("Not found"), RailStatus.NO_INFORMATION),
+        (404, HTML, RailStatus.NO_INFORMATION),
+        (500, error("Transaction reference not found"), RailStatus.NO_INFORMATION),
+        (200, error("Transaction reference not found"), RailStatus.NO_INFORMATION),
+        (200, yes("success", amount=2505, currency="GHS"), RailStatus.SUCCEEDED),
+        (200, yes("success", amount=2505, currency="NGN"), RailStatus.NO_INFORMATION),
+        (200, yes("success", amount="25.05", currency="GHS"), RailStatus.NO_INFORMATION),
+        (200, yes("success", amount=2505, currency="GHS", reference="x"), RailStatus.NO_INFORMATION),
+        (200, yes("reversed", amount=2505, currency="GHS"), RailStatus.NO_INFORMATION),
+        (200, yes("reversal-pending", amount=2505, currency="GHS"), RailStatus.SUCCEEDED),
+        (200, yes("reversal-pending"), RailStatus.NO_INFORMATION),
+        (200, yes("ongoing"), RailStatus.PENDING),
+        (200, yes("failed"), RailStatus.FAILED),
     ],
 )
-def test_how_a_transaction_stands(status, body, standing):
+def test_how_a_transaction_stands(status, body, status_at_rail):
     answer = judge_status(said(status, body), COLLECT, OURS)
-    assert answer.standing is standing
-    if standing in (Standing.SUCCEEDED, Standing.PENDING, Standing.FAILED):
+    assert answer.status_at_rail is status_at_rail
+    if status_at_rail in (RailStatus.SUCCEEDED, RailStatus.PENDING, RailStatus.FAILED):
         assert answer.reference == OURS
-    assert answer.currency == ("GHS" if standing is Standing.SUCCEEDED else None)
+    assert answer.currency == ("GHS" if status_at_rail is RailStatus.SUCCEEDED else None)
 
 
 def test_a_reversal_is_told_by_its_word():
     taken_back = judge_status(said(200, yes("reversed")), PAYOUT, OURS)
-    assert (taken_back.standing, taken_back.provider_code) == (Standing.FAILED, "reversed")
+    assert (taken_back.status_at_rail, taken_back.provider_code) == (RailStatus.FAILED, "reversed")
     assert not taken_back.failure.reroute
     given_back = judge_status(said(200, yes("reversed", amount=2505, currency="GHS")), COLLECT, OURS)
     assert (given_back.provider_code, given_back.amount) == ("reversed", None)
@@ -141,7 +141,10 @@ def test_a_reversal_is_told_by_its_word():
     assert given_back.perhaps_refunded
     going_back = judge_status(said(200, yes("reversal-pending", amount=2505, currency="GHS")), COLLECT, OURS)
     assert going_back.amount == 2505
-    assert judge_listing(listed(entry(status="reversal-pending")), OURS, 500).standing is Standing.PENDING
+    assert (
+        judge_listing(listed(entry(status="reversal-pending")), OURS, 500).status_at_rail
+        is RailStatus.PENDING
+    )
 
 
 @pytest.mark.parametrize("status", [200, 400])
@@ -168,26 +171,26 @@ def test_what_an_answer_to_a_voucher_proves(status, body, evidence):
 def test_an_answer_about_another_transaction_names_it_and_says_nothing():
     for named in ("another", 7):
         answer = judge_status(said(200, yes("failed", reference=named)), COLLECT, OURS)
-        assert (answer.standing, answer.provider_code) == (Standing.NO_INFORMATION, "other_reference")
+        assert (answer.status_at_rail, answer.provider_code) == (RailStatus.NO_INFORMATION, "other_reference")
         assert answer.reference != OURS
     unnamed = judge_status(said(200, yes("failed", reference=None)), COLLECT, OURS)
-    assert (unnamed.standing, unnamed.provider_code) == (Standing.NO_INFORMATION, "unnamed_reference")
+    assert (unnamed.status_at_rail, unnamed.provider_code) == (RailStatus.NO_INFORMATION, "unnamed_reference")
 
 
 @pytest.mark.parametrize(
-    ("date", "standing"),
+    ("date", "status_at_rail"),
     [
-        ("Thu, 01 Jan 2026 10:02:59 GMT", Standing.PENDING),
-        ("Thu, 01 Jan 2026 10:05:01 GMT", Standing.FAILED),
-        ("", Standing.PENDING),
-        ("soon", Standing.PENDING),
+        ("Thu, 01 Jan 2026 10:02:59 GMT", RailStatus.PENDING),
+        ("Thu, 01 Jan 2026 10:05:01 GMT", RailStatus.FAILED),
+        ("", RailStatus.PENDING),
+        ("soon", RailStatus.PENDING),
     ],
 )
-def test_abandoned_is_an_end_only_when_by_paystack_s_clock_the_prompt_is_long_over(date, standing):
+def test_abandoned_is_an_end_only_when_by_paystack_s_clock_the_prompt_is_long_over(date, status_at_rail):
     body = yes("abandoned", created_at="2026-01-01T10:00:00.000Z")
     answer = judge_status(said(200, body, Date=date), COLLECT, OURS)
-    assert answer.standing is standing
-    if standing is Standing.FAILED:
+    assert answer.status_at_rail is status_at_rail
+    if status_at_rail is RailStatus.FAILED:
         assert answer.failure.code is FailureCode.PAYER_TIMEOUT
 
 
@@ -219,18 +222,28 @@ def entry(note=OURS, status="processed", amount=500, **fields):
 
 def test_a_refund_is_adopted_by_the_reference_in_its_note_and_its_amount():
     found = judge_listing(listed(entry("another's"), entry()), OURS, 500)
-    assert (found.standing, found.amount, found.provider_transaction_id) == (Standing.SUCCEEDED, 500, "7")
-    assert judge_listing(listed(entry(status="needs-attention")), OURS, 500).standing is Standing.PENDING
-    assert judge_listing(listed(entry(status="failed")), OURS, 500).standing is Standing.FAILED
-    assert judge_listing(listed(entry(status="failed")), OURS, 501).standing is Standing.NO_INFORMATION
+    assert (found.status_at_rail, found.amount, found.provider_transaction_id) == (
+        RailStatus.SUCCEEDED,
+        500,
+        "7",
+    )
+    assert (
+        judge_listing(listed(entry(status="needs-attention")), OURS, 500).status_at_rail is RailStatus.PENDING
+    )
+    assert judge_listing(listed(entry(status="failed")), OURS, 500).status_at_rail is RailStatus.FAILED
+    assert (
+        judge_listing(listed(entry(status="failed")), OURS, 501).status_at_rail is RailStatus.NO_INFORMATION
+    )
     moved = judge_listing(listed(entry()), OURS, 501)
-    assert (moved.standing, moved.amount) == (Standing.SUCCEEDED, 500), "another amount is told, not hidden"
-    assert judge_listing(listed(entry("another's")), OURS, 500).standing is Standing.NOT_FOUND
+    assert (moved.status_at_rail, moved.amount) == (RailStatus.SUCCEEDED, 500), (
+        "another amount is told, not hidden"
+    )
+    assert judge_listing(listed(entry("another's")), OURS, 500).status_at_rail is RailStatus.NOT_FOUND
 
 
 def test_a_list_that_may_go_on_or_cannot_be_read_does_not_say_that_a_refund_is_missing():
     for answer in (listed(*[entry("another's")] * LISTED), listed("?"), listed(None), said(200, b"[]")):
-        assert judge_listing(answer, OURS, 500).standing is Standing.NO_INFORMATION
+        assert judge_listing(answer, OURS, 500).status_at_rail is RailStatus.NO_INFORMATION
 
 
 def test_a_payout_whose_recipient_was_not_named_was_not_sent():
@@ -323,10 +336,10 @@ def test_no_answer_raises_or_claims_more_than_it_says(status, body, headers):
         judge_status(exchange, PAYOUT, OURS),
         judge_listing(exchange, OURS, 500),
     ):
-        if answer.standing in (Standing.SUCCEEDED, Standing.FAILED, Standing.PENDING):
+        if answer.status_at_rail in (RailStatus.SUCCEEDED, RailStatus.FAILED, RailStatus.PENDING):
             assert status in (200, 201)
             assert decoded["status"] is True
-        assert (answer.failure is None) == (answer.standing is not Standing.FAILED)
+        assert (answer.failure is None) == (answer.status_at_rail is not RailStatus.FAILED)
 
 
 def test_a_payer_s_own_refusal_never_asks_for_another_rail():

@@ -3,11 +3,11 @@ from functools import partial
 import pytest
 
 from rails.ticking import TickingClock
+from synccash.engine.system import SystemClock
 from synccash.payments.rail import Operation
 from synccash.rails.registry import build_former_rails, build_rails, mtn_momo_settings
 from synccash.rails.transport import Transport
-from synccash.settings import SECRETS, Settings, SettingsError
-from synccash.system import SystemClock
+from synccash.settings.loader import SECRETS, Settings, SettingsError
 
 COLLECTION = {
     "mtn_momo_environment": "live",

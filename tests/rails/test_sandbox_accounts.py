@@ -3,12 +3,12 @@
 import asyncio
 
 from rails.rail_contract import Bench
-from synccash.payments.rail import Standing
+from synccash.engine.system import SystemClock
+from synccash.local.up import sandbox_rails
+from synccash.payments.rail import RailStatus
 from synccash.rails.registry import build_rails
 from synccash.resilience.evidence import Evidence
-from synccash.settings import FIELDS, load_settings
-from synccash.system import SystemClock
-from synccash.up import sandbox_rails
+from synccash.settings.loader import FIELDS, load_settings
 
 
 async def offered(world, folder):
@@ -34,7 +34,7 @@ async def test_every_rail_of_the_sandbox_is_set_up_and_takes_a_payment(world, tr
         order = Bench(world, rail, transport).order(callback_url="http://localhost:1/callback")
         assert (await rail.send(order, timeout_s=10.0)).evidence is Evidence.ACCEPTED
         asked = await rail.inquire(rail.account, order.operation, order.reference, timeout_s=10.0)
-        assert asked.standing is not Standing.FAILED
+        assert asked.status_at_rail is not RailStatus.FAILED
 
 
 async def test_the_accounts_of_a_data_folder_stay_the_same(world, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from synccash.administration.errors import AdministrationError
 from synccash.administration.reconciling import Asked, reconcile
 from synccash.reconciliation.report import TableReport
-from synccash.settings import Settings
+from synccash.settings.loader import Settings
 
 NOBODY = Settings(database_url="postgresql://127.0.0.1:9/nobody")
 

@@ -16,7 +16,7 @@ from synccash.rails.statements import LAYOUTS
 from synccash.reconciliation.reading import Shape, StatementError
 from synccash.reconciliation.report import COLUMNS, CsvReport, JsonReport, TableReport, facts
 from synccash.reconciliation.run import Reconciliation, Summary
-from synccash.reconciliation.shelf import LineShelf
+from synccash.reconciliation.statement_index import StatementIndex
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.movements import PostgresMovements
 
@@ -38,12 +38,12 @@ class Findings:
 
 async def paid(desk, count):
     """That many payments that succeeded, each with its attempt."""
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     ids = [(await desk.pay(f"order {number}"))["id"] for number in range(count)]
     for _ in range(count):
         if not await desk.work():
             break
-    return [(await desk.engine.ledger.payment(id_)).attempts[0] for id_ in ids]
+    return [(await desk.engine.order_store.payment(id_)).attempts[0] for id_ in ids]
 
 
 def row(attempt, number, *, kind="Debit", amount=None, late=timedelta(seconds=30)):
@@ -62,7 +62,7 @@ def written(tmp_path, rows):
 async def reconciled(desk, path, report, **given):
     summary = Summary(**given)
     shape = Shape(layout=LAYOUTS["mtn_momo"], zone=ZoneInfo("Africa/Accra"))
-    with LineShelf() as shelf:
+    with StatementIndex() as shelf:
         run = Reconciliation(PostgresMovements(Database(desk.pool), "mtn_momo"), report, shelf, summary)
         run.take_in(path, shape)
         await run.compare()
@@ -80,10 +80,10 @@ async def test_what_both_sides_have_matches_and_nothing_asks_for_a_person(desk, 
 
 async def test_every_kind_of_difference_is_told_once_with_its_order(desk, tmp_path):
     matched, missing, differs, double = await paid(desk, 4)
-    desk.first.standing = SUCCEEDED
+    desk.first.status_at_rail = SUCCEEDED
     payout = await desk.pay_out()
     await desk.work()
-    out = (await desk.engine.ledger.payout(payout["id"])).attempts[0]
+    out = (await desk.engine.order_store.payout(payout["id"])).attempts[0]
     path = written(
         tmp_path,
         [
@@ -116,7 +116,7 @@ async def test_every_kind_of_difference_is_told_once_with_its_order(desk, tmp_pa
 
 async def test_money_that_moved_for_a_payment_that_has_not_succeeded_is_told(desk, tmp_path):
     payment = await desk.pay()
-    attempt = (await desk.engine.ledger.payment(payment["id"])).attempts[0]
+    attempt = (await desk.engine.order_store.payment(payment["id"])).attempts[0]
     report = Findings()
     await reconciled(desk, written(tmp_path, [row(attempt, 1)]), report)
     assert [(one["verdict"], one["order_id"]) for one in report.rows] == [("not_succeeded", payment["id"])]

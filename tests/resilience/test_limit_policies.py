@@ -4,7 +4,7 @@ import pytest
 
 from synccash.resilience.client_address import client_address, trusted_networks
 from synccash.resilience.limit_headers import limit_headers
-from synccash.resilience.limit_policies import LimitBook
+from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.resilience.rate_limiter import Demand, Limit, MemoryLimiter
 
 TRUSTED = trusted_networks("10.0.0.0/8, fd00::/8")
@@ -20,12 +20,12 @@ TRUSTED = trusted_networks("10.0.0.0/8, fd00::/8")
     ],
 )
 def test_the_endpoints_have_the_limits_that_were_asked_for(endpoint, scope, capacity, period_s):
-    limit = LimitBook().named(endpoint, scope)[0]
+    limit = ConfiguredLimits().named(endpoint, scope)[0]
     assert (limit.name, limit.capacity, limit.period_s) == (endpoint, capacity, period_s)
 
 
 def test_a_request_meets_the_limits_of_the_scopes_it_has_an_id_for():
-    book = LimitBook()
+    book = ConfiguredLimits()
     full = book.demands("payment_initiation", user="m:ama", api_key="k", ip="192.0.2.1")
     assert [(one.limit.scope, one.id) for one in full] == [
         ("user", "m:ama"),
@@ -42,7 +42,7 @@ def test_a_request_meets_the_limits_of_the_scopes_it_has_an_id_for():
 
 
 def test_an_operator_changes_numbers_and_sets_limits_to_shadow():
-    book = LimitBook().overridden("payment_initiation=20/30+5, api_key=500/1, ip=shadow")
+    book = ConfiguredLimits().overridden("payment_initiation=20/30+5, api_key=500/1, ip=shadow")
     changed = book.named("payment_initiation", "user")[0]
     assert (changed.quota, changed.period_s, changed.burst) == (20, 30, 5)
     assert changed.block is not None
@@ -53,7 +53,7 @@ def test_an_operator_changes_numbers_and_sets_limits_to_shadow():
 @pytest.mark.parametrize("text", ["payment=1/1", "api_key", "api_key=0/1", "api_key=1/0", "api_key=-1/1"])
 def test_a_limit_that_cannot_be_read_is_refused(text):
     with pytest.raises(ValueError, match=r"limit|api_key"):
-        LimitBook().overridden(text)
+        ConfiguredLimits().overridden(text)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import logging
 import pytest
 import structlog
 
-from synccash.logs import configure_logging
+from synccash.observability.logs import configure_logging
 from synccash.resilience import BreakerSettings, CircuitOpenError, Outcome, Policy, Retry, Verdict
 from synccash.resilience.testing import FakeClock
 

@@ -6,7 +6,7 @@ import pytest
 
 from payment_samples import PAYMENT, PAYOUT
 from sandbox.momo import ask
-from synccash.engine.screening import Outage, Screening
+from synccash.engine.progress.screening import OutagePolicy, Screening
 from synccash.fraud.http import FraudService, FraudServiceError
 from synccash.fraud.policy import guarded
 from synccash.payments.risk import RiskOutcome
@@ -126,11 +126,11 @@ def screening(service, outage):
 @pytest.mark.parametrize(
     ("outage", "amount", "outcome"),
     [
-        (Outage(), 2_500, RiskOutcome.ALLOW),
-        (Outage(outcome=RiskOutcome.REVIEW), 2_500, RiskOutcome.REVIEW),
-        (Outage(outcome=RiskOutcome.DECLINE), 2_500, RiskOutcome.DECLINE),
-        (Outage(decline_above=2_000), 2_500, RiskOutcome.DECLINE),
-        (Outage(decline_above=2_500), 2_500, RiskOutcome.ALLOW),
+        (OutagePolicy(), 2_500, RiskOutcome.ALLOW),
+        (OutagePolicy(outcome=RiskOutcome.REVIEW), 2_500, RiskOutcome.REVIEW),
+        (OutagePolicy(outcome=RiskOutcome.DECLINE), 2_500, RiskOutcome.DECLINE),
+        (OutagePolicy(decline_above=2_000), 2_500, RiskOutcome.DECLINE),
+        (OutagePolicy(decline_above=2_500), 2_500, RiskOutcome.ALLOW),
     ],
 )
 async def test_an_outage_follows_the_operator_s_setting(world, service, outage, amount, outcome):
@@ -155,7 +155,7 @@ async def test_a_service_that_fails_once_is_asked_again(world, service):
 
 async def test_after_five_failures_a_sick_service_is_left_alone(world, service):
     await faults(world, drop="after_commit")
-    screen = screening(service, Outage())
+    screen = screening(service, OutagePolicy())
     for _ in range(6):
         await screen.decide(PAYMENT)
     assert len(await questions(world)) == 5

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from servers.watching import wait_until_gone
-from synccash.servers import trampoline
+from synccash.servers import exec_child
 from synccash.servers.process import Account, lives, run, spawn
 
 PARENT = """
@@ -55,8 +55,8 @@ def test_a_child_with_a_gentle_death_signal_may_finish_its_work(tmp_path):
 
 def test_a_child_whose_parent_was_gone_before_it_was_ready_never_runs(tmp_path):
     stranger = os.getppid()
-    command = [sys.executable, trampoline.__file__, str(stranger), "9", "-", "touch", str(tmp_path / "ran")]
-    assert subprocess.run(command).returncode == trampoline.LOST_PARENT
+    command = [sys.executable, exec_child.__file__, str(stranger), "9", "-", "touch", str(tmp_path / "ran")]
+    assert subprocess.run(command).returncode == exec_child.LOST_PARENT
     assert list(tmp_path.iterdir()) == []
 
 
@@ -73,7 +73,7 @@ def test_the_pid_is_the_programs_own_and_leads_a_session():
 
 def test_a_program_that_is_not_there_ends_with_127_and_its_name():
     code, printed = run(["no-such-program"])
-    assert code == trampoline.NOT_FOUND
+    assert code == exec_child.NOT_FOUND
     assert "no-such-program: No such file" in printed
 
 
@@ -115,12 +115,12 @@ def test_a_program_out_of_the_users_reach_ends_with_126_and_says_so(tmp_path):
     tmp_path.chmod(0o700)
     nobody = pwd.getpwnam("nobody")
     code, printed = run([str(program)], account=Account(nobody.pw_name, nobody.pw_uid, nobody.pw_gid))
-    assert code == trampoline.NOT_ALLOWED
+    assert code == exec_child.NOT_ALLOWED
     assert f"{program} as user {nobody.pw_uid}:{nobody.pw_gid}: [Errno 13] Permission denied" in printed
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may become anybody")
 def test_a_plain_user_who_asks_for_another_account_is_refused():
     code, printed = run(["id"], account=Account("nobody", 65534, 65534))
-    assert code == trampoline.NOT_ALLOWED
+    assert code == exec_child.NOT_ALLOWED
     assert "Operation not permitted" in printed

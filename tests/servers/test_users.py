@@ -9,7 +9,7 @@ import pytest
 
 import synccash
 from servers.watching import connected, owner, processes_at_work_in
-from synccash.servers import trampoline
+from synccash.servers import exec_child
 from synccash.servers.bundle import ServersError, start_servers
 from synccash.servers.process import Account, run
 
@@ -81,7 +81,7 @@ async def test_a_plain_user_starts_the_servers_as_himself_without_a_copy(new_fol
     python, env = _python_of(plain)
     os.chown(new_folder, plain.uid, plain.gid)
     new_folder.chmod(0o700)
-    steps = ["-I", "-S", trampoline.__file__, str(os.getpid()), "9", f"{plain.uid}:{plain.gid}"]
+    steps = ["-I", "-S", exec_child.__file__, str(os.getpid()), "9", f"{plain.uid}:{plain.gid}"]
     with owner(new_folder, prefix=[sys.executable, *steps, python], env=env) as servers:
         assert servers.home == new_folder
         assert not (new_folder / "bin").exists()

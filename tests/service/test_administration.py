@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from api.served import payment, served
-from synccash.app import application, assembled
-from synccash.settings import Settings
+from synccash.processes.api import application, assembled
+from synccash.settings.loader import Settings
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect

@@ -10,12 +10,12 @@ import pytest
 from service.test_rail_accounts import SHELL
 from synccash.administration.errors import AdministrationError
 from synccash.cli import _commands
+from synccash.local.up import MERCHANT_ID, confirm_test_accounts, register
 from synccash.payments.balance import BY_MIGRATION, BalanceAccount, credit_source, read_fees
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
-from synccash.up import MERCHANT_ID, confirm_test_accounts, register
 
 Typed = Callable[..., tuple[int, str]]
 

@@ -14,15 +14,15 @@ import pytest
 from aiohttp import web
 
 from sandbox.momo import World
-from synccash.app import application, assembled
-from synccash.payments.ladder import Ladder
+from synccash.local.sandbox_accounts import ACCOUNTS, Place
+from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.request import Role
-from synccash.sandbox_accounts import ACCOUNTS, Place
-from synccash.settings import Settings
+from synccash.processes.api import application, assembled
+from synccash.settings.loader import Settings
 
 RAILS = ["mtn_momo", "paystack", "hubtel", "pawapay"]
-NEVER_BY_ITSELF = Ladder(steps=(3_600.0,), tail=((3_600.0, 1e9),))
-AT_ONCE = Ladder(steps=(0.05,), tail=((0.05, 1e9),))
+NEVER_BY_ITSELF = InquirySchedule(steps=(3_600.0,), tail=((3_600.0, 1e9),))
+AT_ONCE = InquirySchedule(steps=(0.05,), tail=((0.05, 1e9),))
 KEY = "sk_test_of_the_callbacks"
 
 
@@ -87,8 +87,8 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def desk_over(database_url, folder, monkeypatch, ladder, **changes):
-    monkeypatch.setattr("synccash.engine_settings.PRODUCTION", ladder)
+async def desk_over(database_url, folder, monkeypatch, schedule, **changes):
+    monkeypatch.setattr("synccash.processes.engine_settings.PRODUCTION", schedule)
     async with contextlib.AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         world = await World(folder, session).start()

@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from synccash.free_ports import free_run_of_ports
+from synccash.local.free_ports import free_run_of_ports
 
 
 def test_all_ports_of_a_run_can_be_taken() -> None:

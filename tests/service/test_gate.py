@@ -10,9 +10,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from synccash.app import application, assembled
-from synccash.settings import Settings
-from synccash.up import register
+from synccash.local.up import register
+from synccash.processes.api import application, assembled
+from synccash.settings.loader import Settings
 
 TEST_KEY, ADMIN_KEY = "sk_test_" + "1" * 48, "sk_admin_" + "2" * 48
 

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 from api.served import NUMBER, served, settings
 from payment_samples import PAYOUT
-from synccash.app import assembled
+from synccash.engine.system import SystemClock
 from synccash.payments.balance import BalanceAccount
 from synccash.payments.payer import Msisdn
 from synccash.payments.payout import Payee
+from synccash.processes.api import assembled
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
-from synccash.system import SystemClock
 
 
 async def test_a_process_has_counted_the_payouts_of_the_last_day_before_it_takes_any(database_url):

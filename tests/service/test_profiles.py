@@ -6,11 +6,11 @@ from typing import get_args
 
 import pytest
 
-from synccash.profiles import RAILS, overridden
 from synccash.rails.registry import Connector
 from synccash.resilience.profiles import DATABASE, PAYMENT_PROVIDER, PROFILES
 from synccash.resilience.registry import Registry
-from synccash.settings import SettingsError, load_settings
+from synccash.settings.loader import SettingsError, load_settings
+from synccash.settings.profiles import RAILS, overridden
 
 
 def registry(text: str) -> Registry:

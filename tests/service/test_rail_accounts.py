@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from api.served import payment, served, settings
-from synccash.app import assembled
-from synccash.settings import SettingsError
+from synccash.processes.api import assembled
+from synccash.settings.loader import SettingsError
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect

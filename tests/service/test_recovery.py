@@ -9,7 +9,7 @@ import pytest
 
 from synccash.administration.errors import AdministrationError
 from synccash.administration.recovery import release_recovery, start_recovery
-from synccash.settings import Settings
+from synccash.settings.loader import Settings
 
 
 def settings_of(url: str) -> Settings:

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from synccash.app import check_settings
 from synccash.payments.risk import Velocity
-from synccash.risk_settings import payout_rules, risk_rules
-from synccash.settings import SECRETS, Settings, SettingsError, load_settings
+from synccash.processes.api import check_settings
+from synccash.settings.loader import SECRETS, Settings, SettingsError, load_settings
+from synccash.settings.risk import payout_rules, risk_rules
 
 
 def test_the_environment_wins_over_the_file_and_each_key_tells_its_source(tmp_path: Path):

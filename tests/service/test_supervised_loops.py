@@ -5,7 +5,13 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from synccash.supervised_loops import FIRST_PAUSE_S, LONGEST_PAUSE_S, STEADY_S, LoopSupervisor, end_loops
+from synccash.stores.supervised_loops import (
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    STEADY_S,
+    LoopSupervisor,
+    end_loops,
+)
 
 
 class Time:

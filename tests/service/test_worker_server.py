@@ -10,10 +10,10 @@ import asyncpg
 import httpx
 import pytest
 
-from synccash.app import application, assembled, worker_server
-from synccash.housekeeping import Housekeeping
-from synccash.settings import Settings, SettingsError
-from synccash.up import register
+from synccash.local.up import register
+from synccash.processes.api import application, assembled, worker_server
+from synccash.processes.housekeeping import Housekeeping
+from synccash.settings.loader import Settings, SettingsError
 
 KEY = "sk_test_" + "1" * 48
 UNREACHABLE = "http://127.0.0.1:9"

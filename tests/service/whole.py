@@ -21,12 +21,12 @@ from typing import Any
 import msgspec
 import uvicorn
 
-from synccash.app import Service, application, assembled
+from synccash.local.sandbox_accounts import ACCOUNTS, Place
 from synccash.payments.request import Role
+from synccash.processes.api import Service, application, assembled
 from synccash.sandbox.faults import Faults
 from synccash.sandbox.server import Sandbox, run_sandbox
-from synccash.sandbox_accounts import ACCOUNTS, Place
-from synccash.settings import Settings
+from synccash.settings.loader import Settings
 
 GENEROUS = "payment_initiation=100000/60, refund_request=100000/60, payment_status=100000/60"
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from synccash.payments.failure import Failure
-from synccash.payments.rail import SendOrder, Standing
+from synccash.payments.rail import RailStatus, SendOrder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ class Booked:
     """The callback of that was taken."""
     is_misreported: bool = False
     """A callback called it failed, and it had not."""
-    told: set[Standing] = field(default_factory=set[Standing])
+    told: set[RailStatus] = field(default_factory=set[RailStatus])
     """What inquiries were answered."""
     told_waiting: int = 0
     """How many of them that it waits for a password."""

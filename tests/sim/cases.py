@@ -9,12 +9,12 @@ from random import Random
 from sim.book import Faults
 from sim.judge import verdict
 from sim.world import HORIZON_S, SETTINGS, Blow, Partition, Scenario, Unreadable, World
-from synccash.payments.ladder import SANDBOX, Ladder
+from synccash.payments.inquiry_schedule import SANDBOX, InquirySchedule
 
 PAUSES_S = tuple(SETTINGS.lease_s * times for times in (0.5, 1.5, 6.0))
 HEALED_IN_S = 30.0
 WATCH_S = 76 * 3_600.0
-SHORT = Ladder(steps=(0.5, 1, 2, 4), tail=((5, 30),), parked=((60, 400), (1_000, inf)))
+SHORT = InquirySchedule(steps=(0.5, 1, 2, 4), tail=((5, 30),), parked=((60, 400), (1_000, inf)))
 _SILENT = Faults(lost_request=0.25, lost_answer=0.25, hidden=0.4, fails=0.2, callback_lost=0.5, until_s=60.0)
 
 
@@ -92,7 +92,7 @@ def wide(seed: int) -> Scenario:
 
 def impatient(seed: int) -> Scenario:
     """Whatever `wide` has, under a ladder that ends long before the trouble does."""
-    return replace(wide(seed), ladder=SHORT)
+    return replace(wide(seed), schedule=SHORT)
 
 
 def outgoing(seed: int) -> Scenario:
@@ -358,7 +358,7 @@ def healing(seed: int) -> Scenario:
         payments=random.choice((1, 2)),
         payouts=random.choice((0, 1)),
         expires_in_s=900,
-        ladder=SANDBOX,
+        schedule=SANDBOX,
         settle_s=3.0,
         ends_by_s=end + HEALED_IN_S,
     )
@@ -383,7 +383,7 @@ def shut(seed: int) -> Scenario:
         payments=random.choice((1, 2)),
         payouts=random.choice((0, 1)),
         expires_in_s=900,
-        ladder=SANDBOX,
+        schedule=SANDBOX,
         settle_s=3.0,
         ends_by_s=end + HEALED_IN_S,
     )

@@ -15,14 +15,14 @@ import msgspec
 from sim.book import Booked, Sending
 from sim.clock import EPOCH
 from sim.judge_work import work_verdict
-from sim.ledger import Version
+from sim.order_store import Version
 from sim.world import SETTINGS, World
-from synccash.engine.review import Resolution
+from synccash.engine.requests.review import Resolution
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import Order
 from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
 from synccash.payments.payout import Payout
-from synccash.payments.rail import Operation, Standing
+from synccash.payments.rail import Operation, RailStatus
 
 _MICROSECOND_S = 1e-6
 _FOLLOWS_WITHIN_S = 1.0
@@ -91,7 +91,7 @@ def _was_to_be_seen(world: World, attempt: Attempt) -> bool:
     booked = world.rails[attempt.rail].booked(attempt.reference)
     if booked is None:
         return True
-    was_taken_back_unseen = booked.is_reversed and Standing.SUCCEEDED not in booked.told
+    was_taken_back_unseen = booked.is_reversed and RailStatus.SUCCEEDED not in booked.told
     return booked.late_at - _age_zero(attempt) < _LAST_LOOK_S and not was_taken_back_unseen
 
 
@@ -111,9 +111,9 @@ def _duplicates(world: World) -> list[str]:
 def _lost(world: World) -> list[str]:
     wrong: list[str] = []
     moved, late, fickle = _debits(world) + _payouts(world), _late(world), _fickle(world)
-    for row in world.ledger.rows.values():
+    for row in world.order_store.rows.values():
         order = row.order
-        unread = order.id in world.ledger.unreadable
+        unread = order.id in world.order_store.unreadable
         came_late = [
             a for a in _came_late(row.attempts, late) if a.state.is_dead and _was_to_be_seen(world, a)
         ]
@@ -131,7 +131,7 @@ def _lost(world: World) -> list[str]:
             wrong.append(f"lied: {order.id} is succeeded and moved nothing")
     wrong.extend(f"lost: {name} moved money and has no row" for name in moved)
     for key, reply in world.told:
-        if msgspec.json.decode(reply.body)["id"] not in world.ledger.rows:
+        if msgspec.json.decode(reply.body)["id"] not in world.order_store.rows:
             wrong.append(f"lost: {key} was acknowledged and has no row")
     return wrong + _refunds(world) + _surplus(world)
 
@@ -140,7 +140,7 @@ def _unscreened(world: World) -> list[str]:
     """Nothing is sent that neither the fraud service nor a human has let pass, or that a human declined."""
     if not world.scenario.is_screened:
         return []
-    rows = (row for row in world.ledger.rows.values() if not isinstance(row.order, Refund))
+    rows = (row for row in world.order_store.rows.values() if not isinstance(row.order, Refund))
     sent = {row.order.id for row in rows if row.attempts}
     wrong = [f"unscreened: {name} was sent" for name in sorted(sent - world.cleared)]
     return wrong + [f"declined: {name} was sent" for name in sorted(sent & world.declined)]
@@ -150,13 +150,13 @@ def _surplus(world: World) -> list[str]:
     """What came too much has one refund of its own, each debit, of its amount, however that refund ends. What
     is really given back of one debit, late or not, is never more than the debit."""
     wrong: list[str] = []
-    late, fickle, unread = _late(world), _fickle(world), world.ledger.unreadable
-    orders = [row.order for row in world.ledger.rows.values()]
+    late, fickle, unread = _late(world), _fickle(world), world.order_store.unreadable
+    orders = [row.order for row in world.order_store.rows.values()]
     back: dict[str, list[int]] = {}
     for order in orders:
         if isinstance(order, Refund) and order.surplus:
             back.setdefault(order.attempt_id, []).append(order.amount)
-    for row in world.ledger.rows.values():
+    for row in world.order_store.rows.values():
         if not isinstance(row.order, Payment):
             continue
         came = [attempt for attempt in row.attempts.values() if attempt.amount_received > 0]
@@ -195,7 +195,7 @@ def _refunds(world: World) -> list[str]:
     for rail in world.rails.values():
         for credit in rail.credits():
             back[credit.merchant_reference] += credit.amount
-    for row in world.ledger.rows.values():
+    for row in world.order_store.rows.values():
         order = row.order
         came = sum(attempt.amount_received for attempt in row.attempts.values())
         if isinstance(order, Payment) and back[order.reference] > came:
@@ -215,9 +215,9 @@ def _stuck(world: World) -> list[str]:
     if world.scenario.ends_by_s is not None:
         # The run was not followed to its end.
         return wrong
-    for row in world.ledger.rows.values():
+    for row in world.order_store.rows.values():
         order = row.order
-        if order.id in world.ledger.unreadable:
+        if order.id in world.order_store.unreadable:
             continue
         if not order.status.is_final and order.status_detail is not StatusDetail.UNDER_REVIEW:
             wrong.append(f"stuck: {order.id} is {order.status.value}, {order.status_detail}")
@@ -235,13 +235,13 @@ def _lied(world: World) -> list[str]:
             wrong.append(f"lied: {key} was given two answers")
         said = msgspec.json.decode(reply.body)
         wrong.extend(_against(world, said["id"], said["status"], "an answer"))
-    for event in world.ledger.events:
+    for event in world.order_store.events:
         wrong.extend(_against(world, event.object_id, event.type.partition(".")[2], "an event"))
     return wrong
 
 
 def _against(world: World, order_id: str, said: str, what: str) -> list[str]:
-    row = world.ledger.rows.get(order_id)
+    row = world.order_store.rows.get(order_id)
     if row is None or said not in _ENDS or row.order.status.value == said:
         return []
     return [f"lied: {what} says {said} of {order_id}, which is {row.order.status.value}"]
@@ -257,7 +257,7 @@ def _sends(world: World) -> list[str]:
         for begun in rail.begun:
             order = begun.order
             if order is not None and order.operation is not Operation.REFUND:
-                row = next((r for r in world.ledger.rows.values() if _owns(r.order, order)), None)
+                row = next((r for r in world.order_store.rows.values() if _owns(r.order, order)), None)
                 if row is None:
                     wrong.append(f"sends: {order.reference} was sent without a row")
                 elif _is_too_late(world, row.history, begun):
@@ -277,7 +277,7 @@ def _is_too_late(world: World, history: Sequence[Version], begun: Sending) -> bo
 def _knowing(world: World) -> list[str]:
     """What left for an order whose money was already known to have moved, whoever sent it: a sender whose
     lease is over sends nothing more. Surplus refunds are judged by what they give back."""
-    rows = {a.reference: row for row in world.ledger.rows.values() for a in row.attempts.values()}
+    rows = {a.reference: row for row in world.order_store.rows.values() for a in row.attempts.values()}
     wrong: list[str] = []
     for rail in world.rails.values():
         for begun in rail.begun:
@@ -295,7 +295,7 @@ def _unaccounted(world: World) -> list[str]:
     """An order that is known to have moved money does not fail, expire or end as canceled: it stands for the
     whole amount, or waits for a human with a contradiction."""
     wrong: list[str] = []
-    for row in world.ledger.rows.values():
+    for row in world.order_store.rows.values():
         order = row.order
         known = next((v.step for v in row.history if v.money_is_known), None)
         if known is None:
@@ -331,7 +331,7 @@ def _moved_on(world: World) -> list[str]:
     """A rail whose inquiry has no word for failure never gives leave to try another, whatever a callback says
     of what it has taken."""
     wrong: list[str] = []
-    for row in world.ledger.rows.values():
+    for row in world.order_store.rows.values():
         attempts = sorted(row.attempts.values(), key=lambda attempt: attempt.sequence)
         for before, after in pairwise(attempts):
             rail = world.rails[before.rail]
@@ -349,7 +349,7 @@ def _unsettled(world: World) -> list[str]:
         for begun in rail.begun:
             sent.setdefault(begun.reference, []).append(begun)
     wrong: list[str] = []
-    for row in world.ledger.rows.values():
+    for row in world.order_store.rows.values():
         for version in row.history:
             if "sent_again" not in version.told:
                 continue
@@ -369,7 +369,7 @@ def _not_healed(world: World) -> list[str]:
     if ends_by_s is None:
         return []
     wrong: list[str] = []
-    for row in world.ledger.rows.values():
+    for row in world.order_store.rows.values():
         ended = next((v.at for v in row.history if v.order.status.value == "succeeded"), None)
         took_s = None if ended is None else (ended - EPOCH).total_seconds()
         if took_s is None or took_s > ends_by_s:
@@ -384,7 +384,7 @@ def _undead(world: World) -> list[str]:
     late = _late(world)
     return [
         f"undead: {row.order.id} was called dead and moved money"
-        for row in world.ledger.rows.values()
+        for row in world.order_store.rows.values()
         if "late_success" in row.contradictions and not _came_late(row.attempts, late)
     ]
 

@@ -8,11 +8,11 @@ from itertools import pairwise
 
 from sim.book import Booked, Faults, Sending
 from sim.clock import EPOCH
-from sim.ledger import Version
+from sim.order_store import Version
 from sim.world import SETTINGS, World
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
-from synccash.payments.rail import Standing
+from synccash.payments.rail import RailStatus
 
 _TOLD_OFTEN = 3
 _REVIEW_WITHIN_S = 5.0
@@ -41,7 +41,7 @@ def _reopened(world: World) -> list[str]:
     """No end is left again."""
     return [
         f"reopened: {row.order.id} was {before.order.status.value} and became {after.order.status.value}"
-        for row in world.ledger.rows.values()
+        for row in world.order_store.rows.values()
         for before, after in pairwise(row.history)
         if before.order.status.is_final and after.order.status is not before.order.status
     ]
@@ -49,7 +49,7 @@ def _reopened(world: World) -> list[str]:
 
 def _past_lease(world: World) -> list[str]:
     """What leaves a node leaves within the lease that its last commit on the order gave it."""
-    rows = {a.reference: row for row in world.ledger.rows.values() for a in row.attempts.values()}
+    rows = {a.reference: row for row in world.order_store.rows.values() for a in row.attempts.values()}
     wrong: list[str] = []
     for rail in world.rails.values():
         for begun in rail.begun:
@@ -82,7 +82,8 @@ def _needless_takeovers(world: World) -> list[str]:
 
 def _worked_on(world: World) -> list[str]:
     return [
-        f"worked on: {order_id} was written after its lease was lost" for order_id in world.ledger.worked_on
+        f"worked on: {order_id} was written after its lease was lost"
+        for order_id in world.order_store.worked_on
     ]
 
 
@@ -95,7 +96,7 @@ def _not_under_review(world: World) -> list[str]:
     # What is being asked or taken over at the expiry is done with it a lease and two answers later.
     grace_s = _REVIEW_WITHIN_S + SETTINGS.lease_s + slept_s
     wrong: list[str] = []
-    for row in world.ledger.rows.values():
+    for row in world.order_store.rows.values():
         if isinstance(row.order, Refund):
             continue
         told_by = (row.order.expires_at - EPOCH).total_seconds() + grace_s
@@ -127,7 +128,7 @@ def _waits_in_vain(world: World) -> list[str]:
         return []
     return [
         f"waits in vain: {row.order.id} is queued, and its connectors refuse to send it"
-        for row in world.ledger.rows.values()
+        for row in world.order_store.rows.values()
         for version in row.history
         if version.order.status_detail is StatusDetail.QUEUED
         and version.attempts
@@ -138,9 +139,9 @@ def _waits_in_vain(world: World) -> list[str]:
 def _hangs(world: World) -> list[str]:
     """What a rail never had, whose "not found" is final, does not wait for a human at the end of the run."""
     wrong: list[str] = []
-    for row in world.ledger.rows.values():
+    for row in world.order_store.rows.values():
         order = row.order
-        if isinstance(order, Refund) or order.status.is_final or order.id in world.ledger.unreadable:
+        if isinstance(order, Refund) or order.status.is_final or order.id in world.order_store.unreadable:
             continue
         live = next((a for a in row.attempts.values() if not a.state.is_final), None)
         rail = world.rails[live.rail] if live else None
@@ -152,8 +153,8 @@ def _hangs(world: World) -> list[str]:
 def _untold_reversals(world: World) -> list[str]:
     """Money that a rail took back and called about is told as a contradiction where it was known."""
     wrong: list[str] = []
-    for row in world.ledger.rows.values():
-        if row.order.id in world.ledger.unreadable:
+    for row in world.order_store.rows.values():
+        if row.order.id in world.order_store.unreadable:
             continue
         booked = _bookings(world, row.attempts)
         known = [a for a, b in booked if a.money_moved and b.has_told_reversal and _was_told_both(b)]
@@ -163,14 +164,14 @@ def _untold_reversals(world: World) -> list[str]:
 
 
 def _was_told_both(booked: Booked) -> bool:
-    return {Standing.SUCCEEDED, Standing.FAILED} <= booked.told
+    return {RailStatus.SUCCEEDED, RailStatus.FAILED} <= booked.told
 
 
 def _untold_surplus(world: World) -> list[str]:
     """The commit by which a payment has one debit more than before is told as a contradiction."""
     return [
         f"untold: {row.order.id} was paid {_debits(after)} times, and nobody was told"
-        for row in world.ledger.rows.values()
+        for row in world.order_store.rows.values()
         if isinstance(row.order, Payment)
         for before, after in pairwise(row.history)
         if _debits(after) > max(1, _debits(before)) and after.contradiction is None
@@ -185,7 +186,7 @@ def _untold_passwords(world: World) -> list[str]:
     """A payer whose rail says that it waits for a password is told so, while there is time."""
     return [
         f"untold: {row.order.id} waits for a password at its rail, and its payer was not told"
-        for row in world.ledger.rows.values()
+        for row in world.order_store.rows.values()
         for _, booked in _bookings(world, row.attempts)
         if booked.told_waiting >= _TOLD_OFTEN
         and isinstance(row.order, Payment)
@@ -200,7 +201,7 @@ def _is_told(version: Version) -> bool:
 
 def _unreserved(world: World) -> list[str]:
     """What is given back of a debit, or may be, is reserved on it."""
-    rows = world.ledger.rows.values()
+    rows = world.order_store.rows.values()
     given = Counter[str]()
     for row in rows:
         order = row.order

@@ -6,25 +6,25 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from synccash.engine.attempts import Attempts
-from synccash.engine.collect import Collecting
-from synccash.engine.decisions import Decisions
-from synccash.engine.dispatch import PolicyDispatch
-from synccash.engine.driver import Driver
+from synccash.engine.commit_builder import CommitBuilder, order_of
+from synccash.engine.dispatch.policy_dispatch import PolicyDispatch
 from synccash.engine.engine import Engine
-from synccash.engine.otp import Passwords
-from synccash.engine.patience import Patience
-from synccash.engine.refund_openings import RefundOpenings, debit_of
-from synccash.engine.scribe import Scribe, order_of
+from synccash.engine.progress.attempt_timing import AttemptTiming
+from synccash.engine.progress.attempts import Attempts
+from synccash.engine.progress.decisions import Decisions
+from synccash.engine.progress.order_worker import OrderWorker
+from synccash.engine.progress.refund_openings import RefundOpenings, debit_of
+from synccash.engine.requests.collect import PaymentRequests
+from synccash.engine.requests.otp import OtpSubmitter
 from synccash.engine.worker import Worker
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import PaymentCase, Release
+from synccash.payments.case import PaymentCase, ReleaseLease
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.ladder import Ladder
+from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.lifecycle import canceled, failed, reflect
 from synccash.payments.payment import Payment, Refund
 from synccash.payments.payout import Payout
-from synccash.payments.rail import Standing, StatusAnswer
+from synccash.payments.rail import RailStatus, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
 _ABSENT = Failure(FailureCode.PROVIDER_ERROR, reroute=True)
@@ -50,7 +50,7 @@ def _another_reference() -> str:
 
 
 def _resend_anew(right: Any) -> Any:
-    async def resend(self: Driver, case: Any, after: Attempt) -> Any:
+    async def resend(self: OrderWorker, case: Any, after: Attempt) -> Any:
         return await right(self, case, replace(after, reference=_another_reference()))
 
     return resend
@@ -64,10 +64,10 @@ def _fresh_reference(right: Any) -> Any:
 
 
 def _absent_is_failed(right: Any) -> Any:
-    async def ask(self: Driver, case: Any, attempt: Attempt) -> StatusAnswer:
+    async def ask(self: OrderWorker, case: Any, attempt: Attempt) -> StatusAnswer:
         answer = await right(self, case, attempt)
-        if answer.standing is Standing.NOT_FOUND:
-            return StatusAnswer(standing=Standing.FAILED, failure=_ABSENT)
+        if answer.status_at_rail is RailStatus.NOT_FOUND:
+            return StatusAnswer(status_at_rail=RailStatus.FAILED, failure=_ABSENT)
         return answer
 
     return ask
@@ -117,22 +117,24 @@ def _no_worker(right: Any) -> Any:
 def _believed_callback(right: Any) -> Any:
     async def take_callback(self: Engine, rail: str, token: str, *rest: Any) -> None:
         await right(self, rail, token, *rest)
-        driver = self.worker.driver
-        observed: Any = self.ledger
+        order_worker = self.worker.order_worker
+        observed: Any = self.order_store
         for order_id in tuple(observed.inner.rows):
-            case = await self.ledger.payment(order_id)
+            case = await self.order_store.payment(order_id)
             if case is not None and case.live is not None and case.live.callback_token == token:
-                after = case.live.after_inquiry(StatusAnswer(standing=Standing.SUCCEEDED))
-                order = reflect(case.payment, after, now=driver.clock.now())
-                move = driver.scribe.move(case, order, after, hold=Release(None), timeline=())
-                await self.ledger.record(move)
+                after = case.live.after_inquiry(StatusAnswer(status_at_rail=RailStatus.SUCCEEDED))
+                order = reflect(case.payment, after, now=order_worker.clock.now())
+                commit = order_worker.commit_builder.commit(
+                    case, order, after, lease=ReleaseLease(None), timeline=()
+                )
+                await self.order_store.record(commit)
 
     return take_callback
 
 
 def _resend_but(**changes: Any) -> Callable[[Any], Any]:
     def make(right: Any) -> Any:
-        def resend_in_s(self: Patience, case: Any, attempt: Attempt) -> float | None:
+        def resend_in_s(self: AttemptTiming, case: Any, attempt: Attempt) -> float | None:
             return right(self, case, replace(attempt, **changes))
 
         return resend_in_s
@@ -141,7 +143,7 @@ def _resend_but(**changes: Any) -> Callable[[Any], Any]:
 
 
 def _resends_blindly(right: Any) -> Any:
-    def resend_in_s(self: Patience, case: Any, attempt: Attempt) -> float | None:
+    def resend_in_s(self: AttemptTiming, case: Any, attempt: Attempt) -> float | None:
         may = attempt.state is AttemptState.UNKNOWN and attempt.sends < self.settings.sends_max
         return 0.0 if may else None
 
@@ -152,7 +154,7 @@ def _gives_up(right: Any) -> Any:
     def ask_later(self: Decisions, case: Any, after: Attempt, answer: StatusAnswer) -> Any:
         if isinstance(case, PaymentCase) and after.inquiries >= 3:
             order = failed(case.payment, _ABSENT, now=self.clock.now())
-            return self.scribe.move(case, order, after, hold=Release(None), timeline=())
+            return self.commit_builder.commit(case, order, after, lease=ReleaseLease(None), timeline=())
         return right(self, case, after, answer)
 
     return ask_later
@@ -161,25 +163,27 @@ def _gives_up(right: Any) -> Any:
 def within_the_lease_alone(right: Any) -> Any:
     """A sender who minds its lease, and no expiry."""
 
-    def sendable_s(self: Driver, case: Any, leased_at: float) -> float:
+    def sendable_s(self: OrderWorker, case: Any, leased_at: float) -> float:
         return leased_at + self.settings.lease_s - self.clock.monotonic()
 
     return sendable_s
 
 
 def _commits_after_expiry(right: Any) -> Any:
-    def move(self: Scribe, *arguments: Any, **named: Any) -> Any:
+    def commit(self: CommitBuilder, *arguments: Any, **named: Any) -> Any:
         return right(self, *arguments, **{**named, "before_expiry": False})
 
-    return move
+    return commit
 
 
 def _cancels_in_flight(right: Any) -> Any:
-    async def cancel(self: Collecting, tenant: Any, payment_id: str) -> bytes:
-        case = await self.ledger.payment(payment_id)
+    async def cancel(self: PaymentRequests, tenant: Any, payment_id: str) -> bytes:
+        case = await self.order_store.payment(payment_id)
         assert case is not None
         order = replace(canceled(case.payment, now=self.clock.now()), fence=case.payment.fence + 1)
-        await self.ledger.record(self.scribe.move(case, order, hold=Release(None), timeline=()))
+        await self.order_store.record(
+            self.commit_builder.commit(case, order, lease=ReleaseLease(None), timeline=())
+        )
         return b""
 
     return cancel
@@ -200,14 +204,14 @@ def _moves_on_when_unknown(kind: type) -> Callable[[Any], Any]:
 
 
 def _sees_no_dead(right: Any) -> Any:
-    async def late_success(self: Driver, case: Any) -> None:
+    async def late_success(self: OrderWorker, case: Any) -> None:
         """The dead are dead."""
 
     return late_success
 
 
 def _looks_back_at_nothing(right: Any) -> Any:
-    async def look_back(self: Driver, case: Any) -> Any:
+    async def look_back(self: OrderWorker, case: Any) -> Any:
         alive = replace(case, attempts=tuple(a for a in case.attempts if not a.is_dead_by_word))
         return await right(self, alive)
 
@@ -215,7 +219,7 @@ def _looks_back_at_nothing(right: Any) -> Any:
 
 
 def _keeps_what_came_too_much(right: Any) -> Any:
-    async def give_back(self: Driver, case: Any) -> None:
+    async def give_back(self: OrderWorker, case: Any) -> None:
         """Nobody asks for it."""
 
     return give_back
@@ -229,7 +233,7 @@ def _gives_back_what_is_due(right: Any) -> Any:
 
 
 def _fails_without_an_answer(right: Any) -> Any:
-    def after(self: Passwords, payment: Payment, live: Attempt, answer: Any, asked: Payment) -> Payment:
+    def after(self: OtpSubmitter, payment: Payment, live: Attempt, answer: Any, asked: Payment) -> Payment:
         if answer.evidence is Evidence.AMBIGUOUS:
             return failed(payment, _ABSENT, now=self.clock.now())
         return right(self, payment, live, answer, asked)
@@ -238,26 +242,26 @@ def _fails_without_an_answer(right: Any) -> Any:
 
 
 def _believes_a_password(right: Any) -> Any:
-    def after(self: Passwords, payment: Payment, live: Attempt, answer: Any, asked: Payment) -> Payment:
+    def after(self: OtpSubmitter, payment: Payment, live: Attempt, answer: Any, asked: Payment) -> Payment:
         if answer.evidence is not Evidence.ACCEPTED:
             return right(self, payment, live, answer, asked)
-        paid = live.after_inquiry(StatusAnswer(standing=Standing.SUCCEEDED))
+        paid = live.after_inquiry(StatusAnswer(status_at_rail=RailStatus.SUCCEEDED))
         return reflect(payment, paid, now=self.clock.now())
 
     return after
 
 
 def _forgets_the_parked(right: Any) -> Any:
-    def parked_s(self: Ladder, age_s: float) -> float:
+    def parked_s(self: InquirySchedule, age_s: float) -> float:
         return 1e9
 
     return parked_s
 
 
 MUTANTS: dict[str, tuple[Patch, ...]] = {
-    "a re-send takes a new reference": ((Driver, "_resend", _resend_anew),),
+    "a re-send takes a new reference": ((OrderWorker, "_resend", _resend_anew),),
     "the reference is not the committed one": ((Attempts, "order_for", _fresh_reference),),
-    "not found counts as failed": ((Driver, "_ask", _absent_is_failed),),
+    "not found counts as failed": ((OrderWorker, "_ask", _absent_is_failed),),
     "silence counts as not sent": ((PolicyDispatch, "send", _silence_is_not_sent),),
     "silence falls over to another rail": ((Decisions, "after_send", _moves_on_when_unknown(Payment)),),
     "any holder may call a send dead": (
@@ -266,14 +270,14 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     ),
     "nobody takes over": ((Worker, "run", _no_worker),),
     "a callback is believed": ((Engine, "take_callback", _believed_callback),),
-    "sends are not counted": ((Patience, "resend_in_s", _resend_but(sends=1)),),
-    "a rail without dedup is sent to again": ((Patience, "resend_in_s", _resends_blindly),),
+    "sends are not counted": ((AttemptTiming, "resend_in_s", _resend_but(sends=1)),),
+    "a rail without dedup is sent to again": ((AttemptTiming, "resend_in_s", _resends_blindly),),
     "the ladder ends in failed": ((Decisions, "ask_later", _gives_up),),
     "both walls round the expiry are gone": (
-        (Driver, "_sendable_s", within_the_lease_alone),
-        (Scribe, "move", _commits_after_expiry),
+        (OrderWorker, "_sendable_s", within_the_lease_alone),
+        (CommitBuilder, "commit", _commits_after_expiry),
     ),
-    "a payment in flight is canceled": ((Collecting, "cancel_payment", _cancels_in_flight),),
+    "a payment in flight is canceled": ((PaymentRequests, "cancel_payment", _cancels_in_flight),),
 }
 
 WIDE_MUTANTS: dict[str, tuple[Patch, ...]] = {
@@ -284,21 +288,21 @@ WIDE_MUTANTS: dict[str, tuple[Patch, ...]] = {
         (Decisions, "after_send", _moves_on_when_unknown(Refund)),
     ),
     "what was called failed is never looked at again": (
-        (Driver, "_late_success", _sees_no_dead),
-        (Driver, "_look_back", _looks_back_at_nothing),
+        (OrderWorker, "_late_success", _sees_no_dead),
+        (OrderWorker, "_recheck_after_end", _looks_back_at_nothing),
     ),
-    "what came too much stays": ((Driver, "_give_back", _keeps_what_came_too_much),),
+    "what came too much stays": ((OrderWorker, "_give_back", _keeps_what_came_too_much),),
     "the wrong debit is given back": ((RefundOpenings, "of_surplus", _gives_back_what_is_due),),
-    "a password that nobody answered ends the payment": ((Passwords, "_after", _fails_without_an_answer),),
-    "a password that was taken is money": ((Passwords, "_after", _believes_a_password),),
+    "a password that nobody answered ends the payment": ((OtpSubmitter, "_after", _fails_without_an_answer),),
+    "a password that was taken is money": ((OtpSubmitter, "_after", _believes_a_password),),
 }
 """Rules of what `cases.wide` has beside payments."""
 
 IMPATIENT_MUTANTS: dict[str, tuple[Patch, ...]] = {
-    "a parked order is never looked at again": ((Ladder, "parked_s", _forgets_the_parked),),
+    "a parked order is never looked at again": ((InquirySchedule, "parked_s", _forgets_the_parked),),
     "a parked order is no reason to look at its dead": (
-        (Driver, "_late_success", _sees_no_dead),
-        (Driver, "_look_back", _looks_back_at_nothing),
+        (OrderWorker, "_late_success", _sees_no_dead),
+        (OrderWorker, "_recheck_after_end", _looks_back_at_nothing),
     ),
 }
 """Rules of what happens at a ladder's end."""

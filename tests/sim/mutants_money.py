@@ -4,17 +4,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from sim.ledger import FakeLedger
 from sim.mutants import Patch
-from synccash.engine.attempts import routed_of
-from synccash.engine.decisions import Decisions
-from synccash.engine.driver import Driver
-from synccash.engine.guarded_rail import GuardedRail
-from synccash.engine.holding import Holding
-from synccash.engine.patience import Patience
-from synccash.engine.refund_openings import RefundOpenings
-from synccash.engine.router import Router
-from synccash.engine.scribe import Scribe
+from sim.order_store import FakeOrderStore
+from synccash.engine.commit_builder import CommitBuilder
+from synccash.engine.dispatch.guarded_rail import GuardedRail
+from synccash.engine.dispatch.router import Router
+from synccash.engine.leases import HeldLeases
+from synccash.engine.progress.attempt_timing import AttemptTiming
+from synccash.engine.progress.attempts import routed_of
+from synccash.engine.progress.decisions import Decisions
+from synccash.engine.progress.order_worker import OrderWorker
+from synccash.engine.progress.refund_openings import RefundOpenings
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.rail import Environment
@@ -30,7 +30,7 @@ def _payer_refusal_falls_over(right: Any) -> Any:
 
 
 def _settled_at_once(right: Any) -> Any:
-    def resend_in_s(self: Patience, case: Any, attempt: Attempt) -> float | None:
+    def resend_in_s(self: AttemptTiming, case: Any, attempt: Attempt) -> float | None:
         if attempt.quiet_since is not None:
             attempt = replace(attempt, quiet_since=attempt.quiet_since - timedelta(days=1))
         return right(self, case, attempt)
@@ -39,7 +39,7 @@ def _settled_at_once(right: Any) -> Any:
 
 
 def _resends_acknowledged(right: Any) -> Any:
-    def resend_in_s(self: Patience, case: Any, attempt: Attempt) -> float | None:
+    def resend_in_s(self: AttemptTiming, case: Any, attempt: Attempt) -> float | None:
         if attempt.state is AttemptState.ACKNOWLEDGED:
             attempt = replace(attempt, state=AttemptState.UNKNOWN)
         return right(self, case, attempt)
@@ -55,26 +55,26 @@ def _looks_back_once(right: Any) -> Any:
 
 
 def _never_looks_back(right: Any) -> Any:
-    def look_back_s(self: Patience, *arguments: Any) -> None:
+    def recheck_s(self: AttemptTiming, *arguments: Any) -> None:
         """No look-back is ever due."""
 
-    return look_back_s
+    return recheck_s
 
 
 def _renews_nothing(right: Any) -> Any:
-    async def renew(self: FakeLedger, holds: Any, *, lease_s: float) -> Any:
-        return frozenset(holds)
+    async def renew(self: FakeOrderStore, leases: Any, *, lease_s: float) -> Any:
+        return frozenset(leases)
 
     return renew
 
 
 def _cancels_without_fence(right: Any) -> Any:
-    def move(self: Scribe, case: Any, order: Any, *changed: Any, **named: Any) -> Any:
+    def commit(self: CommitBuilder, case: Any, order: Any, *changed: Any, **named: Any) -> Any:
         if order.status.value == "canceled":
             order = replace(order, fence=case.payment.fence)
         return right(self, case, order, *changed, **named)
 
-    return move
+    return commit
 
 
 def _forgets_evidence(right: Any) -> Any:
@@ -94,21 +94,21 @@ def _not_exclusive(right: Any) -> Any:
 
 
 def _deaf_after_takeover(right: Any) -> Any:
-    async def late_success(self: Driver, case: Any) -> Any:
+    async def late_success(self: OrderWorker, case: Any) -> Any:
         return await right(self, case) if case.hinted else None
 
     return late_success
 
 
 def _believes_any_amount(right: Any) -> Any:
-    async def ask(self: Driver, case: Any, attempt: Attempt) -> Any:
+    async def ask(self: OrderWorker, case: Any, attempt: Attempt) -> Any:
         return replace(await right(self, case, attempt), amount=None)
 
     return ask
 
 
 def _writes_reservations(right: Any) -> Any:
-    def write_attempts(self: FakeLedger, row: Any, attempts: Any) -> None:
+    def write_attempts(self: FakeOrderStore, row: Any, attempts: Any) -> None:
         right(self, row, attempts)
         for attempt in attempts:
             reserved = attempt.refund_reserved
@@ -118,7 +118,7 @@ def _writes_reservations(right: Any) -> Any:
 
 
 def _reserves_nothing(right: Any) -> Any:
-    def open_refund(self: FakeLedger, asked: Any) -> Any:
+    def open_refund(self: FakeOrderStore, asked: Any) -> Any:
         opened = right(self, asked)
         row = self.rows[asked.refund.payment_id]
         debit = row.attempts[asked.refund.attempt_id]
@@ -150,21 +150,21 @@ def _gives_back_twice(right: Any) -> Any:
 
 def _counts_no_resend(right: Any) -> Any:
     def resend(self: Decisions, case: Any, after: Attempt) -> Any:
-        move = right(self, case, after)
-        return replace(move, attempts=tuple(replace(a, sends=after.sends) for a in move.attempts))
+        commit = right(self, case, after)
+        return replace(commit, attempts=tuple(replace(a, sends=after.sends) for a in commit.attempts))
 
     return resend
 
 
 def _works_on_without_lease(right: Any) -> Any:
-    def end_lost(self: Holding, work: Any) -> None:
+    def end_lost(self: HeldLeases, work: Any) -> None:
         """The work goes on."""
 
     return end_lost
 
 
 def _settles_from_the_send(right: Any) -> Any:
-    async def inquire(self: Driver, case: Any, live: Attempt) -> Any:
+    async def inquire(self: OrderWorker, case: Any, live: Attempt) -> Any:
         if live.evidence is not None:
             case = replace(case, former_lease_end=None)
         return await right(self, case, live)
@@ -173,7 +173,7 @@ def _settles_from_the_send(right: Any) -> Any:
 
 
 def _stops_at_an_unreadable_row(right: Any) -> Any:
-    def take_due(self: FakeLedger, limit: int, lease_s: float) -> Any:
+    def take_due(self: FakeOrderStore, limit: int, lease_s: float) -> Any:
         taken = right(self, limit, lease_s)
         if self.unreadable & self.set_aside:
             raise StoreUnavailableError("a row cannot be read")
@@ -190,7 +190,7 @@ def _sends_what_is_held(right: Any) -> Any:
 
 
 def _asks_the_first_holder_only(right: Any) -> Any:
-    async def screen(self: Driver, case: Any) -> Any:
+    async def screen(self: OrderWorker, case: Any) -> Any:
         if case.former_lease_end is not None:
             return await self._try_again(case)
         return await right(self, case)
@@ -215,30 +215,32 @@ def _sends_in_every_mode(right: Any) -> Any:
 
 MONEY_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a payer's own refusal goes to another rail": ((Decisions, "_fall_over", _payer_refusal_falls_over),),
-    "nothing has to settle": ((Patience, "resend_in_s", _settled_at_once),),
-    "an acknowledged attempt is sent again": ((Patience, "resend_in_s", _resends_acknowledged),),
+    "nothing has to settle": ((AttemptTiming, "resend_in_s", _settled_at_once),),
+    "an acknowledged attempt is sent again": ((AttemptTiming, "resend_in_s", _resends_acknowledged),),
     "there is one look-back only": ((Decisions, "looked_back", _looks_back_once),),
-    "there is never a look-back": ((Patience, "look_back_s", _never_looks_back),),
-    "a heartbeat renews nothing": ((FakeLedger, "renew", _renews_nothing),),
-    "a cancelation raises no fence": ((Scribe, "move", _cancels_without_fence),),
+    "there is never a look-back": ((AttemptTiming, "recheck_s", _never_looks_back),),
+    "a heartbeat renews nothing": ((FakeOrderStore, "renew", _renews_nothing),),
+    "a cancelation raises no fence": ((CommitBuilder, "commit", _cancels_without_fence),),
     "a later send forgets former evidence": ((Attempt, "after_send", _forgets_evidence),),
     "refunds without a key are not exclusive": ((RefundOpenings, "_refund", _not_exclusive),),
-    "closed attempts are not checked after a takeover": ((Driver, "_late_success", _deaf_after_takeover),),
-    "another amount is believed": ((Driver, "_ask", _believes_any_amount),),
-    "a reservation is written from a value": ((FakeLedger, "_write_attempts", _writes_reservations),),
-    "nothing is reserved for a refund": ((FakeLedger, "_open_refund", _reserves_nothing),),
+    "closed attempts are not checked after a takeover": (
+        (OrderWorker, "_late_success", _deaf_after_takeover),
+    ),
+    "another amount is believed": ((OrderWorker, "_ask", _believes_any_amount),),
+    "a reservation is written from a value": ((FakeOrderStore, "_write_attempts", _writes_reservations),),
+    "nothing is reserved for a refund": ((FakeOrderStore, "_open_refund", _reserves_nothing),),
     "a late success is told to nobody": ((Decisions, "late_success", _tells_no_contradiction),),
     "a surplus is given back more than once": ((RefundOpenings, "of_surplus", _gives_back_twice),),
     "a re-send is not counted": ((Decisions, "resend", _counts_no_resend),),
-    "lost leases end no work": ((Holding, "_end_lost", _works_on_without_lease),),
-    "a takeover does not restart the settle time": ((Driver, "_inquire", _settles_from_the_send),),
+    "lost leases end no work": ((HeldLeases, "_end_lost", _works_on_without_lease),),
+    "a takeover does not restart the settle time": ((OrderWorker, "_inquire", _settles_from_the_send),),
     "what the fraud service holds is sent": ((Decisions, "held_for_risk", _sends_what_is_held),),
-    "a takeover asks no fraud service": ((Driver, "screen", _asks_the_first_holder_only),),
+    "a takeover asks no fraud service": ((OrderWorker, "screen", _asks_the_first_holder_only),),
     # The router and, behind it, the guard: both have to break.
     "a test order goes to a live account": (
         (Router, "_candidate", _every_mode_at_every_rail),
         (GuardedRail, "send", _sends_in_every_mode),
     ),
-    "an unreadable row ends the batch": ((FakeLedger, "_take_due", _stops_at_an_unreadable_row),),
+    "an unreadable row ends the batch": ((FakeOrderStore, "_take_due", _stops_at_an_unreadable_row),),
 }
 """One for each rule; a new rule of the engine gets its mutant here."""

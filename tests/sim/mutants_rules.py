@@ -7,24 +7,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sim import ledger as sim_ledger
-from sim.ledger import FakeLedger
+from sim import order_store as sim_ledger
 from sim.mutants import Patch, broken, within_the_lease_alone
-from synccash.engine import decisions as decisions_module
-from synccash.engine import dispatch as dispatch_module
-from synccash.engine import otp as otp_module
-from synccash.engine import patience as patience_module
-from synccash.engine.collect import Collecting
-from synccash.engine.decisions import Decisions
-from synccash.engine.dispatch import PolicyDispatch
-from synccash.engine.driver import Driver
-from synccash.engine.holding import Holding
-from synccash.engine.ledger_clock import LedgerClock
-from synccash.engine.patience import Patience, is_expired
-from synccash.engine.review import Reviewing
-from synccash.engine.scribe import Scribe, order_of
+from sim.order_store import FakeOrderStore
+from synccash.engine.commit_builder import CommitBuilder, order_of
+from synccash.engine.dispatch import policy_dispatch as dispatch_module
+from synccash.engine.dispatch.policy_dispatch import PolicyDispatch
+from synccash.engine.leases import HeldLeases
+from synccash.engine.progress import attempt_timing as patience_module
+from synccash.engine.progress import decisions as decisions_module
+from synccash.engine.progress.attempt_timing import AttemptTiming, is_expired
+from synccash.engine.progress.decisions import Decisions
+from synccash.engine.progress.order_worker import OrderWorker
+from synccash.engine.requests import otp as otp_module
+from synccash.engine.requests.collect import PaymentRequests
+from synccash.engine.requests.review import ReviewRequests
+from synccash.engine.store_clock import StoreClock
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import NotRefundable, PaymentCase, RefundCase, Release
+from synccash.payments.case import NotRefundable, PaymentCase, RefundCase, ReleaseLease
 from synccash.payments.errors import StateConflictError
 from synccash.payments.lifecycle import canceled, settle_late_success
 from synccash.payments.payment import PaymentStatus, Refund
@@ -35,7 +35,7 @@ _NO_MONEY: Patch = (Attempt, "money_moved", lambda right: property(lambda self: 
 _LEDGER_REFUSES_NOTHING: Patch = (
     sim_ledger,
     "_refuse_after_known_money",
-    lambda right: lambda row, move: None,
+    lambda right: lambda row, commit: None,
 )
 
 
@@ -50,7 +50,7 @@ def _knowing_nothing(right: Any) -> Any:
 
 
 _SENDS_ALL_THE_SAME: tuple[Patch, ...] = (
-    (Scribe, "move_to_send", _knowing_nothing),
+    (CommitBuilder, "commit_to_send", _knowing_nothing),
     _LEDGER_REFUSES_NOTHING,
 )
 """The engine's one guard before a send, and the order store's."""
@@ -77,7 +77,7 @@ def _falls_over_after_an_answer(right: Any) -> Any:
 
 
 def _tries_again(right: Any) -> Any:
-    async def advance(self: Driver, case: Any) -> Any:
+    async def advance(self: OrderWorker, case: Any) -> Any:
         is_open = case.live is None and not order_of(case).status.is_final
         if is_open and case.money_moved and not is_expired(case) and not isinstance(case, RefundCase):
             return await self._try_again(case)
@@ -87,10 +87,10 @@ def _tries_again(right: Any) -> Any:
 
 
 def _expires(right: Any) -> Any:
-    async def advance(self: Driver, case: Any) -> Any:
+    async def advance(self: OrderWorker, case: Any) -> Any:
         is_open = case.live is None and not order_of(case).status.is_final
         if is_open and is_expired(case):
-            await self.ledger.record(self.decisions.expire(case))
+            await self.order_store.record(self.decisions.expire(case))
             return None
         return await right(self, case)
 
@@ -98,12 +98,14 @@ def _expires(right: Any) -> Any:
 
 
 def _cancels(right: Any) -> Any:
-    async def cancel(self: Collecting, tenant: Any, payment_id: str) -> bytes:
-        case = await self.ledger.payment(payment_id)
+    async def cancel(self: PaymentRequests, tenant: Any, payment_id: str) -> bytes:
+        case = await self.order_store.payment(payment_id)
         if case is None or case.payment.status.is_final or case.live is not None or not case.money_moved:
             return await right(self, tenant, payment_id)
         order = replace(canceled(case.payment, now=self.clock.now()), fence=case.payment.fence + 1)
-        await self.ledger.record(self.scribe.move(case, order, hold=Release(0.0), timeline=()))
+        await self.order_store.record(
+            self.commit_builder.commit(case, order, lease=ReleaseLease(0.0), timeline=())
+        )
         return b""
 
     return cancel
@@ -121,24 +123,24 @@ def _takes_any_password(right: Any) -> Any:
 
 def _pays_with_another_amount(right: Any) -> Any:
     def late_success(self: Decisions, case: Any, closed: Attempt, answer: Any) -> Any:
-        move = right(self, case, closed, answer)
-        (paid,) = move.attempts
+        commit = right(self, case, closed, answer)
+        (paid,) = commit.attempts
         if not isinstance(case, PaymentCase) or case.payment.status.is_final or paid.amount_received == 0:
-            return move
-        return replace(move, order=settle_late_success(case.payment, paid, now=self.clock.now()))
+            return commit
+        return replace(commit, order=settle_late_success(case.payment, paid, now=self.clock.now()))
 
     return late_success
 
 
 def _believes_any_currency(right: Any) -> Any:
-    async def ask(self: Driver, case: Any, attempt: Attempt) -> Any:
+    async def ask(self: OrderWorker, case: Any, attempt: Attempt) -> Any:
         return replace(await right(self, case, attempt), currency=None)
 
     return ask
 
 
 def _exclusive_for_the_payment(right: Any) -> Any:
-    def open_refund(self: FakeLedger, asked: Any) -> Any:
+    def open_refund(self: FakeOrderStore, asked: Any) -> Any:
         refund = asked.refund
         under_way = any(
             isinstance(row.order, Refund)
@@ -154,7 +156,7 @@ def _exclusive_for_the_payment(right: Any) -> Any:
 
 
 def _drops_a_surplus(right: Any) -> Any:
-    async def give_back(self: Driver, case: Any) -> bool:
+    async def give_back(self: OrderWorker, case: Any) -> bool:
         await right(self, case)
         return True
 
@@ -163,17 +165,17 @@ def _drops_a_surplus(right: Any) -> Any:
 
 def _says_nothing_of_a_second_success(right: Any) -> Any:
     def ended(self: Decisions, *arguments: Any, **named: Any) -> Any:
-        move = right(self, *arguments, **named)
-        if move.contradiction is None:
-            return move
-        timeline = tuple(entry for entry in move.timeline if entry.kind != "contradiction")
-        return replace(move, contradiction=None, events=(), timeline=timeline)
+        commit = right(self, *arguments, **named)
+        if commit.contradiction is None:
+            return commit
+        timeline = tuple(entry for entry in commit.timeline if entry.kind != "contradiction")
+        return replace(commit, contradiction=None, events=(), timeline=timeline)
 
     return ended
 
 
 def _sends_without_end(right: Any) -> Any:
-    def resend_in_s(self: Patience, case: Any, attempt: Attempt) -> float | None:
+    def resend_in_s(self: AttemptTiming, case: Any, attempt: Attempt) -> float | None:
         most = self.settings.sends_max - 1
         return right(self, case, replace(attempt, sends=min(attempt.sends, most)))
 
@@ -181,7 +183,7 @@ def _sends_without_end(right: Any) -> Any:
 
 
 def _resends_after_expiry(right: Any) -> Any:
-    def resend_in_s(self: Patience, case: Any, attempt: Attempt) -> float | None:
+    def resend_in_s(self: AttemptTiming, case: Any, attempt: Attempt) -> float | None:
         with broken((patience_module, "is_expired", lambda right: lambda case: False)):
             return right(self, case, attempt)
 
@@ -189,23 +191,23 @@ def _resends_after_expiry(right: Any) -> Any:
 
 
 def _commits_a_resend_after_expiry(right: Any) -> Any:
-    def move_to_send(self: Scribe, *arguments: Any, **named: Any) -> Any:
-        move = right(self, *arguments, **named)
-        resends = any(entry.kind == "sent_again" for entry in move.timeline)
-        return replace(move, before_expiry=False) if resends else move
+    def commit_to_send(self: CommitBuilder, *arguments: Any, **named: Any) -> Any:
+        commit = right(self, *arguments, **named)
+        resends = any(entry.kind == "sent_again" for entry in commit.timeline)
+        return replace(commit, before_expiry=False) if resends else commit
 
-    return move_to_send
+    return commit_to_send
 
 
 def _within_the_expiry_alone(right: Any) -> Any:
-    def sendable_s(self: Driver, case: Any, leased_at: float) -> float:
+    def sendable_s(self: OrderWorker, case: Any, leased_at: float) -> float:
         return right(self, case, self.clock.monotonic() + 1e6)
 
     return sendable_s
 
 
 def _even_pauses(right: Any) -> Any:
-    def resend_pause_s(self: Patience, *arguments: Any) -> float:
+    def resend_pause_s(self: AttemptTiming, *arguments: Any) -> float:
         return self.settings.settle_s
 
     return resend_pause_s
@@ -219,28 +221,28 @@ def _counts_what_never_left(right: Any) -> Any:
 
 
 def _not_found_is_final(right: Any) -> Any:
-    def capability(self: Patience, attempt: Attempt) -> Any:
+    def capability(self: AttemptTiming, attempt: Attempt) -> Any:
         return replace(right(self, attempt), not_found_is_final=True)
 
     return capability
 
 
 def _one_is_enough(right: Any) -> Any:
-    def ends_as_not_found(self: Patience, case: Any, attempt: Attempt) -> bool:
+    def ends_as_not_found(self: AttemptTiming, case: Any, attempt: Attempt) -> bool:
         return right(self, case, replace(attempt, not_founds=max(attempt.not_founds, 99)))
 
     return ends_as_not_found
 
 
 def _always_settled(right: Any) -> Any:
-    def has_settled(self: Patience, *arguments: Any) -> bool:
+    def has_settled(self: AttemptTiming, *arguments: Any) -> bool:
         return True
 
     return has_settled
 
 
 def _never_final(right: Any) -> Any:
-    def ends_as_not_found(self: Patience, *arguments: Any) -> bool:
+    def ends_as_not_found(self: AttemptTiming, *arguments: Any) -> bool:
         return False
 
     return ends_as_not_found
@@ -257,7 +259,7 @@ def _believes_any_reference(right: Any) -> Any:
 
 
 def _report_reroutes(right: Any) -> Any:
-    def with_reported_failure(self: Patience, case: Any, live: Attempt, answer: Any) -> Any:
+    def with_reported_failure(self: AttemptTiming, case: Any, live: Attempt, answer: Any) -> Any:
         told = right(self, case, live, answer)
         return told if told is answer else replace(told, failure=replace(told.failure, reroute=True))
 
@@ -273,17 +275,17 @@ def _tells_no_reversal(right: Any) -> Any:
 
 def _reopens(right: Any) -> Any:
     def taken_back(self: Decisions, case: Any, *rest: Any) -> Any:
-        move = right(self, case, *rest)
+        commit = right(self, case, *rest)
         if not isinstance(case, PaymentCase):
-            return move
-        order = replace(move.order, status=PaymentStatus.PROCESSING, status_detail=None)
-        return replace(move, order=order, hold=Release(1.0))
+            return commit
+        order = replace(commit.order, status=PaymentStatus.PROCESSING, status_detail=None)
+        return replace(commit, order=order, lease=ReleaseLease(1.0))
 
     return taken_back
 
 
 def _hears_no_reversal_after_takeover(right: Any) -> Any:
-    async def look_back(self: Driver, case: Any) -> Any:
+    async def look_back(self: OrderWorker, case: Any) -> Any:
         return await right(self, replace(case, former_lease_end=None))
 
     return look_back
@@ -306,7 +308,7 @@ def _no_news(right: Any) -> Any:
 
 
 def _live_alone(right: Any) -> Any:
-    def resolved(self: Reviewing, case: Any, told: Any) -> Any:
+    def resolved(self: ReviewRequests, case: Any, told: Any) -> Any:
         if case.live is None:
             raise StateConflictError("no attempt is live")
         return right(self, case, told)
@@ -344,35 +346,35 @@ def _tells_no_payer(right: Any) -> Any:
 
 
 def _shuts_nobody_out(right: Any) -> Any:
-    def move(self: Scribe, case: Any, order: Any, *changed: Any, **named: Any) -> Any:
+    def commit(self: CommitBuilder, case: Any, order: Any, *changed: Any, **named: Any) -> Any:
         if order.status.value == "canceled":
             order = replace(order, fence=case.payment.fence, version=case.payment.version)
         return right(self, case, order, *changed, **named)
 
-    return move
+    return commit
 
 
 def _renews_leases_alone(right: Any) -> Any:
-    def renew(self: FakeLedger, holds: Any, lease_s: float) -> Any:
-        kept = right(self, holds, lease_s)
-        return frozenset(hold for hold in kept if self.rows[hold.order_id].lease_until is not None)
+    def renew(self: FakeOrderStore, leases: Any, lease_s: float) -> Any:
+        kept = right(self, leases, lease_s)
+        return frozenset(lease for lease in kept if self.rows[lease.order_id].lease_until is not None)
 
     return renew
 
 
 def _ends_the_newer_work(right: Any) -> Any:
-    def carry_out(self: Holding, hold: Any, work: Any) -> Any:
-        former = self._works.get(hold.order_id)
-        if former is not None and former.hold.fence > hold.fence:
+    def carry_out(self: HeldLeases, lease: Any, work: Any) -> Any:
+        former = self._works.get(lease.order_id)
+        if former is not None and former.lease.fence > lease.fence:
             self._end_lost(former)
-            del self._works[hold.order_id]
-        return right(self, hold, work)
+            del self._works[lease.order_id]
+        return right(self, lease, work)
 
     return carry_out
 
 
 def _follows_no_clock(right: Any) -> Any:
-    def observe(self: LedgerClock, *arguments: Any) -> None:
+    def observe(self: StoreClock, *arguments: Any) -> None:
         """The host's clock is believed."""
 
     return observe
@@ -380,7 +382,7 @@ def _follows_no_clock(right: Any) -> Any:
 
 RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "known money stops no repeated send (3 walls)": (
-        (Patience, "resend_in_s", _knowing_nothing),
+        (AttemptTiming, "resend_in_s", _knowing_nothing),
         *_SENDS_ALL_THE_SAME,
     ),
     "known money stops no other rail (3 walls)": (
@@ -388,10 +390,10 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
         (Decisions, "ended", _falls_over_after_an_answer),
         *_SENDS_ALL_THE_SAME,
     ),
-    "known money stops no new try (3 walls)": ((Driver, "advance", _tries_again), *_SENDS_ALL_THE_SAME),
-    "known money stops no expiry (2 walls)": ((Driver, "advance", _expires), _LEDGER_REFUSES_NOTHING),
+    "known money stops no new try (3 walls)": ((OrderWorker, "advance", _tries_again), *_SENDS_ALL_THE_SAME),
+    "known money stops no expiry (2 walls)": ((OrderWorker, "advance", _expires), _LEDGER_REFUSES_NOTHING),
     "known money stops no cancelation (2 walls)": (
-        (Collecting, "cancel_payment", _cancels),
+        (PaymentRequests, "cancel_payment", _cancels),
         _LEDGER_REFUSES_NOTHING,
     ),
     "known money stops no password (2 walls)": (
@@ -399,47 +401,49 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
         *_SENDS_ALL_THE_SAME,
     ),
     "a late success of another amount pays": ((Decisions, "late_success", _pays_with_another_amount),),
-    "another currency is believed": ((Driver, "_ask", _believes_any_currency),),
+    "another currency is believed": ((OrderWorker, "_ask", _believes_any_currency),),
     "a surplus that another refund keeps waiting is dropped (2 walls)": (
-        (FakeLedger, "_open_refund", _exclusive_for_the_payment),
-        (Driver, "_give_back", _drops_a_surplus),
+        (FakeOrderStore, "_open_refund", _exclusive_for_the_payment),
+        (OrderWorker, "_give_back", _drops_a_surplus),
     ),
     "a second success is told to nobody": ((Decisions, "ended", _says_nothing_of_a_second_success),),
-    "a reference is sent more than eight times": ((Patience, "resend_in_s", _sends_without_end),),
+    "a reference is sent more than eight times": ((AttemptTiming, "resend_in_s", _sends_without_end),),
     "a reference is sent again after the expiry (3 walls)": (
-        (Patience, "resend_in_s", _resends_after_expiry),
-        (Scribe, "move_to_send", _commits_a_resend_after_expiry),
-        (Driver, "_sendable_s", within_the_lease_alone),
+        (AttemptTiming, "resend_in_s", _resends_after_expiry),
+        (CommitBuilder, "commit_to_send", _commits_a_resend_after_expiry),
+        (OrderWorker, "_sendable_s", within_the_lease_alone),
     ),
-    "pauses between sends do not grow": ((Patience, "_resend_pause_s", _even_pauses),),
+    "pauses between sends do not grow": ((AttemptTiming, "_resend_pause_s", _even_pauses),),
     "a send that never left is counted": ((Attempt, "after_send", _counts_what_never_left),),
-    "not found is final at every rail": ((Patience, "_capability", _not_found_is_final),),
+    "not found is final at every rail": ((AttemptTiming, "_capability", _not_found_is_final),),
     "one answer of not found is enough (2 walls)": (
-        (Patience, "ends_as_not_found", _one_is_enough),
-        (Patience, "_has_settled", _always_settled),
+        (AttemptTiming, "ends_as_not_found", _one_is_enough),
+        (AttemptTiming, "_has_settled", _always_settled),
     ),
-    "not found is final nowhere": ((Patience, "ends_as_not_found", _never_final),),
+    "not found is final nowhere": ((AttemptTiming, "ends_as_not_found", _never_final),),
     "the status of another reference is believed": ((PolicyDispatch, "_told_of", _believes_any_reference),),
     "a reported failure is a ground for another rail": (
-        (Patience, "with_reported_failure", _report_reroutes),
+        (AttemptTiming, "with_reported_failure", _report_reroutes),
     ),
     "a reversal is told to nobody": ((Decisions, "taken_back", _tells_no_reversal),),
     "a reversal opens a payment again": ((Decisions, "taken_back", _reopens),),
     "a callback of a reversal dies with its node": (
-        (Driver, "_look_back", _hears_no_reversal_after_takeover),
+        (OrderWorker, "_recheck_after_end", _hears_no_reversal_after_takeover),
     ),
     "what no connector sends is queued": ((Decisions, "_refused_locally", _queues_a_local_refusal),),
     "what no connector sends counts against its rail": ((dispatch_module, "judge_send", _blames_the_rail),),
     "a late success of nothing is no news": ((Attempt, "with_late_money", _no_news),),
-    "no order is resolved without a live attempt": ((Reviewing, "_resolved", _live_alone),),
+    "no order is resolved without a live attempt": ((ReviewRequests, "_resolved", _live_alone),),
     "an expired order is no human's matter": ((Decisions, "ask_later", _blind_to_expiry),),
     "nobody looks at an order when it expires": ((Decisions, "_before_expiry_s", _sleeps_through_expiry),),
     "a payer is not told that his rail waits for a password": ((Decisions, "ask_later", _tells_no_payer),),
-    "a cancelation shuts no worker out (2 walls)": ((Scribe, "move", _shuts_nobody_out),),
-    "a heartbeat ends work that has released its lease": ((FakeLedger, "_renew", _renews_leases_alone),),
-    "work under an older lease ends work under a newer one": ((Holding, "carry_out", _ends_the_newer_work),),
-    "the ledger's clock is not followed": ((LedgerClock, "observe", _follows_no_clock),),
-    "sends go on when the lease is over": ((Driver, "_sendable_s", _within_the_expiry_alone),),
+    "a cancelation shuts no worker out (2 walls)": ((CommitBuilder, "commit", _shuts_nobody_out),),
+    "a heartbeat ends work that has released its lease": ((FakeOrderStore, "_renew", _renews_leases_alone),),
+    "work under an older lease ends work under a newer one": (
+        (HeldLeases, "carry_out", _ends_the_newer_work),
+    ),
+    "the ledger's clock is not followed": ((StoreClock, "observe", _follows_no_clock),),
+    "sends go on when the lease is over": ((OrderWorker, "_sendable_s", _within_the_expiry_alone),),
 }
 """One for each rule; a new rule of the engine gets its mutant here, with all of its walls."""
 

@@ -17,6 +17,7 @@ from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
     NO_TRACES,
+    AttemptDetails,
     CallbackAddress,
     CallbackNote,
     Capabilities,
@@ -26,11 +27,10 @@ from synccash.payments.rail import (
     Operation,
     OperationCapability,
     RailAccount,
+    RailStatus,
     SendAnswer,
     SendOrder,
-    Standing,
     StatusAnswer,
-    Traces,
 )
 from synccash.resilience.evidence import Evidence
 
@@ -276,7 +276,7 @@ class SimRail:
 
     def _reverse(self, booked: Booked) -> None:
         booked.failure, booked.is_reversed = _ERROR, True
-        self.occurrences["reversed"] += Standing.SUCCEEDED in booked.told
+        self.occurrences["reversed"] += RailStatus.SUCCEEDED in booked.told
         if self._happens(self.faults.reversal_told):
             booked.tells_reversal = True
             self.loop.start(self._tell_reversal(booked))
@@ -285,7 +285,7 @@ class SimRail:
         """As the callback of a late success, it is never lost."""
         assert booked.order.callback_url is not None
         await asyncio.sleep(self.random.random() * 2)
-        self.occurrences["reversal_told"] += Standing.SUCCEEDED in booked.told
+        self.occurrences["reversal_told"] += RailStatus.SUCCEEDED in booked.told
         await self.call_back(self.name, booked.order.callback_url.rpartition("/")[2], b"")
         booked.has_told_reversal = True
 
@@ -294,7 +294,7 @@ class SimRail:
         booked.failure, booked.came_late, booked.late_at = None, True, self.loop.time()
         if booked.comes_unsaid:
             booked.has_told = True
-            self.occurrences["late_unsaid"] += Standing.FAILED in booked.told
+            self.occurrences["late_unsaid"] += RailStatus.FAILED in booked.told
             return
         self.loop.start(self._tell_late(booked))
 
@@ -353,11 +353,11 @@ class SimRail:
         reference: str,
         *,
         timeout_s: float,
-        traces: Traces = NO_TRACES,
+        traces: AttemptDetails = NO_TRACES,
     ) -> StatusAnswer:
         assert account == self.account, "asked at another account than it was sent through"
         await checkpoint
-        silent = StatusAnswer(standing=Standing.NO_INFORMATION)
+        silent = StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION)
         if self._down():
             return silent
         answer: asyncio.Future[StatusAnswer] = self.loop.create_future()
@@ -385,30 +385,32 @@ class SimRail:
         """The status of an order that nobody asked about: what a proxy or a cache may answer."""
         other = str(UUID(int=self.random.getrandbits(128), version=4))
         if self.random.random() < 0.5:
-            return StatusAnswer(standing=Standing.FAILED, failure=_ERROR, reference=other)
-        return StatusAnswer(standing=Standing.SUCCEEDED, reference=other)
+            return StatusAnswer(status_at_rail=RailStatus.FAILED, failure=_ERROR, reference=other)
+        return StatusAnswer(status_at_rail=RailStatus.SUCCEEDED, reference=other)
 
     def _note(self, booked: Booked, told: StatusAnswer) -> None:
         """Count what the inquirer really heard, and remember it."""
-        found = {Standing.PENDING, Standing.SUCCEEDED, Standing.FAILED}
-        if told.standing is Standing.NOT_FOUND and booked.told & found:
+        found = {RailStatus.PENDING, RailStatus.SUCCEEDED, RailStatus.FAILED}
+        if told.status_at_rail is RailStatus.NOT_FOUND and booked.told & found:
             self.occurrences["forgotten"] += 1
-        if told.standing is Standing.SUCCEEDED:
+        if told.status_at_rail is RailStatus.SUCCEEDED:
             self.occurrences["other_amount"] += booked.amount != booked.order.amount
             self.occurrences["other_currency"] += booked.currency != booked.order.currency
-        booked.told.add(told.standing)
+        booked.told.add(told.status_at_rail)
         booked.told_waiting += told.next_action is not None
 
     def _standing(self, booked: Booked | None) -> StatusAnswer:
         now = self.loop.time()
         if booked is None or now < booked.hidden_until or booked.forgotten[0] <= now < booked.forgotten[1]:
-            return StatusAnswer(standing=Standing.NOT_FOUND)
+            return StatusAnswer(status_at_rail=RailStatus.NOT_FOUND)
         if not booked.done or (booked.failure is not None and not self.names_failure):
             action = _PASSWORD if booked.waits and not booked.done else None
-            return StatusAnswer(standing=Standing.PENDING, next_action=action)
+            return StatusAnswer(status_at_rail=RailStatus.PENDING, next_action=action)
         if booked.failure is not None:
-            return StatusAnswer(standing=Standing.FAILED, failure=booked.failure)
-        return StatusAnswer(standing=Standing.SUCCEEDED, amount=booked.amount, currency=booked.currency)
+            return StatusAnswer(status_at_rail=RailStatus.FAILED, failure=booked.failure)
+        return StatusAnswer(
+            status_at_rail=RailStatus.SUCCEEDED, amount=booked.amount, currency=booked.currency
+        )
 
     async def _within(self, answer: asyncio.Future[Any], timeout_s: float, otherwise: Any) -> Any:
         timer = self.loop.call_later(timeout_s, _give_up, answer, otherwise, context=NOWHERE)

@@ -162,7 +162,7 @@ def test_one_seed_is_one_run():
 def _trace(seed: int) -> list[str]:
     world = World(mixed(seed))
     world.run()
-    return [f"{event.id} {event.type} {event.created_at}" for event in world.ledger.events]
+    return [f"{event.id} {event.type} {event.created_at}" for event in world.order_store.events]
 
 
 _FINDERS = (sleeper, mixed, healing, with_fault("hasty"))

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from ledger_contract import move, opening
+from ledger_contract import commit, opening
 from sim.clock import VirtualClock
-from sim.ledger import FakeLedger
 from sim.loop import VirtualLoop
+from sim.order_store import FakeOrderStore
 from sim.world import Bell, logs_into
-from synccash.engine.holding import Holding
-from synccash.engine.replies import Replies
-from synccash.payments.case import Hold, Opened, PaymentCase, Release
+from synccash.engine.leases import HeldLeases
+from synccash.engine.requests.replies import Replies
+from synccash.payments.case import Lease, Opened, PaymentCase, ReleaseLease
 
 
 class _House:
@@ -23,15 +23,15 @@ class _House:
     def __init__(self) -> None:
         self.loop = VirtualLoop(Random(1))
         self.clock = VirtualClock(self.loop)
-        self.ledger = FakeLedger(self.clock)
-        self.holding = Holding(self.ledger, self.clock, lease_s=6.0, heartbeat_s=2.0)
+        self.order_store = FakeOrderStore(self.clock)
+        self.leases = HeldLeases(self.order_store, self.clock, lease_s=6.0, heartbeat_s=2.0)
         self.seen: list[Any] = []
 
     def now(self) -> Any:
         return self.clock.now()
 
     async def opened(self) -> PaymentCase:
-        result = await self.ledger.open_payment(opening(self))
+        result = await self.order_store.open_payment(opening(self))
         assert isinstance(result, Opened)
         assert isinstance(result.case, PaymentCase)
         return result.case
@@ -54,11 +54,11 @@ def test_work_whose_hold_is_lost_is_ended_before_it_sends_again():
 
     async def story() -> None:
         case = await house.opened()
-        house.holding.start()
-        task = house.holding.carry_out(Hold(case.payment.id, 1), house.long_work())
-        house.ledger.rows[case.payment.id].order = replace(case.payment, fence=2)
+        house.leases.start()
+        task = house.leases.carry_out(Lease(case.payment.id, 1), house.long_work())
+        house.order_store.rows[case.payment.id].order = replace(case.payment, fence=2)
         await asyncio.wait({task})
-        house.seen.append((task.cancelled(), house.loop.time(), house.holding.busy))
+        house.seen.append((task.cancelled(), house.loop.time(), house.leases.busy))
 
     assert house.run(story()) == [(True, 2.0, 0)]
 
@@ -68,16 +68,16 @@ def test_a_heartbeat_ends_no_work_that_has_just_released_its_lease():
 
     async def story() -> None:
         case = await house.opened()
-        house.holding.start()
+        house.leases.start()
 
         async def work() -> str:
-            assert await house.ledger.record(move(case, hold=Release(60.0)))
+            assert await house.order_store.record(commit(case, lease=ReleaseLease(60.0)))
             await asyncio.sleep(3)
             return "answered"
 
-        house.seen.append(await house.holding.carry_out(Hold(case.payment.id, 1), work()))
-        row = house.ledger.rows[case.payment.id]
-        house.seen.append((house.holding.lost, row.lease_until))
+        house.seen.append(await house.leases.carry_out(Lease(case.payment.id, 1), work()))
+        row = house.order_store.rows[case.payment.id]
+        house.seen.append((house.leases.lost, row.lease_until))
 
     assert house.run(story()) == ["answered", (0, None)]
 
@@ -87,9 +87,9 @@ def test_a_heartbeat_keeps_work_that_outlasts_its_lease():
 
     async def story() -> None:
         case = await house.opened()
-        house.holding.start()
-        await house.holding.carry_out(Hold(case.payment.id, 1), house.long_work())
-        house.seen.append(await house.ledger.take_due(limit=1, lease_s=6.0))
+        house.leases.start()
+        await house.leases.carry_out(Lease(case.payment.id, 1), house.long_work())
+        house.seen.append(await house.order_store.take_due(limit=1, lease_s=6.0))
 
     assert house.run(story()) == ["sent", []]
 
@@ -98,14 +98,14 @@ def test_who_holds_nothing_wakes_for_nothing_and_keeps_what_it_takes_up_later():
     house = _House()
 
     async def story() -> None:
-        house.holding.start()
+        house.leases.start()
         await asyncio.sleep(1)
         before = house.loop.steps
         await asyncio.sleep(100)
         house.seen.append(house.loop.steps - before)
         case = await house.opened()
-        await house.holding.carry_out(Hold(case.payment.id, 1), house.long_work())
-        house.seen.append(await house.ledger.take_due(limit=1, lease_s=6.0))
+        await house.leases.carry_out(Lease(case.payment.id, 1), house.long_work())
+        house.seen.append(await house.order_store.take_due(limit=1, lease_s=6.0))
 
     # The two steps are the story's own: its timer, and itself.
     assert house.run(story()) == [2, "sent", []]
@@ -115,10 +115,10 @@ def test_who_takes_an_order_over_from_itself_ends_its_former_work():
     house = _House()
 
     async def story() -> None:
-        former = house.holding.carry_out(Hold("pay_1", 1), house.long_work())
-        house.holding.carry_out(Hold("pay_1", 2), house.long_work())
+        former = house.leases.carry_out(Lease("pay_1", 1), house.long_work())
+        house.leases.carry_out(Lease("pay_1", 2), house.long_work())
         await asyncio.wait({former})
-        house.seen.append((former.cancelled(), house.holding.busy))
+        house.seen.append((former.cancelled(), house.leases.busy))
 
     assert house.run(story()) == [(True, 1), "sent"]
 
@@ -127,10 +127,10 @@ def test_work_under_an_older_lease_ends_no_work_under_a_newer_one():
     house = _House()
 
     async def story() -> None:
-        newer = house.holding.carry_out(Hold("pay_1", 2), house.long_work())
-        older = house.holding.carry_out(Hold("pay_1", 1), house.long_work())
+        newer = house.leases.carry_out(Lease("pay_1", 2), house.long_work())
+        older = house.leases.carry_out(Lease("pay_1", 1), house.long_work())
         await asyncio.wait({older, newer})
-        house.seen.append((older.cancelled(), newer.cancelled(), house.holding.lost))
+        house.seen.append((older.cancelled(), newer.cancelled(), house.leases.lost))
 
     assert house.run(story()) == ["sent", (True, False, 1)]
 
@@ -140,12 +140,12 @@ def test_closing_waits_for_work_that_a_request_still_begins():
 
     async def request() -> None:
         await asyncio.sleep(3)
-        house.holding.carry_out(Hold("pay_1", 1), asyncio.sleep(4, house.seen.append("begun")))
+        house.leases.carry_out(Lease("pay_1", 1), asyncio.sleep(4, house.seen.append("begun")))
 
     async def story() -> None:
-        asked = house.loop.create_task(house.holding.detached(request()))
+        asked = house.loop.create_task(house.leases.detached(request()))
         await asyncio.sleep(1)
-        await house.holding.close(grace_s=10.0)
+        await house.leases.close(grace_s=10.0)
         await asked
         house.seen.append(house.loop.time())
 
@@ -160,8 +160,8 @@ def test_a_caller_whose_work_broke_off_is_told_how_far_it_came():
 
     async def story() -> None:
         case = await house.opened()
-        bell = Bell(house.loop, house.ledger, Random(1))
-        replies = Replies(house.ledger, house.holding, bell, request_deadline_s=4.0)
+        bell = Bell(house.loop, house.order_store, Random(1))
+        replies = Replies(house.order_store, house.leases, bell, request_deadline_s=4.0)
         reply = await replies.first(case, breaks())
         house.seen.append((reply.status, msgspec.json.decode(reply.body)["status"]))
 

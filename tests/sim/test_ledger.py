@@ -8,7 +8,7 @@ import pytest
 
 from ledger_contract import LedgerContract
 from sim.clock import EPOCH
-from sim.ledger import FakeLedger, RefusedError
+from sim.order_store import FakeOrderStore, RefusedError
 from synccash.payments.case import Entry, Event
 
 
@@ -28,7 +28,7 @@ class FakeWorld:
     refusal: type[Exception] = RefusedError
 
     def __post_init__(self) -> None:
-        self.ledger = FakeLedger(self.clock)
+        self.order_store = FakeOrderStore(self.clock)
 
     def now(self) -> datetime:
         return self.clock.at
@@ -37,19 +37,19 @@ class FakeWorld:
         self.clock.at += timedelta(seconds=seconds)
 
     async def events(self) -> Sequence[Event]:
-        return self.ledger.events
+        return self.order_store.events
 
     async def timeline(self, order_id: str) -> Sequence[Entry]:
-        return self.ledger.rows[order_id].timeline
+        return self.order_store.rows[order_id].timeline
 
     async def grant(self, merchant_id: str, amount: int) -> None:
-        self.ledger.credits[merchant_id] = self.ledger.credits.get(merchant_id, 0) + amount
+        self.order_store.credits[merchant_id] = self.order_store.credits.get(merchant_id, 0) + amount
 
     async def suspend(self, merchant_id: str, *, suspended: bool = True) -> None:
-        (self.ledger.suspended.add if suspended else self.ledger.suspended.discard)(merchant_id)
+        (self.order_store.suspended.add if suspended else self.order_store.suspended.discard)(merchant_id)
 
     async def contradictions(self, order_id: str) -> Sequence[str]:
-        return self.ledger.rows[order_id].contradictions
+        return self.order_store.rows[order_id].contradictions
 
 
 @pytest.fixture

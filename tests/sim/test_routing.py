@@ -33,7 +33,7 @@ class Stream(World):
 
     def first_tries(self, begin: float, end: float) -> Counter[str]:
         """To which rail the payments made in this period went first, in shares of them."""
-        rows = self.ledger.rows.values()
+        rows = self.order_store.rows.values()
         first = [min(row.attempts.values(), key=lambda a: a.sequence) for row in rows if row.attempts]
         counted = Counter(a.rail for a in first if begin <= self.seconds(a.started_at) < end)
         return Counter({rail: count / counted.total() for rail, count in counted.items()})
@@ -63,7 +63,7 @@ def test_a_sick_rail_is_tried_now_and_then_and_no_more(stream: Stream):
 
 def test_going_round_a_sick_rail_never_makes_a_second_attempt_while_the_first_may_live(stream: Stream):
     assert verdict(stream) == []
-    for row in stream.ledger.rows.values():
+    for row in stream.order_store.rows.values():
         attempts = sorted(row.attempts.values(), key=lambda a: a.sequence)
         for before, after in pairwise(attempts):
             assert before.state.is_dead, before
@@ -80,6 +80,6 @@ def test_with_every_breaker_open_one_payment_a_period_is_tried_and_the_others_ar
         probes = [at for at in rail.sent_at(Operation.COLLECT) if 15.0 <= at < 90.0]
         assert 2 <= len(probes) <= 75 / open_s, probes
         assert all(after - before >= open_s for before, after in pairwise(probes)), probes
-    reasons = [[e.data.get("reason") for e in row.timeline] for row in stream.ledger.rows.values()]
+    reasons = [[e.data.get("reason") for e in row.timeline] for row in stream.order_store.rows.values()]
     assert sum("all_breakers_open" in told for told in reasons) > 90
-    assert all(row.order.status.value == "succeeded" for row in stream.ledger.rows.values())
+    assert all(row.order.status.value == "succeeded" for row in stream.order_store.rows.values())

@@ -15,13 +15,13 @@ import structlog
 
 from sim.book import Faults
 from sim.clock import EPOCH, SeededIdentities, VirtualClock
-from sim.ledger import FakeLedger, Fault
 from sim.loop import NODE, NOWHERE, Node, VirtualLoop
+from sim.order_store import FakeOrderStore, Fault
 from sim.rails import PASSWORD, SimRail
-from synccash.engine.dispatch import DispatchSettings, PolicyDispatch
+from synccash.engine.dispatch.policy_dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.engine import Engine, build_engine
-from synccash.engine.review import Resolution
-from synccash.engine.screening import Outage, Screening
+from synccash.engine.progress.screening import OutagePolicy, Screening
+from synccash.engine.requests.review import Resolution
 from synccash.engine.settings import EngineSettings
 from synccash.payments.case import Claim, PaymentCase, PayoutCase, RefundCase
 from synccash.payments.errors import (
@@ -30,7 +30,7 @@ from synccash.payments.errors import (
     StateConflictError,
     StoreUnavailableError,
 )
-from synccash.payments.ladder import Ladder
+from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.lifecycle import Routed
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import PaymentStatus, StatusDetail
@@ -48,7 +48,7 @@ TENANT = Tenant("m_1", livemode=False)
 RETRY = Retry(attempts=3, base=1.0, cap=5.0)
 BREAKER = BreakerSettings(failures=3, open_s=5.0, open_max_s=20.0)
 PROFILES = {"*": Profile(retry=RETRY, breaker=BREAKER, total_timeout=20.0)}
-LADDER = Ladder(steps=(0.5, 1, 2, 4), tail=((15, 150), (60, 600)))
+LADDER = InquirySchedule(steps=(0.5, 1, 2, 4), tail=((15, 150), (60, 600)))
 REFERENCES = ReferenceKey.of("5c" * 32)
 SETTINGS = EngineSettings(
     public_url="http://sim",
@@ -60,9 +60,9 @@ SETTINGS = EngineSettings(
     settle_s=10.0,
     resend_pause_max_s=10.0,
     queue_retry_s=2.0,
-    ladder=LADDER,
+    schedule=LADDER,
 )
-_OUTAGE = Outage(outcome=RiskOutcome.REVIEW)
+_OUTAGE = OutagePolicy(outcome=RiskOutcome.REVIEW)
 HORIZON_S = 3_000.0
 SLOW_S = 950.0
 """Who waits longer is parked."""
@@ -115,7 +115,7 @@ class Scenario:
     cancels_within_s: float = 10.0
     late_passwords: bool = False
     """A payer types the password into a page that was left open, whatever became of the payment."""
-    ladder: Ladder = LADDER
+    schedule: InquirySchedule = LADDER
     store_faults: float = 0.0
     blows: tuple[Blow, ...] = ()
     skews_s: tuple[float, ...] = ()
@@ -140,7 +140,7 @@ class Bell:
     """A doorbell that rings when a poll would find something: polls that find nothing are left out."""
 
     loop: VirtualLoop
-    ledger: FakeLedger
+    order_store: FakeOrderStore
     random: Random
     _waiting: asyncio.Future[None] | None = None
     _timer: Any = None
@@ -158,7 +158,7 @@ class Bell:
         """Wait for the first poll that finds something."""
         if self._timer is not None:
             self._timer.cancel()
-        due = self.ledger.next_due()
+        due = self.order_store.next_due()
         if due is None or self._waiting is None:
             return
         at = max(self.loop.time(), (due - EPOCH).total_seconds() if isinstance(due, datetime) else 0.0)
@@ -200,7 +200,7 @@ class World:
         self.loop = VirtualLoop(Random(scenario.seed + 1))
         self.clock = VirtualClock(self.loop)
         self.identities = SeededIdentities(self.random)
-        self.ledger = FakeLedger(
+        self.order_store = FakeOrderStore(
             self.clock, fault=self._store_fault, changed=self._look, steps=lambda: self.loop.steps
         )
         self.rails = {
@@ -262,7 +262,7 @@ class World:
     def _start(self, name: str) -> None:
         node = Node(name)
         clock = VirtualClock(self.loop, self.skew_s(name))
-        bell = Bell(self.loop, self.ledger, self.random)
+        bell = Bell(self.loop, self.order_store, self.random)
         registry = Registry(PROFILES, clock=self.clock.monotonic, random=self.random.random)
         registry.watch(lambda breaker: breaker.listen(self._note_opening))
         dispatch = PolicyDispatch(
@@ -273,14 +273,14 @@ class World:
             self.random.random,
         )
         engine = build_engine(
-            ledger=self.ledger,
+            order_store=self.order_store,
             rails={**self.rails, self.live_rail.name: self.live_rail},
             dispatch=dispatch,
             clock=clock,
             identities=self.identities,
             references=REFERENCES,
-            doorbell=bell,
-            settings=replace(SETTINGS, ladder=self.scenario.ladder, settle_s=self.scenario.settle_s),
+            work_signal=bell,
+            settings=replace(SETTINGS, schedule=self.scenario.schedule, settle_s=self.scenario.settle_s),
             screening=Screening(self._screen, _OUTAGE) if self.scenario.is_screened else None,
         )
         first = name not in self.processes
@@ -303,21 +303,21 @@ class World:
         self.loop.call_later(0.5, self._start, node.name, context=NOWHERE)
 
     def _look(self) -> None:
-        self.errors.extend(f"forgotten: {name}" for name in self.ledger.forgotten())
+        self.errors.extend(f"forgotten: {name}" for name in self.order_store.forgotten())
         for process in self.processes.values():
             process.bell.look()
 
     def _spoil(self, row: Unreadable) -> None:
-        orders = list(self.ledger.rows)
+        orders = list(self.order_store.rows)
         if not orders:
             return
         order_id = orders[row.number % len(orders)]
-        self.ledger.unreadable.add(order_id)
+        self.order_store.unreadable.add(order_id)
         if row.until_s < HORIZON_S:
             self.loop.call_at(row.until_s, self._mend, order_id, context=NOWHERE)
 
     def _mend(self, order_id: str) -> None:
-        self.ledger.unreadable.discard(order_id)
+        self.order_store.unreadable.discard(order_id)
         self._look()
 
     def _is_cut_off(self) -> bool:
@@ -328,7 +328,7 @@ class World:
 
     def _hold_lost(self, event: Mapping[str, Any]) -> None:
         """A node ends its work on an order: another must have become the order's holder."""
-        row = self.ledger.rows[event["order_id"]]
+        row = self.order_store.rows[event["order_id"]]
         if row.order.fence <= event["fence"]:
             self.errors.append(f"ended: work on {row.order.id} was ended, and nobody else had taken it")
 
@@ -339,7 +339,7 @@ class World:
     def _count_occurrences(self) -> None:
         """Count the faults that are no rail's."""
         sends = [begun for rail in self.rails.values() for begun in rail.begun]
-        self.occurrences["unreadable"] += len(self.ledger.set_aside)
+        self.occurrences["unreadable"] += len(self.order_store.set_aside)
         self.occurrences["skew"] += sum(self.skew_s(begun.by) != 0 for begun in sends)
 
     def _store_fault(self, method: str) -> Fault | None:
@@ -358,7 +358,7 @@ class World:
         return not busy and self.loop.time() >= self.scenario.watch_s
 
     def _due_soon(self) -> bool:
-        due = self.ledger.next_due()
+        due = self.order_store.next_due()
         if isinstance(due, datetime):
             return (due - EPOCH).total_seconds() < self.loop.time() + SLOW_S
         return due is not None
@@ -442,7 +442,7 @@ class World:
     async def _password_giver(self, payment_id: str) -> None:
         for _ in range(40):
             await asyncio.sleep(0.5 + self.random.random() * 2)
-            case = self.ledger.read_payment(payment_id)
+            case = self.order_store.read_payment(payment_id)
             if case is None or case.payment.status.is_final:
                 return
             if case.payment.status is PaymentStatus.REQUIRES_ACTION:
@@ -498,7 +498,7 @@ class World:
             await asyncio.sleep(1 + self.random.random() * 5)
             held = [
                 row.order
-                for row in self.ledger.rows.values()
+                for row in self.order_store.rows.values()
                 if row.order.status_detail is StatusDetail.RISK_REVIEW and self.random.random() < 0.4
             ]
             for order in held:
@@ -528,12 +528,12 @@ class World:
         there, and ends it: as succeeded, of what came, or as failed where nothing did."""
         for _ in range(30):
             await asyncio.sleep(20 + self.random.random() * 20)
-            for order in [row.order for row in self.ledger.rows.values()]:
+            for order in [row.order for row in self.order_store.rows.values()]:
                 if order.status_detail is StatusDetail.UNDER_REVIEW:
                     await self._resolve(order.id)
 
     async def _resolve(self, order_id: str) -> None:
-        row = self.ledger.rows[order_id]
+        row = self.order_store.rows[order_id]
         booked = [self.rails[a.rail].booked(a.reference) for a in row.attempts.values()]
         if any(b is not None and (b.is_busy or self.loop.time() < b.hidden_until) for b in booked):
             return

@@ -4,7 +4,7 @@ import pytest_asyncio
 
 from stores.postgres_world import PostgresWorld
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool, connect
 
 
@@ -17,4 +17,4 @@ async def pool(database_url: str) -> AsyncGenerator[Pool]:
 
 @pytest_asyncio.fixture
 async def world(pool: Pool) -> PostgresWorld:
-    return PostgresWorld(pool, PostgresLedger(Database(pool)))
+    return PostgresWorld(pool, PostgresOrderStore(Database(pool)))

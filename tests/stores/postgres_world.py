@@ -1,4 +1,4 @@
-"""A PostgresLedger on a database of its own, for tests."""
+"""A PostgresOrderStore on a database of its own, for tests."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,8 +11,8 @@ from synccash.payments.balance import BalanceAccount
 from synccash.payments.case import Entry, Event
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.errors import InvariantBrokenError
-from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool
 
 
@@ -21,7 +21,7 @@ class PostgresWorld:
     """Time goes on by shifting every moment that the ledger compares with its clock."""
 
     pool: Pool
-    ledger: PostgresLedger
+    order_store: PostgresOrderStore
     refusal: type[Exception] = InvariantBrokenError
 
     def now(self) -> datetime:
@@ -48,10 +48,10 @@ class PostgresWorld:
 
     async def grant(self, merchant_id: str, amount: int) -> None:
         account = BalanceAccount(merchant_id=merchant_id, livemode=False, currency="GHS")
-        await PostgresBalances(self.ledger.database).grant(account, amount, f"credit:{uuid4().hex}")
+        await PostgresBalances(self.order_store.database).grant(account, amount, f"credit:{uuid4().hex}")
 
     async def suspend(self, merchant_id: str, *, suspended: bool = True) -> None:
-        keys = PostgresKeys(self.ledger.database)
+        keys = PostgresKeys(self.order_store.database)
         await keys.ensure_merchant(merchant_id, merchant_id)
         assert await (keys.suspend(merchant_id, "a test") if suspended else keys.resume(merchant_id))
 

@@ -15,7 +15,7 @@ VALUES ('evt_late', $1, $2, 'payment.succeeded', now(), 'pay_late', 1, '{}')
 
 async def opened(world: PostgresWorld, number: int) -> Tenant:
     asked = opening(world, number)
-    assert isinstance(await world.ledger.open_payment(asked), Opened)
+    assert isinstance(await world.order_store.open_payment(asked), Opened)
     return Tenant(asked.payment.merchant_id, asked.payment.livemode)
 
 

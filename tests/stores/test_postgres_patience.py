@@ -14,7 +14,7 @@ from stores.postgres_world import PostgresWorld
 from synccash.payments.case import Opened
 from synccash.payments.errors import StoreUnavailableError
 from synccash.stores.postgres.database import Database, InDoubtError
-from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool, connect
 
 LONGEST_WAITS = [0.5, 1.0]
@@ -85,10 +85,10 @@ async def test_who_waits_for_a_try_of_his_own_holds_up_nobody_behind_him(
 
     async def others_come() -> None:
         await door.open()
-        behind.append(await ledger.open_payment(opening(world, 2)))
+        behind.append(await order_store.open_payment(opening(world, 2)))
 
-    ledger = PostgresLedger(patient(pool, Waits(others_come)))
-    first = await ledger.open_payment(opening(world, 1))
+    order_store = PostgresOrderStore(patient(pool, Waits(others_come)))
+    first = await order_store.open_payment(opening(world, 1))
     assert isinstance(first, Opened)
     assert [type(one) for one in behind] == [Opened]
     await pool.close()

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 
 from synccash.payments.errors import KeyInProgressError
-from synccash.payments.rail import Standing, StatusAnswer
-from synccash.rails.hubtel import Hubtel
+from synccash.payments.rail import RailStatus, StatusAnswer
+from synccash.rails.hubtel.connector import Hubtel
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.migrations import migrate
+from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import connect
 from upgrade.stored import Stored, statements
 from upgrade.upgraded import TENANT, Upgraded, plain, upgraded
@@ -96,7 +96,9 @@ def _finds_nothing(inquire: Any) -> Any:
 
     async def read_otherwise(self: Hubtel, *arguments: Any, **named: Any) -> StatusAnswer:
         answer: StatusAnswer = await inquire(self, *arguments, **named)
-        return replace(answer, standing=Standing.NOT_FOUND) if answer.provider_code == "4000" else answer
+        return (
+            replace(answer, status_at_rail=RailStatus.NOT_FOUND) if answer.provider_code == "4000" else answer
+        )
 
     return read_otherwise
 
@@ -133,9 +135,9 @@ async def test_an_attempt_whose_process_died_counts_as_sent(empty_database_url: 
             "SELECT 1 FROM payments WHERE lease_until > now() UNION ALL "
             "SELECT 1 FROM payouts WHERE lease_until > now()"
         )
-        for case in await engine.ledger.take_due(limit=100, lease_s=2.0):
+        for case in await engine.order_store.take_due(limit=100, lease_s=2.0):
             if case.attempts and case.attempts[0].order_id in killed:
-                await engine.worker.driver.advance(case)
+                await engine.worker.order_worker.advance(case)
         attempts = {a["order_id"]: a for a in await house.attempts() if a["order_id"] in killed}
         assert len(attempts) == len(ended) == len(killed)
         for order_id, lease_until in ended:
@@ -259,11 +261,11 @@ async def test_statements_of_a_release_work_on_the_migrated_database(empty_datab
                 await pool.execute(_IN_TIME.format(table))
             arguments = [a["bytes"].encode() if isinstance(a, dict) else a for a in sent.arguments]
             assert len(await pool.fetch(statement, *arguments)) == sent.rows, statement
-        ledger = PostgresLedger(Database(pool))
+        order_store = PostgresOrderStore(Database(pool))
         for table, read in (
-            ("payments", ledger.payment),
-            ("refunds", ledger.refund),
-            ("payouts", ledger.payout),
+            ("payments", order_store.payment),
+            ("refunds", order_store.refund),
+            ("payouts", order_store.payout),
         ):
             [row] = await pool.fetch(f"SELECT id, status FROM {table}")
             assert row["status"] == "succeeded"

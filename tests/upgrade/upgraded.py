@@ -12,27 +12,27 @@ import asyncpg
 
 from drill.house import House, housed, quick
 from drill.script import RAILS
-from synccash.engine.notify import Notifier, NotifierSettings
 from synccash.engine.settings import EngineSettings
+from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.payments.case import Claim
-from synccash.payments.ladder import Ladder
+from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payout import Payee
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
 from synccash.sandbox.faults import Faults
 from synccash.sandbox.wire import Call
-from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.migrations import migrate
 from synccash.stores.postgres.webhooks import PostgresWebhooks
-from synccash.system import SystemClock, SystemIdentities
+from synccash.webhooks.dispatcher import WebhookDispatcher, WebhookDispatcherSettings
 from synccash.webhooks.sender import WebhookSender
 from synccash.webhooks.signature import signed_headers
 from upgrade.stored import Asked, Stored
 
 TENANT = Tenant("m_upgrade", livemode=False)
 _PRINTS = {"payments": b"f" * 32, "payouts": b"o" * 32, "refunds": b"r" * 32}
-_LADDER = Ladder(steps=(0.05, 0.1, 0.2), tail=((0.25, 10.0),))
+_LADDER = InquirySchedule(steps=(0.05, 0.1, 0.2), tail=((0.25, 10.0),))
 _DUE = " UNION ALL ".join(
     f"SELECT 1 FROM {table} WHERE due_at < now() + interval '10 minutes'"
     for table in ("payments", "refunds", "payouts")
@@ -41,7 +41,7 @@ _DUE = " UNION ALL ".join(
 
 def patient(public_url: str) -> EngineSettings:
     """Long enough a ladder for what the release sent some seconds before it was stopped."""
-    return replace(quick(public_url), ladder=_LADDER)
+    return replace(quick(public_url), schedule=_LADDER)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -138,15 +138,15 @@ class Upgraded(House):
     async def deliver(self) -> None:
         """Post what is due to the merchant."""
         sender = WebhookSender(private=True)
-        notifier = Notifier(
+        notifier = WebhookDispatcher(
             outbox=PostgresWebhooks(Database(self.pool)),
             post=sender.post,
             sign=signed_headers,
             clock=SystemClock(),
             identities=SystemIdentities(),
-            doorbell=LocalDoorbell(),
+            work_signal=LocalWorkSignal(),
             random=lambda: 0.0,
-            settings=NotifierSettings(timeout_s=5.0, poll_s=0.01),
+            settings=WebhookDispatcherSettings(timeout_s=5.0, poll_s=0.01),
         )
         running = asyncio.create_task(notifier.run())
         try:

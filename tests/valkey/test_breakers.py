@@ -8,8 +8,8 @@ import redis
 
 from breaker_members import FAILURES, NAME, all_are, members, until
 from synccash.resilience.verdict import Outcome
-from synccash.stores.valkey import breaker_scripts as script
-from synccash.stores.valkey.probe_lease import START_S, ProbeLease
+from synccash.stores.valkey.breakers import scripts as script
+from synccash.stores.valkey.breakers.probe_lease import START_S, ProbeLease
 
 
 def seconds_left(member):

@@ -13,14 +13,14 @@ import uvloop
 
 from breaker_members import NAME, members, until
 from synccash.resilience.rate_limiter import Demand, Limit
+from synccash.stores.supervised_loops import LoopSupervisor
 from synccash.stores.valkey.client import UNREACHABLE, build_client, ping
-from synccash.stores.valkey.doorbell import ValkeyDoorbell
-from synccash.stores.valkey.fleet import Fleet
-from synccash.stores.valkey.line import ValkeyLine
+from synccash.stores.valkey.limits.connection import ValkeyConnection
+from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
+from synccash.stores.valkey.presence import Fleet
 from synccash.stores.valkey.rail_health import SharedRailHealth
-from synccash.stores.valkey.rate_limiter import ValkeyLimiter
-from synccash.stores.valkey.risk_sightings import SharedSightings
-from synccash.supervised_loops import LoopSupervisor
+from synccash.stores.valkey.risk_sharing import SharedRiskInputs
+from synccash.stores.valkey.work_signal import ValkeyWorkSignal
 from tcp_proxy import TcpProxy, tcp_proxy
 
 MANNERS = ("close", "reset")
@@ -107,9 +107,9 @@ def test_every_other_loop_goes_on_afterwards(proxy, valkey_url, manner):
         url = through(proxy, valkey_url)
         client = build_client(url, deadline_s=1.0)
         supervisor = LoopSupervisor()
-        bell = ValkeyDoorbell(client, supervisor=supervisor)
+        bell = ValkeyWorkSignal(client, supervisor=supervisor)
         fleet = Fleet(client, "me", assumed=7, supervisor=supervisor)
-        sightings = SharedSightings(client, "me", lambda *_: None, lambda _: None, supervisor=supervisor)
+        sightings = SharedRiskInputs(client, "me", lambda *_: None, lambda _: None, supervisor=supervisor)
         alone = []
         health = SharedRailHealth(client, "me", dict, dict, lambda _, live: alone.append(live), lambda: 0.0)
         proxy.be(manner)
@@ -166,7 +166,7 @@ def test_an_error_that_nobody_foresaw_costs_a_breaker_a_restart_and_no_news(valk
 
 def test_a_command_on_a_transport_that_has_just_closed_is_answered_as_lost(valkey_url):
     async def scenario():
-        line = ValkeyLine(valkey_url, deadline_s=5.0)
+        line = ValkeyConnection(valkey_url, deadline_s=5.0)
         assert await line.call("PING") == b"PONG"
         assert line._socket is not None
         assert line._socket._transport is not None

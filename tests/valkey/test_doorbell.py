@@ -5,9 +5,9 @@ import contextlib
 
 import pytest
 
-from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.valkey.client import build_client, ping
-from synccash.stores.valkey.doorbell import ValkeyDoorbell
+from synccash.stores.valkey.work_signal import ValkeyWorkSignal
 
 LONG_S = 20.0
 SHORT_S = 0.01
@@ -16,7 +16,7 @@ SHORT_S = 0.01
 @contextlib.asynccontextmanager
 async def started(url):
     client = build_client(url)
-    bell = ValkeyDoorbell(client)
+    bell = ValkeyWorkSignal(client)
     await bell.start()
     try:
         yield bell
@@ -43,7 +43,7 @@ async def heard_from(ringing, listening):
 @pytest.fixture(params=["local", "valkey", "valkey that is away"])
 async def bell(request, mortal):
     if request.param == "local":
-        yield LocalDoorbell()
+        yield LocalWorkSignal()
         return
     if request.param == "valkey that is away":
         mortal.kill()
@@ -60,7 +60,7 @@ async def test_a_ring_wakes_every_task_of_the_process(bell):
 
 
 async def test_a_ring_that_came_during_work_ends_the_next_wait_and_no_further_one():
-    bell = LocalDoorbell()
+    bell = LocalWorkSignal()
     await bell.wait(SHORT_S)
     bell.ring()
     await woken(bell)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
-from synccash.stores.valkey.limit_script import SOURCE, arguments, decisions
+from synccash.stores.valkey.limits.script import SOURCE, arguments, decisions
 
 START = 1_700_000_000_000_000
 US = 1_000_000

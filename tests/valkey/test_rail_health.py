@@ -2,8 +2,8 @@
 
 import contextlib
 
-from synccash.engine.rail_health import RailHealth
-from synccash.payments.health import Aspect, HealthSettings
+from synccash.engine.dispatch.rail_health import RailHealth
+from synccash.payments.health import HealthAspect, HealthSettings
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation
 from synccash.stores.valkey.client import build_client
@@ -23,7 +23,7 @@ class Process:
 
     def saw(self, bad):
         for _ in range(bad):
-            self.health.saw(KEY, Aspect.SEND, bad=1.0)
+            self.health.saw(KEY, HealthAspect.SEND, bad=1.0)
 
     @property
     def score(self):
@@ -71,7 +71,7 @@ async def test_an_onlooker_sees_the_fleet_and_its_breakers(valkey_url):
         await one.shared.exchange()
         await another.shared.exchange()
         signals, shut, live = await look(one.shared.client, 0.0)
-    assert signals[KEY].of(Aspect.SEND).bad == 5.0
+    assert signals[KEY].of(HealthAspect.SEND).bad == 5.0
     assert shut == {"mtn_momo:collect": 7.0, "paystack:payout": 1.0}
     assert live == 2
 

@@ -13,14 +13,14 @@ from synccash.payments.risk import (
     ALLOWED,
     PayoutRules,
     RiskDecision,
+    RiskInput,
     RiskOutcome,
     RiskRules,
-    RiskWatch,
-    Sighting,
     Velocity,
+    VelocityCounters,
 )
 from synccash.stores.valkey.client import build_client
-from synccash.stores.valkey.risk_sightings import SharedSightings
+from synccash.stores.valkey.risk_sharing import SharedRiskInputs
 
 LONG_S = 10.0
 SHORT_S = 0.02
@@ -31,14 +31,16 @@ RULES = RiskRules(payer_count=Velocity(3, 3_600.0), duplicate_window_s=3_600.0)
 class Process:
     """One process's watch, and all that it was told by others."""
 
-    watch: RiskWatch = field(default_factory=lambda: RiskWatch(RULES, PayoutRules(general=RULES)))
+    watch: VelocityCounters = field(
+        default_factory=lambda: VelocityCounters(RULES, PayoutRules(general=RULES))
+    )
     told: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
 
-    def hear(self, seen: Sighting, decision: RiskDecision) -> None:
+    def hear(self, seen: RiskInput, decision: RiskDecision) -> None:
         self.watch.heard(seen, decision, time.monotonic())
         self.told.put_nowait(seen.reference)
 
-    def hear_not_opened(self, seen: Sighting) -> None:
+    def hear_not_opened(self, seen: RiskInput) -> None:
         self.watch.heard_not_opened(seen, time.monotonic())
         self.told.put_nowait(f"not {seen.reference}")
 
@@ -63,7 +65,7 @@ class Process:
 @contextlib.asynccontextmanager
 async def running(url, name):
     client, process = build_client(url), Process()
-    shared = SharedSightings(client, name, process.hear, process.hear_not_opened)
+    shared = SharedRiskInputs(client, name, process.hear, process.hear_not_opened)
     process.watch.tell, process.watch.take_back = shared.tell, shared.take_back
     shared.start()
     try:

@@ -13,9 +13,9 @@ from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
 from synccash.resilience.testing import FakeClock
 from synccash.resilience.verdict import Outcome
 from synccash.stores.valkey.client import UNREACHABLE, build_client
-from synccash.stores.valkey.fleet import INQUIRERS, Fleet
-from synccash.stores.valkey.limit_script import answer_key
-from synccash.stores.valkey.rate_limiter import ValkeyLimiter
+from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
+from synccash.stores.valkey.limits.script import answer_key
+from synccash.stores.valkey.presence import INQUIRERS, Fleet
 
 USER = Limit(name="payment_initiation", scope="user", quota=10, period_s=600, burst=3)
 KEY = Limit(name="api_key", scope="api_key", quota=1_000, period_s=1)

@@ -5,15 +5,15 @@ from datetime import timedelta
 
 import pytest
 
-from synccash.engine.courier import Courier
-from synccash.payments.webhook import Posted
+from synccash.payments.webhook import DeliveryResult
 from synccash.resilience.breaker_settings import BreakerSettings
 from synccash.resilience.errors import CircuitOpenError
 from synccash.resilience.testing import FakeClock
+from synccash.webhooks.endpoint_pool import Courier
 from webhooks.test_delivery import endpoint
 
 ENDPOINT = endpoint("https://example.com/hook")
-DOWN, UP = Posted(status=503, error="HTTP 503"), Posted(status=204)
+DOWN, UP = DeliveryResult(status=503, error="HTTP 503"), DeliveryResult(status=204)
 
 
 class Merchant:
@@ -88,7 +88,7 @@ async def test_an_endpoint_may_ask_to_be_left_alone_for_minutes_not_for_a_day(
     courier, merchant, clock, wish_s, alone_s
 ):
     for _ in range(2):
-        await post(courier, merchant, Posted(status=429, error="HTTP 429", retry_after_s=wish_s))
+        await post(courier, merchant, DeliveryResult(status=429, error="HTTP 429", retry_after_s=wish_s))
     clock.move(alone_s - 1)
     assert courier.room() == {"we_1": 0}
     clock.move(1)

@@ -12,17 +12,17 @@ from standardwebhooks import Webhook
 
 from ledger_contract import opening
 from stores.postgres_world import PostgresWorld
-from synccash.engine.notify import Notifier, NotifierSettings
+from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.payments.case import Opened
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import EndpointStatus, WebhookEndpoint, WebhookSecret
 from synccash.resilience.breaker_settings import BreakerSettings
-from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.webhooks import PostgresWebhooks
-from synccash.system import SystemClock, SystemIdentities
+from synccash.webhooks.dispatcher import WebhookDispatcher, WebhookDispatcherSettings
 from synccash.webhooks.sender import WebhookSender
 from synccash.webhooks.signature import new_secret, signed_headers
 from webhooks.merchant_server import merchant_server
@@ -59,17 +59,17 @@ class Leaping(SystemClock):
 @asynccontextmanager
 async def notifying(
     pool: Pool, *, private: bool = True, clock: SystemClock | None = None, **settings
-) -> AsyncGenerator[Notifier]:
+) -> AsyncGenerator[WebhookDispatcher]:
     sender = WebhookSender(private=private)
-    notifier = Notifier(
+    notifier = WebhookDispatcher(
         outbox=PostgresWebhooks(Database(pool)),
         post=sender.post,
         sign=signed_headers,
         clock=clock or SystemClock(),
         identities=SystemIdentities(),
-        doorbell=LocalDoorbell(),
+        work_signal=LocalWorkSignal(),
         random=lambda: 0.0,
-        settings=NotifierSettings(**{"timeout_s": 5.0, "poll_s": 0.01} | settings),
+        settings=WebhookDispatcherSettings(**{"timeout_s": 5.0, "poll_s": 0.01} | settings),
     )
     running = asyncio.create_task(notifier.run())
     try:
@@ -82,8 +82,8 @@ async def notifying(
 
 async def happen(pool: Pool, number: int = 1) -> None:
     """One event, written in the commit of a payment."""
-    ledger = PostgresLedger(Database(pool))
-    opened = await ledger.open_payment(opening(PostgresWorld(pool, ledger), number))
+    order_store = PostgresOrderStore(Database(pool))
+    opened = await order_store.open_payment(opening(PostgresWorld(pool, order_store), number))
     assert isinstance(opened, Opened)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 from synccash.administration.database import DATA_DIR
 from synccash.administration.errors import AdministrationError
-from synccash.settings import Settings
+from synccash.settings.loader import Settings
 
 _PATIENCE_S = 15.0
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here

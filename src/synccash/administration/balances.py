@@ -7,7 +7,7 @@ from typing import Any
 from synccash.administration.database import noted, with_database
 from synccash.administration.errors import AdministrationError
 from synccash.payments.balance import CREDIT_MAX, Balance, BalanceAccount, balance_document, credit_source
-from synccash.settings import Settings
+from synccash.settings.loader import Settings
 from synccash.stores.postgres.balances import BalanceDifference, PostgresBalances
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys

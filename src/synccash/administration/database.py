@@ -10,8 +10,8 @@ import asyncpg
 
 from synccash.administration.errors import AdministrationError
 from synccash.payments.errors import StoreUnavailableError
-from synccash.servers.visiting import running_database
-from synccash.settings import Settings
+from synccash.servers.existing_server import running_database
+from synccash.settings.loader import Settings
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect

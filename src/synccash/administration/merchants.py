@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from synccash.administration.database import noted, with_database
 from synccash.administration.errors import AdministrationError
+from synccash.engine.system import SystemIdentities
 from synccash.payments.request import Role
-from synccash.settings import Settings
+from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
-from synccash.system import SystemIdentities
 
 T = TypeVar("T")
 _LONGEST_NAME = 100

@@ -6,17 +6,17 @@ import msgspec
 
 from synccash.administration.database import with_database
 from synccash.administration.errors import AdministrationError
-from synccash.engine.replies import read_order
-from synccash.engine.scribe import render
+from synccash.engine.commit_builder import render
+from synccash.engine.requests.replies import read_order
 from synccash.payments.case import PaymentCase, order_of
 from synccash.payments.document import entry_document
 from synccash.payments.errors import OrderUnreadableError
 from synccash.payments.payer import Msisdn
 from synccash.payments.payment import PaymentStatus, StatusDetail
-from synccash.settings import Settings
+from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.stores.postgres.operating import PostgresOperating, Wanted
+from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.waiting import PostgresWaiting
 
 
@@ -71,7 +71,7 @@ def show_order(settings: Settings, order_id: str) -> dict[str, Any]:
     """
 
     async def read(database: Database) -> dict[str, Any] | None:
-        case = await read_order(PostgresLedger(database), order_id)
+        case = await read_order(PostgresOrderStore(database), order_id)
         if case is None:
             return None
         operating = PostgresOperating(database)

@@ -5,13 +5,13 @@ from typing import Any
 
 from synccash.administration.database import noted, shell_user, with_database
 from synccash.administration.errors import AdministrationError
+from synccash.engine.system import SystemClock
 from synccash.payments.rail import Environment, RailAccount
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
-from synccash.settings import Settings, SettingsError
+from synccash.settings.loader import Settings, SettingsError
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
-from synccash.system import SystemClock
 
 
 def list_rails(settings: Settings) -> Sequence[dict[str, Any]]:

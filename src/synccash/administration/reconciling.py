@@ -11,9 +11,9 @@ from synccash.payments.reconciliation import Direction
 from synccash.rails.statements import COLUMNS, LAYOUTS
 from synccash.reconciliation.reading import Shape, StatementError
 from synccash.reconciliation.run import Reconciliation, Report, Summary
-from synccash.reconciliation.shelf import LineShelf
+from synccash.reconciliation.statement_index import StatementIndex
 from synccash.reconciliation.values import Times
-from synccash.settings import Settings
+from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.movements import PostgresMovements
 
@@ -44,7 +44,7 @@ def reconcile(settings: Settings, asked: Asked, report: Report) -> Summary:
     )
 
     async def work(database: Database) -> None:
-        with LineShelf() as shelf:
+        with StatementIndex() as shelf:
             run = Reconciliation(PostgresMovements(database, asked.rail), report, shelf, summary)
             run.take_in(asked.file, shape)
             await run.compare()

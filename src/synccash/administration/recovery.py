@@ -7,7 +7,7 @@ from typing import Any
 from synccash.administration.database import noted, shell_user, with_database
 from synccash.administration.errors import AdministrationError
 from synccash.payments.references import ReferenceKey
-from synccash.settings import Settings
+from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.recovery import PostgresRecovery, RecoveryState
 

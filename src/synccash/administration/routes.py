@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from synccash.administration.errors import AdministrationError
-from synccash.engine.router import Asked, Router
+from synccash.administration.routing_settings import health_settings, probing, routing_rules
+from synccash.engine.dispatch.router import Asked, Router
+from synccash.engine.system import SystemClock
 from synccash.payments.health import WELL, Health, HealthSettings
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
-from synccash.routing_settings import health_settings, probing, routing_rules
-from synccash.settings import Settings, SettingsError
-from synccash.system import SystemClock
+from synccash.settings.loader import Settings, SettingsError
 
 
 @dataclass(frozen=True, slots=True)

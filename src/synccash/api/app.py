@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from synccash.api.body import ApiRequest, scope_of, take_body
 from synccash.api.calls import operator_of, tenant_of
-from synccash.api.docs import Undrawn, docs_page, openapi_json
+from synccash.api.docs import NoFrameworkDocs, docs_page, openapi_json
 from synccash.api.metrics import HttpCollector, Metrics, metrics
 from synccash.api.ports import Balances, Endpoints, Health, Keys, Reading
 from synccash.api.problem import ProblemError, not_found, of_engine, refuse, rendered
@@ -122,7 +122,7 @@ def _routes(parts: dict[str, Any]) -> Litestar:
             title="SyncCash Orchestrator",
             version="1",
             path="/openapi",
-            render_plugins=[Undrawn()],
+            render_plugins=[NoFrameworkDocs()],
             use_handler_docstrings=True,
             components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
             security=[{"key": []}],

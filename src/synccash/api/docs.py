@@ -20,7 +20,7 @@ _HEADERS = {
 }
 
 
-class Undrawn(JsonRenderPlugin):
+class NoFrameworkDocs(JsonRenderPlugin):
     """Takes the framework's own pages off again: the document is served once, by the handlers below."""
 
     def receive_router(self, router: Router) -> None:

@@ -22,8 +22,8 @@ def show(*, json: bool = False) -> int:
 def check(*, json: bool = False) -> int:
     """Say whether a process could start with the settings."""
     from synccash.administration.errors import AdministrationError
-    from synccash.app import check_settings
-    from synccash.settings import SettingsError
+    from synccash.processes.api import check_settings
+    from synccash.settings.loader import SettingsError
 
     try:
         check_settings(settings())

@@ -35,9 +35,9 @@ def up(
     sandbox_url
         A sandbox that already runs elsewhere.
     """
+    from synccash.local.up import UpError, UpOptions
+    from synccash.local.up import up as run
     from synccash.servers.bundle import ServersError
-    from synccash.up import UpError, UpOptions
-    from synccash.up import up as run
 
     given = {"SYNCCASH_PORT": port, "SYNCCASH_WORKERS": workers}
     environment = {
@@ -55,14 +55,14 @@ def up(
 
 def serve(*, fd: Annotated[int | None, Parameter(show=False)] = None) -> int:
     """Serve the HTTP API, against the PostgreSQL and Valkey of the settings."""
-    from synccash.app import serve as run
+    from synccash.processes.api import serve as run
 
     return run(loaded().settings, fd=fd)
 
 
 def worker() -> int:
     """Move payments forward: inquiries, recovery of what a dead process left, expiry."""
-    from synccash.app import work
+    from synccash.processes.api import work
 
     return work(loaded().settings)
 

@@ -4,19 +4,17 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from synccash.settings import Loaded, Settings
+    from synccash.settings.loader import LoadedSettings, Settings
 
-CONFIGURATION = Path("synccash.toml")
 _GAP = "  "
 
 
-def loaded(environment: Mapping[str, str] = os.environ) -> "Loaded":
+def loaded(environment: Mapping[str, str] = os.environ) -> "LoadedSettings":
     """The effective settings. Ends the command where they cannot be used."""
-    from synccash.settings import SettingsError, load_settings
+    from synccash.settings.loader import CONFIGURATION, SettingsError, load_settings
 
     try:
         return load_settings(environment, CONFIGURATION)

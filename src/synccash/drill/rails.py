@@ -2,12 +2,12 @@
 
 import msgspec
 
+from synccash.engine.system import SystemClock
+from synccash.local.sandbox_accounts import ACCOUNTS, Place
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
 from synccash.sandbox.registry import WIRES
-from synccash.sandbox_accounts import ACCOUNTS, Place
-from synccash.settings import Settings
-from synccash.system import SystemClock
+from synccash.settings.loader import Settings
 
 RAILS = tuple(WIRES)
 """Every rail that the sandbox plays, in the order of its ports."""

@@ -29,7 +29,7 @@ from synccash.drill.records import (
 )
 from synccash.drill.sabotage import SabotageError, force_double_debit
 from synccash.drill.trouble import EVERY_RAIL, Control, Trouble, missed
-from synccash.servers.visiting import running_database
+from synccash.servers.existing_server import running_database
 from synccash.stores.postgres.pool import Pool, connect
 
 RATE = 20

@@ -5,50 +5,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from synccash.engine.absent_rail import RailsSetUp
-from synccash.engine.attempts import Attempts
-from synccash.engine.collect import Collecting
-from synccash.engine.decisions import Decisions
-from synccash.engine.driver import Driver
-from synccash.engine.first_commits import FirstCommits
-from synccash.engine.guarded_rail import GuardedRail, NoAccountBook
-from synccash.engine.heard import HeardDispatch
-from synccash.engine.holding import Holding
-from synccash.engine.ledger_clock import LedgerClock, ObservedLedger
-from synccash.engine.lessons import Lessons
-from synccash.engine.lost_attempts import LostAttempts
-from synccash.engine.otp import Passwords
-from synccash.engine.patience import Patience
-from synccash.engine.payout import PayingOut
-from synccash.engine.ports import (
-    AccountBook,
-    AccountRail,
-    CallbackReader,
-    Clock,
-    Dispatch,
-    Doorbell,
-    Identities,
-    Ledger,
-    Rail,
-)
-from synccash.engine.rail_float import RailFloats
-from synccash.engine.rail_health import RailHealth
+from synccash.engine.commit_builder import CommitBuilder
+from synccash.engine.dispatch.absent_rail import ConfiguredRails
+from synccash.engine.dispatch.guarded_rail import GuardedRail, NoAccountBook
+from synccash.engine.dispatch.health_recording import HealthRecordingDispatch
+from synccash.engine.dispatch.rail_float import RailFloats
+from synccash.engine.dispatch.rail_health import RailHealth
+from synccash.engine.dispatch.router import Probing, Router
+from synccash.engine.leases import HeldLeases
+from synccash.engine.ports import AccountBook, AccountRail, CallbackReader, Dispatch, OrderStore, Rail
+from synccash.engine.progress.attempt_timing import AttemptTiming
+from synccash.engine.progress.attempts import Attempts
+from synccash.engine.progress.decisions import Decisions
+from synccash.engine.progress.lost_attempts import LostAttempts
+from synccash.engine.progress.order_worker import OrderWorker
+from synccash.engine.progress.outcome_feedback import OutcomeFeedback
+from synccash.engine.progress.refund_openings import RefundOpenings
+from synccash.engine.progress.screening import Screening
 from synccash.engine.recovery_watch import RecoveryWatch
-from synccash.engine.refund import Refunding
-from synccash.engine.refund_openings import RefundOpenings
-from synccash.engine.replies import Replies
-from synccash.engine.review import Reviewing
-from synccash.engine.router import Probing, Router
-from synccash.engine.screening import Screening
-from synccash.engine.scribe import Scribe
+from synccash.engine.requests.collect import PaymentRequests
+from synccash.engine.requests.first_commits import FirstCommits
+from synccash.engine.requests.otp import OtpSubmitter
+from synccash.engine.requests.payout import PayoutRequests
+from synccash.engine.requests.refund import RefundRequests
+from synccash.engine.requests.replies import Replies
+from synccash.engine.requests.review import ReviewRequests
 from synccash.engine.settings import EngineSettings
+from synccash.engine.store_clock import ObservedOrderStore, StoreClock
 from synccash.engine.worker import Worker
 from synccash.payments.case import Claim, RefundCase
 from synccash.payments.health import HealthSettings
 from synccash.payments.payer_networks import PayerNetworks
+from synccash.payments.ports import Clock, Identities, WorkSignal
 from synccash.payments.references import ReferenceKey
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
-from synccash.payments.risk import NO_PAYOUT_RULES, PayoutRules, RiskRules, RiskWatch
+from synccash.payments.risk import NO_PAYOUT_RULES, PayoutRules, RiskRules, VelocityCounters
 from synccash.payments.routing_rules import NO_RULES as NO_ROUTING
 from synccash.payments.routing_rules import RoutingRules
 
@@ -63,56 +54,56 @@ _HEARD_AT_ONCE = 4
 class Engine:
     """Moves payments forward. `start` and `close` frame its life; a worker can share it or run elsewhere."""
 
-    ledger: Ledger
-    holding: Holding
-    doorbell: Doorbell
-    collecting: Collecting
-    refunding: Refunding
-    reviewing: Reviewing
-    paying_out: PayingOut
-    passwords: Passwords
+    order_store: OrderStore
+    leases: HeldLeases
+    work_signal: WorkSignal
+    collecting: PaymentRequests
+    refunding: RefundRequests
+    reviewing: ReviewRequests
+    paying_out: PayoutRequests
+    passwords: OtpSubmitter
     rails: Mapping[str, AccountRail]
     router: Router
     worker: Worker
-    clock: LedgerClock
+    clock: StoreClock
     recovery: RecoveryWatch
-    risk: RiskWatch
+    risk: VelocityCounters
     hearing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HEARD_AT_ONCE))
 
     def start(self) -> None:
         """Begin to keep leases. Call it inside the event loop."""
-        self.holding.start()
+        self.leases.start()
 
     async def close(self) -> None:
         """Let running sends finish, then stop."""
-        await self.holding.close()
+        await self.leases.close()
 
     async def initiate_payment(self, request_data: PaymentRequest, idempotency_key: Claim) -> Reply:
         """Collect money once. See Collecting.initiate_payment."""
-        await self.clock.follow(self.ledger)
+        await self.clock.follow(self.order_store)
         work = self.collecting.initiate_payment(request_data, idempotency_key)
-        return await self.holding.detached(work)
+        return await self.leases.detached(work)
 
     async def refund_payment(self, request_data: RefundRequest, idempotency_key: Claim) -> Reply:
         """Give money back once. See Refunding.refund_payment."""
-        await self.clock.follow(self.ledger)
+        await self.clock.follow(self.order_store)
         work = self.refunding.refund_payment(request_data, idempotency_key)
-        return await self.holding.detached(work)
+        return await self.leases.detached(work)
 
     async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
         """Give back what came too much. See Refunding.return_surplus."""
         made = await self.refunding.return_surplus(payment_id, by=by, reason=reason)
-        self.doorbell.ring()
+        self.work_signal.ring()
         return made
 
     async def pay_out(self, request_data: PayoutRequest, idempotency_key: Claim) -> Reply:
-        """Send money once. See PayingOut.pay_out."""
-        await self.clock.follow(self.ledger)
-        return await self.holding.detached(self.paying_out.pay_out(request_data, idempotency_key))
+        """Send money once. See PayoutRequests.pay_out."""
+        await self.clock.follow(self.order_store)
+        return await self.leases.detached(self.paying_out.pay_out(request_data, idempotency_key))
 
     async def submit_otp(self, tenant: Tenant, payment_id: str, otp: str) -> bytes:
         """Hand over a payer's one-time password. See Passwords.submit_otp."""
-        return await self.holding.detached(self.passwords.submit_otp(tenant, payment_id, otp))
+        return await self.leases.detached(self.passwords.submit_otp(tenant, payment_id, otp))
 
     async def cancel_payment(self, tenant: Tenant, payment_id: str) -> bytes:
         """Call a payment off. See Collecting.cancel_payment."""
@@ -135,22 +126,22 @@ class Engine:
         failure = note.failure if note else None
         # Anybody may call: whoever calls much waits for himself, and leaves the ledger to those who pay.
         async with self.hearing:
-            heard = await self.ledger.hint(token, failure)
+            heard = await self.order_store.hint(token, failure)
             if not heard and note is not None and note.reference is not None:
-                heard = await self.ledger.hint_reference(rail, note.reference, failure)
+                heard = await self.order_store.hint_reference(rail, note.reference, failure)
         if heard:
-            self.doorbell.ring()
+            self.work_signal.ring()
 
 
 def build_engine(
     *,
-    ledger: Ledger,
+    order_store: OrderStore,
     rails: Mapping[str, Rail],
     dispatch: Dispatch,
     clock: Clock,
     identities: Identities,
     references: ReferenceKey,
-    doorbell: Doorbell,
+    work_signal: WorkSignal,
     settings: EngineSettings,
     rules: RiskRules = NO_RULES,
     payout_rules: PayoutRules = NO_PAYOUT_RULES,
@@ -168,16 +159,16 @@ def build_engine(
     `accounts`: which identities of rail accounts are one business's. `former`: connectors with credentials
     that a rail had before, by the rail; they are only used to ask.
     """
-    guarded = RailsSetUp(
+    guarded = ConfiguredRails(
         {name: GuardedRail(rail, accounts, former.get(name, ())) for name, rail in rails.items()}
     )
-    clock = LedgerClock(clock)
-    ledger = ObservedLedger(ledger, clock)
-    holding = Holding(ledger, clock, settings.lease_s, settings.heartbeat_s)
+    clock = StoreClock(clock)
+    order_store = ObservedOrderStore(order_store, clock)
+    leases = HeldLeases(order_store, clock, settings.lease_s, settings.heartbeat_s)
     health = health or RailHealth(HealthSettings(timeout_s=settings.attempt_timeout_s), clock.monotonic)
     networks = networks or PayerNetworks(clock.now, retention_s=0.0)
     floats = floats or RailFloats(clock.monotonic)
-    dispatch = HeardDispatch(dispatch, health, floats)
+    dispatch = HealthRecordingDispatch(dispatch, health, floats)
     router = Router(
         guarded,
         dispatch,
@@ -188,41 +179,43 @@ def build_engine(
         is_unconfirmed=lambda name: guarded[name].is_unconfirmed,
     )
     attempts = Attempts(guarded, router, clock, identities, references, settings.public_url)
-    scribe = Scribe(clock, identities)
-    refunds = RefundOpenings(attempts, scribe, clock, identities, settings)
-    patience = Patience(guarded, clock, settings)
-    recovery = RecoveryWatch(ledger, clock)
-    driver = Driver(
-        ledger=ledger,
+    commit_builder = CommitBuilder(clock, identities)
+    refunds = RefundOpenings(attempts, commit_builder, clock, identities, settings)
+    timing = AttemptTiming(guarded, clock, settings)
+    recovery = RecoveryWatch(order_store, clock)
+    order_worker = OrderWorker(
+        order_store=order_store,
         rails=guarded,
         dispatch=dispatch,
         attempts=attempts,
-        scribe=scribe,
+        commit_builder=commit_builder,
         clock=clock,
         settings=settings,
-        patience=patience,
-        decisions=Decisions(attempts, scribe, clock, settings, patience),
-        lessons=Lessons(guarded, health, networks, floats),
+        timing=timing,
+        decisions=Decisions(attempts, commit_builder, clock, settings, timing),
+        feedback=OutcomeFeedback(guarded, health, networks, floats),
         refunds=refunds,
         lost=LostAttempts(guarded, attempts, dispatch, settings.recovery_depth),
         screening=screening,
     )
-    replies = Replies(ledger, holding, doorbell, settings.request_deadline_s)
-    risk = RiskWatch(rules, payout_rules)
-    first = FirstCommits(attempts, scribe, clock, settings, risk, recovery, is_screened=screening is not None)
-    parts = (ledger, first, driver, replies, scribe, clock, identities, networks)
+    replies = Replies(order_store, leases, work_signal, settings.request_deadline_s)
+    risk = VelocityCounters(rules, payout_rules)
+    first = FirstCommits(
+        attempts, commit_builder, clock, settings, risk, recovery, is_screened=screening is not None
+    )
+    parts = (order_store, first, order_worker, replies, commit_builder, clock, identities, networks)
     return Engine(
-        ledger=ledger,
-        holding=holding,
-        doorbell=doorbell,
-        collecting=Collecting(*parts),
-        refunding=Refunding(ledger, attempts, driver, replies, refunds, clock, recovery),
-        reviewing=Reviewing(ledger, scribe, doorbell, clock, patience, attempts),
-        paying_out=PayingOut(*parts),
-        passwords=Passwords(ledger, driver, dispatch, holding, scribe, clock, settings),
+        order_store=order_store,
+        leases=leases,
+        work_signal=work_signal,
+        collecting=PaymentRequests(*parts),
+        refunding=RefundRequests(order_store, attempts, order_worker, replies, refunds, clock, recovery),
+        reviewing=ReviewRequests(order_store, commit_builder, work_signal, clock, timing, attempts),
+        paying_out=PayoutRequests(*parts),
+        passwords=OtpSubmitter(order_store, order_worker, dispatch, leases, commit_builder, clock, settings),
         rails=guarded,
         router=router,
-        worker=Worker(ledger, driver, holding, doorbell, clock, settings),
+        worker=Worker(order_store, order_worker, leases, work_signal, clock, settings),
         clock=clock,
         recovery=recovery,
         risk=risk,

@@ -10,8 +10,8 @@ from synccash.payments.attempt import Attempt
 from synccash.payments.case import (
     AlreadyClaimed,
     Case,
-    Hold,
-    Move,
+    Commit,
+    Lease,
     NotCovered,
     NotRefundable,
     OpenedOrNot,
@@ -26,6 +26,7 @@ from synccash.payments.case import (
 from synccash.payments.failure import Failure
 from synccash.payments.rail import (
     NO_TRACES,
+    AttemptDetails,
     CallbackNote,
     Capabilities,
     Environment,
@@ -35,30 +36,9 @@ from synccash.payments.rail import (
     SendAnswer,
     SendOrder,
     StatusAnswer,
-    Traces,
 )
 from synccash.payments.recovery import Recovery
 from synccash.resilience.evidence import Evidence
-
-
-class Clock(Protocol):
-    """Wall time for what is shown, monotonic time for what is measured. Seconds."""
-
-    def now(self) -> datetime: ...
-    def monotonic(self) -> float: ...
-    async def sleep(self, seconds: float) -> None: ...
-
-
-class Identities(Protocol):
-    """Where names come from."""
-
-    def new(self, prefix: str) -> str:
-        """Return a fresh public id, such as `pay_…`."""
-        ...
-
-    def token(self) -> str:
-        """Return an unguessable path segment for a callback address (256 bits)."""
-        ...
 
 
 class Rail(Protocol):
@@ -89,7 +69,7 @@ class Rail(Protocol):
         reference: str,
         *,
         timeout_s: float,
-        traces: Traces = NO_TRACES,
+        traces: AttemptDetails = NO_TRACES,
     ) -> StatusAnswer:
         """Ask the rail by our own reference, at the account through which it was sent."""
         ...
@@ -167,7 +147,7 @@ class CallbackReader(Protocol):
         ...
 
 
-class Ledger(Protocol):
+class OrderStore(Protocol):
     """The one truth. Every method is one atomic step; what raises did not happen or is re-read first."""
 
     async def now(self) -> datetime:
@@ -202,7 +182,7 @@ class Ledger(Protocol):
         """
         ...
 
-    async def record(self, move: Move) -> bool:
+    async def record(self, commit: Commit) -> bool:
         """Commit a move. False: the order moved, changed hands or expired meanwhile; nothing was written.
 
         A refund that succeeds adds to its payment's `amount_refunded`; one that fails gives its reservation
@@ -218,7 +198,7 @@ class Ledger(Protocol):
         """
         ...
 
-    async def renew(self, holds: Sequence[Hold], *, lease_s: float) -> frozenset[Hold]:
+    async def renew(self, leases: Sequence[Lease], *, lease_s: float) -> frozenset[Lease]:
         """Extend leases. What does not come back was lost to another holder; a lease that its holder has
         released meanwhile comes back, and stays released."""
         ...
@@ -242,13 +222,6 @@ class Ledger(Protocol):
     async def payout(self, payout_id: str) -> PayoutCase | None: ...
 
 
-class Doorbell(Protocol):
-    """Wakes idle workers early. It may lose every ring: the poll behind it decides."""
-
-    def ring(self) -> None: ...
-    async def wait(self, timeout_s: float) -> None: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
     """What became of a send and its retries. `worst` is the evidence of all of them together."""
@@ -270,7 +243,7 @@ class Dispatch(Protocol):
         begins later than in so many seconds."""
         ...
 
-    async def inquire(self, rail: Rail, attempt: Attempt, traces: Traces = NO_TRACES) -> StatusAnswer:
+    async def inquire(self, rail: Rail, attempt: Attempt, traces: AttemptDetails = NO_TRACES) -> StatusAnswer:
         """Ask about an attempt. Inquiries always run."""
         ...
 

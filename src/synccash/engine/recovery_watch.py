@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from synccash.engine.ports import Clock, Ledger
+from synccash.engine.ports import OrderStore
 from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.ports import Clock
 from synccash.payments.recovery import NO_RECOVERY, Recovery
 
 LOOK_EVERY_S = 1.0
@@ -13,7 +14,7 @@ LOOK_EVERY_S = 1.0
 class RecoveryWatch:
     """Live: one per process. It only saves work: the ledger itself refuses every commit before a send."""
 
-    ledger: Ledger
+    order_store: OrderStore
     clock: Clock
     known: Recovery = NO_RECOVERY
 
@@ -30,6 +31,6 @@ class RecoveryWatch:
     async def look(self) -> None:
         """Look once."""
         try:
-            self.known = await self.ledger.recovery()
+            self.known = await self.order_store.recovery()
         except StoreUnavailableError:
             return

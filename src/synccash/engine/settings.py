@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from synccash.payments.ladder import PRODUCTION, Ladder
+from synccash.payments.inquiry_schedule import PRODUCTION, InquirySchedule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class EngineSettings:
     refund_told_after_s: float = 900.0
     recovery_depth: int = 8
     surplus_refund: Literal["auto", "manual"] = "auto"
-    ladder: Ladder = PRODUCTION
+    schedule: InquirySchedule = PRODUCTION
     poll_s: float = 0.2
     worker_concurrency: int = 64
 

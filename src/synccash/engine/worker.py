@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from synccash.engine.driver import Driver
-from synccash.engine.holding import Holding
-from synccash.engine.ports import Clock, Doorbell, Ledger
-from synccash.engine.scribe import Case, order_of
+from synccash.engine.commit_builder import Case, order_of
+from synccash.engine.leases import HeldLeases
+from synccash.engine.ports import OrderStore
+from synccash.engine.progress.order_worker import OrderWorker
 from synccash.engine.settings import EngineSettings
-from synccash.payments.case import Hold
+from synccash.payments.case import Lease
 from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.ports import Clock, WorkSignal
 
 log = structlog.get_logger("synccash.worker")
 
@@ -24,10 +25,10 @@ class Worker:
     and `interrupted` those that PostgreSQL's absence ended.
     """
 
-    ledger: Ledger
-    driver: Driver
-    holding: Holding
-    doorbell: Doorbell
+    order_store: OrderStore
+    order_worker: OrderWorker
+    leases: HeldLeases
+    work_signal: WorkSignal
     clock: Clock
     settings: EngineSettings
     taken: int = 0
@@ -45,28 +46,28 @@ class Worker:
                 await self.clock.sleep(error.retry_after_s)
                 continue
             if not taken:
-                await self.doorbell.wait(self.settings.poll_s)
+                await self.work_signal.wait(self.settings.poll_s)
 
     def stop(self) -> None:
         """End after the round under way."""
         self._stopped.set()
-        self.doorbell.ring()
+        self.work_signal.ring()
 
     async def _round(self) -> int:
-        free = self.settings.worker_concurrency - self.holding.busy
+        free = self.settings.worker_concurrency - self.leases.busy
         if free <= 0:
             return 0
-        cases = await self.ledger.take_due(limit=free, lease_s=self.settings.lease_s)
+        cases = await self.order_store.take_due(limit=free, lease_s=self.settings.lease_s)
         for case in cases:
             order = order_of(case)
-            self.holding.carry_out(Hold(order.id, order.fence), self._advance(case))
+            self.leases.carry_out(Lease(order.id, order.fence), self._advance(case))
             self.taken_over += case.former_lease_end is not None
         self.taken += len(cases)
         return len(cases)
 
     async def _advance(self, case: Case) -> None:
         try:
-            await self.driver.advance(case)
+            await self.order_worker.advance(case)
         except StoreUnavailableError as error:
             # The lease ends by itself, and whoever is next finds the row as it was.
             self.interrupted += 1

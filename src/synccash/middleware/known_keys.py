@@ -13,7 +13,7 @@ _MOST = 10_000
 _LOOKUPS = 4
 
 
-class Keyring(Protocol):
+class ApiKeyStore(Protocol):
     """The keys, by the SHA-256 of their secrets. What it raises is answered as unavailable."""
 
     async def principal(self, secret_hash: bytes) -> Any | None:
@@ -40,7 +40,7 @@ class KnownKeys:
     So whoever guesses keys is stopped before the store, and nobody who holds one is stopped with him.
     """
 
-    keyring: Keyring
+    keyring: ApiKeyStore
     good_s: float = 5.0
     bad_s: float = 2.0
     clock: Callable[[], float] = time.monotonic

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synccash.middleware import capture
-from synccash.middleware.door import Admitted, Asked, Caller, Door, Headers
+from synccash.middleware.idempotency_coordinator import Counts, IdempotencyCoordinator, Keyed
 from synccash.middleware.matching import OTHER, Endpoint, Match, Matcher
-from synccash.middleware.once import Counts, Keyed, Once
 from synccash.middleware.refusal import App, Message, Receive, Refusal, Refuse, Scope, Send
+from synccash.middleware.request_guard import Admitted, Asked, Caller, Door, Headers
+from synccash.resilience._core.fast_tuple import made
 from synccash.resilience.claims import ClaimStore
 from synccash.resilience.idempotency import (
     DuplicateMemberError,
@@ -22,7 +23,6 @@ from synccash.resilience.idempotency import (
     idempotency_key,
     read_json,
 )
-from synccash.resilience.making import made
 
 DECODED = "synccash.decoded"
 """Where a request's scope holds what `read_json` made of its body: the value, or the error that it raised.
@@ -53,11 +53,11 @@ class ResilienceMiddleware:
     answer_max: int = field(kw_only=True, default=1_048_576)
     unavailable: tuple[type[Exception], ...] = field(kw_only=True, default=(OSError, TimeoutError))
     _matcher: Matcher = field(init=False)
-    _once: Once = field(init=False)
+    _once: IdempotencyCoordinator = field(init=False)
 
     def __post_init__(self) -> None:
         self._matcher = Matcher(self.endpoints)
-        self._once = Once(
+        self._once = IdempotencyCoordinator(
             app=self.app,
             refuse=self.refuse,
             door=self.door,

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from synccash.payments.failure import Failure
-from synccash.payments.rail import Operation, RailAccount, SendAnswer, Standing, StatusAnswer
+from synccash.payments.rail import Operation, RailAccount, RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
 ADOPTED = "adopted"
@@ -40,9 +40,9 @@ class AttemptState(StrEnum):
 
 _FINAL = frozenset({AttemptState.SUCCEEDED, AttemptState.DECLINED, AttemptState.NOT_SENT})
 
-_S, _E, _R = AttemptState, Evidence, Standing
+_S, _E, _R = AttemptState, Evidence, RailStatus
 
-TRANSITIONS: dict[tuple[AttemptState, Evidence | Standing], AttemptState] = {
+TRANSITIONS: dict[tuple[AttemptState, Evidence | RailStatus], AttemptState] = {
     (_S.PREPARED, _E.NOT_SENT): _S.NOT_SENT,
     (_S.PREPARED, _E.REFUSED_LATER): _S.NOT_SENT,
     (_S.PREPARED, _E.REFUSED_FINAL): _S.DECLINED,
@@ -59,20 +59,20 @@ TRANSITIONS: dict[tuple[AttemptState, Evidence | Standing], AttemptState] = {
     (_S.ACKNOWLEDGED, _E.AMBIGUOUS): _S.ACKNOWLEDGED,
     (_S.ACKNOWLEDGED, _E.ACCEPTED): _S.ACKNOWLEDGED,
     **{
-        (state, standing): end
+        (state, status_at_rail): end
         for state in (_S.PREPARED, _S.UNKNOWN, _S.ACKNOWLEDGED)
-        for standing, end in (
+        for status_at_rail, end in (
             (_R.PENDING, _S.ACKNOWLEDGED),
             (_R.SUCCEEDED, _S.SUCCEEDED),
             (_R.FAILED, _S.DECLINED),
         )
     },
     # Asking proves that a prepared attempt was taken over: from here on it counts as sent.
-    **{(_S.PREPARED, standing): _S.UNKNOWN for standing in (_R.NOT_FOUND, _R.NO_INFORMATION)},
+    **{(_S.PREPARED, status_at_rail): _S.UNKNOWN for status_at_rail in (_R.NOT_FOUND, _R.NO_INFORMATION)},
     **{
-        (state, standing): state
+        (state, status_at_rail): state
         for state in (_S.UNKNOWN, _S.ACKNOWLEDGED)
-        for standing in (_R.NOT_FOUND, _R.NO_INFORMATION)
+        for status_at_rail in (_R.NOT_FOUND, _R.NO_INFORMATION)
     },
 }
 
@@ -180,9 +180,9 @@ class Attempt:
         """Return the attempt after the rail's own answer. A final attempt stays as it is."""
         if self.state.is_final:
             return self
-        state = TRANSITIONS[self.state, answer.standing]
+        state = TRANSITIONS[self.state, answer.status_at_rail]
         evidence = self.evidence or Evidence.AMBIGUOUS
-        if answer.standing in (Standing.PENDING, Standing.SUCCEEDED, Standing.FAILED):
+        if answer.status_at_rail in (RailStatus.PENDING, RailStatus.SUCCEEDED, RailStatus.FAILED):
             evidence = Evidence.ACCEPTED
         succeeded = state is AttemptState.SUCCEEDED
         return replace(
@@ -190,7 +190,7 @@ class Attempt:
             state=state,
             evidence=evidence,
             inquiries=self.inquiries + 1,
-            not_founds=self._not_founds_after(answer.standing),
+            not_founds=self._not_founds_after(answer.status_at_rail),
             reversed_at=None if succeeded else self.reversed_at,
             provider_code=answer.provider_code or self.provider_code,
             provider_transaction_id=answer.provider_transaction_id or self.provider_transaction_id,
@@ -202,10 +202,10 @@ class Attempt:
             else 0,
         )
 
-    def _not_founds_after(self, standing: Standing) -> int:
-        if standing is Standing.NO_INFORMATION:
+    def _not_founds_after(self, status_at_rail: RailStatus) -> int:
+        if status_at_rail is RailStatus.NO_INFORMATION:
             return self.not_founds
-        return self.not_founds + 1 if standing is Standing.NOT_FOUND else 0
+        return self.not_founds + 1 if status_at_rail is RailStatus.NOT_FOUND else 0
 
     def closed_as_not_found(self, failure: Failure) -> "Attempt":
         """Return the attempt as one that its rail, whose "not found" is final, never had."""

@@ -168,14 +168,14 @@ class StoredAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
+class KeepLease:
     """Stay the holder: the lease goes on for `lease_s` seconds from the commit."""
 
     lease_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class ReleaseLease:
     """Let go. The order is due again after `due_in_s` seconds (0 = at once).
 
     None = only when hinted, and only for an order that has ended: a ledger refuses to let go of another for
@@ -195,7 +195,7 @@ class Opening:
     claim: Claim
     payment: Payment
     attempt: Attempt | None
-    hold: Keep | Release
+    lease: KeepLease | ReleaseLease
     answer: StoredAnswer | None = None
     events: tuple[Event, ...] = ()
     timeline: tuple[Entry, ...] = ()
@@ -208,7 +208,7 @@ class PayoutOpening:
     claim: Claim
     payout: Payout
     attempt: Attempt | None
-    hold: Keep | Release
+    lease: KeepLease | ReleaseLease
     answer: StoredAnswer | None = None
     events: tuple[Event, ...] = ()
     timeline: tuple[Entry, ...] = ()
@@ -224,13 +224,13 @@ class RefundOpening:
     claim: Claim
     refund: Refund
     attempt: Attempt | None
-    hold: Keep | Release
+    lease: KeepLease | ReleaseLease
     events: tuple[Event, ...] = ()
     timeline: tuple[Entry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class Commit:
     """Any later commit. It happens whole, or not at all when the order moved or changed hands meanwhile.
 
     `order` is the new value; the row must still have `expected_version` and `expected_fence`.
@@ -246,7 +246,7 @@ class Move:
     order: Order
     expected_version: int
     expected_fence: int
-    hold: Keep | Release
+    lease: KeepLease | ReleaseLease
     attempts: tuple[Attempt, ...] = ()
     events: tuple[Event, ...] = ()
     timeline: tuple[Entry, ...] = ()
@@ -318,7 +318,7 @@ OpenedOrNot = Opened | AlreadyClaimed | ReferenceTaken | SendsHeld | Suspended
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Lease:
     """A right to write on an order, as long as its lease lasts."""
 
     order_id: str

@@ -12,7 +12,7 @@ _UNCLEAR = 0.1
 """What an end counts whose code hides a payer without money more often than a fault of the rail."""
 
 
-class Aspect(StrEnum):
+class HealthAspect(StrEnum):
     """What is watched of a rail."""
 
     SEND = "send"
@@ -27,13 +27,13 @@ class Aspect(StrEnum):
     """Ends that a callback told, against those that an inquiry found because none had come yet."""
 
 
-ASPECTS = tuple(Aspect)
+ASPECTS = tuple(HealthAspect)
 _WEIGHED = {
-    Aspect.SEND: (1.0, 0.93),
-    Aspect.END: (1.0, 0.93),
-    Aspect.PACE: (0.5, 0.9),
-    Aspect.INQUIRY: (0.3, 0.8),
-    Aspect.CALLBACK: (0.1, 0.3),
+    HealthAspect.SEND: (1.0, 0.93),
+    HealthAspect.END: (1.0, 0.93),
+    HealthAspect.PACE: (0.5, 0.9),
+    HealthAspect.INQUIRY: (0.3, 0.8),
+    HealthAspect.CALLBACK: (0.1, 0.3),
 }
 """In the order of ASPECTS: how much of a rail's health is lost where nothing of an aspect is well, and which
 share is as good as all of it. Chance must not send payments elsewhere, and an inquiry is often a moment
@@ -101,7 +101,7 @@ class Signals:
     at: float
     weights: tuple[float, ...] = (0.0, 0.0) * len(ASPECTS)
 
-    def of(self, aspect: Aspect) -> Tally:
+    def of(self, aspect: HealthAspect) -> Tally:
         """The tally of one aspect."""
         place = 2 * ASPECTS.index(aspect)
         return Tally(*self.weights[place : place + 2])
@@ -114,7 +114,13 @@ class Signals:
         return Signals(now, tuple([weight * factor for weight in self.weights]))
 
     def seen(
-        self, aspect: Aspect, now: float, settings: HealthSettings, *, good: float = 0.0, bad: float = 0.0
+        self,
+        aspect: HealthAspect,
+        now: float,
+        settings: HealthSettings,
+        *,
+        good: float = 0.0,
+        bad: float = 0.0,
     ) -> "Signals":
         """Return the signals after one more sighting."""
         faded = self.as_of(now, settings.half_life_s)
@@ -183,7 +189,7 @@ def blame(failure: Failure | None) -> Tally:
     return Tally(bad=_UNCLEAR if unclear else 1.0)
 
 
-class Standing(StrEnum):
+class HealthStatus(StrEnum):
     """What a rail is called in public."""
 
     HEALTHY = "healthy"
@@ -191,27 +197,29 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Repute:
+class HealthState:
     """A standing, and since when (monotonic seconds) the signs have spoken against it; None = they do not."""
 
-    standing: Standing = Standing.HEALTHY
+    standing: HealthStatus = HealthStatus.HEALTHY
     doubted_since: float | None = None
 
     def after(
         self, score: float, now: float, settings: HealthSettings, *, shut: bool = False, known: bool = True
-    ) -> "Repute":
+    ) -> "HealthState":
         """Return the repute after one more look. `shut`: a breaker refuses everything. `known`: the score
         rests on something; that nothing was seen is no recovery.
 
         Between the two thresholds nothing changes, and nothing does before `hold_s` of the same news.
         """
-        if self.standing is Standing.HEALTHY:
+        if self.standing is HealthStatus.HEALTHY:
             doubtful = shut or score < settings.degraded_below
         else:
             doubtful = known and not shut and score >= settings.recovered_above
         if not doubtful:
-            return Repute(self.standing)
+            return HealthState(self.standing)
         since = now if self.doubted_since is None else self.doubted_since
         if now - since < settings.hold_s:
-            return Repute(self.standing, since)
-        return Repute(Standing.DEGRADED if self.standing is Standing.HEALTHY else Standing.HEALTHY)
+            return HealthState(self.standing, since)
+        return HealthState(
+            HealthStatus.DEGRADED if self.standing is HealthStatus.HEALTHY else HealthStatus.HEALTHY
+        )

@@ -57,11 +57,15 @@ def _reflect_payment(payment: Payment, attempt: Attempt, now: datetime, action: 
                 return payment
             if action is not None and action.type is not NextActionType.APPROVE_ON_PHONE:
                 return _to(payment, PaymentStatus.REQUIRES_ACTION, None, now, next_action=action)
-            standing = payment.next_action if action is None else action
-            if standing is None or payment.status_detail is not StatusDetail.AWAITING_PAYER:
-                standing = action or _APPROVE
+            status_at_rail = payment.next_action if action is None else action
+            if status_at_rail is None or payment.status_detail is not StatusDetail.AWAITING_PAYER:
+                status_at_rail = action or _APPROVE
             return _to(
-                payment, PaymentStatus.PROCESSING, StatusDetail.AWAITING_PAYER, now, next_action=standing
+                payment,
+                PaymentStatus.PROCESSING,
+                StatusDetail.AWAITING_PAYER,
+                now,
+                next_action=status_at_rail,
             )
         case AttemptState.UNKNOWN:
             return _to(payment, PaymentStatus.PROCESSING, StatusDetail.OUTCOME_UNKNOWN, now)

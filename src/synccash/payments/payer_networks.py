@@ -21,7 +21,7 @@ _REFRESH_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Proven:
+class ProvenNetwork:
     """A network that was proven, and when, as POSIX time in seconds."""
 
     network: Network
@@ -39,7 +39,7 @@ class PayerNetworks:
     now: Callable[[], datetime]
     retention_s: float
     secret: bytes | None = None
-    _known: OrderedDict[bytes, Proven] = field(default_factory=OrderedDict[bytes, Proven])
+    _known: OrderedDict[bytes, ProvenNetwork] = field(default_factory=OrderedDict[bytes, ProvenNetwork])
     _news: dict[bytes, Network | None] = field(default_factory=dict[bytes, Network | None])
 
     def recall(self, tenant: Tenant, msisdn: Msisdn) -> Network | None:
@@ -56,7 +56,7 @@ class PayerNetworks:
         if known is None and network is msisdn.network_hint:
             return
         if known is None or known.network is not network or at - known.at > _REFRESH_S:
-            self._keep(payer, Proven(network, at))
+            self._keep(payer, ProvenNetwork(network, at))
             self._news[payer] = network
 
     def disproved(self, tenant: Tenant, msisdn: Msisdn, network: Network) -> None:
@@ -71,7 +71,7 @@ class PayerNetworks:
         news, self._news = self._news, {}
         return news
 
-    def learned_elsewhere(self, proven: Mapping[bytes, Proven]) -> None:
+    def learned_elsewhere(self, proven: Mapping[bytes, ProvenNetwork]) -> None:
         """What other processes, or this one before its start, have written down. Newer news here stand."""
         for payer, one in sorted(proven.items(), key=lambda item: item[1].at):
             known = self._known.get(payer)
@@ -84,7 +84,7 @@ class PayerNetworks:
             return None
         return known.network
 
-    def _keep(self, payer: bytes, proven: Proven) -> None:
+    def _keep(self, payer: bytes, proven: ProvenNetwork) -> None:
         self._known[payer] = proven
         self._known.move_to_end(payer)
         if len(self._known) > MOST:

@@ -133,7 +133,7 @@ class SendAnswer:
     refused_locally: bool = False
 
 
-class Standing(StrEnum):
+class RailStatus(StrEnum):
     """How an attempt stands by the rail's own answer to an inquiry."""
 
     PENDING = "pending"
@@ -157,7 +157,7 @@ class StatusAnswer:
     rail say the same.
     """
 
-    standing: Standing
+    status_at_rail: RailStatus
     failure: Failure | None = None
     provider_code: str | None = None
     provider_transaction_id: str | None = None
@@ -206,7 +206,7 @@ class InquiryPriority(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traces:
+class AttemptDetails:
     """What is known of an attempt beside its reference, for rails that cannot be asked by that alone.
 
     `amount` in pesewas. `transaction_id`: the rail's own name for the attempt, where it gave one.
@@ -224,7 +224,7 @@ class Traces:
     priority: InquiryPriority = InquiryPriority.SCHEDULED
 
 
-NO_TRACES = Traces()
+NO_TRACES = AttemptDetails()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

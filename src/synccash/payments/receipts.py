@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from synccash.payments.attempt import ADOPTED, Attempt
-from synccash.payments.rail import Operation, Standing, StatusAnswer
+from synccash.payments.rail import Operation, RailStatus, StatusAnswer
 
 
 class Receipt(StrEnum):
@@ -45,7 +45,7 @@ def foreign_to(attempt: Attempt, currency: str, answer: StatusAnswer) -> Receipt
     Before an end a rail need not know the amount, so only the wallet counts.
     """
     receipt = receipt_of(attempt, currency, answer)
-    if answer.standing is Standing.SUCCEEDED:
+    if answer.status_at_rail is RailStatus.SUCCEEDED:
         return None if receipt is Receipt.AS_ASKED else receipt
-    is_found = answer.standing in (Standing.PENDING, Standing.FAILED)
+    is_found = answer.status_at_rail in (RailStatus.PENDING, RailStatus.FAILED)
     return receipt if is_found and receipt is Receipt.OTHER_PAYER else None

@@ -127,7 +127,7 @@ NO_PAYOUT_RULES = PayoutRules()
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class RiskInput:
     """All of a payment or payout that the rules look at. Two that are equal are one request and its repeat.
 
     Not the reference alone makes them so: a request may be refused after it was allowed here, and leave its
@@ -144,10 +144,10 @@ class Sighting:
     operation: Operation = Operation.COLLECT
 
     @staticmethod
-    def of(order: Payment | Payout) -> "Sighting":
+    def of(order: Payment | Payout) -> "RiskInput":
         """What is looked at of this payment or payout."""
         is_payment = isinstance(order, Payment)
-        return Sighting(
+        return RiskInput(
             order.merchant_id,
             order.livemode,
             order.reference,
@@ -207,7 +207,7 @@ class _Decided:
 
 
 @dataclass(slots=True)
-class RiskWatch:
+class VelocityCounters:
     """Live: what this process has seen lately, and what it was told of others' payments (`heard`).
 
     `tell` passes on what is decided here, `take_back` what was not opened after all; without them each
@@ -217,13 +217,13 @@ class RiskWatch:
 
     rules: RiskRules
     payouts: PayoutRules = NO_PAYOUT_RULES
-    tell: Callable[[Sighting, RiskDecision], None] | None = None
-    take_back: Callable[[Sighting], None] | None = None
+    tell: Callable[[RiskInput, RiskDecision], None] | None = None
+    take_back: Callable[[RiskInput], None] | None = None
     _windows: OrderedDict[tuple[str, str], _Window] = field(
         default_factory=OrderedDict[tuple[str, str], _Window]
     )
     _seen: OrderedDict["_Likeness", float] = field(default_factory=OrderedDict["_Likeness", float])
-    _decided: OrderedDict[Sighting, _Decided] = field(default_factory=OrderedDict[Sighting, _Decided])
+    _decided: OrderedDict[RiskInput, _Decided] = field(default_factory=OrderedDict[RiskInput, _Decided])
 
     _idle: frozenset[Operation] = field(init=False)
 
@@ -243,7 +243,7 @@ class RiskWatch:
         """
         if (Operation.COLLECT if isinstance(order, Payment) else Operation.PAYOUT) in self._idle:
             return ALLOWED
-        sighting = Sighting.of(order)
+        sighting = RiskInput.of(order)
         known = self._decided.get(sighting)
         if known is not None:
             known.requests += 1
@@ -262,12 +262,12 @@ class RiskWatch:
 
         Otherwise whoever is refused could save up the allowances of many days, or use up those of a payee.
         """
-        sighting = Sighting.of(order)
+        sighting = RiskInput.of(order)
         self.heard_not_opened(sighting, at)
         if self.take_back is not None and sighting.operation not in self._idle:
             self.take_back(sighting)
 
-    def heard_not_opened(self, sighting: Sighting, at: float) -> None:
+    def heard_not_opened(self, sighting: RiskInput, at: float) -> None:
         """Take back what another process has taken back."""
         known = self._decided.get(sighting)
         if known is None:
@@ -287,17 +287,17 @@ class RiskWatch:
             if known.double_of is not None:
                 self._seen[_looks(sighting)] = known.double_of
 
-    def heard(self, sighting: Sighting, decision: RiskDecision, at: float) -> None:
+    def heard(self, sighting: RiskInput, decision: RiskDecision, at: float) -> None:
         """Remember what another process has decided, as if it had been here."""
         if sighting.operation not in self._idle and sighting not in self._decided:
             self._remember(sighting, decision, at)
 
-    def _rules_for(self, sighting: Sighting) -> RiskRules:
+    def _rules_for(self, sighting: RiskInput) -> RiskRules:
         if sighting.operation is Operation.PAYOUT:
             return self.payouts.of(sighting.merchant_id)
         return self.rules
 
-    def _spoken(self, sighting: Sighting, at: float) -> list[tuple[RiskOutcome, str]]:
+    def _spoken(self, sighting: RiskInput, at: float) -> list[tuple[RiskOutcome, str]]:
         rules, amount, payer = self._rules_for(sighting), sighting.amount, sighting.payer
         last = self._seen.get(_looks(sighting))
         is_double = rules.duplicate_window_s is not None and (
@@ -314,7 +314,7 @@ class RiskWatch:
         )
         return [(outcome, reason) for spoken, outcome, reason in checks if spoken]
 
-    def _sums(self, sighting: Sighting) -> Iterator[_Sum]:
+    def _sums(self, sighting: RiskInput) -> Iterator[_Sum]:
         """What is counted over time, and how much this order adds to each."""
         rules, amount, wallet = self._rules_for(sighting), sighting.amount, _wallet(sighting)
         # What is tried in test mode counts against nobody's money.
@@ -337,7 +337,7 @@ class RiskWatch:
         window = self._windows.get(sum_.key)
         return (window.sum(at, sum_.limit.window_s) if window else 0) + sum_.adds > sum_.limit.most
 
-    def _remember(self, sighting: Sighting, decision: RiskDecision, at: float) -> None:
+    def _remember(self, sighting: RiskInput, decision: RiskDecision, at: float) -> None:
         # A payout that was declined has cost nothing and must not use up its payee's day; a payment that was
         # declined counts, so that a payer cannot wear the limit down.
         is_lost = sighting.operation is Operation.PAYOUT and decision.outcome is RiskOutcome.DECLINE
@@ -359,11 +359,11 @@ class RiskWatch:
 _Likeness = tuple[Operation, str, bool, str, int]
 
 
-def _looks(sighting: Sighting) -> _Likeness:
+def _looks(sighting: RiskInput) -> _Likeness:
     """What two orders have in common that look like a double."""
     return (sighting.operation, sighting.merchant_id, sighting.livemode, sighting.payer, sighting.amount)
 
 
-def _wallet(sighting: Sighting) -> str:
+def _wallet(sighting: RiskInput) -> str:
     """The word for the wallet in the reasons."""
     return "payee" if sighting.operation is Operation.PAYOUT else "payer"

@@ -46,7 +46,7 @@ FREE = Cost()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wishes:
+class RoutingPreferences:
     """What the operator wants for one kind of order.
 
     `order`: the rails that he prefers, best first; each step down costs `preference_step` of the score.
@@ -61,7 +61,7 @@ class Wishes:
     cost_weight: float = 0.05
 
 
-NO_WISHES = Wishes()
+NO_WISHES = RoutingPreferences()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def choose(
     operation: Operation = Operation.COLLECT,
     amount: int = 0,
     key: str = "",
-    wishes: Wishes = NO_WISHES,
+    wishes: RoutingPreferences = NO_WISHES,
     probe: bool = False,
     environment: Environment = Environment.TEST,
 ) -> Route:
@@ -159,7 +159,7 @@ def share_of(key: str, salt: str) -> float:
     return (int.from_bytes(digest) + 1) / _SCALE
 
 
-def _scored(able: Sequence[Candidate], amount: int, wishes: Wishes) -> list[_Ranked]:
+def _scored(able: Sequence[Candidate], amount: int, wishes: RoutingPreferences) -> list[_Ranked]:
     costs = (
         [wishes.costs.get(one.rail, FREE).of(amount) for one in able] if wishes.costs else [0.0] * len(able)
     )
@@ -174,7 +174,9 @@ def _scored(able: Sequence[Candidate], amount: int, wishes: Wishes) -> list[_Ran
     return ranked
 
 
-def _in_order(ranked: Sequence[_Ranked], key: str, wishes: Wishes, *, ideal: bool) -> list[_Ranked]:
+def _in_order(
+    ranked: Sequence[_Ranked], key: str, wishes: RoutingPreferences, *, ideal: bool
+) -> list[_Ranked]:
     def by_score(one: _Ranked) -> tuple[float, float, int]:
         if ideal:
             return -one.ideal, 0.0, one.place
@@ -194,7 +196,7 @@ def _in_order(ranked: Sequence[_Ranked], key: str, wishes: Wishes, *, ideal: boo
     return split + sorted((one for one in ranked if not within(one)), key=by_score)
 
 
-def _reason(first: _Ranked, ranked: Sequence[_Ranked], wishes: Wishes, pinned: str | None) -> str:
+def _reason(first: _Ranked, ranked: Sequence[_Ranked], wishes: RoutingPreferences, pinned: str | None) -> str:
     if pinned is not None:
         return "pinned"
     if len(ranked) == 1:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from synccash.payments.payer import Network
 from synccash.payments.rail import Capabilities, Operation
-from synccash.payments.routing import FREE, NO_WISHES, Cost, Wishes
+from synccash.payments.routing import FREE, NO_WISHES, Cost, RoutingPreferences
 
 T = TypeVar("T")
 _ROUTED = (Operation.COLLECT, Operation.PAYOUT)
@@ -56,7 +56,7 @@ class RoutingRules:
     cost_weight: float = 0.05
     preference_step: float = 0.1
 
-    def wishes(self, merchant: str, network: Network | None, operation: Operation) -> Wishes:
+    def wishes(self, merchant: str, network: Network | None, operation: Operation) -> RoutingPreferences:
         """What is wanted for one kind of order."""
         if not (self.costs or self.preferences or self.splits):
             return NO_WISHES
@@ -66,7 +66,7 @@ class RoutingRules:
             return rules[max(fit, key=lambda who: who.weight)] if fit else otherwise
 
         rails = dict.fromkeys(who.rail for who in self.costs if who.rail is not None)
-        return Wishes(
+        return RoutingPreferences(
             order=fitting(self.preferences, ()),
             shares=fitting(self.splits, {}),
             costs={

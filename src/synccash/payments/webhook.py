@@ -86,7 +86,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Posted:
+class DeliveryResult:
     """What became of one try: an HTTP status, or the reason why there is none."""
 
     status: int | None = None

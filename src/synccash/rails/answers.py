@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.money import AMOUNT_MAX
-from synccash.payments.rail import SendAnswer, Standing, StatusAnswer
+from synccash.payments.rail import RailStatus, SendAnswer, StatusAnswer
 from synccash.rails.transport import Exchange
 from synccash.resilience.evidence import Evidence
 
@@ -38,18 +38,22 @@ def of_another_account() -> SendAnswer:
 
 def no_information(why: str, retry_after: float | None = None) -> StatusAnswer:
     """Say that the rail said nothing to go by."""
-    return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=why, retry_after_s=retry_after)
+    return StatusAnswer(
+        status_at_rail=RailStatus.NO_INFORMATION, provider_code=why, retry_after_s=retry_after
+    )
 
 
 def not_asked(why: str) -> StatusAnswer:
     """Say that the connector has not asked: this tells nothing of the attempt, and nothing of the rail."""
-    return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=why, refused_locally=True)
+    return StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION, provider_code=why, refused_locally=True)
 
 
 def about_another(named: object) -> StatusAnswer:
     """Refuse an answer that names another reference than the one asked for. `named`: what it names."""
     reference = named[:_NAMED_MAX] if isinstance(named, str) else type(named).__name__
-    return StatusAnswer(standing=Standing.NO_INFORMATION, provider_code=OTHER_REFERENCE, reference=reference)
+    return StatusAnswer(
+        status_at_rail=RailStatus.NO_INFORMATION, provider_code=OTHER_REFERENCE, reference=reference
+    )
 
 
 def retry_after_s(answer: Exchange) -> float | None:

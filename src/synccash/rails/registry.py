@@ -7,13 +7,13 @@ import msgspec
 
 from synccash.payments.rail import Environment
 from synccash.rails.callback_token import EXPECTED, is_fit
-from synccash.rails.hubtel import Hubtel, HubtelSettings
-from synccash.rails.mtn_momo import MtnMomo, MtnMomoSettings, ProductCredentials
+from synccash.rails.hubtel.connector import Hubtel, HubtelSettings
+from synccash.rails.mtn_momo.connector import MtnMomo, MtnMomoSettings, ProductCredentials
 from synccash.rails.pacer import Clock, alone
-from synccash.rails.pawapay import Pawapay, PawapaySettings
-from synccash.rails.paystack import Paystack, PaystackSettings
+from synccash.rails.pawapay.connector import Pawapay, PawapaySettings
+from synccash.rails.paystack.connector import Paystack, PaystackSettings
 from synccash.rails.transport import Transport
-from synccash.settings import Settings, SettingsError
+from synccash.settings.loader import Settings, SettingsError
 
 Connector = MtnMomo | Paystack | Hubtel | Pawapay
 """Any of the rails; each new one joins here with `|`. All of them are `synccash.engine.ports.Rail`."""

@@ -19,7 +19,7 @@ from synccash.reconciliation.reading import (
     StatementError,
     read_statement,
 )
-from synccash.reconciliation.shelf import LineShelf
+from synccash.reconciliation.statement_index import StatementIndex
 from synccash.stores.postgres.movements import PostgresMovements
 
 _PAGE = 1_000
@@ -63,7 +63,7 @@ class Reconciliation:
 
     movements: PostgresMovements
     report: Report
-    shelf: LineShelf
+    shelf: StatementIndex
     summary: Summary
 
     def take_in(self, path: Path, shape: Shape) -> None:

@@ -4,9 +4,9 @@ import asyncio
 from contextvars import Token
 from types import TracebackType
 
+from synccash.resilience._core.wiring import Parts
 from synccash.resilience.deadline import Instant, current, instant_of
 from synccash.resilience.errors import AttemptTimeoutError, CircuitOpenError
-from synccash.resilience.parts import Parts
 
 
 class Attempts:

@@ -5,7 +5,7 @@ from enum import Enum
 from math import ceil
 from typing import Literal
 
-from synccash.resilience.numbers import number, whole
+from synccash.resilience._core.numbers import number, whole
 
 
 class BreakerState(Enum):

@@ -3,8 +3,8 @@
 from bisect import bisect_left
 from dataclasses import dataclass
 
+from synccash.resilience._core.masking import masked
 from synccash.resilience.breaker_settings import BreakerState
-from synccash.resilience.masking import masked
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the duration buckets; the last bucket has none."""

@@ -6,7 +6,7 @@ from math import inf
 from threading import RLock
 from time import monotonic
 
-from synccash.resilience.numbers import number
+from synccash.resilience._core.numbers import number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
+from synccash.resilience._core.numbers import number, whole
 from synccash.resilience.errors import BulkheadFullError
-from synccash.resilience.numbers import number, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,12 @@ from math import inf
 from random import random as uniform
 from threading import RLock
 
-from synccash.resilience import telling
+from synccash.resilience import log_events
+from synccash.resilience._core.window import FAILED, SLOW, CountWindow, TimeWindow, Window
 from synccash.resilience.breaker_settings import BreakerSettings, BreakerState
 from synccash.resilience.breaker_statistics import BOUNDS_S, LastFailure, Statistics, Transition, bucket
 from synccash.resilience.errors import CircuitOpenError
 from synccash.resilience.verdict import Outcome
-from synccash.resilience.window import FAILED, SLOW, CountWindow, TimeWindow, Window
 
 __all__ = ["BreakerSettings", "BreakerState", "CircuitBreaker", "Listener", "Statistics", "Transition"]
 
@@ -422,12 +422,12 @@ class CircuitBreaker:
             )
 
     def _tell(self, transition: Transition) -> None:
-        telling.changed(transition)
+        log_events.changed(transition)
         for listener in self._listeners:
             try:
                 listener(transition)
             except Exception:
-                telling.log.exception("a listener of circuit breaker %s failed", self.name)
+                log_events.log.exception("a listener of circuit breaker %s failed", self.name)
 
     def statistics(self) -> Statistics:
         """What it has seen so far."""

@@ -46,7 +46,7 @@ _SHADOW = re.compile(r"(?P<name>[a-z_]+)=shadow")
 
 
 @dataclass(frozen=True, slots=True)
-class LimitBook:
+class ConfiguredLimits:
     """The limits in force."""
 
     endpoints: Mapping[str, tuple[Limit, ...]] = field(default_factory=lambda: ENDPOINT_LIMITS)
@@ -87,7 +87,7 @@ class LimitBook:
         met = (*self.endpoints.get(endpoint, ()), *self.shared)
         return tuple(limit for limit in met if limit.scope == scope)
 
-    def overridden(self, text: str) -> "LimitBook":
+    def overridden(self, text: str) -> "ConfiguredLimits":
         """The book with other numbers: `payment_initiation=20/60+5, api_key=500/1, ip=shadow`.
 
         That is quota / seconds + burst (without one: none); `shadow` counts and never refuses. Raises
@@ -110,7 +110,7 @@ class LimitBook:
                 period_s=float(written["period"]),
                 burst=int(written["burst"] or 0),
             )
-        return LimitBook(
+        return ConfiguredLimits(
             MappingProxyType(
                 {name: tuple(changed[one.name] for one in ones) for name, ones in self.endpoints.items()}
             ),

@@ -91,7 +91,7 @@ class Limit:
         return cost
 
 
-class Weighed(NamedTuple):
+class LimitDecision(NamedTuple):
     """What a limit says of one request. `state` is what to keep if it is granted."""
 
     fits: bool
@@ -101,7 +101,7 @@ class Weighed(NamedTuple):
     reset_us: int
 
 
-def weigh(limit: Limit, state: State | None, now: int, cost: int) -> Weighed:
+def weigh(limit: Limit, state: State | None, now: int, cost: int) -> LimitDecision:
     """Judge `cost` units at `now`. Remaining and reset are those after a grant, or as they are if refused."""
     if limit.algorithm == "token_bucket":
         return _token_bucket(limit, state[0] if state else 0, now, cost)
@@ -118,7 +118,7 @@ def full_at(limit: Limit, state: State) -> int:
     return (state[0] + (2 if limit.algorithm == "sliding_window" else 1)) * limit.period_us
 
 
-def _token_bucket(limit: Limit, full: int, now: int, cost: int) -> Weighed:
+def _token_bucket(limit: Limit, full: int, now: int, cost: int) -> LimitDecision:
     full = max(full, now)
     after = full + cost * limit.unit_us
     short = after - now - limit.full_us
@@ -126,7 +126,7 @@ def _token_bucket(limit: Limit, full: int, now: int, cost: int) -> Weighed:
     if fits:
         full = after
     remaining = max(0, (limit.full_us - (full - now)) // limit.unit_us)
-    return Weighed(fits, (full, 0, 0), remaining, 0 if fits else short, full - now)
+    return LimitDecision(fits, (full, 0, 0), remaining, 0 if fits else short, full - now)
 
 
 def _rolled(state: State | None, window: int) -> State:
@@ -137,12 +137,12 @@ def _rolled(state: State | None, window: int) -> State:
     return state
 
 
-def _fixed_window(limit: Limit, window: int, current: int, now: int, cost: int) -> Weighed:
+def _fixed_window(limit: Limit, window: int, current: int, now: int, cost: int) -> LimitDecision:
     fits = cost == 0 or current + cost <= limit.capacity
     if fits:
         current += cost
     left = (window + 1) * limit.period_us - now
-    return Weighed(
+    return LimitDecision(
         fits,
         (window, 0, current),
         max(0, limit.capacity - current),
@@ -151,7 +151,7 @@ def _fixed_window(limit: Limit, window: int, current: int, now: int, cost: int) 
     )
 
 
-def _sliding_window(limit: Limit, state: State, now: int, cost: int) -> Weighed:
+def _sliding_window(limit: Limit, state: State, now: int, cost: int) -> LimitDecision:
     window, previous, current = state
     period = limit.period_us
     left = (window + 1) * period - now
@@ -166,7 +166,7 @@ def _sliding_window(limit: Limit, state: State, now: int, cost: int) -> Weighed:
         retry = left + max(0, period - (limit.capacity - cost) * period // current)
     used = -(-(previous * left + current * period) // period)
     reset = left + period if current else left if previous else 0
-    return Weighed(fits, (window, previous, current), max(0, limit.capacity - used), retry, reset)
+    return LimitDecision(fits, (window, previous, current), max(0, limit.capacity - used), retry, reset)
 
 
 @dataclass(slots=True)

@@ -11,15 +11,15 @@ from collections.abc import Awaitable, Callable
 from random import random as uniform
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from synccash.resilience._core.decorating import decorated
+from synccash.resilience._core.fast_path import async_call, sync_call
+from synccash.resilience._core.numbers import number
+from synccash.resilience._core.retry_decision import Classify, Judge
+from synccash.resilience._core.wiring import Parts
 from synccash.resilience.attempts import Attempts
 from synccash.resilience.budget import UNLIMITED, Budget, RetryBudget
 from synccash.resilience.bulkhead import AsyncBulkhead, Bulkhead, ThreadBulkhead
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
-from synccash.resilience.decorating import decorated
-from synccash.resilience.frames import async_call, sync_call
-from synccash.resilience.judging import Classify, Judge
-from synccash.resilience.numbers import number
-from synccash.resilience.parts import Parts
 from synccash.resilience.retry import Retry
 
 P = ParamSpec("P")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from synccash.resilience._core.numbers import number
 from synccash.resilience.circuit_breaker import BreakerSettings
-from synccash.resilience.numbers import number
 from synccash.resilience.retry import Retry
 
 

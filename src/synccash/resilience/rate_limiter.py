@@ -14,19 +14,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from synccash.resilience._core.fast_tuple import made
 from synccash.resilience.limits import (
     Algorithm,
     Block,
     FailPolicy,
     Limit,
+    LimitDecision,
     Penalty,
     Scope,
     State,
-    Weighed,
     full_at,
     weigh,
 )
-from synccash.resilience.making import made
 
 __all__ = [
     "Algorithm",
@@ -35,9 +35,9 @@ __all__ = [
     "Demand",
     "FailPolicy",
     "Limit",
+    "LimitStatus",
     "MemoryLimiter",
     "Scope",
-    "Standing",
     "units",
     "wall_clock_us",
 ]
@@ -74,7 +74,7 @@ class Demand(Wanted):
         return made(cls, (limit, id, cost if cost == 1 else limit.weighed(cost)))
 
 
-class Standing(NamedTuple):
+class LimitStatus(NamedTuple):
     """How a demand stands after a decision. Times from now on in microseconds, `blocked_until_us` since the
     epoch (0: not blocked). `refuses`: this limit had no room, or its key is blocked.
     """
@@ -94,13 +94,13 @@ class Decision(NamedTuple):
     """
 
     allowed: bool
-    standings: tuple[Standing, ...]
+    standings: tuple[LimitStatus, ...]
     answer: bytes | None = None
     degraded: bool = False
     newly_blocked: int = 0
 
     @property
-    def binding(self) -> Standing | None:
+    def binding(self) -> LimitStatus | None:
         """The limit that holds longest if refused, else the one with the least left; shadows apart."""
         real = [standing for standing in self.standings if not standing.demand.limit.shadow]
         if not self.allowed:
@@ -171,7 +171,7 @@ class MemoryLimiter:
             return self._weighed(demands, now)
         # The common way: known keys of token buckets that all have room. What is not goes the long one.
         known = self._states
-        standings: list[Standing] = []
+        standings: list[LimitStatus] = []
         takes: list[tuple[dict[str, State], str, State]] = []
         for one in demands:
             limit, id, cost = one  # noqa: A001 - the field's word
@@ -190,7 +190,7 @@ class MemoryLimiter:
                     return self._weighed(demands, now)
                 takes.append((states, id, (now + left, 0, 0)))
             room = (limit.full_us - left) // limit.unit_us
-            standings.append(made(Standing, (one, False, room if room > 0 else 0, 0, left, 0)))
+            standings.append(made(LimitStatus, (one, False, room if room > 0 else 0, 0, left, 0)))
         for states, id, state in takes:  # noqa: A001
             states[id] = state
         return made(Decision, (True, tuple(standings), None, False, 0))
@@ -292,10 +292,12 @@ class MemoryLimiter:
             self._queue.append((limit, demand.id))
         return penalty.violate(limit.block, now)
 
-    def _standing(self, demand: Demand, weighed: Weighed, end: int, now: int, *, allowed: bool) -> Standing:
+    def _standing(
+        self, demand: Demand, weighed: LimitDecision, end: int, now: int, *, allowed: bool
+    ) -> LimitStatus:
         refuses = bool(end) or not weighed.fits
         retry = max(end - now if end else 0, weighed.retry_us)
         if weighed.fits and not allowed and demand.cost:
             # It had room, but nothing was taken.
             weighed = weigh(demand.limit, self._state(demand.limit, demand.id), now, 0)
-        return Standing(demand, refuses, weighed.remaining, retry, weighed.reset_us, end)
+        return LimitStatus(demand, refuses, weighed.remaining, retry, weighed.reset_us, end)

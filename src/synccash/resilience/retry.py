@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal, get_args
 
-from synccash.resilience.numbers import number, whole
+from synccash.resilience._core.numbers import number, whole
 
 Strategy = Literal["exponential", "linear", "fixed", "immediate"]
 Jitter = Literal["full", "equal", "none"]

@@ -64,7 +64,7 @@ RULES = (
 """All that speak are told as reasons; the most severe decides."""
 
 
-class FraudDesk:
+class FraudSimulator:
     """Live: the service with its faults and its log of questions, both folded from its journal."""
 
     def __init__(self, journal: Journal, rng: Random) -> None:

@@ -43,14 +43,14 @@ class Pace(StrEnum):
     NEVER = "never"
 
 
-class Fate(msgspec.Struct, frozen=True):
+class ScriptedOutcome(msgspec.Struct, frozen=True):
     """What is to become of a request; `reason` is the rail's word for why no money moves, or None."""
 
     reason: str | None = None
     pace: Pace = Pace.NORMAL
 
 
-APPROVES = Fate()
+APPROVES = ScriptedOutcome()
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     amount: int
     details: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     callback_url: str | None = None
-    fate: Fate = APPROVES
+    fate: ScriptedOutcome = APPROVES
     accepted_at: float = 0.0
     visible_at: float = 0.0
     ends_at: float | None = None

@@ -40,7 +40,7 @@ from synccash.sandbox.journal import (
     Requested,
     ScriptSet,
 )
-from synccash.sandbox.orders import Fate, Order, Pace, Side, State
+from synccash.sandbox.orders import Order, Pace, ScriptedOutcome, Side, State
 from synccash.sandbox.wire import EMPTY_500, GATEWAY_REFUSAL, MAINTENANCE, Call, Outcome, Reply, Wire
 
 Clock = Callable[[], float]
@@ -277,16 +277,16 @@ class Rail:
         if fate.pace is Pace.DELAYED:
             delay = self._timings.delayed_s
         elif fate.pace is Pace.WINDOW:
-            delay, fate = self.wire.prompt_window_s, Fate(reason=self.wire.expired_reason)
+            delay, fate = self.wire.prompt_window_s, ScriptedOutcome(reason=self.wire.expired_reason)
         elif order.side is Side.CREDIT and step.approve_after_ms is None:
             delay = min(delay, self._timings.credit_s)
         elif delay > self.wire.prompt_window_s:
-            delay, fate = self.wire.prompt_window_s, Fate(reason=self.wire.expired_reason)
+            delay, fate = self.wire.prompt_window_s, ScriptedOutcome(reason=self.wire.expired_reason)
         ends_at = None if fate.pace is Pace.NEVER else now + delay
         late, silent = step.then_success_after_ms, False
-        turns = fate == Fate() and self._hits(status_faults.FAILED_THEN_SUCCESS, order.reference)
+        turns = fate == ScriptedOutcome() and self._hits(status_faults.FAILED_THEN_SUCCESS, order.reference)
         if turns and ends_at is not None:
-            fate = Fate(reason=self.wire.expired_reason)
+            fate = ScriptedOutcome(reason=self.wire.expired_reason)
             late, silent = self.faults.late_success_after_ms, True
         return msgspec.structs.replace(
             order,
@@ -396,7 +396,7 @@ def _with_amount(order: Order, amount: int) -> Order:
     return msgspec.structs.replace(order, amount=amount, details=details)
 
 
-def _scripted(end: str) -> Fate:
+def _scripted(end: str) -> ScriptedOutcome:
     if end == "SUCCESSFUL":
-        return Fate()
-    return Fate(pace=Pace.NEVER) if end == "NEVER" else Fate(reason=end)
+        return ScriptedOutcome()
+    return ScriptedOutcome(pace=Pace.NEVER) if end == "NEVER" else ScriptedOutcome(reason=end)

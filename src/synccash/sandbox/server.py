@@ -19,7 +19,7 @@ from aiohttp import web
 from synccash.sandbox.callbacks import Courier
 from synccash.sandbox.control import problem, serve_control
 from synccash.sandbox.fraud import NAME as FRAUD
-from synccash.sandbox.fraud import FraudDesk
+from synccash.sandbox.fraud import FraudSimulator
 from synccash.sandbox.journal import Journal, JournalError
 from synccash.sandbox.ports import Port
 from synccash.sandbox.rail import Clock, Rail, Timings
@@ -38,7 +38,7 @@ class Sandbox:
     """A running sandbox. `url` is the main port, `rail_urls` the port of each rail alone."""
 
     def __init__(
-        self, rails: Mapping[str, Rail], fraud: FraudDesk, main: Port, own: Mapping[str, Port]
+        self, rails: Mapping[str, Rail], fraud: FraudSimulator, main: Port, own: Mapping[str, Port]
     ) -> None:
         self.rails = rails
         self.fraud = fraud
@@ -48,7 +48,7 @@ class Sandbox:
         self._main = main
         self._own = own
         self._main_http = _http(self._serve_main)
-        served: dict[str, Rail | FraudDesk] = {**rails, FRAUD: fraud}
+        served: dict[str, Rail | FraudSimulator] = {**rails, FRAUD: fraud}
         self._own_http = {name: _http(partial(_serve_rail, rail, "")) for name, rail in served.items()}
 
     async def start(self) -> None:
@@ -112,7 +112,9 @@ class Sandbox:
         return reply
 
 
-async def _serve_rail(rail: Rail | FraudDesk, prefix: str, request: web.BaseRequest) -> web.StreamResponse:
+async def _serve_rail(
+    rail: Rail | FraudSimulator, prefix: str, request: web.BaseRequest
+) -> web.StreamResponse:
     path = request.path.removeprefix(prefix)
     call = Call(request.method, path, request.headers, await request.read(), request.query)
     reply = await rail.serve(call)
@@ -211,7 +213,7 @@ async def run_sandbox(
         own[FRAUD] = _bind(stack, host, port and port + len(WIRES) + 1, "--port")
         fraud_journal = Journal(data_dir / f"{FRAUD}.jsonl")
         stack.callback(fraud_journal.close)
-        sandbox = Sandbox(rails, FraudDesk(fraud_journal, dice), main, own)
+        sandbox = Sandbox(rails, FraudSimulator(fraud_journal, dice), main, own)
         try:
             await _start(sandbox)
             yield sandbox

@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Self
 
 from synccash.servers.binaries import Binaries, copied, find_postgres, find_valkey
+from synccash.servers.data_directory import Place, leave, open_data_folder, settle
 from synccash.servers.errors import ServersError, ServersMissingError
 from synccash.servers.lock import lock_folder
-from synccash.servers.place import Place, leave, open_data_folder, settle
 from synccash.servers.postgres import postgres_url, prepare_postgres
-from synccash.servers.server import Recipe, Server
+from synccash.servers.server import Server, ServerSpec
 from synccash.servers.valkey import prepare_valkey, valkey_url
 
 __all__ = ["Servers", "ServersError", "ServersMissingError", "start_servers"]
@@ -120,7 +120,7 @@ def start_servers(
     return servers
 
 
-def _begin(servers: Servers, recipe: Recipe) -> None:
+def _begin(servers: Servers, recipe: ServerSpec) -> None:
     servers.running.append(Server(recipe, servers.lock))
 
 

@@ -7,10 +7,10 @@ from signal import SIGINT, SIGQUIT
 from urllib.parse import quote
 
 from synccash.servers.binaries import Binaries
+from synccash.servers.data_directory import Place, give, private, secret
 from synccash.servers.errors import ServersError
-from synccash.servers.place import Place, give, private, secret
 from synccash.servers.process import run
-from synccash.servers.server import Recipe, environment
+from synccash.servers.server import ServerSpec, environment
 
 NAME = "PostgreSQL"
 ROLE = DATABASE = "synccash"
@@ -32,7 +32,7 @@ def postgres_url(place: Place) -> str:
     return f"postgresql://{ROLE}:{password}@/{DATABASE}?host={quote(str(place.run), safe='/')}"
 
 
-def prepare_postgres(binaries: Binaries, place: Place, *, durable: bool, lock: int) -> Recipe:
+def prepare_postgres(binaries: Binaries, place: Place, *, durable: bool, lock: int) -> ServerSpec:
     """Make the database cluster at the first start; return how to run it. Raises ServersError."""
     data = place.home / "postgres"
     if not data.exists():
@@ -49,7 +49,7 @@ def prepare_postgres(binaries: Binaries, place: Place, *, durable: bool, lock: i
         **({} if durable else _THROWAWAY),
     }
     options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items()]
-    return Recipe(
+    return ServerSpec(
         name=NAME,
         argv=[str(binaries.path), "-D", str(data), *options],
         folder=data,

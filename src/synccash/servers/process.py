@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, Signals
 
-from synccash.servers import trampoline
-from synccash.servers.trampoline import die_with_parent
+from synccash.servers import exec_child
+from synccash.servers.exec_child import die_with_parent
 
 __all__ = ["Account", "die_with_parent", "lives", "run", "spawn"]
 
@@ -53,7 +53,7 @@ def spawn(
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("spawn() from the main thread: a child ends with the thread that started it")
     user = "-" if account is None else f"{account.uid}:{account.gid}"
-    steps = [sys.executable, "-I", "-S", trampoline.__file__, str(os.getpid()), str(int(death_signal)), user]
+    steps = [sys.executable, "-I", "-S", exec_child.__file__, str(os.getpid()), str(int(death_signal)), user]
     # Found here, because another user may not be able to read what Python would load to search PATH.
     program = shutil.which(argv[0], path=(os.environ if env is None else env).get("PATH")) or argv[0]
     return subprocess.Popen(  # noqa: S603 - the program is the caller's choice

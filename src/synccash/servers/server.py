@@ -18,7 +18,7 @@ _STEADY_AFTER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class ServerSpec:
     """How to run a server.
 
     `answers(pid)` is true once it serves; `patience_s` bounds the wait for it (crash recovery included).
@@ -43,7 +43,7 @@ class Recipe:
 class Server:
     """Live: one server of this process. `lock` is the descriptor that it keeps open as long as it lives."""
 
-    recipe: Recipe
+    recipe: ServerSpec
     lock: int
     process: subprocess.Popen[bytes] = field(init=False)
     _started_at: float = field(init=False, default=0.0)

@@ -9,8 +9,8 @@ from signal import SIGTERM
 from urllib.parse import quote
 
 from synccash.servers.binaries import Binaries
-from synccash.servers.place import Place, give, secret
-from synccash.servers.server import Recipe
+from synccash.servers.data_directory import Place, give, secret
+from synccash.servers.server import ServerSpec
 
 NAME = "Valkey"
 _PASSWORD = "valkey.password"  # noqa: S105 - the name of the file
@@ -21,7 +21,7 @@ def valkey_url(place: Place) -> str:
     return f"unix://:{secret(place.home / _PASSWORD)}@{quote(str(_socket(place)), safe='/')}?db=0"
 
 
-def prepare_valkey(binaries: Binaries, place: Place, *, durable: bool) -> Recipe:
+def prepare_valkey(binaries: Binaries, place: Place, *, durable: bool) -> ServerSpec:
     """Write its configuration; return how to run it."""
     folder = place.folder("valkey")
     password = secret(place.home / _PASSWORD)
@@ -30,7 +30,7 @@ def prepare_valkey(binaries: Binaries, place: Place, *, durable: bool) -> Recipe
     path.touch(mode=0o600)
     path.write_text(_configuration(folder, _socket(place), password, durable=durable), encoding="utf-8")
     give(path, place.account)
-    return Recipe(
+    return ServerSpec(
         name=NAME,
         argv=[str(binaries.path), str(path)],
         folder=folder,

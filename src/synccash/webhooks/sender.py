@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from synccash.payments.webhook import Posted
+from synccash.payments.webhook import DeliveryResult
 from synccash.webhooks.address import AddressRefusedError, check_url, is_public
 from synccash.webhooks.name_lookups import NameLookupError, NameLookups, lookups_of
 
@@ -25,7 +25,7 @@ class WebhookSender:
 
     async def post(
         self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, merchant_id: str
-    ) -> Posted:
+    ) -> DeliveryResult:
         """Send once. Never raises for what the far side does."""
         try:
             check_url(url, private=self._private)
@@ -41,18 +41,18 @@ class WebhookSender:
             async with response:
                 await response.content.read(_READ_LIMIT)
                 response.close()
-                return Posted(
+                return DeliveryResult(
                     status=response.status,
                     error=None if response.ok else f"HTTP {response.status}",
                     retry_after_s=_seconds(response.headers.get("Retry-After")),
                 )
         except AddressRefusedError as error:
-            return Posted(error=f"address refused: {error}")
+            return DeliveryResult(error=f"address refused: {error}")
         except TimeoutError:
-            return Posted(error=f"no answer within {timeout_s:.0f} s")
+            return DeliveryResult(error=f"no answer within {timeout_s:.0f} s")
         except (aiohttp.ClientError, OSError) as error:
             refused = _cause(error)
-            return Posted(error=str(refused) if refused else type(error).__name__)
+            return DeliveryResult(error=str(refused) if refused else type(error).__name__)
 
     async def aclose(self) -> None:
         """Close every connection; lookups of names that hang are not waited for."""

@@ -1,7 +1,7 @@
 """Step 1 of docs/adding-a-rail.md: what the toy's answers mean."""
 
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.rail import SendAnswer, Standing, StatusAnswer
+from synccash.payments.rail import RailStatus, SendAnswer, StatusAnswer
 from synccash.rails.answers import about_another, no_information, pesewas
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
@@ -15,7 +15,7 @@ SENDS = {
     "BAD_KEY": (Evidence.REFUSED_FINAL, Failure(FailureCode.PROVIDER_ACCOUNT_BLOCKED, reroute=True)),
     "BAD_REQUEST": (Evidence.REFUSED_FINAL, _FAULT),
 }
-STATES = {"WAITING": Standing.PENDING, "PAID": Standing.SUCCEEDED, "FAILED": Standing.FAILED}
+STATES = {"WAITING": RailStatus.PENDING, "PAID": RailStatus.SUCCEEDED, "FAILED": RailStatus.FAILED}
 REASONS = {
     "NO_FUNDS": Failure(FailureCode.INSUFFICIENT_FUNDS),
     "REFUSED": Failure(FailureCode.PAYER_DECLINED),
@@ -42,12 +42,12 @@ def judge_status(answer: Exchange | TransportFailure, reference: str) -> StatusA
     if named != reference:
         return about_another(named)
     if told.get("code") == "UNKNOWN":
-        return StatusAnswer(standing=Standing.NOT_FOUND)
-    standing = STATES.get(str(told.get("state")), Standing.NO_INFORMATION)
-    failed = standing is Standing.FAILED
+        return StatusAnswer(status_at_rail=RailStatus.NOT_FOUND)
+    status_at_rail = STATES.get(str(told.get("state")), RailStatus.NO_INFORMATION)
+    failed = status_at_rail is RailStatus.FAILED
     return StatusAnswer(
-        standing=standing,
+        status_at_rail=status_at_rail,
         reference=reference,
         failure=REASONS.get(str(told.get("reason")), _FAULT) if failed else None,
-        amount=pesewas(told.get("amount")) if standing is Standing.SUCCEEDED else None,
+        amount=pesewas(told.get("amount")) if status_at_rail is RailStatus.SUCCEEDED else None,
     )

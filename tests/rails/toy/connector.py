@@ -7,6 +7,7 @@ from synccash.payments.money import to_major
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
     NO_TRACES,
+    AttemptDetails,
     CallbackAddress,
     Capabilities,
     Environment,
@@ -16,7 +17,6 @@ from synccash.payments.rail import (
     SendAnswer,
     SendOrder,
     StatusAnswer,
-    Traces,
 )
 from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account
 from synccash.rails.transport import Transport
@@ -71,7 +71,7 @@ class Toy:
         reference: str,
         *,
         timeout_s: float,
-        traces: Traces = NO_TRACES,
+        traces: AttemptDetails = NO_TRACES,
     ) -> StatusAnswer:
         if account != self.account or operation not in self.capabilities.operations:
             return not_asked(OTHER_ACCOUNT)

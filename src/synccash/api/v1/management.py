@@ -10,7 +10,7 @@ from synccash.api.body import optional_body
 from synccash.api.calls import AnyRequest
 from synccash.api.problem import invalid
 from synccash.api.schemas import ReasonBody
-from synccash.resilience.limit_policies import LimitBook
+from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.resilience.rate_limiter import Decision, Demand, Limit
 
 
@@ -62,7 +62,7 @@ class Management:
 
     breakers: Breakers
     limits: Limits
-    book: LimitBook
+    book: ConfiguredLimits
     claims: Claims
     audit: Audit
     tenants: Tenants

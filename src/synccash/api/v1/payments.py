@@ -36,7 +36,7 @@ from synccash.api.schemas import (
     TimelineShown,
 )
 from synccash.engine.engine import Engine
-from synccash.engine.review import Resolution
+from synccash.engine.requests.review import Resolution
 from synccash.payments.case import PaymentCase, UnreadablePayment
 from synccash.payments.document import entry_document, payment_document, refund_document
 from synccash.payments.errors import ObjectNotFoundError

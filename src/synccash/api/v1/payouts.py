@@ -9,7 +9,7 @@ from synccash.api.ports import Reading
 from synccash.api.problem import invalid
 from synccash.api.schemas import DecisionBody, PayoutBody, PayoutShown, ResolutionBody
 from synccash.engine.engine import Engine
-from synccash.engine.review import Resolution
+from synccash.engine.requests.review import Resolution
 from synccash.payments.case import PayoutCase
 from synccash.payments.document import payout_document
 from synccash.payments.errors import ObjectNotFoundError

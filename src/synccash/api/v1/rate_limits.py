@@ -16,7 +16,7 @@ from synccash.api.v1.management import Management, Why, reason_of
 from synccash.payments.document import moment
 from synccash.payments.payer import Msisdn
 from synccash.resilience.client_address import UNKNOWN, client_address
-from synccash.resilience.rate_limiter import Demand, Standing
+from synccash.resilience.rate_limiter import Demand, LimitStatus
 
 Name = Annotated[str, PathParameter()]
 _SCOPES = ("user", "ip", "api_key", "endpoint", "global")
@@ -105,7 +105,7 @@ def _address(text: str) -> str:
     return text if found == UNKNOWN else found
 
 
-def _standing(one: Standing) -> dict[str, Any]:
+def _standing(one: LimitStatus) -> dict[str, Any]:
     """Times as in the headers: `reset` in seconds from now, `blocked_until` as a moment."""
     limit, until_us = one.demand.limit, one.blocked_until_us
     return {

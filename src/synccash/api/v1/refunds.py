@@ -8,7 +8,7 @@ from synccash.api.calls import Id, Json, answers, json, raw_json
 from synccash.api.ports import Reading
 from synccash.api.schemas import RefundShown, ResolutionBody
 from synccash.engine.engine import Engine
-from synccash.engine.review import Resolution
+from synccash.engine.requests.review import Resolution
 from synccash.payments.case import RefundCase
 from synccash.payments.document import refund_document
 from synccash.payments.errors import ObjectNotFoundError

@@ -7,8 +7,8 @@ from litestar.di import NamedDependency as Given
 from litestar.params import QueryParameter
 
 from synccash.api.calls import Json, answers, json
+from synccash.engine.dispatch.router import Asked
 from synccash.engine.engine import Engine
-from synccash.engine.router import Asked
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation
 

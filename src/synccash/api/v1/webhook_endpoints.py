@@ -11,9 +11,9 @@ from synccash.api.calls import Id, Json, answers, json
 from synccash.api.ports import Endpoints
 from synccash.api.problem import invalid
 from synccash.api.schemas import EndpointBody, EndpointChangeBody, EndpointPage, EndpointShown
-from synccash.engine.ports import Clock, Identities
 from synccash.payments.document import moment
 from synccash.payments.errors import ObjectNotFoundError
+from synccash.payments.ports import Clock, Identities
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import EVENT_TYPES, ROTATION, EndpointStatus, WebhookEndpoint, WebhookSecret
 from synccash.webhooks.address import AddressRefusedError, check_url

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from synccash.sandbox.orders import APPROVES, Fate, Pace
+from synccash.sandbox.orders import APPROVES, Pace, ScriptedOutcome
 
 ERRORS: dict[str, tuple[int, str]] = {
     "BAD_REQUEST": (400, "Request does not follow the specification."),
@@ -37,36 +37,36 @@ OPENING_BALANCE = 100_000_000
 """Minor units: a float of one million, so that disbursements need no collection first."""
 CURRENCY_OF_ENVIRONMENT = {"sandbox": "EUR", "mtnghana": "GHS"}
 
-_SHARED: dict[int, Fate] = {
-    450: Fate("INTERNAL_PROCESSING_ERROR"),
-    451: Fate("APPROVAL_REJECTED"),
-    452: Fate("EXPIRED"),
-    453: Fate(pace=Pace.NEVER),
-    454: Fate(pace=Pace.DELAYED),
+_SHARED: dict[int, ScriptedOutcome] = {
+    450: ScriptedOutcome("INTERNAL_PROCESSING_ERROR"),
+    451: ScriptedOutcome("APPROVAL_REJECTED"),
+    452: ScriptedOutcome("EXPIRED"),
+    453: ScriptedOutcome(pace=Pace.NEVER),
+    454: ScriptedOutcome(pace=Pace.DELAYED),
 }
-PAYER_FATES: dict[int, Fate] = _SHARED | {
-    455: Fate("PAYER_NOT_FOUND"),
-    456: Fate("PAYEE_NOT_ALLOWED_TO_RECEIVE"),
-    457: Fate("NOT_ALLOWED"),
-    458: Fate("NOT_ALLOWED_TARGET_ENVIRONMENT"),
-    459: Fate("INVALID_CALLBACK_URL_HOST"),
-    460: Fate("INVALID_CURRENCY"),
-    461: Fate("INTERNAL_PROCESSING_ERROR"),
-    462: Fate("SERVICE_UNAVAILABLE"),
-    463: Fate("COULD_NOT_PERFORM_TRANSACTION"),
-    464: Fate("TRANSFER_TYPE_UNKNOWN"),
+PAYER_FATES: dict[int, ScriptedOutcome] = _SHARED | {
+    455: ScriptedOutcome("PAYER_NOT_FOUND"),
+    456: ScriptedOutcome("PAYEE_NOT_ALLOWED_TO_RECEIVE"),
+    457: ScriptedOutcome("NOT_ALLOWED"),
+    458: ScriptedOutcome("NOT_ALLOWED_TARGET_ENVIRONMENT"),
+    459: ScriptedOutcome("INVALID_CALLBACK_URL_HOST"),
+    460: ScriptedOutcome("INVALID_CURRENCY"),
+    461: ScriptedOutcome("INTERNAL_PROCESSING_ERROR"),
+    462: ScriptedOutcome("SERVICE_UNAVAILABLE"),
+    463: ScriptedOutcome("COULD_NOT_PERFORM_TRANSACTION"),
+    464: ScriptedOutcome("TRANSFER_TYPE_UNKNOWN"),
 }
 """requesttopay, requesttowithdraw and deposit."""
-TRANSFER_FATES: dict[int, Fate] = _SHARED | {
-    455: Fate("NOT_ENOUGH_FUNDS"),
-    456: Fate("PAYER_LIMIT_REACHED"),
-    457: Fate("PAYEE_NOT_FOUND"),
-    458: Fate("NOT_ALLOWED"),
-    459: Fate("NOT_ALLOWED_TARGET_ENVIRONMENT"),
-    460: Fate("INVALID_CALLBACK_URL_HOST"),
-    461: Fate("INVALID_CURRENCY"),
-    462: Fate("INTERNAL_PROCESSING_ERROR"),
-    463: Fate("SERVICE_UNAVAILABLE"),
+TRANSFER_FATES: dict[int, ScriptedOutcome] = _SHARED | {
+    455: ScriptedOutcome("NOT_ENOUGH_FUNDS"),
+    456: ScriptedOutcome("PAYER_LIMIT_REACHED"),
+    457: ScriptedOutcome("PAYEE_NOT_FOUND"),
+    458: ScriptedOutcome("NOT_ALLOWED"),
+    459: ScriptedOutcome("NOT_ALLOWED_TARGET_ENVIRONMENT"),
+    460: ScriptedOutcome("INVALID_CALLBACK_URL_HOST"),
+    461: ScriptedOutcome("INVALID_CURRENCY"),
+    462: ScriptedOutcome("INTERNAL_PROCESSING_ERROR"),
+    463: ScriptedOutcome("SERVICE_UNAVAILABLE"),
 }
 HOLDER_ERRORS: dict[int, str] = {
     450: "RESOURCE_NOT_FOUND",
@@ -88,7 +88,9 @@ def number_ending(msisdn: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def fate_of(msisdn: str, environment: str, fates: dict[int, Fate], not_found: str) -> Fate:
+def fate_of(
+    msisdn: str, environment: str, fates: dict[int, ScriptedOutcome], not_found: str
+) -> ScriptedOutcome:
     """Return what becomes of a request for this number.
 
     In Ghana a number that is not 233 and nine digits is accepted like any other and then not found, as was
@@ -98,7 +100,7 @@ def fate_of(msisdn: str, environment: str, fates: dict[int, Fate], not_found: st
     if ending in fates:
         return fates[ending]
     if not msisdn.isdecimal() or (environment == "mtnghana" and not _GHANA.fullmatch(msisdn)):
-        return Fate(not_found)
+        return ScriptedOutcome(not_found)
     return APPROVES
 
 

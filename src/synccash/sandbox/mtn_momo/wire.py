@@ -32,7 +32,7 @@ from synccash.sandbox.mtn_momo.tables import (
     fate_of,
     number_ending,
 )
-from synccash.sandbox.orders import Fate, Order, Side, State
+from synccash.sandbox.orders import Order, ScriptedOutcome, Side, State
 from synccash.sandbox.wire import Call, Message, Outcome, Reply
 
 
@@ -41,7 +41,7 @@ class _Operation(msgspec.Struct, frozen=True):
     name: str
     side: Side
     party: str
-    fates: dict[int, Fate]
+    fates: dict[int, ScriptedOutcome]
     versions: tuple[str, ...] = ("v1_0",)
 
     @property
@@ -150,7 +150,7 @@ class MtnMomo:
             return Outcome(error("RESOURCE_ALREADY_EXIST"))
         whose, fate = _party_and_fate(operation, body, environment, orders)
         if operation.name == "transfer" and amount > self.float.available(_in(environment, orders)):
-            fate = Fate("NOT_ENOUGH_FUNDS")
+            fate = ScriptedOutcome("NOT_ENOUGH_FUNDS")
         details = {
             "amount": body["amount"],
             "currency": body["currency"],
@@ -264,7 +264,7 @@ def _operation(product: str, name: str, version: str = "v1_0") -> _Operation:
 
 def _party_and_fate(
     operation: _Operation, body: dict[str, Any], environment: str, orders: Mapping[str, Order]
-) -> tuple[dict[str, str], Fate]:
+) -> tuple[dict[str, str], ScriptedOutcome]:
     """Return who pays or is paid, and what becomes of it.
 
     A refund pays the payer of the named request. MTN does not publish what it says to an unknown one, or to
@@ -280,7 +280,7 @@ def _party_and_fate(
         raise RefusedError(error("RESOURCE_NOT_FOUND"))
     was_paid = original.state is State.SUCCEEDED
     whose = {"partyIdType": "MSISDN", "partyId": original.msisdn}
-    return whose, Fate() if was_paid else Fate("COULD_NOT_PERFORM_TRANSACTION")
+    return whose, ScriptedOutcome() if was_paid else ScriptedOutcome("COULD_NOT_PERFORM_TRANSACTION")
 
 
 def _holder(environment: str, msisdn: str, question: str) -> Reply:

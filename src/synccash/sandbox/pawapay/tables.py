@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-from synccash.sandbox.orders import APPROVES, Fate, Pace, Side
+from synccash.sandbox.orders import APPROVES, Pace, ScriptedOutcome, Side
 
 ERRORS: dict[str, tuple[int, str]] = {
     "NO_AUTHENTICATION": (401, "We did not find the API token in the request headers."),
@@ -35,17 +35,17 @@ _PREFIXES = {
 }
 # Which of the failing endings each provider of Ghana has differs; here all of them fail on every provider.
 _DEPOSITS = {
-    "019": Fate("PAYER_LIMIT_REACHED"),
-    "029": Fate("PAYER_NOT_FOUND"),
-    "039": Fate("PAYMENT_NOT_APPROVED"),
-    "049": Fate("INSUFFICIENT_BALANCE"),
-    "069": Fate("UNSPECIFIED_FAILURE"),
-    "129": Fate(pace=Pace.NEVER),
+    "019": ScriptedOutcome("PAYER_LIMIT_REACHED"),
+    "029": ScriptedOutcome("PAYER_NOT_FOUND"),
+    "039": ScriptedOutcome("PAYMENT_NOT_APPROVED"),
+    "049": ScriptedOutcome("INSUFFICIENT_BALANCE"),
+    "069": ScriptedOutcome("UNSPECIFIED_FAILURE"),
+    "129": ScriptedOutcome(pace=Pace.NEVER),
 }
 _PAYOUTS = {
-    "089": Fate("RECIPIENT_NOT_FOUND"),
-    "119": Fate("UNSPECIFIED_FAILURE"),
-    "129": Fate(pace=Pace.NEVER),
+    "089": ScriptedOutcome("RECIPIENT_NOT_FOUND"),
+    "119": ScriptedOutcome("UNSPECIFIED_FAILURE"),
+    "129": ScriptedOutcome(pace=Pace.NEVER),
 }
 _TEST_NUMBER = re.compile(r"233(?:59|50|27)3456(\d{3})", re.ASCII)
 GHANA = re.compile(r"233[25]\d{8}", re.ASCII)
@@ -55,7 +55,7 @@ MINIMUM, MAXIMUM = 100, 1_500_000
 """Pesewas of one transaction. A real account's limits are in its active configuration; these are ours."""
 
 
-def fate_of(msisdn: str, side: Side) -> Fate:
+def fate_of(msisdn: str, side: Side) -> ScriptedOutcome:
     """Return what becomes of a request for this number."""
     found = _TEST_NUMBER.fullmatch(msisdn)
     fates = _DEPOSITS if side is Side.DEBIT else _PAYOUTS

@@ -11,7 +11,7 @@ import msgspec
 
 from synccash.sandbox.faults import revised
 from synccash.sandbox.floats import Float
-from synccash.sandbox.orders import Fate, Order, Side, State
+from synccash.sandbox.orders import Order, ScriptedOutcome, Side, State
 from synccash.sandbox.pawapay.tables import (
     ERRORS,
     GHANA,
@@ -146,7 +146,7 @@ class Pawapay:
         if operation.path == "refunds":
             amount, original = _refundable(body, orders)
             wallet = {"phoneNumber": original.msisdn, "provider": original.details["provider"]}
-            fate, extra = Fate(), {"depositId": original.reference}
+            fate, extra = ScriptedOutcome(), {"depositId": original.reference}
         else:
             wallet = self._wallet(body, operation)
             amount = _pesewas(body.get("amount"))
@@ -159,7 +159,7 @@ class Pawapay:
         if body.get("currency") != "GHS":
             raise _RefusedError("INVALID_CURRENCY")
         if operation.path == "payouts" and amount > self.float.available(orders.values()):
-            fate = Fate("PAWAPAY_WALLET_OUT_OF_FUNDS")
+            fate = ScriptedOutcome("PAWAPAY_WALLET_OUT_OF_FUNDS")
         own = {"amount": body.get("amount", _major(amount)), "provider": wallet["provider"]}
         return Order(
             reference=reference,

@@ -2,7 +2,7 @@
 
 import re
 
-from synccash.sandbox.orders import APPROVES, Fate, Pace
+from synccash.sandbox.orders import APPROVES, Pace, ScriptedOutcome
 
 TEST_OTP = "123456"
 """The one password that `/charge/submit_otp` takes; Paystack's own test password of other channels."""
@@ -30,20 +30,20 @@ REASONS = {
     ABANDONED: "The transaction was not completed",
 }
 """What `gateway_response` says for a reason; the texts are our choice, Paystack publishes none."""
-_FATES: dict[str, Fate] = {
-    "001": Fate("INSUFFICIENT_FUNDS"),
-    "002": Fate("DECLINED"),
-    "003": Fate("TIMED_OUT"),
-    "004": Fate("NOT_REGISTERED"),
-    "005": Fate("LIMIT_REACHED"),
-    "006": Fate(pace=Pace.NEVER),
-    "007": Fate(pace=Pace.DELAYED),
-    "008": Fate(ABANDONED),
+_FATES: dict[str, ScriptedOutcome] = {
+    "001": ScriptedOutcome("INSUFFICIENT_FUNDS"),
+    "002": ScriptedOutcome("DECLINED"),
+    "003": ScriptedOutcome("TIMED_OUT"),
+    "004": ScriptedOutcome("NOT_REGISTERED"),
+    "005": ScriptedOutcome("LIMIT_REACHED"),
+    "006": ScriptedOutcome(pace=Pace.NEVER),
+    "007": ScriptedOutcome(pace=Pace.DELAYED),
+    "008": ScriptedOutcome(ABANDONED),
 }
 _TEST_NUMBER = re.compile(r"0(?:55|50|27)1234(\d{3})")
 
 
-def fate_of(phone: str) -> Fate:
+def fate_of(phone: str) -> ScriptedOutcome:
     """Return what becomes of money of a number: 0551234001 to 008 (050, 027 too) end their own way."""
     found = _TEST_NUMBER.fullmatch(phone)
     return _FATES.get(found[1], APPROVES) if found else APPROVES

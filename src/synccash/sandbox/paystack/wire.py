@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from synccash.sandbox.floats import Float
-from synccash.sandbox.orders import APPROVES, Fate, Order, Pace, Side, State
+from synccash.sandbox.orders import APPROVES, Order, Pace, ScriptedOutcome, Side, State
 from synccash.sandbox.paystack.access import Access
 from synccash.sandbox.paystack.inquiries import (
     NOT_FOUND,
@@ -177,7 +177,7 @@ class Paystack:
             amount=amount,
             details=details,
             accepted_at=now,
-            fate=Fate(pace=Pace.WINDOW) if waits else fate,
+            fate=ScriptedOutcome(pace=Pace.WINDOW) if waits else fate,
         )
         return Outcome(said("Charge attempted", attempted(order)), order=order)
 
@@ -348,7 +348,7 @@ class Paystack:
 def _failed_over_otp(order: Order) -> Outcome:
     """Fail a charge in the answer to its password; Paystack says so with a request that succeeded."""
     details = {**order.details, "waits": False, "since": order.accepted_at}
-    fate = Fate(reason=OTP_DECLINED, pace=Pace.AT_ONCE)
+    fate = ScriptedOutcome(reason=OTP_DECLINED, pace=Pace.AT_ONCE)
     planned = msgspec.structs.replace(order, details=details, fate=fate)
     shown = attempted(planned.ended(State.FAILED, OTP_DECLINED, order.accepted_at))
     return Outcome(said("Charge attempted", shown), order=planned)

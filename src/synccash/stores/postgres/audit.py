@@ -11,7 +11,7 @@ _LATEST = "SELECT at, actor, action, target, reason FROM audit ORDER BY position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deed:
+class AuditEntry:
     """One manual action. `actor` is the id of the operator's key."""
 
     at: datetime
@@ -31,6 +31,6 @@ class PostgresAudit:
         """Write a deed down. Call it before the deed: one that is noted and not done is the lesser evil."""
         await self.database.repeat(_NOTE, actor, action, target, reason)
 
-    async def latest(self, limit: int) -> Sequence[Deed]:
+    async def latest(self, limit: int) -> Sequence[AuditEntry]:
         """The newest deeds first."""
-        return [Deed(**dict(row.items())) for row in await self.database.repeat(_LATEST, limit)]
+        return [AuditEntry(**dict(row.items())) for row in await self.database.repeat(_LATEST, limit)]

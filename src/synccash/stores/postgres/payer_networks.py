@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from synccash.payments.payer import Network
-from synccash.payments.payer_networks import Proven
+from synccash.payments.payer_networks import ProvenNetwork
 from synccash.stores.postgres.database import Database
 
 _PURPOSE = "payer_networks"
@@ -36,7 +36,7 @@ DELETE FROM payer_networks WHERE payer IN (
 
 @dataclass(frozen=True, slots=True)
 class PostgresNetworks:
-    """Satisfies `engine.network_keeping.NetworkBook`. Raises StoreUnavailableError without PostgreSQL."""
+    """Satisfies `engine.network_keeping.NetworkStore`. Raises StoreUnavailableError without PostgreSQL."""
 
     database: Database
 
@@ -45,10 +45,10 @@ class PostgresNetworks:
         found = await self.database.repeat(_KEY, _PURPOSE, secrets.token_bytes(32))
         return found[0]["secret"]
 
-    async def since(self, at: float, *, limit: int) -> Mapping[bytes, Proven]:
+    async def since(self, at: float, *, limit: int) -> Mapping[bytes, ProvenNetwork]:
         """What was proven since `at` (POSIX seconds), the newest first where it is more than `limit`."""
         found = await self.database.repeat(_SINCE, max(0.0, at), limit)
-        return {row["payer"]: Proven(Network(row["network"]), row["at"]) for row in found}
+        return {row["payer"]: ProvenNetwork(Network(row["network"]), row["at"]) for row in found}
 
     async def write(self, proven: Mapping[bytes, Network]) -> None:
         """Keep proofs, from now on."""

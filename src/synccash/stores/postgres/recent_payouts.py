@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from synccash.payments.rail import Operation
-from synccash.payments.risk import Sighting
+from synccash.payments.risk import RiskInput
 from synccash.stores.postgres.database import Database
 
 _RECENT = """
@@ -23,12 +23,12 @@ class PostgresRecentPayouts:
 
     database: Database
 
-    async def recent(self, window_s: float, *, limit: int) -> Sequence[tuple[Sighting, float]]:
+    async def recent(self, window_s: float, *, limit: int) -> Sequence[tuple[RiskInput, float]]:
         """Read across all merchants, oldest first."""
         found = await self.database.repeat(_RECENT, window_s, limit)
         return [
             (
-                Sighting(
+                RiskInput(
                     row["merchant_id"],
                     row["livemode"],
                     row["reference"],

@@ -13,12 +13,12 @@ from synccash.payments.case import (
     Claim,
     Entry,
     Event,
-    Keep,
+    KeepLease,
     Order,
     PaymentCase,
     PayoutCase,
     RefundCase,
-    Release,
+    ReleaseLease,
     StoredAnswer,
 )
 from synccash.payments.failure import Failure
@@ -202,7 +202,7 @@ def balance_row(order: Refund | Payout, claim: Claim) -> dict[str, Any]:
 
 
 def commit_columns(
-    hold: Keep | Release,
+    lease: KeepLease | ReleaseLease,
     attempts: Iterable[Attempt],
     events: Iterable[Event],
     timeline: Iterable[Entry],
@@ -210,8 +210,8 @@ def commit_columns(
 ) -> dict[str, Any]:
     """What every commit carries beside its order, as it stands in a JSON argument."""
     return {
-        "lease_s": hold.lease_s if isinstance(hold, Keep) else None,
-        "due_in_s": hold.due_in_s if isinstance(hold, Release) else None,
+        "lease_s": lease.lease_s if isinstance(lease, KeepLease) else None,
+        "due_in_s": lease.due_in_s if isinstance(lease, ReleaseLease) else None,
         "attempts": [attempt_row(attempt) for attempt in attempts],
         "events": [event_row(event) for event in events],
         "timeline": [{"at": entry.at, "kind": entry.kind, "data": entry.data} for entry in timeline],

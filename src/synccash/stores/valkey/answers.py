@@ -2,7 +2,7 @@
 
 import asyncio
 
-from synccash.stores.valkey.rate_limiter import ValkeyLimiter
+from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
 
 _MOST_AT_ONCE = 1_000
 

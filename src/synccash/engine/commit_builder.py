@@ -1,0 +1,176 @@
+"""Writes moves: gives each commit its id, its events, its timeline and the answer it completes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import (
+    Case,
+    Commit,
+    Entry,
+    Event,
+    KeepLease,
+    Order,
+    PaymentCase,
+    PayoutCase,
+    RefundCase,
+    ReleaseLease,
+    StoredAnswer,
+    order_of,
+)
+from synccash.payments.document import payment_document, payout_document, refund_document
+from synccash.payments.errors import StateConflictError
+from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
+from synccash.payments.payout import Payout
+from synccash.payments.ports import Clock, Identities
+
+_OPEN_OUTCOMES = frozenset(
+    {StatusDetail.OUTCOME_UNKNOWN, StatusDetail.QUEUED, StatusDetail.UNDER_REVIEW, StatusDetail.RISK_REVIEW}
+)
+_encode = msgspec.json.Encoder().encode
+
+
+def render(order: Order, attempts: tuple[Attempt, ...]) -> bytes:
+    """Render the order as JSON."""
+    match order:
+        case Payment():
+            return _encode(payment_document(order, attempts))
+        case Refund():
+            return _encode(refund_document(order, attempts))
+        case _:
+            return _encode(payout_document(order, attempts))
+
+
+def kind_of(order: Order) -> str:
+    """The word for the order in the types of events."""
+    return type(order).__name__.lower()
+
+
+def answer_for(order: Order, attempts: tuple[Attempt, ...]) -> StoredAnswer:
+    """The answer to the request that opened the order: 201, or 202 while the outcome is not known."""
+    unknown = order.status is PaymentStatus.CREATED or order.status_detail in _OPEN_OUTCOMES
+    # A payout of which nothing was sent yet: the fraud service has not answered.
+    unknown |= isinstance(order, Payout) and not order.status.is_final and not attempts
+    return StoredAnswer(202 if unknown else 201, render(order, attempts))
+
+
+def merged(attempts: tuple[Attempt, ...], changed: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    """The attempts with the changed and new ones in their places."""
+    by_id = {attempt.id: attempt for attempt in attempts} | {attempt.id: attempt for attempt in changed}
+    return tuple(sorted(by_id.values(), key=lambda attempt: attempt.sequence))
+
+
+def committed_case(case: Case, commit: Commit) -> Case:
+    """The case as the move has left it."""
+    attempts = merged(case.attempts, commit.attempts)
+    match case, commit.order:
+        case PaymentCase(), Payment() as payment:
+            return replace(case, payment=payment, attempts=attempts)
+        case RefundCase(), Refund() as refund:
+            return replace(case, refund=refund, attempts=attempts)
+        case PayoutCase(), Payout() as payout:
+            return replace(case, payout=payout, attempts=attempts)
+        case _:
+            raise AssertionError("a move keeps its order's kind")
+
+
+@dataclass(frozen=True, slots=True)
+class CommitBuilder:
+    """Turns what was decided into one commit."""
+
+    clock: Clock
+    identities: Identities
+
+    def entry(self, kind: str, data: Mapping[str, Any] | None = None) -> Entry:
+        """One line of a timeline, now."""
+        return Entry(at=self.clock.now(), kind=kind, data=data or {})
+
+    def event(self, kind: str, order: Order, attempts: tuple[Attempt, ...]) -> Event:
+        """An event that shows the order as it now stands."""
+        return Event(
+            id=self.identities.new("evt"),
+            merchant_id=order.merchant_id,
+            livemode=order.livemode,
+            type=kind,
+            created_at=self.clock.now(),
+            object_id=order.id,
+            object_version=order.version,
+            data=render(order, attempts),
+        )
+
+    def commit(
+        self,
+        case: Case,
+        order: Order,
+        *changed: Attempt,
+        lease: KeepLease | ReleaseLease,
+        timeline: tuple[Entry, ...],
+        before_expiry: bool = False,
+        outside_recovery: bool = False,
+        searched: int | None = None,
+        contradiction: str | None = None,
+    ) -> Commit:
+        """The commit that takes `case` to `order` with the changed attempts."""
+        before = order_of(case)
+        attempts = merged(case.attempts, changed)
+        return Commit(
+            id=self.identities.new("mv"),
+            order=order,
+            expected_version=before.version,
+            expected_fence=before.fence,
+            lease=lease,
+            attempts=changed,
+            events=self._events(before, order, attempts, contradiction),
+            timeline=timeline,
+            answer=answer_for(order, attempts) if isinstance(lease, ReleaseLease) else None,
+            before_expiry=before_expiry,
+            outside_recovery=outside_recovery,
+            searched=searched,
+            contradiction=contradiction,
+        )
+
+    def commit_to_send(
+        self, case: Case, order: Order, *changed: Attempt, lease_s: float, timeline: tuple[Entry, ...]
+    ) -> Commit:
+        """The commit before anything leaves for a rail: an attempt, a repeated send, or a one-time password.
+
+        Raises StateConflictError where nothing is sent: once money is known to have moved for the order,
+        while a callback on a closed attempt is unchecked, and while the ledger may lack attempts of it.
+        """
+        if case.money_moved:
+            raise StateConflictError(
+                f"money is known to have moved for {order.id}, so nothing more is sent for it"
+            )
+        if case.is_callback_unchecked:
+            raise StateConflictError(
+                f"a callback came for a closed attempt of {order.id}, and its rail has not said yet whether "
+                "money has moved, so nothing is sent now; repeat this later"
+            )
+        if not case.may_send:
+            raise StateConflictError(
+                f"the database is being recovered, so nothing is sent for {order.id} until the rails have "
+                "been asked about it; try again later"
+            )
+        return self.commit(
+            case,
+            order,
+            *changed,
+            lease=KeepLease(lease_s),
+            timeline=timeline,
+            before_expiry=case.expires_at is not None,
+            outside_recovery=True,
+        )
+
+    def _events(
+        self, before: Order, order: Order, attempts: tuple[Attempt, ...], contradiction: str | None
+    ) -> tuple[Event, ...]:
+        kind = kind_of(order)
+        events: list[Event] = []
+        if order.status is not before.status:
+            events.append(self.event(f"{kind}.{order.status.value}", order, attempts))
+        if contradiction is not None:
+            events.append(self.event(f"{kind}.contradiction", order, attempts))
+        return tuple(events)

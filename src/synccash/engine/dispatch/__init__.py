@@ -1,0 +1,1 @@
+"""Calls rails: routing, guards, policies, and what is known of their health and floats."""

@@ -1,0 +1,87 @@
+"""A dispatch that is heard: what rails answer, and how quickly, becomes their health."""
+
+from dataclasses import dataclass
+
+from synccash.engine.dispatch.rail_float import RailFloats
+from synccash.engine.dispatch.rail_health import Key, RailHealth
+from synccash.engine.ports import Dispatch, Rail, Sent
+from synccash.payments.attempt import Attempt
+from synccash.payments.failure import FailureCode
+from synccash.payments.health import HealthAspect, blame
+from synccash.payments.rail import (
+    NO_TRACES,
+    AttemptDetails,
+    Operation,
+    RailStatus,
+    SendAnswer,
+    SendOrder,
+    StatusAnswer,
+)
+from synccash.resilience.evidence import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRecordingDispatch:
+    """Satisfies Dispatch: passes every call on, and takes note of what came of it."""
+
+    inner: Dispatch
+    health: RailHealth
+    floats: RailFloats
+
+    async def send(
+        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
+    ) -> Sent:
+        """Send, and note whether the rail took it and how long that took."""
+        key = (rail.name, order.network.value if order.network else "", order.operation.value)
+        with self.health.waiting(key):
+            sent = await self.inner.send(rail, order, patient=patient, gated=gated, within_s=within_s)
+        self._heard(key, sent)
+        if order.operation is not Operation.COLLECT and sent.tries > 0:
+            self._spent(rail.name, order, sent)
+        return sent
+
+    def _spent(self, rail: str, order: SendOrder, sent: Sent) -> None:
+        """Note what has left the rail's float, or what it could not pay."""
+        failure = sent.answer.failure
+        if failure is not None and failure.code is FailureCode.FLOAT_TOO_LOW:
+            self.floats.refused(rail, order.network, order.amount)
+        elif sent.worst in (Evidence.ACCEPTED, Evidence.AMBIGUOUS):
+            self.floats.sent(rail, order.network, order.amount)
+
+    def _heard(self, key: Key, sent: Sent) -> None:
+        """Nothing is learned from what never left. Of several tries all but the last have failed."""
+        if sent.tries == 0:
+            return
+        answer, before = sent.answer, float(sent.tries - 1)
+        if answer.refused_locally:
+            if before:
+                self.health.saw(key, HealthAspect.SEND, bad=before)
+            return
+        refused = answer.evidence is Evidence.REFUSED_FINAL
+        well = answer.evidence is Evidence.ACCEPTED or (refused and not blame(answer.failure).bad)
+        self.health.saw(key, HealthAspect.SEND, good=float(well), bad=before + (not well))
+        if sent.tries == 1 and answer.evidence is not Evidence.NOT_SENT:
+            slow = self.health.settings.slowness(sent.latency_ms / 1000)
+            self.health.saw(key, HealthAspect.PACE, good=1.0 - slow, bad=slow)
+
+    async def inquire(self, rail: Rail, attempt: Attempt, traces: AttemptDetails = NO_TRACES) -> StatusAnswer:
+        """Ask, and note how long the answer took, and whether the rail knew what it had taken."""
+        began = self.health.now()
+        answer = await self.inner.inquire(rail, attempt, traces)
+        if answer.refused_locally:
+            return answer
+        took_s = self.health.now() - began - answer.paced_s
+        forgotten = answer.status_at_rail is RailStatus.NOT_FOUND and attempt.evidence is Evidence.ACCEPTED
+        blind = forgotten or answer.status_at_rail is RailStatus.NO_INFORMATION
+        slow = 1.0 if blind else self.health.settings.slowness(took_s)
+        key = (rail.name, "", attempt.operation.value)
+        self.health.saw(key, HealthAspect.INQUIRY, good=1.0 - slow, bad=slow)
+        return answer
+
+    async def submit_otp(self, rail: Rail, attempt: Attempt, otp: str) -> SendAnswer:
+        """Hand a password over. What comes of it says more about the payer than about the rail."""
+        return await self.inner.submit_otp(rail, attempt, otp)
+
+    def open_for_s(self, rail: str, operation: Operation) -> float | None:
+        """How long the rail's breaker still refuses new attempts, in seconds; None when it lets them in."""
+        return self.inner.open_for_s(rail, operation)

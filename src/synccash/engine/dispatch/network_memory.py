@@ -1,0 +1,71 @@
+"""Writes down on which networks payers were proven to be, and reads what other processes have proven."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.payer import Network
+from synccash.payments.payer_networks import MOST, PayerNetworks, ProvenNetwork
+from synccash.payments.ports import Clock
+
+log = structlog.get_logger("synccash.networks")
+
+_SYNC_S = 2.0
+_OVERLAP_S = 10.0
+"""What is read again each time: what was written before may become visible later."""
+_SWEEP_S = 60.0
+_SWEPT = 1_000
+
+
+class NetworkStore(Protocol):
+    """Where proven networks outlive a process."""
+
+    async def secret(self) -> bytes: ...
+    async def since(self, at: float, *, limit: int) -> Mapping[bytes, ProvenNetwork]: ...
+    async def write(self, proven: Mapping[bytes, Network]) -> None: ...
+    async def strike(self, payers: Sequence[bytes]) -> None: ...
+    async def sweep(self, *, older_than_s: float, limit: int) -> int: ...
+
+
+@dataclass(slots=True)
+class NetworkMemory:
+    """Live: one loop of one process, which writes its news down and reads the others'. What is lost when a
+    process dies is learned again."""
+
+    networks: PayerNetworks
+    book: NetworkStore
+    clock: Clock
+    _read_until: float = 0.0
+    _swept_at: float = float("-inf")
+
+    async def run(self) -> None:
+        """Go on until cancelled. A store out of reach is waited for."""
+        while True:
+            try:
+                await self.sync()
+            except StoreUnavailableError as error:
+                log.debug("networks_unavailable", reason=str(error))
+            except Exception:
+                log.exception("network_keeping_failed")
+            await self.clock.sleep(_SYNC_S)
+
+    async def sync(self) -> None:
+        """Write and read once."""
+        if self.networks.retention_s <= 0:
+            return
+        if self.networks.secret is None:
+            self.networks.secret = await self.book.secret()
+        news = self.networks.news()
+        if proven := {payer: network for payer, network in news.items() if network is not None}:
+            await self.book.write(proven)
+        if struck := [payer for payer, network in news.items() if network is None]:
+            await self.book.strike(struck)
+        found = await self.book.since(self._read_until - _OVERLAP_S, limit=MOST)
+        self.networks.learned_elsewhere(found)
+        self._read_until = max((one.at for one in found.values()), default=self._read_until)
+        if self.clock.monotonic() - self._swept_at >= _SWEEP_S:
+            self._swept_at = self.clock.monotonic()
+            await self.book.sweep(older_than_s=self.networks.retention_s, limit=_SWEPT)

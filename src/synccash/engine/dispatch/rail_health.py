@@ -1,0 +1,115 @@
+"""What this process, and through it the fleet, knows of how well each rail serves."""
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+
+from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.health import (
+    WELL,
+    Health,
+    HealthAspect,
+    HealthSettings,
+    Signals,
+    blame,
+    health_of,
+)
+from synccash.payments.payer import Network
+from synccash.payments.rail import Operation
+
+Key = tuple[str, str, str]
+"""Rail, network, operation. Without a network (""): what is true of the rail whatever the network."""
+
+_FRESH_S = 0.05
+"""A verdict is used for so long, unless something bad is seen."""
+
+
+@dataclass(slots=True)
+class RailHealth:
+    """Live and shared: one per process, one event loop. `now` is a monotonic clock in seconds.
+
+    What peers know is added to what was seen here; without peers each process goes by what it sees.
+    `live`: how many processes there are, this one among them.
+    """
+
+    settings: HealthSettings
+    now: Callable[[], float]
+    live: int = 1
+    _own: dict[Key, Signals] = field(default_factory=dict[Key, Signals])
+    _peers: Mapping[Key, Signals] = field(default_factory=dict[Key, Signals])
+    _waiting: dict[Key, dict[int, float]] = field(default_factory=dict[Key, dict[int, float]])
+    _numbers: Iterator[int] = field(default_factory=count)
+    _judged: dict[Key, tuple[float, Health]] = field(default_factory=dict[Key, tuple[float, Health]])
+
+    def of(self, rail: str, network: Network | None, operation: Operation) -> Health:
+        """How well the rail serves now."""
+        key, now = _key(rail, network, operation), self.now()
+        judged = self._judged.get(key)
+        if judged is None or judged[0] <= now:
+            judged = self._judged[key] = (now + _FRESH_S, self._judge(key, now))
+        return judged[1]
+
+    def saw(self, key: Key, aspect: HealthAspect, *, good: float = 0.0, bad: float = 0.0) -> None:
+        """Take note of one sighting."""
+        now = self.now()
+        signals = self._own.get(key) or Signals(now)
+        self._own[key] = signals.seen(aspect, now, self.settings, good=good, bad=bad)
+        if bad:
+            self._judged.clear()
+
+    def ended(self, attempt: Attempt, network: Network | None, *, told: bool | None) -> None:
+        """The rail has said how an attempt ended. `told`: a callback had come; None where none is sent."""
+        key = _key(attempt.rail, network, attempt.operation)
+        if attempt.state is AttemptState.SUCCEEDED:
+            self.saw(key, HealthAspect.END, good=1.0)
+        elif blamed := blame(attempt.failure).bad:
+            self.saw(key, HealthAspect.END, bad=blamed)
+        if told is not None:
+            self.saw(key, HealthAspect.CALLBACK, good=float(told), bad=float(not told))
+
+    @contextmanager
+    def waiting(self, key: Key) -> Generator[None]:
+        """An order is with the rail; one that stays so for too long counts before it ends."""
+        number, waiting = next(self._numbers), self._waiting.setdefault(key, {})
+        waiting[number] = self.now()
+        try:
+            yield
+        finally:
+            del waiting[number]
+
+    def known(self) -> dict[Key, Signals]:
+        """What this process has seen itself, as of now."""
+        now, half_life_s = self.now(), self.settings.half_life_s
+        return {key: signals.as_of(now, half_life_s) for key, signals in self._own.items()}
+
+    def heard(self, peers: Mapping[Key, Signals], live: int) -> None:
+        """All that the other processes know together, as of now."""
+        self._peers, self.live = peers, live
+
+    def _judge(self, key: Key, now: float) -> Health:
+        known = [
+            signals
+            for one in {key, (key[0], "", key[2])}
+            for source in (self._own, self._peers)
+            if (signals := source.get(one)) is not None
+        ]
+        overdue = self._overdue(key, now)
+        if not known and not overdue:
+            return WELL
+        half_life_s, together = self.settings.half_life_s, Signals(now)
+        for signals in known:
+            together = together.together(signals, half_life_s)
+        return health_of(together, self.settings, overdue=overdue)
+
+    def _overdue(self, key: Key, now: float) -> int:
+        overdue, since = 0, now - self.settings.slow_s
+        for began in self._waiting.get(key, {}).values():
+            if began > since:
+                break  # the rest came later
+            overdue += 1
+        return overdue
+
+
+def _key(rail: str, network: Network | None, operation: Operation) -> Key:
+    return rail, network.value if network else "", operation.value

@@ -1,0 +1,112 @@
+"""Says in public when a rail degrades and when it has recovered: once, whoever of the fleet sees it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+
+from synccash.engine.dispatch.rail_health import RailHealth
+from synccash.engine.ports import Dispatch, Rail
+from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.health import HealthState, HealthStatus
+from synccash.payments.ports import Clock, Identities
+from synccash.payments.rail import Operation
+
+log = structlog.get_logger("synccash.rails")
+_LOOK_S = 1.0
+_LATE_S = 0.5
+
+
+class RailStatusStore(Protocol):
+    """The one place where it is kept what rails are called."""
+
+    async def all(self) -> Mapping[tuple[str, str], HealthStatus]: ...
+    async def change(
+        self, rail: str, operation: str, standing: HealthStatus, document: Mapping[str, Any], event_id: str
+    ) -> bool: ...
+
+
+@dataclass(slots=True)
+class RailWatch:
+    """Live: one loop of one process; every process may run one.
+
+    All of them go by the standing that is kept, and change it only after `hold_s` seconds of contrary signs
+    of their own. One that has seen nothing of a rail has no say in its recovery.
+    """
+
+    rails: Mapping[str, Rail]
+    health: RailHealth
+    dispatch: Dispatch
+    standings: RailStatusStore
+    clock: Clock
+    identities: Identities
+    _reputes: dict[tuple[str, Operation], HealthState] = field(
+        default_factory=dict[tuple[str, Operation], HealthState]
+    )
+
+    async def run(self) -> None:
+        """Look at all rails, again and again, until cancelled. A store out of reach is waited for."""
+        while True:
+            await self.round()
+
+    async def round(self) -> None:
+        """Wait, then look once. A process that comes late itself finds every rail slow: it judges none."""
+        began = self.clock.monotonic()
+        await self.clock.sleep(_LOOK_S)
+        if self.clock.monotonic() - began > _LOOK_S + _LATE_S:
+            self._reputes.clear()
+            return
+        try:
+            await self.look()
+        except StoreUnavailableError as error:
+            log.debug("standings_unavailable", reason=str(error))
+        except Exception:
+            log.exception("rail_watch_failed")
+
+    async def look(self) -> None:
+        """Look once at every rail and operation, and tell what has changed."""
+        kept = await self.standings.all()
+        for name, rail in self.rails.items():
+            for operation in rail.capabilities.operations:
+                standing = kept.get((name, operation.value), HealthStatus.HEALTHY)
+                await self._look_at(rail, operation, standing)
+
+    async def _look_at(self, rail: Rail, operation: Operation, standing: HealthStatus) -> None:
+        key = (rail.name, operation)
+        before = self._reputes.get(key, HealthState())
+        if before.standing is not standing:
+            before = HealthState(standing)
+        healths = {n: self.health.of(rail.name, n, operation) for n in sorted(rail.capabilities.networks)}
+        worst = min(healths.values(), key=lambda one: one.public)
+        open_for_s = self.dispatch.open_for_s(rail.name, operation)
+        after = before.after(
+            worst.public,
+            self.clock.monotonic(),
+            self.health.settings,
+            shut=open_for_s is not None,
+            known=max(one.weight for one in healths.values()) >= 1.0,
+        )
+        self._reputes[key] = after
+        if after.standing is standing:
+            return
+        document = {
+            "id": f"{rail.name}:{operation.value}",
+            "object": "rail",
+            "rail": rail.name,
+            "operation": operation.value,
+            "status": after.standing.value,
+            "reason": "breaker_open" if open_for_s is not None else "health",
+            "networks": {network.value: round(one.public, 3) for network, one in healths.items()},
+        }
+        changed = await self.standings.change(
+            rail.name, operation.value, after.standing, document, self.identities.new("evt")
+        )
+        if changed:
+            log.warning(
+                "rail_degraded" if after.standing is HealthStatus.DEGRADED else "rail_recovered",
+                rail=rail.name,
+                operation=operation.value,
+                networks=document["networks"],
+                reason=document["reason"],
+            )

@@ -1,0 +1,1 @@
+"""Moves one order forward: decisions, timing, attempts, feedback."""

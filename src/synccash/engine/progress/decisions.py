@@ -1,0 +1,583 @@
+"""What is committed after each answer: the order's next state, and when it is due again. Decides only: a
+decision is one move, which the driver commits or drops."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from synccash.engine.commit_builder import CommitBuilder, merged
+from synccash.engine.dispatch.guarded_rail import OTHER_ACCOUNT
+from synccash.engine.ports import Sent
+from synccash.engine.progress.attempt_timing import AttemptTiming, age_s, is_expired
+from synccash.engine.progress.attempts import (
+    Attempts,
+    closed_attempts,
+    is_password_untold,
+    is_short_of_float,
+    routed_of,
+)
+from synccash.engine.progress.lost_attempts import FoundAttempt, adopt
+from synccash.engine.settings import EngineSettings
+from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.case import (
+    Case,
+    Commit,
+    Entry,
+    KeepLease,
+    Order,
+    PaymentCase,
+    PayoutCase,
+    RefundCase,
+    ReleaseLease,
+    order_of,
+)
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.lifecycle import (
+    begin,
+    expired,
+    failed,
+    in_risk_review,
+    queued,
+    reflect,
+    settle_late_success,
+    under_review,
+)
+from synccash.payments.payment import Payment, Refund, StatusDetail
+from synccash.payments.payout import Payout
+from synccash.payments.ports import Clock
+from synccash.payments.rail import RailStatus, StatusAnswer
+from synccash.payments.receipts import Receipt, receipt_of, received_by
+from synccash.payments.risk import RiskDecision, RiskOutcome
+from synccash.payments.routing import FLOAT_TOO_LOW, UNCONFIRMED, Route
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """One method for each thing that can be known of an order. A move that keeps the hold is one to send."""
+
+    attempts: Attempts
+    commit_builder: CommitBuilder
+    clock: Clock
+    settings: EngineSettings
+    timing: AttemptTiming
+
+    def after_send(
+        self, case: Case, before: Attempt, after: Attempt, sent: Sent, *, may_fall_over: bool = True
+    ) -> Commit:
+        """A send was answered, or not: wait for its end, fall over, or hold it where nobody took it."""
+        facts = {
+            "attempt": after.id,
+            "rail": after.rail,
+            "evidence": sent.worst,
+            "tries": sent.tries,
+            "code": sent.answer.provider_code,
+        }
+        entry = self.commit_builder.entry("sent", facts)
+        if after.state.is_dead:
+            assert order_of(case).fence == before.opened_fence, "only the first holder may call a send dead"
+            commit = self._fall_over(case, after, entry) if may_fall_over else None
+            if commit is not None:
+                return commit
+        if sent.answer.refused_locally and after.state.is_dead:
+            return self._refused_locally(case, after, sent, entry)
+        if after.state is AttemptState.NOT_SENT or is_short_of_float(after):
+            return self._queue(case, after, sent.answer.retry_after_s, entry)
+        if self._is_held_elsewhere(case, after):
+            return self._held_elsewhere(case, after, entry)
+        order = reflect(order_of(case), after, now=self.clock.now(), action=sent.answer.next_action)
+        order = self._told_in_time(case, after, order)
+        due_in_s = self._ask_after_send_s(replace(case, as_of=self.clock.now()), after)
+        lease = self.timing.release_ended(case, after) if order.status.is_final else ReleaseLease(due_in_s)
+        outside = after.state.is_dead and _may_go_elsewhere(case, after)
+        return self.commit_builder.commit(
+            case, order, after, lease=lease, timeline=(entry,), outside_recovery=outside
+        )
+
+    def _is_held_elsewhere(self, case: Case, dead: Attempt) -> bool:
+        """True where the order may have gone to another rail by an attempt that the ledger has lost."""
+        return dead.state.is_dead and not case.may_send and _may_go_elsewhere(case, dead)
+
+    def _held_elsewhere(self, case: Case, dead: Attempt, entry: Entry) -> Commit:
+        """Close the attempt and end nothing: the rails are asked when the recovery has ended."""
+        closed = replace(dead, retry_decision="held")
+        order = queued(order_of(case), now=self.clock.now())
+        lease = ReleaseLease(self.timing.held_s(case))
+        return self.commit_builder.commit(case, order, closed, lease=lease, timeline=(entry,))
+
+    def _ask_after_send_s(self, case: Case, after: Attempt) -> float:
+        """The wait before a send is asked about: the ladder's. A send that nobody answered is asked about as
+        soon as the next one is allowed, and when the order expires."""
+        wait_s = self.timing.next_inquiry_s(after, age_s(case, after))
+        if wait_s is None:
+            # A send that outlasts the ladder is asked about all the same.
+            wait_s = self.settings.schedule.first_s
+        if after.state is not AttemptState.UNKNOWN:
+            return wait_s
+        if is_expired(case):
+            wait_s = min(wait_s, self.settings.schedule.first_s)
+        return self._before_expiry_s(case, after, wait_s, self.timing.resend_in_s(case, after))
+
+    def ended(
+        self, case: Case, after: Attempt, answer: StatusAnswer, *, may_fall_over: bool = True
+    ) -> Commit:
+        """The rail's own answer ended the attempt: so ends the order, or another rail is tried."""
+        facts = {"attempt": after.id, "standing": answer.status_at_rail, "code": answer.provider_code}
+        entry = self.commit_builder.entry("rail_answered", facts)
+        # The attempt itself may have been heard to move another amount, and then the right one.
+        known = any(attempt.money_moved for attempt in case.attempts if attempt.id != after.id)
+        if known and after.state.is_dead:
+            order = self._by_known_money(case)
+            return self.commit_builder.commit(
+                case, order, after, lease=self._look_later(case, order, after), timeline=(entry,)
+            )
+        commit = self._fall_over(case, after, entry) if after.state.is_dead and may_fall_over else None
+        if commit is not None:
+            return commit
+        if self._is_held_elsewhere(case, after):
+            return self._held_elsewhere(case, after, entry)
+        if is_short_of_float(after) and not known:
+            return self._queue(case, after, None, entry)
+        order = reflect(order_of(case), after, now=self.clock.now())
+        if not known:
+            lease = self.timing.release_ended(case, after)
+            # Another rail may have been sent the order by an attempt that a recovery has lost.
+            outside = after.state.is_dead and _may_go_elsewhere(case, after)
+            return self.commit_builder.commit(
+                case, order, after, lease=lease, timeline=(entry,), outside_recovery=outside
+            )
+        # A second attempt has moved money: what came too much is given back, or told to a human.
+        facts = {"attempt": after.id, "rail": after.rail, "received": after.amount_received}
+        return self.commit_builder.commit(
+            case,
+            _next_version(case, order, now=self.clock.now()),
+            after,
+            lease=ReleaseLease(0.0),
+            timeline=(entry, self.commit_builder.entry("contradiction", facts)),
+            contradiction="second_success",
+        )
+
+    def not_found_for_good(self, case: Case, after: Attempt) -> Commit:
+        """The rail never had the attempt, and by its own documents that is final: end the order."""
+        facts = {"attempt": after.id, "standing": RailStatus.NOT_FOUND, "answers": after.not_founds}
+        closed = after.closed_as_not_found(Failure(FailureCode.PROVIDER_UNAVAILABLE))
+        order = expired(order_of(case), now=self.clock.now())
+        if not is_expired(case):
+            order = reflect(order_of(case), closed, now=self.clock.now())
+        timeline = (self.commit_builder.entry("rail_answered", facts),)
+        lease = self.timing.release_ended(case, closed)
+        return self.commit_builder.commit(case, order, closed, lease=lease, timeline=timeline)
+
+    def _by_known_money(self, case: Case) -> Order:
+        """What becomes of an order that is known to have moved money and has no live attempt left: a payment
+        is paid where the whole amount came; else a human decides."""
+        now = self.clock.now()
+        if isinstance(case, PaymentCase):
+            paid = next((a for a in case.attempts if _is_whole(a, case.payment)), None)
+            if paid is not None:
+                return settle_late_success(case.payment, paid, now=now)
+        return under_review(order_of(case), now=now)
+
+    def known_money(self, case: Case) -> Commit:
+        """Nothing is under way and money is known to have moved: settle by it, or leave it to a human."""
+        order = self._by_known_money(case)
+        return self.commit_builder.commit(case, order, lease=self._look_later(case, order), timeline=())
+
+    def _look_later(self, case: Case, order: Order, *changed: Attempt) -> ReleaseLease:
+        """Look at once at an order that has just ended; at one that waits for a human as at a parked one."""
+        if order.status.is_final:
+            return ReleaseLease(0.0)
+        parked = [self.timing.parked_s(case, attempt) for attempt in case.attempts]
+        closed = closed_attempts(replace(case, attempts=merged(case.attempts, changed)))
+        looks = (self.timing.recheck_s(case, attempt) for attempt in closed)
+        return ReleaseLease(min((*parked, *(wait_s for wait_s in looks if wait_s is not None))))
+
+    def _fall_over(self, case: Case, dead: Attempt, entry: Entry) -> Commit | None:
+        """One commit: the dead attempt closed, the next opened at another rail. None where none is left."""
+        if case.money_moved or not case.may_send or not _may_go_elsewhere(case, dead):
+            return None
+        assert not isinstance(case, RefundCase), "a refund has one rail"
+        if self.clock.now() >= case.expires_at:
+            return None
+        closed = replace(dead, retry_decision="another_rail")
+        if case.is_callback_unchecked:
+            # Another closed attempt may have moved the money: the next rail waits for what its rail says.
+            order = queued(order_of(case), now=self.clock.now())
+            lease = ReleaseLease(self.timing.callback_check_s(case))
+            return self.commit_builder.commit(case, order, closed, lease=lease, timeline=(entry,))
+        now_case = replace(case, attempts=merged(case.attempts, (closed,)))
+        route = self.attempts.route(routed_of(case), self.attempts.barred(now_case) | {dead.rail})
+        if route.chosen is None:
+            return None
+        opened = self.attempts.next_for(now_case, route.chosen)
+        order = replace(_begun(case, opened, route), updated_at=self.clock.now())
+        timeline = (entry, self.commit_builder.entry("routed", route.explained()))
+        return self._to_send(case, order, closed, opened, timeline=timeline)
+
+    def _refused_locally(self, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Commit:
+        """The connector cannot send it at all, and no other rail takes it now. A refund waits for a human,
+        since its rail is given; another order ends, unless a rail that was out of reach may still take it."""
+        if isinstance(case, RefundCase):
+            order = under_review(case.refund, now=self.clock.now())
+            lease = ReleaseLease(self.timing.parked_s(case, after))
+            return self.commit_builder.commit(case, order, after, lease=lease, timeline=(entry,))
+        if any(attempt.state is AttemptState.NOT_SENT for attempt in case.attempts if attempt.id != after.id):
+            return self._queue(case, after, sent.answer.retry_after_s, entry)
+        order = reflect(order_of(case), after, now=self.clock.now())
+        lease = self.timing.release_ended(case, after)
+        return self.commit_builder.commit(case, order, after, lease=lease, timeline=(entry,))
+
+    def _queue(self, case: Case, after: Attempt, wish_s: float | None, entry: Entry) -> Commit:
+        """Nobody took it and nobody else can: hold it, and try again with a new attempt."""
+        wait_s = self.timing.next_try_s(case, wish_s)
+        after = replace(after, retry_decision="queued")
+        now = self.clock.now()
+        is_unsent = after.state is AttemptState.NOT_SENT
+        order = reflect(order_of(case), after, now=now) if is_unsent else queued(order_of(case), now=now)
+        if self.timing.is_human_told(case):
+            # Tried on, beside the human: the rail is the refund's only one, and may come back.
+            order = under_review(order, now=now)
+        facts: dict[str, Any] = {"wait_s": wait_s}
+        if is_short_of_float(after) and isinstance(order, Payout):
+            order, facts = replace(order, last_error=after.failure), {"reason": FLOAT_TOO_LOW, **facts}
+        timeline = (entry, self.commit_builder.entry("queued", facts))
+        return self.commit_builder.commit(case, order, after, lease=ReleaseLease(wait_s), timeline=timeline)
+
+    def routed(self, case: PaymentCase | PayoutCase, route: Route, before: tuple[Entry, ...]) -> Commit:
+        """The next attempt of an order that no rail has taken yet; where there is no rail for it now, hold
+        it, and where there never will be, end it. `before`: what its timeline says first."""
+        if route.chosen is not None:
+            attempt = self.attempts.next_for(case, route.chosen)
+            timeline = (*before, self.commit_builder.entry("routed", route.explained()))
+            return self._to_send(case, _begun(case, attempt, route), attempt, timeline=timeline)
+        if route.wait_s is None and self.attempts.needs_a_human(case):
+            return self._unsafe(case, route, before)
+        if route.wait_s is None and not case.attempts:
+            order = failed(routed_of(case), Failure(FailureCode.NO_RAIL_AVAILABLE), now=self.clock.now())
+            timeline = (*before, self.commit_builder.entry("routed", route.explained()))
+            return self.commit_builder.commit(
+                case, order, lease=ReleaseLease(None), timeline=timeline, outside_recovery=True
+            )
+        wait_s = self.timing.next_try_s(case, route.wait_s)
+        entry = self.commit_builder.entry("queued", {**route.explained(), "wait_s": wait_s})
+        order = queued(routed_of(case), now=self.clock.now())
+        timeline = (*before, entry) if order.version != order_of(case).version else before
+        return self.commit_builder.commit(case, order, lease=ReleaseLease(wait_s), timeline=timeline)
+
+    def callbacks_checked(self, case: Case, looked: Sequence[tuple[Attempt, StatusAnswer]]) -> Commit:
+        """Write down what the rails said about closed attempts for which callbacks came, and go on."""
+        timeline = tuple(
+            self.commit_builder.entry("inquired", {"attempt": attempt.id, "standing": answer.status_at_rail})
+            for attempt, answer in looked
+        )
+        lease = KeepLease(self.settings.lease_s)
+        return self.commit_builder.commit(
+            case, order_of(case), *(attempt for attempt, _ in looked), lease=lease, timeline=timeline
+        )
+
+    def wait_for_callbacks(self, case: Case) -> Commit:
+        """Send nothing while the callback of a closed attempt is unchecked."""
+        order = order_of(case)
+        if self.timing.is_human_told(case):
+            order = under_review(order, now=self.clock.now())
+        lease = ReleaseLease(self.timing.callback_check_s(case))
+        return self.commit_builder.commit(case, order, lease=lease, timeline=())
+
+    def _unsafe(self, case: PaymentCase | PayoutCase, route: Route, before: tuple[Entry, ...]) -> Commit:
+        """A recovery lost what was sent for the order, and the only rail left would execute it once more."""
+        order = under_review(order_of(case), now=self.clock.now())
+        is_new = order.version != order_of(case).version
+        entries = (*before, self.commit_builder.entry("parked", route.explained())) if is_new else before
+        return self.commit_builder.commit(
+            case, order, lease=ReleaseLease(self.timing.held_s(case)), timeline=entries
+        )
+
+    def lease(self, case: Case) -> Commit:
+        """A recovery keeps the order from being sent. It is not ended on the ground that nothing was sent,
+        since that may be lost; a human is told once its time is over."""
+        before, now = order_of(case), self.clock.now()
+        order = before
+        if before.status_detail is None or before.status_detail is StatusDetail.OUTCOME_UNKNOWN:
+            # What was never sent may still have to be screened.
+            is_new = not case.attempts and before.status_detail is None
+            order = before if is_new else queued(before, now=now)
+        if not case.held and self._is_told_now(case):
+            order = under_review(before, now=now)
+        return self.commit_builder.commit(
+            case, order, lease=ReleaseLease(self.timing.held_s(case)), timeline=()
+        )
+
+    def _is_told_now(self, case: Case) -> bool:
+        """True where a human is told that a rail does not say what it has of the order: once its time is
+        over; of a refund at once, where the rail would execute it twice."""
+        if isinstance(case, RefundCase):
+            return case.refund.exclusive or self.timing.is_human_told(case)
+        return is_expired(case)
+
+    def searched(self, case: Case, found: Sequence[FoundAttempt]) -> Commit:
+        """Every rail has said what it has of the order: adopt it. What is adopted is asked about next, and an
+        order of which nothing was found goes on as if it had just been opened.
+
+        What the rails have under the order's references is the order's own where number, amount and currency
+        agree. Anything else is told to a human, and nothing more is sent.
+        """
+        assert case.unsearched is not None, "only an order of before a recovery is searched for"
+        now = self.clock.now()
+        if not found:
+            entry = self.commit_builder.entry("searched", {"recovery": case.unsearched})
+            return self.commit_builder.commit(
+                case, order_of(case), lease=ReleaseLease(0.0), timeline=(entry,), searched=case.unsearched
+            )
+        adopted, contradiction = adopt(case, found, order_of(case).currency, now=now)
+        order = _with_attempts(order_of(case), adopted)
+        if contradiction is not None:
+            order = under_review(order, now=now)
+        elif all(attempt.state.is_final for attempt in adopted) and case.live is None:
+            last = adopted[-1]
+            ends = not _may_go_elsewhere(case, last)
+            order = reflect(order, last, now=now) if ends else queued(order, now=now)
+        timeline = tuple(
+            self.commit_builder.entry(
+                "adopted",
+                {
+                    "attempt": one.attempt.id,
+                    "rail": one.attempt.rail,
+                    "sequence": one.attempt.sequence,
+                    "standing": one.answer.status_at_rail,
+                },
+            )
+            for one in found
+        )
+        return self.commit_builder.commit(
+            case,
+            _next_version(case, order, now=now),
+            *adopted,
+            lease=ReleaseLease(0.0),
+            timeline=timeline,
+            searched=case.unsearched,
+            contradiction=contradiction,
+        )
+
+    def refund_again(self, case: RefundCase) -> Commit:
+        """The next attempt of a refund, whose rail is its debit's. Where that rail has another account by
+        now, has taken the debit back itself, or would execute a refund once more that the ledger has lost, a
+        human decides."""
+        unsafe = case.restored and case.refund.exclusive
+        if not self.attempts.at_present_account(case.debit) or case.debit.reversed_at is not None or unsafe:
+            order = under_review(case.refund, now=self.clock.now())
+            is_new = order.version != case.refund.version
+            facts = {"rail": case.debit.rail, "code": self._why_parked(case.debit)}
+            return self.commit_builder.commit(
+                case,
+                order,
+                lease=ReleaseLease(self.timing.parked_s(case, case.debit)),
+                timeline=(self.commit_builder.entry("parked", facts),) if is_new else (),
+            )
+        return self._to_send(case, case.refund, self.attempts.next_for(case), timeline=())
+
+    def _why_parked(self, debit: Attempt) -> str:
+        if debit.reversed_at is not None:
+            return "reversed"
+        return UNCONFIRMED if self.attempts.rails[debit.rail].is_unconfirmed else OTHER_ACCOUNT
+
+    def resend(self, case: Case, after: Attempt) -> Commit:
+        """The same reference to the same rail again, counted on the row before the first byte."""
+        again = replace(after, sends=after.sends + 1, not_founds=0)
+        entry = self.commit_builder.entry("sent_again", {"attempt": after.id, "send": again.sends})
+        order = self._told_in_time(case, again, reflect(order_of(case), again, now=self.clock.now()))
+        if order.version == order_of(case).version:
+            # Whoever has read the order before this send must not end it on what he read.
+            order = replace(order, version=order.version + 1, updated_at=self.clock.now())
+        return self._to_send(case, order, again, timeline=(entry,))
+
+    def _to_send(self, case: Case, order: Order, *changed: Attempt, timeline: tuple[Entry, ...]) -> Commit:
+        return self.commit_builder.commit_to_send(
+            case, order, *changed, lease_s=self.settings.lease_s, timeline=timeline
+        )
+
+    def ask_later(self, case: Case, after: Attempt, answer: StatusAnswer) -> Commit:
+        """Stay on the ladder; at its end hand the order to a human, never to `failed`. Asking goes on.
+
+        A human has to look earlier where no further inquiry can tell how the prompt ended.
+        """
+        age = age_s(case, after)
+        wait_s = self.timing.next_inquiry_s(after, age)
+        order = reflect(order_of(case), after, now=self.clock.now(), action=answer.next_action)
+        status_at_rail = order_of(case).status_detail
+        if answer.status_at_rail is RailStatus.NO_INFORMATION and is_password_untold(case, after):
+            order = order_of(case)
+        told_by_s = self.timing.told_by_s(after)
+        untold = answer.status_at_rail is RailStatus.PENDING and told_by_s is not None and age >= told_by_s
+        lost = after.state is AttemptState.UNKNOWN or answer.status_at_rail is RailStatus.NOT_FOUND
+        resend_in_s = self.timing.resend_in_s(case, after)
+        hopeless = lost and resend_in_s is None and (is_expired(case) or self._is_used_up(case, after))
+        for_a_human = untold or hopeless or answer.refused_locally or case.money_moved
+        if wait_s is None or for_a_human or status_at_rail is StatusDetail.UNDER_REVIEW:
+            order = under_review(order_of(case), now=self.clock.now())
+        order = self._told_in_time(case, after, order)
+        if wait_s is None:
+            wait_s = self.timing.parked_s(case, after)
+        elif lost and not hopeless:
+            wait_s = self._before_expiry_s(case, after, wait_s, resend_in_s)
+        if answer.retry_after_s is not None:
+            wait_s = max(wait_s, answer.retry_after_s)
+        facts: dict[str, str | None] = {"attempt": after.id, "standing": answer.status_at_rail}
+        if answer.refused_locally:
+            facts["code"] = answer.provider_code
+        entry = self.commit_builder.entry("inquired", facts)
+        return self.commit_builder.commit(case, order, after, lease=ReleaseLease(wait_s), timeline=(entry,))
+
+    def _told_in_time(self, case: Case, after: Attempt, order: Order) -> Order:
+        """The order, under review where it is a refund whose rail has long not said that it has it."""
+        if after.state is AttemptState.UNKNOWN and self.timing.is_human_told(case):
+            return under_review(order, now=self.clock.now())
+        return order
+
+    def _is_used_up(self, case: Case, after: Attempt) -> bool:
+        """True for an order without an end whose rail lost every send that it may be sent."""
+        return case.expires_at is None and after.sends >= self.settings.sends_max
+
+    def _before_expiry_s(self, case: Case, after: Attempt, wait_s: float, resend_in_s: float | None) -> float:
+        """The ladder's wait, but no longer than until the next send is allowed or the order expires."""
+        left_s = None if case.expires_at is None else (case.expires_at - case.as_of).total_seconds()
+        # A moment that has come already brings no inquiry forward: what it allows waits for an answer.
+        moments = (s for s in (resend_in_s, left_s) if s is not None and s > 0)
+        return max(min((wait_s, *moments)), self.timing.not_before_s(case, after))
+
+    def other_money(self, case: Case, live: Attempt, answer: StatusAnswer) -> Commit:
+        """The rail moved another amount or currency than was asked for: a human decides what that is worth.
+
+        The attempt stays open, so that the rail can still correct itself. It is told once.
+        """
+        facts = {
+            "attempt": live.id,
+            "asked": live.amount,
+            "reported": answer.amount,
+            "currency": answer.currency,
+        }
+        kind = receipt_of(live, order_of(case).currency, answer).value
+        is_new = live.moved_at is None
+        now = self.clock.now()
+        order = under_review(order_of(case), now=now)
+        looked = replace(live, inquiries=live.inquiries + 1, moved_at=live.moved_at or now)
+        return self.commit_builder.commit(
+            case,
+            _next_version(case, order, now=now) if is_new else order,
+            looked,
+            lease=ReleaseLease(self.timing.parked_s(case, live)),
+            timeline=(self.commit_builder.entry(kind, facts),) if is_new else (),
+            contradiction=kind if is_new else None,
+        )
+
+    def taken_back(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Commit:
+        """A rail says that money, which it had reported as moved, did not move after all or went back. It
+        re-opens nothing: a human is told, once."""
+        now = self.clock.now()
+        facts = {"attempt": attempt.id, "rail": attempt.rail, "code": answer.provider_code}
+        order = under_review(order_of(case), now=now)
+        reversed_ = replace(attempt, inquiries=attempt.inquiries + 1, reversed_at=now)
+        lease = ReleaseLease(self.timing.parked_s(case, attempt))
+        if order.status.is_final:
+            lease = self.timing.release_ended(case, reversed_)
+        return self.commit_builder.commit(
+            case,
+            _next_version(case, order, now=now),
+            reversed_,
+            lease=lease,
+            timeline=(self.commit_builder.entry("contradiction", {**facts, "standing": "reversed"}),),
+            contradiction="reversed",
+        )
+
+    def late_success(self, case: Case, closed: Attempt, answer: StatusAnswer) -> Commit:
+        """Money moved on an attempt that had been closed.
+
+        A payment that waits for this amount is paid by it, whatever else is under way: what a live attempt
+        may still bring is given back. Any other open order waits for a human, and nothing more is sent.
+        """
+        before, now = order_of(case), self.clock.now()
+        receipt = receipt_of(closed, before.currency, answer)
+        paid = closed.with_late_money(received_by(closed, before.currency, answer), answer, now=now)
+        if isinstance(before, Payment) and receipt is Receipt.AS_ASKED:
+            order = settle_late_success(before, paid, now=now)
+        else:
+            order = under_review(before, now=now)
+        facts = {
+            "attempt": closed.id,
+            "rail": closed.rail,
+            "received": paid.amount_received,
+            "reported": answer.amount,
+            "asked": closed.amount,
+            "currency": answer.currency or before.currency,
+            "status": before.status,
+        }
+        return self.commit_builder.commit(
+            case,
+            _next_version(case, order, now=now),
+            paid,
+            lease=ReleaseLease(0.0),
+            timeline=(self.commit_builder.entry("contradiction", facts),),
+            contradiction="late_success",
+        )
+
+    def looked_back(self, case: Case, looked: list[Attempt], waits: list[float]) -> Commit:
+        """An ended order stays as it is, and is looked at again after the shortest of `waits`, if any."""
+        lease = ReleaseLease(min(waits) if waits else None)
+        return self.commit_builder.commit(case, order_of(case), *looked, lease=lease, timeline=())
+
+    def expire(self, case: Case) -> Commit:
+        """Its time is over, and nothing is under way."""
+        order = expired(order_of(case), now=self.clock.now())
+        lease = self.timing.release_ended(case)
+        timeline = (self.commit_builder.entry("expired"),)
+        return self.commit_builder.commit(case, order, lease=lease, timeline=timeline, outside_recovery=True)
+
+    def held_for_risk(
+        self, case: PaymentCase | PayoutCase, decision: RiskDecision, *timeline: Entry
+    ) -> Commit:
+        """The fraud service said no: end the order, or keep it for a human as long as it lives."""
+        now, before = self.clock.now(), routed_of(case)
+        if decision.outcome is RiskOutcome.DECLINE:
+            order = failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
+            return self.commit_builder.commit(
+                case, order, lease=ReleaseLease(None), timeline=timeline, outside_recovery=True
+            )
+        return self.leave_to_review(case, in_risk_review(before, now=now), *timeline)
+
+    def leave_to_review(self, case: PaymentCase | PayoutCase, order: Order, *timeline: Entry) -> Commit:
+        """Nothing is due before the order expires, unless a human decides."""
+        left_s = max(0.0, (case.expires_at - case.as_of).total_seconds())
+        return self.commit_builder.commit(case, order, lease=ReleaseLease(left_s), timeline=timeline)
+
+
+def _may_go_elsewhere(case: Case, dead: Attempt) -> bool:
+    """True where another rail may be tried after this attempt."""
+    if isinstance(case, RefundCase):
+        return False
+    return dead.state is AttemptState.NOT_SENT or (dead.failure is not None and dead.failure.reroute)
+
+
+def _with_attempts(order: Order, adopted: Sequence[Attempt]) -> Order:
+    """The order with attempts that it has had all along, as the ledger now knows again."""
+    last = max(adopted, key=lambda attempt: attempt.sequence)
+    return order if isinstance(order, Refund) else begin(order, last)
+
+
+def _is_whole(attempt: Attempt, payment: Payment) -> bool:
+    """True where the whole amount of the payment has come through the attempt, and is still here."""
+    whole = attempt.state.is_final and attempt.amount_received == payment.amount
+    return whole and attempt.reversed_at is None
+
+
+def _next_version(case: Case, order: Order, *, now: datetime) -> Order:
+    """The order one version on, also where nothing of it has changed: whoever read it before must not send or
+    end it on what was known then."""
+    before = order_of(case)
+    if order.version > before.version:
+        return order
+    return replace(order, version=before.version + 1, updated_at=now)
+
+
+def _begun(case: PaymentCase | PayoutCase, attempt: Attempt, route: Route) -> Order:
+    """The order with its next attempt, as it was routed."""
+    before = routed_of(case)
+    return replace(begin(before, attempt), routing=route.explained(), version=before.version + 1)

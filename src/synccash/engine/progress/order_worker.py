@@ -1,0 +1,348 @@
+"""Moves a held order forward: send, inquire, re-send, fall over, expire. The same for every kind of order.
+
+Here is the walk: whom to ask, in which order, and what a lost commit means. What an answer means for the
+order is in `decisions`, when it is looked at again in `patience`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from synccash.engine.commit_builder import CommitBuilder, committed_case
+from synccash.engine.ports import AccountRail, Dispatch, OrderStore
+from synccash.engine.progress.attempt_timing import ASK_AGAIN, AttemptTiming, is_expired
+from synccash.engine.progress.attempts import Attempts, closed_attempts, routed_of
+from synccash.engine.progress.decisions import Decisions
+from synccash.engine.progress.lost_attempts import LostAttempts
+from synccash.engine.progress.outcome_feedback import OutcomeFeedback
+from synccash.engine.progress.refund_openings import RefundOpenings, surplus_debits
+from synccash.engine.progress.screening import Screening
+from synccash.engine.settings import EngineSettings
+from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.case import (
+    Case,
+    Commit,
+    Entry,
+    NotRefundable,
+    PaymentCase,
+    PayoutCase,
+    RefundCase,
+    ReleaseLease,
+    order_of,
+)
+from synccash.payments.payment import PaymentStatus, StatusDetail
+from synccash.payments.ports import Clock
+from synccash.payments.rail import Operation, RailStatus, StatusAnswer
+from synccash.payments.receipts import Receipt, foreign_to
+from synccash.payments.risk import RiskOutcome
+from synccash.resilience.evidence import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class OrderWorker:
+    """Works on one order at a time, under a hold. What it cannot commit it lets go: the row is the truth."""
+
+    order_store: OrderStore
+    rails: Mapping[str, AccountRail]
+    dispatch: Dispatch
+    attempts: Attempts
+    commit_builder: CommitBuilder
+    clock: Clock
+    settings: EngineSettings
+    timing: AttemptTiming
+    decisions: Decisions
+    feedback: OutcomeFeedback
+    refunds: RefundOpenings
+    lost: LostAttempts
+    screening: Screening | None = None
+
+    async def send(self, case: Case, attempt: Attempt, *, leased_at: float) -> Case | None:
+        """Send a prepared attempt and go on until the order can be let go.
+
+        `leased_at` is the monotonic time before the commit that gave the lease: once that is over nothing
+        more is sent, since another process may know by then that the money has moved. Returns the case as
+        last committed, or None when it was lost to another writer: read it again.
+        """
+        while True:
+            resend = attempt.evidence is not None
+            other = None if resend else self._other_rail(case, attempt)
+            sent = await self.dispatch.send(
+                self.rails[attempt.rail],
+                self.attempts.order_for(case, attempt),
+                patient=other is None and not resend,
+                gated=not resend,
+                within_s=self._sendable_s(case, leased_at),
+            )
+            after = attempt.after_send(
+                sent.answer, sent.worst, now=self.clock.now(), latency_ms=sent.latency_ms
+            )
+            if after.state is AttemptState.DECLINED and not sent.answer.refused_locally:
+                self.feedback.network(case, after)
+            commit = self.decisions.after_send(case, attempt, after, sent)
+            leased_at = self.clock.monotonic()
+            committed = await self._record(case, commit)
+            if committed is None and commit.before_expiry:
+                # Perhaps only too late to fall over: then the dead attempt ends the order.
+                commit = self.decisions.after_send(case, attempt, after, sent, may_fall_over=False)
+                committed = await self._record(case, commit)
+            if committed is None and commit.outside_recovery:
+                # Perhaps a recovery has begun since the order was read.
+                commit = self.decisions.after_send(replace(case, held=True), attempt, after, sent)
+                committed = await self._record(case, commit)
+            if committed is None or isinstance(commit.lease, ReleaseLease):
+                return committed
+            case, attempt = committed, _to_send(committed)
+
+    def _sendable_s(self, case: Case, leased_at: float) -> float:
+        """The seconds until nothing more is sent: the end of the lease, or of the order's own time."""
+        lease_s = leased_at + self.settings.lease_s - self.clock.monotonic()
+        if case.expires_at is None:
+            return lease_s
+        return min(lease_s, (case.expires_at - self.clock.now()).total_seconds())
+
+    def _other_rail(self, case: Case, attempt: Attempt) -> str | None:
+        if isinstance(case, RefundCase):
+            return None
+        return self.attempts.router.elsewhere(routed_of(case), self.attempts.barred(case) | {attempt.rail})
+
+    async def advance(self, case: Case) -> Case | None:
+        """Do what is due on an order that this process has just become the holder of."""
+        # After a takeover the closed attempts are checked too: the former holder may have had a callback.
+        heard = case.hinted or case.former_lease_end is not None
+        live = case.live
+        if self._is_searchable(case):
+            found_attempts = await self.lost.find(case)
+            if found_attempts is not None:
+                return await self._record(case, self.decisions.searched(case, found_attempts))
+        if live is not None or not order_of(case).status.is_final:
+            found = await self._late_success(case) if heard else None
+            if found is not None:
+                return await self._record(case, found)
+            if case.is_callback_unchecked:
+                commit = await self._check_callbacks(case)
+                committed = await self._record(case, commit)
+                if committed is None or isinstance(commit.lease, ReleaseLease):
+                    return committed
+                case = committed
+        if live is not None:
+            if isinstance(case, PaymentCase) and case.payment.status.is_final:
+                # A late success has settled the payment; what came too much does not wait for this attempt.
+                await self._give_back(case)
+            return await self._inquire(case, live)
+        if order_of(case).status.is_final:
+            return await self._recheck_after_end(case)
+        if case.money_moved:
+            found = await self._late_success(case)
+            return await self._record(case, found or self.decisions.known_money(case))
+        if not case.may_send:
+            return await self._record(case, self.decisions.lease(case))
+        if is_expired(case):
+            return await self._record(case, self.decisions.expire(case))
+        if isinstance(case, RefundCase):
+            if case.is_callback_unchecked:
+                return await self._record(case, self.decisions.wait_for_callbacks(case))
+            return await self._try_again(case)
+        if order_of(case).status_detail is StatusDetail.RISK_REVIEW:
+            return await self._record(case, self.decisions.leave_to_review(case, order_of(case)))
+        if case.is_callback_unchecked:
+            return await self._record(case, self.decisions.wait_for_callbacks(case))
+        if _awaits_screening(case):
+            return await self.screen(case)
+        return await self._try_again(case)
+
+    def _is_searchable(self, case: Case) -> bool:
+        """True for an open order of which the ledger may have lost attempts, once the recovery has ended and
+        the rails know what was sent before it."""
+        is_open = not order_of(case).status.is_final
+        is_lost = case.unsearched is not None and not case.held and is_open and not case.money_moved
+        return is_lost and self.timing.is_lost_send_settled(case)
+
+    async def screen(self, case: Case) -> Case | None:
+        """Ask the fraud service about a payment or payout of which nothing was ever sent, and go on as it
+        says."""
+        assert not isinstance(case, RefundCase), "a refund is not screened"
+        if self.screening is None:
+            return await self._try_again(case)
+        decision = await self.screening.decide(routed_of(case))
+        entry = self.commit_builder.entry("screened", decision.explained())
+        if decision.outcome is RiskOutcome.ALLOW:
+            return await self._try_again(case, entry)
+        return await self._record(case, self.decisions.held_for_risk(case, decision, entry))
+
+    async def _try_again(self, case: Case, *before: Entry) -> Case | None:
+        """Open the next attempt of an order that no rail has taken yet."""
+        if isinstance(case, RefundCase):
+            commit = self.decisions.refund_again(case)
+        else:
+            route = self.attempts.route(routed_of(case), self.attempts.barred(case))
+            commit = self.decisions.routed(case, route, before)
+        return await self._commit_and_send(case, commit)
+
+    async def _inquire(self, case: Case, live: Attempt) -> Case | None:
+        if live.evidence is None or case.former_lease_end is not None:
+            # Its holder died or sleeps: nobody knows whether it was sent, and it still may be.
+            live = replace(
+                live,
+                evidence=live.evidence or Evidence.AMBIGUOUS,
+                quiet_since=case.former_lease_end or case.as_of,
+            )
+        answer = await self._ask(case, live)
+        foreign = foreign_to(live, order_of(case).currency, answer)
+        # What comes on top of an ended order is a surplus, whatever it amounts to.
+        surplus = foreign is Receipt.OTHER_AMOUNT and order_of(case).status.is_final
+        if foreign is not None and not surplus:
+            return await self._record(case, self.decisions.other_money(case, live, answer))
+        answer = self.timing.with_reported_failure(case, live, answer)
+        if _is_taken_back(live, answer):
+            return await self._taken_back(case, live, answer)
+        after = live.after_inquiry(answer)
+        if after.state.is_dead:
+            after = replace(after, callback_checked_at=case.as_of)
+        if after.state.is_final:
+            return await self._end(case, after, answer)
+        if answer.status_at_rail is RailStatus.NOT_FOUND:
+            if self.timing.resend_in_s(case, after) == 0.0:
+                return await self._resend(case, after)
+            if self.timing.ends_as_not_found(case, after):
+                return await self._record(case, self.decisions.not_found_for_good(case, after))
+        if self.timing.is_look_back_due(case, after):
+            found = await self._late_success(case)
+            if found is not None:
+                return await self._record(case, found)
+        return await self._record(case, self.decisions.ask_later(case, after, answer))
+
+    async def _taken_back(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Case | None:
+        """The rail calls an attempt failed that has moved money: told once, and it stays with a human."""
+        if attempt.reversed_at is None:
+            return await self._record(case, self.decisions.taken_back(case, attempt, answer))
+        unclear = replace(answer, status_at_rail=RailStatus.NO_INFORMATION)
+        commit = self.decisions.ask_later(case, attempt.after_inquiry(unclear), unclear)
+        return await self._record(case, commit)
+
+    async def _end(self, case: Case, after: Attempt, answer: StatusAnswer) -> Case | None:
+        """Commit what the rail's own answer ended, and fall over where that is allowed."""
+        self.feedback.ended(case, after)
+        commit = self.decisions.ended(case, after, answer)
+        committed = await self._commit_and_send(case, commit)
+        if committed is None and commit.before_expiry:
+            # As after a send: perhaps only too late to fall over.
+            commit = self.decisions.ended(case, after, answer, may_fall_over=False)
+            committed = await self._record(case, commit)
+        if committed is None and commit.outside_recovery:
+            # As after a send: perhaps a recovery has begun.
+            commit = self.decisions.ended(replace(case, held=True), after, answer)
+            committed = await self._record(case, commit)
+        return committed
+
+    async def _resend(self, case: Case, after: Attempt) -> Case | None:
+        """Send the same reference to the same rail again."""
+        leased_at = self.clock.monotonic()
+        committed = await self._record(case, self.decisions.resend(case, after))
+        if committed is not None:
+            return await self.send(committed, _to_send(committed), leased_at=leased_at)
+        # Lost to another, or expired by the ledger's clock: only asking is left, if it is still ours.
+        not_found = StatusAnswer(status_at_rail=RailStatus.NOT_FOUND)
+        return await self._record(case, self.decisions.ask_later(case, after, not_found))
+
+    async def _late_success(self, case: Case) -> Commit | None:
+        """The commit of money that moved on a closed attempt, where a rail reports it. Those with an
+        unchecked callback are asked about by `_check_callbacks`."""
+        for attempt in closed_attempts(case):
+            if attempt.is_callback_unchecked:
+                continue
+            answer = await self._ask(case, attempt)
+            if answer.status_at_rail is RailStatus.SUCCEEDED:
+                return self.decisions.late_success(case, attempt, answer)
+        return None
+
+    async def _check_callbacks(self, case: Case) -> Commit:
+        """Ask about the closed attempts with an unchecked callback. Returns the commit of money that moved,
+        or of what the rails said otherwise, which keeps the hold."""
+        looked: list[tuple[Attempt, StatusAnswer]] = []
+        for attempt in closed_attempts(case):
+            if attempt.is_callback_unchecked:
+                answer = await self._ask(case, attempt)
+                if answer.status_at_rail is RailStatus.SUCCEEDED:
+                    return self.decisions.late_success(case, attempt, answer)
+                looked.append((self.timing.after_callback_check(case, attempt, answer), answer))
+        return self.decisions.callbacks_checked(case, looked)
+
+    async def _recheck_after_end(self, case: Case) -> Case | None:
+        """The order has ended: is there money that came after all, or was taken back, and is what came too
+        much given back?"""
+        looked: list[Attempt] = []
+        waits: list[float | None] = []
+        for attempt in _to_look_back_at(case):
+            answer = await self._ask(case, attempt)
+            if answer.status_at_rail is RailStatus.SUCCEEDED and not attempt.money_moved:
+                return await self._record(case, self.decisions.late_success(case, attempt, answer))
+            if _is_taken_back(attempt, answer):
+                return await self._record(case, self.decisions.taken_back(case, attempt, answer))
+            wait_s, after = self.timing.after_look_back(case, attempt, answer)
+            waits.append(wait_s)
+            looked.append(after)
+        waits.extend(self.timing.recheck_s(case, attempt) for attempt in closed_attempts(case))
+        if isinstance(case, PaymentCase) and not await self._give_back(case):
+            waits.append(self.timing.surplus_retry_s(case))
+        due = [wait_s for wait_s in waits if wait_s is not None]
+        return await self._record(case, self.decisions.looked_back(case, looked, due))
+
+    async def _give_back(self, case: PaymentCase) -> bool:
+        """Open the one automatic refund of each debit that the payment has no use for. False: one could not
+        start, because its rail takes one refund of a payment at a time."""
+        if self.settings.surplus_refund != "auto":
+            return True
+        all_opened = True
+        for debit in surplus_debits(case):
+            rail = self.rails.get(debit.rail)
+            able = rail is not None and Operation.REFUND in rail.capabilities.operations
+            if able and debit.refund_reserved == 0 and debit.reversed_at is None:
+                opened = await self.order_store.open_refund(self.refunds.of_surplus(case, debit))
+                all_opened &= not (isinstance(opened, NotRefundable) and opened.under_way)
+        return all_opened
+
+    async def _ask(self, case: Case, attempt: Attempt) -> StatusAnswer:
+        return await self.dispatch.inquire(
+            self.rails[attempt.rail], attempt, self.attempts.traces_of(case, attempt)
+        )
+
+    async def _record(self, case: Case, commit: Commit) -> Case | None:
+        return committed_case(case, commit) if await self.order_store.record(commit) else None
+
+    async def _commit_and_send(self, case: Case, commit: Commit) -> Case | None:
+        """Commit, and send where the lease was kept for it."""
+        leased_at = self.clock.monotonic()
+        committed = await self._record(case, commit)
+        if committed is None or isinstance(commit.lease, ReleaseLease):
+            return committed
+        return await self.send(committed, _to_send(committed), leased_at=leased_at)
+
+
+def _awaits_screening(case: PaymentCase | PayoutCase) -> bool:
+    """True for an order of which nothing was ever sent and about which nothing was decided: its process ended
+    while the fraud service was asked. A payout has no status of its own for that."""
+    if isinstance(case, PaymentCase):
+        return case.payment.status is PaymentStatus.CREATED
+    return not case.attempts and case.payout.status_detail is None
+
+
+def _to_look_back_at(case: Case) -> Sequence[Attempt]:
+    """The attempts of an ended order that a rail is asked about: those that were closed; after a callback,
+    until the rail has answered, also those that moved money, since it may have taken that back. After a
+    takeover it is the former holder who may have had the callback."""
+    heard = case.hinted or case.former_lease_end is not None
+    moved = (a for a in case.attempts if a.money_moved and a.reversed_at is None)
+    asked = (a for a in moved if heard or a.retry_decision == ASK_AGAIN)
+    return [*closed_attempts(case), *asked]
+
+
+def _is_taken_back(attempt: Attempt, answer: StatusAnswer) -> bool:
+    """True where money that had moved is no longer there, and no refund of ours explains it."""
+    if not attempt.money_moved:
+        return False
+    is_refunded = answer.perhaps_refunded and attempt.refund_reserved > 0
+    return answer.status_at_rail is RailStatus.FAILED or (answer.went_back and not is_refunded)
+
+
+def _to_send(case: Case) -> Attempt:
+    assert case.live is not None, "a hold is kept only to send"
+    return case.live

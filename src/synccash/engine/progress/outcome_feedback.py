@@ -1,0 +1,49 @@
+"""What an attempt's end teaches: about the rail's health, and about the network that a wallet is on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from synccash.engine.dispatch.rail_float import RailFloats
+from synccash.engine.dispatch.rail_health import RailHealth
+from synccash.engine.dispatch.router import wallet_of
+from synccash.engine.ports import Rail
+from synccash.engine.progress.attempts import routed_of
+from synccash.payments.attempt import Attempt, AttemptState
+from synccash.payments.case import Case, PayoutCase, RefundCase
+from synccash.payments.failure import FailureCode
+from synccash.payments.payer_networks import PayerNetworks
+from synccash.payments.rail import CallbackAddress
+from synccash.payments.request import Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeFeedback:
+    """Passes ends on to the memories that the router reads. Nothing here is committed with the order."""
+
+    rails: Mapping[str, Rail]
+    health: RailHealth
+    networks: PayerNetworks
+    floats: RailFloats
+
+    def ended(self, case: Case, after: Attempt) -> None:
+        """Let the rail's health be known by how the attempt ended, and whether a callback had told of it."""
+        calls_back = self.rails[after.rail].capabilities.callback_address is not CallbackAddress.NONE
+        named = case.payout.payee if isinstance(case, PayoutCase) else case.payment.payer
+        self.health.ended(after, named.likely_network, told=case.hinted if calls_back else None)
+        if after.failure is not None and after.failure.code is FailureCode.FLOAT_TOO_LOW:
+            self.floats.refused(after.rail, named.likely_network, after.amount)
+        self.network(case, after)
+
+    def network(self, case: Case, after: Attempt) -> None:
+        """Money that moved proves on which network the wallet is; a wallet that is not there, the reverse."""
+        if isinstance(case, RefundCase):
+            return
+        order = routed_of(case)
+        wallet, tenant = wallet_of(order), Tenant(order.merchant_id, order.livemode)
+        network = wallet.likely_network
+        if network is None:
+            return
+        if after.state is AttemptState.SUCCEEDED:
+            self.networks.proved(tenant, wallet.msisdn, network)
+        elif after.failure is not None and after.failure.code is FailureCode.INVALID_PAYER:
+            self.networks.disproved(tenant, wallet.msisdn, network)

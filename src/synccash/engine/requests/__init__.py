@@ -1,0 +1,1 @@
+"""What merchants and operators ask the engine for: payments, refunds, payouts, passwords, reviews."""

@@ -1,0 +1,124 @@
+"""The first commit of an order: its risk, and its rail. The same for a payment and a payout."""
+
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from synccash.engine.commit_builder import CommitBuilder, answer_for, kind_of
+from synccash.engine.dispatch.router import asked_of
+from synccash.engine.progress.attempts import Attempts
+from synccash.engine.recovery_watch import RecoveryWatch
+from synccash.engine.settings import EngineSettings
+from synccash.payments import lifecycle
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import Entry, Event, KeepLease, ReleaseLease, StoredAnswer
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.payment import Payment
+from synccash.payments.payout import Payout
+from synccash.payments.ports import Clock
+from synccash.payments.risk import RiskDecision, RiskOutcome, VelocityCounters
+
+R = TypeVar("R", Payment, Payout)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstCommit(Generic[R]):
+    """The order as it is opened. `answer` is there where nothing is left to do for its request; without one
+    and without an attempt the fraud service is asked next."""
+
+    order: R
+    attempt: Attempt | None
+    lease: KeepLease | ReleaseLease
+    timeline: tuple[Entry, ...]
+    answer: StoredAnswer | None = None
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FirstCommits:
+    """Writes them."""
+
+    attempts: Attempts
+    commit_builder: CommitBuilder
+    clock: Clock
+    settings: EngineSettings
+    risk: VelocityCounters
+    recovery: RecoveryWatch
+    is_screened: bool
+
+    def assessed(self, order: R) -> FirstCommit[R]:
+        """Written as the risk rules decide: ended, kept for a human, left to the fraud service, or routed."""
+        created = self.commit_builder.entry("created", {"amount": order.amount})
+        risk = self.risk.assess(order, self.clock.monotonic())
+        timeline = (created,)
+        if risk.reasons:
+            timeline = (created, self.commit_builder.entry("risk_assessed", risk.explained()))
+        if risk.outcome is not RiskOutcome.ALLOW:
+            return self._held_for_risk(order, risk, timeline)
+        if self.is_screened and self.recovery.known.active:
+            return self.held(order, timeline)
+        if self.is_screened:
+            lease = KeepLease(self.settings.lease_s)
+            return FirstCommit(order=order, attempt=None, lease=lease, timeline=timeline)
+        return self.routed(order, timeline)
+
+    def not_opened(self, order: R) -> None:
+        """The order was refused and left nothing behind: the risk rules count it no more."""
+        self.risk.not_opened(order, self.clock.monotonic())
+
+    def _held_for_risk(self, before: R, risk: RiskDecision, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
+        """A rule said no: end it, or keep it for a human as long as it lives. One commit, nothing sent."""
+        now = self.clock.now()
+        if risk.outcome is RiskOutcome.DECLINE:
+            ended = lifecycle.failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
+            return self.answered(ended, ReleaseLease(None), timeline)
+        left_s = (before.expires_at - now).total_seconds()
+        return self.answered(lifecycle.in_risk_review(before, now=now), ReleaseLease(left_s), timeline)
+
+    def is_of_wrong_mode(self, order: Payment | Payout) -> bool:
+        """True where only accounts of the other mode could take the order: it is not opened at all."""
+        return self.attempts.router.has_only_other_mode(asked_of(order))
+
+    def routed(self, order: R, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
+        """With its first attempt at the rail that was chosen; held as queued where none takes it now or a
+        recovery is under way, and ended where no rail ever can."""
+        if self.recovery.known.active:
+            return self.held(lifecycle.queued(order, now=self.clock.now()), timeline)
+        route = self.attempts.route(order)
+        order = replace(order, routing=route.explained())
+        timeline = (*timeline, self.commit_builder.entry("routed", route.explained()))
+        if route.chosen is not None:
+            attempt = self.attempts.first(order, route.chosen)
+            begun = lifecycle.begin(order, attempt)
+            lease = KeepLease(self.settings.lease_s)
+            return FirstCommit(order=begun, attempt=attempt, lease=lease, timeline=timeline)
+        now = self.clock.now()
+        if route.wait_s is None:
+            ended = lifecycle.failed(order, Failure(FailureCode.NO_RAIL_AVAILABLE), now=now)
+            return self.answered(ended, ReleaseLease(None), timeline)
+        left_s = (order.expires_at - now).total_seconds()
+        return self.answered(
+            lifecycle.queued(order, now=now), ReleaseLease(min(route.wait_s, left_s)), timeline
+        )
+
+    def held(self, order: R, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
+        """Accepted while a recovery is under way: a worker screens and sends it when that has ended."""
+        timeline = (*timeline, self.commit_builder.entry("held", {"reason": "recovery"}))
+        lease = ReleaseLease(self.settings.queue_retry_s)
+        if order.status_detail is None:
+            order = replace(order, version=1)
+            return FirstCommit(
+                order=order, attempt=None, lease=lease, timeline=timeline, answer=answer_for(order, ())
+            )
+        return self.answered(order, lease, timeline)
+
+    def answered(self, order: R, lease: ReleaseLease, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
+        """One that is the whole answer to its request."""
+        order = replace(order, version=1)
+        return FirstCommit(
+            order=order,
+            attempt=None,
+            lease=lease,
+            timeline=timeline,
+            answer=answer_for(order, ()),
+            events=(self.commit_builder.event(f"{kind_of(order)}.{order.status.value}", order, ()),),
+        )

@@ -1,0 +1,167 @@
+"""Refunds: money on its way back, reserved before anything is sent."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+from synccash.engine.ports import OrderStore
+from synccash.engine.progress.attempts import Attempts
+from synccash.engine.progress.order_worker import OrderWorker
+from synccash.engine.progress.refund_openings import RefundOpenings, debit_of, surplus_debits
+from synccash.engine.recovery_watch import RecoveryWatch
+from synccash.engine.requests.collect import belongs
+from synccash.engine.requests.replies import Replies
+from synccash.payments.attempt import Attempt
+from synccash.payments.case import (
+    AlreadyClaimed,
+    Claim,
+    NotCovered,
+    NotRefundable,
+    Opened,
+    PaymentCase,
+    ReferenceTaken,
+    RefundCase,
+    RefundOpening,
+    SendsHeld,
+    Suspended,
+)
+from synccash.payments.errors import (
+    InsufficientBalanceError,
+    MerchantSuspendedError,
+    ObjectNotFoundError,
+    ReferenceAlreadyUsedError,
+    StateConflictError,
+)
+from synccash.payments.payment import PaymentStatus, RefundStatus
+from synccash.payments.ports import Clock
+from synccash.payments.rail import Operation
+from synccash.payments.request import RefundRequest, Reply
+
+_ONE_AT_A_TIME = (
+    "another refund of this debit is under way, and its rail takes one at a time; "
+    "ask again when that has ended"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RefundRequests:
+    """Opens refunds."""
+
+    order_store: OrderStore
+    attempts: Attempts
+    order_worker: OrderWorker
+    replies: Replies
+    refunds: RefundOpenings
+    clock: Clock
+    recovery: RecoveryWatch
+
+    async def refund_payment(self, request: RefundRequest, idempotency_key: Claim) -> Reply:
+        """Give money back once. Raises ObjectNotFoundError, StateConflictError, KeyReusedError,
+        KeyInProgressError, InsufficientBalanceError, MerchantSuspendedError, StoreUnavailableError."""
+        standing = await self.order_store.claimed(idempotency_key.scope, idempotency_key.key)
+        if standing is not None:
+            # A repeat is answered as it was first, even when nothing is left to refund by now.
+            return self.replies.repeat(standing, idempotency_key)
+        case = await self.order_store.payment(request.payment_id)
+        if case is None or not belongs(case, request.tenant):
+            raise ObjectNotFoundError("payment", request.payment_id)
+        opening = self._opening(case, request, idempotency_key)
+        leased_at = self.clock.monotonic()
+        opened = await self.order_store.open_refund(opening)
+        match opened:
+            case SendsHeld():
+                self.recovery.sends_held()
+                return await self.refund_payment(request, idempotency_key)
+            case AlreadyClaimed():
+                return self.replies.repeat(opened, idempotency_key)
+            case NotRefundable(under_way=True):
+                raise StateConflictError(_ONE_AT_A_TIME)
+            case NotRefundable():
+                raise StateConflictError(
+                    f"only {opened.available} pesewas of this payment are left to refund"
+                )
+            case ReferenceTaken():
+                raise ReferenceAlreadyUsedError("refund", opened.order_id)
+            case Suspended():
+                raise MerchantSuspendedError
+            case NotCovered():
+                raise InsufficientBalanceError(available=opened.available, needed=opened.needed)
+            case Opened():
+                attempt = opened.case.live
+                if attempt is None:
+                    return await self.replies.held(opened.case)
+                sending = self.order_worker.send(opened.case, attempt, leased_at=leased_at)
+                return await self.replies.first(opened.case, sending)
+
+    async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
+        """Give back every debit that the payment has no use for, each once, however often this is called.
+
+        Returns their refunds, also those of former calls; where one has failed, another is made. A worker
+        sends them. Raises ObjectNotFoundError,
+        StateConflictError where nothing came too much or its rail cannot refund, StoreUnavailableError.
+        """
+        case = await self.order_store.payment(payment_id)
+        if case is None:
+            raise ObjectNotFoundError("payment", payment_id)
+        debits = surplus_debits(case) if case.payment.status.is_final else ()
+        if not debits:
+            raise StateConflictError("no money came in excess of this payment, or it has not ended yet")
+        for debit in debits:
+            self._check_refundable(debit)
+        decided = {"by": by, "reason": reason}
+        return [await self._returned(case, debit, decided) for debit in debits]
+
+    async def _returned(self, case: PaymentCase, debit: Attempt, decided: Mapping[str, str]) -> RefundCase:
+        for failed in count():
+            opened = await self.order_store.open_refund(
+                self.refunds.of_surplus(case, debit, decided, failed=failed)
+            )
+            match opened:
+                case Opened(case=RefundCase() as made):
+                    return made
+                case AlreadyClaimed(order_id=refund_id) | ReferenceTaken(order_id=refund_id):
+                    found = await self.order_store.refund(refund_id)
+                    assert found is not None, "the claim of a surplus names its refund"
+                    if found.refund.status is not RefundStatus.FAILED or _is_gone(found):
+                        return found
+                case NotRefundable(under_way=True):
+                    raise StateConflictError(_ONE_AT_A_TIME)
+                case _:
+                    raise StateConflictError("this debit has been given back already, in part or whole")
+        raise AssertionError("counting has no end")
+
+    def _opening(self, case: PaymentCase, request: RefundRequest, claim: Claim) -> RefundOpening:
+        debit = self._debit(case)
+        left = debit.amount_received - debit.refund_reserved
+        amount = left if request.amount is None else request.amount
+        if amount < 1:
+            raise StateConflictError("nothing of this payment is left to refund")
+        # What is asked for again after a recovery may have been sent before it.
+        held = self.recovery.known.active or case.restored
+        return self.refunds.opening(case, debit, amount, claim, reason=request.reason, held=held)
+
+    def _debit(self, case: PaymentCase) -> Attempt:
+        if case.payment.status is not PaymentStatus.SUCCEEDED:
+            raise StateConflictError(
+                f"only a succeeded payment can be refunded; this one is {case.payment.status.value}"
+            )
+        debit = debit_of(case)
+        self._check_refundable(debit)
+        return debit
+
+    def _check_refundable(self, debit: Attempt) -> None:
+        if debit.reversed_at is not None:
+            raise StateConflictError(
+                f"the rail {debit.rail} has taken this debit back itself, so there is nothing to refund"
+            )
+        if debit.rail not in self.attempts.rails:
+            raise StateConflictError(
+                f"the rail {debit.rail} is not set up any more; set it up again to refund"
+            )
+        if Operation.REFUND not in self.attempts.rails[debit.rail].capabilities.operations:
+            raise StateConflictError(f"the rail {debit.rail} cannot refund; pay the payer back otherwise")
+
+
+def _is_gone(case: RefundCase) -> bool:
+    """True where a rail that called the refund failed has sent the money all the same."""
+    return any(attempt.amount_received for attempt in case.attempts)

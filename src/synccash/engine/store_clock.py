@@ -1,0 +1,146 @@
+"""The engine's wall clock follows the ledger's: ages and expiries are judged by the ledger's clock, so what
+they are counted from has to come from the same one."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+
+from synccash.engine.ports import OrderStore
+from synccash.payments.case import (
+    AlreadyClaimed,
+    Case,
+    Commit,
+    Lease,
+    NotCovered,
+    NotRefundable,
+    Opened,
+    OpenedOrNot,
+    Opening,
+    PaymentCase,
+    PayoutCase,
+    PayoutOpening,
+    RefundCase,
+    RefundOpening,
+    StoredAnswer,
+)
+from synccash.payments.failure import Failure
+from synccash.payments.ports import Clock
+from synccash.payments.recovery import Recovery
+
+log = structlog.get_logger("synccash.engine")
+
+_Answer = TypeVar("_Answer")
+_NO_OFFSET = timedelta()
+_TELL_FROM = timedelta(seconds=2)
+
+
+class StoreClock:
+    """Satisfies Clock. Live: corrects a process's wall clock by what the ledger's answers say of the time.
+
+    The ledger's time of an answer lies between question and answer, so each answer bounds the difference of
+    the two clocks from both sides; the correction is moved no further than these bounds ask.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = _NO_OFFSET
+        self._told = False
+        self._observed = False
+
+    def now(self) -> datetime:
+        """The ledger's wall time, in UTC, as far as it is known."""
+        return self._clock.now() + self._offset
+
+    def monotonic(self) -> float:
+        """Seconds that never go backwards."""
+        return self._clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await self._clock.sleep(seconds)
+
+    def unadjusted(self) -> datetime:
+        """The process's own wall time."""
+        return self._clock.now()
+
+    def observe(self, as_of: datetime, asked_at: datetime) -> None:
+        """Take note of an answer: the ledger's time of it, and the process's own when it was asked."""
+        self._observed = True
+        least, most = as_of - self._clock.now(), as_of - asked_at
+        self._offset = min(max(self._offset, least), most)
+        if abs(self._offset) >= _TELL_FROM and not self._told:
+            self._told = True
+            log.warning("clock_differs_from_database", seconds=round(self._offset.total_seconds(), 1))
+
+    async def follow(self, order_store: OrderStore) -> None:
+        """Ask the ledger for its time, unless an answer of it has been seen already."""
+        if not self._observed:
+            asked_at = self._clock.now()
+            self.observe(await order_store.now(), asked_at)
+
+
+class ObservedOrderStore:
+    """Satisfies Ledger: passes every call on, and lets the clock see the time of each answer."""
+
+    def __init__(self, order_store: OrderStore, clock: StoreClock) -> None:
+        self.inner = order_store
+        self._clock = clock
+
+    async def now(self) -> datetime:
+        return await self.inner.now()
+
+    async def recovery(self) -> Recovery:
+        return await self.inner.recovery()
+
+    async def open_payment(self, opening: Opening, /) -> OpenedOrNot:
+        asked_at = self._clock.unadjusted()
+        return self._seen(await self.inner.open_payment(opening), asked_at)
+
+    async def open_payout(self, opening: PayoutOpening, /) -> OpenedOrNot | NotCovered:
+        asked_at = self._clock.unadjusted()
+        return self._seen(await self.inner.open_payout(opening), asked_at)
+
+    async def open_refund(self, opening: RefundOpening, /) -> OpenedOrNot | NotRefundable | NotCovered:
+        asked_at = self._clock.unadjusted()
+        return self._seen(await self.inner.open_refund(opening), asked_at)
+
+    def _seen(self, answer: _Answer, asked_at: datetime) -> _Answer:
+        if isinstance(answer, Opened):
+            self._clock.observe(answer.case.as_of, asked_at)
+        return answer
+
+    async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
+        return await self.inner.claimed(scope, key)
+
+    async def answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
+        return await self.inner.answer(order_id, answer)
+
+    async def record(self, commit: Commit) -> bool:
+        return await self.inner.record(commit)
+
+    async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
+        asked_at = self._clock.unadjusted()
+        cases = await self.inner.take_due(limit=limit, lease_s=lease_s)
+        if cases:
+            self._clock.observe(cases[0].as_of, asked_at)
+        return cases
+
+    async def renew(self, leases: Sequence[Lease], *, lease_s: float) -> frozenset[Lease]:
+        return await self.inner.renew(leases, lease_s=lease_s)
+
+    async def hint(self, token: str, failure: Failure | None = None) -> bool:
+        return await self.inner.hint(token, failure)
+
+    async def hint_reference(self, rail: str, reference: str, failure: Failure | None = None) -> bool:
+        return await self.inner.hint_reference(rail, reference, failure)
+
+    async def payment(self, payment_id: str) -> PaymentCase | None:
+        return await self.inner.payment(payment_id)
+
+    async def refund(self, refund_id: str) -> RefundCase | None:
+        return await self.inner.refund(refund_id)
+
+    async def payout(self, payout_id: str) -> PayoutCase | None:
+        return await self.inner.payout(payout_id)

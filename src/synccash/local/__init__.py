@@ -1,0 +1,1 @@
+"""An installation on one machine: `synccash up`, the demo, sandbox accounts."""

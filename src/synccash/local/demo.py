@@ -1,0 +1,330 @@
+"""`make demo`: the whole thing on this machine, in a few seconds, with the sandbox's book as the judge."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
+
+Json = dict[str, Any]
+MTN_NUMBERS = "02412345{:02d}"
+PATIENCE_S = 60.0
+
+
+class DemoError(Exception):
+    """Something that the demo promises did not happen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: Json
+
+
+def call(method: str, url: str, body: Json | None = None, **headers: str) -> Answer:
+    """Make one HTTP request to this machine."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, method=method)  # noqa: S310 - our own loopback address
+    request.add_header("Content-Type", "application/json")
+    for name, value in headers.items():
+        request.add_header(name.replace("_", "-"), value)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
+            return _answer(reply.status, reply.headers.items(), reply.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return _answer(error.code, error.headers.items(), error.read())
+
+
+def _answer(status: int, headers: Any, raw: bytes) -> Answer:
+    return Answer(status, {k.lower(): v for k, v in headers}, json.loads(raw) if raw else {})
+
+
+def wait_until(what: str, poll: Callable[[], bool]) -> None:
+    """Poll until it holds. Raises DemoError after a minute."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if poll():
+            return
+        time.sleep(0.1)
+    raise DemoError(f"{what}: not within {PATIENCE_S:.0f} s")
+
+
+@dataclass(slots=True)
+class Demo:
+    """One running `synccash up`, and what was asked of it."""
+
+    api: str
+    sandbox: str
+    key: str
+    admin_key: str
+    payments: list[str]
+
+    def pay(
+        self,
+        number: str,
+        amount: int,
+        *,
+        key: str | None = None,
+        reference: str | None = None,
+        rail: str | None = None,
+    ) -> Answer:
+        """Ask for money; `rail` allows no other."""
+        body: Json = {
+            "amount": amount,
+            "currency": "GHS",
+            "payer": {"msisdn": number},
+            "reference": reference or f"order-{uuid.uuid4().hex[:8]}",
+        }
+        if rail is not None:
+            body["rail"] = rail
+        answer = self.post("/payments", body, key or uuid.uuid4().hex)
+        expect(answer.status in (201, 202), f"POST /payments answered {answer.status}: {answer.body}")
+        return answer
+
+    def post(self, path: str, body: Json, key: str) -> Answer:
+        """POST with our key and an idempotency key."""
+        return call("POST", self.api + path, body, Authorization=f"Bearer {self.key}", Idempotency_Key=key)
+
+    def get(self, path: str) -> Json:
+        """GET with our key."""
+        answer = call("GET", self.api + path, Authorization=f"Bearer {self.key}")
+        expect(answer.status == 200, f"GET {path} answered {answer.status}: {answer.body}")
+        return answer.body
+
+    def operate(self, method: str, path: str, body: Json | None = None) -> Json:
+        """Do something as the operator."""
+        answer = call(method, self.api + path, body, Authorization=f"Bearer {self.admin_key}")
+        expect(answer.status == 200, f"{method} {path} answered {answer.status}: {answer.body}")
+        return answer.body
+
+    def settled(self, payment_id: str) -> bool:
+        """True once the payment has ended."""
+        return self.get(f"/payments/{payment_id}")["status"] in ("succeeded", "failed", "canceled")
+
+    def succeed(self, *ids: str) -> None:
+        """Wait for payments and hold them to account. Raises DemoError where one ends otherwise."""
+        wait_until("every payment ends", lambda: all(self.settled(i) for i in ids))
+        for payment_id in ids:
+            status = self.get(f"/payments/{payment_id}")["status"]
+            expect(status == "succeeded", f"{payment_id} ended {status}")
+        self.payments.extend(ids)
+
+    def debits(self) -> Counter[str]:
+        """How often each reference was debited, by the sandbox's own books of all rails."""
+        rails = call("GET", f"{self.sandbox}/").body["rails"]
+        books = [call("GET", f"{self.sandbox}/control/{rail}/book").body for rail in rails]
+        return Counter(plain(debit["reference"]) for book in books for debit in book["debits"])
+
+    def faults(self, **faults: Any) -> None:
+        """Make MTN sick; without arguments, heal it."""
+        method = "PUT" if faults else "DELETE"
+        answer = call(method, f"{self.sandbox}/control/mtn_momo/faults", faults or None)
+        expect(answer.status < 300, f"faults answered {answer.status}: {answer.body}")
+
+    def timeline(self, payment_id: str) -> None:
+        """Print what was decided about a payment, and when."""
+        payment = self.get(f"/payments/{payment_id}")
+        print(f"   timeline of {payment_id} ({payment['status']}, {len(payment['attempts'])} attempt(s)):")
+        for entry in self.get(f"/payments/{payment_id}/timeline")["data"]:
+            facts = {k: v for k, v in entry.items() if k not in ("at", "kind", "considered", "attempt")}
+            shown = ", ".join(f"{k} {v}" for k, v in facts.items() if v is not None)
+            print(f"     {entry['at'][11:23]}  {entry['kind']:<14} {shown}")
+
+
+def expect(truth: object, otherwise: str) -> None:
+    """Raise DemoError unless it is so."""
+    if not truth:
+        raise DemoError(otherwise)
+
+
+def healthy_payment(demo: Demo) -> None:
+    """Collect, repeat, refund."""
+    print("\n1. A payment, and the same request again")
+    key, reference = uuid.uuid4().hex, "order-1001"
+    first = demo.pay("0241234567", 2500, key=key, reference=reference)
+    payment = first.body
+    print(f"   {first.status} {payment['id']} {payment['status']} / {payment['status_detail']}")
+    again = demo.pay("0241234567", 2500, key=key, reference=reference)
+    expect(again.body == payment, "the repeat got another answer")
+    expect(again.headers.get("idempotent-replayed") == "true", "the repeat was not marked as a replay")
+    print(f"   {again.status} the same bytes, Idempotent-Replayed: true")
+    demo.succeed(payment["id"])
+    demo.timeline(payment["id"])
+
+    print("\n2. A refund of 5.00, and one that is more than what is left")
+    refund = demo.post(f"/payments/{payment['id']}/refunds", {"amount": 500}, uuid.uuid4().hex)
+    expect(refund.status in (201, 202), f"the refund answered {refund.status}: {refund.body}")
+    path = f"/refunds/{refund.body['id']}"
+    wait_until("the refund succeeds", lambda: demo.get(path)["status"] == "succeeded")
+    too_much = demo.post(f"/payments/{payment['id']}/refunds", {"amount": 2100}, uuid.uuid4().hex)
+    expect(too_much.status == 409, f"a refund above what is left answered {too_much.status}")
+    print(f"   {refund.body['id']} succeeded; the other: 409 {too_much.body['detail']}")
+
+
+def sick_mtn(demo: Demo) -> None:
+    """MTN takes the money and the answer is lost; then MTN dies before it books; then it is gone."""
+    for title, fault in (
+        ("3. MTN books the payments, and its answers are lost", {"drop": "after_commit"}),
+        ("4. The connections die before MTN books anything", {"drop": "before_commit"}),
+        ("5. MTN is down, and no other rail is allowed", {"down": True}),
+    ):
+        print(f"\n{title}")
+        demo.faults(**fault)
+        # Three: MTN's breaker opens at the third failure and would keep a fourth from being sent.
+        answers = [demo.pay(MTN_NUMBERS.format(n), 1000 + n, rail="mtn_momo") for n in range(3)]
+        for answer in answers:
+            told = answer.body
+            print(f"   {answer.status} {told['id']} {told['status']} / {told['status_detail']}")
+        demo.faults()
+        demo.succeed(*(answer.body["id"] for answer in answers))
+        demo.timeline(answers[0].body["id"])
+        reset_breaker(demo)
+
+
+def reset_breaker(demo: Demo) -> None:
+    """Let new payments go to MTN again at once, where its breaker would soon try one."""
+    path = "/resilience/circuit-breakers/mtn_momo"
+    state = demo.operate("GET", path)["state"]
+    if state != "closed":
+        demo.operate("POST", f"{path}/reset")
+        wait_until("MTN's breaker is closed", lambda: demo.operate("GET", path)["state"] == "closed")
+    print(f"   MTN's breaker was {state}; now it is closed")
+
+
+def round_a_sick_mtn(demo: Demo) -> None:
+    """MTN is down; a payment that may take any rail takes another one, and is debited there alone."""
+    print("\n6. MTN is down, and a payment goes round it")
+    demo.faults(down=True)
+    payment_id = demo.pay(MTN_NUMBERS.format(50), 5000).body["id"]
+    demo.succeed(payment_id)
+    demo.faults()
+    payment = demo.get(f"/payments/{payment_id}")
+    tried = [attempt["rail"] for attempt in payment["attempts"]]
+    expect(payment["rail"] != "mtn_momo", f"it went over {tried}")
+    known = "could not be reached" if "mtn_momo" in tried else "was known to be sick and not asked"
+    print(f"   MTN {known}, {payment['rail']} collected it")
+    demo.timeline(payment_id)
+
+
+def risky_payments(demo: Demo) -> None:
+    """The fraud service wants a human to see one payment, and declines another."""
+    print("\n7. The fraud service: 6,000 GHS wait for a human, 10,000 GHS are declined")
+    held = demo.pay(MTN_NUMBERS.format(60), 600_000).body["id"]
+    path = f"/payments/{held}"
+    wait_until("the payment waits", lambda: demo.get(path)["status_detail"] == "risk_review")
+    print(f"   {held} waits in risk_review; the operator approves it")
+    demo.operate("POST", f"{path}/approve", {"reason": "a known buyer"})
+    demo.succeed(held)
+    demo.timeline(held)
+    declined = demo.pay(MTN_NUMBERS.format(61), 1_000_000).body["id"]
+    wait_until("the other ends", lambda: demo.settled(declined))
+    ended = demo.get(f"/payments/{declined}")
+    expect(ended["status"] == "failed" and not ended["attempts"], f"the other ended {ended}")
+    print(f"   {declined} failed: {ended['last_error']['code']}, nothing was sent")
+
+
+def plain(reference: str) -> str:
+    """A reference without the hyphens that some rails do not take."""
+    return reference.replace("-", "")
+
+
+def audit(demo: Demo) -> str:
+    """Hold our payments against the sandbox's book."""
+    debits = demo.debits()
+    ours: Counter[str] = Counter()
+    for payment_id in demo.payments:
+        for attempt in demo.get(f"/payments/{payment_id}")["attempts"]:
+            ours[payment_id] += debits.pop(plain(attempt["reference"]), 0)
+    duplicates = sum(count - 1 for count in ours.values() if count > 1)
+    expect(duplicates == 0, f"{duplicates} duplicate debits: {ours}")
+    expect(all(ours[i] == 1 for i in demo.payments), f"payments without exactly one debit: {ours}")
+    expect(not debits, f"debits that belong to no payment: {debits}")
+    return f"{len(demo.payments)} payments, {sum(ours.values())} debits, {duplicates} duplicates"
+
+
+def start(folder: Path, port: int, sandbox_port: int) -> subprocess.Popen[str]:
+    """Start `synccash up` on this machine."""
+    command = [sys.executable, "-m", "synccash.cli", "up", "--port", str(port)]
+    command += ["--sandbox-port", str(sandbox_port), "--data-dir", str(folder / "data")]
+    return subprocess.Popen(  # noqa: S603 - our own command
+        command, stdout=subprocess.PIPE, stderr=(folder / "up.log").open("w"), text=True, bufsize=1
+    )
+
+
+def printed_keys(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Read what `up` prints until the test key and the admin key after it."""
+    assert process.stdout is not None
+    keys: list[str] = []
+    for line in process.stdout:
+        print("   " + line.rstrip())
+        keys += [word for word in line.split() if word.startswith(("sk_test_", "sk_admin_"))]
+        if len(keys) == 2:
+            return keys[0], keys[1]
+    raise DemoError("synccash up ended before it printed its keys")
+
+
+def main() -> int:
+    """Run the demo. Exit 0 only when every promise held."""
+    folder = Path(tempfile.mkdtemp(prefix="synccash-demo-"))
+    folder.chmod(0o711)  # root's databases run as another user, who has to pass through
+    port = free_run_of_ports(1 + SANDBOX_PORTS)
+    sandbox_port = port + 1
+    began = time.monotonic()
+    process = start(folder, port, sandbox_port)
+    result = None
+    try:
+        print("Starting PostgreSQL, Valkey, the API, a worker and the sandbox rails")
+        key, admin_key = printed_keys(process)
+        base = f"http://127.0.0.1:{port}"
+        demo = Demo(base + "/api/v1", f"http://127.0.0.1:{sandbox_port}", key, admin_key, [])
+        wait_until("ready", lambda: ready(base, process))
+        print(f"   ready after {time.monotonic() - began:.1f} s (first start: databases are made)")
+        healthy_payment(demo)
+        sick_mtn(demo)
+        round_a_sick_mtn(demo)
+        risky_payments(demo)
+        print("\n8. The sandbox's own books against our payments")
+        result = audit(demo)
+    except (DemoError, OSError) as error:
+        print(f"\ndemo failed: {error}\nthe log of `synccash up` is in {folder}", file=sys.stderr)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        stopped = process.wait(timeout=30)
+    if result is None or stopped != 0:
+        print(f"synccash up ended with exit {stopped}", file=sys.stderr)
+        return 1
+    shutil.rmtree(folder, ignore_errors=True)
+    print(f"   stopped cleanly\ndemo ok: {result}")
+    return 0
+
+
+def ready(base: str, process: subprocess.Popen[str]) -> bool:
+    """True once the service takes payments. Raises DemoError when it has died."""
+    expect(process.poll() is None, f"synccash up ended with exit {process.returncode}")
+    try:
+        return call("GET", f"{base}/health/ready").status == 200
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    os.environ.pop("SYNCCASH_DATABASE_URL", None)
+    os.environ.pop("SYNCCASH_VALKEY_URL", None)
+    sys.exit(main())

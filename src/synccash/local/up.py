@@ -1,0 +1,392 @@
+"""`synccash up`: everything on one machine. It starts servers and children and supervises them; no more."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from synccash.engine.system import SystemClock
+from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
+from synccash.local.sandbox_accounts import ACCOUNTS, Place
+from synccash.local.supervisor import Program, Supervisor
+from synccash.payments.balance import BalanceAccount, credit_source
+from synccash.payments.rail import Environment
+from synccash.payments.references import KEY_BYTES_MIN
+from synccash.payments.request import Role
+from synccash.rails.registry import build_rails
+from synccash.rails.transport import Transport
+from synccash.servers.bundle import Servers, start_servers
+from synccash.servers.data_directory import open_data_folder
+from synccash.settings.loader import CONFIGURATION, LoadedSettings, SettingsError, load_settings
+from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.balances import PostgresBalances
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.migrations import migrate
+from synccash.stores.postgres.pool import connect
+from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
+
+MERCHANT_ID = "mer_local"
+LOCAL_CREDIT = 10**12
+"""Pesewas that the local merchant may pay out in test mode beyond what it collects."""
+_PATIENCE_S = 30.0
+_PAYOUT_LIMITS = (
+    "payout_ceiling",
+    "payout_payee_max_payouts",
+    "payout_payee_max_amount",
+    "payout_merchant_max_amount",
+)
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class UpError(Exception):
+    """The service cannot start on this machine; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpOptions:
+    """What the command line asked for. `sandbox_url`: a sandbox that already runs elsewhere."""
+
+    data_dir: Path
+    sandbox_port: int = 8100
+    sandbox: bool = True
+    sandbox_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """One start of everything on this machine, from the main thread."""
+
+    options: UpOptions
+    loaded: LoadedSettings
+    environment: Mapping[str, str]
+    supervisor: Supervisor
+    began: float
+
+    def run(self) -> int:
+        """Start, supervise, and stop cleanly when asked to. Raises UpError."""
+        settings = self.loaded.settings
+        self._make_folders()
+        self.supervisor.listen()
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(listening(settings.host, settings.port))
+            port = listener.getsockname()[1]
+            stack.callback(self.supervisor.stop)
+            sandbox_url = self._start_sandbox()
+            servers = stack.enter_context(
+                start_servers(
+                    self.options.data_dir / "servers",
+                    postgres=settings.database_url is None,
+                    valkey=settings.valkey_url is None,
+                )
+            )
+            for note in servers.notes:
+                say(note)
+            # Entered again, so that the children end before the servers that they use.
+            stack.callback(self.supervisor.stop)
+            database_url = settings.database_url or servers.database_url
+            assert database_url is not None, "either given or bundled"
+            migrate(database_url)
+            keys = self._keys(database_url)
+            environment = self._environment(servers, port, sandbox_url)
+            asyncio.run(confirm_test_accounts(database_url, environment))
+            self._announce(port, keys, sandbox_url)
+            self._start_roles(environment, listener)
+            self.supervisor.watch(self._tending(servers, port))
+            say("stopping")
+        say("stopped")
+        return 0
+
+    def _make_folders(self) -> None:
+        open_data_folder(self.options.data_dir)
+        (self.options.data_dir / "logs").mkdir(exist_ok=True, mode=0o700)
+
+    def _start_sandbox(self) -> str | None:
+        if self.options.sandbox_url is not None:
+            return self.options.sandbox_url.rstrip("/")
+        if not self.options.sandbox:
+            return None
+        port = self.options.sandbox_port or free_run_of_ports(SANDBOX_PORTS)
+        folder = self.options.data_dir / "sandbox"
+        argv = [*_ME, "sandbox", "--port", str(port), "--data-dir", str(folder)]
+        self.supervisor.add(
+            Program(name="sandbox", argv=argv, env=self.environment, log=self._log("sandbox"), grace_s=5.0)
+        )
+        return f"http://127.0.0.1:{port}"
+
+    def _start_roles(self, environment: Mapping[str, str], listener: socket.socket) -> None:
+        fd = listener.fileno()
+        workers = self.loaded.settings.workers
+        for number in range(1, workers + 1):
+            name = "api" if workers == 1 else f"api-{number}"
+            self.supervisor.add(
+                Program(
+                    name=name,
+                    argv=[*_ME, "serve", "--fd", str(fd)],
+                    env=environment,
+                    log=self._log(name),
+                    pass_fds=(fd,),
+                )
+            )
+        self.supervisor.add(
+            Program(name="worker", argv=[*_ME, "worker"], env=environment, log=self._log("worker"))
+        )
+
+    def _environment(self, servers: Servers, port: int, sandbox_url: str | None) -> dict[str, str]:
+        """The children's settings: ours where the person has not chosen another."""
+        public_url = f"http://localhost:{port}"
+        if "public_url" in self.loaded.sources:
+            public_url = self.loaded.settings.public_url.rstrip("/")
+        offered: dict[str, str | None] = {
+            "database_url": servers.database_url,
+            "valkey_url": servers.valkey_url,
+            "public_url": public_url,
+            "installation_key": self._installation_key(),
+        }
+        if sandbox_url is not None:
+            offered["fraud_url"] = f"{sandbox_url}/fraud"
+            # No real money moves there, and the examples pay out more than a new installation may.
+            offered |= dict.fromkeys(_PAYOUT_LIMITS, str(10**12))
+            offered |= {
+                "ladder": "sandbox",
+                "settle_s": "3",
+                "resend_pause_max_s": "10",
+                "queue_retry_s": "1",
+                "breaker_open_s": "3",
+                "float_poll_s": "5",
+            }
+            offered |= sandbox_rails(
+                sandbox_url, self.options.data_dir / "sandbox_credentials.json", public_url, self._wait
+            )
+            for rail in ACCOUNTS:
+                addresses = {name for name in offered if name.startswith(rail) and name.endswith("_url")}
+                if addresses & self.loaded.sources.keys():
+                    # It leads elsewhere than to the sandbox: what is there, only the operator can say.
+                    offered.pop(f"{rail}_environment", None)
+        return dict(self.environment) | {
+            f"SYNCCASH_{name.upper()}": value
+            for name, value in offered.items()
+            if value is not None and name not in self.loaded.sources
+        }
+
+    def _keys(self, database_url: str) -> dict[str, str]:
+        keys = kept(
+            self.options.data_dir / "keys.json",
+            lambda: {
+                "test": f"sk_test_{secrets.token_hex(24)}",
+                "admin": f"sk_admin_{secrets.token_hex(24)}",
+            },
+        )
+        asyncio.run(register(database_url, keys))
+        return keys
+
+    def _installation_key(self) -> str:
+        """The key of this data folder; a folder without it cannot find what a restored database has lost."""
+        made = kept(
+            self.options.data_dir / "installation_key.json", lambda: {"key": secrets.token_hex(KEY_BYTES_MIN)}
+        )
+        return made["key"]
+
+    def _announce(self, port: int, keys: Mapping[str, str], sandbox_url: str | None) -> None:
+        host = self.loaded.settings.host
+        shown = "localhost" if host in _LOOPBACK else host
+        lines = [f"api        http://{shown}:{port}/api/v1", f"docs       http://{shown}:{port}/docs"]
+        if sandbox_url is not None:
+            lines.append(f"sandbox    {sandbox_url}")
+            lines.extend(f"{name:<10} {url}" for name, url in self._rail_urls(sandbox_url).items())
+        lines.append(f"test key   {keys['test']}")
+        lines.append(f"admin key  {keys['admin']}")
+        lines.append(f"logs       {self.options.data_dir / 'logs'}")
+        print("\n".join(lines), flush=True)
+
+    def _rail_urls(self, sandbox_url: str) -> dict[str, str]:
+        return rail_urls(sandbox_url, self._wait)
+
+    def _tending(self, servers: Servers, port: int) -> Callable[[], None]:
+        ready = f"http://127.0.0.1:{port}/health/ready"
+        waiting = True
+
+        def tend() -> None:
+            nonlocal waiting
+            servers.tend(say)
+            if waiting and answers(ready):
+                waiting = False
+                say(f"ready after {time.monotonic() - self.began:.1f} s; Ctrl-C stops everything")
+
+        return tend
+
+    def _wait(self, seconds: float) -> None:
+        if self.supervisor.pause(seconds):
+            raise UpError("stopped while starting")
+
+    def _log(self, name: str) -> Path:
+        return self.options.data_dir / "logs" / f"{name}.log"
+
+
+_ME = (sys.executable, "-m", "synccash.cli")
+
+
+def up(options: UpOptions, loaded: LoadedSettings, environment: Mapping[str, str]) -> int:
+    """Run everything on this machine until told to stop; return the exit code. Raises UpError."""
+    return Up(options, loaded, environment, Supervisor(say), time.monotonic()).run()
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal."""
+    print(text, flush=True)
+
+
+@contextlib.contextmanager
+def listening(host: str, port: int) -> Generator[socket.socket]:
+    """The API's socket, opened here and shared by its processes: one that dies refuses nobody."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise UpError(
+            f"port {port} of {host} cannot be used ({error.strerror}); choose another with --port"
+        ) from error
+    with listener:
+        yield listener
+
+
+def kept(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """What the file holds, or what `make` gives, on disk for this user alone before anybody uses it."""
+    with contextlib.suppress(FileNotFoundError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    made = make()
+    draft = path.with_suffix(".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - the mode has to be right at birth
+        json.dump(made, file)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    return made
+
+
+async def register(database_url: str, keys: Mapping[str, str]) -> None:
+    """Make the keys known to the database. Repeating it changes nothing."""
+    pool = await connect(database_url, min_size=0, max_size=1)
+    try:
+        store = PostgresKeys(Database(pool))
+        await store.ensure_merchant(MERCHANT_ID, "Local merchant")
+        await store.ensure_key(
+            sha256(keys["test"].encode()).digest(), Role.MERCHANT, merchant_id=MERCHANT_ID, livemode=False
+        )
+        await store.ensure_key(
+            sha256(keys["admin"].encode()).digest(), Role.ADMIN, merchant_id=None, livemode=False
+        )
+        await grant_local_credit(Database(pool))
+    finally:
+        await pool.close()
+
+
+async def confirm_test_accounts(database_url: str, environment: Mapping[str, str]) -> None:
+    """Confirm the test accounts that the children's settings have: no real money can meet another business's.
+    Raises UpError where the settings cannot be used."""
+    try:
+        settings = load_settings(environment, CONFIGURATION).settings
+        rails = build_rails(settings, Transport(), SystemClock())
+    except SettingsError as error:
+        raise UpError(str(error)) from error
+    pool = await connect(database_url, min_size=0, max_size=1)
+    try:
+        database = Database(pool)
+        store = PostgresRailAccounts(database)
+        confirmed = {(one.rail, one.identity) for one in await store.recorded() if one.confirmed}
+        for rail in rails.values():
+            if rail.environment is Environment.TEST:
+                if (rail.name, rail.account.identity) not in confirmed:
+                    facts = f"{rail.account.identity} as test account {rail.account.account}"
+                    await _noted(database, "rail_confirm", rail.name, facts)
+                await store.confirm(rail.account, Environment.TEST, by="synccash up", may_correct=False)
+    finally:
+        await pool.close()
+
+
+async def grant_local_credit(database: Database) -> None:
+    """Let the local merchant pay out in test mode without having collected. Repeating it changes nothing."""
+    balances = PostgresBalances(database)
+    account = BalanceAccount(merchant_id=MERCHANT_ID, livemode=False, currency="GHS")
+    for credit in await balances.unconfirmed():
+        if credit.account == account:
+            await _noted(database, "balance_confirm", f"{account} 0", "the credit of an upgrade")
+            await balances.confirm(credit, 0)
+    granted, is_new = await balances.grant(account, LOCAL_CREDIT, credit_source("credit", account, "up"))
+    if is_new:
+        await _noted(database, "balance_credit", f"{account} {granted}", "the local merchant may pay out")
+
+
+async def _noted(database: Database, action: str, target: str, reason: str) -> None:
+    """Write to the audit log what `synccash up` does by itself."""
+    await PostgresAudit(database).note(actor="synccash up", action=action, target=target, reason=reason)
+
+
+def rail_urls(sandbox_url: str, wait: Callable[[float], None]) -> dict[str, str]:
+    """Ask a sandbox for the port of each rail. Raises UpError when it does not come up."""
+    return exchange("GET", f"{sandbox_url}/", None, wait)["rails"]
+
+
+def sandbox_rails(
+    sandbox_url: str, path: Path, public_url: str, wait: Callable[[float], None]
+) -> dict[str, str]:
+    """Settings that lead to the sandbox's rails, with credentials that it is told to accept.
+
+    The file at `path` keeps what the credentials are made of. A rail that the sandbox does not play, as one
+    that runs elsewhere in an older version, is left out.
+    """
+    urls = rail_urls(sandbox_url, wait)
+    made = kept(path, lambda: {"user": str(uuid.uuid4()), "key": secrets.token_hex(16)})
+    settings: dict[str, str] = {}
+    for rail, account_at in ACCOUNTS.items():
+        if rail not in urls:
+            continue
+        callbacks = f"{public_url}/api/v1/callbacks/{rail}"
+        place = Place(url=urls[rail], user=made["user"], key=made["key"], callbacks=callbacks)
+        account = account_at(place)
+        for resource, body in account.control.items():
+            exchange("PUT", f"{sandbox_url}/control/{rail}/{resource}", body, wait)
+        settings |= account.settings
+    return settings
+
+
+def exchange(method: str, url: str, body: Any, wait: Callable[[float], None]) -> dict[str, Any]:
+    """Talk to a sandbox that may still be starting. Raises UpError when it stays away."""
+    data = None if body is None else json.dumps(body).encode()
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=5) as reply:  # noqa: S310 - the operator's own sandbox
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            raise UpError(f"the sandbox at {url} answered {error.code}: {error.read()[:300]!r}") from error
+        except OSError as error:
+            if time.monotonic() > end:
+                raise UpError(
+                    f"the sandbox at {url} does not answer: {error}; "
+                    "one that was started here writes to logs/sandbox.log in the data folder"
+                ) from error
+        wait(0.05)
+
+
+def answers(url: str) -> bool:
+    """True when the URL answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:  # noqa: S310 - our own loopback address
+            return reply.status == 200
+    except OSError:
+        return False

@@ -1,0 +1,60 @@
+"""Counts what waits for a human: for `/metrics`, by looking at PostgreSQL now and then, not at a scrape."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.ports import Clock
+
+log = structlog.get_logger("synccash.backlog")
+
+COUNT_S = 30.0
+"""How old a count may be, in seconds."""
+KINDS = (
+    ("payment", "under_review"),
+    ("payment", "risk_review"),
+    ("payment", "surplus"),
+    ("payment", "currency_differs"),
+    ("payment", "unreadable"),
+    ("refund", "under_review"),
+    ("refund", "unreadable"),
+    ("payout", "under_review"),
+    ("payout", "risk_review"),
+    ("payout", "unreadable"),
+)
+
+
+class Counting(Protocol):
+    """Where they are counted."""
+
+    async def counts(self) -> Mapping[tuple[str, str], int]: ...
+
+
+@dataclass(slots=True)
+class Backlog:
+    """Live: one loop of one process. `counted` is what it last saw; without PostgreSQL, nothing: an old
+    number would say that all is well."""
+
+    book: Counting
+    clock: Clock
+    counted: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+
+    async def run(self) -> None:
+        """Count until cancelled."""
+        while True:
+            await self.count()
+            await self.clock.sleep(COUNT_S)
+
+    async def count(self) -> None:
+        """Count once."""
+        try:
+            self.counted = dict.fromkeys(KINDS, 0) | dict(await self.book.counts())
+        except StoreUnavailableError as error:
+            self.counted = {}
+            log.debug("count_put_off", reason=str(error))
+        except Exception:
+            self.counted = {}
+            log.exception("count_failed")

@@ -1,0 +1,280 @@
+"""What was counted on the way, as Prometheus series. Integers are read at the scrape; nothing is pushed."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from synccash.engine.leases import HeldLeases
+from synccash.engine.ports import Rail
+from synccash.middleware.idempotency_coordinator import Counts
+from synccash.observability.cluster_breakers import ClusterBreakers
+from synccash.rails.pacer import Paced
+from synccash.resilience.breaker_settings import BreakerState
+from synccash.resilience.breaker_statistics import BOUNDS_S, Statistics
+from synccash.resilience.budget import RetryStatistics
+from synccash.resilience.registry import Registry
+from synccash.stores.valkey.limits.rate_limiter import LimiterCounts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LimiterCollector:
+    """`rate_limit_*`: the series of `endpoints` exist from the start."""
+
+    counts: LimiterCounts
+    endpoints: Sequence[str]
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        for name, text, counted in (
+            ("rate_limit_allowed", "Requests that every limit granted", self.counts.allowed),
+            ("rate_limit_blocked", "Requests that a limit refused", self.counts.blocked),
+            (
+                "rate_limit_shadowed",
+                "Requests that a limit in shadow mode would refuse",
+                self.counts.shadowed,
+            ),
+        ):
+            family = CounterMetricFamily(name, text, labels=["endpoint"])
+            for endpoint in dict.fromkeys((*self.endpoints, "other", *counted)):
+                family.add_metric([endpoint], counted[endpoint])
+            yield family
+        yield CounterMetricFamily(
+            "rate_limit_key_blocked", "Keys that were shut out for a while", value=self.counts.key_blocked
+        )
+        yield CounterMetricFamily(
+            "limiter_degraded", "Decisions without Valkey, by this process alone", value=self.counts.degraded
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class IdempotencyCollector:
+    """`idempotency_*`: what requests under a key came to in this process."""
+
+    counts: Callable[[], Counts]
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        now = self.counts()
+        for name, text, value in (
+            ("idempotency_cache_hit", "Replays from the cache", now.cache_hit),
+            ("idempotency_store_hit", "Replays from PostgreSQL", now.store_hit),
+            ("idempotency_joined", "Replays of a request that ran beside", now.joined),
+            ("idempotency_new_request", "First requests under a key", now.new_request),
+            ("idempotency_key_conflict", "Keys used again with another request", now.key_conflict),
+            ("idempotency_in_progress", "Repeats while the first was running", now.in_progress),
+            ("idempotency_takeover", "Claims taken over from a lost holder", now.taken_over),
+            ("idempotency_fenced_off", "Answers discarded because another had taken over", now.fenced_off),
+            ("idempotency_replayed_bytes", "Bytes of replayed bodies", now.replayed_bytes),
+        ):
+            yield CounterMetricFamily(name, text, value=value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LeaseCollector:
+    """`orders_*`: what this process works on, and what another took over from it."""
+
+    leases: HeldLeases
+
+    def collect(self) -> Iterator[Metric]:
+        """The series as they stand now."""
+        yield GaugeMetricFamily("orders_under_way", "Orders worked on now", value=self.leases.busy)
+        text = "Orders taken over by another process while this one worked on them"
+        yield CounterMetricFamily("orders_lost", text, value=self.leases.lost)
+
+
+_STATES = {
+    BreakerState.CLOSED: 0,
+    BreakerState.HALF_OPEN: 1,
+    BreakerState.OPEN: 2,
+    BreakerState.FORCED_OPEN: 3,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BreakerCollector:
+    """`circuit_breaker_*` by `service`: `MTN_MOMO` is its collect breaker, `MTN_MOMO:STATUS` another."""
+
+    registry: Registry
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        breakers = sorted(self.registry.breakers().items())
+        known = {service_of(name): breaker.statistics() for name, breaker in breakers}
+        for kind, name, text, read in _OF_BREAKERS:
+            yield _family(kind, name, text, {service: read(seen) for service, seen in known.items()})
+        durations = HistogramMetricFamily(
+            "circuit_breaker_call_duration", "Duration of calls in seconds", labels=["service"]
+        )
+        for service, seen in known.items():
+            durations.add_metric([service], _buckets(seen), seen.seconds)
+        yield durations
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RetryCollector:
+    """`retry_*` by `service`, named as breakers are; what has no breaker is there too (`DATABASE`)."""
+
+    registry: Registry
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        names = sorted({*self.registry.breakers(), *self.registry.budgets()})
+        known = {service_of(name): self.registry.budget(name).statistics() for name in names}
+        for kind, name, text, read in _OF_RETRIES:
+            yield _family(kind, name, text, {service: read(seen) for service, seen in known.items()})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PeersCollector:
+    """`circuit_breaker_peers`: how many other live processes share the breakers."""
+
+    breakers: ClusterBreakers
+
+    def collect(self) -> Iterator[Metric]:
+        """The series as it stands now."""
+        text = "Other live processes that share the breakers"
+        yield GaugeMetricFamily("circuit_breaker_peers", text, value=self.breakers.live - 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoopCollector:
+    """`loop_restarts`: how often each background loop of this process ended with an error."""
+
+    restarts: Mapping[str, int]
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        text = "Background loops started again after an error"
+        family = CounterMetricFamily("loop_restarts", text, labels=["loop"])
+        for loop, count in self.restarts.items():
+            family.add_metric([loop], count)
+        yield family
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WaitingCollector:
+    """`orders_waiting`: what waits for a human, in the whole service. Empty until it was first counted."""
+
+    counted: Callable[[], Mapping[tuple[str, str], int]]
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they were last counted."""
+        family = GaugeMetricFamily(
+            "orders_waiting", "Orders that wait for a human, by kind and why", labels=["kind", "why"]
+        )
+        for (kind, why), count in self.counted().items():
+            family.add_metric([kind, why], count)
+        yield family
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FloatCollector:
+    """`rail_float_*` by `rail`: what each rail reported last. A rail that reports nothing has no series."""
+
+    shown: Callable[[], Sequence[Mapping[str, Any]]]
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        known = [one for one in self.shown() if one["age_s"] is not None]
+        floats = GaugeMetricFamily(
+            "rail_float_pesewas",
+            "What a rail's account can pay out; network is empty where one wallet pays for all",
+            labels=["rail", "network"],
+        )
+        ages = GaugeMetricFamily("rail_float_age_seconds", "Since the float was last read", labels=["rail"])
+        for one in known:
+            if one["float"] is not None:
+                floats.add_metric([one["rail"], ""], one["float"])
+            for network, amount in one["by_network"].items():
+                floats.add_metric([one["rail"], network], amount)
+            ages.add_metric([one["rail"]], one["age_s"])
+        yield floats
+        yield ages
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InquiryCollector:
+    """`inquiries_*` by `rail`: the series of all rails that are set up exist from the start."""
+
+    rails: Mapping[str, Rail]
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        text = "Looks back at closed attempts given up because the rail's rate was used up"
+        family = CounterMetricFamily("inquiries_shed", text, labels=["rail"])
+        for name, rail in sorted(self.rails.items()):
+            family.add_metric([name], rail.inquiries_shed if isinstance(rail, Paced) else 0)
+        yield family
+
+
+def _family(
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
+    name: str,
+    text: str,
+    values: Mapping[str, float],
+) -> Metric:
+    family = kind(name, text, labels=["service"])
+    for service, value in values.items():
+        family.add_metric([service], value)
+    return family
+
+
+def _state(seen: Statistics) -> float:
+    return _STATES[seen.state]
+
+
+def _open_seconds(seen: Statistics) -> float:
+    return inf if seen.state is BreakerState.FORCED_OPEN else seen.retry_after or 0.0
+
+
+_Kind = type[CounterMetricFamily] | type[GaugeMetricFamily]
+_OF_BREAKERS: tuple[tuple[_Kind, str, str, Callable[[Statistics], float]], ...] = (
+    (CounterMetricFamily, "circuit_breaker_success", "Calls that ended well", lambda s: s.successes),
+    (CounterMetricFamily, "circuit_breaker_failure", "Calls that failed", lambda s: s.failures),
+    (CounterMetricFamily, "circuit_breaker_ignored", "Calls that proved nothing", lambda s: s.ignored),
+    (CounterMetricFamily, "circuit_breaker_blocked", "Calls that were refused", lambda s: s.blocked),
+    (CounterMetricFamily, "circuit_breaker_opened", "How often it opened", lambda s: s.opened),
+    (GaugeMetricFamily, "circuit_breaker_state", "0 closed, 1 half-open, 2 open, 3 forced open", _state),
+    (
+        GaugeMetricFamily,
+        "circuit_breaker_open_seconds",
+        "Until calls may be let in; +Inf: a reset",
+        _open_seconds,
+    ),
+    (
+        GaugeMetricFamily,
+        "circuit_breaker_probes_running",
+        "Probes under way",
+        lambda s: s.probes_running,
+    ),
+)
+_OF_RETRIES: tuple[tuple[_Kind, str, str, Callable[[RetryStatistics], float]], ...] = (
+    (CounterMetricFamily, "retry_success", "Calls that ended well", lambda s: s.successes),
+    (CounterMetricFamily, "retry_failure", "Calls whose error was not to be repeated", lambda s: s.failures),
+    (CounterMetricFamily, "retry_exhausted", "Calls that gave up", lambda s: s.exhausted),
+    (CounterMetricFamily, "retry_repeats", "Repeats", lambda s: s.retries),
+    (CounterMetricFamily, "retry_refused", "Repeats that the budget could not pay", lambda s: s.refused),
+    (GaugeMetricFamily, "retry_attempts", "Attempts of the last call that ended", lambda s: s.last_attempts),
+    (GaugeMetricFamily, "retry_budget_tokens", "Repeats that could be paid now", lambda s: s.tokens),
+)
+
+
+def service_of(name: str) -> str:
+    """`mtn_momo:collect` as the label MTN_MOMO, `mtn_momo:status` as MTN_MOMO:STATUS."""
+    return name.removesuffix(":collect").upper()
+
+
+def _buckets(seen: Statistics) -> list[tuple[str, float]]:
+    total, found = 0, list[tuple[str, float]]()
+    for bound, count in zip((*(f"{one:g}" for one in BOUNDS_S), "+Inf"), seen.durations, strict=True):
+        total += count
+        found.append((bound, total))
+    return found

@@ -1,0 +1,115 @@
+"""What a worker shows of itself: its series and that it lives, on a port of its own, where one is set."""
+
+import contextlib
+import socket
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from synccash.api.metrics import Metrics
+from synccash.api.problem import not_found, refuse
+from synccash.engine.worker import Worker
+from synccash.middleware.refusal import App, Receive, Scope, Send
+from synccash.middleware.request_context import BROKEN
+from synccash.processes.housekeeping import Housekeeping
+from synccash.processes.http_server import configured
+from synccash.settings.loader import SettingsError
+from synccash.webhooks.dispatcher import WebhookDispatcher
+
+log = structlog.get_logger("synccash.worker")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WorkerCollector:
+    """`worker_*`, `webhook_*` and `idempotency_swept`: what the loops of a worker came to."""
+
+    worker: Worker
+    notifier: WebhookDispatcher
+    keeping: Housekeeping
+
+    def collect(self) -> Iterator[Metric]:
+        """All series as they stand now."""
+        sent = self.notifier.deliveries
+        for name, text, count in (
+            ("worker_orders_taken", "Orders taken up because they were due", self.worker.taken),
+            (
+                "worker_orders_taken_over",
+                "Orders taken over from a holder that let them fall",
+                self.worker.taken_over,
+            ),
+            ("worker_orders_interrupted", "Orders left because PostgreSQL was away", self.worker.interrupted),
+            ("webhook_delivered", "Events that arrived", sent.delivered),
+            ("webhook_failed", "Posts of an event that did not arrive", sent.failed),
+            ("webhook_postponed", "Posts not made because an endpoint's breaker was open", sent.postponed),
+            ("webhook_endpoints_disabled", "Endpoints given up", sent.disabled),
+            ("idempotency_swept", "Claims forgotten because they were old", self.keeping.swept),
+        ):
+            yield CounterMetricFamily(name, text, value=count)
+        for name, text, count in (
+            ("webhook_under_way", "Posts of events under way", self.notifier.busy),
+            ("webhook_endpoints_shut", "Endpoints whose breaker is not closed", self.notifier.shut),
+        ):
+            yield GaugeMetricFamily(name, text, value=count)
+
+
+def shown(metrics: Metrics) -> App:
+    """The ASGI application: `/metrics` and `/health/live`."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        found = {
+            "/metrics": lambda: (CONTENT_TYPE_LATEST, metrics.text()),
+            "/health/live": lambda: ("application/json", b'{"status":"ok"}'),
+        }.get(scope["path"])
+        if found is None or scope["method"] not in ("GET", "HEAD"):
+            await refuse(scope, send, not_found())
+            return
+        try:
+            kind, body = found()
+        except Exception:
+            log.exception("request_failed")
+            await refuse(scope, send, BROKEN)
+            return
+        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+class WorkerServer(uvicorn.Server):
+    """Live: one loop of one process. Raises SettingsError where the port cannot be had."""
+
+    def __init__(self, collectors: Iterable[Collector], *, host: str, port: int) -> None:
+        app = shown(Metrics(collectors))
+        super().__init__(configured(app, host=host, port=port, within_s=10.0, grace_s=1))
+        self._listener = _listening(host, port)
+
+    async def answer(self) -> None:
+        """Answer until stopped."""
+        await self.serve(sockets=[self._listener])
+
+    def stop(self) -> None:
+        """End soon."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Signals are the worker's."""
+        yield
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"worker_port: port {port} of {host} cannot be used ({error.strerror}); "
+            "each worker of a host needs one of its own"
+        ) from error

@@ -1,0 +1,1 @@
+"""Hubtel: connector and answers."""

@@ -1,0 +1,196 @@
+"""Hubtel's Sales API: receive money, send money, and inquiries, on four hosts.
+
+Source: Hubtel's "Direct Receive Money" and "Direct Send Money" pages. What the answers mean is in
+`hubtel_answers`. Hubtel has no refund: money goes back as a payment to the payer, under a reference of our
+own.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from synccash.payments.failure import FailureCode
+from synccash.payments.money import to_major
+from synccash.payments.payer import Network
+from synccash.payments.rail import (
+    NO_TRACES,
+    AttemptDetails,
+    CallbackAddress,
+    CallbackNote,
+    Capabilities,
+    Environment,
+    Operation,
+    OperationCapability,
+    RailAccount,
+    SendAnswer,
+    SendOrder,
+    StatusAnswer,
+)
+from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account, unsent
+from synccash.rails.hubtel.answers import judge_send, judge_status, read_callback
+from synccash.rails.notes import note
+from synccash.rails.transport import Transport
+
+NAME = "hubtel"
+CHANNELS: Mapping[Network, str] = {
+    Network.MTN: "mtn-gh",
+    Network.TELECEL: "vodafone-gh",
+    Network.AT: "tigo-gh",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubtelSettings:
+    """One account with Hubtel. Without a `prepaid_deposit_id` the rail collects and sends nothing out.
+
+    `inquiry_from_s`: Hubtel answers for a request from five minutes on. `prompt_window_s`: how long `Unpaid`
+    may still become `Paid`; Hubtel publishes no number.
+    """
+
+    receive_url: str
+    status_url: str
+    send_url: str
+    send_status_url: str
+    pos_sales_id: str
+    environment: Environment
+    client_id: str = field(repr=False)
+    client_secret: str = field(repr=False)
+    prepaid_deposit_id: str | None = None
+    inquiry_from_s: float = 300.0
+    prompt_window_s: float = 600.0
+
+
+class Hubtel:
+    """The connector of one Hubtel account. See `synccash.engine.ports.Rail`."""
+
+    def __init__(self, settings: HubtelSettings, transport: Transport) -> None:
+        self._settings = settings
+        self._transport = transport
+        basic = base64.b64encode(f"{settings.client_id}:{settings.client_secret}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {basic}"}
+        self._account = RailAccount(
+            rail=NAME,
+            account=settings.pos_sales_id,
+            base_url=settings.receive_url,
+            target_environment="production",
+            identity="/".join(filter(None, (settings.pos_sales_id, settings.prepaid_deposit_id))),
+        )
+        operations = {
+            Operation.COLLECT: OperationCapability(
+                dedup_by_reference=False,
+                lookup_by_reference=True,
+                failure_is_reported=False,
+                prompt_window_s=settings.prompt_window_s,
+                inquiry_from_s=settings.inquiry_from_s,
+                # Hubtel publishes no answer for a reference that it does not know.
+                not_found_is_final=False,
+            )
+        }
+        if settings.prepaid_deposit_id is not None:
+            outgoing = OperationCapability(
+                dedup_by_reference=False,
+                lookup_by_reference=True,
+                inquiry_from_s=settings.inquiry_from_s,
+            )
+            operations |= {Operation.REFUND: outgoing, Operation.PAYOUT: outgoing}
+        self._capabilities = Capabilities(
+            networks=frozenset(CHANNELS),
+            operations=operations,
+            callback_address=CallbackAddress.PER_REQUEST,
+        )
+
+    @property
+    def name(self) -> str:
+        """`hubtel`."""
+        return NAME
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Collections from three networks; refunds and payouts where there is a prepaid deposit."""
+        return self._capabilities
+
+    @property
+    def account(self) -> RailAccount:
+        """The account and address of new attempts."""
+        return self._account
+
+    @property
+    def environment(self) -> Environment:
+        """Whether the account moves real money, as the operator declares."""
+        return self._settings.environment
+
+    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
+        """Send once. Hubtel wants a network and an address to call back, so neither may be missing."""
+        if order.operation not in self._capabilities.operations:
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, f"no_{order.operation.value}_account")
+        if order.account != self._account:
+            return of_another_account()
+        if order.operation is Operation.REFUND and order.original_reference is None:
+            return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
+        if order.network is None:
+            return unsent(FailureCode.INVALID_PAYER, "no_network")
+        if order.callback_url is None:
+            return unsent(FailureCode.PROVIDER_ERROR, "no_callback")
+        settings = self._settings
+        if order.operation is Operation.COLLECT:
+            merchant = f"merchantaccount/merchants/{settings.pos_sales_id}"
+            url = f"{settings.receive_url}/{merchant}/receive/mobilemoney"
+            whose = {"CustomerMsisdn": order.msisdn, "PrimaryCallbackUrl": order.callback_url}
+        else:
+            url = f"{settings.send_url}/api/merchants/{settings.prepaid_deposit_id}/send/mobilemoney"
+            whose = {
+                # Hubtel takes the number where the name is not known.
+                "RecipientName": note(order.name or "") or order.msisdn,
+                "RecipientMsisdn": order.msisdn,
+                "PrimaryCallbackURL": order.callback_url,
+            }
+        body = whose | {
+            "Channel": CHANNELS[order.network],
+            # A number with two decimals, written from the integer: it never becomes a float.
+            "Amount": msgspec.Raw(to_major(order.amount).encode()),
+            "Description": note(order.note) or "Payment",
+            "ClientReference": client_reference(order.reference),
+        }
+        answer = await self._transport.request(
+            "POST", url, headers=self._headers, json=body, timeout_s=timeout_s
+        )
+        return judge_send(answer, order.operation)
+
+    async def inquire(
+        self,
+        account: RailAccount,
+        operation: Operation,
+        reference: str,
+        *,
+        timeout_s: float,
+        traces: AttemptDetails = NO_TRACES,
+    ) -> StatusAnswer:
+        """Ask Hubtel by our reference."""
+        del traces  # Hubtel knows every attempt by our reference
+        if account != self._account or operation not in self._capabilities.operations:
+            return not_asked(OTHER_ACCOUNT)
+        settings = self._settings
+        if operation is Operation.COLLECT:
+            path = f"{settings.status_url}/transactions/{settings.pos_sales_id}/status"
+        else:
+            merchant = settings.prepaid_deposit_id
+            path = f"{settings.send_status_url}/api/merchants/{merchant}/transactions/status"
+        named = client_reference(reference)
+        answer = await self._transport.request(
+            "GET", f"{path}?clientReference={named}", headers=self._headers, timeout_s=timeout_s
+        )
+        told = judge_status(answer, operation, named)
+        # Hubtel writes our UUID without hyphens; the engine knows it by the name that it gave.
+        return replace(told, reference=reference) if told.reference == named else told
+
+    def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
+        """Read a callback. Hubtel signs none."""
+        del token, headers
+        return read_callback(body)
+
+
+def client_reference(reference: str) -> str:
+    """Write our UUID as Hubtel takes it: letters and digits, at most 36."""
+    return reference.replace("-", "")

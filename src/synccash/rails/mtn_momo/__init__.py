@@ -1,0 +1,1 @@
+"""MTN MoMo: connector and answers."""

@@ -1,0 +1,306 @@
+"""What MTN MoMo's answers mean: pure tables, the code read before the HTTP status.
+
+MTN dresses mistakes of set-up as HTTP 500, so a status alone says little. What is in no table is AMBIGUOUS
+after a send and no information after an inquiry. Source of codes and statuses: MTN's developer portal,
+"Common Error Codes" and the operations' own pages.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.rail import (
+    NO_TRACES,
+    AttemptDetails,
+    FloatAnswer,
+    NextAction,
+    NextActionType,
+    Operation,
+    RailStatus,
+    SendAnswer,
+    StatusAnswer,
+)
+from synccash.rails.answers import about_another, balance, no_information, pesewas, retry_after_s
+from synccash.rails.transport import Exchange, TransportFailure
+from synccash.resilience.evidence import Evidence
+
+Meaning = tuple[FailureCode, bool]
+"""A failure's code, and whether another rail may be tried."""
+
+_SET_UP: Meaning = (FailureCode.PROVIDER_ACCOUNT_BLOCKED, True)
+_AWAY: Meaning = (FailureCode.PROVIDER_UNAVAILABLE, True)
+_FAULT: Meaning = (FailureCode.PROVIDER_ERROR, True)
+# Not known to be the provider's own fault, so the same wallet is not prompted again over another rail.
+_UNCLEAR: Meaning = (FailureCode.PROVIDER_ERROR, False)
+
+_EVERYWHERE: Mapping[str, Meaning] = {
+    "NOT_ALLOWED": _SET_UP,
+    "NOT_ALLOWED_TARGET_ENVIRONMENT": _SET_UP,
+    "INVALID_CALLBACK_URL_HOST": _SET_UP,
+    "INVALID_CURRENCY": _SET_UP,
+    "TRANSFER_TYPE_UNKNOWN": _SET_UP,
+    "SERVICE_UNAVAILABLE": _AWAY,
+    "RESOURCE_NOT_FOUND": _FAULT,
+    "INTERNAL_PROCESSING_ERROR": _UNCLEAR,  # MTN: mostly a wallet without enough money
+}
+_COLLECT: Mapping[str, Meaning] = {
+    "PAYER_NOT_FOUND": (FailureCode.INVALID_PAYER, False),
+    "NOT_ENOUGH_FUNDS": (FailureCode.INSUFFICIENT_FUNDS, False),
+    "PAYER_LIMIT_REACHED": (FailureCode.PAYER_LIMIT_REACHED, False),
+    "PAYMENT_NOT_APPROVED": (FailureCode.PAYER_DECLINED, False),
+    "APPROVAL_REJECTED": (FailureCode.PAYER_DECLINED, False),
+    "TRANSACTION_CANCELED": (FailureCode.PAYER_DECLINED, False),
+    "EXPIRED": (FailureCode.PAYER_TIMEOUT, False),
+    "COULD_NOT_PERFORM_TRANSACTION": (FailureCode.PAYER_TIMEOUT, False),  # not approved within 5 minutes
+    # The payee of a collection is our own account.
+    "PAYEE_NOT_FOUND": _SET_UP,
+    "PAYEE_NOT_ALLOWED_TO_RECEIVE": _SET_UP,
+}
+# Here our own account is the payer, and the customer is the payee.
+_SENT_OUT: Mapping[str, Meaning] = {
+    "PAYEE_NOT_FOUND": (FailureCode.INVALID_PAYER, False),
+    "PAYEE_NOT_ALLOWED_TO_RECEIVE": (FailureCode.PAYER_ACCOUNT_BLOCKED, False),
+    "NOT_ENOUGH_FUNDS": (FailureCode.MERCHANT_ACCOUNT_BLOCKED, False),
+    "PAYER_LIMIT_REACHED": (FailureCode.MERCHANT_ACCOUNT_BLOCKED, False),
+    "PAYER_NOT_FOUND": _SET_UP,
+    "PAYMENT_NOT_APPROVED": _UNCLEAR,
+    "APPROVAL_REJECTED": _UNCLEAR,
+    "TRANSACTION_CANCELED": _UNCLEAR,
+    "EXPIRED": _UNCLEAR,
+    "COULD_NOT_PERFORM_TRANSACTION": _UNCLEAR,
+}
+# What our account with MTN cannot pay, the one with another rail may, or this one when it is filled up. A
+# refund has no other rail.
+_OWN_FLOAT: Meaning = (FailureCode.FLOAT_TOO_LOW, True)
+REASONS: Mapping[Operation, Mapping[str, Meaning]] = {
+    Operation.COLLECT: {**_EVERYWHERE, **_COLLECT},
+    Operation.REFUND: {**_EVERYWHERE, **_SENT_OUT},
+    Operation.PAYOUT: {
+        **_EVERYWHERE,
+        **_SENT_OUT,
+        "NOT_ENOUGH_FUNDS": _OWN_FLOAT,
+        "PAYER_LIMIT_REACHED": _OWN_FLOAT,
+    },
+}
+"""Why MTN ended or refused a request, by operation."""
+
+STILL_GOING = frozenset({"ONGOING", "PAYER_DELAYED"})
+"""Reasons that speak of a request that has not ended, whatever the status beside them says."""
+
+_AFTER_THE_PROMPT = frozenset(
+    {
+        "PAYMENT_NOT_APPROVED",
+        "APPROVAL_REJECTED",
+        "TRANSACTION_CANCELED",
+        "EXPIRED",
+        "COULD_NOT_PERFORM_TRANSACTION",
+    }
+)
+DUPLICATE = "RESOURCE_ALREADY_EXIST"
+_NOT_FOUND = "RESOURCE_NOT_FOUND"
+
+# MTN publishes these codes as refusals of a request; INTERNAL_PROCESSING_ERROR is not among them: as the
+# answer to a send it may stand for a request that went through.
+_SEND_CODES: Mapping[str, Evidence] = {
+    **dict.fromkeys([*_EVERYWHERE, *_COLLECT], Evidence.REFUSED_FINAL),
+    "BAD_REQUEST": Evidence.REFUSED_FINAL,
+    "SERVICE_UNAVAILABLE": Evidence.REFUSED_LATER,
+    "INTERNAL_PROCESSING_ERROR": Evidence.AMBIGUOUS,
+    # These tell of a request that MTN took. How that stands is for an inquiry to say.
+    **dict.fromkeys(_AFTER_THE_PROMPT | STILL_GOING, Evidence.AMBIGUOUS),
+}
+# Without a code of MTN's: what the gateway before it refuses has not reached MTN. None of these counts when
+# the body is a web page, which may come from anything on the way back too.
+_SEND_STATUSES: Mapping[int, tuple[Evidence, Meaning]] = {
+    400: (Evidence.REFUSED_FINAL, _FAULT),
+    401: (Evidence.REFUSED_FINAL, _SET_UP),
+    403: (Evidence.REFUSED_FINAL, _SET_UP),
+    404: (Evidence.REFUSED_FINAL, _SET_UP),
+    429: (Evidence.REFUSED_LATER, _AWAY),
+}
+_TURNED_AWAY = frozenset({401, 403, 429})
+_STANDINGS: Mapping[str, RailStatus] = {
+    "PENDING": RailStatus.PENDING,
+    "SUCCESSFUL": RailStatus.SUCCEEDED,
+    "FAILED": RailStatus.FAILED,
+}
+_APPROVE = NextAction(
+    NextActionType.APPROVE_ON_PHONE,
+    "Approve the payment with your MoMo PIN on your phone. No prompt? Dial *170# and open My Approvals.",
+)
+_NUMBER = re.compile(r"[0-9]{9,15}", re.ASCII)
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}", re.ASCII)
+_TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+
+def judge_send(answer: Exchange | TransportFailure, operation: Operation) -> SendAnswer:
+    """Say what one send is known to have done."""
+    if isinstance(answer, TransportFailure):
+        code = FailureCode.PROVIDER_UNAVAILABLE
+        return SendAnswer(
+            evidence=answer.evidence, failure=Failure(code, reroute=True), provider_code=answer.fault.value
+        )
+    body = answer.json_object()
+    code = error_code(answer, body)
+    if code == DUPLICATE:
+        return _accepted(answer, operation, duplicate=True)
+    is_legible = body is not None or not answer.body.strip()
+    if answer.status == 202 and is_legible:
+        return _accepted(answer, operation, duplicate=False)
+    if code is not None and code in _SEND_CODES:
+        meaning = REASONS[operation].get(code, _FAULT)
+        return _refused(answer, _SEND_CODES[code], meaning, code)
+    # A code in no table makes an answer in no table, but where the gateway turned the caller away.
+    names_no_code = body is None or "code" not in body
+    if answer.status in _SEND_STATUSES and is_legible and (names_no_code or answer.status in _TURNED_AWAY):
+        return _refused(answer, *_SEND_STATUSES[answer.status], code)
+    return _refused(answer, Evidence.AMBIGUOUS, _FAULT, code)
+
+
+def judge_status(
+    answer: Exchange | TransportFailure,
+    operation: Operation,
+    reference: str,
+    currency: str,
+    traces: AttemptDetails = NO_TRACES,
+) -> StatusAnswer:
+    """Say how a request stands by MTN's own word about `reference` and no other.
+
+    MTN's answer repeats `externalId`, in which every request carries our reference. Amounts in another
+    currency than `currency` are not read as ours.
+    """
+    if isinstance(answer, TransportFailure):
+        return no_information(answer.fault.value)
+    body = answer.json_object()
+    code = error_code(answer, body)
+    if code == _NOT_FOUND and answer.status == 404:
+        return StatusAnswer(status_at_rail=RailStatus.NOT_FOUND, provider_code=code)
+    if answer.status != 200 or body is None:
+        return no_information(code or f"http_{answer.status}", retry_after_s(answer))
+    named: object = body.get("externalId")
+    if named is not None and named != reference:
+        return about_another(named)
+    if named is None and not _agrees(body, traces):
+        return no_information("unnamed_reference")
+    told = replace(_standing(body, operation, currency), wallet=_wallet(body))
+    return told if named is None else replace(told, reference=reference)
+
+
+def _agrees(body: Mapping[str, Any], traces: AttemptDetails) -> bool:
+    """Whether an answer that names no reference is about the wallet and the amount that were asked for."""
+    amount = pesewas(body.get("amount"))
+    wallet = _wallet(body)
+    return None not in (amount, wallet) and (amount, wallet) == (traces.amount, traces.msisdn)
+
+
+def _wallet(body: Mapping[str, Any]) -> str | None:
+    """Return the number of the one party that MTN names by its number."""
+    parties = [body[side] for side in ("payer", "payee") if isinstance(body.get(side), dict)]
+    named = {str(cast("dict[str, object]", party).get("partyId")).removeprefix("+") for party in parties}
+    number = named.pop() if len(named) == 1 else ""
+    return number if _NUMBER.fullmatch(number) else None
+
+
+def _standing(body: Mapping[str, Any], operation: Operation, currency: str) -> StatusAnswer:
+    """Read a status that is about our own request."""
+    word = body.get("status")
+    status_at_rail = _STANDINGS.get(word) if isinstance(word, str) else None
+    if status_at_rail is None:
+        return no_information("unknown_status")
+    transaction = _transaction(body)
+    if status_at_rail is RailStatus.SUCCEEDED:
+        return _succeeded(body, currency, transaction)
+    reason = _reason(body)
+    if status_at_rail is RailStatus.FAILED and reason not in STILL_GOING:
+        failure_code, reroute = REASONS[operation].get(reason or "", _UNCLEAR)
+        return StatusAnswer(
+            status_at_rail=RailStatus.FAILED,
+            failure=Failure(failure_code, reroute=reroute, provider_code=reason),
+            provider_code=reason,
+            provider_transaction_id=transaction,
+        )
+    action = _APPROVE if operation is Operation.COLLECT else None
+    return StatusAnswer(
+        status_at_rail=RailStatus.PENDING,
+        provider_code=reason,
+        provider_transaction_id=transaction,
+        next_action=action,
+    )
+
+
+def judge_balance(answer: Exchange | TransportFailure, currency: str) -> FloatAnswer:
+    """Read the balance of the disbursement account: `{"availableBalance": "1000.50", "currency": "GHS"}`.
+
+    Source: MTN's developer portal, Disbursement, "Get Account Balance".
+    """
+    if isinstance(answer, TransportFailure):
+        return FloatAnswer(provider_code=answer.fault.value, is_fault=True)
+    body = answer.json_object()
+    if answer.status != 200 or body is None:
+        code = error_code(answer, body) or f"http_{answer.status}"
+        is_set_up = _EVERYWHERE.get(code) is _SET_UP
+        return FloatAnswer(provider_code=code, is_fault=answer.status >= 500 and not is_set_up)
+    available = balance(body.get("availableBalance"))
+    if available is None or body.get("currency") != currency:
+        return FloatAnswer(provider_code="unreadable_balance")
+    return FloatAnswer(available={None: available})
+
+
+def error_code(answer: Exchange, body: Mapping[str, Any] | None) -> str | None:
+    """Return the code of MTN's error; only an HTTP error carries one."""
+    if answer.status < 400 or body is None:
+        return None
+    code = body.get("code")
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else None
+
+
+def _accepted(answer: Exchange, operation: Operation, *, duplicate: bool) -> SendAnswer:
+    return SendAnswer(
+        evidence=Evidence.ACCEPTED,
+        next_action=_APPROVE if operation is Operation.COLLECT else None,
+        provider_code=DUPLICATE if duplicate else None,
+        duplicate=duplicate,
+        http_status=answer.status,
+    )
+
+
+def _refused(answer: Exchange, evidence: Evidence, meaning: Meaning, code: str | None) -> SendAnswer:
+    failure_code, reroute = meaning
+    provider_code = code or f"http_{answer.status}"
+    return SendAnswer(
+        evidence=evidence,
+        failure=Failure(failure_code, reroute=reroute, provider_code=provider_code),
+        provider_code=provider_code,
+        retry_after_s=retry_after_s(answer),
+        http_status=answer.status,
+    )
+
+
+def _succeeded(body: Mapping[str, Any], currency: str, transaction: str | None) -> StatusAnswer:
+    amount = body.get("amount")
+    received = pesewas(amount)
+    if (amount is not None and received is None) or body.get("currency", currency) != currency:
+        return no_information("unreadable_amount")
+    return StatusAnswer(
+        status_at_rail=RailStatus.SUCCEEDED,
+        provider_transaction_id=transaction,
+        amount=received,
+        # MTN's own sandbox plays cedis as euros, one for one: orders are in cedis on both.
+        currency="GHS" if "currency" in body else None,
+    )
+
+
+def _reason(body: Mapping[str, Any]) -> str | None:
+    """Return the reason, which is a bare string on some of MTN's platforms and an object on others."""
+    reason: object = body.get("reason")
+    if isinstance(reason, dict):
+        reason = cast("dict[str, object]", reason).get("code")
+    return reason if isinstance(reason, str) and _CODE.fullmatch(reason) else None
+
+
+def _transaction(body: Mapping[str, Any]) -> str | None:
+    number: object = body.get("financialTransactionId")
+    text = str(number) if isinstance(number, str | int) and not isinstance(number, bool) else ""
+    return text if _TRANSACTION.fullmatch(text) else None

@@ -1,0 +1,346 @@
+"""MTN MoMo's Open API: collections, refunds of them, payouts, and inquiries.
+
+Source: MTN's developer portal (operations of Collection and Disbursement, "Common Error Codes", "Callback",
+"Best practices"). What the answers mean is in `mtn_momo_answers`.
+"""
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
+
+from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.money import to_major
+from synccash.payments.payer import Network
+from synccash.payments.rail import (
+    NO_TRACES,
+    AttemptDetails,
+    CallbackAddress,
+    Capabilities,
+    Environment,
+    FloatAnswer,
+    Operation,
+    OperationCapability,
+    RailAccount,
+    SendAnswer,
+    SendOrder,
+    StatusAnswer,
+)
+from synccash.rails.answers import (
+    OTHER_ACCOUNT,
+    no_information,
+    not_asked,
+    of_another_account,
+    retry_after_s,
+    unsent,
+)
+from synccash.rails.bearer import BearerTokens, Granted, NotGranted, Token
+from synccash.rails.mtn_momo.answers import (
+    error_code,
+    judge_balance,
+    judge_send,
+    judge_status,
+)
+from synccash.rails.notes import note
+from synccash.rails.pacer import Clock, Pacer, Turn, alone
+from synccash.rails.transport import Exchange, Transport, TransportFailure
+from synccash.resilience.evidence import Evidence
+
+NAME = "mtn_momo"
+PROMPT_WINDOW_S = 300.0
+"""A payer has five minutes to approve."""
+
+_RESOURCES = {
+    Operation.COLLECT: "requesttopay",
+    Operation.REFUND: "refund",
+    Operation.PAYOUT: "transfer",
+}
+_RENEW_TOKEN_BEFORE_S = 600.0  # MTN's wish
+_CREDENTIALS_REFUSED = frozenset({400, 401, 403, 404})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductCredentials:
+    """What MTN hands out for one product. A user id of the new platform is used as it is, `=` and all."""
+
+    user: str = field(repr=False)
+    key: str = field(repr=False)
+    subscription_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MtnMomoSettings:
+    """One account with MTN. Without `disbursement` the rail collects, and sends nothing out.
+
+    `status_per_s`: MTN allows 10 status requests in a second, from all processes together.
+    `inquiry_from_s`: without a callback MTN wants to be asked from five minutes on.
+    """
+
+    base_url: str
+    account: str
+    target_environment: str
+    platform: Literal["legacy", "new"]
+    currency: Literal["GHS", "EUR"]
+    environment: Environment
+    collection: ProductCredentials
+    disbursement: ProductCredentials | None = None
+    status_per_s: float = 10.0
+    inquiry_from_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """Live: one product's credentials and its token."""
+
+    name: str
+    credentials: ProductCredentials
+    tokens: BearerTokens
+
+
+class MtnMomo:
+    """Live: the connector of one MTN account. See `synccash.engine.ports.Rail`."""
+
+    def __init__(
+        self,
+        settings: MtnMomoSettings,
+        transport: Transport,
+        clock: Clock,
+        inquirers: Callable[[], int] = alone,
+    ) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._clock = clock
+        self._pacer = Pacer(settings.status_per_s, clock, inquirers)
+        self._account = RailAccount(
+            rail=NAME,
+            account=settings.account,
+            base_url=settings.base_url,
+            target_environment=settings.target_environment,
+            identity=_identity(settings),
+        )
+        self._products = {Operation.COLLECT: self._product("collection", settings.collection)}
+        if settings.disbursement is not None:
+            outgoing = self._product("disbursement", settings.disbursement)
+            self._products |= {Operation.REFUND: outgoing, Operation.PAYOUT: outgoing}
+        self._capabilities = Capabilities(
+            networks=frozenset({Network.MTN}),
+            operations={
+                operation: OperationCapability(
+                    dedup_by_reference=True,
+                    lookup_by_reference=True,
+                    prompt_window_s=PROMPT_WINDOW_S if operation is Operation.COLLECT else None,
+                    inquiry_from_s=settings.inquiry_from_s,
+                    # A 404 may stand for a request that MTN took and shows later, or on its other platform.
+                    not_found_is_final=False,
+                )
+                for operation in self._products
+            },
+            callback_address=CallbackAddress.PER_REQUEST,
+        )
+
+    @property
+    def name(self) -> str:
+        """`mtn_momo`."""
+        return NAME
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Collections; refunds and payouts where there are credentials for disbursements; one network."""
+        return self._capabilities
+
+    @property
+    def account(self) -> RailAccount:
+        """The account and address of new attempts."""
+        return self._account
+
+    @property
+    def environment(self) -> Environment:
+        """Whether the account moves real money, as the operator declares."""
+        return self._settings.environment
+
+    @property
+    def inquiries_shed(self) -> int:
+        """How many looks back were given up under MTN's cap."""
+        return self._pacer.shed
+
+    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
+        """Send once; a second time only after a 401, which proves that the first was turned away."""
+        product = self._products.get(order.operation)
+        if product is None:
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, f"no_{order.operation.value}_credentials")
+        if order.account != self._account:
+            return of_another_account()
+        if order.operation is Operation.REFUND and order.original_reference is None:
+            return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
+        headers = {"X-Reference-Id": order.reference}
+        if order.callback_url:
+            headers["X-Callback-Url"] = order.callback_url
+        is_new_refund = order.operation is Operation.REFUND and self._settings.platform == "new"
+        version = "v2_0" if is_new_refund else "v1_0"
+        path = f"{product.name}/{version}/{_RESOURCES[order.operation]}"
+        answer = await self._call(product, "POST", path, headers, self._body(order), timeout_s)
+        if isinstance(answer, NotGranted):
+            return SendAnswer(
+                evidence=answer.evidence,
+                failure=answer.failure,
+                provider_code=answer.provider_code,
+                retry_after_s=answer.retry_after_s,
+            )
+        return judge_send(answer, order.operation)
+
+    async def inquire(
+        self,
+        account: RailAccount,
+        operation: Operation,
+        reference: str,
+        *,
+        timeout_s: float,
+        traces: AttemptDetails = NO_TRACES,
+    ) -> StatusAnswer:
+        """Ask MTN by our reference. Waits for its turn under MTN's cap as long as `timeout_s` allows."""
+        product = self._products.get(operation)
+        if product is None or account != self._account:
+            return not_asked(OTHER_ACCOUNT)
+        began = self._clock.monotonic()
+        turn = await self._pacer.turn(timeout_s=timeout_s, priority=traces.priority)
+        if turn is not Turn.GRANTED:
+            return not_asked(turn.value)
+        paced_s = self._clock.monotonic() - began
+        path = f"{product.name}/v1_0/{_RESOURCES[operation]}/{reference}"
+        answer = await self._call(product, "GET", path, {}, None, timeout_s - paced_s)
+        if isinstance(answer, NotGranted):
+            return no_information(answer.provider_code, answer.retry_after_s)
+        told = judge_status(answer, operation, reference, self._settings.currency, traces)
+        return replace(told, paced_s=paced_s)
+
+    async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
+        """Ask MTN for the balance of the disbursement account; see `synccash.engine.ports.FloatRail`."""
+        product = self._products.get(Operation.PAYOUT)
+        if product is None or account != self._account:
+            return FloatAnswer(provider_code=OTHER_ACCOUNT)
+        ends_at = self._clock.monotonic() + timeout_s
+        turn = await self._pacer.turn(timeout_s=timeout_s)
+        if turn is not Turn.GRANTED:
+            return FloatAnswer(provider_code=turn.value)
+        left_s = ends_at - self._clock.monotonic()
+        answer = await self._call(product, "GET", "disbursement/v1_0/account/balance", {}, None, left_s)
+        if isinstance(answer, NotGranted):
+            return FloatAnswer(provider_code=answer.provider_code)
+        return judge_balance(answer, self._settings.currency)
+
+    async def account_active(self, msisdn: str, *, timeout_s: float) -> bool | None:
+        """Say whether a number (`233` and nine digits) has an active wallet; None where MTN doesn't say."""
+        product = self._products[Operation.COLLECT]
+        path = f"collection/v1_0/accountholder/MSISDN/{msisdn}/active"
+        answer = await self._call(product, "GET", path, {}, None, timeout_s)
+        if not isinstance(answer, Exchange):
+            return None
+        body = answer.json_object()
+        if answer.status == 404 and error_code(answer, body) == "RESOURCE_NOT_FOUND":
+            return False
+        result: object = body.get("result") if answer.status == 200 and body is not None else None
+        return result if isinstance(result, bool) else None
+
+    def _product(self, name: str, credentials: ProductCredentials) -> _Product:
+        ask = partial(self._ask_token, name, credentials)
+        tokens = BearerTokens(ask, self._clock, renew_before_s=_RENEW_TOKEN_BEFORE_S)
+        return _Product(name, credentials, tokens)
+
+    def _body(self, order: SendOrder) -> dict[str, object]:
+        body: dict[str, object] = {
+            "amount": to_major(order.amount),
+            "currency": self._settings.currency,
+            "externalId": order.reference,
+            "payerMessage": note(order.note),
+            "payeeNote": note(order.merchant_reference),
+        }
+        if order.operation is Operation.REFUND:
+            return body | {"referenceIdToRefund": order.original_reference}
+        party = "payer" if order.operation is Operation.COLLECT else "payee"
+        return body | {party: {"partyIdType": "MSISDN", "partyId": order.msisdn}}
+
+    async def _call(
+        self,
+        product: _Product,
+        method: Literal["GET", "POST"],
+        path: str,
+        headers: dict[str, str],
+        body: dict[str, object] | None,
+        timeout_s: float,
+    ) -> Exchange | TransportFailure | NotGranted:
+        """Call with the product's token. A 401 is answered with one new token and one more call."""
+        ends_at = self._clock.monotonic() + timeout_s
+        was_turned_away = False
+        while True:
+            token = await product.tokens.get(ends_at - self._clock.monotonic()) or _NO_TOKEN_IN_TIME
+            if not isinstance(token, Token):
+                return replace(token, evidence=Evidence.REFUSED_LATER) if was_turned_away else token
+            answer = await self._transport.request(
+                method,
+                f"{self._settings.base_url}/{path}",
+                headers={
+                    "Authorization": f"Bearer {token.text}",
+                    "Ocp-Apim-Subscription-Key": product.credentials.subscription_key,
+                    "X-Target-Environment": self._settings.target_environment,
+                    **headers,
+                },
+                json=body,
+                timeout_s=ends_at - self._clock.monotonic(),
+            )
+            if not isinstance(answer, Exchange) or answer.status != 401 or was_turned_away:
+                return answer
+            product.tokens.discard(token)
+            was_turned_away = True
+
+    async def _ask_token(
+        self, product: str, credentials: ProductCredentials, timeout_s: float
+    ) -> Granted | NotGranted:
+        basic = base64.b64encode(f"{credentials.user}:{credentials.key}".encode()).decode()
+        answer = await self._transport.request(
+            "POST",
+            f"{self._settings.base_url}/{product}/token/",
+            headers={
+                "Authorization": f"Basic {basic}",
+                "Ocp-Apim-Subscription-Key": credentials.subscription_key,
+                "X-Target-Environment": self._settings.target_environment,
+            },
+            timeout_s=timeout_s,
+        )
+        return read_token(answer)
+
+
+def _identity(settings: MtnMomoSettings) -> str:
+    """The API users of both products: they are MTN's names of the account, and no secret."""
+    users = [settings.collection.user, *((settings.disbursement.user,) if settings.disbursement else ())]
+    return "/".join(dict.fromkeys(users))
+
+
+def read_token(answer: Exchange | TransportFailure) -> Granted | NotGranted:
+    """Read what MTN says to a request for a token. Credentials that it refuses are the operator's to mend."""
+    if isinstance(answer, TransportFailure):
+        return _no_token(FailureCode.PROVIDER_UNAVAILABLE, answer.fault.value)
+    why = f"token_http_{answer.status}"
+    if answer.status in _CREDENTIALS_REFUSED:
+        return _no_token(FailureCode.PROVIDER_ACCOUNT_BLOCKED, why)
+    body = (answer.json_object() or {}) if answer.status == 200 else {}
+    text: object = body.get("access_token")
+    lifetime: object = body.get("expires_in")
+    if isinstance(lifetime, str) and re.fullmatch(r"[0-9]{1,9}", lifetime, re.ASCII):
+        lifetime = int(lifetime)
+    if (
+        isinstance(text, str)
+        and re.fullmatch(r"[!-~]{1,8192}", text)
+        and isinstance(lifetime, int | float)
+        and 0 < lifetime < 10**9
+    ):
+        return Granted(text, float(lifetime))
+    return _no_token(FailureCode.PROVIDER_UNAVAILABLE, why, retry_after_s(answer))
+
+
+def _no_token(code: FailureCode, why: str, retry_after: float | None = None) -> NotGranted:
+    return NotGranted(Failure(code, reroute=True, provider_code=why), why, retry_after)
+
+
+_NO_TOKEN_IN_TIME = _no_token(FailureCode.PROVIDER_UNAVAILABLE, "token_timeout")

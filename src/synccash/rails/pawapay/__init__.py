@@ -1,0 +1,1 @@
+"""pawaPay: connector and answers."""

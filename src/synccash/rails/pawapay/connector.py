@@ -1,0 +1,227 @@
+"""pawaPay's Merchant API v2: deposits, payouts, refunds, and inquiries, for all three networks of Ghana.
+
+Source: docs.pawapay.io v2. What the answers mean is in `pawapay_answers`. Callbacks go to the addresses that
+the operator sets in pawaPay's dashboard, one for each operation.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from synccash.payments.failure import FailureCode
+from synccash.payments.money import to_major
+from synccash.payments.payer import Network
+from synccash.payments.rail import (
+    NO_TRACES,
+    AttemptDetails,
+    CallbackAddress,
+    CallbackNote,
+    Capabilities,
+    Environment,
+    FloatAnswer,
+    Operation,
+    OperationCapability,
+    RailAccount,
+    SendAnswer,
+    SendOrder,
+    StatusAnswer,
+)
+from synccash.rails.account_identity import hashed_key
+from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account, unsent
+from synccash.rails.callback_token import is_account_token
+from synccash.rails.notes import plain
+from synccash.rails.pacer import Clock, Pacer, Turn, alone
+from synccash.rails.pawapay.answers import ID_FIELDS, judge_balances, judge_send, judge_status, read_callback
+from synccash.rails.transport import Transport
+
+NAME = "pawapay"
+PROMPT_WINDOW_S = 600.0
+"""How long a payer has to approve is not published for Ghana; an open prompt is said to clear in 10 min."""
+
+PROVIDERS = {
+    Network.MTN: "MTN_MOMO_GHA",
+    Network.TELECEL: "VODAFONE_GHA",
+    Network.AT: "AIRTELTIGO_GHA",
+}
+_RESOURCES = {Operation.COLLECT: "deposits", Operation.PAYOUT: "payouts", Operation.REFUND: "refunds"}
+_CURRENCY = "GHS"
+_NETWORKS = {provider: network for network, provider in PROVIDERS.items()}
+_MESSAGE_MAX = 22
+_MESSAGE_MIN = 4
+_PADDING = "Payment"
+_UNFIT_FOR_MESSAGES = re.compile(r"[^A-Za-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PawapaySettings:
+    """One account with pawaPay.
+
+    `status_per_s`: no cap is published, this one is ours, for all processes together.
+    `callback_token` ends the address in pawaPay's dashboard; without one no callback is heard.
+    """
+
+    base_url: str
+    account: str
+    environment: Environment
+    token: str = field(repr=False)
+    callback_token: str | None = field(default=None, repr=False)
+    status_per_s: float = 20.0
+
+
+class Pawapay:
+    """Live: the connector of one pawaPay account. See `synccash.engine.ports.Rail`."""
+
+    def __init__(
+        self,
+        settings: PawapaySettings,
+        transport: Transport,
+        clock: Clock,
+        inquirers: Callable[[], int] = alone,
+    ) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._clock = clock
+        self._pacer = Pacer(settings.status_per_s, clock, inquirers)
+        self._account = RailAccount(
+            rail=NAME,
+            account=settings.account,
+            base_url=settings.base_url,
+            target_environment="v2",
+            identity=hashed_key(NAME, settings.token),
+        )
+        self._capabilities = Capabilities(
+            networks=frozenset(PROVIDERS),
+            operations={
+                operation: OperationCapability(
+                    dedup_by_reference=True,
+                    lookup_by_reference=True,
+                    prompt_window_s=PROMPT_WINDOW_S if operation is Operation.COLLECT else None,
+                    # pawaPay calls NOT_FOUND safe to submit again under the same id; that a request still on
+                    # its way cannot be accepted later is documented nowhere.
+                    not_found_is_final=False,
+                )
+                for operation in _RESOURCES
+            },
+            callback_address=CallbackAddress.PER_ACCOUNT,
+        )
+
+    @property
+    def name(self) -> str:
+        """`pawapay`."""
+        return NAME
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Collections, payouts and refunds, each executed once under our reference."""
+        return self._capabilities
+
+    @property
+    def account(self) -> RailAccount:
+        """The account and address of new attempts."""
+        return self._account
+
+    @property
+    def environment(self) -> Environment:
+        """Whether the account moves real money, as the operator declares."""
+        return self._settings.environment
+
+    @property
+    def inquiries_shed(self) -> int:
+        """How many looks back were given up under our cap."""
+        return self._pacer.shed
+
+    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
+        """Send once."""
+        if order.account != self._account:
+            return of_another_account()
+        if order.currency != _CURRENCY:
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")
+        body = self._body(order)
+        if body is None:
+            if order.operation is Operation.REFUND:
+                return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
+            return unsent(FailureCode.INVALID_PAYER, "no_network")
+        answer = await self._transport.request(
+            "POST",
+            f"{self._settings.base_url}/v2/{_RESOURCES[order.operation]}",
+            headers=self._headers(),
+            json=body,
+            timeout_s=timeout_s,
+        )
+        return judge_send(answer, order.operation, order.reference)
+
+    async def inquire(
+        self,
+        account: RailAccount,
+        operation: Operation,
+        reference: str,
+        *,
+        timeout_s: float,
+        traces: AttemptDetails = NO_TRACES,
+    ) -> StatusAnswer:
+        """Ask pawaPay by our reference. Waits for its turn as long as `timeout_s` allows."""
+        if account != self._account:
+            return not_asked(OTHER_ACCOUNT)
+        began = self._clock.monotonic()
+        turn = await self._pacer.turn(timeout_s=timeout_s, priority=traces.priority)
+        if turn is not Turn.GRANTED:
+            return not_asked(turn.value)
+        paced_s = self._clock.monotonic() - began
+        answer = await self._transport.request(
+            "GET",
+            f"{self._settings.base_url}/v2/{_RESOURCES[operation]}/{reference}",
+            headers=self._headers(),
+            timeout_s=timeout_s - paced_s,
+        )
+        return replace(judge_status(answer, operation, reference, _CURRENCY), paced_s=paced_s)
+
+    async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
+        """Ask for the balances of the wallets in Ghana; see `synccash.engine.ports.FloatRail`."""
+        if account != self._account:
+            return FloatAnswer(provider_code=OTHER_ACCOUNT)
+        ends_at = self._clock.monotonic() + timeout_s
+        turn = await self._pacer.turn(timeout_s=timeout_s)
+        if turn is not Turn.GRANTED:
+            return FloatAnswer(provider_code=turn.value)
+        answer = await self._transport.request(
+            "GET",
+            f"{self._settings.base_url}/v2/wallet-balances?country=GHA",
+            headers=self._headers(),
+            timeout_s=ends_at - self._clock.monotonic(),
+        )
+        return judge_balances(answer, _NETWORKS, _CURRENCY)
+
+    def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
+        """Read a callback to the account's own address; see `pawapay_answers.read_callback`."""
+        del headers
+        return read_callback(body) if is_account_token(self._settings.callback_token, token) else None
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._settings.token}"}
+
+    def _body(self, order: SendOrder) -> dict[str, object] | None:
+        """The request's body; None where what pawaPay must be told is not known."""
+        body: dict[str, object] = {
+            ID_FIELDS[order.operation]: order.reference,
+            "amount": to_major(order.amount),
+            "currency": _CURRENCY,
+        }
+        if order.operation is Operation.REFUND:
+            return body | {"depositId": order.original_reference} if order.original_reference else None
+        if order.network is None:
+            return None
+        wallet = {"phoneNumber": order.msisdn, "provider": PROVIDERS[order.network]}
+        party = "payer" if order.operation is Operation.COLLECT else "recipient"
+        return body | {
+            party: {"type": "MMO", "accountDetails": wallet},
+            "customerMessage": customer_message(order.note),
+        }
+
+
+def customer_message(text: str) -> str:
+    """Write a note as pawaPay takes it: 4 to 22 letters, digits and blanks.
+
+    Accents lose their marks, other signs become a blank; what is too short is said more fully.
+    """
+    message = plain(text, _UNFIT_FOR_MESSAGES, _MESSAGE_MAX)
+    return message if len(message) >= _MESSAGE_MIN else f"{_PADDING} {message}".rstrip()

@@ -1,0 +1,1 @@
+"""Paystack: connector, answers and callbacks."""

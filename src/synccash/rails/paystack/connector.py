@@ -1,0 +1,293 @@
+"""Paystack: mobile money of all three networks, with one-time passwords, refunds and transfers.
+
+Source: Paystack's documentation (Charge, Refunds, Transfers, Webhooks). What the answers mean is in
+`paystack_answers`, what its events say in `paystack_callbacks`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from synccash.payments.failure import FailureCode
+from synccash.payments.payer import Network
+from synccash.payments.rail import (
+    NO_TRACES,
+    AttemptDetails,
+    CallbackAddress,
+    CallbackNote,
+    Capabilities,
+    Environment,
+    FloatAnswer,
+    Operation,
+    OperationCapability,
+    RailAccount,
+    RailStatus,
+    SendAnswer,
+    SendOrder,
+    StatusAnswer,
+)
+from synccash.rails.account_identity import hashed_key
+from synccash.rails.answers import OTHER_ACCOUNT, no_information, not_asked, of_another_account, unsent
+from synccash.rails.callback_token import is_account_token
+from synccash.rails.pacer import Clock
+from synccash.rails.paystack.answers import (
+    LISTED,
+    PROMPT_WINDOW_S,
+    judge_balance,
+    judge_listing,
+    judge_password,
+    judge_send,
+    judge_status,
+    recipient_code,
+    transaction_id,
+)
+from synccash.rails.paystack.callbacks import read_event
+from synccash.rails.transport import Exchange, Transport, TransportFailure
+
+NAME = "paystack"
+_PROVIDERS = {Network.MTN: "mtn", Network.TELECEL: "vod", Network.AT: "atl"}
+_TELCOS = {Network.MTN: "MTN", Network.TELECEL: "VOD", Network.AT: "ATL"}
+_NO_NAME = "Mobile money customer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaystackSettings:
+    """One account with Paystack.
+
+    `email`: Paystack demands the customer's; a merchant who knows none gives one of its own.
+    `callback_token` ends the address in Paystack's dashboard; without one no event is heard.
+    `inquiry_from_s`: Paystack wants to be asked 10 s after a charge, not earlier.
+    """
+
+    base_url: str
+    account: str
+    environment: Environment
+    secret_key: str = field(repr=False)
+    email: str
+    callback_token: str | None = field(default=None, repr=False)
+    inquiry_from_s: float = 10.0
+
+
+class Paystack:
+    """Live: the connector of one Paystack account. See Rail, OtpRail, CallbackReader in `engine.ports`."""
+
+    def __init__(self, settings: PaystackSettings, transport: Transport, clock: Clock) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._clock = clock
+        environment = "test" if settings.secret_key.startswith("sk_test_") else "live"
+        self._account = RailAccount(
+            rail=NAME,
+            account=settings.account,
+            base_url=settings.base_url,
+            target_environment=environment,
+            identity=hashed_key(NAME, settings.secret_key),
+        )
+        self._capabilities = Capabilities(
+            networks=frozenset(_PROVIDERS),
+            operations={
+                Operation.COLLECT: OperationCapability(
+                    dedup_by_reference=True,
+                    lookup_by_reference=True,
+                    prompt_window_s=PROMPT_WINDOW_S,
+                    otp=True,
+                    inquiry_from_s=settings.inquiry_from_s,
+                    # "Not found" means that no charge was made yet. Paystack documents neither its answer for
+                    # an unknown reference nor that a charge still on its way cannot follow.
+                    not_found_is_final=False,
+                ),
+                # A refund has no reference of ours: it is found by its note, and never sent again.
+                Operation.REFUND: OperationCapability(dedup_by_reference=False, lookup_by_reference=True),
+                Operation.PAYOUT: OperationCapability(dedup_by_reference=True, lookup_by_reference=True),
+            },
+            callback_address=CallbackAddress.PER_ACCOUNT,
+            signed_callbacks=True,
+        )
+
+    @property
+    def name(self) -> str:
+        """`paystack`."""
+        return NAME
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Collections, refunds and payouts on all three networks."""
+        return self._capabilities
+
+    @property
+    def account(self) -> RailAccount:
+        """The account and address of new attempts."""
+        return self._account
+
+    @property
+    def environment(self) -> Environment:
+        """Whether the account moves real money, as the operator declares."""
+        return self._settings.environment
+
+    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
+        """Send once."""
+        if order.account != self._account:
+            return of_another_account()
+        if order.currency != "GHS":
+            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")
+        match order.operation:
+            case Operation.REFUND:
+                path, body = "refund", self._refund(order)
+                if body is None:
+                    return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
+            case Operation.COLLECT:
+                path, body = "charge", self._charge(order)
+                if body is None:
+                    return unsent(FailureCode.INVALID_PAYER, "unknown_network")
+            case Operation.PAYOUT:
+                return await self._pay_out(order, timeout_s)
+        return judge_send(await self._call("POST", path, timeout_s, body), order.operation, order.reference)
+
+    async def submit_otp(
+        self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
+    ) -> SendAnswer:
+        """Hand over the voucher of a collection that waits for it; see `synccash.engine.ports.OtpRail`."""
+        if account != self._account:
+            return of_another_account()
+        body = {"otp": otp, "reference": reference}
+        answer = await self._call("POST", "charge/submit_otp", timeout_s, body)
+        return judge_password(answer, reference)
+
+    async def inquire(
+        self,
+        account: RailAccount,
+        operation: Operation,
+        reference: str,
+        *,
+        timeout_s: float,
+        traces: AttemptDetails = NO_TRACES,
+    ) -> StatusAnswer:
+        """Ask by our reference; a refund is looked for among those of the debit that `traces` names."""
+        if account != self._account:
+            return not_asked(OTHER_ACCOUNT)
+        if operation is Operation.REFUND:
+            return await self._find_refund(reference, traces, timeout_s)
+        resource = "transfer" if operation is Operation.PAYOUT else "transaction"
+        ends_at = self._clock.monotonic() + timeout_s
+        answer = await self._call("GET", f"{resource}/verify/{reference}", timeout_s)
+        told = judge_status(answer, operation, reference)
+        # A transaction only says that it goes on; what the payer has to do is told by the charge. It is asked
+        # until the attempt has Paystack's number, and again where a voucher's fate is not known.
+        is_told = traces.transaction_id is not None and not traces.password_untold
+        if operation is Operation.PAYOUT or is_told or told.status_at_rail is not RailStatus.PENDING:
+            return told
+        path, left_s = f"charge/{reference}", ends_at - self._clock.monotonic()
+        charge = judge_status(await self._call("GET", path, left_s), operation, reference)
+        if charge.status_at_rail is RailStatus.NO_INFORMATION and traces.password_untold:
+            return charge
+        return _with_action(told, charge)
+
+    async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
+        """Ask for the balance that transfers are paid from; see `synccash.engine.ports.FloatRail`."""
+        if account != self._account:
+            return FloatAnswer(provider_code=OTHER_ACCOUNT)
+        return judge_balance(await self._call("GET", "balance", timeout_s))
+
+    def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
+        """Read an event to the account's own address; see `synccash.engine.ports.CallbackReader`."""
+        if not is_account_token(self._settings.callback_token, token):
+            return None
+        return read_event(self._settings.secret_key, headers, body)
+
+    async def _find_refund(self, reference: str, traces: AttemptDetails, timeout_s: float) -> StatusAnswer:
+        ends_at = self._clock.monotonic() + timeout_s
+        number, original = traces.original_transaction_id, traces.original_reference
+        if number is None and original is None:
+            return not_asked("no_original_transaction")
+        if number is None and original is not None:
+            verified = await self._call("GET", f"transaction/verify/{original}", timeout_s)
+            number = transaction_id(verified, original)
+        if number is None:
+            return no_information("no_original_transaction")
+        path = f"refund?transaction={number}&perPage={LISTED}"
+        answer = await self._call("GET", path, ends_at - self._clock.monotonic())
+        return judge_listing(answer, reference, traces.amount)
+
+    async def _pay_out(self, order: SendOrder, timeout_s: float) -> SendAnswer:
+        """Name the recipient, which moves nothing and may be repeated; then send the money once."""
+        ends_at = self._clock.monotonic() + timeout_s
+        if order.network is None:
+            return unsent(FailureCode.INVALID_PAYER, "unknown_network")
+        recipient = {
+            "type": "mobile_money",
+            "name": order.name or _NO_NAME,
+            "account_number": _local(order.msisdn),
+            "bank_code": _TELCOS[order.network],
+            "currency": order.currency,
+        }
+        code = recipient_code(await self._call("POST", "transferrecipient", timeout_s, recipient))
+        if isinstance(code, SendAnswer):
+            return code
+        body = {
+            "source": "balance",
+            "amount": order.amount,
+            "recipient": code,
+            "reference": order.reference,
+            "reason": order.note,
+            "currency": order.currency,
+        }
+        answer = await self._call("POST", "transfer", ends_at - self._clock.monotonic(), body)
+        return judge_send(answer, Operation.PAYOUT, order.reference)
+
+    def _charge(self, order: SendOrder) -> dict[str, object] | None:
+        if order.network is None:
+            return None
+        return {
+            "email": self._settings.email,
+            "amount": order.amount,
+            "currency": order.currency,
+            "reference": order.reference,
+            "mobile_money": {"phone": _local(order.msisdn), "provider": _PROVIDERS[order.network]},
+            "metadata": {"reference": order.merchant_reference},
+        }
+
+    def _refund(self, order: SendOrder) -> dict[str, object] | None:
+        transaction = order.original_reference or order.original_transaction_id
+        if transaction is None:
+            return None
+        return {
+            "transaction": transaction,
+            "amount": order.amount,
+            "currency": order.currency,
+            "merchant_note": order.reference,
+        }
+
+    async def _call(
+        self,
+        method: Literal["GET", "POST"],
+        path: str,
+        timeout_s: float,
+        body: Mapping[str, object] | None = None,
+    ) -> Exchange | TransportFailure:
+        return await self._transport.request(
+            method,
+            f"{self._settings.base_url}/{path}",
+            headers={"Authorization": f"Bearer {self._settings.secret_key}"},
+            json=body,
+            timeout_s=timeout_s,
+        )
+
+
+def _with_action(told: StatusAnswer, charge: StatusAnswer) -> StatusAnswer:
+    """Add to a transaction that goes on what its charge wants the payer to do.
+
+    While the charge does not say that, the number is kept back, so that the next inquiry asks for it again.
+    """
+    match charge.status_at_rail:
+        case RailStatus.PENDING if charge.next_action is not None:
+            return replace(told, next_action=charge.next_action)
+        case RailStatus.SUCCEEDED | RailStatus.FAILED:
+            # It has just ended: the transaction will say how, and with what amount.
+            return told
+        case _:
+            return replace(told, provider_transaction_id=None)
+
+
+def _local(msisdn: str) -> str:
+    """Write a number as people dial it, which is how Paystack takes it."""
+    return "0" + msisdn.removeprefix("233")

@@ -1,0 +1,1 @@
+"""Private parts of the toolkit; import the modules above instead."""

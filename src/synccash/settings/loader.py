@@ -1,0 +1,314 @@
+"""The settings: `SYNCCASH_*` variables over `synccash.toml` over defaults, each key with its source.
+
+`SYNCCASH_DATABASE_URL_FILE=/run/secrets/db` reads the value from a file. Tables of the TOML file are
+flattened: `[mtn_momo] base_url` is `mtn_momo_base_url`. Unknown keys and bad values are refused at start.
+"""
+
+import difflib
+import tomllib
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta
+
+from synccash.payments.balance import read_fees
+from synccash.payments.references import ReferenceKey
+from synccash.resilience.client_address import trusted_networks
+from synccash.resilience.limit_policies import ConfiguredLimits
+from synccash.resilience.profiles import PROFILES
+from synccash.settings.profiles import overridden
+
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Pesewas = Annotated[int, Meta(ge=1, le=10**12)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+DeclaredEnvironment = Literal["live", "test"]
+SECRETS = frozenset(
+    {
+        "admin_key",
+        "database_url",
+        "fraud_key",
+        "hubtel_client_id",
+        "hubtel_client_secret",
+        "installation_key",
+        "valkey_url",
+        "mtn_momo_collection_key",
+        "mtn_momo_collection_subscription_key",
+        "mtn_momo_disbursement_key",
+        "mtn_momo_disbursement_subscription_key",
+        "mtn_momo_former_collection_key",
+        "mtn_momo_former_collection_subscription_key",
+        "mtn_momo_former_disbursement_key",
+        "mtn_momo_former_disbursement_subscription_key",
+        "hubtel_former_client_id",
+        "hubtel_former_client_secret",
+        "paystack_callback_token",
+        "paystack_former_secret_key",
+        "paystack_secret_key",
+        "pawapay_callback_token",
+        "pawapay_former_token",
+        "pawapay_token",
+    }
+)
+
+
+CONFIGURATION = Path("synccash.toml")
+"""The file that commands read, in the current folder."""
+
+
+class SettingsError(Exception):
+    """One or more settings cannot be used; the text names each with what was expected."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting with its default. Times in seconds."""
+
+    database_url: str | None = None
+    valkey_url: str | None = None
+    public_url: str = "http://localhost:8000"
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    worker_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
+    admin_key: str | None = None
+    installation_key: str | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    processes: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    idempotency_retention_days: Annotated[int, Meta(ge=1, le=3_650)] = 30
+
+    request_deadline_s: Seconds = 8.0
+    body_timeout_s: Seconds = 10.0
+    attempt_timeout_s: Seconds = 5.0
+    lease_s: Seconds = 15.0
+    heartbeat_s: Seconds = 5.0
+    settle_s: Seconds = 60.0
+    resend_pause_max_s: Seconds = 300.0
+    queue_retry_s: Seconds = 5.0
+    recovery_search_attempts: Annotated[int, Meta(ge=1, le=100)] = 8
+    surplus_refund: Literal["auto", "manual"] = "auto"
+    breaker_open_s: Seconds | None = None
+    profiles: str = ""
+    peer_open: Literal["adopt", "hint"] = "adopt"
+    ladder: Literal["production", "sandbox"] = "production"
+    worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 64
+
+    mtn_momo_environment: DeclaredEnvironment | None = None
+    mtn_momo_base_url: str | None = None
+    mtn_momo_target_environment: str = "mtnghana"
+    mtn_momo_platform: Literal["legacy", "new"] = "new"
+    mtn_momo_account: str = "main"
+    mtn_momo_currency: Literal["GHS", "EUR"] = "GHS"
+    mtn_momo_collection_user: str | None = None
+    mtn_momo_collection_key: str | None = None
+    mtn_momo_collection_subscription_key: str | None = None
+    mtn_momo_disbursement_user: str | None = None
+    mtn_momo_disbursement_key: str | None = None
+    mtn_momo_disbursement_subscription_key: str | None = None
+    mtn_momo_former_account: str | None = None
+    mtn_momo_former_collection_user: str | None = None
+    mtn_momo_former_collection_key: str | None = None
+    mtn_momo_former_collection_subscription_key: str | None = None
+    mtn_momo_former_disbursement_user: str | None = None
+    mtn_momo_former_disbursement_key: str | None = None
+    mtn_momo_former_disbursement_subscription_key: str | None = None
+    mtn_momo_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 10.0
+    mtn_momo_inquiry_from_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
+
+    paystack_environment: DeclaredEnvironment | None = None
+    paystack_base_url: str = "https://api.paystack.co"
+    paystack_account: str = "main"
+    paystack_secret_key: str | None = None
+    paystack_email: str | None = None
+    paystack_former_account: str | None = None
+    paystack_former_secret_key: str | None = None
+    paystack_callback_token: str | None = None
+    paystack_inquiry_from_s: Annotated[float, Meta(ge=0, le=3_600)] = 10.0
+
+    hubtel_environment: DeclaredEnvironment | None = None
+    hubtel_receive_url: str = "https://rmp.hubtel.com"
+    hubtel_status_url: str = "https://api-txnstatus.hubtel.com"
+    hubtel_send_url: str = "https://smp.hubtel.com"
+    hubtel_send_status_url: str = "https://smrsc.hubtel.com"
+    hubtel_pos_sales_id: str | None = None
+    hubtel_prepaid_deposit_id: str | None = None
+    hubtel_client_id: str | None = None
+    hubtel_client_secret: str | None = None
+    hubtel_former_pos_sales_id: str | None = None
+    hubtel_former_prepaid_deposit_id: str | None = None
+    hubtel_former_client_id: str | None = None
+    hubtel_former_client_secret: str | None = None
+    hubtel_inquiry_from_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
+    hubtel_prompt_window_s: Seconds = 600.0
+
+    pawapay_environment: DeclaredEnvironment | None = None
+    pawapay_base_url: str | None = None
+    pawapay_token: str | None = None
+    pawapay_callback_token: str | None = None
+    pawapay_account: str = "main"
+    pawapay_former_account: str | None = None
+    pawapay_former_token: str | None = None
+    pawapay_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 20.0
+
+    float_poll_s: Annotated[float, Meta(ge=1, le=3_600)] = 60.0
+    mtn_momo_float_alarm: Pesewas | None = None
+    paystack_float_alarm: Pesewas | None = None
+    pawapay_float_alarm: Pesewas | None = None
+
+    routing_costs: str = ""
+    routing_preferences: str = ""
+    routing_splits: str = ""
+    routing_cost_weight: Share = 0.05
+    routing_preference_step: Share = 0.1
+    routing_probe_share: Share = 0.05
+    routing_probe_every_s: Seconds = 1.0
+    network_memory_days: Annotated[int, Meta(ge=0, le=3_650)] = 180
+    health_half_life_s: Seconds = 30.0
+    health_slow_s: Seconds = 2.0
+    health_degraded_below: Share = 0.8
+    health_recovered_above: Share = 0.9
+    health_hold_s: Annotated[float, Meta(ge=0, le=3_600)] = 10.0
+
+    balance_fees: str = ""
+
+    risk_blocked_payers: str = ""
+    risk_allowed_payers: str = ""
+    risk_ceiling: Pesewas | None = None
+    risk_review_from: Pesewas | None = None
+    risk_payer_max_payments: Annotated[int, Meta(ge=1)] | None = None
+    risk_payer_max_amount: Pesewas | None = None
+    risk_payer_window_s: Seconds = 3_600.0
+    risk_merchant_max_payments: Annotated[int, Meta(ge=1)] | None = None
+    risk_merchant_max_amount: Pesewas | None = None
+    risk_merchant_window_s: Seconds = 3_600.0
+    risk_tier_ceilings: str = ""
+    risk_default_tier: str = "minimum"
+    risk_tier_window_s: Seconds = 86_400.0
+    risk_duplicate_window_s: Seconds | None = None
+    risk_duplicate: Literal["review", "decline"] = "review"
+    fraud_url: str | None = None
+    fraud_key: str | None = None
+    fraud_timeout_s: Seconds = 2.0
+    fraud_outage: Literal["allow", "review", "decline"] = "allow"
+    fraud_decline_above: Pesewas | None = None
+    payout_ceiling: Pesewas = 100_000
+    payout_review_from: Pesewas | None = None
+    payout_payee_max_payouts: Annotated[int, Meta(ge=1)] = 10
+    payout_payee_max_amount: Pesewas = 500_000
+    payout_payee_window_s: Seconds = 86_400.0
+    payout_merchant_max_payouts: Annotated[int, Meta(ge=1)] | None = None
+    payout_merchant_max_amount: Pesewas = 2_000_000
+    payout_merchant_window_s: Seconds = 86_400.0
+    payout_merchants: str = ""
+    payout_blocked_payees: str = ""
+    payout_allowed_payees: str = ""
+    payout_duplicate_window_s: Seconds | None = None
+    payout_duplicate: Literal["review", "decline"] = "review"
+    payout_fraud_outage: Literal["allow", "review", "decline"] = "review"
+
+    rate_limits: str = ""
+    trusted_proxies: str = ""
+
+    webhook_private_addresses: bool = False
+    webhook_timeout_s: Seconds = 10.0
+
+
+FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
+_GRAMMARS: Mapping[str, Callable[[str], object]] = {
+    "installation_key": lambda text: text and ReferenceKey.of(text),
+    "profiles": lambda text: overridden(PROFILES, text),
+    "rate_limits": ConfiguredLimits().overridden,
+    "balance_fees": read_fees,
+    "trusted_proxies": trusted_networks,
+}
+"""What reads a text that is more than a text; each raises ValueError."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """The effective settings, and where each key that is not at its default came from."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+    def shown(self) -> Iterator[tuple[str, str, str]]:
+        """Each key with its value, masked where it is a secret, and its source."""
+        for name in FIELDS:
+            value = getattr(self.settings, name)
+            masked = "***" if name in SECRETS and value is not None else value
+            yield name, "" if masked is None else str(masked), self.sources.get(name, "default")
+
+
+def load_settings(environment: Mapping[str, str], file: Path | None = None) -> LoadedSettings:
+    """Merge the sources. Raises SettingsError that lists every key in error."""
+    raw: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    problems: list[str] = []
+    for name, value, source in (*_from_file(file, problems), *_from_environment(environment, problems)):
+        if name not in FIELDS:
+            near = difflib.get_close_matches(name, FIELDS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            problems.append(f"{name} ({source}) is not a setting{hint}")
+            continue
+        raw[name], sources[name] = value, source
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        try:
+            values[name] = msgspec.convert(value, FIELDS[name].type, strict=not isinstance(value, str))
+        except msgspec.ValidationError as error:
+            problems.append(f"{name} ({sources[name]}): {error}{_expected(name)}")
+    for name, read in _GRAMMARS.items():
+        try:
+            read(values.get(name, ""))
+        except ValueError as error:
+            problems.append(f"{name} ({sources[name]}): {error}")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return LoadedSettings(Settings(**values), sources)
+
+
+def _from_environment(environment: Mapping[str, str], problems: list[str]) -> Iterator[tuple[str, str, str]]:
+    for variable in sorted(environment):
+        if not variable.startswith("SYNCCASH_"):
+            continue
+        name = variable.removeprefix("SYNCCASH_").lower()
+        if name not in FIELDS and name.endswith("_file"):
+            try:
+                text = Path(environment[variable]).read_text(encoding="utf-8")
+            except OSError as error:
+                problems.append(f"{variable}: cannot read the file: {error.strerror}")
+                continue
+            yield name.removesuffix("_file"), text.strip(), variable
+        else:
+            yield name, environment[variable], variable
+
+
+def _from_file(file: Path | None, problems: list[str]) -> Iterator[tuple[str, Any, str]]:
+    if file is None or not file.exists():
+        return
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{file.name} is not valid TOML: {error}")
+        return
+    yield from _flat(tree, "", file.name)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str, source: str) -> Iterator[tuple[str, Any, str]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}_", source)  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            yield f"{prefix}{key}", value, source
+
+
+def _expected(name: str) -> str:
+    kind = FIELDS[name].type
+    if get_origin(kind) is Literal:
+        return f"; expected one of {', '.join(map(str, get_args(kind)))}"
+    if isinstance(kind, types.UnionType):
+        return "; expected text"
+    return ""

@@ -1,0 +1,69 @@
+"""What rails are called in public. Who changes it tells every merchant, in the same commit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from synccash.payments.health import HealthStatus
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.parts import owed
+from synccash.stores.postgres.rows import to_json
+
+_ALL = "SELECT rail, operation, standing FROM rail_standings"
+
+# Rails serve all merchants, so all are told: those with a key, and those with an endpoint. That a rail of
+# which nothing was ever said is healthy, is no news.
+_CHANGE = f"""
+WITH changed AS (
+    INSERT INTO rail_standings AS s (rail, operation, standing, version)
+    SELECT $1, $2, $3, 1
+    WHERE $3 = 'degraded' OR EXISTS (SELECT FROM rail_standings WHERE rail = $1 AND operation = $2)
+    ON CONFLICT (rail, operation) DO UPDATE SET
+        standing = excluded.standing, since = now(), version = s.version + 1
+    WHERE s.standing <> excluded.standing
+    RETURNING rail || ':' || operation AS id, standing, since, version
+),
+tenants AS (
+    SELECT merchant_id, livemode FROM api_keys WHERE merchant_id IS NOT NULL AND revoked_at IS NULL
+    UNION
+    SELECT merchant_id, livemode FROM webhook_endpoints WHERE status = 'enabled'
+),
+told AS (
+    INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
+    SELECT
+        'evt_' || md5(concat_ws(' ', $4::text, t.merchant_id, t.livemode)),
+        t.merchant_id, t.livemode,
+        CASE c.standing WHEN 'degraded' THEN 'rail.degraded' ELSE 'rail.recovered' END,
+        c.since, c.id, c.version,
+        ($5::json::jsonb || jsonb_build_object(
+            'since', to_char(c.since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+            'version', c.version
+        ))::json
+    FROM changed c, tenants t
+    RETURNING id, merchant_id, livemode, type
+),
+{owed("told")}
+SELECT version FROM changed
+"""  # noqa: S608 - put together from constants
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresRailStatus:
+    """Satisfies `engine.rail_watch.Standings`. Raises StoreUnavailableError without PostgreSQL."""
+
+    database: Database
+
+    async def all(self) -> Mapping[tuple[str, str], HealthStatus]:
+        """The standing of each rail and operation of which one was ever told."""
+        rows = await self.database.repeat(_ALL)
+        return {(row["rail"], row["operation"]): HealthStatus(row["standing"]) for row in rows}
+
+    async def change(
+        self, rail: str, operation: str, standing: HealthStatus, document: Mapping[str, Any], event_id: str
+    ) -> bool:
+        """Change a standing and tell everybody. False: it was so already, or is no news.
+
+        `event_id` is fresh; each merchant's event gets an id made from it.
+        """
+        arguments = (rail, operation, standing.value, event_id, to_json(document))
+        return bool(await self.database.repeat(_CHANGE, *arguments))

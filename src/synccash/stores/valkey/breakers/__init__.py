@@ -1,0 +1,1 @@
+"""Circuit breakers that all processes share over Valkey."""

@@ -1,0 +1,204 @@
+"""Telling merchants what happened: what is due in the outbox is posted, signed, until it arrives."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import structlog
+
+from synccash.payments.document import event_body
+from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.ports import Clock, Identities, WorkSignal
+from synccash.payments.webhook import GIVE_UP_AFTER, Delivery, DeliveryResult, WebhookSecret, next_try_s
+from synccash.resilience.breaker_settings import BreakerSettings
+from synccash.resilience.errors import CircuitOpenError
+from synccash.resilience.profiles import WEBHOOK
+from synccash.webhooks.endpoint_pool import Courier, Door, Post
+
+log = structlog.get_logger("synccash.webhooks")
+_GONE = 410
+
+
+class Outbox(Protocol):
+    """What is still to be delivered."""
+
+    async def take(
+        self, *, limit: int, each: int, lease_s: float, room: Mapping[str, int]
+    ) -> Sequence[Delivery]: ...
+    async def postpone(self, delivery: Delivery, *, due_in_s: float) -> bool: ...
+    async def delivered(self, delivery: Delivery, status: int) -> bool: ...
+    async def failed(
+        self, delivery: Delivery, *, status: int | None, error: str, due_in_s: float | None
+    ) -> bool: ...
+    async def disable(self, endpoint_id: str, *, reason: str, event_id: str) -> bool: ...
+
+
+class Sign(Protocol):
+    """Makes the headers that prove who sent it."""
+
+    def __call__(
+        self, event_id: str, body: bytes, signing: Sequence[WebhookSecret], *, now: datetime
+    ) -> dict[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookDispatcherSettings:
+    """`concurrency`: how many posts run at once, `each` of them at most to one endpoint. Times in seconds."""
+
+    timeout_s: float = 10.0
+    lease_s: float = 30.0
+    poll_s: float = 0.2
+    concurrency: int = 64
+    each: int = 8
+    breaker: BreakerSettings = WEBHOOK.breaker
+
+
+@dataclass(slots=True)
+class Deliveries:
+    """Live: what deliveries came to so far, and `disabled`: how many endpoints were given up."""
+
+    delivered: int = 0
+    failed: int = 0
+    postponed: int = 0
+    disabled: int = 0
+
+
+@dataclass(slots=True)
+class WebhookDispatcher:
+    """Live: one loop of one process. Any number of them may run over one outbox.
+
+    A delivery is repeated until it is known to have arrived, so an endpoint may see an event twice: its id
+    stays the same.
+    """
+
+    outbox: Outbox
+    post: Post
+    sign: Sign
+    clock: Clock
+    identities: Identities
+    work_signal: WorkSignal
+    random: Callable[[], float]
+    settings: WebhookDispatcherSettings
+    deliveries: Deliveries = field(default_factory=Deliveries)
+    _stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    _under_way: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    _courier: Courier = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._courier = Courier(
+            self.post,
+            self.settings.breaker,
+            self.settings.each,
+            self.settings.timeout_s,
+            self.clock.monotonic,
+            self.random,
+        )
+
+    @property
+    def busy(self) -> int:
+        """How many deliveries are under way."""
+        return len(self._under_way)
+
+    @property
+    def shut(self) -> int:
+        """How many endpoints' breakers are not closed."""
+        return self._courier.shut
+
+    async def run(self) -> None:
+        """Deliver until stopped, then let what is under way finish."""
+        while not self._stopped.is_set():
+            try:
+                taken = await self._round()
+            except StoreUnavailableError as error:
+                log.warning("outbox_unavailable", reason=str(error))
+                await self.clock.sleep(error.retry_after_s)
+                continue
+            if not taken:
+                await self.work_signal.wait(self.settings.poll_s)
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def stop(self) -> None:
+        """End after the round under way."""
+        self._stopped.set()
+        self.work_signal.ring()
+
+    async def _round(self) -> int:
+        free = self.settings.concurrency - len(self._under_way)
+        if free <= 0:
+            return 0
+        taken = await self.outbox.take(
+            limit=free, each=self.settings.each, lease_s=self.settings.lease_s, room=self._courier.room()
+        )
+        for delivery in taken:
+            self._begin(self._deliver(delivery, self._courier.begin(delivery.endpoint)))
+        return len(taken)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, name="webhook")
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("delivery_failed", error=type(error).__name__, exc_info=error)
+
+    async def _deliver(self, delivery: Delivery, door: Door) -> None:
+        try:
+            await self._try(delivery, door)
+        except StoreUnavailableError as error:
+            # The lease ends by itself, and the event is sent once more under its own id.
+            log.warning("delivery_not_settled", event_id=delivery.event.id, reason=str(error))
+        finally:
+            self._courier.end(door)
+
+    async def _try(self, delivery: Delivery, door: Door) -> None:
+        body = event_body(delivery.event)
+        now = self.clock.now()
+        headers = self.sign(delivery.event.id, body, delivery.endpoint.secrets, now=now)
+        try:
+            posted = await self._courier.post(door, delivery.endpoint.url, headers, body)
+        except CircuitOpenError as refused:
+            # It failed for others while this one was on its way: nothing was sent, so it was no try.
+            self.deliveries.postponed += 1
+            await self.outbox.postpone(delivery, due_in_s=refused.retry_after or door.breaker.settings.open_s)
+            return
+        await self._settle(delivery, posted)
+
+    async def _settle(self, delivery: Delivery, posted: DeliveryResult) -> None:
+        if posted.delivered:
+            assert posted.status is not None, "only an answer delivers"
+            self.deliveries.delivered += 1
+            await self.outbox.delivered(delivery, posted.status)
+            return
+        self.deliveries.failed += 1
+        reason = posted.error or f"HTTP {posted.status}"
+        due_in_s = next_try_s(delivery.tries, delivery.age_s, self.random(), posted.retry_after_s)
+        settled = await self.outbox.failed(
+            delivery, status=posted.status, error=reason[:500], due_in_s=due_in_s
+        )
+        log.info(
+            "webhook_failed",
+            endpoint_id=delivery.endpoint.id,
+            event_id=delivery.event.id,
+            tries=delivery.tries,
+            reason=reason,
+            next_try_s=due_in_s,
+        )
+        if settled and (why := _hopeless(delivery, posted, reason)):
+            ended = await self.outbox.disable(
+                delivery.endpoint.id, reason=why, event_id=self.identities.new("evt")
+            )
+            self.deliveries.disabled += ended
+
+
+def _hopeless(delivery: Delivery, posted: DeliveryResult, reason: str) -> str | None:
+    """Why an endpoint is not worth another try: it said so, or it has failed for days without a success."""
+    if posted.status == _GONE:
+        return "the endpoint answered 410 Gone"
+    if delivery.failing_s >= GIVE_UP_AFTER.total_seconds():
+        return f"no delivery succeeded for {GIVE_UP_AFTER.total_seconds() / 3600:.0f} hours; last: {reason}"
+    return None
