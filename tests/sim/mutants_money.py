@@ -48,10 +48,10 @@ def _resends_acknowledged(right: Any) -> Any:
 
 
 def _looks_back_once(right: Any) -> Any:
-    def looked_back(self: Decisions, case: Any, looked: Any, waits: Any) -> Any:
+    def rechecked(self: Decisions, case: Any, looked: Any, waits: Any) -> Any:
         return right(self, case, looked, [])
 
-    return looked_back
+    return rechecked
 
 
 def _never_looks_back(right: Any) -> Any:
@@ -217,7 +217,7 @@ MONEY_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a payer's own refusal goes to another rail": ((Decisions, "_fall_over", _payer_refusal_falls_over),),
     "nothing has to settle": ((AttemptTiming, "resend_in_s", _settled_at_once),),
     "an acknowledged attempt is sent again": ((AttemptTiming, "resend_in_s", _resends_acknowledged),),
-    "there is one look-back only": ((Decisions, "looked_back", _looks_back_once),),
+    "there is one look-back only": ((Decisions, "rechecked", _looks_back_once),),
     "there is never a look-back": ((AttemptTiming, "recheck_s", _never_looks_back),),
     "a heartbeat renews nothing": ((FakeOrderStore, "renew", _renews_nothing),),
     "a cancelation raises no fence": ((CommitBuilder, "commit", _cancels_without_fence),),

@@ -143,7 +143,7 @@ def test_closing_waits_for_work_that_a_request_still_begins():
         house.leases.carry_out(Lease("pay_1", 1), asyncio.sleep(4, house.seen.append("begun")))
 
     async def story() -> None:
-        asked = house.loop.create_task(house.leases.detached(request()))
+        asked = house.loop.create_task(house.leases.run_detached(request()))
         await asyncio.sleep(1)
         await house.leases.close(grace_s=10.0)
         await asked

@@ -583,15 +583,15 @@ class World:
 
 
 @contextlib.contextmanager
-def logs_into(errors: list[str], hold_lost: Callable[[Mapping[str, Any]], None] | None = None) -> Any:
+def logs_into(errors: list[str], lease_lost: Callable[[Mapping[str, Any]], None] | None = None) -> Any:
     """Keep what the engine calls an error: apart from an unreachable ledger there is none to be had.
-    `hold_lost` is told of each work that was ended because its lease was lost."""
+    `lease_lost` is told of each work that was ended because its lease was lost."""
 
     def keep(logger: Any, method: str, event: dict[str, Any]) -> Any:
         away = isinstance(event.get("exc_info"), StoreUnavailableError)
         if method == "warning":
-            if hold_lost is not None and event["event"] == "hold_lost":
-                hold_lost(event)
+            if lease_lost is not None and event["event"] == "lease_lost":
+                lease_lost(event)
         elif not away and event.get("error") != "StoreUnavailableError":
             errors.append(f"error: {event} {sys.exception()!r}")
         raise structlog.DropEvent
@@ -599,7 +599,7 @@ def logs_into(errors: list[str], hold_lost: Callable[[Mapping[str, Any]], None] 
     before = structlog.get_config()
     structlog.configure(
         processors=[keep],
-        wrapper_class=structlog.make_filtering_bound_logger(40 if hold_lost is None else 30),
+        wrapper_class=structlog.make_filtering_bound_logger(40 if lease_lost is None else 30),
         cache_logger_on_first_use=False,
     )
     try:

@@ -1,4 +1,4 @@
-"""Writes moves: gives each commit its id, its events, its timeline and the answer it completes."""
+"""Builds commits: the id, events, timeline entries and stored response of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def render(order: Order, attempts: tuple[Attempt, ...]) -> bytes:
-    """Render the order as JSON."""
+    """Return the order as JSON."""
     match order:
         case Payment():
             return _encode(payment_document(order, attempts))
@@ -45,26 +45,26 @@ def render(order: Order, attempts: tuple[Attempt, ...]) -> bytes:
 
 
 def kind_of(order: Order) -> str:
-    """The word for the order in the types of events."""
+    """Return the order's name in event types: `payment`, `refund` or `payout`."""
     return type(order).__name__.lower()
 
 
 def answer_for(order: Order, attempts: tuple[Attempt, ...]) -> StoredAnswer:
-    """The answer to the request that opened the order: 201, or 202 while the outcome is not known."""
+    """Return the response to the request that opened the order: 201, or 202 while the outcome is unknown."""
     unknown = order.status is PaymentStatus.CREATED or order.status_detail in _OPEN_OUTCOMES
-    # A payout of which nothing was sent yet: the fraud service has not answered.
+    # A payout without attempts: the fraud service has not answered yet.
     unknown |= isinstance(order, Payout) and not order.status.is_final and not attempts
     return StoredAnswer(202 if unknown else 201, render(order, attempts))
 
 
 def merged(attempts: tuple[Attempt, ...], changed: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
-    """The attempts with the changed and new ones in their places."""
+    """Return the attempts in sequence, with the changed ones replaced and the new ones added."""
     by_id = {attempt.id: attempt for attempt in attempts} | {attempt.id: attempt for attempt in changed}
     return tuple(sorted(by_id.values(), key=lambda attempt: attempt.sequence))
 
 
 def committed_case(case: Case, commit: Commit) -> Case:
-    """The case as the move has left it."""
+    """Return the case as it is after the commit."""
     attempts = merged(case.attempts, commit.attempts)
     match case, commit.order:
         case PaymentCase(), Payment() as payment:
@@ -74,22 +74,22 @@ def committed_case(case: Case, commit: Commit) -> Case:
         case PayoutCase(), Payout() as payout:
             return replace(case, payout=payout, attempts=attempts)
         case _:
-            raise AssertionError("a move keeps its order's kind")
+            raise AssertionError("a commit keeps its order's kind")
 
 
 @dataclass(frozen=True, slots=True)
 class CommitBuilder:
-    """Turns what was decided into one commit."""
+    """Turns a decision about an order into one commit."""
 
     clock: Clock
     identities: Identities
 
     def entry(self, kind: str, data: Mapping[str, Any] | None = None) -> Entry:
-        """One line of a timeline, now."""
+        """Return a timeline entry with the present time."""
         return Entry(at=self.clock.now(), kind=kind, data=data or {})
 
     def event(self, kind: str, order: Order, attempts: tuple[Attempt, ...]) -> Event:
-        """An event that shows the order as it now stands."""
+        """Return an event that carries the order in its new state."""
         return Event(
             id=self.identities.new("evt"),
             merchant_id=order.merchant_id,
@@ -113,7 +113,7 @@ class CommitBuilder:
         searched: int | None = None,
         contradiction: str | None = None,
     ) -> Commit:
-        """The commit that takes `case` to `order` with the changed attempts."""
+        """Return the commit that changes the order of `case` to `order`, with the changed attempts."""
         before = order_of(case)
         attempts = merged(case.attempts, changed)
         return Commit(
@@ -135,10 +135,12 @@ class CommitBuilder:
     def commit_to_send(
         self, case: Case, order: Order, *changed: Attempt, lease_s: float, timeline: tuple[Entry, ...]
     ) -> Commit:
-        """The commit before anything leaves for a rail: an attempt, a repeated send, or a one-time password.
+        """Return the commit that must precede every request to a rail that may move money: a new attempt, a
+        repeated send, or a one-time password.
 
-        Raises StateConflictError where nothing is sent: once money is known to have moved for the order,
-        while a callback on a closed attempt is unchecked, and while the ledger may lack attempts of it.
+        Raises StateConflictError where sending is not allowed: once money is known to have moved for the
+        order, while a callback on a closed attempt is unchecked, and while the database may lack attempts of
+        the order after a recovery.
         """
         if case.money_moved:
             raise StateConflictError(
@@ -146,12 +148,12 @@ class CommitBuilder:
             )
         if case.is_callback_unchecked:
             raise StateConflictError(
-                f"a callback came for a closed attempt of {order.id}, and its rail has not said yet whether "
-                "money has moved, so nothing is sent now; repeat this later"
+                f"a callback arrived for a closed attempt of {order.id}, and its rail has not yet confirmed "
+                "whether money has moved, so nothing is sent now; try again later"
             )
         if not case.may_send:
             raise StateConflictError(
-                f"the database is being recovered, so nothing is sent for {order.id} until the rails have "
+                f"the database is being recovered, so nothing is sent for {order.id} until every rail has "
                 "been asked about it; try again later"
             )
         return self.commit(

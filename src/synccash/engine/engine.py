@@ -82,13 +82,13 @@ class Engine:
         """Collect money once. See Collecting.initiate_payment."""
         await self.clock.follow(self.order_store)
         work = self.collecting.initiate_payment(request_data, idempotency_key)
-        return await self.leases.detached(work)
+        return await self.leases.run_detached(work)
 
     async def refund_payment(self, request_data: RefundRequest, idempotency_key: Claim) -> Reply:
         """Give money back once. See Refunding.refund_payment."""
         await self.clock.follow(self.order_store)
         work = self.refunding.refund_payment(request_data, idempotency_key)
-        return await self.leases.detached(work)
+        return await self.leases.run_detached(work)
 
     async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
         """Give back what came too much. See Refunding.return_surplus."""
@@ -99,11 +99,11 @@ class Engine:
     async def pay_out(self, request_data: PayoutRequest, idempotency_key: Claim) -> Reply:
         """Send money once. See PayoutRequests.pay_out."""
         await self.clock.follow(self.order_store)
-        return await self.leases.detached(self.paying_out.pay_out(request_data, idempotency_key))
+        return await self.leases.run_detached(self.paying_out.pay_out(request_data, idempotency_key))
 
     async def submit_otp(self, tenant: Tenant, payment_id: str, otp: str) -> bytes:
         """Hand over a payer's one-time password. See Passwords.submit_otp."""
-        return await self.leases.detached(self.passwords.submit_otp(tenant, payment_id, otp))
+        return await self.leases.run_detached(self.passwords.submit_otp(tenant, payment_id, otp))
 
     async def cancel_payment(self, tenant: Tenant, payment_id: str) -> bytes:
         """Call a payment off. See Collecting.cancel_payment."""

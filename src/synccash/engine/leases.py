@@ -1,4 +1,4 @@
-"""Who works on what: the leases that this process holds, their heartbeat, and the tasks that own the work."""
+"""Leases held by this process: renews them on a heartbeat and runs the work they protect as tasks."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -25,12 +25,12 @@ class _Work:
 
 @dataclass(slots=True)
 class HeldLeases:
-    """Live and shared: the holds of one process.
+    """Live and shared: the leases of one process.
 
-    Work runs in tasks of its own, so that no caller who hangs up can cancel a send. Work whose hold is found
-    lost is ended: it could write nothing, and should send nothing either; `lost` counts such works. `start`
-    and `close` frame its life; `close` lets running work finish for `grace_s` seconds and leaves the rest to
-    its lease.
+    Each piece of work runs in a task of its own, so a caller that disconnects cannot cancel a send. Work
+    whose lease is lost is cancelled: it can no longer commit, so it must not send either. `lost` counts
+    these. Call `start` first and `close` last. `close` waits up to `grace_s` seconds for running work; an
+    order that is still unfinished is taken over when its lease ends.
     """
 
     order_store: OrderStore
@@ -40,41 +40,41 @@ class HeldLeases:
     lost: int = 0
     _works: dict[str, _Work] = field(default_factory=dict[str, _Work])
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
-    _heart: asyncio.Task[None] | None = None
-    _held: asyncio.Event = field(default_factory=asyncio.Event)
+    _heartbeat: asyncio.Task[None] | None = None
+    _has_work: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self) -> None:
-        """Begin the heartbeat. Call it inside the event loop."""
-        self._heart = asyncio.get_running_loop().create_task(self._beat(), name="heartbeat")
+        """Start the heartbeat. Call it inside the event loop."""
+        self._heartbeat = asyncio.get_running_loop().create_task(self._renew_leases(), name="heartbeat")
 
     async def close(self, grace_s: float = 10.0) -> None:
-        """Wait for running work, then stop. What does not finish is taken over when its lease ends."""
+        """Wait for running work, then stop. An unfinished order is taken over when its lease ends."""
         ends = self.clock.monotonic() + grace_s
-        # A request that is let finish may yet begin work of its own.
+        # A request that is still running may start more work.
         while self._tasks and (left_s := ends - self.clock.monotonic()) > 0:
             await asyncio.wait(self._tasks, timeout=left_s)
-        doomed = [*self._tasks, *([self._heart] if self._heart else [])]
-        for task in doomed:
+        remaining = [*self._tasks, *([self._heartbeat] if self._heartbeat else [])]
+        for task in remaining:
             task.cancel()
-        await asyncio.gather(*doomed, return_exceptions=True)
+        await asyncio.gather(*remaining, return_exceptions=True)
 
     def carry_out(self, lease: Lease, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `work` under `hold` in a task of its own, with the heartbeat behind it."""
+        """Run `work` in a task of its own, and renew `lease` on each heartbeat until the task ends."""
         task = self._run(work, f"work on {lease.order_id}")
         former = self._works.get(lease.order_id)
         if former is not None:
-            # This process has taken the order over from itself: it slept through its lease, perhaps between
-            # the commit that gave the lease and this call.
+            # This process has taken the order over from itself: it was suspended for longer than its lease,
+            # perhaps between the commit that granted the lease and this call.
             if former.lease.fence > lease.fence:
                 self._end_lost(_Work(lease, task))
                 return task
             self._end_lost(former)
         self._works[lease.order_id] = _Work(lease, task)
-        self._held.set()
+        self._has_work.set()
 
         def done(finished: asyncio.Task[T]) -> None:
-            status_at_rail = self._works.get(lease.order_id)
-            if status_at_rail is not None and status_at_rail.task is finished:
+            current = self._works.get(lease.order_id)
+            if current is not None and current.task is finished:
                 del self._works[lease.order_id]
             if not finished.cancelled() and (error := finished.exception()) is not None:
                 log.error("work_failed", order_id=lease.order_id, error=type(error).__name__, exc_info=error)
@@ -82,8 +82,8 @@ class HeldLeases:
         task.add_done_callback(done)
         return task
 
-    async def detached(self, request: Coroutine[Any, Any, T]) -> T:
-        """Await a request that goes on to its end even when its caller is cancelled."""
+    async def run_detached(self, request: Coroutine[Any, Any, T]) -> T:
+        """Await a request that runs to its end even when its caller is cancelled."""
         return await asyncio.shield(self._run(request, "request"))
 
     def _run(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
@@ -94,17 +94,17 @@ class HeldLeases:
 
     @property
     def busy(self) -> int:
-        """How many orders this process works on."""
+        """The number of orders that this process works on."""
         return len(self._works)
 
-    async def _beat(self) -> None:
+    async def _renew_leases(self) -> None:
         while True:
-            # Who holds nothing wakes for nothing. What was begun meanwhile is renewed within one period.
-            await self._held.wait()
+            # No leases held: no heartbeat timer. A lease taken during the sleep is renewed within one period.
+            await self._has_work.wait()
             await self.clock.sleep(self.heartbeat_s)
             works = tuple(self._works.values())
             if not works:
-                self._held.clear()
+                self._has_work.clear()
                 continue
             try:
                 kept = await self.order_store.renew([work.lease for work in works], lease_s=self.lease_s)
@@ -112,11 +112,11 @@ class HeldLeases:
                 log.warning("heartbeat_missed", leases=len(works), reason=str(error))
                 continue
             for work in works:
-                # What has ended in the meantime has let go by itself.
+                # Work that ended during the renewal has released its lease itself.
                 if work.lease not in kept and self._works.get(work.lease.order_id) is work:
                     self._end_lost(work)
 
     def _end_lost(self, work: _Work) -> None:
         self.lost += 1
-        log.warning("hold_lost", order_id=work.lease.order_id, fence=work.lease.fence)
+        log.warning("lease_lost", order_id=work.lease.order_id, fence=work.lease.fence)
         work.task.cancel()

@@ -1,5 +1,5 @@
-"""What the engine asks of the world. PostgreSQL, the rails, the clock and chance all come in through here,
-so that the whole engine also runs in virtual time."""
+"""Ports of the engine: the interfaces through which it uses PostgreSQL and the rails. Nothing in the engine
+reaches them in another way, so the whole engine can also run in virtual time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ from synccash.resilience.evidence import Evidence
 
 
 class Rail(Protocol):
-    """A connector. It never raises for what the world does to it: that becomes evidence."""
+    """A connector to a payment provider. A failed exchange never raises: it is returned as evidence."""
 
     @property
     def name(self) -> str: ...
@@ -50,16 +50,16 @@ class Rail(Protocol):
     def capabilities(self) -> Capabilities: ...
     @property
     def account(self) -> RailAccount:
-        """The account and address of new attempts."""
+        """The account and base address that new attempts use."""
         ...
 
     @property
     def environment(self) -> Environment:
-        """Whether the account moves real money, as the operator declares."""
+        """LIVE when the account moves real money, as the operator declares."""
         ...
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
-        """Send once. Never repeats a money request by itself."""
+        """Send once. Never repeats a request that may move money."""
         ...
 
     async def inquire(
@@ -71,42 +71,42 @@ class Rail(Protocol):
         timeout_s: float,
         traces: AttemptDetails = NO_TRACES,
     ) -> StatusAnswer:
-        """Ask the rail by our own reference, at the account through which it was sent."""
+        """Ask the rail for the status of our own `reference`, at the account through which it was sent."""
         ...
 
 
 class AccountRail(Rail, Protocol):
-    """A rail that also knows which other accounts it may act for. The engine sees every rail as one."""
+    """A rail that also knows for which other accounts it may act. The engine uses every rail through this."""
 
     @property
     def is_unconfirmed(self) -> bool:
-        """True while nothing new may be sent: the operator has not confirmed the account's credentials."""
+        """True while no new attempt may be sent: the operator has not confirmed the account's credentials."""
         ...
 
     def serves(self, account: RailAccount) -> bool:
-        """True when what was sent through `account` may be sent and asked about with the present
-        credentials: they are the same, or another key of the same business."""
+        """True when an attempt of `account` may be sent and inquired about with the present credentials:
+        they are the same, or another key of the same business."""
         ...
 
 
 class AccountBook(Protocol):
-    """What is known of the identities of rail accounts. PostgreSQL has the rows; this is a copy."""
+    """The recorded identities of rail accounts: a copy in memory of rows in PostgreSQL."""
 
     def is_confirmed(self, account: RailAccount, environment: Environment) -> bool:
-        """True when the account's identity is a confirmed one of its label, in this environment."""
+        """True when the account's identity is confirmed for its label, in this environment."""
         ...
 
     def are_one_business(self, one: RailAccount, other: RailAccount, environment: Environment) -> bool:
-        """True when both identities are confirmed ones of one label, in this environment."""
+        """True when both identities are confirmed for the same label, in this environment."""
         ...
 
     def first_identity(self, account: RailAccount) -> str | None:
-        """The first identity that was ever recorded under the account's label: attempts of versions that
-        stored none are its own."""
+        """The first identity that was ever recorded under the account's label. Attempts of versions that
+        stored no identity belong to it."""
         ...
 
     async def refresh(self) -> None:
-        """Read the rows again. Never raises: what cannot be read stays as it was known."""
+        """Read the rows again. Never raises: when the read fails, the former copy stays."""
         ...
 
 
@@ -117,102 +117,107 @@ class OtpRail(Protocol):
     async def submit_otp(
         self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
     ) -> SendAnswer:
-        """Hand over the password of a collection that waits for it. It starts no other collection.
+        """Submit the password of a collection that waits for it. Starts no other collection.
 
-        ACCEPTED: taken, the rail goes on (`next_action` says how). REFUSED_FINAL: not this password; the
-        payer may give another while the prompt lasts. Whether the collection itself ended is for an inquiry.
+        ACCEPTED: the rail took the password and goes on (`next_action` says how). REFUSED_FINAL: the password
+        was wrong; the payer may enter another while the prompt lasts. Only an inquiry tells whether the
+        collection itself has ended.
         """
         ...
 
 
 @runtime_checkable
 class FloatRail(Rail, Protocol):
-    """A rail that reports what its account can pay out."""
+    """A rail that reports its float: the amount that its account can pay out."""
 
     async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
-        """Ask for the float, as inquiries are asked: it waits for its turn and moves nothing."""
+        """Ask for the float. The call waits for its turn like an inquiry, and moves no money."""
         ...
 
 
 @runtime_checkable
 class CallbackReader(Protocol):
-    """A rail whose callbacks say more than that it is time to ask."""
+    """A rail whose callbacks carry usable details, beyond the hint that an inquiry is due."""
 
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
-        """Read a callback; header names in lower case. None: not the rail's, or nothing to be made of it.
+        """Read a callback. Header names are in lower case. Never raises.
 
-        `token` is the last part of the address that was called. Never raises. A bad signature is None, and so
-        is a token that is not the account's, where one address serves the whole account.
+        Returns None when the callback is not from the rail or cannot be read: also for a bad signature, and
+        for a token that is not the account's where one address serves the whole account. `token` is the last
+        part of the address that was called.
         """
         ...
 
 
 class OrderStore(Protocol):
-    """The one truth. Every method is one atomic step; what raises did not happen or is re-read first."""
+    """Stores orders; the single source of truth. Every method is one atomic step. When a method raises, its
+    effect did not happen, or the order must be read again before anything else is done with it."""
 
     async def now(self) -> datetime:
-        """Return the time by the ledger's clock."""
+        """Return the time by the store's clock."""
         ...
 
     async def recovery(self) -> Recovery:
-        """Return whether a recovery is under way. While one is, SendsHeld answers every opening that has an
-        attempt, and moves with `outside_recovery` write nothing."""
+        """Return the state of recovery. While a recovery is under way, every opening that has an attempt
+        returns SendsHeld, and commits with `outside_recovery` write nothing."""
         ...
 
     async def open_payment(self, opening: Opening, /) -> OpenedOrNot: ...
 
     async def open_payout(self, opening: PayoutOpening, /) -> OpenedOrNot | NotCovered:
-        """What it sends is taken out of the merchant's balance in the same commit."""
+        """Open a payout and take its amount out of the merchant's balance in the same commit."""
         ...
 
     async def open_refund(self, opening: RefundOpening, /) -> OpenedOrNot | NotRefundable | NotCovered:
-        """The same for a refund, except one of a surplus: that was never part of the balance, so neither the
-        balance nor a suspension holds it back."""
+        """Open a refund and take its amount out of the merchant's balance in the same commit. A surplus
+        refund is exempt: a surplus was never part of the balance, so neither the balance nor a suspension
+        stops it."""
         ...
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
-        """Return what stands under a key."""
+        """Return the claim that was made with this idempotency key; None when there is none."""
         ...
 
     async def answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
-        """Complete the order's claim where it is still processing, and return the answer that stands.
+        """Store `answer` for the order's claim unless it has one already, and return the stored answer.
 
-        Used when a request's deadline comes before its outcome: the caller is told what is stored, so that
-        every repeat is told the same.
+        Used when a request's deadline comes before its outcome: the caller gets the stored answer, so every
+        repeat of the request gets the same one.
         """
         ...
 
     async def record(self, commit: Commit) -> bool:
-        """Commit a move. False: the order moved, changed hands or expired meanwhile; nothing was written.
+        """Write a commit. Returns False and writes nothing when the order has changed, was leased by another
+        worker, or has expired in the meantime.
 
-        A refund that succeeds adds to its payment's `amount_refunded`; one that fails gives its reservation
-        back, and takes it again where an attempt of it is found to have moved the money all the same. All in
-        the same commit.
+        In the same commit, a refund that succeeds adds to its payment's `amount_refunded`. A refund that
+        fails gives its reservation back, and takes it again where one of its attempts is found to have moved
+        the money after all.
         """
         ...
 
     async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
-        """Become the holder of orders that are due and that nobody holds: their fence goes up by one.
-
-        Hinted ones come first, then the longest due.
+        """Lease orders that are due and have no lease in force, and return them; each one's fence goes up by
+        one. Orders with a hint come first, then those that have been due for longest.
         """
         ...
 
     async def renew(self, leases: Sequence[Lease], *, lease_s: float) -> frozenset[Lease]:
-        """Extend leases. What does not come back was lost to another holder; a lease that its holder has
-        released meanwhile comes back, and stays released."""
+        """Extend leases and return those that this process still holds. A lease that is missing from the
+        result was lost to another process. A lease that was released in the meantime is returned, and stays
+        released."""
         ...
 
     async def hint(self, token: str, failure: Failure | None = None) -> bool:
-        """A callback came for this attempt's token: its order is due now. False: no such token.
+        """Make the order of this attempt's token due now, because a callback arrived. False: no such token.
 
-        A hint given while the order is held is kept and honoured when it is released. `failure` is what the
-        callback claims; it is kept on the attempt as `reported_failure`.
+        While the order is leased the hint is kept, and takes effect when the lease is released. `failure` is
+        what the callback claims; it is stored on the attempt as `reported_failure`.
         """
         ...
 
     async def hint_reference(self, rail: str, reference: str, failure: Failure | None = None) -> bool:
-        """The same, for the attempt with this reference at this rail."""
+        """Do the same for the attempt with this reference at this rail."""
         ...
 
     async def payment(self, payment_id: str) -> PaymentCase | None: ...
@@ -224,7 +229,8 @@ class OrderStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """What became of a send and its retries. `worst` is the evidence of all of them together."""
+    """The result of a send and its retries. `worst` is the evidence of all tries together (see
+    `Evidence.worst`)."""
 
     answer: SendAnswer
     worst: Evidence
@@ -233,24 +239,27 @@ class Sent:
 
 
 class Dispatch(Protocol):
-    """Calls rails under their policies. It never raises for what the world does."""
+    """Calls rails under their resilience policies. A failed call never raises: it is returned as evidence."""
 
     async def send(
         self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
     ) -> Sent:
-        """Send under the rail's policy. `patient`: retry what provably did nothing, since no other rail
-        is there. `gated`: let the breaker refuse; re-sends of a reference are not gated. `within_s`: no try
-        begins later than in so many seconds."""
+        """Send under the rail's policy.
+
+        `patient`: retry tries that provably did nothing, since there is no other rail to use. `gated`: the
+        breaker may refuse the send; re-sends of a reference are not gated. `within_s`: no try begins later
+        than this many seconds from now.
+        """
         ...
 
     async def inquire(self, rail: Rail, attempt: Attempt, traces: AttemptDetails = NO_TRACES) -> StatusAnswer:
-        """Ask about an attempt. Inquiries always run."""
+        """Ask the rail for the status of an attempt. The breaker never refuses an inquiry."""
         ...
 
     async def submit_otp(self, rail: Rail, attempt: Attempt, otp: str) -> SendAnswer:
-        """Hand a payer's one-time password over, once. Never refused by a breaker, never repeated."""
+        """Submit a payer's one-time password once. No breaker refuses it, and it is never repeated."""
         ...
 
     def open_for_s(self, rail: str, operation: Operation) -> float | None:
-        """How long the rail's breaker still refuses new attempts, in seconds; None when it lets them in."""
+        """The seconds for which the rail's breaker still refuses new attempts; None when it admits them."""
         ...

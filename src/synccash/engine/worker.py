@@ -1,4 +1,4 @@
-"""The worker: finds due orders in the ledger and moves them forward. Any number of them may run."""
+"""The worker loop: leases due orders from the store and moves each forward. Any number of workers may run."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ log = structlog.get_logger("synccash.worker")
 
 @dataclass(slots=True)
 class Worker:
-    """Live: one loop of one process. `stop` lets it end after the round under way.
+    """Live: one loop of one process. `stop` ends it after the current round.
 
-    `taken` counts the orders that it took up; `taken_over` those of them that another holder had let fall,
-    and `interrupted` those that PostgreSQL's absence ended.
+    `taken` counts the orders that it leased; `taken_over` counts those of them whose former lease had ended
+    without a release, and `interrupted` those whose work stopped because PostgreSQL was unavailable.
     """
 
     order_store: OrderStore
@@ -37,19 +37,19 @@ class Worker:
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Take and advance due orders until stopped. A ledger out of reach is waited for."""
+        """Lease and advance due orders until stopped. Waits and retries while the store is unavailable."""
         while not self._stopped.is_set():
             try:
                 taken = await self._round()
             except StoreUnavailableError as error:
-                log.warning("ledger_unavailable", reason=str(error))
+                log.warning("store_unavailable", reason=str(error))
                 await self.clock.sleep(error.retry_after_s)
                 continue
             if not taken:
                 await self.work_signal.wait(self.settings.poll_s)
 
     def stop(self) -> None:
-        """End after the round under way."""
+        """End the loop after the current round."""
         self._stopped.set()
         self.work_signal.ring()
 
@@ -69,6 +69,6 @@ class Worker:
         try:
             await self.order_worker.advance(case)
         except StoreUnavailableError as error:
-            # The lease ends by itself, and whoever is next finds the row as it was.
+            # The lease ends by itself, and the next worker continues from the stored row.
             self.interrupted += 1
             log.warning("advance_interrupted", order_id=order_of(case).id, reason=str(error))

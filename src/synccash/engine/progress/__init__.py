@@ -1,1 +1,1 @@
-"""Moves one order forward: decisions, timing, attempts, feedback."""
+"""Moves one order forward: decides the next commit, times inquiries, and prepares attempts."""

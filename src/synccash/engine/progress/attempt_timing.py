@@ -39,7 +39,7 @@ class AttemptTiming:
             return None
         capability = self._capability(attempt)
         window_s = capability.prompt_window_s or 0.0
-        for moment_s in (window_s, self.told_by_s(attempt)):
+        for moment_s in (window_s, self.failure_callback_due_s(attempt)):
             if moment_s is not None and moment_s > age_s:
                 wait_s = min(wait_s, moment_s - age_s)
         return max(wait_s, capability.inquiry_from_s - age_s)
@@ -48,7 +48,7 @@ class AttemptTiming:
         """The wait until the attempt is old enough for its rail to be asked at all; 0 where it is."""
         return max(0.0, self._capability(attempt).inquiry_from_s - age_s(case, attempt))
 
-    def told_by_s(self, attempt: Attempt) -> float | None:
+    def failure_callback_due_s(self, attempt: Attempt) -> float | None:
         """The age at which a callback of failure should have come, where nothing else could tell of one.
 
         None where the rail's inquiry has a word for failure.
@@ -162,7 +162,7 @@ class AttemptTiming:
             return wait_s
         return max(0.0, min(wait_s, (case.expires_at - case.as_of).total_seconds()))
 
-    def is_human_told(self, case: Case) -> bool:
+    def is_refund_overdue(self, case: Case) -> bool:
         """True when a human is told of an order without an expiry that no rail has taken for so long."""
         if not isinstance(case, RefundCase):
             return False
@@ -190,7 +190,7 @@ class AttemptTiming:
         `standing` is what it said just now, where it was asked. An answer that says nothing is no look-back:
         the question is repeated as the ladder says.
         """
-        wait_s = self._next_look_back_s(case, closed)
+        wait_s = self._next_recheck_s(case, closed)
         if status_at_rail not in (RailStatus.PENDING, RailStatus.NO_INFORMATION):
             return wait_s
         again_s = self.settings.schedule.wait_s(closed.inquiries, age_s(case, closed))
@@ -198,7 +198,7 @@ class AttemptTiming:
             again_s = self.parked_s(case, closed)
         return min((w for w in (wait_s, again_s) if w is not None), default=None)
 
-    def after_look_back(
+    def after_recheck(
         self, case: Case, attempt: Attempt, answer: StatusAnswer
     ) -> tuple[float | None, Attempt]:
         """The wait before an ended order's attempt is asked about again, and the attempt with this look."""
@@ -214,7 +214,7 @@ class AttemptTiming:
         wait_s = self.settings.schedule.wait_s(attempt.inquiries, age_s(case, attempt)) if unclear else None
         return wait_s, replace(looked, retry_decision=None if wait_s is None else ASK_AGAIN)
 
-    def _next_look_back_s(self, case: Case, closed: Attempt) -> float | None:
+    def _next_recheck_s(self, case: Case, closed: Attempt) -> float | None:
         if not _may_pay_late(closed):
             return None
         age = age_s(case, closed)
@@ -229,7 +229,7 @@ class AttemptTiming:
         waits = (self.recheck_s(case, attempt) for attempt in merged(case.attempts, changed))
         return ReleaseLease(min((wait_s for wait_s in waits if wait_s is not None), default=None))
 
-    def is_look_back_due(self, case: Case, live: Attempt) -> bool:
+    def is_recheck_due(self, case: Case, live: Attempt) -> bool:
         """True when the closed attempts of an order are asked about beside its live one."""
         age = age_s(case, live)
         return age >= self.settings.look_backs_s[0] or self.next_inquiry_s(live, age) is None

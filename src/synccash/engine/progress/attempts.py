@@ -1,4 +1,4 @@
-"""Prepares attempts: routes a payment, derives the reference, and writes the order that a rail is sent."""
+"""Prepares attempts: chooses the rail, derives the reference, and builds the order that the rail is sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ from synccash.resilience.evidence import Evidence
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """Makes new attempts and the orders that go out for them."""
+    """Builds new attempts and the `SendOrder` that a connector needs to send one."""
 
     rails: Mapping[str, AccountRail]
     router: Router
@@ -42,18 +42,18 @@ class Attempts:
         return self.router.route(order, spent)
 
     def first(self, order: Routed, rail: str, *, sequence: int = 1) -> Attempt:
-        """A prepared attempt at the payment or payout over `rail`."""
+        """Return a prepared attempt at the payment or payout through `rail`."""
         return self._prepared(order, identity_of(order), self.rails[rail].account, sequence)
 
     def refunding(self, refund: Refund, payment: Payment, debit: Attempt, *, sequence: int) -> Attempt:
-        """A prepared attempt to give money back, at the account through which it came, with the present
-        credentials of its business where there are any."""
+        """Return a prepared attempt to refund money at the account that collected it. It uses the rail's
+        present credentials where they are of the same business."""
         account = self.rails[debit.rail].account if self.at_present_account(debit) else debit.account
         return self._prepared(refund, refund_identity(refund, payment), account, sequence)
 
     def lost(self, case: Case, rail: str, sequence: int) -> Attempt:
-        """The attempt that the order must have had at `rail` as number `sequence`, if it had it at all: sent,
-        with an outcome that the ledger does not know."""
+        """Return the attempt that the order would have had at `rail` as number `sequence`, if the database
+        lost one there: sent, with an unknown outcome."""
         if isinstance(case, RefundCase):
             prepared = self.refunding(case.refund, case.payment, case.debit, sequence=sequence)
         else:
@@ -67,7 +67,7 @@ class Attempts:
         )
 
     def next_for(self, case: Case, rail: str | None = None) -> Attempt:
-        """The attempt after the last one of the case."""
+        """Return a prepared attempt that follows the case's last one."""
         sequence = case.next_sequence
         if isinstance(case, RefundCase):
             return self.refunding(case.refund, case.payment, case.debit, sequence=sequence)
@@ -92,7 +92,7 @@ class Attempts:
         )
 
     def order_for(self, case: Case, attempt: Attempt) -> SendOrder:
-        """All that the connector needs to send the attempt."""
+        """Return all data that the connector needs to send the attempt."""
         named = case.payout if isinstance(case, PayoutCase) else case.payment
         wallet = wallet_of(named)
         rail = self.rails[attempt.rail]
@@ -115,8 +115,8 @@ class Attempts:
             livemode=order_of(case).livemode,
         )
 
-    def traces_of(self, case: Case, attempt: Attempt) -> AttemptDetails:
-        """What else is known of an attempt, for rails that look things up by it."""
+    def details_of(self, case: Case, attempt: Attempt) -> AttemptDetails:
+        """Return the details of an attempt besides its reference, for rails that look attempts up by them."""
         debit = case.debit if isinstance(case, RefundCase) else None
         return AttemptDetails(
             amount=attempt.amount,
@@ -124,13 +124,14 @@ class Attempts:
             transaction_id=attempt.provider_transaction_id,
             original_reference=debit.reference if debit else None,
             original_transaction_id=debit.provider_transaction_id if debit else None,
-            password_untold=is_password_untold(case, attempt),
+            password_untold=is_otp_outcome_unknown(case, attempt),
             priority=_priority(case, attempt),
         )
 
-    def barred(self, case: PaymentCase | PayoutCase) -> frozenset[str]:
-        """The rails not to try now: those of `spent_rails`, and, for an order that was opened before the
-        latest recovery ended, those that would execute a lost reference once more."""
+    def excluded_rails(self, case: PaymentCase | PayoutCase) -> frozenset[str]:
+        """Return the rails that must not be tried now: those of `spent_rails`, and, for an order that was
+        opened before the latest recovery ended, the rails without deduplication by reference, which could
+        execute a lost attempt a second time."""
         return spent_rails(case) | self._unsafe_rails(case)
 
     def _unsafe_rails(self, case: PaymentCase | PayoutCase) -> frozenset[str]:
@@ -138,17 +139,22 @@ class Attempts:
             return frozenset()
         operation = operation_of(routed_of(case))
         promises = ((name, rail.capabilities.operations.get(operation)) for name, rail in self.rails.items())
-        return frozenset(name for name, able in promises if able is not None and not able.dedup_by_reference)
+        return frozenset(
+            name
+            for name, capability in promises
+            if capability is not None and not capability.dedup_by_reference
+        )
 
-    def needs_a_human(self, case: PaymentCase | PayoutCase) -> bool:
-        """True where only a rail without deduplication is left for an order of before a recovery."""
+    def needs_review(self, case: PaymentCase | PayoutCase) -> bool:
+        """True when the order was opened before the latest recovery ended and only a rail without
+        deduplication is left for it."""
         unsafe = self._unsafe_rails(case) - spent_rails(case)
-        # Looked at without `route`, which uses a probe up.
+        # `route` would use up a recovery probe.
         return bool(unsafe) and self.router.elsewhere(routed_of(case), spent_rails(case)) in unsafe
 
     def at_present_account(self, attempt: Attempt) -> bool:
-        """True when the attempt's account is the one that its rail is set up with now, also with another key
-        of the same business."""
+        """True when the rail's present credentials are those of the attempt's account, or another key of the
+        same business."""
         return self.rails[attempt.rail].serves(attempt.account)
 
     def _callback_url(self, attempt: Attempt) -> str:
@@ -156,7 +162,8 @@ class Attempts:
 
 
 def identity_of(order: Routed) -> OrderIdentity:
-    """What names a payment or payout for ever: the merchant's own reference."""
+    """Return the permanent identity of a payment or payout, from which its attempts' references are derived:
+    the merchant's own reference."""
     return OrderIdentity(
         merchant_id=order.merchant_id,
         livemode=order.livemode,
@@ -166,7 +173,7 @@ def identity_of(order: Routed) -> OrderIdentity:
 
 
 def refund_identity(refund: Refund, payment: Payment) -> OrderIdentity:
-    """What names a refund for ever. A row of a former version is named by its id."""
+    """Return the permanent identity of a refund. A row of a former version, which has none, uses its id."""
     return OrderIdentity(
         merchant_id=payment.merchant_id,
         livemode=payment.livemode,
@@ -175,9 +182,9 @@ def refund_identity(refund: Refund, payment: Payment) -> OrderIdentity:
     )
 
 
-def is_password_untold(case: Case, attempt: Attempt) -> bool:
-    """True when a password was handed over for the attempt, and nobody knows what became of it: of what a
-    rail has acknowledged nothing else is unknown."""
+def is_otp_outcome_unknown(case: Case, attempt: Attempt) -> bool:
+    """True when a one-time password was submitted for the attempt and the result is unknown. An acknowledged
+    attempt has no other unknown outcome."""
     unknown = order_of(case).status_detail is StatusDetail.OUTCOME_UNKNOWN
     return isinstance(case, PaymentCase) and unknown and attempt.state is AttemptState.ACKNOWLEDGED
 
@@ -189,18 +196,18 @@ def _priority(case: Case, attempt: Attempt) -> InquiryPriority:
 
 
 def routed_of(case: PaymentCase | PayoutCase) -> Routed:
-    """The order of a case that is routed: a refund's rail is given by its debit."""
+    """Return the case's payment or payout. Refunds are not routed: they go to the rail of their debit."""
     return case.payment if isinstance(case, PaymentCase) else case.payout
 
 
 def closed_attempts(case: Case) -> tuple[Attempt, ...]:
-    """The attempts that were closed and of which no money is known."""
+    """Return the closed attempts that are not known to have moved money."""
     return tuple(a for a in case.attempts if a.state.is_dead and not a.money_moved)
 
 
 def spent_rails(case: Case) -> frozenset[str]:
-    """The rails not to try now: those that refused for good, and those that this holder has just tried. A
-    float that was too low may have been filled up."""
+    """Return the rails that refused the order for good, and those already tried under the present lease. A
+    refusal because of a low float is not for good: the float may have been topped up."""
     fence = order_of(case).fence
     return frozenset(
         attempt.rail
@@ -211,6 +218,6 @@ def spent_rails(case: Case) -> frozenset[str]:
 
 
 def is_short_of_float(attempt: Attempt) -> bool:
-    """True for a payout's attempt that its rail refused since our own account there holds too little."""
+    """True for a payout attempt that the rail refused because our own account there holds too little."""
     short = attempt.failure is not None and attempt.failure.code is FailureCode.FLOAT_TOO_LOW
     return attempt.operation is Operation.PAYOUT and attempt.state is AttemptState.DECLINED and short

@@ -13,7 +13,7 @@ from synccash.engine.progress.attempt_timing import AttemptTiming, age_s, is_exp
 from synccash.engine.progress.attempts import (
     Attempts,
     closed_attempts,
-    is_password_untold,
+    is_otp_outcome_unknown,
     is_short_of_float,
     routed_of,
 )
@@ -83,10 +83,10 @@ class Decisions:
             return self._refused_locally(case, after, sent, entry)
         if after.state is AttemptState.NOT_SENT or is_short_of_float(after):
             return self._queue(case, after, sent.answer.retry_after_s, entry)
-        if self._is_held_elsewhere(case, after):
-            return self._held_elsewhere(case, after, entry)
+        if self._needs_search_first(case, after):
+            return self._queue_until_searched(case, after, entry)
         order = reflect(order_of(case), after, now=self.clock.now(), action=sent.answer.next_action)
-        order = self._told_in_time(case, after, order)
+        order = self._review_if_overdue(case, after, order)
         due_in_s = self._ask_after_send_s(replace(case, as_of=self.clock.now()), after)
         lease = self.timing.release_ended(case, after) if order.status.is_final else ReleaseLease(due_in_s)
         outside = after.state.is_dead and _may_go_elsewhere(case, after)
@@ -94,11 +94,11 @@ class Decisions:
             case, order, after, lease=lease, timeline=(entry,), outside_recovery=outside
         )
 
-    def _is_held_elsewhere(self, case: Case, dead: Attempt) -> bool:
+    def _needs_search_first(self, case: Case, dead: Attempt) -> bool:
         """True where the order may have gone to another rail by an attempt that the ledger has lost."""
         return dead.state.is_dead and not case.may_send and _may_go_elsewhere(case, dead)
 
-    def _held_elsewhere(self, case: Case, dead: Attempt, entry: Entry) -> Commit:
+    def _queue_until_searched(self, case: Case, dead: Attempt, entry: Entry) -> Commit:
         """Close the attempt and end nothing: the rails are asked when the recovery has ended."""
         closed = replace(dead, retry_decision="held")
         order = queued(order_of(case), now=self.clock.now())
@@ -134,8 +134,8 @@ class Decisions:
         commit = self._fall_over(case, after, entry) if after.state.is_dead and may_fall_over else None
         if commit is not None:
             return commit
-        if self._is_held_elsewhere(case, after):
-            return self._held_elsewhere(case, after, entry)
+        if self._needs_search_first(case, after):
+            return self._queue_until_searched(case, after, entry)
         if is_short_of_float(after) and not known:
             return self._queue(case, after, None, entry)
         order = reflect(order_of(case), after, now=self.clock.now())
@@ -206,7 +206,7 @@ class Decisions:
             lease = ReleaseLease(self.timing.callback_check_s(case))
             return self.commit_builder.commit(case, order, closed, lease=lease, timeline=(entry,))
         now_case = replace(case, attempts=merged(case.attempts, (closed,)))
-        route = self.attempts.route(routed_of(case), self.attempts.barred(now_case) | {dead.rail})
+        route = self.attempts.route(routed_of(case), self.attempts.excluded_rails(now_case) | {dead.rail})
         if route.chosen is None:
             return None
         opened = self.attempts.next_for(now_case, route.chosen)
@@ -234,7 +234,7 @@ class Decisions:
         now = self.clock.now()
         is_unsent = after.state is AttemptState.NOT_SENT
         order = reflect(order_of(case), after, now=now) if is_unsent else queued(order_of(case), now=now)
-        if self.timing.is_human_told(case):
+        if self.timing.is_refund_overdue(case):
             # Tried on, beside the human: the rail is the refund's only one, and may come back.
             order = under_review(order, now=now)
         facts: dict[str, Any] = {"wait_s": wait_s}
@@ -250,8 +250,8 @@ class Decisions:
             attempt = self.attempts.next_for(case, route.chosen)
             timeline = (*before, self.commit_builder.entry("routed", route.explained()))
             return self._to_send(case, _begun(case, attempt, route), attempt, timeline=timeline)
-        if route.wait_s is None and self.attempts.needs_a_human(case):
-            return self._unsafe(case, route, before)
+        if route.wait_s is None and self.attempts.needs_review(case):
+            return self._park_unsafe(case, route, before)
         if route.wait_s is None and not case.attempts:
             order = failed(routed_of(case), Failure(FailureCode.NO_RAIL_AVAILABLE), now=self.clock.now())
             timeline = (*before, self.commit_builder.entry("routed", route.explained()))
@@ -278,12 +278,12 @@ class Decisions:
     def wait_for_callbacks(self, case: Case) -> Commit:
         """Send nothing while the callback of a closed attempt is unchecked."""
         order = order_of(case)
-        if self.timing.is_human_told(case):
+        if self.timing.is_refund_overdue(case):
             order = under_review(order, now=self.clock.now())
         lease = ReleaseLease(self.timing.callback_check_s(case))
         return self.commit_builder.commit(case, order, lease=lease, timeline=())
 
-    def _unsafe(self, case: PaymentCase | PayoutCase, route: Route, before: tuple[Entry, ...]) -> Commit:
+    def _park_unsafe(self, case: PaymentCase | PayoutCase, route: Route, before: tuple[Entry, ...]) -> Commit:
         """A recovery lost what was sent for the order, and the only rail left would execute it once more."""
         order = under_review(order_of(case), now=self.clock.now())
         is_new = order.version != order_of(case).version
@@ -292,7 +292,7 @@ class Decisions:
             case, order, lease=ReleaseLease(self.timing.held_s(case)), timeline=entries
         )
 
-    def lease(self, case: Case) -> Commit:
+    def wait_for_recovery(self, case: Case) -> Commit:
         """A recovery keeps the order from being sent. It is not ended on the ground that nothing was sent,
         since that may be lost; a human is told once its time is over."""
         before, now = order_of(case), self.clock.now()
@@ -301,17 +301,17 @@ class Decisions:
             # What was never sent may still have to be screened.
             is_new = not case.attempts and before.status_detail is None
             order = before if is_new else queued(before, now=now)
-        if not case.held and self._is_told_now(case):
+        if not case.held and self._needs_review_now(case):
             order = under_review(before, now=now)
         return self.commit_builder.commit(
             case, order, lease=ReleaseLease(self.timing.held_s(case)), timeline=()
         )
 
-    def _is_told_now(self, case: Case) -> bool:
+    def _needs_review_now(self, case: Case) -> bool:
         """True where a human is told that a rail does not say what it has of the order: once its time is
         over; of a refund at once, where the rail would execute it twice."""
         if isinstance(case, RefundCase):
-            return case.refund.exclusive or self.timing.is_human_told(case)
+            return case.refund.exclusive or self.timing.is_refund_overdue(case)
         return is_expired(case)
 
     def searched(self, case: Case, found: Sequence[FoundAttempt]) -> Commit:
@@ -384,7 +384,7 @@ class Decisions:
         """The same reference to the same rail again, counted on the row before the first byte."""
         again = replace(after, sends=after.sends + 1, not_founds=0)
         entry = self.commit_builder.entry("sent_again", {"attempt": after.id, "send": again.sends})
-        order = self._told_in_time(case, again, reflect(order_of(case), again, now=self.clock.now()))
+        order = self._review_if_overdue(case, again, reflect(order_of(case), again, now=self.clock.now()))
         if order.version == order_of(case).version:
             # Whoever has read the order before this send must not end it on what he read.
             order = replace(order, version=order.version + 1, updated_at=self.clock.now())
@@ -404,17 +404,21 @@ class Decisions:
         wait_s = self.timing.next_inquiry_s(after, age)
         order = reflect(order_of(case), after, now=self.clock.now(), action=answer.next_action)
         status_at_rail = order_of(case).status_detail
-        if answer.status_at_rail is RailStatus.NO_INFORMATION and is_password_untold(case, after):
+        if answer.status_at_rail is RailStatus.NO_INFORMATION and is_otp_outcome_unknown(case, after):
             order = order_of(case)
-        told_by_s = self.timing.told_by_s(after)
-        untold = answer.status_at_rail is RailStatus.PENDING and told_by_s is not None and age >= told_by_s
+        failure_callback_due_s = self.timing.failure_callback_due_s(after)
+        untold = (
+            answer.status_at_rail is RailStatus.PENDING
+            and failure_callback_due_s is not None
+            and age >= failure_callback_due_s
+        )
         lost = after.state is AttemptState.UNKNOWN or answer.status_at_rail is RailStatus.NOT_FOUND
         resend_in_s = self.timing.resend_in_s(case, after)
         hopeless = lost and resend_in_s is None and (is_expired(case) or self._is_used_up(case, after))
         for_a_human = untold or hopeless or answer.refused_locally or case.money_moved
         if wait_s is None or for_a_human or status_at_rail is StatusDetail.UNDER_REVIEW:
             order = under_review(order_of(case), now=self.clock.now())
-        order = self._told_in_time(case, after, order)
+        order = self._review_if_overdue(case, after, order)
         if wait_s is None:
             wait_s = self.timing.parked_s(case, after)
         elif lost and not hopeless:
@@ -427,9 +431,9 @@ class Decisions:
         entry = self.commit_builder.entry("inquired", facts)
         return self.commit_builder.commit(case, order, after, lease=ReleaseLease(wait_s), timeline=(entry,))
 
-    def _told_in_time(self, case: Case, after: Attempt, order: Order) -> Order:
+    def _review_if_overdue(self, case: Case, after: Attempt, order: Order) -> Order:
         """The order, under review where it is a refund whose rail has long not said that it has it."""
-        if after.state is AttemptState.UNKNOWN and self.timing.is_human_told(case):
+        if after.state is AttemptState.UNKNOWN and self.timing.is_refund_overdue(case):
             return under_review(order, now=self.clock.now())
         return order
 
@@ -519,7 +523,7 @@ class Decisions:
             contradiction="late_success",
         )
 
-    def looked_back(self, case: Case, looked: list[Attempt], waits: list[float]) -> Commit:
+    def rechecked(self, case: Case, looked: list[Attempt], waits: list[float]) -> Commit:
         """An ended order stays as it is, and is looked at again after the shortest of `waits`, if any."""
         lease = ReleaseLease(min(waits) if waits else None)
         return self.commit_builder.commit(case, order_of(case), *looked, lease=lease, timeline=())

@@ -1,4 +1,5 @@
-"""Looks at the rails for attempts that the ledger has lost, under the references that they must have had."""
+"""Finds attempts that a database recovery lost: derives the references they must have had and asks the rails
+for them."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,14 +16,14 @@ from synccash.payments.rail import Environment, Operation, RailStatus, StatusAns
 from synccash.payments.receipts import foreign_to
 
 SEARCHES_AT_ONCE = 4
-"""How many orders of one process are searched for at a time."""
+"""The most orders that one process searches for at a time."""
 SEARCHES_REMEMBERED = 10_000
-"""How many orders' searches that are not whole yet a process remembers."""
+"""The most unfinished searches whose partial results a process remembers."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundAttempt:
-    """An attempt that a rail has and the ledger has not, and what the rail says of it."""
+    """An attempt that a rail has and the database lost, with the rail's answer about it."""
 
     attempt: Attempt
     answer: StatusAnswer
@@ -30,13 +31,14 @@ class FoundAttempt:
 
 @dataclass(frozen=True, slots=True)
 class LostAttempts:
-    """Asks every rail that could have been sent the order.
+    """Asks every rail to which the order could have been sent.
 
-    `depth`: how many attempts after the last known one are looked for. An attempt that was refused or never
-    left is found nowhere, so gaps mean nothing. `searching`: few orders are searched for at a time. A search
-    counts only when it is whole, and among hundreds each would run out of time at a rail's inquiry rate.
-    `unknown`: by order, what rails have said not to have in a search that is not whole yet. It stays true, as
-    nothing is sent for the order meanwhile; so a rail that answers now and then is asked the rest alone.
+    `depth`: the number of attempts to look for after the last known one. An attempt that was refused or
+    never left is found at no rail, so a gap in the sequence does not end the search.
+    `searching`: limits how many orders are searched for at a time. A search counts only when every rail has
+    answered; with hundreds at once, each would run out of time at a rail's inquiry rate.
+    `unknown`: for each unfinished search, the references that a rail has said it does not have. They remain
+    valid, because nothing is sent for the order in the meantime, so the next search asks only for the rest.
     """
 
     rails: Mapping[str, Rail]
@@ -47,16 +49,17 @@ class LostAttempts:
     searching: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(SEARCHES_AT_ONCE))
 
     async def find(self, case: Case) -> Sequence[FoundAttempt] | None:
-        """Return what the rails have of the order, in sequence; None where one of them does not say, where
-        the order has to wait for other searches, or where it was sent under another installation key."""
+        """Return the attempts that the rails have of the order, in sequence. Returns None when a rail gives
+        no information, when the order has to wait for other searches, or when it was sent under another
+        installation key."""
         if self.searching.locked() or not self._has_our_key(case):
             return None
         async with self.searching:
             return await self._find(case)
 
     def _has_our_key(self, case: Case) -> bool:
-        """False where the references of the order's attempts were derived with another installation key:
-        those that would be looked for were never at any rail."""
+        """False when the references of the order's attempts were derived with another installation key: the
+        references that this key gives were then never at any rail."""
         ours = self.attempts.references.id
         return all(attempt.reference_key in (None, ours) for attempt in case.attempts)
 
@@ -70,7 +73,7 @@ class LostAttempts:
                 attempt = self.attempts.lost(case, rail, sequence)
                 if (rail, attempt.reference) in unknown:
                     continue
-                traces = self.attempts.traces_of(case, attempt)
+                traces = self.attempts.details_of(case, attempt)
                 answer = await self.dispatch.inquire(self.rails[rail], attempt, traces)
                 if answer.status_at_rail is RailStatus.NO_INFORMATION:
                     self._forget_oldest()
@@ -87,8 +90,8 @@ class LostAttempts:
             del self.unknown[next(iter(self.unknown))]
 
     def _eligible(self, case: Case) -> Iterable[str]:
-        """The rails that the order may have gone to: a refund only to its debit's. The rail that a merchant
-        pins now need not be the one that was pinned when the order was lost."""
+        """Return the rails to which the order may have been sent; for a refund, only the rail of its debit.
+        A pinned rail does not narrow this: another may have been pinned when the attempt was lost."""
         if isinstance(case, RefundCase):
             return (case.debit.rail,)
         order = routed_of(case)
@@ -104,48 +107,48 @@ class LostAttempts:
 def adopt(
     case: Case, found: Sequence[FoundAttempt], currency: str, *, now: datetime
 ) -> tuple[Sequence[Attempt], str | None]:
-    """Return the attempts to write, and the contradiction where what was found is not the order's own.
+    """Return the attempts to store, and a contradiction when what was found does not match the order.
 
-    One attempt lives: the one whose money moved, else the latest that may still move some. The others were
-    closed before it was sent, and are looked back at like all closed attempts.
+    One attempt stays live: the latest that succeeded, else the latest that may still move money. The others
+    were closed before it was sent, and are rechecked like all closed attempts.
     """
-    living = _living(found)
+    live = _find_live(found)
     adopted: list[Attempt] = []
     contradiction: str | None = None
     may_pay_twice = False
-    # Of two with the same reference the one that lives is kept.
-    for one in sorted(found, key=lambda one: one is not living):
+    # Of two attempts with the same reference, keep the live one.
+    for one in sorted(found, key=lambda one: one is not live):
         if any(one.attempt.reference == known.reference for known in adopted):
-            # Two rails have the same reference: one of them was sent it after the other was lost.
+            # Two rails have the same reference: it was sent to one of them after the other attempt was lost.
             contradiction = "found_twice"
             may_pay_twice |= one.answer.status_at_rail is not RailStatus.FAILED
             continue
-        attempt = one.attempt if one is living else _closed(one.attempt, one.answer)
+        attempt = one.attempt if one is live else _as_closed(one.attempt, one.answer)
         foreign = foreign_to(one.attempt, currency, one.answer)
         if foreign is not None:
             contradiction = foreign.value
             attempt = replace(attempt, moved_at=now)
         adopted.append(attempt)
-    if living is not None and may_pay_twice:
-        # PostgreSQL holds a reference once, so the other rail's money has no row. The one that lives is not
-        # asked about any more: its success would end the order, and nobody would look for the other.
-        kept = next(a for a in adopted if a.id == living.attempt.id)
+    if live is not None and may_pay_twice:
+        # PostgreSQL stores a reference only once, so the other rail's attempt has no row. Close the live one
+        # too: its success would end the order, and the other rail's money would never be looked for.
+        kept = next(a for a in adopted if a.id == live.attempt.id)
         adopted.remove(kept)
-        adopted.append(replace(_closed(kept, living.answer), moved_at=now))
-    if living is not None and case.live is not None:
-        adopted.append(replace(_closed(case.live, living.answer), retry_decision="another_rail"))
+        adopted.append(replace(_as_closed(kept, live.answer), moved_at=now))
+    if live is not None and case.live is not None:
+        adopted.append(replace(_as_closed(case.live, live.answer), retry_decision="another_rail"))
     return sorted(adopted, key=lambda attempt: attempt.sequence), contradiction
 
 
-def _living(found: Sequence[FoundAttempt]) -> FoundAttempt | None:
+def _find_live(found: Sequence[FoundAttempt]) -> FoundAttempt | None:
     for status_at_rail in (RailStatus.SUCCEEDED, RailStatus.PENDING):
-        standing_so = [one for one in found if one.answer.status_at_rail is status_at_rail]
-        if standing_so:
-            return standing_so[-1]
+        matching = [one for one in found if one.answer.status_at_rail is status_at_rail]
+        if matching:
+            return matching[-1]
     return None
 
 
-def _closed(attempt: Attempt, answer: StatusAnswer) -> Attempt:
-    """The attempt as one that was closed before another was opened."""
+def _as_closed(attempt: Attempt, answer: StatusAnswer) -> Attempt:
+    """Return the attempt as one that was closed before another was opened."""
     failure = answer.failure or Failure(FailureCode.PROVIDER_ERROR, reroute=True)
     return attempt.after_inquiry(StatusAnswer(status_at_rail=RailStatus.FAILED, failure=failure))

@@ -1,7 +1,7 @@
-"""Moves a held order forward: send, inquire, re-send, fall over, expire. The same for every kind of order.
+"""Moves a leased order of any kind forward: sends, inquires, re-sends, fails over to another rail, expires.
 
-Here is the walk: whom to ask, in which order, and what a lost commit means. What an answer means for the
-order is in `decisions`, when it is looked at again in `patience`.
+This module decides which rails to ask, in which order, and what to do when a commit is refused. `decisions`
+turns an answer into the order's next commit; `attempt_timing` says when the order is due again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,8 @@ from synccash.resilience.evidence import Evidence
 
 @dataclass(frozen=True, slots=True)
 class OrderWorker:
-    """Works on one order at a time, under a hold. What it cannot commit it lets go: the row is the truth."""
+    """Works on one order at a time, under a lease. When a commit is refused it drops its result: the stored
+    row is the truth."""
 
     order_store: OrderStore
     rails: Mapping[str, AccountRail]
@@ -56,11 +57,11 @@ class OrderWorker:
     screening: Screening | None = None
 
     async def send(self, case: Case, attempt: Attempt, *, leased_at: float) -> Case | None:
-        """Send a prepared attempt and go on until the order can be let go.
+        """Send a prepared attempt, and go on sending until a commit releases the lease.
 
-        `leased_at` is the monotonic time before the commit that gave the lease: once that is over nothing
-        more is sent, since another process may know by then that the money has moved. Returns the case as
-        last committed, or None when it was lost to another writer: read it again.
+        `leased_at` is the monotonic time just before the commit that granted the lease. Nothing is sent after
+        the lease ends, since another process may know by then that the money has moved. Returns the case as
+        last committed, or None when a commit was refused: read the order again.
         """
         while True:
             resend = attempt.evidence is not None
@@ -81,11 +82,11 @@ class OrderWorker:
             leased_at = self.clock.monotonic()
             committed = await self._record(case, commit)
             if committed is None and commit.before_expiry:
-                # Perhaps only too late to fall over: then the dead attempt ends the order.
+                # The order may have expired, which forbids another rail: then the dead attempt ends it.
                 commit = self.decisions.after_send(case, attempt, after, sent, may_fall_over=False)
                 committed = await self._record(case, commit)
             if committed is None and commit.outside_recovery:
-                # Perhaps a recovery has begun since the order was read.
+                # A recovery may have begun since the order was read.
                 commit = self.decisions.after_send(replace(case, held=True), attempt, after, sent)
                 committed = await self._record(case, commit)
             if committed is None or isinstance(commit.lease, ReleaseLease):
@@ -93,7 +94,7 @@ class OrderWorker:
             case, attempt = committed, _to_send(committed)
 
     def _sendable_s(self, case: Case, leased_at: float) -> float:
-        """The seconds until nothing more is sent: the end of the lease, or of the order's own time."""
+        """The seconds for which sending is allowed: until the lease ends or the order expires."""
         lease_s = leased_at + self.settings.lease_s - self.clock.monotonic()
         if case.expires_at is None:
             return lease_s
@@ -102,19 +103,21 @@ class OrderWorker:
     def _other_rail(self, case: Case, attempt: Attempt) -> str | None:
         if isinstance(case, RefundCase):
             return None
-        return self.attempts.router.elsewhere(routed_of(case), self.attempts.barred(case) | {attempt.rail})
+        return self.attempts.router.elsewhere(
+            routed_of(case), self.attempts.excluded_rails(case) | {attempt.rail}
+        )
 
     async def advance(self, case: Case) -> Case | None:
-        """Do what is due on an order that this process has just become the holder of."""
-        # After a takeover the closed attempts are checked too: the former holder may have had a callback.
-        heard = case.hinted or case.former_lease_end is not None
+        """Do what is due for an order that this process has just leased."""
+        # After a takeover, re-check the closed attempts: the previous worker may have received a callback.
+        may_have_callback = case.hinted or case.former_lease_end is not None
         live = case.live
         if self._is_searchable(case):
             found_attempts = await self.lost.find(case)
             if found_attempts is not None:
                 return await self._record(case, self.decisions.searched(case, found_attempts))
         if live is not None or not order_of(case).status.is_final:
-            found = await self._late_success(case) if heard else None
+            found = await self._late_success(case) if may_have_callback else None
             if found is not None:
                 return await self._record(case, found)
             if case.is_callback_unchecked:
@@ -125,7 +128,7 @@ class OrderWorker:
                 case = committed
         if live is not None:
             if isinstance(case, PaymentCase) and case.payment.status.is_final:
-                # A late success has settled the payment; what came too much does not wait for this attempt.
+                # A late success has settled the payment; a surplus is refunded without waiting for this one.
                 await self._give_back(case)
             return await self._inquire(case, live)
         if order_of(case).status.is_final:
@@ -134,7 +137,7 @@ class OrderWorker:
             found = await self._late_success(case)
             return await self._record(case, found or self.decisions.known_money(case))
         if not case.may_send:
-            return await self._record(case, self.decisions.lease(case))
+            return await self._record(case, self.decisions.wait_for_recovery(case))
         if is_expired(case):
             return await self._record(case, self.decisions.expire(case))
         if isinstance(case, RefundCase):
@@ -150,15 +153,15 @@ class OrderWorker:
         return await self._try_again(case)
 
     def _is_searchable(self, case: Case) -> bool:
-        """True for an open order of which the ledger may have lost attempts, once the recovery has ended and
-        the rails know what was sent before it."""
+        """True for an open order of which the database may have lost attempts, once the recovery has ended
+        and the rails have had time to register what was sent before it."""
         is_open = not order_of(case).status.is_final
         is_lost = case.unsearched is not None and not case.held and is_open and not case.money_moved
         return is_lost and self.timing.is_lost_send_settled(case)
 
     async def screen(self, case: Case) -> Case | None:
-        """Ask the fraud service about a payment or payout of which nothing was ever sent, and go on as it
-        says."""
+        """Ask the fraud service about a payment or payout for which nothing was ever sent, and act on its
+        decision."""
         assert not isinstance(case, RefundCase), "a refund is not screened"
         if self.screening is None:
             return await self._try_again(case)
@@ -169,17 +172,17 @@ class OrderWorker:
         return await self._record(case, self.decisions.held_for_risk(case, decision, entry))
 
     async def _try_again(self, case: Case, *before: Entry) -> Case | None:
-        """Open the next attempt of an order that no rail has taken yet."""
+        """Open and send the next attempt of an order that no rail has accepted yet."""
         if isinstance(case, RefundCase):
             commit = self.decisions.refund_again(case)
         else:
-            route = self.attempts.route(routed_of(case), self.attempts.barred(case))
+            route = self.attempts.route(routed_of(case), self.attempts.excluded_rails(case))
             commit = self.decisions.routed(case, route, before)
         return await self._commit_and_send(case, commit)
 
     async def _inquire(self, case: Case, live: Attempt) -> Case | None:
         if live.evidence is None or case.former_lease_end is not None:
-            # Its holder died or sleeps: nobody knows whether it was sent, and it still may be.
+            # The previous worker stopped or is suspended: the attempt may have been sent, or still may be.
             live = replace(
                 live,
                 evidence=live.evidence or Evidence.AMBIGUOUS,
@@ -187,7 +190,7 @@ class OrderWorker:
             )
         answer = await self._ask(case, live)
         foreign = foreign_to(live, order_of(case).currency, answer)
-        # What comes on top of an ended order is a surplus, whatever it amounts to.
+        # Money for an order that has already ended is a surplus, whatever its amount.
         surplus = foreign is Receipt.OTHER_AMOUNT and order_of(case).status.is_final
         if foreign is not None and not surplus:
             return await self._record(case, self.decisions.other_money(case, live, answer))
@@ -204,14 +207,15 @@ class OrderWorker:
                 return await self._resend(case, after)
             if self.timing.ends_as_not_found(case, after):
                 return await self._record(case, self.decisions.not_found_for_good(case, after))
-        if self.timing.is_look_back_due(case, after):
+        if self.timing.is_recheck_due(case, after):
             found = await self._late_success(case)
             if found is not None:
                 return await self._record(case, found)
         return await self._record(case, self.decisions.ask_later(case, after, answer))
 
     async def _taken_back(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Case | None:
-        """The rail calls an attempt failed that has moved money: told once, and it stays with a human."""
+        """Handle an attempt that moved money and that its rail now reports as failed or returned. The first
+        report is a contradiction for a human; later ones only schedule another inquiry."""
         if attempt.reversed_at is None:
             return await self._record(case, self.decisions.taken_back(case, attempt, answer))
         unclear = replace(answer, status_at_rail=RailStatus.NO_INFORMATION)
@@ -219,16 +223,16 @@ class OrderWorker:
         return await self._record(case, commit)
 
     async def _end(self, case: Case, after: Attempt, answer: StatusAnswer) -> Case | None:
-        """Commit what the rail's own answer ended, and fall over where that is allowed."""
+        """Commit the end of an attempt by the rail's own answer, and fail over where that is allowed."""
         self.feedback.ended(case, after)
         commit = self.decisions.ended(case, after, answer)
         committed = await self._commit_and_send(case, commit)
         if committed is None and commit.before_expiry:
-            # As after a send: perhaps only too late to fall over.
+            # As after a send: the order may have expired, which forbids another rail.
             commit = self.decisions.ended(case, after, answer, may_fall_over=False)
             committed = await self._record(case, commit)
         if committed is None and commit.outside_recovery:
-            # As after a send: perhaps a recovery has begun.
+            # As after a send: a recovery may have begun.
             commit = self.decisions.ended(replace(case, held=True), after, answer)
             committed = await self._record(case, commit)
         return committed
@@ -239,13 +243,13 @@ class OrderWorker:
         committed = await self._record(case, self.decisions.resend(case, after))
         if committed is not None:
             return await self.send(committed, _to_send(committed), leased_at=leased_at)
-        # Lost to another, or expired by the ledger's clock: only asking is left, if it is still ours.
+        # Another process took the order, or it expired by the store's clock: if it is still ours, only ask.
         not_found = StatusAnswer(status_at_rail=RailStatus.NOT_FOUND)
         return await self._record(case, self.decisions.ask_later(case, after, not_found))
 
     async def _late_success(self, case: Case) -> Commit | None:
-        """The commit of money that moved on a closed attempt, where a rail reports it. Those with an
-        unchecked callback are asked about by `_check_callbacks`."""
+        """Ask about the closed attempts; return the commit of the first that its rail reports as succeeded,
+        or None. Skips those with an unchecked callback: `_check_callbacks` asks about them."""
         for attempt in closed_attempts(case):
             if attempt.is_callback_unchecked:
                 continue
@@ -255,8 +259,8 @@ class OrderWorker:
         return None
 
     async def _check_callbacks(self, case: Case) -> Commit:
-        """Ask about the closed attempts with an unchecked callback. Returns the commit of money that moved,
-        or of what the rails said otherwise, which keeps the hold."""
+        """Ask about the closed attempts with an unchecked callback. Returns the commit of a late success, or
+        else the commit of the rails' other answers, which keeps the lease."""
         looked: list[tuple[Attempt, StatusAnswer]] = []
         for attempt in closed_attempts(case):
             if attempt.is_callback_unchecked:
@@ -267,28 +271,27 @@ class OrderWorker:
         return self.decisions.callbacks_checked(case, looked)
 
     async def _recheck_after_end(self, case: Case) -> Case | None:
-        """The order has ended: is there money that came after all, or was taken back, and is what came too
-        much given back?"""
+        """Recheck an ended order: commit money that arrived late or was taken back, and refund a surplus."""
         looked: list[Attempt] = []
         waits: list[float | None] = []
-        for attempt in _to_look_back_at(case):
+        for attempt in _attempts_to_recheck(case):
             answer = await self._ask(case, attempt)
             if answer.status_at_rail is RailStatus.SUCCEEDED and not attempt.money_moved:
                 return await self._record(case, self.decisions.late_success(case, attempt, answer))
             if _is_taken_back(attempt, answer):
                 return await self._record(case, self.decisions.taken_back(case, attempt, answer))
-            wait_s, after = self.timing.after_look_back(case, attempt, answer)
+            wait_s, after = self.timing.after_recheck(case, attempt, answer)
             waits.append(wait_s)
             looked.append(after)
         waits.extend(self.timing.recheck_s(case, attempt) for attempt in closed_attempts(case))
         if isinstance(case, PaymentCase) and not await self._give_back(case):
             waits.append(self.timing.surplus_retry_s(case))
         due = [wait_s for wait_s in waits if wait_s is not None]
-        return await self._record(case, self.decisions.looked_back(case, looked, due))
+        return await self._record(case, self.decisions.rechecked(case, looked, due))
 
     async def _give_back(self, case: PaymentCase) -> bool:
-        """Open the one automatic refund of each debit that the payment has no use for. False: one could not
-        start, because its rail takes one refund of a payment at a time."""
+        """Open one automatic refund for each surplus debit of the payment. Returns False when one could not
+        start because its rail takes one refund of a payment at a time."""
         if self.settings.surplus_refund != "auto":
             return True
         all_opened = True
@@ -302,14 +305,14 @@ class OrderWorker:
 
     async def _ask(self, case: Case, attempt: Attempt) -> StatusAnswer:
         return await self.dispatch.inquire(
-            self.rails[attempt.rail], attempt, self.attempts.traces_of(case, attempt)
+            self.rails[attempt.rail], attempt, self.attempts.details_of(case, attempt)
         )
 
     async def _record(self, case: Case, commit: Commit) -> Case | None:
         return committed_case(case, commit) if await self.order_store.record(commit) else None
 
     async def _commit_and_send(self, case: Case, commit: Commit) -> Case | None:
-        """Commit, and send where the lease was kept for it."""
+        """Commit, and send when the commit keeps the lease."""
         leased_at = self.clock.monotonic()
         committed = await self._record(case, commit)
         if committed is None or isinstance(commit.lease, ReleaseLease):
@@ -318,25 +321,28 @@ class OrderWorker:
 
 
 def _awaits_screening(case: PaymentCase | PayoutCase) -> bool:
-    """True for an order of which nothing was ever sent and about which nothing was decided: its process ended
-    while the fraud service was asked. A payout has no status of its own for that."""
+    """True for an order with no attempt and no risk decision: its process ended while it asked the fraud
+    service. A payout has no status of its own for that, so its attempts and status detail tell."""
     if isinstance(case, PaymentCase):
         return case.payment.status is PaymentStatus.CREATED
     return not case.attempts and case.payout.status_detail is None
 
 
-def _to_look_back_at(case: Case) -> Sequence[Attempt]:
-    """The attempts of an ended order that a rail is asked about: those that were closed; after a callback,
-    until the rail has answered, also those that moved money, since it may have taken that back. After a
-    takeover it is the former holder who may have had the callback."""
-    heard = case.hinted or case.former_lease_end is not None
+def _attempts_to_recheck(case: Case) -> Sequence[Attempt]:
+    """Return the attempts of an ended order to ask the rails about.
+
+    These are the closed ones and, after a callback and until the rail has answered, also those that moved
+    money, since the rail may have taken it back. After a takeover the previous worker may have received the
+    callback.
+    """
+    may_have_callback = case.hinted or case.former_lease_end is not None
     moved = (a for a in case.attempts if a.money_moved and a.reversed_at is None)
-    asked = (a for a in moved if heard or a.retry_decision == ASK_AGAIN)
-    return [*closed_attempts(case), *asked]
+    unconfirmed = (a for a in moved if may_have_callback or a.retry_decision == ASK_AGAIN)
+    return [*closed_attempts(case), *unconfirmed]
 
 
 def _is_taken_back(attempt: Attempt, answer: StatusAnswer) -> bool:
-    """True where money that had moved is no longer there, and no refund of ours explains it."""
+    """True when the rail says that money which had moved is gone again, and no refund of ours explains it."""
     if not attempt.money_moved:
         return False
     is_refunded = answer.perhaps_refunded and attempt.refund_reserved > 0
@@ -344,5 +350,5 @@ def _is_taken_back(attempt: Attempt, answer: StatusAnswer) -> bool:
 
 
 def _to_send(case: Case) -> Attempt:
-    assert case.live is not None, "a hold is kept only to send"
+    assert case.live is not None, "a lease is kept only to send"
     return case.live

@@ -1,4 +1,4 @@
-"""What an attempt's end teaches: about the rail's health, and about the network that a wallet is on."""
+"""Feeds ended attempts back to routing: rail health, rail floats, and the network that a wallet is on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from synccash.payments.request import Tenant
 
 @dataclass(frozen=True, slots=True)
 class OutcomeFeedback:
-    """Passes ends on to the memories that the router reads. Nothing here is committed with the order."""
+    """Records how attempts ended in the in-memory state that the router reads. Nothing is committed."""
 
     rails: Mapping[str, Rail]
     health: RailHealth
@@ -26,7 +26,7 @@ class OutcomeFeedback:
     floats: RailFloats
 
     def ended(self, case: Case, after: Attempt) -> None:
-        """Let the rail's health be known by how the attempt ended, and whether a callback had told of it."""
+        """Record how the attempt ended, and whether a callback had come before the inquiry that told it."""
         calls_back = self.rails[after.rail].capabilities.callback_address is not CallbackAddress.NONE
         named = case.payout.payee if isinstance(case, PayoutCase) else case.payment.payer
         self.health.ended(after, named.likely_network, told=case.hinted if calls_back else None)
@@ -35,7 +35,7 @@ class OutcomeFeedback:
         self.network(case, after)
 
     def network(self, case: Case, after: Attempt) -> None:
-        """Money that moved proves on which network the wallet is; a wallet that is not there, the reverse."""
+        """Record the wallet's network: money that moved proves it, `invalid_payer` disproves it."""
         if isinstance(case, RefundCase):
             return
         order = routed_of(case)

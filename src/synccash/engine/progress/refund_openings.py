@@ -1,4 +1,4 @@
-"""Commit 1 of a refund, whoever asks for it: a merchant, or the engine for money that came too much."""
+"""Builds the opening commit of a refund: one that a merchant requests, or one of a surplus."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ _BY_POLICY: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class RefundOpenings:
-    """Writes openings of refunds."""
+    """Builds `RefundOpening`s."""
 
     attempts: Attempts
     commit_builder: CommitBuilder
@@ -38,8 +38,9 @@ class RefundOpenings:
         reason: str | None,
         held: bool = False,
     ) -> RefundOpening:
-        """Give `amount` pesewas of a debit back, and stay the holder to send it; `held`: a worker sends it
-        when the recovery that is under way has ended."""
+        """Return the opening of a refund of `amount` pesewas of a debit. It keeps the lease, so that the
+        caller can send it. `held`: it has no attempt and releases the lease; a worker sends it when the
+        recovery that is under way has ended."""
         refund = self._refund(case, debit, amount, reason, identity=f"key:{claim.key}", surplus=False)
         if held:
             queued = lifecycle.queued(refund, now=self.clock.now())
@@ -53,9 +54,12 @@ class RefundOpenings:
     def of_surplus(
         self, case: PaymentCase, debit: Attempt, decided: Mapping[str, str] = _BY_POLICY, *, failed: int = 0
     ) -> RefundOpening:
-        """Give the whole of a debit back that nobody has a use for; a worker sends it. Its claim is the
-        debit's own, so that there is one. `decided`: who said so and why, where a person did. `failed`: how
-        many of the debit have failed for good; only a person asks for one more."""
+        """Return the opening of a refund of a whole surplus debit; a worker sends it.
+
+        The claim's key is derived from the debit, so the debit is refunded only once. `decided`: the operator
+        and the reason, where an operator requested it. `failed`: the number of refunds of this debit that
+        have failed for good; only an operator can request another.
+        """
         key = debit.id if failed == 0 else f"{debit.id} after {failed}"
         claim = Claim(SURPLUS_SCOPE, key, sha256(key.encode()).digest())
         identity = f"surplus:{debit.reference}:{failed}"
@@ -113,15 +117,15 @@ class RefundOpenings:
 
 
 def debit_of(case: PaymentCase) -> Attempt:
-    """The debit that a succeeded payment stands for: the one that paid it, whatever came later."""
-    came = [attempt for attempt in case.attempts if attempt.amount_received > 0]
+    """Return the debit that paid a succeeded payment, whatever arrived later."""
+    received = [attempt for attempt in case.attempts if attempt.amount_received > 0]
     if case.payment.paid_by is not None:
-        return next(attempt for attempt in came if attempt.id == case.payment.paid_by)
-    # Payments of former versions do not say which debit it was.
-    return next((a for a in came if a.state is AttemptState.SUCCEEDED), came[0])
+        return next(attempt for attempt in received if attempt.id == case.payment.paid_by)
+    # Payments of former versions do not record which debit paid them.
+    return next((a for a in received if a.state is AttemptState.SUCCEEDED), received[0])
 
 
 def surplus_debits(case: PaymentCase) -> Sequence[Attempt]:
-    """The debits of an ended payment that it does not stand for."""
-    own = debit_of(case) if case.payment.status is PaymentStatus.SUCCEEDED else None
-    return [attempt for attempt in case.attempts if attempt.amount_received > 0 and attempt is not own]
+    """Return the debits of an ended payment except the one that paid it."""
+    paid = debit_of(case) if case.payment.status is PaymentStatus.SUCCEEDED else None
+    return [attempt for attempt in case.attempts if attempt.amount_received > 0 and attempt is not paid]

@@ -1,4 +1,4 @@
-"""Asks an external fraud service; what happens without its answer is the operator's choice."""
+"""Asks an external fraud service about an order, and applies the operator's policy when it does not answer."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ log = structlog.get_logger("synccash.risk")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutagePolicy:
-    """What becomes of a payment or payout about which the service says nothing.
+    """The decision for a payment or payout when the fraud service does not answer.
 
-    `outcome` for all payments and `payouts` for all payouts, which nobody can take back; those above
-    `decline_above` pesewas are declined whatever it is.
+    `outcome` applies to payments and `payouts` to payouts, which cannot be taken back. An order above
+    `decline_above` pesewas is declined in either case.
     """
 
     outcome: RiskOutcome = RiskOutcome.ALLOW
@@ -25,22 +25,23 @@ class OutagePolicy:
     decline_above: int | None = None
 
     def decide(self, order: Routed) -> RiskDecision:
-        """The decision in the service's place."""
-        too_much = self.decline_above is not None and order.amount > self.decline_above
-        usual = self.outcome if isinstance(order, Payment) else self.payouts
-        outcome = RiskOutcome.DECLINE if too_much else usual
+        """Return the decision that replaces the service's."""
+        is_above_limit = self.decline_above is not None and order.amount > self.decline_above
+        default = self.outcome if isinstance(order, Payment) else self.payouts
+        outcome = RiskOutcome.DECLINE if is_above_limit else default
         return RiskDecision(outcome, ("fraud_service_unavailable",))
 
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """`ask` calls the service under its policy and raises when there is no answer to be had."""
+    """Decides on an order through the fraud service. `ask` calls the service under its resilience policy and
+    raises when there is no answer."""
 
     ask: Callable[[Routed], Awaitable[RiskDecision]]
     outage: OutagePolicy
 
     async def decide(self, order: Routed) -> RiskDecision:
-        """The service's decision, or the operator's where it does not answer. Never raises."""
+        """Return the service's decision, or that of the outage policy when it does not answer. Never raises."""
         try:
             return await self.ask(order)
         except Exception as error:
