@@ -195,7 +195,7 @@ async def test_a_debit_that_its_rail_took_back_is_not_refunded(desk: Desk):
     await desk.engine.take_callback("mtn_momo", attempt.callback_token)
     await desk.work()
     assert await desk.contradictions() == ["reversed"]
-    with pytest.raises(StateConflictError, match="taken this debit back"):
+    with pytest.raises(StateConflictError, match="reversed this debit itself"):
         await desk.refund(payment_id, 100)
 
 
@@ -210,7 +210,7 @@ async def test_a_debit_that_went_back_without_a_refund_of_ours_is_told_once_and_
         await desk.work()
     assert await desk.contradictions() == ["reversed"]
     assert (await desk.order(payment_id)).status == "succeeded"
-    with pytest.raises(StateConflictError, match="taken this debit back"):
+    with pytest.raises(StateConflictError, match="reversed this debit itself"):
         await desk.refund(payment_id, 100)
 
 
@@ -312,5 +312,5 @@ async def test_a_debit_of_which_a_part_was_refunded_can_be_taken_back_as_well(de
     await desk.engine.take_callback("mtn_momo", attempt.callback_token)
     await desk.work()
     assert await desk.contradictions() == ["reversed"]
-    with pytest.raises(StateConflictError, match="taken this debit back"):
+    with pytest.raises(StateConflictError, match="reversed this debit itself"):
         await desk.refund(payment_id, 990)

@@ -167,7 +167,7 @@ async def test_a_one_time_password_that_is_wrong_may_be_followed_by_the_right_on
     payment = await got(cash.submit_otp(payment.id, OTP))
     payment = await got(cash.wait(payment, every_s=0.05))
     assert (payment.status, debits(service, payment)) == ("succeeded", 1)
-    with pytest.raises(ConflictError, match="no one-time password"):
+    with pytest.raises(ConflictError, match="does not wait for a one-time password"):
         await got(cash.submit_otp(payment.id, OTP))
 
 

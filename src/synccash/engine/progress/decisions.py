@@ -1,5 +1,5 @@
-"""What is committed after each answer: the order's next state, and when it is due again. Decides only: a
-decision is one move, which the driver commits or drops."""
+"""Decides what to commit after each answer of a rail: the order's next state, and when it is due again. Each
+decision is one commit, which the order worker writes or drops."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -54,7 +54,8 @@ from synccash.payments.routing import FLOAT_TOO_LOW, UNCONFIRMED, Route
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """One method for each thing that can be known of an order. A move that keeps the hold is one to send."""
+    """Has one method for each situation of an order. A returned commit that keeps the lease must be followed
+    by a send."""
 
     attempts: Attempts
     commit_builder: CommitBuilder
@@ -65,7 +66,8 @@ class Decisions:
     def after_send(
         self, case: Case, before: Attempt, after: Attempt, sent: Sent, *, may_fall_over: bool = True
     ) -> Commit:
-        """A send was answered, or not: wait for its end, fall over, or hold it where nobody took it."""
+        """Decide after a send, answered or not: wait for its end, fail over to another rail, or queue the
+        order when no rail accepted it."""
         facts = {
             "attempt": after.id,
             "rail": after.rail,
@@ -75,7 +77,9 @@ class Decisions:
         }
         entry = self.commit_builder.entry("sent", facts)
         if after.state.is_dead:
-            assert order_of(case).fence == before.opened_fence, "only the first holder may call a send dead"
+            assert order_of(case).fence == before.opened_fence, (
+                "only the worker that opened an attempt may close it by its send"
+            )
             commit = self._fall_over(case, after, entry) if may_fall_over else None
             if commit is not None:
                 return commit
@@ -95,22 +99,22 @@ class Decisions:
         )
 
     def _needs_search_first(self, case: Case, dead: Attempt) -> bool:
-        """True where the order may have gone to another rail by an attempt that the ledger has lost."""
+        """True when the order may have been sent to another rail by an attempt that the database lost."""
         return dead.state.is_dead and not case.may_send and _may_go_elsewhere(case, dead)
 
     def _queue_until_searched(self, case: Case, dead: Attempt, entry: Entry) -> Commit:
-        """Close the attempt and end nothing: the rails are asked when the recovery has ended."""
+        """Close the attempt but do not end the order: the rails are searched when the recovery has ended."""
         closed = replace(dead, retry_decision="held")
         order = queued(order_of(case), now=self.clock.now())
         lease = ReleaseLease(self.timing.held_s(case))
         return self.commit_builder.commit(case, order, closed, lease=lease, timeline=(entry,))
 
     def _ask_after_send_s(self, case: Case, after: Attempt) -> float:
-        """The wait before a send is asked about: the ladder's. A send that nobody answered is asked about as
-        soon as the next one is allowed, and when the order expires."""
+        """Return the wait before the inquiry about a send: that of the schedule. An unanswered send is asked
+        about no later than when the next send is allowed or the order expires."""
         wait_s = self.timing.next_inquiry_s(after, age_s(case, after))
         if wait_s is None:
-            # A send that outlasts the ladder is asked about all the same.
+            # A send that took longer than the whole schedule still gets an inquiry.
             wait_s = self.settings.schedule.first_s
         if after.state is not AttemptState.UNKNOWN:
             return wait_s
@@ -121,12 +125,12 @@ class Decisions:
     def ended(
         self, case: Case, after: Attempt, answer: StatusAnswer, *, may_fall_over: bool = True
     ) -> Commit:
-        """The rail's own answer ended the attempt: so ends the order, or another rail is tried."""
+        """Decide after the rail's own answer ended the attempt: end the order, or try another rail."""
         facts = {"attempt": after.id, "standing": answer.status_at_rail, "code": answer.provider_code}
         entry = self.commit_builder.entry("rail_answered", facts)
-        # The attempt itself may have been heard to move another amount, and then the right one.
-        known = any(attempt.money_moved for attempt in case.attempts if attempt.id != after.id)
-        if known and after.state.is_dead:
+        # This attempt is left out: its rail may have reported another amount before, and now the right one.
+        other_paid = any(attempt.money_moved for attempt in case.attempts if attempt.id != after.id)
+        if other_paid and after.state.is_dead:
             order = self._by_known_money(case)
             return self.commit_builder.commit(
                 case, order, after, lease=self._look_later(case, order, after), timeline=(entry,)
@@ -136,17 +140,17 @@ class Decisions:
             return commit
         if self._needs_search_first(case, after):
             return self._queue_until_searched(case, after, entry)
-        if is_short_of_float(after) and not known:
+        if is_short_of_float(after) and not other_paid:
             return self._queue(case, after, None, entry)
         order = reflect(order_of(case), after, now=self.clock.now())
-        if not known:
+        if not other_paid:
             lease = self.timing.release_ended(case, after)
-            # Another rail may have been sent the order by an attempt that a recovery has lost.
+            # The order may have been sent to another rail by an attempt that a recovery has lost.
             outside = after.state.is_dead and _may_go_elsewhere(case, after)
             return self.commit_builder.commit(
                 case, order, after, lease=lease, timeline=(entry,), outside_recovery=outside
             )
-        # A second attempt has moved money: what came too much is given back, or told to a human.
+        # A second attempt has moved money: the surplus is refunded, or left to a human.
         facts = {"attempt": after.id, "rail": after.rail, "received": after.amount_received}
         return self.commit_builder.commit(
             case,
@@ -158,7 +162,7 @@ class Decisions:
         )
 
     def not_found_for_good(self, case: Case, after: Attempt) -> Commit:
-        """The rail never had the attempt, and by its own documents that is final: end the order."""
+        """End the order: the rail never had the attempt, and its documentation calls "not found" final."""
         facts = {"attempt": after.id, "standing": RailStatus.NOT_FOUND, "answers": after.not_founds}
         closed = after.closed_as_not_found(Failure(FailureCode.PROVIDER_UNAVAILABLE))
         order = expired(order_of(case), now=self.clock.now())
@@ -169,8 +173,8 @@ class Decisions:
         return self.commit_builder.commit(case, order, closed, lease=lease, timeline=timeline)
 
     def _by_known_money(self, case: Case) -> Order:
-        """What becomes of an order that is known to have moved money and has no live attempt left: a payment
-        is paid where the whole amount came; else a human decides."""
+        """Return the next state of an order that has moved money and has no live attempt: a payment has
+        succeeded when the whole amount arrived; otherwise a human decides."""
         now = self.clock.now()
         if isinstance(case, PaymentCase):
             paid = next((a for a in case.attempts if _is_whole(a, case.payment)), None)
@@ -179,12 +183,13 @@ class Decisions:
         return under_review(order_of(case), now=now)
 
     def known_money(self, case: Case) -> Commit:
-        """Nothing is under way and money is known to have moved: settle by it, or leave it to a human."""
+        """Decide when no attempt is live and money is known to have moved: settle, or leave it to a human."""
         order = self._by_known_money(case)
         return self.commit_builder.commit(case, order, lease=self._look_later(case, order), timeline=())
 
     def _look_later(self, case: Case, order: Order, *changed: Attempt) -> ReleaseLease:
-        """Look at once at an order that has just ended; at one that waits for a human as at a parked one."""
+        """Return the release: due at once for an order that has just ended, and at the parked interval or the
+        next recheck for one that waits for a human."""
         if order.status.is_final:
             return ReleaseLease(0.0)
         parked = [self.timing.parked_s(case, attempt) for attempt in case.attempts]
@@ -193,7 +198,8 @@ class Decisions:
         return ReleaseLease(min((*parked, *(wait_s for wait_s in looks if wait_s is not None))))
 
     def _fall_over(self, case: Case, dead: Attempt, entry: Entry) -> Commit | None:
-        """One commit: the dead attempt closed, the next opened at another rail. None where none is left."""
+        """Close the dead attempt and open the next at another rail, in one commit. None when failing over is
+        not allowed or no other rail is left."""
         if case.money_moved or not case.may_send or not _may_go_elsewhere(case, dead):
             return None
         assert not isinstance(case, RefundCase), "a refund has one rail"
@@ -201,7 +207,7 @@ class Decisions:
             return None
         closed = replace(dead, retry_decision="another_rail")
         if case.is_callback_unchecked:
-            # Another closed attempt may have moved the money: the next rail waits for what its rail says.
+            # Another closed attempt may have moved the money: wait for its rail's answer before failing over.
             order = queued(order_of(case), now=self.clock.now())
             lease = ReleaseLease(self.timing.callback_check_s(case))
             return self.commit_builder.commit(case, order, closed, lease=lease, timeline=(entry,))
@@ -215,8 +221,9 @@ class Decisions:
         return self._to_send(case, order, closed, opened, timeline=timeline)
 
     def _refused_locally(self, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Commit:
-        """The connector cannot send it at all, and no other rail takes it now. A refund waits for a human,
-        since its rail is given; another order ends, unless a rail that was out of reach may still take it."""
+        """Decide when the connector cannot send the order at all and no other rail takes it now. A refund
+        waits for a human, since it has only one rail. Another order ends, unless a rail that was unreachable
+        may still take it."""
         if isinstance(case, RefundCase):
             order = under_review(case.refund, now=self.clock.now())
             lease = ReleaseLease(self.timing.parked_s(case, after))
@@ -227,15 +234,15 @@ class Decisions:
         lease = self.timing.release_ended(case, after)
         return self.commit_builder.commit(case, order, after, lease=lease, timeline=(entry,))
 
-    def _queue(self, case: Case, after: Attempt, wish_s: float | None, entry: Entry) -> Commit:
-        """Nobody took it and nobody else can: hold it, and try again with a new attempt."""
-        wait_s = self.timing.next_try_s(case, wish_s)
+    def _queue(self, case: Case, after: Attempt, requested_s: float | None, entry: Entry) -> Commit:
+        """Queue an order that no rail accepted, and try it again later with a new attempt."""
+        wait_s = self.timing.next_try_s(case, requested_s)
         after = replace(after, retry_decision="queued")
         now = self.clock.now()
         is_unsent = after.state is AttemptState.NOT_SENT
         order = reflect(order_of(case), after, now=now) if is_unsent else queued(order_of(case), now=now)
         if self.timing.is_refund_overdue(case):
-            # Tried on, beside the human: the rail is the refund's only one, and may come back.
+            # The refund is retried even while a human looks: it has only this rail, which may recover.
             order = under_review(order, now=now)
         facts: dict[str, Any] = {"wait_s": wait_s}
         if is_short_of_float(after) and isinstance(order, Payout):
@@ -244,8 +251,8 @@ class Decisions:
         return self.commit_builder.commit(case, order, after, lease=ReleaseLease(wait_s), timeline=timeline)
 
     def routed(self, case: PaymentCase | PayoutCase, route: Route, before: tuple[Entry, ...]) -> Commit:
-        """The next attempt of an order that no rail has taken yet; where there is no rail for it now, hold
-        it, and where there never will be, end it. `before`: what its timeline says first."""
+        """Open the next attempt of an order that no rail has accepted yet. Queue the order when no rail can
+        take it now, and end it when none ever can. `before`: timeline entries to write first."""
         if route.chosen is not None:
             attempt = self.attempts.next_for(case, route.chosen)
             timeline = (*before, self.commit_builder.entry("routed", route.explained()))
@@ -265,7 +272,7 @@ class Decisions:
         return self.commit_builder.commit(case, order, lease=ReleaseLease(wait_s), timeline=timeline)
 
     def callbacks_checked(self, case: Case, looked: Sequence[tuple[Attempt, StatusAnswer]]) -> Commit:
-        """Write down what the rails said about closed attempts for which callbacks came, and go on."""
+        """Record the rails' answers about closed attempts with unchecked callbacks, and keep the lease."""
         timeline = tuple(
             self.commit_builder.entry("inquired", {"attempt": attempt.id, "standing": answer.status_at_rail})
             for attempt, answer in looked
@@ -276,7 +283,7 @@ class Decisions:
         )
 
     def wait_for_callbacks(self, case: Case) -> Commit:
-        """Send nothing while the callback of a closed attempt is unchecked."""
+        """Postpone sending while the callback of a closed attempt is unchecked."""
         order = order_of(case)
         if self.timing.is_refund_overdue(case):
             order = under_review(order, now=self.clock.now())
@@ -284,7 +291,8 @@ class Decisions:
         return self.commit_builder.commit(case, order, lease=lease, timeline=())
 
     def _park_unsafe(self, case: PaymentCase | PayoutCase, route: Route, before: tuple[Entry, ...]) -> Commit:
-        """A recovery lost what was sent for the order, and the only rail left would execute it once more."""
+        """Leave to a human an order whose sends a recovery may have lost, when the only rail left would
+        execute it a second time."""
         order = under_review(order_of(case), now=self.clock.now())
         is_new = order.version != order_of(case).version
         entries = (*before, self.commit_builder.entry("parked", route.explained())) if is_new else before
@@ -293,12 +301,12 @@ class Decisions:
         )
 
     def wait_for_recovery(self, case: Case) -> Commit:
-        """A recovery keeps the order from being sent. It is not ended on the ground that nothing was sent,
-        since that may be lost; a human is told once its time is over."""
+        """Postpone an order that a recovery keeps from being sent. It does not end for lack of attempts,
+        since the database may have lost one; after its expiry a human is told."""
         before, now = order_of(case), self.clock.now()
         order = before
         if before.status_detail is None or before.status_detail is StatusDetail.OUTCOME_UNKNOWN:
-            # What was never sent may still have to be screened.
+            # An order that was never sent may still have to be screened.
             is_new = not case.attempts and before.status_detail is None
             order = before if is_new else queued(before, now=now)
         if not case.held and self._needs_review_now(case):
@@ -308,20 +316,20 @@ class Decisions:
         )
 
     def _needs_review_now(self, case: Case) -> bool:
-        """True where a human is told that a rail does not say what it has of the order: once its time is
-        over; of a refund at once, where the rail would execute it twice."""
+        """True when a human is told that a rail has not yet said what it has of the order: after the order's
+        expiry. A refund is told at once when its rail would execute it twice, else when it is overdue."""
         if isinstance(case, RefundCase):
             return case.refund.exclusive or self.timing.is_refund_overdue(case)
         return is_expired(case)
 
     def searched(self, case: Case, found: Sequence[FoundAttempt]) -> Commit:
-        """Every rail has said what it has of the order: adopt it. What is adopted is asked about next, and an
-        order of which nothing was found goes on as if it had just been opened.
+        """Store the attempts that a complete search of all rails has found. They are asked about next. An
+        order without any goes on as if it had just been opened.
 
-        What the rails have under the order's references is the order's own where number, amount and currency
-        agree. Anything else is told to a human, and nothing more is sent.
+        An attempt found under the order's references belongs to the order when number, amount and currency
+        agree. Anything else is left to a human, and nothing more is sent.
         """
-        assert case.unsearched is not None, "only an order of before a recovery is searched for"
+        assert case.unsearched is not None, "only an order from before a recovery is searched for"
         now = self.clock.now()
         if not found:
             entry = self.commit_builder.entry("searched", {"recovery": case.unsearched})
@@ -359,9 +367,9 @@ class Decisions:
         )
 
     def refund_again(self, case: RefundCase) -> Commit:
-        """The next attempt of a refund, whose rail is its debit's. Where that rail has another account by
-        now, has taken the debit back itself, or would execute a refund once more that the ledger has lost, a
-        human decides."""
+        """Open the next attempt of a refund at the rail of its debit. A human decides instead when that rail
+        now has another account, has reversed the debit itself, or might execute a second time a refund that
+        the database lost."""
         unsafe = case.restored and case.refund.exclusive
         if not self.attempts.at_present_account(case.debit) or case.debit.reversed_at is not None or unsafe:
             order = under_review(case.refund, now=self.clock.now())
@@ -381,12 +389,12 @@ class Decisions:
         return UNCONFIRMED if self.attempts.rails[debit.rail].is_unconfirmed else OTHER_ACCOUNT
 
     def resend(self, case: Case, after: Attempt) -> Commit:
-        """The same reference to the same rail again, counted on the row before the first byte."""
+        """Send the same reference to the same rail again; the commit counts the send before it leaves."""
         again = replace(after, sends=after.sends + 1, not_founds=0)
         entry = self.commit_builder.entry("sent_again", {"attempt": after.id, "send": again.sends})
         order = self._review_if_overdue(case, again, reflect(order_of(case), again, now=self.clock.now()))
         if order.version == order_of(case).version:
-            # Whoever has read the order before this send must not end it on what he read.
+            # A process that read the order before this send must not end it by that older state.
             order = replace(order, version=order.version + 1, updated_at=self.clock.now())
         return self._to_send(case, order, again, timeline=(entry,))
 
@@ -396,32 +404,35 @@ class Decisions:
         )
 
     def ask_later(self, case: Case, after: Attempt, answer: StatusAnswer) -> Commit:
-        """Stay on the ladder; at its end hand the order to a human, never to `failed`. Asking goes on.
+        """Schedule the next inquiry. When the schedule ends, the order goes under review, never to `failed`,
+        and inquiries continue.
 
-        A human has to look earlier where no further inquiry can tell how the prompt ended.
+        The order goes under review earlier when no further inquiry can tell how the prompt ended.
         """
         age = age_s(case, after)
         wait_s = self.timing.next_inquiry_s(after, age)
         order = reflect(order_of(case), after, now=self.clock.now(), action=answer.next_action)
-        status_at_rail = order_of(case).status_detail
+        detail_before = order_of(case).status_detail
         if answer.status_at_rail is RailStatus.NO_INFORMATION and is_otp_outcome_unknown(case, after):
             order = order_of(case)
         failure_callback_due_s = self.timing.failure_callback_due_s(after)
-        untold = (
+        is_callback_missing = (
             answer.status_at_rail is RailStatus.PENDING
             and failure_callback_due_s is not None
             and age >= failure_callback_due_s
         )
-        lost = after.state is AttemptState.UNKNOWN or answer.status_at_rail is RailStatus.NOT_FOUND
+        is_lost = after.state is AttemptState.UNKNOWN or answer.status_at_rail is RailStatus.NOT_FOUND
         resend_in_s = self.timing.resend_in_s(case, after)
-        hopeless = lost and resend_in_s is None and (is_expired(case) or self._is_used_up(case, after))
-        for_a_human = untold or hopeless or answer.refused_locally or case.money_moved
-        if wait_s is None or for_a_human or status_at_rail is StatusDetail.UNDER_REVIEW:
+        is_lost_for_good = (
+            is_lost and resend_in_s is None and (is_expired(case) or self._is_used_up(case, after))
+        )
+        needs_review = is_callback_missing or is_lost_for_good or answer.refused_locally or case.money_moved
+        if wait_s is None or needs_review or detail_before is StatusDetail.UNDER_REVIEW:
             order = under_review(order_of(case), now=self.clock.now())
         order = self._review_if_overdue(case, after, order)
         if wait_s is None:
             wait_s = self.timing.parked_s(case, after)
-        elif lost and not hopeless:
+        elif is_lost and not is_lost_for_good:
             wait_s = self._before_expiry_s(case, after, wait_s, resend_in_s)
         if answer.retry_after_s is not None:
             wait_s = max(wait_s, answer.retry_after_s)
@@ -432,26 +443,27 @@ class Decisions:
         return self.commit_builder.commit(case, order, after, lease=ReleaseLease(wait_s), timeline=(entry,))
 
     def _review_if_overdue(self, case: Case, after: Attempt, order: Order) -> Order:
-        """The order, under review where it is a refund whose rail has long not said that it has it."""
+        """Return the order; under review when it is an overdue refund whose attempt is still unknown."""
         if after.state is AttemptState.UNKNOWN and self.timing.is_refund_overdue(case):
             return under_review(order, now=self.clock.now())
         return order
 
     def _is_used_up(self, case: Case, after: Attempt) -> bool:
-        """True for an order without an end whose rail lost every send that it may be sent."""
+        """True for an order without an expiry that has been sent as often as it may be."""
         return case.expires_at is None and after.sends >= self.settings.sends_max
 
     def _before_expiry_s(self, case: Case, after: Attempt, wait_s: float, resend_in_s: float | None) -> float:
-        """The ladder's wait, but no longer than until the next send is allowed or the order expires."""
+        """Return `wait_s`, but no longer than until the next send is allowed or the order expires."""
         left_s = None if case.expires_at is None else (case.expires_at - case.as_of).total_seconds()
-        # A moment that has come already brings no inquiry forward: what it allows waits for an answer.
+        # A moment in the past brings no inquiry forward: the action that it allows waits for an answer.
         moments = (s for s in (resend_in_s, left_s) if s is not None and s > 0)
         return max(min((wait_s, *moments)), self.timing.not_before_s(case, after))
 
     def other_money(self, case: Case, live: Attempt, answer: StatusAnswer) -> Commit:
-        """The rail moved another amount or currency than was asked for: a human decides what that is worth.
+        """Leave to a human an attempt for which the rail moved another amount or currency than requested.
 
-        The attempt stays open, so that the rail can still correct itself. It is told once.
+        The attempt stays open, so that the rail can still correct its answer. The contradiction is reported
+        once.
         """
         facts = {
             "attempt": live.id,
@@ -474,8 +486,8 @@ class Decisions:
         )
 
     def taken_back(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Commit:
-        """A rail says that money, which it had reported as moved, did not move after all or went back. It
-        re-opens nothing: a human is told, once."""
+        """Record that a rail now says that money it had reported as moved did not move or went back. Re-opens
+        nothing; a human is told once."""
         now = self.clock.now()
         facts = {"attempt": attempt.id, "rail": attempt.rail, "code": answer.provider_code}
         order = under_review(order_of(case), now=now)
@@ -493,10 +505,11 @@ class Decisions:
         )
 
     def late_success(self, case: Case, closed: Attempt, answer: StatusAnswer) -> Commit:
-        """Money moved on an attempt that had been closed.
+        """Record that money moved on an attempt that had been closed.
 
-        A payment that waits for this amount is paid by it, whatever else is under way: what a live attempt
-        may still bring is given back. Any other open order waits for a human, and nothing more is sent.
+        A payment that waits for exactly this amount succeeds by it, whatever else is under way; money that a
+        live attempt still brings is refunded as a surplus. Any other open order waits for a human, and
+        nothing more is sent.
         """
         before, now = order_of(case), self.clock.now()
         receipt = receipt_of(closed, before.currency, answer)
@@ -524,12 +537,12 @@ class Decisions:
         )
 
     def rechecked(self, case: Case, looked: list[Attempt], waits: list[float]) -> Commit:
-        """An ended order stays as it is, and is looked at again after the shortest of `waits`, if any."""
+        """Keep an ended order as it is; it is due again after the shortest of `waits`, if there is any."""
         lease = ReleaseLease(min(waits) if waits else None)
         return self.commit_builder.commit(case, order_of(case), *looked, lease=lease, timeline=())
 
     def expire(self, case: Case) -> Commit:
-        """Its time is over, and nothing is under way."""
+        """End an order that has expired and has no live attempt."""
         order = expired(order_of(case), now=self.clock.now())
         lease = self.timing.release_ended(case)
         timeline = (self.commit_builder.entry("expired"),)
@@ -538,7 +551,7 @@ class Decisions:
     def held_for_risk(
         self, case: PaymentCase | PayoutCase, decision: RiskDecision, *timeline: Entry
     ) -> Commit:
-        """The fraud service said no: end the order, or keep it for a human as long as it lives."""
+        """Apply the fraud service's refusal: end the order, or hold it for review until it expires."""
         now, before = self.clock.now(), routed_of(case)
         if decision.outcome is RiskOutcome.DECLINE:
             order = failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
@@ -548,33 +561,33 @@ class Decisions:
         return self.leave_to_review(case, in_risk_review(before, now=now), *timeline)
 
     def leave_to_review(self, case: PaymentCase | PayoutCase, order: Order, *timeline: Entry) -> Commit:
-        """Nothing is due before the order expires, unless a human decides."""
+        """Release the order until it expires or a human decides on it."""
         left_s = max(0.0, (case.expires_at - case.as_of).total_seconds())
         return self.commit_builder.commit(case, order, lease=ReleaseLease(left_s), timeline=timeline)
 
 
 def _may_go_elsewhere(case: Case, dead: Attempt) -> bool:
-    """True where another rail may be tried after this attempt."""
+    """True when another rail may be tried after this attempt."""
     if isinstance(case, RefundCase):
         return False
     return dead.state is AttemptState.NOT_SENT or (dead.failure is not None and dead.failure.reroute)
 
 
 def _with_attempts(order: Order, adopted: Sequence[Attempt]) -> Order:
-    """The order with attempts that it has had all along, as the ledger now knows again."""
+    """Return the order with the attempts that the database had lost."""
     last = max(adopted, key=lambda attempt: attempt.sequence)
     return order if isinstance(order, Refund) else begin(order, last)
 
 
 def _is_whole(attempt: Attempt, payment: Payment) -> bool:
-    """True where the whole amount of the payment has come through the attempt, and is still here."""
+    """True when the attempt brought the payment's whole amount and the rail has not taken it back."""
     whole = attempt.state.is_final and attempt.amount_received == payment.amount
     return whole and attempt.reversed_at is None
 
 
 def _next_version(case: Case, order: Order, *, now: datetime) -> Order:
-    """The order one version on, also where nothing of it has changed: whoever read it before must not send or
-    end it on what was known then."""
+    """Return the order with the next version, even when nothing else changed, so that a process that read it
+    earlier can neither send nor end it by that older state."""
     before = order_of(case)
     if order.version > before.version:
         return order
@@ -582,6 +595,6 @@ def _next_version(case: Case, order: Order, *, now: datetime) -> Order:
 
 
 def _begun(case: PaymentCase | PayoutCase, attempt: Attempt, route: Route) -> Order:
-    """The order with its next attempt, as it was routed."""
+    """Return the order with its next attempt and the routing decision."""
     before = routed_of(case)
     return replace(begin(before, attempt), routing=route.explained(), version=before.version + 1)

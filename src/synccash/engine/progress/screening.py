@@ -1,4 +1,4 @@
-"""Asks an external fraud service about an order, and applies the operator's policy when it does not answer."""
+"""Asks an external fraud service about an order; applies the operator's policy when it does not answer."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Screening:
     outage: OutagePolicy
 
     async def decide(self, order: Routed) -> RiskDecision:
-        """Return the service's decision, or that of the outage policy when it does not answer. Never raises."""
+        """Return the service's decision, or the outage policy's when it does not answer. Never raises."""
         try:
             return await self.ask(order)
         except Exception as error:

@@ -1,1 +1,1 @@
-"""What merchants and operators ask the engine for: payments, refunds, payouts, passwords, reviews."""
+"""Requests of merchants and operators: payments, refunds, payouts, one-time passwords, reviews."""

@@ -1,4 +1,4 @@
-"""Collecting: from a merchant's request to the first answer. The request never owns the send."""
+"""Opens payments for merchants' requests, and cancels them. A send runs on when its request is cancelled."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -36,7 +36,7 @@ from synccash.payments.request import PaymentRequest, Reply, Tenant
 
 @dataclass(frozen=True, slots=True)
 class PaymentRequests:
-    """Opens payments and calls them off."""
+    """Opens and cancels payments."""
 
     order_store: OrderStore
     first: FirstCommits
@@ -51,8 +51,7 @@ class PaymentRequests:
         """Collect money once, however often this is called with the same key and data.
 
         Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, NoRailForModeError,
-        MerchantSuspendedError,
-        StoreUnavailableError.
+        MerchantSuspendedError, StoreUnavailableError.
         """
         payment = self._payment(request_data)
         if self.first.is_of_wrong_mode(payment):
@@ -104,18 +103,18 @@ class PaymentRequests:
         )
 
     def _payer(self, request: PaymentRequest) -> Payer:
-        """The payer, on the network that his earlier payments have proven where the caller names none. It is
-        fixed with the payment: every send of one reference is the same."""
+        """Return the payer. When the request names no network, it is the one that earlier payments from this
+        wallet proved. It is stored with the payment, so every send of one reference is the same."""
         payer = request.payer
         if payer.network is not None:
             return payer
         return replace(payer, network=self.networks.recall(request.tenant, payer.msisdn))
 
     async def cancel_payment(self, tenant: Tenant, payment_id: str) -> bytes:
-        """Call a payment off while no attempt may move money, and return it as JSON.
+        """Cancel a payment while none of its attempts can move money, and return it as JSON.
 
         Raises ObjectNotFoundError, PaymentInFlightError once money may have moved, StateConflictError when
-        the payment has ended otherwise.
+        the payment has already ended in another way.
         """
         while True:
             case = await self.order_store.payment(payment_id)
@@ -128,7 +127,7 @@ class PaymentRequests:
             is_closed = all(attempt.state.is_dead for attempt in case.attempts)
             if case.money_moved or not case.may_send or not is_closed:
                 raise PaymentInFlightError(payment_id)
-            # The fence goes up with the cancelation: a worker that has just taken the payment is shut out.
+            # Raise the fence, so that a worker that has just leased the payment can no longer commit.
             order = replace(
                 lifecycle.canceled(case.payment, now=self.clock.now()), fence=case.payment.fence + 1
             )

@@ -1,4 +1,4 @@
-"""The first commit of an order: its risk, and its rail. The same for a payment and a payout."""
+"""Builds the first commit of a payment or payout: assesses its risk and chooses its rail."""
 
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -22,8 +22,8 @@ R = TypeVar("R", Payment, Payout)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstCommit(Generic[R]):
-    """The order as it is opened. `answer` is there where nothing is left to do for its request; without one
-    and without an attempt the fraud service is asked next."""
+    """The order as it is opened. `answer` is set when nothing is left to do for the request. When neither
+    `answer` nor `attempt` is set, the fraud service is asked next."""
 
     order: R
     attempt: Attempt | None
@@ -35,7 +35,7 @@ class FirstCommit(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class FirstCommits:
-    """Writes them."""
+    """Builds first commits."""
 
     attempts: Attempts
     commit_builder: CommitBuilder
@@ -46,7 +46,8 @@ class FirstCommits:
     is_screened: bool
 
     def assessed(self, order: R) -> FirstCommit[R]:
-        """Written as the risk rules decide: ended, kept for a human, left to the fraud service, or routed."""
+        """Return the first commit that the risk rules decide on: the order ends, waits for a review, goes to
+        the fraud service, or is routed. While a recovery is under way, it is accepted and nothing is sent."""
         created = self.commit_builder.entry("created", {"amount": order.amount})
         risk = self.risk.assess(order, self.clock.monotonic())
         timeline = (created,)
@@ -62,11 +63,12 @@ class FirstCommits:
         return self.routed(order, timeline)
 
     def not_opened(self, order: R) -> None:
-        """The order was refused and left nothing behind: the risk rules count it no more."""
+        """Remove from the risk counters an order that was refused and not stored."""
         self.risk.not_opened(order, self.clock.monotonic())
 
     def _held_for_risk(self, before: R, risk: RiskDecision, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
-        """A rule said no: end it, or keep it for a human as long as it lives. One commit, nothing sent."""
+        """Return the first commit of an order that a risk rule stops: it ends, or waits for a review until it
+        expires. Nothing is sent."""
         now = self.clock.now()
         if risk.outcome is RiskOutcome.DECLINE:
             ended = lifecycle.failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
@@ -75,12 +77,12 @@ class FirstCommits:
         return self.answered(lifecycle.in_risk_review(before, now=now), ReleaseLease(left_s), timeline)
 
     def is_of_wrong_mode(self, order: Payment | Payout) -> bool:
-        """True where only accounts of the other mode could take the order: it is not opened at all."""
+        """True when only accounts of the other mode could take the order. Such an order is not opened."""
         return self.attempts.router.has_only_other_mode(asked_of(order))
 
     def routed(self, order: R, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
-        """With its first attempt at the rail that was chosen; held as queued where none takes it now or a
-        recovery is under way, and ended where no rail ever can."""
+        """Return the first commit with an attempt at the chosen rail. The order is queued when no rail takes
+        it now or a recovery is under way, and ends when no rail ever can take it."""
         if self.recovery.known.active:
             return self.held(lifecycle.queued(order, now=self.clock.now()), timeline)
         route = self.attempts.route(order)
@@ -101,7 +103,8 @@ class FirstCommits:
         )
 
     def held(self, order: R, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
-        """Accepted while a recovery is under way: a worker screens and sends it when that has ended."""
+        """Return the first commit of an order accepted while a recovery is under way. A worker screens and
+        sends it when the recovery has ended."""
         timeline = (*timeline, self.commit_builder.entry("held", {"reason": "recovery"}))
         lease = ReleaseLease(self.settings.queue_retry_s)
         if order.status_detail is None:
@@ -112,7 +115,7 @@ class FirstCommits:
         return self.answered(order, lease, timeline)
 
     def answered(self, order: R, lease: ReleaseLease, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
-        """One that is the whole answer to its request."""
+        """Return a first commit that also stores the response to its request."""
         order = replace(order, version=1)
         return FirstCommit(
             order=order,

@@ -1,4 +1,4 @@
-"""The payer's one-time password, handed over once for each time that the rail asked for it."""
+"""Submits a payer's one-time password to the rail: once for each time that the rail asks for one."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from synccash.resilience.evidence import Evidence
 
 @dataclass(frozen=True, slots=True)
 class OtpSubmitter:
-    """Submits passwords. It never opens an attempt: the charge stays the one that asked."""
+    """Submits one-time passwords. Never opens an attempt: the charge that asked stays the only one."""
 
     order_store: OrderStore
     order_worker: OrderWorker
@@ -34,21 +34,23 @@ class OtpSubmitter:
     settings: EngineSettings
 
     async def submit_otp(self, tenant: Tenant, payment_id: str, otp: str) -> bytes:
-        """Hand the payer's password to the rail that asked for it, and return the payment as JSON.
+        """Submit the payer's password to the rail that asked for it, and return the payment as JSON.
 
-        A password that the rail refuses leaves the payment waiting for another. One whose fate is unknown is
-        asked about first, and another is taken as soon as the rail says that it waits for one: there is one
-        charge under the reference, so a password that comes twice moves nothing twice. Nothing is handed over
-        once money is known to have moved for the payment, or its time is over. Raises ObjectNotFoundError,
-        StateConflictError where no password is waited for, StoreUnavailableError.
+        When the rail refuses the password, the payment waits for another. When the result is unknown, the
+        rail is asked first, and another password is accepted once the rail says that it waits for one. There
+        is one charge for each reference, so a password that arrives twice moves no money twice. Nothing is
+        submitted once money is known to have moved for the payment, or once it has expired.
+
+        Raises ObjectNotFoundError, StateConflictError when the payment waits for no password,
+        StoreUnavailableError.
         """
         while True:
             case = await self.order_store.payment(payment_id)
             if case is None or not belongs(case, tenant):
                 raise ObjectNotFoundError("payment", payment_id)
-            live = _waiting(case)
-            # Committed before the password leaves: a second one finds nobody waiting, and whoever worked on
-            # the payment meanwhile is shut out by the fence.
+            live = _attempt_awaiting_otp(case)
+            # Commit before the password leaves: a second request then finds no payment waiting for one, and
+            # the raised fence refuses the commits of a worker that leased the payment before.
             order = replace(
                 lifecycle.password_given(case.payment, now=self.clock.now()), fence=case.payment.fence + 1
             )
@@ -58,12 +60,12 @@ class OtpSubmitter:
             )
             lease_ends = self.clock.monotonic() + self.settings.lease_s
             if await self.order_store.record(commit):
-                taken = replace(case, payment=order)
-                work = self._hand_over(taken, live, otp, case.payment, lease_ends)
+                leased = replace(case, payment=order)
+                work = self._hand_over(leased, live, otp, case.payment, lease_ends)
                 task = self.leases.carry_out(Lease(order.id, order.fence), work)
                 await asyncio.wait({task})
                 if task.cancelled():
-                    # The lease went to another process, which asks the rail what became of the password.
+                    # Another process took the lease over; it asks the rail for the result of the password.
                     return await self._present(payment_id)
                 return task.result()
 
@@ -93,22 +95,25 @@ class OtpSubmitter:
         return render(latest.payment, latest.attempts)
 
     def _after(self, payment: Payment, live: Attempt, answer: SendAnswer, asked: Payment) -> Payment:
-        """What the payer has to do now. Nothing that a rail says here ends a payment: inquiries do."""
+        """Return the payment with the payer's next action. This answer of a rail never ends a payment; only
+        an inquiry does."""
         if answer.evidence is Evidence.AMBIGUOUS:
             return payment
         action = answer.next_action if answer.evidence is Evidence.ACCEPTED else asked.next_action
-        moved = lifecycle.reflect(payment, live, now=self.clock.now(), action=action)
-        assert isinstance(moved, Payment), "a payment stays one"
-        return moved
+        reflected = lifecycle.reflect(payment, live, now=self.clock.now(), action=action)
+        assert isinstance(reflected, Payment), "an order keeps its kind"
+        return reflected
 
 
-def _waiting(case: PaymentCase) -> Attempt:
-    """The attempt that waits for a password. Raises StateConflictError."""
+def _attempt_awaiting_otp(case: PaymentCase) -> Attempt:
+    """Return the attempt that waits for a password. Raises StateConflictError."""
     action, live = case.payment.next_action, case.live
     if is_expired(case):
-        raise StateConflictError("the payment's time is over, so no one-time password is sent any more")
+        raise StateConflictError("the payment has expired, so no one-time password can be submitted for it")
     asked = action is not None and action.type is NextActionType.SUBMIT_OTP
     if case.payment.status is not PaymentStatus.REQUIRES_ACTION or not asked or live is None:
-        status_at_rail = case.payment.status_detail or case.payment.status
-        raise StateConflictError(f"no one-time password is waited for; the payment is {status_at_rail.value}")
+        status = case.payment.status_detail or case.payment.status
+        raise StateConflictError(
+            f"the payment does not wait for a one-time password; its status is {status.value}"
+        )
     return live

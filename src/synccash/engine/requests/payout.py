@@ -1,4 +1,4 @@
-"""Payouts: money sent to a wallet, with the same attempts, evidence and ladder as a collection."""
+"""Opens payouts: money sent to a wallet, with the same attempts, evidence and inquiries as a collection."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -46,7 +46,7 @@ class PayoutRequests:
 
     async def pay_out(self, request_data: PayoutRequest, idempotency_key: Claim) -> Reply:
         """Send money once, however often this is called with the same key and data. The merchant's reference
-        is the second wall: it stands for one payout, for ever.
+        is a second protection against duplicates: it is valid for one payout only, permanently.
 
         Raises KeyReusedError, KeyInProgressError, ReferenceAlreadyUsedError, NoRailForModeError,
         InsufficientBalanceError, MerchantSuspendedError, StoreUnavailableError.

@@ -1,4 +1,4 @@
-"""Counts the payouts of the last days again when a process starts: a restart gives no new allowance."""
+"""Loads recent payouts into the velocity counters when a process starts: a restart resets no limit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _RETRY_S = 1.0
 
 
 class RecentPayouts(Protocol):
-    """Where payouts are kept."""
+    """Reads stored payouts."""
 
     async def recent(self, window_s: float, *, limit: int) -> Sequence[tuple[RiskInput, float]]:
         """Return the payouts of the last `window_s` seconds that no rule declined, oldest first, each with
@@ -27,15 +27,16 @@ class RecentPayouts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PayoutVelocityLoader:
-    """Runs once at the start of a process. What is decided meanwhile is counted once all the same."""
+    """Runs once when a process starts. A payout that is decided during the load is counted only once."""
 
     risk: VelocityCounters
     payouts: RecentPayouts
     clock: Clock
 
     async def run(self) -> None:
-        """Read and count; a store out of reach is waited for: until it answers no payout can be opened."""
-        # A window that slides looks at the one before it too.
+        """Read and count the payouts. Retries while the store is unavailable: no payout can be opened then
+        anyway."""
+        # A sliding window also uses the counts of the window before it.
         window_s = 2 * self.risk.payouts.longest_window_s
         if window_s == 0:
             return
@@ -44,8 +45,8 @@ class PayoutVelocityLoader:
                 found = await self.payouts.recent(window_s, limit=RECALLED_MAX)
                 break
             except StoreUnavailableError as error:
-                log.debug("payout_recall_put_off", reason=str(error))
+                log.debug("payout_history_unavailable", reason=str(error))
                 await self.clock.sleep(_RETRY_S)
         now = self.clock.monotonic()
-        for sighting, age_s in found:
-            self.risk.heard(sighting, ALLOWED, now - age_s)
+        for payout, age_s in found:
+            self.risk.heard(payout, ALLOWED, now - age_s)

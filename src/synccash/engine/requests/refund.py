@@ -1,4 +1,4 @@
-"""Refunds: money on its way back, reserved before anything is sent."""
+"""Opens refunds for merchants and operators. The amount is reserved before anything is sent."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ from synccash.payments.request import RefundRequest, Reply
 
 _ONE_AT_A_TIME = (
     "another refund of this debit is under way, and its rail takes one at a time; "
-    "ask again when that has ended"
+    "try again when that one has ended"
 )
 
 
@@ -56,12 +56,15 @@ class RefundRequests:
     recovery: RecoveryWatch
 
     async def refund_payment(self, request: RefundRequest, idempotency_key: Claim) -> Reply:
-        """Give money back once. Raises ObjectNotFoundError, StateConflictError, KeyReusedError,
-        KeyInProgressError, InsufficientBalanceError, MerchantSuspendedError, StoreUnavailableError."""
-        standing = await self.order_store.claimed(idempotency_key.scope, idempotency_key.key)
-        if standing is not None:
-            # A repeat is answered as it was first, even when nothing is left to refund by now.
-            return self.replies.repeat(standing, idempotency_key)
+        """Refund a payment once, however often this is called with the same key and data.
+
+        Raises ObjectNotFoundError, StateConflictError, ReferenceAlreadyUsedError, KeyReusedError,
+        KeyInProgressError, InsufficientBalanceError, MerchantSuspendedError, StoreUnavailableError.
+        """
+        claimed = await self.order_store.claimed(idempotency_key.scope, idempotency_key.key)
+        if claimed is not None:
+            # A repeat gets the first response, even when nothing is left to refund by now.
+            return self.replies.repeat(claimed, idempotency_key)
         case = await self.order_store.payment(request.payment_id)
         if case is None or not belongs(case, request.tenant):
             raise ObjectNotFoundError("payment", request.payment_id)
@@ -94,18 +97,18 @@ class RefundRequests:
                 return await self.replies.first(opened.case, sending)
 
     async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
-        """Give back every debit that the payment has no use for, each once, however often this is called.
+        """Refund every surplus debit of the payment, each once, however often this is called.
 
-        Returns their refunds, also those of former calls; where one has failed, another is made. A worker
-        sends them. Raises ObjectNotFoundError,
-        StateConflictError where nothing came too much or its rail cannot refund, StoreUnavailableError.
+        Returns the refunds, including those of former calls; where one has failed, opens another. A worker
+        sends them. Raises ObjectNotFoundError, StateConflictError when there is no surplus or its rail cannot
+        refund it, StoreUnavailableError.
         """
         case = await self.order_store.payment(payment_id)
         if case is None:
             raise ObjectNotFoundError("payment", payment_id)
         debits = surplus_debits(case) if case.payment.status.is_final else ()
         if not debits:
-            raise StateConflictError("no money came in excess of this payment, or it has not ended yet")
+            raise StateConflictError("this payment has no surplus to return, or it has not ended yet")
         for debit in debits:
             self._check_refundable(debit)
         decided = {"by": by, "reason": reason}
@@ -122,12 +125,12 @@ class RefundRequests:
                 case AlreadyClaimed(order_id=refund_id) | ReferenceTaken(order_id=refund_id):
                     found = await self.order_store.refund(refund_id)
                     assert found is not None, "the claim of a surplus names its refund"
-                    if found.refund.status is not RefundStatus.FAILED or _is_gone(found):
+                    if found.refund.status is not RefundStatus.FAILED or _has_moved_money(found):
                         return found
                 case NotRefundable(under_way=True):
                     raise StateConflictError(_ONE_AT_A_TIME)
                 case _:
-                    raise StateConflictError("this debit has been given back already, in part or whole")
+                    raise StateConflictError("this debit has already been refunded, in part or in whole")
         raise AssertionError("counting has no end")
 
     def _opening(self, case: PaymentCase, request: RefundRequest, claim: Claim) -> RefundOpening:
@@ -136,7 +139,7 @@ class RefundRequests:
         amount = left if request.amount is None else request.amount
         if amount < 1:
             raise StateConflictError("nothing of this payment is left to refund")
-        # What is asked for again after a recovery may have been sent before it.
+        # After a recovery, a repeated refund may already have been sent before it.
         held = self.recovery.known.active or case.restored
         return self.refunds.opening(case, debit, amount, claim, reason=request.reason, held=held)
 
@@ -152,16 +155,18 @@ class RefundRequests:
     def _check_refundable(self, debit: Attempt) -> None:
         if debit.reversed_at is not None:
             raise StateConflictError(
-                f"the rail {debit.rail} has taken this debit back itself, so there is nothing to refund"
+                f"the rail {debit.rail} has reversed this debit itself, so there is nothing to refund"
             )
         if debit.rail not in self.attempts.rails:
             raise StateConflictError(
-                f"the rail {debit.rail} is not set up any more; set it up again to refund"
+                f"the rail {debit.rail} is not configured any more; configure it again to refund"
             )
         if Operation.REFUND not in self.attempts.rails[debit.rail].capabilities.operations:
-            raise StateConflictError(f"the rail {debit.rail} cannot refund; pay the payer back otherwise")
+            raise StateConflictError(
+                f"the rail {debit.rail} does not support refunds; pay the payer back in another way"
+            )
 
 
-def _is_gone(case: RefundCase) -> bool:
-    """True where a rail that called the refund failed has sent the money all the same."""
+def _has_moved_money(case: RefundCase) -> bool:
+    """True when the rail has sent the refund's money although it reported the refund as failed."""
     return any(attempt.amount_received for attempt in case.attempts)

@@ -1,4 +1,4 @@
-"""What the caller is told, and that every repeat is told the same."""
+"""Builds the replies to requests: waits for the work up to a deadline, and gives repeats the stored reply."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -21,7 +21,7 @@ from synccash.payments.request import Reply
 
 
 async def read_order(order_store: OrderStore, order_id: str) -> Case | None:
-    """The order of whatever kind its id says."""
+    """Return the order with this id; the id's prefix tells its kind. None when there is no such order."""
     match order_id.partition("_")[0]:
         case "re":
             return await order_store.refund(order_id)
@@ -33,36 +33,36 @@ async def read_order(order_store: OrderStore, order_id: str) -> Case | None:
 
 @dataclass(frozen=True, slots=True)
 class Replies:
-    """Waits for work as long as a caller may wait, and answers from what is stored."""
+    """Waits for work up to the request deadline, and replies with the stored answer."""
 
     order_store: OrderStore
     leases: HeldLeases
     work_signal: WorkSignal
     request_deadline_s: float
 
-    def repeat(self, standing: AlreadyClaimed, claim: Claim) -> Reply:
-        """Answer a request whose key was used before. Raises KeyReusedError, KeyInProgressError."""
-        if not compare_digest(standing.fingerprint, claim.fingerprint):
+    def repeat(self, claimed: AlreadyClaimed, claim: Claim) -> Reply:
+        """Reply to a request whose key was used before. Raises KeyReusedError, KeyInProgressError."""
+        if not compare_digest(claimed.fingerprint, claim.fingerprint):
             raise KeyReusedError(claim.key)
-        if standing.answer is None:
-            raise KeyInProgressError(retry_after_s=max(1.0, standing.held_for_s))
-        return Reply(standing.answer.status, standing.answer.body, replayed=True)
+        if claimed.answer is None:
+            raise KeyInProgressError(retry_after_s=max(1.0, claimed.held_for_s))
+        return Reply(claimed.answer.status, claimed.answer.body, replayed=True)
 
     async def repeat_or_refuse(self, claim: Claim, refusal: PaymentError) -> Reply:
-        """Answer a repeat as its first request was answered; refuse one that was never accepted.
+        """Reply to a repeat with the first request's answer; refuse a request that was never accepted.
 
         Raises `refusal`, KeyReusedError, KeyInProgressError, StoreUnavailableError.
         """
-        standing = await self.order_store.claimed(claim.scope, claim.key)
-        if standing is None:
+        claimed = await self.order_store.claimed(claim.scope, claim.key)
+        if claimed is None:
             raise refusal
-        return self.repeat(standing, claim)
+        return self.repeat(claimed, claim)
 
     async def first(self, case: Case, work: Coroutine[Any, Any, Case | None]) -> Reply:
-        """Carry the work out under the caller's hold, and answer when it can be let go, or at the deadline.
+        """Run the work under the lease of the opening commit, and reply when it ends or at the deadline.
 
-        The work goes on when the caller is cancelled or the deadline passes. Where it broke off, the row says
-        how far it came, and its lease brings the next holder.
+        The work goes on when the caller is cancelled or the deadline passes. When the work fails, the reply
+        comes from the stored order, and a worker takes the order over when the lease ends.
         """
         order = order_of(case)
         task = self.leases.carry_out(Lease(order.id, order.fence), work)
@@ -74,7 +74,7 @@ class Replies:
         return Reply(answer.status, answer.body)
 
     async def held(self, case: Case) -> Reply:
-        """Answer for an order that is opened and waits: nothing is carried out for it now."""
+        """Reply for an order that was opened and waits: nothing is sent for it now."""
         order = order_of(case)
         answer = await self.order_store.answer(order.id, answer_for(order, case.attempts))
         return Reply(answer.status, answer.body)

@@ -1,4 +1,4 @@
-"""What people decide: orders that are held for their risk, and orders whose outcome no rail will tell."""
+"""Decisions by people: on orders held for risk review, and on orders whose outcome no rail reports."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,12 +26,12 @@ _NAMES: Mapping[type[Case], str] = {
     RefundCase: "refund",
     PayoutCase: "payout",
 }
-_Held = PaymentCase | PayoutCase
-_MoveOf = Callable[[_Held], Commit]
+_RiskCase = PaymentCase | PayoutCase
+_BuildCommit = Callable[[_RiskCase], Commit]
 
 
 class Resolution(StrEnum):
-    """What a human found out about an order under review."""
+    """The outcome that a human established for an order under review."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -39,7 +39,7 @@ class Resolution(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReviewRequests:
-    """Every decision is written to the order's timeline with who took it and why.
+    """Applies the decisions. Each is written to the order's timeline with its author and reason.
 
     All methods return the order as JSON and raise ObjectNotFoundError and StateConflictError.
     """
@@ -51,23 +51,27 @@ class ReviewRequests:
     timing: AttemptTiming
     attempts: Attempts
 
-    async def approve(self, order_id: str, *, by: str, reason: str, kind: type[_Held] = PaymentCase) -> bytes:
-        """Let a payment or payout that waits for its risk review go on to a rail."""
+    async def approve(
+        self, order_id: str, *, by: str, reason: str, kind: type[_RiskCase] = PaymentCase
+    ) -> bytes:
+        """Release a payment or payout from risk review, so that it is sent to a rail."""
 
-        def commit(case: _Held) -> Commit:
-            order = _taken(lifecycle.queued(order_of(case), now=self.clock.now()))
+        def commit(case: _RiskCase) -> Commit:
+            order = _fenced(lifecycle.queued(order_of(case), now=self.clock.now()))
             return self._decided(case, order, "approved", by, reason, lease=ReleaseLease(0.0))
 
         return await self._risk(kind, order_id, commit)
 
-    async def decline(self, order_id: str, *, by: str, reason: str, kind: type[_Held] = PaymentCase) -> bytes:
-        """End a payment or payout that waits for its risk review."""
+    async def decline(
+        self, order_id: str, *, by: str, reason: str, kind: type[_RiskCase] = PaymentCase
+    ) -> bytes:
+        """End a payment or payout that is in risk review as failed."""
 
-        def commit(case: _Held) -> Commit:
+        def commit(case: _RiskCase) -> Commit:
             failure = Failure(FailureCode.RISK_DECLINED)
-            order = _taken(lifecycle.failed(order_of(case), failure, now=self.clock.now()))
+            order = _fenced(lifecycle.failed(order_of(case), failure, now=self.clock.now()))
             entry = self.commit_builder.entry("declined", {"by": by, "reason": reason})
-            # What a recovery has lost may have been approved and sent.
+            # The order may have been approved and sent before a recovery lost that.
             return self.commit_builder.commit(
                 case, order, lease=ReleaseLease(None), timeline=(entry,), outside_recovery=True
             )
@@ -85,19 +89,23 @@ class ReviewRequests:
         received: int | None = None,
         rail: str | None = None,
     ) -> bytes:
-        """End an order of this kind under review as a human has found it to be at the rail.
+        """End an order under review with the outcome that a human established at the rail.
 
-        It stands for the rail's own answer, so `evidence` says where it was seen: a statement's line, a
-        ticket of the provider. `received`: the pesewas that came in, where they are not the order's amount.
-        `rail`: where it succeeded by an attempt that the ledger lost before a recovery.
+        The outcome replaces the rail's own answer, so `evidence` says where it was seen: a statement line, or
+        a ticket of the provider. `received`: the pesewas that arrived, where they differ from the order's
+        amount. `rail`: the rail of an attempt that the database lost in a recovery, where the order succeeded
+        by that attempt.
         """
         while True:
             case = await self._case(kind, order_id)
             if order_of(case).status_detail is not StatusDetail.UNDER_REVIEW:
-                raise StateConflictError("only an order under review can be resolved; this one is not")
+                status = order_of(case).status_detail or order_of(case).status
+                raise StateConflictError(
+                    f"only an order under review can be resolved; the status of this one is {status.value}"
+                )
             lost = None if rail is None else self._lost(case, rail, outcome)
-            order, changed = self._resolved(case, _told(outcome, received), lost)
-            # A rail that can say otherwise is asked to once more.
+            order, changed = self._resolved(case, _resolution_answer(outcome, received), lost)
+            # A rail that may still contradict the outcome is asked once more.
             ended = replace(case, attempts=merged(case.attempts, changed))
             lease = self.timing.release_ended(ended)
             commit = self._decided(case, order, "resolved", by, evidence, *changed, lease=lease)
@@ -105,11 +113,14 @@ class ReviewRequests:
                 return render(order, ended.attempts)
 
     def _lost(self, case: Case, rail: str, outcome: Resolution) -> Attempt:
-        """The attempt at `rail` that the ledger has lost and a human has found. Raises StateConflictError."""
+        """Return the attempt at `rail` that the database lost and a human found.
+
+        Raises StateConflictError.
+        """
         if outcome is not Resolution.SUCCEEDED or case.live is not None:
             raise StateConflictError(
-                "`rail` is for an order that succeeded by an attempt which the database has lost; it has no "
-                "live attempt then"
+                "`rail` is only for an order without a live attempt that succeeded by an attempt which the "
+                "database has lost; leave `rail` out"
             )
         if not case.restored and case.may_send:
             raise StateConflictError(
@@ -118,36 +129,38 @@ class ReviewRequests:
             )
         able = [rail for rail, one in self.attempts.rails.items() if one.capabilities.operations]
         if rail not in able or (isinstance(case, RefundCase) and rail != case.debit.rail):
-            named = case.debit.rail if isinstance(case, RefundCase) else ", ".join(able)
-            raise StateConflictError(f"the rail {rail} cannot have had this order; it may have had: {named}")
+            possible = case.debit.rail if isinstance(case, RefundCase) else ", ".join(able)
+            raise StateConflictError(
+                f"this order cannot have been sent to the rail {rail}; possible rails: {possible}"
+            )
         return self.attempts.lost(case, rail, case.next_sequence)
 
     def _resolved(
-        self, case: Case, told: StatusAnswer, lost: Attempt | None
+        self, case: Case, answer: StatusAnswer, lost: Attempt | None
     ) -> tuple[Order, tuple[Attempt, ...]]:
-        """The order and the attempts that change, as a human found them. Where no attempt is live, or a
-        closed one is known to have moved money, the order is ended by itself: a live attempt is asked about
-        further, and what it brings goes back."""
+        """Return the order and the changed attempts with the outcome that a human established. When no
+        attempt is live, or a closed one is known to have moved money, only the order ends: inquiries about a
+        live attempt continue, and money that it brings is refunded."""
         now = self.clock.now()
         if lost is not None:
-            found = lost.after_inquiry(told)
+            found = lost.after_inquiry(answer)
             order = order_of(case)
             begun = order if isinstance(order, Refund) else lifecycle.begin(order, found)
-            return _taken(lifecycle.succeeded(begun, found, now=now)), (found,)
+            return _fenced(lifecycle.succeeded(begun, found, now=now)), (found,)
         moved = any(a.money_moved for a in case.attempts if a is not case.live)
-        if case.live is not None and not (moved and told.status_at_rail is RailStatus.SUCCEEDED):
-            after = case.live.after_inquiry(told)
-            if told.status_at_rail is RailStatus.FAILED:
-                # What the rail reported before is what the human has looked into.
+        if case.live is not None and not (moved and answer.status_at_rail is RailStatus.SUCCEEDED):
+            after = case.live.after_inquiry(answer)
+            if answer.status_at_rail is RailStatus.FAILED:
+                # The human's finding replaces the rail's earlier report.
                 after = replace(after, moved_at=None)
-            return _taken(lifecycle.reflect(order_of(case), after, now=now)), (after,)
-        if told.status_at_rail is RailStatus.FAILED:
-            assert told.failure is not None, "a human's answer of failure carries one"
-            return _taken(lifecycle.failed(order_of(case), told.failure, now=now)), ()
-        paid = _payer_of(case, told.amount)
-        return _taken(lifecycle.succeeded(order_of(case), paid, now=now)), (paid,)
+            return _fenced(lifecycle.reflect(order_of(case), after, now=now)), (after,)
+        if answer.status_at_rail is RailStatus.FAILED:
+            assert answer.failure is not None, "a human's answer of failure carries one"
+            return _fenced(lifecycle.failed(order_of(case), answer.failure, now=now)), ()
+        paid = _paying_attempt(case, answer.amount)
+        return _fenced(lifecycle.succeeded(order_of(case), paid, now=now)), (paid,)
 
-    async def _risk(self, kind: type[_Held], order_id: str, move_of: _MoveOf) -> bytes:
+    async def _risk(self, kind: type[_RiskCase], order_id: str, build_commit: _BuildCommit) -> bytes:
         while True:
             case = await read_order(self.order_store, order_id)
             if not isinstance(case, kind):
@@ -155,19 +168,21 @@ class ReviewRequests:
             order, named = order_of(case), _NAMES[kind]
             if case.money_moved:
                 raise StateConflictError(
-                    f"money is known to have moved for this {named}; it is neither approved nor declined now"
+                    f"money is known to have moved for this {named}, so it can be neither approved nor "
+                    "declined"
                 )
             if not case.may_send:
                 raise StateConflictError(
-                    f"the database is being recovered and may lack what was decided on this {named}; try "
-                    "again when the rails have been asked about it"
+                    f"the database is being recovered and may lack an earlier decision on this {named}; try "
+                    "again when every rail has been asked about it"
                 )
             if order.status_detail is not StatusDetail.RISK_REVIEW:
-                status_at_rail = order.status_detail or order.status
+                status = order.status_detail or order.status
                 raise StateConflictError(
-                    f"only a {named} in risk review can be decided on; this one is {status_at_rail.value}"
+                    f"only a {named} in risk review can be approved or declined; the status of this one is "
+                    f"{status.value}"
                 )
-            commit = move_of(case)
+            commit = build_commit(case)
             if await self.order_store.record(commit):
                 self.work_signal.ring()
                 return render(commit.order, case.attempts)
@@ -192,14 +207,14 @@ class ReviewRequests:
         return self.commit_builder.commit(case, order, *changed, lease=lease, timeline=(entry,))
 
 
-def _taken(order: Order) -> Order:
-    """A human's decision shuts out whoever works on the order now."""
+def _fenced(order: Order) -> Order:
+    """Return the order with a raised fence: a worker that has leased it can no longer commit."""
     return replace(order, fence=order.fence + 1)
 
 
-def _payer_of(case: Case, received: int | None) -> Attempt:
-    """The closed attempt whose money an order without a live one is resolved by: the latest that is known to
-    have moved some, else the latest. `received`: the pesewas that a human saw, where he says so."""
+def _paying_attempt(case: Case, received: int | None) -> Attempt:
+    """Return the attempt by which an order without a live one is resolved as succeeded: the latest that is
+    known to have moved money, else the latest. `received`: the pesewas that a human saw, if given."""
     moved = [a for a in case.attempts if a.money_moved and a is not case.live]
     if not case.attempts:
         raise StateConflictError(
@@ -211,7 +226,7 @@ def _payer_of(case: Case, received: int | None) -> Attempt:
     return replace(paid, amount_received=amount)
 
 
-def _told(outcome: Resolution, received: int | None) -> StatusAnswer:
+def _resolution_answer(outcome: Resolution, received: int | None) -> StatusAnswer:
     if outcome is Resolution.SUCCEEDED:
         return StatusAnswer(status_at_rail=RailStatus.SUCCEEDED, amount=received, provider_code=_BY_HAND)
     failure = Failure(FailureCode.PROVIDER_ERROR, provider_code=_BY_HAND)
