@@ -11,7 +11,7 @@ from typing import Any
 
 from synccash.cli import main
 from synccash.engine.commit_builder import order_of
-from synccash.engine.ports import Sent
+from synccash.engine.ports import SendResult
 from synccash.engine.progress.decisions import Decisions
 from synccash.engine.progress.order_worker import OrderWorker
 from synccash.payments.attempt import Attempt
@@ -34,7 +34,7 @@ def strip() -> None:
     Decisions._queue = _fail
 
 
-def _fail(self: Decisions, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Commit:
+def _fail(self: Decisions, case: Case, after: Attempt, sent: SendResult, entry: Entry) -> Commit:
     del sent
     order: Any = failed(order_of(case), after.failure or _REFUSED, now=self.clock.now())
     return self.commit_builder.move(case, order, after, hold=ReleaseLease(None), timeline=(entry,))

@@ -15,7 +15,7 @@ from drill.house import LADDER_S, House, housed, quick
 from drill.script import TABLES, TROUBLE_S, Asked, Partition, Script, Spoiling
 from severable import Severable, severable
 from synccash.engine.engine import Engine
-from synccash.engine.ports import Sent
+from synccash.engine.ports import SendResult
 from synccash.engine.settings import EngineSettings
 from synccash.engine.system import SystemClock
 from synccash.payments.case import Claim
@@ -93,7 +93,7 @@ class WatchedDispatch:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    async def send(self, rail: Any, order: Any, **given: Any) -> Sent:
+    async def send(self, rail: Any, order: Any, **given: Any) -> SendResult:
         self._met.add(order.reference)
         return await self._inner.send(rail, order, **given)
 

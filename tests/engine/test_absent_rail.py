@@ -43,7 +43,7 @@ async def test_a_refund_waits_for_the_rail_that_has_the_money(desk: Desk):
     for _ in range(2):
         await desk.work()
     assert await desk.pool.fetchval("SELECT status_detail FROM refunds") == "under_review"
-    with pytest.raises(StateConflictError, match="set it up again"):
+    with pytest.raises(StateConflictError, match="configure it again"):
         await desk.refund(payment["id"], 100)
     desk.engine.rails["mtn_momo"] = rail  # type: ignore[index]
     await desk.work()

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from engine.scripted import PENDING, SUCCEEDED, ScriptedRail
 from synccash.engine.dispatch.policy_dispatch import DispatchSettings, PolicyDispatch
-from synccash.engine.ports import Sent
+from synccash.engine.ports import SendResult
 from synccash.engine.system import SystemClock
 from synccash.payments.attempt import Attempt
 from synccash.payments.failure import FailureCode
@@ -56,7 +56,7 @@ class Scene:
             started_at=datetime(2026, 1, 1, tzinfo=UTC),
         )
 
-    async def send(self, answer: SendAnswer) -> Sent:
+    async def send(self, answer: SendAnswer) -> SendResult:
         self.rail.answers = [answer]
         order = SendOrder(
             operation=Operation.COLLECT,

@@ -235,7 +235,7 @@ async def test_what_went_back_by_itself_is_not_sent_back_by_hand_too(desk: Desk)
 
 
 async def test_a_payment_without_a_surplus_returns_none(desk: Desk):
-    with pytest.raises(StateConflictError, match="excess"):
+    with pytest.raises(StateConflictError, match="no surplus to return"):
         await by_hand(desk, await gone_round(desk))
 
 

@@ -169,7 +169,7 @@ async def test_lack_of_float_is_no_fault_of_the_rail(desk: Desk):
         await desk.pay_out(f"wages {number}", amount=800 - number)
     assert len(desk.first.sent) == 8
     router = desk.engine.router
-    assert router.gates.open_for_s("mtn_momo", desk.first.sent[0].operation) is None
+    assert router.breakers.open_for_s("mtn_momo", desk.first.sent[0].operation) is None
     assert router.health.of("mtn_momo", Network.MTN, desk.first.sent[0].operation).score == 1.0
 
 

@@ -13,7 +13,7 @@ from synccash.engine.dispatch.health_recording import HealthRecordingDispatch
 from synccash.engine.dispatch.rail_float import RailFloats
 from synccash.engine.dispatch.rail_health import RailHealth
 from synccash.engine.dispatch.router import Probing, Router
-from synccash.engine.ports import Sent
+from synccash.engine.ports import SendResult
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.health import HealthSettings
@@ -58,12 +58,12 @@ class Scene:
         self.at = 100.0
         self.health = RailHealth(HealthSettings(), lambda: self.at)
         self.dispatch = HealthRecordingDispatch(self, self.health, RailFloats(self.health.now))
-        self.sent = Sent(answer=ACCEPTED, worst=Evidence.ACCEPTED, tries=1, latency_ms=80)
+        self.sent = SendResult(answer=ACCEPTED, worst=Evidence.ACCEPTED, tries=1, latency_ms=80)
         self.told: StatusAnswer = PENDING
         self.asking_s = 0.1
         self.shut: set[str] = set()
 
-    async def send(self, rail: Any, order: SendOrder, **how: Any) -> Sent:
+    async def send(self, rail: Any, order: SendOrder, **how: Any) -> SendResult:
         return self.sent
 
     async def inquire(self, rail: Any, attempt: Attempt, traces: Any) -> StatusAnswer:
@@ -74,7 +74,7 @@ class Scene:
         return 5.0 if rail in self.shut else None
 
     async def sends(self, count: int, answer: SendAnswer, *, tries: int = 1, latency_ms: int = 80) -> float:
-        self.sent = Sent(answer=answer, worst=answer.evidence, tries=tries, latency_ms=latency_ms)
+        self.sent = SendResult(answer=answer, worst=answer.evidence, tries=tries, latency_ms=latency_ms)
         for _ in range(count):
             await self.dispatch.send(RAIL, ORDER, patient=False, gated=True, within_s=60.0)
         return self.score
@@ -151,7 +151,7 @@ async def test_a_rail_that_hangs_is_passed_over_before_its_orders_time_out():
     scene, gate = Scene(), asyncio.Event()
     await scene.sends(200, ACCEPTED)
 
-    async def hang(rail: Any, order: SendOrder, **how: Any) -> Sent:
+    async def hang(rail: Any, order: SendOrder, **how: Any) -> SendResult:
         await gate.wait()
         return scene.sent
 

@@ -397,7 +397,7 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
         _LEDGER_REFUSES_NOTHING,
     ),
     "known money stops no password (2 walls)": (
-        (otp_module, "_waiting", _takes_any_password),
+        (otp_module, "_attempt_awaiting_otp", _takes_any_password),
         *_SENDS_ALL_THE_SAME,
     ),
     "a late success of another amount pays": ((Decisions, "late_success", _pays_with_another_amount),),
@@ -421,7 +421,9 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
         (AttemptTiming, "_has_settled", _always_settled),
     ),
     "not found is final nowhere": ((AttemptTiming, "ends_as_not_found", _never_final),),
-    "the status of another reference is believed": ((PolicyDispatch, "_told_of", _believes_any_reference),),
+    "the status of another reference is believed": (
+        (PolicyDispatch, "_checked_inquiry", _believes_any_reference),
+    ),
     "a reported failure is a ground for another rail": (
         (AttemptTiming, "with_reported_failure", _report_reroutes),
     ),

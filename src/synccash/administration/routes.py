@@ -7,7 +7,7 @@ from typing import Any
 
 from synccash.administration.errors import AdministrationError
 from synccash.administration.routing_settings import health_settings, probing, routing_rules
-from synccash.engine.dispatch.router import Asked, Router
+from synccash.engine.dispatch.router import Router, RoutingQuery
 from synccash.engine.system import SystemClock
 from synccash.payments.health import WELL, Health, HealthSettings
 from synccash.payments.payer import Network
@@ -47,7 +47,7 @@ class AssumedBreakers:
 
 def dry_run(
     settings: Settings,
-    asked: Asked,
+    asked: RoutingQuery,
     *,
     scores: Mapping[str, float],
     shut: frozenset[str],

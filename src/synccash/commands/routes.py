@@ -64,12 +64,12 @@ def _as_it_stands(query: dict[str, Any], url: str | None) -> dict[str, Any]:
 
 def _by_the_settings(query: dict[str, Any], assume: tuple[str, ...]) -> dict[str, Any]:
     from synccash.administration.routes import dry_run
-    from synccash.engine.dispatch.router import Asked
+    from synccash.engine.dispatch.router import RoutingQuery
     from synccash.payments.payer import Network
     from synccash.payments.rail import Operation
 
     scores, shut = _assumed(assume)
-    asked = Asked(
+    asked = RoutingQuery(
         network=Network(query["network"]) if "network" in query else None,
         operation=Operation(query["operation"]),
         amount=query["amount"],

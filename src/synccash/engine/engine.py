@@ -1,4 +1,4 @@
-"""Puts the engine together from its ports."""
+"""The engine's facade, and the function that builds it from its ports."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -47,12 +47,13 @@ NO_RULES = RiskRules()
 PROBING = Probing()
 NO_ACCOUNTS = NoAccountBook()
 NO_FORMER: Mapping[str, Sequence[Rail]] = MappingProxyType({})
-_HEARD_AT_ONCE = 4
+_CALLBACKS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Moves payments forward. `start` and `close` frame its life; a worker can share it or run elsewhere."""
+    """Accepts requests and moves orders forward. Call `start` first and `close` last. A worker can run in the
+    same process or in another."""
 
     order_store: OrderStore
     leases: HeldLeases
@@ -61,40 +62,40 @@ class Engine:
     refunding: RefundRequests
     reviewing: ReviewRequests
     paying_out: PayoutRequests
-    passwords: OtpSubmitter
+    otps: OtpSubmitter
     rails: Mapping[str, AccountRail]
     router: Router
     worker: Worker
     clock: StoreClock
     recovery: RecoveryWatch
     risk: VelocityCounters
-    hearing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_HEARD_AT_ONCE))
+    callback_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CALLBACKS_AT_ONCE))
 
     def start(self) -> None:
-        """Begin to keep leases. Call it inside the event loop."""
+        """Start to renew leases. Call it inside the event loop."""
         self.leases.start()
 
     async def close(self) -> None:
-        """Let running sends finish, then stop."""
+        """Wait for running sends, then stop."""
         await self.leases.close()
 
     async def initiate_payment(self, request_data: PaymentRequest, idempotency_key: Claim) -> Reply:
-        """Collect money once. See Collecting.initiate_payment."""
+        """Collect money once. See PaymentRequests.initiate_payment."""
         await self.clock.follow(self.order_store)
         work = self.collecting.initiate_payment(request_data, idempotency_key)
         return await self.leases.run_detached(work)
 
     async def refund_payment(self, request_data: RefundRequest, idempotency_key: Claim) -> Reply:
-        """Give money back once. See Refunding.refund_payment."""
+        """Refund a payment once. See RefundRequests.refund_payment."""
         await self.clock.follow(self.order_store)
         work = self.refunding.refund_payment(request_data, idempotency_key)
         return await self.leases.run_detached(work)
 
     async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
-        """Give back what came too much. See Refunding.return_surplus."""
-        made = await self.refunding.return_surplus(payment_id, by=by, reason=reason)
+        """Refund surplus money. See RefundRequests.return_surplus."""
+        refunds = await self.refunding.return_surplus(payment_id, by=by, reason=reason)
         self.work_signal.ring()
-        return made
+        return refunds
 
     async def pay_out(self, request_data: PayoutRequest, idempotency_key: Claim) -> Reply:
         """Send money once. See PayoutRequests.pay_out."""
@@ -102,20 +103,20 @@ class Engine:
         return await self.leases.run_detached(self.paying_out.pay_out(request_data, idempotency_key))
 
     async def submit_otp(self, tenant: Tenant, payment_id: str, otp: str) -> bytes:
-        """Hand over a payer's one-time password. See Passwords.submit_otp."""
-        return await self.leases.run_detached(self.passwords.submit_otp(tenant, payment_id, otp))
+        """Submit a payer's one-time password. See OtpSubmitter.submit_otp."""
+        return await self.leases.run_detached(self.otps.submit_otp(tenant, payment_id, otp))
 
     async def cancel_payment(self, tenant: Tenant, payment_id: str) -> bytes:
-        """Call a payment off. See Collecting.cancel_payment."""
+        """Cancel a payment. See PaymentRequests.cancel_payment."""
         return await self.collecting.cancel_payment(tenant, payment_id)
 
     async def take_callback(
         self, rail: str, token: str, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> None:
-        """Take a rail's callback as a hint: ask now. What it says is never believed.
+        """Treat a rail's callback as a hint to ask the rail now. Its content is never trusted.
 
-        A rail that calls one address of the account says in the body whom it means, and is heard only under
-        the account's own token; elsewhere the token names the attempt. Header names in lower case.
+        `token` names the attempt. Where a rail calls one address for the whole account, the body names the
+        attempt instead, and the token must be the account's own. Header names are in lower case.
         """
         connector = self.rails.get(rail)
         note = (
@@ -124,12 +125,13 @@ class Engine:
             else None
         )
         failure = note.failure if note else None
-        # Anybody may call: whoever calls much waits for himself, and leaves the ledger to those who pay.
-        async with self.hearing:
-            heard = await self.order_store.hint(token, failure)
-            if not heard and note is not None and note.reference is not None:
-                heard = await self.order_store.hint_reference(rail, note.reference, failure)
-        if heard:
+        # The callback endpoint is public. The limit makes a flood of callbacks wait for itself, and keeps the
+        # store free for payments.
+        async with self.callback_slots:
+            is_known = await self.order_store.hint(token, failure)
+            if not is_known and note is not None and note.reference is not None:
+                is_known = await self.order_store.hint_reference(rail, note.reference, failure)
+        if is_known:
             self.work_signal.ring()
 
 
@@ -154,10 +156,10 @@ def build_engine(
     accounts: AccountBook = NO_ACCOUNTS,
     former: Mapping[str, Sequence[Rail]] = NO_FORMER,
 ) -> Engine:
-    """Wire an engine. Nothing is started and nothing is called.
+    """Build an engine. Starts nothing and calls nothing.
 
-    `accounts`: which identities of rail accounts are one business's. `former`: connectors with credentials
-    that a rail had before, by the rail; they are only used to ask.
+    `accounts`: tells which identities of rail accounts belong to the same business. `former`: by rail,
+    connectors with the rail's former credentials; they are used only for inquiries and callbacks.
     """
     guarded = ConfiguredRails(
         {name: GuardedRail(rail, accounts, former.get(name, ())) for name, rail in rails.items()}
@@ -212,7 +214,7 @@ def build_engine(
         refunding=RefundRequests(order_store, attempts, order_worker, replies, refunds, clock, recovery),
         reviewing=ReviewRequests(order_store, commit_builder, work_signal, clock, timing, attempts),
         paying_out=PayoutRequests(*parts),
-        passwords=OtpSubmitter(order_store, order_worker, dispatch, leases, commit_builder, clock, settings),
+        otps=OtpSubmitter(order_store, order_worker, dispatch, leases, commit_builder, clock, settings),
         rails=guarded,
         router=router,
         worker=Worker(order_store, order_worker, leases, work_signal, clock, settings),

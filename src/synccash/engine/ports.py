@@ -228,7 +228,7 @@ class OrderStore(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class SendResult:
     """The result of a send and its retries. `worst` is the evidence of all tries together (see
     `Evidence.worst`)."""
 
@@ -243,7 +243,7 @@ class Dispatch(Protocol):
 
     async def send(
         self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
-    ) -> Sent:
+    ) -> SendResult:
         """Send under the rail's policy.
 
         `patient`: retry tries that provably did nothing, since there is no other rail to use. `gated`: the

@@ -1,4 +1,4 @@
-"""What a process knows of a recovery, so that it opens no order with an attempt while one is under way."""
+"""Polls whether a database recovery is under way; during one, this process opens no order with an attempt."""
 
 from dataclasses import dataclass, replace
 
@@ -12,24 +12,25 @@ LOOK_EVERY_S = 1.0
 
 @dataclass(slots=True)
 class RecoveryWatch:
-    """Live: one per process. It only saves work: the ledger itself refuses every commit before a send."""
+    """Live: one per process. It only avoids wasted work: during a recovery the store itself refuses every
+    commit that precedes a send."""
 
     order_store: OrderStore
     clock: Clock
     known: Recovery = NO_RECOVERY
 
     def sends_held(self) -> None:
-        """The ledger has refused an opening because a recovery is under way."""
+        """Note that the store refused an opening because a recovery is under way."""
         self.known = replace(self.known, active=True)
 
     async def run(self) -> None:
-        """Look every second until cancelled. A ledger out of reach leaves what was known last."""
+        """Poll every second until cancelled."""
         while True:
             await self.look()
             await self.clock.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
-        """Look once."""
+        """Poll once. While the store is unavailable, the last known state stays."""
         try:
             self.known = await self.order_store.recovery()
         except StoreUnavailableError:

@@ -1,4 +1,4 @@
-"""The engine's numbers. Times in seconds."""
+"""Settings of the engine: deadlines, leases, inquiry schedule and limits. Times in seconds."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,26 +8,27 @@ from synccash.payments.inquiry_schedule import PRODUCTION, InquirySchedule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:
-    """How patient the engine is.
+    """Settings of the engine.
 
-    `request_deadline_s`: how long a caller waits before he is told that it goes on without him.
-    `attempt_timeout_s`: how long one exchange with a rail may take.
-    `lease_s` / `heartbeat_s`: how long a holder may be silent before another takes over; how often he speaks.
-    `settle_s`: how long after the last possible send a rail's "not found" is believed enough to send the
-    same reference again; each further pause is twice as long, at most `resend_pause_max_s`. `sends_max`: how
-    often one reference is sent at most. `resend_within_s`: how old an attempt may be for that: what a rail
-    cannot find later, it may have forgotten. `not_founds_min`: how many answers in a row must not find a
-    reference before a rail, whose "not found" is final, is believed.
-    `look_backs_s`: how old a closed attempt is, in seconds, when its rail is asked whether money moved after
-    all, although no callback came.
-    `surplus_refund`: whether money that a payment has no use for goes back by itself, or only when an
-    operator says so.
-    `queue_retry_s`: how long an order that no rail took waits before the next try; a refund also for as long
-    as the ladder says.
-    `refund_told_after_s`: how old a refund is that its rail has not taken when a human is told of it; it is
-    tried all the same.
-    `recovery_depth`: how many attempts of an order, after the last that the ledger knows, the rails are asked
-    about after a recovery.
+    `request_deadline_s`: how long a request waits for the outcome; after that the reply says that the work
+    goes on.
+    `attempt_timeout_s`: the timeout of one exchange with a rail.
+    `lease_s`: how long a lease lasts without renewal before another worker takes over. `heartbeat_s`: how
+    often leases are renewed.
+    `settle_s`: how long after the last possible send a rail's "not found" is trusted enough to send the same
+    reference again. Each further pause is twice as long, at most `resend_pause_max_s`. `sends_max`: the most
+    sends of one reference. `resend_within_s`: the greatest age of an attempt for a re-send, since a rail may
+    forget old references. `not_founds_min`: how many answers in a row must be "not found" before an attempt
+    ends by it, at a rail whose "not found" is final.
+    `look_backs_s`: the ages of a closed attempt, in seconds, at which its rail is asked whether money moved
+    after all, although no callback came.
+    `surplus_refund`: `auto` refunds surplus money without a request; `manual` waits for an operator.
+    `queue_retry_s`: how long an order that no rail accepted waits before the next try; a refund waits at
+    least as long as the inquiry schedule says.
+    `refund_told_after_s`: the age at which a human is told of a refund that its rail has not taken; retries
+    continue.
+    `recovery_depth`: after a recovery, how many attempts of an order beyond the last known one the rails are
+    asked about.
     """
 
     public_url: str
@@ -53,5 +54,6 @@ class EngineSettings:
     def __post_init__(self) -> None:
         if not 0 < self.heartbeat_s < self.lease_s / 2:
             raise ValueError(
-                "heartbeat_s must be less than half of lease_s, so that one lost beat is survived"
+                "heartbeat_s must be positive and less than half of lease_s, so that a lease outlives one "
+                "missed heartbeat"
             )

@@ -1,5 +1,5 @@
-"""The engine's wall clock follows the ledger's: ages and expiries are judged by the ledger's clock, so what
-they are counted from has to come from the same one."""
+"""A wall clock that follows the order store's clock. The store judges ages and expiries by its own clock, so
+the times from which they are counted must come from that clock too."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -33,24 +33,24 @@ log = structlog.get_logger("synccash.engine")
 
 _Answer = TypeVar("_Answer")
 _NO_OFFSET = timedelta()
-_TELL_FROM = timedelta(seconds=2)
+_LOG_FROM = timedelta(seconds=2)
 
 
 class StoreClock:
-    """Satisfies Clock. Live: corrects a process's wall clock by what the ledger's answers say of the time.
+    """Satisfies Clock. Live: corrects the process's wall clock by the times in the store's answers.
 
-    The ledger's time of an answer lies between question and answer, so each answer bounds the difference of
-    the two clocks from both sides; the correction is moved no further than these bounds ask.
+    The store's time of an answer lies between the request and the response, so each answer bounds the offset
+    of the two clocks from both sides. The correction changes only as far as these bounds require.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._offset = _NO_OFFSET
-        self._told = False
+        self._logged = False
         self._observed = False
 
     def now(self) -> datetime:
-        """The ledger's wall time, in UTC, as far as it is known."""
+        """The store's wall time in UTC, as far as it is known."""
         return self._clock.now() + self._offset
 
     def monotonic(self) -> float:
@@ -66,23 +66,23 @@ class StoreClock:
         return self._clock.now()
 
     def observe(self, as_of: datetime, asked_at: datetime) -> None:
-        """Take note of an answer: the ledger's time of it, and the process's own when it was asked."""
+        """Adjust the clock to an answer: the store's time of it, and our own time of the request."""
         self._observed = True
         least, most = as_of - self._clock.now(), as_of - asked_at
         self._offset = min(max(self._offset, least), most)
-        if abs(self._offset) >= _TELL_FROM and not self._told:
-            self._told = True
+        if abs(self._offset) >= _LOG_FROM and not self._logged:
+            self._logged = True
             log.warning("clock_differs_from_database", seconds=round(self._offset.total_seconds(), 1))
 
     async def follow(self, order_store: OrderStore) -> None:
-        """Ask the ledger for its time, unless an answer of it has been seen already."""
+        """Ask the store for its time, unless one of its answers was observed before."""
         if not self._observed:
             asked_at = self._clock.now()
             self.observe(await order_store.now(), asked_at)
 
 
 class ObservedOrderStore:
-    """Satisfies Ledger: passes every call on, and lets the clock see the time of each answer."""
+    """Satisfies OrderStore: passes every call on, and lets the clock observe the times in the answers."""
 
     def __init__(self, order_store: OrderStore, clock: StoreClock) -> None:
         self.inner = order_store

@@ -1,4 +1,4 @@
-"""The real clock, and where real names come from. Everything else is handed these."""
+"""The system clock and the generator of random ids. All other code receives these as arguments."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """Satisfies Clock with the machine's clocks."""
 
     def now(self) -> datetime:
         """Wall time, in UTC."""
@@ -26,10 +26,10 @@ class SystemClock:
 
 
 class SystemIdentities:
-    """Names from the operating system's randomness."""
+    """Satisfies Identities with the operating system's randomness."""
 
     def new(self, prefix: str) -> str:
-        """Return `prefix_` and a ULID: 48 bits of milliseconds, 80 random bits, so that ids sort by birth."""
+        """Return `prefix_` and a ULID: 48 bits of milliseconds, 80 random bits, so ids sort by time."""
         number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
         return f"{prefix}_" + "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 

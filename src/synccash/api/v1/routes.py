@@ -7,7 +7,7 @@ from litestar.di import NamedDependency as Given
 from litestar.params import QueryParameter
 
 from synccash.api.calls import Json, answers, json
-from synccash.engine.dispatch.router import Asked
+from synccash.engine.dispatch.router import RoutingQuery
 from synccash.engine.engine import Engine
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation
@@ -27,7 +27,7 @@ async def dry_run(
     """The rails as this process would rank them now. `payment`: an id, for what a split would do with it.
     `mode`: of the order; by default live where any rail has a live account, else test."""
     del operator
-    asked = Asked(
+    asked = RoutingQuery(
         network=network,
         operation=Operation(operation),
         amount=amount,

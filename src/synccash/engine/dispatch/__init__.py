@@ -1,1 +1,1 @@
-"""Calls rails: routing, guards, policies, and what is known of their health and floats."""
+"""Calls rails: chooses one, guards its account, applies policies, and tracks its health and float."""

@@ -1,4 +1,4 @@
-"""Rails that orders name and that are not set up any more."""
+"""Stands in for a rail that stored orders name and that is no longer configured."""
 
 from synccash.engine.ports import AccountRail
 from synccash.payments.failure import Failure, FailureCode
@@ -25,33 +25,34 @@ _UNSENT = SendAnswer(
     refused_locally=True,
 )
 NOTHING_IS_SURE = OperationCapability(dedup_by_reference=False, lookup_by_reference=False)
-"""What a rail promises for an operation that it is not set up for."""
+"""The capability of a rail for an operation that it is not configured for: it promises nothing."""
 
 
 class AbsentRail:
-    """Satisfies Rail and OtpRail and reaches nobody: what was sent through it waits for its return."""
+    """Satisfies Rail and OtpRail, and calls nothing. Orders sent through the rail wait until it is configured
+    again."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     @property
     def name(self) -> str:
-        """The id that the orders know it by."""
+        """The rail's id, as stored on the orders."""
         return self._name
 
     @property
     def capabilities(self) -> Capabilities:
-        """No network: nothing new is routed here."""
+        """Serves no network, so no new order is routed here."""
         return Capabilities(networks=frozenset(), operations=dict.fromkeys(Operation, NOTHING_IS_SURE))
 
     @property
     def account(self) -> RailAccount:
-        """Nobody's."""
+        """An empty account."""
         return RailAccount(rail=self._name, account="", base_url="", target_environment="")
 
     @property
     def environment(self) -> Environment:
-        """Test: no real money leaves through it."""
+        """TEST: no real money leaves through it."""
         return Environment.TEST
 
     @property
@@ -60,19 +61,19 @@ class AbsentRail:
         return True
 
     def serves(self, account: RailAccount) -> bool:
-        """False: it acts for nobody."""
+        """False: it acts for no account."""
         del account
         return False
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
-        """Send nothing."""
+        """Return NOT_SENT."""
         del order, timeout_s
         return _UNSENT
 
     async def submit_otp(
         self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
     ) -> SendAnswer:
-        """Hand nothing over."""
+        """Return NOT_SENT."""
         del account, reference, otp, timeout_s
         return _UNSENT
 
@@ -85,7 +86,7 @@ class AbsentRail:
         timeout_s: float,
         traces: AttemptDetails = NO_TRACES,
     ) -> StatusAnswer:
-        """Ask nobody."""
+        """Return NO_INFORMATION."""
         del account, operation, reference, timeout_s, traces
         return StatusAnswer(
             status_at_rail=RailStatus.NO_INFORMATION, provider_code=NOT_SET_UP, refused_locally=True
@@ -93,7 +94,7 @@ class AbsentRail:
 
 
 class ConfiguredRails(dict[str, AccountRail]):
-    """The rails that are set up. One that an order names and that is not there is an AbsentRail."""
+    """The configured rails by name. A name that is not configured gives an AbsentRail."""
 
     def __missing__(self, name: str) -> AccountRail:
         return AbsentRail(name)

@@ -1,4 +1,4 @@
-"""Keeps a copy of the rail accounts that PostgreSQL records: which credentials are one business's."""
+"""Keeps a copy of the rail accounts recorded in PostgreSQL: which credentials belong to the same business."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -18,21 +18,21 @@ _UNKNOWN = ""
 
 
 class AccountStore(Protocol):
-    """Where identities are recorded. Every method raises StoreUnavailableError."""
+    """Records the identities of rail accounts. Every method raises StoreUnavailableError."""
 
     async def register(self, account: RailAccount, environment: Environment) -> None:
-        """Record the identity where it is new. The first of its label and environment is confirmed."""
+        """Record the identity unless it is known. The first of its label and environment is confirmed."""
         ...
 
     async def recorded(self) -> Sequence[RecordedAccount]:
-        """All identities, in the order in which they were recorded."""
+        """Return all identities in the order in which they were recorded."""
         ...
 
 
 class StoredAccountBook:
     """Live: one per process. Satisfies `engine.ports.AccountBook`.
 
-    Until the rows have been read nothing is confirmed, so nothing new is sent.
+    Until the rows have been read no account is confirmed, so no new attempt is sent.
     """
 
     def __init__(self, store: AccountStore, rails: Iterable[Rail], clock: Clock) -> None:
@@ -43,10 +43,10 @@ class StoredAccountBook:
         self._first: dict[tuple[str, str], str] = {}
         self._reading = asyncio.Lock()
         self._reads = 0
-        self._told: frozenset[str] = frozenset()
+        self._reported: frozenset[str] = frozenset()
 
     def is_confirmed(self, account: RailAccount, environment: Environment) -> bool:
-        """True when the account's identity is a confirmed one of its label, in this environment."""
+        """True when the account's identity is confirmed for its label, in this environment."""
         if account.identity is None:
             return True
         found = self._recorded.get((account.rail, account.identity))
@@ -55,16 +55,17 @@ class StoredAccountBook:
         return found.label == account.account and found.environment is environment
 
     def are_one_business(self, one: RailAccount, other: RailAccount, environment: Environment) -> bool:
-        """True when both identities are confirmed ones of one label, in this environment."""
+        """True when both identities are confirmed for the same label, in this environment."""
         same_label = (one.rail, one.account) == (other.rail, other.account)
         return same_label and self.is_confirmed(one, environment) and self.is_confirmed(other, environment)
 
     def first_identity(self, account: RailAccount) -> str | None:
-        """The first identity recorded under the account's label; one that nobody has, where none is known."""
+        """The first identity recorded under the account's label; an empty one, which no account has, when
+        none is known."""
         return self._first.get((account.rail, account.account), _UNKNOWN)
 
     async def refresh(self) -> None:
-        """Record the present accounts and read all rows again. Callers that wait together share one read."""
+        """Record the present accounts and read all rows again. Concurrent callers share one read."""
         asked_at = self._reads
         async with self._reading:
             if self._reads > asked_at:
@@ -88,13 +89,13 @@ class StoredAccountBook:
             first.setdefault((one.rail, one.label), one.identity)
         self._recorded = {(one.rail, one.identity): one for one in recorded}
         self._first = first
-        self._tell()
+        self._log_unconfirmed()
 
-    def _tell(self) -> None:
-        """Log each rail whose account nobody has confirmed, once."""
+    def _log_unconfirmed(self) -> None:
+        """Log each rail whose account is not confirmed, once."""
         held = {rail.name for rail in self._rails if not self.is_confirmed(rail.account, rail.environment)}
         for rail in self._rails:
-            if rail.name in held - self._told:
+            if rail.name in held - self._reported:
                 log.warning(
                     "rail_account_unconfirmed",
                     rail=rail.name,
@@ -102,10 +103,10 @@ class StoredAccountBook:
                     identity=rail.account.identity,
                     todo=f"synccash rails confirm {rail.name}",
                 )
-        self._told = frozenset(held)
+        self._reported = frozenset(held)
 
     def contradictions(self) -> Sequence[str]:
-        """What the settings say of an account and the records deny, each with what to do about it."""
+        """Return the conflicts between the settings and the recorded accounts, each with its remedy."""
         return [text for rail in self._rails if (text := self._contradiction(rail)) is not None]
 
     def _contradiction(self, rail: Rail) -> str | None:
@@ -115,8 +116,8 @@ class StoredAccountBook:
             return None
         if found.label != account.account:
             return (
-                f"{rail.name}: these credentials are recorded under the label {found.label}, and the "
-                f"settings give them the label {account.account}; one account has one label: "
+                f"{rail.name}: these credentials are recorded under the label {found.label}, but the "
+                f"settings give them the label {account.account}; an account has only one label: "
                 f"set {rail.name}_account to {found.label}"
             )
         if found.environment is not environment:
@@ -128,7 +129,7 @@ class StoredAccountBook:
         return None
 
     async def run(self) -> None:
-        """Read again and again until cancelled: confirmations and keys of other processes are noticed."""
+        """Read the rows periodically until cancelled, to see confirmations and keys of other processes."""
         while True:
             await self._clock.sleep(_REFRESH_S if self._first else _RETRY_S)
             await self.refresh()

@@ -1,4 +1,4 @@
-"""Reads the float of all rails that report it, again and again."""
+"""Polls the float of every rail that reports one."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ log = structlog.get_logger("synccash.rails")
 
 @dataclass(slots=True)
 class FloatWatch:
-    """Live: one loop of one process. `read` asks under the policy of a rail's inquiries and never raises."""
+    """Live: one loop of one process. `read` asks a rail under its inquiry policy and never raises."""
 
     rails: Mapping[str, Rail]
     floats: RailFloats
@@ -25,27 +25,28 @@ class FloatWatch:
     _low: set[str] = field(default_factory=set[str])
 
     async def run(self) -> None:
-        """Read until cancelled."""
+        """Poll until cancelled."""
         while True:
             await self.look()
             await self.clock.sleep(self.floats.poll_s)
 
     async def look(self) -> None:
-        """Read once at every rail that pays out and reports its float."""
+        """Read once the float of every rail that pays out and reports it."""
         for rail in self._reporting():
-            # What is sent while the answer is on its way may be in it or not: counted twice, it only waits.
+            # The answer may or may not include what is sent while it is under way. Counting that twice is
+            # safe: it only makes a payout wait.
             self.floats.reading_began(rail.name)
             began = self.clock.monotonic()
             answer = await self.read(rail)
             if answer.available is None:
                 self.floats.failed(rail.name, answer.provider_code or "no_information")
-                log.debug("float_unread", rail=rail.name, reason=answer.provider_code)
+                log.debug("float_read_failed", rail=rail.name, reason=answer.provider_code)
                 continue
             self.floats.reported(rail.name, FloatReading(answer.available, began, self.clock.now()))
-            self._tell(rail.name)
+            self._log_level_change(rail.name)
 
     def shown(self) -> list[dict[str, Any]]:
-        """What is known of every rail that pays out; `is_reported` says whether it can be asked."""
+        """Return the known float of every rail that pays out; `is_reported`: whether the rail reports it."""
         reporting = {rail.name for rail in self._reporting()}
         paying = (n for n, rail in self.rails.items() if Operation.PAYOUT in rail.capabilities.operations)
         return [{**self.floats.shown(name), "is_reported": name in reporting} for name in paying]
@@ -57,8 +58,8 @@ class FloatWatch:
             if isinstance(rail, FloatRail) and Operation.PAYOUT in rail.capabilities.operations
         ]
 
-    def _tell(self, rail: str) -> None:
-        """Log once that a float has fallen below its alarm level, and that it has recovered."""
+    def _log_level_change(self, rail: str) -> None:
+        """Log once when a float falls below its alarm level, and once when it recovers."""
         if self.floats.is_low(rail) is (rail in self._low):
             return
         shown = self.floats.shown(rail)

@@ -1,4 +1,4 @@
-"""Decides which account a rail may act for, so that credentials of another business touch no order."""
+"""Guards rail accounts: an order is sent or inquired about only with credentials of its own business."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,14 +22,14 @@ from synccash.payments.routing import OTHER_MODE, UNCONFIRMED
 from synccash.resilience.evidence import Evidence
 
 OTHER_ACCOUNT = "other_account"
-"""The order belongs to an account for which there are no credentials any more."""
+"""Code: the order belongs to an account whose credentials are no longer configured."""
 
 
 class NoAccountBook:
-    """Knows no identities: an account serves what was sent with its own identity, or with none recorded."""
+    """Knows no identities: an account serves only attempts with its own identity or with none recorded."""
 
     def is_confirmed(self, account: RailAccount, environment: Environment) -> bool:
-        """True: nothing is held back."""
+        """True: no account needs confirmation."""
         del account, environment
         return True
 
@@ -48,11 +48,11 @@ class NoAccountBook:
 
 
 class GuardedRail:
-    """One rail with its present account, and with those of its former credentials that are still set up.
+    """One rail with its present account and those former credentials that are still configured.
 
     Satisfies AccountRail, OtpRail and CallbackReader. Orders of the present account's business are sent and
-    asked about with the present credentials. Orders of former credentials are only asked about, with these.
-    All others are refused before a byte leaves, and wait for a human.
+    inquired about with the present credentials. Orders of former credentials are only inquired about, with
+    those credentials. All other orders are refused before anything is sent, and wait for a human.
     """
 
     def __init__(self, connector: Rail, book: AccountBook, former: Sequence[Rail] = ()) -> None:
@@ -67,28 +67,28 @@ class GuardedRail:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the rail can do."""
+        """The rail's capabilities."""
         return self.connector.capabilities
 
     @property
     def account(self) -> RailAccount:
-        """The account and address of new attempts."""
+        """The account and base address that new attempts use."""
         return self.connector.account
 
     @property
     def environment(self) -> Environment:
-        """Whether the present account moves real money."""
+        """LIVE when the present account moves real money."""
         return self.connector.environment
 
     @property
     def is_unconfirmed(self) -> bool:
-        """True while the operator has not confirmed the present identity; nothing new is sent then."""
+        """True while the operator has not confirmed the present identity; no new attempt is sent then."""
         return not self._book.is_confirmed(self.connector.account, self.connector.environment)
 
     def serves(self, account: RailAccount) -> bool:
-        """True when the present credentials are of the business that `account` is of. See AccountRail."""
+        """True when the present credentials belong to the business of `account`. See AccountRail."""
         present = self.connector.account
-        if not _same_place(account, present):
+        if not _same_account(account, present):
             return False
         identity = self._identity_of(account)
         if identity in (None, present.identity):
@@ -97,21 +97,21 @@ class GuardedRail:
         return self._book.are_one_business(named, present, self.connector.environment)
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
-        """Send with the present credentials, where they are the order's business's and of its mode."""
+        """Send with the present credentials, if they belong to the order's business and mode."""
         if Environment.of_mode(livemode=order.livemode) is not self.connector.environment:
             return _unsent(OTHER_MODE)
         if not await self._serves_now(order.account):
-            return _unsent(self._why_not(order.account))
+            return _unsent(self._refusal_code(order.account))
         return await self.connector.send(replace(order, account=self.connector.account), timeout_s=timeout_s)
 
     async def submit_otp(
         self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
     ) -> SendAnswer:
-        """Hand a password over with the present credentials, where they are the attempt's business's."""
+        """Submit a one-time password with the present credentials, if the attempt's business owns them."""
         rail = self.connector
-        assert isinstance(rail, OtpRail), f"{rail.name} says that it takes a password and has no way to"
+        assert isinstance(rail, OtpRail), f"{rail.name} declares one-time passwords but has no submit_otp"
         if not await self._serves_now(account):
-            return _unsent(self._why_not(account))
+            return _unsent(self._refusal_code(account))
         return await rail.submit_otp(rail.account, reference, otp, timeout_s=timeout_s)
 
     async def inquire(
@@ -123,21 +123,23 @@ class GuardedRail:
         timeout_s: float,
         traces: AttemptDetails = NO_TRACES,
     ) -> StatusAnswer:
-        """Ask with the present credentials, or with the former ones of the attempt's account."""
+        """Ask with the present credentials, or with the former ones that belong to the attempt's account."""
         if await self._serves_now(account):
-            asked = self.connector
+            connector = self.connector
         else:
-            found = next((former for former in self._former if self._is_of(account, former)), None)
+            found = next((former for former in self._former if self._is_account_of(account, former)), None)
             if found is None:
-                code = self._why_not(account)
+                code = self._refusal_code(account)
                 return StatusAnswer(
                     status_at_rail=RailStatus.NO_INFORMATION, provider_code=code, refused_locally=True
                 )
-            asked = found
-        return await asked.inquire(asked.account, operation, reference, timeout_s=timeout_s, traces=traces)
+            connector = found
+        return await connector.inquire(
+            connector.account, operation, reference, timeout_s=timeout_s, traces=traces
+        )
 
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
-        """Read a callback that the present or a former account was sent. See CallbackReader."""
+        """Read a callback for the present account or a former one. See CallbackReader."""
         for rail in (self.connector, *self._former):
             note = rail.read_callback(token, headers, body) if isinstance(rail, CallbackReader) else None
             if note is not None:
@@ -145,29 +147,30 @@ class GuardedRail:
         return None
 
     async def _serves_now(self, account: RailAccount) -> bool:
-        """The same as `serves`, after a fresh look at the rows where they were known to say no."""
+        """Return `serves`; when the copy says no, read the rows again first."""
         if not self.serves(account):
             await self._book.refresh()
         return self.serves(account)
 
-    def _is_of(self, account: RailAccount, former: Rail) -> bool:
+    def _is_account_of(self, account: RailAccount, former: Rail) -> bool:
         same = self._identity_of(account) == former.account.identity
-        return same and _same_place(account, former.account)
+        return same and _same_account(account, former.account)
 
     def _identity_of(self, account: RailAccount) -> str | None:
         return account.identity or self._book.first_identity(account)
 
-    def _why_not(self, account: RailAccount) -> str:
-        awaited = self.is_unconfirmed and _same_place(account, self.connector.account)
-        return UNCONFIRMED if awaited else OTHER_ACCOUNT
+    def _refusal_code(self, account: RailAccount) -> str:
+        is_unconfirmed = self.is_unconfirmed and _same_account(account, self.connector.account)
+        return UNCONFIRMED if is_unconfirmed else OTHER_ACCOUNT
 
 
-def _same_place(one: RailAccount, other: RailAccount) -> bool:
+def _same_account(one: RailAccount, other: RailAccount) -> bool:
     return replace(one, identity=None) == replace(other, identity=None)
 
 
 def _unsent(code: str) -> SendAnswer:
-    """Another rail is no way out: the order belongs to that account, as a refund belongs to its debit's."""
+    """Return a local refusal. It allows no other rail: the order belongs to that account, as a refund belongs
+    to the account of its debit."""
     return SendAnswer(
         evidence=Evidence.NOT_SENT,
         failure=Failure(FailureCode.PROVIDER_ACCOUNT_BLOCKED, provider_code=code),

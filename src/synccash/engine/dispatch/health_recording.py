@@ -1,10 +1,10 @@
-"""A dispatch that is heard: what rails answer, and how quickly, becomes their health."""
+"""Wraps a dispatch and records each rail's outcome and latency as health samples."""
 
 from dataclasses import dataclass
 
 from synccash.engine.dispatch.rail_float import RailFloats
 from synccash.engine.dispatch.rail_health import Key, RailHealth
-from synccash.engine.ports import Dispatch, Rail, Sent
+from synccash.engine.ports import Dispatch, Rail, SendResult
 from synccash.payments.attempt import Attempt
 from synccash.payments.failure import FailureCode
 from synccash.payments.health import HealthAspect, blame
@@ -22,7 +22,7 @@ from synccash.resilience.evidence import Evidence
 
 @dataclass(frozen=True, slots=True)
 class HealthRecordingDispatch:
-    """Satisfies Dispatch: passes every call on, and takes note of what came of it."""
+    """Satisfies Dispatch: passes every call on, and records its result in rail health and floats."""
 
     inner: Dispatch
     health: RailHealth
@@ -30,26 +30,26 @@ class HealthRecordingDispatch:
 
     async def send(
         self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
-    ) -> Sent:
-        """Send, and note whether the rail took it and how long that took."""
+    ) -> SendResult:
+        """Send, and record whether the rail accepted the order and how long it took."""
         key = (rail.name, order.network.value if order.network else "", order.operation.value)
         with self.health.waiting(key):
             sent = await self.inner.send(rail, order, patient=patient, gated=gated, within_s=within_s)
-        self._heard(key, sent)
+        self._record_send(key, sent)
         if order.operation is not Operation.COLLECT and sent.tries > 0:
-            self._spent(rail.name, order, sent)
+            self._record_float(rail.name, order, sent)
         return sent
 
-    def _spent(self, rail: str, order: SendOrder, sent: Sent) -> None:
-        """Note what has left the rail's float, or what it could not pay."""
+    def _record_float(self, rail: str, order: SendOrder, sent: SendResult) -> None:
+        """Record what has left the rail's float, or the amount that the float could not cover."""
         failure = sent.answer.failure
         if failure is not None and failure.code is FailureCode.FLOAT_TOO_LOW:
             self.floats.refused(rail, order.network, order.amount)
         elif sent.worst in (Evidence.ACCEPTED, Evidence.AMBIGUOUS):
             self.floats.sent(rail, order.network, order.amount)
 
-    def _heard(self, key: Key, sent: Sent) -> None:
-        """Nothing is learned from what never left. Of several tries all but the last have failed."""
+    def _record_send(self, key: Key, sent: SendResult) -> None:
+        """Record a send. No tries give no sample; of several tries, all but the last have failed."""
         if sent.tries == 0:
             return
         answer, before = sent.answer, float(sent.tries - 1)
@@ -65,7 +65,8 @@ class HealthRecordingDispatch:
             self.health.saw(key, HealthAspect.PACE, good=1.0 - slow, bad=slow)
 
     async def inquire(self, rail: Rail, attempt: Attempt, traces: AttemptDetails = NO_TRACES) -> StatusAnswer:
-        """Ask, and note how long the answer took, and whether the rail knew what it had taken."""
+        """Ask, and record how long the answer took. An answer without information, or "not found" for what
+        the rail had accepted, counts as bad."""
         began = self.health.now()
         answer = await self.inner.inquire(rail, attempt, traces)
         if answer.refused_locally:
@@ -79,9 +80,9 @@ class HealthRecordingDispatch:
         return answer
 
     async def submit_otp(self, rail: Rail, attempt: Attempt, otp: str) -> SendAnswer:
-        """Hand a password over. What comes of it says more about the payer than about the rail."""
+        """Submit a one-time password. Records nothing: the result tells about the payer, not the rail."""
         return await self.inner.submit_otp(rail, attempt, otp)
 
     def open_for_s(self, rail: str, operation: Operation) -> float | None:
-        """How long the rail's breaker still refuses new attempts, in seconds; None when it lets them in."""
+        """The seconds for which the rail's breaker still refuses new attempts; None when it admits them."""
         return self.inner.open_for_s(rail, operation)

@@ -1,4 +1,4 @@
-"""Writes down on which networks payers were proven to be, and reads what other processes have proven."""
+"""Shares proven payer networks between processes: stores those of this one and reads those of the others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ log = structlog.get_logger("synccash.networks")
 
 _SYNC_S = 2.0
 _OVERLAP_S = 10.0
-"""What is read again each time: what was written before may become visible later."""
+"""Each read overlaps the last by this much: a row may become visible later than its time says."""
 _SWEEP_S = 60.0
 _SWEPT = 1_000
 
 
 class NetworkStore(Protocol):
-    """Where proven networks outlive a process."""
+    """Stores proven networks beyond the life of a process."""
 
     async def secret(self) -> bytes: ...
     async def since(self, at: float, *, limit: int) -> Mapping[bytes, ProvenNetwork]: ...
@@ -32,8 +32,8 @@ class NetworkStore(Protocol):
 
 @dataclass(slots=True)
 class NetworkMemory:
-    """Live: one loop of one process, which writes its news down and reads the others'. What is lost when a
-    process dies is learned again."""
+    """Live: one loop of one process. Writes its own changes and reads those of the other processes. Changes
+    that are lost when a process dies are learned again."""
 
     networks: PayerNetworks
     book: NetworkStore
@@ -42,14 +42,14 @@ class NetworkMemory:
     _swept_at: float = float("-inf")
 
     async def run(self) -> None:
-        """Go on until cancelled. A store out of reach is waited for."""
+        """Synchronise until cancelled. Retries while the store is unavailable."""
         while True:
             try:
                 await self.sync()
             except StoreUnavailableError as error:
                 log.debug("networks_unavailable", reason=str(error))
             except Exception:
-                log.exception("network_keeping_failed")
+                log.exception("network_sync_failed")
             await self.clock.sleep(_SYNC_S)
 
     async def sync(self) -> None:

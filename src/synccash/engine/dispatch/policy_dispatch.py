@@ -1,11 +1,11 @@
-"""Calls rails under their policies: what is tried again, what trips a breaker, and what leaves it alone."""
+"""Calls rails under their policies: decides what is retried and what counts as a failure for the breaker."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import structlog
 
-from synccash.engine.ports import FloatRail, OtpRail, Rail, Sent
+from synccash.engine.ports import FloatRail, OtpRail, Rail, SendResult
 from synccash.payments.attempt import Attempt
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.ports import Clock
@@ -32,7 +32,7 @@ from synccash.resilience.verdict import Outcome, Verdict
 
 log = structlog.get_logger("synccash.dispatch")
 
-_SHUT_OUT = "circuit_open"
+_BREAKER_OPEN = "circuit_open"
 _TOO_LATE = "too_late"
 _CONNECTOR_ERROR = "connector_error"
 _OTHER_REFERENCE = "other_reference"
@@ -40,23 +40,23 @@ _OTHER_REFERENCE = "other_reference"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchSettings:
-    """How long one exchange with a rail may take, in seconds."""
+    """Timeouts for one exchange with a rail, in seconds."""
 
     attempt_timeout_s: float = 5.0
     inquiry_timeout_s: float = 5.0
 
 
 def judge_send(result: SendAnswer | BaseException) -> Verdict:
-    """What a send says about the rail, and whether the same rail may be tried again at once.
+    """Return whether a send counts for or against the rail, and whether it may be retried there at once.
 
-    Only what provably did nothing is tried again; everything else is a matter for inquiries. A payer's or a
-    merchant's own refusal is a healthy answer.
+    Only a send that provably did nothing is retried; everything else is left to inquiries. A refusal because
+    of the payer or the merchant is a healthy answer.
     """
     if isinstance(result, BaseException):
         return Verdict(Outcome.FAILED)
     evidence, failure = result.evidence, result.failure
     if result.refused_locally:
-        # The connector would refuse the same order again, and the rail has not heard of it.
+        # The connector would refuse the same order again, and the rail was not contacted.
         return Verdict(Outcome.IGNORED, evidence=evidence)
     if evidence is Evidence.ACCEPTED:
         return Verdict(Outcome.OK)
@@ -65,13 +65,14 @@ def judge_send(result: SendAnswer | BaseException) -> Verdict:
         return Verdict(Outcome.OK if innocent else Outcome.FAILED)
     if evidence is Evidence.AMBIGUOUS:
         return Verdict(Outcome.FAILED, evidence=evidence)
-    # Credentials that are wrong now are wrong in two seconds.
-    hopeless = failure is not None and failure.code is FailureCode.PROVIDER_ACCOUNT_BLOCKED
-    return Verdict(Outcome.FAILED, retry=not hopeless, retry_after=result.retry_after_s, evidence=evidence)
+    # A retry does not help against wrong credentials.
+    is_blocked = failure is not None and failure.code is FailureCode.PROVIDER_ACCOUNT_BLOCKED
+    return Verdict(Outcome.FAILED, retry=not is_blocked, retry_after=result.retry_after_s, evidence=evidence)
 
 
 def judge_inquiry(result: StatusAnswer | BaseException) -> Verdict:
-    """Any readable answer, good news or bad, is a healthy rail. An inquiry that never left says nothing."""
+    """Return the verdict on an inquiry: any readable answer counts as healthy, whatever the attempt's status.
+    An inquiry that never left is ignored."""
     if not isinstance(result, BaseException) and result.refused_locally:
         return Verdict(Outcome.IGNORED)
     silent = isinstance(result, BaseException) or result.status_at_rail is RailStatus.NO_INFORMATION
@@ -79,7 +80,7 @@ def judge_inquiry(result: StatusAnswer | BaseException) -> Verdict:
 
 
 def judge_password(result: SendAnswer | BaseException) -> Verdict:
-    """A password that the rail refuses is a healthy rail; it is never handed over again by itself."""
+    """Return the verdict on a one-time password: a refusal by the rail counts as healthy. Never retried."""
     if not isinstance(result, BaseException) and result.refused_locally:
         return Verdict(Outcome.IGNORED)
     silent = isinstance(result, BaseException) or result.evidence in (Evidence.AMBIGUOUS, Evidence.NOT_SENT)
@@ -87,16 +88,16 @@ def judge_password(result: SendAnswer | BaseException) -> Verdict:
 
 
 def judge_float(result: FloatAnswer | BaseException) -> Verdict:
-    """An account that may not be asked for its balance, or whose answer is not understood, says nothing of
-    the rail's inquiries."""
+    """Return the verdict on a float reading. An account that may not read its balance, or an answer that is
+    not understood, is ignored: it tells nothing about the rail's inquiries."""
     if isinstance(result, BaseException) or result.is_fault:
         return Verdict(Outcome.FAILED)
     return Verdict(Outcome.IGNORED if result.available is None else Outcome.OK)
 
 
 @dataclass(frozen=True, slots=True)
-class _Manner:
-    """How one send goes about it: with retries or without, under the breaker's say or past it."""
+class _SendMode:
+    """The options of a send: `patient` with retries, `gated` with a breaker that may refuse it."""
 
     patient: bool
     gated: bool
@@ -106,9 +107,9 @@ class _Manner:
 class PolicyDispatch:
     """Live: calls rails through policies that share one breaker for each rail and operation.
 
-    `breaker_of` gives the live breaker of a name such as `mtn_momo:collect`, `budget_of` its retry budget,
-    `profile_of` its profile. A profile's retry is for the patient send, which no other rail can take over;
-    its `total_timeout` bounds a send with all waits.
+    `breaker_of` returns the live breaker of a name such as `mtn_momo:collect`, `budget_of` its retry budget,
+    `profile_of` its profile. A profile's retry applies only to patient sends, which no other rail can take
+    over; its `total_timeout` bounds a send including all waits.
     """
 
     breaker_of: Callable[[str], CircuitBreaker]
@@ -117,26 +118,26 @@ class PolicyDispatch:
     settings: DispatchSettings
     random: Callable[[], float]
     budget_of: Callable[[str], RetryBudget] = RetryBudget
-    _sends: dict[tuple[str, Operation, _Manner], Policy] = field(
-        default_factory=dict[tuple[str, Operation, _Manner], Policy]
+    _send_policies: dict[tuple[str, Operation, _SendMode], Policy] = field(
+        default_factory=dict[tuple[str, Operation, _SendMode], Policy]
     )
-    _askings: dict[tuple[str, str], Policy] = field(default_factory=dict[tuple[str, str], Policy])
+    _inquiry_policies: dict[tuple[str, str], Policy] = field(default_factory=dict[tuple[str, str], Policy])
 
     async def send(
         self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
-    ) -> Sent:
+    ) -> SendResult:
         """Send under the rail's policy. See engine.ports.Dispatch."""
         began = self.clock.monotonic()
         tries = _Tries(rail, order, self.settings.attempt_timeout_s)
-        policy = self._sending(rail.name, order.operation, _Manner(patient, gated))
+        policy = self._send_policy(rail.name, order.operation, _SendMode(patient, gated))
         try:
             with deadline(within_s, clock=self.clock.monotonic):
                 answer = await policy.call(tries.send)
         except CircuitOpenError as refused:
-            answer = tries.last or _unsent(_SHUT_OUT, refused.retry_after)
+            answer = tries.last or _unsent(_BREAKER_OPEN, refused.retry_after)
         except DeadlineExceededError:
             answer = tries.last or _unsent(_TOO_LATE, None)
-        return Sent(
+        return SendResult(
             answer=answer,
             worst=tries.worst,
             tries=tries.count,
@@ -144,10 +145,10 @@ class PolicyDispatch:
         )
 
     async def submit_otp(self, rail: Rail, attempt: Attempt, otp: str) -> SendAnswer:
-        """Hand a password over, once. What is not known of it afterwards is left to inquiries."""
-        assert isinstance(rail, OtpRail), f"{rail.name} says that it takes a password and has no way to"
+        """Submit a one-time password once. An unknown result is left to inquiries."""
+        assert isinstance(rail, OtpRail), f"{rail.name} declares one-time passwords but has no submit_otp"
         try:
-            return await self._asking(f"{rail.name}:{attempt.operation.value}", judge_password).call(
+            return await self._inquiry_policy(f"{rail.name}:{attempt.operation.value}", judge_password).call(
                 rail.submit_otp,
                 attempt.account,
                 attempt.reference,
@@ -159,28 +160,28 @@ class PolicyDispatch:
             return SendAnswer(evidence=Evidence.AMBIGUOUS, provider_code=_CONNECTOR_ERROR)
 
     async def inquire(self, rail: Rail, attempt: Attempt, traces: AttemptDetails = NO_TRACES) -> StatusAnswer:
-        """Ask about an attempt. Never refused: what is not known now has to be asked."""
+        """Ask about an attempt. The breaker never refuses an inquiry, since the outcome must become known."""
         try:
-            return await self._asking(f"{rail.name}:status", judge_inquiry).call(
-                self._told_of, rail, attempt, traces
+            return await self._inquiry_policy(f"{rail.name}:status", judge_inquiry).call(
+                self._checked_inquiry, rail, attempt, traces
             )
         except Exception:
             log.exception("connector_failed", rail=rail.name, operation="inquire")
             return StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION, provider_code=_CONNECTOR_ERROR)
 
     async def read_float(self, rail: FloatRail) -> FloatAnswer:
-        """Ask for the float of the rail's account, under the policy of its inquiries. Never raises."""
+        """Ask for the float of the rail's account, under its inquiry policy. Never raises."""
         try:
-            # The name keeps the policy apart, which judges other answers; the breaker is that of inquiries.
-            return await self._asking(f"{rail.name}:status", judge_float, "float").call(
+            # "float" selects a separate policy with its own verdicts; the breaker is that of inquiries.
+            return await self._inquiry_policy(f"{rail.name}:status", judge_float, "float").call(
                 rail.read_float, rail.account, timeout_s=self.settings.inquiry_timeout_s
             )
         except Exception:
             log.exception("connector_failed", rail=rail.name, operation="read_float")
             return FloatAnswer(provider_code=_CONNECTOR_ERROR)
 
-    async def _told_of(self, rail: Rail, attempt: Attempt, traces: AttemptDetails) -> StatusAnswer:
-        """Ask, and let no answer pass that names another reference than the attempt's: it proves nothing."""
+    async def _checked_inquiry(self, rail: Rail, attempt: Attempt, traces: AttemptDetails) -> StatusAnswer:
+        """Ask, and replace an answer that names another reference than the attempt's by NO_INFORMATION."""
         answer = await rail.inquire(
             attempt.account,
             attempt.operation,
@@ -207,21 +208,21 @@ class PolicyDispatch:
         )
 
     def open_for_s(self, rail: str, operation: Operation) -> float | None:
-        """How long the rail's breaker still refuses new attempts, in seconds; None when it lets them in."""
+        """The seconds for which the rail's breaker still refuses new attempts; None when it admits them."""
         return self.breaker_of(f"{rail}:{operation.value}").retry_after()
 
-    def _sending(self, rail: str, operation: Operation, manner: _Manner) -> Policy:
-        key = (rail, operation, manner)
-        policy = self._sends.get(key)
+    def _send_policy(self, rail: str, operation: Operation, mode: _SendMode) -> Policy:
+        key = (rail, operation, mode)
+        policy = self._send_policies.get(key)
         if policy is None:
             name = f"{rail}:{operation.value}"
             profile = self.profile_of(name)
-            policy = self._sends[key] = Policy(
+            policy = self._send_policies[key] = Policy(
                 name,
-                retry=profile.retry if manner.patient else None,
+                retry=profile.retry if mode.patient else None,
                 breaker=self.breaker_of(name),
                 budget=self.budget_of(name),
-                gated=manner.gated,
+                gated=mode.gated,
                 total_timeout=profile.total_timeout,
                 interrupt=False,
                 classify=judge_send,
@@ -231,11 +232,12 @@ class PolicyDispatch:
             )
         return policy
 
-    def _asking(self, name: str, classify: Classify, about: str = "attempt") -> Policy:
-        """For what moves no money of its own: the breaker hears of it, and never refuses it."""
-        policy = self._askings.get((name, about))
+    def _inquiry_policy(self, name: str, classify: Classify, about: str = "attempt") -> Policy:
+        """Return the policy of calls that start no movement of money: the breaker never refuses them, but
+        counts their results."""
+        policy = self._inquiry_policies.get((name, about))
         if policy is None:
-            policy = self._askings[name, about] = Policy(
+            policy = self._inquiry_policies[name, about] = Policy(
                 name,
                 breaker=self.breaker_of(name),
                 budget=self.budget_of(name),
@@ -250,7 +252,7 @@ class PolicyDispatch:
 
 @dataclass(slots=True)
 class _Tries:
-    """All sends of one dispatch, and the worst that they may have done."""
+    """All tries of one send, and their evidence together (`worst`)."""
 
     rail: Rail
     order: SendOrder
@@ -260,7 +262,7 @@ class _Tries:
     worst: Evidence = Evidence.NOT_SENT
 
     async def send(self) -> SendAnswer:
-        """Send once more. A connector that raises may have sent: that is the worst case."""
+        """Send once more. When the connector raises, the order may have been sent: AMBIGUOUS."""
         self.count += 1
         left_s = remaining()
         timeout_s = self.attempt_timeout_s if left_s is None else min(self.attempt_timeout_s, left_s)

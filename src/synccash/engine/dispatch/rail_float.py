@@ -1,7 +1,8 @@
-"""The float of each rail's account: what it last reported, and what it refused to pay since.
+"""Tracks the float of each rail's account, which is the amount that it can pay out: the latest reading, and
+what the rail refused or paid since.
 
-The float is what an account can pay out. It is known in process and never stored: the rail's own refusal
-decides, and knowing the float only spares it.
+The state is in memory and never stored. The rail's own refusal decides; the tracked float only avoids sends
+that would be refused.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,19 +13,20 @@ from typing import Any
 from synccash.payments.payer import Network
 
 _STALE_POLLS = 3
-"""A reading that is older than so many polls is not gone by any more."""
+"""A reading that is older than this many poll intervals is not used any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class FloatReading:
-    """What a rail reported at the monotonic time `at`: pesewas by network, None for all other networks."""
+    """The float that a rail reported at the monotonic time `at`: pesewas by network; the key None stands for
+    all other networks."""
 
     available: Mapping[Network | None, int]
     at: float
     read_at: datetime
 
     def least(self) -> int:
-        """The smallest balance: an alarm goes by it."""
+        """Return the smallest balance, which the alarm uses."""
         return min(self.available.values())
 
 
@@ -41,9 +43,12 @@ class _Refusal:
 
 @dataclass(slots=True)
 class _State:
-    """What is known of one rail. `refusals` by network: a later one is of a larger amount. `spent`: what this
-    process has sent out since the reading began, by network; `spent_meanwhile`: since the latest began that
-    has not been answered."""
+    """The float state of one rail.
+
+    `refusals` by network: each later one is of a larger amount. `spent`: what this process has sent since the
+    reading began, by network. `spent_meanwhile`: what it has sent since the latest reading began that is
+    still unanswered.
+    """
 
     reading: FloatReading | None = None
     error: str | None = None
@@ -56,7 +61,7 @@ class _State:
 
 @dataclass(slots=True)
 class RailFloats:
-    """Live: one per process. `alarms`: below how many pesewas a rail's float is too low, by rail."""
+    """Live: one per process. `alarms`: by rail, the pesewas below which its float counts as low."""
 
     now: Callable[[], float]
     poll_s: float = 60.0
@@ -64,11 +69,11 @@ class RailFloats:
     _states: dict[str, _State] = field(default_factory=dict[str, _State])
 
     def reading_began(self, rail: str) -> None:
-        """The rail is asked now: what is sent from here on may not be in its answer."""
+        """Note that the rail is being asked: its answer may not include what is sent from now on."""
         self._states.setdefault(rail, _State()).spent_meanwhile = {}
 
     def reported(self, rail: str, reading: FloatReading) -> None:
-        """Take a reading: it replaces what was known before it began."""
+        """Store a reading. It replaces everything that was known before it began."""
         before = self._states.get(rail, _State())
         refusals = {
             network: kept
@@ -78,26 +83,26 @@ class RailFloats:
         self._states[rail] = _State(reading, refusals=refusals, spent=before.spent_meanwhile)
 
     def failed(self, rail: str, reason: str) -> None:
-        """A reading failed: the former one is gone by until it is stale."""
+        """Note that a reading failed. The former one is used until it is stale."""
         self._states.setdefault(rail, _State()).error = reason
 
     def refused(self, rail: str, network: Network | None, amount: int) -> None:
-        """The rail refused an amount for lack of float: this much is not tried again before the next poll."""
+        """Note that the rail refused an amount for lack of float. That much is not tried again for one poll
+        interval."""
         now = self.now()
         refusals = self._states.setdefault(rail, _State()).refusals
         known = [one for one in refusals.get(network, ()) if one.amount < amount and self._holds(one, now)]
         refusals[network] = [*known, _Refusal(amount, now)]
 
     def sent(self, rail: str, network: Network | None, amount: int) -> None:
-        """An amount has left, or may have."""
+        """Note that an amount has left the float, or may have."""
         state = self._states.setdefault(rail, _State())
         for sums in (state.spent, state.spent_meanwhile):
             sums[network] = sums.get(network, 0) + amount
 
     def short_for_s(self, rail: str, network: Network | None, amount: int) -> float | None:
-        """For how long the rail is known not to be able to pay the amount; None where it may be.
-
-        What is not known, or not any more, is left to the rail.
+        """Return the seconds for which the rail is known to be unable to pay the amount; None when it may be
+        able to, or when nothing recent is known: the rail then decides.
         """
         state = self._states.get(rail)
         if state is None:
@@ -115,14 +120,14 @@ class RailFloats:
         spent = sum(sum_ for of, sum_ in state.spent.items() if _wallet(reading, of) == wallet)
         if amount <= reading.available[wallet] - spent:
             return None
-        # A poll that is late comes soon.
+        # An overdue poll is expected within a second.
         return max(reading.at + self.poll_s - now, min(1.0, self.poll_s))
 
     def _holds(self, refusal: _Refusal, now: float) -> bool:
         return now - refusal.at < self.poll_s
 
     def is_low(self, rail: str) -> bool:
-        """True where the latest reading is below the rail's alarm level."""
+        """True when the latest reading is below the rail's alarm level."""
         state = self._states.get(rail)
         alarm = self.alarms.get(rail)
         return (
@@ -133,7 +138,7 @@ class RailFloats:
         )
 
     def shown(self, rail: str) -> dict[str, Any]:
-        """What is known of one rail, for people: pesewas, and the age of the reading in seconds."""
+        """Return the float of one rail for display: pesewas, and the age of the reading in seconds."""
         state = self._states.get(rail, _State())
         reading = state.reading
         available = None if reading is None else reading.available
@@ -153,5 +158,6 @@ class RailFloats:
 
 
 def _wallet(reading: FloatReading, network: Network | None) -> Network | None:
-    """The wallet that pays for a network: its own where the rail has one for it."""
+    """Return the wallet that pays for a network: the network's own when the rail has one, else the common
+    one (None)."""
     return network if network in reading.available else None

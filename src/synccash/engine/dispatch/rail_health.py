@@ -1,4 +1,4 @@
-"""What this process, and through it the fleet, knows of how well each rail serves."""
+"""Measures each rail's health from the samples of this process and of its peers."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,18 +19,18 @@ from synccash.payments.payer import Network
 from synccash.payments.rail import Operation
 
 Key = tuple[str, str, str]
-"""Rail, network, operation. Without a network (""): what is true of the rail whatever the network."""
+"""Rail, network, operation. An empty network ("") holds the samples that apply to every network."""
 
 _FRESH_S = 0.05
-"""A verdict is used for so long, unless something bad is seen."""
+"""How long a computed health is reused, in seconds, unless a bad sample arrives."""
 
 
 @dataclass(slots=True)
 class RailHealth:
     """Live and shared: one per process, one event loop. `now` is a monotonic clock in seconds.
 
-    What peers know is added to what was seen here; without peers each process goes by what it sees.
-    `live`: how many processes there are, this one among them.
+    The samples of peers are added to this process's own; without peers only its own count. `live`: the number
+    of processes, including this one.
     """
 
     settings: HealthSettings
@@ -43,7 +43,7 @@ class RailHealth:
     _judged: dict[Key, tuple[float, Health]] = field(default_factory=dict[Key, tuple[float, Health]])
 
     def of(self, rail: str, network: Network | None, operation: Operation) -> Health:
-        """How well the rail serves now."""
+        """Return the rail's present health."""
         key, now = _key(rail, network, operation), self.now()
         judged = self._judged.get(key)
         if judged is None or judged[0] <= now:
@@ -51,7 +51,7 @@ class RailHealth:
         return judged[1]
 
     def saw(self, key: Key, aspect: HealthAspect, *, good: float = 0.0, bad: float = 0.0) -> None:
-        """Take note of one sighting."""
+        """Record one sample."""
         now = self.now()
         signals = self._own.get(key) or Signals(now)
         self._own[key] = signals.seen(aspect, now, self.settings, good=good, bad=bad)
@@ -59,7 +59,8 @@ class RailHealth:
             self._judged.clear()
 
     def ended(self, attempt: Attempt, network: Network | None, *, told: bool | None) -> None:
-        """The rail has said how an attempt ended. `told`: a callback had come; None where none is sent."""
+        """Record how an attempt ended by the rail's answer. `told`: whether a callback had come; None for a
+        rail that sends none."""
         key = _key(attempt.rail, network, attempt.operation)
         if attempt.state is AttemptState.SUCCEEDED:
             self.saw(key, HealthAspect.END, good=1.0)
@@ -70,7 +71,7 @@ class RailHealth:
 
     @contextmanager
     def waiting(self, key: Key) -> Generator[None]:
-        """An order is with the rail; one that stays so for too long counts before it ends."""
+        """Mark a call to the rail as under way. A call that takes too long counts as bad before it ends."""
         number, waiting = next(self._numbers), self._waiting.setdefault(key, {})
         waiting[number] = self.now()
         try:
@@ -79,12 +80,12 @@ class RailHealth:
             del waiting[number]
 
     def known(self) -> dict[Key, Signals]:
-        """What this process has seen itself, as of now."""
+        """Return this process's own samples, decayed to the present time."""
         now, half_life_s = self.now(), self.settings.half_life_s
         return {key: signals.as_of(now, half_life_s) for key, signals in self._own.items()}
 
     def heard(self, peers: Mapping[Key, Signals], live: int) -> None:
-        """All that the other processes know together, as of now."""
+        """Set the combined samples of the other processes, and the number of processes."""
         self._peers, self.live = peers, live
 
     def _judge(self, key: Key, now: float) -> Health:
@@ -106,7 +107,7 @@ class RailHealth:
         overdue, since = 0, now - self.settings.slow_s
         for began in self._waiting.get(key, {}).values():
             if began > since:
-                break  # the rest came later
+                break  # the remaining calls began later
             overdue += 1
         return overdue
 

@@ -1,4 +1,4 @@
-"""Says in public when a rail degrades and when it has recovered: once, whoever of the fleet sees it."""
+"""Publishes an event when a rail degrades or recovers: one event for all processes together."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ _LATE_S = 0.5
 
 
 class RailStatusStore(Protocol):
-    """The one place where it is kept what rails are called."""
+    """Stores the published status of each rail and operation, shared by all processes."""
 
     async def all(self) -> Mapping[tuple[str, str], HealthStatus]: ...
     async def change(
@@ -31,8 +31,8 @@ class RailStatusStore(Protocol):
 class RailWatch:
     """Live: one loop of one process; every process may run one.
 
-    All of them go by the standing that is kept, and change it only after `hold_s` seconds of contrary signs
-    of their own. One that has seen nothing of a rail has no say in its recovery.
+    All of them use the stored status, and change it only after `hold_s` seconds of contrary samples of their
+    own. A process without samples of a rail cannot declare it recovered.
     """
 
     rails: Mapping[str, Rail]
@@ -41,31 +41,32 @@ class RailWatch:
     standings: RailStatusStore
     clock: Clock
     identities: Identities
-    _reputes: dict[tuple[str, Operation], HealthState] = field(
+    _states: dict[tuple[str, Operation], HealthState] = field(
         default_factory=dict[tuple[str, Operation], HealthState]
     )
 
     async def run(self) -> None:
-        """Look at all rails, again and again, until cancelled. A store out of reach is waited for."""
+        """Check all rails every second until cancelled. Retries while the store is unavailable."""
         while True:
             await self.round()
 
     async def round(self) -> None:
-        """Wait, then look once. A process that comes late itself finds every rail slow: it judges none."""
+        """Wait, then check once. Skips the check when this process itself was delayed, since every rail would
+        then seem slow."""
         began = self.clock.monotonic()
         await self.clock.sleep(_LOOK_S)
         if self.clock.monotonic() - began > _LOOK_S + _LATE_S:
-            self._reputes.clear()
+            self._states.clear()
             return
         try:
             await self.look()
         except StoreUnavailableError as error:
-            log.debug("standings_unavailable", reason=str(error))
+            log.debug("rail_statuses_unavailable", reason=str(error))
         except Exception:
             log.exception("rail_watch_failed")
 
     async def look(self) -> None:
-        """Look once at every rail and operation, and tell what has changed."""
+        """Check every rail and operation once, and publish changes of status."""
         kept = await self.standings.all()
         for name, rail in self.rails.items():
             for operation in rail.capabilities.operations:
@@ -74,7 +75,7 @@ class RailWatch:
 
     async def _look_at(self, rail: Rail, operation: Operation, standing: HealthStatus) -> None:
         key = (rail.name, operation)
-        before = self._reputes.get(key, HealthState())
+        before = self._states.get(key, HealthState())
         if before.standing is not standing:
             before = HealthState(standing)
         healths = {n: self.health.of(rail.name, n, operation) for n in sorted(rail.capabilities.networks)}
@@ -87,7 +88,7 @@ class RailWatch:
             shut=open_for_s is not None,
             known=max(one.weight for one in healths.values()) >= 1.0,
         )
-        self._reputes[key] = after
+        self._states[key] = after
         if after.standing is standing:
             return
         document = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from synccash.engine.commit_builder import CommitBuilder, merged
 from synccash.engine.dispatch.guarded_rail import OTHER_ACCOUNT
-from synccash.engine.ports import Sent
+from synccash.engine.ports import SendResult
 from synccash.engine.progress.attempt_timing import AttemptTiming, age_s, is_expired
 from synccash.engine.progress.attempts import (
     Attempts,
@@ -64,7 +64,7 @@ class Decisions:
     timing: AttemptTiming
 
     def after_send(
-        self, case: Case, before: Attempt, after: Attempt, sent: Sent, *, may_fall_over: bool = True
+        self, case: Case, before: Attempt, after: Attempt, sent: SendResult, *, may_fall_over: bool = True
     ) -> Commit:
         """Decide after a send, answered or not: wait for its end, fail over to another rail, or queue the
         order when no rail accepted it."""
@@ -220,7 +220,7 @@ class Decisions:
         timeline = (entry, self.commit_builder.entry("routed", route.explained()))
         return self._to_send(case, order, closed, opened, timeline=timeline)
 
-    def _refused_locally(self, case: Case, after: Attempt, sent: Sent, entry: Entry) -> Commit:
+    def _refused_locally(self, case: Case, after: Attempt, sent: SendResult, entry: Entry) -> Commit:
         """Decide when the connector cannot send the order at all and no other rail takes it now. A refund
         waits for a human, since it has only one rail. Another order ends, unless a rail that was unreachable
         may still take it."""

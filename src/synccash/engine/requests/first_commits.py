@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from synccash.engine.commit_builder import CommitBuilder, answer_for, kind_of
-from synccash.engine.dispatch.router import asked_of
+from synccash.engine.dispatch.router import routing_query_of
 from synccash.engine.progress.attempts import Attempts
 from synccash.engine.recovery_watch import RecoveryWatch
 from synccash.engine.settings import EngineSettings
@@ -78,7 +78,7 @@ class FirstCommits:
 
     def is_of_wrong_mode(self, order: Payment | Payout) -> bool:
         """True when only accounts of the other mode could take the order. Such an order is not opened."""
-        return self.attempts.router.has_only_other_mode(asked_of(order))
+        return self.attempts.router.has_only_other_mode(routing_query_of(order))
 
     def routed(self, order: R, timeline: tuple[Entry, ...]) -> FirstCommit[R]:
         """Return the first commit with an attempt at the chosen rail. The order is queued when no rail takes
