@@ -1,4 +1,4 @@
-"""The command `synccash`. Nothing heavy is imported before a command needs it."""
+"""The `synccash` command line. Imports the groups of commands late, so that it starts quickly."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ INSTALL = "pip install 'synccash[server,embedded]'"
 
 
 def main() -> None:
-    """Entry of the `synccash` command."""
+    """Runs the `synccash` command and exits with its code."""
     from synccash.administration.errors import AdministrationError
     from synccash.commands.terminal import refuse
 
@@ -21,7 +21,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "synccash":
             raise
-        code = refuse(f"this command needs {error.name}, which is not installed. Run: {INSTALL}")
+        code = refuse(f"This command needs {error.name}, which is not installed. Run: {INSTALL}")
     sys.exit(code)
 
 
@@ -39,7 +39,7 @@ def _commands() -> "App":
     from synccash.commands.recovery import RECOVERY
     from synccash.commands.routes import ROUTES
 
-    app = App(name="synccash", help="Payment orchestrator for Ghana's mobile money.", version=_version)
+    app = App(name="synccash", help="Payment orchestrator for mobile money in Ghana.", version=_version)
     nouns = (CONFIG, MERCHANTS, KEYS, PAYMENTS, BALANCES, BREAKERS, RAILS, ROUTES, RECOVERY)
     for command in (*service.COMMANDS, *nouns, reconcile):
         app.command(command)

@@ -1,7 +1,7 @@
 import pytest
 
 from synccash.administration.errors import AdministrationError
-from synccash.administration.reconciling import Asked, reconcile
+from synccash.administration.reconciling import ReconciliationRequest, reconcile
 from synccash.reconciliation.report import TableReport
 from synccash.settings.loader import Settings
 
@@ -25,7 +25,7 @@ def test_what_cannot_be_compared_says_what_was_expected(asked, word, tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     file = tmp_path / asked.pop("file", "other.csv")
     with pytest.raises(AdministrationError) as refused:
-        reconcile(NOBODY, Asked(**{"file": file, "rail": "mtn_momo"} | asked), TableReport())
+        reconcile(NOBODY, ReconciliationRequest(**{"file": file, "rail": "mtn_momo"} | asked), TableReport())
     assert word in str(refused.value)
 
 
@@ -37,8 +37,8 @@ ROW = "0b9ff1a4-6ea6-4b13-8b5b-2b2b2b2b2b2b,2026-11-24 10:00,25.00,{currency}\n"
     ("rows", "asked", "word"),
     [
         # Turned around, nothing would be missing and the books would seem to agree.
-        (ROW.format(currency="GHS"), {"first": "2026-11-30", "last": "2026-11-01"}, "turn --from and --to"),
-        (ROW.format(currency="GHS"), {"last": "2026-11-22"}, "turn --from and --to"),
+        (ROW.format(currency="GHS"), {"first": "2026-11-30", "last": "2026-11-01"}, "swap --from and --to"),
+        (ROW.format(currency="GHS"), {"last": "2026-11-22"}, "swap --from and --to"),
         (ROW.format(currency="USD"), {}, "in line 2: the currency 'USD' is not GHS"),
         ("", {}, "--from and --to"),
     ],
@@ -47,5 +47,5 @@ def test_a_file_that_would_agree_for_the_wrong_reason_is_refused(rows, asked, wo
     file = tmp_path / "statement.csv"
     file.write_text(HEADER + rows)
     with pytest.raises(AdministrationError) as refused:
-        reconcile(NOBODY, Asked(file=file, rail="mtn_momo", **asked), TableReport())
+        reconcile(NOBODY, ReconciliationRequest(file=file, rail="mtn_momo", **asked), TableReport())
     assert word in str(refused.value)

@@ -8,7 +8,14 @@ import pytest
 from synccash.payments.reconciliation import Direction, StatementLine
 from synccash.rails.statements import LAYOUTS
 from synccash.reconciliation import values
-from synccash.reconciliation.reading import Aside, Broken, Movement, Shape, StatementError, read_statement
+from synccash.reconciliation.reading import (
+    Movement,
+    Shape,
+    SkippedRow,
+    StatementError,
+    UnreadableRow,
+    read_statement,
+)
 
 IN, OUT = Direction.IN, Direction.OUT
 ONE, TWO = "0e3f8a52-6a0c-4a4e-9d1b-0f5a5d6e7f80", "1e3f8a52-6a0c-4a4e-9d1b-0f5a5d6e7f81"
@@ -42,7 +49,7 @@ def test_mtn_s_statement_tells_money_in_from_money_out_and_leaves_out_what_faile
     first, second, third = read(MTN)
     assert first == Movement(StatementLine(2, IN, 2505, ONE, "71"), NOON)
     assert second.line == StatementLine(3, OUT, 700, TWO, "72")
-    assert third == Aside(4, "unsettled")
+    assert third == SkippedRow(4, "unsettled")
 
 
 def test_paystack_s_transactions_are_money_in_and_its_transfers_money_out(read):
@@ -74,7 +81,7 @@ def test_pawapay_s_fees_are_no_payments(read):
     )
     rows = read(text, "pawapay")
     assert lines(rows) == [StatementLine(2, IN, 2500, ONE, None), StatementLine(4, OUT, 500, TWO, None)]
-    assert rows[1] == Aside(3, "no_payment")
+    assert rows[1] == SkippedRow(3, "no_payment")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +117,7 @@ def test_what_cannot_be_read_is_told_with_its_line_and_the_rest_is_read(read):
         f"7,{ONE},2026-11-24,Successful,Debit,0.001,GHS\n"
         f"8,{ONE},2026-11-24,Successful,Debit,1,GHS\n"
     )
-    assert [row.number for row in rows if isinstance(row, Broken)] == [2, 3, 4, 5, 6, 7, 8]
+    assert [row.number for row in rows if isinstance(row, UnreadableRow)] == [2, 3, 4, 5, 6, 7, 8]
     assert [
         word in row.why
         for word, row in zip(
@@ -123,7 +130,7 @@ def test_what_cannot_be_read_is_told_with_its_line_and_the_rest_is_read(read):
 def test_an_open_quote_costs_the_rows_that_it_hides_and_says_which(read):
     behind = f"75,{TWO},2026-11-24 12:03:00,Successful,Debit,a,b,3,GHS,0\n" * 2000
     rows = read(MTN + '74,"' + behind)
-    (broken,) = [row for row in rows if isinstance(row, Broken)]
+    (broken,) = [row for row in rows if isinstance(row, UnreadableRow)]
     assert (broken.number, "quote" in broken.why) == (5, True)
     hidden_to = int(broken.why.split("up to line ")[1].split(":")[0])
     assert [line.number for line in lines(rows)] == [2, 3, *range(hidden_to + 1, 2005)]

@@ -62,9 +62,9 @@ def written(tmp_path, rows):
 async def reconciled(desk, path, report, **given):
     summary = Summary(**given)
     shape = Shape(layout=LAYOUTS["mtn_momo"], zone=ZoneInfo("Africa/Accra"))
-    with StatementIndex() as shelf:
-        run = Reconciliation(PostgresMovements(Database(desk.pool), "mtn_momo"), report, shelf, summary)
-        run.take_in(path, shape)
+    with StatementIndex() as index:
+        run = Reconciliation(PostgresMovements(Database(desk.pool), "mtn_momo"), report, index, summary)
+        run.load(path, shape)
         await run.compare()
     return summary
 

@@ -38,7 +38,7 @@ async def test_a_key_made_in_a_shell_opens_the_api_until_it_is_revoked(command, 
     assert command("keys", "revoke", key["id"])[0] == 0
     assert await asked() == 401
     code, _, told = command("keys", "revoke", key["id"])
-    assert (code, "no key" in told) == (1, True)
+    assert (code, "No active key" in told) == (1, True)
 
 
 def test_what_cannot_be_done_says_what_to_do(command):
@@ -99,7 +99,7 @@ async def test_payments_of_all_merchants_are_found_and_shown(command, database_u
         page = json.loads(command("payments", "list", *narrowed, "--json")[1])
         assert [one["id"] for one in page["data"]] == [first["id"]], narrowed
     code, printed, _ = command("payments", "list", "--detail", "risk_review")
-    assert (code, printed) == (0, "no payment is like that\n")
+    assert (code, printed) == (0, "No payments match.\n")
 
 
 async def test_payouts_are_found_by_their_reference_and_payee(command, database_url):
@@ -116,13 +116,13 @@ async def test_payouts_are_found_by_their_reference_and_payee(command, database_
         assert [one["id"] for one in page["data"]] == [made["id"]], narrowed
     code, printed, _ = command("payments", "payouts")
     assert (code, "42.00" in printed, "233241234567" in printed) == (0, True, False)
-    assert command("payments", "payouts", "--after", made["id"])[1] == "no payout is like that\n"
+    assert command("payments", "payouts", "--after", made["id"])[1] == "No payouts match.\n"
 
 
 async def test_whatever_waits_for_a_human_is_listed_and_counted(command, database_url):
     async with served(database_url) as api:
         paid = (await api.pay(reference="order 1")).json()
-    assert command("payments", "waiting")[:2] == (0, "nobody is waited for\n")
+    assert command("payments", "waiting")[:2] == (0, "Nothing is waiting for review.\n")
     settings = Settings(database_url=database_url, installation_key="5c" * 32)
     async with assembled(settings, database_url) as service:
         parked = "UPDATE payments SET status_detail = 'under_review', due_at = now() + interval '1 day'"
@@ -179,8 +179,8 @@ async def noted(database_url):
 @pytest.mark.parametrize(
     ("environment", "word"),
     [
-        ({"SYNCCASH_DATABASE_URL": ""}, "say where PostgreSQL is"),
-        ({"SYNCCASH_DATABASE_URL": "postgresql://u:secret@127.0.0.1:9/x"}, "SYNCCASH_DATABASE_URL right?"),
+        ({"SYNCCASH_DATABASE_URL": ""}, "Set it to your PostgreSQL database"),
+        ({"SYNCCASH_DATABASE_URL": "postgresql://u:secret@127.0.0.1:9/x"}, "check SYNCCASH_DATABASE_URL"),
     ],
 )
 def test_without_its_database_a_command_says_what_is_missing(command, environment, word, tmp_path):

@@ -22,7 +22,7 @@ def test_without_the_server_extra_the_command_prints_the_one_line_that_helps() -
     ran = _without_packages("-m", "synccash.cli", "up")
     assert ran.returncode == 1
     assert ran.stderr.splitlines() == [
-        "synccash: this command needs cyclopts, which is not installed. "
+        "synccash: This command needs cyclopts, which is not installed. "
         "Run: pip install 'synccash[server,embedded]'"
     ]
 

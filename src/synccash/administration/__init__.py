@@ -1,1 +1,1 @@
-"""What an operator does from a shell. Everything here takes settings and returns what there is to show."""
+"""Operator actions behind the CLI. Each function takes the settings and returns the result to print."""

@@ -1,5 +1,5 @@
-"""Calls of the management API from a shell: whatever moves something goes through the running service, which
-notes it in its audit log or in the order's timeline."""
+"""HTTP client of the management API. Commands that change orders or breakers go through the running service,
+which records them in its audit log or in the order's timeline."""
 
 import http.client
 import json
@@ -15,26 +15,26 @@ from synccash.administration.database import DATA_DIR
 from synccash.administration.errors import AdministrationError
 from synccash.settings.loader import Settings
 
-_PATIENCE_S = 15.0
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+_TIMEOUT_S = 15.0
+_LOOPBACK_OF_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_KEY_HINT = "set SYNCCASH_ADMIN_KEY to an operator's key, such as `synccash keys create --admin` makes"
+_KEY_HINT = "set SYNCCASH_ADMIN_KEY to an admin key, as created by `synccash keys create --admin`"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leaves a redirect as the error that it is: urllib would send the key along to wherever it leads."""
+    """Turns redirects into errors: urllib would send the admin key to the redirect's target."""
 
-    def redirect_request(self, *_given: Any, **_named: Any) -> None:
+    def redirect_request(self, *_args: Any, **_kwargs: Any) -> None:
         return None
 
 
-# The key goes to the address that was given, not through a proxy that the environment happens to name.
+# Sends the key to the given address only, never through a proxy from the environment.
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect).open
 
 
 @dataclass(frozen=True, slots=True)
 class ManagementApi:
-    """The API at `url`, asked with an operator's key. Follows no redirect and uses no proxy."""
+    """Calls the API at `url` with an admin key. Follows no redirects and uses no proxy."""
 
     url: str
     key: str = field(repr=False)
@@ -54,50 +54,51 @@ class ManagementApi:
         body: dict[str, Any] | None,
         query: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        where = "/".join(quote(part, safe=":") for part in path)
+        resource = "/".join(quote(part, safe=":") for part in path)
         if query:
-            where += f"?{urlencode(query)}"
+            resource += f"?{urlencode(query)}"
         headers = {"Authorization": f"Bearer {self.key}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/api/v1/{where}", data, headers, method=method)  # noqa: S310
+        request = urllib.request.Request(f"{self.url}/api/v1/{resource}", data, headers, method=method)  # noqa: S310
         try:
-            with _open(request, timeout=_PATIENCE_S) as answer:
-                return json.load(answer)
+            with _open(request, timeout=_TIMEOUT_S) as response:
+                return json.load(response)
         except urllib.error.HTTPError as error:
             with error:
-                raise AdministrationError(_told(error, self.url)) from error
+                raise AdministrationError(_error_text(error, self.url)) from error
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise AdministrationError(
-                f"no API answers at {self.url} ({getattr(error, 'reason', error)}): is `synccash up` or "
-                "`synccash serve` running? Another address goes into --url"
+                f"Cannot reach the API at {self.url} ({getattr(error, 'reason', error)}). Start "
+                "`synccash up` or `synccash serve`, or give the API's address with --url"
             ) from error
 
 
 def management_api(settings: Settings, url: str | None) -> ManagementApi:
-    """The API at `url`, or this machine's, with the key of the settings or of `synccash up` in this folder.
+    """Returns a client for `url`, by default this machine's API.
 
+    Takes the admin key from the settings, or else from the data folder of `synccash up` here.
     Raises AdministrationError.
     """
-    host = _EVERYWHERE.get(settings.host, settings.host)
+    host = _LOOPBACK_OF_WILDCARD.get(settings.host, settings.host)
     here = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
     address = (url or here).rstrip("/")
     if not address.startswith(("http://", "https://")):
         raise AdministrationError(f"--url {address}: expected http(s)://host[:port]")
-    key = settings.admin_key or _key_of_up()
+    key = settings.admin_key or _local_admin_key()
     if key is None:
-        raise AdministrationError(f"there is no key to ask with: {_KEY_HINT}")
+        raise AdministrationError(f"No admin key is set: {_KEY_HINT}")
     return ManagementApi(address, key)
 
 
-def _key_of_up() -> str | None:
+def _local_admin_key() -> str | None:
     with suppress(OSError, ValueError, KeyError):
         return str(json.loads((DATA_DIR / "keys.json").read_text(encoding="utf-8"))["admin"])
     return None
 
 
-def _told(error: urllib.error.HTTPError, url: str) -> str:
+def _error_text(error: urllib.error.HTTPError, url: str) -> str:
     if error.code in _REDIRECTS:
         return (
             f"{url} answered with a redirect (HTTP {error.code}), which is not followed: "
@@ -106,4 +107,4 @@ def _told(error: urllib.error.HTTPError, url: str) -> str:
     with suppress(ValueError, KeyError, TypeError, OSError):
         detail = str(json.loads(error.read(65_536))["detail"])
         return f"{detail}; {_KEY_HINT}" if error.code in (401, 403) else detail
-    return f"{url} answered HTTP {error.code}, and not as the management API does: is --url right?"
+    return f"{url} answered HTTP {error.code} without the error format of the management API: check --url"

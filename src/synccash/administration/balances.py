@@ -1,10 +1,13 @@
-"""Merchants' balances, in PostgreSQL directly: shows them, grants credit, confirms an upgrade's credit."""
+"""Merchants' balances: lists and checks them, grants credit, and confirms the credit of an upgrade.
+
+Reads and writes PostgreSQL directly; no service has to run.
+"""
 
 import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from synccash.administration.database import noted, with_database
+from synccash.administration.database import with_database, write_audit_entry
 from synccash.administration.errors import AdministrationError
 from synccash.payments.balance import CREDIT_MAX, Balance, BalanceAccount, balance_document, credit_source
 from synccash.settings.loader import Settings
@@ -12,12 +15,12 @@ from synccash.stores.postgres.balances import BalanceDifference, PostgresBalance
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 
-_LONGEST = 200
+_TEXT_MAX = 200
 CURRENCY = "GHS"
 
 
 def list_balances(settings: Settings, merchant_id: str | None) -> Sequence[dict[str, Any]]:
-    """All balances in which something has happened, or those of one merchant. Raises AdministrationError."""
+    """Returns all balances that have entries, or those of one merchant. Raises AdministrationError."""
 
     async def read(database: Database) -> Sequence[Balance]:
         if merchant_id is not None:
@@ -28,8 +31,10 @@ def list_balances(settings: Settings, merchant_id: str | None) -> Sequence[dict[
 
 
 def check_balances(settings: Settings, merchant_id: str | None) -> Sequence[dict[str, Any]]:
-    """Where balances are not what the orders in the database say, of all merchants or of one; empty where all
-    agree. Raises AdministrationError."""
+    """Returns the differences between balances and the orders in the database, of all merchants or of one.
+
+    Returns an empty list if all agree. Raises AdministrationError.
+    """
 
     async def compare(database: Database) -> Sequence[BalanceDifference]:
         if merchant_id is not None:
@@ -53,13 +58,13 @@ def check_balances(settings: Settings, merchant_id: str | None) -> Sequence[dict
 def grant_credit(
     settings: Settings, account: BalanceAccount, amount: int, *, reason: str, key: str | None
 ) -> dict[str, Any]:
-    """Grant a credit of `amount` pesewas and return the balance; a negative amount takes credit back.
+    """Grants a credit of `amount` pesewas and returns the balance; a negative amount takes credit back.
 
-    `key` makes a repeat change nothing. Raises AdministrationError.
+    A repeat with the same `key` grants nothing more. Raises AdministrationError.
     """
     _check_currency(account)
     if amount == 0 or abs(amount) > CREDIT_MAX:
-        raise AdministrationError(f"AMOUNT: expected pesewas from 1 to {CREDIT_MAX}, or the same below 0")
+        raise AdministrationError(f"AMOUNT: expected 1 to {CREDIT_MAX} pesewas, or -1 to -{CREDIT_MAX}")
     _check_text("--reason", reason)
     if key is not None:
         _check_text("--key", key)
@@ -67,11 +72,13 @@ def grant_credit(
 
     async def grant(database: Database) -> tuple[Balance, bool]:
         await require_merchant(database, account.merchant_id)
-        await noted(database, "balance_credit", f"{account} {amount}", reason)
+        await write_audit_entry(database, "balance_credit", f"{account} {amount}", reason)
         balances = PostgresBalances(database)
         granted, is_new = await balances.grant(account, amount, source)
         if granted != amount:
-            raise AdministrationError(f"--key {key} was used for a credit of {granted} pesewas")
+            raise AdministrationError(
+                f"--key {key} was already used for a credit of {granted} pesewas: use another key"
+            )
         return await balances.balance(account), is_new
 
     balance, is_new = with_database(settings, grant)
@@ -81,7 +88,7 @@ def grant_credit(
 def confirm_credit(
     settings: Settings, account: BalanceAccount, amount: int, *, reason: str
 ) -> dict[str, Any]:
-    """Replace the credit that a migration granted by one of `amount` pesewas, and return the balance.
+    """Replaces the credit that a migration granted by one of `amount` pesewas, and returns the balance.
 
     Raises AdministrationError.
     """
@@ -94,10 +101,10 @@ def confirm_credit(
         balances = PostgresBalances(database)
         found = [one for one in await balances.unconfirmed() if one.account == account]
         if found:
-            await noted(database, "balance_confirm", f"{account} {amount}", reason)
+            await write_audit_entry(database, "balance_confirm", f"{account} {amount}", reason)
         if not found or not await balances.confirm(found[0], amount):
             raise AdministrationError(
-                f"{account} has no credit that waits to be confirmed; `synccash balances credit` changes one"
+                f"{account} has no unconfirmed credit. To change its credit: synccash balances credit"
             )
         return await balances.balance(account)
 
@@ -105,16 +112,18 @@ def confirm_credit(
 
 
 async def require_merchant(database: Database, merchant_id: str) -> None:
-    """Raises AdministrationError where there is no such merchant."""
+    """Raises AdministrationError if the merchant does not exist."""
     if merchant_id not in {one["id"] for one in await PostgresKeys(database).merchants()}:
-        raise AdministrationError(f"there is no merchant {merchant_id}: see `synccash merchants list`")
+        raise AdministrationError(
+            f"No merchant has the id {merchant_id}. List them with: synccash merchants list"
+        )
 
 
 def _check_currency(account: BalanceAccount) -> None:
     if account.currency != CURRENCY:
-        raise AdministrationError(f"--currency: expected {CURRENCY}, the only one that balances are kept in")
+        raise AdministrationError(f"--currency: expected {CURRENCY}, the only currency of balances")
 
 
 def _check_text(option: str, text: str) -> None:
-    if not 0 < len(text.strip()) <= _LONGEST or not text.isprintable():
-        raise AdministrationError(f"{option}: expected 1 to {_LONGEST} printable characters")
+    if not 0 < len(text.strip()) <= _TEXT_MAX or not text.isprintable():
+        raise AdministrationError(f"{option}: expected 1 to {_TEXT_MAX} printable characters")

@@ -1,4 +1,4 @@
-"""One look at the database from a shell: of the settings, or of a `synccash up` on this machine."""
+"""Runs one operator action on the database of the settings, or on that of a local `synccash up`."""
 
 import asyncio
 import os
@@ -21,15 +21,16 @@ DATA_DIR = Path(".synccash")
 
 
 def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
-    """Do the work on a connection of its own, and close it. Raises AdministrationError.
+    """Runs `work` on a new connection, closes the connection, and returns the result.
 
-    Without a database in the settings it is the one that `synccash up` runs on the data folder here.
+    Without SYNCCASH_DATABASE_URL, uses the database that `synccash up` runs in this folder. Raises
+    AdministrationError.
     """
     url = settings.database_url or running_database(DATA_DIR / "servers")
     if url is None:
         raise AdministrationError(
-            "SYNCCASH_DATABASE_URL is not set, and no `synccash up` runs in this folder: "
-            "say where PostgreSQL is"
+            "SYNCCASH_DATABASE_URL is not set, and no `synccash up` runs in this folder. "
+            "Set it to your PostgreSQL database"
         )
 
     async def run() -> T:
@@ -42,18 +43,18 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) 
     try:
         return asyncio.run(run())
     except StoreUnavailableError as error:
-        raise AdministrationError(f"{error}; is SYNCCASH_DATABASE_URL right?") from error
+        raise AdministrationError(f"{error}; check SYNCCASH_DATABASE_URL") from error
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
         raise AdministrationError(
-            "the database's schema is not of this version: run `synccash migrate`"
+            "The database's schema is of another version. Run `synccash migrate`"
         ) from error
 
 
-async def noted(database: Database, action: str, target: str, reason: str = "") -> None:
-    """Write a deed of this shell's user to the audit log, before it is done."""
+async def write_audit_entry(database: Database, action: str, target: str, reason: str = "") -> None:
+    """Writes an action of this shell's user to the audit log, before the action is done."""
     await PostgresAudit(database).note(actor=shell_user(), action=action, target=target, reason=reason)
 
 
 def shell_user() -> str:
-    """The name of this shell's user in the audit log."""
+    """Returns the name of this shell's user for the audit log."""
     return f"shell:{os.environ.get('USER') or os.getuid()}"

@@ -1,5 +1,5 @@
-"""The one error of administration."""
+"""The error of operator actions."""
 
 
 class AdministrationError(Exception):
-    """It cannot be done; the text says what to do."""
+    """An operator action failed. The text says why, and what to do next."""

@@ -1,4 +1,4 @@
-"""Payments of all merchants, as an operator looks for them, in PostgreSQL directly."""
+"""Lists and shows orders of all merchants for an operator, directly from PostgreSQL."""
 
 from typing import Any, Literal
 
@@ -33,7 +33,10 @@ def list_orders(
     after: str | None,
     limit: int,
 ) -> dict[str, Any]:
-    """One page, newest first; `next` goes into `after`. Raises AdministrationError."""
+    """Returns one page, newest first; its `next` is the `after` of the next page.
+
+    Raises AdministrationError.
+    """
     try:
         msisdn = Msisdn.parse(wallet).digits if wallet else None
     except ValueError as error:
@@ -58,14 +61,14 @@ def list_orders(
 
 
 def list_waiting(settings: Settings, *, limit: int) -> list[dict[str, Any]]:
-    """Whatever waits for a human, the longest first. Raises AdministrationError."""
+    """Returns what waits for an operator's decision, longest waiting first. Raises AdministrationError."""
     if not 1 <= limit <= 1000:
         raise AdministrationError("--limit: expected 1 to 1000")
     return list(with_database(settings, lambda database: PostgresWaiting(database).oldest(limit)))
 
 
 def show_order(settings: Settings, order_id: str) -> dict[str, Any]:
-    """A payment, refund or payout as the API shows it, with its `timeline`, and a payment with its `refunds`.
+    """Returns an order as in the API, with its `timeline`, and a payment also with its `refunds`.
 
     Raises AdministrationError.
     """
@@ -86,11 +89,11 @@ def show_order(settings: Settings, order_id: str) -> dict[str, Any]:
     except OrderUnreadableError as error:
         raise AdministrationError(
             f"{error}: run the newest version that works on this database; "
-            "the table unreadable_orders says what could not be read"
+            "the table unreadable_orders holds what could not be read"
         ) from error
     if found is None:
         raise AdministrationError(
-            f"there is no payment, refund or payout {order_id}: "
-            "`synccash payments list --reference REF` finds a payment by its merchant's reference"
+            f"No payment, refund or payout has the id {order_id}. To find a payment by its merchant's "
+            "reference: synccash payments list --reference REF"
         )
     return found

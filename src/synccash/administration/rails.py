@@ -1,9 +1,9 @@
-"""Rail accounts and their credentials, in PostgreSQL directly: what is recorded, and confirmations."""
+"""Lists the recorded credentials of rail accounts and confirms them, directly in PostgreSQL."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from synccash.administration.database import noted, shell_user, with_database
+from synccash.administration.database import shell_user, with_database, write_audit_entry
 from synccash.administration.errors import AdministrationError
 from synccash.engine.system import SystemClock
 from synccash.payments.rail import Environment, RailAccount
@@ -15,15 +15,15 @@ from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
 
 
 def list_rails(settings: Settings) -> Sequence[dict[str, Any]]:
-    """All recorded identities, oldest first. Raises AdministrationError."""
+    """Returns all recorded identities, oldest first. Raises AdministrationError."""
     return with_database(settings, lambda database: PostgresRailAccounts(database).all())
 
 
 def confirm_rail(settings: Settings, rail: str) -> dict[str, Any]:
-    """Record that a rail's present credentials are its account's own business's, and return what is recorded.
+    """Confirms that a rail's present credentials belong to its account's business, and returns the record.
 
-    They are those of the settings; where these do not set the rail up, the one identity of it that a running
-    process has recorded and nobody has confirmed. Raises AdministrationError.
+    Takes the credentials from the settings. If these do not configure the rail, takes its one unconfirmed
+    identity that a running process has recorded. Raises AdministrationError.
     """
     try:
         configured = build_rails(settings, Transport(), SystemClock()).get(rail)
@@ -33,15 +33,15 @@ def confirm_rail(settings: Settings, rail: str) -> dict[str, Any]:
     async def confirm(database: Database) -> dict[str, Any]:
         store = PostgresRailAccounts(database)
         if configured is None:
-            account, environment = _awaited(await store.all(), rail)
+            account, environment = _unconfirmed_account(await store.all(), rail)
         else:
             account, environment = configured.account, configured.environment
         facts = f"{account.identity} as {environment.value} account {account.account}"
-        await noted(database, "rail_confirm", rail, facts)
+        await write_audit_entry(database, "rail_confirm", rail, facts)
         if not await store.confirm(account, environment, by=shell_user()):
             raise AdministrationError(
-                f"{rail}: these credentials are recorded under another label than {account.account}; "
-                "`synccash rails list` shows which: one account has one label"
+                f"{rail}: these credentials are recorded under another label than {account.account}, and "
+                "an account has only one label. Find it with: synccash rails list"
             )
         return {
             "rail": rail,
@@ -54,16 +54,16 @@ def confirm_rail(settings: Settings, rail: str) -> dict[str, Any]:
     return with_database(settings, confirm)
 
 
-def _awaited(recorded: Sequence[dict[str, Any]], rail: str) -> tuple[RailAccount, Environment]:
-    """The one identity of the rail that waits for a confirmation. Raises AdministrationError."""
-    awaited = [one for one in recorded if one["rail"] == rail and one["confirmed_at"] is None]
-    if len(awaited) != 1:
-        found = "nothing of it waits" if not awaited else f"{len(awaited)} identities of it wait"
+def _unconfirmed_account(recorded: Sequence[dict[str, Any]], rail: str) -> tuple[RailAccount, Environment]:
+    """Returns the one unconfirmed identity of the rail. Raises AdministrationError."""
+    unconfirmed = [one for one in recorded if one["rail"] == rail and one["confirmed_at"] is None]
+    if len(unconfirmed) != 1:
+        waiting = "no identity" if not unconfirmed else f"{len(unconfirmed)} identities"
         raise AdministrationError(
-            f"{rail} is not set up in the settings of this shell, and {found} for a confirmation: "
-            "`synccash rails list` shows what is recorded; run this with the settings of the service"
+            f"{rail} is not configured in the settings of this shell, and {waiting} of it can be confirmed. "
+            "Run this with the settings of the service; `synccash rails list` shows what is recorded"
         )
-    (one,) = awaited
+    (one,) = unconfirmed
     account = RailAccount(
         rail=rail, account=one["label"], base_url="", target_environment="", identity=one["identity"]
     )

@@ -1,4 +1,4 @@
-"""Compares a rail's statement with what the database holds."""
+"""Compares a rail's statement with the attempts in the database."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,12 +18,12 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.movements import PostgresMovements
 
 _DAY = timedelta(days=1)
-_DATE_ALONE = len("2026-11-24")
+_DATE_LENGTH = len("2026-11-24")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What was typed."""
+class ReconciliationRequest:
+    """The arguments of `synccash reconcile`."""
 
     file: Path
     rail: str
@@ -35,18 +35,22 @@ class Asked:
     time_zone: str = "Africa/Accra"
 
 
-def reconcile(settings: Settings, asked: Asked, report: Report) -> Summary:
-    """Compare, and hand every finding to `report`. Nothing is changed. Raises AdministrationError."""
-    shape = _shape(settings, asked)
+def reconcile(settings: Settings, request: ReconciliationRequest, report: Report) -> Summary:
+    """Compares the statement, passes every finding to `report`, and returns the summary.
+
+    Changes nothing. Raises AdministrationError.
+    """
+    shape = _shape(settings, request)
     times = Times(shape.zone)
     summary = Summary(
-        first=_moment(times, "--from", asked.first), last=_moment(times, "--to", asked.last, day=_DAY)
+        first=_parse_time(times, "--from", request.first),
+        last=_parse_time(times, "--to", request.last, day=_DAY),
     )
 
     async def work(database: Database) -> None:
-        with StatementIndex() as shelf:
-            run = Reconciliation(PostgresMovements(database, asked.rail), report, shelf, summary)
-            run.take_in(asked.file, shape)
+        with StatementIndex() as index:
+            run = Reconciliation(PostgresMovements(database, request.rail), report, index, summary)
+            run.load(request.file, shape)
             await run.compare()
 
     try:
@@ -56,22 +60,22 @@ def reconcile(settings: Settings, asked: Asked, report: Report) -> Summary:
     return summary
 
 
-def _shape(settings: Settings, asked: Asked) -> Shape:
-    layout = LAYOUTS.get(asked.rail)
+def _shape(settings: Settings, request: ReconciliationRequest) -> Shape:
+    layout = LAYOUTS.get(request.rail)
     if layout is None:
-        raise AdministrationError(f"--rail {asked.rail}: expected one of {', '.join(LAYOUTS)}")
+        raise AdministrationError(f"--rail {request.rail}: expected one of {', '.join(LAYOUTS)}")
     try:
-        zone = ZoneInfo(asked.time_zone)
+        zone = ZoneInfo(request.time_zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise AdministrationError(
-            f"--time-zone {asked.time_zone}: expected a name such as Africa/Accra or UTC"
+            f"--time-zone {request.time_zone}: expected a name such as Africa/Accra or UTC"
         ) from error
     return Shape(
         layout=layout,
-        named=_columns(asked.columns),
-        direction=Direction(asked.direction) if asked.direction else None,
-        minor_units=asked.minor_units,
-        currency=settings.mtn_momo_currency if asked.rail == "mtn_momo" else "GHS",
+        named=_columns(request.columns),
+        direction=Direction(request.direction) if request.direction else None,
+        minor_units=request.minor_units,
+        currency=settings.mtn_momo_currency if request.rail == "mtn_momo" else "GHS",
         zone=zone,
     )
 
@@ -88,11 +92,11 @@ def _columns(text: str) -> dict[str, str]:
     return named
 
 
-def _moment(times: Times, option: str, text: str | None, day: timedelta = timedelta()) -> datetime | None:
-    """Read a time; `day` is added to a date alone, so that the last day is a whole one."""
+def _parse_time(times: Times, option: str, text: str | None, day: timedelta = timedelta()) -> datetime | None:
+    """Parses a time. Adds `day` to a date without a time, so that --to includes the whole day."""
     if text is None:
         return None
     found = times.read(text)
     if found is None:
         raise AdministrationError(f"{option} {text}: expected a time such as 2026-11-24 or 2026-11-24T18:00")
-    return found + day if len(text.strip()) <= _DATE_ALONE else found
+    return found + day if len(text.strip()) <= _DATE_LENGTH else found

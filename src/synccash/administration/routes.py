@@ -1,4 +1,4 @@
-"""What routing would do, from a shell: by the settings of this shell, or as the running service stands."""
+"""Dry run of routing by the settings of this shell, without a service."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from synccash.settings.loader import Settings, SettingsError
 
 @dataclass(frozen=True, slots=True)
 class AssumedHealth:
-    """Rails as well as somebody says; all others are in full health."""
+    """Rail health for a dry run: the given scores, and full health for all other rails."""
 
     settings: HealthSettings
     scores: Mapping[str, float]
@@ -27,7 +27,7 @@ class AssumedHealth:
     now: Callable[[], float] = field(default=time.monotonic)
 
     def of(self, rail: str, network: Network | None, operation: Operation) -> Health:
-        """The score that is assumed."""
+        """Returns the assumed health of the rail."""
         del network, operation
         score = self.scores.get(rail)
         return WELL if score is None else Health(score)
@@ -35,14 +35,14 @@ class AssumedHealth:
 
 @dataclass(frozen=True, slots=True)
 class AssumedBreakers:
-    """Breakers that are closed, but for those of the rails named."""
+    """Breakers for a dry run: open for the rails in `open_rails`, closed for all others."""
 
-    shut: frozenset[str]
+    open_rails: frozenset[str]
 
     def open_for_s(self, rail: str, operation: Operation) -> float | None:
-        """None, or the usual time of an open one."""
+        """Returns 30 s for an open breaker, None for a closed one."""
         del operation
-        return 30.0 if rail in self.shut else None
+        return 30.0 if rail in self.open_rails else None
 
 
 def dry_run(
@@ -50,28 +50,30 @@ def dry_run(
     asked: RoutingQuery,
     *,
     scores: Mapping[str, float],
-    shut: frozenset[str],
+    open_rails: frozenset[str],
     is_mode_given: bool,
 ) -> dict[str, Any]:
-    """Route by these settings, without a service. Without a mode given, the order is live where any rail has
-    a live account. Raises AdministrationError."""
-    router = _router(settings, scores, shut)
-    unknown = sorted((set(scores) | shut) - set(router.rails))
+    """Routes an order by these settings and returns the decision.
+
+    If `is_mode_given` is false, the order is live if any rail has a live account. Raises AdministrationError.
+    """
+    router = _router(settings, scores, open_rails)
+    unknown = sorted((set(scores) | open_rails) - set(router.rails))
     if unknown:
         raise AdministrationError(
-            f"{unknown[0]} is not set up; there are {', '.join(router.rails) or 'none'}"
+            f"{unknown[0]} is not configured. Configured rails: {', '.join(router.rails) or 'none'}"
         )
     if not is_mode_given:
         asked = replace(asked, livemode=router.has_live_account)
     return router.dry_run(asked)
 
 
-def _router(settings: Settings, scores: Mapping[str, float], shut: frozenset[str]) -> Router:
+def _router(settings: Settings, scores: Mapping[str, float], open_rails: frozenset[str]) -> Router:
     try:
         rails = build_rails(settings, Transport(), SystemClock())
         return Router(
             rails,
-            AssumedBreakers(shut),
+            AssumedBreakers(open_rails),
             AssumedHealth(health_settings(settings), scores),
             routing_rules(settings, rails),
             probing(settings),

@@ -1,4 +1,4 @@
-"""The settings of routing as the engine goes by them, checked against the rails that are set up."""
+"""Builds the engine's routing settings and checks them against the configured rails."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,7 +11,7 @@ from synccash.settings.loader import Settings, SettingsError
 
 
 def rail_floats(settings: Settings, rails: Mapping[str, object], now: Callable[[], float]) -> RailFloats:
-    """What is known of the rails' floats, with the alarm level of each rail that has one."""
+    """Returns the tracker of rail floats, with the alarm level of each rail that has one."""
     alarms = {rail: getattr(settings, f"{rail}_float_alarm", None) for rail in rails}
     return RailFloats(
         now, settings.float_poll_s, {rail: alarm for rail, alarm in alarms.items() if alarm is not None}
@@ -19,7 +19,7 @@ def rail_floats(settings: Settings, rails: Mapping[str, object], now: Callable[[
 
 
 def routing_rules(settings: Settings, rails: Mapping[str, Rail]) -> RoutingRules:
-    """Costs, preferences and splits. Raises SettingsError with a line for each mistake."""
+    """Returns costs, preferences and splits. Raises SettingsError with a line for each mistake."""
     try:
         return read_rules(
             {name: rail.capabilities for name, rail in rails.items()},
@@ -34,7 +34,7 @@ def routing_rules(settings: Settings, rails: Mapping[str, Rail]) -> RoutingRules
 
 
 def health_settings(settings: Settings) -> HealthSettings:
-    """How the health of rails is judged. Raises SettingsError."""
+    """Returns the thresholds and time constants of rail health. Raises SettingsError."""
     if settings.health_degraded_below >= settings.health_recovered_above:
         raise SettingsError("health_degraded_below must be less than health_recovered_above")
     return HealthSettings(
@@ -48,5 +48,5 @@ def health_settings(settings: Settings) -> HealthSettings:
 
 
 def probing(settings: Settings) -> Probing:
-    """How many orders try whether a sick rail is well again."""
+    """Returns how many orders probe a degraded rail for recovery."""
     return Probing(share=settings.routing_probe_share, every_s=settings.routing_probe_every_s)

@@ -1,4 +1,5 @@
-"""The commands, a file for each group: they read what was typed, call, and print. Nothing is decided here.
+"""The CLI commands, one module for each group. A command parses its arguments, calls `administration` or a
+process, and prints the result; it holds no business rules.
 
-What a command needs beyond the standard library and cyclopts, it imports when it runs.
+A command imports everything beyond the standard library and cyclopts when it runs.
 """

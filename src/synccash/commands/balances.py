@@ -1,4 +1,4 @@
-"""`synccash balances`: what merchants may refund and pay out, and the credit that an operator grants them."""
+"""`synccash balances`: shows and checks merchants' balances, and grants credit."""
 
 from typing import Annotated, Any
 
@@ -6,17 +6,20 @@ from cyclopts import App, Parameter
 
 from synccash.commands.terminal import money, print_facts, print_json, print_table, refuse, settings
 
-BALANCES = App(name="balances", help="What merchants may refund and pay out. Amounts are typed in pesewas.")
+BALANCES = App(
+    name="balances",
+    help="Merchants' balances: what they may refund and pay out. Amounts are given in pesewas.",
+)
 _SHOWN = ("available", "reserved", "collected", "refunded", "paid_out", "credit", "fees")
-Reason = Annotated[str, Parameter(help="Why; it goes into the audit log.")]
-Live = Annotated[bool, Parameter(negative="", help="The balance of live mode.")]
-Test = Annotated[bool, Parameter(negative="", help="The balance of test mode.")]
-Currency = Annotated[str, Parameter(help="ISO 4217.")]
+Reason = Annotated[str, Parameter(help="The reason, recorded in the audit log.")]
+Live = Annotated[bool, Parameter(negative="", help="Use the balance of live mode.")]
+Test = Annotated[bool, Parameter(negative="", help="Use the balance of test mode.")]
+Currency = Annotated[str, Parameter(help="Currency code (ISO 4217).")]
 
 
 @BALANCES.default
 def show(merchant: str | None = None, /, *, json: bool = False) -> int:
-    """All balances, or those of one merchant."""
+    """List all balances, or those of one merchant."""
     from synccash.administration.balances import list_balances
 
     found = list_balances(settings(), merchant)
@@ -32,28 +35,32 @@ def show(merchant: str | None = None, /, *, json: bool = False) -> int:
         for one in found
     ]
     titles = ("merchant", "mode", "currency", *_SHOWN)
-    return print_table(titles, rows, nothing="nothing was collected, paid out or granted yet")
+    return print_table(titles, rows, nothing="No balances yet: nothing was collected, paid out or granted.")
 
 
 @BALANCES.command
 def credit(
     merchant: str,
-    amount: Annotated[int, Parameter(allow_leading_hyphen=True, help="Pesewas; below 0 takes credit back.")],
+    amount: Annotated[
+        int, Parameter(allow_leading_hyphen=True, help="Pesewas; a negative amount takes credit back.")
+    ],
     /,
     *,
     reason: Reason,
     live: Live = False,
     test: Test = False,
     currency: Currency = "GHS",
-    key: Annotated[str | None, Parameter(help="The same key grants the credit once.")] = None,
+    key: Annotated[
+        str | None, Parameter(help="Idempotency key: a repeat with the same key grants nothing more.")
+    ] = None,
     json: bool = False,
 ) -> int:
-    """Grant a merchant a credit of AMOUNT pesewas: it may pay out so much more than it collects."""
+    """Grant a merchant a credit of AMOUNT pesewas, which it may pay out beyond what it collects."""
     from synccash.administration.balances import grant_credit
     from synccash.payments.balance import BalanceAccount
 
     if live == test:
-        return refuse("say --live or --test: the two modes have balances of their own")
+        return refuse("Give either --live or --test: each mode has its own balance.")
     account = BalanceAccount(merchant_id=merchant, livemode=live, currency=currency)
     return _print(grant_credit(settings(), account, amount, reason=reason, key=key), as_json=json)
 
@@ -62,7 +69,7 @@ def credit(
 def check(merchant: str | None = None, /, *, json: bool = False) -> int:
     """Compare all balances, or those of one merchant, with the payments, refunds and payouts in the database.
 
-    Exits with 1 where one differs. It changes nothing, and reads all orders.
+    Exits with 1 if a balance differs. Changes nothing; reads all orders.
     """
     from synccash.administration.balances import check_balances
 
@@ -83,7 +90,7 @@ def check(merchant: str | None = None, /, *, json: bool = False) -> int:
         for one in found
     ]
     titles = ("merchant", "mode", "currency", "source", "kind", "books", "balance")
-    print_table(titles, rows, nothing="all balances are what the books say")
+    print_table(titles, rows, nothing="All balances agree with the orders in the database.")
     return 1 if found else 0
 
 
@@ -92,19 +99,19 @@ def confirm(
     merchant: str,
     /,
     *,
-    credit: Annotated[int, Parameter(help="What its credit is from now on, in pesewas; 0 for none.")],
+    credit: Annotated[int, Parameter(help="The new credit in pesewas; 0 for none.")],
     reason: Reason,
     live: Live = False,
     test: Test = False,
     currency: Currency = "GHS",
     json: bool = False,
 ) -> int:
-    """Replace the credit that an upgrade granted by the one that the operator grants."""
+    """Replace the provisional credit that an upgrade granted by a credit that you set."""
     from synccash.administration.balances import confirm_credit
     from synccash.payments.balance import BalanceAccount
 
     if live == test:
-        return refuse("say --live or --test: the two modes have balances of their own")
+        return refuse("Give either --live or --test: each mode has its own balance.")
     account = BalanceAccount(merchant_id=merchant, livemode=live, currency=currency)
     return _print(confirm_credit(settings(), account, credit, reason=reason), as_json=json)
 

@@ -1,4 +1,4 @@
-"""`synccash breakers`: how the circuit breakers of the cluster stand, and an operator's hand on them."""
+"""`synccash breakers`: lists, resets and force-opens the circuit breakers of the running service."""
 
 from typing import Annotated, Any
 
@@ -7,16 +7,17 @@ from cyclopts import App, Parameter
 from synccash.commands.terminal import print_json, print_table, settings
 
 BREAKERS = App(
-    name="breakers", help="Circuit breakers of the running service. A bare rail means its collect breaker."
+    name="breakers",
+    help="Circuit breakers of the running service. A rail name alone means its collect breaker.",
 )
-Url = Annotated[str | None, Parameter(help="Where the API is; this machine's by default.")]
-Why = Annotated[str | None, Parameter(help="Why; it goes into the audit log.")]
+Url = Annotated[str | None, Parameter(help="URL of the API; by default the one on this machine.")]
+Why = Annotated[str | None, Parameter(help="The reason, recorded in the audit log.")]
 _RESOURCE = ("resilience", "circuit-breakers")
 
 
 @BREAKERS.command(name="list")
 def list_breakers(*, url: Url = None, json: bool = False) -> int:
-    """All breakers with the worst state that a live process has."""
+    """List all breakers, each with its worst state among the live processes."""
     from synccash.administration.api import management_api
 
     found = management_api(settings(), url).get(*_RESOURCE)
@@ -25,13 +26,13 @@ def list_breakers(*, url: Url = None, json: bool = False) -> int:
 
 @BREAKERS.command
 def reset(name: str, /, *, reason: Why = None, url: Url = None, json: bool = False) -> int:
-    """Close a breaker everywhere and forget what it has seen; a bare rail means all its breakers."""
+    """Close a breaker in all processes and clear its statistics; a rail name alone means all its breakers."""
     from synccash.administration.api import management_api
 
     after = management_api(settings(), url).post(*_RESOURCE, name, "reset", body={"reason": reason})
     if json:
         return print_json(after)
-    print(f"reset: {', '.join(after['reset'])}")
+    print(f"Reset: {', '.join(after['reset'])}")
     return 0
 
 
@@ -40,11 +41,13 @@ def force_open(
     name: str,
     /,
     *,
-    reason: Annotated[str, Parameter(help="Why; it goes into the audit log and to all who look.")],
+    reason: Annotated[
+        str, Parameter(help="The reason, recorded in the audit log and shown with the breaker.")
+    ],
     url: Url = None,
     json: bool = False,
 ) -> int:
-    """Refuse every new attempt until a reset. Inquiries go on."""
+    """Open a breaker until it is reset: new attempts are refused, inquiries continue."""
     from synccash.administration.api import management_api
 
     after = management_api(settings(), url).post(*_RESOURCE, name, "force-open", body={"reason": reason})
@@ -66,4 +69,6 @@ def _print(found: list[dict[str, Any]]) -> int:
         for one in found
     ]
     titles = ("breaker", "state", "retry in s", "successes", "failures", "blocked", "processes", "reason")
-    return print_table(titles, rows, nothing="no breaker is known: is a rail set up?")
+    return print_table(
+        titles, rows, nothing="No breakers. Check that a rail is configured: synccash config show"
+    )

@@ -1,4 +1,4 @@
-"""`synccash config`: what is in force, and whether it can be used."""
+"""`synccash config`: shows and checks the effective settings."""
 
 from cyclopts import App
 
@@ -9,7 +9,7 @@ CONFIG = App(name="config", help="The effective settings.")
 
 @CONFIG.command
 def show(*, json: bool = False) -> int:
-    """Print every setting with its source. Secrets are masked."""
+    """List every setting with its value and source. Secrets are masked."""
     shown = list(loaded().shown())
     if json:
         return print_json({name: {"value": value, "source": source} for name, value, source in shown})
@@ -20,7 +20,7 @@ def show(*, json: bool = False) -> int:
 
 @CONFIG.command
 def check(*, json: bool = False) -> int:
-    """Say whether a process could start with the settings."""
+    """Check whether a process can start with these settings. Exits with 1 if not."""
     from synccash.administration.errors import AdministrationError
     from synccash.processes.api import check_settings
     from synccash.settings.loader import SettingsError
@@ -31,5 +31,5 @@ def check(*, json: bool = False) -> int:
         raise AdministrationError(str(error)) from error
     if json:
         return print_json({"ok": True})
-    print("the settings are in order")
+    print("The settings are valid.")
     return 0

@@ -1,4 +1,4 @@
-"""`synccash merchants` and `synccash keys`: whose money it is, and who may call."""
+"""`synccash merchants` and `synccash keys`: manages merchants and API keys."""
 
 from typing import Annotated
 
@@ -6,14 +6,14 @@ from cyclopts import App, Parameter
 
 from synccash.commands.terminal import print_facts, print_json, print_table, settings
 
-MERCHANTS = App(name="merchants", help="Whose money it is.")
-KEYS = App(name="keys", help="Who may call the API.")
-Reason = Annotated[str, Parameter(help="Why; it goes into the audit log.")]
+MERCHANTS = App(name="merchants", help="Merchants: add, list, suspend and resume them.")
+KEYS = App(name="keys", help="API keys: create, list and revoke them.")
+Reason = Annotated[str, Parameter(help="The reason, recorded in the audit log.")]
 
 
 @MERCHANTS.command
 def add(name: str, /, *, json: bool = False) -> int:
-    """Make a merchant; its id is what keys are made for."""
+    """Add a merchant and print its id, which `synccash keys create --merchant` takes."""
     from synccash.administration.merchants import add_merchant
 
     made = add_merchant(settings(), name)
@@ -22,22 +22,22 @@ def add(name: str, /, *, json: bool = False) -> int:
 
 @MERCHANTS.command(name="list")
 def list_merchants(*, json: bool = False) -> int:
-    """All merchants, oldest first."""
+    """List all merchants, oldest first."""
     from synccash.administration import merchants
 
     found = merchants.list_merchants(settings())
     if json:
         return print_json(found)
     rows = [(one["id"], one["name"], one["created_at"], one["suspended_since"]) for one in found]
-    nothing = "no merchants yet: `synccash merchants add NAME`"
+    nothing = "No merchants yet. Add one: synccash merchants add NAME"
     return print_table(("id", "name", "created", "suspended"), rows, nothing=nothing)
 
 
 @MERCHANTS.command
 def suspend(merchant: str, /, *, reason: Reason, json: bool = False) -> int:
-    """Let nothing new start for a merchant: payments, refunds and payouts are refused with 403.
+    """Refuse a merchant's new payments, refunds and payouts with 403.
 
-    What is open is finished.
+    Orders that are already open are completed.
     """
     from synccash.administration.merchants import suspend_merchant
 
@@ -58,12 +58,16 @@ def resume(merchant: str, /, *, reason: Reason, json: bool = False) -> int:
 def create(
     *,
     merchant: str | None = None,
-    live: Annotated[bool, Parameter(negative="", help="It moves real money, at live accounts only.")] = False,
-    test: Annotated[bool, Parameter(negative="", help="It moves none: test accounts only.")] = False,
+    live: Annotated[
+        bool, Parameter(negative="", help="A live key: moves real money, through live accounts only.")
+    ] = False,
+    test: Annotated[
+        bool, Parameter(negative="", help="A test key: moves no real money, uses test accounts only.")
+    ] = False,
     admin: bool = False,
     json: bool = False,
 ) -> int:
-    """Make a key for a merchant, either live or test, or for an operator. Its secret is shown this once."""
+    """Create a live or test key for a merchant, or an admin key. The secret is shown only once."""
     from synccash.administration.merchants import create_key
 
     made = create_key(settings(), merchant=merchant, live=live, test=test, admin=admin)
@@ -72,7 +76,7 @@ def create(
 
 @KEYS.command(name="list")
 def list_keys(*, json: bool = False) -> int:
-    """All keys without their secrets, oldest first."""
+    """List all keys without their secrets, oldest first."""
     from synccash.administration import merchants
 
     found = merchants.list_keys(settings())
@@ -83,13 +87,13 @@ def list_keys(*, json: bool = False) -> int:
         for one in found
     ]
     titles = ("id", "role", "merchant", "live", "created", "revoked")
-    nothing = "no keys yet: `synccash keys create --merchant ID --test`"
+    nothing = "No keys yet. Create one: synccash keys create --merchant ID --test"
     return print_table(titles, rows, nothing=nothing)
 
 
 @KEYS.command
 def revoke(key_id: str, /, *, json: bool = False) -> int:
-    """End a key."""
+    """Revoke a key."""
     from synccash.administration.merchants import revoke_key
 
     ended = revoke_key(settings(), key_id)

@@ -1,4 +1,4 @@
-"""`synccash payments`: find them, look at one, and decide what a human has to decide."""
+"""`synccash payments`: lists and shows payments, refunds and payouts, and resolves those under review."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,10 +9,10 @@ from synccash.commands.terminal import money, print_facts, print_json, print_tab
 PAYMENTS = App(name="payments", help="Payments of all merchants; `show` also takes refunds and payouts.")
 Status = Literal["created", "requires_action", "processing", "succeeded", "failed", "canceled"]
 Detail = Literal["awaiting_payer", "outcome_unknown", "under_review", "risk_review", "queued", "expired"]
-Url = Annotated[str | None, Parameter(help="Where the API is; this machine's by default.")]
-Reason = Annotated[str, Parameter(help="Why; it goes into the timeline.")]
+Url = Annotated[str | None, Parameter(help="URL of the API; by default the one on this machine.")]
+Reason = Annotated[str, Parameter(help="The reason, recorded in the timeline.")]
 _RESOURCES = {"pay": "payments", "re": "refunds", "po": "payouts"}
-_UNTOLD = frozenset(
+_HIDDEN_FIELDS = frozenset(
     {"timeline", "attempts", "refunds", "routing", "metadata", "payer", "payee", "last_error", "object"}
 )
 
@@ -30,30 +30,30 @@ def list_payments(
     limit: int = 20,
     json: bool = False,
 ) -> int:
-    """Payments, newest first.
+    """List payments, newest first.
 
     Parameters
     ----------
     merchant
         Only this merchant's.
     status
-        Only those that stand so.
+        Only those with this status.
     detail
-        Only those whose status_detail is this, such as under_review.
+        Only those with this status_detail, such as under_review.
     rail
-        Only those whose last attempt went over this rail.
+        Only those whose last attempt used this rail.
     reference
-        Only those with this reference of a merchant.
+        Only those with this merchant reference.
     payer
-        Only those of this number.
+        Only those from this phone number.
     after
-        Go on behind the payment with this id.
+        Continue after the payment with this id.
     limit
-        At most so many.
+        The maximum number of payments.
     json
-        One JSON document, as the API's lists are.
+        Print one JSON document, in the format of the API's lists.
     """
-    page = _listed(
+    page = _list_orders(
         "payments",
         merchant=merchant,
         status=status,
@@ -80,8 +80,8 @@ def list_payouts(
     limit: int = 20,
     json: bool = False,
 ) -> int:
-    """Payouts, newest first; the options are those of `list`."""
-    page = _listed(
+    """List payouts, newest first. Takes the options of `list`, with --payee in place of --payer."""
+    page = _list_orders(
         "payouts",
         merchant=merchant,
         status=status,
@@ -95,8 +95,8 @@ def list_payouts(
     return _print_page(page, "payout", "payee", as_json=json)
 
 
-def _listed(
-    kind: Literal["payments", "payouts"], *, status: str | None, detail: str | None, **wanted: Any
+def _list_orders(
+    kind: Literal["payments", "payouts"], *, status: str | None, detail: str | None, **filters: Any
 ) -> dict[str, Any]:
     from synccash.administration.payments import list_orders
     from synccash.payments.payment import PaymentStatus, StatusDetail
@@ -106,11 +106,11 @@ def _listed(
         kind,
         status=PaymentStatus(status) if status else None,
         detail=StatusDetail(detail) if detail else None,
-        **wanted,
+        **filters,
     )
 
 
-def _print_page(page: dict[str, Any], kind: str, who: str, *, as_json: bool) -> int:
+def _print_page(page: dict[str, Any], kind: str, party: str, *, as_json: bool) -> int:
     from synccash.payments.payer import Msisdn
 
     if as_json:
@@ -124,31 +124,30 @@ def _print_page(page: dict[str, Any], kind: str, who: str, *, as_json: bool) -> 
             one["status"],
             one["status_detail"],
             one["rail"],
-            Msisdn(one[f"{who}_msisdn"]),
+            Msisdn(one[f"{party}_msisdn"]),
             one["reference"],
             one["merchant_id"],
             "live" if one["livemode"] else "test",
         )
         for one in page["data"]
     ]
-    found = ("id", "created", "GHS", "refunded", "status", "detail", "rail")
-    code = print_table(
-        (*found, who, "reference", "merchant", "mode"), rows, nothing=f"no {kind} is like that"
-    )
+    titles = ("id", "created", "GHS", "refunded", "status", "detail", "rail", party)
+    code = print_table((*titles, "reference", "merchant", "mode"), rows, nothing=f"No {kind}s match.")
     if page["has_more"]:
-        print(f"more: --after {page['next']}")
+        print(f"There are more: repeat with --after {page['next']}")
     return code
 
 
 @PAYMENTS.command
 def waiting(*, limit: int = 50, json: bool = False) -> int:
-    """What waits for a human, the longest first: payments, refunds and payouts under review, payments and
-    payouts in risk review, rows that cannot be read (`unreadable`), money that came too much and is still
-    here (`surplus`), and money that came in another currency for an ended payment (`currency_differs`).
+    """List what an operator has to decide, longest waiting first: payments, refunds and payouts under review,
+    payments and payouts in risk review, rows that cannot be read (`unreadable`), excess money that was not
+    returned yet (`surplus`), and money received in another currency for an ended payment
+    (`currency_differs`).
 
-    `code`: what the rail said last, or why it is not asked: `other_account` and `account_unconfirmed` are
-    orders of credentials that are not set up any more, or not confirmed (`synccash rails list`).
-    `next look`: when the rail is asked again by itself.
+    `code`: the rail's last code, or why the rail is not asked: `other_account` (the order's credentials are
+    no longer configured) or `account_unconfirmed` (they are not confirmed); see `synccash rails list`.
+    `next inquiry`: when the service asks the rail again.
     """
     from synccash.administration.payments import list_waiting
 
@@ -169,13 +168,13 @@ def waiting(*, limit: int = 50, json: bool = False) -> int:
         )
         for one in found
     ]
-    titles = ("id", "why", "code", "since", "GHS", "rail", "next look", "merchant", "mode")
-    return print_table(titles, rows, nothing="nobody is waited for")
+    titles = ("id", "why", "code", "since", "GHS", "rail", "next inquiry", "merchant", "mode")
+    return print_table(titles, rows, nothing="Nothing is waiting for review.")
 
 
 @PAYMENTS.command
 def show(order_id: str, /, *, json: bool = False) -> int:
-    """One payment, refund or payout with its attempts and its timeline."""
+    """Show one payment, refund or payout with its attempts and timeline."""
     from synccash.administration.payments import show_order
 
     found = show_order(settings(), order_id)
@@ -183,7 +182,7 @@ def show(order_id: str, /, *, json: bool = False) -> int:
         return print_json(found)
     wallet: dict[str, Any] = found.get("payer") or found.get("payee") or {}
     error: dict[str, Any] = found["last_error"] or {}
-    facts = {name: value for name, value in found.items() if name not in _UNTOLD}
+    facts = {name: value for name, value in found.items() if name not in _HIDDEN_FIELDS}
     facts["wallet"] = " ".join(str(part) for part in wallet.values() if part)
     facts["error"] = " ".join(
         str(error[name]) for name in ("code", "provider_code", "message") if error.get(name)
@@ -203,7 +202,7 @@ def show(order_id: str, /, *, json: bool = False) -> int:
         for one in found["attempts"]
     ]
     titles = ("attempt", "rail", "operation", "state", "evidence", "code", "reference")
-    print_table(titles, attempts, nothing="nothing was sent")
+    print_table(titles, attempts, nothing="No attempts: nothing was sent to a rail.")
     print()
     if found.get("refunds"):
         refunds = [
@@ -219,20 +218,20 @@ def show(order_id: str, /, *, json: bool = False) -> int:
         ]
         print_table(("refund", "created", "GHS", "status", "detail", "rail"), refunds, nothing="")
         print()
-    entries = [(one["at"], one["kind"], _spoken(one)) for one in found["timeline"]]
-    return print_table(("at", "what", "facts"), entries, nothing="the timeline is empty")
+    entries = [(one["at"], one["kind"], _entry_text(one)) for one in found["timeline"]]
+    return print_table(("at", "what", "facts"), entries, nothing="The timeline is empty.")
 
 
 @PAYMENTS.command
 def approve(order_id: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
-    """Let a payment or payout in risk review go on."""
-    return _decided(order_id, "approve", {"reason": reason}, url, as_json=json)
+    """Approve a payment or payout in risk review, so that it is sent."""
+    return _decide(order_id, "approve", {"reason": reason}, url, as_json=json)
 
 
 @PAYMENTS.command
 def decline(order_id: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
-    """End a payment or payout in risk review."""
-    return _decided(order_id, "decline", {"reason": reason}, url, as_json=json)
+    """Decline a payment or payout in risk review. It fails, and nothing is sent."""
+    return _decide(order_id, "decline", {"reason": reason}, url, as_json=json)
 
 
 @PAYMENTS.command
@@ -241,33 +240,36 @@ def resolve(
     /,
     *,
     outcome: Literal["succeeded", "failed"],
-    evidence: Annotated[str, Parameter(help="Where it was seen, such as a line of the rail's statement.")],
+    evidence: Annotated[
+        str, Parameter(help="Where the outcome was found, such as a line of the rail's statement.")
+    ],
     amount_received: Annotated[
         int | None,
-        Parameter(help="Of a payment: the pesewas that the rail took, where it was another amount."),
+        Parameter(help="Payments only: the pesewas that the rail collected, if the amount differs."),
     ] = None,
     rail: Annotated[
         str | None,
-        Parameter(help="After a recovery: the rail of an attempt that succeeded and that the database lost."),
+        Parameter(help="After a recovery: the rail of a succeeded attempt that the database lost."),
     ] = None,
     url: Url = None,
     json: bool = False,
 ) -> int:
-    """End a payment, refund or payout under review as it was found at the rail.
+    """End a payment, refund or payout under review with the outcome that you found at the rail.
 
-    A wrong `failed` is the one way to have somebody pay twice.
+    Make sure before you say `failed`: if the money did move, the payer may be charged twice.
     """
     body: dict[str, Any] = {"outcome": outcome, "evidence": evidence}
     if amount_received is not None:
         body["amount_received"] = amount_received
     if rail is not None:
         body["rail"] = rail
-    return _decided(order_id, "resolve", body, url, as_json=json)
+    return _decide(order_id, "resolve", body, url, as_json=json)
 
 
 @PAYMENTS.command
 def return_surplus(payment_id: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
-    """Give back what was taken beyond a payment, each debit once; where that failed for good, once more."""
+    """Refund what was collected beyond a payment. Each surplus debit is refunded once; a refund that failed
+    for good is tried again."""
     from synccash.administration.api import management_api
 
     made = management_api(settings(), url).post(
@@ -276,19 +278,23 @@ def return_surplus(payment_id: str, /, *, reason: Reason, url: Url = None, json:
     if json:
         return print_json(made)
     rows = [(one["id"], one["rail"], money(one["amount"]), one["status"]) for one in made["data"]]
-    return print_table(("refund", "rail", "GHS", "status"), rows, nothing="nothing was returned")
+    return print_table(
+        ("refund", "rail", "GHS", "status"),
+        rows,
+        nothing="No refund was made: there is no surplus to return.",
+    )
 
 
-def _decided(order_id: str, deed: str, body: dict[str, Any], url: str | None, *, as_json: bool) -> int:
+def _decide(order_id: str, action: str, body: dict[str, Any], url: str | None, *, as_json: bool) -> int:
     from synccash.administration.api import management_api
 
     resource = _RESOURCES.get(order_id.partition("_")[0], "payments")
-    after = management_api(settings(), url).post(resource, order_id, deed, body=body)
+    after = management_api(settings(), url).post(resource, order_id, action, body=body)
     if as_json:
         return print_json(after)
     return print_facts({name: after[name] for name in ("id", "status", "status_detail")})
 
 
-def _spoken(entry: dict[str, Any]) -> str:
+def _entry_text(entry: dict[str, Any]) -> str:
     facts = {name: value for name, value in entry.items() if name not in ("at", "kind")}
     return ", ".join(f"{name} {value}" for name, value in facts.items() if value not in (None, "", [], {}))

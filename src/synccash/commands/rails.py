@@ -1,4 +1,4 @@
-"""`synccash rails`: the accounts at the rails, whose credentials they have, and what they can pay out."""
+"""`synccash rails`: lists rail accounts and their credentials, confirms credentials, and shows floats."""
 
 from typing import Annotated
 
@@ -6,12 +6,12 @@ from cyclopts import App, Parameter
 
 from synccash.commands.terminal import money, print_facts, print_json, print_table, settings
 
-RAILS = App(name="rails", help="The accounts at the rails, their credentials and their floats.")
+RAILS = App(name="rails", help="Rail accounts: their credentials and floats.")
 
 
 @RAILS.command(name="list")
 def list_rails(*, json: bool = False) -> int:
-    """All credentials that rail accounts have had, by an identity that is no secret, oldest first."""
+    """List all credentials that rail accounts have had, oldest first. Shows a non-secret identity of each."""
     from synccash.administration import rails
 
     found = rails.list_rails(settings())
@@ -29,15 +29,19 @@ def list_rails(*, json: bool = False) -> int:
         for one in found
     ]
     titles = ("rail", "label", "environment", "identity", "first seen", "confirmed")
-    return print_table(titles, rows, nothing="No rail account is recorded: is a rail set up?")
+    return print_table(
+        titles,
+        rows,
+        nothing="No rail account is recorded. Check that a rail is configured: synccash config show",
+    )
 
 
 @RAILS.command
 def confirm(rail: str, /, *, json: bool = False) -> int:
-    """Say that the present credentials of a rail are of the same business as those that its label had before.
+    """Confirm that a rail's present credentials belong to the same business as the former ones of its label.
 
-    From then on orders of the former credentials are sent and asked about with the present ones. Another
-    business gets another label instead, `<rail>_account`. The confirmation goes into the audit log.
+    Orders of the former credentials are then sent and inquired about with the present ones. For another
+    business, set another label with `<rail>_account` instead. The confirmation is recorded in the audit log.
     """
     from synccash.administration.rails import confirm_rail
 
@@ -48,10 +52,10 @@ def confirm(rail: str, /, *, json: bool = False) -> int:
 @RAILS.command(name="float")
 def show_float(
     *,
-    url: Annotated[str | None, Parameter(help="Where the API is; this machine's by default.")] = None,
+    url: Annotated[str | None, Parameter(help="URL of the API; by default the one on this machine.")] = None,
     json: bool = False,
 ) -> int:
-    """What each rail's account can pay out, as the running service last read it."""
+    """Show what each rail account can pay out, as the running service last read it."""
     from synccash.administration.api import management_api
 
     found = management_api(settings(), url).get("resilience", "floats")
@@ -74,4 +78,4 @@ def show_float(
         + list(one["by_network"].items())
     ]
     titles = ("rail", "network", "GHS", "alarm below", "state", "age s", "note")
-    return print_table(titles, rows, nothing="No rail that is set up pays out.")
+    return print_table(titles, rows, nothing="No configured rail makes payouts.")

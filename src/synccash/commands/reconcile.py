@@ -1,4 +1,4 @@
-"""`synccash reconcile`: a rail's statement against our own attempts."""
+"""`synccash reconcile`: compares a rail's statement with the attempts in the database."""
 
 import sys
 from collections.abc import Generator
@@ -33,39 +33,39 @@ def reconcile(
 ) -> int:
     """Compare a rail's statement (CSV) with our attempts: matched, missing, surplus, amount differs.
 
-    Nothing is changed. Exit 1 when something differs, or a row cannot be read.
+    Changes nothing. Exits with 1 if something differs or a row cannot be read.
 
     Parameters
     ----------
     file
         The statement, as the rail's portal exports it.
     rail
-        Whose it is: mtn_momo, paystack, hubtel or pawapay.
+        The rail of the statement: mtn_momo, paystack, hubtel or pawapay.
     from_
-        Attempts from this time on have to be stated; else from the file's first row.
+        The statement must list attempts from this time on; by default the time of the file's first row.
     to
-        Attempts up to this time have to be stated; else to the file's last row.
+        The statement must list attempts up to this time; by default the time of the file's last row.
     columns
-        Names of columns that the file has otherwise: reference=Ref No,amount=Value. Also provider_id,
+        The file's own column names, such as reference=Ref No,amount=Value. Also takes provider_id,
         credit, debit, direction, status, time, currency.
     direction
-        All rows of the file are money in, or money out.
+        Read all rows as money in, or as money out.
     minor_units
         Amounts are in pesewas.
     time_zone
-        Of times without an offset, and of --from and --to.
+        The zone of times without an offset, and of --from and --to.
     format
-        How to report: table (only what differs), csv or json (all of it).
+        The format of the report: table (differences only), csv or json (all findings).
     out
-        Write the report to this file; csv unless its name ends in .json, or --format says otherwise.
+        Write the report to this file, as csv unless its name ends in .json or --format is given.
     json
         The same as --format json.
     """
-    from synccash.administration.reconciling import Asked
+    from synccash.administration.reconciling import ReconciliationRequest
     from synccash.administration.reconciling import reconcile as run
     from synccash.reconciliation.report import CsvReport, JsonReport, TableReport
 
-    asked = Asked(
+    request = ReconciliationRequest(
         file=file,
         rail=rail,
         first=from_,
@@ -75,32 +75,32 @@ def reconcile(
         minor_units=minor_units,
         time_zone=time_zone,
     )
-    chosen = "json" if json else format or _by_name(out)
-    if chosen == "table":
+    chosen_format = "json" if json else format or _default_format(out)
+    if chosen_format == "table":
         if out is not None:
-            return refuse("--format table is for the terminal: --out takes csv or json")
+            return refuse("--format table prints to the terminal only. With --out, use --format csv or json.")
         report = TableReport()
-        summary = run(settings(), asked, report)
+        summary = run(settings(), request, report)
         _print(report, summary)
         return 0 if summary.clean else 1
-    with _opened(out) as stream:
-        written = CsvReport(stream) if chosen == "csv" else JsonReport(stream)
-        summary = run(settings(), asked, written)
-        written.close(summary)
+    with _report_stream(out) as stream:
+        report_file = CsvReport(stream) if chosen_format == "csv" else JsonReport(stream)
+        summary = run(settings(), request, report_file)
+        report_file.close(summary)
     if out is not None:
         _print_summary(summary)
     return 0 if summary.clean else 1
 
 
-def _by_name(out: Path | None) -> str:
+def _default_format(out: Path | None) -> str:
     if out is None:
         return "table"
     return "json" if out.suffix.lower() == ".json" else "csv"
 
 
 @contextmanager
-def _opened(out: Path | None) -> Generator[TextIO]:
-    """Where the report goes; a file is there once it is whole."""
+def _report_stream(out: Path | None) -> Generator[TextIO]:
+    """Yields the stream for the report. A file appears under its name only when it is complete."""
     if out is None:
         yield sys.stdout
         return
@@ -122,7 +122,7 @@ def _print(report: "TableReport", summary: "Summary") -> None:
         shown = [name for name in COLUMNS if any(row[name] is not None for row in report.rows)]
         print_table(shown, [[row[name] for name in shown] for row in report.rows], nothing="")
         if report.more:
-            print(f"and {report.more:,} more: --out FILE.csv has all of them")
+            print(f"{report.more:,} more differences are not shown: write all of them with --out FILE.csv")
         print()
     _print_summary(summary)
 
@@ -136,5 +136,6 @@ def _print_summary(summary: "Summary") -> None:
             print(f"\n{verdict.value}: {advice}")
     if summary.broken:
         print(
-            "\nbroken: rows that could not be read: mend them, or say what they are (--columns, --direction)"
+            "\nbroken: these rows could not be read: correct them in the file, or say how to read them with "
+            "--columns or --direction"
         )

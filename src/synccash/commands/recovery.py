@@ -1,4 +1,4 @@
-"""`synccash recovery`: what to do after a restored backup or a fail-over that lost commits."""
+"""`synccash recovery`: holds all sends after a restored backup or a fail-over that lost commits."""
 
 from typing import Annotated, Any
 
@@ -10,19 +10,19 @@ RECOVERY = App(
     name="recovery",
     help="Hold all sends while the database may lack commits; see docs/operating.md, Restoring a backup.",
 )
-Reason = Annotated[str, Parameter(help="Why; it goes into the audit log.")]
+Reason = Annotated[str, Parameter(help="The reason, recorded in the audit log.")]
 OtherKey = Annotated[
     bool,
     Parameter(
         negative="",
-        help="The former installation key is lost: nothing that was sent under it is found at the rails.",
+        help="The former installation key is lost: orders sent with it cannot be found at the rails.",
     ),
 ]
 
 
 @RECOVERY.command
 def status(*, json: bool = False) -> int:
-    """Whether sends are held, why, and how many open orders the rails have not been asked about yet."""
+    """Show whether sends are held, why, and for how many open orders the rails were not asked yet."""
     from synccash.administration.recovery import recovery_state
 
     return _print(recovery_state(settings()), as_json=json)
@@ -30,9 +30,9 @@ def status(*, json: bool = False) -> int:
 
 @RECOVERY.command
 def start(*, reason: Reason, json: bool = False) -> int:
-    """Hold all sends. Orders are accepted and queued, and the rails are asked about what is under way.
+    """Hold all sends. New orders are accepted and queued, and inquiries about open attempts continue.
 
-    A send that was committed before may still leave within one lease (15 s by default).
+    A send that was committed before this command may still go out within one lease (15 s by default).
     """
     from synccash.administration.recovery import start_recovery
 
@@ -41,7 +41,7 @@ def start(*, reason: Reason, json: bool = False) -> int:
 
 @RECOVERY.command
 def release(*, reason: Reason, other_key: OtherKey = False, json: bool = False) -> int:
-    """Let sends go on. For each open order the rails are first asked about attempts that may be lost."""
+    """Resume sends. For each open order, the rails are first asked about attempts that may be lost."""
     from synccash.administration.recovery import release_recovery
 
     return _print(release_recovery(settings(), reason, other_key=other_key), as_json=json)
@@ -50,7 +50,7 @@ def release(*, reason: Reason, other_key: OtherKey = False, json: bool = False) 
 def _print(state: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         return print_json(state)
-    sends = "held: nothing is sent for any order" if state["active"] else "allowed"
+    sends = "held for all orders" if state["active"] else "allowed"
     facts = {
         "sends": sends,
         "recoveries": state["epoch"],
@@ -63,5 +63,5 @@ def _print(state: dict[str, Any], *, as_json: bool) -> int:
     }
     print_facts(facts)
     if state["active"]:
-        print("When the service runs on the right database: synccash recovery release --reason TEXT")
+        print("Once the service runs on the right database, resume: synccash recovery release --reason TEXT")
     return 0

@@ -1,4 +1,4 @@
-"""`synccash routes`: which rail would be taken, and why. Nothing is sent."""
+"""`synccash routes`: a dry run of routing that shows which rail would be chosen, and why."""
 
 from typing import Annotated, Any, Literal
 
@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 
 from synccash.commands.terminal import print_json, print_table, settings
 
-ROUTES = App(name="routes", help="Which rail a payment or payout would take, and why; nothing is sent.")
+ROUTES = App(name="routes", help="Show which rail a payment or payout would use, and why. Sends nothing.")
 _NO_RAIL = 2
 
 
@@ -14,30 +14,35 @@ _NO_RAIL = 2
 def routes(
     *,
     network: Literal["mtn", "telecel", "at"] | None = None,
-    amount: Annotated[int, Parameter(help="Pesewas.")] = 2500,
+    amount: Annotated[int, Parameter(help="Amount in pesewas.")] = 2500,
     operation: Literal["collect", "payout"] = "collect",
-    merchant: Annotated[str, Parameter(help="For rules of one merchant.")] = "",
-    payment: Annotated[str, Parameter(help="An id: what a split does with it.")] = "",
+    merchant: Annotated[str, Parameter(help="Merchant id, for rules of one merchant.")] = "",
+    payment: Annotated[str, Parameter(help="Payment id, to see which side of a split it falls on.")] = "",
     mode: Annotated[
         Literal["live", "test"] | None,
-        Parameter(help="Of the order; live by default where any rail has a live account, else test."),
+        Parameter(help="Mode of the order; by default live if any rail has a live account, else test."),
     ] = None,
     assume: Annotated[
         tuple[str, ...],
-        Parameter(negative="", help="RAIL=HEALTH from 0 to 1, or RAIL=open: as if it were so."),
+        Parameter(
+            negative="",
+            help="Assume a rail's state: RAIL=HEALTH from 0 to 1, or RAIL=open for an open breaker.",
+        ),
     ] = (),
-    live: Annotated[bool, Parameter(negative="", help="Ask the running service how it stands now.")] = False,
-    url: Annotated[str | None, Parameter(help="Where the API is, with --live.")] = None,
+    live: Annotated[
+        bool, Parameter(negative="", help="Use the present health and breakers of the running service.")
+    ] = False,
+    url: Annotated[str | None, Parameter(help="URL of the API, with --live.")] = None,
     json: bool = False,
 ) -> int:
-    """By the settings of this shell and full health, or with --live as the running service stands now.
+    """Use the settings of this shell and assume healthy rails; with --live, ask the running service.
 
-    The exit code is 0 where a rail would be chosen, 2 where none would, 1 where something cannot be used.
+    Exits with 0 if a rail would be chosen, 2 if none would, and 1 on an error.
     """
     from synccash.administration.errors import AdministrationError
 
     if live and assume:
-        raise AdministrationError("--assume is for the settings of this shell: leave --live away")
+        raise AdministrationError("--assume works with the settings of this shell only: leave out --live")
     if amount < 1:
         raise AdministrationError("--amount: expected pesewas, at least 1")
     query: dict[str, Any] = {
@@ -48,7 +53,7 @@ def routes(
         **({} if network is None else {"network": network}),
         **({} if mode is None else {"mode": mode}),
     }
-    found = _as_it_stands(query, url) if live else _by_the_settings(query, assume)
+    found = _live_route(query, url) if live else _route_by_settings(query, assume)
     if json:
         print_json(found)
     else:
@@ -56,19 +61,19 @@ def routes(
     return 0 if found["chosen"] else _NO_RAIL
 
 
-def _as_it_stands(query: dict[str, Any], url: str | None) -> dict[str, Any]:
+def _live_route(query: dict[str, Any], url: str | None) -> dict[str, Any]:
     from synccash.administration.api import management_api
 
     return management_api(settings(), url).get("resilience", "routes", query=query)
 
 
-def _by_the_settings(query: dict[str, Any], assume: tuple[str, ...]) -> dict[str, Any]:
+def _route_by_settings(query: dict[str, Any], assume: tuple[str, ...]) -> dict[str, Any]:
     from synccash.administration.routes import dry_run
     from synccash.engine.dispatch.router import RoutingQuery
     from synccash.payments.payer import Network
     from synccash.payments.rail import Operation
 
-    scores, shut = _assumed(assume)
+    scores, open_rails = _parse_assumptions(assume)
     asked = RoutingQuery(
         network=Network(query["network"]) if "network" in query else None,
         operation=Operation(query["operation"]),
@@ -77,18 +82,18 @@ def _by_the_settings(query: dict[str, Any], assume: tuple[str, ...]) -> dict[str
         key=query["payment"],
         livemode=query.get("mode") == "live",
     )
-    return dry_run(settings(), asked, scores=scores, shut=shut, is_mode_given="mode" in query)
+    return dry_run(settings(), asked, scores=scores, open_rails=open_rails, is_mode_given="mode" in query)
 
 
-def _assumed(assume: tuple[str, ...]) -> tuple[dict[str, float], frozenset[str]]:
+def _parse_assumptions(assume: tuple[str, ...]) -> tuple[dict[str, float], frozenset[str]]:
     from synccash.administration.errors import AdministrationError
 
     scores: dict[str, float] = {}
-    shut: set[str] = set()
+    open_rails: set[str] = set()
     for one in assume:
         rail, _, value = one.partition("=")
         if value == "open":
-            shut.add(rail)
+            open_rails.add(rail)
             continue
         try:
             scores[rail] = float(value)
@@ -96,7 +101,7 @@ def _assumed(assume: tuple[str, ...]) -> tuple[dict[str, float], frozenset[str]]
             scores[rail] = -1.0
         if not 0.0 <= scores[rail] <= 1.0:
             raise AdministrationError(f"--assume {one}: expected RAIL=HEALTH from 0 to 1, or RAIL=open")
-    return scores, frozenset(shut)
+    return scores, frozenset(open_rails)
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -114,5 +119,5 @@ def _print(found: dict[str, Any]) -> None:
         for one in found["considered"]
     ]
     titles = ("rail", "score", "health", "cost %", "preferred", "share %", "skipped")
-    nothing = "the settings of this shell set up no rail; --live asks the running service"
+    nothing = "The settings of this shell configure no rail. To ask the running service: --live"
     print_table(titles, rows, nothing=nothing)

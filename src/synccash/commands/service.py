@@ -1,4 +1,4 @@
-"""The commands that run something: all of it on one machine, a production role, the sandbox, a drill."""
+"""Commands that start processes: `up`, `serve`, `worker`, `migrate`, `sandbox` and `drill`."""
 
 import os
 from pathlib import Path
@@ -23,17 +23,17 @@ def up(
     Parameters
     ----------
     port
-        The API's port (8000); 0 takes a free one.
+        The API's port (default 8000); 0 chooses a free one.
     sandbox_port
-        The sandbox's first port; 0 takes free ones.
+        The sandbox's first port; 0 chooses free ones.
     data_dir
-        Where databases, keys and logs are kept.
+        The folder for databases, keys and logs.
     workers
-        How many API processes (1).
+        The number of API processes (default 1).
     sandbox
-        Simulated rails on this machine.
+        Run simulated rails on this machine.
     sandbox_url
-        A sandbox that already runs elsewhere.
+        The URL of a sandbox that already runs elsewhere.
     """
     from synccash.local.up import UpError, UpOptions
     from synccash.local.up import up as run
@@ -54,44 +54,44 @@ def up(
 
 
 def serve(*, fd: Annotated[int | None, Parameter(show=False)] = None) -> int:
-    """Serve the HTTP API, against the PostgreSQL and Valkey of the settings."""
+    """Serve the HTTP API, using the PostgreSQL and Valkey from the settings."""
     from synccash.processes.api import serve as run
 
     return run(loaded().settings, fd=fd)
 
 
 def worker() -> int:
-    """Move payments forward: inquiries, recovery of what a dead process left, expiry."""
+    """Process orders in the background: inquiries, expiry, and recovery after a process has died."""
     from synccash.processes.api import work
 
     return work(loaded().settings)
 
 
 def migrate() -> int:
-    """Bring the database's schema to this version. Safe to repeat, and to run from several hosts."""
+    """Migrate the database's schema to this version. Safe to repeat, and to run from several hosts."""
     from synccash.stores.postgres.migrations import MigrationError
     from synccash.stores.postgres.migrations import migrate as run
 
     settings = loaded().settings
     if settings.database_url is None:
-        return refuse("SYNCCASH_DATABASE_URL is not set: say which database to migrate")
+        return refuse("SYNCCASH_DATABASE_URL is not set. Set it to the database to migrate.")
     try:
         run(settings.database_url)
     except MigrationError as error:
         return refuse(str(error))
-    print("the schema is up to date")
+    print("The schema is up to date.")
     return 0
 
 
 def sandbox(*, port: int = 8100, data_dir: Path = Path(".synccash/sandbox")) -> int:
-    """Only the simulated rails.
+    """Run only the simulated rails.
 
     Parameters
     ----------
     port
-        The first port; each rail also has one of its own behind it.
+        The first port; each rail also gets one of the ports after it.
     data_dir
-        Where books and faults are kept.
+        The folder for the rails' books and faults.
     """
     from synccash.sandbox.server import main_from_cli
 
@@ -106,26 +106,26 @@ def drill(
     sabotage: bool = False,
     report: Path | None = None,
 ) -> int:
-    """Hold an outage drill on sandbox rails: real processes, real trouble, an audit of the rails' books.
+    """Run an outage drill on sandbox rails: injects faults into real processes, then audits the rails' books.
 
-    Starts an installation of its own in a temporary folder. Exit 1 on any order that was duplicated, lost, is
-    stuck or ended late, and on a send after money was known to have moved. Exit 2 where the drill proves
-    nothing, since a kind of trouble met no order.
+    Starts its own installation in a temporary folder. Exits with 1 if any order was duplicated, lost, is
+    stuck or ended late, or was sent again after money was known to have moved. Exits with 2 if the drill
+    proves nothing because a kind of fault affected no order.
 
     Parameters
     ----------
     payments
-        How many, at 20 a second; trouble lasts as long as they come.
+        The number of payments, at 20 a second; faults continue for as long as payments arrive.
     seed
-        Which trouble; when it meets which payment is left to the machine.
+        The seed for the sequence of faults; which payments they affect depends on the machine's timing.
     faults
-        Kinds of trouble: kill (-9 of API and worker), pause (SIGSTOP), valkey (kill -9), rails (down, slow,
-        failing); also records (rails contradict themselves; from 300 payments on), rows (unreadable for this
-        version), http_500 (20 s of it at every rail, before any other); or none.
+        Kinds of faults: kill (kill -9 of API and worker), pause (SIGSTOP), valkey (kill -9), rails (down,
+        slow, failing); also records (rails contradict themselves; from 300 payments on), rows (unreadable for
+        this version), http_500 (20 s of it at every rail, before any other); or none.
     sabotage
-        Have one payment debited twice on purpose: the audit has to find it, and the exit code is 1.
+        Debit one payment twice on purpose, to prove that the audit finds it; the exit code is then 1.
     report
-        An HTML file to write.
+        Write an HTML report to this file.
     """
     from synccash.drill.command import run
     from synccash.drill.run import DrillError

@@ -1,4 +1,4 @@
-"""What all commands share: the settings, how things are printed, and how a refusal is told."""
+"""Shared by all commands: loads the settings, prints tables and JSON, and reports errors."""
 
 import json
 import os
@@ -13,7 +13,7 @@ _GAP = "  "
 
 
 def loaded(environment: Mapping[str, str] = os.environ) -> "LoadedSettings":
-    """The effective settings. Ends the command where they cannot be used."""
+    """Returns the effective settings with their sources. Exits the command if they are invalid."""
     from synccash.settings.loader import CONFIGURATION, SettingsError, load_settings
 
     try:
@@ -23,25 +23,28 @@ def loaded(environment: Mapping[str, str] = os.environ) -> "LoadedSettings":
 
 
 def settings() -> "Settings":
-    """The effective settings without their sources."""
+    """Returns the effective settings without their sources."""
     return loaded().settings
 
 
 def refuse(text: str) -> int:
-    """Say why not; return the exit code."""
+    """Prints an error on stderr and returns the exit code 1."""
     for line in text.splitlines():
         print(f"synccash: {line}", file=sys.stderr)
     return 1
 
 
 def print_json(found: Any) -> int:
-    """Print as one JSON document; return the exit code."""
+    """Prints one JSON document and returns the exit code 0."""
     print(json.dumps(found, default=str, ensure_ascii=False))
     return 0
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[Any]], *, nothing: str) -> int:
-    """Print rows under their titles, numbers to the right; `nothing` where there are none."""
+    """Prints rows under their titles, with numbers aligned right; prints `nothing` if there are no rows.
+
+    Returns the exit code 0.
+    """
     shown = [[_cell(value) for value in row] for row in rows]
     if not shown:
         print(nothing)
@@ -58,16 +61,16 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[Any]], *, nothing
 
 
 def print_facts(facts: Mapping[str, Any]) -> int:
-    """Print one object, a fact a line; what is not there is left out."""
-    told = {name: _cell(value) for name, value in facts.items() if value not in (None, "")}
-    width = max(map(len, told), default=0)
-    for name, value in told.items():
+    """Prints one object, a field a line, without empty fields. Returns the exit code 0."""
+    shown = {name: _cell(value) for name, value in facts.items() if value not in (None, "")}
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
         print(f"{name.ljust(width)}{_GAP}{value}")
     return 0
 
 
 def money(pesewas: int) -> str:
-    """An amount as people write it."""
+    """Formats pesewas in major units: 1,234.50."""
     sign = "-" if pesewas < 0 else ""
     return f"{sign}{abs(pesewas) // 100:,}.{abs(pesewas) % 100:02d}"
 

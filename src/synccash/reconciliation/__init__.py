@@ -1,1 +1,1 @@
-"""A rail's statement against our attempts: read, matched, reported. The matcher itself is in `payments`."""
+"""Reconciles a rail's statement with our attempts: reads, matches, reports. The matcher is in `payments`."""

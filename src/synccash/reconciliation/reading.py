@@ -1,4 +1,4 @@
-"""Reads a statement row by row, however long it is. What cannot be read is told with its line."""
+"""Reads a statement row by row, in constant memory, and reports unreadable rows with their line numbers."""
 
 import codecs
 import csv
@@ -22,20 +22,21 @@ from synccash.rails.statements import (
 )
 from synccash.reconciliation import values
 
-_HEADER_WITHIN = 50
+_HEADER_LINES_MAX = 50
 _DELIMITERS = ",;\t|"
-_LONGEST_FIELD = 1 << 16
+_FIELD_MAX = 1 << 16
 
 
 class StatementError(Exception):
-    """The file cannot be read as a statement; the text says what was looked for."""
+    """The file cannot be read as a statement. The text says what the reader expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How to read one file: the rail's layout, and what the person says about it.
+    """How to read one file: the rail's layout and the operator's options.
 
-    `named`: columns by their own names, which go before the layout's. `direction`: of a file that has none.
+    `named`: the file's own column names, which take precedence over the layout's. `direction`: the direction
+    of all rows in a file without a direction column.
     """
 
     layout: Layout
@@ -48,33 +49,33 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A row that moved money. `at` is None where its time cannot be read."""
+    """A row that moved money. `at` is None if its time cannot be read."""
 
     line: StatementLine
     at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
-class Aside:
-    """A row that is no payment, or one that moved no money."""
+class SkippedRow:
+    """A row that is not a payment (`no_payment`) or that moved no money (`unsettled`)."""
 
     number: int
     why: Literal["unsettled", "no_payment"]
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """A row that cannot be read, and why."""
+class UnreadableRow:
+    """A row that cannot be read, and the reason."""
 
     number: int
     why: str
 
 
-Row = Movement | Aside | Broken
+Row = Movement | SkippedRow | UnreadableRow
 
 
 def read_statement(path: Path, shape: Shape) -> Iterator[Row]:
-    """The rows of a file, in its order. Raises StatementError when it has no header that can be used."""
+    """Yields the rows of a file in order. Raises StatementError if the file has no usable header."""
     try:
         with path.open(encoding=_encoding(path), errors="replace", newline="") as file:
             yield from _rows(file, shape)
@@ -96,10 +97,10 @@ def _encoding(path: Path) -> str:
 
 def _rows(file: Iterable[str], shape: Shape) -> Iterator[Row]:
     lines = iter(file)
-    start = list(islice(lines, _HEADER_WITHIN))
+    start = list(islice(lines, _HEADER_LINES_MAX))
     delimiter, header, first = _header(start, shape)
     columns = _Columns(header, shape)
-    csv.field_size_limit(_LONGEST_FIELD)
+    csv.field_size_limit(_FIELD_MAX)
     reader = csv.reader(chain(start[first:], lines), delimiter=delimiter)
     last = first
     while True:
@@ -110,7 +111,7 @@ def _rows(file: Iterable[str], shape: Shape) -> Iterator[Row]:
             return
         except csv.Error as error:
             last = first + reader.line_num
-            yield Broken(number, f"{error}, up to line {last}: is a quote open?")
+            yield UnreadableRow(number, f"{error}, up to line {last}: is a quote open?")
             continue
         last = first + reader.line_num
         is_header = bool(cells) and bare(cells[0]) == header[0] and [bare(cell) for cell in cells] == header
@@ -119,29 +120,29 @@ def _rows(file: Iterable[str], shape: Shape) -> Iterator[Row]:
 
 
 def _header(start: list[str], shape: Shape) -> tuple[str, list[str], int]:
-    """The delimiter, the bare names of the columns, and the place of the row behind them."""
+    """Returns the delimiter, the normalised column names, and the index of the first row after the header."""
     for number, line in enumerate(start):
         delimiter = max(_DELIMITERS, key=line.count)
         header = [bare(cell) for cell in next(csv.reader([line], delimiter=delimiter), list[str]())]
         if _Columns(header, shape).fit:
             return delimiter, header, number + 1
-    wanted = "; ".join(
+    expected = "; ".join(
         f"{name}: {', '.join(_names(shape, name))}" for name in ("reference", "provider_id", "amount")
     )
     raise StatementError(
-        f"no header within the first {_HEADER_WITHIN} lines. Looked for an amount and a reference or an id "
-        f"({wanted}); name the file's own with --columns reference=…,amount=…"
+        f"no header within the first {_HEADER_LINES_MAX} lines. A header needs an amount, and a reference or "
+        f"an id ({expected}); give the file's own names with --columns reference=…,amount=…"
     )
 
 
 def _names(shape: Shape, name: str) -> tuple[str, ...]:
-    """What a column may be called, the person's own word first."""
+    """Returns the accepted names of a column, the operator's own name first."""
     given: tuple[str, ...] = getattr(shape.layout, name)
     return (bare(shape.named[name]), *given) if name in shape.named else given
 
 
 class _Columns:
-    """Which cell of a row is what."""
+    """Maps the columns of the header to fields, and reads rows with them."""
 
     def __init__(self, header: list[str], shape: Shape) -> None:
         self._shape = shape
@@ -150,7 +151,7 @@ class _Columns:
         self._at: dict[str, int] = {}
         for name in COLUMNS:
             for candidate in _names(shape, name):
-                # One column is one thing: `Debit` beside `Amount` is a word's, not an amount's.
+                # A column fills one field only: `Debit` beside `Amount` is a direction, not an amount.
                 if candidate in header and header.index(candidate) not in self._at.values():
                     self._at[name] = header.index(candidate)
                     break
@@ -162,25 +163,25 @@ class _Columns:
 
     def read(self, number: int, cells: list[str]) -> Row:
         if len(cells) > self._width and any(cell.strip() for cell in cells[self._width :]):
-            return Broken(number, f"{len(cells)} cells where the header has {self._width}")
+            return UnreadableRow(number, f"{len(cells)} cells where the header has {self._width}")
         row = {
-            name: cells[place].strip()
-            for name, place in self._at.items()
-            if place < len(cells) and cells[place]
+            name: cells[index].strip()
+            for name, index in self._at.items()
+            if index < len(cells) and cells[index]
         }
         try:
-            return self._aside(number, row) or self._movement(number, row)
+            return self._skipped(number, row) or self._movement(number, row)
         except ValueError as error:
-            return Broken(number, str(error))
+            return UnreadableRow(number, str(error))
 
-    def _aside(self, number: int, row: Mapping[str, str]) -> Aside | None:
+    def _skipped(self, number: int, row: Mapping[str, str]) -> SkippedRow | None:
         if "status" in self._at:
             word = bare(row.get("status", ""))
             if word in UNSETTLED:
-                return Aside(number, "unsettled")
+                return SkippedRow(number, "unsettled")
             if word not in SETTLED:
-                raise ValueError(f"the status {row.get('status', '')[:40]!r} is not known")
-        return Aside(number, "no_payment") if bare(row.get("direction", "")) in ASIDE else None
+                raise ValueError(f"unknown status {row.get('status', '')[:40]!r}")
+        return SkippedRow(number, "no_payment") if bare(row.get("direction", "")) in ASIDE else None
 
     def _movement(self, number: int, row: Mapping[str, str]) -> Movement:
         amount, direction = self._money(row)
@@ -203,7 +204,7 @@ class _Columns:
             if found:
                 return abs(found), direction
         if "amount" not in row:
-            raise ValueError("there is no amount")
+            raise ValueError("the row has no amount")
         amount = values.amount(row["amount"], minor_units=minor)
         return abs(amount), Direction.OUT if amount < 0 else self._direction(row)
 
@@ -218,6 +219,4 @@ class _Columns:
             return Direction.OUT
         if word in INCOMING:
             return Direction.IN
-        raise ValueError(
-            f"the type {row.get('direction', '')[:40]!r} is not known; say --direction in or out"
-        )
+        raise ValueError(f"unknown type {row.get('direction', '')[:40]!r}; give --direction in or out")

@@ -1,4 +1,4 @@
-"""What a reconciliation found, for people (a table) and for programs (CSV, JSON), and what to do next."""
+"""Reports of a reconciliation: a table for the terminal, CSV and JSON, and advice for each verdict."""
 
 import csv
 import json
@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from synccash.payments.money import to_major
 from synccash.payments.reconciliation import Finding, Verdict
-from synccash.reconciliation.reading import Broken
+from synccash.reconciliation.reading import UnreadableRow
 from synccash.reconciliation.run import Summary
 
 COLUMNS: tuple[str, ...] = (
@@ -24,22 +24,23 @@ COLUMNS: tuple[str, ...] = (
 )
 ADVICE: Mapping[Verdict, str] = {
     Verdict.MATCHED: "",
-    Verdict.MISSING: "we hold that money moved, and the statement does not say so: if it began close to the "
-    "statement's end, look into the next one; else ask the rail about the reference",
-    Verdict.SURPLUS: "the rail moved money that none of our attempts knows: another system on the same "
-    "account, or payments that a restored backup has lost; ask the rail whose it is before paying it back",
-    Verdict.AMOUNT_DIFFERS: "the rail moved another amount than we hold: ask it, then refund or collect the "
-    "difference",
-    Verdict.DOUBLE: "the rail states one reference twice: ask it, and have the second one returned",
-    Verdict.NOT_SUCCEEDED: "money moved where we do not hold that it did: `synccash payments show ORDER`; "
-    "one under review: `synccash payments resolve ORDER --outcome succeeded --evidence 'statement, line N'`",
+    Verdict.MISSING: "we recorded that money moved, and the statement does not list it: if the attempt began "
+    "close to the statement's end, check the next statement; otherwise ask the rail about the reference",
+    Verdict.SURPLUS: "the rail moved money that matches none of our attempts: another system uses the same "
+    "account, or a restored backup lost payments; ask the rail whose it is before paying it back",
+    Verdict.AMOUNT_DIFFERS: "the rail moved another amount than we recorded: ask the rail, then refund or "
+    "collect the difference",
+    Verdict.DOUBLE: "the rail lists one reference twice: ask the rail, and have the second movement returned",
+    Verdict.NOT_SUCCEEDED: "money moved, and we have not recorded a success: see `synccash payments show "
+    "ORDER`; for an order under review: `synccash payments resolve ORDER --outcome succeeded --evidence "
+    "'statement, line N'`",
 }
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 _SHOWN = 50
 
 
 def facts(finding: Finding) -> dict[str, Any]:
-    """One finding, a value a column; amounts in major units, as statements have them."""
+    """Returns one finding as a row, with amounts in major units as in statements."""
     line, own = finding.line, finding.movement
     known = own or line
     assert known is not None, "a finding is about something"
@@ -57,12 +58,12 @@ def facts(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _told(row: Broken) -> dict[str, Any]:
+def _unreadable_facts(row: UnreadableRow) -> dict[str, Any]:
     return dict.fromkeys(COLUMNS) | {"verdict": "broken", "line": row.number, "detail": row.why}
 
 
 def counts(summary: Summary) -> dict[str, Any]:
-    """The numbers of a run."""
+    """Returns the counts of a run."""
     return {
         "from": summary.first,
         "to": summary.last,
@@ -77,7 +78,7 @@ def counts(summary: Summary) -> dict[str, Any]:
 
 
 class TableReport:
-    """Keeps the first differences for a person; `more` counts the others."""
+    """Keeps the first 50 differences for the terminal; `more` counts the others."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -88,9 +89,9 @@ class TableReport:
         if finding.verdict.asks_for_a_person:
             self._keep(facts(finding))
 
-    def broken(self, row: Broken) -> None:
+    def broken(self, row: UnreadableRow) -> None:
         """Keep a row that could not be read."""
-        self._keep(_told(row))
+        self._keep(_unreadable_facts(row))
 
     def _keep(self, row: dict[str, Any]) -> None:
         if len(self.rows) < _SHOWN:
@@ -100,7 +101,7 @@ class TableReport:
 
 
 class CsvReport:
-    """Writes every finding, what matched too."""
+    """Writes every finding as CSV, including matches."""
 
     def __init__(self, out: TextIO) -> None:
         self._writer = csv.DictWriter(out, COLUMNS)
@@ -108,41 +109,43 @@ class CsvReport:
 
     def finding(self, finding: Finding) -> None:
         """Write a finding."""
-        self._writer.writerow({name: _harmless(value) for name, value in facts(finding).items()})
+        self._writer.writerow({name: _escape_formula(value) for name, value in facts(finding).items()})
 
-    def broken(self, row: Broken) -> None:
+    def broken(self, row: UnreadableRow) -> None:
         """Write a row that could not be read."""
-        self._writer.writerow({name: _harmless(value) for name, value in _told(row).items()})
+        self._writer.writerow(
+            {name: _escape_formula(value) for name, value in _unreadable_facts(row).items()}
+        )
 
     def close(self, summary: Summary) -> None:
-        """There is no end to write."""
+        """Does nothing: CSV has no end to write."""
 
 
 class JsonReport:
-    """Writes one document: `findings`, what matched too, and their `summary`."""
+    """Writes one JSON document: `findings`, including matches, and their `summary`."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._between = '{"findings": ['
+        self._separator = '{"findings": ['
 
     def finding(self, finding: Finding) -> None:
         """Write a finding."""
         self._write(facts(finding))
 
-    def broken(self, row: Broken) -> None:
+    def broken(self, row: UnreadableRow) -> None:
         """Write a row that could not be read."""
-        self._write(_told(row))
+        self._write(_unreadable_facts(row))
 
     def close(self, summary: Summary) -> None:
         """End the document."""
-        start = self._between if self._between.startswith("{") else ""
+        start = self._separator if self._separator.startswith("{") else ""
         self._out.write(f'{start}],\n"summary": {json.dumps(counts(summary), default=str)}}}\n')
 
     def _write(self, row: dict[str, Any]) -> None:
-        self._out.write(f"{self._between}\n{json.dumps(row, ensure_ascii=False)}")
-        self._between = ","
+        self._out.write(f"{self._separator}\n{json.dumps(row, ensure_ascii=False)}")
+        self._separator = ","
 
 
-def _harmless(value: Any) -> Any:
-    """A spreadsheet takes text that begins so for a formula."""
+def _escape_formula(value: Any) -> Any:
+    """Prefixes text that a spreadsheet would take for a formula with an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value

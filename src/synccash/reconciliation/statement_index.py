@@ -1,4 +1,4 @@
-"""The lines of a statement on disk, to be found by reference or id: memory does not grow with the file."""
+"""Indexes a statement's lines by reference and provider id, on disk, so that memory use stays constant."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ CREATE TABLE lines (
     number INTEGER PRIMARY KEY, direction TEXT NOT NULL, amount INTEGER NOT NULL, reference TEXT,
     provider_id TEXT
 );
--- The same transaction twice in a file is one that was exported twice; without its id nobody knows.
+-- Lines with equal provider ids are one transaction exported twice; without an id they cannot be told apart.
 CREATE UNIQUE INDEX exported_once ON lines (provider_id, direction, coalesce(reference, ''), amount)
     WHERE provider_id IS NOT NULL;
 CREATE INDEX lines_of_id ON lines (provider_id) WHERE reference IS NULL;
@@ -23,11 +23,11 @@ CREATE INDEX lines_of_reference ON lines (reference) WHERE reference IS NOT NULL
 """
 _PUT = "INSERT OR IGNORE INTO lines VALUES (?, ?, ?, ?, ?)"
 _ALL = "SELECT * FROM lines WHERE number > ? ORDER BY number LIMIT ?"
-_TOGETHER = 500
+_BATCH = 500
 
 
 class StatementIndex:
-    """Live: one temporary file between `__enter__` and `__exit__`."""
+    """A context manager over one temporary SQLite file, which `__exit__` deletes."""
 
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="synccash-statement-")
@@ -44,7 +44,7 @@ class StatementIndex:
         self._folder.cleanup()
 
     def put(self, lines: Sequence[StatementLine]) -> int:
-        """Keep lines; return how many of them were there before, exported twice."""
+        """Adds lines and returns how many were already present, that is, exported twice."""
         rows = [
             (one.number, one.direction.value, one.amount, one.reference, one.provider_id) for one in lines
         ]
@@ -54,7 +54,7 @@ class StatementIndex:
         return len(rows) - kept
 
     def found(self, references: Iterable[str], provider_ids: Iterable[str]) -> list[StatementLine]:
-        """The lines with these references, and those without one that have these ids."""
+        """Returns lines with these references, and lines without a reference that have these provider ids."""
         named = [
             *self._by("reference", references),
             *self._by("reference IS NULL AND provider_id", provider_ids),
@@ -62,13 +62,13 @@ class StatementIndex:
         return sorted(named, key=lambda line: line.number)
 
     def drop(self, lines: Iterable[StatementLine]) -> None:
-        """Forget lines that have been claimed."""
+        """Removes lines that an attempt has claimed."""
         self._database.execute("BEGIN")
         self._database.executemany("DELETE FROM lines WHERE number = ?", [(line.number,) for line in lines])
         self._database.execute("COMMIT")
 
     def left(self, page: int) -> Iterator[list[StatementLine]]:
-        """What is still there, in the order of the file, `page` lines at a time. Drop them as you like."""
+        """Yields the remaining lines in file order, `page` at a time. Lines may be dropped while it runs."""
         last = 0
         while True:
             with closing(self._database.execute(_ALL, (last, page))) as rows:
@@ -79,9 +79,9 @@ class StatementIndex:
             yield lines
 
     def _by(self, column: str, names: Iterable[str]) -> Iterator[StatementLine]:
-        wanted = list(names)
-        for start in range(0, len(wanted), _TOGETHER):
-            part = wanted[start : start + _TOGETHER]
+        values = list(names)
+        for start in range(0, len(values), _BATCH):
+            part = values[start : start + _BATCH]
             marks = ",".join("?" * len(part))
             query = f"SELECT * FROM lines WHERE {column} IN ({marks})"  # noqa: S608 - the columns are ours
             with closing(self._database.execute(query, part)) as rows:

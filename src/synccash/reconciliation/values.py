@@ -1,4 +1,4 @@
-"""Amounts, times and references as statements write them."""
+"""Parses amounts, times and references in the notations of statements."""
 
 import re
 from datetime import UTC, datetime, tzinfo
@@ -14,9 +14,9 @@ _FORMATS = tuple(day + hour for day in (*_YEAR_FIRST, *_DAY_FIRST) for hour in _
 
 
 def amount(text: str, *, minor_units: bool = False) -> int:
-    """Read an amount into minor units, exactly; negative where a sign or brackets say so.
+    """Parses an amount into minor units, exactly. A minus sign or brackets make it negative.
 
-    1,234.50 and 1.234,50 and GHS 25 are amounts; a comma before three digits parts thousands. Raises
+    Accepts 1,234.50 and 1.234,50 and GHS 25; a comma before three digits separates thousands. Raises
     ValueError.
     """
     bare = _CURRENCY.sub("", text.strip().replace("\u2212", "-"))
@@ -26,7 +26,7 @@ def amount(text: str, *, minor_units: bool = False) -> int:
     )
     match = _PLAIN.fullmatch(_with_point(bare))
     if match is None:
-        raise ValueError(f"{text.strip()[:40]!r} is no amount")
+        raise ValueError(f"{text.strip()[:40]!r} is not an amount")
     whole, decimals = match[1], match[2] or ""
     if decimals[2:].strip("0") or (minor_units and decimals.strip("0")):
         raise ValueError(f"{text.strip()[:40]!r} is finer than a pesewa")
@@ -44,15 +44,17 @@ def _with_point(text: str) -> str:
 
 
 class Times:
-    """Reads the times of one file, whose rows are mostly written alike: the last form is tried first."""
+    """Parses the times of one file. Tries the last matching format first, since most rows share one."""
 
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
         self._last = _FORMATS[0]
 
     def read(self, text: str) -> datetime | None:
-        """A time in UTC; None where it is none. Without an offset of its own it is in the file's zone, and
-        days come before months."""
+        """Returns a time in UTC, or None if the text is not a time.
+
+        A time without an offset is in the file's zone. Days come before months.
+        """
         bare = " ".join(text.replace(",", " ").split())
         found = _iso(bare) or self._by_format(bare)
         if found is None:
@@ -78,7 +80,7 @@ def _iso(text: str) -> datetime | None:
 
 
 def reference(text: str) -> str | None:
-    """A reference as our attempts have it: a UUID with its hyphens, whichever way the rail writes it."""
+    """Returns a reference in the form of our attempts: a UUID is written with hyphens."""
     bare = text.strip().strip("'\"").removeprefix("=").strip("'\"").strip()
     if not bare or bare == "-":
         return None
