@@ -19,7 +19,7 @@ from synccash.engine.dispatch.rail_float import RailFloats
 from synccash.engine.engine import Engine, build_engine
 from synccash.engine.settings import EngineSettings
 from synccash.engine.system import SystemClock, SystemIdentities
-from synccash.local.sandbox_accounts import ACCOUNTS, Place
+from synccash.local.sandbox_accounts import ACCOUNTS, SandboxRail
 from synccash.payments.errors import PaymentError
 from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.references import ReferenceKey
@@ -165,7 +165,7 @@ class House:
         """Have each rail of the sandbox take the credentials of ours."""
         for rail, url in self.sandbox.rail_urls.items():
             callbacks = f"{self.public_url}/api/v1/callbacks/{rail}"
-            account = ACCOUNTS[rail](Place(url=url, user=USER, key=KEY, callbacks=callbacks))
+            account = ACCOUNTS[rail](SandboxRail(url=url, user=USER, key=KEY, callbacks=callbacks))
             for resource, body in account.control.items():
                 self.tell(rail, resource, body)
             self._settings |= account.settings

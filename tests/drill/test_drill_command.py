@@ -328,7 +328,7 @@ def test_a_drill_that_proves_nothing_calls_itself_invalid(sabotaged):
         happened=(),
         occurrences={},
         met={},
-        missed=() if sabotaged else ("kill: it never struck while an order was open",),
+        missed=() if sabotaged else ("kill: it never occurred while an order was open",),
         repeats=0,
         refusals=0,
         sabotaged=sabotaged,
@@ -337,7 +337,7 @@ def test_a_drill_that_proves_nothing_calls_itself_invalid(sabotaged):
     *_, told, last = terminal_report(DrillOptions(payments=1, seed=1, kinds=()), result).splitlines()
 
     assert last.startswith("drill INVALID: 1 payments")
-    assert ("NOT found" in told) if sabotaged else told.startswith("invalid: kill: it never struck")
+    assert ("NOT found" in told) if sabotaged else told.startswith("invalid: kill: it never occurred")
 
 
 async def test_the_audit_names_the_double_debit_of_a_sabotaged_payment(servers, migrated_template, tmp_path):
@@ -387,7 +387,7 @@ async def test_the_audit_names_the_double_debit_of_a_sabotaged_payment(servers, 
     )
     printed = terminal_report(DrillOptions(payments=1, seed=1, kinds=()), result)
     assert f"double debit: {payment_id} (payment of 2500 pesewas" in printed
-    assert f"sabotage: {payment_id} was debited twice on purpose, and the audit has found it" in printed
+    assert f"sabotage: {payment_id} was debited twice on purpose, and the audit found it" in printed
 
 
 def test_a_short_drill_with_real_processes_holds(capsys, tmp_path):

@@ -12,7 +12,7 @@ from matrix.faults import FAULTS, NOT_OURS
 from matrix.row import row_of
 from sim.mutants import MUTANTS, broken
 from synccash.engine.system import SystemClock
-from synccash.local.sandbox_accounts import ACCOUNTS, Place
+from synccash.local.sandbox_accounts import ACCOUNTS, SandboxRail
 from synccash.payments.rail import Operation
 from synccash.rails.hubtel import answers as hubtel_answers
 from synccash.rails.mtn_momo import answers as mtn_momo_answers
@@ -28,7 +28,9 @@ from synccash.settings.loader import Settings
 def connectors():
     """Each connector, with an account at the sandbox."""
     url = "http://localhost:1"
-    accounts = [make(Place(url=url, user="u", key="k" * 32, callbacks=url)) for make in ACCOUNTS.values()]
+    accounts = [
+        make(SandboxRail(url=url, user="u", key="k" * 32, callbacks=url)) for make in ACCOUNTS.values()
+    ]
     given = {name: value for account in accounts for name, value in account.settings.items()}
     return build_rails(msgspec.convert(given, Settings, strict=False), Transport(), SystemClock())
 

@@ -16,7 +16,7 @@ from rails.toy.sandbox import Toy as ToyWire
 from service.installation import call, wait_until
 from service.whole import whole
 from synccash.engine.ports import Rail
-from synccash.local.sandbox_accounts import ACCOUNTS, Account, Place
+from synccash.local.sandbox_accounts import ACCOUNTS, Account, SandboxRail
 from synccash.payments.rail import RailStatus
 from synccash.rails.pacer import Clock
 from synccash.rails.transport import Exchange, Transport
@@ -84,7 +84,7 @@ def test_a_payment_goes_over_the_toy_from_the_api_to_the_book(
     """Steps 3 and 4: what `rails/registry.py` and `sandbox_accounts.py` gain. A toy has no settings."""
     at: list[str] = []
 
-    def account(place: Place) -> Account:
+    def account(place: SandboxRail) -> Account:
         at.append(place.url)
         return Account(settings={}, control={"settings": {"key": place.key}})
 

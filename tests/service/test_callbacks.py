@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from sandbox.momo import World
-from synccash.local.sandbox_accounts import ACCOUNTS, Place
+from synccash.local.sandbox_accounts import ACCOUNTS, SandboxRail
 from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.request import Role
 from synccash.processes.api import application, assembled
@@ -103,7 +103,7 @@ async def desk_over(database_url, folder, monkeypatch, schedule, **changes):
         given = {"public_url": public_url, "installation_key": "5c" * 32, "settle_s": 0.1}
         for rail, url in world.sandbox.rail_urls.items():
             callbacks = f"{public_url}/api/v1/callbacks/{rail}"
-            place = Place(url=url, user=str(uuid.UUID(int=4)), key="5d" * 16, callbacks=callbacks)
+            place = SandboxRail(url=url, user=str(uuid.UUID(int=4)), key="5d" * 16, callbacks=callbacks)
             account = ACCOUNTS[rail](place)
             given |= account.settings
             for resource, body in account.control.items():

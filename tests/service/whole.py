@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import uvicorn
 
-from synccash.local.sandbox_accounts import ACCOUNTS, Place
+from synccash.local.sandbox_accounts import ACCOUNTS, SandboxRail
 from synccash.payments.request import Role
 from synccash.processes.api import Service, application, assembled
 from synccash.sandbox.faults import Faults
@@ -131,7 +131,7 @@ def _accounts(sandbox: Sandbox, url: str) -> dict[str, str]:
     given: dict[str, str] = {}
     for name, rail in sandbox.rails.items():
         callbacks = f"{url}/api/v1/callbacks/{name}"
-        place = Place(
+        place = SandboxRail(
             url=sandbox.rail_urls[name], user=str(uuid.UUID(int=4)), key="5d" * 16, callbacks=callbacks
         )
         account = ACCOUNTS[name](place)

@@ -27,22 +27,22 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """The result of an audit. Each field up to `surplus_returned` holds ids of orders, unless it says else.
+    """The result of an audit. Each field up to `surplus_returned` holds ids of orders, unless noted.
 
-    These are broken promises:
+    These are broken guarantees:
     `duplicates`: money moved twice for the order. `lost`: its status and the books disagree; also a reference
     in a book that belongs to no order, and an id that the database does not know. `stuck`: it has not ended.
     `overdue`: it ended too late. `late_sends`: something was sent after money was known to have moved.
     `unanswered`: names of requests that the API never answered.
 
     These are not:
-    `parked`: no money moved, its rail must not be sent the reference again, and a human is asked at expiry.
-    `parked_refunds`: the same of refunds, which have no expiry: a human is not asked yet.
-    `contradicted`: the rail moved money otherwise than was asked for or than it had said, and a contradiction
-    tells so.
-    `surplus_returned`: payments with a debit after the rail had reported a failure, which went back in full.
+    `parked`: no money moved, its rail must not be sent the reference again, and it goes to review at expiry.
+    `parked_refunds`: the same for refunds, which have no expiry and so are not in review yet.
+    `contradicted`: the rail moved money otherwise than requested or than it had reported, and a contradiction
+    row records it.
+    `surplus_returned`: payments debited after the rail had reported a failure, and refunded in full.
 
-    `explanations`: one line for each order, where an id alone says too little.
+    `explanations`: one line for each order that needs more than its id.
     """
 
     duplicates: tuple[str, ...]
@@ -82,12 +82,12 @@ def audit_books(
     """Compare all orders with all books.
 
     `acknowledged`: the id that the API answered with, by the name of the request; None where it never
-    answered. `books`: by rail. `healed_at`: when the last fault ended; without it no time is judged. `now`:
+    answered. `books`: by rail. `healed_at`: when the last fault ended; None skips the checks of times. `now`:
     when `orders` were read.
     """
     audit = _Audit(_entries(books, "debits"), _entries(books, "credits"), healed_at=healed_at, now=now)
     references = {attempt.reference for order in orders for attempt in order.attempts}
-    strangers = audit.claim_unknown_references(references, orders)
+    unmatched = audit.claim_unknown_references(references, orders)
     refunds: dict[str, list[OrderRecord]] = defaultdict(list)
     for order in orders:
         if order.kind == "refund" and order.payment_id is not None:
@@ -100,7 +100,7 @@ def audit_books(
         audit.check_progress(order)
     known = {order.id for order in orders}
     audit.lost += [name for name in acknowledged.values() if name is not None and name not in known]
-    audit.lost += strangers
+    audit.lost += unmatched
     return Findings(
         duplicates=tuple(audit.duplicates),
         lost=tuple(dict.fromkeys(audit.lost)),
@@ -123,7 +123,7 @@ def audit_books(
 
 @dataclass(slots=True)
 class _Audit:
-    """Live: the books' entries by reference, and what was found so far."""
+    """The state of an audit: the books' entries by reference, and the findings so far."""
 
     debits: Mapping[str, list[Entry]]
     credits: Mapping[str, list[Entry]]
@@ -143,23 +143,23 @@ class _Audit:
     _unknown: dict[str, list[Entry]] = field(default_factory=lambda: defaultdict(list[Entry]))
 
     def claim_unknown_references(self, known: set[str], orders: Sequence[OrderRecord]) -> list[str]:
-        """Give each entry whose reference is in no row to the order of that wallet.
+        """Assign each entry with a reference that no row has to the order of its wallet.
 
-        Returns the references of entries that no order has either.
+        Returns the references of entries whose wallet has no order either.
         """
         payers = {order.msisdn: order.id for order in orders if order.kind == "payment" and order.msisdn}
         payees = {order.msisdn: order.id for order in orders if order.kind != "payment" and order.msisdn}
-        strangers: list[str] = []
+        unmatched: list[str] = []
         for entries, owners in ((self.debits, payers), (self.credits, payees)):
             for reference, moved in entries.items():
                 owner = owners.get(moved[0].msisdn or "")
                 if reference in known:
                     continue
                 if owner is None:
-                    strangers.append(reference)
+                    unmatched.append(reference)
                 else:
                     self._unknown[owner] += moved
-        return strangers
+        return unmatched
 
     def check_payment(self, payment: OrderRecord, refunds: Sequence[OrderRecord]) -> None:
         """Compare the debits of a payment, each net of its refunds."""
@@ -187,7 +187,7 @@ class _Audit:
             self._add_lost(payment, entries, "debited")
 
     def _returned(self, debit: AttemptRecord, refunds: Iterable[OrderRecord]) -> int:
-        """Return what the engine has had sent back of a debit: a rail may send more than it was asked to."""
+        """Return the amount of a debit that was refunded; for a contradicted refund, the amount requested."""
         back = (refund for refund in refunds if refund.debit_id == debit.id)
         return sum(
             refund.amount if refund.contradicted else entry.amount
@@ -210,12 +210,12 @@ class _Audit:
         moved = [attempt for attempt, of_attempt in sent.items() if of_attempt]
         own = _own_debit(order, moved)
         others = [attempt for attempt in moved if attempt is not own]
-        # A rail that reports a failure and sends the money all the same: told as a contradiction.
-        is_told = order.contradicted and all(attempt.state == "declined" for attempt in others)
-        if any(len(of_attempt) > 1 for of_attempt in sent.values()) or (own and others and not is_told):
+        # The rail reported a failure and sent the money anyway; a contradiction records it.
+        is_recorded = order.contradicted and all(attempt.state == "declined" for attempt in others)
+        if any(len(of_attempt) > 1 for of_attempt in sent.values()) or (own and others and not is_recorded):
             self._add_duplicate(order, entries, "credited")
             return
-        if others and order.is_final and not is_told:
+        if others and order.is_final and not is_recorded:
             self._add_lost(order, entries, "credited")
         elif others:
             self.contradicted.append(order.id)
@@ -239,14 +239,14 @@ class _Audit:
 
     def _add_duplicate(self, order: OrderRecord, entries: Sequence[Entry], verb: str, note: str = "") -> None:
         self.duplicates.append(order.id)
-        self.explanations[order.id] = _story(order, entries, verb) + note
+        self.explanations[order.id] = _explain(order, entries, verb) + note
 
     def _add_lost(self, order: OrderRecord, entries: Sequence[Entry], verb: str, note: str = "") -> None:
         self.lost.append(order.id)
-        self.explanations[order.id] = _story(order, entries, verb) + note
+        self.explanations[order.id] = _explain(order, entries, verb) + note
 
     def check_progress(self, order: OrderRecord) -> None:
-        """Find an order that has not ended, that ended late, or that was sent after money was known."""
+        """Find an order that has not ended, ended late, or sent after money was known to have moved."""
         if late_sends(order.timeline):
             self.late_sends.append(order.id)
         if order.is_final:
@@ -284,24 +284,24 @@ class _Audit:
     def _is_review_overdue(self, order: OrderRecord) -> bool:
         if order.expires_at is None or self.now is None:
             return False
-        is_told = order.is_under_review and order.is_listed
-        return not is_told and self.now > order.expires_at + timedelta(seconds=REVIEW_WITHIN_S)
+        is_in_review = order.is_under_review and order.is_listed
+        return not is_in_review and self.now > order.expires_at + timedelta(seconds=REVIEW_WITHIN_S)
 
 
 def _own_debit(order: OrderRecord, moved: Sequence[AttemptRecord]) -> AttemptRecord | None:
-    """Return the attempt whose money the order stands for; none where it has ended without money."""
+    """Return the attempt that the order counts as its own; None if the order ended without money."""
     if order.status in ("failed", "canceled"):
         return None
     return next((a for a in moved if a.state == "succeeded"), moved[0] if moved else None)
 
 
 def _is_excused(attempt: AttemptRecord, taken: int, returned: int) -> bool:
-    """A second debit is no fault of the engine where the rail had reported a failure: it has to go back."""
+    """Return whether the rail had reported the attempt as failed and its money was refunded in full."""
     return attempt.state == "declined" and taken == returned
 
 
-def _story(order: OrderRecord, entries: Sequence[Entry], verb: str) -> str:
-    """Say in one line what the order is called, and what the books have of it, in pesewas."""
+def _explain(order: OrderRecord, entries: Sequence[Entry], verb: str) -> str:
+    """Return one line with the order's status and its entries in the books, in pesewas."""
     moves = ", ".join(f"{entry.amount} at {entry.rail}" for entry in entries) or "nothing"
     wallet = f"wallet {order.msisdn} was " if order.msisdn else ""
     return (

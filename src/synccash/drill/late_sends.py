@@ -1,11 +1,11 @@
-"""Finds what an order sent after money was known to have moved for it."""
+"""Finds sends of an order that were committed after money was known to have moved for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 KNOWN_MONEY = ("contradiction", "amount_differs")
-"""Timeline entries that say that money moved against what the order expected."""
+"""Kinds of timeline entries that report money that moved otherwise than the order expected."""
 _SENDS = ("sent_again", "otp_submitted")
 
 

@@ -1,4 +1,4 @@
-"""The merchant of a drill: asks for payments, refunds and payouts, and repeats what was not answered."""
+"""The load of a drill: requests payments, refunds and payouts, and repeats unanswered requests."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from synccash.drill.records import FINAL
 
 AMOUNT = 2500
 EXPIRES_IN_S = 60
-"""Soon enough for a drill to see what becomes of an order that its rail has lost."""
+"""Short enough that a drill sees the expiry of an order that its rail has lost."""
 _CYCLE = 5
 _REFUNDS: Mapping[int, tuple[int, ...]] = {1: (AMOUNT,), 3: (1000, 700)}
 """The refunds of a payment, by its number within a cycle; number 2 of a cycle comes with a payout."""
@@ -25,10 +25,10 @@ _END_S = 90.0
 
 @dataclass(slots=True)
 class Merchant:
-    """Live: asks for money to move, and asks again under the same key until there is an answer.
+    """Requests orders, and repeats each request with the same idempotency key until there is an answer.
 
-    `pinned_rails`: every second order names one of them; the engine routes the others. `acknowledged`: the id
-    that came back, by the name of the request; None where the API did not take it. `refusals`: of refunds.
+    `pinned_rails`: every second order names one of them; the engine routes the others. `acknowledged`: the
+    returned id by the name of the request; None where the API did not accept it. `refusals`: refused refunds.
     """
 
     session: aiohttp.ClientSession
@@ -39,7 +39,7 @@ class Merchant:
     refusals: int = 0
 
     async def pay(self, number: int) -> None:
-        """Ask for a payment; return some of them once they have succeeded."""
+        """Request a payment, and refund some of the payments once they have succeeded."""
         name = f"drill-{number}"
         payment_id = await self._create("payments", name, self._body(number, "payer", name))
         parts = _REFUNDS.get(number % _CYCLE, ())
@@ -49,7 +49,7 @@ class Merchant:
             await self._create(f"payments/{payment_id}/refunds", f"{name}-refund-{part}", {"amount": amount})
 
     async def pay_at(self, rail: str, number: int) -> str | None:
-        """Ask for one payment at this rail, from a payer who pays nothing else."""
+        """Request one payment at this rail, from a number that pays nothing else."""
         name = f"drill-sabotage-{number}"
         body = {
             "amount": AMOUNT,
@@ -64,7 +64,7 @@ class Merchant:
         return number % _CYCLE == 2
 
     async def pay_out(self, number: int) -> None:
-        """Ask for a payout."""
+        """Request a payout."""
         name = f"drill-payout-{number}"
         await self._create("payouts", name, self._body(number, "payee", name))
 
@@ -108,7 +108,7 @@ class Merchant:
         return None
 
     def _refused(self, path: str, name: str) -> None:
-        """Count a refused refund, as of a payment under review; any other order should have been taken."""
+        """Count a refused refund, which may happen; record any other refused order as not accepted."""
         if path.endswith("/refunds"):
             self.refusals += 1
         else:

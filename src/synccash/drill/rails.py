@@ -1,21 +1,21 @@
-"""The rails of a drill: those that the sandbox plays, and which must not be sent a reference twice."""
+"""The rails of a drill, and which of them execute a repeated reference twice."""
 
 import msgspec
 
 from synccash.engine.system import SystemClock
-from synccash.local.sandbox_accounts import ACCOUNTS, Place
+from synccash.local.sandbox_accounts import ACCOUNTS, SandboxRail
 from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
 from synccash.sandbox.registry import WIRES
 from synccash.settings.loader import Settings
 
 RAILS = tuple(WIRES)
-"""Every rail that the sandbox plays, in the order of its ports."""
+"""Every rail that the sandbox simulates, in the order of its ports."""
 
 
 def _without_deduplication() -> frozenset[tuple[str, str]]:
     """Return (rail, operation) where the connector says that its rail executes a repeated reference twice."""
-    place = Place(
+    sandbox_rail = SandboxRail(
         url="http://localhost",
         user="00000000-0000-4000-8000-000000000000",
         key="0" * 32,
@@ -23,7 +23,7 @@ def _without_deduplication() -> frozenset[tuple[str, str]]:
     )
     settings: dict[str, str] = {}
     for rail in RAILS:
-        settings |= ACCOUNTS[rail](place).settings
+        settings |= ACCOUNTS[rail](sandbox_rail).settings
     rails = build_rails(msgspec.convert(settings, Settings, strict=False), Transport(), SystemClock())
     return frozenset(
         (name, operation.value)
@@ -34,4 +34,4 @@ def _without_deduplication() -> frozenset[tuple[str, str]]:
 
 
 WITHOUT_DEDUPLICATION = _without_deduplication()
-"""(rail, operation) whose lost orders are not sent again: a human decides about them."""
+"""(rail, operation) whose lost orders are not sent again: an operator decides about them."""

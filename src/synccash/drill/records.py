@@ -36,8 +36,8 @@ class OrderRecord:
     """A payment, refund or payout with its attempts.
 
     `payment_id` and `debit_id` (the attempt that is refunded) are set for refunds only. `contradicted`: a
-    contradiction row exists. `is_listed`: `synccash payments waiting` shows the order. `msisdn`: whose wallet
-    the money leaves or reaches. `ended_at`: when its event of a final status was committed.
+    contradiction row exists. `is_listed`: `synccash payments waiting` shows the order. `msisdn`: the wallet
+    that the money leaves or reaches. `ended_at`: when its event of a final status was committed.
     """
 
     id: str
@@ -64,7 +64,7 @@ class OrderRecord:
 
     @property
     def is_under_review(self) -> bool:
-        """True when the order waits for a human's decision."""
+        """True when the order waits for an operator's decision."""
         return self.status_detail == "under_review"
 
     @property
@@ -111,7 +111,7 @@ async def read_orders(pool: Pool) -> list[OrderRecord]:
 
 
 async def database_time(pool: Pool) -> datetime:
-    """Return the database's present time, which all times of orders are written in."""
+    """Return the database's present time, the clock of all times of orders."""
     now: datetime = await pool.fetchval("SELECT clock_timestamp()")
     return now
 
@@ -123,22 +123,22 @@ async def open_orders(pool: Pool) -> int:
 
 
 async def is_work_left(pool: Pool) -> bool:
-    """Return whether an order has not ended and does not wait for a human."""
+    """Return whether an order has not ended and does not wait for an operator."""
     return bool(await pool.fetchval(f"SELECT EXISTS ({_WORK_LEFT})"))
 
 
-async def bring_look_backs_forward(pool: Pool) -> int:
-    """Make the look-backs at failed attempts of ended orders due now, instead of in 15 minutes.
+async def bring_rechecks_forward(pool: Pool) -> int:
+    """Make the rechecks of failed attempts of ended orders due now, instead of in 15 minutes.
 
     Returns the number of orders.
     """
     brought = 0
     for table in _TABLES:
-        brought += await pool.fetchval(_LOOK_BACK.format(table=table))
+        brought += await pool.fetchval(_RECHECK.format(table=table))
     return brought
 
 
-async def ended_and_asked_about(pool: Pool) -> int:
+async def ended_and_due(pool: Pool) -> int:
     """Return how many orders have ended and are due again within seconds."""
     count: int = await pool.fetchval(f"SELECT {' + '.join(_ENDED_AND_DUE)}")
     return count
@@ -174,7 +174,7 @@ _WORK_LEFT = " UNION ALL ".join(
         OR {expires} > now() AND id NOT IN ({_CONTRADICTED}))"""  # noqa: S608 - from constants
     for table, expires in _EXPIRES.items()
 )
-_LOOK_BACK = """
+_RECHECK = """
     WITH brought AS (
         UPDATE {table} o SET due_at = now()
         WHERE o.status IN ('succeeded', 'failed', 'canceled') AND o.lease_until IS NULL

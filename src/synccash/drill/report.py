@@ -1,4 +1,4 @@
-"""The report of a drill: lines for a terminal, a page for a browser."""
+"""The report of a drill, as text for a terminal and as an HTML page."""
 
 from collections.abc import Sequence
 from html import escape
@@ -15,7 +15,7 @@ _KINDS = ("payment", "refund", "payout")
 
 
 def verdict(options: DrillOptions, result: DrillResult) -> str:
-    """Return the last line: what became of the promises."""
+    """Return the last line of the report: ok, FAILED or INVALID, with the counts."""
     found = result.findings
     word = "ok"
     if not found.clean:
@@ -31,7 +31,7 @@ def verdict(options: DrillOptions, result: DrillResult) -> str:
 
 def terminal_report(options: DrillOptions, result: DrillResult) -> str:
     """Return the drill for a terminal; its last line is the verdict."""
-    lines = ["What was done (seconds from the begin)"] if result.happened else []
+    lines = ["Faults injected (seconds from the start)"] if result.happened else []
     lines += [f"{at:8.1f}  {what}" for at, what in result.happened]
     for title, rows in _sections(options, result):
         lines += ["", title, *(f"  {name:<{_WIDTH}}{value:>8}" for name, value in rows)]
@@ -40,14 +40,14 @@ def terminal_report(options: DrillOptions, result: DrillResult) -> str:
 
 
 def write_page(path: Path, options: DrillOptions, result: DrillResult) -> None:
-    """Write the drill as one HTML file that needs nothing else."""
+    """Write the report as one self-contained HTML file."""
     tables = "".join(f"<h2>{escape(title)}</h2>{_table(rows)}" for title, rows in _sections(options, result))
-    told = "".join(f"<p>{escape(line)}</p>" for line in (*_broken(result.findings), *_remarks(result)))
+    notices = "".join(f"<p>{escape(line)}</p>" for line in (*_broken(result.findings), *_remarks(result)))
     happened = [(f"{at:.1f} s", what) for at, what in result.happened]
     page = (
         f"<!doctype html><meta charset=utf-8><title>synccash drill</title><style>{_STYLE}</style>"
-        f"<h1>{escape(verdict(options, result))}</h1>{told}{tables}"
-        f"<h2>What was done</h2>{_table(happened)}"
+        f"<h1>{escape(verdict(options, result))}</h1>{notices}{tables}"
+        f"<h2>Faults injected</h2>{_table(happened)}"
     )
     path.write_text(page, encoding="utf-8")
 
@@ -55,7 +55,7 @@ def write_page(path: Path, options: DrillOptions, result: DrillResult) -> None:
 def _sections(options: DrillOptions, result: DrillResult) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return the numbers, each with its name, under their titles."""
     found = result.findings
-    asked = [
+    requests = [
         (f"payments requested, {RATE} a second", str(options.payments)),
         ("requests repeated under their idempotency key", str(result.repeats)),
         ("refunds that the API refused", str(result.refusals)),
@@ -69,40 +69,43 @@ def _sections(options: DrillOptions, result: DrillResult) -> list[tuple[str, lis
     orders.append(("ended, and still inquired about", str(result.asked_about)))
     rails = [(rail, str(count)) for rail, count in sorted(found.rails.items())]
     books = [("debits", str(found.debits)), ("credits", str(found.credits))]
-    broken = [(name, str(len(ids))) for name, ids in _promises(found)]
+    broken = [(name, str(len(ids))) for name, ids in _guarantees(found)]
     broken.append(("slowest end after the last fault, seconds", f"{found.slowest_end_s:.1f}"))
     allowed = [
         ("parked: lost by the rail, not safe to send again", str(len(found.parked))),
         ("refunds parked, without an expiry", str(len(found.parked_refunds))),
-        ("contradicted by the rail, shown to people", str(len(found.contradicted))),
+        ("contradicted by the rail, shown to operators", str(len(found.contradicted))),
         ("debited after a reported failure, refunded", str(len(found.surplus_returned))),
     ]
     sections = [
-        ("Requests", asked),
+        ("Requests", requests),
         ("Orders in the database", orders),
         ("Orders by the rail that was used last", rails),
         ("Money in the rails' own books", books),
-        ("Orders that trouble met", [(name, str(count)) for name, count in sorted(result.met.items())]),
-        ("Faults", [(name, str(count)) for name, count in sorted(result.occurrences.items())]),
-        ("Broken promises", broken),
-        ("Left to people, no broken promises", allowed),
+        (
+            "Orders affected by each kind of fault",
+            [(name, str(count)) for name, count in sorted(result.met.items())],
+        ),
+        ("Faults that occurred", [(name, str(count)) for name, count in sorted(result.occurrences.items())]),
+        ("Broken guarantees", broken),
+        ("Left to operators, no broken guarantees", allowed),
     ]
     return [(title, rows) for title, rows in sections if rows]
 
 
-def _promises(found: Findings) -> list[tuple[str, Sequence[str]]]:
+def _guarantees(found: Findings) -> list[tuple[str, Sequence[str]]]:
     return [
         ("money moved twice (duplicates)", found.duplicates),
         ("status and book disagree (lost)", found.lost),
         ("not ended (stuck)", found.stuck),
         (f"ended over {END_WITHIN_S:.0f} s after the last fault (late)", found.overdue),
         ("sent after money was known to have moved", found.late_sends),
-        ("payments and payouts that the API did not take", found.unanswered),
+        ("payments and payouts that the API did not accept", found.unanswered),
     ]
 
 
 def _broken(found: Findings) -> list[str]:
-    """Return one line for each broken promise."""
+    """Return one line for each broken guarantee."""
     kinds = {
         "double debit": [name for name in found.duplicates if name.startswith("pay_")],
         "double credit": [name for name in found.duplicates if not name.startswith("pay_")],
@@ -110,7 +113,7 @@ def _broken(found: Findings) -> list[str]:
         "stuck": found.stuck,
         "late": found.overdue,
         "sent after known money": found.late_sends,
-        "not taken": found.unanswered,
+        "not accepted": found.unanswered,
     }
     return [
         f"{kind}: {name}" + (f" ({found.explanations[name]})" if name in found.explanations else "")
@@ -120,13 +123,13 @@ def _broken(found: Findings) -> list[str]:
 
 
 def _remarks(result: DrillResult) -> list[str]:
-    """Return what the drill says about itself."""
-    remarks = [f"invalid: {line}; ask for more --payments" for line in result.missed]
+    """Return the lines on the validity of the drill."""
+    remarks = [f"invalid: {line}; repeat with more --payments" for line in result.missed]
     if result.sabotaged is not None:
         is_found = result.sabotaged in result.findings.duplicates
         remarks.append(
             f"sabotage: {result.sabotaged} was debited twice on purpose, "
-            + ("and the audit has found it" if is_found else "and the audit has NOT found it")
+            + ("and the audit found it" if is_found else "and the audit did NOT find it")
         )
     return remarks
 

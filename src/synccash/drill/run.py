@@ -1,4 +1,4 @@
-"""One drill: start everything, send payments through the trouble, wait for the ends, audit."""
+"""Runs one drill: starts an installation, sends orders while faults occur, waits for their ends, audits."""
 
 import asyncio
 import os
@@ -21,9 +21,9 @@ from synccash.drill.load import Merchant
 from synccash.drill.rails import RAILS
 from synccash.drill.records import (
     OrderRecord,
-    bring_look_backs_forward,
+    bring_rechecks_forward,
     database_time,
-    ended_and_asked_about,
+    ended_and_due,
     is_work_left,
     read_orders,
 )
@@ -37,29 +37,29 @@ RATE = 20
 _START_S = 60.0
 _POLL_S = 0.5
 _SETTLE_S = 8.0
-"""What comes after an end, as the refund of a surplus, begins within this time."""
+"""Work after an order's end, such as the refund of a surplus, begins within this time."""
 _LATE_MONEY_S = 5.0
-"""After the last fault no rail moves money later than this for an order that it has called failed."""
+"""How long after the last fault a rail may still move money for an order that it reported as failed."""
 _SETTINGS = {
-    # Short leases, so that what a killed process left is taken over within the drill.
+    # Short leases, so that the orders of a killed process are taken over within the drill.
     "SYNCCASH_LEASE_S": "2",
     "SYNCCASH_HEARTBEAT_S": "0.5",
     "SYNCCASH_MTN_MOMO_STATUS_PER_S": "1000",
     "SYNCCASH_PAWAPAY_STATUS_PER_S": "1000",
-    # A refund that meets an outage is asked for again more often than a merchant may.
+    # A refund during an outage is requested again more often than the default limit allows.
     "SYNCCASH_RATE_LIMITS": "api_key=100000/1, ip=100000/1, refund_request=100000/1",
 }
 
 
 class DrillError(Exception):
-    """The drill cannot be held; the text says why and where to look."""
+    """The drill cannot run. The text says why and where to look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillOptions:
-    """What the command line asked for. `kinds`: of trouble, see `trouble.KINDS`; none is a drill in peace.
+    """The options of `synccash drill`. `kinds`: kinds of faults, see `trouble.KINDS`; may be empty.
 
-    `sabotage`: have one payment debited twice; the audit has to find it.
+    `sabotage`: debit one payment twice on purpose; the audit must find it.
     """
 
     payments: int
@@ -70,11 +70,11 @@ class DrillOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillResult:
-    """What a drill has found.
+    """The result of a drill.
 
-    `happened`: what was done, by seconds from the begin. `met`: how many orders each kind of trouble met.
-    `missed`: the trouble that met none, one line each. `asked_about`: ended orders that are still inquired
-    about. `sabotaged`: the payment that was broken on purpose.
+    `happened`: the injected faults, by seconds from the start. `met`: how many orders each kind of fault
+    affected. `missed`: the faults that affected none, one line each. `asked_about`: ended orders with open
+    inquiries. `sabotaged`: the payment that was debited twice on purpose.
     """
 
     findings: Findings
@@ -89,12 +89,12 @@ class DrillResult:
 
     @property
     def is_valid(self) -> bool:
-        """False when the drill proves nothing: a kind of trouble met no order, or the audit is blind."""
+        """False when a kind of fault affected no order, or the audit missed the sabotage."""
         return not self.missed and (self.sabotaged is None or self.sabotaged in self.findings.duplicates)
 
 
 async def run_drill(options: DrillOptions, folder: Path) -> DrillResult:
-    """Hold a drill in this folder. Raises DrillError when the service does not come up."""
+    """Run a drill in this folder. Raises DrillError when it cannot run to its end."""
     async with _up(folder) as (process, printed):
         timeout = aiohttp.ClientTimeout(total=15)
         headers = {"Authorization": f"Bearer {printed['test key']}"}
@@ -102,13 +102,13 @@ async def run_drill(options: DrillOptions, folder: Path) -> DrillResult:
         async with aiohttp.ClientSession(timeout=timeout, headers=headers, connector=connector) as session:
             database_url = running_database(folder / "data" / "servers")
             if database_url is None:
-                raise DrillError(f"the database in {folder} is not found")
+                raise DrillError(f"no running database was found in {folder}")
             pool = await connect(database_url, min_size=1, max_size=2)
             try:
                 return await _run(options, process.pid, session, printed, pool)
             except* (DrillError, aiohttp.ClientError, TimeoutError) as broken:
                 reasons = "; ".join(str(error) or type(error).__name__ for error in broken.exceptions)
-                raise DrillError(f"the drill broke off: {reasons}; its logs are in {folder}") from broken
+                raise DrillError(f"the drill stopped early: {reasons}; its logs are in {folder}") from broken
             finally:
                 await pool.close()
 
@@ -156,7 +156,7 @@ async def _run(
         missed=tuple(missed(options.kinds, trouble.met, faults)),
         repeats=merchant.repeats,
         refusals=merchant.refusals,
-        asked_about=await ended_and_asked_about(pool),
+        asked_about=await ended_and_due(pool),
         sabotaged=sabotaged,
     )
 
@@ -169,12 +169,12 @@ async def _sabotage(control: Control, pool: Pool, merchant: Merchant) -> str:
 
 
 async def _wait_for_ends(pool: Pool, trouble: Trouble) -> None:
-    """Wait until every order has ended or is a human's, or its time is over; then the same for look-backs."""
+    """Wait until every order has ended, waits for an operator or ran out of time; then run the rechecks."""
     await _wait_for_work(pool, trouble)
-    assert trouble.healed_at is not None, "the trouble is over"
+    assert trouble.healed_at is not None, "all faults have ended"
     since_s = (await database_time(pool) - trouble.healed_at).total_seconds()
     await asyncio.sleep(max(0.0, _LATE_MONEY_S - since_s))
-    brought = await bring_look_backs_forward(pool)
+    brought = await bring_rechecks_forward(pool)
     if brought:
         trouble.note(f"{brought} ended orders with a failed attempt are checked again now, not in 15 minutes")
         await _wait_for_work(pool, trouble)
@@ -191,13 +191,13 @@ async def _wait_for_work(pool: Pool, trouble: Trouble) -> None:
 
 
 async def wait_until_idle(pool: Pool, seconds: float) -> None:
-    """Wait until no order needs anything more, at most so long; ended orders get a shorter time.
+    """Wait until no order has work left, for at most `seconds`, and for ended orders at most 8 s.
 
-    An ended order may be inquired about for days, where its rail does not say what the engine wants to know.
+    Inquiries about an ended order may continue for days if its rail gives no clear answer.
     """
     began = time.monotonic()
     while (waited_s := time.monotonic() - began) < seconds:
-        is_settling = waited_s < _SETTLE_S and await ended_and_asked_about(pool) > 0
+        is_settling = waited_s < _SETTLE_S and await ended_and_due(pool) > 0
         if not is_settling and not await is_work_left(pool):
             return
         await asyncio.sleep(_POLL_S)
@@ -210,7 +210,7 @@ def _is_parked(order: OrderRecord) -> bool:
 
 @asynccontextmanager
 async def _up(folder: Path) -> AsyncGenerator[tuple[asyncio.subprocess.Process, dict[str, str]]]:
-    """`synccash up` on free ports, ready; what it printed, by its first words."""
+    """Start `synccash up` on free ports; yield it, once ready, with the values that it printed."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SYNCCASH_")}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "synccash.cli", "up", "--port", "0", "--sandbox-port", "0"),

@@ -1,4 +1,4 @@
-"""Breaks one payment on purpose, so that a drill shows whether its audit finds a double debit."""
+"""Debits one payment twice on purpose, to show whether the audit of a drill finds a double debit."""
 
 import asyncio
 import time
@@ -8,15 +8,15 @@ from synccash.drill.trouble import Control
 from synccash.stores.postgres.pool import Pool
 
 RAIL = "mtn_momo"
-"""A rail that the engine sends a lost reference to again."""
+"""A rail to which the engine sends a lost reference again."""
 _LOST_ANSWERS = 16
-"""More than one send is ever tried; what is left over is taken back."""
+"""More lost answers than sends of one payment; the unused ones are removed afterwards."""
 _TRIES = 3
 _WAIT_S = 15.0
 
 
 class SabotageError(Exception):
-    """The payment could not be broken."""
+    """No payment could be made to be debited twice."""
 
 
 async def force_double_debit(
@@ -24,12 +24,12 @@ async def force_double_debit(
 ) -> str:
     """Have one payment debited twice, and return its id once the second debit is certain to come.
 
-    The rail books the first send and loses its answer. While the engine writes down that the outcome is
-    unknown, a trigger in the database gives the attempt another reference, as an engine would that does not
-    keep its reference. It asks for a reference that the rail does not know, and sends the payment again.
+    The rail books the first send and loses its answer. When the engine records that the outcome is unknown, a
+    trigger in the database gives the attempt another reference, as a faulty engine would that does not keep
+    its reference. The engine inquires about a reference that the rail does not know, and sends again.
 
-    `pay` asks for a payment at a rail; the number tells one try from the next. On a machine that is so busy
-    that the sender loses its lease, another process may find the first debit. Raises SabotageError.
+    `pay` requests a payment at a rail; its number identifies the try. On a machine so busy that the sender
+    loses its lease, another process may find the first debit. Raises SabotageError.
     """
     await pool.execute(_BREAK)
     step = {"answer": "drop", "commit": True}
@@ -42,7 +42,7 @@ async def force_double_debit(
     finally:
         await control("DELETE", f"{RAIL}/script", None)
         await pool.execute(_MEND)
-    raise SabotageError(f"no payment could be broken in {_TRIES} tries")
+    raise SabotageError(f"no payment could be sabotaged in {_TRIES} tries")
 
 
 async def _becomes_unknown(pool: Pool, payment_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""What is done to a running installation: processes killed or stopped, Valkey killed, rails made sick."""
+"""Injects faults into a running installation: kills and stops processes, kills Valkey, makes rails fail."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ Control = Callable[[str, str, Mapping[str, Any] | None], Awaitable[Any]]
 
 KINDS = ("kill", "pause", "valkey", "rails", "records", "rows", "http_500")
 EVERY_RAIL = frozenset({"rails", "records", "http_500"})
-"""Kinds that are to meet traffic at every rail."""
+"""Kinds that need traffic at every rail."""
 OUTAGE_S = 20.0
 _UNREADABLE_S = 2.0
 _UNREADABLE_ROWS = 3
@@ -30,7 +30,7 @@ _RECORDS_S = 2.0
 _ROLES = ("synccash.cli\0serve", "synccash.cli\0worker")
 _TABLES = ("payments", "refunds", "payouts")
 _PROCESSES = {"serve": "the API process", "worker": "the worker process", "valkey-server": "Valkey"}
-_SICK: Mapping[str, Mapping[str, Any]] = {
+_RAIL_FAULTS: Mapping[str, Mapping[str, Any]] = {
     "refuses all connections": {"down": True},
     "answers after 8 s": {"latency_ms": 8_000},
     "answers after 0.7 s": {"latency_ms": 700},
@@ -43,12 +43,12 @@ _SICK: Mapping[str, Mapping[str, Any]] = {
     "sends callbacks late": {"callbacks": "late"},
     "sends forged callbacks of success": {"callbacks": "forged"},
 }
-"""Faults of a rail's health, by what the rail does."""
+"""The sandbox's settings for each fault of a rail's health, by a description of the fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordsFault:
-    """A fault of a rail's own records: what the rail does, and the sandbox's settings for it."""
+    """A fault in a rail's records: its description, and the sandbox's settings for it."""
 
     what: str
     faults: Mapping[str, Any]
@@ -62,7 +62,7 @@ RECORDS: Mapping[str, RecordsFault] = {
     "other_reference": RecordsFault(
         "reports another reference three times for 50 % of orders", {"other_reference_rate": 0.5}
     ),
-    # Only an order that was seen while it waited for its payer can be lost sight of.
+    # The rail must first report the order as pending, so its payer approves late.
     "not_found_after_found": RecordsFault(
         "reports 50 % of orders as pending and then as not found",
         {"not_found_after_found_rate": 0.5, "approve_after_ms": 3_000},
@@ -75,16 +75,16 @@ RECORDS: Mapping[str, RecordsFault] = {
         "sends a false callback of failure for 50 % of orders", {"callback_failure_rate": 0.5}
     ),
 }
-"""By the name under which a rail's book counts how often the fault occurred."""
+"""Faults of records, by the name under which a rail's book counts them."""
 
 
 @dataclass(slots=True)
 class Trouble:
-    """Live: makes trouble until its time is over, and ends with everything well again.
+    """Injects faults for a given time, then ends all of them.
 
-    `root` is the process of `synccash up`; what it starts again, it starts by itself. `happened` is told in
-    seconds from the begin. `met` counts, for each kind of trouble, the orders that it met; `http_500` is
-    counted for each rail by itself. `healed_at`: when the last fault ended, by the database's clock.
+    `root` is the process of `synccash up`, which restarts its children itself. `happened`: the faults, with
+    the seconds from the start. `met` counts the orders that each kind of fault affected, and `http_500` for
+    each rail separately. `healed_at`: when the last fault ended, by the database's clock.
     """
 
     root: int
@@ -97,11 +97,11 @@ class Trouble:
     happened: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
     healed_at: datetime | None = None
     _began: float = field(default_factory=time.monotonic)
-    _sick_since: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    _faulty_since: dict[str, datetime] = field(default_factory=dict[str, datetime])
     _turn: int = 0
 
     async def run(self, seconds: float) -> None:
-        """Make trouble for so long, then heal. HTTP 500 takes its own time, and comes before the rest."""
+        """Inject faults for so long, then end them. HTTP 500 comes first and takes 20 s of its own."""
         end = time.monotonic() + seconds
         others = [kind for kind in self.kinds if kind != "http_500"]
         left: list[str] = []
@@ -110,22 +110,22 @@ class Trouble:
                 await self._refuse_everything()
             while others and (left_s := end - time.monotonic()) > 0:
                 await asyncio.sleep(min(left_s, 0.5 + self.random.random() * 1.5))
-                # Each kind once, in any order, before one comes again.
+                # Inject each kind once, in random order, before any kind repeats.
                 left = left or self.random.sample(others, len(others))
-                await self._strike(left.pop())
+                await self._inject(left.pop())
         finally:
-            await self._heal()
+            await self._end_faults()
 
-    async def _heal(self) -> None:
+    async def _end_faults(self) -> None:
         for pid, _ in self._processes(_ROLES):
             _signal(pid, signal.SIGCONT)
         for rail in RAILS:
-            await self._make_well(rail)
+            await self._clear_faults(rail)
         self.healed_at = await database_time(self.pool)
         if self.kinds:
             self.note("the last fault has ended")
 
-    async def _strike(self, kind: str) -> None:
+    async def _inject(self, kind: str) -> None:
         match kind:
             case "kill":
                 await self._kill(kind, _ROLES)
@@ -138,7 +138,7 @@ class Trouble:
             case "records":
                 await self._falsify_records()
             case _:
-                await self._make_sick()
+                await self._degrade_rail()
 
     async def _refuse_everything(self) -> None:
         """Have every rail answer HTTP 500 and book nothing."""
@@ -149,11 +149,11 @@ class Trouble:
         await asyncio.sleep(OUTAGE_S)
         for rail in RAILS:
             self.met[f"http_500 at {rail}"] += await self._attempts_since(rail, began)
-            await self._make_well(rail)
-        self.note("every rail is well again")
+            await self._clear_faults(rail)
+        self.note("every rail works again")
 
     async def _make_unreadable(self) -> None:
-        """Write a word that no version knows into a few orders that nobody holds, and take it back later."""
+        """Write an unknown status_detail into a few unleased orders, and restore the former value later."""
         rows: Sequence[Any] = ()
         table = ""
         for table in self.random.sample(_TABLES, len(_TABLES)):
@@ -184,7 +184,7 @@ class Trouble:
         self.note(f"{name} killed (kill -9) while {orders} orders were open")
 
     async def _pause(self) -> None:
-        """Stop a process for longer or shorter than a lease lasts."""
+        """Stop a process for 1 to 4 s, which may be longer or shorter than a lease."""
         found = self._processes(_ROLES)
         if not found:
             return
@@ -198,31 +198,31 @@ class Trouble:
         await asyncio.sleep(seconds)
         _signal(pid, signal.SIGCONT)
 
-    async def _make_sick(self) -> None:
+    async def _degrade_rail(self) -> None:
         rail = self.random.choice(RAILS)
-        await self._make_well(rail)
+        await self._clear_faults(rail)
         if self.random.random() < 0.25:
-            self.note(f"{rail} is well")
+            self.note(f"{rail} works without faults")
             return
-        what = self.random.choice(list(_SICK))
-        self._sick_since[rail] = await database_time(self.pool)
-        await self.control("PUT", f"{rail}/faults", _SICK[what])
+        what = self.random.choice(list(_RAIL_FAULTS))
+        self._faulty_since[rail] = await database_time(self.pool)
+        await self.control("PUT", f"{rail}/faults", _RAIL_FAULTS[what])
         self.note(f"{rail} {what}")
 
     async def _falsify_records(self) -> None:
-        """Give each rail another fault of its records for a while; each has each one in turn."""
+        """Give each rail a different fault of records for 2 s, so that in turn each rail has each fault."""
         chosen = list(RECORDS)
         for number, rail in enumerate(RAILS):
             fault = RECORDS[chosen[(self._turn + number) % len(chosen)]]
-            await self._make_well(rail)
+            await self._clear_faults(rail)
             await self.control("PUT", f"{rail}/faults", fault.faults)
             self.note(f"{rail} {fault.what}")
         self._turn += 1
         await asyncio.sleep(_RECORDS_S)
 
-    async def _make_well(self, rail: str) -> None:
+    async def _clear_faults(self, rail: str) -> None:
         await self.control("DELETE", f"{rail}/faults", None)
-        since = self._sick_since.pop(rail, None)
+        since = self._faulty_since.pop(rail, None)
         if since is not None:
             self.met["rails"] += await self._attempts_since(rail, since)
 
@@ -231,7 +231,7 @@ class Trouble:
         return count
 
     def _processes(self, names: tuple[str, ...]) -> list[tuple[int, str]]:
-        """The processes below `root` whose command line holds one of the names, with a name for each."""
+        """Return the descendants of `root` whose command line contains one of the names, with labels."""
         found: list[tuple[int, str]] = []
         for pid in descendants(self.root):
             line = _command_line(pid)
@@ -241,12 +241,12 @@ class Trouble:
         return found
 
     def note(self, what: str) -> None:
-        """Remember what was done, and when."""
+        """Record a fault with its time."""
         self.happened.append((time.monotonic() - self._began, what))
 
 
 def missed(kinds: Sequence[str], met: Mapping[str, int], occurred: Mapping[str, int]) -> list[str]:
-    """Return what was asked for and met no order, one line each.
+    """Return the requested faults that affected no order, one line each.
 
     `met`: see `Trouble.met`. `occurred`: how often each fault of the records occurred, from the books.
     """
@@ -266,10 +266,10 @@ def missed(kinds: Sequence[str], met: Mapping[str, int], occurred: Mapping[str, 
                     lines.append("rows: no process tried to read an unreadable row")
             case "rails":
                 if not met.get(kind):
-                    lines.append("rails: nothing was sent to a rail while it was sick")
+                    lines.append("rails: nothing was sent to a rail while it had a fault")
             case _:
                 if not met.get(kind):
-                    lines.append(f"{kind}: it never struck while an order was open")
+                    lines.append(f"{kind}: it never occurred while an order was open")
     return lines
 
 
@@ -286,7 +286,7 @@ _ATTEMPTS_SINCE = "SELECT count(*) FROM attempts WHERE rail = $1 AND started_at 
 
 
 def descendants(root: int) -> list[int]:
-    """Every process below a process, in the order in which they were found."""
+    """Return all descendants of a process, in the order in which they were found."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

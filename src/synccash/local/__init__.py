@@ -1,1 +1,1 @@
-"""An installation on one machine: `synccash up`, the demo, sandbox accounts."""
+"""Runs an installation on one machine: `synccash up`, its supervisor, the demo, and sandbox accounts."""

@@ -283,7 +283,7 @@ def printed_keys(process: subprocess.Popen[str]) -> tuple[str, str]:
 def main() -> int:
     """Run the demo. Exit 0 only when every promise held."""
     folder = Path(tempfile.mkdtemp(prefix="synccash-demo-"))
-    folder.chmod(0o711)  # root's databases run as another user, who has to pass through
+    folder.chmod(0o711)  # root's databases run as another user, which must traverse it
     port = free_run_of_ports(1 + SANDBOX_PORTS)
     sandbox_port = port + 1
     began = time.monotonic()

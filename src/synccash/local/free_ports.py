@@ -1,4 +1,4 @@
-"""Ports for programs that are started in a moment."""
+"""Finds free ports for programs that are about to start."""
 
 import contextlib
 import random
@@ -6,20 +6,20 @@ import socket
 from pathlib import Path
 
 SANDBOX_PORTS = 8
-"""Enough neighbours for a sandbox: its own port and one for each rail."""
+"""The number of consecutive ports for a sandbox: its own and one for each rail."""
 
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_FIRST_OF_ALL = 10_000
-_LAST_OF_ALL = 65_535
+_PORT_MIN = 10_000
+_PORT_MAX = 65_535
 
 
 def free_run_of_ports(count: int) -> int:
-    """The first of `count` neighbouring ports that are all free now.
+    """Returns the first of `count` consecutive ports that are all free now.
 
-    They lie outside the range from which the kernel takes ports for outgoing connections (Linux: ip(7)),
-    since any busy neighbour could take one of those between this look and its use.
+    The ports lie outside the ephemeral range, from which the kernel takes ports for outgoing connections
+    (Linux: ip(7)), since any other program could take one of those between this check and its use.
     """
-    first, last = _range()
+    first, last = _usable_range()
     while True:
         start = random.randint(first, last - count)  # noqa: S311 - only to keep two programs apart
         with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
@@ -28,12 +28,12 @@ def free_run_of_ports(count: int) -> int:
             return start
 
 
-def _range() -> tuple[int, int]:
-    """The larger of the two pieces that outgoing connections leave."""
+def _usable_range() -> tuple[int, int]:
+    """Returns the larger of the two port ranges outside the ephemeral range."""
     try:
         lowest, highest = map(int, _EPHEMERAL.read_text(encoding="ascii").split())
     except (OSError, ValueError):
-        return _FIRST_OF_ALL, 32_767
-    pieces = [(_FIRST_OF_ALL, lowest - 1), (highest + 1, _LAST_OF_ALL)]
+        return _PORT_MIN, 32_767
+    pieces = [(_PORT_MIN, lowest - 1), (highest + 1, _PORT_MAX)]
     first, last = max(pieces, key=lambda piece: piece[1] - piece[0])
-    return (first, last) if last - first > 100 else (_FIRST_OF_ALL, _LAST_OF_ALL)
+    return (first, last) if last - first > 100 else (_PORT_MIN, _PORT_MAX)

@@ -1,4 +1,4 @@
-"""Keeps a set of child processes alive, and stops them in order. It does no work of its own."""
+"""Starts child processes, restarts those that end, and stops all of them in order."""
 
 import os
 import signal
@@ -12,13 +12,13 @@ from types import FrameType
 
 from synccash.servers.process import spawn
 
-_LONGEST_PAUSE_S = 5.0
+_PAUSE_MAX_S = 5.0
 _HEALTHY_AFTER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """What to run. `log` receives all it prints; `grace_s` is how long it may take to stop."""
+    """A command to run. `log` receives its output; after `grace_s` without stopping it is killed."""
 
     name: str
     argv: Sequence[str]
@@ -33,15 +33,15 @@ class _Child:
     program: Program
     process: subprocess.Popen[bytes]
     started_at: float
-    deaths: int = 0
+    failures: int = 0
     due_at: float | None = None
 
 
 @dataclass(slots=True)
 class Supervisor:
-    """Live: the children of this process. Use it from the main thread only.
+    """Supervises the children of this process. Use it from the main thread only.
 
-    `say` tells the person at the terminal what happened to a child.
+    `say` prints what happened to a child on the terminal.
     """
 
     say: Callable[[str], None]
@@ -49,50 +49,50 @@ class Supervisor:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def listen(self) -> None:
-        """Let SIGTERM and SIGINT end `watch`."""
+        """Installs handlers for SIGTERM and SIGINT that end `watch`."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._asked_to_stop)
+            signal.signal(number, self._on_stop_signal)
 
-    def _asked_to_stop(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_stop_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._stop.set()
 
     def add(self, program: Program) -> None:
-        """Start a program; from now on it is started again whenever it dies."""
+        """Starts a program. `watch` restarts it whenever it ends."""
         self._children.append(_Child(program, _start(program), time.monotonic()))
 
     def alive(self, name: str) -> bool:
-        """True while every child of that name runs."""
+        """Returns True while every child with this name runs."""
         return all(c.process.poll() is None for c in self._children if c.program.name == name)
 
     def pause(self, seconds: float) -> bool:
-        """Wait; True when the stop was asked for meanwhile."""
+        """Waits. Returns True if a stop was requested meanwhile."""
         return self._stop.wait(seconds)
 
     def watch(self, tend: Callable[[], None], period_s: float = 0.1) -> None:
-        """Restart what dies, and call `tend` now and then, until somebody asks to stop."""
+        """Restarts children that end and calls `tend` every `period_s`, until a stop is requested."""
         while not self._stop.wait(period_s):
             for child in self._children:
-                self._revive(child)
+                self._restart_if_ended(child)
             tend()
 
-    def _revive(self, child: _Child) -> None:
+    def _restart_if_ended(self, child: _Child) -> None:
         now = time.monotonic()
         if child.due_at is None:
             code = child.process.poll()
             if code is None:
                 return
-            child.deaths = 1 if now - child.started_at > _HEALTHY_AFTER_S else child.deaths + 1
-            pause_s = min(_LONGEST_PAUSE_S, 0.1 * 2 ** (child.deaths - 1))
+            child.failures = 1 if now - child.started_at > _HEALTHY_AFTER_S else child.failures + 1
+            pause_s = min(_PAUSE_MAX_S, 0.1 * 2 ** (child.failures - 1))
             child.due_at = now + pause_s
             where = f"; its log is {child.program.log}" if child.program.log else ""
             self.say(
-                f"{child.program.name} ended ({_how(code)}); starting it again in {pause_s:.1f} s{where}"
+                f"{child.program.name} ended ({_exit_reason(code)}); restarting in {pause_s:.1f} s{where}"
             )
         if now >= child.due_at:
             child.process, child.started_at, child.due_at = _start(child.program), now, None
 
     def stop(self) -> None:
-        """Stop the children, those started last first; what does not end in its grace is killed."""
+        """Stops the children, the last started first. Kills a child that exceeds its `grace_s`."""
         for child in reversed(self._children):
             if child.process.poll() is None:
                 child.process.terminate()
@@ -105,7 +105,7 @@ class Supervisor:
         self._children.clear()
 
 
-def _how(code: int) -> str:
+def _exit_reason(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit {code}"
 
 

@@ -1,4 +1,4 @@
-"""`synccash up`: everything on one machine. It starts servers and children and supervises them; no more."""
+"""`synccash up`: starts and supervises the servers, the API, the worker and the sandbox on one machine."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from typing import Any
 
 from synccash.engine.system import SystemClock
 from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
-from synccash.local.sandbox_accounts import ACCOUNTS, Place
+from synccash.local.sandbox_accounts import ACCOUNTS, SandboxRail
 from synccash.local.supervisor import Program, Supervisor
 from synccash.payments.balance import BalanceAccount, credit_source
 from synccash.payments.rail import Environment
@@ -41,7 +41,7 @@ from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
 MERCHANT_ID = "mer_local"
 LOCAL_CREDIT = 10**12
 """Pesewas that the local merchant may pay out in test mode beyond what it collects."""
-_PATIENCE_S = 30.0
+_TIMEOUT_S = 30.0
 _PAYOUT_LIMITS = (
     "payout_ceiling",
     "payout_payee_max_payouts",
@@ -52,12 +52,12 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class UpError(Exception):
-    """The service cannot start on this machine; the text says what to do."""
+    """The service cannot start on this machine. The text says why, and what to do next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpOptions:
-    """What the command line asked for. `sandbox_url`: a sandbox that already runs elsewhere."""
+    """The options of `synccash up`. `sandbox_url`: a sandbox that already runs elsewhere."""
 
     data_dir: Path
     sandbox_port: int = 8100
@@ -67,7 +67,7 @@ class UpOptions:
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """One start of everything on this machine, from the main thread."""
+    """One run of `synccash up`. Use it from the main thread only."""
 
     options: UpOptions
     loaded: LoadedSettings
@@ -76,7 +76,7 @@ class Up:
     began: float
 
     def run(self) -> int:
-        """Start, supervise, and stop cleanly when asked to. Raises UpError."""
+        """Starts and supervises everything, and stops it cleanly on SIGTERM or SIGINT. Raises UpError."""
         settings = self.loaded.settings
         self._make_folders()
         self.supervisor.listen()
@@ -94,7 +94,7 @@ class Up:
             )
             for note in servers.notes:
                 say(note)
-            # Entered again, so that the children end before the servers that they use.
+            # Registered a second time, so that the children end before the servers that they use.
             stack.callback(self.supervisor.stop)
             database_url = settings.database_url or servers.database_url
             assert database_url is not None, "either given or bundled"
@@ -104,7 +104,7 @@ class Up:
             asyncio.run(confirm_test_accounts(database_url, environment))
             self._announce(port, keys, sandbox_url)
             self._start_roles(environment, listener)
-            self.supervisor.watch(self._tending(servers, port))
+            self.supervisor.watch(self._make_tend(servers, port))
             say("stopping")
         say("stopped")
         return 0
@@ -145,21 +145,21 @@ class Up:
         )
 
     def _environment(self, servers: Servers, port: int, sandbox_url: str | None) -> dict[str, str]:
-        """The children's settings: ours where the person has not chosen another."""
+        """Returns the children's environment: our defaults, except where the user set a value."""
         public_url = f"http://localhost:{port}"
         if "public_url" in self.loaded.sources:
             public_url = self.loaded.settings.public_url.rstrip("/")
-        offered: dict[str, str | None] = {
+        defaults: dict[str, str | None] = {
             "database_url": servers.database_url,
             "valkey_url": servers.valkey_url,
             "public_url": public_url,
             "installation_key": self._installation_key(),
         }
         if sandbox_url is not None:
-            offered["fraud_url"] = f"{sandbox_url}/fraud"
-            # No real money moves there, and the examples pay out more than a new installation may.
-            offered |= dict.fromkeys(_PAYOUT_LIMITS, str(10**12))
-            offered |= {
+            defaults["fraud_url"] = f"{sandbox_url}/fraud"
+            # The sandbox moves no real money, and the examples exceed the default payout limits.
+            defaults |= dict.fromkeys(_PAYOUT_LIMITS, str(10**12))
+            defaults |= {
                 "ladder": "sandbox",
                 "settle_s": "3",
                 "resend_pause_max_s": "10",
@@ -167,22 +167,22 @@ class Up:
                 "breaker_open_s": "3",
                 "float_poll_s": "5",
             }
-            offered |= sandbox_rails(
+            defaults |= sandbox_rails(
                 sandbox_url, self.options.data_dir / "sandbox_credentials.json", public_url, self._wait
             )
             for rail in ACCOUNTS:
-                addresses = {name for name in offered if name.startswith(rail) and name.endswith("_url")}
+                addresses = {name for name in defaults if name.startswith(rail) and name.endswith("_url")}
                 if addresses & self.loaded.sources.keys():
-                    # It leads elsewhere than to the sandbox: what is there, only the operator can say.
-                    offered.pop(f"{rail}_environment", None)
+                    # The user's URL is not the sandbox's: only the operator knows its environment.
+                    defaults.pop(f"{rail}_environment", None)
         return dict(self.environment) | {
             f"SYNCCASH_{name.upper()}": value
-            for name, value in offered.items()
+            for name, value in defaults.items()
             if value is not None and name not in self.loaded.sources
         }
 
     def _keys(self, database_url: str) -> dict[str, str]:
-        keys = kept(
+        keys = load_or_create(
             self.options.data_dir / "keys.json",
             lambda: {
                 "test": f"sk_test_{secrets.token_hex(24)}",
@@ -193,8 +193,11 @@ class Up:
         return keys
 
     def _installation_key(self) -> str:
-        """The key of this data folder; a folder without it cannot find what a restored database has lost."""
-        made = kept(
+        """Returns the installation key of this data folder.
+
+        Without it, attempts that a restored database has lost cannot be found at the rails.
+        """
+        made = load_or_create(
             self.options.data_dir / "installation_key.json", lambda: {"key": secrets.token_hex(KEY_BYTES_MIN)}
         )
         return made["key"]
@@ -214,7 +217,7 @@ class Up:
     def _rail_urls(self, sandbox_url: str) -> dict[str, str]:
         return rail_urls(sandbox_url, self._wait)
 
-    def _tending(self, servers: Servers, port: int) -> Callable[[], None]:
+    def _make_tend(self, servers: Servers, port: int) -> Callable[[], None]:
         ready = f"http://127.0.0.1:{port}/health/ready"
         waiting = True
 
@@ -239,37 +242,43 @@ _ME = (sys.executable, "-m", "synccash.cli")
 
 
 def up(options: UpOptions, loaded: LoadedSettings, environment: Mapping[str, str]) -> int:
-    """Run everything on this machine until told to stop; return the exit code. Raises UpError."""
+    """Runs everything on this machine until a stop signal and returns the exit code. Raises UpError."""
     return Up(options, loaded, environment, Supervisor(say), time.monotonic()).run()
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal."""
+    """Prints a line on the terminal."""
     print(text, flush=True)
 
 
 @contextlib.contextmanager
 def listening(host: str, port: int) -> Generator[socket.socket]:
-    """The API's socket, opened here and shared by its processes: one that dies refuses nobody."""
+    """Opens the API's listening socket for all API processes.
+
+    It stays open when one of them dies, so no connection is refused. Raises UpError.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise UpError(
-            f"port {port} of {host} cannot be used ({error.strerror}); choose another with --port"
+            f"Cannot listen on port {port} of {host} ({error.strerror}): choose another with --port"
         ) from error
     with listener:
         yield listener
 
 
-def kept(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
-    """What the file holds, or what `make` gives, on disk for this user alone before anybody uses it."""
+def load_or_create(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
+    """Returns the content of a JSON file; if it does not exist, writes the result of `make` to it first.
+
+    The file is readable by this user only and on disk before this returns.
+    """
     with contextlib.suppress(FileNotFoundError):
         return json.loads(path.read_text(encoding="utf-8"))
     made = make()
     draft = path.with_suffix(".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - the mode has to be right at birth
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - the mode must be right from the start
         json.dump(made, file)
         file.flush()
         os.fsync(file.fileno())
@@ -278,7 +287,7 @@ def kept(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, str]:
 
 
 async def register(database_url: str, keys: Mapping[str, str]) -> None:
-    """Make the keys known to the database. Repeating it changes nothing."""
+    """Registers the local merchant and its keys in the database. A repeat changes nothing."""
     pool = await connect(database_url, min_size=0, max_size=1)
     try:
         store = PostgresKeys(Database(pool))
@@ -295,8 +304,10 @@ async def register(database_url: str, keys: Mapping[str, str]) -> None:
 
 
 async def confirm_test_accounts(database_url: str, environment: Mapping[str, str]) -> None:
-    """Confirm the test accounts that the children's settings have: no real money can meet another business's.
-    Raises UpError where the settings cannot be used."""
+    """Confirms the test accounts of the children's settings; these move no real money.
+
+    Raises UpError if the settings are invalid.
+    """
     try:
         settings = load_settings(environment, CONFIGURATION).settings
         rails = build_rails(settings, Transport(), SystemClock())
@@ -311,52 +322,54 @@ async def confirm_test_accounts(database_url: str, environment: Mapping[str, str
             if rail.environment is Environment.TEST:
                 if (rail.name, rail.account.identity) not in confirmed:
                     facts = f"{rail.account.identity} as test account {rail.account.account}"
-                    await _noted(database, "rail_confirm", rail.name, facts)
+                    await _write_audit_entry(database, "rail_confirm", rail.name, facts)
                 await store.confirm(rail.account, Environment.TEST, by="synccash up", may_correct=False)
     finally:
         await pool.close()
 
 
 async def grant_local_credit(database: Database) -> None:
-    """Let the local merchant pay out in test mode without having collected. Repeating it changes nothing."""
+    """Grants the local merchant credit for test payouts. A repeat changes nothing."""
     balances = PostgresBalances(database)
     account = BalanceAccount(merchant_id=MERCHANT_ID, livemode=False, currency="GHS")
     for credit in await balances.unconfirmed():
         if credit.account == account:
-            await _noted(database, "balance_confirm", f"{account} 0", "the credit of an upgrade")
+            await _write_audit_entry(database, "balance_confirm", f"{account} 0", "the credit of an upgrade")
             await balances.confirm(credit, 0)
     granted, is_new = await balances.grant(account, LOCAL_CREDIT, credit_source("credit", account, "up"))
     if is_new:
-        await _noted(database, "balance_credit", f"{account} {granted}", "the local merchant may pay out")
+        await _write_audit_entry(
+            database, "balance_credit", f"{account} {granted}", "the local merchant may pay out"
+        )
 
 
-async def _noted(database: Database, action: str, target: str, reason: str) -> None:
-    """Write to the audit log what `synccash up` does by itself."""
+async def _write_audit_entry(database: Database, action: str, target: str, reason: str) -> None:
+    """Writes an automatic action of `synccash up` to the audit log."""
     await PostgresAudit(database).note(actor="synccash up", action=action, target=target, reason=reason)
 
 
 def rail_urls(sandbox_url: str, wait: Callable[[float], None]) -> dict[str, str]:
-    """Ask a sandbox for the port of each rail. Raises UpError when it does not come up."""
+    """Returns the URL of each rail of a sandbox. Raises UpError if the sandbox does not answer."""
     return exchange("GET", f"{sandbox_url}/", None, wait)["rails"]
 
 
 def sandbox_rails(
     sandbox_url: str, path: Path, public_url: str, wait: Callable[[float], None]
 ) -> dict[str, str]:
-    """Settings that lead to the sandbox's rails, with credentials that it is told to accept.
+    """Registers credentials at the sandbox's rails and returns the settings for them.
 
-    The file at `path` keeps what the credentials are made of. A rail that the sandbox does not play, as one
-    that runs elsewhere in an older version, is left out.
+    The file at `path` stores the values from which the credentials are built. Leaves out rails that the
+    sandbox does not simulate, such as a sandbox of an older version that runs elsewhere.
     """
     urls = rail_urls(sandbox_url, wait)
-    made = kept(path, lambda: {"user": str(uuid.uuid4()), "key": secrets.token_hex(16)})
+    made = load_or_create(path, lambda: {"user": str(uuid.uuid4()), "key": secrets.token_hex(16)})
     settings: dict[str, str] = {}
     for rail, account_at in ACCOUNTS.items():
         if rail not in urls:
             continue
         callbacks = f"{public_url}/api/v1/callbacks/{rail}"
-        place = Place(url=urls[rail], user=made["user"], key=made["key"], callbacks=callbacks)
-        account = account_at(place)
+        sandbox_rail = SandboxRail(url=urls[rail], user=made["user"], key=made["key"], callbacks=callbacks)
+        account = account_at(sandbox_rail)
         for resource, body in account.control.items():
             exchange("PUT", f"{sandbox_url}/control/{rail}/{resource}", body, wait)
         settings |= account.settings
@@ -364,9 +377,9 @@ def sandbox_rails(
 
 
 def exchange(method: str, url: str, body: Any, wait: Callable[[float], None]) -> dict[str, Any]:
-    """Talk to a sandbox that may still be starting. Raises UpError when it stays away."""
+    """Sends one request to a sandbox, and retries while it starts. Raises UpError after 30 s."""
     data = None if body is None else json.dumps(body).encode()
-    end = time.monotonic() + _PATIENCE_S
+    end = time.monotonic() + _TIMEOUT_S
     while True:
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)  # noqa: S310
         try:
@@ -377,14 +390,14 @@ def exchange(method: str, url: str, body: Any, wait: Callable[[float], None]) ->
         except OSError as error:
             if time.monotonic() > end:
                 raise UpError(
-                    f"the sandbox at {url} does not answer: {error}; "
-                    "one that was started here writes to logs/sandbox.log in the data folder"
+                    f"the sandbox at {url} does not answer: {error}. Check that it runs; "
+                    "the log of a sandbox of `synccash up` is logs/sandbox.log in the data folder"
                 ) from error
         wait(0.05)
 
 
 def answers(url: str) -> bool:
-    """True when the URL answers 200."""
+    """Returns True if the URL answers 200."""
     try:
         with urllib.request.urlopen(url, timeout=2) as reply:  # noqa: S310 - our own loopback address
             return reply.status == 200
