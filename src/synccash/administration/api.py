@@ -88,7 +88,7 @@ def management_api(settings: Settings, url: str | None) -> ManagementApi:
         raise AdministrationError(f"--url {address}: expected http(s)://host[:port]")
     key = settings.admin_key or _local_admin_key()
     if key is None:
-        raise AdministrationError(f"No admin key is set: {_KEY_HINT}")
+        raise AdministrationError(f"No admin key: {_KEY_HINT}")
     return ManagementApi(address, key)
 
 

@@ -1,4 +1,4 @@
-"""`make demo`: the whole thing on this machine, in a few seconds, with the sandbox's book as the judge."""
+"""`make demo`: runs an installation on this machine and checks its payments against the sandbox's books."""
 
 import json
 import os
@@ -21,23 +21,23 @@ from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
 
 Json = dict[str, Any]
 MTN_NUMBERS = "02412345{:02d}"
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 class DemoError(Exception):
-    """Something that the demo promises did not happen."""
+    """A check of the demo failed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One HTTP answer."""
+class HttpResponse:
+    """One HTTP response."""
 
     status: int
     headers: dict[str, str]
     body: Json
 
 
-def call(method: str, url: str, body: Json | None = None, **headers: str) -> Answer:
+def call(method: str, url: str, body: Json | None = None, **headers: str) -> HttpResponse:
     """Make one HTTP request to this machine."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, method=method)  # noqa: S310 - our own loopback address
@@ -46,29 +46,29 @@ def call(method: str, url: str, body: Json | None = None, **headers: str) -> Ans
         request.add_header(name.replace("_", "-"), value)
     try:
         with urllib.request.urlopen(request, timeout=30) as reply:  # noqa: S310
-            return _answer(reply.status, reply.headers.items(), reply.read())
+            return _response(reply.status, reply.headers.items(), reply.read())
     except urllib.error.HTTPError as error:
         with error:
-            return _answer(error.code, error.headers.items(), error.read())
+            return _response(error.code, error.headers.items(), error.read())
 
 
-def _answer(status: int, headers: Any, raw: bytes) -> Answer:
-    return Answer(status, {k.lower(): v for k, v in headers}, json.loads(raw) if raw else {})
+def _response(status: int, headers: Any, raw: bytes) -> HttpResponse:
+    return HttpResponse(status, {k.lower(): v for k, v in headers}, json.loads(raw) if raw else {})
 
 
 def wait_until(what: str, poll: Callable[[], bool]) -> None:
-    """Poll until it holds. Raises DemoError after a minute."""
-    end = time.monotonic() + PATIENCE_S
+    """Poll until `poll` returns True. Raises DemoError after 60 s."""
+    end = time.monotonic() + TIMEOUT_S
     while time.monotonic() < end:
         if poll():
             return
         time.sleep(0.1)
-    raise DemoError(f"{what}: not within {PATIENCE_S:.0f} s")
+    raise DemoError(f"timed out after {TIMEOUT_S:.0f} s waiting until {what}")
 
 
 @dataclass(slots=True)
 class Demo:
-    """One running `synccash up`, and what was asked of it."""
+    """A running `synccash up`, and the payments that the demo made."""
 
     api: str
     sandbox: str
@@ -84,8 +84,8 @@ class Demo:
         key: str | None = None,
         reference: str | None = None,
         rail: str | None = None,
-    ) -> Answer:
-        """Ask for money; `rail` allows no other."""
+    ) -> HttpResponse:
+        """Request a payment; `rail` restricts it to one rail."""
         body: Json = {
             "amount": amount,
             "currency": "GHS",
@@ -98,7 +98,7 @@ class Demo:
         expect(answer.status in (201, 202), f"POST /payments answered {answer.status}: {answer.body}")
         return answer
 
-    def post(self, path: str, body: Json, key: str) -> Answer:
+    def post(self, path: str, body: Json, key: str) -> HttpResponse:
         """POST with our key and an idempotency key."""
         return call("POST", self.api + path, body, Authorization=f"Bearer {self.key}", Idempotency_Key=key)
 
@@ -109,17 +109,17 @@ class Demo:
         return answer.body
 
     def operate(self, method: str, path: str, body: Json | None = None) -> Json:
-        """Do something as the operator."""
+        """Call the management API with the admin key."""
         answer = call(method, self.api + path, body, Authorization=f"Bearer {self.admin_key}")
         expect(answer.status == 200, f"{method} {path} answered {answer.status}: {answer.body}")
         return answer.body
 
     def settled(self, payment_id: str) -> bool:
-        """True once the payment has ended."""
+        """Return True once the payment has ended."""
         return self.get(f"/payments/{payment_id}")["status"] in ("succeeded", "failed", "canceled")
 
     def succeed(self, *ids: str) -> None:
-        """Wait for payments and hold them to account. Raises DemoError where one ends otherwise."""
+        """Wait until payments succeed, and record them for the audit. Raises DemoError if one does not."""
         wait_until("every payment ends", lambda: all(self.settled(i) for i in ids))
         for payment_id in ids:
             status = self.get(f"/payments/{payment_id}")["status"]
@@ -127,19 +127,19 @@ class Demo:
         self.payments.extend(ids)
 
     def debits(self) -> Counter[str]:
-        """How often each reference was debited, by the sandbox's own books of all rails."""
+        """Return how often each reference was debited, by the sandbox's books of all rails."""
         rails = call("GET", f"{self.sandbox}/").body["rails"]
         books = [call("GET", f"{self.sandbox}/control/{rail}/book").body for rail in rails]
         return Counter(plain(debit["reference"]) for book in books for debit in book["debits"])
 
     def faults(self, **faults: Any) -> None:
-        """Make MTN sick; without arguments, heal it."""
+        """Set faults at MTN; without arguments, clear them."""
         method = "PUT" if faults else "DELETE"
         answer = call(method, f"{self.sandbox}/control/mtn_momo/faults", faults or None)
         expect(answer.status < 300, f"faults answered {answer.status}: {answer.body}")
 
     def timeline(self, payment_id: str) -> None:
-        """Print what was decided about a payment, and when."""
+        """Print the timeline of a payment."""
         payment = self.get(f"/payments/{payment_id}")
         print(f"   timeline of {payment_id} ({payment['status']}, {len(payment['attempts'])} attempt(s)):")
         for entry in self.get(f"/payments/{payment_id}/timeline")["data"]:
@@ -148,14 +148,14 @@ class Demo:
             print(f"     {entry['at'][11:23]}  {entry['kind']:<14} {shown}")
 
 
-def expect(truth: object, otherwise: str) -> None:
-    """Raise DemoError unless it is so."""
-    if not truth:
-        raise DemoError(otherwise)
+def expect(condition: object, message: str) -> None:
+    """Raise DemoError with the message unless the condition is true."""
+    if not condition:
+        raise DemoError(message)
 
 
 def healthy_payment(demo: Demo) -> None:
-    """Collect, repeat, refund."""
+    """Make a payment, repeat the request, and refund part of it."""
     print("\n1. A payment, and the same request again")
     key, reference = uuid.uuid4().hex, "order-1001"
     first = demo.pay("0241234567", 2500, key=key, reference=reference)
@@ -178,8 +178,8 @@ def healthy_payment(demo: Demo) -> None:
     print(f"   {refund.body['id']} succeeded; the other: 409 {too_much.body['detail']}")
 
 
-def sick_mtn(demo: Demo) -> None:
-    """MTN takes the money and the answer is lost; then MTN dies before it books; then it is gone."""
+def mtn_outages(demo: Demo) -> None:
+    """MTN books payments and loses its answers, then drops requests before booking them, then is down."""
     for title, fault in (
         ("3. MTN books the payments, and its answers are lost", {"drop": "after_commit"}),
         ("4. The connections die before MTN books anything", {"drop": "before_commit"}),
@@ -187,11 +187,11 @@ def sick_mtn(demo: Demo) -> None:
     ):
         print(f"\n{title}")
         demo.faults(**fault)
-        # Three: MTN's breaker opens at the third failure and would keep a fourth from being sent.
+        # Three payments: MTN's breaker opens at the third failure and would block a fourth.
         answers = [demo.pay(MTN_NUMBERS.format(n), 1000 + n, rail="mtn_momo") for n in range(3)]
         for answer in answers:
-            told = answer.body
-            print(f"   {answer.status} {told['id']} {told['status']} / {told['status_detail']}")
+            payment = answer.body
+            print(f"   {answer.status} {payment['id']} {payment['status']} / {payment['status_detail']}")
         demo.faults()
         demo.succeed(*(answer.body["id"] for answer in answers))
         demo.timeline(answers[0].body["id"])
@@ -199,7 +199,7 @@ def sick_mtn(demo: Demo) -> None:
 
 
 def reset_breaker(demo: Demo) -> None:
-    """Let new payments go to MTN again at once, where its breaker would soon try one."""
+    """Close MTN's breaker at once, instead of waiting for its probe."""
     path = "/resilience/circuit-breakers/mtn_momo"
     state = demo.operate("GET", path)["state"]
     if state != "closed":
@@ -208,8 +208,8 @@ def reset_breaker(demo: Demo) -> None:
     print(f"   MTN's breaker was {state}; now it is closed")
 
 
-def round_a_sick_mtn(demo: Demo) -> None:
-    """MTN is down; a payment that may take any rail takes another one, and is debited there alone."""
+def failover_from_mtn(demo: Demo) -> None:
+    """MTN is down: a payment without a fixed rail uses another rail, and is debited only there."""
     print("\n6. MTN is down, and a payment goes round it")
     demo.faults(down=True)
     payment_id = demo.pay(MTN_NUMBERS.format(50), 5000).body["id"]
@@ -224,7 +224,7 @@ def round_a_sick_mtn(demo: Demo) -> None:
 
 
 def risky_payments(demo: Demo) -> None:
-    """The fraud service wants a human to see one payment, and declines another."""
+    """The fraud service sends one payment to manual review, and declines another."""
     print("\n7. The fraud service: 6,000 GHS wait for a human, 10,000 GHS are declined")
     held = demo.pay(MTN_NUMBERS.format(60), 600_000).body["id"]
     path = f"/payments/{held}"
@@ -241,12 +241,12 @@ def risky_payments(demo: Demo) -> None:
 
 
 def plain(reference: str) -> str:
-    """A reference without the hyphens that some rails do not take."""
+    """Return a reference without hyphens, since some rails do not accept them."""
     return reference.replace("-", "")
 
 
 def audit(demo: Demo) -> str:
-    """Hold our payments against the sandbox's book."""
+    """Compare our payments with the sandbox's books and return a summary. Raises DemoError."""
     debits = demo.debits()
     ours: Counter[str] = Counter()
     for payment_id in demo.payments:
@@ -269,7 +269,7 @@ def start(folder: Path, port: int, sandbox_port: int) -> subprocess.Popen[str]:
 
 
 def printed_keys(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Read what `up` prints until the test key and the admin key after it."""
+    """Read the output of `up` until the test key and the admin key, and return both."""
     assert process.stdout is not None
     keys: list[str] = []
     for line in process.stdout:
@@ -281,7 +281,7 @@ def printed_keys(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def main() -> int:
-    """Run the demo. Exit 0 only when every promise held."""
+    """Run the demo and return the exit code, 0 only if every check passed."""
     folder = Path(tempfile.mkdtemp(prefix="synccash-demo-"))
     folder.chmod(0o711)  # root's databases run as another user, which must traverse it
     port = free_run_of_ports(1 + SANDBOX_PORTS)
@@ -294,11 +294,11 @@ def main() -> int:
         key, admin_key = printed_keys(process)
         base = f"http://127.0.0.1:{port}"
         demo = Demo(base + "/api/v1", f"http://127.0.0.1:{sandbox_port}", key, admin_key, [])
-        wait_until("ready", lambda: ready(base, process))
+        wait_until("the service is ready", lambda: ready(base, process))
         print(f"   ready after {time.monotonic() - began:.1f} s (first start: databases are made)")
         healthy_payment(demo)
-        sick_mtn(demo)
-        round_a_sick_mtn(demo)
+        mtn_outages(demo)
+        failover_from_mtn(demo)
         risky_payments(demo)
         print("\n8. The sandbox's own books against our payments")
         result = audit(demo)
@@ -316,7 +316,7 @@ def main() -> int:
 
 
 def ready(base: str, process: subprocess.Popen[str]) -> bool:
-    """True once the service takes payments. Raises DemoError when it has died."""
+    """Return True once the service accepts payments. Raises DemoError if it has ended."""
     expect(process.poll() is None, f"synccash up ended with exit {process.returncode}")
     try:
         return call("GET", f"{base}/health/ready").status == 200
