@@ -337,7 +337,7 @@ def test_a_drill_that_proves_nothing_calls_itself_invalid(sabotaged):
     *_, told, last = terminal_report(DrillOptions(payments=1, seed=1, kinds=()), result).splitlines()
 
     assert last.startswith("drill INVALID: 1 payments")
-    assert ("NOT found" in told) if sabotaged else told.startswith("invalid: kill: it never occurred")
+    assert ("NOT find" in told) if sabotaged else told.startswith("invalid: kill: it never occurred")
 
 
 async def test_the_audit_names_the_double_debit_of_a_sabotaged_payment(servers, migrated_template, tmp_path):
