@@ -65,4 +65,4 @@ async def test_a_password_for_a_rail_that_is_gone_goes_nowhere(desk: Desk):
 )
 def test_a_refund_that_no_rail_takes_is_tried_ever_more_patiently(tries: int, age_s: float, wait_s: float):
     schedule = InquirySchedule(steps=(5, 15), tail=((900, 86_400), (3_600, 259_200)))
-    assert schedule.patience_s(tries, age_s) == wait_s
+    assert schedule.endless_wait_s(tries, age_s) == wait_s

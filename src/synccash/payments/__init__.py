@@ -1,1 +1,1 @@
-"""The domain, pure: values and transition tables. No input or output, no clock, no framework."""
+"""The payment domain: immutable values and transition tables. No I/O, no clock, no framework."""

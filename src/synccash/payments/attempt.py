@@ -1,4 +1,4 @@
-"""One attempt: one reference at one rail. States move only through TRANSITIONS; ends absorb."""
+"""An attempt: one reference at one rail. Its state changes only by TRANSITIONS; final states never change."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -9,27 +9,27 @@ from synccash.payments.rail import Operation, RailAccount, RailStatus, SendAnswe
 from synccash.resilience.evidence import Evidence
 
 ADOPTED = "adopted"
-"""The retry decision of an attempt that a rail had and the ledger had lost."""
+"""The retry decision of an attempt that was found at a rail after the database had lost it."""
 
 
 class AttemptState(StrEnum):
-    """Where an attempt stands."""
+    """The state of an attempt."""
 
     PREPARED = "prepared"
-    """Committed; the first send may or may not have left."""
+    """Committed; the first send may or may not have reached the rail."""
     ACKNOWLEDGED = "acknowledged"
-    """The rail has it and has not decided."""
+    """The rail accepted it and has not decided yet."""
     UNKNOWN = "unknown"
-    """A send left and nobody knows what became of it."""
+    """A send left, and its outcome is unknown."""
     SUCCEEDED = "succeeded"
     DECLINED = "declined"
-    """Dead: refused for good, or failed by the rail's own answer."""
+    """Dead: the rail refused it for good, or answered that it failed."""
     NOT_SENT = "not_sent"
-    """Dead: every send was refused for later or never left."""
+    """Dead: every send was refused with "try later" or never left."""
 
     @property
     def is_final(self) -> bool:
-        """True when no further answer moves the attempt."""
+        """True when no further answer changes the state of the attempt."""
         return self in _FINAL
 
     @property
@@ -67,7 +67,7 @@ TRANSITIONS: dict[tuple[AttemptState, Evidence | RailStatus], AttemptState] = {
             (_R.FAILED, _S.DECLINED),
         )
     },
-    # Asking proves that a prepared attempt was taken over: from here on it counts as sent.
+    # Only a worker that took over a prepared attempt inquires about it: from here on it counts as sent.
     **{(_S.PREPARED, status_at_rail): _S.UNKNOWN for status_at_rail in (_R.NOT_FOUND, _R.NO_INFORMATION)},
     **{
         (state, status_at_rail): state
@@ -82,16 +82,16 @@ class Attempt:
     """One reference at one rail.
 
     `evidence` is the worst over all sends ever made under the reference. `opened_fence` is the fence of the
-    order when the attempt was opened: while the order still has it, one holder only has ever had the attempt.
-    `quiet_since` is when the last possible sender fell silent; a settle time is counted from there.
-    `reported_failure` is what a callback claimed; it counts only beside the rail's own answer. `callback_at`
-    is when the latest callback came, `callback_checked_at` up to when the rail has answered about callbacks.
-    `reported_failure` is what a callback claimed; it counts only beside the rail's own answer.
+    order when the attempt was opened: while the order still has that fence, only one lease holder has ever
+    had the attempt. `quiet_since` is the end of the last possible send; a settle time counts from there.
+    `callback_at` is when the latest callback came; the rail has answered about all callbacks up to
+    `callback_checked_at`.
+    `reported_failure` is what a callback claimed; it counts only together with the rail's own answer.
     `reference_key` is the id of the installation key that the reference was derived with; None where it was
     random.
     `sends` counts the sends that may have reached the rail; `not_founds` the latest answers in a row that did
-    not find the reference. `moved_at` is when the rail was first heard to have moved money against what the
-    engine believed or asked for; `reversed_at` when it was heard to have taken that back.
+    not find the reference. `moved_at` is when the rail first reported a money movement that contradicts what
+    the engine believed or asked for; `reversed_at` is when the rail reported that it reversed the movement.
     Amounts in pesewas.
     """
 
@@ -137,22 +137,22 @@ class Attempt:
 
     @property
     def is_callback_unchecked(self) -> bool:
-        """True when a callback came for the closed attempt and its rail has not answered about it: the money
-        may have moved after all."""
+        """True when a callback came for the closed attempt and its rail has not answered an inquiry since:
+        the money may have moved after all."""
         if self.callback_at is None or not self.state.is_dead or self.money_moved:
             return False
         return self.callback_checked_at is None or self.callback_checked_at < self.callback_at
 
     @property
     def is_dead_by_word(self) -> bool:
-        """True when the only proof that it failed is the rail's word, on which a rail can go back: a send may
-        have reached it, and it said that the attempt failed or that there is none."""
+        """True when the only proof of the failure is the rail's answer, which a rail can revise: a send may
+        have reached the rail, and the rail answered that the attempt failed or does not exist."""
         return self.state.is_dead and self.evidence in (Evidence.ACCEPTED, Evidence.AMBIGUOUS)
 
     def after_send(self, answer: SendAnswer, worst: Evidence, *, now: datetime, latency_ms: int) -> "Attempt":
         """Return the attempt after a send whose evidence, with all sends of this run, is `worst`.
 
-        A repeated send that provably never left is taken out of the count again.
+        A repeated send that provably never left is subtracted from `sends` again.
         """
         evidence = worst if self.evidence is None else self.evidence.worst(worst)
         state = TRANSITIONS.get((self.state, evidence), self.state)
@@ -161,7 +161,8 @@ class Attempt:
             and state is AttemptState.NOT_SENT
             and self.operation is not Operation.REFUND
         ):
-            # The rail would be no other in a minute. A refund's rail is given: it waits for a human.
+            # A retry would be refused again, so close it. A refund cannot use another rail: it waits for
+            # review.
             state = AttemptState.DECLINED
         never_left = self.sends > 1 and worst is Evidence.NOT_SENT
         return replace(
@@ -208,12 +209,12 @@ class Attempt:
         return self.not_founds + 1 if status_at_rail is RailStatus.NOT_FOUND else 0
 
     def closed_as_not_found(self, failure: Failure) -> "Attempt":
-        """Return the attempt as one that its rail, whose "not found" is final, never had."""
-        assert self.state is AttemptState.UNKNOWN, f"{self.state} is not ended by a reference not found"
+        """Return the attempt as declined: its rail, whose "not found" is final, never had it."""
+        assert self.state is AttemptState.UNKNOWN, f"{self.state} does not end as not found"
         return replace(self, state=AttemptState.DECLINED, failure=failure)
 
     def with_late_money(self, received: int, answer: StatusAnswer, *, now: datetime) -> "Attempt":
-        """Return a closed attempt on which `received` pesewas moved all the same."""
+        """Return a closed attempt on which `received` pesewas moved after it was closed."""
         assert self.state.is_dead, f"{self.state} was not closed"
         named = answer.provider_transaction_id or self.provider_transaction_id
         return replace(self, amount_received=received, moved_at=now, provider_transaction_id=named)

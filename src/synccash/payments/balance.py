@@ -1,4 +1,4 @@
-"""What a merchant may pay out: the sums of a balance, and the names of the credits in it."""
+"""A merchant's balance: its sums, the names of its credits, and the fees that reduce it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any
 BY_MIGRATION = "credit_by_migration"
 """The first part of the name of a credit that a migration granted, until an operator confirms it."""
 CONFIRMED = "credit_confirmed"
-"""The first part of the name of the entry that replaces it."""
+"""The first part of the name of the credit that replaces it after confirmation."""
 CREDIT_MAX = 10**15
-"""The most pesewas that one credit may add or take."""
+"""The largest amount that one credit may add or subtract, in pesewas."""
 
 _OPERATIONS = ("collect", "refund", "payout")
 _BPS_MAX = 10_000
@@ -17,7 +17,7 @@ _BPS_MAX = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceAccount:
-    """Whose money, in which mode and currency."""
+    """Identifies one balance: a merchant, a mode and a currency."""
 
     merchant_id: str
     livemode: bool
@@ -29,10 +29,11 @@ class BalanceAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """One merchant's money in one mode and currency, in pesewas.
+    """One merchant's balance in one mode and currency. All sums in pesewas.
 
-    `collected` came in and is still here; `refunded` and `paid_out` went; `reserved` is what open refunds and
-    payouts may still send, those under review too; `credit` was granted by an operator.
+    `collected` is money that came in and was not taken back; `refunded` and `paid_out` were sent; `reserved`
+    is what open refunds and payouts, those under review included, may still send; `credit` was granted by an
+    operator.
     """
 
     merchant_id: str
@@ -47,12 +48,13 @@ class Balance:
 
     @property
     def available(self) -> int:
-        """What may be refunded or paid out now. Below 0 where a rail has taken back what was paid out."""
+        """What may be refunded or paid out now. Below 0 when a rail took back money that was paid out
+        already."""
         return self.collected + self.credit - self.refunded - self.paid_out - self.reserved - self.fees
 
 
 def balance_document(balance: Balance) -> dict[str, Any]:
-    """A balance as the API shows it."""
+    """Return a balance as the API shows it."""
     return {
         "object": "balance",
         "merchant_id": balance.merchant_id,
@@ -69,7 +71,7 @@ def balance_document(balance: Balance) -> dict[str, Any]:
 
 
 def credit_source(kind: str, account: BalanceAccount, key: str = "") -> str:
-    """The name of a credit; there is one of each name."""
+    """Return the unique name of a credit."""
     mode = "live" if account.livemode else "test"
     return ":".join(filter(None, (kind, account.merchant_id, mode, account.currency, key)))
 
@@ -85,6 +87,6 @@ def read_fees(text: str) -> Mapping[tuple[str, str], int]:
         if not value.isdecimal() or not 0 <= int(value) <= _BPS_MAX:
             raise ValueError(f"{part}: expected 0 to {_BPS_MAX} basis points (100 are 1 %)")
         if (rail, operation) in fees:
-            raise ValueError(f"{name} is there twice")
+            raise ValueError(f"{name} is set twice; set it once")
         fees[rail, operation] = int(value)
     return {key: bps for key, bps in fees.items() if bps}

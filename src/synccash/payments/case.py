@@ -1,4 +1,4 @@
-"""What is read and written together: an order with its attempts, and everything one commit changes."""
+"""Values that an order store reads and writes: orders with their attempts, and commits of their changes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from synccash.payments.payout import Payout
 Order = Payment | Refund | Payout
 
 SURPLUS_SCOPE = "engine:surplus_refund"
-"""The scope of the claims under which money that came too much is given back, once a debit."""
+"""The scope of the idempotency claims of surplus refunds: each surplus debit is refunded once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _OrderCase:
-    """An order with its attempts, in sequence, as the ledger has them.
+    """An order with its attempts, in sequence, as the order store has them.
 
-    `as_of` is the ledger's clock at the reading. `former_lease_end` is when the lease of the holder before
-    this one ran out; None where nobody held it. `hinted`: it was taken because a callback came.
-    `held`: a recovery is under way, and nothing is sent for any order. `unsearched`: the epoch of the
-    recovery since whose beginning the rails were not asked about attempts of this order that the ledger may
-    have lost. `restored`: the order was opened before the latest recovery ended. `recovery_began`: when the
-    latest recovery began; None before the first one.
+    `as_of` is the store's clock at the time of reading. `former_lease_end` is when the previous holder's
+    lease ended; None when there was none. `hinted`: the order was leased because a callback came.
+    `held`: a recovery is under way, and nothing is sent for any order. `unsearched`: the epoch of the latest
+    recovery, when the rails were not asked since its beginning about attempts of this order that the store
+    may have lost. `restored`: the order was opened before the latest recovery ended. `recovery_began`: when
+    the latest recovery began; None before the first one.
     """
 
     attempts: tuple[Attempt, ...]
@@ -38,50 +38,50 @@ class _OrderCase:
 
     @property
     def may_send(self) -> bool:
-        """True where the ledger is known to have every attempt of the order, and no recovery is under way.
+        """True when the store is known to have every attempt of the order, and no recovery is under way.
 
-        Without that nothing is sent, and the order is not ended on the ground that nothing was sent.
+        While False, nothing is sent, and the order is not ended for the reason that nothing was sent.
         """
         return not self.held and self.unsearched is None
 
     @property
     def live(self) -> Attempt | None:
-        """The one attempt that lives or whose outcome is unknown; None where all are final."""
+        """The one attempt that is not final; None when all are."""
         return next((a for a in self.attempts if not a.state.is_final), None)
 
     @property
     def next_sequence(self) -> int:
-        """The number of the next attempt. Attempts that were found after a recovery may have gaps before
-        them, and no number is used twice."""
+        """The sequence number of the next attempt. It is never reused: attempts that were found after a
+        recovery may have gaps before them."""
         return max((attempt.sequence for attempt in self.attempts), default=0) + 1
 
     @property
     def money_moved(self) -> bool:
-        """True when any attempt is known to have moved money: then nothing more is sent for the order, and
-        it is neither expired, canceled, approved nor declined."""
+        """True when any attempt is known to have moved money: nothing more is sent for the order, and it is
+        not expired, canceled, approved or declined."""
         return any(attempt.money_moved for attempt in self.attempts)
 
     @property
     def is_callback_unchecked(self) -> bool:
-        """True when the callback of a closed attempt is unchecked: nothing new is sent for the order then."""
+        """True when a closed attempt has an unchecked callback: nothing new is sent for the order."""
         return any(attempt.is_callback_unchecked for attempt in self.attempts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentCase(_OrderCase):
-    """A payment with its collecting attempts."""
+    """A payment with its collect attempts."""
 
     payment: Payment
 
     @property
     def expires_at(self) -> datetime:
-        """After this nothing is sent."""
+        """After this time nothing is sent."""
         return self.payment.expires_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundCase(_OrderCase):
-    """A refund with its own attempts, and the debit that it returns."""
+    """A refund with its attempts, and the debit that it returns."""
 
     refund: Refund
     payment: Payment
@@ -89,7 +89,7 @@ class RefundCase(_OrderCase):
 
     @property
     def expires_at(self) -> None:
-        """What was taken is owed for ever."""
+        """A refund never expires: the money stays owed to the payer."""
         return
 
 
@@ -101,7 +101,7 @@ class PayoutCase(_OrderCase):
 
     @property
     def expires_at(self) -> datetime:
-        """After this nothing is sent."""
+        """After this time nothing is sent."""
         return self.payout.expires_at
 
 
@@ -110,14 +110,14 @@ Case = PaymentCase | RefundCase | PayoutCase
 
 @dataclass(frozen=True, slots=True)
 class UnreadablePayment:
-    """A payment of which this version of the service can read no more than its place in a list."""
+    """A payment whose row this version cannot read, beyond its id and creation time for lists."""
 
     id: str
     created_at: datetime
 
 
 def order_of(case: Case) -> Order:
-    """The order that the case is about."""
+    """Return the order of the case."""
     match case:
         case PaymentCase():
             return case.payment
@@ -138,7 +138,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What a merchant is told, written in the commit of the change that it tells. `data` is JSON."""
+    """An event for the merchant, written in the same commit as the change that it reports. `data` is JSON."""
 
     id: str
     merchant_id: str
@@ -152,7 +152,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An idempotency key in its scope, and the SHA-256 of what was asked under it."""
+    """An idempotency key in its scope, and the SHA-256 of the request made with it."""
 
     scope: str
     key: str
@@ -161,7 +161,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """The answer that every repeat of a request gets, byte for byte."""
+    """The stored HTTP response: every repeat of the request gets the same bytes."""
 
     status: int
     body: bytes
@@ -169,17 +169,17 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class KeepLease:
-    """Stay the holder: the lease goes on for `lease_s` seconds from the commit."""
+    """Keeps the lease: it lasts for `lease_s` seconds from the commit."""
 
     lease_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseLease:
-    """Let go. The order is due again after `due_in_s` seconds (0 = at once).
+    """Releases the lease. The order is due again after `due_in_s` seconds (0 = at once).
 
-    None = only when hinted, and only for an order that has ended: a ledger refuses to let go of another for
-    good, so that nothing which may have moved money is ever forgotten.
+    None = due only after a callback. The store refuses None for an order that has not ended, so that no order
+    that may have moved money is forgotten.
     """
 
     due_in_s: float | None
@@ -187,9 +187,9 @@ class ReleaseLease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """Commit 1: an idempotency claim, a payment, and its first attempt where there is one.
+    """The first commit of a payment: an idempotency claim, the payment, and its first attempt if it has one.
 
-    `answer` is given where the request is already finished by this commit.
+    `answer` is set when this commit already finishes the request.
     """
 
     claim: Claim
@@ -203,7 +203,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutOpening:
-    """Commit 1 of a payout, in everything like a payment's."""
+    """The first commit of a payout, with the same fields as Opening."""
 
     claim: Claim
     payout: Payout
@@ -216,9 +216,9 @@ class PayoutOpening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundOpening:
-    """Commit 1 of a refund: claim, refund, attempt, and the reservation on the debit, all or nothing.
+    """The first commit of a refund: claim, refund, attempt, and the reservation on the debit, all or nothing.
 
-    Without an attempt it is a worker's to send.
+    Without an attempt, a worker sends the refund.
     """
 
     claim: Claim
@@ -231,15 +231,15 @@ class RefundOpening:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """Any later commit. It happens whole, or not at all when the order moved or changed hands meanwhile.
+    """Any later commit. It is atomic, and refused when the order was changed or leased by another holder.
 
     `order` is the new value; the row must still have `expected_version` and `expected_fence`.
     `attempts` are written by id: changed ones and new ones. `answer` completes the order's idempotency claim
-    where that is still processing. `before_expiry`: refuse once the order's `expires_at` has passed by the
-    ledger's clock; set on whatever is followed by a send. `outside_recovery`: refuse while a recovery is
-    under way, and where the order was not searched for since the latest began; set on the same, and on what
-    ends an order because nothing was sent. `searched`: the epoch in which the rails were asked about lost
-    attempts.
+    if that is still processing. `before_expiry`: refuse once the order's `expires_at` has passed by the
+    store's clock; set on every commit that a send follows. `outside_recovery`: refuse while a recovery is
+    under way, and when the rails were not searched for the order since the latest recovery began; set on
+    every commit that a send follows or that ends an order because nothing was sent. `searched`: the epoch in
+    which the rails were asked about lost attempts.
     """
 
     id: str
@@ -259,20 +259,20 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class SendsHeld:
-    """A recovery is under way, so nothing was opened with an attempt: open it without one."""
+    """Refused: a recovery is under way. Open the order without an attempt instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Commit 1 is done: the caller holds the order."""
+    """The first commit is done: the caller holds the order's lease."""
 
     case: Case
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlreadyClaimed:
-    """The key was used before. `answer` is there once the first request is finished; until then
-    `held_for_s` says for how long its holder has the lease (0 = it ran out and a worker will finish it)."""
+    """The idempotency key was used before. `answer` is set once the first request is finished; until then
+    `held_for_s` is how long its lease still lasts (0 = it ended, and a worker will finish the request)."""
 
     fingerprint: bytes
     order_id: str
@@ -282,17 +282,17 @@ class AlreadyClaimed:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceTaken:
-    """The merchant's reference belongs to another payment or payout, for ever; of a refund, its idempotency
-    key belongs to another refund of the same payment. No claim was left behind."""
+    """The merchant's reference is already used by another payment or payout; references are never reused. For
+    a refund: another refund of the payment used its idempotency key. No claim is stored."""
 
     order_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class NotRefundable:
-    """Not that much of the debit is left, or it is no debit. `available` in pesewas.
+    """The debit has too little left to refund, or the attempt is no debit. `available` in pesewas.
 
-    `under_way`: the money is there, and an exclusive refund of the same debit has not ended.
+    `under_way`: enough is left, but an exclusive refund of the same debit has not ended.
     """
 
     available: int
@@ -301,8 +301,7 @@ class NotRefundable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotCovered:
-    """The merchant's balance does not cover what would be sent, its fee included. No claim was left behind.
-    Both in pesewas."""
+    """The merchant's balance does not cover the amount and its fee. No claim is stored. Both in pesewas."""
 
     available: int
     needed: int
@@ -310,16 +309,16 @@ class NotCovered:
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """The merchant is suspended: nothing new starts. No claim was left behind."""
+    """The merchant is suspended: no new order starts. No claim is stored."""
 
 
 OpenedOrNot = Opened | AlreadyClaimed | ReferenceTaken | SendsHeld | Suspended
-"""What a ledger answers to the opening of an order."""
+"""The result of opening an order in the order store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A right to write on an order, as long as its lease lasts."""
+    """The right to write an order until the lease ends; `fence` identifies this lease."""
 
     order_id: str
     fence: int

@@ -1,4 +1,4 @@
-"""How money objects look from outside. One renderer serves answers, stored answers and events alike."""
+"""JSON documents of orders, attempts and events, shared by API responses, stored responses and webhooks."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -139,12 +139,12 @@ def payout_document(payout: Payout, attempts: tuple[Attempt, ...]) -> Document:
 
 
 def entry_document(entry: Entry) -> Document:
-    """Render one line of a timeline."""
+    """Render one timeline entry."""
     return {"at": moment(entry.at), "kind": entry.kind, **entry.data}
 
 
 def event_envelope(event: Event) -> Document:
-    """Render an event without its object; `data` is added by whoever holds its bytes."""
+    """Render an event without its object; the caller adds `data`."""
     return {
         "id": event.id,
         "object": "event",
@@ -155,6 +155,6 @@ def event_envelope(event: Event) -> Document:
 
 
 def event_body(event: Event) -> bytes:
-    """An event as JSON. Its object stands as it was rendered in the commit of its change."""
+    """Return an event as JSON, with its object as it was rendered in the commit of the change."""
     envelope = {**event_envelope(event), "data": {"object": msgspec.Raw(event.data)}}
     return msgspec.json.encode(envelope)

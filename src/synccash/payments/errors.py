@@ -1,27 +1,27 @@
-"""Why the engine does not do what was asked. Each error carries facts; HTTP statuses live with the API.
+"""Errors that the engine raises when it refuses a request. The API maps them to HTTP statuses.
 
 PaymentError
 ├── ObjectNotFoundError         no such object for this merchant
-├── KeyReusedError              the idempotency key stands for another payload
+├── KeyReusedError              the idempotency key was used with another payload
 ├── KeyInProgressError          the first request under the key is still running
-├── ReferenceAlreadyUsedError   the merchant's reference belongs to another payment or payout
+├── ReferenceAlreadyUsedError   another payment or payout of the merchant uses the reference
 ├── PaymentInFlightError        money may have moved: too late to cancel
-├── NoRailForModeError          only accounts of the other mode could take the order
-├── StateConflictError          the object's state does not allow it
+├── NoRailForModeError          only accounts of the other mode can take the order
+├── StateConflictError          the object's state does not allow the operation
 ├── OrderUnreadableError        this version of the service cannot read the order's row
-├── InsufficientBalanceError    the merchant's balance does not cover it
-├── MerchantSuspendedError      nothing new starts for this merchant
-├── EndpointLimitError          the merchant has as many webhook endpoints as are allowed
-└── StoreUnavailableError       the ledger cannot be reached
+├── InsufficientBalanceError    the merchant's balance does not cover the amount and its fee
+├── MerchantSuspendedError      the merchant is suspended: no new order starts
+├── EndpointLimitError          the merchant has the maximum number of webhook endpoints
+└── StoreUnavailableError       the order store cannot be reached
 """
 
 
 class PaymentError(Exception):
-    """The root of what the engine refuses."""
+    """The base class of the engine's errors."""
 
 
 class ObjectNotFoundError(PaymentError):
-    """No such object, or not this merchant's."""
+    """The object does not exist, or belongs to another merchant."""
 
     def __init__(self, kind: str, object_id: str) -> None:
         super().__init__(f"no {kind} {object_id}")
@@ -34,7 +34,7 @@ class KeyReusedError(PaymentError):
 
 
 class KeyInProgressError(PaymentError):
-    """The first request under this key is still running; ask again after `retry_after_s` seconds."""
+    """The first request with this key is still running; retry after `retry_after_s` seconds."""
 
     def __init__(self, retry_after_s: float) -> None:
         super().__init__("the first request under this key is still running")
@@ -42,7 +42,7 @@ class KeyInProgressError(PaymentError):
 
 
 class ReferenceAlreadyUsedError(PaymentError):
-    """The merchant's reference belongs to the payment or payout `order_id`, for ever."""
+    """The payment or payout `order_id` uses the merchant's reference; references are never reused."""
 
     def __init__(self, kind: str, order_id: str) -> None:
         super().__init__(f"the reference belongs to {order_id}")
@@ -55,7 +55,7 @@ class PaymentInFlightError(PaymentError):
 
 
 class NoRailForModeError(PaymentError):
-    """Rails could take the order, but their accounts are of the other mode."""
+    """Only rail accounts of the other mode can take the order."""
 
     def __init__(self, *, livemode: bool) -> None:
         mode, other = ("live", "test") if livemode else ("test", "live")
@@ -66,11 +66,11 @@ class NoRailForModeError(PaymentError):
 
 
 class StateConflictError(PaymentError):
-    """The object's state does not allow it; the text says which state and what to do."""
+    """The object's state does not allow the operation; the text names the state and what to do next."""
 
 
 class OrderUnreadableError(PaymentError):
-    """The row of the order holds what this version of the service cannot read. Nothing was changed."""
+    """This version of the service cannot read the order's row. Nothing was changed."""
 
     def __init__(self, order_id: str) -> None:
         super().__init__(f"this version of SyncCash cannot read {order_id}")
@@ -78,7 +78,7 @@ class OrderUnreadableError(PaymentError):
 
 
 class InsufficientBalanceError(PaymentError):
-    """The merchant's balance does not cover what would be sent, its fee included. Both in pesewas."""
+    """The merchant's balance does not cover the amount and its fee. Both in pesewas."""
 
     def __init__(self, *, available: int, needed: int) -> None:
         super().__init__(f"the balance of {available} pesewas does not cover {needed}")
@@ -87,15 +87,15 @@ class InsufficientBalanceError(PaymentError):
 
 
 class MerchantSuspendedError(PaymentError):
-    """The merchant is suspended: what is open is finished, and nothing new starts."""
+    """The merchant is suspended: open orders are finished, and no new order starts."""
 
 
 class EndpointLimitError(PaymentError):
-    """The merchant has as many webhook endpoints as are allowed in this mode."""
+    """The merchant has the maximum number of webhook endpoints in this mode."""
 
 
 class StoreUnavailableError(PaymentError):
-    """The ledger cannot be reached. Nothing was decided; ask again after `retry_after_s` seconds."""
+    """The order store cannot be reached. Nothing was decided; retry after `retry_after_s` seconds."""
 
     def __init__(self, reason: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(reason)

@@ -1,11 +1,11 @@
-"""Why a payment failed: one closed list of codes, and whose problem each is."""
+"""Failure codes of orders: a closed list, with the category, message and responsible party of each."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class WhoseProblem(StrEnum):
-    """Who can do something about a failure."""
+    """The party that can act on a failure."""
 
     PAYER = "payer"
     MERCHANT = "merchant"
@@ -14,7 +14,7 @@ class WhoseProblem(StrEnum):
 
 
 class FailureCode(StrEnum):
-    """The closed list that a merchant's program can switch on."""
+    """The closed list of codes that a merchant's program can switch on."""
 
     INSUFFICIENT_FUNDS = "insufficient_funds"
     PAYER_TIMEOUT = "payer_timeout"
@@ -76,8 +76,8 @@ _MEANINGS: dict[FailureCode, _Meaning] = {
 class Failure:
     """One failure as shown to a merchant.
 
-    `reroute` says that another rail may be tried once this attempt is proven dead. It is False for the
-    payer's own refusals: the same wallet would only answer the same.
+    `reroute`: another rail may be tried once this attempt is proven dead. It is False for the payer's own
+    refusals: the same wallet would refuse again.
     """
 
     code: FailureCode
@@ -86,22 +86,22 @@ class Failure:
 
     @property
     def category(self) -> str:
-        """The kind of trouble in one word."""
+        """The kind of failure in one word."""
         return _MEANINGS[self.code].category
 
     @property
     def whose_problem(self) -> WhoseProblem:
-        """Who can do something about it."""
+        """The party that can act on the failure."""
         return _MEANINGS[self.code].whose_problem
 
     @property
     def counts_against_rail(self) -> bool:
-        """False for the payer's and the merchant's own causes, and for a float that was too low for one
-        amount: the rail is well, and may pay the next."""
-        innocent = self.whose_problem in (WhoseProblem.PAYER, WhoseProblem.MERCHANT)
-        return not innocent and self.code is not FailureCode.FLOAT_TOO_LOW
+        """False for failures that the payer or the merchant caused, and for a float too low for one amount:
+        the rail works, and can pay a smaller amount."""
+        not_the_rail = self.whose_problem in (WhoseProblem.PAYER, WhoseProblem.MERCHANT)
+        return not not_the_rail and self.code is not FailureCode.FLOAT_TOO_LOW
 
     @property
     def message(self) -> str:
-        """One sentence for a human, free of anything the provider sent."""
+        """One sentence for people. It contains nothing that the provider sent."""
         return _MEANINGS[self.code].message

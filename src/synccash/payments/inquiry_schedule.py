@@ -1,4 +1,4 @@
-"""When to ask a rail again."""
+"""The schedule of inquiries: how long to wait before a rail is asked about an attempt again."""
 
 from dataclasses import dataclass
 from math import inf
@@ -9,10 +9,11 @@ _PARKED = ((_DAY_S, 30 * _DAY_S), (30 * _DAY_S, inf))
 
 @dataclass(frozen=True, slots=True)
 class InquirySchedule:
-    """The waits between inquiries, in seconds: first each of `steps`, then `(every, until_age)` in turn.
+    """The waits between inquiries, in seconds: each of `steps` once, then the intervals of `tail`.
 
-    Ages count from the attempt's start. After the last rung a human is asked for; the rail goes on being
-    asked, at the pace of `parked`, whose last rung has no end: an order that is not over is never forgotten.
+    An interval `(every, until_age)` applies while the attempt is younger than `until_age`. After the last
+    interval of `tail` the order is parked for review, and inquiries go on at the intervals of `parked`. The
+    last one has no end: the rail is asked until the order has ended.
     """
 
     steps: tuple[float, ...]
@@ -21,9 +22,9 @@ class InquirySchedule:
 
     def __post_init__(self) -> None:
         if not self.steps and not self.tail:
-            raise ValueError("a ladder has a step or a rung")
+            raise ValueError("a schedule needs at least one step or one tail interval")
         if not self.parked or self.parked[-1][1] != inf:
-            raise ValueError("the last rung of `parked` has no end")
+            raise ValueError("the last interval of `parked` must have no end (inf)")
 
     @property
     def first_s(self) -> float:
@@ -32,29 +33,30 @@ class InquirySchedule:
 
     @property
     def tail_s(self) -> float:
-        """The wait of the first rung after the steps."""
+        """The wait of the first interval after the steps."""
         return self.tail[0][0] if self.tail else self.steps[-1]
 
     def wait_s(self, inquiries: int, age_s: float) -> float | None:
-        """Return the wait before the next inquiry after `inquiries` of them, or None at the ladder's end."""
+        """Return the wait before the next inquiry after `inquiries` of them, or None at the end of the
+        tail."""
         if inquiries < len(self.steps):
             return self.steps[inquiries]
-        return _paced(self.tail, age_s)
+        return _interval_at(self.tail, age_s)
 
-    def patience_s(self, tries: int, age_s: float) -> float:
-        """Return the wait before the next try of what is owed for ever; at the end it is the last rung's."""
+    def endless_wait_s(self, tries: int, age_s: float) -> float:
+        """Return the wait before the next try of an order that never expires; the last interval repeats."""
         wait_s = self.wait_s(tries, age_s)
         return (self.tail[-1][0] if self.tail else self.steps[-1]) if wait_s is None else wait_s
 
     def parked_s(self, age_s: float) -> float:
-        """Return the wait before the next inquiry of an order whose ladder has ended."""
-        wait_s = _paced(self.parked, age_s)
-        assert wait_s is not None, "the last rung has no end"
+        """Return the wait before the next inquiry of a parked order, whose tail has ended."""
+        wait_s = _interval_at(self.parked, age_s)
+        assert wait_s is not None, "the last interval has no end"
         return wait_s
 
 
-def _paced(rungs: tuple[tuple[float, float], ...], age_s: float) -> float | None:
-    return next((every for every, until in rungs if age_s < until), None)
+def _interval_at(intervals: tuple[tuple[float, float], ...], age_s: float) -> float | None:
+    return next((every for every, until in intervals if age_s < until), None)
 
 
 PRODUCTION = InquirySchedule(steps=(5, 15, 30, 60, 120, 300), tail=((900, 86_400), (3_600, 259_200)))

@@ -1,4 +1,4 @@
-"""Ghana cedi as integers of pesewas (1 GHS = 100 pesewas), and how rails write them."""
+"""Amounts in pesewas (1 GHS = 100 pesewas), converted to and from the decimal cedis that rails use."""
 
 import re
 
@@ -14,7 +14,7 @@ def to_major(pesewas: int) -> str:
     Raises ValueError for a negative amount.
     """
     if pesewas < 0:
-        raise ValueError(f"an amount is never negative: {pesewas}")
+        raise ValueError(f"an amount must not be negative: {pesewas}")
     return f"{pesewas // 100}.{pesewas % 100:02d}"
 
 

@@ -1,4 +1,4 @@
-"""Who pays: a Ghanaian mobile number and the network that holds the wallet."""
+"""The payer: a Ghanaian mobile number and the network that holds the wallet."""
 
 import re
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Msisdn:
 
     def __post_init__(self) -> None:
         if not (len(self.digits) == 12 and self.digits.startswith("233") and _SHAPE.fullmatch(self.digits)):
-            raise ValueError("an Msisdn holds 233 and nine digits; use Msisdn.parse for what people type")
+            raise ValueError("an Msisdn holds 233 and nine digits; use Msisdn.parse for other spellings")
 
     @classmethod
     def parse(cls, text: str) -> "Msisdn":
@@ -53,7 +53,7 @@ class Msisdn:
 
     @property
     def network_hint(self) -> Network | None:
-        """The network to which the prefix was first given. A hint only: numbers move between networks."""
+        """The network to which the prefix was first allocated. A hint only: numbers are portable."""
         return _PREFIXES.get(self.digits[3:5])
 
     def __str__(self) -> str:
@@ -65,12 +65,12 @@ class Msisdn:
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """The wallet to collect from. `network` is None where nobody named one: the prefix hint is used."""
+    """The wallet to collect from. `network` is None when the request names none: the prefix hint is used."""
 
     msisdn: Msisdn
     network: Network | None = None
 
     @property
     def likely_network(self) -> Network | None:
-        """The network that was named, else the prefix hint."""
+        """The network of the request, else the prefix hint."""
         return self.network or self.msisdn.network_hint

@@ -1,4 +1,4 @@
-"""A payment: one sum of money asked for once, however many attempts it takes."""
+"""Payments and refunds: their values, statuses and allowed status changes."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +11,7 @@ from synccash.payments.rail import NextAction
 
 
 class PaymentStatus(StrEnum):
-    """What a merchant may act on. Silence never means failed."""
+    """The status that a merchant may act on. A rail that does not answer never makes a payment failed."""
 
     CREATED = "created"
     REQUIRES_ACTION = "requires_action"
@@ -22,12 +22,12 @@ class PaymentStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """True for the ends, which absorb."""
+        """True for the final statuses, which never change."""
         return self in _FINAL
 
 
 class StatusDetail(StrEnum):
-    """Why a payment stands where it stands."""
+    """The reason for the current status."""
 
     AWAITING_PAYER = "awaiting_payer"
     OUTCOME_UNKNOWN = "outcome_unknown"
@@ -48,16 +48,16 @@ TRANSITIONS: dict[PaymentStatus, frozenset[PaymentStatus]] = {
     _S.FAILED: frozenset({_S.FAILED}),
     _S.CANCELED: frozenset({_S.CANCELED}),
 }
-"""From which status a payment may come to which. Ends lead nowhere but to themselves."""
+"""The statuses that may follow each status. A final status is followed only by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
-    """A payment as it stands. Amounts in pesewas; `version` counts its commits from 1.
+    """The current state of a payment. Amounts in pesewas; `version` counts its commits from 1.
 
-    `paid_by` is the id of the attempt whose money a succeeded payment stands for; None in payments that
-    succeeded before it was written down. `fence` counts its holders: one may write only while the fence is
-    the one that it was given.
+    `paid_by` is the id of the attempt that paid a succeeded payment; None in rows written before the field
+    was added. `fence` counts the leases of the payment: a holder may write only while the fence is the one of
+    its lease.
     """
 
     id: str
@@ -89,7 +89,7 @@ class Payment:
 
 
 class OutgoingStatus(StrEnum):
-    """How money on its way to a wallet stands: a refund, or a payout."""
+    """The status of a refund or a payout."""
 
     PROCESSING = "processing"
     SUCCEEDED = "succeeded"
@@ -97,7 +97,7 @@ class OutgoingStatus(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """True for the ends, which absorb."""
+        """True for the final statuses, which never change."""
         return self is not OutgoingStatus.PROCESSING
 
 
@@ -106,13 +106,13 @@ RefundStatus = OutgoingStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refund:
-    """Money on its way back to the payer. It names the attempt whose debit it returns. Amount in pesewas.
+    """Money returned to the payer. `attempt_id` names the attempt whose debit is returned. Amount in pesewas.
 
-    `surplus`: the debit is one that its payment has no use for; no merchant asked for this refund, and one
-    at most has not failed. `exclusive`: the rail tells refunds of a debit apart only one at a time.
-    `identity` names the refund among those of its payment, also after its row is lost: by the merchant's
-    idempotency key, or by the surplus debit and how many refunds of it had failed. None in rows of former
-    versions.
+    `surplus`: the debit was not needed for the payment; the engine, not the merchant, opened this refund, and
+    at most one surplus refund of a debit has not failed. `exclusive`: the rail cannot tell two refunds of a
+    debit apart, so only one runs at a time. `identity` names the refund among those of its payment, also
+    after its row is lost: the merchant's idempotency key, or the surplus debit and how many refunds of it had
+    failed. None in rows of former versions.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""A payout: money sent to a wallet. It ends like a refund and looks for a rail like a payment."""
+"""A payout: money sent to a wallet. It has the statuses of a refund and is routed like a payment."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +11,7 @@ from synccash.payments.payment import OutgoingStatus, StatusDetail
 
 @dataclass(frozen=True, slots=True)
 class Payee:
-    """The wallet to pay. `network` is None where nobody named one; `name` is its holder's."""
+    """The wallet to pay. `network` is None when the request names none; `name` is the wallet holder's."""
 
     msisdn: Msisdn
     network: Network | None = None
@@ -19,15 +19,15 @@ class Payee:
 
     @property
     def likely_network(self) -> Network | None:
-        """The network that was named, else the prefix hint."""
+        """The network of the request, else the prefix hint."""
         return self.network or self.msisdn.network_hint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payout:
-    """A payout as it stands. Amount in pesewas; `version` and `fence` as a payment's.
+    """The current state of a payout. Amount in pesewas; `version` and `fence` as in Payment.
 
-    After `expires_at` nothing is sent any more: money that comes too late is worse than an honest failure.
+    After `expires_at` nothing is sent: a late payout is worse than a reported failure.
     """
 
     id: str

@@ -1,11 +1,11 @@
-"""What the domain asks of its surroundings: the time, new identities, and a signal that work is due."""
+"""Ports of the domain: a clock, a generator of ids, and a signal that work is due."""
 
 from datetime import datetime
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Wall time for what is shown, monotonic time for what is measured. Seconds."""
+    """Wall time for timestamps, monotonic time (seconds) for durations."""
 
     def now(self) -> datetime: ...
     def monotonic(self) -> float: ...
@@ -13,7 +13,7 @@ class Clock(Protocol):
 
 
 class Identities(Protocol):
-    """Where names come from."""
+    """Generates public ids and callback tokens."""
 
     def new(self, prefix: str) -> str:
         """Return a fresh public id, such as `pay_…`."""
@@ -25,7 +25,7 @@ class Identities(Protocol):
 
 
 class WorkSignal(Protocol):
-    """Wakes idle workers early. It may lose every ring: the poll behind it decides."""
+    """Wakes idle workers early. Signals may be lost: workers also poll."""
 
     def ring(self) -> None: ...
     async def wait(self, timeout_s: float) -> None: ...
