@@ -69,7 +69,7 @@ async def reconciled(desk, path, report, **given):
     return summary
 
 
-async def test_what_both_sides_have_matches_and_nothing_asks_for_a_person(desk, tmp_path):
+async def test_what_both_sides_have_matches_and_nothing_needs_review(desk, tmp_path):
     attempts = await paid(desk, 4)
     rows = [row(attempt, number) for number, attempt in enumerate(attempts, 1)]
     random.Random(1).shuffle(rows)

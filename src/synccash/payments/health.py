@@ -1,6 +1,7 @@
-"""How well a rail serves: what was seen of it lately, fading with time, and what that is worth. Pure.
+"""Rail health: exponentially decayed samples of a rail's behaviour, and the score computed from them. Pure.
 
-Everything is a pair of weights, good and bad, so two processes' knowledge is added up; nothing grows.
+Each aspect is a pair of weights, good and bad, so the samples of two processes can be added. Memory is
+constant.
 """
 
 from dataclasses import dataclass
@@ -9,22 +10,22 @@ from enum import StrEnum
 from synccash.payments.failure import Failure, FailureCode
 
 _UNCLEAR = 0.1
-"""What an end counts whose code hides a payer without money more often than a fault of the rail."""
+"""The weight of a failure whose code more often means a payer without money than a fault of the rail."""
 
 
 class HealthAspect(StrEnum):
-    """What is watched of a rail."""
+    """An aspect of a rail that is measured."""
 
     SEND = "send"
-    """Orders that it took, against those that it refused or left in the dark."""
+    """Orders that it accepted, against those that it refused or whose outcome it left unknown."""
     END = "end"
-    """Orders that ended well, against those that it took and then failed by a fault of its own."""
+    """Orders that succeeded, against those that it accepted and then failed by its own fault."""
     PACE = "pace"
     """How quickly it answers orders."""
     INQUIRY = "inquiry"
-    """How quickly it answers inquiries, and whether it knows by then what it took."""
+    """How quickly it answers inquiries, and whether it then knows an order that it accepted."""
     CALLBACK = "callback"
-    """Ends that a callback told, against those that an inquiry found because none had come yet."""
+    """Ends that a callback reported first, against those that an inquiry found before any callback."""
 
 
 ASPECTS = tuple(HealthAspect)
@@ -35,21 +36,21 @@ _WEIGHED = {
     HealthAspect.INQUIRY: (0.3, 0.8),
     HealthAspect.CALLBACK: (0.1, 0.3),
 }
-"""In the order of ASPECTS: how much of a rail's health is lost where nothing of an aspect is well, and which
-share is as good as all of it. Chance must not send payments elsewhere, and an inquiry is often a moment
-quicker than a callback that comes in good time."""
+"""In the order of ASPECTS: how much of the score an aspect with no good samples costs, and from which share
+of good samples on it costs nothing. The tolerance keeps noise from rerouting payments; an inquiry is often
+slightly faster than a callback that is on time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSettings:
-    """How knowledge of rails is weighed. Times in seconds, shares from 0 to 1.
+    """Settings of rail health. Times in seconds, shares from 0 to 1.
 
-    A sighting counts half after `half_life_s`, and a verdict rests on the last `memory` sightings at most.
-    `prior`: so many good ones are taken for granted, so that the first bad ones do not decide. What is said
-    in public takes only `public_prior` for granted: a rail that is passed over is hardly seen any more.
-    An answer within `slow_s` is quick, one that took `timeout_s` as slow as can be.
-    Below `ailing_below` a rail gets no share of a split; below `degraded_below` it is called degraded, and
-    well again from `recovered_above`, each once that has held for `hold_s`.
+    A sample counts half after `half_life_s`, and a score rests on the last `memory` samples at most.
+    `prior`: the number of good samples assumed at the start, so that the first bad ones do not decide. The
+    public status assumes only `public_prior`, because a rail that routing avoids yields few samples.
+    An answer within `slow_s` counts as fast, one that took `timeout_s` as completely slow.
+    Below `ailing_below` a rail gets no share of a split; below `degraded_below` its status becomes degraded,
+    and from `recovered_above` healthy again, each after the score has stayed there for `hold_s`.
     """
 
     half_life_s: float = 30.0
@@ -73,7 +74,7 @@ class HealthSettings:
             raise ValueError("expected 0 < degraded_below < recovered_above <= 1")
 
     def slowness(self, seconds: float) -> float:
-        """How slow an answer was: 0 up to `slow_s`, 1 from `timeout_s` on."""
+        """Return how slow an answer was: 0 up to `slow_s`, 1 from `timeout_s` on."""
         if seconds <= self.slow_s:
             return 0.0
         span_s = self.timeout_s - self.slow_s
@@ -82,7 +83,7 @@ class HealthSettings:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Weights of what went well and what did not."""
+    """The weights of good and bad samples."""
 
     good: float = 0.0
     bad: float = 0.0
@@ -93,21 +94,22 @@ _NOTHING = Tally()
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What is known of one rail, network and operation, as of the monotonic time `at` in seconds.
+    """The samples of one rail, network and operation, as of the monotonic time `at` in seconds.
 
-    `weights`: good and bad of each aspect in turn, flat, because every order reads and writes some.
+    `weights`: good and bad of each aspect in turn, in one flat tuple, because every order reads and writes
+    it.
     """
 
     at: float
     weights: tuple[float, ...] = (0.0, 0.0) * len(ASPECTS)
 
     def of(self, aspect: HealthAspect) -> Tally:
-        """The tally of one aspect."""
-        place = 2 * ASPECTS.index(aspect)
-        return Tally(*self.weights[place : place + 2])
+        """Return the weights of one aspect."""
+        index = 2 * ASPECTS.index(aspect)
+        return Tally(*self.weights[index : index + 2])
 
     def as_of(self, now: float, half_life_s: float) -> "Signals":
-        """Return the signals as they have faded until `now`. Time never runs back."""
+        """Return the signals decayed until `now`; an earlier `now` changes nothing."""
         if now <= self.at:
             return self
         factor = 0.5 ** ((now - self.at) / half_life_s)
@@ -122,16 +124,16 @@ class Signals:
         good: float = 0.0,
         bad: float = 0.0,
     ) -> "Signals":
-        """Return the signals after one more sighting."""
+        """Return the signals with one more sample."""
         faded = self.as_of(now, settings.half_life_s)
-        place, weights = 2 * ASPECTS.index(aspect), list(faded.weights)
-        good, bad = weights[place] + good, weights[place + 1] + bad
+        index, weights = 2 * ASPECTS.index(aspect), list(faded.weights)
+        good, bad = weights[index] + good, weights[index + 1] + bad
         fits = min(1.0, settings.memory / (good + bad)) if good + bad > 0 else 1.0
-        weights[place], weights[place + 1] = good * fits, bad * fits
+        weights[index], weights[index + 1] = good * fits, bad * fits
         return Signals(faded.at, tuple(weights))
 
     def together(self, other: "Signals", half_life_s: float) -> "Signals":
-        """Return what two observers know, as of the later of both."""
+        """Return the sum of the signals of two observers, as of the later one."""
         now = max(self.at, other.at)
         mine, theirs = self.as_of(now, half_life_s).weights, other.as_of(now, half_life_s).weights
         return Signals(now, tuple([one + another for one, another in zip(mine, theirs, strict=True)]))
@@ -139,10 +141,11 @@ class Signals:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The verdict: `score` from 0 (nothing works) to 1 (all is well), and each aspect's share of good.
+    """The health of a rail: `score` from 0 (nothing works) to 1 (no fault), and each aspect's share of good
+    samples.
 
-    `public`: the score with hardly anything taken for granted, for what is told only once it has held for a
-    while. `weight`: on how many orders it rests, those long ago counted less.
+    `public`: the score with the small `public_prior`, for the public status, which changes only after a
+    while. `weight`: the decayed number of orders that the score rests on.
     """
 
     score: float = 1.0
@@ -151,7 +154,7 @@ class Health:
     weight: float = 0.0
 
     def explained(self) -> dict[str, float]:
-        """Each aspect with its share of good sightings."""
+        """Return each aspect with its share of good samples."""
         return {aspect.value: round(share, 3) for aspect, share in zip(ASPECTS, self.shares, strict=True)}
 
 
@@ -159,7 +162,8 @@ WELL = Health()
 
 
 def health_of(signals: Signals, settings: HealthSettings, *, overdue: int = 0) -> Health:
-    """Judge a rail. `overdue`: orders that it has had for longer than `slow_s` without a word."""
+    """Return the health of a rail. `overdue`: orders sent longer than `slow_s` ago that it has not
+    answered."""
     weights = signals.weights
     score, shares = _score(weights, settings.prior, overdue)
     public, _ = _score(weights, settings.public_prior, overdue)
@@ -168,9 +172,9 @@ def health_of(signals: Signals, settings: HealthSettings, *, overdue: int = 0) -
 
 def _score(weights: tuple[float, ...], prior: float, overdue: int) -> tuple[float, tuple[float, ...]]:
     score, shares = 1.0, list[float]()
-    for place, (worth, good_enough) in enumerate(_WEIGHED.values()):
-        good, bad = weights[2 * place], weights[2 * place + 1]
-        if place == 0:
+    for i, (worth, good_enough) in enumerate(_WEIGHED.values()):
+        good, bad = weights[2 * i], weights[2 * i + 1]
+        if i == 0:
             bad += overdue
         share = (good + prior) / (good + bad + prior)
         shares.append(share)
@@ -180,7 +184,8 @@ def _score(weights: tuple[float, ...], prior: float, overdue: int) -> tuple[floa
 
 
 def blame(failure: Failure | None) -> Tally:
-    """What an attempt's failure says about the rail: nothing where the payer or the merchant is the cause."""
+    """Return the bad weight that an attempt's failure gives its rail: none if the payer or merchant caused
+    it."""
     if failure is None:
         return Tally(bad=1.0)
     if not failure.counts_against_rail:
@@ -190,7 +195,7 @@ def blame(failure: Failure | None) -> Tally:
 
 
 class HealthStatus(StrEnum):
-    """What a rail is called in public."""
+    """The public status of a rail."""
 
     HEALTHY = "healthy"
     DEGRADED = "degraded"
@@ -198,7 +203,8 @@ class HealthStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HealthState:
-    """A standing, and since when (monotonic seconds) the signs have spoken against it; None = they do not."""
+    """A rail's public status, and since when (monotonic seconds) the score has contradicted it; None = it
+    agrees."""
 
     standing: HealthStatus = HealthStatus.HEALTHY
     doubted_since: float | None = None
@@ -206,10 +212,11 @@ class HealthState:
     def after(
         self, score: float, now: float, settings: HealthSettings, *, shut: bool = False, known: bool = True
     ) -> "HealthState":
-        """Return the repute after one more look. `shut`: a breaker refuses everything. `known`: the score
-        rests on something; that nothing was seen is no recovery.
+        """Return the state after one more evaluation. `shut`: the breaker refuses all calls. `known`: the
+        score rests on samples; a rail without samples does not recover.
 
-        Between the two thresholds nothing changes, and nothing does before `hold_s` of the same news.
+        The status does not change between the two thresholds, nor before the score stayed past one for
+        `hold_s`.
         """
         if self.standing is HealthStatus.HEALTHY:
             doubtful = shut or score < settings.degraded_below

@@ -1,4 +1,4 @@
-"""How a payment or refund follows its attempts. Every writer moves an order through here and nowhere else."""
+"""Status changes of orders. Every writer changes the status of an order through these functions only."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -22,7 +22,7 @@ _APPROVE = NextAction(NextActionType.APPROVE_ON_PHONE)
 
 
 Routed = Payment | Payout
-"""The orders that look for a rail. A refund's rail is given: the one that took the money."""
+"""The orders that routing assigns a rail. A refund always uses the rail that took the money."""
 _Routed = TypeVar("_Routed", Payment, Payout)
 
 
@@ -36,9 +36,10 @@ def begin(order: Routed, attempt: Attempt) -> Routed:
 
 
 def reflect(order: Order, attempt: Attempt, *, now: datetime, action: NextAction | None = None) -> Order:
-    """Return the order as its latest attempt tells it. `action` is what the rail says the payer has to do.
+    """Return the order with the status that follows from its latest attempt. `action`: what the payer has to
+    do.
 
-    An end absorbs: a final order comes back as it was.
+    A final order is returned unchanged.
     """
     match order:
         case Payment():
@@ -53,7 +54,7 @@ def _reflect_payment(payment: Payment, attempt: Attempt, now: datetime, action: 
             return payment
         case AttemptState.ACKNOWLEDGED:
             if action is None and payment.status is PaymentStatus.REQUIRES_ACTION:
-                # "Still under way" takes nothing back: the payer has to do what he was told.
+                # "Still pending" withdraws nothing: the payer still has to complete the requested action.
                 return payment
             if action is not None and action.type is not NextActionType.APPROVE_ON_PHONE:
                 return _to(payment, PaymentStatus.REQUIRES_ACTION, None, now, next_action=action)
@@ -107,7 +108,7 @@ def _outgoing(
     now: datetime,
     last_error: Failure | None = None,
 ) -> Order:
-    """Move what is on its way out without an attempt that says so."""
+    """Change the status of a refund or payout without a new attempt state."""
     if order.status.is_final:
         return order
     changed = replace(order, status=status, status_detail=detail, last_error=last_error)
@@ -115,7 +116,7 @@ def _outgoing(
 
 
 def under_review(order: Order, *, now: datetime) -> Order:
-    """Return the order as one that only a human, or a late answer of the rail, can end."""
+    """Return the order under review: only a person, or a late answer of the rail, can end it."""
     match order:
         case Payment():
             return _to(order, PaymentStatus.PROCESSING, StatusDetail.UNDER_REVIEW, now)
@@ -129,7 +130,7 @@ def queued(order: _Routed, *, now: datetime) -> _Routed: ...
 @overload
 def queued(order: Order, *, now: datetime) -> Order: ...
 def queued(order: Order, *, now: datetime) -> Order:
-    """Return the order as one that waits for a rail."""
+    """Return the order as queued: it waits for a rail."""
     if isinstance(order, Payment):
         return _to(order, PaymentStatus.PROCESSING, StatusDetail.QUEUED, now)
     return _outgoing(order, OutgoingStatus.PROCESSING, StatusDetail.QUEUED, now, order.last_error)
@@ -140,14 +141,14 @@ def in_risk_review(order: _Routed, *, now: datetime) -> _Routed: ...
 @overload
 def in_risk_review(order: Order, *, now: datetime) -> Order: ...
 def in_risk_review(order: Order, *, now: datetime) -> Order:
-    """Return the payment or payout as one that waits for a human before anything is sent."""
+    """Return the payment or payout in risk review: a person decides before anything is sent."""
     if isinstance(order, Payment):
         return _to(order, PaymentStatus.PROCESSING, StatusDetail.RISK_REVIEW, now)
     return _outgoing(order, OutgoingStatus.PROCESSING, StatusDetail.RISK_REVIEW, now)
 
 
 def expired(order: Order, *, now: datetime) -> Order:
-    """Return the order as ended by its own expiry. Only legal while no attempt may move money."""
+    """Return the order as failed because it expired. Only allowed while no attempt may move money."""
     error = Failure(FailureCode.EXPIRED)
     if isinstance(order, Payment):
         return _to(order, PaymentStatus.FAILED, StatusDetail.EXPIRED, now, last_error=error)
@@ -166,12 +167,12 @@ def failed(order: Order, failure: Failure, *, now: datetime) -> Order:
 
 
 def password_given(payment: Payment, *, now: datetime) -> Payment:
-    """Return the payment as one whose payer's password is on its way to the rail."""
+    """Return the payment while the payer's one-time password is being sent to the rail."""
     return _to(payment, PaymentStatus.PROCESSING, StatusDetail.OUTCOME_UNKNOWN, now)
 
 
 def succeeded(order: Order, attempt: Attempt, *, now: datetime) -> Order:
-    """Return the order as ended well by a closed attempt, as a human found it at the rail."""
+    """Return the order as succeeded by a closed attempt, as a person saw at the rail."""
     if isinstance(order, Payment):
         return _paid(order, attempt, now)
     ended = _outgoing(order, OutgoingStatus.SUCCEEDED, None, now)
@@ -179,7 +180,7 @@ def succeeded(order: Order, attempt: Attempt, *, now: datetime) -> Order:
 
 
 def settle_late_success(payment: Payment, attempt: Attempt, *, now: datetime) -> Payment:
-    """Return the payment as paid by an attempt that had been closed before its money moved."""
+    """Return the payment as paid by an attempt that was closed before its money moved."""
     return _paid(payment, attempt, now)
 
 
@@ -196,7 +197,7 @@ def _paid(payment: Payment, attempt: Attempt, now: datetime) -> Payment:
 
 
 def canceled(payment: Payment, *, now: datetime) -> Payment:
-    """Return the payment as called off. Only legal while no attempt may move money."""
+    """Return the payment as canceled. Only allowed while no attempt may move money."""
     return _to(payment, PaymentStatus.CANCELED, None, now)
 
 

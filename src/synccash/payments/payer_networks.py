@@ -1,8 +1,8 @@
-"""On which network a payer's wallet really is, where that was proven and the number says otherwise.
+"""Remembers the proven network of payers whose number was ported to a network that its prefix does not show.
 
-Numbers move between networks. What is remembered here is a hint for the next order and no more: a network
-that the caller names goes before it. No number is kept: a payer is a keyed hash over merchant, mode and
-number, so what one merchant's payments have shown is never seen by another.
+Numbers are portable. A remembered network is only a hint for the next order: a network that the request names
+takes precedence. No number is stored: the key is a keyed hash over merchant, mode and number, so one
+merchant's payments never reveal anything to another.
 """
 
 from collections import OrderedDict
@@ -17,12 +17,12 @@ from synccash.payments.request import Tenant
 MOST = 100_000
 """How many payers are remembered."""
 _REFRESH_S = 86_400.0
-"""A proof that is younger is not written again."""
+"""A newer proof of the same network is written again only after this time, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProvenNetwork:
-    """A network that was proven, and when, as POSIX time in seconds."""
+    """A proven network, and the time of the proof as POSIX time in seconds."""
 
     network: Network
     at: float
@@ -30,10 +30,10 @@ class ProvenNetwork:
 
 @dataclass(slots=True)
 class PayerNetworks:
-    """Live: one per process, asked on the way of a payment without any input or output. Bounded: what was
-    proven longest ago is forgotten first, and all of it after `retention_s` seconds (0: nothing is kept).
+    """Live: one per process. Lookups do no I/O. Bounded: the oldest proofs are dropped first, and every proof
+    expires after `retention_s` seconds (0: nothing is stored).
 
-    Until it is given the installation's `secret` it knows and learns nothing.
+    Without the installation's `secret` it stores and returns nothing.
     """
 
     now: Callable[[], datetime]
@@ -43,12 +43,12 @@ class PayerNetworks:
     _news: dict[bytes, Network | None] = field(default_factory=dict[bytes, Network | None])
 
     def recall(self, tenant: Tenant, msisdn: Msisdn) -> Network | None:
-        """The network that was proven for this payer of this merchant; None where only the number tells."""
+        """Return the proven network of this merchant's payer; None when only the prefix is known."""
         payer = self._payer(tenant, msisdn)
         return None if payer is None else self._recalled(payer)
 
     def proved(self, tenant: Tenant, msisdn: Msisdn, network: Network) -> None:
-        """Money moved over this network."""
+        """Record that money moved over this network."""
         payer = self._payer(tenant, msisdn)
         if payer is None:
             return
@@ -60,19 +60,19 @@ class PayerNetworks:
             self._news[payer] = network
 
     def disproved(self, tenant: Tenant, msisdn: Msisdn, network: Network) -> None:
-        """There is no wallet on this network: what was known is no longer."""
+        """Record that the payer has no wallet on this network: a proof of it is removed."""
         payer = self._payer(tenant, msisdn)
         if payer is not None and self._recalled(payer) is network:
             del self._known[payer]
             self._news[payer] = None
 
     def news(self) -> Mapping[bytes, Network | None]:
-        """Hand over what has to be written down; None takes a payer out."""
+        """Return the changes to store, and clear them; None removes a payer."""
         news, self._news = self._news, {}
         return news
 
     def learned_elsewhere(self, proven: Mapping[bytes, ProvenNetwork]) -> None:
-        """What other processes, or this one before its start, have written down. Newer news here stand."""
+        """Load proofs that were stored by other processes or before the start. Unsaved local changes win."""
         for payer, one in sorted(proven.items(), key=lambda item: item[1].at):
             known = self._known.get(payer)
             if payer not in self._news and (known is None or known.at < one.at):
@@ -94,5 +94,5 @@ class PayerNetworks:
         if self.secret is None or self.retention_s <= 0:
             return None
         mode = "live" if tenant.livemode else "test"
-        whom = f"{tenant.merchant_id}\0{mode}\0{msisdn.digits}".encode()
-        return blake2b(whom, key=self.secret, digest_size=16).digest()
+        message = f"{tenant.merchant_id}\0{mode}\0{msisdn.digits}".encode()
+        return blake2b(message, key=self.secret, digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""What a rail can do, and what it answers: the words between the engine and the connectors."""
+"""The values that the engine and the rail connectors exchange: capabilities, orders and answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ class Environment(StrEnum):
 
 
 class CallbackAddress(StrEnum):
-    """Where a rail takes the address it calls back."""
+    """How a rail learns the callback address."""
 
     PER_REQUEST = "per_request"
     PER_ACCOUNT = "per_account"
@@ -39,12 +39,12 @@ class CallbackAddress(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationCapability:
-    """What a rail promises for one operation.
+    """The guarantees of a rail for one operation.
 
-    `dedup_by_reference`: the rail executes a reference once, so sending the same again is safe.
-    `lookup_by_reference`: it can be asked by our own reference.
-    `failure_is_reported`: its inquiry has a word for failure (Hubtel's has none).
-    `prompt_window_s`: how long a payer has to approve, in seconds; None where nobody is asked.
+    `dedup_by_reference`: the rail executes a reference once, so a repeated send is safe.
+    `lookup_by_reference`: inquiries by our own reference are possible.
+    `failure_is_reported`: its inquiry reports failures (Hubtel's does not).
+    `prompt_window_s`: how long a payer has to approve, in seconds; None when the payer is not prompted.
     `otp`: it may ask the payer for a one-time password; the connector then also fits `engine.ports.OtpRail`.
     `inquiry_from_s`: how old an attempt is, in seconds, before an inquiry without a callback makes sense.
     `not_found_is_final`: the rail documents that a reference which it cannot find will never move money.
@@ -61,7 +61,7 @@ class OperationCapability:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capabilities:
-    """What a rail can do at all."""
+    """The networks, operations and callbacks of a rail."""
 
     networks: frozenset[Network]
     operations: dict[Operation, OperationCapability]
@@ -71,11 +71,11 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RailAccount:
-    """The account and address an attempt was sent through. Inquiries and re-sends use the very same.
+    """The account and address that an attempt was sent through. Inquiries and re-sends use the same.
 
-    MTN answers a status only on the platform that took the request, so the address is part of the truth.
-    `account` is the operator's label. `identity` names the credentials without being one: MTN's API user,
-    Hubtel's merchant account, a hash of the secret key elsewhere. None for attempts of former versions.
+    MTN answers a status only on the platform that took the request, so the address identifies the attempt
+    too. `account` is the operator's label. `identity` identifies the credentials and is no secret: MTN's API
+    user, Hubtel's merchant account, a hash of the secret key elsewhere. None for attempts of former versions.
     """
 
     rail: str
@@ -89,7 +89,7 @@ class RailAccount:
 class RecordedAccount:
     """One identity of a rail account, as PostgreSQL records it.
 
-    `confirmed`: it is one of its label's business, by the operator's word or because it was the first.
+    `confirmed`: it belongs to the label's account: the operator confirmed it, or it was the first.
     """
 
     rail: str
@@ -117,7 +117,7 @@ class NextAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendAnswer:
-    """What is known after one send. `retry_after_s` is the rail's own wish, in seconds.
+    """What is known after one send. `retry_after_s` is the wait that the rail asks for, in seconds.
 
     `refused_locally`: the connector refused the order before any byte left; the rail's health is not touched.
     """
@@ -134,14 +134,14 @@ class SendAnswer:
 
 
 class RailStatus(StrEnum):
-    """How an attempt stands by the rail's own answer to an inquiry."""
+    """The status of an attempt in the rail's answer to an inquiry."""
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     NOT_FOUND = "not_found"
     NO_INFORMATION = "no_information"
-    """The rail did not answer, or what it said cannot be read. Never a ground for anything."""
+    """The rail did not answer, or its answer cannot be read. It proves nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,12 +149,12 @@ class StatusAnswer:
     """The rail's own answer about one reference. Amounts in pesewas; None where the rail names none.
 
     `currency` and `reference` are what the answer itself names, for comparison with what was asked.
-    `wallet`: the number that pays or is paid, as far as the answer names it: its last digits, with X for each
-    that is hidden. `other_wallet`: it is another than the one that was asked about.
-    `paced_s`: for how many seconds the inquiry waited for its turn here, before it left.
-    `refused_locally`: the connector asked nothing; the rail's health is not touched.
-    `went_back`: the money had come, and it was returned; `perhaps_refunded`: a refund of ours would make the
-    rail say the same.
+    `wallet`: the number that pays or is paid, as far as the answer shows it: its last digits, with X for each
+    hidden one. `other_wallet`: it differs from the wallet of the inquiry.
+    `paced_s`: how long the inquiry waited for the rate limit before it was sent, in seconds.
+    `refused_locally`: the connector sent no inquiry; the rail's health is not touched.
+    `went_back`: the money arrived and was returned; `perhaps_refunded`: our own refund may be the reason for
+    that answer.
     """
 
     status_at_rail: RailStatus
@@ -175,7 +175,7 @@ class StatusAnswer:
 
 
 def is_other_wallet(named: str | None, msisdn: str | None) -> bool:
-    """True where a digit of `named` that is not hidden differs from the one at the same place of `msisdn`."""
+    """Return True when a visible digit of `named` differs from the digit of `msisdn` at the same position."""
     if named is None or msisdn is None:
         return False
     pairs = zip(reversed(named), reversed(msisdn), strict=False)
@@ -184,10 +184,10 @@ def is_other_wallet(named: str | None, msisdn: str | None) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloatAnswer:
-    """What a rail says its account can pay out: pesewas by network, None for all other networks.
+    """The balance that a rail's account can pay out: pesewas by network, None for all other networks.
 
-    `available` is None where it said nothing to go by; `is_fault`: it did not answer, or with an error of its
-    own.
+    `available` is None when the answer shows no balance; `is_fault`: the rail did not answer, or answered
+    with an error of its own.
     """
 
     available: Mapping[Network | None, int] | None = None
@@ -196,23 +196,23 @@ class FloatAnswer:
 
 
 class InquiryPriority(IntEnum):
-    """Which inquiries go first where a rail limits their rate: the lower number."""
+    """The priority of an inquiry when a rail limits the rate: lower numbers go first."""
 
     HINTED = 0
-    """A callback came, so that an answer is likely."""
+    """A callback came, so the rail probably has an answer."""
     SCHEDULED = 1
     LOOK_BACK = 2
-    """The order has ended or the attempt is closed; shed first when the rate is used up."""
+    """A recheck after the order ended or the attempt was closed; shed first when the rate is used up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptDetails:
-    """What is known of an attempt beside its reference, for rails that cannot be asked by that alone.
+    """Details of an attempt besides its reference, for rails whose inquiry needs more than the reference.
 
-    `amount` in pesewas. `transaction_id`: the rail's own name for the attempt, where it gave one.
-    For a refund `original_reference` and `original_transaction_id` name the debit that it returns.
+    `amount` in pesewas. `transaction_id`: the rail's id of the attempt, if it gave one.
+    For a refund `original_reference` and `original_transaction_id` identify the debit that is returned.
     `msisdn`: the wallet that pays or is paid, as 233…
-    `password_untold`: the payer's password was handed over, and nobody knows whether the rail has it.
+    `password_untold`: the payer's password was submitted, and it is unknown whether the rail received it.
     """
 
     amount: int | None = None
@@ -229,10 +229,11 @@ NO_TRACES = AttemptDetails()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallbackNote:
-    """What a callback claims. It is a hint: it names whom to ask about, and decides nothing by itself.
+    """The content of a callback. It is a hint: it triggers an inquiry, and decides nothing by itself.
 
-    `reference`: our own, where the body names it; None leaves it to the token. `failure`: why it says that
-    the attempt failed; it is kept for rails whose inquiry has no word for failure.
+    `reference`: our own, if the body names it; when None, the callback token identifies the attempt.
+    `failure`: the reported reason of a failure; it is stored for rails whose inquiry does not report
+    failures.
     """
 
     reference: str | None = None
@@ -244,8 +245,8 @@ class SendOrder:
     """All that a connector needs to send one attempt. `amount` in pesewas.
 
     `msisdn` is the wallet that pays, or, for a refund or a payout, is paid; `name` is its holder's, where it
-    is known. For a refund `original_reference` and `original_transaction_id` name the debit that is returned.
-    `livemode` is the mode of the order: only an account of its environment is sent it.
+    is known. For a refund `original_reference` and `original_transaction_id` identify the debit that is
+    returned. `livemode` is the mode of the order: only an account of the same environment may send it.
     """
 
     operation: Operation

@@ -1,4 +1,4 @@
-"""A rail's statement against our own attempts: what agrees, and what each side knows alone."""
+"""Compares a rail's statement with our own attempts: matches, differences, and what only one side has."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -7,14 +7,14 @@ from enum import StrEnum
 
 
 class Direction(StrEnum):
-    """Which way the money went, seen from the merchant's account."""
+    """The direction of the money, seen from the merchant's account."""
 
     IN = "in"
     OUT = "out"
 
 
 class Verdict(StrEnum):
-    """What the comparison says. Everything but MATCHED asks for a person."""
+    """The result of the comparison. Every verdict but MATCHED needs a person to look at it."""
 
     MATCHED = "matched"
     MISSING = "missing"
@@ -24,14 +24,14 @@ class Verdict(StrEnum):
     NOT_SUCCEEDED = "not_succeeded"
 
     @property
-    def asks_for_a_person(self) -> bool:
+    def needs_review(self) -> bool:
         """True where the two sides differ."""
         return self is not Verdict.MATCHED
 
 
 @dataclass(frozen=True, slots=True)
 class StatementLine:
-    """One movement of money as the rail states it. The amount is in minor units, never negative."""
+    """One line of a rail's statement. The amount is in minor units, never negative."""
 
     number: int
     direction: Direction
@@ -42,9 +42,9 @@ class StatementLine:
 
 @dataclass(frozen=True, slots=True)
 class OwnMovement:
-    """One attempt of ours. The amount is in minor units; succeeded means that we believe money moved.
+    """One attempt of ours. The amount is in minor units; `succeeded`: our records say that money moved.
 
-    `order_id`: the payment, refund or payout that it was made for.
+    `order_id`: the payment, refund or payout of the attempt.
     """
 
     attempt_id: str
@@ -58,7 +58,7 @@ class OwnMovement:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One row of the report. A surplus has no movement, a missing one no line."""
+    """One row of the report. A SURPLUS finding has no movement, a MISSING one has no line."""
 
     verdict: Verdict
     movement: OwnMovement | None
@@ -66,10 +66,10 @@ class Finding:
 
 
 class Statement:
-    """A rail's statement, whose lines are claimed by our movements one at a time, in any order.
+    """A rail's statement. Each of our movements claims its lines, in any order; a line is claimed once.
 
-    A line that carries a reference is found by it alone: an id that happens to agree must not hand one
-    attempt's line to another. Only a line without a reference is found by the provider's id.
+    A line with a reference is matched by the reference alone, so that an id that agrees by chance cannot
+    assign it to another attempt. Only a line without a reference is matched by the provider's id.
     """
 
     def __init__(self, lines: Iterable[StatementLine]) -> None:
@@ -85,16 +85,16 @@ class Statement:
                 self._anonymous.append(line)
 
     def compare(self, movement: OwnMovement) -> Iterator[Finding]:
-        """What the statement says about this movement; its lines are claimed and found no more.
+        """Yield the findings about this movement, and claim its lines.
 
-        Nothing, for a movement that did not succeed and that the rail does not state either.
+        Yields nothing for a movement that did not succeed and is not in the statement either.
         """
         lines = self._claim(movement)
         if not lines:
             if movement.succeeded:
                 yield Finding(Verdict.MISSING, movement, None)
             return
-        # Of several lines the one that agrees is ours, wherever it stands in the file.
+        # Of several lines the one with the same amount is ours, whatever its position in the file.
         first = next((line for line in lines if line.amount == movement.amount), lines[0])
         yield Finding(_verdict(movement, first), movement, first)
         for line in lines:
@@ -102,7 +102,7 @@ class Statement:
                 yield Finding(Verdict.DOUBLE, movement, line)
 
     def surplus(self) -> Iterator[Finding]:
-        """The lines that no movement claimed, in the order of the file. Ask once all were compared."""
+        """Yield the unclaimed lines, in the order of the file. Call it after all movements were compared."""
         groups = [*self._by_reference.values(), *self._by_provider_id.values(), self._anonymous]
         for line in sorted((line for group in groups for line in group), key=lambda line: line.number):
             yield Finding(Verdict.SURPLUS, None, line)

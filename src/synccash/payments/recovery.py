@@ -1,4 +1,4 @@
-"""Whether the ledger may lack commits: after a restored backup, or a fail-over that lost some."""
+"""Recovery state: a restored backup or a lossy fail-over may have removed commits from the database."""
 
 from dataclasses import dataclass, field
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 class Recovery:
     """`epoch` counts the recoveries that have begun. While one is `active` nothing is sent for any order.
 
-    `name` is that of the latest recovery and no other's: a second backup may be older than the first
-    recovery, and count it again.
+    `name` is unique to the latest recovery, and `epoch` is not: a second backup may be older than the first
+    recovery, so that its count repeats.
     """
 
     epoch: int

@@ -1,5 +1,5 @@
-"""The references that rails know attempts by. Each is derived from what the merchant asked for, so that an
-order which was lost with a database is found at the rails, and sent again, under the same references."""
+"""Derives the references that identify attempts at the rails. Each depends only on the merchant's request, so
+an order that was lost with a database is found at the rails, and sent again, under the same references."""
 
 import hmac
 from dataclasses import dataclass, field
@@ -15,9 +15,9 @@ _KEY_ID_CHARS = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderIdentity:
-    """What names an order for ever, also where a restored database gives it another id.
+    """The permanent identity of an order; it stays the same when a restored database assigns another id.
 
-    `names`: the merchant's reference of a payment or payout; for a refund the payment's reference and the
+    `names`: the merchant's reference of a payment or payout; for a refund, the payment's reference and the
     refund's own identity.
     """
 
@@ -29,7 +29,7 @@ class OrderIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceKey:
-    """The installation's key. `id` says which key made a reference and gives nothing of it away."""
+    """The installation's key. `id` identifies the key without revealing it."""
 
     secret: bytes = field(repr=False)
     id: str
@@ -59,7 +59,7 @@ class ReferenceKey:
             *identity.names,
         )
         raw = (part.encode() for part in parts)
-        # With its length before each part no two identities read the same.
+        # The length before each part makes the encoding unambiguous.
         message = b"".join(len(part).to_bytes(4) + part for part in raw)
         digest = hmac.digest(self.secret, message, "sha256")
         return str(UUID(bytes=digest[:16], version=4))

@@ -1,4 +1,4 @@
-"""What a merchant asks for, already read and checked."""
+"""Validated requests of merchants, and who makes them."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -9,14 +9,14 @@ from synccash.payments.payout import Payee
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Whose money it is: a merchant, in test or live mode. Nothing of one is ever seen by another."""
+    """A merchant in test or live mode. Tenants are isolated from each other."""
 
     merchant_id: str
     livemode: bool
 
 
 class Role(StrEnum):
-    """What a key may do: a merchant's own business, or the operator's."""
+    """The role of an API key: merchant or operator."""
 
     MERCHANT = "merchant"
     ADMIN = "admin"
@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is calling. `tenant` is None for the operator, who belongs to no merchant."""
+    """The authenticated caller. `tenant` is None for the operator."""
 
     key_id: str
     role: Role
@@ -33,7 +33,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentRequest:
-    """Collect `amount` pesewas from `payer`. `rail` pins one rail: no other is tried."""
+    """Collect `amount` pesewas from `payer`. `rail` pins one rail: no other rail is tried."""
 
     tenant: Tenant
     amount: int
@@ -48,7 +48,7 @@ class PaymentRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundRequest:
-    """Give back `amount` pesewas of a payment; None = all that is left."""
+    """Refund `amount` pesewas of a payment; None = all that is left."""
 
     tenant: Tenant
     payment_id: str
@@ -58,7 +58,7 @@ class RefundRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutRequest:
-    """Send `amount` pesewas to `payee`. `rail` pins one rail: no other is tried."""
+    """Send `amount` pesewas to `payee`. `rail` pins one rail: no other rail is tried."""
 
     tenant: Tenant
     amount: int
@@ -73,7 +73,8 @@ class PayoutRequest:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the caller is told: an HTTP status and a JSON body. `replayed`: an earlier request's answer."""
+    """The response to the caller: an HTTP status and a JSON body. `replayed`: the answer of an earlier
+    request."""
 
     status: int
     body: bytes

@@ -11,16 +11,16 @@ from synccash.payments.payout import Payout
 from synccash.payments.rail import Operation
 
 TIER = "kyc_tier"
-"""The key of a payment's metadata that says how well its payer is known."""
+"""The metadata key of a payment that holds the payer's KYC tier."""
 _REMEMBERED = 100_000
 
 
 class RiskOutcome(StrEnum):
-    """What becomes of a payment or payout. In the order of severity."""
+    """The decision about a payment or payout, in the order of severity."""
 
     ALLOW = "allow"
     REVIEW = "review"
-    """It waits for a human."""
+    """The order waits for a person."""
     DECLINE = "decline"
 
     @property
@@ -34,18 +34,18 @@ _SEVERITY = {outcome: rank for rank, outcome in enumerate(RiskOutcome)}
 
 @dataclass(frozen=True, slots=True)
 class RiskDecision:
-    """The outcome, and every rule that spoke."""
+    """The outcome, and the reason code of every rule that applied."""
 
     outcome: RiskOutcome
     reasons: tuple[str, ...] = ()
 
     def with_(self, other: "RiskDecision") -> "RiskDecision":
-        """Return both decisions together: the more severe outcome, all reasons."""
+        """Return the combined decision: the more severe outcome and all reasons."""
         severe = max(self.outcome, other.outcome, key=lambda outcome: outcome.severity)
         return RiskDecision(severe, self.reasons + other.reasons)
 
     def explained(self) -> dict[str, Any]:
-        """The decision as it is kept on the timeline."""
+        """Return the decision as it is stored on the timeline."""
         return {"outcome": self.outcome.value, "reasons": list(self.reasons)}
 
 
@@ -54,7 +54,7 @@ ALLOWED = RiskDecision(RiskOutcome.ALLOW)
 
 @dataclass(frozen=True, slots=True)
 class Velocity:
-    """At most `most` within `window_s` seconds: payments, or pesewas where it limits amounts."""
+    """At most `most` within `window_s` seconds: a number of orders, or a sum in pesewas."""
 
     most: int
     window_s: float
@@ -64,11 +64,11 @@ class Velocity:
 class RiskRules:
     """The operator's rules; None switches a rule off. Amounts in pesewas, MSISDNs as 233….
 
-    `allowed_payers` pass every other rule. `ceiling` is the most that one payment may ask for; `review_from`
-    sends larger ones to a human. `tiers` limit what a payer pays within `tier_window_s` by how well he is
-    known (Bank of Ghana, March 2024: 3,000, 15,000 and 25,000 cedis a day for minimum, medium and enhanced):
-    the merchant names the tier in the payment's metadata as `kyc_tier`, else it is `default_tier`. A payment
-    that looks like a double (same merchant, payer and amount within `duplicate_window_s`) gets the outcome
+    `allowed_payers` skip every other rule. `ceiling` is the largest allowed amount of one order; orders of
+    `review_from` or more wait for review. `tiers` limit what a payer pays within `tier_window_s` by KYC tier
+    (Bank of Ghana, March 2024: 3,000, 15,000 and 25,000 cedis a day for minimum, medium and enhanced):
+    the merchant names the tier in the payment's metadata as `kyc_tier`, else it is `default_tier`. A probable
+    duplicate (same merchant, payer and amount within `duplicate_window_s`) gets the outcome
     `duplicate`.
     """
 
@@ -87,29 +87,29 @@ class RiskRules:
     duplicate: RiskOutcome = RiskOutcome.REVIEW
 
     def tier_limit(self, tier: str) -> Velocity | None:
-        """What a payer of this tier may pay in a time; None where tiers are not limited."""
+        """Return the limit of a payer of this tier; None when tiers are not limited."""
         most = self.tiers.get(tier, self.tiers.get(self.default_tier))
         return None if most is None else Velocity(most, self.tier_window_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutRules:
-    """The operator's rules for payouts: `general` ones, and those of single merchants in their place.
+    """The operator's rules for payouts: `general`, and `merchants` that replace them for single merchants.
 
-    They are a payment's rules with the payee as the wallet; tiers are for payers alone. What counts over time
-    has the same windows for all merchants.
+    They work like the rules for payments, with the payee as the wallet; tiers apply to payers only. The time
+    windows are the same for all merchants.
     """
 
     general: RiskRules = field(default_factory=RiskRules)
     merchants: Mapping[str, RiskRules] = field(default_factory=dict[str, RiskRules])
 
     def of(self, merchant_id: str) -> RiskRules:
-        """The rules for the payouts of one merchant."""
+        """Return the rules for the payouts of one merchant."""
         return self.merchants.get(merchant_id, self.general)
 
     @property
     def longest_window_s(self) -> float:
-        """The longest time over which any of the rules counts; 0 where none does."""
+        """The longest time window of any rule, in seconds; 0 when no rule has one."""
         every = (self.general, *self.merchants.values())
         sums = (
             s for r in every for s in (r.payer_count, r.payer_amount, r.merchant_count, r.merchant_amount)
@@ -128,11 +128,11 @@ NO_PAYOUT_RULES = PayoutRules()
 
 @dataclass(frozen=True, slots=True)
 class RiskInput:
-    """All of a payment or payout that the rules look at. Two that are equal are one request and its repeat.
+    """The fields of a payment or payout that the rules use. Two equal inputs are a request and its repeat.
 
-    Not the reference alone makes them so: a request may be refused after it was allowed here, and leave its
-    reference to another amount or payer. `payer` is the wallet that pays or is paid, as 233…; `amount` in
-    pesewas.
+    An equal reference is not enough: a request may be refused after it was allowed here, and its reference
+    may then be used with another amount or payer. `payer` is the wallet that pays or is paid, as 233…;
+    `amount` in pesewas.
     """
 
     merchant_id: str
@@ -145,7 +145,7 @@ class RiskInput:
 
     @staticmethod
     def of(order: Payment | Payout) -> "RiskInput":
-        """What is looked at of this payment or payout."""
+        """Return the risk input of a payment or payout."""
         is_payment = isinstance(order, Payment)
         return RiskInput(
             order.merchant_id,
@@ -160,7 +160,7 @@ class RiskInput:
 
 @dataclass(frozen=True, slots=True)
 class _Sum:
-    """One count or sum that is limited over time."""
+    """One limited count or sum, and how much an order adds to it."""
 
     key: tuple[str, str]
     limit: Velocity
@@ -171,14 +171,15 @@ class _Sum:
 
 @dataclass(slots=True)
 class _Window:
-    """Two counters that slide: the present window, and what is left of the one before."""
+    """A sliding-window counter: the current window, and the previous one weighted by its remaining
+    overlap."""
 
     began: float
     now: int = 0
     before: int = 0
 
     def sum(self, at: float, window_s: float) -> float:
-        """What lies in the last `window_s` seconds, assuming that the former window was filled evenly."""
+        """Return the sum of the last `window_s` seconds, as if the previous window was filled evenly."""
         passed = int((at - self.began) // window_s)
         if passed > 0:
             self.before = self.now if passed == 1 else 0
@@ -186,7 +187,7 @@ class _Window:
         return self.now + self.before * (1 - (at - self.began) / window_s)
 
     def take_back(self, counted_at: float, count: int, at: float, window_s: float) -> None:
-        """Take out again what was counted at `counted_at`, where it still counts."""
+        """Subtract what was counted at `counted_at`, if it still counts."""
         self.sum(at, window_s)
         if counted_at >= self.began:
             self.now = max(0, self.now - count)
@@ -196,8 +197,8 @@ class _Window:
 
 @dataclass(slots=True)
 class _Decided:
-    """A decision that is remembered. `requests` may have opened the order, or may open it yet; what was
-    counted for it was counted at `at`. `double_of` is when an order that looks like it was seen before."""
+    """A stored decision, counted at `at`. `requests`: how many requests may have opened the order or may
+    still do so. `double_of`: when a similar order was seen before it; None when none was."""
 
     decision: RiskDecision
     at: float
@@ -208,11 +209,11 @@ class _Decided:
 
 @dataclass(slots=True)
 class VelocityCounters:
-    """Live: what this process has seen lately, and what it was told of others' payments (`heard`).
+    """Live: counts the recent orders of this process, and those that other processes report (`heard`).
 
-    `tell` passes on what is decided here, `take_back` what was not opened after all; without them each
-    process counts for itself, so with n processes up to n times as much passes. Bounded: the keys that were
-    quiet for longest are forgotten.
+    `tell` publishes the decisions of this process, `take_back` the orders that were not opened after all;
+    without them each process counts alone, so n processes allow up to n times the limit. Bounded: the least
+    recently used keys are dropped.
     """
 
     rules: RiskRules
@@ -233,94 +234,95 @@ class VelocityCounters:
 
     @property
     def is_idle(self) -> bool:
-        """True without any rule: everything passes, and nothing is remembered."""
+        """True without any rule: every order is allowed, and nothing is stored."""
         return self._idle == frozenset((Operation.COLLECT, Operation.PAYOUT))
 
     def assess(self, order: Payment | Payout, at: float) -> RiskDecision:
-        """Decide about a payment or payout at the monotonic time `at`, in seconds, and remember it.
+        """Decide about a payment or payout at the monotonic time `at`, in seconds, and store the decision.
 
-        A repeat of a request is told the same and counts no second time.
+        A repeated request gets the same decision and is not counted again.
         """
         if (Operation.COLLECT if isinstance(order, Payment) else Operation.PAYOUT) in self._idle:
             return ALLOWED
-        sighting = RiskInput.of(order)
-        known = self._decided.get(sighting)
+        risk_input = RiskInput.of(order)
+        known = self._decided.get(risk_input)
         if known is not None:
             known.requests += 1
             return known.decision
         decision = ALLOWED
-        if sighting.payer not in self._rules_for(sighting).allowed_payers:
-            for outcome, reason in self._spoken(sighting, at):
+        if risk_input.payer not in self._rules_for(risk_input).allowed_payers:
+            for outcome, reason in self._matched_rules(risk_input, at):
                 decision = decision.with_(RiskDecision(outcome, (reason,)))
-        self._remember(sighting, decision, at)
+        self._remember(risk_input, decision, at)
         if self.tell is not None:
-            self.tell(sighting, decision)
+            self.tell(risk_input, decision)
         return decision
 
     def not_opened(self, order: Payment | Payout, at: float) -> None:
-        """Take back one `assess` of an order that was then refused and left nothing behind.
+        """Undo one `assess` of an order that was then refused and not stored.
 
-        Otherwise whoever is refused could save up the allowances of many days, or use up those of a payee.
+        Otherwise refused orders would use up the limits of a payer or payee, and a stored "allow" could be
+        saved up for a later day.
         """
-        sighting = RiskInput.of(order)
-        self.heard_not_opened(sighting, at)
-        if self.take_back is not None and sighting.operation not in self._idle:
-            self.take_back(sighting)
+        risk_input = RiskInput.of(order)
+        self.heard_not_opened(risk_input, at)
+        if self.take_back is not None and risk_input.operation not in self._idle:
+            self.take_back(risk_input)
 
-    def heard_not_opened(self, sighting: RiskInput, at: float) -> None:
-        """Take back what another process has taken back."""
-        known = self._decided.get(sighting)
+    def heard_not_opened(self, risk_input: RiskInput, at: float) -> None:
+        """Undo a decision that another process has undone."""
+        known = self._decided.get(risk_input)
         if known is None:
             return
         known.requests -= 1
         if known.requests > 0:
             return
-        del self._decided[sighting]
+        del self._decided[risk_input]
         if not known.is_counted:
             return
-        for sum_ in self._sums(sighting):
+        for sum_ in self._sums(risk_input):
             window = self._windows.get(sum_.key)
             if window is not None:
                 window.take_back(known.at, sum_.adds, at, sum_.limit.window_s)
-        if self._seen.get(_looks(sighting)) == known.at:
-            del self._seen[_looks(sighting)]
+        if self._seen.get(_likeness(risk_input)) == known.at:
+            del self._seen[_likeness(risk_input)]
             if known.double_of is not None:
-                self._seen[_looks(sighting)] = known.double_of
+                self._seen[_likeness(risk_input)] = known.double_of
 
-    def heard(self, sighting: RiskInput, decision: RiskDecision, at: float) -> None:
-        """Remember what another process has decided, as if it had been here."""
-        if sighting.operation not in self._idle and sighting not in self._decided:
-            self._remember(sighting, decision, at)
+    def heard(self, risk_input: RiskInput, decision: RiskDecision, at: float) -> None:
+        """Store the decision of another process as if it was made here."""
+        if risk_input.operation not in self._idle and risk_input not in self._decided:
+            self._remember(risk_input, decision, at)
 
-    def _rules_for(self, sighting: RiskInput) -> RiskRules:
-        if sighting.operation is Operation.PAYOUT:
-            return self.payouts.of(sighting.merchant_id)
+    def _rules_for(self, risk_input: RiskInput) -> RiskRules:
+        if risk_input.operation is Operation.PAYOUT:
+            return self.payouts.of(risk_input.merchant_id)
         return self.rules
 
-    def _spoken(self, sighting: RiskInput, at: float) -> list[tuple[RiskOutcome, str]]:
-        rules, amount, payer = self._rules_for(sighting), sighting.amount, sighting.payer
-        last = self._seen.get(_looks(sighting))
+    def _matched_rules(self, risk_input: RiskInput, at: float) -> list[tuple[RiskOutcome, str]]:
+        rules, amount, payer = self._rules_for(risk_input), risk_input.amount, risk_input.payer
+        last = self._seen.get(_likeness(risk_input))
         is_double = rules.duplicate_window_s is not None and (
             last is not None and at - last < rules.duplicate_window_s
         )
         is_above = rules.ceiling is not None and amount > rules.ceiling
         is_large = rules.review_from is not None and amount >= rules.review_from
         checks = (
-            (payer in rules.blocked_payers, RiskOutcome.DECLINE, f"{_wallet(sighting)}_blocked"),
+            (payer in rules.blocked_payers, RiskOutcome.DECLINE, f"{_wallet(risk_input)}_blocked"),
             (is_above, RiskOutcome.DECLINE, "above_ceiling"),
             (is_large, RiskOutcome.REVIEW, "large_amount"),
             (is_double, rules.duplicate, "looks_like_a_double"),
-            *((self._passes(sum_, at), sum_.outcome, sum_.reason) for sum_ in self._sums(sighting)),
+            *((self._exceeds(sum_, at), sum_.outcome, sum_.reason) for sum_ in self._sums(risk_input)),
         )
-        return [(outcome, reason) for spoken, outcome, reason in checks if spoken]
+        return [(outcome, reason) for applies, outcome, reason in checks if applies]
 
-    def _sums(self, sighting: RiskInput) -> Iterator[_Sum]:
-        """What is counted over time, and how much this order adds to each."""
-        rules, amount, wallet = self._rules_for(sighting), sighting.amount, _wallet(sighting)
-        # What is tried in test mode counts against nobody's money.
-        mode = "live" if sighting.livemode else "test"
-        payer, merchant = f"{mode}:{sighting.payer}", f"{mode}:{sighting.merchant_id}"
-        tier = rules.tier_limit(sighting.tier)
+    def _sums(self, risk_input: RiskInput) -> Iterator[_Sum]:
+        """Yield the limited counts and sums of this order, and how much it adds to each."""
+        rules, amount, wallet = self._rules_for(risk_input), risk_input.amount, _wallet(risk_input)
+        # Test orders are counted apart from live ones.
+        mode = "live" if risk_input.livemode else "test"
+        payer, merchant = f"{mode}:{risk_input.payer}", f"{mode}:{risk_input.merchant_id}"
+        tier = rules.tier_limit(risk_input.tier)
         decline, review = RiskOutcome.DECLINE, RiskOutcome.REVIEW
         for kind, who, limit, adds, outcome, reason in (
             ("payer_count", payer, rules.payer_count, 1, decline, f"{wallet}_too_often"),
@@ -330,27 +332,27 @@ class VelocityCounters:
             ("merchant_amount", merchant, rules.merchant_amount, amount, review, "merchant_too_much"),
         ):
             if limit is not None:
-                yield _Sum((f"{sighting.operation.value}:{kind}", who), limit, adds, outcome, reason)
+                yield _Sum((f"{risk_input.operation.value}:{kind}", who), limit, adds, outcome, reason)
 
-    def _passes(self, sum_: _Sum, at: float) -> bool:
-        """True when this much more would pass the limit."""
+    def _exceeds(self, sum_: _Sum, at: float) -> bool:
+        """Return True when the order would exceed the limit."""
         window = self._windows.get(sum_.key)
         return (window.sum(at, sum_.limit.window_s) if window else 0) + sum_.adds > sum_.limit.most
 
-    def _remember(self, sighting: RiskInput, decision: RiskDecision, at: float) -> None:
-        # A payout that was declined has cost nothing and must not use up its payee's day; a payment that was
-        # declined counts, so that a payer cannot wear the limit down.
-        is_lost = sighting.operation is Operation.PAYOUT and decision.outcome is RiskOutcome.DECLINE
-        double_of = self._seen.get(_looks(sighting))
-        for sum_ in () if is_lost else self._sums(sighting):
+    def _remember(self, risk_input: RiskInput, decision: RiskDecision, at: float) -> None:
+        # A declined payout must not use up the limit of its payee. A declined payment is counted, so that a
+        # payer cannot get around the limit by repeated tries.
+        is_uncounted = risk_input.operation is Operation.PAYOUT and decision.outcome is RiskOutcome.DECLINE
+        double_of = self._seen.get(_likeness(risk_input))
+        for sum_ in () if is_uncounted else self._sums(risk_input):
             window = self._windows.setdefault(sum_.key, _Window(at))
             window.sum(at, sum_.limit.window_s)
             window.now += sum_.adds
             self._windows.move_to_end(sum_.key)
-        if self._rules_for(sighting).duplicate_window_s is not None and not is_lost:
-            self._seen[_looks(sighting)] = at
-            self._seen.move_to_end(_looks(sighting))
-        self._decided[sighting] = _Decided(decision, at, is_counted=not is_lost, double_of=double_of)
+        if self._rules_for(risk_input).duplicate_window_s is not None and not is_uncounted:
+            self._seen[_likeness(risk_input)] = at
+            self._seen.move_to_end(_likeness(risk_input))
+        self._decided[risk_input] = _Decided(decision, at, is_counted=not is_uncounted, double_of=double_of)
         for memory in (self._windows, self._seen, self._decided):
             while len(memory) > _REMEMBERED:
                 memory.popitem(last=False)
@@ -359,11 +361,17 @@ class VelocityCounters:
 _Likeness = tuple[Operation, str, bool, str, int]
 
 
-def _looks(sighting: RiskInput) -> _Likeness:
-    """What two orders have in common that look like a double."""
-    return (sighting.operation, sighting.merchant_id, sighting.livemode, sighting.payer, sighting.amount)
+def _likeness(risk_input: RiskInput) -> _Likeness:
+    """Return the fields that two probable duplicates have in common."""
+    return (
+        risk_input.operation,
+        risk_input.merchant_id,
+        risk_input.livemode,
+        risk_input.payer,
+        risk_input.amount,
+    )
 
 
-def _wallet(sighting: RiskInput) -> str:
-    """The word for the wallet in the reasons."""
-    return "payee" if sighting.operation is Operation.PAYOUT else "payer"
+def _wallet(risk_input: RiskInput) -> str:
+    """Return the prefix of the wallet in reason codes."""
+    return "payee" if risk_input.operation is Operation.PAYOUT else "payer"

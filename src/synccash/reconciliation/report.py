@@ -86,7 +86,7 @@ class TableReport:
 
     def finding(self, finding: Finding) -> None:
         """Keep a difference."""
-        if finding.verdict.asks_for_a_person:
+        if finding.verdict.needs_review:
             self._keep(facts(finding))
 
     def broken(self, row: UnreadableRow) -> None:
