@@ -49,7 +49,7 @@ async def test_a_payer_who_approves_after_the_time_out_is_found_without_a_callba
     desk.first.status_at_rail = SUCCEEDED
     await age(desk, "16 minutes")
     await desk.work()
-    assert desk.first.asked[-1][1].priority is InquiryPriority.LOOK_BACK
+    assert desk.first.asked[-1][1].priority is InquiryPriority.AFTER_END
     assert await desk.contradictions() == ["late_success"]
     assert (await desk.order(payment_id)).status == "failed"
     for _ in range(2):

@@ -26,5 +26,5 @@ def test_anything_that_is_not_plainly_an_amount_is_refused(text: str):
 
 
 def test_a_negative_amount_cannot_be_written():
-    with pytest.raises(ValueError, match="never negative"):
+    with pytest.raises(ValueError, match="must not be negative"):
         to_major(-1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from synccash.payments.payer import Network
 from synccash.payments.rail import Capabilities, Operation, OperationCapability
-from synccash.payments.routing import NO_WISHES, Candidate, Cost, RoutingPreferences, choose
+from synccash.payments.routing import NO_PREFERENCES, Candidate, Cost, RoutingPreferences, choose
 from synccash.payments.routing_rules import read_rules
 
 ABLE = OperationCapability(dedup_by_reference=True, lookup_by_reference=True)
@@ -50,9 +50,9 @@ WISHES = st.builds(
     CANDIDATES, WISHES, st.sampled_from(Network), st.text(max_size=9), st.integers(1, 10**9), st.booleans()
 )
 def test_every_rail_is_ranked_or_passed_over_once_and_only_an_able_one_is_chosen(
-    candidates, wishes, network, key, amount, probe
+    candidates, preferences, network, key, amount, probe
 ):
-    asked = {"network": network, "key": key, "amount": amount, "wishes": wishes, "probe": probe}
+    asked = {"network": network, "key": key, "amount": amount, "preferences": preferences, "probe": probe}
     route = choose(candidates, **asked)
     assert choose(candidates, **asked) == route
     assert sorted(c["rail"] for c in route.considered) == sorted(c.rail for c in candidates)
@@ -64,21 +64,21 @@ def test_every_rail_is_ranked_or_passed_over_once_and_only_an_able_one_is_chosen
 
 
 @given(CANDIDATES, WISHES, st.text(max_size=9))
-def test_a_retry_of_the_same_payment_ranks_what_is_left_the_same(candidates, wishes, key):
-    asked = {"network": Network.MTN, "key": key, "wishes": wishes}
+def test_a_retry_of_the_same_payment_ranks_what_is_left_the_same(candidates, preferences, key):
+    asked = {"network": Network.MTN, "key": key, "preferences": preferences}
     able = [c for c in candidates if c.open_for_s is None]
     before = choose(able, **asked)
     if before.chosen is None:
         return
     after = choose(able, spent=frozenset({before.chosen}), **asked)
     names = [c["rail"] for c in before.considered]
-    if not wishes.costs:
+    if not preferences.costs:
         assert [c["rail"] for c in after.considered if "skipped" not in c] == names[1:]
     assert after.chosen != before.chosen
 
 
 @given(CANDIDATES)
-def test_without_wishes_health_decides_and_equals_keep_their_order(candidates):
+def test_without_preferences_health_decides_and_equals_keep_their_order(candidates):
     able = [c for c in candidates if c.open_for_s is None]
     ranked = ranking(*able)
     expected = sorted(able, key=lambda c: -c.health)
@@ -86,30 +86,35 @@ def test_without_wishes_health_decides_and_equals_keep_their_order(candidates):
 
 
 def test_a_preference_holds_until_the_preferred_rail_is_clearly_less_well():
-    wishes = RoutingPreferences(order=("paystack", "mtn_momo"))
-    assert ranking(rail("mtn_momo"), rail("paystack"), wishes=wishes)[0] == "paystack"
-    assert ranking(rail("mtn_momo"), rail("paystack", 0.95), wishes=wishes)[0] == "paystack"
-    assert ranking(rail("mtn_momo"), rail("paystack", 0.8), wishes=wishes)[0] == "mtn_momo"
+    preferences = RoutingPreferences(order=("paystack", "mtn_momo"))
+    assert ranking(rail("mtn_momo"), rail("paystack"), preferences=preferences)[0] == "paystack"
+    assert ranking(rail("mtn_momo"), rail("paystack", 0.95), preferences=preferences)[0] == "paystack"
+    assert ranking(rail("mtn_momo"), rail("paystack", 0.8), preferences=preferences)[0] == "mtn_momo"
 
 
 def test_the_cheaper_rail_is_taken_as_long_as_it_is_well():
-    wishes = RoutingPreferences(costs={"mtn_momo": Cost(1.0), "paystack": Cost(1.95)})
-    route = choose([rail("paystack"), rail("mtn_momo")], network=Network.MTN, amount=2500, wishes=wishes)
+    preferences = RoutingPreferences(costs={"mtn_momo": Cost(1.0), "paystack": Cost(1.95)})
+    route = choose(
+        [rail("paystack"), rail("mtn_momo")], network=Network.MTN, amount=2500, preferences=preferences
+    )
     assert (route.chosen, route.reason) == ("mtn_momo", "best_score")
     assert route.considered == ({"rail": "mtn_momo", "score": 1.0}, {"rail": "paystack", "score": 0.953})
-    assert ranking(rail("paystack"), rail("mtn_momo", 0.9), wishes=wishes)[0] == "paystack"
+    assert ranking(rail("paystack"), rail("mtn_momo", 0.9), preferences=preferences)[0] == "paystack"
 
 
 def test_a_fixed_cost_weighs_more_on_a_small_amount():
-    wishes = RoutingPreferences(costs={"mtn_momo": Cost(pesewas=50), "paystack": Cost(1.95)})
-    small, large = {"amount": 100, "wishes": wishes}, {"amount": 100_000, "wishes": wishes}
+    preferences = RoutingPreferences(costs={"mtn_momo": Cost(pesewas=50), "paystack": Cost(1.95)})
+    small, large = (
+        {"amount": 100, "preferences": preferences},
+        {"amount": 100_000, "preferences": preferences},
+    )
     assert ranking(rail("mtn_momo"), rail("paystack"), **small)[0] == "paystack"
     assert ranking(rail("paystack"), rail("mtn_momo"), **large)[0] == "mtn_momo"
 
 
 def split_over(count: int, *candidates: Candidate, **shares: float) -> Counter[str]:
-    wishes = RoutingPreferences(shares=shares)
-    return Counter(ranking(*candidates, key=f"pay_{n}", wishes=wishes)[0] for n in range(count))
+    preferences = RoutingPreferences(shares=shares)
+    return Counter(ranking(*candidates, key=f"pay_{n}", preferences=preferences)[0] for n in range(count))
 
 
 def test_a_split_gives_each_rail_its_share():
@@ -119,11 +124,11 @@ def test_a_split_gives_each_rail_its_share():
 
 
 def test_a_rail_that_drops_out_of_a_split_moves_only_its_own_payments():
-    wishes = RoutingPreferences(shares={"mtn_momo": 50, "paystack": 30, "hubtel": 20})
+    preferences = RoutingPreferences(shares={"mtn_momo": 50, "paystack": 30, "hubtel": 20})
     everyone = [rail(name) for name in NAMES]
     for number in range(300):
-        before = ranking(*everyone, key=str(number), wishes=wishes)
-        without = ranking(rail("mtn_momo", 0.5), *everyone[1:], key=str(number), wishes=wishes)
+        before = ranking(*everyone, key=str(number), preferences=preferences)
+        without = ranking(rail("mtn_momo", 0.5), *everyone[1:], key=str(number), preferences=preferences)
         assert without == [*(name for name in before if name != "mtn_momo"), "mtn_momo"]
 
 
@@ -157,31 +162,34 @@ def test_the_rule_that_names_most_is_in_force():
         splits="mtn collect: mtn_momo 80, paystack 20; merchant=mer_2 mtn: hubtel 100%",
     )
     mtn, telecel, collect, payout = Network.MTN, Network.TELECEL, Operation.COLLECT, Operation.PAYOUT
-    anyone = rules.wishes("mer_9", mtn, collect)
+    anyone = rules.preferences_for("mer_9", mtn, collect)
     assert (anyone.order, anyone.shares) == (("mtn_momo", "paystack"), {"mtn_momo": 80.0, "paystack": 20.0})
     assert anyone.costs == {"mtn_momo": Cost(1.0), "paystack": Cost(1.95, 10)}
-    assert rules.wishes("mer_9", telecel, payout).order == ("hubtel",)
-    assert rules.wishes("mer_9", telecel, payout).costs == {"mtn_momo": Cost(0, 50), "paystack": Cost()}
-    assert rules.wishes("mer_1", telecel, payout).order == ("paystack",)
-    assert rules.wishes("mer_1", telecel, payout).costs["paystack"] == Cost(1.5)
-    assert rules.wishes("mer_2", mtn, collect).shares == {"hubtel": 100.0}
-    assert rules.wishes("mer_2", None, payout).shares == {}
-    assert read_rules(RAILS).wishes("mer_9", mtn, collect) == NO_WISHES
+    assert rules.preferences_for("mer_9", telecel, payout).order == ("hubtel",)
+    assert rules.preferences_for("mer_9", telecel, payout).costs == {
+        "mtn_momo": Cost(0, 50),
+        "paystack": Cost(),
+    }
+    assert rules.preferences_for("mer_1", telecel, payout).order == ("paystack",)
+    assert rules.preferences_for("mer_1", telecel, payout).costs["paystack"] == Cost(1.5)
+    assert rules.preferences_for("mer_2", mtn, collect).shares == {"hubtel": 100.0}
+    assert rules.preferences_for("mer_2", None, payout).shares == {}
+    assert read_rules(RAILS).preferences_for("mer_9", mtn, collect) == NO_PREFERENCES
 
 
 @pytest.mark.parametrize(
     ("setting", "text", "expected"),
     [
         ("costs", "paystak: 1%", "did you mean paystack"),
-        ("costs", "mtn: 1%", "which rail"),
+        ("costs", "mtn: 1%", "no rail is named"),
         ("costs", "paystack: cheap", "expected a cost"),
         ("costs", "paystack: 1%; paystack: 2%", "another rule"),
         ("preferences", "paystack > hubtel", "expected `who: what`"),
-        ("preferences", "vodafone: paystack", "no network"),
+        ("preferences", "vodafone: paystack", "not a network"),
         ("preferences", "telecel: mtn_momo", "does not reach telecel"),
         ("preferences", "*: hubtel > hubtel", "named twice"),
         ("splits", "mtn: mtn_momo 80, paystack 10", "come to 90, expected 100"),
-        ("splits", "mtn: mtn_momo", "no share"),
+        ("splits", "mtn: mtn_momo", "not a share"),
         ("splits", ": mtn_momo 100", "before the colon"),
     ],
 )

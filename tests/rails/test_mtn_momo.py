@@ -438,7 +438,7 @@ async def test_a_look_back_beyond_its_share_is_given_up_and_counted(world, trans
     await bench.send(order)
 
     async def look_back():
-        traces = AttemptDetails(priority=InquiryPriority.LOOK_BACK)
+        traces = AttemptDetails(priority=InquiryPriority.AFTER_END)
         return await bench.rail.inquire(
             order.account, order.operation, order.reference, timeout_s=5.0, traces=traces
         )

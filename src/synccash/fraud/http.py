@@ -1,11 +1,11 @@
-"""An external fraud service over HTTP: one question for each payment or payout, answered allow, review or
-decline.
+"""Client of an external fraud service over HTTP: one request for each payment or payout, answered with allow,
+review or decline.
 
 `POST {url}` with `{payment_id, merchant_id, reference, amount, currency, msisdn, network, livemode}`, amounts
-in pesewas; 200 with `{"decision": "allow" | "review" | "decline", "reasons": ["…"]}`. Asking twice about one
-`payment_id` is the same question, so it may be repeated. A payout is asked about with `payout_id` in place of
-`payment_id` and `"operation": "payout"`; `msisdn` and `network` are its payee's. A service that knows only
-payments refuses such a question, which is then answered as its outage is.
+in pesewas; 200 with `{"decision": "allow" | "review" | "decline", "reasons": ["…"]}`. A request about the
+same `payment_id` is idempotent, so it may be repeated. A payout has `payout_id` in place of `payment_id`, and
+`"operation": "payout"`; `msisdn` and `network` are its payee's. A service that supports only payments refuses
+it, which is then handled like an outage.
 """
 
 from dataclasses import dataclass, field
@@ -20,24 +20,24 @@ from synccash.resilience.evidence import Evidence
 
 
 class FraudServiceError(Exception):
-    """The service gave no decision. `evidence` says whether the question may have arrived."""
+    """The service returned no decision. `evidence` says whether the request may have arrived."""
 
     def __init__(self, reason: str, evidence: Evidence) -> None:
         super().__init__(reason)
         self.evidence = evidence
 
 
-class _Answer(msgspec.Struct):
+class _FraudAnswer(msgspec.Struct):
     decision: RiskOutcome
     reasons: list[str] = msgspec.field(default_factory=list[str])
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
+_decode = msgspec.json.Decoder(_FraudAnswer).decode
 
 
 @dataclass(frozen=True, slots=True)
 class FraudService:
-    """Asks once. Raises FraudServiceError for whatever is not a decision."""
+    """Sends one request per order. Raises FraudServiceError for every result that is not a decision."""
 
     url: str
     transport: Transport
@@ -45,18 +45,18 @@ class FraudService:
     key: str | None = field(default=None, repr=False)
 
     async def ask(self, order: Routed) -> RiskDecision:
-        """Ask about a payment or payout."""
+        """Return the decision about a payment or payout."""
         if isinstance(order, Payment):
-            wallet, named = order.payer, {"payment_id": order.id}
+            wallet, id_fields = order.payer, {"payment_id": order.id}
         else:
-            wallet, named = order.payee, {"payout_id": order.id, "operation": "payout"}
+            wallet, id_fields = order.payee, {"payout_id": order.id, "operation": "payout"}
         network = wallet.likely_network
         answer = await self.transport.request(
             "POST",
             self.url,
             headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
             json={
-                **named,
+                **id_fields,
                 "merchant_id": order.merchant_id,
                 "reference": order.reference,
                 "amount": order.amount,
@@ -72,7 +72,9 @@ class FraudService:
         if answer.status != 200:
             raise FraudServiceError(f"HTTP {answer.status}", Evidence.AMBIGUOUS)
         try:
-            told = _decode(answer.body)
+            decoded = _decode(answer.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise FraudServiceError("the answer is no decision", Evidence.AMBIGUOUS) from error
-        return RiskDecision(told.decision, tuple(f"fraud:{reason[:100]}" for reason in told.reasons[:20]))
+            raise FraudServiceError("the answer is not a valid decision", Evidence.AMBIGUOUS) from error
+        return RiskDecision(
+            decoded.decision, tuple(f"fraud:{reason[:100]}" for reason in decoded.reasons[:20])
+        )

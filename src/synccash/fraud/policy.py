@@ -1,4 +1,4 @@
-"""The policy under which a fraud service is asked: the profile of its kind."""
+"""Calls the fraud service under a resilience policy: retries, breaker, retry budget and time-out."""
 
 import asyncio
 import time
@@ -27,10 +27,10 @@ def guarded(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     random: Callable[[], float] = uniform,
 ) -> Ask:
-    """Return how the service is asked: as often as its profile says, not at all while the breaker is open.
+    """Wrap the service in a policy: retries as in the profile, no request while the breaker is open.
 
-    What it returns raises where there is no decision: FraudServiceError, CircuitOpenError or
-    DeadlineExceededError.
+    The returned function raises FraudServiceError, CircuitOpenError or DeadlineExceededError when there is no
+    decision.
     """
     policy = Policy(
         "fraud",
@@ -38,7 +38,7 @@ def guarded(
         breaker=breaker,
         budget=budget,
         total_timeout=profile.total_timeout,
-        idempotent=True,  # asking twice about one order is the same question
+        idempotent=True,  # a repeated request about one order is idempotent
         classify=_judge,
         clock=clock,
         sleep=sleep,
@@ -52,7 +52,7 @@ def guarded(
 
 
 def _judge(result: object) -> Verdict:
-    """Any decision is a healthy answer."""
+    """Classify a result for the breaker: every decision counts as a success."""
     if isinstance(result, FraudServiceError):
         return Verdict(Outcome.FAILED, retry=True, evidence=result.evidence)
     return Verdict(Outcome.FAILED if isinstance(result, BaseException) else Outcome.OK)

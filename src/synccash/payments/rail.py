@@ -201,7 +201,7 @@ class InquiryPriority(IntEnum):
     HINTED = 0
     """A callback came, so the rail probably has an answer."""
     SCHEDULED = 1
-    LOOK_BACK = 2
+    AFTER_END = 2
     """A recheck after the order ended or the attempt was closed; shed first when the rate is used up."""
 
 

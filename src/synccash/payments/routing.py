@@ -1,5 +1,5 @@
-"""Which rail takes a payment, and why. Pure: what is known of each rail comes in as a value, so that the same
-values always give the same ranking."""
+"""Chooses the rail of an order, with the reason. Pure: the state of each rail is an argument, so the same
+arguments always give the same ranking."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,12 @@ _SCALE = 1 << 64
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A rail as it stands now. `open_for_s`: how long its breaker still refuses; None = it lets calls in.
-    `health` from 0 to 1; an `ailing` one gets no share of a split. `short_for_s`: how long its float is known
-    not to pay the order; None = it may. `unconfirmed`: the operator has to confirm its account's new
-    credentials first."""
+    """The current state of a rail.
+
+    `open_for_s`: how long its breaker still refuses; None = it admits calls. `health` from 0 to 1; an
+    `ailing` rail gets no share of a split. `short_for_s`: how long its float is known to be too low for the order;
+    None = it is not. `unconfirmed`: the operator has to confirm the account's new credentials first.
+    """
 
     rail: str
     capabilities: Capabilities
@@ -32,13 +34,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a rail takes for one order: a share of the amount in percent, and pesewas on top."""
+    """The fee of a rail for one order: percent of the amount, plus a fixed part in pesewas."""
 
     percent: float = 0.0
     pesewas: float = 0.0
 
     def of(self, amount: int) -> float:
-        """The cost in percent of `amount` pesewas."""
+        """Return the cost in percent of `amount` pesewas."""
         return self.percent + (100.0 * self.pesewas / amount if amount > 0 else 0.0)
 
 
@@ -47,11 +49,11 @@ FREE = Cost()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingPreferences:
-    """What the operator wants for one kind of order.
+    """The operator's preferences for one kind of order.
 
-    `order`: the rails that he prefers, best first; each step down costs `preference_step` of the score.
-    `shares`: a split in percent; what it names comes before everything else, as long as it is well.
-    `costs`: one percent of cost above the cheapest costs `cost_weight` of the score.
+    `order`: the preferred rails, best first; each step down lowers the score by `preference_step`.
+    `shares`: a split in percent; its rails rank before all others, as long as they are not ailing.
+    `costs`: each percent of cost above the cheapest rail lowers the score by `cost_weight`.
     """
 
     order: tuple[str, ...] = ()
@@ -61,13 +63,14 @@ class RoutingPreferences:
     cost_weight: float = 0.05
 
 
-NO_WISHES = RoutingPreferences()
+NO_PREFERENCES = RoutingPreferences()
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The decision. `chosen` is None with `wait_s` where every able rail is held back for now, and None
-    without it where no rail can ever take this payment. `considered` has the able ones first, best first."""
+    """The routing decision. `chosen` is None when no rail can take the order: with `wait_s` until one may be
+    available again, without it when none ever can. `considered` lists the available rails first, best
+    first."""
 
     chosen: str | None
     considered: tuple[dict[str, Any], ...]
@@ -75,26 +78,26 @@ class Route:
     wait_s: float | None = None
 
     def explained(self) -> dict[str, Any]:
-        """The decision as it is kept on the payment."""
+        """Return the decision as it is stored on the payment."""
         return {"chosen": self.chosen, "considered": list(self.considered), "reason": self.reason}
 
 
 RECOVERY_PROBE = "recovery_probe"
 FLOAT_TOO_LOW = "float_too_low"
 UNCONFIRMED = "account_unconfirmed"
-"""Why a rail is passed over until the operator has confirmed its account."""
+"""Skip reason: the operator has not confirmed the rail's account yet."""
 OTHER_MODE = "other_mode"
-"""Why a rail is passed over: its account is of the other environment than the order's mode."""
+"""Skip reason: the environment of the rail's account does not match the order's mode."""
 _UNCONFIRMED_WAIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Ranked:
     candidate: Candidate
-    place: int
+    position: int
     score: float
     ideal: float
-    """The score that it would have in full health."""
+    """The score that the rail would have at full health."""
 
 
 def choose(
@@ -106,16 +109,16 @@ def choose(
     operation: Operation = Operation.COLLECT,
     amount: int = 0,
     key: str = "",
-    wishes: RoutingPreferences = NO_WISHES,
+    preferences: RoutingPreferences = NO_PREFERENCES,
     probe: bool = False,
     environment: Environment = Environment.TEST,
 ) -> Route:
-    """Rank the candidates that serve the network and let calls in; equal ones keep the order given.
+    """Rank the candidates that serve the network and admit calls; equal ones keep the order given.
 
-    `pinned` leaves only that rail; `spent` are rails whose attempt at this payment is dead already. `key`
-    names the payment: a split sends the same payment to the same rail whenever it is asked. `probe`: this
-    payment may find out whether the rail that would be first in full health is well again. `environment`: of
-    the order's mode; accounts of the other one are never chosen.
+    `pinned` allows only that rail; `spent` are rails whose attempt at this payment is dead already. `key`
+    identifies the payment: a split always sends the same payment to the same rail. `probe`: this payment may
+    test whether the rail that would be first at full health has recovered. `environment`: that of the order's
+    mode; accounts of the other one are never chosen.
     """
     able: list[Candidate] = []
     passed: list[dict[str, Any]] = []
@@ -141,11 +144,11 @@ def choose(
         reason = next((one for one in reasons if one in held), "no_able_rail")
         reason = "all_breakers_open" if reason == "breaker_open" else reason
         return Route(None, tuple(passed), reason, min(waits, default=None))
-    ranked = _scored(able, amount, wishes)
-    actual = _in_order(ranked, key, wishes, ideal=False)
-    reason = _reason(actual[0], actual, wishes, pinned)
+    ranked = _scored(able, amount, preferences)
+    actual = _in_order(ranked, key, preferences, ideal=False)
+    reason = _reason(actual[0], actual, preferences, pinned)
     if probe and pinned is None:
-        first = _in_order(ranked, key, wishes, ideal=True)[0]
+        first = _in_order(ranked, key, preferences, ideal=True)[0]
         if first is not actual[0]:
             actual = [first, *(one for one in actual if one is not first)]
             reason = RECOVERY_PROBE
@@ -154,54 +157,60 @@ def choose(
 
 
 def share_of(key: str, salt: str) -> float:
-    """A number above 0 and up to 1 that is the same for a key whoever asks, and even over many keys."""
+    """Return a number in (0, 1]: the same for a key in every process, and uniform over many keys."""
     digest = blake2b(key.encode(), digest_size=8, key=salt.encode()[:64]).digest()
     return (int.from_bytes(digest) + 1) / _SCALE
 
 
-def _scored(able: Sequence[Candidate], amount: int, wishes: RoutingPreferences) -> list[_Ranked]:
+def _scored(able: Sequence[Candidate], amount: int, preferences: RoutingPreferences) -> list[_Ranked]:
     costs = (
-        [wishes.costs.get(one.rail, FREE).of(amount) for one in able] if wishes.costs else [0.0] * len(able)
+        [preferences.costs.get(one.rail, FREE).of(amount) for one in able]
+        if preferences.costs
+        else [0.0] * len(able)
     )
     cheapest = min(costs)
     ranked: list[_Ranked] = []
-    for place, (one, cost) in enumerate(zip(able, costs, strict=True)):
-        less = wishes.cost_weight * (cost - cheapest)
-        if wishes.order:
-            rank = wishes.order.index(one.rail) if one.rail in wishes.order else len(wishes.order)
-            less += wishes.preference_step * rank
-        ranked.append(_Ranked(one, place, max(0.0, one.health - less), max(0.0, 1.0 - less)))
+    for position, (one, cost) in enumerate(zip(able, costs, strict=True)):
+        less = preferences.cost_weight * (cost - cheapest)
+        if preferences.order:
+            rank = (
+                preferences.order.index(one.rail) if one.rail in preferences.order else len(preferences.order)
+            )
+            less += preferences.preference_step * rank
+        ranked.append(_Ranked(one, position, max(0.0, one.health - less), max(0.0, 1.0 - less)))
     return ranked
 
 
 def _in_order(
-    ranked: Sequence[_Ranked], key: str, wishes: RoutingPreferences, *, ideal: bool
+    ranked: Sequence[_Ranked], key: str, preferences: RoutingPreferences, *, ideal: bool
 ) -> list[_Ranked]:
     def by_score(one: _Ranked) -> tuple[float, float, int]:
         if ideal:
-            return -one.ideal, 0.0, one.place
-        return -one.score, -one.candidate.health, one.place
+            return -one.ideal, 0.0, one.position
+        return -one.score, -one.candidate.health, one.position
 
     def within(one: _Ranked) -> bool:
-        return wishes.shares.get(one.candidate.rail, 0.0) > 0 and (ideal or not one.candidate.ailing)
+        return preferences.shares.get(one.candidate.rail, 0.0) > 0 and (ideal or not one.candidate.ailing)
 
     def by_lot(one: _Ranked) -> float:
-        # Rendezvous hashing with weights: who drops out leaves only its own payments to the others.
+        # Weighted rendezvous hashing: when a rail drops out, only its own payments move to other rails.
         rail = one.candidate.rail
-        return -log(share_of(key, rail)) / wishes.shares[rail]
+        return -log(share_of(key, rail)) / preferences.shares[rail]
 
-    if not wishes.shares:
+    if not preferences.shares:
         return sorted(ranked, key=by_score)
     split = sorted((one for one in ranked if within(one)), key=by_lot)
     return split + sorted((one for one in ranked if not within(one)), key=by_score)
 
 
-def _reason(first: _Ranked, ranked: Sequence[_Ranked], wishes: RoutingPreferences, pinned: str | None) -> str:
+def _reason(
+    first: _Ranked, ranked: Sequence[_Ranked], preferences: RoutingPreferences, pinned: str | None
+) -> str:
     if pinned is not None:
         return "pinned"
     if len(ranked) == 1:
         return "only_able"
-    in_split = wishes.shares.get(first.candidate.rail, 0.0) > 0 and not first.candidate.ailing
+    in_split = preferences.shares.get(first.candidate.rail, 0.0) > 0 and not first.candidate.ailing
     return "split" if in_split else "best_score"
 
 
@@ -213,8 +222,8 @@ def why_not(
     operation: Operation,
     environment: Environment,
 ) -> str | None:
-    """Say why a rail can never take an order; None where it can. The mode comes last: it is the reason only
-    where there is no other."""
+    """Return why a rail can never take an order; None when it can. The mode is checked last, so it is the
+    reason only when there is no other."""
     if pinned is not None and candidate.rail != pinned:
         return "another_rail_pinned"
     if candidate.rail in spent:

@@ -1,9 +1,9 @@
-"""The operator's rules of routing as he writes them: costs, preferences, splits, read and checked at start.
+"""Reads and checks the operator's routing rules at start: costs, preferences and splits.
 
-Each is a list of `who: what` with semicolons between. `who` names what the rule is for, in any order: a
-network (mtn, telecel, at), an operation (collect, payout), a merchant (`merchant=mer_…`), or `*`; a cost also
-names its rail. Of several that fit, the one that names most is in force, a merchant before a network before
-an operation.
+Each setting is a list of `who: what`, separated by semicolons. `who` selects orders, in any order: a network
+(mtn, telecel, at), an operation (collect, payout), a merchant (`merchant=mer_…`), or `*`; a cost also names
+its rail. When several rules fit, the most specific one applies; a merchant precedes a network, and a network
+precedes an operation.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from synccash.payments.payer import Network
 from synccash.payments.rail import Capabilities, Operation
-from synccash.payments.routing import FREE, NO_WISHES, Cost, RoutingPreferences
+from synccash.payments.routing import FREE, NO_PREFERENCES, Cost, RoutingPreferences
 
 T = TypeVar("T")
 _ROUTED = (Operation.COLLECT, Operation.PAYOUT)
@@ -24,7 +24,7 @@ _SHARE = re.compile(r"(?P<rail>[a-z_]+)\s+(?P<share>\d{1,3}(?:\.\d{1,2})?)\s*%?"
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """For which orders a rule is; None = for any."""
+    """The orders that a rule applies to; None = any."""
 
     merchant: str | None = None
     network: Network | None = None
@@ -32,7 +32,7 @@ class Selector:
     rail: str | None = None
 
     def fits(self, merchant: str, network: Network | None, operation: Operation) -> bool:
-        """True when an order is of this kind."""
+        """Return True when the rule applies to the order."""
         return (
             self.merchant in (None, merchant)
             and self.network in (None, network)
@@ -41,7 +41,8 @@ class Selector:
 
     @property
     def weight(self) -> tuple[int, bool, bool]:
-        """How much it names: the heavier rule is in force."""
+        """How specific the selector is: of several rules that fit, the one with the largest weight
+        applies."""
         named = sum(part is not None for part in (self.merchant, self.network, self.operation))
         return named, self.merchant is not None, self.network is not None
 
@@ -56,10 +57,12 @@ class RoutingRules:
     cost_weight: float = 0.05
     preference_step: float = 0.1
 
-    def wishes(self, merchant: str, network: Network | None, operation: Operation) -> RoutingPreferences:
-        """What is wanted for one kind of order."""
+    def preferences_for(
+        self, merchant: str, network: Network | None, operation: Operation
+    ) -> RoutingPreferences:
+        """Return the preferences for one kind of order."""
         if not (self.costs or self.preferences or self.splits):
-            return NO_WISHES
+            return NO_PREFERENCES
 
         def fitting(rules: Mapping[Selector, T], otherwise: T) -> T:
             fit = [who for who in rules if who.fits(merchant, network, operation)]
@@ -90,12 +93,12 @@ def read_rules(
     cost_weight: float = 0.05,
     preference_step: float = 0.1,
 ) -> RoutingRules:
-    """Read the rules for the rails that are set up.
+    """Read the rules for the configured rails.
 
     `costs`: `mtn_momo: 1%; paystack mtn: 1.95% + 10` (percent of the amount, and pesewas).
     `preferences`: `*: mtn_momo > paystack; merchant=mer_1 payout: hubtel`.
     `splits`: `mtn collect: mtn_momo 80, paystack 20`.
-    Raises ValueError with a line for each mistake, which begins with the name of the setting.
+    Raises ValueError with one line per mistake; each begins with the name of the setting.
     """
     mistakes: list[str] = []
 
@@ -107,10 +110,10 @@ def read_rules(
             try:
                 who, colon, what = part.partition(":")
                 if not colon:
-                    raise ValueError("expected `who: what`, and a semicolon between two of them")
+                    raise ValueError("expected `who: what`; separate several with semicolons")
                 selector = _selector(who, rails, of_rail=of_rail)
                 if selector in found:
-                    raise ValueError("there is another rule for exactly the same orders")
+                    raise ValueError("another rule is for exactly the same orders; keep one of them")
                 found[selector] = value(what.strip(), selector)
             except ValueError as error:
                 mistakes.append(f"routing_{name}: {part!r}: {error}")
@@ -146,9 +149,9 @@ def _selector(text: str, rails: Mapping[str, Capabilities], *, of_rail: bool) ->
         elif of_rail and rail is None:
             rail = _known(named, rails)
         else:
-            raise ValueError(f"{word!r} is no network, operation (collect, payout) or merchant=ID")
+            raise ValueError(f"{word!r} is not a network, an operation (collect, payout) or merchant=ID")
     if of_rail and rail is None:
-        raise ValueError(f"which rail? expected one of {', '.join(rails)} before the colon")
+        raise ValueError(f"no rail is named; expected one of {', '.join(rails)} before the colon")
     return Selector(merchant, network, operation, rail)
 
 
@@ -181,7 +184,7 @@ def _cost(text: str, who: Selector) -> Cost:
 def _preference(text: str, who: Selector, rails: Mapping[str, Capabilities]) -> tuple[str, ...]:
     order = tuple(_able(name, who, rails) for name in text.split(">"))
     if len(set(order)) < len(order):
-        raise ValueError("a rail is named twice")
+        raise ValueError("a rail is named twice; name each rail once")
     return order
 
 
@@ -191,11 +194,11 @@ def _split(text: str, who: Selector, rails: Mapping[str, Capabilities]) -> dict[
         written = _SHARE.fullmatch(part.strip().lower())
         if written is None:
             raise ValueError(
-                f"{part.strip()!r} is no share; expected a rail and a number, such as mtn_momo 80"
+                f"{part.strip()!r} is not a share; expected a rail and a number, such as mtn_momo 80"
             )
         rail = _able(written["rail"], who, rails)
         if rail in shares:
-            raise ValueError(f"{rail} is named twice")
+            raise ValueError(f"{rail} is named twice; name each rail once")
         shares[rail] = float(written["share"])
     total = sum(shares.values())
     if abs(total - 100) > 0.01:

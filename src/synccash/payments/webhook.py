@@ -1,4 +1,4 @@
-"""Telling merchants: endpoints, deliveries, and when to try again."""
+"""Webhooks: event types, endpoints, deliveries, and the retry schedule."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,20 +25,21 @@ EVENT_TYPES = (
     "rail.recovered",
     "webhook_endpoint.disabled",
 )
-"""All that an endpoint can ask for."""
+"""All event types that an endpoint can subscribe to."""
 
-_LADDER_S = (5, 30, 120, 300, 900, 1_800, 3_600, 7_200, 14_400, 28_800)
+_RETRY_WAITS_S = (5, 30, 120, 300, 900, 1_800, 3_600, 7_200, 14_400, 28_800)
 GIVE_UP_AFTER = timedelta(hours=72)
-"""How long after an event its delivery is tried, and how long an endpoint may fail without one success."""
+"""How long a delivery is retried, and how long an endpoint may fail without one success."""
 ROTATION = timedelta(hours=24)
-"""How long a former secret still signs beside the new one."""
+"""How long a former secret still signs together with the new one."""
 
 MAX_ENDPOINTS = 16
-"""How many endpoints a merchant has at most in each mode, disabled ones included; PostgreSQL counts them."""
+"""The maximum number of endpoints of a merchant in each mode, disabled ones included; PostgreSQL enforces
+it."""
 
 
 class EndpointStatus(StrEnum):
-    """Whether an endpoint is sent to."""
+    """Whether events are sent to an endpoint."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"
@@ -46,7 +47,7 @@ class EndpointStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WebhookSecret:
-    """A signing secret: `whsec_` and base64. `until`: when a former one stops to sign; None = today's."""
+    """A signing secret: `whsec_` and base64. `until`: when a former secret stops signing; None = current."""
 
     text: str = field(repr=False)
     until: datetime | None = None
@@ -54,7 +55,7 @@ class WebhookSecret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookEndpoint:
-    """Where a merchant is told. `types`: the events it wants; None = all of them."""
+    """A merchant's webhook endpoint. `types`: the event types that it subscribes to; None = all of them."""
 
     id: str
     merchant_id: str
@@ -71,9 +72,9 @@ class WebhookEndpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One event on its way to one endpoint, held by whoever took it.
+    """One event to deliver to one endpoint, leased by the dispatcher that took it.
 
-    `tries` counts this one; `age_s` is how long the delivery has been owed by the store's clock, `failing_s`
+    `tries` includes this one; `age_s` is how long the delivery has been due by the store's clock, `failing_s`
     how long the endpoint has failed without a success.
     """
 
@@ -87,7 +88,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryResult:
-    """What became of one try: an HTTP status, or the reason why there is none."""
+    """The result of one try: an HTTP status, or the reason why there is none."""
 
     status: int | None = None
     error: str | None = None
@@ -100,11 +101,11 @@ class DeliveryResult:
 
 
 def next_try_s(tries: int, age_s: float, chance: float, wish_s: float | None = None) -> float | None:
-    """Return the wait after `tries` failed tries of a delivery owed for `age_s`; None = give up.
+    """Return the wait after `tries` failed tries of a delivery due for `age_s`; None = give up.
 
-    Up to a fifth is added by `chance` (0 to 1), so that what failed together does not come back together.
-    `wish_s` is the endpoint's own Retry-After, in seconds.
+    `chance` (0 to 1) adds a jitter of up to 20 %, so that deliveries that failed together are not retried
+    together. `wish_s` is the endpoint's Retry-After, in seconds.
     """
-    wait_s = _LADDER_S[min(tries, len(_LADDER_S)) - 1] * (1 + chance / 5)
+    wait_s = _RETRY_WAITS_S[min(tries, len(_RETRY_WAITS_S)) - 1] * (1 + chance / 5)
     wait_s = max(wait_s, wish_s or 0.0)
     return wait_s if age_s + wait_s <= GIVE_UP_AFTER.total_seconds() else None

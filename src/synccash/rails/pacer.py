@@ -86,7 +86,7 @@ class Pacer:
             self._waiting.remove(place)
 
     async def _wait(self, place: _Waiting, ends_at: float) -> Turn:
-        is_look_back = place[0] is InquiryPriority.LOOK_BACK
+        is_look_back = place[0] is InquiryPriority.AFTER_END
         while True:
             now, distance_s = self._clock.monotonic(), self._distance_s
             if is_look_back and self._is_shed(place, now, distance_s):

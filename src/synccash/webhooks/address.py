@@ -1,16 +1,18 @@
-"""Where a webhook may go: a merchant's URL must not become a way into our own network (OWASP API7, SSRF)."""
+"""Checks webhook URLs and addresses, so that a merchant's URL cannot reach our own network (OWASP API7,
+SSRF)."""
 
 import ipaddress
 import re
 from urllib.parse import urlsplit
 
 _PORTS = frozenset({443, 8443})
-# https://www.iana.org/assignments/ipv6-unicast-address-assignments: hosts of the open internet are in this
-# block alone. What is outside of it leads into a network (site-local fec0::/10, unique local fc00::/7, link
+# https://www.iana.org/assignments/ipv6-unicast-address-assignments: public hosts are in this
+# block only. Addresses outside of it are internal (site-local fec0::/10, unique local fc00::/7, link
 # local fe80::/10) or wraps an IPv4 address (mapped, compatible, translated, NAT64).
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
-# The special blocks of https://www.iana.org/assignments/iana-ipv4-special-registry and of its IPv6 twin, and
-# former ones that some hosts and routers still treat so. The `ipaddress` of each Python knows other ones.
+# The special blocks of https://www.iana.org/assignments/iana-ipv4-special-registry and of its IPv6
+# counterpart, and former ones that some hosts and routers still honour. The `ipaddress` module differs by
+# Python version.
 _SPECIAL = tuple(
     ipaddress.ip_network(block)
     for block in (
@@ -41,20 +43,20 @@ _SPECIAL = tuple(
     )
 )
 _LONGEST = 2_000
-# What resolvers read as an address in another spelling: 127.1, 2130706433, 0x7f.1, 0177.0.0.1, 127.0.0.1.
-# The URL standard calls it the host that ends in a number; no name of the DNS does.
+# Host names that resolvers read as an IPv4 address: 127.1, 2130706433, 0x7f.1, 0177.0.0.1, 127.0.0.1.
+# The URL standard: a host that "ends in a number"; no DNS name does.
 _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.ASCII | re.IGNORECASE)
 
 
 class AddressRefusedError(ValueError):
-    """The URL, or an address behind its name, is not one that webhooks are sent to; the text says why."""
+    """Webhooks must not be sent to the URL, or to an address that its name resolves to; the text says why."""
 
 
 def check_url(url: str, *, private: bool) -> str:
-    """Return the host of a URL that webhooks may be sent to.
+    """Check a webhook URL and return its host.
 
     https on port 443 or 8443, and no credentials; `private` also allows http, any port and private addresses.
-    What the name resolves to is checked when it is used. Raises AddressRefusedError.
+    The resolved addresses are checked when the name is used. Raises AddressRefusedError.
     """
     if len(url) > _LONGEST or not url.isascii() or any(c.isspace() or not c.isprintable() for c in url):
         raise AddressRefusedError(f"expected at most {_LONGEST} printable ASCII characters without spaces")
@@ -69,24 +71,24 @@ def check_url(url: str, *, private: bool) -> str:
         raise AddressRefusedError("expected a host name after https://")
     if parts.username is not None or parts.password is not None:
         raise AddressRefusedError(
-            "a user name or password in the URL is not allowed; the signature proves us"
+            "a user name or password in the URL is not allowed; verify the signature instead"
         )
     if parts.fragment:
         raise AddressRefusedError("a fragment (#…) is never sent; leave it out")
     if not private and port not in (None, *_PORTS):
         raise AddressRefusedError("expected port 443 or 8443")
     if not _is_literal(host) and _ENDS_IN_A_NUMBER.fullmatch(host):
-        raise AddressRefusedError(f"{host} is neither a name nor an address as it is usually written")
+        raise AddressRefusedError(f"{host} is neither a host name nor an address in the usual notation")
     if not private and (_is_literal(host) and not is_public(host)):
         raise AddressRefusedError(f"{host} is not a public address")
     return host
 
 
 def is_public(address: str) -> bool:
-    """True for an address of a host on the open internet.
+    """Return True for an address of a host on the public internet.
 
-    An IPv6 address that wraps an IPv4 address is none, whatever is inside: where it is unwrapped depends on
-    the routers on the way.
+    An IPv6 address that embeds an IPv4 address is never public: where it leads depends on the routers on the
+    way.
     """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

@@ -1,4 +1,4 @@
-"""Telling merchants what happened: what is due in the outbox is posted, signed, until it arrives."""
+"""Delivers webhooks: posts the due events of the outbox, signed, until each is delivered or given up."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -15,14 +15,14 @@ from synccash.payments.webhook import GIVE_UP_AFTER, Delivery, DeliveryResult, W
 from synccash.resilience.breaker_settings import BreakerSettings
 from synccash.resilience.errors import CircuitOpenError
 from synccash.resilience.profiles import WEBHOOK
-from synccash.webhooks.endpoint_pool import Courier, Door, Post
+from synccash.webhooks.endpoint_pool import EndpointPool, EndpointState, Post
 
 log = structlog.get_logger("synccash.webhooks")
 _GONE = 410
 
 
 class Outbox(Protocol):
-    """What is still to be delivered."""
+    """The stored deliveries that are still due."""
 
     async def take(
         self, *, limit: int, each: int, lease_s: float, room: Mapping[str, int]
@@ -36,7 +36,7 @@ class Outbox(Protocol):
 
 
 class Sign(Protocol):
-    """Makes the headers that prove who sent it."""
+    """Returns the signature headers of a delivery."""
 
     def __call__(
         self, event_id: str, body: bytes, signing: Sequence[WebhookSecret], *, now: datetime
@@ -57,7 +57,8 @@ class WebhookDispatcherSettings:
 
 @dataclass(slots=True)
 class Deliveries:
-    """Live: what deliveries came to so far, and `disabled`: how many endpoints were given up."""
+    """Live: the results of deliveries since the start; `disabled`: endpoints that were disabled after
+    failures."""
 
     delivered: int = 0
     failed: int = 0
@@ -67,10 +68,10 @@ class Deliveries:
 
 @dataclass(slots=True)
 class WebhookDispatcher:
-    """Live: one loop of one process. Any number of them may run over one outbox.
+    """Live: one loop of one process. Any number of dispatchers may share one outbox.
 
-    A delivery is repeated until it is known to have arrived, so an endpoint may see an event twice: its id
-    stays the same.
+    A delivery is repeated until it is known to have arrived, so an endpoint may receive an event twice, with
+    the same id.
     """
 
     outbox: Outbox
@@ -84,10 +85,10 @@ class WebhookDispatcher:
     deliveries: Deliveries = field(default_factory=Deliveries)
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _under_way: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
-    _courier: Courier = field(init=False)
+    _pool: EndpointPool = field(init=False)
 
     def __post_init__(self) -> None:
-        self._courier = Courier(
+        self._pool = EndpointPool(
             self.post,
             self.settings.breaker,
             self.settings.each,
@@ -104,10 +105,10 @@ class WebhookDispatcher:
     @property
     def shut(self) -> int:
         """How many endpoints' breakers are not closed."""
-        return self._courier.shut
+        return self._pool.shut
 
     async def run(self) -> None:
-        """Deliver until stopped, then let what is under way finish."""
+        """Deliver until stopped, then wait for the deliveries under way."""
         while not self._stopped.is_set():
             try:
                 taken = await self._round()
@@ -121,7 +122,7 @@ class WebhookDispatcher:
             await asyncio.wait(self._under_way)
 
     def stop(self) -> None:
-        """End after the round under way."""
+        """End after the current round."""
         self._stopped.set()
         self.work_signal.ring()
 
@@ -130,10 +131,10 @@ class WebhookDispatcher:
         if free <= 0:
             return 0
         taken = await self.outbox.take(
-            limit=free, each=self.settings.each, lease_s=self.settings.lease_s, room=self._courier.room()
+            limit=free, each=self.settings.each, lease_s=self.settings.lease_s, room=self._pool.room()
         )
         for delivery in taken:
-            self._begin(self._deliver(delivery, self._courier.begin(delivery.endpoint)))
+            self._begin(self._deliver(delivery, self._pool.acquire(delivery.endpoint)))
         return len(taken)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
@@ -146,31 +147,33 @@ class WebhookDispatcher:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("delivery_failed", error=type(error).__name__, exc_info=error)
 
-    async def _deliver(self, delivery: Delivery, door: Door) -> None:
+    async def _deliver(self, delivery: Delivery, endpoint: EndpointState) -> None:
         try:
-            await self._try(delivery, door)
+            await self._try(delivery, endpoint)
         except StoreUnavailableError as error:
-            # The lease ends by itself, and the event is sent once more under its own id.
+            # The lease expires, and the event is sent again with the same id.
             log.warning("delivery_not_settled", event_id=delivery.event.id, reason=str(error))
         finally:
-            self._courier.end(door)
+            self._pool.release(endpoint)
 
-    async def _try(self, delivery: Delivery, door: Door) -> None:
+    async def _try(self, delivery: Delivery, endpoint: EndpointState) -> None:
         body = event_body(delivery.event)
         now = self.clock.now()
         headers = self.sign(delivery.event.id, body, delivery.endpoint.secrets, now=now)
         try:
-            posted = await self._courier.post(door, delivery.endpoint.url, headers, body)
+            posted = await self._pool.post(endpoint, delivery.endpoint.url, headers, body)
         except CircuitOpenError as refused:
-            # It failed for others while this one was on its way: nothing was sent, so it was no try.
+            # The breaker opened while this delivery waited: nothing was sent, so it does not count as a try.
             self.deliveries.postponed += 1
-            await self.outbox.postpone(delivery, due_in_s=refused.retry_after or door.breaker.settings.open_s)
+            await self.outbox.postpone(
+                delivery, due_in_s=refused.retry_after or endpoint.breaker.settings.open_s
+            )
             return
         await self._settle(delivery, posted)
 
     async def _settle(self, delivery: Delivery, posted: DeliveryResult) -> None:
         if posted.delivered:
-            assert posted.status is not None, "only an answer delivers"
+            assert posted.status is not None, "only an HTTP response delivers"
             self.deliveries.delivered += 1
             await self.outbox.delivered(delivery, posted.status)
             return
@@ -188,15 +191,16 @@ class WebhookDispatcher:
             reason=reason,
             next_try_s=due_in_s,
         )
-        if settled and (why := _hopeless(delivery, posted, reason)):
+        if settled and (why := _disable_reason(delivery, posted, reason)):
             ended = await self.outbox.disable(
                 delivery.endpoint.id, reason=why, event_id=self.identities.new("evt")
             )
             self.deliveries.disabled += ended
 
 
-def _hopeless(delivery: Delivery, posted: DeliveryResult, reason: str) -> str | None:
-    """Why an endpoint is not worth another try: it said so, or it has failed for days without a success."""
+def _disable_reason(delivery: Delivery, posted: DeliveryResult, reason: str) -> str | None:
+    """Return why the endpoint must be disabled: 410 Gone, or days of failures without a success. Else
+    None."""
     if posted.status == _GONE:
         return "the endpoint answered 410 Gone"
     if delivery.failing_s >= GIVE_UP_AFTER.total_seconds():

@@ -1,6 +1,6 @@
-"""Posts to merchants' endpoints, each under a policy of its own: one that is down or slow holds up no other.
+"""Posts to merchants' endpoints, each with its own policy: an endpoint that is down or slow delays no other.
 
-When a delivery is tried again stands in the ledger; here is only whether an endpoint is worth a try now. See
+The outbox stores when a delivery is retried; the pool only decides whether an endpoint may be tried now. See
 docs/decisions/0016-a-breaker-for-each-webhook-endpoint.md.
 """
 
@@ -16,7 +16,7 @@ from synccash.resilience.deadline import remaining
 from synccash.resilience.policy import Policy
 from synccash.resilience.verdict import Outcome, Verdict
 
-# However long an endpoint asks to be left alone: an event sent again by hand should not wait for a day.
+# Caps Retry-After, so that an event that is resent by hand does not wait for a day.
 _LONGEST_WISH_S = 300.0
 _MOST = 10_000
 
@@ -30,7 +30,8 @@ class Post(Protocol):
 
 
 def judge(result: DeliveryResult | BaseException) -> Verdict:
-    """Whatever is not delivered is the endpoint's failure, whoever is to blame."""
+    """Classify a result for the breaker: every result that is not delivered counts as the endpoint's
+    failure."""
     if isinstance(result, BaseException):
         return Verdict(Outcome.IGNORED)
     if result.delivered:
@@ -40,8 +41,8 @@ def judge(result: DeliveryResult | BaseException) -> Verdict:
 
 
 @dataclass(slots=True)
-class Door:
-    """Live: one endpoint as it was last changed, and how many posts to it are under way."""
+class EndpointState:
+    """Live: the policy and breaker of one version of an endpoint, and how many posts to it are under way."""
 
     endpoint_id: str
     merchant_id: str
@@ -51,22 +52,22 @@ class Door:
     under_way: int = 0
 
     def room(self, each: int) -> int:
-        """How many more posts may begin now."""
+        """Return how many more posts may begin now."""
         if self.breaker.retry_after() is not None:
             return 0
         most = each if self.breaker.state is BreakerState.CLOSED else self.breaker.settings.probes_at_once
         return max(0, most - self.under_way)
 
     @property
-    def forgettable(self) -> bool:
-        """True when a new one would be no different."""
+    def is_disposable(self) -> bool:
+        """True when a new state would be the same: idle, closed and without failures."""
         closed = self.breaker.state is BreakerState.CLOSED
         return not self.under_way and closed and not self.breaker.statistics().in_a_row
 
 
 @dataclass(slots=True)
-class Courier:
-    """Live: one per process. It remembers the endpoints that are posted to, or that fail.
+class EndpointPool:
+    """Live: one per process. Holds the state of the endpoints that are posted to or that fail.
 
     `each`: how many posts to one endpoint run at once. `timeout_s`: for one post, in seconds.
     """
@@ -77,37 +78,40 @@ class Courier:
     timeout_s: float
     clock: Callable[[], float]
     random: Callable[[], float]
-    _doors: dict[str, Door] = field(default_factory=dict[str, Door])
+    _states: dict[str, EndpointState] = field(default_factory=dict[str, EndpointState])
 
     def room(self) -> dict[str, int]:
-        """By endpoint, how many deliveries may be taken for it; one that is not there may have `each`."""
+        """Return how many deliveries may be taken for each endpoint; an endpoint that is missing may have
+        `each`."""
         return {
-            name: left for name, door in self._doors.items() if (left := door.room(self.each)) < self.each
+            name: left for name, state in self._states.items() if (left := state.room(self.each)) < self.each
         }
 
     @property
     def shut(self) -> int:
-        """How many endpoints are left alone, or being tried again, because they failed."""
-        return sum(door.breaker.state is not BreakerState.CLOSED for door in self._doors.values())
+        """How many endpoints' breakers are not closed."""
+        return sum(state.breaker.state is not BreakerState.CLOSED for state in self._states.values())
 
-    def begin(self, endpoint: WebhookEndpoint) -> Door:
-        """Make room for one post, which `end` gives back. A changed endpoint begins anew."""
-        door = self._doors.get(endpoint.id)
-        if door is None or door.as_of != endpoint.updated_at:
-            self._forget_some()
-            door = self._doors[endpoint.id] = self._door(endpoint)
-        door.under_way += 1
-        return door
+    def acquire(self, endpoint: WebhookEndpoint) -> EndpointState:
+        """Reserve one post; `release` must return it. A changed endpoint gets a new state."""
+        state = self._states.get(endpoint.id)
+        if state is None or state.as_of != endpoint.updated_at:
+            self._drop_idle()
+            state = self._states[endpoint.id] = self._new_state(endpoint)
+        state.under_way += 1
+        return state
 
-    def end(self, door: Door) -> None:
-        """The post is over."""
-        door.under_way -= 1
-        if door.forgettable and self._doors.get(door.endpoint_id) is door:
-            del self._doors[door.endpoint_id]
+    def release(self, state: EndpointState) -> None:
+        """End the reservation of one post."""
+        state.under_way -= 1
+        if state.is_disposable and self._states.get(state.endpoint_id) is state:
+            del self._states[state.endpoint_id]
 
-    async def post(self, door: Door, url: str, headers: Mapping[str, str], body: bytes) -> DeliveryResult:
-        """Post once. Raises CircuitOpenError while the endpoint is left alone."""
-        return await door.policy.call(self._post, door.merchant_id, url, headers, body)
+    async def post(
+        self, state: EndpointState, url: str, headers: Mapping[str, str], body: bytes
+    ) -> DeliveryResult:
+        """Post once. Raises CircuitOpenError while the endpoint's breaker refuses."""
+        return await state.policy.call(self._post, state.merchant_id, url, headers, body)
 
     async def _post(
         self, merchant_id: str, url: str, headers: Mapping[str, str], body: bytes
@@ -116,21 +120,21 @@ class Courier:
         timeout_s = self.timeout_s if left_s is None else left_s
         return await self.send(url, headers=headers, body=body, timeout_s=timeout_s, merchant_id=merchant_id)
 
-    def _door(self, endpoint: WebhookEndpoint) -> Door:
+    def _new_state(self, endpoint: WebhookEndpoint) -> EndpointState:
         name = f"webhook:{endpoint.id}"
         breaker = CircuitBreaker(name, self.breaker, clock=self.clock, random=self.random)
         policy = Policy(
             name,
             breaker=breaker,
             attempt_timeout=self.timeout_s,
-            interrupt=False,  # the transport ends it, and says how far it came
-            budget=None,  # nothing is repeated here
+            interrupt=False,  # the sender applies the time-out itself and reports the reason
+            budget=None,  # the dispatcher repeats deliveries
             classify=judge,
             clock=self.clock,
         )
-        return Door(endpoint.id, endpoint.merchant_id, endpoint.updated_at, policy, breaker)
+        return EndpointState(endpoint.id, endpoint.merchant_id, endpoint.updated_at, policy, breaker)
 
-    def _forget_some(self) -> None:
-        """Endpoints that were removed while they failed would stay for ever."""
-        if len(self._doors) >= _MOST:
-            self._doors = {name: door for name, door in self._doors.items() if door.under_way}
+    def _drop_idle(self) -> None:
+        """Drop idle states at the limit: failing endpoints that were deleted would stay for ever."""
+        if len(self._states) >= _MOST:
+            self._states = {name: state for name, state in self._states.items() if state.under_way}

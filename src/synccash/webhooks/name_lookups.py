@@ -1,4 +1,4 @@
-"""Looks up names of merchants' servers in a few threads of their own, of which no merchant holds many."""
+"""Resolves host names of merchants' servers in a few dedicated threads, with a limit for each merchant."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 THREADS = 16
 EACH = 2
-# The system's resolver asks a second time after 5 s: one lost datagram is survived.
+# The system's resolver retries after 5 s, so a lookup survives one lost datagram.
 TIMEOUT_S = 6.0
 
 Lookup = Callable[[str, int, socket.AddressFamily], list[ResolveResult]]
@@ -21,7 +21,7 @@ _merchant: ContextVar[str] = ContextVar("_merchant", default="")
 
 
 class NameLookupError(OSError):
-    """No address of a name was found in time; the text says why."""
+    """No address was found for a name in time; the text says why."""
 
 
 @contextlib.contextmanager
@@ -35,8 +35,8 @@ def lookups_of(merchant_id: str) -> Generator[None]:
 
 
 @dataclass(slots=True, eq=False)
-class _Call:
-    """Live: one lookup. `given_up`: nobody waits for it any more."""
+class _Lookup:
+    """Live: one lookup. `given_up`: its caller no longer waits for it."""
 
     merchant_id: str
     host: str
@@ -49,12 +49,12 @@ class _Call:
 class NameLookups(AbstractResolver):
     """Live: the lookups of one event loop, each in a daemon thread.
 
-    While a name server is silent, the system's resolver holds its thread for half a minute or longer, and
-    nothing can interrupt it. So at most `threads` lookups run at once, `each` of them for one merchant;
+    While a name server does not answer, the system's resolver holds its thread for half a minute or longer,
+    and nothing can interrupt it. So at most `threads` lookups run at once, `each` of them for one merchant;
     further ones wait without a thread. A caller waits for `timeout_s` seconds at most. A lookup that goes on
     after its caller gave up refuses its name at once to the same merchant until it ends. The threads are
-    daemons and not the event loop's default executor: the process ends without them, and no other work
-    queues behind them.
+    daemons and not the event loop's default executor: they do not block the exit of the process, and no other
+    work queues behind them.
     """
 
     def __init__(
@@ -69,8 +69,8 @@ class NameLookups(AbstractResolver):
         self._threads = threads
         self._each = each
         self._timeout_s = timeout_s
-        self._waiting: list[_Call] = []
-        self._running: set[_Call] = set()
+        self._waiting: list[_Lookup] = []
+        self._running: set[_Lookup] = set()
         self._closed = False
 
     async def resolve(
@@ -78,7 +78,7 @@ class NameLookups(AbstractResolver):
     ) -> list[ResolveResult]:
         """Return the addresses of a name. Raises OSError, of which NameLookupError is one."""
         loop = asyncio.get_running_loop()
-        call = _Call(_merchant.get(), host, port, family, loop.create_future())
+        call = _Lookup(_merchant.get(), host, port, family, loop.create_future())
         self._refuse(call)
         self._waiting.append(call)
         self._start()
@@ -93,19 +93,19 @@ class NameLookups(AbstractResolver):
                 self._waiting.remove(call)
 
     async def close(self) -> None:
-        """Fail what is waited for. Threads that hang are left alone."""
+        """Fail every pending lookup, without waiting for threads that hang."""
         self._closed = True
         for call in (*self._waiting, *self._running):
             _settle(call, NameLookupError("the service is stopping"))
         self._waiting.clear()
 
-    def _refuse(self, call: _Call) -> None:
+    def _refuse(self, call: _Lookup) -> None:
         if self._closed:
             raise NameLookupError("the service is stopping")
         if any(c.given_up and c.host == call.host for c in self._of(call.merchant_id)):
             raise NameLookupError(f"{call.host}: its name server still does not answer an earlier lookup")
 
-    def _of(self, merchant_id: str) -> list[_Call]:
+    def _of(self, merchant_id: str) -> list[_Lookup]:
         return [call for call in self._running if call.merchant_id == merchant_id]
 
     def _start(self) -> None:
@@ -116,7 +116,7 @@ class NameLookups(AbstractResolver):
                 self._waiting.remove(call)
                 self._begin(call)
 
-    def _begin(self, call: _Call) -> None:
+    def _begin(self, call: _Lookup) -> None:
         thread = threading.Thread(
             target=self._run, args=(call, call.found.get_loop()), name="name-lookup", daemon=True
         )
@@ -127,7 +127,7 @@ class NameLookups(AbstractResolver):
         else:
             self._running.add(call)
 
-    def _run(self, call: _Call, loop: asyncio.AbstractEventLoop) -> None:
+    def _run(self, call: _Lookup, loop: asyncio.AbstractEventLoop) -> None:
         """Run in the thread."""
         result: list[ResolveResult] | Exception
         try:
@@ -139,7 +139,7 @@ class NameLookups(AbstractResolver):
         with contextlib.suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(self._ended, call, result)
 
-    def _ended(self, call: _Call, result: list[ResolveResult] | Exception) -> None:
+    def _ended(self, call: _Lookup, result: list[ResolveResult] | Exception) -> None:
         self._running.discard(call)
         _settle(call, result)
         self._start()
@@ -163,7 +163,7 @@ def system_lookup(host: str, port: int, family: socket.AddressFamily) -> list[Re
     ]
 
 
-def _settle(call: _Call, result: list[ResolveResult] | Exception) -> None:
+def _settle(call: _Lookup, result: list[ResolveResult] | Exception) -> None:
     if call.found.done():
         return
     if isinstance(result, Exception):

@@ -1,4 +1,4 @@
-"""Posts to merchants' servers: their own pool, checked addresses, no redirects, little patience."""
+"""Sends webhook requests: own connection pool, checked addresses, no redirects, short time-outs."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ _EACH = 4
 
 
 class WebhookSender:
-    """Live: one pool of connections, made at its first use. `private` allows addresses of our own network."""
+    """Live: one connection pool, opened at its first use. `private` allows addresses of our own network."""
 
     def __init__(self, *, private: bool = False, resolver: AbstractResolver | None = None) -> None:
         self._private = private
@@ -26,7 +26,7 @@ class WebhookSender:
     async def post(
         self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, merchant_id: str
     ) -> DeliveryResult:
-        """Send once. Never raises for what the far side does."""
+        """Send once. Never raises for what the merchant's server does."""
         try:
             check_url(url, private=self._private)
             request = self._open().post(
@@ -55,7 +55,7 @@ class WebhookSender:
             return DeliveryResult(error=str(refused) if refused else type(error).__name__)
 
     async def aclose(self) -> None:
-        """Close every connection; lookups of names that hang are not waited for."""
+        """Close every connection, without waiting for name lookups that hang."""
         if self._session is not None:
             await self._resolver.close()
             await self._session.close()
@@ -81,7 +81,8 @@ class WebhookSender:
 class PublicOnly(AbstractResolver):
     """Resolves a name at each use and refuses it when any of its addresses is not public.
 
-    The connection goes to the very address that was checked, so a name that changes its mind gains nothing.
+    The connection uses the checked address, so a name that resolves differently later (DNS rebinding) has no
+    effect.
     """
 
     def __init__(self, inner: AbstractResolver) -> None:
@@ -97,7 +98,7 @@ class PublicOnly(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        """Close the resolver behind."""
+        """Close the inner resolver."""
         await self._inner.close()
 
 
@@ -114,5 +115,5 @@ def _cause(error: BaseException | None) -> OSError | None:
 
 
 def _seconds(text: str | None) -> float | None:
-    """Read Retry-After in seconds; a date is passed over, and nobody may ask for more than a day."""
+    """Read Retry-After in seconds; dates are ignored, and the wait is capped at one day."""
     return min(float(text), 86_400.0) if text is not None and text.isdigit() else None

@@ -18,7 +18,7 @@ def new_secret() -> str:
 def signed_headers(
     event_id: str, body: bytes, signing: Sequence[WebhookSecret], *, now: datetime
 ) -> dict[str, str]:
-    """Return the headers of one try. A former secret signs beside the new one until it ends."""
+    """Return the headers of one try. A former secret signs together with the new one until it expires."""
     valid = [secret for secret in signing if secret.until is None or secret.until > now]
     text = body.decode()
     return {

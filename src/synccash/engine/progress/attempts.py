@@ -192,7 +192,7 @@ def is_otp_outcome_unknown(case: Case, attempt: Attempt) -> bool:
 def _priority(case: Case, attempt: Attempt) -> InquiryPriority:
     if case.hinted:
         return InquiryPriority.HINTED
-    return InquiryPriority.LOOK_BACK if attempt.state.is_final else InquiryPriority.SCHEDULED
+    return InquiryPriority.AFTER_END if attempt.state.is_final else InquiryPriority.SCHEDULED
 
 
 def routed_of(case: PaymentCase | PayoutCase) -> Routed:

@@ -9,7 +9,7 @@ from synccash.payments.webhook import DeliveryResult
 from synccash.resilience.breaker_settings import BreakerSettings
 from synccash.resilience.errors import CircuitOpenError
 from synccash.resilience.testing import FakeClock
-from synccash.webhooks.endpoint_pool import Courier
+from synccash.webhooks.endpoint_pool import EndpointPool
 from webhooks.test_delivery import endpoint
 
 ENDPOINT = endpoint("https://example.com/hook")
@@ -41,61 +41,61 @@ def clock():
 
 
 @pytest.fixture
-def courier(merchant, clock):
+def endpoints(merchant, clock):
     rules = BreakerSettings(failures=2, open_s=30.0)
-    return Courier(merchant.post, rules, 4, 10.0, clock, lambda: 0.0)
+    return EndpointPool(merchant.post, rules, 4, 10.0, clock, lambda: 0.0)
 
 
-async def post(courier, merchant, answer, to=ENDPOINT):
+async def post(endpoints, merchant, answer, to=ENDPOINT):
     merchant.answer = answer
-    door = courier.begin(to)
+    state = endpoints.acquire(to)
     try:
-        return await courier.post(door, to.url, {}, b"")
+        return await endpoints.post(state, to.url, {}, b"")
     finally:
-        courier.end(door)
+        endpoints.release(state)
 
 
-def test_posts_under_way_leave_the_rest_of_the_share_and_are_forgotten_after(courier):
-    doors = [courier.begin(ENDPOINT) for _ in range(3)]
-    assert courier.room() == {"we_1": 1}
-    for door in doors:
-        courier.end(door)
-    assert courier.room() == {}
+def test_posts_under_way_leave_the_rest_of_the_share_and_are_forgotten_after(endpoints):
+    states = [endpoints.acquire(ENDPOINT) for _ in range(3)]
+    assert endpoints.room() == {"we_1": 1}
+    for state in states:
+        endpoints.release(state)
+    assert endpoints.room() == {}
 
 
-async def test_after_failures_there_is_no_room_then_for_one_probe_then_for_all(courier, merchant, clock):
+async def test_after_failures_there_is_no_room_then_for_one_probe_then_for_all(endpoints, merchant, clock):
     for _ in range(2):
-        await post(courier, merchant, DOWN)
-    assert (courier.room(), courier.shut) == ({"we_1": 0}, 1)
+        await post(endpoints, merchant, DOWN)
+    assert (endpoints.room(), endpoints.shut) == ({"we_1": 0}, 1)
     with pytest.raises(CircuitOpenError):
-        await post(courier, merchant, UP)
+        await post(endpoints, merchant, UP)
     clock.move(30.0)
-    assert courier.room() == {"we_1": 1}
-    await post(courier, merchant, UP)
-    assert (courier.room(), courier.shut) == ({}, 0)
+    assert endpoints.room() == {"we_1": 1}
+    await post(endpoints, merchant, UP)
+    assert (endpoints.room(), endpoints.shut) == ({}, 0)
     assert merchant.waited_s == [10.0] * 3
 
 
-async def test_an_endpoint_that_was_changed_is_not_kept_waiting(courier, merchant):
+async def test_an_endpoint_that_was_changed_is_not_kept_waiting(endpoints, merchant):
     for _ in range(2):
-        await post(courier, merchant, DOWN)
+        await post(endpoints, merchant, DOWN)
     mended = replace(ENDPOINT, updated_at=ENDPOINT.updated_at + timedelta(seconds=1))
-    assert await post(courier, merchant, UP, to=mended) is UP
+    assert await post(endpoints, merchant, UP, to=mended) is UP
 
 
 @pytest.mark.parametrize(("wish_s", "alone_s"), [(None, 30.0), (120.0, 120.0), (86_400.0, 300.0)])
 async def test_an_endpoint_may_ask_to_be_left_alone_for_minutes_not_for_a_day(
-    courier, merchant, clock, wish_s, alone_s
+    endpoints, merchant, clock, wish_s, alone_s
 ):
     for _ in range(2):
-        await post(courier, merchant, DeliveryResult(status=429, error="HTTP 429", retry_after_s=wish_s))
+        await post(endpoints, merchant, DeliveryResult(status=429, error="HTTP 429", retry_after_s=wish_s))
     clock.move(alone_s - 1)
-    assert courier.room() == {"we_1": 0}
+    assert endpoints.room() == {"we_1": 0}
     clock.move(1)
-    assert courier.room() == {"we_1": 1}
+    assert endpoints.room() == {"we_1": 1}
 
 
-async def test_a_post_names_the_merchant_who_owns_the_endpoint(courier, merchant):
-    await post(courier, merchant, UP)
-    await post(courier, merchant, UP, replace(ENDPOINT, id="we_2", merchant_id="m_2"))
+async def test_a_post_names_the_merchant_who_owns_the_endpoint(endpoints, merchant):
+    await post(endpoints, merchant, UP)
+    await post(endpoints, merchant, UP, replace(ENDPOINT, id="we_2", merchant_id="m_2"))
     assert merchant.merchants == ["m_1", "m_2"]
