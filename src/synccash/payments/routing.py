@@ -18,8 +18,8 @@ class Candidate:
     """The current state of a rail.
 
     `open_for_s`: how long its breaker still refuses; None = it admits calls. `health` from 0 to 1; an
-    `ailing` rail gets no share of a split. `short_for_s`: how long its float is known to be too low for the order;
-    None = it is not. `unconfirmed`: the operator has to confirm the account's new credentials first.
+    `ailing` rail gets no share of a split. `short_for_s`: how long its float is known to be too low for the
+    order; None = it is not. `unconfirmed`: the operator has to confirm the account's new credentials first.
     """
 
     rail: str

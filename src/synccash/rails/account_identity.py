@@ -1,11 +1,11 @@
-"""Names secret keys of rail accounts without giving them away."""
+"""Identifies secret keys of rail accounts by a hash, without revealing them."""
 
 from hashlib import sha256
 
 
 def hashed_key(rail: str, key: str) -> str:
-    """Return the name of a secret key: 128 bits of a hash.
+    """Return the identity of a secret key: 128 bits of a SHA-256 hash.
 
-    The keys that providers hand out are random and long, so nobody finds one by trying.
+    The keys that providers hand out are random and long, so they cannot be guessed from the hash.
     """
     return sha256(f"synccash rail account {rail} {key}".encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What every rail's answers have in common: refusals of our own, nothing said, waits, and amounts."""
+"""Helpers for the answers of all rails: local refusals, missing information, Retry-After, and amounts."""
 
 import re
 from decimal import Decimal, InvalidOperation
@@ -19,7 +19,7 @@ OTHER_REFERENCE = "other_reference"
 
 
 def unsent(code: FailureCode, why: str, *, reroute: bool = True) -> SendAnswer:
-    """Refuse an order before any byte leaves: the rail has not heard of it, so its health is not touched."""
+    """Refuse an order before any byte leaves: no request reached the rail, so its health is not touched."""
     return SendAnswer(
         evidence=Evidence.NOT_SENT,
         failure=Failure(code, reroute=reroute, provider_code=why),
@@ -29,22 +29,23 @@ def unsent(code: FailureCode, why: str, *, reroute: bool = True) -> SendAnswer:
 
 
 def of_another_account() -> SendAnswer:
-    """Refuse an order of an account that the connector is not set up for any more.
+    """Refuse an order of an account that is no longer configured.
 
-    Another rail is no way out: the order belongs to that account, as a refund belongs to its debit's.
+    Another rail cannot take it: the order belongs to that account, like a refund to the account of its debit.
     """
     return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, OTHER_ACCOUNT, reroute=False)
 
 
 def no_information(why: str, retry_after: float | None = None) -> StatusAnswer:
-    """Say that the rail said nothing to go by."""
+    """Return a status answer for a rail that gave no usable information."""
     return StatusAnswer(
         status_at_rail=RailStatus.NO_INFORMATION, provider_code=why, retry_after_s=retry_after
     )
 
 
 def not_asked(why: str) -> StatusAnswer:
-    """Say that the connector has not asked: this tells nothing of the attempt, and nothing of the rail."""
+    """Return a status answer for an inquiry that was not sent; it proves nothing about the attempt or the
+    rail."""
     return StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION, provider_code=why, refused_locally=True)
 
 
@@ -57,13 +58,13 @@ def about_another(named: object) -> StatusAnswer:
 
 
 def retry_after_s(answer: Exchange) -> float | None:
-    """Return the wait that was asked for, in seconds; dates are not read, since clocks differ."""
+    """Return the Retry-After in seconds; dates are ignored, since clocks differ."""
     text = answer.headers.get("Retry-After", "").strip()
     return float(text) if _SECONDS.fullmatch(text) else None
 
 
 def balance(amount: object) -> int | None:
-    """Read a balance in major units: whole pesewas, 0 for one that is overdrawn; None where it is none."""
+    """Read a balance in major units: whole pesewas, 0 when overdrawn; None when it is not a number."""
     if isinstance(amount, bool) or not isinstance(amount, str | int | float):
         return None
     try:
@@ -74,7 +75,7 @@ def balance(amount: object) -> int | None:
 
 
 def pesewas(amount: object) -> int | None:
-    """Read an amount in major units, whichever way JSON carries it; None where it is none."""
+    """Read an amount in major units, as a JSON string or number; None when it is not an amount."""
     if isinstance(amount, bool) or not isinstance(amount, str | int | float):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Access tokens of one product: kept, renewed before they end, asked for by one caller at a time."""
+"""Caches the access token of one product, renews it before it expires, and requests it once at a time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,9 +19,9 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class NotGranted:
-    """Why there is no token, as it is shown for the request that needed it.
+    """The reason why there is no token, reported for the request that needed it.
 
-    `evidence` is what is known of that request: it was not sent, or was turned away for its former token.
+    `evidence` is what is known of that request: it was not sent, or was rejected because of its former token.
     """
 
     failure: Failure
@@ -48,8 +48,8 @@ _RENEW_AGAIN_S = 10.0
 class BearerTokens:
     """Live: the token of one product.
 
-    `renew_before_s`: how long before its end a token is renewed, at most half of its life. While an old one
-    is still good, a renewal that fails or hangs disturbs nobody but the one who asks.
+    `renew_before_s`: how long before its end a token is renewed, at most half of its life. While the old
+    token is valid, a renewal that fails or hangs delays only the caller that requests it.
     """
 
     def __init__(self, ask: Ask, clock: Clock, *, renew_before_s: float) -> None:
@@ -74,7 +74,7 @@ class BearerTokens:
         except TimeoutError:
             return None
         try:
-            # What another caller was told while this one waited is the answer for both.
+            # If another caller renewed the token while this one waited, both share the result.
             if self._rounds == rounds:
                 self._last = await self._renewed(timeout_s - (self._clock.monotonic() - began))
                 self._rounds += 1

@@ -8,10 +8,10 @@ EXPECTED = "must be 24 to 128 letters, digits, - or _, such as `openssl rand -he
 
 
 def is_account_token(ours: str | None, given: str) -> bool:
-    """True when a callback came to the account's own address. The time it takes tells nothing."""
+    """True when a callback came to the account's own address. Compares in constant time."""
     return ours is not None and hmac.compare_digest(ours.encode(), given.encode("utf-8", "replace"))
 
 
 def is_fit(token: str) -> bool:
-    """True when a token fits into an address and is too long to be guessed."""
+    """Return True when a token is valid in a URL and too long to be guessed."""
     return _TOKEN.fullmatch(token) is not None

@@ -1,4 +1,4 @@
-"""Free text as rails take it: a merchant's words, without the signs over which a request is refused."""
+"""Cleans free text for rails: removes the characters for which a rail refuses a request."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ _UNFIT_FOR_NOTES = re.compile(r"[^A-Za-z0-9.,-]+")
 
 
 def plain(text: str, unfit: re.Pattern[str], most: int) -> str:
-    """Write at most `most` signs: accents lose their marks, what is `unfit` becomes a blank."""
+    """Return at most `most` characters: accents are removed, `unfit` characters become a space."""
     split = unicodedata.normalize("NFKD", text)
     bare = "".join(sign for sign in split if not unicodedata.combining(sign))
     return unfit.sub(" ", bare).strip()[:most].rstrip()
@@ -17,6 +17,6 @@ def plain(text: str, unfit: re.Pattern[str], most: int) -> str:
 def note(text: str) -> str:
     """Write a note as MTN takes it, and Hubtel too: at most 160 of letters, digits, blanks and `.,-`.
 
-    MTN refuses a request over an apostrophe.
+    MTN refuses a request that contains an apostrophe.
     """
     return plain(text, _UNFIT_FOR_NOTES, _NOTE_MAX)

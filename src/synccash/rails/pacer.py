@@ -1,4 +1,4 @@
-"""Keeps inquiries to a rail under the rate that the rail has set, over all processes together."""
+"""Limits inquiries to the rate that a rail allows, over all processes together."""
 
 import itertools
 from bisect import insort
@@ -17,36 +17,36 @@ class Clock(Protocol):
 
 
 class Turn(Enum):
-    """What became of a wish to inquire."""
+    """The result of waiting for a turn."""
 
     GRANTED = "granted"
     TOO_LATE = "status_cap"
-    """The turn would come after the caller's time is over; none is used up."""
+    """The turn would come after the caller's time-out; no turn is used."""
     SHED = "shed"
-    """A look back: its share is used up, or others wait."""
+    """A recheck after the end: its share is used up, or other inquiries wait."""
 
 
 @runtime_checkable
 class Paced(Protocol):
-    """A connector that keeps its inquiries under a rate."""
+    """A connector that limits the rate of its inquiries."""
 
     @property
     def inquiries_shed(self) -> int:
-        """How many looks back were given up since the start."""
+        """How many rechecks after the end were shed since the start."""
         ...
 
 
-# The far side counts when calls arrive: a little slack keeps an uneven way from making one second too full.
+# The rail counts calls on arrival: the slack absorbs network jitter.
 _SLACK = 1.05
-# Looks back get one turn in five.
-_LOOK_BACK_SHARE = 0.2
-# A turn comes earlier than it seemed when others give up, or when processes leave.
+# Rechecks after the end get one turn in five.
+_RECHECK_SHARE = 0.2
+# A turn comes earlier than computed when other callers give up or processes stop.
 _LOOK_AGAIN_S = 1.0
 _Waiting = tuple[InquiryPriority, int]
 
 
 def alone() -> int:
-    """One process inquires."""
+    """Return 1: only this process inquires."""
     return 1
 
 
@@ -54,8 +54,8 @@ class Pacer:
     """Live: hands out turns at even distances: the lowest priority number first, then first come.
 
     `per_s` is the rate of the whole account; `processes` tells how many processes inquire now, this one among
-    them, and each takes its share of the rate. Looks back take at most a fifth of that share, and never a
-    turn that another inquiry waits for.
+    them, and each takes its share of the rate. Rechecks after the end take at most a fifth of that share, and
+    never a turn that another inquiry waits for.
     """
 
     def __init__(self, per_s: float, clock: Clock, processes: Callable[[], int] = alone) -> None:
@@ -63,7 +63,7 @@ class Pacer:
         self._clock = clock
         self._processes = processes
         self._last = float("-inf")
-        self._last_look_back = float("-inf")
+        self._last_recheck = float("-inf")
         self._numbers = itertools.count()
         self._waiting: list[_Waiting] = []
         self.shed = 0
@@ -73,9 +73,9 @@ class Pacer:
         return self._alone_s * max(1, self._processes())
 
     async def turn(self, *, timeout_s: float, priority: InquiryPriority = InquiryPriority.SCHEDULED) -> Turn:
-        """Wait for a turn, at most `timeout_s`. What cannot have one in that time is told so at once.
+        """Wait for a turn, at most `timeout_s`. Returns TOO_LATE at once when no turn fits.
 
-        A caller who waits may be passed by others of a higher priority, and may then be too late after all.
+        Inquiries of higher priority may overtake a waiting caller, which may then be too late.
         """
         ends_at = self._clock.monotonic() + timeout_s
         place = (priority, next(self._numbers))
@@ -86,10 +86,10 @@ class Pacer:
             self._waiting.remove(place)
 
     async def _wait(self, place: _Waiting, ends_at: float) -> Turn:
-        is_look_back = place[0] is InquiryPriority.AFTER_END
+        is_recheck = place[0] is InquiryPriority.AFTER_END
         while True:
             now, distance_s = self._clock.monotonic(), self._distance_s
-            if is_look_back and self._is_shed(place, now, distance_s):
+            if is_recheck and self._is_shed(place, now, distance_s):
                 self.shed += 1
                 return Turn.SHED
             # Every waiter sleeps until its own turn as it stands now, or for a while, and looks again.
@@ -98,11 +98,11 @@ class Pacer:
                 return Turn.TOO_LATE
             if moment <= now:
                 self._last = now
-                if is_look_back:
-                    self._last_look_back = now
+                if is_recheck:
+                    self._last_recheck = now
                 return Turn.GRANTED
             await self._clock.sleep(min(moment - now, _LOOK_AGAIN_S))
 
     def _is_shed(self, place: _Waiting, now: float, distance_s: float) -> bool:
-        is_used_up = now < self._last_look_back + distance_s / _LOOK_BACK_SHARE
+        is_used_up = now < self._last_recheck + distance_s / _RECHECK_SHARE
         return is_used_up or self._waiting[0] != place

@@ -1,4 +1,4 @@
-"""Which rails are set up: a rail exists where its settings are given, and half a rail is refused at start."""
+"""Builds the configured rails. A rail with only some of its settings is refused at start."""
 
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
@@ -24,7 +24,7 @@ _PRODUCT_KEYS = ("user", "key", "subscription_key")
 def build_rails(
     settings: Settings, transport: Transport, clock: Clock, inquirers: Callable[[], int] = alone
 ) -> dict[str, Connector]:
-    """Make the rails that are set up, by id.
+    """Build the configured rails, by id.
 
     `inquirers` tells how many processes inquire now: they share the rate that a rail allows. Raises
     SettingsError that names every missing or unusable key of the rails that are set up in part.
@@ -47,7 +47,7 @@ def build_rails(
 def build_former_rails(
     settings: Settings, transport: Transport, clock: Clock, inquirers: Callable[[], int] = alone
 ) -> dict[str, tuple[Connector, ...]]:
-    """Make the connectors with former credentials, by rail. They ask about what was sent with these.
+    """Build the connectors with former credentials, by rail. They inquire about what was sent with these.
 
     All that is not a credential is as in the rail's present settings. Raises SettingsError.
     """
@@ -278,7 +278,7 @@ def pawapay_settings(settings: Settings) -> PawapaySettings | None:
 
 
 _Proof = tuple[Environment, str]
-"""What an account provably is, and what proves it."""
+"""The environment that an account provably has, and the proof."""
 _HOSTS: Mapping[str, Environment] = {
     "api.pawapay.io": Environment.LIVE,
     "api.sandbox.pawapay.io": Environment.TEST,

@@ -1,4 +1,4 @@
-"""How each rail writes its statement: names of columns, and the words in them.
+"""The formats of the rails' statements: column names, and the words in the columns.
 
 Only pawaPay publishes the columns of its export (docs.pawapay.io, "Statements"). The others are read by the
 names of their exports as they were seen in public, and by those of their APIs; what an export calls
@@ -16,7 +16,7 @@ _SIGNS = re.compile(r"[^a-z0-9]+")
 class Layout:
     """The columns of a statement, each by the names it may have, the likeliest first; see `bare`.
 
-    `direction` is a column of words: `incoming` and `outgoing` say which, `aside` what is no payment, such as
+    `direction` is a column of words: `incoming` and `outgoing` say which, `ASIDE` what is no payment, such as
     a fee. A negative amount is always outgoing. Without such a column a file is outgoing where it has one of
     the columns `outgoing_files`. `status` is a column of words too: only `settled` ones moved money.
     `credit` and `debit` are amounts in columns of their own.
@@ -37,7 +37,7 @@ class Layout:
 
 
 COLUMNS = ("reference", "provider_id", "amount", "credit", "debit", "direction", "status", "time", "currency")
-"""What may be named on the command line."""
+"""The columns that can be set on the command line."""
 
 INCOMING = frozenset({"in", "incoming", "credit", "received", "collection", "collect", "deposit"})
 OUTGOING = frozenset(

@@ -1,6 +1,6 @@
-"""One HTTP exchange with a rail, and what is known when it ends badly.
+"""HTTP requests to rails, with the evidence of what is known when one fails.
 
-Every connector speaks through a Transport. It never repeats a request that may move money, follows no
+Every connector uses a Transport. It never repeats a request that may move money, follows no
 redirect, takes no proxy or credentials from the environment, keeps no cookies, and never raises for what the
 network does: that comes back as a TransportFailure with its evidence.
 """
@@ -20,7 +20,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, TraceConfi
 from synccash.resilience.evidence import Evidence
 
 BODY_LIMIT = 1 << 20
-"""The most that is read of an answer, in bytes."""
+"""The maximum size of an answer, in bytes."""
 
 _CONNECTIONS_PER_HOST = 100
 # Shorter than the idle time-out of common gateways, so that a pooled connection is rarely one that they have
@@ -39,7 +39,7 @@ class TransportFault(StrEnum):
     CONNECT_TIMEOUT = "connect_timeout"
     """No connection in time, or no free one in the pool."""
     UNREACHABLE = "unreachable"
-    """The name is unknown, or nobody listens there."""
+    """The name is unknown, or the connection is refused."""
     TLS = "tls"
     """The handshake or the certificate failed."""
     BAD_URL = "bad_url"
@@ -49,7 +49,7 @@ class TransportFault(StrEnum):
     TOO_LARGE = "too_large"
     """The answer is longer than BODY_LIMIT."""
     REDIRECTED = "redirected"
-    """3xx: it is not followed, and who asks elsewhere may have acted here."""
+    """A 3xx answer. It is not followed, and the rail may have executed the request."""
     CLOSED = "closed"
     """The transport was closed before."""
 
@@ -83,7 +83,7 @@ class TransportFailure:
 
 @dataclass(slots=True)
 class _Flight:
-    """Live: how far one request has come."""
+    """Live: the progress of one request."""
 
     method: str
     connected: bool = False
@@ -129,7 +129,7 @@ class Transport:
             fault = TransportFault.CLOSED if self._closed else TransportFault.TIMEOUT
             return TransportFailure(evidence=Evidence.NOT_SENT, fault=fault, latency_s=0.0)
         if method not in _SAFE_METHODS:
-            await _let_goodbyes_arrive()
+            await _detect_closed_connections()
         body = data if json is None else msgspec.json.encode(json)
         labelled = headers if json is None else {**headers, "Content-Type": "application/json"}
         limits = aiohttp.ClientTimeout(
@@ -161,7 +161,7 @@ class Transport:
         )
 
     async def aclose(self) -> None:
-        """Close every connection. What is asked afterwards is answered NOT_SENT."""
+        """Close every connection. Later requests return NOT_SENT."""
         self._closed = True
         if self._session is not None:
             await self._session.close()
@@ -180,22 +180,22 @@ class Transport:
                 headers={"User-Agent": "synccash", "Accept": "application/json"},
                 skip_auto_headers=("Content-Type",),
                 trust_env=False,
-                trace_configs=[_watch()],
+                trace_configs=[_connection_trace()],
             )
         return self._session
 
 
-async def _let_goodbyes_arrive() -> None:
-    """Give the loop the two turns in which it hears of pooled connections that the far side has closed.
+async def _detect_closed_connections() -> None:
+    """Yield to the event loop twice, so that it notices pooled connections that the rail has closed.
 
-    Sent on one of these, money would be ambiguous that could have gone out on a fresh connection.
+    A send on a closed connection would be ambiguous, and a fresh connection avoids that.
     """
     for _ in range(2):
         await asyncio.sleep(0)
 
 
-def _watch() -> TraceConfig:
-    """Note the moment from which bytes of a request may leave."""
+def _connection_trace() -> TraceConfig:
+    """Record when a connection exists: from then on bytes of the request may leave."""
 
     async def connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
         context.trace_request_ctx.connected = True
@@ -230,7 +230,7 @@ _BEFORE_SENDING = frozenset(
 
 
 def _failed(flight: _Flight, fault: TransportFault, began: float) -> TransportFailure:
-    # Two witnesses must agree that nothing left: the kind of error, and that there never was a connection.
+    # NOT_SENT needs both: an error of a kind that precedes sending, and that there never was a connection.
     unsent = fault in _BEFORE_SENDING and not flight.connected
     return TransportFailure(
         evidence=Evidence.NOT_SENT if unsent else Evidence.AMBIGUOUS,
@@ -250,7 +250,7 @@ _FAULTS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Tran
 
 
 def _fault(error: BaseException) -> TransportFault:
-    """Name an error. The first row that fits counts: aiohttp's classes overlap."""
+    """Classify an error by the first row that matches: aiohttp's classes overlap."""
     for kinds, fault in _FAULTS:
         if isinstance(error, kinds):
             return fault

@@ -1,7 +1,7 @@
-"""Natural batching: what arrives while the previous flush is in flight leaves together in the next.
+"""Natural batching: items that arrive while a flush is in flight are sent together in the next one.
 
-No timer, so nobody waits for company: an idle batch sends a lone item straight through. Under load the
-batches grow by themselves until the store keeps up.
+There is no timer: an idle batch sends a single item at once. Under load the batches grow until the store
+keeps up.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ class NaturalBatch(Generic[I, R]):
     """Live and shared: the queue before one kind of store call. Use it inside one event loop.
 
     `flush` is given between 1 and `max_items` items and returns one result for each, in the same order; an
-    exception among the results is raised to the one who submitted that item. When a flush fails as a whole,
+    exception among the results is raised to the submitter of that item. When a flush fails as a whole,
     each of its items is flushed again by itself, so that a bad item fails alone. A flush must therefore be
-    safe to repeat after it has raised: it raises only for what it has not done.
+    safe to repeat after it has raised: it may raise only for items that it has not processed.
 
     At most `max_in_flight` flushes run at once. An item whose submitter is cancelled before it leaves is not
-    sent; afterwards its result is dropped, and nobody else notices.
+    sent; after it was sent, its result is dropped. Other items are not affected.
     """
 
     __slots__ = ("_flush", "_max_in_flight", "_max_items", "_running", "_waiting")
@@ -39,7 +39,8 @@ class NaturalBatch(Generic[I, R]):
         self._running: set[asyncio.Task[None]] = set()
 
     async def submit(self, item: I) -> R:
-        """Send the item with whatever waits beside it; return its own result or raise its own error."""
+        """Send the item together with the other waiting items; return its own result or raise its own
+        error."""
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         self._start()
@@ -59,10 +60,10 @@ class NaturalBatch(Generic[I, R]):
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if task.cancelled():
-            # The loop is being closed: nothing leaves any more.
+            # The event loop is closing: no further item is sent.
             while self._waiting:
                 self._waiting.popleft()[1].cancel()
-        # A submission between the last look of this task and its end found its place taken.
+        # An item that was submitted just before this task ended started no task, as the limit was reached.
         self._start()
 
     async def _work(self) -> None:
@@ -70,7 +71,7 @@ class NaturalBatch(Generic[I, R]):
             try:
                 await self._send(batch)
             finally:
-                # Only a cancelled task leaves somebody without a result.
+                # Only a cancelled task leaves items without a result.
                 for _, future in batch:
                     if not future.done():
                         future.cancel()

@@ -1,4 +1,4 @@
-"""A doorbell that rings in its own process alone."""
+"""A work signal within one process."""
 
 import asyncio
 import contextlib
@@ -11,28 +11,28 @@ from weakref import WeakKeyDictionary
 class LocalWorkSignal:
     """Live: wakes the tasks of one event loop.
 
-    Every ring wakes every task once: one that rings while a task is at work ends that task's next wait at
-    once. Only a task's first wait hears nothing of what rang before.
+    Every signal wakes every task once: a signal while a task is busy ends that task's next wait at once. Only
+    a task's first wait ignores earlier signals.
     """
 
     _rings: int = 0
     _next: asyncio.Event = field(default_factory=asyncio.Event)
-    _heard: WeakKeyDictionary[asyncio.Task[Any], int] = field(
+    _seen: WeakKeyDictionary[asyncio.Task[Any], int] = field(
         default_factory=WeakKeyDictionary[asyncio.Task[Any], int]
     )
 
     def ring(self) -> None:
-        """Wake whoever waits. Never raises."""
+        """Wake all waiting tasks. Never raises."""
         self._rings += 1
         rung, self._next = self._next, asyncio.Event()
         rung.set()
 
     async def wait(self, timeout_s: float) -> None:
-        """Return at a ring, at the latest after `timeout_s` seconds."""
+        """Return at the next signal, at the latest after `timeout_s` seconds."""
         task = asyncio.current_task()
         assert task is not None
-        if self._heard.get(task, self._rings) == self._rings:
+        if self._seen.get(task, self._rings) == self._rings:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._next.wait()
-        self._heard[task] = self._rings
+        self._seen[task] = self._rings

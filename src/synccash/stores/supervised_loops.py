@@ -1,7 +1,8 @@
-"""Runs the background loops of a process: a loop that ends with an error is started again, and counted.
+"""Supervises the background loops of a process: restarts a loop that ends with an error, and counts it.
 
-A task that ends with an error is silent, and what it did is missed much later: a breaker that an operator
-opened stays unknown, a webhook is not sent. Every loop of the service runs under a supervisor instead.
+A bare asyncio task that ends with an error ends silently, and its work stops unnoticed: other processes never
+learn of an opened breaker, or webhooks are not sent. Every loop of the service runs under a supervisor
+instead.
 """
 
 import asyncio
@@ -18,9 +19,9 @@ Run = Callable[[], Awaitable[None]]
 FIRST_PAUSE_S = 0.25
 """How long the first restart waits; each further one waits twice as long as the one before."""
 LONGEST_PAUSE_S = 5.0
-"""How long a restart waits at most: a loop that is told to stop meanwhile ends after the wait."""
+"""How long a restart waits at most, in seconds; a loop that is stopped meanwhile ends after the wait."""
 STEADY_S = 60.0
-"""A loop that ran for so long without an error begins with the first pause again."""
+"""A loop that ran this long without an error starts again with the first pause."""
 _CANCEL_AGAIN_S = 0.1
 
 
@@ -70,8 +71,8 @@ class SupervisedLoop:
 async def end_loops(loops: Iterable[SupervisedLoop]) -> None:
     """Cancel the loops together and wait for their ends.
 
-    redis-py turns a cancellation that meets one of its time-outs into an error of its own, which a loop takes
-    for a lost connection: each is cancelled again until it has ended.
+    When a cancellation coincides with a time-out, redis-py may raise an error that a loop treats as
+    a lost connection. So each loop is cancelled again until it has ended.
     """
     running = {loop.task for loop in loops}
     while running:
@@ -81,7 +82,7 @@ async def end_loops(loops: Iterable[SupervisedLoop]) -> None:
 
 
 def _end_if_cancelled(error: BaseException) -> None:
-    """Raise CancelledError where this task is being cancelled, whatever its loop made of that.
+    """Raise CancelledError where this task is being cancelled, whichever error its loop raised.
 
     A CancelledError that comes from elsewhere, as from a task that the loop waited for, is an error like any
     other.

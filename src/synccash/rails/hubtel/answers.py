@@ -1,6 +1,6 @@
-"""What Hubtel's answers mean: pure tables, the ResponseCode read before the HTTP status, both before words.
+"""Interprets Hubtel's answers by pure tables: ResponseCode first, then the HTTP status, texts last.
 
-What is in no table is AMBIGUOUS after a send and no information after an inquiry. Source of codes: Hubtel's
+An answer in no table is AMBIGUOUS after a send and no information after an inquiry. Source of codes: Hubtel's
 "Direct Receive Money" and "Direct Send Money" pages. What Hubtel says to a ClientReference that it has had
 before is published nowhere, so a refusal that speaks of one is never taken for a proof.
 """
@@ -25,7 +25,7 @@ from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
 Meaning = tuple[FailureCode, bool]
-"""A failure's code, and whether another rail may be tried."""
+"""A failure code, and whether another rail may be tried."""
 
 _SET_UP: Meaning = (FailureCode.PROVIDER_ACCOUNT_BLOCKED, True)
 _AWAY: Meaning = (FailureCode.PROVIDER_UNAVAILABLE, True)
@@ -93,7 +93,7 @@ _SPEAKS_OF_A_REFERENCE = re.compile(r"duplicat|reference|already", re.IGNORECASE
 
 
 def judge_send(answer: Exchange | TransportFailure, operation: Operation) -> SendAnswer:
-    """Say what one send is known to have done."""
+    """Return what one send is known to have done."""
     if isinstance(answer, TransportFailure):
         failure = Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
         return SendAnswer(evidence=answer.evidence, failure=failure, provider_code=answer.fault.value)
@@ -129,7 +129,7 @@ def judge_send(answer: Exchange | TransportFailure, operation: Operation) -> Sen
 def judge_status(
     answer: Exchange | TransportFailure, operation: Operation, client_reference: str
 ) -> StatusAnswer:
-    """Say how a request stands by Hubtel's own word about `client_reference` and no other."""
+    """Return the status of a request by Hubtel's own answer about `client_reference` and no other."""
     if isinstance(answer, TransportFailure):
         return no_information(answer.fault.value)
     body = _folded(answer.json_object())

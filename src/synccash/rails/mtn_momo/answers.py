@@ -1,6 +1,6 @@
-"""What MTN MoMo's answers mean: pure tables, the code read before the HTTP status.
+"""Interprets MTN MoMo's answers by pure tables: the error code is read before the HTTP status.
 
-MTN dresses mistakes of set-up as HTTP 500, so a status alone says little. What is in no table is AMBIGUOUS
+MTN dresses mistakes of set-up as HTTP 500, so a status alone says little. An answer in no table is AMBIGUOUS
 after a send and no information after an inquiry. Source of codes and statuses: MTN's developer portal,
 "Common Error Codes" and the operations' own pages.
 """
@@ -27,7 +27,7 @@ from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
 Meaning = tuple[FailureCode, bool]
-"""A failure's code, and whether another rail may be tried."""
+"""A failure code, and whether another rail may be tried."""
 
 _SET_UP: Meaning = (FailureCode.PROVIDER_ACCOUNT_BLOCKED, True)
 _AWAY: Meaning = (FailureCode.PROVIDER_UNAVAILABLE, True)
@@ -136,7 +136,7 @@ _TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 def judge_send(answer: Exchange | TransportFailure, operation: Operation) -> SendAnswer:
-    """Say what one send is known to have done."""
+    """Return what one send is known to have done."""
     if isinstance(answer, TransportFailure):
         code = FailureCode.PROVIDER_UNAVAILABLE
         return SendAnswer(
@@ -166,7 +166,7 @@ def judge_status(
     currency: str,
     traces: AttemptDetails = NO_TRACES,
 ) -> StatusAnswer:
-    """Say how a request stands by MTN's own word about `reference` and no other.
+    """Return the status of a request by MTN's own answer about `reference` and no other.
 
     MTN's answer repeats `externalId`, in which every request carries our reference. Amounts in another
     currency than `currency` are not read as ours.

@@ -162,7 +162,7 @@ class MtnMomo:
 
     @property
     def inquiries_shed(self) -> int:
-        """How many looks back were given up under MTN's cap."""
+        """How many rechecks after the end were shed under MTN's cap."""
         return self._pacer.shed
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:

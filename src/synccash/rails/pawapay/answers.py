@@ -1,7 +1,7 @@
-"""What pawaPay's answers mean: pure tables, its own words read before the HTTP status.
+"""Interprets pawaPay's answers by pure tables: its own status and codes are read before the HTTP status.
 
-What is in no table is AMBIGUOUS after a send and no information after an inquiry. Source: docs.pawapay.io v2,
-"Initiate deposit", "Check deposit status" and the same pages of payouts and refunds, "Failure codes".
+An answer in no table is AMBIGUOUS after a send and no information after an inquiry. Source: docs.pawapay.io
+v2, "Initiate deposit", "Check deposit status" and the same pages of payouts and refunds, "Failure codes".
 """
 
 import re
@@ -30,7 +30,7 @@ from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
 Meaning = tuple[FailureCode, bool]
-"""A failure's code, and whether another rail may be tried."""
+"""A failure code, and whether another rail may be tried."""
 
 ID_FIELDS: Mapping[Operation, str] = {
     Operation.COLLECT: "depositId",
@@ -136,7 +136,7 @@ _TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 def judge_send(answer: Exchange | TransportFailure, operation: Operation, reference: str) -> SendAnswer:
-    """Say what one send is known to have done. An answer about another reference proves nothing."""
+    """Return what one send is known to have done. An answer about another reference proves nothing."""
     if isinstance(answer, TransportFailure):
         failure = Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
         return SendAnswer(evidence=answer.evidence, failure=failure, provider_code=answer.fault.value)
@@ -162,7 +162,7 @@ def judge_send(answer: Exchange | TransportFailure, operation: Operation, refere
 def judge_status(
     answer: Exchange | TransportFailure, operation: Operation, reference: str, currency: str
 ) -> StatusAnswer:
-    """Say how a request stands by pawaPay's own word, which says NOT_FOUND with HTTP 200."""
+    """Return the status of a request by pawaPay's own answer, which says NOT_FOUND with HTTP 200."""
     if isinstance(answer, TransportFailure):
         return no_information(answer.fault.value)
     body = answer.json_object()

@@ -127,11 +127,11 @@ class Pawapay:
 
     @property
     def inquiries_shed(self) -> int:
-        """How many looks back were given up under our cap."""
+        """How many rechecks after the end were shed under our cap."""
         return self._pacer.shed
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
-        """Send once."""
+        """Send the order once."""
         if order.account != self._account:
             return of_another_account()
         if order.currency != _CURRENCY:

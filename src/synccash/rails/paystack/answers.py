@@ -1,8 +1,8 @@
-"""What Paystack's answers mean: pure tables; type, code and message are read before the HTTP status.
+"""Interprets Paystack's answers by pure tables: type, code and message are read before the HTTP status.
 
 Source: Paystack's documentation, "Errors", "Charge", "Verify", "Refunds", "How transfers work". Errors come
-in two forms: with `type` and `code`, and an older one with a message alone. What is in no table is AMBIGUOUS
-after a send and no information after an inquiry.
+in two forms: with `type` and `code`, and an older one with a message alone. An answer in no table is
+AMBIGUOUS after a send and no information after an inquiry.
 """
 
 import re
@@ -34,7 +34,7 @@ LISTED = 100
 """How many refunds of one transaction are asked for."""
 
 Meaning = tuple[FailureCode, bool]
-"""A failure's code, and whether another rail may be tried."""
+"""A failure code, and whether another rail may be tried."""
 
 _SET_UP: Meaning = (FailureCode.PROVIDER_ACCOUNT_BLOCKED, True)
 _AWAY: Meaning = (FailureCode.PROVIDER_UNAVAILABLE, True)
@@ -119,7 +119,7 @@ _TEXT_MAX = 200
 
 
 def judge_send(answer: Exchange | TransportFailure, operation: Operation, reference: str) -> SendAnswer:
-    """Say what one send is known to have done. `reference` is the one that was sent."""
+    """Return what one send is known to have done. `reference` is the one that was sent."""
     if isinstance(answer, TransportFailure):
         failure = Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True, provider_code=answer.fault.value)
         return SendAnswer(evidence=answer.evidence, failure=failure, provider_code=answer.fault.value)

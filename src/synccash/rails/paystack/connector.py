@@ -125,7 +125,7 @@ class Paystack:
         return self._settings.environment
 
     async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
-        """Send once."""
+        """Send the order once."""
         if order.account != self._account:
             return of_another_account()
         if order.currency != "GHS":

@@ -1,4 +1,4 @@
-"""Claims of requests that open no order, and the age of all claims. The clock is the database's."""
+"""Idempotency claims of requests that open no order, and cleanup of all claims, by the database's clock."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,7 +60,7 @@ FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::byt
 WHERE r.scope = a.scope AND r.key = a.key AND r.fence = a.fence AND r.state = 'processing'
 RETURNING r.scope, r.key
 """
-# Repeated after a lost connection an answer finds itself, which is success too.
+# When repeated after a lost connection, the statement finds its own answer, which counts as success too.
 _COMPLETED = """
 SELECT scope, key FROM request_claims
 WHERE scope = $1 AND key = $2 AND fence = $3 AND state = 'completed' AND status = $4
@@ -103,7 +103,7 @@ FROM (
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One claim on its way."""
+    """One pending claim."""
 
     scope: str
     key: str
@@ -113,7 +113,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    """One answer on its way."""
+    """One pending answer."""
 
     scope: str
     key: str
@@ -137,7 +137,7 @@ class PostgresClaims:
         self._answers = NaturalBatch(self._complete_together, max_items=_TOGETHER, max_in_flight=_FLUSHES)
 
     async def claim(self, scope: str, key: str, fingerprint: bytes, *, lease_s: float) -> Decision:
-        """Become the holder of a key, or learn what stands under it.
+        """Claim a key, or return the claim that is stored under it.
 
         A claim whose commit is in doubt is not given away: it is in progress until its lease ends.
         """
@@ -170,11 +170,11 @@ class PostgresClaims:
         return [_decision(rows[one.scope, one.key], one, first[one.scope, one.key]) for one in asked]
 
     async def renew(self, scope: str, key: str, fence: int, *, lease_s: float) -> bool:
-        """Keep a claim for `lease_s` more seconds. False: it was lost or is over."""
+        """Keep a claim for `lease_s` more seconds. False: it was lost or is finished."""
         return bool(await self._run(_RENEW, scope, key, fence, lease_s))
 
     async def complete(self, scope: str, key: str, fence: int, answer: Answer) -> bool:
-        """Keep the answer. False: another took over; discard yours and ask again."""
+        """Store the answer. False: another holder took over; discard the answer and read the stored one."""
         finished = _Finished(scope, key, fence, answer)
         if await self.database.patiently_repeated(self._answers.submit, finished):
             return True
@@ -197,7 +197,7 @@ class PostgresClaims:
         return [(one.scope, one.key) in kept for one in asked]
 
     async def give_back(self, scope: str, key: str, fence: int) -> bool:
-        """End the work without an answer. False: another took over."""
+        """Release the claim without an answer. False: another holder took over."""
         return bool(await self._run(_GIVE_BACK, scope, key, fence))
 
     async def sweep(self, *, older_than_s: float, limit: int) -> int:
@@ -208,7 +208,7 @@ class PostgresClaims:
         return sum([len(await self._run(statement, older_than_s, limit)) for statement in _SWEEPS])
 
     async def statistics(self, *, window_s: float) -> Mapping[str, Any]:
-        """What the claims of the last `window_s` seconds have come to."""
+        """Return the results of the claims of the last `window_s` seconds."""
         (row,) = await self._run(_STATISTICS, window_s)
         return dict(row.items())
 

@@ -1,4 +1,4 @@
-"""Every later commit: the statements that move orders, each a whole transaction.
+"""Statements of every later commit of an order; each is one transaction.
 
 They take one JSON argument, an array of moves. `held` locks the orders that still are what the move was
 computed from; `moved` writes them; the rest follows from what `moved` returned. The attempts are written in
@@ -17,7 +17,7 @@ asked AS MATERIALIZED (
     WHERE kind = 'move'
 )"""
 
-# A reservation is never written from a value: refunds of other processes change it beside the move.
+# A reservation is never written from a value: refunds of other processes change it concurrently.
 _FOLLOWING = f"""
 tried AS (
     INSERT INTO attempts ({ATTEMPT_COLUMNS})

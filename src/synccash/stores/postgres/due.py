@@ -1,4 +1,4 @@
-"""Who works on what: the statements that find due orders, keep leases and take hints."""
+"""Statements that lease due orders, renew leases, and record callback hints."""
 
 from synccash.stores.postgres.parts import attempts_of
 
@@ -25,8 +25,8 @@ def _taken(table: str) -> str:
 )"""  # noqa: S608 - `table` is one of ours
 
 
-# Locked in the order of their ids, as moves lock them: who waits for the other never waits in a circle.
-# A lease that its own holder has just released is not extended and not lost either: the fence is still his.
+# Locked in the order of their ids, as commits lock them, so there is no deadlock. A lease that its holder has
+# just released is neither extended nor lost: the fence is still the same.
 def _kept(table: str) -> str:
     return f"""
 {table}_mine AS MATERIALIZED (
@@ -41,7 +41,7 @@ def _kept(table: str) -> str:
 )"""  # noqa: S608 - `table` is one of ours
 
 
-# While somebody holds the order the hint waits for the release: `due_at` stays the end of the lease.
+# While the order is leased, the hint waits for the release: `due_at` stays the end of the lease.
 def _hinted(table: str) -> str:
     return f"""
 {table}_hinted AS (
@@ -51,15 +51,15 @@ def _hinted(table: str) -> str:
 )"""  # noqa: S608 - `table` is one of ours
 
 
-# What the recovery row says of an order: case.py explains each.
+# The recovery fields of an order; see payments/case.py.
 def _recovered(order: str) -> str:
     return f"""r.active AS held, CASE WHEN {order}.recovery_epoch < r.epoch THEN r.epoch END AS unsearched,
     coalesce({order}.created_at < r.released_at, false) AS restored, r.entered_at AS recovery_began"""
 
 
-# `due` is the order as it was when its lock was had; the updates look at it first as this statement's
-# snapshot has it. A holder who committed in between has written attempts that the snapshot cannot see, and
-# so has a callback: an order whose last move or hint differs is left to the next round.
+# `due` is the order when its lock was acquired; the updates first see it as in this statement's snapshot. A
+# holder or a callback that committed in between has written rows that the snapshot cannot see: an order whose
+# last commit or hint differs is left to the next round.
 TAKE_DUE = f"""
 WITH {",".join(map(_due, _KINDS))},
 due AS MATERIALIZED (
@@ -82,9 +82,9 @@ ORDER BY was_due_at
 """  # noqa: S608 - put together from constants
 
 
-# An order that cannot be read is let go again, for five seconds first and ten minutes at last: a process of
-# the newer version may take it, or somebody mends the row. Taking it has cleared its hint, on which nobody
-# has acted.
+# An order that cannot be read is released again, for five seconds at first and ten minutes at most: a process
+# of the newer version may take it, or an operator repairs the row. Leasing it cleared its hint, which is
+# restored because it was not handled.
 def _put_back(table: str) -> str:
     return f"""
 {table}_put_back AS (

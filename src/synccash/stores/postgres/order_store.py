@@ -1,4 +1,4 @@
-"""The ledger in PostgreSQL: every method is one statement, one round trip and one transaction.
+"""The order store in PostgreSQL: every method is one statement, one round trip and one transaction.
 
 The clock is the database's. Commits in doubt are looked up before anybody is told anything.
 """
@@ -113,17 +113,17 @@ class PostgresOrderStore:
         return (await self._repeat(_NOW))[0]["now"]
 
     async def recovery(self) -> Recovery:
-        """Whether a recovery is under way."""
+        """Return whether a recovery is under way."""
         return await PostgresRecovery(self.database).recovery()
 
     async def open_payment(self, asked: Opening) -> OpenedOrNot:
-        """Commit 1 of a payment."""
+        """Open a payment with its first commit."""
         opened = await self._open(self._openings, asked, asked.payment)
         assert not isinstance(opened, NotCovered), "a payment takes nothing out of a balance"
         return opened
 
     async def open_payout(self, asked: PayoutOpening) -> OpenedOrNot | NotCovered:
-        """Commit 1 of a payout. It waits for the lock of the merchant's balance."""
+        """Open a payout with its first commit. It waits for the lock of the merchant's balance."""
         return await self._open(self._payouts, asked, asked.payout)
 
     async def _open(
@@ -158,8 +158,8 @@ class PostgresOrderStore:
         raise _gave_up("opening an order")
 
     async def open_refund(self, asked: RefundOpening) -> OpenedOrNot | NotRefundable | NotCovered:
-        """Commit 1 of a refund. It waits for the debit's row lock, and for the lock of the merchant's balance
-        unless it returns a surplus."""
+        """Open a refund with its first commit. It waits for the debit's row lock, and for the lock of the
+        merchant's balance unless it returns a surplus."""
         argument = rows.as_argument([_refund_document(asked)])
         doubtful = False
         for _ in range(TRIES):
@@ -205,7 +205,7 @@ class PostgresOrderStore:
             self._refunds.release()
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
-        """Return what stands under a key."""
+        """Return the stored claim of a key."""
         found = await self._repeat(opening.CLAIMED, scope, key)
         return _standing(found[0]) if found else None
 
@@ -221,7 +221,7 @@ class PostgresOrderStore:
         return answer
 
     async def record(self, commit: Commit) -> bool:
-        """Commit a move, or write nothing because the order moved, changed hands or expired."""
+        """Write a commit, or nothing when the order was changed, leased by another holder, or expired."""
         document = _move_document(commit)
         doubtful = False
         for _ in range(TRIES):
@@ -231,7 +231,7 @@ class PostgresOrderStore:
             except InDoubtError:
                 doubtful = True
                 continue
-            # Refused, or done already by the commit that was in doubt.
+            # Refused, or already done by an earlier commit whose result was lost.
             return doubtful and await self._was_last(commit)
         if await self._was_last(commit):
             return True
@@ -246,7 +246,7 @@ class PostgresOrderStore:
         return bool(await self._commit(commits.MOVE_REFUNDS, rows.as_argument([document])))
 
     async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
-        """Become the holder of due orders. What a lost commit has taken is due again after its lease."""
+        """Lease due orders. When the result is lost, the leased orders are due again after their leases."""
         try:
             found = await self._commit(due.TAKE_DUE, limit, lease_s)
         except InDoubtError as error:
@@ -263,23 +263,23 @@ class PostgresOrderStore:
         return cases
 
     async def _set_aside(self, unreadable: Sequence[tuple[str, int, bool, str]]) -> None:
-        """Let orders go again that cannot be read, so that the others go on without them."""
+        """Release orders that cannot be read, so that the others can proceed."""
         for order_id, _, _, error in unreadable:
             log.error("order_unreadable", order_id=order_id, error=error)
         try:
             await self._repeat(due.SET_ASIDE, *map(list, zip(*unreadable, strict=True)))
         except StoreUnavailableError as error:
-            # Their leases end by themselves.
+            # Their leases expire.
             log.warning("set_aside_failed", orders=len(unreadable), reason=str(error))
 
     async def renew(self, leases: Sequence[Lease], *, lease_s: float) -> frozenset[Lease]:
-        """Extend leases; what does not come back was lost to another holder."""
+        """Extend leases; a lease that is not returned was lost to another holder."""
         ids, fences = [lease.order_id for lease in leases], [lease.fence for lease in leases]
         kept = await self._repeat(due.RENEW, ids, fences, lease_s)
         return frozenset(Lease(row["id"], row["fence"]) for row in kept)
 
     async def hint(self, token: str, failure: Failure | None = None) -> bool:
-        """Make the token's order due now, or as soon as its holder lets it go."""
+        """Make the order of the callback token due now, or as soon as its lease is released."""
         return bool(await self._repeat(due.HINT, token, _json_of(failure)))
 
     async def hint_reference(self, rail: str, reference: str, failure: Failure | None = None) -> bool:

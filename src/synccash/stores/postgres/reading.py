@@ -1,4 +1,4 @@
-"""What a merchant may look at. Every statement names the tenant: nothing of another is ever returned."""
+"""Reads for the API. Every statement filters by tenant, so no data of another tenant is returned."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ SELECT t.at, t.kind, t.data FROM payments p LEFT JOIN LATERAL (
 WHERE p.id = $1 AND p.merchant_id = $2 AND p.livemode = $3 ORDER BY t.position
 """
 
-# Behind the snapshot's xmin nothing can appear any more: a reader who goes on from the last event that he saw
+# Before the snapshot's xmin no further event can appear, so a reader that continues from its last event
 # misses none. An event shows as soon as every older transaction that writes has ended.
 _EVENTS = """
 SELECT e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data
@@ -54,7 +54,7 @@ _EVENT = "SELECT id FROM events WHERE merchant_id = $1 AND livemode = $2 AND id 
 
 
 class Wanted(Protocol):
-    """Which payments a list shows: see the API's PaymentFilter."""
+    """The filter of a payment list; see the API's PaymentFilter."""
 
     @property
     def status(self) -> PaymentStatus | None: ...
@@ -90,7 +90,8 @@ class PostgresReading:
         return await self._case(payout_id, found, rows.payout_case)
 
     async def payments(self, tenant: Tenant, where: Wanted) -> Sequence[PaymentCase | UnreadablePayment]:
-        """At most `where.limit` + 1 payments, newest first: the one too many says that there are more."""
+        """Return at most `where.limit` + 1 payments, newest first: the extra one shows that there are
+        more."""
         statement, arguments = _list_payments(where)
         found = await self._fetch(statement, tenant.merchant_id, tenant.livemode, where.limit + 1, *arguments)
         return [await self._listed(row) for row in found]
@@ -132,7 +133,7 @@ class PostgresReading:
 
 
 def _list_payments(where: Wanted) -> tuple[str, list[Any]]:
-    """Only the conditions that are asked for: each form has an index that gives it in order."""
+    """Build only the requested conditions: each combination has an index in the right order."""
     conditions: list[str] = []
     arguments: list[Any] = []
 
@@ -144,7 +145,7 @@ def _list_payments(where: Wanted) -> tuple[str, list[Any]]:
     if where.status is not None:
         on("AND p.status = {}", where.status.value)
         if where.status is not PaymentStatus.SUCCEEDED:
-            on("AND p.status <> 'succeeded'")  # the words of the partial index
+            on("AND p.status <> 'succeeded'")  # the exact condition of the partial index
     if where.reference is not None:
         on("AND p.reference = {}", where.reference)
     if where.payer is not None:

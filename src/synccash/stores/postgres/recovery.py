@@ -1,4 +1,4 @@
-"""The recovery row: whether this data may lack commits whose money has moved. See docs/operating.md."""
+"""The recovery row: whether the database may have lost commits of money that moved. See docs/operating.md."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -160,12 +160,13 @@ class PostgresRecovery:
         return RecoveryState(**dict(row))
 
     async def start(self, *, by: str, reason: str) -> RecoveryState:
-        """Hold all sends. Nothing changes where a recovery is under way already."""
+        """Start a recovery, which holds all sends. Does nothing when one is under way already."""
         await self.database.repeat(_START, reason, by)
         return await self.state()
 
     async def release(self, *, by: str) -> RecoveryState:
-        """Let sends go on, and have each open order looked at now: the rails are asked about it first."""
+        """End the recovery: sends go on, and each open order is due now, with an inquiry at the rails
+        first."""
         await self.database.repeat(_RELEASE, by)
         return await self.state()
 

@@ -1,4 +1,5 @@
-"""Values to rows and back. Rows cross as JSON: one argument in, one column a value out."""
+"""Converts values to rows and back. Statements take rows as one JSON argument and return one column a
+value."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -32,7 +33,7 @@ to_json = msgspec.json.Encoder().encode
 
 
 def payment_row(payment: Payment) -> dict[str, Any]:
-    """The columns of a payment, without its hold."""
+    """The columns of a payment, without its lease."""
     return {
         "id": payment.id,
         "merchant_id": payment.merchant_id,
@@ -65,7 +66,7 @@ def payment_row(payment: Payment) -> dict[str, Any]:
 
 
 def refund_row(refund: Refund) -> dict[str, Any]:
-    """The columns of a refund, without its hold."""
+    """The columns of a refund, without its lease."""
     return {
         "id": refund.id,
         "merchant_id": refund.merchant_id,
@@ -90,7 +91,7 @@ def refund_row(refund: Refund) -> dict[str, Any]:
 
 
 def payout_row(payout: Payout) -> dict[str, Any]:
-    """The columns of a payout, without its hold."""
+    """The columns of a payout, without its lease."""
     return {
         "id": payout.id,
         "merchant_id": payout.merchant_id,
@@ -182,12 +183,12 @@ def event_row(event: Event) -> dict[str, Any]:
 
 
 def claim_columns(claim: Claim) -> dict[str, Any]:
-    """A claim as it stands in a JSON argument."""
+    """A claim as a JSON argument."""
     return {"scope": claim.scope, "key": claim.key, "fingerprint": _hex(claim.fingerprint)}
 
 
 def balance_row(order: Refund | Payout, claim: Claim) -> dict[str, Any]:
-    """What an opening takes out of its merchant's balance, as `judge_openings` reads it."""
+    """The amount that an opening reserves from the merchant's balance, as `judge_openings` reads it."""
     return {
         "order_id": order.id,
         "scope": claim.scope,
@@ -208,7 +209,7 @@ def commit_columns(
     timeline: Iterable[Entry],
     answer: StoredAnswer | None,
 ) -> dict[str, Any]:
-    """What every commit carries beside its order, as it stands in a JSON argument."""
+    """The fields of a commit besides its order, as a JSON argument."""
     return {
         "lease_s": lease.lease_s if isinstance(lease, KeepLease) else None,
         "due_in_s": lease.due_in_s if isinstance(lease, ReleaseLease) else None,
@@ -318,7 +319,7 @@ class _AttemptRow(msgspec.Struct):
     account_identity: str | None = None
 
 
-# Columns that a newer version of the service has added are passed over.
+# Ignores columns that a newer version of the service has added.
 _payment = msgspec.json.Decoder(_PaymentRow)
 _payout = msgspec.json.Decoder(_PayoutRow)
 _refund = msgspec.json.Decoder(Refund)

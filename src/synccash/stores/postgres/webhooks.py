@@ -1,4 +1,4 @@
-"""Webhook endpoints, and what is still to be delivered to them. The clock is the database's."""
+"""Webhook endpoints and their pending deliveries, by the database's clock."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -132,7 +132,7 @@ told AS (
 {owed("told", "w.id <> $1")}
 SELECT id FROM told
 """  # noqa: S608
-# The fence shuts out a try that is under way: what it finds must not be taken for the new delivery's end.
+# The new fence invalidates a try that is under way, so that its result does not end the new delivery.
 _REDELIVER = """
 WITH meant AS (
     SELECT id, merchant_id, livemode FROM events WHERE merchant_id = $1 AND livemode = $2 AND id = $3
@@ -202,16 +202,16 @@ class PostgresWebhooks:
         return _endpoint(found[0])
 
     async def endpoints(self, tenant: Tenant) -> Sequence[WebhookEndpoint]:
-        """All endpoints of a merchant, oldest first."""
+        """Return all endpoints of a merchant, oldest first."""
         return [_endpoint(row) for row in await self._run(_ALL, tenant.merchant_id, tenant.livemode)]
 
     async def endpoint(self, tenant: Tenant, endpoint_id: str) -> WebhookEndpoint | None:
-        """One endpoint of a merchant."""
+        """Return one endpoint of a merchant."""
         found = await self._run(_ONE, tenant.merchant_id, tenant.livemode, endpoint_id)
         return _endpoint(found[0]) if found else None
 
     async def change(self, tenant: Tenant, endpoint: WebhookEndpoint) -> WebhookEndpoint | None:
-        """Write an endpoint's address, types, secrets and status; None where it is gone."""
+        """Write an endpoint's address, types, secrets and status; None when it does not exist any more."""
         found = await self._run(
             _CHANGE,
             tenant.merchant_id,
@@ -247,21 +247,21 @@ class PostgresWebhooks:
         return [_delivery(row) for row in found]
 
     async def delivered(self, delivery: Delivery, status: int) -> bool:
-        """The endpoint has it. False: somebody else took the delivery meanwhile."""
+        """Record a successful delivery. False: another dispatcher took the delivery meanwhile."""
         return bool(await self._run(_DELIVERED, *_name(delivery), status))
 
     async def failed(
         self, delivery: Delivery, *, status: int | None, error: str, due_in_s: float | None
     ) -> bool:
-        """The try failed; the next one is due after `due_in_s` seconds, or never."""
+        """Record a failed try; the next one is due after `due_in_s` seconds, or never."""
         return bool(await self._run(_FAILED, *_name(delivery), status, error, due_in_s))
 
     async def postpone(self, delivery: Delivery, *, due_in_s: float) -> bool:
-        """Nothing was sent: the delivery is due in `due_in_s` seconds, and this was none of its tries."""
+        """Postpone a delivery that was not sent: it is due in `due_in_s` seconds, and no try is counted."""
         return bool(await self._run(_POSTPONE, *_name(delivery), due_in_s))
 
     async def disable(self, endpoint_id: str, *, reason: str, event_id: str) -> bool:
-        """Stop delivery to an endpoint, and write the event that says so. False: it was not enabled."""
+        """Disable an endpoint, and write the event about it. False: it was not enabled."""
         return bool(await self._run(_DISABLE, endpoint_id, reason, event_id))
 
     async def _run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:

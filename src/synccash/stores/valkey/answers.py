@@ -1,4 +1,5 @@
-"""Answers to finished requests, kept where a decision about limits brings them along."""
+"""Caches responses of finished requests in Valkey, where a rate-limit check returns them in the same round
+trip."""
 
 import asyncio
 
@@ -8,7 +9,7 @@ _MOST_AT_ONCE = 1_000
 
 
 class ValkeyAnswers:
-    """Live: one per process. It may lose every answer: PostgreSQL has them all."""
+    """Live: one per process. The cache may lose every response: PostgreSQL stores them all."""
 
     __slots__ = ("_limiter", "_storing", "_ttl_s", "lost")
 
@@ -19,7 +20,7 @@ class ValkeyAnswers:
         self.lost = 0
 
     def keep(self, key: str, stored: bytes) -> None:
-        """Store in the background, under an `answer_key`. What cannot leave soon is dropped."""
+        """Store in the background, under an `answer_key`. Dropped when too many are pending."""
         if len(self._storing) >= _MOST_AT_ONCE:
             self.lost += 1
             return
@@ -32,6 +33,6 @@ class ValkeyAnswers:
             self.lost += 1
 
     async def aclose(self) -> None:
-        """Let what is on its way arrive."""
+        """Wait up to 1 s for pending writes."""
         if self._storing:
             await asyncio.wait(self._storing, timeout=1.0)

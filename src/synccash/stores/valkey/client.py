@@ -1,4 +1,4 @@
-"""The one place that builds clients of Valkey (or Redis >= 7)."""
+"""Builds the clients of Valkey (or Redis >= 7)."""
 
 # redis-py leaves its keyword arguments untyped.
 # pyright: reportUnknownMemberType=false
@@ -17,7 +17,7 @@ from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 UNREACHABLE = (RedisError, OSError, TimeoutError)
-"""What a client raises when Valkey does not do what it was told."""
+"""The errors that a client raises when a command to Valkey fails."""
 
 _DEADLINE_S = 0.05
 
@@ -26,9 +26,9 @@ def build_client(url: str, *, deadline_s: float = _DEADLINE_S) -> Redis:
     """Return a client that connects at its first command, and again after a loss at the next one.
 
     A command is sent once and answered within `deadline_s` seconds, or raises one of UNREACHABLE: redis-py's
-    own ten retries would keep a request waiting for seconds, and count it more than once. A server that is
-    no longer the primary is left, and looked for anew at its address.
-    Raises ValueError for a URL that is none of `redis://`, `rediss://` and `unix://`.
+    own ten retries would delay a request for seconds, and could count it more than once. When the server is
+    no longer the primary, the client disconnects and resolves the address again.
+    Raises ValueError unless the URL begins with one of `redis://`, `rediss://` and `unix://`.
     """
     try:
         client = Redis.from_url(
@@ -40,18 +40,18 @@ def build_client(url: str, *, deadline_s: float = _DEADLINE_S) -> Redis:
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
     except ValueError as error:
-        # The URL may hold a password: only what is wrong with it is told.
+        # The URL may contain a password, so the message does not include it.
         raise ValueError(f"SYNCCASH_VALKEY_URL cannot be used: {error}") from None
     pool = client.connection_pool
     pool.connection_class = _following(pool.connection_class)
     return client
 
 
-class _Following:
-    """Leaves a server that is no longer the primary: redis-py would stay with it for ever.
+class _PrimaryFollowing:
+    """Disconnects from a server that is no longer the primary; redis-py would keep the connection.
 
-    Whatever else its transport raises is a lost connection: uvloop answers a write to a closed one with a
-    RuntimeError, which redis-py neither expects nor cleans up after.
+    Treats every other error of the transport as a lost connection: uvloop raises RuntimeError for a write to
+    a closed connection, and redis-py does not handle it.
     """
 
     async def read_response(self, *given: Any, **named: Any) -> Any:
@@ -77,7 +77,7 @@ class _Following:
 
 @asynccontextmanager
 async def _lost_connections() -> AsyncGenerator[None]:
-    """Raise what is none of UNREACHABLE as redis-py's ConnectionError."""
+    """Convert every error that is not in UNREACHABLE to redis-py's ConnectionError."""
     try:
         yield
     except UNREACHABLE:
@@ -88,11 +88,11 @@ async def _lost_connections() -> AsyncGenerator[None]:
 
 @cache
 def _following(kind: type[AbstractConnection]) -> type[AbstractConnection]:
-    return type(f"Following{kind.__name__}", (_Following, kind), {})
+    return type(f"Following{kind.__name__}", (_PrimaryFollowing, kind), {})
 
 
 async def ping(client: Redis) -> bool:
-    """Whether Valkey answers within the client's deadline."""
+    """Return whether Valkey answers within the client's deadline."""
     try:
         return bool(await client.ping())
     except UNREACHABLE:

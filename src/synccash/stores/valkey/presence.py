@@ -1,4 +1,4 @@
-"""How many processes share a limit, so that each knows its part, also while Valkey is away."""
+"""Counts the processes that share a limit, so that each knows its share, also during a Valkey outage."""
 
 # redis-py leaves its keyword arguments untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -17,10 +17,10 @@ from synccash.stores.valkey.limits.script import TAG
 
 API_PROCESSES = f"{TAG}:fleet"
 INQUIRERS = f"{TAG}:inquirers"
-"""Who shares the rates that rails allow for inquiries: the workers."""
+"""The key of the processes that share the rails' inquiry rates: the workers."""
 _BEAT_S = 5.0
 _LIVES_S = 15.0
-# By Valkey's clock: who is there, without those who have not been heard of.
+# Registers this process by Valkey's clock, removes expired ones, and returns the number of live ones.
 _BEAT = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -32,9 +32,10 @@ return redis.call('ZCARD', KEYS[1])
 
 
 class Fleet:
-    """Live: one per process that shares a limit, between `start` and `close`; `members` is whom it counts.
+    """Live: one per process that shares a limit, between `start` and `close`; `members` is the key of the
+    processes to count.
 
-    Says every few seconds that it is there, and counts who else is. The client stays open.
+    Sends a heartbeat every few seconds, and counts the live processes. Does not close the client.
     """
 
     def __init__(
@@ -52,23 +53,24 @@ class Fleet:
         self._members = members
         self._clock = clock
         self._size = assumed
-        self._heard = deque[tuple[float, int]]()
+        self._samples = deque[tuple[float, int]]()
         self._supervisor = supervisor or LoopSupervisor()
         self._beating: SupervisedLoop | None = None
 
     def size(self) -> int:
-        """How many there were when Valkey was last heard, this one among them; before that, `assumed`.
+        """Return the number of live processes at the last heartbeat, this one included; before that,
+        `assumed`.
 
-        The most of the last 15 s: a Valkey that has lost its memory hears of all within that time.
+        It is the maximum of the last 15 s: a Valkey that lost its data has a full count within that time.
         """
         return self._size
 
     def start(self) -> None:
-        """Begin, in the background. Valkey may be away."""
+        """Start the heartbeat in the background. Valkey may be unreachable."""
         self._beating = self._supervisor.start("fleet", self._beat_on)
 
     async def close(self) -> None:
-        """Say that this process leaves."""
+        """Stop the heartbeat and remove this process."""
         if self._beating is None:
             return
         await self._beating.end()
@@ -76,15 +78,15 @@ class Fleet:
             await self._client.zrem(self._members, self._instance)
 
     async def beat(self) -> None:
-        """Say once that this process is there. Raises one of client.UNREACHABLE."""
+        """Send one heartbeat. Raises one of client.UNREACHABLE."""
         lives_ms = round(_LIVES_S * 1_000)
         count = await self._client.eval(_BEAT, 1, self._members, self._instance, lives_ms)
         now = self._clock()
-        self._heard.append((now, int(count)))
-        # Only news forget news: while Valkey is away, what was heard last stands.
-        while self._heard[0][0] <= now - _LIVES_S:
-            self._heard.popleft()
-        self._size = max(heard for _, heard in self._heard)
+        self._samples.append((now, int(count)))
+        # Prune only on a new sample, so the last size survives an outage of Valkey.
+        while self._samples[0][0] <= now - _LIVES_S:
+            self._samples.popleft()
+        self._size = max(size for _, size in self._samples)
 
     async def _beat_on(self) -> None:
         while True:

@@ -1,7 +1,7 @@
-"""What the processes of a fleet know of their rails, put together over Valkey once a second.
+"""Shares rail health samples between processes over Valkey, about once a second.
 
-Each process publishes what it saw itself and adds up what the others published. Nothing is decided here, and
-what is lost costs only knowledge: without Valkey each process goes by what it sees.
+Each process publishes its own samples and adds up those of the others. This module decides nothing: without
+Valkey each process uses its own samples only.
 """
 
 # redis-py leaves its keyword arguments untyped.
@@ -25,11 +25,11 @@ log = structlog.get_logger("synccash.rails")
 Key = tuple[str, str, str]
 INSTANCES = "synccash:rail_health:instances"
 _PERIOD_S = 1.0
-# A large fleet tells more rarely, so that what it reads a second grows with its size and not with the square.
+# Many processes publish less often, so that the reads per second grow linearly and not with the square.
 _PERIOD_PER_PEER_S = 0.05
 _TTL_MS = 10_000
 
-# KEYS instances, own; ARGV instance, what it knows, TTL in ms. All times are Valkey's.
+# KEYS instances, own; ARGV instance, payload, TTL in ms. All times are by Valkey's clock.
 _PUBLISH = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -40,21 +40,21 @@ return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
 
 
-class _Told(msgspec.Struct):
-    """What one process publishes: weights by `rail:network:operation`, and for how long which breaker of its
-    own still refuses, in seconds."""
+class _HealthReport(msgspec.Struct):
+    """The report of one process: weights by `rail:network:operation`, and for how many seconds each of its
+    open breakers still refuses."""
 
     signals: dict[str, list[float]]
     shut: dict[str, float]
 
 
-_decoder = msgspec.json.Decoder(_Told)
+_decoder = msgspec.json.Decoder(_HealthReport)
 
 
 @dataclass(slots=True)
 class SharedRailHealth:
-    """Live: one per process. `known` and `shut` are asked before each publication; `heard` is told what all
-    the others know together, and how many processes there are."""
+    """Live: one per process. `known` and `shut` return what to publish; `heard` receives the sum of the other
+    processes' samples and the number of live processes."""
 
     client: Redis
     instance: str
@@ -65,17 +65,17 @@ class SharedRailHealth:
     _alone: bool = field(default=False)
 
     async def run(self) -> None:
-        """Tell and hear until cancelled."""
+        """Exchange reports until cancelled."""
         while True:
             live = await self.exchange()
             await asyncio.sleep(max(_PERIOD_S, _PERIOD_PER_PEER_S * live))
 
     async def exchange(self) -> int:
-        """Tell and hear once; return how many processes there are."""
+        """Publish and read once; return the number of live processes."""
         try:
             instances = await self._publish()
             peers = [name for name in instances if name != self.instance]
-            told = await _read(self.client, peers)
+            reports = await _read(self.client, peers)
         except UNREACHABLE as error:
             if not self._alone:
                 log.warning("rail_health_alone", reason=type(error).__name__)
@@ -83,18 +83,18 @@ class SharedRailHealth:
             self.heard({}, 1)
             return 1
         self._alone = False
-        self.heard(_together(told, self.now()), len(peers) + 1)
+        self.heard(_summed(reports, self.now()), len(peers) + 1)
         return len(peers) + 1
 
     async def close(self) -> None:
-        """Take back what this process has told. The client stays open."""
+        """Remove the report of this process. Does not close the client."""
         with contextlib.suppress(*UNREACHABLE):
             await self.client.zrem(INSTANCES, self.instance)
             await self.client.delete(_instance_key(self.instance))
 
     async def _publish(self) -> list[str]:
         signals = {":".join(key): _rounded(one) for key, one in self.known().items()}
-        payload = msgspec.json.encode(_Told(signals, dict(self.shut())))
+        payload = msgspec.json.encode(_HealthReport(signals, dict(self.shut())))
         seen: Any = await self.client.eval(
             _PUBLISH, 2, INSTANCES, _instance_key(self.instance), self.instance, payload, _TTL_MS
         )
@@ -102,35 +102,35 @@ class SharedRailHealth:
 
 
 async def look(client: Redis, now: float) -> tuple[Mapping[Key, Signals], Mapping[str, float], int]:
-    """What the whole fleet knows, the breakers that refuse in any process, and how many processes there are.
+    """Return all processes' samples, the breakers that refuse in any process, and the number of processes.
 
     Raises one of UNREACHABLE.
     """
     seen: Any = await client.zrange(INSTANCES, 0, -1)
-    told = await _read(client, [name.decode() for name in seen])
+    reports = await _read(client, [name.decode() for name in seen])
     shut: dict[str, float] = {}
-    for one in told:
+    for one in reports:
         for name, left_s in one.shut.items():
             shut[name] = max(left_s, shut.get(name, 0.0))
-    return _together(told, now), shut, len(told)
+    return _summed(reports, now), shut, len(reports)
 
 
-async def _read(client: Redis, instances: list[str]) -> list[_Told]:
+async def _read(client: Redis, instances: list[str]) -> list[_HealthReport]:
     if not instances:
         return []
     found: Any = await client.mget([_instance_key(name) for name in instances])
-    told: list[_Told] = []
+    reports: list[_HealthReport] = []
     for payload in found:
-        # A process of another version may write otherwise; what cannot be read is not known.
+        # A process of another version may use another format: skip what cannot be decoded.
         with contextlib.suppress(msgspec.DecodeError):
             if payload is not None:
-                told.append(_decoder.decode(payload))
-    return told
+                reports.append(_decoder.decode(payload))
+    return reports
 
 
-def _together(told: list[_Told], now: float) -> dict[Key, Signals]:
+def _summed(reports: list[_HealthReport], now: float) -> dict[Key, Signals]:
     together: dict[Key, Signals] = {}
-    for one in told:
+    for one in reports:
         for name, weights in one.signals.items():
             rail, _, rest = name.partition(":")
             network, _, operation = rest.partition(":")

@@ -1,7 +1,7 @@
-"""What the risk rules of one process decide, told to those of the others over Valkey's pub/sub.
+"""Shares risk decisions between processes over Valkey pub/sub, so that velocity limits hold for all of them.
 
-Each process decides at once, by what it knows, and tells afterwards. What is lost on the way costs only
-knowledge: without Valkey each process counts for itself.
+Each process decides at once, by its own counters, and publishes afterwards. Messages may be lost: without
+Valkey each process counts alone.
 """
 
 # redis-py leaves its keyword arguments untyped.
@@ -26,16 +26,16 @@ log = structlog.get_logger("synccash.risk")
 
 _CHANNEL = "synccash:risk"
 _TOGETHER = 200
-# Kept while Valkey is away; older ones are of no use by the time it is back.
+# Queued during an outage of Valkey; older ones are outdated by the time it is back.
 _WAITING = 5_000
 _RECONNECT_S = 0.25
-# A connection that died without a word is noticed after twice this long.
+# A silently dead connection is noticed after twice this time.
 _QUIET_S = 5.0
 
 
-class _Told(msgspec.Struct, array_like=True):
-    """`payouts` stand apart, and what was not opened after all behind them: a process of a version that knows
-    nothing of them leaves them unread."""
+class _RiskMessage(msgspec.Struct, array_like=True):
+    """One message. `payouts` and `not_opened` are fields of their own at the end, so that processes of
+    versions without them ignore them."""
 
     source: str
     seen: list[tuple[RiskInput, RiskDecision]]
@@ -43,13 +43,13 @@ class _Told(msgspec.Struct, array_like=True):
     not_opened: list[RiskInput] = []
 
 
-_News = tuple[RiskInput, RiskDecision | None]
-"""What was decided; None: the order was not opened after all."""
+_Update = tuple[RiskInput, RiskDecision | None]
+"""An order and its decision; None: the order was not opened after all."""
 
 
-def _told(source: str, together: list[_News]) -> _Told:
-    """What became of these orders in the end: one may be decided on, not be opened, and be decided on again.
-    A listener reads what was not opened first."""
+def _message(source: str, together: list[_Update]) -> _RiskMessage:
+    """Return a message with the final state of each order: one may be decided, not opened, and decided again.
+    A receiver applies `not_opened` first."""
     decided: dict[RiskInput, RiskDecision] = {}
     not_opened: dict[RiskInput, None] = {}
     for seen, said in together:
@@ -60,15 +60,15 @@ def _told(source: str, together: list[_News]) -> _Told:
     by_payouts: dict[bool, list[tuple[RiskInput, RiskDecision]]] = {False: [], True: []}
     for seen, said in decided.items():
         by_payouts[seen.operation is Operation.PAYOUT].append((seen, said))
-    return _Told(source, by_payouts[False], by_payouts[True], list(not_opened))
+    return _RiskMessage(source, by_payouts[False], by_payouts[True], list(not_opened))
 
 
-_decode = msgspec.msgpack.Decoder(_Told).decode
+_decode = msgspec.msgpack.Decoder(_RiskMessage).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class SharedRiskInputs:
-    """Live: one per process that takes payments, between `start` and `close`. The client stays open."""
+    """Live: one per process that takes payments, between `start` and `close`. Does not close the client."""
 
     def __init__(
         self,
@@ -83,30 +83,30 @@ class SharedRiskInputs:
         self._instance = instance
         self._heard = heard
         self._heard_not_opened = heard_not_opened
-        self._waiting = deque[_News](maxlen=_WAITING)
+        self._waiting = deque[_Update](maxlen=_WAITING)
         self._news = asyncio.Event()
         self._supervisor = supervisor or LoopSupervisor()
         self._loops: tuple[SupervisedLoop, ...] = ()
 
     def start(self) -> None:
-        """Begin, in the background. Valkey may be away."""
+        """Start listening and publishing in the background. Valkey may be unreachable."""
         self._loops = (
             self._supervisor.start("risk_listener", self._listen),
             self._supervisor.start("risk_teller", self._publish),
         )
 
     async def close(self) -> None:
-        """Stop telling and hearing."""
+        """Stop listening and publishing."""
         await end_loops(self._loops)
 
-    def tell(self, sighting: RiskInput, decision: RiskDecision) -> None:
-        """Tell the others soon. Never waits, never raises."""
-        self._waiting.append((sighting, decision))
+    def tell(self, risk_input: RiskInput, decision: RiskDecision) -> None:
+        """Queue a decision for the other processes. Never waits, never raises."""
+        self._waiting.append((risk_input, decision))
         self._news.set()
 
-    def take_back(self, sighting: RiskInput) -> None:
-        """Tell the others soon that it was not opened after all. Never waits, never raises."""
-        self._waiting.append((sighting, None))
+    def take_back(self, risk_input: RiskInput) -> None:
+        """Queue that an order was not opened after all. Never waits, never raises."""
+        self._waiting.append((risk_input, None))
         self._news.set()
 
     async def _publish(self) -> None:
@@ -114,15 +114,15 @@ class SharedRiskInputs:
             while self._waiting:
                 together = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
                 try:
-                    await self._client.publish(_CHANNEL, _encode(_told(self._instance, together)))
+                    await self._client.publish(_CHANNEL, _encode(_message(self._instance, together)))
                 except UNREACHABLE:
                     self._put_back(together)
                     await asyncio.sleep(_RECONNECT_S)
             await self._news.wait()
             self._news.clear()
 
-    def _put_back(self, together: list[_News]) -> None:
-        """Told twice is known once; what is new has the room."""
+    def _put_back(self, together: list[_Update]) -> None:
+        """Queue unsent updates again, as long as there is room. Receivers ignore duplicates."""
         self._waiting.extendleft(reversed(together[: _WAITING - len(self._waiting)]))
 
     async def _listen(self) -> None:
@@ -140,7 +140,7 @@ class SharedRiskInputs:
             await asyncio.sleep(_RECONNECT_S)
 
     async def _hear(self, channel: PubSub) -> None:
-        """Take in what others tell until the connection is lost. Raises one of UNREACHABLE."""
+        """Apply the messages of other processes until the connection is lost. Raises one of UNREACHABLE."""
         asked = False
         while True:
             message = await channel.get_message(timeout=_QUIET_S)
@@ -154,11 +154,11 @@ class SharedRiskInputs:
             payload = message["data"]
             if message["type"] != "message" or not isinstance(payload, bytes):
                 continue
-            # A process of another version may write otherwise; what cannot be read is not known.
+            # A process of another version may use another format: skip what cannot be decoded.
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                told = _decode(payload)
-                if told.source != self._instance:
-                    for sighting in told.not_opened:
-                        self._heard_not_opened(sighting)
-                    for sighting, decision in (*told.seen, *told.payouts):
-                        self._heard(sighting, decision)
+                received = _decode(payload)
+                if received.source != self._instance:
+                    for risk_input in received.not_opened:
+                        self._heard_not_opened(risk_input)
+                    for risk_input, decision in (*received.seen, *received.payouts):
+                        self._heard(risk_input, decision)

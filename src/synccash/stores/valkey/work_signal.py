@@ -1,6 +1,6 @@
-"""A doorbell for all processes that share a Valkey: pub/sub over a local bell.
+"""A work signal for all processes that share a Valkey: pub/sub on top of the local signal.
 
-It loses rings while Valkey is away; in the same process a ring is never lost.
+Signals to other processes are lost while Valkey is unreachable; within a process none is lost.
 """
 
 # redis-py leaves its keyword arguments untyped.
@@ -22,20 +22,20 @@ from synccash.stores.valkey.client import UNREACHABLE
 log = structlog.get_logger("synccash.doorbell")
 
 _CHANNEL = "synccash:doorbell"
-# Rings that meet become one; nobody gains from being woken more often than a round of work takes.
+# Signals within this gap are sent as one; more would not speed up the workers.
 _GAP_S = 0.005
 _RECONNECT_S = 0.25
-# A connection that died without a word is noticed after twice this long.
+# A silently dead connection is noticed after twice this time.
 _QUIET_S = 5.0
 
 
 class ValkeyWorkSignal:
-    """Live: one per process. Before `start` and after `close` it rings in its own process alone."""
+    """Live: one per process. Before `start` and after `close` it signals only its own process."""
 
     __slots__ = (
-        "_bell",
         "_client",
         "_listener",
+        "_local",
         "_publisher",
         "_rung",
         "_sleep",
@@ -55,7 +55,7 @@ class ValkeyWorkSignal:
         self._client = client
         self._source = (source or secrets.token_hex(8)).encode()
         self._sleep = sleep
-        self._bell = LocalWorkSignal()
+        self._local = LocalWorkSignal()
         self._rung = False
         self._started = False
         self._supervisor = supervisor or LoopSupervisor()
@@ -63,31 +63,31 @@ class ValkeyWorkSignal:
         self._publisher: SupervisedLoop | None = None
 
     async def start(self) -> None:
-        """Begin to listen, in the background. Valkey may be away."""
+        """Start listening in the background. Valkey may be unreachable."""
         self._started = True
         self._listener = self._supervisor.start("doorbell_listener", self._listen)
 
     async def close(self) -> None:
-        """Stop listening and ringing elsewhere. The client stays open."""
+        """Stop listening and publishing. Does not close the client."""
         self._started = False
         await end_loops(loop for loop in (self._listener, self._publisher) if loop is not None)
         self._listener = self._publisher = None
 
     def ring(self) -> None:
         """Wake the waiting tasks of this process at once, and those of the others soon. Never raises."""
-        self._bell.ring()
+        self._local.ring()
         self._rung = True
         if self._started and (self._publisher is None or self._publisher.task.done()):
             self._publisher = self._supervisor.start("doorbell_publisher", self._publish)
 
     async def wait(self, timeout_s: float) -> None:
-        """Return at a ring, at the latest after `timeout_s` seconds."""
-        await self._bell.wait(timeout_s)
+        """Return at the next signal, at the latest after `timeout_s` seconds."""
+        await self._local.wait(timeout_s)
 
     async def _publish(self) -> None:
         while self._rung:
             self._rung = False
-            # A lost ring costs one period of the poll.
+            # A lost signal delays work by one poll period.
             with contextlib.suppress(*UNREACHABLE):
                 await self._client.publish(_CHANNEL, self._source)
             await self._sleep(_GAP_S)
@@ -101,8 +101,8 @@ class ValkeyWorkSignal:
                     if away:
                         log.info("doorbell_reconnected")
                         away = False
-                    # Somebody may have rung while nobody listened.
-                    self._bell.ring()
+                    # Signals may have been missed before the subscription.
+                    self._local.ring()
                     await self._hear(channel)
             except UNREACHABLE as error:
                 if not away:
@@ -111,7 +111,7 @@ class ValkeyWorkSignal:
             await self._sleep(_RECONNECT_S)
 
     async def _hear(self, channel: PubSub) -> None:
-        """Pass rings on until the connection is lost. Raises one of UNREACHABLE."""
+        """Forward signals until the connection is lost. Raises one of UNREACHABLE."""
         asked = False
         while True:
             message = await channel.get_message(timeout=_QUIET_S)
@@ -123,4 +123,4 @@ class ValkeyWorkSignal:
                 continue
             asked = False
             if message["type"] == "message" and message["data"] != self._source:
-                self._bell.ring()
+                self._local.ring()

@@ -1,19 +1,19 @@
-"""Leave to probe one breaker, for one process of the fleet at a time."""
+"""The probe lease: only one process at a time may probe a half-open breaker."""
 
 from collections.abc import Callable
 
 START_S = 5.0
-"""How long a granted lease waits for a call; then others may have it."""
+"""How long a granted lease waits for a call, in seconds; then other processes may get it."""
 _DENIED_S = 0.25
 _ALONE_S = 1.0
 
 
 class ProbeLease:
-    """Live: one per breaker, asked on the way of a call and answered from what is known.
+    """Live: one per breaker. Answers a call from local state, without I/O.
 
-    `ask` begins to find out and returns at once; `alone` says that there is nobody to ask. A grant that no
-    call came for lets the next call through while it is asked for anew: a breaker with one call a minute
-    would not recover otherwise.
+    `ask` starts a request for the lease and returns at once; `alone` is true while there is no Valkey to ask.
+    After a granted lease ended without a call, the next call may probe while the lease is requested again:
+    otherwise a breaker with one call a minute would never recover.
     """
 
     __slots__ = ("_alone", "_ask", "_clock", "_denied_until", "_lapsed", "asking", "granted_until", "used")
@@ -30,7 +30,7 @@ class ProbeLease:
         self.granted_until = self._denied_until = 0.0
 
     def __call__(self) -> bool:
-        """Whether this process may probe now."""
+        """Return whether this process may probe now."""
         now = self._clock()
         if now < self.granted_until or self._alone():
             self.used = True
@@ -43,21 +43,22 @@ class ProbeLease:
         return lapsed
 
     def granted(self, *, shared: bool = True) -> None:
-        """It is ours; or, not `shared`, nobody answered and each process is on its own."""
+        """Grant the lease to this process; not `shared`: Valkey did not answer, so each process decides
+        alone."""
         self.granted_until = self._clock() + (START_S if shared else _ALONE_S)
         self.used = False
 
     def denied(self) -> None:
-        """Another process has it."""
+        """Record that another process has the lease."""
         self._denied_until = self._clock() + _DENIED_S
         self._lapsed = False
 
     def lapse(self) -> None:
-        """Nobody came for it."""
+        """End a grant that no call used."""
         self.granted_until = 0.0
         self._lapsed = True
 
     def forget(self) -> None:
-        """The breaker's state has changed: earlier answers say nothing."""
+        """Drop earlier answers: the state of the breaker has changed."""
         self.granted_until = self._denied_until = 0.0
         self._lapsed = False

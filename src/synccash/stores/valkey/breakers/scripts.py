@@ -1,4 +1,4 @@
-"""What sharing breakers does to Valkey, each step at once. All times are by Valkey's clock."""
+"""Keys and atomic Lua scripts of the shared breakers. All times are by Valkey's clock."""
 
 MANUAL = "synccash:breakers:manual"
 OPEN = "synccash:breakers:open"
@@ -7,16 +7,16 @@ CHANNEL = "synccash:breakers"
 
 
 def lease_key(name: str) -> str:
-    """Who may probe a breaker."""
+    """Return the key of a breaker's probe lease."""
     return f"synccash:breakers:probe:{name}"
 
 
 def instance_key(instance: str) -> str:
-    """The last reports of a process, by breaker."""
+    """Return the key of a process's latest reports, by breaker."""
     return f"synccash:breakers:instance:{instance}"
 
 
-# What nobody can read is older than any action of a person.
+# An entry that cannot be decoded counts as older than any manual action.
 _VERSION = """
 local function version_of(text)
   local read, news = pcall(cjson.decode, text)
@@ -25,7 +25,7 @@ end
 """
 
 # KEYS manual, open, lease; ARGV name, version, kind, reason, instance, "new" or "again".
-# A new action goes above whatever is there, so that the last one wins; an old one only fills a gap.
+# A "new" action gets a version above the stored one, so the last one wins; "again" only restores a lost one.
 ACT = (
     _VERSION
     + """
@@ -47,7 +47,7 @@ return version
 
 # KEYS manual, open, lease; ARGV name, version, kind (open or closed), reason, instance, number,
 # open ms, rounds.
-# News from before the last manual action are not told.
+# A change from before the last manual action is not published.
 TELL = (
     _VERSION
     + """
@@ -69,7 +69,7 @@ return 1
 """
 )
 
-# KEYS lease; ARGV instance, ms. Returns 0 when it is ours, else for how many ms it is another's.
+# KEYS lease; ARGV instance, ms. Returns 0 when granted, else for how many ms another process still has it.
 LEASE = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return math.max(1, redis.call('PTTL', KEYS[1])) end

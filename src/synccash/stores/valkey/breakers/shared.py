@@ -1,7 +1,7 @@
-"""One cluster of breakers over Valkey: each process decides by itself, and this carries the news.
+"""Shares circuit breaker states between processes over Valkey. Each process still decides by itself.
 
-Nothing here is on the way of a call. What Valkey loses, or tells late, costs a delay: without it each
-process goes by what it saw itself.
+No call waits for this module. A lost or late message only delays the sharing: without Valkey each process
+uses its own breakers alone.
 """
 
 # redis-py leaves its keyword arguments untyped.
@@ -35,7 +35,7 @@ _QUIET_S = 5.0
 _REPORT_S = 1.0
 _HEARTBEAT_S = 10.0
 _TTL_S = 30.0
-# The lease is asked for so long before the open time ends, where calls were refused meanwhile.
+# How long before the end of the open time the probe lease is requested, if calls were refused meanwhile.
 _EARLY_S = 0.05
 _PROBE_LOOK_S = 0.25
 _STATISTICS = {field.name for field in fields(Statistics)}
@@ -46,7 +46,7 @@ News = dict[str, Any]
 class SharedBreakers:
     """Live: one per process, between `start` and `close`. Satisfies `Cluster`.
 
-    `peer_open`: "adopt" opens with a peer, "hint" halves the number of failures that it takes.
+    `peer_open`: "adopt" opens when a peer opens, "hint" halves the number of failures that open it.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class SharedBreakers:
 
     @property
     def connected(self) -> bool:
-        """Whether this process hears of the others, as far as it has noticed."""
+        """Whether this process receives the messages of the others, as far as it knows."""
         return self._connected
 
     async def start(self) -> None:
-        """Begin to listen and to tell, in the background. Valkey may be away."""
+        """Start listening and publishing in the background. Valkey may be unreachable."""
         self._loop = asyncio.get_running_loop()
         self._registry.watch(self._attach)
         self._loops = [
@@ -104,7 +104,7 @@ class SharedBreakers:
         ]
 
     async def close(self) -> None:
-        """Let go of the breakers, which go on by themselves. The client stays open."""
+        """Stop sharing; the breakers continue locally. Does not close the client."""
         self._registry.unwatch(self._attach)
         for breaker in self._registry.breakers().values():
             breaker.unlisten(self._heard)
@@ -115,14 +115,14 @@ class SharedBreakers:
             await self._client.delete(script.instance_key(self._instance))
 
     def acted(self, name: str) -> None:
-        """A person has just reset or forced open this breaker here: carry it to all."""
+        """Publish that an operator has just reset or forced open this breaker in this process."""
         breaker = self._registry.breakers()[name]
         forced = breaker.state is BreakerState.FORCED_OPEN
         self._acts[name] = ("forced", breaker.reason) if forced else ("reset", "reset by hand")
         self._wake.set()
 
     async def peers(self) -> Sequence[Peer]:
-        """The other live processes. Empty while Valkey is away."""
+        """The other live processes. Empty while Valkey is unreachable."""
         if not self._connected:
             return []
         try:
@@ -141,7 +141,7 @@ class SharedBreakers:
             if kept
         ]
 
-    # What happens here.
+    # Events of this process.
 
     def _attach(self, breaker: CircuitBreaker) -> None:
         name = breaker.name
@@ -154,7 +154,7 @@ class SharedBreakers:
                 self._apply(known)
 
     def _soon(self, call: Callable[..., None], *arguments: Any) -> None:
-        """From any thread; after the loop's end there is nobody left to tell."""
+        """Run a call in the event loop, from any thread; does nothing after the loop has ended."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(call, *arguments)
 
@@ -175,7 +175,7 @@ class SharedBreakers:
             self._loop.call_later(max(0.0, (transition.open_s or 0.0) - _EARLY_S), self._ask_early, name)
         self._wake.set()
 
-    # Leave to probe.
+    # Probe leases.
 
     def _ask_early(self, name: str) -> None:
         breaker, lease = self._registry.breaker(name), self._leases[name]
@@ -209,7 +209,7 @@ class SharedBreakers:
             await self._sleep(_PROBE_LOOK_S)
         if breaker.state is BreakerState.CLOSED:
             return
-        # No probe came, or what came proved nothing: another process may have calls to try.
+        # No probe ran, or its result was inconclusive: another process may have calls to probe with.
         if lease.used:
             lease.forget()
         else:
@@ -217,7 +217,7 @@ class SharedBreakers:
         with contextlib.suppress(*UNREACHABLE):
             await self._client.eval(script.RELEASE, 1, script.lease_key(name), self._instance)
 
-    # To the others.
+    # Outgoing.
 
     async def _tell(self) -> None:
         while True:
@@ -229,7 +229,7 @@ class SharedBreakers:
                 await self._sleep(_RECONNECT_S)
                 self._wake.set()
             except Exception:
-                # What is still to be told is told by the loop that the supervisor starts.
+                # The supervisor restarts this loop, which then publishes what is left.
                 self._wake.set()
                 raise
 
@@ -238,7 +238,7 @@ class SharedBreakers:
             breaker = self._registry.breaker(name)
             version = await self._act(name, breaker.version, *act, "new")
             if self._acts.get(name) != act:
-                # A person was quicker than the answer: that action follows.
+                # A newer manual action came while this one was published: publish it next.
                 self._wake.set()
                 continue
             del self._acts[name]
@@ -263,7 +263,7 @@ class SharedBreakers:
         )
 
     async def _told(self, name: str, kind: str) -> None:
-        """Tell what became of a breaker, if it is still so."""
+        """Publish a breaker's new state, if it still has it."""
         now = self._registry.breaker(name).statistics()
         if (now.state is BreakerState.OPEN) != (kind == "open"):
             return
@@ -282,7 +282,8 @@ class SharedBreakers:
             await self._sleep(_REPORT_S)
 
     async def _report(self) -> None:
-        """Publish what changed; now and then all of it, which also shows that this process lives."""
+        """Publish the changed breakers; at each heartbeat all of them, which also marks this process as
+        live."""
         now = self._clock()
         beat = now - self._reported_at >= _HEARTBEAT_S
         if beat:
@@ -312,10 +313,10 @@ class SharedBreakers:
         if beat:
             self._reported_at = now
 
-    # From the others.
+    # Incoming.
 
     def _now_ms(self) -> float:
-        """Valkey's time, as far as it is known here."""
+        """Return the estimated time of Valkey's clock, in milliseconds."""
         return self._clock() * 1_000 + self._offset_ms
 
     async def _listen(self) -> None:
@@ -323,7 +324,7 @@ class SharedBreakers:
             try:
                 async with self._client.pubsub() as channel:
                     await channel.subscribe(script.CHANNEL)
-                    # Whatever is told from here on is heard; what was told before is kept.
+                    # Messages from here on are received; earlier state is read from the stored hashes.
                     await self._synchronise()
                     if not self._connected:
                         log.info("breakers_shared")
@@ -358,7 +359,7 @@ class SharedBreakers:
                 self._believe(message["data"])
 
     async def _synchronise(self) -> None:
-        """Learn what is kept, and put back what Valkey has lost of it."""
+        """Read the stored state, and restore manual actions that Valkey has lost."""
         async with self._client.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.hgetall(script.MANUAL)
@@ -373,14 +374,15 @@ class SharedBreakers:
             self._believe(news)
 
     def _believe(self, text: Any) -> None:
-        """Apply what another has written; what cannot be read, as from another version, ends no loop."""
+        """Apply a message of another process; one that cannot be decoded, as from another version, is
+        skipped."""
         try:
             self._apply(_read(text))
         except _UNREADABLE as error:
             log.warning("breakers_news_unreadable", reason=f"{type(error).__name__}: {error}")
 
     def _apply(self, news: News) -> None:
-        """Believe news, unless they are older than what is known."""
+        """Apply a message, unless it is older than the known state."""
         name, kind, version = news["name"], news["kind"], int(news["version"])
         breaker = self._registry.breakers().get(name)
         if kind in ("forced", "reset"):
@@ -413,7 +415,7 @@ class SharedBreakers:
 
 
 def _reports(kept: Mapping[bytes, bytes], now_ms: float) -> Mapping[str, News]:
-    """What a process tells of its breakers, without what cannot be read."""
+    """Return a process's reports by breaker, without those that cannot be decoded."""
     found: dict[str, News] = {}
     for name, text in kept.items():
         with contextlib.suppress(*_UNREADABLE):
@@ -426,7 +428,7 @@ def _reports(kept: Mapping[bytes, bytes], now_ms: float) -> Mapping[str, News]:
 
 
 def _version(text: Any) -> int:
-    """That of a person's action; 0, so that it gives way to any, where it cannot be read."""
+    """Return the version of a manual action; 0, which is older than any, when it cannot be decoded."""
     try:
         return int(_read(text)["version"])
     except _UNREADABLE:
