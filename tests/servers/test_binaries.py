@@ -46,7 +46,7 @@ def test_without_programs_both_remedies_are_named(call, setting, tmp_path):
     [
         ("find_postgres", "postgres", "postgres (PostgreSQL) 14.9 (Debian)", "14.9, but PostgreSQL 15"),
         ("find_valkey", "redis-server", "Redis server v=6.2.14 sha=0", "6.2.14, but Valkey or Redis 7"),
-        ("find_valkey", "valkey-server", "hello", "not a server"),
+        ("find_valkey", "valkey-server", "hello", "not a supported server"),
     ],
 )
 def test_programs_on_path_that_are_too_old_are_refused_with_the_remedies(

@@ -76,7 +76,7 @@ def test_databases_of_another_major_version_are_left_alone_and_named(folder):
         version = servers.home / "postgres" / "PG_VERSION"
     own = version.read_text()
     version.write_text("14\n")
-    with pytest.raises(ServersError, match=r"made by PostgreSQL 14, .*install PostgreSQL 14, or move"):
+    with pytest.raises(ServersError, match=r"created by PostgreSQL 14, .*install PostgreSQL 14, or move"):
         start_servers(folder)
     version.write_text(own)
     start_servers(folder).stop()

@@ -89,7 +89,7 @@ def test_every_setting_that_could_open_an_account_is_masked():
         ({"payout_merchants": "merchant=mer_1: cieling 5"}, "did you mean ceiling"),
         ({"payout_merchants": "merchant=mer_1: ceiling much"}, "expected a whole number"),
         ({"payout_merchants": "merchant=m: ceiling 1; merchant=m: ceiling 2"}, "same merchant"),
-        ({"payout_merchants": "merchant=m: ceiling 1, ceiling 2"}, "named twice"),
+        ({"payout_merchants": "merchant=m: ceiling 1, ceiling 2"}, "given twice"),
     ],
 )
 def test_what_no_process_could_start_with_is_told_before_the_start(given: dict[str, Any], told: str):

@@ -1,4 +1,4 @@
-"""Puts the HTTP API together: routes, errors, documentation, and the layers of middleware round them."""
+"""Builds the ASGI application: routes, error handlers, documentation and the middleware around them."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from synccash.api.calls import operator_of, tenant_of
 from synccash.api.docs import NoFrameworkDocs, docs_page, openapi_json
 from synccash.api.metrics import HttpCollector, Metrics, metrics
 from synccash.api.ports import Balances, Endpoints, Health, Keys, Reading
-from synccash.api.problem import ProblemError, not_found, of_engine, refuse, rendered
+from synccash.api.problem import ProblemError, no_route, of_engine, refuse, rendered
 from synccash.api.v1.balance import get_balance
 from synccash.api.v1.callbacks import CALLBACKS
 from synccash.api.v1.events import EVENTS
@@ -64,11 +64,12 @@ def create_app(
 ) -> App:
     """Return the ASGI application.
 
-    `new_id` names requests. `keyless` says whether who sends no key is told so, `stranger` whether the sender
-    of a key that nobody has seen may have it looked up. Bodies have `body_timeout_s` seconds to arrive.
-    `collectors` give the series of `/metrics`.
-    `layers` stand between authentication and the routes, the outermost first: they see the principal in the
-    scope and the whole body in one message, and answer errors through `refuse`.
+    `new_id` generates request ids. `keyless` decides about a request without a key: None answers 401, a
+    Refusal is sent instead. `stranger` decides about a key that this process has not seen: None allows the
+    lookup, a Refusal is sent instead. A body must arrive within `body_timeout_s` seconds. `collectors`
+    provide the series of `/metrics`.
+    `layers` run between authentication and the routes, the outermost first: they receive the principal in
+    the scope and the whole body in one message, and answer errors through `refuse`.
     """
     counts = HttpCounts()
     parts: dict[str, Any] = {
@@ -133,9 +134,10 @@ def _routes(parts: dict[str, Any]) -> Litestar:
 
 
 def _guarded(routes: Litestar) -> Callable[[str], bool]:
-    """Which paths need a key: all routes under the versioned base but callbacks, however they are spelled.
+    """Return a function that tells whether a path needs an API key, however the path is spelled.
 
-    What is no route needs none, so that it is told to be none.
+    All routes under the versioned base need one, except callbacks. An unknown path needs none, so it gets
+    404 and not 401.
     """
     shapes = [route.path_format for route in routes.routes if route.path_format.startswith(f"{BASE}/")]
     closed = [path for path in shapes if not path.startswith(f"{BASE}/callbacks/")]
@@ -144,7 +146,10 @@ def _guarded(routes: Litestar) -> Callable[[str], bool]:
 
 
 def _templates(routes: Litestar) -> Callable[[str, str], str | None]:
-    """The template that a method and a path mean, also for requests that no handler has seen."""
+    """Return a function that finds the route template of a method and a path.
+
+    It also works for requests that are refused before they reach a handler.
+    """
     matcher = Matcher(
         [
             Endpoint(method, route.path_format, route.path_format)
@@ -162,7 +167,7 @@ def _templates(routes: Litestar) -> Callable[[str, str], str | None]:
 
 
 def _about(scope: Scope) -> Mapping[str, str]:
-    """Who asked, for the log: names, nothing that opens anything."""
+    """Return the caller's ids for the log: the key's id and the merchant, never a secret."""
     principal: Principal | None = scope.get(PRINCIPAL)
     if principal is None:
         return {}
@@ -175,7 +180,7 @@ _PARTIES = {"operator": operator_of, "tenant": tenant_of}
 
 
 async def _begin(request: Request[Any, Any, Any]) -> None:
-    """Whose call it is comes before what stands in it. Raises ProblemError."""
+    """Check the caller before the body is read, so 401 and 403 come before 422. Raises ProblemError."""
     handler = request.route_handler
     if handler.parsed_data_field is not None:
         for name, check in _PARTIES.items():
@@ -203,9 +208,9 @@ def _on_refused(request: Request[Any, Any, Any], error: PaymentError) -> Respons
 
 
 def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """What the framework itself refuses: unknown routes, wrong methods, parameters that do not fit."""
+    """Answer an error that Litestar raises: unknown route, wrong method, invalid parameter."""
     if error.status_code == 404:
-        return _answer(request, not_found())
+        return _answer(request, no_route(scope_of(request)))
     if error.status_code == 405:
         allowed = (error.headers or {}).get("allow", "")
         return _answer(
@@ -213,7 +218,7 @@ def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
             Refusal(
                 status=405,
                 code="method_not_allowed",
-                detail=f"allowed here: {allowed}",
+                detail=f"{request.method} is not allowed here. Allowed methods: {allowed}.",
                 headers={"Allow": allowed},
             ),
         )
@@ -222,12 +227,17 @@ def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
         errors = [(str(item.get("key", "")), str(item.get("message", ""))) for item in extra]
         return _answer(
             request,
-            Refusal(status=422, code="invalid_request", detail="a parameter does not fit", errors=errors),
+            Refusal(
+                status=422,
+                code="invalid_request",
+                detail="A path or query parameter is invalid; see errors.",
+                errors=errors,
+            ),
         )
     return _on_failure(request, error)
 
 
 def _on_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Our own mistake. Nothing of the request is in the line: what failed is in the traceback."""
+    """Log an unexpected error with its traceback and answer 500. The log line holds no request data."""
     log.error("request_failed", error=type(error).__name__, exc_info=error)
     return _answer(request, BROKEN)

@@ -31,7 +31,7 @@ class ApiRequest(Request[Any, Any, Any]):
 
 
 def scope_of(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """The request's ASGI scope with what the layers and we have put there."""
+    """Return the request's ASGI scope, with the entries that the middleware and the API added."""
     return cast("dict[str, Any]", request.scope)
 
 
@@ -39,7 +39,9 @@ async def take_body(request: Request[Any, Any, Any]) -> None:
     """Read the body of a handler that takes one. Raises ProblemError: 400, 404, 415 or 422."""
     for part in request.path_params.values():
         if not part.isprintable() or len(part) > _LONGEST_PART:
-            raise ProblemError(not_found())
+            raise ProblemError(
+                not_found("A part of the path is too long or not printable, so nothing matches it.")
+            )
     field = request.route_handler.parsed_data_field
     if field is None:
         return
@@ -87,7 +89,11 @@ def _check_media_type(header: str | None) -> None:
     if kind.strip().lower() == "application/json" and charset in ("", "charset=utf-8"):
         return
     raise ProblemError(
-        Refusal(status=415, code="unsupported_media_type", detail="send Content-Type: application/json")
+        Refusal(
+            status=415,
+            code="unsupported_media_type",
+            detail="The Content-Type is not supported. Send Content-Type: application/json.",
+        )
     )
 
 

@@ -47,7 +47,7 @@ async def tenant_of(request: AnyRequest) -> Tenant:
     """The merchant who is calling. Raises ProblemError 403 for an operator's key."""
     tenant = principal_of(request).tenant
     if tenant is None:
-        raise _forbidden("this call is a merchant's: use a merchant's key")
+        raise _forbidden("This endpoint is for merchants. Use a merchant's API key.")
     return tenant
 
 
@@ -55,7 +55,7 @@ async def operator_of(request: AnyRequest) -> str:
     """The id of the operator's key. Raises ProblemError 403 for a merchant's key."""
     principal = principal_of(request)
     if principal.role is not Role.ADMIN:
-        raise _forbidden("this call is the operator's: use an admin key")
+        raise _forbidden("This endpoint is for the operator. Use an admin key.")
     return principal.key_id
 
 
@@ -116,7 +116,7 @@ def read_cursor(text: str | None) -> tuple[datetime, str] | None:
             raise ValueError(when)
         at = at.astimezone(UTC)
     except (ValueError, OverflowError, binascii.Error) as error:
-        raise invalid(("after", "expected the value of next of a former page")) from error
+        raise invalid(("after", "expected the value of next from a previous page")) from error
     return at, object_id
 
 

@@ -1,4 +1,4 @@
-"""Every error that leaves the service: `application/problem+json` (RFC 9457), written only here."""
+"""Renders every error response of the service as `application/problem+json` (RFC 9457)."""
 
 import math
 from http import HTTPStatus
@@ -30,7 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ProblemError(Exception):
-    """Ends a request with a problem. Raised by the API's own parts."""
+    """Ends a request with a problem response. The API's handlers and dependencies raise it."""
 
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.code)
@@ -38,7 +38,7 @@ class ProblemError(Exception):
 
 
 async def refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
-    """Answer with a problem. For middleware and handlers alike."""
+    """Send a problem response. Middleware and handlers both use it."""
     headers, body = rendered(scope, refusal)
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
     raw.append((b"content-length", str(len(body)).encode()))
@@ -47,7 +47,7 @@ async def refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
 
 
 def rendered(scope: Scope, refusal: Refusal) -> tuple[dict[str, str], bytes]:
-    """The headers and the body of a problem. Its code is noted in the scope."""
+    """Return the headers and the body of a problem response; store its code in the scope."""
     scope[REFUSED] = refusal.code
     headers = {"Content-Type": MEDIA_TYPE, **refusal.headers}
     wait_s = None if refusal.retry_after_s is None else max(1, math.ceil(refusal.retry_after_s))
@@ -58,7 +58,7 @@ def rendered(scope: Scope, refusal: Refusal) -> tuple[dict[str, str], bytes]:
         "title": HTTPStatus(refusal.status).phrase,
         "status": refusal.status,
         "detail": refusal.detail,
-        "instance": scope.get("raw_path", b"/").decode("ascii", "replace"),
+        "instance": _path(scope),
         "code": refusal.code,
         "retryable": refusal.retryable,
         "retry_after": wait_s,
@@ -70,37 +70,50 @@ def rendered(scope: Scope, refusal: Refusal) -> tuple[dict[str, str], bytes]:
 
 
 def invalid(*errors: tuple[str, str]) -> ProblemError:
-    """Fields that cannot be used, each with its reason."""
+    """Return a 422 error that lists each invalid field with its reason."""
     detail = "; ".join(f"{name}: {message}" if name else message for name, message in errors[:3])
     return ProblemError(Refusal(status=422, code="invalid_request", detail=detail, errors=errors))
 
 
 def malformed(detail: str, code: str = "malformed_request") -> ProblemError:
-    """A request that cannot be read at all."""
+    """Return a 400 error for a request that cannot be parsed."""
     return ProblemError(Refusal(status=400, code=code, detail=detail))
 
 
-def not_found(detail: str = "there is nothing here") -> Refusal:
-    """The same for what does not exist and for what is another's."""
+def not_found(detail: str) -> Refusal:
+    """Return a 404. An object of another merchant gets the same text as one that does not exist."""
     return Refusal(status=404, code="not_found", detail=detail)
 
 
+def no_route(scope: Scope) -> Refusal:
+    """Return the 404 for a request whose method and path match no route."""
+    return not_found(f"No route matches {scope['method']} {_path(scope)}. See /docs.")
+
+
+def _path(scope: Scope) -> str:
+    return scope.get("raw_path", b"/").decode("ascii", "replace")
+
+
 def of_engine(error: PaymentError) -> Refusal:
-    """What the engine refuses, as told to the caller."""
+    """Return the problem that reports an error of the engine."""
     match error:
         case ObjectNotFoundError():
-            return not_found(f"there is no such {error.kind}")
+            return not_found(
+                f"No {error.kind} with this id was found. Check the id, and that the key has the right mode."
+            )
         case KeyReusedError():
             return Refusal(
                 status=422,
                 code="idempotency_key_reused",
-                detail="this Idempotency-Key was used with another request; take a fresh one",
+                detail="This Idempotency-Key was already used with a different request. "
+                "Use a new key for a new request.",
             )
         case KeyInProgressError():
             return Refusal(
                 status=409,
                 code="idempotency_key_in_progress",
-                detail="the first request under this key is still running; repeat this one later",
+                detail="The first request with this Idempotency-Key is still running. "
+                "Retry after Retry-After seconds.",
                 retryable=True,
                 retry_after_s=error.retry_after_s,
             )
@@ -108,14 +121,15 @@ def of_engine(error: PaymentError) -> Refusal:
             return Refusal(
                 status=409,
                 code="reference_already_used",
-                detail=f"the reference belongs to {error.order_id}, for ever",
+                detail=_used_reference(error),
                 members={f"{error.kind}_id": error.order_id},
             )
         case PaymentInFlightError():
             return Refusal(
                 status=409,
                 code="payment_in_flight",
-                detail="money may already be moving: wait for the outcome, then refund",
+                detail="The payment cannot be canceled: an attempt may already be moving money. "
+                "Wait for the outcome; if the payment succeeds, refund it.",
             )
         case NoRailForModeError():
             return Refusal(status=422, code="no_rail_for_mode", detail=str(error))
@@ -125,33 +139,44 @@ def of_engine(error: PaymentError) -> Refusal:
             return Refusal(
                 status=500,
                 code="order_unreadable",
-                detail=f"this version of SyncCash cannot read {error.order_id}, and nothing was changed: "
-                "ask again when the service is upgraded; if it stays so, tell its operator",
+                detail=f"This version of SyncCash cannot read {error.order_id}; nothing was changed. "
+                "Retry after the service is upgraded; if the error persists, contact its operator.",
                 retryable=True,
             )
         case InsufficientBalanceError():
             return Refusal(
                 status=409,
                 code="insufficient_balance",
-                detail=f"the balance covers {error.available} pesewas, and {error.needed} are needed; "
-                "nothing was opened, so the same request may be sent again once the balance has grown",
+                detail=f"The available balance is {error.available} pesewas, but {error.needed} are needed. "
+                "Nothing was created; retry the same request when the balance is sufficient.",
                 members={"available": error.available, "needed": error.needed},
             )
         case MerchantSuspendedError():
             return Refusal(
                 status=403,
                 code="merchant_suspended",
-                detail="this merchant is suspended: what is open is finished, and nothing new starts; "
-                "ask the operator",
+                detail="This merchant is suspended: open orders are completed, but no new ones are accepted. "
+                "Contact the operator.",
             )
         case EndpointLimitError():
             return Refusal(
                 status=409,
                 code="webhook_endpoint_limit",
-                detail=f"there are {MAX_ENDPOINTS} webhook endpoints already, as many as a merchant may have "
-                "in one mode: delete one that is not needed, or change its URL and types",
+                detail=f"There are already {MAX_ENDPOINTS} webhook endpoints, the maximum per merchant "
+                "and mode. To add another, delete one that is not needed, or change its URL and types.",
             )
         case StoreUnavailableError():
             return UNAVAILABLE
         case _:
-            return Refusal(status=500, code="internal_error", detail="something went wrong on our side")
+            return Refusal(
+                status=500, code="internal_error", detail="The service failed to handle the request."
+            )
+
+
+def _used_reference(error: ReferenceAlreadyUsedError) -> str:
+    if error.kind == "refund":
+        return f"This Idempotency-Key is already used by {error.order_id}. Use a new key for another refund."
+    return (
+        f"This reference is already used by {error.order_id}. References are unique per merchant and mode "
+        "and cannot be reused; choose another."
+    )

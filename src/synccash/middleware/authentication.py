@@ -66,16 +66,19 @@ _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 MISSING = Refusal(
     status=401,
     code="api_key_missing",
-    detail="send your API key as Authorization: Bearer sk_…",
+    detail="No API key was sent. Send it as Authorization: Bearer sk_…",
     headers=_CHALLENGE,
 )
 _UNKNOWN = Refusal(
-    status=401, code="api_key_unknown", detail="this API key is not known or was revoked", headers=_CHALLENGE
+    status=401,
+    code="api_key_unknown",
+    detail="This API key does not exist or was revoked. Use a valid key, or ask the operator for one.",
+    headers=_CHALLENGE,
 )
 UNAVAILABLE = Refusal(
     status=503,
     code="service_unavailable",
-    detail="the database is out of reach; nothing was decided",
+    detail="The database is unreachable; nothing was decided. Retry after Retry-After seconds.",
     retryable=True,
     retry_after_s=1.0,
 )

@@ -258,7 +258,7 @@ async def _deliver(captured: Captured, send: Send) -> None:
 REUSED = Refusal(
     status=422,
     code="idempotency_key_reused",
-    detail="this Idempotency-Key was used with another request; take a fresh one",
+    detail="This Idempotency-Key was already used with a different request. Use a new key for a new request.",
 )
 
 
@@ -267,7 +267,8 @@ def in_progress(retry_after_s: float) -> Refusal:
     return Refusal(
         status=409,
         code=IN_PROGRESS,
-        detail="the first request under this key is still running; repeat this one later",
+        detail="The first request with this Idempotency-Key is still running. "
+        "Retry after Retry-After seconds.",
         retryable=True,
         retry_after_s=max(1.0, retry_after_s),
     )

@@ -124,6 +124,6 @@ class _Answer:
 BROKEN = Refusal(
     status=500,
     code="internal_error",
-    detail="something went wrong on our side; repeat the request with the same Idempotency-Key",
+    detail="The service failed to handle the request. Retry it with the same Idempotency-Key.",
     retryable=True,
 )

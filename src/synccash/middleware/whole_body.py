@@ -76,7 +76,7 @@ class WholeBody:
         return Refusal(
             status=413,
             code="body_too_large",
-            detail=f"a body may have at most {self.most} bytes",
+            detail=f"The request body is larger than the maximum of {self.most} bytes.",
             headers=_CLOSE,
         )
 
@@ -108,7 +108,7 @@ def _announced(scope: Scope) -> int:
 _TOO_SLOW = Refusal(
     status=408,
     code="body_too_slow",
-    detail="the body did not arrive in time; nothing was done: send the request again",
+    detail="The request body did not arrive in time; nothing was done. Send the request again.",
     retryable=True,
     headers=_CLOSE,
 )

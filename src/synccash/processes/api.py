@@ -237,9 +237,9 @@ def _reference_key(settings: Settings) -> ReferenceKey:
     """What attempts' references are derived with. Raises SettingsError where there is none."""
     if settings.installation_key is None:
         raise SettingsError(
-            "installation_key is not set: make one with `openssl rand -hex 32`, give it to every process as "
-            "SYNCCASH_INSTALLATION_KEY or SYNCCASH_INSTALLATION_KEY_FILE, and keep it apart from the "
-            "database's backups; after a restore it finds at the rails what the database has lost"
+            "installation_key is not set; generate one with `openssl rand -hex 32`, set it for every process "
+            "as SYNCCASH_INSTALLATION_KEY or SYNCCASH_INSTALLATION_KEY_FILE, and store it apart from the "
+            "database's backups: after a restore it finds orders at the rails that the database has lost"
         )
     return ReferenceKey.of(settings.installation_key)
 
@@ -506,7 +506,10 @@ def work(settings: Settings) -> int:
 def _run(settings: Settings, role: Callable[[str], Coroutine[Any, Any, None]]) -> int:
     configure_logging(settings.log_level)
     if settings.database_url is None:
-        print("synccash: SYNCCASH_DATABASE_URL is not set: say where PostgreSQL is", file=sys.stderr)
+        print(
+            "synccash: SYNCCASH_DATABASE_URL is not set; set it to the URL of your PostgreSQL database",
+            file=sys.stderr,
+        )
         return 1
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

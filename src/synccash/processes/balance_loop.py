@@ -63,6 +63,8 @@ class BalanceLoop:
         first, more = self.unconfirmed[0], len(self.unconfirmed) - 1
         merchant_id, mode = first.account.merchant_id, "live" if first.account.livemode else "test"
         others = f" (and {more} more)" if more else ""
-        told = f"{merchant_id} pays out in {mode} mode on a credit that an upgrade granted{others}: "
+        told = (
+            f"{merchant_id} pays out in {mode} mode on a credit that an upgrade granted{others}. Confirm it: "
+        )
         command = f"synccash balances confirm {merchant_id} --{mode} --credit AMOUNT --reason TEXT"
         return (("balances", told + command),)

@@ -15,7 +15,7 @@ _REQUEST_MOST = 1_048_576
 _TOO_LARGE = Refusal(
     status=431,
     code="headers_too_large",
-    detail=f"the head of a request may have at most {_HEAD_MOST} bytes",
+    detail=f"The request line and headers are larger than the maximum of {_HEAD_MOST} bytes.",
     headers={"Connection": "close"},
 )
 

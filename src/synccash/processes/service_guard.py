@@ -260,14 +260,14 @@ def _direct(host: str | None) -> str:
 
 
 def refused(decision: Decision) -> Refusal:
-    """What a caller over a limit is told: which one, and until when."""
+    """Return the 429 that names the exceeded limit and, for a blocked key, when the block ends."""
     binding = decision.binding
     name = "" if binding is None else binding.demand.limit.name
     until = None if binding is None or not binding.blocked_until_us else _moment(binding.blocked_until_us)
     return Refusal(
         status=429,
         code="rate_limit_exceeded" if until is None else "rate_limit_blocked",
-        detail=f"the limit {name} is reached" + ("" if until is None else f"; blocked until {until}"),
+        detail=f"Rate limit {name} is exceeded." + ("" if until is None else f" Blocked until {until}."),
         retryable=True,
         retry_after_s=decision.retry_after_s,
         members={"violated_policies": [name], "blocked_until": until},

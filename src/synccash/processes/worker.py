@@ -67,7 +67,11 @@ def shown(metrics: Metrics) -> App:
             "/health/live": lambda: ("application/json", b'{"status":"ok"}'),
         }.get(scope["path"])
         if found is None or scope["method"] not in ("GET", "HEAD"):
-            await refuse(scope, send, not_found())
+            await refuse(
+                scope,
+                send,
+                not_found("No route matches. The worker serves GET /metrics and GET /health/live."),
+            )
             return
         try:
             kind, body = found()
@@ -110,6 +114,6 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise SettingsError(
-            f"worker_port: port {port} of {host} cannot be used ({error.strerror}); "
-            "each worker of a host needs one of its own"
+            f"worker_port: cannot listen on {host} port {port} ({error.strerror}); "
+            "set another port: each worker on a host needs its own"
         ) from error

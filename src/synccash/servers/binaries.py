@@ -140,14 +140,16 @@ def _version(path: Path) -> str:
     )
     found = re.search(r"(?:\) |v=)(\d+(?:\.\d+)*)", answer.stdout)
     if found is None:
-        raise ServersMissingError(f"{path} --version answers {answer.stdout!r}: not a server; {_remedies()}")
+        raise ServersMissingError(
+            f"{path} --version printed {answer.stdout!r}, so it is not a supported server; {_remedies()}"
+        )
     return found[1]
 
 
 def _missing(product: str, oldest: int, programs: str, setting: str) -> Binaries:
     raise ServersMissingError(
-        f"{product} is not here: no wheel of it and no {programs} on PATH; {_remedies(setting)}"
-        f" ({oldest} or newer)"
+        f"{product} was not found: neither its wheel is installed nor is {programs} on PATH;"
+        f" {_remedies(setting)} ({oldest} or newer)"
     )
 
 

@@ -102,11 +102,13 @@ def _check(binaries: Binaries, place: Place, data: Path) -> None:
     version = (data / "PG_VERSION").read_text(encoding="ascii").strip()
     if version != str(binaries.major):
         raise ServersError(
-            f"{data} was made by PostgreSQL {version}, but {binaries.path} is {binaries.version};"
-            f" install PostgreSQL {version}, or move the folder away to begin anew"
+            f"{data} was created by PostgreSQL {version}, but {binaries.path} is {binaries.version};"
+            f" install PostgreSQL {version}, or move the folder away to start with an empty database"
         )
     if not (place.home / PASSWORD).exists():
-        raise ServersError(f"{place.home / PASSWORD} is gone, and {data} cannot be opened without it")
+        raise ServersError(
+            f"{place.home / PASSWORD} is missing, and {data} cannot be opened without it; restore that file"
+        )
 
 
 def _serves(pid_file: Path, pid: int) -> bool:

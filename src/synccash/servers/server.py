@@ -91,7 +91,7 @@ class Server:
                 raise ServersError(f"{dead}\n{self._last_words()}")
             if time.monotonic() > end:
                 raise ServersError(
-                    f"{self.recipe.name} does not answer after {self.recipe.patience_s:.0f} s;"
+                    f"{self.recipe.name} did not answer within {self.recipe.patience_s:.0f} s;"
                     f" its log is {self.recipe.log}\n{self._last_words()}"
                 )
             time.sleep(_READY_POLL_S)

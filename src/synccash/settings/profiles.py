@@ -62,13 +62,13 @@ def _read(part: str) -> tuple[str, str, Any]:
     place, equals, value = (word.strip() for word in part.partition("="))
     service, dot, field = place.partition(".")
     if not equals or not dot:
-        raise ValueError(f"{part!r} is no change; expected service.part.field=value")
+        raise ValueError(f"{part!r} is not a valid change; expected service.part.field=value")
     kind, colon, operation = service.partition(":")
     if kind not in _SERVICES:
-        raise ValueError(f"{part!r}: there is no service {kind!r}{_known(kind, _SERVICES)}")
+        raise ValueError(f"{part!r}: unknown service {kind!r}{_known(kind, _SERVICES)}")
     if colon and (kind not in RAILS or operation not in OPERATIONS):
         known = _known(operation, OPERATIONS) if kind in RAILS else "; only rails have operations"
-        raise ValueError(f"{part!r}: there is no operation {operation!r}{known}")
+        raise ValueError(f"{part!r}: unknown operation {operation!r}{known}")
     if field not in _SERVICES[kind]:
         raise ValueError(f"{part!r}: {kind} has no {field!r}{_known(field, _SERVICES[kind])}")
     try:
@@ -82,7 +82,7 @@ def _read(part: str) -> tuple[str, str, Any]:
 
 def _known(word: str, words: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, words, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(words)}"
+    return f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(words)}"
 
 
 def _narrowness(service: str) -> int:

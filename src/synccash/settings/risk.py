@@ -66,9 +66,11 @@ def _of_merchants(settings: Settings, general: RiskRules) -> dict[str, RiskRules
         merchant = who.strip().removeprefix("merchant=")
         try:
             if not colon or merchant == who.strip() or not merchant:
-                raise ValueError("expected `merchant=ID: LIMIT PESEWAS, …`, and a semicolon between two")
+                raise ValueError(
+                    "expected `merchant=ID: LIMIT PESEWAS, …`, with a semicolon between merchants"
+                )
             if merchant in found:
-                raise ValueError("there is another rule for the same merchant")
+                raise ValueError("there is already a rule for the same merchant; merge the two")
             found[merchant] = _with_limits(settings, general, what)
         except ValueError as error:
             raise SettingsError(f"payout_merchants: {part!r}: {error}") from error
@@ -83,9 +85,9 @@ def _with_limits(settings: Settings, general: RiskRules, text: str) -> RiskRules
         if name not in _LIMITS:
             near = difflib.get_close_matches(name, _LIMITS, n=1)
             hint = f"; did you mean {near[0]}?" if near else f"; expected one of {', '.join(_LIMITS)}"
-            raise ValueError(f"{name!r} is no limit{hint}")
+            raise ValueError(f"{name!r} is not a limit{hint}")
         if name in limits:
-            raise ValueError(f"{name} is named twice")
+            raise ValueError(f"{name} is given twice; remove one")
         number = number.strip()
         if not (number.isascii() and number.isdecimal() and 1 <= int(number) <= 10**12):
             raise ValueError(f"{name}: expected a whole number from 1 to 1,000,000,000,000")
@@ -131,4 +133,4 @@ def _payers(name: str, text: str) -> frozenset[str]:
     try:
         return frozenset(Msisdn.parse(number).digits for number in numbers)
     except ValueError as error:
-        raise SettingsError(f"{name}: {error}; separate several with commas") from error
+        raise SettingsError(f"{name}: {error}; separate phone numbers with commas") from error

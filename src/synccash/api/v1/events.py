@@ -26,7 +26,7 @@ async def list_events(
     """Events, oldest first. `after` is the id of the last event that was seen: none is missed behind it."""
     found = await reading.events(tenant, after=after, limit=limit)
     if found is None:
-        raise invalid(("after", "expected the id of an event of yours, in the same mode"))
+        raise invalid(("after", "expected the id of one of your events in the same mode"))
     cursor = found[limit - 1].id if len(found) > limit else None
     return json(page([msgspec.Raw(event_body(event)) for event in found], limit, cursor))
 

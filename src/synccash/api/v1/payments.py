@@ -197,7 +197,9 @@ async def resolve_payment(
     """
     outcome, received = Resolution(data.outcome), data.amount_received
     if outcome is Resolution.FAILED and received is not None:
-        raise invalid(("amount_received", "of a payment that failed nothing was received"))
+        raise invalid(
+            ("amount_received", "must be absent when outcome is failed: a failed payment received no money")
+        )
     return raw_json(
         await engine.reviewing.resolve(
             PaymentCase,

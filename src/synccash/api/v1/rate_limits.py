@@ -83,7 +83,7 @@ async def _demands(management: Management, key: str, endpoint: str) -> list[Dema
         raise invalid(("key", f"expected scope:id with a scope of {', '.join(_SCOPES)}"))
     met = management.book.named(endpoint, scope)
     if not met:
-        raise ProblemError(not_found(f"no limit of scope {scope} is met by {endpoint}"))
+        raise ProblemError(not_found(f"No limit with scope {scope} applies to {endpoint}."))
     ids = [_address(name) if scope == "ip" else name]
     if scope == "user" and name.count(":") < len(("mode", "user")):
         user = _normal(name)

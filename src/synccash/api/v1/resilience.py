@@ -72,7 +72,7 @@ async def _known(management: Management, name: str) -> dict[str, Any]:
 
 
 def _unknown_breaker(name: str) -> ProblemError:
-    detail = f"there is no breaker {name!r}; GET /resilience/circuit-breakers lists them"
+    detail = f"No circuit breaker is named {name!r}. GET /api/v1/resilience/circuit-breakers lists them."
     return ProblemError(not_found(detail))
 
 
@@ -115,7 +115,7 @@ async def resilience_health(
         {
             "what": f"{one['rail']}:float",
             "state": "low",
-            "detail": f"the float is below {one['alarm_below']} pesewas: fill it up",
+            "detail": f"The float is below {one['alarm_below']} pesewas. Top it up.",
             "retry_after": None,
         }
         for one in floats
@@ -124,8 +124,8 @@ async def resilience_health(
     standings = health.rails() if database else {}
     for name in sorted(name for name, standing in standings.items() if standing == "unconfirmed"):
         detail = (
-            "the credentials of this account have changed and nothing new is sent to it; if they are the "
-            f"same business's, `synccash rails confirm {name}`; if not, give them another label"
+            "The credentials of this account have changed, so nothing new is sent to it. If they belong to "
+            f"the same business, run `synccash rails confirm {name}`; if not, give them another label."
         )
         troubles.append({"what": name, "state": "unconfirmed", "detail": detail, "retry_after": None})
     troubles += [
@@ -133,16 +133,19 @@ async def resilience_health(
         for what, detail in health.warnings()
     ]
     if not valkey:
-        detail = "limits are counted in each process, answers come from PostgreSQL; look after Valkey"
+        detail = (
+            "Valkey is unreachable: each process counts limits alone, and stored responses come from "
+            "PostgreSQL. Restore Valkey."
+        )
         troubles.append({"what": "valkey", "state": "away", "detail": detail, "retry_after": None})
     if health.sends_held():
         detail = (
-            "the database may lack commits, so nothing is sent for any order; follow Restoring a backup in "
-            "docs/operating.md, then `synccash recovery release`"
+            "The database may lack commits, so nothing is sent for any order. Follow Restoring a backup in "
+            "docs/operating.md, then run `synccash recovery release`."
         )
         troubles.insert(0, {"what": "recovery", "state": "active", "detail": detail, "retry_after": None})
     if not database:
-        detail = "PostgreSQL is away or takes no writes, and nothing is accepted: look after it first"
+        detail = "PostgreSQL is unreachable or read-only, so no request is accepted. Restore it first."
         troubles.insert(0, {"what": "postgresql", "state": "away", "detail": detail, "retry_after": None})
     status = "unavailable" if not database else "degraded" if troubles else "ok"
     states = {one["name"]: one["state"] for one in known}
