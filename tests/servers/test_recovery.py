@@ -87,7 +87,7 @@ def test_a_lost_password_is_named_instead_of_replaced(folder):
         password = servers.home / "postgres.password"
     kept = password.read_text()
     password.unlink()
-    with pytest.raises(ServersError, match=r"postgres\.password is gone"):
+    with pytest.raises(ServersError, match=r"postgres\.password is missing"):
         start_servers(folder)
     password.write_text(kept)
     start_servers(folder).stop()
