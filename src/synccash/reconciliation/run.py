@@ -1,4 +1,4 @@
-"""One reconciliation: the file onto a shelf, our attempts past it page by page, and what is left over."""
+"""Runs one reconciliation: indexes the statement, then compares our attempts with it page by page."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,12 +11,12 @@ from uuid import UUID
 
 from synccash.payments.reconciliation import Finding, OwnMovement, Statement, StatementLine, Verdict
 from synccash.reconciliation.reading import (
-    Aside,
-    Broken,
     Movement,
     Row,
     Shape,
+    SkippedRow,
     StatementError,
+    UnreadableRow,
     read_statement,
 )
 from synccash.reconciliation.statement_index import StatementIndex
@@ -24,20 +24,20 @@ from synccash.stores.postgres.movements import PostgresMovements
 
 _PAGE = 1_000
 _BEFORE = timedelta(days=3)
-"""How long before a line its attempt may have begun: as long as inquiries go on."""
+"""How long before its line an attempt may have begun: the duration of inquiries."""
 _AFTER = timedelta(hours=1)
 
 
 class Report(Protocol):
-    """Where findings go, one at a time."""
+    """Receives findings and unreadable rows, one at a time."""
 
     def finding(self, finding: Finding) -> None: ...
-    def broken(self, row: Broken) -> None: ...
+    def broken(self, row: UnreadableRow) -> None: ...
 
 
 @dataclass(slots=True)
 class Summary:
-    """What came of it. `first` and `last` frame the attempts that the statement had to name."""
+    """The counts of a run. `first` and `last` bound the attempts that the statement must list."""
 
     first: datetime | None = None
     last: datetime | None = None
@@ -51,7 +51,7 @@ class Summary:
 
     @property
     def clean(self) -> bool:
-        """True when nothing asks for a person."""
+        """True if nothing needs an operator."""
         return not self.broken and not any(n for verdict, n in self.verdicts.items() if verdict.needs_review)
 
 
@@ -61,65 +61,67 @@ class Reconciliation:
 
     movements: PostgresMovements
     report: Report
-    shelf: StatementIndex
+    index: StatementIndex
     summary: Summary
 
-    def take_in(self, path: Path, shape: Shape) -> None:
-        """Read the whole file. Raises StatementError."""
+    def load(self, path: Path, shape: Shape) -> None:
+        """Reads the whole file into the index. Raises StatementError."""
         seen: tuple[datetime, ...] = ()
-        broken: Broken | None = None
+        broken: UnreadableRow | None = None
         for batch in _batched(read_statement(path, shape)):
             moved = [row for row in batch if isinstance(row, Movement)]
             times = tuple(row.at for row in moved if row.at is not None)
             if times:
                 seen = (min(times + seen), max(times + seen))
             self.summary.timeless += len(moved) - len(times)
-            self.summary.repeated += self.shelf.put([row.line for row in moved])
-            broken = broken or next((row for row in batch if isinstance(row, Broken)), None)
+            self.summary.repeated += self.index.put([row.line for row in moved])
+            broken = broken or next((row for row in batch if isinstance(row, UnreadableRow)), None)
             self._count(batch)
-        self._frame(seen, broken)
+        self._set_period(seen, broken)
 
-    def _frame(self, seen: tuple[datetime, ...], broken: Broken | None) -> None:
-        """Say from when to when attempts have to be stated. Raises StatementError where that is never."""
+    def _set_period(self, seen: tuple[datetime, ...], broken: UnreadableRow | None) -> None:
+        """Sets the period in which the statement must list attempts. Raises StatementError if it is empty."""
         summary = self.summary
         if seen:
             summary.first = summary.first or seen[0]
             summary.last = summary.last or seen[1]
         if summary.first is None or summary.last is None:
             if summary.rows == summary.broken and broken is not None:
-                raise StatementError(f"no row can be read; the first, in line {broken.number}: {broken.why}")
+                raise StatementError(
+                    f"no row can be read; the first error is in line {broken.number}: {broken.why}"
+                )
             raise StatementError(
-                "no row has a time that can be read: say --from and --to, or --columns time=…"
+                "no row has a time that can be read: give --from and --to, or --columns time=…"
             )
         if summary.first > summary.last:
             raise StatementError(
-                f"the time from {summary.first:%Y-%m-%d %H:%M} to {summary.last:%Y-%m-%d %H:%M} is none: "
-                "nothing would be missing; turn --from and --to around, or move them to the file's rows"
+                f"the period from {summary.first:%Y-%m-%d %H:%M} to {summary.last:%Y-%m-%d %H:%M} is empty: "
+                "nothing could be missing; swap --from and --to, or choose times that the file covers"
             )
 
     def _count(self, rows: Sequence[Row]) -> None:
         self.summary.rows += len(rows)
         for row in rows:
             match row:
-                case Broken():
+                case UnreadableRow():
                     self.summary.broken += 1
                     self.report.broken(row)
-                case Aside(why="unsettled"):
+                case SkippedRow(why="unsettled"):
                     self.summary.unsettled += 1
-                case Aside():
+                case SkippedRow():
                     self.summary.no_payment += 1
                 case Movement():
                     pass
 
     async def compare(self) -> None:
-        """Report every attempt that the statement should name, and every line that is nobody's."""
+        """Reports every attempt that the statement must list, and every line that matches no attempt."""
         first, last = self.summary.first, self.summary.last
-        assert first is not None, "the file was taken in before"
-        assert last is not None, "the file was taken in before"
+        assert first is not None, "load() ran before"
+        assert last is not None, "load() ran before"
         async for page in self.movements.between(first, last, _PAGE):
             self._compare(page)
-        # What is left belongs to attempts from outside of the time, or to nobody.
-        for lines in self.shelf.left(_PAGE):
+        # The remaining lines belong to attempts outside of the period, or to no attempt.
+        for lines in self.index.left(_PAGE):
             named = [line.reference for line in lines if line.reference and _is_uuid(line.reference)]
             unnamed = [line.provider_id for line in lines if line.provider_id and not line.reference]
             own = [
@@ -127,14 +129,14 @@ class Reconciliation:
                 *await self.movements.of_ids(unnamed, first - _BEFORE, last + _AFTER),
             ]
             self._compare({one.attempt_id: one for one in own}.values(), outside=True)
-        for lines in self.shelf.left(_PAGE):
+        for lines in self.index.left(_PAGE):
             for finding in Statement(lines).surplus():
-                self._tell(finding)
+                self._report(finding)
 
     def _compare(self, own: Iterable[OwnMovement], *, outside: bool = False) -> None:
         own = list(own)
         ids = [one.provider_id for one in own if one.provider_id]
-        statement = Statement(self.shelf.found([one.reference for one in own], ids))
+        statement = Statement(self.index.found([one.reference for one in own], ids))
         claimed: list[StatementLine] = []
         for one in own:
             for finding in statement.compare(one):
@@ -142,10 +144,10 @@ class Reconciliation:
                     claimed.append(finding.line)
                 elif outside:
                     continue
-                self._tell(finding)
-        self.shelf.drop(claimed)
+                self._report(finding)
+        self.index.drop(claimed)
 
-    def _tell(self, finding: Finding) -> None:
+    def _report(self, finding: Finding) -> None:
         self.summary.verdicts[finding.verdict] += 1
         self.report.finding(finding)
 

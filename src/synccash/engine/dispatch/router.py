@@ -1,4 +1,4 @@
-"""Looks at all rails as they stand now, and has the pure ranking choose among them."""
+"""Chooses a rail for an order: reads the present state of all rails and ranks them (`routing.choose`)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,17 +16,17 @@ from synccash.payments.routing_rules import NO_RULES, RoutingRules
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probing:
-    """How many orders find out whether a sick rail is well again: `share` of them (0 to 1), and one in
-    `every_s` seconds at most over the whole fleet."""
+    """How many orders probe whether an unhealthy rail has recovered: a `share` of them (0 to 1), but at most
+    one in `every_s` seconds over all processes."""
 
     share: float = 0.05
     every_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What routing goes by of an order. `key` names it: a split sends it to the same rail each time.
-    `livemode`: the order's mode; it goes to accounts of that environment only."""
+class RoutingQuery:
+    """The properties of an order that routing uses. `key` identifies it: a split by shares sends the same key
+    to the same rail each time. `livemode`: the order's mode; it goes only to accounts of that environment."""
 
     network: Network | None
     operation: Operation
@@ -43,7 +43,7 @@ class Asked:
 
 
 class HealthView(Protocol):
-    """How well rails serve. RailHealth is one."""
+    """Reads rails' health. Satisfied by RailHealth."""
 
     @property
     def settings(self) -> HealthSettings: ...
@@ -55,19 +55,19 @@ class HealthView(Protocol):
 
 
 class BreakerView(Protocol):
-    """What says for how many seconds a rail's breaker still refuses. A Dispatch is one."""
+    """Reads for how many seconds a rail's breaker still refuses. Satisfied by every Dispatch."""
 
     def open_for_s(self, rail: str, operation: Operation) -> float | None: ...
 
 
 class FloatView(Protocol):
-    """How much rails can pay out. RailFloats is one."""
+    """Reads whether a rail's float is too low. Satisfied by RailFloats."""
 
     def short_for_s(self, rail: str, network: Network | None, amount: int) -> float | None: ...
 
 
 class HasCapabilities(Protocol):
-    """What routing goes by of a rail."""
+    """The properties of a rail that routing uses."""
 
     @property
     def capabilities(self) -> Capabilities: ...
@@ -77,11 +77,11 @@ class HasCapabilities(Protocol):
 
 @dataclass(slots=True)
 class Router:
-    """Live: one per process. It calls nobody: health and breakers are known in process. `is_unconfirmed` says
-    of a rail whether the operator has still to confirm its account."""
+    """Live: one per process. Makes no calls: health, breakers and floats are read from memory.
+    `is_unconfirmed` returns whether the operator has yet to confirm a rail's account."""
 
     rails: Mapping[str, HasCapabilities]
-    gates: BreakerView
+    breakers: BreakerView
     health: HealthView
     rules: RoutingRules = NO_RULES
     probing: Probing = field(default_factory=Probing)
@@ -93,101 +93,102 @@ class Router:
 
     def route(self, order: Routed, spent: frozenset[str] = frozenset()) -> Route:
         """Choose a rail for the payment or payout, leaving out those in `spent`."""
-        asked = asked_of(order)
-        route = self._choose(asked, spent, probe=not spent and self._may_probe(asked))
+        query = routing_query_of(order)
+        route = self._choose(query, spent, probe=not spent and self._may_probe(query))
         if route.reason == RECOVERY_PROBE:
-            self._probed[asked.network, asked.operation] = self.health.now()
+            self._probed[query.network, query.operation] = self.health.now()
         return route
 
     def elsewhere(self, order: Routed, spent: frozenset[str]) -> str | None:
-        """Where the order could go if all of `spent` fail; None where there is no other way."""
-        return self._choose(asked_of(order), spent, probe=False).chosen
+        """Return the rail that would take the order if all of `spent` fail; None when there is none."""
+        return self._choose(routing_query_of(order), spent, probe=False).chosen
 
     @property
     def has_live_account(self) -> bool:
-        """True where any rail's account moves real money."""
+        """True when any rail's account moves real money."""
         return any(rail.environment is Environment.LIVE for rail in self.rails.values())
 
-    def has_only_other_mode(self, asked: Asked) -> bool:
-        """True where rails could take the order but for its mode: their accounts are of the other one."""
+    def has_only_other_mode(self, query: RoutingQuery) -> bool:
+        """True when only the mode prevents routing: every rail that could take the order has an account of
+        the other mode."""
         only_other_mode = False
         for name, rail in self.rails.items():
             reason = why_not(
                 Candidate(name, rail.capabilities, environment=rail.environment),
-                asked.network,
-                asked.pinned,
+                query.network,
+                query.pinned,
                 frozenset(),
-                asked.operation,
-                asked.environment,
+                query.operation,
+                query.environment,
             )
             if reason is None:
                 return False
             only_other_mode |= reason == OTHER_MODE
         return only_other_mode
 
-    def dry_run(self, asked: Asked) -> dict[str, Any]:
-        """What would be chosen now, and what that rests on. Nothing is sent and nothing is used up."""
-        route = self._choose(asked, frozenset(), probe=False)
-        preferences = self.rules.preferences_for(asked.merchant_id, asked.network, asked.operation)
+    def dry_run(self, query: RoutingQuery) -> dict[str, Any]:
+        """Return what would be chosen now, and why. Sends nothing and uses up no recovery probe."""
+        route = self._choose(query, frozenset(), probe=False)
+        wishes = self.rules.preferences_for(query.merchant_id, query.network, query.operation)
         considered: list[dict[str, Any]] = []
         for one in route.considered:
             name = one["rail"]
-            health = self.health.of(name, asked.network, asked.operation)
-            cost = preferences.costs.get(name)
+            health = self.health.of(name, query.network, query.operation)
+            cost = wishes.costs.get(name)
             considered.append(
                 {
                     **one,
                     "health": round(health.score, 3),
                     "seen": health.explained(),
-                    "cost_percent": None if cost is None else round(cost.of(asked.amount), 3),
-                    "preferred": preferences.order.index(name) + 1 if name in preferences.order else None,
-                    "share_percent": preferences.shares.get(name),
+                    "cost_percent": None if cost is None else round(cost.of(query.amount), 3),
+                    "preferred": wishes.order.index(name) + 1 if name in wishes.order else None,
+                    "share_percent": wishes.shares.get(name),
                 }
             )
         return {"chosen": route.chosen, "reason": route.reason, "considered": considered}
 
-    def _choose(self, asked: Asked, spent: frozenset[str], *, probe: bool) -> Route:
+    def _choose(self, query: RoutingQuery, spent: frozenset[str], *, probe: bool) -> Route:
         return choose(
-            [self._candidate(name, rail, asked) for name, rail in self.rails.items()],
-            network=asked.network,
-            pinned=asked.pinned,
+            [self._candidate(name, rail, query) for name, rail in self.rails.items()],
+            network=query.network,
+            pinned=query.pinned,
             spent=spent,
-            operation=asked.operation,
-            amount=asked.amount,
-            key=asked.key,
-            preferences=self.rules.preferences_for(asked.merchant_id, asked.network, asked.operation),
+            operation=query.operation,
+            amount=query.amount,
+            key=query.key,
+            preferences=self.rules.preferences_for(query.merchant_id, query.network, query.operation),
             probe=probe,
-            environment=asked.environment,
+            environment=query.environment,
         )
 
-    def _candidate(self, name: str, rail: HasCapabilities, asked: Asked) -> Candidate:
-        score = self.health.of(name, asked.network, asked.operation).score
-        ailing = score < self.health.settings.ailing_below
-        open_for_s = self.gates.open_for_s(name, asked.operation)
+    def _candidate(self, name: str, rail: HasCapabilities, query: RoutingQuery) -> Candidate:
+        score = self.health.of(name, query.network, query.operation).score
+        is_unhealthy = score < self.health.settings.ailing_below
+        open_for_s = self.breakers.open_for_s(name, query.operation)
         short_for_s = None
-        if self.floats is not None and asked.operation is Operation.PAYOUT:
-            short_for_s = self.floats.short_for_s(name, asked.network, asked.amount)
+        if self.floats is not None and query.operation is Operation.PAYOUT:
+            short_for_s = self.floats.short_for_s(name, query.network, query.amount)
         return Candidate(
             name,
             rail.capabilities,
             open_for_s,
             score,
-            ailing,
+            is_unhealthy,
             short_for_s=short_for_s,
             environment=rail.environment,
             unconfirmed=self.is_unconfirmed(name),
         )
 
-    def _may_probe(self, asked: Asked) -> bool:
-        if share_of(asked.key, RECOVERY_PROBE) > self.probing.share:
+    def _may_probe(self, query: RoutingQuery) -> bool:
+        if share_of(query.key, RECOVERY_PROBE) > self.probing.share:
             return False
-        last = self._probed.get((asked.network, asked.operation))
+        last = self._probed.get((query.network, query.operation))
         return last is None or self.health.now() - last >= self.probing.every_s * self.health.live
 
 
-def asked_of(order: Routed) -> Asked:
-    """What routing goes by of a payment or payout."""
-    return Asked(
+def routing_query_of(order: Routed) -> RoutingQuery:
+    """Return the routing query of a payment or payout."""
+    return RoutingQuery(
         network=wallet_of(order).likely_network,
         operation=operation_of(order),
         amount=order.amount,
@@ -199,10 +200,10 @@ def asked_of(order: Routed) -> Asked:
 
 
 def wallet_of(order: Routed) -> Payer | Payee:
-    """Whose wallet the order is about."""
+    """Return the wallet that pays or is paid: the payer of a payment, the payee of a payout."""
     return order.payer if isinstance(order, Payment) else order.payee
 
 
 def operation_of(order: Routed) -> Operation:
-    """What a rail is asked to do for the order."""
+    """Return the operation that a rail executes for the order."""
     return Operation.COLLECT if isinstance(order, Payment) else Operation.PAYOUT
