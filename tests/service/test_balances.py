@@ -116,7 +116,7 @@ def test_a_check_says_where_a_balance_is_not_what_the_books_say(
     typed: Typed, merchant: str, database_url: str
 ):
     typed("balances", "credit", merchant, "500", "--test", "--reason", "prefunded")
-    assert typed("balances", "check") == (0, "all balances are what the books say\n")
+    assert typed("balances", "check") == (0, "All balances agree with the orders in the database.\n")
     entry = """
         INSERT INTO balance_entries (merchant_id, livemode, currency, kind, amount, source)
         VALUES ($1, false, 'GHS', 'collected', 700, 'pay_of_nobody')

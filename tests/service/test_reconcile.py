@@ -140,4 +140,4 @@ def test_breakers_are_seen_shut_and_opened_from_a_shell(service, command):
     code, printed, _ = command("breakers", "reset", "hubtel", *here)
     assert (code, "hubtel:collect" in printed) == (0, True)
     code, printed, told = command("breakers", "reset", "visa", *here)
-    assert (code, printed, "no breaker" in told) == (1, "", True)
+    assert (code, printed, "No circuit breaker is named" in told) == (1, "", True)
