@@ -308,10 +308,10 @@ def _no_news(right: Any) -> Any:
 
 
 def _live_alone(right: Any) -> Any:
-    def resolved(self: ReviewRequests, case: Any, told: Any) -> Any:
+    def resolved(self: ReviewRequests, case: Any, *rest: Any) -> Any:
         if case.live is None:
             raise StateConflictError("no attempt is live")
-        return right(self, case, told)
+        return right(self, case, *rest)
 
     return resolved
 

@@ -127,7 +127,7 @@ class ReviewRequests:
                 "this order was opened after the latest recovery, so no attempt of it was lost: leave "
                 "`rail` out"
             )
-        able = [rail for rail, one in self.attempts.rails.items() if one.capabilities.operations]
+        able = [name for name, one in self.attempts.rails.items() if one.capabilities.operations]
         if rail not in able or (isinstance(case, RefundCase) and rail != case.debit.rail):
             possible = case.debit.rail if isinstance(case, RefundCase) else ", ".join(able)
             raise StateConflictError(
