@@ -317,8 +317,8 @@ def _live_alone(right: Any) -> Any:
 
 
 def _queues_a_local_refusal(right: Any) -> Any:
-    def refused_locally(self: Decisions, *arguments: Any) -> Any:
-        return self._queue(*arguments)
+    def refused_locally(self: Decisions, case: Any, after: Attempt, sent: Any, entry: Any) -> Any:
+        return self._queue(case, after, sent.answer.retry_after_s, entry)
 
     return refused_locally
 
