@@ -759,6 +759,22 @@ class RefundContract:
         assert after.attempts[0].refund_reserved == 0
         assert isinstance(await world.order_store.open_refund(refund_opening(case, 2, 100)), Opened)
 
+    async def test_a_refund_that_fails_has_its_ended_payment_looked_at_again(self, world: World):
+        case = await succeeded(world, amount=100)
+        refund = await refunding(world, case, 1, 60)
+        assert case.payment.id not in await taken(world)
+        assert await world.order_store.record(Ends.badly(refund))
+        again = (await taken(world))[case.payment.id]
+        assert again.hinted
+
+    async def test_a_refund_that_fails_interrupts_no_holder_of_its_payment(self, world: World):
+        case = await succeeded(world, amount=100)
+        refund = await refunding(world, case, 1, 60)
+        await world.order_store.hint_reference(case.attempts[0].rail, str(case.attempts[0].reference))
+        assert case.payment.id in await taken(world)
+        assert await world.order_store.record(Ends.badly(refund))
+        assert case.payment.id not in await taken(world)
+
     async def test_a_refund_that_went_through_after_it_had_failed_is_not_made_again(self, world: World):
         case = await succeeded(world, amount=100)
         assert await world.order_store.record(Ends.badly(await refunding(world, case, 1, 60)))

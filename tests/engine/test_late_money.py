@@ -229,6 +229,25 @@ async def test_a_debit_that_went_back_by_our_own_refund_is_no_contradiction(desk
     assert await desk.contradictions() == []
 
 
+async def test_the_rail_is_asked_about_a_debit_again_once_its_refund_has_failed(desk: Desk):
+    payment_id: str = (await desk.pay())["id"]
+    desk.first.status_at_rail = SUCCEEDED
+    await desk.work()
+    (attempt,) = (await desk.case(payment_id)).attempts
+    desk.first.status_at_rail = NO_INFORMATION
+    refund_id: str = (await desk.refund(payment_id, attempt.amount))["id"]
+    await desk.work()
+    # No callback announces that the rail has returned the money by itself.
+    desk.first.standings[attempt.reference] = replace(NO_INFORMATION, went_back=True, perhaps_refunded=True)
+    desk.first.status_at_rail = FAILED
+    (sent,) = (await desk.case(refund_id)).attempts
+    await desk.engine.take_callback("mtn_momo", sent.callback_token)
+    for _ in range(2):
+        await desk.work()
+    assert (await desk.order(refund_id)).status == "failed"
+    assert await desk.contradictions() == ["reversed"]
+
+
 async def test_a_reversal_is_told_although_the_process_that_took_its_callback_died(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     desk.first.status_at_rail = SUCCEEDED

@@ -362,6 +362,8 @@ class FakeOrderStore:
             change = before.amount if late else -before.amount
             reserved = min(debit.amount_received, debit.refund_reserved + change)
             row.attempts[debit.id] = replace(debit, refund_reserved=reserved)
+        if not gone and row.order.status.is_final:
+            self._hint_row(row)
 
     def _refuse(self, order_id: str, before: dict[str, Attempt], changed: Sequence[Attempt]) -> None:
         """Raise RefusedError for what the schema forbids: two attempts that may move money, a used
@@ -454,11 +456,14 @@ class FakeOrderStore:
             return False
         called = replace(row.attempts[attempt_id], callback_at=self.clock.now())
         row.attempts[attempt_id] = called if failure is None else replace(called, reported_failure=failure)
+        self._hint_row(row)
+        self.changed()
+        return True
+
+    def _hint_row(self, row: _Row) -> None:
         row.hinted = True
         if row.lease_until is None or row.lease_until <= self.clock.now():
             row.due_at = AT_ONCE
-        self.changed()
-        return True
 
     def read_payout(self, payout_id: str) -> PayoutCase | None:
         """Read without giving way."""

@@ -120,6 +120,10 @@ moved AS (
 SELECT move_id FROM moved
 """  # noqa: S608 - put together from constants
 
+# While a refund is under way, it explains why a rail calls its debit returned. Once it has ended without
+# moving money, the rail is asked about the debit again, as after a callback.
+_ENDED = "p.status IN ('succeeded', 'failed', 'canceled')"
+
 # What was reserved stays reserved when the money has gone back, and is given back when it has not. `gone`: an
 # attempt of the refund has moved the money, whatever the refund is called. A rail that calls a refund failed
 # and then goes back on its word takes the reservation again, as far as nobody else has it by then.
@@ -153,11 +157,15 @@ settled AS (
 ),
 repaid AS (
     UPDATE payments p SET
-        amount_refunded = least(p.amount_received, p.amount_refunded + sums.amount), version = p.version + 1,
-        updated_at = greatest(p.updated_at, sums.updated_at)
+        amount_refunded = least(p.amount_received, p.amount_refunded + sums.amount),
+        version = p.version + (sums.amount > 0)::int, updated_at = greatest(p.updated_at, sums.updated_at),
+        hinted = p.hinted OR (sums.released AND {_ENDED}),
+        due_at = CASE WHEN sums.released AND {_ENDED} AND (p.lease_until IS NULL OR p.lease_until <= now())
+            THEN '-infinity' ELSE p.due_at END
     FROM (
-        SELECT payment_id, sum(amount) AS amount, max(updated_at) AS updated_at
-        FROM settled WHERE gone AND NOT surplus GROUP BY payment_id
+        SELECT payment_id, coalesce(sum(amount) FILTER (WHERE gone AND NOT surplus), 0) AS amount,
+            max(updated_at) FILTER (WHERE gone AND NOT surplus) AS updated_at, bool_or(NOT gone) AS released
+        FROM settled GROUP BY payment_id
     ) sums WHERE p.id = sums.payment_id
 ),
 reserved AS (
