@@ -22,6 +22,7 @@ def main() -> int:
     asked.add_argument("--scripts", type=int, default=1_000, help="how many")
     asked.add_argument("--from", dest="first", type=int, default=0, help="the first seed")
     asked.add_argument("--at-once", type=int, default=8, help="how many side by side")
+    asked.add_argument("--repeat", type=int, default=1, help="how often each: a race shows in some runs only")
     asked.add_argument("--tell", action="store_true", help="say what happened in bad ones")
     options = asked.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="synccash-drill-"))
@@ -34,7 +35,7 @@ def main() -> int:
         # The servers' own database is the template: nobody may be connected to it meanwhile.
         admin = urlsplit(url)._replace(path="/postgres").geturl()
         began = time.perf_counter()
-        seeds = range(options.first, options.first + options.scripts)
+        seeds = [*range(options.first, options.first + options.scripts)] * options.repeat
         judged = Judged()
         # What has been played counts, also when somebody has seen enough.
         with (

@@ -36,6 +36,8 @@ OTP = "123456"
 FINAL = ("succeeded", "failed", "canceled")
 PATIENCE_S = 20.0
 """Twice what the ladder and all leases come to: what has not ended by then is stuck."""
+CALLS = 200
+"""How often a caller asks for the same thing before it gives up, 0.1 s apart."""
 LOOK_BACKS_S = (0.7, 2.0, 4.5)
 _PARKED_S = LOOK_BACKS_S[-1] + 2.0
 """Until then an order that waits for a human is still asked about every half second."""
@@ -284,13 +286,15 @@ class World(House):
     async def _at_once(self, name: str, repeats: int, call: Callable[[Engine], Any]) -> str:
         replies = await asyncio.gather(*(self._insist(name, call, turn) for turn in range(repeats)))
         ids = {msgspec.json.decode(reply.body)["id"] for reply in replies if reply is not None}
+        if not ids:
+            raise TimeoutError(f"{name} has no answer after {CALLS} calls: is the machine too busy?")
         if len(ids) != 1:
             self.errors.append(f"duplicate: {name} is {len(ids)} orders")
         return min(ids)
 
     async def _insist(self, name: str, call: Callable[[Engine], Any], turn: int = 0) -> Reply | None:
         """Ask, with the same key, until there is an answer."""
-        for again in range(200):
+        for again in range(CALLS):
             engine = self.processes[(turn + again) % 2].engine
             try:
                 async with asyncio.timeout(3):
