@@ -19,6 +19,8 @@ from engine.scripted import (
 )
 from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.rail import Operation, RailStatus, StatusAnswer
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.recovery import PostgresRecovery
 
 _QUIET = "UPDATE attempts SET quiet_since = now() - $1 * interval '1 second'"
 _DUE_AT_EXPIRY = "SELECT due_at < expires_at + interval '1 second' FROM payments"
@@ -163,6 +165,24 @@ async def test_a_final_not_found_is_asked_with_the_account_of_the_send(desk: Des
     for _ in range(5):
         await quiet_for(desk, 100)
     assert (await desk.order(payment_id)).status_detail == "under_review"
+
+
+async def test_a_final_not_found_ends_a_payment_only_once_a_recovery_is_over(desk: Desk):
+    final_not_found(desk.first)
+    payment_id = await lost(desk)
+    await desk.pool.execute("UPDATE payments SET expires_at = now()")
+    recovery = PostgresRecovery(Database(desk.pool))
+    await recovery.start(by="test", reason="a test")
+    for _ in range(5):
+        await quiet_for(desk, 100)
+    assert (await desk.order(payment_id)).status == "processing"
+    desk.second.status_at_rail = NOT_FOUND
+    await desk.pool.execute("UPDATE recovery SET entered_at = now() - interval '1 hour'")
+    await recovery.release(by="test")
+    await desk.engine.recovery.look()
+    for _ in range(5):
+        await quiet_for(desk, 100)
+    assert (await desk.order(payment_id)).status == "failed"
 
 
 async def test_a_final_not_found_ends_a_payment_and_money_that_comes_after_all_goes_back(desk: Desk):
