@@ -30,19 +30,27 @@ EXPLAINED: Mapping[str, str] = {
 }
 """Mutants that no scenario can tell from the right engine, and why: at most three."""
 CASES = 10_000
+EXPLAINED_CASES = 1_000
+"""The most cases for a mutant that is explained: they only show whether it still has to be."""
+_BROKEN = ("TypeError", "AttributeError", "NameError", "KeyError", "UnboundLocalError")
+"""Errors of a mutant that breaks the call instead of the rule, and so proves nothing."""
 _DRAWN = {"sleeper": sleeper, **KINDS}
 _UNLESS_NAMED = ("sleeper", "mixed", "wide", "impatient", "strange", "healing")
 
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """By which scenario a mutant was killed, after how many, and for what. `by` is empty if it lives."""
+    """By which scenario a mutant was killed, after how many, and for what. `by` is empty if it lives.
+
+    `is_broken`: it was found only because its code cannot run.
+    """
 
     name: str
     by: str
     cases: int
     wrong: str
     took_s: float
+    is_broken: bool = False
 
 
 def main() -> int:
@@ -58,20 +66,27 @@ def main() -> int:
     # Those that live through everything take longest.
     names = sorted((name for name in ALL if options.only in name), key=lambda name: name not in EXPLAINED)
     lives: list[str] = []
+    broken_code: list[str] = []
     width = max(map(len, names), default=0)
     began = time.perf_counter()
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        for run in as_completed([pool.submit(kill, name, options.cases) for name in names]):
+        most = {name: min(options.cases, EXPLAINED_CASES) for name in EXPLAINED}
+        runs = [pool.submit(kill, name, most.get(name, options.cases)) for name in names]
+        for run in as_completed(runs):
             killed = run.result()
+            if killed.is_broken:
+                broken_code.append(killed.name)
             if not killed.by and killed.name not in EXPLAINED:
                 lives.append(killed.name)
             how = f"killed by {killed.by}: {killed.wrong[:60]}" if killed.by else "LIVES"
+            if killed.is_broken:
+                how = f"BROKEN: {killed.wrong[:60]}"
             if not killed.by and killed.name in EXPLAINED:
                 how = f"explained: {EXPLAINED[killed.name]}"
             print(f"{killed.name:{width}}  {killed.cases:6}  {killed.took_s:5.0f} s  {how}", flush=True)
     took_s = time.perf_counter() - began
-    print(f"{len(names)} mutants in {took_s:.0f} s, {len(lives)} of them live")
-    return 1 if lives or len(EXPLAINED) > 3 else 0
+    print(f"{len(names)} mutants in {took_s:.0f} s, {len(lives)} of them live, {len(broken_code)} are broken")
+    return 1 if lives or broken_code or len(EXPLAINED) > 3 else 0
 
 
 def kill(name: str, cases: int) -> Killed:
@@ -83,7 +98,9 @@ def kill(name: str, cases: int) -> Killed:
         with broken(*ALL[name]):
             wrong = _wrong(scenario)
         if wrong and not _wrong(scenario):
-            return Killed(name, title, number, wrong[0], time.perf_counter() - began)
+            is_broken = all(any(error in line for error in _BROKEN) for line in wrong)
+            took_s = time.perf_counter() - began
+            return Killed(name, title, number, wrong[0], took_s, is_broken)
     return Killed(name, "", cases, "", time.perf_counter() - began)
 
 

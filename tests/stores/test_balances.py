@@ -161,6 +161,26 @@ async def test_a_writer_that_does_not_judge_is_stopped_by_the_schema(world: Post
         await world.pool.execute(copied.replace("po_old", "po_new").replace("'old'", "'new'"))
 
 
+async def test_two_writers_that_do_not_judge_are_judged_one_after_the_other(world: PostgresWorld, pool: Pool):
+    await paying_out(world)
+    copied = """
+    INSERT INTO payouts SELECT (json_populate_record(p, json_build_object(
+        'id', $1::text, 'reference', $1::text, 'merchant_id', 'm_poor'))).* FROM payouts p WHERE id = 'po_1'
+    """
+    await world.grant("m_poor", 2500)
+    async with pool.acquire() as first:
+        transaction = first.transaction()
+        await transaction.start()
+        await first.execute(copied, "po_first")
+        second = asyncio.create_task(pool.execute(copied, "po_second"))
+        while not second.done() and not await world.value(_WAITING_FOR_A_BALANCE):  # noqa: ASYNC110
+            await asyncio.sleep(0)  # PostgreSQL tells nobody who waits
+        assert not second.done()
+        await transaction.commit()
+    with pytest.raises(asyncpg.CheckViolationError, match="the balance of m_poor does not cover po_second"):
+        await second
+
+
 async def test_a_former_version_that_ends_a_payment_is_counted_too(
     world: PostgresWorld, balances: PostgresBalances
 ):
