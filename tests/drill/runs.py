@@ -99,6 +99,8 @@ async def judge_all(
             except Exception as error:
                 result.bad[seed] = [f"raised: {line}" for line in traceback.format_exception(error)]
         result.played += 1
+        if result.played % 100 == 0:
+            print(f"{result.played} scripts played", file=sys.stderr, flush=True)
         if seed in result.bad:
             print(f"{seed}: {separator.join(result.bad[seed])}", file=sys.stderr, flush=True)
 

@@ -19,7 +19,7 @@ from synccash.engine.ports import SendResult
 from synccash.engine.settings import EngineSettings
 from synccash.engine.system import SystemClock
 from synccash.payments.case import Claim
-from synccash.payments.errors import PaymentError
+from synccash.payments.errors import OrderUnreadableError, PaymentError
 from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payout import Payee
@@ -114,6 +114,7 @@ class World(House):
     between: Severable | None = None
     settings_for: Callable[[str], EngineSettings] = looking_back
     told: list[tuple[str, Reply]] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set[str])
     errors: list[str] = field(default_factory=list)
     spoiled: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     is_cut_off: bool = False
@@ -260,6 +261,8 @@ class World(House):
         payment_id = await self._at_once(
             reference, asked.repeats, lambda engine: engine.initiate_payment(request, claim)
         )
+        if payment_id is None:
+            return
         payment = await self._ended(payment_id, asked)
         if payment != "succeeded":
             return
@@ -283,9 +286,12 @@ class World(House):
         claim = Claim("m_drill:test:POST /payouts", reference, b"o" * 32)
         await self._at_once(reference, asked.repeats, lambda engine: engine.pay_out(request, claim))
 
-    async def _at_once(self, name: str, repeats: int, call: Callable[[Engine], Any]) -> str:
+    async def _at_once(self, name: str, repeats: int, call: Callable[[Engine], Any]) -> str | None:
+        """Ask `repeats` times at once. Returns the order's id, or None where its row is unreadable."""
         replies = await asyncio.gather(*(self._insist(name, call, turn) for turn in range(repeats)))
         ids = {msgspec.json.decode(reply.body)["id"] for reply in replies if reply is not None}
+        if not ids and name in self.unreadable:
+            return None
         if not ids:
             raise TimeoutError(f"{name} has no answer after {CALLS} calls: is the machine too busy?")
         if len(ids) != 1:
@@ -304,11 +310,12 @@ class World(House):
                 assert current is not None
                 if current.cancelling():
                     raise
+            except self._unreadable():
+                self.unreadable.add(name)
+                await self._take_up_again()
             except PaymentError as error:
                 if not hasattr(error, "retry_after_s"):
                     return None
-            except self._unreadable():
-                await self._take_up_again()
             except Exception:
                 # Where a process was killed, asyncpg raises all sorts of things over statements under way.
                 if any(engine is process.engine for process in self.processes):
@@ -317,7 +324,8 @@ class World(House):
                 self.told.append((name, reply))
                 return reply
             await asyncio.sleep(0.1)
-        self.errors.append(f"stuck: {name} was never answered")
+        if name not in self.unreadable:
+            self.errors.append(f"stuck: {name} was never answered")
         return None
 
     async def _ended(self, payment_id: str, asked: Asked) -> str:
@@ -339,7 +347,7 @@ class World(House):
 
     def _unreadable(self) -> tuple[type[Exception], ...]:
         """What reading an order may raise where the script makes rows unreadable."""
-        return (msgspec.MsgspecError, ValueError) if self.script.spoilings else ()
+        return (OrderUnreadableError, msgspec.MsgspecError, ValueError) if self.script.spoilings else ()
 
     async def rest(self) -> None:
         """Wait until no order is due any more and no rail has anything to say."""

@@ -23,7 +23,7 @@ _QUIET = {
     "log_checkpoints": "off",
 }
 # Commits still reach the operating system before they are answered: only the machine's own end can lose them.
-_THROWAWAY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
+_THROWAWAY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "400"}
 
 
 def postgres_url(place: Place) -> str:
