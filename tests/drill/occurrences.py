@@ -24,7 +24,7 @@ async def occurrences(world: World) -> Counter[str]:
             attempt = None if order is None else attempts.get(plain(order.booked_as or order.reference))
             if attempt is not None and attempt.rail == rail:
                 found[name] += _was_met(name, key, attempt, world, books)
-    orders = {_id for case in order_store.cases for _id in (case.attempts[0].order_id,) if case.attempts}
+    orders = {attempt.order_id for case in order_store.cases for attempt in case.attempts[:1]}
     found["clock_skew"] = sum(plain(reference) in attempts for reference in world.met_skew)
     found["partition"] = len(world.met_partition & orders)
     rows = await world.pool.fetch("SELECT order_id FROM unreadable_orders")
