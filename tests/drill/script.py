@@ -62,7 +62,7 @@ _SHARES: Mapping[str, float] = {
     "other_amount": 0.85,
     "other_currency": 0.65,
     "other_reference": 0.65,
-    "not_found_after_found": 0.55,
+    "not_found_after_found": 0.8,
     "failed_then_success": 0.85,
     "callback_failure": 0.5,
     "reversed": 0.9,
