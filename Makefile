@@ -34,6 +34,7 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/basedpyright
+	$(BIN)/basedpyright -p bench
 	$(BIN)/lint-imports
 
 format: .venv/dev

@@ -11,7 +11,6 @@ from typing import Any
 
 from synccash.cli import main
 from synccash.engine.commit_builder import order_of
-from synccash.engine.ports import SendResult
 from synccash.engine.progress.decisions import Decisions
 from synccash.engine.progress.order_worker import OrderWorker
 from synccash.payments.attempt import Attempt
@@ -34,10 +33,10 @@ def strip() -> None:
     Decisions._queue = _fail
 
 
-def _fail(self: Decisions, case: Case, after: Attempt, sent: SendResult, entry: Entry) -> Commit:
-    del sent
+def _fail(self: Decisions, case: Case, after: Attempt, requested_s: float | None, entry: Entry) -> Commit:
+    del requested_s
     order: Any = failed(order_of(case), after.failure or _REFUSED, now=self.clock.now())
-    return self.commit_builder.move(case, order, after, hold=ReleaseLease(None), timeline=(entry,))
+    return self.commit_builder.commit(case, order, after, lease=ReleaseLease(None), timeline=(entry,))
 
 
 if __name__ == "__main__":

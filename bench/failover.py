@@ -52,7 +52,7 @@ class Found:
     rails: Counter[str]
     reroute_s: float | None
     noticed_s: float | None
-    latencies: tuple[float, float, float]
+    latencies: tuple[float, ...]
     codes: Counter[int]
     driver_late_s: float
     drain_s: float

@@ -240,7 +240,7 @@ def _opening(name: str) -> Opening:
         started_at=now,
     )
     claim = Claim("m_bench:test:POST /payments", name, sha256(BODY).digest())
-    return Opening(claim=claim, payment=payment, attempt=attempt, hold=KeepLease(15.0))
+    return Opening(claim=claim, payment=payment, attempt=attempt, lease=KeepLease(15.0))
 
 
 def _second(name: str, opening: Opening) -> Commit:
@@ -266,7 +266,7 @@ def _second(name: str, opening: Opening) -> Commit:
         order=payment,
         expected_version=1,
         expected_fence=1,
-        hold=ReleaseLease(300.0),
+        lease=ReleaseLease(300.0),
         attempts=(replace(opening.attempt, state=AttemptState.ACKNOWLEDGED, evidence=Evidence.ACCEPTED),),
         events=(event,),
         answer=StoredAnswer(201, BODY),

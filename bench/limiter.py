@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import redis.asyncio
 import uvloop
@@ -93,7 +94,8 @@ def _evalsha(client: redis.asyncio.Redis) -> Ask:
     ids = itertools.cycle([f"user-{number}" for number in range(1_000)])
 
     async def evalsha() -> None:
-        await client.evalsha(DIGEST.decode(), *arguments([((Demand(LIMITS[0], next(ids)),), None)]))
+        asked: list[Any] = arguments([((Demand(LIMITS[0], next(ids)),), None)])
+        await client.evalsha(DIGEST.decode(), *asked)
 
     return evalsha
 

@@ -92,7 +92,7 @@ def _ask(member: Connection, word: str) -> Any:
 
 
 @contextmanager
-def _members(url: str) -> Iterator[list[Connection]]:
+def _members(url: str) -> Iterator[list[Any]]:
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe() for _ in range(PROCESSES)]
     processes = [
@@ -101,7 +101,7 @@ def _members(url: str) -> Iterator[list[Connection]]:
     ]
     for process in processes:
         process.start()
-    ours = [mine for mine, _ in pipes]
+    ours: list[Any] = [mine for mine, _ in pipes]
     try:
         while {_ask(member, "live")[0] for member in ours} != {PROCESSES}:
             time.sleep(0.05)
