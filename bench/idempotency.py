@@ -29,9 +29,9 @@ from synccash.payments.case import (
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import Payment, PaymentStatus, StatusDetail
 from synccash.payments.rail import Operation, RailAccount
-from synccash.resilience.claims import Answer, Granted, Replayed
+from synccash.resilience.claims import ClaimAnswer, Granted, Replayed
 from synccash.resilience.evidence import Evidence
-from synccash.resilience.stored_answers import packed, unpacked
+from synccash.resilience.stored_answers import decode_answer, encode_answer
 from synccash.servers.bundle import Servers, start_servers
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
@@ -116,13 +116,15 @@ async def _select(pool: Pool) -> Cycle:
 
 async def _look(limiter: ValkeyLimiter) -> Cycle:
     name = answer_key("bench", "done")
-    stored = packed(sha256(BODY).digest(), Answer(201, (("content-type", "application/json"),), BODY))
-    assert await limiter.keep(name, stored)
+    stored = encode_answer(
+        sha256(BODY).digest(), ClaimAnswer(201, (("content-type", "application/json"),), BODY)
+    )
+    assert await limiter.store_answer(name, stored)
 
     async def cycle() -> None:
         decision = await limiter.check("payment_initiation", (), answer=name)
         assert decision.answer is not None or decision.degraded
-        assert decision.answer is None or unpacked(decision.answer) is not None
+        assert decision.answer is None or decode_answer(decision.answer) is not None
 
     return cycle
 
@@ -131,7 +133,7 @@ async def _claimed(store: PostgresClaims) -> Cycle:
     print_ = sha256(BODY).digest()
     held = await store.claim("bench", "replayed", print_, lease_s=15)
     assert isinstance(held, Granted)
-    await store.complete("bench", "replayed", held.fence, Answer(201, (), BODY))
+    await store.complete("bench", "replayed", held.fence, ClaimAnswer(201, (), BODY))
 
     async def cycle() -> None:
         assert isinstance(await store.claim("bench", "replayed", print_, lease_s=15), Replayed)
@@ -192,7 +194,7 @@ def _claims(store: PostgresClaims) -> Cycle:
         key = uuid.uuid4().hex
         held = await store.claim("bench", key, sha256(BODY).digest(), lease_s=15)
         assert isinstance(held, Granted)
-        assert await store.complete("bench", key, held.fence, Answer(201, (), BODY))
+        assert await store.complete("bench", key, held.fence, ClaimAnswer(201, (), BODY))
 
     return cycle
 

@@ -16,7 +16,7 @@ from bench.report import Report
 from synccash.resilience.rate_limiter import Demand, Limit, MemoryLimiter, Scope
 from synccash.servers.bundle import start_servers
 from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
-from synccash.stores.valkey.limits.script import DIGEST, SOURCE, arguments
+from synccash.stores.valkey.limits.script import DIGEST, SOURCE, encode_requests
 
 ROUNDS = 5
 SYNC_CALLS = 20_000
@@ -94,7 +94,7 @@ def _evalsha(client: redis.asyncio.Redis) -> Ask:
     ids = itertools.cycle([f"user-{number}" for number in range(1_000)])
 
     async def evalsha() -> None:
-        asked: list[Any] = arguments([((Demand(LIMITS[0], next(ids)),), None)])
+        asked: list[Any] = encode_requests([((Demand(LIMITS[0], next(ids)),), None)])
         await client.evalsha(DIGEST.decode(), *asked)
 
     return evalsha

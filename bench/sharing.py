@@ -139,7 +139,7 @@ async def _serve(url: str, instance: str, parent: Connection) -> None:
         at = time.monotonic()
         if word == "open":
             for _ in itertools.repeat(None, FAILURES):
-                breaker.note(Outcome.FAILED, 0.1, error="down")
+                breaker.observe(Outcome.FAILED, 0.1, error="down")
         elif word == "reset":
             await view.reset(NAME, "by hand")
         elif word == "live":

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
-from synccash.resilience.deadline import current
+from synccash.resilience.deadline import current_deadline
 
 SIZE, SLOW_S, MIN_CALLS, RATE, OPEN_S, TOTAL_S = 100, 5.0, 10, 0.5, 30.0, 30.0
 CLOSED, OPEN, HALF_OPEN = 0, 1, 2
 FAILED, SLOW = 1, 2
-_hand_on, _take_back = current.set, current.reset
+_hand_on, _take_back = current_deadline.set, current_deadline.reset
 
 
 class FloorOpenError(Exception):

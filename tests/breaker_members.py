@@ -46,11 +46,11 @@ class Member:
 
     def fail(self, times=FAILURES):
         for _ in range(times):
-            self.breaker.note(Outcome.FAILED, 0.1, error="down")
+            self.breaker.observe(Outcome.FAILED, 0.1, error="down")
 
     def enter(self):
         try:
-            return self.breaker.enter()
+            return self.breaker.acquire()
         except CircuitOpenError:
             return None
 

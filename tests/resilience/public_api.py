@@ -1,4 +1,4 @@
-"""Writes public_api.txt, what users of the toolkit hold on to: `python tests/resilience/public_api.py`."""
+"""Writes public_api.txt, the promised API of the toolkit: run `python tests/resilience/public_api.py`."""
 
 import dataclasses
 import enum
@@ -21,7 +21,7 @@ MODULES = {
     "synccash.resilience.testing": None,
     "synccash.resilience.conformance": ("BreakerConformance", "BreakerUnderTest"),
 }
-"""The names that are promised; None: those of `__all__`."""
+"""The promised names of each module; None: those of `__all__`."""
 
 
 def page() -> str:
@@ -30,12 +30,12 @@ def page() -> str:
         found = import_module(module)
         lines.append(f"[{module}]")
         for name in names or found.__all__:
-            lines += _told(name, getattr(found, name))
+            lines += _describe(name, getattr(found, name))
         lines.append("")
     return "\n".join(lines)
 
 
-def _told(name: str, value: object) -> list[str]:
+def _describe(name: str, value: object) -> list[str]:
     if isinstance(value, type) and issubclass(value, enum.Enum):
         return [f"{name}: {', '.join(member.name for member in value)}"]
     if isinstance(value, type):
@@ -61,7 +61,7 @@ def _members(kind: type) -> list[str]:
 
 
 def _signature(value: object) -> str:
-    """Names, order and plain defaults; the types are looked at by type checkers, see test_types.py."""
+    """Return parameter names, their order and plain defaults. Type checkers check types in test_types.py."""
     try:
         found = inspect.signature(value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""The breaker against a naive model of it, over a clock that a machine moves."""
+"""Property test: the circuit breaker behaves like a naive model of it, under a fake clock."""
 
 import pytest
 from hypothesis import settings
@@ -26,58 +26,58 @@ SETTINGS = BreakerSettings(
 
 
 class Model:
-    """What the settings say, in lists: slow, and easy to believe."""
+    """A slow and simple implementation of the settings, with lists."""
 
     def __init__(self):
-        self.state, self.calls, self.row = "closed", [], 0
-        self.era, self.until, self.rounds = 0, 0.0, 0
+        self.state, self.calls, self.in_a_row = "closed", [], 0
+        self.generation, self.until, self.rounds = 0, 0.0, 0
         self.probes, self.proven = {}, 0
 
-    def enter(self, now):
+    def acquire(self, now):
         if self.state == "open" and now >= self.until:
-            self.turn("half")
+            self.change_state("half")
         if self.state == "closed":
-            return ("call", self.era)
+            return ("call", self.generation)
         if self.state == "half":
             self.probes = {k: v for k, v in self.probes.items() if now - v < SETTINGS.probe_hold_s}
             if not self.probes:
-                ticket = ("probe", self.era, len(self.probes), now)
+                ticket = ("probe", self.generation, len(self.probes), now)
                 self.probes[ticket] = now
                 return ticket
         return None
 
-    def turn(self, state):
-        self.state, self.calls, self.row = state, [], 0
-        self.era += 1
+    def change_state(self, state):
+        self.state, self.calls, self.in_a_row = state, [], 0
+        self.generation += 1
         self.probes, self.proven = {}, 0
 
     def open(self, now):
         self.until = now + min(30.0, 10.0 * 2.0**self.rounds)
         self.rounds += 1
-        self.turn("open")
+        self.change_state("open")
 
-    def leave(self, ticket, outcome, seconds, now):
+    def record(self, ticket, outcome, seconds, now):
         if ticket[0] == "probe":
-            if self.probes.pop(ticket, None) is None or ticket[1] != self.era:
+            if self.probes.pop(ticket, None) is None or ticket[1] != self.generation:
                 return
-            # Where slow calls open it, a slow probe is no recovery.
+            # With a slow_rate, a slow probe counts as a failed one.
             if outcome is Outcome.FAILED or (outcome is Outcome.OK and seconds >= SETTINGS.slow_s):
                 self.open(now)
             elif outcome is Outcome.OK:
                 self.proven += 1
                 if self.proven == 2:
                     self.rounds = 0
-                    self.turn("closed")
+                    self.change_state("closed")
             return
-        if ticket[1] != self.era or self.state != "closed" or outcome is Outcome.IGNORED:
+        if ticket[1] != self.generation or self.state != "closed" or outcome is Outcome.IGNORED:
             return
         failed, slow = outcome is Outcome.FAILED, seconds >= SETTINGS.slow_s
         self.calls = [*self.calls, (failed, slow)][-6:]
-        self.row = self.row + 1 if failed else 0
+        self.in_a_row = self.in_a_row + 1 if failed else 0
         enough = len(self.calls) >= 4
         bad = sum(f for f, _ in self.calls) >= 0.5 * len(self.calls)
         sluggish = sum(s for _, s in self.calls) >= 0.8 * len(self.calls)
-        if (failed or slow) and (self.row >= 3 or (enough and (bad or sluggish))):
+        if (failed or slow) and (self.in_a_row >= 3 or (enough and (bad or sluggish))):
             self.open(now)
 
 
@@ -90,34 +90,34 @@ class BreakerMachine(RuleBasedStateMachine):
         self.running = []
 
     @rule()
-    def enter(self):
-        meant = self.model.enter(self.clock.now)
-        if meant is None:
+    def acquire(self):
+        expected = self.model.acquire(self.clock.now)
+        if expected is None:
             with pytest.raises(CircuitOpenError) as refused:
-                self.breaker.enter()
+                self.breaker.acquire()
             assert refused.value.retry_after >= 0
         else:
-            self.running.append((self.breaker.enter(), meant))
+            self.running.append((self.breaker.acquire(), expected))
 
     @rule(
         data=st.data(),
         outcome=st.sampled_from([Outcome.OK, Outcome.FAILED, Outcome.FAILED, Outcome.IGNORED]),
         seconds=st.sampled_from([0.1, 1.9, 2.0, 7.0]),
     )
-    def leave(self, data, outcome, seconds):
+    def record(self, data, outcome, seconds):
         if not self.running:
             return
-        ticket, meant = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
-        self.model.leave(meant, outcome, seconds, self.clock.now)
-        self.breaker.leave(ticket, outcome, seconds)
+        ticket, expected = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        self.model.record(expected, outcome, seconds, self.clock.now)
+        self.breaker.record(ticket, outcome, seconds)
 
     @rule(data=st.data())
     def cancel(self, data):
         if not self.running:
             return
-        ticket, meant = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
-        self.model.probes.pop(meant, None)
-        self.breaker.drop(ticket)
+        ticket, expected = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        self.model.probes.pop(expected, None)
+        self.breaker.release(ticket)
 
     @rule(seconds=st.sampled_from([0.5, 4.9, 5.0, 10.0, 30.0]))
     def wait(self, seconds):
@@ -126,11 +126,11 @@ class BreakerMachine(RuleBasedStateMachine):
     @rule()
     def reset(self):
         self.model.rounds = 0
-        self.model.turn("closed")
+        self.model.change_state("closed")
         self.breaker.reset("by hand")
 
     @invariant()
-    def both_are_in_the_same_state(self):
+    def breaker_and_model_are_in_the_same_state(self):
         state = self.breaker.state
         if self.model.state == "open":
             assert state in (BreakerState.OPEN, BreakerState.HALF_OPEN)

@@ -1,4 +1,4 @@
-"""The breaker's promises, one by one, in a time that only the test moves."""
+"""The rules of the circuit breaker one by one, under a clock that only the test moves."""
 
 import pytest
 from hypothesis import given
@@ -23,10 +23,10 @@ def breaker(**settings) -> tuple[CircuitBreaker, Clock]:
 
 
 def call(b: CircuitBreaker, outcome: Outcome = Outcome.OK, seconds: float = 0.0) -> None:
-    b.leave(b.enter(), outcome, seconds)
+    b.record(b.acquire(), outcome, seconds)
 
 
-def opened(**settings) -> tuple[CircuitBreaker, Clock]:
+def open_breaker(**settings) -> tuple[CircuitBreaker, Clock]:
     b, clock = breaker(**settings)
     for _ in range(3):
         call(b, Outcome.FAILED)
@@ -34,43 +34,43 @@ def opened(**settings) -> tuple[CircuitBreaker, Clock]:
     return b, clock
 
 
-def test_three_failures_in_a_row_open_it_and_it_says_for_how_long():
-    b, clock = opened()
+def test_three_failures_in_a_row_open_the_breaker_and_the_error_has_the_open_time():
+    b, clock = open_breaker()
     clock.now = 10.0
     with pytest.raises(CircuitOpenError) as refused:
-        b.enter()
+        b.acquire()
     assert (refused.value.name, refused.value.retry_after) == ("rail", 20.0)
     assert "3 failures in a row" in str(refused.value)
     assert b.retry_after() == 20.0
 
 
-def test_a_success_in_between_starts_the_count_anew():
+def test_a_success_resets_the_count_of_failures_in_a_row():
     b, _ = breaker()
     for outcome in (Outcome.FAILED, Outcome.FAILED, Outcome.OK, Outcome.FAILED, Outcome.FAILED):
         call(b, outcome)
     assert b.state is BreakerState.CLOSED
 
 
-def test_ignored_results_count_neither_way():
+def test_ignored_results_count_neither_as_success_nor_as_failure():
     b, _ = breaker()
     for outcome in (Outcome.FAILED, Outcome.FAILED, Outcome.IGNORED, Outcome.FAILED):
         call(b, outcome)
     assert b.state is BreakerState.OPEN
 
 
-def test_of_fifty_callers_at_a_half_open_breaker_one_passes():
-    b, clock = opened()
+def test_a_half_open_breaker_allows_one_of_fifty_calls():
+    b, clock = open_breaker()
     clock.now = 30.0
-    b.enter()
+    b.acquire()
     for _ in range(49):
         with pytest.raises(CircuitOpenError) as refused:
-            b.enter()
+            b.acquire()
         assert 0 < refused.value.retry_after <= 1.0
     assert b.statistics().blocked == 49
 
 
-def test_a_successful_probe_closes_it_and_a_failed_one_opens_it_for_longer():
-    b, clock = opened()
+def test_a_successful_probe_closes_the_breaker_and_a_failed_one_doubles_the_open_time():
+    b, clock = open_breaker()
     clock.now = 30.0
     call(b, Outcome.FAILED)
     assert b.retry_after() == 60.0
@@ -79,105 +79,105 @@ def test_a_successful_probe_closes_it_and_a_failed_one_opens_it_for_longer():
     assert b.state is BreakerState.CLOSED
     for _ in range(3):
         call(b, Outcome.FAILED)
-    assert b.retry_after() == 30.0, "once closed, it begins with the short wait again"
+    assert b.retry_after() == 30.0, "after it has closed, the open time starts at open_s again"
 
 
-def test_the_open_time_is_capped_and_never_shorter_than_the_far_sides_wish():
-    b, clock = opened(open_max_s=50.0)
+def test_the_open_time_is_capped_but_never_shorter_than_retry_after():
+    b, clock = open_breaker(open_max_s=50.0)
     clock.now = 30.0
     call(b, Outcome.FAILED)
     assert b.retry_after() == 50.0
     clock.now = 80.0
-    b.leave(b.enter(), Outcome.FAILED, 0.0, retry_after=120.0)
+    b.record(b.acquire(), Outcome.FAILED, 0.0, retry_after=120.0)
     assert b.retry_after() == 120.0
 
 
 @given(st.floats(0, 1, exclude_max=True))
-def test_chance_only_adds_to_the_open_time_and_at_most_a_tenth(chance: float):
+def test_randomness_adds_at_most_a_tenth_to_the_open_time(chance: float):
     b = CircuitBreaker("rail", BreakerSettings(failures=1, open_s=30.0), clock=Clock(), random=lambda: chance)
     call(b, Outcome.FAILED)
     assert 30.0 <= b.retry_after() <= 33.0
 
 
-def test_a_cancelled_probe_gives_its_place_back_and_proves_nothing():
-    b, clock = opened()
+def test_a_cancelled_probe_frees_its_slot_and_does_not_change_the_state():
+    b, clock = open_breaker()
     clock.now = 30.0
-    b.drop(b.enter())
+    b.release(b.acquire())
     assert b.state is BreakerState.HALF_OPEN
     call(b, Outcome.OK)
     assert b.state is BreakerState.CLOSED
 
 
-def test_a_hung_probe_is_given_up_after_its_hold_and_its_late_result_counts_for_nothing():
-    b, clock = opened(probe_hold_s=5.0)
+def test_a_hung_probe_is_given_up_after_probe_hold_s_and_its_late_result_is_ignored():
+    b, clock = open_breaker(probe_hold_s=5.0)
     clock.now = 30.0
-    hung = b.enter()
+    hung = b.acquire()
     with pytest.raises(CircuitOpenError):
-        b.enter()
+        b.acquire()
     clock.now = 35.0
-    second = b.enter()
-    b.leave(hung, Outcome.OK, 5.0)
+    second = b.acquire()
+    b.record(hung, Outcome.OK, 5.0)
     assert b.state is BreakerState.HALF_OPEN
-    b.leave(second, Outcome.OK, 0.0)
+    b.record(second, Outcome.OK, 0.0)
     assert b.state is BreakerState.CLOSED
 
 
-def test_ten_cancelled_calls_open_nothing():
+def test_cancelled_calls_do_not_open_the_breaker():
     b, _ = breaker(failures=1)
     for _ in range(10):
-        b.drop(b.enter())
+        b.release(b.acquire())
     assert b.state is BreakerState.CLOSED
 
 
 def test_a_late_success_closes_neither_an_open_nor_a_half_open_breaker():
     b, clock = breaker()
-    early = b.enter()
+    early = b.acquire()
     for _ in range(3):
         call(b, Outcome.FAILED)
-    b.leave(early, Outcome.OK, 1.0)
+    b.record(early, Outcome.OK, 1.0)
     assert b.state is BreakerState.OPEN
     clock.now = 30.0
-    b.drop(b.enter())
-    b.leave(early, Outcome.OK, 1.0)
+    b.release(b.acquire())
+    b.record(early, Outcome.OK, 1.0)
     assert b.state is BreakerState.HALF_OPEN
 
 
-def test_late_failures_of_a_former_era_do_not_open_it_again():
+def test_late_failures_of_an_earlier_generation_do_not_open_the_breaker():
     b, clock = breaker()
-    late = [b.enter() for _ in range(5)]
+    late = [b.acquire() for _ in range(5)]
     for _ in range(3):
         call(b, Outcome.FAILED)
     clock.now = 30.0
     call(b, Outcome.OK)
-    for ticket in late:
-        b.leave(ticket, Outcome.FAILED, 9.0)
+    for permit in late:
+        b.record(permit, Outcome.FAILED, 9.0)
     assert b.state is BreakerState.CLOSED
     assert b.statistics().in_a_row == 0
 
 
-def test_a_call_that_did_not_ask_can_open_it_but_never_close_it():
+def test_a_call_without_a_permit_can_open_the_breaker_but_not_close_it():
     b, clock = breaker()
     for _ in range(3):
-        b.note(Outcome.FAILED, 0.0)
+        b.observe(Outcome.FAILED, 0.0)
     assert b.state is BreakerState.OPEN
     clock.now = 30.0
-    b.note(Outcome.OK, 0.0)
+    b.observe(Outcome.OK, 0.0)
     assert b.state is BreakerState.HALF_OPEN
-    assert b.enter() < 0, "it took nobody's place"
+    assert b.acquire() < 0, "a call without a permit uses no probe slot"
 
 
-def test_rates_wait_for_enough_calls():
+def test_rates_apply_only_from_min_calls_on():
     b, _ = breaker(failures=None, failure_rate=0.5, window=10, min_calls=4)
     for _ in range(3):
         call(b, Outcome.FAILED)
     assert b.state is BreakerState.CLOSED
     call(b)
-    assert b.state is BreakerState.CLOSED, "a success opens nothing"
+    assert b.state is BreakerState.CLOSED, "a success does not open the breaker"
     call(b, Outcome.FAILED)
     assert b.state is BreakerState.OPEN
 
 
-def test_slow_calls_open_it_though_they_succeed():
+def test_slow_successful_calls_open_the_breaker():
     b, _ = breaker(failures=None, slow_rate=0.5, slow_s=2.0, window=10, min_calls=4)
     for seconds in (0.1, 0.1, 2.0, 2.0):
         call(b, seconds=seconds)
@@ -186,7 +186,7 @@ def test_slow_calls_open_it_though_they_succeed():
 
 
 @given(st.lists(st.tuples(st.sampled_from(Outcome), st.floats(0, 4)), max_size=60))
-def test_the_window_holds_what_a_naive_list_would(calls: list[tuple[Outcome, float]]):
+def test_the_window_counts_the_same_calls_as_a_naive_list(calls: list[tuple[Outcome, float]]):
     b, _ = breaker(failures=None, failure_rate=1.0, slow_rate=1.0, slow_s=2.0, window=7, min_calls=7)
     naive: list[tuple[Outcome, float]] = []
     for outcome, seconds in calls:
@@ -206,15 +206,17 @@ def test_the_window_holds_what_a_naive_list_would(calls: list[tuple[Outcome, flo
             assert 7 in (failed, slow)
 
 
-def test_people_can_open_and_close_it_with_a_reason():
+def test_an_operator_can_force_the_breaker_open_and_reset_it_with_a_reason():
     b, clock = breaker()
     changes = []
     b.listen(lambda t: changes.append((t.before.value, t.after.value, t.reason)))
     b.force_open("maintenance at the rail")
     clock.now = 10_000.0
     with pytest.raises(CircuitOpenError, match="open until it is reset: maintenance at the rail") as refused:
-        b.enter()
-    assert (refused.value.retry_after, b.statistics().retry_after) == (None, None), "nobody promises a time"
+        b.acquire()
+    assert (refused.value.retry_after, b.statistics().retry_after) == (None, None), (
+        "a forced open state has no end time"
+    )
     b.reset("maintenance is over")
     call(b)
     assert changes == [
@@ -223,13 +225,13 @@ def test_people_can_open_and_close_it_with_a_reason():
     ]
 
 
-def test_in_shadow_it_reports_and_refuses_nothing():
-    b, _ = opened(mode="shadow")
-    b.enter()
+def test_in_shadow_mode_an_open_breaker_refuses_no_call():
+    b, _ = open_breaker(mode="shadow")
+    b.acquire()
     assert (b.state, b.retry_after()) == (BreakerState.OPEN, None)
 
 
-def test_disabled_it_never_opens():
+def test_a_disabled_breaker_never_opens():
     b, _ = breaker(mode="disabled")
     for _ in range(10):
         call(b, Outcome.FAILED)
@@ -250,6 +252,6 @@ def test_disabled_it_never_opens():
         {"probes_at_once": 2},
     ],
 )
-def test_settings_that_make_no_sense_are_refused_at_once(wrong: dict):
+def test_invalid_settings_raise_value_error(wrong: dict):
     with pytest.raises(ValueError, match=r"."):
         BreakerSettings(**wrong)

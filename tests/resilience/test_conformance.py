@@ -1,4 +1,4 @@
-"""The suite for anybody's breaker, tried on ours and on a bad one; and what others make a breaker do."""
+"""The conformance suite passes for our breaker and fails for a wrong one; and state that peers send."""
 
 import pytest
 
@@ -7,55 +7,55 @@ from synccash.resilience.conformance import BreakerConformance
 from synccash.resilience.testing import FakeClock
 
 
-class Adapter:
+class BreakerAdapter:
     def __init__(self, breaker: CircuitBreaker) -> None:
         self.breaker = breaker
 
     def admit(self) -> int | None:
         try:
-            return self.breaker.enter()
+            return self.breaker.acquire()
         except CircuitOpenError:
             return None
 
     def succeed(self, ticket: int) -> None:
-        self.breaker.leave(ticket, Outcome.OK, 0.001)
+        self.breaker.record(ticket, Outcome.OK, 0.001)
 
     def fail(self, ticket: int) -> None:
-        self.breaker.leave(ticket, Outcome.FAILED, 0.001, error="down")
+        self.breaker.record(ticket, Outcome.FAILED, 0.001, error="down")
 
     def cancel(self, ticket: int) -> None:
-        self.breaker.drop(ticket)
+        self.breaker.release(ticket)
 
 
 class TestOurBreaker(BreakerConformance):
     def make(self, *, failures, open_s, hold_s, clock):
         rules = BreakerSettings(failures=failures, open_s=open_s, probe_hold_s=hold_s)
-        return Adapter(CircuitBreaker("rail", rules, clock=clock))
+        return BreakerAdapter(CircuitBreaker("rail", rules, clock=clock))
 
 
-def test_the_suite_finds_a_breaker_that_lets_everybody_in():
-    class Open(BreakerConformance):
+def test_the_suite_fails_for_a_breaker_that_allows_every_call():
+    class AlwaysClosed(BreakerConformance):
         def make(self, **_):
-            return Adapter(CircuitBreaker("rail", BreakerSettings(mode="disabled")))
+            return BreakerAdapter(CircuitBreaker("rail", BreakerSettings(mode="disabled")))
 
-    with pytest.raises(AssertionError, match="open it"):
-        Open().test_of_fifty_callers_together_one_probes()
+    with pytest.raises(AssertionError, match="must open the breaker"):
+        AlwaysClosed().test_of_fifty_callers_together_one_probes()
 
 
-def test_in_shadow_a_refusal_is_only_counted_and_probes_still_prove():
+def test_in_shadow_mode_refusals_are_only_counted_and_probes_still_close_the_breaker():
     clock = FakeClock()
     rules = BreakerSettings(failures=1, open_s=30.0, mode="shadow")
     breaker = CircuitBreaker("rail", rules, clock=clock, random=lambda: 0.0)
-    breaker.leave(breaker.enter(), Outcome.FAILED, 0.1)
-    assert (breaker.enter(), breaker.retry_after(), breaker.statistics().blocked) == (0, None, 1)
+    breaker.record(breaker.acquire(), Outcome.FAILED, 0.1)
+    assert (breaker.acquire(), breaker.retry_after(), breaker.statistics().blocked) == (0, None, 1)
     clock.move(30.0)
-    probe = breaker.enter()
-    assert (probe < 0, breaker.enter()) == (True, 0)
-    breaker.leave(probe, Outcome.OK, 0.1)
+    probe = breaker.acquire()
+    assert (probe < 0, breaker.acquire()) == (True, 0)
+    breaker.record(probe, Outcome.OK, 0.1)
     assert breaker.state.value == "closed"
 
 
-def test_what_another_process_found_is_adopted_or_taken_as_a_hint():
+def test_a_peers_open_state_is_adopted_or_lowers_the_failure_threshold():
     clock = FakeClock()
     breaker = CircuitBreaker("rail", BreakerSettings(failures=4), clock=clock)
     breaker.adopt(12.0, "a peer saw it down")
@@ -63,11 +63,11 @@ def test_what_another_process_found_is_adopted_or_taken_as_a_hint():
     breaker.reset()
     breaker.hint(10.0)
     for _ in range(2):
-        breaker.leave(breaker.enter(), Outcome.FAILED, 0.1)
+        breaker.record(breaker.acquire(), Outcome.FAILED, 0.1)
     assert breaker.state.value == "open"
 
 
-def test_what_a_person_did_last_holds_in_whatever_order_it_arrives():
+def test_the_latest_operator_action_wins_in_any_order_of_arrival():
     breaker = CircuitBreaker("rail")
     breaker.reset("later", version=2)
     breaker.force_open("earlier", version=1)

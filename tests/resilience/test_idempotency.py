@@ -1,3 +1,5 @@
+"""Idempotency keys and fingerprints of requests."""
+
 import json
 
 import pytest
@@ -8,7 +10,7 @@ from synccash.resilience.idempotency import (
     DuplicateMemberError,
     IdempotencyKeyError,
     NotJsonError,
-    _members,  # pyright: ignore[reportPrivateUsage]
+    _object_members,  # pyright: ignore[reportPrivateUsage]
     fingerprint,
     idempotency_key,
     read_json,
@@ -22,13 +24,13 @@ VALUES = st.recursive(
 )
 
 
-def print_of(text: str, path: str = "/p") -> bytes:
+def fingerprint_of(text: str, path: str = "/p") -> bytes:
     return fingerprint(path, read_json(text.encode()))
 
 
 @settings(max_examples=200)
 @given(KEYS)
-def test_a_quoted_key_and_a_bare_one_are_the_same(key: str):
+def test_a_quoted_key_and_a_bare_key_are_the_same_key(key: str):
     quoted = '"' + key.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if not key.startswith('"'):
         assert idempotency_key([key.encode()]) == key
@@ -49,68 +51,70 @@ def test_a_quoted_key_and_a_bare_one_are_the_same(key: str):
         [b"a", b"b"],
     ],
 )
-def test_a_header_that_is_no_one_key_is_refused(headers: list[bytes]):
+def test_invalid_idempotency_key_headers_are_refused(headers: list[bytes]):
     with pytest.raises(IdempotencyKeyError):
         idempotency_key(headers)
 
 
 @settings(max_examples=100)
 @given(st.dictionaries(st.text("abcd", max_size=3), VALUES, max_size=5))
-def test_neither_the_order_of_members_nor_spelling_changes_a_fingerprint(body: dict[str, object]):
-    turned = dict(reversed(body.items()))
-    assert print_of(json.dumps(body)) == print_of(json.dumps(turned, ensure_ascii=False, indent=2))
+def test_member_order_and_string_notation_do_not_change_the_fingerprint(body: dict[str, object]):
+    reordered = dict(reversed(body.items()))
+    assert fingerprint_of(json.dumps(body)) == fingerprint_of(
+        json.dumps(reordered, ensure_ascii=False, indent=2)
+    )
 
 
 @pytest.mark.parametrize("other", ["1.0", "10e-1", "0.1E1", "1e0", "1.000e+00"])
-def test_one_number_has_one_fingerprint_however_it_is_written(other: str):
-    assert print_of(f'{{"a":{other}}}') == print_of('{"a":1}')
+def test_every_notation_of_a_number_has_the_same_fingerprint(other: str):
+    assert fingerprint_of(f'{{"a":{other}}}') == fingerprint_of('{"a":1}')
 
 
 @pytest.mark.parametrize("other", ["-1", "10", "1.00000000000000000001", '"1"', "true", "1e400", "null"])
-def test_another_value_has_another_fingerprint(other: str):
-    assert print_of(f'{{"a":{other}}}') != print_of('{"a":1}')
+def test_different_values_have_different_fingerprints(other: str):
+    assert fingerprint_of(f'{{"a":{other}}}') != fingerprint_of('{"a":1}')
 
 
-def test_a_fingerprint_covers_the_path():
-    assert print_of("{}", "/a") != print_of("{}", "/b")
+def test_different_paths_have_different_fingerprints():
+    assert fingerprint_of("{}", "/a") != fingerprint_of("{}", "/b")
 
 
-def test_numbers_of_any_size_are_told_apart_without_computing_them():
+def test_numbers_of_any_size_are_compared_without_computing_them():
     big = "1" + "0" * 400
-    assert print_of(f'{{"a":{big}}}') == print_of('{"a":1e400}')
-    assert print_of('{"a":1e99999999999999999999}') != print_of('{"a":1e99999999999999999998}')
+    assert fingerprint_of(f'{{"a":{big}}}') == fingerprint_of('{"a":1e400}')
+    assert fingerprint_of('{"a":1e99999999999999999999}') != fingerprint_of('{"a":1e99999999999999999998}')
 
 
 @pytest.mark.parametrize(
     "raw",
     [b"", b"{", b"\xff{}", b"\xef\xbb\xbf{}", b'{"a":NaN}', b'{"a":Infinity}', b"[" * 20_000, b'{"a":01}'],
 )
-def test_what_is_no_json_is_refused(raw: bytes):
+def test_invalid_json_is_refused(raw: bytes):
     with pytest.raises(NotJsonError):
         read_json(raw)
 
 
-def test_a_member_given_twice_is_refused_at_any_depth():
+def test_a_duplicate_member_is_refused_at_any_depth():
     with pytest.raises(DuplicateMemberError) as caught:
         read_json(b'{"a":{"b":1,"b":1}}')
     assert caught.value.name == "b"
 
 
-class Compared(str):
-    """A name that counts how often it is compared with another."""
+class CountingName(str):
+    """A member name that counts its comparisons."""
 
     times = 0
     __hash__ = str.__hash__
 
     def __eq__(self, other: object):
-        Compared.times += 1
+        CountingName.times += 1
         return str.__eq__(self, other)  # type: ignore[arg-type]
 
 
-def test_a_member_given_twice_is_found_with_as_many_comparisons_as_members_at_most():
-    names = [Compared(f"m{number}") for number in range(2_000)]
-    Compared.times = 0
+def test_a_duplicate_member_is_found_with_at_most_one_comparison_per_member():
+    names = [CountingName(f"m{number}") for number in range(2_000)]
+    CountingName.times = 0
     with pytest.raises(DuplicateMemberError) as refused:
-        _members([(name, 1) for name in [*names, Compared("m1999")]])
+        _object_members([(name, 1) for name in [*names, CountingName("m1999")]])
     assert refused.value.name == "m1999"
-    assert Compared.times <= len(names)
+    assert CountingName.times <= len(names)

@@ -1,4 +1,4 @@
-"""Time-outs that interrupt: one timer for all calls of a policy, and asyncio's rules for each of them."""
+"""Time-outs that interrupt calls follow the rules of asyncio.timeout, with one timer for all calls."""
 
 import asyncio
 
@@ -19,14 +19,14 @@ def policy(**parts) -> Policy:
     return Policy("rail", **{"attempt_timeout": 0.01, **parts})
 
 
-async def test_a_call_that_ended_leaves_the_timer_to_those_that_still_run():
+async def test_the_timer_still_interrupts_running_calls_after_another_call_has_ended():
     p = policy()
     assert await p.call(done) == "done"
     late = await asyncio.gather(p.call(hang), p.call(done), p.call(hang), return_exceptions=True)
     assert [type(one) for one in late] == [AttemptTimeoutError, str, AttemptTimeoutError]
 
 
-async def test_a_call_that_ended_in_time_is_not_interrupted_later():
+async def test_a_call_that_ended_in_time_is_not_interrupted_afterwards():
     p, task = policy(), asyncio.current_task()
     assert await p.call(done) == "done"
     with pytest.raises(AttemptTimeoutError):
@@ -35,32 +35,32 @@ async def test_a_call_that_ended_in_time_is_not_interrupted_later():
     assert task.cancelling() == 0
 
 
-async def test_a_cancellation_that_meets_the_time_out_stays_a_cancellation():
-    async def called_off_while_it_stops() -> None:
+async def test_a_cancellation_during_the_time_out_raises_cancelled_error():
+    async def cancelled_during_cleanup() -> None:
         try:
             await hang()
         finally:
             task.cancel()
 
-    task = asyncio.create_task(policy().call(called_off_while_it_stops))
+    task = asyncio.create_task(policy().call(cancelled_during_cleanup))
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_a_cancellation_before_the_time_out_stays_one_too():
-    async def called_off(reached: asyncio.Event) -> None:
+async def test_a_cancellation_before_the_time_out_raises_cancelled_error():
+    async def wait_to_be_cancelled(reached: asyncio.Event) -> None:
         reached.set()
         await hang()
 
     reached = asyncio.Event()
-    task = asyncio.create_task(policy(attempt_timeout=60.0).call(called_off, reached))
+    task = asyncio.create_task(policy(attempt_timeout=60.0).call(wait_to_be_cancelled, reached))
     await reached.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_of_nested_time_outs_the_one_that_is_over_first_raises():
+async def test_the_shorter_of_two_nested_time_outs_raises():
     with pytest.raises(TimeoutError) as caught:
         async with asyncio.timeout(0.01):
             await policy(attempt_timeout=60.0).call(hang)
@@ -72,7 +72,7 @@ async def test_of_nested_time_outs_the_one_that_is_over_first_raises():
         await policy().call(Policy("inner", attempt_timeout=60.0).call, hang)
 
 
-async def test_who_does_not_stop_when_interrupted_keeps_its_result():
+async def test_a_call_that_suppresses_its_cancellation_returns_its_result():
     async def stubborn() -> str:
         try:
             await hang()
@@ -86,31 +86,31 @@ async def test_who_does_not_stop_when_interrupted_keeps_its_result():
     assert task.cancelling() == 0
 
 
-async def test_an_error_raised_while_it_is_interrupted_comes_out_as_it_is():
-    async def breaks() -> None:
+async def test_an_error_raised_during_the_interruption_is_raised_unchanged():
+    async def fail_in_cleanup() -> None:
         try:
             await hang()
         finally:
             raise ValueError("closing failed")
 
     with pytest.raises(ValueError, match="closing failed"):
-        await policy().call(breaks)
+        await policy().call(fail_in_cleanup)
 
 
-def test_one_policy_serves_one_event_loop_after_another():
+def test_a_policy_works_in_several_event_loops_one_after_another():
     p = policy()
     for _ in range(2):
         with pytest.raises(AttemptTimeoutError):
             asyncio.run(p.call(hang))
 
 
-async def test_an_outer_deadline_that_is_earlier_is_the_limit():
+async def test_an_earlier_outer_deadline_limits_the_inner_call():
     outer = Policy("outer", total_timeout=0.01, interrupt=False)
     with pytest.raises(AttemptTimeoutError, match="inner"):
         await outer.call(Policy("inner", total_timeout=60.0).call, hang)
 
 
-async def test_a_task_begun_under_a_deadline_keeps_it():
+async def test_a_task_started_under_a_deadline_keeps_it():
     async def begin() -> asyncio.Task[float | None]:
         return asyncio.create_task(look())
 

@@ -1,4 +1,4 @@
-"""The shipped limits, who a request counts for, and the headers it is told."""
+"""The default rate limits, the client address behind proxies, and the rate-limit headers."""
 
 import pytest
 
@@ -19,14 +19,14 @@ TRUSTED = trusted_networks("10.0.0.0/8, fd00::/8")
         ("health_check", "ip", 1_100, 60),
     ],
 )
-def test_the_endpoints_have_the_limits_that_were_asked_for(endpoint, scope, capacity, period_s):
-    limit = ConfiguredLimits().named(endpoint, scope)[0]
+def test_the_endpoints_have_the_documented_limits(endpoint, scope, capacity, period_s):
+    limit = ConfiguredLimits().for_scope(endpoint, scope)[0]
     assert (limit.name, limit.capacity, limit.period_s) == (endpoint, capacity, period_s)
 
 
-def test_a_request_meets_the_limits_of_the_scopes_it_has_an_id_for():
-    book = ConfiguredLimits()
-    full = book.demands("payment_initiation", user="m:ama", api_key="k", ip="192.0.2.1")
+def test_the_limits_of_every_scope_with_an_id_apply_to_a_request():
+    limits = ConfiguredLimits()
+    full = limits.demands("payment_initiation", user="m:ama", api_key="k", ip="192.0.2.1")
     assert [(one.limit.scope, one.id) for one in full] == [
         ("user", "m:ama"),
         ("api_key", "k"),
@@ -34,24 +34,24 @@ def test_a_request_meets_the_limits_of_the_scopes_it_has_an_id_for():
         ("endpoint", "payment_initiation"),
         ("global", "all"),
     ]
-    assert [one.limit.scope for one in book.demands("payment_list", api_key="k")] == [
+    assert [one.limit.scope for one in limits.demands("payment_list", api_key="k")] == [
         "api_key",
         "endpoint",
         "global",
     ]
 
 
-def test_an_operator_changes_numbers_and_sets_limits_to_shadow():
-    book = ConfiguredLimits().overridden("payment_initiation=20/30+5, api_key=500/1, ip=shadow")
-    changed = book.named("payment_initiation", "user")[0]
+def test_an_operator_overrides_numbers_and_sets_shadow_mode():
+    limits = ConfiguredLimits().overridden("payment_initiation=20/30+5, api_key=500/1, ip=shadow")
+    changed = limits.for_scope("payment_initiation", "user")[0]
     assert (changed.quota, changed.period_s, changed.burst) == (20, 30, 5)
     assert changed.block is not None
-    assert book.named("x", "api_key")[0].capacity == 500
-    assert book.named("x", "ip")[0].shadow
+    assert limits.for_scope("x", "api_key")[0].capacity == 500
+    assert limits.for_scope("x", "ip")[0].shadow
 
 
 @pytest.mark.parametrize("text", ["payment=1/1", "api_key", "api_key=0/1", "api_key=1/0", "api_key=-1/1"])
-def test_a_limit_that_cannot_be_read_is_refused(text):
+def test_an_invalid_override_is_refused(text):
     with pytest.raises(ValueError, match=r"limit|api_key"):
         ConfiguredLimits().overridden(text)
 
@@ -74,11 +74,11 @@ def test_a_limit_that_cannot_be_read_is_refused(text):
         (None, ["1.1.1.1"], "unknown"),
     ],
 )
-def test_a_client_cannot_lie_about_its_address(peer, forwarded, client):
+def test_only_trusted_proxies_determine_the_client_address(peer, forwarded, client):
     assert client_address(peer, forwarded, TRUSTED) == client
 
 
-def test_headers_tell_the_callers_own_limits_and_when_to_come_back():
+def test_headers_show_the_clients_own_limits_and_retry_after():
     limiter = MemoryLimiter(clock_us=lambda: 1_700_000_000_000_000)
     user = Limit(name="p", scope="user", quota=2, period_s=60)
     shared = Limit(name="g", scope="global", quota=9, period_s=60)

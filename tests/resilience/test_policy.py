@@ -1,4 +1,4 @@
-"""What a policy does round a call, in a time that only the test moves."""
+"""Calls under a policy: retries, waits, breaker, deadline and cancellation, under a fake clock."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,8 @@ from synccash.resilience.retry import Retry
 from synccash.resilience.verdict import Outcome, Verdict
 
 
-class Time:
-    """A clock that only sleeping moves."""
+class SleepClock:
+    """A clock that only `sleep` moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -35,12 +35,12 @@ class Time:
         self.now += seconds
 
 
-def policy(time: Time, name: str = "rail", **parts) -> Policy:
+def policy(time: SleepClock, name: str = "rail", **parts) -> Policy:
     return Policy(name, clock=time, sleep=time.sleep, random=lambda: 0.999_999, **parts)
 
 
 class Flaky:
-    """Fails so often, then succeeds."""
+    """Raises the given exceptions one after another, then succeeds."""
 
     def __init__(self, *failures: Exception) -> None:
         self.failures = list(failures)
@@ -54,34 +54,32 @@ class Flaky:
 
 
 LOST = OSError("lost")
-FRAMES = pytest.mark.parametrize(
+CALL_VARIANTS = pytest.mark.parametrize(
     "total",
     [{}, {"total_timeout": 1_000.0, "interrupt": False}, {"total_timeout": 1_000.0}],
-    ids=["no total", "told", "interrupted"],
+    ids=["no total time-out", "not interrupting", "interrupting"],
 )
-"""A policy makes one of several frames for its calls: these promises are kept in each."""
+"""A policy builds one of several call functions from its parts; these tests run on each of them."""
 
 
-async def test_it_tries_again_with_growing_waits_and_returns_the_result():
-    time, flaky = Time(), Flaky(LOST, LOST)
+async def test_a_policy_retries_with_growing_waits_and_returns_the_result():
+    time, flaky = SleepClock(), Flaky(LOST, LOST)
     p = policy(time, retry=Retry(attempts=3, base=2.0, cap=30.0, on=OSError))
     assert await p.call(flaky) == "done"
     assert [round(s, 2) for s in time.slept] == [2.0, 4.0]
 
 
-async def test_the_last_error_itself_comes_out_with_a_note_of_how_it_came_to_this():
-    time, flaky = Time(), Flaky(OSError("first"), OSError("last"))
+async def test_the_last_error_is_raised_with_a_note_about_the_attempts():
+    time, flaky = SleepClock(), Flaky(OSError("first"), OSError("last"))
     p = policy(time, retry=Retry(attempts=2, base=1.0, on=OSError))
     with pytest.raises(OSError, match="last") as caught:
         await p.call(flaky)
-    assert caught.value.__notes__ == [
-        "rail: gave up after 2 attempts in 1.00 s: 2 attempts are all there are"
-    ]
+    assert caught.value.__notes__ == ["rail: gave up after 2 attempts in 1.00 s: the limit is 2 attempts"]
 
 
-@FRAMES
-async def test_good_calls_and_failures_are_counted_once_by_breaker_and_budget(total):
-    time, breaker = Time(), CircuitBreaker("rail", BreakerSettings())
+@CALL_VARIANTS
+async def test_breaker_and_budget_count_each_success_and_failure_once(total):
+    time, breaker = SleepClock(), CircuitBreaker("rail", BreakerSettings())
     p = policy(time, retry=Retry(on=OSError), breaker=breaker, **total)
     for failures in ((), (LOST,), (ValueError("ours"),)):
         with contextlib.suppress(ValueError):
@@ -91,9 +89,9 @@ async def test_good_calls_and_failures_are_counted_once_by_breaker_and_budget(to
     assert (budget.successes, budget.failures, budget.retries, budget.last_attempts) == (2, 1, 1, 1)
 
 
-@FRAMES
+@CALL_VARIANTS
 async def test_a_slow_call_counts_as_slow(total):
-    time = Time()
+    time = SleepClock()
     settings = BreakerSettings(failures=None, slow_rate=1.0, slow_s=5.0, min_calls=1)
     p = policy(time, breaker=CircuitBreaker("rail", settings, clock=time), **total)
     await p.call(time.sleep, 5.0)
@@ -101,39 +99,39 @@ async def test_a_slow_call_counts_as_slow(total):
     assert p.breaker.state is BreakerState.OPEN
 
 
-async def test_what_was_not_named_is_not_repeated():
+async def test_an_exception_that_on_does_not_name_is_not_retried():
     flaky = Flaky(ValueError("our own mistake"))
     with pytest.raises(ValueError, match="our own"):
-        await policy(Time(), retry=Retry(on=OSError)).call(flaky)
+        await policy(SleepClock(), retry=Retry(on=OSError)).call(flaky)
     assert flaky.calls == 1
 
 
-async def test_returned_values_are_judged_too_and_the_last_one_is_returned():
+async def test_returned_values_are_classified_and_the_last_one_is_returned():
     answers = iter([503, 503, 503])
 
     async def ask() -> int:
         return next(answers)
 
-    time = Time()
+    time = SleepClock()
     p = policy(time, retry=Retry(attempts=3), classify=lambda r: Verdict(Outcome.FAILED, retry=r == 503))
     assert await p.call(ask) == 503
     assert len(time.slept) == 2
 
 
-async def test_what_may_have_been_done_is_repeated_only_where_that_is_safe():
+async def test_an_ambiguous_attempt_is_repeated_only_if_the_policy_is_idempotent():
     def unclear(result: object) -> Verdict:
         failed = isinstance(result, BaseException)
         return Verdict(Outcome.FAILED if failed else Outcome.OK, retry=failed, evidence=Evidence.AMBIGUOUS)
 
     once, twice = Flaky(LOST), Flaky(LOST)
     with pytest.raises(OSError, match="lost"):
-        await policy(Time(), retry=Retry(), classify=unclear).call(once)
-    assert await policy(Time(), retry=Retry(), classify=unclear, idempotent=True).call(twice) == "done"
+        await policy(SleepClock(), retry=Retry(), classify=unclear).call(once)
+    assert await policy(SleepClock(), retry=Retry(), classify=unclear, idempotent=True).call(twice) == "done"
     assert (once.calls, twice.calls) == (1, 2)
 
 
-async def test_the_far_sides_wish_is_obeyed():
-    time = Time()
+async def test_the_wait_is_at_least_the_verdicts_retry_after():
+    time = SleepClock()
     p = policy(
         time,
         retry=Retry(base=1.0),
@@ -147,21 +145,21 @@ async def test_the_far_sides_wish_is_obeyed():
     assert time.slept == [9.0]
 
 
-async def test_a_wait_past_the_deadline_is_not_begun():
-    time, flaky = Time(), Flaky(LOST, LOST)
+async def test_no_wait_starts_that_would_end_after_the_deadline():
+    time, flaky = SleepClock(), Flaky(LOST, LOST)
     p = policy(
         time, retry=Retry(attempts=5, base=4.0, cap=60.0, on=OSError), total_timeout=10.0, interrupt=False
     )
     with pytest.raises(OSError, match="lost") as caught:
         await p.call(Flaky(LOST, LOST, LOST))
-    assert "would be too late" in caught.value.__notes__[-1]
+    assert "would start after the deadline" in caught.value.__notes__[-1]
     assert time.now < 10.0
     assert flaky.calls == 0
 
 
-@FRAMES
-async def test_an_open_breaker_ends_the_loop_with_the_real_cause(total):
-    time = Time()
+@CALL_VARIANTS
+async def test_a_breaker_that_opens_ends_the_call_with_its_last_error(total):
+    time = SleepClock()
     breaker = CircuitBreaker("rail", BreakerSettings(failures=2), clock=time)
     p = policy(time, retry=Retry(attempts=5, base=1.0, on=OSError), breaker=breaker, **total)
     flaky = Flaky(LOST, LOST, LOST)
@@ -173,8 +171,8 @@ async def test_an_open_breaker_ends_the_loop_with_the_real_cause(total):
     assert flaky.calls == 2
 
 
-async def test_two_policies_share_one_breaker_and_an_ungated_one_is_never_refused():
-    time = Time()
+async def test_an_ungated_policy_shares_the_breaker_and_is_never_refused():
+    time = SleepClock()
     breaker = CircuitBreaker("rail", BreakerSettings(failures=1), clock=time)
     gated, ungated = policy(time, breaker=breaker), policy(time, breaker=breaker, gated=False)
     with pytest.raises(OSError, match="lost"):
@@ -186,9 +184,9 @@ async def test_two_policies_share_one_breaker_and_an_ungated_one_is_never_refuse
         await gated.call(Flaky())
 
 
-@FRAMES
-async def test_a_caller_who_is_cancelled_gives_the_probes_place_back(total):
-    time = Time()
+@CALL_VARIANTS
+async def test_a_cancelled_call_frees_its_probe_slot(total):
+    time = SleepClock()
     breaker = CircuitBreaker("rail", BreakerSettings(failures=1), clock=time)
     p = policy(time, breaker=breaker, **total)
     with pytest.raises(OSError, match="lost"):
@@ -209,7 +207,7 @@ async def test_a_caller_who_is_cancelled_gives_the_probes_place_back(total):
     assert breaker.state is BreakerState.CLOSED
 
 
-async def test_an_attempt_that_takes_too_long_is_interrupted_and_counts_as_failed():
+async def test_an_attempt_over_its_time_limit_is_interrupted_and_counts_as_a_failure():
     breaker = CircuitBreaker("rail", BreakerSettings(failures=1))
     p = Policy("rail", breaker=breaker, attempt_timeout=0.01)
     with pytest.raises(AttemptTimeoutError, match=r"interrupted after 0\.01 s"):
@@ -217,30 +215,30 @@ async def test_an_attempt_that_takes_too_long_is_interrupted_and_counts_as_faile
     assert breaker.state is BreakerState.OPEN
 
 
-async def test_without_interruption_the_callee_is_told_what_is_left():
-    time = Time()
-    told: list[float | None] = []
+async def test_without_interruption_the_function_can_read_its_remaining_time():
+    time = SleepClock()
+    seen: list[float | None] = []
 
     async def look() -> None:
-        told.append(remaining())
+        seen.append(remaining())
         with deadline(100.0, clock=time):
-            told.append(remaining())
+            seen.append(remaining())
 
     await policy(time, total_timeout=8.0, attempt_timeout=5.0, interrupt=False).call(look)
-    assert told == [5.0, 5.0]
+    assert seen == [5.0, 5.0]
     assert remaining() is None
 
 
-@FRAMES
-async def test_nothing_begins_after_an_outer_deadline(total):
-    time, flaky = Time(), Flaky()
+@CALL_VARIANTS
+async def test_no_attempt_starts_after_an_outer_deadline(total):
+    time, flaky = SleepClock(), Flaky()
     with deadline(0.0, clock=time), pytest.raises(DeadlineExceededError, match="after 0 attempts"):
         await policy(time, breaker=BreakerSettings(), **total).call(flaky)
     assert flaky.calls == 0
 
 
-def test_a_retry_that_was_not_told_what_is_safe_is_refused():
-    with pytest.raises(ValueError, match="say what may be tried again"):
+def test_a_retry_without_on_or_classify_is_refused():
+    with pytest.raises(ValueError, match="what is retryable"):
         Policy("rail", retry=Retry())
 
 
@@ -253,7 +251,7 @@ def test_a_retry_that_was_not_told_what_is_safe_is_refused():
         AttemptTimeoutError("rail", 1.5),
     ],
 )
-def test_errors_survive_pickling_with_their_facts(error: Exception):
+def test_errors_keep_their_fields_when_pickled(error: Exception):
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), copy.__dict__) == (type(error), str(error), error.__dict__)
 
@@ -267,12 +265,12 @@ def test_errors_survive_pickling_with_their_facts(error: Exception):
         ("immediate", [0, 0, 0, 0]),
     ],
 )
-def test_the_strategies(strategy, waits: list[float]):
+def test_each_strategy_computes_its_waits(strategy, waits: list[float]):
     retry = Retry(base=2.0, cap=10.0, strategy=strategy, jitter="none", on=OSError)
     assert [retry.delay(failed, 0.5) for failed in (1, 2, 3, 4)] == waits
 
 
-def test_jitter_spreads_what_failed_together():
+def test_jitter_spreads_waits_over_the_whole_or_half_of_the_delay():
     whole, half = Retry(base=2.0, on=OSError), Retry(base=2.0, jitter="equal", on=OSError)
     assert [whole.delay(1, c) for c in (0.0, 0.5)] == [0.0, 1.0]
     assert [half.delay(1, c) for c in (0.0, 0.5)] == [1.0, 1.5]

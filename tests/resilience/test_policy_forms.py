@@ -1,4 +1,4 @@
-"""The forms a policy comes in: plain functions, decorators, blocks, bulkheads; and what is refused."""
+"""Policies on plain functions, as decorators and round blocks, and the functions they refuse."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ def policy(**parts) -> Policy:
     return Policy("rail", sleep=no_wait, sleep_sync=lambda seconds: None, random=lambda: 0.0, **parts)
 
 
-def test_a_plain_function_is_tried_again_too():
+def test_a_plain_function_is_retried():
     failures = [LOST, LOST]
 
     @policy(retry=Retry(on=OSError))
@@ -37,7 +37,7 @@ def test_a_plain_function_is_tried_again_too():
 
 
 @pytest.mark.parametrize("parts", [{}, {"attempt_timeout": 5.0, "interrupt": False}], ids=["frame", "loop"])
-def test_a_plain_call_of_a_coroutine_function_is_refused_and_proves_nothing(parts):
+def test_call_sync_of_a_coroutine_function_is_refused_and_not_counted(parts):
     async def fetch() -> str:
         return "never run"
 
@@ -48,7 +48,7 @@ def test_a_plain_call_of_a_coroutine_function_is_refused_and_proves_nothing(part
     assert (counted.successes, counted.failures, counted.state.value) == (0, 0, "closed")
 
 
-async def test_a_decorated_coroutine_keeps_its_name_and_is_tried_again():
+async def test_a_decorated_coroutine_function_keeps_its_name_and_is_retried():
     failures = [LOST]
 
     @policy(retry=Retry(on=OSError))
@@ -60,7 +60,7 @@ async def test_a_decorated_coroutine_keeps_its_name_and_is_tried_again():
     assert (await fetch(word="done"), fetch.__name__) == ("done", "fetch")
 
 
-async def test_a_block_is_tried_again():
+async def test_a_block_is_retried():
     numbers = []
     async for attempt in policy(retry=Retry(on=OSError)).attempts():
         async with attempt as number:
@@ -70,14 +70,14 @@ async def test_a_block_is_tried_again():
     assert numbers == [1, 2, 3]
 
 
-async def test_the_last_error_of_a_block_comes_out():
+async def test_the_last_error_of_a_block_is_raised():
     with pytest.raises(OSError, match="lost"):  # noqa: PT012 - the loop is what raises
         async for attempt in policy(retry=Retry(on=OSError, attempts=2)).attempts():
             async with attempt:
                 raise OSError("lost")
 
 
-def test_what_cannot_be_honoured_is_refused_when_it_is_decorated():
+def test_decorating_a_function_that_cannot_be_interrupted_or_repeated_is_refused():
     with pytest.raises(TypeError, match="can't be interrupted"):
         policy(attempt_timeout=1.0)(lambda: None)
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_honoured_is_refused_when_it_is_decorated():
         policy()(numbers)
 
 
-async def test_a_full_bulkhead_refuses_and_the_breaker_ignores_it():
+async def test_a_full_bulkhead_refuses_calls_and_the_breaker_ignores_them():
     p = policy(bulkhead=Bulkhead(limit=1, queue=1), breaker=BreakerSettings(failures=1))
     done = asyncio.Event()
     running = [asyncio.create_task(p.call(done.wait)) for _ in range(2)]
@@ -101,7 +101,7 @@ async def test_a_full_bulkhead_refuses_and_the_breaker_ignores_it():
     assert (p.breaker.statistics().failures, p.breaker.statistics().ignored) == (0, 1)
 
 
-async def test_a_time_out_counts_as_failure_and_as_slow():
+async def test_a_time_out_counts_as_a_failure_and_as_a_slow_call():
     settings = BreakerSettings(failures=None, slow_rate=1.0, slow_s=60.0, min_calls=1)
     p = policy(attempt_timeout=0.001, breaker=settings)
     with pytest.raises(AttemptTimeoutError):
@@ -110,7 +110,7 @@ async def test_a_time_out_counts_as_failure_and_as_slow():
     assert "took 60 s or more" in p.breaker.reason
 
 
-async def test_repeats_end_where_the_budget_does():
+async def test_retries_end_when_the_budget_is_used_up():
     calls = 0
 
     async def fail() -> None:
@@ -127,7 +127,7 @@ async def test_repeats_end_where_the_budget_does():
     assert "the retry budget is used up" in caught.value.__notes__[-1]
 
 
-def test_threads_lose_no_count():
+def test_counts_of_concurrent_threads_are_exact():
     p = policy(breaker=BreakerSettings(failures=None, failure_rate=1.0))
 
     def half(number: int) -> float:
@@ -155,7 +155,7 @@ def test_threads_lose_no_count():
     assert sum(seen.durations) == 4_000
 
 
-async def test_the_number_of_attempts_of_the_last_call_is_known():
+async def test_the_budget_knows_the_attempts_of_the_last_call():
     failures = [LOST]
 
     async def fetch() -> None:
@@ -170,7 +170,7 @@ async def test_the_number_of_attempts_of_the_last_call_is_known():
     assert seen == [0, 2, 1]
 
 
-def test_a_time_window_forgets_what_is_older():
+def test_a_time_window_drops_calls_older_than_window_s():
     now = [0.0]
     settings = BreakerSettings(failures=None, failure_rate=0.5, window_s=10.0, min_calls=4)
     p = Policy("rail", breaker=CircuitBreaker("rail", settings, clock=lambda: now[0]), clock=lambda: now[0])
@@ -187,7 +187,7 @@ def test_a_time_window_forgets_what_is_older():
     assert (seen.state.value, seen.window_calls, seen.window_failures) == ("closed", 1, 1)
 
 
-def test_a_breaker_keeps_no_error_and_no_number_of_a_person():
+def test_the_last_failure_of_a_breaker_has_no_phone_number():
     p = policy(breaker=BreakerSettings())
 
     def fail() -> None:
@@ -208,35 +208,35 @@ def test_importing_the_toolkit_loads_the_standard_library_only():
     assert set(out.split()) - set(sys.stdlib_module_names) == {"synccash"}
 
 
-class Caller:
+class AsyncCallable:
     async def __call__(self) -> str:
         return "done"
 
 
-async def test_a_partial_of_an_object_that_is_awaited_is_awaited():
-    assert await policy(retry=Retry(on=OSError))(functools.partial(Caller()))() == "done"
+async def test_a_partial_of_an_object_with_an_async_call_method_is_awaited():
+    assert await policy(retry=Retry(on=OSError))(functools.partial(AsyncCallable()))() == "done"
 
 
-class Yielder:
+class GeneratorCallable:
     def __call__(self):
         yield 1
 
 
 async def coroutine() -> None:
-    """Never called."""
+    """Is never called."""
 
 
 @pytest.mark.parametrize(
-    ("thing", "told"),
+    ("value", "message"),
     [
         (staticmethod(coroutine), "below @staticmethod"),
         (classmethod(coroutine), "below @classmethod"),
         (property(coroutine), "only a function"),
         (5, "only a function"),
-        (Yielder(), "generator"),
-        (functools.partial(Yielder()), "generator"),
+        (GeneratorCallable(), "generator"),
+        (functools.partial(GeneratorCallable()), "generator"),
     ],
 )
-def test_what_cannot_be_called_again_is_refused_where_it_is_decorated(thing, told):
-    with pytest.raises(TypeError, match=f"rail: .*{told}"):
-        policy()(thing)
+def test_decorating_something_other_than_a_repeatable_function_is_refused(value, message):
+    with pytest.raises(TypeError, match=f"rail: .*{message}"):
+        policy()(value)

@@ -1,4 +1,4 @@
-"""The documented calls by a provider's name."""
+"""The documented functions that call a provider by its name."""
 
 from dataclasses import replace
 
@@ -10,11 +10,11 @@ from synccash.resilience.registry import Registry
 
 
 def service() -> EnhancedRetryService:
-    at_once = replace(PAYMENT_PROVIDER, retry=replace(PAYMENT_PROVIDER.retry, strategy="immediate"))
-    return EnhancedRetryService(Registry({"*": at_once}))
+    without_wait = replace(PAYMENT_PROVIDER, retry=replace(PAYMENT_PROVIDER.retry, strategy="immediate"))
+    return EnhancedRetryService(Registry({"*": without_wait}))
 
 
-class Call:
+class FailOnce:
     def __init__(self, error: Exception) -> None:
         self.error: Exception | None = error
         self.calls = 0
@@ -27,22 +27,22 @@ class Call:
         return data
 
 
-async def test_what_never_left_is_repeated():
-    call = Call(ConnectionRefusedError())
+async def test_a_call_that_was_not_sent_is_repeated():
+    call = FailOnce(ConnectionRefusedError())
     assert await service().retry_payment_provider_call(call, "MTN_MOMO", {"amount": 1}) == {"amount": 1}
     assert call.calls == 2
 
 
-async def test_what_may_have_been_done_is_repeated_only_under_a_reference_or_a_word():
-    once = Call(ConnectionResetError())
+async def test_an_ambiguous_call_is_repeated_only_with_a_reference_or_if_idempotent():
+    once = FailOnce(ConnectionResetError())
     with pytest.raises(ConnectionResetError):
         await service().retry_payment_provider_call(once, "MTN_MOMO", {"amount": 1})
-    named, told = Call(ConnectionResetError()), Call(ConnectionResetError())
-    await service().retry_payment_provider_call(named, "MTN_MOMO", {"reference": "r1"})
-    await service().retry_payment_provider_call(told, "MTN_MOMO", {}, idempotent=True)
-    assert (once.calls, named.calls, told.calls) == (1, 2, 2)
+    by_reference, idempotent = FailOnce(ConnectionResetError()), FailOnce(ConnectionResetError())
+    await service().retry_payment_provider_call(by_reference, "MTN_MOMO", {"reference": "r1"})
+    await service().retry_payment_provider_call(idempotent, "MTN_MOMO", {}, idempotent=True)
+    assert (once.calls, by_reference.calls, idempotent.calls) == (1, 2, 2)
 
 
-def test_a_providers_breaker_is_one_and_the_same_in_any_case():
+def test_breaker_names_of_providers_are_case_insensitive():
     assert get_provider_circuit_breaker("MTN_MOMO") is get_provider_circuit_breaker("mtn_momo:collect")
     assert get_provider_circuit_breaker("MTN_MOMO:status") is not get_provider_circuit_breaker("MTN_MOMO")

@@ -1,4 +1,4 @@
-"""Limits in memory, under a clock of the test's own."""
+"""The in-memory rate limiter, under a clock that only the test moves."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def limiter(clock):
     return MemoryLimiter(clock_us=clock)
 
 
-def test_ten_a_minute_with_a_burst_of_three_admits_thirteen_and_then_ten_a_minute(limiter, clock):
+def test_ten_a_minute_with_a_burst_of_three_allows_thirteen_and_then_ten_a_minute(limiter, clock):
     assert sum(limiter.check([Demand(PAYMENTS, "ama")]).allowed for _ in range(50)) == 13
     granted = 0
     for _ in range(600):
@@ -47,12 +47,12 @@ def test_hit_takes_from_the_same_bucket_as_check(limiter, clock):
 
 
 @pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window", "fixed_window"])
-def test_a_refused_request_fits_exactly_when_it_was_told_to_come_back(limiter, clock, algorithm):
+def test_a_refused_request_is_allowed_exactly_after_retry_us(limiter, clock, algorithm):
     limit = Limit(name="l", scope="user", quota=7, period_s=60, algorithm=algorithm)
     for _ in range(30):
         decision = limiter.check([Demand(limit, "ama", 2)])
         if not decision.allowed:
-            wait = decision.standings[0].retry_us
+            wait = decision.statuses[0].retry_us
             clock.now += wait - 1
             assert not limiter.check([Demand(limit, "ama", 2)]).allowed
             clock.now += 1
@@ -68,10 +68,10 @@ def test_a_refusal_takes_nothing_from_the_limits_that_had_room(limiter):
     assert not refused.allowed
     assert refused.binding.demand.limit is narrow
     assert refused.retry_after_s == 60
-    assert refused.standings[1].remaining == 4
+    assert refused.statuses[1].remaining == 4
 
 
-def test_a_limit_in_shadow_mode_refuses_nobody_and_tells_that_it_would_have(limiter):
+def test_a_limit_in_shadow_mode_refuses_nothing_and_reports_that_it_would_have(limiter):
     shadow = Limit(name="l", scope="user", quota=1, period_s=60, shadow=True)
     assert not limiter.check([Demand(shadow, "ama")]).shadowed
     would = limiter.check([Demand(shadow, "ama")])
@@ -79,34 +79,34 @@ def test_a_limit_in_shadow_mode_refuses_nobody_and_tells_that_it_would_have(limi
     assert would.shadowed
 
 
-def test_blocks_grow_to_a_cap_and_begin_again_after_quiet(limiter, clock):
+def test_blocks_double_up_to_the_cap_and_start_again_after_cap_s_without_a_block(limiter, clock):
     block = Block(violations=2, window_s=10, duration_s=10, cap_s=40)
     limit = Limit(name="l", scope="ip", quota=1, period_s=1_000, block=block)
     limiter.check([Demand(limit, "a")])
 
     def blocked_for():
         limiter.check([Demand(limit, "a")])
-        shut = limiter.check([Demand(limit, "a")])
-        assert shut.newly_blocked == 1
-        length = shut.standings[0].blocked_until_us - clock.now
-        clock.now += length
-        return length // US
+        refused = limiter.check([Demand(limit, "a")])
+        assert refused.newly_blocked == 1
+        duration = refused.statuses[0].blocked_until_us - clock.now
+        clock.now += duration
+        return duration // US
 
     assert [blocked_for() for _ in range(4)] == [10, 20, 40, 40]
     clock.now += 40 * US
     assert blocked_for() == 10
 
 
-def test_a_key_is_blocked_and_unblocked_by_hand(limiter, clock):
+def test_an_operator_blocks_and_unblocks_a_key(limiter, clock):
     limiter.block(PAYMENTS, "ama", 5)
     blocked = limiter.check([Demand(PAYMENTS, "ama")])
     assert not blocked.allowed
-    assert blocked.standings[0].blocked_until_us == clock.now + 5 * US
+    assert blocked.statuses[0].blocked_until_us == clock.now + 5 * US
     limiter.unblock(PAYMENTS, "ama")
     assert limiter.check([Demand(PAYMENTS, "ama")]).allowed
 
 
-def test_many_keys_are_capped_without_forgetting_one_in_use(clock):
+def test_the_number_of_keys_is_capped_without_dropping_a_key_in_use(clock):
     limiter = MemoryLimiter(clock_us=clock, most_keys=100)
     limit = Limit(name="l", scope="ip", quota=2, period_s=60)
     while limiter.hit(limit, "attacker") == 0:
@@ -123,7 +123,7 @@ def test_many_keys_are_capped_without_forgetting_one_in_use(clock):
     "numbers",
     [{"quota": 0, "period_s": 1}, {"quota": 2, "period_s": 1e-6}, {"quota": 10**9, "period_s": 86_400}],
 )
-def test_numbers_that_cannot_be_counted_are_refused(numbers):
+def test_limits_that_cannot_be_counted_exactly_are_refused(numbers):
     with pytest.raises(ValueError, match="l: "):
         Limit(name="l", scope="ip", **numbers)
 

@@ -1,4 +1,4 @@
-"""A setting that makes no sense is refused when it is written, not in the middle of an outage."""
+"""Invalid settings raise when they are created, not during an outage."""
 
 import asyncio
 import pickle
@@ -21,7 +21,7 @@ WHOLE = "must be a whole number"
 
 
 @pytest.mark.parametrize(
-    ("kind", "setting", "value", "told"),
+    ("kind", "setting", "value", "message"),
     [
         (Retry, "attempts", 0, "at least 1"),
         (Retry, "attempts", 2.5, WHOLE),
@@ -34,8 +34,8 @@ WHOLE = "must be a whole number"
         (Retry, "jitter", "ful", "one of full, equal, none"),
         (Retry, "on", [OSError], "a tuple of them"),
         (Retry, "on", (), "a tuple of them"),
-        (Retry, "on", BaseException, "never tried again"),
-        (Retry, "on", (OSError, asyncio.CancelledError), "never tried again"),
+        (Retry, "on", BaseException, "never retried"),
+        (Retry, "on", (OSError, asyncio.CancelledError), "never retried"),
         (BreakerSettings, "failures", nan, WHOLE),
         (BreakerSettings, "failures", 0, "at least 1, or None"),
         (BreakerSettings, "min_calls", 1.5, WHOLE),
@@ -51,14 +51,14 @@ WHOLE = "must be a whole number"
         (Budget, "most", 0, "most of at least 1"),
     ],
 )
-def test_a_value_that_makes_no_sense_is_refused(kind, setting, value, told):
+def test_an_invalid_setting_is_refused(kind, setting, value, message):
     needed = {"limit": 1} if kind is Bulkhead else {}
-    with pytest.raises((ValueError, TypeError), match=told):
+    with pytest.raises((ValueError, TypeError), match=message):
         kind(**{**needed, setting: value})
 
 
 @pytest.mark.parametrize(
-    ("part", "value", "told"),
+    ("part", "value", "message"),
     [
         ("retry", 3, "retry must be Retry, or None, not 3"),
         ("breaker", True, "breaker must be CircuitBreaker or BreakerSettings, or None"),
@@ -69,31 +69,33 @@ def test_a_value_that_makes_no_sense_is_refused(kind, setting, value, told):
         ("total_timeout", nan, NAN),
     ],
 )
-def test_a_part_of_the_wrong_kind_is_refused(part, value, told):
-    with pytest.raises((ValueError, TypeError), match=told):
-        Policy("far", **{part: value})
+def test_a_policy_part_of_the_wrong_type_is_refused(part, value, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Policy("rates", **{part: value})
 
 
-def test_a_policy_put_round_a_function_without_a_name_is_refused():
+def test_a_policy_without_a_name_is_refused():
     with pytest.raises(TypeError, match="first argument is its name"):
-        Policy(print)  # pyright: ignore[reportArgumentType] - `@Policy` where `@Policy("far")` was meant
+        Policy(print)  # pyright: ignore[reportArgumentType] - `@Policy` where `@Policy("rates")` was meant
 
 
-def test_no_cap_is_a_cap_too():
+def test_an_infinite_cap_is_allowed():
     assert Retry(cap=inf, jitter="none").delay(3, 0.0) == 2.0
 
 
-def test_a_policy_cannot_be_changed():
-    policy = Policy("far")
+def test_a_policy_is_immutable():
+    policy = Policy("rates")
     with pytest.raises(AttributeError, match="immutable"):
-        policy.name = "near"
+        policy.name = "other"
 
 
-def test_a_policy_and_a_breaker_show_what_they_are():
-    policy = Policy("far", breaker=CircuitBreaker("far:pay"), total_timeout=5.0)
-    told = "Policy('far', breaker=<CircuitBreaker 'far:pay' closed>, attempt_timeout=None, total_timeout=5.0"
-    assert repr(policy).startswith(told)
+def test_the_repr_of_a_policy_shows_its_breaker_and_time_outs():
+    policy = Policy("rates", breaker=CircuitBreaker("rates:pay"), total_timeout=5.0)
+    message = (
+        "Policy('rates', breaker=<CircuitBreaker 'rates:pay' closed>, attempt_timeout=None, total_timeout=5.0"
+    )
+    assert repr(policy).startswith(message)
 
 
-def test_the_root_of_the_errors_survives_pickling_as_well():
-    assert pickle.loads(pickle.dumps(ResilienceError("far"))).args == ("far",)
+def test_the_base_error_keeps_its_arguments_when_pickled():
+    assert pickle.loads(pickle.dumps(ResilienceError("rates"))).args == ("rates",)

@@ -1,4 +1,4 @@
-"""The registry: its names, and how much it keeps."""
+"""Names of breakers and budgets in the registry, and how many it holds."""
 
 import pytest
 
@@ -9,13 +9,13 @@ from synccash.resilience.registry import Registry
 SMS = Profile(retry=Retry(attempts=2), breaker=BreakerSettings(failures=9))
 
 
-def test_profiles_are_found_however_their_names_are_written():
+def test_profile_names_are_case_insensitive():
     registry = Registry({**PROFILES, "SMS": SMS})
     assert registry.breaker("sms").settings.failures == registry.breaker("Sms").settings.failures == 9
 
 
 @pytest.mark.parametrize(
-    ("made", "told"),
+    ("make", "message"),
     [
         (lambda: Registry({"sms": SMS}), r'needs "\*"'),
         (lambda: Registry(most=0), "at least 1"),
@@ -23,12 +23,12 @@ def test_profiles_are_found_however_their_names_are_written():
         (lambda: Registry().budget(":collect"), "begins with its service"),
     ],
 )
-def test_what_names_nothing_is_refused(made, told):
-    with pytest.raises(ValueError, match=told):
-        made()
+def test_invalid_registries_and_names_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
-def test_budgets_are_bounded_as_breakers_are_and_those_of_breakers_stay_longest():
+def test_a_full_registry_drops_budgets_without_a_breaker_first():
     registry = Registry(most=3)
     registry.breaker("kept")
     kept = registry.budget("kept")

@@ -1,4 +1,4 @@
-"""What the toolkit gives to other people's tests, and the registry that they may replace."""
+"""The test helpers of the toolkit, and the default registry that tests may replace."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -31,7 +31,7 @@ def policy(**more):
     return Policy("rail", retry=Retry(attempts=4, base=8.0, jitter="none", on=ConnectionError), **more)
 
 
-async def test_a_fake_clock_waits_at_once_and_remembers_for_how_long():
+async def test_a_fake_clock_moves_instead_of_waiting_and_records_the_waits():
     clock = FakeClock(100.0)
     assert await policy(clock=clock, sleep=clock.sleep).call(flaky(2)) == "yes"
     assert clock.slept == [8.0, 16.0]
@@ -40,20 +40,20 @@ async def test_a_fake_clock_waits_at_once_and_remembers_for_how_long():
         clock.move(-1)
 
 
-async def test_without_waiting_every_policy_repeats_at_once():
+async def test_with_no_wait_every_policy_retries_at_once():
     with no_wait():
         assert await policy().call(flaky(3)) == "yes"
 
 
-async def test_with_one_attempt_no_policy_repeats():
+async def test_with_one_attempt_no_policy_retries():
     clock = FakeClock()
     with attempts(1), pytest.raises(ConnectionError):
         await policy(clock=clock, sleep=clock.sleep).call(flaky(1))
     assert await policy(clock=clock, sleep=clock.sleep).call(flaky(1)) == "yes"
 
 
-def test_blocks_that_end_in_the_order_they_began_in_leave_nothing_behind():
-    """As those of two threads or tasks do."""
+def test_overlapping_blocks_may_end_in_any_order():
+    """Blocks of two threads or tasks may overlap without being nested."""
     get_provider_circuit_breaker("kept")
     for make in (no_wait, lambda: attempts(1), replaced_registry):
         first, second = make(), make()
@@ -64,7 +64,7 @@ def test_blocks_that_end_in_the_order_they_began_in_leave_nothing_behind():
             make is no_wait,
             make not in (no_wait, replaced_registry),
             make is replaced_registry,
-        ), "the second still holds"
+        ), "the second block is still in force"
         second.__exit__(None, None, None)
         assert (overrides.waiting, overrides.attempts, "kept:collect" in breakers()) == (True, None, True)
 
@@ -73,7 +73,7 @@ def breakers():
     return default_registry.breakers()
 
 
-def test_of_nested_limits_the_smallest_holds():
+def test_the_smallest_of_nested_attempt_limits_applies():
     with attempts(2):
         with attempts(5):
             assert overrides.attempts == 2
@@ -82,7 +82,7 @@ def test_of_nested_limits_the_smallest_holds():
         assert overrides.attempts == 2
 
 
-def test_plain_functions_too():
+def test_a_fake_clock_replaces_waits_of_plain_functions():
     clock = FakeClock()
     left = [1, 1]
 
@@ -96,13 +96,13 @@ def test_plain_functions_too():
     assert clock.slept == [8.0, 16.0]
 
 
-def small():
+def small_registry():
     profiles = {**PROFILES, "*": Profile(retry=PAYMENT_PROVIDER.retry, breaker=BreakerSettings(failures=1))}
     return Registry(profiles, most=3, clock=FakeClock())
 
 
-def test_a_full_registry_forgets_the_closed_breaker_that_was_longest_unused_and_never_an_open_one():
-    registry = small()
+def test_a_full_registry_drops_the_least_recently_used_closed_breaker():
+    registry = small_registry()
     registry.breaker("a").force_open("mended tomorrow")
     registry.breaker("b")
     registry.breaker("c")
@@ -111,27 +111,27 @@ def test_a_full_registry_forgets_the_closed_breaker_that_was_longest_unused_and_
     assert sorted(registry.breakers()) == ["a:collect", "b:collect", "d:collect"]
 
 
-def test_a_registry_of_refusing_breakers_says_what_is_wrong():
-    registry = small()
+def test_a_registry_full_of_open_breakers_refuses_new_names():
+    registry = small_registry()
     for name in "abc":
         registry.breaker(name).force_open("down")
     with pytest.raises(ValueError, match="made from requests"):
         registry.breaker("d")
 
 
-def test_policies_of_one_name_share_one_budget():
-    registry = small()
+def test_all_spellings_of_a_name_share_one_budget():
+    registry = small_registry()
     assert registry.budget("MTN_MOMO") is registry.budget("mtn_momo:collect")
 
 
-def test_a_registry_hands_all_threads_the_same_breaker():
+def test_all_threads_get_the_same_breaker():
     registry = Registry()
     with ThreadPoolExecutor(8) as threads:
         asked = [threads.submit(registry.breaker, f"rail{number % 50}") for number in range(4_000)]
     assert len({id(one.result()) for one in asked}) == 50
 
 
-def test_a_profile_is_found_by_operation_then_by_service_then_for_all():
+def test_a_profile_is_found_by_operation_then_service_then_default():
     def profile(failures):
         return Profile(retry=PAYMENT_PROVIDER.retry, breaker=BreakerSettings(failures=failures))
 
@@ -150,7 +150,7 @@ def test_a_profile_is_found_by_operation_then_by_service_then_for_all():
 
 async def test_the_default_registry_is_replaced_for_a_block_however_it_was_imported():
     before = get_provider_circuit_breaker("replaced")
-    with replaced_registry(small()) as registry:
+    with replaced_registry(small_registry()) as registry:
         assert get_provider_circuit_breaker("replaced") is registry.breaker("replaced")
         assert get_provider_circuit_breaker("replaced") is not before
         for call in (retry_payment_provider_call, enhanced_retry_service.retry_payment_provider_call):
@@ -166,7 +166,7 @@ async def refuse(data):
     raise ConnectionResetError
 
 
-async def test_the_calls_by_name_are_counted_in_the_registrys_budget():
+async def test_provider_calls_are_counted_in_the_registrys_budget():
     with replaced_registry() as registry, no_wait():
         call = flaky(2, ConnectionRefusedError)
         assert await retry_payment_provider_call(lambda data: call(), "MTN_MOMO", {}) == "yes"
@@ -174,16 +174,16 @@ async def test_the_calls_by_name_are_counted_in_the_registrys_budget():
     assert (seen.successes, seen.retries, seen.last_attempts) == (1, 2, 3)
 
 
-async def test_a_policy_by_name_follows_the_breaker_that_the_registry_keeps():
-    with replaced_registry(small()) as registry:
+async def test_provider_calls_use_the_registrys_present_breaker():
+    with replaced_registry(small_registry()) as registry:
         first = registry.breaker("a")
-        await retry_payment_provider_call(answer, "a", {})
+        await retry_payment_provider_call(echo, "a", {})
         for name in "bcd":
             registry.breaker(name)
-        await retry_payment_provider_call(answer, "a", {})
+        await retry_payment_provider_call(echo, "a", {})
         assert registry.breaker("a") is not first
         assert registry.breaker("a").statistics().successes == 1
 
 
-async def answer(data):
+async def echo(data):
     return data

@@ -1,4 +1,4 @@
-"""The types of the toolkit under mypy --strict and basedpyright strict, as users meet them."""
+"""The toolkit's type annotations, checked with mypy --strict and basedpyright strict as users would."""
 
 import json
 import re
@@ -18,12 +18,12 @@ def output(*command: str, **more) -> str:
     return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, **more).stdout
 
 
-def wrong_lines() -> set[tuple[str, int]]:
+def marked_lines() -> set[tuple[str, int]]:
     lines = MISUSES.read_text(encoding="utf-8").splitlines()
     return {(MISUSES.name, number) for number, line in enumerate(lines, 1) if line.endswith("# wrong")}
 
 
-def test_mypy_strict_passes_the_toolkit_and_its_uses_and_refuses_each_misuse(tmp_path: Path):
+def test_mypy_strict_accepts_the_toolkit_and_its_uses_and_rejects_each_misuse(tmp_path: Path):
     seen = output(
         "mypy",
         "--strict",
@@ -33,10 +33,10 @@ def test_mypy_strict_passes_the_toolkit_and_its_uses_and_refuses_each_misuse(tmp
         cwd=SOURCES,
     )
     found = re.findall(r"^(.+\.py):(\d+): error:", seen, re.MULTILINE)
-    assert {(Path(file).name, int(line)) for file, line in found} == wrong_lines(), seen
+    assert {(Path(file).name, int(line)) for file, line in found} == marked_lines(), seen
 
 
-def test_basedpyright_strict_passes_the_uses_and_refuses_each_misuse(tmp_path: Path):
+def test_basedpyright_strict_accepts_the_uses_and_rejects_each_misuse(tmp_path: Path):
     settings = tmp_path / "pyrightconfig.json"
     read = [str(USES), str(MISUSES)]
     settings.write_text(
@@ -45,4 +45,4 @@ def test_basedpyright_strict_passes_the_uses_and_refuses_each_misuse(tmp_path: P
     seen = output("basedpyright", "--outputjson", "--project", str(settings))
     found = [one for one in json.loads(seen)["generalDiagnostics"] if one["severity"] == "error"]
     where = {(Path(one["file"]).name, one["range"]["start"]["line"] + 1) for one in found}
-    assert where == wrong_lines(), found
+    assert where == marked_lines(), found

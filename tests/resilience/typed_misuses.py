@@ -1,4 +1,4 @@
-"""What a type checker must refuse: each line marked `# wrong` and no other. Read, never run."""
+"""Code that type checkers must reject: each line marked `# wrong` and no other. Checked, never run."""
 
 from collections.abc import Callable
 
@@ -16,11 +16,11 @@ def read(name: str) -> list[str]:
     return [name]
 
 
-def asks_for_a_narrow_error(error: OSError) -> bool:
+def accepts_only_os_error(error: OSError) -> bool:
     return error.errno is not None
 
 
-def judges_by_a_word(result: object) -> str:
+def returns_a_string(result: object) -> str:
     return str(result)
 
 
@@ -43,14 +43,14 @@ async def mistakes() -> None:
 
 Retry(on=OSError())  # wrong
 Retry(on="OSError")  # wrong
-Retry(on=asks_for_a_narrow_error)  # wrong
+Retry(on=accepts_only_os_error)  # wrong
 Retry(strategy="quadratic", on=OSError)  # wrong
 Retry(jitter="some", on=OSError)  # wrong
 Retry(3, on=OSError)  # wrong
 BreakerSettings(mode="off")  # wrong
 BreakerSettings(failures="3")  # wrong
 Policy(name="rates")  # wrong
-Policy("rates", classify=judges_by_a_word)  # wrong
+Policy("rates", classify=returns_a_string)  # wrong
 Policy("rates", bulkhead=7)  # wrong
 Policy("rates", timeout=1.0)  # wrong
 Verdict("ok")  # wrong

@@ -1,4 +1,4 @@
-"""What the toolkit promises to a type checker: read by mypy and basedpyright, never run."""
+"""Code whose types mypy and basedpyright must infer as asserted. Checked, never run."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Rate:
     value: float
 
 
-def judge(result: object) -> Verdict:
+def classify(result: object) -> Verdict:
     return Verdict(Outcome.FAILED if isinstance(result, BaseException) else Outcome.OK)
 
 
@@ -49,7 +49,7 @@ def read(name: str, *, lines: int = 0) -> list[str]:
     return [name] * lines
 
 
-async def calls_give_what_the_function_gives() -> None:
+async def calls_return_the_functions_type() -> None:
     assert_type(await policy.call(fetch, "GHS", day=1), Rate)
     assert_type(policy.call_sync(read, "a.csv", lines=2), list[str])
     assert_type(await policy.call(policy.call, fetch, "GHS"), Rate)
@@ -81,18 +81,18 @@ async def decorated_functions_keep_their_signature() -> None:
 def takes_fetch(fn: Callable[[str], Coroutine[Any, Any, Rate]]) -> None: ...
 
 
-async def blocks_know_the_number_of_their_attempt() -> None:
+async def blocks_get_the_attempt_number() -> None:
     async for attempt in policy.attempts():
         async with attempt as number:
             assert_type(number, int)
 
 
-def what_may_be_repeated_is_a_type_or_several_or_a_question() -> None:
+def on_accepts_a_class_a_tuple_or_a_function() -> None:
     Retry(on=OSError)
     Retry(on=(OSError, ValueError))
     Retry(on=lambda error: isinstance(error, OSError))
     Retry(attempts=2, base=0.5, cap=1, strategy="linear", jitter="equal", on=TimeoutError)
-    Policy("x", retry=Retry(), classify=judge)
+    Policy("x", retry=Retry(), classify=classify)
     Policy("x", breaker=BreakerSettings(), bulkhead=Bulkhead(limit=1), budget=Budget(share=0.1))
     Policy("x", breaker=CircuitBreaker("x"), budget=RetryBudget("x"))
     Policy("x", breaker=None, budget=None)

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from synccash.resilience.claims import Answer, Granted, InProgress, Replayed, Reused
+from synccash.resilience.claims import ClaimAnswer, Granted, InProgress, Replayed, Reused
 from synccash.stores.postgres.claims import _SWEEPS, PostgresClaims
 from synccash.stores.postgres.database import Database
 
 ONE, TWO = b"1" * 33, b"2" * 33
-ANSWER = Answer(201, (("content-type", "application/json"),), b'{"a": "\xc3\xa9"}')
+ANSWER = ClaimAnswer(201, (("content-type", "application/json"),), b'{"a": "\xc3\xa9"}')
 
 
 @pytest.fixture
@@ -35,12 +35,12 @@ async def test_a_completed_request_is_replayed_byte_for_byte(store):
     assert await asked(store) == Replayed(ANSWER)
     assert await asked(store, TWO) == Reused()
     assert await store.complete("s", "k", 1, ANSWER), "told twice, as after a lost connection"
-    assert not await store.complete("s", "k", 1, Answer(200, (), b""))
+    assert not await store.complete("s", "k", 1, ClaimAnswer(200, (), b""))
 
 
 async def test_an_answer_too_large_to_keep_is_replayed_without_its_body(store):
     await asked(store)
-    large = Answer(201, (("location", "/api/v1/things/1"),), None)
+    large = ClaimAnswer(201, (("location", "/api/v1/things/1"),), None)
     await store.complete("s", "k", 1, large)
     assert await asked(store) == Replayed(large)
 

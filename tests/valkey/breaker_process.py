@@ -39,7 +39,7 @@ async def serve(socket, url, instance):
         elif line == "enter":
             answer = ticket = member.enter()
         elif line == "succeed":
-            member.breaker.leave(ticket, Outcome.OK, 0.001)
+            member.breaker.record(ticket, Outcome.OK, 0.001)
         elif line == "reset":
             answer = time.monotonic()
             await member.view.reset(NAME, "by hand")

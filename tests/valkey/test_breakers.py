@@ -39,7 +39,7 @@ async def test_who_comes_later_opens_too_and_with_the_same_round(valkey_url):
         first.fail()
         first.clock.ahead_s = 60.0
         ticket = await until(first.enter)
-        first.breaker.leave(ticket, Outcome.FAILED, 0.1)
+        first.breaker.record(ticket, Outcome.FAILED, 0.1)
         await until(lambda: kept(valkey_url).get("till_in_s", 0) > 100)
         async with members(valkey_url, 1, name="q") as [later]:
             await all_are([later], "open")
@@ -180,7 +180,7 @@ async def test_one_of_all_probes_and_its_success_closes_all(valkey_url):
             await asyncio.sleep(0)
         assert len(probing) == 1
         [prober] = probing
-        prober.breaker.leave(next(iter(prober.breaker._probes)), Outcome.OK, 0.001)
+        prober.breaker.record(next(iter(prober.breaker._probes)), Outcome.OK, 0.001)
         await all_are(found, "closed")
 
 
@@ -227,7 +227,7 @@ async def test_a_lease_whose_probe_proved_nothing_is_given_back_to_those_who_hav
             member.clock.ahead_s = 61.0
         ticket = await until(first.enter)
         assert second.enter() is None
-        first.breaker.drop(ticket)
+        first.breaker.release(ticket)
         over.set()
         assert await until(second.enter) < 0
 
@@ -253,7 +253,7 @@ async def test_a_lease_is_kept_while_its_probe_runs(valkey_url):
         await looked.wait()
         with redis.Redis.from_url(valkey_url) as client:
             assert client.get(script.lease_key(NAME))
-            member.breaker.drop(ticket)
+            member.breaker.release(ticket)
             await until(lambda: client.get(script.lease_key(NAME)) is None)
 
 
@@ -276,7 +276,7 @@ async def test_healthy_calls_send_nothing(valkey_url):
     async with members(valkey_url) as found:
         before = commands(valkey_url)
         for _ in range(1_000):
-            found[0].breaker.leave(found[0].breaker.enter(), Outcome.OK, 0.001)
+            found[0].breaker.record(found[0].breaker.acquire(), Outcome.OK, 0.001)
             await asyncio.sleep(0)
         assert commands(valkey_url) == before
 
@@ -326,8 +326,8 @@ async def test_without_valkey_a_half_open_breaker_probes_by_itself(mortal):
             member.clock.ahead_s = 61.0
         tickets = [member.enter() for member in found]
         assert all(ticket is not None and ticket < 0 for ticket in tickets), "each of them on its own"
-        found[0].breaker.leave(tickets[0], Outcome.OK, 0.001)
-        found[1].breaker.leave(tickets[1], Outcome.FAILED, 0.001)
+        found[0].breaker.record(tickets[0], Outcome.OK, 0.001)
+        found[1].breaker.record(tickets[1], Outcome.FAILED, 0.001)
         assert [member.state for member in found] == ["closed", "open"]
 
 
@@ -343,7 +343,7 @@ async def test_over_a_frozen_valkey_calls_are_decided_and_what_was_found_is_told
         for member in found:
             member.clock.ahead_s = 61.0
         ticket = await until(first.enter)
-        first.breaker.leave(ticket, probe, 0.001)
+        first.breaker.record(ticket, probe, 0.001)
         assert first.state == ("closed" if probe is Outcome.OK else "open")
         mortal.thaw()
         await all_are([second], first.state)

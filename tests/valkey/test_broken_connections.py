@@ -79,7 +79,7 @@ def test_a_breaker_forced_open_at_one_process_is_known_at_the_other_afterwards(p
 
 
 @pytest.mark.parametrize("manner", MANNERS)
-def test_the_limiter_answers_every_caller_and_shares_again_afterwards(proxy, valkey_url, manner):
+def test_the_limiter_decides_every_request_and_uses_valkey_again_afterwards(proxy, valkey_url, manner):
     async def scenario():
         limiter = ValkeyLimiter(through(proxy, valkey_url), deadline_s=1.0)
         demands = [Demand(Limit(name="wide", scope="ip", quota=1_000_000, period_s=60), "a")]
@@ -164,19 +164,19 @@ def test_an_error_that_nobody_foresaw_costs_a_breaker_a_restart_and_no_news(valk
     on_uvloop(scenario)
 
 
-def test_a_command_on_a_transport_that_has_just_closed_is_answered_as_lost(valkey_url):
+def test_a_command_on_a_transport_that_has_just_closed_raises_a_connection_error(valkey_url):
     async def scenario():
-        line = ValkeyConnection(valkey_url, deadline_s=5.0)
-        assert await line.call("PING") == b"PONG"
-        assert line._socket is not None
-        assert line._socket._transport is not None
-        line._socket._transport.abort()
-        reply = line.start("PING")
+        connection = ValkeyConnection(valkey_url, deadline_s=5.0)
+        assert await connection.call("PING") == b"PONG"
+        assert connection._socket is not None
+        assert connection._socket._transport is not None
+        connection._socket._transport.abort()
+        reply = connection.start("PING")
         assert reply is not None
         async with asyncio.timeout(10):
             with pytest.raises(UNREACHABLE):
                 await reply
-        assert await line.call("PING") == b"PONG"
-        await line.aclose()
+        assert await connection.call("PING") == b"PONG"
+        await connection.aclose()
 
     on_uvloop(scenario)

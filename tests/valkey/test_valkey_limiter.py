@@ -1,4 +1,4 @@
-"""Limits shared over a real Valkey, and what happens while it is away."""
+"""Rate limits shared through a real Valkey, and local decisions while Valkey is unavailable."""
 
 import asyncio
 import contextlib
@@ -33,13 +33,13 @@ async def limiting(url, **options):
         await limiter.aclose()
 
 
-async def until_it_answers(limiter, demands):
+async def until_not_degraded(limiter, demands):
     async with asyncio.timeout(10):
         while (await limiter.check("e", demands)).degraded:  # noqa: ASYNC110 - a server sets no event
             await asyncio.sleep(0)
 
 
-async def test_two_processes_share_thirteen_requests(valkey_url):
+async def test_two_processes_share_the_thirteen_units_of_a_limit(valkey_url):
     async with limiting(valkey_url) as one, limiting(valkey_url) as other:
         decisions = await asyncio.gather(*(limiter.check("p", BOTH) for limiter in (one, other) * 20))
     assert sum(decision.allowed for decision in decisions) == 13
@@ -50,40 +50,40 @@ async def test_two_processes_share_thirteen_requests(valkey_url):
     assert 0 < refused.retry_after_s <= 60
 
 
-async def test_while_valkey_is_known_to_be_away_no_answer_is_brought_there(valkey_url):
-    breaker, where = CircuitBreaker("valkey"), answer_key("merchant", "key-1")
+async def test_no_answer_is_stored_while_the_breaker_is_open(valkey_url):
+    breaker, answer_name = CircuitBreaker("valkey"), answer_key("merchant", "key-1")
     limiter = ValkeyLimiter(valkey_url, breaker=breaker)
-    breaker.force_open("as if it were away")
-    assert not await limiter.keep(where, b"the answer")
+    breaker.force_open("Valkey is down")
+    assert not await limiter.store_answer(answer_name, b"the answer")
     breaker.reset()
-    assert (await limiter.check("p", BOTH, answer=where)).answer is None
-    assert await limiter.keep(where, b"the answer")
+    assert (await limiter.check("p", BOTH, answer=answer_name)).answer is None
+    assert await limiter.store_answer(answer_name, b"the answer")
     await limiter.aclose()
 
 
-def test_however_long_valkey_was_away_it_is_looked_for_every_second():
+def test_valkey_is_probed_every_second_however_long_it_was_down():
     clock = FakeClock()
     breaker = CircuitBreaker("valkey", VALKEY.breaker, clock=clock, random=lambda: 0.0)
     for _ in range(3):
-        breaker.note(Outcome.FAILED, 0.05)
+        breaker.observe(Outcome.FAILED, 0.05)
     for _ in range(20):
         clock.move(1.0)
-        breaker.leave(breaker.enter(), Outcome.FAILED, 0.05)
+        breaker.record(breaker.acquire(), Outcome.FAILED, 0.05)
     assert breaker.retry_after() == 1.0
 
 
-async def test_a_stored_answer_comes_along_and_costs_no_user_quota(valkey_url):
-    where = answer_key("merchant", "key-1")
+async def test_a_stored_answer_is_returned_and_costs_no_user_quota(valkey_url):
+    answer_name = answer_key("merchant", "key-1")
     async with limiting(valkey_url) as limiter:
-        assert (await limiter.check("p", BOTH, answer=where)).answer is None
-        assert await limiter.keep(where, b"the answer")
-        decisions = [await limiter.check("p", BOTH, answer=where) for _ in range(20)]
+        assert (await limiter.check("p", BOTH, answer=answer_name)).answer is None
+        assert await limiter.store_answer(answer_name, b"the answer")
+        decisions = [await limiter.check("p", BOTH, answer=answer_name) for _ in range(20)]
         assert {decision.answer for decision in decisions} == {b"the answer"}
         assert all(decision.allowed for decision in decisions)
-        assert (await limiter.peek(BOTH)).standings[0].remaining == 12
+        assert (await limiter.peek(BOTH)).statuses[0].remaining == 12
 
 
-async def test_every_key_lives_as_long_as_it_matters_and_shares_one_slot(valkey_url):
+async def test_every_key_expires_when_it_no_longer_matters_and_all_share_one_slot(valkey_url):
     strict = Limit(name="s", scope="ip", quota=1, period_s=10, block=Block(violations=1, duration_s=5))
     async with limiting(valkey_url) as limiter:
         for _ in range(2):
@@ -95,18 +95,18 @@ async def test_every_key_lives_as_long_as_it_matters_and_shares_one_slot(valkey_
         assert all(key.startswith(b"{synccash:rl}:") for key in keys)
 
 
-async def test_forgotten_scripts_fail_no_request(mortal):
+async def test_a_script_flush_fails_no_request(mortal):
     async with limiting(mortal.url) as limiter:
-        await until_it_answers(limiter, [Demand(WIDE, "a")])
+        await until_not_degraded(limiter, [Demand(WIDE, "a")])
         mortal.forget_scripts()
         decisions = await asyncio.gather(*(limiter.check("e", [Demand(WIDE, "a")]) for _ in range(50)))
         assert all(decision.allowed and not decision.degraded for decision in decisions)
 
 
 @pytest.mark.parametrize("trouble", ["restart", "flush", "kill", "freeze"])
-async def test_trouble_under_load_fails_no_request_and_valkey_is_used_again(mortal, trouble):
+async def test_an_outage_under_load_fails_no_request_and_valkey_is_used_again(mortal, trouble):
     async with limiting(mortal.url) as limiter:
-        await until_it_answers(limiter, [Demand(WIDE, "a")])
+        await until_not_degraded(limiter, [Demand(WIDE, "a")])
         going, decisions = True, []
 
         async def ask():
@@ -120,14 +120,14 @@ async def test_trouble_under_load_fails_no_request_and_valkey_is_used_again(mort
         mortal.revive()
         going = False
         await asyncio.gather(*asking)
-        await until_it_answers(limiter, [Demand(WIDE, "a")])
+        await until_not_degraded(limiter, [Demand(WIDE, "a")])
     assert all(decision.allowed for decision in decisions)
     assert limiter.counts.degraded > 0 or trouble in ("flush", "restart")
 
 
-async def test_without_valkey_each_process_grants_its_share_and_was_warm(mortal):
+async def test_without_valkey_each_process_grants_its_share_less_what_valkey_granted(mortal):
     async with limiting(mortal.url, instances=lambda: 2) as limiter:
-        await until_it_answers(limiter, [Demand(WIDE, "a")])
+        await until_not_degraded(limiter, [Demand(WIDE, "a")])
         for _ in range(4):
             assert (await limiter.check("e", [Demand(USER, "ama")])).allowed
         mortal.kill()
@@ -136,7 +136,7 @@ async def test_without_valkey_each_process_grants_its_share_and_was_warm(mortal)
     assert sum(decision.allowed for decision in decisions) == 2
 
 
-async def test_each_of_two_grants_half_when_valkey_dies_and_one_that_is_left_grants_all(mortal):
+async def test_two_processes_grant_half_each_without_valkey_and_a_single_one_grants_all(mortal):
     async with contextlib.AsyncExitStack() as stack:
         fleets, limiters = [], []
         for name in ("one", "other"):
@@ -144,19 +144,21 @@ async def test_each_of_two_grants_half_when_valkey_dies_and_one_that_is_left_gra
             stack.push_async_callback(client.aclose)
             fleets.append(Fleet(client, name, assumed=7))
             limiters.append(await stack.enter_async_context(limiting(mortal.url, instances=fleets[-1].size)))
-        assert [fleet.size() for fleet in fleets] == [7, 7], "nothing was heard yet"
+        assert [fleet.size() for fleet in fleets] == [7, 7], (
+            "before the first beat, the assumed number is used"
+        )
         for fleet in (*fleets, fleets[0]):
             await fleet.beat()
         assert [fleet.size() for fleet in fleets] == [2, 2]
         for limiter in limiters:
-            await until_it_answers(limiter, [Demand(WIDE, "a")])
+            await until_not_degraded(limiter, [Demand(WIDE, "a")])
         mortal.kill()
         for limiter in limiters:
             decisions = [await limiter.check("e", [Demand(USER, "ama")]) for _ in range(10)]
             assert sum(decision.allowed for decision in decisions) == 6, "half of 10, and half of 3"
 
 
-async def test_a_fleet_forgets_who_left_but_not_when_valkey_forgot_everybody(mortal):
+async def test_a_process_that_left_is_no_longer_counted_but_a_flush_changes_no_count(mortal):
     now = 0.0
     async with contextlib.AsyncExitStack() as stack:
         client = build_client(mortal.url)
@@ -169,14 +171,14 @@ async def test_a_fleet_forgets_who_left_but_not_when_valkey_forgot_everybody(mor
                 await one.beat()
         mortal.flush()
         await one.beat()
-        assert one.size() == 2, "Valkey lost its memory a moment ago"
+        assert one.size() == 2, "a count is not lowered within 15 s of a flush"
         now += 15
         await one.beat()
         assert one.size() == 1
         await other.close()
 
 
-async def test_who_inquires_is_counted_apart_from_who_lets_requests_in(mortal):
+async def test_inquirers_are_counted_separately_from_gateways(mortal):
     async with contextlib.AsyncExitStack() as stack:
         client = build_client(mortal.url)
         stack.push_async_callback(client.aclose)
@@ -188,10 +190,10 @@ async def test_who_inquires_is_counted_apart_from_who_lets_requests_in(mortal):
         mortal.kill()
         with contextlib.suppress(*UNREACHABLE):
             await workers[0].beat()
-        assert workers[0].size() == 2, "what was heard last stands"
+        assert workers[0].size() == 2, "without Valkey, the last known number is used"
 
 
-async def test_a_limit_says_itself_what_happens_without_valkey(mortal):
+async def test_each_limit_follows_its_fail_policy_without_valkey(mortal):
     mortal.kill()
     opened = Limit(name="o", scope="ip", quota=1, period_s=60, fail_policy="open")
     closed = Limit(name="c", scope="ip", quota=100, period_s=60, fail_policy="closed")
@@ -203,55 +205,55 @@ async def test_a_limit_says_itself_what_happens_without_valkey(mortal):
         assert refused.retry_after_s > 0
 
 
-async def test_a_blocked_key_is_told_until_when_without_asking_again(mortal):
+async def test_a_known_block_is_refused_without_asking_valkey(mortal):
     strict = Limit(name="s", scope="ip", quota=1, period_s=60, block=Block(violations=2, duration_s=100))
     async with limiting(mortal.url) as limiter:
-        await until_it_answers(limiter, [Demand(WIDE, "a")])
+        await until_not_degraded(limiter, [Demand(WIDE, "a")])
         last = [await limiter.check("e", [Demand(strict, "a")]) for _ in range(3)][-1]
         assert last.newly_blocked == 1
         assert limiter.counts.key_blocked == 1
         until = last.binding.blocked_until_us
         mortal.kill()
-        believed = await limiter.check("e", [Demand(strict, "a")])
-        assert not believed.degraded
-        assert believed.binding.blocked_until_us == until
+        refused = await limiter.check("e", [Demand(strict, "a")])
+        assert not refused.degraded
+        assert refused.binding.blocked_until_us == until
 
 
-async def test_a_key_is_blocked_and_unblocked_by_hand_everywhere(valkey_url):
+async def test_an_operator_blocks_and_unblocks_a_key_in_all_processes(valkey_url):
     async with limiting(valkey_url) as one, limiting(valkey_url) as other:
         await one.block(USER, "ama", 60)
-        assert (await other.peek(BOTH)).standings[0].blocked_until_us > 0
+        assert (await other.peek(BOTH)).statuses[0].blocked_until_us > 0
         assert not (await one.check("p", BOTH)).allowed
         await one.unblock(USER, "ama")
         assert (await one.check("p", BOTH)).allowed
         assert (await other.check("p", BOTH)).allowed
 
 
-async def test_a_block_by_hand_leaves_what_was_used(valkey_url):
+async def test_an_operators_block_keeps_the_used_units(valkey_url):
     async with limiting(valkey_url) as limiter:
         for _ in range(4):
             await limiter.check("p", BOTH)
         await limiter.block(USER, "ama", 60)
-        standing = (await limiter.peek(BOTH)).standings[0]
-        assert standing.blocked_until_us > 0
-        assert standing.remaining == 9
+        status = (await limiter.peek(BOTH)).statuses[0]
+        assert status.blocked_until_us > 0
+        assert status.remaining == 9
 
 
-async def test_a_hundred_who_ask_at_once_are_decided_one_by_one(valkey_url):
-    where = answer_key("merchant", "key-1")
+async def test_a_hundred_concurrent_requests_are_decided_one_by_one(valkey_url):
+    answer_name = answer_key("merchant", "key-1")
     async with limiting(valkey_url) as limiter:
-        assert await limiter.keep(where, b"the answer")
+        assert await limiter.store_answer(answer_name, b"the answer")
         decisions = await asyncio.gather(
-            *(limiter.check("p", BOTH, answer=where if number % 2 else None) for number in range(100))
+            *(limiter.check("p", BOTH, answer=answer_name if number % 2 else None) for number in range(100))
         )
         standings = await limiter.peek(BOTH)
     fresh, repeats = decisions[::2], decisions[1::2]
     assert [one.allowed for one in fresh] == [True] * 13 + [False] * 37
     assert all(one.allowed and one.answer == b"the answer" for one in repeats)
-    assert standings.standings[1].remaining >= 1_000 - 63
+    assert standings.statuses[1].remaining >= 1_000 - 63
 
 
-async def test_nothing_asked_is_granted_without_valkey(mortal):
+async def test_a_request_without_demands_is_granted_without_valkey(mortal):
     mortal.kill()
     async with limiting(mortal.url) as limiter:
         decision = await limiter.check("e", ())
@@ -259,7 +261,7 @@ async def test_nothing_asked_is_granted_without_valkey(mortal):
     assert not decision.degraded
 
 
-async def test_a_caller_who_gives_up_disturbs_nobody(valkey_url):
+async def test_a_cancelled_request_does_not_affect_the_others(valkey_url):
     async with limiting(valkey_url, local=MemoryLimiter()) as limiter:
         asking = [asyncio.create_task(limiter.check("e", BOTH)) for _ in range(6)]
         await asyncio.sleep(0)
@@ -269,7 +271,7 @@ async def test_a_caller_who_gives_up_disturbs_nobody(valkey_url):
         assert all(not result.degraded and result.allowed for result in results[1::2])
 
 
-def test_limits_work_in_the_loop_of_the_service(valkey_url):
+def test_the_limiter_works_on_uvloop(valkey_url):
     async def once():
         async with limiting(valkey_url) as limiter:
             return await asyncio.gather(*(limiter.check("e", BOTH) for _ in range(20)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 from urllib.parse import unquote
 
-from synccash.resilience._core.fast_tuple import made
+from synccash.resilience.fast_tuple import make_namedtuple as made
 
 OTHER = "other"
 """The name of whatever is not declared."""

@@ -13,8 +13,8 @@ from synccash.middleware.idempotency_coordinator import Counts, IdempotencyCoord
 from synccash.middleware.matching import OTHER, Endpoint, Match, Matcher
 from synccash.middleware.refusal import App, Message, Receive, Refusal, Refuse, Scope, Send
 from synccash.middleware.request_guard import Admitted, Asked, Caller, Door, Headers
-from synccash.resilience._core.fast_tuple import made
 from synccash.resilience.claims import ClaimStore
+from synccash.resilience.fast_tuple import make_namedtuple as made
 from synccash.resilience.idempotency import (
     DuplicateMemberError,
     IdempotencyKeyError,

@@ -20,8 +20,8 @@ from synccash.payments.document import moment
 from synccash.payments.payer import Msisdn
 from synccash.payments.recovery import NO_RECOVERY, Recovery
 from synccash.payments.request import Principal
-from synccash.resilience._core.fast_tuple import made
 from synccash.resilience.client_address import Network, client_address
+from synccash.resilience.fast_tuple import make_namedtuple
 from synccash.resilience.limit_headers import limit_headers, raw_limit_headers
 from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.resilience.rate_limiter import Decision, Demand, Limit, MemoryLimiter
@@ -175,7 +175,7 @@ class Gate:
         ip = self._address(scope)
         principal: Principal | None = scope.get(PRINCIPAL)
         if principal is None:
-            return made(Caller, (ip, None, None, None))
+            return make_namedtuple(Caller, (ip, None, None, None))
         tenant = principal.tenant
         return Caller(
             ip=ip,
@@ -213,7 +213,7 @@ class Gate:
         headers = raw_limit_headers(decision)
         allowed, _, stored, _, _ = decision
         if allowed:
-            return made(Admitted, (None, stored, headers))
+            return make_namedtuple(Admitted, (None, stored, headers))
         return Admitted(refusal=refused(decision), headers=headers)
 
     async def stranger(self, scope: Scope) -> Refusal | None:

@@ -1,4 +1,4 @@
-"""The toolkit: retry, circuit breaker, deadlines, bulkhead, budget. Standard library only.
+"""Resilience toolkit: retry, circuit breaker, deadlines, bulkhead and retry budget. Standard library only.
 
 >>> policy = Policy("rates", retry=Retry(on=OSError), breaker=BreakerSettings(), total_timeout=5.0)
 >>> rate = await policy.call(fetch_rate, "GHS")

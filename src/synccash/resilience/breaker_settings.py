@@ -1,15 +1,15 @@
-"""When a breaker opens, and how it comes back: values."""
+"""The settings of a circuit breaker and its states, as immutable values."""
 
 from dataclasses import dataclass
 from enum import Enum
 from math import ceil
 from typing import Literal
 
-from synccash.resilience._core.numbers import number, whole
+from synccash.resilience._core.numbers import require_int, require_number
 
 
 class BreakerState(Enum):
-    """Whether calls are let in."""
+    """The states of a circuit breaker. FORCED_OPEN lasts until an operator resets the breaker."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -19,15 +19,18 @@ class BreakerState(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerSettings:
-    """When to open, and how to come back. Times in seconds, rates from 0 to 1; None switches a rule off.
+    """When a breaker opens and how it recovers. Times in seconds, rates from 0 to 1; None disables a rule.
 
-    `failures`: so many in a row open it, whatever the window holds. `failure_rate` and `slow_rate` (calls of
-    `slow_s` and more; a time-out is slow) look at the last `window` calls, or at those of the last `window_s`
-    seconds, once `min_calls` are in it.
-    `open_s` grows by `open_growth` with every failed round up to `open_max_s`; chance adds up to a tenth.
-    `probes` successes close it again; `probes_at_once` may run together; one that takes longer than
-    `probe_hold_s` is given up. `mode`: "shadow" decides and reports but refuses nothing, "disabled" only
-    counts; a person's `force_open` is obeyed in every mode.
+    `failures`: this many failures in a row open the breaker, whatever is in the window. `failure_rate` and
+    `slow_rate` apply to the last `window` calls, or to the calls of the last `window_s` seconds, as soon as
+    the window has `min_calls` calls. A call is slow from `slow_s` on; a time-out is always slow.
+
+    The breaker opens for `open_s`, times `open_growth` after each failed recovery, up to `open_max_s`; up to
+    a tenth is added at random. Then it is half-open: `probes` successful probes close it, of which
+    `probes_at_once` may run at the same time; a probe that takes longer than `probe_hold_s` is given up.
+
+    `mode`: "shadow" decides and reports but refuses nothing, "disabled" only counts. An operator's
+    `force_open` holds in every mode.
     """
 
     failures: int | None = 5
@@ -46,7 +49,7 @@ class BreakerSettings:
     mode: Literal["normal", "shadow", "disabled"] = "normal"
 
     def __post_init__(self) -> None:
-        self._check_kinds()
+        self._check_types()
         for name in ("failure_rate", "slow_rate"):
             rate = getattr(self, name)
             if rate is not None and not 0 < rate <= 1:
@@ -64,25 +67,29 @@ class BreakerSettings:
         if self.mode not in ("normal", "shadow", "disabled"):
             raise ValueError('mode must be "normal", "shadow" or "disabled"')
 
-    def _check_kinds(self) -> None:
-        whole(failures=self.failures, window=self.window, min_calls=self.min_calls)
-        whole(probes=self.probes, probes_at_once=self.probes_at_once)
-        number(failure_rate=self.failure_rate, slow_rate=self.slow_rate, slow_s=self.slow_s)
-        number(window_s=self.window_s, probe_hold_s=self.probe_hold_s, open_s=self.open_s)
-        number(open_max_s=self.open_max_s, open_growth=self.open_growth)
+    def _check_types(self) -> None:
+        require_int(failures=self.failures, window=self.window, min_calls=self.min_calls)
+        require_int(probes=self.probes, probes_at_once=self.probes_at_once)
+        require_number(failure_rate=self.failure_rate, slow_rate=self.slow_rate, slow_s=self.slow_s)
+        require_number(window_s=self.window_s, probe_hold_s=self.probe_hold_s, open_s=self.open_s)
+        require_number(open_max_s=self.open_max_s, open_growth=self.open_growth)
 
     @property
     def rated(self) -> bool:
-        """True when a rule looks at a window."""
+        """True if a rule uses a window of calls."""
         return self.failure_rate is not None or self.slow_rate is not None
 
     def open_time(self, rounds: int, chance: float) -> float:
-        """How long to stay open after `rounds` failed rounds; `chance` is uniform in [0, 1)."""
-        grown = min(self.open_max_s, self.open_s * self.open_growth ** min(rounds, 64))
-        return grown * (1 + 0.1 * chance)
+        """Return the seconds to stay open after `rounds` failed recoveries; `chance` is uniform in [0, 1)."""
+        grown_s = min(self.open_max_s, self.open_s * self.open_growth ** min(rounds, 64))
+        return grown_s * (1 + 0.1 * chance)
 
     def verdict(self, in_a_row: int, window: tuple[int, int, int], *, hinted: bool = False) -> str | None:
-        """Why a breaker that has seen this should open, or None. `hinted`: half of `failures` is enough."""
+        """Return the reason to open, or None.
+
+        `in_a_row`: consecutive failures. `window`: calls, failed and slow ones in the window. `hinted`:
+        another process reported trouble, so half of `failures` is enough.
+        """
         calls, failed, slow = window
         if self.failures is not None and in_a_row >= (ceil(self.failures / 2) if hinted else self.failures):
             return f"{in_a_row} failures in a row"

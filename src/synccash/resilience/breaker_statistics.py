@@ -1,30 +1,33 @@
-"""What a breaker has seen, as values that others may keep."""
+"""Snapshots of a circuit breaker as immutable values: statistics, state transitions, the last failure."""
 
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from synccash.resilience._core.masking import masked
+from synccash.resilience._core.masking import mask_identifiers
 from synccash.resilience.breaker_settings import BreakerState
 
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the duration buckets; the last bucket has none."""
+"""Upper bounds of the duration buckets in seconds; one more bucket holds all longer calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class LastFailure:
-    """A failure without the exception, which would keep frames alive. `at`: by the breaker's clock."""
+    """Type and message of a failure. `at`: seconds of the breaker's clock.
+
+    Holds no exception object, because its traceback would keep frames and their variables in memory.
+    """
 
     type: str
     message: str
     at: float
 
     @classmethod
-    def of(cls, error: BaseException | str, at: float) -> "LastFailure":
-        """Keep an error's kind and its text without what names somebody; or just a word of our own."""
+    def from_error(cls, error: BaseException | str, at: float) -> "LastFailure":
+        """Build it from an exception or a plain description; personal data in the text is masked."""
         if isinstance(error, str):
-            return cls("", masked(error), at)
+            return cls("", mask_identifiers(error), at)
         try:
-            text = masked(str(error))
+            text = mask_identifiers(str(error))
         except Exception:
             text = ""
         return cls(type(error).__name__, text, at)
@@ -35,12 +38,12 @@ class LastFailure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """A breaker at one instant. Counts since its birth; `window_*` is what its rates look at.
+    """A snapshot of a breaker. Counts since it was created; `window_*` are the counts of its window.
 
-    `retry_after`: seconds until calls may be let in; None while they are, and while it is forced open.
-
-    `durations`: calls by duration, one count for each of BOUNDS_S and one for the longer ones; `seconds`:
-    their sum. `version` counts what people did to it.
+    `retry_after`: seconds until the breaker may allow calls; None while it allows them and while it is forced
+    open. `blocked`: refused calls. `opened`: how often it opened. `rounds`: how often it opened since it was
+    last closed. `durations`: calls by duration, one count for each of BOUNDS_S and one for longer calls;
+    `seconds`: the sum of all durations. `version`: number of the last operator action.
     """
 
     name: str
@@ -67,9 +70,9 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """One change of a breaker's state. `by`: the breaker itself, a person, or another process.
+    """One change of a breaker's state. `by`: "breaker", "person" (an operator) or "peer" (another process).
 
-    `open_s`: for how long it opened. `version`: what people did to it so far, counted.
+    `open_s`: for how long it opened, None if it did not. `version`: number of the last operator action.
     """
 
     name: str
@@ -81,6 +84,6 @@ class Transition:
     version: int
 
 
-def bucket(seconds: float) -> int:
-    """The place of a duration in `Statistics.durations`."""
+def duration_bucket(seconds: float) -> int:
+    """Return the index of a duration in `Statistics.durations`."""
     return bisect_left(BOUNDS_S, seconds)

@@ -1,4 +1,4 @@
-"""How much of the traffic may be repeats, so that retries never become the outage."""
+"""Retry budget: limits retries to a share of the calls, so that they do not overload a failing dependency."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from math import inf
 from threading import RLock
 from time import monotonic
 
-from synccash.resilience._core.numbers import number
+from synccash.resilience._core.numbers import require_number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Repeats are paid from what calls bring in: `share` of a repeat each, and `per_second` in any case.
+    """Settings of a token bucket: each call adds `share` tokens, each second adds `per_second`.
 
-    `most` can be saved up. A repeat costs 1, after a time-out `timeout_cost`. The numbers are those that
-    Finagle, Envoy and failsafe-go agree on; the price of a time-out is the AWS SDKs'.
+    The bucket holds at most `most` tokens. A retry costs 1 token, or `timeout_cost` after a time-out. The
+    share is that of Finagle, Envoy and failsafe-go; the cost of a time-out is that of the AWS SDKs.
     """
 
     share: float = 0.2
@@ -23,8 +23,8 @@ class Budget:
     timeout_cost: float = 2.0
 
     def __post_init__(self) -> None:
-        number(share=self.share, per_second=self.per_second)
-        number(most=self.most, timeout_cost=self.timeout_cost)
+        require_number(share=self.share, per_second=self.per_second)
+        require_number(most=self.most, timeout_cost=self.timeout_cost)
         if self.share < 0 or self.per_second < 0 or self.timeout_cost < 0 or self.most < 1:
             raise ValueError(
                 "expected share, per_second and timeout_cost of at least 0, and most of at least 1"
@@ -36,7 +36,11 @@ UNLIMITED = Budget(share=0.0, per_second=inf, most=inf)
 
 @dataclass(frozen=True, slots=True)
 class RetryStatistics:
-    """How the calls of one service ended, and what their repeats cost. Counts since the start."""
+    """Counts of one service since the process started. `refused`: retries that the budget did not allow.
+
+    `last_attempts`: attempts of the call that ended last. `tokens`: retries that the budget allows now. The
+    other counts are explained at RetryBudget.
+    """
 
     successes: int
     failures: int
@@ -48,18 +52,18 @@ class RetryStatistics:
 
 
 class RetryBudget:
-    """Live and shared: the budget of one service, and how its calls ended.
+    """Live and shared: the retry budget of one service, and counts of its calls by how they ended.
 
-    `successes`: calls that ended well. `failures`: those whose error was not to be repeated. `exhausted`:
-    those that could have been repeated once more, but attempts, time, budget or breaker said no.
+    `successes`: calls that succeeded. `failures`: calls whose error was not retryable. `exhausted`: calls
+    whose error was retryable, but attempts, deadline, budget or breaker did not allow another attempt.
     """
 
     __slots__ = (
+        "_calls_at_refill",
         "_clock",
-        "_counted",
-        "_counted_attempts",
-        "_seen",
-        "_since",
+        "_last_counted_attempts",
+        "_last_counted_call",
+        "_refilled_at",
         "_tokens",
         "exhausted",
         "failures",
@@ -79,49 +83,49 @@ class RetryBudget:
         self._clock = clock
         self.lock = RLock()
         self._tokens = min(self.settings.most, 10 * self.settings.per_second)
-        self._seen = 0
-        self._since = clock()
+        self._calls_at_refill = 0
+        self._refilled_at = clock()
         self.successes = 0
         self.failures = 0
         self.exhausted = 0
         self.retries = 0
         self.refused = 0
-        # What a good call did not have to write: after any of them the last one made one attempt.
-        self._counted = self._counted_attempts = 0
+        # Fast successes do not write these. If a call has ended since, the last call made one attempt.
+        self._last_counted_call = self._last_counted_attempts = 0
 
     @property
     def last_attempts(self) -> int:
-        """How many attempts the call made that ended last; 0 before the first."""
-        return self._counted_attempts if self._counted == self._calls() else 1
+        """Attempts of the call that ended last; 0 before the first call."""
+        return self._last_counted_attempts if self._last_counted_call == self._calls() else 1
 
-    def ended(self, attempts: int) -> None:
-        """The call that was just counted made so many."""
-        self._counted, self._counted_attempts = self._calls(), attempts
+    def record_attempts(self, attempts: int) -> None:
+        """Record the number of attempts of the call that was counted last."""
+        self._last_counted_call, self._last_counted_attempts = self._calls(), attempts
 
-    def take(self, *, timed_out: bool) -> bool:
-        """Pay for one repeat; False when there is not enough."""
-        price = self.settings.timeout_cost if timed_out else 1.0
+    def spend(self, *, timed_out: bool) -> bool:
+        """Spend the tokens of one retry. False: the budget does not allow it."""
+        cost = self.settings.timeout_cost if timed_out else 1.0
         with self.lock:
             self._tokens = self.tokens()
-            self._seen, self._since = self._calls(), self._clock()
-            if self._tokens < price:
+            self._calls_at_refill, self._refilled_at = self._calls(), self._clock()
+            if self._tokens < cost:
                 self.refused += 1
                 return False
-            self._tokens -= price
+            self._tokens -= cost
             self.retries += 1
             return True
 
     def tokens(self) -> float:
-        """How many repeats could be paid now."""
+        """Return how many retries the budget allows now."""
         settings = self.settings
         if settings.most == inf:
             return inf
-        income = settings.share * (self._calls() - self._seen)
-        income += settings.per_second * (self._clock() - self._since)
+        income = settings.share * (self._calls() - self._calls_at_refill)
+        income += settings.per_second * (self._clock() - self._refilled_at)
         return min(settings.most, self._tokens + income)
 
     def statistics(self) -> RetryStatistics:
-        """What there has been so far."""
+        """Return the counts so far."""
         return RetryStatistics(
             successes=self.successes,
             failures=self.failures,

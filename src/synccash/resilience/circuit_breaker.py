@@ -1,10 +1,12 @@
-"""A circuit breaker: after trouble it refuses calls for a while, then lets a few probes find out.
+"""Circuit breaker: refuses calls to a failing dependency for a while, then tests its recovery with probes.
 
-Decisions are made from integers and a clock, without waiting and without tasks. Every result comes back with
-the ticket of the era it began in, so that what started before a change of state proves nothing after it.
+Each change of state starts a new generation, and each permit names the generation in which it was acquired.
+A result counts towards the state only if its permit is of the current generation, so a call that started
+before the breaker opened can neither close it nor open it again.
 
-A good, quick call is two integers compared and one counted; a policy does that in its own frame. Everything
-else takes the lock, so that threads and an event loop may share one breaker.
+The breaker decides from counters and a clock: it has no tasks and never waits. A fast success costs two
+comparisons and one count, which a policy does in its own frame without the lock. Everything else takes the
+lock, so that threads and an event loop may share one breaker.
 """
 
 import time
@@ -16,13 +18,19 @@ from threading import RLock
 from synccash.resilience import log_events
 from synccash.resilience._core.window import FAILED, SLOW, CountWindow, TimeWindow, Window
 from synccash.resilience.breaker_settings import BreakerSettings, BreakerState
-from synccash.resilience.breaker_statistics import BOUNDS_S, LastFailure, Statistics, Transition, bucket
+from synccash.resilience.breaker_statistics import (
+    BOUNDS_S,
+    LastFailure,
+    Statistics,
+    Transition,
+    duration_bucket,
+)
 from synccash.resilience.errors import CircuitOpenError
 from synccash.resilience.verdict import Outcome
 
 __all__ = ["BreakerSettings", "BreakerState", "CircuitBreaker", "Listener", "Statistics", "Transition"]
 
-_SOON_S = 1.0
+_RETRY_SOON_S = 1.0
 _CLOSED, _OPEN = BreakerState.CLOSED, BreakerState.OPEN
 _HALF_OPEN, _FORCED = BreakerState.HALF_OPEN, BreakerState.FORCED_OPEN
 
@@ -30,23 +38,23 @@ Listener = Callable[[Transition], None]
 
 
 class CircuitBreaker:
-    """Live and shared: the state of one far side.
+    """Live and shared: the circuit breaker of one dependency.
 
-    `enter` asks for leave and returns a ticket; every ticket comes back through `leave` with its outcome, or
-    through `drop` when the call proved nothing (it was cancelled). `note` counts a call that never asked.
-    Tickets: above 0 the closed era, below 0 a probe, 0 a call whose result is counted and proves nothing.
+    `acquire()` returns a permit or raises. Every permit must be given back once: with `record`, which takes
+    the outcome of the call, or with `release` if the call has no outcome because it was cancelled. `observe`
+    records a call that was made without a permit.
+
+    A permit is an integer: positive is the generation of a closed breaker, negative a probe, and 0 a call
+    whose outcome is counted but does not change the state.
     """
 
     __slots__ = (
-        "_adopted",
-        "_base",
         "_blocked",
         "_clock",
         "_durations",
-        "_era",
         "_failures",
-        "_gate",
-        "_good",
+        "_fast_seen",
+        "_generation",
         "_hinted_until",
         "_ignored",
         "_in_a_row",
@@ -54,26 +62,29 @@ class CircuitBreaker:
         "_listeners",
         "_open_until",
         "_opened",
+        "_opened_by_peer",
         "_other_failures",
         "_other_successes",
+        "_probe_gate",
+        "_probe_successes",
         "_probes",
-        "_proven",
-        "_quick_seen",
         "_random",
         "_reason",
         "_rounds",
         "_state",
+        "_successes",
         "_window",
+        "_window_base",
+        "closed_permit",
+        "fast_below_s",
+        "fast_successes",
         "lock",
-        "mark_at",
         "name",
-        "quick",
-        "quick_s",
         "seconds",
         "settings",
-        "ticket",
-        "untimed",
         "version",
+        "window_ignores_time",
+        "window_step_at",
     )
 
     def __init__(
@@ -89,30 +100,31 @@ class CircuitBreaker:
         self._clock = clock
         self._random = random
         self.lock = RLock()
-        # What a policy reads and counts in its own frame. `ticket`: what a call gets without asking, 0 while
-        # it has to ask. A good call below `quick_s` that ends before `mark_at` is one more in `quick`.
-        self.ticket = 1
-        self.quick = 0
+        # A policy reads and writes the next five in its own frame, to save calls. `closed_permit`: the permit
+        # of a closed breaker; 0 means that `acquire` must be called. A success that took less than
+        # `fast_below_s` and ended before `window_step_at` only adds to `fast_successes` and `seconds`.
+        self.closed_permit = 1
+        self.fast_successes = 0
         self.seconds = 0.0
-        self.quick_s = min(BOUNDS_S[0], settings.slow_s if settings.slow_rate is not None else inf)
-        self.mark_at = 0.0 if settings.rated and settings.window_s is not None else inf
-        self.untimed = self.mark_at == inf
+        self.fast_below_s = min(BOUNDS_S[0], settings.slow_s if settings.slow_rate is not None else inf)
+        self.window_step_at = 0.0 if settings.rated and settings.window_s is not None else inf
+        self.window_ignores_time = self.window_step_at == inf
         self._state = _CLOSED
-        self._era = 1
+        self._generation = 1
         self._reason = ""
-        self._good = self._failures = self._ignored = self._other_successes = self._other_failures = 0
+        self._successes = self._failures = self._ignored = self._other_successes = self._other_failures = 0
         self._blocked = self._opened = self._rounds = 0
-        self._base = self._in_a_row = 0
-        self._quick_seen: int = 0
+        self._window_base = self._in_a_row = 0
+        self._fast_seen: int = 0
         self._window: Window | None = None
         self._durations: list[int] | None = None
         self._open_until = self._hinted_until = 0.0
         self._last_failure: LastFailure | None = None
         self._probes: dict[int, float] | None = None
-        self._proven = 0
+        self._probe_successes = 0
         self._listeners: tuple[Listener, ...] = ()
-        self._adopted = False
-        self._gate: Callable[[], bool] | None = None
+        self._opened_by_peer = False
+        self._probe_gate: Callable[[], bool] | None = None
         self.version = 0
 
     def __repr__(self) -> str:
@@ -120,86 +132,87 @@ class CircuitBreaker:
 
     @property
     def state(self) -> BreakerState:
-        """The state as the next caller would find it."""
+        """The state that the next call finds: an open breaker is half-open once its open time has passed."""
         if self._state is _OPEN and self._clock() >= self._open_until:
             return _HALF_OPEN
         return self._state
 
     @property
     def reason(self) -> str:
-        """Why it is not closed; empty while it is."""
+        """Why the breaker is not closed; empty while it is closed."""
         return self._reason
 
     def retry_after(self) -> float | None:
-        """Seconds until calls may be let in; None when one would be let in now. Looking changes nothing.
+        """Return the seconds until the breaker may allow calls; None if it would allow one now.
 
-        Forced open, nobody knows when it will be reset: then it is when to look again, `open_s`.
+        Does not change the state. A breaker that is forced open has no such time: it returns `open_s`, after
+        which a caller may check again.
         """
         if self._state is _CLOSED or (self.settings.mode == "shadow" and self._state is not _FORCED):
             return None
         with self.lock:
-            return self._refused_for(self._clock())
+            return self._refusal_s(self._clock())
 
-    def _refused_for(self, now: float) -> float | None:
+    def _refusal_s(self, now: float) -> float | None:
         settings = self.settings
         if self._state is _FORCED:
             return settings.open_s
         if self._state is _OPEN:
             return self._open_until - now if now < self._open_until else None
         held = [began for began in (self._probes or {}).values() if now - began < settings.probe_hold_s]
-        if self._state is _CLOSED or self._has_place(len(held)):
+        if self._state is _CLOSED or self._has_probe_slot(len(held)):
             return None
-        return min(_SOON_S, min(held) + settings.probe_hold_s - now)
+        return min(_RETRY_SOON_S, min(held) + settings.probe_hold_s - now)
 
-    def _has_place(self, running: int) -> bool:
+    def _has_probe_slot(self, running: int) -> bool:
         settings = self.settings
-        return running < min(settings.probes_at_once, settings.probes - self._proven)
+        return running < min(settings.probes_at_once, settings.probes - self._probe_successes)
 
-    def enter(self) -> int:
-        """Ask for leave to call. Raises CircuitOpenError."""
+    def acquire(self) -> int:
+        """Return a permit for one call. Raises CircuitOpenError."""
         if self._state is _OPEN and self.settings.mode == "normal":
             left_s = self._open_until - self._clock()
             if left_s > 0:
                 self._blocked += 1
                 raise CircuitOpenError(self.name, left_s, self._reason)
-        if self.ticket:
-            return self.ticket
+        if self.closed_permit:
+            return self.closed_permit
         with self.lock:
             now = self._clock()
             if self._state is _OPEN and now >= self._open_until:
-                self._move(_HALF_OPEN, "testing recovery")
-            if self._state is _HALF_OPEN and (probe := self._probe(now)):
+                self._change_state(_HALF_OPEN, "testing recovery")
+            if self._state is _HALF_OPEN and (probe := self._acquire_probe(now)):
                 return probe
             if self._state is _CLOSED:
-                return self._era
+                return self._generation
             self._blocked += 1
             if self.settings.mode == "shadow" and self._state is not _FORCED:
                 return 0
-            soon_s = None if self._state is _FORCED else self._refused_for(now) or _SOON_S
+            soon_s = None if self._state is _FORCED else self._refusal_s(now) or _RETRY_SOON_S
             raise CircuitOpenError(self.name, soon_s, self._reason)
 
-    def _probe(self, now: float) -> int:
+    def _acquire_probe(self, now: float) -> int:
         probes = self._probes
         if probes is None:
             probes = self._probes = {}
-        for ticket in [one for one, began in probes.items() if now - began >= self.settings.probe_hold_s]:
-            del probes[ticket]
-        if not self._has_place(len(probes)) or (self._gate is not None and not self._gate()):
+        for permit in [one for one, began in probes.items() if now - began >= self.settings.probe_hold_s]:
+            del probes[permit]
+        if not self._has_probe_slot(len(probes)) or (self._probe_gate is not None and not self._probe_gate()):
             return 0
-        self._era += 1
-        probes[-self._era] = now
-        return -self._era
+        self._generation += 1
+        probes[-self._generation] = now
+        return -self._generation
 
-    def drop(self, ticket: int) -> None:
-        """The call proved nothing: give its place back."""
-        if ticket < 0:
+    def release(self, permit: int) -> None:
+        """Give a permit back without an outcome, because the call was cancelled."""
+        if permit < 0:
             with self.lock:
                 if self._probes is not None:
-                    self._probes.pop(ticket, None)
+                    self._probes.pop(permit, None)
 
-    def leave(
+    def record(
         self,
-        ticket: int,
+        permit: int,
         outcome: Outcome,
         seconds: float,
         *,
@@ -207,23 +220,25 @@ class CircuitBreaker:
         retry_after: float | None = None,
         error: BaseException | str = "",
     ) -> None:
-        """The call of `ticket` took `seconds` and ended so. Results of a former era are counted, no more.
+        """Record the outcome of a call and give its permit back. `seconds`: the duration of the call.
 
-        `slow`: call it slow whatever it took, as time-outs are. `retry_after`: the far side's wish, seconds.
+        An outcome whose permit is of an earlier generation is counted but does not change the state. `slow`:
+        count the call as slow whatever its duration, as for time-outs. `retry_after`: seconds for which the
+        dependency asked not to be called; a breaker that opens stays open at least as long.
         """
         with self.lock:
             now = self._clock()
             if outcome is not Outcome.IGNORED:
-                self._count(seconds)
+                self._record_duration(seconds)
             slow = slow or seconds >= self.settings.slow_s
-            if ticket and ticket == self.ticket:
+            if permit and permit == self.closed_permit:
                 self._after_call(outcome, now, slow=slow, retry_after=retry_after, error=error)
-            elif ticket < 0 and self._probes is not None and self._probes.pop(ticket, None) is not None:
+            elif permit < 0 and self._probes is not None and self._probes.pop(permit, None) is not None:
                 self._after_probe(outcome, now, slow=slow, retry_after=retry_after, error=error)
             else:
-                self._tally(outcome)
+                self._count_total(outcome)
 
-    def note(
+    def observe(
         self,
         outcome: Outcome,
         seconds: float,
@@ -232,18 +247,24 @@ class CircuitBreaker:
         retry_after: float | None = None,
         error: BaseException | str = "",
     ) -> None:
-        """Count a call that did not ask for leave. It can open a closed breaker and never closes one."""
-        self.leave(self.ticket, outcome, seconds, slow=slow, retry_after=retry_after, error=error)
+        """Record a call that was made without a permit. It can open a closed breaker but never close one."""
+        self.record(self.closed_permit, outcome, seconds, slow=slow, retry_after=retry_after, error=error)
 
-    def _count(self, seconds: float) -> None:
+    # Earlier names of these methods, which callers may still use.
+    enter = acquire
+    drop = release
+    leave = record
+    note = observe
+
+    def _record_duration(self, seconds: float) -> None:
         self.seconds += seconds
-        place = bucket(seconds)
-        if place:
+        index = duration_bucket(seconds)
+        if index:
             if self._durations is None:
                 self._durations = [0] * len(BOUNDS_S)
-            self._durations[place - 1] += 1
+            self._durations[index - 1] += 1
 
-    def _tally(self, outcome: Outcome) -> None:
+    def _count_total(self, outcome: Outcome) -> None:
         if outcome is Outcome.OK:
             self._other_successes += 1
         elif outcome is Outcome.FAILED:
@@ -251,8 +272,8 @@ class CircuitBreaker:
         else:
             self._ignored += 1
 
-    def _number(self) -> int:
-        return self.quick + self._good + self._failures
+    def _call_count(self) -> int:
+        return self.fast_successes + self._successes + self._failures
 
     def _after_call(
         self,
@@ -268,41 +289,41 @@ class CircuitBreaker:
             self._ignored += 1
             return
         failed = outcome is Outcome.FAILED
-        if now >= self.mark_at:
-            self._mark(now)
+        if now >= self.window_step_at:
+            self._advance_window(now)
         if failed:
-            if self.quick != self._quick_seen:
+            if self.fast_successes != self._fast_seen:
                 self._in_a_row = 0
-                self._quick_seen = self.quick
+                self._fast_seen = self.fast_successes
             self._in_a_row += 1
             self._failures += 1
-            self._last_failure = LastFailure.of(error, now)
+            self._last_failure = LastFailure.from_error(error, now)
         else:
             self._in_a_row = 0
-            self._good += 1
+            self._successes += 1
         if settings.mode == "disabled" or not (failed or slow):
             return
         window = (0, 0, 0)
         if settings.rated:
-            live, number = self._live_window(), self._number()
-            live.land(number, now, failed * FAILED | slow * SLOW)
-            window = live.look(number, now)
+            live, calls = self._get_window(), self._call_count()
+            live.add(calls, now, failed * FAILED | slow * SLOW)
+            window = live.counts(calls, now)
         reason = settings.verdict(self._in_a_row, window, hinted=now < self._hinted_until)
         if reason is not None:
             last = f"; last: {self._last_failure}" if failed and str(self._last_failure) else ""
             self._open(reason + last, now, retry_after)
 
-    def _live_window(self) -> Window:
+    def _get_window(self) -> Window:
         if self._window is None:
             settings = self.settings
             if settings.window_s is None:
-                self._window = CountWindow(settings.window, self._base)
+                self._window = CountWindow(settings.window, self._window_base)
             else:
                 self._window = TimeWindow(settings.window_s)
         return self._window
 
-    def _mark(self, now: float) -> None:
-        self.mark_at = self._live_window().mark(self._number(), now)
+    def _advance_window(self, now: float) -> None:
+        self.window_step_at = self._get_window().advance(self._call_count(), now)
 
     def _after_probe(
         self,
@@ -313,103 +334,121 @@ class CircuitBreaker:
         retry_after: float | None,
         error: BaseException | str,
     ) -> None:
-        self._tally(outcome)
+        self._count_total(outcome)
         if outcome is Outcome.FAILED:
-            self._last_failure = LastFailure.of(error, now)
-            told = str(self._last_failure)
-            self._open(f"a probe failed: {told}" if told else "a probe failed", now, retry_after)
+            self._last_failure = LastFailure.from_error(error, now)
+            failure_text = str(self._last_failure)
+            self._open(
+                f"a probe failed: {failure_text}" if failure_text else "a probe failed", now, retry_after
+            )
         elif outcome is Outcome.OK and slow and self.settings.slow_rate is not None:
             self._open(f"a probe took {self.settings.slow_s:g} s or more", now, retry_after)
         elif outcome is Outcome.OK:
-            self._proven += 1
-            if self._proven >= self.settings.probes:
-                self._move(_CLOSED, "recovered")
+            self._probe_successes += 1
+            if self._probe_successes >= self.settings.probes:
+                self._change_state(_CLOSED, "recovered")
 
-    def _open(self, reason: str, now: float, wish_s: float | None) -> None:
-        open_s = max(self.settings.open_time(self._rounds, self._random()), wish_s or 0.0)
+    def _open(self, reason: str, now: float, retry_after_s: float | None) -> None:
+        open_s = max(self.settings.open_time(self._rounds, self._random()), retry_after_s or 0.0)
         self._rounds += 1
         self._open_until = now + open_s
-        self._move(_OPEN, reason, open_s=open_s)
+        self._change_state(_OPEN, reason, open_s=open_s)
 
     def reset(self, reason: str = "reset by hand", *, version: int | None = None) -> None:
-        """Close it and forget what it has seen lately. `version`: as another process did; older ones pass."""
+        """Close the breaker and clear its window and counters of failures in a row.
+
+        `version`: number of an operator action in another process; it is ignored unless it is newer than
+        the last one here. None: an operator acts in this process.
+        """
         with self.lock:
-            if self._newer(version):
+            if self._accept_version(version):
                 self._hinted_until = 0.0
-                self._move(_CLOSED, reason, by="person" if version is None else "peer")
+                self._change_state(_CLOSED, reason, by="person" if version is None else "peer")
 
     def force_open(self, reason: str, *, version: int | None = None) -> None:
-        """Refuse every call until `reset`. `version`: as another process did; older ones pass."""
+        """Refuse every call until `reset`. `version`: see `reset`."""
         with self.lock:
-            if self._newer(version):
-                self._move(_FORCED, reason, by="person" if version is None else "peer")
+            if self._accept_version(version):
+                self._change_state(_FORCED, reason, by="person" if version is None else "peer")
 
-    def _newer(self, version: int | None) -> bool:
+    def _accept_version(self, version: int | None) -> bool:
         if version is not None and version <= self.version:
             return False
         self.version = self.version + 1 if version is None else version
         return True
 
     def adopt(self, open_s: float, reason: str, *, rounds: int = 0) -> None:
-        """Another process found the far side down: be open for `open_s` too, unless that is so already.
+        """Open for `open_s` seconds because another process did. Does nothing if the breaker is open already.
 
-        `rounds`: how many rounds of opening that process has seen, so that open times grow for all.
+        `rounds`: how often that process opened since it was last closed, so that open times grow in all.
         """
         with self.lock:
             now = self._clock()
-            taken = self._state is _FORCED or (self._state is _OPEN and now < self._open_until)
-            if self.settings.mode != "disabled" and not taken and open_s > 0:
+            already_open = self._state is _FORCED or (self._state is _OPEN and now < self._open_until)
+            if self.settings.mode != "disabled" and not already_open and open_s > 0:
                 self._rounds = max(self._rounds, rounds)
                 self._open_until = now + open_s
-                self._move(_OPEN, reason, by="peer", open_s=open_s)
-                self._adopted = True
+                self._change_state(_OPEN, reason, by="peer", open_s=open_s)
+                self._opened_by_peer = True
 
     def recover(self, reason: str) -> None:
-        """Another process' probe succeeded: close, unless this one is open by what it saw itself."""
+        """Close because a probe of another process succeeded.
+
+        Does nothing during an open time that failures in this process started.
+        """
         with self.lock:
-            own = self._state is _OPEN and not self._adopted and self._clock() < self._open_until
-            if self._state in (_OPEN, _HALF_OPEN) and not own:
-                self._move(_CLOSED, reason, by="peer")
+            opened_by_itself = (
+                self._state is _OPEN and not self._opened_by_peer and self._clock() < self._open_until
+            )
+            if self._state in (_OPEN, _HALF_OPEN) and not opened_by_itself:
+                self._change_state(_CLOSED, reason, by="peer")
 
     def guard(self, gate: Callable[[], bool] | None) -> None:
-        """Ask `gate()` before each probe, under the lock: it must answer at once. None: ask nobody."""
+        """Set a function that allows or denies each probe; None removes it.
+
+        It is called with the breaker's lock held, so it must return at once.
+        """
         with self.lock:
-            self._gate = gate
+            self._probe_gate = gate
 
     def hint(self, open_s: float) -> None:
-        """Another process found the far side down: for `open_s`, half of `failures` is enough here."""
+        """Open after half of `failures` for the next `open_s` seconds, because another process has opened."""
         with self.lock:
             self._hinted_until = self._clock() + open_s
 
     def listen(self, listener: Listener) -> None:
-        """Call `listener(transition)` at each change of state, at once; it must neither wait nor raise."""
+        """Call `listener(transition)` at each change of state.
+
+        It runs in the thread of the change with the breaker's lock held, so it must return at once. What it
+        raises is logged.
+        """
         with self.lock:
             self._listeners = (*self._listeners, listener)
 
     def unlisten(self, listener: Listener) -> None:
-        """Call it no more."""
+        """Stop calling `listener`."""
         with self.lock:
             self._listeners = tuple(one for one in self._listeners if one != listener)
 
-    def _move(
+    def _change_state(
         self, state: BreakerState, reason: str, *, by: str = "breaker", open_s: float | None = None
     ) -> None:
         before, self._state = self._state, state
-        self._adopted = False
+        self._opened_by_peer = False
         closed = state is _CLOSED
-        self._era += 1
-        self.ticket = self._era if closed else 0
+        self._generation += 1
+        self.closed_permit = self._generation if closed else 0
         self._reason = "" if closed else reason
         self._rounds = 0 if closed else self._rounds
         self._opened += state is _OPEN
-        self._in_a_row = self._proven = 0
-        self._quick_seen = self.quick
-        self._base = self._number()
+        self._in_a_row = self._probe_successes = 0
+        self._fast_seen = self.fast_successes
+        self._window_base = self._call_count()
         self._window = self._probes = None
-        if not self.untimed:
-            self.mark_at = 0.0
+        if not self.window_ignores_time:
+            self.window_step_at = 0.0
         if before is not state:
-            self._tell(
+            self._notify_listeners(
                 Transition(
                     name=self.name,
                     before=before,
@@ -421,24 +460,24 @@ class CircuitBreaker:
                 )
             )
 
-    def _tell(self, transition: Transition) -> None:
-        log_events.changed(transition)
+    def _notify_listeners(self, transition: Transition) -> None:
+        log_events.log_transition(transition)
         for listener in self._listeners:
             try:
                 listener(transition)
             except Exception:
-                log_events.log.exception("a listener of circuit breaker %s failed", self.name)
+                log_events.log.exception("circuit breaker %s: a listener raised an exception", self.name)
 
     def statistics(self) -> Statistics:
-        """What it has seen so far."""
+        """Return a snapshot of the breaker's state and counts."""
         with self.lock:
-            now, number = self._clock(), self._number()
+            now, calls = self._clock(), self._call_count()
             window = (0, 0, 0)
             if self.settings.rated and self._state is _CLOSED:
-                window = self._live_window().look(number, now)
+                window = self._get_window().counts(calls, now)
             slower = tuple(self._durations or [0] * len(BOUNDS_S))
             failures = self._failures + self._other_failures
-            successes = self.quick + self._good + self._other_successes
+            successes = self.fast_successes + self._successes + self._other_successes
             return Statistics(
                 name=self.name,
                 state=self.state,
@@ -448,14 +487,14 @@ class CircuitBreaker:
                 failures=failures,
                 ignored=self._ignored,
                 blocked=self._blocked,
-                in_a_row=self._in_a_row if self.quick == self._quick_seen else 0,
+                in_a_row=self._in_a_row if self.fast_successes == self._fast_seen else 0,
                 window_calls=window[0],
                 window_failures=window[1],
                 window_slow=window[2],
                 opened=self._opened,
                 rounds=self._rounds,
                 probes_running=len(self._probes or ()),
-                probes_succeeded=self._proven,
+                probes_succeeded=self._probe_successes,
                 durations=(successes + failures - sum(slower), *slower),
                 seconds=self.seconds,
                 last_failure=self._last_failure,

@@ -1,8 +1,10 @@
-"""Doing a thing once for each key: who may act, what a repeat is told, when another may take over. Pure.
+"""Idempotency claims: decides which request may do the work of a key, and what repeated requests receive.
 
-A claim is a lease with a fence. The fence counts the holders, so that one who slept past his lease and wakes
-up can complete nothing. An expired lease never means "it did not happen": who takes over is told so, and has
-to find out what the former holder did before he acts.
+A claim is a lease with a fence number. Each new holder gets a higher fence, so that a holder whose lease
+expired can no longer complete the claim. An expired lease does not prove that the work was not done: the next
+holder gets `taken_over=True` and must find out what the former holder did before it acts.
+
+The functions are pure: they take a record and the time, and return the record to store.
 """
 
 from dataclasses import dataclass, replace
@@ -12,18 +14,18 @@ from typing import Protocol
 
 
 class ClaimState(StrEnum):
-    """How the work under a key stands."""
+    """State of the work under a key."""
 
     PROCESSING = "processing"
     COMPLETED = "completed"
-    """It has an answer, which every repeat gets."""
+    """The claim has an answer, which every repeated request receives."""
     FAILED = "failed"
-    """Its holder gave it back without an answer: the next request under the key may try again at once."""
+    """The holder gave the claim back without an answer: the next request may try again at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What every repeat is told. `body` is None where it was too large to keep: then only `headers` help."""
+class ClaimAnswer:
+    """The HTTP response that repeated requests receive. `body` is None where it was too large to store."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -31,19 +33,19 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What a store keeps under one key of one scope. Times in seconds of the store's own clock."""
+class ClaimRecord:
+    """What a ClaimStore stores under one key of one scope. Times are seconds of the store's clock."""
 
     fingerprint: bytes
     state: ClaimState
     fence: int
     lease_until: float
-    answer: Answer | None = None
+    answer: ClaimAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The caller holds the key. `taken_over`: another held it before and may have acted."""
+    """The caller holds the claim. `taken_over`: an earlier holder may already have done the work."""
 
     fence: int
     taken_over: bool
@@ -51,33 +53,33 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """The work is done; this is its answer."""
+    """The work is done; `answer` is its stored answer."""
 
-    answer: Answer
+    answer: ClaimAnswer
 
 
 @dataclass(frozen=True, slots=True)
 class Reused:
-    """The key stands for another payload."""
+    """The key was already used with a different payload."""
 
 
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """Somebody holds the key for at most `retry_after` seconds more."""
+    """Another request holds the claim for at most `retry_after` more seconds."""
 
     retry_after: float
 
 
-Decision = Granted | Replayed | Reused | InProgress
+ClaimDecision = Granted | Replayed | Reused | InProgress
 
 
 def claim(
-    record: Record | None, fingerprint: bytes, *, now: float, lease_s: float
-) -> tuple[Decision, Record | None]:
-    """Decide about a request and return the record as it must be kept; None where nothing changes."""
+    record: ClaimRecord | None, fingerprint: bytes, *, now: float, lease_s: float
+) -> tuple[ClaimDecision, ClaimRecord | None]:
+    """Decide on a request. Returns the decision and the record to store; None where nothing changes."""
     if record is None:
         granted = Granted(1, taken_over=False)
-        return granted, Record(
+        return granted, ClaimRecord(
             fingerprint=fingerprint, state=ClaimState.PROCESSING, fence=1, lease_until=now + lease_s
         )
     if not compare_digest(record.fingerprint, fingerprint):
@@ -87,38 +89,44 @@ def claim(
     if record.state is ClaimState.PROCESSING and now < record.lease_until:
         return InProgress(record.lease_until - now), None
     fence = record.fence + 1
-    taken = replace(record, state=ClaimState.PROCESSING, fence=fence, lease_until=now + lease_s)
-    return Granted(fence, taken_over=True), taken
+    taken_over_record = replace(record, state=ClaimState.PROCESSING, fence=fence, lease_until=now + lease_s)
+    return Granted(fence, taken_over=True), taken_over_record
 
 
-def renew(record: Record, fence: int, *, now: float, lease_s: float) -> Record | None:
-    """Keep a claim for `lease_s` more seconds; None where it was lost or is over."""
+def renew(record: ClaimRecord, fence: int, *, now: float, lease_s: float) -> ClaimRecord | None:
+    """Extend the lease to `now + lease_s`. Returns None where the claim was taken over or has ended."""
     if record.fence != fence or record.state is not ClaimState.PROCESSING:
         return None
     return replace(record, lease_until=now + lease_s)
 
 
-def complete(record: Record, fence: int, answer: Answer) -> Record | None:
-    """Keep the answer for every repeat; None where another took over or the work is over already.
+def complete(record: ClaimRecord, fence: int, answer: ClaimAnswer) -> ClaimRecord | None:
+    """Store the answer. Returns None where the claim was taken over or has ended.
 
-    A lease that ran out does no harm as long as nobody took over.
+    An expired lease can still be completed, as long as no other request took the claim over.
     """
     if record.fence != fence or record.state is not ClaimState.PROCESSING:
         return None
     return replace(record, state=ClaimState.COMPLETED, answer=answer)
 
 
-def give_back(record: Record, fence: int) -> Record | None:
-    """End the holder's work without an answer; None where another took over or the work is over already."""
+def give_back(record: ClaimRecord, fence: int) -> ClaimRecord | None:
+    """End the claim without an answer. Returns None where it was taken over or has already ended."""
     if record.fence != fence or record.state is not ClaimState.PROCESSING:
         return None
     return replace(record, state=ClaimState.FAILED)
 
 
 class ClaimStore(Protocol):
-    """Keeps records durably. Each method is one atomic step by the store's clock."""
+    """Stores claims durably. Each method is one atomic step by the store's clock."""
 
-    async def claim(self, scope: str, key: str, fingerprint: bytes, *, lease_s: float) -> Decision: ...
+    async def claim(self, scope: str, key: str, fingerprint: bytes, *, lease_s: float) -> ClaimDecision: ...
     async def renew(self, scope: str, key: str, fence: int, *, lease_s: float) -> bool: ...
-    async def complete(self, scope: str, key: str, fence: int, answer: Answer) -> bool: ...
+    async def complete(self, scope: str, key: str, fence: int, answer: ClaimAnswer) -> bool: ...
     async def give_back(self, scope: str, key: str, fence: int) -> bool: ...
+
+
+# Earlier names of these classes, which importers may still use.
+Answer = ClaimAnswer
+Record = ClaimRecord
+Decision = ClaimDecision

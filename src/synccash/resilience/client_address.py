@@ -1,4 +1,4 @@
-"""Whose address a request comes from, believing only the proxies that are ours."""
+"""Finds the client's IP address of a request behind trusted proxies, from X-Forwarded-For."""
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -11,16 +11,17 @@ _MOST_HOPS = 32
 
 
 def trusted_networks(text: str) -> tuple[Network, ...]:
-    """Networks from `10.0.0.0/8, ::1`. Raises ValueError that names what is none."""
+    """Parse a list of networks such as `10.0.0.0/8, ::1`. Raises ValueError that names the invalid one."""
     return tuple(ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
 
 
 def client_address(peer: str | None, forwarded: Iterable[str], trusted: Sequence[Network]) -> str:
-    """The key of a client: an IPv4 address, or the /64 of an IPv6 address, of which one customer has many.
+    """Return the client's IPv4 address, or the /64 network of its IPv6 address: one customer has a whole /64.
 
-    `forwarded`: the values of the X-Forwarded-For headers, in their order. They are read from right to left:
-    each hop is believed only if the next one towards us is trusted, and the first that is not trusted is the
-    client. What a client writes to the left of that moves nothing. A hop that is no address ends the walk.
+    `peer`: the address of the TCP connection; None for a unix socket, which gives "unknown". `forwarded`: the
+    values of the X-Forwarded-For headers, in their order. Hops are read from right to left: a hop counts only
+    if the proxy that added it is trusted, and the first hop that is not trusted is the client. Entries that
+    the client itself sent stand further left and are ignored. A hop that is no IP address ends the reading.
     """
     address = _parsed(peer or "")
     if address is None:

@@ -1,4 +1,4 @@
-"""One deadline for everything below: nested policies and callees only ever see it shrink."""
+"""A deadline for a block of code and everything it calls, held in a context variable."""
 
 import time
 from collections.abc import Callable
@@ -7,35 +7,38 @@ from types import TracebackType
 
 Clock = Callable[[], float]
 Instant = float | tuple[float, Clock]
-current: ContextVar[Instant | None] = ContextVar("synccash_deadline", default=None)
-"""When it is over, by `time.monotonic` unless it says by which. For this package; others use `remaining`
-and `deadline`. Bare because every call of a policy sets it, and nearly none has a clock of its own."""
+current_deadline: ContextVar[Instant | None] = ContextVar("synccash_deadline", default=None)
+"""The deadline in force: seconds of `time.monotonic`, or such a number and its own clock.
+
+Private to this package; other code uses `remaining` and `deadline`. The common case is a bare float, because
+every call of a policy sets it.
+"""
 
 
 def remaining() -> float | None:
-    """Return the seconds that are left, never below 0; None where there is no deadline."""
-    instant = current.get()
+    """Return the seconds until the deadline in force, at least 0; None without a deadline."""
+    instant = current_deadline.get()
     if instant is None:
         return None
     at, clock = instant if isinstance(instant, tuple) else (instant, time.monotonic)
     return max(0.0, at - clock())
 
 
-def instant_of(at: float, clock: Clock) -> Instant:
-    """What `current` holds for that moment by that clock."""
+def to_instant(at: float, clock: Clock) -> Instant:
+    """Return the value that `current_deadline` holds for the time `at` of `clock`."""
     return at if clock is time.monotonic else (at, clock)
 
 
-def moment(instant: Instant, clock: Clock, now: float) -> float:
-    """When that is by `clock`, where it is `now`. Between two clocks, what is left by the one is left."""
-    at, its = instant if isinstance(instant, tuple) else (instant, time.monotonic)
-    return at if its == clock else now + at - its()
+def on_clock(instant: Instant, clock: Clock, now: float) -> float:
+    """Convert a deadline to the time of `clock`, which reads `now`. The remaining seconds are preserved."""
+    at, instant_clock = instant if isinstance(instant, tuple) else (instant, time.monotonic)
+    return at if instant_clock == clock else now + at - instant_clock()
 
 
 class deadline:  # noqa: N801 - used like a function
-    """Nothing inside may begin later than `seconds` from now; None changes nothing.
+    """Context manager that sets a deadline `seconds` from now; None sets none.
 
-    Inside another deadline the earlier of both holds.
+    Policies inside start no attempt after the deadline. Nested deadlines can only shorten the outer one.
     """
 
     __slots__ = ("_clock", "_seconds", "_token")
@@ -50,13 +53,13 @@ class deadline:  # noqa: N801 - used like a function
             return
         now = self._clock()
         at = now + self._seconds
-        outer = current.get()
-        if outer is None or at < moment(outer, self._clock, now):
-            self._token = current.set(instant_of(at, self._clock))
+        outer = current_deadline.get()
+        if outer is None or at < on_clock(outer, self._clock, now):
+            self._token = current_deadline.set(to_instant(at, self._clock))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._token is not None:
-            current.reset(self._token)
+            current_deadline.reset(self._token)
             self._token = None

@@ -1,19 +1,19 @@
-"""What the toolkit raises by itself. Whatever a call raised comes through as it is: there is no RetryError.
+"""Exceptions that the toolkit raises. What a call itself raises is never wrapped: there is no RetryError.
 
 ResilienceError
 ├── CircuitOpenError                     a breaker refused the call; nothing was sent
-├── BulkheadFullError                    too many calls are under way here; nothing was sent
-├── DeadlineExceededError(TimeoutError)  no time is left for (another) attempt
+├── BulkheadFullError                    too many calls are running already; nothing was sent
+├── DeadlineExceededError(TimeoutError)  the deadline has passed before an attempt could start
 └── AttemptTimeoutError(TimeoutError)    one attempt took too long and was interrupted
 
-Each keeps its facts as fields and survives pickling; its text is only made when somebody reads it.
+Each exception has its facts as fields and can be pickled. The message is built only when it is read.
 """
 
 from typing import Any, ClassVar
 
 
 class ResilienceError(Exception):
-    """The root. `name` is the policy or breaker that raised it."""
+    """Base class. `name` is the policy or breaker that raised the exception."""
 
     FIELDS: ClassVar[tuple[str, ...]] = ()
 
@@ -22,9 +22,10 @@ class ResilienceError(Exception):
 
 
 class CircuitOpenError(ResilienceError):
-    """The breaker `name` refused. `reason`: why it opened.
+    """The breaker `name` refused the call. `reason`: why it opened.
 
-    `retry_after`: seconds until it may relent; None: it was forced open, until somebody resets it.
+    `retry_after`: seconds until the breaker may allow a probe; None: it is forced open until an operator
+    resets it.
     """
 
     __slots__ = FIELDS = ("name", "retry_after", "reason")
@@ -41,7 +42,10 @@ class CircuitOpenError(ResilienceError):
 
 
 class BulkheadFullError(ResilienceError):
-    """`limit` calls of `name` are under way and `queue` more are waiting, or waiting took too long."""
+    """All `limit` slots of `name` are in use and the queue is full, or the call waited too long in it.
+
+    `queue`: calls that were waiting.
+    """
 
     __slots__ = FIELDS = ("name", "limit", "queue")
 
@@ -51,11 +55,11 @@ class BulkheadFullError(ResilienceError):
         self.queue = queue
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.limit} calls are under way and {self.queue} are waiting"
+        return f"{self.name}: {self.limit} calls are running and {self.queue} are waiting"
 
 
 class DeadlineExceededError(ResilienceError, TimeoutError):
-    """Nothing may begin any more: the total time of `name` is used up after `attempts` attempts."""
+    """The total time-out or deadline of `name` passed after `attempts` attempts; no further one starts."""
 
     FIELDS = ("name", "attempts")
 
@@ -65,11 +69,11 @@ class DeadlineExceededError(ResilienceError, TimeoutError):
         self.attempts = attempts
 
     def __str__(self) -> str:
-        return f"{self.name}: no time left after {self.attempts} attempts"
+        return f"{self.name}: deadline exceeded after {self.attempts} attempts"
 
 
 class AttemptTimeoutError(ResilienceError, TimeoutError):
-    """One attempt of `name` was interrupted after `timeout` seconds. Nobody knows what it did."""
+    """One attempt of `name` was interrupted after `timeout` seconds. It may have taken effect or not."""
 
     FIELDS = ("name", "timeout")
 

@@ -1,37 +1,37 @@
-"""What a call is known to have done on the far side. Every decision about money starts from this one word."""
+"""Evidence: what is known about the effect of a call on the dependency. Money is decided on it."""
 
 from enum import StrEnum
 
 
 class Evidence(StrEnum):
-    """What one send, or all sends made under one reference, is known to have done.
+    """What is known about the effect of one send, or of all sends under one reference.
 
-    The order is the order of danger: a later member leaves more room for the far side to have acted.
+    Members are in order of danger: with a later member it is more likely that the dependency has acted.
     """
 
     NOT_SENT = "not_sent"
-    """No byte left: name lookup, refused connection, TLS, a full pool, an open breaker."""
+    """No byte was sent: DNS failure, refused connection, TLS failure, full connection pool, open breaker."""
     REFUSED_LATER = "refused_later"
-    """The far side said that it did nothing and may do it later: 429, a documented 503, maintenance."""
+    """The dependency answered that it did nothing and that a repeat may work: 429, a documented 503."""
     REFUSED_FINAL = "refused_final"
-    """The far side said that it did nothing and never will for this request."""
+    """The dependency answered that it did nothing and will never accept this request."""
     AMBIGUOUS = "ambiguous"
-    """Nobody knows. Whatever is not recognised is this."""
+    """The effect is unknown. Every result that is not recognised counts as ambiguous."""
     ACCEPTED = "accepted"
-    """The far side has it: from now on only its own answer decides."""
+    """The dependency has the request: only its own status answers decide the outcome from now on."""
 
     @property
     def danger(self) -> int:
-        """Rank from 0 (nothing happened) to 4 (it is there)."""
+        """Rank from 0 (nothing was sent) to 4 (the dependency accepted the request)."""
         return _DANGER[self]
 
     @property
     def proves_nothing_happened(self) -> bool:
-        """True when no send so far can have moved money."""
+        """True when no send so far can have had an effect, such as moving money."""
         return self.danger < Evidence.AMBIGUOUS.danger
 
     def worst(self, other: "Evidence") -> "Evidence":
-        """Return the evidence of both sends together: the more dangerous of the two."""
+        """Return the more dangerous evidence of two sends, which holds for both together."""
         return self if self.danger >= other.danger else other
 
 

@@ -1,6 +1,6 @@
-"""The pure parts of idempotency: what a key is, and what makes two requests the same one.
+"""Parses Idempotency-Key headers and computes the fingerprint that tells whether two requests are the same.
 
-Standard library only. Whoever stores the claims and answers builds on these two functions.
+Pure functions, standard library only. Claims and stored answers are in `claims` and `stored_answers`.
 """
 
 import json
@@ -17,15 +17,15 @@ _EXPONENT_DIGITS = 18
 
 
 class IdempotencyKeyError(ValueError):
-    """The header is missing or cannot be used; the text says what was expected."""
+    """The Idempotency-Key header is missing or invalid; the message says what is expected."""
 
 
 class NotJsonError(ValueError):
-    """The bytes are no JSON text in UTF-8 (RFC 8259)."""
+    """The bytes are not a JSON text in UTF-8 (RFC 8259)."""
 
 
 class DuplicateMemberError(ValueError):
-    """An object names a member twice, so nobody can say which one was meant (RFC 7493, 2.3)."""
+    """A JSON object has the same member name twice, which makes it ambiguous (RFC 7493, 2.3)."""
 
     def __init__(self, name: str) -> None:
         super().__init__("given more than once")
@@ -33,24 +33,24 @@ class DuplicateMemberError(ValueError):
 
 
 def idempotency_key(headers: Sequence[bytes]) -> str:
-    """Read the values of all `Idempotency-Key` headers of one request into the one key.
+    """Return the key from the values of all `Idempotency-Key` headers of one request.
 
-    1 to 255 visible ASCII characters. A structured-field string (`"abc"`, RFC 9651) and the bare `abc` are
-    the same key; identical headers count once. Raises IdempotencyKeyError.
+    A key has 1 to 255 visible ASCII characters. A structured-field string (`"abc"`, RFC 9651) and the bare
+    `abc` are the same key; identical headers count once. Raises IdempotencyKeyError.
     """
     if not headers:
         raise IdempotencyKeyError("send an Idempotency-Key header: a fresh random value for each new order")
-    keys = {_bare(value.decode("latin-1").strip(" \t")) for value in headers}
+    keys = {_unquoted(value.decode("latin-1").strip(" \t")) for value in headers}
     if len(keys) > 1:
-        raise IdempotencyKeyError("two different Idempotency-Key headers: send one")
+        raise IdempotencyKeyError("the request has two different Idempotency-Key headers: send one")
     (key,) = keys
     if not _VISIBLE.fullmatch(key):
         raise IdempotencyKeyError(f"Idempotency-Key: expected 1 to {KEY_MAX} visible ASCII characters")
     return key
 
 
-def _bare(value: str) -> str:
-    """Take a structured-field string out of its quotes; anything else is the key itself."""
+def _unquoted(value: str) -> str:
+    """Return the content of a structured-field string; any other value is returned unchanged."""
     if len(value) < 2 or not (value[0] == value[-1] == '"'):
         return value
     inner = value[1:-1]
@@ -59,10 +59,10 @@ def _bare(value: str) -> str:
 
 
 def read_json(raw: bytes) -> Any:
-    """Decode strictly: UTF-8 without a byte order mark, no NaN, no member twice, numbers kept exactly.
+    """Decode JSON strictly: UTF-8 without a byte order mark, no NaN, no duplicate members, exact numbers.
 
-    A number becomes its canonical text wrapped in a one-tuple, so that 1, 1.0 and 10e-1 are equal and nothing
-    is rounded. Raises NotJsonError and DuplicateMemberError.
+    A number becomes its canonical text in a one-tuple, so that 1, 1.0 and 10e-1 are equal and no number is
+    rounded. Raises NotJsonError and DuplicateMemberError.
     """
     try:
         text = raw.decode("utf-8")
@@ -72,7 +72,11 @@ def read_json(raw: bytes) -> Any:
         raise NotJsonError("the body begins with a byte order mark: leave it out (RFC 8259, 8.1)")
     try:
         return json.loads(
-            text, parse_int=_number, parse_float=_number, parse_constant=_refuse, object_pairs_hook=_members
+            text,
+            parse_int=_number,
+            parse_float=_number,
+            parse_constant=_reject_constant,
+            object_pairs_hook=_object_members,
         )
     except DuplicateMemberError:
         raise
@@ -83,15 +87,15 @@ def read_json(raw: bytes) -> Any:
 
 
 def fingerprint(path: str, body: Any) -> bytes:
-    """Return a version byte and the SHA-256 of the concrete path and the body as `read_json` gave it.
+    """Return a version byte and the SHA-256 of the concrete path and the body that `read_json` returned.
 
-    The order of members means nothing, nor how numbers and strings were written.
+    The order of members and the notation of numbers and strings do not change the fingerprint.
     """
     canonical = json.dumps([path, body], sort_keys=True, separators=(",", ":"))
     return _VERSION + sha256(canonical.encode()).digest()
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
         raise DuplicateMemberError(_first_duplicate(pairs))
@@ -99,7 +103,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _first_duplicate(pairs: list[tuple[str, Any]]) -> str:
-    """Return the first name that has been given before, in one pass: a caller chooses how many there are."""
+    """Return the first duplicate name. One pass, because the client chooses the number of members."""
     seen = set[str]()
     for name, _ in pairs:
         if name in seen:
@@ -108,19 +112,19 @@ def _first_duplicate(pairs: list[tuple[str, Any]]) -> str:
     raise AssertionError("no name is given twice")
 
 
-def _refuse(word: str) -> Any:
+def _reject_constant(word: str) -> Any:
     raise ValueError(f"{word} is not a JSON number")
 
 
 def _number(lexeme: str) -> tuple[str] | tuple[str, None]:
-    """Write a number as digits and a power of ten: one text for each value, however it was written.
+    """Return the canonical text of a number: digits and a power of ten, one text for each value.
 
-    Exponents of more digits than any machine counts keep their own spelling. The tuple cannot be mistaken
-    for a string of the same text; an array that holds just this text looks the same to a fingerprint, but no
-    request takes a number and an array in the same place.
+    Exponents of more than 18 digits keep their notation, because computing with them would be too expensive.
+    The tuple distinguishes a number from a string of the same text. An array that holds only this text has
+    the same fingerprint, which is harmless: no request accepts a number and an array in the same place.
     """
     match = _NUMBER.fullmatch(lexeme)
-    assert match is not None, "the decoder has checked the lexeme"
+    assert match is not None, "json.loads passes only valid numbers"
     sign, whole, fraction, exponent_sign, exponent = match.groups(default="")
     digits = (whole + fraction).lstrip("0")
     if not digits:

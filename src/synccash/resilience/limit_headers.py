@@ -1,19 +1,20 @@
-"""A decision as header fields: `RateLimit`, `RateLimit-Policy` and `Retry-After`.
+"""Formats a rate-limit decision as `RateLimit`, `RateLimit-Policy` and `Retry-After` header fields.
 
-draft-ietf-httpapi-ratelimit-headers (the syntax of -10): structured-field lists of strings with parameters.
-The draft still moves; this is the only place that knows it.
+The syntax is that of draft-ietf-httpapi-ratelimit-headers-10: structured-field lists of strings with
+parameters. The draft may still change; no other module depends on its syntax.
 """
 
 from synccash.resilience.rate_limiter import Decision, Limit
 
-_PUBLIC = ("user", "api_key", "ip")
+_CLIENT_SCOPES = ("user", "api_key", "ip")
 _NAMES = ("RateLimit-Policy", "RateLimit")
 
 
 def limit_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
-    """The fields for the limits of the caller's own; what all share is nobody's business, unless it refused.
+    """Return the header fields of a decision.
 
-    Seconds are rounded up, so that who comes back then is not early again.
+    They show the limits of the client itself (by user, API key or IP address), and a shared limit only if it
+    refused the request. Seconds are rounded up, so that a client that waits for them is not too early.
     """
     raw = raw_limit_headers(decision)
     fields = [(name, value.decode()) for name, (_, value) in zip(_NAMES, raw, strict=False)]
@@ -24,46 +25,47 @@ def limit_headers(decision: Decision) -> tuple[tuple[str, str], ...]:
 
 
 def raw_limit_headers(decision: Decision) -> tuple[tuple[bytes, bytes], ...]:
-    """The same as ASGI takes them, without `Retry-After`, which goes with the refusal."""
+    """Return the fields as ASGI headers, without `Retry-After`, which the refusal itself adds."""
     binding = None if decision.allowed else decision.binding
-    policies = standings = ""
-    for one in decision.standings:
+    policies = statuses = ""
+    for one in decision.statuses:
         (limit, _, _), refuses, remaining, retry_us, reset_us, _ = one
-        _, public, policy, begin = _WRITTEN.get(id(limit)) or _written(limit)
+        _, public, policy, prefix = _FORMATTED.get(id(limit)) or _format_limit(limit)
         if not public and one is not binding:
             continue
         left, wait_us = (0, retry_us) if refuses else (remaining, reset_us)
-        standing = f"{begin}{left};t={-(-wait_us // 1_000_000)}"
+        status = f"{prefix}{left};t={-(-wait_us // 1_000_000)}"
         if policies:
-            policies, standings = f"{policies}, {policy}", f"{standings}, {standing}"
+            policies, statuses = f"{policies}, {policy}", f"{statuses}, {status}"
         else:
-            policies, standings = policy, standing
+            policies, statuses = policy, status
     if not policies:
         return ()
-    return _POLICY_FIELDS.get(policies) or _policy_field(policies), (b"ratelimit", standings.encode())
+    return _POLICY_FIELDS.get(policies) or _policy_field(policies), (b"ratelimit", statuses.encode())
 
 
-# By identity: hashing a frozen value costs more than writing one. Limits are few and live for ever.
-_WRITTEN: dict[int, tuple[Limit, bool, str, str]] = {}
+# Cached by id(), because hashing a frozen dataclass costs more than formatting it. Each entry holds its
+# limit, so that the id stays valid.
+_FORMATTED: dict[int, tuple[Limit, bool, str, str]] = {}
 _POLICY_FIELDS: dict[str, tuple[bytes, bytes]] = {}
-_MOST_WRITTEN = 1_000
+_MAX_CACHED = 1_000
 
 
-def _written(limit: Limit) -> tuple[Limit, bool, str, str]:
-    """Whether a limit is told to whoever is within it, its policy, and what its standing begins with."""
-    if len(_WRITTEN) >= _MOST_WRITTEN:
-        _WRITTEN.clear()
-    public = limit.scope in _PUBLIC and not limit.shadow
+def _format_limit(limit: Limit) -> tuple[Limit, bool, str, str]:
+    """Return the limit, whether clients may see it, its policy item and the prefix of its status item."""
+    if len(_FORMATTED) >= _MAX_CACHED:
+        _FORMATTED.clear()
+    public = limit.scope in _CLIENT_SCOPES and not limit.shadow
     policy = f'"{limit.name}";q={limit.capacity};w={max(1, _seconds(limit.period_us))}'
-    written = _WRITTEN[id(limit)] = limit, public, policy, f'"{limit.name}";r='
-    return written
+    formatted = _FORMATTED[id(limit)] = limit, public, policy, f'"{limit.name}";r='
+    return formatted
 
 
 def _policy_field(policies: str) -> tuple[bytes, bytes]:
-    if len(_POLICY_FIELDS) >= _MOST_WRITTEN:
+    if len(_POLICY_FIELDS) >= _MAX_CACHED:
         _POLICY_FIELDS.clear()
-    written = _POLICY_FIELDS[policies] = b"ratelimit-policy", policies.encode()
-    return written
+    formatted = _POLICY_FIELDS[policies] = b"ratelimit-policy", policies.encode()
+    return formatted
 
 
 def _seconds(micros: int) -> int:

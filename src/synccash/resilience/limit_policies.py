@@ -1,7 +1,7 @@
-"""The shipped limits as data, which of them a request meets, and how an operator changes them.
+"""The default rate limits, which of them apply to a request, and how an operator overrides them.
 
-Endpoint limits are those of the service's endpoints; the shared ones are far above what a busy merchant
-needs and there against accidents and abuse.
+Endpoint limits belong to single endpoints of the service. Shared limits apply to every request; they are far
+above the needs of a busy merchant and protect against accidents and abuse.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from synccash.resilience.rate_limiter import Block, Demand, Limit, Scope, units
+from synccash.resilience.rate_limiter import Block, Demand, Limit, Scope, unit_demands
 
 _ABUSE = Block(violations=1_000, window_s=60.0, duration_s=60.0, cap_s=3_600.0)
 _GUESSING = Block(violations=30, window_s=60.0, duration_s=60.0, cap_s=3_600.0)
@@ -27,7 +27,7 @@ ENDPOINT_LIMITS: Mapping[str, tuple[Limit, ...]] = MappingProxyType(
         ),
     }
 )
-"""By endpoint; an endpoint that is not here has the shared limits alone."""
+"""Limits by endpoint. An endpoint without an entry has only the shared limits."""
 
 SHARED_LIMITS: tuple[Limit, ...] = (
     Limit(name="api_key", scope="api_key", quota=100, period_s=1, burst=100),
@@ -35,23 +35,23 @@ SHARED_LIMITS: tuple[Limit, ...] = (
     Limit(name="endpoint", scope="endpoint", quota=5_000, period_s=1, burst=5_000),
     Limit(name="global", scope="global", quota=10_000, period_s=1, burst=10_000),
 )
-"""Met by every request that has an id of their scope."""
+"""Limits of every request that has an id for their scope."""
 
-_WRITTEN = re.compile(
+_OVERRIDE = re.compile(
     r"(?P<name>[a-z_]+)=(?P<quota>\d{1,9})/(?P<period>\d{1,7}(?:\.\d{1,6})?)(?:\+(?P<burst>\d{1,9}))?"
 )
 _SCOPES: tuple[Scope, ...] = ("user", "api_key", "ip", "endpoint", "global")
-_MOST_PLANS = 1_000
-_SHADOW = re.compile(r"(?P<name>[a-z_]+)=shadow")
+_MAX_PLANS = 1_000
+_SHADOW_OVERRIDE = re.compile(r"(?P<name>[a-z_]+)=shadow")
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredLimits:
-    """The limits in force."""
+    """The rate limits of a service: by endpoint, and shared by all endpoints."""
 
     endpoints: Mapping[str, tuple[Limit, ...]] = field(default_factory=lambda: ENDPOINT_LIMITS)
     shared: tuple[Limit, ...] = SHARED_LIMITS
-    # By endpoint: the limits that a request meets, and where among `_SCOPES` the id of each is.
+    # Cached by endpoint: the limits that apply, each with the index of its scope in `_SCOPES`.
     _plans: dict[str, tuple[tuple[Limit, int], ...]] = field(
         default_factory=dict[str, tuple[tuple[Limit, int], ...]], init=False, repr=False, compare=False
     )
@@ -65,50 +65,53 @@ class ConfiguredLimits:
         ip: str | None = None,
         cost: int = 1,
     ) -> Sequence[Demand]:
-        """What one request asks for. A scope without an id asks for nothing.
+        """Return the demands of one request. A limit whose scope has no id does not apply.
 
-        `user` has to be unique over merchants: put the merchant in front. `ip` comes from `client_address`.
+        `user` must be unique across merchants: prefix it with the merchant. `ip` comes from `client_address`.
         """
-        plan = self._plans.get(endpoint) or self._planned(endpoint)
+        plan = self._plans.get(endpoint) or self._build_plan(endpoint)
         ids = (user, api_key, ip, endpoint, "all")
         if cost == 1:
-            return units(plan, ids)
-        return [Demand(one, known, cost) for one, at in plan if (known := ids[at]) is not None]
+            return unit_demands(plan, ids)
+        return [Demand(one, id_of_scope, cost) for one, at in plan if (id_of_scope := ids[at]) is not None]
 
-    def _planned(self, endpoint: str) -> tuple[tuple[Limit, int], ...]:
+    def _build_plan(self, endpoint: str) -> tuple[tuple[Limit, int], ...]:
         limits = (*self.endpoints.get(endpoint, ()), *self.shared)
         plan = tuple((one, _SCOPES.index(one.scope)) for one in limits)
-        if len(self._plans) < _MOST_PLANS:
+        if len(self._plans) < _MAX_PLANS:
             self._plans[endpoint] = plan
         return plan
 
-    def named(self, endpoint: str, scope: str) -> tuple[Limit, ...]:
-        """The limits of one scope that a request to the endpoint meets."""
-        met = (*self.endpoints.get(endpoint, ()), *self.shared)
-        return tuple(limit for limit in met if limit.scope == scope)
+    def for_scope(self, endpoint: str, scope: str) -> tuple[Limit, ...]:
+        """Return the limits of one scope that apply to requests of the endpoint."""
+        limits = (*self.endpoints.get(endpoint, ()), *self.shared)
+        return tuple(limit for limit in limits if limit.scope == scope)
 
     def overridden(self, text: str) -> "ConfiguredLimits":
-        """The book with other numbers: `payment_initiation=20/60+5, api_key=500/1, ip=shadow`.
+        """Return a copy with other numbers, from text such as
+        `payment_initiation=20/60+5, api_key=500/1, ip=shadow`.
 
-        That is quota / seconds + burst (without one: none); `shadow` counts and never refuses. Raises
-        ValueError that names what cannot be read.
+        The numbers are quota / seconds + burst (0 if left out); `shadow` counts and never refuses. Raises
+        ValueError that names the part that is invalid.
         """
-        changed = {limit.name: limit for limit in self._all()}
+        changed = {limit.name: limit for limit in self._all_limits()}
         for part in filter(None, (part.strip() for part in text.split(","))):
-            written = _WRITTEN.fullmatch(part) or _SHADOW.fullmatch(part)
-            if written is None:
-                raise ValueError(f"{part!r} is no limit; expected name=quota/seconds+burst or name=shadow")
-            name = written["name"]
+            override = _OVERRIDE.fullmatch(part) or _SHADOW_OVERRIDE.fullmatch(part)
+            if override is None:
+                raise ValueError(
+                    f"{part!r} is not a rate limit; expected name=quota/seconds+burst or name=shadow"
+                )
+            name = override["name"]
             if name not in changed:
                 raise ValueError(f"there is no limit {name!r}; known are {', '.join(sorted(changed))}")
-            if written.re is _SHADOW:
+            if override.re is _SHADOW_OVERRIDE:
                 changed[name] = replace(changed[name], shadow=True)
                 continue
             changed[name] = replace(
                 changed[name],
-                quota=int(written["quota"]),
-                period_s=float(written["period"]),
-                burst=int(written["burst"] or 0),
+                quota=int(override["quota"]),
+                period_s=float(override["period"]),
+                burst=int(override["burst"] or 0),
             )
         return ConfiguredLimits(
             MappingProxyType(
@@ -117,5 +120,5 @@ class ConfiguredLimits:
             tuple(changed[one.name] for one in self.shared),
         )
 
-    def _all(self) -> tuple[Limit, ...]:
+    def _all_limits(self) -> tuple[Limit, ...]:
         return (*(limit for limits in self.endpoints.values() for limit in limits), *self.shared)

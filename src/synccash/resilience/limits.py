@@ -1,7 +1,7 @@
-"""Limits as values, and the arithmetic that decides: integer microseconds, no clock, no state of its own.
+"""Rate limits as values, and the pure arithmetic of token buckets and windows, in integer microseconds.
 
-A state is what is kept for one key: the time at which a token bucket is full again, or the two counters of
-a window. The same arithmetic is written in Lua beside the Valkey store; one property test holds both to a
+A state is what is stored for one key: the time at which a token bucket is full again, or the two counters of
+a window. `stores/valkey/limits.lua` implements the same arithmetic; a property test compares both with a
 naive reference.
 """
 
@@ -14,14 +14,16 @@ FailPolicy = Literal["local", "open", "closed"]
 State = tuple[int, int, int]
 
 _US = 1_000_000
-# What a double holds exactly: Lua has no other numbers.
+# Lua numbers are doubles, which hold integers exactly only below this.
 _EXACT = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """`violations` refusals within `window_s` seconds shut a key out for `duration_s`, then twice and four
-    times as long, up to `cap_s`. A key that kept quiet for `cap_s` after a block begins again.
+    """Blocks a key for `duration_s` seconds after `violations` refusals within `window_s` seconds.
+
+    Each further block is twice as long, up to `cap_s`. A key that stays unblocked for `cap_s` seconds
+    after a block starts again with `duration_s`.
     """
 
     violations: int = 20
@@ -41,13 +43,15 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """`quota` units in `period_s` seconds for each id of `scope`, and `burst` more at once.
+    """Allows `quota` units in `period_s` seconds for each id of `scope`, and `burst` more at once.
 
-    token_bucket: `quota + burst` at once, then one every `period_s / quota`. sliding_window: the last period
-    is estimated from two counters. fixed_window: for quotas per day; round a boundary it lets twice the
-    quota through. For windows the burst simply adds to the quota.
-    `shadow`: counted and told, never refused. `fail_policy`: what happens while the store is away.
-    Raises ValueError for numbers that cannot be counted exactly.
+    token_bucket: `quota + burst` units at once, then one every `period_s / quota` seconds. sliding_window:
+    estimates the last period from two counters. fixed_window: for daily quotas; around the boundary of two
+    windows it allows twice the quota. For both windows the burst is added to the quota.
+
+    `shadow`: the limit is counted and reported but never refuses. `fail_policy`: how to decide while the
+    shared store is unavailable: "local" limits in this process, "open" allows, "closed" refuses. Raises
+    ValueError for numbers that cannot be counted exactly.
     """
 
     name: str
@@ -84,15 +88,15 @@ class Limit:
         ):
             object.__setattr__(self, name, value)
 
-    def weighed(self, cost: int) -> int:
-        """`cost`, if it can ever be granted. Raises ValueError otherwise."""
+    def checked_cost(self, cost: int) -> int:
+        """Return `cost`. Raises ValueError if the limit could never grant it."""
         if not 0 <= cost <= self.capacity:
             raise ValueError(f"{self.name}: a cost of {cost} can never fit into {self.capacity}")
         return cost
 
 
 class LimitDecision(NamedTuple):
-    """What a limit says of one request. `state` is what to keep if it is granted."""
+    """The decision of one limit on one request. `state`: what to store if all limits grant the request."""
 
     fits: bool
     state: State
@@ -101,18 +105,20 @@ class LimitDecision(NamedTuple):
     reset_us: int
 
 
-def weigh(limit: Limit, state: State | None, now: int, cost: int) -> LimitDecision:
-    """Judge `cost` units at `now`. Remaining and reset are those after a grant, or as they are if refused."""
+def decide_limit(limit: Limit, state: State | None, now: int, cost: int) -> LimitDecision:
+    """Decide on `cost` units at `now`. `remaining` and `reset_us` are those after a grant, or the present
+    ones after a refusal.
+    """
     if limit.algorithm == "token_bucket":
         return _token_bucket(limit, state[0] if state else 0, now, cost)
-    window, previous, current = _rolled(state, now // limit.period_us)
+    window, previous, current = _rolled_window(state, now // limit.period_us)
     if limit.algorithm == "fixed_window":
         return _fixed_window(limit, window, current, now, cost)
     return _sliding_window(limit, (window, previous, current), now, cost)
 
 
-def full_at(limit: Limit, state: State) -> int:
-    """When the state makes no difference any more: the end of its time to live."""
+def relevant_until(limit: Limit, state: State) -> int:
+    """Return the time from which the state no longer matters, so that it may be deleted."""
     if limit.algorithm == "token_bucket":
         return state[0]
     return (state[0] + (2 if limit.algorithm == "sliding_window" else 1)) * limit.period_us
@@ -121,15 +127,15 @@ def full_at(limit: Limit, state: State) -> int:
 def _token_bucket(limit: Limit, full: int, now: int, cost: int) -> LimitDecision:
     full = max(full, now)
     after = full + cost * limit.unit_us
-    short = after - now - limit.full_us
-    fits = cost == 0 or short <= 0
+    shortfall = after - now - limit.full_us
+    fits = cost == 0 or shortfall <= 0
     if fits:
         full = after
     remaining = max(0, (limit.full_us - (full - now)) // limit.unit_us)
-    return LimitDecision(fits, (full, 0, 0), remaining, 0 if fits else short, full - now)
+    return LimitDecision(fits, (full, 0, 0), remaining, 0 if fits else shortfall, full - now)
 
 
-def _rolled(state: State | None, window: int) -> State:
+def _rolled_window(state: State | None, window: int) -> State:
     if state is None or state[0] < window - 1:
         return window, 0, 0
     if state[0] == window - 1:
@@ -160,7 +166,7 @@ def _sliding_window(limit: Limit, state: State, now: int, cost: int) -> LimitDec
     if fits:
         current += cost
     elif current + cost <= limit.capacity:
-        # Wait until enough of the previous window has slid out.
+        # The previous window's share shrinks with time; the cost fits once the share is small enough.
         retry = left - (limit.capacity - current - cost) * period // previous
     else:
         retry = left + max(0, period - (limit.capacity - cost) * period // current)
@@ -171,15 +177,18 @@ def _sliding_window(limit: Limit, state: State, now: int, cost: int) -> LimitDec
 
 @dataclass(slots=True)
 class Penalty:
-    """What a key has on its record: refusals in a window, the end of its block, how often it was blocked."""
+    """The violations of one key: refusals in the current window, end of its block, number of blocks in a row.
+
+    Times are microseconds since the epoch; 0 means none.
+    """
 
     until: int = 0
     level: int = 0
     count: int = 0
     window_end: int = 0
 
-    def violate(self, block: Block, now: int) -> bool:
-        """Count one refusal at `now`; True if it shut the key out."""
+    def record_violation(self, block: Block, now: int) -> bool:
+        """Count one refusal at `now`. True if it blocked the key."""
         if now >= self.window_end:
             self.count, self.window_end = 0, now + block.window_us
         self.count += 1
@@ -192,6 +201,6 @@ class Penalty:
         self.count = self.window_end = 0
         return True
 
-    def forgotten_at(self, block: Block | None) -> int:
-        """When the record makes no difference any more."""
+    def expires_at(self, block: Block | None) -> int:
+        """Return the time from which the penalty no longer matters, so that it may be deleted."""
         return max(self.window_end, self.until + (block.cap_us if block is not None and self.level else 0))

@@ -1,12 +1,12 @@
-"""What the toolkit says in the logs: a sentence for people, and the same as fields for programs.
+"""Log events of the toolkit: each has a message for people and the same facts as fields for programs.
 
-Each record of the logger `synccash.resilience` that tells of a call or of a breaker has a dict `resilience`:
+Each record of the logger `synccash.resilience` about a call or a breaker has a dict `resilience` with
 `event`, `service` (the name of the policy or breaker), and
 
 retry_again                attempt, error (its type; None: a returned failure), wait_s
-retry_success              attempts, seconds; only where there was more than one attempt
-retry_failure              attempts, seconds, error, why: it was not to be repeated
-retry_exhausted            attempts, seconds, error, why: it could have been repeated once more
+retry_success              attempts, seconds; only after more than one attempt
+retry_failure              attempts, seconds, error, why; the failure was not retryable
+retry_exhausted            attempts, seconds, error, why; the failure was retryable
 circuit_breaker_changed    before, after, reason, by, open_s
 """
 
@@ -18,35 +18,45 @@ from synccash.resilience.breaker_statistics import Transition
 log = logging.getLogger("synccash.resilience")
 
 
-def again(service: str, attempt: int, error: Exception | None, wait_s: float) -> None:
-    """There will be another attempt."""
-    sentence = "%s: attempt %d failed (%s), next in %.2f s"
-    kind = _kind(error)
-    _tell(logging.INFO, "retry_again", service, sentence, attempt=attempt, error=kind, wait_s=wait_s)
+def log_retry(service: str, attempt: int, error: Exception | None, wait_s: float) -> None:
+    """Log that an attempt failed and another one follows after `wait_s` seconds."""
+    message = "%s: attempt %d failed (%s), next attempt in %.2f s"
+    kind = _error_type(error)
+    _log(logging.INFO, "retry_again", service, message, attempt=attempt, error=kind, wait_s=wait_s)
 
 
-def succeeded(service: str, attempts: int, seconds: float) -> None:
-    """A call was good in the end."""
-    sentence = "%s: good after %d attempts in %.2f s"
-    _tell(logging.INFO, "retry_success", service, sentence, attempts=attempts, seconds=seconds)
+def log_success(service: str, attempts: int, seconds: float) -> None:
+    """Log that a call succeeded after retries."""
+    message = "%s: succeeded after %d attempts in %.2f s"
+    _log(logging.INFO, "retry_success", service, message, attempts=attempts, seconds=seconds)
 
 
-def failed(service: str, attempts: int, seconds: float, error: Exception | None, why: str) -> None:
-    """A call failed in a way that is not to be repeated."""
-    sentence = "%s: failed after %d attempts in %.2f s (%s): %s"
-    facts: dict[str, Any] = {"attempts": attempts, "seconds": seconds, "error": _kind(error), "why": why}
-    _tell(logging.INFO, "retry_failure", service, sentence, **facts)
+def log_failure(service: str, attempts: int, seconds: float, error: Exception | None, why: str) -> None:
+    """Log that a call failed and its failure is not retryable."""
+    message = "%s: failed after %d attempts in %.2f s (%s): %s"
+    facts: dict[str, Any] = {
+        "attempts": attempts,
+        "seconds": seconds,
+        "error": _error_type(error),
+        "why": why,
+    }
+    _log(logging.INFO, "retry_failure", service, message, **facts)
 
 
-def exhausted(service: str, attempts: int, seconds: float, error: Exception | None, why: str) -> None:
-    """A call was given up."""
-    sentence = "%s: gave up after %d attempts in %.2f s (%s): %s"
-    facts: dict[str, Any] = {"attempts": attempts, "seconds": seconds, "error": _kind(error), "why": why}
-    _tell(logging.WARNING, "retry_exhausted", service, sentence, **facts)
+def log_exhausted(service: str, attempts: int, seconds: float, error: Exception | None, why: str) -> None:
+    """Log that a call failed and no further attempt is allowed."""
+    message = "%s: gave up after %d attempts in %.2f s (%s): %s"
+    facts: dict[str, Any] = {
+        "attempts": attempts,
+        "seconds": seconds,
+        "error": _error_type(error),
+        "why": why,
+    }
+    _log(logging.WARNING, "retry_exhausted", service, message, **facts)
 
 
-def changed(transition: Transition) -> None:
-    """A breaker's state is another."""
+def log_transition(transition: Transition) -> None:
+    """Log a change of a breaker's state."""
     log.warning(
         "circuit breaker %s: %s -> %s: %s",
         transition.name,
@@ -67,11 +77,11 @@ def changed(transition: Transition) -> None:
     )
 
 
-def _kind(error: Exception | None) -> str | None:
+def _error_type(error: Exception | None) -> str | None:
     return None if error is None else type(error).__name__
 
 
-def _tell(level: int, event: str, service: str, sentence: str, **facts: Any) -> None:
+def _log(level: int, event: str, service: str, message: str, **facts: Any) -> None:
     if log.isEnabledFor(level):
         fields = {"event": event, "service": service, **facts}
-        log.log(level, sentence, service, *facts.values(), extra={"resilience": fields})
+        log.log(level, message, service, *facts.values(), extra={"resilience": fields})

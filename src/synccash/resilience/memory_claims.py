@@ -1,67 +1,71 @@
-"""Claims of one process, for services that live in one and for tests. A restart forgets them."""
+"""A ClaimStore in memory, for tests and for services of one process. A restart loses its claims."""
 
 from collections.abc import Callable
 from time import monotonic
 
 from synccash.resilience import claims
-from synccash.resilience.claims import Answer, Decision, Record
+from synccash.resilience.claims import ClaimAnswer, ClaimDecision, ClaimRecord
 
 
 class MemoryClaims:
-    """Live: a ClaimStore in memory. Full, it refuses new keys rather than forget one that is in use."""
+    """Live: stores up to `most` claims. When full, it refuses new keys, because dropping a claim that is in
+    use would let its work run twice.
+
+    `retention_s`: seconds for which a claim and its answer are stored after its first request.
+    """
 
     def __init__(
         self, *, retention_s: float = 86_400.0, most: int = 100_000, clock: Callable[[], float] = monotonic
     ) -> None:
-        self._records: dict[tuple[str, str], Record] = {}
-        self._ends: dict[tuple[str, str], float] = {}
+        self._records: dict[tuple[str, str], ClaimRecord] = {}
+        self._expiries: dict[tuple[str, str], float] = {}
         self._retention_s = retention_s
         self._most = most
         self._clock = clock
 
-    async def claim(self, scope: str, key: str, fingerprint: bytes, *, lease_s: float) -> Decision:
-        """Decide about a request. Raises MemoryError where too many keys are kept."""
+    async def claim(self, scope: str, key: str, fingerprint: bytes, *, lease_s: float) -> ClaimDecision:
+        """Decide on a request. Raises MemoryError when the store is full."""
         self._sweep()
         name, now = (scope, key), self._clock()
         decision, record = claims.claim(self._records.get(name), fingerprint, now=now, lease_s=lease_s)
         if record is not None:
             if name not in self._records:
                 if len(self._records) >= self._most:
-                    raise MemoryError(f"{self._most} idempotency keys are kept already")
-                self._ends[name] = now + self._retention_s
+                    raise MemoryError(f"the store is full: it holds {self._most} idempotency keys")
+                self._expiries[name] = now + self._retention_s
             self._records[name] = record
         return decision
 
     async def renew(self, scope: str, key: str, fence: int, *, lease_s: float) -> bool:
-        """Keep a claim for `lease_s` more seconds. False: it was lost or is over."""
+        """Extend the lease by `lease_s` from now. False: the claim was taken over or has ended."""
         record = self._records.get((scope, key))
-        after = record and claims.renew(record, fence, now=self._clock(), lease_s=lease_s)
-        return self._kept(scope, key, after)
+        renewed = record and claims.renew(record, fence, now=self._clock(), lease_s=lease_s)
+        return self._store(scope, key, renewed)
 
-    async def complete(self, scope: str, key: str, fence: int, answer: Answer) -> bool:
-        """Keep the answer. False: another took over; discard yours and ask again."""
+    async def complete(self, scope: str, key: str, fence: int, answer: ClaimAnswer) -> bool:
+        """Store the answer. False: the claim was taken over; discard this answer and claim again."""
         record = self._records.get((scope, key))
-        return self._kept(scope, key, record and claims.complete(record, fence, answer))
+        return self._store(scope, key, record and claims.complete(record, fence, answer))
 
     async def give_back(self, scope: str, key: str, fence: int) -> bool:
-        """End the work without an answer. False: another took over."""
+        """End the claim without an answer. False: the claim was taken over."""
         record = self._records.get((scope, key))
-        return self._kept(scope, key, record and claims.give_back(record, fence))
+        return self._store(scope, key, record and claims.give_back(record, fence))
 
-    def _kept(self, scope: str, key: str, record: Record | None) -> bool:
+    def _store(self, scope: str, key: str, record: ClaimRecord | None) -> bool:
         if record is None:
             return False
         self._records[scope, key] = record
         return True
 
     def _sweep(self) -> None:
-        """Forget what has expired. Keys expire in the order in which they came."""
+        """Remove expired claims. Claims expire in the order in which they were made."""
         now = self._clock()
-        while self._ends and next(iter(self._ends.values())) <= now:
-            name = next(iter(self._ends))
+        while self._expiries and next(iter(self._expiries.values())) <= now:
+            name = next(iter(self._expiries))
             record = self._records[name]
-            del self._ends[name]
+            del self._expiries[name]
             if record.answer is None and now < record.lease_until:
-                self._ends[name] = record.lease_until  # its holder is still at work
+                self._expiries[name] = record.lease_until  # the holder is still working under its lease
                 return
             del self._records[name]

@@ -1,5 +1,8 @@
-"""What sharing breakers between processes needs. The toolkit decides locally; whoever implements this carries
-news in the background, and may lose it."""
+"""Protocols for sharing circuit breakers between processes.
+
+Each breaker decides locally. An implementation of these protocols sends transitions to other processes in the
+background; a lost message delays them but never blocks a call.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,53 +12,53 @@ from synccash.resilience.breaker_statistics import Statistics, Transition
 
 
 class SharedBreaker(Protocol):
-    """A breaker as seen by those who carry news. CircuitBreaker is one."""
+    """The methods of a breaker that accept state from other processes. CircuitBreaker implements it."""
 
     @property
     def version(self) -> int:
-        """What people did to it so far, counted; the highest in the cluster wins."""
+        """Number of the last operator action on this breaker; the highest one in the cluster wins."""
         ...
 
     def adopt(self, open_s: float, reason: str, *, rounds: int = ...) -> None:
-        """A peer is open for another `open_s` seconds, for the `rounds`-th time: be so too."""
+        """Open for `open_s` seconds because a peer is open. `rounds`: how often it opened in a row there."""
         ...
 
     def recover(self, reason: str) -> None:
-        """A peer's probe succeeded."""
+        """Close because a peer's probe succeeded."""
         ...
 
     def guard(self, gate: Callable[[], bool] | None) -> None:
-        """Ask `gate()` before each probe. It does no I/O: an answer that is late delays a probe, no more."""
+        """Set a function that allows or denies each probe. It must return at once, without I/O."""
         ...
 
     def hint(self, open_s: float) -> None:
-        """A peer is open: need half of the failures for as long."""
+        """Open after half of the failures for the next `open_s` seconds, because a peer is open."""
         ...
 
     def reset(self, reason: str = ..., *, version: int | None = None) -> None:
-        """A person closed it elsewhere, as their action number `version`."""
+        """Close it. `version`: number of the operator action in another process; None: it happens here."""
         ...
 
     def force_open(self, reason: str, *, version: int | None = None) -> None:
-        """A person opened it elsewhere."""
+        """Force it open. `version`: see `reset`."""
         ...
 
     def statistics(self) -> Statistics:
-        """What to publish."""
+        """Return the snapshot to publish."""
         ...
 
 
 class TransitionListener(Protocol):
-    """Hears of each change; those `by` a peer are not to be published again."""
+    """Receives each change of state. Changes `by` "peer" must not be published again."""
 
     def __call__(self, transition: Transition, /) -> None:
-        """Take note and return at once."""
+        """Handle the transition and return at once."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another live process: its breakers' last reports by name, and seconds since it was last heard of."""
+    """Another live process. `age_s`: seconds since its last report. `reports`: its breakers by name."""
 
     instance: str
     age_s: float
@@ -63,17 +66,17 @@ class Peer:
 
 
 class Cluster(Protocol):
-    """The processes that share breakers, from the point of view of one of them."""
+    """The processes that share breakers, as one of them sees them."""
 
     @property
     def live(self) -> int:
-        """How many processes were alive at the last look, this one among them."""
+        """Number of live processes at the last check, including this one."""
         ...
 
     def acted(self, name: str) -> None:
-        """A person has just reset or forced open the breaker of this process: carry it to all."""
+        """Send an operator's reset or force-open of the breaker `name` in this process to all others."""
         ...
 
     async def peers(self) -> Sequence[Peer]:
-        """The other live processes. Empty while they cannot be reached."""
+        """Return the other live processes; empty while they cannot be reached."""
         ...

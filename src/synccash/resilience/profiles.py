@@ -1,16 +1,16 @@
-"""The shipped profiles: what a kind of far side gets unless settings say otherwise. Plain data."""
+"""Default retry, breaker and time-out settings for each kind of dependency, as plain data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from synccash.resilience._core.numbers import number
+from synccash.resilience._core.numbers import require_number
 from synccash.resilience.circuit_breaker import BreakerSettings
 from synccash.resilience.retry import Retry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """How one kind of far side is called. Times in seconds."""
+    """The settings for calls to one kind of dependency. Times in seconds."""
 
     retry: Retry
     breaker: BreakerSettings
@@ -18,7 +18,7 @@ class Profile:
     total_timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        number(attempt_timeout=self.attempt_timeout, total_timeout=self.total_timeout)
+        require_number(attempt_timeout=self.attempt_timeout, total_timeout=self.total_timeout)
         if self.attempt_timeout <= 0 or self.total_timeout <= 0:
             raise ValueError("attempt_timeout and total_timeout must be above 0")
 
@@ -40,14 +40,15 @@ DATABASE = Profile(
     total_timeout=6.0,
 )
 WEBHOOK = Profile(
-    # A ledger says when a delivery is tried again.
+    # The webhook outbox schedules further deliveries, for up to 72 hours.
     retry=Retry(attempts=1),
     breaker=BreakerSettings(failures=5, open_s=30.0),
     attempt_timeout=10.0,
 )
 VALKEY = Profile(
     retry=Retry(attempts=1),
-    # While it is away, one caller a second waits for it; it is back for all within a second.
+    # A constant open time: while Valkey is down, one call a second probes it, so that it is in use again
+    # within a second of its recovery.
     breaker=BreakerSettings(failures=3, open_s=1.0, open_growth=1.0),
     attempt_timeout=0.05,
 )
@@ -59,11 +60,11 @@ PROFILES = {
     "webhook": WEBHOOK,
     "valkey": VALKEY,
 }
-"""By service; `*` is any other one, a payment provider."""
+"""Profiles by service. `*` applies to every other service: a payment provider."""
 
 
 def profile_of(profiles: Mapping[str, Profile], name: str) -> Profile:
-    """The profile of `service:operation`: its own, else that of `service:*`, of `service`, or of `*`."""
+    """Return the profile of `service:operation`: that of the name, of `service:*`, of `service` or of `*`."""
     service = name.partition(":")[0]
     for key in (name, f"{service}:*", service):
         if key in profiles:

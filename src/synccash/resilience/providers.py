@@ -1,4 +1,4 @@
-"""Calls of payment providers under the shipped profiles, by the provider's name.
+"""Calls payment providers by name, with the retries and breakers of the default profiles.
 
 >>> breaker = get_provider_circuit_breaker("MTN_MOMO")
 >>> answer = await retry_payment_provider_call(provider_api_call, "MTN_MOMO", payment_data)
@@ -18,31 +18,34 @@ D = TypeVar("D")
 T = TypeVar("T")
 
 default_registry = Registry()
-"""Live: the breakers and budgets of this process that were asked for by the functions below.
+"""Live: the breakers and budgets that the functions of this module use.
 
 Tests replace it with `synccash.resilience.testing.replaced_registry`.
 """
 
-_NEVER_LEFT = (ConnectionRefusedError, socket.gaierror)
-_REPEATABLE = frozenset({Evidence.NOT_SENT, Evidence.REFUSED_LATER, Evidence.AMBIGUOUS})
+_NOT_SENT_ERRORS = (ConnectionRefusedError, socket.gaierror)
+_RETRYABLE = frozenset({Evidence.NOT_SENT, Evidence.REFUSED_LATER, Evidence.AMBIGUOUS})
 
 
-def judge(result: object) -> Verdict:
-    """By the evidence that a result or an exception carries in `evidence`; an unknown error is AMBIGUOUS."""
+def classify_by_evidence(result: object) -> Verdict:
+    """Classify a result or exception by its attribute `evidence`; an exception without one is AMBIGUOUS.
+
+    `retry_after` is read from the attribute of that name, in seconds.
+    """
     evidence = getattr(result, "evidence", None)
     if not isinstance(evidence, Evidence):
         if not isinstance(result, BaseException):
             return Verdict(Outcome.OK)
-        evidence = Evidence.NOT_SENT if isinstance(result, _NEVER_LEFT) else Evidence.AMBIGUOUS
-    if evidence not in _REPEATABLE:
+        evidence = Evidence.NOT_SENT if isinstance(result, _NOT_SENT_ERRORS) else Evidence.AMBIGUOUS
+    if evidence not in _RETRYABLE:
         return Verdict(Outcome.OK, evidence=evidence)
-    wish_s: Any = getattr(result, "retry_after", None)
-    retry_after = float(wish_s) if isinstance(wish_s, int | float) else None
+    wait_s: Any = getattr(result, "retry_after", None)
+    retry_after = float(wait_s) if isinstance(wait_s, int | float) else None
     return Verdict(Outcome.FAILED, retry=True, retry_after=retry_after, evidence=evidence)
 
 
 class EnhancedRetryService:
-    """Live: one policy for each provider, over the breakers of a registry."""
+    """Live: calls providers under one policy each, with the breakers and budgets of a registry."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -51,21 +54,21 @@ class EnhancedRetryService:
     async def retry_payment_provider_call(
         self, call: Callable[[D], Awaitable[T]], provider: str, data: D, *, idempotent: bool = False
     ) -> T:
-        """Call `call(data)`; repeat what was not sent or refused for later.
+        """Call `call(data)`, and repeat it if it was not sent or if the provider refused it for now.
 
-        What may have been done is repeated only when `idempotent`, or when `data` is a mapping with a
-        `reference`, by which the provider knows the repeat. Raises what the call raised last, or
+        A call that may have taken effect is repeated only if `idempotent` is True, or if `data` is a mapping
+        with a `reference`, by which the provider recognises the repeat. Raises the call's last exception, or
         CircuitOpenError.
         """
-        known = _names_itself(data)
-        return await self._policy(provider, idempotent=idempotent or known).call(call, data)
+        safe_to_repeat = idempotent or _has_reference(data)
+        return await self._policy(provider, idempotent=safe_to_repeat).call(call, data)
 
     def _policy(self, provider: str, *, idempotent: bool) -> Policy:
         registry = self._registry
         breaker = registry.breaker(provider)
         policy = self._policies.get((breaker.name, idempotent))
         if policy is None or policy.breaker is not breaker:
-            self._forget_what_the_registry_forgot()
+            self._drop_stale_policies()
             profile = registry.profile(breaker.name)
             policy = self._policies[breaker.name, idempotent] = Policy(
                 breaker.name,
@@ -75,19 +78,20 @@ class EnhancedRetryService:
                 attempt_timeout=profile.attempt_timeout,
                 total_timeout=profile.total_timeout,
                 idempotent=idempotent,
-                classify=judge,
+                classify=classify_by_evidence,
                 clock=registry.clock,
                 random=registry.random,
             )
         return policy
 
-    def _forget_what_the_registry_forgot(self) -> None:
-        known = self._registry.breakers()
-        kept = {key: one for key, one in self._policies.items() if known.get(key[0]) is one.breaker}
-        self._policies = kept
+    def _drop_stale_policies(self) -> None:
+        breakers = self._registry.breakers()
+        self._policies = {
+            key: policy for key, policy in self._policies.items() if breakers.get(key[0]) is policy.breaker
+        }
 
 
-def _names_itself(data: Any) -> bool:
+def _has_reference(data: Any) -> bool:
     return isinstance(data, Mapping) and bool(cast(Mapping[str, Any], data).get("reference"))
 
 
@@ -96,5 +100,5 @@ retry_payment_provider_call = enhanced_retry_service.retry_payment_provider_call
 
 
 def get_provider_circuit_breaker(provider: str) -> CircuitBreaker:
-    """The live breaker of a provider, such as `MTN_MOMO`; `MTN_MOMO:status` is another one."""
+    """Return the breaker of a provider, such as `MTN_MOMO`. `MTN_MOMO:status` has a breaker of its own."""
     return default_registry.breaker(provider)

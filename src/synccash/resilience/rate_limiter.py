@@ -1,11 +1,11 @@
-"""Rate limits in memory: n limits decided at once, all or nothing.
+"""In-memory rate limiter: checks all limits of a request together and grants all or none.
 
     limiter = MemoryLimiter()
     per_user = Limit(name="login", scope="user", quota=10, period_s=60, burst=3)
     decision = limiter.check([Demand(per_user, "ama")])
     if not decision.allowed: ...   # decision.retry_after_s, decision.binding
 
-Synchronous and without a lock: one event loop, no await in between.
+Synchronous and without a lock: use one limiter in one event loop only.
 """
 
 import time
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from synccash.resilience._core.fast_tuple import made
+from synccash.resilience.fast_tuple import make_namedtuple
 from synccash.resilience.limits import (
     Algorithm,
     Block,
@@ -24,8 +24,8 @@ from synccash.resilience.limits import (
     Penalty,
     Scope,
     State,
-    full_at,
-    weigh,
+    decide_limit,
+    relevant_until,
 )
 
 __all__ = [
@@ -38,45 +38,49 @@ __all__ = [
     "LimitStatus",
     "MemoryLimiter",
     "Scope",
+    "unit_demands",
     "units",
     "wall_clock_us",
 ]
 
-_MOST_KEYS = 100_000
-_SWEPT = 2
-# The bucket that all new keys share while there is no room for one of their own.
-_SHARED = ""
+_MAX_KEYS = 100_000
+_KEYS_PER_SWEEP = 2
+# The id of the bucket that new keys share while the limiter is full.
+_OVERFLOW_ID = ""
 
 
 def wall_clock_us() -> int:
-    """Microseconds since the epoch."""
+    """Return microseconds since the epoch."""
     return time.time_ns() // 1_000
 
 
-class Wanted(NamedTuple):
-    """What a Demand is made of."""
+class _DemandFields(NamedTuple):
+    """The fields of a Demand; a NamedTuple cannot define `__new__` itself."""
 
     limit: Limit
     id: str
     cost: int
 
 
-class Demand(Wanted):
-    """`cost` units of one limit for one id; a cost of 0 looks and takes nothing.
+class Demand(_DemandFields):
+    """A request for `cost` units of one limit for one id. A cost of 0 reads the status and takes nothing.
 
-    Raises ValueError for a cost that can never be granted.
+    Raises ValueError for a cost that the limit could never grant.
     """
 
     __slots__ = ()
 
     def __new__(cls, limit: Limit, id: str, cost: int = 1) -> "Demand":  # noqa: A002 - the field's word
-        # One unit always fits.
-        return made(cls, (limit, id, cost if cost == 1 else limit.weighed(cost)))
+        # A capacity is at least 1, so a cost of 1 needs no check.
+        return make_namedtuple(cls, (limit, id, cost if cost == 1 else limit.checked_cost(cost)))
 
 
 class LimitStatus(NamedTuple):
-    """How a demand stands after a decision. Times from now on in microseconds, `blocked_until_us` since the
-    epoch (0: not blocked). `refuses`: this limit had no room, or its key is blocked.
+    """The status of one limit after a decision.
+
+    `refuses`: the limit is used up or the key is blocked. `remaining`: units left. `retry_us`: microseconds
+    until the demand may be granted. `reset_us`: microseconds until the limit is completely free again.
+    `blocked_until_us`: microseconds since the epoch; 0: the key is not blocked.
     """
 
     demand: Demand
@@ -88,151 +92,172 @@ class LimitStatus(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """All demands granted, or none. `answer`: what was stored under the answer key that was asked for.
+    """The decision on all demands of a request: all are granted or none.
 
-    `degraded`: decided without the store. `newly_blocked`: keys that this refusal shut out.
+    `answer`: the stored answer of the request's answer key, or None. `degraded`: decided without the shared
+    store. `newly_blocked`: number of keys that this refusal blocked.
     """
 
     allowed: bool
-    standings: tuple[LimitStatus, ...]
+    statuses: tuple[LimitStatus, ...]
     answer: bytes | None = None
     degraded: bool = False
     newly_blocked: int = 0
 
     @property
     def binding(self) -> LimitStatus | None:
-        """The limit that holds longest if refused, else the one with the least left; shadows apart."""
-        real = [standing for standing in self.standings if not standing.demand.limit.shadow]
+        """The limit that matters most: after a refusal the one with the longest wait, else the one with the
+        fewest units left. Limits in shadow mode are left out.
+        """
+        enforced = [status for status in self.statuses if not status.demand.limit.shadow]
         if not self.allowed:
-            return max((one for one in real if one.refuses), key=lambda one: one.retry_us, default=None)
-        return min(real, key=lambda one: one.remaining, default=None)
+            return max((one for one in enforced if one.refuses), key=lambda one: one.retry_us, default=None)
+        return min(enforced, key=lambda one: one.remaining, default=None)
+
+    @property
+    def standings(self) -> tuple[LimitStatus, ...]:
+        """Earlier name of `statuses`."""
+        return self.statuses
 
     @property
     def retry_after_s(self) -> float:
-        """Seconds until the same request may be granted; 0 if it was."""
+        """Seconds until the same request may be granted; 0 if it was granted."""
         binding = self.binding
         return 0.0 if self.allowed or binding is None else binding.retry_us / 1_000_000
 
     @property
     def shadowed(self) -> bool:
-        """Whether a limit in shadow mode would have refused."""
-        refusing = [one for one in self.standings if one.refuses]
+        """True if a limit in shadow mode would have refused the request."""
+        refusing = [one for one in self.statuses if one.refuses]
         return any(one.demand.limit.shadow for one in refusing)
 
 
-def units(limits: Sequence[tuple[Limit, int]], ids: Sequence[str | None]) -> Sequence[Demand]:
-    """One unit of each limit whose id is known; the number beside it says where its id is among `ids`."""
+def unit_demands(limits: Sequence[tuple[Limit, int]], ids: Sequence[str | None]) -> Sequence[Demand]:
+    """Return a demand of one unit for each limit that has an id.
+
+    `limits`: each limit with the index of its id in `ids`. An id of None leaves the limit out.
+    """
     demands: list[Demand] = []
     for limit, at in limits:
         id = ids[at]  # noqa: A001 - the field's word
         if id is not None:
-            demands.append(made(Demand, (limit, id, 1)))
+            demands.append(make_namedtuple(Demand, (limit, id, 1)))
     return demands
+
+
+units = unit_demands
+"""Earlier name of `unit_demands`."""
 
 
 @dataclass(slots=True)
 class MemoryLimiter:
-    """Live: the limits of one process. `clock_us` in microseconds since the epoch.
+    """Live: rate limits of one process. `clock_us` returns microseconds since the epoch.
 
-    Holds at most `most_keys` keys. Full ones are swept away as new ones come, which changes no decision; one
-    in use is never evicted: while there is no room, new keys share one bucket of their limit.
+    Holds at most `most_keys` keys. Keys whose limit is completely free again are removed as new ones come,
+    which changes no decision. A key in use is never removed: while the limiter is full, the new keys of a
+    limit share one bucket.
     """
 
     clock_us: Callable[[], int] = wall_clock_us
-    most_keys: int = _MOST_KEYS
+    most_keys: int = _MAX_KEYS
     _states: dict[str, dict[str, State]] = field(default_factory=dict[str, dict[str, State]])
     _penalties: dict[tuple[str, str], Penalty] = field(default_factory=dict[tuple[str, str], Penalty])
     _queue: deque[tuple[Limit, str]] = field(default_factory=deque[tuple[Limit, str]])
 
     def hit(self, limit: Limit, id: str, cost: int = 1) -> int:  # noqa: A002 - the field's word
-        """Take `cost` units of one limit: 0 if granted, else the wait in microseconds. Without blocks."""
+        """Take `cost` units of one limit. Returns 0 if granted, else microseconds to wait. Ignores blocks."""
         now = self.clock_us()
         states = self._states.get(limit.key)
         state = states.get(id) if states is not None else None
         if state is None or limit.algorithm != "token_bucket":
-            weighed = weigh(limit, self._state(limit, id), now, limit.weighed(cost))
-            if weighed.fits and cost:
-                self._keep(limit, id, weighed.state, now)
-            return weighed.retry_us
+            decided = decide_limit(limit, self._state(limit, id), now, limit.checked_cost(cost))
+            if decided.fits and cost:
+                self._store_state(limit, id, decided.state, now)
+            return decided.retry_us
         full = state[0]
         after = (full if full > now else now) + cost * limit.unit_us
-        short = after - now - limit.full_us
-        if short > 0:
-            limit.weighed(cost)
-            return short
+        shortfall = after - now - limit.full_us
+        if shortfall > 0:
+            limit.checked_cost(cost)
+            return shortfall
         assert states is not None
         states[id] = (after, 0, 0)
         return 0
 
     def check(self, demands: Sequence[Demand]) -> Decision:
-        """Grant all demands or none. A refusal is a violation of each limit that refused."""
+        """Grant all demands or none. A refusal counts as a violation of each limit that refused."""
         now = self.clock_us()
         if self._penalties:
-            return self._weighed(demands, now)
-        # The common way: known keys of token buckets that all have room. What is not goes the long one.
-        known = self._states
-        standings: list[LimitStatus] = []
-        takes: list[tuple[dict[str, State], str, State]] = []
-        for one in demands:
-            limit, id, cost = one  # noqa: A001 - the field's word
-            states = known.get(limit.key)
+            return self._check_fully(demands, now)
+        # Fast path for known keys of token buckets that all have room; everything else is checked in full.
+        all_states = self._states
+        statuses: list[LimitStatus] = []
+        updates: list[tuple[dict[str, State], str, State]] = []
+        for demand in demands:
+            limit, id, cost = demand  # noqa: A001 - the field's word
+            states = all_states.get(limit.key)
             if states is None or limit.algorithm != "token_bucket":
-                return self._weighed(demands, now)
+                return self._check_fully(demands, now)
             state = states.get(id)
             if state is None:
-                return self._weighed(demands, now)
+                return self._check_fully(demands, now)
             left = state[0] - now
             if left < 0:
                 left = 0
             if cost:
                 left += limit.unit_us if cost == 1 else cost * limit.unit_us
                 if left > limit.full_us:
-                    return self._weighed(demands, now)
-                takes.append((states, id, (now + left, 0, 0)))
+                    return self._check_fully(demands, now)
+                updates.append((states, id, (now + left, 0, 0)))
             room = (limit.full_us - left) // limit.unit_us
-            standings.append(made(LimitStatus, (one, False, room if room > 0 else 0, 0, left, 0)))
-        for states, id, state in takes:  # noqa: A001
+            statuses.append(
+                make_namedtuple(LimitStatus, (demand, False, room if room > 0 else 0, 0, left, 0))
+            )
+        for states, id, state in updates:  # noqa: A001
             states[id] = state
-        return made(Decision, (True, tuple(standings), None, False, 0))
+        return make_namedtuple(Decision, (True, tuple(statuses), None, False, 0))
 
-    def _weighed(self, demands: Sequence[Demand], now: int) -> Decision:
-        weighed = [weigh(one.limit, self._state(one.limit, one.id), now, one.cost) for one in demands]
-        ends = [self._blocked_until(one, now) for one in demands]
+    def _check_fully(self, demands: Sequence[Demand], now: int) -> Decision:
+        decided = [
+            decide_limit(demand.limit, self._state(demand.limit, demand.id), now, demand.cost)
+            for demand in demands
+        ]
+        block_ends = [self._blocked_until(demand, now) for demand in demands]
         allowed = not any(
-            (end or not result.fits) and not one.limit.shadow
-            for one, result, end in zip(demands, weighed, ends, strict=True)
+            (block_end or not result.fits) and not demand.limit.shadow
+            for demand, result, block_end in zip(demands, decided, block_ends, strict=True)
         )
-        newly = 0
+        newly_blocked = 0
         if allowed:
-            for one, result in zip(demands, weighed, strict=True):
-                if one.cost and result.fits:
-                    self._keep(one.limit, one.id, result.state, now)
-        elif not any(ends):
-            for index, (one, result) in enumerate(zip(demands, weighed, strict=True)):
-                if not result.fits and self._violate(one, now):
-                    newly += 1
-                    ends[index] = self._blocked_until(one, now)
+            for demand, result in zip(demands, decided, strict=True):
+                if demand.cost and result.fits:
+                    self._store_state(demand.limit, demand.id, result.state, now)
+        elif not any(block_ends):
+            for index, (demand, result) in enumerate(zip(demands, decided, strict=True)):
+                if not result.fits and self._record_violation(demand, now):
+                    newly_blocked += 1
+                    block_ends[index] = self._blocked_until(demand, now)
         return Decision(
             allowed,
             tuple(
-                self._standing(one, result, end, now, allowed=allowed)
-                for one, result, end in zip(demands, weighed, ends, strict=True)
+                self._status(demand, result, block_end, now, allowed=allowed)
+                for demand, result, block_end in zip(demands, decided, block_ends, strict=True)
             ),
-            newly_blocked=newly,
+            newly_blocked=newly_blocked,
         )
 
-    def note(self, demand: Demand) -> None:
-        """Count what was granted elsewhere, as far as it fits: then this limiter is warm."""
+    def record_grant(self, demand: Demand) -> None:
+        """Count units that another limiter granted, as far as they fit, so that this one can take over."""
         self.hit(demand.limit, demand.id, demand.cost)
 
     def block(self, limit: Limit, id: str, duration_s: float) -> None:  # noqa: A002
-        """Shut a key out by hand."""
+        """Block a key for `duration_s` seconds, for an operator."""
         penalty = self._penalties.setdefault((limit.key, id), Penalty())
         penalty.until = self.clock_us() + round(duration_s * 1_000_000)
         self._queue.append((limit, id))
 
     def unblock(self, limit: Limit, id: str) -> None:  # noqa: A002
-        """Forget a key's block, its record and what it has used."""
+        """Remove a key's block, its violations and its used units."""
         self._penalties.pop((limit.key, id), None)
         self._states.get(limit.key, {}).pop(id, None)
 
@@ -246,31 +271,31 @@ class MemoryLimiter:
         state = states.get(id)
         if state is None and len(self._queue) >= self.most_keys:
             self._sweep(self.clock_us())
-            return None if len(self._queue) < self.most_keys else states.get(_SHARED)
+            return None if len(self._queue) < self.most_keys else states.get(_OVERFLOW_ID)
         return state
 
-    def _keep(self, limit: Limit, id: str, state: State, now: int) -> None:  # noqa: A002
+    def _store_state(self, limit: Limit, id: str, state: State, now: int) -> None:  # noqa: A002
         states = self._states.setdefault(limit.key, {})
         if id not in states:
             self._sweep(now)
             if len(self._queue) >= self.most_keys:
-                id = _SHARED  # noqa: A001
+                id = _OVERFLOW_ID  # noqa: A001
             else:
                 self._queue.append((limit, id))
         states[id] = state
 
     def _sweep(self, now: int) -> None:
-        """Look at the keys that waited longest, a few at a time."""
+        """Check the keys that were checked longest ago, a few at a time, and remove expired ones."""
         if len(self._queue) < self.most_keys // 2:
             return
-        for _ in range(min(_SWEPT, len(self._queue))):
+        for _ in range(min(_KEYS_PER_SWEEP, len(self._queue))):
             limit, id = self._queue.popleft()  # noqa: A001
             states = self._states.get(limit.key, {})
             state, penalty = states.get(id), self._penalties.get((limit.key, id))
-            if state is not None and full_at(limit, state) <= now:
+            if state is not None and relevant_until(limit, state) <= now:
                 del states[id]
                 state = None
-            if penalty is not None and penalty.forgotten_at(limit.block) <= now:
+            if penalty is not None and penalty.expires_at(limit.block) <= now:
                 del self._penalties[limit.key, id]
                 penalty = None
             if state is not None or penalty is not None:
@@ -280,7 +305,7 @@ class MemoryLimiter:
         penalty = self._penalties.get((demand.limit.key, demand.id)) if self._penalties else None
         return penalty.until if penalty is not None and penalty.until > now else 0
 
-    def _violate(self, demand: Demand, now: int) -> bool:
+    def _record_violation(self, demand: Demand, now: int) -> bool:
         limit = demand.limit
         if limit.block is None or limit.shadow:
             return False
@@ -290,14 +315,14 @@ class MemoryLimiter:
                 return False
             penalty = self._penalties[limit.key, demand.id] = Penalty()
             self._queue.append((limit, demand.id))
-        return penalty.violate(limit.block, now)
+        return penalty.record_violation(limit.block, now)
 
-    def _standing(
-        self, demand: Demand, weighed: LimitDecision, end: int, now: int, *, allowed: bool
+    def _status(
+        self, demand: Demand, decided: LimitDecision, block_end: int, now: int, *, allowed: bool
     ) -> LimitStatus:
-        refuses = bool(end) or not weighed.fits
-        retry = max(end - now if end else 0, weighed.retry_us)
-        if weighed.fits and not allowed and demand.cost:
-            # It had room, but nothing was taken.
-            weighed = weigh(demand.limit, self._state(demand.limit, demand.id), now, 0)
-        return LimitStatus(demand, refuses, weighed.remaining, retry, weighed.reset_us, end)
+        refuses = bool(block_end) or not decided.fits
+        retry = max(block_end - now if block_end else 0, decided.retry_us)
+        if decided.fits and not allowed and demand.cost:
+            # This limit had room but another refused, so nothing was taken: report the present state.
+            decided = decide_limit(demand.limit, self._state(demand.limit, demand.id), now, 0)
+        return LimitStatus(demand, refuses, decided.remaining, retry, decided.reset_us, block_end)

@@ -1,4 +1,4 @@
-"""The breakers of a process by name, made when they are first asked for."""
+"""Registry of the circuit breakers and retry budgets of a process, created on first use by name."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -10,16 +10,16 @@ from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.profiles import PROFILES, Profile, profile_of
 
-_MOST = 1_000
+_MAX_BREAKERS = 1_000
 
 
 class Registry:
-    """Live and shared: one breaker for each `service:operation`. Names are read in any case, in any thread.
+    """Live and shared: one breaker and one budget for each `service:operation`. Thread-safe.
 
-    `profiles`: by `service:operation`, else `service:*`, else `service`, else `*`. A bare service name means
-    its collect breaker, unless `profiles` has that very name. At most `most` breakers are kept, and budgets:
-    the closed one that was asked for longest ago makes room, one that refuses never does. Raises ValueError
-    for profiles without `*`.
+    Names are case-insensitive. `profiles` are looked up by `service:operation`, then `service:*`, `service`
+    and `*`. A bare service name means its `collect` operation, unless `profiles` has an entry of that name.
+    The registry holds at most `most` breakers and `most` budgets. A full registry drops the closed breaker
+    that was used longest ago, and never one that is not closed. Raises ValueError for profiles without `*`.
     """
 
     def __init__(
@@ -28,10 +28,10 @@ class Registry:
         *,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = uniform,
-        most: int = _MOST,
+        most: int = _MAX_BREAKERS,
     ) -> None:
         if "*" not in profiles:
-            raise ValueError('profiles needs "*", for what has no profile of its own')
+            raise ValueError('profiles needs "*", the profile of every other service')
         if most < 1:
             raise ValueError("most must be at least 1")
         self.clock = clock
@@ -44,27 +44,31 @@ class Registry:
         self._watchers: list[Callable[[CircuitBreaker], None]] = []
 
     def profile(self, name: str) -> Profile:
-        """The profile of a breaker's name."""
+        """Return the profile of a breaker's name."""
         return profile_of(self._profiles, self.full_name(name))
 
     def full_name(self, name: str) -> str:
-        """`MTN_MOMO` is `mtn_momo:collect`."""
+        """Return the full name: `MTN_MOMO` is `mtn_momo:collect`."""
         name = name.strip().lower()
         return name if ":" in name or name in self._profiles else f"{name}:collect"
 
-    def _new_name(self, name: str) -> str:
+    def _checked_name(self, name: str) -> str:
         full = self.full_name(name)
         if full.startswith(":"):
-            raise ValueError(f"a name begins with its service, as in mtn_momo:collect; not {name!r}")
+            raise ValueError(f"a name begins with its service, as in mtn_momo:collect, not {name!r}")
         return full
 
     def breaker(self, name: str) -> CircuitBreaker:
-        """The breaker of a name. Raises ValueError where none of too many can go: a name is no input."""
-        name = self._new_name(name)
+        """Return the breaker of a name; creates it on first use.
+
+        Raises ValueError if the registry is full of breakers that are not closed: do not build names from
+        requests.
+        """
+        name = self._checked_name(name)
         with self._lock:
             breaker = self._breakers.pop(name, None)
             if breaker is None:
-                self._make_room()
+                self._evict_closed()
                 settings = self.profile(name).breaker
                 breaker = CircuitBreaker(name, settings, clock=self.clock, random=self.random)
                 self._breakers[name] = breaker
@@ -74,7 +78,7 @@ class Registry:
                 self._breakers[name] = breaker
             return breaker
 
-    def _make_room(self) -> None:
+    def _evict_closed(self) -> None:
         if len(self._breakers) < self._most:
             return
         for name, breaker in self._breakers.items():
@@ -82,11 +86,13 @@ class Registry:
                 del self._breakers[name]
                 self._budgets.pop(name, None)
                 return
-        raise ValueError(f"{self._most} breakers refuse at once; are their names made from requests?")
+        raise ValueError(
+            f"all {self._most} breakers are open or half-open: are their names made from requests?"
+        )
 
     def budget(self, name: str) -> RetryBudget:
-        """The retry budget that all policies of a name share, and how their calls ended."""
-        name = self._new_name(name)
+        """Return the retry budget that all policies of a name share; creates it on first use."""
+        name = self._checked_name(name)
         with self._lock:
             budget = self._budgets.get(name)
             if budget is None:
@@ -97,27 +103,27 @@ class Registry:
             return budget
 
     def budgets(self) -> Mapping[str, RetryBudget]:
-        """All budgets that were asked for, by name."""
+        """Return all budgets by name."""
         return dict(self._budgets)
 
     def watch(self, watcher: Callable[[CircuitBreaker], None]) -> None:
-        """Call `watcher(breaker)` for each breaker that is known, and for each new one."""
+        """Call `watcher(breaker)` for each existing breaker, and for each new one."""
         with self._lock:
             self._watchers.append(watcher)
             for breaker in self.breakers().values():
                 watcher(breaker)
 
     def unwatch(self, watcher: Callable[[CircuitBreaker], None]) -> None:
-        """Call it no more."""
+        """Stop calling `watcher`."""
         self._watchers.remove(watcher)
 
     def breakers(self) -> Mapping[str, CircuitBreaker]:
-        """All breakers that were asked for, by name."""
+        """Return all breakers by name."""
         return dict(self._breakers)
 
     def stand_in(self, other: "Registry") -> Callable[[], None]:
-        """Be `other` until the returned function is called. See `synccash.resilience.testing`."""
-        # Whoever imported this object keeps it; so what is replaced is what it consists of.
+        """Behave as `other` until the returned function is called. See `synccash.resilience.testing`."""
+        # Modules hold a reference to this object, so its contents are replaced instead of the object.
         before, self.__dict__ = self.__dict__, other.__dict__
 
         def end() -> None:

@@ -1,11 +1,11 @@
-"""When to try again: a value and its arithmetic. Nothing here waits."""
+"""Retry settings: number of attempts, backoff and jitter, and which exceptions are retryable."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import Literal, get_args
 
-from synccash.resilience._core.numbers import number, whole
+from synccash.resilience._core.numbers import require_int, require_number
 
 Strategy = Literal["exponential", "linear", "fixed", "immediate"]
 Jitter = Literal["full", "equal", "none"]
@@ -14,11 +14,11 @@ Retryable = type[Exception] | tuple[type[Exception], ...] | Callable[[BaseExcept
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How often and how soon. Times in seconds.
+    """How often and after which wait to retry. Times in seconds.
 
-    `attempts` counts the first one. `on` is the shorthand for a classifier: the exceptions that may be tried
-    again; without it the policy needs `classify`, since what is safe to repeat has no default. A cancellation
-    and the like, which are no Exception, are never tried again.
+    `attempts` includes the first one. `base`: the first wait; `cap`: the longest. `on`: the exceptions that
+    may be retried, as classes or as a function; without it the policy needs `classify`, because what is safe
+    to repeat has no default. Cancellation and other exceptions outside Exception are never retried.
     """
 
     attempts: int = 3
@@ -29,10 +29,10 @@ class Retry:
     on: Retryable | None = None
 
     def __post_init__(self) -> None:
-        whole(attempts=self.attempts)
-        number(base=self.base, cap=self.cap)
+        require_int(attempts=self.attempts)
+        require_number(base=self.base, cap=self.cap)
         if self.attempts < 1:
-            raise ValueError("attempts must be at least 1, the first one")
+            raise ValueError("attempts must be at least 1: the first attempt counts")
         if not 0 <= self.base <= self.cap or self.base == inf:
             raise ValueError("expected 0 <= base <= cap, and a finite base")
         for name, value, known in (
@@ -44,24 +44,24 @@ class Retry:
         _check_on(self.on)
 
     def delay(self, failed: int, chance: float) -> float:
-        """Return the wait after `failed` failed attempts (1 or more); `chance` is uniform in [0, 1)."""
-        whole = self._whole(failed)
+        """Return the seconds to wait after `failed` failures (1 or more); `chance` is uniform in [0, 1)."""
+        full_s = self._full_delay(failed)
         if self.jitter == "full":
-            return whole * chance
+            return full_s * chance
         if self.jitter == "equal":
-            return whole / 2 + whole / 2 * chance
-        return whole
+            return full_s / 2 + full_s / 2 * chance
+        return full_s
 
-    def _whole(self, failed: int) -> float:
+    def _full_delay(self, failed: int) -> float:
         if self.strategy == "exponential":
-            # An exponent that a float cannot hold is far beyond any cap.
+            # Limits the exponent, because a float overflows at 2.0 ** 1024.
             return min(self.cap, self.base * 2.0 ** min(failed - 1, 1_000))
         if self.strategy == "linear":
             return min(self.cap, self.base * failed)
         return self.base if self.strategy == "fixed" else 0.0
 
     def wants(self, error: BaseException) -> bool:
-        """True when `on` names the error."""
+        """True if `on` allows a retry after this error."""
         if self.on is None:
             return False
         if not isinstance(self.on, type) and callable(self.on):
@@ -75,8 +75,8 @@ def _check_on(on: Retryable | None) -> None:
     kinds: tuple[object, ...] = on if isinstance(on, tuple) else (on,)
     if not kinds or not all(map(_is_exception, kinds)):
         raise TypeError(
-            "on must be an Exception class, a tuple of them or a function; a cancellation, KeyboardInterrupt"
-            f" and the like are never tried again; not {on!r}"
+            f"on must be an Exception class, a tuple of them or a function, not {on!r}; "
+            "cancellation and KeyboardInterrupt are never retried"
         )
 
 

@@ -1,11 +1,11 @@
-"""For tests of code that calls under policies: time that a test moves, and policies that do not wait.
+"""Test helpers: a fake clock, policies that do not wait or retry, and a replaced default registry.
 
 clock = FakeClock()
 policy = Policy("rail", retry=…, clock=clock, sleep=clock.sleep)
 
-with no_wait(): ...      # every policy of the process repeats at once
-with attempts(1): ...    # and this many times at most
-with replaced_registry(): ...  # get_provider_circuit_breaker and its like begin anew
+with no_wait(): ...            # every policy of the process retries at once
+with attempts(1): ...          # every policy of the process makes at most 1 attempt
+with replaced_registry(): ...  # get_provider_circuit_breaker uses a new registry
 """
 
 import asyncio
@@ -22,9 +22,9 @@ __all__ = ["FakeClock", "attempts", "no_wait", "replaced_registry"]
 
 
 class FakeClock:
-    """A monotonic clock that stands until somebody moves it. Seconds; call it to read it.
+    """A monotonic clock in seconds that only moves when it is told to. Call it to read it.
 
-    `sleep` and `sleep_sync` move it: whoever waits has waited at once.
+    `sleep` and `sleep_sync` move it by the time to sleep and return at once; `slept` lists those times.
     """
 
     def __init__(self, now: float = 0.0) -> None:
@@ -35,33 +35,33 @@ class FakeClock:
         return self.now
 
     def move(self, seconds: float) -> None:
-        """Let time pass. Raises ValueError for a step back."""
+        """Move the clock forward. Raises ValueError for negative seconds."""
         if seconds < 0:
             raise ValueError("a monotonic clock never goes back")
         self.now += seconds
 
     def sleep_sync(self, seconds: float) -> None:
-        """Wait `seconds` at once."""
+        """Move the clock by `seconds` instead of waiting."""
         self.slept.append(seconds)
         self.move(seconds)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait `seconds` at once, and let others run."""
+        """Move the clock by `seconds` instead of waiting, and let other tasks run once."""
         self.sleep_sync(seconds)
         await asyncio.sleep(0)
 
 
-# Blocks of several threads or tasks need not end in the order they began in.
-_NOT_WAITING: list[object] = []
-_ATTEMPTS: list[int] = []
-_STANDING_IN: list[Registry] = []
-_ENDS: list[Callable[[], None]] = []
+# Lists, because blocks of several threads or tasks may end in any order.
+_NO_WAIT_BLOCKS: list[object] = []
+_ATTEMPT_LIMITS: list[int] = []
+_REPLACEMENTS: list[Registry] = []
+_RESTORE: list[Callable[[], None]] = []
 _lock = RLock()
 T = TypeVar("T")
 
 
 @contextmanager
-def _inside(blocks: list[T], block: T) -> Generator[None]:
+def _active(blocks: list[T], block: T) -> Generator[None]:
     with _lock:
         blocks.append(block)
         _apply()
@@ -74,45 +74,49 @@ def _inside(blocks: list[T], block: T) -> Generator[None]:
 
 
 def _apply() -> None:
-    overrides.waiting = not _NOT_WAITING
-    overrides.attempts = min(_ATTEMPTS, default=None)
+    overrides.waiting = not _NO_WAIT_BLOCKS
+    overrides.attempts = min(_ATTEMPT_LIMITS, default=None)
 
 
 @contextmanager
 def no_wait() -> Generator[None]:
-    """Inside, no policy of this process waits before it repeats a call."""
-    with _inside(_NOT_WAITING, object()):
+    """Inside the block, no policy of this process waits before a retry."""
+    with _active(_NO_WAIT_BLOCKS, object()):
         yield
 
 
 @contextmanager
 def attempts(most: int) -> Generator[None]:
-    """Inside, no policy of this process makes more than `most` attempts at a call. Nested: the fewest."""
+    """Inside the block, no policy of this process makes more than `most` attempts per call.
+
+    Of nested blocks the smallest `most` applies. Raises ValueError if it is below 1.
+    """
     if most < 1:
         raise ValueError("most must be at least 1")
-    with _inside(_ATTEMPTS, most):
+    with _active(_ATTEMPT_LIMITS, most):
         yield
 
 
 @contextmanager
 def replaced_registry(registry: Registry | None = None) -> Generator[Registry]:
-    """Inside, `registry` is the default one for the whole process; without one, a registry as new.
+    """Inside the block, `registry`, or a new one, is the default registry of the whole process.
 
-    It holds for all that look there, however they imported it: `default_registry`, `enhanced_retry_service`,
-    `retry_payment_provider_call`, `get_provider_circuit_breaker`. Breakers that code keeps are not replaced.
+    This applies to `default_registry`, `enhanced_retry_service`, `retry_payment_provider_call` and
+    `get_provider_circuit_breaker`, however they were imported. Breakers that code already holds are not
+    replaced.
     """
-    standing_in = Registry() if registry is None else registry
+    replacement = Registry() if registry is None else registry
     with _lock:
-        end = default_registry.stand_in(standing_in)
-        if not _STANDING_IN:
-            _ENDS.append(end)
-        _STANDING_IN.append(standing_in)
+        restore = default_registry.stand_in(replacement)
+        if not _REPLACEMENTS:
+            _RESTORE.append(restore)
+        _REPLACEMENTS.append(replacement)
     try:
-        yield standing_in
+        yield replacement
     finally:
         with _lock:
-            _STANDING_IN.remove(standing_in)
-            if _STANDING_IN:
-                default_registry.stand_in(_STANDING_IN[-1])
+            _REPLACEMENTS.remove(replacement)
+            if _REPLACEMENTS:
+                default_registry.stand_in(_REPLACEMENTS[-1])
             else:
-                _ENDS.pop()()
+                _RESTORE.pop()()

@@ -1,29 +1,35 @@
-"""What one result says: about the far side, and about trying again."""
+"""Verdict: the classification of one result, for the circuit breaker and for the retry decision."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from synccash.resilience.evidence import Evidence
 
 
 class Outcome(Enum):
-    """What a result says about the far side's health."""
+    """What a result says about the health of the dependency."""
 
     OK = "ok"
     FAILED = "failed"
     IGNORED = "ignored"
-    """Says nothing about it: our own limits, a caller who gave up."""
+    """Says nothing about its health: a local limit refused the call, or the caller cancelled it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The judgement of one result or exception.
+    """The classification of one result or exception.
 
-    `retry`: the same call may be made again. `retry_after`: the far side's wish, in seconds. `evidence`: what
-    the call may have done; an AMBIGUOUS one is repeated only where the policy was told that it is idempotent.
+    `retry`: the call may be repeated. `retry_after`: seconds that the dependency asked to wait. `evidence`:
+    what the call may have done; an AMBIGUOUS call is repeated only if the policy is idempotent.
     """
 
     outcome: Outcome
     retry: bool = False
     retry_after: float | None = None
     evidence: Evidence | None = None
+
+
+Classifier = Callable[[Any], Verdict]
+"""Judges a result or an exception; it must return a Verdict for every value."""

@@ -71,7 +71,7 @@ async def _shown(
     management: Management, key: str, endpoint: str, demands: Sequence[Demand], *, told: bool
 ) -> Json:
     decision = await management.limits.peek(demands)
-    standings = [_standing(one) for one in decision.standings]
+    standings = [_standing(one) for one in decision.statuses]
     degraded = decision.degraded or not told
     return json({"key": key, "endpoint": endpoint, "degraded": degraded, "data": standings})
 
@@ -81,7 +81,7 @@ async def _demands(management: Management, key: str, endpoint: str) -> list[Dema
     scope, _, name = key.partition(":")
     if scope not in _SCOPES or not name:
         raise invalid(("key", f"expected scope:id with a scope of {', '.join(_SCOPES)}"))
-    met = management.book.named(endpoint, scope)
+    met = management.book.for_scope(endpoint, scope)
     if not met:
         raise ProblemError(not_found(f"No limit with scope {scope} applies to {endpoint}."))
     ids = [_address(name) if scope == "ip" else name]

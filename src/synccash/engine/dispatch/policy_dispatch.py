@@ -20,7 +20,6 @@ from synccash.payments.rail import (
     StatusAnswer,
     is_other_wallet,
 )
-from synccash.resilience._core.retry_decision import Classify
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.deadline import deadline, remaining
@@ -28,7 +27,7 @@ from synccash.resilience.errors import CircuitOpenError, DeadlineExceededError
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.policy import Policy
 from synccash.resilience.profiles import Profile
-from synccash.resilience.verdict import Outcome, Verdict
+from synccash.resilience.verdict import Classifier, Outcome, Verdict
 
 log = structlog.get_logger("synccash.dispatch")
 
@@ -232,7 +231,7 @@ class PolicyDispatch:
             )
         return policy
 
-    def _inquiry_policy(self, name: str, classify: Classify, about: str = "attempt") -> Policy:
+    def _inquiry_policy(self, name: str, classify: Classifier, about: str = "attempt") -> Policy:
         """Return the policy of calls that start no movement of money: the breaker never refuses them, but
         counts their results."""
         policy = self._inquiry_policies.get((name, about))

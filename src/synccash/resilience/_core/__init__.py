@@ -1,1 +1,1 @@
-"""Private parts of the toolkit; import the modules above instead."""
+"""Private implementation of the toolkit. Import from `synccash.resilience` and its modules instead."""

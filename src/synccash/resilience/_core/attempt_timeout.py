@@ -1,7 +1,8 @@
-"""Interrupts calls that take too long, for a fraction of what `asyncio.timeout` costs each.
+"""Cancels attempts that exceed a policy's time limit, with one event-loop timer for all of them.
 
-The calls of one policy have one and the same limit, so whoever began first is over first: one timer of the
-event loop watches them all, and a call that ends in time only strikes its name off the list.
+All attempts of a policy have the same limit, so they time out in the order in which they started. One timer
+for the oldest attempt is enough, and an attempt that ends in time only removes itself from a dict. That costs
+a fraction of one `asyncio.timeout` per attempt.
 """
 
 import asyncio
@@ -11,85 +12,85 @@ from types import TracebackType
 from synccash.resilience.errors import AttemptTimeoutError
 
 
-class Watch:
-    """Live: the limit of one policy, and the list of what runs under it."""
+class AttemptTimer:
+    """Live: the time limit of one policy and the attempts that run under it."""
 
-    __slots__ = ("_limit_s", "_list", "_name")
+    __slots__ = ("_limit_s", "_name", "_scopes")
 
     def __init__(self, name: str, limit_s: float) -> None:
         self._name = name
         self._limit_s = limit_s
-        self._list: _List | None = None
+        self._scopes: _RunningScopes | None = None
 
-    def scope(self) -> "Scope":
-        """For one `with` block in a task. What it holds is cancelled after the limit; nothing else is.
+    def scope(self) -> "TimeoutScope":
+        """Return a context manager for one attempt in the current task.
 
-        Then it raises AttemptTimeoutError, unless the task was cancelled from elsewhere as well: who asks for
-        that is to see a cancellation, as with `asyncio.timeout`.
+        After the limit it cancels the block and raises AttemptTimeoutError. If the task was also cancelled
+        from elsewhere, CancelledError is raised instead, as `asyncio.timeout` does.
         """
         loop = asyncio.get_running_loop()
-        names = self._list
-        if names is None or names.loop is not loop:
-            names = self._list = _List(loop, self._limit_s)
-        return Scope(self._name, names)
+        scopes = self._scopes
+        if scopes is None or scopes.loop is not loop:
+            scopes = self._scopes = _RunningScopes(loop, self._limit_s)
+        return TimeoutScope(self._name, scopes)
 
 
-class Scope:
-    """One block under a watch."""
+class TimeoutScope:
+    """The context manager of one attempt. Raises RuntimeError outside a task."""
 
-    __slots__ = ("_cancelling", "_list", "_name", "_overdue", "_task")
+    __slots__ = ("_cancelling_before", "_name", "_scopes", "_task", "_timed_out")
 
-    def __init__(self, name: str, names: "_List") -> None:
+    def __init__(self, name: str, scopes: "_RunningScopes") -> None:
         self._name = name
-        self._list = names
+        self._scopes = scopes
 
     def __enter__(self) -> None:
-        names = self._list
-        task = asyncio.current_task(names.loop)
+        scopes = self._scopes
+        task = asyncio.current_task(scopes.loop)
         if task is None:
             raise RuntimeError(f"{self._name}: a time-out can only interrupt a task; use asyncio.create_task")
         self._task = task
-        self._cancelling = task.cancelling()
-        self._overdue = False
-        names.running[self] = monotonic() + names.limit_s
-        if not names.armed:
-            names.arm(names.limit_s)
+        self._cancelling_before = task.cancelling()
+        self._timed_out = False
+        scopes.due_times[self] = monotonic() + scopes.limit_s
+        if not scopes.timer_set:
+            scopes.set_timer(scopes.limit_s)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._overdue:
-            del self._list.running[self]
-        elif self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
-            raise AttemptTimeoutError(self._name, self._list.limit_s) from error
+        if not self._timed_out:
+            del self._scopes.due_times[self]
+        elif self._task.uncancel() <= self._cancelling_before and kind is asyncio.CancelledError:
+            raise AttemptTimeoutError(self._name, self._scopes.limit_s) from error
 
     def interrupt(self) -> None:
-        """Its time is over."""
-        self._overdue = True
+        """Cancel the attempt because its time limit has passed."""
+        self._timed_out = True
         self._task.cancel()
 
 
-class _List:
-    """What runs in one event loop, by when it has to be done. The first to be late stands first."""
+class _RunningScopes:
+    """The running attempts of one event loop with their due times, the earliest first."""
 
-    __slots__ = ("armed", "limit_s", "loop", "running")
+    __slots__ = ("due_times", "limit_s", "loop", "timer_set")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit_s: float) -> None:
         self.loop = loop
         self.limit_s = limit_s
-        self.running: dict[Scope, float] = {}
-        self.armed = False
+        self.due_times: dict[TimeoutScope, float] = {}
+        self.timer_set = False
 
-    def arm(self, seconds: float) -> None:
-        self.armed = True
-        self.loop.call_later(seconds, self._ring)
+    def set_timer(self, seconds: float) -> None:
+        self.timer_set = True
+        self.loop.call_later(seconds, self._on_timer)
 
-    def _ring(self) -> None:
-        self.armed = False
+    def _on_timer(self) -> None:
+        self.timer_set = False
         now = monotonic()
-        for scope, due in list(self.running.items()):
+        for scope, due in list(self.due_times.items()):
             if due > now:
-                self.arm(due - now)
+                self.set_timer(due - now)
                 return
-            del self.running[scope]
+            del self.due_times[scope]
             scope.interrupt()

@@ -1,4 +1,4 @@
-"""Puts a policy round a function: `@policy`."""
+"""Implements `@policy`: wraps a function so that each call runs under the policy."""
 
 import functools
 import inspect
@@ -20,34 +20,38 @@ class _Policy(Protocol):
     def call_sync(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
 
-def decorated(policy: _Policy, fn: Callable[P, R], *, interrupts: bool) -> Callable[P, R]:
-    """Return `fn` under the policy, with the same signature. Raises TypeError for what can't be honoured."""
+def decorate(policy: _Policy, fn: Callable[P, R], *, interrupts: bool) -> Callable[P, R]:
+    """Return a wrapper of `fn` with the same signature that calls it under the policy.
+
+    `interrupts`: whether the policy cancels calls. Raises TypeError for what cannot be wrapped: generators,
+    static and class methods, objects that are not callable, and plain functions if `interrupts` is True.
+    """
     kind: type = type(fn)
     if kind in (staticmethod, classmethod):
         raise TypeError(f"{policy.name}: put the policy below @{kind.__name__}, next to the function")
     if not callable(fn):
         raise TypeError(f"{policy.name}: only a function can be called under a policy, not {fn!r}")
-    if _is(inspect.isgeneratorfunction, fn) or _is(inspect.isasyncgenfunction, fn):
+    if _is_kind(inspect.isgeneratorfunction, fn) or _is_kind(inspect.isasyncgenfunction, fn):
         raise TypeError(f"{policy.name}: a generator can't be tried again once it has yielded")
-    if _is(inspect.iscoroutinefunction, fn):
+    if _is_kind(inspect.iscoroutinefunction, fn):
 
         @functools.wraps(fn)
-        async def calls(*args: P.args, **kwargs: P.kwargs) -> Any:
+        async def async_wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
             return await policy.call(cast(Callable[P, Awaitable[Any]], fn), *args, **kwargs)
 
-        return cast(Callable[P, R], calls)
+        return cast(Callable[P, R], async_wrapper)
     if interrupts:
         raise TypeError(f"{policy.name}: {NO_INTERRUPT}")
 
     @functools.wraps(fn)
-    def calls_sync(*args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         return policy.call_sync(fn, *args, **kwargs)
 
-    return calls_sync
+    return wrapper
 
 
-def _is(kind: Callable[[object], bool], fn: Any) -> bool:
-    """True for such a function, for a partial of one, and for an object that is called like one."""
+def _is_kind(kind: Callable[[object], bool], fn: Any) -> bool:
+    """True if `kind` holds for the function, for what a partial wraps, or for an object's `__call__`."""
     while isinstance(fn, functools.partial):
         fn = cast(Any, fn).func
     return kind(fn) or kind(type(fn).__call__)

@@ -1,198 +1,230 @@
-"""The first attempt of a call, in a single frame: nearly every call is good at once, and pays for no more.
+"""Builds the functions behind `Policy.call` and `Policy.call_sync`, fast for a first attempt that succeeds.
 
-A frame is made when its policy is, and holds the parts as its own: it tells the time, asks the breaker,
-calls and counts. What follows trouble is decided by the judge and done by the loop.
+Most calls succeed at once, so each policy builds one function that makes the first attempt in a single frame:
+it reads the clock, acquires a permit, calls and counts. After a failure the RetryDecider decides and the
+AttemptLoop makes the further attempts.
 
-A good and quick call is counted without the lock. That is exact: CPython lets another thread in at a call or
-at a jump backwards, and between the look at the ticket and the last count there is neither.
+A fast success is counted without a lock. The counts stay exact because CPython switches threads only at calls
+and at backward jumps, and there is neither between the check of the permit and the last count.
 """
 
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
-from synccash.resilience._core.attempt_loop import Loop
-from synccash.resilience._core.attempt_timeout import Watch
+from synccash.resilience._core.attempt_loop import AttemptLoop
+from synccash.resilience._core.attempt_timeout import AttemptTimer
 from synccash.resilience._core.decorating import NO_INTERRUPT
-from synccash.resilience._core.wiring import COROUTINE, AsyncCall, Parts, SyncCall
+from synccash.resilience._core.wiring import COROUTINE_TYPE, AsyncCall, PolicyParts, SyncCall
 from synccash.resilience.circuit_breaker import CircuitBreaker
-from synccash.resilience.deadline import current
+from synccash.resilience.deadline import current_deadline
 from synccash.resilience.verdict import Outcome
 
 _OK = Outcome.OK
-_outer, _hand_on, _take_back = current.get, current.set, current.reset
+_get_deadline, _set_deadline, _reset_deadline = (
+    current_deadline.get,
+    current_deadline.set,
+    current_deadline.reset,
+)
 
 
-def async_call(parts: Parts) -> AsyncCall:
-    """The frame of `await policy.call(…)`; a policy of rarer parts has its first attempt in the loop too."""
-    loop = Loop(parts)
+def build_async_call(parts: PolicyParts) -> AsyncCall:
+    """Return the function behind `policy.call`. Policies with rarely used parts get `AttemptLoop.run`."""
+    attempt_loop = AttemptLoop(parts)
     if parts.bulkhead is not None or (parts.attempt_timeout is not None and not parts.interrupt):
-        return loop.whole
-    # A frame copies each of these at every call: what only trouble needs is reached through the loop.
+        return attempt_loop.run
+    # Each closure variable costs time at every call, so what only a failure needs is read from attempt_loop.
     clock, breaker, budget = parts.clock, parts.breaker, parts.budget
-    judged, total_s = parts.judged, parts.total_timeout
-    asked = judged or parts.interrupt
-    if breaker is not None and breaker.untimed and clock is monotonic and not asked:
-        return _usual(loop, breaker, total_s)
-    watch = Watch(parts.name, parts.shortest) if parts.interrupt else None
+    classifies, total_timeout_s = parts.classifies, parts.total_timeout
+    needs_checks = classifies or parts.interrupt
+    if breaker is not None and breaker.window_ignores_time and clock is monotonic and not needs_checks:
+        return _build_common_call(attempt_loop, breaker, total_timeout_s)
+    timer = AttemptTimer(parts.name, parts.first_attempt_limit) if parts.interrupt else None
 
     async def call(fn: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
-        now = clock()
-        until = None if total_s is None else now + total_s
-        if _outer() is not None:
-            if watch is not None:
-                return await loop.whole(fn, *args, **kwargs)  # there, a limit may differ from call to call
-            until = loop.parts.until(now)
-        ticket = 0 if breaker is None else breaker.ticket or loop.parts.enter()
+        started_at = clock()
+        deadline_at = None if total_timeout_s is None else started_at + total_timeout_s
+        if _get_deadline() is not None:
+            if timer is not None:
+                # An outer deadline makes the limit differ from call to call, which one timer cannot handle.
+                return await attempt_loop.run(fn, *args, **kwargs)
+            deadline_at = attempt_loop.parts.deadline_at(started_at)
+        permit = 0 if breaker is None else breaker.closed_permit or attempt_loop.parts.acquire_permit()
         token = None
-        if until is not None:
-            token = _hand_on(until if clock is monotonic else (until, clock))
-        last = None
+        if deadline_at is not None:
+            token = _set_deadline(deadline_at if clock is monotonic else (deadline_at, clock))
+        last_error = None
         try:
             try:
-                if watch is None:
+                if timer is None:
                     result = await (fn(*args, **kwargs) if kwargs else fn(*args))
                 else:
-                    with watch.scope():
+                    with timer.scope():
                         result = await fn(*args, **kwargs)
             except Exception as error:
-                wait = loop.parts.judge.raised(error, ticket, now, clock(), 1, now, until)
-                if wait is None:
+                wait_s = attempt_loop.parts.decider.after_error(
+                    error, permit, started_at, clock(), 1, started_at, deadline_at
+                )
+                if wait_s is None:
                     raise
-                last, result = error, None
+                last_error, result = error, None
             except BaseException:
-                # Cancelled from outside: it proves nothing, and its place must not stay taken.
+                # A cancelled call says nothing about the dependency, and must not keep a probe slot.
                 if breaker is not None:
-                    breaker.drop(ticket)
+                    breaker.release(permit)
                 raise
             else:
-                if judged:
-                    wait = loop.parts.judge.returned(result, ticket, now, clock(), 1, now, until)
-                    if wait is None:
+                if classifies:
+                    wait_s = attempt_loop.parts.decider.after_result(
+                        result, permit, started_at, clock(), 1, started_at, deadline_at
+                    )
+                    if wait_s is None:
                         return result
                 else:
                     if breaker is not None:
-                        ended = clock()
-                        took = ended - now
-                        if ticket == breaker.ticket and took < breaker.quick_s and ended < breaker.mark_at:
-                            breaker.quick += 1
-                            breaker.seconds += took
+                        ended_at = clock()
+                        duration_s = ended_at - started_at
+                        if (
+                            permit == breaker.closed_permit
+                            and duration_s < breaker.fast_below_s
+                            and ended_at < breaker.window_step_at
+                        ):
+                            breaker.fast_successes += 1
+                            breaker.seconds += duration_s
                         else:
-                            breaker.leave(ticket, _OK, took)
+                            breaker.record(permit, _OK, duration_s)
                     budget.successes += 1
                     return result
-            return await loop.rest(1, wait, last, result, now, until, fn, args, kwargs)
+            return await attempt_loop.resume(
+                1, wait_s, last_error, result, started_at, deadline_at, fn, args, kwargs
+            )
         finally:
-            last = None  # an error that is kept here would keep this frame alive
+            last_error = None  # breaks the reference cycle between this frame and the error's traceback
             if token is not None:
-                _take_back(token)
+                _reset_deadline(token)
 
     return call
 
 
-def _usual(loop: Loop, breaker: CircuitBreaker, total_s: float | None) -> AsyncCall:
-    """The same for the commonest parts, with no question asked that they have answered."""
-    clock, budget = monotonic, loop.parts.budget
+def _build_common_call(
+    attempt_loop: AttemptLoop, breaker: CircuitBreaker, total_timeout_s: float | None
+) -> AsyncCall:
+    """Return the function for the most common parts, without the checks that those parts make unnecessary."""
+    clock, budget = monotonic, attempt_loop.parts.budget
 
     async def call(fn: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
-        now = clock()
-        until = None if total_s is None else now + total_s
-        if _outer() is not None:
-            until = loop.parts.until(now)
-        ticket = breaker.ticket or loop.parts.enter()
-        token = None if until is None else _hand_on(until)
-        last: Exception | None
+        started_at = clock()
+        deadline_at = None if total_timeout_s is None else started_at + total_timeout_s
+        if _get_deadline() is not None:
+            deadline_at = attempt_loop.parts.deadline_at(started_at)
+        permit = breaker.closed_permit or attempt_loop.parts.acquire_permit()
+        token = None if deadline_at is None else _set_deadline(deadline_at)
+        last_error: Exception | None
         try:
             try:
                 result = await (fn(*args, **kwargs) if kwargs else fn(*args))
             except Exception as error:
-                wait = loop.parts.judge.raised(error, ticket, now, clock(), 1, now, until)
-                if wait is None:
+                wait_s = attempt_loop.parts.decider.after_error(
+                    error, permit, started_at, clock(), 1, started_at, deadline_at
+                )
+                if wait_s is None:
                     raise
-                last = error
+                last_error = error
             except BaseException:
-                breaker.drop(ticket)
+                breaker.release(permit)
                 raise
             else:
-                took = clock() - now
-                if ticket == breaker.ticket and took < breaker.quick_s:
-                    breaker.quick += 1
-                    breaker.seconds += took
+                duration_s = clock() - started_at
+                if permit == breaker.closed_permit and duration_s < breaker.fast_below_s:
+                    breaker.fast_successes += 1
+                    breaker.seconds += duration_s
                 else:
-                    breaker.leave(ticket, _OK, took)
+                    breaker.record(permit, _OK, duration_s)
                 budget.successes += 1
                 return result
-            return await loop.rest(1, wait, last, None, now, until, fn, args, kwargs)
+            return await attempt_loop.resume(
+                1, wait_s, last_error, None, started_at, deadline_at, fn, args, kwargs
+            )
         finally:
-            last = None
+            last_error = None
             if token is not None:
-                _take_back(token)
+                _reset_deadline(token)
 
     return call
 
 
-def sync_call(parts: Parts) -> SyncCall:
-    """The frame of `policy.call_sync(…)`, for any thread."""
+def build_sync_call(parts: PolicyParts) -> SyncCall:
+    """Return the function behind `policy.call_sync`, which may be called in any thread."""
     if parts.interrupt:
-        return _refusing(parts)
-    loop = Loop(parts)
+        return _build_rejecting_call(parts)
+    attempt_loop = AttemptLoop(parts)
     if parts.thread_bulkhead is not None or parts.attempt_timeout is not None:
-        return loop.whole_sync
+        return attempt_loop.run_sync
     clock, breaker, budget = parts.clock, parts.breaker, parts.budget
-    judged, total_s = parts.judged, parts.total_timeout
+    classifies, total_timeout_s = parts.classifies, parts.total_timeout
 
     def call(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        now = clock()
-        until = None if total_s is None else now + total_s
-        if _outer() is not None:
-            until = loop.parts.until(now)
-        ticket = 0 if breaker is None else breaker.ticket or loop.parts.enter()
+        started_at = clock()
+        deadline_at = None if total_timeout_s is None else started_at + total_timeout_s
+        if _get_deadline() is not None:
+            deadline_at = attempt_loop.parts.deadline_at(started_at)
+        permit = 0 if breaker is None else breaker.closed_permit or attempt_loop.parts.acquire_permit()
         token = None
-        if until is not None:
-            token = _hand_on(until if clock is monotonic else (until, clock))
-        last = None
+        if deadline_at is not None:
+            token = _set_deadline(deadline_at if clock is monotonic else (deadline_at, clock))
+        last_error = None
         try:
             try:
                 result = fn(*args, **kwargs) if kwargs else fn(*args)
             except Exception as error:
                 with budget.lock:
-                    wait = loop.parts.judge.raised(error, ticket, now, clock(), 1, now, until)
-                if wait is None:
+                    wait_s = attempt_loop.parts.decider.after_error(
+                        error, permit, started_at, clock(), 1, started_at, deadline_at
+                    )
+                if wait_s is None:
                     raise
-                last, result = error, None
+                last_error, result = error, None
             except BaseException:
                 if breaker is not None:
-                    breaker.drop(ticket)
+                    breaker.release(permit)
                 raise
             else:
-                if type(result) is COROUTINE:
-                    raise loop.parts.not_made(result, ticket)
-                if judged:
+                if type(result) is COROUTINE_TYPE:
+                    raise attempt_loop.parts.coroutine_error(result, permit)
+                if classifies:
                     with budget.lock:
-                        wait = loop.parts.judge.returned(result, ticket, now, clock(), 1, now, until)
-                    if wait is None:
+                        wait_s = attempt_loop.parts.decider.after_result(
+                            result, permit, started_at, clock(), 1, started_at, deadline_at
+                        )
+                    if wait_s is None:
                         return result
                 else:
                     if breaker is not None:
-                        ended = clock()
-                        took = ended - now
-                        if ticket == breaker.ticket and took < breaker.quick_s and ended < breaker.mark_at:
-                            breaker.quick += 1
-                            breaker.seconds += took
+                        ended_at = clock()
+                        duration_s = ended_at - started_at
+                        if (
+                            permit == breaker.closed_permit
+                            and duration_s < breaker.fast_below_s
+                            and ended_at < breaker.window_step_at
+                        ):
+                            breaker.fast_successes += 1
+                            breaker.seconds += duration_s
                         else:
-                            breaker.leave(ticket, _OK, took)
+                            breaker.record(permit, _OK, duration_s)
                     budget.successes += 1
                     return result
-            return loop.rest_sync(1, wait, last, result, now, until, fn, args, kwargs)
+            return attempt_loop.resume_sync(
+                1, wait_s, last_error, result, started_at, deadline_at, fn, args, kwargs
+            )
         finally:
             if token is not None:
-                _take_back(token)
-            last = None
+                _reset_deadline(token)
+            last_error = None
 
     return call
 
 
-def _refusing(parts: Parts) -> SyncCall:
+def _build_rejecting_call(parts: PolicyParts) -> SyncCall:
     def call(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:  # noqa: ARG001
         raise TypeError(f"{parts.name}: {NO_INTERRUPT}")
 

@@ -1,11 +1,11 @@
-"""Makes a foreign error's text fit to be kept: short, and without numbers or tokens that name somebody."""
+"""Shortens error texts and removes phone numbers, tokens and e-mail addresses, so that they may be stored."""
 
 import re
 
-_LONGEST = 200
-_TELLING = re.compile(r"\+?\d[\d -]{5,}\d|\b(?=\w*\d)[\w-]{20,}|[\w.+-]+@[\w-]+\.[\w.]+|(?<=://)[^/\s@]+@")
+_MAX_LENGTH = 200
+_IDENTIFIER = re.compile(r"\+?\d[\d -]{5,}\d|\b(?=\w*\d)[\w-]{20,}|[\w.+-]+@[\w-]+\.[\w.]+|(?<=://)[^/\s@]+@")
 
 
-def masked(text: str) -> str:
-    """Return the text with phone numbers, long tokens and addresses of people as `…`."""
-    return _TELLING.sub("…", text[: 2 * _LONGEST])[:_LONGEST]
+def mask_identifiers(text: str) -> str:
+    """Return at most 200 characters of the text, with each phone number, token and e-mail address as `…`."""
+    return _IDENTIFIER.sub("…", text[: 2 * _MAX_LENGTH])[:_MAX_LENGTH]

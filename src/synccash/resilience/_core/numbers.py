@@ -1,15 +1,15 @@
-"""Refuses a number that makes no sense when a setting is made: a slip is not to show first in an outage."""
+"""Type checks for numeric settings. A wrong type must fail when the setting is made, not during an outage."""
 
 
-def whole(**settings: object) -> None:
-    """Raises TypeError for one that is no int. None passes."""
+def require_int(**settings: object) -> None:
+    """Check that each setting is an int or None. Raises TypeError."""
     for name, value in settings.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise TypeError(f"{name} must be a whole number, not {value!r}")
 
 
-def number(**settings: object) -> None:
-    """Raises TypeError for one that is no number, ValueError for NaN. None passes."""
+def require_number(**settings: object) -> None:
+    """Check that each setting is a number or None. Raises TypeError, and ValueError for NaN."""
     for name, value in settings.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             raise TypeError(f"{name} must be a number, not {value!r}")

@@ -1,4 +1,4 @@
-"""What follows one attempt: the breaker hears of it, and another one is decided on. Nothing here waits."""
+"""Decides after each attempt whether another follows, and records the result in breaker, budget and log."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,22 +11,22 @@ from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.errors import BulkheadFullError, CircuitOpenError
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.retry import Retry
-from synccash.resilience.verdict import Outcome, Verdict
+from synccash.resilience.verdict import Classifier, Outcome, Verdict
 
-Classify = Callable[[Any], Verdict]
-
-_FINE = Verdict(Outcome.OK)
-_NOT_TO_BE_REPEATED = "it is not to be repeated"
-_NOT_SAFE_TO_REPEAT = "what it did is not known, and the call is not idempotent"
-_ONE = "one attempt is all there is"
-_SHUT = "the circuit breaker is open"
-_FINAL = (_NOT_TO_BE_REPEATED, _NOT_SAFE_TO_REPEAT)
+_OK = Verdict(Outcome.OK)
+_NOT_TO_BE_REPEATED = "the failure is not retryable"
+_NOT_SAFE_TO_REPEAT = "the effect of the attempt is unknown and the call is not idempotent"
+_ONE_ATTEMPT = "the limit is 1 attempt"
+_BREAKER_OPEN = "the circuit breaker is open"
+_NOT_RETRYABLE = (_NOT_TO_BE_REPEATED, _NOT_SAFE_TO_REPEAT)
 
 
-class Judge:
-    """One policy's rules. Frozen; the breaker and the budget behind it are live.
+class RetryDecider:
+    """The retry rules of one policy. Never waits; its breaker and budget are live.
 
-    `attempts` counts those made so far; `began` is when the first began, `now` when the last one did.
+    In all methods `attempts` is the number of attempts made so far, `call_start` and `attempt_start` are the
+    start of the first and of the last attempt, and `deadline_at` is the deadline or None. Times are seconds
+    of the policy's clock.
     """
 
     __slots__ = ("_breaker", "_budget", "_classify", "_gated", "_idempotent", "_name", "_random", "_retry")
@@ -40,7 +40,7 @@ class Judge:
         gated: bool,
         budget: RetryBudget,
         idempotent: bool,
-        classify: Classify | None,
+        classify: Classifier | None,
         random: Callable[[], float],
     ) -> None:
         self._name = name
@@ -52,95 +52,110 @@ class Judge:
         self._classify = classify
         self._random = random
 
-    def raised(
+    def after_error(
         self,
         error: Exception,
-        ticket: int,
-        now: float,
-        ended: float,
+        permit: int,
+        attempt_start: float,
+        attempt_end: float,
         attempts: int,
-        began: float,
-        until: float | None,
+        call_start: float,
+        deadline_at: float | None,
     ) -> float | None:
-        """The attempt raised. Return the seconds to wait before the next one, or None: raise the error."""
-        verdict = self._asked(self._verdict_of, error, ticket)
+        """Record an attempt that raised. Returns the seconds to wait before the next attempt, or None: the
+        error is final.
+        """
+        verdict = self._checked_verdict(self._classify_error, error, permit)
         timed_out = isinstance(error, TimeoutError)
-        self._report(verdict, ticket, ended - now, error, slow=timed_out)
-        wait, why = self._next(verdict, ended, attempts, until, timed_out=timed_out)
-        if wait is None:
-            self._ended(error, why, ended - began, attempts)
+        self._record_in_breaker(verdict, permit, attempt_end - attempt_start, error, slow=timed_out)
+        wait_s, reason = self._next_wait(verdict, attempt_end, attempts, deadline_at, timed_out=timed_out)
+        if wait_s is None:
+            self._record_end(error, reason, attempt_end - call_start, attempts)
         else:
-            log_events.again(self._name, attempts, error, wait)
-        return wait
+            log_events.log_retry(self._name, attempts, error, wait_s)
+        return wait_s
 
-    def returned(
+    def after_result(
         self,
         result: object,
-        ticket: int,
-        now: float,
-        ended: float,
+        permit: int,
+        attempt_start: float,
+        attempt_end: float,
         attempts: int,
-        began: float,
-        until: float | None,
+        call_start: float,
+        deadline_at: float | None,
     ) -> float | None:
-        """The attempt returned. Return the seconds to wait before the next, or None: return the result."""
-        verdict = _FINE if self._classify is None else self._asked(self._classify, result, ticket)
-        self._report(verdict, ticket, ended - now, "a returned failure", slow=False)
+        """Record an attempt that returned. Returns the seconds to wait before the next attempt, or None: the
+        result is final.
+        """
+        verdict = _OK if self._classify is None else self._checked_verdict(self._classify, result, permit)
+        self._record_in_breaker(
+            verdict, permit, attempt_end - attempt_start, "a returned failure", slow=False
+        )
         if not verdict.retry and verdict.outcome is not Outcome.FAILED:
-            self._succeeded(attempts, ended - began)
+            self._record_success(attempts, attempt_end - call_start)
             return None
-        wait, why = self._next(verdict, ended, attempts, until, timed_out=False)
-        if wait is None:
-            self._ended(None, why, ended - began, attempts)
+        wait_s, reason = self._next_wait(verdict, attempt_end, attempts, deadline_at, timed_out=False)
+        if wait_s is None:
+            self._record_end(None, reason, attempt_end - call_start, attempts)
         else:
-            log_events.again(self._name, attempts, None, wait)
-        return wait
+            log_events.log_retry(self._name, attempts, None, wait_s)
+        return wait_s
 
-    def ran_through(self, ticket: int, now: float, ended: float, attempts: int, began: float) -> None:
-        """The block of the attempt came to its end. It has no result that could be judged."""
-        self._report(_FINE, ticket, ended - now, "", slow=False)
-        self._succeeded(attempts, ended - began)
+    def after_block(
+        self, permit: int, attempt_start: float, attempt_end: float, attempts: int, call_start: float
+    ) -> None:
+        """Record a block of `Policy.attempts()` that raised nothing; it has no result to classify."""
+        self._record_in_breaker(_OK, permit, attempt_end - attempt_start, "", slow=False)
+        self._record_success(attempts, attempt_end - call_start)
 
-    def _succeeded(self, attempts: int, seconds: float) -> None:
+    def _record_success(self, attempts: int, seconds: float) -> None:
         self._budget.successes += 1
-        self._budget.ended(attempts)
+        self._budget.record_attempts(attempts)
         if attempts > 1:
-            log_events.succeeded(self._name, attempts, seconds)
+            log_events.log_success(self._name, attempts, seconds)
 
-    def ends(
-        self, last: Exception | None, now: float, attempts: int, began: float, until: float | None
+    def stops_after_wait(
+        self,
+        last_error: Exception | None,
+        now: float,
+        attempts: int,
+        call_start: float,
+        deadline_at: float | None,
     ) -> bool:
-        """After the wait: True when there is no next attempt after all."""
-        if until is not None and now >= until:
-            why = "no time is left"
-        elif self._shut():
-            why = _SHUT
+        """After the wait: True if no further attempt may start, because of the deadline or the breaker."""
+        if deadline_at is not None and now >= deadline_at:
+            reason = "the deadline has passed"
+        elif self._breaker_refuses():
+            reason = _BREAKER_OPEN
         else:
             return False
-        self._ended(last, why, now - began, attempts)
+        self._record_end(last_error, reason, now - call_start, attempts)
         return True
 
-    def refused(self, last: Exception | None, now: float, attempts: int, began: float) -> None:
-        """After the wait, when the breaker still let others in and has no place for this one."""
-        self._ended(last, _SHUT, now - began, attempts)
+    def after_refusal(
+        self, last_error: Exception | None, now: float, attempts: int, call_start: float
+    ) -> None:
+        """Record the end of a call whose next attempt got no permit: other calls use the probe slots."""
+        self._record_end(last_error, _BREAKER_OPEN, now - call_start, attempts)
 
-    def _shut(self) -> bool:
+    def _breaker_refuses(self) -> bool:
         return self._gated and self._breaker is not None and self._breaker.retry_after() is not None
 
-    def _wants(self, error: Exception) -> bool:
+    def _is_retryable(self, error: Exception) -> bool:
         return self._retry is not None and self._retry.wants(error)
 
-    def _verdict_of(self, error: Exception) -> Verdict:
+    def _classify_error(self, error: Exception) -> Verdict:
         if isinstance(error, BulkheadFullError | CircuitOpenError):
-            # Ours, or that of a policy further in: it says nothing about the far side.
-            return Verdict(Outcome.IGNORED, retry=self._wants(error), evidence=Evidence.NOT_SENT)
+            # Raised by this policy or by a nested one: it says nothing about the dependency.
+            return Verdict(Outcome.IGNORED, retry=self._is_retryable(error), evidence=Evidence.NOT_SENT)
         if self._classify is not None:
             return self._classify(error)
-        return Verdict(Outcome.FAILED, retry=self._wants(error))
+        return Verdict(Outcome.FAILED, retry=self._is_retryable(error))
 
-    def _asked(self, judge: Callable[[Any], object], result: Any, ticket: int) -> Verdict:
+    def _checked_verdict(self, classify: Callable[[Any], object], result: Any, permit: int) -> Verdict:
         try:
-            verdict = judge(result)
+            verdict = classify(result)
             if not isinstance(verdict, Verdict):
                 kind = type(verdict).__name__
                 raise TypeError(
@@ -149,59 +164,74 @@ class Judge:
             return verdict
         except BaseException:
             if self._breaker is not None:
-                self._breaker.drop(ticket)
+                self._breaker.release(permit)
             raise
 
-    def _report(
-        self, verdict: Verdict, ticket: int, took: float, error: Exception | str, *, slow: bool
+    def _record_in_breaker(
+        self, verdict: Verdict, permit: int, duration_s: float, error: Exception | str, *, slow: bool
     ) -> None:
         breaker = self._breaker
         if breaker is None:
             return
-        good = verdict.outcome is Outcome.OK
-        if good and ticket == breaker.ticket and took < breaker.quick_s and breaker.untimed:
-            breaker.quick += 1
-            breaker.seconds += took
+        succeeded = verdict.outcome is Outcome.OK
+        if (
+            succeeded
+            and permit == breaker.closed_permit
+            and duration_s < breaker.fast_below_s
+            and breaker.window_ignores_time
+        ):
+            breaker.fast_successes += 1
+            breaker.seconds += duration_s
             return
-        breaker.leave(ticket, verdict.outcome, took, slow=slow, retry_after=verdict.retry_after, error=error)
+        breaker.record(
+            permit, verdict.outcome, duration_s, slow=slow, retry_after=verdict.retry_after, error=error
+        )
 
-    def _next(
-        self, verdict: Verdict, now: float, attempts: int, until: float | None, *, timed_out: bool
+    def _next_wait(
+        self,
+        verdict: Verdict,
+        now: float,
+        attempts: int,
+        deadline_at: float | None,
+        *,
+        timed_out: bool,
     ) -> tuple[float | None, str]:
         retry = self._retry
         if retry is None or not verdict.retry:
             return None, _NOT_TO_BE_REPEATED
         if verdict.evidence is Evidence.AMBIGUOUS and not self._idempotent:
             return None, _NOT_SAFE_TO_REPEAT
-        most = retry.attempts if overrides.attempts is None else min(retry.attempts, overrides.attempts)
-        if attempts >= most:
-            return None, _ONE if attempts == 1 else f"{attempts} attempts are all there are"
-        if self._shut():
-            return None, _SHUT
-        wait = max(retry.delay(attempts, self._random()), verdict.retry_after or 0.0)
-        if wait == inf or (until is not None and now + wait >= until):
-            return None, f"the next attempt in {wait:.1f} s would be too late"
-        if not self._budget.take(timed_out=timed_out):
+        max_attempts = (
+            retry.attempts if overrides.attempts is None else min(retry.attempts, overrides.attempts)
+        )
+        if attempts >= max_attempts:
+            return None, _ONE_ATTEMPT if attempts == 1 else f"the limit is {attempts} attempts"
+        if self._breaker_refuses():
+            return None, _BREAKER_OPEN
+        wait_s = max(retry.delay(attempts, self._random()), verdict.retry_after or 0.0)
+        if wait_s == inf or (deadline_at is not None and now + wait_s >= deadline_at):
+            return None, f"the next attempt in {wait_s:.1f} s would start after the deadline"
+        if not self._budget.spend(timed_out=timed_out):
             return None, "the retry budget is used up"
-        return wait if overrides.waiting else 0.0, ""
+        return wait_s if overrides.waiting else 0.0, ""
 
-    def _ended(self, error: Exception | None, why: str, seconds: float, attempts: int) -> None:
+    def _record_end(self, error: Exception | None, reason: str, seconds: float, attempts: int) -> None:
         budget = self._budget
-        if why in _FINAL:
+        if reason in _NOT_RETRYABLE:
             budget.failures += 1
-            tell = log_events.failed
+            log_end = log_events.log_failure
         else:
             budget.exhausted += 1
-            tell = log_events.exhausted
-        budget.ended(attempts)
+            log_end = log_events.log_exhausted
+        budget.record_attempts(attempts)
         if self._retry is not None:
-            tell(self._name, attempts, seconds, error, why)
-        if error is not None and (attempts > 1 or why is not _NOT_TO_BE_REPEATED):
+            log_end(self._name, attempts, seconds, error, reason)
+        if error is not None and (attempts > 1 or reason is not _NOT_TO_BE_REPEATED):
             plural = "attempt" if attempts == 1 else "attempts"
-            told = f"{self._name}: gave up after"
-            # An error may refuse to be written on, as a frozen one does; it comes out all the same.
+            prefix = f"{self._name}: gave up after"
+            # A frozen exception class raises when a note is added; the error must be raised all the same.
             with suppress(Exception):
                 if notes := getattr(error, "__notes__", None):
-                    # Some raise one and the same object again and again.
-                    notes[:] = [note for note in notes if not note.startswith(told)]
-                error.add_note(f"{told} {attempts} {plural} in {seconds:.2f} s: {why}")
+                    # Code may raise the same exception object in every call, which would collect old notes.
+                    notes[:] = [note for note in notes if not note.startswith(prefix)]
+                error.add_note(f"{prefix} {attempts} {plural} in {seconds:.2f} s: {reason}")

@@ -1,7 +1,8 @@
-"""What a breaker's rates look at. Good calls are only counted, by the breaker; a window keeps the bad ones.
+"""The sliding windows over which a breaker computes its failure rate and slow-call rate.
 
-A call is known by its number, which counts all calls of the breaker. So a good call costs a window nothing,
-and a breaker that never saw trouble has no window at all.
+A window stores failed and slow calls only. Each call has a number, the count of all calls so far, from which
+the window derives how many calls it covers. So a fast success costs a window nothing, and a breaker creates
+its window with the first failed or slow call.
 """
 
 from collections import deque
@@ -12,23 +13,23 @@ FAILED, SLOW = 1, 2
 
 
 class Window(Protocol):
-    """The last calls. `number`: how many calls there have been, this one included."""
+    """A window over the last calls. `call_number`: the number of calls so far, including this one."""
 
-    def land(self, number: int, now: float, kind: int) -> None:
-        """Remember a bad call: FAILED, SLOW, or both."""
+    def add(self, call_number: int, now: float, flags: int) -> None:
+        """Add a failed or slow call. `flags`: FAILED, SLOW, or both."""
         ...
 
-    def look(self, number: int, now: float) -> tuple[int, int, int]:
-        """Return how many calls are in it, how many of them failed, how many were slow."""
+    def counts(self, call_number: int, now: float) -> tuple[int, int, int]:
+        """Return the number of calls in the window, of failed ones and of slow ones."""
         ...
 
-    def mark(self, number: int, now: float) -> float:
-        """Take note of the time; return when that has to be done again at the earliest call."""
+    def advance(self, call_number: int, now: float) -> float:
+        """Move the window to `now`. Returns the time from which the next call must advance it again."""
         ...
 
 
 class CountWindow:
-    """The last `size` calls since number `base`."""
+    """A window over the last `size` calls, of those after call number `base`."""
 
     __slots__ = ("_bad", "_base", "_failed", "_size", "_slow")
 
@@ -39,65 +40,65 @@ class CountWindow:
         self._failed = 0
         self._slow = 0
 
-    def land(self, number: int, now: float, kind: int) -> None:  # noqa: ARG002 - counts, not time
-        """Remember a bad call."""
-        self._bad.append((number, kind))
-        self._failed += kind & FAILED
-        self._slow += kind >> 1
-        self._forget(number)
+    def add(self, call_number: int, now: float, flags: int) -> None:  # noqa: ARG002 - counts, not time
+        """Add a failed or slow call."""
+        self._bad.append((call_number, flags))
+        self._failed += flags & FAILED
+        self._slow += flags >> 1
+        self._remove_expired(call_number)
 
-    def look(self, number: int, now: float) -> tuple[int, int, int]:  # noqa: ARG002
-        """Return calls, failed, slow."""
-        self._forget(number)
-        return min(number - self._base, self._size), self._failed, self._slow
+    def counts(self, call_number: int, now: float) -> tuple[int, int, int]:  # noqa: ARG002
+        """Return the number of calls, of failed ones and of slow ones."""
+        self._remove_expired(call_number)
+        return min(call_number - self._base, self._size), self._failed, self._slow
 
-    def mark(self, number: int, now: float) -> float:  # noqa: ARG002
-        """Time means nothing here."""
+    def advance(self, call_number: int, now: float) -> float:  # noqa: ARG002
+        """Return infinity: this window does not depend on time."""
         return inf
 
-    def _forget(self, number: int) -> None:
-        bad, last = self._bad, number - self._size
+    def _remove_expired(self, call_number: int) -> None:
+        bad, last = self._bad, call_number - self._size
         while bad and bad[0][0] <= last:
-            kind = bad.popleft()[1]
-            self._failed -= kind & FAILED
-            self._slow -= kind >> 1
+            flags = bad.popleft()[1]
+            self._failed -= flags & FAILED
+            self._slow -= flags >> 1
 
 
 class TimeWindow:
-    """The calls of the last `seconds`, in ten steps: at least nine tenths of them, at most all."""
+    """A window over the last `seconds`, in ten steps: it covers between nine tenths and all of that time."""
 
     STEPS = 10
-    __slots__ = ("_bad", "_failed", "_marks", "_slow", "_step_s")
+    __slots__ = ("_bad", "_failed", "_slow", "_step_s", "_steps")
 
     def __init__(self, seconds: float) -> None:
         self._step_s = seconds / self.STEPS
-        self._marks: deque[tuple[int, int]] = deque()
+        self._steps: deque[tuple[int, int]] = deque()
         self._bad: deque[tuple[int, int]] = deque()
         self._failed = 0
         self._slow = 0
 
-    def land(self, number: int, now: float, kind: int) -> None:
-        """Remember a bad call."""
-        self.mark(number - 1, now)
-        self._bad.append((int(now // self._step_s), kind))
-        self._failed += kind & FAILED
-        self._slow += kind >> 1
+    def add(self, call_number: int, now: float, flags: int) -> None:
+        """Add a failed or slow call."""
+        self.advance(call_number - 1, now)
+        self._bad.append((int(now // self._step_s), flags))
+        self._failed += flags & FAILED
+        self._slow += flags >> 1
 
-    def look(self, number: int, now: float) -> tuple[int, int, int]:
-        """Return calls, failed, slow."""
-        self.mark(number, now)
-        return number - self._marks[0][1], self._failed, self._slow
+    def counts(self, call_number: int, now: float) -> tuple[int, int, int]:
+        """Return the number of calls, of failed ones and of slow ones."""
+        self.advance(call_number, now)
+        return call_number - self._steps[0][1], self._failed, self._slow
 
-    def mark(self, number: int, now: float) -> float:
-        """Begin a new step where one is due: the calls after `number` belong to it."""
+    def advance(self, call_number: int, now: float) -> float:
+        """Start a new step if one is due: the calls after `call_number` belong to it."""
         step = int(now // self._step_s)
-        marks, bad, last = self._marks, self._bad, step - self.STEPS
-        if not marks or marks[-1][0] < step:
-            marks.append((step, number))
-        while marks[0][0] <= last:
-            marks.popleft()
+        steps, bad, last = self._steps, self._bad, step - self.STEPS
+        if not steps or steps[-1][0] < step:
+            steps.append((step, call_number))
+        while steps[0][0] <= last:
+            steps.popleft()
         while bad and bad[0][0] <= last:
-            kind = bad.popleft()[1]
-            self._failed -= kind & FAILED
-            self._slow -= kind >> 1
+            flags = bad.popleft()[1]
+            self._failed -= flags & FAILED
+            self._slow -= flags >> 1
         return (step + 1) * self._step_s

@@ -8,7 +8,7 @@ import msgspec
 
 from synccash.payments.case import SURPLUS_SCOPE
 from synccash.payments.errors import StoreUnavailableError
-from synccash.resilience.claims import Answer, Decision, Granted, InProgress, Replayed, Reused
+from synccash.resilience.claims import ClaimAnswer, ClaimDecision, Granted, InProgress, Replayed, Reused
 from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres.database import Database, InDoubtError
 from synccash.stores.postgres.rows import to_json
@@ -118,7 +118,7 @@ class _Finished:
     scope: str
     key: str
     fence: int
-    answer: Answer
+    answer: ClaimAnswer
 
 
 @dataclass(slots=True)
@@ -129,14 +129,14 @@ class PostgresClaims:
     """
 
     database: Database
-    _claims: NaturalBatch[_Asked, Decision | None] = field(init=False)
+    _claims: NaturalBatch[_Asked, ClaimDecision | None] = field(init=False)
     _answers: NaturalBatch[_Finished, bool] = field(init=False)
 
     def __post_init__(self) -> None:
         self._claims = NaturalBatch(self._claim_together, max_items=_TOGETHER, max_in_flight=_FLUSHES)
         self._answers = NaturalBatch(self._complete_together, max_items=_TOGETHER, max_in_flight=_FLUSHES)
 
-    async def claim(self, scope: str, key: str, fingerprint: bytes, *, lease_s: float) -> Decision:
+    async def claim(self, scope: str, key: str, fingerprint: bytes, *, lease_s: float) -> ClaimDecision:
         """Claim a key, or return the claim that is stored under it.
 
         A claim whose commit is in doubt is not given away: it is in progress until its lease ends.
@@ -148,7 +148,9 @@ class PostgresClaims:
                 return decision
         raise StoreUnavailableError("the key changes hands too often; ask again")
 
-    async def _claim_together(self, asked: Sequence[_Asked]) -> Sequence[Decision | BaseException | None]:
+    async def _claim_together(
+        self, asked: Sequence[_Asked]
+    ) -> Sequence[ClaimDecision | BaseException | None]:
         """Decide on each name once: of those who ask for the same together, the first may get it."""
         first = {(one.scope, one.key): one for one in reversed(asked)}
         names = list(first)
@@ -173,7 +175,7 @@ class PostgresClaims:
         """Keep a claim for `lease_s` more seconds. False: it was lost or is finished."""
         return bool(await self._run(_RENEW, scope, key, fence, lease_s))
 
-    async def complete(self, scope: str, key: str, fence: int, answer: Answer) -> bool:
+    async def complete(self, scope: str, key: str, fence: int, answer: ClaimAnswer) -> bool:
         """Store the answer. False: another holder took over; discard the answer and read the stored one."""
         finished = _Finished(scope, key, fence, answer)
         if await self.database.patiently_repeated(self._answers.submit, finished):
@@ -216,7 +218,7 @@ class PostgresClaims:
         return await self.database.repeat(statement, *arguments)
 
 
-def _decision(row: Any, asked: _Asked, first: _Asked) -> Decision | None:
+def _decision(row: Any, asked: _Asked, first: _Asked) -> ClaimDecision | None:
     """What a row means for a claim; None where its first holder committed after the statement began."""
     if row["fence"] is not None and asked is first:
         return Granted(row["fence"], taken_over=row["fence"] > 1)
@@ -228,5 +230,5 @@ def _decision(row: Any, asked: _Asked, first: _Asked) -> Decision | None:
         return Reused()
     if row["status"] is not None:
         headers = tuple(tuple(pair) for pair in msgspec.json.decode(row["headers"]))
-        return Replayed(Answer(row["status"], headers, row["body"]))
+        return Replayed(ClaimAnswer(row["status"], headers, row["body"]))
     return InProgress(max(0.0, row["held_for_s"]))

@@ -29,7 +29,7 @@ class ValkeyAnswers:
         task.add_done_callback(self._storing.discard)
 
     async def _store(self, key: str, stored: bytes) -> None:
-        if not await self._limiter.keep(key, stored, ttl_s=self._ttl_s):
+        if not await self._limiter.store_answer(key, stored, ttl_s=self._ttl_s):
             self.lost += 1
 
     async def aclose(self) -> None:

@@ -1,18 +1,20 @@
--- Requests decided in their order, each as if it came alone; n limits of one at once, all or nothing. What
--- several of them touch is read and written once. Every number is an integer below 2^53; times in microseconds.
--- KEYS: the states, each once; then the stored answers that are asked for
--- ARGV: the time (empty: the server's own), how many states,
+-- Decides a batch of rate-limit requests one after another. A request has n demands: all are granted or none.
+-- A key that several requests use is read and written once. Every number is an integer below 2^53; times are
+-- microseconds.
+-- KEYS: the states, each once; then the stored answers that requests ask for
+-- ARGV: the time (empty: the server's clock), the number of states,
 --   cmsgpack of the terms, twelve numbers each:
---     what is taken of a token bucket, what it holds (-1: another algorithm), waived by an answer,
---     algorithm (0 token bucket, 1 sliding window, 2 fixed window), unit or period, capacity, cost, shadow,
---     violations (0: no block), their window, the block's duration, its cap
---   cmsgpack of the requests: n, the number of its answer (0: none), then n times where its term begins, which key
--- A state is kept as the time when a token bucket is full again, or the three numbers of a window; then, where
--- there is a record of violations, '|' and its four numbers.
--- Answer: the time, then for each request
---   1 = granted by token buckets alone, the stored answer if one was asked for, n times when full again; or
---   0, the stored answer if one was asked for, allowed, newly blocked, n times
---     refuses, remaining, retry, reset, blocked until
+--     cost and size of a token bucket in microseconds (size -1: another algorithm), 1 if a stored answer is free,
+--     algorithm (0 token bucket, 1 sliding window, 2 fixed window), unit or period, capacity, cost, 1 for shadow,
+--     violations until a block (0: no blocks), their window, duration of a block, its cap
+--   cmsgpack of the requests, each: n, index of its answer (0: none), then n times start of the term, index of the key
+-- A stored state is the time at which a token bucket is full again, or the three numbers of a window; then, if
+-- there are violations, '|' and four numbers: end of the block, blocks in a row, refusals, end of their window.
+-- Reply: the time, then for each request
+--   short form (granted, token buckets only): 1, the stored answer if the request asked for one, then n times
+--     the time at which the bucket is full again; or
+--   long form: 0, the stored answer if the request asked for one, allowed, number of newly blocked keys, then
+--     n times refuses, remaining, retry, reset, blocked until
 local call, unpacked, floor, max, min = redis.call, cmsgpack.unpack, math.floor, math.max, math.min
 local now = tonumber(ARGV[1])
 if not now then
@@ -22,9 +24,9 @@ end
 local states = tonumber(ARGV[2])
 local terms, asked = unpacked(ARGV[3]), unpacked(ARGV[4])
 local values = call('MGET', unpack(KEYS))
--- By key: when a token bucket is full; false: the value says something else.
+-- By key: the time at which a token bucket is full again; false: the value is not a plain token bucket.
 local fulls = {}
--- By key: until when what has to be written matters.
+-- By key: the time until which a changed value matters, for its expiry. Keys without an entry are not written.
 local ends = {}
 
 local int = function(x) return string.format('%.0f', x) end
@@ -116,7 +118,7 @@ end
 
 local function demand(t, key, stored)
   local value = values[key] or ''
-  -- Lua's own way of writing a number loses digits.
+  -- tostring would lose digits of a large number.
   if type(value) == 'number' then value = int(value) end
   local state, penalty = string.match(value, '^([^|]*)|?(.*)$')
   local d = {
@@ -135,7 +137,7 @@ end
 
 local reply, r = { now }, 1
 
--- A request that needs a closer look.
+-- Decides a request in full: all algorithms, blocks and violations.
 local function decided(first, last, stored)
   local demands, allowed, blocked = {}, true, false
   for q = first, last, 2 do
@@ -182,7 +184,7 @@ local function decided(first, last, stored)
   end
 end
 
--- The common way takes no closer look: token buckets without a record of violations, and all have room.
+-- Fast path: token buckets without violations that all have room. Any other request is decided in full.
 local p, size = 1, #asked
 while p <= size do
   local first, last, number = p + 2, p + 1 + 2 * asked[p], asked[p + 1]

@@ -1,1 +1,1 @@
-"""Rate limits that all processes share over Valkey."""
+"""Rate limits that all processes share through Valkey."""

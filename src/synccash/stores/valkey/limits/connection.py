@@ -1,7 +1,7 @@
-"""One socket to Valkey that all callers share: commands leave together, answers come back in their order.
+"""One connection to Valkey for all callers of a process: pipelines commands and returns replies in order.
 
-redis-py gives each command a connection and several trips through the event loop; what many callers do at
-once is limited by that, not by Valkey. See docs/decisions/0010-one-socket-for-all-limits.md.
+redis-py uses a connection and several event-loop iterations per command, which limits many concurrent callers
+more than Valkey does. See docs/decisions/0010-one-socket-for-all-limits.md.
 """
 
 # hiredis and redis-py leave some arguments untyped.
@@ -15,43 +15,44 @@ from typing import Any, cast
 
 import hiredis
 from redis.asyncio.connection import parse_url
-from redis.exceptions import ConnectionError as LostError
+from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import ResponseError
-from redis.exceptions import TimeoutError as LateError
+from redis.exceptions import TimeoutError as ValkeyTimeoutError
 
 Argument = bytes | str | int
-Reply = Any
+ValkeyReply = Any
 _GRACE_S = 0.002
 _DEMOTED = ("READONLY", "MASTERDOWN")
 
 
 class ValkeyConnection:
-    """Live: connects at its first command, and again after a loss at the next one. For one event loop.
+    """Live: connects at the first command, and again at the first command after a loss. For one event loop.
 
-    Each command is answered within `deadline_s` seconds, or raises one of client.UNREACHABLE; it is sent at
-    most once. An answer that is late costs the connection, so that no other's answer is mistaken for it; so
-    does one that tells of a server that may not be written to: after a failover the address leads to another.
+    Each command is sent at most once. It gets its reply within `deadline_s` seconds or raises one of
+    client.UNREACHABLE. A late reply closes the connection, so that it cannot be taken for the reply of
+    another command. So does a reply that the server is not the primary: after a failover the address leads
+    to another server.
     """
 
-    __slots__ = ("_connecting", "_deadline_s", "_socket", "_where")
+    __slots__ = ("_address", "_connecting", "_deadline_s", "_socket")
 
     def __init__(self, url: str, *, deadline_s: float = 0.05) -> None:
-        self._where: dict[str, Any] = dict(parse_url(url))
+        self._address: dict[str, Any] = dict(parse_url(url))
         self._deadline_s = deadline_s
         self._socket: _Socket | None = None
         self._connecting: asyncio.Task[_Socket] | None = None
 
-    async def call(self, *command: Argument) -> Reply:
-        """Send one command and return its answer. Raises ResponseError for an error that Valkey answers."""
+    async def call(self, *command: Argument) -> ValkeyReply:
+        """Send one command and return its reply. Raises ResponseError for an error reply."""
         socket = self._socket
         if socket is None or socket.lost:
-            socket = await self._connected()
-        return answered(await socket.send(command))
+            socket = await self._connect_once()
+        return unwrap_reply(await socket.send(command))
 
-    def start(self, *command: Argument) -> "asyncio.Future[Reply] | None":
-        """Send one command now, with what waits to be sent; its answer is for `answered` to read.
+    def start(self, *command: Argument) -> "asyncio.Future[ValkeyReply] | None":
+        """Send one command at once, with the commands that wait to be sent.
 
-        None while there is no connection: `call` makes one.
+        Returns a future whose result `unwrap_reply` checks; None without a connection, which `call` makes.
         """
         socket = self._socket
         if socket is None or socket.lost:
@@ -61,71 +62,71 @@ class ValkeyConnection:
         return future
 
     async def aclose(self) -> None:
-        """Hang up. Whoever waits gets an error."""
+        """Close the connection. Pending commands raise a connection error."""
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
             self._connecting = None
         if self._socket is not None:
-            self._socket.hang_up(LostError("closed"))
+            self._socket.close(ValkeyConnectionError("closed"))
             self._socket = None
 
-    async def _connected(self) -> "_Socket":
+    async def _connect_once(self) -> "_Socket":
         if self._connecting is None or self._connecting.done():
             self._connecting = asyncio.get_running_loop().create_task(self._connect(), name="valkey line")
-            # Its callers may all have been cancelled: an error that nobody sees is no news.
+            # Reads the exception, because asyncio logs one that is never read: all callers may be cancelled.
             self._connecting.add_done_callback(lambda task: task.cancelled() or task.exception())
-        # One caller who gives up must not take the connection from the others.
+        # A caller that is cancelled must not cancel the connecting for the others.
         return await asyncio.shield(self._connecting)
 
     async def _connect(self) -> "_Socket":
-        loop, where = asyncio.get_running_loop(), self._where
+        loop, address = asyncio.get_running_loop(), self._address
         try:
             async with asyncio.timeout(self._deadline_s):
-                if "path" in where:
+                if "path" in address:
                     _, socket = await loop.create_unix_connection(
-                        lambda: _Socket(self._deadline_s), where["path"]
+                        lambda: _Socket(self._deadline_s), address["path"]
                     )
                 else:
-                    secure = ssl.create_default_context() if "connection_class" in where else None
+                    secure = ssl.create_default_context() if "connection_class" in address else None
                     _, socket = await loop.create_connection(
                         lambda: _Socket(self._deadline_s),
-                        where.get("host", "localhost"),
-                        where.get("port", 6379),
+                        address.get("host", "localhost"),
+                        address.get("port", 6379),
                         ssl=secure,
                     )
         except TimeoutError:
-            raise LateError("Valkey did not take the connection in time") from None
+            raise ValkeyTimeoutError("connecting to Valkey timed out") from None
         except (OSError, RuntimeError) as error:
-            raise LostError(str(error)) from None
-        for command in self._greeting():
+            raise ValkeyConnectionError(str(error)) from None
+        for command in self._handshake():
             reply = await socket.send(command)
             if isinstance(reply, hiredis.ReplyError):
-                socket.hang_up(LostError("refused"))
+                socket.close(ValkeyConnectionError("refused"))
                 raise ResponseError(str(reply))
         self._socket = socket
         return socket
 
-    def _greeting(self) -> list[Sequence[Argument]]:
-        where = self._where
+    def _handshake(self) -> list[Sequence[Argument]]:
+        address = self._address
         commands: list[Sequence[Argument]] = []
-        if where.get("password"):
-            user = [where["username"]] if where.get("username") else []
-            commands.append(["AUTH", *user, where["password"]])
-        if where.get("db"):
-            commands.append(["SELECT", where["db"]])
+        if address.get("password"):
+            user = [address["username"]] if address.get("username") else []
+            commands.append(["AUTH", *user, address["password"]])
+        if address.get("db"):
+            commands.append(["SELECT", address["db"]])
         return commands
 
 
-def answered(reply: Reply) -> Reply:
-    """The answer of a command. Raises ResponseError where it is an error."""
+def unwrap_reply(reply: ValkeyReply) -> ValkeyReply:
+    """Return the reply of a command. Raises ResponseError for an error reply."""
     if isinstance(reply, hiredis.ReplyError):
         raise ResponseError(str(reply))
     return reply
 
 
 class _Socket(asyncio.Protocol):
-    """One connection. What is sent in one turn of the loop leaves in one write."""
+    """One connection. Commands of one event-loop iteration are sent in one write."""
 
     def __init__(self, deadline_s: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -133,79 +134,81 @@ class _Socket(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._transport: asyncio.Transport | None = None
         self._outgoing: list[bytes] = []
-        self._waiting: deque[tuple[float, asyncio.Future[Reply]]] = deque()
-        self._watch: asyncio.TimerHandle | None = None
-        self._late: asyncio.Future[Reply] | None = None
+        self._pending: deque[tuple[float, asyncio.Future[ValkeyReply]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._overdue: asyncio.Future[ValkeyReply] | None = None
         self.lost = False
 
-    def send(self, command: Sequence[Argument]) -> "asyncio.Future[Reply]":
-        future: asyncio.Future[Reply] = self._loop.create_future()
+    def send(self, command: Sequence[Argument]) -> "asyncio.Future[ValkeyReply]":
+        future: asyncio.Future[ValkeyReply] = self._loop.create_future()
         if self.lost:
-            future.set_exception(LostError("the connection to Valkey was lost"))
+            future.set_exception(ValkeyConnectionError("the connection to Valkey was lost"))
             return future
         if not self._outgoing:
             self._loop.call_soon(self.flush)
         self._outgoing.append(hiredis.pack_command(tuple(command)))  # pyright: ignore[reportArgumentType]
-        self._waiting.append((self._loop.time() + self._deadline_s, future))
-        if self._watch is None:
-            self._watch = self._loop.call_later(self._deadline_s, self._look)
+        self._pending.append((self._loop.time() + self._deadline_s, future))
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._deadline_s, self._check_deadline)
         return future
 
-    def hang_up(self, error: Exception) -> None:
+    def close(self, error: Exception) -> None:
         if self.lost:
             return
         self.lost = True
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
-        while self._waiting:
-            _, future = self._waiting.popleft()
+        while self._pending:
+            _, future = self._pending.popleft()
             if not future.done():
                 future.set_exception(error)
 
     def flush(self) -> None:
-        """Write what waits to be sent."""
+        """Write the commands that wait to be sent."""
         outgoing, self._outgoing = self._outgoing, []
         if not outgoing or self._transport is None or self.lost:
             return
         try:
             self._transport.write(b"".join(outgoing))
         except (OSError, RuntimeError) as error:
-            # uvloop answers so to a write on a transport that is closed and has not said so yet.
-            self.hang_up(LostError(f"the connection to Valkey was lost: {error!r}"))
+            # uvloop raises on a write to a closed transport whose connection_lost was not called yet.
+            self.close(ValkeyConnectionError(f"the connection to Valkey was lost: {error!r}"))
 
-    def _look(self) -> None:
-        """Hang up if the oldest answer is late; else look again when it would be."""
-        self._watch = None
-        if not self._waiting:
+    def _check_deadline(self) -> None:
+        """Close the connection if the oldest reply is overdue; else check again when it would be."""
+        self._timer = None
+        if not self._pending:
             return
-        due, oldest = self._waiting[0]
+        due, oldest = self._pending[0]
         left_s = due - self._loop.time()
         if left_s > 0:
-            self._watch = self._loop.call_later(left_s, self._look)
-        elif self._late is not oldest:
-            # Perhaps it was this loop that stood still, and the answer is there to be read: read first.
-            self._late = oldest
-            self._watch = self._loop.call_later(_GRACE_S, self._look)
+            self._timer = self._loop.call_later(left_s, self._check_deadline)
+        elif self._overdue is not oldest:
+            # If this event loop was blocked, the reply may already be in the socket: read it before closing.
+            self._overdue = oldest
+            self._timer = self._loop.call_later(_GRACE_S, self._check_deadline)
         else:
-            self.hang_up(LateError("Valkey did not answer in time"))
+            self.close(ValkeyTimeoutError("Valkey did not reply in time"))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no asyncio.Transport.
+        # A cast, because uvloop's transports do not inherit from asyncio.Transport.
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.hang_up(LostError(f"the connection to Valkey was lost: {exc or 'closed by the other side'}"))
+        self.close(
+            ValkeyConnectionError(f"the connection to Valkey was lost: {exc or 'closed by the other side'}")
+        )
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed(data)
         try:
-            while self._waiting and (reply := self._reader.gets()) is not False:
-                _, future = self._waiting.popleft()
+            while self._pending and (reply := self._reader.gets()) is not False:
+                _, future = self._pending.popleft()
                 if not future.done():
                     future.set_result(reply)
                 if type(reply) is hiredis.ReplyError and str(reply).startswith(_DEMOTED):
-                    self.hang_up(LostError("Valkey is no longer the primary"))
+                    self.close(ValkeyConnectionError("Valkey is no longer the primary"))
         except hiredis.ProtocolError as error:
-            self.hang_up(LostError(f"Valkey spoke no RESP: {error}"))
+            self.close(ValkeyConnectionError(f"the reply of Valkey is not valid RESP: {error}"))

@@ -1,4 +1,4 @@
-"""Decisions that are asked for in one turn of the event loop leave together, in one run of the script."""
+"""Batches the rate-limit requests of one event-loop iteration into one run of the Valkey script."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -13,150 +13,168 @@ from synccash.resilience.rate_limiter import Decision, Demand
 from synccash.resilience.verdict import Outcome
 from synccash.stores.valkey.client import UNREACHABLE
 from synccash.stores.valkey.limits import script as script
-from synccash.stores.valkey.limits.connection import Reply, ValkeyConnection, answered
+from synccash.stores.valkey.limits.connection import ValkeyConnection, ValkeyReply, unwrap_reply
 
 log = structlog.get_logger("synccash.rate_limiter")
 
-# More than this leave at once, so that Valkey works on some while others are still asking.
-_TOGETHER = 32
-_NOTHING = Decision(allowed=True, standings=())
+# A full batch is sent at once, so that Valkey works on it while more requests come in.
+_MAX_BATCH = 32
+_NO_LIMITS = Decision(allowed=True, statuses=())
 
-_Asked = tuple["asyncio.Future[Decision | None]", Sequence[Demand], str | None]
-Decided = Callable[[Sequence[Decision], int], None]
+_PendingRequest = tuple["asyncio.Future[Decision | None]", Sequence[Demand], str | None]
+OnDecisions = Callable[[Sequence[Decision], int], None]
 
 
 class LimitQueue:
-    """Live: what stands between the callers of one process and Valkey. For one event loop.
+    """Live: the queue of rate-limit requests of one process to Valkey. For one event loop.
 
-    `decided` is told of the decisions of each run and of the time in microseconds at which they were made.
+    `on_decisions` is called with the decisions of each run and their time, microseconds since the epoch.
     """
 
-    __slots__ = ("_away", "_breaker", "_decided", "_line", "_loop", "_monotonic", "_tasks", "_waiting")
+    __slots__ = (
+        "_breaker",
+        "_connection",
+        "_degraded",
+        "_loop",
+        "_monotonic",
+        "_on_decisions",
+        "_pending",
+        "_tasks",
+    )
 
     def __init__(
         self,
-        line: ValkeyConnection,
+        connection: ValkeyConnection,
         breaker: CircuitBreaker,
         monotonic: Callable[[], float],
-        decided: Decided,
+        on_decisions: OnDecisions,
     ) -> None:
-        self._line = line
+        self._connection = connection
         self._breaker = breaker
         self._monotonic = monotonic
-        self._decided = decided
-        self._away = False
+        self._on_decisions = on_decisions
+        self._degraded = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: list[_Asked] = []
+        self._pending: list[_PendingRequest] = []
 
-    def ask(self, demands: Sequence[Demand], answer: str | None) -> "asyncio.Future[Decision | None]":
-        """Have it decided; None: Valkey is away."""
+    def submit(self, demands: Sequence[Demand], answer: str | None) -> "asyncio.Future[Decision | None]":
+        """Queue a request. The future's result is the decision, or None if Valkey is unavailable."""
         loop = self._loop
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         future: asyncio.Future[Decision | None] = loop.create_future()
         if not demands and answer is None:
-            future.set_result(_NOTHING)
+            future.set_result(_NO_LIMITS)
             return future
-        waiting = self._waiting
-        waiting.append((future, demands, answer))
-        if len(waiting) == 1:
-            loop.call_soon(self._leave)
-        elif len(waiting) == _TOGETHER:
-            self._leave()
+        pending = self._pending
+        pending.append((future, demands, answer))
+        if len(pending) == 1:
+            loop.call_soon(self._send_batch)
+        elif len(pending) == _MAX_BATCH:
+            self._send_batch()
         return future
 
-    def _leave(self) -> None:
-        batch = [one for one in self._waiting if not one[0].done()]
-        self._waiting.clear()
+    def _send_batch(self) -> None:
+        batch = [request for request in self._pending if not request[0].done()]
+        self._pending.clear()
         if not batch:
             return
         try:
-            ticket = self._breaker.enter()
+            permit = self._breaker.acquire()
         except CircuitOpenError:
-            _settle(batch, None)
+            _resolve_all(batch, None)
             return
-        if ticket < 0:
-            # One finds out whether Valkey is back; the others don't wait.
-            _settle(batch[1:], None)
+        if permit < 0:
+            # A probe may wait for a Valkey that is down, so it carries one request and the others go on.
+            _resolve_all(batch[1:], None)
             del batch[1:]
-        began = self._monotonic()
-        arguments = script.arguments([(demands, answer) for _, demands, answer in batch])
-        reply = self._line.start(b"EVALSHA", script.DIGEST, *arguments)
+        started_at = self._monotonic()
+        arguments = script.encode_requests([(demands, answer) for _, demands, answer in batch])
+        reply = self._connection.start(b"EVALSHA", script.DIGEST, *arguments)
         if reply is None:
-            self._later(batch, ticket, began)
+            self._schedule_eval(batch, permit, started_at)
         else:
-            reply.add_done_callback(partial(self._arrived, batch, ticket, began))
+            reply.add_done_callback(partial(self._on_reply, batch, permit, started_at))
 
-    def _arrived(
-        self, batch: list[_Asked], ticket: int, began: float, reply: "asyncio.Future[Reply]"
+    def _on_reply(
+        self,
+        batch: list[_PendingRequest],
+        permit: int,
+        started_at: float,
+        reply: "asyncio.Future[ValkeyReply]",
     ) -> None:
         try:
-            found = answered(reply.result())
+            result = unwrap_reply(reply.result())
         except ResponseError as error:
             if not str(error).startswith("NOSCRIPT"):
-                self._failed(batch, ticket, began, error)
+                self._on_failure(batch, permit, started_at, error)
                 return
-            # It did nothing; only this run is sent again, and brings the script along.
-            self._later(batch, ticket, began)
+            # NOSCRIPT means that nothing was executed, so the batch can be sent again with the script itself.
+            self._schedule_eval(batch, permit, started_at)
         except UNREACHABLE as error:
-            self._failed(batch, ticket, began, error)
+            self._on_failure(batch, permit, started_at, error)
         else:
-            self._told(batch, ticket, began, found)
+            self._deliver(batch, permit, started_at, result)
 
-    def _later(self, batch: list[_Asked], ticket: int, began: float) -> None:
+    def _schedule_eval(self, batch: list[_PendingRequest], permit: int, started_at: float) -> None:
         assert self._loop is not None
-        task = self._loop.create_task(self._bring(batch, ticket, began), name="limits")
+        task = self._loop.create_task(self._eval(batch, permit, started_at), name="limits")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _bring(self, batch: list[_Asked], ticket: int, began: float) -> None:
-        """Connect if need be, and bring the script along."""
-        arguments = script.arguments([(demands, answer) for _, demands, answer in batch])
+    async def _eval(self, batch: list[_PendingRequest], permit: int, started_at: float) -> None:
+        """Send the batch with EVAL and the whole script; connects first if necessary."""
+        arguments = script.encode_requests([(demands, answer) for _, demands, answer in batch])
         try:
-            found = await self._line.call(b"EVAL", script.SOURCE, *arguments)
+            result = await self._connection.call(b"EVAL", script.SOURCE, *arguments)
         except UNREACHABLE as error:
-            self._failed(batch, ticket, began, error)
+            self._on_failure(batch, permit, started_at, error)
         except BaseException as error:
-            self._breaker.drop(ticket)
-            _refuse(batch, error)
+            self._breaker.release(permit)
+            _fail_all(batch, error)
             raise
         else:
-            self._told(batch, ticket, began, found)
+            self._deliver(batch, permit, started_at, result)
 
-    def _failed(self, batch: list[_Asked], ticket: int, began: float, error: Exception) -> None:
+    def _on_failure(
+        self, batch: list[_PendingRequest], permit: int, started_at: float, error: Exception
+    ) -> None:
         reason = type(error).__name__
+        # Each request counts as one call for the breaker, so that a large batch opens it at once.
         for _ in batch:
-            self._breaker.leave(ticket, Outcome.FAILED, self._monotonic() - began, error=reason)
-        if not self._away:
+            self._breaker.record(permit, Outcome.FAILED, self._monotonic() - started_at, error=reason)
+        if not self._degraded:
             log.warning("limiter_degraded", reason=reason)
-            self._away = True
-        _settle(batch, None)
+            self._degraded = True
+        _resolve_all(batch, None)
 
-    def _told(self, batch: list[_Asked], ticket: int, began: float, reply: Reply) -> None:
-        self._breaker.leave(ticket, Outcome.OK, self._monotonic() - began)
-        if self._away:
-            log.info("limiter_shared_again")
-            self._away = False
+    def _deliver(
+        self, batch: list[_PendingRequest], permit: int, started_at: float, reply: ValkeyReply
+    ) -> None:
+        self._breaker.record(permit, Outcome.OK, self._monotonic() - started_at)
+        if self._degraded:
+            log.info("limiter_recovered")
+            self._degraded = False
         try:
-            found = script.decisions(reply, [(demands, answer) for _, demands, answer in batch])
-            self._decided(found, reply[0])
+            decisions = script.decode_reply(reply, [(demands, answer) for _, demands, answer in batch])
+            self._on_decisions(decisions, reply[0])
         except Exception as error:
-            _refuse(batch, error)
+            _fail_all(batch, error)
             raise
-        for (future, _, _), decision in zip(batch, found, strict=True):
+        for (future, _, _), decision in zip(batch, decisions, strict=True):
             if not future.done():
                 future.set_result(decision)
 
 
-def _settle(batch: Sequence[_Asked], decision: Decision | None) -> None:
+def _resolve_all(batch: Sequence[_PendingRequest], decision: Decision | None) -> None:
     for future, _, _ in batch:
         if not future.done():
             future.set_result(decision)
 
 
-def _refuse(batch: Sequence[_Asked], error: BaseException) -> None:
-    """Whatever it is, those who wait are told."""
+def _fail_all(batch: Sequence[_PendingRequest], error: BaseException) -> None:
+    """Raise the error in every caller of the batch, so that none waits forever."""
     for future, _, _ in batch:
         if not future.done():
             future.set_exception(error)

@@ -1,4 +1,4 @@
-"""Rate limits that all processes share: one script, one round trip, decided here while Valkey is away.
+"""Rate limiter shared by all processes through Valkey, which falls back to local limits without Valkey.
 
 limiter = ValkeyLimiter(url, instances=fleet.size)
 decision = await limiter.check("payment_initiation", demands, answer=answer_key(scope, key))
@@ -18,16 +18,16 @@ from synccash.stores.valkey.limits.connection import ValkeyConnection
 from synccash.stores.valkey.limits.queue import LimitQueue
 
 _DEADLINE_S = 0.05
-# A block is believed without asking for this long, so that lifting it works everywhere soon.
-_BELIEVED_S = 2.0
-_MOST_BELIEVED = 10_000
+# A known block is refused for this long without asking Valkey; short, so that an unblock takes effect soon.
+_BLOCK_CACHE_S = 2.0
+_MAX_CACHED_BLOCKS = 10_000
 _CLOSED_RETRY_US = 1_000_000
 
 
 @dataclass(slots=True)
 class LimiterCounts:
-    """What the limiter did, as integers for a scrape: by endpoint, and in all. `degraded`: decided here,
-    without Valkey; `shadowed`: granted, though a limit in shadow mode would have refused.
+    """Counts of decisions for metrics, by endpoint. `shadowed`: granted although a limit in shadow mode would
+    have refused. `key_blocked`: keys that were blocked. `degraded`: decisions made without Valkey.
     """
 
     allowed: Counter[str] = field(default_factory=Counter[str])
@@ -38,17 +38,17 @@ class LimiterCounts:
 
 
 class ValkeyLimiter:
-    """Live: one per process. Never raises because Valkey is away.
+    """Live: one per process. Does not raise while Valkey is unavailable.
 
-    `instances` tells how many processes share the limits now; while Valkey is away, each grants its share.
-    The local limiter is kept warm by what Valkey granted.
+    `instances` returns the number of processes that share the limits; without Valkey each process grants its
+    share of them. The local limiter counts what Valkey grants, so that it can take over at any time.
     """
 
     __slots__ = (
-        "_believed",
         "_breaker",
+        "_cached_blocks",
+        "_connection",
         "_instances",
-        "_line",
         "_local",
         "_monotonic",
         "_queue",
@@ -66,144 +66,149 @@ class ValkeyLimiter:
         breaker: CircuitBreaker | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._line = ValkeyConnection(url, deadline_s=deadline_s)
+        self._connection = ValkeyConnection(url, deadline_s=deadline_s)
         self._local = local or MemoryLimiter()
         self._breaker = breaker or CircuitBreaker("valkey:limits", VALKEY.breaker)
-        self._queue = LimitQueue(self._line, self._breaker, monotonic, self._remember)
+        self._queue = LimitQueue(self._connection, self._breaker, monotonic, self._on_decisions)
         self._instances = instances
         self._monotonic = monotonic
         self._shares: dict[int, tuple[int, Limit, Limit]] = {}
-        self._believed: dict[tuple[str, str], tuple[float, LimitStatus]] = {}
+        self._cached_blocks: dict[tuple[str, str], tuple[float, LimitStatus]] = {}
         self.counts = LimiterCounts()
 
     async def check(self, endpoint: str, demands: Sequence[Demand], *, answer: str | None = None) -> Decision:
-        """Grant all demands or none, and bring the answer stored under `answer_key` along.
+        """Grant all demands or none, and return the answer stored under the key `answer`, if there is one.
 
-        An answer that is there costs no user quota. No answer (None) proves nothing.
+        A request with a stored answer costs no user quota. A missing answer (None) does not prove that none
+        was stored.
         """
-        decided = self.at_once(endpoint, demands)
-        if decided is None:
-            decided = await self._queue.ask(demands, answer) or self._degraded(demands)
-            self._count(endpoint, decided)
-        return decided
+        decision = self.at_once(endpoint, demands)
+        if decision is None:
+            decision = await self._queue.submit(demands, answer) or self._decide_locally(demands)
+            self._count_decision(endpoint, decision)
+        return decision
 
     def at_once(self, endpoint: str, demands: Sequence[Demand]) -> Decision | None:
-        """Refuse what is believed to be blocked; None: Valkey has to be asked."""
-        decided = self._believed_blocked(demands) if self._believed else None
-        if decided is not None:
-            self._count(endpoint, decided)
-        return decided
+        """Refuse a request whose key is known to be blocked. None: `check` must ask Valkey."""
+        decision = self._check_cached_blocks(demands) if self._cached_blocks else None
+        if decision is not None:
+            self._count_decision(endpoint, decision)
+        return decision
 
     async def peek(self, demands: Sequence[Demand]) -> Decision:
-        """How the demands stand, without taking anything."""
-        looks = [Demand(one.limit, one.id, 0) for one in demands]
-        return await self._queue.ask(looks, None) or self._degraded(looks)
+        """Return the status of the demands without taking any units."""
+        reads = [Demand(one.limit, one.id, 0) for one in demands]
+        return await self._queue.submit(reads, None) or self._decide_locally(reads)
 
-    async def keep(self, answer: str, stored: bytes, *, ttl_s: float = 86_400.0) -> bool:
-        """Store an answer under its `answer_key`; False if Valkey is away, which harms nobody."""
+    async def store_answer(self, answer: str, stored: bytes, *, ttl_s: float = 86_400.0) -> bool:
+        """Store an answer under its `answer_key` for `ttl_s` seconds. False: Valkey is unavailable, which
+        loses nothing: this is a cache of what the claims store.
+        """
         if self._breaker.retry_after() is not None:
             return False
-        return await self._done("SET", answer, stored, "PX", max(1, round(ttl_s * 1_000)))
+        return await self._succeeds("SET", answer, stored, "PX", max(1, round(ttl_s * 1_000)))
 
     async def block(self, limit: Limit, id: str, duration_s: float) -> bool:  # noqa: A002
-        """Shut a key out everywhere. False: Valkey is away, and only this process knows."""
+        """Block a key in all processes. False: Valkey is unavailable; the key is blocked in this one only."""
         self._local.block(limit, id, duration_s)
         key, duration_ms = script.state_key(limit, id), max(1, round(duration_s * 1_000))
-        return await self._done(b"EVAL", script.BLOCK, 1, key, duration_ms)
+        return await self._succeeds(b"EVAL", script.BLOCK, 1, key, duration_ms)
 
     async def unblock(self, limit: Limit, id: str) -> bool:  # noqa: A002
-        """Forget a key's block, its record and its use. False: Valkey is away, and only this process knows.
-        Processes that believe the block let go of it within 2 s.
+        """Remove a key's block, violations and used units. False: Valkey is unavailable, so they are removed
+        in this process only. Other processes may refuse the key for up to 2 s more.
         """
-        self._believed.pop((limit.key, id), None)
+        self._cached_blocks.pop((limit.key, id), None)
         self._local.unblock(limit, id)
-        return await self._done("DEL", script.state_key(limit, id))
+        return await self._succeeds("DEL", script.state_key(limit, id))
 
-    async def _done(self, *command: bytes | str | int) -> bool:
+    async def _succeeds(self, *command: bytes | str | int) -> bool:
         try:
-            await self._line.call(*command)
+            await self._connection.call(*command)
         except UNREACHABLE:
             return False
         return True
 
     async def aclose(self) -> None:
-        """Hang up."""
-        await self._line.aclose()
+        """Close the connection to Valkey."""
+        await self._connection.aclose()
 
-    def _remember(self, decisions: Sequence[Decision], now_us: int) -> None:
-        """Keep the local limiter warm, and believe blocks for a while."""
-        for decided in decisions:
-            if decided.allowed:
-                self._warm(decided)
+    def _on_decisions(self, decisions: Sequence[Decision], now_us: int) -> None:
+        """Count granted units in the local limiter, and cache blocks."""
+        for decision in decisions:
+            if decision.allowed:
+                self._warm_local(decision)
                 continue
-            for one in decided.standings:
+            for one in decision.statuses:
                 if (
                     one.blocked_until_us
                     and one.demand.cost
                     and not one.demand.limit.shadow
-                    and len(self._believed) < _MOST_BELIEVED
+                    and len(self._cached_blocks) < _MAX_CACHED_BLOCKS
                 ):
                     left_s = (one.blocked_until_us - now_us) / 1_000_000
-                    till = self._monotonic() + min(left_s, _BELIEVED_S)
-                    self._believed[one.demand.limit.key, one.demand.id] = till, one
+                    until = self._monotonic() + min(left_s, _BLOCK_CACHE_S)
+                    self._cached_blocks[one.demand.limit.key, one.demand.id] = until, one
 
-    def _warm(self, granted: Decision) -> None:
-        note, instances = self._local.hit, self._instances()
-        answered = granted.answer is not None
-        for demand, refuses, *_ in granted.standings:
+    def _warm_local(self, granted: Decision) -> None:
+        take, instances = self._local.hit, self._instances()
+        has_answer = granted.answer is not None
+        for demand, refuses, *_ in granted.statuses:
             limit, cost = demand.limit, demand.cost
-            if refuses or not cost or limit.fail_policy != "local" or (answered and limit.scope == "user"):
+            if refuses or not cost or limit.fail_policy != "local" or (has_answer and limit.scope == "user"):
                 continue
             if instances == 1:
-                note(limit, demand.id, cost)
+                take(limit, demand.id, cost)
             else:
-                limit = self._part(limit, instances)
-                note(limit, demand.id, min(cost, limit.capacity))
+                limit = self._limit_share(limit, instances)
+                take(limit, demand.id, min(cost, limit.capacity))
 
-    def _believed_blocked(self, demands: Sequence[Demand]) -> Decision | None:
+    def _check_cached_blocks(self, demands: Sequence[Demand]) -> Decision | None:
         for demand in demands:
             key = demand.limit.key, demand.id
-            known = self._believed.get(key)
-            if known is None:
+            cached = self._cached_blocks.get(key)
+            if cached is None:
                 continue
-            if self._monotonic() < known[0]:
-                return Decision(allowed=False, standings=(known[1],))
-            del self._believed[key]
-        if len(self._believed) >= _MOST_BELIEVED:
+            if self._monotonic() < cached[0]:
+                return Decision(allowed=False, statuses=(cached[1],))
+            del self._cached_blocks[key]
+        if len(self._cached_blocks) >= _MAX_CACHED_BLOCKS:
             now = self._monotonic()
-            self._believed = {key: known for key, known in self._believed.items() if known[0] > now}
+            self._cached_blocks = {
+                key: cached for key, cached in self._cached_blocks.items() if cached[0] > now
+            }
         return None
 
-    def _degraded(self, demands: Sequence[Demand]) -> Decision:
-        """Each limit by its own fail policy."""
+    def _decide_locally(self, demands: Sequence[Demand]) -> Decision:
+        """Decide without Valkey, each limit by its own fail policy."""
         self.counts.degraded += 1
         closed = [one for one in demands if one.limit.fail_policy == "closed" and not one.limit.shadow]
         if closed:
-            standings = tuple(
+            statuses = tuple(
                 LimitStatus(one, refuses=True, remaining=0, retry_us=_CLOSED_RETRY_US, reset_us=0)
                 for one in closed
             )
-            return Decision(allowed=False, standings=standings, degraded=True)
-        shares = [self._share(one) for one in demands if one.limit.fail_policy == "local"]
+            return Decision(allowed=False, statuses=statuses, degraded=True)
+        shares = [self._demand_share(one) for one in demands if one.limit.fail_policy == "local"]
         return self._local.check(shares)._replace(degraded=True)
 
-    def _share(self, demand: Demand) -> Demand:
-        """What this process may grant by itself."""
+    def _demand_share(self, demand: Demand) -> Demand:
+        """Return the demand on this process's share of the limit."""
         instances = self._instances()
         if instances == 1:
             return demand
-        part = self._part(demand.limit, instances)
-        return Demand(part, demand.id, min(demand.cost, part.capacity))
+        share = self._limit_share(demand.limit, instances)
+        return Demand(share, demand.id, min(demand.cost, share.capacity))
 
-    def _part(self, limit: Limit, instances: int) -> Limit:
-        known = self._shares.get(id(limit))
-        if known is None or known[0] != instances:
-            part = replace(limit, quota=max(1, limit.quota // instances), burst=limit.burst // instances)
-            known = self._shares[id(limit)] = instances, limit, part
-        return known[2]
+    def _limit_share(self, limit: Limit, instances: int) -> Limit:
+        cached = self._shares.get(id(limit))
+        if cached is None or cached[0] != instances:
+            share = replace(limit, quota=max(1, limit.quota // instances), burst=limit.burst // instances)
+            cached = self._shares[id(limit)] = instances, limit, share
+        return cached[2]
 
-    def _count(self, endpoint: str, decided: Decision) -> None:
-        (self.counts.allowed if decided.allowed else self.counts.blocked)[endpoint] += 1
-        self.counts.key_blocked += decided.newly_blocked
-        if decided.shadowed:
+    def _count_decision(self, endpoint: str, decision: Decision) -> None:
+        (self.counts.allowed if decision.allowed else self.counts.blocked)[endpoint] += 1
+        self.counts.key_blocked += decision.newly_blocked
+        if decision.shadowed:
             self.counts.shadowed[endpoint] += 1

@@ -1,4 +1,4 @@
-"""Hooks that misbehave, errors that resist, clocks that differ: what a policy makes of them."""
+"""A policy handles classifiers that raise, exceptions that accept no note, and deadlines of other clocks."""
 
 from dataclasses import dataclass
 from math import inf
@@ -12,8 +12,10 @@ from synccash.resilience.testing import FakeClock
 
 
 def half_open(clock: FakeClock) -> CircuitBreaker:
-    breaker = CircuitBreaker("far", BreakerSettings(failures=1, open_s=1.0), clock=clock, random=lambda: 0.0)
-    breaker.leave(breaker.enter(), Outcome.FAILED, 0.1)
+    breaker = CircuitBreaker(
+        "rates", BreakerSettings(failures=1, open_s=1.0), clock=clock, random=lambda: 0.0
+    )
+    breaker.record(breaker.acquire(), Outcome.FAILED, 0.1)
     clock.move(1.0)
     return breaker
 
@@ -27,55 +29,55 @@ async def alost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hooks", "told"),
+    ("hooks", "message"),
     [
-        ({"classify": lambda result: None}, "far: classify must return a Verdict"),
+        ({"classify": lambda result: None}, "rates: classify must return a Verdict"),
         ({"retry": Retry(on=lambda error: error.nothing)}, "nothing"),
     ],
 )
-async def test_a_hook_that_fails_shuts_no_probe_out(hooks, told):
+async def test_a_classifier_that_raises_releases_its_probe_slot(hooks, message):
     clock = FakeClock()
     breaker = half_open(clock)
-    policy = Policy("far", breaker=breaker, clock=clock, **hooks)
+    policy = Policy("rates", breaker=breaker, clock=clock, **hooks)
     for _ in range(2):
-        with pytest.raises((TypeError, AttributeError), match=told):
+        with pytest.raises((TypeError, AttributeError), match=message):
             policy.call_sync(lost)
-        with pytest.raises((TypeError, AttributeError), match=told):
+        with pytest.raises((TypeError, AttributeError), match=message):
             await policy.call(alost)
     assert breaker.statistics().probes_running == 0
 
 
 @dataclass(frozen=True)
 class FrozenError(Exception):
-    """Takes no note."""
+    """An exception class to which no note can be added."""
 
     code: int
 
 
-def test_an_error_that_takes_no_note_comes_out_as_it_is():
-    policy = Policy("far", retry=Retry(attempts=2, base=0.0, on=FrozenError))
+def test_an_error_that_accepts_no_note_is_raised_unchanged():
+    policy = Policy("rates", retry=Retry(attempts=2, base=0.0, on=FrozenError))
     with pytest.raises(FrozenError) as raised:
         policy.call_sync(lost, FrozenError(7))
     assert raised.value.code == 7
 
 
-async def test_a_block_that_ran_through_is_not_judged_by_a_result_it_has_not():
+async def test_a_block_without_an_exception_is_a_success_whatever_the_classifier_says():
     runs = []
 
     def nothing_is_a_failure(result: object) -> Verdict:
         return Verdict(Outcome.FAILED, retry=True) if result is None else Verdict(Outcome.OK)
 
-    policy = Policy("far", retry=Retry(base=0.0), classify=nothing_is_a_failure)
+    policy = Policy("rates", retry=Retry(base=0.0), classify=nothing_is_a_failure)
     async for attempt in policy.attempts():
         async with attempt as number:
             runs.append(number)
     assert (runs, policy.budget.statistics().successes) == ([1], 1)
 
 
-def test_who_is_told_to_wait_for_ever_gives_up():
+def test_an_infinite_retry_after_ends_the_call():
     clock = FakeClock()
     policy = Policy(
-        "far",
+        "rates",
         retry=Retry(base=0.0),
         classify=lambda result: Verdict(Outcome.FAILED, retry=True, retry_after=inf),
         clock=clock,
@@ -85,7 +87,7 @@ def test_who_is_told_to_wait_for_ever_gives_up():
 
 
 @pytest.mark.parametrize(("outer_at", "inner_at"), [(0.0, 1e9), (1e9, 0.0)])
-def test_a_deadline_is_as_far_off_by_another_clock(outer_at, inner_at):
+def test_a_deadline_has_the_same_remaining_time_on_another_clock(outer_at, inner_at):
     outer_clock, inner_clock = FakeClock(outer_at), FakeClock(inner_at)
     outer = Policy("outer", total_timeout=5.0, interrupt=False, clock=outer_clock)
     inner = Policy("inner", total_timeout=60.0, interrupt=False, clock=inner_clock)

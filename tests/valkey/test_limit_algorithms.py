@@ -1,4 +1,4 @@
-"""Memory, Lua and a naive reference decide alike, under one virtual clock."""
+"""Property test: the memory limiter, the Lua script and a naive reference decide alike under one clock."""
 
 from fractions import Fraction
 
@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
-from synccash.stores.valkey.limits.script import SOURCE, arguments, decisions
+from synccash.stores.valkey.limits.script import SOURCE, decode_reply, encode_requests
 
 START = 1_700_000_000_000_000
 US = 1_000_000
@@ -43,15 +43,15 @@ steps = st.lists(
 
 
 class Reference:
-    """Every grant is remembered, and everything is counted anew each time."""
+    """A slow and simple limiter that stores every grant and counts all of them each time."""
 
     def __init__(self):
         self.grants = {}
 
-    def fits(self, limit, who, now, cost):
+    def fits(self, limit, key_id, now, cost):
         if cost == 0:
             return True
-        grants = self.grants.get((limit.key, who), [])
+        grants = self.grants.get((limit.key, key_id), [])
         if limit.algorithm == "token_bucket":
             tokens, last = Fraction(limit.capacity), START
             for at, taken in [*grants, (now, cost)]:
@@ -66,21 +66,21 @@ class Reference:
         overlap = 1 - Fraction(now % limit.period_us, limit.period_us)
         return before * overlap + here + cost <= limit.capacity
 
-    def hold(self, demands, decided, now):
+    def check(self, demands, decided, now):
         fits = [self.fits(one.limit, one.id, now, one.cost) for one in demands]
-        if not any(one.blocked_until_us for one in decided.standings):
-            assert [not one.refuses for one in decided.standings] == fits
+        if not any(one.blocked_until_us for one in decided.statuses):
+            assert [not one.refuses for one in decided.statuses] == fits
             assert decided.allowed == all(f or one.limit.shadow for f, one in zip(fits, demands, strict=True))
         if decided.allowed:
-            for one, fit, standing in zip(demands, fits, decided.standings, strict=True):
+            for one, fit, status in zip(demands, fits, decided.statuses, strict=True):
                 if fit and one.cost:
                     self.grants.setdefault((one.limit.key, one.id), []).append((now, one.cost))
-                assert standing.remaining <= one.limit.capacity
+                assert status.remaining <= one.limit.capacity
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(chosen=st.lists(limits, min_size=3, max_size=3), story=steps)
-def test_memory_lua_and_a_naive_reference_decide_alike(valkey_url, chosen, story):
+@given(chosen=st.lists(limits, min_size=3, max_size=3), steps_taken=steps)
+def test_memory_lua_and_a_naive_reference_make_the_same_decisions(valkey_url, chosen, steps_taken):
     chosen = [
         Limit(**{name: getattr(limit, name) for name in FIELDS}, name=f"l{number}")
         for number, limit in enumerate(chosen)
@@ -89,33 +89,33 @@ def test_memory_lua_and_a_naive_reference_decide_alike(valkey_url, chosen, story
     memory, reference = MemoryLimiter(clock_us=lambda: now), Reference()
     with redis.Redis.from_url(valkey_url) as client:
         client.flushall()
-        for together in turns(story):
-            now += together[0][0]
-            requests = [(wished(chosen, wishes), None) for _, wishes in together]
-            there = decisions(client.eval(SOURCE, *arguments(requests, now)), requests)
+        for batch in batches(steps_taken):
+            now += batch[0][0]
+            requests = [(demands_of(chosen, entries), None) for _, entries in batch]
+            there = decode_reply(client.eval(SOURCE, *encode_requests(requests, now)), requests)
             for (demands, _), decided in zip(requests, there, strict=True):
                 here = memory.check(demands)
                 assert here == decided
-                reference.hold(demands, here, now)
+                reference.check(demands, here, now)
 
 
-def turns(story):
-    """What is asked without a pause goes through the script in one run."""
-    together = []
-    for step in story:
-        if step[0] and together:
-            yield together
-            together = []
-        together.append(step)
-    yield together
+def batches(steps_taken):
+    """Groups the steps without a pause between them: one run of the script decides each group."""
+    batch = []
+    for step in steps_taken:
+        if step[0] and batch:
+            yield batch
+            batch = []
+        batch.append(step)
+    yield batch
 
 
-def wished(chosen, wishes):
-    # One limit counts a request once.
-    unique = {number: (who, cost) for number, who, cost in wishes}
+def demands_of(chosen, entries):
+    # A request has at most one demand on each limit.
+    unique = {number: (key_id, cost) for number, key_id, cost in entries}
     return [
-        Demand(chosen[number], who, min(cost, chosen[number].capacity))
-        for number, (who, cost) in unique.items()
+        Demand(chosen[number], key_id, min(cost, chosen[number].capacity))
+        for number, (key_id, cost) in unique.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""What the logs say of calls and breakers: sentences, and the same as fields."""
+"""Log events of retries and breakers, as messages and as fields."""
 
 import json
 import logging
@@ -12,8 +12,8 @@ from synccash.resilience.testing import FakeClock
 
 
 @pytest.fixture
-def told(caplog):
-    """The fields of all that was said so far."""
+def events(caplog):
+    """Returns the fields of all events logged so far."""
     caplog.set_level(logging.DEBUG, "synccash.resilience")
     return lambda: [record.resilience for record in caplog.records]
 
@@ -35,47 +35,46 @@ def flaky(*errors):
     return call
 
 
-async def test_a_call_that_is_good_in_the_end_is_told_and_one_that_is_good_at_once_is_not(told):
-    far = policy()
-    await far.call(flaky())
-    assert told() == []
-    await far.call(flaky(OSError()))
+async def test_a_success_is_logged_only_after_a_retry(events):
+    retrying = policy()
+    await retrying.call(flaky())
+    assert events() == []
+    await retrying.call(flaky(OSError()))
     again = {"event": "retry_again", "service": "rail", "attempt": 1, "error": "OSError", "wait_s": 2.0}
     good = {"event": "retry_success", "service": "rail", "attempts": 2, "seconds": 2.0}
-    assert told() == [again, good]
+    assert events() == [again, good]
 
 
-async def test_a_call_that_is_given_up_says_why(told, caplog):
+async def test_an_exhausted_call_is_logged_with_its_reason(events, caplog):
     with pytest.raises(OSError, match="down"):
         await policy().call(flaky(OSError("down"), OSError("down")))
-    assert told()[-1] == {
+    assert events()[-1] == {
         "event": "retry_exhausted",
         "service": "rail",
         "attempts": 2,
         "seconds": 2.0,
         "error": "OSError",
-        "why": "2 attempts are all there are",
+        "why": "the limit is 2 attempts",
     }
     assert (
-        caplog.messages[-1]
-        == "rail: gave up after 2 attempts in 2.00 s (OSError): 2 attempts are all there are"
+        caplog.messages[-1] == "rail: gave up after 2 attempts in 2.00 s (OSError): the limit is 2 attempts"
     )
     assert caplog.records[-1].levelname == "WARNING"
 
 
-async def test_a_failure_that_is_not_to_be_repeated_is_another_event(told):
+async def test_a_failure_that_is_not_retryable_has_its_own_event(events):
     with pytest.raises(ValueError, match="ours"):
         await policy().call(flaky(ValueError("ours")))
-    [failure] = told()
+    [failure] = events()
     assert (failure["event"], failure["attempts"], failure["error"]) == ("retry_failure", 1, "ValueError")
 
 
-async def test_where_nothing_is_ever_repeated_only_the_breaker_is_told_of(told):
-    far = policy(retry=None, breaker=BreakerSettings(failures=1, open_s=30.0))
-    far.breaker._random = lambda: 0.0
+async def test_a_policy_without_retry_logs_only_breaker_changes(events):
+    retrying = policy(retry=None, breaker=BreakerSettings(failures=1, open_s=30.0))
+    retrying.breaker._random = lambda: 0.0
     with pytest.raises(OSError, match="down"):
-        await far.call(flaky(OSError("down")))
-    assert told() == [
+        await retrying.call(flaky(OSError("down")))
+    assert events() == [
         {
             "event": "circuit_breaker_changed",
             "service": "rail",
@@ -88,7 +87,7 @@ async def test_where_nothing_is_ever_repeated_only_the_breaker_is_told_of(told):
     ]
 
 
-async def test_in_the_service_they_are_lines_of_json(capsys):
+async def test_the_service_writes_the_events_as_json_lines(capsys):
     root, toolkit = logging.getLogger(), logging.getLogger("synccash.resilience")
     before = root.handlers[:], root.level, toolkit.level
     try:
@@ -101,8 +100,8 @@ async def test_in_the_service_they_are_lines_of_json(capsys):
         toolkit.setLevel(before[2])
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["event"] for line in lines] == ["retry_again", "retry_success"]
-    said = lines[1]
-    assert (said["service"], said["attempts"], said["level"], said["logger"]) == (
+    success = lines[1]
+    assert (success["service"], success["attempts"], success["level"], success["logger"]) == (
         "rail",
         2,
         "info",
@@ -111,17 +110,17 @@ async def test_in_the_service_they_are_lines_of_json(capsys):
 
 
 @pytest.mark.parametrize("returned", [False, True])
-async def test_who_finds_no_place_for_another_attempt_is_told_the_real_cause(told, returned):
-    """It may try again by all that is known, and then others probe: the caller still sees what happened."""
-    far = policy(breaker=BreakerSettings(failures=5), classify=failed_or_not)
-    breaker, clock = far.breaker, far._parts.clock
+async def test_a_retry_without_a_probe_slot_raises_the_error_of_the_last_attempt(events, returned):
+    """The breaker turns half-open during the wait and allows no probe: the first error must not be hidden."""
+    retrying = policy(breaker=BreakerSettings(failures=5), classify=failed_or_not)
+    breaker, clock = retrying.breaker, retrying._parts.clock
 
     async def sleep(seconds):
         breaker.adopt(1.0, "a peer saw it down")
         breaker.guard(lambda: False)
         clock.move(seconds)
 
-    object.__setattr__(far._parts, "sleep", sleep)
+    object.__setattr__(retrying._parts, "sleep", sleep)
 
     async def call():
         if returned:
@@ -129,14 +128,14 @@ async def test_who_finds_no_place_for_another_attempt_is_told_the_real_cause(tol
         raise OSError("down")
 
     if returned:
-        assert await far.call(call) == 503
+        assert await retrying.call(call) == 503
     else:
         with pytest.raises(OSError, match="down") as caught:
-            await far.call(call)
+            await retrying.call(call)
         assert "the circuit breaker is open" in caught.value.__notes__[-1]
-    assert told()[-1]["event"] == "retry_exhausted"
+    assert events()[-1]["event"] == "retry_exhausted"
     with pytest.raises(CircuitOpenError):
-        await far.call(call)
+        await retrying.call(call)
 
 
 def failed_or_not(result):
