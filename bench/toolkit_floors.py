@@ -1,8 +1,8 @@
-"""Floors: what a careful programmer would write by hand for one call site, without settings or names.
+"""Hand-written breakers and retry loops for one call site, without settings: the floor of the measurements.
 
-Each does what its rival here has to, and that alone: a count window with failures and slow calls, eras, one
-probe, safe when cancelled; the fused one also attempts and a total time, which it tells nobody. Closed, a
-good call touches the window in its own frame; all else is in `ask` and `done`.
+Each does only what the toolkit does in that row: a count window with failed and slow calls, generations,
+one probe, safe cancellation; the second one adds retries and a total time-out that the called function cannot
+read. While it is closed, a successful call updates the window in its own frame; `ask` and `done` do the rest.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,11 +14,11 @@ from synccash.resilience.deadline import current_deadline
 SIZE, SLOW_S, MIN_CALLS, RATE, OPEN_S, TOTAL_S = 100, 5.0, 10, 0.5, 30.0, 30.0
 CLOSED, OPEN, HALF_OPEN = 0, 1, 2
 FAILED, SLOW = 1, 2
-_hand_on, _take_back = current_deadline.set, current_deadline.reset
+_set_deadline, _reset_deadline = current_deadline.set, current_deadline.reset
 
 
 class FloorOpenError(Exception):
-    """Refused."""
+    """The floor breaker refused the call."""
 
     def __init__(self, name: str, retry_after: float) -> None:
         super().__init__(name)
@@ -27,56 +27,56 @@ class FloorOpenError(Exception):
 
 
 class FloorBreaker:
-    """A breaker in one frame."""
+    """A circuit breaker whose call runs in one frame."""
 
-    __slots__ = ("at", "calls", "era", "failed", "open_until", "probing", "ring", "slow", "state")
+    __slots__ = ("at", "calls", "failed", "generation", "open_until", "probing", "ring", "slow", "state")
 
     def __init__(self) -> None:
-        self.era = 0
+        self.generation = 0
         self.open_until = 0.0
         self.close()
 
     async def call(self, fn: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
         """Call under the breaker."""
-        began = monotonic()
+        started_at = monotonic()
         if self.state:
-            self.ask(began)
-        era = self.era
+            self.ask(started_at)
+        generation = self.generation
         try:
             result = await (fn(*args, **kwargs) if kwargs else fn(*args))
         except Exception:
-            self.done(era, FAILED, monotonic() - began)
+            self.done(generation, FAILED, monotonic() - started_at)
             raise
         except BaseException:
-            self.drop(era)
+            self.drop(generation)
             raise
-        took = monotonic() - began
+        duration_s = monotonic() - started_at
         at = self.at
-        if era == self.era and took < SLOW_S and not self.ring[at] and not self.state:
+        if generation == self.generation and duration_s < SLOW_S and not self.ring[at] and not self.state:
             self.at = at + 1 if at + 1 < SIZE else 0
             if self.calls < SIZE:
                 self.calls += 1
         else:
-            self.done(era, 0, took)
+            self.done(generation, 0, duration_s)
         return result
 
     def ask(self, now: float) -> None:
-        """Refuse, or become the probe."""
+        """Refuse the call or make it the probe."""
         if now < self.open_until or self.probing:
             raise FloorOpenError("floor", self.open_until - now)
         self.probing, self.state = True, HALF_OPEN
-        self.era += 1
+        self.generation += 1
 
-    def drop(self, era: int) -> None:
-        """A cancelled call proves nothing."""
-        if era == self.era:
+    def drop(self, generation: int) -> None:
+        """Free the probe slot of a cancelled call, which does not count."""
+        if generation == self.generation:
             self.probing = False
 
-    def done(self, era: int, failed: int, took: float) -> None:
-        """Count a bad call, a probe, or what takes a bad call's place in the window."""
-        if era != self.era:
+    def done(self, generation: int, failed: int, duration_s: float) -> None:
+        """Count a failed or slow call, a probe, or a call that replaces one of those in the window."""
+        if generation != self.generation:
             return
-        new = failed | (SLOW if took >= SLOW_S else 0)
+        new = failed | (SLOW if duration_s >= SLOW_S else 0)
         if self.state:
             if new:
                 self.open()
@@ -93,90 +93,95 @@ class FloorBreaker:
             self.open()
 
     def open(self) -> None:
-        """Refuse for a while."""
+        """Open the breaker."""
         self.state, self.probing, self.open_until = OPEN, False, monotonic() + OPEN_S
-        self.era += 1
+        self.generation += 1
 
     def close(self) -> None:
-        """Begin with an empty window."""
+        """Close the breaker with an empty window."""
         self.state, self.probing, self.ring = CLOSED, False, bytearray(SIZE)
         self.at = self.calls = self.failed = self.slow = 0
-        self.era += 1
+        self.generation += 1
 
 
 class FloorRetryBreaker(FloorBreaker):
-    """The same, with attempts and a total time in the same frame."""
+    """The same breaker with retries and a total time-out in the same frame."""
 
     __slots__ = ()
 
     async def call(self, fn: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
         """Call up to three times within 30 s."""
-        began = monotonic()
-        until, attempts = began + TOTAL_S, 1
+        started_at = monotonic()
+        until, attempts = started_at + TOTAL_S, 1
         while True:
             if self.state:
-                self.ask(began)
-            era = self.era
+                self.ask(started_at)
+            generation = self.generation
             try:
                 result = await (fn(*args, **kwargs) if kwargs else fn(*args))
             except Exception as error:
                 now = monotonic()
-                self.done(era, FAILED, now - began)
+                self.done(generation, FAILED, now - started_at)
                 if attempts == 3 or now >= until or not isinstance(error, OSError):
                     raise
-                began = now
+                started_at = now
                 attempts += 1
                 continue
             except BaseException:
-                self.drop(era)
+                self.drop(generation)
                 raise
-            took = monotonic() - began
+            duration_s = monotonic() - started_at
             at = self.at
-            if era == self.era and took < SLOW_S and not self.ring[at] and not self.state:
+            if generation == self.generation and duration_s < SLOW_S and not self.ring[at] and not self.state:
                 self.at = at + 1 if at + 1 < SIZE else 0
                 if self.calls < SIZE:
                     self.calls += 1
             else:
-                self.done(era, 0, took)
+                self.done(generation, 0, duration_s)
             return result
 
 
 class FloorTellingRetryBreaker(FloorRetryBreaker):
-    """The fused one, if it also told its callee when time is up: what that alone costs. No bar is on it."""
+    """The same, which also sets a deadline for the called function, to show its cost. It has no bar."""
 
     __slots__ = ()
 
     async def call(self, fn: Callable[..., Awaitable[Any]], /, *args: Any, **kwargs: Any) -> Any:
         """Call up to three times within 30 s."""
-        began = monotonic()
-        until, attempts = began + TOTAL_S, 1
-        token = _hand_on(until)
+        started_at = monotonic()
+        until, attempts = started_at + TOTAL_S, 1
+        token = _set_deadline(until)
         try:
             while True:
                 if self.state:
-                    self.ask(began)
-                era = self.era
+                    self.ask(started_at)
+                generation = self.generation
                 try:
                     result = await (fn(*args, **kwargs) if kwargs else fn(*args))
                 except Exception as error:
                     now = monotonic()
-                    self.done(era, FAILED, now - began)
+                    self.done(generation, FAILED, now - started_at)
                     if attempts == 3 or now >= until or not isinstance(error, OSError):
                         raise
-                    began = now
+                    started_at = now
                     attempts += 1
                     continue
                 except BaseException:
-                    self.drop(era)
+                    self.drop(generation)
                     raise
-                took = monotonic() - began
+                duration_s = monotonic() - started_at
                 at = self.at
-                if era == self.era and took < SLOW_S and not self.ring[at] and not self.state:
+                if (
+                    generation == self.generation
+                    and duration_s < SLOW_S
+                    and not self.ring[at]
+                    and not self.state
+                ):
                     self.at = at + 1 if at + 1 < SIZE else 0
                     if self.calls < SIZE:
                         self.calls += 1
                 else:
-                    self.done(era, 0, took)
+                    self.done(generation, 0, duration_s)
                 return result
         finally:
-            _take_back(token)
+            _reset_deadline(token)

@@ -1,4 +1,4 @@
-"""Calls of an unreliable service with nothing but asyncio: `python examples/plain_asyncio.py`."""
+"""Calls an unreliable service under a policy, with plain asyncio: `python examples/plain_asyncio.py`."""
 
 import asyncio
 
@@ -6,24 +6,24 @@ from synccash.resilience import BreakerSettings, Bulkhead, CircuitOpenError, Pol
 
 
 class Rates:
-    """Stands for a service over the network: `sick` makes it refuse."""
+    """A fake network service: while `failing` is True it refuses connections."""
 
     def __init__(self) -> None:
-        self.sick = False
-        self.asked = 0
+        self.failing = False
+        self.calls = 0
 
     async def fetch(self, currency: str) -> str:
         """Return the rate of a currency against the US dollar."""
-        self.asked += 1
+        self.calls += 1
         await asyncio.sleep(0.001)
-        if self.sick:
+        if self.failing:
             raise ConnectionRefusedError(currency)
         return "15.2"
 
 
 async def main() -> list[str]:
-    """Ask in good times, in bad ones, and while the breaker is open; return what was said."""
-    rates, said = Rates(), list[str]()
+    """Call the service while it works, while it fails and while the breaker is open; return the results."""
+    rates, lines = Rates(), list[str]()
     policy = Policy(
         "rates",
         retry=Retry(attempts=3, base=0.01, cap=0.1, on=OSError),
@@ -33,24 +33,24 @@ async def main() -> list[str]:
         bulkhead=Bulkhead(limit=10, queue=100),
     )
     answers = await asyncio.gather(*(policy.call(rates.fetch, "GHS") for _ in range(20)))
-    said.append(f"{len(answers)} answers, {rates.asked} calls")
+    lines.append(f"{len(answers)} answers, {rates.calls} calls")
 
-    rates.sick = True
+    rates.failing = True
     try:
         await policy.call(rates.fetch, "GHS")
     except OSError as error:
-        said.append(f"{type(error).__name__} after {rates.asked - 20} calls")
+        lines.append(f"{type(error).__name__} after {rates.calls - 20} calls")
 
     try:
         await policy.call(rates.fetch, "GHS")
     except CircuitOpenError as error:
-        said.append(f"not asked: {error.reason}")
+        lines.append(f"not called: {error.reason}")
         wait_s = error.retry_after
 
-    rates.sick = False
+    rates.failing = False
     await asyncio.sleep(wait_s)
-    said.append(f"back again: {await policy.call(rates.fetch, 'GHS')}")
-    return said
+    lines.append(f"recovered: {await policy.call(rates.fetch, 'GHS')}")
+    return lines
 
 
 if __name__ == "__main__":

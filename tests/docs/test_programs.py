@@ -23,13 +23,13 @@ def client(app) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://shop")
 
 
-async def test_the_plain_program_asks_waits_and_comes_back(monkeypatch: pytest.MonkeyPatch):
+async def test_the_plain_asyncio_example_calls_fails_and_recovers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    said = await import_module("plain_asyncio").main()
-    assert said[0] == "20 answers, 20 calls"
-    assert said[1] == "ConnectionRefusedError after 3 calls"
-    assert said[2].startswith("not asked: 3 failures in a row")
-    assert said[3] == "back again: 15.2"
+    lines = await import_module("plain_asyncio").main()
+    assert lines[0] == "20 answers, 20 calls"
+    assert lines[1] == "ConnectionRefusedError after 3 calls"
+    assert lines[2].startswith("not called: 3 failures in a row")
+    assert lines[3] == "recovered: 15.2"
 
 
 async def test_an_order_that_is_sent_twice_takes_one_piece(fastapi_app: ModuleType):
