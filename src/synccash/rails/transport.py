@@ -54,6 +54,15 @@ class TransportFault(StrEnum):
     """The transport was closed before."""
 
 
+def decode_object(body: bytes) -> dict[str, Any] | None:
+    """Return a body where it is a JSON object, else None. Never raises."""
+    try:
+        decoded = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return cast("dict[str, Any]", decoded) if isinstance(decoded, dict) else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
     """A whole answer. `headers` can be read in any case; neither they nor the body are printed."""
@@ -65,11 +74,7 @@ class Exchange:
 
     def json_object(self) -> dict[str, Any] | None:
         """Return the body where it is a JSON object, else None. The content type is not trusted."""
-        try:
-            decoded = msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        return cast("dict[str, Any]", decoded) if isinstance(decoded, dict) else None
+        return decode_object(self.body)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

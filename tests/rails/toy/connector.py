@@ -6,7 +6,6 @@ from rails.toy.answers import judge_send, judge_status
 from synccash.payments.money import to_major
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
-    NO_TRACES,
     AttemptDetails,
     CallbackAddress,
     Capabilities,
@@ -18,7 +17,7 @@ from synccash.payments.rail import (
     SendOrder,
     StatusAnswer,
 )
-from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account
+from synccash.rails.connector import Connector
 from synccash.rails.transport import Transport
 
 
@@ -28,30 +27,29 @@ class ToySettings:
     key: str = field(repr=False)
 
 
-class Toy:
-    name = "toy"
-    capabilities = Capabilities(
-        networks=frozenset({Network.MTN}),
-        operations={
-            Operation.COLLECT: OperationCapability(
-                dedup_by_reference=True, lookup_by_reference=True, prompt_window_s=60.0
-            )
-        },
-        callback_address=CallbackAddress.PER_REQUEST,
-    )
-
+class Toy(Connector):
     def __init__(self, settings: ToySettings, transport: Transport) -> None:
         self._settings = settings
         self._transport = transport
         self._headers = {"X-Toy-Key": settings.key}
-        self.account = RailAccount(
-            rail="toy", account="main", base_url=settings.base_url, target_environment="toy", identity="toy"
+        collect = OperationCapability(dedup_by_reference=True, lookup_by_reference=True, prompt_window_s=60.0)
+        super().__init__(
+            RailAccount(
+                rail="toy",
+                account="main",
+                base_url=settings.base_url,
+                target_environment="toy",
+                identity="toy",
+            ),
+            Environment.TEST,
+            Capabilities(
+                networks=frozenset({Network.MTN}),
+                operations={Operation.COLLECT: collect},
+                callback_address=CallbackAddress.PER_REQUEST,
+            ),
         )
-        self.environment = Environment.TEST
 
-    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
-        if order.account != self.account or order.operation not in self.capabilities.operations:
-            return of_another_account()
+    async def _send(self, order: SendOrder, timeout_s: float) -> SendAnswer:
         body = {
             "reference": order.reference,
             "payer": order.msisdn,
@@ -64,17 +62,9 @@ class Toy:
         )
         return judge_send(answer)
 
-    async def inquire(
-        self,
-        account: RailAccount,
-        operation: Operation,
-        reference: str,
-        *,
-        timeout_s: float,
-        traces: AttemptDetails = NO_TRACES,
+    async def _inquire(
+        self, operation: Operation, reference: str, timeout_s: float, traces: AttemptDetails
     ) -> StatusAnswer:
-        if account != self.account or operation not in self.capabilities.operations:
-            return not_asked(OTHER_ACCOUNT)
         url = f"{self._settings.base_url}/collections/{reference}"
         answer = await self._transport.request("GET", url, headers=self._headers, timeout_s=timeout_s)
         return judge_status(answer, reference)

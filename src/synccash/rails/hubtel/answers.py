@@ -20,26 +20,38 @@ from synccash.payments.rail import (
     SendAnswer,
     StatusAnswer,
 )
-from synccash.rails.answers import about_another, no_information, pesewas, retry_after_s
-from synccash.rails.transport import Exchange, TransportFailure
+from synccash.rails.answers import (
+    ACCOUNT_SET_UP,
+    OWN_FLOAT,
+    PROVIDER_AWAY,
+    PROVIDER_FAULT,
+    UNCLEAR,
+    Meaning,
+    about_another,
+    accepted,
+    failed,
+    is_legible,
+    matching,
+    no_information,
+    no_status,
+    pesewas,
+    read_transaction_id,
+    refused,
+    succeeded,
+    unanswered,
+)
+from synccash.rails.transport import Exchange, TransportFailure, decode_object
 from synccash.resilience.evidence import Evidence
-
-Meaning = tuple[FailureCode, bool]
-"""A failure code, and whether another rail may be tried."""
-
-_SET_UP: Meaning = (FailureCode.PROVIDER_ACCOUNT_BLOCKED, True)
-_AWAY: Meaning = (FailureCode.PROVIDER_UNAVAILABLE, True)
-_FAULT: Meaning = (FailureCode.PROVIDER_ERROR, True)
 
 _EVERYWHERE: Mapping[str, tuple[Evidence, Meaning]] = {
     "3050": (Evidence.REFUSED_FINAL, (FailureCode.INVALID_PAYER, False)),
-    "4000": (Evidence.REFUSED_FINAL, _FAULT),
+    "4000": (Evidence.REFUSED_FINAL, PROVIDER_FAULT),
     # Below the least amount, mostly: were it the set-up's, small amounts would count against the rail.
     "4070": (Evidence.REFUSED_FINAL, (FailureCode.AMOUNT_NOT_ALLOWED, True)),
     "4075": (Evidence.REFUSED_FINAL, (FailureCode.MERCHANT_ACCOUNT_BLOCKED, True)),
-    "4101": (Evidence.REFUSED_FINAL, _SET_UP),
-    "4103": (Evidence.REFUSED_FINAL, _SET_UP),
-    "5000": (Evidence.AMBIGUOUS, _FAULT),
+    "4101": (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    "4103": (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    "5000": (Evidence.AMBIGUOUS, PROVIDER_FAULT),
 }
 # 2001 tells of a request that Hubtel took to the network. How that stands is not for this answer to say.
 _COLLECT: Mapping[str, tuple[Evidence, Meaning]] = {
@@ -47,7 +59,7 @@ _COLLECT: Mapping[str, tuple[Evidence, Meaning]] = {
     "2001": (Evidence.AMBIGUOUS, (FailureCode.PAYER_DECLINED, False)),
 }
 _SEND_MONEY: Mapping[str, tuple[Evidence, Meaning]] = {
-    "2001": (Evidence.AMBIGUOUS, (FailureCode.PROVIDER_ERROR, False)),
+    "2001": (Evidence.AMBIGUOUS, UNCLEAR),
 }
 CODES: Mapping[Operation, Mapping[str, tuple[Evidence, Meaning]]] = {
     Operation.COLLECT: {**_EVERYWHERE, **_COLLECT},
@@ -55,8 +67,7 @@ CODES: Mapping[Operation, Mapping[str, tuple[Evidence, Meaning]]] = {
     Operation.PAYOUT: {
         **_EVERYWHERE,
         **_SEND_MONEY,
-        # Our own prepaid balance: a payout goes to another rail, or waits until it is filled up.
-        "4075": (Evidence.REFUSED_FINAL, (FailureCode.FLOAT_TOO_LOW, True)),
+        "4075": (Evidence.REFUSED_FINAL, OWN_FLOAT),  # our prepaid balance
     },
 }
 """What each refusal proves as the answer to a send, and what it means, by operation."""
@@ -72,9 +83,9 @@ TAKEN = frozenset({"0000", "0001"})
 # counts when the body is a web page, as the one of the IP allow list is: anybody on the way may have written
 # it. 400 is not here either: it may be the unpublished answer to a reference that was there before.
 _SEND_STATUSES: Mapping[int, tuple[Evidence, Meaning]] = {
-    401: (Evidence.REFUSED_FINAL, _SET_UP),
-    403: (Evidence.REFUSED_FINAL, _SET_UP),
-    429: (Evidence.REFUSED_LATER, _AWAY),
+    401: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    403: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    429: (Evidence.REFUSED_LATER, PROVIDER_AWAY),
 }
 _COLLECT_STANDINGS: Mapping[str, RailStatus] = {
     "paid": RailStatus.SUCCEEDED,
@@ -88,42 +99,31 @@ _SEND_MONEY_STANDINGS: Mapping[str, RailStatus] = {
 }
 _APPROVE = NextAction(NextActionType.APPROVE_ON_PHONE, "Approve the payment with your PIN on your phone.")
 _CODE = re.compile(r"[0-9]{4}", re.ASCII)
-_TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _SPEAKS_OF_A_REFERENCE = re.compile(r"duplicat|reference|already", re.IGNORECASE)
 
 
 def judge_send(answer: Exchange | TransportFailure, operation: Operation) -> SendAnswer:
     """Return what one send is known to have done."""
     if isinstance(answer, TransportFailure):
-        failure = Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
-        return SendAnswer(evidence=answer.evidence, failure=failure, provider_code=answer.fault.value)
+        return unanswered(answer)
     body = _folded(answer.json_object())
     code = _code(body)
     if code in TAKEN and answer.status < 300:
-        return SendAnswer(
-            evidence=Evidence.ACCEPTED,
+        return accepted(
+            answer,
             next_action=_APPROVE if operation is Operation.COLLECT else None,
             provider_code=code,
             provider_transaction_id=_transaction(body),
-            http_status=answer.status,
         )
     if code is not None and code in CODES[operation]:
         evidence, meaning = CODES[operation][code]
-    elif answer.status in _SEND_STATUSES and (body is not None or not answer.body.strip()):
+    elif answer.status in _SEND_STATUSES and is_legible(answer, body):
         evidence, meaning = _SEND_STATUSES[answer.status]
     else:
-        evidence, meaning = Evidence.AMBIGUOUS, _SET_UP if answer.status == 403 else _FAULT
+        evidence, meaning = Evidence.AMBIGUOUS, ACCOUNT_SET_UP if answer.status == 403 else PROVIDER_FAULT
     if any(_SPEAKS_OF_A_REFERENCE.search(text) for text in _texts(body)):
         evidence = Evidence.AMBIGUOUS
-    failure_code, reroute = meaning
-    provider_code = code or f"http_{answer.status}"
-    return SendAnswer(
-        evidence=evidence,
-        failure=Failure(failure_code, reroute=reroute, provider_code=provider_code),
-        provider_code=provider_code,
-        retry_after_s=retry_after_s(answer),
-        http_status=answer.status,
-    )
+    return refused(answer, evidence, meaning, code)
 
 
 def judge_status(
@@ -134,7 +134,7 @@ def judge_status(
         return no_information(answer.fault.value)
     body = _folded(answer.json_object())
     if answer.status != 200 or body is None:
-        return no_information(_code(body) or f"http_{answer.status}", retry_after_s(answer))
+        return no_status(answer, _code(body))
     data = _folded(body.get("data")) or {}
     collects = operation is Operation.COLLECT
     if body.get("responsecode") not in (("0000",) if collects else ("success", "0000")):
@@ -164,14 +164,10 @@ def _standing(data: Mapping[str, Any], *, collects: bool) -> StatusAnswer:
     if status_at_rail is RailStatus.SUCCEEDED:
         return _succeeded(data, transaction)
     code = str(word).lower()
-    failure = (
-        Failure(FailureCode.PROVIDER_ERROR, provider_code=code)
-        if status_at_rail is RailStatus.FAILED
-        else None
-    )
+    if status_at_rail is RailStatus.FAILED:
+        return failed(UNCLEAR, code, transaction)
     return StatusAnswer(
-        status_at_rail=status_at_rail,
-        failure=failure,
+        status_at_rail=RailStatus.PENDING,
         provider_code=code,
         provider_transaction_id=transaction,
         next_action=_APPROVE if collects else None,
@@ -185,25 +181,17 @@ def read_callback(body: bytes) -> CallbackNote | None:
     counts only together with the token of the callback's address, an `Unpaid` of Hubtel's own, and a prompt
     window that is over; any other code only says that it is time to ask.
     """
-    answer = Exchange(status=200, headers={}, body=body, latency_s=0.0)
-    said = _folded(answer.json_object())
-    code = _code(said)
-    if said is None or code is None:
+    code = _code(_folded(decode_object(body)))
+    if code is None:
         return None
     failure = CALLBACK_FAILURES.get(code)
     return CallbackNote(failure=None if failure is None else Failure(failure, provider_code=code))
 
 
 def _succeeded(data: Mapping[str, Any], transaction: str | None) -> StatusAnswer:
-    amount = data.get("amount")
-    received = pesewas(amount)
-    if (amount is not None and received is None) or data.get("currencycode") not in (None, "GHS"):
-        return no_information("unreadable_amount")
-    return StatusAnswer(
-        status_at_rail=RailStatus.SUCCEEDED,
-        provider_transaction_id=transaction,
-        amount=received,
-        currency=data.get("currencycode"),
+    amount, currency = data.get("amount"), data.get("currencycode")
+    return succeeded(
+        amount, pesewas(amount), transaction, currency=currency, is_our_currency=currency in (None, "GHS")
     )
 
 
@@ -220,14 +208,13 @@ def _folded(value: object) -> dict[str, Any] | None:
 
 
 def _code(body: Mapping[str, Any] | None) -> str | None:
-    code = None if body is None else body.get("responsecode")
-    return code if isinstance(code, str) and _CODE.fullmatch(code) else None
+    return None if body is None else matching(body.get("responsecode"), _CODE)
 
 
 def _transaction(body: Mapping[str, Any] | None) -> str | None:
     holder = body or {}
-    found = holder.get("transactionid") or (_folded(holder.get("data")) or {}).get("transactionid")
-    return found if isinstance(found, str) and _TRANSACTION.fullmatch(found) else None
+    data = _folded(holder.get("data")) or {}
+    return read_transaction_id(holder.get("transactionid") or data.get("transactionid"))
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -15,7 +15,6 @@ from synccash.payments.failure import FailureCode
 from synccash.payments.money import to_major
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
-    NO_TRACES,
     AttemptDetails,
     CallbackAddress,
     CallbackNote,
@@ -28,7 +27,8 @@ from synccash.payments.rail import (
     SendOrder,
     StatusAnswer,
 )
-from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account, unsent
+from synccash.rails.answers import unsent
+from synccash.rails.connector import Connector, channel_of
 from synccash.rails.hubtel.answers import judge_send, judge_status, read_callback
 from synccash.rails.notes import note
 from synccash.rails.transport import Transport
@@ -62,21 +62,14 @@ class HubtelSettings:
     prompt_window_s: float = 600.0
 
 
-class Hubtel:
-    """The connector of one Hubtel account. See `synccash.engine.ports.Rail`."""
+class Hubtel(Connector):
+    """The connector of one Hubtel account. Refunds and payouts need a prepaid deposit."""
 
     def __init__(self, settings: HubtelSettings, transport: Transport) -> None:
         self._settings = settings
         self._transport = transport
         basic = base64.b64encode(f"{settings.client_id}:{settings.client_secret}".encode()).decode()
         self._headers = {"Authorization": f"Basic {basic}"}
-        self._account = RailAccount(
-            rail=NAME,
-            account=settings.pos_sales_id,
-            base_url=settings.receive_url,
-            target_environment="production",
-            identity="/".join(filter(None, (settings.pos_sales_id, settings.prepaid_deposit_id))),
-        )
         operations = {
             Operation.COLLECT: OperationCapability(
                 dedup_by_reference=False,
@@ -95,42 +88,26 @@ class Hubtel:
                 inquiry_from_s=settings.inquiry_from_s,
             )
             operations |= {Operation.REFUND: outgoing, Operation.PAYOUT: outgoing}
-        self._capabilities = Capabilities(
-            networks=frozenset(CHANNELS),
-            operations=operations,
-            callback_address=CallbackAddress.PER_REQUEST,
+        super().__init__(
+            RailAccount(
+                rail=NAME,
+                account=settings.pos_sales_id,
+                base_url=settings.receive_url,
+                target_environment="production",
+                identity="/".join(filter(None, (settings.pos_sales_id, settings.prepaid_deposit_id))),
+            ),
+            settings.environment,
+            Capabilities(
+                networks=frozenset(CHANNELS),
+                operations=operations,
+                callback_address=CallbackAddress.PER_REQUEST,
+            ),
         )
 
-    @property
-    def name(self) -> str:
-        """`hubtel`."""
-        return NAME
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Collections from three networks; refunds and payouts where there is a prepaid deposit."""
-        return self._capabilities
-
-    @property
-    def account(self) -> RailAccount:
-        """The account and address of new attempts."""
-        return self._account
-
-    @property
-    def environment(self) -> Environment:
-        """Whether the account moves real money, as the operator declares."""
-        return self._settings.environment
-
-    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
-        """Send once. Hubtel wants a network and an address to call back, so neither may be missing."""
-        if order.operation not in self._capabilities.operations:
-            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, f"no_{order.operation.value}_account")
-        if order.account != self._account:
-            return of_another_account()
-        if order.operation is Operation.REFUND and order.original_reference is None:
-            return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
-        if order.network is None:
-            return unsent(FailureCode.INVALID_PAYER, "no_network")
+    async def _send(self, order: SendOrder, timeout_s: float) -> SendAnswer:
+        channel = channel_of(order, CHANNELS, "no_network")
+        if isinstance(channel, SendAnswer):
+            return channel
         if order.callback_url is None:
             return unsent(FailureCode.PROVIDER_ERROR, "no_callback")
         settings = self._settings
@@ -147,7 +124,7 @@ class Hubtel:
                 "PrimaryCallbackURL": order.callback_url,
             }
         body = whose | {
-            "Channel": CHANNELS[order.network],
+            "Channel": channel,
             # A number with two decimals, written from the integer: it never becomes a float.
             "Amount": msgspec.Raw(to_major(order.amount).encode()),
             "Description": note(order.note) or "Payment",
@@ -158,19 +135,10 @@ class Hubtel:
         )
         return judge_send(answer, order.operation)
 
-    async def inquire(
-        self,
-        account: RailAccount,
-        operation: Operation,
-        reference: str,
-        *,
-        timeout_s: float,
-        traces: AttemptDetails = NO_TRACES,
+    async def _inquire(
+        self, operation: Operation, reference: str, timeout_s: float, traces: AttemptDetails
     ) -> StatusAnswer:
-        """Ask Hubtel by our reference."""
         del traces  # Hubtel knows every attempt by our reference
-        if account != self._account or operation not in self._capabilities.operations:
-            return not_asked(OTHER_ACCOUNT)
         settings = self._settings
         if operation is Operation.COLLECT:
             path = f"{settings.status_url}/transactions/{settings.pos_sales_id}/status"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.failure import FailureCode
 from synccash.payments.rail import (
     NO_TRACES,
     AttemptDetails,
@@ -22,28 +22,42 @@ from synccash.payments.rail import (
     SendAnswer,
     StatusAnswer,
 )
-from synccash.rails.answers import about_another, balance, no_information, pesewas, retry_after_s
+from synccash.rails.answers import (
+    ACCOUNT_SET_UP,
+    OWN_FLOAT,
+    PROVIDER_AWAY,
+    PROVIDER_FAULT,
+    UNCLEAR,
+    Meaning,
+    about_another,
+    accepted,
+    balance,
+    failed,
+    is_legible,
+    json_object,
+    matching,
+    no_float,
+    no_information,
+    no_status,
+    pesewas,
+    read_transaction_id,
+    refused,
+    succeeded,
+    unanswered,
+    unanswered_float,
+)
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
-Meaning = tuple[FailureCode, bool]
-"""A failure code, and whether another rail may be tried."""
-
-_SET_UP: Meaning = (FailureCode.PROVIDER_ACCOUNT_BLOCKED, True)
-_AWAY: Meaning = (FailureCode.PROVIDER_UNAVAILABLE, True)
-_FAULT: Meaning = (FailureCode.PROVIDER_ERROR, True)
-# Not known to be the provider's own fault, so the same wallet is not prompted again over another rail.
-_UNCLEAR: Meaning = (FailureCode.PROVIDER_ERROR, False)
-
 _EVERYWHERE: Mapping[str, Meaning] = {
-    "NOT_ALLOWED": _SET_UP,
-    "NOT_ALLOWED_TARGET_ENVIRONMENT": _SET_UP,
-    "INVALID_CALLBACK_URL_HOST": _SET_UP,
-    "INVALID_CURRENCY": _SET_UP,
-    "TRANSFER_TYPE_UNKNOWN": _SET_UP,
-    "SERVICE_UNAVAILABLE": _AWAY,
-    "RESOURCE_NOT_FOUND": _FAULT,
-    "INTERNAL_PROCESSING_ERROR": _UNCLEAR,  # MTN: mostly a wallet without enough money
+    "NOT_ALLOWED": ACCOUNT_SET_UP,
+    "NOT_ALLOWED_TARGET_ENVIRONMENT": ACCOUNT_SET_UP,
+    "INVALID_CALLBACK_URL_HOST": ACCOUNT_SET_UP,
+    "INVALID_CURRENCY": ACCOUNT_SET_UP,
+    "TRANSFER_TYPE_UNKNOWN": ACCOUNT_SET_UP,
+    "SERVICE_UNAVAILABLE": PROVIDER_AWAY,
+    "RESOURCE_NOT_FOUND": PROVIDER_FAULT,
+    "INTERNAL_PROCESSING_ERROR": UNCLEAR,  # MTN: mostly a wallet without enough money
 }
 _COLLECT: Mapping[str, Meaning] = {
     "PAYER_NOT_FOUND": (FailureCode.INVALID_PAYER, False),
@@ -55,8 +69,8 @@ _COLLECT: Mapping[str, Meaning] = {
     "EXPIRED": (FailureCode.PAYER_TIMEOUT, False),
     "COULD_NOT_PERFORM_TRANSACTION": (FailureCode.PAYER_TIMEOUT, False),  # not approved within 5 minutes
     # The payee of a collection is our own account.
-    "PAYEE_NOT_FOUND": _SET_UP,
-    "PAYEE_NOT_ALLOWED_TO_RECEIVE": _SET_UP,
+    "PAYEE_NOT_FOUND": ACCOUNT_SET_UP,
+    "PAYEE_NOT_ALLOWED_TO_RECEIVE": ACCOUNT_SET_UP,
 }
 # Here our own account is the payer, and the customer is the payee.
 _SENT_OUT: Mapping[str, Meaning] = {
@@ -64,24 +78,22 @@ _SENT_OUT: Mapping[str, Meaning] = {
     "PAYEE_NOT_ALLOWED_TO_RECEIVE": (FailureCode.PAYER_ACCOUNT_BLOCKED, False),
     "NOT_ENOUGH_FUNDS": (FailureCode.MERCHANT_ACCOUNT_BLOCKED, False),
     "PAYER_LIMIT_REACHED": (FailureCode.MERCHANT_ACCOUNT_BLOCKED, False),
-    "PAYER_NOT_FOUND": _SET_UP,
-    "PAYMENT_NOT_APPROVED": _UNCLEAR,
-    "APPROVAL_REJECTED": _UNCLEAR,
-    "TRANSACTION_CANCELED": _UNCLEAR,
-    "EXPIRED": _UNCLEAR,
-    "COULD_NOT_PERFORM_TRANSACTION": _UNCLEAR,
+    "PAYER_NOT_FOUND": ACCOUNT_SET_UP,
+    "PAYMENT_NOT_APPROVED": UNCLEAR,
+    "APPROVAL_REJECTED": UNCLEAR,
+    "TRANSACTION_CANCELED": UNCLEAR,
+    "EXPIRED": UNCLEAR,
+    "COULD_NOT_PERFORM_TRANSACTION": UNCLEAR,
 }
-# What our account with MTN cannot pay, the one with another rail may, or this one when it is filled up. A
-# refund has no other rail.
-_OWN_FLOAT: Meaning = (FailureCode.FLOAT_TOO_LOW, True)
+# Only a payout may go to another rail when our own account cannot pay: a refund has no other rail.
 REASONS: Mapping[Operation, Mapping[str, Meaning]] = {
     Operation.COLLECT: {**_EVERYWHERE, **_COLLECT},
     Operation.REFUND: {**_EVERYWHERE, **_SENT_OUT},
     Operation.PAYOUT: {
         **_EVERYWHERE,
         **_SENT_OUT,
-        "NOT_ENOUGH_FUNDS": _OWN_FLOAT,
-        "PAYER_LIMIT_REACHED": _OWN_FLOAT,
+        "NOT_ENOUGH_FUNDS": OWN_FLOAT,
+        "PAYER_LIMIT_REACHED": OWN_FLOAT,
     },
 }
 """Why MTN ended or refused a request, by operation."""
@@ -114,11 +126,11 @@ _SEND_CODES: Mapping[str, Evidence] = {
 # Without a code of MTN's: what the gateway before it refuses has not reached MTN. None of these counts when
 # the body is a web page, which may come from anything on the way back too.
 _SEND_STATUSES: Mapping[int, tuple[Evidence, Meaning]] = {
-    400: (Evidence.REFUSED_FINAL, _FAULT),
-    401: (Evidence.REFUSED_FINAL, _SET_UP),
-    403: (Evidence.REFUSED_FINAL, _SET_UP),
-    404: (Evidence.REFUSED_FINAL, _SET_UP),
-    429: (Evidence.REFUSED_LATER, _AWAY),
+    400: (Evidence.REFUSED_FINAL, PROVIDER_FAULT),
+    401: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    403: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    404: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    429: (Evidence.REFUSED_LATER, PROVIDER_AWAY),
 }
 _TURNED_AWAY = frozenset({401, 403, 429})
 _STANDINGS: Mapping[str, RailStatus] = {
@@ -132,31 +144,27 @@ _APPROVE = NextAction(
 )
 _NUMBER = re.compile(r"[0-9]{9,15}", re.ASCII)
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}", re.ASCII)
-_TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 def judge_send(answer: Exchange | TransportFailure, operation: Operation) -> SendAnswer:
     """Return what one send is known to have done."""
     if isinstance(answer, TransportFailure):
-        code = FailureCode.PROVIDER_UNAVAILABLE
-        return SendAnswer(
-            evidence=answer.evidence, failure=Failure(code, reroute=True), provider_code=answer.fault.value
-        )
+        return unanswered(answer)
     body = answer.json_object()
     code = error_code(answer, body)
     if code == DUPLICATE:
         return _accepted(answer, operation, duplicate=True)
-    is_legible = body is not None or not answer.body.strip()
-    if answer.status == 202 and is_legible:
+    is_readable = is_legible(answer, body)
+    if answer.status == 202 and is_readable:
         return _accepted(answer, operation, duplicate=False)
     if code is not None and code in _SEND_CODES:
-        meaning = REASONS[operation].get(code, _FAULT)
-        return _refused(answer, _SEND_CODES[code], meaning, code)
+        meaning = REASONS[operation].get(code, PROVIDER_FAULT)
+        return refused(answer, _SEND_CODES[code], meaning, code)
     # A code in no table makes an answer in no table, but where the gateway turned the caller away.
     names_no_code = body is None or "code" not in body
-    if answer.status in _SEND_STATUSES and is_legible and (names_no_code or answer.status in _TURNED_AWAY):
-        return _refused(answer, *_SEND_STATUSES[answer.status], code)
-    return _refused(answer, Evidence.AMBIGUOUS, _FAULT, code)
+    if answer.status in _SEND_STATUSES and is_readable and (names_no_code or answer.status in _TURNED_AWAY):
+        return refused(answer, *_SEND_STATUSES[answer.status], code)
+    return refused(answer, Evidence.AMBIGUOUS, PROVIDER_FAULT, code)
 
 
 def judge_status(
@@ -178,7 +186,7 @@ def judge_status(
     if code == _NOT_FOUND and answer.status == 404:
         return StatusAnswer(status_at_rail=RailStatus.NOT_FOUND, provider_code=code)
     if answer.status != 200 or body is None:
-        return no_information(code or f"http_{answer.status}", retry_after_s(answer))
+        return no_status(answer, code)
     named: object = body.get("externalId")
     if named is not None and named != reference:
         return about_another(named)
@@ -214,13 +222,7 @@ def _standing(body: Mapping[str, Any], operation: Operation, currency: str) -> S
         return _succeeded(body, currency, transaction)
     reason = _reason(body)
     if status_at_rail is RailStatus.FAILED and reason not in STILL_GOING:
-        failure_code, reroute = REASONS[operation].get(reason or "", _UNCLEAR)
-        return StatusAnswer(
-            status_at_rail=RailStatus.FAILED,
-            failure=Failure(failure_code, reroute=reroute, provider_code=reason),
-            provider_code=reason,
-            provider_transaction_id=transaction,
-        )
+        return failed(REASONS[operation].get(reason or "", UNCLEAR), reason, transaction)
     action = _APPROVE if operation is Operation.COLLECT else None
     return StatusAnswer(
         status_at_rail=RailStatus.PENDING,
@@ -236,12 +238,12 @@ def judge_balance(answer: Exchange | TransportFailure, currency: str) -> FloatAn
     Source: MTN's developer portal, Disbursement, "Get Account Balance".
     """
     if isinstance(answer, TransportFailure):
-        return FloatAnswer(provider_code=answer.fault.value, is_fault=True)
+        return unanswered_float(answer)
     body = answer.json_object()
     if answer.status != 200 or body is None:
-        code = error_code(answer, body) or f"http_{answer.status}"
-        is_set_up = _EVERYWHERE.get(code) is _SET_UP
-        return FloatAnswer(provider_code=code, is_fault=answer.status >= 500 and not is_set_up)
+        code = error_code(answer, body)
+        told = no_float(answer, code)
+        return replace(told, is_fault=False) if _EVERYWHERE.get(code or "") == ACCOUNT_SET_UP else told
     available = balance(body.get("availableBalance"))
     if available is None or body.get("currency") != currency:
         return FloatAnswer(provider_code="unreadable_balance")
@@ -252,55 +254,37 @@ def error_code(answer: Exchange, body: Mapping[str, Any] | None) -> str | None:
     """Return the code of MTN's error; only an HTTP error carries one."""
     if answer.status < 400 or body is None:
         return None
-    code = body.get("code")
-    return code if isinstance(code, str) and _CODE.fullmatch(code) else None
+    return matching(body.get("code"), _CODE)
 
 
 def _accepted(answer: Exchange, operation: Operation, *, duplicate: bool) -> SendAnswer:
-    return SendAnswer(
-        evidence=Evidence.ACCEPTED,
+    return accepted(
+        answer,
         next_action=_APPROVE if operation is Operation.COLLECT else None,
         provider_code=DUPLICATE if duplicate else None,
         duplicate=duplicate,
-        http_status=answer.status,
-    )
-
-
-def _refused(answer: Exchange, evidence: Evidence, meaning: Meaning, code: str | None) -> SendAnswer:
-    failure_code, reroute = meaning
-    provider_code = code or f"http_{answer.status}"
-    return SendAnswer(
-        evidence=evidence,
-        failure=Failure(failure_code, reroute=reroute, provider_code=provider_code),
-        provider_code=provider_code,
-        retry_after_s=retry_after_s(answer),
-        http_status=answer.status,
     )
 
 
 def _succeeded(body: Mapping[str, Any], currency: str, transaction: str | None) -> StatusAnswer:
     amount = body.get("amount")
-    received = pesewas(amount)
-    if (amount is not None and received is None) or body.get("currency", currency) != currency:
-        return no_information("unreadable_amount")
-    return StatusAnswer(
-        status_at_rail=RailStatus.SUCCEEDED,
-        provider_transaction_id=transaction,
-        amount=received,
+    return succeeded(
+        amount,
+        pesewas(amount),
+        transaction,
         # MTN's own sandbox plays cedis as euros, one for one: orders are in cedis on both.
         currency="GHS" if "currency" in body else None,
+        is_our_currency=body.get("currency", currency) == currency,
     )
 
 
 def _reason(body: Mapping[str, Any]) -> str | None:
     """Return the reason, which is a bare string on some of MTN's platforms and an object on others."""
     reason: object = body.get("reason")
-    if isinstance(reason, dict):
-        reason = cast("dict[str, object]", reason).get("code")
-    return reason if isinstance(reason, str) and _CODE.fullmatch(reason) else None
+    return matching(reason if isinstance(reason, str) else json_object(reason).get("code"), _CODE)
 
 
 def _transaction(body: Mapping[str, Any]) -> str | None:
     number: object = body.get("financialTransactionId")
-    text = str(number) if isinstance(number, str | int) and not isinstance(number, bool) else ""
-    return text if _TRANSACTION.fullmatch(text) else None
+    is_number = isinstance(number, int) and not isinstance(number, bool)
+    return read_transaction_id(str(number) if is_number else number)

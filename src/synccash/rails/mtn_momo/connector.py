@@ -15,7 +15,6 @@ from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.money import to_major
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
-    NO_TRACES,
     AttemptDetails,
     CallbackAddress,
     Capabilities,
@@ -28,15 +27,9 @@ from synccash.payments.rail import (
     SendOrder,
     StatusAnswer,
 )
-from synccash.rails.answers import (
-    OTHER_ACCOUNT,
-    no_information,
-    not_asked,
-    of_another_account,
-    retry_after_s,
-    unsent,
-)
+from synccash.rails.answers import no_information, retry_after_s
 from synccash.rails.bearer import BearerTokens, Granted, NotGranted, Token
+from synccash.rails.connector import PacedFloatConnector
 from synccash.rails.mtn_momo.answers import (
     error_code,
     judge_balance,
@@ -44,7 +37,7 @@ from synccash.rails.mtn_momo.answers import (
     judge_status,
 )
 from synccash.rails.notes import note
-from synccash.rails.pacer import Clock, Pacer, Turn, alone
+from synccash.rails.pacer import Clock, alone
 from synccash.rails.transport import Exchange, Transport, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -99,8 +92,8 @@ class _Product:
     tokens: BearerTokens
 
 
-class MtnMomo:
-    """Live: the connector of one MTN account. See `synccash.engine.ports.Rail`."""
+class MtnMomo(PacedFloatConnector):
+    """Live: the connector of one MTN account. Refunds and payouts need credentials for disbursements."""
 
     def __init__(
         self,
@@ -111,69 +104,33 @@ class MtnMomo:
     ) -> None:
         self._settings = settings
         self._transport = transport
-        self._clock = clock
-        self._pacer = Pacer(settings.status_per_s, clock, inquirers)
-        self._account = RailAccount(
-            rail=NAME,
-            account=settings.account,
-            base_url=settings.base_url,
-            target_environment=settings.target_environment,
-            identity=_identity(settings),
-        )
-        self._products = {Operation.COLLECT: self._product("collection", settings.collection)}
+        self._products = {Operation.COLLECT: self._product("collection", settings.collection, clock)}
         if settings.disbursement is not None:
-            outgoing = self._product("disbursement", settings.disbursement)
+            outgoing = self._product("disbursement", settings.disbursement, clock)
             self._products |= {Operation.REFUND: outgoing, Operation.PAYOUT: outgoing}
-        self._capabilities = Capabilities(
-            networks=frozenset({Network.MTN}),
-            operations={
-                operation: OperationCapability(
-                    dedup_by_reference=True,
-                    lookup_by_reference=True,
-                    prompt_window_s=PROMPT_WINDOW_S if operation is Operation.COLLECT else None,
-                    inquiry_from_s=settings.inquiry_from_s,
-                    # A 404 may stand for a request that MTN took and shows later, or on its other platform.
-                    not_found_is_final=False,
-                )
-                for operation in self._products
-            },
-            callback_address=CallbackAddress.PER_REQUEST,
+        super().__init__(
+            RailAccount(
+                rail=NAME,
+                account=settings.account,
+                base_url=settings.base_url,
+                target_environment=settings.target_environment,
+                identity=_identity(settings),
+            ),
+            settings.environment,
+            Capabilities(
+                networks=frozenset({Network.MTN}),
+                operations={operation: _capability(operation, settings) for operation in self._products},
+                callback_address=CallbackAddress.PER_REQUEST,
+            ),
+            clock=clock,
+            status_per_s=settings.status_per_s,
+            inquirers=inquirers,
+            requirement="credentials",
         )
 
-    @property
-    def name(self) -> str:
-        """`mtn_momo`."""
-        return NAME
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Collections; refunds and payouts where there are credentials for disbursements; one network."""
-        return self._capabilities
-
-    @property
-    def account(self) -> RailAccount:
-        """The account and address of new attempts."""
-        return self._account
-
-    @property
-    def environment(self) -> Environment:
-        """Whether the account moves real money, as the operator declares."""
-        return self._settings.environment
-
-    @property
-    def inquiries_shed(self) -> int:
-        """How many rechecks after the end were shed under MTN's cap."""
-        return self._pacer.shed
-
-    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
-        """Send once; a second time only after a 401, which proves that the first was turned away."""
-        product = self._products.get(order.operation)
-        if product is None:
-            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, f"no_{order.operation.value}_credentials")
-        if order.account != self._account:
-            return of_another_account()
-        if order.operation is Operation.REFUND and order.original_reference is None:
-            return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
+    async def _send(self, order: SendOrder, timeout_s: float) -> SendAnswer:
+        """Send once; a second time only after a 401, which proves that MTN refused the first request."""
+        product = self._products[order.operation]
         headers = {"X-Reference-Id": order.reference}
         if order.callback_url:
             headers["X-Callback-Url"] = order.callback_url
@@ -190,42 +147,26 @@ class MtnMomo:
             )
         return judge_send(answer, order.operation)
 
-    async def inquire(
+    async def _inquire_paced(
         self,
-        account: RailAccount,
         operation: Operation,
         reference: str,
-        *,
         timeout_s: float,
-        traces: AttemptDetails = NO_TRACES,
+        traces: AttemptDetails,
+        paced_s: float,
     ) -> StatusAnswer:
-        """Ask MTN by our reference. Waits for its turn under MTN's cap as long as `timeout_s` allows."""
-        product = self._products.get(operation)
-        if product is None or account != self._account:
-            return not_asked(OTHER_ACCOUNT)
-        began = self._clock.monotonic()
-        turn = await self._pacer.turn(timeout_s=timeout_s, priority=traces.priority)
-        if turn is not Turn.GRANTED:
-            return not_asked(turn.value)
-        paced_s = self._clock.monotonic() - began
+        product = self._products[operation]
         path = f"{product.name}/v1_0/{_RESOURCES[operation]}/{reference}"
-        answer = await self._call(product, "GET", path, {}, None, timeout_s - paced_s)
+        answer = await self._call(product, "GET", path, {}, None, timeout_s)
         if isinstance(answer, NotGranted):
             return no_information(answer.provider_code, answer.retry_after_s)
         told = judge_status(answer, operation, reference, self._settings.currency, traces)
         return replace(told, paced_s=paced_s)
 
-    async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
-        """Ask MTN for the balance of the disbursement account; see `synccash.engine.ports.FloatRail`."""
-        product = self._products.get(Operation.PAYOUT)
-        if product is None or account != self._account:
-            return FloatAnswer(provider_code=OTHER_ACCOUNT)
-        ends_at = self._clock.monotonic() + timeout_s
-        turn = await self._pacer.turn(timeout_s=timeout_s)
-        if turn is not Turn.GRANTED:
-            return FloatAnswer(provider_code=turn.value)
-        left_s = ends_at - self._clock.monotonic()
-        answer = await self._call(product, "GET", "disbursement/v1_0/account/balance", {}, None, left_s)
+    async def _read_float(self, timeout_s: float) -> FloatAnswer:
+        """Ask MTN for the balance of the disbursement account."""
+        product, path = self._products[Operation.PAYOUT], "disbursement/v1_0/account/balance"
+        answer = await self._call(product, "GET", path, {}, None, timeout_s)
         if isinstance(answer, NotGranted):
             return FloatAnswer(provider_code=answer.provider_code)
         return judge_balance(answer, self._settings.currency)
@@ -243,9 +184,9 @@ class MtnMomo:
         result: object = body.get("result") if answer.status == 200 and body is not None else None
         return result if isinstance(result, bool) else None
 
-    def _product(self, name: str, credentials: ProductCredentials) -> _Product:
+    def _product(self, name: str, credentials: ProductCredentials, clock: Clock) -> _Product:
         ask = partial(self._ask_token, name, credentials)
-        tokens = BearerTokens(ask, self._clock, renew_before_s=_RENEW_TOKEN_BEFORE_S)
+        tokens = BearerTokens(ask, clock, renew_before_s=_RENEW_TOKEN_BEFORE_S)
         return _Product(name, credentials, tokens)
 
     def _body(self, order: SendOrder) -> dict[str, object]:
@@ -309,6 +250,17 @@ class MtnMomo:
             timeout_s=timeout_s,
         )
         return read_token(answer)
+
+
+def _capability(operation: Operation, settings: MtnMomoSettings) -> OperationCapability:
+    return OperationCapability(
+        dedup_by_reference=True,
+        lookup_by_reference=True,
+        prompt_window_s=PROMPT_WINDOW_S if operation is Operation.COLLECT else None,
+        inquiry_from_s=settings.inquiry_from_s,
+        # A 404 may stand for a request that MTN took and shows later, or on its other platform.
+        not_found_is_final=False,
+    )
 
 
 def _identity(settings: MtnMomoSettings) -> str:

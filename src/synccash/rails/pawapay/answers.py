@@ -10,9 +10,7 @@ from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID
 
-import msgspec
-
-from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.failure import FailureCode
 from synccash.payments.money import AMOUNT_MAX, from_major
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
@@ -25,12 +23,31 @@ from synccash.payments.rail import (
     SendAnswer,
     StatusAnswer,
 )
-from synccash.rails.answers import about_another, balance, no_information, retry_after_s
-from synccash.rails.transport import Exchange, TransportFailure
+from synccash.rails.answers import (
+    ACCOUNT_SET_UP,
+    OWN_FLOAT,
+    PROVIDER_AWAY,
+    PROVIDER_FAULT,
+    UNCLEAR,
+    Meaning,
+    about_another,
+    accepted,
+    balance,
+    failed,
+    is_legible,
+    json_object,
+    matching,
+    no_float,
+    no_information,
+    no_status,
+    read_transaction_id,
+    refused,
+    succeeded,
+    unanswered,
+    unanswered_float,
+)
+from synccash.rails.transport import Exchange, TransportFailure, decode_object
 from synccash.resilience.evidence import Evidence
-
-Meaning = tuple[FailureCode, bool]
-"""A failure code, and whether another rail may be tried."""
 
 ID_FIELDS: Mapping[Operation, str] = {
     Operation.COLLECT: "depositId",
@@ -39,49 +56,41 @@ ID_FIELDS: Mapping[Operation, str] = {
 }
 """Where pawaPay carries our reference."""
 
-_SET_UP: Meaning = (FailureCode.PROVIDER_ACCOUNT_BLOCKED, True)
-_AWAY: Meaning = (FailureCode.PROVIDER_UNAVAILABLE, True)
-_FAULT: Meaning = (FailureCode.PROVIDER_ERROR, True)
-# Not known to be the provider's own fault, so the same wallet is not asked again over another rail.
-_UNCLEAR: Meaning = (FailureCode.PROVIDER_ERROR, False)
-# Our own wallet with pawaPay is empty: a payout goes to another rail, or waits until it is filled up.
-_FLOAT: Meaning = (FailureCode.FLOAT_TOO_LOW, True)
-
 REFUSALS: Mapping[str, tuple[Evidence, Meaning]] = {
-    "NO_AUTHENTICATION": (Evidence.REFUSED_FINAL, _SET_UP),
-    "AUTHENTICATION_ERROR": (Evidence.REFUSED_FINAL, _SET_UP),
-    "AUTHORISATION_ERROR": (Evidence.REFUSED_FINAL, _SET_UP),
-    "HTTP_SIGNATURE_ERROR": (Evidence.REFUSED_FINAL, _SET_UP),
-    "DEPOSITS_NOT_ALLOWED": (Evidence.REFUSED_FINAL, _SET_UP),
-    "PAYOUTS_NOT_ALLOWED": (Evidence.REFUSED_FINAL, _SET_UP),
-    "REFUNDS_NOT_ALLOWED": (Evidence.REFUSED_FINAL, _SET_UP),
-    "INVALID_CURRENCY": (Evidence.REFUSED_FINAL, _SET_UP),
-    "INVALID_PROVIDER": (Evidence.REFUSED_FINAL, _SET_UP),
-    "INVALID_INPUT": (Evidence.REFUSED_FINAL, _FAULT),
-    "INVALID_PARAMETER": (Evidence.REFUSED_FINAL, _FAULT),
-    "MISSING_PARAMETER": (Evidence.REFUSED_FINAL, _FAULT),
-    "UNSUPPORTED_PARAMETER": (Evidence.REFUSED_FINAL, _FAULT),
-    "DUPLICATE_METADATA_FIELD": (Evidence.REFUSED_FINAL, _FAULT),
+    "NO_AUTHENTICATION": (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    "AUTHENTICATION_ERROR": (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    "AUTHORISATION_ERROR": (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    "HTTP_SIGNATURE_ERROR": (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    "DEPOSITS_NOT_ALLOWED": (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    "PAYOUTS_NOT_ALLOWED": (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    "REFUNDS_NOT_ALLOWED": (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    "INVALID_CURRENCY": (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    "INVALID_PROVIDER": (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    "INVALID_INPUT": (Evidence.REFUSED_FINAL, PROVIDER_FAULT),
+    "INVALID_PARAMETER": (Evidence.REFUSED_FINAL, PROVIDER_FAULT),
+    "MISSING_PARAMETER": (Evidence.REFUSED_FINAL, PROVIDER_FAULT),
+    "UNSUPPORTED_PARAMETER": (Evidence.REFUSED_FINAL, PROVIDER_FAULT),
+    "DUPLICATE_METADATA_FIELD": (Evidence.REFUSED_FINAL, PROVIDER_FAULT),
     "INVALID_AMOUNT": (Evidence.REFUSED_FINAL, (FailureCode.AMOUNT_NOT_ALLOWED, True)),
     "AMOUNT_OUT_OF_BOUNDS": (Evidence.REFUSED_FINAL, (FailureCode.AMOUNT_NOT_ALLOWED, True)),
     "AMOUNT_TOO_LARGE": (Evidence.REFUSED_FINAL, (FailureCode.AMOUNT_NOT_ALLOWED, False)),
     "INVALID_PHONE_NUMBER": (Evidence.REFUSED_FINAL, (FailureCode.INVALID_PAYER, False)),
-    "PROVIDER_TEMPORARILY_UNAVAILABLE": (Evidence.REFUSED_LATER, _AWAY),
-    "PAWAPAY_WALLET_OUT_OF_FUNDS": (Evidence.REFUSED_FINAL, _FLOAT),
-    "NOT_FOUND": (Evidence.REFUSED_FINAL, _FAULT),  # the deposit to refund
-    "INVALID_STATE": (Evidence.REFUSED_FINAL, _UNCLEAR),  # the deposit to refund has not completed
+    "PROVIDER_TEMPORARILY_UNAVAILABLE": (Evidence.REFUSED_LATER, PROVIDER_AWAY),
+    "PAWAPAY_WALLET_OUT_OF_FUNDS": (Evidence.REFUSED_FINAL, OWN_FLOAT),
+    "NOT_FOUND": (Evidence.REFUSED_FINAL, PROVIDER_FAULT),  # the deposit to refund
+    "INVALID_STATE": (Evidence.REFUSED_FINAL, UNCLEAR),  # the deposit to refund has not completed
     # Another refund of the same deposit stands, under whose id is not said: nobody sends the money elsewhere.
-    "DEPOSIT_ALREADY_REFUNDED": (Evidence.REFUSED_FINAL, _UNCLEAR),
-    "REFUND_IN_PROGRESS": (Evidence.REFUSED_LATER, _UNCLEAR),
+    "DEPOSIT_ALREADY_REFUNDED": (Evidence.REFUSED_FINAL, UNCLEAR),
+    "REFUND_IN_PROGRESS": (Evidence.REFUSED_LATER, UNCLEAR),
 }
 """Why pawaPay refuses a request: it says so before anything is done. UNKNOWN_ERROR is not among them."""
 
 _UNFINISHED: Mapping[str, Meaning] = {
-    "PAWAPAY_WALLET_OUT_OF_FUNDS": _FLOAT,
-    "PROVIDER_TEMPORARILY_UNAVAILABLE": _AWAY,
-    "MANUALLY_CANCELLED": _UNCLEAR,
-    "UNSPECIFIED_FAILURE": _UNCLEAR,
-    "UNKNOWN_ERROR": _UNCLEAR,
+    "PAWAPAY_WALLET_OUT_OF_FUNDS": OWN_FLOAT,
+    "PROVIDER_TEMPORARILY_UNAVAILABLE": PROVIDER_AWAY,
+    "MANUALLY_CANCELLED": UNCLEAR,
+    "UNSPECIFIED_FAILURE": UNCLEAR,
+    "UNKNOWN_ERROR": UNCLEAR,
 }
 _RECIPIENT: Mapping[str, Meaning] = {
     **_UNFINISHED,
@@ -105,8 +114,8 @@ REASONS: Mapping[Operation, Mapping[str, Meaning]] = {
     Operation.PAYOUT: _RECIPIENT,
     Operation.REFUND: {
         **_RECIPIENT,
-        "DEPOSIT_ALREADY_REFUNDED": _UNCLEAR,
-        "REFUND_IN_PROGRESS": _UNCLEAR,
+        "DEPOSIT_ALREADY_REFUNDED": UNCLEAR,
+        "REFUND_IN_PROGRESS": UNCLEAR,
         "AMOUNT_TOO_LARGE": (FailureCode.AMOUNT_NOT_ALLOWED, False),
     },
 }
@@ -114,9 +123,9 @@ REASONS: Mapping[Operation, Mapping[str, Meaning]] = {
 
 # Without a word of pawaPay's: its gateway turned the caller away. Of a web page none of this counts.
 _TURNED_AWAY: Mapping[int, tuple[Evidence, Meaning]] = {
-    401: (Evidence.REFUSED_FINAL, _SET_UP),
-    403: (Evidence.REFUSED_FINAL, _SET_UP),
-    429: (Evidence.REFUSED_LATER, _AWAY),
+    401: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    403: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    429: (Evidence.REFUSED_LATER, PROVIDER_AWAY),
 }
 _STANDINGS: Mapping[str, RailStatus] = {
     "ACCEPTED": RailStatus.PENDING,
@@ -132,31 +141,29 @@ _APPROVE = NextAction(
 )
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{9,15}", re.ASCII)
-_TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 def judge_send(answer: Exchange | TransportFailure, operation: Operation, reference: str) -> SendAnswer:
     """Return what one send is known to have done. An answer about another reference proves nothing."""
     if isinstance(answer, TransportFailure):
-        failure = Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True)
-        return SendAnswer(evidence=answer.evidence, failure=failure, provider_code=answer.fault.value)
+        return unanswered(answer)
     body = answer.json_object()
     word = None if body is None else body.get("status")
     code = failure_code(body)
     if answer.status == 200 and body is not None and word in ("ACCEPTED", "DUPLICATE_IGNORED"):
         if _is_about(body, operation, reference):
             return _accepted(answer, operation, duplicate=word == "DUPLICATE_IGNORED")
-        return _refused(answer, Evidence.AMBIGUOUS, _FAULT, "other_reference")
+        return refused(answer, Evidence.AMBIGUOUS, PROVIDER_FAULT, "other_reference")
     is_rejected = answer.status == 200 and word == "REJECTED"
     if body is not None and (is_rejected or 400 <= answer.status < 500):
         if code is not None and code in REFUSALS and _is_about(body, operation, reference):
-            return _refused(answer, *REFUSALS[code], code)
+            return refused(answer, *REFUSALS[code], code)
         # A reason that is new, yet REJECTED under our own reference is pawaPay's word that it did nothing.
         if is_rejected and code != "UNKNOWN_ERROR" and body.get(ID_FIELDS[operation]) == reference:
-            return _refused(answer, Evidence.REFUSED_FINAL, _UNCLEAR, code)
-    if answer.status in _TURNED_AWAY and code is None and (body is not None or not answer.body.strip()):
-        return _refused(answer, *_TURNED_AWAY[answer.status], None)
-    return _refused(answer, Evidence.AMBIGUOUS, _FAULT, code)
+            return refused(answer, Evidence.REFUSED_FINAL, UNCLEAR, code)
+    if answer.status in _TURNED_AWAY and code is None and is_legible(answer, body):
+        return refused(answer, *_TURNED_AWAY[answer.status], None)
+    return refused(answer, Evidence.AMBIGUOUS, PROVIDER_FAULT, code)
 
 
 def judge_status(
@@ -167,10 +174,10 @@ def judge_status(
         return no_information(answer.fault.value)
     body = answer.json_object()
     if answer.status != 200 or body is None:
-        return no_information(failure_code(body) or f"http_{answer.status}", retry_after_s(answer))
+        return no_status(answer, failure_code(body))
     if body.get("status") == "NOT_FOUND" and body.get("data") is None:
         return StatusAnswer(status_at_rail=RailStatus.NOT_FOUND, provider_code="NOT_FOUND")
-    data = _object(body.get("data"))
+    data = json_object(body.get("data"))
     named: object = data.get(ID_FIELDS[operation])
     if body.get("status") != "FOUND" or named is None:
         return no_information("unnamed_reference" if data else "unknown_status")
@@ -195,13 +202,7 @@ def _standing(data: Mapping[str, Any], operation: Operation, currency: str) -> S
             next_action=_APPROVE if operation is Operation.COLLECT else None,
         )
     reason = failure_code(data)
-    code, reroute = REASONS[operation].get(reason or "", _UNCLEAR)
-    return StatusAnswer(
-        status_at_rail=RailStatus.FAILED,
-        failure=Failure(code, reroute=reroute, provider_code=reason),
-        provider_code=reason,
-        provider_transaction_id=transaction,
-    )
+    return failed(REASONS[operation].get(reason or "", UNCLEAR), reason, transaction)
 
 
 def judge_balances(
@@ -214,15 +215,14 @@ def judge_balances(
     whole country, one with a provider for that provider alone. `networks` names ours by pawaPay's providers.
     """
     if isinstance(answer, TransportFailure):
-        return FloatAnswer(provider_code=answer.fault.value, is_fault=True)
+        return unanswered_float(answer)
     body = answer.json_object()
     listed: object = None if body is None else body.get("balances")
     if answer.status != 200 or not isinstance(listed, list):
-        code = failure_code(body) or f"http_{answer.status}"
-        return FloatAnswer(provider_code=code, is_fault=answer.status >= 500)
+        return no_float(answer, failure_code(body))
     available: dict[Network | None, int] = {}
     for one in cast("list[object]", listed):
-        wallet = _object(one)
+        wallet = json_object(one)
         if wallet.get("country") != "GHA" or wallet.get("currency") != currency:
             continue
         provider: object = wallet.get("provider") or ""
@@ -241,11 +241,7 @@ def read_callback(raw: bytes) -> CallbackNote | None:
     pawaPay can sign callbacks (RFC 9421). The signature is not verified: what follows a hint is an inquiry,
     and only its answer counts.
     """
-    try:
-        decoded: object = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    body = _object(decoded)
+    body = decode_object(raw) or {}
     found = [body[field] for field in ("refundId", "payoutId", "depositId") if field in body]
     reference = _uuid(found[0]) if found else None
     return None if reference is None else CallbackNote(reference=reference)
@@ -253,8 +249,7 @@ def read_callback(raw: bytes) -> CallbackNote | None:
 
 def failure_code(body: Mapping[str, Any] | None) -> str | None:
     """Return the code of `failureReason`, where there is a legible one."""
-    code: object = _object(None if body is None else body.get("failureReason")).get("failureCode")
-    return code if isinstance(code, str) and _CODE.fullmatch(code) else None
+    return matching(json_object((body or {}).get("failureReason")).get("failureCode"), _CODE)
 
 
 def _is_about(body: Mapping[str, Any], operation: Operation, reference: str) -> bool:
@@ -263,37 +258,22 @@ def _is_about(body: Mapping[str, Any], operation: Operation, reference: str) -> 
 
 
 def _accepted(answer: Exchange, operation: Operation, *, duplicate: bool) -> SendAnswer:
-    return SendAnswer(
-        evidence=Evidence.ACCEPTED,
+    return accepted(
+        answer,
         next_action=_APPROVE if operation is Operation.COLLECT else None,
         provider_code="DUPLICATE_IGNORED" if duplicate else None,
         duplicate=duplicate,
-        http_status=answer.status,
-    )
-
-
-def _refused(answer: Exchange, evidence: Evidence, meaning: Meaning, code: str | None) -> SendAnswer:
-    failure, reroute = meaning
-    provider_code = code or f"http_{answer.status}"
-    return SendAnswer(
-        evidence=evidence,
-        failure=Failure(failure, reroute=reroute, provider_code=provider_code),
-        provider_code=provider_code,
-        retry_after_s=retry_after_s(answer),
-        http_status=answer.status,
     )
 
 
 def _succeeded(data: Mapping[str, Any], currency: str, transaction: str | None) -> StatusAnswer:
     amount: object = data.get("amount")
-    received = None if amount is None else _pesewas(amount)
-    if (amount is not None and received is None) or data.get("currency", currency) != currency:
-        return no_information("unreadable_amount")
-    return StatusAnswer(
-        status_at_rail=RailStatus.SUCCEEDED,
-        provider_transaction_id=transaction,
-        amount=received,
+    return succeeded(
+        amount,
+        _pesewas(amount),
+        transaction,
         currency=currency if "currency" in data else None,
+        is_our_currency=data.get("currency", currency) == currency,
     )
 
 
@@ -306,14 +286,12 @@ def _pesewas(amount: object) -> int | None:
 
 
 def _transaction(data: Mapping[str, Any]) -> str | None:
-    text: object = data.get("providerTransactionId")
-    return text if isinstance(text, str) and _TRANSACTION.fullmatch(text) else None
+    return read_transaction_id(data.get("providerTransactionId"))
 
 
 def _wallet(data: Mapping[str, Any]) -> str | None:
-    party = _object(data.get("payer")) or _object(data.get("recipient"))
-    number: object = _object(party.get("accountDetails")).get("phoneNumber")
-    return number if isinstance(number, str) and _NUMBER.fullmatch(number) else None
+    party = json_object(data.get("payer")) or json_object(data.get("recipient"))
+    return matching(json_object(party.get("accountDetails")).get("phoneNumber"), _NUMBER)
 
 
 def _uuid(text: object) -> str | None:
@@ -321,7 +299,3 @@ def _uuid(text: object) -> str | None:
         return str(UUID(text)) if isinstance(text, str) and len(text) == 36 else None
     except ValueError:
         return None
-
-
-def _object(value: object) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

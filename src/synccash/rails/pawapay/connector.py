@@ -8,11 +8,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from synccash.payments.failure import FailureCode
 from synccash.payments.money import to_major
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
-    NO_TRACES,
     AttemptDetails,
     CallbackAddress,
     CallbackNote,
@@ -27,10 +25,10 @@ from synccash.payments.rail import (
     StatusAnswer,
 )
 from synccash.rails.account_identity import hashed_key
-from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account, unsent
 from synccash.rails.callback_token import is_account_token
+from synccash.rails.connector import PacedFloatConnector, channel_of
 from synccash.rails.notes import plain
-from synccash.rails.pacer import Clock, Pacer, Turn, alone
+from synccash.rails.pacer import Clock, alone
 from synccash.rails.pawapay.answers import ID_FIELDS, judge_balances, judge_send, judge_status, read_callback
 from synccash.rails.transport import Transport
 
@@ -68,8 +66,8 @@ class PawapaySettings:
     status_per_s: float = 20.0
 
 
-class Pawapay:
-    """Live: the connector of one pawaPay account. See `synccash.engine.ports.Rail`."""
+class Pawapay(PacedFloatConnector):
+    """Live: the connector of one pawaPay account."""
 
     def __init__(
         self,
@@ -80,67 +78,30 @@ class Pawapay:
     ) -> None:
         self._settings = settings
         self._transport = transport
-        self._clock = clock
-        self._pacer = Pacer(settings.status_per_s, clock, inquirers)
-        self._account = RailAccount(
-            rail=NAME,
-            account=settings.account,
-            base_url=settings.base_url,
-            target_environment="v2",
-            identity=hashed_key(NAME, settings.token),
-        )
-        self._capabilities = Capabilities(
-            networks=frozenset(PROVIDERS),
-            operations={
-                operation: OperationCapability(
-                    dedup_by_reference=True,
-                    lookup_by_reference=True,
-                    prompt_window_s=PROMPT_WINDOW_S if operation is Operation.COLLECT else None,
-                    # pawaPay calls NOT_FOUND safe to submit again under the same id; that a request still on
-                    # its way cannot be accepted later is documented nowhere.
-                    not_found_is_final=False,
-                )
-                for operation in _RESOURCES
-            },
-            callback_address=CallbackAddress.PER_ACCOUNT,
+        super().__init__(
+            RailAccount(
+                rail=NAME,
+                account=settings.account,
+                base_url=settings.base_url,
+                target_environment="v2",
+                identity=hashed_key(NAME, settings.token),
+            ),
+            settings.environment,
+            Capabilities(
+                networks=frozenset(PROVIDERS),
+                operations={operation: _capability(operation) for operation in _RESOURCES},
+                callback_address=CallbackAddress.PER_ACCOUNT,
+            ),
+            clock=clock,
+            status_per_s=settings.status_per_s,
+            inquirers=inquirers,
+            currency=_CURRENCY,
         )
 
-    @property
-    def name(self) -> str:
-        """`pawapay`."""
-        return NAME
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Collections, payouts and refunds, each executed once under our reference."""
-        return self._capabilities
-
-    @property
-    def account(self) -> RailAccount:
-        """The account and address of new attempts."""
-        return self._account
-
-    @property
-    def environment(self) -> Environment:
-        """Whether the account moves real money, as the operator declares."""
-        return self._settings.environment
-
-    @property
-    def inquiries_shed(self) -> int:
-        """How many rechecks after the end were shed under our cap."""
-        return self._pacer.shed
-
-    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
-        """Send the order once."""
-        if order.account != self._account:
-            return of_another_account()
-        if order.currency != _CURRENCY:
-            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")
-        body = self._body(order)
-        if body is None:
-            if order.operation is Operation.REFUND:
-                return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
-            return unsent(FailureCode.INVALID_PAYER, "no_network")
+    async def _send(self, order: SendOrder, timeout_s: float) -> SendAnswer:
+        body = _body(order)
+        if isinstance(body, SendAnswer):
+            return body
         answer = await self._transport.request(
             "POST",
             f"{self._settings.base_url}/v2/{_RESOURCES[order.operation]}",
@@ -150,44 +111,30 @@ class Pawapay:
         )
         return judge_send(answer, order.operation, order.reference)
 
-    async def inquire(
+    async def _inquire_paced(
         self,
-        account: RailAccount,
         operation: Operation,
         reference: str,
-        *,
         timeout_s: float,
-        traces: AttemptDetails = NO_TRACES,
+        traces: AttemptDetails,
+        paced_s: float,
     ) -> StatusAnswer:
-        """Ask pawaPay by our reference. Waits for its turn as long as `timeout_s` allows."""
-        if account != self._account:
-            return not_asked(OTHER_ACCOUNT)
-        began = self._clock.monotonic()
-        turn = await self._pacer.turn(timeout_s=timeout_s, priority=traces.priority)
-        if turn is not Turn.GRANTED:
-            return not_asked(turn.value)
-        paced_s = self._clock.monotonic() - began
+        del traces  # pawaPay knows every attempt by our reference
         answer = await self._transport.request(
             "GET",
             f"{self._settings.base_url}/v2/{_RESOURCES[operation]}/{reference}",
             headers=self._headers(),
-            timeout_s=timeout_s - paced_s,
+            timeout_s=timeout_s,
         )
         return replace(judge_status(answer, operation, reference, _CURRENCY), paced_s=paced_s)
 
-    async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
-        """Ask for the balances of the wallets in Ghana; see `synccash.engine.ports.FloatRail`."""
-        if account != self._account:
-            return FloatAnswer(provider_code=OTHER_ACCOUNT)
-        ends_at = self._clock.monotonic() + timeout_s
-        turn = await self._pacer.turn(timeout_s=timeout_s)
-        if turn is not Turn.GRANTED:
-            return FloatAnswer(provider_code=turn.value)
+    async def _read_float(self, timeout_s: float) -> FloatAnswer:
+        """Ask for the balances of the wallets in Ghana."""
         answer = await self._transport.request(
             "GET",
             f"{self._settings.base_url}/v2/wallet-balances?country=GHA",
             headers=self._headers(),
-            timeout_s=ends_at - self._clock.monotonic(),
+            timeout_s=timeout_s,
         )
         return judge_balances(answer, _NETWORKS, _CURRENCY)
 
@@ -199,23 +146,36 @@ class Pawapay:
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._settings.token}"}
 
-    def _body(self, order: SendOrder) -> dict[str, object] | None:
-        """The request's body; None where what pawaPay must be told is not known."""
-        body: dict[str, object] = {
-            ID_FIELDS[order.operation]: order.reference,
-            "amount": to_major(order.amount),
-            "currency": _CURRENCY,
-        }
-        if order.operation is Operation.REFUND:
-            return body | {"depositId": order.original_reference} if order.original_reference else None
-        if order.network is None:
-            return None
-        wallet = {"phoneNumber": order.msisdn, "provider": PROVIDERS[order.network]}
-        party = "payer" if order.operation is Operation.COLLECT else "recipient"
-        return body | {
-            party: {"type": "MMO", "accountDetails": wallet},
-            "customerMessage": customer_message(order.note),
-        }
+
+def _capability(operation: Operation) -> OperationCapability:
+    return OperationCapability(
+        dedup_by_reference=True,
+        lookup_by_reference=True,
+        prompt_window_s=PROMPT_WINDOW_S if operation is Operation.COLLECT else None,
+        # pawaPay calls NOT_FOUND safe to submit again under the same id; that a request still on its way
+        # cannot be accepted later is documented nowhere.
+        not_found_is_final=False,
+    )
+
+
+def _body(order: SendOrder) -> dict[str, object] | SendAnswer:
+    """Return the body of a request, or a refusal where pawaPay has no name for the payer's network."""
+    body: dict[str, object] = {
+        ID_FIELDS[order.operation]: order.reference,
+        "amount": to_major(order.amount),
+        "currency": _CURRENCY,
+    }
+    if order.operation is Operation.REFUND:
+        return body | {"depositId": order.original_reference}
+    provider = channel_of(order, PROVIDERS, "no_network")
+    if isinstance(provider, SendAnswer):
+        return provider
+    wallet = {"phoneNumber": order.msisdn, "provider": provider}
+    party = "payer" if order.operation is Operation.COLLECT else "recipient"
+    return body | {
+        party: {"type": "MMO", "accountDetails": wallet},
+        "customerMessage": customer_message(order.note),
+    }
 
 
 def customer_message(text: str) -> str:

@@ -23,7 +23,27 @@ from synccash.payments.rail import (
     SendAnswer,
     StatusAnswer,
 )
-from synccash.rails.answers import about_another, no_information, retry_after_s
+from synccash.rails.answers import (
+    ACCOUNT_SET_UP,
+    OWN_FLOAT,
+    PROVIDER_AWAY,
+    PROVIDER_FAULT,
+    UNCLEAR,
+    Meaning,
+    about_another,
+    accepted,
+    failed,
+    json_object,
+    matching,
+    no_float,
+    no_information,
+    no_status,
+    read_transaction_id,
+    refused,
+    succeeded,
+    unanswered,
+    unanswered_float,
+)
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -33,27 +53,16 @@ _GRACE_S = 120.0  # a prompt that was answered in its last second is known to Pa
 LISTED = 100
 """How many refunds of one transaction are asked for."""
 
-Meaning = tuple[FailureCode, bool]
-"""A failure code, and whether another rail may be tried."""
-
-_SET_UP: Meaning = (FailureCode.PROVIDER_ACCOUNT_BLOCKED, True)
-_AWAY: Meaning = (FailureCode.PROVIDER_UNAVAILABLE, True)
-_FAULT: Meaning = (FailureCode.PROVIDER_ERROR, True)
-# Not known to be the provider's own fault, so the same wallet is not prompted again over another rail.
-_UNCLEAR: Meaning = (FailureCode.PROVIDER_ERROR, False)
-
 CODES: Mapping[str, Meaning] = {
-    "invalid_Key": _SET_UP,
-    "missing_auth": _SET_UP,
-    "unsupported_currency": _SET_UP,
+    "invalid_Key": ACCOUNT_SET_UP,
+    "missing_auth": ACCOUNT_SET_UP,
+    "unsupported_currency": ACCOUNT_SET_UP,
     "insufficient_balance": (FailureCode.MERCHANT_ACCOUNT_BLOCKED, True),
     "invalid_otp": (FailureCode.PAYER_DECLINED, False),
 }
 """Codes of errors that say whose problem it is; the others of a refusal are a fault of the request."""
 _FLOAT_CODE = "insufficient_balance"
 _FLOAT = re.compile(r"balance is not enough|insufficient balance", re.IGNORECASE)
-# A payout goes to another rail, or waits until our balance is filled up.
-_OWN_FLOAT: Meaning = (FailureCode.FLOAT_TOO_LOW, True)
 _DUPLICATE_CODES = frozenset({"duplicate_reference"})
 _DUPLICATE = re.compile(
     r"duplicate transaction reference|reference already exists on a transfer", re.IGNORECASE
@@ -65,11 +74,11 @@ _NOT_FOUND = re.compile(r"(transaction reference|transaction|transfer) not found
 # `processor_error` is not among them: the processor has seen the request.
 _REFUSING_TYPES = frozenset({"validation_error", "api_error", None})
 _REFUSALS: Mapping[int, tuple[Evidence, Meaning]] = {
-    400: (Evidence.REFUSED_FINAL, _FAULT),
-    401: (Evidence.REFUSED_FINAL, _SET_UP),
-    403: (Evidence.REFUSED_FINAL, _SET_UP),
-    404: (Evidence.REFUSED_FINAL, _FAULT),
-    429: (Evidence.REFUSED_LATER, _AWAY),
+    400: (Evidence.REFUSED_FINAL, PROVIDER_FAULT),
+    401: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    403: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
+    404: (Evidence.REFUSED_FINAL, PROVIDER_FAULT),
+    429: (Evidence.REFUSED_LATER, PROVIDER_AWAY),
 }
 """Paystack: "the request wasn't fulfilled". Only with its own error body, never for a bare status."""
 
@@ -113,7 +122,6 @@ REASONS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
 """Paystack gives its reasons as sentences (`gateway_response`); the first pattern that fits counts."""
 
 _NUMBER = re.compile(r"0[0-9]{2}[0-9X]{4}[0-9]{3}", re.ASCII)
-_TRANSACTION = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{1,63}", re.ASCII)
 _TEXT_MAX = 200
 
@@ -121,20 +129,17 @@ _TEXT_MAX = 200
 def judge_send(answer: Exchange | TransportFailure, operation: Operation, reference: str) -> SendAnswer:
     """Return what one send is known to have done. `reference` is the one that was sent."""
     if isinstance(answer, TransportFailure):
-        failure = Failure(FailureCode.PROVIDER_UNAVAILABLE, reroute=True, provider_code=answer.fault.value)
-        return SendAnswer(evidence=answer.evidence, failure=failure, provider_code=answer.fault.value)
+        return unanswered(answer, provider_code=answer.fault.value)
     body = answer.json_object()
     code = _code(body)
     if body is None or not isinstance(body.get("status"), bool):
-        return _refused(answer, Evidence.AMBIGUOUS, _FAULT, code)
+        return refused(answer, Evidence.AMBIGUOUS, PROVIDER_FAULT, code)
     if body["status"]:
         return _taken(answer, operation, reference, body)
     if answer.status < 400 or answer.status >= 500 or "data" in body:
-        return _refused(answer, Evidence.AMBIGUOUS, _FAULT, code)
+        return refused(answer, Evidence.AMBIGUOUS, PROVIDER_FAULT, code)
     if operation is not Operation.REFUND and (code in _DUPLICATE_CODES or _says(body, _DUPLICATE)):
-        return SendAnswer(
-            evidence=Evidence.ACCEPTED, provider_code=code, duplicate=True, http_status=answer.status
-        )
+        return accepted(answer, next_action=None, provider_code=code, duplicate=True)
     kind: object = body.get("type")
     is_refusal = (
         (kind is None or isinstance(kind, str))
@@ -142,13 +147,13 @@ def judge_send(answer: Exchange | TransportFailure, operation: Operation, refere
         and isinstance(body.get("message"), str)
         and not _says(body, re.compile("charge attempted", re.IGNORECASE))
     )
-    evidence, meaning = _REFUSALS.get(answer.status, (Evidence.AMBIGUOUS, _FAULT))
+    evidence, meaning = _REFUSALS.get(answer.status, (Evidence.AMBIGUOUS, PROVIDER_FAULT))
     is_refusal = is_refusal and (code in CODES or not _may_be_a_duplicate(body, operation))
     if not is_refusal and answer.status != 429:
         evidence = Evidence.AMBIGUOUS
     if operation is Operation.PAYOUT and is_refusal and (code == _FLOAT_CODE or _says(body, _FLOAT)):
-        return _refused(answer, evidence, _OWN_FLOAT, code)
-    return _refused(answer, evidence, CODES.get(code or "", meaning), code)
+        return refused(answer, evidence, OWN_FLOAT, code)
+    return refused(answer, evidence, CODES.get(code or "", meaning), code)
 
 
 def judge_balance(answer: Exchange | TransportFailure) -> FloatAnswer:
@@ -158,14 +163,13 @@ def judge_balance(answer: Exchange | TransportFailure) -> FloatAnswer:
     Source: Paystack's documentation, "Transfer Control", "Check Balance": amounts are in the subunit.
     """
     if isinstance(answer, TransportFailure):
-        return FloatAnswer(provider_code=answer.fault.value, is_fault=True)
+        return unanswered_float(answer)
     body = answer.json_object()
     listed: object = body.get("data") if body is not None and body.get("status") is True else None
     if answer.status != 200 or not isinstance(listed, list):
-        code = _code(body) or f"http_{answer.status}"
-        return FloatAnswer(provider_code=code, is_fault=answer.status >= 500)
+        return no_float(answer, _code(body))
     for one in cast("list[object]", listed):
-        held = cast("dict[str, Any]", one) if isinstance(one, dict) else {}
+        held = json_object(one)
         amount: object = held.get("balance")
         if held.get("currency") == "GHS" and isinstance(amount, int) and not isinstance(amount, bool):
             return FloatAnswer(available={None: max(0, amount)})
@@ -180,7 +184,7 @@ def judge_password(answer: Exchange | TransportFailure, reference: str) -> SendA
         charge = cast("dict[str, Any]", data)
         is_ours = charge.get("reference") == reference and answer.status < 500
         if is_ours and charge.get("status") == "failed":
-            return _refused(answer, Evidence.REFUSED_FINAL, _why(charge, Operation.COLLECT), "failed")
+            return refused(answer, Evidence.REFUSED_FINAL, _why(charge, Operation.COLLECT), "failed")
     return judge_send(answer, Operation.COLLECT, reference)
 
 
@@ -193,7 +197,7 @@ def judge_status(answer: Exchange | TransportFailure, operation: Operation, refe
         return StatusAnswer(status_at_rail=RailStatus.NOT_FOUND, provider_code=_code(body) or "not_found")
     data = _data(answer, body)
     if data is None:
-        return no_information(_code(body) or f"http_{answer.status}", retry_after_s(answer))
+        return no_status(answer, _code(body))
     named: object = data.get("reference")
     if named is None:
         return no_information("unnamed_reference")
@@ -214,7 +218,7 @@ def judge_listing(answer: Exchange | TransportFailure, reference: str, amount: i
     body = answer.json_object()
     listed: object = body.get("data") if body is not None and body.get("status") is True else None
     if answer.status != 200 or not isinstance(listed, list):
-        return no_information(_code(body) or f"http_{answer.status}", retry_after_s(answer))
+        return no_status(answer, _code(body))
     entries = [
         cast("dict[str, Any]", entry) for entry in cast("list[object]", listed) if isinstance(entry, dict)
     ]
@@ -249,20 +253,20 @@ def transaction_id(answer: Exchange | TransportFailure, reference: str) -> str |
 
 def recipient_code(answer: Exchange | TransportFailure) -> str | SendAnswer:
     """Return the code of a transfer's recipient, or why no transfer was sent to it."""
-    refused = judge_send(answer, Operation.PAYOUT, "")
+    told = judge_send(answer, Operation.PAYOUT, "")
     if not isinstance(answer, TransportFailure):
         data = _data(answer, answer.json_object())
-        code: object = None if data is None else data.get("recipient_code")
-        if isinstance(code, str) and _TRANSACTION.fullmatch(code):
+        code = None if data is None else read_transaction_id(data.get("recipient_code"))
+        if code is not None:
             return code
-    failure = refused.failure or Failure(FailureCode.PROVIDER_ERROR, reroute=True)
-    is_final = refused.evidence is Evidence.REFUSED_FINAL
+    failure = told.failure or Failure(FailureCode.PROVIDER_ERROR, reroute=True)
+    is_final = told.evidence is Evidence.REFUSED_FINAL
     return SendAnswer(
         evidence=Evidence.REFUSED_FINAL if is_final else Evidence.NOT_SENT,
         failure=failure,
-        provider_code=f"recipient_{refused.provider_code or 'unreadable'}"[:64],
-        retry_after_s=refused.retry_after_s,
-        http_status=refused.http_status,
+        provider_code=f"recipient_{told.provider_code or 'unreadable'}"[:64],
+        retry_after_s=told.retry_after_s,
+        http_status=told.http_status,
     )
 
 
@@ -272,12 +276,11 @@ def _taken(answer: Exchange, operation: Operation, reference: str, body: Mapping
     word: object = None if data is None else data.get("status")
     is_ours = operation is Operation.REFUND or (data is not None and data.get("reference") == reference)
     if data is None or not isinstance(word, str) or word not in STANDINGS[operation] or not is_ours:
-        return _refused(answer, Evidence.AMBIGUOUS, _FAULT, None)
-    return SendAnswer(
-        evidence=Evidence.ACCEPTED,
-        provider_transaction_id=_identifier(data),
+        return refused(answer, Evidence.AMBIGUOUS, PROVIDER_FAULT, None)
+    return accepted(
+        answer,
         next_action=_action(data, word) if operation is Operation.COLLECT else None,
-        http_status=answer.status,
+        provider_transaction_id=_identifier(data),
     )
 
 
@@ -291,17 +294,11 @@ def _standing(data: Mapping[str, Any], operation: Operation, *, is_over: bool) -
         return replace(no_information(str(word)), went_back=went_back, perhaps_refunded=went_back)
     number = _identifier(data)
     if status_at_rail is RailStatus.SUCCEEDED:
-        amount = data.get("amount")
-        is_read = isinstance(amount, int) and not isinstance(amount, bool) and 0 <= amount <= AMOUNT_MAX
-        if not is_read or data.get("currency") != "GHS":
-            return no_information("unreadable_amount")
-        return StatusAnswer(
-            status_at_rail=status_at_rail, provider_transaction_id=number, amount=amount, currency="GHS"
-        )
+        return _succeeded(data, number)
     if operation is Operation.COLLECT and word == "abandoned" and is_over:
-        return _failed((FailureCode.PAYER_TIMEOUT, False), "abandoned", number)
+        return failed((FailureCode.PAYER_TIMEOUT, False), "abandoned", number)
     if status_at_rail is RailStatus.FAILED:
-        return _failed(_why(data, operation), str(word), number)
+        return failed(_why(data, operation), str(word), number)
     action = _action(data, str(word)) if operation is Operation.COLLECT else None
     return StatusAnswer(status_at_rail=RailStatus.PENDING, provider_transaction_id=number, next_action=action)
 
@@ -313,34 +310,29 @@ def _wallet(data: Mapping[str, Any], operation: Operation) -> str | None:
     "Verify Transfer" (`recipient.details.account_number`).
     """
     if operation is Operation.COLLECT:
-        shown = _object(data.get("authorization"))
+        shown = json_object(data.get("authorization"))
         number = f"{shown.get('bin')}{shown.get('last4')}"
     else:
-        recipient = _object(data.get("recipient"))
-        number = str(_object(recipient.get("details")).get("account_number"))
+        recipient = json_object(data.get("recipient"))
+        number = str(json_object(recipient.get("details")).get("account_number"))
     return number.removeprefix("0") if _NUMBER.fullmatch(number) else None
-
-
-def _object(value: object) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _why(data: Mapping[str, Any], operation: Operation) -> Meaning:
     """Read the reason of a charge. A transfer's reason is its purpose, and a refund has none."""
     if operation is not Operation.COLLECT:
-        return _UNCLEAR
+        return UNCLEAR
     words = " ".join(str(data.get(name) or "")[:_TEXT_MAX] for name in ("gateway_response", "message"))
-    return next((meaning for pattern, meaning in REASONS if pattern.search(words)), _UNCLEAR)
+    return next((meaning for pattern, meaning in REASONS if pattern.search(words)), UNCLEAR)
 
 
-def _failed(meaning: Meaning, provider_code: str, number: str | None) -> StatusAnswer:
-    code, reroute = meaning
-    return StatusAnswer(
-        status_at_rail=RailStatus.FAILED,
-        failure=Failure(code, reroute=reroute, provider_code=provider_code),
-        provider_code=provider_code,
-        provider_transaction_id=number,
-    )
+def _succeeded(data: Mapping[str, Any], number: str | None) -> StatusAnswer:
+    """Read a success. Paystack always names an amount, in pesewas, and a currency."""
+    amount: object = data.get("amount")
+    if not isinstance(amount, int) or isinstance(amount, bool) or not 0 <= amount <= AMOUNT_MAX:
+        return no_information("unreadable_amount")
+    is_cedis = data.get("currency") == "GHS"
+    return succeeded(amount, amount, number, currency="GHS", is_our_currency=is_cedis)
 
 
 def _action(data: Mapping[str, Any], word: str) -> NextAction | None:
@@ -395,26 +387,10 @@ def _data(answer: Exchange, body: Mapping[str, Any] | None) -> dict[str, Any] | 
 
 
 def _code(body: Mapping[str, Any] | None) -> str | None:
-    code: object = None if body is None else body.get("code")
-    return code if isinstance(code, str) and _CODE.fullmatch(code) else None
+    return None if body is None else matching(body.get("code"), _CODE)
 
 
 def _identifier(data: Mapping[str, Any]) -> str | None:
     number: object = data.get("id")
-    is_one = isinstance(number, str) or (
-        isinstance(number, int) and not isinstance(number, bool) and 0 < number < 1 << 63
-    )
-    text = str(number) if is_one else ""
-    return text if _TRANSACTION.fullmatch(text) else None
-
-
-def _refused(answer: Exchange, evidence: Evidence, meaning: Meaning, code: str | None) -> SendAnswer:
-    failure_code, reroute = meaning
-    provider_code = code or f"http_{answer.status}"
-    return SendAnswer(
-        evidence=evidence,
-        failure=Failure(failure_code, reroute=reroute, provider_code=provider_code),
-        provider_code=provider_code,
-        retry_after_s=retry_after_s(answer),
-        http_status=answer.status,
-    )
+    is_number = isinstance(number, int) and not isinstance(number, bool) and 0 < number < 1 << 63
+    return read_transaction_id(str(number) if is_number else number)

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import cast
 
-import msgspec
-
 from synccash.payments.rail import CallbackNote
+from synccash.rails.answers import json_object
+from synccash.rails.transport import decode_object
 
 SIGNATURE = "x-paystack-signature"
 _OURS = re.compile(
@@ -37,13 +37,7 @@ def read_event(secret_key: str, headers: Mapping[str, str], body: bytes) -> Call
     given = headers.get(SIGNATURE, "").strip().lower()
     if not hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
         return None
-    try:
-        decoded = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if not isinstance(decoded, dict):
-        return None
-    event = cast("dict[str, object]", decoded)
+    event = decode_object(body) or {}
     kind, data = str(event.get("event")).partition(".")[0], event.get("data")
     if kind not in _NAMED_IN or not isinstance(data, dict):
         return None
@@ -54,8 +48,7 @@ def read_event(secret_key: str, headers: Mapping[str, str], body: bytes) -> Call
 
 def _ours(data: Mapping[str, object], path: tuple[str, ...]) -> str | None:
     for name in path[:-1]:
-        inner = data.get(name)
-        data = cast("dict[str, object]", inner) if isinstance(inner, dict) else {}
+        data = json_object(data.get(name))
     text = data.get(path[-1])
     found = _OURS.search(text) if isinstance(text, str) else None
     return found[0] if found else None

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
-    NO_TRACES,
     AttemptDetails,
     CallbackAddress,
     CallbackNote,
@@ -27,8 +25,9 @@ from synccash.payments.rail import (
     StatusAnswer,
 )
 from synccash.rails.account_identity import hashed_key
-from synccash.rails.answers import OTHER_ACCOUNT, no_information, not_asked, of_another_account, unsent
+from synccash.rails.answers import OTHER_ACCOUNT, no_information, not_asked, of_another_account
 from synccash.rails.callback_token import is_account_token
+from synccash.rails.connector import Connector, channel_of
 from synccash.rails.pacer import Clock
 from synccash.rails.paystack.answers import (
     LISTED,
@@ -47,6 +46,8 @@ from synccash.rails.transport import Exchange, Transport, TransportFailure
 NAME = "paystack"
 _PROVIDERS = {Network.MTN: "mtn", Network.TELECEL: "vod", Network.AT: "atl"}
 _TELCOS = {Network.MTN: "MTN", Network.TELECEL: "VOD", Network.AT: "ATL"}
+_CURRENCY = "GHS"
+_NO_NETWORK = "unknown_network"
 _NO_NAME = "Mobile money customer"
 
 
@@ -68,77 +69,55 @@ class PaystackSettings:
     inquiry_from_s: float = 10.0
 
 
-class Paystack:
-    """Live: the connector of one Paystack account. See Rail, OtpRail, CallbackReader in `engine.ports`."""
+class Paystack(Connector):
+    """The connector of one Paystack account: also an OtpRail, a FloatRail and a CallbackReader."""
 
     def __init__(self, settings: PaystackSettings, transport: Transport, clock: Clock) -> None:
         self._settings = settings
         self._transport = transport
         self._clock = clock
-        environment = "test" if settings.secret_key.startswith("sk_test_") else "live"
-        self._account = RailAccount(
-            rail=NAME,
-            account=settings.account,
-            base_url=settings.base_url,
-            target_environment=environment,
-            identity=hashed_key(NAME, settings.secret_key),
+        collect = OperationCapability(
+            dedup_by_reference=True,
+            lookup_by_reference=True,
+            prompt_window_s=PROMPT_WINDOW_S,
+            otp=True,
+            inquiry_from_s=settings.inquiry_from_s,
+            # "Not found" means that no charge was made yet. Paystack documents neither its answer for an
+            # unknown reference nor that a charge still on its way cannot follow.
+            not_found_is_final=False,
         )
-        self._capabilities = Capabilities(
-            networks=frozenset(_PROVIDERS),
-            operations={
-                Operation.COLLECT: OperationCapability(
-                    dedup_by_reference=True,
-                    lookup_by_reference=True,
-                    prompt_window_s=PROMPT_WINDOW_S,
-                    otp=True,
-                    inquiry_from_s=settings.inquiry_from_s,
-                    # "Not found" means that no charge was made yet. Paystack documents neither its answer for
-                    # an unknown reference nor that a charge still on its way cannot follow.
-                    not_found_is_final=False,
-                ),
-                # A refund has no reference of ours: it is found by its note, and never sent again.
-                Operation.REFUND: OperationCapability(dedup_by_reference=False, lookup_by_reference=True),
-                Operation.PAYOUT: OperationCapability(dedup_by_reference=True, lookup_by_reference=True),
-            },
-            callback_address=CallbackAddress.PER_ACCOUNT,
-            signed_callbacks=True,
+        super().__init__(
+            RailAccount(
+                rail=NAME,
+                account=settings.account,
+                base_url=settings.base_url,
+                target_environment="test" if settings.secret_key.startswith("sk_test_") else "live",
+                identity=hashed_key(NAME, settings.secret_key),
+            ),
+            settings.environment,
+            Capabilities(
+                networks=frozenset(_PROVIDERS),
+                operations={
+                    Operation.COLLECT: collect,
+                    # A refund has no reference of ours: it is found by its note, and never sent again.
+                    Operation.REFUND: OperationCapability(dedup_by_reference=False, lookup_by_reference=True),
+                    Operation.PAYOUT: OperationCapability(dedup_by_reference=True, lookup_by_reference=True),
+                },
+                callback_address=CallbackAddress.PER_ACCOUNT,
+                signed_callbacks=True,
+            ),
+            currency=_CURRENCY,
+            refunds_by_transaction_id=True,
         )
 
-    @property
-    def name(self) -> str:
-        """`paystack`."""
-        return NAME
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Collections, refunds and payouts on all three networks."""
-        return self._capabilities
-
-    @property
-    def account(self) -> RailAccount:
-        """The account and address of new attempts."""
-        return self._account
-
-    @property
-    def environment(self) -> Environment:
-        """Whether the account moves real money, as the operator declares."""
-        return self._settings.environment
-
-    async def send(self, order: SendOrder, *, timeout_s: float) -> SendAnswer:
-        """Send the order once."""
-        if order.account != self._account:
-            return of_another_account()
-        if order.currency != "GHS":
-            return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")
+    async def _send(self, order: SendOrder, timeout_s: float) -> SendAnswer:
         match order.operation:
             case Operation.REFUND:
-                path, body = "refund", self._refund(order)
-                if body is None:
-                    return unsent(FailureCode.PROVIDER_ERROR, "no_original_reference")
+                path, body = "refund", _refund(order)
             case Operation.COLLECT:
                 path, body = "charge", self._charge(order)
-                if body is None:
-                    return unsent(FailureCode.INVALID_PAYER, "unknown_network")
+                if isinstance(body, SendAnswer):
+                    return body
             case Operation.PAYOUT:
                 return await self._pay_out(order, timeout_s)
         return judge_send(await self._call("POST", path, timeout_s, body), order.operation, order.reference)
@@ -147,24 +126,16 @@ class Paystack:
         self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
     ) -> SendAnswer:
         """Hand over the voucher of a collection that waits for it; see `synccash.engine.ports.OtpRail`."""
-        if account != self._account:
+        if not self._serves(account, Operation.COLLECT):
             return of_another_account()
         body = {"otp": otp, "reference": reference}
         answer = await self._call("POST", "charge/submit_otp", timeout_s, body)
         return judge_password(answer, reference)
 
-    async def inquire(
-        self,
-        account: RailAccount,
-        operation: Operation,
-        reference: str,
-        *,
-        timeout_s: float,
-        traces: AttemptDetails = NO_TRACES,
+    async def _inquire(
+        self, operation: Operation, reference: str, timeout_s: float, traces: AttemptDetails
     ) -> StatusAnswer:
         """Ask by our reference; a refund is looked for among those of the debit that `traces` names."""
-        if account != self._account:
-            return not_asked(OTHER_ACCOUNT)
         if operation is Operation.REFUND:
             return await self._find_refund(reference, traces, timeout_s)
         resource = "transfer" if operation is Operation.PAYOUT else "transaction"
@@ -184,7 +155,7 @@ class Paystack:
 
     async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
         """Ask for the balance that transfers are paid from; see `synccash.engine.ports.FloatRail`."""
-        if account != self._account:
+        if not self._serves(account, Operation.PAYOUT):
             return FloatAnswer(provider_code=OTHER_ACCOUNT)
         return judge_balance(await self._call("GET", "balance", timeout_s))
 
@@ -211,13 +182,14 @@ class Paystack:
     async def _pay_out(self, order: SendOrder, timeout_s: float) -> SendAnswer:
         """Name the recipient, which moves nothing and may be repeated; then send the money once."""
         ends_at = self._clock.monotonic() + timeout_s
-        if order.network is None:
-            return unsent(FailureCode.INVALID_PAYER, "unknown_network")
+        telco = channel_of(order, _TELCOS, _NO_NETWORK)
+        if isinstance(telco, SendAnswer):
+            return telco
         recipient = {
             "type": "mobile_money",
             "name": order.name or _NO_NAME,
             "account_number": _local(order.msisdn),
-            "bank_code": _TELCOS[order.network],
+            "bank_code": telco,
             "currency": order.currency,
         }
         code = recipient_code(await self._call("POST", "transferrecipient", timeout_s, recipient))
@@ -234,27 +206,17 @@ class Paystack:
         answer = await self._call("POST", "transfer", ends_at - self._clock.monotonic(), body)
         return judge_send(answer, Operation.PAYOUT, order.reference)
 
-    def _charge(self, order: SendOrder) -> dict[str, object] | None:
-        if order.network is None:
-            return None
+    def _charge(self, order: SendOrder) -> dict[str, object] | SendAnswer:
+        provider = channel_of(order, _PROVIDERS, _NO_NETWORK)
+        if isinstance(provider, SendAnswer):
+            return provider
         return {
             "email": self._settings.email,
             "amount": order.amount,
             "currency": order.currency,
             "reference": order.reference,
-            "mobile_money": {"phone": _local(order.msisdn), "provider": _PROVIDERS[order.network]},
+            "mobile_money": {"phone": _local(order.msisdn), "provider": provider},
             "metadata": {"reference": order.merchant_reference},
-        }
-
-    def _refund(self, order: SendOrder) -> dict[str, object] | None:
-        transaction = order.original_reference or order.original_transaction_id
-        if transaction is None:
-            return None
-        return {
-            "transaction": transaction,
-            "amount": order.amount,
-            "currency": order.currency,
-            "merchant_note": order.reference,
         }
 
     async def _call(
@@ -271,6 +233,15 @@ class Paystack:
             json=body,
             timeout_s=timeout_s,
         )
+
+
+def _refund(order: SendOrder) -> dict[str, object]:
+    return {
+        "transaction": order.original_reference or order.original_transaction_id,
+        "amount": order.amount,
+        "currency": order.currency,
+        "merchant_note": order.reference,
+    }
 
 
 def _with_action(told: StatusAnswer, charge: StatusAnswer) -> StatusAnswer:
