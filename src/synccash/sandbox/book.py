@@ -1,15 +1,14 @@
 """The book of a rail: what really left and reached the wallets. It is the judge of every test."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from synccash.sandbox.orders import Order, Side, State
+from synccash.sandbox.values import utc_time
 
 
 def _entry(order: Order, at: float) -> dict[str, Any]:
-    moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    name = order.booked_as or order.reference
+    name, moment = order.booked_as or order.reference, utc_time(at, "milliseconds")
     return {"reference": name, "msisdn": order.msisdn, "amount": order.amount, "at": moment}
 
 

@@ -7,7 +7,7 @@ requests under one reference only one can be accepted.
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
@@ -41,7 +41,16 @@ from synccash.sandbox.journal import (
     ScriptSet,
 )
 from synccash.sandbox.orders import Order, Pace, ScriptedOutcome, Side, State
-from synccash.sandbox.wire import EMPTY_500, GATEWAY_REFUSAL, MAINTENANCE, Call, Outcome, Reply, Wire
+from synccash.sandbox.wire import (
+    EMPTY_500,
+    GATEWAY_REFUSAL,
+    MAINTENANCE,
+    Call,
+    Outcome,
+    RefusedError,
+    Reply,
+    Wire,
+)
 
 Clock = Callable[[], float]
 
@@ -179,11 +188,17 @@ class Rail:
             treatment = UNTOUCHED if step is None else Treatment(commit=True, answer=step.answer)
         if not treatment.commit:
             return self._said(treatment.answer, EMPTY_500)
-        outcome = self.wire.answer(call, self.orders, self._clock())
+        outcome = self._answer(call, self.orders)
         if kind == "inquiry" and treatment is UNTOUCHED:
             outcome = msgspec.structs.replace(outcome, reply=self._status_reply(call, outcome.reply))
         reply = await self._commit(outcome, step)
         return self._said(treatment.answer, reply)
+
+    def _answer(self, call: Call, orders: Mapping[str, Order]) -> Outcome:
+        try:
+            return self.wire.answer(call, orders, self._clock())
+        except RefusedError as refused:
+            return Outcome(refused.reply)
 
     def _status_reply(self, call: Call, proper: Reply) -> Reply:
         """Return a status answer as the standing faults change it."""
@@ -195,7 +210,7 @@ class Rail:
             if reference in self._pending_seen:
                 if self._occurred[status_faults.NOT_FOUND_AFTER_FOUND, reference] < status_faults.REPEATS:
                     self._record(FaultOccurred(status_faults.NOT_FOUND_AFTER_FOUND, reference))
-                    return self.wire.answer(call, {}, self._clock()).reply
+                    return self._answer(call, {}).reply
             elif order.state is State.PENDING:
                 self._record(PendingSeen(reference))
         reply = proper

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from synccash.sandbox.values import major_units
 from synccash.sandbox.wire import Reply
 
 OTHER_AMOUNT = "other_amount"
@@ -62,4 +63,4 @@ def details_of_amount(details: Mapping[str, Any], amount: int) -> dict[str, Any]
     """Return an order's details with another amount, where the rail repeats the caller's own text."""
     if "amount" not in details:
         return dict(details)
-    return {**details, "amount": f"{amount // 100}.{amount % 100:02d}"}
+    return {**details, "amount": major_units(amount)}

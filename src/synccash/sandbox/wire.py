@@ -53,6 +53,14 @@ class Outcome(msgspec.Struct, frozen=True):
     message: Message | None = None
 
 
+class RefusedError(Exception):
+    """Ends the handling of a request with `reply`; nothing of the request is kept."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.status)
+        self.reply = reply
+
+
 class Wire(Protocol):
     """One provider's paths, headers, bodies and codes.
 
@@ -77,6 +85,9 @@ class Wire(Protocol):
         """Decide one request; an accepted one comes back with its order.
 
         An order may be asked after only from its `visible_at` on; its reference is taken from the start.
+
+        Raises:
+            RefusedError: with the answer of a request that is refused at once.
         """
         ...
 
@@ -114,6 +125,13 @@ class Wire(Protocol):
             BadBodyError: if the body cannot be used.
         """
         ...
+
+
+def kind_of(call: Call, *, moves_money: bool, inquires: bool) -> str:
+    """Return the kind of a request, see `Wire.kind`: what its path does counts only with the right method."""
+    if call.method == "POST" and moves_money:
+        return "money"
+    return "inquiry" if call.method == "GET" and inquires else "other"
 
 
 def _html(status: int, text: str) -> Reply:

@@ -1,14 +1,13 @@
 """Who may call Hubtel: an allow list of addresses before it, Basic credentials, two numbers of a merchant."""
 
-import base64
-import binascii
 from typing import Any
 
 import msgspec
 
-from synccash.sandbox.faults import BadBodyError, revised
-from synccash.sandbox.hubtel.request import RefusedError, refusal
-from synccash.sandbox.wire import GATEWAY_REFUSAL, Call, Outcome, Reply
+from synccash.sandbox.authentication import basic_credentials
+from synccash.sandbox.control_resources import read_credentials, serve_settings
+from synccash.sandbox.hubtel.request import refusal
+from synccash.sandbox.wire import GATEWAY_REFUSAL, Call, Outcome, RefusedError, Reply
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +43,7 @@ class Access:
         """
         if not self.settings.ip_allowed:
             raise RefusedError(GATEWAY_REFUSAL)
-        client, secret = _basic(call.headers.get("Authorization", ""))
+        client, secret = basic_credentials(call)
         held = self._held.get(client)
         if held is None or held.client_secret != secret:
             # The status is our choice; that a wrong key is 4101 is published.
@@ -71,28 +70,10 @@ class Access:
         Raises:
             BadBodyError: if the body cannot be used.
         """
-        match resource, method:
-            case "settings", "GET":
-                return Outcome(Reply.json(200, self.settings))
-            case "settings", "PUT":
-                settings = revised(self.settings, body)
-                fact = {"settings": msgspec.to_builtins(settings)}
-                return Outcome(Reply.json(200, settings), facts=(fact,))
-            case "credentials", "PUT":
-                try:
-                    given = msgspec.convert(body, _Credentials)
-                except msgspec.ValidationError as problem:
-                    raise BadBodyError([{"field": "credentials", "message": str(problem)}]) from problem
-                shown = Reply.json(200, {"client_id": given.client_id})
-                return Outcome(shown, facts=(msgspec.to_builtins(given),))
-            case _:
-                return None
-
-
-def _basic(header: str) -> tuple[str, str]:
-    scheme, _, secret = header.partition(" ")
-    try:
-        client, _, key = base64.b64decode(secret, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return "", ""
-    return (client, key) if scheme.lower() == "basic" else ("", "")
+        if resource == "settings":
+            return serve_settings(self.settings, method, body)
+        if (resource, method) != ("credentials", "PUT"):
+            return None
+        given = read_credentials(_Credentials, body)
+        shown = Reply.json(200, {"client_id": given.client_id})
+        return Outcome(shown, facts=(msgspec.to_builtins(given),))

@@ -7,21 +7,13 @@ from typing import Any
 
 import msgspec
 
-from synccash.sandbox.wire import Reply
+from synccash.sandbox.wire import RefusedError, Reply
 
 CHANNELS = frozenset({"mtn-gh", "vodafone-gh", "tigo-gh"})
 _REFERENCE = re.compile(r"[A-Za-z0-9]{1,36}", re.ASCII)
 _MSISDN = re.compile(r"233[0-9]{9}", re.ASCII)
 # Its pages name these three; other signs may be refused too.
 _REFUSED_SIGNS = re.compile(r"[&%^]")
-
-
-class RefusedError(Exception):
-    """Ends the handling of a request with this answer."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.status)
-        self.reply = reply
 
 
 def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:

@@ -12,7 +12,6 @@ import msgspec
 from synccash.sandbox.floats import Float
 from synccash.sandbox.hubtel.access import Access
 from synccash.sandbox.hubtel.request import (
-    RefusedError,
     channel,
     client_reference,
     description,
@@ -23,7 +22,8 @@ from synccash.sandbox.hubtel.request import (
     text,
 )
 from synccash.sandbox.orders import Order, Side, State
-from synccash.sandbox.wire import Call, Message, Outcome, Reply
+from synccash.sandbox.values import major_units, utc_time
+from synccash.sandbox.wire import Call, Message, Outcome, RefusedError, Reply, kind_of
 
 _RECEIVE = re.compile(r"/merchantaccount/merchants/([^/]+)/receive/mobilemoney")
 _SEND = re.compile(r"/api/merchants/([^/]+)/send/mobilemoney")
@@ -49,10 +49,9 @@ class Hubtel:
 
     def kind(self, call: Call) -> str:
         """See `Wire.kind`."""
-        if call.method == "POST" and (_RECEIVE.fullmatch(call.path) or _SEND.fullmatch(call.path)):
-            return "money"
-        asks = call.method == "GET" and (_STATUS.fullmatch(call.path) or _SEND_STATUS.fullmatch(call.path))
-        return "inquiry" if asks else "other"
+        money = _RECEIVE.fullmatch(call.path) or _SEND.fullmatch(call.path)
+        inquiry = _STATUS.fullmatch(call.path) or _SEND_STATUS.fullmatch(call.path)
+        return kind_of(call, moves_money=money is not None, inquires=inquiry is not None)
 
     def inquired(self, call: Call) -> str:
         """See `Wire.inquired`."""
@@ -60,24 +59,21 @@ class Hubtel:
 
     def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
         """See `Wire.answer`."""
-        try:
-            match call.method:
-                case "POST" if found := _RECEIVE.fullmatch(call.path):
-                    self._access.merchant(call, found[1], "pos_sales_id")
-                    return self._accept(_receiving(json_object(call.body)), orders)
-                case "POST" if found := _SEND.fullmatch(call.path):
-                    self._access.merchant(call, found[1], "prepaid_deposit_id")
-                    return self._accept(_sending(json_object(call.body)), orders)
-                case "GET" if found := _STATUS.fullmatch(call.path):
-                    self._access.merchant(call, found[1], "pos_sales_id")
-                    return Outcome(_status(self._found(call, Side.DEBIT, orders, now)))
-                case "GET" if found := _SEND_STATUS.fullmatch(call.path):
-                    self._access.merchant(call, found[1], "prepaid_deposit_id")
-                    return Outcome(_send_status(self._found(call, Side.CREDIT, orders, now)))
-                case _:
-                    return Outcome(Reply(404, content_type=""))
-        except RefusedError as refused:
-            return Outcome(refused.reply)
+        match call.method:
+            case "POST" if found := _RECEIVE.fullmatch(call.path):
+                self._access.merchant(call, found[1], "pos_sales_id")
+                return self._accept(_receiving(json_object(call.body)), orders)
+            case "POST" if found := _SEND.fullmatch(call.path):
+                self._access.merchant(call, found[1], "prepaid_deposit_id")
+                return self._accept(_sending(json_object(call.body)), orders)
+            case "GET" if found := _STATUS.fullmatch(call.path):
+                self._access.merchant(call, found[1], "pos_sales_id")
+                return Outcome(_status(self._found(call, Side.DEBIT, orders, now)))
+            case "GET" if found := _SEND_STATUS.fullmatch(call.path):
+                self._access.merchant(call, found[1], "prepaid_deposit_id")
+                return Outcome(_send_status(self._found(call, Side.CREDIT, orders, now)))
+            case _:
+                return Outcome(Reply(404, content_type=""))
 
     def _accept(self, order: Order, orders: Mapping[str, Order]) -> Outcome:
         if order.amount < self._access.settings.minimum_amount:
@@ -140,7 +136,7 @@ class Hubtel:
         data = _data(order, said) | {
             "ExternalTransactionId": _external(order),
             "OrderId": _transaction(order),
-            "PaymentDate": _moment(ended_at),
+            "PaymentDate": utc_time(ended_at),
         }
         code, message = ("0000", "success") if paid else ("2001", "failed")
         body = {"ResponseCode": code, "Message": message, "Data": data}
@@ -193,7 +189,7 @@ _COLLECTED = {State.SUCCEEDED: "Paid", State.REVERSED: "Refunded"}
 def _status(order: Order) -> Reply:
     """Return the state of a collection, in camelCase. One that failed is `Unpaid` like one that waits."""
     data = {
-        "date": _moment(order.accepted_at),
+        "date": utc_time(order.accepted_at),
         "status": _COLLECTED.get(order.state, "Unpaid"),
         "transactionId": _transaction(order),
         "externalTransactionId": _external(order),
@@ -255,7 +251,7 @@ def _sent_data(order: Order, said: str) -> dict[str, Any]:
 
 
 def _major(minor: int) -> msgspec.Raw:
-    return msgspec.Raw(f"{minor // 100}.{minor % 100:02d}".encode())
+    return msgspec.Raw(major_units(minor).encode())
 
 
 def _charges(order: Order) -> int:
@@ -268,7 +264,3 @@ def _transaction(order: Order) -> str:
 
 def _external(order: Order) -> str:
     return str(int(_transaction(order)[:12], 16) % 10**10).zfill(10)
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")

@@ -1,17 +1,16 @@
 """Who may call MTN: subscription keys, API users, access tokens, target environments, two platforms."""
 
-import base64
-import binascii
 from collections import deque
 from random import Random
 from typing import Any
 
 import msgspec
 
-from synccash.sandbox.faults import BadBodyError, revised
-from synccash.sandbox.mtn_momo.request import RefusedError, error, gateway_error, json_object, reference
+from synccash.sandbox.authentication import basic_credentials, bearer_token
+from synccash.sandbox.control_resources import read_credentials, serve_settings
+from synccash.sandbox.mtn_momo.request import error, gateway_error, json_object, reference
 from synccash.sandbox.mtn_momo.tables import CURRENCY_OF_ENVIRONMENT, MISSING_KEY, WRONG_KEY, Settings
-from synccash.sandbox.wire import GATEWAY_REFUSAL, Call, Outcome, Reply
+from synccash.sandbox.wire import GATEWAY_REFUSAL, Call, Outcome, RefusedError, Reply
 
 
 class _Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,8 +54,7 @@ class Access:
 
     def callback_host(self, call: Call, product: str, now: float) -> str:
         """Return the callback host that the owner of this product's bearer token registered."""
-        scheme, _, secret = call.headers.get("Authorization", "").partition(" ")
-        token = self._tokens.get(secret) if scheme.lower() == "bearer" else None
+        token = self._tokens.get(bearer_token(call) or "")
         if token is None or token["product"] != product or token["expires_at"] <= now:
             raise RefusedError(
                 gateway_error(401, "Unauthorized. Access token is missing, invalid or expired.")
@@ -103,7 +101,7 @@ class Access:
         environment = call.headers.get("X-Target-Environment", "")
         if self.settings.platform == "new" and environment not in CURRENCY_OF_ENVIRONMENT:
             return Outcome(Reply.json(400, {"error": "Invalid or missing X-Target-Environment header"}))
-        user, key = _basic(call.headers.get("Authorization", ""))
+        user, key = basic_credentials(call)
         if not key or user not in self._users or self._users[user]["key"] != key:
             return Outcome(Reply.json(401, {"error": "login_failed"}))
         ttl = self.settings.token_ttl_s
@@ -134,29 +132,10 @@ class Access:
         Raises:
             BadBodyError: if the body cannot be used.
         """
-        match resource, method:
-            case "settings", "GET":
-                return Outcome(Reply.json(200, self.settings))
-            case "settings", "PUT":
-                settings = revised(self.settings, body)
-                return Outcome(
-                    Reply.json(200, settings), facts=({"settings": msgspec.to_builtins(settings)},)
-                )
-            case "credentials", "PUT":
-                try:
-                    given = msgspec.convert(body, _Credentials)
-                except msgspec.ValidationError as problem:
-                    raise BadBodyError([{"field": "credentials", "message": str(problem)}]) from problem
-                fact = {"user": given.api_user, "key": given.api_key, "host": given.callback_host}
-                return Outcome(Reply.json(200, {"api_user": given.api_user}), facts=(fact,))
-            case _:
-                return None
-
-
-def _basic(header: str) -> tuple[str, str]:
-    scheme, _, secret = header.partition(" ")
-    try:
-        user, _, key = base64.b64decode(secret, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        return "", ""
-    return (user, key) if scheme.lower() == "basic" else ("", "")
+        if resource == "settings":
+            return serve_settings(self.settings, method, body)
+        if (resource, method) != ("credentials", "PUT"):
+            return None
+        given = read_credentials(_Credentials, body)
+        fact = {"user": given.api_user, "key": given.api_key, "host": given.callback_host}
+        return Outcome(Reply.json(200, {"api_user": given.api_user}), facts=(fact,))

@@ -5,23 +5,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import msgspec
 
 from synccash.sandbox.mtn_momo.tables import ERRORS
-from synccash.sandbox.wire import Call, Reply
+from synccash.sandbox.values import uuid4_text
+from synccash.sandbox.wire import Call, RefusedError, Reply
 
 _AMOUNT = re.compile(r"(?:0|[1-9]\d{0,14})(?:\.\d{1,2})?")
 _NOTE = re.compile(r"[A-Za-z0-9 .,_-]{0,160}")
-
-
-class RefusedError(Exception):
-    """Ends the handling of a request with this answer."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.status)
-        self.reply = reply
 
 
 def error(code: str, message: str | None = None) -> Reply:
@@ -41,13 +33,10 @@ def _bad(message: str) -> RefusedError:
 
 def reference(text: str | None) -> str:
     """Return the reference in lower case; only a UUID of version 4 in its hyphenated form is one."""
-    try:
-        parsed = UUID(text or "")
-    except ValueError:
-        parsed = None
-    if parsed is None or parsed.version != 4 or str(parsed) != (text or "").lower():
+    found = uuid4_text(text)
+    if found is None:
         raise _bad("X-Reference-Id must be a UUID version 4.")
-    return str(parsed)
+    return found
 
 
 def json_object(body: bytes) -> dict[str, Any]:

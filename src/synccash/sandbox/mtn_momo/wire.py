@@ -4,14 +4,12 @@ import re
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
 from synccash.sandbox.floats import Float
 from synccash.sandbox.mtn_momo.access import Access
 from synccash.sandbox.mtn_momo.request import (
-    RefusedError,
     callback_url,
     error,
     gateway_error,
@@ -33,7 +31,8 @@ from synccash.sandbox.mtn_momo.tables import (
     number_ending,
 )
 from synccash.sandbox.orders import Order, ScriptedOutcome, Side, State
-from synccash.sandbox.wire import Call, Message, Outcome, Reply
+from synccash.sandbox.values import major_units, network_transaction_id
+from synccash.sandbox.wire import Call, Message, Outcome, RefusedError, Reply, kind_of
 
 
 class _Operation(msgspec.Struct, frozen=True):
@@ -87,9 +86,8 @@ class MtnMomo:
 
     def kind(self, call: Call) -> str:
         """See `Wire.kind`."""
-        if call.method == "POST" and _MONEY.fullmatch(call.path):
-            return "money"
-        return "inquiry" if call.method == "GET" and _STATUS.fullmatch(call.path) else "other"
+        money, inquiry = _MONEY.fullmatch(call.path), _STATUS.fullmatch(call.path)
+        return kind_of(call, moves_money=money is not None, inquires=inquiry is not None)
 
     def inquired(self, call: Call) -> str:
         """See `Wire.inquired`."""
@@ -98,13 +96,7 @@ class MtnMomo:
 
     def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
         """See `Wire.answer`."""
-        try:
-            self._access.pass_gateway(call)
-            return self._route(call, orders, now)
-        except RefusedError as refused:
-            return Outcome(refused.reply)
-
-    def _route(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
+        self._access.pass_gateway(call)
         path = call.path
         match call.method:
             case "POST" if path == "/v1_0/apiuser":
@@ -210,8 +202,7 @@ class MtnMomo:
         result = {name: order.details[name] for name in names if name in order.details}
         if order.state is State.PENDING and not forged:
             return result | {"status": "PENDING"}
-        transaction = str(UUID(order.reference).int % 9_000_000_000 + 1_000_000_000)
-        result = {"financialTransactionId": transaction} | result
+        result = {"financialTransactionId": network_transaction_id(order.reference)} | result
         if order.state is State.SUCCEEDED or forged:
             return result | {"status": "SUCCESSFUL"}
         reason: object = order.reason
@@ -304,6 +295,4 @@ def _balance(environment: str, currency: str | None, balance: int) -> Reply:
     spoken = CURRENCY_OF_ENVIRONMENT[environment]
     if currency not in (None, spoken):
         return error("INVALID_CURRENCY")
-    sign = "-" if balance < 0 else ""
-    major = f"{sign}{abs(balance) // 100}.{abs(balance) % 100:02d}"
-    return Reply.json(200, {"availableBalance": major, "currency": spoken})
+    return Reply.json(200, {"availableBalance": major_units(balance), "currency": spoken})

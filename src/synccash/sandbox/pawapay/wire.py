@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from random import Random
 from typing import Any, cast
-from uuid import UUID
 
 import msgspec
 
-from synccash.sandbox.faults import revised
+from synccash.sandbox.authentication import bearer_token
+from synccash.sandbox.control_resources import serve_settings
 from synccash.sandbox.floats import Float
 from synccash.sandbox.orders import Order, ScriptedOutcome, Side, State
 from synccash.sandbox.pawapay.tables import (
@@ -23,7 +23,8 @@ from synccash.sandbox.pawapay.tables import (
     fate_of,
     predicted,
 )
-from synccash.sandbox.wire import Call, Message, Outcome, Reply
+from synccash.sandbox.values import major_units, network_transaction_id, uuid4_text
+from synccash.sandbox.wire import Call, Message, Outcome, RefusedError, Reply, kind_of
 
 
 class _Operation(msgspec.Struct, frozen=True):
@@ -49,13 +50,13 @@ _SHOWN = ("customerMessage", "depositId", "clientReferenceId", "metadata")
 _MESSAGE = re.compile(r"[A-Za-z0-9 ]{4,22}")
 
 
-class _RefusedError(Exception):
-    """Ends the handling of a request with this code."""
+class _RefusedError(RefusedError):
+    """Ends the handling of a request with this failure code."""
 
     def __init__(self, code: str, message: str | None = None) -> None:
-        super().__init__(code)
         self.code = code
-        self.message = message or ERRORS[code][1]
+        self.reason = _reason(code, message or ERRORS[code][1])
+        super().__init__(Reply.json(ERRORS[code][0], self.reason))
 
 
 class Pawapay:
@@ -71,9 +72,8 @@ class Pawapay:
 
     def kind(self, call: Call) -> str:
         """See `Wire.kind`."""
-        if call.method == "POST" and _MONEY.fullmatch(call.path):
-            return "money"
-        return "inquiry" if call.method == "GET" and _STATUS.fullmatch(call.path) else "other"
+        money, inquiry = _MONEY.fullmatch(call.path), _STATUS.fullmatch(call.path)
+        return kind_of(call, moves_money=money is not None, inquires=inquiry is not None)
 
     def inquired(self, call: Call) -> str:
         """See `Wire.inquired`."""
@@ -82,23 +82,9 @@ class Pawapay:
 
     def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
         """See `Wire.answer`."""
-        try:
-            if call.path != "/v2/public-key/http":
-                self._authenticate(call)
-            return self._route(call, orders, now)
-        except _RefusedError as refused:
-            return Outcome(_error(refused.code, refused.message))
-
-    def _authenticate(self, call: Call) -> None:
-        scheme, _, token = call.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise _RefusedError("NO_AUTHENTICATION")
-        wanted = self._settings.token
-        if (token != wanted) if wanted is not None else token.startswith("invalid"):
-            raise _RefusedError("AUTHENTICATION_ERROR")
-
-    def _route(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
         path = call.path
+        if path != "/v2/public-key/http":
+            self._authenticate(call)
         match call.method:
             case "POST" if found := _MONEY.fullmatch(path):
                 return self._accept(call, _OPERATIONS[found[1]], orders, now)
@@ -119,6 +105,14 @@ class Pawapay:
             case _:
                 return Outcome(Reply.json(404, {"message": "Not found"}))
 
+    def _authenticate(self, call: Call) -> None:
+        token = bearer_token(call)
+        if not token:
+            raise _RefusedError("NO_AUTHENTICATION")
+        expected = self._settings.token
+        if (token != expected) if expected is not None else token.startswith("invalid"):
+            raise _RefusedError("AUTHENTICATION_ERROR")
+
     # Money.
 
     def _accept(self, call: Call, operation: _Operation, orders: Mapping[str, Order], now: float) -> Outcome:
@@ -135,7 +129,7 @@ class Pawapay:
             if status != 200:
                 raise
             said = {operation.id_field: reference, "status": "REJECTED", "created": created}
-            return Outcome(Reply.json(200, said | _reason(refused.code, refused.message)))
+            return Outcome(Reply.json(200, said | refused.reason))
         said = {operation.id_field: reference, "status": "ACCEPTED", "created": created}
         order = msgspec.structs.replace(order, details=order.details | {"created": created})
         return Outcome(Reply.json(200, said), order=order)
@@ -160,7 +154,7 @@ class Pawapay:
             raise _RefusedError("INVALID_CURRENCY")
         if operation.path == "payouts" and amount > self.float.available(orders.values()):
             fate = ScriptedOutcome("PAWAPAY_WALLET_OUT_OF_FUNDS")
-        own = {"amount": body.get("amount", _major(amount)), "provider": wallet["provider"]}
+        own = {"amount": body.get("amount", major_units(amount)), "provider": wallet["provider"]}
         return Order(
             reference=reference,
             operation=operation.path,
@@ -210,7 +204,7 @@ class Pawapay:
     def _balances(self, country: str | None, orders: Mapping[str, Order]) -> dict[str, Any]:
         """Return the one wallet of the account, which pays for all providers of Ghana."""
         held = self.float.available(orders.values())
-        wallet = {"country": "GHA", "balance": _major(max(0, held)), "currency": "GHS", "provider": ""}
+        wallet = {"country": "GHA", "balance": major_units(max(0, held)), "currency": "GHS", "provider": ""}
         return {"balances": [wallet] if country in (None, "GHA") else []}
 
     def _availability(self) -> list[dict[str, Any]]:
@@ -264,15 +258,7 @@ class Pawapay:
         Raises:
             BadBodyError: if the body cannot be used.
         """
-        match resource, method:
-            case "settings", "GET":
-                return Outcome(Reply.json(200, self._settings))
-            case "settings", "PUT":
-                settings = revised(self._settings, body)
-                fact = {"settings": msgspec.to_builtins(settings)}
-                return Outcome(Reply.json(200, settings), facts=(fact,))
-            case _:
-                return None
+        return serve_settings(self._settings, method, body) if resource == "settings" else None
 
 
 def _object(raw: bytes) -> dict[str, Any]:
@@ -283,13 +269,10 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _reference(text: object, field: str) -> str:
-    try:
-        parsed = UUID(text) if isinstance(text, str) else None
-    except ValueError:
-        parsed = None
-    if parsed is None or parsed.version != 4 or str(parsed) != str(text).lower():
+    found = uuid4_text(text)
+    if found is None:
         raise _RefusedError("INVALID_PARAMETER", f"{field} must be a UUID version 4.")
-    return str(parsed)
+    return found
 
 
 def _pesewas(amount: object) -> int:
@@ -297,10 +280,6 @@ def _pesewas(amount: object) -> int:
     if found is None:
         raise _RefusedError("INVALID_AMOUNT")
     return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
-
-
-def _major(pesewas: int) -> str:
-    return f"{pesewas // 100}.{pesewas % 100:02d}"
 
 
 def _refundable(body: dict[str, Any], orders: Mapping[str, Order]) -> tuple[int, Order]:
@@ -366,7 +345,7 @@ def _result(order: Order, *, forged: bool = False) -> dict[str, Any]:
     }
     result |= {name: order.details[name] for name in _SHOWN if name in order.details}
     if order.state is State.SUCCEEDED or forged:
-        transaction = str(UUID(order.reference).int % 9_000_000_000 + 1_000_000_000)
+        transaction = network_transaction_id(order.reference)
         return result | {"status": "COMPLETED", "providerTransactionId": transaction}
     if order.state is State.FAILED:
         code = order.reason or "UNSPECIFIED_FAILURE"
@@ -391,7 +370,11 @@ def _predict(body: dict[str, Any]) -> Reply:
 
 
 def _active_configuration() -> dict[str, Any]:
-    kind = {"minAmount": _major(MINIMUM), "maxAmount": _major(MAXIMUM), "decimalsInAmount": "TWO_PLACES"}
+    kind = {
+        "minAmount": major_units(MINIMUM),
+        "maxAmount": major_units(MAXIMUM),
+        "decimalsInAmount": "TWO_PLACES",
+    }
     providers = [
         {
             "provider": name,
@@ -405,10 +388,6 @@ def _active_configuration() -> dict[str, Any]:
         "companyName": "Sandbox",
         "countries": [{"country": "GHA", "prefix": "233", "providers": providers}],
     }
-
-
-def _error(code: str, message: str) -> Reply:
-    return Reply.json(ERRORS[code][0], _reason(code, message))
 
 
 def _reason(code: str, message: str) -> dict[str, Any]:

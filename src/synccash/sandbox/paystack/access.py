@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 
-from synccash.sandbox.faults import BadBodyError
-from synccash.sandbox.paystack.request import RefusedError, error
-from synccash.sandbox.wire import Call, Message, Outcome, Reply
+from synccash.sandbox.authentication import bearer_token
+from synccash.sandbox.control_resources import read_credentials
+from synccash.sandbox.paystack.request import error
+from synccash.sandbox.wire import Call, Message, Outcome, RefusedError, Reply
 
 
 class _Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,15 +25,16 @@ class Access:
 
     def integration(self, call: Call) -> int:
         """Return the caller's integration number. Raises RefusedError."""
-        header = call.headers.get("Authorization", "")
-        if not header:
+        if not call.headers.get("Authorization"):
             raise RefusedError(error(401, "No Authorization Header was found", "missing_auth", "api_error"))
-        scheme, _, key = header.partition(" ")
-        is_told = any(account.secret_key == key for account in self._accounts.values())
-        is_test = key.startswith("sk_test_") and not key.startswith("sk_test_invalid")
-        if scheme.lower() != "bearer" or not (is_told or is_test):
+        key = bearer_token(call)
+        if key is None or not self._takes(key):
             raise RefusedError(error(401, "Invalid key", "invalid_Key"))
         return _number(key)
+
+    def _takes(self, key: str) -> bool:
+        is_registered = any(account.secret_key == key for account in self._accounts.values())
+        return is_registered or (key.startswith("sk_test_") and not key.startswith("sk_test_invalid"))
 
     def event(self, integration: int, name: str, data: dict[str, Any], *, forged: bool) -> Message | None:
         """Return a signed event; a forger does not hold the key. None where nobody wants to hear."""
@@ -59,10 +61,7 @@ class Access:
         Raises:
             BadBodyError: if the body cannot be used.
         """
-        try:
-            account = msgspec.convert(body, _Account)
-        except msgspec.ValidationError as problem:
-            raise BadBodyError([{"field": "credentials", "message": str(problem)}]) from problem
+        account = read_credentials(_Account, body)
         fact = {"account": msgspec.to_builtins(account)}
         shown = {"integration": _number(account.secret_key), "webhook_url": account.webhook_url}
         return Outcome(Reply.json(200, shown), facts=(fact,))

@@ -4,12 +4,12 @@ Objects have all members of Paystack's published samples; those that mobile mone
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 from synccash.sandbox.orders import Order, State
 from synccash.sandbox.paystack.tables import ABANDONED, PROMPT, PROVIDERS, REASONS, VOUCHER
+from synccash.sandbox.values import utc_time
 
 _STATUSES = {
     State.PENDING: "pending",
@@ -26,7 +26,7 @@ _EXPECTED_AFTER_S = 9 * 86_400.0
 
 def moment(at: float) -> str:
     """Return a time as Paystack writes it."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_time(at, "milliseconds")
 
 
 def status_of(order: Order) -> str:

@@ -6,17 +6,9 @@ from typing import Any
 
 import msgspec
 
-from synccash.sandbox.wire import Call, Reply
+from synccash.sandbox.wire import Call, RefusedError, Reply
 
 _LOCAL = re.compile(r"0\d{9}")
-
-
-class RefusedError(Exception):
-    """Ends the handling of a request with this answer."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.status)
-        self.reply = reply
 
 
 def said(message: str, data: object, status: int = 200, *, meta: Mapping[str, Any] | None = None) -> Reply:

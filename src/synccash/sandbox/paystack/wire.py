@@ -23,7 +23,6 @@ from synccash.sandbox.paystack.inquiries import (
 )
 from synccash.sandbox.paystack.objects import attempted, queued_refund, refund_data, refunds_of, transaction
 from synccash.sandbox.paystack.request import (
-    RefusedError,
     cedis,
     error,
     json_object,
@@ -52,7 +51,7 @@ from synccash.sandbox.paystack.transfers import (
     recipient_data,
     transfer_data,
 )
-from synccash.sandbox.wire import Call, Message, Outcome, Reply
+from synccash.sandbox.wire import Call, Message, Outcome, RefusedError, Reply, kind_of
 
 _MONEY = frozenset({"/charge", "/charge/submit_otp", "/refund", "/transfer"})
 _LISTS = frozenset({"/transaction", "/transfer", "/refund"})
@@ -86,10 +85,8 @@ class Paystack:
 
     def kind(self, call: Call) -> str:
         """See `Wire.kind`."""
-        if call.method == "POST" and call.path in _MONEY:
-            return "money"
-        asks = call.method == "GET" and (call.path in _LISTS or _ASKED.fullmatch(call.path))
-        return "inquiry" if asks else "other"
+        inquires = call.path in _LISTS or _ASKED.fullmatch(call.path) is not None
+        return kind_of(call, moves_money=call.path in _MONEY, inquires=inquires)
 
     def inquired(self, call: Call) -> str:
         """See `Wire.inquired`."""
