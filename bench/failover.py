@@ -22,13 +22,13 @@ import uvloop
 
 from bench.installation import Installation, installation
 from bench.report import Report
+from synccash.rails.registry import RAILS
 
 SECONDS = 80.0
 RATE = 50
 SHARE_BAR, REROUTE_BAR_S = 0.999, 1.0
 _DRAIN_S = 90.0
 _OUTAGE = {"down": {"down": True}, "hanging": {"latency_ms": 30_000}}
-_RAILS = ("mtn_momo", "paystack", "hubtel", "pawapay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ async def _judge(
     went: float,
     drain_s: float,
 ) -> Found:
-    books = [await asyncio.to_thread(service.control, "GET", f"{rail}/book") for rail in _RAILS]
+    books = [await asyncio.to_thread(service.control, "GET", f"{rail}/book") for rail in RAILS]
     debits = Counter(debit["msisdn"] for book in books for debit in book["debits"])
     rows = await connection.fetch(_PAYMENTS)
     asked = [row for row in rows if not row["payer_msisdn"].startswith(_WARM)]
@@ -237,7 +237,7 @@ def _tell(report: Report, trouble: str, seconds: float, found: dict[str, Found])
             ("answers but 201 and 202", *(_errors(one) for one in found.values()), ""),
             ("driver late at most, ms", *(f"{one.driver_late_s * 1000:.0f}" for one in found.values()), ""),
             ("until the last end, s", *(f"{one.drain_s:.1f}" for one in found.values()), "<= 30"),
-            *((f"paid by {rail}", *(one.rails[rail] for one in found.values()), "") for rail in _RAILS),
+            *((f"paid by {rail}", *(one.rails[rail] for one in found.values()), "") for rail in RAILS),
         ],
     )
     for name, one in found.items():

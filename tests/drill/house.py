@@ -19,11 +19,11 @@ from synccash.engine.dispatch.rail_float import RailFloats
 from synccash.engine.engine import Engine, build_engine
 from synccash.engine.settings import EngineSettings
 from synccash.engine.system import SystemClock, SystemIdentities
-from synccash.local.sandbox_accounts import ACCOUNTS, SandboxRail
 from synccash.payments.errors import PaymentError
 from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.references import ReferenceKey
-from synccash.rails.registry import build_rails
+from synccash.rails.registry import RAILS, build_rails
+from synccash.rails.sandbox_account import SandboxRail
 from synccash.rails.transport import Transport
 from synccash.resilience.circuit_breaker import BreakerSettings
 from synccash.resilience.profiles import Profile
@@ -165,7 +165,9 @@ class House:
         """Have each rail of the sandbox take the credentials of ours."""
         for rail, url in self.sandbox.rail_urls.items():
             callbacks = f"{self.public_url}/api/v1/callbacks/{rail}"
-            account = ACCOUNTS[rail](SandboxRail(url=url, user=USER, key=KEY, callbacks=callbacks))
+            account = RAILS[rail].sandbox_account(
+                SandboxRail(url=url, user=USER, key=KEY, callbacks=callbacks)
+            )
             for resource, body in account.control.items():
                 self.tell(rail, resource, body)
             self._settings |= account.settings

@@ -10,8 +10,9 @@ from random import Random
 from typing import Any
 
 from synccash.payments.payer import Network
+from synccash.rails import registry
 
-RAILS = ("mtn_momo", "paystack", "hubtel", "pawapay")
+RAILS = tuple(registry.RAILS)
 ENDS = {
     "mtn_momo": (
         "PAYER_NOT_FOUND",

@@ -16,11 +16,10 @@ from synccash.drill.report import terminal_report
 from synccash.drill.run import DrillOptions, DrillResult, wait_until_idle
 from synccash.drill.sabotage import force_double_debit
 from synccash.drill.trouble import KINDS, RECORDS, missed
-from synccash.local.sandbox_accounts import ACCOUNTS
 from synccash.payments.case import Claim
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.request import PaymentRequest, Tenant
-from synccash.rails.registry import _SET_UPS
+from synccash.rails import registry
 from synccash.sandbox import status_faults
 from synccash.sandbox.faults import Faults, Script, revised
 
@@ -287,8 +286,7 @@ def test_nothing_may_be_sent_after_the_first_contradiction(kind, data, is_late):
 
 
 def test_every_rail_can_be_troubled():
-    assert set(RAILS) == set(ACCOUNTS)
-    assert len(RAILS) == len(_SET_UPS)
+    assert set(RAILS) == set(registry.RAILS)
 
 
 def test_the_connectors_say_where_an_order_may_park():

@@ -12,13 +12,13 @@ from matrix.faults import FAULTS, NOT_OURS
 from matrix.row import row_of
 from sim.mutants import MUTANTS, broken
 from synccash.engine.system import SystemClock
-from synccash.local.sandbox_accounts import ACCOUNTS, SandboxRail
 from synccash.payments.rail import Operation
 from synccash.rails.hubtel import answers as hubtel_answers
 from synccash.rails.mtn_momo import answers as mtn_momo_answers
 from synccash.rails.pawapay import answers as pawapay_answers
 from synccash.rails.paystack import answers as paystack_answers
-from synccash.rails.registry import build_rails
+from synccash.rails.registry import RAILS, build_rails
+from synccash.rails.sandbox_account import SandboxRail
 from synccash.rails.transport import Transport
 from synccash.sandbox.faults import Answer, Callbacks
 from synccash.sandbox.paystack.tables import REASONS
@@ -28,9 +28,8 @@ from synccash.settings.loader import Settings
 def connectors():
     """Each connector, with an account at the sandbox."""
     url = "http://localhost:1"
-    accounts = [
-        make(SandboxRail(url=url, user="u", key="k" * 32, callbacks=url)) for make in ACCOUNTS.values()
-    ]
+    sandbox_rail = SandboxRail(url=url, user="u", key="k" * 32, callbacks=url)
+    accounts = [rail.sandbox_account(sandbox_rail) for rail in RAILS.values()]
     given = {name: value for account in accounts for name, value in account.settings.items()}
     return build_rails(msgspec.convert(given, Settings, strict=False), Transport(), SystemClock())
 
@@ -90,7 +89,7 @@ def play(servers, migrated_template, tmp_path):
     return play
 
 
-@pytest.mark.parametrize("rail", ACCOUNTS)
+@pytest.mark.parametrize("rail", RAILS)
 async def test_each_order_ends_as_the_book_says(play, rail):
     async with asyncio.TaskGroup() as group:
         rows = [group.create_task(play(*row)) for row in ROWS if row[0] == rail]
@@ -107,7 +106,7 @@ async def test_an_engine_that_breaks_a_rule_is_caught(play, monkeypatch):
 
 def test_every_operation_of_every_connector_has_its_row():
     assert set(ROWS) <= set(ENDS) == set(REFUSALS)
-    assert {rail for rail, _ in ROWS} == set(ACCOUNTS) == set(SAID) == set(KNOWN_5XX) == set(EXPIRED)
+    assert {rail for rail, _ in ROWS} == set(RAILS) == set(SAID) == set(KNOWN_5XX) == set(EXPIRED)
 
 
 @pytest.mark.parametrize(("rail", "operation"), ROWS)

@@ -1,6 +1,6 @@
 """docs/adding-a-rail.md, followed step by step for a toy: it keeps the contract, and money goes over it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,25 +16,26 @@ from rails.toy.sandbox import Toy as ToyWire
 from service.installation import call, wait_until
 from service.whole import whole
 from synccash.engine.ports import Rail
-from synccash.local.sandbox_accounts import ACCOUNTS, Account, SandboxRail
 from synccash.payments.rail import RailStatus
-from synccash.rails.pacer import Clock
+from synccash.rails.registration import RegisteredRail
+from synccash.rails.registry import RAILS
+from synccash.rails.sandbox_account import SandboxAccount, SandboxRail
+from synccash.rails.statements import Layout
 from synccash.rails.transport import Exchange, Transport
 from synccash.resilience.evidence import Evidence
 from synccash.sandbox.registry import WIRES
-from synccash.settings.loader import Settings
 
 KEY = "a-secret-key-of-the-toy"
 
 
 @pytest.fixture(autouse=True)
 def played(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Step 4: the line in `sandbox/registry.py`."""
+    """Step 5: the line in `sandbox/registry.py`."""
     monkeypatch.setitem(WIRES, "toy", ToyWire)
 
 
 class ToyBench(Bench):
-    """Step 5."""
+    """Step 6."""
 
     rail_id = "toy"
     ends: Mapping[str, RailStatus] = MappingProxyType(
@@ -70,7 +71,7 @@ ANSWERS = st.fixed_dictionaries(
 @settings(max_examples=200, deadline=None)
 @given(status=st.integers(200, 599), told=ANSWERS)
 def test_no_answer_raises_or_claims_more_than_the_toy_s_own_word(status, told):
-    """Step 6."""
+    """Step 7."""
     answer = Exchange(status=status, headers={}, body=msgspec.json.encode(told), latency_s=0.1)
     assert told.get("code") in ("TAKEN", "BUSY") or judge_send(answer).evidence is Evidence.AMBIGUOUS
     status_at_rail = judge_status(answer, "ours")
@@ -81,22 +82,29 @@ def test_no_answer_raises_or_claims_more_than_the_toy_s_own_word(status, told):
 def test_a_payment_goes_over_the_toy_from_the_api_to_the_book(
     database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Steps 3 and 4: what `rails/registry.py` and `sandbox_accounts.py` gain. A toy has no settings."""
-    at: list[str] = []
+    """Steps 3 and 4: a registration, and nothing else. The toy has no settings: its account is kept here."""
+    accounts: list[ToySettings] = []
 
-    def account(place: SandboxRail) -> Account:
-        at.append(place.url)
-        return Account(settings={}, control={"settings": {"key": place.key}})
+    def sandbox_account(sandbox_rail: SandboxRail) -> SandboxAccount:
+        accounts.append(ToySettings(base_url=sandbox_rail.url, key=sandbox_rail.key))
+        return SandboxAccount(settings={}, control={"settings": {"key": sandbox_rail.key}})
 
-    def set_up(
-        settings: Settings, transport: Transport, clock: Clock, inquirers: Callable[[], int]
-    ) -> Toy | None:
-        return Toy(ToySettings(base_url=at[0], key="5d" * 16), transport)
-
-    monkeypatch.setitem(ACCOUNTS, "toy", account)
-    monkeypatch.setattr("synccash.rails.registry._SET_UPS", (set_up,))
+    toy = RegisteredRail(
+        name="toy",
+        provider="Toy",
+        build=lambda _settings, transport, _clock, _inquirers: Toy(accounts[0], transport),
+        statement=Layout(reference=("reference",)),
+        sandbox_account=sandbox_account,
+    )
+    monkeypatch.setitem(RAILS, "toy", toy)
     with whole(database_url, tmp_path) as service:
-        body = {"amount": 2505, "currency": "GHS", "payer": {"msisdn": "0241234567"}, "reference": "order 1"}
+        body = {
+            "amount": 2505,
+            "currency": "GHS",
+            "payer": {"msisdn": "0241234567"},
+            "reference": "order 1",
+            "rail": "toy",
+        }
         headers = {"Authorization": f"Bearer {service.key}", "Idempotency-Key": "order-1"}
         url = f"{service.url}/api/v1/payments"
         payment = call("POST", url, body, **headers).body

@@ -5,7 +5,8 @@ import pytest
 from rails.ticking import TickingClock
 from synccash.engine.system import SystemClock
 from synccash.payments.rail import Operation
-from synccash.rails.registry import build_former_rails, build_rails, mtn_momo_settings
+from synccash.rails.mtn_momo.registration import mtn_momo_settings
+from synccash.rails.registry import build_former_rails, build_rails
 from synccash.rails.transport import Transport
 from synccash.settings.loader import SECRETS, Settings, SettingsError
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from synccash.payments.reconciliation import Direction, StatementLine
-from synccash.rails.statements import LAYOUTS
+from synccash.rails.registry import RAILS
 from synccash.reconciliation import values
 from synccash.reconciliation.reading import (
     Movement,
@@ -27,7 +27,7 @@ def read(tmp_path):
     def rows(text, rail="mtn_momo", **shape):
         path = tmp_path / "statement.csv"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        given = {"layout": LAYOUTS[rail], "zone": ZoneInfo("Africa/Accra")} | shape
+        given = {"layout": RAILS[rail].statement, "zone": ZoneInfo("Africa/Accra")} | shape
         return list(read_statement(path, Shape(**given)))
 
     return rows

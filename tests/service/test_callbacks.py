@@ -14,13 +14,13 @@ import pytest
 from aiohttp import web
 
 from sandbox.momo import World
-from synccash.local.sandbox_accounts import ACCOUNTS, SandboxRail
 from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.request import Role
 from synccash.processes.api import application, assembled
+from synccash.rails.registry import RAILS
+from synccash.rails.sandbox_account import SandboxRail
 from synccash.settings.loader import Settings
 
-RAILS = ["mtn_momo", "paystack", "hubtel", "pawapay"]
 NEVER_BY_ITSELF = InquirySchedule(steps=(3_600.0,), tail=((3_600.0, 1e9),))
 AT_ONCE = InquirySchedule(steps=(0.05,), tail=((0.05, 1e9),))
 KEY = "sk_test_of_the_callbacks"
@@ -104,7 +104,7 @@ async def desk_over(database_url, folder, monkeypatch, schedule, **changes):
         for rail, url in world.sandbox.rail_urls.items():
             callbacks = f"{public_url}/api/v1/callbacks/{rail}"
             place = SandboxRail(url=url, user=str(uuid.UUID(int=4)), key="5d" * 16, callbacks=callbacks)
-            account = ACCOUNTS[rail](place)
+            account = RAILS[rail].sandbox_account(place)
             given |= account.settings
             for resource, body in account.control.items():
                 await desk.control(f"{rail}/{resource}", body)

@@ -1,20 +1,18 @@
 """The setting `profiles`: what an operator may change, and what he is told when he cannot."""
 
-import sys
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from synccash.rails.registry import Connector
+from synccash.rails.registry import RAILS
 from synccash.resilience.profiles import DATABASE, PAYMENT_PROVIDER, PROFILES
 from synccash.resilience.registry import Registry
 from synccash.settings.loader import SettingsError, load_settings
-from synccash.settings.profiles import RAILS, overridden
+from synccash.settings.profiles import overridden
 
 
 def registry(text: str) -> Registry:
-    return Registry(overridden(PROFILES, text))
+    return Registry(overridden(PROFILES, text, tuple(RAILS)))
 
 
 def test_without_a_word_the_profiles_are_those_that_were_asked_for():
@@ -93,5 +91,8 @@ def test_other_texts_with_a_grammar_are_read_at_start_too(tmp_path: Path):
 
 
 def test_every_rail_can_be_named():
-    names = {sys.modules[connector.__module__].NAME for connector in get_args(Connector)}
-    assert names == set(RAILS)
+    for rail in RAILS:
+        found = load_settings(
+            {"SYNCCASH_PROFILES": f"{rail}.breaker.open_s=10, {rail}:status.retry.attempts=1"}
+        )
+        assert registry(found.settings.profiles).profile(rail).breaker.open_s == 10

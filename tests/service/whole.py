@@ -21,9 +21,10 @@ from typing import Any
 import msgspec
 import uvicorn
 
-from synccash.local.sandbox_accounts import ACCOUNTS, SandboxRail
 from synccash.payments.request import Role
 from synccash.processes.api import Service, application, assembled
+from synccash.rails.registry import RAILS
+from synccash.rails.sandbox_account import SandboxRail
 from synccash.sandbox.faults import Faults
 from synccash.sandbox.server import Sandbox, run_sandbox
 from synccash.settings.loader import Settings
@@ -134,7 +135,7 @@ def _accounts(sandbox: Sandbox, url: str) -> dict[str, str]:
         place = SandboxRail(
             url=sandbox.rail_urls[name], user=str(uuid.UUID(int=4)), key="5d" * 16, callbacks=callbacks
         )
-        account = ACCOUNTS[name](place)
+        account = RAILS[name].sandbox_account(place)
         for resource, body in account.control.items():
             outcome = rail.wire.control(resource, "PUT", body)
             assert outcome is not None

@@ -55,6 +55,7 @@ from synccash.stores.postgres.pool import Pool, connect
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 
 RAILS = ("mtn_momo", "paystack", "hubtel", "pawapay")
+"""The rails of the release, which has no registry to take them from."""
 TENANT = Tenant("m_upgrade", livemode=False)
 SCOPES = {kind: f"m_upgrade:test:POST /{kind}" for kind in ("payments", "payouts", "refunds")}
 PRINTS = {"payments": b"f" * 32, "payouts": b"o" * 32, "refunds": b"r" * 32}

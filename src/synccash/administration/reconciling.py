@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from synccash.administration.database import with_database
 from synccash.administration.errors import AdministrationError
 from synccash.payments.reconciliation import Direction
-from synccash.rails.statements import COLUMNS, LAYOUTS
+from synccash.rails.registry import RAILS
+from synccash.rails.statements import COLUMNS
 from synccash.reconciliation.reading import Shape, StatementError
 from synccash.reconciliation.run import Reconciliation, Report, Summary
 from synccash.reconciliation.statement_index import StatementIndex
@@ -61,9 +62,9 @@ def reconcile(settings: Settings, request: ReconciliationRequest, report: Report
 
 
 def _shape(settings: Settings, request: ReconciliationRequest) -> Shape:
-    layout = LAYOUTS.get(request.rail)
-    if layout is None:
-        raise AdministrationError(f"--rail {request.rail}: expected one of {', '.join(LAYOUTS)}")
+    rail = RAILS.get(request.rail)
+    if rail is None:
+        raise AdministrationError(f"--rail {request.rail}: expected one of {', '.join(RAILS)}")
     try:
         zone = ZoneInfo(request.time_zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
@@ -71,11 +72,11 @@ def _shape(settings: Settings, request: ReconciliationRequest) -> Shape:
             f"--time-zone {request.time_zone}: expected a name such as Africa/Accra or UTC"
         ) from error
     return Shape(
-        layout=layout,
+        layout=rail.statement,
         named=_columns(request.columns),
         direction=Direction(request.direction) if request.direction else None,
         minor_units=request.minor_units,
-        currency=settings.mtn_momo_currency if request.rail == "mtn_momo" else "GHS",
+        currency=rail.statement_currency(settings),
         zone=zone,
     )
 

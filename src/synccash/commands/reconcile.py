@@ -40,7 +40,7 @@ def reconcile(
     file
         The statement, as the rail's portal exports it.
     rail
-        The rail of the statement: mtn_momo, paystack, hubtel or pawapay.
+        The rail of the statement, such as mtn_momo.
     from_
         The statement must list attempts from this time on; by default the time of the file's first row.
     to

@@ -3,14 +3,13 @@
 import msgspec
 
 from synccash.engine.system import SystemClock
-from synccash.local.sandbox_accounts import ACCOUNTS, SandboxRail
-from synccash.rails.registry import build_rails
+from synccash.rails import registry
+from synccash.rails.sandbox_account import SandboxRail
 from synccash.rails.transport import Transport
-from synccash.sandbox.registry import WIRES
 from synccash.settings.loader import Settings
 
-RAILS = tuple(WIRES)
-"""Every rail that the sandbox simulates, in the order of its ports."""
+RAILS = tuple(registry.RAILS)
+"""Every registered rail: the sandbox simulates all of them."""
 
 
 def _without_deduplication() -> frozenset[tuple[str, str]]:
@@ -22,9 +21,11 @@ def _without_deduplication() -> frozenset[tuple[str, str]]:
         callbacks="http://localhost",
     )
     settings: dict[str, str] = {}
-    for rail in RAILS:
-        settings |= ACCOUNTS[rail](sandbox_rail).settings
-    rails = build_rails(msgspec.convert(settings, Settings, strict=False), Transport(), SystemClock())
+    for rail in registry.RAILS.values():
+        settings |= rail.sandbox_account(sandbox_rail).settings
+    rails = registry.build_rails(
+        msgspec.convert(settings, Settings, strict=False), Transport(), SystemClock()
+    )
     return frozenset(
         (name, operation.value)
         for name, rail in rails.items()

@@ -19,13 +19,13 @@ from typing import Any
 
 from synccash.engine.system import SystemClock
 from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
-from synccash.local.sandbox_accounts import ACCOUNTS, SandboxRail
 from synccash.local.supervisor import Program, Supervisor
 from synccash.payments.balance import BalanceAccount, credit_source
 from synccash.payments.rail import Environment
 from synccash.payments.references import KEY_BYTES_MIN
 from synccash.payments.request import Role
-from synccash.rails.registry import build_rails
+from synccash.rails.registry import RAILS, build_rails
+from synccash.rails.sandbox_account import SandboxRail
 from synccash.rails.transport import Transport
 from synccash.servers.bundle import Servers, start_servers
 from synccash.servers.data_directory import open_data_folder
@@ -170,7 +170,7 @@ class Up:
             defaults |= sandbox_rails(
                 sandbox_url, self.options.data_dir / "sandbox_credentials.json", public_url, self._wait
             )
-            for rail in ACCOUNTS:
+            for rail in RAILS:
                 addresses = {name for name in defaults if name.startswith(rail) and name.endswith("_url")}
                 if addresses & self.loaded.sources.keys():
                     # The user's URL is not the sandbox's: only the operator knows its environment.
@@ -364,12 +364,12 @@ def sandbox_rails(
     urls = rail_urls(sandbox_url, wait)
     made = load_or_create(path, lambda: {"user": str(uuid.uuid4()), "key": secrets.token_hex(16)})
     settings: dict[str, str] = {}
-    for rail, account_at in ACCOUNTS.items():
+    for rail, registered in RAILS.items():
         if rail not in urls:
             continue
         callbacks = f"{public_url}/api/v1/callbacks/{rail}"
         sandbox_rail = SandboxRail(url=urls[rail], user=made["user"], key=made["key"], callbacks=callbacks)
-        account = account_at(sandbox_rail)
+        account = registered.sandbox_account(sandbox_rail)
         for resource, body in account.control.items():
             exchange("PUT", f"{sandbox_url}/control/{rail}/{resource}", body, wait)
         settings |= account.settings

@@ -55,7 +55,7 @@ from synccash.processes.balance_loop import BalanceLoop
 from synccash.processes.engine_settings import dispatch_settings, engine_settings, notifier_settings
 from synccash.processes.housekeeping import Housekeeping
 from synccash.processes.service_guard import NAMES, Gate, LocalLimiter
-from synccash.rails.registry import build_former_rails, build_rails
+from synccash.rails.registry import RAILS, build_former_rails, build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
 from synccash.resilience.client_address import Network, trusted_networks
@@ -473,7 +473,7 @@ def _registry(settings: Settings, clock: SystemClock) -> Registry:
         breaker = replace(provider.breaker, open_s=open_s, open_max_s=most_s)
         profiles = {**profiles, "*": replace(provider, breaker=breaker)}
     try:
-        profiles = overridden(profiles, settings.profiles)
+        profiles = overridden(profiles, settings.profiles, tuple(RAILS))
     except ValueError as error:
         raise SettingsError(f"profiles: {error}") from error
     return Registry(profiles, clock=clock.monotonic)

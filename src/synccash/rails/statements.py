@@ -1,12 +1,11 @@
 """The formats of the rails' statements: column names, and the words in the columns.
 
-Only pawaPay publishes the columns of its export (docs.pawapay.io, "Statements"). The others are read by the
-names of their exports as they were seen in public, and by those of their APIs; what an export calls
-otherwise is named on the command line.
+Each rail registers its layout. Only pawaPay publishes the columns of its export (docs.pawapay.io,
+"Statements"). The others are read by the names of their exports as they were seen in public, and by those of
+their APIs; the command line takes the names of any other export.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _SIGNS = re.compile(r"[^a-z0-9]+")
@@ -76,42 +75,6 @@ UNSETTLED = frozenset(
         "cancelled", "canceled", "declined", "unpaid", "initiated", "created", "timeout", "inreconciliation",
     }
 )  # fmt: skip
-
-LAYOUTS: Mapping[str, Layout] = {
-    "mtn_momo": Layout(
-        # We write our reference into externalId: the statement does not know X-Reference-Id.
-        reference=("externalid", "externaltransactionid", "xreferenceid", "referenceid", "reference"),
-        provider_id=("id", "transactionid", "financialtransactionid"),
-        # Seen from our account, a request to pay is a debit of the payer's.
-        incoming=frozenset({"debit", "payment", "externalpayment", "requesttopay", "cashin"}),
-        outgoing=frozenset({"externaltransfer", "batchtransfer", "floattransfer", "deposit", "cashout"}),
-    ),
-    "paystack": Layout(
-        # A refund's own reference is in its note; its column `reference` is the one of the charge.
-        reference=("merchantnote", "reference", "transactionreference", "transferreference"),
-        provider_id=("refundid", "transfercode", "transactionid", "id"),
-        amount=("amount", "amountpaid", "amountghs", "refundamount"),
-        time=("transactiondate", "paidat", "createdat", "date", "refundedat", "datecreated"),
-        outgoing_files=("transfercode", "recipient", "refundid", "merchantnote", "refundedby"),
-        incoming=frozenset({"charge", "transaction", "payment"}),
-    ),
-    "hubtel": Layout(
-        reference=("clientreference", "clientref", "merchantreference", "reference"),
-        provider_id=("transactionid", "hubteltransactionid", "orderid", "id"),
-        amount=("amount", "transactionamount", "amountghs"),
-        direction=("transactiontype", "type", "direction"),
-        outgoing_files=("recipientmsisdn", "recipientname", "recipient"),
-        incoming=frozenset({"receivemoney", "received", "sale", "payment"}),
-        outgoing=frozenset({"sendmoney"}),
-    ),
-    "pawapay": Layout(
-        # What pawaPay calls the id of a transaction is the one that we gave it.
-        reference=("transactionid", "depositid", "payoutid", "refundid"),
-        provider_id=("providertransactionid", "correspondentid", "mnotransactionid"),
-        time=("creationdate", "created", "createdat", "date"),
-        outgoing_files=("payoutid", "refundid"),
-    ),
-}
 
 
 def bare(name: str) -> str:

@@ -217,14 +217,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
+_ENVIRONMENT = "_environment"
+RAILS_WITH_SETTINGS = tuple(
+    name.removesuffix(_ENVIRONMENT)
+    for name, field in FIELDS.items()
+    if name.endswith(_ENVIRONMENT) and field.type == (DeclaredEnvironment | None)
+)
+"""The rails that can be set up: each declares whether its account moves real money."""
 _GRAMMARS: Mapping[str, Callable[[str], object]] = {
     "installation_key": lambda text: text and ReferenceKey.of(text),
-    "profiles": lambda text: overridden(PROFILES, text),
+    "profiles": lambda text: overridden(PROFILES, text, RAILS_WITH_SETTINGS),
     "rate_limits": ConfiguredLimits().overridden,
     "balance_fees": read_fees,
     "trusted_proxies": trusted_networks,
 }
 """What reads a text that is more than a text; each raises ValueError."""
+
+
+def former_keys(rail: str) -> dict[str, str]:
+    """Return the keys of a rail that can have a former value, each with the key of that value.
+
+    `paystack_secret_key` has its former value in `paystack_former_secret_key`.
+    """
+    prefix = f"{rail}_former_"
+    return {f"{rail}_{name.removeprefix(prefix)}": name for name in FIELDS if name.startswith(prefix)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ payment_provider.retry.attempts=4, mtn_momo.breaker.open_s=10, mtn_momo:status.b
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from typing import Any, get_type_hints
@@ -15,7 +15,6 @@ from synccash.resilience.breaker_settings import BreakerSettings
 from synccash.resilience.profiles import Profile, profile_of
 from synccash.resilience.retry import Retry
 
-RAILS = ("mtn_momo", "paystack", "hubtel", "pawapay")
 OPERATIONS = ("collect", "refund", "payout", "status")
 _PROVIDERS = "payment_provider"
 
@@ -28,49 +27,50 @@ del _FIELDS["retry.on"]
 _BREAKER = tuple(field for field in _FIELDS if field.startswith("breaker."))
 _SERVICES: dict[str, tuple[str, ...]] = {
     _PROVIDERS: tuple(_FIELDS),
-    **dict.fromkeys(RAILS, tuple(_FIELDS)),
     "fraud": tuple(_FIELDS),
     "database": tuple(field for field in _FIELDS if field not in _BREAKER),
     "webhook": _BREAKER,
     "valkey": _BREAKER,
 }
-"""Which numbers of a service can be changed: those that something goes by."""
+"""The fields that can be changed for each service. A rail has all of them."""
 
 
-def overridden(profiles: Mapping[str, Profile], text: str) -> Mapping[str, Profile]:
-    """The profiles with other numbers: `service.part.field=value`, several with commas or on lines.
+def overridden(profiles: Mapping[str, Profile], text: str, rails: Sequence[str]) -> Mapping[str, Profile]:
+    """Return the profiles with other numbers: `service.part.field=value`, several with commas or on lines.
 
     A service is `payment_provider` (all rails), a rail, one operation of a rail (`mtn_momo:status`), `fraud`,
     `database`, `webhook` or `valkey`; the narrower one wins. Fields are those of Retry and BreakerSettings,
-    and `total_timeout`; `off` takes a rule away. Raises ValueError that names what cannot be used and what
-    was expected.
+    and `total_timeout`; `off` takes a rule away. `rails`: the ids of the rails that can be named. Raises
+    ValueError that names what cannot be used and what was expected.
     """
+    services = {_PROVIDERS: _SERVICES[_PROVIDERS], **dict.fromkeys(rails, tuple(_FIELDS)), **_SERVICES}
     written: dict[str, dict[str, Any]] = {}
     for part in filter(None, (part.strip() for part in text.replace("\n", ",").split(","))):
-        service, field, value = _read(part)
+        service, field, value = _read(part, services, rails)
         written.setdefault(service, {})[field] = value
     changed = dict(profiles)
     for service in sorted(written, key=_narrowness):
         try:
-            changed[_key(service)] = _changed(profile_of(changed, _key(service)), written[service])
+            key = _key(service, rails)
+            changed[key] = _changed(profile_of(changed, key), written[service])
         except ValueError as error:
             raise ValueError(f"{service}: {error}") from error
     return changed
 
 
-def _read(part: str) -> tuple[str, str, Any]:
+def _read(part: str, services: Mapping[str, Sequence[str]], rails: Sequence[str]) -> tuple[str, str, Any]:
     place, equals, value = (word.strip() for word in part.partition("="))
     service, dot, field = place.partition(".")
     if not equals or not dot:
         raise ValueError(f"{part!r} is not a valid change; expected service.part.field=value")
     kind, colon, operation = service.partition(":")
-    if kind not in _SERVICES:
-        raise ValueError(f"{part!r}: unknown service {kind!r}{_known(kind, _SERVICES)}")
-    if colon and (kind not in RAILS or operation not in OPERATIONS):
-        known = _known(operation, OPERATIONS) if kind in RAILS else "; only rails have operations"
+    if kind not in services:
+        raise ValueError(f"{part!r}: unknown service {kind!r}{_known(kind, services)}")
+    if colon and (kind not in rails or operation not in OPERATIONS):
+        known = _known(operation, OPERATIONS) if kind in rails else "; only rails have operations"
         raise ValueError(f"{part!r}: unknown operation {operation!r}{known}")
-    if field not in _SERVICES[kind]:
-        raise ValueError(f"{part!r}: {kind} has no {field!r}{_known(field, _SERVICES[kind])}")
+    if field not in services[kind]:
+        raise ValueError(f"{part!r}: {kind} has no {field!r}{_known(field, services[kind])}")
     try:
         found = msgspec.convert(None if value == "off" else value, _FIELDS[field], strict=False)
     except msgspec.ValidationError as error:
@@ -89,11 +89,11 @@ def _narrowness(service: str) -> int:
     return 0 if service == _PROVIDERS else 2 if ":" in service else 1
 
 
-def _key(service: str) -> str:
-    """Under which name the registry finds it. A rail's bare name means its collect breaker there."""
+def _key(service: str, rails: Sequence[str]) -> str:
+    """Return the name in the toolkit's registry. A rail's bare name means its collect breaker there."""
     if service == _PROVIDERS:
         return "*"
-    return f"{service}:*" if service in RAILS else service
+    return f"{service}:*" if service in rails else service
 
 
 def _changed(profile: Profile, values: Mapping[str, Any]) -> Profile:
