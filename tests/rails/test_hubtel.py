@@ -17,7 +17,7 @@ from synccash.rails.transport import Transport
 from synccash.resilience.evidence import Evidence
 from synccash.settings.loader import Settings, SettingsError
 
-TAKEN = b'{"ResponseCode":"0001","Message":"pending","Data":{"TransactionId":"t1"}}'
+ACCEPTED_CODES = b'{"ResponseCode":"0001","Message":"pending","Data":{"TransactionId":"t1"}}'
 ACCOUNT = {
     "hubtel_environment": "live",
     "hubtel_pos_sales_id": "2017001",
@@ -48,7 +48,7 @@ async def test_it_says_what_it_can_do(bench):
     [(Network.MTN, "mtn-gh"), (Network.TELECEL, "vodafone-gh"), (Network.AT, "tigo-gh")],
 )
 async def test_a_collection_is_written_as_hubtel_wants_it(bench, network, channel):
-    async with raw_server(answering(200, TAKEN)) as hubtel:
+    async with raw_server(answering(200, ACCEPTED_CODES)) as hubtel:
         rail = bench.connector_at(hubtel.url)
         order = bench.order(account=rail.account, amount=2_510, network=network, note="Ama's 2 & café")
         given = await rail.send(order, timeout_s=5.0)
@@ -84,7 +84,7 @@ async def test_an_amount_reaches_the_book_to_the_pesewa(bench, amount):
     ],
 )
 async def test_money_goes_out_from_the_prepaid_deposit(bench, operation, name, recipient):
-    async with raw_server(answering(200, TAKEN)) as hubtel:
+    async with raw_server(answering(200, ACCEPTED_CODES)) as hubtel:
         rail = bench.connector_at(hubtel.url)
         order = bench.order(operation, account=rail.account, name=name, original_reference="the-debit")
         await rail.send(order, timeout_s=5.0)

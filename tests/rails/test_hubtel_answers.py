@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.rail import CallbackNote, NextActionType, Operation, RailStatus
-from synccash.rails.hubtel.answers import CODES, TAKEN, judge_send, judge_status, read_callback
+from synccash.rails.hubtel.answers import ACCEPTED_CODES, CODES, judge_send, judge_status, read_callback
 from synccash.rails.transport import Exchange, TransportFailure, TransportFault
 from synccash.resilience.evidence import Evidence
 
@@ -194,7 +194,7 @@ def test_a_callback_of_a_failure_is_noted_as_one():
     assert not note.failure.reroute
 
 
-@pytest.mark.parametrize("code", [*sorted(TAKEN), *sorted(PROOF_CODES), "5000", "9999"])
+@pytest.mark.parametrize("code", [*sorted(ACCEPTED_CODES), *sorted(PROOF_CODES), "5000", "9999"])
 def test_a_callback_of_anything_else_is_a_hint_only(code):
     assert read_callback(msgspec.json.encode(coded(code))) == CallbackNote()
 
@@ -212,7 +212,10 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-codes = st.sampled_from([*sorted(PROOF_CODES | TAKEN), "2001", "5000", "success", "1234", ""]) | json_values
+codes = (
+    st.sampled_from([*sorted(PROOF_CODES | ACCEPTED_CODES), "2001", "5000", "success", "1234", ""])
+    | json_values
+)
 words = st.sampled_from(["Paid", "Unpaid", "Refunded", "success", "failed", "duplicate", OURS]) | json_values
 data = st.fixed_dictionaries(
     {},
@@ -247,7 +250,7 @@ def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body)
             assert b"duplicate" not in body.split(b'"')
         if answer.evidence is Evidence.ACCEPTED:
             assert status < 300
-            assert any(code.encode() in body for code in TAKEN)
+            assert any(code.encode() in body for code in ACCEPTED_CODES)
 
 
 @given(statuses, bodies)

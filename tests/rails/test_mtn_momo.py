@@ -19,7 +19,7 @@ from synccash.payments.rail import (
     RailStatus,
 )
 from synccash.rails.mtn_momo.connector import ProductCredentials, read_token
-from synccash.rails.notes import note
+from synccash.rails.notes import clean_note
 from synccash.rails.transport import Exchange
 from synccash.resilience.evidence import Evidence
 
@@ -172,7 +172,7 @@ async def test_a_payout_names_its_payee_under_the_disbursements_own_token_and_ke
     ],
 )
 def test_notes_are_written_as_mtn_takes_them(text, expected):
-    assert note(text) == expected
+    assert clean_note(text) == expected
 
 
 async def test_notes_that_mtn_would_refuse_are_taken(bench):

@@ -12,11 +12,11 @@ from synccash.payments.failure import FailureCode
 from synccash.payments.rail import NextActionType, Operation, RailStatus
 from synccash.rails.paystack.answers import (
     CODES,
-    LISTED,
     REASONS,
-    STANDINGS,
-    judge_listing,
+    REFUNDS_PER_PAGE,
+    STATUSES,
     judge_password,
+    judge_refunds,
     judge_send,
     judge_status,
     recipient_code,
@@ -142,7 +142,7 @@ def test_a_reversal_is_told_by_its_word():
     going_back = judge_status(said(200, yes("reversal-pending", amount=2505, currency="GHS")), COLLECT, OURS)
     assert going_back.amount == 2505
     assert (
-        judge_listing(listed(entry(status="reversal-pending")), OURS, 500).status_at_rail
+        judge_refunds(listed(entry(status="reversal-pending")), OURS, 500).status_at_rail
         is RailStatus.PENDING
     )
 
@@ -221,29 +221,34 @@ def entry(note=OURS, status="processed", amount=500, **fields):
 
 
 def test_a_refund_is_adopted_by_the_reference_in_its_note_and_its_amount():
-    found = judge_listing(listed(entry("another's"), entry()), OURS, 500)
+    found = judge_refunds(listed(entry("another's"), entry()), OURS, 500)
     assert (found.status_at_rail, found.amount, found.provider_transaction_id) == (
         RailStatus.SUCCEEDED,
         500,
         "7",
     )
     assert (
-        judge_listing(listed(entry(status="needs-attention")), OURS, 500).status_at_rail is RailStatus.PENDING
+        judge_refunds(listed(entry(status="needs-attention")), OURS, 500).status_at_rail is RailStatus.PENDING
     )
-    assert judge_listing(listed(entry(status="failed")), OURS, 500).status_at_rail is RailStatus.FAILED
+    assert judge_refunds(listed(entry(status="failed")), OURS, 500).status_at_rail is RailStatus.FAILED
     assert (
-        judge_listing(listed(entry(status="failed")), OURS, 501).status_at_rail is RailStatus.NO_INFORMATION
+        judge_refunds(listed(entry(status="failed")), OURS, 501).status_at_rail is RailStatus.NO_INFORMATION
     )
-    moved = judge_listing(listed(entry()), OURS, 501)
+    moved = judge_refunds(listed(entry()), OURS, 501)
     assert (moved.status_at_rail, moved.amount) == (RailStatus.SUCCEEDED, 500), (
         "another amount is told, not hidden"
     )
-    assert judge_listing(listed(entry("another's")), OURS, 500).status_at_rail is RailStatus.NOT_FOUND
+    assert judge_refunds(listed(entry("another's")), OURS, 500).status_at_rail is RailStatus.NOT_FOUND
 
 
 def test_a_list_that_may_go_on_or_cannot_be_read_does_not_say_that_a_refund_is_missing():
-    for answer in (listed(*[entry("another's")] * LISTED), listed("?"), listed(None), said(200, b"[]")):
-        assert judge_listing(answer, OURS, 500).status_at_rail is RailStatus.NO_INFORMATION
+    for answer in (
+        listed(*[entry("another's")] * REFUNDS_PER_PAGE),
+        listed("?"),
+        listed(None),
+        said(200, b"[]"),
+    ):
+        assert judge_refunds(answer, OURS, 500).status_at_rail is RailStatus.NO_INFORMATION
 
 
 def test_a_payout_whose_recipient_was_not_named_was_not_sent():
@@ -267,7 +272,7 @@ SHAPES = {
     "a bare no": b'{"status":false}',
     "status as text": b'{"status":"false","message":"?"}',
     **{f"the code {code}": msgspec.json.encode(error("?", type="api_error", code=code)) for code in CODES},
-    **{f"data {word}": msgspec.json.encode(yes(word)) for words in STANDINGS.values() for word in words},
+    **{f"data {word}": msgspec.json.encode(yes(word)) for words in STATUSES.values() for word in words},
 }
 
 
@@ -334,7 +339,7 @@ def test_no_answer_raises_or_claims_more_than_it_says(status, body, headers):
     for answer in (
         judge_status(exchange, COLLECT, OURS),
         judge_status(exchange, PAYOUT, OURS),
-        judge_listing(exchange, OURS, 500),
+        judge_refunds(exchange, OURS, 500),
     ):
         if answer.status_at_rail in (RailStatus.SUCCEEDED, RailStatus.FAILED, RailStatus.PENDING):
             assert status in (200, 201)

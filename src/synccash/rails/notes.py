@@ -7,16 +7,16 @@ _NOTE_MAX = 160
 _UNFIT_FOR_NOTES = re.compile(r"[^A-Za-z0-9.,-]+")
 
 
-def plain(text: str, unfit: re.Pattern[str], most: int) -> str:
+def clean_text(text: str, unfit: re.Pattern[str], most: int) -> str:
     """Return at most `most` characters: accents are removed, `unfit` characters become a space."""
     split = unicodedata.normalize("NFKD", text)
     bare = "".join(sign for sign in split if not unicodedata.combining(sign))
     return unfit.sub(" ", bare).strip()[:most].rstrip()
 
 
-def note(text: str) -> str:
+def clean_note(text: str) -> str:
     """Write a note as MTN takes it, and Hubtel too: at most 160 of letters, digits, blanks and `.,-`.
 
     MTN refuses a request that contains an apostrophe.
     """
-    return plain(text, _UNFIT_FOR_NOTES, _NOTE_MAX)
+    return clean_text(text, _UNFIT_FOR_NOTES, _NOTE_MAX)

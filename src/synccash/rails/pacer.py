@@ -41,11 +41,11 @@ _SLACK = 1.05
 # Rechecks after the end get one turn in five.
 _RECHECK_SHARE = 0.2
 # A turn comes earlier than computed when other callers give up or processes stop.
-_LOOK_AGAIN_S = 1.0
+_RECHECK_AFTER_S = 1.0
 _Waiting = tuple[InquiryPriority, int]
 
 
-def alone() -> int:
+def one_process() -> int:
     """Return 1: only this process inquires."""
     return 1
 
@@ -58,7 +58,7 @@ class Pacer:
     never a turn that another inquiry waits for.
     """
 
-    def __init__(self, per_s: float, clock: Clock, processes: Callable[[], int] = alone) -> None:
+    def __init__(self, per_s: float, clock: Clock, processes: Callable[[], int] = one_process) -> None:
         self._alone_s = _SLACK / per_s
         self._clock = clock
         self._processes = processes
@@ -92,7 +92,7 @@ class Pacer:
             if is_recheck and self._is_shed(place, now, distance_s):
                 self.shed += 1
                 return Turn.SHED
-            # Every waiter sleeps until its own turn as it stands now, or for a while, and looks again.
+            # Every waiter sleeps until its turn as computed now, or for a while, and computes it again.
             moment = max(now, self._last + distance_s) + self._waiting.index(place) * distance_s
             if moment > ends_at:
                 return Turn.TOO_LATE
@@ -101,7 +101,7 @@ class Pacer:
                 if is_recheck:
                     self._last_recheck = now
                 return Turn.GRANTED
-            await self._clock.sleep(min(moment - now, _LOOK_AGAIN_S))
+            await self._clock.sleep(min(moment - now, _RECHECK_AFTER_S))
 
     def _is_shed(self, place: _Waiting, now: float, distance_s: float) -> bool:
         is_used_up = now < self._last_recheck + distance_s / _RECHECK_SHARE

@@ -8,7 +8,7 @@ import msgspec
 from synccash.rails.connector import Connector
 from synccash.rails.hubtel.registration import HUBTEL
 from synccash.rails.mtn_momo.registration import MTN_MOMO
-from synccash.rails.pacer import Clock, alone
+from synccash.rails.pacer import Clock, one_process
 from synccash.rails.pawapay.registration import PAWAPAY
 from synccash.rails.paystack.registration import PAYSTACK
 from synccash.rails.registration import CountInquirers, RegisteredRail
@@ -20,7 +20,7 @@ RAILS: dict[str, RegisteredRail] = {rail.name: rail for rail in (MTN_MOMO, PAYST
 
 
 def build_rails(
-    settings: Settings, transport: Transport, clock: Clock, inquirers: CountInquirers = alone
+    settings: Settings, transport: Transport, clock: Clock, inquirers: CountInquirers = one_process
 ) -> dict[str, Connector]:
     """Build the connectors of the rails that are configured, by id.
 
@@ -42,7 +42,7 @@ def build_rails(
 
 
 def build_former_rails(
-    settings: Settings, transport: Transport, clock: Clock, inquirers: CountInquirers = alone
+    settings: Settings, transport: Transport, clock: Clock, inquirers: CountInquirers = one_process
 ) -> dict[str, tuple[Connector, ...]]:
     """Build the connectors with former credentials, by rail. They inquire about what was sent with these.
 

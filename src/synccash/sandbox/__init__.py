@@ -1,5 +1,4 @@
-"""The rails played back: wire-faithful simulators with a book of real debits and scripted faults.
+"""Simulated rails: the providers' wire formats, a book of the debits and credits, and scripted faults.
 
-The sandbox stands alone. It imports nothing of the engine that it is used to judge, so that a mistake made
-there cannot be made here again.
+The sandbox imports nothing of the engine that it judges, so that a mistake made there is not repeated here.
 """

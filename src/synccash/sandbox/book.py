@@ -1,4 +1,4 @@
-"""The book of a rail: what really left and reached the wallets. It is the judge of every test."""
+"""The book of a simulated rail: the debits and credits that happened. Tests compare all results with it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any

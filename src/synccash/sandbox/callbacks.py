@@ -1,4 +1,4 @@
-"""Carries callbacks to the caller's URL: once, without a retry, whatever the caller answers."""
+"""Sends each callback to the caller's URL once, without a retry, whatever the caller answers."""
 
 import asyncio
 import logging
@@ -10,8 +10,8 @@ from synccash.sandbox.wire import Message
 _log = logging.getLogger(__name__)
 
 
-class Courier:
-    """Sends callbacks in the background; `close` abandons those that are still on their way."""
+class CallbackSender:
+    """Sends callbacks in the background; `close` cancels those that are under way."""
 
     def __init__(self, timeout_s: float = 5.0) -> None:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)

@@ -1,4 +1,4 @@
-"""The test bench of the sandbox: faults, scripts, books. It is never part of a rail's own wire."""
+"""Serves /control: faults, scripts, books and floats of the simulated rails. No provider has these paths."""
 
 from collections.abc import Awaitable, Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""What can be made to go wrong on a rail: standing faults, and a script for the next requests."""
+"""The faults of a simulated rail: standing ones, and a script for the next requests."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -23,7 +23,7 @@ class Callbacks(StrEnum):
 
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The standing faults of one rail; the defaults are a rail in good health."""
+    """The standing faults of one rail; the defaults are a rail without faults."""
 
     latency_ms: Milliseconds = 0
     error_rate: Share = 0.0
@@ -44,7 +44,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Answer(StrEnum):
-    """What leaves the rail in place of, or as, the proper answer."""
+    """The answer that leaves the rail: the normal one, or another in its place."""
 
     NORMAL = "normal"
     DROP = "drop"

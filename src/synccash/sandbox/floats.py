@@ -1,4 +1,4 @@
-"""What a rail's account can pay out: an opening amount, and what its orders have moved since."""
+"""The float of a rail's account, which it can pay out: an opening amount, and what its orders moved since."""
 
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable

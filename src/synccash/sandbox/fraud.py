@@ -1,9 +1,9 @@
-"""A fraud service with faults: one question a payment or payout, answered allow, review or decline.
+"""A simulated fraud service with faults. It answers allow, review or decline for a payment or payout.
 
 `POST` with at least `{"payment_id": "…", "amount": pesewas, "msisdn": "233…"}`, or `payout_id` in place of
 `payment_id`, is answered 200 with
-`{"decision": "…", "reasons": ["…"]}`. The decision follows from `RULES` alone, so that asking twice about a
-payment is answered the same. Control: `faults` (GET, PUT, DELETE) and `questions` (GET), the log.
+`{"decision": "…", "reasons": ["…"]}`. The decision follows from `RULES` alone, so the same payment always
+gets the same answer. Control: `faults` (GET, PUT, DELETE) and `questions` (GET), the log.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ Decision = Literal["allow", "review", "decline"]
 
 
 class FraudFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The standing faults; the defaults are good health.
+    """The standing faults; by default there are none.
 
     `error_rate`: HTTP 500. `drop`: the connection dies unanswered, before or after the question was taken.
     `down`: the service's own port is closed.
@@ -48,11 +48,11 @@ class _Question(msgspec.Struct, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One rule: when it speaks, and what it says."""
+    """One rule: whether it `applies` to an amount and a number, its decision and its reason."""
 
     reason: str
     decision: Decision
-    speaks: Callable[[int, str], bool]
+    applies: Callable[[int, str], bool]
 
 
 RULES = (
@@ -61,7 +61,7 @@ RULES = (
     Rule("number_ends_in_666", "decline", lambda _, msisdn: msisdn.endswith("666")),
     Rule("number_ends_in_555", "review", lambda _, msisdn: msisdn.endswith("555")),
 )
-"""All that speak are told as reasons; the most severe decides."""
+"""The reasons of all rules that apply are returned; the most severe decision counts."""
 
 
 class FraudSimulator:
@@ -96,7 +96,7 @@ class FraudSimulator:
             self.questions.append(fact)
 
     async def serve(self, call: Call) -> Reply | None:
-        """Answer one request; None means that its connection has to die without an answer."""
+        """Answer one request; None: close its connection without an answer."""
         if self.faults.latency_ms:
             await asyncio.sleep(self.faults.latency_ms / 1000)
         faults = self.faults
@@ -116,15 +116,17 @@ class FraudSimulator:
 
     def _decide(self, raw: bytes) -> Reply:
         try:
-            asked = msgspec.json.decode(raw, type=_Question)
+            question = msgspec.json.decode(raw, type=_Question)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return problem(422, f"The question cannot be read: {error}.")
-        spoken = [rule for rule in RULES if rule.speaks(asked.amount, asked.msisdn)]
-        decisions = {rule.decision for rule in spoken}
+        matched = [rule for rule in RULES if rule.applies(question.amount, question.msisdn)]
+        decisions = {rule.decision for rule in matched}
         decision = next((word for word in ("decline", "review") if word in decisions), "allow")
-        reasons = [rule.reason for rule in spoken]
-        named = {"payment_id": asked.payment_id} if asked.payment_id else {"payout_id": asked.payout_id}
-        self._record({**named, "amount": asked.amount, "decision": decision})
+        reasons = [rule.reason for rule in matched]
+        named = (
+            {"payment_id": question.payment_id} if question.payment_id else {"payout_id": question.payout_id}
+        )
+        self._record({**named, "amount": question.amount, "decision": decision})
         return Reply.json(200, {"decision": decision, "reasons": reasons})
 
     def control(self, resource: str, method: str, raw: bytes) -> Reply:

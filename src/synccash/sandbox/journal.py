@@ -1,4 +1,4 @@
-"""What must survive a kill -9, written down before the answer leaves."""
+"""A journal of what must survive a kill -9, written before the answer leaves."""
 
 import os
 from pathlib import Path
@@ -24,11 +24,11 @@ class Ended(msgspec.Struct, tag="ended", frozen=True):
     reason: str | None
     at: float
     amount: int | None = None
-    """What really moved, where it is not what was asked for."""
+    """The amount that moved, where it differs from the amount of the request."""
 
 
 class CalledBack(msgspec.Struct, tag="called_back", frozen=True):
-    """The callback for an ended request is leaving; it is never sent a second time."""
+    """The callback for an ended request leaves now; it is never sent a second time."""
 
     reference: str
 
@@ -63,7 +63,7 @@ class FaultOccurred(msgspec.Struct, tag="fault_occurred", frozen=True):
 
 
 class PendingSeen(msgspec.Struct, tag="pending_seen", frozen=True):
-    """A status answer has said that a pending order exists."""
+    """A status answer has shown a pending order."""
 
     reference: str
 
@@ -122,5 +122,5 @@ class Journal:
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._descriptor)

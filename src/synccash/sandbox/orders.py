@@ -1,4 +1,4 @@
-"""What a rail accepted, and what became of it."""
+"""The money requests that a simulated rail accepted, and their states."""
 
 from enum import StrEnum
 from typing import Any
@@ -7,14 +7,14 @@ import msgspec
 
 
 class Side(StrEnum):
-    """Whose wallet gives: a debit takes from the payer, a credit returns or sends money to one."""
+    """A debit takes money from a payer's wallet, a credit sends or returns money to a wallet."""
 
     DEBIT = "debit"
     CREDIT = "credit"
 
 
 class State(StrEnum):
-    """Where an accepted request stands."""
+    """The state of an accepted request."""
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
@@ -24,9 +24,9 @@ class State(StrEnum):
 
 _MOVES = {
     State.PENDING: frozenset({State.SUCCEEDED, State.FAILED}),
-    # A payer's approval can outrun the rail's own expiry: the money moves although FAILED was said first.
+    # A payer's approval can overtake the rail's own expiry: the money moves after FAILED was reported.
     State.FAILED: frozenset({State.SUCCEEDED}),
-    # A rail can take back a success; the money returns to the wallet that it came from.
+    # A rail can reverse a success; the money returns to the wallet that it came from.
     State.SUCCEEDED: frozenset({State.REVERSED}),
     State.REVERSED: frozenset[State](),
 }
@@ -44,7 +44,7 @@ class Pace(StrEnum):
 
 
 class ScriptedOutcome(msgspec.Struct, frozen=True):
-    """What is to become of a request; `reason` is the rail's word for why no money moves, or None."""
+    """How a request will end; `reason` is the rail's code for why no money moves, or None."""
 
     reason: str | None = None
     pace: Pace = Pace.NORMAL
@@ -97,10 +97,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
                 return None
 
     def ended(self, state: State, reason: str | None, at: float) -> "Order":
-        """Return the order in its end.
+        """Return the order in its new state.
 
         Raises:
-            ValueError: if the order stands in a state that `state` cannot follow.
+            ValueError: if `state` cannot follow the order's present state.
         """
         if state not in _MOVES[self.state]:
             raise ValueError(f"order {self.reference} is {self.state}; it cannot become {state}")

@@ -1,4 +1,4 @@
-"""A listening port that can be closed and opened again without anybody else getting hold of it meanwhile."""
+"""A listening port that can be closed and opened again, and that no other process can take meanwhile."""
 
 import asyncio
 import socket
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 
 class Port:
-    """One TCP port of one address. Open, it serves; closed, it refuses connections and stays ours.
+    """One TCP port of one address. Open, it serves; closed, it refuses connections and stays bound.
 
-    While closed, a second socket keeps the port bound without listening. Without it the kernel could lend the
-    number to an outgoing connection: the port could not be opened again, and a client that knocks on it could
-    even be connected to itself.
+    While closed, a second socket keeps the port bound without listening. Without it the kernel could give the
+    number to an outgoing connection: the port could not be opened again, and a client that connects to it
+    could even be connected to itself.
     """
 
     def __init__(self, host: str, number: int) -> None:
@@ -33,14 +33,14 @@ class Port:
 
     @property
     def url(self) -> str:
-        """Where the port is reached."""
+        """The base URL of the port."""
         return f"http://{self._host}:{self.number}"
 
     async def open(self, protocol: Callable[[], asyncio.Protocol]) -> None:
         """Listen; does nothing when already listening.
 
         Raises:
-            OSError: if somebody else listens on this port.
+            OSError: if another process listens on this port.
         """
         if self._server is not None:
             return
@@ -55,7 +55,7 @@ class Port:
             self._keeper = None
 
     def close(self) -> None:
-        """Refuse new connections; those that exist are the caller's to end."""
+        """Refuse new connections; the caller ends those that exist."""
         if self._server is not None:
             self._server.close()
             self._server = None

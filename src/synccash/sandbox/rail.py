@@ -1,8 +1,8 @@
-"""One simulated rail at work: it accepts, waits for the payer, books, and calls back.
+"""One simulated rail: accepts requests, waits for the payer, books the money, and sends callbacks.
 
-Nothing here knows a provider. The order of one money request is always: latency, faults, the wire's decision,
-the journal, a callback that comes early, the answer. From decision to journal there is no await, so of two
-requests under one reference only one can be accepted.
+Nothing here knows a provider. The steps of one money request are always: latency, faults, the wire's
+decision, the journal, a callback that comes early, the answer. From decision to journal there is no await, so
+of two requests under one reference only one can be accepted.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import msgspec
 
 from synccash.sandbox import status_faults
 from synccash.sandbox.book import book
-from synccash.sandbox.callbacks import Courier
+from synccash.sandbox.callbacks import CallbackSender
 from synccash.sandbox.faults import (
     UNTOUCHED,
     Answer,
@@ -56,7 +56,7 @@ Clock = Callable[[], float]
 
 
 class Timings(msgspec.Struct, frozen=True):
-    """Waits of the playback that no fault sets, in seconds."""
+    """Waits of the simulation that no fault sets, in seconds."""
 
     delayed_s: float = 10.0
     """A "delayed" test number ends after this; MTN's own was seen to take between 4 and 45 s."""
@@ -71,7 +71,14 @@ class Rail:
     """The live state of one rail, folded from its journal, with the timers of its pending approvals."""
 
     def __init__(
-        self, wire: Wire, journal: Journal, courier: Courier, *, clock: Clock, rng: Random, timings: Timings
+        self,
+        wire: Wire,
+        journal: Journal,
+        callback_sender: CallbackSender,
+        *,
+        clock: Clock,
+        rng: Random,
+        timings: Timings,
     ) -> None:
         self.wire = wire
         self.faults = Faults()
@@ -81,7 +88,7 @@ class Rail:
         self._occurred: Counter[tuple[str, str]] = Counter()
         self._pending_seen: set[str] = set()
         self._journal = journal
-        self._courier = courier
+        self._callback_sender = callback_sender
         self._clock = clock
         self._rng = rng
         self._timings = timings
@@ -148,7 +155,7 @@ class Rail:
         self._record(*(Learned(fact) for fact in facts))
 
     def set_float(self, wire: FloatWire, pesewas: int) -> None:
-        """Let the account have so much left for payouts, whatever it has moved."""
+        """Set what the account can pay out now."""
         self.learn(({"float": wire.float.opening_for(pesewas, self.orders.values())},))
 
     def reset(self) -> None:
@@ -173,7 +180,7 @@ class Rail:
     # One request.
 
     async def serve(self, call: Call) -> Reply | None:
-        """Answer one request of a client; None means that its connection has to die without an answer."""
+        """Answer one request of a client; None: close its connection without an answer."""
         kind = self.wire.kind(call)
         step = self._take_step(kind)
         latency_ms = self.faults.latency_ms + (0 if step is None else step.latency_ms)
@@ -187,12 +194,12 @@ class Rail:
         else:
             treatment = UNTOUCHED if step is None else Treatment(commit=True, answer=step.answer)
         if not treatment.commit:
-            return self._said(treatment.answer, EMPTY_500)
+            return self._reply_as(treatment.answer, EMPTY_500)
         outcome = self._answer(call, self.orders)
         if kind == "inquiry" and treatment is UNTOUCHED:
             outcome = msgspec.structs.replace(outcome, reply=self._status_reply(call, outcome.reply))
         reply = await self._commit(outcome, step)
-        return self._said(treatment.answer, reply)
+        return self._reply_as(treatment.answer, reply)
 
     def _answer(self, call: Call, orders: Mapping[str, Order]) -> Outcome:
         try:
@@ -201,7 +208,7 @@ class Rail:
             return Outcome(refused.reply)
 
     def _status_reply(self, call: Call, proper: Reply) -> Reply:
-        """Return a status answer as the standing faults change it."""
+        """Return a status answer with the standing faults applied."""
         reference = self.wire.inquired(call)
         order = self.orders.get(reference)
         if order is None or proper.status != 200 or order.visible_at > self._clock():
@@ -218,8 +225,8 @@ class Rail:
             reply = self._changed(
                 status_faults.OTHER_CURRENCY, reference, reply, status_faults.with_other_currency(reply)
             )
-        told = self._occurred[status_faults.OTHER_REFERENCE, reference]
-        if told < status_faults.REPEATS and self._hits(status_faults.OTHER_REFERENCE, reference):
+        wrong_answers = self._occurred[status_faults.OTHER_REFERENCE, reference]
+        if wrong_answers < status_faults.REPEATS and self._hits(status_faults.OTHER_REFERENCE, reference):
             reply = self._changed(
                 status_faults.OTHER_REFERENCE, reference, reply, status_faults.with_other_reference(reply)
             )
@@ -244,7 +251,7 @@ class Rail:
     async def _commit(self, outcome: Outcome, step: Step | None) -> Reply:
         self.learn(outcome.facts)
         if outcome.message is not None and self.faults.callbacks is not Callbacks.LOST:
-            self._courier.send(outcome.message)
+            self._callback_sender.send(outcome.message)
         if outcome.order is None:
             return outcome.reply
         order = self._planned(outcome.order, step or Step())
@@ -264,7 +271,7 @@ class Rail:
             self._at(self._clock(), f"forgery {order.reference}", self._forge, order.reference)
         return outcome.reply
 
-    def _said(self, answer: Answer, proper: Reply) -> Reply | None:
+    def _reply_as(self, answer: Answer, proper: Reply) -> Reply | None:
         match answer:
             case Answer.NORMAL:
                 return proper
@@ -284,7 +291,7 @@ class Rail:
     # What becomes of an accepted request.
 
     def _planned(self, order: Order, step: Step) -> Order:
-        """Fix the end of an accepted order: by the script, else by its test number, else by the payer."""
+        """Plan the end of an accepted order: by the script, else by its test number, else by the payer."""
         now = self._clock()
         fate = order.fate if step.end is None else _scripted(step.end)
         approval_ms = self.faults.approve_after_ms if step.approve_after_ms is None else step.approve_after_ms
@@ -329,7 +336,7 @@ class Rail:
             self._at(order.due_at, order.reference, action, order.reference)
 
     def _end(self, reference: str) -> asyncio.Task[None] | None:
-        """Bring an order to its next end; return the callback on its way, if one left at once."""
+        """End an order, or let its late success follow. Returns the callback, if one left at once."""
         order = self.orders[reference]
         self._timers.pop(reference, None)
         fails = order.state is State.PENDING and order.fate.reason is not None
@@ -348,7 +355,7 @@ class Rail:
         return None if is_silent else self._schedule_callback(order)
 
     def _reverse(self, reference: str) -> None:
-        """Take a success back, unless the wire no longer can: a refund may have returned the money."""
+        """Reverse a success, unless the wire no longer can: a refund may have returned the money."""
         order = self.orders[reference]
         self._timers.pop(reference, None)
         if not self.wire.reversible(order, self.orders):
@@ -368,7 +375,7 @@ class Rail:
         return self._call_back(order.reference)
 
     def _call_back(self, reference: str) -> asyncio.Task[None] | None:
-        """Send the callback of an end, written down before it leaves: a kill loses it, never doubles it."""
+        """Send the callback of an end. The journal has it first: a kill may lose it, but never repeats it."""
         order = self.orders[reference]
         mode = self.faults.callbacks
         self._timers.pop(f"callback {reference}", None)
@@ -380,8 +387,8 @@ class Rail:
         if message is None:
             return None
         if mode is Callbacks.DUPLICATE:
-            self._courier.send(message)
-        return self._courier.send(message)
+            self._callback_sender.send(message)
+        return self._callback_sender.send(message)
 
     def _send_false_failure(self, order: Order) -> None:
         """Report a failure of an order that is still pending; some rails have no such callback."""
@@ -389,14 +396,14 @@ class Rail:
         message = self.wire.callback(failed, forged=False)
         if message is not None:
             self._record(FaultOccurred(status_faults.CALLBACK_FAILURE, order.reference))
-            self._courier.send(message)
+            self._callback_sender.send(message)
 
     def _forge(self, reference: str) -> None:
-        """Tell the caller of a success while the payer has not even decided."""
+        """Send a callback of success before the payer has decided."""
         self._timers.pop(f"forgery {reference}", None)
         message = self.wire.callback(self.orders[reference], forged=True)
         if message is not None:
-            self._courier.send(message)
+            self._callback_sender.send(message)
 
     def _at(self, due: float, name: str, action: Callable[[str], object], reference: str) -> None:
         delay = max(0.0, due - self._clock())

@@ -1,4 +1,8 @@
-"""The rails that the sandbox plays, in the order of their ports. A new rail is its wire and one line here."""
+"""The simulated rails, in the order of their ports.
+
+The sandbox keeps this list of its own, since it must not import the connectors' registry. A test compares the
+two: a new rail has its line in both.
+"""
 
 from collections.abc import Callable
 from random import Random

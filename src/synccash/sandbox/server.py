@@ -16,7 +16,7 @@ from typing import cast
 import uvloop
 from aiohttp import web
 
-from synccash.sandbox.callbacks import Courier
+from synccash.sandbox.callbacks import CallbackSender
 from synccash.sandbox.control import problem, serve_control
 from synccash.sandbox.fraud import NAME as FRAUD
 from synccash.sandbox.fraud import FraudSimulator
@@ -199,7 +199,7 @@ async def run_sandbox(
     with contextlib.ExitStack() as stack:
         stack.enter_context(_owned(data_dir))
         main = _bind(stack, host, port, "--port")
-        courier = Courier()
+        callback_sender = CallbackSender()
         own: dict[str, Port] = {}
         rails: dict[str, Rail] = {}
         for offset, (name, make_wire) in enumerate(WIRES.items(), start=1):
@@ -208,7 +208,12 @@ async def run_sandbox(
             journal = Journal(data_dir / f"{name}.jsonl")
             stack.callback(journal.close)
             rails[name] = Rail(
-                make_wire(clock, dice), journal, courier, clock=clock, rng=dice, timings=timings or Timings()
+                make_wire(clock, dice),
+                journal,
+                callback_sender,
+                clock=clock,
+                rng=dice,
+                timings=timings or Timings(),
             )
         own[FRAUD] = _bind(stack, host, port and port + len(WIRES) + 1, "--port")
         fraud_journal = Journal(data_dir / f"{FRAUD}.jsonl")
@@ -219,7 +224,7 @@ async def run_sandbox(
             yield sandbox
         finally:
             await sandbox.stop()
-            await courier.close()
+            await callback_sender.close()
 
 
 async def _start(sandbox: Sandbox) -> None:
@@ -255,7 +260,7 @@ def main_from_cli(
     host: str = "127.0.0.1",
     seed: int | None = None,
 ) -> int:
-    """Run the sandbox in this process until it is told to stop; return the exit code."""
+    """Run the sandbox in this process until it is stopped; return the exit code."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(port=port, data_dir=Path(data_dir), host=host, seed=seed))

@@ -1,4 +1,4 @@
-"""Faults of a rail's own records: wrong amounts, wrong names, answers that contradict earlier ones."""
+"""Faults of a rail's own records: wrong amounts and references, answers that contradict earlier ones."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -31,7 +31,7 @@ _REFERENCE_KEYS = frozenset(
 
 
 def is_hit(name: str, reference: str, rate: float) -> bool:
-    """Return whether fault `name` applies to a reference; the same question has always the same answer."""
+    """Return whether fault `name` applies to a reference; the result for both is always the same."""
     digest = sha256(f"{name} {reference}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48 < rate
 

@@ -1,4 +1,4 @@
-"""What a simulated rail must know of its provider: wire format and error table, nothing else."""
+"""The interface of a simulated provider: its wire format and its errors."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -42,9 +42,9 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What the rail says, and what has to be written down before it says it.
+    """The answer of a rail, and what the journal must hold before the answer leaves.
 
-    `message` is a callback that the caller has asked for once more.
+    `message` is a callback that the caller requested again.
     """
 
     reply: Reply
@@ -64,8 +64,8 @@ class RefusedError(Exception):
 class Wire(Protocol):
     """One provider's paths, headers, bodies and codes.
 
-    It decides without waiting, and remembers nothing that it did not hand out as a fact: `learn` is called
-    with each of its facts, live and again after a restart.
+    It decides without waiting, and keeps nothing but facts: `learn` is called with each fact when it is
+    returned, and again after a restart.
     """
 
     rail_id: str
@@ -74,7 +74,7 @@ class Wire(Protocol):
     expired_reason: str
 
     def kind(self, call: Call) -> str:
-        """Return "money" for a request that moves it, "inquiry" for one that asks after it, else "other"."""
+        """Return "money" for a request that moves it, "inquiry" for one about a status, else "other"."""
         ...
 
     def inquired(self, call: Call) -> str:
@@ -84,7 +84,7 @@ class Wire(Protocol):
     def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
         """Decide one request; an accepted one comes back with its order.
 
-        An order may be asked after only from its `visible_at` on; its reference is taken from the start.
+        Inquiries find an order only from its `visible_at` on; its reference is taken from the start.
 
         Raises:
             RefusedError: with the answer of a request that is refused at once.
@@ -100,7 +100,7 @@ class Wire(Protocol):
         ...
 
     def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
-        """Return whether a success can be taken back now: False where the provider has no word for that."""
+        """Return whether a success can be reversed now: False where the provider has no status for that."""
         ...
 
     def callback(self, order: Order, *, forged: bool) -> Message | None:

@@ -1,8 +1,7 @@
 """Hubtel's Sales API: receive money, send money, and inquiries, on four hosts.
 
-Source: Hubtel's "Direct Receive Money" and "Direct Send Money" pages. What the answers mean is in
-`hubtel_answers`. Hubtel has no refund: money goes back as a payment to the payer, under a reference of our
-own.
+Source: Hubtel's "Direct Receive Money" and "Direct Send Money" pages. Hubtel has no refund: money goes back
+as a payment to the payer, under a reference of our own.
 """
 
 import base64
@@ -30,7 +29,7 @@ from synccash.payments.rail import (
 from synccash.rails.answers import unsent
 from synccash.rails.connector import Connector, channel_of
 from synccash.rails.hubtel.answers import judge_send, judge_status, read_callback
-from synccash.rails.notes import note
+from synccash.rails.notes import clean_note
 from synccash.rails.transport import Transport
 
 NAME = "hubtel"
@@ -114,20 +113,20 @@ class Hubtel(Connector):
         if order.operation is Operation.COLLECT:
             merchant = f"merchantaccount/merchants/{settings.pos_sales_id}"
             url = f"{settings.receive_url}/{merchant}/receive/mobilemoney"
-            whose = {"CustomerMsisdn": order.msisdn, "PrimaryCallbackUrl": order.callback_url}
+            party = {"CustomerMsisdn": order.msisdn, "PrimaryCallbackUrl": order.callback_url}
         else:
             url = f"{settings.send_url}/api/merchants/{settings.prepaid_deposit_id}/send/mobilemoney"
-            whose = {
+            party = {
                 # Hubtel takes the number where the name is not known.
-                "RecipientName": note(order.name or "") or order.msisdn,
+                "RecipientName": clean_note(order.name or "") or order.msisdn,
                 "RecipientMsisdn": order.msisdn,
                 "PrimaryCallbackURL": order.callback_url,
             }
-        body = whose | {
+        body = party | {
             "Channel": channel,
             # A number with two decimals, written from the integer: it never becomes a float.
             "Amount": msgspec.Raw(to_major(order.amount).encode()),
-            "Description": note(order.note) or "Payment",
+            "Description": clean_note(order.note) or "Payment",
             "ClientReference": client_reference(order.reference),
         }
         answer = await self._transport.request(
@@ -149,9 +148,9 @@ class Hubtel(Connector):
         answer = await self._transport.request(
             "GET", f"{path}?clientReference={named}", headers=self._headers, timeout_s=timeout_s
         )
-        told = judge_status(answer, operation, named)
+        status = judge_status(answer, operation, named)
         # Hubtel writes our UUID without hyphens; the engine knows it by the name that it gave.
-        return replace(told, reference=reference) if told.reference == named else told
+        return replace(status, reference=reference) if status.reference == named else status
 
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
         """Read a callback. Hubtel signs none."""

@@ -1,8 +1,8 @@
 """Interprets MTN MoMo's answers by pure tables: the error code is read before the HTTP status.
 
-MTN dresses mistakes of set-up as HTTP 500, so a status alone says little. An answer in no table is AMBIGUOUS
-after a send and no information after an inquiry. Source of codes and statuses: MTN's developer portal,
-"Common Error Codes" and the operations' own pages.
+MTN answers mistakes of the set-up with HTTP 500, so a status alone says little. An answer in no table is
+AMBIGUOUS after a send and no information after an inquiry. Source of codes and statuses: MTN's developer
+portal, "Common Error Codes" and the operations' own pages.
 """
 
 import re
@@ -99,7 +99,7 @@ REASONS: Mapping[Operation, Mapping[str, Meaning]] = {
 """Why MTN ended or refused a request, by operation."""
 
 STILL_GOING = frozenset({"ONGOING", "PAYER_DELAYED"})
-"""Reasons that speak of a request that has not ended, whatever the status beside them says."""
+"""Reasons of a request that has not ended, also next to the status FAILED."""
 
 _AFTER_THE_PROMPT = frozenset(
     {
@@ -120,11 +120,11 @@ _SEND_CODES: Mapping[str, Evidence] = {
     "BAD_REQUEST": Evidence.REFUSED_FINAL,
     "SERVICE_UNAVAILABLE": Evidence.REFUSED_LATER,
     "INTERNAL_PROCESSING_ERROR": Evidence.AMBIGUOUS,
-    # These tell of a request that MTN took. How that stands is for an inquiry to say.
+    # MTN has accepted the request. Only an inquiry tells its status.
     **dict.fromkeys(_AFTER_THE_PROMPT | STILL_GOING, Evidence.AMBIGUOUS),
 }
-# Without a code of MTN's: what the gateway before it refuses has not reached MTN. None of these counts when
-# the body is a web page, which may come from anything on the way back too.
+# Statuses without a code of MTN's: its gateway refused the request, which did not reach MTN. They do not
+# count with a web page as body, which any proxy may have written, also on the way back.
 _SEND_STATUSES: Mapping[int, tuple[Evidence, Meaning]] = {
     400: (Evidence.REFUSED_FINAL, PROVIDER_FAULT),
     401: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
@@ -133,7 +133,7 @@ _SEND_STATUSES: Mapping[int, tuple[Evidence, Meaning]] = {
     429: (Evidence.REFUSED_LATER, PROVIDER_AWAY),
 }
 _TURNED_AWAY = frozenset({401, 403, 429})
-_STANDINGS: Mapping[str, RailStatus] = {
+_STATUSES: Mapping[str, RailStatus] = {
     "PENDING": RailStatus.PENDING,
     "SUCCESSFUL": RailStatus.SUCCEEDED,
     "FAILED": RailStatus.FAILED,
@@ -160,7 +160,7 @@ def judge_send(answer: Exchange | TransportFailure, operation: Operation) -> Sen
     if code is not None and code in _SEND_CODES:
         meaning = REASONS[operation].get(code, PROVIDER_FAULT)
         return refused(answer, _SEND_CODES[code], meaning, code)
-    # A code in no table makes an answer in no table, but where the gateway turned the caller away.
+    # An unknown code makes the answer unknown, unless the gateway refused the caller.
     names_no_code = body is None or "code" not in body
     if answer.status in _SEND_STATUSES and is_readable and (names_no_code or answer.status in _TURNED_AWAY):
         return refused(answer, *_SEND_STATUSES[answer.status], code)
@@ -190,14 +190,14 @@ def judge_status(
     named: object = body.get("externalId")
     if named is not None and named != reference:
         return about_another(named)
-    if named is None and not _agrees(body, traces):
+    if named is None and not _matches_details(body, traces):
         return no_information("unnamed_reference")
-    told = replace(_standing(body, operation, currency), wallet=_wallet(body))
-    return told if named is None else replace(told, reference=reference)
+    status = replace(_read_status(body, operation, currency), wallet=_wallet(body))
+    return status if named is None else replace(status, reference=reference)
 
 
-def _agrees(body: Mapping[str, Any], traces: AttemptDetails) -> bool:
-    """Whether an answer that names no reference is about the wallet and the amount that were asked for."""
+def _matches_details(body: Mapping[str, Any], traces: AttemptDetails) -> bool:
+    """Return True where an answer without a reference has the wallet and the amount of the attempt."""
     amount = pesewas(body.get("amount"))
     wallet = _wallet(body)
     return None not in (amount, wallet) and (amount, wallet) == (traces.amount, traces.msisdn)
@@ -211,13 +211,13 @@ def _wallet(body: Mapping[str, Any]) -> str | None:
     return number if _NUMBER.fullmatch(number) else None
 
 
-def _standing(body: Mapping[str, Any], operation: Operation, currency: str) -> StatusAnswer:
+def _read_status(body: Mapping[str, Any], operation: Operation, currency: str) -> StatusAnswer:
     """Read a status that is about our own request."""
     word = body.get("status")
-    status_at_rail = _STANDINGS.get(word) if isinstance(word, str) else None
+    status_at_rail = _STATUSES.get(word) if isinstance(word, str) else None
     if status_at_rail is None:
         return no_information("unknown_status")
-    transaction = _transaction(body)
+    transaction = _transaction_id(body)
     if status_at_rail is RailStatus.SUCCEEDED:
         return _succeeded(body, currency, transaction)
     reason = _reason(body)
@@ -242,8 +242,8 @@ def judge_balance(answer: Exchange | TransportFailure, currency: str) -> FloatAn
     body = answer.json_object()
     if answer.status != 200 or body is None:
         code = error_code(answer, body)
-        told = no_float(answer, code)
-        return replace(told, is_fault=False) if _EVERYWHERE.get(code or "") == ACCOUNT_SET_UP else told
+        unread = no_float(answer, code)
+        return replace(unread, is_fault=False) if _EVERYWHERE.get(code or "") == ACCOUNT_SET_UP else unread
     available = balance(body.get("availableBalance"))
     if available is None or body.get("currency") != currency:
         return FloatAnswer(provider_code="unreadable_balance")
@@ -272,7 +272,7 @@ def _succeeded(body: Mapping[str, Any], currency: str, transaction: str | None) 
         amount,
         pesewas(amount),
         transaction,
-        # MTN's own sandbox plays cedis as euros, one for one: orders are in cedis on both.
+        # MTN's own sandbox takes euros in place of cedis. Orders are in cedis on both.
         currency="GHS" if "currency" in body else None,
         is_our_currency=body.get("currency", currency) == currency,
     )
@@ -284,7 +284,7 @@ def _reason(body: Mapping[str, Any]) -> str | None:
     return matching(reason if isinstance(reason, str) else json_object(reason).get("code"), _CODE)
 
 
-def _transaction(body: Mapping[str, Any]) -> str | None:
+def _transaction_id(body: Mapping[str, Any]) -> str | None:
     number: object = body.get("financialTransactionId")
     is_number = isinstance(number, int) and not isinstance(number, bool)
     return read_transaction_id(str(number) if is_number else number)

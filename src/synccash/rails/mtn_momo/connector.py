@@ -1,7 +1,7 @@
 """MTN MoMo's Open API: collections, refunds of them, payouts, and inquiries.
 
 Source: MTN's developer portal (operations of Collection and Disbursement, "Common Error Codes", "Callback",
-"Best practices"). What the answers mean is in `mtn_momo_answers`.
+"Best practices").
 """
 
 import base64
@@ -36,8 +36,8 @@ from synccash.rails.mtn_momo.answers import (
     judge_send,
     judge_status,
 )
-from synccash.rails.notes import note
-from synccash.rails.pacer import Clock, alone
+from synccash.rails.notes import clean_note
+from synccash.rails.pacer import Clock, one_process
 from synccash.rails.transport import Exchange, Transport, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -50,13 +50,13 @@ _RESOURCES = {
     Operation.REFUND: "refund",
     Operation.PAYOUT: "transfer",
 }
-_RENEW_TOKEN_BEFORE_S = 600.0  # MTN's wish
+_RENEW_TOKEN_BEFORE_S = 600.0  # as MTN recommends
 _CREDENTIALS_REFUSED = frozenset({400, 401, 403, 404})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductCredentials:
-    """What MTN hands out for one product. A user id of the new platform is used as it is, `=` and all."""
+    """The credentials of one product. A user id of the new platform is sent unchanged, with its `=`."""
 
     user: str = field(repr=False)
     key: str = field(repr=False)
@@ -65,10 +65,10 @@ class ProductCredentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MtnMomoSettings:
-    """One account with MTN. Without `disbursement` the rail collects, and sends nothing out.
+    """One account with MTN. Without `disbursement` it only collects.
 
     `status_per_s`: MTN allows 10 status requests in a second, from all processes together.
-    `inquiry_from_s`: without a callback MTN wants to be asked from five minutes on.
+    `inquiry_from_s`: MTN asks for the first inquiry after five minutes, unless a callback came.
     """
 
     base_url: str
@@ -100,7 +100,7 @@ class MtnMomo(PacedFloatConnector):
         settings: MtnMomoSettings,
         transport: Transport,
         clock: Clock,
-        inquirers: Callable[[], int] = alone,
+        inquirers: Callable[[], int] = one_process,
     ) -> None:
         self._settings = settings
         self._transport = transport
@@ -160,8 +160,8 @@ class MtnMomo(PacedFloatConnector):
         answer = await self._call(product, "GET", path, {}, None, timeout_s)
         if isinstance(answer, NotGranted):
             return no_information(answer.provider_code, answer.retry_after_s)
-        told = judge_status(answer, operation, reference, self._settings.currency, traces)
-        return replace(told, paced_s=paced_s)
+        status = judge_status(answer, operation, reference, self._settings.currency, traces)
+        return replace(status, paced_s=paced_s)
 
     async def _read_float(self, timeout_s: float) -> FloatAnswer:
         """Ask MTN for the balance of the disbursement account."""
@@ -172,7 +172,7 @@ class MtnMomo(PacedFloatConnector):
         return judge_balance(answer, self._settings.currency)
 
     async def account_active(self, msisdn: str, *, timeout_s: float) -> bool | None:
-        """Say whether a number (`233` and nine digits) has an active wallet; None where MTN doesn't say."""
+        """Return whether a number (`233` and nine digits) has an active wallet; None if MTN does not say."""
         product = self._products[Operation.COLLECT]
         path = f"collection/v1_0/accountholder/MSISDN/{msisdn}/active"
         answer = await self._call(product, "GET", path, {}, None, timeout_s)
@@ -194,8 +194,8 @@ class MtnMomo(PacedFloatConnector):
             "amount": to_major(order.amount),
             "currency": self._settings.currency,
             "externalId": order.reference,
-            "payerMessage": note(order.note),
-            "payeeNote": note(order.merchant_reference),
+            "payerMessage": clean_note(order.note),
+            "payeeNote": clean_note(order.merchant_reference),
         }
         if order.operation is Operation.REFUND:
             return body | {"referenceIdToRefund": order.original_reference}
@@ -211,13 +211,13 @@ class MtnMomo(PacedFloatConnector):
         body: dict[str, object] | None,
         timeout_s: float,
     ) -> Exchange | TransportFailure | NotGranted:
-        """Call with the product's token. A 401 is answered with one new token and one more call."""
+        """Call with the product's token. After a 401, get one new token and call once more."""
         ends_at = self._clock.monotonic() + timeout_s
-        was_turned_away = False
+        was_refused = False
         while True:
             token = await product.tokens.get(ends_at - self._clock.monotonic()) or _NO_TOKEN_IN_TIME
             if not isinstance(token, Token):
-                return replace(token, evidence=Evidence.REFUSED_LATER) if was_turned_away else token
+                return replace(token, evidence=Evidence.REFUSED_LATER) if was_refused else token
             answer = await self._transport.request(
                 method,
                 f"{self._settings.base_url}/{path}",
@@ -230,10 +230,10 @@ class MtnMomo(PacedFloatConnector):
                 json=body,
                 timeout_s=ends_at - self._clock.monotonic(),
             )
-            if not isinstance(answer, Exchange) or answer.status != 401 or was_turned_away:
+            if not isinstance(answer, Exchange) or answer.status != 401 or was_refused:
                 return answer
             product.tokens.discard(token)
-            was_turned_away = True
+            was_refused = True
 
     async def _ask_token(
         self, product: str, credentials: ProductCredentials, timeout_s: float
@@ -264,13 +264,13 @@ def _capability(operation: Operation, settings: MtnMomoSettings) -> OperationCap
 
 
 def _identity(settings: MtnMomoSettings) -> str:
-    """The API users of both products: they are MTN's names of the account, and no secret."""
+    """Return the API users of both products: they identify the account at MTN, and are no secret."""
     users = [settings.collection.user, *((settings.disbursement.user,) if settings.disbursement else ())]
     return "/".join(dict.fromkeys(users))
 
 
 def read_token(answer: Exchange | TransportFailure) -> Granted | NotGranted:
-    """Read what MTN says to a request for a token. Credentials that it refuses are the operator's to mend."""
+    """Read the answer to a request for a token. Refused credentials are for the operator to correct."""
     if isinstance(answer, TransportFailure):
         return _no_token(FailureCode.PROVIDER_UNAVAILABLE, answer.fault.value)
     why = f"token_http_{answer.status}"

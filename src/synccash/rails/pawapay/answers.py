@@ -54,7 +54,7 @@ ID_FIELDS: Mapping[Operation, str] = {
     Operation.PAYOUT: "payoutId",
     Operation.REFUND: "refundId",
 }
-"""Where pawaPay carries our reference."""
+"""The field that carries our reference, by operation."""
 
 REFUSALS: Mapping[str, tuple[Evidence, Meaning]] = {
     "NO_AUTHENTICATION": (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
@@ -79,11 +79,11 @@ REFUSALS: Mapping[str, tuple[Evidence, Meaning]] = {
     "PAWAPAY_WALLET_OUT_OF_FUNDS": (Evidence.REFUSED_FINAL, OWN_FLOAT),
     "NOT_FOUND": (Evidence.REFUSED_FINAL, PROVIDER_FAULT),  # the deposit to refund
     "INVALID_STATE": (Evidence.REFUSED_FINAL, UNCLEAR),  # the deposit to refund has not completed
-    # Another refund of the same deposit stands, under whose id is not said: nobody sends the money elsewhere.
+    # Another refund of the same deposit exists, under an unknown id: the money must not go over another rail.
     "DEPOSIT_ALREADY_REFUNDED": (Evidence.REFUSED_FINAL, UNCLEAR),
     "REFUND_IN_PROGRESS": (Evidence.REFUSED_LATER, UNCLEAR),
 }
-"""Why pawaPay refuses a request: it says so before anything is done. UNKNOWN_ERROR is not among them."""
+"""Why pawaPay refuses a request before it does anything. UNKNOWN_ERROR is not among them."""
 
 _UNFINISHED: Mapping[str, Meaning] = {
     "PAWAPAY_WALLET_OUT_OF_FUNDS": OWN_FLOAT,
@@ -106,8 +106,8 @@ REASONS: Mapping[Operation, Mapping[str, Meaning]] = {
         "INSUFFICIENT_BALANCE": (FailureCode.INSUFFICIENT_FUNDS, False),
         "PAYER_LIMIT_REACHED": (FailureCode.PAYER_LIMIT_REACHED, False),
         "WALLET_LIMIT_REACHED": (FailureCode.PAYER_LIMIT_REACHED, False),
-        # The payer has another prompt open; a new one over another rail would meet the same. He refused
-        # nothing: like one who let the time pass, he may be asked again in a while.
+        # The payer has another prompt open, which a prompt over another rail would meet too. It is not a
+        # refusal: as after a time-out, the payer may be asked again later.
         "PAYMENT_IN_PROGRESS": (FailureCode.PAYER_TIMEOUT, False),
         "TRANSACTION_ALREADY_IN_PROCESS": (FailureCode.PAYER_TIMEOUT, False),
     },
@@ -121,13 +121,14 @@ REASONS: Mapping[Operation, Mapping[str, Meaning]] = {
 }
 """Why pawaPay ended a request that it had accepted, by operation."""
 
-# Without a word of pawaPay's: its gateway turned the caller away. Of a web page none of this counts.
+# Statuses without a code of pawaPay's: its gateway refused the caller. They do not count with a web page as
+# body.
 _TURNED_AWAY: Mapping[int, tuple[Evidence, Meaning]] = {
     401: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
     403: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
     429: (Evidence.REFUSED_LATER, PROVIDER_AWAY),
 }
-_STANDINGS: Mapping[str, RailStatus] = {
+_STATUSES: Mapping[str, RailStatus] = {
     "ACCEPTED": RailStatus.PENDING,
     "ENQUEUED": RailStatus.PENDING,  # payouts and refunds while the network is slow
     "PROCESSING": RailStatus.PENDING,
@@ -158,7 +159,7 @@ def judge_send(answer: Exchange | TransportFailure, operation: Operation, refere
     if body is not None and (is_rejected or 400 <= answer.status < 500):
         if code is not None and code in REFUSALS and _is_about(body, operation, reference):
             return refused(answer, *REFUSALS[code], code)
-        # A reason that is new, yet REJECTED under our own reference is pawaPay's word that it did nothing.
+        # The reason is unknown, but REJECTED under our own reference says that pawaPay did nothing.
         if is_rejected and code != "UNKNOWN_ERROR" and body.get(ID_FIELDS[operation]) == reference:
             return refused(answer, Evidence.REFUSED_FINAL, UNCLEAR, code)
     if answer.status in _TURNED_AWAY and code is None and is_legible(answer, body):
@@ -183,16 +184,16 @@ def judge_status(
         return no_information("unnamed_reference" if data else "unknown_status")
     if named != reference:
         return about_another(named)
-    return replace(_standing(data, operation, currency), reference=reference, wallet=_wallet(data))
+    return replace(_read_status(data, operation, currency), reference=reference, wallet=_wallet(data))
 
 
-def _standing(data: Mapping[str, Any], operation: Operation, currency: str) -> StatusAnswer:
+def _read_status(data: Mapping[str, Any], operation: Operation, currency: str) -> StatusAnswer:
     """Read a status that is about our own request."""
     word: object = data.get("status")
-    status_at_rail = _STANDINGS.get(word) if isinstance(word, str) else None
+    status_at_rail = _STATUSES.get(word) if isinstance(word, str) else None
     if status_at_rail is None:
         return no_information("unknown_status")
-    transaction = _transaction(data)
+    transaction = _transaction_id(data)
     if status_at_rail is RailStatus.SUCCEEDED:
         return _succeeded(data, currency, transaction)
     if status_at_rail is RailStatus.PENDING:
@@ -236,10 +237,10 @@ def judge_balances(
 
 
 def read_callback(raw: bytes) -> CallbackNote | None:
-    """Return whom a callback is about, or None. Nothing else in there is read: it is a hint.
+    """Return the reference that a callback is about, or None. The rest is not read: a callback is a hint.
 
-    pawaPay can sign callbacks (RFC 9421). The signature is not verified: what follows a hint is an inquiry,
-    and only its answer counts.
+    pawaPay can sign callbacks (RFC 9421). The signature is not verified: an inquiry follows, and only its
+    answer counts.
     """
     body = decode_object(raw) or {}
     found = [body[field] for field in ("refundId", "payoutId", "depositId") if field in body]
@@ -253,7 +254,7 @@ def failure_code(body: Mapping[str, Any] | None) -> str | None:
 
 
 def _is_about(body: Mapping[str, Any], operation: Operation, reference: str) -> bool:
-    """A refusal before pawaPay has read our id names none."""
+    """Return True for our own id or none: a refusal before pawaPay has read the id names none."""
     return body.get(ID_FIELDS[operation], reference) == reference
 
 
@@ -285,7 +286,7 @@ def _pesewas(amount: object) -> int | None:
     return received if received is not None and received <= AMOUNT_MAX else None
 
 
-def _transaction(data: Mapping[str, Any]) -> str | None:
+def _transaction_id(data: Mapping[str, Any]) -> str | None:
     return read_transaction_id(data.get("providerTransactionId"))
 
 

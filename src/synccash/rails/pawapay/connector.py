@@ -1,7 +1,7 @@
 """pawaPay's Merchant API v2: deposits, payouts, refunds, and inquiries, for all three networks of Ghana.
 
-Source: docs.pawapay.io v2. What the answers mean is in `pawapay_answers`. Callbacks go to the addresses that
-the operator sets in pawaPay's dashboard, one for each operation.
+Source: docs.pawapay.io v2. Callbacks go to the addresses that the operator sets in pawaPay's dashboard, one
+for each operation.
 """
 
 import re
@@ -27,14 +27,14 @@ from synccash.payments.rail import (
 from synccash.rails.account_identity import hashed_key
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.connector import PacedFloatConnector, channel_of
-from synccash.rails.notes import plain
-from synccash.rails.pacer import Clock, alone
+from synccash.rails.notes import clean_text
+from synccash.rails.pacer import Clock, one_process
 from synccash.rails.pawapay.answers import ID_FIELDS, judge_balances, judge_send, judge_status, read_callback
 from synccash.rails.transport import Transport
 
 NAME = "pawapay"
 PROMPT_WINDOW_S = 600.0
-"""How long a payer has to approve is not published for Ghana; an open prompt is said to clear in 10 min."""
+"""pawaPay publishes no such time for Ghana; it says that an open prompt clears in 10 minutes."""
 
 PROVIDERS = {
     Network.MTN: "MTN_MOMO_GHA",
@@ -54,8 +54,8 @@ _UNFIT_FOR_MESSAGES = re.compile(r"[^A-Za-z0-9]+")
 class PawapaySettings:
     """One account with pawaPay.
 
-    `status_per_s`: no cap is published, this one is ours, for all processes together.
-    `callback_token` ends the address in pawaPay's dashboard; without one no callback is heard.
+    `status_per_s`: pawaPay publishes no cap; this one is ours, for all processes together.
+    `callback_token` ends the address in pawaPay's dashboard; without one no callback is read.
     """
 
     base_url: str
@@ -74,7 +74,7 @@ class Pawapay(PacedFloatConnector):
         settings: PawapaySettings,
         transport: Transport,
         clock: Clock,
-        inquirers: Callable[[], int] = alone,
+        inquirers: Callable[[], int] = one_process,
     ) -> None:
         self._settings = settings
         self._transport = transport
@@ -139,7 +139,7 @@ class Pawapay(PacedFloatConnector):
         return judge_balances(answer, _NETWORKS, _CURRENCY)
 
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
-        """Read a callback to the account's own address; see `pawapay_answers.read_callback`."""
+        """Read a callback to the account's own address; see `answers.read_callback`."""
         del headers
         return read_callback(body) if is_account_token(self._settings.callback_token, token) else None
 
@@ -181,7 +181,7 @@ def _body(order: SendOrder) -> dict[str, object] | SendAnswer:
 def customer_message(text: str) -> str:
     """Write a note as pawaPay takes it: 4 to 22 letters, digits and blanks.
 
-    Accents lose their marks, other signs become a blank; what is too short is said more fully.
+    Accents are removed, other signs become a blank, and a text that is too short gets a prefix.
     """
-    message = plain(text, _UNFIT_FOR_MESSAGES, _MESSAGE_MAX)
+    message = clean_text(text, _UNFIT_FOR_MESSAGES, _MESSAGE_MAX)
     return message if len(message) >= _MESSAGE_MIN else f"{_PADDING} {message}".rstrip()

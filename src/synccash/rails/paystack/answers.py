@@ -49,9 +49,9 @@ from synccash.resilience.evidence import Evidence
 
 PROMPT_WINDOW_S = 180.0
 """A payer has three minutes to approve."""
-_GRACE_S = 120.0  # a prompt that was answered in its last second is known to Paystack a little later
-LISTED = 100
-"""How many refunds of one transaction are asked for."""
+_GRACE_S = 120.0  # Paystack learns of an approval in the last second a little later
+REFUNDS_PER_PAGE = 100
+"""How many refunds of one transaction one request returns."""
 
 CODES: Mapping[str, Meaning] = {
     "invalid_Key": ACCOUNT_SET_UP,
@@ -60,15 +60,15 @@ CODES: Mapping[str, Meaning] = {
     "insufficient_balance": (FailureCode.MERCHANT_ACCOUNT_BLOCKED, True),
     "invalid_otp": (FailureCode.PAYER_DECLINED, False),
 }
-"""Codes of errors that say whose problem it is; the others of a refusal are a fault of the request."""
+"""Error codes with a meaning of their own; any other code of a refusal is a fault of the request."""
 _FLOAT_CODE = "insufficient_balance"
 _FLOAT = re.compile(r"balance is not enough|insufficient balance", re.IGNORECASE)
 _DUPLICATE_CODES = frozenset({"duplicate_reference"})
 _DUPLICATE = re.compile(
     r"duplicate transaction reference|reference already exists on a transfer", re.IGNORECASE
 )
-# Said in words that are not known here, it may still be about one that came through: no proof of anything.
-_SPEAKS_OF_ANOTHER = re.compile(r"duplicat|already|exists|reference", re.IGNORECASE)
+# A message in unknown words may be about a duplicate whose first request went through: it proves nothing.
+_MAY_BE_DUPLICATE = re.compile(r"duplicat|already|exists|reference", re.IGNORECASE)
 _NOT_FOUND_CODES = frozenset({"transaction_not_found", "transfer_not_found"})
 _NOT_FOUND = re.compile(r"(transaction reference|transaction|transfer) not found\.?", re.IGNORECASE)
 # `processor_error` is not among them: the processor has seen the request.
@@ -84,9 +84,9 @@ _REFUSALS: Mapping[int, tuple[Evidence, Meaning]] = {
 
 _UNDER_WAY = ("pending", "ongoing", "processing", "queued", "send_otp", "pay_offline")
 _PENDING = dict.fromkeys(_UNDER_WAY, RailStatus.PENDING)
-STANDINGS: Mapping[Operation, Mapping[str, RailStatus]] = {
-    # `reversed` says that money came and went back. It is no success, as the money is not here, and no
-    # failure, as some of it may be: a human decides. While that goes on the debit has succeeded.
+STATUSES: Mapping[Operation, Mapping[str, RailStatus]] = {
+    # `reversed`: money arrived and was returned, perhaps only a part of it. It is neither a success nor a
+    # failure, so a human decides. Until then (`reversal-pending`) the debit has succeeded.
     Operation.COLLECT: {
         **_PENDING,
         "abandoned": RailStatus.PENDING,
@@ -106,7 +106,7 @@ STANDINGS: Mapping[Operation, Mapping[str, RailStatus]] = {
         "failed": RailStatus.FAILED,
     },
 }
-"""How each of Paystack's statuses stands. `abandoned` is an end only after the prompt's window."""
+"""What each of Paystack's statuses means. `abandoned` is an end only after the prompt's window."""
 
 REASONS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
     (re.compile(words, re.IGNORECASE), meaning)
@@ -135,23 +135,23 @@ def judge_send(answer: Exchange | TransportFailure, operation: Operation, refere
     if body is None or not isinstance(body.get("status"), bool):
         return refused(answer, Evidence.AMBIGUOUS, PROVIDER_FAULT, code)
     if body["status"]:
-        return _taken(answer, operation, reference, body)
+        return _accepted(answer, operation, reference, body)
     if answer.status < 400 or answer.status >= 500 or "data" in body:
         return refused(answer, Evidence.AMBIGUOUS, PROVIDER_FAULT, code)
-    if operation is not Operation.REFUND and (code in _DUPLICATE_CODES or _says(body, _DUPLICATE)):
+    if operation is not Operation.REFUND and (code in _DUPLICATE_CODES or _matches(body, _DUPLICATE)):
         return accepted(answer, next_action=None, provider_code=code, duplicate=True)
     kind: object = body.get("type")
     is_refusal = (
         (kind is None or isinstance(kind, str))
         and kind in _REFUSING_TYPES
         and isinstance(body.get("message"), str)
-        and not _says(body, re.compile("charge attempted", re.IGNORECASE))
+        and not _matches(body, re.compile("charge attempted", re.IGNORECASE))
     )
     evidence, meaning = _REFUSALS.get(answer.status, (Evidence.AMBIGUOUS, PROVIDER_FAULT))
     is_refusal = is_refusal and (code in CODES or not _may_be_a_duplicate(body, operation))
     if not is_refusal and answer.status != 429:
         evidence = Evidence.AMBIGUOUS
-    if operation is Operation.PAYOUT and is_refusal and (code == _FLOAT_CODE or _says(body, _FLOAT)):
+    if operation is Operation.PAYOUT and is_refusal and (code == _FLOAT_CODE or _matches(body, _FLOAT)):
         return refused(answer, evidence, OWN_FLOAT, code)
     return refused(answer, evidence, CODES.get(code or "", meaning), code)
 
@@ -177,19 +177,19 @@ def judge_balance(answer: Exchange | TransportFailure) -> FloatAnswer:
 
 
 def judge_password(answer: Exchange | TransportFailure, reference: str) -> SendAnswer:
-    """Say what became of a voucher. Paystack tells with it when the charge itself has failed over it."""
+    """Return what became of a voucher. The same answer tells when the charge itself failed because of it."""
     body = None if isinstance(answer, TransportFailure) else answer.json_object()
     data: object = None if body is None else body.get("data")
     if not isinstance(answer, TransportFailure) and isinstance(data, dict):
         charge = cast("dict[str, Any]", data)
         is_ours = charge.get("reference") == reference and answer.status < 500
         if is_ours and charge.get("status") == "failed":
-            return refused(answer, Evidence.REFUSED_FINAL, _why(charge, Operation.COLLECT), "failed")
+            return refused(answer, Evidence.REFUSED_FINAL, _reason(charge, Operation.COLLECT), "failed")
     return judge_send(answer, Operation.COLLECT, reference)
 
 
 def judge_status(answer: Exchange | TransportFailure, operation: Operation, reference: str) -> StatusAnswer:
-    """Say how a charge or a transfer stands by Paystack's own word."""
+    """Return the status of a charge or a transfer by Paystack's own answer."""
     if isinstance(answer, TransportFailure):
         return no_information(answer.fault.value)
     body = answer.json_object()
@@ -203,15 +203,15 @@ def judge_status(answer: Exchange | TransportFailure, operation: Operation, refe
         return no_information("unnamed_reference")
     if named != reference:
         return about_another(named)
-    told = _standing(data, operation, is_over=_is_over(answer, data))
-    return replace(told, reference=reference, wallet=_wallet(data, operation))
+    status = _read_status(data, operation, is_over=_is_prompt_over(answer, data))
+    return replace(status, reference=reference, wallet=_wallet(data, operation))
 
 
-def judge_listing(answer: Exchange | TransportFailure, reference: str, amount: int | None) -> StatusAnswer:
+def judge_refunds(answer: Exchange | TransportFailure, reference: str, amount: int | None) -> StatusAnswer:
     """Return the status of our refund among those of a transaction, found by our reference in its note.
 
-    Where several bear the note, one that moved another amount than `amount` (pesewas) comes first: it is told
-    as a contradiction. NOT_FOUND is returned only for a list that is whole.
+    Where several carry our reference, one that moved another amount than `amount` (pesewas) comes first, so
+    that it is reported as a contradiction. NOT_FOUND is returned only for a complete list.
     """
     if isinstance(answer, TransportFailure):
         return no_information(answer.fault.value)
@@ -226,7 +226,7 @@ def judge_listing(answer: Exchange | TransportFailure, reference: str, amount: i
     if not ours:
         if len(entries) < len(cast("list[object]", listed)):
             return no_information("unreadable_list")
-        whole = len(entries) < LISTED
+        whole = len(entries) < REFUNDS_PER_PAGE
         return StatusAnswer(status_at_rail=RailStatus.NOT_FOUND) if whole else no_information("list_too_long")
     answers = [_listed_refund(entry, amount) for entry in ours]
     order = (RailStatus.SUCCEEDED, RailStatus.PENDING, RailStatus.NO_INFORMATION, RailStatus.FAILED)
@@ -235,71 +235,71 @@ def judge_listing(answer: Exchange | TransportFailure, reference: str, amount: i
 
 def _listed_refund(entry: Mapping[str, Any], amount: int | None) -> StatusAnswer:
     """Return the status of one refund of a list. Another amount proves nothing until it has moved."""
-    told = _standing(entry, Operation.REFUND, is_over=False)
+    status = _read_status(entry, Operation.REFUND, is_over=False)
     if (
-        told.status_at_rail is not RailStatus.SUCCEEDED
+        status.status_at_rail is not RailStatus.SUCCEEDED
         and amount is not None
         and entry.get("amount") != amount
     ):
         return no_information("other_amount")
-    return told
+    return status
 
 
 def transaction_id(answer: Exchange | TransportFailure, reference: str) -> str | None:
     """Return Paystack's own number of a transaction from an answer to verify."""
     data = None if isinstance(answer, TransportFailure) else _data(answer, answer.json_object())
-    return _identifier(data) if data is not None and data.get("reference") == reference else None
+    return _transaction_id(data) if data is not None and data.get("reference") == reference else None
 
 
 def recipient_code(answer: Exchange | TransportFailure) -> str | SendAnswer:
     """Return the code of a transfer's recipient, or why no transfer was sent to it."""
-    told = judge_send(answer, Operation.PAYOUT, "")
+    sent = judge_send(answer, Operation.PAYOUT, "")
     if not isinstance(answer, TransportFailure):
         data = _data(answer, answer.json_object())
         code = None if data is None else read_transaction_id(data.get("recipient_code"))
         if code is not None:
             return code
-    failure = told.failure or Failure(FailureCode.PROVIDER_ERROR, reroute=True)
-    is_final = told.evidence is Evidence.REFUSED_FINAL
+    failure = sent.failure or Failure(FailureCode.PROVIDER_ERROR, reroute=True)
+    is_final = sent.evidence is Evidence.REFUSED_FINAL
     return SendAnswer(
         evidence=Evidence.REFUSED_FINAL if is_final else Evidence.NOT_SENT,
         failure=failure,
-        provider_code=f"recipient_{told.provider_code or 'unreadable'}"[:64],
-        retry_after_s=told.retry_after_s,
-        http_status=told.http_status,
+        provider_code=f"recipient_{sent.provider_code or 'unreadable'}"[:64],
+        retry_after_s=sent.retry_after_s,
+        http_status=sent.http_status,
     )
 
 
-def _taken(answer: Exchange, operation: Operation, reference: str, body: Mapping[str, Any]) -> SendAnswer:
-    """Read an answer that says yes: it counts when it speaks of our request in a word that is known."""
+def _accepted(answer: Exchange, operation: Operation, reference: str, body: Mapping[str, Any]) -> SendAnswer:
+    """Read a positive answer: it counts when it is about our request and its status is known."""
     data = _data(answer, body)
     word: object = None if data is None else data.get("status")
     is_ours = operation is Operation.REFUND or (data is not None and data.get("reference") == reference)
-    if data is None or not isinstance(word, str) or word not in STANDINGS[operation] or not is_ours:
+    if data is None or not isinstance(word, str) or word not in STATUSES[operation] or not is_ours:
         return refused(answer, Evidence.AMBIGUOUS, PROVIDER_FAULT, None)
     return accepted(
         answer,
-        next_action=_action(data, word) if operation is Operation.COLLECT else None,
-        provider_transaction_id=_identifier(data),
+        next_action=_next_action(data, word) if operation is Operation.COLLECT else None,
+        provider_transaction_id=_transaction_id(data),
     )
 
 
-def _standing(data: Mapping[str, Any], operation: Operation, *, is_over: bool) -> StatusAnswer:
+def _read_status(data: Mapping[str, Any], operation: Operation, *, is_over: bool) -> StatusAnswer:
     word: object = data.get("status")
-    status_at_rail = STANDINGS[operation].get(word) if isinstance(word, str) else None
+    status_at_rail = STATUSES[operation].get(word) if isinstance(word, str) else None
     if status_at_rail is None:
         return no_information("unknown_status")
     if status_at_rail is RailStatus.NO_INFORMATION:
         went_back = word == "reversed"
         return replace(no_information(str(word)), went_back=went_back, perhaps_refunded=went_back)
-    number = _identifier(data)
+    number = _transaction_id(data)
     if status_at_rail is RailStatus.SUCCEEDED:
         return _succeeded(data, number)
     if operation is Operation.COLLECT and word == "abandoned" and is_over:
         return failed((FailureCode.PAYER_TIMEOUT, False), "abandoned", number)
     if status_at_rail is RailStatus.FAILED:
-        return failed(_why(data, operation), str(word), number)
-    action = _action(data, str(word)) if operation is Operation.COLLECT else None
+        return failed(_reason(data, operation), str(word), number)
+    action = _next_action(data, str(word)) if operation is Operation.COLLECT else None
     return StatusAnswer(status_at_rail=RailStatus.PENDING, provider_transaction_id=number, next_action=action)
 
 
@@ -318,7 +318,7 @@ def _wallet(data: Mapping[str, Any], operation: Operation) -> str | None:
     return number.removeprefix("0") if _NUMBER.fullmatch(number) else None
 
 
-def _why(data: Mapping[str, Any], operation: Operation) -> Meaning:
+def _reason(data: Mapping[str, Any], operation: Operation) -> Meaning:
     """Read the reason of a charge. A transfer's reason is its purpose, and a refund has none."""
     if operation is not Operation.COLLECT:
         return UNCLEAR
@@ -335,7 +335,7 @@ def _succeeded(data: Mapping[str, Any], number: str | None) -> StatusAnswer:
     return succeeded(amount, amount, number, currency="GHS", is_our_currency=is_cedis)
 
 
-def _action(data: Mapping[str, Any], word: str) -> NextAction | None:
+def _next_action(data: Mapping[str, Any], word: str) -> NextAction | None:
     text: object = data.get("display_text")
     shown = text[:_TEXT_MAX] if isinstance(text, str) and text.isprintable() and text else None
     match word:
@@ -348,8 +348,8 @@ def _action(data: Mapping[str, Any], word: str) -> NextAction | None:
             return None
 
 
-def _is_over(answer: Exchange, data: Mapping[str, Any]) -> bool:
-    """Say that the prompt's window has passed, by Paystack's own clock for both ends of it."""
+def _is_prompt_over(answer: Exchange, data: Mapping[str, Any]) -> bool:
+    """Return True when the prompt's window has passed, measured by Paystack's own clock at both ends."""
     created: object = data.get("created_at") or data.get("createdAt")
     try:
         began = datetime.fromisoformat(str(created))
@@ -360,19 +360,19 @@ def _is_over(answer: Exchange, data: Mapping[str, Any]) -> bool:
 
 
 def _is_not_found(answer: Exchange, body: Mapping[str, Any]) -> bool:
-    """Paystack's own words for a reference that it does not know, under either of its statuses for it."""
-    says_so = _code(body) in _NOT_FOUND_CODES or _says(body, _NOT_FOUND, whole=True)
+    """Return True for Paystack's own "not found", which comes with HTTP 400 or 404."""
+    says_so = _code(body) in _NOT_FOUND_CODES or _matches(body, _NOT_FOUND, whole=True)
     return answer.status in (400, 404) and body.get("status") is False and says_so
 
 
 def _may_be_a_duplicate(body: Mapping[str, Any], operation: Operation) -> bool:
-    """A refund has no reference of ours that could have been there before."""
+    """Return True where a refusal may be about a duplicate. A refund has no reference of ours to repeat."""
     if operation is Operation.REFUND:
         return False
-    return _says(body, _SPEAKS_OF_ANOTHER) or _SPEAKS_OF_ANOTHER.search(_code(body) or "") is not None
+    return _matches(body, _MAY_BE_DUPLICATE) or _MAY_BE_DUPLICATE.search(_code(body) or "") is not None
 
 
-def _says(body: Mapping[str, Any], pattern: re.Pattern[str], *, whole: bool = False) -> bool:
+def _matches(body: Mapping[str, Any], pattern: re.Pattern[str], *, whole: bool = False) -> bool:
     message: object = body.get("message")
     if not isinstance(message, str):
         return False
@@ -390,7 +390,7 @@ def _code(body: Mapping[str, Any] | None) -> str | None:
     return None if body is None else matching(body.get("code"), _CODE)
 
 
-def _identifier(data: Mapping[str, Any]) -> str | None:
+def _transaction_id(data: Mapping[str, Any]) -> str | None:
     number: object = data.get("id")
     is_number = isinstance(number, int) and not isinstance(number, bool) and 0 < number < 1 << 63
     return read_transaction_id(str(number) if is_number else number)

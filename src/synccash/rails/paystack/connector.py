@@ -1,7 +1,6 @@
 """Paystack: mobile money of all three networks, with one-time passwords, refunds and transfers.
 
-Source: Paystack's documentation (Charge, Refunds, Transfers, Webhooks). What the answers mean is in
-`paystack_answers`, what its events say in `paystack_callbacks`.
+Source: Paystack's documentation (Charge, Refunds, Transfers, Webhooks).
 """
 
 from collections.abc import Mapping
@@ -30,11 +29,11 @@ from synccash.rails.callback_token import is_account_token
 from synccash.rails.connector import Connector, channel_of
 from synccash.rails.pacer import Clock
 from synccash.rails.paystack.answers import (
-    LISTED,
     PROMPT_WINDOW_S,
+    REFUNDS_PER_PAGE,
     judge_balance,
-    judge_listing,
     judge_password,
+    judge_refunds,
     judge_send,
     judge_status,
     recipient_code,
@@ -55,9 +54,9 @@ _NO_NAME = "Mobile money customer"
 class PaystackSettings:
     """One account with Paystack.
 
-    `email`: Paystack demands the customer's; a merchant who knows none gives one of its own.
-    `callback_token` ends the address in Paystack's dashboard; without one no event is heard.
-    `inquiry_from_s`: Paystack wants to be asked 10 s after a charge, not earlier.
+    `email`: Paystack requires an address of the customer; this one is sent for all customers.
+    `callback_token` ends the address in Paystack's dashboard; without one no event is read.
+    `inquiry_from_s`: Paystack asks for the first inquiry no earlier than 10 s after a charge.
     """
 
     base_url: str
@@ -125,7 +124,7 @@ class Paystack(Connector):
     async def submit_otp(
         self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
     ) -> SendAnswer:
-        """Hand over the voucher of a collection that waits for it; see `synccash.engine.ports.OtpRail`."""
+        """Submit the voucher of a collection that waits for it; see `synccash.engine.ports.OtpRail`."""
         if not self._serves(account, Operation.COLLECT):
             return of_another_account()
         body = {"otp": otp, "reference": reference}
@@ -141,17 +140,17 @@ class Paystack(Connector):
         resource = "transfer" if operation is Operation.PAYOUT else "transaction"
         ends_at = self._clock.monotonic() + timeout_s
         answer = await self._call("GET", f"{resource}/verify/{reference}", timeout_s)
-        told = judge_status(answer, operation, reference)
-        # A transaction only says that it goes on; what the payer has to do is told by the charge. It is asked
-        # until the attempt has Paystack's number, and again where a voucher's fate is not known.
-        is_told = traces.transaction_id is not None and not traces.password_untold
-        if operation is Operation.PAYOUT or is_told or told.status_at_rail is not RailStatus.PENDING:
-            return told
+        status = judge_status(answer, operation, reference)
+        # A pending transaction does not say what the payer has to do; the charge does. It is asked until the
+        # attempt has Paystack's id, and again while it is unknown what became of a voucher.
+        is_known = traces.transaction_id is not None and not traces.password_untold
+        if operation is Operation.PAYOUT or is_known or status.status_at_rail is not RailStatus.PENDING:
+            return status
         path, left_s = f"charge/{reference}", ends_at - self._clock.monotonic()
         charge = judge_status(await self._call("GET", path, left_s), operation, reference)
         if charge.status_at_rail is RailStatus.NO_INFORMATION and traces.password_untold:
             return charge
-        return _with_action(told, charge)
+        return _with_action(status, charge)
 
     async def read_float(self, account: RailAccount, *, timeout_s: float) -> FloatAnswer:
         """Ask for the balance that transfers are paid from; see `synccash.engine.ports.FloatRail`."""
@@ -175,12 +174,12 @@ class Paystack(Connector):
             number = transaction_id(verified, original)
         if number is None:
             return no_information("no_original_transaction")
-        path = f"refund?transaction={number}&perPage={LISTED}"
+        path = f"refund?transaction={number}&perPage={REFUNDS_PER_PAGE}"
         answer = await self._call("GET", path, ends_at - self._clock.monotonic())
-        return judge_listing(answer, reference, traces.amount)
+        return judge_refunds(answer, reference, traces.amount)
 
     async def _pay_out(self, order: SendOrder, timeout_s: float) -> SendAnswer:
-        """Name the recipient, which moves nothing and may be repeated; then send the money once."""
+        """Register the recipient, which moves nothing and may be repeated; then send the money once."""
         ends_at = self._clock.monotonic() + timeout_s
         telco = channel_of(order, _TELCOS, _NO_NETWORK)
         if isinstance(telco, SendAnswer):
@@ -188,7 +187,7 @@ class Paystack(Connector):
         recipient = {
             "type": "mobile_money",
             "name": order.name or _NO_NAME,
-            "account_number": _local(order.msisdn),
+            "account_number": _local_number(order.msisdn),
             "bank_code": telco,
             "currency": order.currency,
         }
@@ -215,7 +214,7 @@ class Paystack(Connector):
             "amount": order.amount,
             "currency": order.currency,
             "reference": order.reference,
-            "mobile_money": {"phone": _local(order.msisdn), "provider": provider},
+            "mobile_money": {"phone": _local_number(order.msisdn), "provider": provider},
             "metadata": {"reference": order.merchant_reference},
         }
 
@@ -244,21 +243,21 @@ def _refund(order: SendOrder) -> dict[str, object]:
     }
 
 
-def _with_action(told: StatusAnswer, charge: StatusAnswer) -> StatusAnswer:
-    """Add to a transaction that goes on what its charge wants the payer to do.
+def _with_action(status: StatusAnswer, charge: StatusAnswer) -> StatusAnswer:
+    """Add to a pending transaction what the payer has to do, from its charge.
 
-    While the charge does not say that, the number is kept back, so that the next inquiry asks for it again.
+    While the charge does not say that, the transaction's id is left out, so that the next inquiry asks again.
     """
     match charge.status_at_rail:
         case RailStatus.PENDING if charge.next_action is not None:
-            return replace(told, next_action=charge.next_action)
+            return replace(status, next_action=charge.next_action)
         case RailStatus.SUCCEEDED | RailStatus.FAILED:
             # It has just ended: the transaction will say how, and with what amount.
-            return told
+            return status
         case _:
-            return replace(told, provider_transaction_id=None)
+            return replace(status, provider_transaction_id=None)
 
 
-def _local(msisdn: str) -> str:
+def _local_number(msisdn: str) -> str:
     """Write a number as people dial it, which is how Paystack takes it."""
     return "0" + msisdn.removeprefix("233")

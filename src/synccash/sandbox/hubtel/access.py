@@ -1,4 +1,4 @@
-"""Who may call Hubtel: an allow list of addresses before it, Basic credentials, two numbers of a merchant."""
+"""Authorizes calls to Hubtel: an allow list of addresses, Basic credentials, a merchant's account numbers."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from synccash.sandbox.wire import GATEWAY_REFUSAL, Call, Outcome, RefusedError, 
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How this Hubtel is set up. `ip_allowed` false: a web page with 403 for everybody, as strangers get it.
+    """The settings. `ip_allowed` false: every call gets the web page with 403 of Hubtel's allow list.
 
-    `status_from_s`: Hubtel answers for a request from five minutes on; before, this playback knows none.
+    `status_from_s`: Hubtel answers for a request from five minutes on; a younger one is not found.
     `minimum_amount` in pesewas.
     """
 
@@ -29,15 +29,15 @@ class _Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prepaid_deposit_id: str
 
 
-class Access:
-    """The credentials that Hubtel handed out and its settings: facts that outlive a restart."""
+class AccessControl:
+    """The registered credentials and the settings: facts that outlive a restart."""
 
     def __init__(self) -> None:
         self.settings = Settings()
         self._held: dict[str, _Credentials] = {}
 
-    def merchant(self, call: Call, merchant: str, role: str) -> None:
-        """Refuse whom the allow list, the credentials or the merchant's number refuse.
+    def check_merchant(self, call: Call, merchant: str, role: str) -> None:
+        """Raise RefusedError where the allow list, the credentials or the merchant's number do not fit.
 
         `role` is the number that belongs in this path: `pos_sales_id` or `prepaid_deposit_id`.
         """

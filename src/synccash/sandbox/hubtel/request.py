@@ -1,4 +1,4 @@
-"""Reading a request the way Hubtel does: what is missing or malformed is refused at once, nothing is kept."""
+"""Reads requests as Hubtel does: a missing or malformed field refuses the request at once."""
 
 import re
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 
 def text(body: Mapping[str, Any], name: str) -> str:
-    """Return a text that has to be there."""
+    """Return a required text."""
     value: object = body.get(name.lower())
     if not isinstance(value, str) or not value.strip():
         raise _invalid(f"Validation errors: {name} is required.")

@@ -1,4 +1,4 @@
-"""The wire of Hubtel: its paths on four hosts, and what becomes of each request."""
+"""Simulates Hubtel: its paths on four hosts, and its answers."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from synccash.sandbox.floats import Float
-from synccash.sandbox.hubtel.access import Access
+from synccash.sandbox.hubtel.access import AccessControl
 from synccash.sandbox.hubtel.request import (
     channel,
     client_reference,
@@ -44,7 +44,7 @@ class Hubtel:
 
     def __init__(self, clock: Callable[[], float], rng: Random) -> None:
         del clock, rng
-        self._access = Access()
+        self._access = AccessControl()
         self.float = Float(_OPENING_BALANCE)
 
     def kind(self, call: Call) -> str:
@@ -61,16 +61,16 @@ class Hubtel:
         """See `Wire.answer`."""
         match call.method:
             case "POST" if found := _RECEIVE.fullmatch(call.path):
-                self._access.merchant(call, found[1], "pos_sales_id")
+                self._access.check_merchant(call, found[1], "pos_sales_id")
                 return self._accept(_receiving(json_object(call.body)), orders)
             case "POST" if found := _SEND.fullmatch(call.path):
-                self._access.merchant(call, found[1], "prepaid_deposit_id")
+                self._access.check_merchant(call, found[1], "prepaid_deposit_id")
                 return self._accept(_sending(json_object(call.body)), orders)
             case "GET" if found := _STATUS.fullmatch(call.path):
-                self._access.merchant(call, found[1], "pos_sales_id")
+                self._access.check_merchant(call, found[1], "pos_sales_id")
                 return Outcome(_status(self._found(call, Side.DEBIT, orders, now)))
             case "GET" if found := _SEND_STATUS.fullmatch(call.path):
-                self._access.merchant(call, found[1], "prepaid_deposit_id")
+                self._access.check_merchant(call, found[1], "prepaid_deposit_id")
                 return Outcome(_send_status(self._found(call, Side.CREDIT, orders, now)))
             case _:
                 return Outcome(Reply(404, content_type=""))
@@ -79,7 +79,7 @@ class Hubtel:
         if order.amount < self._access.settings.minimum_amount:
             return Outcome(refusal(400, "4070", "Unable to complete payment. Fees not set."))
         if order.reference in orders:
-            # What Hubtel says here is not published: these words are our own.
+            # Hubtel does not publish this answer: the text is our own.
             return Outcome(refusal(400, "4000", "Duplicate ClientReference."))
         if order.side is Side.CREDIT and order.amount > self.float.available(orders.values()):
             return Outcome(refusal(400, "4075", "Insufficient prepaid balance."))
@@ -93,7 +93,7 @@ class Hubtel:
         return Outcome(Reply.json(200, body), order=order)
 
     def _found(self, call: Call, side: Side, orders: Mapping[str, Order], now: float) -> Order:
-        """Return an order as far as it can be seen. What it says of an unknown one is our choice."""
+        """Return an order that can be seen. The answer for an unknown one is our choice."""
         order = orders.get(call.query.get("clientReference", ""))
         visible_from = now - self._access.settings.status_from_s
         if (
@@ -107,10 +107,10 @@ class Hubtel:
             )
         return order
 
-    # What the shared machinery asks of a wire.
+    # The rest of `Wire`.
 
     def unavailable(self) -> Reply:
-        """See `Wire.unavailable`. Hubtel has no word for it; its 5000 promises nothing."""
+        """See `Wire.unavailable`. Hubtel has no code for it; its 5000 promises nothing."""
         return refusal(503, "5000", "Something went wrong while processing this request.")
 
     def throttled(self) -> Reply:
@@ -118,7 +118,7 @@ class Hubtel:
         return Reply(429, content_type="", headers={"Retry-After": "1"})
 
     def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
-        """See `Wire.reversible`. Hubtel has a word for a collection, and none for money that was sent out."""
+        """See `Wire.reversible`. Hubtel has a status for a collection, and none for money sent out."""
         del orders
         return order.side is Side.DEBIT
 
@@ -128,12 +128,12 @@ class Hubtel:
             return None
         paid = forged or order.state is State.SUCCEEDED
         if order.side is Side.CREDIT:
-            said = "payment has been made successfully" if paid else "Insufficient prepaid balance."
-            body = {"ResponseCode": "0000" if paid else "4075", "Data": _sent_data(order, said)}
+            summary = "payment has been made successfully" if paid else "Insufficient prepaid balance."
+            body = {"ResponseCode": "0000" if paid else "4075", "Data": _sent_data(order, summary)}
             return Message("POST", order.callback_url, msgspec.json.encode(body))
-        said = "The payment has been approved and processed successfully" if paid else "FAILED"
+        summary = "The payment has been approved and processed successfully" if paid else "FAILED"
         ended_at = order.accepted_at if order.ended_at is None else order.ended_at
-        data = _data(order, said) | {
+        data = _data(order, summary) | {
             "ExternalTransactionId": _external(order),
             "OrderId": _transaction(order),
             "PaymentDate": utc_time(ended_at),
@@ -224,10 +224,10 @@ def _send_status(order: Order) -> Reply:
     return Reply.json(200, {"ResponseCode": "success", "Data": data})
 
 
-def _data(order: Order, said: str) -> dict[str, Any]:
+def _data(order: Order, summary: str) -> dict[str, Any]:
     return {
         "TransactionId": _transaction(order),
-        "Description": said,
+        "Description": summary,
         "ClientReference": order.reference,
         "Amount": _major(order.amount),
         "Charges": _major(_charges(order)),
@@ -236,12 +236,12 @@ def _data(order: Order, said: str) -> dict[str, Any]:
     }
 
 
-def _sent_data(order: Order, said: str) -> dict[str, Any]:
+def _sent_data(order: Order, summary: str) -> dict[str, Any]:
     return {
         "AmountDebited": _major(order.amount),
         "TransactionId": _transaction(order),
         "ExternalTransactionId": _external(order),
-        "Description": said,
+        "Description": summary,
         "ClientReference": order.reference,
         "Amount": _major(order.amount),
         "Charges": _major(_charges(order)),

@@ -2,7 +2,7 @@
 
 Sources: MTN's developer portal (operations, "Common Error Codes", "Testing", "Callback", "Best practices"),
 outputs recorded in MTN's public sandbox notebook, and public reports of measured answers. What is published
-nowhere is our choice, and said to be where it is made.
+nowhere is our choice, and the code says so there.
 """
 
 from synccash.sandbox.mtn_momo.wire import MtnMomo

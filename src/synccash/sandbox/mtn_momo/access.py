@@ -1,4 +1,4 @@
-"""Who may call MTN: subscription keys, API users, access tokens, target environments, two platforms."""
+"""Authorizes calls to MTN: subscription keys, API users, access tokens, environments, two platforms."""
 
 from collections import deque
 from random import Random
@@ -19,8 +19,8 @@ class _Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     callback_host: str
 
 
-class Access:
-    """The credentials that MTN handed out, and its settings; all of them are facts that outlive a restart."""
+class AccessControl:
+    """The registered credentials, the tokens and the settings: facts that outlive a restart."""
 
     def __init__(self, rng: Random) -> None:
         self.settings = Settings()
@@ -29,8 +29,8 @@ class Access:
         self._tokens: dict[str, dict[str, Any]] = {}
         self._inquiries: dict[str, deque[float]] = {}
 
-    def pass_gateway(self, call: Call) -> None:
-        """Refuse whom the gateway refuses, before MTN sees the request."""
+    def check_gateway(self, call: Call) -> None:
+        """Raise RefusedError for a call that MTN's gateway refuses."""
         if self.settings.platform == "new" and "python-requests" in call.headers.get("User-Agent", ""):
             raise RefusedError(GATEWAY_REFUSAL)
         key = call.headers.get("Ocp-Apim-Subscription-Key", "")
@@ -62,7 +62,7 @@ class Access:
         return self._users[token["user"]]["host"]
 
     def is_over_the_cap(self, call: Call, now: float) -> bool:
-        """Count one status request of this subscription key; true when it is one too many in this second."""
+        """Count one status request of this subscription key; True when the second's cap is exceeded."""
         cap = self.settings.status_per_s
         recent = self._inquiries.setdefault(call.headers["Ocp-Apim-Subscription-Key"], deque())
         while recent and recent[0] <= now - 1:
@@ -97,7 +97,7 @@ class Access:
         return Outcome(Reply.json(200, {"providerCallbackHost": host, "targetEnvironment": "sandbox"}))
 
     def create_token(self, call: Call, product: str, now: float) -> Outcome:
-        """Hand out an access token of one product for Basic credentials."""
+        """Issue an access token of one product for Basic credentials."""
         environment = call.headers.get("X-Target-Environment", "")
         if self.settings.platform == "new" and environment not in CURRENCY_OF_ENVIRONMENT:
             return Outcome(Reply.json(400, {"error": "Invalid or missing X-Target-Environment header"}))

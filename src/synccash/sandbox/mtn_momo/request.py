@@ -1,4 +1,4 @@
-"""Reading a request the way MTN does: what is missing or malformed is refused at once, nothing is kept."""
+"""Reads requests as MTN does: a missing or malformed field refuses the request at once."""
 
 import ipaddress
 import re

@@ -1,4 +1,4 @@
-"""MTN MoMo's published words: test numbers, error codes, settings.
+"""MTN MoMo's published test numbers and error codes, and the settings of the simulation.
 
 What the numbers 450-454 really answer was taken from public reports of runs against MTN's sandbox in
 September 2026: 202 at first for each; 453 stays PENDING; 454 is PENDING and succeeds after 4 to 45 seconds.
@@ -15,7 +15,7 @@ ERRORS: dict[str, tuple[int, str]] = {
     "BAD_REQUEST": (400, "Request does not follow the specification."),
     "RESOURCE_NOT_FOUND": (404, "Requested resource was not found."),
     "RESOURCE_ALREADY_EXIST": (409, "Duplicated reference id. Creation of resource failed."),
-    # Mistakes of the caller, dressed by MTN as failures of the server.
+    # Mistakes of the caller, which MTN answers with HTTP 500.
     "NOT_ALLOWED": (500, "Authorization failed. Insufficient permissions."),
     "NOT_ALLOWED_TARGET_ENVIRONMENT": (500, "Access to target environment is forbidden."),
     "INVALID_CALLBACK_URL_HOST": (500, "Callback URL host is not the registered provider callback host."),
@@ -44,7 +44,7 @@ _SHARED: dict[int, ScriptedOutcome] = {
     453: ScriptedOutcome(pace=Pace.NEVER),
     454: ScriptedOutcome(pace=Pace.DELAYED),
 }
-PAYER_FATES: dict[int, ScriptedOutcome] = _SHARED | {
+PAYER_OUTCOMES: dict[int, ScriptedOutcome] = _SHARED | {
     455: ScriptedOutcome("PAYER_NOT_FOUND"),
     456: ScriptedOutcome("PAYEE_NOT_ALLOWED_TO_RECEIVE"),
     457: ScriptedOutcome("NOT_ALLOWED"),
@@ -57,7 +57,7 @@ PAYER_FATES: dict[int, ScriptedOutcome] = _SHARED | {
     464: ScriptedOutcome("TRANSFER_TYPE_UNKNOWN"),
 }
 """requesttopay, requesttowithdraw and deposit."""
-TRANSFER_FATES: dict[int, ScriptedOutcome] = _SHARED | {
+TRANSFER_OUTCOMES: dict[int, ScriptedOutcome] = _SHARED | {
     455: ScriptedOutcome("NOT_ENOUGH_FUNDS"),
     456: ScriptedOutcome("PAYER_LIMIT_REACHED"),
     457: ScriptedOutcome("PAYEE_NOT_FOUND"),
@@ -88,27 +88,27 @@ def number_ending(msisdn: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def fate_of(
-    msisdn: str, environment: str, fates: dict[int, ScriptedOutcome], not_found: str
+def outcome_of(
+    msisdn: str, environment: str, outcomes: dict[int, ScriptedOutcome], not_found: str
 ) -> ScriptedOutcome:
-    """Return what becomes of a request for this number.
+    """Return the outcome of a request for this number.
 
     In Ghana a number that is not 233 and nine digits is accepted like any other and then not found, as was
     seen on MTN's production with local and plus forms.
     """
     ending = number_ending(msisdn)
-    if ending in fates:
-        return fates[ending]
+    if ending in outcomes:
+        return outcomes[ending]
     if not msisdn.isdecimal() or (environment == "mtnghana" and not _GHANA.fullmatch(msisdn)):
         return ScriptedOutcome(not_found)
     return APPROVES
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How this MTN behaves where MTN itself differs from place to place.
+    """The behaviour that differs between MTN's own platforms.
 
     `platform`: "new" (momoapi.momo.africa) demands X-Target-Environment on /token/, refuses the agent
-    python-requests, and does not know what "legacy" accepted, nor the other way round.
+    python-requests, and does not know what "legacy" accepted; "legacy" does not know what "new" accepted.
     """
 
     platform: Literal["legacy", "new"] = "legacy"

@@ -1,4 +1,4 @@
-"""The wire of MTN MoMo: its paths, and what becomes of each request."""
+"""Simulates MTN MoMo: its paths and its answers."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from synccash.sandbox.floats import Float
-from synccash.sandbox.mtn_momo.access import Access
+from synccash.sandbox.mtn_momo.access import AccessControl
 from synccash.sandbox.mtn_momo.request import (
     callback_url,
     error,
@@ -25,10 +25,10 @@ from synccash.sandbox.mtn_momo.tables import (
     HOLDER_ERRORS,
     NOT_ACTIVE,
     OPENING_BALANCE,
-    PAYER_FATES,
-    TRANSFER_FATES,
-    fate_of,
+    PAYER_OUTCOMES,
+    TRANSFER_OUTCOMES,
     number_ending,
+    outcome_of,
 )
 from synccash.sandbox.orders import Order, ScriptedOutcome, Side, State
 from synccash.sandbox.values import major_units, network_transaction_id
@@ -40,7 +40,7 @@ class _Operation(msgspec.Struct, frozen=True):
     name: str
     side: Side
     party: str
-    fates: dict[int, ScriptedOutcome]
+    outcomes: dict[int, ScriptedOutcome]
     versions: tuple[str, ...] = ("v1_0",)
 
     @property
@@ -52,10 +52,10 @@ _BOTH = ("v1_0", "v2_0")
 _OPERATIONS = {
     operation.path: operation
     for operation in (
-        _Operation("collection", "requesttopay", Side.DEBIT, "payer", PAYER_FATES),
-        _Operation("collection", "requesttowithdraw", Side.DEBIT, "payer", PAYER_FATES, _BOTH),
-        _Operation("disbursement", "transfer", Side.CREDIT, "payee", TRANSFER_FATES),
-        _Operation("disbursement", "deposit", Side.CREDIT, "payee", PAYER_FATES, _BOTH),
+        _Operation("collection", "requesttopay", Side.DEBIT, "payer", PAYER_OUTCOMES),
+        _Operation("collection", "requesttowithdraw", Side.DEBIT, "payer", PAYER_OUTCOMES, _BOTH),
+        _Operation("disbursement", "transfer", Side.CREDIT, "payee", TRANSFER_OUTCOMES),
+        _Operation("disbursement", "deposit", Side.CREDIT, "payee", PAYER_OUTCOMES, _BOTH),
         _Operation("disbursement", "refund", Side.CREDIT, "payee", {}, _BOTH),
     )
 }
@@ -81,7 +81,7 @@ class MtnMomo:
 
     def __init__(self, clock: Callable[[], float], rng: Random) -> None:
         self._clock = clock
-        self._access = Access(rng)
+        self._access = AccessControl(rng)
         self.float = Float(OPENING_BALANCE)
 
     def kind(self, call: Call) -> str:
@@ -96,7 +96,7 @@ class MtnMomo:
 
     def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
         """See `Wire.answer`."""
-        self._access.pass_gateway(call)
+        self._access.check_gateway(call)
         path = call.path
         match call.method:
             case "POST" if path == "/v1_0/apiuser":
@@ -140,14 +140,14 @@ class MtnMomo:
         url = callback_url(call, registered_host)
         if ref in orders:
             return Outcome(error("RESOURCE_ALREADY_EXIST"))
-        whose, fate = _party_and_fate(operation, body, environment, orders)
+        wallet, fate = _party_and_outcome(operation, body, environment, orders)
         if operation.name == "transfer" and amount > self.float.available(_in(environment, orders)):
             fate = ScriptedOutcome("NOT_ENOUGH_FUNDS")
         details = {
             "amount": body["amount"],
             "currency": body["currency"],
             **texts,
-            operation.party: whose,
+            operation.party: wallet,
             "environment": environment,
             "platform": self._access.settings.platform,
             "version": version,
@@ -156,7 +156,7 @@ class MtnMomo:
             reference=ref,
             operation=operation.path,
             side=operation.side,
-            msisdn=whose["partyId"],
+            msisdn=wallet["partyId"],
             amount=amount,
             details=details,
             callback_url=url,
@@ -167,7 +167,7 @@ class MtnMomo:
     def _found(
         self, call: Call, operation: _Operation, text: str, orders: Mapping[str, Order], now: float
     ) -> Order:
-        """Return an order as far as this caller can see it: its own environment, platform and operation."""
+        """Return an order that the caller can see: of its own environment, platform and operation."""
         self._access.callback_host(call, operation.product, now)
         environment = self._access.environment(call)
         order = orders.get(reference(text))
@@ -210,18 +210,18 @@ class MtnMomo:
             reason = {"code": reason, "message": ERRORS.get(order.reason or "", (0, reason))[1]}
         return result | {"status": "FAILED", "reason": reason}
 
-    # What the shared machinery asks of a wire.
+    # The rest of `Wire`.
 
     def unavailable(self) -> Reply:
         """See `Wire.unavailable`."""
         return error("SERVICE_UNAVAILABLE")
 
     def throttled(self) -> Reply:
-        """See `Wire.throttled`. What MTN says past its cap is not published; its gateway speaks so."""
+        """See `Wire.throttled`. MTN's answer above the cap is not published; this is its gateway's form."""
         return gateway_error(429, "Rate limit is exceeded. Try again in 1 seconds.", {"Retry-After": "1"})
 
     def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
-        """See `Wire.reversible`. MTN publishes no status of a success that was taken back."""
+        """See `Wire.reversible`. MTN publishes no status of a reversed success."""
         del order, orders
         return False
 
@@ -242,7 +242,7 @@ class MtnMomo:
         return self._access.reset()
 
     def control(self, resource: str, method: str, body: object) -> Outcome | None:
-        """See `Access.control`."""
+        """See `AccessControl.control`."""
         return self._access.control(resource, method, body)
 
 
@@ -253,32 +253,32 @@ def _operation(product: str, name: str, version: str = "v1_0") -> _Operation:
     return operation
 
 
-def _party_and_fate(
+def _party_and_outcome(
     operation: _Operation, body: dict[str, Any], environment: str, orders: Mapping[str, Order]
 ) -> tuple[dict[str, str], ScriptedOutcome]:
-    """Return who pays or is paid, and what becomes of it.
+    """Return the wallet that pays or is paid, and the outcome.
 
     A refund pays the payer of the named request. MTN does not publish what it says to an unknown one, or to
     one that took no money: here 404 at once, and FAILED later. More than was taken is *not* refused, so that
     the book shows a caller who refunds twice.
     """
     if operation.name != "refund":
-        whose = party(body, operation.party)
+        wallet = party(body, operation.party)
         not_found = f"{operation.party.upper()}_NOT_FOUND"
-        return whose, fate_of(whose["partyId"], environment, operation.fates, not_found)
+        return wallet, outcome_of(wallet["partyId"], environment, operation.outcomes, not_found)
     original = orders.get(str(body.get("referenceIdToRefund", "")).lower())
     if original is None or original.side is not Side.DEBIT:
         raise RefusedError(error("RESOURCE_NOT_FOUND"))
     was_paid = original.state is State.SUCCEEDED
-    whose = {"partyIdType": "MSISDN", "partyId": original.msisdn}
-    return whose, ScriptedOutcome() if was_paid else ScriptedOutcome("COULD_NOT_PERFORM_TRANSACTION")
+    wallet = {"partyIdType": "MSISDN", "partyId": original.msisdn}
+    return wallet, ScriptedOutcome() if was_paid else ScriptedOutcome("COULD_NOT_PERFORM_TRANSACTION")
 
 
 def _holder(environment: str, msisdn: str, question: str) -> Reply:
     ending = number_ending(msisdn)
     if ending in HOLDER_ERRORS:
         return error(HOLDER_ERRORS[ending])
-    is_known = fate_of(msisdn, environment, {}, "PAYER_NOT_FOUND").reason is None
+    is_known = outcome_of(msisdn, environment, {}, "PAYER_NOT_FOUND").reason is None
     if question == "active":
         return Reply.json(200, {"result": is_known and ending != NOT_ACTIVE})
     if not is_known:
@@ -292,7 +292,7 @@ def _in(environment: str, orders: Mapping[str, Order]) -> list[Order]:
 
 
 def _balance(environment: str, currency: str | None, balance: int) -> Reply:
-    spoken = CURRENCY_OF_ENVIRONMENT[environment]
-    if currency not in (None, spoken):
+    own_currency = CURRENCY_OF_ENVIRONMENT[environment]
+    if currency not in (None, own_currency):
         return error("INVALID_CURRENCY")
-    return Reply.json(200, {"availableBalance": major_units(balance), "currency": spoken})
+    return Reply.json(200, {"availableBalance": major_units(balance), "currency": own_currency})

@@ -1,4 +1,4 @@
-"""pawaPay's published words: failure codes with their HTTP status, test numbers, providers, settings."""
+"""pawaPay's failure codes with their HTTP status, test numbers, providers, and the simulation's settings."""
 
 import re
 
@@ -55,11 +55,11 @@ MINIMUM, MAXIMUM = 100, 1_500_000
 """Pesewas of one transaction. A real account's limits are in its active configuration; these are ours."""
 
 
-def fate_of(msisdn: str, side: Side) -> ScriptedOutcome:
-    """Return what becomes of a request for this number."""
+def outcome_of(msisdn: str, side: Side) -> ScriptedOutcome:
+    """Return the outcome of a request for this number."""
     found = _TEST_NUMBER.fullmatch(msisdn)
-    fates = _DEPOSITS if side is Side.DEBIT else _PAYOUTS
-    return fates.get(found[1], APPROVES) if found else APPROVES
+    outcomes = _DEPOSITS if side is Side.DEBIT else _PAYOUTS
+    return outcomes.get(found[1], APPROVES) if found else APPROVES
 
 
 def predicted(msisdn: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The wire of pawaPay: its paths, and what becomes of each request."""
+"""Simulates pawaPay: its paths and its answers."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from synccash.sandbox.pawapay.tables import (
     OPENING_BALANCE,
     PROVIDERS,
     Settings,
-    fate_of,
+    outcome_of,
     predicted,
 )
 from synccash.sandbox.values import major_units, network_transaction_id, uuid4_text
@@ -120,19 +120,19 @@ class Pawapay:
         reference = _reference(body.get(operation.id_field), operation.id_field)
         created = _moment(now)
         if reference in orders:
-            said = {operation.id_field: reference, "status": "DUPLICATE_IGNORED", "created": created}
-            return Outcome(Reply.json(200, said))
+            reply_body = {operation.id_field: reference, "status": "DUPLICATE_IGNORED", "created": created}
+            return Outcome(Reply.json(200, reply_body))
         try:
             order = self._order(operation, reference, body, orders)
         except _RefusedError as refused:
             status = ERRORS[refused.code][0]
             if status != 200:
                 raise
-            said = {operation.id_field: reference, "status": "REJECTED", "created": created}
-            return Outcome(Reply.json(200, said | refused.reason))
-        said = {operation.id_field: reference, "status": "ACCEPTED", "created": created}
+            reply_body = {operation.id_field: reference, "status": "REJECTED", "created": created}
+            return Outcome(Reply.json(200, reply_body | refused.reason))
+        reply_body = {operation.id_field: reference, "status": "ACCEPTED", "created": created}
         order = msgspec.structs.replace(order, details=order.details | {"created": created})
-        return Outcome(Reply.json(200, said), order=order)
+        return Outcome(Reply.json(200, reply_body), order=order)
 
     def _order(
         self, operation: _Operation, reference: str, body: dict[str, Any], orders: Mapping[str, Order]
@@ -149,7 +149,7 @@ class Pawapay:
             message = body.get("customerMessage", "Payment")
             if not isinstance(message, str) or not _MESSAGE.fullmatch(message):
                 raise _RefusedError("INVALID_PARAMETER", "customerMessage must be 4 to 22 alphanumerics.")
-            fate, extra = fate_of(wallet["phoneNumber"], operation.side), {"customerMessage": message}
+            fate, extra = outcome_of(wallet["phoneNumber"], operation.side), {"customerMessage": message}
         if body.get("currency") != "GHS":
             raise _RefusedError("INVALID_CURRENCY")
         if operation.path == "payouts" and amount > self.float.available(orders.values()):
@@ -192,14 +192,14 @@ class Pawapay:
     def _resend(self, operation: _Operation, text: str, orders: Mapping[str, Order]) -> Outcome:
         reference = _reference(text, operation.id_field)
         order = orders.get(reference)
-        said = {operation.id_field: reference}
+        reply_body = {operation.id_field: reference}
         if order is None or order.operation != operation.path or order.state is State.PENDING:
             known = order is not None and order.operation == operation.path
             code = "INVALID_STATE" if known else "NOT_FOUND"
-            refusal = said | {"status": "REJECTED"} | _reason(code, ERRORS[code][1])
+            refusal = reply_body | {"status": "REJECTED"} | _reason(code, ERRORS[code][1])
             return Outcome(Reply.json(200, refusal))
         message = self.callback(order, forged=False)
-        return Outcome(Reply.json(200, said | {"status": "ACCEPTED"}), message=message)
+        return Outcome(Reply.json(200, reply_body | {"status": "ACCEPTED"}), message=message)
 
     def _balances(self, country: str | None, orders: Mapping[str, Order]) -> dict[str, Any]:
         """Return the one wallet of the account, which pays for all providers of Ghana."""
@@ -221,7 +221,7 @@ class Pawapay:
         ]
         return [{"country": "GHA", "providers": providers}]
 
-    # What the shared machinery asks of a wire.
+    # The rest of `Wire`.
 
     def unavailable(self) -> Reply:
         """See `Wire.unavailable`: pawaPay says it with HTTP 200. It names no id, since none was read."""
@@ -229,11 +229,11 @@ class Pawapay:
         return Reply.json(200, {"status": "REJECTED"} | _reason(code, ERRORS[code][1]))
 
     def throttled(self) -> Reply:
-        """See `Wire.throttled`. What pawaPay says to too many requests is not published."""
+        """See `Wire.throttled`. pawaPay does not publish its answer to too many requests."""
         return Reply.json(429, {"message": "Too many requests"}, {"Retry-After": "1"})
 
     def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
-        """See `Wire.reversible`. pawaPay publishes no status of a success that was taken back."""
+        """See `Wire.reversible`. pawaPay publishes no status of a reversed success."""
         del order, orders
         return False
 
@@ -303,7 +303,7 @@ def _refundable(body: dict[str, Any], orders: Mapping[str, Order]) -> tuple[int,
 
 
 def _repeated(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a request carries for its sender alone: it is kept, and shown again with the order."""
+    """Return the fields that a request carries for its sender alone, and that are shown with the order."""
     repeated: dict[str, Any] = {}
     label = body.get("clientReferenceId")
     if label is not None:
@@ -331,7 +331,7 @@ def _metadata(given: object) -> dict[str, Any]:
 
 
 def _result(order: Order, *, forged: bool = False) -> dict[str, Any]:
-    """Return an order as status checks and callbacks tell it."""
+    """Return an order as status checks and callbacks show it."""
     operation = _OPERATIONS[order.operation]
     wallet = {"phoneNumber": order.msisdn, "provider": order.details["provider"]}
     result = {

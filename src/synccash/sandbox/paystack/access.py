@@ -1,4 +1,4 @@
-"""Who may call Paystack: secret keys, each with the address to which its events go."""
+"""Authorizes calls to Paystack by secret key, and signs the events of each account."""
 
 import hashlib
 import hmac
@@ -17,8 +17,8 @@ class _Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     webhook_url: str | None = None
 
 
-class Access:
-    """The accounts that are known. One that was told to the control has events; any other test key works."""
+class AccessControl:
+    """The registered accounts, which get events. Any other test key works without events."""
 
     def __init__(self) -> None:
         self._accounts: dict[int, _Account] = {}
@@ -37,7 +37,7 @@ class Access:
         return is_registered or (key.startswith("sk_test_") and not key.startswith("sk_test_invalid"))
 
     def event(self, integration: int, name: str, data: dict[str, Any], *, forged: bool) -> Message | None:
-        """Return a signed event; a forger does not hold the key. None where nobody wants to hear."""
+        """Return a signed event, a forged one with another key; None for an account without a webhook URL."""
         account = self._accounts.get(integration)
         if account is None or account.webhook_url is None:
             return None
@@ -47,16 +47,16 @@ class Access:
         return Message("POST", account.webhook_url, body, {"x-paystack-signature": signature})
 
     def learn(self, fact: dict[str, Any]) -> None:
-        """Take an account into account."""
+        """Keep a registered account."""
         account = msgspec.convert(fact["account"], _Account)
         self._accounts[_number(account.secret_key)] = account
 
     def facts(self) -> list[dict[str, Any]]:
-        """Return what outlives a reset."""
+        """Return the facts that a reset keeps."""
         return [{"account": msgspec.to_builtins(account)} for account in self._accounts.values()]
 
-    def put(self, body: object) -> Outcome:
-        """Set an account up as on Paystack's dashboard: its secret key and where its events go.
+    def register_account(self, body: object) -> Outcome:
+        """Register an account as on Paystack's dashboard: its secret key and the URL of its events.
 
         Raises:
             BadBodyError: if the body cannot be used.

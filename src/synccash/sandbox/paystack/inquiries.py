@@ -1,4 +1,4 @@
-"""What Paystack answers to inquiries and lists: it moves nothing and remembers nothing."""
+"""Answers Paystack's inquiries and lists. Nothing here moves money or changes state."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from synccash.sandbox.paystack.objects import (
     refunds_of,
     transaction,
 )
-from synccash.sandbox.paystack.request import error, said
+from synccash.sandbox.paystack.request import error, success
 from synccash.sandbox.paystack.tables import TELCOS
 from synccash.sandbox.paystack.transfers import Recipient, recipient_data, transfer_data
 from synccash.sandbox.wire import Reply
@@ -24,8 +24,8 @@ _POSITIVE = re.compile(r"0{0,8}[1-9]\d{0,8}", re.ASCII)
 _FOUNDED = "2020-12-07T16:19:09.000Z"
 
 
-def asked(what: str, name: str, owner: int, orders: Mapping[str, Order], now: float) -> Reply:
-    """Answer an inquiry. How an unknown name is answered is not published: 400 for charges, else 404."""
+def answer_inquiry(what: str, name: str, owner: int, orders: Mapping[str, Order], now: float) -> Reply:
+    """Answer an inquiry. The status for an unknown name is our choice: 400 for charges, else 404."""
     operation = {"transaction/verify": "charge", "transfer/verify": "transfer"}.get(what, what)
     key = name if operation == "charge" else f"{operation} {name}"
     order = orders.get(key)
@@ -40,13 +40,13 @@ def asked(what: str, name: str, owner: int, orders: Mapping[str, Order], now: fl
         return error(404, f"{operation.capitalize()} not found", f"{operation}_not_found")
     match what:
         case "transaction/verify":
-            return said("Verification successful", transaction(order, refunds_of(order, orders)))
+            return success("Verification successful", transaction(order, refunds_of(order, orders)))
         case "charge":
-            return said("Charge attempted", attempted(order, refunds_of(order, orders)))
+            return success("Charge attempted", attempted(order, refunds_of(order, orders)))
         case "refund":
-            return said("Refund retrieved", refund_data(order))
+            return success("Refund retrieved", refund_data(order))
         case _:
-            return said("Transfer retrieved", transfer_data(order))
+            return success("Transfer retrieved", transfer_data(order))
 
 
 def transactions(query: Mapping[str, str], mine: Iterable[Order], now: float) -> Reply:
@@ -137,7 +137,7 @@ def _listed(
         "page": page,
         "pageCount": -(-len(found) // size),
     }
-    return said(message, [show(entry) for entry in found[skipped : skipped + size]], meta=meta)
+    return success(message, [show(entry) for entry in found[skipped : skipped + size]], meta=meta)
 
 
 def _positive(query: Mapping[str, str], name: str, usual: int) -> int:

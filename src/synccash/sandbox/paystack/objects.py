@@ -30,7 +30,7 @@ def moment(at: float) -> str:
 
 
 def status_of(order: Order) -> str:
-    """Return Paystack's word for a charge or a transfer, whatever was refunded of it."""
+    """Return Paystack's status of a charge or a transfer, without its refunds."""
     return "abandoned" if order.reason == ABANDONED else _STATUSES[order.state]
 
 
@@ -49,7 +49,7 @@ def refunds_by_transaction(orders: Iterable[Order]) -> dict[int, list[Order]]:
 
 
 def transaction_status(charge: Order, refunds: Sequence[Order]) -> str:
-    """Return Paystack's word for a charge; a refund that is under way, or of all of it, changes the word."""
+    """Return Paystack's status of a charge, which a pending or a full refund changes."""
     if charge.state is not State.SUCCEEDED:
         return status_of(charge)
     returned = sum(refund.amount for refund in refunds if refund.state is State.SUCCEEDED)
@@ -73,7 +73,7 @@ def transaction(order: Order, refunds: Sequence[Order] = (), *, forged: bool = F
     status = "success" if forged else transaction_status(order, refunds)
     created = moment(order.details.get("since") or order.accepted_at)
     paid = moment(order.ended_at) if status in _PAID and order.ended_at is not None else None
-    said = "The transaction is in progress" if status == "pending" else explanation(order)
+    reason = "The transaction is in progress" if status == "pending" else explanation(order)
     return {
         "id": order.details["id"],
         "domain": "test",
@@ -83,7 +83,7 @@ def transaction(order: Order, refunds: Sequence[Order] = (), *, forged: bool = F
         "amount": order.amount,
         "requested_amount": order.details.get("requested_amount", order.amount),
         "message": None,
-        "gateway_response": "Approved" if status in _PAID else said,
+        "gateway_response": "Approved" if status in _PAID else reason,
         "paid_at": paid,
         "paidAt": paid,
         "created_at": created,

@@ -1,4 +1,4 @@
-"""Reading a request the way Paystack does."""
+"""Reads requests as Paystack does, and builds its answers and errors."""
 
 import re
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from synccash.sandbox.wire import Call, RefusedError, Reply
 _LOCAL = re.compile(r"0\d{9}")
 
 
-def said(message: str, data: object, status: int = 200, *, meta: Mapping[str, Any] | None = None) -> Reply:
-    """Return one of Paystack's answers; `meta` goes with a list."""
+def success(message: str, data: object, status: int = 200, *, meta: Mapping[str, Any] | None = None) -> Reply:
+    """Return a successful answer of Paystack's; `meta` goes with a list."""
     body: dict[str, Any] = {"status": True, "message": message, "data": data}
     return Reply.json(status, body if meta is None else body | {"meta": meta})
 
@@ -66,7 +66,7 @@ def pesewas(body: dict[str, Any]) -> int:
 
 
 def cedis(body: dict[str, Any], usual: str | None = None) -> None:
-    """Refuse what is not in GHS, the only currency of this playback. A body without one is in `usual`."""
+    """Refuse any currency but GHS. A body without one is in `usual`."""
     if body.get("currency", usual) != "GHS":
         raise RefusedError(error(403, "Currency not supported by merchant", "unsupported_currency"))
 

@@ -1,13 +1,13 @@
-"""Paystack's words: providers, test numbers, reasons. All numbers but 0551234987 are ours, not Paystack's."""
+"""Paystack's providers, test numbers and reasons. All numbers but 0551234987 are ours, not Paystack's."""
 
 import re
 
 from synccash.sandbox.orders import APPROVES, Pace, ScriptedOutcome
 
 TEST_OTP = "123456"
-"""The one password that `/charge/submit_otp` takes; Paystack's own test password of other channels."""
+"""The one password that `/charge/submit_otp` accepts; Paystack's test password of other channels."""
 FAILING_OTP = "999999"
-"""The password that ends a charge; ours, Paystack publishes none. Any other may be followed by another."""
+"""The password that ends a charge; ours, Paystack publishes none. After any other the payer may try again."""
 OWN_CURRENCY = "GHS"
 """The currency of the account, which a charge without one is in."""
 PROVIDERS = {"mtn": "MTN Mobile Money", "vod": "Telecel Cash", "atl": "AirtelTigo Money"}
@@ -30,7 +30,7 @@ REASONS = {
     ABANDONED: "The transaction was not completed",
 }
 """What `gateway_response` says for a reason; the texts are our choice, Paystack publishes none."""
-_FATES: dict[str, ScriptedOutcome] = {
+_OUTCOMES: dict[str, ScriptedOutcome] = {
     "001": ScriptedOutcome("INSUFFICIENT_FUNDS"),
     "002": ScriptedOutcome("DECLINED"),
     "003": ScriptedOutcome("TIMED_OUT"),
@@ -43,7 +43,7 @@ _FATES: dict[str, ScriptedOutcome] = {
 _TEST_NUMBER = re.compile(r"0(?:55|50|27)1234(\d{3})")
 
 
-def fate_of(phone: str) -> ScriptedOutcome:
-    """Return what becomes of money of a number: 0551234001 to 008 (050, 027 too) end their own way."""
+def outcome_of(phone: str) -> ScriptedOutcome:
+    """Return the outcome for a number: 0551234001 to 008 (050, 027 too) have outcomes of their own."""
     found = _TEST_NUMBER.fullmatch(phone)
-    return _FATES.get(found[1], APPROVES) if found else APPROVES
+    return _OUTCOMES.get(found[1], APPROVES) if found else APPROVES

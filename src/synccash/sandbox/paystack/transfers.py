@@ -1,4 +1,4 @@
-"""Whom Paystack sends money to, and how it shows recipients and transfers."""
+"""Recipients and transfers, as Paystack shows them."""
 
 from hashlib import sha256
 from typing import Any

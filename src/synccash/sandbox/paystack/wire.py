@@ -1,4 +1,4 @@
-"""The wire of Paystack: its paths, and what becomes of each request."""
+"""Simulates Paystack: its paths and its answers."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,10 +11,10 @@ import msgspec
 
 from synccash.sandbox.floats import Float
 from synccash.sandbox.orders import APPROVES, Order, Pace, ScriptedOutcome, Side, State
-from synccash.sandbox.paystack.access import Access
+from synccash.sandbox.paystack.access import AccessControl
 from synccash.sandbox.paystack.inquiries import (
     NOT_FOUND,
-    asked,
+    answer_inquiry,
     banks,
     recipients,
     refunds,
@@ -30,7 +30,7 @@ from synccash.sandbox.paystack.request import (
     optional_text,
     pesewas,
     phone,
-    said,
+    success,
     text,
 )
 from synccash.sandbox.paystack.tables import (
@@ -42,7 +42,7 @@ from synccash.sandbox.paystack.tables import (
     TELCOS,
     TEST_OTP,
     WAITS_FOR_OTP,
-    fate_of,
+    outcome_of,
 )
 from synccash.sandbox.paystack.transfers import (
     Recipient,
@@ -55,7 +55,7 @@ from synccash.sandbox.wire import Call, Message, Outcome, RefusedError, Reply, k
 
 _MONEY = frozenset({"/charge", "/charge/submit_otp", "/refund", "/transfer"})
 _LISTS = frozenset({"/transaction", "/transfer", "/refund"})
-_ASKED = re.compile(r"/(transaction/verify|charge|transfer/verify|refund)/([^/]+)")
+_INQUIRY = re.compile(r"/(transaction/verify|charge|transfer/verify|refund)/([^/]+)")
 _CHARGE_REFERENCE = re.compile(r"[A-Za-z0-9.=-]{1,100}")
 _TRANSFER_REFERENCE = re.compile(r"[a-z0-9_-]{16,50}")
 _UNPAID = {
@@ -69,9 +69,9 @@ _FIRST_ID = 4_000_000_000
 class Paystack:
     """Paystack's API for mobile money in Ghana; see `synccash.sandbox.wire.Wire`.
 
-    Charges, refunds and transfers have names of their own in the book of orders, as they have at Paystack: a
-    charge and a transfer may share a reference, and a refund has none. A refund is booked as its
-    `merchant_note`, the only words of the caller's that Paystack keeps with it.
+    Charges, refunds and transfers have keys of their own among the orders, as at Paystack: a charge and a
+    transfer may share a reference, and a refund has none. A refund is booked under its `merchant_note`, the
+    only text of the caller's that Paystack keeps with it.
     """
 
     rail_id = "paystack"
@@ -79,18 +79,18 @@ class Paystack:
     expired_reason = "TIMED_OUT"
 
     def __init__(self, _clock: Callable[[], float], _rng: Random) -> None:
-        self._access = Access()
+        self._access = AccessControl()
         self.float = Float(OPENING_BALANCE)
         self._recipients: dict[str, Recipient] = {}
 
     def kind(self, call: Call) -> str:
         """See `Wire.kind`."""
-        inquires = call.path in _LISTS or _ASKED.fullmatch(call.path) is not None
+        inquires = call.path in _LISTS or _INQUIRY.fullmatch(call.path) is not None
         return kind_of(call, moves_money=call.path in _MONEY, inquires=inquires)
 
     def inquired(self, call: Call) -> str:
         """See `Wire.inquired`."""
-        found = _ASKED.fullmatch(call.path)
+        found = _INQUIRY.fullmatch(call.path)
         if found is None:
             return ""
         prefix = {"transaction/verify": "", "charge": "", "transfer/verify": "transfer "}.get(
@@ -133,11 +133,10 @@ class Paystack:
             case "GET", "/bank":
                 return Outcome(banks(call.query))
             case "GET", "/balance":
-                return Outcome(
-                    said("Balances retrieved", [{"currency": "GHS", "balance": self.float.available(mine)}])
-                )
-            case "GET", path if found := _ASKED.fullmatch(path):
-                return Outcome(asked(found[1], found[2], owner, orders, now))
+                balance = {"currency": "GHS", "balance": self.float.available(mine)}
+                return Outcome(success("Balances retrieved", [balance]))
+            case "GET", path if found := _INQUIRY.fullmatch(path):
+                return Outcome(answer_inquiry(found[1], found[2], owner, orders, now))
             case _:
                 return Outcome(error(404, "Not found", "not_found", "api_error"))
 
@@ -155,7 +154,7 @@ class Paystack:
             return Outcome(error(400, "Invalid transaction reference", "invalid_params"))
         if reference in orders:
             return Outcome(error(400, "Duplicate Transaction Reference", "duplicate_reference"))
-        fate = fate_of(number)
+        fate = outcome_of(number)
         waits = provider == WAITS_FOR_OTP
         details = {
             "integration": owner,
@@ -176,7 +175,7 @@ class Paystack:
             accepted_at=now,
             fate=ScriptedOutcome(pace=Pace.WINDOW) if waits else fate,
         )
-        return Outcome(said("Charge attempted", attempted(order)), order=order)
+        return Outcome(success("Charge attempted", attempted(order)), order=order)
 
     def _submit_otp(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order]) -> Outcome:
         otp, order = text(body, "otp"), orders.get(text(body, "reference"))
@@ -191,9 +190,9 @@ class Paystack:
         given = msgspec.structs.replace(
             order,
             details={**order.details, "waits": False, "since": order.accepted_at},
-            fate=fate_of("0" + order.msisdn[3:]),
+            fate=outcome_of("0" + order.msisdn[3:]),
         )
-        return Outcome(said("Charge attempted", attempted(given)), order=given)
+        return Outcome(success("Charge attempted", attempted(given)), order=given)
 
     # Refunds.
 
@@ -228,7 +227,7 @@ class Paystack:
             fate=APPROVES,
         )
         shown = queued_refund(order, original)
-        return Outcome(said("Refund has been queued for processing", shown), order=order)
+        return Outcome(success("Refund has been queued for processing", shown), order=order)
 
     # Transfers.
 
@@ -252,11 +251,11 @@ class Paystack:
             email=optional_text(body, "email"),
             metadata=body.get("metadata"),
         )
-        reply = said("Transfer recipient created successfully", recipient_data(recipient), 201)
+        reply = success("Transfer recipient created successfully", recipient_data(recipient), 201)
         return Outcome(reply, facts=() if known else ({"recipient": msgspec.to_builtins(recipient)},))
 
     def _transfer(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order], now: float) -> Outcome:
-        """Queue a transfer. One whose reference is known is answered as it stands: nothing is sent again."""
+        """Queue a transfer. A known reference gets its transfer as it is: nothing is sent again."""
         amount, reference = pesewas(body), text(body, "reference")
         cedis(body)
         recipient = self._recipients.get(text(body, "recipient"))
@@ -266,7 +265,7 @@ class Paystack:
             return Outcome(error(400, "Transfer reference is not valid", "invalid_params"))
         known = orders.get(f"transfer {reference}")
         if known is not None:
-            return Outcome(said("Transfer has been queued", queued_transfer(known)))
+            return Outcome(success("Transfer has been queued", queued_transfer(known)))
         if amount > self.float.available(_orders_of(owner, orders)):
             return Outcome(
                 error(400, "Your balance is not enough to fulfil this request", "insufficient_balance")
@@ -286,14 +285,14 @@ class Paystack:
                 "reason": optional_text(body, "reason"),
             },
             accepted_at=now,
-            fate=fate_of(number),
+            fate=outcome_of(number),
         )
-        return Outcome(said("Transfer has been queued", queued_transfer(order)), order=order)
+        return Outcome(success("Transfer has been queued", queued_transfer(order)), order=order)
 
-    # What the shared machinery asks of a wire.
+    # The rest of `Wire`.
 
     def unavailable(self) -> Reply:
-        """See `Wire.unavailable`. Paystack publishes no such word: a bare 503 is what its edge says."""
+        """See `Wire.unavailable`. Paystack publishes no such code; its edge sends a plain 503."""
         return error(503, "Service unavailable")
 
     def throttled(self) -> Reply:
@@ -302,7 +301,7 @@ class Paystack:
         return msgspec.structs.replace(reply, headers={"Retry-After": "1"})
 
     def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
-        """See `Wire.reversible`. A charge that is being refunded is not taken back as well."""
+        """See `Wire.reversible`. A charge that is being refunded is not reversed as well."""
         return order.operation == "transfer" or (
             order.operation == "charge" and not refunds_of(order, orders)
         )
@@ -338,17 +337,17 @@ class Paystack:
         ]
 
     def control(self, resource: str, method: str, body: object) -> Outcome | None:
-        """Serve `credentials`; see `Access.put`."""
-        return self._access.put(body) if (resource, method) == ("credentials", "PUT") else None
+        """Serve `credentials`; see `AccessControl.register_account`."""
+        return self._access.register_account(body) if (resource, method) == ("credentials", "PUT") else None
 
 
 def _failed_over_otp(order: Order) -> Outcome:
-    """Fail a charge in the answer to its password; Paystack says so with a request that succeeded."""
+    """Fail a charge in the answer to its password, which Paystack reports in a successful answer."""
     details = {**order.details, "waits": False, "since": order.accepted_at}
     fate = ScriptedOutcome(reason=OTP_DECLINED, pace=Pace.AT_ONCE)
     planned = msgspec.structs.replace(order, details=details, fate=fate)
     shown = attempted(planned.ended(State.FAILED, OTP_DECLINED, order.accepted_at))
-    return Outcome(said("Charge attempted", shown), order=planned)
+    return Outcome(success("Charge attempted", shown), order=planned)
 
 
 def _orders_of(owner: int, orders: Mapping[str, Order]) -> Iterator[Order]:
