@@ -157,6 +157,31 @@ async def test_no_spelling_of_the_path_escapes(world, path):
     assert (await world.create(key=None, path=path)).status_code == 400
 
 
+@pytest.mark.parametrize("paths", [("/things", "/things/"), ("/things/", "/things")])
+async def test_a_trailing_slash_is_the_same_request(paths):
+    """Of a framework that serves both paths."""
+    for framework in (bare, in_litestar):
+        world = World(framework)
+        first, again = [await world.create(path=path) for path in paths]
+        assert (
+            (again.status_code, again.content) == (first.status_code, first.content) == (201, first.content)
+        )
+        assert again.headers["idempotent-replayed"] == "true"
+        assert world.shop.runs == 1
+        await world.client.aclose()
+
+
+async def test_a_redirect_to_the_path_without_its_slash_is_not_replayed_there():
+    world = World(in_fastapi)
+    sent_elsewhere = await world.create(path="/things/")
+    assert (sent_elsewhere.status_code, sent_elsewhere.headers["location"]) == (307, "http://shop/things")
+    assert (await world.create()).status_code == 201
+    again = await world.create(path="/things/")
+    assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
+    assert world.shop.runs == 1
+    await world.client.aclose()
+
+
 async def test_twenty_at_once_run_once_and_get_one_answer(world):
     world.shop.gate.clear()
     asked = [asyncio.create_task(world.create()) for _ in range(20)]
@@ -228,7 +253,7 @@ async def test_a_key_that_is_held_elsewhere_is_told_when_to_come_back(world):
     from synccash.resilience.idempotency import fingerprint, read_json
 
     print_ = fingerprint("/things", read_json(b'{"a": 1, "b": 2}'))
-    await world.claims.claim("a:POST /things", "k", print_, lease_s=30.0)
+    await world.claims.claim("a:POST:/things", "k", print_, lease_s=30.0)
     told = await world.create()
     assert (told.status_code, told.headers["retry-after"]) == (409, "30")
 

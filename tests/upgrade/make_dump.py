@@ -26,14 +26,16 @@ from random import Random
 from typing import Any
 
 import msgspec
+from synccash.payments.ladder import Ladder
+from synccash.stores.local_doorbell import LocalDoorbell
+from synccash.stores.postgres.ledger import PostgresLedger
+from synccash.system import SystemClock, SystemIdentities
 
 from drill.house import CALLS, QUICK_BREAKER, RETRY, House, Process, housed, quick
-from synccash.engine.dispatch.policy_dispatch import PolicyDispatch
+from synccash.engine.dispatch import PolicyDispatch
 from synccash.engine.engine import build_engine
-from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.payments.case import Claim
 from synccash.payments.errors import PaymentError
-from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payout import Payee
 from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
@@ -46,11 +48,9 @@ from synccash.resilience.registry import Registry
 from synccash.sandbox.faults import Answer, Callbacks, Faults, Script, Step
 from synccash.sandbox.journal import Accepted
 from synccash.servers.bundle import start_servers
-from synccash.settings.loader import Settings
-from synccash.stores.local_work_signal import LocalWorkSignal
+from synccash.settings import Settings
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.migrations import migrate
-from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool, connect
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 
@@ -108,17 +108,17 @@ class Recording(Database):
 
 
 @dataclass(slots=True, kw_only=True)
-class ReleaseLease(House):
+class Release(House):
     """Live: the release, its rails, and what its callers asked and were told."""
 
     asked: dict[str, Asked] = field(default_factory=dict)
     sent: list[Sent] = field(default_factory=list)
     surplus_refund: Any = "auto"
 
-    def ledger_on(self, pool: Pool) -> PostgresOrderStore:
+    def ledger_on(self, pool: Pool) -> PostgresLedger:
         database = Recording(pool)
         database.sent = self.sent
-        return PostgresOrderStore(database)
+        return PostgresLedger(database)
 
     async def process(self) -> Process:
         clock = SystemClock()
@@ -127,15 +127,15 @@ class ReleaseLease(House):
         built = build_rails(msgspec.convert(self._settings, Settings, strict=False), transport, clock)
         profiles = {"*": Profile(retry=RETRY, breaker=QUICK_BREAKER, total_timeout=2.0)}
         registry = Registry(profiles, clock=clock.monotonic, random=Random(0).random)
-        schedule = InquirySchedule(steps=(0.05, 0.1, 0.2), tail=((0.25, 3_600),))
+        ladder = Ladder(steps=(0.05, 0.1, 0.2), tail=((0.25, 3_600),))
         engine = build_engine(
-            order_store=self.ledger_on(pool),
+            ledger=self.ledger_on(pool),
             rails={name: built[name] for name in self.order},
             dispatch=PolicyDispatch(registry.breaker, registry.profile, clock, CALLS, Random(0).random),
             clock=clock,
             identities=SystemIdentities(),
-            work_signal=LocalWorkSignal(),
-            settings=replace(quick(self.public_url), schedule=schedule, surplus_refund=self.surplus_refund),
+            doorbell=LocalDoorbell(),
+            settings=replace(quick(self.public_url), ladder=ladder, surplus_refund=self.surplus_refund),
             rules=RiskRules(review_from=REVIEW_FROM),
         )
         engine.start()
@@ -211,8 +211,8 @@ class ReleaseLease(House):
         async with asyncio.timeout(20):
             while not await self.pool.fetchval(f"SELECT EXISTS ({condition})", *arguments):
                 if hand:
-                    for case in await self.order_store.take_due(limit=8, lease_s=2.0):
-                        await self.engine.worker.order_worker.advance(case)
+                    for case in await self.ledger.take_due(limit=8, lease_s=2.0):
+                        await self.engine.worker.driver.advance(case)
                 await asyncio.sleep(0.02)
 
     async def ended(self) -> None:
@@ -231,7 +231,7 @@ def _claim(kind: str, name: str) -> Claim:
     return Claim(SCOPES[kind], name, PRINTS[kind])
 
 
-async def by_hand(release: ReleaseLease) -> list[str]:
+async def by_hand(release: Release) -> list[str]:
     """Orders that are held in the middle of what happens to them."""
     await release.idle()
     await release.faults(*RAILS, callbacks="lost")
@@ -248,7 +248,7 @@ async def by_hand(release: ReleaseLease) -> list[str]:
     async with asyncio.timeout(5):
         while not release.sandbox.rails["mtn_momo"].book()["credits"]:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-    await release.order_store.hint_reference("mtn_momo", str(reference))
+    await release.ledger.hint_reference("mtn_momo", str(reference))
     told = "SELECT 1 FROM contradictions WHERE order_id = $1"
     await release.until(told, payout, hand=True)
     await release.aside(payout)
@@ -270,7 +270,7 @@ async def by_hand(release: ReleaseLease) -> list[str]:
     return made
 
 
-async def ended_ones(release: ReleaseLease) -> list[str]:
+async def ended_ones(release: Release) -> list[str]:
     """Orders that ended or wait for a human; returns the one with another amount and the one paid twice."""
     await release.process()
     await release.faults(*RAILS)
@@ -317,7 +317,7 @@ async def ended_ones(release: ReleaseLease) -> list[str]:
     return [other, twice]
 
 
-async def open_ones(release: ReleaseLease, twice: str) -> None:
+async def open_ones(release: Release, twice: str) -> None:
     """Orders that are under way when the release is stopped."""
     await release.idle()
     engine = release.engine
@@ -359,10 +359,10 @@ async def open_ones(release: ReleaseLease, twice: str) -> None:
     await release.pay("pay-queued", MTN.format(43), rail="pawapay")
     await release.pay_out("payout-queued", MTN.format(44), rail="pawapay")
     await killed_ones(release)
-    await engine.leases.close()
+    await engine.holding.close()
 
 
-async def killed_ones(release: ReleaseLease) -> None:
+async def killed_ones(release: Release) -> None:
     """Orders whose process dies while they are sent: booked then or not, no caller was ever told."""
     doomed = await release.idle()
     later = {"latency_ms": 400}
@@ -400,7 +400,7 @@ async def killed_ones(release: ReleaseLease) -> None:
         release.asked[name].id = await release.pool.fetchval(query, name)
 
 
-def named(text: str, release: ReleaseLease) -> str:
+def named(text: str, release: Release) -> str:
     """The text with names in place of the addresses of this run."""
     for rail, url in release.sandbox.rail_urls.items():
         text = text.replace(url, f"http://{rail}.example")
@@ -443,7 +443,7 @@ def _readable(found: re.Match[str]) -> str:
 
 
 async def play(url: str, folder: Path, out: Path) -> None:
-    async with housed(ReleaseLease, url, folder, order=RAILS) as release:
+    async with housed(Release, url, folder, order=RAILS) as release:
         first = await release.idle()
         await PostgresWebhooks(Database(first.pool)).add(_endpoint())
         await first.engine.close()
@@ -471,14 +471,14 @@ async def play(url: str, folder: Path, out: Path) -> None:
 
 async def play_few(url: str, folder: Path, out: Path) -> None:
     """One order of each kind from its first statement to its last."""
-    async with housed(ReleaseLease, url, folder, order=RAILS) as release:
+    async with housed(Release, url, folder, order=RAILS) as release:
         await release.process()
         await release.faults(*RAILS, callbacks="lost")
         release.plan("mtn_momo", LOST_BEFORE)
         paid = await release.pay("pay-resent", MTN.format(1), rail="mtn_momo")
         await release.ended()
         reference = await release.pool.fetchval("SELECT reference FROM attempts WHERE order_id = $1", paid)
-        await release.order_store.hint_reference("mtn_momo", str(reference))
+        await release.ledger.hint_reference("mtn_momo", str(reference))
         await release.ended()
         await release.refund("refund", paid, 100)
         await release.ended()

@@ -10,10 +10,8 @@ from litestar import Request
 from synccash.api.problem import ProblemError, invalid, malformed, not_found
 from synccash.middleware.refusal import Refusal
 from synccash.middleware.resilience import DECODED
+from synccash.middleware.whole_body import BODY
 from synccash.resilience.idempotency import DuplicateMemberError, NotJsonError, read_json
-
-TREE = "synccash.body"
-"""Where a request's scope holds its body as `read_json` gave it."""
 
 _Body = TypeVar("_Body")
 _VALUE = "synccash.value"
@@ -46,27 +44,25 @@ async def take_body(request: Request[Any, Any, Any]) -> None:
     if field is None:
         return
     _check_media_type(request.headers.get("content-type"))
-    raw = await request.body()
-    scope_of(request)[TREE] = _object(request, raw)
+    raw: bytes = scope_of(request)[BODY]
+    _require_object(request, raw)
     scope_of(request)[_VALUE] = decode(raw, field.annotation)
 
 
 async def optional_body(request: Request[Any, Any, Any], kind: type[_Body]) -> _Body | None:
     """What a call that needs no body says in one; None without. Raises ProblemError 400, 415 or 422."""
-    raw = await request.body()
+    raw: bytes = scope_of(request)[BODY]
     if not raw:
         return None
     _check_media_type(request.headers.get("content-type"))
-    _object(request, raw)
+    _require_object(request, raw)
     return decode(raw, kind)
 
 
-def _object(request: Request[Any, Any, Any], raw: bytes) -> dict[str, Any]:
-    """The body as `read_json` gives it. Raises ProblemError 400 or 422."""
-    tree = _read(scope_of(request), raw)
-    if not isinstance(tree, dict):
+def _require_object(request: Request[Any, Any, Any], raw: bytes) -> None:
+    """Check that the body is one JSON object with no member twice. Raises ProblemError 400 or 422."""
+    if not isinstance(_read(scope_of(request), raw), dict):
         raise invalid(("", "expected a JSON object"))
-    return cast("dict[str, Any]", tree)
 
 
 def _read(scope: dict[str, Any], raw: bytes) -> Any:

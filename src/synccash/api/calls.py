@@ -11,15 +11,15 @@ from litestar import Request, Response
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
-from synccash.api.body import TREE, scope_of
-from synccash.api.problem import MEDIA_TYPE, ProblemError, invalid, malformed
+from synccash.api.body import scope_of
+from synccash.api.problem import MEDIA_TYPE, ProblemError, invalid, malformed, no_route
 from synccash.api.schemas import ProblemShown
 from synccash.middleware.authentication import MISSING, PRINCIPAL
 from synccash.middleware.refusal import Refusal
-from synccash.middleware.resilience import FINGERPRINT
+from synccash.middleware.request_identity import IDENTITY, RequestIdentity
 from synccash.payments.case import Claim
 from synccash.payments.request import Principal, Reply, Role, Tenant
-from synccash.resilience.idempotency import IdempotencyKeyError, fingerprint, idempotency_key
+from synccash.resilience.idempotency import IdempotencyKeyError
 
 AnyRequest = Request[Any, Any, Any]
 Json = Response[bytes]
@@ -63,17 +63,16 @@ def _forbidden(detail: str) -> ProblemError:
     return ProblemError(Refusal(status=403, code="forbidden", detail=detail))
 
 
-def claim_of(request: AnyRequest, tenant: Tenant) -> Claim:
-    """The claim of a money request. Raises ProblemError 400."""
+def claim_of(request: AnyRequest) -> Claim:
+    """Return the claim of a request, as the middleware has identified it. Raises ProblemError 400, 404."""
     scope = scope_of(request)
-    try:
-        key = idempotency_key([value for name, value in scope["headers"] if name == b"idempotency-key"])
-    except IdempotencyKeyError as error:
-        raise malformed(str(error), "idempotency_key_invalid") from error
-    mode = "live" if tenant.livemode else "test"
-    where = f"{tenant.merchant_id}:{mode}:{scope['method']}:{scope['path_template']}"
-    print_of: bytes = scope.get(FINGERPRINT) or fingerprint(scope["path"], scope[TREE])
-    return Claim(scope=where, key=key, fingerprint=print_of)
+    identity: RequestIdentity | IdempotencyKeyError | None = scope.get(IDENTITY)
+    if isinstance(identity, IdempotencyKeyError):
+        raise malformed(str(identity), "idempotency_key_invalid") from identity
+    if identity is None:
+        # The router matched a path that the middleware does not know, so no limit was checked either.
+        raise ProblemError(no_route(scope))
+    return Claim(identity.scope, identity.key, identity.fingerprint, identity.former_fingerprints)
 
 
 def of_reply(reply: Reply) -> Json:

@@ -40,20 +40,6 @@ class Captured:
         return next((value for key, value in self.headers if key.lower() == name), None)
 
 
-async def read_body(receive: Receive, cap: int) -> bytes | None:
-    """Read a whole body. None where the client hung up first. Raises ValueError beyond `cap` bytes."""
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if len(body) > cap:
-            raise ValueError(f"a body may have at most {cap} bytes")
-        if not message.get("more_body", False):
-            return bytes(body)
-
-
 def given(body: bytes) -> Receive:
     """A `receive` that gives the body once, and afterwards never hears that the client hung up."""
     left: list[bytes] = [body]

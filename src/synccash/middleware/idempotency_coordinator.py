@@ -10,6 +10,7 @@ from synccash.middleware.authentication import UNAVAILABLE
 from synccash.middleware.capture import Captured
 from synccash.middleware.refusal import REFUSED, App, Refusal, Refuse, Scope, Send
 from synccash.middleware.request_guard import Door
+from synccash.middleware.request_identity import RequestIdentity
 from synccash.resilience.claims import Answer, ClaimStore, Granted, InProgress, Replayed, Reused
 from synccash.resilience.stored_answers import packed, unpacked
 
@@ -19,7 +20,8 @@ CLAIM = "synccash.claim"
 
 IN_PROGRESS = "idempotency_key_in_progress"
 _KEPT_HEADERS = frozenset({b"content-type", b"location", b"etag", b"content-language"})
-_NOT_FINAL = frozenset({401, 403, 408, 409, 413, 425, 429})
+# 307 and 308 send the same request elsewhere, such as to the path without its trailing slash.
+_NOT_FINAL = frozenset({307, 308, 401, 403, 408, 409, 413, 425, 429})
 
 
 @dataclass(slots=True)
@@ -38,31 +40,22 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keyed:
-    """A request under a key. `name` is unique over tenants and endpoints; `print` is its fingerprint.
-
-    `claimed_by` says who keeps the claim: the middleware, or the handler in its own commit.
-    """
+class KeyedRequest:
+    """A request with its identity. `claimed_by` says who stores the claim: the middleware, or the handler in
+    its own commit."""
 
     scope: Scope
     body: bytes
-    claim_scope: str
-    key: str
-    print: bytes
+    identity: RequestIdentity
     claimed_by: Literal["middleware", "handler"]
-
-    @property
-    def name(self) -> str:
-        """The name of the stored answer."""
-        return f"{self.claim_scope}\n{self.key}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Flight:
-    """A request that runs here now; `landed` gives its answer where every repeat may have it."""
+class _RunningRequest:
+    """A request that runs in this process. `result` is its answer, or None where no repeat may have it."""
 
-    print: bytes
-    landed: "asyncio.Future[Answer | None]"
+    fingerprint: bytes
+    result: "asyncio.Future[Answer | None]"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +75,7 @@ class IdempotencyCoordinator:
     answer_max: int
     unavailable: tuple[type[Exception], ...]
     counts: Counts = field(default_factory=Counts)
-    _flights: dict[str, _Flight] = field(default_factory=dict[str, _Flight])
+    _flights: dict[str, _RunningRequest] = field(default_factory=dict[str, _RunningRequest])
     _tasks: set[asyncio.Task[Captured]] = field(default_factory=set[asyncio.Task[Captured]])
 
     async def close(self, grace_s: float) -> None:
@@ -90,30 +83,30 @@ class IdempotencyCoordinator:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
 
-    async def serve(self, asked: Keyed, send: Send, stored: bytes | None) -> None:
+    async def serve(self, asked: KeyedRequest, send: Send, stored: bytes | None) -> None:
         """Answer a request; `stored` is what the cache held under its name."""
         if await self._replay_stored(asked, send, stored):
             return
-        while (flight := self._flights.get(asked.name)) is not None:
-            if flight.print != asked.print:
+        while (flight := self._flights.get(asked.identity.answer_name)) is not None:
+            if flight.fingerprint != asked.identity.fingerprint:
                 self.counts.key_conflict += 1
                 await self.refuse(asked.scope, send, REUSED)
                 return
             # Its outcome may be none that a repeat can have: then this request goes on by itself.
-            answer = await asyncio.shield(flight.landed)
+            answer = await asyncio.shield(flight.result)
             if answer is not None:
                 self.counts.joined += 1
                 await self._replay(answer, send)
                 return
         await self._lead(asked, send)
 
-    async def _replay_stored(self, asked: Keyed, send: Send, stored: bytes | None) -> bool:
+    async def _replay_stored(self, asked: KeyedRequest, send: Send, stored: bytes | None) -> bool:
         """Answer from the cache; False where it holds nothing that can be read."""
         found = None if stored is None else unpacked(stored)
         if found is None:
             return False
         kept, answer = found
-        if kept == asked.print:
+        if kept == asked.identity.fingerprint:
             self.counts.cache_hit += 1
             await self._replay(answer, send)
         else:
@@ -125,9 +118,11 @@ class IdempotencyCoordinator:
         self.counts.replayed_bytes += len(answer.body or b"")
         await _deliver(_as_captured(send, answer), send)
 
-    async def _lead(self, asked: Keyed, send: Send) -> None:
+    async def _lead(self, asked: KeyedRequest, send: Send) -> None:
         loop = asyncio.get_running_loop()
-        flight = self._flights[asked.name] = _Flight(asked.print, loop.create_future())
+        flight = self._flights[asked.identity.answer_name] = _RunningRequest(
+            asked.identity.fingerprint, loop.create_future()
+        )
         task = loop.create_task(self._carry_out(asked, flight, send), name="idempotent request")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -136,20 +131,20 @@ class IdempotencyCoordinator:
         if not captured.overflowed:
             await _deliver(captured, send)
 
-    async def _carry_out(self, asked: Keyed, flight: _Flight, send: Send) -> Captured:
-        landed: Answer | None = None
+    async def _carry_out(self, asked: KeyedRequest, flight: _RunningRequest, send: Send) -> Captured:
+        result: Answer | None = None
         try:
             if asked.claimed_by == "middleware" and self.claims is not None:
-                captured, landed = await self._claimed(asked, send, self.claims)
+                captured, result = await self._claimed(asked, send, self.claims)
             else:
-                captured, landed = await self._handled(asked, send)
+                captured, result = await self._handled(asked, send)
             return captured
         finally:
             # Also when the task is cancelled: those who joined must not wait for ever.
-            del self._flights[asked.name]
-            flight.landed.set_result(landed)
+            del self._flights[asked.identity.answer_name]
+            flight.result.set_result(result)
 
-    async def _handled(self, asked: Keyed, send: Send) -> tuple[Captured, Answer | None]:
+    async def _handled(self, asked: KeyedRequest, send: Send) -> tuple[Captured, Answer | None]:
         """The application claims the key in its own commit; what it answers well is what it has stored."""
         captured = await self._run(asked, send)
         refused = asked.scope.get(REFUSED)
@@ -163,10 +158,15 @@ class IdempotencyCoordinator:
             self.counts.store_hit += 1
         return captured, self._keep(asked, captured)
 
-    async def _claimed(self, asked: Keyed, send: Send, claims: ClaimStore) -> tuple[Captured, Answer | None]:
+    async def _claimed(
+        self, asked: KeyedRequest, send: Send, claims: ClaimStore
+    ) -> tuple[Captured, Answer | None]:
         """Claim the key here, because the application keeps no claims of its own."""
         try:
-            held = await claims.claim(asked.claim_scope, asked.key, asked.print, lease_s=self.lease_s)
+            identity = asked.identity
+            held = await claims.claim(
+                identity.scope, identity.key, identity.fingerprint, lease_s=self.lease_s
+            )
         except self.unavailable:
             return await self._refused(asked, send, UNAVAILABLE), None
         match held:
@@ -185,10 +185,10 @@ class IdempotencyCoordinator:
                 return await self._held(asked, send, claims, held)
 
     async def _held(
-        self, asked: Keyed, send: Send, claims: ClaimStore, held: Granted
+        self, asked: KeyedRequest, send: Send, claims: ClaimStore, held: Granted
     ) -> tuple[Captured, Answer | None]:
         asked.scope[CLAIM] = held
-        name = (asked.claim_scope, asked.key, held.fence)
+        name = (asked.identity.scope, asked.identity.key, held.fence)
         async with heartbeat.kept(claims, *name, self.lease_s):
             try:
                 captured = await self._run(asked, send)
@@ -214,17 +214,17 @@ class IdempotencyCoordinator:
         with contextlib.suppress(*self.unavailable):
             await claims.give_back(*name)
 
-    async def _run(self, asked: Keyed, send: Send) -> Captured:
+    async def _run(self, asked: KeyedRequest, send: Send) -> Captured:
         return await capture.run(self.app, asked.scope, asked.body, send, self.answer_max)
 
-    def _keep(self, asked: Keyed, captured: Captured) -> Answer | None:
+    def _keep(self, asked: KeyedRequest, captured: Captured) -> Answer | None:
         """Put the answer where a repeat finds it first."""
         answer = _as_answer(captured)
         if answer.body is not None and self.door is not None:
-            self.door.keep(asked.name, packed(asked.print, answer))
+            self.door.keep(asked.identity.answer_name, packed(asked.identity.fingerprint, answer))
         return answer if answer.body is not None else None
 
-    async def _refused(self, asked: Keyed, send: Send, refusal: Refusal) -> Captured:
+    async def _refused(self, asked: KeyedRequest, send: Send, refusal: Refusal) -> Captured:
         """A refusal as an answer that is still to be sent."""
         captured = Captured(send, self.answer_max)
         await self.refuse(asked.scope, captured.take, refusal)

@@ -9,26 +9,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synccash.middleware import capture
-from synccash.middleware.idempotency_coordinator import Counts, IdempotencyCoordinator, Keyed
+from synccash.middleware.idempotency_coordinator import Counts, IdempotencyCoordinator, KeyedRequest
 from synccash.middleware.matching import OTHER, Endpoint, Match, Matcher
 from synccash.middleware.refusal import App, Message, Receive, Refusal, Refuse, Scope, Send
 from synccash.middleware.request_guard import Admitted, Asked, Caller, Door, Headers
+from synccash.middleware.request_identity import IDENTITY, request_identity
+from synccash.middleware.whole_body import read_body
 from synccash.resilience.claims import ClaimStore
 from synccash.resilience.fast_tuple import make_namedtuple as made
 from synccash.resilience.idempotency import (
     DuplicateMemberError,
     IdempotencyKeyError,
     NotJsonError,
-    fingerprint,
-    idempotency_key,
     read_json,
 )
 
 DECODED = "synccash.decoded"
 """Where a request's scope holds what `read_json` made of its body: the value, or the error that it raised.
 Set wherever this middleware has read the body, so that nobody behind it parses the same bytes again."""
-FINGERPRINT = "synccash.fingerprint"
-"""Where the scope of a request under a key holds its fingerprint."""
 
 
 @dataclass(slots=True)
@@ -110,7 +108,7 @@ class ResilienceMiddleware:
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send, match: Match) -> None:
         try:
-            body = await capture.read_body(receive, self.body_max)
+            body = await read_body(scope, receive, self.body_max)
         except ValueError as error:
             await self.refuse(scope, send, Refusal(status=413, code="body_too_large", detail=str(error)))
             return
@@ -125,7 +123,7 @@ class ResilienceMiddleware:
                 scope, send, Refusal(status=400, code="idempotency_key_invalid", detail=str(error))
             )
             return
-        name = None if keyed is None else keyed.name
+        name = None if keyed is None else keyed.identity.answer_name
         admitted = await self._admit(Asked(endpoint=match.endpoint.name, caller=caller, answer_name=name))
         send = with_headers(send, admitted.headers)
         if admitted.refusal is not None:
@@ -182,28 +180,26 @@ def _member(decoded: Any, path: Sequence[str]) -> Any:
     return decoded  # pyright: ignore[reportUnknownVariableType]
 
 
-def _keyed(scope: Scope, endpoint: Endpoint, caller: Caller, body: bytes, decoded: Any) -> Keyed | None:
-    """The request under its key; None where keys are not taken, or where the handler has to refuse it.
+def _keyed(
+    scope: Scope, endpoint: Endpoint, caller: Caller, body: bytes, decoded: Any
+) -> KeyedRequest | None:
+    """Return the request under its key; None where no keys are taken, or the handler has to refuse it.
 
-    Raises IdempotencyKeyError where a key is required and there is none that can be used.
+    Raises IdempotencyKeyError when a key is required and there is none that can be used.
     """
     if endpoint.idempotent is None or caller.tenant is None:
         return None
     handled = endpoint.idempotent == "handled"
+    if handled and decoded is None:
+        return None
+    payload = body.hex() if decoded is None else decoded
     try:
-        key = idempotency_key([value for name, value in scope["headers"] if name == b"idempotency-key"])
-    except IdempotencyKeyError:
+        identity = scope[IDENTITY] = request_identity(scope, caller.tenant, endpoint, payload)
+    except IdempotencyKeyError as error:
+        scope[IDENTITY] = error
         if handled:
             return None
         raise
-    if handled and decoded is None:
-        return None
-    scope[FINGERPRINT] = print_of = fingerprint(scope["path"], body.hex() if decoded is None else decoded)
-    return Keyed(
-        scope=scope,
-        body=body,
-        claim_scope=f"{caller.tenant}:{endpoint.method} {endpoint.path}",
-        key=key,
-        print=print_of,
-        claimed_by="handler" if handled else "middleware",
+    return KeyedRequest(
+        scope=scope, body=body, identity=identity, claimed_by="handler" if handled else "middleware"
     )

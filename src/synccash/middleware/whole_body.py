@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 from synccash.middleware.refusal import App, Message, Receive, Refusal, Refuse, Scope, Send
 
+BODY = "synccash.body"
+"""Where a request's scope holds its whole body, once a layer has read it."""
+
 _CLOSE = {"Connection": "close"}
 
 
@@ -40,6 +43,7 @@ class WholeBody:
             await self.refuse(scope, send, _TOO_SLOW)
         else:
             if body is not None:
+                scope[BODY] = body
                 await self.app(scope, _Replayed(body, receive), send)
 
     async def _read(self, receive: Receive) -> bytes | None:
@@ -79,6 +83,33 @@ class WholeBody:
             detail=f"The request body is larger than the maximum of {self.most} bytes.",
             headers=_CLOSE,
         )
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes | None:
+    """Return the whole body, which is read unless a layer before has done so, and keep it in the scope.
+
+    None where the client hung up first. Raises ValueError beyond `max_bytes`.
+    """
+    read: bytes | None = scope.get(BODY)
+    if read is None:
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
+            if not message.get("more_body", False):
+                break
+        read = scope[BODY] = bytes(body)
+    elif len(read) > max_bytes:
+        raise _too_large(max_bytes)
+    return read
+
+
+def _too_large(max_bytes: int) -> ValueError:
+    return ValueError(f"The request body is larger than the maximum of {max_bytes} bytes.")
 
 
 class _Replayed:

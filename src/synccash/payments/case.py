@@ -1,8 +1,9 @@
 """Values that an order store reads and writes: orders with their attempts, and commits of their changes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hmac import compare_digest
 from typing import Any
 
 from synccash.payments.attempt import Attempt
@@ -152,11 +153,21 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An idempotency key in its scope, and the SHA-256 of the request made with it."""
+    """An idempotency key in its scope, and the fingerprint of the request made with it.
+
+    `former_fingerprints` are those that earlier versions may have stored for the same request.
+    """
 
     scope: str
     key: str
     fingerprint: bytes
+    former_fingerprints: Iterable[bytes] = ()
+
+    def matches(self, stored: bytes) -> bool:
+        """True when a claim with this fingerprint was made by the same request."""
+        return compare_digest(stored, self.fingerprint) or any(
+            compare_digest(stored, former) for former in self.former_fingerprints
+        )
 
 
 @dataclass(frozen=True, slots=True)

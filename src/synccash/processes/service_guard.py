@@ -34,14 +34,16 @@ _LONGEST_USER = 128
 ENDPOINTS = (
     Endpoint("POST", f"{BASE}/payments", "payment_initiation", "handled", user_of_body=("payer", "msisdn")),
     Endpoint("GET", f"{BASE}/payments", "payment_list"),
-    Endpoint("GET", f"{BASE}/payments/{{id}}", "payment_status", user="id"),
-    Endpoint("GET", f"{BASE}/payments/{{id}}/timeline", "payment_timeline", user="id"),
-    Endpoint("POST", f"{BASE}/payments/{{id}}/cancel", "payment_cancel", user="id"),
-    Endpoint("POST", f"{BASE}/payments/{{id}}/otp", "payment_otp", user="id"),
-    Endpoint("POST", f"{BASE}/payments/{{id}}/refunds", "refund_request", "handled", user="id"),
-    Endpoint("GET", f"{BASE}/refunds/{{id}}", "refund_status", user="id"),
+    Endpoint("GET", f"{BASE}/payments/{{payment_id}}", "payment_status", user="payment_id"),
+    Endpoint("GET", f"{BASE}/payments/{{payment_id}}/timeline", "payment_timeline", user="payment_id"),
+    Endpoint("POST", f"{BASE}/payments/{{payment_id}}/cancel", "payment_cancel", user="payment_id"),
+    Endpoint("POST", f"{BASE}/payments/{{payment_id}}/otp", "payment_otp", user="payment_id"),
+    Endpoint(
+        "POST", f"{BASE}/payments/{{payment_id}}/refunds", "refund_request", "handled", user="payment_id"
+    ),
+    Endpoint("GET", f"{BASE}/refunds/{{refund_id}}", "refund_status", user="refund_id"),
     Endpoint("POST", f"{BASE}/payouts", "payout_request", "handled", user_of_body=("payee", "msisdn")),
-    Endpoint("GET", f"{BASE}/payouts/{{id}}", "payout_status", user="id"),
+    Endpoint("GET", f"{BASE}/payouts/{{payout_id}}", "payout_status", user="payout_id"),
     Endpoint("POST", f"{BASE}/callbacks/{{rail}}/{{token}}", "callback", limited=False),
     Endpoint("PUT", f"{BASE}/callbacks/{{rail}}/{{token}}", "callback", limited=False),
     *(
@@ -50,7 +52,8 @@ ENDPOINTS = (
         for name in ("live", "ready")
     ),
 )
-"""Every kind of request with limits of its own, or under an idempotency key."""
+"""Every kind of request with limits of its own, or under an idempotency key. The paths are the templates of
+the routes: they are part of the scope under which claims are stored."""
 AUTHENTICATION = "authentication"
 """The name under which callers are counted who have no key, or one that no process has seen yet."""
 NAMES = (*dict.fromkeys(endpoint.name for endpoint in ENDPOINTS if endpoint.limited), AUTHENTICATION)

@@ -72,7 +72,7 @@ async def create_payment(
         expires_in_s=data.expires_in,
         rail=data.rail,
     )
-    return of_reply(await engine.initiate_payment(asked, claim_of(request, tenant)))
+    return of_reply(await engine.initiate_payment(asked, claim_of(request)))
 
 
 @get("/", responses=answers({200: PaymentPage}, 400, 422))
@@ -161,7 +161,7 @@ async def create_refund(
     """Give money back to the payer."""
     del idempotency
     asked = RefundRequest(tenant=tenant, payment_id=payment_id, amount=data.amount, reason=data.reason)
-    return of_reply(await engine.refund_payment(asked, claim_of(request, tenant)))
+    return of_reply(await engine.refund_payment(asked, claim_of(request)))
 
 
 @post(

@@ -42,7 +42,7 @@ async def create_payout(
         expires_in_s=data.expires_in,
         rail=data.rail,
     )
-    return of_reply(await engine.pay_out(asked, claim_of(request, tenant)))
+    return of_reply(await engine.pay_out(asked, claim_of(request)))
 
 
 @get("/{payout_id:str}", responses=answers({200: PayoutShown}))

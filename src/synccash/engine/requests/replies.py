@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from hmac import compare_digest
 from typing import Any
 
 from synccash.engine.commit_builder import Case, answer_for, order_of
@@ -42,7 +41,7 @@ class Replies:
 
     def repeat(self, claimed: AlreadyClaimed, claim: Claim) -> Reply:
         """Reply to a request whose key was used before. Raises KeyReusedError, KeyInProgressError."""
-        if not compare_digest(claimed.fingerprint, claim.fingerprint):
+        if not claim.matches(claimed.fingerprint):
             raise KeyReusedError(claim.key)
         if claimed.answer is None:
             raise KeyInProgressError(retry_after_s=max(1.0, claimed.held_for_s))
