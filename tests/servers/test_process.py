@@ -1,4 +1,4 @@
-"""Children do not outlive their parent, whatever happens to it."""
+"""Child processes end with their parent, however it ends."""
 
 import os
 import pwd
@@ -53,14 +53,14 @@ def test_a_child_with_a_gentle_death_signal_may_finish_its_work(tmp_path):
     assert (tmp_path / "answer").read_text() == "asked\n"
 
 
-def test_a_child_whose_parent_was_gone_before_it_was_ready_never_runs(tmp_path):
+def test_a_child_whose_parent_ended_before_it_was_ready_never_runs(tmp_path):
     stranger = os.getppid()
     command = [sys.executable, exec_child.__file__, str(stranger), "9", "-", "touch", str(tmp_path / "ran")]
     assert subprocess.run(command).returncode == exec_child.LOST_PARENT
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_child_is_started_from_the_main_thread_or_not_at_all():
+def test_a_child_can_only_be_started_from_the_main_thread():
     with ThreadPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="main thread"):
         pool.submit(spawn, ["true"]).result()
 
@@ -71,7 +71,7 @@ def test_the_pid_is_the_programs_own_and_leads_a_session():
     assert (code, pid) == (0, session)
 
 
-def test_a_program_that_is_not_there_ends_with_127_and_its_name():
+def test_a_missing_program_ends_with_127_and_its_name():
     code, printed = run(["no-such-program"])
     assert code == exec_child.NOT_FOUND
     assert "no-such-program: No such file" in printed
@@ -88,7 +88,7 @@ def test_a_child_sees_the_environment_and_the_files_it_was_given_and_no_others(t
         assert str(kept.fileno()) not in printed.split()
 
 
-def test_a_child_does_not_inherit_what_python_ignores():
+def test_a_child_does_not_inherit_the_signals_that_python_ignores():
     code, printed = run(["grep", "SigIgn", "/proc/self/status"])
     ignored = int(printed.split()[1], 16)
     assert code == 0
@@ -96,7 +96,7 @@ def test_a_child_does_not_inherit_what_python_ignores():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_child_of_root_keeps_no_right_of_root():
+def test_a_child_of_root_keeps_no_root_rights():
     nobody = pwd.getpwnam("nobody")
     account = Account(nobody.pw_name, nobody.pw_uid, nobody.pw_gid)
     groups = os.getgroups()
@@ -109,7 +109,7 @@ def test_a_child_of_root_keeps_no_right_of_root():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_program_out_of_the_users_reach_ends_with_126_and_says_so(tmp_path):
+def test_a_program_that_the_user_may_not_run_ends_with_126(tmp_path):
     program = tmp_path / "program"
     program.touch(mode=0o700)
     tmp_path.chmod(0o700)
@@ -120,7 +120,7 @@ def test_a_program_out_of_the_users_reach_ends_with_126_and_says_so(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may become anybody")
-def test_a_plain_user_who_asks_for_another_account_is_refused():
+def test_an_ordinary_user_cannot_run_a_child_as_another_account():
     code, printed = run(["id"], account=Account("nobody", 65534, 65534))
     assert code == exec_child.NOT_ALLOWED
     assert "Operation not permitted" in printed

@@ -1,4 +1,4 @@
-"""What the next start makes of a data folder that was not left in order."""
+"""Starting on a data folder that a crash or an operator left in disorder."""
 
 import contextlib
 import os
@@ -43,7 +43,7 @@ async def test_kill_9_of_everything_at_once_loses_no_commit(folder):
             assert await database.fetchval("SELECT pesewas FROM refunds") == 60
 
 
-def test_a_first_start_that_was_killed_half_way_is_made_anew(new_folder):
+def test_a_first_start_that_was_killed_begins_again(new_folder):
     (new_folder / "postgres.making").mkdir()
     (new_folder / "postgres.making" / "PG_VERSION").write_text("18\n")
     with start_servers(new_folder) as servers:
@@ -51,9 +51,9 @@ def test_a_first_start_that_was_killed_half_way_is_made_anew(new_folder):
     assert not (new_folder / "postgres.making").exists()
 
 
-def test_a_pid_file_whose_number_went_to_a_stranger_does_not_keep_postgresql_down(folder):
+def test_a_pid_file_of_a_reused_pid_does_not_keep_postgresql_down(folder):
     with start_servers(folder) as servers:
-        home, account = servers.home, servers.place.account
+        home, account = servers.home, servers.directory.account
     with spawn(["sleep", "1000"], account=account) as stranger:
         pid_file = home / "postgres" / "postmaster.pid"
         pid_file.write_text(f"{stranger.pid}\n{home / 'postgres'}\n0\n5432\n\n\n\n")
@@ -62,7 +62,7 @@ def test_a_pid_file_whose_number_went_to_a_stranger_does_not_keep_postgresql_dow
         stranger.kill()
 
 
-def test_a_broken_file_of_the_cache_costs_the_cache_and_nothing_else(folder):
+def test_a_damaged_cache_file_loses_only_the_cache(folder):
     with start_servers(folder) as servers, valkey(servers.valkey_url) as cache:
         cache.set("answer", "x" * 1000)
     for part in (servers.home / "valkey" / "appendonlydir").glob("*.aof"):
@@ -82,7 +82,7 @@ def test_databases_of_another_major_version_are_left_alone_and_named(folder):
     start_servers(folder).stop()
 
 
-def test_a_lost_password_is_named_instead_of_replaced(folder):
+def test_a_lost_password_is_reported_and_not_replaced(folder):
     with start_servers(folder) as servers:
         password = servers.home / "postgres.password"
     kept = password.read_text()
@@ -105,11 +105,11 @@ def test_a_server_that_cannot_start_says_why_and_frees_the_folder(folder):
     start_servers(folder).stop()
 
 
-async def test_a_path_too_long_for_a_socket_gets_a_short_one_that_goes_away_again(new_folder):
+async def test_a_path_too_long_for_a_socket_gets_a_short_one_that_is_removed(new_folder):
     deep = new_folder / ("a" * 60) / ("b, 'c' d" * 5)
     deep.parent.mkdir(mode=0o755)
     with start_servers(deep) as servers:
-        short = servers.place.run
+        short = servers.directory.run
         assert "too long for a unix socket" in servers.notes[-1]
         async with connected(servers.database_url) as database:
             assert await database.fetchval("SELECT 1") == 1
@@ -120,7 +120,7 @@ async def test_a_path_too_long_for_a_socket_gets_a_short_one_that_goes_away_agai
         left = (deep / "run").readlink()
         victim.kill()
     with start_servers(deep) as servers:
-        assert servers.place.run != left
+        assert servers.directory.run != left
         assert not left.exists()
 
 

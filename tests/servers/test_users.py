@@ -1,4 +1,4 @@
-"""The same service started by root and by a plain user, wherever its folders lie."""
+"""The servers started by root and by an ordinary user, in any folder."""
 
 import os
 import pwd
@@ -37,10 +37,10 @@ def owners_of(pids):
 def test_root_starts_servers_that_are_not_root(folder):
     with start_servers(folder) as servers:
         pids = processes_at_work_in(servers.home)
-        assert owners_of(pids) == {servers.place.account.uid} != {0}
+        assert owners_of(pids) == {servers.directory.account.uid} != {0}
 
 
-async def test_a_data_folder_behind_a_closed_door_gets_its_databases_elsewhere_and_says_so(closed_folder):
+async def test_a_data_folder_that_the_user_may_not_enter_gets_its_databases_elsewhere(closed_folder):
     with start_servers(closed_folder) as servers:
         assert servers.home.parent == Path("/var/lib/synccash")
         assert len(servers.notes) == 1
@@ -54,7 +54,7 @@ async def test_a_data_folder_behind_a_closed_door_gets_its_databases_elsewhere_a
             assert await database.fetchval("SELECT number FROM kept") == 7
 
 
-def test_databases_that_moved_behind_a_closed_door_are_not_replaced_by_new_ones(new_folder):
+def test_databases_that_the_user_may_no_longer_enter_are_not_replaced(new_folder):
     folder = new_folder / "open" / "data"
     start_servers(folder).stop()
     folder.parent.chmod(0o700)
@@ -64,7 +64,7 @@ def test_databases_that_moved_behind_a_closed_door_are_not_replaced_by_new_ones(
     start_servers(folder).stop()
 
 
-async def test_databases_go_on_under_the_user_who_owns_them(new_folder):
+async def test_databases_run_as_the_user_who_owns_them(new_folder):
     nobody = plain_user()
     start_servers(new_folder).stop()
     for name in ("postgres", "valkey"):
@@ -76,7 +76,7 @@ async def test_databases_go_on_under_the_user_who_owns_them(new_folder):
             assert await database.fetchval("SELECT 1") == 1
 
 
-async def test_a_plain_user_starts_the_servers_as_himself_without_a_copy(new_folder):
+async def test_an_ordinary_user_runs_the_servers_without_a_copy(new_folder):
     plain = plain_user()
     python, env = _python_of(plain)
     os.chown(new_folder, plain.uid, plain.gid)

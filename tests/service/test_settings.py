@@ -27,7 +27,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one():
         load_settings({"SYNCCASH_PROT": "1"})
 
 
-def test_every_bad_value_is_named_at_once_with_what_was_expected():
+def test_every_invalid_value_is_named_at_once_with_what_was_expected():
     with pytest.raises(SettingsError) as caught:
         load_settings({"SYNCCASH_PORT": "70000", "SYNCCASH_LOG_LEVEL": "loud", "SYNCCASH_LEASE_S": "soon"})
     message = str(caught.value)
@@ -46,7 +46,7 @@ def test_a_secret_comes_from_a_file_and_is_never_shown(tmp_path: Path):
     assert "canary" not in str(shown)
 
 
-def test_a_secret_file_that_is_not_there_is_named(tmp_path: Path):
+def test_a_missing_secret_file_is_named(tmp_path: Path):
     with pytest.raises(SettingsError, match="SYNCCASH_DATABASE_URL_FILE: cannot read the file"):
         load_settings({"SYNCCASH_DATABASE_URL_FILE": str(tmp_path / "absent")})
 
@@ -92,12 +92,14 @@ def test_every_setting_that_could_open_an_account_is_masked():
         ({"payout_merchants": "merchant=m: ceiling 1, ceiling 2"}, "given twice"),
     ],
 )
-def test_what_no_process_could_start_with_is_told_before_the_start(given: dict[str, Any], told: str):
+def test_settings_that_no_process_can_start_with_are_refused_before_the_start(
+    given: dict[str, Any], told: str
+):
     with pytest.raises(SettingsError, match=told):
         check_settings(Settings(**given))
 
 
-def test_the_rules_of_risk_are_read_from_the_settings():
+def test_the_risk_rules_are_read_from_the_settings():
     rules = risk_rules(
         Settings(
             risk_blocked_payers="024 123 4567, +233501234567",
@@ -121,7 +123,7 @@ def test_a_new_installation_pays_out_little():
     assert (general.allowed_payers, rules.merchants) == (frozenset(), {})
 
 
-def test_a_merchant_has_limits_of_his_own_for_payouts():
+def test_a_merchant_can_have_payout_limits_of_its_own():
     rules = payout_rules(
         Settings(
             payout_merchants="merchant=mer_1: ceiling 500000, payee_max_amount 2000000;"

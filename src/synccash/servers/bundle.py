@@ -7,8 +7,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from synccash.servers.binaries import Binaries, copied, find_postgres, find_valkey
-from synccash.servers.data_directory import Place, leave, open_data_folder, settle
+from synccash.servers.binaries import Binaries, copy_for_all_users, find_postgres, find_valkey
+from synccash.servers.data_directory import (
+    DataDirectory,
+    open_data_folder,
+    prepare_data_directory,
+    remove_run_folder,
+)
 from synccash.servers.errors import ServersError, ServersMissingError
 from synccash.servers.lock import lock_folder
 from synccash.servers.postgres import postgres_url, prepare_postgres
@@ -22,11 +27,11 @@ __all__ = ["Servers", "ServersError", "ServersMissingError", "start_servers"]
 class Servers:
     """Live: the running servers of this process. A context manager that stops them. Main thread only.
 
-    The URLs stay the same until `stop`, also when a server is started again; one is None where that server
-    was not asked for.
+    The URLs stay the same until `stop`, also when a server is restarted; a URL is None when that server was
+    not requested.
     """
 
-    place: Place
+    directory: DataDirectory
     lock: int
     database_url: str | None = None
     valkey_url: str | None = None
@@ -35,13 +40,13 @@ class Servers:
 
     @property
     def home(self) -> Path:
-        """Where the databases are."""
-        return self.place.home
+        """The folder of the databases."""
+        return self.directory.home
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences for the person who started the servers, on where things are and why."""
-        return self.place.notes
+        """Sentences for the person who started the servers: where files are, and why."""
+        return self.directory.notes
 
     @property
     def processes(self) -> tuple[int, ...]:
@@ -49,23 +54,23 @@ class Servers:
         return tuple(server.process.pid for server in self.running)
 
     def died(self) -> str | None:
-        """A sentence naming a server that has ended by itself, with its log; None while all run."""
+        """Return a sentence about a server that has ended by itself, with its log; None while all run."""
         return next((dead for server in self.running if (dead := server.ended())), None)
 
     def tend(self, say: Callable[[str], None]) -> None:
-        """Start a server that has died again; `say` hears of it. Call it now and then; it does not block."""
+        """Restart a server that has died and report it to `say`. Call it regularly; it never blocks."""
         for server in self.running:
             server.tend(say)
 
     def stop(self) -> None:
-        """Stop both cleanly (sessions are ended, all is on disk) and free the folder. Again: nothing."""
+        """Stop both servers cleanly (sessions end, data is on disk), and unlock the folder."""
         if self._stopped:
             return
         self._stopped = True
         try:
             for server in reversed(self.running):
                 server.stop()
-            leave(self.place)
+            remove_run_folder(self.directory)
         finally:
             os.close(self.lock)
 
@@ -86,32 +91,32 @@ def start_servers(
     durable: bool = True,
     patience_s: float = 3.0,
 ) -> Servers:
-    """Start the asked-for servers on this data folder; return when they serve. Main thread only.
+    """Start the requested servers on this data folder; return when they accept connections. Main thread only.
 
-    The first start makes the databases. `durable=False` is for data that may be lost with the machine: it
-    turns fsync off. `patience_s`: how long an instance that is stopping may still hold the folder.
-    Raises ServersMissingError without binaries, ServersError where the folder is in use or a server fails.
+    The first start creates the databases. `durable=False` turns fsync off, for data that may be lost with the
+    machine. `patience_s` is how long to wait for an instance that is stopping to unlock the folder. Raises
+    ServersMissingError without binaries, ServersError when the folder is in use or a server fails.
     """
     found_postgres = find_postgres() if postgres else None
     found_valkey = find_valkey() if valkey else None
     folder = open_data_folder(data_dir)
     lock = lock_folder(folder / "servers.lock", patience_s)
     try:
-        servers = Servers(settle(folder), lock)
+        servers = Servers(prepare_data_directory(folder), lock)
     except BaseException:
         os.close(lock)
         raise
-    place = servers.place
+    directory = servers.directory
     try:
-        (place.home / "log").mkdir(mode=0o700, exist_ok=True)
+        (directory.home / "log").mkdir(mode=0o700, exist_ok=True)
         if found_postgres:
-            binaries = _readable(found_postgres, place, "postgres")
-            _begin(servers, prepare_postgres(binaries, place, durable=durable, lock=lock))
-            servers.database_url = postgres_url(place)
+            binaries = _readable(found_postgres, directory, "postgres")
+            _begin(servers, prepare_postgres(binaries, directory, durable=durable, lock=lock))
+            servers.database_url = postgres_url(directory)
         if found_valkey:
-            binaries = _readable(found_valkey, place, "valkey")
-            _begin(servers, prepare_valkey(binaries, place, durable=durable))
-            servers.valkey_url = valkey_url(place)
+            binaries = _readable(found_valkey, directory, "valkey")
+            _begin(servers, prepare_valkey(binaries, directory, durable=durable))
+            servers.valkey_url = valkey_url(directory)
         for server in servers.running:
             server.wait()
     except BaseException:
@@ -120,10 +125,12 @@ def start_servers(
     return servers
 
 
-def _begin(servers: Servers, recipe: ServerSpec) -> None:
-    servers.running.append(Server(recipe, servers.lock))
+def _begin(servers: Servers, spec: ServerSpec) -> None:
+    servers.running.append(Server(spec, servers.lock))
 
 
-def _readable(binaries: Binaries, place: Place, kind: str) -> Binaries:
-    """Root's servers give up its rights, so they need programs outside of root's private folders."""
-    return binaries if place.account is None else copied(binaries, place.home / "bin" / kind)
+def _readable(binaries: Binaries, directory: DataDirectory, kind: str) -> Binaries:
+    """Return programs that the servers' user can read: servers started by root run as another user."""
+    return (
+        binaries if directory.account is None else copy_for_all_users(binaries, directory.home / "bin" / kind)
+    )

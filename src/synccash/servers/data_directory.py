@@ -1,4 +1,4 @@
-"""Where the servers live and as whom: rights, owners, and paths that are not too long."""
+"""Prepares the folders of the bundled servers: owner, rights, and socket paths that are short enough."""
 
 import contextlib
 import os
@@ -21,10 +21,9 @@ _SHORT = "synccash-"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """`home` holds what lasts, `run` the sockets. `account`: who runs the servers, None for this very user.
-
-    `notes` are sentences for the person who started it.
+class DataDirectory:
+    """`home` holds the databases, `run` the sockets. `account` is the user that runs the servers; None for
+    the current user. `notes` are sentences for the person who started them.
     """
 
     home: Path
@@ -33,12 +32,12 @@ class Place:
     notes: tuple[str, ...] = ()
 
     def folder(self, name: str) -> Path:
-        """A folder in `home` for the servers' user alone."""
-        return private(self.home / name, self.account)
+        """Create a folder in `home` that only the servers' user may enter, and return it."""
+        return private_folder(self.home / name, self.account)
 
 
 def open_data_folder(path: Path) -> Path:
-    """Make the data folder where it is missing; return its full path. Raises ServersError."""
+    """Create the data folder if it is missing; return its full path. Raises ServersError."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder = path.resolve(strict=True)
@@ -50,43 +49,43 @@ def open_data_folder(path: Path) -> Path:
     return folder
 
 
-def settle(data_dir: Path) -> Place:
-    """Choose home, user and socket folder, and clear what a former run left there. The caller has the lock.
+def prepare_data_directory(data_dir: Path) -> DataDirectory:
+    """Choose home, user and socket folder, and remove what a former run left there. The caller has the lock.
 
     As root the servers run as the owner of existing data, else `postgres`, else `nobody`, because PostgreSQL
-    refuses root; where that user may not enter a parent of the data folder, home is a folder of
+    refuses root. When that user may not enter a parent of the data folder, home is a folder of
     /var/lib/synccash, which the file `elsewhere` in the data folder names. Raises ServersError.
     """
     home, account, notes = data_dir, None, ()
     if os.geteuid() == 0:
         home, account, notes = _as_root(data_dir)
     run, note = _run_folder(home, account)
-    return Place(home, run, account, (*notes, *note))
+    return DataDirectory(home, run, account, (*notes, *note))
 
 
-def leave(place: Place) -> None:
-    """Remove what only a running instance needs outside of its home."""
-    if place.run.parent != place.home:
-        shutil.rmtree(place.run, ignore_errors=True)
-        (place.home / "run").unlink(missing_ok=True)
+def remove_run_folder(directory: DataDirectory) -> None:
+    """Remove the socket folder of a stopped instance when it is outside its home."""
+    if directory.run.parent != directory.home:
+        shutil.rmtree(directory.run, ignore_errors=True)
+        (directory.home / "run").unlink(missing_ok=True)
 
 
-def private(path: Path, account: Account | None) -> Path:
-    """A folder that nobody but the servers' user may enter (and root)."""
+def private_folder(path: Path, account: Account | None) -> Path:
+    """Create a folder that only the servers' user and root may enter, and return it."""
     path.mkdir(mode=0o700, exist_ok=True)
     path.chmod(0o700)
-    give(path, account)
+    change_owner(path, account)
     return path
 
 
-def give(path: Path, account: Account | None) -> None:
-    """Hand a file or folder to the servers' user."""
+def change_owner(path: Path, account: Account | None) -> None:
+    """Make the servers' user the owner of a file or folder."""
     if account is not None:
         os.chown(path, account.uid, account.gid)
 
 
-def secret(path: Path) -> str:
-    """The password in that file, made and stored (0600) at the first call."""
+def stored_password(path: Path) -> str:
+    """Return the password in this file; the first call generates and stores it (mode 0600)."""
     with contextlib.suppress(FileNotFoundError):
         return path.read_text(encoding="ascii").strip()
     word = secrets.token_hex(24)
@@ -100,8 +99,8 @@ def secret(path: Path) -> str:
     return word
 
 
-def may_not_enter(folder: Path, account: Account) -> Path | None:
-    """The first folder on the way that this user, without further groups, may not enter."""
+def first_closed_folder(folder: Path, account: Account) -> Path | None:
+    """Return the first folder of the path that this user, without further groups, may not enter."""
     for step in (*reversed(folder.parents), folder):
         found = step.stat()
         bit = 0o100 if found.st_uid == account.uid else 0o010 if found.st_gid == account.gid else 0o001
@@ -116,7 +115,7 @@ def _as_root(data_dir: Path) -> tuple[Path, Account, tuple[str, ...]]:
         home = _opened(Path(pointer.read_text(encoding="utf-8").strip()))
         return home, _account(home), (f"the databases of {data_dir} are in {home}",)
     account = _account(data_dir)
-    closed = may_not_enter(data_dir, account)
+    closed = first_closed_folder(data_dir, account)
     if closed is None:
         return data_dir, account, ()
     if (data_dir / "postgres").exists():
@@ -176,8 +175,8 @@ def _run_folder(home: Path, account: Account | None) -> tuple[Path, tuple[str, .
         run.unlink()
     shutil.rmtree(run, ignore_errors=True)
     if len(os.fsencode(run / LONGEST_SOCKET)) <= SOCKET_PATH_BYTES:
-        return private(run, account), ()
+        return private_folder(run, account), ()
     short = Path(tempfile.mkdtemp(prefix=_SHORT, dir="/tmp"))
     run.symlink_to(short)
     note = f"the path of {home} is too long for a unix socket: the sockets are in {short}"
-    return private(short, account), (note,)
+    return private_folder(short, account), (note,)

@@ -1,4 +1,4 @@
-"""What can keep the bundled servers from starting."""
+"""The errors of starting the bundled servers."""
 
 
 class ServersError(Exception):
@@ -6,4 +6,4 @@ class ServersError(Exception):
 
 
 class ServersMissingError(ServersError):
-    """No usable PostgreSQL or Valkey was found; the text names both remedies."""
+    """No usable PostgreSQL or Valkey was found; the text says what to do."""

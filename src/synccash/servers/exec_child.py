@@ -1,7 +1,8 @@
-"""Becomes another program that dies with its parent. `process.spawn` runs this file.
+"""Becomes another program that ends with its parent. `process.spawn` runs this file.
 
-It imports nothing of ours. Arguments: the parent's pid, the death signal, `uid:gid` or `-`, then the program
-and its own. What is asked of the kernel here survives the exec, but not a change of user: that goes first.
+It imports only the standard library. Arguments: the parent's pid, the death signal, `uid:gid` or `-`, then
+the program and its arguments. The death signal survives exec, but not a change of user, so the user changes
+first.
 """
 
 import ctypes
@@ -20,7 +21,7 @@ def die_with_parent(parent: int, death_signal: int) -> None:
     Ends this process with exit code 125 when the parent has already ended.
 
     The kernel watches the parent's *thread* that forked (prctl(2), PR_SET_PDEATHSIG), so that thread has to
-    live as long as the parent. On other systems than Linux only the second half happens. Raises OSError.
+    live as long as the parent. On systems other than Linux only the second check is made. Raises OSError.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
@@ -31,7 +32,7 @@ def die_with_parent(parent: int, death_signal: int) -> None:
 
 
 def become_user(account: str) -> None:
-    """Give up every right but those of `uid:gid`. Raises OSError where this process may not."""
+    """Change to the rights of `uid:gid` alone. Raises OSError when this process may not."""
     uid, gid = (int(part) for part in account.split(":"))
     os.setgroups([])
     os.setgid(gid)

@@ -1,4 +1,4 @@
-"""One instance per data folder, for as long as a server of it lives."""
+"""Locks a data folder, so that one instance at a time uses it, as long as any of its servers lives."""
 
 import errno
 import fcntl
@@ -15,8 +15,8 @@ FORMER_S = 20.0
 def lock_folder(path: Path, patience_s: float) -> int:
     """Lock the folder through the file `path`; return the descriptor that holds the lock.
 
-    The servers inherit the descriptor: the lock is free only when the owner *and* its last server, with every
-    process of it, are gone, so whoever has it may clear what they left behind. A living owner gets
+    The servers inherit the descriptor, so the lock is free only when the owner *and* every process of its
+    servers have ended; the new owner may then remove what they left behind. An owner that is alive gets
     `patience_s` seconds to finish stopping, servers whose owner was killed get 20. Raises ServersError.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

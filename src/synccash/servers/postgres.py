@@ -1,4 +1,4 @@
-"""The bundled PostgreSQL: made once, then run on a unix socket that asks for a password."""
+"""The bundled PostgreSQL: created at the first start, and served on a unix socket with a password."""
 
 import contextlib
 import shutil
@@ -7,7 +7,7 @@ from signal import SIGINT, SIGQUIT
 from urllib.parse import quote
 
 from synccash.servers.binaries import Binaries
-from synccash.servers.data_directory import Place, give, private, secret
+from synccash.servers.data_directory import DataDirectory, change_owner, private_folder, stored_password
 from synccash.servers.errors import ServersError
 from synccash.servers.process import run
 from synccash.servers.server import ServerSpec, environment
@@ -26,22 +26,22 @@ _QUIET = {
 _THROWAWAY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": "400"}
 
 
-def postgres_url(place: Place) -> str:
-    """The URL of the database `synccash`, whose owner may make further ones. For asyncpg and dbmate alike."""
-    password = secret(place.home / PASSWORD)
-    return f"postgresql://{ROLE}:{password}@/{DATABASE}?host={quote(str(place.run), safe='/')}"
+def postgres_url(directory: DataDirectory) -> str:
+    """Return the URL of the database `synccash`, for asyncpg and dbmate. Its owner may create others."""
+    password = stored_password(directory.home / PASSWORD)
+    return f"postgresql://{ROLE}:{password}@/{DATABASE}?host={quote(str(directory.run), safe='/')}"
 
 
-def prepare_postgres(binaries: Binaries, place: Place, *, durable: bool, lock: int) -> ServerSpec:
-    """Make the database cluster at the first start; return how to run it. Raises ServersError."""
-    data = place.home / "postgres"
+def prepare_postgres(binaries: Binaries, directory: DataDirectory, *, durable: bool, lock: int) -> ServerSpec:
+    """Create the database cluster at the first start; return how to run it. Raises ServersError."""
+    data = directory.home / "postgres"
     if not data.exists():
-        _make(binaries, place, data, durable=durable, lock=lock)
-    _check(binaries, place, data)
+        _make(binaries, directory, data, durable=durable, lock=lock)
+    _check(binaries, directory, data)
     settings = {
         "listen_addresses": "",
         # Read as a list of quoted names: without the quotes a comma in the path would part it.
-        "unix_socket_directories": '"' + str(place.run).replace('"', '""') + '"',
+        "unix_socket_directories": '"' + str(directory.run).replace('"', '""') + '"',
         "unix_socket_permissions": "0700",
         "timezone": "UTC",
         "log_timezone": "UTC",
@@ -53,25 +53,25 @@ def prepare_postgres(binaries: Binaries, place: Place, *, durable: bool, lock: i
         name=NAME,
         argv=[str(binaries.path), "-D", str(data), *options],
         folder=data,
-        log=place.home / "log" / "postgres.log",
-        account=place.account,
+        log=directory.home / "log" / "postgres.log",
+        account=directory.account,
         answers=lambda pid: _serves(data / "postmaster.pid", pid),
-        sweep=lambda: _forget_stale_pid(data),
+        sweep=lambda: _remove_stale_pid_file(data),
         patience_s=120.0,
         endings=((SIGINT, 30.0), (SIGQUIT, 10.0)),
     )
 
 
-def _make(binaries: Binaries, place: Place, data: Path, *, durable: bool, lock: int) -> None:
+def _make(binaries: Binaries, directory: DataDirectory, data: Path, *, durable: bool, lock: int) -> None:
     draft = data.with_name("postgres.making")
     shutil.rmtree(draft, ignore_errors=True)
-    private(draft, place.account)
-    password = secret(place.home / PASSWORD)
-    # initdb reads it as the servers' user, from a folder that nobody else may enter.
-    handed = place.run / "initdb.password"
+    private_folder(draft, directory.account)
+    password = stored_password(directory.home / PASSWORD)
+    # initdb reads it as the servers' user, from a folder that no other user may enter.
+    handed = directory.run / "initdb.password"
     handed.touch(mode=0o600)
     handed.write_text(password, encoding="ascii")
-    give(handed, place.account)
+    change_owner(handed, directory.account)
     # The built-in locale came with 17: collation does not depend on the machine's C library.
     locale = ["--locale-provider=builtin", "--locale=C.UTF-8"] if binaries.major >= 17 else ["--locale=C"]
     sync = [] if durable else ["--no-sync"]
@@ -88,7 +88,7 @@ def _make(binaries: Binaries, place: Place, data: Path, *, durable: bool, lock: 
     try:
         for argv, text in ((initdb, ""), (single, statements)):
             code, printed = run(
-                argv, text=text, env=environment(), cwd=draft, account=place.account, pass_fds=(lock,)
+                argv, text=text, env=environment(), cwd=draft, account=directory.account, pass_fds=(lock,)
             )
             # A single-user server reports a failed statement and goes on to exit 0.
             if code != 0 or "ERROR:" in printed or "FATAL:" in printed:
@@ -98,16 +98,17 @@ def _make(binaries: Binaries, place: Place, data: Path, *, durable: bool, lock: 
     draft.rename(data)
 
 
-def _check(binaries: Binaries, place: Place, data: Path) -> None:
+def _check(binaries: Binaries, directory: DataDirectory, data: Path) -> None:
     version = (data / "PG_VERSION").read_text(encoding="ascii").strip()
     if version != str(binaries.major):
         raise ServersError(
             f"{data} was created by PostgreSQL {version}, but {binaries.path} is {binaries.version};"
             f" install PostgreSQL {version}, or move the folder away to start with an empty database"
         )
-    if not (place.home / PASSWORD).exists():
+    if not (directory.home / PASSWORD).exists():
         raise ServersError(
-            f"{place.home / PASSWORD} is missing, and {data} cannot be opened without it; restore that file"
+            f"{directory.home / PASSWORD} is missing, and {data} cannot be opened without it; "
+            "restore that file"
         )
 
 
@@ -118,11 +119,11 @@ def _serves(pid_file: Path, pid: int) -> bool:
     return False
 
 
-def _forget_stale_pid(data: Path) -> None:
-    """Remove a pid file whose process is no server of this folder: PostgreSQL would not start beside it.
+def _remove_stale_pid_file(data: Path) -> None:
+    """Remove a pid file whose process is no server of this folder, because PostgreSQL would not start.
 
-    It asks only whether the pid exists, as it does when the number went to a stranger since, or when nobody
-    waited for the dead (pid 1 of a container). The lock of the folder says that no server of it is left.
+    PostgreSQL only checks that the pid exists. Another process may have it by now, or a zombie that pid 1 of
+    a container does not reap. The lock of the folder guarantees that no server of it is left.
     """
     pid_file = data / "postmaster.pid"
     with contextlib.suppress(FileNotFoundError, ValueError):

@@ -1,4 +1,4 @@
-"""Starts children that do not outlive this process, whatever happens to it."""
+"""Starts child processes that end with this process, also after kill -9."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ __all__ = ["Account", "die_with_parent", "lives", "run", "spawn"]
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user of this machine."""
+    """A user account of this machine."""
 
     name: str
     uid: int
@@ -46,9 +46,9 @@ def spawn(
 
     The child leads a session of its own, so that a Ctrl-C at the terminal reaches this process alone, which
     stops its children in order. `account` drops root's rights; `pass_fds` stay open under the same numbers.
-    The pid is the program's own (it is exec'ed by a trampoline that costs about 15 ms). A program that
-    cannot be started ends with 126 (not allowed) or 127 (not found) and a line on its stderr; 125 says that
-    this process had ended before the child was ready.
+    The pid is the program's own, because `exec_child` becomes the program (it costs about 15 ms). A program
+    that cannot be started ends with 126 (not allowed) or 127 (not found) and a line on its stderr; 125 says
+    that this process had ended before the child was ready.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("spawn() from the main thread: a child ends with the thread that started it")
@@ -77,7 +77,7 @@ def run(
     account: Account | None = None,
     pass_fds: Sequence[int] = (),
 ) -> tuple[int, str]:
-    """Run a program to its end with `text` as its input; return its exit code and all that it printed."""
+    """Run a program to its end with `text` as its input; return its exit code and its output."""
     process = spawn(
         argv,
         env=env,
@@ -98,7 +98,7 @@ def run(
 
 
 def lives(pid: int) -> bool:
-    """Whether that process runs. One that has ended does not, though nobody has waited for it yet."""
+    """Tell whether a process runs. A zombie, which has ended and was not waited for, does not."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

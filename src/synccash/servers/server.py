@@ -1,4 +1,4 @@
-"""One server process: started, waited for, stopped, started again."""
+"""Starts, watches, restarts and stops one server process."""
 
 import os
 import signal
@@ -21,10 +21,10 @@ _STEADY_AFTER_S = 10.0
 class ServerSpec:
     """How to run a server.
 
-    `answers(pid)` is true once it serves; `patience_s` bounds the wait for it (crash recovery included).
-    `endings`: signals from gentle to certain, each with the seconds that it is given; the first is also sent
-    when this process dies. `sweep` clears what a dead process left behind, before each start. `forget`, where
-    there is one, discards stored data that may be the reason why it does not start; it is tried once.
+    `answers(pid)` is true once it accepts connections; `patience_s` limits the wait for that, crash recovery
+    included. `endings` are the signals to stop it, the gentlest first, each with its seconds to take effect;
+    the first is also sent when this process dies. `sweep` runs before each start and removes what a dead
+    process left behind. `forget`, if given, deletes stored data that may prevent the start; it runs once.
     """
 
     name: str
@@ -41,9 +41,9 @@ class ServerSpec:
 
 @dataclass(slots=True)
 class Server:
-    """Live: one server of this process. `lock` is the descriptor that it keeps open as long as it lives."""
+    """Live: one server of this process. `lock` is a descriptor that the server keeps open while it lives."""
 
-    recipe: ServerSpec
+    spec: ServerSpec
     lock: int
     process: subprocess.Popen[bytes] = field(init=False)
     _started_at: float = field(init=False, default=0.0)
@@ -55,57 +55,57 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Start it, without waiting until it serves."""
-        self.recipe.sweep()
-        log = self.recipe.log
+        """Start it, without waiting until it accepts connections."""
+        self.spec.sweep()
+        log = self.spec.log
         if log.exists() and log.stat().st_size > _LOG_KEPT_BYTES:
             log.replace(log.with_suffix(".old.log"))
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             self._log_from = os.fstat(output).st_size
             self.process = spawn(
-                self.recipe.argv,
+                self.spec.argv,
                 env=environment(),
-                cwd=self.recipe.folder,
-                account=self.recipe.account,
+                cwd=self.spec.folder,
+                account=self.spec.account,
                 stdout=output,
                 stderr=output,
                 pass_fds=(self.lock,),
-                death_signal=self.recipe.endings[0][0],
+                death_signal=self.spec.endings[0][0],
             )
         finally:
             os.close(output)
         self._started_at, self._due_at = time.monotonic(), None
 
     def wait(self) -> None:
-        """Return when it serves. Raises ServersError with the end of its log when it does not."""
-        end = self._started_at + self.recipe.patience_s
-        forget = self.recipe.forget
-        while not self.recipe.answers(self.process.pid):
+        """Return when it accepts connections. Raises ServersError with the end of its log if it fails."""
+        end = self._started_at + self.spec.patience_s
+        forget = self.spec.forget
+        while not self.spec.answers(self.process.pid):
             if (dead := self.ended()) is not None:
                 if forget is not None:
                     forget()
                     forget = None
                     self.start()
                     continue
-                raise ServersError(f"{dead}\n{self._last_words()}")
+                raise ServersError(f"{dead}\n{self._log_tail()}")
             if time.monotonic() > end:
                 raise ServersError(
-                    f"{self.recipe.name} did not answer within {self.recipe.patience_s:.0f} s;"
-                    f" its log is {self.recipe.log}\n{self._last_words()}"
+                    f"{self.spec.name} did not answer within {self.spec.patience_s:.0f} s;"
+                    f" its log is {self.spec.log}\n{self._log_tail()}"
                 )
             time.sleep(_READY_POLL_S)
 
     def ended(self) -> str | None:
-        """None while it runs; else a sentence on how it ended."""
+        """Return a sentence on how it ended; None while it runs."""
         code = self.process.poll()
         if code is None:
             return None
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return f"{self.recipe.name} (pid {self.process.pid}) ended {how}; its log is {self.recipe.log}"
+        return f"{self.spec.name} (pid {self.process.pid}) ended {how}; its log is {self.spec.log}"
 
     def tend(self, say: Callable[[str], None]) -> None:
-        """Start it again when it has died, after a pause that grows while it goes on dying."""
+        """Restart it when it has died, after a pause that grows with each further death."""
         dead = self.ended()
         if dead is None:
             return
@@ -119,8 +119,8 @@ class Server:
             self.start()
 
     def stop(self) -> None:
-        """End it: gently, then with more and more force. Nothing to do when it has ended."""
-        for number, patience_s in self.recipe.endings:
+        """Stop it: with a gentle signal first, then with stronger ones. Does nothing when it has ended."""
+        for number, patience_s in self.spec.endings:
             if self.process.poll() is not None:
                 return
             self.process.send_signal(number)
@@ -131,13 +131,13 @@ class Server:
         self.process.kill()
         self.process.wait()
 
-    def _last_words(self) -> str:
-        with self.recipe.log.open("rb") as file:
+    def _log_tail(self) -> str:
+        with self.spec.log.open("rb") as file:
             file.seek(self._log_from)
             return "\n".join(file.read().decode(errors="replace").splitlines()[-12:])
 
 
 def environment() -> dict[str, str]:
-    """What a server sees of ours: no PG* variable that would steer it, none of our secrets."""
+    """Return the environment of a server: without secrets, and without PG* variables that configure it."""
     kept = ("PATH", "LD_LIBRARY_PATH")
     return {"LC_ALL": "C"} | {name: os.environ[name] for name in kept if name in os.environ}

@@ -1,4 +1,4 @@
-"""The bundled Valkey: a cache on a unix socket that asks for a password."""
+"""The bundled Valkey: a cache on a unix socket with a password."""
 
 import contextlib
 import os
@@ -9,38 +9,39 @@ from signal import SIGTERM
 from urllib.parse import quote
 
 from synccash.servers.binaries import Binaries
-from synccash.servers.data_directory import Place, give, secret
+from synccash.servers.data_directory import DataDirectory, change_owner, stored_password
 from synccash.servers.server import ServerSpec
 
 NAME = "Valkey"
 _PASSWORD = "valkey.password"  # noqa: S105 - the name of the file
 
 
-def valkey_url(place: Place) -> str:
-    """The URL for redis-py's `from_url`."""
-    return f"unix://:{secret(place.home / _PASSWORD)}@{quote(str(_socket(place)), safe='/')}?db=0"
+def valkey_url(directory: DataDirectory) -> str:
+    """Return the URL for redis-py's `from_url`."""
+    password = stored_password(directory.home / _PASSWORD)
+    return f"unix://:{password}@{quote(str(_socket(directory)), safe='/')}?db=0"
 
 
-def prepare_valkey(binaries: Binaries, place: Place, *, durable: bool) -> ServerSpec:
-    """Write its configuration; return how to run it."""
-    folder = place.folder("valkey")
-    password = secret(place.home / _PASSWORD)
+def prepare_valkey(binaries: Binaries, directory: DataDirectory, *, durable: bool) -> ServerSpec:
+    """Write the configuration; return how to run the server."""
+    folder = directory.folder("valkey")
+    password = stored_password(directory.home / _PASSWORD)
     path = folder / "valkey.conf"
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
-    path.write_text(_configuration(folder, _socket(place), password, durable=durable), encoding="utf-8")
-    give(path, place.account)
+    path.write_text(_configuration(folder, _socket(directory), password, durable=durable), encoding="utf-8")
+    change_owner(path, directory.account)
     return ServerSpec(
         name=NAME,
         argv=[str(binaries.path), str(path)],
         folder=folder,
-        log=place.home / "log" / "valkey.log",
-        account=place.account,
-        answers=lambda _: _serves(_socket(place), password),
+        log=directory.home / "log" / "valkey.log",
+        account=directory.account,
+        answers=lambda _: _serves(_socket(directory), password),
         sweep=lambda: None,
         patience_s=60.0,
         endings=((SIGTERM, 10.0),),
-        # Nothing is decided from the absence of a key, so a broken file is no reason to stay down.
+        # The service works without any key of Valkey, so a damaged file is deleted instead of staying down.
         forget=lambda: shutil.rmtree(folder / "appendonlydir", ignore_errors=True),
     )
 
@@ -66,8 +67,8 @@ def _quoted(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _socket(place: Place) -> Path:
-    return place.run / "valkey.sock"
+def _socket(directory: DataDirectory) -> Path:
+    return directory.run / "valkey.sock"
 
 
 def _serves(path: Path, password: str) -> bool:

@@ -1,7 +1,7 @@
-"""The settings: `SYNCCASH_*` variables over `synccash.toml` over defaults, each key with its source.
+"""Loads the settings: `SYNCCASH_*` variables override `synccash.toml`, which overrides the defaults.
 
 `SYNCCASH_DATABASE_URL_FILE=/run/secrets/db` reads the value from a file. Tables of the TOML file are
-flattened: `[mtn_momo] base_url` is `mtn_momo_base_url`. Unknown keys and bad values are refused at start.
+flattened: `[mtn_momo] base_url` is `mtn_momo_base_url`. Unknown keys and invalid values stop the start.
 """
 
 import difflib
@@ -56,11 +56,11 @@ SECRETS = frozenset(
 
 
 CONFIGURATION = Path("synccash.toml")
-"""The file that commands read, in the current folder."""
+"""The configuration file, in the current folder."""
 
 
 class SettingsError(Exception):
-    """One or more settings cannot be used; the text names each with what was expected."""
+    """One or more settings are invalid; the text names each with what was expected."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -224,14 +224,14 @@ RAILS_WITH_SETTINGS = tuple(
     if name.endswith(_ENVIRONMENT) and field.type == (DeclaredEnvironment | None)
 )
 """The rails that can be set up: each declares whether its account moves real money."""
-_GRAMMARS: Mapping[str, Callable[[str], object]] = {
+_PARSERS: Mapping[str, Callable[[str], object]] = {
     "installation_key": lambda text: text and ReferenceKey.of(text),
     "profiles": lambda text: overridden(PROFILES, text, RAILS_WITH_SETTINGS),
     "rate_limits": ConfiguredLimits().overridden,
     "balance_fees": read_fees,
     "trusted_proxies": trusted_networks,
 }
-"""What reads a text that is more than a text; each raises ValueError."""
+"""Parsers of the settings whose text has a syntax of its own; each raises ValueError."""
 
 
 def former_keys(rail: str) -> dict[str, str]:
@@ -251,7 +251,7 @@ class LoadedSettings:
     sources: Mapping[str, str]
 
     def shown(self) -> Iterator[tuple[str, str, str]]:
-        """Each key with its value, masked where it is a secret, and its source."""
+        """Yield each key with its value, masked if it is a secret, and its source."""
         for name in FIELDS:
             value = getattr(self.settings, name)
             masked = "***" if name in SECRETS and value is not None else value
@@ -259,7 +259,7 @@ class LoadedSettings:
 
 
 def load_settings(environment: Mapping[str, str], file: Path | None = None) -> LoadedSettings:
-    """Merge the sources. Raises SettingsError that lists every key in error."""
+    """Merge the sources. Raises SettingsError that lists all invalid keys."""
     raw: dict[str, Any] = {}
     sources: dict[str, str] = {}
     problems: list[str] = []
@@ -276,7 +276,7 @@ def load_settings(environment: Mapping[str, str], file: Path | None = None) -> L
             values[name] = msgspec.convert(value, FIELDS[name].type, strict=not isinstance(value, str))
         except msgspec.ValidationError as error:
             problems.append(f"{name} ({sources[name]}): {error}{_expected(name)}")
-    for name, read in _GRAMMARS.items():
+    for name, read in _PARSERS.items():
         try:
             read(values.get(name, ""))
         except ValueError as error:
