@@ -12,7 +12,7 @@ from synccash.api.problem import refuse
 from synccash.middleware.matching import Endpoint
 from synccash.middleware.request_guard import Caller
 from synccash.middleware.resilience import ResilienceMiddleware
-from synccash.processes.service_guard import Gate, LocalLimiter
+from synccash.processes.service_guard import LocalLimiter, ServiceGuard
 from synccash.resilience.limit_policies import ConfiguredLimits
 
 GENEROUS = ", ".join(f"{name}=900000/1" for name in ("payment_status", "api_key", "ip", "endpoint", "global"))
@@ -35,13 +35,13 @@ def run(report: Report) -> None:
 
 async def _measure(report: Report) -> None:
     book = ConfiguredLimits().overridden(GENEROUS)
-    gate = Gate(LocalLimiter(), None, book, ())
+    guard = ServiceGuard(LocalLimiter(), None, book, ())
     ours = ResilienceMiddleware(
         _app,
         endpoints=ENDPOINTS,
         identify=lambda _: Caller(ip="127.0.0.1", tenant="m:test", api_key="key_1"),
         refuse=refuse,
-        door=gate,
+        guard=guard,
     )
     unlimited = ResilienceMiddleware(
         _app, endpoints=ENDPOINTS, identify=lambda _: Caller(ip="127.0.0.1"), refuse=refuse
@@ -52,7 +52,7 @@ async def _measure(report: Report) -> None:
         endpoints=ENDPOINTS,
         identify=lambda _: Caller(ip="127.0.0.1"),
         refuse=refuse,
-        door=Gate(LocalLimiter(), None, one, ()),
+        guard=ServiceGuard(LocalLimiter(), None, one, ()),
     )
     contenders = {
         "one limit in memory": _call(single),

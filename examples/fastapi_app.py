@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from synccash.middleware.matching import Endpoint
 from synccash.middleware.refusal import App, Refusal, Scope, Send
-from synccash.middleware.request_guard import Admitted, Asked, Caller
+from synccash.middleware.request_guard import Caller, GuardDecision, GuardedRequest
 from synccash.middleware.resilience import ResilienceMiddleware
 from synccash.resilience import BreakerSettings, CircuitOpenError, Policy, Retry
 from synccash.resilience.client_address import client_address
@@ -46,25 +46,25 @@ class Stock:
         return self.taken
 
 
-class LocalDoor:
+class LocalGuard:
     """The limits of one process. Answers are kept by the claims alone."""
 
     def __init__(self) -> None:
         self.limiter = MemoryLimiter()
 
-    async def admit(self, asked: Asked) -> Admitted:
+    async def admit(self, request: GuardedRequest) -> GuardDecision:
         """Count the request against the limit of its address."""
-        if asked.endpoint != "order":
-            return Admitted()
-        decision = self.limiter.check([Demand(PER_ADDRESS, asked.caller.ip)])
+        if request.endpoint != "order":
+            return GuardDecision()
+        decision = self.limiter.check([Demand(PER_ADDRESS, request.caller.ip)])
         headers = tuple((name.lower().encode(), value.encode()) for name, value in limit_headers(decision))
         if decision.allowed:
-            return Admitted(headers=headers)
+            return GuardDecision(headers=headers)
         wait_s = decision.retry_after_s
         refusal = Refusal(
             status=429, code="rate_limited", detail="too many orders", retryable=True, retry_after_s=wait_s
         )
-        return Admitted(refusal=refusal, headers=headers)
+        return GuardDecision(refusal=refusal, headers=headers)
 
     def keep(self, answer_name: str, stored: bytes) -> None:
         """There is no cache."""
@@ -85,14 +85,14 @@ async def refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def guarded(app: App, door: LocalDoor) -> ResilienceMiddleware:
+def guarded(app: App, guard: LocalGuard) -> ResilienceMiddleware:
     """The application behind limits and idempotency keys."""
     return ResilienceMiddleware(
         app,
         endpoints=[Endpoint("POST", "/orders", "order", idempotent="required")],
         identify=identify,
         refuse=refuse,
-        door=door,
+        guard=guard,
         claims=MemoryClaims(),
     )
 
@@ -130,7 +130,7 @@ def shop(stock: Stock) -> ResilienceMiddleware:
         assert policy.breaker is not None
         return {"stock": policy.breaker.state.value}
 
-    layered = guarded(api, LocalDoor())
+    layered = guarded(api, LocalGuard())
     return layered
 
 

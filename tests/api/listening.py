@@ -5,13 +5,13 @@ import contextlib
 
 import uvicorn
 
-from synccash.processes.http_server import configured
+from synccash.processes.http_server import server_config
 
 
 @contextlib.asynccontextmanager
-async def listening(app, within_s=10.0):
+async def listening(app, timeout_s=10.0):
     """Serve until the block is left; gives the port."""
-    config = configured(app, host="127.0.0.1", port=0, within_s=within_s, grace_s=1)
+    config = server_config(app, host="127.0.0.1", port=0, timeout_s=timeout_s, grace_s=1)
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext
     serving = asyncio.create_task(server.serve())

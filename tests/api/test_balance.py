@@ -1,4 +1,4 @@
-"""`/balance` on the wire, and what it refuses."""
+"""`/balance` over HTTP, and the requests that a balance refuses."""
 
 import asyncio
 import uuid

@@ -1,4 +1,4 @@
-"""What a body may not be, for each POST that takes one: always a problem, never our own failure."""
+"""Invalid bodies of each POST get a problem and never an internal error."""
 
 import httpx
 import pytest
@@ -84,7 +84,7 @@ async def test_only_json_is_read(api: Served, media_type: str | None):
         is_problem(answer, 415)
 
 
-async def test_every_bad_field_is_named_at_once_by_its_dotted_path(api: Served):
+async def test_every_invalid_field_is_named_at_once_by_its_dotted_path(api: Served):
     body = {
         "amount": 0,
         "currency": "USD",
@@ -145,7 +145,7 @@ async def test_a_field_out_of_its_bounds_is_refused_by_name(api: Served, change:
 
 
 @pytest.mark.parametrize("typed", ["024 123 4567", "+233 24-123-4567", "233241234567", " 0241234567"])
-async def test_numbers_are_taken_as_people_write_them(api: Served, typed: str):
+async def test_mobile_numbers_are_accepted_in_every_common_notation(api: Served, typed: str):
     answer = await api.pay(payer={"msisdn": typed})
     assert answer.status_code == 202
     assert answer.json()["payer"]["msisdn"] == "233241234567"
@@ -193,7 +193,7 @@ async def test_the_body_and_the_key_of_a_request_are_parsed_once(api: Served, do
         (b'{"nonsense":1}', "two words", 422),
     ],
 )
-async def test_a_body_that_is_refused_is_read_once_too(
+async def test_a_refused_body_is_parsed_once(
     api: Served, done: list[str], body: bytes, key: str, status: int
 ):
     is_problem(await api.send("POST", "/payments", body, Idempotency_Key=key), status)
@@ -201,7 +201,7 @@ async def test_a_body_that_is_refused_is_read_once_too(
     assert done.count("idempotency_key") <= 1
 
 
-async def test_of_a_payment_that_failed_nothing_can_have_been_received(api: Served):
+async def test_a_failed_resolution_takes_no_received_amount(api: Served):
     body = {"outcome": "failed", "evidence": "line 118", "amount_received": 1000}
     answer = await api.send("POST", "/payments/pay_x/resolve", body, key=api.admin_key)
     is_problem(answer, 422)

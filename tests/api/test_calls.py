@@ -1,4 +1,4 @@
-"""Who may see what, under which key, and how the service says no."""
+"""Access by role and merchant, idempotency, lists, and the form of refusals."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from synccash.observability.logs import configure_logging
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_another_merchants_objects_look_like_none_at_all(api: Served):
+async def test_another_merchants_objects_get_the_same_404_as_unknown_ones(api: Served):
     paid = (await api.pay()).json()["id"]
     # No rail reaches this network, so the payment ends in its first commit, with an event.
     await api.pay(payer={"msisdn": "0201234567", "network": "telecel"})
@@ -52,7 +52,7 @@ async def test_another_merchants_objects_look_like_none_at_all(api: Served):
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "after")
 
 
-async def test_one_key_of_two_merchants_is_two_keys(api: Served):
+async def test_the_same_key_of_two_merchants_is_two_keys(api: Served):
     body, key = payment(), uuid.uuid4().hex
     first = await api.send("POST", "/payments", body, Idempotency_Key=key)
     other = await api.send("POST", "/payments", body, key=api.other_key, Idempotency_Key=key)
@@ -70,7 +70,7 @@ async def test_a_repeat_is_answered_byte_for_byte_whatever_the_order_of_its_memb
 
 
 @pytest.mark.parametrize("header", ["", "a b", "x" * 256])
-async def test_money_is_not_asked_for_without_a_usable_key(api: Served, header: str):
+async def test_a_payment_needs_a_valid_idempotency_key(api: Served, header: str):
     answer = await api.send("POST", "/payments", payment(), Idempotency_Key=header)
     assert (answer.status_code, answer.json()["code"]) == (400, "idempotency_key_invalid")
     missing = await api.send("POST", "/payments", payment())
@@ -89,14 +89,14 @@ async def test_a_used_reference_names_its_payment(api: Served):
     "authorization",
     [None, "", "Bearer", "Basic abc", "Bearer sk_test_wrong", "Bearer " + "x" * 999],
 )
-async def test_without_a_known_key_nothing_is_answered(api: Served, authorization: str | None):
+async def test_a_missing_or_unknown_api_key_gets_401(api: Served, authorization: str | None):
     headers = {} if authorization is None else {"Authorization": authorization}
     answer = await api.client.get("/api/v1/payments", headers=headers)
     assert (answer.status_code, answer.headers["content-type"]) == (401, PROBLEM)
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_each_role_stays_with_its_own_calls(api: Served):
+async def test_merchant_and_operator_keys_cannot_make_each_others_calls(api: Served):
     decision = await api.send("POST", "/payments/pay_1/approve", {"reason": "known"})
     assert decision.status_code == 403
     assert (await api.send("GET", "/payments", key=api.admin_key)).status_code == 403
@@ -107,12 +107,12 @@ async def test_each_role_stays_with_its_own_calls(api: Served):
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b"[]", 422), ({"why": "x"}, 422), ({}, 200)])
-async def test_a_reason_that_need_not_be_given_is_read_where_it_is(api: Served, body: object, status: int):
+async def test_an_optional_reason_is_read_when_it_is_given(api: Served, body: object, status: int):
     path = "/resilience/circuit-breakers/mtn_momo/reset"
     assert (await api.send("POST", path, body, key=api.admin_key)).status_code == status
 
 
-async def test_a_list_goes_on_where_the_page_before_ended(api: Served):
+async def test_a_list_continues_where_the_previous_page_ended(api: Served):
     own = "0551234567"
     made = [(await api.pay(payer={"msisdn": own})).json()["id"] for _ in range(5)]
     seen: list[str] = []
@@ -128,7 +128,7 @@ async def test_a_list_goes_on_where_the_page_before_ended(api: Served):
     assert (await api.send("GET", "/payments?after=zzz")).status_code == 422
 
 
-async def test_an_endpoints_secret_is_shown_when_it_is_made_and_never_again(api: Served):
+async def test_an_endpoints_secret_is_shown_only_when_it_is_created(api: Served):
     made = (await api.send("POST", "/webhook-endpoints", {"url": "https://example.com/h"})).json()
     path = f"/webhook-endpoints/{made['id']}"
     assert made["secret"].startswith("whsec_")
@@ -141,14 +141,14 @@ async def test_an_endpoints_secret_is_shown_when_it_is_made_and_never_again(api:
 
 
 @pytest.mark.parametrize("url", ["http://example.com", "https://127.0.0.1/", "https://a:b@example.com/", "x"])
-async def test_an_endpoint_may_not_lead_into_our_own_network(api: Served, url: str):
+async def test_an_endpoint_in_a_private_network_is_refused(api: Served, url: str):
     answer = await api.send("POST", "/webhook-endpoints", {"url": url, "types": ["payment.nonsense"]})
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == ["url", "types"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-async def test_any_callback_is_answered_alike(api: Served, method: str):
+async def test_every_callback_gets_the_same_response(api: Served, method: str):
     for body in (b"", b"{", b"\xff", b"[]", b" " * 60_000):
         answer = await api.client.request(method, "/api/v1/callbacks/mtn_momo/unknown", content=body)
         assert answer.status_code == 200
@@ -164,7 +164,7 @@ async def test_unknown_routes_and_wrong_methods_are_problems(api: Served):
     assert {"GET", "POST"} <= {word.strip() for word in wrong.headers["allow"].split(",")}
 
 
-async def test_a_trace_goes_through_and_a_broken_one_begins_anew(api: Served):
+async def test_a_trace_is_continued_and_an_invalid_one_is_replaced(api: Served):
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     answer = await api.send("GET", "/payments", traceparent=f"00-{trace}-00f067aa0ba902b7-01")
     assert answer.headers["traceparent"].startswith(f"00-{trace}-")
@@ -172,7 +172,7 @@ async def test_a_trace_goes_through_and_a_broken_one_begins_anew(api: Served):
     assert trace not in broken.headers["traceparent"]
 
 
-async def test_health_asks_for_no_key(api: Served):
+async def test_health_needs_no_api_key(api: Served):
     assert (await api.client.get("/health/live")).json() == {"status": "ok"}
     assert (await api.client.get("/health/ready")).status_code == 200
     assert (await api.client.get("/metrics")).status_code == 200
@@ -207,7 +207,7 @@ async def test_neither_numbers_nor_keys_reach_logs_errors_or_metrics(api: Served
         assert canary not in wrong.text + metrics.text + lines, canary
 
 
-async def test_every_request_has_a_line_with_its_name_its_merchant_its_route_and_why_it_was_refused(
+async def test_every_request_is_logged_with_id_merchant_route_and_refusal_code(
     api: Served, log_lines: io.StringIO
 ):
     unknown = await api.send("GET", "/payments", key="sk_test_nobody_at_all")
@@ -232,7 +232,7 @@ async def test_every_request_has_a_line_with_its_name_its_merchant_its_route_and
     assert "sk_test_" not in log_lines.getvalue()
 
 
-async def test_requests_allow_no_further_members_in_the_description(api: Served):
+async def test_the_description_allows_no_other_members_in_requests(api: Served):
     document = (await api.client.get("/openapi.json")).json()
     shapes = document["components"]["schemas"]
     assert {
@@ -245,7 +245,7 @@ async def test_requests_allow_no_further_members_in_the_description(api: Served)
             assert {"404", "500", "503"} <= operation["responses"].keys(), path
 
 
-async def test_a_password_is_refused_where_none_is_waited_for_or_none_is_given(api: Served):
+async def test_a_password_is_refused_when_none_is_expected_or_none_is_given(api: Served):
     paid = (await api.pay()).json()
     path = f"/payments/{paid['id']}/otp"
     assert (await api.send("POST", path, {"otp": "123456"})).status_code == 409

@@ -1,4 +1,4 @@
-"""The service answers as it describes itself, for whatever fits its description and for much that does not.
+"""The service answers as its OpenAPI document describes, to valid requests and to many invalid ones.
 
 Everything that is described is called: with made-up ids and with those of real objects, by whom it is for. A
 deeper search than the suite's is `FUZZ_EXAMPLES=200 pytest tests/api/test_description.py`.
@@ -57,7 +57,7 @@ def problems_of(answer: Any) -> list[str]:
 
 # The service's own thread throws dice while values are drawn here.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")
-def test_every_call_answers_as_it_is_described(service: Whole):
+def test_every_call_answers_as_described(service: Whole):
     objects, _ = objects_of(service)
     with urllib.request.urlopen(service.url + "/openapi.json") as reply:
         description = json.load(reply)

@@ -1,4 +1,4 @@
-"""Whatever is raised behind a route, the answer is a problem; readiness is told by 200 or 503 alone."""
+"""Whatever a handler raises, the response is a problem; readiness answers 200 or 503 only."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from api.served import PROBLEM, payment, settings
 from synccash.engine.engine import Engine
 from synccash.local.up import register
 from synccash.processes.api import application, assembled
-from synccash.processes.worker import shown
+from synccash.processes.worker import metrics_app
 
 KEY = "sk_test_" + "1" * 48
 each_error = pytest.mark.parametrize(
@@ -127,7 +127,7 @@ async def test_a_request_that_is_cancelled_itself_ends_without_an_answer(databas
         (("database", "valkey"), 200, "degraded", ["rails"]),
     ],
 )
-async def test_readiness_is_told_whatever_a_check_raises(database_url, error, good, status, told, degraded):
+async def test_readiness_answers_whatever_a_check_raises(database_url, error, good, status, told, degraded):
     async with asking(database_url, health=Failing(error, good=good)) as client:
         answer = await client.get("/health/ready")
     assert (answer.status_code, answer.json()["status"], answer.json()["degraded"]) == (
@@ -137,12 +137,12 @@ async def test_readiness_is_told_whatever_a_check_raises(database_url, error, go
     )
 
 
-async def test_a_worker_whose_numbers_fail_answers_a_problem():
+async def test_a_worker_whose_collectors_fail_answers_a_problem():
     class Metrics:
         def text(self):
             raise RuntimeError("canary")
 
-    transport = httpx.ASGITransport(shown(Metrics()))  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(metrics_app(Metrics()))  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://worker") as client:
         answer = await client.get("/metrics")
     assert (answer.status_code, answer.headers["content-type"]) == (500, PROBLEM)

@@ -1,4 +1,4 @@
-"""Every route there is, without PostgreSQL and without Valkey. The routes come from the service itself."""
+"""All routes of the service, without PostgreSQL and without Valkey."""
 
 import asyncio
 import contextlib
@@ -100,7 +100,7 @@ async def behind_a_cut(database_url):
 
 
 @pytest.mark.parametrize("who", ["known", "unknown"])
-async def test_without_postgresql_every_route_says_so_and_none_breaks(database_url, who):
+async def test_without_postgresql_every_route_answers_503_and_none_fails(database_url, who):
     async with behind_a_cut(database_url) as (api, between):
         ask, every = await asking(api), await routes(api)
         if who == "known":
@@ -113,7 +113,7 @@ async def test_without_postgresql_every_route_says_so_and_none_breaks(database_u
     assert_each_said_so(told, who)
 
 
-async def test_a_postgresql_that_says_nothing_keeps_nobody_waiting_for_ever(database_url, monkeypatch):
+async def test_an_unresponsive_postgresql_does_not_block_requests_forever(database_url, monkeypatch):
     monkeypatch.setattr("synccash.stores.postgres.pool.COMMAND_TIMEOUT_S", 0.2)
     async with behind_a_cut(database_url) as (api, between):
         ask, every = await asking(api), await routes(api)

@@ -1,4 +1,4 @@
-"""Clients that send slowly, over real sockets: nobody waits for them, and nothing is kept for strangers."""
+"""Slow clients over real sockets: they end at a timeout, and requests without a key are not buffered."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ async def told(port, head, body=b""):
     return int(first.split()[1]), headers, json.loads(content), hung_up
 
 
-async def test_a_merchant_whose_body_stops_coming_is_told_and_hung_up_on(api):
+async def test_a_stalled_body_gets_408_and_the_connection_is_closed(api):
     api, port = api
     key = f"Authorization: Bearer {api.key}\r\n".encode()
     head = b"POST /api/v1/payments HTTP/1.1\r\n" + key + HALF_A_BODY
@@ -46,14 +46,14 @@ async def test_a_merchant_whose_body_stops_coming_is_told_and_hung_up_on(api):
     assert series in (await api.client.get("/metrics")).text
 
 
-async def test_a_callback_whose_body_stops_coming_is_told_too(api):
+async def test_a_stalled_callback_body_gets_408(api):
     _, port = api
     status, *_ = await told(port, b"PUT /api/v1/callbacks/mtn_momo/x HTTP/1.1\r\n" + HALF_A_BODY, b"{")
     assert status == 408
 
 
 @pytest.mark.parametrize("key", [b"", b"Authorization: Bearer sk_test_nobody\r\n"])
-async def test_without_a_key_nobody_waits_for_the_body(api, key):
+async def test_a_request_without_an_api_key_is_refused_before_its_body(api, key):
     _, port = api
     head = b"POST /api/v1/payments HTTP/1.1\r\n" + key + HALF_A_BODY
     status, headers, *_ = await told(port, head)
@@ -69,7 +69,7 @@ async def test_without_a_key_nobody_waits_for_the_body(api, key):
         b"GET /health/live HTTP/1.1\r\nHost: api\r\n\r\nGET /health/live HTTP/1.1\r\n",
     ],
 )
-async def test_whoever_never_finishes_the_head_of_a_request_is_hung_up_on(api, beginning):
+async def test_a_connection_with_an_unfinished_request_head_is_closed(api, beginning):
     _, port = api
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(beginning)
@@ -79,7 +79,7 @@ async def test_whoever_never_finishes_the_head_of_a_request_is_hung_up_on(api, b
     writer.close()
 
 
-async def test_a_stranger_who_drips_on_after_his_answer_is_hung_up_on(api):
+async def test_a_connection_that_goes_on_sending_after_a_401_is_closed(api):
     _, port = api
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /api/v1/payments HTTP/1.1\r\nHost: api\r\n" + HALF_A_BODY + b"\r\n")
@@ -93,7 +93,7 @@ async def test_a_stranger_who_drips_on_after_his_answer_is_hung_up_on(api):
     writer.close()
 
 
-async def test_what_is_no_http_is_a_problem(api):
+async def test_invalid_http_is_answered_with_a_problem(api):
     _, port = api
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"\x16\x03\x01 hello\r\n\r\n")
@@ -104,7 +104,7 @@ async def test_what_is_no_http_is_a_problem(api):
     writer.close()
 
 
-async def test_a_connection_lives_on_from_one_request_to_the_next(api):
+async def test_a_connection_serves_several_requests(api):
     _, port = api
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(3):

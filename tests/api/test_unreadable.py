@@ -1,4 +1,4 @@
-"""Orders whose rows this version cannot read, as while a newer one runs beside it: the others are shown."""
+"""Orders whose rows this version cannot read, as during an upgrade; all other orders are shown."""
 
 import contextlib
 import uuid
@@ -78,9 +78,7 @@ async def made(api: Served, url: str, kind: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["payments", "payouts", "refunds"])
-async def test_one_that_cannot_be_read_is_a_problem_that_says_so(
-    api: Served, database_of_file: str, kind: str
-):
+async def test_an_unreadable_order_is_a_problem_that_says_so(api: Served, database_of_file: str, kind: str):
     order_id = await made(api, database_of_file, kind)
     before = (await waiting(database_of_file)).get((kind[:-1], "unreadable"), 0)
     for _ in range(2):
@@ -93,19 +91,21 @@ async def test_one_that_cannot_be_read_is_a_problem_that_says_so(
     assert (await waiting(database_of_file))[kind[:-1], "unreadable"] == before + 1
 
 
-async def test_what_would_change_it_is_the_same_problem(api: Served, database_of_file: str):
+async def test_changing_an_unreadable_order_is_the_same_problem(api: Served, database_of_file: str):
     order_id = await made(api, database_of_file, "payments")
     answer = await api.send("POST", f"/payments/{order_id}/cancel")
     assert (answer.status_code, answer.json()["code"]) == (500, "order_unreadable")
 
 
-async def test_it_is_nobody_elses_to_know_of(api: Served, database_of_file: str):
+async def test_another_merchant_gets_404_for_an_unreadable_order(api: Served, database_of_file: str):
     order_id = await made(api, database_of_file, "payments")
     answer = await api.send("GET", f"/payments/{order_id}", key=api.other_key)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-async def test_a_list_shows_the_others_and_names_it(api: Served, database_of_file: str):
+async def test_a_list_shows_the_readable_payments_and_names_the_unreadable(
+    api: Served, database_of_file: str
+):
     first = (await api.pay()).json()["id"]
     unreadable = await made(api, database_of_file, "payments")
     last = (await api.pay()).json()["id"]
@@ -114,7 +114,7 @@ async def test_a_list_shows_the_others_and_names_it(api: Served, database_of_fil
     assert page["unreadable"] == [unreadable]
 
 
-async def test_a_page_goes_on_behind_it(api: Served, database_of_file: str):
+async def test_a_page_continues_after_an_unreadable_payment(api: Served, database_of_file: str):
     first = (await api.pay()).json()["id"]
     unreadable = await made(api, database_of_file, "payments")
     page = (await api.send("GET", "/payments?limit=1")).json()

@@ -1,4 +1,4 @@
-"""What a client may write on the wire, over real sockets: it makes him no other, and has an end."""
+"""Raw HTTP over real sockets: forged addresses, and the maximum size of heads and trailers."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ async def told(port, request):
     return int(head.split()[1]), head, body
 
 
-async def test_an_address_that_a_client_makes_up_moves_no_limit(api):
+async def test_a_forged_client_address_changes_no_limit(api):
     _, port = api
     lies = [HELLO + b"X-Forwarded-For: 198.51.100.%d\r\n\r\n" % number for number in range(4)]
     assert [(await told(port, lie))[0] for lie in lies] == [200, 200, 200, 429]
@@ -48,14 +48,14 @@ async def test_an_address_that_a_client_makes_up_moves_no_limit(api):
     ],
     ids=["endless", "whole", "many"],
 )
-async def test_the_head_of_a_request_has_an_end(api, head):
+async def test_the_head_of_a_request_has_a_maximum_size(api, head):
     _, port = api
     status, answer, problem = await told(port, head)
     assert (status, problem["code"]) == (431, "headers_too_large")
     assert PROBLEM.encode() in answer
 
 
-async def test_what_stands_in_a_trailer_is_no_header(api):
+async def test_a_trailer_field_is_not_read_as_a_header(api):
     api, port = api
     body = json.dumps(payment()).encode()
     key, other = uuid.uuid4().hex.encode(), uuid.uuid4().hex.encode()
@@ -70,7 +70,7 @@ async def test_what_stands_in_a_trailer_is_no_header(api):
     assert b"idempotent-replayed: true" in answer.lower()
 
 
-async def test_a_trailer_without_an_end_is_hung_up_on(api):
+async def test_a_connection_with_an_endless_trailer_is_closed(api):
     api, port = api
     head = b"POST /api/v1/payments HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer " + api.key.encode()
     head += b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Much: "

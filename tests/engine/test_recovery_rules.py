@@ -29,7 +29,7 @@ from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.lifecycle import Routed
 from synccash.payments.rail import Environment, Operation, SendAnswer, SendOrder, StatusAnswer
 from synccash.payments.risk import RiskDecision, RiskOutcome
-from synccash.processes.service_guard import Gate, LocalLimiter
+from synccash.processes.service_guard import LocalLimiter, ServiceGuard
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.settings.loader import Settings
@@ -206,20 +206,22 @@ async def test_a_search_goes_on_where_a_rail_did_not_answer(desk: Desk):
 
 
 async def test_an_answer_of_before_a_recovery_is_used_neither_in_it_nor_after_it(desk: Desk):
-    gate = Gate(LocalLimiter(), None, ConfiguredLimits(), (), recovery=lambda: desk.engine.recovery.known)
+    guard = ServiceGuard(
+        LocalLimiter(), None, ConfiguredLimits(), (), recovery=lambda: desk.engine.recovery.known
+    )
     await desk.engine.recovery.look()
-    before = gate._answer_key("m_1\nkey")
+    before = guard._answer_key("m_1\nkey")
     await recovery(desk).start(by="test", reason="a test")
     await desk.engine.recovery.look()
-    assert gate._answer_key("m_1\nkey") is None
+    assert guard._answer_key("m_1\nkey") is None
     await release(desk)
-    first = gate._answer_key("m_1\nkey")
+    first = guard._answer_key("m_1\nkey")
     # An older backup is restored, which counts the same recovery again.
     await desk.pool.execute("UPDATE recovery SET epoch = 0")
     await recovery(desk).start(by="test", reason="a test")
     await release(desk, after_s=60.0)
     assert desk.engine.recovery.known.epoch == 1
-    assert len({before, first, gate._answer_key("m_1\nkey")}) == 3
+    assert len({before, first, guard._answer_key("m_1\nkey")}) == 3
 
 
 class TestWithAFraudService:

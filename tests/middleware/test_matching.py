@@ -45,7 +45,7 @@ def test_a_spelling_makes_no_other_endpoint(path):
         ("GET", "/api/v1/../v1/payments/pay_1/x"),
     ],
 )
-def test_anything_else_is_other(method, path):
+def test_an_undeclared_path_has_no_endpoint(method, path):
     assert MATCHER.match(method, path) is None
 
 
@@ -56,7 +56,7 @@ def test_named_parts_keep_their_case():
 
 
 @given(st.text(max_size=60))
-def test_no_path_breaks_it_and_normal_form_is_stable(path):
+def test_no_path_raises_and_the_normal_form_is_stable(path):
     once = segments(path)
     assert segments("/" + "/".join(p.replace("%", "%25").replace("/", "%2F") for p in once)) == once
     MATCHER.match("GET", path)

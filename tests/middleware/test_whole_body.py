@@ -1,4 +1,4 @@
-"""Bodies are read whole, and whoever sends slowly loses only his own."""
+"""Bodies are read whole, and a slow sender loses only its own requests."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from synccash.middleware.whole_body import WholeBody
 
 
 class Sender:
-    """One request whose parts a test hands over."""
+    """One request whose parts a test sends."""
 
     def __init__(self, layer, *headers):
         self.parts = asyncio.Queue()
@@ -40,22 +40,22 @@ async def test_a_body_in_parts_arrives_in_one():
 
 
 async def test_a_body_too_large_is_refused_as_soon_as_that_is_known():
-    announced = Sender(layer(most=10), (b"content-length", b"11"))
-    unannounced = Sender(layer(most=10))
+    announced = Sender(layer(max_bytes=10), (b"content-length", b"11"))
+    unannounced = Sender(layer(max_bytes=10))
     await unannounced.sends(b"x" * 11)
     await announced.task
     assert announced.told == unannounced.told == [413]
 
 
-async def test_a_body_that_does_not_come_is_given_up():
-    sender = Sender(layer(within_s=0.01))
+async def test_a_body_that_does_not_arrive_in_time_is_refused():
+    sender = Sender(layer(timeout_s=0.01))
     await sender.sends(b"{")
     await sender.task
     assert sender.told == [408]
 
 
-async def test_where_too_much_is_waited_for_the_slowest_gives_way():
-    shared = layer(together=100)
+async def test_when_arriving_bodies_hold_too_much_the_oldest_is_refused():
+    shared = layer(max_total_bytes=100)
     slow, quick = Sender(shared), Sender(shared)
     await slow.sends(b"x" * 60)
     await quick.sends(b"y" * 60)
@@ -64,13 +64,13 @@ async def test_where_too_much_is_waited_for_the_slowest_gives_way():
     assert quick.told == [b"y" * 61]
     later = Sender(shared)
     await later.sends(b"z" * 90)
-    assert not later.task.done(), "what was given up holds nothing any more"
+    assert not later.task.done(), "a refused body holds nothing any more"
     await later.sends(b"", more=False)
     assert later.told == [b"z" * 90]
 
 
-async def test_a_client_that_hangs_up_is_forgotten():
-    shared = layer(together=100)
+async def test_a_client_that_hangs_up_leaves_nothing_behind():
+    shared = layer(max_total_bytes=100)
     gone = Sender(shared)
     await gone.sends(b"x" * 90)
     await gone.parts.put({"type": "http.disconnect"})

@@ -62,7 +62,7 @@ def failing(*errors, on_call=lambda: None):
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_any_error_starts_the_loop_again_and_is_told(supervisor, error):
+async def test_any_error_restarts_the_loop_and_is_logged(supervisor, error):
     with capture_logs() as told:
         await supervisor.run("teller", failing(error))
     assert supervisor.restarts == {"teller": 1}
@@ -76,12 +76,12 @@ async def test_a_loop_that_returns_has_ended_and_is_counted_from_its_start(super
     assert (supervisor.restarts, time.slept) == ({"teller": 0}, [])
 
 
-async def test_pauses_double_up_to_a_bound(supervisor, time):
+async def test_pauses_double_up_to_a_maximum(supervisor, time):
     await supervisor.run("teller", failing(*[OSError()] * 8))
     assert time.slept == [0.25, 0.5, 1.0, 2.0, 4.0, *[LONGEST_PAUSE_S] * 3]
 
 
-async def test_a_loop_that_ran_well_for_a_while_begins_with_the_first_pause(supervisor, time):
+async def test_a_loop_that_ran_long_enough_starts_with_the_first_pause(supervisor, time):
     def work():
         time.now += STEADY_S if len(time.slept) == 3 else 0.0
 
@@ -103,7 +103,7 @@ async def test_a_cancelled_loop_ends(supervisor):
     assert supervisor.restarts == {"teller": 0}
 
 
-async def test_a_loop_is_ended_in_its_pause(time):
+async def test_a_loop_can_be_ended_during_its_pause(time):
     paused = asyncio.Event()
 
     async def sleep(_):
@@ -117,7 +117,7 @@ async def test_a_loop_is_ended_in_its_pause(time):
     assert loop.task.cancelled()
 
 
-async def test_a_cancellation_that_a_loop_turns_into_an_error_ends_it(supervisor):
+async def test_a_cancellation_that_becomes_an_error_ends_the_loop(supervisor):
     running = asyncio.Event()
 
     async def run():

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from service.test_gate import served
+from service.test_service_guard import served
 from synccash.resilience.rate_limiter import Demand, Limit
 from synccash.stores.valkey.client import UNREACHABLE, build_client
 from valkey_pair import pair
@@ -16,15 +16,15 @@ WIDE = Limit(name="wide", scope="ip", quota=1_000_000, period_s=60)
 
 
 @contextlib.asynccontextmanager
-async def under_payments(gate):
+async def under_payments(api):
     """Merchants who pay, each payment asked for twice at once and once more; gives what they were told."""
     going, told = True, []
 
     async def merchant():
         while going:
             key, reference, user = uuid4().hex, uuid4().hex, uuid4().hex
-            asked = [gate.pay(key=key, reference=reference, **{"X-User-Id": user}) for _ in range(2)]
-            told.append([*await asyncio.gather(*asked), await gate.pay(key=key, reference=reference)])
+            asked = [api.pay(key=key, reference=reference, **{"X-User-Id": user}) for _ in range(2)]
+            told.append([*await asyncio.gather(*asked), await api.pay(key=key, reference=reference)])
 
     asking = [asyncio.create_task(merchant()) for _ in range(4)]
     try:
@@ -34,9 +34,9 @@ async def under_payments(gate):
         await asyncio.gather(*asking)
 
 
-async def shared_again(gate):
+async def shared_again(api):
     async with asyncio.timeout(20):
-        while (await gate.service.gate.limiter.check("e", [Demand(WIDE, "a")])).degraded:  # noqa: ASYNC110
+        while (await api.service.guard.limiter.check("e", [Demand(WIDE, "a")])).degraded:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
@@ -70,16 +70,14 @@ def assert_each_was_made_once(told):
 @pytest.mark.parametrize("trouble", ["forget_scripts", "flush", "restart", "kill", "freeze"])
 async def test_whatever_happens_to_valkey_no_payment_fails_or_doubles(database_url, mortal, trouble):
     # The third of each three has the number's quota, which is not what is tried here.
-    async with served(
-        database_url, valkey_url=mortal.url, rate_limits="payment_initiation=100000/60"
-    ) as gate:
-        async with under_payments(gate) as told:
+    async with served(database_url, valkey_url=mortal.url, rate_limits="payment_initiation=100000/60") as api:
+        async with under_payments(api) as told:
             await more(told, 8)
             getattr(mortal, trouble)()
             await more(told, 8)
             mortal.revive()
             await more(told, 8)
-        await shared_again(gate)
+        await shared_again(api)
     assert_each_was_made_once(told)
 
 
@@ -88,11 +86,11 @@ async def test_a_failover_fails_no_payment_and_the_new_primary_goes_on_counting(
     with pair() as valkeys:
         async with (
             build_client(valkeys.url) as beside,
-            served(database_url, valkey_url=valkeys.url, rate_limits="payment_initiation=5/3600") as gate,
+            served(database_url, valkey_url=valkeys.url, rate_limits="payment_initiation=5/3600") as api,
         ):
             await written(beside)
             user = {"X-User-Id": "ama"}
-            assert [(await gate.pay(**user)).status_code for _ in range(6)] == [201] * 5 + [429]
+            assert [(await api.pay(**user)).status_code for _ in range(6)] == [201] * 5 + [429]
             limits = {"rate_limits": "payment_initiation=100000/60"}
             async with served(database_url, valkey_url=valkeys.url, **limits) as busy:
                 async with under_payments(busy) as told:
@@ -100,8 +98,8 @@ async def test_a_failover_fails_no_payment_and_the_new_primary_goes_on_counting(
                     valkeys.fail_over(killed=killed)
                     await more(told, 8)
                 await shared_again(busy)
-            await shared_again(gate)
+            await shared_again(api)
             await written(beside)
-            assert (await gate.pay(**user)).status_code == 429, "what was used is known to the new primary"
+            assert (await api.pay(**user)).status_code == 429, "what was used is known to the new primary"
             assert valkeys.replica.run("ROLE")[0] == b"master"
     assert_each_was_made_once(told)

@@ -42,7 +42,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
-async def test_a_worker_shows_what_its_loops_came_to_and_stops_with_them(database_url):
+async def test_a_worker_serves_the_counts_of_its_loops_and_stops_with_them(database_url):
     await register(database_url, {"test": KEY, "admin": "sk_admin_" + "2" * 48})
     settings = Settings(
         database_url=database_url,

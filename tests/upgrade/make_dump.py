@@ -1,6 +1,7 @@
 """Writes what a release leaves behind when it is stopped in the middle of its work.
 
-Run it with the release's own code, in a worktree of the release, never with the code under test:
+Run it with the release's own code, in a worktree of the release, never with the code under test. Its names
+are those of the release, and stay when the code under test renames things:
 
     git worktree add ../release 5b9d1e5
     PYTHONPATH=../release/src:../release/tests \

@@ -1,6 +1,6 @@
 """Builds the ASGI application: routes, error handlers, documentation and the middleware around them."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -29,12 +29,12 @@ from synccash.api.v1.refunds import REFUNDS
 from synccash.api.v1.resilience import RESILIENCE
 from synccash.api.v1.webhook_endpoints import WEBHOOK_ENDPOINTS, EndpointMaker
 from synccash.engine.engine import Engine
-from synccash.middleware.authentication import PRINCIPAL, Authentication
+from synccash.middleware.authentication import PRINCIPAL, Authentication, KeyCheck
 from synccash.middleware.http_counts import HttpCounts
 from synccash.middleware.known_keys import KnownKeys
 from synccash.middleware.matching import Endpoint, Matcher
 from synccash.middleware.refusal import App, Refusal, Scope
-from synccash.middleware.request_context import BROKEN, RequestContext
+from synccash.middleware.request_context import INTERNAL_ERROR, RequestContext
 from synccash.middleware.whole_body import WholeBody
 from synccash.payments.errors import PaymentError, StoreUnavailableError
 from synccash.payments.request import Principal
@@ -56,18 +56,18 @@ def create_app(
     endpoint_maker: EndpointMaker,
     management: Management,
     new_id: Callable[[], str],
-    keyless: Callable[[Scope], Awaitable[Refusal | None]],
-    stranger: Callable[[Scope], Awaitable[Refusal | None]],
+    check_missing_key: KeyCheck,
+    check_unknown_key: KeyCheck,
     body_timeout_s: float = 10.0,
     collectors: Iterable[Collector] = (),
     layers: Sequence[Layer] = (),
 ) -> App:
     """Return the ASGI application.
 
-    `new_id` generates request ids. `keyless` decides about a request without a key: None answers 401, a
-    Refusal is sent instead. `stranger` decides about a key that this process has not seen: None allows the
-    lookup, a Refusal is sent instead. A body must arrive within `body_timeout_s` seconds. `collectors`
-    provide the series of `/metrics`.
+    `new_id` generates request ids. `check_missing_key` decides about a request without a key: None answers
+    401, a Refusal is sent instead. `check_unknown_key` decides about a key that this process has not seen:
+    None allows the lookup, a Refusal is sent instead. A body must arrive within `body_timeout_s` seconds.
+    `collectors` provide the series of `/metrics`.
     `layers` run between authentication and the routes, the outermost first: they receive the principal in
     the scope and the whole body in one message, and answer errors through `refuse`.
     """
@@ -85,21 +85,26 @@ def create_app(
     routes = _routes(parts)
     for route in routes.routes:
         for method in route.methods - {"OPTIONS"} if isinstance(route, HTTPRoute) else ():
-            counts.know(method, route.path_format)
+            counts.register(method, route.path_format)
     app: App = routes  # pyright: ignore[reportAssignmentType]
     for layer in reversed(layers):
         app = layer(app)
     app = Authentication(
-        app=WholeBody(app=app, refuse=refuse, within_s=body_timeout_s),
+        app=WholeBody(app=app, refuse=refuse, timeout_s=body_timeout_s),
         keys=KnownKeys(keys),
         refuse=refuse,
         needs_key=_guarded(routes),
-        keyless=keyless,
-        stranger=stranger,
+        check_missing_key=check_missing_key,
+        check_unknown_key=check_unknown_key,
         unavailable=StoreUnavailableError,
     )
     return RequestContext(
-        app=app, refuse=refuse, new_id=new_id, counts=counts, route_of=_templates(routes), about=_about
+        app=app,
+        refuse=refuse,
+        new_id=new_id,
+        counts=counts,
+        route_of=_templates(routes),
+        caller_ids=_caller_ids,
     )
 
 
@@ -166,7 +171,7 @@ def _templates(routes: Litestar) -> Callable[[str, str], str | None]:
     return template
 
 
-def _about(scope: Scope) -> Mapping[str, str]:
+def _caller_ids(scope: Scope) -> Mapping[str, str]:
     """Return the caller's ids for the log: the key's id and the merchant, never a secret."""
     principal: Principal | None = scope.get(PRINCIPAL)
     if principal is None:
@@ -240,4 +245,4 @@ def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
 def _on_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Log an unexpected error with its traceback and answer 500. The log line holds no request data."""
     log.error("request_failed", error=type(error).__name__, exc_info=error)
-    return _answer(request, BROKEN)
+    return _answer(request, INTERNAL_ERROR)

@@ -1,4 +1,4 @@
-"""Reading request bodies: strict, and with every bad field named at once."""
+"""Reads request bodies strictly, and reports all invalid fields at once."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -15,7 +15,7 @@ from synccash.resilience.idempotency import DuplicateMemberError, NotJsonError, 
 
 _Body = TypeVar("_Body")
 _VALUE = "synccash.value"
-_LONGEST_PART = 512
+_MAX_PART_LENGTH = 512
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _UNKNOWN = "unknown field"
 
@@ -24,7 +24,7 @@ class ApiRequest(Request[Any, Any, Any]):
     """A request whose body was read by `take_body` before its handler is called."""
 
     async def json(self) -> Any:
-        """The body as the handler's own type."""
+        """Return the body as the type that the handler declares."""
         return scope_of(self)[_VALUE]
 
 
@@ -34,9 +34,9 @@ def scope_of(request: Request[Any, Any, Any]) -> dict[str, Any]:
 
 
 async def take_body(request: Request[Any, Any, Any]) -> None:
-    """Read the body of a handler that takes one. Raises ProblemError: 400, 404, 415 or 422."""
+    """Decode the body for a handler that declares one. Raises ProblemError 400, 404, 415 or 422."""
     for part in request.path_params.values():
-        if not part.isprintable() or len(part) > _LONGEST_PART:
+        if not part.isprintable() or len(part) > _MAX_PART_LENGTH:
             raise ProblemError(
                 not_found("A part of the path is too long or not printable, so nothing matches it.")
             )
@@ -50,7 +50,7 @@ async def take_body(request: Request[Any, Any, Any]) -> None:
 
 
 async def optional_body(request: Request[Any, Any, Any], kind: type[_Body]) -> _Body | None:
-    """What a call that needs no body says in one; None without. Raises ProblemError 400, 415 or 422."""
+    """Decode an optional body; None when it is empty. Raises ProblemError 400, 415 or 422."""
     raw: bytes = scope_of(request)[BODY]
     if not raw:
         return None
@@ -66,7 +66,7 @@ def _require_object(request: Request[Any, Any, Any], raw: bytes) -> None:
 
 
 def _read(scope: dict[str, Any], raw: bytes) -> Any:
-    """Decode the body, unless a layer before has done so for limits and the fingerprint."""
+    """Decode the body, unless the middleware has done so for limits and the fingerprint."""
     try:
         if DECODED not in scope:
             return read_json(raw)
@@ -76,7 +76,7 @@ def _read(scope: dict[str, Any], raw: bytes) -> Any:
     except NotJsonError as error:
         raise malformed(str(error)) from error
     except DuplicateMemberError as error:
-        raise invalid((_shown(error.name), str(error))) from error
+        raise invalid((_printable(error.name), str(error))) from error
 
 
 def _check_media_type(header: str | None) -> None:
@@ -94,7 +94,7 @@ def _check_media_type(header: str | None) -> None:
 
 
 def decode(raw: bytes, kind: type[Any]) -> Any:
-    """Decode a JSON object that is known to be well formed. Raises ProblemError with every bad field."""
+    """Decode a JSON object that is known to be well formed. Raises ProblemError with all invalid fields."""
     try:
         return _decoder(kind).decode(raw)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -108,7 +108,7 @@ def _decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
 
 
 def _problems(raw: bytes | msgspec.Raw, kind: type[Any], prefix: str) -> Iterator[tuple[str, str]]:
-    """Every field that cannot be used, and why. The decoder itself stops at the first one."""
+    """Yield each invalid field with its reason. The decoder itself stops at the first one."""
     try:
         members = _members(raw)
     except msgspec.MsgspecError as error:
@@ -116,7 +116,7 @@ def _problems(raw: bytes | msgspec.Raw, kind: type[Any], prefix: str) -> Iterato
         return
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for name in members.keys() - fields.keys():
-        yield prefix + _shown(name), _UNKNOWN
+        yield prefix + _printable(name), _UNKNOWN
     for name, field in fields.items():
         if name not in members:
             if field.required:
@@ -133,7 +133,7 @@ def _problems(raw: bytes | msgspec.Raw, kind: type[Any], prefix: str) -> Iterato
 
 
 def _struct_of(kind: Any) -> type[Any] | None:
-    """The Struct that a field holds, also where it may be null."""
+    """Return the Struct type of a field, also of a nullable one."""
     for candidate in (kind, *get_args(kind)):
         if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
             return candidate
@@ -141,7 +141,7 @@ def _struct_of(kind: Any) -> type[Any] | None:
 
 
 def _expected(kind: Any) -> str | None:
-    """What a field's type says for people, in its Meta(extra={"expected": …})."""
+    """Return the text that a field's type has for people, in its Meta(extra={"expected": …})."""
     if get_origin(kind) is Annotated:
         for meta in get_args(kind)[1:]:
             if isinstance(meta, msgspec.Meta) and meta.extra:
@@ -153,11 +153,11 @@ def _expected(kind: Any) -> str | None:
 
 
 def _plain(error: BaseException) -> str:
-    """The decoder's words without its own notation of paths."""
+    """Return the decoder's message without its notation of paths."""
     text = str(error).partition(" - at `")[0].replace("`", "")
     return text[:1].lower() + text[1:]
 
 
-def _shown(name: str) -> str:
-    """A member's name as it may be repeated to the caller: short and printable."""
+def _printable(name: str) -> str:
+    """Return a member's name in a form that may be sent back: short and printable."""
     return "".join(c if c.isprintable() else "?" for c in name[:64])

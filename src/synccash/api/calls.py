@@ -1,4 +1,4 @@
-"""What handlers share: who is calling, the claim of a key, cursors, answers and their documentation."""
+"""Shared by all handlers: the caller, the idempotency claim, page cursors, and responses with their docs."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ from litestar.params import HeaderParameter, PathParameter, QueryParameter
 from synccash.api.body import scope_of
 from synccash.api.problem import MEDIA_TYPE, ProblemError, invalid, malformed, no_route
 from synccash.api.schemas import ProblemShown
-from synccash.middleware.authentication import MISSING, PRINCIPAL
+from synccash.middleware.authentication import KEY_MISSING, PRINCIPAL
 from synccash.middleware.refusal import Refusal
 from synccash.middleware.request_identity import IDENTITY, RequestIdentity
 from synccash.payments.case import Claim
@@ -27,24 +27,24 @@ KeyHeader = Annotated[
     str | None,
     HeaderParameter(
         name="Idempotency-Key",
-        description="Required. A fresh value for each new order; the same for its repeats",
+        description="Required. A new value for each new order, and the same value for its repeats",
     ),
 ]
 Id = Annotated[str, PathParameter()]
-Limit = Annotated[int, QueryParameter(ge=1, le=100, description="At most so many")]
+Limit = Annotated[int, QueryParameter(ge=1, le=100, description="Maximum number of entries")]
 _encode = msgspec.json.Encoder().encode
 
 
 def principal_of(request: AnyRequest) -> Principal:
-    """Who is calling. Raises ProblemError 401 where no layer before has found that out."""
+    """Return the principal of the API key. Raises ProblemError 401 when authentication found none."""
     principal = scope_of(request).get(PRINCIPAL)
     if principal is None:
-        raise ProblemError(MISSING)
+        raise ProblemError(KEY_MISSING)
     return principal
 
 
 async def tenant_of(request: AnyRequest) -> Tenant:
-    """The merchant who is calling. Raises ProblemError 403 for an operator's key."""
+    """Return the merchant and mode of the API key. Raises ProblemError 403 for an operator's key."""
     tenant = principal_of(request).tenant
     if tenant is None:
         raise _forbidden("This endpoint is for merchants. Use a merchant's API key.")
@@ -52,7 +52,7 @@ async def tenant_of(request: AnyRequest) -> Tenant:
 
 
 async def operator_of(request: AnyRequest) -> str:
-    """The id of the operator's key. Raises ProblemError 403 for a merchant's key."""
+    """Return the id of an operator's key. Raises ProblemError 403 for a merchant's key."""
     principal = principal_of(request)
     if principal.role is not Role.ADMIN:
         raise _forbidden("This endpoint is for the operator. Use an admin key.")
@@ -75,37 +75,38 @@ def claim_of(request: AnyRequest) -> Claim:
     return Claim(identity.scope, identity.key, identity.fingerprint, identity.former_fingerprints)
 
 
-def of_reply(reply: Reply) -> Json:
-    """The engine's answer as it stands."""
+def reply_response(reply: Reply) -> Json:
+    """Return the engine's reply as a response, byte for byte."""
     headers = {"Idempotent-Replayed": "true"} if reply.replayed else {}
-    return raw_json(reply.body, reply.status, headers)
+    return encoded_json(reply.body, reply.status, headers)
 
 
-def raw_json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Json:
-    """JSON that is already written."""
+def encoded_json(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Json:
+    """Return a response with JSON that is already encoded."""
     return Response(
         body, status_code=status, media_type="application/json", headers=dict(headers) if headers else None
     )
 
 
 def json(document: Any, status: int = 200) -> Json:
-    """A document as JSON."""
-    return raw_json(_encode(document), status)
+    """Return a response with this document as JSON."""
+    return encoded_json(_encode(document), status)
 
 
 def page(rows: list[Any], limit: int, cursor: Any) -> dict[str, Any]:
-    """A list of at most `limit`, made from one too many; `cursor` names the place behind the last one."""
+    """Return one page of at most `limit` rows. `rows` has one more when there is a next page, which `cursor`
+    then names."""
     shown, more = rows[:limit], len(rows) > limit
     return {"data": shown, "has_more": more, "next": cursor if more else None}
 
 
 def write_cursor(at: datetime, object_id: str) -> str:
-    """A place in a list, opaque to the caller."""
+    """Return a cursor for the position after this object; its format is private."""
     return base64.urlsafe_b64encode(f"{at.astimezone(UTC).isoformat()} {object_id}".encode()).decode()
 
 
 def read_cursor(text: str | None) -> tuple[datetime, str] | None:
-    """Read what `write_cursor` wrote. Raises ProblemError 422."""
+    """Decode a cursor of `write_cursor`. Raises ProblemError 422."""
     if text is None:
         return None
     try:
@@ -120,7 +121,7 @@ def read_cursor(text: str | None) -> tuple[datetime, str] | None:
 
 
 def answers(documents: Mapping[int, Any], *errors: int) -> dict[int, ResponseSpec]:
-    """The documentation of a call: what it answers, and with which errors."""
+    """Return the documentation of a call's responses, with its errors."""
     every = sorted({*errors, 401, 403, 404, 405, 408, 413, 429, 500, 503})
     problems = {
         status: ResponseSpec(

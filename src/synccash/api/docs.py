@@ -1,4 +1,4 @@
-"""`/openapi.json` and `/docs`: the description of the API, made from the handlers themselves."""
+"""`/openapi.json` and `/docs`: the OpenAPI document, generated from the handlers."""
 
 from functools import cache
 from typing import Any
@@ -11,39 +11,40 @@ from synccash.api.reference_page import reference_page
 from synccash.api.schemas import STRICT
 
 _HEADERS = {
-    "Request-Id": "The name of this request; quote it when you ask us about it",
+    "Request-Id": "The id of this request; quote it in questions to support",
     "traceparent": "The trace that the request belongs to (W3C Trace Context)",
-    "RateLimit": "What is left of the limit that binds first (draft-ietf-httpapi-ratelimit-headers)",
-    "RateLimit-Policy": "The limits that this request met",
+    "RateLimit": "What is left of the tightest limit (draft-ietf-httpapi-ratelimit-headers)",
+    "RateLimit-Policy": "The limits that apply to this request",
     "Retry-After": "Seconds to wait before this request may be repeated",
-    "Idempotent-Replayed": "true: the answer of the first request under this key, byte for byte",
+    "Idempotent-Replayed": "true: this is the stored response of the first request under the key",
 }
 
 
 class NoFrameworkDocs(JsonRenderPlugin):
-    """Takes the framework's own pages off again: the document is served once, by the handlers below."""
+    """Removes the framework's own pages, because the handlers below serve the document."""
 
     def receive_router(self, router: Router) -> None:
-        """Leave nothing of it."""
+        """Remove all routes."""
         router.routes.clear()
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
 def openapi_json(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The OpenAPI 3.1 document."""
+    """Return the OpenAPI 3.1 document."""
     return Response(msgspec.json.encode(description(request.app)), media_type="application/json")
 
 
 @get("/docs", include_in_schema=False, sync_to_thread=False)
 def docs_page(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The document for people."""
+    """Return the OpenAPI document as a page."""
     policy = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
     return Response(_page(request.app), media_type="text/html", headers=policy)
 
 
 @cache
 def description(app: Litestar) -> dict[str, Any]:
-    """The document. The framework forgets that our requests allow no further members."""
+    """Return the OpenAPI document, with what the framework leaves out: the headers, and that requests allow
+    no other members."""
     schema = app.openapi_schema
     strict = {kind.__name__ for kind in STRICT}
     for name, shape in ((schema.components.schemas or {}) if schema.components else {}).items():
@@ -55,7 +56,7 @@ def description(app: Litestar) -> dict[str, Any]:
     }
     for path, item in document["paths"].items():
         for operation in item.values():
-            _drop_what_is_never_answered(operation)
+            _remove_framework_error(operation)
             _describe_headers(operation)
             if not path.startswith("/api/"):
                 operation["security"] = []
@@ -66,8 +67,8 @@ def description(app: Litestar) -> dict[str, Any]:
     return document
 
 
-def _drop_what_is_never_answered(operation: dict[str, Any]) -> None:
-    """Take out the framework's own form of an error, which it adds for parameters: ours are problems."""
+def _remove_framework_error(operation: dict[str, Any]) -> None:
+    """Remove the framework's error format, which it documents for parameters: all errors are problems."""
     refused = operation["responses"].get("400", {})
     if "application/json" in refused.get("content", {}):
         del operation["responses"]["400"]
@@ -81,8 +82,8 @@ def _describe_headers(operation: dict[str, Any]) -> None:
             names.append("Retry-After")
         if replays and status.startswith("2"):
             names.append("Idempotent-Replayed")
-        told = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
-        response["headers"] = {**response.get("headers", {}), **told}
+        references = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+        response["headers"] = {**response.get("headers", {}), **references}
 
 
 @cache

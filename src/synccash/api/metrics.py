@@ -1,4 +1,4 @@
-"""`/metrics`: numbers that are counted anyway, read when somebody asks (Prometheus text format)."""
+"""`/metrics`: the series of one process in the Prometheus text format."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from synccash.middleware.http_counts import BOUNDS_S, HttpCounts
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HttpCollector:
-    """`http_*`: requests by route, method and class of status, and how long they took."""
+    """`http_*`: requests by route, method and status class, and their durations."""
 
     counts: HttpCounts
 
     def collect(self) -> Iterator[Metric]:
-        """All series as they stand now."""
+        """Return all series with their present values."""
         labels = ["method", "route"]
         requests = CounterMetricFamily("http_requests", "Requests answered", labels=[*labels, "status"])
         took = HistogramMetricFamily("http_request_duration_seconds", "Until the answer", labels=labels)
         for names, route in self.counts.routes.items():
-            for status, count in route.answered.items():
+            for status, count in route.by_status_class.items():
                 requests.add_metric([*names, status], count)
             below = accumulate(route.durations)
             buckets = [(str(bound), float(n)) for bound, n in zip((*BOUNDS_S, "+Inf"), below, strict=True)]
@@ -44,11 +44,11 @@ class Metrics:
             self._registry.register(collector)
 
     def text(self) -> bytes:
-        """All series as they stand now."""
+        """Return all series with their present values."""
         return generate_latest(self._registry)
 
 
 @get("/metrics", include_in_schema=False)
 async def metrics(metrics_of: Given[Metrics]) -> Response[bytes]:
-    """The series of this process."""
+    """Return the series of this process."""
     return Response(metrics_of.text(), headers={"Content-Type": CONTENT_TYPE_LATEST}, media_type="text/plain")

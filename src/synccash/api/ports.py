@@ -1,4 +1,4 @@
-"""What the API asks of the stores beside the engine: who is calling, and what can be read."""
+"""The ports of the API beside the engine: API keys, read access, balances, health and webhook endpoints."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ class Keys(Protocol):
     """The API keys, stored as SHA-256 hashes."""
 
     async def principal(self, secret_hash: bytes) -> Principal | None:
-        """Who holds this key; None where it does not exist or was revoked. Raises StoreUnavailableError."""
+        """Return the principal of a valid key; None for any other. Raises StoreUnavailableError."""
         ...
 
     async def good(self) -> Collection[bytes]:
-        """The hashes of good keys, as many as a process can keep. Raises StoreUnavailableError."""
+        """Return the hashes of valid keys, as many as a process can keep. Raises StoreUnavailableError."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentFilter:
-    """Which payments a list shows, newest first. `payer` is the MSISDN as 233…; `after` continues a list
-    behind the payment with this creation time and id."""
+    """Selects the payments of a list, newest first. `payer` is the MSISDN as 233…; `after` continues a list
+    after the payment with this creation time and id."""
 
     status: PaymentStatus | None = None
     reference: str | None = None
@@ -38,8 +38,8 @@ class PaymentFilter:
 
 @runtime_checkable
 class Reading(Protocol):
-    """What a merchant may look at. Nothing of another tenant is ever returned. One order is read whole, or
-    raises OrderUnreadableError."""
+    """Reads what a merchant may see; nothing of another tenant is returned. Reading one order raises
+    OrderUnreadableError when this version cannot read its row."""
 
     async def payment(self, tenant: Tenant, payment_id: str) -> PaymentCase | None: ...
 
@@ -50,15 +50,15 @@ class Reading(Protocol):
     async def payments(
         self, tenant: Tenant, where: PaymentFilter
     ) -> Sequence[PaymentCase | UnreadablePayment]:
-        """At most `where.limit` + 1 payments: the one too many says that there are more."""
+        """Return at most `where.limit` + 1 payments; the extra one tells that there is a next page."""
         ...
 
     async def timeline(self, tenant: Tenant, payment_id: str) -> Sequence[Entry] | None:
-        """A payment's timeline with its refunds' entries, oldest first; None where there is no payment."""
+        """Return the timeline of a payment and its refunds, oldest first; None for an unknown payment."""
         ...
 
     async def events(self, tenant: Tenant, *, after: str | None, limit: int) -> Sequence[Event] | None:
-        """Events in the order they were committed, behind the event `after`, at most `limit` + 1; None where
+        """Return at most `limit` + 1 events after the event `after`, in the order of their commits; None when
         there is no such event."""
         ...
 
@@ -72,7 +72,7 @@ class Balances(Protocol):
 
 @runtime_checkable
 class Health(Protocol):
-    """How the parts stand, for `/health/ready`."""
+    """The state of each part, for `/health/ready`."""
 
     async def database(self) -> bool: ...
 
@@ -83,15 +83,15 @@ class Health(Protocol):
         ...
 
     async def durability(self) -> dict[str, Any] | None:
-        """What PostgreSQL keeps of a commit; None while it does not answer."""
+        """Return how durable PostgreSQL's commits are; None while it does not answer."""
         ...
 
     def rails(self) -> dict[str, str]:
-        """Each rail with `ok` or the reason why it takes nothing now."""
+        """Return for each rail `ok`, or the reason why it takes no orders now."""
         ...
 
     def warnings(self) -> Sequence[tuple[str, str]]:
-        """What works, and waits for an operator: the part of the service, and what to do."""
+        """Return what works but waits for an operator, as (part of the service, what to do)."""
         ...
 
 
@@ -112,5 +112,5 @@ class Endpoints(Protocol):
     async def remove(self, tenant: Tenant, endpoint_id: str) -> bool: ...
 
     async def redeliver(self, tenant: Tenant, event_id: str) -> int | None:
-        """To how many endpoints it goes once more; None where there is no such event."""
+        """Return to how many endpoints the event is sent again; None when there is no such event."""
         ...

@@ -6,7 +6,7 @@ from http import HTTPStatus
 import msgspec
 
 from synccash.middleware.authentication import UNAVAILABLE
-from synccash.middleware.refusal import REFUSED, Refusal, Scope, Send
+from synccash.middleware.refusal import REFUSAL_CODE, Refusal, Scope, Send
 from synccash.middleware.request_context import REQUEST_ID
 from synccash.payments.errors import (
     EndpointLimitError,
@@ -48,7 +48,7 @@ async def refuse(scope: Scope, send: Send, refusal: Refusal) -> None:
 
 def rendered(scope: Scope, refusal: Refusal) -> tuple[dict[str, str], bytes]:
     """Return the headers and the body of a problem response; store its code in the scope."""
-    scope[REFUSED] = refusal.code
+    scope[REFUSAL_CODE] = refusal.code
     headers = {"Content-Type": MEDIA_TYPE, **refusal.headers}
     wait_s = None if refusal.retry_after_s is None else max(1, math.ceil(refusal.retry_after_s))
     if wait_s is not None:

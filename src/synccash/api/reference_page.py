@@ -1,4 +1,4 @@
-"""The description of the API for people: `/docs`, one page without scripts or anything from elsewhere."""
+"""Renders the OpenAPI document as one HTML page for `/docs`, without scripts and external resources."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -23,9 +23,9 @@ _BEGIN = """curl -s $URL/api/v1/payments \\
 _INTRODUCTION = (
     "<p>Every call but <code>/health</code> takes a key: <code>Authorization: Bearer sk_…</code>. Calls "
     "that say Operator and all of resilience take an admin key, all others a merchant's. Amounts are whole "
-    "pesewas, times are UTC. A POST that moves money takes an <code>Idempotency-Key</code> of your own: sent "
-    "again under the same key it is answered the same, and money moves once.</p>"
-    f"<p>To begin:</p><pre>{escape(_BEGIN)}</pre>"
+    "pesewas, times are UTC. A POST that moves money takes an <code>Idempotency-Key</code> that you choose: "
+    "a repeat under the same key gets the same response, and money moves once.</p>"
+    f"<p>A first request:</p><pre>{escape(_BEGIN)}</pre>"
     "<p>Then read the payment until its <code>status</code> is <code>succeeded</code>, <code>failed</code> "
     "or <code>canceled</code>, or have events sent to a webhook endpoint. <code>processing</code> never "
     "means failed. Errors are <a href=#ProblemShown>problems</a> (RFC 9457): switch on "
@@ -35,7 +35,7 @@ _INTRODUCTION = (
 
 
 def reference_page(document: Shape) -> str:
-    """Write the page of an OpenAPI document."""
+    """Return the HTML page of an OpenAPI document."""
     calls = [
         (operation["tags"][0], _call(method.upper(), path, operation))
         for path, item in document["paths"].items()
@@ -114,7 +114,7 @@ def _content(holder: Shape) -> str:
 
 
 def _kind(shape: Shape) -> str:
-    """What a value may be, in a few words."""
+    """Return the type of a value in a few words."""
     if "$ref" in shape:
         name = escape(shape["$ref"].rpartition("/")[2])
         return f"<a href=#{name}>{name}</a>"
@@ -138,5 +138,5 @@ def _limits(shape: Shape) -> str:
 
 
 def _prose(text: str) -> str:
-    """Text with `code` in it."""
+    """Return text as HTML, with `code` marked up."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))

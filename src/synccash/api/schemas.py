@@ -1,4 +1,4 @@
-"""The shapes of requests and answers. Requests are strict: what is not named here is refused."""
+"""The schemas of requests and responses. Requests are strict: members that are not named here are refused."""
 
 from typing import Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ _GAP = r"[ \-\u00a0\u2009\u202f]*"
 _MSISDN = rf"^{_GAP}(?:(?:\+{_GAP})?2{_GAP}3{_GAP}3|0){_GAP}[25](?:{_GAP}[0-9])" + "{8}" + rf"{_GAP}$(?!\n)"
 
 
-def _says(text: str) -> dict[str, str]:
+def _expected(text: str) -> dict[str, str]:
     return {"expected": text}
 
 
@@ -27,17 +27,17 @@ Amount = Annotated[
         ge=1,
         le=AMOUNT_MAX,
         description="Pesewas (1 GHS = 100 pesewas)",
-        extra=_says(f"a whole number of pesewas from 1 to {AMOUNT_MAX}"),
+        extra=_expected(f"a whole number of pesewas from 1 to {AMOUNT_MAX}"),
     ),
 ]
-Currency = Annotated[Literal["GHS"], Meta(extra=_says("GHS"))]
+Currency = Annotated[Literal["GHS"], Meta(extra=_expected("GHS"))]
 PhoneNumber = Annotated[
     str,
     Meta(
         max_length=40,
         pattern=_MSISDN,
         description="A Ghanaian mobile number: 0241234567, 233241234567, +233 24 123 4567",
-        extra=_says("a Ghanaian mobile number such as 0241234567 or +233241234567"),
+        extra=_expected("a Ghanaian mobile number such as 0241234567 or +233241234567"),
     ),
 ]
 Reference = Annotated[
@@ -46,8 +46,8 @@ Reference = Annotated[
         min_length=1,
         max_length=64,
         pattern=_PRINTABLE,
-        description="The merchant's own name of the order; unique for ever",
-        extra=_says("1 to 64 printable characters"),
+        description="The merchant's own reference of the order; unique for ever",
+        extra=_expected("1 to 64 printable characters"),
     ),
 ]
 PayeeName = Annotated[
@@ -56,13 +56,13 @@ PayeeName = Annotated[
         min_length=1,
         max_length=100,
         pattern=_PRINTABLE,
-        description="The holder of the wallet, for rails that want one",
-        extra=_says("1 to 100 printable characters"),
+        description="The holder of the wallet, for rails that require a name",
+        extra=_expected("1 to 100 printable characters"),
     ),
 ]
 Description = Annotated[
     str,
-    Meta(max_length=255, pattern=_TEXT, extra=_says("at most 255 characters without control characters")),
+    Meta(max_length=255, pattern=_TEXT, extra=_expected("at most 255 characters without control characters")),
 ]
 _MetadataKey = Annotated[str, Meta(min_length=1, max_length=40, pattern=_PRINTABLE)]
 _MetadataValue = Annotated[str, Meta(max_length=500, pattern=_TEXT)]
@@ -70,34 +70,39 @@ Metadata = Annotated[
     dict[_MetadataKey, _MetadataValue],
     Meta(
         max_length=20,
-        extra=_says(
+        extra=_expected(
             "at most 20 texts of at most 500 characters under names of 1 to 40, without control characters"
         ),
     ),
 ]
 ExpiresIn = Annotated[
     int,
-    Meta(ge=30, le=86_400, description="Seconds", extra=_says("a whole number of seconds from 30 to 86400")),
+    Meta(
+        ge=30, le=86_400, description="Seconds", extra=_expected("a whole number of seconds from 30 to 86400")
+    ),
 ]
 RailName = Annotated[
-    str, Meta(pattern=r"^[a-z_]{1,32}$(?!\n)", extra=_says("the id of a rail such as mtn_momo"))
+    str, Meta(pattern=r"^[a-z_]{1,32}$(?!\n)", extra=_expected("the id of a rail such as mtn_momo"))
 ]
 Password = Annotated[
     str,
-    Meta(pattern=r"^[0-9A-Za-z]{3,12}$(?!\n)", extra=_says("3 to 12 letters and digits")),
+    Meta(pattern=r"^[0-9A-Za-z]{3,12}$(?!\n)", extra=_expected("3 to 12 letters and digits")),
 ]
 Reason = Annotated[
     str,
     Meta(
-        min_length=1, max_length=500, pattern=_TEXT, extra=_says("1 to 500 characters, no control characters")
+        min_length=1,
+        max_length=500,
+        pattern=_TEXT,
+        extra=_expected("1 to 500 characters, no control characters"),
     ),
 ]
 
-BlockedFor = Annotated[int, Meta(ge=1, le=2_592_000, extra=_says("1 to 2,592,000 seconds"))]
+BlockedFor = Annotated[int, Meta(ge=1, le=2_592_000, extra=_expected("1 to 2,592,000 seconds"))]
 
 
 class PayerBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who pays."""
+    """The payer."""
 
     msisdn: PhoneNumber
     network: Network | None = None
@@ -117,7 +122,7 @@ class PaymentBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PayeeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who is paid."""
+    """The payee."""
 
     msisdn: PhoneNumber
     network: Network | None = None
@@ -138,61 +143,62 @@ class PayoutBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RefundBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Give money back; without an amount, all that is left."""
+    """Refund a payment; without an amount, all that is left to refund."""
 
     amount: Amount | None = None
     reason: Description | None = None
 
 
 class PasswordBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The one-time password that the payer was sent."""
+    """The one-time password that the payer received."""
 
     otp: Password
 
 
 class DecisionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why a human decided so."""
+    """The reason of an operator's decision."""
 
     reason: Reason
 
 
 class ReasonBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why an operator acts, where he need not say."""
+    """The optional reason of an operator's action."""
 
     reason: Reason | None = None
 
 
 class BlockBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """For how many seconds a key is shut out, and why."""
+    """For how many seconds a key is blocked, and why."""
 
     duration: BlockedFor
     reason: Reason
 
 
 class ResolutionBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What was found at the rail, and where. `rail`: the rail of an attempt that succeeded and that the
-    database has lost."""
+    """The outcome that was found at the rail, with its evidence. `rail` names the rail of a successful
+    attempt that the database has lost."""
 
-    outcome: Annotated[Literal["succeeded", "failed"], Meta(extra=_says("succeeded or failed"))]
+    outcome: Annotated[Literal["succeeded", "failed"], Meta(extra=_expected("succeeded or failed"))]
     evidence: Reason
     rail: RailName | None = None
 
 
 class PaymentResolutionBody(ResolutionBody, frozen=True, forbid_unknown_fields=True):
-    """What was found at the rail, and where. `amount_received`: where the rail took another amount."""
+    """The outcome that was found at the rail. `amount_received` is given if it differs from the amount."""
 
     amount_received: Amount | None = None
 
 
 class EndpointBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where to tell, and about what; without `types`, everything."""
+    """A URL that gets events of these types; without `types`, of all types."""
 
     url: Annotated[str, Meta(min_length=1, max_length=2_000)]
     types: Annotated[list[str], Meta(min_length=1, max_length=50)] | None = None
 
 
 class EndpointChangeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to change; what is not named stays as it is. `rotate_secret`: make a new signing secret."""
+    """Changes of an endpoint; members that are absent change nothing. `rotate_secret` creates a new signing
+    secret."""
 
     url: Annotated[str, Meta(min_length=1, max_length=2_000)] | None = None
     types: Annotated[list[str], Meta(min_length=1, max_length=50)] | None = None
@@ -201,7 +207,7 @@ class EndpointChangeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 class FailureShown(msgspec.Struct):
-    """Why something failed: switch on `code`."""
+    """The reason of a failure: switch on `code`."""
 
     code: FailureCode
     category: str
@@ -211,7 +217,7 @@ class FailureShown(msgspec.Struct):
 
 
 class AttemptShown(msgspec.Struct):
-    """One reference at one rail."""
+    """One try at one rail, under a reference of its own."""
 
     id: str
     object: Literal["attempt"]
@@ -228,21 +234,21 @@ class AttemptShown(msgspec.Struct):
 
 
 class PayerShown(msgspec.Struct):
-    """Who pays."""
+    """The payer."""
 
     msisdn: str
     network: Network | None
 
 
 class NextActionShown(msgspec.Struct):
-    """What the payer has to do next."""
+    """The next action of the payer."""
 
     type: Literal["approve_on_phone", "submit_otp", "dial_ussd"]
     display_text: str | None
 
 
 class PaymentShown(msgspec.Struct):
-    """A payment. Act on `status`: silence never means failed."""
+    """A payment. Act on `status`; no answer never means failed."""
 
     id: str
     object: Literal["payment"]
@@ -272,7 +278,7 @@ class PaymentShown(msgspec.Struct):
 
 
 class RefundShown(msgspec.Struct):
-    """Money on its way back to the payer."""
+    """A refund: money sent back to the payer."""
 
     id: str
     object: Literal["refund"]
@@ -293,7 +299,7 @@ class RefundShown(msgspec.Struct):
 
 
 class PayeeShown(msgspec.Struct):
-    """Who is paid."""
+    """The payee."""
 
     msisdn: str
     network: Network | None
@@ -301,7 +307,7 @@ class PayeeShown(msgspec.Struct):
 
 
 class PayoutShown(msgspec.Struct):
-    """Money sent to a wallet. Act on `status`: silence never means failed."""
+    """A payout: money sent to a wallet. Act on `status`; no answer never means failed."""
 
     id: str
     object: Literal["payout"]
@@ -362,14 +368,14 @@ class RefundPage(msgspec.Struct):
 
 
 class EntryShown(msgspec.Struct):
-    """One line of a timeline; further members depend on its kind."""
+    """One entry of a timeline; further members depend on its kind."""
 
     at: str
     kind: str
 
 
 class TimelineShown(msgspec.Struct):
-    """All that was decided about a payment and its refunds, oldest first."""
+    """Everything that was decided about a payment and its refunds, oldest first."""
 
     data: list[EntryShown]
     has_more: bool
@@ -377,7 +383,7 @@ class TimelineShown(msgspec.Struct):
 
 
 class EventShown(msgspec.Struct):
-    """What happened; `data.object` is the object as it was then."""
+    """An event; `data.object` is the object as it was when the event happened."""
 
     id: str
     object: Literal["event"]
@@ -396,14 +402,14 @@ class EventPage(msgspec.Struct):
 
 
 class RedeliveryShown(msgspec.Struct):
-    """To how many endpoints an event goes once more."""
+    """The number of endpoints to which an event is sent again."""
 
     id: str
     endpoints: int
 
 
 class EndpointShown(msgspec.Struct):
-    """A webhook endpoint. `secret` is shown once: when it was made or rotated."""
+    """A webhook endpoint. `secret` is shown once, when it is created or rotated."""
 
     id: str
     object: Literal["webhook_endpoint"]
@@ -426,7 +432,7 @@ class EndpointPage(msgspec.Struct):
 
 
 class HealthShown(msgspec.Struct):
-    """Whether the service takes payments, and what is not as it should be."""
+    """Whether the service accepts payments, and which parts are degraded."""
 
     status: Literal["ok", "degraded", "unavailable"]
     degraded: list[str]
@@ -435,13 +441,13 @@ class HealthShown(msgspec.Struct):
 
 
 class LiveShown(msgspec.Struct):
-    """The process answers."""
+    """The process is running."""
 
     status: Literal["ok"]
 
 
 class FieldError(msgspec.Struct):
-    """One bad field, by its dotted path."""
+    """One invalid field, by its dotted path."""
 
     field: str
     message: str
@@ -477,4 +483,4 @@ STRICT = (
     EndpointBody,
     EndpointChangeBody,
 )
-"""The schemas that allow no further members."""
+"""The schemas that allow no other members."""

@@ -1,32 +1,32 @@
-"""One answer for each key: replayed, joined, or made once in a task that no disconnect cancels."""
+"""Gives each idempotency key one answer: replays a stored one, joins a running request, or runs it."""
 
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
 from typing import Literal
 
-from synccash.middleware import capture, heartbeat
+from synccash.middleware import capture, claim_heartbeat
 from synccash.middleware.authentication import UNAVAILABLE
-from synccash.middleware.capture import Captured
-from synccash.middleware.refusal import REFUSED, App, Refusal, Refuse, Scope, Send
-from synccash.middleware.request_guard import Door
+from synccash.middleware.capture import CapturedResponse
+from synccash.middleware.refusal import REFUSAL_CODE, App, Refusal, Refuse, Scope, Send
+from synccash.middleware.request_guard import RequestGuard
 from synccash.middleware.request_identity import RequestIdentity
 from synccash.resilience.claims import Answer, ClaimStore, Granted, InProgress, Replayed, Reused
 from synccash.resilience.stored_answers import packed, unpacked
 
-REPLAYED = (b"idempotent-replayed", b"true")
+REPLAYED_HEADER = (b"idempotent-replayed", b"true")
 CLAIM = "synccash.claim"
 """Where a request's scope holds the claim that the middleware has made for it."""
 
-IN_PROGRESS = "idempotency_key_in_progress"
-_KEPT_HEADERS = frozenset({b"content-type", b"location", b"etag", b"content-language"})
+IN_PROGRESS_CODE = "idempotency_key_in_progress"
+_STORED_HEADERS = frozenset({b"content-type", b"location", b"etag", b"content-language"})
 # 307 and 308 send the same request elsewhere, such as to the path without its trailing slash.
 _NOT_FINAL = frozenset({307, 308, 401, 403, 408, 409, 413, 425, 429})
 
 
 @dataclass(slots=True)
-class Counts:
-    """Live: what idempotency came to, as integers that are read when somebody asks."""
+class IdempotencyCounts:
+    """Live: what became of requests with keys, in this process. Metrics read the numbers on demand."""
 
     new_request: int = 0
     cache_hit: int = 0
@@ -52,7 +52,7 @@ class KeyedRequest:
 
 @dataclass(frozen=True, slots=True)
 class _RunningRequest:
-    """A request that runs in this process. `result` is its answer, or None where no repeat may have it."""
+    """A request that runs in this process. `result` is its answer, or None when no repeat may have it."""
 
     fingerprint: bytes
     result: "asyncio.Future[Answer | None]"
@@ -62,211 +62,209 @@ class _RunningRequest:
 class IdempotencyCoordinator:
     """Live: one per process.
 
-    Claims of the middleware's own last for `lease_s` seconds and are renewed while the application works.
-    Answers above `answer_max` bytes are not kept: a repeat gets status and headers, and looks there.
-    `unavailable` are the errors of a claim store out of reach: 503.
+    The middleware's own claims last for `lease_s` seconds and are renewed while the application works.
+    Answers above `answer_max` bytes are stored without their body: a repeat gets status and headers, and
+    follows `Location`. `unavailable` are the errors of a claim store out of reach, which are answered with
+    503.
     """
 
     app: App
     refuse: Refuse
-    door: Door | None
+    guard: RequestGuard | None
     claims: ClaimStore | None
     lease_s: float
     answer_max: int
     unavailable: tuple[type[Exception], ...]
-    counts: Counts = field(default_factory=Counts)
-    _flights: dict[str, _RunningRequest] = field(default_factory=dict[str, _RunningRequest])
-    _tasks: set[asyncio.Task[Captured]] = field(default_factory=set[asyncio.Task[Captured]])
+    counts: IdempotencyCounts = field(default_factory=IdempotencyCounts)
+    _running: dict[str, _RunningRequest] = field(default_factory=dict[str, _RunningRequest])
+    _tasks: set[asyncio.Task[CapturedResponse]] = field(default_factory=set[asyncio.Task[CapturedResponse]])
 
     async def close(self, grace_s: float) -> None:
-        """Let requests whose clients hung up finish, for `grace_s` seconds."""
+        """Wait up to `grace_s` seconds for requests whose clients have hung up."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
 
-    async def serve(self, asked: KeyedRequest, send: Send, stored: bytes | None) -> None:
-        """Answer a request; `stored` is what the cache held under its name."""
-        if await self._replay_stored(asked, send, stored):
+    async def serve(self, request: KeyedRequest, send: Send, stored: bytes | None) -> None:
+        """Answer a request. `stored` is what the cache holds under its answer name."""
+        if await self._replay_stored(request, send, stored):
             return
-        while (flight := self._flights.get(asked.identity.answer_name)) is not None:
-            if flight.fingerprint != asked.identity.fingerprint:
+        while (running := self._running.get(request.identity.answer_name)) is not None:
+            if running.fingerprint != request.identity.fingerprint:
                 self.counts.key_conflict += 1
-                await self.refuse(asked.scope, send, REUSED)
+                await self.refuse(request.scope, send, KEY_REUSED)
                 return
-            # Its outcome may be none that a repeat can have: then this request goes on by itself.
-            answer = await asyncio.shield(flight.result)
+            # None when no repeat may have its answer: then this request runs by itself.
+            answer = await asyncio.shield(running.result)
             if answer is not None:
                 self.counts.joined += 1
                 await self._replay(answer, send)
                 return
-        await self._lead(asked, send)
+        await self._run_first(request, send)
 
-    async def _replay_stored(self, asked: KeyedRequest, send: Send, stored: bytes | None) -> bool:
-        """Answer from the cache; False where it holds nothing that can be read."""
+    async def _replay_stored(self, request: KeyedRequest, send: Send, stored: bytes | None) -> bool:
+        """Answer from the cache; return False when it holds nothing that can be read."""
         found = None if stored is None else unpacked(stored)
         if found is None:
             return False
-        kept, answer = found
-        if kept == asked.identity.fingerprint:
+        fingerprint, answer = found
+        if fingerprint == request.identity.fingerprint:
             self.counts.cache_hit += 1
             await self._replay(answer, send)
         else:
             self.counts.key_conflict += 1
-            await self.refuse(asked.scope, send, REUSED)
+            await self.refuse(request.scope, send, KEY_REUSED)
         return True
 
     async def _replay(self, answer: Answer, send: Send) -> None:
         self.counts.replayed_bytes += len(answer.body or b"")
-        await _deliver(_as_captured(send, answer), send)
+        await _replayed(send, answer).deliver()
 
-    async def _lead(self, asked: KeyedRequest, send: Send) -> None:
+    async def _run_first(self, request: KeyedRequest, send: Send) -> None:
+        """Run the request in a task of its own, which goes on when the client hangs up: its answer then waits
+        for the repeat."""
         loop = asyncio.get_running_loop()
-        flight = self._flights[asked.identity.answer_name] = _RunningRequest(
-            asked.identity.fingerprint, loop.create_future()
-        )
-        task = loop.create_task(self._carry_out(asked, flight, send), name="idempotent request")
+        running = _RunningRequest(request.identity.fingerprint, loop.create_future())
+        self._running[request.identity.answer_name] = running
+        task = loop.create_task(self._execute(request, running, send), name="idempotent request")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        # Whoever hangs up leaves; the request goes on, and its answer waits for the repeat.
-        captured = await asyncio.shield(task)
-        if not captured.overflowed:
-            await _deliver(captured, send)
+        response = await asyncio.shield(task)
+        if not response.overflowed:
+            await response.deliver()
 
-    async def _carry_out(self, asked: KeyedRequest, flight: _RunningRequest, send: Send) -> Captured:
+    async def _execute(self, request: KeyedRequest, running: _RunningRequest, send: Send) -> CapturedResponse:
         result: Answer | None = None
         try:
-            if asked.claimed_by == "middleware" and self.claims is not None:
-                captured, result = await self._claimed(asked, send, self.claims)
+            if request.claimed_by == "middleware" and self.claims is not None:
+                response, result = await self._claim_and_run(request, send, self.claims)
             else:
-                captured, result = await self._handled(asked, send)
-            return captured
+                response, result = await self._run_handler(request, send)
+            return response
         finally:
-            # Also when the task is cancelled: those who joined must not wait for ever.
-            del self._flights[asked.identity.answer_name]
-            flight.result.set_result(result)
+            # Also when the task is cancelled: joined requests must not wait for ever.
+            del self._running[request.identity.answer_name]
+            running.result.set_result(result)
 
-    async def _handled(self, asked: KeyedRequest, send: Send) -> tuple[Captured, Answer | None]:
-        """The application claims the key in its own commit; what it answers well is what it has stored."""
-        captured = await self._run(asked, send)
-        refused = asked.scope.get(REFUSED)
-        self.counts.key_conflict += refused == REUSED.code
-        self.counts.in_progress += refused == IN_PROGRESS
-        if not 200 <= captured.status < 300 or captured.overflowed:
-            return captured, None
-        if captured.header(REPLAYED[0]) is None:
+    async def _run_handler(self, request: KeyedRequest, send: Send) -> tuple[CapturedResponse, Answer | None]:
+        """Run an application that claims the key in its own commit: a 2xx is what it has stored there."""
+        response = await self._run(request, send)
+        refused = request.scope.get(REFUSAL_CODE)
+        self.counts.key_conflict += refused == KEY_REUSED.code
+        self.counts.in_progress += refused == IN_PROGRESS_CODE
+        if not 200 <= response.status < 300 or response.overflowed:
+            return response, None
+        if response.header(REPLAYED_HEADER[0]) is None:
             self.counts.new_request += 1
         else:
             self.counts.store_hit += 1
-        return captured, self._keep(asked, captured)
+        return response, self._cache(request, response)
 
-    async def _claimed(
-        self, asked: KeyedRequest, send: Send, claims: ClaimStore
-    ) -> tuple[Captured, Answer | None]:
-        """Claim the key here, because the application keeps no claims of its own."""
+    async def _claim_and_run(
+        self, request: KeyedRequest, send: Send, claims: ClaimStore
+    ) -> tuple[CapturedResponse, Answer | None]:
+        """Claim the key here, because the application stores no claims of its own."""
+        identity = request.identity
         try:
-            identity = asked.identity
-            held = await claims.claim(
+            decision = await claims.claim(
                 identity.scope, identity.key, identity.fingerprint, lease_s=self.lease_s
             )
         except self.unavailable:
-            return await self._refused(asked, send, UNAVAILABLE), None
-        match held:
+            return await self._refused(request, send, UNAVAILABLE), None
+        match decision:
             case Reused():
                 self.counts.key_conflict += 1
-                return await self._refused(asked, send, REUSED), None
+                return await self._refused(request, send, KEY_REUSED), None
             case InProgress():
                 self.counts.in_progress += 1
-                return await self._refused(asked, send, in_progress(held.retry_after)), None
+                return await self._refused(request, send, key_in_progress(decision.retry_after)), None
             case Replayed():
                 self.counts.store_hit += 1
-                return _as_captured(send, held.answer), held.answer
+                return _replayed(send, decision.answer), decision.answer
             case Granted():
-                self.counts.new_request += not held.taken_over
-                self.counts.taken_over += held.taken_over
-                return await self._held(asked, send, claims, held)
+                self.counts.new_request += not decision.taken_over
+                self.counts.taken_over += decision.taken_over
+                return await self._run_under_claim(request, send, claims, decision)
 
-    async def _held(
-        self, asked: KeyedRequest, send: Send, claims: ClaimStore, held: Granted
-    ) -> tuple[Captured, Answer | None]:
-        asked.scope[CLAIM] = held
-        name = (asked.identity.scope, asked.identity.key, held.fence)
-        async with heartbeat.kept(claims, *name, self.lease_s):
+    async def _run_under_claim(
+        self, request: KeyedRequest, send: Send, claims: ClaimStore, claim: Granted
+    ) -> tuple[CapturedResponse, Answer | None]:
+        request.scope[CLAIM] = claim
+        name = (request.identity.scope, request.identity.key, claim.fence)
+        async with claim_heartbeat.renewed(claims, *name, self.lease_s):
             try:
-                captured = await self._run(asked, send)
+                response = await self._run(request, send)
             except BaseException:
                 await self._give_back(claims, name)
                 raise
-        if captured.status >= 500 or captured.status in _NOT_FINAL:
+        if response.status >= 500 or response.status in _NOT_FINAL:
             await self._give_back(claims, name)
-            return captured, None
+            return response, None
         try:
-            completed = await claims.complete(*name, _as_answer(captured))
+            completed = await claims.complete(*name, _as_answer(response))
         except self.unavailable:
-            # What is not kept is not told: a repeat could be told another thing.
-            return await self._refused(asked, send, UNAVAILABLE), None
+            # An answer that is not stored is not sent: a repeat could get another one.
+            return await self._refused(request, send, UNAVAILABLE), None
         if not completed:
-            # Another took over meanwhile: what stands there is the truth, not what was done here.
+            # Another request took the claim over: its answer counts, and not this one.
             self.counts.fenced_off += 1
-            return await self._refused(asked, send, in_progress(1.0)), None
-        return captured, self._keep(asked, captured)
+            return await self._refused(request, send, key_in_progress(1.0)), None
+        return response, self._cache(request, response)
 
     async def _give_back(self, claims: ClaimStore, name: tuple[str, str, int]) -> None:
-        """Let the next repeat begin at once; where that cannot be told, it begins when the lease ends."""
+        """Let the next repeat begin at once. If the store is unreachable, it begins when the lease ends."""
         with contextlib.suppress(*self.unavailable):
             await claims.give_back(*name)
 
-    async def _run(self, asked: KeyedRequest, send: Send) -> Captured:
-        return await capture.run(self.app, asked.scope, asked.body, send, self.answer_max)
+    async def _run(self, request: KeyedRequest, send: Send) -> CapturedResponse:
+        return await capture.run(self.app, request.scope, request.body, send, self.answer_max)
 
-    def _keep(self, asked: KeyedRequest, captured: Captured) -> Answer | None:
-        """Put the answer where a repeat finds it first."""
-        answer = _as_answer(captured)
-        if answer.body is not None and self.door is not None:
-            self.door.keep(asked.identity.answer_name, packed(asked.identity.fingerprint, answer))
-        return answer if answer.body is not None else None
+    def _cache(self, request: KeyedRequest, response: CapturedResponse) -> Answer | None:
+        """Put the answer into the cache, and return it if repeats may have it."""
+        answer = _as_answer(response)
+        if answer.body is None:
+            return None
+        if self.guard is not None:
+            self.guard.keep(request.identity.answer_name, packed(request.identity.fingerprint, answer))
+        return answer
 
-    async def _refused(self, asked: KeyedRequest, send: Send, refusal: Refusal) -> Captured:
-        """A refusal as an answer that is still to be sent."""
-        captured = Captured(send, self.answer_max)
-        await self.refuse(asked.scope, captured.take, refusal)
-        return captured
+    async def _refused(self, request: KeyedRequest, send: Send, refusal: Refusal) -> CapturedResponse:
+        """Return a refusal as a response that is still to be sent."""
+        response = CapturedResponse(send, self.answer_max)
+        await self.refuse(request.scope, response.collect, refusal)
+        return response
 
 
-def _as_answer(captured: Captured) -> Answer:
-    kept = tuple(
+def _as_answer(response: CapturedResponse) -> Answer:
+    stored = tuple(
         (name.decode("latin-1").lower(), value.decode("latin-1"))
-        for name, value in captured.headers
-        if name.lower() in _KEPT_HEADERS
+        for name, value in response.headers
+        if name.lower() in _STORED_HEADERS
     )
-    return Answer(captured.status, kept, None if captured.overflowed else bytes(captured.body))
+    return Answer(response.status, stored, None if response.overflowed else bytes(response.body))
 
 
-def _as_captured(send: Send, answer: Answer) -> Captured:
-    """An answer that was kept, as it goes out again."""
-    captured = Captured(send, 0)
-    captured.status = answer.status
-    captured.body = bytearray(answer.body or b"")
-    captured.headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-    captured.headers += [(b"content-length", str(len(captured.body)).encode()), REPLAYED]
-    return captured
+def _replayed(send: Send, answer: Answer) -> CapturedResponse:
+    """Return a stored answer as a response that is still to be sent."""
+    response = CapturedResponse(send, 0)
+    response.status = answer.status
+    response.body = bytearray(answer.body or b"")
+    response.headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    response.headers += [(b"content-length", str(len(response.body)).encode()), REPLAYED_HEADER]
+    return response
 
 
-async def _deliver(captured: Captured, send: Send) -> None:
-    await send({"type": "http.response.start", "status": captured.status, "headers": captured.headers})
-    await send({"type": "http.response.body", "body": bytes(captured.body)})
-
-
-REUSED = Refusal(
+KEY_REUSED = Refusal(
     status=422,
     code="idempotency_key_reused",
     detail="This Idempotency-Key was already used with a different request. Use a new key for a new request.",
 )
 
 
-def in_progress(retry_after_s: float) -> Refusal:
-    """The first request under the key is still running, for at most `retry_after_s` seconds."""
+def key_in_progress(retry_after_s: float) -> Refusal:
+    """Return the 409 for a key whose first request still runs, for at most `retry_after_s` seconds."""
     return Refusal(
         status=409,
-        code=IN_PROGRESS,
+        code=IN_PROGRESS_CODE,
         detail="The first request with this Idempotency-Key is still running. "
         "Retry after Retry-After seconds.",
         retryable=True,

@@ -1,4 +1,4 @@
-"""What one process knows of API keys, so that few requests ask the store and no stranger can make it work."""
+"""Caches API keys in the process: few requests reach the store, and guessed keys cannot load it."""
 
 import asyncio
 import time
@@ -9,101 +9,108 @@ from typing import Any, Protocol
 
 from synccash.middleware.refusal import Refusal
 
-_MOST = 10_000
-_LOOKUPS = 4
+_MAX_KEYS = 10_000
+_MAX_LOOKUPS = 4
 
 
 class ApiKeyStore(Protocol):
-    """The keys, by the SHA-256 of their secrets. What it raises is answered as unavailable."""
+    """The API keys, by the SHA-256 of their secrets. Its errors are answered as unavailable."""
 
     async def principal(self, secret_hash: bytes) -> Any | None:
-        """Who holds a key; None where it does not exist or was revoked."""
+        """Return the principal of a key; None when the key does not exist or was revoked."""
         ...
 
     async def good(self) -> Collection[bytes]:
-        """The hashes of the keys that are good now, as many as a process can keep."""
+        """Return the hashes of the keys that are valid now, as many as a process can keep."""
         ...
 
 
-Stranger = Callable[[], Awaitable[Refusal | None]]
-"""Whether the sender of a key that was never seen here may have it looked up: None, or why not."""
+LookupCheck = Callable[[], Awaitable[Refusal | None]]
+"""Decides whether a key that was never valid in this process may be looked up: None, or the refusal."""
 
 
 @dataclass(slots=True)
 class KnownKeys:
     """Live: one per process, for one event loop.
 
-    A good key is believed for `good_s` seconds, so a revoked one may pass for that long; an unknown one is
-    refused without asking for `bad_s`, so a key that was tried before it was made works that much later. A
-    key that was good here once is always looked up. One that never was is a stranger's: its sender has to
-    have leave; without leave it is held against all good keys, which are fetched at most once in `good_s`.
-    So whoever guesses keys is stopped before the store, and nobody who holds one is stopped with him.
+    A valid key is cached for `valid_s` seconds, so a revoked one may pass for that long. An unknown key is
+    refused without a lookup for `invalid_s`, so one that was tried before it was created works that much
+    later.
+
+    A key that was valid here before is always looked up. For any other key the `LookupCheck` decides, by the
+    sender's address. When it refuses, the key is compared with all valid keys, which are fetched at most once
+    in `valid_s`. So guessing keys does not reach the store, and does not lock out a merchant who sends a
+    valid key from the same address.
     """
 
     keyring: ApiKeyStore
-    good_s: float = 5.0
-    bad_s: float = 2.0
+    valid_s: float = 5.0
+    invalid_s: float = 2.0
     clock: Callable[[], float] = time.monotonic
-    _good: OrderedDict[bytes, tuple[float, Any]] = field(
+    _valid: OrderedDict[bytes, tuple[float, Any]] = field(
         default_factory=OrderedDict[bytes, tuple[float, Any]]
     )
-    _bad: OrderedDict[bytes, float] = field(default_factory=OrderedDict[bytes, float])
-    _vouched: Collection[bytes] = frozenset()
-    _vouched_at: float | None = None
-    _vouching: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LOOKUPS))
-    _asking: dict[bytes, asyncio.Task[Any]] = field(default_factory=dict[bytes, asyncio.Task[Any]])
+    _invalid: OrderedDict[bytes, float] = field(default_factory=OrderedDict[bytes, float])
+    _all_valid: Collection[bytes] = frozenset()
+    _all_valid_at: float | None = None
+    _fetching_all: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _lookups: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_MAX_LOOKUPS))
+    _running: dict[bytes, asyncio.Task[Any]] = field(default_factory=dict[bytes, asyncio.Task[Any]])
 
-    async def find(self, secret_hash: bytes, stranger: Stranger) -> Any | Refusal | None:
-        """The principal; None for an unknown key; a Refusal where nobody was asked. Raises what it raises."""
-        known = self._good.get(secret_hash)
+    async def find(self, secret_hash: bytes, check: LookupCheck) -> Any | Refusal | None:
+        """Return the principal; None for an unknown key; the Refusal when no lookup is allowed.
+
+        Raises the errors of the store.
+        """
+        known = self._valid.get(secret_hash)
         if known is not None and known[0] > self.clock():
             return known[1]
-        if self._bad.get(secret_hash, 0.0) > self.clock():
+        if self._invalid.get(secret_hash, 0.0) > self.clock():
             return None
-        task = self._asking.get(secret_hash)
+        task = self._running.get(secret_hash)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._find(secret_hash, stranger), name="key")
-            self._asking[secret_hash] = task
-            task.add_done_callback(lambda done: self._asked(secret_hash, done))
-        # Those who ask for the same key wait for one answer; one of them who leaves takes it from nobody.
+            task = asyncio.get_running_loop().create_task(self._look_up(secret_hash, check), name="key")
+            self._running[secret_hash] = task
+            task.add_done_callback(lambda done: self._ended(secret_hash, done))
+        # Requests with the same key share one lookup, which goes on when one of them is cancelled.
         return await asyncio.shield(task)
 
-    def _asked(self, secret_hash: bytes, task: asyncio.Task[Any]) -> None:
-        del self._asking[secret_hash]
+    def _ended(self, secret_hash: bytes, task: asyncio.Task[Any]) -> None:
+        del self._running[secret_hash]
         if not task.cancelled():
-            task.exception()  # its askers may all have left: an error that nobody sees is no news
+            task.exception()  # retrieved, so asyncio does not log it when every waiter was cancelled
 
-    async def _find(self, secret_hash: bytes, stranger: Stranger) -> Any | Refusal | None:
-        if secret_hash in self._good:
-            return self._remembered(secret_hash, await self.keyring.principal(secret_hash))
-        refusal = await stranger()
-        if refusal is not None and not await self._is_vouched(secret_hash):
+    async def _look_up(self, secret_hash: bytes, check: LookupCheck) -> Any | Refusal | None:
+        if secret_hash in self._valid:
+            return self._remember(secret_hash, await self.keyring.principal(secret_hash))
+        refusal = await check()
+        if refusal is not None and not await self._is_valid_elsewhere(secret_hash):
             return refusal
-        # Senders from a thousand addresses have leave together: they wait for each other, not the store.
+        # The check limits each address; this limits lookups from many addresses together.
         async with self._lookups:
-            return self._remembered(secret_hash, await self.keyring.principal(secret_hash))
+            return self._remember(secret_hash, await self.keyring.principal(secret_hash))
 
-    async def _is_vouched(self, secret_hash: bytes) -> bool:
-        async with self._vouching:
+    async def _is_valid_elsewhere(self, secret_hash: bytes) -> bool:
+        """Tell whether the key is one of all valid keys, also one that this process has not seen."""
+        async with self._fetching_all:
             now = self.clock()
-            if self._vouched_at is None or now >= self._vouched_at + self.good_s:
-                self._vouched_at = now
-                self._vouched = await self.keyring.good()
-        return secret_hash in self._vouched
+            if self._all_valid_at is None or now >= self._all_valid_at + self.valid_s:
+                self._all_valid_at = now
+                self._all_valid = await self.keyring.good()
+        return secret_hash in self._all_valid
 
-    def _remembered(self, secret_hash: bytes, principal: Any | None) -> Any | None:
+    def _remember(self, secret_hash: bytes, principal: Any | None) -> Any | None:
         now = self.clock()
         if principal is None:
-            self._good.pop(secret_hash, None)
-            _put(self._bad, secret_hash, now + self.bad_s)
+            self._valid.pop(secret_hash, None)
+            _put(self._invalid, secret_hash, now + self.invalid_s)
         else:
-            _put(self._good, secret_hash, (now + self.good_s, principal))
+            _put(self._valid, secret_hash, (now + self.valid_s, principal))
         return principal
 
 
-def _put(kept: OrderedDict[bytes, Any], secret_hash: bytes, value: Any) -> None:
-    kept[secret_hash] = value
-    kept.move_to_end(secret_hash)
-    if len(kept) > _MOST:
-        kept.popitem(last=False)
+def _put(cache: OrderedDict[bytes, Any], secret_hash: bytes, value: Any) -> None:
+    cache[secret_hash] = value
+    cache.move_to_end(secret_hash)
+    if len(cache) > _MAX_KEYS:
+        cache.popitem(last=False)

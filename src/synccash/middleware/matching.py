@@ -1,4 +1,4 @@
-"""Which declared endpoint a request means, however its path is spelled."""
+"""Finds the declared endpoint of a request, however its path is spelled."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,16 +8,17 @@ from urllib.parse import unquote
 from synccash.resilience.fast_tuple import make_namedtuple as made
 
 OTHER = "other"
-"""The name of whatever is not declared."""
+"""The name of requests that match no declared endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One kind of request: a method and a path whose `{…}` parts stand for any one segment.
 
-    `user`: the part of the path that names the user where nothing better does. `idempotent`: "required" keeps
-    claims of its own in the middleware, "handled" says that the handler claims keys in its own commit and the
-    middleware only replays what it stored; None takes no notice of keys. `limited=False`: never refused.
+    `user` is the part of the path that names the user when nothing else does; `user_of_body` are the members
+    of the body that lead to the user. `idempotent`: with "required" the middleware stores claims of its own;
+    with "handled" the handler claims keys in its own commit, and the middleware only replays stored answers;
+    None ignores keys. `limited=False`: no limit applies.
     """
 
     method: str
@@ -30,14 +31,15 @@ class Endpoint:
 
 
 class Match(NamedTuple):
-    """An endpoint with the path's parts by name."""
+    """An endpoint, and the parts of the path by their names in its template."""
 
     endpoint: Endpoint
     parts: Mapping[str, str]
 
 
 def segments(path: str) -> tuple[str, ...]:
-    """The parts of a path: doubled and trailing slashes, percent-encoding and `.` make no other path."""
+    """Return the parts of a path. Doubled and trailing slashes, percent-encoding and `.` make no difference,
+    so no spelling of a path escapes the limits of its endpoint."""
     decoded = unquote(path) if "%" in path else path
     return tuple([part for part in decoded.split("/") if part and part != "."])
 
@@ -45,65 +47,64 @@ def segments(path: str) -> tuple[str, ...]:
 class Matcher:
     """Finds the endpoint of a request. Fixed parts compare without regard to case."""
 
-    __slots__ = ("_by_shape", "_usual")
+    __slots__ = ("_by_length", "_common")
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        self._by_shape: dict[tuple[str, int], list[tuple[tuple[str, ...], Endpoint]]] = {}
-        self._usual: dict[str, _Usual] = {}
+        self._by_length: dict[tuple[str, int], list[tuple[tuple[str, ...], Endpoint]]] = {}
+        self._common: dict[str, _CommonPaths] = {}
         for endpoint in endpoints:
             parts = segments(endpoint.path)
-            self._usual.setdefault(endpoint.method, _Usual())
-            alike = self._by_shape.setdefault((endpoint.method, len(parts)), [])
-            if not any(_overlap(parts, others) for others, _ in alike):
-                self._write_down(parts, endpoint)
-            alike.append((parts, endpoint))
+            self._common.setdefault(endpoint.method, _CommonPaths())
+            same_length = self._by_length.setdefault((endpoint.method, len(parts)), [])
+            if not any(_overlap(parts, others) for others, _ in same_length):
+                self._index(parts, endpoint)
+            same_length.append((parts, endpoint))
 
     def match(self, method: str, path: str) -> Match | None:
         """Return the first declared endpoint that fits, or None."""
-        usual = self._usual.get(method)
-        if usual is None:
+        common = self._common.get(method)
+        if common is None:
             return None
-        match = usual.fixed.get(path)
+        match = common.fixed.get(path)
         if match is not None:
             return match
         if "%" not in path:
             begin, _, last = path.rpartition("/")
-            known = usual.last.get(begin)
+            known = common.last.get(begin)
             if known is None:
                 begin, _, named = begin.rpartition("/")
-                known = usual.before_last.get((begin, last))
+                known = common.before_last.get((begin, last))
                 last = named
             if known is not None and last and last != ".":
                 return made(Match, (known[0], {known[1]: last}))
-        return self._closely(method, path)
+        return self._compare_segments(method, path)
 
-    def _closely(self, method: str, path: str) -> Match | None:
+    def _compare_segments(self, method: str, path: str) -> Match | None:
         found = segments(path)
-        for parts, endpoint in self._by_shape.get((method, len(found)), ()):
+        for parts, endpoint in self._by_length.get((method, len(found)), ()):
             named = _fits(parts, found)
             if named is not None:
                 return Match(endpoint, named)
         return None
 
-    def _write_down(self, parts: tuple[str, ...], endpoint: Endpoint) -> None:
-        usual = self._usual[endpoint.method]
-        places = [place for place, part in enumerate(parts) if part.startswith("{")]
-        if not places:
-            usual.fixed["/" + "/".join(parts)] = Match(endpoint, {})
+    def _index(self, parts: tuple[str, ...], endpoint: Endpoint) -> None:
+        common = self._common[endpoint.method]
+        named = [index for index, part in enumerate(parts) if part.startswith("{")]
+        if not named:
+            common.fixed["/" + "/".join(parts)] = Match(endpoint, {})
             return
-        begin = "".join([f"/{part}" for part in parts[: places[0]]])
-        meant = endpoint, parts[places[0]][1:-1]
-        if places == [len(parts) - 1]:
-            usual.last[begin] = meant
-        elif places == [len(parts) - 2]:
-            usual.before_last[begin, parts[-1]] = meant
+        begin = "".join([f"/{part}" for part in parts[: named[0]]])
+        target = endpoint, parts[named[0]][1:-1]
+        if named == [len(parts) - 1]:
+            common.last[begin] = target
+        elif named == [len(parts) - 2]:
+            common.before_last[begin, parts[-1]] = target
 
 
 @dataclass(frozen=True, slots=True)
-class _Usual:
-    """The paths of one method as clients write them, which need no closer look: without named parts, or with
-    one in the last place or the one before, by what stands round it.
-    """
+class _CommonPaths:
+    """The paths of one method in the spelling that clients use, so that one or two lookups find them: without
+    named parts, or with one at the end or before the end, keyed by the parts around it."""
 
     fixed: dict[str, Match] = field(default_factory=dict[str, Match])
     last: dict[str, tuple[Endpoint, str]] = field(default_factory=dict[str, tuple[Endpoint, str]])
@@ -113,7 +114,7 @@ class _Usual:
 
 
 def _overlap(parts: tuple[str, ...], others: tuple[str, ...]) -> bool:
-    """Whether a path of as many parts can fit both."""
+    """Tell whether one path can match both templates, which have the same number of parts."""
     return all(
         part.startswith("{") or other.startswith("{") or part.lower() == other.lower()
         for part, other in zip(parts, others, strict=True)

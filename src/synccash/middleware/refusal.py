@@ -1,4 +1,5 @@
-"""How a middleware says no. What it looks like on the wire is decided in one place, which is handed in."""
+"""An error response as middleware describes it. How it looks on the wire is decided by a `Refuse` function,
+which is passed in."""
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +10,13 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-REFUSED = "synccash.refused"
+REFUSAL_CODE = "synccash.refused"
 """Where a request's scope holds the code of the problem that it was answered with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """One error as told to the caller. `retry_after_s` in seconds; `errors` are (dotted path, message).
+    """One error response. `retry_after_s` in seconds; `errors` are (dotted path, message).
 
     `members` are further members of the problem document, such as the id of another payment.
     """
@@ -31,6 +32,6 @@ class Refusal:
 
 
 class Refuse(Protocol):
-    """Answers a request with a problem."""
+    """Sends a refusal as the response of a request."""
 
     async def __call__(self, scope: Scope, send: Send, refusal: Refusal) -> None: ...

@@ -1,4 +1,5 @@
-"""The outermost layer: a name for each request, its trace, its count, its log line, and the last net."""
+"""The outermost layer: gives each request an id and a trace, counts and logs it, and answers 500 for errors
+that nothing else has caught."""
 
 import asyncio
 import re
@@ -11,7 +12,7 @@ from typing import Any
 import structlog
 
 from synccash.middleware.http_counts import HttpCounts
-from synccash.middleware.refusal import REFUSED, App, Message, Receive, Refusal, Refuse, Scope, Send
+from synccash.middleware.refusal import REFUSAL_CODE, App, Message, Receive, Refusal, Refuse, Scope, Send
 
 log = structlog.get_logger("synccash.http")
 REQUEST_ID = "synccash.request_id"
@@ -29,22 +30,24 @@ class Trace:
     flags: str
 
     @classmethod
-    def following(cls, headers: list[bytes]) -> "Trace":
-        """A new span of the caller's trace; of a new one where he sent none, several or a broken one."""
+    def continued(cls, headers: list[bytes]) -> "Trace":
+        """Return a new span of the caller's trace, or of a new trace when `headers`, the values of
+        `traceparent`, are not exactly one valid value."""
         match = _TRACEPARENT.fullmatch(headers[0].decode("latin-1")) if len(headers) == 1 else None
         if match is None or match[1] == "ff" or not int(match[2], 16) or not int(match[3], 16):
             return cls(token_hex(16), token_hex(8), "00")
         return cls(match[2], token_hex(8), match[4])
 
     def header(self) -> str:
-        """The value of `traceparent`."""
+        """Return the value of `traceparent`."""
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
-    """`new_id` names requests. `route_of` gives the template that a method and a path mean, for requests that
-    are refused before they come to a handler; None where they mean none. `about` tells who asked.
+    """`new_id` generates request ids. `route_of` returns the route template of a method and a path, for
+    requests that are refused before they reach a handler; None when none matches. `caller_ids` returns the
+    ids of the caller for the log.
     """
 
     app: App
@@ -52,7 +55,7 @@ class RequestContext:
     new_id: Callable[[], str]
     counts: HttpCounts
     route_of: Callable[[str, str], str | None]
-    about: Callable[[Scope], Mapping[str, str]]
+    caller_ids: Callable[[Scope], Mapping[str, str]]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -60,52 +63,52 @@ class RequestContext:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        trace = Trace.following([value for name, value in scope["headers"] if name == b"traceparent"])
+        trace = Trace.continued([value for name, value in scope["headers"] if name == b"traceparent"])
         request_id = scope[REQUEST_ID] = self.new_id()
-        answer = _Answer(send, request_id, trace.header())
+        response = _ResponseHeaders(send, request_id, trace.header())
         with structlog.contextvars.bound_contextvars(request_id=request_id, trace_id=trace.trace_id):
             try:
-                await self.app(scope, receive, answer.send)
+                await self.app(scope, receive, response.send)
             except (Exception, asyncio.CancelledError):
                 if cancelled_from_outside():
                     raise
-                # Nothing of the request is in the line: what failed is in the traceback.
+                # The line holds no request data, which may be personal; the traceback tells what failed.
                 log.exception("request_failed")
-                if answer.status is None:
-                    await self.refuse(scope, answer.send, BROKEN)
+                if response.status is None:
+                    await self.refuse(scope, response.send, INTERNAL_ERROR)
             finally:
                 took_s = time.perf_counter() - began
                 route = scope.get("path_template") or self.route_of(scope["method"], scope["path"])
-                if answer.status is not None:
-                    self.counts.count(scope["method"], route, answer.status, took_s)
-                self._tell(scope, route, answer.status, took_s * 1000)
+                if response.status is not None:
+                    self.counts.count(scope["method"], route, response.status, took_s)
+                self._log(scope, route, response.status, took_s * 1000)
 
-    def _tell(self, scope: Scope, route: str | None, status: int | None, took_ms: float) -> None:
-        """One line a request. The route, not the path: a path may hold a callback's token."""
+    def _log(self, scope: Scope, route: str | None, status: int | None, took_ms: float) -> None:
+        """Write the request's log line: with the route, because the path may hold a callback's token."""
         parameters: dict[str, Any] = scope.get("path_params") or {}
         log.info(
             "request",
             method=scope["method"],
             route=route,
             status=status,
-            code=scope.get(REFUSED),
+            code=scope.get(REFUSAL_CODE),
             took_ms=round(took_ms, 2),
-            **self.about(scope),
+            **self.caller_ids(scope),
             **{name: value for name, value in parameters.items() if name.endswith("_id")},
         )
 
 
 def cancelled_from_outside() -> bool:
-    """Whether this task is being cancelled, as at a server's end.
+    """Tell whether this task is being cancelled, as when the server stops.
 
-    A CancelledError in a task that is not comes from work that it waited for, and is a failure like others.
+    Otherwise a CancelledError comes from work that the task waited for, and is an error like any other.
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-class _Answer:
-    """Adds the request's names to its answer, and remembers the status."""
+class _ResponseHeaders:
+    """Adds the ids of the request to its response, and keeps the status."""
 
     __slots__ = ("_headers", "_send", "status")
 
@@ -121,7 +124,7 @@ class _Answer:
         await self._send(message)
 
 
-BROKEN = Refusal(
+INTERNAL_ERROR = Refusal(
     status=500,
     code="internal_error",
     detail="The service failed to handle the request. Retry it with the same Idempotency-Key.",

@@ -1,4 +1,4 @@
-"""What stands before the application: limits and stored answers, looked at together."""
+"""The port of the resilience middleware to limits and stored answers, which are looked up together."""
 
 from typing import NamedTuple, Protocol
 
@@ -8,7 +8,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Caller(NamedTuple):
-    """Who asks. `tenant` separates idempotency keys; None where nobody is known: no keys are taken then."""
+    """Who sends a request. `tenant` separates idempotency keys; without one, keys are not accepted."""
 
     ip: str
     tenant: str | None = None
@@ -16,27 +16,27 @@ class Caller(NamedTuple):
     user: str | None = None
 
 
-class Asked(NamedTuple):
-    """One request at the door. `answer_name` is set where a stored answer may be there."""
+class GuardedRequest(NamedTuple):
+    """What a guard needs to know of a request. `answer_name` is set when an answer may be stored for it."""
 
     endpoint: str
     caller: Caller
     answer_name: str | None = None
 
 
-class Admitted(NamedTuple):
-    """What the door says. `refusal` ends the request; `stored` is its answer; `headers` go on any answer."""
+class GuardDecision(NamedTuple):
+    """`refusal` ends the request; `stored_answer` is what the cache holds; `headers` go on every response."""
 
     refusal: Refusal | None = None
-    stored: bytes | None = None
+    stored_answer: bytes | None = None
     headers: Headers = ()
 
 
-class Door(Protocol):
-    """Counts limits and keeps answers, quickly and forgetfully: nothing is decided from what it forgot."""
+class RequestGuard(Protocol):
+    """Counts limits and caches answers. The cache may lose any answer, because claims decide."""
 
-    async def admit(self, asked: Asked) -> Admitted:
-        """Decide about all limits and look for the stored answer, in one round trip. Never raises."""
+    async def admit(self, request: GuardedRequest) -> GuardDecision:
+        """Check all limits and look up the stored answer, in one round trip. Never raises."""
         ...
 
     def keep(self, answer_name: str, stored: bytes) -> None:

@@ -1,7 +1,8 @@
-"""Limits and idempotency in front of any ASGI application. No framework is imported.
+"""Rate limits and idempotency in front of any ASGI application. No framework is imported.
 
-For each request, in this order: who asks; one look at all limits and at the stored answer together; an answer
-that is there is replayed; a request that runs here already is joined; else the application runs.
+For each request, in this order: identify the caller; check all limits and look up the stored answer in one
+round trip; replay the answer if there is one; join the same request if it is running here; else run the
+application.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -9,10 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synccash.middleware import capture
-from synccash.middleware.idempotency_coordinator import Counts, IdempotencyCoordinator, KeyedRequest
+from synccash.middleware.idempotency_coordinator import (
+    IdempotencyCoordinator,
+    IdempotencyCounts,
+    KeyedRequest,
+)
 from synccash.middleware.matching import OTHER, Endpoint, Match, Matcher
 from synccash.middleware.refusal import App, Message, Receive, Refusal, Refuse, Scope, Send
-from synccash.middleware.request_guard import Admitted, Asked, Caller, Door, Headers
+from synccash.middleware.request_guard import Caller, GuardDecision, GuardedRequest, Headers, RequestGuard
 from synccash.middleware.request_identity import IDENTITY, request_identity
 from synccash.middleware.whole_body import read_body
 from synccash.resilience.claims import ClaimStore
@@ -25,25 +30,25 @@ from synccash.resilience.idempotency import (
 )
 
 DECODED = "synccash.decoded"
-"""Where a request's scope holds what `read_json` made of its body: the value, or the error that it raised.
-Set wherever this middleware has read the body, so that nobody behind it parses the same bytes again."""
+"""Where a request's scope holds what `read_json` returned for its body, or the error that it raised. This
+middleware sets it when it has read the body, so the application does not parse the same bytes again."""
 
 
 @dataclass(slots=True)
 class ResilienceMiddleware:
     """Live: one per process, in front of `app`.
 
-    `identify` reads the caller off a request, and `user_of` turns a value of the body into a user. `claims`
-    keeps what endpoints with `idempotent="required"` claim, for `lease_s` seconds at a time. Bodies above
-    `body_max` bytes are refused with 413; answers above `answer_max` are not kept. `unavailable` are the
-    errors of a `claims` out of reach, which are answered with 503.
+    `identify` returns the caller of a request, and `user_of` turns a value of the body into a user. `claims`
+    stores the claims of endpoints with `idempotent="required"`, for `lease_s` seconds at a time. Bodies above
+    `body_max` bytes are refused with 413; answers above `answer_max` are not stored. `unavailable` are the
+    errors of a `claims` store out of reach, which are answered with 503.
     """
 
     app: App
     endpoints: Sequence[Endpoint] = field(kw_only=True)
     identify: Callable[[Scope], Caller] = field(kw_only=True)
     refuse: Refuse = field(kw_only=True)
-    door: Door | None = field(kw_only=True, default=None)
+    guard: RequestGuard | None = field(kw_only=True, default=None)
     claims: ClaimStore | None = field(kw_only=True, default=None)
     user_of: Callable[[Any], str | None] = field(kw_only=True, default=lambda value: value)
     lease_s: float = field(kw_only=True, default=30.0)
@@ -51,14 +56,14 @@ class ResilienceMiddleware:
     answer_max: int = field(kw_only=True, default=1_048_576)
     unavailable: tuple[type[Exception], ...] = field(kw_only=True, default=(OSError, TimeoutError))
     _matcher: Matcher = field(init=False)
-    _once: IdempotencyCoordinator = field(init=False)
+    _coordinator: IdempotencyCoordinator = field(init=False)
 
     def __post_init__(self) -> None:
         self._matcher = Matcher(self.endpoints)
-        self._once = IdempotencyCoordinator(
+        self._coordinator = IdempotencyCoordinator(
             app=self.app,
             refuse=self.refuse,
-            door=self.door,
+            guard=self.guard,
             claims=self.claims,
             lease_s=self.lease_s,
             answer_max=self.answer_max,
@@ -66,13 +71,13 @@ class ResilienceMiddleware:
         )
 
     @property
-    def counts(self) -> Counts:
-        """What idempotency came to so far."""
-        return self._once.counts
+    def counts(self) -> IdempotencyCounts:
+        """What became of requests with keys so far."""
+        return self._coordinator.counts
 
     async def close(self, grace_s: float = 10.0) -> None:
-        """Let requests whose clients hung up finish, for `grace_s` seconds."""
-        await self._once.close(grace_s)
+        """Wait up to `grace_s` seconds for requests whose clients have hung up."""
+        await self._coordinator.close(grace_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -92,14 +97,14 @@ class ResilienceMiddleware:
             name = endpoint.name
             if endpoint.user is not None:
                 user = parts.get(endpoint.user)
-        # The body does not matter and there is no key: limits only, nothing is buffered.
+        # Without a key, and with no user in the body, the body is not buffered.
         caller = self.identify(scope)
         if user is not None:
             ip, tenant, api_key, named = caller
             if named is None:
                 caller = made(Caller, (ip, tenant, api_key, user))
-        if self.door is not None:
-            refusal, _, headers = await self.door.admit(made(Asked, (name, caller, None)))
+        if self.guard is not None:
+            refusal, _, headers = await self.guard.admit(made(GuardedRequest, (name, caller, None)))
             send = with_headers(send, headers)
             if refusal is not None:
                 await self.refuse(scope, send, refusal)
@@ -124,20 +129,22 @@ class ResilienceMiddleware:
             )
             return
         name = None if keyed is None else keyed.identity.answer_name
-        admitted = await self._admit(Asked(endpoint=match.endpoint.name, caller=caller, answer_name=name))
-        send = with_headers(send, admitted.headers)
-        if admitted.refusal is not None:
-            await self.refuse(scope, send, admitted.refusal)
+        decision = await self._admit(
+            GuardedRequest(endpoint=match.endpoint.name, caller=caller, answer_name=name)
+        )
+        send = with_headers(send, decision.headers)
+        if decision.refusal is not None:
+            await self.refuse(scope, send, decision.refusal)
         elif keyed is None:
-            await self.app(scope, capture.given(body), send)
+            await self.app(scope, capture.receive_body(body), send)
         else:
-            await self._once.serve(keyed, send, admitted.stored)
+            await self._coordinator.serve(keyed, send, decision.stored_answer)
 
-    async def _admit(self, asked: Asked) -> Admitted:
-        return Admitted() if self.door is None else await self.door.admit(asked)
+    async def _admit(self, request: GuardedRequest) -> GuardDecision:
+        return GuardDecision() if self.guard is None else await self.guard.admit(request)
 
     def _with_user(self, caller: Caller, match: Match, decoded: Any) -> Caller:
-        """The user: whom the caller names, else whom the body means, else a part of the path."""
+        """Return the caller with its user: as identified, else from the body, else from the path."""
         if caller.user is not None:
             return caller
         endpoint, user = match.endpoint, None
@@ -149,7 +156,7 @@ class ResilienceMiddleware:
 
 
 def with_headers(send: Send, headers: Headers) -> Send:
-    """A `send` that adds headers to the answer."""
+    """Return a `send` that adds headers to the response."""
     if not headers:
         return send
 
@@ -163,7 +170,7 @@ def with_headers(send: Send, headers: Headers) -> Send:
 
 
 def _decoded(scope: Scope, body: bytes) -> Any:
-    """The body as JSON, also kept in the scope; None for what is none: the application refuses it."""
+    """Return the body as JSON and keep it in the scope. None when it is not JSON: the handler refuses it."""
     try:
         decoded = scope[DECODED] = read_json(body)
     except (NotJsonError, DuplicateMemberError) as error:

@@ -1,4 +1,4 @@
-"""Reads bodies whole before anything behind it sees the request: not too large, and not too slowly."""
+"""Reads the whole body of a request before the application sees it, within limits of size and time."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -15,26 +15,26 @@ _CLOSE = {"Connection": "close"}
 class WholeBody:
     """Live: one per process.
 
-    A body has at most `most` bytes and `within_s` seconds to arrive. All bodies that are still arriving hold
-    at most `together` bytes: beyond that the one that has taken longest is given up, so whoever sends slowly
-    on many connections loses his own. Headers come first: put it behind what decides by them alone.
+    A body has at most `max_bytes` and must arrive within `timeout_s` seconds. All bodies that are still
+    arriving hold at most `max_total_bytes`: beyond that the oldest one is refused, so a client that sends
+    slowly on many connections loses its own requests. Place it behind layers that decide by headers alone.
     """
 
     app: App
     refuse: Refuse
-    most: int = 65_536
-    within_s: float = 10.0
-    together: int = 64 * 1_048_576
+    max_bytes: int = 65_536
+    timeout_s: float = 10.0
+    max_total_bytes: int = 64 * 1_048_576
     _arriving: dict[asyncio.Timeout, None] = field(default_factory=dict[asyncio.Timeout, None])
     _held: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; a client who hangs up meanwhile is forgotten."""
+        """Serve one request. Nothing is answered when the client hangs up before the body has arrived."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         try:
-            if _announced(scope) > self.most:
+            if _content_length(scope) > self.max_bytes:
                 raise ValueError
             body = await self._read(receive)
         except ValueError:
@@ -44,13 +44,13 @@ class WholeBody:
         else:
             if body is not None:
                 scope[BODY] = body
-                await self.app(scope, _Replayed(body, receive), send)
+                await self.app(scope, _BufferedReceive(body, receive), send)
 
     async def _read(self, receive: Receive) -> bytes | None:
-        """The body; None where the client hung up first. Raises ValueError and TimeoutError."""
+        """Return the body; None when the client hung up first. Raises ValueError and TimeoutError."""
         body = bytearray()
         try:
-            async with asyncio.timeout(self.within_s) as limit:
+            async with asyncio.timeout(self.timeout_s) as limit:
                 self._arriving[limit] = None
                 try:
                     while True:
@@ -60,35 +60,35 @@ class WholeBody:
                         part = message.get("body", b"")
                         body += part
                         self._held += len(part)
-                        if len(body) > self.most:
+                        if len(body) > self.max_bytes:
                             raise ValueError
                         if not message.get("more_body", False):
                             return bytes(body)
-                        self._make_room()
+                        self._refuse_oldest()
                 finally:
                     self._arriving.pop(limit, None)
         finally:
             self._held -= len(body)
 
-    def _make_room(self) -> None:
-        if self._held > self.together and self._arriving:
-            slowest = next(iter(self._arriving))
-            del self._arriving[slowest]
-            slowest.reschedule(asyncio.get_running_loop().time())
+    def _refuse_oldest(self) -> None:
+        if self._held > self.max_total_bytes and self._arriving:
+            oldest = next(iter(self._arriving))
+            del self._arriving[oldest]
+            oldest.reschedule(asyncio.get_running_loop().time())
 
     def _too_large(self) -> Refusal:
         return Refusal(
             status=413,
             code="body_too_large",
-            detail=f"The request body is larger than the maximum of {self.most} bytes.",
+            detail=f"The request body is larger than the maximum of {self.max_bytes} bytes.",
             headers=_CLOSE,
         )
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes | None:
-    """Return the whole body, which is read unless a layer before has done so, and keep it in the scope.
+    """Return the whole body and keep it in the scope; it is read unless an earlier layer has done so.
 
-    None where the client hung up first. Raises ValueError beyond `max_bytes`.
+    None when the client hung up first. Raises ValueError beyond `max_bytes`.
     """
     read: bytes | None = scope.get(BODY)
     if read is None:
@@ -112,8 +112,8 @@ def _too_large(max_bytes: int) -> ValueError:
     return ValueError(f"The request body is larger than the maximum of {max_bytes} bytes.")
 
 
-class _Replayed:
-    """Gives the body that was read, then what the connection says."""
+class _BufferedReceive:
+    """A `receive` that gives the body that was read, and then the messages of the connection."""
 
     __slots__ = ("_body", "_receive")
 
@@ -128,8 +128,8 @@ class _Replayed:
         return {"type": "http.request", "body": body, "more_body": False}
 
 
-def _announced(scope: Scope) -> int:
-    """The length that the caller announces; 0 where he does not."""
+def _content_length(scope: Scope) -> int:
+    """Return the Content-Length; 0 when there is none."""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():
             return int(value[:20])

@@ -1,1 +1,1 @@
-"""What an operator sees of a process: health, backlog, metrics, logs."""
+"""Health, backlog, metrics, breakers and logs of a process, for operators."""

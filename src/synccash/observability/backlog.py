@@ -1,4 +1,4 @@
-"""Counts what waits for a human: for `/metrics`, by looking at PostgreSQL now and then, not at a scrape."""
+"""Counts the orders that wait for a human, in the background, so a scrape of `/metrics` runs no query."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from synccash.payments.ports import Clock
 log = structlog.get_logger("synccash.backlog")
 
 COUNT_S = 30.0
-"""How old a count may be, in seconds."""
+"""Pause between two counts, in seconds."""
 KINDS = (
     ("payment", "under_review"),
     ("payment", "risk_review"),
@@ -27,18 +27,18 @@ KINDS = (
 )
 
 
-class Counting(Protocol):
-    """Where they are counted."""
+class WaitingOrders(Protocol):
+    """Counts waiting orders by kind and reason."""
 
     async def counts(self) -> Mapping[tuple[str, str], int]: ...
 
 
 @dataclass(slots=True)
 class Backlog:
-    """Live: one loop of one process. `counted` is what it last saw; without PostgreSQL, nothing: an old
-    number would say that all is well."""
+    """Live: one loop of one process. `counted` is the latest reading. It is empty while PostgreSQL is
+    unreachable, because an old number would hide new orders."""
 
-    book: Counting
+    waiting: WaitingOrders
     clock: Clock
     counted: Mapping[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
 
@@ -51,7 +51,7 @@ class Backlog:
     async def count(self) -> None:
         """Count once."""
         try:
-            self.counted = dict.fromkeys(KINDS, 0) | dict(await self.book.counts())
+            self.counted = dict.fromkeys(KINDS, 0) | dict(await self.waiting.counts())
         except StoreUnavailableError as error:
             self.counted = {}
             log.debug("count_put_off", reason=str(error))

@@ -1,4 +1,4 @@
-"""The circuit breakers of all processes, as an operator sees and moves them."""
+"""Shows an operator the circuit breakers of all processes, and resets or opens them everywhere."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.ports import Cluster, Peer
 from synccash.resilience.registry import Registry
 
-_BY_WEIGHT = ("closed", "half_open", "open", "forced_open")
+_BY_SEVERITY = ("closed", "half_open", "open", "forced_open")
 _SUMMED = (
     "successes",
     "failures",
@@ -22,16 +22,17 @@ _SUMMED = (
     "probes_succeeded",
     "seconds",
 )
-_GREATEST = ("in_a_row", "rounds", "version")
+_MAXIMA = ("in_a_row", "rounds", "version")
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterBreakers:
-    """Names are read in any case; a bare service means its collect breaker, and all of them for a reset.
+    """Names match in any case; a bare service means its collect breaker, and for a reset all its breakers.
 
-    State, reason and last failure are the worst live process'; counts are summed, `in_a_row`, `rounds` and
-    `version` are the greatest. A peer that has not reported since the last reset or force-open is listed,
-    and its former state is not counted. Without a `cluster`, or while it is away, this process is all.
+    State, reason and last failure are those of the worst live process. Counts are summed; of `in_a_row`,
+    `rounds` and `version` the greatest is shown. A peer that has not reported since the last reset or
+    force-open is listed, but its former state is not used. Without a `cluster`, or while it is unreachable,
+    only this process is shown.
     """
 
     registry: Registry
@@ -40,40 +41,40 @@ class ClusterBreakers:
 
     @property
     def live(self) -> int:
-        """How many processes share the breakers, this one among them."""
+        """The number of processes that share the breakers, including this one."""
         return 1 if self.cluster is None else self.cluster.live
 
     async def all(self) -> Sequence[dict[str, Any]]:
-        """Every breaker that is known, by name."""
+        """Return all breakers, sorted by name."""
         return await self._shown([breaker for _, breaker in sorted(self.registry.breakers().items())])
 
     async def one(self, name: str) -> dict[str, Any] | None:
-        """One breaker; None where there is none of that name."""
+        """Return one breaker; None when none has this name."""
         breaker = self.registry.breakers().get(self.registry.full_name(name))
         return None if breaker is None else (await self._shown([breaker]))[0]
 
     async def reset(self, name: str, reason: str) -> Sequence[dict[str, Any]]:
-        """Close the named breaker everywhere, or all of a bare service. Empty where there is none."""
-        meant = self._meant(name)
-        for breaker in meant:
+        """Close the named breaker everywhere, or all of a bare service. Empty when none matches."""
+        matching = self._matching(name)
+        for breaker in matching:
             breaker.reset(reason)
-            self._acted(breaker)
-        return await self._shown(meant)
+            self._publish(breaker)
+        return await self._shown(matching)
 
     async def force_open(self, name: str, reason: str) -> Sequence[dict[str, Any]]:
-        """Refuse every new call everywhere until a reset. Empty where there is none of that name."""
+        """Refuse every new call in all processes until a reset. Empty when no breaker has this name."""
         known = self.registry.breakers().get(self.registry.full_name(name))
         if known is None:
             return []
         known.force_open(reason)
-        self._acted(known)
+        self._publish(known)
         return await self._shown([known])
 
-    def _acted(self, breaker: CircuitBreaker) -> None:
+    def _publish(self, breaker: CircuitBreaker) -> None:
         if self.cluster is not None:
             self.cluster.acted(breaker.name)
 
-    def _meant(self, name: str) -> list[CircuitBreaker]:
+    def _matching(self, name: str) -> list[CircuitBreaker]:
         known = self.registry.breakers()
         name = name.strip().lower()
         if ":" in name:
@@ -94,7 +95,7 @@ class ClusterBreakers:
             ]
             service, _, operation = breaker.name.partition(":")
             name = {"name": breaker.name, "service": service, "operation": operation or None}
-            shown.append({**name, **_together(instances), "instances": instances})
+            shown.append({**name, **_combined(instances), "instances": instances})
         return shown
 
 
@@ -110,16 +111,16 @@ def _instance(instance: str, age_s: float, report: Mapping[str, Any]) -> dict[st
     }
 
 
-def _together(instances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _combined(instances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     newest = max(one["statistics"]["version"] for one in instances)
     current = [one for one in instances if one["statistics"]["version"] == newest]
-    worst = max(current, key=lambda one: (_BY_WEIGHT.index(one["state"]), one["retry_after"] or 0.0))
-    told = [one["statistics"] for one in instances]
+    worst = max(current, key=lambda one: (_BY_SEVERITY.index(one["state"]), one["retry_after"] or 0.0))
+    reports = [one["statistics"] for one in instances]
     statistics = {
         **worst["statistics"],
-        **{field: sum(_each(told, field)) for field in _SUMMED},
-        **{field: max(_each(told, field)) for field in _GREATEST},
-        "durations": [sum(counts) for counts in zip(*(one["durations"] for one in told), strict=True)],
+        **{field: sum(_values(reports, field)) for field in _SUMMED},
+        **{field: max(_values(reports, field)) for field in _MAXIMA},
+        "durations": [sum(counts) for counts in zip(*(one["durations"] for one in reports), strict=True)],
     }
     return {
         "state": worst["state"],
@@ -129,5 +130,5 @@ def _together(instances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _each(told: Iterable[Mapping[str, Any]], field: str) -> list[Any]:
-    return [one[field] for one in told]
+def _values(reports: Iterable[Mapping[str, Any]], field: str) -> list[Any]:
+    return [one[field] for one in reports]

@@ -1,4 +1,4 @@
-"""Logs as JSON lines. Whoever logs a number or a secret by mistake finds it masked."""
+"""Writes logs as JSON lines, and masks mobile numbers and secrets that were logged by mistake."""
 
 import logging
 import re
@@ -35,12 +35,14 @@ def _mask(value: Any) -> Any:
 
 
 def mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
-    """The last processor before the line is written."""
+    """Mask all values of a log event. This must be the last processor before the line is rendered."""
     return {key: _mask(value) for key, value in event.items()}
 
 
-def of_the_toolkit(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What the toolkit tells of calls and breakers, as fields instead of a sentence."""
+def add_toolkit_fields(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Add the fields of the toolkit's log records for calls and breakers to the event."""
     event.update(getattr(event.get("_record"), "resilience", {}))
     return event
 
@@ -63,7 +65,7 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, of_the_toolkit],
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, add_toolkit_fields],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *finish],
         )
     )

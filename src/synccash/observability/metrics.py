@@ -1,4 +1,4 @@
-"""What was counted on the way, as Prometheus series. Integers are read at the scrape; nothing is pushed."""
+"""Prometheus collectors. They read counts that the process keeps anyway, at each scrape."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from prometheus_client.core import (
 
 from synccash.engine.leases import HeldLeases
 from synccash.engine.ports import Rail
-from synccash.middleware.idempotency_coordinator import Counts
+from synccash.middleware.idempotency_coordinator import IdempotencyCounts
 from synccash.observability.cluster_breakers import ClusterBreakers
 from synccash.rails.pacer import Paced
 from synccash.resilience.breaker_settings import BreakerState
@@ -32,7 +32,7 @@ class LimiterCollector:
     endpoints: Sequence[str]
 
     def collect(self) -> Iterator[Metric]:
-        """All series as they stand now."""
+        """Return all series with their present values."""
         for name, text, counted in (
             ("rate_limit_allowed", "Requests that every limit granted", self.counts.allowed),
             ("rate_limit_blocked", "Requests that a limit refused", self.counts.blocked),
@@ -47,7 +47,7 @@ class LimiterCollector:
                 family.add_metric([endpoint], counted[endpoint])
             yield family
         yield CounterMetricFamily(
-            "rate_limit_key_blocked", "Keys that were shut out for a while", value=self.counts.key_blocked
+            "rate_limit_key_blocked", "Keys that were blocked for a time", value=self.counts.key_blocked
         )
         yield CounterMetricFamily(
             "limiter_degraded", "Decisions without Valkey, by this process alone", value=self.counts.degraded
@@ -56,22 +56,26 @@ class LimiterCollector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class IdempotencyCollector:
-    """`idempotency_*`: what requests under a key came to in this process."""
+    """`idempotency_*`: what became of requests with keys in this process."""
 
-    counts: Callable[[], Counts]
+    counts: Callable[[], IdempotencyCounts]
 
     def collect(self) -> Iterator[Metric]:
-        """All series as they stand now."""
+        """Return all series with their present values."""
         now = self.counts()
         for name, text, value in (
             ("idempotency_cache_hit", "Replays from the cache", now.cache_hit),
             ("idempotency_store_hit", "Replays from PostgreSQL", now.store_hit),
-            ("idempotency_joined", "Replays of a request that ran beside", now.joined),
+            ("idempotency_joined", "Requests that joined a running one and got its answer", now.joined),
             ("idempotency_new_request", "First requests under a key", now.new_request),
             ("idempotency_key_conflict", "Keys used again with another request", now.key_conflict),
             ("idempotency_in_progress", "Repeats while the first was running", now.in_progress),
             ("idempotency_takeover", "Claims taken over from a lost holder", now.taken_over),
-            ("idempotency_fenced_off", "Answers discarded because another had taken over", now.fenced_off),
+            (
+                "idempotency_fenced_off",
+                "Answers discarded because another request had taken the claim over",
+                now.fenced_off,
+            ),
             ("idempotency_replayed_bytes", "Bytes of replayed bodies", now.replayed_bytes),
         ):
             yield CounterMetricFamily(name, text, value=value)
@@ -79,12 +83,12 @@ class IdempotencyCollector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LeaseCollector:
-    """`orders_*`: what this process works on, and what another took over from it."""
+    """`orders_*`: orders that this process works on, and orders that another process took over from it."""
 
     leases: HeldLeases
 
     def collect(self) -> Iterator[Metric]:
-        """The series as they stand now."""
+        """Return all series with their present values."""
         yield GaugeMetricFamily("orders_under_way", "Orders worked on now", value=self.leases.busy)
         text = "Orders taken over by another process while this one worked on them"
         yield CounterMetricFamily("orders_lost", text, value=self.leases.lost)
@@ -105,7 +109,7 @@ class BreakerCollector:
     registry: Registry
 
     def collect(self) -> Iterator[Metric]:
-        """All series as they stand now."""
+        """Return all series with their present values."""
         breakers = sorted(self.registry.breakers().items())
         known = {service_of(name): breaker.statistics() for name, breaker in breakers}
         for kind, name, text, read in _OF_BREAKERS:
@@ -120,12 +124,12 @@ class BreakerCollector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RetryCollector:
-    """`retry_*` by `service`, named as breakers are; what has no breaker is there too (`DATABASE`)."""
+    """`retry_*` by `service`, named like the breakers; includes `DATABASE`, which has no breaker."""
 
     registry: Registry
 
     def collect(self) -> Iterator[Metric]:
-        """All series as they stand now."""
+        """Return all series with their present values."""
         names = sorted({*self.registry.breakers(), *self.registry.budgets()})
         known = {service_of(name): self.registry.budget(name).statistics() for name in names}
         for kind, name, text, read in _OF_RETRIES:
@@ -134,24 +138,24 @@ class RetryCollector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PeersCollector:
-    """`circuit_breaker_peers`: how many other live processes share the breakers."""
+    """`circuit_breaker_peers`: the number of other live processes that share the breakers."""
 
     breakers: ClusterBreakers
 
     def collect(self) -> Iterator[Metric]:
-        """The series as it stands now."""
+        """Return the series with its present value."""
         text = "Other live processes that share the breakers"
         yield GaugeMetricFamily("circuit_breaker_peers", text, value=self.breakers.live - 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoopCollector:
-    """`loop_restarts`: how often each background loop of this process ended with an error."""
+    """`loop_restarts`: how often each background loop of this process was restarted after an error."""
 
     restarts: Mapping[str, int]
 
     def collect(self) -> Iterator[Metric]:
-        """All series as they stand now."""
+        """Return all series with their present values."""
         text = "Background loops started again after an error"
         family = CounterMetricFamily("loop_restarts", text, labels=["loop"])
         for loop, count in self.restarts.items():
@@ -161,12 +165,12 @@ class LoopCollector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WaitingCollector:
-    """`orders_waiting`: what waits for a human, in the whole service. Empty until it was first counted."""
+    """`orders_waiting`: the orders that wait for a human, of all processes. Empty until the first count."""
 
     counted: Callable[[], Mapping[tuple[str, str], int]]
 
     def collect(self) -> Iterator[Metric]:
-        """All series as they were last counted."""
+        """Return all series with their latest counts."""
         family = GaugeMetricFamily(
             "orders_waiting", "Orders that wait for a human, by kind and why", labels=["kind", "why"]
         )
@@ -177,12 +181,12 @@ class WaitingCollector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FloatCollector:
-    """`rail_float_*` by `rail`: what each rail reported last. A rail that reports nothing has no series."""
+    """`rail_float_*` by `rail`: the latest report of each rail. A rail that reports none has no series."""
 
     shown: Callable[[], Sequence[Mapping[str, Any]]]
 
     def collect(self) -> Iterator[Metric]:
-        """All series as they stand now."""
+        """Return all series with their present values."""
         known = [one for one in self.shown() if one["age_s"] is not None]
         floats = GaugeMetricFamily(
             "rail_float_pesewas",
@@ -202,12 +206,12 @@ class FloatCollector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InquiryCollector:
-    """`inquiries_*` by `rail`: the series of all rails that are set up exist from the start."""
+    """`inquiries_*` by `rail`: the series of all configured rails exist from the start."""
 
     rails: Mapping[str, Rail]
 
     def collect(self) -> Iterator[Metric]:
-        """All series as they stand now."""
+        """Return all series with their present values."""
         text = "Looks back at closed attempts given up because the rail's rate was used up"
         family = CounterMetricFamily("inquiries_shed", text, labels=["rail"])
         for name, rail in sorted(self.rails.items()):
@@ -268,7 +272,7 @@ _OF_RETRIES: tuple[tuple[_Kind, str, str, Callable[[RetryStatistics], float]], .
 
 
 def service_of(name: str) -> str:
-    """`mtn_momo:collect` as the label MTN_MOMO, `mtn_momo:status` as MTN_MOMO:STATUS."""
+    """Return a breaker's label: MTN_MOMO for `mtn_momo:collect`, MTN_MOMO:STATUS for `mtn_momo:status`."""
     return name.removesuffix(":collect").upper()
 
 

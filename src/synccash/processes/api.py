@@ -1,4 +1,7 @@
-"""The composition root: the only place where parts meet. Everything else is handed what it needs."""
+"""The composition root: builds a process from its settings, and runs it as API server or as worker.
+
+Every other module is passed what it needs.
+"""
 
 import asyncio
 import contextlib
@@ -6,19 +9,21 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import structlog
 import uvloop
+from redis.asyncio import Redis
 
 from synccash.administration.routing_settings import health_settings, probing, rail_floats, routing_rules
 from synccash.engine.dispatch.account_book import StoredAccountBook
 from synccash.engine.dispatch.float_watch import FloatWatch
 from synccash.engine.dispatch.network_memory import NetworkMemory
 from synccash.engine.dispatch.policy_dispatch import PolicyDispatch
+from synccash.engine.dispatch.rail_float import RailFloats
 from synccash.engine.dispatch.rail_health import RailHealth
 from synccash.engine.dispatch.rail_watch import RailWatch
 from synccash.engine.engine import Engine, build_engine
@@ -54,10 +59,10 @@ from synccash.payments.risk import RiskDecision, RiskInput, RiskOutcome, Velocit
 from synccash.processes.balance_loop import BalanceLoop
 from synccash.processes.engine_settings import dispatch_settings, engine_settings, notifier_settings
 from synccash.processes.housekeeping import Housekeeping
-from synccash.processes.service_guard import NAMES, Gate, LocalLimiter
+from synccash.processes.service_guard import ENDPOINT_NAMES, LocalLimiter, ServiceGuard
 from synccash.rails.registry import RAILS, build_former_rails, build_rails
 from synccash.rails.transport import Transport
-from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
+from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.client_address import Network, trusted_networks
 from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.resilience.profiles import PROFILES
@@ -73,7 +78,7 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.payer_networks import PostgresNetworks
-from synccash.stores.postgres.pool import connect
+from synccash.stores.postgres.pool import Pool, connect
 from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
 from synccash.stores.postgres.rail_status import PostgresRailStatus
 from synccash.stores.postgres.reading import PostgresReading
@@ -100,8 +105,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("synccash")
 _CONNECTIONS = 16
 _FIRST_LOOK_S = 2.0
-"""How long a start waits for the recorded rail accounts, and for the payouts that the risk rules count; they
-are read later where PostgreSQL is away."""
+"""How long a start waits for the recorded rail accounts, and for the payouts that the risk rules count. While
+PostgreSQL is unreachable they are read later."""
 Ping = Callable[[], Awaitable[bool]]
 
 
@@ -118,7 +123,7 @@ class Service:
     webhooks: PostgresWebhooks
     health: ServiceHealth
     notifier: WebhookDispatcher
-    gate: Gate
+    guard: ServiceGuard
     breakers: ClusterBreakers
     sightings: SharedRiskInputs | None
     registry: Registry
@@ -129,112 +134,204 @@ class Service:
     loops: LoopSupervisor
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wiring:
+    """Live: what the steps of `assembled` share. `stack` closes what they start, in reverse order."""
+
+    settings: Settings
+    stack: contextlib.AsyncExitStack
+    loops: LoopSupervisor
+    clock: SystemClock
+    identities: SystemIdentities
+    instance: str
+    pool: Pool
+    database: Database
+    registry: Registry
+    transport: Transport
+
+    def run_in_background(self, name: str, run: Run) -> SupervisedLoop:
+        """Run a loop that ends when it is cancelled, until the stack is closed."""
+        loop = self.loops.start(name, run)
+        self.stack.push_async_callback(loop.end)
+        return loop
+
+    def valkey_client(self) -> Redis | None:
+        """Return a new client of Valkey; None when no Valkey is configured."""
+        if self.settings.valkey_url is None:
+            return None
+        client = build_client(self.settings.valkey_url)
+        self.stack.push_async_callback(client.aclose)
+        return client
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _EngineParts:
+    """Live: what the engine is built from and background loops use as well."""
+
+    rails: Mapping[str, Rail]
+    former: Mapping[str, Sequence[Rail]]
+    accounts: StoredAccountBook
+    dispatch: PolicyDispatch
+    rail_health: RailHealth
+    floats: RailFloats
+    networks: PayerNetworks
+
+
 @contextlib.asynccontextmanager
 async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Service]:
-    """Wire the parts of one process, and close them in the right order at the end."""
-    clock, identities = SystemClock(), SystemIdentities()
-    instance = identities.new("proc")
-    loops = LoopSupervisor()
+    """Wire the parts of one process. At the end they are closed in reverse order."""
     async with contextlib.AsyncExitStack() as stack:
-        pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=hold_if_server_changed)
-        stack.push_async_callback(pool.close)
-        transport = Transport()
-        stack.push_async_callback(transport.aclose)
-        inquirers = _inquirers(settings, instance, loops, stack)
-        sharing = inquirers.size if inquirers is not None else lambda: settings.processes
-        rails = build_rails(settings, transport, clock, sharing)
-        former = build_former_rails(settings, transport, clock, sharing)
-        work_signal, ping_valkey = await _doorbell(settings, loops, stack)
-        registry = _registry(settings, clock)
-        database = Database(pool, profile=registry.profile("database"), budget=registry.budget("database"))
-        accounts = await _accounts(database, rails, clock)
-        dispatch = _dispatch(settings, registry, clock)
-        rail_health = RailHealth(health_settings(settings), clock.monotonic)
-        floats = rail_floats(settings, rails, clock.monotonic)
-        networks = PayerNetworks(clock.now, settings.network_memory_days * 86_400.0)
-        engine = build_engine(
-            order_store=PostgresOrderStore(database),
-            rails=rails,
-            dispatch=dispatch,
-            clock=clock,
-            identities=identities,
-            references=_reference_key(settings),
-            work_signal=work_signal,
-            settings=engine_settings(settings),
-            rules=risk_rules(settings),
-            payout_rules=payout_rules(settings),
-            screening=_screening(settings, transport, registry, clock),
-            health=rail_health,
-            routing=routing_rules(settings, rails),
-            probing=probing(settings),
-            networks=networks,
-            floats=floats,
-            accounts=accounts,
-            former=former,
-        )
-        engine.start()
-        stack.push_async_callback(engine.close)
-        await engine.recovery.look()
-        _in_background("recovery", engine.recovery.run, loops, stack)
-        recovery = PostgresRecovery(database)
+        wiring = await _connect(settings, database_url, stack)
+        inquirers = _inquirers(wiring)
+        parts, work_signal, ping_valkey = await _engine_parts(wiring, inquirers)
+        engine = await _start_engine(wiring, parts, work_signal)
+        recovery = PostgresRecovery(wiring.database)
         await _warn_of_weaknesses(recovery)
-        balances = PostgresBalances(database)
-        folding = BalanceLoop(balances, clock, read_fees(settings.balance_fees))
-        _in_background("balances", folding.run, loops, stack)
+        balances, folding = _start_balances(wiring)
         health = ServiceHealth(
-            pool,
+            wiring.pool,
             ping_valkey,
             engine.rails,
-            dispatch,
+            parts.dispatch,
             lambda: engine.recovery.known,
             recovery.durability,
             folding.warnings,
         )
-        sender = WebhookSender(private=settings.webhook_private_addresses)
-        stack.push_async_callback(sender.aclose)
-        webhooks = PostgresWebhooks(database)
-        notifier = _notifier(settings, webhooks, sender, registry, work_signal, clock, identities)
-        _know_breakers(registry, rails)
-        await _share_health(settings, rail_health, registry, instance, loops, stack)
-        watch = RailWatch(rails, rail_health, dispatch, PostgresRailStatus(database), clock, identities)
-        _in_background("rail_watch", watch.run, loops, stack)
-        _in_background("rail_accounts", accounts.run, loops, stack)
-        backlog = Backlog(PostgresWaiting(database), clock)
-        _in_background("backlog", backlog.run, loops, stack)
-        keeping = NetworkMemory(networks, PostgresNetworks(database), clock)
-        _in_background("network_keeping", keeping.run, loops, stack)
-        float_watch = FloatWatch(rails, floats, dispatch.read_float, clock)
-        _in_background("float_watch", float_watch.run, loops, stack)
-        recall = PayoutVelocityLoader(engine.risk, PostgresRecentPayouts(database), clock)
-        recalled = _in_background("payout_recall", recall.run, loops, stack)
-        await asyncio.wait([recalled.task], timeout=_FIRST_LOOK_S)
+        webhooks, notifier = _webhooks(wiring, work_signal)
+        _register_breakers(wiring.registry, parts.rails)
+        await _share_health(wiring, parts.rail_health)
+        backlog, float_watch = _start_watches(wiring, parts)
+        await _load_payout_velocity(wiring, engine)
+        guard = await _service_guard(wiring)
         yield Service(
             engine=engine,
-            rails=rails,
+            rails=parts.rails,
             inquirers=inquirers,
-            keys=PostgresKeys(database),
-            reading=PostgresReading(database),
+            keys=PostgresKeys(wiring.database),
+            reading=PostgresReading(wiring.database),
             balances=balances,
             webhooks=webhooks,
             health=health,
             notifier=notifier,
-            gate=replace(
-                await _gate(settings, instance, registry.profile("valkey").breaker, loops, stack),
-                recovery=lambda: engine.recovery.known,
-            ),
-            registry=registry,
-            breakers=await _shared(settings, registry, instance, loops, stack),
-            sightings=_share_risk(settings, engine.risk, clock, instance, loops, stack),
-            claims=PostgresClaims(database),
-            audit=PostgresAudit(database),
+            guard=replace(guard, recovery=lambda: engine.recovery.known),
+            registry=wiring.registry,
+            breakers=await _cluster_breakers(wiring),
+            sightings=_share_risk(wiring, engine.risk),
+            claims=PostgresClaims(wiring.database),
+            audit=PostgresAudit(wiring.database),
             backlog=backlog,
             floats=float_watch,
-            loops=loops,
+            loops=wiring.loops,
         )
 
 
+async def _connect(settings: Settings, database_url: str, stack: contextlib.AsyncExitStack) -> _Wiring:
+    """Make the connections that everything else uses."""
+    clock, identities = SystemClock(), SystemIdentities()
+    pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=hold_if_server_changed)
+    stack.push_async_callback(pool.close)
+    transport = Transport()
+    stack.push_async_callback(transport.aclose)
+    registry = _registry(settings, clock)
+    return _Wiring(
+        settings=settings,
+        stack=stack,
+        loops=LoopSupervisor(),
+        clock=clock,
+        identities=identities,
+        instance=identities.new("proc"),
+        pool=pool,
+        database=Database(pool, profile=registry.profile("database"), budget=registry.budget("database")),
+        registry=registry,
+        transport=transport,
+    )
+
+
+async def _engine_parts(
+    wiring: _Wiring, inquirers: Fleet | None
+) -> tuple[_EngineParts, WorkSignal, Ping | None]:
+    """Build the rails with their accounts, health, floats and networks; nothing runs yet."""
+    settings, clock = wiring.settings, wiring.clock
+    sharing = inquirers.size if inquirers is not None else lambda: settings.processes
+    rails = build_rails(settings, wiring.transport, clock, sharing)
+    former = build_former_rails(settings, wiring.transport, clock, sharing)
+    work_signal, ping_valkey = await _work_signal(wiring)
+    parts = _EngineParts(
+        rails=rails,
+        former=former,
+        accounts=await _accounts(wiring.database, rails, clock),
+        dispatch=_dispatch(settings, wiring.registry, clock),
+        rail_health=RailHealth(health_settings(settings), clock.monotonic),
+        floats=rail_floats(settings, rails, clock.monotonic),
+        networks=PayerNetworks(clock.now, settings.network_memory_days * 86_400.0),
+    )
+    return parts, work_signal, ping_valkey
+
+
+async def _start_engine(wiring: _Wiring, parts: _EngineParts, work_signal: WorkSignal) -> Engine:
+    """Build and start the engine; learn whether a recovery is under way before anything is sent."""
+    settings = wiring.settings
+    engine = build_engine(
+        order_store=PostgresOrderStore(wiring.database),
+        rails=parts.rails,
+        dispatch=parts.dispatch,
+        clock=wiring.clock,
+        identities=wiring.identities,
+        references=_reference_key(settings),
+        work_signal=work_signal,
+        settings=engine_settings(settings),
+        rules=risk_rules(settings),
+        payout_rules=payout_rules(settings),
+        screening=_screening(wiring),
+        health=parts.rail_health,
+        routing=routing_rules(settings, parts.rails),
+        probing=probing(settings),
+        networks=parts.networks,
+        floats=parts.floats,
+        accounts=parts.accounts,
+        former=parts.former,
+    )
+    engine.start()
+    wiring.stack.push_async_callback(engine.close)
+    await engine.recovery.look()
+    wiring.run_in_background("recovery", engine.recovery.run)
+    return engine
+
+
+def _start_balances(wiring: _Wiring) -> tuple[PostgresBalances, BalanceLoop]:
+    balances = PostgresBalances(wiring.database)
+    folding = BalanceLoop(balances, wiring.clock, read_fees(wiring.settings.balance_fees))
+    wiring.run_in_background("balances", folding.run)
+    return balances, folding
+
+
+def _start_watches(wiring: _Wiring, parts: _EngineParts) -> tuple[Backlog, FloatWatch]:
+    """Start the loops that watch rails, accounts, floats, networks and the backlog."""
+    database, clock = wiring.database, wiring.clock
+    rail_statuses = PostgresRailStatus(database)
+    rail_watch = RailWatch(
+        parts.rails, parts.rail_health, parts.dispatch, rail_statuses, clock, wiring.identities
+    )
+    wiring.run_in_background("rail_watch", rail_watch.run)
+    wiring.run_in_background("rail_accounts", parts.accounts.run)
+    backlog = Backlog(PostgresWaiting(database), clock)
+    wiring.run_in_background("backlog", backlog.run)
+    memory = NetworkMemory(parts.networks, PostgresNetworks(database), clock)
+    wiring.run_in_background("network_keeping", memory.run)
+    float_watch = FloatWatch(parts.rails, parts.floats, parts.dispatch.read_float, clock)
+    wiring.run_in_background("float_watch", float_watch.run)
+    return backlog, float_watch
+
+
+async def _load_payout_velocity(wiring: _Wiring, engine: Engine) -> None:
+    """Load the recent payouts that the risk rules count, for `_FIRST_LOOK_S` at most; the loop goes on."""
+    loader = PayoutVelocityLoader(engine.risk, PostgresRecentPayouts(wiring.database), wiring.clock)
+    loading = wiring.run_in_background("payout_recall", loader.run)
+    await asyncio.wait([loading.task], timeout=_FIRST_LOOK_S)
+
+
 def _reference_key(settings: Settings) -> ReferenceKey:
-    """What attempts' references are derived with. Raises SettingsError where there is none."""
+    """Return the key that attempts' references are derived with. Raises SettingsError when it is not set."""
     if settings.installation_key is None:
         raise SettingsError(
             "installation_key is not set; generate one with `openssl rand -hex 32`, set it for every process "
@@ -245,7 +342,7 @@ def _reference_key(settings: Settings) -> ReferenceKey:
 
 
 async def _warn_of_weaknesses(recovery: PostgresRecovery) -> None:
-    """Log what a failure of PostgreSQL could lose. A database out of reach is no reason not to start."""
+    """Log what a failure of PostgreSQL could lose. An unreachable PostgreSQL does not stop the start."""
     try:
         durability = await recovery.durability()
     except StoreUnavailableError:
@@ -255,8 +352,8 @@ async def _warn_of_weaknesses(recovery: PostgresRecovery) -> None:
 
 
 async def _accounts(database: Database, rails: Mapping[str, Rail], clock: SystemClock) -> StoredAccountBook:
-    """Record the rail accounts of this process. While PostgreSQL is away nothing of them is confirmed, and so
-    nothing is sent. Raises SettingsError where the settings contradict what is recorded."""
+    """Record the rail accounts of this process. While PostgreSQL is unreachable no account is confirmed, so
+    nothing is sent. Raises SettingsError when the settings contradict what is recorded."""
     book = StoredAccountBook(PostgresRailAccounts(database), rails.values(), clock)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_FIRST_LOOK_S):
@@ -273,142 +370,112 @@ def _limits(settings: Settings) -> tuple[ConfiguredLimits, tuple[Network, ...]]:
         raise SettingsError(f"rate_limits, trusted_proxies: {error}") from error
 
 
-async def _gate(
-    settings: Settings,
-    instance: str,
-    rules: BreakerSettings,
-    loops: LoopSupervisor,
-    stack: contextlib.AsyncExitStack,
-) -> Gate:
-    """Limits and cached answers in Valkey; without one, each process limits by itself."""
+async def _service_guard(wiring: _Wiring) -> ServiceGuard:
+    """Limits and cached answers in Valkey; without Valkey, each process limits by itself."""
+    settings = wiring.settings
     book, trusted = _limits(settings)
-    if settings.valkey_url is None:
-        return Gate(LocalLimiter(), None, book, trusted)
-    client = build_client(settings.valkey_url)
-    stack.push_async_callback(client.aclose)
-    fleet = Fleet(client, instance, assumed=settings.processes, supervisor=loops)
-    stack.push_async_callback(fleet.close)
-    # It is not in the registry: Valkey itself carries the news of those.
-    breaker = CircuitBreaker("valkey:limits", rules)
+    client = wiring.valkey_client()
+    if client is None or settings.valkey_url is None:
+        return ServiceGuard(LocalLimiter(), None, book, trusted)
+    fleet = Fleet(client, wiring.instance, assumed=settings.processes, supervisor=wiring.loops)
+    wiring.stack.push_async_callback(fleet.close)
+    # Not in the registry, whose breakers are shared through Valkey itself.
+    breaker = CircuitBreaker("valkey:limits", wiring.registry.profile("valkey").breaker)
     limiter = ValkeyLimiter(settings.valkey_url, instances=fleet.size, breaker=breaker)
-    stack.push_async_callback(limiter.aclose)
-    kept = ValkeyAnswers(limiter)
-    stack.push_async_callback(kept.aclose)
-    gate = Gate(limiter, kept, book, trusted, fleet)
-    stack.push_async_callback(gate.close)
-    return gate
+    wiring.stack.push_async_callback(limiter.aclose)
+    answers = ValkeyAnswers(limiter)
+    wiring.stack.push_async_callback(answers.aclose)
+    guard = ServiceGuard(limiter, answers, book, trusted, fleet)
+    wiring.stack.push_async_callback(guard.close)
+    return guard
 
 
-def _inquirers(
-    settings: Settings, instance: str, loops: LoopSupervisor, stack: contextlib.AsyncExitStack
-) -> Fleet | None:
-    """Who shares the rates that rails allow for inquiries; without a Valkey, `processes` says how many."""
-    if settings.valkey_url is None:
+def _inquirers(wiring: _Wiring) -> Fleet | None:
+    """Count the processes that share the rails' inquiry rates; without Valkey, the setting says how many."""
+    client = wiring.valkey_client()
+    if client is None:
         return None
-    client = build_client(settings.valkey_url)
-    stack.push_async_callback(client.aclose)
-    fleet = Fleet(client, instance, assumed=settings.processes, members=INQUIRERS, supervisor=loops)
-    stack.push_async_callback(fleet.close)
+    fleet = Fleet(
+        client,
+        wiring.instance,
+        assumed=wiring.settings.processes,
+        members=INQUIRERS,
+        supervisor=wiring.loops,
+    )
+    wiring.stack.push_async_callback(fleet.close)
     return fleet
 
 
-async def _doorbell(
-    settings: Settings, loops: LoopSupervisor, stack: contextlib.AsyncExitStack
-) -> tuple[WorkSignal, Ping | None]:
-    """The bell over Valkey; without one, workers are woken in their own process and poll for the rest."""
-    if settings.valkey_url is None:
+async def _work_signal(wiring: _Wiring) -> tuple[WorkSignal, Ping | None]:
+    """The work signal over Valkey; without Valkey it wakes the workers of its own process, others poll."""
+    client = wiring.valkey_client()
+    if client is None:
         return LocalWorkSignal(), None
-    client = build_client(settings.valkey_url)
-    stack.push_async_callback(client.aclose)
-    bell = ValkeyWorkSignal(client, supervisor=loops)
-    await bell.start()
-    stack.push_async_callback(bell.close)
-    return bell, lambda: ping(client)
+    signal_over_valkey = ValkeyWorkSignal(client, supervisor=wiring.loops)
+    await signal_over_valkey.start()
+    wiring.stack.push_async_callback(signal_over_valkey.close)
+    return signal_over_valkey, lambda: ping(client)
 
 
-async def _shared(
-    settings: Settings,
-    registry: Registry,
-    instance: str,
-    loops: LoopSupervisor,
-    stack: contextlib.AsyncExitStack,
-) -> ClusterBreakers:
-    """The breakers of all processes, over Valkey; without one, those of this process alone."""
-    if settings.valkey_url is None:
-        return ClusterBreakers(registry, instance)
-    client = build_client(settings.valkey_url)
-    stack.push_async_callback(client.aclose)
-    shared = SharedBreakers(client, registry, instance, peer_open=settings.peer_open, supervisor=loops)
+async def _cluster_breakers(wiring: _Wiring) -> ClusterBreakers:
+    """The breakers of all processes, over Valkey; without Valkey, those of this process."""
+    client = wiring.valkey_client()
+    if client is None:
+        return ClusterBreakers(wiring.registry, wiring.instance)
+    shared = SharedBreakers(
+        client,
+        wiring.registry,
+        wiring.instance,
+        peer_open=wiring.settings.peer_open,
+        supervisor=wiring.loops,
+    )
     await shared.start()
-    stack.push_async_callback(shared.close)
-    return ClusterBreakers(registry, instance, shared)
+    wiring.stack.push_async_callback(shared.close)
+    return ClusterBreakers(wiring.registry, wiring.instance, shared)
 
 
-def _share_risk(
-    settings: Settings,
-    watch: VelocityCounters,
-    clock: SystemClock,
-    instance: str,
-    loops: LoopSupervisor,
-    stack: contextlib.AsyncExitStack,
-) -> SharedRiskInputs | None:
-    """What the risk rules count in all processes; without a Valkey, each counts for itself."""
-    if settings.valkey_url is None or watch.is_idle:
+def _share_risk(wiring: _Wiring, counters: VelocityCounters) -> SharedRiskInputs | None:
+    """Share what the risk rules count with all processes; without Valkey, each counts by itself."""
+    if counters.is_idle:
         return None
-    client = build_client(settings.valkey_url)
-    stack.push_async_callback(client.aclose)
+    client = wiring.valkey_client()
+    if client is None:
+        return None
+    clock = wiring.clock
 
-    def heard(seen: RiskInput, said: RiskDecision) -> None:
-        watch.heard(seen, said, clock.monotonic())
+    def heard(seen: RiskInput, decision: RiskDecision) -> None:
+        counters.heard(seen, decision, clock.monotonic())
 
     def heard_not_opened(seen: RiskInput) -> None:
-        watch.heard_not_opened(seen, clock.monotonic())
+        counters.heard_not_opened(seen, clock.monotonic())
 
-    shared = SharedRiskInputs(client, instance, heard, heard_not_opened, supervisor=loops)
-    stack.push_async_callback(shared.close)
-    watch.tell, watch.take_back = shared.tell, shared.take_back
+    shared = SharedRiskInputs(client, wiring.instance, heard, heard_not_opened, supervisor=wiring.loops)
+    wiring.stack.push_async_callback(shared.close)
+    counters.tell, counters.take_back = shared.tell, shared.take_back
     return shared
 
 
-async def _share_health(
-    settings: Settings,
-    health: RailHealth,
-    registry: Registry,
-    instance: str,
-    loops: LoopSupervisor,
-    stack: contextlib.AsyncExitStack,
-) -> None:
-    """What all processes know of the rails, over Valkey; without one, each goes by what it sees."""
-    if settings.valkey_url is None:
+async def _share_health(wiring: _Wiring, health: RailHealth) -> None:
+    """Share the health of the rails with all processes; without Valkey, each uses its own samples."""
+    client = wiring.valkey_client()
+    if client is None:
         return
-    client = build_client(settings.valkey_url)
-    stack.push_async_callback(client.aclose)
 
-    def shut() -> dict[str, float]:
-        refusing = {name: breaker.retry_after() for name, breaker in registry.breakers().items()}
+    def open_breakers() -> dict[str, float]:
+        refusing = {name: breaker.retry_after() for name, breaker in wiring.registry.breakers().items()}
         return {name: left_s for name, left_s in refusing.items() if left_s is not None}
 
-    shared = SharedRailHealth(client, instance, health.known, shut, health.heard, health.now)
-    stack.push_async_callback(shared.close)
-    _in_background("rail_health", shared.run, loops, stack)
+    shared = SharedRailHealth(client, wiring.instance, health.known, open_breakers, health.heard, health.now)
+    wiring.stack.push_async_callback(shared.close)
+    wiring.run_in_background("rail_health", shared.run)
 
 
-def _in_background(
-    name: str, run: Run, loops: LoopSupervisor, stack: contextlib.AsyncExitStack
-) -> SupervisedLoop:
-    """Run a loop that ends when it is cancelled, until the stack is left."""
-    loop = loops.start(name, run)
-    stack.push_async_callback(loop.end)
-    return loop
-
-
-def _screening(
-    settings: Settings, transport: Transport, registry: Registry, clock: SystemClock
-) -> Screening | None:
-    """The external fraud service, under the profile of its kind; None where none is set up."""
+def _screening(wiring: _Wiring) -> Screening | None:
+    """The external fraud service under its profile; None when none is configured."""
+    settings, registry, clock = wiring.settings, wiring.registry, wiring.clock
     if settings.fraud_url is None:
         return None
-    service = FraudService(settings.fraud_url, transport, settings.fraud_timeout_s, settings.fraud_key)
+    service = FraudService(settings.fraud_url, wiring.transport, settings.fraud_timeout_s, settings.fraud_key)
     ask = guarded(
         service,
         registry.profile("fraud"),
@@ -436,36 +503,34 @@ def _dispatch(settings: Settings, registry: Registry, clock: SystemClock) -> Pol
     )
 
 
-def _notifier(
-    settings: Settings,
-    webhooks: PostgresWebhooks,
-    sender: WebhookSender,
-    registry: Registry,
-    work_signal: WorkSignal,
-    clock: SystemClock,
-    identities: SystemIdentities,
-) -> WebhookDispatcher:
-    return WebhookDispatcher(
+def _webhooks(wiring: _Wiring, work_signal: WorkSignal) -> tuple[PostgresWebhooks, WebhookDispatcher]:
+    """The merchants' webhook endpoints, and the dispatcher that posts events to them."""
+    settings = wiring.settings
+    sender = WebhookSender(private=settings.webhook_private_addresses)
+    wiring.stack.push_async_callback(sender.aclose)
+    webhooks = PostgresWebhooks(wiring.database)
+    dispatcher = WebhookDispatcher(
         outbox=webhooks,
         post=sender.post,
         sign=signed_headers,
-        clock=clock,
-        identities=identities,
+        clock=wiring.clock,
+        identities=wiring.identities,
         work_signal=work_signal,
         random=random.random,
-        settings=notifier_settings(settings, registry.profile("webhook")),
+        settings=notifier_settings(settings, wiring.registry.profile("webhook")),
     )
+    return webhooks, dispatcher
 
 
-def _know_breakers(registry: Registry, rails: Mapping[str, Rail]) -> None:
-    """Make the breakers of all rails, so that they are shown and shared before the first call."""
+def _register_breakers(registry: Registry, rails: Mapping[str, Rail]) -> None:
+    """Create the breakers of all rails, so that they are shown and shared before the first call."""
     for rail in rails.values():
         for operation in (*rail.capabilities.operations, "status"):
             registry.breaker(f"{rail.name}:{operation}")
 
 
 def _registry(settings: Settings, clock: SystemClock) -> Registry:
-    """The breakers of this process, under the profiles that are in force."""
+    """Return the breakers, retry budgets and profiles of this process, as configured."""
     profiles, open_s = PROFILES, settings.breaker_open_s
     if open_s is not None:
         provider = profiles["*"]
@@ -480,7 +545,7 @@ def _registry(settings: Settings, clock: SystemClock) -> Registry:
 
 
 def check_settings(settings: Settings) -> None:
-    """Read all that a process reads at its start. Nothing is called. Raises SettingsError."""
+    """Check everything that a process reads at its start, without any call. Raises SettingsError."""
     clock = SystemClock()
     rails = build_rails(settings, Transport(), clock)
     build_former_rails(settings, Transport(), clock)
@@ -494,12 +559,12 @@ def check_settings(settings: Settings) -> None:
 
 
 def serve(settings: Settings, *, fd: int | None) -> int:
-    """Serve the API until told to stop; return the exit code. `fd`: a listening socket of ours."""
+    """Serve the API until a signal stops it; return the exit code. `fd` is a listening socket to use."""
     return _run(settings, lambda url: _serve(settings, url, fd))
 
 
 def work(settings: Settings) -> int:
-    """Move payments forward until told to stop; return the exit code."""
+    """Move orders forward until a signal stops it; return the exit code."""
     return _run(settings, lambda url: _work(settings, url))
 
 
@@ -522,7 +587,7 @@ def _run(settings: Settings, role: Callable[[str], Coroutine[Any, Any, None]]) -
 
 def application(service: Service, settings: Settings) -> App:
     """The HTTP API over the live parts of a process."""
-    # Here, as a worker and the commands that only check settings need no web framework.
+    # Imported here because the worker and the commands that only check settings need no web framework.
     from synccash.api.app import create_app
     from synccash.api.v1.management import Management
     from synccash.api.v1.webhook_endpoints import EndpointMaker
@@ -538,17 +603,17 @@ def application(service: Service, settings: Settings) -> App:
         endpoint_maker=EndpointMaker(clock, identities, settings.webhook_private_addresses),
         management=Management(
             breakers=service.breakers,
-            limits=service.gate.limiter,
-            book=service.gate.book,
+            limits=service.guard.limiter,
+            book=service.guard.book,
             claims=service.claims,
             audit=service.audit,
             tenants=service.keys,
-            counted=lambda: asdict(service.gate.counts),
+            counted=lambda: asdict(service.guard.counts),
             floats=service.floats.shown,
         ),
         collectors=(
-            LimiterCollector(service.gate.limiter.counts, NAMES),
-            IdempotencyCollector(lambda: service.gate.counts),
+            LimiterCollector(service.guard.limiter.counts, ENDPOINT_NAMES),
+            IdempotencyCollector(lambda: service.guard.counts),
             BreakerCollector(service.registry),
             RetryCollector(service.registry),
             InquiryCollector(service.rails),
@@ -557,9 +622,9 @@ def application(service: Service, settings: Settings) -> App:
             WaitingCollector(lambda: service.backlog.counted),
             LoopCollector(service.loops.restarts),
         ),
-        layers=(service.gate.layer,),
-        keyless=service.gate.keyless,
-        stranger=service.gate.stranger,
+        layers=(service.guard.layer,),
+        check_missing_key=service.guard.check_missing_key,
+        check_unknown_key=service.guard.check_unknown_key,
         body_timeout_s=settings.body_timeout_s,
         new_id=lambda: identities.new("req"),
     )
@@ -568,36 +633,36 @@ def application(service: Service, settings: Settings) -> App:
 async def _serve(settings: Settings, database_url: str, fd: int | None) -> None:
     import uvicorn
 
-    from synccash.processes.http_server import configured
+    from synccash.processes.http_server import server_config
 
     listener = socket.socket(fileno=fd) if fd is not None else None
     async with assembled(settings, database_url) as service:
-        config = configured(
+        config = server_config(
             application(service, settings),
             host=settings.host,
             port=settings.port,
-            within_s=settings.body_timeout_s,
+            timeout_s=settings.body_timeout_s,
             grace_s=int(settings.request_deadline_s) + 2,
         )
         server = uvicorn.Server(config)
-        service.gate.open()
+        service.guard.start()
         if service.sightings is not None:
             service.sightings.start()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _heard)
+            signal.signal(number, _ignore_signal)
         await server.serve(sockets=[listener] if listener is not None else None)
 
 
-def _heard(_number: int, _frame: FrameType | None) -> None:
-    """Uvicorn raises the signal again once it has stopped; what it finds then ends nothing."""
+def _ignore_signal(_number: int, _frame: FrameType | None) -> None:
+    """Ignore the signal that uvicorn raises again once it has stopped, so the parts are closed in order."""
 
 
-def worker_server(service: Service, keeping: Housekeeping, host: str, port: int) -> "WorkerServer":
-    """What shows a worker's numbers. Raises SettingsError where its port cannot be had."""
+def worker_server(service: Service, housekeeping: Housekeeping, host: str, port: int) -> "WorkerServer":
+    """Return the server of a worker's metrics. Raises SettingsError when its port cannot be opened."""
     from synccash.processes.worker import WorkerCollector, WorkerServer
 
     collectors = (
-        WorkerCollector(service.engine.worker, service.notifier, keeping),
+        WorkerCollector(service.engine.worker, service.notifier, housekeeping),
         BreakerCollector(service.registry),
         RetryCollector(service.registry),
         InquiryCollector(service.rails),
@@ -611,12 +676,12 @@ def worker_server(service: Service, keeping: Housekeeping, host: str, port: int)
 
 async def _work(settings: Settings, database_url: str) -> None:
     async with assembled(settings, database_url) as service:
-        keeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
-        loops = {"worker": service.engine.worker, "webhooks": service.notifier, "housekeeping": keeping}
+        housekeeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
+        loops = {"worker": service.engine.worker, "webhooks": service.notifier, "housekeeping": housekeeping}
         if service.inquirers is not None:
             service.inquirers.start()
         port = settings.worker_port
-        servers = [] if port is None else [worker_server(service, keeping, settings.host, port)]
+        servers = [] if port is None else [worker_server(service, housekeeping, settings.host, port)]
 
         def stop() -> None:
             for loop in (*loops.values(), *servers):

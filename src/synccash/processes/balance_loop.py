@@ -1,4 +1,4 @@
-"""Folds the entries of balances into their checkpoints, and knows which credits nobody has confirmed yet."""
+"""Folds balance entries into checkpoints, and reads which credits an operator still has to confirm."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from synccash.stores.postgres.balances import UnconfirmedCredit
 log = structlog.get_logger("synccash.balances")
 
 FOLD_S = 5.0
-"""Pause between two folds, in seconds: a balance is read from its checkpoint and the entries of about two."""
+"""Pause between two folds, in seconds. Reading a balance sums its checkpoint and the entries since then."""
 
 
 class Balances(Protocol):
-    """What is done to the balances in the background."""
+    """The balances, as the background loop uses them."""
 
     async def fold(self) -> None: ...
     async def set_fees(self, fees: Mapping[tuple[str, str], int]) -> None: ...
@@ -28,7 +28,7 @@ class Balances(Protocol):
 class BalanceLoop:
     """Live: one loop of one process. Any number of processes may run it: one folds at a time.
 
-    `unconfirmed` is what it last saw. `fees` are written once, before the first fold.
+    `unconfirmed` is the latest reading. `fees` are written once, before the first fold.
     """
 
     balances: Balances
@@ -44,7 +44,7 @@ class BalanceLoop:
             await self.clock.sleep(FOLD_S)
 
     async def pass_once(self) -> None:
-        """Fold once. PostgreSQL out of reach is waited for."""
+        """Fold once. While PostgreSQL is unreachable, the next pass tries again."""
         try:
             if not self._fees_set:
                 await self.balances.set_fees(self.fees)
@@ -57,7 +57,7 @@ class BalanceLoop:
             log.exception("fold_failed")
 
     def warnings(self) -> Sequence[tuple[str, str]]:
-        """What an operator has to do about balances: the part of the service, and the words."""
+        """Return what an operator has to do about balances, as (part of the service, text)."""
         if not self.unconfirmed:
             return ()
         first, more = self.unconfirmed[0], len(self.unconfirmed) - 1

@@ -1,4 +1,4 @@
-"""The engine's settings, drawn from the settings of the process."""
+"""Converts the settings of the process to those of the engine, the dispatch and the webhook dispatcher."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from synccash.webhooks.dispatcher import WebhookDispatcherSettings
 
 
 def engine_settings(settings: Settings) -> EngineSettings:
-    """The engine's share of the settings. Raises SettingsError where they do not go together."""
+    """Return the engine's settings. Raises SettingsError when they contradict each other."""
     try:
         return EngineSettings(
             public_url=settings.public_url.rstrip("/"),
@@ -32,14 +32,15 @@ def engine_settings(settings: Settings) -> EngineSettings:
 
 
 def dispatch_settings(settings: Settings) -> DispatchSettings:
-    """How long one exchange with a rail may take."""
+    """Return the timeouts of a call to a rail."""
     return DispatchSettings(
         attempt_timeout_s=settings.attempt_timeout_s, inquiry_timeout_s=settings.attempt_timeout_s
     )
 
 
 def notifier_settings(settings: Settings, profile: Profile) -> WebhookDispatcherSettings:
-    """How merchants are told: a delivery's lease, and a probe's hold, outlive the longest post."""
+    """Return the webhook dispatcher's settings. The lease of a delivery, and the hold of a breaker's probe,
+    last longer than the longest post."""
     timeout_s, breaker = settings.webhook_timeout_s, profile.breaker
     return WebhookDispatcherSettings(
         timeout_s=timeout_s,

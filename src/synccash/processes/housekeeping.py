@@ -1,4 +1,4 @@
-"""Forgets what is old enough, a little at a time. Any number of processes may do it at once."""
+"""Deletes idempotency claims after their retention, in batches. Any number of processes may do it at once."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from synccash.stores.postgres.claims import PostgresClaims
 log = structlog.get_logger("synccash.housekeeping")
 
 _BATCH = 500
-_REST_S = 60.0
-_BREATH_S = 0.2
+_IDLE_PAUSE_S = 60.0
+_BATCH_PAUSE_S = 0.2
 
 
 @dataclass(slots=True)
 class Housekeeping:
-    """Live: one loop of one process. Claims are kept for `retention_s` seconds; `swept` counts those gone."""
+    """Live: one loop of one process. Keeps claims for `retention_s` seconds; `swept` counts deleted ones."""
 
     claims: PostgresClaims
     retention_s: float
@@ -25,7 +25,7 @@ class Housekeeping:
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Sweep now and then until stopped; PostgreSQL out of reach is waited for."""
+        """Delete old claims until stopped. While PostgreSQL is unreachable, try again later."""
         while not self._stopped.is_set():
             swept = 0
             try:
@@ -33,13 +33,13 @@ class Housekeeping:
             except StoreUnavailableError as error:
                 log.debug("sweep_put_off", reason=str(error))
             self.swept += swept
-            await self._rest(_BREATH_S if swept >= _BATCH else _REST_S)
+            await self._pause(_BATCH_PAUSE_S if swept >= _BATCH else _IDLE_PAUSE_S)
 
     def stop(self) -> None:
-        """End soon."""
+        """Stop soon."""
         self._stopped.set()
 
-    async def _rest(self, seconds: float) -> None:
+    async def _pause(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await self._stopped.wait()

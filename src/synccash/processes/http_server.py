@@ -1,4 +1,4 @@
-"""How connections are taken: whoever never finishes a request is hung up on, and broken HTTP is a problem."""
+"""Configures uvicorn: limits the time and size of requests, and answers invalid HTTP with a problem."""
 
 from asyncio import BaseTransport, TimerHandle
 from http import HTTPStatus
@@ -10,99 +10,100 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from synccash.api.problem import rendered
 from synccash.middleware.refusal import App, Refusal
 
-_HEAD_MOST = 65_536
-_REQUEST_MOST = 1_048_576
+_HEAD_MAX_BYTES = 65_536
+_REQUEST_MAX_BYTES = 1_048_576
 _TOO_LARGE = Refusal(
     status=431,
     code="headers_too_large",
-    detail=f"The request line and headers are larger than the maximum of {_HEAD_MOST} bytes.",
+    detail=f"The request line and headers are larger than the maximum of {_HEAD_MAX_BYTES} bytes.",
     headers={"Connection": "close"},
 )
 
 
-class QuietUpgradeProtocol(HttpToolsProtocol):
-    """HTTP/1.1. A connection has `within_s` seconds to bring the head of a request, and as long for what is
-    left of a body when the answer is out; between requests uvicorn's own patience for idle ones holds.
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """HTTP/1.1 with limits of time and size. A client has `timeout_s` seconds to send the head of a request,
+    and as long for the rest of a body after the response was sent; between requests uvicorn's own keep-alive
+    timeout applies. While the application waits for a body it can still answer, so `WholeBody` limits that.
 
-    The head of a request has a most, and so has what chunks and trailers can add to a body: neither uvicorn
-    nor its parser has one. Trailers are read over: a header that comes after the head was seen by no proxy.
-    A body that is waited for is not this one's affair: the application can still answer.
+    The head of a request has a maximum size, and so has what chunk headers and trailers add to a body,
+    because neither uvicorn nor its parser limits them. Trailers are ignored: no proxy has checked a header
+    that comes after the head.
     """
 
-    within_s: ClassVar[float] = 10.0
-    _patience: TimerHandle | None = None
-    _whole = True
-    _headed = False
-    _head = 0
-    _taken = 0
+    timeout_s: ClassVar[float] = 10.0
+    _timer: TimerHandle | None = None
+    _request_complete = True
+    _head_complete = False
+    _head_bytes = 0
+    _request_bytes = 0
 
     def connection_made(self, transport: BaseTransport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """A client is there, and has said nothing yet."""
+        """Start the timer of a new connection."""
         super().connection_made(cast("Any", transport))
-        self._wait()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
-        self._calm()
+        """Stop the timer of a closed connection."""
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes, of whatever."""
+        """Count the bytes of a request that is not complete, and end one that is too large."""
         super().data_received(data)
-        if self._whole or self.transport.is_closing():
+        if self._request_complete or self.transport.is_closing():
             return
-        self._taken += len(data)
-        if not self._headed and self._taken > _HEAD_MOST:
+        self._request_bytes += len(data)
+        if not self._head_complete and self._request_bytes > _HEAD_MAX_BYTES:
             self._refuse(_TOO_LARGE)
-        elif self._taken > _REQUEST_MOST:
+        elif self._request_bytes > _REQUEST_MAX_BYTES:
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """Start the timer and the counts of a request."""
         super().on_message_begin()
-        self._whole = self._headed = False
-        self._head = self._taken = 0
-        self._wait()
+        self._request_complete = self._head_complete = False
+        self._head_bytes = self._request_bytes = 0
+        self._start_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header; one of a trailer is passed over."""
-        if not self._headed:
-            self._head += len(name) + len(value)
+        """Take a header; ignore one of a trailer."""
+        if not self._head_complete:
+            self._head_bytes += len(name) + len(value)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head of a request: from here on the application decides how long to wait."""
-        self._calm()
-        self._headed = True
-        if self._head + len(self.url) > _HEAD_MOST:
+        """Stop the timer: from here on the application decides how long to wait."""
+        self._stop_timer()
+        self._head_complete = True
+        if self._head_bytes + len(self.url) > _HEAD_MAX_BYTES:
             raise ValueError(_TOO_LARGE.detail)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The last byte of a request."""
-        self._whole = True
-        self._calm()
+        """Stop the timer: the request is complete."""
+        self._request_complete = True
+        self._stop_timer()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """The answer is out, perhaps before the request was whole."""
+        """Start the timer again when the response was sent before the request was complete."""
         super().on_response_complete()
-        if not self._whole:
-            self._wait()
+        if not self._request_complete:
+            self._start_timer()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP."""
-        if self._headed and self._head + len(self.url) > _HEAD_MOST:
+        """Answer what is not valid HTTP with a problem."""
+        if self._head_complete and self._head_bytes + len(self.url) > _HEAD_MAX_BYTES:
             self._refuse(_TOO_LARGE)
         else:
             close = {"Connection": "close"}
             self._refuse(Refusal(status=400, code="malformed_request", detail=msg, headers=close))
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing is spoken here but HTTP/1.1; that a caller would rather speak otherwise is no news."""
+        """Suppress uvicorn's warning about upgrade requests: only HTTP/1.1 is served."""
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer what never becomes a request, and hang up."""
+        """Answer a request that never reaches the application, and close the connection."""
         headers, body = rendered({}, refusal)
         lines = [f"{name}: {value}" for name, value in headers.items()]
         first = f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}"
@@ -110,40 +111,40 @@ class QuietUpgradeProtocol(HttpToolsProtocol):
         self.transport.write(head.encode("latin-1") + body)
         self.transport.close()
 
-    def _wait(self) -> None:
-        self._calm()
-        self._patience = self.loop.call_later(self.within_s, self._give_up)
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(self.timeout_s, self._time_out)
 
-    def _calm(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _give_up(self) -> None:
-        self._patience = None
+    def _time_out(self) -> None:
+        self._timer = None
         if not self.transport.is_closing():
             self.transport.close()
 
 
-def patient(within_s: float) -> type[QuietUpgradeProtocol]:
-    """The protocol for connections that have `within_s` seconds for each step."""
-    return type("QuietUpgradeProtocol", (QuietUpgradeProtocol,), {"within_s": within_s})
+def protocol_with_timeout(timeout_s: float) -> type[BoundedHttpProtocol]:
+    """Return the protocol with this timeout; uvicorn creates its instances."""
+    return type("BoundedHttpProtocol", (BoundedHttpProtocol,), {"timeout_s": timeout_s})
 
 
-def configured(app: App, *, host: str, port: int, within_s: float, grace_s: int) -> uvicorn.Config:
-    """The server that `app` stands behind. At the end, requests under way have `grace_s` seconds."""
+def server_config(app: App, *, host: str, port: int, timeout_s: float, grace_s: int) -> uvicorn.Config:
+    """Return a server's configuration for `app`. At its stop, running requests have `grace_s` seconds."""
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         loop="uvloop",
-        http=patient(within_s),
+        http=protocol_with_timeout(timeout_s),
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
-        # Which proxies are believed is a setting of ours; uvicorn would believe all of its own host.
+        # Trusted proxies are a setting of the service; uvicorn would trust every client on its own host.
         proxy_headers=False,
         timeout_graceful_shutdown=grace_s,
     )

@@ -1,6 +1,7 @@
-"""What stands before the payments: which limits a request meets, who it comes from, which answer it has.
+"""Connects the resilience middleware to the rate limiter and to the cache of stored answers.
 
-Wires the middleware to the limiter and to the cache of answers. Nothing is decided from what Valkey forgot.
+Says which limits apply to which request, and identifies its caller. Valkey may lose every answer, because
+PostgreSQL has them all.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,10 +12,10 @@ from typing import Protocol
 
 from synccash.api.problem import refuse
 from synccash.middleware.authentication import PRINCIPAL
-from synccash.middleware.idempotency_coordinator import Counts
+from synccash.middleware.idempotency_coordinator import IdempotencyCounts
 from synccash.middleware.matching import Endpoint
 from synccash.middleware.refusal import App, Refusal, Scope
-from synccash.middleware.request_guard import Admitted, Asked, Caller
+from synccash.middleware.request_guard import Caller, GuardDecision, GuardedRequest
 from synccash.middleware.resilience import ResilienceMiddleware
 from synccash.payments.document import moment
 from synccash.payments.payer import Msisdn
@@ -29,7 +30,7 @@ from synccash.stores.valkey.limits.rate_limiter import LimiterCounts
 from synccash.stores.valkey.limits.script import answer_key
 
 BASE = "/api/v1"
-_LONGEST_USER = 128
+_MAX_USER_LENGTH = 128
 
 ENDPOINTS = (
     Endpoint("POST", f"{BASE}/payments", "payment_initiation", "handled", user_of_body=("payer", "msisdn")),
@@ -52,20 +53,20 @@ ENDPOINTS = (
         for name in ("live", "ready")
     ),
 )
-"""Every kind of request with limits of its own, or under an idempotency key. The paths are the templates of
-the routes: they are part of the scope under which claims are stored."""
+"""The endpoints with limits of their own or with idempotency keys. The paths are the templates of the routes:
+they are part of the scope under which claims are stored."""
 AUTHENTICATION = "authentication"
-"""The name under which callers are counted who have no key, or one that no process has seen yet."""
-NAMES = (*dict.fromkeys(endpoint.name for endpoint in ENDPOINTS if endpoint.limited), AUTHENTICATION)
+"""The name under which limits count requests without a key, or with one that this process has not seen."""
+ENDPOINT_NAMES = (*dict.fromkeys(endpoint.name for endpoint in ENDPOINTS if endpoint.limited), AUTHENTICATION)
 
 
 class Limiter(Protocol):
-    """Grants all demands of a request or none."""
+    """Grants all demands of a request, or none of them."""
 
     counts: LimiterCounts
 
     def at_once(self, endpoint: str, demands: Sequence[Demand]) -> Decision | None:
-        """Decide without asking anybody, where that can be."""
+        """Decide without a round trip; None when that is not possible."""
         ...
 
     async def check(
@@ -77,31 +78,31 @@ class Limiter(Protocol):
 
 
 class Answers(Protocol):
-    """Keeps answers in the background."""
+    """Stores answers in the background."""
 
     def keep(self, key: str, stored: bytes) -> None: ...
 
 
-class Fleet(Protocol):
-    """Counts the processes that share the limits, from its start on."""
+class Presence(Protocol):
+    """Counts this process among those that share the limits, once it is started."""
 
     def start(self) -> None: ...
 
 
 @dataclass(slots=True)
 class LocalLimiter:
-    """Live: a Limiter for a service without Valkey. Each process counts by itself."""
+    """Live: the Limiter of a service without Valkey. Each process counts by itself."""
 
     memory: MemoryLimiter = field(default_factory=MemoryLimiter)
     counts: LimiterCounts = field(default_factory=LimiterCounts)
 
     async def check(self, endpoint: str, demands: Sequence[Demand], *, answer: str | None = None) -> Decision:
-        """Decide here. There is no cache of answers."""
+        """Decide in this process. There is no cache of answers."""
         del answer
         return self.at_once(endpoint, demands)
 
     def at_once(self, endpoint: str, demands: Sequence[Demand]) -> Decision:
-        """Decide here."""
+        """Decide in this process."""
         decided = self.memory.check(demands)
         counts = self.counts
         if decided.allowed:
@@ -112,16 +113,16 @@ class LocalLimiter:
         return decided
 
     async def peek(self, demands: Sequence[Demand]) -> Decision:
-        """How the demands stand, without taking anything."""
+        """Return the state of the demands, without using any quota."""
         return self.memory.check([Demand(one.limit, one.id, 0) for one in demands])
 
     async def block(self, limit: Limit, id: str, duration_s: float) -> bool:  # noqa: A002
-        """Shut a key out."""
+        """Block a key."""
         self.memory.block(limit, id, duration_s)
         return True
 
     async def unblock(self, limit: Limit, id: str) -> bool:  # noqa: A002
-        """Forget a key's block, its record and its use."""
+        """Remove a key's block, its violations and its use."""
         self.memory.unblock(limit, id)
         return True
 
@@ -131,50 +132,51 @@ def _no_recovery() -> Recovery:
 
 
 @dataclass(slots=True)
-class Gate:
-    """Live: one per process. `book` has the limits in force, `trusted` the proxies that are believed.
+class ServiceGuard:
+    """Live: one per process. `book` has the limits in force; `trusted` are the proxies whose X-Forwarded-For
+    is believed.
 
-    `recovery` is what the process knows of a recovery: answers that were stored before it may speak of orders
-    that the database has lost, so none is used while it lasts, and none from before it afterwards.
+    `recovery` returns what the process knows of a recovery. Answers that were stored before one may name
+    orders that the database has lost: none is used while it lasts, and afterwards none from before it.
     """
 
     limiter: Limiter
     answers: Answers | None
     book: ConfiguredLimits
     trusted: tuple[Network, ...]
-    fleet: Fleet | None = None
+    presence: Presence | None = None
     recovery: Callable[[], Recovery] = _no_recovery
     middleware: ResilienceMiddleware | None = None
 
-    def open(self) -> None:
-        """Say to the other processes that this one lets requests in, too."""
-        if self.fleet is not None:
-            self.fleet.start()
+    def start(self) -> None:
+        """Count this process among those that share the limits."""
+        if self.presence is not None:
+            self.presence.start()
 
     def layer(self, app: App) -> App:
-        """Stand before `app`."""
+        """Return `app` behind limits and idempotency."""
         self.middleware = ResilienceMiddleware(
             app,
             endpoints=ENDPOINTS,
             identify=self.identify,
             refuse=refuse,
-            door=self,
+            guard=self,
             user_of=payer_of,
         )
         return self.middleware
 
     @property
-    def counts(self) -> Counts:
-        """What idempotency came to so far."""
-        return Counts() if self.middleware is None else self.middleware.counts
+    def counts(self) -> IdempotencyCounts:
+        """What became of requests with keys so far."""
+        return IdempotencyCounts() if self.middleware is None else self.middleware.counts
 
     async def close(self) -> None:
-        """Let requests whose clients hung up finish."""
+        """Wait for requests whose clients have hung up."""
         if self.middleware is not None:
             await self.middleware.close()
 
     def identify(self, scope: Scope) -> Caller:
-        """Who asks: the key's merchant, the end user that he names, the address behind our own proxies."""
+        """Return the caller: the key's merchant, the end user if one is named, and the client's address."""
         ip = self._address(scope)
         principal: Principal | None = scope.get(PRINCIPAL)
         if principal is None:
@@ -199,13 +201,13 @@ class Gate:
         ]
         return client_address(host, forwarded, self.trusted)
 
-    async def admit(self, asked: Asked) -> Admitted:
-        """Decide about all limits and bring the stored answer, in one round trip."""
-        endpoint, (ip, tenant, api_key, user), name = asked
+    async def admit(self, request: GuardedRequest) -> GuardDecision:
+        """Check all limits and look up the stored answer, in one round trip."""
+        endpoint, (ip, tenant, api_key, user), name = request
         if user is not None:
             user = f"{tenant}:{user}"
         if tenant is None and api_key is not None:
-            # Whoever has to lift a limit is not held up by it: an operator has that of his own key alone.
+            # An operator must be able to lift a limit that is exceeded, so only that of the own key applies.
             demands = self._shared("api_key", api_key)
         else:
             demands = self.book.demands(endpoint, user=user, api_key=api_key, ip=ip)
@@ -216,24 +218,24 @@ class Gate:
         headers = raw_limit_headers(decision)
         allowed, _, stored, _, _ = decision
         if allowed:
-            return make_namedtuple(Admitted, (None, stored, headers))
-        return Admitted(refusal=refused(decision), headers=headers)
+            return make_namedtuple(GuardDecision, (None, stored, headers))
+        return GuardDecision(refusal=refused(decision), headers=headers)
 
-    async def stranger(self, scope: Scope) -> Refusal | None:
-        """Whether an address may have one more key looked up that was never seen here, or why not."""
-        return await self._barred(self.book.demands(AUTHENTICATION, ip=self._address(scope)))
+    async def check_unknown_key(self, scope: Scope) -> Refusal | None:
+        """Return the refusal of an address that has sent too many unknown keys; None allows the lookup."""
+        return await self._refusal(self.book.demands(AUTHENTICATION, ip=self._address(scope)))
 
-    async def keyless(self, scope: Scope) -> Refusal | None:
-        """Why an address that sends no key hears no more than 429; None while it is within its limit.
+    async def check_missing_key(self, scope: Scope) -> Refusal | None:
+        """Return the refusal of an address that sends too many requests without a key; None within its limit.
 
-        It takes nothing from what all share: nobody is kept out by those who are let in nowhere.
+        Limits that all callers share are not used up, so requests without a key lock out no merchant.
         """
-        return await self._barred(self._shared("ip", self._address(scope)))
+        return await self._refusal(self._shared("ip", self._address(scope)))
 
     def _shared(self, scope: str, id: str) -> Sequence[Demand]:  # noqa: A002 - the field's word
         return [Demand(one, id) for one in self.book.shared if one.scope == scope]
 
-    async def _barred(self, demands: Sequence[Demand]) -> Refusal | None:
+    async def _refusal(self, demands: Sequence[Demand]) -> Refusal | None:
         decision = self.limiter.at_once(AUTHENTICATION, demands)
         if decision is None:
             decision = await self.limiter.check(AUTHENTICATION, demands)
@@ -248,7 +250,7 @@ class Gate:
             self.answers.keep(key, stored)
 
     def _answer_key(self, name: str) -> str | None:
-        """Where the answer is kept; None while a recovery is under way."""
+        """Return the cache key of an answer; None while a recovery is under way."""
         recovery = self.recovery()
         if recovery.active:
             return None
@@ -258,7 +260,7 @@ class Gate:
 
 @lru_cache(maxsize=10_000)
 def _direct(host: str | None) -> str:
-    """The address of a client who speaks to us without a proxy."""
+    """Return the address of a client that connects without a proxy."""
     return client_address(host, (), ())
 
 
@@ -282,7 +284,7 @@ def _moment(time_us: int) -> str:
 
 
 def payer_of(value: object) -> str | None:
-    """A number of a body in its one form; None for what is none: its refusal comes later."""
+    """Return a mobile number in its canonical form; None for anything else, which the handler refuses."""
     if not isinstance(value, str):
         return None
     try:
@@ -292,9 +294,9 @@ def payer_of(value: object) -> str | None:
 
 
 def _named_user(scope: Scope) -> str | None:
-    """The merchant's end user, where one printable X-User-Id says so."""
+    """Return the merchant's end user from X-User-Id; None unless there is exactly one printable value."""
     values = [value for name, value in scope["headers"] if name == b"x-user-id"]
     if len(values) != 1:
         return None
     text = values[0].decode("latin-1").strip()
-    return text if 0 < len(text) <= _LONGEST_USER and text.isascii() and text.isprintable() else None
+    return text if 0 < len(text) <= _MAX_USER_LENGTH and text.isascii() and text.isprintable() else None

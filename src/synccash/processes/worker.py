@@ -1,4 +1,4 @@
-"""What a worker shows of itself: its series and that it lives, on a port of its own, where one is set."""
+"""The HTTP server of a worker: its metrics and its liveness, on a port of its own when one is configured."""
 
 import contextlib
 import socket
@@ -15,9 +15,9 @@ from synccash.api.metrics import Metrics
 from synccash.api.problem import not_found, refuse
 from synccash.engine.worker import Worker
 from synccash.middleware.refusal import App, Receive, Scope, Send
-from synccash.middleware.request_context import BROKEN
+from synccash.middleware.request_context import INTERNAL_ERROR
 from synccash.processes.housekeeping import Housekeeping
-from synccash.processes.http_server import configured
+from synccash.processes.http_server import server_config
 from synccash.settings.loader import SettingsError
 from synccash.webhooks.dispatcher import WebhookDispatcher
 
@@ -26,39 +26,43 @@ log = structlog.get_logger("synccash.worker")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorkerCollector:
-    """`worker_*`, `webhook_*` and `idempotency_swept`: what the loops of a worker came to."""
+    """`worker_*`, `webhook_*` and `idempotency_swept`: what the loops of a worker have done."""
 
     worker: Worker
     notifier: WebhookDispatcher
-    keeping: Housekeeping
+    housekeeping: Housekeeping
 
     def collect(self) -> Iterator[Metric]:
-        """All series as they stand now."""
+        """Return all series with their present values."""
         sent = self.notifier.deliveries
         for name, text, count in (
-            ("worker_orders_taken", "Orders taken up because they were due", self.worker.taken),
+            ("worker_orders_taken", "Orders taken because they were due", self.worker.taken),
             (
                 "worker_orders_taken_over",
-                "Orders taken over from a holder that let them fall",
+                "Orders taken over after another process let their lease end",
                 self.worker.taken_over,
             ),
-            ("worker_orders_interrupted", "Orders left because PostgreSQL was away", self.worker.interrupted),
-            ("webhook_delivered", "Events that arrived", sent.delivered),
-            ("webhook_failed", "Posts of an event that did not arrive", sent.failed),
+            (
+                "worker_orders_interrupted",
+                "Orders left because PostgreSQL was unreachable",
+                self.worker.interrupted,
+            ),
+            ("webhook_delivered", "Events that were delivered", sent.delivered),
+            ("webhook_failed", "Posts of an event that failed", sent.failed),
             ("webhook_postponed", "Posts not made because an endpoint's breaker was open", sent.postponed),
-            ("webhook_endpoints_disabled", "Endpoints given up", sent.disabled),
-            ("idempotency_swept", "Claims forgotten because they were old", self.keeping.swept),
+            ("webhook_endpoints_disabled", "Endpoints disabled after repeated failures", sent.disabled),
+            ("idempotency_swept", "Claims deleted because they were old", self.housekeeping.swept),
         ):
             yield CounterMetricFamily(name, text, value=count)
         for name, text, count in (
-            ("webhook_under_way", "Posts of events under way", self.notifier.busy),
+            ("webhook_under_way", "Posts of events in progress", self.notifier.busy),
             ("webhook_endpoints_shut", "Endpoints whose breaker is not closed", self.notifier.shut),
         ):
             yield GaugeMetricFamily(name, text, value=count)
 
 
-def shown(metrics: Metrics) -> App:
-    """The ASGI application: `/metrics` and `/health/live`."""
+def metrics_app(metrics: Metrics) -> App:
+    """Return the ASGI application that serves `/metrics` and `/health/live`."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         del receive
@@ -77,7 +81,7 @@ def shown(metrics: Metrics) -> App:
             kind, body = found()
         except Exception:
             log.exception("request_failed")
-            await refuse(scope, send, BROKEN)
+            await refuse(scope, send, INTERNAL_ERROR)
             return
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -87,28 +91,28 @@ def shown(metrics: Metrics) -> App:
 
 
 class WorkerServer(uvicorn.Server):
-    """Live: one loop of one process. Raises SettingsError where the port cannot be had."""
+    """Live: one per worker process. Raises SettingsError when the port cannot be opened."""
 
     def __init__(self, collectors: Iterable[Collector], *, host: str, port: int) -> None:
-        app = shown(Metrics(collectors))
-        super().__init__(configured(app, host=host, port=port, within_s=10.0, grace_s=1))
-        self._listener = _listening(host, port)
+        app = metrics_app(Metrics(collectors))
+        super().__init__(server_config(app, host=host, port=port, timeout_s=10.0, grace_s=1))
+        self._listener = _listen(host, port)
 
     async def answer(self) -> None:
-        """Answer until stopped."""
+        """Serve until stopped."""
         await self.serve(sockets=[self._listener])
 
     def stop(self) -> None:
-        """End soon."""
+        """Stop soon."""
         self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Signals are the worker's."""
+        """Leave signals to the worker."""
         yield
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)

@@ -1,4 +1,4 @@
-"""`/balance`: what a merchant may pay out."""
+"""`/balance`: the money that a merchant can refund and pay out."""
 
 from typing import Annotated
 
@@ -19,6 +19,6 @@ async def get_balance(
     tenant: Given[Tenant],
     currency: Annotated[str, QueryParameter(pattern="^[A-Z]{3}$", description="ISO 4217")] = "GHS",
 ) -> Json:
-    """The balance in the mode of the key. `available` is what refunds and payouts may send now."""
+    """Return the balance in the mode of the key. Refunds and payouts may send `available` now."""
     account = BalanceAccount(merchant_id=tenant.merchant_id, livemode=tenant.livemode, currency=currency)
     return json(balance_document(await balances.balance(account)))

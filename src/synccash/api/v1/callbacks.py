@@ -1,4 +1,4 @@
-"""`/callbacks`: what rails call. Hints only: what a callback says is never believed."""
+"""`/callbacks`: receives the rails' callbacks. They trigger an inquiry; their content is not trusted."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from synccash.engine.engine import Engine
 async def take_callback(
     request: Request[Any, Any, Any], rail: Id, token: Id, engine: Given[Engine]
 ) -> Response[bytes]:
-    """Ask the rail about the attempt of this token, now. An unknown token is answered the same."""
+    """Have the rail asked about the attempt of this token now. An unknown token gets the same response."""
     if token.isascii() and token.isprintable():
         headers = {name.lower(): value for name, value in request.headers.items()}
         await engine.take_callback(rail, token, headers, await request.body())

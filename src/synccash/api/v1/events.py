@@ -1,4 +1,4 @@
-"""`/events`: what happened, in the order in which it was committed."""
+"""`/events`: the events of a merchant, in the order of their commits."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ async def list_events(
     after: Annotated[str | None, QueryParameter(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,
     limit: Limit = 20,
 ) -> Json:
-    """Events, oldest first. `after` is the id of the last event that was seen: none is missed behind it."""
+    """List events, oldest first. `after` is the id of the last event seen; no later event is left out."""
     found = await reading.events(tenant, after=after, limit=limit)
     if found is None:
         raise invalid(("after", "expected the id of one of your events in the same mode"))
@@ -33,7 +33,7 @@ async def list_events(
 
 @post("/{event_id:str}/redeliver", status_code=200, responses=answers({200: RedeliveryShown}))
 async def redeliver_event(event_id: Id, endpoints: Given[Endpoints], tenant: Given[Tenant]) -> Json:
-    """Deliver an event once more to each enabled endpoint."""
+    """Send an event again to each enabled endpoint."""
     count = await endpoints.redeliver(tenant, event_id)
     if count is None:
         raise ObjectNotFoundError("event", event_id)

@@ -1,6 +1,6 @@
-"""`/health`, outside the versioned path and without a key: for load balancers and for people.
+"""`/health`, outside the versioned path and without a key: for load balancers and operators.
 
-Balancers and watchers ask with HEAD as well as with GET.
+Load balancers and monitors send HEAD as well as GET.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ log = structlog.get_logger("synccash.api")
 
 @route("/live", http_method=["GET", "HEAD"], responses=answers({200: LiveShown}))
 async def live() -> Json:
-    """The process answers."""
+    """Tell that the process is running."""
     return json({"status": "ok"})
 
 
@@ -30,18 +30,18 @@ async def live() -> Json:
     responses={**answers({200: HealthShown}), **answers({503: HealthShown})},
 )
 async def ready(health: Given[Health]) -> Json:
-    """503 while PostgreSQL is away or takes no writes. All else that is away makes it `degraded`, by name."""
+    """503 while PostgreSQL is unreachable or takes no writes. `degraded` names the other parts that fail."""
     database, valkey = await asyncio.gather(
-        _well("postgresql", health.database), _well("valkey", health.valkey)
+        _passes("postgresql", health.database), _passes("valkey", health.valkey)
     )
     rails = _rails(health)
-    degraded = [name for name, well in (("postgresql", database), ("valkey", valkey)) if not well]
+    degraded = [name for name, passes in (("postgresql", database), ("valkey", valkey)) if not passes]
     if rails is None:
         rails = {}
         degraded.append("rails")
     if health.sends_held():
         degraded.append("recovery")
-    degraded += [name for name, standing in rails.items() if standing != "ok"]
+    degraded += [name for name, rail_status in rails.items() if rail_status != "ok"]
     warnings = _warnings(health)
     degraded += warnings
     status = "unavailable" if not database else "degraded" if degraded else "ok"
@@ -54,8 +54,8 @@ async def ready(health: Given[Health]) -> Json:
     return answer
 
 
-async def _well(name: str, check: Callable[[], Awaitable[bool]]) -> bool:
-    """The result of a check; False for one that fails: a balancer hears 503 or 200, never 500."""
+async def _passes(name: str, check: Callable[[], Awaitable[bool]]) -> bool:
+    """Return the result of a check; False when it raises, so that the answer is 503 or 200, never 500."""
     try:
         return await check()
     except (Exception, asyncio.CancelledError):

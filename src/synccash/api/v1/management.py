@@ -1,4 +1,4 @@
-"""What the operator's calls under `/resilience` reach."""
+"""The ports of the operator's calls under `/resilience`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from synccash.resilience.rate_limiter import Decision, Demand, Limit
 
 
 class Breakers(Protocol):
-    """The breakers of the whole cluster."""
+    """The circuit breakers of all processes."""
 
     async def all(self) -> Sequence[dict[str, Any]]: ...
     async def one(self, name: str) -> dict[str, Any] | None: ...
@@ -24,41 +24,41 @@ class Breakers(Protocol):
 
 
 class Limits(Protocol):
-    """What of the limiter the operator may see and move."""
+    """The rate limiter, as far as the operator may read and change it."""
 
     async def peek(self, demands: Sequence[Demand]) -> Decision: ...
 
     async def block(self, limit: Limit, id: str, duration_s: float) -> bool:  # noqa: A002 - the field's word
-        """Shut a key out. False: only this process could be told."""
+        """Block a key. False when the block is in force in this process only."""
         ...
 
     async def unblock(self, limit: Limit, id: str) -> bool:  # noqa: A002
-        """Forget a key's block, record and use. False: only this process could be told."""
+        """Remove a key's block, violations and use. False when that is in force in this process only."""
         ...
 
 
 class Claims(Protocol):
-    """What the claims of a window of time have come to."""
+    """Statistics of the idempotency claims of a time window."""
 
     async def statistics(self, *, window_s: float) -> Any: ...
 
 
 class Audit(Protocol):
-    """Where every manual action is noted before it is done."""
+    """The audit log: every manual action is written to it before it is done."""
 
     async def note(self, *, actor: str, action: str, target: str, reason: str) -> None: ...
 
 
 class Tenants(Protocol):
-    """All merchants in both modes, as the limits of users name them."""
+    """All merchants in both modes, by the names that user limits have for them."""
 
     async def tenants(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """What the operator's calls reach. `counted` gives what idempotency came to in this process, `floats`
-    what it knows of the float of each rail that pays out."""
+    """The parts that the operator's calls use. `counted` returns the idempotency counts of this process,
+    `floats` the known float of each rail that pays out."""
 
     breakers: Breakers
     limits: Limits
@@ -70,14 +70,14 @@ class Management:
     floats: Callable[[], list[dict[str, Any]]]
 
 
-Why = Annotated[
+ReasonParameter = Annotated[
     str | None,
-    QueryParameter(max_length=500, description='For the audit log; a body {"reason": …} says it too'),
+    QueryParameter(max_length=500, description='For the audit log; a body {"reason": …} does the same'),
 ]
 
 
 async def reason_of(request: AnyRequest, text: str | None) -> str:
-    """Why an operator acts, where he need not say: from the body `{"reason": …}`, else the query, else "".
+    """Return the optional reason of an operator: from the body `{"reason": …}`, else the query, else "".
 
     Raises ProblemError 400, 415 or 422.
     """

@@ -1,4 +1,4 @@
-"""`/payments`: collect money, look at it, call it off, and what people decide about it."""
+"""`/payments`: collects money; reads, cancels and refunds payments; an operator's decisions about them."""
 
 from typing import Annotated
 
@@ -14,11 +14,11 @@ from synccash.api.calls import (
     Limit,
     answers,
     claim_of,
+    encoded_json,
     json,
-    of_reply,
     page,
-    raw_json,
     read_cursor,
+    reply_response,
     write_cursor,
 )
 from synccash.api.ports import PaymentFilter, Reading
@@ -57,11 +57,11 @@ async def create_payment(
     idempotency: KeyHeader = None,
 ) -> Json:
     """Collect money from a payer. 202: the outcome of the request is not known yet."""
-    del idempotency  # read from the raw headers: two identical ones are one
+    del idempotency  # documented here; the middleware reads the header
     rails = engine.rails
     if data.rail is not None and data.rail not in rails:
         raise invalid(("rail", f"expected a rail that is set up: {', '.join(sorted(rails))}"))
-    asked = PaymentRequest(
+    payment_request = PaymentRequest(
         tenant=tenant,
         amount=data.amount,
         currency=data.currency,
@@ -72,7 +72,7 @@ async def create_payment(
         expires_in_s=data.expires_in,
         rail=data.rail,
     )
-    return of_reply(await engine.initiate_payment(asked, claim_of(request)))
+    return reply_response(await engine.initiate_payment(payment_request, claim_of(request)))
 
 
 @get("/", responses=answers({200: PaymentPage}, 400, 422))
@@ -85,8 +85,8 @@ async def list_payments(
     after: Annotated[str | None, QueryParameter(max_length=200)] = None,
     limit: Limit = 20,
 ) -> Json:
-    """Payments, newest first. `after` takes the `next` of the page before. `unreadable` names those of
-    the page that this version of the service cannot show, as while it is upgraded."""
+    """List payments, newest first. `after` takes the `next` of the previous page. `unreadable` has the ids of
+    payments that this version of the service cannot show, as during an upgrade."""
     try:
         msisdn = None if payer is None else Msisdn.parse(payer).digits
     except ValueError as error:
@@ -115,7 +115,7 @@ def _placed(found: PaymentCase | UnreadablePayment) -> Payment | UnreadablePayme
 
 @get("/{payment_id:str}", responses=answers({200: PaymentShown}))
 async def get_payment(payment_id: Id, reading: Given[Reading], tenant: Given[Tenant]) -> Json:
-    """A payment as it stands now."""
+    """Return a payment in its present state."""
     case = await reading.payment(tenant, payment_id)
     if case is None:
         raise ObjectNotFoundError("payment", payment_id)
@@ -124,7 +124,7 @@ async def get_payment(payment_id: Id, reading: Given[Reading], tenant: Given[Ten
 
 @get("/{payment_id:str}/timeline", responses=answers({200: TimelineShown}))
 async def get_timeline(payment_id: Id, reading: Given[Reading], tenant: Given[Tenant]) -> Json:
-    """All that was decided about a payment and its refunds, oldest first."""
+    """Return everything that was decided about a payment and its refunds, oldest first."""
     entries = await reading.timeline(tenant, payment_id)
     if entries is None:
         raise ObjectNotFoundError("payment", payment_id)
@@ -133,16 +133,16 @@ async def get_timeline(payment_id: Id, reading: Given[Reading], tenant: Given[Te
 
 @post("/{payment_id:str}/cancel", status_code=200, responses=answers({200: PaymentShown}, 409))
 async def cancel_payment(payment_id: Id, engine: Given[Engine], tenant: Given[Tenant]) -> Json:
-    """Call a payment off while no money may have moved."""
-    return raw_json(await engine.cancel_payment(tenant, payment_id))
+    """Cancel a payment, as long as no money can have moved."""
+    return encoded_json(await engine.cancel_payment(tenant, payment_id))
 
 
 @post("/{payment_id:str}/otp", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422))
 async def submit_otp(
     payment_id: Id, data: JSONBody[PasswordBody], engine: Given[Engine], tenant: Given[Tenant]
 ) -> Json:
-    """Hand over the payer's one-time password. One that the rail refuses may be followed by another."""
-    return raw_json(await engine.submit_otp(tenant, payment_id, data.otp))
+    """Submit the payer's one-time password. When the rail refuses it, another may be submitted."""
+    return encoded_json(await engine.submit_otp(tenant, payment_id, data.otp))
 
 
 @post(
@@ -158,10 +158,12 @@ async def create_refund(
     tenant: Given[Tenant],
     idempotency: KeyHeader = None,
 ) -> Json:
-    """Give money back to the payer."""
-    del idempotency
-    asked = RefundRequest(tenant=tenant, payment_id=payment_id, amount=data.amount, reason=data.reason)
-    return of_reply(await engine.refund_payment(asked, claim_of(request)))
+    """Refund a payment, in part or in full."""
+    del idempotency  # documented here; the middleware reads the header
+    refund_request = RefundRequest(
+        tenant=tenant, payment_id=payment_id, amount=data.amount, reason=data.reason
+    )
+    return reply_response(await engine.refund_payment(refund_request, claim_of(request)))
 
 
 @post(
@@ -170,8 +172,8 @@ async def create_refund(
 async def approve_payment(
     payment_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
 ) -> Json:
-    """Operator: let a payment in risk review go on."""
-    return raw_json(await engine.reviewing.approve(payment_id, by=operator, reason=data.reason))
+    """Operator: approve a payment in risk review; it is then sent."""
+    return encoded_json(await engine.reviewing.approve(payment_id, by=operator, reason=data.reason))
 
 
 @post(
@@ -180,8 +182,8 @@ async def approve_payment(
 async def decline_payment(
     payment_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
 ) -> Json:
-    """Operator: end a payment in risk review."""
-    return raw_json(await engine.reviewing.decline(payment_id, by=operator, reason=data.reason))
+    """Operator: decline a payment in risk review; it ends as failed."""
+    return encoded_json(await engine.reviewing.decline(payment_id, by=operator, reason=data.reason))
 
 
 @post(
@@ -190,17 +192,17 @@ async def decline_payment(
 async def resolve_payment(
     payment_id: Id, data: JSONBody[PaymentResolutionBody], engine: Given[Engine], operator: Given[str]
 ) -> Json:
-    """Operator: end a payment under review as it was found at the rail.
+    """Operator: end a payment under review with the outcome that was found at the rail.
 
-    `amount_received` (pesewas) says what the rail took where that is not the payment's amount: no more than
-    this can be refunded.
+    `amount_received` (pesewas) is what the rail collected, if that differs from the payment's amount; no more
+    than this can be refunded.
     """
     outcome, received = Resolution(data.outcome), data.amount_received
     if outcome is Resolution.FAILED and received is not None:
         raise invalid(
             ("amount_received", "must be absent when outcome is failed: a failed payment received no money")
         )
-    return raw_json(
+    return encoded_json(
         await engine.reviewing.resolve(
             PaymentCase,
             payment_id,
@@ -221,10 +223,10 @@ async def resolve_payment(
 async def return_surplus(
     payment_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
 ) -> Json:
-    """Operator: give back what was taken beyond the payment. A repeat shows the same refunds, and makes
-    another where one has failed for good."""
-    made = await engine.return_surplus(payment_id, by=operator, reason=data.reason)
-    return json(page([refund_document(case.refund, case.attempts) for case in made], len(made), None))
+    """Operator: refund what was collected beyond the payment. A repeat returns the same refunds, and opens
+    another one for each that has failed."""
+    refunds = await engine.return_surplus(payment_id, by=operator, reason=data.reason)
+    return json(page([refund_document(case.refund, case.attempts) for case in refunds], len(refunds), None))
 
 
 PAYMENTS = Router(

@@ -1,10 +1,20 @@
-"""`/payouts`: money sent to a wallet."""
+"""`/payouts`: sends money to wallets; an operator's decisions about payouts."""
 
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody
 
-from synccash.api.calls import AnyRequest, Id, Json, KeyHeader, answers, claim_of, json, of_reply, raw_json
+from synccash.api.calls import (
+    AnyRequest,
+    Id,
+    Json,
+    KeyHeader,
+    answers,
+    claim_of,
+    encoded_json,
+    json,
+    reply_response,
+)
 from synccash.api.ports import Reading
 from synccash.api.problem import invalid
 from synccash.api.schemas import DecisionBody, PayoutBody, PayoutShown, ResolutionBody
@@ -27,11 +37,11 @@ async def create_payout(
     idempotency: KeyHeader = None,
 ) -> Json:
     """Send money to a payee. 202: the outcome of the request is not known yet."""
-    del idempotency  # read from the raw headers: two identical ones are one
+    del idempotency  # documented here; the middleware reads the header
     rails = engine.rails
     if data.rail is not None and data.rail not in rails:
         raise invalid(("rail", f"expected a rail that is set up: {', '.join(sorted(rails))}"))
-    asked = PayoutRequest(
+    payout_request = PayoutRequest(
         tenant=tenant,
         amount=data.amount,
         currency=data.currency,
@@ -42,12 +52,12 @@ async def create_payout(
         expires_in_s=data.expires_in,
         rail=data.rail,
     )
-    return of_reply(await engine.pay_out(asked, claim_of(request)))
+    return reply_response(await engine.pay_out(payout_request, claim_of(request)))
 
 
 @get("/{payout_id:str}", responses=answers({200: PayoutShown}))
 async def get_payout(payout_id: Id, reading: Given[Reading], tenant: Given[Tenant]) -> Json:
-    """A payout as it stands now."""
+    """Return a payout in its present state."""
     case = await reading.payout(tenant, payout_id)
     if case is None:
         raise ObjectNotFoundError("payout", payout_id)
@@ -58,8 +68,8 @@ async def get_payout(payout_id: Id, reading: Given[Reading], tenant: Given[Tenan
 async def approve_payout(
     payout_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
 ) -> Json:
-    """Operator: let a payout in risk review go on."""
-    return raw_json(
+    """Operator: approve a payout in risk review; it is then sent."""
+    return encoded_json(
         await engine.reviewing.approve(payout_id, by=operator, reason=data.reason, kind=PayoutCase)
     )
 
@@ -68,8 +78,8 @@ async def approve_payout(
 async def decline_payout(
     payout_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
 ) -> Json:
-    """Operator: end a payout in risk review."""
-    return raw_json(
+    """Operator: decline a payout in risk review; it ends as failed."""
+    return encoded_json(
         await engine.reviewing.decline(payout_id, by=operator, reason=data.reason, kind=PayoutCase)
     )
 
@@ -78,9 +88,9 @@ async def decline_payout(
 async def resolve_payout(
     payout_id: Id, data: JSONBody[ResolutionBody], engine: Given[Engine], operator: Given[str]
 ) -> Json:
-    """Operator: end a payout under review as it was found at the rail."""
+    """Operator: end a payout under review with the outcome that was found at the rail."""
     outcome = Resolution(data.outcome)
-    return raw_json(
+    return encoded_json(
         await engine.reviewing.resolve(
             PayoutCase, payout_id, outcome, by=operator, evidence=data.evidence, rail=data.rail
         )

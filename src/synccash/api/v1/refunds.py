@@ -1,10 +1,10 @@
-"""`/refunds`: money on its way back. A refund is made under its payment."""
+"""`/refunds`: reads and resolves refunds. They are opened at `/payments/{id}/refunds`."""
 
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody
 
-from synccash.api.calls import Id, Json, answers, json, raw_json
+from synccash.api.calls import Id, Json, answers, encoded_json, json
 from synccash.api.ports import Reading
 from synccash.api.schemas import RefundShown, ResolutionBody
 from synccash.engine.engine import Engine
@@ -17,7 +17,7 @@ from synccash.payments.request import Tenant
 
 @get("/{refund_id:str}", responses=answers({200: RefundShown}))
 async def get_refund(refund_id: Id, reading: Given[Reading], tenant: Given[Tenant]) -> Json:
-    """A refund as it stands now."""
+    """Return a refund in its present state."""
     case = await reading.refund(tenant, refund_id)
     if case is None:
         raise ObjectNotFoundError("refund", refund_id)
@@ -28,9 +28,9 @@ async def get_refund(refund_id: Id, reading: Given[Reading], tenant: Given[Tenan
 async def resolve_refund(
     refund_id: Id, data: JSONBody[ResolutionBody], engine: Given[Engine], operator: Given[str]
 ) -> Json:
-    """Operator: end a refund under review as it was found at the rail."""
+    """Operator: end a refund under review with the outcome that was found at the rail."""
     outcome = Resolution(data.outcome)
-    return raw_json(
+    return encoded_json(
         await engine.reviewing.resolve(
             RefundCase, refund_id, outcome, by=operator, evidence=data.evidence, rail=data.rail
         )

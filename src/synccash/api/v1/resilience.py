@@ -1,4 +1,4 @@
-"""`/resilience`: the operator's view of breakers, limits and idempotency, and his hands on them."""
+"""`/resilience`: the operator's calls on circuit breakers, rate limits, idempotency, floats and routes."""
 
 import asyncio
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from synccash.api.calls import AnyRequest, Json, answers, json
 from synccash.api.ports import Health
 from synccash.api.problem import ProblemError, not_found
 from synccash.api.schemas import DecisionBody
-from synccash.api.v1.management import Management, Why, reason_of
+from synccash.api.v1.management import Management, ReasonParameter, reason_of
 from synccash.api.v1.rate_limits import block_key, get_limits, unblock_key
 from synccash.api.v1.routes import dry_run
 
@@ -21,14 +21,14 @@ _WINDOW_S = 3_600.0
 
 @get("/circuit-breakers", responses=answers({200: dict[str, Any]}))
 async def list_breakers(management: Given[Management], operator: Given[str]) -> Json:
-    """All breakers with their states and statistics."""
+    """List all breakers with their states and statistics."""
     del operator
     return json({"data": list(await management.breakers.all())})
 
 
 @get("/circuit-breakers/{name:str}", responses=answers({200: dict[str, Any]}))
 async def get_breaker(name: Name, management: Given[Management], operator: Given[str]) -> Json:
-    """One breaker; a bare service means its collect breaker."""
+    """Return one breaker; a bare service means its collect breaker."""
     del operator
     return json(await _known(management, name))
 
@@ -39,13 +39,19 @@ async def get_breaker(name: Name, management: Given[Management], operator: Given
     responses=answers({200: dict[str, Any]}, 400, 415, 422),
 )
 async def reset_breaker(
-    request: AnyRequest, name: Name, management: Given[Management], operator: Given[str], reason: Why = None
+    request: AnyRequest,
+    name: Name,
+    management: Given[Management],
+    operator: Given[str],
+    reason: ReasonParameter = None,
 ) -> Json:
-    """Close a breaker and forget what it has seen lately; a bare service means all its breakers."""
+    """Close a breaker and clear its recent results; a bare service means all its breakers."""
     await _known(management, name)
-    why = await reason_of(request, reason)
-    await management.audit.note(actor=operator, action="breaker_reset", target=name, reason=why)
-    moved = await management.breakers.reset(name, f"reset by {operator}" + (f": {why}" if why else ""))
+    reason_text = await reason_of(request, reason)
+    await management.audit.note(actor=operator, action="breaker_reset", target=name, reason=reason_text)
+    moved = await management.breakers.reset(
+        name, f"reset by {operator}" + (f": {reason_text}" if reason_text else "")
+    )
     return json({**await _known(management, name), "reset": [one["name"] for one in moved]})
 
 
@@ -57,7 +63,7 @@ async def reset_breaker(
 async def force_open_breaker(
     name: Name, data: JSONBody[DecisionBody], management: Given[Management], operator: Given[str]
 ) -> Json:
-    """Refuse every new attempt until a reset. Inquiries go on."""
+    """Refuse every new attempt until a reset. Inquiries continue."""
     await _known(management, name)
     await management.audit.note(actor=operator, action="breaker_force_open", target=name, reason=data.reason)
     await management.breakers.force_open(name, data.reason)
@@ -78,7 +84,7 @@ def _unknown_breaker(name: str) -> ProblemError:
 
 @get("/idempotency/stats", responses=answers({200: dict[str, Any]}))
 async def idempotency_stats(management: Given[Management], operator: Given[str]) -> Json:
-    """What keys have come to: in the last hour by PostgreSQL, and since its start in this process."""
+    """Return what became of keys: in the last hour in PostgreSQL, and in this process since its start."""
     del operator
     found = await management.claims.statistics(window_s=_WINDOW_S)
     return json({"window_s": _WINDOW_S, "claims": dict(found), "process": management.counted()})
@@ -86,7 +92,7 @@ async def idempotency_stats(management: Given[Management], operator: Given[str])
 
 @get("/floats", responses=answers({200: dict[str, Any]}))
 async def list_floats(management: Given[Management], operator: Given[str]) -> Json:
-    """What each rail's account can pay out, in pesewas, as this process last read it."""
+    """List what each rail's account can pay out, in pesewas, by the latest reading of this process."""
     del operator
     return json({"data": management.floats()})
 
@@ -95,7 +101,7 @@ async def list_floats(management: Given[Management], operator: Given[str]) -> Js
 async def resilience_health(
     health: Given[Health], management: Given[Management], operator: Given[str]
 ) -> Json:
-    """`ok`, `degraded` or `unavailable`, and in words what it is and what to do about it."""
+    """Return `ok`, `degraded` or `unavailable`, with each trouble and what to do about it."""
     del operator
     database, valkey, known, durability = await asyncio.gather(
         health.database(), health.valkey(), management.breakers.all(), health.durability()
@@ -121,8 +127,8 @@ async def resilience_health(
         for one in floats
         if one["is_low"]
     )
-    standings = health.rails() if database else {}
-    for name in sorted(name for name, standing in standings.items() if standing == "unconfirmed"):
+    rail_statuses = health.rails() if database else {}
+    for name in sorted(name for name, status in rail_statuses.items() if status == "unconfirmed"):
         detail = (
             "The credentials of this account have changed, so nothing new is sent to it. If they belong to "
             f"the same business, run `synccash rails confirm {name}`; if not, give them another label."

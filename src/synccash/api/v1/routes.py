@@ -1,4 +1,4 @@
-"""`/resilience/routes`: which rail would be taken now, and why. Nothing is sent."""
+"""`/resilience/routes`: shows which rail a payment or payout would use now, and why. Nothing is sent."""
 
 from typing import Annotated, Any, Literal
 
@@ -24,10 +24,10 @@ async def dry_run(
     payment: Annotated[str, QueryParameter(max_length=64)] = "",
     mode: Annotated[Literal["live", "test"] | None, QueryParameter()] = None,
 ) -> Json:
-    """The rails as this process would rank them now. `payment`: an id, for what a split would do with it.
-    `mode`: of the order; by default live where any rail has a live account, else test."""
+    """Rank the rails as this process would now. `payment` is an id, for the effect of a percentage split.
+    `mode` is that of the order; by default live when any rail has a live account, else test."""
     del operator
-    asked = RoutingQuery(
+    query = RoutingQuery(
         network=network,
         operation=Operation(operation),
         amount=amount,
@@ -35,4 +35,4 @@ async def dry_run(
         key=payment,
         livemode=engine.router.has_live_account if mode is None else mode == "live",
     )
-    return json(engine.router.dry_run(asked))
+    return json(engine.router.dry_run(query))

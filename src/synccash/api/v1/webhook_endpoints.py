@@ -1,4 +1,4 @@
-"""`/webhook-endpoints`: where a merchant is told. A signing secret is shown once, when it is made."""
+"""`/webhook-endpoints`: manages the URLs that get a merchant's events. A signing secret is shown once."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,14 +24,14 @@ _ERRORS = (400, 415, 422)
 
 @dataclass(frozen=True, slots=True)
 class EndpointMaker:
-    """How endpoints come into being. `private` allows addresses of our own network."""
+    """Creates and changes endpoints. `private` allows private network addresses."""
 
     clock: Clock
     identities: Identities
     private: bool
 
     def new(self, tenant: Tenant, body: EndpointBody) -> WebhookEndpoint:
-        """A fresh endpoint with a secret of its own. Raises ProblemError."""
+        """Return a new endpoint with a new signing secret. Raises ProblemError 422."""
         self.check(body.url, body.types)
         now = self.clock.now()
         return WebhookEndpoint(
@@ -47,7 +47,10 @@ class EndpointMaker:
         )
 
     def changed(self, endpoint: WebhookEndpoint, body: EndpointChangeBody) -> WebhookEndpoint:
-        """The endpoint with what the body names. A former secret signs on beside a new one for a day."""
+        """Return the endpoint with the changes of the body. Raises ProblemError 422.
+
+        After a rotation the former secret still signs for a day.
+        """
         self.check(body.url, body.types)
         secrets = endpoint.secrets
         if body.rotate_secret:
@@ -65,7 +68,7 @@ class EndpointMaker:
         )
 
     def check(self, url: str | None, types: list[str] | None) -> None:
-        """Raise ProblemError with every field that cannot be used."""
+        """Raise ProblemError with all invalid fields."""
         errors: list[tuple[str, str]] = []
         if url is not None:
             try:
@@ -86,7 +89,7 @@ async def create_endpoint(
     endpoint_maker: Given[EndpointMaker],
     tenant: Given[Tenant],
 ) -> Json:
-    """Make an endpoint. The answer shows its signing secret, this once.
+    """Create an endpoint. Only this response shows its signing secret.
 
     A merchant has at most 16 endpoints in each mode, disabled ones included: one more gets 409
     `webhook_endpoint_limit`.
@@ -97,14 +100,14 @@ async def create_endpoint(
 
 @get("/", responses=answers({200: EndpointPage}))
 async def list_endpoints(endpoints: Given[Endpoints], tenant: Given[Tenant]) -> Json:
-    """All endpoints, oldest first."""
+    """List all endpoints, oldest first."""
     found = await endpoints.endpoints(tenant)
     return json({"data": [_document(endpoint) for endpoint in found], "has_more": False, "next": None})
 
 
 @get("/{endpoint_id:str}", responses=answers({200: EndpointShown}))
 async def get_endpoint(endpoint_id: Id, endpoints: Given[Endpoints], tenant: Given[Tenant]) -> Json:
-    """One endpoint."""
+    """Return one endpoint."""
     return json(_document(await _found(endpoints, tenant, endpoint_id)))
 
 
@@ -116,7 +119,7 @@ async def change_endpoint(
     endpoint_maker: Given[EndpointMaker],
     tenant: Given[Tenant],
 ) -> Json:
-    """Change what is named. A new secret is shown once."""
+    """Change the members that are present. A new secret is shown once."""
     endpoint = await _found(endpoints, tenant, endpoint_id)
     written = await endpoints.change(tenant, endpoint_maker.changed(endpoint, data))
     if written is None:
@@ -126,7 +129,7 @@ async def change_endpoint(
 
 @delete("/{endpoint_id:str}", status_code=204, responses=answers({}))
 async def remove_endpoint(endpoint_id: Id, endpoints: Given[Endpoints], tenant: Given[Tenant]) -> None:
-    """Stop all delivery to an endpoint."""
+    """Remove an endpoint; nothing more is sent to it."""
     if not await endpoints.remove(tenant, endpoint_id):
         raise ObjectNotFoundError("webhook endpoint", endpoint_id)
 

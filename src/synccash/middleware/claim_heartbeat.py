@@ -1,4 +1,4 @@
-"""Keeps a claim while the work under it goes on."""
+"""Renews the lease of an idempotency claim while the request that holds it runs."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -12,22 +12,24 @@ log = structlog.get_logger("synccash.idempotency")
 
 
 @asynccontextmanager
-async def kept(claims: ClaimStore, scope: str, key: str, fence: int, lease_s: float) -> AsyncGenerator[None]:
-    """Renew a claim three times a lease until the block ends, or until another has it.
+async def renewed(
+    claims: ClaimStore, scope: str, key: str, fence: int, lease_s: float
+) -> AsyncGenerator[None]:
+    """Renew a claim every third of its lease, until the block ends or another request has taken it over.
 
-    A store that fails is asked again, ten times a lease: the claim may still be ours, and nobody can take it
-    over either while the store is away.
+    When the store fails, the renewal is tried again every tenth of the lease: the claim may still be held,
+    and while the store is unreachable no other request can take it over.
     """
-    heart = asyncio.get_running_loop().create_task(
-        _beat(claims, scope, key, fence, lease_s), name="claim heartbeat"
+    heartbeat = asyncio.get_running_loop().create_task(
+        _renew(claims, scope, key, fence, lease_s), name="claim heartbeat"
     )
     try:
         yield
     finally:
-        heart.cancel()
+        heartbeat.cancel()
 
 
-async def _beat(claims: ClaimStore, scope: str, key: str, fence: int, lease_s: float) -> None:
+async def _renew(claims: ClaimStore, scope: str, key: str, fence: int, lease_s: float) -> None:
     pause_s = lease_s / 3
     while True:
         await asyncio.sleep(pause_s)

@@ -1,4 +1,4 @@
-"""A claim is kept while the work goes on, through a store that fails; the claims are in a real PostgreSQL."""
+"""A claim is renewed while its request runs, also when its store, a real PostgreSQL, fails."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ UNTIL = "SELECT lease_until FROM request_claims"
 
 
 class Work:
-    """An application that works until it is told to end, and the claim under which it does."""
+    """An application that works until a test ends it, behind a middleware that claims its keys."""
 
     def __init__(self, pool):
         self.pool, self.status = pool, 201
@@ -66,7 +66,7 @@ async def work(pool):
     return Work(pool)
 
 
-async def test_a_renewal_that_fails_is_made_up_for(work, pool):
+async def test_a_failed_renewal_is_tried_again_before_the_lease_ends(work, pool):
     running = asyncio.create_task(work.ask())
     await work.begun.wait()
     with capture_logs() as lines:
@@ -89,7 +89,7 @@ async def test_a_renewal_that_fails_is_made_up_for(work, pool):
     assert (again.content, again.headers["idempotent-replayed"]) == (b"done", "true")
 
 
-async def test_connections_that_die_under_a_renewal_cost_nothing(work, pool):
+async def test_a_claim_survives_the_loss_of_all_connections(work, pool):
     running = asyncio.create_task(work.ask())
     await work.begun.wait()
     others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -104,24 +104,24 @@ async def test_connections_that_die_under_a_renewal_cost_nothing(work, pool):
     assert (await running).status_code == 201
 
 
-async def test_a_claim_that_another_has_is_let_go_and_nothing_is_told_of_ones_own_work(work, pool):
+async def test_a_claim_that_was_taken_over_is_not_renewed_and_the_answer_is_not_sent(work, pool):
     running = asyncio.create_task(work.ask())
     await work.begun.wait()
     with capture_logs() as lines:
         await pool.execute("UPDATE request_claims SET fence = fence + 1")
 
-        async def let_go():
+        async def lost():
             return any(line["event"] == "claim_lost" for line in lines)
 
-        await until(let_go)
-    hearts = [task for task in asyncio.all_tasks() if task.get_name() == "claim heartbeat"]
-    assert all(heart.done() for heart in hearts)
+        await until(lost)
+    heartbeats = [task for task in asyncio.all_tasks() if task.get_name() == "claim heartbeat"]
+    assert all(task.done() for task in heartbeats)
     work.ending.set()
     late = await running
     assert (late.status_code, late.json()["code"]) == (409, "idempotency_key_in_progress")
 
 
-async def test_without_its_store_no_work_is_begun_and_no_answer_is_told_that_was_not_kept(work, pool):
+async def test_without_the_store_no_request_runs_and_no_answer_is_sent_that_was_not_stored(work, pool):
     running = asyncio.create_task(work.ask())
     await work.begun.wait()
     await pool.close()

@@ -1,4 +1,4 @@
-"""The same middleware round three frameworks: one answer for each key, whatever happens to the request."""
+"""The middleware around three frameworks: one answer for each key, whatever happens to the request."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from synccash.api.problem import refuse
 from synccash.middleware.idempotency_coordinator import CLAIM
 from synccash.middleware.matching import Endpoint
 from synccash.middleware.refusal import Refusal
-from synccash.middleware.request_guard import Admitted, Caller
+from synccash.middleware.request_guard import Caller, GuardDecision
 from synccash.middleware.resilience import ResilienceMiddleware
 from synccash.resilience.claims import Granted
 from synccash.resilience.memory_claims import MemoryClaims
@@ -26,12 +26,12 @@ ENDPOINTS = (
 
 @dataclass
 class Shop:
-    """What the application does; each framework serves it in its own way."""
+    """What the application does, whichever framework serves it."""
 
     runs: int = 0
     status: int = 201
     body_size: int = 0
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
     claims: list = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -39,7 +39,7 @@ class Shop:
         self.runs += 1
         self.claims.append(scope.get(CLAIM))
         self.begun.set()
-        await self.gate.wait()
+        await self.may_end.wait()
         if self.status == 599:
             raise RuntimeError("broken")
         return {"run": self.runs, "filler": "x" * self.body_size}
@@ -85,12 +85,12 @@ def in_litestar(shop):
 
 
 class World:
-    def __init__(self, framework, door=None):
+    def __init__(self, framework, guard=None):
         self.shop = Shop()
-        self.shop.gate.set()
+        self.shop.may_end.set()
         self.now = 0.0
         self.claims = MemoryClaims(clock=lambda: self.now)
-        self.door = door
+        self.guard = guard
         self.middleware = ResilienceMiddleware(
             framework(self.shop),
             endpoints=ENDPOINTS,
@@ -98,7 +98,7 @@ class World:
                 ip="127.0.0.1", tenant=dict(scope["headers"]).get(b"x-tenant", b"a").decode()
             ),
             refuse=refuse,
-            door=door,
+            guard=guard,
             claims=self.claims,
             answer_max=2_000,
         )
@@ -153,7 +153,7 @@ async def test_another_tenant_s_key_is_another_key(world):
 
 
 @pytest.mark.parametrize("path", ["/things/", "http://shop//things", "/Things", "/%74hings"])
-async def test_no_spelling_of_the_path_escapes(world, path):
+async def test_no_spelling_of_the_path_avoids_the_key(world, path):
     assert (await world.create(key=None, path=path)).status_code == 400
 
 
@@ -183,10 +183,10 @@ async def test_a_redirect_to_the_path_without_its_slash_is_not_replayed_there():
 
 
 async def test_twenty_at_once_run_once_and_get_one_answer(world):
-    world.shop.gate.clear()
+    world.shop.may_end.clear()
     asked = [asyncio.create_task(world.create()) for _ in range(20)]
     await world.shop.begun.wait()
-    world.shop.gate.set()
+    world.shop.may_end.set()
     answers = await asyncio.gather(*asked)
     assert {a.content for a in answers} == {answers[0].content}
     assert sum("idempotent-replayed" not in a.headers for a in answers) == 1
@@ -194,22 +194,22 @@ async def test_twenty_at_once_run_once_and_get_one_answer(world):
 
 
 async def test_another_payload_beside_a_running_one_is_refused_at_once(world):
-    world.shop.gate.clear()
+    world.shop.may_end.clear()
     running = asyncio.create_task(world.create())
     await world.shop.begun.wait()
     assert (await world.create('{"a": 2}')).status_code == 422
-    world.shop.gate.set()
+    world.shop.may_end.set()
     assert (await running).status_code == 201
 
 
 async def test_a_client_that_hangs_up_cancels_nothing(world):
-    world.shop.gate.clear()
+    world.shop.may_end.clear()
     running = asyncio.create_task(world.create())
     await world.shop.begun.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    world.shop.gate.set()
+    world.shop.may_end.set()
     await world.middleware.close()
     again = await world.create()
     assert (again.status_code, again.headers["idempotent-replayed"]) == (201, "true")
@@ -217,7 +217,7 @@ async def test_a_client_that_hangs_up_cancels_nothing(world):
 
 
 @pytest.mark.parametrize("status", [500, 503, 409, 429, 599])
-async def test_trouble_is_never_stored_and_a_repeat_runs_again_knowing_it(world, status):
+async def test_an_error_is_not_stored_and_a_repeat_runs_again_as_a_takeover(world, status):
     world.shop.status = status
     first = await world.create()
     assert first.status_code == (500 if status == 599 else status)
@@ -226,7 +226,7 @@ async def test_trouble_is_never_stored_and_a_repeat_runs_again_knowing_it(world,
     assert world.shop.claims == [Granted(1, taken_over=False), Granted(2, taken_over=True)]
 
 
-async def test_a_refusal_of_the_application_is_an_answer_like_any_other(world):
+async def test_a_404_of_the_application_is_stored_like_any_answer(world):
     world.shop.status = 404
     await world.create()
     world.shop.status = 201
@@ -234,31 +234,31 @@ async def test_a_refusal_of_the_application_is_an_answer_like_any_other(world):
     assert (again.status_code, again.headers["idempotent-replayed"]) == (404, "true")
 
 
-async def test_a_sleeper_whose_claim_was_taken_over_tells_nobody_its_own_answer(world):
-    world.shop.gate.clear()
+async def test_a_request_whose_claim_was_taken_over_does_not_send_its_own_answer(world):
+    world.shop.may_end.clear()
     running = asyncio.create_task(world.create())
     await world.shop.begun.wait()
     world.now += 31
     other = World(bare)
-    other.middleware._once.claims = world.claims
+    other.middleware._coordinator.claims = world.claims
     assert (await other.create()).status_code == 201
-    world.shop.gate.set()
+    world.shop.may_end.set()
     late = await running
     assert (late.status_code, late.json()["code"]) == (409, "idempotency_key_in_progress")
     assert world.middleware.counts.fenced_off == 1
     await other.client.aclose()
 
 
-async def test_a_key_that_is_held_elsewhere_is_told_when_to_come_back(world):
+async def test_a_key_held_by_another_process_gets_409_with_retry_after(world):
     from synccash.resilience.idempotency import fingerprint, read_json
 
-    print_ = fingerprint("/things", read_json(b'{"a": 1, "b": 2}'))
-    await world.claims.claim("a:POST:/things", "k", print_, lease_s=30.0)
+    stored = fingerprint("/things", read_json(b'{"a": 1, "b": 2}'))
+    await world.claims.claim("a:POST:/things", "k", stored, lease_s=30.0)
     told = await world.create()
     assert (told.status_code, told.headers["retry-after"]) == (409, "30")
 
 
-async def test_an_answer_too_large_to_keep_is_sent_whole_and_repeated_as_a_link(world):
+async def test_an_answer_too_large_to_store_is_sent_whole_and_repeated_as_a_link(world):
     world.shop.body_size = 5_000
     first = await world.create()
     assert first.json()["run"] == 1
@@ -272,20 +272,20 @@ async def test_a_body_too_large_to_read_is_refused(world):
     assert world.shop.runs == 0
 
 
-class Doors:
-    """A door that a test opens and shuts, and that remembers what it was asked."""
+class Guard:
+    """A guard that refuses when a test says so, and records what it was asked."""
 
     def __init__(self):
-        self.asked, self.kept = [], {}
-        self.shut = False
+        self.requests, self.kept = [], {}
+        self.refusing = False
 
-    async def admit(self, asked):
-        self.asked.append(asked)
+    async def admit(self, request):
+        self.requests.append(request)
         headers = ((b"ratelimit", b'"user";r=9;t=6'),)
-        if self.shut:
+        if self.refusing:
             refusal = Refusal(status=429, code="rate_limited", detail="too many", retry_after_s=6.0)
-            return Admitted(refusal=refusal, headers=headers)
-        return Admitted(stored=self.kept.get(asked.answer_name), headers=headers)
+            return GuardDecision(refusal=refusal, headers=headers)
+        return GuardDecision(stored_answer=self.kept.get(request.answer_name), headers=headers)
 
     def keep(self, answer_name, stored):
         self.kept[answer_name] = stored
@@ -293,13 +293,13 @@ class Doors:
 
 @pytest.fixture
 async def guarded():
-    made = World(bare, Doors())
+    made = World(bare, Guard())
     yield made
     await made.client.aclose()
 
 
-async def test_a_shut_door_ends_the_request_with_its_headers(guarded):
-    guarded.door.shut = True
+async def test_a_refusal_of_the_guard_ends_the_request_with_its_headers(guarded):
+    guarded.guard.refusing = True
     told = await guarded.create()
     assert (told.status_code, told.headers["retry-after"], told.headers["ratelimit"]) == (
         429,
@@ -309,7 +309,7 @@ async def test_a_shut_door_ends_the_request_with_its_headers(guarded):
     assert guarded.shop.runs == 0
 
 
-async def test_an_answer_at_the_door_needs_no_claim(guarded):
+async def test_a_cached_answer_needs_no_claim(guarded):
     first = await guarded.create()
     guarded.claims._records.clear()
     again = await guarded.create()
@@ -318,10 +318,10 @@ async def test_an_answer_at_the_door_needs_no_claim(guarded):
     assert guarded.middleware.counts.cache_hit == 1
 
 
-async def test_what_a_door_forgot_or_garbled_decides_nothing(guarded):
+async def test_a_lost_or_damaged_cache_entry_decides_nothing(guarded):
     first = await guarded.create()
     for garbage in (b"", b"\x00", b"\x01\x21\x00", b"x" * 100):
-        guarded.door.kept = dict.fromkeys(guarded.door.kept, garbage)
+        guarded.guard.kept = dict.fromkeys(guarded.guard.kept, garbage)
         again = await guarded.create()
         assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
     assert guarded.shop.runs == 1
@@ -330,4 +330,4 @@ async def test_what_a_door_forgot_or_garbled_decides_nothing(guarded):
 async def test_other_requests_are_counted_and_not_buffered(guarded):
     await guarded.client.get("/things/7")
     await guarded.client.get("/elsewhere")
-    assert [asked.endpoint for asked in guarded.door.asked] == ["thing_status", "other"]
+    assert [request.endpoint for request in guarded.guard.requests] == ["thing_status", "other"]

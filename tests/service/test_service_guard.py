@@ -1,4 +1,4 @@
-"""The gate before the payments, in one process: real PostgreSQL, real Valkey, no rail set up."""
+"""Limits, stored answers and the operator's calls, in one process with PostgreSQL and Valkey but no rail."""
 
 import asyncio
 import contextlib
@@ -24,10 +24,10 @@ async def served(database_url, **settings):
     async with assembled(chosen, database_url) as service:
         transport = httpx.ASGITransport(application(service, chosen), client=("192.0.2.1", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            yield Gate(client, service)
+            yield Api(client, service)
 
 
-class Gate:
+class Api:
     def __init__(self, client, service):
         self.client, self.service = client, service
 
@@ -56,13 +56,13 @@ class Gate:
 
 
 @pytest.fixture
-async def gate(database_url, valkey_url):
-    async with served(database_url, valkey_url=valkey_url) as gate:
-        yield gate
+async def api(database_url, valkey_url):
+    async with served(database_url, valkey_url=valkey_url) as api:
+        yield api
 
 
-async def test_a_payer_starts_thirteen_payments_at_once_and_then_one_every_six_seconds(gate):
-    answers = [await gate.pay() for _ in range(14)]
+async def test_a_payer_starts_thirteen_payments_at_once_and_then_one_every_six_seconds(api):
+    answers = [await api.pay() for _ in range(14)]
     assert [answer.status_code for answer in answers] == [201] * 13 + [429]
     refused = answers[-1]
     assert refused.headers["content-type"] == "application/problem+json"
@@ -70,107 +70,107 @@ async def test_a_payer_starts_thirteen_payments_at_once_and_then_one_every_six_s
     assert 1 <= int(refused.headers["retry-after"]) <= 6
     assert '"payment_initiation";q=13;w=60' in answers[0].headers["ratelimit-policy"]
     assert '"payment_initiation";r=12' in answers[0].headers["ratelimit"]
-    assert (await gate.pay(msisdn="+233 24 123 4567")).status_code == 429, "however the number is written"
-    assert (await gate.pay(msisdn="0201234567")).status_code == 201
-    assert (await gate.pay(**{"X-User-Id": "ama"})).status_code == 201
-    assert await gate.series('rate_limit_allowed_total{endpoint="payment_initiation"}') == 15
-    assert await gate.series('rate_limit_blocked_total{endpoint="payment_initiation"}') == 2
-    assert await gate.series('rate_limit_allowed_total{endpoint="refund_request"}') == 0
+    assert (await api.pay(msisdn="+233 24 123 4567")).status_code == 429, "however the number is written"
+    assert (await api.pay(msisdn="0201234567")).status_code == 201
+    assert (await api.pay(**{"X-User-Id": "ama"})).status_code == 201
+    assert await api.series('rate_limit_allowed_total{endpoint="payment_initiation"}') == 15
+    assert await api.series('rate_limit_blocked_total{endpoint="payment_initiation"}') == 2
+    assert await api.series('rate_limit_allowed_total{endpoint="refund_request"}') == 0
 
 
-async def test_a_repeat_is_answered_from_the_cache_and_costs_no_quota(gate):
-    first = await gate.pay(key="k", reference="r")
+async def test_a_repeat_is_answered_from_the_cache_and_costs_no_quota(api):
+    first = await api.pay(key="k", reference="r")
     await asyncio.sleep(0)
-    repeats = [await gate.pay(key="k", reference="r") for _ in range(20)]
+    repeats = [await api.pay(key="k", reference="r") for _ in range(20)]
     assert {(one.status_code, one.content) for one in repeats} == {(first.status_code, first.content)}
     assert all(one.headers["idempotent-replayed"] == "true" for one in repeats)
-    assert await gate.series("idempotency_new_request_total") == 1
+    assert await api.series("idempotency_new_request_total") == 1
     assert (
-        await gate.series("idempotency_cache_hit_total") + await gate.series("idempotency_store_hit_total")
+        await api.series("idempotency_cache_hit_total") + await api.series("idempotency_store_hit_total")
         == 20
     )
-    assert (await gate.pay()).status_code == 201
+    assert (await api.pay()).status_code == 201
 
 
-async def test_the_other_payload_and_the_other_spelling_of_the_path_find_the_same_key(gate):
-    await gate.pay(key="k", reference="r")
-    other = await gate.pay(key="k", reference="another")
+async def test_another_payload_under_a_used_key_is_refused(api):
+    await api.pay(key="k", reference="r")
+    other = await api.pay(key="k", reference="another")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_valkey_that_forgets_everything_changes_no_answer(gate, valkey_url):
+async def test_an_emptied_valkey_changes_no_answer(api, valkey_url):
     import redis
 
-    first = await gate.pay(key="k", reference="r")
+    first = await api.pay(key="k", reference="r")
     with redis.Redis.from_url(valkey_url) as client:
         client.flushall()
-    again = await gate.pay(key="k", reference="r")
+    again = await api.pay(key="k", reference="r")
     assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
 
 
-async def test_without_valkey_a_process_limits_and_answers_by_itself(database_url):
-    async with served(database_url) as gate:
-        first = await gate.pay(key="k", reference="r")
-        again = await gate.pay(key="k", reference="r")
+async def test_without_valkey_a_process_limits_and_replays_by_itself(database_url):
+    async with served(database_url) as api:
+        first = await api.pay(key="k", reference="r")
+        again = await api.pay(key="k", reference="r")
         assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
         # Without a cache a repeat is counted like any other request.
-        assert [(await gate.pay()).status_code for _ in range(12)] == [201] * 11 + [429]
+        assert [(await api.pay()).status_code for _ in range(12)] == [201] * 11 + [429]
 
 
-async def test_valkey_that_dies_refuses_no_honest_request(database_url, mortal):
-    async with served(database_url, valkey_url=mortal.url) as gate:
-        first = await gate.pay(key="k", reference="r")
+async def test_a_dead_valkey_refuses_no_request_within_the_limits(database_url, mortal):
+    async with served(database_url, valkey_url=mortal.url) as api:
+        first = await api.pay(key="k", reference="r")
         mortal.kill()
-        again = await gate.pay(key="k", reference="r")
+        again = await api.pay(key="k", reference="r")
         assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
-        assert (await gate.pay()).status_code == 201
-        assert await gate.series("limiter_degraded_total") >= 1
+        assert (await api.pay()).status_code == 201
+        assert await api.series("limiter_degraded_total") >= 1
 
 
-async def _by_operators(gate):
+async def _by_operators(api):
     """The latest actions of people: `synccash up` notes its own beside them."""
-    return [entry for entry in await gate.service.audit.latest(20) if entry.actor != "synccash up"]
+    return [entry for entry in await api.service.audit.latest(20) if entry.actor != "synccash up"]
 
 
-async def test_the_operator_shuts_a_key_out_and_lets_it_in_again_and_says_why(gate):
+async def test_the_operator_blocks_and_unblocks_a_key_with_a_reason(api):
     path = "/resilience/rate-limits/user:0241234567/payment_initiation"
-    shut = await gate.ask("POST", f"{path}/block", json={"duration": 3600, "reason": "a stolen phone"})
+    shut = await api.ask("POST", f"{path}/block", json={"duration": 3600, "reason": "a stolen phone"})
     assert shut.status_code == 200
     standing = next(one for one in shut.json()["data"] if ":test:" in one["key"])
     until = datetime.fromisoformat(standing["blocked_until"])
-    refused = await gate.pay()
+    refused = await api.pay()
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limit_blocked")
     left_s = int(refused.headers["retry-after"])
     assert abs((until - datetime.now(UTC)).total_seconds() - left_s) < 60, "told until when"
-    assert (await gate.pay(msisdn="0201234567")).status_code == 201
-    assert (await gate.ask("DELETE", f"{path}?reason=found%20again")).status_code == 200
-    assert (await gate.pay()).status_code == 201
-    deeds = [(deed.action, deed.reason) for deed in await _by_operators(gate)]
+    assert (await api.pay(msisdn="0201234567")).status_code == 201
+    assert (await api.ask("DELETE", f"{path}?reason=found%20again")).status_code == 200
+    assert (await api.pay()).status_code == 201
+    deeds = [(deed.action, deed.reason) for deed in await _by_operators(api)]
     assert deeds == [("rate_limit_unblock", "found again"), ("rate_limit_block", "a stolen phone")]
     for wrong in ({"duration": 0, "reason": "x"}, {"duration": 60}, {"duration": 60, "reason": "\0"}):
-        assert (await gate.ask("POST", f"{path}/block", json=wrong)).status_code == 422
-    assert (await gate.ask("DELETE", f"{path}?reason=%00")).status_code == 422
+        assert (await api.ask("POST", f"{path}/block", json=wrong)).status_code == 422
+    assert (await api.ask("DELETE", f"{path}?reason=%00")).status_code == 422
 
 
-async def test_an_address_is_shut_out_by_any_of_its_spellings(gate):
+async def test_every_spelling_of_an_address_names_the_same_limit(api):
     for spelling in ("2001:db8::1", "2001:0db8:0:0:ffff::"):
         path = f"/resilience/rate-limits/ip:{spelling}/payment_list"
-        (standing,) = (await gate.ask("GET", path)).json()["data"]
+        (standing,) = (await api.ask("GET", path)).json()["data"]
         assert standing["key"] == "ip:2001:db8::/64"
 
 
-async def test_the_operator_sees_a_key_and_lifts_its_limit(gate):
+async def test_the_operator_reads_and_lifts_the_limit_of_a_key(api):
     for _ in range(14):
-        await gate.pay()
+        await api.pay()
     path = "/resilience/rate-limits/user:0241234567/payment_initiation"
-    seen = await gate.ask("GET", path)
+    seen = await api.ask("GET", path)
     standing = next(one for one in seen.json()["data"] if ":test:" in one["key"])
     assert (standing["limit"], standing["remaining"], standing["blocked_until"]) == (13, 0, None)
     assert standing["key"] == "user:mer_local:test:233241234567"
-    lifted = await gate.ask("DELETE", path)
+    lifted = await api.ask("DELETE", path)
     assert lifted.status_code == 200
-    assert (await gate.pay()).status_code == 201
-    (deed,) = await _by_operators(gate)
+    assert (await api.pay()).status_code == 201
+    (deed,) = await _by_operators(api)
     assert (deed.action, deed.target) == ("rate_limit_unblock", "user:0241234567/payment_initiation")
     assert deed.actor.startswith("key_")
 
@@ -187,9 +187,9 @@ async def test_the_operator_sees_a_key_and_lifts_its_limit(gate):
         ("/resilience/health", 200),
     ],
 )
-async def test_what_the_operator_asks_is_answered_and_a_merchant_may_not_ask(gate, path, status):
-    assert (await gate.ask("GET", path)).status_code == status
-    assert (await gate.ask("GET", path, key=TEST_KEY)).status_code == 403
+async def test_management_calls_are_answered_for_an_admin_key_only(api, path, status):
+    assert (await api.ask("GET", path)).status_code == status
+    assert (await api.ask("GET", path, key=TEST_KEY)).status_code == 403
 
 
 async def test_breakers_are_seen_forced_open_and_reset_under_any_spelling_of_their_name(
@@ -206,89 +206,87 @@ async def test_breakers_are_seen_forced_open_and_reset_under_any_spelling_of_the
         mtn_momo_environment="test",
         mtn_momo_base_url="http://127.0.0.1:1",
         **momo,
-    ) as gate:
-        names = {
-            one["name"] for one in (await gate.ask("GET", "/resilience/circuit-breakers")).json()["data"]
-        }
+    ) as api:
+        names = {one["name"] for one in (await api.ask("GET", "/resilience/circuit-breakers")).json()["data"]}
         assert {"mtn_momo:collect", "mtn_momo:payout", "mtn_momo:refund", "mtn_momo:status"} <= names
-        forced = await gate.ask(
+        forced = await api.ask(
             "POST",
             "/resilience/circuit-breakers/MTN_MOMO/force-open",
             json={"reason": "fire in the data centre"},
         )
         assert (forced.json()["name"], forced.json()["state"]) == ("mtn_momo:collect", "forced_open")
         assert forced.json()["retry_after"] is None, "it lasts until a reset"
-        assert await gate.series('circuit_breaker_open_seconds{service="MTN_MOMO"}') == inf
-        health = (await gate.ask("GET", "/resilience/health")).json()
+        assert await api.series('circuit_breaker_open_seconds{service="MTN_MOMO"}') == inf
+        health = (await api.ask("GET", "/resilience/health")).json()
         assert (health["status"], health["troubles"][0]["what"]) == ("degraded", "mtn_momo:collect")
-        held = await gate.pay()
+        held = await api.pay()
         assert (held.status_code, held.json()["status_detail"]) == (202, "queued")
-        reset = await gate.ask(
+        reset = await api.ask(
             "POST", "/resilience/circuit-breakers/mtn_momo/reset", json={"reason": "the fire is out"}
         )
         assert (reset.status_code, reset.json()["state"]) == (200, "closed")
-        assert await gate.series('circuit_breaker_success_total{service="MTN_MOMO"}') == 0
-        assert await gate.series('circuit_breaker_blocked_total{service="MTN_MOMO"}') is not None
-        assert await gate.series('retry_success_total{service="MTN_MOMO:REFUND"}') == 0
-        assert await gate.series('retry_success_total{service="DATABASE"}') > 0, "the payment's statements"
-        assert await gate.series('circuit_breaker_call_duration_count{service="MTN_MOMO:STATUS"}') == 0
-        deeds = [(deed.action, deed.reason) for deed in await _by_operators(gate)]
+        assert await api.series('circuit_breaker_success_total{service="MTN_MOMO"}') == 0
+        assert await api.series('circuit_breaker_blocked_total{service="MTN_MOMO"}') is not None
+        assert await api.series('retry_success_total{service="MTN_MOMO:REFUND"}') == 0
+        assert await api.series('retry_success_total{service="DATABASE"}') > 0, "the payment's statements"
+        assert await api.series('circuit_breaker_call_duration_count{service="MTN_MOMO:STATUS"}') == 0
+        deeds = [(deed.action, deed.reason) for deed in await _by_operators(api)]
         assert deeds == [
             ("breaker_reset", "the fire is out"),
             ("breaker_force_open", "fire in the data centre"),
         ]
-        bodyless = await gate.ask("POST", "/resilience/circuit-breakers/mtn_momo/force-open")
+        bodyless = await api.ask("POST", "/resilience/circuit-breakers/mtn_momo/force-open")
         assert bodyless.status_code == 415
 
 
-async def test_statistics_tell_what_keys_have_come_to(gate):
-    await gate.pay(key="k", reference="r")
-    await gate.pay(key="k", reference="r")
-    told = (await gate.ask("GET", "/resilience/idempotency/stats")).json()
+async def test_statistics_count_claims_and_new_requests(api):
+    await api.pay(key="k", reference="r")
+    await api.pay(key="k", reference="r")
+    told = (await api.ask("GET", "/resilience/idempotency/stats")).json()
     assert told["claims"]["completed"] == 1
     assert told["claims"]["processing"] == 0
     assert told["process"]["new_request"] == 1
 
 
-async def test_a_key_used_again_with_another_request_is_counted_whoever_finds_it_out(database_url):
-    async with served(database_url) as gate:  # without a cache, PostgreSQL does
-        await gate.pay(key="k", reference="r")
-        assert (await gate.pay(key="k", reference="another")).status_code == 422
-        assert await gate.series("idempotency_key_conflict_total") == 1
+async def test_a_reused_key_is_counted_when_postgresql_finds_it(database_url):
+    async with served(database_url) as api:  # without a cache, PostgreSQL does
+        await api.pay(key="k", reference="r")
+        assert (await api.pay(key="k", reference="another")).status_code == 422
+        assert await api.series("idempotency_key_conflict_total") == 1
 
 
 async def test_ten_a_minute_and_three_more_is_what_a_payer_gets(database_url):
     now = 1_800_000_000_000_000
-    async with served(database_url) as gate:
-        gate.service.gate.limiter.memory.clock_us = lambda: now
-        assert [(await gate.pay()).status_code for _ in range(15)] == [201] * 13 + [429] * 2
+    async with served(database_url) as api:
+        api.service.guard.limiter.memory.clock_us = lambda: now
+        assert [(await api.pay()).status_code for _ in range(15)] == [201] * 13 + [429] * 2
         for _ in range(10):
             now += 5_999_999
-            early = await gate.pay()
+            early = await api.pay()
             assert (early.status_code, early.headers["retry-after"]) == (429, "1")
             now += 1
-            assert [(await gate.pay()).status_code for _ in range(2)] == [201, 429]
+            assert [(await api.pay()).status_code for _ in range(2)] == [201, 429]
 
 
-async def test_a_payer_who_keeps_knocking_is_shut_out_and_told_until_when(gate):
-    told = [await gate.pay() for _ in range(13 + 30)]
+async def test_a_payer_far_above_the_limit_is_blocked_until_a_stated_time(api):
+    told = [await api.pay() for _ in range(13 + 30)]
     codes = [one.json().get("code") for one in told[13:]]
     assert codes == ["rate_limit_exceeded"] * 29 + ["rate_limit_blocked"]
     left_s = int(told[-1].headers["retry-after"])
     assert 50 < left_s <= 60
     until = datetime.fromisoformat(told[-1].json()["blocked_until"])
     assert abs((until - datetime.now(UTC)).total_seconds() - left_s) < 10
-    assert await gate.series("rate_limit_key_blocked_total") == 1
+    assert await api.series("rate_limit_key_blocked_total") == 1
 
 
-async def test_only_proxies_of_ours_are_believed_and_only_what_they_add(database_url, valkey_url):
+async def test_forwarded_addresses_count_only_as_trusted_proxies_added_them(database_url, valkey_url):
     async with served(
         database_url, valkey_url=valkey_url, rate_limits="health_check=1/60", trusted_proxies="192.0.2.0/24"
-    ) as gate:
+    ) as api:
 
         async def asked(*forwarded):
             headers = [("X-Forwarded-For", value) for value in forwarded]
-            return (await gate.client.get("/health/live", headers=headers)).status_code
+            return (await api.client.get("/health/live", headers=headers)).status_code
 
         assert await asked("203.0.113.7") == 200
         assert await asked("198.51.100.1, 203.0.113.7") == 429, "what a client writes to the left is his own"
@@ -299,16 +297,16 @@ async def test_only_proxies_of_ours_are_believed_and_only_what_they_add(database
         assert await asked("2001:db8::2") == 429, "one customer has a whole network of these"
 
 
-async def test_lies_about_the_address_move_no_bucket(database_url, valkey_url):
-    async with served(database_url, valkey_url=valkey_url, rate_limits="health_check=1/60") as gate:
+async def test_a_forged_forwarded_address_changes_no_limit(database_url, valkey_url):
+    async with served(database_url, valkey_url=valkey_url, rate_limits="health_check=1/60") as api:
         asked = [
-            await gate.client.get("/health/live", headers={"X-Forwarded-For": f"198.51.100.{n}"})
+            await api.client.get("/health/live", headers={"X-Forwarded-For": f"198.51.100.{n}"})
             for n in range(3)
         ]
         assert [one.status_code for one in asked] == [200, 429, 429]
 
 
-async def test_whoever_guesses_keys_is_stopped_before_postgresql_and_stops_nobody_else(gate, monkeypatch):
+async def test_guessed_keys_are_refused_before_postgresql_and_lock_out_no_valid_key(api, monkeypatch):
     from synccash.stores.postgres.merchants import PostgresKeys
 
     asked, look = [], PostgresKeys.principal
@@ -318,60 +316,56 @@ async def test_whoever_guesses_keys_is_stopped_before_postgresql_and_stops_nobod
         return await look(self, secret_hash)
 
     monkeypatch.setattr(PostgresKeys, "principal", counted)
-    guesses = [await gate.ask("GET", "/payments", key=f"sk_live_{n}") for n in range(100)]
+    guesses = [await api.ask("GET", "/payments", key=f"sk_live_{n}") for n in range(100)]
     assert [one.status_code for one in guesses] == [401] * 60 + [429] * 40
     assert len(asked) == 60
     refused = guesses[-1]
     assert refused.headers["content-type"] == "application/problem+json"
     assert refused.json()["code"] == "rate_limit_blocked"
     assert int(refused.headers["retry-after"]) > 2
-    assert (await gate.ask("GET", "/payments", key=TEST_KEY)).status_code == 200, "never seen here before"
-    assert (await gate.ask("GET", "/resilience/health")).status_code == 200
+    assert (await api.ask("GET", "/payments", key=TEST_KEY)).status_code == 200, "never seen here before"
+    assert (await api.ask("GET", "/resilience/health")).status_code == 200
     refused_looks = 'rate_limit_blocked_total{endpoint="authentication"}'
-    assert await gate.series(refused_looks) == 42, "those two were held against all good keys instead"
-    assert await gate.series("rate_limit_key_blocked_total") == 1
+    assert await api.series(refused_looks) == 42, "those two were held against all good keys instead"
+    assert await api.series("rate_limit_key_blocked_total") == 1
     counted_as = 'http_requests_total{method="GET",route="/api/v1/payments",status="4xx"}'
-    assert await gate.series(counted_as) == 100
-    seen = (await gate.ask("GET", "/resilience/rate-limits/ip:192.0.2.1/authentication")).json()
+    assert await api.series(counted_as) == 100
+    seen = (await api.ask("GET", "/resilience/rate-limits/ip:192.0.2.1/authentication")).json()
     assert next(one for one in seen["data"] if one["policy"] == "unknown_key")["blocked_until"]
 
 
-async def test_who_sends_no_key_meets_the_limit_of_his_address_and_uses_up_nothing_else(
-    database_url, valkey_url
-):
-    async with served(database_url, valkey_url=valkey_url, rate_limits="ip=2/60, global=3/60") as gate:
+async def test_requests_without_a_key_use_up_only_the_limit_of_their_address(database_url, valkey_url):
+    async with served(database_url, valkey_url=valkey_url, rate_limits="ip=2/60, global=3/60") as api:
         paths = ("/payments", "/resilience/health", "/payouts")
-        asked = [await gate.client.get(f"/api/v1{path}") for path in paths]
+        asked = [await api.client.get(f"/api/v1{path}") for path in paths]
         assert [one.status_code for one in asked] == [401, 401, 429]
         assert asked[-1].headers["retry-after"] == "30"
         assert '"ip";r=0' in asked[-1].headers["ratelimit"]
-        shared = (await gate.ask("GET", "/resilience/rate-limits/global:all/payment_list")).json()
+        shared = (await api.ask("GET", "/resilience/rate-limits/global:all/payment_list")).json()
         assert shared["data"][0]["remaining"] == 3, "nobody else is kept out"
 
 
-async def test_balancers_ask_with_head_and_are_counted_as_those_who_get(database_url, valkey_url):
-    async with served(database_url, valkey_url=valkey_url, rate_limits="health_check=3/60") as gate:
-        asked = [await gate.client.head(f"/health/{name}") for name in ("live", "ready", "ready")]
+async def test_head_and_get_of_a_health_check_share_a_limit(database_url, valkey_url):
+    async with served(database_url, valkey_url=valkey_url, rate_limits="health_check=3/60") as api:
+        asked = [await api.client.head(f"/health/{name}") for name in ("live", "ready", "ready")]
         assert [(one.status_code, one.content) for one in asked] == [(200, b"")] * 3
-        assert (await gate.client.get("/health/live")).status_code == 429
+        assert (await api.client.get("/health/live")).status_code == 429
 
 
 async def test_callbacks_are_never_limited(database_url, valkey_url):
     async with served(
         database_url, valkey_url=valkey_url, rate_limits="ip=1/60, endpoint=1/60, global=1/60"
-    ) as gate:
-        answers = [await gate.client.put("/api/v1/callbacks/mtn_momo/unknown", json={}) for _ in range(5)]
+    ) as api:
+        answers = [await api.client.put("/api/v1/callbacks/mtn_momo/unknown", json={}) for _ in range(5)]
         assert {one.status_code // 100 for one in answers} == {2}
 
 
-async def test_how_a_fraud_service_that_is_away_fares_is_seen_in_the_series_of_its_name(
-    database_url, valkey_url
-):
+async def test_an_unreachable_fraud_service_shows_in_its_series(database_url, valkey_url):
     away = {"fraud_url": "http://127.0.0.1:1/", "profiles": "fraud.retry.base=0.001"}
-    async with served(database_url, valkey_url=valkey_url, **away) as gate:
+    async with served(database_url, valkey_url=valkey_url, **away) as api:
 
         async def seen(*names):
-            return [await gate.series(f'{name}{{service="FRAUD"}}') for name in names]
+            return [await api.series(f'{name}{{service="FRAUD"}}') for name in names]
 
         calls = ("retry_success_total", "retry_failure_total", "retry_exhausted_total", "retry_attempts")
         results = [
@@ -379,9 +373,9 @@ async def test_how_a_fraud_service_that_is_away_fares_is_seen_in_the_series_of_i
             for name in ("success_total", "failure_total", "blocked_total", "call_duration_count", "state")
         ]
         assert await seen(*calls, *results) == [0] * 9, "they are there before anything happens"
-        await gate.pay()
+        await api.pay()
         assert await seen(*calls) == [0, 0, 1, 2]
         assert await seen(*results) == [0, 2, 0, 2, 0]
         for _ in range(3):
-            await gate.pay()
+            await api.pay()
         assert await seen(*results) == [0, 5, 1, 5, 2], "five failures in a row open it"
