@@ -379,3 +379,34 @@ async def test_an_unreachable_fraud_service_shows_in_its_series(database_url, va
         for _ in range(3):
             await api.pay()
         assert await seen(*results) == [0, 5, 1, 5, 2], "five failures in a row open it"
+
+
+@pytest.mark.parametrize("with_valkey", [False, True])
+async def test_a_stopping_process_finishes_requests_whose_clients_hung_up(
+    database_url, valkey_url, monkeypatch, with_valkey
+):
+    from synccash.engine.engine import Engine
+
+    ended, begun, may_end = [], asyncio.Event(), asyncio.Event()
+    close, pay = Engine.close, Engine.initiate_payment
+
+    async def slow_payment(*arguments):
+        begun.set()
+        await may_end.wait()
+        reply = await pay(*arguments)
+        ended.append("request")
+        return reply
+
+    async def noted_close(engine):
+        ended.append("engine")
+        await close(engine)
+
+    monkeypatch.setattr(Engine, "close", noted_close)
+    monkeypatch.setattr(Engine, "initiate_payment", slow_payment)
+    async with served(database_url, **({"valkey_url": valkey_url} if with_valkey else {})) as api:
+        request = asyncio.create_task(api.pay())
+        await begun.wait()
+        request.cancel()
+        await asyncio.wait([request])
+        asyncio.get_running_loop().call_later(0.2, may_end.set)
+    assert ended == ["request", "engine"]

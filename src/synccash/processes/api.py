@@ -125,7 +125,7 @@ class Service:
     notifier: WebhookDispatcher
     guard: ServiceGuard
     breakers: ClusterBreakers
-    sightings: SharedRiskInputs | None
+    shared_risk: SharedRiskInputs | None
     registry: Registry
     claims: PostgresClaims
     audit: PostgresAudit
@@ -202,7 +202,7 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         await _share_health(wiring, parts.rail_health)
         backlog, float_watch = _start_watches(wiring, parts)
         await _load_payout_velocity(wiring, engine)
-        guard = await _service_guard(wiring)
+        guard = _service_guard(wiring, engine)
         yield Service(
             engine=engine,
             rails=parts.rails,
@@ -213,10 +213,10 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
             webhooks=webhooks,
             health=health,
             notifier=notifier,
-            guard=replace(guard, recovery=lambda: engine.recovery.known),
+            guard=guard,
             registry=wiring.registry,
             breakers=await _cluster_breakers(wiring),
-            sightings=_share_risk(wiring, engine.risk),
+            shared_risk=_share_risk(wiring, engine.risk),
             claims=PostgresClaims(wiring.database),
             audit=PostgresAudit(wiring.database),
             backlog=backlog,
@@ -370,23 +370,25 @@ def _limits(settings: Settings) -> tuple[ConfiguredLimits, tuple[Network, ...]]:
         raise SettingsError(f"rate_limits, trusted_proxies: {error}") from error
 
 
-async def _service_guard(wiring: _Wiring) -> ServiceGuard:
+def _service_guard(wiring: _Wiring, engine: Engine) -> ServiceGuard:
     """Limits and cached answers in Valkey; without Valkey, each process limits by itself."""
-    settings = wiring.settings
+    settings, stack = wiring.settings, wiring.stack
     book, trusted = _limits(settings)
     client = wiring.valkey_client()
     if client is None or settings.valkey_url is None:
-        return ServiceGuard(LocalLimiter(), None, book, trusted)
+        guard = ServiceGuard(LocalLimiter(), None, book, trusted, recovery=lambda: engine.recovery.known)
+        stack.push_async_callback(guard.close)
+        return guard
     fleet = Fleet(client, wiring.instance, assumed=settings.processes, supervisor=wiring.loops)
-    wiring.stack.push_async_callback(fleet.close)
+    stack.push_async_callback(fleet.close)
     # Not in the registry, whose breakers are shared through Valkey itself.
     breaker = CircuitBreaker("valkey:limits", wiring.registry.profile("valkey").breaker)
     limiter = ValkeyLimiter(settings.valkey_url, instances=fleet.size, breaker=breaker)
-    wiring.stack.push_async_callback(limiter.aclose)
+    stack.push_async_callback(limiter.aclose)
     answers = ValkeyAnswers(limiter)
-    wiring.stack.push_async_callback(answers.aclose)
-    guard = ServiceGuard(limiter, answers, book, trusted, fleet)
-    wiring.stack.push_async_callback(guard.close)
+    stack.push_async_callback(answers.aclose)
+    guard = ServiceGuard(limiter, answers, book, trusted, fleet, recovery=lambda: engine.recovery.known)
+    stack.push_async_callback(guard.close)
     return guard
 
 
@@ -646,8 +648,8 @@ async def _serve(settings: Settings, database_url: str, fd: int | None) -> None:
         )
         server = uvicorn.Server(config)
         service.guard.start()
-        if service.sightings is not None:
-            service.sightings.start()
+        if service.shared_risk is not None:
+            service.shared_risk.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _ignore_signal)
         await server.serve(sockets=[listener] if listener is not None else None)
