@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from payment_samples import NO_FUNDS, NOW, PREPARED
 from synccash.payments.attempt import TRANSITIONS, Attempt, AttemptState
+from synccash.payments.errors import IllegalTransitionError, InternalError
 from synccash.payments.failure import Failure
 from synccash.payments.rail import RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
@@ -19,7 +20,7 @@ def ask(attempt: Attempt, status_at_rail: RailStatus, **more: object) -> Attempt
     return attempt.after_inquiry(StatusAnswer(status_at_rail=status_at_rail, **more))
 
 
-def test_every_state_that_is_not_an_end_has_a_rule_for_whatever_is_said():
+def test_every_open_state_has_a_rule_for_each_evidence_and_each_status_at_the_rail():
     for state in AttemptState:
         for word in (*Evidence, *RailStatus):
             assert ((state, word) in TRANSITIONS) is (not state.is_final)
@@ -44,6 +45,29 @@ def test_a_refusal_of_the_only_send_ever_made_is_final():
     assert send(PREPARED, Evidence.REFUSED_FINAL, NO_FUNDS).state is AttemptState.DECLINED
     assert send(PREPARED, Evidence.REFUSED_LATER).state is AttemptState.NOT_SENT
     assert send(PREPARED, Evidence.NOT_SENT).state is AttemptState.NOT_SENT
+
+
+def test_a_send_of_an_attempt_that_has_ended_is_illegal():
+    ended = send(PREPARED, Evidence.REFUSED_FINAL, NO_FUNDS)
+    with pytest.raises(IllegalTransitionError, match=f"{PREPARED.id} is declined, and the event accepted"):
+        send(ended, Evidence.ACCEPTED)
+
+
+def test_only_an_attempt_with_an_unknown_outcome_ends_because_its_rail_never_had_it():
+    unknown, acknowledged = send(PREPARED, Evidence.AMBIGUOUS), send(PREPARED, Evidence.ACCEPTED)
+    assert unknown.closed_as_not_found(NO_FUNDS).state is AttemptState.DECLINED
+    for attempt in (PREPARED, acknowledged, ask(acknowledged, RailStatus.SUCCEEDED)):
+        with pytest.raises(IllegalTransitionError):
+            attempt.closed_as_not_found(NO_FUNDS)
+
+
+def test_money_is_late_only_for_an_attempt_that_was_closed():
+    answer = StatusAnswer(status_at_rail=RailStatus.SUCCEEDED)
+    closed = send(PREPARED, Evidence.REFUSED_FINAL, NO_FUNDS).with_late_money(2500, answer, now=NOW)
+    assert (closed.state, closed.amount_received) == (AttemptState.DECLINED, 2500)
+    for attempt in (PREPARED, ask(PREPARED, RailStatus.SUCCEEDED)):
+        with pytest.raises(InternalError, match="not closed"):
+            attempt.with_late_money(2500, answer, now=NOW)
 
 
 def test_asking_about_a_prepared_attempt_counts_it_as_sent():

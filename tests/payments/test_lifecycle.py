@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -8,10 +9,11 @@ from hypothesis import strategies as st
 from payment_samples import NO_FUNDS, NOW, PAYMENT, PREPARED, REFUND
 from synccash.payments import lifecycle
 from synccash.payments.attempt import AttemptState
+from synccash.payments.errors import IllegalTransitionError
 from synccash.payments.failure import Failure, FailureCode, WhoseProblem
 from synccash.payments.inquiry_schedule import PRODUCTION, SANDBOX
 from synccash.payments.payer import Network
-from synccash.payments.payment import TRANSITIONS, PaymentStatus, RefundStatus, StatusDetail
+from synccash.payments.payment import PaymentStatus, RefundStatus, StatusDetail
 from synccash.payments.rail import Capabilities, NextAction, NextActionType, Operation, OperationCapability
 from synccash.payments.routing import Candidate, choose
 
@@ -65,13 +67,12 @@ def test_hearing_the_same_again_changes_nothing_not_even_the_version():
 
 
 @given(st.lists(st.sampled_from(AttemptState), max_size=10))
-def test_ends_absorb_and_every_step_is_in_the_table(states: list[AttemptState]):
+def test_final_statuses_absorb_what_rails_answer_later(states: list[AttemptState]):
     payment, refund = PAYMENT, REFUND
     for state in states:
         before, refund_before = payment, refund
         payment = lifecycle.reflect(payment, attempt(state), now=LATER)
         refund = lifecycle.reflect(refund, attempt(state), now=LATER)
-        assert payment.status in TRANSITIONS[before.status]
         if before.status.is_final:
             assert payment is before
         if refund_before.status.is_final:
@@ -79,13 +80,35 @@ def test_ends_absorb_and_every_step_is_in_the_table(states: list[AttemptState]):
         assert (payment.status is PaymentStatus.SUCCEEDED) == (payment.amount_received == 2500)
 
 
-def test_an_end_cannot_be_called_off_expired_or_reviewed():
+def test_a_final_payment_or_refund_is_neither_expired_nor_reviewed_nor_queued():
     paid = lifecycle.reflect(PAYMENT, attempt(AttemptState.SUCCEEDED), now=NOW)
-    for change in (lifecycle.canceled, lifecycle.expired, lifecycle.under_review, lifecycle.queued):
+    for change in (lifecycle.expired, lifecycle.under_review, lifecycle.queued):
         assert change(paid, now=LATER) is paid
     given_back = lifecycle.reflect(REFUND, attempt(AttemptState.SUCCEEDED), now=NOW)
     assert given_back.status is RefundStatus.SUCCEEDED
     assert lifecycle.under_review(given_back, now=LATER) is given_back
+
+
+@pytest.mark.parametrize("change", [lifecycle.canceled, lifecycle.in_risk_review, lifecycle.password_given])
+def test_a_decision_on_a_payment_that_has_ended_is_illegal(change: Callable[..., object]):
+    paid = lifecycle.reflect(PAYMENT, attempt(AttemptState.SUCCEEDED), now=NOW)
+    with pytest.raises(IllegalTransitionError, match=f"{PAYMENT.id} is succeeded"):
+        change(paid, now=LATER)
+
+
+def test_a_password_is_illegal_unless_the_rail_waits_for_one():
+    processing = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW)
+    for payment in (PAYMENT, processing):
+        with pytest.raises(IllegalTransitionError, match="otp_submitted"):
+            lifecycle.password_given(payment, now=LATER)
+
+
+def test_a_refund_never_expires_and_is_never_held_for_risk_also_when_it_has_ended():
+    ended = lifecycle.reflect(REFUND, attempt(AttemptState.SUCCEEDED), now=NOW)
+    for refund in (REFUND, ended):
+        for change in (lifecycle.expired, lifecycle.in_risk_review):
+            with pytest.raises(IllegalTransitionError):
+                change(refund, now=LATER)
 
 
 def test_every_failure_code_says_whose_problem_it_is_in_a_sentence():

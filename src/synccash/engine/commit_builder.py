@@ -22,7 +22,7 @@ from synccash.payments.case import (
     order_of,
 )
 from synccash.payments.document import payment_document, payout_document, refund_document
-from synccash.payments.errors import StateConflictError
+from synccash.payments.errors import InternalError, StateConflictError
 from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
 from synccash.payments.payout import Payout
 from synccash.payments.ports import Clock, Identities
@@ -74,7 +74,7 @@ def committed_case(case: Case, commit: Commit) -> Case:
         case PayoutCase(), Payout() as payout:
             return replace(case, payout=payout, attempts=attempts)
         case _:
-            raise AssertionError("a commit keeps its order's kind")
+            raise InternalError(f"the commit {commit.id} would change the kind of {order_of(case).id}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,14 @@
-"""An attempt: one reference at one rail. Its state changes only by TRANSITIONS; final states never change."""
+"""An attempt: one reference at one rail. Its state changes only by TRANSITIONS; final states never change.
 
+docs/states.md has the diagram that `python tests/docs/states_page.py` generates from the table.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from synccash.payments.errors import IllegalTransitionError, InternalError
 from synccash.payments.failure import Failure
 from synccash.payments.rail import Operation, RailAccount, RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
@@ -40,14 +45,28 @@ class AttemptState(StrEnum):
 
 _FINAL = frozenset({AttemptState.SUCCEEDED, AttemptState.DECLINED, AttemptState.NOT_SENT})
 
+
+class Finding(StrEnum):
+    """What the engine finds about an attempt beyond the evidence of its sends and its rail's status."""
+
+    REFUSED_LOCALLY = "refused_locally"
+    """Our own connector cannot send it: a retry would be refused again."""
+    NOT_FOUND_FOR_GOOD = "not_found_for_good"
+    """The rail never had it, and its documentation calls "not found" final."""
+
+
+AttemptEvent = Evidence | RailStatus | Finding
+"""The worst evidence of all sends, the status that the rail reports, or a finding of the engine."""
+
 _S, _E, _R = AttemptState, Evidence, RailStatus
 
-TRANSITIONS: dict[tuple[AttemptState, Evidence | RailStatus], AttemptState] = {
+TRANSITIONS: Mapping[tuple[AttemptState, AttemptEvent], AttemptState] = {
     (_S.PREPARED, _E.NOT_SENT): _S.NOT_SENT,
     (_S.PREPARED, _E.REFUSED_LATER): _S.NOT_SENT,
     (_S.PREPARED, _E.REFUSED_FINAL): _S.DECLINED,
     (_S.PREPARED, _E.AMBIGUOUS): _S.UNKNOWN,
     (_S.PREPARED, _E.ACCEPTED): _S.ACKNOWLEDGED,
+    (_S.PREPARED, Finding.REFUSED_LOCALLY): _S.DECLINED,
     (_S.UNKNOWN, _E.NOT_SENT): _S.UNKNOWN,
     (_S.UNKNOWN, _E.REFUSED_LATER): _S.UNKNOWN,
     (_S.UNKNOWN, _E.REFUSED_FINAL): _S.UNKNOWN,
@@ -74,7 +93,10 @@ TRANSITIONS: dict[tuple[AttemptState, Evidence | RailStatus], AttemptState] = {
         for state in (_S.UNKNOWN, _S.ACKNOWLEDGED)
         for status_at_rail in (_R.NOT_FOUND, _R.NO_INFORMATION)
     },
+    (_S.UNKNOWN, Finding.NOT_FOUND_FOR_GOOD): _S.DECLINED,
 }
+"""The state of an attempt after an event. A pair that is missing is illegal, but a final state ignores the
+rail's answers: an inquiry may be answered after the attempt ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +174,11 @@ class Attempt:
     def after_send(self, answer: SendAnswer, worst: Evidence, *, now: datetime, latency_ms: int) -> "Attempt":
         """Return the attempt after a send whose evidence, with all sends of this run, is `worst`.
 
-        A repeated send that provably never left is subtracted from `sends` again.
+        A repeated send that provably never left is subtracted from `sends` again. Raises
+        IllegalTransitionError for a final attempt.
         """
         evidence = worst if self.evidence is None else self.evidence.worst(worst)
-        state = TRANSITIONS.get((self.state, evidence), self.state)
+        state = self._state_after(evidence)
         if (
             answer.refused_locally
             and state is AttemptState.NOT_SENT
@@ -163,7 +186,7 @@ class Attempt:
         ):
             # A retry would be refused again, so close it. A refund cannot use another rail: it waits for
             # review.
-            state = AttemptState.DECLINED
+            state = self._state_after(Finding.REFUSED_LOCALLY)
         never_left = self.sends > 1 and worst is Evidence.NOT_SENT
         return replace(
             self,
@@ -181,7 +204,7 @@ class Attempt:
         """Return the attempt after the rail's own answer. A final attempt stays as it is."""
         if self.state.is_final:
             return self
-        state = TRANSITIONS[self.state, answer.status_at_rail]
+        state = self._state_after(answer.status_at_rail)
         evidence = self.evidence or Evidence.AMBIGUOUS
         if answer.status_at_rail in (RailStatus.PENDING, RailStatus.SUCCEEDED, RailStatus.FAILED):
             evidence = Evidence.ACCEPTED
@@ -209,12 +232,24 @@ class Attempt:
         return self.not_founds + 1 if status_at_rail is RailStatus.NOT_FOUND else 0
 
     def closed_as_not_found(self, failure: Failure) -> "Attempt":
-        """Return the attempt as declined: its rail, whose "not found" is final, never had it."""
-        assert self.state is AttemptState.UNKNOWN, f"{self.state} does not end as not found"
-        return replace(self, state=AttemptState.DECLINED, failure=failure)
+        """Return the attempt as declined: its rail, whose "not found" is final, never had it.
+
+        Raises IllegalTransitionError.
+        """
+        return replace(self, state=self._state_after(Finding.NOT_FOUND_FOR_GOOD), failure=failure)
 
     def with_late_money(self, received: int, answer: StatusAnswer, *, now: datetime) -> "Attempt":
-        """Return a closed attempt on which `received` pesewas moved after it was closed."""
-        assert self.state.is_dead, f"{self.state} was not closed"
+        """Return a closed attempt on which `received` pesewas moved after it was closed.
+
+        Raises InternalError where the attempt is not closed.
+        """
+        if not self.state.is_dead:
+            raise InternalError(f"{self.id} is {self.state} and not closed, so no money of it can be late")
         named = answer.provider_transaction_id or self.provider_transaction_id
         return replace(self, amount_received=received, moved_at=now, provider_transaction_id=named)
+
+    def _state_after(self, event: AttemptEvent) -> AttemptState:
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            raise IllegalTransitionError(self.id, self.state, event)
+        return state

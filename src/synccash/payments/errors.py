@@ -1,26 +1,62 @@
-"""Errors that the engine raises when it refuses a request. The API maps them to HTTP statuses.
+"""Errors of the domain and the engine, grouped by what the caller can do. The API maps them to HTTP statuses.
 
-PaymentError
-├── ObjectNotFoundError         no such object for this merchant
-├── KeyReusedError              the idempotency key was used with another payload
-├── KeyInProgressError          the first request under the key is still running
-├── ReferenceAlreadyUsedError   another payment or payout of the merchant uses the reference
-├── PaymentInFlightError        money may have moved: too late to cancel
-├── NoRailForModeError          only accounts of the other mode can take the order
-├── StateConflictError          the object's state does not allow the operation
-├── OrderUnreadableError        this version of the service cannot read the order's row
-├── InsufficientBalanceError    the merchant's balance does not cover the amount and its fee
-├── MerchantSuspendedError      the merchant is suspended: no new order starts
-├── EndpointLimitError          the merchant has the maximum number of webhook endpoints
-└── StoreUnavailableError       the order store cannot be reached
+PaymentError                        the service refused a request, or cannot carry it out now
+├── RequestError                    correct the request
+│   ├── ObjectNotFoundError         no such object for this merchant
+│   ├── KeyReusedError              the idempotency key was used with another payload
+│   ├── ReferenceAlreadyUsedError   another payment or payout of the merchant uses the reference
+│   ├── NoRailForModeError          only accounts of the other mode can take the order
+│   ├── StateConflictError          the object's state does not allow the operation
+│   ├── PaymentInFlightError        money may have moved: too late to cancel
+│   └── EndpointLimitError          the merchant has the maximum number of webhook endpoints
+├── RetryLaterError                 wait, and send the same request again
+│   ├── KeyInProgressError          the first request under the key is still running
+│   ├── StoreUnavailableError       the order store cannot be reached
+│   └── InsufficientBalanceError    the merchant's balance does not cover the amount and its fee
+└── OperatorRequiredError           ask an operator
+    ├── MerchantSuspendedError      the merchant is suspended: no new order starts
+    └── OrderUnreadableError        this version of the service cannot read the order's row
+
+InternalError                       report a bug: the service tried to break one of its own rules
+├── IllegalTransitionError          an event that is not in the transition table of the order or attempt
+└── InvariantBrokenError            PostgreSQL refused a commit that breaks a constraint (stores/postgres)
 """
 
 
 class PaymentError(Exception):
-    """The base class of the engine's errors."""
+    """The base class of the errors that a caller can do something about."""
 
 
-class ObjectNotFoundError(PaymentError):
+class RequestError(PaymentError):
+    """The request cannot succeed as it is: correct it, or do not repeat it."""
+
+
+class RetryLaterError(PaymentError):
+    """The same request can succeed later."""
+
+
+class OperatorRequiredError(PaymentError):
+    """Only an operator can remove the cause."""
+
+
+class InternalError(Exception):
+    """A bug: the service tried to break one of its own rules. Nothing was written or sent.
+
+    It is no PaymentError, so that no handler of refused requests hides it.
+    """
+
+
+class IllegalTransitionError(InternalError):
+    """The order or attempt `object_id` has no transition for the event in its present state."""
+
+    def __init__(self, object_id: str, state: str, event: str) -> None:
+        super().__init__(f"{object_id} is {state}, and the event {event} is illegal in that state")
+        self.object_id = object_id
+        self.state = state
+        self.event = event
+
+
+class ObjectNotFoundError(RequestError):
     """The object does not exist, or belongs to another merchant."""
 
     def __init__(self, kind: str, object_id: str) -> None:
@@ -29,11 +65,11 @@ class ObjectNotFoundError(PaymentError):
         self.object_id = object_id
 
 
-class KeyReusedError(PaymentError):
+class KeyReusedError(RequestError):
     """The idempotency key was used with another payload."""
 
 
-class KeyInProgressError(PaymentError):
+class KeyInProgressError(RetryLaterError):
     """The first request with this key is still running; retry after `retry_after_s` seconds."""
 
     def __init__(self, retry_after_s: float) -> None:
@@ -41,20 +77,20 @@ class KeyInProgressError(PaymentError):
         self.retry_after_s = retry_after_s
 
 
-class ReferenceAlreadyUsedError(PaymentError):
+class ReferenceAlreadyUsedError(RequestError):
     """The payment or payout `order_id` uses the merchant's reference; references are never reused."""
 
     def __init__(self, kind: str, order_id: str) -> None:
-        super().__init__(f"the reference belongs to {order_id}")
+        super().__init__(f"the reference is already used by {order_id}")
         self.kind = kind
         self.order_id = order_id
 
 
-class PaymentInFlightError(PaymentError):
+class PaymentInFlightError(RequestError):
     """An attempt may still move money, so the payment cannot be canceled."""
 
 
-class NoRailForModeError(PaymentError):
+class NoRailForModeError(RequestError):
     """Only rail accounts of the other mode can take the order."""
 
     def __init__(self, *, livemode: bool) -> None:
@@ -65,11 +101,11 @@ class NoRailForModeError(PaymentError):
         self.livemode = livemode
 
 
-class StateConflictError(PaymentError):
+class StateConflictError(RequestError):
     """The object's state does not allow the operation; the text names the state and what to do next."""
 
 
-class OrderUnreadableError(PaymentError):
+class OrderUnreadableError(OperatorRequiredError):
     """This version of the service cannot read the order's row. Nothing was changed."""
 
     def __init__(self, order_id: str) -> None:
@@ -77,7 +113,7 @@ class OrderUnreadableError(PaymentError):
         self.order_id = order_id
 
 
-class InsufficientBalanceError(PaymentError):
+class InsufficientBalanceError(RetryLaterError):
     """The merchant's balance does not cover the amount and its fee. Both in pesewas."""
 
     def __init__(self, *, available: int, needed: int) -> None:
@@ -86,15 +122,15 @@ class InsufficientBalanceError(PaymentError):
         self.needed = needed
 
 
-class MerchantSuspendedError(PaymentError):
+class MerchantSuspendedError(OperatorRequiredError):
     """The merchant is suspended: open orders are finished, and no new order starts."""
 
 
-class EndpointLimitError(PaymentError):
+class EndpointLimitError(RequestError):
     """The merchant has the maximum number of webhook endpoints in this mode."""
 
 
-class StoreUnavailableError(PaymentError):
+class StoreUnavailableError(RetryLaterError):
     """The order store cannot be reached. Nothing was decided; retry after `retry_after_s` seconds."""
 
     def __init__(self, reason: str, *, retry_after_s: float = 1.0) -> None:

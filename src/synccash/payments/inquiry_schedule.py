@@ -51,8 +51,7 @@ class InquirySchedule:
     def parked_s(self, age_s: float) -> float:
         """Return the wait before the next inquiry of a parked order, whose tail has ended."""
         wait_s = _interval_at(self.parked, age_s)
-        assert wait_s is not None, "the last interval has no end"
-        return wait_s
+        return self.parked[-1][0] if wait_s is None else wait_s
 
 
 def _interval_at(intervals: tuple[tuple[float, float], ...], age_s: float) -> float | None:

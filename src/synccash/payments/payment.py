@@ -1,4 +1,4 @@
-"""Payments and refunds: their values, statuses and allowed status changes."""
+"""Payments and refunds: their values and statuses. `transitions` has the allowed status changes."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,17 +38,6 @@ class StatusDetail(StrEnum):
 
 
 _FINAL = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.FAILED, PaymentStatus.CANCELED})
-
-_S = PaymentStatus
-TRANSITIONS: dict[PaymentStatus, frozenset[PaymentStatus]] = {
-    _S.CREATED: frozenset(_S),
-    _S.REQUIRES_ACTION: frozenset(_S) - {_S.CREATED},
-    _S.PROCESSING: frozenset(_S) - {_S.CREATED},
-    _S.SUCCEEDED: frozenset({_S.SUCCEEDED}),
-    _S.FAILED: frozenset({_S.FAILED}),
-    _S.CANCELED: frozenset({_S.CANCELED}),
-}
-"""The statuses that may follow each status. A final status is followed only by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

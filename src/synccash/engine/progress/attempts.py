@@ -8,6 +8,7 @@ from synccash.engine.dispatch.router import Router, operation_of, wallet_of
 from synccash.engine.ports import AccountRail
 from synccash.payments.attempt import ADOPTED, Attempt, AttemptState
 from synccash.payments.case import Order, PaymentCase, PayoutCase, RefundCase
+from synccash.payments.errors import InternalError
 from synccash.payments.failure import FailureCode
 from synccash.payments.lifecycle import Routed
 from synccash.payments.payment import Payment, Refund, StatusDetail
@@ -71,7 +72,8 @@ class Attempts:
         sequence = case.next_sequence
         if isinstance(case, RefundCase):
             return self.refunding(case.refund, case.payment, case.debit, sequence=sequence)
-        assert rail is not None, "only a refund knows its rail by itself"
+        if rail is None:
+            raise InternalError(f"no rail was chosen for the next attempt of {order_of(case).id}")
         return self.first(routed_of(case), rail, sequence=sequence)
 
     def _prepared(

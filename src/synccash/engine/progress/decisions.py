@@ -32,6 +32,7 @@ from synccash.payments.case import (
     ReleaseLease,
     order_of,
 )
+from synccash.payments.errors import InternalError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.lifecycle import (
     begin,
@@ -77,9 +78,10 @@ class Decisions:
         }
         entry = self.commit_builder.entry("sent", facts)
         if after.state.is_dead:
-            assert order_of(case).fence == before.opened_fence, (
-                "only the worker that opened an attempt may close it by its send"
-            )
+            if order_of(case).fence != before.opened_fence:
+                raise InternalError(
+                    f"only the worker that opened {before.id} may close it by the evidence of a send"
+                )
             commit = self._fall_over(case, after, entry) if may_fall_over else None
             if commit is not None:
                 return commit
@@ -165,8 +167,9 @@ class Decisions:
         """End the order: the rail never had the attempt, and its documentation calls "not found" final."""
         facts = {"attempt": after.id, "standing": RailStatus.NOT_FOUND, "answers": after.not_founds}
         closed = after.closed_as_not_found(Failure(FailureCode.PROVIDER_UNAVAILABLE))
-        order = expired(order_of(case), now=self.clock.now())
-        if not is_expired(case):
+        if is_expired(case):
+            order = expired(order_of(case), now=self.clock.now())
+        else:
             order = reflect(order_of(case), closed, now=self.clock.now())
         timeline = (self.commit_builder.entry("rail_answered", facts),)
         lease = self.timing.release_ended(case, closed)
@@ -202,7 +205,8 @@ class Decisions:
         not allowed or no other rail is left."""
         if case.money_moved or not case.may_send or not _may_go_elsewhere(case, dead):
             return None
-        assert not isinstance(case, RefundCase), "a refund has one rail"
+        if isinstance(case, RefundCase):
+            raise InternalError(f"{case.refund.id} is a refund, and a refund never changes its rail")
         if self.clock.now() >= case.expires_at:
             return None
         closed = replace(dead, retry_decision="another_rail")
@@ -329,7 +333,10 @@ class Decisions:
         An attempt found under the order's references belongs to the order when number, amount and currency
         agree. Anything else is left to a human, and nothing more is sent.
         """
-        assert case.unsearched is not None, "only an order from before a recovery is searched for"
+        if case.unsearched is None:
+            raise InternalError(
+                f"{order_of(case).id} needs no search: no recovery can have lost its attempts"
+            )
         now = self.clock.now()
         if not found:
             entry = self.commit_builder.entry("searched", {"recovery": case.unsearched})

@@ -29,6 +29,7 @@ from synccash.payments.case import (
     ReleaseLease,
     order_of,
 )
+from synccash.payments.errors import InternalError
 from synccash.payments.payment import PaymentStatus, StatusDetail
 from synccash.payments.ports import Clock
 from synccash.payments.rail import Operation, RailStatus, StatusAnswer
@@ -162,7 +163,8 @@ class OrderWorker:
     async def screen(self, case: Case) -> Case | None:
         """Ask the fraud service about a payment or payout for which nothing was ever sent, and act on its
         decision."""
-        assert not isinstance(case, RefundCase), "a refund is not screened"
+        if isinstance(case, RefundCase):
+            raise InternalError(f"{case.refund.id} is a refund, and refunds are not screened")
         if self.screening is None:
             return await self._try_again(case)
         decision = await self.screening.decide(routed_of(case))
@@ -350,5 +352,6 @@ def _is_taken_back(attempt: Attempt, answer: StatusAnswer) -> bool:
 
 
 def _to_send(case: Case) -> Attempt:
-    assert case.live is not None, "a lease is kept only to send"
+    if case.live is None:
+        raise InternalError(f"the lease of {order_of(case).id} was kept to send, but no attempt is live")
     return case.live

@@ -44,7 +44,6 @@ class RefundOpenings:
         refund = self._refund(case, debit, amount, reason, identity=f"key:{claim.key}", surplus=False)
         if held:
             queued = lifecycle.queued(refund, now=self.clock.now())
-            assert isinstance(queued, Refund), "an order keeps its kind"
             return self._opening(
                 claim, replace(queued, version=1), ReleaseLease(self.settings.queue_retry_s), None
             )

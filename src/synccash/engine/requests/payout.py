@@ -21,6 +21,7 @@ from synccash.payments.case import (
 )
 from synccash.payments.errors import (
     InsufficientBalanceError,
+    InternalError,
     MerchantSuspendedError,
     NoRailForModeError,
     ReferenceAlreadyUsedError,
@@ -76,7 +77,8 @@ class PayoutRequests:
             case Opened():
                 if opening.answer is not None:
                     return Reply(opening.answer.status, opening.answer.body)
-                assert isinstance(opened.case, PayoutCase)
+                if not isinstance(opened.case, PayoutCase):
+                    raise InternalError(f"the order store opened another order in place of {payout.id}")
                 attempt = opened.case.live
                 work = (
                     self.order_worker.screen(opened.case)

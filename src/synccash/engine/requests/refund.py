@@ -27,6 +27,7 @@ from synccash.payments.case import (
 )
 from synccash.payments.errors import (
     InsufficientBalanceError,
+    InternalError,
     MerchantSuspendedError,
     ObjectNotFoundError,
     ReferenceAlreadyUsedError,
@@ -124,14 +125,15 @@ class RefundRequests:
                     return made
                 case AlreadyClaimed(order_id=refund_id) | ReferenceTaken(order_id=refund_id):
                     found = await self.order_store.refund(refund_id)
-                    assert found is not None, "the claim of a surplus names its refund"
+                    if found is None:
+                        raise InternalError(f"the claim of a surplus names {refund_id}, which does not exist")
                     if found.refund.status is not RefundStatus.FAILED or _has_moved_money(found):
                         return found
                 case NotRefundable(under_way=True):
                     raise StateConflictError(_ONE_AT_A_TIME)
                 case _:
                     raise StateConflictError("this debit has already been refunded, in part or in whole")
-        raise AssertionError("counting has no end")
+        raise InternalError("an endless count has ended")
 
     def _opening(self, case: PaymentCase, request: RefundRequest, claim: Claim) -> RefundOpening:
         debit = self._debit(case)

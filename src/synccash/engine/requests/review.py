@@ -20,6 +20,7 @@ from synccash.payments.ports import Clock, WorkSignal
 from synccash.payments.rail import RailStatus, StatusAnswer
 
 _BY_HAND = "resolved_by_hand"
+_FAILED_BY_HAND = Failure(FailureCode.PROVIDER_ERROR, provider_code=_BY_HAND)
 _Kind = TypeVar("_Kind", PaymentCase, RefundCase, PayoutCase)
 _NAMES: Mapping[type[Case], str] = {
     PaymentCase: "payment",
@@ -155,8 +156,7 @@ class ReviewRequests:
                 after = replace(after, moved_at=None)
             return _fenced(lifecycle.reflect(order_of(case), after, now=now)), (after,)
         if answer.status_at_rail is RailStatus.FAILED:
-            assert answer.failure is not None, "a human's answer of failure carries one"
-            return _fenced(lifecycle.failed(order_of(case), answer.failure, now=now)), ()
+            return _fenced(lifecycle.failed(order_of(case), _FAILED_BY_HAND, now=now)), ()
         paid = _paying_attempt(case, answer.amount)
         return _fenced(lifecycle.succeeded(order_of(case), paid, now=now)), (paid,)
 
@@ -229,5 +229,4 @@ def _paying_attempt(case: Case, received: int | None) -> Attempt:
 def _resolution_answer(outcome: Resolution, received: int | None) -> StatusAnswer:
     if outcome is Resolution.SUCCEEDED:
         return StatusAnswer(status_at_rail=RailStatus.SUCCEEDED, amount=received, provider_code=_BY_HAND)
-    failure = Failure(FailureCode.PROVIDER_ERROR, provider_code=_BY_HAND)
-    return StatusAnswer(status_at_rail=RailStatus.FAILED, failure=failure, provider_code=_BY_HAND)
+    return StatusAnswer(status_at_rail=RailStatus.FAILED, failure=_FAILED_BY_HAND, provider_code=_BY_HAND)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from synccash.payments.balance import BY_MIGRATION, CONFIRMED, Balance, BalanceAccount, credit_source
-from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.errors import InternalError, StoreUnavailableError
 from synccash.stores.postgres.database import Database
 
 _KINDS = ("collected", "refunded", "paid_out", "reserved", "credit", "fees")
@@ -147,7 +147,7 @@ class PostgresBalances:
             found = await self.database.repeat(_GRANT, *named, amount, source)
             if found:
                 return found[0]["amount"], found[0]["is_new"]
-        raise AssertionError("a credit that conflicts can be read")
+        raise InternalError("a credit with this key exists, but its row cannot be read")
 
     async def unconfirmed(self) -> Sequence[UnconfirmedCredit]:
         """The credits that a migration granted and that nobody has confirmed."""

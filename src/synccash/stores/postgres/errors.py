@@ -1,10 +1,12 @@
-"""What the ledger refuses because the caller, not the world, is wrong."""
+"""The error for a commit that PostgreSQL refuses because it breaks a constraint."""
+
+from synccash.payments.errors import InternalError
 
 
-class InvariantBrokenError(Exception):
-    """A commit would have broken a promise that the database itself holds: `constraint` names it.
+class InvariantBrokenError(InternalError):
+    """A commit would have broken a constraint of the schema; `constraint` is its name. Nothing was written.
 
-    Nothing was written. It is always a mistake in the program, never in a request.
+    It is always a bug of the service, never of a request.
     """
 
     def __init__(self, constraint: str, reason: str) -> None:

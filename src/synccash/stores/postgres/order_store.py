@@ -35,7 +35,7 @@ from synccash.payments.case import (
     Suspended,
     order_of,
 )
-from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.errors import InternalError, StoreUnavailableError
 from synccash.payments.failure import Failure
 from synccash.payments.payment import Payment, Refund
 from synccash.payments.payout import Payout
@@ -119,7 +119,8 @@ class PostgresOrderStore:
     async def open_payment(self, asked: Opening) -> OpenedOrNot:
         """Open a payment with its first commit."""
         opened = await self._open(self._openings, asked, asked.payment)
-        assert not isinstance(opened, NotCovered), "a payment takes nothing out of a balance"
+        if isinstance(opened, NotCovered):
+            raise InternalError(f"{asked.payment.id} was refused for its balance, which a payment never uses")
         return opened
 
     async def open_payout(self, asked: PayoutOpening) -> OpenedOrNot | NotCovered:
@@ -134,7 +135,8 @@ class PostgresOrderStore:
         for _ in range(TRIES):
             try:
                 row = await self.database.patiently(batch.submit, document)
-                assert row is not None, "every opening is answered"
+                if row is None:
+                    raise InternalError(f"the statement returned no row for the opening of {order.id}")
             except InDoubtError:
                 doubtful, refusal = True, None
                 standing = await self.claimed(asked.claim.scope, asked.claim.key)
