@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 from synccash.cli import main
-from synccash.engine.commit_builder import order_of
 from synccash.engine.progress.decisions import Decisions
 from synccash.engine.progress.order_worker import OrderWorker
 from synccash.payments.attempt import Attempt
@@ -35,7 +34,7 @@ def strip() -> None:
 
 def _fail(self: Decisions, case: Case, after: Attempt, requested_s: float | None, entry: Entry) -> Commit:
     del requested_s
-    order: Any = failed(order_of(case), after.failure or _REFUSED, now=self.clock.now())
+    order: Any = failed(case.order, after.failure or _REFUSED, now=self.clock.now())
     return self.commit_builder.commit(case, order, after, lease=ReleaseLease(None), timeline=(entry,))
 
 

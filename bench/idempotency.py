@@ -206,14 +206,14 @@ def _ledger(ledger: PostgresOrderStore) -> Cycle:
     async def cycle() -> None:
         name = f"{run_id}{next(numbers)}"
         opening = _opening(name)
-        opened = await ledger.open_payment(opening)
+        opened = await ledger.open(opening)
         assert isinstance(opened, Opened)
         assert await ledger.record(_second(name, opening))
 
     return cycle
 
 
-def _opening(name: str) -> Opening:
+def _opening(name: str) -> Opening[Payment]:
     now = datetime.now(UTC)
     payment = Payment(
         id=f"pay_{name}",
@@ -242,13 +242,13 @@ def _opening(name: str) -> Opening:
         started_at=now,
     )
     claim = Claim("m_bench:test:POST /payments", name, sha256(BODY).digest())
-    return Opening(claim=claim, payment=payment, attempt=attempt, lease=KeepLease(15.0))
+    return Opening(claim=claim, order=payment, attempt=attempt, lease=KeepLease(15.0))
 
 
-def _second(name: str, opening: Opening) -> Commit:
+def _second(name: str, opening: Opening[Payment]) -> Commit:
     assert opening.attempt is not None
     payment = replace(
-        opening.payment,
+        opening.order,
         status=PaymentStatus.PROCESSING,
         status_detail=StatusDetail.AWAITING_PAYER,
         version=2,

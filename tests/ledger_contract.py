@@ -30,17 +30,15 @@ from synccash.payments.case import (
     Order,
     PaymentCase,
     PayoutCase,
-    PayoutOpening,
     ReferenceTaken,
     RefundCase,
-    RefundOpening,
     ReleaseLease,
     StoredAnswer,
     Suspended,
-    order_of,
 )
 from synccash.payments.payer import Msisdn, Network, Payer
-from synccash.payments.payment import PaymentStatus, RefundStatus, StatusDetail
+from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
+from synccash.payments.payout import Payout
 from synccash.payments.rail import NextAction, NextActionType, Operation
 from synccash.resilience.evidence import Evidence
 
@@ -109,7 +107,7 @@ def attempt_of(order: Order, sequence: int = 1, **changes: Any) -> Attempt:
     )
 
 
-def opening(world: World, number: int = 1, *, key: str | None = None, **changes: Any) -> Opening:
+def opening(world: World, number: int = 1, *, key: str | None = None, **changes: Any) -> Opening[Payment]:
     now = world.now()
     payment = replace(
         PAYMENT,
@@ -124,7 +122,7 @@ def opening(world: World, number: int = 1, *, key: str | None = None, **changes:
     )
     asked = Opening(
         claim=claim(key or f"key {number}"),
-        payment=payment,
+        order=payment,
         attempt=attempt_of(payment),
         lease=KeepLease(LEASE_S),
         events=(event(payment, "payment.created"),),
@@ -148,7 +146,7 @@ def event(order: Order, kind: str) -> Event:
 
 def commit(case: Case, *attempts: Attempt, **changes: Any) -> Commit:
     """A move of the case's order: the order changed by `order`, its version one up unless told otherwise."""
-    before = order_of(case)
+    before = case.order
     order = replace(before, **({"version": before.version + 1} | changes.pop("order", {})))
     asked = Commit(
         id=f"mv_{uuid4().hex}",
@@ -162,9 +160,9 @@ def commit(case: Case, *attempts: Attempt, **changes: Any) -> Commit:
 
 
 async def opened(world: World, number: int = 1, **changes: Any) -> PaymentCase:
-    result = await world.order_store.open_payment(opening(world, number, **changes))
+    result = await world.order_store.open(opening(world, number, **changes))
     assert isinstance(result, Opened)
-    assert isinstance(result.case, PaymentCase)
+    assert isinstance(result.case.order, Payment)
     return result.case
 
 
@@ -183,7 +181,7 @@ def _failed_for_good(case: PaymentCase) -> Commit:
 
 
 async def read(world: World, case: PaymentCase) -> PaymentCase:
-    found = await world.order_store.payment(case.payment.id)
+    found = await world.order_store.payment(case.order.id)
     assert found is not None
     return found
 
@@ -202,20 +200,20 @@ async def succeeded(world: World, number: int = 1, amount: int = 100) -> Payment
 
 def refund_opening(
     case: PaymentCase, number: int, amount: int, key: str | None = None, **changes: Any
-) -> RefundOpening:
+) -> Opening[Refund]:
     refund = replace(
         REFUND,
         id=f"re_{number}",
-        payment_id=case.payment.id,
+        payment_id=case.order.id,
         attempt_id=case.attempts[0].id,
         amount=amount,
         rail="mtn_momo",
         reason="torn",
         **changes,
     )
-    return RefundOpening(
+    return Opening(
         claim=claim(key or f"refund {number}"),
-        refund=refund,
+        order=refund,
         attempt=attempt_of(refund),
         lease=KeepLease(LEASE_S),
         events=(event(refund, "refund.processing"),),
@@ -224,7 +222,7 @@ def refund_opening(
 
 
 async def refunding(world: World, case: PaymentCase, number: int, amount: int, **changes: Any) -> RefundCase:
-    result = await world.order_store.open_refund(refund_opening(case, number, amount, **changes))
+    result = await world.order_store.open(refund_opening(case, number, amount, **changes))
     assert isinstance(result, Opened)
     assert isinstance(result.case, RefundCase)
     return result.case
@@ -247,7 +245,7 @@ class Ends:
 
 async def taken(world: World, limit: int = 10) -> dict[str, Case]:
     cases = await world.order_store.take_due(limit=limit, lease_s=LEASE_S)
-    return {order_of(case).id: case for case in cases}
+    return {case.order.id: case for case in cases}
 
 
 class ClaimContract:
@@ -255,16 +253,16 @@ class ClaimContract:
 
     async def test_who_opens_a_payment_holds_it(self, world: World):
         asked = opening(world)
-        result = await world.order_store.open_payment(asked)
+        result = await world.order_store.open(asked)
         assert isinstance(result, Opened)
-        assert result.case.payment == asked.payment
+        assert result.case.order == asked.order
         assert result.case.attempts == (asked.attempt,)
         assert await taken(world) == {}
 
     async def test_of_many_with_one_key_exactly_one_opens(self, world: World):
         asked = [opening(world, n, key="same", reference="same") for n in range(12)]
-        results = await asyncio.gather(*(world.order_store.open_payment(one) for one in asked))
-        winners = [r.case.payment.id for r in results if isinstance(r, Opened)]
+        results = await asyncio.gather(*(world.order_store.open(one) for one in asked))
+        winners = [r.case.order.id for r in results if isinstance(r, Opened)]
         assert len(winners) == 1
         for result in results:
             if not isinstance(result, Opened):
@@ -278,7 +276,7 @@ class ClaimContract:
     async def test_the_first_payload_stays_under_its_key(self, world: World):
         await opened(world)
         other = replace(opening(world, 2), claim=claim("key 1", b"g" * 32))
-        result = await world.order_store.open_payment(other)
+        result = await world.order_store.open(other)
         assert isinstance(result, AlreadyClaimed)
         assert (result.order_id, result.fingerprint) == ("pay_1", b"f" * 32)
         assert await world.order_store.payment("pay_2") is None
@@ -286,12 +284,12 @@ class ClaimContract:
     async def test_keys_of_two_scopes_do_not_meet(self, world: World):
         await opened(world)
         elsewhere = replace(opening(world, 2), claim=Claim("m_2:test:POST /payments", "key 1", b"f" * 32))
-        assert isinstance(await world.order_store.open_payment(elsewhere), Opened)
+        assert isinstance(await world.order_store.open(elsewhere), Opened)
 
     async def test_an_opening_that_answers_is_replayed_byte_for_byte(self, world: World):
         asked = opening(world, attempt=None, lease=ReleaseLease(LATER_S), answer=ANSWER)
-        assert isinstance(await world.order_store.open_payment(asked), Opened)
-        again = await world.order_store.open_payment(asked)
+        assert isinstance(await world.order_store.open(asked), Opened)
+        again = await world.order_store.open(asked)
         assert isinstance(again, AlreadyClaimed)
         assert again.answer == ANSWER
 
@@ -300,7 +298,7 @@ class ClaimContract:
         await world.skip(LEASE_S + 1)
         standing = await world.order_store.claimed(claim().scope, "key 1")
         assert standing == AlreadyClaimed(
-            fingerprint=b"f" * 32, order_id=case.payment.id, answer=None, held_for_s=0.0
+            fingerprint=b"f" * 32, order_id=case.order.id, answer=None, held_for_s=0.0
         )
 
     async def test_nothing_stands_under_a_fresh_key(self, world: World):
@@ -332,21 +330,21 @@ class ClaimContract:
     async def test_a_reference_belongs_to_one_payment_for_ever(self, world: World):
         case = await opened(world, reference="invoice 7")
         assert await world.order_store.record(commit(case, order={"status": PaymentStatus.FAILED}))
-        result = await world.order_store.open_payment(opening(world, 2, reference="invoice 7"))
+        result = await world.order_store.open(opening(world, 2, reference="invoice 7"))
         assert result == ReferenceTaken("pay_1")
         assert await world.order_store.claimed(claim().scope, "key 2") is None
-        assert isinstance(await world.order_store.open_payment(opening(world, 3, key="key 2")), Opened)
+        assert isinstance(await world.order_store.open(opening(world, 3, key="key 2")), Opened)
 
     async def test_a_repeat_is_told_its_answer_before_its_reference_is_looked_at(self, world: World):
         asked = opening(world, answer=ANSWER)
-        await world.order_store.open_payment(asked)
-        again = await world.order_store.open_payment(opening(world, 2, key="key 1", reference="order 1"))
+        await world.order_store.open(asked)
+        again = await world.order_store.open(opening(world, 2, key="key 1", reference="order 1"))
         assert isinstance(again, AlreadyClaimed)
 
     async def test_two_keys_with_one_reference_at_once_open_one_payment(self, world: World):
         asked = [opening(world, n, reference="invoice 7") for n in range(6)]
-        results = await asyncio.gather(*(world.order_store.open_payment(one) for one in asked))
-        winners = [r.case.payment.id for r in results if isinstance(r, Opened)]
+        results = await asyncio.gather(*(world.order_store.open(one) for one in asked))
+        winners = [r.case.order.id for r in results if isinstance(r, Opened)]
         assert len(winners) == 1
         assert [r for r in results if not isinstance(r, Opened)] == [ReferenceTaken(winners[0])] * 5
 
@@ -354,7 +352,7 @@ class ClaimContract:
     async def test_a_reference_is_the_merchants_own_in_each_mode(self, world: World, other: dict[str, Any]):
         await opened(world, reference="invoice 7")
         case = await opened(world, 2, reference="invoice 7", payment=other)
-        assert case.payment.reference == "invoice 7"
+        assert case.order.reference == "invoice 7"
 
 
 class MoveContract:
@@ -395,7 +393,7 @@ class MoveContract:
         asked = commit(case, changed, order=order)
         assert await world.order_store.record(asked)
         again = await read(world, case)
-        assert again.payment == asked.order
+        assert again.order == asked.order
         assert again.attempts == (changed,)
         assert again.former_lease_end is None
 
@@ -413,9 +411,9 @@ class MoveContract:
         lost = commit(
             case,
             replace(case.live, state=AttemptState.UNKNOWN),
-            attempt_of(case.payment, 2, state=AttemptState.DECLINED),
+            attempt_of(case.order, 2, state=AttemptState.DECLINED),
             order={"status": PaymentStatus.FAILED},
-            events=(event(case.payment, "payment.failed"),),
+            events=(event(case.order, "payment.failed"),),
             timeline=(Entry(at=NOW, kind="lost", data={}),),
             answer=ANSWER,
             contradiction="late_success",
@@ -423,7 +421,7 @@ class MoveContract:
         )
         assert await world.order_store.record(lost) is False
         after = await read(world, case)
-        assert (after.payment, after.attempts) == (before.payment, before.attempts)
+        assert (after.order, after.attempts) == (before.order, before.attempts)
         assert [e.type for e in await world.events()] == ["payment.created"]
         assert [e.kind for e in await world.timeline("pay_1")] == ["created"]
         assert await world.contradictions("pay_1") == []
@@ -454,7 +452,7 @@ class MoveContract:
         facts = {"rail": "mtn_momo", "tries": 2, "code": None}
         asked = commit(
             case,
-            events=(event(case.payment, "payment.processing"), event(case.payment, "payment.contradiction")),
+            events=(event(case.order, "payment.processing"), event(case.order, "payment.contradiction")),
             timeline=(Entry(at=NOW, kind="sent", data=facts), Entry(at=NOW, kind="queued", data={})),
         )
         assert await world.order_store.record(asked)
@@ -492,9 +490,9 @@ class MoveContract:
     async def test_a_payment_never_has_two_attempts_that_may_move_money(self, world: World):
         case = await opened(world)
         with pytest.raises(world.refusal):
-            await world.order_store.record(commit(case, attempt_of(case.payment, 2)))
+            await world.order_store.record(commit(case, attempt_of(case.order, 2)))
         after = await read(world, case)
-        assert after.payment.version == 1
+        assert after.order.version == 1
         assert after.attempts == case.attempts
 
     @pytest.mark.parametrize("state", [AttemptState.UNKNOWN, AttemptState.SUCCEEDED])
@@ -503,13 +501,13 @@ class MoveContract:
         assert case.live is not None
         alive = replace(case.live, state=state, evidence=Evidence.AMBIGUOUS)
         with pytest.raises(world.refusal):
-            await world.order_store.record(commit(case, alive, attempt_of(case.payment, 2)))
+            await world.order_store.record(commit(case, alive, attempt_of(case.order, 2)))
 
     async def test_a_fail_over_closes_one_attempt_and_opens_the_next_in_one_commit(self, world: World):
         case = await opened(world)
         assert case.live is not None
         closed = replace(case.live, state=AttemptState.NOT_SENT, evidence=Evidence.NOT_SENT)
-        following = attempt_of(case.payment, 2)
+        following = attempt_of(case.order, 2)
         assert await world.order_store.record(commit(case, following, closed, lease=KeepLease(LEASE_S)))
         after = await read(world, case)
         assert after.attempts == (closed, following)
@@ -521,20 +519,20 @@ class MoveContract:
         assert case.live is not None
         assert other.live is not None
         dead = replace(other.live, state=AttemptState.NOT_SENT)
-        twin = replace(attempt_of(other.payment, 2), reference=case.live.reference)
+        twin = replace(attempt_of(other.order, 2), reference=case.live.reference)
         with pytest.raises(world.refusal):
             await world.order_store.record(commit(other, dead, twin))
 
     async def test_canceling_raises_the_fence_and_shuts_the_holder_out(self, world: World):
         case = await idle(world, due_in_s=0)
         holder = (await taken(world))["pay_1"]
-        assert isinstance(holder, PaymentCase)
+        assert isinstance(holder.order, Payment)
         canceled = commit(holder, order={"status": PaymentStatus.CANCELED, "fence": 3})
         assert await world.order_store.record(canceled)
         assert await world.order_store.record(commit(holder)) is False
         assert await world.order_store.renew([Lease("pay_1", 2)], lease_s=LEASE_S) == frozenset()
         after = await read(world, case)
-        assert (after.payment.status, after.payment.fence) == (PaymentStatus.CANCELED, 3)
+        assert (after.order.status, after.order.fence) == (PaymentStatus.CANCELED, 3)
         await world.skip(3600)
         assert await taken(world) == {}
 
@@ -549,9 +547,9 @@ class HoldContract:
         assert await taken(world) == {}
         await world.skip(6)
         over = (await taken(world))["pay_1"]
-        assert isinstance(over, PaymentCase)
-        assert over.payment.fence == case.payment.fence + 1
-        assert over.payment.version == case.payment.version
+        assert isinstance(over.order, Payment)
+        assert over.order.fence == case.order.fence + 1
+        assert over.order.version == case.order.version
         assert over.attempts == case.attempts
         assert over.former_lease_end is not None
         assert over.former_lease_end <= over.as_of
@@ -576,9 +574,9 @@ class HoldContract:
         assert await taken(world) == {}
         await world.skip(6)
         case = (await taken(world))["pay_1"]
-        assert isinstance(case, PaymentCase)
+        assert isinstance(case.order, Payment)
         assert case.former_lease_end is None
-        assert case.payment.fence == 2
+        assert case.order.fence == 2
 
     async def test_an_ended_order_released_for_good_is_never_due(self, world: World):
         case = await opened(world)
@@ -594,7 +592,7 @@ class HoldContract:
         forgotten = commit(case, order={"status": status}, lease=ReleaseLease(None))
         with pytest.raises(world.refusal):
             await world.order_store.record(forgotten)
-        assert (await read(world, case)).payment == case.payment
+        assert (await read(world, case)).order == case.order
         await world.skip(LEASE_S + 1)
         assert set(await taken(world)) == {"pay_1"}
 
@@ -687,12 +685,12 @@ class HoldContract:
         await world.skip(LEASE_S + 1)
         await taken(world)
         held = await opened(world, 3)
-        leases = [Lease("pay_1", 1), Lease("pay_2", 1), Lease(held.payment.id, 1), Lease("pay_9", 1)]
+        leases = [Lease("pay_1", 1), Lease("pay_2", 1), Lease(held.order.id, 1), Lease("pay_9", 1)]
         kept = await world.order_store.renew(leases, lease_s=LEASE_S)
         assert kept == {Lease("pay_2", 1), Lease("pay_3", 1)}
-        assert [case.payment.id for case in await taken(world)] == []
+        assert [case.order.id for case in await taken(world)] == []
         await world.skip(1)
-        assert [case.payment.id for case in await taken(world)] == []
+        assert [case.order.id for case in await taken(world)] == []
         assert await world.order_store.renew([], lease_s=LEASE_S) == frozenset()
 
 
@@ -702,12 +700,12 @@ class RefundContract:
     async def test_a_refund_is_opened_with_what_it_needs(self, world: World):
         case = await succeeded(world)
         asked = refund_opening(case, 1, 60)
-        result = await world.order_store.open_refund(asked)
+        result = await world.order_store.open(asked)
         assert isinstance(result, Opened)
         assert isinstance(result.case, RefundCase)
-        assert result.case.refund == asked.refund
+        assert result.case.order == asked.order
         assert result.case.attempts == (asked.attempt,)
-        assert result.case.payment == case.payment
+        assert result.case.payment == case.order
         assert result.case.debit == replace(case.attempts[0], refund_reserved=60)
         again = await world.order_store.refund("re_1")
         assert again == replace(result.case, as_of=again.as_of)
@@ -717,26 +715,26 @@ class RefundContract:
     async def test_two_refunds_of_60_on_100_at_once_are_one_refund(self, world: World):
         case = await succeeded(world, amount=100)
         results = await asyncio.gather(
-            *(world.order_store.open_refund(refund_opening(case, n, 60)) for n in range(4))
+            *(world.order_store.open(refund_opening(case, n, 60)) for n in range(4))
         )
         assert sum(isinstance(r, Opened) for r in results) == 1
         assert [r for r in results if not isinstance(r, Opened)] == [NotRefundable(40)] * 3
         claims = [await world.order_store.claimed(claim().scope, f"refund {n}") for n in range(4)]
         assert sum(c is not None for c in claims) == 1
-        assert isinstance(await world.order_store.open_refund(refund_opening(case, 9, 40)), Opened)
+        assert isinstance(await world.order_store.open(refund_opening(case, 9, 40)), Opened)
 
     async def test_one_refund_key_at_once_is_one_refund(self, world: World):
         case = await succeeded(world, amount=100)
         asked = [refund_opening(case, n, 100, key="same") for n in range(5)]
-        results = await asyncio.gather(*(world.order_store.open_refund(one) for one in asked))
-        winners = [r.case.refund.id for r in results if isinstance(r, Opened)]
+        results = await asyncio.gather(*(world.order_store.open(one) for one in asked))
+        winners = [r.case.order.id for r in results if isinstance(r, Opened)]
         assert len(winners) == 1
         rest = [r for r in results if not isinstance(r, Opened)]
         assert all(isinstance(r, AlreadyClaimed) and r.order_id == winners[0] for r in rest)
 
     async def test_what_brought_no_money_cannot_be_refunded(self, world: World):
         case = await opened(world)
-        result = await world.order_store.open_refund(refund_opening(case, 1, 1))
+        result = await world.order_store.open(refund_opening(case, 1, 1))
         assert result == NotRefundable(0)
 
     async def test_a_refund_that_succeeds_counts_on_its_payment(self, world: World):
@@ -744,10 +742,10 @@ class RefundContract:
         refund = await refunding(world, case, 1, 60)
         assert await world.order_store.record(Ends.well(refund))
         after = await read(world, case)
-        assert after.payment.amount_refunded == 60
-        assert after.payment.version == case.payment.version + 1
+        assert after.order.amount_refunded == 60
+        assert after.order.version == case.order.version + 1
         assert after.attempts[0].refund_reserved == 60
-        again = await world.order_store.open_refund(refund_opening(case, 2, 41))
+        again = await world.order_store.open(refund_opening(case, 2, 41))
         assert again == NotRefundable(40)
 
     async def test_a_refund_that_fails_gives_its_reservation_back(self, world: World):
@@ -755,25 +753,25 @@ class RefundContract:
         refund = await refunding(world, case, 1, 60)
         assert await world.order_store.record(Ends.badly(refund))
         after = await read(world, case)
-        assert after.payment.amount_refunded == 0
+        assert after.order.amount_refunded == 0
         assert after.attempts[0].refund_reserved == 0
-        assert isinstance(await world.order_store.open_refund(refund_opening(case, 2, 100)), Opened)
+        assert isinstance(await world.order_store.open(refund_opening(case, 2, 100)), Opened)
 
     async def test_a_refund_that_fails_has_its_ended_payment_looked_at_again(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
-        assert case.payment.id not in await taken(world)
+        assert case.order.id not in await taken(world)
         assert await world.order_store.record(Ends.badly(refund))
-        again = (await taken(world))[case.payment.id]
+        again = (await taken(world))[case.order.id]
         assert again.hinted
 
     async def test_a_refund_that_fails_interrupts_no_holder_of_its_payment(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
         await world.order_store.hint_reference(case.attempts[0].rail, str(case.attempts[0].reference))
-        assert case.payment.id in await taken(world)
+        assert case.order.id in await taken(world)
         assert await world.order_store.record(Ends.badly(refund))
-        assert case.payment.id not in await taken(world)
+        assert case.order.id not in await taken(world)
 
     async def test_a_refund_that_went_through_after_it_had_failed_is_not_made_again(self, world: World):
         case = await succeeded(world, amount=100)
@@ -783,15 +781,15 @@ class RefundContract:
         came = replace(failed.attempts[0], amount_received=60)
         assert await world.order_store.record(commit(failed, came, contradiction="late_success"))
         after = await read(world, case)
-        assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (60, 60)
-        assert await world.order_store.open_refund(refund_opening(case, 2, 41)) == NotRefundable(40)
+        assert (after.order.amount_refunded, after.attempts[0].refund_reserved) == (60, 60)
+        assert await world.order_store.open(refund_opening(case, 2, 41)) == NotRefundable(40)
         told = await world.order_store.refund("re_1")
         assert told is not None
         assert await world.order_store.record(
             commit(told, replace(came, inquiries=9), contradiction="late_success")
         )
         again = await read(world, case)
-        assert (again.payment, again.attempts) == (after.payment, after.attempts)
+        assert (again.order, again.attempts) == (after.order, after.attempts)
 
     async def test_one_that_went_through_after_another_took_its_place_counts_as_far_as_money_came(
         self, world: World
@@ -804,7 +802,7 @@ class RefundContract:
         came = replace(failed.attempts[0], amount_received=60)
         assert await world.order_store.record(commit(failed, came, contradiction="late_success"))
         after = await read(world, case)
-        assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (100, 100)
+        assert (after.order.amount_refunded, after.attempts[0].refund_reserved) == (100, 100)
 
     async def test_a_refund_fails_and_keeps_its_reservation_where_a_former_attempt_went_through(
         self, world: World
@@ -822,7 +820,7 @@ class RefundContract:
         assert told is not None
         assert await world.order_store.record(commit(told, order={"status": RefundStatus.FAILED}))
         after = await read(world, case)
-        assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (60, 60)
+        assert (after.order.amount_refunded, after.attempts[0].refund_reserved) == (60, 60)
 
     @pytest.mark.parametrize("end", [Ends.well, Ends.badly])
     async def test_a_refund_ends_once(self, world: World, end: Any):
@@ -836,7 +834,7 @@ class RefundContract:
         assert ended is not None
         assert await world.order_store.record(commit(ended, contradiction="late_success"))
         assert (await read(world, case)).attempts == once.attempts
-        assert (await read(world, case)).payment.amount_refunded == once.payment.amount_refunded
+        assert (await read(world, case)).order.amount_refunded == once.order.amount_refunded
 
     async def test_nobody_lets_go_for_good_of_a_refund_that_has_not_ended(self, world: World):
         case = await refunding(world, await succeeded(world), 1, 60)
@@ -850,7 +848,7 @@ class RefundContract:
             commit(refund, order={"status_detail": StatusDetail.OUTCOME_UNKNOWN})
         )
         after = await read(world, case)
-        assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (0, 60)
+        assert (after.order.amount_refunded, after.attempts[0].refund_reserved) == (0, 60)
 
     async def test_a_move_of_the_payment_leaves_reservations_alone(self, world: World):
         case = await succeeded(world, amount=100)
@@ -868,10 +866,10 @@ class RefundContract:
         await world.skip(LEASE_S + 1)
         over = (await taken(world))["re_1"]
         assert isinstance(over, RefundCase)
-        assert over.refund == replace(refund.refund, fence=2)
+        assert over.order == replace(refund.order, fence=2)
         assert over.attempts == refund.attempts
         assert over.debit == refund.debit
-        assert over.payment.id == case.payment.id
+        assert over.payment.id == case.order.id
         assert over.former_lease_end is not None
         assert await world.order_store.record(Ends.well(refund)) is False
         assert await world.order_store.record(Ends.well(over)) is True
@@ -903,19 +901,19 @@ class RefundContract:
         case = await succeeded(world)
         refund = await refunding(world, case, 1, 60)
         assert await world.order_store.record(replace(Ends.well(refund), answer=ANSWER))
-        again = await world.order_store.open_refund(refund_opening(case, 7, 60, key="refund 1"))
+        again = await world.order_store.open(refund_opening(case, 7, 60, key="refund 1"))
         assert isinstance(again, AlreadyClaimed)
         assert (again.order_id, again.answer) == ("re_1", ANSWER)
 
     async def test_an_exclusive_refund_shuts_out_another_until_it_has_ended(self, world: World):
         case = await succeeded(world, amount=100)
         asked = [refund_opening(case, n, 20, exclusive=True) for n in range(3)]
-        results = await asyncio.gather(*(world.order_store.open_refund(one) for one in asked))
+        results = await asyncio.gather(*(world.order_store.open(one) for one in asked))
         first = next(r.case for r in results if isinstance(r, Opened))
         assert [r for r in results if not isinstance(r, Opened)] == [NotRefundable(0, under_way=True)] * 2
         assert (await read(world, case)).attempts[0].refund_reserved == 20
         assert await world.order_store.record(Ends.well(first))
-        again = await world.order_store.open_refund(refund_opening(case, 7, 20, exclusive=True))
+        again = await world.order_store.open(refund_opening(case, 7, 20, exclusive=True))
         assert isinstance(again, Opened)
 
     async def test_a_surplus_goes_back_once_and_is_no_part_of_its_payment(self, world: World):
@@ -929,33 +927,33 @@ class RefundContract:
         case = await read(world, case)
         refund = await refunding(world, case, 1, 60, surplus=True)
         with pytest.raises(world.refusal):
-            await world.order_store.open_refund(refund_opening(case, 2, 40, surplus=True))
+            await world.order_store.open(refund_opening(case, 2, 40, surplus=True))
         assert await world.order_store.record(Ends.badly(refund))
         again = await refunding(world, case, 3, 60, surplus=True)
         assert await world.order_store.record(Ends.well(again))
         with pytest.raises(world.refusal):
-            await world.order_store.open_refund(refund_opening(case, 4, 40, surplus=True))
+            await world.order_store.open(refund_opening(case, 4, 40, surplus=True))
         by_hand = await refunding(world, case, 5, 40)
-        assert by_hand.refund.surplus is False
+        assert by_hand.order.surplus is False
 
     async def test_a_surplus_that_went_back_leaves_its_payment_as_it_was(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 100, surplus=True)
         assert await world.order_store.record(Ends.well(refund))
         after = await read(world, case)
-        assert (after.payment.amount_refunded, after.attempts[0].refund_reserved) == (0, 100)
+        assert (after.order.amount_refunded, after.attempts[0].refund_reserved) == (0, 100)
 
     async def test_a_refund_without_an_attempt_is_a_workers(self, world: World):
         case = await succeeded(world, amount=100)
         asked = replace(refund_opening(case, 1, 60), attempt=None, lease=ReleaseLease(0.0))
-        assert isinstance(await world.order_store.open_refund(asked), Opened)
+        assert isinstance(await world.order_store.open(asked), Opened)
         over = (await taken(world))["re_1"]
         assert isinstance(over, RefundCase)
         assert over.attempts == ()
         assert over.debit.refund_reserved == 60
 
 
-def payout_opening(world: World, number: int = 1, **changes: Any) -> PayoutOpening:
+def payout_opening(world: World, number: int = 1, **changes: Any) -> Opening[Payout]:
     payout = replace(
         PAYOUT,
         id=f"po_{number}",
@@ -965,9 +963,9 @@ def payout_opening(world: World, number: int = 1, **changes: Any) -> PayoutOpeni
         attempt_count=1,
         **changes.pop("payout", {}),
     )
-    asked = PayoutOpening(
+    asked = Opening(
         claim=claim(changes.pop("key", f"payout {number}")),
-        payout=payout,
+        order=payout,
         attempt=attempt_of(payout),
         lease=KeepLease(LEASE_S),
         events=(event(payout, "payout.processing"),),
@@ -977,9 +975,9 @@ def payout_opening(world: World, number: int = 1, **changes: Any) -> PayoutOpeni
 
 
 async def paying_out(world: World, number: int = 1, **changes: Any) -> PayoutCase:
-    result = await world.order_store.open_payout(payout_opening(world, number, **changes))
+    result = await world.order_store.open(payout_opening(world, number, **changes))
     assert isinstance(result, Opened)
-    assert isinstance(result.case, PayoutCase)
+    assert isinstance(result.case.order, Payout)
     return result.case
 
 
@@ -988,26 +986,26 @@ class PayoutContract:
 
     async def test_a_payout_is_opened_once_with_all_it_needs(self, world: World):
         asked = payout_opening(world, payout={"metadata": {"cart": "7"}, "routing": {"chosen": "mtn_momo"}})
-        result = await world.order_store.open_payout(asked)
+        result = await world.order_store.open(asked)
         assert isinstance(result, Opened)
         again = await world.order_store.payout("po_1")
         assert again is not None
-        assert (again.payout, again.attempts) == (asked.payout, (asked.attempt,))
-        assert isinstance(await world.order_store.open_payout(asked), AlreadyClaimed)
+        assert (again.order, again.attempts) == (asked.order, (asked.attempt,))
+        assert isinstance(await world.order_store.open(asked), AlreadyClaimed)
         assert [e.type for e in await world.events()] == ["payout.processing"]
         assert [e.kind for e in await world.timeline("po_1")] == ["created"]
         assert await world.order_store.payment("po_1") is None
 
     async def test_a_reference_is_paid_out_once_for_ever(self, world: World):
         asked = [payout_opening(world, n, reference="wages") for n in range(6)]
-        results = await asyncio.gather(*(world.order_store.open_payout(one) for one in asked))
-        winners = [r.case.payout.id for r in results if isinstance(r, Opened)]
+        results = await asyncio.gather(*(world.order_store.open(one) for one in asked))
+        winners = [r.case.order.id for r in results if isinstance(r, Opened)]
         assert len(winners) == 1
         assert [r for r in results if not isinstance(r, Opened)] == [ReferenceTaken(winners[0])] * 5
 
     async def test_a_payment_and_a_payout_may_share_a_reference(self, world: World):
         await opened(world, reference="invoice 7")
-        assert isinstance(await paying_out(world, reference="invoice 7"), PayoutCase)
+        assert (await paying_out(world, reference="invoice 7")).order.reference == "invoice 7"
 
     async def test_everything_that_was_written_of_a_payout_is_read_again(self, world: World):
         case = await paying_out(world)
@@ -1024,12 +1022,12 @@ class PayoutContract:
         assert await world.order_store.record(asked)
         again = await world.order_store.payout("po_1")
         assert again is not None
-        assert (again.payout, again.attempts) == (asked.order, (after,))
+        assert (again.order, again.attempts) == (asked.order, (after,))
 
     async def test_a_payout_never_has_two_attempts_that_may_move_money(self, world: World):
         case = await paying_out(world)
         with pytest.raises(world.refusal):
-            await world.order_store.record(commit(case, attempt_of(case.payout, 2)))
+            await world.order_store.record(commit(case, attempt_of(case.order, 2)))
 
     async def test_no_payout_is_sent_after_its_expiry(self, world: World):
         case = await paying_out(world)
@@ -1045,8 +1043,8 @@ class PayoutContract:
         case = await paying_out(world)
         await world.skip(LEASE_S + 1)
         over = (await taken(world))["po_1"]
-        assert isinstance(over, PayoutCase)
-        assert (over.payout.fence, over.attempts) == (2, case.attempts)
+        assert isinstance(over.order, Payout)
+        assert (over.order.fence, over.attempts) == (2, case.attempts)
         assert over.former_lease_end is not None
         assert await world.order_store.record(commit(case)) is False
         assert await world.order_store.record(commit(over)) is True
@@ -1058,7 +1056,7 @@ class PayoutContract:
     async def test_a_payout_answers_its_own_claim(self, world: World):
         case = await paying_out(world)
         assert await world.order_store.record(commit(case, answer=ANSWER))
-        again = await world.order_store.open_payout(payout_opening(world, 7, key="payout 1"))
+        again = await world.order_store.open(payout_opening(world, 7, key="payout 1"))
         assert isinstance(again, AlreadyClaimed)
         assert (again.order_id, again.answer) == ("po_1", ANSWER)
 
@@ -1108,7 +1106,7 @@ class HintContract:
 POOR = {"merchant_id": "m_poor"}
 
 
-def poor(world: World, number: int, amount: int, **changes: Any) -> PayoutOpening:
+def poor(world: World, number: int, amount: int, **changes: Any) -> Opening[Payout]:
     """A payout of a merchant that has what the test grants."""
     return payout_opening(world, number, payout={**POOR, "amount": amount}, **changes)
 
@@ -1118,42 +1116,42 @@ class BalanceContract:
 
     async def test_a_payout_beyond_the_balance_is_refused_and_leaves_its_key_free(self, world: World):
         await world.grant("m_poor", 100)
-        assert isinstance(await world.order_store.open_payout(poor(world, 1, 60)), Opened)
+        assert isinstance(await world.order_store.open(poor(world, 1, 60)), Opened)
         asked = poor(world, 2, 60)
-        assert await world.order_store.open_payout(asked) == NotCovered(available=40, needed=60)
+        assert await world.order_store.open(asked) == NotCovered(available=40, needed=60)
         assert await world.order_store.claimed(claim().scope, asked.claim.key) is None
         assert await world.order_store.payout("po_2") is None
         await world.grant("m_poor", 20)
-        assert isinstance(await world.order_store.open_payout(asked), Opened)
+        assert isinstance(await world.order_store.open(asked), Opened)
 
     async def test_of_payouts_at_once_as_many_open_as_the_balance_covers(self, world: World):
         await world.grant("m_poor", 305)
         asked = [poor(world, number, 10) for number in range(64)]
-        results = await asyncio.gather(*map(world.order_store.open_payout, asked))
+        results = await asyncio.gather(*map(world.order_store.open, asked))
         assert sum(isinstance(result, Opened) for result in results) == 30
         assert {r for r in results if not isinstance(r, Opened)} == {NotCovered(available=5, needed=10)}
 
     async def test_one_merchants_payout_too_many_stops_no_other_merchants(self, world: World):
         await world.grant("m_poor", 10)
         asked = [poor(world, 1, 11), payout_opening(world, 2), poor(world, 3, 10)]
-        results = await asyncio.gather(*map(world.order_store.open_payout, asked))
+        results = await asyncio.gather(*map(world.order_store.open, asked))
         assert results[0] == NotCovered(available=10, needed=11)
         assert all(isinstance(result, Opened) for result in results[1:])
 
     async def test_a_repeat_takes_nothing_out_of_the_balance(self, world: World):
         await world.grant("m_poor", 60)
         asked = poor(world, 1, 20)
-        assert isinstance(await world.order_store.open_payout(asked), Opened)
-        results = await asyncio.gather(*(world.order_store.open_payout(asked) for _ in range(4)))
+        assert isinstance(await world.order_store.open(asked), Opened)
+        results = await asyncio.gather(*(world.order_store.open(asked) for _ in range(4)))
         assert all(isinstance(result, AlreadyClaimed) for result in results)
         beside = [poor(world, 2, 10), asked, poor(world, 3, 30)]
-        results = await asyncio.gather(*map(world.order_store.open_payout, beside))
+        results = await asyncio.gather(*map(world.order_store.open, beside))
         assert [type(result) for result in results] == [Opened, AlreadyClaimed, Opened]
 
     async def test_a_repeat_beside_its_first_is_not_told_that_the_balance_is_too_low(self, world: World):
         await world.grant("m_poor", 60)
         asked = [poor(world, number, 60, key="one key", reference="one") for number in range(4)]
-        results = await asyncio.gather(*map(world.order_store.open_payout, asked))
+        results = await asyncio.gather(*map(world.order_store.open, asked))
         assert sum(isinstance(result, Opened) for result in results) == 1
         assert sum(isinstance(result, AlreadyClaimed) for result in results) == 3
 
@@ -1161,38 +1159,38 @@ class BalanceContract:
         self, world: World
     ):
         await world.grant("m_poor", 100)
-        opened = await world.order_store.open_payout(poor(world, 1, 60))
+        opened = await world.order_store.open(poor(world, 1, 60))
         assert isinstance(opened, Opened)
         assert opened.case.live is not None
         review = {"status_detail": StatusDetail.UNDER_REVIEW}
         assert await world.order_store.record(commit(opened.case, order=review))
-        assert await world.order_store.open_payout(poor(world, 2, 41)) == NotCovered(available=40, needed=41)
+        assert await world.order_store.open(poor(world, 2, 41)) == NotCovered(available=40, needed=41)
         case = await world.order_store.payout("po_1")
         assert case is not None
         dead = replace(case.attempts[0], state=AttemptState.DECLINED, failure=NO_FUNDS)
         assert await world.order_store.record(commit(case, dead, order={"status": RefundStatus.FAILED}))
-        assert isinstance(await world.order_store.open_payout(poor(world, 2, 100)), Opened)
+        assert isinstance(await world.order_store.open(poor(world, 2, 100)), Opened)
 
     async def test_what_was_collected_can_be_paid_out_once(self, world: World):
         await world.grant("m_poor", 0)
         case = await opened(world, payment={**POOR, "amount": 100})
-        assert await world.order_store.open_payout(poor(world, 1, 1)) == NotCovered(available=0, needed=1)
+        assert await world.order_store.open(poor(world, 1, 1)) == NotCovered(available=0, needed=1)
         assert await world.order_store.record(_paid(case))
-        assert isinstance(await world.order_store.open_payout(poor(world, 2, 100)), Opened)
-        assert await world.order_store.open_payout(poor(world, 3, 1)) == NotCovered(available=0, needed=1)
+        assert isinstance(await world.order_store.open(poor(world, 2, 100)), Opened)
+        assert await world.order_store.open(poor(world, 3, 1)) == NotCovered(available=0, needed=1)
 
     async def test_what_was_paid_out_is_not_refunded_as_well_and_a_surplus_is(self, world: World):
         await world.grant("m_poor", 0)
         case = await opened(world, payment={**POOR, "amount": 100})
         assert await world.order_store.record(_paid(case, names_debit=False))
-        assert isinstance(await world.order_store.open_payout(poor(world, 1, 60)), Opened)
+        assert isinstance(await world.order_store.open(poor(world, 1, 60)), Opened)
         case = await read(world, case)
         asked = refund_opening(case, 1, 41, **POOR)
-        assert await world.order_store.open_refund(asked) == NotCovered(available=40, needed=41)
+        assert await world.order_store.open(asked) == NotCovered(available=40, needed=41)
         assert await world.order_store.claimed(claim().scope, asked.claim.key) is None
-        assert isinstance(await world.order_store.open_refund(refund_opening(case, 2, 40, **POOR)), Opened)
+        assert isinstance(await world.order_store.open(refund_opening(case, 2, 40, **POOR)), Opened)
         surplus = refund_opening(case, 3, 60, surplus=True, **POOR)
-        assert isinstance(await world.order_store.open_refund(surplus), Opened)
+        assert isinstance(await world.order_store.open(surplus), Opened)
 
     async def test_money_that_a_rail_took_back_covers_nothing(self, world: World):
         await world.grant("m_poor", 0)
@@ -1201,47 +1199,47 @@ class BalanceContract:
         case = await read(world, case)
         back = replace(case.attempts[0], reversed_at=NOW)
         assert await world.order_store.record(commit(case, back, contradiction="reversed"))
-        assert await world.order_store.open_payout(poor(world, 1, 1)) == NotCovered(available=0, needed=1)
+        assert await world.order_store.open(poor(world, 1, 1)) == NotCovered(available=0, needed=1)
 
     async def test_a_payout_that_a_rail_sent_back_can_be_paid_out_again(self, world: World):
         await world.grant("m_poor", 100)
-        opened = await world.order_store.open_payout(poor(world, 1, 100))
+        opened = await world.order_store.open(poor(world, 1, 100))
         assert isinstance(opened, Opened)
         assert opened.case.live is not None
         sent = replace(opened.case.live, state=AttemptState.SUCCEEDED, amount_received=100)
         assert await world.order_store.record(
             commit(opened.case, sent, order={"status": RefundStatus.SUCCEEDED})
         )
-        assert await world.order_store.open_payout(poor(world, 2, 1)) == NotCovered(available=0, needed=1)
+        assert await world.order_store.open(poor(world, 2, 1)) == NotCovered(available=0, needed=1)
         case = await world.order_store.payout("po_1")
         assert case is not None
         back = replace(case.attempts[0], reversed_at=NOW)
         assert await world.order_store.record(commit(case, back, contradiction="reversed"))
-        assert isinstance(await world.order_store.open_payout(poor(world, 2, 100)), Opened)
+        assert isinstance(await world.order_store.open(poor(world, 2, 100)), Opened)
 
     async def test_nothing_starts_for_a_suspended_merchant_and_what_is_open_goes_on(self, world: World):
         await world.grant("m_poor", 0)
         case = await opened(world, payment={**POOR, "amount": 100})
         await world.suspend("m_poor")
-        assert await world.order_store.open_payment(opening(world, 2, payment=POOR)) == Suspended()
+        assert await world.order_store.open(opening(world, 2, payment=POOR)) == Suspended()
         assert await world.order_store.claimed(claim().scope, "key 2") is None
-        assert isinstance(await world.order_store.open_payment(opening(world, payment=POOR)), AlreadyClaimed)
-        assert isinstance(await world.order_store.open_payment(opening(world, 3)), Opened)
+        assert isinstance(await world.order_store.open(opening(world, payment=POOR)), AlreadyClaimed)
+        assert isinstance(await world.order_store.open(opening(world, 3)), Opened)
         assert await world.order_store.record(_paid(case, names_debit=False))
         case = await read(world, case)
-        assert await world.order_store.open_payout(poor(world, 1, 10)) == Suspended()
-        assert await world.order_store.open_refund(refund_opening(case, 1, 10, **POOR)) == Suspended()
+        assert await world.order_store.open(poor(world, 1, 10)) == Suspended()
+        assert await world.order_store.open(refund_opening(case, 1, 10, **POOR)) == Suspended()
         surplus = refund_opening(case, 2, 60, surplus=True, **POOR)
-        assert isinstance(await world.order_store.open_refund(surplus), Opened)
+        assert isinstance(await world.order_store.open(surplus), Opened)
         await world.suspend("m_poor", suspended=False)
-        assert isinstance(await world.order_store.open_payout(poor(world, 1, 10)), Opened)
+        assert isinstance(await world.order_store.open(poor(world, 1, 10)), Opened)
 
 
 def _paid(case: PaymentCase, *, names_debit: bool = True) -> Commit:
     """The payment's success; without `names_debit` as a former version wrote it, of which any debit may count
     as a surplus."""
     assert case.live is not None
-    amount = case.payment.amount
+    amount = case.order.amount
     debit = replace(case.live, state=AttemptState.SUCCEEDED, amount_received=amount)
     order = {
         "status": PaymentStatus.SUCCEEDED,

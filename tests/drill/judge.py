@@ -14,7 +14,7 @@ import msgspec
 from drill.world import FINAL, LOOK_BACKS_S, World
 from synccash.drill.late_sends import KNOWN_MONEY, TimelineEntry, late_sends
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Case, PaymentCase, RefundCase, order_of
+from synccash.payments.case import Case, PaymentCase, RefundCase
 from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.payment import StatusDetail
 from synccash.payments.rail import Operation
@@ -200,7 +200,7 @@ async def _ids(world: World, table: str) -> list[str]:
 
 def _payment(case: PaymentCase, order_store: Ledger, books: Books) -> list[str]:
     """Each debit is the payment's own, or was told and is given back or waits for a human."""
-    payment = case.payment
+    payment = case.order
     debits = [attempt for attempt in case.attempts if books.moved(attempt)]
     wrong = _second_debits(case, debits, books)
     own = _own_debit(case) if payment.status.value == "succeeded" else None
@@ -217,7 +217,7 @@ def _payment(case: PaymentCase, order_store: Ledger, books: Books) -> list[str]:
             wrong.append(f"surplus: {debit.id} took {books.moved(debit)} and gave back {returned}")
         if debit is own or not payment.status.is_final:
             continue
-        waits = payment.id in order_store.waiting or any(r.refund.id in order_store.waiting for r in back)
+        waits = payment.id in order_store.waiting or any(r.order.id in order_store.waiting for r in back)
         if books.net(debit) not in (0, returned - too_much) and not waits:
             wrong.append(f"surplus: {debit.id} is gone, {returned} came back, and it waits for nobody")
     return wrong + _net(case, own, debits, order_store, books)
@@ -227,7 +227,7 @@ def _net(
     case: PaymentCase, own: Attempt | None, debits: list[Attempt], order_store: Ledger, books: Books
 ) -> list[str]:
     """What the payer is short of is what he paid for, but for what waits for a human."""
-    payment = case.payment
+    payment = case.order
     if not payment.status.is_final:
         return []
     short, waits = 0, False
@@ -236,11 +236,11 @@ def _net(
         left = books.net(debit) - sum(books.net(a) for refund in back for a in refund.attempts)
         # A surplus that its rail takes back after we have returned it has gone back twice: that is told.
         short += left if debit is own or books.reversed_at(debit) is None else max(0, left)
-        waits |= any(r.refund.id in order_store.waiting or _was_told(r, order_store) for r in back)
+        waits |= any(r.order.id in order_store.waiting or _was_told(r, order_store) for r in back)
     asked_back = sum(
-        refund.refund.amount
+        refund.order.amount
         for refund in (order_store.back(own) if own is not None else ())
-        if refund.refund.status.value == "succeeded"
+        if refund.order.status.value == "succeeded"
     )
     # What the rail took back itself is no money that the merchant has.
     kept = 0 if own is None or books.reversed_at(own) is not None else payment.amount
@@ -251,7 +251,7 @@ def _net(
 
 def _own_debit(case: PaymentCase) -> Attempt | None:
     """The attempt whose money the payment stands for."""
-    return next((attempt for attempt in case.attempts if attempt.id == case.payment.paid_by), None)
+    return next((attempt for attempt in case.attempts if attempt.id == case.order.paid_by), None)
 
 
 def _second_debits(case: PaymentCase, debits: list[Attempt], books: Books) -> list[str]:
@@ -263,7 +263,7 @@ def _second_debits(case: PaymentCase, debits: list[Attempt], books: Books) -> li
         taken_back = reversed_at is not None and after is not None and reversed_at <= after.accepted_at
         if not books.came_late(debit) and not taken_back:
             rails = ", ".join(attempt.rail for attempt in debits)
-            wrong.append(f"duplicate: {case.payment.id} was debited at {rails}")
+            wrong.append(f"duplicate: {case.order.id} was debited at {rails}")
     return wrong
 
 
@@ -278,7 +278,7 @@ def _was_told(case: Case, order_store: Ledger) -> bool:
 
 
 def _outgoing(case: Case, order_store: Ledger, books: Books) -> list[str]:
-    order = order_of(case)
+    order = case.order
     sent = [attempt for attempt in case.attempts if books.moved(attempt)]
     wrong: list[str] = []
     if any(not books.came_late(a) and books.net(a) for a in sent[:-1]):
@@ -292,7 +292,7 @@ def _outgoing(case: Case, order_store: Ledger, books: Books) -> list[str]:
     if isinstance(case, RefundCase):
         at = books.reversed_at(case.debit)
         known = case.debit.reversed_at
-        if at is not None and known is not None and sent and known < case.refund.created_at:
+        if at is not None and known is not None and sent and known < case.order.created_at:
             wrong.append(f"surplus: {order.id} gave back what {case.debit.rail} had taken back")
     return wrong
 
@@ -313,7 +313,7 @@ def _rows(case: Case, order_store: Ledger, books: Books) -> list[str]:
             if attempt.id not in order_store.told:
                 wrong.append(f"silent: {where} moved {moved} late and nobody was told")
         # A rail that calls a debit returned may mean our own refund, which then waits for a human.
-        refunds_wait = any(refund.refund.id in order_store.waiting for refund in order_store.back(attempt))
+        refunds_wait = any(refund.order.id in order_store.waiting for refund in order_store.back(attempt))
         if (
             attempt.money_moved
             and books.reversed_at(attempt)
@@ -328,7 +328,7 @@ def _rows(case: Case, order_store: Ledger, books: Books) -> list[str]:
 
 def _stuck(case: Case, order_store: Ledger, books: Books) -> list[str]:
     """All trouble is over: what has not ended may only wait for a human, and only for a reason."""
-    order = order_of(case)
+    order = case.order
     if order.status.is_final:
         return []
     if order.status_detail is not StatusDetail.UNDER_REVIEW or order.id not in order_store.waiting:
@@ -345,13 +345,13 @@ def _stuck(case: Case, order_store: Ledger, books: Books) -> list[str]:
 async def _set_aside(world: World, order_store: Ledger) -> list[str]:
     """Only what the script made unreadable was unreadable."""
     spoiled = world.spoiled.keys()
-    excused = spoiled | {r.refund.id for r in order_store.refunds if r.refund.payment_id in spoiled}
+    excused = spoiled | {r.order.id for r in order_store.refunds if r.order.payment_id in spoiled}
     found = await world.pool.fetch("SELECT order_id, error FROM unreadable_orders")
     return [f"unreadable: {r['order_id']}, {r['error']}" for r in found if r["order_id"] not in excused]
 
 
 def _answers(world: World, payments: list[PaymentCase]) -> list[str]:
-    stands: dict[str, Any] = {case.payment.id: case.payment.status.value for case in payments}
+    stands: dict[str, Any] = {case.order.id: case.order.status.value for case in payments}
     first: dict[str, bytes] = {}
     wrong: list[str] = []
     for name, reply in world.told:
@@ -366,7 +366,7 @@ def _answers(world: World, payments: list[PaymentCase]) -> list[str]:
 
 def case_id(case: Case) -> str:
     """The order's own id."""
-    return order_of(case).id
+    return case.order.id
 
 
 async def story(world: World) -> list[str]:

@@ -333,7 +333,7 @@ class World(House):
         end = asyncio.get_running_loop().time() + PATIENCE_S
         while asyncio.get_running_loop().time() < end:
             with contextlib.suppress(PaymentError, *self._unreadable()):
-                payment = (await self._case(payment_id)).payment
+                payment = (await self._case(payment_id)).order
                 if payment.status.value in FINAL or payment.status_detail == "under_review":
                     return payment.status.value
                 if payment.status.value == "requires_action" and asked.gives_otp:

@@ -10,7 +10,7 @@ from synccash.engine.dispatch.guarded_rail import GuardedRail
 from synccash.engine.engine import Engine
 from synccash.engine.requests.replies import read_order
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import Case, Claim, Order, order_of
+from synccash.payments.case import Case, Claim, Order
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Msisdn, Network, Payer
 from synccash.payments.payout import Payee
@@ -146,7 +146,7 @@ class Desk:
 
     async def order(self, order_id: str) -> Order:
         """The same without its attempts."""
-        return order_of(await self.case(order_id))
+        return (await self.case(order_id)).order
 
     async def rail_pays_late(self, rail: ScriptedRail, attempt: Attempt, **changes: Any) -> None:
         """A closed attempt moves money after all: its rail says so, and calls back."""

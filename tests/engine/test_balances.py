@@ -18,11 +18,11 @@ from synccash.engine.requests.review import Resolution
 from synccash.engine.store_clock import ObservedOrderStore
 from synccash.payments.attempt import Attempt
 from synccash.payments.balance import BalanceAccount
-from synccash.payments.case import Case, Claim, PaymentCase, PayoutCase, RefundCase, order_of
+from synccash.payments.case import Case, Claim, RefundCase
 from synccash.payments.errors import InsufficientBalanceError, PaymentError, StoreUnavailableError
 from synccash.payments.payer import Msisdn, Payer
-from synccash.payments.payment import PaymentStatus, StatusDetail
-from synccash.payments.payout import Payee
+from synccash.payments.payment import Payment, PaymentStatus, StatusDetail
+from synccash.payments.payout import Payee, Payout
 from synccash.payments.rail import (
     NO_TRACES,
     AttemptDetails,
@@ -113,7 +113,7 @@ class CrashingLedger:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.inner, name)
-        if name not in ("open_payment", "open_payout", "open_refund", "record"):
+        if name not in ("open", "record"):
             return method
 
         async def call(*arguments: Any) -> Any:
@@ -170,9 +170,9 @@ class Shop:
         await self.desk.engine.pay_out(request, self.claim(number))
 
     async def refund(self, place: int, amount: int) -> None:
-        paid = [c for c in await self.cases() if isinstance(c, PaymentCase) and c.payment.paid_by]
+        paid = [c for c in await self.cases() if isinstance(c.order, Payment) and c.order.paid_by]
         if paid:
-            payment = paid[place % len(paid)].payment
+            payment = paid[place % len(paid)].order
             request = RefundRequest(tenant=self.tenant, payment_id=payment.id, amount=amount)
             await self.desk.engine.refund_payment(request, self.claim(next(self.numbers)))
 
@@ -203,14 +203,14 @@ class Shop:
 
     async def resolve(self, place: int) -> None:
         """A human ends an order under review as it is in the rail's book."""
-        waiting = [c for c in await self.cases() if order_of(c).status_detail is StatusDetail.UNDER_REVIEW]
+        waiting = [c for c in await self.cases() if c.order.status_detail is StatusDetail.UNDER_REVIEW]
         if waiting:
             case = waiting[place % len(waiting)]
             stands = self.bank.stands(case.attempts)
             outcome = Resolution.SUCCEEDED if stands else Resolution.FAILED
-            received = stands if stands and isinstance(case, PaymentCase) else None
+            received = stands if stands and isinstance(case.order, Payment) else None
             await self.desk.engine.reviewing.resolve(
-                type(case), order_of(case).id, outcome, by="a human", evidence="the book", received=received
+                case.order.kind, case.order.id, outcome, by="a human", evidence="the book", received=received
             )
 
     async def step(self, step: tuple[Any, ...]) -> None:
@@ -251,8 +251,8 @@ class Shop:
         taken_back = sum(line.moved for line in self.bank.book.values() if line.back)
         excess = 0
         for case in cases:
-            if not isinstance(case, PaymentCase) and not _is_surplus(case):
-                kept = 0 if order_of(case).status is PaymentStatus.FAILED else order_of(case).amount
+            if not isinstance(case.order, Payment) and not _is_surplus(case):
+                kept = 0 if case.order.status is PaymentStatus.FAILED else case.order.amount
                 excess += max(0, self.bank.stands(case.attempts) - (0 if _failed(case) else kept))
         balance = await self.balances.balance(self.account)
         assert balance.available + taken_back + excess >= 0
@@ -262,15 +262,15 @@ class Shop:
         balance = await self.balances.balance(self.account)
         collected = reserved = paid_out = refunded = 0
         for case in await self.cases():
-            order, stands = order_of(case), self.bank.stands(case.attempts)
-            if isinstance(case, PaymentCase):
-                paid = [a for a in case.attempts if a.id == case.payment.paid_by]
-                collected += self.bank.stands(paid) if case.payment.status is PaymentStatus.SUCCEEDED else 0
+            order, stands = case.order, self.bank.stands(case.attempts)
+            if isinstance(case.order, Payment):
+                paid = [a for a in case.attempts if a.id == case.order.paid_by]
+                collected += self.bank.stands(paid) if case.order.status is PaymentStatus.SUCCEEDED else 0
             elif _is_surplus(case):
                 continue
             elif not order.status.is_final:
                 reserved += max(order.amount, stands)
-            elif isinstance(case, PayoutCase):
+            elif isinstance(case.order, Payout):
                 paid_out += stands
             else:
                 refunded += stands
@@ -279,11 +279,11 @@ class Shop:
 
 
 def _is_surplus(case: Case) -> bool:
-    return isinstance(case, RefundCase) and case.refund.surplus
+    return isinstance(case, RefundCase) and case.order.surplus
 
 
 def _failed(case: Case) -> bool:
-    return order_of(case).status.value == "failed"
+    return case.order.status.value == "failed"
 
 
 bank = Bank()

@@ -20,9 +20,9 @@ from engine.scripted import (
 )
 from synccash.engine.requests.review import Resolution
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import PaymentCase, PayoutCase, RefundCase
 from synccash.payments.errors import PaymentInFlightError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
+from synccash.payments.payment import OrderKind
 from synccash.payments.rail import NextAction, NextActionType, RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
@@ -87,7 +87,7 @@ async def test_a_payment_that_is_paid_late_succeeds_while_a_second_attempt_is_un
     payment_id = await fallen_over(desk)
     first, _ = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first)
-    payment = (await desk.case(payment_id)).payment
+    payment = (await desk.case(payment_id)).order
     assert (payment.status, payment.paid_by, payment.rail) == ("succeeded", first.id, "mtn_momo")
     assert payment.amount_received == 1000
 
@@ -177,7 +177,7 @@ async def test_an_attempt_that_moved_another_amount_and_then_failed_ends_by_a_hu
     assert await desk.contradictions() == ["amount_differs", "reversed"]
     assert await sent(desk) == 1
     await desk.engine.reviewing.resolve(
-        PaymentCase, payment_id, Resolution.FAILED, by="key_1", evidence="ticket 7"
+        OrderKind.PAYMENT, payment_id, Resolution.FAILED, by="key_1", evidence="ticket 7"
     )
     assert (await desk.order(payment_id)).status == "failed"
 
@@ -267,7 +267,7 @@ async def test_a_refund_that_is_known_to_have_gone_is_not_sent_again(desk: Desk)
 async def test_an_order_under_review_without_a_live_attempt_is_resolved(desk: Desk, outcome: Resolution):
     payout_id = await paid_payout(desk)
     await desk.engine.reviewing.resolve(
-        PayoutCase, payout_id, outcome, by="key_1", evidence="line 7 of the statement"
+        OrderKind.PAYOUT, payout_id, outcome, by="key_1", evidence="line 7 of the statement"
     )
     assert (await desk.order(payout_id)).status == outcome.value
     assert await desk.waiting() == []
@@ -278,7 +278,7 @@ async def test_a_payment_that_received_too_little_is_resolved_and_its_money_goes
     first = (await attempts_of(desk, payment_id))[0]
     await desk.rail_pays_late(desk.first, first, amount=1)
     await desk.engine.reviewing.resolve(
-        PaymentCase, payment_id, Resolution.FAILED, by="key_1", evidence="the payer's statement"
+        OrderKind.PAYMENT, payment_id, Resolution.FAILED, by="key_1", evidence="the payer's statement"
     )
     desk.first.answers = [ACCEPTED]
     for _ in range(2):
@@ -296,7 +296,7 @@ async def test_an_order_for_which_nothing_was_sent_cannot_be_resolved_as_succeed
     await desk.pool.execute("UPDATE refunds SET status_detail = 'under_review'")
     with pytest.raises(StateConflictError, match="nothing was ever sent"):
         await desk.engine.reviewing.resolve(
-            RefundCase, refund_id, Resolution.SUCCEEDED, by="key_1", evidence="statement"
+            OrderKind.REFUND, refund_id, Resolution.SUCCEEDED, by="key_1", evidence="statement"
         )
 
 
@@ -329,9 +329,9 @@ async def test_a_human_who_says_succeeded_means_the_attempt_whose_money_is_known
     first, second = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first, amount=990)
     await desk.engine.reviewing.resolve(
-        PaymentCase, payment_id, Resolution.SUCCEEDED, by="key_1", evidence="statement", received=990
+        OrderKind.PAYMENT, payment_id, Resolution.SUCCEEDED, by="key_1", evidence="statement", received=990
     )
-    payment = (await desk.case(payment_id)).payment
+    payment = (await desk.case(payment_id)).order
     assert (payment.status, payment.paid_by, payment.amount_received) == ("succeeded", first.id, 990)
     desk.second.standings[second.reference] = SUCCEEDED
     for _ in range(3):
@@ -374,5 +374,5 @@ async def test_while_known_money_waits_for_a_human_the_other_attempts_are_looked
     assert await desk.pool.fetchval(due_in) <= 900
     desk.second.standings[second.reference] = SUCCEEDED
     await desk.work()
-    payment = (await desk.case(payment_id)).payment
+    payment = (await desk.case(payment_id)).order
     assert (payment.status, payment.paid_by) == ("succeeded", second.id)

@@ -8,8 +8,8 @@ import pytest
 
 from engine.scripted import ACCEPTED, SUCCEEDED, UNREACHABLE, Desk, ScriptedRail
 from synccash.engine.requests.review import Resolution
-from synccash.payments.case import RefundCase
 from synccash.payments.failure import FailureCode
+from synccash.payments.payment import OrderKind
 from synccash.payments.rail import RailAccount, SendAnswer
 from synccash.rails.answers import of_another_account, unsent
 
@@ -94,7 +94,7 @@ async def test_a_human_ends_a_refund_that_could_not_leave(desk: Desk, outcome: R
     desk.first.account = replace(NEW)
     refund_id: str = (await desk.refund(payment_id, 1000))["id"]
     await desk.engine.reviewing.resolve(
-        RefundCase, refund_id, outcome, by="key_1", evidence="paid back at the counter"
+        OrderKind.REFUND, refund_id, outcome, by="key_1", evidence="paid back at the counter"
     )
     assert (await desk.order(refund_id)).status == outcome.value
     left = 0 if outcome is Resolution.SUCCEEDED else 1000

@@ -35,7 +35,7 @@ async def test_a_password_is_handed_over_and_starts_no_second_charge(desk: Desk)
     payment_id = await asked_for_otp(desk)
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
     case = await stands(desk, payment_id)
-    assert (case.payment.status, case.payment.status_detail) == ("processing", "awaiting_payer")
+    assert (case.order.status, case.order.status_detail) == ("processing", "awaiting_payer")
     assert desk.second.passwords == [(case.attempts[0].reference, "123456")]
     assert (len(desk.second.sent), len(case.attempts)) == (1, 1)
     with pytest.raises(StateConflictError):
@@ -46,7 +46,7 @@ async def test_a_wrong_password_may_be_followed_by_another(desk: Desk):
     payment_id = await asked_for_otp(desk)
     desk.second.otp_answer = SendAnswer(evidence=Evidence.REFUSED_FINAL)
     await desk.engine.submit_otp(TENANT, payment_id, "000000")
-    assert (await stands(desk, payment_id)).payment.status is PaymentStatus.REQUIRES_ACTION
+    assert (await stands(desk, payment_id)).order.status is PaymentStatus.REQUIRES_ACTION
     desk.second.otp_answer = ACCEPTED
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
     assert [otp for _, otp in desk.second.passwords] == ["000000", "123456"]
@@ -64,10 +64,10 @@ async def test_after_a_password_of_unknown_fate_only_inquiries_decide(desk: Desk
     payment_id = await asked_for_otp(desk)
     desk.second.otp_answer = SILENCE
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
-    assert (await stands(desk, payment_id)).payment.status_detail == "outcome_unknown"
+    assert (await stands(desk, payment_id)).order.status_detail == "outcome_unknown"
     desk.second.status_at_rail = SUCCEEDED
     await desk.work()
-    assert (await stands(desk, payment_id)).payment.status is PaymentStatus.SUCCEEDED
+    assert (await stands(desk, payment_id)).order.status is PaymentStatus.SUCCEEDED
 
 
 async def test_a_password_that_was_lost_is_given_again_when_the_rail_says_that_it_waits_for_one(desk: Desk):
@@ -79,13 +79,13 @@ async def test_a_password_that_was_lost_is_given_again_when_the_rail_says_that_i
     desk.second.status_at_rail = StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION)
     for _ in range(2):
         await desk.work()
-        assert (await stands(desk, payment_id)).payment.status_detail == "outcome_unknown"
+        assert (await stands(desk, payment_id)).order.status_detail == "outcome_unknown"
     desk.second.status_at_rail = StatusAnswer(
         status_at_rail=RailStatus.PENDING, next_action=ASKS_OTP.next_action
     )
     await desk.work()
     assert [traces.password_untold for _, traces in desk.second.asked] == [True, True, True]
-    asked = (await stands(desk, payment_id)).payment
+    asked = (await stands(desk, payment_id)).order
     assert (asked.status, asked.next_action) == (PaymentStatus.REQUIRES_ACTION, ASKS_OTP.next_action)
     desk.second.otp_answer = ACCEPTED
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
@@ -100,7 +100,7 @@ async def test_a_password_that_the_rail_has_is_not_asked_for_again(desk: Desk):
     desk.second.otp_answer = SILENCE
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
     await desk.work()
-    payment = (await stands(desk, payment_id)).payment
+    payment = (await stands(desk, payment_id)).order
     assert (payment.status, payment.status_detail) == ("processing", "awaiting_payer")
 
 
@@ -120,7 +120,7 @@ async def test_a_payout_goes_out_once_and_ends_by_the_rails_own_word(desk: Desk)
     await desk.work()
     case = await desk.engine.order_store.payout(payout["id"])
     assert case is not None
-    assert case.payout.status == "succeeded"
+    assert case.order.status == "succeeded"
     assert (len(desk.first.sent), len(desk.second.sent)) == (1, 0)
 
 
@@ -159,7 +159,7 @@ async def test_a_payers_own_refusal_is_no_ground_for_another_rail(desk: Desk, at
     payment = await desk.pay()
     desk.first.status_at_rail = StatusAnswer(status_at_rail=RailStatus.FAILED, failure=NO_FUNDS.failure)
     await desk.work()
-    assert (await stands(desk, payment["id"])).payment.status is PaymentStatus.FAILED
+    assert (await stands(desk, payment["id"])).order.status is PaymentStatus.FAILED
     assert desk.second.sent == []
 
 
@@ -169,7 +169,7 @@ async def gone_round(desk: Desk) -> str:
     payment = await desk.pay()
     desk.second.status_at_rail = SUCCEEDED
     await desk.work()
-    assert (await stands(desk, payment["id"])).payment.status is PaymentStatus.SUCCEEDED
+    assert (await stands(desk, payment["id"])).order.status is PaymentStatus.SUCCEEDED
     return payment["id"]
 
 
@@ -186,7 +186,7 @@ async def test_money_that_came_twice_is_a_contradiction_and_goes_back_once(desk:
     back = desk.first.sent[1:]
     assert [(order.operation, order.original_reference) for order in back] == [("refund", first.reference)]
     assert [order.operation for order in desk.second.sent] == ["collect"]
-    assert (await stands(desk, payment_id)).payment.amount_refunded == 0
+    assert (await stands(desk, payment_id)).order.amount_refunded == 0
 
 
 async def paid_twice(desk: Desk) -> str:
@@ -212,12 +212,12 @@ async def test_by_the_manual_policy_a_surplus_stays_until_an_operator_sends_it_b
     assert await desk.pool.fetchval("SELECT count(*) FROM events WHERE type = 'payment.contradiction'") == 1
     first = await by_hand(desk, payment_id)
     again = await by_hand(desk, payment_id)
-    assert [case.refund.id for case in first] == [case.refund.id for case in again]
+    assert [case.order.id for case in first] == [case.order.id for case in again]
     desk.first.status_at_rail = SUCCEEDED
     for _ in range(2):
         await desk.work()
     assert [order.operation for order in desk.first.sent] == ["collect", "refund"]
-    assert [case.refund.status for case in await by_hand(desk, payment_id)] == ["succeeded"]
+    assert [case.order.status for case in await by_hand(desk, payment_id)] == ["succeeded"]
     noted = await desk.pool.fetchval("SELECT data FROM timeline WHERE kind = 'refund_created'")
     facts = msgspec.json.decode(noted)
     assert (facts["by"], facts["reason"], facts["amount"]) == ("key_1", "ticket 7", 1000)
@@ -230,7 +230,7 @@ async def test_what_went_back_by_itself_is_not_sent_back_by_hand_too(desk: Desk)
     await desk.work()
     (shown,) = await by_hand(desk, payment_id)
     await desk.work()
-    assert shown.refund.surplus
+    assert shown.order.surplus
     assert [order.operation for order in desk.first.sent] == ["collect", "refund"]
 
 
@@ -260,7 +260,7 @@ async def test_a_hint_about_a_dead_attempt_is_looked_at_before_another_is_opened
     await desk.engine.take_callback("mtn_momo", first.callback_token)
     await desk.work()
     case = await stands(desk, payment["id"])
-    assert (case.payment.status, case.payment.amount_received) == (PaymentStatus.SUCCEEDED, 1000)
+    assert (case.order.status, case.order.amount_received) == (PaymentStatus.SUCCEEDED, 1000)
     assert len(desk.first.sent) + len(desk.second.sent) == sent
     assert await desk.pool.fetchval("SELECT count(*) FROM contradictions") == 1
 
@@ -282,4 +282,4 @@ async def test_where_a_rail_has_no_refund_key_one_refund_lives_and_is_never_sent
     assert traces.original_reference == desk.second.sent[0].reference
     desk.second.status_at_rail = SUCCEEDED
     await desk.work()
-    assert (await stands(desk, payment["id"])).payment.amount_refunded == 300
+    assert (await stands(desk, payment["id"])).order.amount_refunded == 300

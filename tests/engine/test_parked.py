@@ -6,10 +6,10 @@ import pytest
 
 from engine.scripted import ACCEPTED, PENDING, SUCCEEDED, UNREACHABLE, Desk
 from synccash.engine.requests.review import Resolution
-from synccash.payments.case import PaymentCase, RefundCase
+from synccash.payments.case import PaymentCase
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.inquiry_schedule import InquirySchedule
-from synccash.payments.payment import StatusDetail
+from synccash.payments.payment import OrderKind, StatusDetail
 from synccash.payments.rail import NextAction, NextActionType, RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
@@ -44,7 +44,7 @@ async def parked(desk: Desk, status_at_rail: StatusAnswer) -> str:
     await desk.work()
     await days_pass(desk, 3)
     await desk.work()
-    payment = (await stands(desk, payment_id)).payment
+    payment = (await stands(desk, payment_id)).order
     assert payment.status_detail is StatusDetail.UNDER_REVIEW
     return payment_id
 
@@ -65,7 +65,7 @@ async def test_a_parked_payment_is_looked_at_every_day_and_ends_by_its_rails_wor
         await desk.work()
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
-    assert (await stands(desk, payment_id)).payment.status == "succeeded"
+    assert (await stands(desk, payment_id)).order.status == "succeeded"
 
 
 async def test_what_was_parked_a_month_ago_is_looked_at_every_month(desk: Desk):
@@ -104,10 +104,10 @@ async def test_a_payment_that_waits_for_its_password_is_parked_when_nobody_gives
     assert payment["status"] == "requires_action"
     await days_pass(desk, 3)
     await desk.work()
-    assert (await stands(desk, payment["id"])).payment.status_detail is StatusDetail.UNDER_REVIEW
+    assert (await stands(desk, payment["id"])).order.status_detail is StatusDetail.UNDER_REVIEW
     desk.second.status_at_rail = FAILED
     await desk.work()
-    assert (await stands(desk, payment["id"])).payment.status == "failed"
+    assert (await stands(desk, payment["id"])).order.status == "failed"
 
 
 async def test_another_amount_is_told_once_and_looked_at_every_day(desk: Desk):
@@ -123,7 +123,7 @@ async def test_another_amount_is_told_once_and_looked_at_every_day(desk: Desk):
 async def test_a_rail_is_asked_once_more_when_a_human_calls_its_order_failed(desk: Desk):
     payment_id = await parked(desk, SILENT)
     await desk.engine.reviewing.resolve(
-        PaymentCase, payment_id, Resolution.FAILED, by="key_1", evidence="their support"
+        OrderKind.PAYMENT, payment_id, Resolution.FAILED, by="key_1", evidence="their support"
     )
     desk.first.status_at_rail = SUCCEEDED
     for _ in range(3):
@@ -143,7 +143,7 @@ async def test_an_ended_payment_is_looked_back_at_until_the_rail_that_took_it_ba
     await days_pass(desk, 3)
     for _ in range(2):
         await desk.work()
-        assert (await stands(desk, payment_id)).payment.status == "succeeded"
+        assert (await stands(desk, payment_id)).order.status == "succeeded"
         assert DAY_S - 60 < await due_in_s(desk) <= DAY_S
     desk.first.standings[first.reference] = SUCCEEDED
     await desk.work()
@@ -159,7 +159,7 @@ async def test_an_ended_payment_whose_rail_keeps_to_its_word_is_asked_about_unti
     desk.second.status_at_rail = SUCCEEDED
     for _ in range(3):
         await desk.work()
-    assert (await stands(desk, payment_id)).payment.status == "succeeded"
+    assert (await stands(desk, payment_id)).order.status == "succeeded"
     due_in = "SELECT extract(epoch FROM p.due_at - a.started_at)::float8 FROM payments p, attempts a"
     for age, look_back in (("0", 900), ("16 minutes", 7_200), ("3 hours", 86_400), ("2 days", 259_200)):
         await desk.pool.execute(f"UPDATE attempts SET started_at = now() - interval '{age}'")
@@ -220,7 +220,7 @@ class TestARefundThatNeverLeaves:
         await self._owed_for(desk, 901)
         desk.first.answers = [ACCEPTED]
         await desk.engine.reviewing.resolve(
-            RefundCase, refund_id, Resolution.FAILED, by="key_1", evidence="paid back in cash"
+            OrderKind.REFUND, refund_id, Resolution.FAILED, by="key_1", evidence="paid back in cash"
         )
         before = len(desk.first.sent)
         for _ in range(2):

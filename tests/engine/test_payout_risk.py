@@ -11,7 +11,7 @@ from engine.scripted import ACCEPTED, Desk
 from synccash.engine.progress.screening import OutagePolicy, Screening
 from synccash.engine.requests.payout_velocity import PayoutVelocityLoader
 from synccash.engine.system import SystemClock
-from synccash.payments.case import Claim, PayoutCase
+from synccash.payments.case import Claim
 from synccash.payments.errors import (
     InsufficientBalanceError,
     ObjectNotFoundError,
@@ -20,6 +20,7 @@ from synccash.payments.errors import (
 )
 from synccash.payments.lifecycle import Routed
 from synccash.payments.payer import Msisdn
+from synccash.payments.payment import OrderKind
 from synccash.payments.payout import Payee, Payout
 from synccash.payments.request import PayoutRequest, Tenant
 from synccash.payments.risk import (
@@ -60,7 +61,7 @@ async def stands(desk: Desk, payout_id: str) -> Payout:
 
 async def decided(desk: Desk, payout_id: str, deed: str) -> None:
     decide = getattr(desk.engine.reviewing, deed)
-    await decide(payout_id, by="key_admin", reason="wages of May", kind=PayoutCase)
+    await decide(payout_id, by="key_admin", reason="wages of May", kind=OrderKind.PAYOUT)
 
 
 async def noted(desk: Desk, kind: str) -> dict:

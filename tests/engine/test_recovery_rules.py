@@ -27,6 +27,7 @@ from synccash.payments.case import PaymentCase
 from synccash.payments.errors import PaymentInFlightError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.lifecycle import Routed
+from synccash.payments.payment import OrderKind, Payment
 from synccash.payments.rail import Environment, Operation, SendAnswer, SendOrder, StatusAnswer
 from synccash.payments.risk import RiskDecision, RiskOutcome
 from synccash.processes.service_guard import LocalLimiter, ServiceGuard
@@ -108,7 +109,12 @@ async def test_what_a_human_found_at_a_rail_for_an_order_without_an_attempt_can_
     await desk.work()
     assert await desk.waiting() == [(payment_id, "under_review")]
     await desk.engine.reviewing.resolve(
-        PaymentCase, payment_id, Resolution.SUCCEEDED, by="ama", evidence="statement, line 7", rail="paystack"
+        OrderKind.PAYMENT,
+        payment_id,
+        Resolution.SUCCEEDED,
+        by="ama",
+        evidence="statement, line 7",
+        rail="paystack",
     )
     order = await desk.order(payment_id)
     assert (order.status, order.rail, order.amount_received) == ("succeeded", "paystack", 1000)
@@ -137,7 +143,7 @@ async def test_a_lost_attempt_is_not_named_for_an_order_that_can_have_lost_none(
     await desk.pool.execute("UPDATE attempts SET state = 'declined'")
     with pytest.raises(StateConflictError, match="no attempt of it was lost"):
         await desk.engine.reviewing.resolve(
-            PaymentCase, payment_id, Resolution.SUCCEEDED, by="ama", evidence="x", rail="paystack"
+            OrderKind.PAYMENT, payment_id, Resolution.SUCCEEDED, by="ama", evidence="x", rail="paystack"
         )
 
 
@@ -299,7 +305,7 @@ async def test_a_commit_on_what_was_read_before_a_recovery_ends_nothing(desk: De
     await desk.work()
     case = await desk.case(payment_id)
     decisions = desk.engine.worker.order_worker.decisions
-    nowhere = desk.engine.worker.order_worker.attempts.route(case.payment, frozenset(desk.engine.rails))
+    nowhere = desk.engine.worker.order_worker.attempts.route(case.order, frozenset(desk.engine.rails))
     await recovery(desk).start(by="test", reason="a test")
     assert nowhere.chosen is None
     commits = (decisions.expire(case), decisions.routed(case, nowhere, ()))
@@ -439,9 +445,9 @@ async def test_a_surplus_refund_is_named_by_its_debits_reference(desk: Desk):
     payment = await desk.pay()
     await desk.work()
     case = await desk.case(payment["id"])
-    assert isinstance(case, PaymentCase)
+    assert isinstance(case.order, Payment)
     debit = case.attempts[0]
     restored = replace(debit, id="att_of_the_restored_row")
     openings = desk.engine.refunding.refunds
     first, again = openings.of_surplus(case, debit), openings.of_surplus(case, restored)
-    assert first.refund.identity == again.refund.identity
+    assert first.order.identity == again.order.identity

@@ -9,9 +9,8 @@ import pytest
 from engine.scripted import SUCCEEDED, Desk
 from synccash.engine.progress.screening import OutagePolicy, Screening
 from synccash.engine.requests.review import Resolution
-from synccash.payments.case import PaymentCase
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
-from synccash.payments.payment import Payment
+from synccash.payments.payment import OrderKind, Payment
 from synccash.payments.risk import RiskDecision, RiskOutcome, RiskRules
 
 REVIEW = pytest.mark.parametrize("rules", [RiskRules(review_from=1_000)])
@@ -35,7 +34,7 @@ class Oracle:
 async def stands(desk: Desk, payment_id: str) -> Payment:
     case = await desk.engine.order_store.payment(payment_id)
     assert case is not None
-    return case.payment
+    return case.order
 
 
 async def decided(desk: Desk, payment_id: str, deed: str) -> None:
@@ -152,7 +151,7 @@ async def under_review(desk: Desk) -> str:
 
 async def resolved(desk: Desk, payment_id: str, outcome: Resolution) -> None:
     await desk.engine.reviewing.resolve(
-        PaymentCase, payment_id, outcome, by="key_admin", evidence="statement, line 118"
+        OrderKind.PAYMENT, payment_id, outcome, by="key_admin", evidence="statement, line 118"
     )
 
 
@@ -169,10 +168,10 @@ async def test_a_payment_under_review_ends_as_a_human_has_found_it(desk: Desk, o
 async def test_a_payment_whose_rail_took_less_counts_and_gives_back_no_more_than_that(desk: Desk):
     payment_id = await under_review(desk)
     await desk.engine.reviewing.resolve(
-        PaymentCase, payment_id, Resolution.SUCCEEDED, by="key_admin", evidence="line 118", received=1
+        OrderKind.PAYMENT, payment_id, Resolution.SUCCEEDED, by="key_admin", evidence="line 118", received=1
     )
     case = await desk.engine.order_store.payment(payment_id)
-    assert (case.payment.status, case.payment.amount_received) == ("succeeded", 1)
+    assert (case.order.status, case.order.amount_received) == ("succeeded", 1)
     (attempt,) = case.attempts
     assert (attempt.amount, attempt.amount_received) == (1000, 1)
     with pytest.raises(StateConflictError, match="only 1 pesewas"):

@@ -95,13 +95,13 @@ async def test_an_operator_has_a_failed_return_tried_again(desk: Desk):
     desk.first.answers, desk.first.status_at_rail = [ACCEPTED], SUCCEEDED
     for _ in range(2):
         (case,) = await desk.engine.return_surplus(payment_id, by="key_1", reason="the float is full again")
-        assert case.refund.status == "processing"
+        assert case.order.status == "processing"
     assert await waiting(desk) == []
     for _ in range(2):
         await desk.work()
     assert await refunds(desk) == ["failed", "succeeded"]
     (case,) = await desk.engine.return_surplus(payment_id, by="key_1", reason="once more")
-    assert case.refund.status == "succeeded"
+    assert case.order.status == "succeeded"
     assert len(returned(desk)) == len(set(returned(desk))) == 2
 
 

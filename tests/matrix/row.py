@@ -18,7 +18,7 @@ import msgspec
 from drill.house import House, housed
 from matrix.codes import ENDS, EXPIRED, KNOWN_5XX, REFUSALS, SAID, Meaning, NobodyKnows, NotNow, Refused
 from matrix.faults import FAULTS, End, Fault, Late, is_a_cell
-from synccash.payments.case import Claim, Commit, order_of
+from synccash.payments.case import Claim, Commit
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import StatusDetail
 from synccash.payments.payout import Payee
@@ -256,7 +256,7 @@ class Row(House):
             assert second - first >= cell.fault.waits_s, f"sent again after {second - first:.3f} s"
 
     def _judge(self, played: Played, case: Any) -> None:
-        order, moved, cell = order_of(case), self._moved(case), played.cell
+        order, moved, cell = case.order, self._moved(case), played.cell
         expected = {
             End.PAID: ("succeeded", [played.amount]),
             End.UNPAID: ("failed", []),
@@ -342,11 +342,11 @@ def _plain(reference: str) -> str:
 
 
 def _is_final(case: Any) -> bool:
-    return order_of(case).status.is_final
+    return case.order.status.is_final
 
 
 def _is_parked(case: Any) -> bool:
-    return _is_final(case) or order_of(case).status_detail is StatusDetail.UNDER_REVIEW
+    return _is_final(case) or case.order.status_detail is StatusDetail.UNDER_REVIEW
 
 
 @contextlib.asynccontextmanager

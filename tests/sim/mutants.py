@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from synccash.engine.commit_builder import CommitBuilder, order_of
+from synccash.engine.commit_builder import CommitBuilder
 from synccash.engine.dispatch.policy_dispatch import PolicyDispatch
 from synccash.engine.engine import Engine
 from synccash.engine.progress.attempt_timing import AttemptTiming
@@ -123,7 +123,7 @@ def _believed_callback(right: Any) -> Any:
             case = await self.order_store.payment(order_id)
             if case is not None and case.live is not None and case.live.callback_token == token:
                 after = case.live.after_inquiry(StatusAnswer(status_at_rail=RailStatus.SUCCEEDED))
-                order = reflect(case.payment, after, now=order_worker.clock.now())
+                order = reflect(case.order, after, now=order_worker.clock.now())
                 commit = order_worker.commit_builder.commit(
                     case, order, after, lease=ReleaseLease(None), timeline=()
                 )
@@ -152,8 +152,8 @@ def _resends_blindly(right: Any) -> Any:
 
 def _gives_up(right: Any) -> Any:
     def ask_later(self: Decisions, case: Any, after: Attempt, answer: StatusAnswer) -> Any:
-        if isinstance(case, PaymentCase) and after.inquiries >= 3:
-            order = failed(case.payment, _ABSENT, now=self.clock.now())
+        if isinstance(case.order, Payment) and after.inquiries >= 3:
+            order = failed(case.order, _ABSENT, now=self.clock.now())
             return self.commit_builder.commit(case, order, after, lease=ReleaseLease(None), timeline=())
         return right(self, case, after, answer)
 
@@ -180,7 +180,7 @@ def _cancels_in_flight(right: Any) -> Any:
     async def cancel(self: PaymentRequests, tenant: Any, payment_id: str) -> bytes:
         case = await self.order_store.payment(payment_id)
         assert case is not None
-        order = replace(canceled(case.payment, now=self.clock.now()), fence=case.payment.fence + 1)
+        order = replace(canceled(case.order, now=self.clock.now()), fence=case.order.fence + 1)
         await self.order_store.record(
             self.commit_builder.commit(case, order, lease=ReleaseLease(None), timeline=())
         )
@@ -194,7 +194,7 @@ def _moves_on_when_unknown(kind: type) -> Callable[[Any], Any]:
         def after_send(
             self: Decisions, case: Any, before: Any, after: Attempt, sent: Any, **named: Any
         ) -> Any:
-            if after.state is AttemptState.UNKNOWN and isinstance(order_of(case), kind):
+            if after.state is AttemptState.UNKNOWN and isinstance(case.order, kind):
                 after = replace(after, state=AttemptState.NOT_SENT)
             return right(self, case, replace(before, opened_fence=_AnyFence(0)), after, sent, **named)
 

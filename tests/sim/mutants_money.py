@@ -11,7 +11,6 @@ from synccash.engine.dispatch.guarded_rail import GuardedRail
 from synccash.engine.dispatch.router import Router
 from synccash.engine.leases import HeldLeases
 from synccash.engine.progress.attempt_timing import AttemptTiming
-from synccash.engine.progress.attempts import routed_of
 from synccash.engine.progress.decisions import Decisions
 from synccash.engine.progress.order_worker import OrderWorker
 from synccash.engine.progress.refund_openings import RefundOpenings
@@ -71,7 +70,7 @@ def _renews_nothing(right: Any) -> Any:
 def _cancels_without_fence(right: Any) -> Any:
     def commit(self: CommitBuilder, case: Any, order: Any, *changed: Any, **named: Any) -> Any:
         if order.status.value == "canceled":
-            order = replace(order, fence=case.payment.fence)
+            order = replace(order, fence=case.order.fence)
         return right(self, case, order, *changed, **named)
 
     return commit
@@ -120,8 +119,8 @@ def _writes_reservations(right: Any) -> Any:
 def _reserves_nothing(right: Any) -> Any:
     def open_refund(self: FakeOrderStore, asked: Any) -> Any:
         opened = right(self, asked)
-        row = self.rows[asked.refund.payment_id]
-        debit = row.attempts[asked.refund.attempt_id]
+        row = self.rows[asked.order.payment_id]
+        debit = row.attempts[asked.order.attempt_id]
         row.attempts[debit.id] = replace(debit, refund_reserved=0)
         return opened
 
@@ -143,7 +142,7 @@ def _gives_back_twice(right: Any) -> Any:
         count += 1
         opening = right(self, *arguments, **named)
         claim = replace(opening.claim, key=f"{opening.claim.key} {count}")
-        return replace(opening, claim=claim, refund=replace(opening.refund, surplus=False))
+        return replace(opening, claim=claim, order=replace(opening.order, surplus=False))
 
     return of_surplus
 
@@ -184,7 +183,7 @@ def _stops_at_an_unreadable_row(right: Any) -> Any:
 
 def _sends_what_is_held(right: Any) -> Any:
     def held_for_risk(self: Decisions, case: Any, decision: Any, *timeline: Any) -> Any:
-        return self.routed(case, self.attempts.route(routed_of(case)), timeline)
+        return self.routed(case, self.attempts.route(case.order), timeline)
 
     return held_for_risk
 

@@ -10,7 +10,7 @@ from typing import Any
 from sim import order_store as sim_ledger
 from sim.mutants import Patch, broken, within_the_lease_alone
 from sim.order_store import FakeOrderStore
-from synccash.engine.commit_builder import CommitBuilder, order_of
+from synccash.engine.commit_builder import CommitBuilder
 from synccash.engine.dispatch import policy_dispatch as dispatch_module
 from synccash.engine.dispatch.policy_dispatch import PolicyDispatch
 from synccash.engine.leases import HeldLeases
@@ -27,7 +27,7 @@ from synccash.payments.attempt import Attempt
 from synccash.payments.case import NotRefundable, PaymentCase, RefundCase, ReleaseLease
 from synccash.payments.errors import StateConflictError
 from synccash.payments.lifecycle import canceled, settle_late_success
-from synccash.payments.payment import PaymentStatus, Refund
+from synccash.payments.payment import Payment, PaymentStatus, Refund
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.verdict import Outcome
 
@@ -78,7 +78,7 @@ def _falls_over_after_an_answer(right: Any) -> Any:
 
 def _tries_again(right: Any) -> Any:
     async def advance(self: OrderWorker, case: Any) -> Any:
-        is_open = case.live is None and not order_of(case).status.is_final
+        is_open = case.live is None and not case.order.status.is_final
         if is_open and case.money_moved and not is_expired(case) and not isinstance(case, RefundCase):
             return await self._try_again(case)
         return await right(self, case)
@@ -88,7 +88,7 @@ def _tries_again(right: Any) -> Any:
 
 def _expires(right: Any) -> Any:
     async def advance(self: OrderWorker, case: Any) -> Any:
-        is_open = case.live is None and not order_of(case).status.is_final
+        is_open = case.live is None and not case.order.status.is_final
         if is_open and is_expired(case):
             await self.order_store.record(self.decisions.expire(case))
             return None
@@ -100,9 +100,9 @@ def _expires(right: Any) -> Any:
 def _cancels(right: Any) -> Any:
     async def cancel(self: PaymentRequests, tenant: Any, payment_id: str) -> bytes:
         case = await self.order_store.payment(payment_id)
-        if case is None or case.payment.status.is_final or case.live is not None or not case.money_moved:
+        if case is None or case.order.status.is_final or case.live is not None or not case.money_moved:
             return await right(self, tenant, payment_id)
-        order = replace(canceled(case.payment, now=self.clock.now()), fence=case.payment.fence + 1)
+        order = replace(canceled(case.order, now=self.clock.now()), fence=case.order.fence + 1)
         await self.order_store.record(
             self.commit_builder.commit(case, order, lease=ReleaseLease(0.0), timeline=())
         )
@@ -125,9 +125,9 @@ def _pays_with_another_amount(right: Any) -> Any:
     def late_success(self: Decisions, case: Any, closed: Attempt, answer: Any) -> Any:
         commit = right(self, case, closed, answer)
         (paid,) = commit.attempts
-        if not isinstance(case, PaymentCase) or case.payment.status.is_final or paid.amount_received == 0:
+        if not isinstance(case.order, Payment) or case.order.status.is_final or paid.amount_received == 0:
             return commit
-        return replace(commit, order=settle_late_success(case.payment, paid, now=self.clock.now()))
+        return replace(commit, order=settle_late_success(case.order, paid, now=self.clock.now()))
 
     return late_success
 
@@ -141,7 +141,7 @@ def _believes_any_currency(right: Any) -> Any:
 
 def _exclusive_for_the_payment(right: Any) -> Any:
     def open_refund(self: FakeOrderStore, asked: Any) -> Any:
-        refund = asked.refund
+        refund = asked.order
         under_way = any(
             isinstance(row.order, Refund)
             and row.order.payment_id == refund.payment_id
@@ -276,7 +276,7 @@ def _tells_no_reversal(right: Any) -> Any:
 def _reopens(right: Any) -> Any:
     def taken_back(self: Decisions, case: Any, *rest: Any) -> Any:
         commit = right(self, case, *rest)
-        if not isinstance(case, PaymentCase):
+        if not isinstance(case.order, Payment):
             return commit
         order = replace(commit.order, status=PaymentStatus.PROCESSING, status_detail=None)
         return replace(commit, order=order, lease=ReleaseLease(1.0))
@@ -348,7 +348,7 @@ def _tells_no_payer(right: Any) -> Any:
 def _shuts_nobody_out(right: Any) -> Any:
     def commit(self: CommitBuilder, case: Any, order: Any, *changed: Any, **named: Any) -> Any:
         if order.status.value == "canceled":
-            order = replace(order, fence=case.payment.fence, version=case.payment.version)
+            order = replace(order, fence=case.order.fence, version=case.order.version)
         return right(self, case, order, *changed, **named)
 
     return commit

@@ -14,7 +14,6 @@ from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import (
     AlreadyClaimed,
     Case,
-    Claim,
     Commit,
     Entry,
     Event,
@@ -24,20 +23,22 @@ from synccash.payments.case import (
     NotRefundable,
     Opened,
     Opening,
+    OpeningResult,
     Order,
+    OrderCase,
     PaymentCase,
     PayoutCase,
-    PayoutOpening,
     ReferenceTaken,
     RefundCase,
-    RefundOpening,
     ReleaseLease,
     StoredAnswer,
     Suspended,
+    is_stopped_by_suspension,
+    takes_from_balance,
 )
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.failure import Failure
-from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
+from synccash.payments.payment import OrderKind, Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
 from synccash.payments.payout import Payout
 from synccash.payments.rail import Operation
 from synccash.payments.recovery import NO_RECOVERY, Recovery
@@ -149,18 +150,9 @@ class FakeOrderStore:
     async def recovery(self) -> Recovery:
         return await self._call("recovery", lambda: NO_RECOVERY)
 
-    async def open_payment(self, asked: Opening, /) -> Opened | AlreadyClaimed | ReferenceTaken | Suspended:
-        return await self._call("open_payment", self._open_order, asked, asked.payment)
-
-    async def open_payout(
-        self, asked: PayoutOpening, /
-    ) -> Opened | AlreadyClaimed | ReferenceTaken | Suspended | NotCovered:
-        return await self._call("open_payout", self._open_order, asked, asked.payout)
-
-    async def open_refund(
-        self, asked: RefundOpening, /
-    ) -> Opened | AlreadyClaimed | NotRefundable | Suspended | NotCovered:
-        return await self._call("open_refund", self._open_refund, asked)
+    async def open(self, asked: Opening[Order], /) -> OpeningResult:
+        opens = self._open_refund if isinstance(asked.order, Refund) else self._open_order
+        return await self._call("open", opens, asked)
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
         return await self._call("claimed", self._standing, scope, key)
@@ -205,9 +197,8 @@ class FakeOrderStore:
             raise StoreUnavailableError("the simulated ledger went away during the commit")
         return result
 
-    def _open_order(
-        self, asked: Opening | PayoutOpening, order: Payment | Payout
-    ) -> Opened | AlreadyClaimed | ReferenceTaken | Suspended | NotCovered:
+    def _open_order(self, asked: Opening[Payment | Payout]) -> OpeningResult:
+        order = asked.order
         status_at_rail = self._standing(asked.claim.scope, asked.claim.key)
         if status_at_rail is not None:
             return status_at_rail
@@ -217,19 +208,16 @@ class FakeOrderStore:
         owner = (type(order), order.merchant_id, order.livemode, order.reference)
         if owner in self._owners:
             return ReferenceTaken(self._owners[owner])
-        attempts = () if asked.attempt is None else (asked.attempt,)
-        row = self._opened(asked.claim, order, attempts, asked)
+        row = self._opened(asked)
         self._owners[owner] = order.id
         self._claim_of[order.id].answer = asked.answer
         return Opened(self._case(row))
 
-    def _open_refund(
-        self, asked: RefundOpening
-    ) -> Opened | AlreadyClaimed | NotRefundable | Suspended | NotCovered:
+    def _open_refund(self, asked: Opening[Refund]) -> OpeningResult:
         status_at_rail = self._standing(asked.claim.scope, asked.claim.key)
         if status_at_rail is not None:
             return status_at_rail
-        refund = asked.refund
+        refund = asked.order
         payment = self.rows[refund.payment_id]
         debit = payment.attempts.get(refund.attempt_id)
         collected = debit is not None and debit.operation is Operation.COLLECT
@@ -249,16 +237,14 @@ class FakeOrderStore:
             r.surplus and r.attempt_id == debit.id and r.status is not RefundStatus.FAILED for r in siblings
         ):
             raise RefusedError("one refund of a surplus")
-        row = self._opened(asked.claim, refund, (asked.attempt,) if asked.attempt else (), asked)
+        row = self._opened(asked)
         payment.attempts[debit.id] = replace(debit, refund_reserved=debit.refund_reserved + refund.amount)
-        return Opened(self._refund_case(row))
+        return Opened(self._case(row))
 
     def _refusal(self, order: Order) -> Suspended | NotCovered | None:
-        if isinstance(order, Refund) and order.surplus:
-            return None
-        if order.merchant_id in self.suspended:
+        if order.merchant_id in self.suspended and is_stopped_by_suspension(order):
             return Suspended()
-        if isinstance(order, Payment) or order.status.is_final:
+        if not takes_from_balance(order) or order.status.is_final:
             return None
         available = self.available(order)
         return NotCovered(available=available, needed=order.amount) if order.amount > available else None
@@ -269,13 +255,8 @@ class FakeOrderStore:
         rows = (r for r in self.rows.values() if _account(r.order) == account)
         return self.credits.get(order.merchant_id, 10**15) + sum(_contribution(row) for row in rows)
 
-    def _opened(
-        self,
-        claim: Claim,
-        order: Order,
-        attempts: tuple[Attempt, ...],
-        asked: Opening | RefundOpening | PayoutOpening,
-    ) -> _Row:
+    def _opened(self, asked: Opening[Order]) -> _Row:
+        claim, order, attempts = asked.claim, asked.order, asked.attempts
         self._refuse(order.id, {}, attempts)
         _refuse_to_forget(order, asked.lease)
         row = _Row(order, order.id)
@@ -324,13 +305,11 @@ class FakeOrderStore:
         _refuse_to_forget(commit.order, commit.lease)
         self._refuse(before.id, row.attempts, commit.attempts)
         _refuse_after_known_money(row, commit)
+        row.order = commit.order
         if isinstance(before, Payment):
-            assert isinstance(commit.order, Payment)
             row.order = replace(commit.order, amount_refunded=before.amount_refunded)
-        else:
-            row.order = commit.order
-            if isinstance(before, Refund):
-                self._settle_refund(row, before, commit)
+        if isinstance(before, Refund):
+            self._settle_refund(row, before, commit)
         self._write_attempts(row, commit.attempts)
         self._hold(row, commit.lease)
         self._tell(row, commit.events, commit.timeline)
@@ -467,43 +446,28 @@ class FakeOrderStore:
 
     def read_payout(self, payout_id: str) -> PayoutCase | None:
         """Read without giving way."""
-        row = self.rows.get(payout_id)
-        return self._payout_case(row) if row is not None and isinstance(row.order, Payout) else None
+        return self._read(payout_id, OrderKind.PAYOUT)
 
     def read_payment(self, payment_id: str) -> PaymentCase | None:
         """Read without giving way."""
-        row = self.rows.get(payment_id)
-        return self._payment_case(row) if row is not None and isinstance(row.order, Payment) else None
+        return self._read(payment_id, OrderKind.PAYMENT)
 
     def read_refund(self, refund_id: str) -> RefundCase | None:
         """Read without giving way."""
-        row = self.rows.get(refund_id)
-        return self._refund_case(row) if row is not None and isinstance(row.order, Refund) else None
+        return self._read(refund_id, OrderKind.REFUND)
+
+    def _read(self, order_id: str, kind: OrderKind) -> Any:
+        row = self.rows.get(order_id)
+        return None if row is None or row.order.kind is not kind else self._case(row)
 
     def _case(self, row: _Row) -> Case:
-        if isinstance(row.order, Payment):
-            return self._payment_case(row)
-        return self._payout_case(row) if isinstance(row.order, Payout) else self._refund_case(row)
-
-    def _payout_case(self, row: _Row) -> PayoutCase:
-        assert isinstance(row.order, Payout)
-        return PayoutCase(payout=row.order, attempts=_in_sequence(row), as_of=self.clock.now())
-
-    def _payment_case(self, row: _Row) -> PaymentCase:
-        assert isinstance(row.order, Payment)
-        return PaymentCase(payment=row.order, attempts=_in_sequence(row), as_of=self.clock.now())
-
-    def _refund_case(self, row: _Row) -> RefundCase:
-        assert isinstance(row.order, Refund)
-        payment = self.rows[row.order.payment_id]
+        order, attempts, as_of = row.order, _in_sequence(row), self.clock.now()
+        if not isinstance(order, Refund):
+            return OrderCase(order=order, attempts=attempts, as_of=as_of)
+        payment = self.rows[order.payment_id]
         assert isinstance(payment.order, Payment)
-        return RefundCase(
-            refund=row.order,
-            attempts=_in_sequence(row),
-            payment=payment.order,
-            debit=payment.attempts[row.order.attempt_id],
-            as_of=self.clock.now(),
-        )
+        debit = payment.attempts[order.attempt_id]
+        return RefundCase(order=order, attempts=attempts, as_of=as_of, payment=payment.order, debit=debit)
 
     def forgotten(self) -> list[str]:
         """The orders that have not ended and that nobody will look at again."""

@@ -15,6 +15,7 @@ from sim.world import Bell, logs_into
 from synccash.engine.leases import HeldLeases
 from synccash.engine.requests.replies import Replies
 from synccash.payments.case import Lease, Opened, PaymentCase, ReleaseLease
+from synccash.payments.payment import Payment
 
 
 class _House:
@@ -31,9 +32,9 @@ class _House:
         return self.clock.now()
 
     async def opened(self) -> PaymentCase:
-        result = await self.order_store.open_payment(opening(self))
+        result = await self.order_store.open(opening(self))
         assert isinstance(result, Opened)
-        assert isinstance(result.case, PaymentCase)
+        assert isinstance(result.case.order, Payment)
         return result.case
 
     async def long_work(self) -> None:
@@ -55,8 +56,8 @@ def test_work_whose_hold_is_lost_is_ended_before_it_sends_again():
     async def story() -> None:
         case = await house.opened()
         house.leases.start()
-        task = house.leases.carry_out(Lease(case.payment.id, 1), house.long_work())
-        house.order_store.rows[case.payment.id].order = replace(case.payment, fence=2)
+        task = house.leases.carry_out(Lease(case.order.id, 1), house.long_work())
+        house.order_store.rows[case.order.id].order = replace(case.order, fence=2)
         await asyncio.wait({task})
         house.seen.append((task.cancelled(), house.loop.time(), house.leases.busy))
 
@@ -75,8 +76,8 @@ def test_a_heartbeat_ends_no_work_that_has_just_released_its_lease():
             await asyncio.sleep(3)
             return "answered"
 
-        house.seen.append(await house.leases.carry_out(Lease(case.payment.id, 1), work()))
-        row = house.order_store.rows[case.payment.id]
+        house.seen.append(await house.leases.carry_out(Lease(case.order.id, 1), work()))
+        row = house.order_store.rows[case.order.id]
         house.seen.append((house.leases.lost, row.lease_until))
 
     assert house.run(story()) == ["answered", (0, None)]
@@ -88,7 +89,7 @@ def test_a_heartbeat_keeps_work_that_outlasts_its_lease():
     async def story() -> None:
         case = await house.opened()
         house.leases.start()
-        await house.leases.carry_out(Lease(case.payment.id, 1), house.long_work())
+        await house.leases.carry_out(Lease(case.order.id, 1), house.long_work())
         house.seen.append(await house.order_store.take_due(limit=1, lease_s=6.0))
 
     assert house.run(story()) == ["sent", []]
@@ -104,7 +105,7 @@ def test_who_holds_nothing_wakes_for_nothing_and_keeps_what_it_takes_up_later():
         await asyncio.sleep(100)
         house.seen.append(house.loop.steps - before)
         case = await house.opened()
-        await house.leases.carry_out(Lease(case.payment.id, 1), house.long_work())
+        await house.leases.carry_out(Lease(case.order.id, 1), house.long_work())
         house.seen.append(await house.order_store.take_due(limit=1, lease_s=6.0))
 
     # The two steps are the story's own: its timer, and itself.

@@ -23,7 +23,7 @@ from synccash.engine.engine import Engine, build_engine
 from synccash.engine.progress.screening import OutagePolicy, Screening
 from synccash.engine.requests.review import Resolution
 from synccash.engine.settings import EngineSettings
-from synccash.payments.case import Claim, PaymentCase, PayoutCase, RefundCase
+from synccash.payments.case import Claim
 from synccash.payments.errors import (
     PaymentError,
     ReferenceAlreadyUsedError,
@@ -33,7 +33,7 @@ from synccash.payments.errors import (
 from synccash.payments.inquiry_schedule import InquirySchedule
 from synccash.payments.lifecycle import Routed
 from synccash.payments.payer import Msisdn, Payer
-from synccash.payments.payment import PaymentStatus, StatusDetail
+from synccash.payments.payment import OrderKind, PaymentStatus, StatusDetail
 from synccash.payments.payout import Payee
 from synccash.payments.rail import Environment
 from synccash.payments.references import ReferenceKey
@@ -443,9 +443,9 @@ class World:
         for _ in range(40):
             await asyncio.sleep(0.5 + self.random.random() * 2)
             case = self.order_store.read_payment(payment_id)
-            if case is None or case.payment.status.is_final:
+            if case is None or case.order.status.is_final:
                 return
-            if case.payment.status is PaymentStatus.REQUIRES_ACTION:
+            if case.order.status is PaymentStatus.REQUIRES_ACTION:
                 otp = PASSWORD if self.random.random() < 0.8 else "a wrong one"
                 name = f"node_{self.random.randrange(self.scenario.nodes)}"
                 with contextlib.suppress(PaymentError, TimeoutError):
@@ -507,7 +507,7 @@ class World:
                     self._client(self._decide(order.id, approves=self.random.random() < 0.6))
 
     async def _decide(self, order_id: str, *, approves: bool) -> None:
-        kind = PayoutCase if order_id.startswith("po_") else PaymentCase
+        kind = OrderKind.PAYOUT if order_id.startswith("po_") else OrderKind.PAYMENT
         name = f"node_{self.random.randrange(self.scenario.nodes)}"
         if approves:
             # Whether or not the answer comes back.
@@ -539,7 +539,7 @@ class World:
             return
         received = max((b.amount for b in booked if b is not None and b.has_moved), default=None)
         outcome = Resolution.FAILED if received is None else Resolution.SUCCEEDED
-        kind = {"pa": PaymentCase, "re": RefundCase, "po": PayoutCase}[order_id[:2]]
+        kind = {"pa": OrderKind.PAYMENT, "re": OrderKind.REFUND, "po": OrderKind.PAYOUT}[order_id[:2]]
         name = f"node_{self.random.randrange(self.scenario.nodes)}"
         self.resolved[order_id] = outcome
 

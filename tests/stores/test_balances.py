@@ -12,7 +12,7 @@ from ledger_contract import attempt_of, commit, opening, paying_out, poor, refun
 from stores.postgres_world import PostgresWorld
 from synccash.payments.attempt import AttemptState
 from synccash.payments.balance import Balance, BalanceAccount
-from synccash.payments.case import NotCovered, Opened, PaymentCase, order_of
+from synccash.payments.case import NotCovered, Opened, PaymentCase
 from synccash.payments.payment import PaymentStatus, RefundStatus
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
@@ -43,7 +43,7 @@ def balances(pool: Pool) -> PostgresBalances:
 
 
 async def paid(world: PostgresWorld, number: int, amount: int) -> PaymentCase:
-    result = await world.order_store.open_payment(opening(world, number, payment={**POOR, "amount": amount}))
+    result = await world.order_store.open(opening(world, number, payment={**POOR, "amount": amount}))
     assert isinstance(result, Opened)
     assert result.case.live is not None
     debit = replace(result.case.live, state=AttemptState.SUCCEEDED, amount_received=amount)
@@ -65,7 +65,7 @@ async def test_a_balance_is_the_same_before_and_after_it_is_folded(
 ):
     await world.grant("m_poor", 50)
     await paid(world, 1, 100)
-    assert isinstance(await world.order_store.open_payout(poor(world, 1, 30)), Opened)
+    assert isinstance(await world.order_store.open(poor(world, 1, 30)), Opened)
     expected = Balance(
         merchant_id="m_poor", livemode=False, currency="GHS", collected=100, reserved=30, credit=50
     )
@@ -184,7 +184,7 @@ async def test_two_writers_that_do_not_judge_are_judged_one_after_the_other(worl
 async def test_a_former_version_that_ends_a_payment_is_counted_too(
     world: PostgresWorld, balances: PostgresBalances
 ):
-    result = await world.order_store.open_payment(opening(world, payment={**POOR, "amount": 100}))
+    result = await world.order_store.open(opening(world, payment={**POOR, "amount": 100}))
     assert isinstance(result, Opened)
     await world.pool.execute("UPDATE attempts SET state = 'succeeded', amount_received = 100")
     await world.pool.execute("UPDATE payments SET status = 'succeeded', amount_received = 100, due_at = NULL")
@@ -194,7 +194,7 @@ async def test_a_former_version_that_ends_a_payment_is_counted_too(
 
 
 async def test_a_success_after_a_reversal_counts_once(world: PostgresWorld, balances: PostgresBalances):
-    result = await world.order_store.open_payment(opening(world, payment={**POOR, "amount": 100}))
+    result = await world.order_store.open(opening(world, payment={**POOR, "amount": 100}))
     assert isinstance(result, Opened)
     assert result.case.live is not None
     back = replace(result.case.live, moved_at=world.now(), reversed_at=world.now())
@@ -217,7 +217,7 @@ async def test_who_takes_money_out_waits_for_whoever_does_so_and_a_success_waits
         await transaction.start()
         await other.fetchval("SELECT lock_balance('m_poor', false, 'GHS')")
         await paid(world, 1, 5)
-        second = asyncio.create_task(world.order_store.open_payout(poor(world, 1, 60)))
+        second = asyncio.create_task(world.order_store.open(poor(world, 1, 60)))
         while not second.done() and not await world.value(_WAITING_FOR_A_BALANCE):  # noqa: ASYNC110
             await asyncio.sleep(0)  # PostgreSQL tells nobody who waits
         assert not second.done()
@@ -236,12 +236,12 @@ async def test_orders_of_one_merchant_that_wait_for_its_balance_leave_connection
         await other.fetchval("SELECT lock_balance('m_poor', false, 'GHS')")
         asked = [refund_opening(case, n, 10, merchant_id="m_poor") for n, case in enumerate(payments)]
         waiting = [
-            *(asyncio.create_task(world.order_store.open_refund(one)) for one in asked),
-            *(asyncio.create_task(world.order_store.open_payout(poor(world, n, 10))) for n in range(12)),
+            *(asyncio.create_task(world.order_store.open(one)) for one in asked),
+            *(asyncio.create_task(world.order_store.open(poor(world, n, 10))) for n in range(12)),
         ]
         while not await other.fetchval(_WAITING_FOR_A_BALANCE):  # noqa: ASYNC110
             await asyncio.sleep(0)  # PostgreSQL tells nobody who waits
-        assert isinstance(await world.order_store.open_payment(opening(world, 100)), Opened)
+        assert isinstance(await world.order_store.open(opening(world, 100)), Opened)
         assert not any(task.done() for task in waiting)
         await transaction.commit()
     results = await asyncio.gather(*waiting)
@@ -261,7 +261,7 @@ async def test_64_payouts_at_once_in_two_processes_never_exceed_what_comes_in_me
             await balances.fold()
 
     async def pay_out(number: int) -> bool:
-        result = await ledgers[number % 2].open_payout(poor(world, number, 10))
+        result = await ledgers[number % 2].open(poor(world, number, 10))
         assert isinstance(result, Opened | NotCovered)
         return isinstance(result, Opened)
 
@@ -281,8 +281,8 @@ async def test_a_fee_is_held_with_the_payout_charged_once_and_given_back_with_th
     await balances.set_fees({("mtn_momo", "payout"): 100, ("mtn_momo", "collect"): 50})
     await paid(world, 1, 1000)
     assert (await balances.balance(ACCOUNT)).fees == 5
-    assert await world.order_store.open_payout(poor(world, 1, 990)) == NotCovered(available=995, needed=1000)
-    result = await world.order_store.open_payout(poor(world, 2, 900))
+    assert await world.order_store.open(poor(world, 1, 990)) == NotCovered(available=995, needed=1000)
+    result = await world.order_store.open(poor(world, 2, 900))
     assert isinstance(result, Opened)
     assert (await balances.balance(ACCOUNT)).fees == 14
     await balances.set_fees({})
@@ -298,7 +298,7 @@ async def test_a_payout_that_succeeds_is_charged_no_second_fee(
 ):
     await balances.set_fees({("mtn_momo", "payout"): 100})
     await world.grant("m_poor", 1_000)
-    result = await world.order_store.open_payout(poor(world, 1, 900))
+    result = await world.order_store.open(poor(world, 1, 900))
     assert isinstance(result, Opened)
     done = replace(result.case.attempts[0], state=AttemptState.SUCCEEDED, amount_received=900)
     assert await world.order_store.record(commit(result.case, done, order={"status": RefundStatus.SUCCEEDED}))
@@ -325,7 +325,7 @@ async def test_credit_that_is_taken_back_waits_for_whoever_is_just_being_paid_ou
 async def test_a_payment_without_money_of_its_own_moves_no_balance(
     world: PostgresWorld, balances: PostgresBalances
 ):
-    result = await world.order_store.open_payment(opening(world, payment=POOR))
+    result = await world.order_store.open(opening(world, payment=POOR))
     assert isinstance(result, Opened)
     assert result.case.live is not None
     dead = replace(result.case.live, state=AttemptState.DECLINED)
@@ -340,11 +340,11 @@ async def test_a_payment_without_money_of_its_own_moves_no_balance(
 async def test_a_surplus_that_its_rail_takes_back_leaves_what_was_collected(
     world: PostgresWorld, balances: PostgresBalances
 ):
-    result = await world.order_store.open_payment(opening(world, payment={**POOR, "amount": 100}))
+    result = await world.order_store.open(opening(world, payment={**POOR, "amount": 100}))
     assert isinstance(result, Opened)
     case = result.case
     dead = replace(case.attempts[0], state=AttemptState.DECLINED)
-    second = attempt_of(order_of(case), 2)
+    second = attempt_of(case.order, 2)
     assert await world.order_store.record(commit(case, dead, second))
     case = await world.order_store.payment("pay_1")
     assert case is not None
@@ -366,12 +366,12 @@ async def test_a_payout_under_review_that_moved_more_than_was_asked_for_reserves
     world: PostgresWorld, balances: PostgresBalances
 ):
     await world.grant("m_poor", 100)
-    result = await world.order_store.open_payout(poor(world, 1, 30))
+    result = await world.order_store.open(poor(world, 1, 30))
     assert isinstance(result, Opened)
     late = replace(result.case.attempts[0], state=AttemptState.DECLINED, amount_received=50)
     assert await world.order_store.record(commit(result.case, late, contradiction="late_success"))
     assert (await balances.balance(ACCOUNT)).reserved == 50
-    assert await world.order_store.open_payout(poor(world, 2, 51)) == NotCovered(available=50, needed=51)
+    assert await world.order_store.open(poor(world, 2, 51)) == NotCovered(available=50, needed=51)
 
 
 async def test_opening_balances_come_from_the_books_and_who_paid_out_goes_on_until_confirmed(
@@ -392,7 +392,7 @@ async def test_opening_balances_come_from_the_books_and_who_paid_out_goes_on_unt
         merchant_id="m_poor",
         livemode=False,
         currency="GHS",
-        collected=first.payment.amount,
+        collected=first.order.amount,
         paid_out=30,
         reserved=30,
         credit=10**12,

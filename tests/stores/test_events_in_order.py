@@ -15,8 +15,8 @@ VALUES ('evt_late', $1, $2, 'payment.succeeded', now(), 'pay_late', 1, '{}')
 
 async def opened(world: PostgresWorld, number: int) -> Tenant:
     asked = opening(world, number)
-    assert isinstance(await world.order_store.open_payment(asked), Opened)
-    return Tenant(asked.payment.merchant_id, asked.payment.livemode)
+    assert isinstance(await world.order_store.open(asked), Opened)
+    return Tenant(asked.order.merchant_id, asked.order.livemode)
 
 
 async def test_what_commits_late_is_seen_by_a_reader_who_has_read_on(world: PostgresWorld) -> None:

@@ -85,10 +85,10 @@ async def test_who_waits_for_a_try_of_his_own_holds_up_nobody_behind_him(
 
     async def others_come() -> None:
         await door.open()
-        behind.append(await order_store.open_payment(opening(world, 2)))
+        behind.append(await order_store.open(opening(world, 2)))
 
     order_store = PostgresOrderStore(patient(pool, Waits(others_come)))
-    first = await order_store.open_payment(opening(world, 1))
+    first = await order_store.open(opening(world, 1))
     assert isinstance(first, Opened)
     assert [type(one) for one in behind] == [Opened]
     await pool.close()

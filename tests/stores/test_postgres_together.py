@@ -13,7 +13,7 @@ TRANSACTIONS = "SELECT count(DISTINCT xmin::text) FROM payments"
 
 async def test_openings_that_arrive_at_once_share_a_few_transactions(world: PostgresWorld) -> None:
     answers = await asyncio.gather(
-        *(world.order_store.open_payment(opening(world, number)) for number in range(MANY))
+        *(world.order_store.open(opening(world, number)) for number in range(MANY))
     )
     assert all(isinstance(answer, Opened) for answer in answers)
     assert await world.value("SELECT count(*) FROM payments") == MANY
@@ -22,26 +22,26 @@ async def test_openings_that_arrive_at_once_share_a_few_transactions(world: Post
 
 async def test_an_opening_that_breaks_a_rule_fails_alone(world: PostgresWorld) -> None:
     first = opening(world, 0, reference="the same")
-    assert isinstance(await world.order_store.open_payment(first), Opened)
+    assert isinstance(await world.order_store.open(first), Opened)
     others = [opening(world, number) for number in range(1, MANY)]
     rival = opening(world, MANY, reference="the same")
-    *fine, refused = await asyncio.gather(*map(world.order_store.open_payment, (*others, rival)))
+    *fine, refused = await asyncio.gather(*map(world.order_store.open, (*others, rival)))
     assert all(isinstance(answer, Opened) for answer in fine)
-    assert refused == ReferenceTaken(first.payment.id)
+    assert refused == ReferenceTaken(first.order.id)
     assert await world.order_store.claimed(rival.claim.scope, rival.claim.key) is None
 
 
 async def test_one_key_many_times_in_one_batch_opens_one_payment(world: PostgresWorld) -> None:
     asked = [opening(world, number, key="one key") for number in range(MANY)]
-    answers = await asyncio.gather(*map(world.order_store.open_payment, asked))
+    answers = await asyncio.gather(*map(world.order_store.open, asked))
     opened = [answer for answer in answers if isinstance(answer, Opened)]
     assert len(opened) == 1
     told = {answer.order_id for answer in answers if isinstance(answer, AlreadyClaimed)}
-    assert told == {opened[0].case.payment.id}
+    assert told == {opened[0].case.order.id}
 
 
 async def test_of_moves_of_one_payment_that_leave_together_one_is_written(world: PostgresWorld) -> None:
-    opened = await world.order_store.open_payment(opening(world))
+    opened = await world.order_store.open(opening(world))
     assert isinstance(opened, Opened)
     rivals = [replace(commit(opened.case), id=f"mv_{number}") for number in range(MANY)]
     written = await asyncio.gather(*map(world.order_store.record, rivals))
@@ -50,7 +50,7 @@ async def test_of_moves_of_one_payment_that_leave_together_one_is_written(world:
 
 async def test_moves_of_many_payments_share_a_few_transactions(world: PostgresWorld) -> None:
     answers = await asyncio.gather(
-        *(world.order_store.open_payment(opening(world, number)) for number in range(MANY))
+        *(world.order_store.open(opening(world, number)) for number in range(MANY))
     )
     cases = [answer.case for answer in answers if isinstance(answer, Opened)]
     assert await asyncio.gather(*(world.order_store.record(commit(case)) for case in cases)) == [True] * MANY

@@ -83,7 +83,7 @@ async def notifying(
 async def happen(pool: Pool, number: int = 1) -> None:
     """One event, written in the commit of a payment."""
     order_store = PostgresOrderStore(Database(pool))
-    opened = await order_store.open_payment(opening(PostgresWorld(pool, order_store), number))
+    opened = await order_store.open(opening(PostgresWorld(pool, order_store), number))
     assert isinstance(opened, Opened)
 
 

@@ -8,11 +8,10 @@ from synccash.administration.database import with_database
 from synccash.administration.errors import AdministrationError
 from synccash.engine.commit_builder import render
 from synccash.engine.requests.replies import read_order
-from synccash.payments.case import PaymentCase, order_of
 from synccash.payments.document import entry_document
 from synccash.payments.errors import OrderUnreadableError
 from synccash.payments.payer import Msisdn
-from synccash.payments.payment import PaymentStatus, StatusDetail
+from synccash.payments.payment import OrderKind, PaymentStatus, StatusDetail
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.operating import PostgresOperating, Wanted
@@ -79,8 +78,8 @@ def show_order(settings: Settings, order_id: str) -> dict[str, Any]:
             return None
         operating = PostgresOperating(database)
         entries = await operating.timeline(order_id)
-        document = msgspec.json.decode(render(order_of(case), case.attempts))
-        if isinstance(case, PaymentCase):
+        document = msgspec.json.decode(render(case.order, case.attempts))
+        if case.order.kind is OrderKind.PAYMENT:
             document["refunds"] = await operating.refunds(order_id)
         return {**document, "timeline": [entry_document(entry) for entry in entries]}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -14,46 +14,31 @@ from synccash.payments.case import (
     Event,
     KeepLease,
     Order,
-    PaymentCase,
-    PayoutCase,
-    RefundCase,
     ReleaseLease,
     StoredAnswer,
-    order_of,
 )
-from synccash.payments.document import payment_document, payout_document, refund_document
+from synccash.payments.document import order_document
 from synccash.payments.errors import InternalError, StateConflictError
-from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
-from synccash.payments.payout import Payout
+from synccash.payments.payment import PaymentStatus, StatusDetail
 from synccash.payments.ports import Clock, Identities
 
 _OPEN_OUTCOMES = frozenset(
     {StatusDetail.OUTCOME_UNKNOWN, StatusDetail.QUEUED, StatusDetail.UNDER_REVIEW, StatusDetail.RISK_REVIEW}
 )
+_C = TypeVar("_C", bound=Case)
 _encode = msgspec.json.Encoder().encode
 
 
 def render(order: Order, attempts: tuple[Attempt, ...]) -> bytes:
     """Return the order as JSON."""
-    match order:
-        case Payment():
-            return _encode(payment_document(order, attempts))
-        case Refund():
-            return _encode(refund_document(order, attempts))
-        case _:
-            return _encode(payout_document(order, attempts))
-
-
-def kind_of(order: Order) -> str:
-    """Return the order's name in event types: `payment`, `refund` or `payout`."""
-    return type(order).__name__.lower()
+    return _encode(order_document(order, attempts))
 
 
 def answer_for(order: Order, attempts: tuple[Attempt, ...]) -> StoredAnswer:
     """Return the response to the request that opened the order: 201, or 202 while the outcome is unknown."""
     unknown = order.status is PaymentStatus.CREATED or order.status_detail in _OPEN_OUTCOMES
-    # A payout without attempts: the fraud service has not answered yet.
-    unknown |= isinstance(order, Payout) and not order.status.is_final and not attempts
+    # Without attempts, the fraud service or a recovery still decides whether anything is sent.
+    unknown |= not order.status.is_final and not attempts
     return StoredAnswer(202 if unknown else 201, render(order, attempts))
 
 
@@ -63,18 +48,11 @@ def merged(attempts: tuple[Attempt, ...], changed: tuple[Attempt, ...]) -> tuple
     return tuple(sorted(by_id.values(), key=lambda attempt: attempt.sequence))
 
 
-def committed_case(case: Case, commit: Commit) -> Case:
+def committed_case(case: _C, commit: Commit) -> _C:
     """Return the case as it is after the commit."""
-    attempts = merged(case.attempts, commit.attempts)
-    match case, commit.order:
-        case PaymentCase(), Payment() as payment:
-            return replace(case, payment=payment, attempts=attempts)
-        case RefundCase(), Refund() as refund:
-            return replace(case, refund=refund, attempts=attempts)
-        case PayoutCase(), Payout() as payout:
-            return replace(case, payout=payout, attempts=attempts)
-        case _:
-            raise InternalError(f"the commit {commit.id} would change the kind of {order_of(case).id}")
+    if commit.order.kind is not case.order.kind:
+        raise InternalError(f"the commit {commit.id} would change the kind of {case.order.id}")
+    return replace(case, order=commit.order, attempts=merged(case.attempts, commit.attempts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +92,7 @@ class CommitBuilder:
         contradiction: str | None = None,
     ) -> Commit:
         """Return the commit that changes the order of `case` to `order`, with the changed attempts."""
-        before = order_of(case)
+        before = case.order
         attempts = merged(case.attempts, changed)
         return Commit(
             id=self.identities.new("mv"),
@@ -169,7 +147,7 @@ class CommitBuilder:
     def _events(
         self, before: Order, order: Order, attempts: tuple[Attempt, ...], contradiction: str | None
     ) -> tuple[Event, ...]:
-        kind = kind_of(order)
+        kind = order.kind.value
         events: list[Event] = []
         if order.status is not before.status:
             events.append(self.event(f"{kind}.{order.status.value}", order, attempts))

@@ -25,6 +25,7 @@ from synccash.engine.progress.screening import Screening
 from synccash.engine.recovery_watch import RecoveryWatch
 from synccash.engine.requests.collect import PaymentRequests
 from synccash.engine.requests.first_commits import FirstCommits
+from synccash.engine.requests.openings import RoutedOpenings
 from synccash.engine.requests.otp import OtpSubmitter
 from synccash.engine.requests.payout import PayoutRequests
 from synccash.engine.requests.refund import RefundRequests
@@ -205,15 +206,17 @@ def build_engine(
     first = FirstCommits(
         attempts, commit_builder, clock, settings, risk, recovery, is_screened=screening is not None
     )
-    parts = (order_store, first, order_worker, replies, commit_builder, clock, identities, networks)
+    openings = RoutedOpenings(order_store, first, order_worker, replies, clock)
     return Engine(
         order_store=order_store,
         leases=leases,
         work_signal=work_signal,
-        collecting=PaymentRequests(*parts),
+        collecting=PaymentRequests(
+            order_store, openings, commit_builder, timing, clock, identities, networks
+        ),
         refunding=RefundRequests(order_store, attempts, order_worker, replies, refunds, clock, recovery),
         reviewing=ReviewRequests(order_store, commit_builder, work_signal, clock, timing, attempts),
-        paying_out=PayoutRequests(*parts),
+        paying_out=PayoutRequests(openings, clock, identities, networks),
         otps=OtpSubmitter(order_store, order_worker, dispatch, leases, commit_builder, clock, settings),
         rails=guarded,
         router=router,

@@ -12,15 +12,12 @@ from synccash.payments.case import (
     Case,
     Commit,
     Lease,
-    NotCovered,
-    NotRefundable,
-    OpenedOrNot,
     Opening,
+    OpeningResult,
+    Order,
     PaymentCase,
     PayoutCase,
-    PayoutOpening,
     RefundCase,
-    RefundOpening,
     StoredAnswer,
 )
 from synccash.payments.failure import Failure
@@ -162,16 +159,13 @@ class OrderStore(Protocol):
         returns SendsHeld, and commits with `outside_recovery` write nothing."""
         ...
 
-    async def open_payment(self, opening: Opening, /) -> OpenedOrNot: ...
+    async def open(self, opening: Opening[Order], /) -> OpeningResult:
+        """Write the first commit of an order.
 
-    async def open_payout(self, opening: PayoutOpening, /) -> OpenedOrNot | NotCovered:
-        """Open a payout and take its amount out of the merchant's balance in the same commit."""
-        ...
-
-    async def open_refund(self, opening: RefundOpening, /) -> OpenedOrNot | NotRefundable | NotCovered:
-        """Open a refund and take its amount out of the merchant's balance in the same commit. A surplus
+        The amount of a payout or refund is taken out of the merchant's balance in the same commit. A surplus
         refund is exempt: a surplus was never part of the balance, so neither the balance nor a suspension
-        stops it."""
+        stops it.
+        """
         ...
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:

@@ -3,7 +3,6 @@ the times from which they are counted must come from that clock too."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 import structlog
 
@@ -13,16 +12,13 @@ from synccash.payments.case import (
     Case,
     Commit,
     Lease,
-    NotCovered,
-    NotRefundable,
     Opened,
-    OpenedOrNot,
     Opening,
+    OpeningResult,
+    Order,
     PaymentCase,
     PayoutCase,
-    PayoutOpening,
     RefundCase,
-    RefundOpening,
     StoredAnswer,
 )
 from synccash.payments.failure import Failure
@@ -31,7 +27,6 @@ from synccash.payments.recovery import Recovery
 
 log = structlog.get_logger("synccash.engine")
 
-_Answer = TypeVar("_Answer")
 _NO_OFFSET = timedelta()
 _LOG_FROM = timedelta(seconds=2)
 
@@ -94,22 +89,12 @@ class ObservedOrderStore:
     async def recovery(self) -> Recovery:
         return await self.inner.recovery()
 
-    async def open_payment(self, opening: Opening, /) -> OpenedOrNot:
+    async def open(self, opening: Opening[Order], /) -> OpeningResult:
         asked_at = self._clock.unadjusted()
-        return self._seen(await self.inner.open_payment(opening), asked_at)
-
-    async def open_payout(self, opening: PayoutOpening, /) -> OpenedOrNot | NotCovered:
-        asked_at = self._clock.unadjusted()
-        return self._seen(await self.inner.open_payout(opening), asked_at)
-
-    async def open_refund(self, opening: RefundOpening, /) -> OpenedOrNot | NotRefundable | NotCovered:
-        asked_at = self._clock.unadjusted()
-        return self._seen(await self.inner.open_refund(opening), asked_at)
-
-    def _seen(self, answer: _Answer, asked_at: datetime) -> _Answer:
-        if isinstance(answer, Opened):
-            self._clock.observe(answer.case.as_of, asked_at)
-        return answer
+        result = await self.inner.open(opening)
+        if isinstance(result, Opened):
+            self._clock.observe(result.case.as_of, asked_at)
+        return result
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
         return await self.inner.claimed(scope, key)

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from synccash.engine.commit_builder import Case, order_of
 from synccash.engine.leases import HeldLeases
 from synccash.engine.ports import OrderStore
 from synccash.engine.progress.order_worker import OrderWorker
 from synccash.engine.settings import EngineSettings
-from synccash.payments.case import Lease
+from synccash.payments.case import Case, Lease
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.ports import Clock, WorkSignal
 
@@ -59,7 +58,7 @@ class Worker:
             return 0
         cases = await self.order_store.take_due(limit=free, lease_s=self.settings.lease_s)
         for case in cases:
-            order = order_of(case)
+            order = case.order
             self.leases.carry_out(Lease(order.id, order.fence), self._advance(case))
             self.taken_over += case.former_lease_end is not None
         self.taken += len(cases)
@@ -71,4 +70,4 @@ class Worker:
         except StoreUnavailableError as error:
             # The lease ends by itself, and the next worker continues from the stored row.
             self.interrupted += 1
-            log.warning("advance_interrupted", order_id=order_of(case).id, reason=str(error))
+            log.warning("advance_interrupted", order_id=case.order.id, reason=str(error))

@@ -8,12 +8,13 @@ same `payment_id` is idempotent, so it may be repeated. A payout has `payout_id`
 it, which is then handled like an outage.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
-from synccash.payments.lifecycle import Routed
-from synccash.payments.payment import Payment
+from synccash.payments.case import Routed
+from synccash.payments.payment import OrderKind
 from synccash.payments.risk import RiskDecision, RiskOutcome
 from synccash.rails.transport import Exchange, Transport
 from synccash.resilience.evidence import Evidence
@@ -32,6 +33,11 @@ class _FraudAnswer(msgspec.Struct):
     reasons: list[str] = msgspec.field(default_factory=list[str])
 
 
+# Payments were there first: a request about one has no field for it.
+_KIND_FIELDS: Mapping[OrderKind, Mapping[str, str]] = {
+    OrderKind.PAYMENT: {},
+    OrderKind.PAYOUT: {"operation": "payout"},
+}
 _decode = msgspec.json.Decoder(_FraudAnswer).decode
 
 
@@ -46,17 +52,14 @@ class FraudService:
 
     async def ask(self, order: Routed) -> RiskDecision:
         """Return the decision about a payment or payout."""
-        if isinstance(order, Payment):
-            wallet, id_fields = order.payer, {"payment_id": order.id}
-        else:
-            wallet, id_fields = order.payee, {"payout_id": order.id, "operation": "payout"}
-        network = wallet.likely_network
+        wallet, network = order.wallet, order.wallet.likely_network
         answer = await self.transport.request(
             "POST",
             self.url,
             headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
             json={
-                **id_fields,
+                f"{order.kind}_id": order.id,
+                **_KIND_FIELDS[order.kind],
                 "merchant_id": order.merchant_id,
                 "reference": order.reference,
                 "amount": order.amount,

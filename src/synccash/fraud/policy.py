@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from random import random as uniform
 
 from synccash.fraud.http import FraudService, FraudServiceError
-from synccash.payments.lifecycle import Routed
+from synccash.payments.case import Routed
 from synccash.payments.risk import RiskDecision
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker

@@ -171,6 +171,13 @@ class Attempt:
         have reached the rail, and the rail answered that the attempt failed or does not exist."""
         return self.state.is_dead and self.evidence in (Evidence.ACCEPTED, Evidence.AMBIGUOUS)
 
+    @property
+    def may_go_elsewhere(self) -> bool:
+        """True when another rail may be tried after this closed attempt. A refund has only one rail."""
+        if self.operation is Operation.REFUND:
+            return False
+        return self.state is AttemptState.NOT_SENT or (self.failure is not None and self.failure.reroute)
+
     def after_send(self, answer: SendAnswer, worst: Evidence, *, now: datetime, latency_ms: int) -> "Attempt":
         """Return the attempt after a send whose evidence, with all sends of this run, is `worst`.
 

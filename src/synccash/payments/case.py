@@ -4,20 +4,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hmac import compare_digest
-from typing import Any
+from typing import Any, Generic, TypeGuard, TypeVar
 
 from synccash.payments.attempt import Attempt
 from synccash.payments.payment import Payment, Refund
 from synccash.payments.payout import Payout
 
 Order = Payment | Refund | Payout
+Routed = Payment | Payout
+"""The orders that routing assigns a rail. A refund always uses the rail that took the money."""
+
+OrderT = TypeVar("OrderT", bound=Order, covariant=True)
 
 SURPLUS_SCOPE = "engine:surplus_refund"
 """The scope of the idempotency claims of surplus refunds: each surplus debit is refunded once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _OrderCase:
+class OrderCase(Generic[OrderT]):
     """An order with its attempts, in sequence, as the order store has them.
 
     `as_of` is the store's clock at the time of reading. `former_lease_end` is when the previous holder's
@@ -28,6 +32,7 @@ class _OrderCase:
     the latest recovery began; None before the first one.
     """
 
+    order: OrderT
     attempts: tuple[Attempt, ...]
     as_of: datetime
     former_lease_end: datetime | None = None
@@ -67,46 +72,38 @@ class _OrderCase:
         """True when a closed attempt has an unchecked callback: nothing new is sent for the order."""
         return any(attempt.is_callback_unchecked for attempt in self.attempts)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PaymentCase(_OrderCase):
-    """A payment with its collect attempts."""
-
-    payment: Payment
-
     @property
-    def expires_at(self) -> datetime:
-        """After this time nothing is sent."""
-        return self.payment.expires_at
+    def expires_at(self) -> datetime | None:
+        """After this time nothing is sent; None for a refund, which stays owed to the payer."""
+        return None if isinstance(self.order, Refund) else self.order.expires_at
+
+
+PaymentCase = OrderCase[Payment]
+"""A payment with its collect attempts."""
+PayoutCase = OrderCase[Payout]
+"""A payout with its attempts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefundCase(_OrderCase):
-    """A refund with its attempts, and the debit that it returns."""
+class RefundCase(OrderCase[Refund]):
+    """A refund with its attempts, and the debit of the payment that it returns."""
 
-    refund: Refund
     payment: Payment
     debit: Attempt
 
-    @property
-    def expires_at(self) -> None:
-        """A refund never expires: the money stays owed to the payer."""
-        return
+
+RoutedCase = OrderCase[Routed]
+Case = RoutedCase | RefundCase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PayoutCase(_OrderCase):
-    """A payout with its attempts."""
-
-    payout: Payout
-
-    @property
-    def expires_at(self) -> datetime:
-        """After this time nothing is sent."""
-        return self.payout.expires_at
+def takes_from_balance(order: Order) -> bool:
+    """True for an order whose amount leaves the merchant's balance. A surplus was never part of it."""
+    return isinstance(order, Payout) or (isinstance(order, Refund) and not order.surplus)
 
 
-Case = PaymentCase | RefundCase | PayoutCase
+def is_stopped_by_suspension(order: Order) -> bool:
+    """True for an order that a suspended merchant cannot open. A surplus goes back in any case."""
+    return not (isinstance(order, Refund) and order.surplus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +114,19 @@ class UnreadablePayment:
     created_at: datetime
 
 
-def order_of(case: Case) -> Order:
-    """Return the order of the case."""
-    match case:
-        case PaymentCase():
-            return case.payment
-        case RefundCase():
-            return case.refund
-        case PayoutCase():
-            return case.payout
+def is_payment_case(case: Case) -> TypeGuard[PaymentCase]:
+    """True for a payment: only a payment can receive a surplus."""
+    return isinstance(case.order, Payment)
+
+
+def requested(case: Case) -> Routed:
+    """Return the payment or payout that the merchant requested: of a refund, the payment that it returns."""
+    return case.payment if isinstance(case, RefundCase) else case.order
+
+
+def returned_debit(case: Case) -> Attempt | None:
+    """Return the debit that a refund returns; None for a payment or payout."""
+    return case.debit if isinstance(case, RefundCase) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,47 +198,26 @@ class ReleaseLease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
-    """The first commit of a payment: an idempotency claim, the payment, and its first attempt if it has one.
+class Opening(Generic[OrderT]):
+    """The first commit of an order: an idempotency claim, the order, and its first attempt if it has one.
 
-    `answer` is set when this commit already finishes the request.
+    A payout or refund takes its amount out of the merchant's balance in the same commit, and a refund
+    reserves it on the debit. `answer` is set when this commit already finishes the request. Without an answer
+    and an attempt, the fraud service is asked next, or a worker sends the order.
     """
 
     claim: Claim
-    payment: Payment
+    order: OrderT
     attempt: Attempt | None
     lease: KeepLease | ReleaseLease
     answer: StoredAnswer | None = None
     events: tuple[Event, ...] = ()
     timeline: tuple[Entry, ...] = ()
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PayoutOpening:
-    """The first commit of a payout, with the same fields as Opening."""
-
-    claim: Claim
-    payout: Payout
-    attempt: Attempt | None
-    lease: KeepLease | ReleaseLease
-    answer: StoredAnswer | None = None
-    events: tuple[Event, ...] = ()
-    timeline: tuple[Entry, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefundOpening:
-    """The first commit of a refund: claim, refund, attempt, and the reservation on the debit, all or nothing.
-
-    Without an attempt, a worker sends the refund.
-    """
-
-    claim: Claim
-    refund: Refund
-    attempt: Attempt | None
-    lease: KeepLease | ReleaseLease
-    events: tuple[Event, ...] = ()
-    timeline: tuple[Entry, ...] = ()
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """The first attempt, if there is one."""
+        return () if self.attempt is None else (self.attempt,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -323,7 +303,9 @@ class Suspended:
     """The merchant is suspended: no new order starts. No claim is stored."""
 
 
-OpenedOrNot = Opened | AlreadyClaimed | ReferenceTaken | SendsHeld | Suspended
+Refused = ReferenceTaken | NotRefundable | NotCovered | Suspended
+"""Why an order was not opened. Only a refund is NotRefundable, and a payment needs no cover."""
+OpeningResult = Opened | AlreadyClaimed | SendsHeld | Refused
 """The result of opening an order in the order store."""
 
 

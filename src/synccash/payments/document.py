@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import Entry, Event
+from synccash.payments.case import Entry, Event, Order
 from synccash.payments.failure import Failure
 from synccash.payments.payment import Payment, Refund
 from synccash.payments.payout import Payout
@@ -136,6 +136,17 @@ def payout_document(payout: Payout, attempts: tuple[Attempt, ...]) -> Document:
         "metadata": dict(payout.metadata),
         "livemode": payout.livemode,
     }
+
+
+def order_document(order: Order, attempts: tuple[Attempt, ...]) -> Document:
+    """Render an order of any kind with its attempts."""
+    match order:
+        case Payment():
+            return payment_document(order, attempts)
+        case Refund():
+            return refund_document(order, attempts)
+        case Payout():
+            return payout_document(order, attempts)
 
 
 def entry_document(entry: Entry) -> Document:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Order
+from synccash.payments.case import Order, Routed
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
 from synccash.payments.payout import Payout
@@ -19,10 +19,7 @@ from synccash.payments.transitions import OrderEvent, state_after
 
 _APPROVE = NextAction(NextActionType.APPROVE_ON_PHONE)
 
-Routed = Payment | Payout
-"""The orders that routing assigns a rail. A refund always uses the rail that took the money."""
-_Routed = TypeVar("_Routed", Payment, Payout, Routed)
-_O = TypeVar("_O", Payment, Refund, Payout, Order)
+_O = TypeVar("_O", Payment, Refund, Payout, Routed, Order)
 
 _EVENT_OF: Mapping[AttemptState, OrderEvent] = {
     AttemptState.ACKNOWLEDGED: OrderEvent.ACKNOWLEDGED,
@@ -34,8 +31,10 @@ _EVENT_OF: Mapping[AttemptState, OrderEvent] = {
 """The event for the order when its latest attempt reaches a state. PREPARED tells nothing yet."""
 
 
-def begin(order: _Routed, attempt: Attempt) -> _Routed:
-    """Return the order with one more attempt under way."""
+def begin(order: _O, attempt: Attempt) -> _O:
+    """Return the order with one more attempt under way. A refund keeps its rail and counts no attempts."""
+    if isinstance(order, Refund):
+        return order
     return replace(order, rail=attempt.rail, attempt_count=attempt.sequence)
 
 
@@ -120,9 +119,12 @@ def succeeded(order: _O, attempt: Attempt, *, now: datetime) -> _O:
     return _after(order, OrderEvent.SUCCEEDED, now, **changes)
 
 
-def settle_late_success(payment: Payment, attempt: Attempt, *, now: datetime) -> Payment:
-    """Return the payment as paid by an attempt that was closed before its money moved."""
-    return _after(payment, OrderEvent.SUCCEEDED, now, **_paid_by(payment, attempt))
+def settle_late_success(order: _O, attempt: Attempt, *, now: datetime) -> _O:
+    """Return the order after the whole amount moved on an attempt that had been closed: a payment is paid by
+    it; a refund or payout waits for a person."""
+    if isinstance(order, Payment):
+        return _after(order, OrderEvent.SUCCEEDED, now, **_paid_by(order, attempt))
+    return under_review(order, now=now)
 
 
 def canceled(payment: Payment, *, now: datetime) -> Payment:

@@ -3,11 +3,19 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from synccash.payments.failure import Failure
 from synccash.payments.payer import Payer
-from synccash.payments.rail import NextAction
+from synccash.payments.rail import NextAction, Operation
+
+
+class OrderKind(StrEnum):
+    """The kind of an order, as event types and answers name it."""
+
+    PAYMENT = "payment"
+    REFUND = "refund"
+    PAYOUT = "payout"
 
 
 class PaymentStatus(StrEnum):
@@ -49,6 +57,9 @@ class Payment:
     its lease.
     """
 
+    kind: ClassVar = OrderKind.PAYMENT
+    operation: ClassVar = Operation.COLLECT
+
     id: str
     merchant_id: str
     livemode: bool
@@ -75,6 +86,11 @@ class Payment:
     routing: dict[str, Any] = field(default_factory=dict[str, Any])
     version: int = 1
     fence: int = 1
+
+    @property
+    def wallet(self) -> Payer:
+        """The wallet that pays."""
+        return self.payer
 
 
 class OutgoingStatus(StrEnum):
@@ -103,6 +119,9 @@ class Refund:
     after its row is lost: the merchant's idempotency key, or the surplus debit and how many refunds of it had
     failed. None in rows of former versions.
     """
+
+    kind: ClassVar = OrderKind.REFUND
+    operation: ClassVar = Operation.REFUND
 
     id: str
     merchant_id: str

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from synccash.payments.failure import Failure
 from synccash.payments.payer import Msisdn, Network
-from synccash.payments.payment import OutgoingStatus, StatusDetail
+from synccash.payments.payment import OrderKind, OutgoingStatus, StatusDetail
+from synccash.payments.rail import Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,9 @@ class Payout:
     After `expires_at` nothing is sent: a late payout is worse than a reported failure.
     """
 
+    kind: ClassVar = OrderKind.PAYOUT
+    operation: ClassVar = Operation.PAYOUT
+
     id: str
     merchant_id: str
     livemode: bool
@@ -52,3 +56,8 @@ class Payout:
     routing: dict[str, Any] = field(default_factory=dict[str, Any])
     version: int = 1
     fence: int = 1
+
+    @property
+    def wallet(self) -> Payee:
+        """The wallet that is paid."""
+        return self.payee

@@ -146,15 +146,14 @@ class RiskInput:
     @staticmethod
     def of(order: Payment | Payout) -> "RiskInput":
         """Return the risk input of a payment or payout."""
-        is_payment = isinstance(order, Payment)
         return RiskInput(
             order.merchant_id,
             order.livemode,
             order.reference,
-            order.payer.msisdn.digits if is_payment else order.payee.msisdn.digits,
+            order.wallet.msisdn.digits,
             order.amount,
-            order.metadata.get(TIER, "") if is_payment else "",
-            Operation.COLLECT if is_payment else Operation.PAYOUT,
+            order.metadata.get(TIER, "") if order.operation is Operation.COLLECT else "",
+            order.operation,
         )
 
 
@@ -242,7 +241,7 @@ class VelocityCounters:
 
         A repeated request gets the same decision and is not counted again.
         """
-        if (Operation.COLLECT if isinstance(order, Payment) else Operation.PAYOUT) in self._idle:
+        if order.operation in self._idle:
             return ALLOWED
         risk_input = RiskInput.of(order)
         known = self._decided.get(risk_input)

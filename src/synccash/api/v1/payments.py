@@ -41,7 +41,7 @@ from synccash.payments.case import PaymentCase, UnreadablePayment
 from synccash.payments.document import entry_document, payment_document, refund_document
 from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.payer import Msisdn, Payer
-from synccash.payments.payment import Payment, PaymentStatus
+from synccash.payments.payment import OrderKind, Payment, PaymentStatus
 from synccash.payments.request import PaymentRequest, RefundRequest, Tenant
 
 _OPENED = {201: PaymentShown, 202: PaymentShown}
@@ -101,7 +101,11 @@ async def list_payments(
     last = _placed(shown[-1]) if len(found) > limit else None
     return json(
         {
-            "data": [payment_document(c.payment, c.attempts) for c in shown if isinstance(c, PaymentCase)],
+            "data": [
+                payment_document(one.order, one.attempts)
+                for one in shown
+                if not isinstance(one, UnreadablePayment)
+            ],
             "has_more": last is not None,
             "next": None if last is None else write_cursor(last.created_at, last.id),
             "unreadable": [one.id for one in shown if isinstance(one, UnreadablePayment)],
@@ -110,7 +114,7 @@ async def list_payments(
 
 
 def _placed(found: PaymentCase | UnreadablePayment) -> Payment | UnreadablePayment:
-    return found if isinstance(found, UnreadablePayment) else found.payment
+    return found if isinstance(found, UnreadablePayment) else found.order
 
 
 @get("/{payment_id:str}", responses=answers({200: PaymentShown}))
@@ -119,7 +123,7 @@ async def get_payment(payment_id: Id, reading: Given[Reading], tenant: Given[Ten
     case = await reading.payment(tenant, payment_id)
     if case is None:
         raise ObjectNotFoundError("payment", payment_id)
-    return json(payment_document(case.payment, case.attempts))
+    return json(payment_document(case.order, case.attempts))
 
 
 @get("/{payment_id:str}/timeline", responses=answers({200: TimelineShown}))
@@ -204,7 +208,7 @@ async def resolve_payment(
         )
     return encoded_json(
         await engine.reviewing.resolve(
-            PaymentCase,
+            OrderKind.PAYMENT,
             payment_id,
             outcome,
             by=operator,
@@ -226,7 +230,7 @@ async def return_surplus(
     """Operator: refund what was collected beyond the payment. A repeat returns the same refunds, and opens
     another one for each that has failed."""
     refunds = await engine.return_surplus(payment_id, by=operator, reason=data.reason)
-    return json(page([refund_document(case.refund, case.attempts) for case in refunds], len(refunds), None))
+    return json(page([refund_document(case.order, case.attempts) for case in refunds], len(refunds), None))
 
 
 PAYMENTS = Router(

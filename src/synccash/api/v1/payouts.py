@@ -20,10 +20,10 @@ from synccash.api.problem import invalid
 from synccash.api.schemas import DecisionBody, PayoutBody, PayoutShown, ResolutionBody
 from synccash.engine.engine import Engine
 from synccash.engine.requests.review import Resolution
-from synccash.payments.case import PayoutCase
 from synccash.payments.document import payout_document
 from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.payer import Msisdn
+from synccash.payments.payment import OrderKind
 from synccash.payments.payout import Payee
 from synccash.payments.request import PayoutRequest, Tenant
 
@@ -61,7 +61,7 @@ async def get_payout(payout_id: Id, reading: Given[Reading], tenant: Given[Tenan
     case = await reading.payout(tenant, payout_id)
     if case is None:
         raise ObjectNotFoundError("payout", payout_id)
-    return json(payout_document(case.payout, case.attempts))
+    return json(payout_document(case.order, case.attempts))
 
 
 @post("/{payout_id:str}/approve", status_code=200, responses=answers({200: PayoutShown}, 400, 409, 415, 422))
@@ -70,7 +70,7 @@ async def approve_payout(
 ) -> Json:
     """Operator: approve a payout in risk review; it is then sent."""
     return encoded_json(
-        await engine.reviewing.approve(payout_id, by=operator, reason=data.reason, kind=PayoutCase)
+        await engine.reviewing.approve(payout_id, by=operator, reason=data.reason, kind=OrderKind.PAYOUT)
     )
 
 
@@ -80,7 +80,7 @@ async def decline_payout(
 ) -> Json:
     """Operator: decline a payout in risk review; it ends as failed."""
     return encoded_json(
-        await engine.reviewing.decline(payout_id, by=operator, reason=data.reason, kind=PayoutCase)
+        await engine.reviewing.decline(payout_id, by=operator, reason=data.reason, kind=OrderKind.PAYOUT)
     )
 
 
@@ -92,7 +92,7 @@ async def resolve_payout(
     outcome = Resolution(data.outcome)
     return encoded_json(
         await engine.reviewing.resolve(
-            PayoutCase, payout_id, outcome, by=operator, evidence=data.evidence, rail=data.rail
+            OrderKind.PAYOUT, payout_id, outcome, by=operator, evidence=data.evidence, rail=data.rail
         )
     )
 

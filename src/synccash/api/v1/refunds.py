@@ -9,9 +9,9 @@ from synccash.api.ports import Reading
 from synccash.api.schemas import RefundShown, ResolutionBody
 from synccash.engine.engine import Engine
 from synccash.engine.requests.review import Resolution
-from synccash.payments.case import RefundCase
 from synccash.payments.document import refund_document
 from synccash.payments.errors import ObjectNotFoundError
+from synccash.payments.payment import OrderKind
 from synccash.payments.request import Tenant
 
 
@@ -21,7 +21,7 @@ async def get_refund(refund_id: Id, reading: Given[Reading], tenant: Given[Tenan
     case = await reading.refund(tenant, refund_id)
     if case is None:
         raise ObjectNotFoundError("refund", refund_id)
-    return json(refund_document(case.refund, case.attempts))
+    return json(refund_document(case.order, case.attempts))
 
 
 @post("/{refund_id:str}/resolve", status_code=200, responses=answers({200: RefundShown}, 400, 409, 415, 422))
@@ -32,7 +32,7 @@ async def resolve_refund(
     outcome = Resolution(data.outcome)
     return encoded_json(
         await engine.reviewing.resolve(
-            RefundCase, refund_id, outcome, by=operator, evidence=data.evidence, rail=data.rail
+            OrderKind.REFUND, refund_id, outcome, by=operator, evidence=data.evidence, rail=data.rail
         )
     )
 

@@ -4,11 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from synccash.payments.case import Routed
 from synccash.payments.health import Health, HealthSettings
-from synccash.payments.lifecycle import Routed
-from synccash.payments.payer import Network, Payer
-from synccash.payments.payment import Payment
-from synccash.payments.payout import Payee
+from synccash.payments.payer import Network
 from synccash.payments.rail import Capabilities, Environment, Operation
 from synccash.payments.routing import OTHER_MODE, RECOVERY_PROBE, Candidate, Route, choose, share_of, why_not
 from synccash.payments.routing_rules import NO_RULES, RoutingRules
@@ -189,21 +187,11 @@ class Router:
 def routing_query_of(order: Routed) -> RoutingQuery:
     """Return the routing query of a payment or payout."""
     return RoutingQuery(
-        network=wallet_of(order).likely_network,
-        operation=operation_of(order),
+        network=order.wallet.likely_network,
+        operation=order.operation,
         amount=order.amount,
         merchant_id=order.merchant_id,
         key=order.id,
         livemode=order.livemode,
         pinned=order.pinned_rail,
     )
-
-
-def wallet_of(order: Routed) -> Payer | Payee:
-    """Return the wallet that pays or is paid: the payer of a payment, the payee of a payout."""
-    return order.payer if isinstance(order, Payment) else order.payee
-
-
-def operation_of(order: Routed) -> Operation:
-    """Return the operation that a rail executes for the order."""
-    return Operation.COLLECT if isinstance(order, Payment) else Operation.PAYOUT

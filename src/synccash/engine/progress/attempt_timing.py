@@ -10,8 +10,9 @@ from synccash.engine.ports import AccountRail
 from synccash.engine.progress.attempts import is_short_of_float
 from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Case, PaymentCase, PayoutCase, RefundCase, ReleaseLease, order_of
+from synccash.payments.case import Case, ReleaseLease, returned_debit
 from synccash.payments.failure import FailureCode, WhoseProblem
+from synccash.payments.payment import OrderKind
 from synccash.payments.ports import Clock
 from synccash.payments.rail import OperationCapability, RailStatus, StatusAnswer
 from synccash.resilience.evidence import Evidence
@@ -82,6 +83,7 @@ class AttemptTiming:
         """
         # A rail may forget old references, so a late "not found" proves nothing.
         recent = age_s(case, attempt) < self.settings.resend_within_s
+        debit = returned_debit(case)
         may = (
             attempt.state is AttemptState.UNKNOWN
             and self._capability(attempt).dedup_by_reference
@@ -92,7 +94,7 @@ class AttemptTiming:
             and not case.money_moved
             and not case.is_callback_unchecked
             and case.may_send
-            and not (isinstance(case, RefundCase) and case.debit.reversed_at is not None)
+            and (debit is None or debit.reversed_at is None)
         )
         if not may:
             return None
@@ -133,14 +135,13 @@ class AttemptTiming:
         """Return the wait before an order that no rail accepted is tried again: at least `requested_s`, at
         most until it expires."""
         wait_s = max(requested_s or 0.0, self.settings.queue_retry_s)
-        if isinstance(case, RefundCase):
-            # Each try is a new attempt, and they may go on for days.
-            refund_age_s = (case.as_of - case.refund.created_at).total_seconds()
-            return max(wait_s, self.settings.schedule.endless_wait_s(len(case.attempts), refund_age_s))
-        if isinstance(case, PayoutCase) and any(is_short_of_float(attempt) for attempt in case.attempts):
-            # The same: it may take a day until a float is topped up.
-            age_s = (case.as_of - case.payout.created_at).total_seconds()
-            wait_s = max(wait_s, self.settings.schedule.endless_wait_s(len(case.attempts), age_s))
+        if case.expires_at is None or any(is_short_of_float(attempt) for attempt in case.attempts):
+            # Each try is a new attempt, and they may go on for days: a refund never expires, and it may take
+            # a day until a float is topped up.
+            order_age_s = (case.as_of - case.order.created_at).total_seconds()
+            wait_s = max(wait_s, self.settings.schedule.endless_wait_s(len(case.attempts), order_age_s))
+        if case.expires_at is None:
+            return wait_s
         left_s = (case.expires_at - self.clock.now()).total_seconds()
         return max(0.0, min(wait_s, left_s))
 
@@ -169,14 +170,14 @@ class AttemptTiming:
     def is_refund_overdue(self, case: Case) -> bool:
         """True for a refund that is old enough, without having been taken by its rail, for a human to be told
         (`refund_told_after_s`)."""
-        if not isinstance(case, RefundCase):
+        if case.order.kind is not OrderKind.REFUND:
             return False
-        refund_age_s = (case.as_of - case.refund.created_at).total_seconds()
+        refund_age_s = (case.as_of - case.order.created_at).total_seconds()
         return refund_age_s >= self.settings.refund_told_after_s
 
     def held_s(self, case: Case) -> float:
         """Return the wait before an order that a recovery keeps from being sent is due again."""
-        age = (case.as_of - order_of(case).created_at).total_seconds()
+        age = (case.as_of - case.order.created_at).total_seconds()
         return max(self.settings.queue_retry_s, min(age / 10, _HELD_MAX_S))
 
     def is_lost_send_settled(self, case: Case) -> bool:
@@ -242,9 +243,9 @@ class AttemptTiming:
         age = age_s(case, live)
         return age >= self.settings.look_backs_s[0] or self.next_inquiry_s(live, age) is None
 
-    def surplus_retry_s(self, case: PaymentCase) -> float:
+    def surplus_retry_s(self, case: Case) -> float:
         """Return the wait before a surplus refund that another refund blocks is tried again."""
-        age = (case.as_of - case.payment.created_at).total_seconds()
+        age = (case.as_of - case.order.created_at).total_seconds()
         return max(self.settings.queue_retry_s, min(age / 10, _SURPLUS_RETRY_MAX_S))
 
     def parked_s(self, case: Case, attempt: Attempt) -> float:
@@ -256,6 +257,12 @@ class AttemptTiming:
         no longer set up for it."""
         operations = self.rails[attempt.rail].capabilities.operations
         return operations.get(attempt.operation, NOTHING_IS_SURE)
+
+
+def left_s(case: Case) -> float | None:
+    """Return the seconds until the order expires, by the store's clock, at the time the case was read; 0 when
+    it had expired, None for an order that never expires."""
+    return None if case.expires_at is None else max(0.0, (case.expires_at - case.as_of).total_seconds())
 
 
 def is_expired(case: Case) -> bool:

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from synccash.engine.commit_builder import Case, order_of
-from synccash.engine.dispatch.router import Router, operation_of, wallet_of
+from synccash.engine.dispatch.router import Router
 from synccash.engine.ports import AccountRail
 from synccash.payments.attempt import ADOPTED, Attempt, AttemptState
-from synccash.payments.case import Order, PaymentCase, PayoutCase, RefundCase
+from synccash.payments.case import Case, Order, RefundCase, Routed, RoutedCase, requested, returned_debit
 from synccash.payments.errors import InternalError
 from synccash.payments.failure import FailureCode
-from synccash.payments.lifecycle import Routed
 from synccash.payments.payment import Payment, Refund, StatusDetail
 from synccash.payments.payout import Payee
 from synccash.payments.ports import Clock, Identities
@@ -55,12 +53,8 @@ class Attempts:
     def lost(self, case: Case, rail: str, sequence: int) -> Attempt:
         """Return the attempt that the order would have had at `rail` as number `sequence`, if the database
         lost one there: sent, with an unknown outcome."""
-        if isinstance(case, RefundCase):
-            prepared = self.refunding(case.refund, case.payment, case.debit, sequence=sequence)
-        else:
-            prepared = self.first(routed_of(case), rail, sequence=sequence)
         return replace(
-            prepared,
+            self._numbered(case, rail, sequence),
             state=AttemptState.UNKNOWN,
             evidence=Evidence.AMBIGUOUS,
             quiet_since=self.clock.now(),
@@ -69,12 +63,14 @@ class Attempts:
 
     def next_for(self, case: Case, rail: str | None = None) -> Attempt:
         """Return a prepared attempt that follows the case's last one."""
-        sequence = case.next_sequence
+        return self._numbered(case, rail, case.next_sequence)
+
+    def _numbered(self, case: Case, rail: str | None, sequence: int) -> Attempt:
         if isinstance(case, RefundCase):
-            return self.refunding(case.refund, case.payment, case.debit, sequence=sequence)
+            return self.refunding(case.order, case.payment, case.debit, sequence=sequence)
         if rail is None:
-            raise InternalError(f"no rail was chosen for the next attempt of {order_of(case).id}")
-        return self.first(routed_of(case), rail, sequence=sequence)
+            raise InternalError(f"no rail was chosen for the next attempt of {case.order.id}")
+        return self.first(case.order, rail, sequence=sequence)
 
     def _prepared(
         self, order: Order, identity: OrderIdentity, account: RailAccount, sequence: int
@@ -95,17 +91,16 @@ class Attempts:
 
     def order_for(self, case: Case, attempt: Attempt) -> SendOrder:
         """Return all data that the connector needs to send the attempt."""
-        named = case.payout if isinstance(case, PayoutCase) else case.payment
-        wallet = wallet_of(named)
+        named, debit = requested(case), returned_debit(case)
+        wallet = named.wallet
         rail = self.rails[attempt.rail]
         callback = rail.capabilities.callback_address is CallbackAddress.PER_REQUEST
-        debit = case.debit if isinstance(case, RefundCase) else None
         return SendOrder(
             operation=attempt.operation,
             account=attempt.account,
             reference=attempt.reference,
             amount=attempt.amount,
-            currency=order_of(case).currency,
+            currency=case.order.currency,
             msisdn=wallet.msisdn.digits,
             network=wallet.likely_network,
             name=wallet.name if isinstance(wallet, Payee) else None,
@@ -114,15 +109,15 @@ class Attempts:
             callback_url=self._callback_url(attempt) if callback else None,
             original_reference=debit.reference if debit else None,
             original_transaction_id=debit.provider_transaction_id if debit else None,
-            livemode=order_of(case).livemode,
+            livemode=case.order.livemode,
         )
 
     def details_of(self, case: Case, attempt: Attempt) -> AttemptDetails:
         """Return the details of an attempt besides its reference, for rails that look attempts up by them."""
-        debit = case.debit if isinstance(case, RefundCase) else None
+        debit = returned_debit(case)
         return AttemptDetails(
             amount=attempt.amount,
-            msisdn=wallet_of(case.payout if isinstance(case, PayoutCase) else case.payment).msisdn.digits,
+            msisdn=requested(case).wallet.msisdn.digits,
             transaction_id=attempt.provider_transaction_id,
             original_reference=debit.reference if debit else None,
             original_transaction_id=debit.provider_transaction_id if debit else None,
@@ -130,16 +125,16 @@ class Attempts:
             priority=_priority(case, attempt),
         )
 
-    def excluded_rails(self, case: PaymentCase | PayoutCase) -> frozenset[str]:
+    def excluded_rails(self, case: RoutedCase) -> frozenset[str]:
         """Return the rails that must not be tried now: those of `spent_rails`, and, for an order that was
         opened before the latest recovery ended, the rails without deduplication by reference, which could
         execute a lost attempt a second time."""
         return spent_rails(case) | self._unsafe_rails(case)
 
-    def _unsafe_rails(self, case: PaymentCase | PayoutCase) -> frozenset[str]:
+    def _unsafe_rails(self, case: RoutedCase) -> frozenset[str]:
         if not case.restored:
             return frozenset()
-        operation = operation_of(routed_of(case))
+        operation = case.order.operation
         promises = ((name, rail.capabilities.operations.get(operation)) for name, rail in self.rails.items())
         return frozenset(
             name
@@ -147,12 +142,12 @@ class Attempts:
             if capability is not None and not capability.dedup_by_reference
         )
 
-    def needs_review(self, case: PaymentCase | PayoutCase) -> bool:
+    def needs_review(self, case: RoutedCase) -> bool:
         """True when the order was opened before the latest recovery ended and only a rail without
         deduplication is left for it."""
         unsafe = self._unsafe_rails(case) - spent_rails(case)
         # `route` would use up a recovery probe.
-        return bool(unsafe) and self.router.elsewhere(routed_of(case), spent_rails(case)) in unsafe
+        return bool(unsafe) and self.router.elsewhere(case.order, spent_rails(case)) in unsafe
 
     def at_present_account(self, attempt: Attempt) -> bool:
         """True when the rail's present credentials are those of the attempt's account, or another key of the
@@ -169,7 +164,7 @@ def identity_of(order: Routed) -> OrderIdentity:
     return OrderIdentity(
         merchant_id=order.merchant_id,
         livemode=order.livemode,
-        operation=operation_of(order),
+        operation=order.operation,
         names=(order.reference,),
     )
 
@@ -187,19 +182,15 @@ def refund_identity(refund: Refund, payment: Payment) -> OrderIdentity:
 def is_otp_outcome_unknown(case: Case, attempt: Attempt) -> bool:
     """True when a one-time password was submitted for the attempt and the result is unknown. An acknowledged
     attempt has no other unknown outcome."""
-    unknown = order_of(case).status_detail is StatusDetail.OUTCOME_UNKNOWN
-    return isinstance(case, PaymentCase) and unknown and attempt.state is AttemptState.ACKNOWLEDGED
+    unknown = case.order.status_detail is StatusDetail.OUTCOME_UNKNOWN
+    is_collected = attempt.operation is Operation.COLLECT
+    return is_collected and unknown and attempt.state is AttemptState.ACKNOWLEDGED
 
 
 def _priority(case: Case, attempt: Attempt) -> InquiryPriority:
     if case.hinted:
         return InquiryPriority.HINTED
     return InquiryPriority.AFTER_END if attempt.state.is_final else InquiryPriority.SCHEDULED
-
-
-def routed_of(case: PaymentCase | PayoutCase) -> Routed:
-    """Return the case's payment or payout. Refunds are not routed: they go to the rail of their debit."""
-    return case.payment if isinstance(case, PaymentCase) else case.payout
 
 
 def closed_attempts(case: Case) -> tuple[Attempt, ...]:
@@ -210,7 +201,7 @@ def closed_attempts(case: Case) -> tuple[Attempt, ...]:
 def spent_rails(case: Case) -> frozenset[str]:
     """Return the rails that refused the order for good, and those already tried under the present lease. A
     refusal because of a low float is not for good: the float may have been topped up."""
-    fence = order_of(case).fence
+    fence = case.order.fence
     return frozenset(
         attempt.rail
         for attempt in case.attempts

@@ -9,13 +9,12 @@ from typing import Any
 from synccash.engine.commit_builder import CommitBuilder, merged
 from synccash.engine.dispatch.guarded_rail import OTHER_ACCOUNT
 from synccash.engine.ports import SendResult
-from synccash.engine.progress.attempt_timing import AttemptTiming, age_s, is_expired
+from synccash.engine.progress.attempt_timing import AttemptTiming, age_s, is_expired, left_s
 from synccash.engine.progress.attempts import (
     Attempts,
     closed_attempts,
     is_otp_outcome_unknown,
     is_short_of_float,
-    routed_of,
 )
 from synccash.engine.progress.lost_attempts import FoundAttempt, adopt
 from synccash.engine.settings import EngineSettings
@@ -26,11 +25,9 @@ from synccash.payments.case import (
     Entry,
     KeepLease,
     Order,
-    PaymentCase,
-    PayoutCase,
     RefundCase,
     ReleaseLease,
-    order_of,
+    RoutedCase,
 )
 from synccash.payments.errors import InternalError
 from synccash.payments.failure import Failure, FailureCode
@@ -44,8 +41,7 @@ from synccash.payments.lifecycle import (
     settle_late_success,
     under_review,
 )
-from synccash.payments.payment import Payment, Refund, StatusDetail
-from synccash.payments.payout import Payout
+from synccash.payments.payment import StatusDetail
 from synccash.payments.ports import Clock
 from synccash.payments.rail import RailStatus, StatusAnswer
 from synccash.payments.receipts import Receipt, receipt_of, received_by
@@ -78,7 +74,7 @@ class Decisions:
         }
         entry = self.commit_builder.entry("sent", facts)
         if after.state.is_dead:
-            if order_of(case).fence != before.opened_fence:
+            if case.order.fence != before.opened_fence:
                 raise InternalError(
                     f"only the worker that opened {before.id} may close it by the evidence of a send"
                 )
@@ -91,23 +87,23 @@ class Decisions:
             return self._queue(case, after, sent.answer.retry_after_s, entry)
         if self._needs_search_first(case, after):
             return self._queue_until_searched(case, after, entry)
-        order = reflect(order_of(case), after, now=self.clock.now(), action=sent.answer.next_action)
+        order = reflect(case.order, after, now=self.clock.now(), action=sent.answer.next_action)
         order = self._review_if_overdue(case, after, order)
         due_in_s = self._ask_after_send_s(replace(case, as_of=self.clock.now()), after)
         lease = self.timing.release_ended(case, after) if order.status.is_final else ReleaseLease(due_in_s)
-        outside = after.state.is_dead and _may_go_elsewhere(case, after)
+        outside = after.state.is_dead and after.may_go_elsewhere
         return self.commit_builder.commit(
             case, order, after, lease=lease, timeline=(entry,), outside_recovery=outside
         )
 
     def _needs_search_first(self, case: Case, dead: Attempt) -> bool:
         """True when the order may have been sent to another rail by an attempt that the database lost."""
-        return dead.state.is_dead and not case.may_send and _may_go_elsewhere(case, dead)
+        return dead.state.is_dead and not case.may_send and dead.may_go_elsewhere
 
     def _queue_until_searched(self, case: Case, dead: Attempt, entry: Entry) -> Commit:
         """Close the attempt but do not end the order: the rails are searched when the recovery has ended."""
         closed = replace(dead, retry_decision="held")
-        order = queued(order_of(case), now=self.clock.now())
+        order = queued(case.order, now=self.clock.now())
         lease = ReleaseLease(self.timing.held_s(case))
         return self.commit_builder.commit(case, order, closed, lease=lease, timeline=(entry,))
 
@@ -144,11 +140,11 @@ class Decisions:
             return self._queue_until_searched(case, after, entry)
         if is_short_of_float(after) and not other_paid:
             return self._queue(case, after, None, entry)
-        order = reflect(order_of(case), after, now=self.clock.now())
+        order = reflect(case.order, after, now=self.clock.now())
         if not other_paid:
             lease = self.timing.release_ended(case, after)
             # The order may have been sent to another rail by an attempt that a recovery has lost.
-            outside = after.state.is_dead and _may_go_elsewhere(case, after)
+            outside = after.state.is_dead and after.may_go_elsewhere
             return self.commit_builder.commit(
                 case, order, after, lease=lease, timeline=(entry,), outside_recovery=outside
             )
@@ -168,9 +164,9 @@ class Decisions:
         facts = {"attempt": after.id, "standing": RailStatus.NOT_FOUND, "answers": after.not_founds}
         closed = after.closed_as_not_found(Failure(FailureCode.PROVIDER_UNAVAILABLE))
         if is_expired(case):
-            order = expired(order_of(case), now=self.clock.now())
+            order = expired(case.order, now=self.clock.now())
         else:
-            order = reflect(order_of(case), closed, now=self.clock.now())
+            order = reflect(case.order, closed, now=self.clock.now())
         timeline = (self.commit_builder.entry("rail_answered", facts),)
         lease = self.timing.release_ended(case, closed)
         return self.commit_builder.commit(case, order, closed, lease=lease, timeline=timeline)
@@ -179,11 +175,10 @@ class Decisions:
         """Return the next state of an order that has moved money and has no live attempt: a payment has
         succeeded when the whole amount arrived; otherwise a human decides."""
         now = self.clock.now()
-        if isinstance(case, PaymentCase):
-            paid = next((a for a in case.attempts if _is_whole(a, case.payment)), None)
-            if paid is not None:
-                return settle_late_success(case.payment, paid, now=now)
-        return under_review(order_of(case), now=now)
+        paid = next((a for a in case.attempts if _is_whole(a, case.order)), None)
+        if paid is None:
+            return under_review(case.order, now=now)
+        return settle_late_success(case.order, paid, now=now)
 
     def known_money(self, case: Case) -> Commit:
         """Decide when no attempt is live and money is known to have moved: settle, or leave it to a human."""
@@ -203,20 +198,18 @@ class Decisions:
     def _fall_over(self, case: Case, dead: Attempt, entry: Entry) -> Commit | None:
         """Close the dead attempt and open the next at another rail, in one commit. None when failing over is
         not allowed or no other rail is left."""
-        if case.money_moved or not case.may_send or not _may_go_elsewhere(case, dead):
+        if isinstance(case, RefundCase) or not dead.may_go_elsewhere:
             return None
-        if isinstance(case, RefundCase):
-            raise InternalError(f"{case.refund.id} is a refund, and a refund never changes its rail")
-        if self.clock.now() >= case.expires_at:
+        if case.money_moved or not case.may_send or self.clock.now() >= case.order.expires_at:
             return None
         closed = replace(dead, retry_decision="another_rail")
         if case.is_callback_unchecked:
             # Another closed attempt may have moved the money: wait for its rail's answer before failing over.
-            order = queued(order_of(case), now=self.clock.now())
+            order = queued(case.order, now=self.clock.now())
             lease = ReleaseLease(self.timing.callback_check_s(case))
             return self.commit_builder.commit(case, order, closed, lease=lease, timeline=(entry,))
         now_case = replace(case, attempts=merged(case.attempts, (closed,)))
-        route = self.attempts.route(routed_of(case), self.attempts.excluded_rails(now_case) | {dead.rail})
+        route = self.attempts.route(case.order, self.attempts.excluded_rails(now_case) | {dead.rail})
         if route.chosen is None:
             return None
         opened = self.attempts.next_for(now_case, route.chosen)
@@ -229,12 +222,12 @@ class Decisions:
         waits for a human, since it has only one rail. Another order ends, unless a rail that was unreachable
         may still take it."""
         if isinstance(case, RefundCase):
-            order = under_review(case.refund, now=self.clock.now())
+            order = under_review(case.order, now=self.clock.now())
             lease = ReleaseLease(self.timing.parked_s(case, after))
             return self.commit_builder.commit(case, order, after, lease=lease, timeline=(entry,))
         if any(attempt.state is AttemptState.NOT_SENT for attempt in case.attempts if attempt.id != after.id):
             return self._queue(case, after, sent.answer.retry_after_s, entry)
-        order = reflect(order_of(case), after, now=self.clock.now())
+        order = reflect(case.order, after, now=self.clock.now())
         lease = self.timing.release_ended(case, after)
         return self.commit_builder.commit(case, order, after, lease=lease, timeline=(entry,))
 
@@ -244,17 +237,17 @@ class Decisions:
         after = replace(after, retry_decision="queued")
         now = self.clock.now()
         is_unsent = after.state is AttemptState.NOT_SENT
-        order = reflect(order_of(case), after, now=now) if is_unsent else queued(order_of(case), now=now)
+        order = reflect(case.order, after, now=now) if is_unsent else queued(case.order, now=now)
         if self.timing.is_refund_overdue(case):
             # The refund is retried even while a human looks: it has only this rail, which may recover.
             order = under_review(order, now=now)
         facts: dict[str, Any] = {"wait_s": wait_s}
-        if is_short_of_float(after) and isinstance(order, Payout):
+        if is_short_of_float(after):
             order, facts = replace(order, last_error=after.failure), {"reason": FLOAT_TOO_LOW, **facts}
         timeline = (entry, self.commit_builder.entry("queued", facts))
         return self.commit_builder.commit(case, order, after, lease=ReleaseLease(wait_s), timeline=timeline)
 
-    def routed(self, case: PaymentCase | PayoutCase, route: Route, before: tuple[Entry, ...]) -> Commit:
+    def routed(self, case: RoutedCase, route: Route, before: tuple[Entry, ...]) -> Commit:
         """Open the next attempt of an order that no rail has accepted yet. Queue the order when no rail can
         take it now, and end it when none ever can. `before`: timeline entries to write first."""
         if route.chosen is not None:
@@ -264,15 +257,15 @@ class Decisions:
         if route.wait_s is None and self.attempts.needs_review(case):
             return self._park_unsafe(case, route, before)
         if route.wait_s is None and not case.attempts:
-            order = failed(routed_of(case), Failure(FailureCode.NO_RAIL_AVAILABLE), now=self.clock.now())
+            order = failed(case.order, Failure(FailureCode.NO_RAIL_AVAILABLE), now=self.clock.now())
             timeline = (*before, self.commit_builder.entry("routed", route.explained()))
             return self.commit_builder.commit(
                 case, order, lease=ReleaseLease(None), timeline=timeline, outside_recovery=True
             )
         wait_s = self.timing.next_try_s(case, route.wait_s)
         entry = self.commit_builder.entry("queued", {**route.explained(), "wait_s": wait_s})
-        order = queued(routed_of(case), now=self.clock.now())
-        timeline = (*before, entry) if order.version != order_of(case).version else before
+        order = queued(case.order, now=self.clock.now())
+        timeline = (*before, entry) if order.version != case.order.version else before
         return self.commit_builder.commit(case, order, lease=ReleaseLease(wait_s), timeline=timeline)
 
     def callbacks_checked(self, case: Case, looked: Sequence[tuple[Attempt, StatusAnswer]]) -> Commit:
@@ -283,22 +276,22 @@ class Decisions:
         )
         lease = KeepLease(self.settings.lease_s)
         return self.commit_builder.commit(
-            case, order_of(case), *(attempt for attempt, _ in looked), lease=lease, timeline=timeline
+            case, case.order, *(attempt for attempt, _ in looked), lease=lease, timeline=timeline
         )
 
     def wait_for_callbacks(self, case: Case) -> Commit:
         """Postpone sending while the callback of a closed attempt is unchecked."""
-        order = order_of(case)
+        order = case.order
         if self.timing.is_refund_overdue(case):
             order = under_review(order, now=self.clock.now())
         lease = ReleaseLease(self.timing.callback_check_s(case))
         return self.commit_builder.commit(case, order, lease=lease, timeline=())
 
-    def _park_unsafe(self, case: PaymentCase | PayoutCase, route: Route, before: tuple[Entry, ...]) -> Commit:
+    def _park_unsafe(self, case: RoutedCase, route: Route, before: tuple[Entry, ...]) -> Commit:
         """Leave to a human an order whose sends a recovery may have lost, when the only rail left would
         execute it a second time."""
-        order = under_review(order_of(case), now=self.clock.now())
-        is_new = order.version != order_of(case).version
+        order = under_review(case.order, now=self.clock.now())
+        is_new = order.version != case.order.version
         entries = (*before, self.commit_builder.entry("parked", route.explained())) if is_new else before
         return self.commit_builder.commit(
             case, order, lease=ReleaseLease(self.timing.held_s(case)), timeline=entries
@@ -307,7 +300,7 @@ class Decisions:
     def wait_for_recovery(self, case: Case) -> Commit:
         """Postpone an order that a recovery keeps from being sent. It does not end for lack of attempts,
         since the database may have lost one; after its expiry a human is told."""
-        before, now = order_of(case), self.clock.now()
+        before, now = case.order, self.clock.now()
         order = before
         if before.status_detail is None or before.status_detail is StatusDetail.OUTCOME_UNKNOWN:
             # An order that was never sent may still have to be screened.
@@ -323,7 +316,7 @@ class Decisions:
         """True when a human is told that a rail has not yet said what it has of the order: after the order's
         expiry. A refund is told at once when its rail would execute it twice, else when it is overdue."""
         if isinstance(case, RefundCase):
-            return case.refund.exclusive or self.timing.is_refund_overdue(case)
+            return case.order.exclusive or self.timing.is_refund_overdue(case)
         return is_expired(case)
 
     def searched(self, case: Case, found: Sequence[FoundAttempt]) -> Commit:
@@ -334,22 +327,20 @@ class Decisions:
         agree. Anything else is left to a human, and nothing more is sent.
         """
         if case.unsearched is None:
-            raise InternalError(
-                f"{order_of(case).id} needs no search: no recovery can have lost its attempts"
-            )
+            raise InternalError(f"{case.order.id} needs no search: no recovery can have lost its attempts")
         now = self.clock.now()
         if not found:
             entry = self.commit_builder.entry("searched", {"recovery": case.unsearched})
             return self.commit_builder.commit(
-                case, order_of(case), lease=ReleaseLease(0.0), timeline=(entry,), searched=case.unsearched
+                case, case.order, lease=ReleaseLease(0.0), timeline=(entry,), searched=case.unsearched
             )
-        adopted, contradiction = adopt(case, found, order_of(case).currency, now=now)
-        order = _with_attempts(order_of(case), adopted)
+        adopted, contradiction = adopt(case, found, case.order.currency, now=now)
+        order = _with_attempts(case.order, adopted)
         if contradiction is not None:
             order = under_review(order, now=now)
         elif all(attempt.state.is_final for attempt in adopted) and case.live is None:
             last = adopted[-1]
-            ends = not _may_go_elsewhere(case, last)
+            ends = not last.may_go_elsewhere
             order = reflect(order, last, now=now) if ends else queued(order, now=now)
         timeline = tuple(
             self.commit_builder.entry(
@@ -377,10 +368,10 @@ class Decisions:
         """Open the next attempt of a refund at the rail of its debit. A human decides instead when that rail
         now has another account, has reversed the debit itself, or might execute a second time a refund that
         the database lost."""
-        unsafe = case.restored and case.refund.exclusive
+        unsafe = case.restored and case.order.exclusive
         if not self.attempts.at_present_account(case.debit) or case.debit.reversed_at is not None or unsafe:
-            order = under_review(case.refund, now=self.clock.now())
-            is_new = order.version != case.refund.version
+            order = under_review(case.order, now=self.clock.now())
+            is_new = order.version != case.order.version
             facts = {"rail": case.debit.rail, "code": self._why_parked(case.debit)}
             return self.commit_builder.commit(
                 case,
@@ -388,7 +379,7 @@ class Decisions:
                 lease=ReleaseLease(self.timing.parked_s(case, case.debit)),
                 timeline=(self.commit_builder.entry("parked", facts),) if is_new else (),
             )
-        return self._to_send(case, case.refund, self.attempts.next_for(case), timeline=())
+        return self._to_send(case, case.order, self.attempts.next_for(case), timeline=())
 
     def _why_parked(self, debit: Attempt) -> str:
         if debit.reversed_at is not None:
@@ -399,8 +390,8 @@ class Decisions:
         """Send the same reference to the same rail again; the commit counts the send before it leaves."""
         again = replace(after, sends=after.sends + 1, not_founds=0)
         entry = self.commit_builder.entry("sent_again", {"attempt": after.id, "send": again.sends})
-        order = self._review_if_overdue(case, again, reflect(order_of(case), again, now=self.clock.now()))
-        if order.version == order_of(case).version:
+        order = self._review_if_overdue(case, again, reflect(case.order, again, now=self.clock.now()))
+        if order.version == case.order.version:
             # A process that read the order before this send must not end it by that older state.
             order = replace(order, version=order.version + 1, updated_at=self.clock.now())
         return self._to_send(case, order, again, timeline=(entry,))
@@ -418,10 +409,10 @@ class Decisions:
         """
         age = age_s(case, after)
         wait_s = self.timing.next_inquiry_s(after, age)
-        order = reflect(order_of(case), after, now=self.clock.now(), action=answer.next_action)
-        detail_before = order_of(case).status_detail
+        order = reflect(case.order, after, now=self.clock.now(), action=answer.next_action)
+        detail_before = case.order.status_detail
         if answer.status_at_rail is RailStatus.NO_INFORMATION and is_otp_outcome_unknown(case, after):
-            order = order_of(case)
+            order = case.order
         failure_callback_due_s = self.timing.failure_callback_due_s(after)
         is_callback_missing = (
             answer.status_at_rail is RailStatus.PENDING
@@ -435,7 +426,7 @@ class Decisions:
         )
         needs_review = is_callback_missing or is_lost_for_good or answer.refused_locally or case.money_moved
         if wait_s is None or needs_review or detail_before is StatusDetail.UNDER_REVIEW:
-            order = under_review(order_of(case), now=self.clock.now())
+            order = under_review(case.order, now=self.clock.now())
         order = self._review_if_overdue(case, after, order)
         if wait_s is None:
             wait_s = self.timing.parked_s(case, after)
@@ -461,9 +452,8 @@ class Decisions:
 
     def _before_expiry_s(self, case: Case, after: Attempt, wait_s: float, resend_in_s: float | None) -> float:
         """Return `wait_s`, but no longer than until the next send is allowed or the order expires."""
-        left_s = None if case.expires_at is None else (case.expires_at - case.as_of).total_seconds()
         # A moment in the past brings no inquiry forward: the action that it allows waits for an answer.
-        moments = (s for s in (resend_in_s, left_s) if s is not None and s > 0)
+        moments = (s for s in (resend_in_s, left_s(case)) if s is not None and s > 0)
         return max(min((wait_s, *moments)), self.timing.not_before_s(case, after))
 
     def other_money(self, case: Case, live: Attempt, answer: StatusAnswer) -> Commit:
@@ -478,10 +468,10 @@ class Decisions:
             "reported": answer.amount,
             "currency": answer.currency,
         }
-        kind = receipt_of(live, order_of(case).currency, answer).value
+        kind = receipt_of(live, case.order.currency, answer).value
         is_new = live.moved_at is None
         now = self.clock.now()
-        order = under_review(order_of(case), now=now)
+        order = under_review(case.order, now=now)
         looked = replace(live, inquiries=live.inquiries + 1, moved_at=live.moved_at or now)
         return self.commit_builder.commit(
             case,
@@ -497,7 +487,7 @@ class Decisions:
         nothing; a human is told once."""
         now = self.clock.now()
         facts = {"attempt": attempt.id, "rail": attempt.rail, "code": answer.provider_code}
-        order = under_review(order_of(case), now=now)
+        order = under_review(case.order, now=now)
         reversed_ = replace(attempt, inquiries=attempt.inquiries + 1, reversed_at=now)
         lease = ReleaseLease(self.timing.parked_s(case, attempt))
         if order.status.is_final:
@@ -518,10 +508,10 @@ class Decisions:
         live attempt still brings is refunded as a surplus. Any other open order waits for a human, and
         nothing more is sent.
         """
-        before, now = order_of(case), self.clock.now()
+        before, now = case.order, self.clock.now()
         receipt = receipt_of(closed, before.currency, answer)
         paid = closed.with_late_money(received_by(closed, before.currency, answer), answer, now=now)
-        if isinstance(before, Payment) and receipt is Receipt.AS_ASKED:
+        if receipt is Receipt.AS_ASKED:
             order = settle_late_success(before, paid, now=now)
         else:
             order = under_review(before, now=now)
@@ -546,20 +536,18 @@ class Decisions:
     def rechecked(self, case: Case, looked: list[Attempt], waits: list[float]) -> Commit:
         """Keep an ended order as it is; it is due again after the shortest of `waits`, if there is any."""
         lease = ReleaseLease(min(waits) if waits else None)
-        return self.commit_builder.commit(case, order_of(case), *looked, lease=lease, timeline=())
+        return self.commit_builder.commit(case, case.order, *looked, lease=lease, timeline=())
 
     def expire(self, case: Case) -> Commit:
         """End an order that has expired and has no live attempt."""
-        order = expired(order_of(case), now=self.clock.now())
+        order = expired(case.order, now=self.clock.now())
         lease = self.timing.release_ended(case)
         timeline = (self.commit_builder.entry("expired"),)
         return self.commit_builder.commit(case, order, lease=lease, timeline=timeline, outside_recovery=True)
 
-    def held_for_risk(
-        self, case: PaymentCase | PayoutCase, decision: RiskDecision, *timeline: Entry
-    ) -> Commit:
+    def held_for_risk(self, case: Case, decision: RiskDecision, *timeline: Entry) -> Commit:
         """Apply the fraud service's refusal: end the order, or hold it for review until it expires."""
-        now, before = self.clock.now(), routed_of(case)
+        now, before = self.clock.now(), case.order
         if decision.outcome is RiskOutcome.DECLINE:
             order = failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
             return self.commit_builder.commit(
@@ -567,41 +555,33 @@ class Decisions:
             )
         return self.leave_to_review(case, in_risk_review(before, now=now), *timeline)
 
-    def leave_to_review(self, case: PaymentCase | PayoutCase, order: Order, *timeline: Entry) -> Commit:
+    def leave_to_review(self, case: Case, order: Order, *timeline: Entry) -> Commit:
         """Release the order until it expires or a human decides on it."""
-        left_s = max(0.0, (case.expires_at - case.as_of).total_seconds())
-        return self.commit_builder.commit(case, order, lease=ReleaseLease(left_s), timeline=timeline)
-
-
-def _may_go_elsewhere(case: Case, dead: Attempt) -> bool:
-    """True when another rail may be tried after this attempt."""
-    if isinstance(case, RefundCase):
-        return False
-    return dead.state is AttemptState.NOT_SENT or (dead.failure is not None and dead.failure.reroute)
+        return self.commit_builder.commit(case, order, lease=ReleaseLease(left_s(case)), timeline=timeline)
 
 
 def _with_attempts(order: Order, adopted: Sequence[Attempt]) -> Order:
     """Return the order with the attempts that the database had lost."""
     last = max(adopted, key=lambda attempt: attempt.sequence)
-    return order if isinstance(order, Refund) else begin(order, last)
+    return begin(order, last)
 
 
-def _is_whole(attempt: Attempt, payment: Payment) -> bool:
-    """True when the attempt brought the payment's whole amount and the rail has not taken it back."""
-    whole = attempt.state.is_final and attempt.amount_received == payment.amount
+def _is_whole(attempt: Attempt, order: Order) -> bool:
+    """True when the attempt moved the order's whole amount and the rail has not taken it back."""
+    whole = attempt.state.is_final and attempt.amount_received == order.amount
     return whole and attempt.reversed_at is None
 
 
 def _next_version(case: Case, order: Order, *, now: datetime) -> Order:
     """Return the order with the next version, even when nothing else changed, so that a process that read it
     earlier can neither send nor end it by that older state."""
-    before = order_of(case)
+    before = case.order
     if order.version > before.version:
         return order
     return replace(order, version=before.version + 1, updated_at=now)
 
 
-def _begun(case: PaymentCase | PayoutCase, attempt: Attempt, route: Route) -> Order:
+def _begun(case: RoutedCase, attempt: Attempt, route: Route) -> Order:
     """Return the order with its next attempt and the routing decision."""
-    before = routed_of(case)
+    before = case.order
     return replace(begin(before, attempt), routing=route.explained(), version=before.version + 1)

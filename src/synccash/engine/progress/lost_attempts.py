@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from synccash.engine.dispatch.router import operation_of
 from synccash.engine.ports import Dispatch, Rail
-from synccash.engine.progress.attempts import Attempts, routed_of
+from synccash.engine.progress.attempts import Attempts
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import Case, RefundCase, order_of
+from synccash.payments.case import Case, returned_debit
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.rail import Environment, Operation, RailStatus, StatusAnswer
+from synccash.payments.rail import Environment, RailStatus, StatusAnswer
 from synccash.payments.receipts import foreign_to
 
 SEARCHES_AT_ONCE = 4
@@ -66,7 +65,7 @@ class LostAttempts:
     async def _find(self, case: Case) -> Sequence[FoundAttempt] | None:
         found: list[FoundAttempt] = []
         first = case.next_sequence
-        search = f"{order_of(case).id} {case.unsearched}"
+        search = f"{case.order.id} {case.unsearched}"
         unknown = self.unknown.setdefault(search, set())
         for sequence in range(first, first + self.depth):
             for rail in self._eligible(case):
@@ -92,15 +91,14 @@ class LostAttempts:
     def _eligible(self, case: Case) -> Iterable[str]:
         """Return the rails to which the order may have been sent; for a refund, only the rail of its debit.
         A pinned rail does not narrow this: another may have been pinned when the attempt was lost."""
-        if isinstance(case, RefundCase):
-            return (case.debit.rail,)
-        order = routed_of(case)
-        operation: Operation = operation_of(order)
-        mode = Environment.of_mode(livemode=order.livemode)
+        debit = returned_debit(case)
+        if debit is not None:
+            return (debit.rail,)
+        mode = Environment.of_mode(livemode=case.order.livemode)
         return [
             name
             for name, rail in self.rails.items()
-            if rail.environment is mode and operation in rail.capabilities.operations
+            if rail.environment is mode and case.order.operation in rail.capabilities.operations
         ]
 
 

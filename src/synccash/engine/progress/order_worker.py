@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from synccash.engine.commit_builder import CommitBuilder, committed_case
 from synccash.engine.ports import AccountRail, Dispatch, OrderStore
 from synccash.engine.progress.attempt_timing import ASK_AGAIN, AttemptTiming, is_expired
-from synccash.engine.progress.attempts import Attempts, closed_attempts, routed_of
+from synccash.engine.progress.attempts import Attempts, closed_attempts
 from synccash.engine.progress.decisions import Decisions
 from synccash.engine.progress.lost_attempts import LostAttempts
 from synccash.engine.progress.outcome_feedback import OutcomeFeedback
@@ -23,14 +23,13 @@ from synccash.payments.case import (
     Commit,
     Entry,
     NotRefundable,
-    PaymentCase,
-    PayoutCase,
     RefundCase,
     ReleaseLease,
-    order_of,
+    is_payment_case,
+    requested,
 )
 from synccash.payments.errors import InternalError
-from synccash.payments.payment import PaymentStatus, StatusDetail
+from synccash.payments.payment import StatusDetail
 from synccash.payments.ports import Clock
 from synccash.payments.rail import Operation, RailStatus, StatusAnswer
 from synccash.payments.receipts import Receipt, foreign_to
@@ -104,9 +103,7 @@ class OrderWorker:
     def _other_rail(self, case: Case, attempt: Attempt) -> str | None:
         if isinstance(case, RefundCase):
             return None
-        return self.attempts.router.elsewhere(
-            routed_of(case), self.attempts.excluded_rails(case) | {attempt.rail}
-        )
+        return self.attempts.router.elsewhere(case.order, self.attempts.excluded_rails(case) | {attempt.rail})
 
     async def advance(self, case: Case) -> Case | None:
         """Do what is due for an order that this process has just leased."""
@@ -117,7 +114,7 @@ class OrderWorker:
             found_attempts = await self.lost.find(case)
             if found_attempts is not None:
                 return await self._record(case, self.decisions.searched(case, found_attempts))
-        if live is not None or not order_of(case).status.is_final:
+        if live is not None or not case.order.status.is_final:
             found = await self._late_success(case) if may_have_callback else None
             if found is not None:
                 return await self._record(case, found)
@@ -128,11 +125,11 @@ class OrderWorker:
                     return committed
                 case = committed
         if live is not None:
-            if isinstance(case, PaymentCase) and case.payment.status.is_final:
+            if case.order.status.is_final:
                 # A late success has settled the payment; a surplus is refunded without waiting for this one.
                 await self._give_back(case)
             return await self._inquire(case, live)
-        if order_of(case).status.is_final:
+        if case.order.status.is_final:
             return await self._recheck_after_end(case)
         if case.money_moved:
             found = await self._late_success(case)
@@ -141,12 +138,8 @@ class OrderWorker:
             return await self._record(case, self.decisions.wait_for_recovery(case))
         if is_expired(case):
             return await self._record(case, self.decisions.expire(case))
-        if isinstance(case, RefundCase):
-            if case.is_callback_unchecked:
-                return await self._record(case, self.decisions.wait_for_callbacks(case))
-            return await self._try_again(case)
-        if order_of(case).status_detail is StatusDetail.RISK_REVIEW:
-            return await self._record(case, self.decisions.leave_to_review(case, order_of(case)))
+        if case.order.status_detail is StatusDetail.RISK_REVIEW:
+            return await self._record(case, self.decisions.leave_to_review(case, case.order))
         if case.is_callback_unchecked:
             return await self._record(case, self.decisions.wait_for_callbacks(case))
         if _awaits_screening(case):
@@ -156,18 +149,16 @@ class OrderWorker:
     def _is_searchable(self, case: Case) -> bool:
         """True for an open order of which the database may have lost attempts, once the recovery has ended
         and the rails have had time to register what was sent before it."""
-        is_open = not order_of(case).status.is_final
+        is_open = not case.order.status.is_final
         is_lost = case.unsearched is not None and not case.held and is_open and not case.money_moved
         return is_lost and self.timing.is_lost_send_settled(case)
 
     async def screen(self, case: Case) -> Case | None:
         """Ask the fraud service about a payment or payout for which nothing was ever sent, and act on its
         decision."""
-        if isinstance(case, RefundCase):
-            raise InternalError(f"{case.refund.id} is a refund, and refunds are not screened")
         if self.screening is None:
             return await self._try_again(case)
-        decision = await self.screening.decide(routed_of(case))
+        decision = await self.screening.decide(requested(case))
         entry = self.commit_builder.entry("screened", decision.explained())
         if decision.outcome is RiskOutcome.ALLOW:
             return await self._try_again(case, entry)
@@ -178,7 +169,7 @@ class OrderWorker:
         if isinstance(case, RefundCase):
             commit = self.decisions.refund_again(case)
         else:
-            route = self.attempts.route(routed_of(case), self.attempts.excluded_rails(case))
+            route = self.attempts.route(case.order, self.attempts.excluded_rails(case))
             commit = self.decisions.routed(case, route, before)
         return await self._commit_and_send(case, commit)
 
@@ -191,9 +182,9 @@ class OrderWorker:
                 quiet_since=case.former_lease_end or case.as_of,
             )
         answer = await self._ask(case, live)
-        foreign = foreign_to(live, order_of(case).currency, answer)
+        foreign = foreign_to(live, case.order.currency, answer)
         # Money for an order that has already ended is a surplus, whatever its amount.
-        surplus = foreign is Receipt.OTHER_AMOUNT and order_of(case).status.is_final
+        surplus = foreign is Receipt.OTHER_AMOUNT and case.order.status.is_final
         if foreign is not None and not surplus:
             return await self._record(case, self.decisions.other_money(case, live, answer))
         answer = self.timing.with_reported_failure(case, live, answer)
@@ -286,22 +277,22 @@ class OrderWorker:
             waits.append(wait_s)
             looked.append(after)
         waits.extend(self.timing.recheck_s(case, attempt) for attempt in closed_attempts(case))
-        if isinstance(case, PaymentCase) and not await self._give_back(case):
+        if not await self._give_back(case):
             waits.append(self.timing.surplus_retry_s(case))
         due = [wait_s for wait_s in waits if wait_s is not None]
         return await self._record(case, self.decisions.rechecked(case, looked, due))
 
-    async def _give_back(self, case: PaymentCase) -> bool:
-        """Open one automatic refund for each surplus debit of the payment. Returns False when one could not
+    async def _give_back(self, case: Case) -> bool:
+        """Open one automatic refund for each surplus debit of a payment. Returns False when one could not
         start because its rail takes one refund of a payment at a time."""
-        if self.settings.surplus_refund != "auto":
+        if self.settings.surplus_refund != "auto" or not is_payment_case(case):
             return True
         all_opened = True
         for debit in surplus_debits(case):
             rail = self.rails.get(debit.rail)
             able = rail is not None and Operation.REFUND in rail.capabilities.operations
             if able and debit.refund_reserved == 0 and debit.reversed_at is None:
-                opened = await self.order_store.open_refund(self.refunds.of_surplus(case, debit))
+                opened = await self.order_store.open(self.refunds.of_surplus(case, debit))
                 all_opened &= not (isinstance(opened, NotRefundable) and opened.under_way)
         return all_opened
 
@@ -322,12 +313,11 @@ class OrderWorker:
         return await self.send(committed, _to_send(committed), leased_at=leased_at)
 
 
-def _awaits_screening(case: PaymentCase | PayoutCase) -> bool:
-    """True for an order with no attempt and no risk decision: its process ended while it asked the fraud
-    service. A payout has no status of its own for that, so its attempts and status detail tell."""
-    if isinstance(case, PaymentCase):
-        return case.payment.status is PaymentStatus.CREATED
-    return not case.attempts and case.payout.status_detail is None
+def _awaits_screening(case: Case) -> bool:
+    """True for an open payment or payout with no attempt and no risk decision: its process ended while it
+    asked the fraud service. A refund is not screened."""
+    is_new = not case.attempts and case.order.status_detail is None
+    return is_new and not isinstance(case, RefundCase)
 
 
 def _attempts_to_recheck(case: Case) -> Sequence[Attempt]:
@@ -353,5 +343,5 @@ def _is_taken_back(attempt: Attempt, answer: StatusAnswer) -> bool:
 
 def _to_send(case: Case) -> Attempt:
     if case.live is None:
-        raise InternalError(f"the lease of {order_of(case).id} was kept to send, but no attempt is live")
+        raise InternalError(f"the lease of {case.order.id} was kept to send, but no attempt is live")
     return case.live

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 from synccash.engine.dispatch.rail_float import RailFloats
 from synccash.engine.dispatch.rail_health import RailHealth
-from synccash.engine.dispatch.router import wallet_of
 from synccash.engine.ports import Rail
-from synccash.engine.progress.attempts import routed_of
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Case, PayoutCase, RefundCase
+from synccash.payments.case import Case, RefundCase, requested
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.rail import CallbackAddress
@@ -28,7 +26,7 @@ class OutcomeFeedback:
     def ended(self, case: Case, after: Attempt) -> None:
         """Record how the attempt ended, and whether a callback had come before the inquiry that told it."""
         calls_back = self.rails[after.rail].capabilities.callback_address is not CallbackAddress.NONE
-        named = case.payout.payee if isinstance(case, PayoutCase) else case.payment.payer
+        named = requested(case).wallet
         self.health.ended(after, named.likely_network, told=case.hinted if calls_back else None)
         if after.failure is not None and after.failure.code is FailureCode.FLOAT_TOO_LOW:
             self.floats.refused(after.rail, named.likely_network, after.amount)
@@ -38,8 +36,8 @@ class OutcomeFeedback:
         """Record the wallet's network: money that moved proves it, `invalid_payer` disproves it."""
         if isinstance(case, RefundCase):
             return
-        order = routed_of(case)
-        wallet, tenant = wallet_of(order), Tenant(order.merchant_id, order.livemode)
+        order = case.order
+        wallet, tenant = order.wallet, Tenant(order.merchant_id, order.livemode)
         network = wallet.likely_network
         if network is None:
             return

@@ -10,7 +10,7 @@ from synccash.engine.progress.attempts import Attempts
 from synccash.engine.settings import EngineSettings
 from synccash.payments import lifecycle
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import SURPLUS_SCOPE, Claim, KeepLease, PaymentCase, RefundOpening, ReleaseLease
+from synccash.payments.case import SURPLUS_SCOPE, Claim, KeepLease, Opening, PaymentCase, ReleaseLease
 from synccash.payments.payment import PaymentStatus, Refund
 from synccash.payments.ports import Clock, Identities
 from synccash.payments.rail import Operation
@@ -20,7 +20,7 @@ _BY_POLICY: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class RefundOpenings:
-    """Builds `RefundOpening`s."""
+    """Builds the openings of refunds."""
 
     attempts: Attempts
     commit_builder: CommitBuilder
@@ -37,7 +37,7 @@ class RefundOpenings:
         *,
         reason: str | None,
         held: bool = False,
-    ) -> RefundOpening:
+    ) -> Opening[Refund]:
         """Return the opening of a refund of `amount` pesewas of a debit. It keeps the lease, so that the
         caller can send it. `held`: it has no attempt and releases the lease; a worker sends it when the
         recovery that is under way has ended."""
@@ -47,12 +47,12 @@ class RefundOpenings:
             return self._opening(
                 claim, replace(queued, version=1), ReleaseLease(self.settings.queue_retry_s), None
             )
-        attempt = self.attempts.refunding(refund, case.payment, debit, sequence=1)
+        attempt = self.attempts.refunding(refund, case.order, debit, sequence=1)
         return self._opening(claim, refund, KeepLease(self.settings.lease_s), attempt)
 
     def of_surplus(
         self, case: PaymentCase, debit: Attempt, decided: Mapping[str, str] = _BY_POLICY, *, failed: int = 0
-    ) -> RefundOpening:
+    ) -> Opening[Refund]:
         """Return the opening of a refund of a whole surplus debit; a worker sends it.
 
         The claim's key is derived from the debit, so the debit is refunded only once. `decided`: the operator
@@ -73,12 +73,12 @@ class RefundOpenings:
         lease: KeepLease | ReleaseLease,
         attempt: Attempt | None,
         decided: Mapping[str, str] = _BY_POLICY,
-    ) -> RefundOpening:
+    ) -> Opening[Refund]:
         attempts = () if attempt is None else (attempt,)
         facts = {"refund": refund.id, "amount": refund.amount, **decided}
-        return RefundOpening(
+        return Opening(
             claim=claim,
-            refund=refund,
+            order=refund,
             attempt=attempt,
             lease=lease,
             events=(self.commit_builder.event("refund.processing", refund, attempts),),
@@ -99,12 +99,12 @@ class RefundOpenings:
         capability = self.attempts.rails[debit.rail].capabilities.operations[Operation.REFUND]
         return Refund(
             id=self.identities.new("re"),
-            merchant_id=case.payment.merchant_id,
-            livemode=case.payment.livemode,
-            payment_id=case.payment.id,
+            merchant_id=case.order.merchant_id,
+            livemode=case.order.livemode,
+            payment_id=case.order.id,
             attempt_id=debit.id,
             amount=amount,
-            currency=case.payment.currency,
+            currency=case.order.currency,
             created_at=now,
             updated_at=now,
             rail=debit.rail,
@@ -118,13 +118,13 @@ class RefundOpenings:
 def debit_of(case: PaymentCase) -> Attempt:
     """Return the debit that paid a succeeded payment, whatever arrived later."""
     received = [attempt for attempt in case.attempts if attempt.amount_received > 0]
-    if case.payment.paid_by is not None:
-        return next(attempt for attempt in received if attempt.id == case.payment.paid_by)
+    if case.order.paid_by is not None:
+        return next(attempt for attempt in received if attempt.id == case.order.paid_by)
     # Payments of former versions do not record which debit paid them.
     return next((a for a in received if a.state is AttemptState.SUCCEEDED), received[0])
 
 
 def surplus_debits(case: PaymentCase) -> Sequence[Attempt]:
     """Return the debits of an ended payment except the one that paid it."""
-    paid = debit_of(case) if case.payment.status is PaymentStatus.SUCCEEDED else None
+    paid = debit_of(case) if case.order.status is PaymentStatus.SUCCEEDED else None
     return [attempt for attempt in case.attempts if attempt.amount_received > 0 and attempt is not paid]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from synccash.payments.lifecycle import Routed
-from synccash.payments.payment import Payment
+from synccash.payments.case import Routed
+from synccash.payments.payment import OrderKind
 from synccash.payments.risk import RiskDecision, RiskOutcome
 
 log = structlog.get_logger("synccash.risk")
@@ -27,7 +27,7 @@ class OutagePolicy:
     def decide(self, order: Routed) -> RiskDecision:
         """Return the decision that replaces the service's."""
         is_above_limit = self.decline_above is not None and order.amount > self.decline_above
-        default = self.outcome if isinstance(order, Payment) else self.payouts
+        default = self.payouts if order.kind is OrderKind.PAYOUT else self.outcome
         outcome = RiskOutcome.DECLINE if is_above_limit else default
         return RiskDecision(outcome, ("fraud_service_unavailable",))
 

@@ -3,21 +3,24 @@
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from synccash.engine.commit_builder import CommitBuilder, answer_for, kind_of
+from synccash.engine.commit_builder import CommitBuilder, answer_for
 from synccash.engine.dispatch.router import routing_query_of
 from synccash.engine.progress.attempts import Attempts
 from synccash.engine.recovery_watch import RecoveryWatch
 from synccash.engine.settings import EngineSettings
 from synccash.payments import lifecycle
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import Entry, Event, KeepLease, ReleaseLease, StoredAnswer
+from synccash.payments.case import Claim, Entry, Event, KeepLease, Opening, ReleaseLease, Routed, StoredAnswer
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.payment import Payment
+from synccash.payments.payment import OrderKind, Payment
 from synccash.payments.payout import Payout
 from synccash.payments.ports import Clock
 from synccash.payments.risk import RiskDecision, RiskOutcome, VelocityCounters
 
-R = TypeVar("R", Payment, Payout)
+R = TypeVar("R", Payment, Payout, Routed)
+
+_ANNOUNCED = frozenset({OrderKind.PAYOUT})
+"""The kinds of orders whose opening is an event for the merchant also when it finishes nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,24 @@ class FirstCommits:
             return FirstCommit(order=order, attempt=None, lease=lease, timeline=timeline)
         return self.routed(order, timeline)
 
+    def opening(self, claim: Claim, order: Routed) -> Opening[Routed]:
+        """Return the opening of the order, assessed and routed."""
+        first = self.assessed(order)
+        events = first.events
+        if first.answer is None and order.kind in _ANNOUNCED:
+            attempts = () if first.attempt is None else (first.attempt,)
+            kind = f"{order.kind}.{first.order.status.value}"
+            events = (self.commit_builder.event(kind, first.order, attempts),)
+        return Opening(
+            claim=claim,
+            order=first.order,
+            attempt=first.attempt,
+            lease=first.lease,
+            answer=first.answer,
+            events=events,
+            timeline=first.timeline,
+        )
+
     def not_opened(self, order: R) -> None:
         """Remove from the risk counters an order that was refused and not stored."""
         self.risk.not_opened(order, self.clock.monotonic())
@@ -76,7 +97,7 @@ class FirstCommits:
         left_s = (before.expires_at - now).total_seconds()
         return self.answered(lifecycle.in_risk_review(before, now=now), ReleaseLease(left_s), timeline)
 
-    def is_of_wrong_mode(self, order: Payment | Payout) -> bool:
+    def is_of_wrong_mode(self, order: Routed) -> bool:
         """True when only accounts of the other mode could take the order. Such an order is not opened."""
         return self.attempts.router.has_only_other_mode(routing_query_of(order))
 
@@ -123,5 +144,5 @@ class FirstCommits:
             lease=lease,
             timeline=timeline,
             answer=answer_for(order, ()),
-            events=(self.commit_builder.event(f"{kind_of(order)}.{order.status.value}", order, ()),),
+            events=(self.commit_builder.event(f"{order.kind}.{order.status.value}", order, ()),),
         )

@@ -52,7 +52,7 @@ class OtpSubmitter:
             # Commit before the password leaves: a second request then finds no payment waiting for one, and
             # the raised fence refuses the commits of a worker that leased the payment before.
             order = replace(
-                lifecycle.password_given(case.payment, now=self.clock.now()), fence=case.payment.fence + 1
+                lifecycle.password_given(case.order, now=self.clock.now()), fence=case.order.fence + 1
             )
             entry = self.commit_builder.entry("otp_submitted", {"attempt": live.id})
             commit = self.commit_builder.commit_to_send(
@@ -60,8 +60,8 @@ class OtpSubmitter:
             )
             lease_ends = self.clock.monotonic() + self.settings.lease_s
             if await self.order_store.record(commit):
-                leased = replace(case, payment=order)
-                work = self._hand_over(leased, live, otp, case.payment, lease_ends)
+                leased = replace(case, order=order)
+                work = self._hand_over(leased, live, otp, case.order, lease_ends)
                 task = self.leases.carry_out(Lease(order.id, order.fence), work)
                 await asyncio.wait({task})
                 if task.cancelled():
@@ -73,9 +73,9 @@ class OtpSubmitter:
         self, case: PaymentCase, live: Attempt, otp: str, asked: Payment, lease_ends: float
     ) -> bytes:
         if self.clock.monotonic() >= lease_ends:
-            return await self._present(case.payment.id)
+            return await self._present(case.order.id)
         answer = await self.dispatch.submit_otp(self.order_worker.rails[live.rail], live, otp)
-        order = self._after(case.payment, live, answer, asked)
+        order = self._after(case.order, live, answer, asked)
         facts = {"attempt": live.id, "evidence": answer.evidence, "code": answer.provider_code}
         capability = self.order_worker.rails[live.rail].capabilities.operations[live.operation]
         commit = self.commit_builder.commit(
@@ -92,7 +92,7 @@ class OtpSubmitter:
         latest = await self.order_store.payment(payment_id)
         if latest is None:
             raise ObjectNotFoundError("payment", payment_id)
-        return render(latest.payment, latest.attempts)
+        return render(latest.order, latest.attempts)
 
     def _after(self, payment: Payment, live: Attempt, answer: SendAnswer, asked: Payment) -> Payment:
         """Return the payment with the payer's next action. This answer of a rail never ends a payment; only
@@ -105,12 +105,12 @@ class OtpSubmitter:
 
 def _attempt_awaiting_otp(case: PaymentCase) -> Attempt:
     """Return the attempt that waits for a password. Raises StateConflictError."""
-    action, live = case.payment.next_action, case.live
+    action, live = case.order.next_action, case.live
     if is_expired(case):
         raise StateConflictError("the payment has expired, so no one-time password can be submitted for it")
     asked = action is not None and action.type is NextActionType.SUBMIT_OTP
-    if case.payment.status is not PaymentStatus.REQUIRES_ACTION or not asked or live is None:
-        status = case.payment.status_detail or case.payment.status
+    if case.order.status is not PaymentStatus.REQUIRES_ACTION or not asked or live is None:
+        status = case.order.status_detail or case.order.status
         raise StateConflictError(
             f"the payment does not wait for a one-time password; its status is {status.value}"
         )

@@ -10,38 +10,25 @@ from synccash.engine.progress.order_worker import OrderWorker
 from synccash.engine.progress.refund_openings import RefundOpenings, debit_of, surplus_debits
 from synccash.engine.recovery_watch import RecoveryWatch
 from synccash.engine.requests.collect import belongs
+from synccash.engine.requests.openings import ONE_REFUND_AT_A_TIME, refusal_of
 from synccash.engine.requests.replies import Replies
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import (
     AlreadyClaimed,
     Claim,
-    NotCovered,
     NotRefundable,
     Opened,
+    Opening,
     PaymentCase,
     ReferenceTaken,
     RefundCase,
-    RefundOpening,
     SendsHeld,
-    Suspended,
 )
-from synccash.payments.errors import (
-    InsufficientBalanceError,
-    InternalError,
-    MerchantSuspendedError,
-    ObjectNotFoundError,
-    ReferenceAlreadyUsedError,
-    StateConflictError,
-)
-from synccash.payments.payment import PaymentStatus, RefundStatus
+from synccash.payments.errors import InternalError, ObjectNotFoundError, StateConflictError
+from synccash.payments.payment import PaymentStatus, Refund, RefundStatus
 from synccash.payments.ports import Clock
 from synccash.payments.rail import Operation
 from synccash.payments.request import RefundRequest, Reply
-
-_ONE_AT_A_TIME = (
-    "another refund of this debit is under way, and its rail takes one at a time; "
-    "try again when that one has ended"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,31 +58,21 @@ class RefundRequests:
             raise ObjectNotFoundError("payment", request.payment_id)
         opening = self._opening(case, request, idempotency_key)
         leased_at = self.clock.monotonic()
-        opened = await self.order_store.open_refund(opening)
-        match opened:
+        result = await self.order_store.open(opening)
+        match result:
             case SendsHeld():
                 self.recovery.sends_held()
                 return await self.refund_payment(request, idempotency_key)
             case AlreadyClaimed():
-                return self.replies.repeat(opened, idempotency_key)
-            case NotRefundable(under_way=True):
-                raise StateConflictError(_ONE_AT_A_TIME)
-            case NotRefundable():
-                raise StateConflictError(
-                    f"only {opened.available} pesewas of this payment are left to refund"
-                )
-            case ReferenceTaken():
-                raise ReferenceAlreadyUsedError("refund", opened.order_id)
-            case Suspended():
-                raise MerchantSuspendedError
-            case NotCovered():
-                raise InsufficientBalanceError(available=opened.available, needed=opened.needed)
+                return self.replies.repeat(result, idempotency_key)
             case Opened():
-                attempt = opened.case.live
+                attempt = result.case.live
                 if attempt is None:
-                    return await self.replies.held(opened.case)
-                sending = self.order_worker.send(opened.case, attempt, leased_at=leased_at)
-                return await self.replies.first(opened.case, sending)
+                    return await self.replies.held(result.case)
+                sending = self.order_worker.send(result.case, attempt, leased_at=leased_at)
+                return await self.replies.first(result.case, sending)
+            case _:
+                raise refusal_of(result, opening.order)
 
     async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
         """Refund every surplus debit of the payment, each once, however often this is called.
@@ -107,7 +84,7 @@ class RefundRequests:
         case = await self.order_store.payment(payment_id)
         if case is None:
             raise ObjectNotFoundError("payment", payment_id)
-        debits = surplus_debits(case) if case.payment.status.is_final else ()
+        debits = surplus_debits(case) if case.order.status.is_final else ()
         if not debits:
             raise StateConflictError("this payment has no surplus to return, or it has not ended yet")
         for debit in debits:
@@ -117,25 +94,23 @@ class RefundRequests:
 
     async def _returned(self, case: PaymentCase, debit: Attempt, decided: Mapping[str, str]) -> RefundCase:
         for failed in count():
-            opened = await self.order_store.open_refund(
-                self.refunds.of_surplus(case, debit, decided, failed=failed)
-            )
-            match opened:
+            result = await self.order_store.open(self.refunds.of_surplus(case, debit, decided, failed=failed))
+            match result:
                 case Opened(case=RefundCase() as made):
                     return made
                 case AlreadyClaimed(order_id=refund_id) | ReferenceTaken(order_id=refund_id):
                     found = await self.order_store.refund(refund_id)
                     if found is None:
                         raise InternalError(f"the claim of a surplus names {refund_id}, which does not exist")
-                    if found.refund.status is not RefundStatus.FAILED or _has_moved_money(found):
+                    if found.order.status is not RefundStatus.FAILED or _has_moved_money(found):
                         return found
                 case NotRefundable(under_way=True):
-                    raise StateConflictError(_ONE_AT_A_TIME)
+                    raise StateConflictError(ONE_REFUND_AT_A_TIME)
                 case _:
                     raise StateConflictError("this debit has already been refunded, in part or in whole")
         raise InternalError("an endless count has ended")
 
-    def _opening(self, case: PaymentCase, request: RefundRequest, claim: Claim) -> RefundOpening:
+    def _opening(self, case: PaymentCase, request: RefundRequest, claim: Claim) -> Opening[Refund]:
         debit = self._debit(case)
         left = debit.amount_received - debit.refund_reserved
         amount = left if request.amount is None else request.amount
@@ -146,9 +121,9 @@ class RefundRequests:
         return self.refunds.opening(case, debit, amount, claim, reason=request.reason, held=held)
 
     def _debit(self, case: PaymentCase) -> Attempt:
-        if case.payment.status is not PaymentStatus.SUCCEEDED:
+        if case.order.status is not PaymentStatus.SUCCEEDED:
             raise StateConflictError(
-                f"only a succeeded payment can be refunded; this one is {case.payment.status.value}"
+                f"only a succeeded payment can be refunded; this one is {case.order.status.value}"
             )
         debit = debit_of(case)
         self._check_refundable(debit)

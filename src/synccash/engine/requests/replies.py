@@ -5,10 +5,10 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from synccash.engine.commit_builder import Case, answer_for, order_of
+from synccash.engine.commit_builder import answer_for
 from synccash.engine.leases import HeldLeases
 from synccash.engine.ports import OrderStore
-from synccash.payments.case import AlreadyClaimed, Claim, Lease
+from synccash.payments.case import AlreadyClaimed, Case, Claim, Lease
 from synccash.payments.errors import (
     KeyInProgressError,
     KeyReusedError,
@@ -63,23 +63,23 @@ class Replies:
         The work goes on when the caller is cancelled or the deadline passes. When the work fails, the reply
         comes from the stored order, and a worker takes the order over when the lease ends.
         """
-        order = order_of(case)
+        order = case.order
         task = self.leases.carry_out(Lease(order.id, order.fence), work)
         await asyncio.wait({task}, timeout=self.request_deadline_s)
         self.work_signal.ring()
         broken_off = not task.done() or task.cancelled() or task.exception() is not None
         latest = (None if broken_off else task.result()) or await self._reread(case)
-        answer = await self.order_store.answer(order.id, answer_for(order_of(latest), latest.attempts))
+        answer = await self.order_store.answer(order.id, answer_for(latest.order, latest.attempts))
         return Reply(answer.status, answer.body)
 
     async def held(self, case: Case) -> Reply:
         """Reply for an order that was opened and waits: nothing is sent for it now."""
-        order = order_of(case)
+        order = case.order
         answer = await self.order_store.answer(order.id, answer_for(order, case.attempts))
         return Reply(answer.status, answer.body)
 
     async def _reread(self, case: Case) -> Case:
-        order = order_of(case)
+        order = case.order
         latest = await read_order(self.order_store, order.id)
         if latest is None:
             raise ObjectNotFoundError("order", order.id)

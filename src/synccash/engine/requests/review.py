@@ -1,34 +1,26 @@
 """Decisions by people: on orders held for risk review, and on orders whose outcome no rail reports."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar
 
-from synccash.engine.commit_builder import Case, CommitBuilder, Order, merged, order_of, render
+from synccash.engine.commit_builder import CommitBuilder, merged, render
 from synccash.engine.ports import OrderStore
 from synccash.engine.progress.attempt_timing import AttemptTiming
 from synccash.engine.progress.attempts import Attempts
 from synccash.engine.requests.replies import read_order
 from synccash.payments import lifecycle
 from synccash.payments.attempt import Attempt
-from synccash.payments.case import Commit, PaymentCase, PayoutCase, RefundCase, ReleaseLease
+from synccash.payments.case import Case, Commit, Order, ReleaseLease, returned_debit
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.payment import Refund, StatusDetail
+from synccash.payments.payment import OrderKind, StatusDetail
 from synccash.payments.ports import Clock, WorkSignal
 from synccash.payments.rail import RailStatus, StatusAnswer
 
 _BY_HAND = "resolved_by_hand"
 _FAILED_BY_HAND = Failure(FailureCode.PROVIDER_ERROR, provider_code=_BY_HAND)
-_Kind = TypeVar("_Kind", PaymentCase, RefundCase, PayoutCase)
-_NAMES: Mapping[type[Case], str] = {
-    PaymentCase: "payment",
-    RefundCase: "refund",
-    PayoutCase: "payout",
-}
-_RiskCase = PaymentCase | PayoutCase
-_BuildCommit = Callable[[_RiskCase], Commit]
+_BuildCommit = Callable[[Case], Commit]
 
 
 class Resolution(StrEnum):
@@ -53,24 +45,24 @@ class ReviewRequests:
     attempts: Attempts
 
     async def approve(
-        self, order_id: str, *, by: str, reason: str, kind: type[_RiskCase] = PaymentCase
+        self, order_id: str, *, by: str, reason: str, kind: OrderKind = OrderKind.PAYMENT
     ) -> bytes:
         """Release a payment or payout from risk review, so that it is sent to a rail."""
 
-        def commit(case: _RiskCase) -> Commit:
-            order = _fenced(lifecycle.queued(order_of(case), now=self.clock.now()))
+        def commit(case: Case) -> Commit:
+            order = _fenced(lifecycle.queued(case.order, now=self.clock.now()))
             return self._decided(case, order, "approved", by, reason, lease=ReleaseLease(0.0))
 
         return await self._risk(kind, order_id, commit)
 
     async def decline(
-        self, order_id: str, *, by: str, reason: str, kind: type[_RiskCase] = PaymentCase
+        self, order_id: str, *, by: str, reason: str, kind: OrderKind = OrderKind.PAYMENT
     ) -> bytes:
         """End a payment or payout that is in risk review as failed."""
 
-        def commit(case: _RiskCase) -> Commit:
+        def commit(case: Case) -> Commit:
             failure = Failure(FailureCode.RISK_DECLINED)
-            order = _fenced(lifecycle.failed(order_of(case), failure, now=self.clock.now()))
+            order = _fenced(lifecycle.failed(case.order, failure, now=self.clock.now()))
             entry = self.commit_builder.entry("declined", {"by": by, "reason": reason})
             # The order may have been approved and sent before a recovery lost that.
             return self.commit_builder.commit(
@@ -81,7 +73,7 @@ class ReviewRequests:
 
     async def resolve(
         self,
-        kind: type[_Kind],
+        kind: OrderKind,
         order_id: str,
         outcome: Resolution,
         *,
@@ -99,8 +91,8 @@ class ReviewRequests:
         """
         while True:
             case = await self._case(kind, order_id)
-            if order_of(case).status_detail is not StatusDetail.UNDER_REVIEW:
-                status = order_of(case).status_detail or order_of(case).status
+            if case.order.status_detail is not StatusDetail.UNDER_REVIEW:
+                status = case.order.status_detail or case.order.status
                 raise StateConflictError(
                     f"only an order under review can be resolved; the status of this one is {status.value}"
                 )
@@ -129,10 +121,11 @@ class ReviewRequests:
                 "`rail` out"
             )
         able = [name for name, one in self.attempts.rails.items() if one.capabilities.operations]
-        if rail not in able or (isinstance(case, RefundCase) and rail != case.debit.rail):
-            possible = case.debit.rail if isinstance(case, RefundCase) else ", ".join(able)
+        debit = returned_debit(case)
+        possible = able if debit is None else [debit.rail]
+        if rail not in able or rail not in possible:
             raise StateConflictError(
-                f"this order cannot have been sent to the rail {rail}; possible rails: {possible}"
+                f"this order cannot have been sent to the rail {rail}; possible rails: {', '.join(possible)}"
             )
         return self.attempts.lost(case, rail, case.next_sequence)
 
@@ -145,8 +138,7 @@ class ReviewRequests:
         now = self.clock.now()
         if lost is not None:
             found = lost.after_inquiry(answer)
-            order = order_of(case)
-            begun = order if isinstance(order, Refund) else lifecycle.begin(order, found)
+            begun = lifecycle.begin(case.order, found)
             return _fenced(lifecycle.succeeded(begun, found, now=now)), (found,)
         moved = any(a.money_moved for a in case.attempts if a is not case.live)
         if case.live is not None and not (moved and answer.status_at_rail is RailStatus.SUCCEEDED):
@@ -154,32 +146,30 @@ class ReviewRequests:
             if answer.status_at_rail is RailStatus.FAILED:
                 # The human's finding replaces the rail's earlier report.
                 after = replace(after, moved_at=None)
-            return _fenced(lifecycle.reflect(order_of(case), after, now=now)), (after,)
+            return _fenced(lifecycle.reflect(case.order, after, now=now)), (after,)
         if answer.status_at_rail is RailStatus.FAILED:
-            return _fenced(lifecycle.failed(order_of(case), _FAILED_BY_HAND, now=now)), ()
+            return _fenced(lifecycle.failed(case.order, _FAILED_BY_HAND, now=now)), ()
         paid = _paying_attempt(case, answer.amount)
-        return _fenced(lifecycle.succeeded(order_of(case), paid, now=now)), (paid,)
+        return _fenced(lifecycle.succeeded(case.order, paid, now=now)), (paid,)
 
-    async def _risk(self, kind: type[_RiskCase], order_id: str, build_commit: _BuildCommit) -> bytes:
+    async def _risk(self, kind: OrderKind, order_id: str, build_commit: _BuildCommit) -> bytes:
         while True:
-            case = await read_order(self.order_store, order_id)
-            if not isinstance(case, kind):
-                raise ObjectNotFoundError(_NAMES[kind], order_id)
-            order, named = order_of(case), _NAMES[kind]
+            case = await self._case(kind, order_id)
+            order = case.order
             if case.money_moved:
                 raise StateConflictError(
-                    f"money is known to have moved for this {named}, so it can be neither approved nor "
+                    f"money is known to have moved for this {kind}, so it can be neither approved nor "
                     "declined"
                 )
             if not case.may_send:
                 raise StateConflictError(
-                    f"the database is being recovered and may lack an earlier decision on this {named}; try "
+                    f"the database is being recovered and may lack an earlier decision on this {kind}; try "
                     "again when every rail has been asked about it"
                 )
             if order.status_detail is not StatusDetail.RISK_REVIEW:
                 status = order.status_detail or order.status
                 raise StateConflictError(
-                    f"only a {named} in risk review can be approved or declined; the status of this one is "
+                    f"only a {kind} in risk review can be approved or declined; the status of this one is "
                     f"{status.value}"
                 )
             commit = build_commit(case)
@@ -187,10 +177,10 @@ class ReviewRequests:
                 self.work_signal.ring()
                 return render(commit.order, case.attempts)
 
-    async def _case(self, kind: type[_Kind], order_id: str) -> _Kind:
+    async def _case(self, kind: OrderKind, order_id: str) -> Case:
         case = await read_order(self.order_store, order_id)
-        if not isinstance(case, kind):
-            raise ObjectNotFoundError(_NAMES[kind], order_id)
+        if case is None or case.order.kind is not kind:
+            raise ObjectNotFoundError(kind, order_id)
         return case
 
     def _decided(

@@ -66,16 +66,16 @@ due AS MATERIALIZED (
     {" UNION ALL ".join(f"SELECT * FROM due_{table}" for table in _KINDS)} ORDER BY due_at LIMIT $1
 ),
 {",".join(map(_taken, _KINDS))}
-SELECT row_to_json(o) AS payment, NULL::json AS refund, NULL::json AS debit, NULL::json AS payout,
-    {attempts_of("o.id")} AS attempts, now() AS as_of, o.former_lease_end, o.was_due_at, o.was_hinted,
-    {_recovered("o")}
+SELECT 'payment' AS kind, row_to_json(o) AS payment, NULL::json AS refund, NULL::json AS debit,
+    NULL::json AS payout, {attempts_of("o.id")} AS attempts, now() AS as_of, o.former_lease_end, o.was_due_at,
+    o.was_hinted, {_recovered("o")}
 FROM payments_taken o, recovery r
 UNION ALL
-SELECT row_to_json(p), row_to_json(o), row_to_json(d), NULL, {attempts_of("o.id")},
+SELECT 'refund', row_to_json(p), row_to_json(o), row_to_json(d), NULL, {attempts_of("o.id")},
     now(), o.former_lease_end, o.was_due_at, o.was_hinted, {_recovered("o")}
 FROM refunds_taken o JOIN payments p ON p.id = o.payment_id JOIN attempts d ON d.id = o.attempt_id, recovery r
 UNION ALL
-SELECT NULL, NULL, NULL, row_to_json(o), {attempts_of("o.id")},
+SELECT 'payout', NULL, NULL, NULL, row_to_json(o), {attempts_of("o.id")},
     now(), o.former_lease_end, o.was_due_at, o.was_hinted, {_recovered("o")}
 FROM payouts_taken o, recovery r
 ORDER BY was_due_at

@@ -4,6 +4,7 @@ They take one JSON argument, an array of openings. Each step reads what the step
 did not happen has no followers.
 """
 
+from synccash.payments.payment import OrderKind
 from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, followers
 
 # The equality tells the planner to expect one row, so that it walks the indexes even while the tables are
@@ -224,12 +225,9 @@ UNION ALL
 SELECT status, body FROM idempotency WHERE order_id = $1 AND status IS NOT NULL
 """
 
-OWNER_OF_REFERENCE = """
-SELECT id FROM payments WHERE merchant_id = $1 AND livemode = $2 AND reference = $3
-"""
-OWNER_OF_PAYOUT_REFERENCE = """
-SELECT id FROM payouts WHERE merchant_id = $1 AND livemode = $2 AND reference = $3
-"""
-OWNER_OF_IDENTITY = """
-SELECT id FROM refunds WHERE payment_id = $1 AND identity = $2
-"""
+OWNER = {
+    OrderKind.PAYMENT: "SELECT id FROM payments WHERE merchant_id = $1 AND livemode = $2 AND reference = $3",
+    OrderKind.PAYOUT: "SELECT id FROM payouts WHERE merchant_id = $1 AND livemode = $2 AND reference = $3",
+    OrderKind.REFUND: "SELECT id FROM refunds WHERE payment_id = $1 AND identity = $2",
+}
+"""The order that a reference belongs to, and the refund that an identity belongs to."""

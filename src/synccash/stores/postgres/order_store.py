@@ -4,7 +4,7 @@ The clock is the database's. Commits in doubt are looked up before anybody is to
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -21,24 +21,22 @@ from synccash.payments.case import (
     NotCovered,
     NotRefundable,
     Opened,
-    OpenedOrNot,
     Opening,
+    OpeningResult,
     Order,
+    OrderCase,
     PaymentCase,
     PayoutCase,
-    PayoutOpening,
     ReferenceTaken,
     RefundCase,
-    RefundOpening,
     SendsHeld,
     StoredAnswer,
     Suspended,
-    order_of,
+    is_stopped_by_suspension,
 )
 from synccash.payments.errors import InternalError, StoreUnavailableError
 from synccash.payments.failure import Failure
-from synccash.payments.payment import Payment, Refund
-from synccash.payments.payout import Payout
+from synccash.payments.payment import OrderKind, Refund
 from synccash.payments.recovery import Recovery
 from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres import commits, due, opening, rows
@@ -69,32 +67,36 @@ _REFUNDS = 4
 """How many refunds of one process are opened at a time. They may wait for a debit or a balance, and a
 merchant that asks for many must leave connections to all others."""
 _C = TypeVar("_C", PaymentCase, RefundCase, PayoutCase)
-_Batch = NaturalBatch[dict[str, Any], asyncpg.Record | None]
+_Submit = Callable[[dict[str, Any]], Coroutine[Any, Any, asyncpg.Record | None]]
 
 
 @dataclass(slots=True)
 class PostgresOrderStore:
-    """Payments, refunds, attempts, claims, events and timelines. The engine's port says what each promises.
+    """Stores orders, attempts, claims, events and timelines. The engine's port says what each method does.
 
-    Live and shared: the commits of payments that meet here leave together, one statement for all of them.
-    Every method raises StoreUnavailableError when PostgreSQL is out of reach, and InvariantBrokenError when a
-    commit would break what the schema forbids.
+    Live and shared: commits of payments that arrive at the same time leave together in one statement, and so
+    do those of payouts. Every method raises StoreUnavailableError when PostgreSQL cannot be reached, and
+    InvariantBrokenError when a commit would break a constraint of the schema.
     """
 
     database: Database
-    _openings: _Batch = field(init=False)
-    _payouts: _Batch = field(init=False)
-    _moves: _Batch = field(init=False)
-    _payout_moves: _Batch = field(init=False)
+    _openings: Mapping[OrderKind, _Submit] = field(init=False)
+    _moves: Mapping[OrderKind, _Submit] = field(init=False)
     _refunds: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_REFUNDS))
 
     def __post_init__(self) -> None:
-        self._openings = self._batch(opening.OPEN_PAYMENTS, asked="order_id", answered="asked_id")
-        self._payouts = self._batch(opening.OPEN_PAYOUTS, asked="order_id", answered="asked_id")
-        self._payout_moves = self._batch(commits.MOVE_PAYOUTS, asked="move_id", answered="move_id")
-        self._moves = self._batch(commits.MOVE_PAYMENTS, asked="move_id", answered="move_id")
+        self._openings = {
+            OrderKind.PAYMENT: self._batch(opening.OPEN_PAYMENTS, asked="order_id", answered="asked_id"),
+            OrderKind.PAYOUT: self._batch(opening.OPEN_PAYOUTS, asked="order_id", answered="asked_id"),
+            OrderKind.REFUND: self._open_refund,
+        }
+        self._moves = {
+            OrderKind.PAYMENT: self._batch(commits.MOVE_PAYMENTS, asked="move_id", answered="move_id"),
+            OrderKind.PAYOUT: self._batch(commits.MOVE_PAYOUTS, asked="move_id", answered="move_id"),
+            OrderKind.REFUND: self._move_refund,
+        }
 
-    def _batch(self, statement: str, *, asked: str, answered: str) -> _Batch:
+    def _batch(self, statement: str, *, asked: str, answered: str) -> _Submit:
         async def flush(
             documents: Sequence[dict[str, Any]],
         ) -> Sequence[asyncpg.Record | BaseException | None]:
@@ -106,7 +108,8 @@ class PostgresOrderStore:
             answers = {row[answered]: row for row in found}
             return [answers.get(document[asked]) for document in documents]
 
-        return NaturalBatch(flush, max_items=_TOGETHER, max_in_flight=_FLUSHES)
+        batch = NaturalBatch(flush, max_items=_TOGETHER, max_in_flight=_FLUSHES)
+        return batch.submit
 
     async def now(self) -> datetime:
         """The database's clock."""
@@ -116,95 +119,63 @@ class PostgresOrderStore:
         """Return whether a recovery is under way."""
         return await PostgresRecovery(self.database).recovery()
 
-    async def open_payment(self, asked: Opening) -> OpenedOrNot:
-        """Open a payment with its first commit."""
-        opened = await self._open(self._openings, asked, asked.payment)
-        if isinstance(opened, NotCovered):
-            raise InternalError(f"{asked.payment.id} was refused for its balance, which a payment never uses")
-        return opened
-
-    async def open_payout(self, asked: PayoutOpening) -> OpenedOrNot | NotCovered:
-        """Open a payout with its first commit. It waits for the lock of the merchant's balance."""
-        return await self._open(self._payouts, asked, asked.payout)
-
-    async def _open(
-        self, batch: _Batch, asked: Opening | PayoutOpening, order: Payment | Payout
-    ) -> OpenedOrNot | NotCovered:
-        document = _opening_document(asked, order)
-        doubtful = False
+    async def open(self, asked: Opening[Order], /) -> OpeningResult:
+        """Open an order with its first commit. A payout waits for the lock of the merchant's balance; a
+        refund waits for its debit's row lock and, unless it returns a surplus, for the balance."""
+        order, document = asked.order, _opening_document(asked)
+        is_doubtful = False
         for _ in range(TRIES):
-            try:
-                row = await self.database.patiently(batch.submit, document)
-                if row is None:
-                    raise InternalError(f"the statement returned no row for the opening of {order.id}")
-            except InDoubtError:
-                doubtful, refusal = True, None
-                standing = await self.claimed(asked.claim.scope, asked.claim.key)
-            except InvariantBrokenError as error:
-                if error.constraint in _REFERENCES:
-                    return ReferenceTaken(await self._owner_of_reference(order, error))
-                standing, refusal = None, _refused_by(error)
-            else:
-                if row["opened"]:
-                    return Opened(_opened(asked, row))
-                standing, refusal = _standing(row), _refusal(row)
-                if standing is None:
-                    # Also where it was refused: its first may have been opened beside it, and taken the rest.
-                    standing = await self.claimed(asked.claim.scope, asked.claim.key)
-                    if refusal is None and row["sends_held"] and asked.attempt is not None:
-                        refusal = SendsHeld()
-            if standing is not None:
-                return await self._told(standing, order, doubtful=doubtful)
-            if refusal is not None and not doubtful:
-                return refusal
-        raise _gave_up("opening an order")
-
-    async def open_refund(self, asked: RefundOpening) -> OpenedOrNot | NotRefundable | NotCovered:
-        """Open a refund with its first commit. It waits for the debit's row lock, and for the lock of the
-        merchant's balance unless it returns a surplus."""
-        argument = rows.as_argument([_refund_document(asked)])
-        doubtful = False
-        for _ in range(TRIES):
-            available: int | None = None
+            existing: AlreadyClaimed | None = None
             refusal: Suspended | NotCovered | SendsHeld | None = None
+            shortage: NotRefundable | None = None
             try:
-                row = (await self.database.patiently(self._open_refund_once, argument))[0]
+                row = await self.database.patiently(self._openings[order.kind], document)
             except InDoubtError:
-                doubtful = True
-                standing = await self.claimed(asked.claim.scope, asked.claim.key)
+                is_doubtful = True
+                existing = await self.claimed(asked.claim.scope, asked.claim.key)
             except InvariantBrokenError as error:
                 if error.constraint == _ONE_AT_A_TIME:
                     return NotRefundable(0, under_way=True)
                 if error.constraint in _REFERENCES:
-                    return ReferenceTaken(await self._owner_of_reference(asked.refund, error))
-                standing, refusal = None, _refused_by(error)
+                    return ReferenceTaken(await self._owner_of_reference(order, error))
+                refusal = _refused_by(error)
             else:
+                if row is None:
+                    raise InternalError(f"the statement returned no row for the opening of {order.id}")
                 if row["opened"]:
-                    return Opened(_opened_refund(asked, row))
-                available, refusal = row["available"] or 0, _refusal(row)
-                standing = _standing(row)
-                if standing is None:
-                    standing = await self.claimed(asked.claim.scope, asked.claim.key)
+                    return Opened(_opened(asked, row))
+                existing, refusal, shortage = _standing(row), _refusal(row), _shortage(order, row)
+                if existing is None:
+                    # Also for a refused order: the first request under the key may have been opened at the
+                    # same time and taken what was left.
+                    existing = await self.claimed(asked.claim.scope, asked.claim.key)
                     if refusal is None and row["sends_held"] and asked.attempt is not None:
                         refusal = SendsHeld()
-            if standing is not None:
-                return await self._told(standing, asked.refund, doubtful=doubtful)
-            if refusal is not None and not doubtful:
+            if existing is not None:
+                return await self._told(existing, order, doubtful=is_doubtful)
+            if refusal is not None and not is_doubtful:
                 return refusal
-            if available is not None and available < asked.refund.amount:
-                return NotRefundable(available)
-        raise _gave_up("opening a refund")
+            if shortage is not None:
+                return shortage
+        raise _gave_up(f"the opening of a {order.kind}")
 
-    async def _open_refund_once(self, argument: Any) -> list[asyncpg.Record]:
+    async def _open_refund(self, document: dict[str, Any]) -> asyncpg.Record | None:
+        """Open one refund by a statement of its own: it may wait for its debit and its balance."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._refunds.acquire()
         except TimeoutError as error:
             raise StoreUnavailableError("too many refunds wait for their debits and balances") from error
         try:
-            return await self._once(opening.OPEN_REFUND, argument)
+            found = await self._once(opening.OPEN_REFUND, rows.as_argument([document]))
         finally:
             self._refunds.release()
+        return found[0] if found else None
+
+    async def _move_refund(self, document: dict[str, Any]) -> asyncpg.Record | None:
+        # The statement also writes the payment and the debit: one refund at a time keeps the order of locks.
+        found = await self._once(commits.MOVE_REFUNDS, rows.as_argument([document]))
+        return found[0] if found else None
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
         """Return the stored claim of a key."""
@@ -228,7 +199,8 @@ class PostgresOrderStore:
         doubtful = False
         for _ in range(TRIES):
             try:
-                if await self._written(commit, document):
+                submit = self._moves[commit.order.kind]
+                if await self.database.patiently(submit, document) is not None:
                     return True
             except InDoubtError:
                 doubtful = True
@@ -238,14 +210,6 @@ class PostgresOrderStore:
         if await self._was_last(commit):
             return True
         raise _gave_up("a commit")
-
-    async def _written(self, commit: Commit, document: dict[str, Any]) -> bool:
-        if isinstance(commit.order, Payment):
-            return await self.database.patiently(self._moves.submit, document) is not None
-        if isinstance(commit.order, Payout):
-            return await self.database.patiently(self._payout_moves.submit, document) is not None
-        # A refund's statement also writes its payment and its debit: one at a time keeps the order of locks.
-        return bool(await self._commit(commits.MOVE_REFUNDS, rows.as_argument([document])))
 
     async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
         """Lease due orders. When the result is lost, the leased orders are due again after their leases."""
@@ -318,35 +282,28 @@ class PostgresOrderStore:
         """After a commit in doubt the claim that stands may be our own, and the hold with it."""
         if not doubtful or standing.order_id != order.id:
             return standing
-        case = await self._read(order)
+        read: Mapping[OrderKind, Callable[[str], Awaitable[Case | None]]] = {
+            OrderKind.PAYMENT: self.payment,
+            OrderKind.REFUND: self.refund,
+            OrderKind.PAYOUT: self.payout,
+        }
+        case = await read[order.kind](order.id)
         if case is None:
             raise StoreUnavailableError(f"{order.id} is claimed and cannot be read")
-        now = order_of(case)
+        now = case.order
         return Opened(case) if (now.version, now.fence) == (order.version, order.fence) else standing
-
-    async def _read(self, order: Order) -> Case | None:
-        match order:
-            case Payment():
-                return await self.payment(order.id)
-            case Payout():
-                return await self.payout(order.id)
-            case _:
-                return await self.refund(order.id)
 
     async def _was_last(self, commit: Commit) -> bool:
         found = await self._repeat(commits.LAST_MOVE, commit.order.id)
         return bool(found) and found[0]["move_id"] == commit.id
 
     async def _owner_of_reference(self, order: Order, error: InvariantBrokenError) -> str:
-        match order:
-            case Refund():
-                found = await self._repeat(opening.OWNER_OF_IDENTITY, order.payment_id, order.identity)
-            case Payment():
-                key = (order.merchant_id, order.livemode, order.reference)
-                found = await self._repeat(opening.OWNER_OF_REFERENCE, *key)
-            case Payout():
-                key = (order.merchant_id, order.livemode, order.reference)
-                found = await self._repeat(opening.OWNER_OF_PAYOUT_REFERENCE, *key)
+        key = (
+            (order.merchant_id, order.livemode, order.reference)
+            if not isinstance(order, Refund)
+            else (order.payment_id, order.identity)
+        )
+        found = await self._repeat(opening.OWNER[order.kind], *key)
         if not found:
             raise error
         return found[0]["id"]
@@ -364,36 +321,16 @@ class PostgresOrderStore:
         return await self.database.repeat(statement, *arguments)
 
 
-def _opening_document(asked: Opening | PayoutOpening, order: Payment | Payout) -> dict[str, Any]:
+def _opening_document(asked: Opening[Order]) -> dict[str, Any]:
+    order = asked.order
     return {
         "kind": "opening",
         "order_id": order.id,
         "order": rows.order_row(order),
-        "merchant_id": order.merchant_id,
-        "balance": rows.balance_row(order, asked.claim) if isinstance(order, Payout) else None,
+        "merchant_id": order.merchant_id if is_stopped_by_suspension(order) else None,
+        "balance": rows.balance_row(order, asked.claim),
         **rows.claim_columns(asked.claim),
-        **rows.commit_columns(
-            asked.lease,
-            (asked.attempt,) if asked.attempt else (),
-            asked.events,
-            asked.timeline,
-            asked.answer,
-        ),
-    }
-
-
-def _refund_document(asked: RefundOpening) -> dict[str, Any]:
-    return {
-        "kind": "opening",
-        "order_id": asked.refund.id,
-        "order": rows.refund_row(asked.refund),
-        # What came too much goes back whatever the merchant's balance and standing.
-        "merchant_id": None if asked.refund.surplus else asked.refund.merchant_id,
-        "balance": None if asked.refund.surplus else rows.balance_row(asked.refund, asked.claim),
-        **rows.claim_columns(asked.claim),
-        **rows.commit_columns(
-            asked.lease, (asked.attempt,) if asked.attempt else (), asked.events, asked.timeline, None
-        ),
+        **rows.commit_columns(asked.lease, asked.attempts, asked.events, asked.timeline, asked.answer),
     }
 
 
@@ -414,21 +351,12 @@ def _move_document(commit: Commit) -> dict[str, Any]:
     }
 
 
-def _opened(asked: Opening | PayoutOpening, row: asyncpg.Record) -> PaymentCase | PayoutCase:
-    attempts = (asked.attempt,) if asked.attempt else ()
-    if isinstance(asked, Opening):
-        return PaymentCase(payment=asked.payment, attempts=attempts, as_of=row["as_of"])
-    return PayoutCase(payout=asked.payout, attempts=attempts, as_of=row["as_of"])
-
-
-def _opened_refund(asked: RefundOpening, row: asyncpg.Record) -> RefundCase:
-    return RefundCase(
-        refund=asked.refund,
-        attempts=(asked.attempt,) if asked.attempt else (),
-        payment=rows.payment_of(row["payment"]),
-        debit=rows.attempt_of(row["debit"]),
-        as_of=row["as_of"],
-    )
+def _opened(asked: Opening[Order], row: asyncpg.Record) -> Case:
+    order, attempts, as_of = asked.order, asked.attempts, row["as_of"]
+    if not isinstance(order, Refund):
+        return OrderCase(order=order, attempts=attempts, as_of=as_of)
+    payment, debit = rows.payment_of(row["payment"]), rows.attempt_of(row["debit"])
+    return RefundCase(order=order, attempts=attempts, as_of=as_of, payment=payment, debit=debit)
 
 
 def _standing(row: asyncpg.Record) -> AlreadyClaimed | None:
@@ -448,6 +376,14 @@ def _refusal(row: asyncpg.Record) -> Suspended | NotCovered | None:
         return Suspended()
     needed = row.get("needed")
     return None if needed is None else NotCovered(available=row["covered"], needed=needed)
+
+
+def _shortage(order: Order, row: asyncpg.Record) -> NotRefundable | None:
+    """Return what the debit of a refund has left, where that is too little; None for the other orders."""
+    if order.kind is not OrderKind.REFUND:
+        return None
+    available = row["available"] or 0
+    return NotRefundable(available) if available < order.amount else None
 
 
 def _refused_by(error: InvariantBrokenError) -> Suspended | None:

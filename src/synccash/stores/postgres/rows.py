@@ -1,7 +1,7 @@
 """Converts values to rows and back. Statements take rows as one JSON argument and return one column a
 value."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,15 +16,17 @@ from synccash.payments.case import (
     Event,
     KeepLease,
     Order,
+    OrderCase,
     PaymentCase,
     PayoutCase,
     RefundCase,
     ReleaseLease,
     StoredAnswer,
+    takes_from_balance,
 )
 from synccash.payments.failure import Failure
 from synccash.payments.payer import Msisdn, Network, Payer
-from synccash.payments.payment import OutgoingStatus, Payment, PaymentStatus, Refund, StatusDetail
+from synccash.payments.payment import OrderKind, OutgoingStatus, Payment, PaymentStatus, Refund, StatusDetail
 from synccash.payments.payout import Payee, Payout
 from synccash.payments.rail import NextAction, Operation, RailAccount
 from synccash.resilience.evidence import Evidence
@@ -120,15 +122,16 @@ def payout_row(payout: Payout) -> dict[str, Any]:
     }
 
 
+_ROW_OF: Mapping[OrderKind, Callable[[Any], dict[str, Any]]] = {
+    OrderKind.PAYMENT: payment_row,
+    OrderKind.REFUND: refund_row,
+    OrderKind.PAYOUT: payout_row,
+}
+
+
 def order_row(order: Order) -> dict[str, Any]:
     """The columns of an order of any kind."""
-    match order:
-        case Payment():
-            return payment_row(order)
-        case Refund():
-            return refund_row(order)
-        case Payout():
-            return payout_row(order)
+    return _ROW_OF[order.kind](order)
 
 
 def attempt_row(attempt: Attempt) -> dict[str, Any]:
@@ -187,8 +190,11 @@ def claim_columns(claim: Claim) -> dict[str, Any]:
     return {"scope": claim.scope, "key": claim.key, "fingerprint": _hex(claim.fingerprint)}
 
 
-def balance_row(order: Refund | Payout, claim: Claim) -> dict[str, Any]:
-    """The amount that an opening reserves from the merchant's balance, as `judge_openings` reads it."""
+def balance_row(order: Order, claim: Claim) -> dict[str, Any] | None:
+    """The amount that an opening reserves from the merchant's balance, as `judge_openings` reads it. None for
+    an order that takes nothing out of it."""
+    if not takes_from_balance(order):
+        return None
     return {
         "order_id": order.id,
         "scope": claim.scope,
@@ -197,7 +203,7 @@ def balance_row(order: Refund | Payout, claim: Claim) -> dict[str, Any]:
         "livemode": order.livemode,
         "currency": order.currency,
         "rail": order.rail,
-        "operation": "payout" if isinstance(order, Payout) else "refund",
+        "operation": order.operation,
         "reserve": 0 if order.status.is_final else order.amount,
     }
 
@@ -440,57 +446,49 @@ def _attempt_of(row: _AttemptRow) -> Attempt:
 
 
 def payment_case(row: asyncpg.Record) -> PaymentCase:
-    """Read `payment`, `attempts`, `as_of` and, where there is one, `former_lease_end`."""
-    return PaymentCase(
-        payment=payment_of(row["payment"]),
-        attempts=attempts_of(row["attempts"]),
-        as_of=row["as_of"],
-        former_lease_end=row.get("former_lease_end"),
-        hinted=row.get("was_hinted", False),
-        held=row.get("held", False),
-        unsearched=row.get("unsearched"),
-        recovery_began=row.get("recovery_began"),
-        restored=row.get("restored", False),
-    )
+    """Read `payment` and the columns of `_case_columns`."""
+    return OrderCase(order=payment_of(row["payment"]), **_case_columns(row))
 
 
 def refund_case(row: asyncpg.Record) -> RefundCase:
-    """Read `refund`, `payment`, `debit`, `attempts`, `as_of` and, where there is one, `former_lease_end`."""
+    """Read `refund`, `payment`, `debit` and the columns of `_case_columns`."""
     return RefundCase(
-        refund=_refund.decode(row["refund"]),
-        attempts=attempts_of(row["attempts"]),
+        order=_refund.decode(row["refund"]),
         payment=payment_of(row["payment"]),
         debit=attempt_of(row["debit"]),
-        as_of=row["as_of"],
-        former_lease_end=row.get("former_lease_end"),
-        hinted=row.get("was_hinted", False),
-        held=row.get("held", False),
-        unsearched=row.get("unsearched"),
-        recovery_began=row.get("recovery_began"),
-        restored=row.get("restored", False),
+        **_case_columns(row),
     )
 
 
 def payout_case(row: asyncpg.Record) -> PayoutCase:
-    """Read `payout`, `attempts`, `as_of` and, where there is one, `former_lease_end`."""
-    return PayoutCase(
-        payout=payout_of(row["payout"]),
-        attempts=attempts_of(row["attempts"]),
-        as_of=row["as_of"],
-        former_lease_end=row.get("former_lease_end"),
-        hinted=row.get("was_hinted", False),
-        held=row.get("held", False),
-        unsearched=row.get("unsearched"),
-        recovery_began=row.get("recovery_began"),
-        restored=row.get("restored", False),
-    )
+    """Read `payout` and the columns of `_case_columns`."""
+    return OrderCase(order=payout_of(row["payout"]), **_case_columns(row))
+
+
+def _case_columns(row: asyncpg.Record) -> dict[str, Any]:
+    """Read `attempts` and `as_of`, and where they are there, what a lease and a recovery add."""
+    return {
+        "attempts": attempts_of(row["attempts"]),
+        "as_of": row["as_of"],
+        "former_lease_end": row.get("former_lease_end"),
+        "hinted": row.get("was_hinted", False),
+        "held": row.get("held", False),
+        "unsearched": row.get("unsearched"),
+        "recovery_began": row.get("recovery_began"),
+        "restored": row.get("restored", False),
+    }
+
+
+CASE_OF: Mapping[OrderKind, Callable[[asyncpg.Record], Case]] = {
+    OrderKind.PAYMENT: payment_case,
+    OrderKind.REFUND: refund_case,
+    OrderKind.PAYOUT: payout_case,
+}
 
 
 def case_of(row: asyncpg.Record) -> Case:
-    """Read a row of TAKE_DUE: the columns say which kind it is."""
-    if row["payout"] is not None:
-        return payout_case(row)
-    return payment_case(row) if row["refund"] is None else refund_case(row)
+    """Read a row of TAKE_DUE. `kind` names the order's kind."""
+    return CASE_OF[row["kind"]](row)
 
 
 class _Named(msgspec.Struct):
@@ -503,7 +501,7 @@ _named = msgspec.json.Decoder(_Named)
 
 def named(row: asyncpg.Record) -> tuple[str, int]:
     """The id and the fence of a row of TAKE_DUE, also where the rest of it cannot be read."""
-    found = _named.decode(row["payout"] or row["refund"] or row["payment"])
+    found = _named.decode(row[row["kind"]])
     return found.id, found.fence
 
 
