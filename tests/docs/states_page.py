@@ -6,8 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from synccash.payments.attempt import TRANSITIONS, AttemptEvent, AttemptState
-from synccash.payments.payment import OutgoingStatus, Payment, PaymentStatus, Refund
-from synccash.payments.payout import Payout
+from synccash.payments.payment import OutgoingStatus, PaymentStatus
 from synccash.payments.transitions import ABSORBED, OrderEvent, Transitions
 from synccash.payments.transitions import TRANSITIONS as ORDER_TRANSITIONS
 
@@ -30,10 +29,9 @@ Edges = Mapping[tuple[str, str], list[str]]
 
 def page() -> str:
     parts = [HEAD]
-    orders = {"Payment": (Payment, PaymentStatus), "Refund": (Refund, OutgoingStatus)}
-    orders["Payout"] = (Payout, OutgoingStatus)
-    for name, (kind, statuses) in orders.items():
-        parts += [f"\n## {name}\n", *_order(ORDER_TRANSITIONS[kind], statuses)]
+    for kind, table in ORDER_TRANSITIONS.items():
+        statuses = type(next(iter(table))[0])
+        parts += [f"\n## {kind.capitalize()}\n", *_order(table, statuses)]
     return "".join([*parts, *_attempt()])
 
 

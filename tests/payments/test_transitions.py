@@ -12,9 +12,9 @@ ORDERS += [replace(REFUND, status=status) for status in OutgoingStatus]
 
 
 @pytest.mark.parametrize("event", OrderEvent)
-@pytest.mark.parametrize("order", ORDERS, ids=lambda order: f"{type(order).__name__}-{order.status}")
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: f"{order.kind}-{order.status}")
 def test_an_event_changes_the_status_by_the_table_or_is_absorbed_by_an_end_or_raises(order, event):
-    table = TRANSITIONS[type(order)]
+    table = TRANSITIONS[order.kind]
     if (order.status, event) in table:
         assert state_after(order, event) == table[order.status, event]
     elif order.status.is_final and event in ABSORBED and event in {known for _, known in table}:

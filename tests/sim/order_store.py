@@ -33,8 +33,6 @@ from synccash.payments.case import (
     ReleaseLease,
     StoredAnswer,
     Suspended,
-    is_stopped_by_suspension,
-    takes_from_balance,
 )
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.failure import Failure
@@ -242,9 +240,9 @@ class FakeOrderStore:
         return Opened(self._case(row))
 
     def _refusal(self, order: Order) -> Suspended | NotCovered | None:
-        if order.merchant_id in self.suspended and is_stopped_by_suspension(order):
+        if order.merchant_id in self.suspended and order.is_stopped_by_suspension:
             return Suspended()
-        if not takes_from_balance(order) or order.status.is_final:
+        if not order.takes_from_balance or order.status.is_final:
             return None
         available = self.available(order)
         return NotCovered(available=available, needed=order.amount) if order.amount > available else None

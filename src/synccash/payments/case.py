@@ -75,7 +75,7 @@ class OrderCase(Generic[OrderT]):
     @property
     def expires_at(self) -> datetime | None:
         """After this time nothing is sent; None for a refund, which stays owed to the payer."""
-        return None if isinstance(self.order, Refund) else self.order.expires_at
+        return self.order.expires_at
 
 
 PaymentCase = OrderCase[Payment]
@@ -94,16 +94,6 @@ class RefundCase(OrderCase[Refund]):
 
 RoutedCase = OrderCase[Routed]
 Case = RoutedCase | RefundCase
-
-
-def takes_from_balance(order: Order) -> bool:
-    """True for an order whose amount leaves the merchant's balance. A surplus was never part of it."""
-    return isinstance(order, Payout) or (isinstance(order, Refund) and not order.surplus)
-
-
-def is_stopped_by_suspension(order: Order) -> bool:
-    """True for an order that a suspended merchant cannot open. A surplus goes back in any case."""
-    return not (isinstance(order, Refund) and order.surplus)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """JSON documents of orders, attempts and events, shared by API responses, stored responses and webhooks."""
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import Entry, Event, Order
 from synccash.payments.failure import Failure
-from synccash.payments.payment import Payment, Refund
+from synccash.payments.payment import OrderKind, Payment, Refund
 from synccash.payments.payout import Payout
 
 Document = dict[str, Any]
@@ -138,15 +139,16 @@ def payout_document(payout: Payout, attempts: tuple[Attempt, ...]) -> Document:
     }
 
 
+_DOCUMENT_OF: Mapping[OrderKind, Callable[[Any, tuple[Attempt, ...]], Document]] = {
+    OrderKind.PAYMENT: payment_document,
+    OrderKind.REFUND: refund_document,
+    OrderKind.PAYOUT: payout_document,
+}
+
+
 def order_document(order: Order, attempts: tuple[Attempt, ...]) -> Document:
     """Render an order of any kind with its attempts."""
-    match order:
-        case Payment():
-            return payment_document(order, attempts)
-        case Refund():
-            return refund_document(order, attempts)
-        case Payout():
-            return payout_document(order, attempts)
+    return _DOCUMENT_OF[order.kind](order, attempts)
 
 
 def entry_document(entry: Entry) -> Document:

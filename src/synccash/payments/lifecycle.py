@@ -4,15 +4,15 @@
 `transitions.ABSORBED` has the event, and raises IllegalTransitionError for an event that its table lacks.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import Order, Routed
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.payment import Payment, PaymentStatus, Refund, StatusDetail
+from synccash.payments.payment import OrderKind, Payment, PaymentStatus, Refund, StatusDetail
 from synccash.payments.payout import Payout
 from synccash.payments.rail import NextAction, NextActionType
 from synccash.payments.transitions import OrderEvent, state_after
@@ -43,20 +43,15 @@ def reflect(order: _O, attempt: Attempt, *, now: datetime, action: NextAction | 
     do.
     """
     event = _EVENT_OF.get(attempt.state)
-    changes: dict[str, Any] = {}
-    if isinstance(order, Payment):
-        event, changes = _payment_change(order, attempt, event, action)
-    else:
-        changes = {"last_error": attempt.failure, "rail": attempt.rail}
-    if isinstance(order, Payout) and attempt.provider_transaction_id is not None:
-        changes["provider_transaction_id"] = attempt.provider_transaction_id
+    if event is None:
+        return order
+    event, changes = _RULES[order.kind].reported(order, attempt, event, action)
     return order if event is None else _after(order, event, now, **changes)
 
 
-def _payment_change(
-    payment: Payment, attempt: Attempt, event: OrderEvent | None, action: NextAction | None
-) -> tuple[OrderEvent | None, dict[str, Any]]:
-    """Return the event for the payment and the other fields that it changes."""
+def _payment_report(
+    payment: Payment, attempt: Attempt, event: OrderEvent, action: NextAction | None
+) -> tuple[OrderEvent | None, Mapping[str, Any]]:
     if event is OrderEvent.SUCCEEDED:
         return event, _paid_by(payment, attempt)
     if event is not OrderEvent.ACKNOWLEDGED:
@@ -71,14 +66,58 @@ def _payment_change(
     return event, {"next_action": action or _APPROVE}
 
 
-def _paid_by(payment: Payment, attempt: Attempt) -> dict[str, Any]:
-    """Return the fields of a payment that the attempt pays."""
+def _refund_report(
+    refund: Refund, attempt: Attempt, event: OrderEvent, action: NextAction | None
+) -> tuple[OrderEvent, Mapping[str, Any]]:
+    del refund, action  # only a payer is asked for an action
+    return event, {"last_error": attempt.failure, "rail": attempt.rail}
+
+
+def _payout_report(
+    payout: Payout, attempt: Attempt, event: OrderEvent, action: NextAction | None
+) -> tuple[OrderEvent, Mapping[str, Any]]:
+    del action  # only a payer is asked for an action
+    named = attempt.provider_transaction_id or payout.provider_transaction_id
+    changes = {"last_error": attempt.failure, "rail": attempt.rail, "provider_transaction_id": named}
+    return event, changes
+
+
+def _paid_by(payment: Payment, attempt: Attempt) -> Mapping[str, Any]:
     return {
         "rail": attempt.rail,
         "paid_by": attempt.id,
         "amount_received": attempt.amount_received,
         "provider_transaction_id": attempt.provider_transaction_id or payment.provider_transaction_id,
     }
+
+
+def _moved_by(order: Refund | Payout, attempt: Attempt) -> Mapping[str, Any]:
+    del order
+    return {"rail": attempt.rail}
+
+
+@dataclass(frozen=True, slots=True)
+class _KindRules:
+    """How the kinds of orders differ in their status changes.
+
+    `reported` returns the event for the order when its latest attempt has changed, and the other fields that
+    change with it. `succeeded` returns the fields of an order that succeeds by an attempt. `keeps_error`: an
+    order that waits keeps its last error. `reset`: the fields that end with every event, unless it sets them.
+    """
+
+    reported: Callable[
+        [Any, Attempt, OrderEvent, NextAction | None], tuple[OrderEvent | None, Mapping[str, Any]]
+    ]
+    succeeded: Callable[[Any, Attempt], Mapping[str, Any]]
+    keeps_error: bool
+    reset: Mapping[str, Any]
+
+
+_RULES: Mapping[OrderKind, _KindRules] = {
+    OrderKind.PAYMENT: _KindRules(_payment_report, _paid_by, keeps_error=False, reset={"next_action": None}),
+    OrderKind.REFUND: _KindRules(_refund_report, _moved_by, keeps_error=True, reset={}),
+    OrderKind.PAYOUT: _KindRules(_payout_report, _moved_by, keeps_error=True, reset={}),
+}
 
 
 def under_review(order: _O, *, now: datetime) -> _O:
@@ -113,10 +152,7 @@ def password_given(payment: Payment, *, now: datetime) -> Payment:
 
 def succeeded(order: _O, attempt: Attempt, *, now: datetime) -> _O:
     """Return the order as succeeded by a closed attempt, as a person saw at the rail."""
-    changes: dict[str, Any] = {"rail": attempt.rail}
-    if isinstance(order, Payment):
-        changes = _paid_by(order, attempt)
-    return _after(order, OrderEvent.SUCCEEDED, now, **changes)
+    return _after(order, OrderEvent.SUCCEEDED, now, **_RULES[order.kind].succeeded(order, attempt))
 
 
 def settle_late_success(order: _O, attempt: Attempt, *, now: datetime) -> _O:
@@ -133,20 +169,17 @@ def canceled(payment: Payment, *, now: datetime) -> Payment:
 
 
 def _kept_error(order: Order) -> Failure | None:
-    """Return the last error that an order keeps while it waits; a payment that waits shows none."""
-    return None if isinstance(order, Payment) else order.last_error
+    return order.last_error if _RULES[order.kind].keeps_error else None
 
 
 def _after(
     order: _O, event: OrderEvent, now: datetime, *, last_error: Failure | None = None, **changes: Any
 ) -> _O:
-    """Return the order after the event, with the next version when anything changed. An action that the payer
-    was asked for ends with the event, unless `changes` has the next one."""
+    """Return the order after the event, with the next version when anything changed."""
     state = state_after(order, event)
     if state is None:
         return order
-    if isinstance(order, Payment):
-        changes = {"next_action": None, **changes}
+    changes = {**_RULES[order.kind].reset, **changes}
     changed = replace(
         order, status=state.status, status_detail=state.detail, last_error=last_error, **changes
     )

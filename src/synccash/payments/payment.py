@@ -59,6 +59,8 @@ class Payment:
 
     kind: ClassVar = OrderKind.PAYMENT
     operation: ClassVar = Operation.COLLECT
+    takes_from_balance: ClassVar = False
+    is_stopped_by_suspension: ClassVar = True
 
     id: str
     merchant_id: str
@@ -117,11 +119,12 @@ class Refund:
     at most one surplus refund of a debit has not failed. `exclusive`: the rail cannot tell two refunds of a
     debit apart, so only one runs at a time. `identity` names the refund among those of its payment, also
     after its row is lost: the merchant's idempotency key, or the surplus debit and how many refunds of it had
-    failed. None in rows of former versions.
+    failed. None in rows of former versions. A refund never expires: the money stays owed to the payer.
     """
 
     kind: ClassVar = OrderKind.REFUND
     operation: ClassVar = Operation.REFUND
+    expires_at: ClassVar = None
 
     id: str
     merchant_id: str
@@ -142,3 +145,13 @@ class Refund:
     identity: str | None = None
     version: int = 1
     fence: int = 1
+
+    @property
+    def takes_from_balance(self) -> bool:
+        """True when the amount leaves the merchant's balance. A surplus was never part of it."""
+        return not self.surplus
+
+    @property
+    def is_stopped_by_suspension(self) -> bool:
+        """True when a suspended merchant cannot open the refund. A surplus goes back in any case."""
+        return not self.surplus

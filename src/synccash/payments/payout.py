@@ -33,6 +33,8 @@ class Payout:
 
     kind: ClassVar = OrderKind.PAYOUT
     operation: ClassVar = Operation.PAYOUT
+    takes_from_balance: ClassVar = True
+    is_stopped_by_suspension: ClassVar = True
 
     id: str
     merchant_id: str

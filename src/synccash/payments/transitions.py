@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from synccash.payments.case import Order
 from synccash.payments.errors import IllegalTransitionError
-from synccash.payments.payment import OutgoingStatus, Payment, PaymentStatus, Refund, StatusDetail
-from synccash.payments.payout import Payout
+from synccash.payments.payment import OrderKind, OutgoingStatus, PaymentStatus, StatusDetail
 
 
 class OrderEvent(StrEnum):
@@ -92,10 +91,10 @@ PAYOUT_TRANSITIONS: Transitions = {
 }
 """A payout cannot be canceled, and its payee never has to do anything."""
 
-TRANSITIONS: Mapping[type[Order], Transitions] = {
-    Payment: PAYMENT_TRANSITIONS,
-    Refund: REFUND_TRANSITIONS,
-    Payout: PAYOUT_TRANSITIONS,
+TRANSITIONS: Mapping[OrderKind, Transitions] = {
+    OrderKind.PAYMENT: PAYMENT_TRANSITIONS,
+    OrderKind.REFUND: REFUND_TRANSITIONS,
+    OrderKind.PAYOUT: PAYOUT_TRANSITIONS,
 }
 
 ABSORBED = frozenset(
@@ -119,7 +118,7 @@ def state_after(order: Order, event: OrderEvent) -> OrderState | None:
 
     Raises IllegalTransitionError.
     """
-    table = TRANSITIONS[type(order)]
+    table = TRANSITIONS[order.kind]
     state = table.get((order.status, event))
     if state is None and not (order.status.is_final and event in ABSORBED and _is_known(event, table)):
         raise IllegalTransitionError(order.id, order.status, event)

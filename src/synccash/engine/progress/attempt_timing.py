@@ -10,9 +10,8 @@ from synccash.engine.ports import AccountRail
 from synccash.engine.progress.attempts import is_short_of_float
 from synccash.engine.settings import EngineSettings
 from synccash.payments.attempt import Attempt, AttemptState
-from synccash.payments.case import Case, ReleaseLease, returned_debit
+from synccash.payments.case import Case, RefundCase, ReleaseLease, returned_debit
 from synccash.payments.failure import FailureCode, WhoseProblem
-from synccash.payments.payment import OrderKind
 from synccash.payments.ports import Clock
 from synccash.payments.rail import OperationCapability, RailStatus, StatusAnswer
 from synccash.resilience.evidence import Evidence
@@ -170,7 +169,7 @@ class AttemptTiming:
     def is_refund_overdue(self, case: Case) -> bool:
         """True for a refund that is old enough, without having been taken by its rail, for a human to be told
         (`refund_told_after_s`)."""
-        if case.order.kind is not OrderKind.REFUND:
+        if not isinstance(case, RefundCase):
             return False
         refund_age_s = (case.as_of - case.order.created_at).total_seconds()
         return refund_age_s >= self.settings.refund_told_after_s

@@ -26,7 +26,6 @@ from synccash.payments.case import (
     RefundCase,
     ReleaseLease,
     is_payment_case,
-    requested,
 )
 from synccash.payments.errors import InternalError
 from synccash.payments.payment import StatusDetail
@@ -156,9 +155,11 @@ class OrderWorker:
     async def screen(self, case: Case) -> Case | None:
         """Ask the fraud service about a payment or payout for which nothing was ever sent, and act on its
         decision."""
+        if isinstance(case, RefundCase):
+            raise InternalError(f"{case.order.id} is a refund, and refunds are not screened")
         if self.screening is None:
             return await self._try_again(case)
-        decision = await self.screening.decide(requested(case))
+        decision = await self.screening.decide(case.order)
         entry = self.commit_builder.entry("screened", decision.explained())
         if decision.outcome is RiskOutcome.ALLOW:
             return await self._try_again(case, entry)

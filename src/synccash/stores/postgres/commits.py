@@ -1,10 +1,16 @@
-"""Statements of every later commit of an order; each is one transaction.
+"""Statements of the later commits of orders, each one transaction: one template for the tables of all orders.
 
-They take one JSON argument, an array of moves. `held` locks the orders that still are what the move was
-computed from; `moved` writes them; the rest follows from what `moved` returned. The attempts are written in
-sequence: a dead one is closed before the next one opens, as the unique index asks.
+They take one JSON argument, an array of commits, which the columns call moves. `held` locks the orders whose
+rows still are what the commit was computed from; `moved` writes them; the rest follows from what `moved`
+returned. The attempts are written in sequence: a dead one is closed before the next one is opened, as the
+unique index requires.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from synccash.payments.payment import OrderKind
+from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable, union
 from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, followers
 
 # The equality tells the planner to expect one row; opening.py says why.
@@ -45,7 +51,7 @@ contradicted AS (
 )
 """  # noqa: S608 - put together from constants
 
-# Where a recovery is under way there is no such epoch, and the order has no equal of it.
+# While a recovery is under way there is no such epoch, so no order equals it.
 _ALLOWED = """
         (NOT asked.outside_recovery OR o.recovery_epoch = (SELECT epoch FROM recovery WHERE NOT active))"""
 
@@ -60,29 +66,31 @@ _RETURNED = """
         o.id AS order_id, asked.move_id, asked.status, asked.body, asked.attempts, asked.events,
         asked.timeline, asked.contradiction"""
 
-# Where the paying attempt was taken back before, this statement itself may say that it was not: the trigger
-# on attempts writes the difference.
-MOVE_PAYMENTS = f"""
-WITH {_ASKED},
-held AS MATERIALIZED (
-    SELECT o.id, asked.move_id, o.status AS was FROM asked JOIN payments o ON o.id = asked.order_id
-    WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
-        AND o.move_id <> asked.move_id AND {_ALLOWED}
-    ORDER BY o.id FOR NO KEY UPDATE OF o
-),
-moved AS (
-    UPDATE payments o SET
-        updated_at = n.updated_at, status = n.status, status_detail = n.status_detail, rail = n.rail,
-        provider_transaction_id = n.provider_transaction_id, paid_by = n.paid_by,
-        next_action = n.next_action, last_error = n.last_error, amount_received = n.amount_received,
-        attempt_count = n.attempt_count, routing = n.routing, version = n.version, fence = n.fence,
-        balance_recorded = o.balance_recorded OR n.status = 'succeeded', {_HOLD}
-    FROM held JOIN asked USING (move_id), json_populate_record(NULL::payments, asked."order") n
-    WHERE o.id = held.id AND (NOT asked.before_expiry OR clock_timestamp() < o.expires_at)
-    RETURNING {_RETURNED},
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Effects:
+    """What a commit of a table does besides writing its order. `set` and `returned` add to the step `moved`;
+    `steps` follow it."""
+
+    set: str = ""
+    returned: str = ""
+    steps: str = ""
+
+
+# While a refund is under way, it explains why a rail calls its debit returned. Once it has ended without
+# moving money, the rail is asked about the debit again, as after a callback.
+_ENDED = "p.status IN ('succeeded', 'failed', 'canceled')"
+
+_EFFECTS: Mapping[OrderKind, _Effects] = {
+    OrderKind.PAYOUT: _Effects(),
+    # The paying attempt may have been reversed before, and this statement may revoke that: the trigger on
+    # attempts then writes the difference.
+    OrderKind.PAYMENT: _Effects(
+        set="balance_recorded = o.balance_recorded OR n.status = 'succeeded',",
+        returned=""",
         o.merchant_id, o.livemode, o.currency, o.rail, o.amount_received, o.paid_by,
-        held.was <> 'succeeded' AND o.status = 'succeeded' AS pays
-),
+        held.was <> 'succeeded' AND o.status = 'succeeded' AS pays""",
+        steps="""
 collected AS (
     INSERT INTO balance_entries (merchant_id, livemode, currency, kind, amount, source)
     SELECT p.merchant_id, p.livemode, p.currency, entry.kind, entry.amount, p.order_id
@@ -94,61 +102,20 @@ collected AS (
     ) entry
     WHERE p.pays AND entry.amount > 0
         AND NOT EXISTS (SELECT FROM attempts a WHERE a.id = p.paid_by AND a.reversed_at IS NOT NULL)
-),
-{_FOLLOWING}
-SELECT move_id FROM moved
-"""  # noqa: S608 - put together from constants
-
-MOVE_PAYOUTS = f"""
-WITH {_ASKED},
-held AS MATERIALIZED (
-    SELECT o.id, asked.move_id FROM asked JOIN payouts o ON o.id = asked.order_id
-    WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
-        AND o.move_id <> asked.move_id AND {_ALLOWED}
-    ORDER BY o.id FOR NO KEY UPDATE OF o
-),
-moved AS (
-    UPDATE payouts o SET
-        updated_at = n.updated_at, status = n.status, status_detail = n.status_detail, rail = n.rail,
-        provider_transaction_id = n.provider_transaction_id, last_error = n.last_error,
-        attempt_count = n.attempt_count, routing = n.routing, version = n.version, fence = n.fence, {_HOLD}
-    FROM held JOIN asked USING (move_id), json_populate_record(NULL::payouts, asked."order") n
-    WHERE o.id = held.id AND (NOT asked.before_expiry OR clock_timestamp() < o.expires_at)
-    RETURNING {_RETURNED}
-),
-{_FOLLOWING}
-SELECT move_id FROM moved
-"""  # noqa: S608 - put together from constants
-
-# While a refund is under way, it explains why a rail calls its debit returned. Once it has ended without
-# moving money, the rail is asked about the debit again, as after a callback.
-_ENDED = "p.status IN ('succeeded', 'failed', 'canceled')"
-
-# What was reserved stays reserved when the money has gone back, and is given back when it has not. `gone`: an
-# attempt of the refund has moved the money, whatever the refund is called. A rail that calls a refund failed
-# and then goes back on its word takes the reservation again, as far as nobody else has it by then.
-# A surplus is no part of its payment, so what goes back of it is none either.
-MOVE_REFUNDS = f"""
-WITH {_ASKED},
-held AS MATERIALIZED (
-    SELECT o.id, asked.move_id, o.status AS was FROM asked JOIN refunds o ON o.id = asked.order_id
-    WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
-        AND o.move_id <> asked.move_id AND {_ALLOWED}
-    ORDER BY o.id FOR NO KEY UPDATE OF o
-),
-moved AS (
-    UPDATE refunds o SET
-        updated_at = n.updated_at, status = n.status, status_detail = n.status_detail, rail = n.rail,
-        last_error = n.last_error, version = n.version, fence = n.fence, {_HOLD}
-    FROM held JOIN asked USING (move_id), json_populate_record(NULL::refunds, asked."order") n
-    WHERE o.id = held.id
-    RETURNING {_RETURNED},
+),""",
+    ),
+    # What is reserved stays reserved when the money has gone back, and is given back when it has not. `gone`:
+    # an attempt of the refund has moved the money, whatever the refund's status. When a rail that reported a
+    # refund as failed reports later that its money moved, the reservation is taken again, as far as no other
+    # refund has it by then. A surplus is no part of its payment, and neither is its refund.
+    OrderKind.REFUND: _Effects(
+        returned=""",
         o.payment_id, o.attempt_id, o.amount, o.surplus, o.updated_at, o.status AS stands, held.was,
         EXISTS (SELECT FROM attempts a WHERE a.order_id = o.id AND a.amount_received > 0) AS was_gone,
         EXISTS (
             SELECT FROM json_array_elements(asked.attempts) a WHERE (a ->> 'amount_received')::bigint > 0
-        ) AS goes
-),
+        ) AS goes""",
+        steps=f"""
 settled AS (
     SELECT payment_id, attempt_id, amount, surplus, updated_at,
         was = 'failed' AS late, stands = 'succeeded' OR was_gone OR goes AS gone
@@ -174,12 +141,34 @@ reserved AS (
         SELECT attempt_id, sum(CASE WHEN late THEN amount ELSE -amount END) AS amount
         FROM settled WHERE late = gone GROUP BY attempt_id
     ) sums WHERE a.id = sums.attempt_id
+),""",  # noqa: S608 - put together from constants
+    ),
+}
+
+
+def _move(table: OrderTable) -> str:
+    effects = _EFFECTS[table.kind]
+    changed = ", ".join(f"{column} = n.{column}" for column in table.changed)
+    in_time = " AND (NOT asked.before_expiry OR clock_timestamp() < o.expires_at)" if table.expires else ""
+    return f"""
+WITH {_ASKED},
+held AS MATERIALIZED (
+    SELECT o.id, asked.move_id, o.status AS was FROM asked JOIN {table.name} o ON o.id = asked.order_id
+    WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
+        AND o.move_id <> asked.move_id AND {_ALLOWED}
+    ORDER BY o.id FOR NO KEY UPDATE OF o
 ),
+moved AS (
+    UPDATE {table.name} o SET {changed}, {effects.set} {_HOLD}
+    FROM held JOIN asked USING (move_id), json_populate_record(NULL::{table.name}, asked."order") n
+    WHERE o.id = held.id{in_time}
+    RETURNING {_RETURNED}{effects.returned}
+),{effects.steps}
 {_FOLLOWING}
 SELECT move_id FROM moved
 """  # noqa: S608 - put together from constants
 
-LAST_MOVE = """
-SELECT move_id FROM payments WHERE id = $1 UNION ALL SELECT move_id FROM refunds WHERE id = $1
-UNION ALL SELECT move_id FROM payouts WHERE id = $1
-"""
+
+MOVE: Mapping[OrderKind, str] = {table.kind: _move(table) for table in ORDER_TABLES.values()}
+
+LAST_MOVE = union("SELECT move_id FROM {table} WHERE id = $1")

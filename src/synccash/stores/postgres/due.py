@@ -1,8 +1,12 @@
 """Statements that lease due orders, renew leases, and record callback hints."""
 
+from collections.abc import Mapping
+
+from synccash.payments.payment import OrderKind
+from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable, union
 from synccash.stores.postgres.parts import attempts_of
 
-_KINDS = ("payments", "refunds", "payouts")
+_TABLES = tuple(table.name for table in ORDER_TABLES.values())
 
 
 def _due(table: str) -> str:
@@ -51,33 +55,28 @@ def _hinted(table: str) -> str:
 )"""  # noqa: S608 - `table` is one of ours
 
 
-# The recovery fields of an order; see payments/case.py.
-def _recovered(order: str) -> str:
-    return f"""r.active AS held, CASE WHEN {order}.recovery_epoch < r.epoch THEN r.epoch END AS unsearched,
-    coalesce({order}.created_at < r.released_at, false) AS restored, r.entered_at AS recovery_began"""
+def _case(table: OrderTable, source: str, more: str = "") -> str:
+    """The rows of the orders in `source` with the other columns of their cases; see payments/case.py."""
+    return f"""
+SELECT '{table.kind}' AS kind, row_to_json(o) AS "order", {table.payment} AS payment, {table.debit} AS debit,
+    {attempts_of("o.id")} AS attempts, now() AS as_of, {more}
+    r.active AS held, CASE WHEN o.recovery_epoch < r.epoch THEN r.epoch END AS unsearched,
+    coalesce(o.created_at < r.released_at, false) AS restored, r.entered_at AS recovery_began
+FROM {source} o {table.joined}, recovery r"""  # noqa: S608 - put together from constants
 
+
+_LEASED = "o.former_lease_end, o.was_due_at, o.was_hinted,"
 
 # `due` is the order when its lock was acquired; the updates first see it as in this statement's snapshot. A
 # holder or a callback that committed in between has written rows that the snapshot cannot see: an order whose
 # last commit or hint differs is left to the next round.
 TAKE_DUE = f"""
-WITH {",".join(map(_due, _KINDS))},
+WITH {",".join(map(_due, _TABLES))},
 due AS MATERIALIZED (
-    {" UNION ALL ".join(f"SELECT * FROM due_{table}" for table in _KINDS)} ORDER BY due_at LIMIT $1
+    {union("SELECT * FROM due_{table}")} ORDER BY due_at LIMIT $1
 ),
-{",".join(map(_taken, _KINDS))}
-SELECT 'payment' AS kind, row_to_json(o) AS payment, NULL::json AS refund, NULL::json AS debit,
-    NULL::json AS payout, {attempts_of("o.id")} AS attempts, now() AS as_of, o.former_lease_end, o.was_due_at,
-    o.was_hinted, {_recovered("o")}
-FROM payments_taken o, recovery r
-UNION ALL
-SELECT 'refund', row_to_json(p), row_to_json(o), row_to_json(d), NULL, {attempts_of("o.id")},
-    now(), o.former_lease_end, o.was_due_at, o.was_hinted, {_recovered("o")}
-FROM refunds_taken o JOIN payments p ON p.id = o.payment_id JOIN attempts d ON d.id = o.attempt_id, recovery r
-UNION ALL
-SELECT 'payout', NULL, NULL, NULL, row_to_json(o), {attempts_of("o.id")},
-    now(), o.former_lease_end, o.was_due_at, o.was_hinted, {_recovered("o")}
-FROM payouts_taken o, recovery r
+{",".join(map(_taken, _TABLES))}
+{" UNION ALL ".join(_case(table, f"{table.name}_taken", _LEASED) for table in ORDER_TABLES.values())}
 ORDER BY was_due_at
 """  # noqa: S608 - put together from constants
 
@@ -105,7 +104,7 @@ noted AS (
     ON CONFLICT (order_id) DO UPDATE SET times = u.times + 1, last_seen = now(), error = excluded.error
     RETURNING order_id, times
 ),
-{",".join(map(_put_back, _KINDS))}
+{",".join(map(_put_back, _TABLES))}
 SELECT order_id FROM noted
 """  # noqa: S608 - put together from constants
 
@@ -113,8 +112,8 @@ RENEW = f"""
 WITH held AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::bigint[]) AS h(id, fence)
 ),
-{",".join(map(_kept, _KINDS))}
-{" UNION ALL ".join(f"SELECT id, fence FROM {table}_mine" for table in _KINDS)}
+{",".join(map(_kept, _TABLES))}
+{union("SELECT id, fence FROM {table}_mine")}
 """  # noqa: S608 - put together from constants
 
 # $2 is what the callback claims: it stays on the attempt, where no other commit writes, and so does its time.
@@ -129,24 +128,12 @@ claimed AS (
 {hinted}
 SELECT 1 FROM meant
 """
-HINT = _HINT.format(named="callback_token = $1", hinted=",".join(map(_hinted, _KINDS)))
+HINT = _HINT.format(named="callback_token = $1", hinted=",".join(map(_hinted, _TABLES)))
 HINT_REFERENCE = _HINT.format(
-    named="reference = $1::uuid AND rail = $3", hinted=",".join(map(_hinted, _KINDS))
+    named="reference = $1::uuid AND rail = $3", hinted=",".join(map(_hinted, _TABLES))
 )
 
-PAYOUT = f"""
-SELECT row_to_json(o) AS payout, {attempts_of("o.id")} AS attempts, now() AS as_of, {_recovered("o")}
-FROM payouts o, recovery r WHERE o.id = $1
-"""  # noqa: S608 - put together from constants
-
-PAYMENT = f"""
-SELECT row_to_json(p) AS payment, {attempts_of("p.id")} AS attempts, now() AS as_of, {_recovered("p")}
-FROM payments p, recovery r WHERE p.id = $1
-"""  # noqa: S608 - put together from constants
-
-REFUND = f"""
-SELECT row_to_json(o) AS refund, row_to_json(p) AS payment, row_to_json(d) AS debit,
-    {attempts_of("o.id")} AS attempts, now() AS as_of, {_recovered("o")}
-FROM refunds o JOIN payments p ON p.id = o.payment_id JOIN attempts d ON d.id = o.attempt_id, recovery r
-WHERE o.id = $1
-"""  # noqa: S608 - put together from constants
+READ: Mapping[OrderKind, str] = {
+    table.kind: f"{_case(table, table.name)} WHERE o.id = $1" for table in ORDER_TABLES.values()
+}
+"""The case of the order with the id $1; `o` is the order."""

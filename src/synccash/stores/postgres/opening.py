@@ -1,14 +1,18 @@
-"""Commit 1: the statements that open orders, each a whole transaction.
+"""Statements that open orders, each a whole transaction: one template for the tables of all orders.
 
-They take one JSON argument, an array of openings. Each step reads what the step before returned, so that what
-did not happen has no followers.
+They take one JSON argument, an array of openings. Each step reads what the step before returned, so nothing
+is written for an opening that was refused.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from synccash.payments.payment import OrderKind
+from synccash.stores.postgres.order_tables import ORDER_TABLES, PAYMENTS, PAYOUTS, REFUNDS, OrderTable
 from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, followers
 
-# The equality tells the planner to expect one row, so that it walks the indexes even while the tables are
-# small and its statistics old; without it a plan made on an empty table reads a grown one from end to end.
+# The equality makes the planner expect one row, so it uses the indexes even while the tables are small and
+# their statistics are old. Without it, a plan made on an empty table scans the whole table when it has grown.
 _ASKED = """
 asked AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1) AS a(
@@ -17,43 +21,120 @@ asked AS MATERIALIZED (
         attempts json, events json, timeline json, merchant_id text, balance json)
     WHERE kind = 'opening'
 )"""
-_RECOVERING = """recovering AS MATERIALIZED (
-    SELECT active, epoch - active::integer AS epoch FROM recovery
-)"""
 
-# A refund of a payment that is older than the latest release may be one that was lost and is asked for again,
-# also long afterwards: it is opened as if the recovery lasted, and searched for before it is sent.
-_RECOVERING_REFUND = """recovering AS MATERIALIZED (
-    SELECT held AS active, r.epoch - held::integer AS epoch
-    FROM asked JOIN payments p ON p.id = asked."order" ->> 'payment_id', recovery r,
-        LATERAL (SELECT r.active OR coalesce(p.created_at < r.released_at, false) AS held) state
-)"""
-
-_STANDING = """
+_LEASE_UNTIL = ", ".join(
+    f"(SELECT o.lease_until FROM {table.name} o WHERE o.id = i.order_id)"  # noqa: S608
+    for table in ORDER_TABLES.values()
+)
+_STANDING = f"""
 LEFT JOIN LATERAL (
-    SELECT i.fingerprint, i.order_id, i.status, i.body, coalesce(
-        (SELECT p.lease_until FROM payments p WHERE p.id = i.order_id),
-        (SELECT r.lease_until FROM refunds r WHERE r.id = i.order_id),
-        (SELECT o.lease_until FROM payouts o WHERE o.id = i.order_id)) AS lease_until
+    SELECT i.fingerprint, i.order_id, i.status, i.body, coalesce({_LEASE_UNTIL}) AS lease_until
     FROM idempotency i WHERE i.scope = asked.scope AND i.key = asked.key
-) standing ON opened.order_id IS NULL"""
+) standing ON opened.order_id IS NULL"""  # noqa: S608 - put together from constants
 
-_ANSWER = """
-    opened.order_id IS NOT NULL AS opened, now() AS as_of,
-    standing.fingerprint, standing.order_id, standing.status, standing.body,
-    coalesce(greatest(0, extract(epoch FROM standing.lease_until - now())), 0)::float8 AS held_for_s,
-    (SELECT active FROM recovering) AS sends_held"""
-
-_SUSPENDED = """suspended AS MATERIALIZED (
+_SUSPENDED = """
+suspended AS MATERIALIZED (
     SELECT asked.order_id FROM asked JOIN suspended_merchants s USING (merchant_id)
 )"""
 
-# In the order of their claims, so that openings that meet never wait for each other in a ring. What is
-# refused leaves no claim: its key is free for another try.
-_CLAIMED = """claimed AS (
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checks:
+    """How the openings of a table differ: the steps before the claims, what they refuse, and what follows.
+
+    `recovering` returns whether a recovery holds the sends, and the epoch in which the order was last
+    searched for. `steps` ends with the step `refused`: the ids of the orders that are not opened. `source`
+    and `allowed` select the openings whose keys are claimed. `reserved` reserves a refund on its debit.
+    """
+
+    steps: str
+    returned: str
+    recovering: str = "SELECT active, epoch - active::integer AS epoch FROM recovery"
+    source: str = "asked"
+    allowed: str = "true"
+    reserved: str = ""
+
+
+_RETURNS_SUSPENDED = """
+    EXISTS (SELECT FROM suspended WHERE suspended.order_id = asked.order_id) AS suspended"""
+_RETURNS_BALANCE = f"""{_RETURNS_SUSPENDED},
+    (SELECT greatest(judged.available, 0) FROM judged WHERE judged.order_id = asked.order_id) AS covered,
+    (SELECT judged.needed FROM judged WHERE judged.order_id = asked.order_id) AS needed"""  # noqa: S608
+_REFUSED = """
+refused AS (
+    SELECT order_id FROM suspended UNION ALL SELECT order_id FROM judged
+)"""
+
+_CHECKS: Mapping[OrderKind, _Checks] = {
+    OrderKind.PAYMENT: _Checks(
+        steps=f"{_SUSPENDED}, refused AS (SELECT order_id FROM suspended)",  # noqa: S608
+        returned=_RETURNS_SUSPENDED,
+    ),
+    # The openings of a statement are judged one after the other, under the locks of the balances, so that
+    # each is judged by what those before it left.
+    OrderKind.PAYOUT: _Checks(
+        steps=f"""{_SUSPENDED},
+judged AS MATERIALIZED (
+    SELECT * FROM judge_openings((
+        SELECT json_agg(balance) FROM asked WHERE order_id NOT IN (SELECT order_id FROM suspended)
+    ))
+),{_REFUSED}""",  # noqa: S608 - put together from constants
+        returned=_RETURNS_BALANCE,
+    ),
+    # The debit is locked before anything is claimed, so a refund that waited here sees what is really left.
+    # The balance is locked after it, always in this order. A surplus was never part of the balance, so it is
+    # not judged.
+    OrderKind.REFUND: _Checks(
+        # A refund of a payment that is older than the latest release may have been lost and requested again,
+        # also long afterwards: it is opened as if the recovery lasted, and searched for before it is sent.
+        recovering="""SELECT held AS active, r.epoch - held::integer AS epoch
+    FROM asked JOIN payments p ON p.id = asked."order" ->> 'payment_id', recovery r,
+        LATERAL (SELECT r.active OR coalesce(p.created_at < r.released_at, false) AS held) state""",
+        steps=f"""
+debit AS MATERIALIZED (
+    SELECT CASE WHEN a.reversed_at IS NULL THEN a.amount_received - a.refund_reserved ELSE 0 END AS available
+    FROM asked JOIN attempts a ON a.id = asked."order" ->> 'attempt_id'
+    WHERE a.operation = 'collect' AND a.order_id = asked."order" ->> 'payment_id'
+    FOR NO KEY UPDATE OF a
+),{_SUSPENDED},
+judged AS MATERIALIZED (
+    SELECT j.* FROM asked, debit, judge_openings(CASE
+        WHEN debit.available >= (asked."order" ->> 'amount')::bigint AND asked.balance IS NOT NULL
+            THEN json_build_array(asked.balance)
+    END) j
+    WHERE asked.order_id NOT IN (SELECT order_id FROM suspended)
+),{_REFUSED}""",  # noqa: S608 - put together from constants
+        source="asked, debit",
+        allowed="""debit.available >= (asked."order" ->> 'amount')::bigint""",
+        reserved="""
+reserved AS (
+    UPDATE attempts a SET refund_reserved = a.refund_reserved + (opened."order" ->> 'amount')::bigint
+    FROM opened WHERE a.id = opened."order" ->> 'attempt_id'
+    RETURNING a.*
+),""",
+        returned=f"""{_RETURNS_BALANCE},
+    (SELECT available FROM debit) AS available,
+    (SELECT row_to_json(reserved) FROM reserved) AS debit,
+    (SELECT row_to_json(p) FROM payments p WHERE p.id = asked."order" ->> 'payment_id') AS payment""",  # noqa: S608
+    ),
+}
+
+
+def _open(table: OrderTable) -> str:
+    checks, columns = _CHECKS[table.kind], ", ".join(table.columns)
+    values = ", ".join(f"o.{column}" for column in table.columns)
+    in_order = ", ".join(f"o.{column}" for column in table.reference)
+    # Claims are inserted in their order, so openings that meet never wait for each other in a circle. A
+    # refused opening leaves no claim: its key is free for another try.
+    return f"""
+WITH {_ASKED},
+recovering AS MATERIALIZED (
+    {checks.recovering}
+),{checks.steps},
+claimed AS (
     INSERT INTO idempotency (scope, key, fingerprint, order_id, status, body, completed_at)
     SELECT scope, key, fingerprint, order_id, status, body, CASE WHEN status IS NOT NULL THEN now() END
-    FROM asked WHERE order_id NOT IN (SELECT order_id FROM {refused})
+    FROM {checks.source} WHERE {checks.allowed} AND order_id NOT IN (SELECT order_id FROM refused)
         AND (NOT (SELECT active FROM recovering) OR json_array_length(asked.attempts) = 0)
     ORDER BY scope, key
     ON CONFLICT (scope, key) DO NOTHING
@@ -61,159 +142,39 @@ _CLAIMED = """claimed AS (
 ),
 opened AS MATERIALIZED (
     SELECT asked.* FROM asked JOIN claimed USING (order_id)
-)"""
-
-# One after the other, so that what is left for each is known; under the locks of the balances.
-_JUDGED = f"""{_SUSPENDED},
-judged AS MATERIALIZED (
-    SELECT * FROM judge_openings((
-        SELECT json_agg(balance) FROM asked WHERE order_id NOT IN (SELECT order_id FROM suspended)
-    ))
-),
-refused AS (
-    SELECT order_id FROM suspended UNION ALL SELECT order_id FROM judged
-)"""  # noqa: S608 - put together from constants
-
-_REFUSED = """,
-    EXISTS (SELECT FROM suspended WHERE suspended.order_id = asked.order_id) AS suspended"""
-_UNCOVERED = f"""{_REFUSED},
-    (SELECT greatest(judged.available, 0) FROM judged WHERE judged.order_id = asked.order_id) AS covered,
-    (SELECT judged.needed FROM judged WHERE judged.order_id = asked.order_id) AS needed"""  # noqa: S608
-
-OPEN_PAYMENTS = f"""
-WITH {_ASKED},
-{_RECOVERING},
-{_SUSPENDED},
-{_CLAIMED.format(refused="suspended")},
+),{checks.reserved}
 made AS (
-    INSERT INTO payments (
-        id, merchant_id, livemode, reference, amount, currency, payer_msisdn, payer_network, created_at,
-        updated_at, expires_at, status, status_detail, pinned_rail, rail, provider_transaction_id,
-        next_action, last_error, amount_received, amount_refunded, attempt_count, description, metadata,
-        routing, version, fence, recovery_epoch, lease_until, due_at, move_id)
-    SELECT
-        p.id, p.merchant_id, p.livemode, p.reference, p.amount, p.currency, p.payer_msisdn, p.payer_network,
-        p.created_at, p.updated_at, p.expires_at, p.status, p.status_detail, p.pinned_rail, p.rail,
-        p.provider_transaction_id, p.next_action, p.last_error, p.amount_received, p.amount_refunded,
-        p.attempt_count, p.description, p.metadata, p.routing, p.version, p.fence,
-        (SELECT epoch FROM recovering),
+    INSERT INTO {table.name} ({columns}, recovery_epoch, lease_until, due_at, move_id)
+    SELECT {values}, (SELECT epoch FROM recovering),
         now() + make_interval(secs => opened.lease_s),
         now() + make_interval(secs => coalesce(opened.lease_s, opened.due_in_s)),
-        p.id
-    FROM opened, json_populate_record(NULL::payments, opened."order") p
-    ORDER BY p.merchant_id, p.livemode, p.reference
+        o.id
+    FROM opened, json_populate_record(NULL::{table.name}, opened."order") o
+    ORDER BY {in_order}
 ),
 tried AS (
     INSERT INTO attempts ({ATTEMPT_COLUMNS})
     SELECT {ATTEMPT_VALUES} FROM opened, json_populate_recordset(NULL::attempts, opened.attempts) a
 ),
 {followers("opened")}
-SELECT asked.order_id AS asked_id, {_ANSWER}{_REFUSED}
+SELECT asked.order_id AS asked_id,
+    opened.order_id IS NOT NULL AS opened, now() AS as_of,
+    standing.fingerprint, standing.order_id, standing.status, standing.body,
+    coalesce(greatest(0, extract(epoch FROM standing.lease_until - now())), 0)::float8 AS held_for_s,
+    (SELECT active FROM recovering) AS sends_held, {checks.returned}
 FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
 """  # noqa: S608 - put together from constants
 
-OPEN_PAYOUTS = f"""
-WITH {_ASKED},
-{_RECOVERING},
-{_JUDGED},
-{_CLAIMED.format(refused="refused")},
-made AS (
-    INSERT INTO payouts (
-        id, merchant_id, livemode, reference, amount, currency, payee_msisdn, payee_network, payee_name,
-        created_at, updated_at, expires_at, status, status_detail, pinned_rail, rail,
-        provider_transaction_id, last_error, attempt_count, description, metadata, routing, version, fence,
-        recovery_epoch, lease_until, due_at, move_id)
-    SELECT
-        p.id, p.merchant_id, p.livemode, p.reference, p.amount, p.currency, p.payee_msisdn, p.payee_network,
-        p.payee_name, p.created_at, p.updated_at, p.expires_at, p.status, p.status_detail, p.pinned_rail,
-        p.rail, p.provider_transaction_id, p.last_error, p.attempt_count, p.description, p.metadata,
-        p.routing, p.version, p.fence, (SELECT epoch FROM recovering),
-        now() + make_interval(secs => opened.lease_s),
-        now() + make_interval(secs => coalesce(opened.lease_s, opened.due_in_s)),
-        p.id
-    FROM opened, json_populate_record(NULL::payouts, opened."order") p
-    ORDER BY p.merchant_id, p.livemode, p.reference
-),
-tried AS (
-    INSERT INTO attempts ({ATTEMPT_COLUMNS})
-    SELECT {ATTEMPT_VALUES} FROM opened, json_populate_recordset(NULL::attempts, opened.attempts) a
-),
-{followers("opened")}
-SELECT asked.order_id AS asked_id, {_ANSWER}{_UNCOVERED}
-FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
-"""  # noqa: S608 - put together from constants
 
-# The debit is locked before anything is claimed: who waits here sees what is really left. The balance is
-# locked behind it, always in this order. Money that came too much was never part of it: that is not judged.
-OPEN_REFUND = f"""
-WITH {_ASKED},
-{_RECOVERING_REFUND},
-debit AS MATERIALIZED (
-    SELECT CASE WHEN a.reversed_at IS NULL THEN a.amount_received - a.refund_reserved ELSE 0 END AS available
-    FROM asked JOIN attempts a ON a.id = asked."order" ->> 'attempt_id'
-    WHERE a.operation = 'collect' AND a.order_id = asked."order" ->> 'payment_id'
-    FOR NO KEY UPDATE OF a
-),
-{_SUSPENDED},
-judged AS MATERIALIZED (
-    SELECT j.* FROM asked, debit, judge_openings(CASE
-        WHEN debit.available >= (asked."order" ->> 'amount')::bigint AND asked.balance IS NOT NULL
-            THEN json_build_array(asked.balance)
-    END) j
-    WHERE asked.order_id NOT IN (SELECT order_id FROM suspended)
-),
-claimed AS (
-    INSERT INTO idempotency (scope, key, fingerprint, order_id)
-    SELECT scope, key, fingerprint, order_id FROM asked, debit
-    WHERE debit.available >= (asked."order" ->> 'amount')::bigint
-        AND (NOT (SELECT active FROM recovering) OR json_array_length(asked.attempts) = 0)
-        AND order_id NOT IN (SELECT order_id FROM suspended UNION ALL SELECT order_id FROM judged)
-    ON CONFLICT (scope, key) DO NOTHING
-    RETURNING order_id
-),
-opened AS MATERIALIZED (
-    SELECT asked.* FROM asked JOIN claimed USING (order_id)
-),
-reserved AS (
-    UPDATE attempts a SET refund_reserved = a.refund_reserved + (opened."order" ->> 'amount')::bigint
-    FROM opened WHERE a.id = opened."order" ->> 'attempt_id'
-    RETURNING a.*
-),
-made AS (
-    INSERT INTO refunds (
-        id, merchant_id, livemode, payment_id, attempt_id, amount, currency, created_at, updated_at, status,
-        status_detail, rail, reason, last_error, surplus, exclusive, identity, version, fence,
-        recovery_epoch, lease_until, due_at, move_id)
-    SELECT
-        r.id, r.merchant_id, r.livemode, r.payment_id, r.attempt_id, r.amount, r.currency, r.created_at,
-        r.updated_at, r.status, r.status_detail, r.rail, r.reason, r.last_error, r.surplus, r.exclusive,
-        r.identity, r.version, r.fence, (SELECT epoch FROM recovering),
-        now() + make_interval(secs => opened.lease_s),
-        now() + make_interval(secs => coalesce(opened.lease_s, opened.due_in_s)),
-        r.id
-    FROM opened, json_populate_record(NULL::refunds, opened."order") r
-),
-tried AS (
-    INSERT INTO attempts ({ATTEMPT_COLUMNS})
-    SELECT {ATTEMPT_VALUES} FROM opened, json_populate_recordset(NULL::attempts, opened.attempts) a
-),
-{followers("opened")}
-SELECT asked.order_id AS asked_id, {_ANSWER}{_UNCOVERED},
-    (SELECT available FROM debit) AS available,
-    (SELECT row_to_json(reserved) FROM reserved) AS debit,
-    (SELECT row_to_json(p) FROM payments p WHERE p.id = asked."order" ->> 'payment_id') AS payment
-FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
-"""  # noqa: S608 - put together from constants
+OPEN: Mapping[OrderKind, str] = {table.kind: _open(table) for table in (PAYMENTS, PAYOUTS, REFUNDS)}
 
-CLAIMED = """
+CLAIMED = f"""
 SELECT i.fingerprint, i.order_id, i.status, i.body, coalesce(greatest(0, extract(epoch FROM coalesce(
-    (SELECT p.lease_until FROM payments p WHERE p.id = i.order_id),
-    (SELECT r.lease_until FROM refunds r WHERE r.id = i.order_id),
-    (SELECT o.lease_until FROM payouts o WHERE o.id = i.order_id)) - now())), 0)::float8 AS held_for_s
+    {_LEASE_UNTIL}) - now())), 0)::float8 AS held_for_s
 FROM idempotency i WHERE i.scope = $1 AND i.key = $2
-"""
+"""  # noqa: S608 - put together from constants
 
-# Usually the commit that let the order go has stored the answer, and nothing is left to write.
+# Usually the commit that released the lease has stored the answer, and nothing is left to write.
 ANSWER = """
 WITH given AS (
     UPDATE idempotency SET status = $2, body = $3, completed_at = now()
@@ -225,9 +186,11 @@ UNION ALL
 SELECT status, body FROM idempotency WHERE order_id = $1 AND status IS NOT NULL
 """
 
-OWNER = {
-    OrderKind.PAYMENT: "SELECT id FROM payments WHERE merchant_id = $1 AND livemode = $2 AND reference = $3",
-    OrderKind.PAYOUT: "SELECT id FROM payouts WHERE merchant_id = $1 AND livemode = $2 AND reference = $3",
-    OrderKind.REFUND: "SELECT id FROM refunds WHERE payment_id = $1 AND identity = $2",
-}
-"""The order that a reference belongs to, and the refund that an identity belongs to."""
+
+def _owner(table: OrderTable) -> str:
+    conditions = (f"{column} = ${number}" for number, column in enumerate(table.reference, start=1))
+    return f"SELECT id FROM {table.name} WHERE {' AND '.join(conditions)}"  # noqa: S608 - put together from constants
+
+
+OWNER: Mapping[OrderKind, str] = {table.kind: _owner(table) for table in ORDER_TABLES.values()}
+"""The order that has the values of the table's `reference`."""

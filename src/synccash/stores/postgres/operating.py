@@ -1,4 +1,4 @@
-"""What an operator may look at: the payments and payouts of all merchants."""
+"""Reads for operators: the payments and payouts of all merchants."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from synccash.stores.postgres.database import Database
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-# Each merchant's newest come from the index that his own list has; no index has those of all.
+# Each merchant's newest orders come from the index of the merchant's own list; no index has those of all.
 _ORDERS = """
 SELECT p.id, p.merchant_id, p.livemode, p.status, p.status_detail, p.amount, p.currency,
     {columns}, p.rail, p.reference, p.attempt_count, p.created_at
@@ -61,17 +61,17 @@ class PostgresOperating:
     database: Database
 
     async def orders(self, wanted: Wanted) -> Sequence[dict[str, Any]]:
-        """At most `limit` + 1 orders: the one too many says that there are more."""
+        """Return at most `limit` + 1 orders: the extra one shows that there are more."""
         statement, arguments = _listed(wanted)
         found = await self.database.repeat(statement, wanted.limit + 1, wanted.merchant, *arguments)
         return [dict(row.items()) for row in found]
 
     async def refunds(self, payment_id: str) -> Sequence[dict[str, Any]]:
-        """A payment's refunds, oldest first."""
+        """Return a payment's refunds, oldest first."""
         return [dict(row.items()) for row in await self.database.repeat(_REFUNDS, payment_id)]
 
     async def timeline(self, order_id: str) -> Sequence[Entry]:
-        """All that was decided about an order, and about a payment's refunds, oldest first."""
+        """Return the timeline of an order, with that of a payment's refunds, oldest first."""
         found = await self.database.repeat(_TIMELINE, order_id)
         return [Entry(at=row["at"], kind=row["kind"], data=_decode(row["data"])) for row in found]
 
@@ -93,6 +93,6 @@ def _listed(wanted: Wanted) -> tuple[str, list[Any]]:
             arguments.append(value)
             conditions.append("AND " + condition.format(f"${len(arguments) + 2}"))
     if wanted.status not in (None, PaymentStatus.SUCCEEDED) or wanted.detail is not None:
-        conditions.append("AND p.status <> 'succeeded'")  # the words of the partial index
+        conditions.append("AND p.status <> 'succeeded'")  # the exact condition of the partial index
     columns = _COLUMNS[wanted.kind]
     return _ORDERS.format(table=wanted.kind, columns=columns, where=" ".join(conditions)), arguments

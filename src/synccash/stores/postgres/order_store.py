@@ -1,10 +1,10 @@
 """The order store in PostgreSQL: every method is one statement, one round trip and one transaction.
 
-The clock is the database's. Commits in doubt are looked up before anybody is told anything.
+The clock is the database's. A commit whose result was lost is looked up before its caller gets a result.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -32,7 +32,6 @@ from synccash.payments.case import (
     SendsHeld,
     StoredAnswer,
     Suspended,
-    is_stopped_by_suspension,
 )
 from synccash.payments.errors import InternalError, StoreUnavailableError
 from synccash.payments.failure import Failure
@@ -42,6 +41,7 @@ from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres import commits, due, opening, rows
 from synccash.stores.postgres.database import TRIES, Database, InDoubtError
 from synccash.stores.postgres.errors import InvariantBrokenError
+from synccash.stores.postgres.order_tables import ORDER_TABLES
 from synccash.stores.postgres.pool import CONNECT_TIMEOUT_S
 from synccash.stores.postgres.recovery import PostgresRecovery
 from synccash.stores.postgres.unreadable import UNREADABLE, read_or_note
@@ -53,7 +53,7 @@ _REFERENCES = frozenset(
         "a_reference_is_used_once",
         "a_payouts_reference_is_used_once",
         "a_refunds_identity_is_used_once",
-        # Derived from those names: it may be seen first.
+        # An attempt's reference is derived from the order's, so this constraint may be checked first.
         "an_attempt_has_its_own_reference",
     }
 )
@@ -64,9 +64,9 @@ _NOW = "SELECT clock_timestamp() AS now"
 _TOGETHER = 64
 _FLUSHES = 2
 _REFUNDS = 4
-"""How many refunds of one process are opened at a time. They may wait for a debit or a balance, and a
-merchant that asks for many must leave connections to all others."""
-_C = TypeVar("_C", PaymentCase, RefundCase, PayoutCase)
+"""How many refunds one process opens at a time. They may wait for a debit or a balance, and must leave
+connections to the other orders."""
+_C = TypeVar("_C", bound=Case)
 _Submit = Callable[[dict[str, Any]], Coroutine[Any, Any, asyncpg.Record | None]]
 
 
@@ -85,16 +85,14 @@ class PostgresOrderStore:
     _refunds: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_REFUNDS))
 
     def __post_init__(self) -> None:
+        # A refund's statements also write its payment and its debit, so refunds are written one by one.
+        batched = (OrderKind.PAYMENT, OrderKind.PAYOUT)
         self._openings = {
-            OrderKind.PAYMENT: self._batch(opening.OPEN_PAYMENTS, asked="order_id", answered="asked_id"),
-            OrderKind.PAYOUT: self._batch(opening.OPEN_PAYOUTS, asked="order_id", answered="asked_id"),
-            OrderKind.REFUND: self._open_refund,
-        }
+            kind: self._batch(opening.OPEN[kind], asked="order_id", answered="asked_id") for kind in batched
+        } | {OrderKind.REFUND: self._open_refund}
         self._moves = {
-            OrderKind.PAYMENT: self._batch(commits.MOVE_PAYMENTS, asked="move_id", answered="move_id"),
-            OrderKind.PAYOUT: self._batch(commits.MOVE_PAYOUTS, asked="move_id", answered="move_id"),
-            OrderKind.REFUND: self._move_refund,
-        }
+            kind: self._batch(commits.MOVE[kind], asked="move_id", answered="move_id") for kind in batched
+        } | {OrderKind.REFUND: self._move_refund}
 
     def _batch(self, statement: str, *, asked: str, answered: str) -> _Submit:
         async def flush(
@@ -103,7 +101,7 @@ class PostgresOrderStore:
             try:
                 found = await self._once(statement, rows.as_argument(documents))
             except (InDoubtError, StoreUnavailableError) as error:
-                # Each waits and looks for its own row: nobody holds up those who come behind.
+                # Each caller waits and looks for its own row, so none delays the next batch.
                 return [type(error)(str(error)) for _ in documents]
             answers = {row[answered]: row for row in found}
             return [answers.get(document[asked]) for document in documents]
@@ -112,7 +110,7 @@ class PostgresOrderStore:
         return batch.submit
 
     async def now(self) -> datetime:
-        """The database's clock."""
+        """Return the database's time."""
         return (await self._repeat(_NOW))[0]["now"]
 
     async def recovery(self) -> Recovery:
@@ -152,7 +150,7 @@ class PostgresOrderStore:
                     if refusal is None and row["sends_held"] and asked.attempt is not None:
                         refusal = SendsHeld()
             if existing is not None:
-                return await self._told(existing, order, doubtful=is_doubtful)
+                return await self._after_claim(existing, order, doubtful=is_doubtful)
             if refusal is not None and not is_doubtful:
                 return refusal
             if shortage is not None:
@@ -167,14 +165,13 @@ class PostgresOrderStore:
         except TimeoutError as error:
             raise StoreUnavailableError("too many refunds wait for their debits and balances") from error
         try:
-            found = await self._once(opening.OPEN_REFUND, rows.as_argument([document]))
+            found = await self._once(opening.OPEN[OrderKind.REFUND], rows.as_argument([document]))
         finally:
             self._refunds.release()
         return found[0] if found else None
 
     async def _move_refund(self, document: dict[str, Any]) -> asyncpg.Record | None:
-        # The statement also writes the payment and the debit: one refund at a time keeps the order of locks.
-        found = await self._once(commits.MOVE_REFUNDS, rows.as_argument([document]))
+        found = await self._once(commits.MOVE[OrderKind.REFUND], rows.as_argument([document]))
         return found[0] if found else None
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
@@ -185,7 +182,7 @@ class PostgresOrderStore:
     async def answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
         """Complete the order's claim where it is still processing, and return the answer that stands.
 
-        An order without a claim has nobody to be told twice: the answer comes back as it is.
+        For an order without a claim, `answer` is returned: no repeat of a request can ask for it.
         """
         for _ in range(TRIES):
             found = await self._repeat(opening.ANSWER, order_id, answer.status, answer.body)
@@ -249,7 +246,7 @@ class PostgresOrderStore:
         return bool(await self._repeat(due.HINT, token, _json_of(failure)))
 
     async def hint_reference(self, rail: str, reference: str, failure: Failure | None = None) -> bool:
-        """The same for the attempt with this reference at this rail."""
+        """Do the same for the attempt with this reference at this rail."""
         try:
             name = UUID(reference)
         except ValueError:
@@ -258,36 +255,28 @@ class PostgresOrderStore:
 
     async def payment(self, payment_id: str) -> PaymentCase | None:
         """Read a payment with its attempts, as of one moment."""
-        found = await self._repeat(due.PAYMENT, payment_id)
-        return await self._case(payment_id, found, rows.payment_case)
+        return await self._case(OrderKind.PAYMENT, payment_id, rows.payment_case)
 
     async def refund(self, refund_id: str) -> RefundCase | None:
         """Read a refund with its attempts and its debit, as of one moment."""
-        found = await self._repeat(due.REFUND, refund_id)
-        return await self._case(refund_id, found, rows.refund_case)
+        return await self._case(OrderKind.REFUND, refund_id, rows.refund_case)
 
     async def payout(self, payout_id: str) -> PayoutCase | None:
         """Read a payout with its attempts, as of one moment."""
-        found = await self._repeat(due.PAYOUT, payout_id)
-        return await self._case(payout_id, found, rows.payout_case)
+        return await self._case(OrderKind.PAYOUT, payout_id, rows.payout_case)
 
-    async def _case(
-        self, order_id: str, found: Sequence[asyncpg.Record], read: Callable[[asyncpg.Record], _C]
-    ) -> _C | None:
+    async def _case(self, kind: OrderKind, order_id: str, read: Callable[[asyncpg.Record], _C]) -> _C | None:
+        found = await self._repeat(due.READ[kind], order_id)
         return await read_or_note(self.database, order_id, found[0], read) if found else None
 
-    async def _told(
+    async def _after_claim(
         self, standing: AlreadyClaimed, order: Order, *, doubtful: bool
     ) -> Opened | AlreadyClaimed:
-        """After a commit in doubt the claim that stands may be our own, and the hold with it."""
+        """Return the claim, or the opened order where the commit in doubt was our own and its lease is still
+        in force."""
         if not doubtful or standing.order_id != order.id:
             return standing
-        read: Mapping[OrderKind, Callable[[str], Awaitable[Case | None]]] = {
-            OrderKind.PAYMENT: self.payment,
-            OrderKind.REFUND: self.refund,
-            OrderKind.PAYOUT: self.payout,
-        }
-        case = await read[order.kind](order.id)
+        case = await self._case(order.kind, order.id, rows.case_of)
         if case is None:
             raise StoreUnavailableError(f"{order.id} is claimed and cannot be read")
         now = case.order
@@ -298,11 +287,7 @@ class PostgresOrderStore:
         return bool(found) and found[0]["move_id"] == commit.id
 
     async def _owner_of_reference(self, order: Order, error: InvariantBrokenError) -> str:
-        key = (
-            (order.merchant_id, order.livemode, order.reference)
-            if not isinstance(order, Refund)
-            else (order.payment_id, order.identity)
-        )
+        key = (getattr(order, column) for column in ORDER_TABLES[order.kind].reference)
         found = await self._repeat(opening.OWNER[order.kind], *key)
         if not found:
             raise error
@@ -327,7 +312,7 @@ def _opening_document(asked: Opening[Order]) -> dict[str, Any]:
         "kind": "opening",
         "order_id": order.id,
         "order": rows.order_row(order),
-        "merchant_id": order.merchant_id if is_stopped_by_suspension(order) else None,
+        "merchant_id": order.merchant_id if order.is_stopped_by_suspension else None,
         "balance": rows.balance_row(order, asked.claim),
         **rows.claim_columns(asked.claim),
         **rows.commit_columns(asked.lease, asked.attempts, asked.events, asked.timeline, asked.answer),
@@ -380,15 +365,15 @@ def _refusal(row: asyncpg.Record) -> Suspended | NotCovered | None:
 
 def _shortage(order: Order, row: asyncpg.Record) -> NotRefundable | None:
     """Return what the debit of a refund has left, where that is too little; None for the other orders."""
-    if order.kind is not OrderKind.REFUND:
+    if not isinstance(order, Refund):
         return None
     available = row["available"] or 0
     return NotRefundable(available) if available < order.amount else None
 
 
 def _refused_by(error: InvariantBrokenError) -> Suspended | None:
-    """What the last wall of the schema says: suspended, or None for a balance that has fallen since it was
-    judged, which is judged again. Raises every other error."""
+    """Return Suspended where the schema's constraint refused for it, and None where the balance has fallen
+    since it was judged: the opening is judged again. Raises every other error."""
     if error.constraint == _SUSPENDED:
         return Suspended()
     if error.constraint != _COVERED:

@@ -1,4 +1,4 @@
-"""What several statements have in common."""
+"""Parts that several statements share."""
 
 _ATTEMPT = (
     "id",
@@ -38,7 +38,8 @@ ATTEMPT_VALUES = ", ".join(f"a.{column}" for column in _ATTEMPT)
 
 
 def followers(source: str) -> str:
-    """The events and timeline entries of the orders that the step `source` returned, and to whom they go."""
+    """Return the steps that write the events, deliveries and timeline of the orders that the step `source`
+    returned."""
     return f"""
 told AS (
     INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
@@ -55,7 +56,8 @@ noted AS (
 
 
 def owed(source: str, condition: str = "true") -> str:
-    """The deliveries of the events that the step `source` returned: one for each endpoint that wants it."""
+    """Return the step that writes the deliveries of the events that the step `source` returned: one for each
+    endpoint that subscribes to the event's type."""
     return f"""
 owed AS (
     INSERT INTO deliveries (event_id, endpoint_id, due_at)
@@ -66,5 +68,5 @@ owed AS (
 
 
 def attempts_of(order: str) -> str:
-    """The attempts of the order whose id is the expression `order`, in sequence, as one JSON array."""
+    """Return the attempts of the order whose id is the expression `order`, in sequence, as a JSON array."""
     return f"(SELECT json_agg(a ORDER BY a.sequence) FROM attempts a WHERE a.order_id = {order})"  # noqa: S608

@@ -7,29 +7,29 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
-from synccash.payments.payment import PaymentStatus
+from synccash.payments.case import Case, Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
+from synccash.payments.payment import OrderKind, PaymentStatus
 from synccash.payments.request import Tenant
 from synccash.stores.postgres import due, rows
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.parts import attempts_of
 from synccash.stores.postgres.unreadable import UNREADABLE, note_unreadable, read_or_note
 
-_C = TypeVar("_C", PaymentCase, RefundCase, PayoutCase)
+_C = TypeVar("_C", bound=Case)
 _named = msgspec.json.Decoder(UnreadablePayment).decode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-_PAYMENT = f"{due.PAYMENT} AND p.merchant_id = $2 AND p.livemode = $3"
-_REFUND = f"{due.REFUND} AND o.merchant_id = $2 AND o.livemode = $3"
-_PAYOUT = f"{due.PAYOUT} AND o.merchant_id = $2 AND o.livemode = $3"
+_READ = {
+    kind: f"{statement} AND o.merchant_id = $2 AND o.livemode = $3" for kind, statement in due.READ.items()
+}
 
 _PAYMENTS = """
-SELECT row_to_json(p) AS payment, {attempts} AS attempts, now() AS as_of
+SELECT row_to_json(p) AS "order", {attempts} AS attempts, now() AS as_of
 FROM payments p WHERE p.merchant_id = $1 AND p.livemode = $2 {where}
 ORDER BY p.created_at DESC, p.id DESC LIMIT $3
 """
 
-# Positions are given when the order's row is locked, so within an order they are its history.
+# Positions are assigned while the order's row is locked, so they are in the order of its commits.
 _TIMELINE = """
 SELECT t.at, t.kind, t.data FROM payments p LEFT JOIN LATERAL (
     SELECT e.at, e.kind, e.data, e.position FROM timeline e
@@ -76,18 +76,15 @@ class PostgresReading:
 
     async def payment(self, tenant: Tenant, payment_id: str) -> PaymentCase | None:
         """Read a payment with its attempts."""
-        found = await self._fetch(_PAYMENT, payment_id, tenant.merchant_id, tenant.livemode)
-        return await self._case(payment_id, found, rows.payment_case)
+        return await self._case(OrderKind.PAYMENT, tenant, payment_id, rows.payment_case)
 
     async def refund(self, tenant: Tenant, refund_id: str) -> RefundCase | None:
         """Read a refund with its attempts."""
-        found = await self._fetch(_REFUND, refund_id, tenant.merchant_id, tenant.livemode)
-        return await self._case(refund_id, found, rows.refund_case)
+        return await self._case(OrderKind.REFUND, tenant, refund_id, rows.refund_case)
 
     async def payout(self, tenant: Tenant, payout_id: str) -> PayoutCase | None:
         """Read a payout with its attempts."""
-        found = await self._fetch(_PAYOUT, payout_id, tenant.merchant_id, tenant.livemode)
-        return await self._case(payout_id, found, rows.payout_case)
+        return await self._case(OrderKind.PAYOUT, tenant, payout_id, rows.payout_case)
 
     async def payments(self, tenant: Tenant, where: Wanted) -> Sequence[PaymentCase | UnreadablePayment]:
         """Return at most `where.limit` + 1 payments, newest first: the extra one shows that there are
@@ -97,7 +94,7 @@ class PostgresReading:
         return [await self._listed(row) for row in found]
 
     async def timeline(self, tenant: Tenant, payment_id: str) -> Sequence[Entry] | None:
-        """A payment's timeline with its refunds' entries, oldest first; None where there is no payment."""
+        """Return a payment's timeline with its refunds' entries, oldest first; None if there is none."""
         found = await self._fetch(_TIMELINE, payment_id, tenant.merchant_id, tenant.livemode)
         if not found:
             return None
@@ -106,10 +103,10 @@ class PostgresReading:
         ]
 
     async def events(self, tenant: Tenant, *, after: str | None, limit: int) -> Sequence[Event] | None:
-        """Events in the order of their commits behind the event `after`, at most `limit` + 1.
+        """Return at most `limit` + 1 events after the event `after`, in the order of their commits.
 
-        None of them is ever skipped: an event is shown once nothing older can appear before it. None: `after`
-        names no event of the tenant.
+        No event is ever skipped: one is returned only when no older one can appear any more. None: `after`
+        is no event of the tenant.
         """
         found = await self._fetch(_EVENTS, tenant.merchant_id, tenant.livemode, after, limit + 1)
         if not found and after is not None:
@@ -117,14 +114,17 @@ class PostgresReading:
             return [] if known else None
         return [Event(**dict(row.items())) for row in found]
 
-    async def _case(self, order_id: str, found: Sequence[Any], read: Callable[[Any], _C]) -> _C | None:
+    async def _case(
+        self, kind: OrderKind, tenant: Tenant, order_id: str, read: Callable[[Any], _C]
+    ) -> _C | None:
+        found = await self._fetch(_READ[kind], order_id, tenant.merchant_id, tenant.livemode)
         return await read_or_note(self.database, order_id, found[0], read) if found else None
 
     async def _listed(self, row: Any) -> PaymentCase | UnreadablePayment:
         try:
             return rows.payment_case(row)
         except UNREADABLE as error:
-            named = _named(row["payment"])
+            named = _named(row["order"])
             await note_unreadable(self.database, named.id, error)
             return named
 

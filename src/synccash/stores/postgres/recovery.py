@@ -10,6 +10,7 @@ import structlog
 
 from synccash.payments.recovery import Recovery
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable, union
 from synccash.stores.postgres.pool import Connection
 
 log = structlog.get_logger("synccash.recovery")
@@ -25,19 +26,16 @@ SELECT r.epoch, r.active, (extract(epoch FROM r.entered_at) * 1000000)::bigint A
     (r.system_identifier, r.timeline) = (s.system_identifier, s.timeline) AS is_ours
 FROM recovery r, {_SERVER} s
 """  # noqa: S608 - put together from constants
-# Every open order has a due time, and few ended ones: the partial indexes of due times are walked, and not
-# years of payments.
-_STATE = """
+# Every open order has a due time, and few ended ones have: the partial indexes of due times are scanned, and
+# not years of payments.
+_STATE = f"""
 WITH waiting AS (
-    SELECT recovery_epoch FROM payments
-    WHERE due_at IS NOT NULL AND status NOT IN ('succeeded', 'failed', 'canceled')
-    UNION ALL SELECT recovery_epoch FROM refunds WHERE due_at IS NOT NULL AND status = 'processing'
-    UNION ALL SELECT recovery_epoch FROM payouts WHERE due_at IS NOT NULL AND status = 'processing'
+    {union("SELECT recovery_epoch FROM {table} WHERE due_at IS NOT NULL AND {is_open}")}
 )
 SELECT epoch, active, reason, entered_by, entered_at, released_by, released_at,
     (SELECT count(*) FROM waiting WHERE recovery_epoch < r.epoch) AS unsearched
 FROM recovery r
-"""
+"""  # noqa: S608 - put together from constants
 _START = f"""
 UPDATE recovery r SET
     epoch = r.epoch + 1, active = true, reason = $1, entered_by = $2, entered_at = now(),
@@ -56,25 +54,23 @@ _LATEST_KEY = """
 SELECT reference_key FROM (SELECT id, reference_key FROM attempts ORDER BY id DESC LIMIT 1000) latest
 WHERE reference_key IS NOT NULL ORDER BY id DESC LIMIT 1
 """
-_RELEASE = """
+
+
+def _made_due(table: OrderTable) -> str:
+    return f"""
+{table.name}_due AS (
+    UPDATE {table.name} o SET due_at = now() FROM released
+    WHERE o.due_at IS NOT NULL AND {table.is_open} AND o.lease_until IS NULL
+)"""  # noqa: S608 - put together from constants
+
+
+_RELEASE = f"""
 WITH released AS (
     UPDATE recovery SET active = false, released_by = $1, released_at = now() WHERE active RETURNING epoch
 ),
-payments_due AS (
-    UPDATE payments o SET due_at = now() FROM released
-    WHERE o.due_at IS NOT NULL AND o.status NOT IN ('succeeded', 'failed', 'canceled')
-        AND o.lease_until IS NULL
-),
-refunds_due AS (
-    UPDATE refunds o SET due_at = now() FROM released
-    WHERE o.due_at IS NOT NULL AND o.status = 'processing' AND o.lease_until IS NULL
-),
-payouts_due AS (
-    UPDATE payouts o SET due_at = now() FROM released
-    WHERE o.due_at IS NOT NULL AND o.status = 'processing' AND o.lease_until IS NULL
-)
+{",".join(map(_made_due, ORDER_TABLES.values()))}
 SELECT epoch FROM released
-"""
+"""  # noqa: S608 - put together from constants
 _DURABILITY = """
 SELECT current_setting('synchronous_commit') AS synchronous_commit,
     current_setting('fsync')::boolean AS fsync,

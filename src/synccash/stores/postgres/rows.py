@@ -22,7 +22,6 @@ from synccash.payments.case import (
     RefundCase,
     ReleaseLease,
     StoredAnswer,
-    takes_from_balance,
 )
 from synccash.payments.failure import Failure
 from synccash.payments.payer import Msisdn, Network, Payer
@@ -35,7 +34,7 @@ to_json = msgspec.json.Encoder().encode
 
 
 def payment_row(payment: Payment) -> dict[str, Any]:
-    """The columns of a payment, without its lease."""
+    """Return the columns of a payment, without its lease."""
     return {
         "id": payment.id,
         "merchant_id": payment.merchant_id,
@@ -68,7 +67,7 @@ def payment_row(payment: Payment) -> dict[str, Any]:
 
 
 def refund_row(refund: Refund) -> dict[str, Any]:
-    """The columns of a refund, without its lease."""
+    """Return the columns of a refund, without its lease."""
     return {
         "id": refund.id,
         "merchant_id": refund.merchant_id,
@@ -93,7 +92,7 @@ def refund_row(refund: Refund) -> dict[str, Any]:
 
 
 def payout_row(payout: Payout) -> dict[str, Any]:
-    """The columns of a payout, without its lease."""
+    """Return the columns of a payout, without its lease."""
     return {
         "id": payout.id,
         "merchant_id": payout.merchant_id,
@@ -130,12 +129,12 @@ _ROW_OF: Mapping[OrderKind, Callable[[Any], dict[str, Any]]] = {
 
 
 def order_row(order: Order) -> dict[str, Any]:
-    """The columns of an order of any kind."""
+    """Return the columns of an order of any kind."""
     return _ROW_OF[order.kind](order)
 
 
 def attempt_row(attempt: Attempt) -> dict[str, Any]:
-    """The columns of an attempt."""
+    """Return the columns of an attempt."""
     return {
         "id": attempt.id,
         "order_id": attempt.order_id,
@@ -172,7 +171,7 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
 
 
 def event_row(event: Event) -> dict[str, Any]:
-    """The columns of an event. Its document goes in as it is."""
+    """Return the columns of an event. Its JSON document is not encoded again."""
     return {
         "id": event.id,
         "merchant_id": event.merchant_id,
@@ -186,14 +185,14 @@ def event_row(event: Event) -> dict[str, Any]:
 
 
 def claim_columns(claim: Claim) -> dict[str, Any]:
-    """A claim as a JSON argument."""
+    """Return a claim as a JSON argument."""
     return {"scope": claim.scope, "key": claim.key, "fingerprint": _hex(claim.fingerprint)}
 
 
 def balance_row(order: Order, claim: Claim) -> dict[str, Any] | None:
-    """The amount that an opening reserves from the merchant's balance, as `judge_openings` reads it. None for
-    an order that takes nothing out of it."""
-    if not takes_from_balance(order):
+    """Return the amount that an opening takes out of the merchant's balance, as `judge_openings` reads it.
+    None for an order that takes nothing out of it."""
+    if not order.takes_from_balance:
         return None
     return {
         "order_id": order.id,
@@ -215,7 +214,7 @@ def commit_columns(
     timeline: Iterable[Entry],
     answer: StoredAnswer | None,
 ) -> dict[str, Any]:
-    """The fields of a commit besides its order, as a JSON argument."""
+    """Return the fields of a commit besides its order, as a JSON argument."""
     return {
         "lease_s": lease.lease_s if isinstance(lease, KeepLease) else None,
         "due_in_s": lease.due_in_s if isinstance(lease, ReleaseLease) else None,
@@ -228,7 +227,7 @@ def commit_columns(
 
 
 def _hex(raw: bytes) -> str:
-    """The way PostgreSQL reads bytes from text."""
+    """Return bytes in the text format of PostgreSQL."""
     return "\\x" + raw.hex()
 
 
@@ -401,7 +400,7 @@ def attempt_of(raw: bytes) -> Attempt:
 
 
 def attempts_of(raw: bytes | None) -> tuple[Attempt, ...]:
-    """Read an array of rows of `attempts`; NULL is what PostgreSQL makes of none."""
+    """Read an array of rows of `attempts`; PostgreSQL returns NULL for an empty one."""
     return () if raw is None else tuple(_attempt_of(row) for row in _attempts.decode(raw))
 
 
@@ -446,14 +445,14 @@ def _attempt_of(row: _AttemptRow) -> Attempt:
 
 
 def payment_case(row: asyncpg.Record) -> PaymentCase:
-    """Read `payment` and the columns of `_case_columns`."""
-    return OrderCase(order=payment_of(row["payment"]), **_case_columns(row))
+    """Read the case of a payment; `due.READ` has the columns."""
+    return OrderCase(order=payment_of(row["order"]), **_case_columns(row))
 
 
 def refund_case(row: asyncpg.Record) -> RefundCase:
-    """Read `refund`, `payment`, `debit` and the columns of `_case_columns`."""
+    """Read the case of a refund, with `payment` and `debit`."""
     return RefundCase(
-        order=_refund.decode(row["refund"]),
+        order=_refund.decode(row["order"]),
         payment=payment_of(row["payment"]),
         debit=attempt_of(row["debit"]),
         **_case_columns(row),
@@ -461,8 +460,8 @@ def refund_case(row: asyncpg.Record) -> RefundCase:
 
 
 def payout_case(row: asyncpg.Record) -> PayoutCase:
-    """Read `payout` and the columns of `_case_columns`."""
-    return OrderCase(order=payout_of(row["payout"]), **_case_columns(row))
+    """Read the case of a payout."""
+    return OrderCase(order=payout_of(row["order"]), **_case_columns(row))
 
 
 def _case_columns(row: asyncpg.Record) -> dict[str, Any]:
@@ -479,7 +478,7 @@ def _case_columns(row: asyncpg.Record) -> dict[str, Any]:
     }
 
 
-CASE_OF: Mapping[OrderKind, Callable[[asyncpg.Record], Case]] = {
+_CASE_OF: Mapping[OrderKind, Callable[[asyncpg.Record], Case]] = {
     OrderKind.PAYMENT: payment_case,
     OrderKind.REFUND: refund_case,
     OrderKind.PAYOUT: payout_case,
@@ -487,8 +486,8 @@ CASE_OF: Mapping[OrderKind, Callable[[asyncpg.Record], Case]] = {
 
 
 def case_of(row: asyncpg.Record) -> Case:
-    """Read a row of TAKE_DUE. `kind` names the order's kind."""
-    return CASE_OF[row["kind"]](row)
+    """Read the case of an order of the kind that the column `kind` names."""
+    return _CASE_OF[row["kind"]](row)
 
 
 class _Named(msgspec.Struct):
@@ -500,11 +499,11 @@ _named = msgspec.json.Decoder(_Named)
 
 
 def named(row: asyncpg.Record) -> tuple[str, int]:
-    """The id and the fence of a row of TAKE_DUE, also where the rest of it cannot be read."""
-    found = _named.decode(row[row["kind"]])
+    """Return the id and the fence of a row of TAKE_DUE, even where the rest of it cannot be read."""
+    found = _named.decode(row["order"])
     return found.id, found.fence
 
 
 def as_argument(documents: Sequence[dict[str, Any]]) -> bytes:
-    """One JSON argument for a statement that works on a set."""
+    """Return the JSON argument of a statement that works on a set."""
     return to_json(documents)

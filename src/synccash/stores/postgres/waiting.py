@@ -1,42 +1,51 @@
-"""What waits for a human: orders that only he can decide, and money that came too much, or in another
-currency, and is still here."""
+"""Reads what waits for an operator: orders that only a person can decide, and money that came as a surplus or
+in another currency and was not returned."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from synccash.payments.payment import OrderKind
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable
 
 UNREADABLE_MINUTES = 15
-"""For how long an order counts as unreadable after the last try; it is tried again every 10 minutes."""
+"""How long an order counts as unreadable after the last try; it is tried again every 10 minutes."""
 
 REMEMBERED_DAYS = 90
-"""For how long a surplus, or money in another currency, is told that nobody has given back: he may have paid
-the payer otherwise."""
+"""How long a surplus, or money in another currency, is listed while no refund returns it: the payer may have
+been paid back in another way."""
 
 
-def _of(kind: str, table: str, *why: str) -> str:
-    words = ", ".join(f"'{word}'" for word in why)
+_REASONS: Mapping[OrderKind, str] = {
+    OrderKind.PAYMENT: "'under_review', 'risk_review'",
+    OrderKind.REFUND: "'under_review'",
+    OrderKind.PAYOUT: "'under_review', 'risk_review'",
+}
+"""The status details in which an order of the kind waits for a person."""
+
+
+def _held(table: OrderTable) -> str:
     return f"""
-    SELECT '{kind}' AS kind, id, status_detail AS why, amount, currency, rail, merchant_id,
+    SELECT '{table.kind}' AS kind, id, status_detail AS why, amount, currency, rail, merchant_id,
         livemode, updated_at AS since,
         CASE WHEN lease_until IS NULL AND isfinite(due_at) THEN due_at END AS next_look_at, (
-            SELECT a.provider_code FROM attempts a WHERE a.order_id = {table}.id
+            SELECT a.provider_code FROM attempts a WHERE a.order_id = {table.name}.id
             ORDER BY a.sequence DESC LIMIT 1
         ) AS code
-    FROM {table} WHERE status_detail IN ({words})"""  # noqa: S608 - put together from constants
+    FROM {table.name} WHERE status_detail IN ({_REASONS[table.kind]})"""  # noqa: S608 - put together from constants
 
 
-def _unreadable(kind: str, table: str) -> str:
+def _unreadable(table: OrderTable) -> str:
     return f"""
-    SELECT '{kind}', o.id, 'unreadable', o.amount, o.currency, o.rail, o.merchant_id, o.livemode,
+    SELECT '{table.kind}', o.id, 'unreadable', o.amount, o.currency, o.rail, o.merchant_id, o.livemode,
         u.first_seen, CASE WHEN isfinite(o.due_at) THEN o.due_at END, NULL
-    FROM unreadable_orders u JOIN {table} o ON o.id = u.order_id
+    FROM unreadable_orders u JOIN {table.name} o ON o.id = u.order_id
     WHERE u.last_seen > now() - interval '{UNREADABLE_MINUTES} minutes'"""  # noqa: S608 - from constants
 
 
-# A debit is a surplus where its payment has ended and does not stand for it, as in refund_openings.py. Money
-# in another currency counts as nothing received, so no refund of ours returns it: its timeline tells of it.
+# A debit is a surplus when its payment has ended and was not paid by it, as in refund_openings.py. Money in
+# another currency counts as nothing received, so no refund returns it; the timeline has an entry about it.
 _WAITING = f"""
 WITH surplus AS (
     SELECT DISTINCT a.id, p.id AS order_id, a.amount_received - a.refund_reserved AS amount, p.currency,
@@ -68,17 +77,9 @@ foreign_money AS (
         )
 ),
 waiting AS (
-    {_of("payment", "payments", "under_review", "risk_review")}
+    {" UNION ALL ".join(map(_held, ORDER_TABLES.values()))}
     UNION ALL
-    {_of("refund", "refunds", "under_review")}
-    UNION ALL
-    {_of("payout", "payouts", "under_review", "risk_review")}
-    UNION ALL
-    {_unreadable("payment", "payments")}
-    UNION ALL
-    {_unreadable("refund", "refunds")}
-    UNION ALL
-    {_unreadable("payout", "payouts")}
+    {" UNION ALL ".join(map(_unreadable, ORDER_TABLES.values()))}
     UNION ALL
     SELECT 'payment', order_id, 'surplus', amount, currency, rail, merchant_id, livemode, since, NULL, NULL
     FROM surplus
@@ -99,11 +100,11 @@ class PostgresWaiting:
     database: Database
 
     async def oldest(self, limit: int) -> Sequence[dict[str, Any]]:
-        """What waits longest, with when its rail is asked next by itself. `code`: what its rail said last, or
-        why it was not asked."""
+        """Return what waits longest, with the time of the next inquiry. `code`: the rail's latest code, or
+        the reason why it was not asked."""
         return [dict(row.items()) for row in await self.database.repeat(_LIST, limit)]
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
-        """How many wait, by the kind of order and why."""
+        """Return how many wait, by the kind of the order and the reason."""
         found = await self.database.repeat(_COUNT)
         return {(row["kind"], row["why"]): row["n"] for row in found}

@@ -1,0 +1,162 @@
+"""The tables of orders. The statements of all kinds of orders are generated from these descriptions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from synccash.payments.payment import OrderKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderTable:
+    """One table. `columns` are written by the opening, `changed` by later commits; the lease, the due time
+    and the ids of recovery and commit are common to all.
+
+    `reference`: the columns whose values only one order may have; openings insert in their order. `expires`:
+    the orders have an `expires_at`. `is_open`: the condition of the orders that have not ended. `joined`: the
+    rows that a case has besides its order, of which `payment` and `debit` are expressions.
+    """
+
+    kind: OrderKind
+    name: str
+    columns: Sequence[str]
+    changed: Sequence[str]
+    reference: Sequence[str] = ("merchant_id", "livemode", "reference")
+    expires: bool = True
+    is_open: str = "status = 'processing'"
+    joined: str = ""
+    payment: str = "NULL::json"
+    debit: str = "NULL::json"
+
+
+PAYMENTS = OrderTable(
+    kind=OrderKind.PAYMENT,
+    name="payments",
+    is_open="status NOT IN ('succeeded', 'failed', 'canceled')",
+    columns=(
+        "id",
+        "merchant_id",
+        "livemode",
+        "reference",
+        "amount",
+        "currency",
+        "payer_msisdn",
+        "payer_network",
+        "created_at",
+        "updated_at",
+        "expires_at",
+        "status",
+        "status_detail",
+        "pinned_rail",
+        "rail",
+        "provider_transaction_id",
+        "next_action",
+        "last_error",
+        "amount_received",
+        "amount_refunded",
+        "attempt_count",
+        "description",
+        "metadata",
+        "routing",
+        "version",
+        "fence",
+    ),
+    changed=(
+        "updated_at",
+        "status",
+        "status_detail",
+        "rail",
+        "provider_transaction_id",
+        "paid_by",
+        "next_action",
+        "last_error",
+        "amount_received",
+        "attempt_count",
+        "routing",
+        "version",
+        "fence",
+    ),
+)
+PAYOUTS = OrderTable(
+    kind=OrderKind.PAYOUT,
+    name="payouts",
+    columns=(
+        "id",
+        "merchant_id",
+        "livemode",
+        "reference",
+        "amount",
+        "currency",
+        "payee_msisdn",
+        "payee_network",
+        "payee_name",
+        "created_at",
+        "updated_at",
+        "expires_at",
+        "status",
+        "status_detail",
+        "pinned_rail",
+        "rail",
+        "provider_transaction_id",
+        "last_error",
+        "attempt_count",
+        "description",
+        "metadata",
+        "routing",
+        "version",
+        "fence",
+    ),
+    changed=(
+        "updated_at",
+        "status",
+        "status_detail",
+        "rail",
+        "provider_transaction_id",
+        "last_error",
+        "attempt_count",
+        "routing",
+        "version",
+        "fence",
+    ),
+)
+REFUNDS = OrderTable(
+    kind=OrderKind.REFUND,
+    name="refunds",
+    columns=(
+        "id",
+        "merchant_id",
+        "livemode",
+        "payment_id",
+        "attempt_id",
+        "amount",
+        "currency",
+        "created_at",
+        "updated_at",
+        "status",
+        "status_detail",
+        "rail",
+        "reason",
+        "last_error",
+        "surplus",
+        "exclusive",
+        "identity",
+        "version",
+        "fence",
+    ),
+    changed=("updated_at", "status", "status_detail", "rail", "last_error", "version", "fence"),
+    reference=("payment_id", "identity"),
+    expires=False,
+    joined="JOIN payments p ON p.id = o.payment_id JOIN attempts d ON d.id = o.attempt_id",
+    payment="row_to_json(p)",
+    debit="row_to_json(d)",
+)
+
+# Statements that touch several tables lock their rows in this order.
+ORDER_TABLES: Mapping[OrderKind, OrderTable] = {table.kind: table for table in (PAYMENTS, REFUNDS, PAYOUTS)}
+
+
+def union(statement: str) -> str:
+    """Return the rows of a statement for all tables. `{table}` in it is the name of each, and `{is_open}` the
+    condition of its open orders."""
+    return " UNION ALL ".join(
+        statement.format(table=table.name, is_open=table.is_open) for table in ORDER_TABLES.values()
+    )
