@@ -248,6 +248,18 @@ async def test_the_rail_is_asked_about_a_debit_again_once_its_refund_has_failed(
     assert await desk.contradictions() == ["reversed"]
 
 
+async def test_a_payment_that_its_refund_changes_under_a_lease_is_released_all_the_same(desk: Desk):
+    payment_id: str = (await desk.pay())["id"]
+    desk.first.status_at_rail = SUCCEEDED
+    await desk.work()
+    (attempt,) = (await desk.case(payment_id)).attempts
+    await desk.engine.take_callback("mtn_momo", attempt.callback_token)
+    (leased,) = await desk.engine.order_store.take_due(limit=1, lease_s=15.0)
+    await desk.pool.execute("UPDATE payments SET version = version + 1, amount_refunded = 1")
+    await desk.engine.worker._advance(leased)
+    assert await desk.pool.fetchval("SELECT lease_until FROM payments") is None
+
+
 async def test_a_reversal_is_told_although_the_process_that_took_its_callback_died(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     desk.first.status_at_rail = SUCCEEDED

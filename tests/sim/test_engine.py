@@ -114,6 +114,10 @@ def test_a_prompt_s_window_begins_with_the_last_send():
     assert judged(KINDS["strange"](200563)) == []
 
 
+def test_a_payment_that_its_refund_changed_under_a_lease_does_not_wait_for_the_leases_end():
+    assert judged(KINDS["strange"](436839)) == []
+
+
 @pytest.mark.parametrize("name", [*STRANGE, *RARER])
 def test_nobody_pays_twice_and_nothing_is_lost_under_rarer_faults(name: str):
     seeds = (*_KEPT_RARER.get(name, ()), *range(_RARER))

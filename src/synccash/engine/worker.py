@@ -1,13 +1,14 @@
 """The worker loop: leases due orders from the store and moves each forward. Any number of workers may run."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from synccash.engine.leases import HeldLeases
 from synccash.engine.ports import OrderStore
 from synccash.engine.progress.order_worker import OrderWorker
+from synccash.engine.requests.replies import read_order
 from synccash.engine.settings import EngineSettings
 from synccash.payments.case import Case, Lease
 from synccash.payments.errors import StoreUnavailableError
@@ -66,8 +67,23 @@ class Worker:
 
     async def _advance(self, case: Case) -> None:
         try:
-            await self.order_worker.advance(case)
+            if await self.order_worker.advance(case) is None:
+                await self._advance_changed(case)
         except StoreUnavailableError as error:
             # The lease ends by itself, and the next worker continues from the stored row.
             self.interrupted += 1
             log.warning("advance_interrupted", order_id=case.order.id, reason=str(error))
+
+    async def _advance_changed(self, case: Case) -> None:
+        """Advance an order again of which a commit was refused, if it changed under this worker's lease.
+
+        The settlement of a refund changes its payment without taking the payment's lease. Without a second
+        look the payment would wait until that lease has ended.
+        """
+        stored = await read_order(self.order_store, case.order.id)
+        if stored is None or stored.order.fence != case.order.fence:
+            return
+        if stored.order.version != case.order.version:
+            # Leasing the order cleared its hint, so only the first case holds it.
+            hinted, former = case.hinted, case.former_lease_end
+            await self.order_worker.advance(replace(stored, hinted=hinted, former_lease_end=former))
