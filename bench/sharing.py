@@ -24,7 +24,7 @@ from synccash.resilience.registry import Registry
 from synccash.resilience.verdict import Outcome
 from synccash.servers.bundle import start_servers
 from synccash.stores.valkey.breakers.shared import SharedBreakers
-from synccash.stores.valkey.client import build_client
+from synccash.stores.valkey.session import ValkeySession, open_session
 
 PROCESSES = 8
 ROUNDS = 100
@@ -122,8 +122,13 @@ def _live(url: str, instance: str, parent: Connection) -> None:
 async def _serve(url: str, instance: str, parent: Connection) -> None:
     profile = replace(PAYMENT_PROVIDER, breaker=replace(PAYMENT_PROVIDER.breaker, open_s=300.0))
     registry = Registry({"*": profile})
-    breaker, client = registry.breaker(NAME), build_client(url)
-    shared = SharedBreakers(client, registry, instance)
+    async with open_session(url, instance) as session:
+        await _answer(session, registry, parent)
+
+
+async def _answer(session: ValkeySession, registry: Registry, parent: Connection) -> None:
+    breaker, instance = registry.breaker(NAME), session.instance
+    shared = SharedBreakers(session, registry)
     view = ClusterBreakers(registry, instance, shared)
     moved_at = 0.0
 
@@ -132,7 +137,7 @@ async def _serve(url: str, instance: str, parent: Connection) -> None:
         moved_at = time.monotonic()
 
     breaker.listen(heard)
-    await shared.start()
+    shared.start()
     words: asyncio.Queue[str] = asyncio.Queue()
     asyncio.get_running_loop().add_reader(parent.fileno(), lambda: words.put_nowait(parent.recv()))
     while (word := await words.get()) != "end":
@@ -147,4 +152,3 @@ async def _serve(url: str, instance: str, parent: Connection) -> None:
             continue
         parent.send((breaker.state.value, moved_at if word == "state" else at))
     await shared.close()
-    await client.aclose()

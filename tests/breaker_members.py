@@ -1,4 +1,4 @@
-"""Processes that share breakers, as seen by Valkey: in one event loop, each with a client of its own."""
+"""Processes that share breakers, as seen by Valkey: in one event loop, each with a session of its own."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from synccash.resilience.profiles import PAYMENT_PROVIDER
 from synccash.resilience.registry import Registry
 from synccash.resilience.verdict import Outcome
 from synccash.stores.valkey.breakers.shared import SharedBreakers
-from synccash.stores.valkey.client import build_client
+from synccash.stores.valkey.session import open_session
 
 NAME = "rail:collect"
 FAILURES = 4
@@ -29,16 +29,15 @@ class Leaping:
 
 
 class Member:
-    def __init__(self, url, instance, *, deadline_s=1.0, **options):
+    def __init__(self, session, **options):
         self.clock = Leaping()
         rules = BreakerSettings(failures=FAILURES, open_s=60.0, probe_hold_s=20.0)
         profiles = {"*": replace(PAYMENT_PROVIDER, breaker=rules)}
         self.registry = Registry(profiles, clock=self.clock, random=lambda: 0.0)
         self.breaker = self.registry.breaker(NAME)
-        # A crowded machine is slower than the service's deadline, and that is not the matter here.
-        self.client = build_client(url, deadline_s=deadline_s)
-        self.shared = SharedBreakers(self.client, self.registry, instance, clock=self.clock, **options)
-        self.view = ClusterBreakers(self.registry, instance, self.shared)
+        self.session = session
+        self.shared = SharedBreakers(session, self.registry, clock=self.clock, **options)
+        self.view = ClusterBreakers(self.registry, session.instance, self.shared)
 
     @property
     def state(self):
@@ -54,20 +53,27 @@ class Member:
         except CircuitOpenError:
             return None
 
-    async def end(self):
-        await self.shared.close()
-        await self.client.aclose()
+
+@contextlib.asynccontextmanager
+async def member(url, instance, *, deadline_s=1.0, sleep=asyncio.sleep, **options):
+    """One member, which has not started to share yet."""
+    # A crowded machine is slower than the service's deadline, and that is not the matter here.
+    async with open_session(url, instance, deadline_s=deadline_s, sleep=sleep) as session:
+        found = Member(session, sleep=sleep, **options)
+        try:
+            yield found
+        finally:
+            await found.shared.close()
 
 
 @contextlib.asynccontextmanager
 async def members(url, number=2, *, name="p", **options):
     """So many members who all hear what is told."""
     async with contextlib.AsyncExitStack() as stack:
-        found = [Member(url, f"{name}{i}", **options) for i in range(number)]
-        for member in found:
-            stack.push_async_callback(member.end)
-            await member.shared.start()
-        await until(lambda: all(member.shared.connected for member in found))
+        found = [await stack.enter_async_context(member(url, f"{name}{i}", **options)) for i in range(number)]
+        for one in found:
+            one.shared.start()
+        await until(lambda: all(one.shared.connected for one in found))
         yield found
 
 

@@ -13,12 +13,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from breaker_members import NAME, Member
+from breaker_members import NAME, member
 from synccash.resilience.verdict import Outcome
 
 
 async def serve(socket, url, instance):
-    member = Member(url, instance)
+    async with member(url, instance) as found:
+        await answer_all(socket, instance, found)
+
+
+async def answer_all(socket, instance, member):
     closed_at, ticket = 0.0, 0
 
     def heard(transition):
@@ -27,7 +31,7 @@ async def serve(socket, url, instance):
             closed_at = time.monotonic()
 
     member.breaker.listen(heard)
-    await member.shared.start()
+    member.shared.start()
     lines, answers = await asyncio.open_unix_connection(socket)
     answers.write(f"{instance}\n".encode())
     while line := (await lines.readline()).decode().strip():
@@ -51,7 +55,6 @@ async def serve(socket, url, instance):
             answer = member.state
         answers.write(json.dumps(answer).encode() + b"\n")
     answers.close()
-    await member.end()
 
 
 def main(socket, url, number):

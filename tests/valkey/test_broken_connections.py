@@ -13,13 +13,13 @@ import uvloop
 
 from breaker_members import NAME, members, until
 from synccash.resilience.rate_limiter import Demand, Limit
-from synccash.stores.supervised_loops import LoopSupervisor
 from synccash.stores.valkey.client import UNREACHABLE, build_client, ping
 from synccash.stores.valkey.limits.connection import ValkeyConnection
 from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
-from synccash.stores.valkey.presence import Fleet
+from synccash.stores.valkey.presence import API_PROCESSES
 from synccash.stores.valkey.rail_health import SharedRailHealth
 from synccash.stores.valkey.risk_sharing import SharedRiskInputs
+from synccash.stores.valkey.session import open_session
 from synccash.stores.valkey.work_signal import ValkeyWorkSignal
 from tcp_proxy import TcpProxy, tcp_proxy
 
@@ -104,36 +104,45 @@ def test_the_limiter_decides_every_request_and_uses_valkey_again_afterwards(prox
 @pytest.mark.parametrize("manner", MANNERS)
 def test_every_other_loop_goes_on_afterwards(proxy, valkey_url, manner):
     async def scenario():
-        url = through(proxy, valkey_url)
-        client = build_client(url, deadline_s=1.0)
-        supervisor = LoopSupervisor()
-        bell = ValkeyWorkSignal(client, supervisor=supervisor)
-        fleet = Fleet(client, "me", assumed=7, supervisor=supervisor)
-        sightings = SharedRiskInputs(client, "me", lambda *_: None, lambda _: None, supervisor=supervisor)
         alone = []
-        health = SharedRailHealth(client, "me", dict, dict, lambda _, live: alone.append(live), lambda: 0.0)
+        url = through(proxy, valkey_url)
         proxy.be(manner)
-        await bell.start()
-        fleet.start()
-        sightings.start()
-        for _ in range(ENOUGH):
-            bell.ring()
-            assert not await ping(client)
+        async with (
+            open_session(url, "me", deadline_s=1.0, sleep=lambda _: asyncio.sleep(0)) as session,
+            build_client(valkey_url, deadline_s=5.0) as other,
+        ):
+            bell = ValkeyWorkSignal(session)
+            fleet = session.presence.membership(API_PROCESSES, assumed=7)
+            sightings = SharedRiskInputs(session, lambda *_: None, lambda _: None)
+            health = SharedRailHealth(session, dict, dict, lambda _, live: alone.append(live), lambda: 0.0)
+            bell.start()
+            fleet.join()
+            sightings.start()
+            for _ in range(ENOUGH):
+                bell.ring()
+                assert not await ping(session.client)
+                assert await health.exchange() == 1
+                with pytest.raises(UNREACHABLE):
+                    await session.presence.beat()
+                await asyncio.sleep(0)
+            await until(lambda: proxy.hung_up_on > 3 * ENOUGH)
+            assert fleet.size() == 7
+            assert set(session.supervisor.restarts.values()) == {0}
+            assert session.supervisor.restarts.keys() >= {
+                "channel_listener",
+                "doorbell_listener",
+                "presence",
+                "risk_listener",
+                "risk_teller",
+            }
+            proxy.be("carry")
+            async with other.pubsub() as channel:
+                await channel.subscribe("synccash:doorbell")
+                await until_heard(channel, bell)
+            await until(lambda: fleet.members() == ["me"])
             assert await health.exchange() == 1
-            await asyncio.sleep(0)
-        assert proxy.hung_up_on > ENOUGH
-        assert set(supervisor.restarts.values()) == {0}
-        proxy.be("carry")
-        other = build_client(valkey_url, deadline_s=5.0)
-        async with other.pubsub() as channel:
-            await channel.subscribe("synccash:doorbell")
-            await until_heard(channel, bell)
-        await health.exchange()
-        assert await health.exchange() == 1
-        assert await ping(client)
-        await asyncio.gather(bell.close(), fleet.close(), sightings.close())
-        await client.aclose()
-        await other.aclose()
+            assert await ping(session.client)
+            await asyncio.gather(bell.close(), sightings.close(), health.close())
 
     on_uvloop(scenario)
 
@@ -150,16 +159,17 @@ async def until_heard(channel, bell):
 def test_an_error_that_nobody_foresaw_costs_a_breaker_a_restart_and_no_news(valkey_url):
     async def scenario():
         async with members(valkey_url) as (one, other):
-            real = one.client.eval
+            client = one.session.client
+            real = client.eval
 
             async def once_broken(*given):
-                one.client.eval = real
+                client.eval = real
                 raise LookupError("a mistake of ours, or of redis-py's")
 
-            one.client.eval = once_broken
+            client.eval = once_broken
             one.breaker.force_open("by hand")
             await until(lambda: other.state == "forced_open")
-            assert one.shared._supervisor.restarts["breakers_teller"] == 1
+            assert one.session.supervisor.restarts["breakers_teller"] == 1
 
     on_uvloop(scenario)
 

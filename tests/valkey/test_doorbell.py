@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import secrets
 
 import pytest
 
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.valkey.client import build_client, ping
+from synccash.stores.valkey.session import open_session
 from synccash.stores.valkey.work_signal import ValkeyWorkSignal
 
 LONG_S = 20.0
@@ -15,14 +17,13 @@ SHORT_S = 0.01
 
 @contextlib.asynccontextmanager
 async def started(url):
-    client = build_client(url)
-    bell = ValkeyWorkSignal(client)
-    await bell.start()
-    try:
-        yield bell
-    finally:
-        await bell.close()
-        await client.aclose()
+    async with open_session(url, secrets.token_hex(8)) as session:
+        bell = ValkeyWorkSignal(session)
+        bell.start()
+        try:
+            yield bell
+        finally:
+            await bell.close()
 
 
 async def woken(bell):

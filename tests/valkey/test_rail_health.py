@@ -6,19 +6,20 @@ from synccash.engine.dispatch.rail_health import RailHealth
 from synccash.payments.health import HealthAspect, HealthSettings
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation
-from synccash.stores.valkey.client import build_client
 from synccash.stores.valkey.rail_health import SharedRailHealth, look
+from synccash.stores.valkey.session import open_session
 
 KEY = ("mtn_momo", "mtn", "collect")
 
 
 class Process:
-    def __init__(self, client, name):
+    def __init__(self, session):
+        self.session = session
         self.at = 100.0
         self.health = RailHealth(HealthSettings(), lambda: self.at)
         self.shut = {}
         self.shared = SharedRailHealth(
-            client, name, self.health.known, lambda: self.shut, self.health.heard, self.health.now
+            session, self.health.known, lambda: self.shut, self.health.heard, self.health.now
         )
 
     def saw(self, bad):
@@ -33,19 +34,26 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def fleet(url, *names):
-    client = build_client(url, deadline_s=1.0)
-    try:
-        yield [Process(client, name) for name in names]
-    finally:
-        await client.aclose()
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            Process(await stack.enter_async_context(open_session(url, name, deadline_s=1.0)))
+            for name in names
+        ]
+
+
+async def exchange(*processes):
+    """The first round registers the processes, the second one lets all know of all."""
+    for _ in range(3):
+        for process in processes:
+            await process.session.presence.beat()
+            await process.shared.exchange()
 
 
 async def test_what_one_process_sees_all_know_and_add_up(valkey_url):
     async with fleet(valkey_url, "a", "b", "c") as (one, another, third):
         one.saw(12)
         another.saw(12)
-        for process in (one, another, third, one, another):
-            await process.shared.exchange()
+        await exchange(one, another, third)
         assert third.score < one.health.settings.degraded_below
         assert abs(one.score - another.score) < 0.01
         assert abs(one.score - third.score) < 0.01
@@ -55,11 +63,10 @@ async def test_what_one_process_sees_all_know_and_add_up(valkey_url):
 async def test_what_a_process_that_left_has_told_is_forgotten(valkey_url):
     async with fleet(valkey_url, "a", "b") as (one, another):
         one.saw(50)
-        await one.shared.exchange()
-        await another.shared.exchange()
+        await exchange(one, another)
         assert another.score < 0.8
         await one.shared.close()
-        await another.shared.exchange()
+        await exchange(another)
         assert (another.score, another.health.live) == (1.0, 1)
 
 
@@ -68,9 +75,8 @@ async def test_an_onlooker_sees_the_fleet_and_its_breakers(valkey_url):
         one.saw(5)
         one.shut = {"mtn_momo:collect": 3.0}
         another.shut = {"mtn_momo:collect": 7.0, "paystack:payout": 1.0}
-        await one.shared.exchange()
-        await another.shared.exchange()
-        signals, shut, live = await look(one.shared.client, 0.0)
+        await exchange(one, another)
+        signals, shut, live = await look(one.session.client, 0.0)
     assert signals[KEY].of(HealthAspect.SEND).bad == 5.0
     assert shut == {"mtn_momo:collect": 7.0, "paystack:payout": 1.0}
     assert live == 2
@@ -79,9 +85,9 @@ async def test_an_onlooker_sees_the_fleet_and_its_breakers(valkey_url):
 async def test_what_cannot_be_read_is_not_known(valkey_url):
     async with fleet(valkey_url, "a", "b") as (one, another):
         one.saw(50)
-        await one.shared.exchange()
-        await one.shared.client.set("synccash:rail_health:instance:a", b'{"signals": 7}')
-        await another.shared.exchange()
+        await exchange(one)
+        await one.session.client.set("synccash:rail_health:instance:a", b'{"signals": 7}')
+        await exchange(another)
         assert another.score == 1.0
 
 
@@ -89,8 +95,7 @@ async def test_without_valkey_a_process_goes_by_what_it_sees(mortal):
     async with fleet(mortal.url, "a", "b") as (one, another):
         one.saw(50)
         another.saw(50)
-        await one.shared.exchange()
-        await another.shared.exchange()
+        await exchange(one, another)
         together = another.score
         mortal.kill()
         await another.shared.exchange()

@@ -21,6 +21,7 @@ from synccash.payments.risk import (
 )
 from synccash.stores.valkey.client import build_client
 from synccash.stores.valkey.risk_sharing import SharedRiskInputs
+from synccash.stores.valkey.session import open_session
 
 LONG_S = 10.0
 SHORT_S = 0.02
@@ -64,15 +65,15 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def running(url, name):
-    client, process = build_client(url), Process()
-    shared = SharedRiskInputs(client, name, process.hear, process.hear_not_opened)
-    process.watch.tell, process.watch.take_back = shared.tell, shared.take_back
-    shared.start()
-    try:
-        yield process
-    finally:
-        await shared.close()
-        await client.aclose()
+    process = Process()
+    async with open_session(url, name) as session:
+        shared = SharedRiskInputs(session, process.hear, process.hear_not_opened)
+        process.watch.tell, process.watch.take_back = shared.tell, shared.take_back
+        shared.start()
+        try:
+            yield process
+        finally:
+            await shared.close()
 
 
 @contextlib.asynccontextmanager

@@ -12,10 +12,10 @@ from synccash.resilience.profiles import VALKEY
 from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
 from synccash.resilience.testing import FakeClock
 from synccash.resilience.verdict import Outcome
-from synccash.stores.valkey.client import UNREACHABLE, build_client
+from synccash.stores.valkey.client import build_client
 from synccash.stores.valkey.limits.rate_limiter import ValkeyLimiter
 from synccash.stores.valkey.limits.script import answer_key
-from synccash.stores.valkey.presence import INQUIRERS, Fleet
+from synccash.stores.valkey.presence import API_PROCESSES, Presence
 
 USER = Limit(name="payment_initiation", scope="user", quota=10, period_s=600, burst=3)
 KEY = Limit(name="api_key", scope="api_key", quota=1_000, period_s=1)
@@ -138,17 +138,19 @@ async def test_without_valkey_each_process_grants_its_share_less_what_valkey_gra
 
 async def test_two_processes_grant_half_each_without_valkey_and_a_single_one_grants_all(mortal):
     async with contextlib.AsyncExitStack() as stack:
-        fleets, limiters = [], []
+        presences, fleets, limiters = [], [], []
         for name in ("one", "other"):
             client = build_client(mortal.url)
             stack.push_async_callback(client.aclose)
-            fleets.append(Fleet(client, name, assumed=7))
+            presences.append(Presence(client, name))
+            fleets.append(presences[-1].membership(API_PROCESSES, assumed=7))
+            fleets[-1].join()
             limiters.append(await stack.enter_async_context(limiting(mortal.url, instances=fleets[-1].size)))
         assert [fleet.size() for fleet in fleets] == [7, 7], (
             "before the first beat, the assumed number is used"
         )
-        for fleet in (*fleets, fleets[0]):
-            await fleet.beat()
+        for presence in (*presences, presences[0]):
+            await presence.beat()
         assert [fleet.size() for fleet in fleets] == [2, 2]
         for limiter in limiters:
             await until_not_degraded(limiter, [Demand(WIDE, "a")])
@@ -156,41 +158,6 @@ async def test_two_processes_grant_half_each_without_valkey_and_a_single_one_gra
         for limiter in limiters:
             decisions = [await limiter.check("e", [Demand(USER, "ama")]) for _ in range(10)]
             assert sum(decision.allowed for decision in decisions) == 6, "half of 10, and half of 3"
-
-
-async def test_a_process_that_left_is_no_longer_counted_but_a_flush_changes_no_count(mortal):
-    now = 0.0
-    async with contextlib.AsyncExitStack() as stack:
-        client = build_client(mortal.url)
-        stack.push_async_callback(client.aclose)
-        one = Fleet(client, "one", assumed=1, clock=lambda: now)
-        other = Fleet(client, "other", assumed=1, clock=lambda: now)
-        other.start()
-        async with asyncio.timeout(10):
-            while one.size() < 2:
-                await one.beat()
-        mortal.flush()
-        await one.beat()
-        assert one.size() == 2, "a count is not lowered within 15 s of a flush"
-        now += 15
-        await one.beat()
-        assert one.size() == 1
-        await other.close()
-
-
-async def test_inquirers_are_counted_separately_from_gateways(mortal):
-    async with contextlib.AsyncExitStack() as stack:
-        client = build_client(mortal.url)
-        stack.push_async_callback(client.aclose)
-        api = Fleet(client, "api", assumed=1)
-        workers = [Fleet(client, name, assumed=1, members=INQUIRERS) for name in ("one", "other")]
-        for one in (*workers, api, workers[0]):
-            await one.beat()
-        assert [one.size() for one in (api, *workers)] == [1, 2, 2]
-        mortal.kill()
-        with contextlib.suppress(*UNREACHABLE):
-            await workers[0].beat()
-        assert workers[0].size() == 2, "without Valkey, the last known number is used"
 
 
 async def test_each_limit_follows_its_fail_policy_without_valkey(mortal):

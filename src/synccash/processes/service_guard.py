@@ -83,10 +83,10 @@ class Answers(Protocol):
     def keep(self, key: str, stored: bytes) -> None: ...
 
 
-class Presence(Protocol):
-    """Counts this process among those that share the limits, once it is started."""
+class Membership(Protocol):
+    """Counts this process among those that share the limits, once it has joined."""
 
-    def start(self) -> None: ...
+    def join(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -144,14 +144,14 @@ class ServiceGuard:
     answers: Answers | None
     book: ConfiguredLimits
     trusted: tuple[Network, ...]
-    presence: Presence | None = None
+    membership: Membership | None = None
     recovery: Callable[[], Recovery] = _no_recovery
     middleware: ResilienceMiddleware | None = None
 
     def start(self) -> None:
         """Count this process among those that share the limits."""
-        if self.presence is not None:
-            self.presence.start()
+        if self.membership is not None:
+            self.membership.join()
 
     def layer(self, app: App) -> App:
         """Return `app` behind limits and idempotency."""

@@ -1,4 +1,4 @@
-"""Builds the clients of Valkey (or Redis >= 7)."""
+"""Builds the client of Valkey (or Redis >= 7) that all parts of a process share."""
 
 # redis-py leaves its keyword arguments untyped.
 # pyright: reportUnknownMemberType=false
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -19,20 +19,26 @@ from redis.maint_notifications import MaintNotificationsConfig
 UNREACHABLE = (RedisError, OSError, TimeoutError)
 """The errors that a client raises when a command to Valkey fails."""
 
+COMMAND_CONNECTIONS = 2
+"""How many connections a client opens for commands; a second one keeps a probe lease or a health check from
+waiting behind a report. A ChannelListener opens one more."""
 _DEADLINE_S = 0.05
 
 
 def build_client(url: str, *, deadline_s: float = _DEADLINE_S) -> Redis:
     """Return a client that connects at its first command, and again after a loss at the next one.
 
-    A command is sent once and answered within `deadline_s` seconds, or raises one of UNREACHABLE: redis-py's
-    own ten retries would delay a request for seconds, and could count it more than once. When the server is
-    no longer the primary, the client disconnects and resolves the address again.
+    A command waits up to `deadline_s` seconds for a free connection. It is then sent once and answered within
+    `deadline_s` seconds, or raises one of UNREACHABLE: redis-py's own ten retries would delay a request for
+    seconds, and could count it more than once. When the server is no longer the primary, the client
+    disconnects and resolves the address again.
     Raises ValueError unless the URL begins with one of `redis://`, `rediss://` and `unix://`.
     """
     try:
-        client = Redis.from_url(
+        pool = BlockingConnectionPool.from_url(
             url,
+            max_connections=COMMAND_CONNECTIONS,
+            timeout=deadline_s,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=deadline_s,
             socket_connect_timeout=deadline_s,
@@ -42,9 +48,8 @@ def build_client(url: str, *, deadline_s: float = _DEADLINE_S) -> Redis:
     except ValueError as error:
         # The URL may contain a password, so the message does not include it.
         raise ValueError(f"SYNCCASH_VALKEY_URL cannot be used: {error}") from None
-    pool = client.connection_pool
     pool.connection_class = _following(pool.connection_class)
-    return client
+    return Redis.from_pool(pool)
 
 
 class _PrimaryFollowing:

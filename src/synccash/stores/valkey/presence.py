@@ -1,13 +1,21 @@
-"""Counts the processes that share a limit, so that each knows its share, also during a Valkey outage."""
+"""Registers this process in Valkey, and knows which other processes are live.
+
+Processes are registered in groups, because not all of them do the same work: a rate limit, for example, is
+divided among the API processes only. One heartbeat keeps this process registered in all groups that it
+has joined.
+"""
 
 # redis-py leaves its keyword arguments untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 
 import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -15,81 +23,161 @@ from synccash.stores.supervised_loops import LoopSupervisor, SupervisedLoop
 from synccash.stores.valkey.client import UNREACHABLE
 from synccash.stores.valkey.limits.script import TAG
 
-API_PROCESSES = f"{TAG}:fleet"
-INQUIRERS = f"{TAG}:inquirers"
-"""The key of the processes that share the rails' inquiry rates: the workers."""
-_BEAT_S = 5.0
-_LIVES_S = 15.0
-# Registers this process by Valkey's clock, removes expired ones, and returns the number of live ones.
-_BEAT = """
+HEARTBEAT_S = 2.0
+"""Pause between two heartbeats, in seconds: three may be lost before another process removes this one."""
+# Registers a process by Valkey's clock, removes the expired ones, and returns the live ones.
+# KEYS group; ARGV instance, live ms, "1" when the key expires with its members.
+_HEARTBEAT = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return redis.call('ZCARD', KEYS[1])
+if ARGV[3] == '1' then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return redis.call('ZRANGE', KEYS[1], 0, -1)
 """
 
 
-class Fleet:
-    """Live: one per process that shares a limit, between `start` and `close`; `members` is the key of the
-    processes to count.
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Processes that register under one key. One without a heartbeat for `live_s` seconds is removed."""
 
-    Sends a heartbeat every few seconds, and counts the live processes. Does not close the client.
-    """
+    key: str
+    live_s: float
+    expires: bool = False
+
+
+API_PROCESSES = Group(f"{TAG}:fleet", live_s=15.0, expires=True)
+"""The processes that divide the rate limits among them while Valkey is unreachable."""
+INQUIRERS = Group(f"{TAG}:inquirers", live_s=15.0, expires=True)
+"""The processes that divide the rails' inquiry rates among them: the workers."""
+RAIL_HEALTH = Group("synccash:rail_health:instances", live_s=10.0)
+"""The processes that share rail health samples."""
+BREAKERS = Group("synccash:breakers:instances", live_s=30.0)
+"""The processes that share circuit breaker states."""
+
+
+class Presence:
+    """Live: one per process, between `start` and `close`. Does not close the client."""
 
     def __init__(
         self,
         client: Redis,
         instance: str,
         *,
-        assumed: int,
-        members: str = API_PROCESSES,
         clock: Callable[[], float] = time.monotonic,
         supervisor: LoopSupervisor | None = None,
     ) -> None:
         self._client = client
         self._instance = instance
-        self._members = members
         self._clock = clock
-        self._size = assumed
-        self._samples = deque[tuple[float, int]]()
         self._supervisor = supervisor or LoopSupervisor()
-        self._beating: SupervisedLoop | None = None
+        self._loop: SupervisedLoop | None = None
+        self._joined: list[Membership] = []
+        self._changed = asyncio.Event()
+        # Otherwise a heartbeat that is under way could register again a process that has just left.
+        self._writing = asyncio.Lock()
 
-    def size(self) -> int:
-        """Return the number of live processes at the last heartbeat, this one included; before that,
-        `assumed`.
-
-        It is the maximum of the last 15 s: a Valkey that lost its data has a full count within that time.
-        """
-        return self._size
+    def membership(self, group: Group, *, assumed: int = 1) -> "Membership":
+        """Return the membership of this process in a group, not yet joined. `assumed` is the group's size
+        before the first heartbeat."""
+        return Membership(self, group, assumed)
 
     def start(self) -> None:
         """Start the heartbeat in the background. Valkey may be unreachable."""
-        self._beating = self._supervisor.start("fleet", self._beat_on)
+        self._loop = self._supervisor.start("presence", self._run)
 
     async def close(self) -> None:
-        """Stop the heartbeat and remove this process."""
-        if self._beating is None:
-            return
-        await self._beating.end()
-        with contextlib.suppress(*UNREACHABLE):
-            await self._client.zrem(self._members, self._instance)
+        """Stop the heartbeat and leave all groups."""
+        if self._loop is not None:
+            await self._loop.end()
+        for membership in list(self._joined):
+            await membership.leave()
 
     async def beat(self) -> None:
-        """Send one heartbeat. Raises one of client.UNREACHABLE."""
-        lives_ms = round(_LIVES_S * 1_000)
-        count = await self._client.eval(_BEAT, 1, self._members, self._instance, lives_ms)
+        """Send one heartbeat to all joined groups. Raises one of client.UNREACHABLE."""
+        async with self._writing:
+            joined = list(self._joined)
+            if not joined:
+                return
+            # One script per key: in a cluster, the keys of a script must be on one node.
+            async with self._client.pipeline(transaction=False) as pipe:
+                for membership in joined:
+                    group = membership.group
+                    live_ms, expires = round(group.live_s * 1_000), int(group.expires)
+                    pipe.eval(_HEARTBEAT, 1, group.key, self._instance, live_ms, expires)
+                replies: list[Any] = await pipe.execute(raise_on_error=False)
         now = self._clock()
-        self._samples.append((now, int(count)))
-        # Prune only on a new sample, so the last size survives an outage of Valkey.
-        while self._samples[0][0] <= now - _LIVES_S:
-            self._samples.popleft()
-        self._size = max(size for _, size in self._samples)
+        failures: list[Exception] = []
+        for membership, reply in zip(joined, replies, strict=True):
+            if isinstance(reply, Exception):
+                failures.append(reply)
+            else:
+                membership.record([name.decode() for name in reply], now)
+        if failures:
+            raise failures[0]
 
-    async def _beat_on(self) -> None:
+    def join(self, membership: "Membership") -> None:
+        """Register this process in a group from the next heartbeat on, which follows at once."""
+        if membership not in self._joined:
+            self._joined.append(membership)
+            self._changed.set()
+
+    async def leave(self, membership: "Membership") -> None:
+        """Remove this process from a group. If Valkey is unreachable, the others remove it after `live_s`."""
+        if membership not in self._joined:
+            return
+        self._joined.remove(membership)
+        async with self._writing:
+            with contextlib.suppress(*UNREACHABLE):
+                await self._client.zrem(membership.group.key, self._instance)
+
+    async def _run(self) -> None:
         while True:
+            self._changed.clear()
             with contextlib.suppress(*UNREACHABLE):
                 await self.beat()
-            await asyncio.sleep(_BEAT_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._changed.wait()
+
+
+class Membership:
+    """Live: the place of one process in a group, and what it knows of the others."""
+
+    __slots__ = ("_members", "_presence", "_samples", "_size", "group")
+
+    def __init__(self, presence: Presence, group: Group, assumed: int) -> None:
+        self.group = group
+        self._presence = presence
+        self._size = assumed
+        self._members: Sequence[str] = ()
+        self._samples = deque[tuple[float, int]]()
+
+    def join(self) -> None:
+        """Join the group in the background. Valkey may be unreachable."""
+        self._presence.join(self)
+
+    async def leave(self) -> None:
+        """Leave the group."""
+        await self._presence.leave(self)
+
+    def members(self) -> Sequence[str]:
+        """Return the live processes at the last heartbeat, this one included; empty before the first."""
+        return self._members
+
+    def size(self) -> int:
+        """Return the greatest number of live processes at the heartbeats of the last `live_s` seconds.
+
+        It is the maximum, because a Valkey that lost its data has a full count only after some time. Before
+        the first heartbeat it is `assumed`.
+        """
+        return self._size
+
+    def record(self, members: Sequence[str], now: float) -> None:
+        """Record the answer to a heartbeat."""
+        self._members = members
+        self._samples.append((now, len(members)))
+        # Prune only on a new sample, so the last size survives an outage of Valkey.
+        while self._samples[0][0] <= now - self.group.live_s:
+            self._samples.popleft()
+        self._size = max(size for _, size in self._samples)

@@ -9,7 +9,7 @@ Valkey each process uses its own samples only.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,25 +19,16 @@ from redis.asyncio import Redis
 
 from synccash.payments.health import ASPECTS, Signals
 from synccash.stores.valkey.client import UNREACHABLE
+from synccash.stores.valkey.presence import RAIL_HEALTH, Membership
+from synccash.stores.valkey.session import ValkeySession
 
 log = structlog.get_logger("synccash.rails")
 
 Key = tuple[str, str, str]
-INSTANCES = "synccash:rail_health:instances"
 _PERIOD_S = 1.0
 # Many processes publish less often, so that the reads per second grow linearly and not with the square.
 _PERIOD_PER_PEER_S = 0.05
 _TTL_MS = 10_000
-
-# KEYS instances, own; ARGV instance, payload, TTL in ms. All times are by Valkey's clock.
-_PUBLISH = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-redis.call('ZADD', KEYS[1], now, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
-return redis.call('ZRANGE', KEYS[1], 0, -1)
-"""
 
 
 class _HealthReport(msgspec.Struct):
@@ -56,13 +47,16 @@ class SharedRailHealth:
     """Live: one per process. `known` and `shut` return what to publish; `heard` receives the sum of the other
     processes' samples and the number of live processes."""
 
-    client: Redis
-    instance: str
+    session: ValkeySession
     known: Callable[[], Mapping[Key, Signals]]
     shut: Callable[[], Mapping[str, float]]
     heard: Callable[[Mapping[Key, Signals], int], None]
     now: Callable[[], float]
     _alone: bool = field(default=False)
+    _membership: Membership = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._membership = self.session.presence.membership(RAIL_HEALTH)
 
     async def run(self) -> None:
         """Exchange reports until cancelled."""
@@ -71,11 +65,10 @@ class SharedRailHealth:
             await asyncio.sleep(max(_PERIOD_S, _PERIOD_PER_PEER_S * live))
 
     async def exchange(self) -> int:
-        """Publish and read once; return the number of live processes."""
+        """Publish and read once; return the number of live processes. Joins their group the first time."""
+        self._membership.join()
         try:
-            instances = await self._publish()
-            peers = [name for name in instances if name != self.instance]
-            reports = await _read(self.client, peers)
+            reports, live = await self._publish_and_read()
         except UNREACHABLE as error:
             if not self._alone:
                 log.warning("rail_health_alone", reason=type(error).__name__)
@@ -83,22 +76,27 @@ class SharedRailHealth:
             self.heard({}, 1)
             return 1
         self._alone = False
-        self.heard(_summed(reports, self.now()), len(peers) + 1)
-        return len(peers) + 1
+        self.heard(_summed(reports, self.now()), live)
+        return live
 
     async def close(self) -> None:
-        """Remove the report of this process. Does not close the client."""
+        """Remove the report of this process. Does not close the session."""
+        await self._membership.leave()
         with contextlib.suppress(*UNREACHABLE):
-            await self.client.zrem(INSTANCES, self.instance)
-            await self.client.delete(_instance_key(self.instance))
+            await self.session.client.delete(_instance_key(self.session.instance))
 
-    async def _publish(self) -> list[str]:
+    async def _publish_and_read(self) -> tuple[list[_HealthReport], int]:
+        """Publish the report of this process; return those of the others, and the number of processes."""
+        instance = self.session.instance
+        peers = [name for name in self._membership.members() if name != instance]
         signals = {":".join(key): _rounded(one) for key, one in self.known().items()}
         payload = msgspec.json.encode(_HealthReport(signals, dict(self.shut())))
-        seen: Any = await self.client.eval(
-            _PUBLISH, 2, INSTANCES, _instance_key(self.instance), self.instance, payload, _TTL_MS
-        )
-        return [name.decode() for name in seen]
+        async with self.session.client.pipeline(transaction=False) as pipe:
+            pipe.set(_instance_key(instance), payload, px=_TTL_MS)
+            if peers:
+                pipe.mget([_instance_key(name) for name in peers])
+            replies: list[Any] = await pipe.execute()
+        return _decoded(replies[1] if peers else []), len(peers) + 1
 
 
 async def look(client: Redis, now: float) -> tuple[Mapping[Key, Signals], Mapping[str, float], int]:
@@ -106,8 +104,9 @@ async def look(client: Redis, now: float) -> tuple[Mapping[Key, Signals], Mappin
 
     Raises one of UNREACHABLE.
     """
-    seen: Any = await client.zrange(INSTANCES, 0, -1)
-    reports = await _read(client, [name.decode() for name in seen])
+    seen: Any = await client.zrange(RAIL_HEALTH.key, 0, -1)
+    found: Any = await client.mget([_instance_key(name.decode()) for name in seen]) if seen else []
+    reports = _decoded(found)
     shut: dict[str, float] = {}
     for one in reports:
         for name, left_s in one.shut.items():
@@ -115,10 +114,7 @@ async def look(client: Redis, now: float) -> tuple[Mapping[Key, Signals], Mappin
     return _summed(reports, now), shut, len(reports)
 
 
-async def _read(client: Redis, instances: list[str]) -> list[_HealthReport]:
-    if not instances:
-        return []
-    found: Any = await client.mget([_instance_key(name) for name in instances])
+def _decoded(found: Iterable[bytes | None]) -> list[_HealthReport]:
     reports: list[_HealthReport] = []
     for payload in found:
         # A process of another version may use another format: skip what cannot be decoded.

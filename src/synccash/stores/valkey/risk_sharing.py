@@ -5,7 +5,7 @@ Valkey each process counts alone.
 """
 
 # redis-py leaves its keyword arguments untyped.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false
 
 import asyncio
 import contextlib
@@ -14,13 +14,13 @@ from collections.abc import Callable
 
 import msgspec
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
 
 from synccash.payments.rail import Operation
 from synccash.payments.risk import RiskDecision, RiskInput
-from synccash.stores.supervised_loops import LoopSupervisor, SupervisedLoop, end_loops
+from synccash.stores.supervised_loops import SupervisedLoop
+from synccash.stores.valkey.channel import RECONNECT_S, ChannelSubscription
 from synccash.stores.valkey.client import UNREACHABLE
+from synccash.stores.valkey.session import ValkeySession
 
 log = structlog.get_logger("synccash.risk")
 
@@ -28,9 +28,6 @@ _CHANNEL = "synccash:risk"
 _TOGETHER = 200
 # Queued during an outage of Valkey; older ones are outdated by the time it is back.
 _WAITING = 5_000
-_RECONNECT_S = 0.25
-# A silently dead connection is noticed after twice this time.
-_QUIET_S = 5.0
 
 
 class _RiskMessage(msgspec.Struct, array_like=True):
@@ -68,36 +65,35 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class SharedRiskInputs:
-    """Live: one per process that takes payments, between `start` and `close`. Does not close the client."""
+    """Live: one per process that takes payments, between `start` and `close`. Does not close the session."""
 
     def __init__(
         self,
-        client: Redis,
-        instance: str,
+        session: ValkeySession,
         heard: Callable[[RiskInput, RiskDecision], None],
         heard_not_opened: Callable[[RiskInput], None],
-        *,
-        supervisor: LoopSupervisor | None = None,
     ) -> None:
-        self._client = client
-        self._instance = instance
+        self._session = session
         self._heard = heard
         self._heard_not_opened = heard_not_opened
         self._waiting = deque[_Update](maxlen=_WAITING)
         self._news = asyncio.Event()
-        self._supervisor = supervisor or LoopSupervisor()
-        self._loops: tuple[SupervisedLoop, ...] = ()
+        self._subscription: ChannelSubscription | None = None
+        self._publisher: SupervisedLoop | None = None
 
     def start(self) -> None:
         """Start listening and publishing in the background. Valkey may be unreachable."""
-        self._loops = (
-            self._supervisor.start("risk_listener", self._listen),
-            self._supervisor.start("risk_teller", self._publish),
+        self._subscription = self._session.channels.subscribe(
+            _CHANNEL, self._receive, name="risk_listener", lost=self._lost
         )
+        self._publisher = self._session.supervisor.start("risk_teller", self._publish)
 
     async def close(self) -> None:
         """Stop listening and publishing."""
-        await end_loops(self._loops)
+        if self._subscription is not None:
+            await self._subscription.close()
+        if self._publisher is not None:
+            await self._publisher.end()
 
     def tell(self, risk_input: RiskInput, decision: RiskDecision) -> None:
         """Queue a decision for the other processes. Never waits, never raises."""
@@ -114,10 +110,12 @@ class SharedRiskInputs:
             while self._waiting:
                 together = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
                 try:
-                    await self._client.publish(_CHANNEL, _encode(_message(self._instance, together)))
+                    await self._session.client.publish(
+                        _CHANNEL, _encode(_message(self._session.instance, together))
+                    )
                 except UNREACHABLE:
                     self._put_back(together)
-                    await asyncio.sleep(_RECONNECT_S)
+                    await asyncio.sleep(RECONNECT_S)
             await self._news.wait()
             self._news.clear()
 
@@ -125,40 +123,15 @@ class SharedRiskInputs:
         """Queue unsent updates again, as long as there is room. Receivers ignore duplicates."""
         self._waiting.extendleft(reversed(together[: _WAITING - len(self._waiting)]))
 
-    async def _listen(self) -> None:
-        away = False
-        while True:
-            try:
-                async with self._client.pubsub() as channel:
-                    await channel.subscribe(_CHANNEL)
-                    away = False
-                    await self._hear(channel)
-            except UNREACHABLE as error:
-                if not away:
-                    log.warning("risk_counts_alone", reason=type(error).__name__)
-                    away = True
-            await asyncio.sleep(_RECONNECT_S)
+    def _receive(self, payload: bytes) -> None:
+        # A process of another version may use another format: skip what cannot be decoded.
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            received = _decode(payload)
+            if received.source != self._session.instance:
+                for risk_input in received.not_opened:
+                    self._heard_not_opened(risk_input)
+                for risk_input, decision in (*received.seen, *received.payouts):
+                    self._heard(risk_input, decision)
 
-    async def _hear(self, channel: PubSub) -> None:
-        """Apply the messages of other processes until the connection is lost. Raises one of UNREACHABLE."""
-        asked = False
-        while True:
-            message = await channel.get_message(timeout=_QUIET_S)
-            if message is None:
-                if asked:
-                    raise TimeoutError
-                await channel.ping()
-                asked = True
-                continue
-            asked = False
-            payload = message["data"]
-            if message["type"] != "message" or not isinstance(payload, bytes):
-                continue
-            # A process of another version may use another format: skip what cannot be decoded.
-            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                received = _decode(payload)
-                if received.source != self._instance:
-                    for risk_input in received.not_opened:
-                        self._heard_not_opened(risk_input)
-                    for risk_input, decision in (*received.seen, *received.payouts):
-                        self._heard(risk_input, decision)
+    def _lost(self, error: Exception) -> None:
+        log.warning("risk_counts_alone", reason=type(error).__name__)

@@ -2,7 +2,6 @@
 
 MANUAL = "synccash:breakers:manual"
 OPEN = "synccash:breakers:open"
-INSTANCES = "synccash:breakers:instances"
 CHANNEL = "synccash:breakers"
 
 

@@ -17,24 +17,22 @@ from typing import Any, Literal
 
 import msgspec
 import structlog
-from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
 
 from synccash.resilience.circuit_breaker import BreakerState, CircuitBreaker, Statistics, Transition
 from synccash.resilience.ports import Peer
 from synccash.resilience.registry import Registry
-from synccash.stores.supervised_loops import LoopSupervisor, SupervisedLoop, end_loops
+from synccash.stores.supervised_loops import SupervisedLoop, end_loops
 from synccash.stores.valkey.breakers import scripts as script
 from synccash.stores.valkey.breakers.probe_lease import START_S, ProbeLease
+from synccash.stores.valkey.channel import RECONNECT_S, ChannelSubscription
 from synccash.stores.valkey.client import UNREACHABLE
+from synccash.stores.valkey.presence import BREAKERS
+from synccash.stores.valkey.session import ValkeySession
 
 log = structlog.get_logger("synccash.breakers")
 
-_RECONNECT_S = 0.25
-_QUIET_S = 5.0
 _REPORT_S = 1.0
 _HEARTBEAT_S = 10.0
-_TTL_S = 30.0
 # How long before the end of the open time the probe lease is requested, if calls were refused meanwhile.
 _EARLY_S = 0.05
 _PROBE_LOOK_S = 0.25
@@ -51,23 +49,23 @@ class SharedBreakers:
 
     def __init__(
         self,
-        client: Redis,
+        session: ValkeySession,
         registry: Registry,
-        instance: str,
         *,
         peer_open: Literal["adopt", "hint"] = "adopt",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        supervisor: LoopSupervisor | None = None,
     ) -> None:
-        self._client = client
+        self._session = session
+        self._client = session.client
         self._registry = registry
-        self._instance = instance
+        self._instance = session.instance
+        self._membership = session.presence.membership(BREAKERS)
+        self._subscription: ChannelSubscription | None = None
         self._adopting = peer_open == "adopt"
         self._clock = clock
         self._sleep = sleep
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._supervisor = supervisor or LoopSupervisor()
         self._loops: list[SupervisedLoop] = []
         self._asking: set[asyncio.Task[None]] = set()
         self._leases: dict[str, ProbeLease] = {}
@@ -75,7 +73,6 @@ class SharedBreakers:
         self._acts: dict[str, tuple[str, str]] = {}
         self._moves: dict[str, str] = {}
         self._wake = asyncio.Event()
-        self._connected = False
         self._manual: dict[str, News] = {}
         self._open: dict[str, News] = {}
         self._numbers: dict[str, int] = {}
@@ -83,35 +80,47 @@ class SharedBreakers:
         self._offset_ms = 0.0
         self._reported: dict[str, bytes] = {}
         self._reported_at = -_HEARTBEAT_S
-        self.live = 1
 
     @property
     def connected(self) -> bool:
         """Whether this process receives the messages of the others, as far as it knows."""
-        return self._connected
+        return self._subscription is not None and self._subscription.connected
 
-    async def start(self) -> None:
+    @property
+    def live(self) -> int:
+        """The number of processes that share the breakers, this one included."""
+        return max(1, len(self._membership.members())) if self.connected else 1
+
+    def start(self) -> None:
         """Start listening and publishing in the background. Valkey may be unreachable."""
         self._loop = asyncio.get_running_loop()
         self._registry.watch(self._attach)
+        self._membership.join()
+        self._subscription = self._session.channels.subscribe(
+            script.CHANNEL,
+            self._believe,
+            name="breakers_listener",
+            # Messages from the subscription on are received; earlier state is read from the stored hashes.
+            prepare=self._synchronise,
+            connected=self._shared_again,
+            lost=self._lost,
+        )
         self._loops = [
-            self._supervisor.start(f"breakers_{name}", run)
-            for name, run in (
-                ("listener", self._listen),
-                ("teller", self._tell),
-                ("reporter", self._report_on),
-            )
+            self._session.supervisor.start(f"breakers_{name}", run)
+            for name, run in (("teller", self._tell), ("reporter", self._report_on))
         ]
 
     async def close(self) -> None:
-        """Stop sharing; the breakers continue locally. Does not close the client."""
+        """Stop sharing; the breakers continue locally. Does not close the session."""
         self._registry.unwatch(self._attach)
         for breaker in self._registry.breakers().values():
             breaker.unlisten(self._heard)
             breaker.guard(None)
+        if self._subscription is not None:
+            await self._subscription.close()
         await end_loops([*self._loops, *map(SupervisedLoop, self._asking)])
+        await self._membership.leave()
         with contextlib.suppress(*UNREACHABLE):
-            await self._client.zrem(script.INSTANCES, self._instance)
             await self._client.delete(script.instance_key(self._instance))
 
     def acted(self, name: str) -> None:
@@ -123,10 +132,10 @@ class SharedBreakers:
 
     async def peers(self) -> Sequence[Peer]:
         """The other live processes. Empty while Valkey is unreachable."""
-        if not self._connected:
+        if not self.connected:
             return []
         try:
-            seen: Any = await self._client.zrange(script.INSTANCES, 0, -1, withscores=True)
+            seen: Any = await self._client.zrange(BREAKERS.key, 0, -1, withscores=True)
             found: dict[str, float] = {key.decode(): at for key, at in seen if key.decode() != self._instance}
             async with self._client.pipeline(transaction=False) as pipe:
                 for instance in found:
@@ -145,7 +154,7 @@ class SharedBreakers:
 
     def _attach(self, breaker: CircuitBreaker) -> None:
         name = breaker.name
-        lease = ProbeLease(lambda: self._soon(self._ask, name), lambda: not self._connected, self._clock)
+        lease = ProbeLease(lambda: self._soon(self._ask, name), lambda: not self.connected, self._clock)
         self._leases[name] = lease
         breaker.listen(self._heard)
         breaker.guard(lease)
@@ -180,7 +189,7 @@ class SharedBreakers:
     def _ask_early(self, name: str) -> None:
         breaker, lease = self._registry.breaker(name), self._leases[name]
         wanted = breaker.statistics().blocked > self._blocked.get(name, 0)
-        if wanted and self._connected and not lease.asking and breaker.state is not BreakerState.CLOSED:
+        if wanted and self.connected and not lease.asking and breaker.state is not BreakerState.CLOSED:
             lease.asking = True
             self._ask(name)
 
@@ -226,7 +235,7 @@ class SharedBreakers:
             try:
                 await self._flush()
             except UNREACHABLE:
-                await self._sleep(_RECONNECT_S)
+                await self._sleep(RECONNECT_S)
                 self._wake.set()
             except Exception:
                 # The supervisor restarts this loop, which then publishes what is left.
@@ -282,8 +291,7 @@ class SharedBreakers:
             await self._sleep(_REPORT_S)
 
     async def _report(self) -> None:
-        """Publish the changed breakers; at each heartbeat all of them, which also marks this process as
-        live."""
+        """Publish the changed breakers, and at each heartbeat all of them."""
         now = self._clock()
         beat = now - self._reported_at >= _HEARTBEAT_S
         if beat:
@@ -298,17 +306,12 @@ class SharedBreakers:
                 till = None if left_s is None else self._now_ms() + left_s * 1_000
                 changed[name] = seen
                 fields[name] = msgspec.json.encode({**statistics, "till_ms": till})
-        if not changed and not beat:
-            return
-        key, at = script.instance_key(self._instance), self._now_ms()
-        async with self._client.pipeline(transaction=True) as pipe:
-            if fields:
+        if fields:
+            key = script.instance_key(self._instance)
+            async with self._client.pipeline(transaction=True) as pipe:
                 pipe.hset(key, mapping={**fields})
-            pipe.pexpire(key, round(_TTL_S * 1_000))
-            pipe.zadd(script.INSTANCES, {self._instance: at})
-            pipe.zremrangebyscore(script.INSTANCES, "-inf", at - _TTL_S * 1_000)
-            pipe.zcard(script.INSTANCES)
-            self.live = max(1, int((await pipe.execute())[-1]))
+                pipe.pexpire(key, round(BREAKERS.live_s * 1_000))
+                await pipe.execute()
         self._reported.update(changed)
         if beat:
             self._reported_at = now
@@ -319,44 +322,12 @@ class SharedBreakers:
         """Return the estimated time of Valkey's clock, in milliseconds."""
         return self._clock() * 1_000 + self._offset_ms
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async with self._client.pubsub() as channel:
-                    await channel.subscribe(script.CHANNEL)
-                    # Messages from here on are received; earlier state is read from the stored hashes.
-                    await self._synchronise()
-                    if not self._connected:
-                        log.info("breakers_shared")
-                    self._connected = True
-                    self._wake.set()
-                    await self._hear(channel)
-            except UNREACHABLE as error:
-                self._lost(error)
-            except Exception as error:
-                self._lost(error)
-                raise
-            await self._sleep(_RECONNECT_S)
+    def _shared_again(self) -> None:
+        log.info("breakers_shared")
+        self._wake.set()
 
     def _lost(self, error: Exception) -> None:
-        if self._connected:
-            log.warning("breakers_alone", reason=type(error).__name__)
-        self._connected = False
-        self.live = 1
-
-    async def _hear(self, channel: PubSub) -> None:
-        asked = False
-        while True:
-            message = await channel.get_message(timeout=_QUIET_S)
-            if message is None:
-                if asked:
-                    raise TimeoutError
-                await channel.ping()
-                asked = True
-                continue
-            asked = False
-            if message["type"] == "message":
-                self._believe(message["data"])
+        log.warning("breakers_alone", reason=type(error).__name__)
 
     async def _synchronise(self) -> None:
         """Read the stored state, and restore manual actions that Valkey has lost."""

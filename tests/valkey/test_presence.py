@@ -1,0 +1,183 @@
+"""Which processes are live: on a real Valkey."""
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+import redis
+
+from breaker_members import until
+from synccash.stores.supervised_loops import LoopSupervisor
+from synccash.stores.valkey.client import UNREACHABLE, build_client
+from synccash.stores.valkey.presence import API_PROCESSES, BREAKERS, INQUIRERS, RAIL_HEALTH, Presence
+
+GROUPS = (API_PROCESSES, INQUIRERS, RAIL_HEALTH, BREAKERS)
+# How processes of earlier versions register: the score is Valkey's time in ms, and they remove after so long.
+FORMER = {
+    "{synccash:rl}:fleet": 15_000,
+    "{synccash:rl}:inquirers": 15_000,
+    "synccash:rail_health:instances": 10_000,
+    "synccash:breakers:instances": 30_000,
+}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+async def process():
+    """Makes a process's presence, whose heartbeats the test sends."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        def made(url, name, **options):
+            client = build_client(url, deadline_s=1.0)
+            stack.push_async_callback(client.aclose)
+            return Presence(client, name, **options)
+
+        yield made
+
+
+def joined(presence, group, **options):
+    membership = presence.membership(group, **options)
+    membership.join()
+    return membership
+
+
+async def test_groups_are_counted_apart_and_include_the_process_itself(valkey_url, process):
+    one, other = process(valkey_url, "one"), process(valkey_url, "other")
+    api, inquirers = joined(one, API_PROCESSES), joined(other, INQUIRERS)
+    both = [joined(presence, BREAKERS) for presence in (one, other)]
+    for presence in (one, other, one):
+        await presence.beat()
+    assert (api.members(), inquirers.members()) == (["one"], ["other"])
+    assert [set(membership.members()) for membership in both] == [{"one", "other"}] * 2
+
+
+async def test_a_group_that_was_not_joined_does_not_list_the_process(valkey_url, process):
+    one, other = process(valkey_url, "one"), process(valkey_url, "other")
+    watching = one.membership(API_PROCESSES, assumed=7)
+    joined(one, INQUIRERS)
+    seen = joined(other, API_PROCESSES)
+    await one.beat()
+    await other.beat()
+    assert (watching.size(), watching.members()) == (7, ())
+    assert seen.members() == ["other"]
+
+
+async def test_the_size_forgets_who_left_but_not_when_valkey_lost_its_data(mortal, process):
+    clock = Clock()
+    one, other = process(mortal.url, "one", clock=clock), process(mortal.url, "other", clock=clock)
+    fleet = joined(one, API_PROCESSES)
+    joined(other, API_PROCESSES)
+    await other.beat()
+    await one.beat()
+    assert fleet.size() == 2
+    mortal.flush()
+    await one.beat()
+    assert fleet.size() == 2, "Valkey lost its data a moment ago"
+    clock.now += 15
+    await one.beat()
+    assert fleet.size() == 1
+
+
+async def test_during_an_outage_the_last_answer_stands(mortal, process):
+    one, other = process(mortal.url, "one"), process(mortal.url, "other")
+    inquirers = joined(one, INQUIRERS)
+    joined(other, INQUIRERS)
+    await other.beat()
+    await one.beat()
+    mortal.kill()
+    with pytest.raises(UNREACHABLE):
+        await one.beat()
+    assert (inquirers.size(), set(inquirers.members())) == (2, {"one", "other"})
+
+
+async def test_a_process_that_leaves_is_gone_at_once_and_stays_in_its_other_groups(valkey_url, process):
+    one, other = process(valkey_url, "one"), process(valkey_url, "other")
+    leaving, staying = joined(one, API_PROCESSES), joined(one, BREAKERS)
+    seen = [joined(other, group) for group in (API_PROCESSES, BREAKERS)]
+    await one.beat()
+    await leaving.leave()
+    await one.beat()
+    await other.beat()
+    assert [set(membership.members()) for membership in seen] == [{"other"}, {"one", "other"}]
+    assert staying.members() == ["one"]
+    await one.close()
+    await other.beat()
+    assert seen[1].members() == ["other"]
+
+
+async def test_a_heartbeat_under_way_does_not_register_again_who_leaves(valkey_url, process):
+    one = process(valkey_url, "one")
+    fleet = joined(one, API_PROCESSES)
+    started, go_on = asyncio.Event(), asyncio.Event()
+    pipeline = one._client.pipeline
+
+    def late_pipeline(**options):
+        pipe = pipeline(**options)
+        execute = pipe.execute
+
+        async def late(**options):
+            started.set()
+            await go_on.wait()
+            return await execute(**options)
+
+        pipe.execute = late
+        return pipe
+
+    one._client.pipeline = late_pipeline
+    beating = asyncio.create_task(one.beat())
+    await started.wait()
+    leaving = asyncio.create_task(fleet.leave())
+    await asyncio.wait([leaving], timeout=0.2)
+    go_on.set()
+    await asyncio.gather(beating, leaving)
+    with redis.Redis.from_url(valkey_url) as client:
+        assert client.zscore(API_PROCESSES.key, "one") is None
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.key)
+async def test_former_and_new_processes_count_each_other(valkey_url, process, group):
+    one = process(valkey_url, "one")
+    membership = joined(one, group)
+    with redis.Redis.from_url(valkey_url) as client:
+        seconds, micros = client.time()
+        now = seconds * 1_000 + micros // 1_000
+        client.zadd(group.key, {"former": now, "dead": now - FORMER[group.key]})
+        await one.beat()
+        assert set(membership.members()) == {"one", "former"}
+        registered = client.zscore(group.key, "one")
+        assert now <= registered <= now + 60_000
+        assert registered == int(registered)
+
+
+async def test_the_loop_registers_a_group_that_is_joined_later_at_once(valkey_url, process):
+    one = process(valkey_url, "one")
+    one.start()
+    first = joined(one, BREAKERS)
+    await until(first.members)
+    second = joined(one, API_PROCESSES)
+    began = time.monotonic()
+    await until(second.members)
+    assert time.monotonic() - began < 1.5, "it did not wait for the next heartbeat"
+    await one.close()
+
+
+async def test_a_key_of_another_type_costs_its_own_group_alone(valkey_url, process):
+    supervisor = LoopSupervisor()
+    one = process(valkey_url, "one", supervisor=supervisor)
+    with redis.Redis.from_url(valkey_url) as client:
+        client.set(API_PROCESSES.key, "no sorted set")
+    broken, sound = joined(one, API_PROCESSES, assumed=3), joined(one, BREAKERS)
+    with pytest.raises(UNREACHABLE):
+        await one.beat()
+    assert (broken.size(), sound.members()) == (3, ["one"])
+    one.start()
+    await asyncio.sleep(0)
+    await one.close()
+    assert supervisor.restarts == {"presence": 0}
