@@ -261,11 +261,11 @@ def test_a_lapsed_lease_lets_one_call_through_while_it_is_asked_for_anew():
     asked, now = [], [0.0]
     lease = ProbeLease(lambda: asked.append(1), lambda: False, lambda: now[0])
     assert (lease(), lease(), len(asked)) == (False, False, 1)
-    lease.asking = False
+    lease.requested = False
     lease.granted()
     lease.lapse()
     assert (lease(), lease(), len(asked)) == (True, False, 2)
-    lease.asking = False
+    lease.requested = False
     lease.denied()
     assert (lease(), len(asked)) == (False, 2)
     now[0] = 0.25

@@ -6,7 +6,7 @@ from synccash.engine.dispatch.rail_health import RailHealth
 from synccash.payments.health import HealthAspect, HealthSettings
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation
-from synccash.stores.valkey.rail_health import SharedRailHealth, look
+from synccash.stores.valkey.rail_health import SharedRailHealth, read_reports
 from synccash.stores.valkey.session import open_session
 
 KEY = ("mtn_momo", "mtn", "collect")
@@ -76,7 +76,7 @@ async def test_an_onlooker_sees_the_fleet_and_its_breakers(valkey_url):
         one.shut = {"mtn_momo:collect": 3.0}
         another.shut = {"mtn_momo:collect": 7.0, "paystack:payout": 1.0}
         await exchange(one, another)
-        signals, shut, live = await look(one.session.client, 0.0)
+        signals, shut, live = await read_reports(one.session.client, 0.0)
     assert signals[KEY].of(HealthAspect.SEND).bad == 5.0
     assert shut == {"mtn_momo:collect": 7.0, "paystack:payout": 1.0}
     assert live == 2

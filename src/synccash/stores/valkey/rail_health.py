@@ -99,13 +99,13 @@ class SharedRailHealth:
         return _decoded(replies[1] if peers else []), len(peers) + 1
 
 
-async def look(client: Redis, now: float) -> tuple[Mapping[Key, Signals], Mapping[str, float], int]:
+async def read_reports(client: Redis, now: float) -> tuple[Mapping[Key, Signals], Mapping[str, float], int]:
     """Return all processes' samples, the breakers that refuse in any process, and the number of processes.
 
     Raises one of UNREACHABLE.
     """
-    seen: Any = await client.zrange(RAIL_HEALTH.key, 0, -1)
-    found: Any = await client.mget([_instance_key(name.decode()) for name in seen]) if seen else []
+    names: Any = await client.zrange(RAIL_HEALTH.key, 0, -1)
+    found: Any = await client.mget([_instance_key(name.decode()) for name in names]) if names else []
     reports = _decoded(found)
     shut: dict[str, float] = {}
     for one in reports:
@@ -125,16 +125,16 @@ def _decoded(found: Iterable[bytes | None]) -> list[_HealthReport]:
 
 
 def _summed(reports: list[_HealthReport], now: float) -> dict[Key, Signals]:
-    together: dict[Key, Signals] = {}
+    sums: dict[Key, Signals] = {}
     for one in reports:
         for name, weights in one.signals.items():
             rail, _, rest = name.partition(":")
             network, _, operation = rest.partition(":")
             if len(weights) != 2 * len(ASPECTS):
                 continue
-            key, seen = (rail, network, operation), Signals(now, tuple(weights))
-            together[key] = together[key].together(seen, 1.0) if key in together else seen
-    return together
+            key, sample = (rail, network, operation), Signals(now, tuple(weights))
+            sums[key] = sums[key].together(sample, 1.0) if key in sums else sample
+    return sums
 
 
 def _rounded(signals: Signals) -> list[float]:

@@ -25,9 +25,9 @@ from synccash.stores.valkey.session import ValkeySession
 log = structlog.get_logger("synccash.risk")
 
 _CHANNEL = "synccash:risk"
-_TOGETHER = 200
+_BATCH_SIZE = 200
 # Queued during an outage of Valkey; older ones are outdated by the time it is back.
-_WAITING = 5_000
+_MAX_QUEUED = 5_000
 
 
 class _RiskMessage(msgspec.Struct, array_like=True):
@@ -44,19 +44,19 @@ _Update = tuple[RiskInput, RiskDecision | None]
 """An order and its decision; None: the order was not opened after all."""
 
 
-def _message(source: str, together: list[_Update]) -> _RiskMessage:
+def _message(source: str, updates: list[_Update]) -> _RiskMessage:
     """Return a message with the final state of each order: one may be decided, not opened, and decided again.
     A receiver applies `not_opened` first."""
     decided: dict[RiskInput, RiskDecision] = {}
     not_opened: dict[RiskInput, None] = {}
-    for seen, said in together:
-        if said is not None:
-            decided[seen] = said
-        elif decided.pop(seen, None) is None:
-            not_opened[seen] = None
+    for risk_input, decision in updates:
+        if decision is not None:
+            decided[risk_input] = decision
+        elif decided.pop(risk_input, None) is None:
+            not_opened[risk_input] = None
     by_payouts: dict[bool, list[tuple[RiskInput, RiskDecision]]] = {False: [], True: []}
-    for seen, said in decided.items():
-        by_payouts[seen.operation is Operation.PAYOUT].append((seen, said))
+    for risk_input, decision in decided.items():
+        by_payouts[risk_input.operation is Operation.PAYOUT].append((risk_input, decision))
     return _RiskMessage(source, by_payouts[False], by_payouts[True], list(not_opened))
 
 
@@ -76,8 +76,8 @@ class SharedRiskInputs:
         self._session = session
         self._heard = heard
         self._heard_not_opened = heard_not_opened
-        self._waiting = deque[_Update](maxlen=_WAITING)
-        self._news = asyncio.Event()
+        self._queue = deque[_Update](maxlen=_MAX_QUEUED)
+        self._queued = asyncio.Event()
         self._subscription: ChannelSubscription | None = None
         self._publisher: SupervisedLoop | None = None
 
@@ -97,31 +97,31 @@ class SharedRiskInputs:
 
     def tell(self, risk_input: RiskInput, decision: RiskDecision) -> None:
         """Queue a decision for the other processes. Never waits, never raises."""
-        self._waiting.append((risk_input, decision))
-        self._news.set()
+        self._queue.append((risk_input, decision))
+        self._queued.set()
 
     def take_back(self, risk_input: RiskInput) -> None:
         """Queue that an order was not opened after all. Never waits, never raises."""
-        self._waiting.append((risk_input, None))
-        self._news.set()
+        self._queue.append((risk_input, None))
+        self._queued.set()
 
     async def _publish(self) -> None:
         while True:
-            while self._waiting:
-                together = [self._waiting.popleft() for _ in range(min(_TOGETHER, len(self._waiting)))]
+            while self._queue:
+                batch = [self._queue.popleft() for _ in range(min(_BATCH_SIZE, len(self._queue)))]
                 try:
                     await self._session.client.publish(
-                        _CHANNEL, _encode(_message(self._session.instance, together))
+                        _CHANNEL, _encode(_message(self._session.instance, batch))
                     )
                 except UNREACHABLE:
-                    self._put_back(together)
+                    self._put_back(batch)
                     await asyncio.sleep(RECONNECT_S)
-            await self._news.wait()
-            self._news.clear()
+            await self._queued.wait()
+            self._queued.clear()
 
-    def _put_back(self, together: list[_Update]) -> None:
+    def _put_back(self, batch: list[_Update]) -> None:
         """Queue unsent updates again, as long as there is room. Receivers ignore duplicates."""
-        self._waiting.extendleft(reversed(together[: _WAITING - len(self._waiting)]))
+        self._queue.extendleft(reversed(batch[: _MAX_QUEUED - len(self._queue)]))
 
     def _receive(self, payload: bytes) -> None:
         # A process of another version may use another format: skip what cannot be decoded.

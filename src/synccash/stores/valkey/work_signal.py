@@ -32,11 +32,11 @@ class ValkeyWorkSignal:
         "_away",
         "_local",
         "_publisher",
-        "_rung",
         "_session",
         "_sleep",
         "_source",
         "_subscription",
+        "_unpublished",
     )
 
     def __init__(
@@ -46,7 +46,7 @@ class ValkeyWorkSignal:
         self._source = session.instance.encode()
         self._sleep = sleep
         self._local = LocalWorkSignal()
-        self._rung = False
+        self._unpublished = False
         self._away = False
         self._subscription: ChannelSubscription | None = None
         self._publisher: SupervisedLoop | None = None
@@ -73,7 +73,7 @@ class ValkeyWorkSignal:
     def ring(self) -> None:
         """Wake the waiting tasks of this process at once, and those of the others soon. Never raises."""
         self._local.ring()
-        self._rung = True
+        self._unpublished = True
         if self._subscription is not None and (self._publisher is None or self._publisher.task.done()):
             self._publisher = self._session.supervisor.start("doorbell_publisher", self._publish)
 
@@ -82,8 +82,8 @@ class ValkeyWorkSignal:
         await self._local.wait(timeout_s)
 
     async def _publish(self) -> None:
-        while self._rung:
-            self._rung = False
+        while self._unpublished:
+            self._unpublished = False
             # A lost signal delays work by one poll period.
             with contextlib.suppress(*UNREACHABLE):
                 await self._session.client.publish(_CHANNEL, self._source)

@@ -11,20 +11,29 @@ _ALONE_S = 1.0
 class ProbeLease:
     """Live: one per breaker. Answers a call from local state, without I/O.
 
-    `ask` starts a request for the lease and returns at once; `alone` is true while there is no Valkey to ask.
-    After a granted lease ended without a call, the next call may probe while the lease is requested again:
-    otherwise a breaker with one call a minute would never recover.
+    `request` starts a request for the lease and returns at once; `alone` returns whether Valkey is
+    unreachable. After a granted lease ended without a call, the next call may probe while the lease is
+    requested again: otherwise a breaker with one call a minute would never recover.
     """
 
-    __slots__ = ("_alone", "_ask", "_clock", "_denied_until", "_lapsed", "asking", "granted_until", "used")
+    __slots__ = (
+        "_alone",
+        "_clock",
+        "_denied_until",
+        "_lapsed",
+        "_request",
+        "granted_until",
+        "requested",
+        "used",
+    )
 
     def __init__(
-        self, ask: Callable[[], None], alone: Callable[[], bool], clock: Callable[[], float]
+        self, request: Callable[[], None], alone: Callable[[], bool], clock: Callable[[], float]
     ) -> None:
-        self._ask = ask
+        self._request = request
         self._alone = alone
         self._clock = clock
-        self.asking = False
+        self.requested = False
         self.used = False
         self._lapsed = False
         self.granted_until = self._denied_until = 0.0
@@ -35,10 +44,10 @@ class ProbeLease:
         if now < self.granted_until or self._alone():
             self.used = True
             return True
-        if self.asking or now < self._denied_until:
+        if self.requested or now < self._denied_until:
             return False
-        self.asking = True
-        self._ask()
+        self.requested = True
+        self._request()
         lapsed, self._lapsed = self._lapsed, False
         return lapsed
 
@@ -58,7 +67,7 @@ class ProbeLease:
         self.granted_until = 0.0
         self._lapsed = True
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop earlier answers: the state of the breaker has changed."""
         self.granted_until = self._denied_until = 0.0
         self._lapsed = False
