@@ -1,7 +1,7 @@
 """Posts to merchants' endpoints, each with its own policy: an endpoint that is down or slow delays no other.
 
 The outbox stores when a delivery is retried; the pool only decides whether an endpoint may be tried now. See
-docs/decisions/0016-a-breaker-for-each-webhook-endpoint.md.
+docs/decisions/0007-breaker-per-webhook-endpoint.md.
 """
 
 from collections.abc import Callable, Mapping
