@@ -11,18 +11,18 @@ from synccash.settings.loader import FIELDS, SECRETS
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 HEAD = """\
 # Settings
-Made from `settings.py` by `python tests/docs/settings_page.py`; a test compares.
+Generated from `settings/loader.py` by `python tests/docs/settings_page.py`; a test compares them.
 
 Each key is the variable `SYNCCASH_<KEY>`, or a key of `synccash.toml` in the working directory. A variable
-wins. `[mtn_momo] base_url` in TOML is `mtn_momo_base_url`. `SYNCCASH_<KEY>_FILE` names a file that holds the
-value. Keys that end in `_s` are seconds; amounts are pesewas. `synccash config show` prints what is in force
-and where it came from, with secrets masked. `synccash config check` says whether it can be used.
+wins. `[mtn_momo] base_url` in TOML is `mtn_momo_base_url`. `SYNCCASH_<KEY>_FILE` names a file that has the
+value. Keys that end in `_s` are seconds; amounts are pesewas. `synccash config show` prints each value and
+where it came from, with secrets masked. `synccash config check` validates all of them.
 
-`profiles` changes how others are called, as in
+`profiles` changes the retries and breakers of outgoing calls, for example
 `SYNCCASH_PROFILES='payment_provider.retry.attempts=4, mtn_momo.breaker.open_s=10'`: service.part.field=value,
-several with commas or on lines. A service is `payment_provider` (all rails), a rail, one operation of a rail
+separated by commas or lines. A service is `payment_provider` (all rails), a rail, one operation of a rail
 (`mtn_momo:status`), `fraud`, `database`, `webhook` or `valkey`; the narrower one wins. The fields are those
-of `Retry` and `BreakerSettings` ([toolkit](toolkit.md)), and `total_timeout`; `off` takes a rule away.
+of `Retry` and `BreakerSettings` ([toolkit](toolkit.md)), and `total_timeout`; `off` disables a rule.
 
 | key | value | default |
 |---|---|---|
