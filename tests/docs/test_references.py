@@ -1,0 +1,137 @@
+"""The documents name only what exists: decisions, linked pages, paths and classes."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "synccash"
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "bench" / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+CURRENT_PAGES = [page for page in PAGES if page.name != "CHANGELOG.md"]
+"""Pages that describe the present: a changelog may name what is gone."""
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+PATH = re.compile(r"[\w.\-<>*]+(/[\w.\-<>*]+)*/?")
+FILE = re.compile(r".*\.(?:py|sql|lua|md|toml|txt)|.*/")
+CLASS = re.compile(r"(?:[A-Z][a-z]+){2,}(?:\.\w+)?")
+STARTS = frozenset(
+    entry.name for top in (ROOT, SOURCE) for entry in top.iterdir() if entry.is_dir() and entry.name[0] != "."
+)
+"""The folders at the top of the repository and of the package: a path starts with one of them."""
+RAILS = [folder.name for folder in (SOURCE / "rails").iterdir() if folder.is_dir() and folder.name[0] != "_"]
+WRITTEN_ELSEWHERE = frozenset({"synccash.toml", "out/"})
+"""What an operator or a benchmark writes."""
+OF_OTHER_LIBRARIES = frozenset({"CircuitBreakerError"})
+"""Classes that the toolkit's page compares with its own."""
+
+
+def identifier(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that a web page of this Markdown has, by GitHub's rule."""
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    plain = (re.sub(r"[^\w\- ]", "", title.lower()) for title in HEADING.findall(text))
+    return {title.replace(" ", "-") for title in plain}
+
+
+def code(page: Path) -> Iterator[str]:
+    """Yield each inline code span outside fenced blocks."""
+    yield from CODE.findall(FENCED.sub("", page.read_text(encoding="utf-8")))
+
+
+def named_paths(page: Path) -> Iterator[str]:
+    """Yield each code span that names a path of this repository, or a file without its folder."""
+    for span in code(page):
+        is_path = FILE.fullmatch(span) or span.split("/", 1)[0] in STARTS
+        if ("/" in span or FILE.fullmatch(span)) and is_path and PATH.fullmatch(span):
+            yield span
+
+
+def exists(path: str) -> bool:
+    """True when the path exists from the top of the repository, or anywhere in the package, the tests or the
+    documents; `<rail>` stands for the name of any rail."""
+    if path in WRITTEN_ELSEWHERE:
+        return True
+    if "<rail>" in path:
+        return any(exists(path.replace("<rail>", rail)) for rail in RAILS)
+    name = path.rstrip("/")
+    tops = (SOURCE, ROOT / "tests", ROOT / "docs")
+    return any(True for _ in ROOT.glob(name)) or any(True for top in tops for _ in top.rglob(name))
+
+
+def test_decisions_are_numbered_without_gaps():
+    assert [int(record.name[:4]) for record in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
+@pytest.mark.parametrize("record", DECISIONS, ids=identifier)
+def test_a_decision_has_its_number_context_choice_and_consequence(record: Path):
+    text = record.read_text(encoding="utf-8")
+    assert text.startswith(f"# {int(record.name[:4])}. ")
+    parts = ("**Context.**", "**Choice.**", "**Consequence.**")
+    assert [part for part in parts if part not in text] == []
+
+
+def test_the_architecture_lists_every_decision_by_number_and_title():
+    listed = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("## Decisions\n")[1]
+    titles = [record.read_text(encoding="utf-8").split("\n", 1)[0] for record in DECISIONS]
+    expected = [
+        "| {} | [{}](decisions/{}) |".format(*title.removeprefix("# ").split(". ", 1), record.name)
+        for record, title in zip(DECISIONS, titles, strict=True)
+    ]
+    assert listed.split("|---|---|\n")[1].split("\n\n")[0].strip().split("\n") == expected
+
+
+def test_the_sources_refer_to_decisions_that_exist():
+    names = {record.name for record in DECISIONS}
+    tops = (ROOT / "src", ROOT / "tests", ROOT / "bench")
+    unknown = [
+        f"{file.relative_to(ROOT)}: {name}"
+        for top in tops
+        for file in top.rglob("*.py")
+        for name in re.findall(r"decisions/(\d{4}[\w\-]*\.md)", file.read_text(encoding="utf-8"))
+        if name not in names
+    ]
+    assert unknown == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identifier)
+def test_links_lead_to_pages_and_headings_that_exist(page: Path):
+    broken: list[str] = []
+    for link in LINK.findall(FENCED.sub("", page.read_text(encoding="utf-8"))):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", CURRENT_PAGES, ids=identifier)
+def test_paths_in_the_documents_exist(page: Path):
+    assert [path for path in named_paths(page) if not exists(path)] == []
+
+
+@pytest.mark.parametrize("page", CURRENT_PAGES, ids=identifier)
+def test_classes_in_the_documents_exist(page: Path):
+    sources = "".join(
+        file.read_text(encoding="utf-8")
+        for top in (ROOT / "src", ROOT / "tests", ROOT / "examples")
+        for file in top.rglob("*.py")
+    )
+    named = {span for span in code(page) if CLASS.fullmatch(span)}
+    parts = {part for span in named for part in span.split(".")} - OF_OTHER_LIBRARIES
+    assert [part for part in sorted(parts) if not re.search(rf"\b{part}\b", sources)] == []
