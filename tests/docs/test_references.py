@@ -1,7 +1,8 @@
-"""The documents name only what exists: decisions, linked pages, paths and classes."""
+"""The documents name only what exists: decisions, linked pages, paths and names."""
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 PATH = re.compile(r"[\w.\-<>*]+(/[\w.\-<>*]+)*/?")
 FILE = re.compile(r".*\.(?:py|sql|lua|md|toml|txt)|.*/")
-CLASS = re.compile(r"(?:[A-Z][a-z]+){2,}(?:\.\w+)?")
+NAME = re.compile(r"(?:[A-Z][a-z]+){2,}(?:\.\w+)?|_?[A-Za-z]+(?:_[A-Za-z]+)+")
+"""A class, with a member or without one, or a name in snake case."""
 STARTS = frozenset(
     entry.name for top in (ROOT, SOURCE) for entry in top.iterdir() if entry.is_dir() and entry.name[0] != "."
 )
@@ -32,8 +34,10 @@ STARTS = frozenset(
 RAILS = [folder.name for folder in (SOURCE / "rails").iterdir() if folder.is_dir() and folder.name[0] != "_"]
 WRITTEN_ELSEWHERE = frozenset({"synccash.toml", "out/"})
 """What an operator or a benchmark writes."""
-OF_OTHER_LIBRARIES = frozenset({"CircuitBreakerError"})
-"""Classes that the toolkit's page compares with its own."""
+NOT_IN_SOURCES = frozenset(
+    {"CircuitBreakerError", "cannot_collect", "cannot_payout", "pg_restore", "pg_upgrade", "plan_cache_mode"}
+)
+"""Names of other programs, and names that the code composes."""
 
 
 def identifier(page: Path) -> str:
@@ -126,12 +130,15 @@ def test_paths_in_the_documents_exist(page: Path):
 
 
 @pytest.mark.parametrize("page", CURRENT_PAGES, ids=identifier)
-def test_classes_in_the_documents_exist(page: Path):
-    sources = "".join(
-        file.read_text(encoding="utf-8")
-        for top in (ROOT / "src", ROOT / "tests", ROOT / "examples")
-        for file in top.rglob("*.py")
-    )
-    named = {span for span in code(page) if CLASS.fullmatch(span)}
-    parts = {part for span in named for part in span.split(".")} - OF_OTHER_LIBRARIES
-    assert [part for part in sorted(parts) if not re.search(rf"\b{part}\b", sources)] == []
+def test_names_in_the_documents_exist(page: Path):
+    spans = {span for span in code(page) if NAME.fullmatch(span)}
+    names = {part for span in spans for part in span.split(".")} - NOT_IN_SOURCES
+    assert sorted(name for name in names if name.removeprefix("SYNCCASH_").lower() not in words()) == []
+
+
+@cache
+def words() -> frozenset[str]:
+    """Return every word of the sources, in lower case."""
+    tops = (ROOT / "src", ROOT / "tests", ROOT / "bench", ROOT / "examples")
+    files = (file for top in tops for file in top.rglob("*") if file.suffix in (".py", ".sql", ".lua"))
+    return frozenset(word for file in files for word in re.findall(r"\w+", file.read_text().lower()))

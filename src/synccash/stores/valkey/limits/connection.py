@@ -1,7 +1,7 @@
 """One connection to Valkey for all callers of a process: pipelines commands and returns replies in order.
 
-redis-py gives each command a connection and several trips through the event loop; what many callers do at
-once is limited by that, not by Valkey. See docs/decisions/0004-one-connection-and-script-for-rate-limits.md.
+redis-py uses a connection and several event-loop iterations per command, which limits many concurrent callers
+more than Valkey does. See docs/decisions/0004-one-connection-and-script-for-rate-limits.md.
 """
 
 # hiredis and redis-py leave some arguments untyped.
