@@ -384,7 +384,7 @@ def _service_guard(wiring: _Wiring, engine: Engine) -> ServiceGuard:
     stack.push_async_callback(members.leave)
     # Not in the registry, whose breakers are shared through Valkey itself.
     breaker = CircuitBreaker("valkey:limits", wiring.registry.profile("valkey").breaker)
-    # A connection of its own: 110,000 decisions/s over it, 19,000 over redis-py's pool (decision record 10).
+    # A connection of its own: 110,000 decisions/s over it, 19,000 over redis-py's pool (decision record 4).
     limiter = ValkeyLimiter(settings.valkey_url, instances=members.size, breaker=breaker)
     stack.push_async_callback(limiter.aclose)
     answers = ValkeyAnswers(limiter)
