@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from rails.evidence import did_nothing
 from rails.raw_server import answering, raw_server
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
@@ -148,7 +149,7 @@ class RailContract:
         for answer in ("http_503", "http_429", "html_403", "http_500", "maintenance_200", "drop"):
             order = bench.order()
             await bench.script({"on": "money", "answer": answer})
-            if (await bench.send(order)).evidence.proves_nothing_happened:
+            if did_nothing((await bench.send(order)).evidence):
                 assert await bench.booked("prompts", order) == []
 
     async def test_a_rail_that_is_down_was_not_sent_to(self, bench):
@@ -183,7 +184,7 @@ class RailContract:
             assert (second.evidence, second.duplicate) == (Evidence.ACCEPTED, True)
         else:
             # Nobody re-sends here; should it happen all the same, a refusal of the repeat is no proof.
-            assert not second.evidence.proves_nothing_happened
+            assert not did_nothing(second.evidence)
         assert len(await bench.booked("debits", order)) == 1
 
     async def test_the_same_reference_sent_at_once_many_times_is_debited_once(self, bench):
@@ -193,7 +194,7 @@ class RailContract:
             assert {answer.evidence for answer in answers} == {Evidence.ACCEPTED}
             assert sorted(answer.duplicate for answer in answers) == [False] + [True] * 9
         else:
-            assert not any(answer.evidence.proves_nothing_happened for answer in answers)
+            assert not any(did_nothing(answer.evidence) for answer in answers)
         assert len(await bench.booked("debits", order)) == 1
 
     async def test_an_unknown_reference_is_neither_paid_nor_failed(self, bench):
@@ -318,7 +319,7 @@ class RailContract:
         if Operation.REFUND not in bench.rail.capabilities.operations:
             pytest.skip("the rail refunds nothing")
         order = bench.order(Operation.REFUND)
-        assert (await bench.send(order)).evidence.proves_nothing_happened
+        assert did_nothing((await bench.send(order)).evidence)
         assert await bench.booked("credits", order) == []
 
     def payout_of(self, bench):

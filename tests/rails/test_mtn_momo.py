@@ -468,23 +468,6 @@ async def test_the_other_platform_does_not_know_what_this_one_took(bench):
     assert (await bench.inquire(order)).status_at_rail is RailStatus.NOT_FOUND
 
 
-# The account holder.
-
-
-@pytest.mark.parametrize(
-    ("msisdn", "expected"),
-    [("233241234567", True), ("233241111450", False), ("233241111451", False), ("233241111455", None)],
-)
-async def test_a_wallet_is_active_or_not_or_mtn_does_not_say(bench, msisdn, expected):
-    assert await bench.rail.account_active(msisdn, timeout_s=5.0) is expected
-
-
-async def test_a_wallet_s_state_is_unknown_while_mtn_is_down(bench):
-    await bench.warmed()
-    await bench.faults(down=True)
-    assert await bench.rail.account_active("233241234567", timeout_s=5.0) is None
-
-
 # Other answers.
 
 

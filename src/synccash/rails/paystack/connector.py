@@ -103,7 +103,6 @@ class Paystack(Connector):
                     Operation.PAYOUT: OperationCapability(dedup_by_reference=True, lookup_by_reference=True),
                 },
                 callback_address=CallbackAddress.PER_ACCOUNT,
-                signed_callbacks=True,
             ),
             currency=_CURRENCY,
             refunds_by_transaction_id=True,
