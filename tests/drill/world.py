@@ -367,7 +367,7 @@ class World(House):
         """True while a rail has something to do soon; a prompt that nobody answers may stay."""
         soon = asyncio.get_running_loop().time() + PATIENCE_S
         return any(
-            played._courier._running or any(timer.when() < soon for timer in played._timers.values())
+            played._callback_sender._running or any(timer.when() < soon for timer in played._timers.values())
             for played in self.sandbox.rails.values()
         )
 

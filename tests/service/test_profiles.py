@@ -86,7 +86,7 @@ def test_other_texts_with_a_grammar_are_read_at_start_too(tmp_path: Path):
     file.write_text('rate_limits = "nonsense"\ntrusted_proxies = "everybody"\n')
     with pytest.raises(SettingsError) as refused:
         load_settings({}, file)
-    assert "rate_limits (synccash.toml): 'nonsense' is no limit" in str(refused.value)
+    assert "rate_limits (synccash.toml): 'nonsense' is not a rate limit" in str(refused.value)
     assert "trusted_proxies (synccash.toml)" in str(refused.value)
 
 
