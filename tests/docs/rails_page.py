@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import msgspec
-
 from synccash.engine.ports import FloatRail
 from synccash.engine.system import SystemClock
 from synccash.payments.payer import Network
@@ -12,7 +10,7 @@ from synccash.rails.connector import Connector
 from synccash.rails.registry import RAILS, build_rails
 from synccash.rails.sandbox_account import SandboxRail
 from synccash.rails.transport import Transport
-from synccash.settings.loader import Settings
+from synccash.settings.loader import convert_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "rails.md"
 _URL = "http://localhost:1"
@@ -55,7 +53,7 @@ def connectors() -> dict[str, Connector]:
     for rail in RAILS.values():
         settings |= rail.sandbox_account(sandbox_rail).settings
     provider_waits = {key: value for key, value in settings.items() if not key.endswith("_s")}
-    return build_rails(msgspec.convert(provider_waits, Settings, strict=False), Transport(), SystemClock())
+    return build_rails(convert_settings(provider_waits), Transport(), SystemClock())
 
 
 def _rail_row(name: str, connector: Connector) -> str:

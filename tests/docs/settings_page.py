@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from msgspec import Meta
 
 from synccash.settings.loader import FIELDS, SECRETS
+from synccash.settings.secret import Secret, SecretUrl
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 HEAD = """\
@@ -16,7 +17,9 @@ Generated from `settings/loader.py` by `python tests/docs/settings_page.py`; a t
 Each key is the variable `SYNCCASH_<KEY>`, or a key of `synccash.toml` in the working directory. A variable
 wins. `[mtn_momo] base_url` in TOML is `mtn_momo_base_url`. `SYNCCASH_<KEY>_FILE` names a file that has the
 value. Keys that end in `_s` are seconds; amounts are pesewas. `synccash config show` prints each value and
-where it came from, with secrets masked. `synccash config check` validates all of them.
+where it came from, with secrets masked: of a secret URL it shows the host and the database, but neither the
+password nor parameters. Percent-encode reserved characters in a URL's password, such as `%2F` for `/`.
+`synccash config check` validates all settings.
 
 `profiles` changes the retries and breakers of outgoing calls, for example
 `SYNCCASH_PROFILES='payment_provider.retry.attempts=4, mtn_momo.breaker.open_s=10'`: service.part.field=value,
@@ -48,7 +51,14 @@ def _kind(kind: Any) -> str:
         return f"{_kind(base)}{''.join(_range(meta) for meta in metas if isinstance(meta, Meta))}"
     if isinstance(kind, UnionType) or get_origin(kind) is not None:
         return " or ".join(_kind(part) for part in get_args(kind) if part is not type(None))
-    return {str: "text", int: "whole number", float: "number", bool: "true or false"}[kind]
+    return {
+        str: "text",
+        Secret: "text",
+        SecretUrl: "URL",
+        int: "whole number",
+        float: "number",
+        bool: "true or false",
+    }[kind]
 
 
 def _range(meta: Meta) -> str:

@@ -11,7 +11,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-import msgspec
 from aiohttp import web
 
 from synccash.engine.dispatch.policy_dispatch import DispatchSettings, PolicyDispatch
@@ -31,7 +30,7 @@ from synccash.resilience.registry import Registry
 from synccash.resilience.retry import Retry
 from synccash.sandbox.rail import Timings
 from synccash.sandbox.server import Sandbox, run_sandbox
-from synccash.settings.loader import Settings
+from synccash.settings.loader import convert_settings
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.order_store import PostgresOrderStore
@@ -205,7 +204,7 @@ class House:
         clock, random = self.clock_of(number), Random(self.seed)
         pool = await connect(self.url_of(number), min_size=1, max_size=3, check=hold_if_server_changed)
         transport = Transport()
-        built = build_rails(msgspec.convert(self._settings, Settings, strict=False), transport, clock)
+        built = build_rails(convert_settings(self._settings), transport, clock)
         profiles = {"*": Profile(retry=RETRY, breaker=self.breaker, total_timeout=2.0)}
         registry = Registry(profiles, clock=clock.monotonic, random=random.random)
         dispatch = PolicyDispatch(registry.breaker, registry.profile, clock, CALLS, random.random)

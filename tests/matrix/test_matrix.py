@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 
-import msgspec
 import pytest
 
 from drill.runs import database
@@ -22,7 +21,7 @@ from synccash.rails.sandbox_account import SandboxRail
 from synccash.rails.transport import Transport
 from synccash.sandbox.faults import Answer, Callbacks
 from synccash.sandbox.paystack.tables import REASONS
-from synccash.settings.loader import Settings
+from synccash.settings.loader import convert_settings
 
 
 def connectors():
@@ -31,7 +30,7 @@ def connectors():
     sandbox_rail = SandboxRail(url=url, user="u", key="k" * 32, callbacks=url)
     accounts = [rail.sandbox_account(sandbox_rail) for rail in RAILS.values()]
     given = {name: value for account in accounts for name, value in account.settings.items()}
-    return build_rails(msgspec.convert(given, Settings, strict=False), Transport(), SystemClock())
+    return build_rails(convert_settings(given), Transport(), SystemClock())
 
 
 ROWS = {

@@ -110,4 +110,5 @@ def test_ends_absorb_and_evidence_never_gets_weaker(said: list[Evidence | RailSt
 def test_the_worst_of_two_sends_is_the_more_dangerous_in_either_order(one: Evidence, other: Evidence):
     assert one.worst(other) is other.worst(one)
     assert one.worst(other).danger == max(one.danger, other.danger)
+    assert Evidence.AMBIGUOUS.proves_nothing_happened is False
     assert replace(PREPARED).evidence is None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from rails.rail_contract import Bench
 from synccash.payments.rail import Environment, Operation, RailStatus
 from synccash.rails.hubtel.connector import Hubtel, HubtelSettings
+from synccash.settings.secret import Secret
 
 POS, PREPAID = "2017001", "2017002"
 CLIENT, SECRET = "a-client", "a-client-secret"
@@ -22,7 +23,8 @@ class HubtelBench(Bench):
         answer = await world.control("PUT", "hubtel/credentials", credentials | merchants)
         assert answer.status == 200, answer.body
         hosts = dict.fromkeys(_HOSTS, world.sandbox.rail_urls["hubtel"])
-        settings = HubtelSettings(environment=Environment.TEST, **hosts | credentials | merchants | changes)
+        secrets = {name: Secret(text) for name, text in credentials.items()}
+        settings = HubtelSettings(environment=Environment.TEST, **hosts | secrets | merchants | changes)
         bench = cls(world, Hubtel(settings, transport), transport)
         bench.settings = settings
         return bench

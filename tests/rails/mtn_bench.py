@@ -6,6 +6,7 @@ from rails.rail_contract import Bench
 from synccash.engine.system import SystemClock
 from synccash.payments.rail import Environment, RailStatus
 from synccash.rails.mtn_momo.connector import MtnMomo, MtnMomoSettings, ProductCredentials
+from synccash.settings.secret import Secret
 
 API_USER = "dXNlcg=="
 API_KEY = "an-api-key"
@@ -38,7 +39,9 @@ class MtnBench(Bench):
         assert answer.status == 200, answer.body
         # The sandbox's own cap has tests of its own.
         await world.settings(status_per_s=0)
-        credentials = ProductCredentials(user=API_USER, key=API_KEY, subscription_key="a-subscription")
+        credentials = ProductCredentials(
+            user=API_USER, key=Secret(API_KEY), subscription_key=Secret("a-subscription")
+        )
         settings = MtnMomoSettings(
             **{
                 "base_url": world.momo_url,

@@ -6,6 +6,7 @@ from rails.rail_contract import Bench
 from synccash.engine.system import SystemClock
 from synccash.payments.rail import Environment, RailStatus
 from synccash.rails.pawapay.connector import Pawapay, PawapaySettings
+from synccash.settings.secret import Secret
 
 TOKEN = "a-secret-token"
 
@@ -36,7 +37,7 @@ class PawapayBench(Bench):
             base_url=world.sandbox.rail_urls["pawapay"],
             account="main",
             environment=Environment.TEST,
-            token=TOKEN,
+            token=Secret(TOKEN),
             status_per_s=1_000.0,
         )
         bench = cls(world, Pawapay(settings, transport, SystemClock()), transport)

@@ -6,6 +6,7 @@ from rails.rail_contract import Bench
 from synccash.engine.system import SystemClock
 from synccash.payments.rail import AttemptDetails, Environment, Operation, RailStatus
 from synccash.rails.paystack.connector import Paystack, PaystackSettings
+from synccash.settings.secret import Secret
 
 SECRET_KEY = "sk_test_of_the_bench"
 
@@ -27,7 +28,7 @@ class PaystackBench(Bench):
             base_url=world.sandbox.rail_urls["paystack"],
             account="main",
             environment=Environment.TEST,
-            secret_key=SECRET_KEY,
+            secret_key=Secret(SECRET_KEY),
             email="payments@example.com",
         )
         bench = cls(world, Paystack(settings, transport, SystemClock()), transport)

@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import pytest
 
-from rails.evidence import did_nothing
 from rails.raw_server import answering, raw_server
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
@@ -149,7 +148,7 @@ class RailContract:
         for answer in ("http_503", "http_429", "html_403", "http_500", "maintenance_200", "drop"):
             order = bench.order()
             await bench.script({"on": "money", "answer": answer})
-            if did_nothing((await bench.send(order)).evidence):
+            if (await bench.send(order)).evidence.proves_nothing_happened:
                 assert await bench.booked("prompts", order) == []
 
     async def test_a_rail_that_is_down_was_not_sent_to(self, bench):
@@ -184,7 +183,7 @@ class RailContract:
             assert (second.evidence, second.duplicate) == (Evidence.ACCEPTED, True)
         else:
             # Nobody re-sends here; should it happen all the same, a refusal of the repeat is no proof.
-            assert not did_nothing(second.evidence)
+            assert not second.evidence.proves_nothing_happened
         assert len(await bench.booked("debits", order)) == 1
 
     async def test_the_same_reference_sent_at_once_many_times_is_debited_once(self, bench):
@@ -194,7 +193,7 @@ class RailContract:
             assert {answer.evidence for answer in answers} == {Evidence.ACCEPTED}
             assert sorted(answer.duplicate for answer in answers) == [False] + [True] * 9
         else:
-            assert not any(did_nothing(answer.evidence) for answer in answers)
+            assert not any(answer.evidence.proves_nothing_happened for answer in answers)
         assert len(await bench.booked("debits", order)) == 1
 
     async def test_an_unknown_reference_is_neither_paid_nor_failed(self, bench):
@@ -319,7 +318,7 @@ class RailContract:
         if Operation.REFUND not in bench.rail.capabilities.operations:
             pytest.skip("the rail refunds nothing")
         order = bench.order(Operation.REFUND)
-        assert did_nothing((await bench.send(order)).evidence)
+        assert (await bench.send(order)).evidence.proves_nothing_happened
         assert await bench.booked("credits", order) == []
 
     def payout_of(self, bench):

@@ -24,6 +24,7 @@ from synccash.rails.statements import Layout
 from synccash.rails.transport import Exchange, Transport
 from synccash.resilience.evidence import Evidence
 from synccash.sandbox.registry import WIRES
+from synccash.settings.secret import Secret
 
 KEY = "a-secret-key-of-the-toy"
 
@@ -47,11 +48,13 @@ class ToyBench(Bench):
         answer = await world.control("PUT", "toy/settings", {"key": KEY})
         assert answer.status == 200, answer.body
         return cls(
-            world, Toy(ToySettings(base_url=world.sandbox.rail_urls["toy"], key=KEY), transport), transport
+            world,
+            Toy(ToySettings(base_url=world.sandbox.rail_urls["toy"], key=Secret(KEY)), transport),
+            transport,
         )
 
     def connector_at(self, base_url):
-        return Toy(ToySettings(base_url=base_url, key=KEY), self.transport)
+        return Toy(ToySettings(base_url=base_url, key=Secret(KEY)), self.transport)
 
 
 class TestTheToyKeepsTheContract(RailContract):
@@ -86,7 +89,7 @@ def test_a_payment_goes_over_the_toy_from_the_api_to_the_book(
     accounts: list[ToySettings] = []
 
     def sandbox_account(sandbox_rail: SandboxRail) -> SandboxAccount:
-        accounts.append(ToySettings(base_url=sandbox_rail.url, key=sandbox_rail.key))
+        accounts.append(ToySettings(base_url=sandbox_rail.url, key=Secret(sandbox_rail.key)))
         return SandboxAccount(settings={}, control={"settings": {"key": sandbox_rail.key}})
 
     toy = RegisteredRail(
@@ -122,5 +125,5 @@ def test_a_payment_goes_over_the_toy_from_the_api_to_the_book(
 
 
 def test_the_toy_is_what_the_engine_asks_of_a_rail():
-    rail: Rail = Toy(ToySettings(base_url="http://toy", key=KEY), Transport())
+    rail: Rail = Toy(ToySettings(base_url="http://toy", key=Secret(KEY)), Transport())
     assert (rail.name, KEY in repr(rail)) == ("toy", False)

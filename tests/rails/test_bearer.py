@@ -7,6 +7,7 @@ import pytest
 from rails.ticking import TickingClock
 from synccash.payments.failure import Failure, FailureCode
 from synccash.rails.bearer import BearerTokens, Granted, NotGranted
+from synccash.settings.secret import Secret
 
 AWAY = NotGranted(Failure(FailureCode.PROVIDER_UNAVAILABLE), "token_http_503")
 
@@ -24,7 +25,7 @@ class Office:
         self.asked += 1
         number = self.asked
         await self.open.wait()
-        return AWAY if self.closed else Granted(f"token-{number}", 3600.0)
+        return AWAY if self.closed else Granted(Secret(f"token-{number}"), 3600.0)
 
 
 class Desk:
@@ -34,7 +35,7 @@ class Desk:
         self.held = BearerTokens(self.office.ask, self.clock, renew_before_s=600.0)
 
     async def text(self):
-        return (await self.held.get(5.0)).text
+        return (await self.held.get(5.0)).text.reveal()
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ async def test_a_discarded_token_is_replaced_once(desk):
     new = await desk.held.get(5.0)
     desk.held.discard(old)
     assert await desk.held.get(5.0) is new
-    assert new.text == "token-2"
+    assert new.text == Secret("token-2")
 
 
 async def test_who_cannot_wait_for_another_s_question_gets_none(desk):
@@ -128,4 +129,4 @@ async def test_who_gives_up_while_asking_leaves_the_question_to_the_next(desk):
 
 async def test_a_token_is_not_printed(desk):
     assert "token-1" not in repr(await desk.held.get(5.0))
-    assert "token-1" not in repr(Granted("token-1", 1.0))
+    assert "token-1" not in repr(Granted(Secret("token-1"), 1.0))

@@ -16,6 +16,7 @@ from synccash.rails.registry import build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.evidence import Evidence
 from synccash.settings.loader import Settings, SettingsError
+from synccash.settings.secret import Secret
 
 ACCEPTED_CODES = b'{"ResponseCode":"0001","Message":"pending","Data":{"TransactionId":"t1"}}'
 ACCOUNT = {
@@ -140,7 +141,7 @@ async def test_strangers_meet_a_page_that_proves_nothing(bench):
 
 async def test_a_wrong_secret_is_refused_for_good(world, transport):
     bench = await HubtelBench.on(world, transport)
-    bench.rail = Hubtel(replace(bench.settings, client_secret="another"), transport)
+    bench.rail = Hubtel(replace(bench.settings, client_secret=Secret("another")), transport)
     answer = await bench.send(bench.order())
     assert (answer.evidence, answer.provider_code) == (Evidence.REFUSED_FINAL, "4101")
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rails.evidence import did_nothing
 from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.rail import CallbackNote, NextActionType, Operation, RailStatus
 from synccash.rails.hubtel.answers import ACCEPTED_CODES, CODES, judge_send, judge_status, read_callback
@@ -244,7 +243,7 @@ def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body)
     for operation in (COLLECT, REFUND, PAYOUT):
         answer = judge_send(exchange, operation)
         assert (answer.failure is None) == (answer.evidence is Evidence.ACCEPTED)
-        if did_nothing(answer.evidence):
+        if answer.evidence.proves_nothing_happened:
             legible = exchange.json_object() is not None or not body.strip()
             by_code = any(code.encode() in body for code in PROOF_CODES)
             assert by_code or (legible and status in (401, 403, 429))

@@ -22,6 +22,7 @@ from synccash.rails.mtn_momo.connector import ProductCredentials, read_token
 from synccash.rails.notes import clean_note
 from synccash.rails.transport import Exchange
 from synccash.resilience.evidence import Evidence
+from synccash.settings.secret import Secret
 
 TOKEN = b'{"access_token":"a-token","token_type":"access_token","expires_in":3600}'
 
@@ -138,7 +139,9 @@ async def test_a_refund_names_its_debit_and_goes_by_the_platform_s_version(bench
 
 @pytest.mark.parametrize("platform", ["legacy", "new"])
 async def test_a_payout_names_its_payee_under_the_disbursements_own_token_and_keys(bench, platform):
-    keys = ProductCredentials(user=API_USER, key="another-key", subscription_key="another-subscription")
+    keys = ProductCredentials(
+        user=API_USER, key=Secret("another-key"), subscription_key=Secret("another-subscription")
+    )
     bench.settings = replace(bench.settings, platform=platform, disbursement=keys)
     async with raw_server(speaking(answer(202))) as mtn:
         rail = bench.connector_at(mtn.url)
@@ -341,7 +344,7 @@ async def test_a_401_without_another_token_is_refused_for_later(bench):
 
 
 async def test_wrong_credentials_are_told_as_such_and_nothing_is_sent(world, transport):
-    wrong = ProductCredentials(user=API_USER, key="wrong", subscription_key="a-subscription")
+    wrong = ProductCredentials(user=API_USER, key=Secret("wrong"), subscription_key=Secret("a-subscription"))
     bench = await MtnBench.on(world, transport, collection=wrong)
     order = bench.order()
     given = await bench.send(order)
@@ -355,7 +358,7 @@ async def test_wrong_credentials_are_told_as_such_and_nothing_is_sent(world, tra
 
 
 async def test_a_wrong_subscription_key_is_told_as_such(world, transport):
-    wrong = ProductCredentials(user=API_USER, key="an-api-key", subscription_key="invalid")
+    wrong = ProductCredentials(user=API_USER, key=Secret("an-api-key"), subscription_key=Secret("invalid"))
     bench = await MtnBench.on(world, transport, collection=wrong)
     given = await bench.send(bench.order())
     assert given.failure.code is FailureCode.PROVIDER_ACCOUNT_BLOCKED
@@ -401,7 +404,7 @@ async def test_a_token_that_does_not_come_in_time_sends_nothing(bench):
 def test_a_lifetime_may_be_written_as_text():
     body = b'{"access_token":"a-token","expires_in":"3600"}'
     granted = read_token(Exchange(status=200, headers={}, body=body, latency_s=0.0))
-    assert (granted.text, granted.lifetime_s) == ("a-token", 3600.0)
+    assert (granted.text, granted.lifetime_s) == (Secret("a-token"), 3600.0)
 
 
 # Inquiries.
@@ -466,6 +469,23 @@ async def test_the_other_platform_does_not_know_what_this_one_took(bench):
     await bench.send(order)
     await bench.world.settings(platform="new")
     assert (await bench.inquire(order)).status_at_rail is RailStatus.NOT_FOUND
+
+
+# The account holder.
+
+
+@pytest.mark.parametrize(
+    ("msisdn", "expected"),
+    [("233241234567", True), ("233241111450", False), ("233241111451", False), ("233241111455", None)],
+)
+async def test_a_wallet_is_active_or_not_or_mtn_does_not_say(bench, msisdn, expected):
+    assert await bench.rail.account_active(msisdn, timeout_s=5.0) is expected
+
+
+async def test_a_wallet_s_state_is_unknown_while_mtn_is_down(bench):
+    await bench.warmed()
+    await bench.faults(down=True)
+    assert await bench.rail.account_active("233241234567", timeout_s=5.0) is None
 
 
 # Other answers.

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rails.evidence import did_nothing
 from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.rail import NO_TRACES, AttemptDetails, NextActionType, Operation, RailStatus
 from synccash.rails.answers import pesewas
@@ -158,7 +157,7 @@ def test_every_status_with_every_body_has_an_evidence_and_none_claims_too_much(s
             assert answer.failure is None
         else:
             assert answer.failure is not None
-        if did_nothing(answer.evidence):
+        if answer.evidence.proves_nothing_happened:
             assert is_backed(answer, exchange), (status, shape)
         judge_status(exchange, operation, OURS, "GHS")
 
@@ -193,7 +192,7 @@ def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body,
     exchange = Exchange(status=status, headers=headers, body=body, latency_s=0.0)
     for operation in Operation:
         answer = judge_send(exchange, operation)
-        if did_nothing(answer.evidence):
+        if answer.evidence.proves_nothing_happened:
             assert is_backed(answer, exchange)
         if answer.evidence is Evidence.ACCEPTED:
             assert status == 202 or b"RESOURCE_ALREADY_EXIST" in body

@@ -42,6 +42,7 @@ async def test_it_says_what_it_can_do(bench):
     assert set(capabilities.operations) == set(Operation)
     assert all(can.dedup_by_reference and can.lookup_by_reference for can in capabilities.operations.values())
     assert capabilities.callback_address is CallbackAddress.PER_ACCOUNT
+    assert not capabilities.signed_callbacks
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rails.evidence import did_nothing
 from synccash.payments.failure import FailureCode, WhoseProblem
 from synccash.payments.rail import NextActionType, Operation, RailStatus
 from synccash.rails.pawapay.answers import (
@@ -247,7 +246,7 @@ def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body,
         assert decoded.get(ID_FIELDS[operation], REFERENCE) == REFERENCE
     else:
         assert answer.failure is not None
-    if did_nothing(answer.evidence):
+    if answer.evidence.proves_nothing_happened:
         rejection = status == 200 and decoded["status"] == "REJECTED"
         coded = 400 <= status < 500 and decoded is not None and "failureReason" in decoded
         assert rejection or coded or status in (401, 403, 429)

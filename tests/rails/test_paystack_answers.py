@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rails.evidence import did_nothing
 from synccash.payments.failure import FailureCode
 from synccash.payments.rail import NextActionType, Operation, RailStatus
 from synccash.rails.paystack.answers import (
@@ -25,6 +24,7 @@ from synccash.rails.paystack.answers import (
 from synccash.rails.paystack.callbacks import read_event
 from synccash.rails.transport import Exchange
 from synccash.resilience.evidence import Evidence
+from synccash.settings.secret import Secret
 
 COLLECT, REFUND, PAYOUT = Operation.COLLECT, Operation.REFUND, Operation.PAYOUT
 OURS = "0b9ff1a4-6ea6-4b13-8b5b-2b2b2b2b2b2b"
@@ -284,7 +284,7 @@ def test_every_status_with_every_body_has_an_evidence_and_none_claims_too_much(s
         exchange = said(status, body)
         answer = judge_send(exchange, operation, OURS)
         assert (answer.failure is None) == (answer.evidence is Evidence.ACCEPTED)
-        if did_nothing(answer.evidence):
+        if answer.evidence.proves_nothing_happened:
             decoded = exchange.json_object()
             assert status in (400, 401, 403, 404, 429), shape
             assert decoded["status"] is False, shape
@@ -333,7 +333,7 @@ def test_no_answer_raises_or_claims_more_than_it_says(status, body, headers):
     recipient_code(exchange)
     for operation in Operation:
         answer = judge_send(exchange, operation, OURS)
-        if did_nothing(answer.evidence):
+        if answer.evidence.proves_nothing_happened:
             assert 400 <= status < 500
             assert decoded["status"] is False
             assert "data" not in decoded
@@ -375,19 +375,19 @@ def signed(body, key="sk_test_key"):
 )
 def test_a_signed_event_names_whom_to_ask_about_and_nothing_more(event, data):
     body = msgspec.json.encode({"event": event, "data": data | {"status": "success"}})
-    note = read_event("sk_test_key", signed(body), body)
+    note = read_event(Secret("sk_test_key"), signed(body), body)
     assert (note.reference, note.failure) == (OURS, None)
 
 
 def test_what_is_not_signed_with_our_key_over_these_very_bytes_is_nothing():
     body = msgspec.json.encode({"event": "charge.success", "data": {"reference": OURS}})
-    assert read_event("sk_test_key", signed(body, "another"), body) is None
-    assert read_event("sk_test_key", signed(body), body + b" ") is None
-    assert read_event("sk_test_key", {}, body) is None
-    assert read_event("sk_test_key", {"x-paystack-signature": "é"}, body) is None
+    assert read_event(Secret("sk_test_key"), signed(body, "another"), body) is None
+    assert read_event(Secret("sk_test_key"), signed(body), body + b" ") is None
+    assert read_event(Secret("sk_test_key"), {}, body) is None
+    assert read_event(Secret("sk_test_key"), {"x-paystack-signature": "é"}, body) is None
 
 
 @given(bodies)
 def test_no_signed_body_makes_an_event_raise(body):
-    note = read_event("sk_test_key", signed(body), body)
+    note = read_event(Secret("sk_test_key"), signed(body), body)
     assert note is None or note.reference == OURS

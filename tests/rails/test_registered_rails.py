@@ -5,7 +5,6 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from docs import rails_page
@@ -21,7 +20,7 @@ from synccash.payments.rail import Operation
 from synccash.rails.registry import RAILS
 from synccash.rails.sandbox_account import SandboxRail
 from synccash.sandbox.registry import WIRES
-from synccash.settings.loader import FIELDS, RAILS_WITH_SETTINGS, Settings, former_keys
+from synccash.settings.loader import FIELDS, RAILS_WITH_SETTINGS, Settings, convert_settings, former_keys
 
 ROOT = Path(__file__).parents[2]
 SANDBOX_RAIL = SandboxRail(
@@ -33,7 +32,7 @@ def settings_of(*rails: str) -> Settings:
     given: dict[str, str] = {}
     for rail in rails:
         given |= RAILS[rail].sandbox_account(SANDBOX_RAIL).settings
-    return msgspec.convert(given, Settings, strict=False)
+    return convert_settings(given)
 
 
 def route(settings: Settings, **changes):

@@ -13,12 +13,13 @@ from synccash.payments.risk import RiskOutcome
 from synccash.rails.transport import Transport
 from synccash.resilience.profiles import FRAUD_DETECTION
 from synccash.resilience.registry import Registry
+from synccash.settings.secret import SecretUrl
 
 
 @pytest.fixture
 async def service(world):
     transport = Transport()
-    yield FraudService(world.sandbox.fraud_url, transport, timeout_s=5.0)
+    yield FraudService(SecretUrl(world.sandbox.fraud_url), transport, timeout_s=5.0)
     await transport.aclose()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from synccash.administration.api import ManagementApi
 from synccash.administration.errors import AdministrationError
+from synccash.settings.secret import Secret
 
 KEY = "sk_admin_canary"
 
@@ -61,7 +62,7 @@ def test_a_redirect_is_not_followed(status, method):
     service = Server(status, Location=f"{elsewhere.url}/stolen")
     with running(service, elsewhere):
         with pytest.raises(AdministrationError, match="redirect") as refused:
-            getattr(ManagementApi(service.url, KEY), method)("resilience", "circuit-breakers")
+            getattr(ManagementApi(service.url, Secret(KEY)), method)("resilience", "circuit-breakers")
         assert KEY not in str(refused.value)
     assert len(service.asked) == 1
     assert elsewhere.asked == []
@@ -74,6 +75,6 @@ def test_a_proxy_of_the_environment_is_not_used(monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, proxy.url)
     with running(service, proxy):
-        assert ManagementApi(service.url, KEY).get("resilience", "circuit-breakers") == {}
+        assert ManagementApi(service.url, Secret(KEY)).get("resilience", "circuit-breakers") == {}
     assert proxy.asked == []
     assert service.asked == [("GET", "/api/v1/resilience/circuit-breakers", f"Bearer {KEY}")]

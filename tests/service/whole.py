@@ -18,7 +18,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import uvicorn
 
 from synccash.payments.request import Role
@@ -27,7 +26,7 @@ from synccash.rails.registry import RAILS
 from synccash.rails.sandbox_account import SandboxRail
 from synccash.sandbox.faults import Faults
 from synccash.sandbox.server import Sandbox, run_sandbox
-from synccash.settings.loader import Settings
+from synccash.settings.loader import convert_settings
 
 GENEROUS = "payment_initiation=100000/60, refund_request=100000/60, payment_status=100000/60"
 
@@ -111,7 +110,7 @@ async def _running(
             **_accounts(sandbox, url),
             **more,
         }
-        settings = msgspec.convert(chosen, Settings, strict=False)
+        settings = convert_settings(chosen)
         service = await stack.enter_async_context(assembled(settings, database_url))
         keys = await _keys(service)
         config = uvicorn.Config(application(service, settings), lifespan="off", log_config=None)

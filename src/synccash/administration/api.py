@@ -7,13 +7,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from synccash.administration.database import DATA_DIR
 from synccash.administration.errors import AdministrationError
 from synccash.settings.loader import Settings
+from synccash.settings.secret import Secret
 
 _TIMEOUT_S = 15.0
 _LOOPBACK_OF_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
@@ -37,7 +38,7 @@ class ManagementApi:
     """Calls the API at `url` with an admin key. Follows no redirects and uses no proxy."""
 
     url: str
-    key: str = field(repr=False)
+    key: Secret
 
     def get(self, *path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """GET a resource. Raises AdministrationError."""
@@ -57,11 +58,10 @@ class ManagementApi:
         resource = "/".join(quote(part, safe=":") for part in path)
         if query:
             resource += f"?{urlencode(query)}"
-        headers = {"Authorization": f"Bearer {self.key}"}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
+        headers = {} if body is None else {"Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/api/v1/{resource}", data, headers, method=method)  # noqa: S310
+        request.add_header("Authorization", f"Bearer {self.key.reveal()}")
         try:
             with _open(request, timeout=_TIMEOUT_S) as response:
                 return json.load(response)
@@ -92,9 +92,9 @@ def management_api(settings: Settings, url: str | None) -> ManagementApi:
     return ManagementApi(address, key)
 
 
-def _local_admin_key() -> str | None:
+def _local_admin_key() -> Secret | None:
     with suppress(OSError, ValueError, KeyError):
-        return str(json.loads((DATA_DIR / "keys.json").read_text(encoding="utf-8"))["admin"])
+        return Secret(str(json.loads((DATA_DIR / "keys.json").read_text(encoding="utf-8"))["admin"]))
     return None
 
 

@@ -42,7 +42,7 @@ def release_recovery(settings: Settings, reason: str, *, other_key: bool = False
         if not (await recovery.state()).active:
             raise AdministrationError("No recovery is active, so there is nothing to release")
         if not other_key and settings.installation_key is not None:
-            ours, latest = ReferenceKey.of(settings.installation_key).id, await recovery.latest_key()
+            ours, latest = ReferenceKey.of(settings.installation_key.reveal()).id, await recovery.latest_key()
             if latest not in (None, ours):
                 raise AdministrationError(
                     f"The latest references were derived with another installation key ({latest}), not this "

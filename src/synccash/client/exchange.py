@@ -71,7 +71,7 @@ class Call(Generic[T]):
     method: str
     path: str
     read: Callable[[Any], T]
-    body: bytes | None = None
+    body: bytes | None = field(default=None, repr=False)
     key: str | None = None
     user_id: str | None = None
     repeatable: bool = True

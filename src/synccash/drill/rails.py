@@ -1,12 +1,10 @@
 """The rails of a drill, and which of them execute a repeated reference twice."""
 
-import msgspec
-
 from synccash.engine.system import SystemClock
 from synccash.rails import registry
 from synccash.rails.sandbox_account import SandboxRail
 from synccash.rails.transport import Transport
-from synccash.settings.loader import Settings
+from synccash.settings.loader import convert_settings
 
 RAILS = tuple(registry.RAILS)
 """Every registered rail: the sandbox simulates all of them."""
@@ -23,9 +21,7 @@ def _without_deduplication() -> frozenset[tuple[str, str]]:
     settings: dict[str, str] = {}
     for rail in registry.RAILS.values():
         settings |= rail.sandbox_account(sandbox_rail).settings
-    rails = registry.build_rails(
-        msgspec.convert(settings, Settings, strict=False), Transport(), SystemClock()
-    )
+    rails = registry.build_rails(convert_settings(settings), Transport(), SystemClock())
     return frozenset(
         (name, operation.value)
         for name, rail in rails.items()

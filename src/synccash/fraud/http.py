@@ -9,15 +9,17 @@ it, which is then handled like an outage.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
 from synccash.payments.case import Routed
 from synccash.payments.payment import OrderKind
 from synccash.payments.risk import RiskDecision, RiskOutcome
+from synccash.rails.authorization import bearer_authorization
 from synccash.rails.transport import Exchange, Transport
 from synccash.resilience.evidence import Evidence
+from synccash.settings.secret import Secret, SecretUrl
 
 
 class FraudServiceError(Exception):
@@ -45,18 +47,18 @@ _decode = msgspec.json.Decoder(_FraudAnswer).decode
 class FraudService:
     """Sends one request per order. Raises FraudServiceError for every result that is not a decision."""
 
-    url: str
+    url: SecretUrl
     transport: Transport
     timeout_s: float
-    key: str | None = field(default=None, repr=False)
+    key: Secret | None = None
 
     async def ask(self, order: Routed) -> RiskDecision:
         """Return the decision about a payment or payout."""
         wallet, network = order.wallet, order.wallet.likely_network
         answer = await self.transport.request(
             "POST",
-            self.url,
-            headers={"Authorization": f"Bearer {self.key}"} if self.key else {},
+            self.url.reveal(),
+            headers={"Authorization": bearer_authorization(self.key)} if self.key else {},
             json={
                 f"{order.kind}_id": order.id,
                 **_KIND_FIELDS[order.kind],

@@ -13,7 +13,7 @@ import urllib.request
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,8 @@ class Demo:
 
     api: str
     sandbox: str
-    key: str
-    admin_key: str
+    key: str = field(repr=False)
+    admin_key: str = field(repr=False)
     payments: list[str]
 
     def pay(

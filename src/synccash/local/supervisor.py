@@ -22,7 +22,7 @@ class Program:
 
     name: str
     argv: Sequence[str]
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     log: Path | None
     pass_fds: Sequence[int] = ()
     grace_s: float = 20.0

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from synccash.rails.transport import Transport
 from synccash.servers.bundle import Servers, start_servers
 from synccash.servers.data_directory import open_data_folder
 from synccash.settings.loader import CONFIGURATION, LoadedSettings, SettingsError, load_settings
+from synccash.settings.secret import Secret
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
@@ -71,7 +72,7 @@ class Up:
 
     options: UpOptions
     loaded: LoadedSettings
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     supervisor: Supervisor
     began: float
 
@@ -181,7 +182,7 @@ class Up:
             if value is not None and name not in self.loaded.sources
         }
 
-    def _keys(self, database_url: str) -> dict[str, str]:
+    def _keys(self, database_url: Secret | str) -> dict[str, str]:
         keys = load_or_create(
             self.options.data_dir / "keys.json",
             lambda: {
@@ -286,7 +287,7 @@ def load_or_create(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, 
     return made
 
 
-async def register(database_url: str, keys: Mapping[str, str]) -> None:
+async def register(database_url: Secret | str, keys: Mapping[str, str]) -> None:
     """Registers the local merchant and its keys in the database. A repeat changes nothing."""
     pool = await connect(database_url, min_size=0, max_size=1)
     try:
@@ -303,7 +304,7 @@ async def register(database_url: str, keys: Mapping[str, str]) -> None:
         await pool.close()
 
 
-async def confirm_test_accounts(database_url: str, environment: Mapping[str, str]) -> None:
+async def confirm_test_accounts(database_url: Secret | str, environment: Mapping[str, str]) -> None:
     """Confirms the test accounts of the children's settings; these move no real money.
 
     Raises UpError if the settings are invalid.

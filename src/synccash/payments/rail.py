@@ -66,6 +66,7 @@ class Capabilities:
     networks: frozenset[Network]
     operations: dict[Operation, OperationCapability]
     callback_address: CallbackAddress = CallbackAddress.NONE
+    signed_callbacks: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

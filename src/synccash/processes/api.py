@@ -69,6 +69,7 @@ from synccash.resilience.registry import Registry
 from synccash.settings.loader import Settings, SettingsError
 from synccash.settings.profiles import overridden
 from synccash.settings.risk import payout_rules, risk_rules
+from synccash.settings.secret import Secret
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.balances import PostgresBalances
@@ -174,7 +175,7 @@ class _EngineParts:
 
 
 @contextlib.asynccontextmanager
-async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Service]:
+async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGenerator[Service]:
     """Wire the parts of one process. At the end they are closed in reverse order."""
     async with contextlib.AsyncExitStack() as stack:
         wiring = await _connect(settings, database_url, stack)
@@ -221,7 +222,9 @@ async def assembled(settings: Settings, database_url: str) -> AsyncGenerator[Ser
         )
 
 
-async def _connect(settings: Settings, database_url: str, stack: contextlib.AsyncExitStack) -> _Wiring:
+async def _connect(
+    settings: Settings, database_url: Secret | str, stack: contextlib.AsyncExitStack
+) -> _Wiring:
     """Make the connections that everything else uses."""
     clock, identities = SystemClock(), SystemIdentities()
     pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=hold_if_server_changed)
@@ -340,7 +343,7 @@ def _reference_key(settings: Settings) -> ReferenceKey:
             "as SYNCCASH_INSTALLATION_KEY or SYNCCASH_INSTALLATION_KEY_FILE, and store it apart from the "
             "database's backups: after a restore it finds orders at the rails that the database has lost"
         )
-    return ReferenceKey.of(settings.installation_key)
+    return ReferenceKey.of(settings.installation_key.reveal())
 
 
 async def _warn_of_weaknesses(recovery: PostgresRecovery) -> None:
@@ -554,7 +557,7 @@ def work(settings: Settings) -> int:
     return _run(settings, lambda url: _work(settings, url))
 
 
-def _run(settings: Settings, role: Callable[[str], Coroutine[Any, Any, None]]) -> int:
+def _run(settings: Settings, role: Callable[[Secret], Coroutine[Any, Any, None]]) -> int:
     configure_logging(settings.log_level)
     if settings.database_url is None:
         print(
@@ -616,7 +619,7 @@ def application(service: Service, settings: Settings) -> App:
     )
 
 
-async def _serve(settings: Settings, database_url: str, fd: int | None) -> None:
+async def _serve(settings: Settings, database_url: Secret, fd: int | None) -> None:
     import uvicorn
 
     from synccash.processes.http_server import server_config
@@ -660,7 +663,7 @@ def worker_server(service: Service, housekeeping: Housekeeping, host: str, port:
     return WorkerServer(collectors, host=host, port=port)
 
 
-async def _work(settings: Settings, database_url: str) -> None:
+async def _work(settings: Settings, database_url: Secret) -> None:
     async with assembled(settings, database_url) as service:
         housekeeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
         loops = {"worker": service.engine.worker, "webhooks": service.notifier, "housekeeping": housekeeping}

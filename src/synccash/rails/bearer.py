@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from synccash.payments.failure import Failure
 from synccash.rails.pacer import Clock
 from synccash.resilience.evidence import Evidence
+from synccash.settings.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
     """A token as the rail granted it. `lifetime_s` counts from when it was asked for."""
 
-    text: str = field(repr=False)
+    text: Secret
     lifetime_s: float
 
 
@@ -34,7 +35,7 @@ class NotGranted:
 class Token:
     """Live: a token with its times on the monotonic clock."""
 
-    text: str = field(repr=False)
+    text: Secret
     renew_at: float
     ends_at: float
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from synccash.rails.connector import Connector
 from synccash.rails.pacer import Clock
@@ -18,7 +19,7 @@ def _cedis(_settings: Settings) -> str:
     return "GHS"
 
 
-def _no_settings(_former: Mapping[str, str]) -> Mapping[str, str]:
+def _no_settings(_former: Mapping[str, Any]) -> Mapping[str, str]:
     return {}
 
 
@@ -39,4 +40,4 @@ class RegisteredRail:
     statement: Layout
     sandbox_account: Callable[[SandboxRail], SandboxAccount]
     statement_currency: Callable[[Settings], str] = _cedis
-    settings_of_former: Callable[[Mapping[str, str]], Mapping[str, str]] = _no_settings
+    settings_of_former: Callable[[Mapping[str, Any]], Mapping[str, str]] = _no_settings

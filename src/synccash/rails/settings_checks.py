@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from synccash.payments.rail import Environment
 from synccash.rails.callback_token import EXPECTED, is_fit
 from synccash.settings.loader import Settings
+from synccash.settings.secret import revealed
 
 Proof = tuple[Environment, str]
 """The environment that an account provably has, and the proof."""
@@ -26,7 +27,7 @@ def unfit_for_headers(settings: Settings, keys: Sequence[str]) -> list[str]:
     return [
         f"{key} must be printable ASCII without blanks; was a line break copied with it?"
         for key in keys
-        if not _is_header_text(str(getattr(settings, key)))
+        if not _is_header_text(revealed(getattr(settings, key)))
     ]
 
 

@@ -18,6 +18,7 @@ import msgspec
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, TraceConfig
 
 from synccash.resilience.evidence import Evidence
+from synccash.settings.secret import Secret, revealed
 
 BODY_LIMIT = 1 << 20
 """The maximum size of an answer, in bytes."""
@@ -118,7 +119,7 @@ class Transport:
         method: str,
         url: str,
         *,
-        headers: Mapping[str, str],
+        headers: Mapping[str, str | Secret],
         timeout_s: float,
         connect_timeout_s: float = 2.0,
         json: object = None,
@@ -127,6 +128,7 @@ class Transport:
         """Send one request and read the whole answer within `timeout_s` (seconds, from now to the last byte).
 
         `json` is encoded and labelled as JSON; `data` goes out as it is, with the caller's Content-Type.
+        A header that holds a credential is given as a Secret, which only the HTTP library gets to see.
         """
         flight = _Flight(method)
         began = time.monotonic()
@@ -144,7 +146,7 @@ class Transport:
             async with self._open().request(
                 method,
                 url,
-                headers=labelled,
+                headers={name: revealed(value) for name, value in labelled.items()},
                 data=body,
                 timeout=limits,
                 allow_redirects=False,

@@ -25,6 +25,11 @@ class Evidence(StrEnum):
         """Rank from 0 (nothing was sent) to 4 (the dependency accepted the request)."""
         return _DANGER[self]
 
+    @property
+    def proves_nothing_happened(self) -> bool:
+        """True when no send so far can have had an effect, such as moving money."""
+        return self.danger < Evidence.AMBIGUOUS.danger
+
     def worst(self, other: "Evidence") -> "Evidence":
         """Return the more dangerous evidence of two sends, which holds for both together."""
         return self if self.danger >= other.danger else other

@@ -33,8 +33,8 @@ class Servers:
 
     directory: DataDirectory
     lock: int
-    database_url: str | None = None
-    valkey_url: str | None = None
+    database_url: str | None = field(default=None, repr=False)
+    valkey_url: str | None = field(default=None, repr=False)
     running: list[Server] = field(default_factory=list[Server])
     _stopped: bool = False
 

@@ -21,38 +21,12 @@ from synccash.resilience.client_address import trusted_networks
 from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.resilience.profiles import PROFILES
 from synccash.settings.profiles import overridden
+from synccash.settings.secret import URL_HINT, Secret, SecretUrl, decode_secret, revealed
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Pesewas = Annotated[int, Meta(ge=1, le=10**12)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 DeclaredEnvironment = Literal["live", "test"]
-SECRETS = frozenset(
-    {
-        "admin_key",
-        "database_url",
-        "fraud_key",
-        "hubtel_client_id",
-        "hubtel_client_secret",
-        "installation_key",
-        "valkey_url",
-        "mtn_momo_collection_key",
-        "mtn_momo_collection_subscription_key",
-        "mtn_momo_disbursement_key",
-        "mtn_momo_disbursement_subscription_key",
-        "mtn_momo_former_collection_key",
-        "mtn_momo_former_collection_subscription_key",
-        "mtn_momo_former_disbursement_key",
-        "mtn_momo_former_disbursement_subscription_key",
-        "hubtel_former_client_id",
-        "hubtel_former_client_secret",
-        "paystack_callback_token",
-        "paystack_former_secret_key",
-        "paystack_secret_key",
-        "pawapay_callback_token",
-        "pawapay_former_token",
-        "pawapay_token",
-    }
-)
 
 
 CONFIGURATION = Path("synccash.toml")
@@ -66,15 +40,15 @@ class SettingsError(Exception):
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every setting with its default. Times in seconds."""
 
-    database_url: str | None = None
-    valkey_url: str | None = None
+    database_url: SecretUrl | None = None
+    valkey_url: SecretUrl | None = None
     public_url: str = "http://localhost:8000"
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8000
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     worker_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
-    admin_key: str | None = None
-    installation_key: str | None = None
+    admin_key: Secret | None = None
+    installation_key: Secret | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     processes: Annotated[int, Meta(ge=1, le=10_000)] = 1
@@ -103,29 +77,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     mtn_momo_account: str = "main"
     mtn_momo_currency: Literal["GHS", "EUR"] = "GHS"
     mtn_momo_collection_user: str | None = None
-    mtn_momo_collection_key: str | None = None
-    mtn_momo_collection_subscription_key: str | None = None
+    mtn_momo_collection_key: Secret | None = None
+    mtn_momo_collection_subscription_key: Secret | None = None
     mtn_momo_disbursement_user: str | None = None
-    mtn_momo_disbursement_key: str | None = None
-    mtn_momo_disbursement_subscription_key: str | None = None
+    mtn_momo_disbursement_key: Secret | None = None
+    mtn_momo_disbursement_subscription_key: Secret | None = None
     mtn_momo_former_account: str | None = None
     mtn_momo_former_collection_user: str | None = None
-    mtn_momo_former_collection_key: str | None = None
-    mtn_momo_former_collection_subscription_key: str | None = None
+    mtn_momo_former_collection_key: Secret | None = None
+    mtn_momo_former_collection_subscription_key: Secret | None = None
     mtn_momo_former_disbursement_user: str | None = None
-    mtn_momo_former_disbursement_key: str | None = None
-    mtn_momo_former_disbursement_subscription_key: str | None = None
+    mtn_momo_former_disbursement_key: Secret | None = None
+    mtn_momo_former_disbursement_subscription_key: Secret | None = None
     mtn_momo_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 10.0
     mtn_momo_inquiry_from_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
 
     paystack_environment: DeclaredEnvironment | None = None
     paystack_base_url: str = "https://api.paystack.co"
     paystack_account: str = "main"
-    paystack_secret_key: str | None = None
+    paystack_secret_key: Secret | None = None
     paystack_email: str | None = None
     paystack_former_account: str | None = None
-    paystack_former_secret_key: str | None = None
-    paystack_callback_token: str | None = None
+    paystack_former_secret_key: Secret | None = None
+    paystack_callback_token: Secret | None = None
     paystack_inquiry_from_s: Annotated[float, Meta(ge=0, le=3_600)] = 10.0
 
     hubtel_environment: DeclaredEnvironment | None = None
@@ -135,22 +109,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     hubtel_send_status_url: str = "https://smrsc.hubtel.com"
     hubtel_pos_sales_id: str | None = None
     hubtel_prepaid_deposit_id: str | None = None
-    hubtel_client_id: str | None = None
-    hubtel_client_secret: str | None = None
+    hubtel_client_id: Secret | None = None
+    hubtel_client_secret: Secret | None = None
     hubtel_former_pos_sales_id: str | None = None
     hubtel_former_prepaid_deposit_id: str | None = None
-    hubtel_former_client_id: str | None = None
-    hubtel_former_client_secret: str | None = None
+    hubtel_former_client_id: Secret | None = None
+    hubtel_former_client_secret: Secret | None = None
     hubtel_inquiry_from_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
     hubtel_prompt_window_s: Seconds = 600.0
 
     pawapay_environment: DeclaredEnvironment | None = None
     pawapay_base_url: str | None = None
-    pawapay_token: str | None = None
-    pawapay_callback_token: str | None = None
+    pawapay_token: Secret | None = None
+    pawapay_callback_token: Secret | None = None
     pawapay_account: str = "main"
     pawapay_former_account: str | None = None
-    pawapay_former_token: str | None = None
+    pawapay_former_token: Secret | None = None
     pawapay_status_per_s: Annotated[float, Meta(gt=0, le=1_000)] = 20.0
 
     float_poll_s: Annotated[float, Meta(ge=1, le=3_600)] = 60.0
@@ -189,8 +163,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     risk_tier_window_s: Seconds = 86_400.0
     risk_duplicate_window_s: Seconds | None = None
     risk_duplicate: Literal["review", "decline"] = "review"
-    fraud_url: str | None = None
-    fraud_key: str | None = None
+    fraud_url: SecretUrl | None = None
+    fraud_key: Secret | None = None
     fraud_timeout_s: Seconds = 2.0
     fraud_outage: Literal["allow", "review", "decline"] = "allow"
     fraud_decline_above: Pesewas | None = None
@@ -215,6 +189,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     webhook_private_addresses: bool = False
     webhook_timeout_s: Seconds = 10.0
 
+    def __post_init__(self) -> None:
+        # A constructor converts nothing: without this, a plain text given for a secret would be printed.
+        for name, kind in _SECRET_TYPES.items():
+            value = getattr(self, name)
+            if isinstance(value, str):
+                msgspec.structs.force_setattr(self, name, kind(value))
+
 
 FIELDS = {field.name: field for field in msgspec.structs.fields(Settings)}
 _ENVIRONMENT = "_environment"
@@ -224,8 +205,31 @@ RAILS_WITH_SETTINGS = tuple(
     if name.endswith(_ENVIRONMENT) and field.type == (DeclaredEnvironment | None)
 )
 """The rails that can be set up: each declares whether its account moves real money."""
-_PARSERS: Mapping[str, Callable[[str], object]] = {
-    "installation_key": lambda text: text and ReferenceKey.of(text),
+_SECRET_TYPES: Mapping[str, type[Secret]] = {
+    name: kind
+    for name, field in FIELDS.items()
+    for kind in get_args(field.type)
+    if isinstance(kind, type) and issubclass(kind, Secret)
+}
+SECRETS = frozenset(_SECRET_TYPES)
+"""The settings that are printed masked."""
+
+
+def _check_url(url: SecretUrl | None, *schemes: str) -> None:
+    if url is None:
+        return
+    if url.scheme not in schemes:
+        expected = " or ".join(f"{scheme}://" for scheme in schemes)
+        raise ValueError(f"expected a URL that begins with {expected}")
+    if not url.readable:
+        raise ValueError(f"cannot be read as a URL; {URL_HINT}")
+
+
+_PARSERS: Mapping[str, Callable[[Any], object]] = {
+    "database_url": lambda url: _check_url(url, "postgresql", "postgres"),
+    "valkey_url": lambda url: _check_url(url, "redis", "rediss", "unix"),
+    "fraud_url": lambda url: _check_url(url, "https", "http"),
+    "installation_key": lambda key: key and ReferenceKey.of(revealed(key)),
     "profiles": lambda text: overridden(PROFILES, text, RAILS_WITH_SETTINGS),
     "rate_limits": ConfiguredLimits().overridden,
     "balance_fees": read_fees,
@@ -254,8 +258,7 @@ class LoadedSettings:
         """Yield each key with its value, masked if it is a secret, and its source."""
         for name in FIELDS:
             value = getattr(self.settings, name)
-            masked = "***" if name in SECRETS and value is not None else value
-            yield name, "" if masked is None else str(masked), self.sources.get(name, "default")
+            yield name, "" if value is None else str(value), self.sources.get(name, "default")
 
 
 def load_settings(environment: Mapping[str, str], file: Path | None = None) -> LoadedSettings:
@@ -263,7 +266,7 @@ def load_settings(environment: Mapping[str, str], file: Path | None = None) -> L
     raw: dict[str, Any] = {}
     sources: dict[str, str] = {}
     problems: list[str] = []
-    for name, value, source in (*_from_file(file, problems), *_from_environment(environment, problems)):
+    for name, value, source in _given(environment, file, problems):
         if name not in FIELDS:
             near = difflib.get_close_matches(name, FIELDS, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -273,17 +276,36 @@ def load_settings(environment: Mapping[str, str], file: Path | None = None) -> L
     values: dict[str, Any] = {}
     for name, value in raw.items():
         try:
-            values[name] = msgspec.convert(value, FIELDS[name].type, strict=not isinstance(value, str))
+            values[name] = msgspec.convert(
+                value, FIELDS[name].type, strict=not isinstance(value, str), dec_hook=decode_secret
+            )
         except msgspec.ValidationError as error:
             problems.append(f"{name} ({sources[name]}): {error}{_expected(name)}")
     for name, read in _PARSERS.items():
         try:
-            read(values.get(name, ""))
+            read(values.get(name, FIELDS[name].default))
         except ValueError as error:
             problems.append(f"{name} ({sources[name]}): {error}")
     if problems:
         raise SettingsError("\n".join(problems))
     return LoadedSettings(Settings(**values), sources)
+
+
+def convert_settings(values: Mapping[str, Any]) -> Settings:
+    """Convert settings that are written as texts, such as those of a sandbox's accounts.
+
+    Raises msgspec.ValidationError for a value that cannot be used.
+    """
+    return msgspec.convert(values, Settings, strict=False, dec_hook=decode_secret)
+
+
+def _given(
+    environment: Mapping[str, str], file: Path | None, problems: list[str]
+) -> Iterator[tuple[str, Any, str]]:
+    """Yield each key as it is given, the later source last. No secret leaves this function as plain text."""
+    for name, value, source in (*_from_file(file, problems), *_from_environment(environment, problems)):
+        kind = _SECRET_TYPES.get(name)
+        yield name, kind(value) if kind is not None and isinstance(value, str) else value, source
 
 
 def _from_environment(environment: Mapping[str, str], problems: list[str]) -> Iterator[tuple[str, str, str]]:
@@ -296,6 +318,9 @@ def _from_environment(environment: Mapping[str, str], problems: list[str]) -> It
                 text = Path(environment[variable]).read_text(encoding="utf-8")
             except OSError as error:
                 problems.append(f"{variable}: cannot read the file: {error.strerror}")
+                continue
+            except UnicodeDecodeError:
+                problems.append(f"{variable}: the file is not UTF-8 text")
                 continue
             yield name.removesuffix("_file"), text.strip(), variable
         else:

@@ -1,6 +1,6 @@
 """Step 2 of docs/adding-a-rail.md: the toy's connector. It collects, and nothing else."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rails.toy.answers import judge_send, judge_status
 from synccash.payments.money import to_major
@@ -19,12 +19,13 @@ from synccash.payments.rail import (
 )
 from synccash.rails.connector import Connector
 from synccash.rails.transport import Transport
+from synccash.settings.secret import Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToySettings:
     base_url: str
-    key: str = field(repr=False)
+    key: Secret
 
 
 class Toy(Connector):

@@ -4,9 +4,8 @@ Source: Hubtel's "Direct Receive Money" and "Direct Send Money" pages. Hubtel ha
 as a payment to the payer, under a reference of our own.
 """
 
-import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -27,10 +26,12 @@ from synccash.payments.rail import (
     StatusAnswer,
 )
 from synccash.rails.answers import unsent
+from synccash.rails.authorization import basic_authorization
 from synccash.rails.connector import Connector, channel_of
 from synccash.rails.hubtel.answers import judge_send, judge_status, read_callback
 from synccash.rails.notes import clean_note
 from synccash.rails.transport import Transport
+from synccash.settings.secret import Secret
 
 NAME = "hubtel"
 CHANNELS: Mapping[Network, str] = {
@@ -54,8 +55,8 @@ class HubtelSettings:
     send_status_url: str
     pos_sales_id: str
     environment: Environment
-    client_id: str = field(repr=False)
-    client_secret: str = field(repr=False)
+    client_id: Secret
+    client_secret: Secret
     prepaid_deposit_id: str | None = None
     inquiry_from_s: float = 300.0
     prompt_window_s: float = 600.0
@@ -67,8 +68,8 @@ class Hubtel(Connector):
     def __init__(self, settings: HubtelSettings, transport: Transport) -> None:
         self._settings = settings
         self._transport = transport
-        basic = base64.b64encode(f"{settings.client_id}:{settings.client_secret}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {basic}"}
+        basic = basic_authorization(settings.client_id.reveal(), settings.client_secret)
+        self._headers = {"Authorization": basic}
         operations = {
             Operation.COLLECT: OperationCapability(
                 dedup_by_reference=False,

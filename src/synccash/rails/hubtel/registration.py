@@ -34,7 +34,7 @@ def hubtel_settings(settings: Settings) -> HubtelSettings | None:
         if key in given and not getattr(settings, key).isalnum()
     ]
     # Basic credentials end the user at the first colon.
-    if ":" in (settings.hubtel_client_id or ""):
+    if settings.hubtel_client_id is not None and ":" in settings.hubtel_client_id.reveal():
         problems.append("hubtel_client_id must have no colon; is the secret in it?")
     urls = {
         name: getattr(settings, f"hubtel_{name}").rstrip("/")
@@ -45,13 +45,15 @@ def hubtel_settings(settings: Settings) -> HubtelSettings | None:
     problems += contradicted_environment(settings, NAME, None)
     if problems:
         raise SettingsError("\n".join(problems))
+    assert settings.hubtel_client_id is not None, "a missing id is a problem"
+    assert settings.hubtel_client_secret is not None, "a missing secret is a problem"
     return HubtelSettings(
         **urls,
         environment=Environment(settings.hubtel_environment),
         pos_sales_id=str(settings.hubtel_pos_sales_id),
         prepaid_deposit_id=settings.hubtel_prepaid_deposit_id or None,
-        client_id=str(settings.hubtel_client_id),
-        client_secret=str(settings.hubtel_client_secret),
+        client_id=settings.hubtel_client_id,
+        client_secret=settings.hubtel_client_secret,
         inquiry_from_s=settings.hubtel_inquiry_from_s,
         prompt_window_s=settings.hubtel_prompt_window_s,
     )

@@ -4,7 +4,6 @@ Source: MTN's developer portal (operations of Collection and Disbursement, "Comm
 "Best practices").
 """
 
-import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -28,9 +27,11 @@ from synccash.payments.rail import (
     StatusAnswer,
 )
 from synccash.rails.answers import no_information, retry_after_s
+from synccash.rails.authorization import basic_authorization, bearer_authorization
 from synccash.rails.bearer import BearerTokens, Granted, NotGranted, Token
 from synccash.rails.connector import PacedFloatConnector
 from synccash.rails.mtn_momo.answers import (
+    error_code,
     judge_balance,
     judge_send,
     judge_status,
@@ -39,6 +40,7 @@ from synccash.rails.notes import clean_note
 from synccash.rails.pacer import Clock, one_process
 from synccash.rails.transport import Exchange, Transport, TransportFailure
 from synccash.resilience.evidence import Evidence
+from synccash.settings.secret import Secret
 
 NAME = "mtn_momo"
 PROMPT_WINDOW_S = 300.0
@@ -58,8 +60,8 @@ class ProductCredentials:
     """The credentials of one product. A user id of the new platform is sent unchanged, with its `=`."""
 
     user: str = field(repr=False)
-    key: str = field(repr=False)
-    subscription_key: str = field(repr=False)
+    key: Secret
+    subscription_key: Secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +172,19 @@ class MtnMomo(PacedFloatConnector):
             return FloatAnswer(provider_code=answer.provider_code)
         return judge_balance(answer, self._settings.currency)
 
+    async def account_active(self, msisdn: str, *, timeout_s: float) -> bool | None:
+        """Return whether a number (`233` and nine digits) has an active wallet; None if MTN does not say."""
+        product = self._products[Operation.COLLECT]
+        path = f"collection/v1_0/accountholder/MSISDN/{msisdn}/active"
+        answer = await self._call(product, "GET", path, {}, None, timeout_s)
+        if not isinstance(answer, Exchange):
+            return None
+        body = answer.json_object()
+        if answer.status == 404 and error_code(answer, body) == "RESOURCE_NOT_FOUND":
+            return False
+        result: object = body.get("result") if answer.status == 200 and body is not None else None
+        return result if isinstance(result, bool) else None
+
     def _product(self, name: str, credentials: ProductCredentials, clock: Clock) -> _Product:
         ask = partial(self._ask_token, name, credentials)
         tokens = BearerTokens(ask, clock, renew_before_s=_RENEW_TOKEN_BEFORE_S)
@@ -208,7 +223,7 @@ class MtnMomo(PacedFloatConnector):
                 method,
                 f"{self._settings.base_url}/{path}",
                 headers={
-                    "Authorization": f"Bearer {token.text}",
+                    "Authorization": bearer_authorization(token.text),
                     "Ocp-Apim-Subscription-Key": product.credentials.subscription_key,
                     "X-Target-Environment": self._settings.target_environment,
                     **headers,
@@ -224,12 +239,11 @@ class MtnMomo(PacedFloatConnector):
     async def _ask_token(
         self, product: str, credentials: ProductCredentials, timeout_s: float
     ) -> Granted | NotGranted:
-        basic = base64.b64encode(f"{credentials.user}:{credentials.key}".encode()).decode()
         answer = await self._transport.request(
             "POST",
             f"{self._settings.base_url}/{product}/token/",
             headers={
-                "Authorization": f"Basic {basic}",
+                "Authorization": basic_authorization(credentials.user, credentials.key),
                 "Ocp-Apim-Subscription-Key": credentials.subscription_key,
                 "X-Target-Environment": self._settings.target_environment,
             },
@@ -273,7 +287,7 @@ def read_token(answer: Exchange | TransportFailure) -> Granted | NotGranted:
         and isinstance(lifetime, int | float)
         and 0 < lifetime < 10**9
     ):
-        return Granted(text, float(lifetime))
+        return Granted(Secret(text), float(lifetime))
     return _no_token(FailureCode.PROVIDER_UNAVAILABLE, why, retry_after_s(answer))
 
 

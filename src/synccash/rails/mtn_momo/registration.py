@@ -59,7 +59,7 @@ def mtn_momo_settings(settings: Settings) -> MtnMomoSettings | None:
 
 
 def _credentials(settings: Settings, keys: Sequence[str]) -> ProductCredentials:
-    user, key, subscription_key = (str(getattr(settings, name)) for name in keys)
+    user, key, subscription_key = (getattr(settings, name) for name in keys)
     return ProductCredentials(user=user, key=key, subscription_key=subscription_key)
 
 

@@ -6,7 +6,7 @@ for each operation.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from synccash.payments.money import to_major
 from synccash.payments.payer import Network
@@ -25,12 +25,14 @@ from synccash.payments.rail import (
     StatusAnswer,
 )
 from synccash.rails.account_identity import hashed_key
+from synccash.rails.authorization import bearer_authorization
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.connector import PacedFloatConnector, channel_of
 from synccash.rails.notes import clean_text
 from synccash.rails.pacer import Clock, one_process
 from synccash.rails.pawapay.answers import ID_FIELDS, judge_balances, judge_send, judge_status, read_callback
 from synccash.rails.transport import Transport
+from synccash.settings.secret import Secret
 
 NAME = "pawapay"
 PROMPT_WINDOW_S = 600.0
@@ -61,8 +63,8 @@ class PawapaySettings:
     base_url: str
     account: str
     environment: Environment
-    token: str = field(repr=False)
-    callback_token: str | None = field(default=None, repr=False)
+    token: Secret
+    callback_token: Secret | None = None
     status_per_s: float = 20.0
 
 
@@ -143,8 +145,8 @@ class Pawapay(PacedFloatConnector):
         del headers
         return read_callback(body) if is_account_token(self._settings.callback_token, token) else None
 
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._settings.token}"}
+    def _headers(self) -> dict[str, Secret]:
+        return {"Authorization": bearer_authorization(self._settings.token)}
 
 
 def _capability(operation: Operation) -> OperationCapability:

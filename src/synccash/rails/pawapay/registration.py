@@ -44,11 +44,12 @@ def pawapay_settings(settings: Settings) -> PawapaySettings | None:
     problems += contradicted_environment(settings, NAME, _environment_of_host(base_url))
     if problems:
         raise SettingsError("\n".join(problems))
+    assert settings.pawapay_token is not None, "a missing token is a problem"
     return PawapaySettings(
         base_url=base_url,
         account=settings.pawapay_account,
         environment=Environment(settings.pawapay_environment),
-        token=settings.pawapay_token or "",
+        token=settings.pawapay_token,
         callback_token=settings.pawapay_callback_token,
         status_per_s=settings.pawapay_status_per_s,
     )

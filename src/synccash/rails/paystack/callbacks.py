@@ -9,6 +9,7 @@ from typing import cast
 from synccash.payments.rail import CallbackNote
 from synccash.rails.answers import json_object
 from synccash.rails.transport import decode_object
+from synccash.settings.secret import Secret
 
 SIGNATURE = "x-paystack-signature"
 _REFERENCE = re.compile(
@@ -28,12 +29,12 @@ Reversals (`transfer.reversed`, `charge.dispute.…`, `refund.…`) are events l
 """
 
 
-def read_event(secret_key: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
+def read_event(secret_key: Secret, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
     """Return the reference that an event is about; None for a wrong signature, or if it names none of ours.
 
     The signature is the hexadecimal HMAC-SHA512 of the raw body. Header names are in lower case.
     """
-    expected = hmac.new(secret_key.encode(), body, hashlib.sha512).hexdigest()
+    expected = hmac.new(secret_key.reveal().encode(), body, hashlib.sha512).hexdigest()
     given = headers.get(SIGNATURE, "").strip().lower()
     if not hmac.compare_digest(given.encode("utf-8", "replace"), expected.encode()):
         return None

@@ -4,7 +4,7 @@ Source: Paystack's documentation (Charge, Refunds, Transfers, Webhooks).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from synccash.payments.payer import Network
@@ -25,6 +25,7 @@ from synccash.payments.rail import (
 )
 from synccash.rails.account_identity import hashed_key
 from synccash.rails.answers import OTHER_ACCOUNT, no_information, not_asked, of_another_account
+from synccash.rails.authorization import bearer_authorization
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.connector import Connector, channel_of
 from synccash.rails.pacer import Clock
@@ -41,6 +42,7 @@ from synccash.rails.paystack.answers import (
 )
 from synccash.rails.paystack.callbacks import read_event
 from synccash.rails.transport import Exchange, Transport, TransportFailure
+from synccash.settings.secret import Secret
 
 NAME = "paystack"
 _PROVIDERS = {Network.MTN: "mtn", Network.TELECEL: "vod", Network.AT: "atl"}
@@ -62,9 +64,9 @@ class PaystackSettings:
     base_url: str
     account: str
     environment: Environment
-    secret_key: str = field(repr=False)
+    secret_key: Secret
     email: str
-    callback_token: str | None = field(default=None, repr=False)
+    callback_token: Secret | None = None
     inquiry_from_s: float = 10.0
 
 
@@ -90,7 +92,7 @@ class Paystack(Connector):
                 rail=NAME,
                 account=settings.account,
                 base_url=settings.base_url,
-                target_environment="test" if settings.secret_key.startswith("sk_test_") else "live",
+                target_environment="test" if settings.secret_key.reveal().startswith("sk_test_") else "live",
                 identity=hashed_key(NAME, settings.secret_key),
             ),
             settings.environment,
@@ -103,6 +105,7 @@ class Paystack(Connector):
                     Operation.PAYOUT: OperationCapability(dedup_by_reference=True, lookup_by_reference=True),
                 },
                 callback_address=CallbackAddress.PER_ACCOUNT,
+                signed_callbacks=True,
             ),
             currency=_CURRENCY,
             refunds_by_transaction_id=True,
@@ -227,7 +230,7 @@ class Paystack(Connector):
         return await self._transport.request(
             method,
             f"{self._settings.base_url}/{path}",
-            headers={"Authorization": f"Bearer {self._settings.secret_key}"},
+            headers={"Authorization": bearer_authorization(self._settings.secret_key)},
             json=body,
             timeout_s=timeout_s,
         )

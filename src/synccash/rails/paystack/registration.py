@@ -1,6 +1,7 @@
 """Registers Paystack: its settings, the columns of its statement, its account at the sandbox."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from synccash.payments.rail import Environment
 from synccash.rails.pacer import Clock
@@ -17,6 +18,7 @@ from synccash.rails.settings_checks import (
 from synccash.rails.statements import Layout
 from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings, SettingsError
+from synccash.settings.secret import Secret
 
 
 def paystack_settings(settings: Settings) -> PaystackSettings | None:
@@ -34,30 +36,33 @@ def paystack_settings(settings: Settings) -> PaystackSettings | None:
     problems += unfit_as_callback_token(settings, NAME)
     base_url = settings.paystack_base_url.rstrip("/")
     problems += unfit_as_address("paystack_base_url", base_url)
-    problems += contradicted_environment(settings, NAME, _environment_of_key(key or ""))
+    problems += contradicted_environment(settings, NAME, _environment_of_key(key))
     if problems:
         raise SettingsError("\n".join(problems))
+    assert key is not None, "a missing key is a problem"
     return PaystackSettings(
         base_url=base_url,
         account=settings.paystack_account,
         environment=Environment(settings.paystack_environment),
-        secret_key=key or "",
+        secret_key=key,
         email=email or "",
         callback_token=settings.paystack_callback_token,
         inquiry_from_s=settings.paystack_inquiry_from_s,
     )
 
 
-def _environment_of_key(key: str) -> Proof | None:
+def _environment_of_key(key: Secret | None) -> Proof | None:
+    if key is None:
+        return None
     for prefix, environment in (("sk_live_", Environment.LIVE), ("sk_test_", Environment.TEST)):
-        if key.startswith(prefix):
+        if key.reveal().startswith(prefix):
             return environment, f"paystack_secret_key begins with {prefix}"
     return None
 
 
-def _settings_of_former(former: Mapping[str, str]) -> Mapping[str, str]:
+def _settings_of_former(former: Mapping[str, Any]) -> Mapping[str, str]:
     """Declare the environment that a former key has: it may differ from that of the present key."""
-    proof = _environment_of_key(former.get("paystack_secret_key") or "")
+    proof = _environment_of_key(former.get("paystack_secret_key"))
     return {} if proof is None else {"paystack_environment": proof[0].value}
 
 

@@ -8,6 +8,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from synccash.settings.secret import URL_HINT, Secret, SecretUrl, revealed
+
 PATIENCE_S = 300.0
 _OURS = "synccash.stores.postgres"
 
@@ -16,21 +18,27 @@ class MigrationError(Exception):
     """The database was not brought up to date; the text says why. Running it again is safe."""
 
 
-def migrate(url: str) -> None:
+def migrate(url: Secret | str) -> None:
     """Apply what is missing, in order, each file in one transaction.
 
     Safe to call at any time and from many processes at once: they wait for each other. Raises MigrationError.
     """
-    program = _dbmate()
+    program, target = _dbmate(), SecretUrl(revealed(url))
+    if not target.readable:
+        raise MigrationError(f"SYNCCASH_DATABASE_URL cannot be used: {URL_HINT}")
     # Only what dbmate needs: its own DBMATE_* settings and a stray .env must not steer it.
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ}
-    environment["DATABASE_URL"] = _for_dbmate(url)
     with as_file(files(_OURS) / "migrations") as folder:
         arguments = [program, "--env-file", os.devnull, "--migrations-dir", str(folder)]
         arguments += ["--migration-lock", "--no-dump-schema", "migrate", "--strict"]
         try:
             done = subprocess.run(  # noqa: S603 - a program of the wheel, arguments of our own
-                arguments, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+                arguments,
+                env={**environment, "DATABASE_URL": _for_dbmate(target)},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             raise MigrationError(
@@ -38,7 +46,7 @@ def migrate(url: str) -> None:
                 "pg_stat_activity, then run `synccash migrate` again"
             ) from None
     if done.returncode != 0:
-        raise MigrationError(_reason(done.stderr, url))
+        raise MigrationError(_reason(done.stderr, target))
 
 
 def _dbmate() -> str:
@@ -49,18 +57,15 @@ def _dbmate() -> str:
     return program
 
 
-def _for_dbmate(url: str) -> str:
+def _for_dbmate(url: SecretUrl) -> str:
     """dbmate insists on TLS where the URL says nothing; asyncpg takes what the server offers."""
-    parts = urlsplit(url)
+    parts = urlsplit(url.reveal())
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     query.setdefault("sslmode", "prefer")
     return parts._replace(query=urlencode(query)).geturl()
 
 
-def _reason(output: str, url: str) -> str:
+def _reason(output: str, url: SecretUrl) -> str:
     lines = [line.removeprefix("Error: ").strip() for line in output.splitlines() if line.strip()]
     told = lines[-1] if lines else "dbmate ended without a word"
-    password = urlsplit(url).password
-    if password:
-        told = told.replace(password, "********")
-    return f"migrating the database of SYNCCASH_DATABASE_URL failed: {told}"
+    return f"migrating the database of SYNCCASH_DATABASE_URL failed: {url.mask_in(told)}"

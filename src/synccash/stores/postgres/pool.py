@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 
 from synccash.payments.errors import StoreUnavailableError
+from synccash.settings.secret import Secret, revealed
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -24,7 +25,7 @@ COMMAND_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 3.0
 
 
-async def connect(url: str, *, min_size: int, max_size: int, check: Check | None = None) -> Pool:
+async def connect(url: Secret | str, *, min_size: int, max_size: int, check: Check | None = None) -> Pool:
     """Open a pool. Raises StoreUnavailableError when `min_size` connections cannot be had.
 
     `check` is called with each new connection before its first use; where it raises, the connection is given
@@ -39,7 +40,7 @@ async def connect(url: str, *, min_size: int, max_size: int, check: Check | None
 
     try:
         return await asyncpg.create_pool(
-            url,
+            revealed(url),
             min_size=min_size,
             max_size=max_size,
             timeout=CONNECT_TIMEOUT_S,

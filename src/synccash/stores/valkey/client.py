@@ -16,6 +16,8 @@ from redis.exceptions import ConnectionError as LostError
 from redis.exceptions import MasterDownError, ReadOnlyError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from synccash.settings.secret import URL_HINT, Secret, revealed
+
 UNREACHABLE = (RedisError, OSError, TimeoutError)
 """The errors that a client raises when a command to Valkey fails."""
 
@@ -25,7 +27,7 @@ waiting behind a report. A ChannelListener opens one more."""
 _DEADLINE_S = 0.05
 
 
-def build_client(url: str, *, deadline_s: float = _DEADLINE_S) -> Redis:
+def build_client(url: Secret | str, *, deadline_s: float = _DEADLINE_S) -> Redis:
     """Return a client that connects at its first command, and again after a loss at the next one.
 
     A command waits up to `deadline_s` seconds for a free connection. It is then sent once and answered within
@@ -36,7 +38,7 @@ def build_client(url: str, *, deadline_s: float = _DEADLINE_S) -> Redis:
     """
     try:
         pool = BlockingConnectionPool.from_url(
-            url,
+            revealed(url),
             max_connections=COMMAND_CONNECTIONS,
             timeout=deadline_s,
             retry=Retry(NoBackoff(), 0),
@@ -45,9 +47,11 @@ def build_client(url: str, *, deadline_s: float = _DEADLINE_S) -> Redis:
             driver_info=None,
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
-    except ValueError as error:
-        # The URL may contain a password, so the message does not include it.
-        raise ValueError(f"SYNCCASH_VALKEY_URL cannot be used: {error}") from None
+    except ValueError:
+        # The library's error may quote a part of the password.
+        raise ValueError(
+            f"SYNCCASH_VALKEY_URL cannot be used: expected redis://, rediss:// or unix://; {URL_HINT}"
+        ) from None
     pool.connection_class = _following(pool.connection_class)
     return Redis.from_pool(pool)
 

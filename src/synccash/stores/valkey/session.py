@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
+from synccash.settings.secret import Secret
 from synccash.stores.supervised_loops import LoopSupervisor
 from synccash.stores.valkey.channel import ChannelListener
 from synccash.stores.valkey.client import build_client
@@ -27,7 +28,7 @@ class ValkeySession:
 
 @contextlib.asynccontextmanager
 async def open_session(
-    url: str,
+    url: Secret | str,
     instance: str,
     *,
     deadline_s: float = 0.05,

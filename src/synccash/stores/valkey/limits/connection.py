@@ -19,6 +19,8 @@ from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as ValkeyTimeoutError
 
+from synccash.settings.secret import Secret, revealed
+
 Argument = bytes | str | int
 ValkeyReply = Any
 _GRACE_S = 0.002
@@ -34,10 +36,11 @@ class ValkeyConnection:
     to another server.
     """
 
-    __slots__ = ("_address", "_connecting", "_deadline_s", "_socket")
+    __slots__ = ("_address", "_connecting", "_deadline_s", "_password", "_socket")
 
-    def __init__(self, url: str, *, deadline_s: float = 0.05) -> None:
-        self._address: dict[str, Any] = dict(parse_url(url))
+    def __init__(self, url: Secret | str, *, deadline_s: float = 0.05) -> None:
+        self._address: dict[str, Any] = dict(parse_url(revealed(url)))
+        self._password = Secret(self._address.pop("password", ""))
         self._deadline_s = deadline_s
         self._socket: _Socket | None = None
         self._connecting: asyncio.Task[_Socket] | None = None
@@ -100,19 +103,21 @@ class ValkeyConnection:
         except (OSError, RuntimeError) as error:
             raise ValkeyConnectionError(str(error)) from None
         for command in self._handshake():
-            reply = await socket.send(command)
+            reply = await socket.send(
+                [part.reveal() if isinstance(part, Secret) else part for part in command]
+            )
             if isinstance(reply, hiredis.ReplyError):
                 socket.close(ValkeyConnectionError("refused"))
                 raise ResponseError(str(reply))
         self._socket = socket
         return socket
 
-    def _handshake(self) -> list[Sequence[Argument]]:
+    def _handshake(self) -> list[Sequence[Argument | Secret]]:
         address = self._address
-        commands: list[Sequence[Argument]] = []
-        if address.get("password"):
+        commands: list[Sequence[Argument | Secret]] = []
+        if self._password:
             user = [address["username"]] if address.get("username") else []
-            commands.append(["AUTH", *user, address["password"]])
+            commands.append(["AUTH", *user, self._password])
         if address.get("db"):
             commands.append(["SELECT", address["db"]])
         return commands

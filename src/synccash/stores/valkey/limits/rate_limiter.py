@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.profiles import VALKEY
 from synccash.resilience.rate_limiter import Decision, Demand, Limit, LimitStatus, MemoryLimiter
+from synccash.settings.secret import Secret
 from synccash.stores.valkey.client import UNREACHABLE
 from synccash.stores.valkey.limits import script as script
 from synccash.stores.valkey.limits.connection import ValkeyConnection
@@ -58,7 +59,7 @@ class ValkeyLimiter:
 
     def __init__(
         self,
-        url: str,
+        url: Secret | str,
         *,
         instances: Callable[[], int] = lambda: 1,
         local: MemoryLimiter | None = None,
