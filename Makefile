@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml --extra server --extra embedded
 
-.PHONY: demo up test drill mutants check format bench lock clean
+.PHONY: demo up test drill mutants check format generate bench lock clean
 
 demo: .venv/run
 	$(BIN)/python -m synccash.local.demo
@@ -36,10 +36,15 @@ check: .venv/dev
 	$(BIN)/basedpyright
 	$(BIN)/basedpyright -p bench
 	$(BIN)/lint-imports
+	$(BIN)/python tools/sync_client.py --check
 
 format: .venv/dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# What is generated and checked in; a test and `make check` compare.
+generate: .venv/dev
+	$(BIN)/python tools/sync_client.py
 
 bench: .venv/bench
 	$(BIN)/python -m bench $(PART)

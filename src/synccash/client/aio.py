@@ -1,4 +1,7 @@
-"""The client for asyncio programs. It speaks through aiohttp: `pip install 'synccash[client]'`."""
+"""The client for asyncio programs. It speaks through aiohttp: `pip install 'synccash[client]'`.
+
+`sync.py` is generated from this file by `make generate`.
+"""
 
 import asyncio
 import time
@@ -6,19 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from types import TracebackType
 from typing import Literal, TypeVar
 
-try:
-    import aiohttp
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "AsyncSyncCash needs aiohttp. Run: pip install 'synccash[client]' (SyncCash needs nothing)",
-        name=error.name,
-    ) from error
-from yarl import URL
-
 from synccash.client import calls
+from synccash.client.aio_connections import AsyncConnections
 from synccash.client.errors import APIConnectionError
 from synccash.client.events import Event, Health, Redelivery, WebhookEndpoint
-from synccash.client.exchange import IDLE_S, RETRY, Answer, Call, Service, judge
+from synccash.client.exchange import RETRY, Call, Service, judge
 from synccash.client.models import (
     Balance,
     Network,
@@ -35,22 +30,6 @@ from synccash.resilience import Policy
 from synccash.resilience.deadline import remaining
 
 T = TypeVar("T")
-_NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-
-
-class _Once:
-    """Lets the library try a request once: what is repeated is decided here."""
-
-    def __init__(self) -> None:
-        self._tried = False
-
-    async def __call__(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        if self._tried:
-            raise aiohttp.ServerDisconnectedError
-        self._tried = True
-        return await handler(request)
 
 
 class AsyncSyncCash:
@@ -76,10 +55,9 @@ class AsyncSyncCash:
         attempt_timeout_s: float = 15.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._service = Service.at(url, api_key)
+        self._connections = AsyncConnections(Service.at(url, api_key))
         self._attempt_timeout_s = attempt_timeout_s
         self._sleep = sleep
-        self._session: aiohttp.ClientSession | None = None
         self._careful, self._repeating = (
             Policy(
                 "synccash",
@@ -103,9 +81,7 @@ class AsyncSyncCash:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._connections.aclose()
 
     async def create_payment(
         self,
@@ -339,28 +315,4 @@ class AsyncSyncCash:
     async def _once(self, call: Call[T]) -> T:
         left = remaining()
         limit = self._attempt_timeout_s if left is None else min(left, self._attempt_timeout_s)
-        try:
-            async with self._open().request(
-                call.method,
-                URL(self._service.origin + self._service.prefix + call.path, encoded=True),
-                data=call.body,
-                headers=call.headers(self._service.api_key),
-                timeout=aiohttp.ClientTimeout(total=max(limit, 0.001), ceil_threshold=float("inf")),
-                allow_redirects=False,
-                middlewares=(_Once(),),
-            ) as reply:
-                headers = {name.lower(): value for name, value in reply.headers.items()}
-                answer = Answer(reply.status, headers, await reply.read())
-        except (aiohttp.ClientError, OSError) as error:
-            sent = not isinstance(error, _NEVER_LEFT)
-            raise APIConnectionError(f"{type(error).__name__}: {error}", call.key, sent=sent) from error
-        return call.result(answer)
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            )
-        return self._session
+        return call.result(await self._connections.exchange(call, max(limit, 0.001)))

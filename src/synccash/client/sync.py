@@ -1,4 +1,7 @@
-"""The client for ordinary programs: one call, one answer. Standard library only."""
+"""The client for ordinary programs: one call, one answer. Standard library only.
+
+Generated from `aio.py` by `tools/sync_client.py`: edit that file, then run `make generate`.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
