@@ -1,0 +1,431 @@
+"""Every field of every request body is sent, and read back with GET.
+
+The bodies and their fields come from the service's own description. A field that is not named in `ROWS` fails
+the test by its name, so one that is accepted and then lost is noticed when it is added.
+"""
+
+import asyncio
+import json
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from service.installation import call, wait_until
+from service.whole import Whole, whole
+from synccash.api import schemas
+
+BASE = "/api/v1"
+REVIEWED = 50_000
+NUMBER = "0241234567"
+PORTED_PAYER, PORTED_PAYEE = "0243334445", "0243334446"
+"""Their prefix is MTN's, so `telecel` is shown only where the request's `network` was kept. Each is of one
+request: the service remembers the network over which a number was paid."""
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A value, and how GET shows it: at `at` (default: under the field's own name), as `expected`."""
+
+    value: Any
+    at: str | None = None
+    expected: Any = None
+    read: Callable[[Document], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotShown:
+    """The exception: a value that is sent and that no GET shows, `because` of a decision of ours.
+
+    `stored`: a query that finds it in PostgreSQL; $1 is the id of the object.
+    """
+
+    value: Any
+    because: str
+    stored: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """The exception: a field that this test cannot send, and why."""
+
+    because: str
+
+
+Field = Shown | NotShown | NotSent
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One request: the object that it is about, its fields, and the document that GET gives afterwards.
+
+    `creates`: the document is that of the object that the request makes.
+    """
+
+    about: "Callable[[Desk], str]"
+    fields: Mapping[str, Field]
+    get: "Callable[[Desk, str], Document]"
+    operator: bool = False
+    creates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Sends requests to a running service, and brings its objects where a request needs them."""
+
+    service: Whole
+    database_url: str
+
+    def send(self, method: str, path: str, body: Any = None, *, operator: bool = False) -> Any:
+        key = self.service.admin_key if operator else self.service.key
+        headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": uuid.uuid4().hex}
+        answer = call(method, f"{self.service.url}{BASE}{path}", body, **headers)
+        assert answer.status < 300, (method, path, answer.raw)
+        return answer.body if answer.raw else None
+
+    def query(self, statement: str, *values: Any) -> Any:
+        async def once() -> Any:
+            connection = await asyncpg.connect(self.database_url)
+            try:
+                return await connection.fetchval(statement, *values)
+            finally:
+                await connection.close()
+
+        return asyncio.run(once())
+
+    def pay(self, **more: Any) -> str:
+        body = {"amount": 2505, "currency": "GHS", "payer": {"msisdn": NUMBER}, "rail": "mtn_momo"}
+        return self.send("POST", "/payments", body | {"reference": uuid.uuid4().hex} | more)["id"]
+
+    def pay_out(self, **more: Any) -> str:
+        body = {"amount": 105, "currency": "GHS", "payee": {"msisdn": NUMBER}, "rail": "mtn_momo"}
+        return self.send("POST", "/payouts", body | {"reference": uuid.uuid4().hex} | more)["id"]
+
+    def paid(self) -> str:
+        payment_id = self.pay()
+        self.until(f"/payments/{payment_id}", lambda one: one["status"] == "succeeded")
+        return payment_id
+
+    def asking(self) -> str:
+        payment_id = self.pay(payer={"msisdn": "0201234567", "network": "telecel"}, rail="paystack")
+        self.until(f"/payments/{payment_id}", lambda one: one["status"] == "requires_action")
+        return payment_id
+
+    def endpoint(self) -> str:
+        return self.send("POST", "/webhook-endpoints", {"url": "http://127.0.0.1:9/first"})["id"]
+
+    def under_review(self, kind: str, make: Callable[[], str]) -> str:
+        """Put an order under review whose rail reports no outcome."""
+        self.service.control("PUT", "mtn_momo/faults", {"approve_after_ms": 3_600_000, "callbacks": "lost"})
+        try:
+            order_id = make()
+        finally:
+            self.service.control("DELETE", "mtn_momo/faults")
+        self.until(f"/{kind}/{order_id}", _is_accepted)
+        # The fence keeps out a worker that has just read the order.
+        self.query(
+            f"UPDATE {kind} SET status_detail = 'under_review', fence = fence + 1, lease_until = NULL,"
+            " due_at = now() + interval '1 day' WHERE id = $1",
+            order_id,
+        )
+        return order_id
+
+    def reviewed_refund(self) -> str:
+        path = f"/payments/{self.paid()}/refunds"
+        return self.under_review("refunds", lambda: self.send("POST", path, {"amount": 9})["id"])
+
+    def until(self, path: str, holds: Callable[[Document], bool]) -> None:
+        wait_until(path, lambda: holds(self.send("GET", path)))
+
+    def order(self, path: str, order_id: str) -> Document:
+        return self.send("GET", f"{path}/{order_id}")
+
+    def payment(self, payment_id: str) -> Document:
+        """A payment with its timeline, by kind of entry."""
+        entries = self.send("GET", f"/payments/{payment_id}/timeline")["data"]
+        return {**self.order("/payments", payment_id), "timeline": {one["kind"]: one for one in entries}}
+
+    def refund(self, refund_id: str) -> Document:
+        refund = self.order("/refunds", refund_id)
+        return {**refund, "timeline": self.payment(refund["payment_id"])["timeline"]}
+
+    def payout(self, payout_id: str) -> Document:
+        return self.order("/payouts", payout_id)
+
+    def webhook_endpoint(self, endpoint_id: str) -> Document:
+        return self.order("/webhook-endpoints", endpoint_id)
+
+    def breaker(self, _: str) -> Document:
+        return self.send("GET", f"/resilience/circuit-breakers/{PARTS['name']}", operator=True)
+
+    def limits(self, _: str) -> Document:
+        path = f"/resilience/rate-limits/{PARTS['key']}/{PARTS['endpoint']}"
+        return self.send("GET", path, operator=True)
+
+
+def _is_accepted(order: Document) -> bool:
+    return [attempt["state"] for attempt in order["attempts"]] == ["acknowledged"]
+
+
+def _lifetime_s(order: Document) -> float:
+    ends, begins = (datetime.fromisoformat(order[name]) for name in ("expires_at", "created_at"))
+    return (ends - begins).total_seconds()
+
+
+def _blocked_as_long(limits: Document) -> bool:
+    (limit,) = limits["data"]
+    left_s = (datetime.fromisoformat(limit["blocked_until"]) - datetime.now(UTC)).total_seconds()
+    return 3_600 < left_s <= 4_321
+
+
+def _no_id(_: Desk) -> str:
+    return ""
+
+
+ORDER: dict[str, Field] = {
+    "amount": Shown(2511),
+    "currency": Shown("GHS"),
+    "reference": Shown("order 17, é"),
+    "description": Shown("Two crates, paid in full"),
+    "metadata": Shown({"basket": "b-17", "kyc_tier": "minimum"}),
+    "expires_in": Shown(1_234, read=_lifetime_s),
+    "rail": Shown("pawapay"),
+}
+NO_TIMELINE = "payouts have no timeline in the API, only in the database"
+TIMELINE = "SELECT data->>'reason' FROM timeline WHERE order_id = $1 AND kind = '{}'"
+AUDIT = "SELECT reason FROM audit WHERE action = '{}' AND $1 = ''"
+RESOLVED = {
+    "outcome": Shown("succeeded", at="status"),
+    "rail": NotSent("it is taken only for an order that a recovery may have lost an attempt of"),
+}
+DECIDED = "Seen by Ama in line 118"
+
+ROWS: dict[str, Row] = {
+    "POST /api/v1/payments": Row(
+        _no_id,
+        ORDER
+        | {"payer.msisdn": Shown(PORTED_PAYER, expected="233243334445"), "payer.network": Shown("telecel")},
+        Desk.payment,
+        creates=True,
+    ),
+    "POST /api/v1/payments/{payment_id}/refunds": Row(
+        Desk.paid,
+        {"amount": Shown(1_203), "reason": Shown("one crate was broken")},
+        Desk.refund,
+        creates=True,
+    ),
+    "POST /api/v1/payments/{payment_id}/otp": Row(
+        Desk.asking,
+        {"otp": NotShown("123456", "a one-time password is the payer's secret and is never stored")},
+        Desk.payment,
+    ),
+    "POST /api/v1/payments/{payment_id}/approve": Row(
+        lambda desk: desk.pay(amount=REVIEWED),
+        {"reason": Shown(DECIDED, at="timeline.approved.reason")},
+        Desk.payment,
+        operator=True,
+    ),
+    "POST /api/v1/payments/{payment_id}/decline": Row(
+        lambda desk: desk.pay(amount=REVIEWED),
+        {"reason": Shown(DECIDED, at="timeline.declined.reason")},
+        Desk.payment,
+        operator=True,
+    ),
+    "POST /api/v1/payments/{payment_id}/resolve": Row(
+        lambda desk: desk.under_review("payments", desk.pay),
+        RESOLVED
+        | {
+            "evidence": Shown(DECIDED, at="timeline.resolved.reason"),
+            "amount_received": Shown(2_000),
+        },
+        Desk.payment,
+        operator=True,
+    ),
+    "POST /api/v1/payments/{payment_id}/return-surplus": Row(
+        _no_id,
+        {"reason": NotSent("it needs a second debit of one payment; tests/engine/test_surplus.py makes one")},
+        Desk.payment,
+        operator=True,
+    ),
+    "POST /api/v1/refunds/{refund_id}/resolve": Row(
+        Desk.reviewed_refund,
+        RESOLVED | {"evidence": Shown(DECIDED, at="timeline.resolved.reason")},
+        Desk.refund,
+        operator=True,
+    ),
+    "POST /api/v1/payouts": Row(
+        _no_id,
+        ORDER
+        | {
+            "payee.msisdn": Shown(PORTED_PAYEE, expected="233243334446"),
+            "payee.network": Shown("telecel"),
+            "payee.name": Shown("Ama Mensah"),
+        },
+        Desk.payout,
+        creates=True,
+    ),
+    "POST /api/v1/payouts/{payout_id}/approve": Row(
+        lambda desk: desk.pay_out(amount=REVIEWED),
+        {"reason": NotShown(DECIDED, NO_TIMELINE, TIMELINE.format("approved"))},
+        Desk.payout,
+        operator=True,
+    ),
+    "POST /api/v1/payouts/{payout_id}/decline": Row(
+        lambda desk: desk.pay_out(amount=REVIEWED),
+        {"reason": NotShown(DECIDED, NO_TIMELINE, TIMELINE.format("declined"))},
+        Desk.payout,
+        operator=True,
+    ),
+    "POST /api/v1/payouts/{payout_id}/resolve": Row(
+        lambda desk: desk.under_review("payouts", desk.pay_out),
+        RESOLVED | {"evidence": NotShown(DECIDED, NO_TIMELINE, TIMELINE.format("resolved"))},
+        Desk.payout,
+        operator=True,
+    ),
+    "POST /api/v1/webhook-endpoints": Row(
+        _no_id,
+        {"url": Shown("http://127.0.0.1:9/hooks?a=b"), "types": Shown(["refund.failed", "payment.failed"])},
+        Desk.webhook_endpoint,
+        creates=True,
+    ),
+    "PATCH /api/v1/webhook-endpoints/{endpoint_id}": Row(
+        Desk.endpoint,
+        {
+            "url": Shown("http://127.0.0.1:9/second"),
+            "types": Shown(["payout.failed"]),
+            "status": Shown("disabled"),
+            "rotate_secret": NotShown(
+                True,
+                "a signing secret is shown once, in the answer that makes it",
+                "SELECT json_array_length(secrets::json) = 2 FROM webhook_endpoints WHERE id = $1",
+            ),
+        },
+        Desk.webhook_endpoint,
+    ),
+    "POST /api/v1/resilience/circuit-breakers/{name}/force-open": Row(
+        _no_id,
+        {"reason": Shown(DECIDED)},
+        Desk.breaker,
+        operator=True,
+    ),
+    "POST /api/v1/resilience/circuit-breakers/{name}/reset": Row(
+        _no_id,
+        {
+            "reason": NotShown(
+                DECIDED, "a closed breaker has no reason; the audit log has it", AUDIT.format("breaker_reset")
+            )
+        },
+        Desk.breaker,
+        operator=True,
+    ),
+    "POST /api/v1/resilience/rate-limits/{key}/{endpoint}/block": Row(
+        _no_id,
+        {
+            "duration": Shown(4_321, read=_blocked_as_long, expected=True),
+            "reason": NotShown(DECIDED, "only the audit log has it", AUDIT.format("rate_limit_block")),
+        },
+        Desk.limits,
+        operator=True,
+    ),
+}
+PARTS = {"name": "hubtel:refund", "key": "ip:192.0.2.9", "endpoint": "payment_list"}
+UNDESCRIBED = {"POST /api/v1/resilience/circuit-breakers/{name}/reset": "ReasonBody"}
+"""Requests whose body is optional, and so is missing in the description."""
+
+
+def test_every_field_that_is_sent_is_read_back(database_url: str, tmp_path: Path):
+    settings = {"risk_review_from": REVIEWED, "payout_review_from": REVIEWED}
+    with whole(database_url, tmp_path, tells=False, **settings) as service:
+        desk = Desk(service, database_url)
+        bodies = described(service) | UNDESCRIBED
+        assert sorted(problems_of_the_table(bodies)) == []
+        lost = [problem for request in bodies for problem in problems_of(desk, request)]
+    assert lost == []
+
+
+def described(service: Whole) -> dict[str, str]:
+    """Each request with a body, and the name of the body's type."""
+    with urllib.request.urlopen(service.url + "/openapi.json") as reply:
+        paths = json.load(reply)["paths"]
+    return {
+        f"{method.upper()} {path}": operation["requestBody"]["content"]["application/json"]["schema"][
+            "$ref"
+        ].rpartition("/")[2]
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+        if "requestBody" in operation
+    }
+
+
+def fields_of(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of a body and of the objects in it, with dots, and their defaults."""
+    for one in msgspec.structs.fields(kind):
+        if isinstance(one.type, type) and issubclass(one.type, msgspec.Struct):
+            yield from fields_of(one.type, f"{prefix}{one.encode_name}.")
+        else:
+            yield f"{prefix}{one.encode_name}", one.default
+
+
+def problems_of_the_table(bodies: Mapping[str, str]) -> Iterator[str]:
+    """What of the requests is not in the table, and what of the table is of no request."""
+    kinds = {name for name, kind in vars(schemas).items() if name.endswith("Body") and isinstance(kind, type)}
+    inner = {"PayerBody", "PayeeBody", "ResolutionBody"}
+    yield from (f"{name} is no request's body" for name in kinds - set(bodies.values()) - inner)
+    yield from (f"{request}: give it a row in ROWS" for request in bodies.keys() - ROWS.keys())
+    yield from (f"{request} is no request with a body" for request in ROWS.keys() - bodies.keys())
+    for request in bodies.keys() & ROWS.keys():
+        kind, row = bodies[request], ROWS[request]
+        known = dict(fields_of(getattr(schemas, kind)))
+        for name in known.keys() - row.fields.keys():
+            yield f"{request}: give {kind}.{name} a value, or an exception with its reason"
+        for name in row.fields.keys() - known.keys():
+            yield f"{request}: {kind} has no {name}"
+        for name, sent in row.fields.items():
+            if not isinstance(sent, NotSent) and sent.value == known.get(name):
+                yield f"{request}: {kind}.{name} is sent as its default, so nothing would be noticed"
+
+
+def problems_of(desk: Desk, request: str) -> Iterator[str]:
+    """Send one request with every field; yield the fields that GET, or the database, does not give back."""
+    row, (method, _, path) = ROWS[request], request.partition(" ")
+    sent = {name: one for name, one in row.fields.items() if not isinstance(one, NotSent)}
+    if not sent:
+        return
+    object_id = row.about(desk)
+    for part in ("payment_id", "refund_id", "payout_id", "endpoint_id"):
+        path = path.replace(f"{{{part}}}", object_id)
+    for part, value in PARTS.items():
+        path = path.replace(f"{{{part}}}", value)
+    body: dict[str, Any] = {}
+    for name, one in sent.items():
+        *outer, last = name.split(".")
+        inner = body
+        for part in outer:
+            inner = inner.setdefault(part, {})
+        inner[last] = one.value
+    answer = desk.send(method, path.removeprefix(BASE), body, operator=row.operator)
+    shown_id = answer["id"] if row.creates else object_id
+    document = row.get(desk, shown_id)
+    for name, one in sent.items():
+        if isinstance(one, NotShown):
+            if one.stored is not None and desk.query(one.stored, shown_id) != one.value:
+                yield f"{request}: {name} is not stored"
+            continue
+        expected = one.value if one.expected is None else one.expected
+        found = one.read(document) if one.read else at(document, one.at or name)
+        if found != expected:
+            yield f"{request}: {name} was sent as {one.value!r} and is shown as {found!r}"
+
+
+def at(document: Any, path: str) -> Any:
+    for part in path.split("."):
+        document = document.get(part) if isinstance(document, Mapping) else None
+    return document
