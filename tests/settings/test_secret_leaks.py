@@ -1,5 +1,6 @@
 """One canary is the value of every secret setting; no output of ours may contain it."""
 
+import base64
 import json
 import os
 import pickle
@@ -68,6 +69,12 @@ def loaded() -> LoadedSettings:
     return load_settings(ENVIRONMENT)
 
 
+def shows_secret(text: str) -> bool:
+    """Whether a text holds the canary, plain or as a part of what is encoded with base64."""
+    encoded = (base64.b64encode(CANARY[begin : begin + 48].encode()).decode() for begin in range(3))
+    return CANARY in text or any(part in text for part in encoded)
+
+
 def printed(value: object) -> list[str]:
     """All ways in which Python turns a value into text without being asked for its secret."""
     return [
@@ -83,7 +90,7 @@ def printed(value: object) -> list[str]:
 
 
 def assert_masked(value: object) -> None:
-    assert [text for text in printed(value) if CANARY in text] == []
+    assert [text for text in printed(value) if shows_secret(text)] == []
 
 
 def with_locals(error: BaseException, trace: TracebackType | None) -> str:
@@ -161,7 +168,7 @@ async def test_a_request_that_breaks_in_our_code_shows_no_secret(loaded: LoadedS
         await connector.inquire(connector.account, Operation.COLLECT, str(uuid.uuid4()), timeout_s=1.0)
     told = with_locals(raised.value, raised.tb)
     assert "Authorization" in told
-    assert CANARY not in told
+    assert not shows_secret(told)
 
 
 async def test_a_password_that_valkey_refuses_is_not_in_the_traceback(valkey_url: str):
@@ -170,7 +177,7 @@ async def test_a_password_that_valkey_refuses_is_not_in_the_traceback(valkey_url
     connection = ValkeyConnection(valkey_url.replace(password, CANARY), deadline_s=5.0)
     with pytest.raises(ResponseError, match="WRONGPASS") as raised:
         await connection.call("PING")
-    assert CANARY not in with_locals(raised.value, raised.tb)
+    assert not shows_secret(with_locals(raised.value, raised.tb))
 
 
 def test_a_traceback_with_local_variables_shows_no_secret(loaded: LoadedSettings):
@@ -183,7 +190,7 @@ def test_a_traceback_with_local_variables_shows_no_secret(loaded: LoadedSettings
     except RuntimeError as error:
         told = with_locals(error, error.__traceback__)
     assert "values = " in told
-    assert CANARY not in told
+    assert not shows_secret(told)
 
 
 def synccash(folder: Path, *arguments: str, program: str | None = None, **changes: str) -> tuple[int, str]:
@@ -222,7 +229,7 @@ raise ValueError(loaded.settings)
 
 def test_no_log_line_shows_a_secret(tmp_path: Path):
     code, told = synccash(tmp_path, program=LOGS)
-    assert (code, CANARY in told) == (1, False)
+    assert (code, shows_secret(told)) == (1, False)
     for event in ("settings_read", "urls_read", "start_failed", "Secret('***')", "library"):
         assert event in told
 
@@ -232,7 +239,7 @@ def test_config_show_masks_every_secret_and_still_says_where_the_database_is(
     tmp_path: Path, as_json: tuple[str, ...]
 ):
     code, told = synccash(tmp_path, "config", "show", *as_json)
-    assert (code, CANARY in told) == (0, False)
+    assert (code, shows_secret(told)) == (0, False)
     assert "postgresql://ledger:***@127.0.0.1:9/synccash" in told
     if as_json:
         shown = json.loads(told)
@@ -262,6 +269,6 @@ def test_a_process_that_cannot_start_names_the_setting_and_not_its_value(
 ):
     setting = variable.removeprefix("SYNCCASH_").lower()
     code, told = synccash(tmp_path, *command, **{variable: BAD[variable]})
-    assert CANARY not in told
+    assert not shows_secret(told)
     assert "Traceback" not in told
     assert (code, setting in told or command == ("migrate",)) == (1, True)
