@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url pyproject.toml --extra server --extra embedded
 
-.PHONY: demo up test drill mutants check format generate bench lock clean
+.PHONY: demo up test coverage drill mutants check format generate bench lock clean
 
 demo: .venv/run
 	$(BIN)/python -m synccash.local.demo
@@ -16,6 +16,13 @@ up: .venv/run
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Which lines and branches the tests run, in all their processes too; those that are killed leave no record.
+# PART=tests/client runs only these tests. The report is also in htmlcov/index.html.
+coverage: .venv/dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PART); code=$$?; \
+		$(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report; exit $$code
 
 # Real processes under real trouble. In the first one a payment is debited twice on purpose, to try the audit.
 DRILL := $(BIN)/synccash drill --faults
