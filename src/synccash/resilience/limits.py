@@ -1,8 +1,8 @@
 """Rate limits as values, and the pure arithmetic of token buckets and windows, in integer microseconds.
 
 A state is what is stored for one key: the time at which a token bucket is full again, or the two counters of
-a window. `stores/valkey/limits.lua` implements the same arithmetic; a property test compares both with a
-naive reference.
+a window. `stores/valkey/limits/limits.lua` implements the same arithmetic; a property test compares both with
+a naive reference.
 """
 
 from dataclasses import dataclass, field

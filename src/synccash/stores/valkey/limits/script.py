@@ -10,7 +10,7 @@ import msgspec
 from synccash.resilience.fast_tuple import make_namedtuple
 from synccash.resilience.rate_limiter import Decision, Demand, Limit, LimitStatus
 
-SOURCE = files("synccash.stores.valkey").joinpath("limits.lua").read_bytes()
+SOURCE = files("synccash.stores.valkey.limits").joinpath("limits.lua").read_bytes()
 DIGEST = sha1(SOURCE, usedforsecurity=False).hexdigest().encode()
 # Blocks a key for ARGV[1] milliseconds and keeps the state of its limit, which is stored in the same value.
 BLOCK = b"""
