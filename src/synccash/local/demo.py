@@ -218,7 +218,7 @@ def failover_from_mtn(demo: Demo) -> None:
     payment = demo.get(f"/payments/{payment_id}")
     tried = [attempt["rail"] for attempt in payment["attempts"]]
     expect(payment["rail"] != "mtn_momo", f"it went over {tried}")
-    known = "could not be reached" if "mtn_momo" in tried else "was known to be sick and not asked"
+    known = "could not be reached" if "mtn_momo" in tried else "was unhealthy and was not asked"
     print(f"   MTN {known}, {payment['rail']} collected it")
     demo.timeline(payment_id)
 
