@@ -253,7 +253,7 @@ async def test_a_key_held_by_another_process_gets_409_with_retry_after(world):
     from synccash.resilience.idempotency import fingerprint, read_json
 
     stored = fingerprint("/things", read_json(b'{"a": 1, "b": 2}'))
-    await world.claims.claim("a:POST:/things", "k", stored, lease_s=30.0)
+    await world.claims.claim("a:POST /things", "k", stored, lease_s=30.0)
     told = await world.create()
     assert (told.status_code, told.headers["retry-after"]) == (409, "30")
 

@@ -42,6 +42,12 @@ def test_the_length_of_a_secret_is_not_shown():
         ("unix:///run/valkey.sock?db=0", "unix:///run/valkey.sock?db=0"),
         ("https://h/ask?token=p&p", "https://h/ask?token=***&***"),
         ("https://h/ask#p", "https://h/ask#***"),
+        ("https://h/team@prod/ask", "https://h/team@prod/ask"),
+        (
+            "postgresql:///d?host=/run/pg&user=app@tenant&password=p@s",
+            "postgresql:///d?host=/run/pg&user=app@tenant&password=***",
+        ),
+        ("unix:///run/valkey.sock?password=a@b", "unix:///run/valkey.sock?password=***"),
     ],
 )
 def test_a_url_is_shown_without_its_password_and_parameters(url: str, shown: str):
@@ -57,6 +63,8 @@ def test_a_url_is_shown_without_its_password_and_parameters(url: str, shown: str
         "redis://:p?w@h",
         "redis://:p",
         "u:p@h",
+        "postgresql:///u:p@h/d",
+        "postgresql://u:12?34@h/d",
         "p",
         "redis://u:p[@h",
     ],

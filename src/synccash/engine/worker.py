@@ -11,7 +11,7 @@ from synccash.engine.progress.order_worker import OrderWorker
 from synccash.engine.requests.replies import read_order
 from synccash.engine.settings import EngineSettings
 from synccash.payments.case import Case, Lease
-from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.errors import OrderUnreadableError, StoreUnavailableError
 from synccash.payments.ports import Clock, WorkSignal
 
 log = structlog.get_logger("synccash.worker")
@@ -69,6 +69,9 @@ class Worker:
         try:
             if await self.order_worker.advance(case) is None:
                 await self._advance_changed(case)
+        except OrderUnreadableError:
+            # A newer process has changed the order. The store has noted it, and the lease ends by itself.
+            return
         except StoreUnavailableError as error:
             # The lease ends by itself, and the next worker continues from the stored row.
             self.interrupted += 1

@@ -56,12 +56,21 @@ def request_identity(scope: Scope, tenant: str, endpoint: Endpoint, payload: Any
     """
     key = idempotency_key([value for name, value in scope["headers"] if name == b"idempotency-key"])
     return RequestIdentity(
-        # PostgreSQL's unique index stops a repeat by exactly this text: another would hide stored claims.
-        scope=f"{tenant}:{endpoint.method}:{endpoint.path}",
+        scope=_claim_scope(tenant, endpoint),
         key=key,
         fingerprint=fingerprint(matched_path(scope["path"]), payload),
         former_fingerprints=FormerFingerprints(scope["path"], payload),
     )
+
+
+def _claim_scope(tenant: str, endpoint: Endpoint) -> str:
+    """Return the text that a unique index or a ClaimStore finds a stored claim by.
+
+    Claims in the handler's own commit and claims that the middleware stores have always been spelled
+    differently; another spelling would hide those that are stored, and a repeat would run twice.
+    """
+    separator = ":" if endpoint.idempotent == "handled" else " "
+    return f"{tenant}:{endpoint.method}{separator}{endpoint.path}"
 
 
 def matched_path(path: str) -> str:

@@ -216,7 +216,7 @@ SECRETS = frozenset(_SECRET_TYPES)
 
 
 def _check_url(url: SecretUrl | None, *schemes: str) -> None:
-    if url is None:
+    if not url:
         return
     if url.scheme not in schemes:
         expected = " or ".join(f"{scheme}://" for scheme in schemes)

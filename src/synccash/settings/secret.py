@@ -3,7 +3,7 @@
 import hmac
 import re
 from typing import Any, NoReturn, Self
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 MASK = "***"
 URL_HINT = "percent-encode every character of the password that is no letter or digit, such as %2F for /"
@@ -118,9 +118,7 @@ def _masked_url(text: str) -> str:
     except ValueError:
         return MASK
     account, at, hosts = parts.netloc.rpartition("@")
-    # A reserved character that is not percent-encoded ends the password early: the rest would be shown.
-    after = parts.path + parts.query + parts.fragment
-    if not parts.scheme or "@" in after or not all(map(_HOST.fullmatch, hosts.split(","))):
+    if "://" not in text or _may_hold_password(parts) or not all(map(_HOST.fullmatch, hosts.split(","))):
         return MASK
     user, colon, _ = account.partition(":")
     shown = f"{user}:{MASK}" if colon else MASK
@@ -129,6 +127,14 @@ def _masked_url(text: str) -> str:
         f"{parts.scheme}://{shown + at if at else ''}{hosts}{parts.path}"
         f"{'?' + query if parts.query else ''}{'#' + MASK if parts.fragment else ''}"
     )
+
+
+def _may_hold_password(parts: SplitResult) -> bool:
+    """True where a password with a reserved character that is not percent-encoded may have ended early: the
+    rest of it would be shown as path, query or fragment."""
+    if "@" in parts.path + parts.fragment:
+        return ":" in parts.netloc + parts.path
+    return "@" in parts.query and ":" in parts.netloc and "@" not in parts.netloc
 
 
 def _masked_parameter(parameter: str) -> str:
