@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 
 _PORTS = frozenset({443, 8443})
 # https://www.iana.org/assignments/ipv6-unicast-address-assignments: public hosts are in this
-# block only. Addresses outside of it are internal (site-local fec0::/10, unique local fc00::/7, link
-# local fe80::/10) or wraps an IPv4 address (mapped, compatible, translated, NAT64).
+# block only. Addresses outside it are internal (site-local fec0::/10, unique local fc00::/7, link-local
+# fe80::/10) or embed an IPv4 address (mapped, compatible, translated, NAT64).
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 # The special blocks of https://www.iana.org/assignments/iana-ipv4-special-registry and of its IPv6
-# counterpart, and former ones that some hosts and routers still honour. The `ipaddress` module differs by
-# Python version.
+# counterpart, and former ones that some hosts and routers still honour. They are listed here because the
+# list of the `ipaddress` module differs between Python versions.
 _SPECIAL = tuple(
     ipaddress.ip_network(block)
     for block in (
@@ -44,19 +44,19 @@ _SPECIAL = tuple(
 )
 _LONGEST = 2_000
 # Host names that resolvers read as an IPv4 address: 127.1, 2130706433, 0x7f.1, 0177.0.0.1, 127.0.0.1.
-# The URL standard: a host that "ends in a number"; no DNS name does.
+# The URL standard says that such a host "ends in a number"; no DNS name does.
 _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.ASCII | re.IGNORECASE)
 
 
 class AddressRefusedError(ValueError):
-    """Webhooks must not be sent to the URL, or to an address that its name resolves to; the text says why."""
+    """Webhooks must not be sent to the URL or to an address of its host; the text gives the reason."""
 
 
 def check_url(url: str, *, private: bool) -> str:
     """Check a webhook URL and return its host.
 
-    https on port 443 or 8443, and no credentials; `private` also allows http, any port and private addresses.
-    The resolved addresses are checked when the name is used. Raises AddressRefusedError.
+    Accepts https on port 443 or 8443 without credentials; `private` also accepts http, any port and private
+    addresses. `sender.PublicOnly` checks the addresses that a name resolves to. Raises AddressRefusedError.
     """
     if len(url) > _LONGEST or not url.isascii() or any(c.isspace() or not c.isprintable() for c in url):
         raise AddressRefusedError(f"expected at most {_LONGEST} printable ASCII characters without spaces")
@@ -87,8 +87,8 @@ def check_url(url: str, *, private: bool) -> str:
 def is_public(address: str) -> bool:
     """Return True for an address of a host on the public internet.
 
-    An IPv6 address that embeds an IPv4 address is never public: where it leads depends on the routers on the
-    way.
+    An IPv6 address that embeds an IPv4 address is never public: its destination depends on the routers on the
+    path.
     """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])

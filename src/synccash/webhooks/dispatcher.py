@@ -1,4 +1,4 @@
-"""Delivers webhooks: posts the due events of the outbox, signed, until each is delivered or given up."""
+"""Delivers webhooks: signs and posts due events of the outbox until each is delivered or its retries end."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -22,7 +22,7 @@ _GONE = 410
 
 
 class Outbox(Protocol):
-    """The stored deliveries that are still due."""
+    """Stores the deliveries that are still due."""
 
     async def take(
         self, *, limit: int, each: int, lease_s: float, room: Mapping[str, int]
@@ -45,7 +45,7 @@ class Sign(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookDispatcherSettings:
-    """`concurrency`: how many posts run at once, `each` of them at most to one endpoint. Times in seconds."""
+    """`concurrency` limits the posts that run at once, `each` those to one endpoint. Times are in seconds."""
 
     timeout_s: float = 10.0
     lease_s: float = 30.0
@@ -57,8 +57,8 @@ class WebhookDispatcherSettings:
 
 @dataclass(slots=True)
 class Deliveries:
-    """Live: the results of deliveries since the start; `disabled`: endpoints that were disabled after
-    failures."""
+    """Counts the deliveries since the process started, by result. `disabled` counts the endpoints that were
+    disabled after failures."""
 
     delivered: int = 0
     failed: int = 0
@@ -68,10 +68,9 @@ class Deliveries:
 
 @dataclass(slots=True)
 class WebhookDispatcher:
-    """Live: one loop of one process. Any number of dispatchers may share one outbox.
+    """Posts due deliveries in a loop. Any number of dispatchers, in any processes, may share one outbox.
 
-    A delivery is repeated until it is known to have arrived, so an endpoint may receive an event twice, with
-    the same id.
+    Delivery is at least once: an endpoint may receive an event twice, with the same id.
     """
 
     outbox: Outbox
@@ -99,12 +98,12 @@ class WebhookDispatcher:
 
     @property
     def busy(self) -> int:
-        """How many deliveries are under way."""
+        """The number of deliveries that are under way."""
         return len(self._under_way)
 
     @property
     def shut(self) -> int:
-        """How many endpoints' breakers are not closed."""
+        """The number of endpoints whose breakers are not closed."""
         return self._pool.shut
 
     async def run(self) -> None:
@@ -122,7 +121,7 @@ class WebhookDispatcher:
             await asyncio.wait(self._under_way)
 
     def stop(self) -> None:
-        """End after the current round."""
+        """Make `run` return after the current round and the deliveries under way."""
         self._stopped.set()
         self.work_signal.ring()
 
@@ -199,8 +198,8 @@ class WebhookDispatcher:
 
 
 def _disable_reason(delivery: Delivery, posted: DeliveryResult, reason: str) -> str | None:
-    """Return why the endpoint must be disabled: 410 Gone, or days of failures without a success. Else
-    None."""
+    """Return why the endpoint must be disabled, or None: it answered 410 Gone, or no delivery succeeded
+    for GIVE_UP_AFTER."""
     if posted.status == _GONE:
         return "the endpoint answered 410 Gone"
     if delivery.failing_s >= GIVE_UP_AFTER.total_seconds():

@@ -1,4 +1,4 @@
-"""Posts to merchants' endpoints, each with its own policy: an endpoint that is down or slow delays no other.
+"""Posts webhooks under one policy per endpoint: an endpoint that is down or slow does not delay the others.
 
 The outbox stores when a delivery is retried; the pool only decides whether an endpoint may be tried now. See
 docs/decisions/0007-breaker-per-webhook-endpoint.md.
@@ -16,13 +16,13 @@ from synccash.resilience.deadline import remaining
 from synccash.resilience.policy import Policy
 from synccash.resilience.verdict import Outcome, Verdict
 
-# Caps Retry-After, so that an event that is resent by hand does not wait for a day.
+# Caps Retry-After, so that a manually resent event does not wait for as long as the endpoint asked.
 _LONGEST_WISH_S = 300.0
 _MOST = 10_000
 
 
 class Post(Protocol):
-    """Sends one request to a merchant's server; never raises for what that server does."""
+    """Sends one request to a merchant's server. Returns failures of that server instead of raising them."""
 
     async def __call__(
         self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, merchant_id: str
@@ -30,8 +30,7 @@ class Post(Protocol):
 
 
 def judge(result: DeliveryResult | BaseException) -> Verdict:
-    """Classify a result for the breaker: every result that is not delivered counts as the endpoint's
-    failure."""
+    """Classify a result for the breaker: a result that is not a delivery is a failure of the endpoint."""
     if isinstance(result, BaseException):
         return Verdict(Outcome.IGNORED)
     if result.delivered:
@@ -42,7 +41,7 @@ def judge(result: DeliveryResult | BaseException) -> Verdict:
 
 @dataclass(slots=True)
 class EndpointState:
-    """Live: the policy and breaker of one version of an endpoint, and how many posts to it are under way."""
+    """Holds the policy and breaker of one version of an endpoint, and counts the posts under way to it."""
 
     endpoint_id: str
     merchant_id: str
@@ -60,16 +59,16 @@ class EndpointState:
 
     @property
     def is_disposable(self) -> bool:
-        """True when a new state would be the same: idle, closed and without failures."""
+        """True when a new state would be equal: no post under way, breaker closed, no recent failure."""
         closed = self.breaker.state is BreakerState.CLOSED
         return not self.under_way and closed and not self.breaker.statistics().in_a_row
 
 
 @dataclass(slots=True)
 class EndpointPool:
-    """Live: one per process. Holds the state of the endpoints that are posted to or that fail.
+    """Holds the state of the endpoints that have a post under way or recent failures. One per process.
 
-    `each`: how many posts to one endpoint run at once. `timeout_s`: for one post, in seconds.
+    `each` limits the posts to one endpoint that run at once. `timeout_s` limits one post, in seconds.
     """
 
     send: Post
@@ -81,19 +80,19 @@ class EndpointPool:
     _states: dict[str, EndpointState] = field(default_factory=dict[str, EndpointState])
 
     def room(self) -> dict[str, int]:
-        """Return how many deliveries may be taken for each endpoint; an endpoint that is missing may have
-        `each`."""
+        """Return how many deliveries may be taken for each endpoint. The limit of an endpoint that is not in
+        the result is `each`."""
         return {
             name: left for name, state in self._states.items() if (left := state.room(self.each)) < self.each
         }
 
     @property
     def shut(self) -> int:
-        """How many endpoints' breakers are not closed."""
+        """The number of endpoints whose breakers are not closed."""
         return sum(state.breaker.state is not BreakerState.CLOSED for state in self._states.values())
 
     def acquire(self, endpoint: WebhookEndpoint) -> EndpointState:
-        """Reserve one post; `release` must return it. A changed endpoint gets a new state."""
+        """Reserve one post; the caller must `release` it. A changed endpoint gets a new state."""
         state = self._states.get(endpoint.id)
         if state is None or state.as_of != endpoint.updated_at:
             self._drop_idle()
@@ -102,7 +101,7 @@ class EndpointPool:
         return state
 
     def release(self, state: EndpointState) -> None:
-        """End the reservation of one post."""
+        """Release the reservation of one post."""
         state.under_way -= 1
         if state.is_disposable and self._states.get(state.endpoint_id) is state:
             del self._states[state.endpoint_id]
@@ -135,6 +134,6 @@ class EndpointPool:
         return EndpointState(endpoint.id, endpoint.merchant_id, endpoint.updated_at, policy, breaker)
 
     def _drop_idle(self) -> None:
-        """Drop idle states at the limit: failing endpoints that were deleted would stay for ever."""
+        """Drop idle states at the limit, because nothing else drops a deleted endpoint that was failing."""
         if len(self._states) >= _MOST:
             self._states = {name: state for name, state in self._states.items() if state.under_way}

@@ -21,12 +21,12 @@ _merchant: ContextVar[str] = ContextVar("_merchant", default="")
 
 
 class NameLookupError(OSError):
-    """No address was found for a name in time; the text says why."""
+    """A name was not resolved, or not in time; the text gives the reason."""
 
 
 @contextlib.contextmanager
 def lookups_of(merchant_id: str) -> Generator[None]:
-    """Count the lookups of this task as those of a merchant."""
+    """Attribute the lookups of this task to a merchant."""
     token = _merchant.set(merchant_id)
     try:
         yield
@@ -36,7 +36,7 @@ def lookups_of(merchant_id: str) -> Generator[None]:
 
 @dataclass(slots=True, eq=False)
 class _Lookup:
-    """Live: one lookup. `given_up`: its caller no longer waits for it."""
+    """One lookup. `given_up`: its caller no longer waits for it."""
 
     merchant_id: str
     host: str
@@ -47,14 +47,14 @@ class _Lookup:
 
 
 class NameLookups(AbstractResolver):
-    """Live: the lookups of one event loop, each in a daemon thread.
+    """Runs the lookups of one event loop, each in a daemon thread.
 
-    While a name server does not answer, the system's resolver holds its thread for half a minute or longer,
-    and nothing can interrupt it. So at most `threads` lookups run at once, `each` of them for one merchant;
-    further ones wait without a thread. A caller waits for `timeout_s` seconds at most. A lookup that goes on
-    after its caller gave up refuses its name at once to the same merchant until it ends. The threads are
-    daemons and not the event loop's default executor: they do not block the exit of the process, and no other
-    work queues behind them.
+    While a name server does not answer, the system's resolver blocks its thread for half a minute or longer
+    and cannot be interrupted. So at most `threads` lookups run at once, at most `each` of them for one
+    merchant; further ones wait without a thread. A caller waits for at most `timeout_s` seconds. While a
+    lookup runs on after its caller gave up, new lookups of the same name for the same merchant fail at once.
+    Daemon threads do not block the exit of the process; in the event loop's default executor other work would
+    queue behind the lookups.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class NameLookups(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        """Return the addresses of a name. Raises OSError, of which NameLookupError is one."""
+        """Return the addresses of a name. Raises OSError, for instance NameLookupError."""
         loop = asyncio.get_running_loop()
         call = _Lookup(_merchant.get(), host, port, family, loop.create_future())
         self._refuse(call)
@@ -93,7 +93,7 @@ class NameLookups(AbstractResolver):
                 self._waiting.remove(call)
 
     async def close(self) -> None:
-        """Fail every pending lookup, without waiting for threads that hang."""
+        """Fail every pending lookup, without waiting for blocked threads."""
         self._closed = True
         for call in (*self._waiting, *self._running):
             _settle(call, NameLookupError("the service is stopping"))
@@ -122,13 +122,13 @@ class NameLookups(AbstractResolver):
         )
         try:
             thread.start()
-        except RuntimeError as error:  # the system gives no thread
+        except RuntimeError as error:  # the system cannot start a thread
             _settle(call, NameLookupError(f"{call.host}: {error}"))
         else:
             self._running.add(call)
 
     def _run(self, call: _Lookup, loop: asyncio.AbstractEventLoop) -> None:
-        """Run in the thread."""
+        """Run a lookup in its own thread."""
         result: list[ResolveResult] | Exception
         try:
             result = self._lookup(call.host, call.port, call.family)
@@ -146,7 +146,7 @@ class NameLookups(AbstractResolver):
 
 
 def system_lookup(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
-    """Ask the system's resolver, and wait for as long as it takes. Raises OSError or UnicodeError."""
+    """Resolve a name with the system's resolver, without a time limit. Raises OSError or UnicodeError."""
     answers = socket.getaddrinfo(
         host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
     )

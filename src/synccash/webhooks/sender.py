@@ -1,4 +1,4 @@
-"""Sends webhook requests: own connection pool, checked addresses, no redirects, short time-outs."""
+"""Sends webhook requests over HTTP: to checked addresses only, without redirects, with short time-outs."""
 
 import asyncio
 import socket
@@ -16,7 +16,8 @@ _EACH = 4
 
 
 class WebhookSender:
-    """Live: one connection pool, opened at its first use. `private` allows addresses of our own network."""
+    """Posts through one connection pool, opened at its first use. `private` also allows addresses that are
+    not public."""
 
     def __init__(self, *, private: bool = False, resolver: AbstractResolver | None = None) -> None:
         self._private = private
@@ -26,7 +27,7 @@ class WebhookSender:
     async def post(
         self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, merchant_id: str
     ) -> DeliveryResult:
-        """Send once. Never raises for what the merchant's server does."""
+        """Send one request. Returns failures of the merchant's server instead of raising them."""
         try:
             check_url(url, private=self._private)
             request = self._open().post(
@@ -55,7 +56,7 @@ class WebhookSender:
             return DeliveryResult(error=str(refused) if refused else type(error).__name__)
 
     async def aclose(self) -> None:
-        """Close every connection, without waiting for name lookups that hang."""
+        """Close every connection, without waiting for blocked name lookups."""
         if self._session is not None:
             await self._resolver.close()
             await self._session.close()

@@ -1,4 +1,4 @@
-"""Signatures of the Standard Webhooks scheme, with every secret that is valid now."""
+"""Signs webhooks by the Standard Webhooks scheme, with every secret of the endpoint that is valid now."""
 
 import base64
 import secrets
@@ -11,14 +11,14 @@ from synccash.payments.webhook import WebhookSecret
 
 
 def new_secret() -> str:
-    """Return a fresh signing secret of 256 bits."""
+    """Return a new random signing secret of 256 bits."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def signed_headers(
     event_id: str, body: bytes, signing: Sequence[WebhookSecret], *, now: datetime
 ) -> dict[str, str]:
-    """Return the headers of one try. A former secret signs together with the new one until it expires."""
+    """Return the headers of one request. A rotated secret signs beside the new one until it expires."""
     valid = [secret for secret in signing if secret.until is None or secret.until > now]
     text = body.decode()
     return {
