@@ -1,7 +1,7 @@
-"""Natural batching: items that arrive while a flush is in flight are sent together in the next one.
+"""Batches store calls: items that arrive while a flush is in flight are sent together in the next one.
 
-There is no timer: an idle batch sends a single item at once. Under load the batches grow until the store
-keeps up.
+There is no timer: while no flush is in flight, an item is sent at once. Under load the batches grow until the
+store keeps up.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ Flush = Callable[[Sequence[I]], Awaitable[Sequence[R | BaseException]]]
 
 
 class NaturalBatch(Generic[I, R]):
-    """Live and shared: the queue before one kind of store call. Use it inside one event loop.
+    """Queues the items of one kind of store call. All tasks of one event loop may share it.
 
-    `flush` is given between 1 and `max_items` items and returns one result for each, in the same order; an
+    `flush` receives between 1 and `max_items` items and returns one result for each, in the same order; an
     exception among the results is raised to the submitter of that item. When a flush fails as a whole,
     each of its items is flushed again by itself, so that a bad item fails alone. A flush must therefore be
     safe to repeat after it has raised: it may raise only for items that it has not processed.
 
-    At most `max_in_flight` flushes run at once. An item whose submitter is cancelled before it leaves is not
-    sent; after it was sent, its result is dropped. Other items are not affected.
+    At most `max_in_flight` flushes run at once. An item whose submitter is cancelled before the flush is not
+    sent; after the flush its result is dropped. Other items are not affected.
     """
 
     __slots__ = ("_flush", "_max_in_flight", "_max_items", "_running", "_waiting")
@@ -63,7 +63,7 @@ class NaturalBatch(Generic[I, R]):
             # The event loop is closing: no further item is sent.
             while self._waiting:
                 self._waiting.popleft()[1].cancel()
-        # An item that was submitted just before this task ended started no task, as the limit was reached.
+        # An item that was submitted just before this task ended started no task: the limit was reached then.
         self._start()
 
     async def _work(self) -> None:

@@ -1,4 +1,4 @@
-"""A work signal within one process."""
+"""Wakes idle tasks within one process when there is new work."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 @dataclass(slots=True)
 class LocalWorkSignal:
-    """Live: wakes the tasks of one event loop.
+    """Wakes the tasks of one event loop.
 
     Every signal wakes every task once: a signal while a task is busy ends that task's next wait at once. Only
     a task's first wait ignores earlier signals.

@@ -1,8 +1,7 @@
 """Supervises the background loops of a process: restarts a loop that ends with an error, and counts it.
 
-A bare asyncio task that ends with an error ends silently, and its work stops unnoticed: other processes never
-learn of an opened breaker, or webhooks are not sent. Every loop of the service runs under a supervisor
-instead.
+An asyncio task that ends with an error ends silently, and its work stops unnoticed: webhooks are not sent, or
+other processes do not learn of an opened breaker. So every loop of the service runs under a supervisor.
 """
 
 import asyncio
@@ -17,28 +16,29 @@ log = structlog.get_logger("synccash.loops")
 Run = Callable[[], Awaitable[None]]
 
 FIRST_PAUSE_S = 0.25
-"""How long the first restart waits; each further one waits twice as long as the one before."""
+"""The pause before the first restart, in seconds; it doubles with each further restart."""
 LONGEST_PAUSE_S = 5.0
-"""How long a restart waits at most, in seconds; a loop that is stopped meanwhile ends after the wait."""
+"""The longest pause before a restart, in seconds. A loop that returns on a flag of its own sees the flag only
+after the pause."""
 STEADY_S = 60.0
-"""A loop that ran this long without an error starts again with the first pause."""
+"""After a loop has run for this many seconds without an error, its next pause is FIRST_PAUSE_S again."""
 _CANCEL_AGAIN_S = 0.1
 
 
 @dataclass(slots=True)
 class LoopSupervisor:
-    """Live: one per process. `restarts` counts by the loop's name, from its start on at 0."""
+    """Runs background loops; one per process. `restarts` maps each loop's name to its number of restarts."""
 
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     restarts: dict[str, int] = field(default_factory=dict[str, int])
 
     def start(self, name: str, run: Run) -> "SupervisedLoop":
-        """Run a loop in a task of its own. Call it inside the event loop."""
+        """Run a loop in a new task. Must be called inside the event loop."""
         return SupervisedLoop(asyncio.get_running_loop().create_task(self.run(name, run), name=name))
 
     async def run(self, name: str, run: Run) -> None:
-        """Call `run` until it returns or this task is cancelled; again after each error, after a pause."""
+        """Call `run` until it returns or this task is cancelled; after an error, pause and call it again."""
         self.restarts.setdefault(name, 0)
         pause_s = FIRST_PAUSE_S
         while True:
@@ -82,10 +82,9 @@ async def end_loops(loops: Iterable[SupervisedLoop]) -> None:
 
 
 def _end_if_cancelled(error: BaseException) -> None:
-    """Raise CancelledError where this task is being cancelled, whichever error its loop raised.
+    """Raise CancelledError if this task is being cancelled, whichever error its loop raised.
 
-    A CancelledError that comes from elsewhere, as from a task that the loop waited for, is an error like any
-    other.
+    A CancelledError of another task, which the loop awaited, is handled like any other error.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
