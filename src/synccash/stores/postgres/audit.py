@@ -1,4 +1,4 @@
-"""The log of what operators did by hand."""
+"""The audit log in PostgreSQL: the manual actions of operators."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +23,15 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class PostgresAudit:
-    """Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
+    """Writes and reads audit entries. Every method raises StoreUnavailableError without PostgreSQL."""
 
     database: Database
 
     async def note(self, *, actor: str, action: str, target: str, reason: str) -> None:
-        """Write a deed down. Call it before the deed: one that is noted and not done is the lesser evil."""
+        """Record an action. Call it before the action: a failure then leaves an entry without an action, and
+        never an action without an entry."""
         await self.database.repeat(_NOTE, actor, action, target, reason)
 
     async def latest(self, limit: int) -> Sequence[AuditEntry]:
-        """The newest deeds first."""
+        """Return the `limit` latest entries, newest first."""
         return [AuditEntry(**dict(row.items())) for row in await self.database.repeat(_LATEST, limit)]

@@ -1,7 +1,7 @@
-"""Merchants' balances: read from the checkpoints and the entries behind them, and credits and fees written.
+"""Merchants' balances: reads them from checkpoints and later entries, and writes credits and fees.
 
-What payments, refunds and payouts contribute is written by the triggers of the schema, in the commits of the
-orders themselves.
+The commits of payments, refunds and payouts write their own entries: see commits.py and the triggers of the
+schema.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _KINDS = ("collected", "refunded", "paid_out", "reserved", "credit", "fees")
 _SUMS = ", ".join(
     f"coalesce(sum(amount) FILTER (WHERE kind = '{kind}'), 0)::bigint AS {kind}" for kind in _KINDS
 )
-# One statement reads with one snapshot, so an entry is counted in the checkpoint or behind it, never in both.
+# One statement reads one snapshot, so an entry is counted either in the checkpoint or after it.
 _BALANCES = f"""
 SELECT merchant_id, livemode, currency, {_SUMS} FROM (
     SELECT merchant_id, livemode, currency, kind, amount FROM balance_checkpoints {{where}}
@@ -30,7 +30,7 @@ _ONE = _BALANCES.format(where="WHERE merchant_id = $1 AND livemode = $2 AND curr
 _OF_MERCHANT = _BALANCES.format(where="WHERE merchant_id = $1", joined="AND")
 _ALL = _BALANCES.format(where="", joined="WHERE")
 
-# A credit may be taken away again, so it waits for the lock of whoever is just being paid out.
+# A negative credit lowers the balance, so it takes the lock under which payouts and refunds check it.
 _GRANT = """
 WITH granted AS (
     INSERT INTO balance_entries (merchant_id, livemode, currency, kind, amount, source)
@@ -50,8 +50,8 @@ WHERE e.kind = 'credit' AND e.source LIKE '{BY_MIGRATION}:%' AND NOT EXISTS (
 )
 ORDER BY e.merchant_id, e.livemode, e.currency
 """  # noqa: S608 - put together from constants
-# One statement reads with one snapshot: what is committed meanwhile makes no difference. Fees are charged by
-# the rates of their moment, which no book keeps.
+# One statement reads one snapshot, so concurrent commits cause no difference. Fees are not compared: each was
+# charged by the rate at its time, and former rates are not stored.
 _DIFFERENCES = """
 SELECT merchant_id, livemode, currency, kind, source,
     sum(expected)::bigint AS expected, sum(found)::bigint AS found
@@ -76,7 +76,7 @@ GROUP BY merchant_id, livemode, currency, kind HAVING sum(expected) <> sum(found
 ORDER BY 1, 2, 3, 5, 4
 """
 _DIFFERENCES_TIMEOUT_S = 3_600.0
-"""All orders are read: the pool's own limit is for statements of requests."""
+"""The comparison reads all orders; the pool's own limit is for the statements of requests."""
 _CHANGED_FEES = """
 WITH wanted AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::integer[]) AS w(rail, operation, bps)
@@ -100,10 +100,10 @@ class UnconfirmedCredit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BalanceDifference:
-    """Where a balance is not what the books say: `expected` by the books, `found` in the balance, in pesewas.
+    """A difference between the orders (`expected`) and the balance entries (`found`), in pesewas.
 
-    `source` is the payment, refund or payout, or `checkpoint` where the sums of a balance are not those of
-    its entries.
+    `source` is the id of the payment, refund or payout. `source` is `checkpoint` where a checkpoint (`found`)
+    differs from the sum of its entries (`expected`).
     """
 
     account: BalanceAccount
@@ -115,12 +115,12 @@ class BalanceDifference:
 
 @dataclass(frozen=True, slots=True)
 class PostgresBalances:
-    """Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
+    """Reads and adjusts balances. Every method raises StoreUnavailableError without PostgreSQL."""
 
     database: Database
 
     async def balance(self, account: BalanceAccount) -> Balance:
-        """One balance; all zero where nothing has happened."""
+        """Return one balance; its amounts are zero if it has no entries."""
         named = (account.merchant_id, account.livemode, account.currency)
         found = await self.database.repeat(_ONE, *named)
         if found:
@@ -129,7 +129,7 @@ class PostgresBalances:
         return Balance(merchant_id=merchant_id, livemode=livemode, currency=currency)
 
     async def balances(self, merchant_id: str | None = None) -> Sequence[Balance]:
-        """All balances in which something has happened, or those of one merchant."""
+        """Return all balances that have entries, or only those of one merchant."""
         found = await (
             self.database.repeat(_ALL)
             if merchant_id is None
@@ -138,9 +138,9 @@ class PostgresBalances:
         return [Balance(**dict(row.items())) for row in found]
 
     async def grant(self, account: BalanceAccount, amount: int, source: str) -> tuple[int, bool]:
-        """Grant a credit of `amount` pesewas under the name `source`, once. A negative one takes credit back.
+        """Grant a credit of `amount` pesewas under the unique name `source`. A negative one revokes credit.
 
-        Returns the amount that stands under this name, and whether this call has written it.
+        Returns the amount that is stored under this name, and whether this call stored it.
         """
         named = (account.merchant_id, account.livemode, account.currency)
         for _ in range(2):
@@ -150,7 +150,7 @@ class PostgresBalances:
         raise InternalError("a credit with this key exists, but its row cannot be read")
 
     async def unconfirmed(self) -> Sequence[UnconfirmedCredit]:
-        """The credits that a migration granted and that nobody has confirmed."""
+        """Return the credits that a migration granted and that no operator has confirmed."""
         return [
             UnconfirmedCredit(
                 account=BalanceAccount(
@@ -162,7 +162,7 @@ class PostgresBalances:
         ]
 
     async def confirm(self, credit: UnconfirmedCredit, amount: int) -> bool:
-        """Replace a migration's credit by one of `amount` pesewas. False: another operator was first."""
+        """Replace a migration's credit by `amount` pesewas. Returns False if it was already confirmed."""
         source = credit_source(CONFIRMED, credit.account)
         _, is_new = await self.grant(credit.account, amount - credit.amount, source)
         return is_new
@@ -170,7 +170,7 @@ class PostgresBalances:
     async def differences(self, merchant_id: str | None = None) -> Sequence[BalanceDifference]:
         """Compare all balances, or those of one merchant, with the orders and with their own entries.
 
-        Reads all orders: for an operator, not for a request.
+        It reads all orders, so it is for operators and too slow for requests of the API.
         """
         try:
             async with self.database.pool.acquire() as connection:
@@ -191,10 +191,10 @@ class PostgresBalances:
         ]
 
     async def fold(self) -> None:
-        """Add what is settled to the checkpoints. Call it every few seconds."""
+        """Add the settled entries to the checkpoints. Call it every few seconds."""
         await self.database.repeat("SELECT fold_balance_entries()")
 
     async def set_fees(self, fees: Mapping[tuple[str, str], int]) -> None:
-        """Charge these basis points, by rail and operation, from now on; all else is free."""
+        """Set the fees in basis points by rail and operation; an operation without an entry is free."""
         rails, operations = [key[0] for key in fees], [key[1] for key in fees]
         await self.database.repeat(_CHANGED_FEES, rails, operations, list(fees.values()))

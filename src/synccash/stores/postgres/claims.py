@@ -1,4 +1,4 @@
-"""Idempotency claims of requests that open no order, and cleanup of all claims, by the database's clock."""
+"""Idempotency claims of requests that open no order, and the cleanup of all claims, by the database clock."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,16 +13,16 @@ from synccash.stores.batching import NaturalBatch
 from synccash.stores.postgres.database import Database, InDoubtError
 from synccash.stores.postgres.rows import to_json
 
-# Callers that all travel in one flush wait for the disk together while both processors idle; in halves, one
-# half is worked on while the other is written.
+# With one flush for all callers, the processors idle while the disk writes. With several smaller flushes, one
+# is processed while another is written.
 _TOGETHER = 32
 _FLUSHES = 3
 _LOOKS = 10
 
-# A former holder's row is taken over in the same step that finds it; a row that cannot be had is only read.
-# No two of the asked names are the same: see `_claim_together`. The look at a row is a subquery of its own
-# (OFFSET 0): a plan that was made while the table was small would go on reading all of it, and what was
-# granted is not looked at.
+# The insert takes over an expired or failed claim in the same step that finds it; other existing rows are
+# only read. The requested names are distinct: see `_claim_together`. OFFSET 0 keeps the read of a row in a
+# subquery of its own: it uses the index even in a plan that was made while the table was small, and it is
+# skipped for granted claims.
 _CLAIM = """
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::float8[])
@@ -50,8 +50,8 @@ _MINE = "scope = $1 AND key = $2 AND fence = $3 AND state = 'processing'"
 _RENEW = f"""
 UPDATE request_claims SET lease_until = now() + make_interval(secs => $4) WHERE {_MINE} RETURNING fence
 """  # noqa: S608 - put together from constants
-# No two answers of one flush name the same row, and no other statement waits for two of them: any order of
-# locks will do.
+# The completions of one flush name distinct rows, and no other statement waits for two of these rows. So any
+# order of locks is free of deadlocks.
 _COMPLETE = """
 UPDATE request_claims r SET
     state = 'completed', status = a.status, headers = a.headers::json, body = a.body
@@ -60,7 +60,8 @@ FROM unnest($1::text[], $2::text[], $3::bigint[], $4::int[], $5::text[], $6::byt
 WHERE r.scope = a.scope AND r.key = a.key AND r.fence = a.fence AND r.state = 'processing'
 RETURNING r.scope, r.key
 """
-# When repeated after a lost connection, the statement finds its own answer, which counts as success too.
+# Repeated after a lost connection, _COMPLETE matches no row. This finds the response that the first execution
+# stored, which counts as success.
 _COMPLETED = """
 SELECT scope, key FROM request_claims
 WHERE scope = $1 AND key = $2 AND fence = $3 AND state = 'completed' AND status = $4
@@ -76,7 +77,7 @@ DELETE FROM {table} WHERE ctid = ANY (ARRAY(
 )) RETURNING 1
 """
 _SWEEPS = (
-    # The claim of an automatic refund is what keeps a second one of the same debit away, for ever.
+    # The claim of an automatic refund is never deleted, because it prevents a second refund of the debit.
     _SWEEP.format(table="idempotency", over=f"status IS NOT NULL AND scope <> '{SURPLUS_SCOPE}'"),
     _SWEEP.format(table="request_claims", over="(status IS NOT NULL OR lease_until <= now())"),
 )
@@ -113,7 +114,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    """One pending answer."""
+    """One pending completion of a claim."""
 
     scope: str
     key: str
@@ -123,9 +124,9 @@ class _Finished:
 
 @dataclass(slots=True)
 class PostgresClaims:
-    """A ClaimStore. Live and shared: claims that meet here leave together, one statement for all of them.
+    """Implements `ClaimStore` in PostgreSQL. Concurrent claims of all tasks are sent in one statement.
 
-    Every method raises StoreUnavailableError when PostgreSQL is out of reach.
+    Every method raises StoreUnavailableError when PostgreSQL cannot be reached.
     """
 
     database: Database
@@ -139,7 +140,8 @@ class PostgresClaims:
     async def claim(self, scope: str, key: str, fingerprint: bytes, *, lease_s: float) -> ClaimDecision:
         """Claim a key, or return the claim that is stored under it.
 
-        A claim whose commit is in doubt is not given away: it is in progress until its lease ends.
+        Raises StoreUnavailableError also when it is unknown whether the claim was committed: a claim that was
+        committed stays in progress until its lease ends.
         """
         asked = _Asked(scope, key, fingerprint, lease_s)
         for _ in range(_LOOKS):
@@ -151,7 +153,7 @@ class PostgresClaims:
     async def _claim_together(
         self, asked: Sequence[_Asked]
     ) -> Sequence[ClaimDecision | BaseException | None]:
-        """Decide on each name once: of those who ask for the same together, the first may get it."""
+        """Claim each name once: of several requests for one name, only the first may be granted it."""
         first = {(one.scope, one.key): one for one in reversed(asked)}
         names = list(first)
         claims = [first[name] for name in names]
@@ -172,11 +174,12 @@ class PostgresClaims:
         return [_decision(rows[one.scope, one.key], one, first[one.scope, one.key]) for one in asked]
 
     async def renew(self, scope: str, key: str, fence: int, *, lease_s: float) -> bool:
-        """Keep a claim for `lease_s` more seconds. False: it was lost or is finished."""
+        """Extend a claim's lease to `lease_s` seconds from now. Returns False if it was lost or has ended."""
         return bool(await self._run(_RENEW, scope, key, fence, lease_s))
 
     async def complete(self, scope: str, key: str, fence: int, answer: ClaimAnswer) -> bool:
-        """Store the answer. False: another holder took over; discard the answer and read the stored one."""
+        """Store the response. Returns False if another holder took over: then discard it and read the stored
+        one."""
         finished = _Finished(scope, key, fence, answer)
         if await self.database.patiently_repeated(self._answers.submit, finished):
             return True
@@ -199,18 +202,18 @@ class PostgresClaims:
         return [(one.scope, one.key) in kept for one in asked]
 
     async def give_back(self, scope: str, key: str, fence: int) -> bool:
-        """Release the claim without an answer. False: another holder took over."""
+        """Release the claim without a response. Returns False if another holder took over."""
         return bool(await self._run(_GIVE_BACK, scope, key, fence))
 
     async def sweep(self, *, older_than_s: float, limit: int) -> int:
-        """Forget at most `limit` finished claims of each kind that are older; return how many went.
+        """Delete up to `limit` finished or expired claims of each kind; return the number deleted.
 
-        Small batches that skip what is locked: nobody waits for them. Orders and references stay for ever.
+        A small batch that skips locked rows delays no other statement. Orders and references are not deleted.
         """
         return sum([len(await self._run(statement, older_than_s, limit)) for statement in _SWEEPS])
 
     async def statistics(self, *, window_s: float) -> Mapping[str, Any]:
-        """Return the results of the claims of the last `window_s` seconds."""
+        """Return statistics of the claims of the last `window_s` seconds."""
         (row,) = await self._run(_STATISTICS, window_s)
         return dict(row.items())
 
@@ -219,7 +222,8 @@ class PostgresClaims:
 
 
 def _decision(row: Any, asked: _Asked, first: _Asked) -> ClaimDecision | None:
-    """What a row means for a claim; None where its first holder committed after the statement began."""
+    """Return the decision that a row means for a claim. None: another holder committed its claim after this
+    statement's snapshot was taken, so the row must be read again."""
     if row["fence"] is not None and asked is first:
         return Granted(row["fence"], taken_over=row["fence"] > 1)
     if row["fence"] is not None:

@@ -1,9 +1,9 @@
-"""Statements of the later commits of orders, each one transaction: one template for the tables of all orders.
+"""SQL statements that write an order's commits after its opening. One template serves all order tables.
 
-They take one JSON argument, an array of commits, which the columns call moves. `held` locks the orders whose
-rows still are what the commit was computed from; `moved` writes them; the rest follows from what `moved`
-returned. The attempts are written in sequence: a dead one is closed before the next one is opened, as the
-unique index requires.
+Each statement is one transaction. Its argument is a JSON array of commits (`move` in column names). `held`
+locks the orders whose version and fence are those that the commit was computed from; `moved` writes them; the
+later steps read what `moved` returned. Attempts are written in sequence, because a unique index requires that
+an attempt is closed before the next one is opened.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from synccash.payments.payment import OrderKind
 from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable, union
 from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, followers
 
-# The equality tells the planner to expect one row; opening.py says why.
+# The condition on `kind` makes the planner expect one row; opening.py says why.
 _ASKED = """
 asked AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1) AS m(
@@ -23,7 +23,8 @@ asked AS MATERIALIZED (
     WHERE kind = 'move'
 )"""
 
-# A reservation is never written from a value: refunds of other processes change it concurrently.
+# An update never sets `refund_reserved` from the attempt's value: other processes' refunds change it
+# concurrently.
 _FOLLOWING = f"""
 tried AS (
     INSERT INTO attempts ({ATTEMPT_COLUMNS})
@@ -51,7 +52,7 @@ contradicted AS (
 )
 """  # noqa: S608 - put together from constants
 
-# While a recovery is under way there is no such epoch, so no order equals it.
+# While a recovery is active, the subquery returns NULL, which no order's epoch equals.
 _ALLOWED = """
         (NOT asked.outside_recovery OR o.recovery_epoch = (SELECT epoch FROM recovery WHERE NOT active))"""
 
@@ -69,22 +70,22 @@ _RETURNED = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Effects:
-    """What a commit of a table does besides writing its order. `set` and `returned` add to the step `moved`;
-    `steps` follow it."""
+    """SQL that a table's commits need besides writing the order. `set` and `returned` extend the step
+    `moved`; `steps` come after it."""
 
     set: str = ""
     returned: str = ""
     steps: str = ""
 
 
-# While a refund is under way, it explains why a rail calls its debit returned. Once it has ended without
-# moving money, the rail is asked about the debit again, as after a callback.
+# An open refund explains why a rail reports its debit as returned. When the refund has ended without moving
+# money, the rail is asked about the debit again, as after a callback.
 _ENDED = "p.status IN ('succeeded', 'failed', 'canceled')"
 
 _EFFECTS: Mapping[OrderKind, _Effects] = {
     OrderKind.PAYOUT: _Effects(),
-    # The paying attempt may have been reversed before, and this statement may revoke that: the trigger on
-    # attempts then writes the difference.
+    # The attempt that paid may be recorded as reversed, and this statement may revoke the reversal: then the
+    # trigger on attempts writes the difference to the balance.
     OrderKind.PAYMENT: _Effects(
         set="balance_recorded = o.balance_recorded OR n.status = 'succeeded',",
         returned=""",
@@ -104,10 +105,10 @@ collected AS (
         AND NOT EXISTS (SELECT FROM attempts a WHERE a.id = p.paid_by AND a.reversed_at IS NOT NULL)
 ),""",
     ),
-    # What is reserved stays reserved when the money has gone back, and is given back when it has not. `gone`:
-    # an attempt of the refund has moved the money, whatever the refund's status. When a rail that reported a
-    # refund as failed reports later that its money moved, the reservation is taken again, as far as no other
-    # refund has it by then. A surplus is no part of its payment, and neither is its refund.
+    # The reservation stays when the refund moved the money, and is released when it did not. `gone`: an
+    # attempt of the refund moved the money, whatever the refund's status. When a rail reports success after
+    # failure, the amount is reserved again, up to what other refunds have left. The refund of a surplus does
+    # not count into the payment's `amount_refunded`, because the surplus is not part of the payment.
     OrderKind.REFUND: _Effects(
         returned=""",
         o.payment_id, o.attempt_id, o.amount, o.surplus, o.updated_at, o.status AS stands, held.was,

@@ -1,4 +1,4 @@
-"""Runs one statement as one transaction under the `database` profile; says what is known when it fails."""
+"""Runs PostgreSQL statements with retries; its errors tell whether a statement may have been committed."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from synccash.resilience.retry import Retryable
 from synccash.stores.postgres.pool import CONNECT_TIMEOUT_S, Pool, PooledConnection
 
 TRIES = 3
-"""How often what became of a commit is looked for, at most."""
+"""How often the result of a commit in doubt is looked up, at most."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,20 +43,19 @@ _UNABLE = (asyncpg.InsufficientResourcesError,)
 
 
 class NothingDoneError(StoreUnavailableError):
-    """The statement provably did nothing, and may run again: no connection, a deadlock's victim, or a server
-    that takes no writes."""
+    """The statement had no effect, so it is safe to repeat: no connection, a deadlock or serialization
+    failure, or a read-only server."""
 
 
 class InDoubtError(Exception):
-    """The connection died while a statement ran: it may have been committed, or be committed yet."""
+    """The connection was lost while a statement ran: it may have been committed, or may still commit."""
 
 
 class Database:
-    """Live and shared. A call is one statement, so PostgreSQL makes it one transaction and one round trip.
+    """Runs statements on a pool, shared by all tasks. One statement is one transaction and one round trip.
 
-    `commit` and `repeat` wait between their tries as `profile` says; who sends many callers' work as one
-    statement uses `once`, and each of the callers waits for himself in `patiently`. `budget` is the process's
-    budget for repeats of statements.
+    `commit` and `repeat` retry with the back-off of `profile`. A batch of several callers' work is sent by
+    `once`, and each caller retries its own item by `patiently`. `budget` limits the retries of the process.
     """
 
     __slots__ = ("_commits", "_repeats", "pool")
@@ -90,27 +89,30 @@ class Database:
         self._repeats = policy((NothingDoneError, InDoubtError))
 
     async def commit(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Run a statement that must not run twice: again only where it provably did nothing.
+        """Run a statement that must not be committed twice; retry it only after NothingDoneError.
 
-        Raises InDoubtError when nobody knows whether it was committed; StoreUnavailableError when it was not.
+        Raises InDoubtError when it may have been committed, StoreUnavailableError when it was not.
         """
         return await self._commits.call(self.once, statement, *arguments)
 
     async def repeat(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        """Run a statement that may run twice: a lost connection is answered by another.
+        """Run a statement that is safe to commit twice; retry it after a lost connection too.
 
         Raises StoreUnavailableError.
         """
         return await self.patiently_repeated(self.once, statement, *arguments)
 
     async def patiently(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call what sends statements by `once`; call it again where it raises NothingDoneError."""
+        """Call a function that sends statements by `once`, and retry it after NothingDoneError."""
         return await self._commits.call(fn, *args, **kwargs)
 
     async def patiently_repeated(
         self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The same for what may run twice, and so after an InDoubtError too. Raises StoreUnavailableError."""
+        """Call a function that is safe to run twice, and retry it after NothingDoneError and InDoubtError.
+
+        Raises StoreUnavailableError.
+        """
         try:
             return await self._repeats.call(fn, *args, **kwargs)
         except InDoubtError as error:
@@ -122,11 +124,11 @@ class Database:
         try:
             return await connection.fetch(statement, *arguments)
         except ValueError:
-            raise  # asyncpg could not encode an argument: our own mistake, and nothing was sent
+            raise  # asyncpg could not encode an argument: a bug of the caller, and nothing was sent
         except _ROLLED_BACK as error:
             raise NothingDoneError(f"PostgreSQL rolled the statement back: {_told(error)}") from error
         except asyncpg.ReadOnlySQLTransactionError as error:
-            # Each connection of the pool may lead to the former primary of a failover: all are replaced.
+            # After a failover any connection of the pool may lead to the former primary: replace all of them.
             await self.pool.expire_connections()
             raise NothingDoneError(f"PostgreSQL takes no writes now: {_told(error)}") from error
         except _UNABLE as error:
@@ -140,7 +142,7 @@ class Database:
         try:
             return await self.pool.acquire(timeout=CONNECT_TIMEOUT_S)
         except TimeoutError as error:
-            # Whoever has waited this long, for an answer or for a free connection, only adds to the queue.
+            # A retry after such a long wait, for the server or for a free connection, would add to the load.
             raise StoreUnavailableError(f"PostgreSQL gave no connection: {_told(error)}") from error
         except _REFUSED as error:
             raise NothingDoneError(f"PostgreSQL refused the connection: {_told(error)}") from error

@@ -1,4 +1,4 @@
-"""Statements that lease due orders, renew leases, and record callback hints."""
+"""SQL statements that lease due orders, renew leases and record callback hints."""
 
 from collections.abc import Mapping
 
@@ -29,8 +29,8 @@ def _taken(table: str) -> str:
 )"""  # noqa: S608 - `table` is one of ours
 
 
-# Locked in the order of their ids, as commits lock them, so there is no deadlock. A lease that its holder has
-# just released is neither extended nor lost: the fence is still the same.
+# Rows are locked in the order of their ids, as commits lock them, to avoid deadlocks. A lease that its holder
+# has just released counts as kept, because the fence is the same, but is not extended.
 def _kept(table: str) -> str:
     return f"""
 {table}_mine AS MATERIALIZED (
@@ -45,7 +45,7 @@ def _kept(table: str) -> str:
 )"""  # noqa: S608 - `table` is one of ours
 
 
-# While the order is leased, the hint waits for the release: `due_at` stays the end of the lease.
+# While the order is leased, `due_at` stays the end of the lease; the release of the lease makes it due.
 def _hinted(table: str) -> str:
     return f"""
 {table}_hinted AS (
@@ -56,7 +56,7 @@ def _hinted(table: str) -> str:
 
 
 def _case(table: OrderTable, source: str, more: str = "") -> str:
-    """The rows of the orders in `source` with the other columns of their cases; see payments/case.py."""
+    """Return the SELECT of the cases of the orders in `source`; payments/case.py describes a case."""
     return f"""
 SELECT '{table.kind}' AS kind, row_to_json(o) AS "order", {table.payment} AS payment, {table.debit} AS debit,
     {attempts_of("o.id")} AS attempts, now() AS as_of, {more}
@@ -67,9 +67,9 @@ FROM {source} o {table.joined}, recovery r"""  # noqa: S608 - put together from 
 
 _LEASED = "o.former_lease_end, o.was_due_at, o.was_hinted,"
 
-# `due` is the order when its lock was acquired; the updates first see it as in this statement's snapshot. A
-# holder or a callback that committed in between has written rows that the snapshot cannot see: an order whose
-# last commit or hint differs is left to the next round.
+# `due` has the order's row as of its lock; the updates compare it with the row of this statement's snapshot.
+# A commit or callback in between may have written other rows, such as attempts, that the snapshot does not
+# show. So an order whose last commit, fence or hint differs is left to the next round.
 TAKE_DUE = f"""
 WITH {",".join(map(_due, _TABLES))},
 due AS MATERIALIZED (
@@ -81,9 +81,9 @@ ORDER BY was_due_at
 """  # noqa: S608 - put together from constants
 
 
-# An order that cannot be read is released again, for five seconds at first and ten minutes at most: a process
-# of the newer version may take it, or an operator repairs the row. Leasing it cleared its hint, which is
-# restored because it was not handled.
+# An order that this version cannot read is released, and is due after 5 seconds at first and 10 minutes at
+# most: a process of a newer version may take it, or an operator may repair the row. Taking the lease cleared
+# its hint, which is restored because the hint was not handled.
 def _put_back(table: str) -> str:
     return f"""
 {table}_put_back AS (
@@ -116,7 +116,7 @@ WITH held AS MATERIALIZED (
 {union("SELECT id, fence FROM {table}_mine")}
 """  # noqa: S608 - put together from constants
 
-# $2 is what the callback claims: it stays on the attempt, where no other commit writes, and so does its time.
+# $2 is the failure that the callback reports, or NULL. Commits do not write these two columns of the attempt.
 _HINT = """
 WITH meant AS MATERIALIZED (
     SELECT id, order_id FROM attempts WHERE {named}
@@ -136,4 +136,4 @@ HINT_REFERENCE = _HINT.format(
 READ: Mapping[OrderKind, str] = {
     table.kind: f"{_case(table, table.name)} WHERE o.id = $1" for table in ORDER_TABLES.values()
 }
-"""The case of the order with the id $1; `o` is the order."""
+"""Statements that read the case of the order with the id $1; `o` is the alias of the order's table."""

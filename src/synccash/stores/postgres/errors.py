@@ -1,12 +1,12 @@
-"""The error for a commit that PostgreSQL refuses because it breaks a constraint."""
+"""The error for a commit that PostgreSQL rejects because it would break a constraint."""
 
 from synccash.payments.errors import InternalError
 
 
 class InvariantBrokenError(InternalError):
-    """A commit would have broken a constraint of the schema; `constraint` is its name. Nothing was written.
+    """A commit would break the schema's constraint named `constraint`; nothing was written.
 
-    It is always a bug of the service, never of a request.
+    When the order store raises it, it is a bug of the service and not an error of the request.
     """
 
     def __init__(self, constraint: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Merchants and their API keys. A key's secret never comes here, only its SHA-256."""
+"""Merchants and API keys in PostgreSQL. Only the SHA-256 of a key's secret is stored."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,12 +40,12 @@ ON CONFLICT (secret_hash) DO NOTHING
 
 @dataclass(frozen=True, slots=True)
 class PostgresKeys:
-    """Who may call. Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
+    """Stores merchants and API keys. Every method raises StoreUnavailableError without PostgreSQL."""
 
     database: Database
 
     async def principal(self, secret_hash: bytes) -> Principal | None:
-        """Who holds the key with this SHA-256; None where it does not exist or was revoked."""
+        """Return the principal of the key with this SHA-256; None if it does not exist or was revoked."""
         found = await self.database.repeat(_PRINCIPAL, secret_hash)
         if not found:
             return None
@@ -53,43 +53,43 @@ class PostgresKeys:
         return Principal(key_id, Role(role), Tenant(merchant_id, livemode) if merchant_id else None)
 
     async def good(self) -> frozenset[bytes]:
-        """The hashes of the keys that are good, the newest 100,000."""
+        """Return the hashes of the newest 100,000 keys that are not revoked."""
         return frozenset([row["secret_hash"] for row in await self.database.repeat(_GOOD)])
 
     async def tenants(self) -> Sequence[str]:
-        """Up to 200 merchants in both modes, as `merchant:test` and `merchant:live`."""
+        """Return up to 200 tenants: each merchant as `merchant:test` and `merchant:live`."""
         return [row["tenant"] for row in await self.database.repeat(_TENANTS)]
 
     async def merchants(self) -> Sequence[dict[str, Any]]:
-        """All merchants, oldest first, with since when and why they are suspended."""
+        """Return all merchants, oldest first, with the time and reason of a suspension."""
         return [dict(row.items()) for row in await self.database.repeat(_MERCHANTS)]
 
     async def suspend(self, merchant_id: str, reason: str) -> bool:
-        """Let nothing new start for the merchant. False: there is no such merchant."""
+        """Suspend a merchant: no new order is opened for it. Returns False if there is no such merchant."""
         return bool(await self.database.repeat(_SUSPEND, merchant_id, reason))
 
     async def resume(self, merchant_id: str) -> bool:
-        """End a suspension. False: the merchant is not suspended."""
+        """End a suspension. Returns False if the merchant is not suspended."""
         return bool(await self.database.repeat(_RESUME, merchant_id))
 
     async def keys(self) -> Sequence[dict[str, Any]]:
-        """All keys, oldest first; of their secrets nobody knows more than the hash."""
+        """Return all keys, oldest first, without their hashes."""
         return [dict(row.items()) for row in await self.database.repeat(_KEYS)]
 
     async def revoke(self, key_id: str) -> bool:
-        """End a key. False: there is none of this id that is still good."""
+        """Revoke a key. Returns False if no key with this id exists that is not revoked."""
         return bool(await self.database.repeat(_REVOKE, key_id))
 
     async def ensure_merchant(self, merchant_id: str, name: str) -> None:
-        """Make the merchant where there is none of this id; one that exists stays as it is."""
+        """Create the merchant if no merchant has this id; an existing one is not changed."""
         await self.database.repeat(_ENSURE_MERCHANT, merchant_id, name)
 
     async def ensure_key(
         self, secret_hash: bytes, role: Role, *, merchant_id: str | None, livemode: bool
     ) -> None:
-        """Make the key known by its SHA-256. A key that exists stays as it is, a revoked one revoked.
+        """Create a key with this SHA-256. An existing key is not changed: a revoked one stays revoked.
 
-        An operator's key belongs to no merchant.
+        An operator's key has no merchant.
         """
         key_id = f"key_{secret_hash.hex()[:16]}"
         await self.database.repeat(_ENSURE_KEY, key_id, secret_hash, role.value, merchant_id, livemode)

@@ -1,4 +1,4 @@
-"""Brings a database to the schema that this version of the service speaks."""
+"""Migrates a database to the schema of this version of the service, with dbmate."""
 
 import os
 import shutil
@@ -15,18 +15,19 @@ _OURS = "synccash.stores.postgres"
 
 
 class MigrationError(Exception):
-    """The database was not brought up to date; the text says why. Running it again is safe."""
+    """The migration failed; the text gives the reason. Running it again is safe."""
 
 
 def migrate(url: Secret | str) -> None:
-    """Apply what is missing, in order, each file in one transaction.
+    """Apply the missing migrations in order, each file in one transaction.
 
-    Safe to call at any time and from many processes at once: they wait for each other. Raises MigrationError.
+    Safe to call at any time and from several processes at once: a lock serialises them. Raises
+    MigrationError.
     """
     program, target = _dbmate(), SecretUrl(revealed(url))
     if not target.readable:
         raise MigrationError(f"SYNCCASH_DATABASE_URL cannot be used: {URL_HINT}")
-    # Only what dbmate needs: its own DBMATE_* settings and a stray .env must not steer it.
+    # Pass only what dbmate needs, so that DBMATE_* variables and a .env file do not change what it does.
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ}
     with as_file(files(_OURS) / "migrations") as folder:
         arguments = [program, "--env-file", os.devnull, "--migrations-dir", str(folder)]
@@ -58,7 +59,7 @@ def _dbmate() -> str:
 
 
 def _for_dbmate(url: SecretUrl) -> str:
-    """dbmate insists on TLS where the URL says nothing; asyncpg takes what the server offers."""
+    """Add `sslmode=prefer`, asyncpg's default, to a URL without a mode: dbmate would require TLS."""
     parts = urlsplit(url.reveal())
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     query.setdefault("sslmode", "prefer")

@@ -1,4 +1,4 @@
-"""The attempts of a rail, as a statement is compared with them."""
+"""Reads a rail's attempts, with which reconciliation compares the rail's statement."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ _BETWEEN = f"""{_COLUMNS} AND started_at BETWEEN $2 AND $3 AND (started_at, id) 
 ORDER BY started_at, id LIMIT $6
 """
 _BY_REFERENCE = f"{_COLUMNS} AND reference = ANY ($2::uuid[])"
-# The rail's ids have no index of their own: the window keeps the search small.
+# `provider_transaction_id` has no index, so the time window keeps the scan small.
 _BY_ID = f"{_COLUMNS} AND provider_transaction_id = ANY ($2::text[]) AND started_at BETWEEN $3 AND $4"
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresMovements:
-    """Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
+    """Reads one rail's attempts. Every method raises StoreUnavailableError without PostgreSQL."""
 
     database: Database
     rail: str
@@ -31,7 +31,7 @@ class PostgresMovements:
     async def between(
         self, first: datetime, last: datetime, page: int
     ) -> AsyncIterator[Sequence[OwnMovement]]:
-        """The attempts that began in this time, both ends included, `page` at a time."""
+        """Yield the attempts that started between `first` and `last`, both included, in pages of `page`."""
         at, after = first, ""
         while True:
             rows = await self.database.repeat(_BETWEEN, self.rail, first, last, at, after, page)
@@ -41,12 +41,12 @@ class PostgresMovements:
             yield [_movement(row) for row in rows]
 
     async def of_references(self, references: Sequence[str]) -> Sequence[OwnMovement]:
-        """The attempts with these references, whenever they began."""
+        """Return the attempts with these references, without a time limit."""
         found = await self.database.repeat(_BY_REFERENCE, self.rail, references) if references else ()
         return [_movement(row) for row in found]
 
     async def of_ids(self, ids: Sequence[str], first: datetime, last: datetime) -> Sequence[OwnMovement]:
-        """The attempts with these ids of the rail that began in this time."""
+        """Return the attempts with these provider transaction ids that started in this window."""
         found = await self.database.repeat(_BY_ID, self.rail, ids, first, last) if ids else ()
         return [_movement(row) for row in found]
 
@@ -59,7 +59,7 @@ def _movement(row: Any) -> OwnMovement:
         amount=row["amount_received"] or row["amount"],
         reference=row["reference"],
         provider_id=row["provider_transaction_id"],
-        # Money that came on an attempt which was called dead has come all the same.
+        # Money that an attempt received counts, even if the attempt had been closed as failed.
         succeeded=row["state"] == "succeeded" or row["amount_received"] > 0,
         order_id=row["order_id"],
     )

@@ -1,7 +1,7 @@
-"""Statements that open orders, each a whole transaction: one template for the tables of all orders.
+"""SQL statements that open orders. One template serves all order tables.
 
-They take one JSON argument, an array of openings. Each step reads what the step before returned, so nothing
-is written for an opening that was refused.
+Each statement is one transaction. Its argument is a JSON array of openings. Each step reads what the previous
+step returned, so nothing is written for an opening that was refused.
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from synccash.payments.payment import OrderKind
 from synccash.stores.postgres.order_tables import ORDER_TABLES, PAYMENTS, PAYOUTS, REFUNDS, OrderTable
 from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, followers
 
-# The equality makes the planner expect one row, so it uses the indexes even while the tables are small and
-# their statistics are old. Without it, a plan made on an empty table scans the whole table when it has grown.
+# The condition on `kind` makes the planner expect one row, so the plan uses indexes even if it is made while
+# the tables are small. Without it, a plan made on an empty table scans the whole table when it has grown.
 _ASKED = """
 asked AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1) AS a(
@@ -40,11 +40,12 @@ suspended AS MATERIALIZED (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Checks:
-    """How the openings of a table differ: the steps before the claims, what they refuse, and what follows.
+    """SQL that differs between the openings of the order tables.
 
     `recovering` returns whether a recovery holds the sends, and the epoch in which the order was last
-    searched for. `steps` ends with the step `refused`: the ids of the orders that are not opened. `source`
-    and `allowed` select the openings whose keys are claimed. `reserved` reserves a refund on its debit.
+    searched for. `steps` come before the claims and end with the step `refused`: the ids of the orders that
+    are not opened. `source` and `allowed` select the openings whose keys are claimed. `reserved` reserves a
+    refund on its debit. `returned` adds columns to the result.
     """
 
     steps: str
@@ -70,8 +71,8 @@ _CHECKS: Mapping[OrderKind, _Checks] = {
         steps=f"{_SUSPENDED}, refused AS (SELECT order_id FROM suspended)",  # noqa: S608
         returned=_RETURNS_SUSPENDED,
     ),
-    # The openings of a statement are judged one after the other, under the locks of the balances, so that
-    # each is judged by what those before it left.
+    # `judge_openings` checks the openings of a statement one after the other under the locks of the balances,
+    # so that each is checked against what the previous ones left.
     OrderKind.PAYOUT: _Checks(
         steps=f"""{_SUSPENDED},
 judged AS MATERIALIZED (
@@ -81,12 +82,12 @@ judged AS MATERIALIZED (
 ),{_REFUSED}""",  # noqa: S608 - put together from constants
         returned=_RETURNS_BALANCE,
     ),
-    # The debit is locked before anything is claimed, so a refund that waited here sees what is really left.
-    # The balance is locked after it, always in this order. A surplus was never part of the balance, so it is
-    # not judged.
+    # The debit is locked before the claim, so a refund that waited for the lock sees the amount that is left.
+    # The balance is always locked after the debit, to avoid deadlocks. A surplus is not part of the balance,
+    # so its refund is not checked against it.
     OrderKind.REFUND: _Checks(
-        # A refund of a payment that is older than the latest release may have been lost and requested again,
-        # also long afterwards: it is opened as if the recovery lasted, and searched for before it is sent.
+        # A refund of a payment from before the end of the latest recovery may have been lost and requested
+        # again, even long afterwards. It is opened as in a recovery, and searched for before it is sent.
         recovering="""SELECT held AS active, r.epoch - held::integer AS epoch
     FROM asked JOIN payments p ON p.id = asked."order" ->> 'payment_id', recovery r,
         LATERAL (SELECT r.active OR coalesce(p.created_at < r.released_at, false) AS held) state""",
@@ -124,8 +125,8 @@ def _open(table: OrderTable) -> str:
     checks, columns = _CHECKS[table.kind], ", ".join(table.columns)
     values = ", ".join(f"o.{column}" for column in table.columns)
     in_order = ", ".join(f"o.{column}" for column in table.reference)
-    # Claims are inserted in their order, so openings that meet never wait for each other in a circle. A
-    # refused opening leaves no claim: its key is free for another try.
+    # Claims are inserted in the order of their keys, so that concurrent openings do not deadlock. A refused
+    # opening leaves no claim, so its key can be used again.
     return f"""
 WITH {_ASKED},
 recovering AS MATERIALIZED (
@@ -174,7 +175,7 @@ SELECT i.fingerprint, i.order_id, i.status, i.body, coalesce(greatest(0, extract
 FROM idempotency i WHERE i.scope = $1 AND i.key = $2
 """  # noqa: S608 - put together from constants
 
-# Usually the commit that released the lease has stored the answer, and nothing is left to write.
+# Usually the commit that released the lease has already stored the response, and this only reads it.
 ANSWER = """
 WITH given AS (
     UPDATE idempotency SET status = $2, body = $3, completed_at = now()
@@ -193,4 +194,4 @@ def _owner(table: OrderTable) -> str:
 
 
 OWNER: Mapping[OrderKind, str] = {table.kind: _owner(table) for table in ORDER_TABLES.values()}
-"""The order that has the values of the table's `reference`."""
+"""Statements that read the id of the order with the given values in the columns `OrderTable.reference`."""

@@ -1,4 +1,4 @@
-"""Reads for operators: the payments and payouts of all merchants."""
+"""Reads orders, refunds and timelines of all merchants, for operators."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from synccash.stores.postgres.database import Database
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
-# Each merchant's newest orders come from the index of the merchant's own list; no index has those of all.
+# The index has each merchant's orders by time, and no index has those of all merchants. So the newest orders
+# of each merchant are read and then merged.
 _ORDERS = """
 SELECT p.id, p.merchant_id, p.livemode, p.status, p.status_detail, p.amount, p.currency,
     {columns}, p.rail, p.reference, p.attempt_count, p.created_at
@@ -40,8 +41,8 @@ WHERE order_id = $1 OR order_id IN (SELECT r.id FROM refunds r WHERE r.payment_i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which orders are listed, newest first. `wallet` is the payer's or payee's MSISDN as 233…; `after` is an
-    order's id."""
+    """The filter of an order list, newest first. `wallet` is the payer's or payee's MSISDN as 233…; `after`
+    is the id of the last order of the previous page."""
 
     kind: Literal["payments", "payouts"] = "payments"
     merchant: str | None = None
@@ -56,7 +57,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class PostgresOperating:
-    """Reads across all tenants. Every method raises StoreUnavailableError."""
+    """Reads across all tenants. Every method raises StoreUnavailableError without PostgreSQL."""
 
     database: Database
 

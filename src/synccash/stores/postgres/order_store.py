@@ -1,6 +1,7 @@
-"""The order store in PostgreSQL: every method is one statement, one round trip and one transaction.
+"""Stores orders and their commits in PostgreSQL. Each write is one statement, which is one transaction.
 
-The clock is the database's. A commit whose result was lost is looked up before its caller gets a result.
+All times come from the database clock. When the result of a commit is lost, the store looks up whether the
+commit was written before it returns.
 """
 
 import asyncio
@@ -64,19 +65,19 @@ _NOW = "SELECT clock_timestamp() AS now"
 _TOGETHER = 64
 _FLUSHES = 2
 _REFUNDS = 4
-"""How many refunds one process opens at a time. They may wait for a debit or a balance, and must leave
-connections to the other orders."""
+"""How many refunds one process opens at once. They may wait for locks of debits and balances, and must leave
+connections for the other orders."""
 _C = TypeVar("_C", bound=Case)
 _Submit = Callable[[dict[str, Any]], Coroutine[Any, Any, asyncpg.Record | None]]
 
 
 @dataclass(slots=True)
 class PostgresOrderStore:
-    """Stores orders, attempts, claims, events and timelines. The engine's port says what each method does.
+    """Implements the engine's `OrderStore`, which specifies each method. All tasks of a process share it.
 
-    Live and shared: commits of payments that arrive at the same time leave together in one statement, and so
-    do those of payouts. Every method raises StoreUnavailableError when PostgreSQL cannot be reached, and
-    InvariantBrokenError when a commit would break a constraint of the schema.
+    Concurrent commits of payments are sent in one statement, and so are those of payouts. Every method raises
+    StoreUnavailableError when PostgreSQL cannot be reached, and InvariantBrokenError when a commit would
+    break a constraint of the schema.
     """
 
     database: Database
@@ -85,7 +86,7 @@ class PostgresOrderStore:
     _refunds: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_REFUNDS))
 
     def __post_init__(self) -> None:
-        # A refund's statements also write its payment and its debit, so refunds are written one by one.
+        # A refund's statements also write its payment and its debit, so each refund is written on its own.
         batched = (OrderKind.PAYMENT, OrderKind.PAYOUT)
         self._openings = {
             kind: self._batch(opening.OPEN[kind], asked="order_id", answered="asked_id") for kind in batched
@@ -101,7 +102,7 @@ class PostgresOrderStore:
             try:
                 found = await self._once(statement, rows.as_argument(documents))
             except (InDoubtError, StoreUnavailableError) as error:
-                # Each caller waits and looks for its own row, so none delays the next batch.
+                # Each caller retries or looks up its own row, so that no caller delays the next batch.
                 return [type(error)(str(error)) for _ in documents]
             answers = {row[answered]: row for row in found}
             return [answers.get(document[asked]) for document in documents]
@@ -158,7 +159,7 @@ class PostgresOrderStore:
         raise _gave_up(f"the opening of a {order.kind}")
 
     async def _open_refund(self, document: dict[str, Any]) -> asyncpg.Record | None:
-        """Open one refund by a statement of its own: it may wait for its debit and its balance."""
+        """Open one refund in a statement of its own, because it may wait for locks of debit and balance."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await self._refunds.acquire()
@@ -180,9 +181,9 @@ class PostgresOrderStore:
         return _standing(found[0]) if found else None
 
     async def answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
-        """Complete the order's claim where it is still processing, and return the answer that stands.
+        """Complete the order's claim if it is still processing, and return the response that is stored.
 
-        For an order without a claim, `answer` is returned: no repeat of a request can ask for it.
+        Returns `answer` itself for an order without a claim, which no repeated request can refer to.
         """
         for _ in range(TRIES):
             found = await self._repeat(opening.ANSWER, order_id, answer.status, answer.body)
@@ -202,14 +203,14 @@ class PostgresOrderStore:
             except InDoubtError:
                 doubtful = True
                 continue
-            # Refused, or already done by an earlier commit whose result was lost.
+            # The commit was rejected, or an earlier try wrote it and lost the result.
             return doubtful and await self._was_last(commit)
         if await self._was_last(commit):
             return True
         raise _gave_up("a commit")
 
     async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
-        """Lease due orders. When the result is lost, the leased orders are due again after their leases."""
+        """Lease due orders. If the result is lost, the orders are due again when these leases expire."""
         try:
             found = await self._commit(due.TAKE_DUE, limit, lease_s)
         except InDoubtError as error:
@@ -226,27 +227,27 @@ class PostgresOrderStore:
         return cases
 
     async def _set_aside(self, unreadable: Sequence[tuple[str, int, bool, str]]) -> None:
-        """Release orders that cannot be read, so that the others can proceed."""
+        """Release leased orders that cannot be read, and record their errors."""
         for order_id, _, _, error in unreadable:
             log.error("order_unreadable", order_id=order_id, error=error)
         try:
             await self._repeat(due.SET_ASIDE, *map(list, zip(*unreadable, strict=True)))
         except StoreUnavailableError as error:
-            # Their leases expire.
+            # The orders are due again when their leases expire.
             log.warning("set_aside_failed", orders=len(unreadable), reason=str(error))
 
     async def renew(self, leases: Sequence[Lease], *, lease_s: float) -> frozenset[Lease]:
-        """Extend leases; a lease that is not returned was lost to another holder."""
+        """Extend leases, and return those that are still held; the others were lost to other holders."""
         ids, fences = [lease.order_id for lease in leases], [lease.fence for lease in leases]
         kept = await self._repeat(due.RENEW, ids, fences, lease_s)
         return frozenset(Lease(row["id"], row["fence"]) for row in kept)
 
     async def hint(self, token: str, failure: Failure | None = None) -> bool:
-        """Make the order of the callback token due now, or as soon as its lease is released."""
+        """Make the order of the callback token due now, or when its lease is released."""
         return bool(await self._repeat(due.HINT, token, _json_of(failure)))
 
     async def hint_reference(self, rail: str, reference: str, failure: Failure | None = None) -> bool:
-        """Do the same for the attempt with this reference at this rail."""
+        """Make the order of the attempt with this reference at this rail due, like `hint`."""
         try:
             name = UUID(reference)
         except ValueError:
@@ -272,8 +273,8 @@ class PostgresOrderStore:
     async def _after_claim(
         self, standing: AlreadyClaimed, order: Order, *, doubtful: bool
     ) -> Opened | AlreadyClaimed:
-        """Return the claim, or the opened order where the commit in doubt was our own and its lease is still
-        in force."""
+        """Return the claim, or the opened order if the commit in doubt was this one and nothing has changed
+        the order since."""
         if not doubtful or standing.order_id != order.id:
             return standing
         case = await self._case(order.kind, order.id, rows.case_of)
@@ -364,7 +365,7 @@ def _refusal(row: asyncpg.Record) -> Suspended | NotCovered | None:
 
 
 def _shortage(order: Order, row: asyncpg.Record) -> NotRefundable | None:
-    """Return what the debit of a refund has left, where that is too little; None for the other orders."""
+    """Return the amount left on a refund's debit if it is too little, else None; None for other orders."""
     if not isinstance(order, Refund):
         return None
     available = row["available"] or 0
@@ -372,8 +373,8 @@ def _shortage(order: Order, row: asyncpg.Record) -> NotRefundable | None:
 
 
 def _refused_by(error: InvariantBrokenError) -> Suspended | None:
-    """Return Suspended where the schema's constraint refused for it, and None where the balance has fallen
-    since it was judged: the opening is judged again. Raises every other error."""
+    """Return Suspended if the schema's check of suspensions failed, and None if the balance has fallen since
+    it was checked: the opening is then tried again. Raises every other error."""
     if error.constraint == _SUSPENDED:
         return Suspended()
     if error.constraint != _COVERED:

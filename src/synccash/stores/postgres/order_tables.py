@@ -1,4 +1,4 @@
-"""The tables of orders. The statements of all kinds of orders are generated from these descriptions."""
+"""Describes the tables of orders, from which the SQL statements for each kind of order are generated."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from synccash.payments.payment import OrderKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderTable:
-    """One table. `columns` are written by the opening, `changed` by later commits; the lease, the due time
-    and the ids of recovery and commit are common to all.
+    """One table. The opening writes `columns`, later commits write `changed`. All tables also have columns
+    for the lease, the due time, the recovery epoch and the last commit.
 
-    `reference`: the columns whose values only one order may have; openings insert in their order. `expires`:
-    the orders have an `expires_at`. `is_open`: the condition of the orders that have not ended. `joined`: the
-    rows that a case has besides its order, of which `payment` and `debit` are expressions.
+    `reference`: the columns of the unique reference; openings insert their rows in its order. `expires`: the
+    table has the column `expires_at`. `is_open`: the SQL condition of orders that have not ended. `joined`:
+    the joins of the other rows that a case needs; `payment` and `debit` are expressions on them.
     """
 
     kind: OrderKind
@@ -155,8 +155,8 @@ ORDER_TABLES: Mapping[OrderKind, OrderTable] = {table.kind: table for table in (
 
 
 def union(statement: str) -> str:
-    """Return the rows of a statement for all tables. `{table}` in it is the name of each, and `{is_open}` the
-    condition of its open orders."""
+    """Return the UNION ALL of a statement over all tables. `{table}` in it is replaced by the table's name,
+    and `{is_open}` by its condition of open orders."""
     return " UNION ALL ".join(
         statement.format(table=table.name, is_open=table.is_open) for table in ORDER_TABLES.values()
     )

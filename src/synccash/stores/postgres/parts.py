@@ -1,4 +1,4 @@
-"""Parts that several statements share."""
+"""SQL fragments that several statements of the order store share."""
 
 _ATTEMPT = (
     "id",
@@ -38,8 +38,8 @@ ATTEMPT_VALUES = ", ".join(f"a.{column}" for column in _ATTEMPT)
 
 
 def followers(source: str) -> str:
-    """Return the steps that write the events, deliveries and timeline of the orders that the step `source`
-    returned."""
+    """Return the steps that write events, deliveries and timeline entries of the orders in the step
+    `source`."""
     return f"""
 told AS (
     INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
@@ -56,8 +56,8 @@ noted AS (
 
 
 def owed(source: str, condition: str = "true") -> str:
-    """Return the step that writes the deliveries of the events that the step `source` returned: one for each
-    endpoint that subscribes to the event's type."""
+    """Return the step that writes the deliveries of the events in the step `source`: one for each enabled
+    endpoint that subscribes to the event's type and meets `condition`."""
     return f"""
 owed AS (
     INSERT INTO deliveries (event_id, endpoint_id, due_at)
@@ -68,5 +68,6 @@ owed AS (
 
 
 def attempts_of(order: str) -> str:
-    """Return the attempts of the order whose id is the expression `order`, in sequence, as a JSON array."""
+    """Return a subquery for the attempts of the order with the id `order` (an SQL expression), in sequence,
+    as a JSON array."""
     return f"(SELECT json_agg(a ORDER BY a.sequence) FROM attempts a WHERE a.order_id = {order})"  # noqa: S608

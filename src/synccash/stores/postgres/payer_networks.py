@@ -1,4 +1,4 @@
-"""Proven networks of payers, by their keyed hashes. The clock is the database's."""
+"""Stores the proven networks of payers by the keyed hashes of their numbers, with the database clock."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -36,29 +36,29 @@ DELETE FROM payer_networks WHERE payer IN (
 
 @dataclass(frozen=True, slots=True)
 class PostgresNetworks:
-    """Satisfies `engine.network_keeping.NetworkStore`. Raises StoreUnavailableError without PostgreSQL."""
+    """Implements `NetworkStore` of `engine.dispatch.network_memory`. Raises StoreUnavailableError."""
 
     database: Database
 
     async def secret(self) -> bytes:
-        """The key of the hashes, made by whoever asks first."""
+        """Return the key of the hashes; the first call of an installation creates it."""
         found = await self.database.repeat(_KEY, _PURPOSE, secrets.token_bytes(32))
         return found[0]["secret"]
 
     async def since(self, at: float, *, limit: int) -> Mapping[bytes, ProvenNetwork]:
-        """What was proven since `at` (POSIX seconds), the newest first where it is more than `limit`."""
+        """Return what was proven after `at` (POSIX seconds): the newest `limit` entries, newest first."""
         found = await self.database.repeat(_SINCE, max(0.0, at), limit)
         return {row["payer"]: ProvenNetwork(Network(row["network"]), row["at"]) for row in found}
 
     async def write(self, proven: Mapping[bytes, Network]) -> None:
-        """Keep proofs, from now on."""
+        """Store proven networks with the present time."""
         networks = [network.value for network in proven.values()]
         await self.database.repeat(_WRITE, list(proven), networks)
 
     async def strike(self, payers: Sequence[bytes]) -> None:
-        """Forget these payers."""
+        """Delete the entries of these payers."""
         await self.database.repeat(_STRIKE, list(payers))
 
     async def sweep(self, *, older_than_s: float, limit: int) -> int:
-        """Forget up to `limit` proofs that are older; return how many."""
+        """Delete up to `limit` entries that are older; return the number deleted."""
         return len(await self.database.repeat(_SWEEP, older_than_s, limit))

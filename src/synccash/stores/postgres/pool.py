@@ -1,4 +1,4 @@
-"""The connections to PostgreSQL."""
+"""Opens the pool of PostgreSQL connections."""
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,16 +21,15 @@ else:
 Check = Callable[[Connection], Coroutine[Any, Any, None]]
 
 COMMAND_TIMEOUT_S = 5.0
-"""How long one statement may take before its connection is given up."""
+"""The time limit of one statement; asyncpg cancels the statement when it is exceeded."""
 CONNECT_TIMEOUT_S = 3.0
 
 
 async def connect(url: Secret | str, *, min_size: int, max_size: int, check: Check | None = None) -> Pool:
-    """Open a pool. Raises StoreUnavailableError when `min_size` connections cannot be had.
+    """Open a pool. Raises StoreUnavailableError when `min_size` connections cannot be opened.
 
-    `check` is called with each new connection before its first use; where it raises, the connection is given
-    up. No session state is ever set, so nothing is reset when a connection comes back: that is one round trip
-    less for each statement.
+    `check` is called with each new connection before its first use; if it raises, the connection is closed.
+    No statement sets session state, so a released connection is not reset, which saves a round trip.
     """
 
     async def prepare(connection: Connection) -> None:
@@ -61,7 +60,7 @@ async def connect(url: Secret | str, *, min_size: int, max_size: int, check: Che
 
 
 async def _speak_bytes(connection: Connection) -> None:
-    """JSON crosses as the bytes that msgspec writes and reads."""
+    """Pass JSON values as bytes without decoding: msgspec encodes and decodes them."""
     await connection.set_type_codec(
         "json", schema="pg_catalog", encoder=_same, decoder=_same, format="binary"
     )

@@ -1,4 +1,4 @@
-"""The recorded identities of rail accounts, and an operator's confirmation of them."""
+"""Stores the identities of rail accounts and the operators' confirmations of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _ALL = """
 SELECT rail, label, identity, environment, first_seen, confirmed_at, confirmed_by
 FROM rail_accounts ORDER BY position
 """
-# Nothing of another label is touched: those credentials are recorded as another account.
+# A row under another label is not changed: these credentials are recorded as another account.
 _CONFIRM = """
 INSERT INTO rail_accounts AS a (rail, label, identity, environment, confirmed_at, confirmed_by)
 VALUES ($1, $2, $3, $4, now(), $5)
@@ -41,7 +41,7 @@ def _resumed(table: str, attempt: str) -> str:
 )"""  # noqa: S608 - put together from constants
 
 
-# What waits for a human is a handful of rows: those of the account are asked about at once.
+# Only few orders wait for an operator, so those of the account are all made due at once.
 _RESUME = f"""
 WITH {_resumed("payments", "a.order_id = o.id")},
 {_resumed("payouts", "a.order_id = o.id")},
@@ -54,12 +54,12 @@ UNION ALL SELECT id FROM refunds_resumed
 
 @dataclass(frozen=True, slots=True)
 class PostgresRailAccounts:
-    """Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
+    """Records and confirms identities. Every method raises StoreUnavailableError without PostgreSQL."""
 
     database: Database
 
     async def register(self, account: RailAccount, environment: Environment) -> None:
-        """Record the identity where it is new; the first of its label and environment is confirmed."""
+        """Record the identity if it is new; the first of its label and environment counts as confirmed."""
         try:
             await self.database.repeat(
                 _REGISTER, account.rail, account.account, account.identity, environment.value
@@ -68,14 +68,14 @@ class PostgresRailAccounts:
             raise StoreUnavailableError("the schema is older than this version") from error
 
     async def all(self) -> Sequence[dict[str, Any]]:
-        """All identities with their times, in the order in which they were recorded."""
+        """Return all identities with their times, in the order in which they were recorded."""
         try:
             return [dict(row.items()) for row in await self.database.repeat(_ALL)]
         except asyncpg.UndefinedTableError as error:
             raise StoreUnavailableError("the schema is older than this version") from error
 
     async def recorded(self) -> Sequence[RecordedAccount]:
-        """All identities, in the order in which they were recorded."""
+        """Return all identities, in the order in which they were recorded."""
         return [
             RecordedAccount(
                 rail=row["rail"],
@@ -90,10 +90,12 @@ class PostgresRailAccounts:
     async def confirm(
         self, account: RailAccount, environment: Environment, *, by: str, may_correct: bool = True
     ) -> bool:
-        """Record that the identity is one of its label's business, in this environment. Orders of the label
-        that wait for a human are due now. `may_correct`: another environment on record is overwritten.
+        """Record that the identity belongs to the account of its label, in this environment. Makes the
+        label's orders that wait for an operator due now. `may_correct` allows overwriting a recorded
+        environment.
 
-        False: it is recorded under another label, or in another environment that may not be corrected.
+        Returns False if the identity is recorded under another label, or in another environment without
+        `may_correct`.
         """
         facts = (account.rail, account.account, account.identity, environment.value)
         if not await self.database.repeat(_CONFIRM, *facts, by, may_correct):

@@ -1,4 +1,4 @@
-"""What rails are called in public. Who changes it tells every merchant, in the same commit."""
+"""Stores the public status of rails. A change writes its event for each merchant in the same commit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from synccash.stores.postgres.rows import to_json
 
 _ALL = "SELECT rail, operation, standing FROM rail_standings"
 
-# Rails serve all merchants, so all are told: those with a key, and those with an endpoint. That a rail of
-# which nothing was ever said is healthy, is no news.
+# Rails serve all merchants, so each merchant with a key or an endpoint gets the event. A rail without a
+# stored status counts as healthy, so its first healthy status writes no event.
 _CHANGE = f"""
 WITH changed AS (
     INSERT INTO rail_standings AS s (rail, operation, standing, version)
@@ -49,21 +49,21 @@ SELECT version FROM changed
 
 @dataclass(frozen=True, slots=True)
 class PostgresRailStatus:
-    """Satisfies `engine.rail_watch.Standings`. Raises StoreUnavailableError without PostgreSQL."""
+    """Implements `RailStatusStore` of `engine.dispatch.rail_watch`. Raises StoreUnavailableError."""
 
     database: Database
 
     async def all(self) -> Mapping[tuple[str, str], HealthStatus]:
-        """The standing of each rail and operation of which one was ever told."""
+        """Return the stored status of each rail and operation that has one."""
         rows = await self.database.repeat(_ALL)
         return {(row["rail"], row["operation"]): HealthStatus(row["standing"]) for row in rows}
 
     async def change(
         self, rail: str, operation: str, standing: HealthStatus, document: Mapping[str, Any], event_id: str
     ) -> bool:
-        """Change a standing and tell everybody. False: it was so already, or is no news.
+        """Store a status and write its events. Returns False if nothing changed.
 
-        `event_id` is fresh; each merchant's event gets an id made from it.
+        `event_id` is a new id; the id of each merchant's event is derived from it.
         """
         arguments = (rail, operation, standing.value, event_id, to_json(document))
         return bool(await self.database.repeat(_CHANGE, *arguments))

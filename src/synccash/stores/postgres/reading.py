@@ -1,4 +1,4 @@
-"""Reads for the API. Every statement filters by tenant, so no data of another tenant is returned."""
+"""Reads orders, timelines and events for the API. Every statement filters by tenant."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ FROM payments p WHERE p.merchant_id = $1 AND p.livemode = $2 {where}
 ORDER BY p.created_at DESC, p.id DESC LIMIT $3
 """
 
-# Positions are assigned while the order's row is locked, so they are in the order of its commits.
+# Positions are assigned while the order's row is locked, so they follow the order of its commits.
 _TIMELINE = """
 SELECT t.at, t.kind, t.data FROM payments p LEFT JOIN LATERAL (
     SELECT e.at, e.kind, e.data, e.position FROM timeline e
@@ -38,8 +38,8 @@ SELECT t.at, t.kind, t.data FROM payments p LEFT JOIN LATERAL (
 WHERE p.id = $1 AND p.merchant_id = $2 AND p.livemode = $3 ORDER BY t.position
 """
 
-# Before the snapshot's xmin no further event can appear, so a reader that continues from its last event
-# misses none. An event shows as soon as every older transaction that writes has ended.
+# No further event can appear from a transaction before the snapshot's xmin, so a reader that continues from
+# its last event misses none. An event becomes visible when every older writing transaction has ended.
 _EVENTS = """
 SELECT e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data
 FROM events e
@@ -94,7 +94,7 @@ class PostgresReading:
         return [await self._listed(row) for row in found]
 
     async def timeline(self, tenant: Tenant, payment_id: str) -> Sequence[Entry] | None:
-        """Return a payment's timeline with its refunds' entries, oldest first; None if there is none."""
+        """Return the timeline of a payment and its refunds, oldest first; None without such a payment."""
         found = await self._fetch(_TIMELINE, payment_id, tenant.merchant_id, tenant.livemode)
         if not found:
             return None
@@ -105,8 +105,8 @@ class PostgresReading:
     async def events(self, tenant: Tenant, *, after: str | None, limit: int) -> Sequence[Event] | None:
         """Return at most `limit` + 1 events after the event `after`, in the order of their commits.
 
-        No event is ever skipped: one is returned only when no older one can appear any more. None: `after`
-        is no event of the tenant.
+        No event is skipped: an event is returned only when no older one can appear any more. Returns None if
+        `after` is not an event of the tenant.
         """
         found = await self._fetch(_EVENTS, tenant.merchant_id, tenant.livemode, after, limit + 1)
         if not found and after is not None:
@@ -133,7 +133,7 @@ class PostgresReading:
 
 
 def _list_payments(where: Wanted) -> tuple[str, list[Any]]:
-    """Build only the requested conditions: each combination has an index in the right order."""
+    """Build the statement with only the requested conditions, so that an index can serve each combination."""
     conditions: list[str] = []
     arguments: list[Any] = []
 

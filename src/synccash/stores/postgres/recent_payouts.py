@@ -1,4 +1,4 @@
-"""The payouts of the last days, for risk rules that count them."""
+"""Reads recent payouts, from which a starting process restores its velocity counters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,12 +19,13 @@ ORDER BY created_at DESC LIMIT $2
 
 @dataclass(frozen=True, slots=True)
 class PostgresRecentPayouts:
-    """Satisfies `engine.payout_recall.RecentPayouts`. Raises StoreUnavailableError without PostgreSQL."""
+    """Implements `RecentPayouts` of `engine.requests.payout_velocity`. Raises StoreUnavailableError."""
 
     database: Database
 
     async def recent(self, window_s: float, *, limit: int) -> Sequence[tuple[RiskInput, float]]:
-        """Read across all merchants, oldest first."""
+        """Return all merchants' payouts of the last `window_s` seconds that no rule declined: the newest
+        `limit`, oldest first, each with its age in seconds."""
         found = await self.database.repeat(_RECENT, window_s, limit)
         return [
             (

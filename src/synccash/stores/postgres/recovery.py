@@ -1,4 +1,7 @@
-"""The recovery row: whether the database may have lost commits of money that moved. See docs/operating.md."""
+"""Stores whether a recovery is active: the database may have lost commits of money that moved.
+
+See docs/operating.md.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from synccash.stores.postgres.pool import Connection
 
 log = structlog.get_logger("synccash.recovery")
 
-# A standby has no timeline of its own to write on: NULL there.
+# A standby cannot report its WAL write position, so the timeline is NULL there.
 _SERVER = """(
     SELECT system_identifier, left(pg_walfile_name(
         CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_lsn() END), 8) AS timeline
@@ -26,8 +29,8 @@ SELECT r.epoch, r.active, (extract(epoch FROM r.entered_at) * 1000000)::bigint A
     (r.system_identifier, r.timeline) = (s.system_identifier, s.timeline) AS is_ours
 FROM recovery r, {_SERVER} s
 """  # noqa: S608 - put together from constants
-# Every open order has a due time, and few ended ones have: the partial indexes of due times are scanned, and
-# not years of payments.
+# Every open order has a due time and few ended ones do, so the scan of the partial indexes on due times
+# avoids a scan of all payments.
 _STATE = f"""
 WITH waiting AS (
     {union("SELECT recovery_epoch FROM {table} WHERE due_at IS NOT NULL AND {is_open}")}
@@ -49,7 +52,7 @@ noted AS (
 )
 SELECT epoch FROM held
 """  # noqa: S608 - put together from constants
-# Of the latest attempts: their ids count up with the time.
+# The ids of attempts increase with time.
 _LATEST_KEY = """
 SELECT reference_key FROM (SELECT id, reference_key FROM attempts ORDER BY id DESC LIMIT 1000) latest
 WHERE reference_key IS NOT NULL ORDER BY id DESC LIMIT 1
@@ -87,7 +90,7 @@ SERVER_CHANGED = (
 
 @dataclass(frozen=True, slots=True)
 class RecoveryState:
-    """The recovery row, and how many open orders the rails have not been asked about since it began."""
+    """The recovery row. `unsearched`: the open orders that no rail has been asked about since it began."""
 
     epoch: int
     active: bool
@@ -101,8 +104,8 @@ class RecoveryState:
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """What PostgreSQL is set up to keep of a commit. `synchronous_standbys`: how many are connected; 0 also
-    where the service's role may not see them (it needs `pg_monitor`)."""
+    """The settings of PostgreSQL that decide whether a commit survives a failure. `synchronous_standbys`: how
+    many are connected; 0 also if the service's role may not see them (it needs `pg_monitor`)."""
 
     synchronous_commit: str
     fsync: bool
@@ -110,7 +113,7 @@ class Durability:
     synchronous_standbys: int
 
     def weaknesses(self) -> list[str]:
-        """Say in sentences what a failure of the server could lose, and what to do about it."""
+        """Return messages that tell what a failure of the server could lose, and what to do about it."""
         found: list[str] = []
         if not self.fsync:
             found.append("fsync is off: a crash of the host loses commits; set fsync = on")
@@ -131,13 +134,13 @@ class Durability:
 
 @dataclass(frozen=True, slots=True)
 class PostgresRecovery:
-    """Reads and changes the recovery row. Every method raises StoreUnavailableError."""
+    """Reads and changes the recovery row. Every method raises StoreUnavailableError without PostgreSQL."""
 
     database: Database
 
     async def recovery(self) -> Recovery:
-        """Return the epoch, and whether sends are held. Holds them where PostgreSQL is another server by now:
-        behind a proxy a connection outlives its server."""
+        """Return the epoch, and whether sends are held. Starts a recovery if PostgreSQL is another server
+        than before: behind a proxy, a connection outlives its server."""
         [row] = await self.database.repeat(_EPOCH)
         if row["is_ours"] is False:
             _tell(await self.database.repeat(_HOLD, SERVER_CHANGED, _SERVICE))
@@ -146,44 +149,44 @@ class PostgresRecovery:
         return Recovery(epoch=row["epoch"], active=row["active"], name=name)
 
     async def latest_key(self) -> str | None:
-        """Return the id of the installation key of the latest references; None where none was derived."""
+        """Return the id of the installation key of the latest derived reference, searched among the latest
+        1,000 attempts; None if there is none."""
         rows = await self.database.repeat(_LATEST_KEY)
         return rows[0]["reference_key"] if rows else None
 
     async def state(self) -> RecoveryState:
-        """Return all of it. Counts open orders: for people, not for loops."""
+        """Return the whole row. It counts open orders, so it is for operators and too slow for loops."""
         [row] = await self.database.repeat(_STATE)
         return RecoveryState(**dict(row))
 
     async def start(self, *, by: str, reason: str) -> RecoveryState:
-        """Start a recovery, which holds all sends. Does nothing when one is under way already."""
+        """Start a recovery, which holds all sends. Does nothing if one is active on this server."""
         await self.database.repeat(_START, reason, by)
         return await self.state()
 
     async def release(self, *, by: str) -> RecoveryState:
-        """End the recovery: sends go on, and each open order is due now, with an inquiry at the rails
-        first."""
+        """End the recovery: sends are allowed, and each open order is due now and inquired about first."""
         await self.database.repeat(_RELEASE, by)
         return await self.state()
 
     async def durability(self) -> Durability:
-        """Return what PostgreSQL is set up to keep of a commit."""
+        """Return the settings of PostgreSQL that decide whether a commit survives a failure."""
         [row] = await self.database.repeat(_DURABILITY)
         return Durability(**dict(row))
 
 
 async def hold_if_server_changed(connection: Connection) -> None:
-    """Hold all sends where this connection leads to another server than the data came from.
+    """Hold all sends if this connection leads to another server than the one on record.
 
-    For each new connection of a pool, before its first use: what the process knew of the former server does
-    not hold here. Raises TargetServerAttributeNotMatched at a standby, which takes no commits.
+    Call it with each new connection of a pool before its first use, because it may lead to another server
+    than the connections before. Raises TargetServerAttributeNotMatched at a standby, which is read-only.
     """
     if await connection.fetchval("SELECT pg_is_in_recovery()"):
         raise asyncpg.TargetServerAttributeNotMatched("the server is a standby and takes no commits")
     try:
         row: Any = await connection.fetchrow(_EPOCH)
     except asyncpg.UndefinedTableError:
-        # A database that is not migrated yet.
+        # The database is not migrated yet.
         return
     if row["is_ours"] is False:
         _tell(await connection.fetch(_HOLD, SERVER_CHANGED, _SERVICE))

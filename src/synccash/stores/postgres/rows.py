@@ -1,5 +1,5 @@
-"""Converts values to rows and back. Statements take rows as one JSON argument and return one column a
-value."""
+"""Converts orders, attempts and events to database rows and back. Statements take rows as one JSON
+argument."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -190,8 +190,8 @@ def claim_columns(claim: Claim) -> dict[str, Any]:
 
 
 def balance_row(order: Order, claim: Claim) -> dict[str, Any] | None:
-    """Return the amount that an opening takes out of the merchant's balance, as `judge_openings` reads it.
-    None for an order that takes nothing out of it."""
+    """Return the argument of the SQL function `judge_openings` for an opening; None for an order that takes
+    nothing out of the merchant's balance."""
     if not order.takes_from_balance:
         return None
     return {
@@ -465,7 +465,7 @@ def payout_case(row: asyncpg.Record) -> PayoutCase:
 
 
 def _case_columns(row: asyncpg.Record) -> dict[str, Any]:
-    """Read `attempts` and `as_of`, and where they are there, what a lease and a recovery add."""
+    """Read `attempts`, `as_of` and, if present, the columns that leases and recoveries add."""
     return {
         "attempts": attempts_of(row["attempts"]),
         "as_of": row["as_of"],
@@ -499,11 +499,11 @@ _named = msgspec.json.Decoder(_Named)
 
 
 def named(row: asyncpg.Record) -> tuple[str, int]:
-    """Return the id and the fence of a row of TAKE_DUE, even where the rest of it cannot be read."""
+    """Return the id and the fence of a row of TAKE_DUE, even if the rest of it cannot be read."""
     found = _named.decode(row["order"])
     return found.id, found.fence
 
 
 def as_argument(documents: Sequence[dict[str, Any]]) -> bytes:
-    """Return the JSON argument of a statement that works on a set."""
+    """Return the JSON argument of a statement that takes several documents."""
     return to_json(documents)

@@ -1,4 +1,4 @@
-"""Reads orders from rows, and notes those that this version cannot read."""
+"""Reads orders from rows, and records the orders that this version cannot read."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,10 +12,10 @@ from synccash.stores.postgres.database import Database
 log = structlog.get_logger("synccash.ledger")
 
 UNREADABLE = (msgspec.MsgspecError, ValueError)
-"""What reading a row raises where it holds what this version does not know."""
+"""The errors of reading a row that has values which this version does not know."""
 
-# `times` counts the tries of workers alone: their pauses grow with it. A caller that reads on writes once a
-# minute at most.
+# `times` counts only the workers' tries, because their pauses grow with it. Repeated reads of one order write
+# at most once a minute.
 _NOTE = """
 INSERT INTO unreadable_orders AS u (order_id, error) VALUES ($1, $2)
 ON CONFLICT (order_id) DO UPDATE SET last_seen = now(), error = excluded.error
@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 
 
 async def read_or_note(database: Database, order_id: str, row: Any, read: Callable[[Any], _T]) -> _T:
-    """Read an order. Raises OrderUnreadableError, and counts it among what waits for a human."""
+    """Read an order. If it cannot be read, list it for operators and raise OrderUnreadableError."""
     try:
         return read(row)
     except UNREADABLE as error:
@@ -35,7 +35,7 @@ async def read_or_note(database: Database, order_id: str, row: Any, read: Callab
 
 
 async def note_unreadable(database: Database, order_id: str, error: Exception) -> None:
-    """Log and count an order that somebody asked for and that cannot be read."""
+    """Log an order that was requested and cannot be read, and list it for operators."""
     log.error("order_unreadable", order_id=order_id, error=str(error))
     try:
         await database.repeat(_NOTE, order_id, str(error))

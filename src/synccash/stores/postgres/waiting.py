@@ -1,4 +1,4 @@
-"""Reads what waits for an operator: orders that only a person can decide, and money that came as a surplus or
+"""Reads what waits for an operator: orders under review or unreadable, and money that arrived as a surplus or
 in another currency and was not returned."""
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable
 
 UNREADABLE_MINUTES = 15
-"""How long an order counts as unreadable after the last try; it is tried again every 10 minutes."""
+"""How long an order counts as unreadable after the last try. Workers try again at least every 10 minutes."""
 
 REMEMBERED_DAYS = 90
-"""How long a surplus, or money in another currency, is listed while no refund returns it: the payer may have
-been paid back in another way."""
+"""How long a surplus, or money in another currency, is listed while no refund returns it. The list ends then,
+because the payer may have been paid back in another way."""
 
 
 _REASONS: Mapping[OrderKind, str] = {
@@ -22,7 +22,7 @@ _REASONS: Mapping[OrderKind, str] = {
     OrderKind.REFUND: "'under_review'",
     OrderKind.PAYOUT: "'under_review', 'risk_review'",
 }
-"""The status details in which an order of the kind waits for a person."""
+"""The status details in which an order of each kind waits for an operator."""
 
 
 def _held(table: OrderTable) -> str:
@@ -44,8 +44,8 @@ def _unreadable(table: OrderTable) -> str:
     WHERE u.last_seen > now() - interval '{UNREADABLE_MINUTES} minutes'"""  # noqa: S608 - from constants
 
 
-# A debit is a surplus when its payment has ended and was not paid by it, as in refund_openings.py. Money in
-# another currency counts as nothing received, so no refund returns it; the timeline has an entry about it.
+# A debit is a surplus if its payment has ended and another debit, or none, paid it, as in refund_openings.py.
+# Money in another currency counts as nothing received, so no refund returns it; the timeline has an entry.
 _WAITING = f"""
 WITH surplus AS (
     SELECT DISTINCT a.id, p.id AS order_id, a.amount_received - a.refund_reserved AS amount, p.currency,
@@ -95,16 +95,16 @@ _COUNT = f"{_WAITING} SELECT kind, why, count(*) AS n FROM waiting GROUP BY kind
 
 @dataclass(frozen=True, slots=True)
 class PostgresWaiting:
-    """Reads across all tenants. Every method raises StoreUnavailableError."""
+    """Reads across all tenants. Every method raises StoreUnavailableError without PostgreSQL."""
 
     database: Database
 
     async def oldest(self, limit: int) -> Sequence[dict[str, Any]]:
-        """Return what waits longest, with the time of the next inquiry. `code`: the rail's latest code, or
-        the reason why it was not asked."""
+        """Return the `limit` oldest entries, with the time of the next inquiry. `code`: the latest code of
+        the rail, or the reason why the rail was not asked."""
         return [dict(row.items()) for row in await self.database.repeat(_LIST, limit)]
 
     async def counts(self) -> Mapping[tuple[str, str], int]:
-        """Return how many wait, by the kind of the order and the reason."""
+        """Return the number of entries by the kind of the order and the reason."""
         found = await self.database.repeat(_COUNT)
         return {(row["kind"], row["why"]): row["n"] for row in found}

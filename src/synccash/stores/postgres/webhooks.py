@@ -1,4 +1,4 @@
-"""Webhook endpoints and their pending deliveries, by the database's clock."""
+"""Stores webhook endpoints and their pending deliveries, with the database clock."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,8 +54,8 @@ dropped AS (
 SELECT id FROM removed
 """  # noqa: S608
 
-# An endpoint that hangs holds up to its share of the senders, never all of them: what room it has left comes
-# in $4 and $5. One that is left alone has none.
+# $4 and $5 limit the deliveries of endpoints that are busy or failing, so that one slow endpoint does not
+# take all posts. An endpoint whose breaker is open has the limit 0.
 _TAKE = """
 WITH held AS MATERIALIZED (SELECT * FROM unnest($4::text[], $5::int[]) AS held (id, room)),
 due AS MATERIALIZED (
@@ -132,7 +132,7 @@ told AS (
 {owed("told", "w.id <> $1")}
 SELECT id FROM told
 """  # noqa: S608
-# The new fence invalidates a try that is under way, so that its result does not end the new delivery.
+# The new fence invalidates a try that is under way, so that its result does not settle the new delivery.
 _REDELIVER = """
 WITH meant AS (
     SELECT id, merchant_id, livemode FROM events WHERE merchant_id = $1 AND livemode = $2 AND id = $3
@@ -175,12 +175,12 @@ _EVENT = ("id", "merchant_id", "livemode", "type", "created_at", "object_id", "o
 
 @dataclass(frozen=True, slots=True)
 class PostgresWebhooks:
-    """Endpoints and deliveries. Every method raises StoreUnavailableError when PostgreSQL is out of reach."""
+    """Stores endpoints and deliveries. Every method raises StoreUnavailableError without PostgreSQL."""
 
     database: Database
 
     async def add(self, endpoint: WebhookEndpoint) -> WebhookEndpoint:
-        """Make an endpoint; from now on each new event that it wants is delivered to it.
+        """Create an endpoint; each new event of a type that it subscribes to is delivered to it.
 
         Raises EndpointLimitError when the merchant has MAX_ENDPOINTS others.
         """
@@ -206,12 +206,12 @@ class PostgresWebhooks:
         return [_endpoint(row) for row in await self._run(_ALL, tenant.merchant_id, tenant.livemode)]
 
     async def endpoint(self, tenant: Tenant, endpoint_id: str) -> WebhookEndpoint | None:
-        """Return one endpoint of a merchant."""
+        """Return one endpoint of a merchant; None if it does not exist."""
         found = await self._run(_ONE, tenant.merchant_id, tenant.livemode, endpoint_id)
         return _endpoint(found[0]) if found else None
 
     async def change(self, tenant: Tenant, endpoint: WebhookEndpoint) -> WebhookEndpoint | None:
-        """Write an endpoint's address, types, secrets and status; None when it does not exist any more."""
+        """Write an endpoint's URL, types, secrets and status. Returns None if it no longer exists."""
         found = await self._run(
             _CHANGE,
             tenant.merchant_id,
@@ -225,43 +225,44 @@ class PostgresWebhooks:
         return _endpoint(found[0]) if found else None
 
     async def remove(self, tenant: Tenant, endpoint_id: str) -> bool:
-        """Stop all delivery to an endpoint and forget its secrets. False: there is none."""
+        """Remove an endpoint: stop its deliveries and delete its secrets. Returns False if there is none."""
         return bool(await self._run(_REMOVE, tenant.merchant_id, tenant.livemode, endpoint_id))
 
     async def redeliver(self, tenant: Tenant, event_id: str) -> int | None:
-        """Deliver an event once more to each enabled endpoint; return to how many. None: no such event."""
+        """Deliver an event again to each enabled endpoint; return their number, or None without such an
+        event."""
         found = await self._run(_REDELIVER, tenant.merchant_id, tenant.livemode, event_id)
         return found[0]["endpoints"] if found else None
 
     async def take(
         self, *, limit: int, each: int, lease_s: float, room: Mapping[str, int] = NO_LIMITS
     ) -> Sequence[Delivery]:
-        """Take due deliveries; one not settled is due after its lease.
+        """Lease due deliveries; a delivery that is not settled is due again after its lease.
 
-        For one endpoint as many as `room` says, 0 for none; for one that is not there `each` at most.
+        Takes at most `room[id]` deliveries for one endpoint, or `each` if `room` does not have its id.
         """
         try:
             found = await self.database.commit(_TAKE, limit, each, lease_s, list(room), list(room.values()))
         except InDoubtError:
-            return []  # what was taken is due again after its lease
+            return []  # deliveries that were leased are due again after their leases
         return [_delivery(row) for row in found]
 
     async def delivered(self, delivery: Delivery, status: int) -> bool:
-        """Record a successful delivery. False: another dispatcher took the delivery meanwhile."""
+        """Record a successful delivery. Returns False if another dispatcher has leased it since."""
         return bool(await self._run(_DELIVERED, *_name(delivery), status))
 
     async def failed(
         self, delivery: Delivery, *, status: int | None, error: str, due_in_s: float | None
     ) -> bool:
-        """Record a failed try; the next one is due after `due_in_s` seconds, or never."""
+        """Record a failed try; the next one is due after `due_in_s` seconds, or never if it is None."""
         return bool(await self._run(_FAILED, *_name(delivery), status, error, due_in_s))
 
     async def postpone(self, delivery: Delivery, *, due_in_s: float) -> bool:
-        """Postpone a delivery that was not sent: it is due in `due_in_s` seconds, and no try is counted."""
+        """Make a delivery that was not sent due in `due_in_s` seconds, without counting a try."""
         return bool(await self._run(_POSTPONE, *_name(delivery), due_in_s))
 
     async def disable(self, endpoint_id: str, *, reason: str, event_id: str) -> bool:
-        """Disable an endpoint, and write the event about it. False: it was not enabled."""
+        """Disable an endpoint and write the event about it. Returns False if it was not enabled."""
         return bool(await self._run(_DISABLE, endpoint_id, reason, event_id))
 
     async def _run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
