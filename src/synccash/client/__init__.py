@@ -1,4 +1,4 @@
-"""The SDK for merchants: `SyncCash`, `AsyncSyncCash` for asyncio, `verify_webhook`. See docs/client.md."""
+"""The Python SDK for merchants: `SyncCash`, `AsyncSyncCash` and `verify_webhook`. See docs/client.md."""
 
 from typing import TYPE_CHECKING
 
@@ -87,7 +87,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # aiohttp is loaded only for those who use it.
+    # AsyncSyncCash is imported only when it is used, because it needs aiohttp.
     if name == "AsyncSyncCash":
         from synccash.client.aio import AsyncSyncCash
 

@@ -1,4 +1,4 @@
-"""The client for asyncio programs. It speaks through aiohttp: `pip install 'synccash[client]'`.
+"""The client for asyncio programs. It needs aiohttp: `pip install 'synccash[client]'`.
 
 `sync.py` is generated from this file by `make generate`.
 """
@@ -33,13 +33,14 @@ T = TypeVar("T")
 
 
 class AsyncSyncCash:
-    """Asks a SyncCash service for money. Use it inside one event loop; close it, or use `async with`.
+    """Calls the API of a SyncCash service. Use it inside one event loop; close it, or use `async with`.
 
-    A call that gets no answer, or a "later", is repeated where that is safe, under the same idempotency key,
-    for `timeout_s` seconds in all: money moves once however often it was sent. `attempt_timeout_s` is the
-    longest wait for one answer. Inside `with deadline(seconds):` the earlier of both ends holds.
+    A call that fails without a response, or with a temporary error, is repeated if that is safe, for
+    `timeout_s` seconds in total. A repeat has the same idempotency key, so money moves once.
+    `attempt_timeout_s` limits the wait for one response. Inside `with deadline(seconds):` the earlier end
+    applies.
 
-    Every call raises SyncCashError, and ValueError for what cannot be sent at all.
+    Every call raises SyncCashError, and ValueError for arguments that cannot be sent.
 
     >>> async with AsyncSyncCash("http://localhost:8000", "sk_test_…") as cash:
     ...     payment = await cash.create_payment(amount=2500, msisdn="0241234567", reference="order 1")
@@ -98,10 +99,11 @@ class AsyncSyncCash:
         user_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Payment:
-        """Collect `amount` pesewas from a wallet. `expires_in` in seconds; `rail` pins one: no fail-over.
+        """Collect `amount` pesewas from a wallet.
 
-        Give your own `idempotency_key` where your program may restart and ask again. `user_id` is your name
-        of the end user, for limits.
+        `expires_in` is in seconds. `rail` selects one rail, without fail-over to others.
+        Pass an `idempotency_key` of your own if your program may restart and repeat the call. `user_id` is
+        your id of the end user, for rate limits.
         """
         return await self._run(
             calls.create_payment(
@@ -120,7 +122,7 @@ class AsyncSyncCash:
         )
 
     async def get_payment(self, payment_id: str) -> Payment:
-        """Read a payment as it stands."""
+        """Read the current state of a payment."""
         return await self._run(calls.get_payment(payment_id))
 
     async def list_payments(
@@ -132,7 +134,7 @@ class AsyncSyncCash:
         after: str | None = None,
         limit: int | None = None,
     ) -> Page[Payment]:
-        """Read one page of payments, newest first. `after` is the `next` of the page before."""
+        """Read one page of payments, newest first. `after` is the `next` of the previous page."""
         return await self._run(
             calls.list_payments(status=status, reference=reference, payer=payer, after=after, limit=limit)
         )
@@ -145,7 +147,7 @@ class AsyncSyncCash:
         payer: str | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[Payment]:
-        """Go through all payments, newest first. Pages of `limit` are read as they are needed."""
+        """Iterate over all payments, newest first. Pages of `limit` payments are read when needed."""
         after: str | None = None
         while True:
             page = await self.list_payments(
@@ -158,17 +160,17 @@ class AsyncSyncCash:
             after = page.next
 
     async def get_timeline(self, payment_id: str) -> Page[TimelineEntry]:
-        """Read all that was decided about a payment and its refunds, oldest first."""
+        """Read the timeline of a payment and its refunds, oldest entry first."""
         return await self._run(calls.get_timeline(payment_id))
 
     async def cancel_payment(self, payment_id: str) -> Payment:
-        """Call a payment off while no money may have moved; later it is PaymentInFlightError."""
+        """Cancel a payment. Raises PaymentInFlightError once money may have moved."""
         return await self._run(calls.cancel_payment(payment_id))
 
     async def submit_otp(self, payment_id: str, otp: str) -> Payment:
-        """Hand over the payer's one-time password: see `Payment.needs_otp`. Never repeated by itself.
+        """Submit the payer's one-time password: see `Payment.needs_otp`. The client never repeats this call.
 
-        A password that the rail refuses leaves the payment waiting for another.
+        If the rail rejects the password, the payment waits for another one.
         """
         return await self._run(calls.submit_otp(payment_id, otp))
 
@@ -181,7 +183,8 @@ class AsyncSyncCash:
         user_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Refund:
-        """Give `amount` pesewas back, or all that is left. See `create_payment` for the keys."""
+        """Refund `amount` pesewas, or all that is left. See `create_payment` for `idempotency_key` and
+        `user_id`."""
         return await self._run(
             calls.refund_payment(
                 payment_id, amount=amount, reason=reason, user_id=user_id, idempotency_key=idempotency_key
@@ -189,7 +192,7 @@ class AsyncSyncCash:
         )
 
     async def get_refund(self, refund_id: str) -> Refund:
-        """Read a refund as it stands."""
+        """Read the current state of a refund."""
         return await self._run(calls.get_refund(refund_id))
 
     async def create_payout(
@@ -208,7 +211,8 @@ class AsyncSyncCash:
         user_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Payout:
-        """Send `amount` pesewas to a wallet; `name` is its holder's. See `create_payment` for the rest."""
+        """Send `amount` pesewas to a wallet. `name` is the name of its holder; for the other arguments see
+        `create_payment`."""
         return await self._run(
             calls.create_payout(
                 amount=amount,
@@ -227,21 +231,21 @@ class AsyncSyncCash:
         )
 
     async def get_payout(self, payout_id: str) -> Payout:
-        """Read a payout as it stands."""
+        """Read the current state of a payout."""
         return await self._run(calls.get_payout(payout_id))
 
     async def balance(self, *, currency: str = "GHS") -> Balance:
-        """Read what may be refunded or paid out in the mode of the key."""
+        """Read the balance, which limits refunds and payouts, in the mode of the API key."""
         return await self._run(calls.balance(currency))
 
     async def list_events(self, *, after: str | None = None, limit: int | None = None) -> Page[Event]:
-        """Read one page of events, oldest first. `after` is the id of the last event that you have seen."""
+        """Read one page of events, oldest first. `after` is the id of the last event that you have."""
         return await self._run(calls.list_events(after=after, limit=limit))
 
     async def events(self, *, after: str | None = None, limit: int | None = None) -> AsyncIterator[Event]:
-        """Go through all events behind the event `after`, oldest first, and stop at the present one.
+        """Iterate over all events after the event `after`, oldest first, and stop at the newest.
 
-        None is left out: keep the id of the last one, and go on from there when webhooks were missed.
+        No event is skipped: store the id of the last one, and continue from it when webhooks were missed.
         """
         while True:
             page = await self.list_events(after=after, limit=limit)
@@ -252,13 +256,14 @@ class AsyncSyncCash:
                 return
 
     async def redeliver_event(self, event_id: str) -> Redelivery:
-        """Have an event sent once more to each enabled endpoint."""
+        """Send an event again to each enabled endpoint."""
         return await self._run(calls.redeliver_event(event_id))
 
     async def create_webhook_endpoint(
         self, url: str, *, types: Sequence[str] | None = None
     ) -> WebhookEndpoint:
-        """Have events sent to `url`; `types`: only these. The answer shows the signing secret, this once."""
+        """Create an endpoint that receives all events, or those of `types`. Only this response and that of
+        `rotate_webhook_secret` have the signing secret."""
         return await self._run(calls.create_webhook_endpoint(url, types))
 
     async def list_webhook_endpoints(self) -> Page[WebhookEndpoint]:
@@ -277,27 +282,28 @@ class AsyncSyncCash:
         types: Sequence[str] | None = None,
         status: Literal["enabled", "disabled"] | None = None,
     ) -> WebhookEndpoint:
-        """Change what is named. One that was disabled because it failed too long is enabled again here."""
+        """Change the given fields. `status="enabled"` enables an endpoint disabled after failures again."""
         return await self._run(
             calls.update_webhook_endpoint(endpoint_id, url=url, types=types, status=status)
         )
 
     async def rotate_webhook_secret(self, endpoint_id: str) -> WebhookEndpoint:
-        """Make a new signing secret and show it, this once. The former one signs on beside it for a day."""
+        """Create a new signing secret, which only this response has. The old one stays valid for a day."""
         return await self._run(calls.rotate_webhook_secret(endpoint_id))
 
     async def delete_webhook_endpoint(self, endpoint_id: str) -> None:
-        """Stop all delivery to an endpoint."""
+        """Delete an endpoint and stop all deliveries to it."""
         await self._run(calls.delete_webhook_endpoint(endpoint_id))
 
     async def health(self) -> Health:
-        """Ask whether the service takes payments, and what is not as it should be."""
+        """Read whether the service takes payments, and which parts are degraded."""
         return await self._run(calls.health())
 
     async def wait(self, order: Order, *, timeout_s: float = 300.0, every_s: float = 1.0) -> Order:
-        """Read a payment, refund or payout until it has ended, for `timeout_s` seconds at most.
+        """Poll a payment, refund or payout until it has ended, for at most `timeout_s` seconds.
 
-        Comes back earlier with a payment that needs the payer's one-time password. Look at `.ended`.
+        Returns the latest state; check `.ended`. Returns early if a payment needs the payer's one-time
+        password.
         """
         end = time.monotonic() + timeout_s
         while goes_on(order) and time.monotonic() < end:

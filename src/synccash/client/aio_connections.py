@@ -1,4 +1,4 @@
-"""HTTP connections of the client for asyncio programs, through aiohttp: `pip install 'synccash[client]'`."""
+"""HTTP connections of `AsyncSyncCash`, through aiohttp: `pip install 'synccash[client]'`."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ _NEVER_LEFT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 class _Once:
-    """Lets the library try a request once: what is repeated is decided by the client."""
+    """Prevents retries by aiohttp, because only the client decides which requests are repeated."""
 
     def __init__(self) -> None:
         self._tried = False
@@ -33,14 +33,15 @@ class _Once:
 
 
 class AsyncConnections:
-    """Live: the connections of one client, for one event loop."""
+    """The connections of one client. Use them inside one event loop."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._session: aiohttp.ClientSession | None = None
 
     async def exchange(self, call: Call[Any], timeout_s: float) -> Answer:
-        """Send once and read the whole answer within `timeout_s` seconds. Raises APIConnectionError."""
+        """Send one request and read the whole response within `timeout_s` seconds. Raises
+        APIConnectionError."""
         try:
             async with self._open().request(
                 call.method,

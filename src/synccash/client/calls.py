@@ -1,4 +1,4 @@
-"""Each call of the API as a value: what is sent, and how its answer is read. Both clients share it."""
+"""Builds the request of each API call and the reader of its response, for both clients."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def create_payment(
     user_id: str | None,
     idempotency_key: str | None,
 ) -> Call[Payment]:
-    """Collect money."""
+    """Create a payment."""
     body: dict[str, Any] = {
         "amount": amount,
         "currency": currency,
@@ -53,7 +53,7 @@ def refund_payment(
     user_id: str | None,
     idempotency_key: str | None,
 ) -> Call[Refund]:
-    """Give money back."""
+    """Refund a payment."""
     path = _path("/payments", payment_id, "refunds")
     return _money(path, {"amount": amount, "reason": reason}, Refund.of, idempotency_key, user_id)
 
@@ -73,7 +73,7 @@ def create_payout(
     user_id: str | None,
     idempotency_key: str | None,
 ) -> Call[Payout]:
-    """Send money."""
+    """Create a payout."""
     body: dict[str, Any] = {
         "amount": amount,
         "currency": currency,
@@ -108,7 +108,7 @@ def balance(currency: str) -> Call[Balance]:
 
 
 def again(order: Order) -> Call[Order]:
-    """Read an order as it stands now."""
+    """Read the current state of an order."""
     return _get(_path(order.PATH, order.id), order.of)
 
 
@@ -118,17 +118,17 @@ def list_payments(**where: str | int | None) -> Call[Page[Payment]]:
 
 
 def get_timeline(payment_id: str) -> Call[Page[TimelineEntry]]:
-    """Read what was decided about a payment."""
+    """Read the timeline of a payment."""
     return _get(_path("/payments", payment_id, "timeline"), _page_of(TimelineEntry.of))
 
 
 def cancel_payment(payment_id: str) -> Call[Payment]:
-    """Call a payment off. A payment that is canceled already is answered the same."""
+    """Cancel a payment. Repeatable: a payment that is already canceled gets the same response."""
     return _change("POST", _path("/payments", payment_id, "cancel"), {}, Payment.of)
 
 
 def submit_otp(payment_id: str, otp: str) -> Call[Payment]:
-    """Hand over a one-time password. Each is good for one try."""
+    """Submit a one-time password. Not repeatable, because a password is valid for one try."""
     return _change("POST", _path("/payments", payment_id, "otp"), {"otp": otp}, Payment.of, repeatable=False)
 
 
@@ -138,12 +138,12 @@ def list_events(**where: str | int | None) -> Call[Page[Event]]:
 
 
 def redeliver_event(event_id: str) -> Call[Redelivery]:
-    """Have an event delivered once more. Whoever takes events has to take them twice anyway."""
+    """Deliver an event again. Repeatable, because receivers must accept repeated events anyway."""
     return _change("POST", _path("/events", event_id, "redeliver"), {}, Redelivery.of)
 
 
 def create_webhook_endpoint(url: str, types: Sequence[str] | None) -> Call[WebhookEndpoint]:
-    """Make an endpoint; done twice, there are two."""
+    """Create an endpoint. Not repeatable, because a repeat would create a second endpoint."""
     body = _given(url=url, types=None if types is None else list(types))
     return _change("POST", "/webhook-endpoints", body, WebhookEndpoint.of, repeatable=False)
 
@@ -161,25 +161,25 @@ def get_webhook_endpoint(endpoint_id: str) -> Call[WebhookEndpoint]:
 def update_webhook_endpoint(
     endpoint_id: str, *, url: str | None, types: Sequence[str] | None, status: str | None
 ) -> Call[WebhookEndpoint]:
-    """Change what is named."""
+    """Change the given fields of an endpoint."""
     body = _given(url=url, types=None if types is None else list(types), status=status)
     return _change("PATCH", _path("/webhook-endpoints", endpoint_id), body, WebhookEndpoint.of)
 
 
 def rotate_webhook_secret(endpoint_id: str) -> Call[WebhookEndpoint]:
-    """Make a new secret; done twice, the first one would sign no more."""
+    """Create a new secret. Not repeatable, because a repeat would replace the secret just created."""
     path, body = _path("/webhook-endpoints", endpoint_id), {"rotate_secret": True}
     return _change("PATCH", path, body, WebhookEndpoint.of, repeatable=False)
 
 
 def delete_webhook_endpoint(endpoint_id: str) -> Call[None]:
-    """Take an endpoint away; done twice, there is none any more."""
+    """Delete an endpoint. Not repeatable, because a repeat would not find the endpoint."""
     path = BASE + _path("/webhook-endpoints", endpoint_id)
     return Call(method="DELETE", path=path, read=lambda _: None, repeatable=False)
 
 
 def health() -> Call[Health]:
-    """Ask how the service is. Without its database it says so with 503."""
+    """Read the service's health. A 503 is a normal response: the service has no database."""
     return Call(method="GET", path="/health/ready", read=Health.of, also=frozenset({503}))
 
 

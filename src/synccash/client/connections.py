@@ -1,4 +1,4 @@
-"""Plain HTTP connections that are kept for the next call. Standard library only."""
+"""HTTP connections of `SyncCash`, which are reused. It needs only the standard library."""
 
 import contextlib
 import http.client
@@ -14,7 +14,7 @@ _FAILURES = (OSError, http.client.HTTPException)
 
 
 class Connections:
-    """Live: the connections of one client, shared by its threads; each serves one call at a time."""
+    """The connections of one client, shared by its threads. Each connection serves one call at a time."""
 
     def __init__(self, service: Service, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._service = service
@@ -23,7 +23,7 @@ class Connections:
         self._closed = False
 
     def exchange(self, call: Call[Any], timeout_s: float) -> Answer:
-        """Send once and read the whole answer. `timeout_s` holds for each wait on the network.
+        """Send one request and read the whole response. `timeout_s` limits each wait on the network.
 
         Raises APIConnectionError.
         """
@@ -48,7 +48,7 @@ class Connections:
             headers = {name.lower(): value for name, value in reply.getheaders()}
             answer = Answer(reply.status, headers, reply.read())
         except BaseException as error:
-            # Also when the program is interrupted: what is left of an answer must not meet the next call.
+            # Closes also when the program is interrupted: the next call must not read the rest of a response.
             connection.close()
             if isinstance(error, _FAILURES):
                 raise _lost(error, call, sent=True) from error
@@ -57,7 +57,7 @@ class Connections:
         return answer
 
     def close(self) -> None:
-        """Close every connection; those at work are closed when they are done."""
+        """Close every connection; connections in use are closed after their calls."""
         self._closed = True
         with contextlib.suppress(IndexError):
             while True:

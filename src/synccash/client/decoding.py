@@ -1,4 +1,4 @@
-"""From JSON to values: members that we do not know are left out, members that we need must be there."""
+"""Decodes JSON objects into dataclasses: ignores unknown members, and rejects objects without needed ones."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 class UnreadableError(Exception):
-    """The answer is none of ours."""
+    """The response does not have the form that the API specifies."""
 
 
 def made(kind: type[T], source: Any, /, **own: Any) -> T:
-    """Make a value of the members that it knows; `own` are those that had to be read first.
+    """Create a value from the members that its class has; `own` are members that are already decoded.
 
-    Raises UnreadableError where a member is missing that the value cannot be without.
+    Raises UnreadableError if a member without a default is missing.
     """
     known = mapping(source)
     needed, possible = _members(kind)
@@ -28,24 +28,24 @@ def made(kind: type[T], source: Any, /, **own: Any) -> T:
 
 
 def mapping(raw: Any) -> Json:
-    """What has to be a JSON object. Raises UnreadableError."""
+    """Return `raw` if it is a JSON object, else raise UnreadableError."""
     if not isinstance(raw, dict):
         raise UnreadableError("a JSON object was expected")
     return raw  # pyright: ignore[reportUnknownVariableType]
 
 
 def one(kind: type[T], raw: Any) -> T | None:
-    """Make a value of an object that may be null."""
+    """Create a value from an object, or return None for null."""
     return None if raw is None else made(kind, raw)
 
 
 def member(raw: Any, name: str) -> Any:
-    """A member that may be missing, of what should be an object."""
+    """Return a member of an object; None if it is missing or `raw` is not an object."""
     return raw.get(name) if isinstance(raw, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def items(raw: Any, name: str) -> list[Any]:
-    """A list that may be missing."""
+    """Return a member that is a list; an empty list if it is missing or not a list."""
     found = member(raw, name)
     return found if isinstance(found, list) else []  # pyright: ignore[reportUnknownVariableType]
 
@@ -60,7 +60,7 @@ def moment(raw: Any, name: str) -> datetime:
 
 
 def _named(kind: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which members a value needs, and all that it knows."""
+    """Return the names of the fields without a default, and the names of all fields."""
     known = fields(kind)
     needed = [one.name for one in known if one.default is MISSING and one.default_factory is MISSING]
     return tuple(needed), tuple(one.name for one in known)

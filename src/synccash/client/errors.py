@@ -1,25 +1,25 @@
-"""What a call can end with.
+"""The exceptions of the client.
 
 SyncCashError
-├── APIConnectionError              no answer of the service: nobody knows whether the request did something
-├── APIError                        an answer that is a problem
+├── APIConnectionError              no response from the service: the request may have had an effect
+├── APIError                        an error response (RFC 9457 problem)
 │   ├── AuthenticationError             401: the key is missing, unknown or revoked
-│   ├── PermissionDeniedError           403: the key may not do this
-│   │   └── MerchantSuspendedError          nothing new starts for this merchant
+│   ├── PermissionDeniedError           403: the key is not allowed to do this
+│   │   └── MerchantSuspendedError          the merchant cannot open new orders
 │   ├── NotFoundError                   404
 │   ├── ConflictError                   409: the object's state does not allow it
 │   │   ├── InsufficientBalanceError        the balance does not cover it, and nothing was opened
 │   │   ├── PaymentInFlightError            too late to cancel: money may already be moving
-│   │   ├── ReferenceAlreadyUsedError       the reference belongs to another order, for ever
+│   │   ├── ReferenceAlreadyUsedError       another order of the merchant has the reference
 │   │   └── RequestInProgressError          the first request under the key is still running
 │   ├── InvalidRequestError             400, 413, 415, 422: `errors` names each bad field
 │   │   └── IdempotencyKeyReusedError       the key was used with another request
-│   ├── RateLimitError                  429: come back after `retry_after` seconds
+│   ├── RateLimitError                  429: retry after `retry_after` seconds
 │   └── ServerError                     5xx
-│       └── ServiceUnavailableError         503: the database is away, nothing was decided
-└── WebhookVerificationError        a webhook that we did not sign, or not lately
+│       └── ServiceUnavailableError         503: the service cannot reach its database
+└── WebhookVerificationError        the webhook's signature is invalid or too old
 
-Each keeps its facts as fields and survives pickling.
+Each exception has its details as attributes and can be pickled.
 """
 
 from collections.abc import Mapping
@@ -28,14 +28,14 @@ from typing import Any
 
 
 class SyncCashError(Exception):
-    """The root of all errors of this client."""
+    """The base class of all errors of this client."""
 
 
 class APIConnectionError(SyncCashError):
-    """No answer of the service came.
+    """The client received no response from the service.
 
-    `sent` is False where the request certainly did not leave. `idempotency_key` is the key of a call that
-    moves money: ask again under it, and money moves once.
+    `sent` is False if the request was certainly not sent. `idempotency_key` is the key of a call that moves
+    money: repeat the call with this key, and money moves once.
     """
 
     def __init__(self, reason: str, idempotency_key: str | None = None, *, sent: bool = True) -> None:
@@ -49,22 +49,22 @@ class APIConnectionError(SyncCashError):
 
 
 class WebhookVerificationError(SyncCashError):
-    """The signature, its time or its headers are not right: do not believe the body."""
+    """The signature, its time or the headers are invalid: do not trust the body."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One field that was refused. `field` is a dotted path."""
+    """One invalid field of the request. `field` is a dotted path."""
 
     field: str
     message: str
 
 
 class APIError(SyncCashError):
-    """A problem (RFC 9457) as the service tells it: switch on the class, or on `code`.
+    """An error response (RFC 9457 problem): distinguish errors by class or by `code`.
 
-    `type` is the problem's URI, `detail` says in words what is wrong. `retry_after` is in seconds.
-    `idempotency_key` is the key of a call that moves money. `request_id` finds the request in the logs.
+    `type` is the problem's URI, `detail` describes the error. `retry_after` is in seconds. `idempotency_key`
+    is the key of a call that moves money. `request_id` identifies the request in the service's logs.
     """
 
     def __init__(
@@ -98,15 +98,15 @@ class AuthenticationError(APIError):
 
 
 class PermissionDeniedError(APIError):
-    """The key may not do this."""
+    """The key is not allowed to do this."""
 
 
 class MerchantSuspendedError(PermissionDeniedError):
-    """The operator has suspended the merchant: what is open is finished, and nothing new starts."""
+    """The operator has suspended the merchant: open orders are completed, and new ones are rejected."""
 
 
 class NotFoundError(APIError):
-    """No such object of this merchant in this mode."""
+    """The merchant has no such object in the mode of the key."""
 
 
 class ConflictError(APIError):
@@ -114,17 +114,17 @@ class ConflictError(APIError):
 
 
 class InsufficientBalanceError(ConflictError):
-    """The balance does not cover the refund or payout. Nothing was opened: the same call, under the same key,
-    may succeed once the balance has grown."""
+    """The balance does not cover the refund or payout, which was not opened. The same call with the same key
+    may succeed when the balance is higher."""
 
     @property
     def available(self) -> int | None:
-        """What the balance covered, in pesewas."""
+        """The available balance, in pesewas."""
         return _number(self.problem.get("available"))
 
     @property
     def needed(self) -> int | None:
-        """What it would have had to cover, its fee included, in pesewas."""
+        """The balance that the call needs, its fee included, in pesewas."""
         return _number(self.problem.get("needed"))
 
 
@@ -137,32 +137,32 @@ class ReferenceAlreadyUsedError(ConflictError):
 
     @property
     def existing_id(self) -> str | None:
-        """The order that has the reference: a payment, or a payout."""
+        """The id of the payment or payout that has the reference."""
         return _text(self.problem.get("payment_id")) or _text(self.problem.get("payout_id"))
 
 
 class RequestInProgressError(ConflictError):
-    """The first request under the key was still running when the time was up."""
+    """The first request with this idempotency key was still running at the time limit."""
 
 
 class InvalidRequestError(APIError):
-    """The request itself is wrong; `errors` names each field."""
+    """The request is invalid; `errors` has each invalid field."""
 
 
 class IdempotencyKeyReusedError(InvalidRequestError):
-    """The key was used with another request: take a fresh one for a new order."""
+    """The idempotency key was used with another request: use a new key for a new order."""
 
 
 class RateLimitError(APIError):
-    """Too many requests; come back after `retry_after` seconds."""
+    """Too many requests: retry after `retry_after` seconds."""
 
 
 class ServerError(APIError):
-    """The service failed. What moves money may be asked again under its key."""
+    """The service failed. A call that moves money can be repeated with its idempotency key."""
 
 
 class ServiceUnavailableError(ServerError):
-    """The service's database is out of reach."""
+    """The service cannot reach its database."""
 
 
 _BY_CODE: Mapping[str, type[APIError]] = {
@@ -190,7 +190,7 @@ _BY_STATUS: Mapping[int, type[APIError]] = {
 def error_for(
     status: int, problem: Mapping[str, Any], idempotency_key: str | None, retry_after: float | None
 ) -> APIError:
-    """Make the error that fits a problem: by its code, else by its status."""
+    """Create the error for a problem, by its code, else by its status."""
     code = _text(problem.get("code")) or ""
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status) or (ServerError if status >= 500 else APIError)
     return kind(status, problem, idempotency_key, retry_after)

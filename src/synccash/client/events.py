@@ -1,4 +1,4 @@
-"""Events, the endpoints they go to, and the service's health."""
+"""Data classes for events, webhook endpoints and the service's health."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,11 @@ _READERS: Mapping[str, Callable[[Any], Payment | Refund | Payout]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What happened. It may come more than once: keep its `id`, and let a lower `object_version` go by.
+    """A change of an object. It may be delivered more than once: store its `id`, and ignore an event with a
+    lower `object_version` than one that you have processed.
 
-    `object` is the payment, refund or payout as it was then; None where the event is about something else,
-    whose members are in `raw["data"]["object"]`.
+    `object` is the payment, refund or payout at the time of the event. It is None if the event is about
+    another object, whose members are in `raw["data"]["object"]`.
     """
 
     id: str
@@ -32,7 +33,7 @@ class Event:
 
     @classmethod
     def of(cls, raw: Any) -> Self:
-        """Read an event."""
+        """Decode an event."""
         shown = member(member(raw, "data"), "object")
         read = _READERS.get(str(member(shown, "object")))
         thing = None if read is None else read(shown)
@@ -41,22 +42,22 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Redelivery:
-    """To how many endpoints an event goes once more."""
+    """The result of a redelivery: `endpoints` is the number of endpoints that the event is sent to."""
 
     id: str
     endpoints: int
 
     @classmethod
     def of(cls, raw: Any) -> Self:
-        """Read what became of a redelivery."""
+        """Decode a redelivery."""
         return made(cls, raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookEndpoint:
-    """Where events are sent. `types` None: all of them.
+    """A webhook endpoint, which receives events. `types` is None if it receives all types.
 
-    `secret` is there once, when it was made or rotated: keep it for `verify_webhook`.
+    `secret` is set only in the response that creates or rotates it: store it for `verify_webhook`.
     """
 
     id: str
@@ -72,7 +73,7 @@ class WebhookEndpoint:
 
     @classmethod
     def of(cls, raw: Any) -> Self:
-        """Read an endpoint."""
+        """Decode an endpoint."""
         types = member(raw, "types")
         return made(
             cls,
@@ -86,8 +87,8 @@ class WebhookEndpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """Whether the service takes payments. `degraded` names what is not as it should be; `warnings` say what
-    an operator has to do."""
+    """The service's health. `degraded` names the parts that do not work normally; `warnings` describe what an
+    operator has to do."""
 
     status: Literal["ok", "degraded", "unavailable"]
     degraded: tuple[str, ...]
@@ -96,5 +97,5 @@ class Health:
 
     @classmethod
     def of(cls, raw: Any) -> Self:
-        """Read the service's health."""
+        """Decode the service's health."""
         return made(cls, raw, degraded=tuple(member(raw, "degraded") or ()))

@@ -1,4 +1,4 @@
-"""One request and its answer, without the network: where it goes, how it is read, what may be repeated."""
+"""The request and response of an API call, independent of the HTTP library, and the rules for retries."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -20,12 +20,12 @@ from synccash.resilience import Evidence, Outcome, Retry, Verdict
 T = TypeVar("T")
 RETRY = Retry(attempts=8, base=0.5, cap=8.0)
 IDLE_S = 4.0
-"""How long a connection is kept for the next call: less than servers keep it, so that it is still there."""
+"""How long an idle connection is kept, in seconds: less than servers do, so that it is not closed on use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where the service is, and the key that opens it. Raises ValueError for what cannot be used."""
+    """The address of the service and the API key."""
 
     secure: bool
     host: str
@@ -35,7 +35,7 @@ class Service:
 
     @classmethod
     def at(cls, url: str, api_key: str) -> "Service":
-        """Read `http(s)://host[:port][/path]`; the path may end with /api/v1."""
+        """Parse `http(s)://host[:port][/path]`; the path may end with /api/v1. Raises ValueError."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.username:
             raise ValueError("url: expected http(s)://host[:port] of a SyncCash service")
@@ -46,7 +46,7 @@ class Service:
 
     @property
     def origin(self) -> str:
-        """The address without a path."""
+        """The URL without a path."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
         return f"http{'s' if self.secure else ''}://{host}{port}"
@@ -54,7 +54,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer. Header names in lower case."""
+    """One HTTP response. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -63,9 +63,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[T]):
-    """One request. `key` stays the same over all its repeats, so money moves once.
+    """One request. All its repeats have the same idempotency key `key`, so money moves once.
 
-    `repeatable`: doing it twice is the same as doing it once. `also`: statuses that are answers too.
+    `repeatable`: a second execution has no further effect. `also`: statuses outside 2xx that are not errors.
     """
 
     method: str
@@ -84,7 +84,7 @@ class Call(Generic[T]):
             raise ValueError("user_id: expected visible ASCII characters")
 
     def headers(self, api_key: str) -> dict[str, str]:
-        """The headers of the request."""
+        """Return the headers of the request."""
         headers = {"Authorization": f"Bearer {api_key}", "Accept": "application/json"}
         if self.body is not None:
             headers["Content-Type"] = "application/json"
@@ -95,7 +95,8 @@ class Call(Generic[T]):
         return headers
 
     def result(self, answer: Answer) -> T:
-        """Read the answer. Raises APIError, APIConnectionError for an answer that nobody of ours wrote."""
+        """Decode the response. Raises APIError, and APIConnectionError if it is not from a SyncCash
+        service."""
         try:
             raw: Any = json.loads(answer.body) if answer.body else {}
             if not 200 <= answer.status < 300 and not self._takes(answer):
@@ -119,7 +120,7 @@ class Call(Generic[T]):
 
 
 def judge(result: object) -> Verdict:
-    """What one try says. Where nobody knows what it did, only a call that is `repeatable` is repeated."""
+    """Classify the result of one try. If it may have had an effect, only a `repeatable` call is repeated."""
     if isinstance(result, APIConnectionError):
         evidence = Evidence.AMBIGUOUS if result.sent else Evidence.NOT_SENT
         return Verdict(Outcome.FAILED, retry=True, evidence=evidence)

@@ -1,6 +1,7 @@
-"""Payments, refunds and payouts as the service answers them. Amounts in pesewas; `raw` has every member.
+"""Data classes for payments, refunds, payouts and balances. Amounts are in pesewas.
 
-What a later service adds is in `raw`; a status or a code that is unknown here comes through as its text.
+`raw` is the JSON object of the response, which may have members that newer services add. A status or code
+that this version does not know is kept as text.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an order failed: switch on `code`."""
+    """Why an order failed: distinguish failures by `code`."""
 
     code: FailureCode
     category: str
@@ -49,7 +50,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One reference at one rail. `reference` is what the rail's statement shows."""
+    """One attempt of an order at one rail. The rail's statement shows `reference`."""
 
     id: str
     rail: str
@@ -65,13 +66,13 @@ class Attempt:
 
     @classmethod
     def of(cls, raw: Any) -> Self:
-        """Read an attempt."""
+        """Decode an attempt."""
         return made(cls, raw, error=one(Failure, member(raw, "error")), started_at=moment(raw, "started_at"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payer:
-    """Who pays. `network` is a guess from the number where the merchant named none."""
+    """The wallet that pays. `network` is derived from the number if the merchant did not give it."""
 
     msisdn: str = field(repr=False)
     network: Network | None = None
@@ -79,7 +80,7 @@ class Payer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payee:
-    """Who is paid."""
+    """The wallet that receives a payout."""
 
     msisdn: str = field(repr=False)
     network: Network | None = None
@@ -88,7 +89,7 @@ class Payee:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextAction:
-    """What the payer has to do now. `display_text` is the rail's own wording for him."""
+    """What the payer has to do now. `display_text` is the rail's text for the payer."""
 
     type: Literal["approve_on_phone", "submit_otp", "dial_ussd"]
     display_text: str | None = None
@@ -96,7 +97,7 @@ class NextAction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
-    """A payment. Act on `status`: silence never means failed."""
+    """A payment. Act only on `status`: a missing response does not mean that it failed."""
 
     PATH: ClassVar[str] = "/payments"
 
@@ -123,22 +124,23 @@ class Payment:
     updated_at: datetime
     expires_at: datetime
     replayed: bool = False
-    """True: the answer of an earlier request under the same key. `get_payment` shows the present."""
+    """True if this is the response of an earlier request with the same key. `get_payment` reads the current
+    state."""
     raw: Json = field(repr=False, compare=False)
 
     @property
     def ended(self) -> bool:
-        """True once nothing changes any more."""
+        """True when the status is final."""
         return self.status in ("succeeded", "failed", "canceled")
 
     @property
     def needs_otp(self) -> bool:
-        """True while the payer's one-time password is waited for: see `submit_otp`."""
+        """True while the payment waits for the payer's one-time password: see `submit_otp`."""
         return self.next_action is not None and self.next_action.type == "submit_otp"
 
     @classmethod
     def of(cls, raw: Any) -> Self:
-        """Read a payment."""
+        """Decode a payment."""
         return made(
             cls,
             raw,
@@ -151,7 +153,7 @@ class Payment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refund:
-    """Money on its way back to the payer."""
+    """A refund of a payment to the payer."""
 
     PATH: ClassVar[str] = "/refunds"
 
@@ -174,18 +176,18 @@ class Refund:
 
     @property
     def ended(self) -> bool:
-        """True once nothing changes any more."""
+        """True when the status is final."""
         return self.status in ("succeeded", "failed")
 
     @classmethod
     def of(cls, raw: Any) -> Self:
-        """Read a refund."""
+        """Decode a refund."""
         return made(cls, raw, **_order(raw))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payout:
-    """Money sent to a wallet. Act on `status`: silence never means failed."""
+    """A payout to a wallet. Act only on `status`: a missing response does not mean that it failed."""
 
     PATH: ClassVar[str] = "/payouts"
 
@@ -213,20 +215,20 @@ class Payout:
 
     @property
     def ended(self) -> bool:
-        """True once nothing changes any more."""
+        """True when the status is final."""
         return self.status in ("succeeded", "failed")
 
     @classmethod
     def of(cls, raw: Any) -> Self:
-        """Read a payout."""
+        """Decode a payout."""
         payee = made(Payee, member(raw, "payee"))
         return made(cls, raw, payee=payee, expires_at=moment(raw, "expires_at"), **_order(raw))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balance:
-    """What may be refunded or paid out, in pesewas: `available` is `collected` + `credit` - `refunded` -
-    `paid_out` - `reserved` - `fees`. `reserved` is what open refunds and payouts may still send."""
+    """The merchant's balance, in pesewas: `available` is `collected` + `credit` - `refunded` - `paid_out` -
+    `reserved` - `fees`. `reserved` is the amount that open refunds and payouts may still send."""
 
     merchant_id: str
     livemode: bool
@@ -242,7 +244,7 @@ class Balance:
 
     @classmethod
     def of(cls, raw: Any) -> Self:
-        """Read a balance."""
+        """Decode a balance."""
         return made(cls, raw, raw=raw)
 
 
@@ -250,12 +252,12 @@ Order = TypeVar("Order", Payment, Refund, Payout)
 
 
 def goes_on(order: Payment | Refund | Payout) -> bool:
-    """True while time alone may change an order: it has not ended, and nobody is waited for here."""
+    """Return True if an order has not ended and does not wait for a one-time password."""
     return not order.ended and not (isinstance(order, Payment) and order.needs_otp)
 
 
 def _order(raw: Any) -> dict[str, Any]:
-    """What payments, refunds and payouts have in common, where it is more than a plain member."""
+    """Decode the members that payments, refunds and payouts have in common and that need decoding."""
     return {
         "last_error": one(Failure, member(raw, "last_error")),
         "attempts": tuple(Attempt.of(attempt) for attempt in items(raw, "attempts")),
@@ -267,7 +269,7 @@ def _order(raw: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineEntry:
-    """One thing that was decided about a payment; `facts` depend on its `kind`."""
+    """One entry of a payment's timeline; the members of `facts` depend on `kind`."""
 
     at: datetime
     kind: str
@@ -275,14 +277,14 @@ class TimelineEntry:
 
     @classmethod
     def of(cls, raw: Any) -> Self:
-        """Read a line of a timeline."""
+        """Decode a timeline entry."""
         facts = {name: value for name, value in mapping(raw).items() if name not in ("at", "kind")}
         return made(cls, raw, at=moment(raw, "at"), facts=facts)
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list: go through it, or look at `data`. `next` continues it."""
+    """One page of a list: iterate over it, or read `data`. Pass `next` as `after` for the next page."""
 
     data: tuple[T, ...]
     has_more: bool

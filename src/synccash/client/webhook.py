@@ -1,4 +1,4 @@
-"""Is this webhook ours? (Standard Webhooks: HMAC-SHA256 over id, time and body.)"""
+"""Verifies the signature of a webhook by the Standard Webhooks scheme: HMAC-SHA256 over id, time and body."""
 
 import base64
 import hmac
@@ -12,16 +12,17 @@ from synccash.client.events import Event
 
 TOLERANCE_S = 300
 _KEY_AT_LEAST = 24
-"""Bytes (Standard Webhooks). Anybody can sign with an empty key, which is what an unset setting gives."""
+"""The minimum length in bytes (Standard Webhooks). It rejects the empty key of an unset setting, with which
+anyone could sign."""
 
 
 def verify_webhook(
     body: bytes, headers: Mapping[str, str], secret: str, *, now: Callable[[], float] = time.time
 ) -> Event:
-    """Return the event when the body was signed with `secret` (`whsec_…`) within the last five minutes.
+    """Return the event if the body was signed with `secret` (`whsec_…`) within five minutes of now.
 
-    `body` has to be the raw bytes as they came. An event may come twice: keep its `id`. While a secret is
-    rotated, the old one and the new one both fit for a day. Raises WebhookVerificationError.
+    `body` must be the raw bytes of the request. An event may be delivered twice: store its `id`. After a
+    rotation, the old secret and the new one are both valid for a day. Raises WebhookVerificationError.
     """
     named = {name.lower(): value for name, value in headers.items()}
     try:
