@@ -1,4 +1,4 @@
 """Simulated rails: the providers' wire formats, a book of the debits and credits, and scripted faults.
 
-The sandbox imports nothing of the engine that it judges, so that a mistake made there is not repeated here.
+The sandbox imports nothing from the engine that it tests, so that the two do not share a mistake.
 """

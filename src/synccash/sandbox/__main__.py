@@ -1,4 +1,4 @@
-"""`python -m synccash.sandbox [--port 8100] [--data-dir DIR] [--seed N]`."""
+"""Runs the sandbox: `python -m synccash.sandbox [--port 8100] [--data-dir DIR] [--seed N]`."""
 
 import sys
 

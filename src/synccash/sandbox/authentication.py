@@ -1,4 +1,4 @@
-"""Reads the credentials that a request carries in its Authorization header."""
+"""Reads the credentials in the Authorization header of a request."""
 
 import base64
 import binascii
@@ -7,7 +7,7 @@ from synccash.sandbox.wire import Call
 
 
 def basic_credentials(call: Call) -> tuple[str, str]:
-    """Return user and password of Basic credentials; two empty texts where there are none."""
+    """Return user and password of Basic credentials; two empty strings if there are none."""
     scheme, secret = _authorization(call)
     try:
         user, _, password = base64.b64decode(secret, validate=True).decode().partition(":")

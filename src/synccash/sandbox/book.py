@@ -1,4 +1,5 @@
-"""The book of a simulated rail: the debits and credits that happened. Tests compare all results with it."""
+"""The book of a simulated rail: the debits and credits that happened. Tests compare the engine's results
+with it."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -16,9 +17,9 @@ def book(orders: Iterable[Order], requests: int, faults: Mapping[str, int]) -> d
     """Return debits, credits and prompts, oldest first, with amounts in pesewas.
 
     A prompt is a request that reached a payer's phone; a debit is one whose money moved. A reversed order has
-    an entry on each side, under the same reference. `requests` counts
-    the money requests that reached the rail, refused, repeated and dropped ones too. `faults`
-    counts, by name, how often a fault really changed an answer, a callback or the book.
+    an entry on each side, under the same reference. `requests` counts the money requests that reached the
+    rail, including refused, repeated and dropped ones. `faults` counts by name how often a fault changed a
+    response, a callback or the book.
     """
     held = list(orders)
     moves = sorted((move for order in held for move in _moves(order)), key=lambda move: move[1])
@@ -32,7 +33,7 @@ def book(orders: Iterable[Order], requests: int, faults: Mapping[str, int]) -> d
 
 
 def _moves(order: Order) -> Iterator[tuple[Order, float, Side]]:
-    """Yield when the money of an order moved, and which way."""
+    """Yield each movement of an order's money, with its time and side."""
     if order.state in (State.SUCCEEDED, State.REVERSED):
         yield order, order.accepted_at if order.ended_at is None else order.ended_at, order.side
     if order.reversed_at is not None:

@@ -1,4 +1,4 @@
-"""Sends each callback to the caller's URL once, without a retry, whatever the caller answers."""
+"""Sends each callback to the caller's URL once, without a retry, whatever the response is."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ _log = logging.getLogger(__name__)
 
 
 class CallbackSender:
-    """Sends callbacks in the background; `close` cancels those that are under way."""
+    """Sends callbacks in background tasks; `close` cancels those that are under way."""
 
     def __init__(self, timeout_s: float = 5.0) -> None:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
@@ -19,7 +19,7 @@ class CallbackSender:
         self._running: set[asyncio.Task[None]] = set()
 
     def send(self, message: Message) -> asyncio.Task[None]:
-        """Send one callback; the task ends when it was answered, refused or timed out, and never fails."""
+        """Send one callback. The task ends after the response, a refusal or a time-out, and never fails."""
         task = asyncio.create_task(self._deliver(message))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -38,7 +38,7 @@ class CallbackSender:
             _log.debug("callback to %s was not delivered: %r", message.url, error)
 
     async def close(self) -> None:
-        """Stop sending."""
+        """Cancel the callbacks that are under way, and close the connections."""
         for task in list(self._running):
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

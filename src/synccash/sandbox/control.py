@@ -1,4 +1,4 @@
-"""Serves /control: faults, scripts, books and floats of the simulated rails. No provider has these paths."""
+"""Serves /control, the sandbox's own API: faults, scripts, books and floats of the simulated rails."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -13,7 +13,7 @@ Changed = Callable[[Rail], Awaitable[None]]
 
 
 def problem(status: int, detail: str, errors: list[dict[str, str]] | None = None, allow: str = "") -> Reply:
-    """Return an error of the control interface, as problem+json."""
+    """Return an error response as problem+json."""
     body = {"type": "about:blank", "status": status, "detail": detail, "errors": errors or []}
     headers = {"Allow": allow} if allow else {}
     return Reply(status, msgspec.json.encode(body), "application/problem+json", headers)
@@ -22,7 +22,7 @@ def problem(status: int, detail: str, errors: list[dict[str, str]] | None = None
 async def serve_control(
     rails: Mapping[str, Rail], method: str, path: str, raw: bytes, changed: Changed
 ) -> Reply:
-    """Serve one request below /control; `changed` is awaited for a rail whose faults may have changed."""
+    """Serve one request below /control. It awaits `changed` for a rail whose faults may have changed."""
     if path == "/reset":
         if method != "POST":
             return problem(405, "Use POST /control/reset.", allow="POST")

@@ -1,4 +1,4 @@
-"""The control resources that several rails have: `settings`, and the body of `credentials`."""
+"""Serves the control resources that several rails share: `settings`, and the body of `credentials`."""
 
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ _Given = TypeVar("_Given")
 
 
 def serve_settings(current: msgspec.Struct, method: str, body: object) -> Outcome | None:
-    """Serve `settings`: GET shows them, PUT changes the named ones. The fact is `{"settings": {…}}`.
+    """Serve `settings`: GET returns them, PUT changes the given ones. The fact is `{"settings": {…}}`.
 
     Returns None for any other method.
 
@@ -27,7 +27,7 @@ def serve_settings(current: msgspec.Struct, method: str, body: object) -> Outcom
 
 
 def read_credentials(kind: type[_Given], body: object) -> _Given:
-    """Read the body of `PUT credentials`, which does what a merchant does on the provider's dashboard.
+    """Read the body of `PUT credentials`, which sets the credentials as on the provider's dashboard.
 
     Raises:
         BadBodyError: if the body cannot be used.

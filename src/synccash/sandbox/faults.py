@@ -1,4 +1,4 @@
-"""The faults of a simulated rail: standing ones, and a script for the next requests."""
+"""The faults of a simulated rail: standing faults for all requests, and a script for the next ones."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -12,7 +12,7 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Callbacks(StrEnum):
-    """How a rail reports the end of a request to the caller's URL."""
+    """How a rail sends the callback of an ended request to the caller's URL."""
 
     NORMAL = "normal"
     LOST = "lost"
@@ -23,7 +23,7 @@ class Callbacks(StrEnum):
 
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The standing faults of one rail; the defaults are a rail without faults."""
+    """The standing faults of one rail. By default there are none."""
 
     latency_ms: Milliseconds = 0
     error_rate: Share = 0.0
@@ -44,7 +44,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Answer(StrEnum):
-    """The answer that leaves the rail: the normal one, or another in its place."""
+    """The response that the rail sends: the normal one, or a fault in its place."""
 
     NORMAL = "normal"
     DROP = "drop"
@@ -56,10 +56,10 @@ class Answer(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One scripted request: what it answers, whether it is booked, and how it ends.
+    """One scripted request: its response, whether the rail executes it, and how it ends.
 
-    `commit` is by default true for the normal answer and false for every other. `end` is a reason of the
-    rail's own, or SUCCESSFUL, or NEVER; `then_success_after_ms` lets the money move after that failure.
+    `commit` is by default true for the normal response and false for the others. `end` is a failure reason of
+    the rail, or SUCCESSFUL, or NEVER. `then_success_after_ms` makes the money move after that failure.
     """
 
     on: Literal["money", "inquiry"] = "money"
@@ -73,12 +73,12 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
 
 
 class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The steps for the next requests, first in first out; each request takes the first step of its kind."""
+    """The steps for the next requests in order; each request takes the first step of its kind."""
 
     next: tuple[Step, ...] = ()
 
     def take(self, kind: Literal["money", "inquiry"]) -> tuple[Step | None, "Script"]:
-        """Return the step for a request of `kind`, if there is one, and the script without it."""
+        """Return the step for a request of `kind`, or None, and the script without this step."""
         for position, step in enumerate(self.next):
             if step.on == kind:
                 return step, Script(self.next[:position] + self.next[position + 1 :])
@@ -86,7 +86,7 @@ class Script(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Treatment(msgspec.Struct, frozen=True):
-    """What happens to one request: whether the rail acts on it, and what it says."""
+    """What happens to one request: whether the rail executes it, and what it responds."""
 
     commit: bool
     answer: Answer
@@ -96,7 +96,7 @@ UNTOUCHED = Treatment(commit=True, answer=Answer.NORMAL)
 
 
 def treat_money(faults: Faults, step: Step | None, rng: Random) -> Treatment:
-    """Decide the treatment of a request that moves money; a scripted step goes before the standing faults."""
+    """Decide the treatment of a money request. A scripted step takes precedence over the standing faults."""
     if step is not None:
         commit = step.answer is Answer.NORMAL if step.commit is None else step.commit
         return Treatment(commit=commit, answer=step.answer)
@@ -108,7 +108,7 @@ def treat_money(faults: Faults, step: Step | None, rng: Random) -> Treatment:
 
 
 class BadBodyError(Exception):
-    """A control body that cannot be used; `errors` names each key and what was expected."""
+    """The body of a control request is invalid; `errors` has each invalid key and what was expected."""
 
     def __init__(self, errors: list[dict[str, str]]) -> None:
         self.errors = errors
@@ -122,7 +122,7 @@ def revised(current: Settings, body: object) -> Settings:
     """Return `current` with the keys of `body` changed; missing keys keep their value.
 
     Raises:
-        BadBodyError: naming every unknown key and every value of the wrong kind, not only the first.
+        BadBodyError: with every unknown key and every value of the wrong type, not only the first.
     """
     if not isinstance(body, Mapping):
         raise BadBodyError([{"field": "", "message": "expected a JSON object"}])

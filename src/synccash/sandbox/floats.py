@@ -1,4 +1,4 @@
-"""The float of a rail's account, which it can pay out: an opening amount, and what its orders moved since."""
+"""The float of a rail's account, from which it pays: an opening amount and the movements of its orders."""
 
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
@@ -9,28 +9,28 @@ from synccash.sandbox.orders import Order, Side, State
 
 
 class Float:
-    """Live: the opening amount in pesewas. A payout that is under way is taken out of it already."""
+    """The float of one account, in pesewas. A payout that is under way is already deducted."""
 
     def __init__(self, opening: int) -> None:
         self.opening = opening
         self._default = opening
 
     def available(self, orders: Iterable[Order]) -> int:
-        """Return what is left, after the orders of the account."""
+        """Return the amount that is left after these orders of the account."""
         return self.opening + sum(_moved(order) for order in orders)
 
     def opening_for(self, pesewas: int, orders: Iterable[Order]) -> int:
-        """Return the opening amount with which `pesewas` are left now."""
+        """Return the opening amount for which `available` returns `pesewas` now."""
         return pesewas - sum(_moved(order) for order in orders)
 
     def reset(self) -> None:
-        """Go back to the amount of a new account."""
+        """Reset the opening amount to that of a new account."""
         self.opening = self._default
 
 
 @runtime_checkable
 class FloatWire(Protocol):
-    """A wire whose payouts are paid from a float."""
+    """A wire whose payouts are deducted from a float."""
 
     float: Float
 

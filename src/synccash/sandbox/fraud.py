@@ -1,9 +1,9 @@
-"""A simulated fraud service with faults. It answers allow, review or decline for a payment or payout.
+"""A simulated fraud service with faults. It decides allow, review or decline for a payment or payout.
 
-`POST` with at least `{"payment_id": "…", "amount": pesewas, "msisdn": "233…"}`, or `payout_id` in place of
-`payment_id`, is answered 200 with
-`{"decision": "…", "reasons": ["…"]}`. The decision follows from `RULES` alone, so the same payment always
-gets the same answer. Control: `faults` (GET, PUT, DELETE) and `questions` (GET), the log.
+The request is a `POST` with at least `{"payment_id": "…", "amount": pesewas, "msisdn": "233…"}`, or
+`payout_id` in place of `payment_id`. The response is 200 with `{"decision": "…", "reasons": ["…"]}`. The
+decision depends only on `RULES`, so the same payment always gets the same decision. The control resources are
+`faults` (GET, PUT, DELETE) and `questions` (GET), the log of requests.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ Decision = Literal["allow", "review", "decline"]
 class FraudFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The standing faults; by default there are none.
 
-    `error_rate`: HTTP 500. `drop`: the connection dies unanswered, before or after the question was taken.
-    `down`: the service's own port is closed.
+    `error_rate`: HTTP 500. `drop`: the connection is closed without a response, before or after the request
+    is logged. `down`: the service's own port is closed.
     """
 
     latency_ms: Milliseconds = 0
@@ -48,7 +48,7 @@ class _Question(msgspec.Struct, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One rule: whether it `applies` to an amount and a number, its decision and its reason."""
+    """One rule: `applies` takes the amount in pesewas and the number; `decision` and `reason` follow."""
 
     reason: str
     decision: Decision
@@ -61,11 +61,11 @@ RULES = (
     Rule("number_ends_in_666", "decline", lambda _, msisdn: msisdn.endswith("666")),
     Rule("number_ends_in_555", "review", lambda _, msisdn: msisdn.endswith("555")),
 )
-"""The reasons of all rules that apply are returned; the most severe decision counts."""
+"""The response has the most severe decision, and the reasons of all rules that apply."""
 
 
 class FraudSimulator:
-    """Live: the service with its faults and its log of questions, both folded from its journal."""
+    """The service with its faults and its log of questions, both restored from its journal."""
 
     def __init__(self, journal: Journal, rng: Random) -> None:
         self.faults = FraudFaults()
@@ -74,13 +74,13 @@ class FraudSimulator:
         self._rng = rng
 
     def start(self) -> None:
-        """Take up what the journal holds."""
+        """Restore the state from the journal."""
         for event in self._journal.events():
             if isinstance(event, Learned):
                 self._apply(event.fact)
 
     def reset(self) -> None:
-        """Forget faults and questions."""
+        """Remove all faults and questions."""
         self.faults = FraudFaults()
         self.questions.clear()
         self._journal.restart()
@@ -96,7 +96,7 @@ class FraudSimulator:
             self.questions.append(fact)
 
     async def serve(self, call: Call) -> Reply | None:
-        """Answer one request; None: close its connection without an answer."""
+        """Return the response to one request; None: close its connection without a response."""
         if self.faults.latency_ms:
             await asyncio.sleep(self.faults.latency_ms / 1000)
         faults = self.faults

@@ -1,4 +1,4 @@
-"""A journal of what must survive a kill -9, written before the answer leaves."""
+"""A journal of the events that must survive a kill -9. Events are written before the response is sent."""
 
 import os
 from pathlib import Path
@@ -28,13 +28,13 @@ class Ended(msgspec.Struct, tag="ended", frozen=True):
 
 
 class CalledBack(msgspec.Struct, tag="called_back", frozen=True):
-    """The callback for an ended request leaves now; it is never sent a second time."""
+    """The callback for an ended request is about to be sent; it is not sent again after a restart."""
 
     reference: str
 
 
 class Requested(msgspec.Struct, tag="requested", frozen=True):
-    """A money request reached the rail, whatever became of it."""
+    """A money request reached the rail, whatever its result."""
 
 
 class FaultsSet(msgspec.Struct, tag="faults", frozen=True):
@@ -44,26 +44,26 @@ class FaultsSet(msgspec.Struct, tag="faults", frozen=True):
 
 
 class ScriptSet(msgspec.Struct, tag="script", frozen=True):
-    """The script was written, or a step of it was used."""
+    """The script was set, or one of its steps was used."""
 
     script: Script
 
 
 class Learned(msgspec.Struct, tag="learned", frozen=True):
-    """Something that only the rail's own wire format understands: a credential, a token, a setting."""
+    """A fact that only the rail's own wire format uses: a credential, a token, a setting."""
 
     fact: dict[str, Any]
 
 
 class FaultOccurred(msgspec.Struct, tag="fault_occurred", frozen=True):
-    """A fault changed an answer, a callback or the book for this order."""
+    """A fault changed a response, a callback or the book for this order."""
 
     name: str
     reference: str
 
 
 class PendingSeen(msgspec.Struct, tag="pending_seen", frozen=True):
-    """A status answer has shown a pending order."""
+    """A status response has reported the order as pending."""
 
     reference: str
 
@@ -74,14 +74,14 @@ Event = (
 
 
 class JournalError(Exception):
-    """A journal that cannot be used; the message names the file and what to do."""
+    """The journal cannot be read; the message has the file name and the remedy."""
 
 
 class Journal:
     """An append-only file of events, one JSON line each.
 
-    A line goes to the operating system in one unbuffered write, so it outlives the process; it is not forced
-    to the disk, so it need not outlive the machine.
+    Each append is an unbuffered write, so the events survive a kill of the process. There is no fsync, so
+    they may be lost in a crash of the machine.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,10 +90,10 @@ class Journal:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
     def events(self) -> list[Event]:
-        """Return what was written so far, dropping a last line that a kill cut short.
+        """Return the events written so far. An incomplete last line, left by a kill, is removed.
 
         Raises:
-            JournalError: if a whole line is unreadable: the file was edited, or is of another version.
+            JournalError: if a complete line cannot be read: the file was edited, or is of another version.
         """
         content = self._path.read_bytes()
         whole = content.rfind(b"\n") + 1
@@ -107,13 +107,13 @@ class Journal:
             ) from error
 
     def append(self, *events: Event) -> None:
-        """Write events down; when this returns they survive the process."""
+        """Append events. When this returns, they survive a kill of the process."""
         rest = memoryview(b"".join(self._encode(event) + b"\n" for event in events))
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
 
     def restart(self, *events: Event) -> None:
-        """Forget everything but `events`, in one step: a kill leaves the old file or the new one."""
+        """Replace the content by `events` atomically: a kill leaves the old file or the new one."""
         fresh = self._path.with_suffix(".new")
         fresh.write_bytes(b"".join(self._encode(event) + b"\n" for event in events))
         fresh.chmod(0o600)

@@ -24,17 +24,17 @@ class State(StrEnum):
 
 _MOVES = {
     State.PENDING: frozenset({State.SUCCEEDED, State.FAILED}),
-    # A payer's approval can overtake the rail's own expiry: the money moves after FAILED was reported.
+    # A payer can approve while the rail expires the request: then the money moves after FAILED was reported.
     State.FAILED: frozenset({State.SUCCEEDED}),
-    # A rail can reverse a success; the money returns to the wallet that it came from.
+    # A rail can reverse a success: the money returns to where it came from.
     State.SUCCEEDED: frozenset({State.REVERSED}),
     State.REVERSED: frozenset[State](),
 }
 
 
 class Pace(StrEnum):
-    """When an accepted request ends: as set by the faults, before the answer leaves, after the rail's long
-    delay, with the prompt window (it waits for a payer who does not come), or not at all."""
+    """When an accepted request ends: as set by the faults, before the response is sent, after the long delay
+    `Timings.delayed_s`, when the prompt expires without the payer's approval, or never."""
 
     NORMAL = "normal"
     AT_ONCE = "at_once"
@@ -44,7 +44,7 @@ class Pace(StrEnum):
 
 
 class ScriptedOutcome(msgspec.Struct, frozen=True):
-    """How a request will end; `reason` is the rail's code for why no money moves, or None."""
+    """How a request will end; `reason` is the rail's failure code, or None for a success."""
 
     reason: str | None = None
     pace: Pace = Pace.NORMAL
@@ -56,10 +56,10 @@ APPROVES = ScriptedOutcome()
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """One money request that a rail accepted under the caller's reference.
 
-    Amounts are integers in minor units (pesewas), times are Unix seconds. `details` holds what only the
-    rail's own wire format needs to answer for it later. `booked_as` is how the book names it where the rail
-    gives its requests names of its own. `ended_at` is when the money moved or the order failed, and stays so
-    when a success is reversed at `reversed_at`.
+    Amounts are integers in minor units (pesewas), times are Unix seconds. `details` has the values that only
+    the rail's wire format needs for later responses. `booked_as` is the reference in the book if the rail
+    assigns its own references. `ended_at` is the time when the money moved or the order failed; a later
+    reversal at `reversed_at` does not change it.
     """
 
     reference: str
@@ -85,7 +85,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def due_at(self) -> float | None:
-        """When the order changes its state next; None if it stays as it is."""
+        """The time of the next change of state; None if the state is final."""
         match self.state:
             case State.PENDING:
                 return self.ends_at
@@ -100,7 +100,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """Return the order in its new state.
 
         Raises:
-            ValueError: if `state` cannot follow the order's present state.
+            ValueError: if `state` cannot follow the order's current state.
         """
         if state not in _MOVES[self.state]:
             raise ValueError(f"order {self.reference} is {self.state}; it cannot become {state}")

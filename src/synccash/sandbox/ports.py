@@ -1,4 +1,4 @@
-"""A listening port that can be closed and opened again, and that no other process can take meanwhile."""
+"""A listening port that can be closed and opened again, and that stays reserved while it is closed."""
 
 import asyncio
 import socket
@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 
 class Port:
-    """One TCP port of one address. Open, it serves; closed, it refuses connections and stays bound.
+    """One TCP port of one address. When closed, it refuses connections and stays bound.
 
-    While closed, a second socket keeps the port bound without listening. Without it the kernel could give the
-    number to an outgoing connection: the port could not be opened again, and a client that connects to it
-    could even be connected to itself.
+    While the port is closed, a second socket keeps it bound without listening. Otherwise the kernel could
+    assign the number to an outgoing connection: the port could not be opened again, and a client that
+    connects to it could be connected to itself (TCP simultaneous open).
     """
 
     def __init__(self, host: str, number: int) -> None:
@@ -37,7 +37,7 @@ class Port:
         return f"http://{self._host}:{self.number}"
 
     async def open(self, protocol: Callable[[], asyncio.Protocol]) -> None:
-        """Listen; does nothing when already listening.
+        """Start listening. Does nothing if the port is already open.
 
         Raises:
             OSError: if another process listens on this port.
@@ -55,14 +55,14 @@ class Port:
             self._keeper = None
 
     def close(self) -> None:
-        """Refuse new connections; the caller ends those that exist."""
+        """Refuse new connections. The caller must end existing ones."""
         if self._server is not None:
             self._server.close()
             self._server = None
             self._keeper = self._bound(self.number)
 
     def release(self) -> None:
-        """Give the port back."""
+        """Close all sockets, which frees the port."""
         if self._server is not None:
             self._server.close()
             self._server = None

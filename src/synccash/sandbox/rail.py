@@ -1,8 +1,8 @@
 """One simulated rail: accepts requests, waits for the payer, books the money, and sends callbacks.
 
-Nothing here knows a provider. The steps of one money request are always: latency, faults, the wire's
-decision, the journal, a callback that comes early, the answer. From decision to journal there is no await, so
-of two requests under one reference only one can be accepted.
+The code is independent of the provider, which the wire implements. The steps of a money request are always:
+latency, faults, the wire's decision, the journal, an early callback, the response. There is no await between
+decision and journal, so of two concurrent requests with one reference only one is accepted.
 """
 
 import asyncio
@@ -56,19 +56,19 @@ Clock = Callable[[], float]
 
 
 class Timings(msgspec.Struct, frozen=True):
-    """Waits of the simulation that no fault sets, in seconds."""
+    """Delays of the simulation that are not settings of faults, in seconds."""
 
     delayed_s: float = 10.0
-    """A "delayed" test number ends after this; MTN's own was seen to take between 4 and 45 s."""
+    """A request with a "delayed" test number ends after this. MTN's own was observed to take 4 to 45 s."""
     late_callback_s: float = 5.0
     early_callback_s: float = 2.0
-    """An answer waits at most this long for its early callback."""
+    """A response waits at most this long for its early callback."""
     credit_s: float = 0.3
-    """A credit needs no approval by a payer and is booked after at most this."""
+    """A credit is booked after at most this, because it needs no approval by a payer."""
 
 
 class Rail:
-    """The live state of one rail, folded from its journal, with the timers of its pending approvals."""
+    """The state of one rail, restored from its journal, with the timers of its pending approvals."""
 
     def __init__(
         self,
@@ -94,10 +94,10 @@ class Rail:
         self._timings = timings
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
-    # The state: every change is an event, written first and applied second.
+    # Every change of the state is an event, which is written to the journal before it is applied.
 
     def start(self) -> None:
-        """Take up what the journal holds: books, faults, pending approvals, callbacks that have not left."""
+        """Restore the state from the journal; schedule pending approvals and callbacks that were not sent."""
         for event in self._journal.events():
             self._apply(event)
         for order in list(self.orders.values()):
@@ -143,23 +143,23 @@ class Rail:
         return book(self.orders.values(), self._requests, faults)
 
     def set_faults(self, faults: Faults) -> None:
-        """Change the standing faults; approvals that are pending keep their time."""
+        """Change the standing faults; pending approvals keep their times."""
         self._record(FaultsSet(faults))
 
     def set_script(self, script: Script) -> None:
-        """Write the script for the next requests."""
+        """Set the script for the next requests."""
         self._record(ScriptSet(script))
 
     def learn(self, facts: tuple[dict[str, Any], ...]) -> None:
-        """Write down facts of the wire's own."""
+        """Record facts of the wire."""
         self._record(*(Learned(fact) for fact in facts))
 
     def set_float(self, wire: FloatWire, pesewas: int) -> None:
-        """Set what the account can pay out now."""
+        """Set the amount that the account can pay out now."""
         self.learn(({"float": wire.float.opening_for(pesewas, self.orders.values())},))
 
     def reset(self) -> None:
-        """Empty the book and forget faults, script and pending approvals; credentials stay."""
+        """Remove the orders, faults, script and pending approvals; credentials stay."""
         self.stop()
         self.orders.clear()
         self._occurred.clear()
@@ -172,15 +172,15 @@ class Rail:
         self._journal.restart(*(Learned(fact) for fact in self.wire.reset()))
 
     def stop(self) -> None:
-        """Stop all timers; the journal keeps what they stood for."""
+        """Cancel all timers; `start` restores them from the journal."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
-    # One request.
+    # Handling of one request:
 
     async def serve(self, call: Call) -> Reply | None:
-        """Answer one request of a client; None: close its connection without an answer."""
+        """Return the response to one request; None: close its connection without a response."""
         kind = self.wire.kind(call)
         step = self._take_step(kind)
         latency_ms = self.faults.latency_ms + (0 if step is None else step.latency_ms)
@@ -208,7 +208,7 @@ class Rail:
             return Outcome(refused.reply)
 
     def _status_reply(self, call: Call, proper: Reply) -> Reply:
-        """Return a status answer with the standing faults applied."""
+        """Return a status response with the standing faults applied."""
         reference = self.wire.inquired(call)
         order = self.orders.get(reference)
         if order is None or proper.status != 200 or order.visible_at > self._clock():
@@ -288,10 +288,10 @@ class Rail:
             case Answer.MAINTENANCE_200:
                 return MAINTENANCE
 
-    # What becomes of an accepted request.
+    # Accepted requests: their ends, reversals and callbacks.
 
     def _planned(self, order: Order, step: Step) -> Order:
-        """Plan the end of an accepted order: by the script, else by its test number, else by the payer."""
+        """Plan the end of an accepted order: by the script, else its test number, else the faults."""
         now = self._clock()
         fate = order.fate if step.end is None else _scripted(step.end)
         approval_ms = self.faults.approve_after_ms if step.approve_after_ms is None else step.approve_after_ms
@@ -336,7 +336,7 @@ class Rail:
             self._at(order.due_at, order.reference, action, order.reference)
 
     def _end(self, reference: str) -> asyncio.Task[None] | None:
-        """End an order, or let its late success follow. Returns the callback, if one left at once."""
+        """End an order, or apply its late success. Returns the task of the callback if it is sent at once."""
         order = self.orders[reference]
         self._timers.pop(reference, None)
         fails = order.state is State.PENDING and order.fate.reason is not None
@@ -355,7 +355,7 @@ class Rail:
         return None if is_silent else self._schedule_callback(order)
 
     def _reverse(self, reference: str) -> None:
-        """Reverse a success, unless the wire no longer can: a refund may have returned the money."""
+        """Reverse a success if it is still reversible: a refund may have returned the money meanwhile."""
         order = self.orders[reference]
         self._timers.pop(reference, None)
         if not self.wire.reversible(order, self.orders):
@@ -375,7 +375,7 @@ class Rail:
         return self._call_back(order.reference)
 
     def _call_back(self, reference: str) -> asyncio.Task[None] | None:
-        """Send the callback of an end. The journal has it first: a kill may lose it, but never repeats it."""
+        """Send the callback of an end. It is recorded first, so a kill may lose it but does not repeat it."""
         order = self.orders[reference]
         mode = self.faults.callbacks
         self._timers.pop(f"callback {reference}", None)
@@ -391,7 +391,7 @@ class Rail:
         return self._callback_sender.send(message)
 
     def _send_false_failure(self, order: Order) -> None:
-        """Report a failure of an order that is still pending; some rails have no such callback."""
+        """Send a failure callback for an order that is still pending. Some rails have no such callback."""
         failed = msgspec.structs.replace(order, state=State.FAILED, reason=self.wire.expired_reason)
         message = self.wire.callback(failed, forged=False)
         if message is not None:
@@ -399,7 +399,7 @@ class Rail:
             self._callback_sender.send(message)
 
     def _forge(self, reference: str) -> None:
-        """Send a callback of success before the payer has decided."""
+        """Send a success callback before the payer has decided."""
         self._timers.pop(f"forgery {reference}", None)
         message = self.wire.callback(self.orders[reference], forged=True)
         if message is not None:

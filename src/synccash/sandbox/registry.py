@@ -1,7 +1,7 @@
 """The simulated rails, in the order of their ports.
 
-The sandbox keeps this list of its own, since it must not import the connectors' registry. A test compares the
-two: a new rail has its line in both.
+The sandbox has a list of its own because it must not import the connectors' registry. A test compares the
+two: a new rail needs a line in both.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Starts the sandbox: one port for everything, and one port for each rail and the fraud service alone."""
+"""Starts the sandbox: a main port for everything, and one port each for every rail and the fraud service."""
 
 import argparse
 import asyncio
@@ -31,11 +31,11 @@ DEFAULT_DATA_DIR = ".synccash/sandbox"
 
 
 class SandboxError(Exception):
-    """The sandbox cannot start; the message says what to do."""
+    """The sandbox cannot start; the message has the remedy."""
 
 
 class Sandbox:
-    """A running sandbox. `url` is the main port, `rail_urls` the port of each rail alone."""
+    """A running sandbox. `url` is the URL of the main port, `rail_urls` has those of the rails' own ports."""
 
     def __init__(
         self, rails: Mapping[str, Rail], fraud: FraudSimulator, main: Port, own: Mapping[str, Port]
@@ -52,7 +52,7 @@ class Sandbox:
         self._own_http = {name: _http(partial(_serve_rail, rail, "")) for name, rail in served.items()}
 
     async def start(self) -> None:
-        """Open the ports."""
+        """Restore the state from the journals and open the ports."""
         for rail in self.rails.values():
             rail.start()
             await self._obey_down(rail)
@@ -71,7 +71,7 @@ class Sandbox:
             rail.stop()
 
     async def _obey_down(self, rail: Rail) -> None:
-        """Open or close a rail's own port, as its fault `down` says."""
+        """Open or close a rail's own port according to its fault `down`."""
         await self._open_or_close(rail.wire.rail_id, down=rail.faults.down)
 
     async def _open_or_close(self, name: str, *, down: bool) -> None:
@@ -122,7 +122,7 @@ async def _serve_rail(
         return _response(reply)
     if request.transport is not None:
         request.transport.abort()
-    return web.Response()  # never leaves: the connection is gone
+    return web.Response()  # is never sent: the connection is closed
 
 
 def _response(reply: Reply) -> web.Response:
@@ -149,7 +149,7 @@ def _cut_connections(http: web.Server) -> None:
 
 @contextlib.contextmanager
 def _owned(data_dir: Path) -> Generator[None]:
-    """Hold the data folder alone; the lock ends with the process, however that ends."""
+    """Lock the data folder. The kernel releases the lock when the process ends for any reason."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(data_dir / "sandbox.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -186,10 +186,10 @@ async def run_sandbox(
     rng: Random | None = None,
     timings: Timings | None = None,
 ) -> AsyncGenerator[Sandbox]:
-    """Run the sandbox inside this event loop until the block is left.
+    """Run the sandbox inside this event loop until the block ends.
 
-    `port` 0 takes free ports; else rails without a port in `rail_ports` take those after `port`, in the order
-    of the registry. `clock` gives Unix seconds. What `data_dir` holds of an earlier run goes on.
+    `port` 0 selects free ports; else rails without a port in `rail_ports` use those after `port`, in the
+    order of the registry. `clock` returns Unix seconds. Restores the state of an earlier run from `data_dir`.
 
     Raises:
         SandboxError: if the folder or a port is in use, or the folder's journal cannot be read.
@@ -235,7 +235,7 @@ async def _start(sandbox: Sandbox) -> None:
 
 
 async def serve(*, port: int, data_dir: Path, host: str = "127.0.0.1", seed: int | None = None) -> None:
-    """Run the sandbox until SIGINT or SIGTERM; prints each URL on a line of its own once it is reachable.
+    """Run the sandbox until SIGINT or SIGTERM. Prints each URL on a line of its own once it is reachable.
 
     Raises:
         SandboxError: see `run_sandbox`.
@@ -271,7 +271,7 @@ def main_from_cli(
 
 
 def main(argv: Sequence[str]) -> int:
-    """Entry of `python -m synccash.sandbox`."""
+    """Parse the command line, run the sandbox and return the exit code."""
     parser = argparse.ArgumentParser(prog="synccash sandbox", description="Only the simulated rails.")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0 takes free ports")
     parser.add_argument("--data-dir", default=DEFAULT_DATA_DIR)

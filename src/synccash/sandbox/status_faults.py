@@ -1,4 +1,4 @@
-"""Faults of a rail's own records: wrong amounts and references, answers that contradict earlier ones."""
+"""Faults of a rail's records: wrong amounts, currencies and references, contradictory status responses."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -18,9 +18,9 @@ CALLBACK_FAILURE = "callback_failure"
 REVERSED = "reversed"
 
 REPEATS = 3
-"""How many status answers of one order are wrong before the rail answers correctly again."""
+"""How many status responses of one order are wrong before the rail responds correctly again."""
 EXCESS = 100
-"""Pesewas by which the amount that moved exceeds the amount that was asked for."""
+"""Pesewas by which the amount that moved exceeds the requested amount."""
 CURRENCY = "NGN"
 REFERENCE = "00000000-0000-4000-8000-000000000000"
 
@@ -31,18 +31,18 @@ _REFERENCE_KEYS = frozenset(
 
 
 def is_hit(name: str, reference: str, rate: float) -> bool:
-    """Return whether fault `name` applies to a reference; the result for both is always the same."""
+    """Return whether fault `name` applies to a reference. The result is deterministic."""
     digest = sha256(f"{name} {reference}".encode()).digest()
     return int.from_bytes(digest[:6], "big") / 2**48 < rate
 
 
 def with_other_currency(reply: Reply) -> Reply:
-    """Return a status answer that names another currency; unchanged if it names none."""
+    """Return a status response with another currency; unchanged if it has none."""
     return _replaced(reply, _CURRENCY_KEYS, CURRENCY)
 
 
 def with_other_reference(reply: Reply) -> Reply:
-    """Return a status answer about another reference; unchanged if it names none."""
+    """Return a status response with another reference; unchanged if it has none."""
     return _replaced(reply, _REFERENCE_KEYS, REFERENCE)
 
 
@@ -60,7 +60,7 @@ def _replaced(reply: Reply, keys: frozenset[str], value: str) -> Reply:
 
 
 def details_of_amount(details: Mapping[str, Any], amount: int) -> dict[str, Any]:
-    """Return an order's details with another amount, where the rail repeats the caller's own text."""
+    """Return an order's details with another amount, if the rail stores the amount there."""
     if "amount" not in details:
         return dict(details)
     return {**details, "amount": major_units(amount)}

@@ -1,4 +1,4 @@
-"""Values that several rails write or read in the same form: amounts, times, UUIDs, ids of transactions."""
+"""Formats that several rails share: amounts, times, UUIDs and transaction ids."""
 
 from datetime import UTC, datetime
 from uuid import UUID
@@ -26,5 +26,5 @@ def uuid4_text(value: object) -> str | None:
 
 
 def network_transaction_id(reference: str) -> str:
-    """Return the id, ten digits, that the mobile-money network gives to an order with this UUID."""
+    """Return the ten-digit transaction id of the mobile-money network for an order with this UUID."""
     return str(UUID(reference).int % 9_000_000_000 + 1_000_000_000)

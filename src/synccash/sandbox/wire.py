@@ -9,7 +9,7 @@ from synccash.sandbox.orders import Order
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One HTTP request as it reached the rail; `headers` can be read in any case."""
+    """One HTTP request to the rail; the names in `headers` are case-insensitive."""
 
     method: str
     path: str
@@ -19,7 +19,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """One HTTP answer."""
+    """One HTTP response."""
 
     status: int
     body: bytes = b""
@@ -28,7 +28,7 @@ class Reply(msgspec.Struct, frozen=True):
 
     @classmethod
     def json(cls, status: int, body: Any, headers: Mapping[str, str] | None = None) -> "Reply":
-        """Return an answer with a JSON body."""
+        """Return a response with a JSON body."""
         return cls(status, msgspec.json.encode(body), headers=headers or {})
 
 
@@ -42,7 +42,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """The answer of a rail, and what the journal must hold before the answer leaves.
+    """The response of a rail, and what the journal must record before the response is sent.
 
     `message` is a callback that the caller requested again.
     """
@@ -54,7 +54,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class RefusedError(Exception):
-    """Ends the handling of a request with `reply`; nothing of the request is kept."""
+    """The request is refused with `reply`, and nothing about it is recorded."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.status)
@@ -64,62 +64,62 @@ class RefusedError(Exception):
 class Wire(Protocol):
     """One provider's paths, headers, bodies and codes.
 
-    It decides without waiting, and keeps nothing but facts: `learn` is called with each fact when it is
+    Its methods do not wait. Its only state is facts: the rail calls `learn` with each fact that a method
     returned, and again after a restart.
     """
 
     rail_id: str
     prompt_window_s: float
-    """How long a payer may take; after it the request fails with `expired_reason`."""
+    """How long a payer has to approve, in seconds; then the request fails with `expired_reason`."""
     expired_reason: str
 
     def kind(self, call: Call) -> str:
-        """Return "money" for a request that moves it, "inquiry" for one about a status, else "other"."""
+        """Return "money" for a request that moves money, "inquiry" for a status request, else "other"."""
         ...
 
     def inquired(self, call: Call) -> str:
-        """Return the key of the order that an inquiry is about; empty if it is about none."""
+        """Return the reference of the order that an inquiry is about; empty if it has none."""
         ...
 
     def answer(self, call: Call, orders: Mapping[str, Order], now: float) -> Outcome:
-        """Decide one request; an accepted one comes back with its order.
+        """Decide one request; the outcome of an accepted one has its order.
 
-        Inquiries find an order only from its `visible_at` on; its reference is taken from the start.
+        Inquiries find an order only after its `visible_at`; its reference is in use before that.
 
         Raises:
-            RefusedError: with the answer of a request that is refused at once.
+            RefusedError: with the response to a request that is refused at once.
         """
         ...
 
     def unavailable(self) -> Reply:
-        """Return the provider's explicit "not now, nothing was done"."""
+        """Return the provider's response for a temporary refusal without effect."""
         ...
 
     def throttled(self) -> Reply:
-        """Return the provider's "too many requests"."""
+        """Return the provider's response for too many requests."""
         ...
 
     def reversible(self, order: Order, orders: Mapping[str, Order]) -> bool:
-        """Return whether a success can be reversed now: False where the provider has no status for that."""
+        """Return whether a success can be reversed now; False if the provider has no such status."""
         ...
 
     def callback(self, order: Order, *, forged: bool) -> Message | None:
-        """Return the report of an end or a reversal, or None where none is sent.
+        """Return the callback of an end or a reversal, or None if none is sent.
 
-        A forged one says success whatever is true.
+        A forged callback reports success, whatever the state of the order is.
         """
         ...
 
     def learn(self, fact: dict[str, Any]) -> None:
-        """Take one of its own facts into account."""
+        """Apply one of its own facts."""
         ...
 
     def reset(self) -> list[dict[str, Any]]:
-        """Go back to default settings; return the facts that stay (credentials)."""
+        """Restore the default settings; return the facts that stay (credentials)."""
         ...
 
     def control(self, resource: str, method: str, body: object) -> Outcome | None:
-        """Serve a control resource of its own; None when there is no such thing.
+        """Serve a control resource of its own; None if there is no such resource or method.
 
         Raises:
             BadBodyError: if the body cannot be used.
@@ -128,7 +128,7 @@ class Wire(Protocol):
 
 
 def kind_of(call: Call, *, moves_money: bool, inquires: bool) -> str:
-    """Return the kind of a request, see `Wire.kind`: what its path does counts only with the right method."""
+    """Return the kind of a request (see `Wire.kind`) from its path and method; a wrong method is "other"."""
     if call.method == "POST" and moves_money:
         return "money"
     return "inquiry" if call.method == "GET" and inquires else "other"
