@@ -20,7 +20,7 @@ from synccash.resilience import Evidence, Outcome, Retry, Verdict
 T = TypeVar("T")
 RETRY = Retry(attempts=8, base=0.5, cap=8.0)
 IDLE_S = 4.0
-"""How long an idle connection is kept, in seconds: less than servers do, so that it is not closed on use."""
+"""How long an idle connection is kept, in seconds. Servers keep it longer, so it is open when reused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
-"""Checks webhook URLs and addresses, so that a merchant's URL cannot reach our own network (OWASP API7,
-SSRF)."""
+"""Checks webhook URLs and addresses, so that a merchant's URL cannot reach the service's own network (SSRF,
+OWASP API7)."""
 
 import ipaddress
 import re

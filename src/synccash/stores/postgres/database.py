@@ -17,7 +17,7 @@ from synccash.resilience.retry import Retryable
 from synccash.stores.postgres.pool import CONNECT_TIMEOUT_S, Pool, PooledConnection
 
 TRIES = 3
-"""How often the result of a commit in doubt is looked up, at most."""
+"""How often a commit is tried, and its result looked up while it is in doubt, at most."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
