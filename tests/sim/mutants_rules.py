@@ -5,6 +5,7 @@ Where a rule has more than one wall, its mutant breaks all of them: one that sta
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from sim import order_store as sim_ledger
@@ -23,6 +24,7 @@ from synccash.engine.requests import otp as otp_module
 from synccash.engine.requests.collect import PaymentRequests
 from synccash.engine.requests.review import ReviewRequests
 from synccash.engine.store_clock import StoreClock
+from synccash.payments import lifecycle as lifecycle_module
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import NotRefundable, PaymentCase, RefundCase, ReleaseLease
 from synccash.payments.errors import StateConflictError
@@ -119,6 +121,15 @@ def _takes_any_password(right: Any) -> Any:
         return right(case)
 
     return waiting
+
+
+def _admits_a_password_at_any_time(right: Any) -> Any:
+    def password_given(payment: Payment, *, now: datetime) -> Payment:
+        if payment.status is PaymentStatus.REQUIRES_ACTION:
+            return right(payment, now=now)
+        return replace(payment, updated_at=now, version=payment.version + 1)
+
+    return password_given
 
 
 def _pays_with_another_amount(right: Any) -> Any:
@@ -396,8 +407,9 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
         (PaymentRequests, "cancel_payment", _cancels),
         _LEDGER_REFUSES_NOTHING,
     ),
-    "known money stops no password (2 walls)": (
+    "known money stops no password (3 walls)": (
         (otp_module, "_attempt_awaiting_otp", _takes_any_password),
+        (lifecycle_module, "password_given", _admits_a_password_at_any_time),
         *_SENDS_ALL_THE_SAME,
     ),
     "a late success of another amount pays": ((Decisions, "late_success", _pays_with_another_amount),),
@@ -455,7 +467,7 @@ FOUND_BY: Mapping[str, tuple[str, ...]] = {
     "known money stops no new try (3 walls)": ("acts_late",),
     "known money stops no expiry (2 walls)": ("acts_late",),
     "known money stops no cancelation (2 walls)": ("acts_late",),
-    "known money stops no password (2 walls)": ("acts_late",),
+    "known money stops no password (3 walls)": ("acts_late",),
     "a late success of another amount pays": ("acts_late",),
     "another currency is believed": ("other_currency",),
     "a surplus that another refund keeps waiting is dropped (2 walls)": ("acts_late", "wide"),
