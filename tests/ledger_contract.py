@@ -251,7 +251,7 @@ async def taken(world: World, limit: int = 10) -> dict[str, Case]:
 class ClaimContract:
     """Idempotency keys and references."""
 
-    async def test_who_opens_a_payment_holds_it(self, world: World):
+    async def test_opening_a_payment_takes_its_lease(self, world: World):
         asked = opening(world)
         result = await world.order_store.open(asked)
         assert isinstance(result, Opened)
@@ -259,7 +259,7 @@ class ClaimContract:
         assert result.case.attempts == (asked.attempt,)
         assert await taken(world) == {}
 
-    async def test_of_many_with_one_key_exactly_one_opens(self, world: World):
+    async def test_concurrent_openings_with_one_key_open_one_payment(self, world: World):
         asked = [opening(world, n, key="same", reference="same") for n in range(12)]
         results = await asyncio.gather(*(world.order_store.open(one) for one in asked))
         winners = [r.case.order.id for r in results if isinstance(r, Opened)]
@@ -281,19 +281,19 @@ class ClaimContract:
         assert (result.order_id, result.fingerprint) == ("pay_1", b"f" * 32)
         assert await world.order_store.payment("pay_2") is None
 
-    async def test_keys_of_two_scopes_do_not_meet(self, world: World):
+    async def test_the_same_key_in_two_scopes_is_two_keys(self, world: World):
         await opened(world)
         elsewhere = replace(opening(world, 2), claim=Claim("m_2:test:POST /payments", "key 1", b"f" * 32))
         assert isinstance(await world.order_store.open(elsewhere), Opened)
 
-    async def test_an_opening_that_answers_is_replayed_byte_for_byte(self, world: World):
+    async def test_an_opening_with_a_response_is_replayed_byte_for_byte(self, world: World):
         asked = opening(world, attempt=None, lease=ReleaseLease(LATER_S), answer=ANSWER)
         assert isinstance(await world.order_store.open(asked), Opened)
         again = await world.order_store.open(asked)
         assert isinstance(again, AlreadyClaimed)
         assert again.answer == ANSWER
 
-    async def test_a_dead_holders_claim_says_that_nobody_has_it(self, world: World):
+    async def test_a_claim_under_an_expired_lease_is_held_for_zero_seconds(self, world: World):
         case = await opened(world)
         await world.skip(LEASE_S + 1)
         standing = await world.order_store.claimed(claim().scope, "key 1")
@@ -301,10 +301,10 @@ class ClaimContract:
             fingerprint=b"f" * 32, order_id=case.order.id, answer=None, held_for_s=0.0
         )
 
-    async def test_nothing_stands_under_a_fresh_key(self, world: World):
+    async def test_an_unused_key_has_no_claim(self, world: World):
         assert await world.order_store.claimed("m_1", "never used") is None
 
-    async def test_letting_go_completes_the_claim(self, world: World):
+    async def test_releasing_the_lease_completes_the_claim(self, world: World):
         case = await opened(world)
         assert await world.order_store.record(commit(case, answer=ANSWER))
         standing = await world.order_store.claimed(claim().scope, "key 1")
@@ -312,7 +312,7 @@ class ClaimContract:
         assert standing.answer == ANSWER
         assert standing.held_for_s == 0
 
-    async def test_the_first_answer_stands(self, world: World):
+    async def test_the_first_response_is_kept(self, world: World):
         case = await opened(world)
         assert await world.order_store.answer("pay_1", OTHER_ANSWER) == OTHER_ANSWER
         assert await world.order_store.record(commit(case, answer=ANSWER))
@@ -321,13 +321,13 @@ class ClaimContract:
         assert standing is not None
         assert standing.answer == OTHER_ANSWER
 
-    async def test_answers_given_at_once_are_all_the_same(self, world: World):
+    async def test_concurrent_responses_to_one_order_are_all_the_same(self, world: World):
         await opened(world)
         given = [StoredAnswer(200 + n, b"%d" % n) for n in range(8)]
         told = await asyncio.gather(*(world.order_store.answer("pay_1", one) for one in given))
         assert len(set(told)) == 1
 
-    async def test_a_reference_belongs_to_one_payment_for_ever(self, world: World):
+    async def test_a_reference_is_used_for_one_payment_only(self, world: World):
         case = await opened(world, reference="invoice 7")
         assert await world.order_store.record(commit(case, order={"status": PaymentStatus.FAILED}))
         result = await world.order_store.open(opening(world, 2, reference="invoice 7"))
@@ -335,13 +335,13 @@ class ClaimContract:
         assert await world.order_store.claimed(claim().scope, "key 2") is None
         assert isinstance(await world.order_store.open(opening(world, 3, key="key 2")), Opened)
 
-    async def test_a_repeat_is_told_its_answer_before_its_reference_is_looked_at(self, world: World):
+    async def test_a_repeat_is_replayed_before_its_reference_is_checked(self, world: World):
         asked = opening(world, answer=ANSWER)
         await world.order_store.open(asked)
         again = await world.order_store.open(opening(world, 2, key="key 1", reference="order 1"))
         assert isinstance(again, AlreadyClaimed)
 
-    async def test_two_keys_with_one_reference_at_once_open_one_payment(self, world: World):
+    async def test_concurrent_openings_with_one_reference_open_one_payment(self, world: World):
         asked = [opening(world, n, reference="invoice 7") for n in range(6)]
         results = await asyncio.gather(*(world.order_store.open(one) for one in asked))
         winners = [r.case.order.id for r in results if isinstance(r, Opened)]
@@ -349,7 +349,7 @@ class ClaimContract:
         assert [r for r in results if not isinstance(r, Opened)] == [ReferenceTaken(winners[0])] * 5
 
     @pytest.mark.parametrize("other", [{"merchant_id": "m_2"}, {"livemode": True}])
-    async def test_a_reference_is_the_merchants_own_in_each_mode(self, world: World, other: dict[str, Any]):
+    async def test_references_are_unique_per_merchant_and_mode(self, world: World, other: dict[str, Any]):
         await opened(world, reference="invoice 7")
         case = await opened(world, 2, reference="invoice 7", payment=other)
         assert case.order.reference == "invoice 7"
@@ -358,7 +358,7 @@ class ClaimContract:
 class MoveContract:
     """Later commits: compare and set, whole or not at all."""
 
-    async def test_everything_that_was_written_is_read_again(self, world: World):
+    async def test_every_written_field_is_read_back(self, world: World):
         case = await opened(
             world,
             payment={
@@ -404,7 +404,7 @@ class MoveContract:
         assert await world.order_store.payment("re_1") is None
 
     @pytest.mark.parametrize("stale", [{"expected_version": 7}, {"expected_fence": 7}])
-    async def test_a_move_from_another_state_writes_nothing(self, world: World, stale: dict[str, int]):
+    async def test_a_commit_from_another_state_writes_nothing(self, world: World, stale: dict[str, int]):
         case = await opened(world)
         assert case.live is not None
         before = await read(world, case)
@@ -429,7 +429,7 @@ class MoveContract:
         assert standing is not None
         assert standing.answer is None
 
-    async def test_of_two_moves_from_one_state_one_happens(self, world: World):
+    async def test_of_two_commits_from_one_state_one_is_written(self, world: World):
         case = await opened(world)
         commits = [commit(case, timeline=(Entry(at=NOW, kind=f"by {n}", data={}),)) for n in range(6)]
         outcomes = await asyncio.gather(*(world.order_store.record(one) for one in commits))
@@ -437,7 +437,7 @@ class MoveContract:
         winner = f"by {outcomes.index(True)}"
         assert [e.kind for e in await world.timeline("pay_1")] == ["created", winner]
 
-    async def test_a_move_may_leave_the_version_as_it_is(self, world: World):
+    async def test_a_commit_may_leave_the_version_unchanged(self, world: World):
         case = await opened(world)
         assert case.live is not None
         asked = replace(case.live, inquiries=1)
@@ -476,7 +476,7 @@ class MoveContract:
         assert await world.contradictions("pay_1") == ["late_success"]
         assert (await read(world, case)).attempts == (surplus,)
 
-    async def test_nothing_that_leads_to_a_send_is_committed_after_expiry(self, world: World):
+    async def test_no_commit_that_leads_to_a_send_is_written_after_expiry(self, world: World):
         case = await opened(world)
         await world.skip(901)
         assert await world.order_store.record(commit(case, before_expiry=True)) is False
@@ -496,7 +496,7 @@ class MoveContract:
         assert after.attempts == case.attempts
 
     @pytest.mark.parametrize("state", [AttemptState.UNKNOWN, AttemptState.SUCCEEDED])
-    async def test_no_attempt_is_opened_beside_one_that_is_not_dead(self, world: World, state: AttemptState):
+    async def test_no_attempt_is_opened_beside_an_open_attempt(self, world: World, state: AttemptState):
         case = await opened(world)
         assert case.live is not None
         alive = replace(case.live, state=state, evidence=Evidence.AMBIGUOUS)
@@ -523,7 +523,7 @@ class MoveContract:
         with pytest.raises(world.refusal):
             await world.order_store.record(commit(other, dead, twin))
 
-    async def test_canceling_raises_the_fence_and_shuts_the_holder_out(self, world: World):
+    async def test_canceling_raises_the_fence_and_rejects_the_former_holder(self, world: World):
         case = await idle(world, due_in_s=0)
         holder = (await taken(world))["pay_1"]
         assert isinstance(holder.order, Payment)
@@ -556,14 +556,14 @@ class HoldContract:
         assert over.as_of >= begun
         assert await taken(world) == {}
 
-    async def test_a_former_holder_writes_nothing_after_a_takeover(self, world: World):
+    async def test_the_former_lease_holder_cannot_write_after_a_takeover(self, world: World):
         case = await opened(world)
         await world.skip(LEASE_S + 1)
         over = (await taken(world))["pay_1"]
         assert await world.order_store.record(commit(case)) is False
         assert await world.order_store.record(commit(over)) is True
 
-    async def test_a_slow_holder_still_writes_while_nobody_has_taken_over(self, world: World):
+    async def test_an_expired_lease_still_writes_until_a_takeover(self, world: World):
         case = await opened(world)
         await world.skip(LEASE_S + 1)
         assert await world.order_store.record(commit(case)) is True
@@ -578,14 +578,14 @@ class HoldContract:
         assert case.former_lease_end is None
         assert case.order.fence == 2
 
-    async def test_an_ended_order_released_for_good_is_never_due(self, world: World):
+    async def test_an_ended_order_released_without_a_due_time_is_never_due(self, world: World):
         case = await opened(world)
         assert await world.order_store.record(_failed_for_good(case))
         await world.skip(2 * LATER_S)
         assert await taken(world) == {}
 
     @pytest.mark.parametrize("status", [status for status in PaymentStatus if not status.is_final])
-    async def test_nobody_lets_go_for_good_of_a_payment_that_has_not_ended(
+    async def test_an_open_payment_cannot_be_released_without_a_due_time(
         self, world: World, status: PaymentStatus
     ):
         case = await opened(world)
@@ -597,13 +597,15 @@ class HoldContract:
         assert set(await taken(world)) == {"pay_1"}
 
     @pytest.mark.parametrize("detail", [None, *StatusDetail])
-    async def test_not_even_when_a_human_has_to_look_at_it(self, world: World, detail: StatusDetail | None):
+    async def test_a_processing_payment_cannot_be_released_without_a_due_time_whatever_its_detail(
+        self, world: World, detail: StatusDetail | None
+    ):
         case = await opened(world)
         order = {"status": PaymentStatus.PROCESSING, "status_detail": detail}
         with pytest.raises(world.refusal):
             await world.order_store.record(commit(case, order=order, lease=ReleaseLease(None)))
 
-    async def test_no_payment_opens_to_be_forgotten(self, world: World):
+    async def test_a_payment_cannot_be_opened_without_a_due_time(self, world: World):
         with pytest.raises(world.refusal):
             await opened(world, attempt=None, lease=ReleaseLease(None), answer=ANSWER)
 
@@ -613,14 +615,14 @@ class HoldContract:
         await world.skip(31)
         assert set(await taken(world)) == {"pay_1"}
 
-    async def test_no_order_is_given_to_two_holders(self, world: World):
+    async def test_no_order_is_leased_to_two_workers(self, world: World):
         for number in range(6):
             await idle(world, number, due_in_s=0)
         rounds = await asyncio.gather(*(taken(world, 4) for _ in range(4)), taken(world))
         ids = [order_id for one in [*rounds, await taken(world)] for order_id in one]
         assert sorted(ids) == [f"pay_{n}" for n in range(6)]
 
-    async def test_the_longest_due_comes_first_and_no_more_than_asked_for(self, world: World):
+    async def test_the_longest_due_orders_are_leased_first_up_to_the_limit(self, world: World):
         for number, due_in_s in ((1, 30.0), (2, 10.0), (3, 20.0)):
             await idle(world, number, due_in_s=due_in_s)
         await world.skip(40)
@@ -635,23 +637,23 @@ class HoldContract:
         assert list(await taken(world, 1)) == ["pay_2"]
         assert list(await taken(world, 1)) == ["pay_1"]
 
-    async def test_a_hint_to_nobody_is_said_to_be_one(self, world: World):
+    async def test_a_hint_for_an_unknown_token_returns_false(self, world: World):
         assert await world.order_store.hint("no such token") is False
 
-    async def test_a_hint_wakes_an_order_that_has_nothing_left_to_do(self, world: World):
+    async def test_a_hint_makes_an_ended_order_due(self, world: World):
         case = await opened(world)
         assert await world.order_store.record(_failed_for_good(case))
         assert await world.order_store.hint("token_pay_1_1") is True
         assert set(await taken(world)) == {"pay_1"}
 
-    async def test_a_hint_during_a_hold_is_honoured_at_the_release(self, world: World):
+    async def test_a_hint_during_a_lease_makes_the_order_due_at_its_release(self, world: World):
         case = await opened(world)
         assert await world.order_store.hint("token_pay_1_1") is True
         assert await taken(world) == {}
         assert await world.order_store.record(commit(case))
         assert set(await taken(world)) == {"pay_1"}
 
-    async def test_a_hint_survives_a_commit_that_keeps_the_hold(self, world: World):
+    async def test_a_hint_survives_a_commit_that_keeps_the_lease(self, world: World):
         case = await opened(world)
         await world.order_store.hint("token_pay_1_1")
         kept = commit(case, lease=KeepLease(LEASE_S))
@@ -660,14 +662,14 @@ class HoldContract:
         assert await world.order_store.record(commit(await read(world, case), lease=ReleaseLease(3600.0)))
         assert set(await taken(world)) == {"pay_1"}
 
-    async def test_a_hint_is_honoured_once(self, world: World):
+    async def test_a_hint_makes_an_order_due_once(self, world: World):
         await idle(world)
         await world.order_store.hint("token_pay_1_1")
         case = (await taken(world))["pay_1"]
         assert await world.order_store.record(commit(case, order={"version": 2}))
         assert await taken(world) == {}
 
-    async def test_a_heartbeat_keeps_the_hold(self, world: World):
+    async def test_a_heartbeat_extends_the_lease(self, world: World):
         await opened(world)
         await world.skip(LEASE_S - 5)
         lease = Lease("pay_1", 1)
@@ -677,9 +679,7 @@ class HoldContract:
         await world.skip(6)
         assert set(await taken(world)) == {"pay_1"}
 
-    async def test_a_heartbeat_finds_out_what_was_lost_and_extends_no_lease_that_was_released(
-        self, world: World
-    ):
+    async def test_a_heartbeat_reports_lost_leases_and_extends_no_released_lease(self, world: World):
         await opened(world, 1)
         await idle(world, 2)
         await world.skip(LEASE_S + 1)
@@ -697,7 +697,7 @@ class HoldContract:
 class RefundContract:
     """Money on its way back."""
 
-    async def test_a_refund_is_opened_with_what_it_needs(self, world: World):
+    async def test_opening_a_refund_returns_all_that_its_send_needs(self, world: World):
         case = await succeeded(world)
         asked = refund_opening(case, 1, 60)
         result = await world.order_store.open(asked)
@@ -712,7 +712,7 @@ class RefundContract:
         assert [e.type for e in await world.events()] == ["payment.created", "refund.processing"]
         assert [e.kind for e in await world.timeline("re_1")] == ["refund_created"]
 
-    async def test_two_refunds_of_60_on_100_at_once_are_one_refund(self, world: World):
+    async def test_of_two_concurrent_refunds_of_60_on_100_one_is_opened(self, world: World):
         case = await succeeded(world, amount=100)
         results = await asyncio.gather(
             *(world.order_store.open(refund_opening(case, n, 60)) for n in range(4))
@@ -723,7 +723,7 @@ class RefundContract:
         assert sum(c is not None for c in claims) == 1
         assert isinstance(await world.order_store.open(refund_opening(case, 9, 40)), Opened)
 
-    async def test_one_refund_key_at_once_is_one_refund(self, world: World):
+    async def test_concurrent_refunds_with_one_key_open_one_refund(self, world: World):
         case = await succeeded(world, amount=100)
         asked = [refund_opening(case, n, 100, key="same") for n in range(5)]
         results = await asyncio.gather(*(world.order_store.open(one) for one in asked))
@@ -732,7 +732,7 @@ class RefundContract:
         rest = [r for r in results if not isinstance(r, Opened)]
         assert all(isinstance(r, AlreadyClaimed) and r.order_id == winners[0] for r in rest)
 
-    async def test_what_brought_no_money_cannot_be_refunded(self, world: World):
+    async def test_a_payment_that_received_no_money_cannot_be_refunded(self, world: World):
         case = await opened(world)
         result = await world.order_store.open(refund_opening(case, 1, 1))
         assert result == NotRefundable(0)
@@ -748,7 +748,7 @@ class RefundContract:
         again = await world.order_store.open(refund_opening(case, 2, 41))
         assert again == NotRefundable(40)
 
-    async def test_a_refund_that_fails_gives_its_reservation_back(self, world: World):
+    async def test_a_failed_refund_releases_its_reservation(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
         assert await world.order_store.record(Ends.badly(refund))
@@ -757,7 +757,7 @@ class RefundContract:
         assert after.attempts[0].refund_reserved == 0
         assert isinstance(await world.order_store.open(refund_opening(case, 2, 100)), Opened)
 
-    async def test_a_refund_that_fails_has_its_ended_payment_looked_at_again(self, world: World):
+    async def test_a_failed_refund_makes_its_ended_payment_due(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
         assert case.order.id not in await taken(world)
@@ -765,7 +765,7 @@ class RefundContract:
         again = (await taken(world))[case.order.id]
         assert again.hinted
 
-    async def test_a_refund_that_fails_interrupts_no_holder_of_its_payment(self, world: World):
+    async def test_a_failed_refund_does_not_break_the_lease_of_its_payment(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
         await world.order_store.hint_reference(case.attempts[0].rail, str(case.attempts[0].reference))
@@ -773,7 +773,7 @@ class RefundContract:
         assert await world.order_store.record(Ends.badly(refund))
         assert case.order.id not in await taken(world)
 
-    async def test_a_refund_that_went_through_after_it_had_failed_is_not_made_again(self, world: World):
+    async def test_a_failed_refund_that_succeeded_late_is_not_made_again(self, world: World):
         case = await succeeded(world, amount=100)
         assert await world.order_store.record(Ends.badly(await refunding(world, case, 1, 60)))
         failed = await world.order_store.refund("re_1")
@@ -791,7 +791,7 @@ class RefundContract:
         again = await read(world, case)
         assert (again.order, again.attempts) == (after.order, after.attempts)
 
-    async def test_one_that_went_through_after_another_took_its_place_counts_as_far_as_money_came(
+    async def test_a_late_refund_success_after_another_refund_counts_up_to_the_amount_received(
         self, world: World
     ):
         case = await succeeded(world, amount=100)
@@ -804,9 +804,7 @@ class RefundContract:
         after = await read(world, case)
         assert (after.order.amount_refunded, after.attempts[0].refund_reserved) == (100, 100)
 
-    async def test_a_refund_fails_and_keeps_its_reservation_where_a_former_attempt_went_through(
-        self, world: World
-    ):
+    async def test_a_failed_refund_keeps_its_reservation_if_an_earlier_attempt_succeeded(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
         first = replace(
@@ -836,12 +834,12 @@ class RefundContract:
         assert (await read(world, case)).attempts == once.attempts
         assert (await read(world, case)).order.amount_refunded == once.order.amount_refunded
 
-    async def test_nobody_lets_go_for_good_of_a_refund_that_has_not_ended(self, world: World):
+    async def test_an_open_refund_cannot_be_released_without_a_due_time(self, world: World):
         case = await refunding(world, await succeeded(world), 1, 60)
         with pytest.raises(world.refusal):
             await world.order_store.record(commit(case, lease=ReleaseLease(None)))
 
-    async def test_a_refund_still_under_way_settles_nothing(self, world: World):
+    async def test_an_open_refund_does_not_count_as_refunded(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
         assert await world.order_store.record(
@@ -850,7 +848,7 @@ class RefundContract:
         after = await read(world, case)
         assert (after.order.amount_refunded, after.attempts[0].refund_reserved) == (0, 60)
 
-    async def test_a_move_of_the_payment_leaves_reservations_alone(self, world: World):
+    async def test_a_commit_of_the_payment_does_not_change_reservations(self, world: World):
         case = await succeeded(world, amount=100)
         await refunding(world, case, 1, 60)
         stale = case.attempts[0]
@@ -860,7 +858,7 @@ class RefundContract:
         after = await read(world, case)
         assert (after.attempts[0].inquiries, after.attempts[0].refund_reserved) == (9, 60)
 
-    async def test_a_dead_holders_refund_is_taken_over_whole(self, world: World):
+    async def test_a_refund_under_an_expired_lease_is_taken_over_with_all_its_data(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 60)
         await world.skip(LEASE_S + 1)
@@ -874,7 +872,7 @@ class RefundContract:
         assert await world.order_store.record(Ends.well(refund)) is False
         assert await world.order_store.record(Ends.well(over)) is True
 
-    async def test_payments_and_refunds_wait_in_one_line(self, world: World):
+    async def test_payments_and_refunds_share_one_queue(self, world: World):
         case = await succeeded(world, 1)
         refund = await refunding(world, case, 1, 60)
         assert await world.order_store.record(commit(refund, lease=ReleaseLease(10.0)))
@@ -883,21 +881,21 @@ class RefundContract:
         await world.skip(30)
         assert list(await taken(world)) == ["pay_3", "re_1", "pay_2"]
 
-    async def test_a_hint_reaches_a_refund(self, world: World):
+    async def test_a_hint_makes_a_refund_due(self, world: World):
         case = await succeeded(world)
         refund = await refunding(world, case, 1, 60)
         assert await world.order_store.record(commit(refund))
         assert await world.order_store.hint("token_re_1_1") is True
         assert set(await taken(world)) == {"re_1"}
 
-    async def test_a_heartbeat_keeps_payments_and_refunds_alike(self, world: World):
+    async def test_a_heartbeat_extends_leases_of_payments_and_refunds(self, world: World):
         case = await succeeded(world, 1)
         await refunding(world, case, 1, 60)
         await opened(world, 2)
         leases = frozenset({Lease("re_1", 1), Lease("pay_2", 1)})
         assert await world.order_store.renew(tuple(leases), lease_s=LEASE_S) == leases
 
-    async def test_a_refund_answers_its_own_claim(self, world: World):
+    async def test_a_refund_completes_its_own_claim(self, world: World):
         case = await succeeded(world)
         refund = await refunding(world, case, 1, 60)
         assert await world.order_store.record(replace(Ends.well(refund), answer=ANSWER))
@@ -905,7 +903,7 @@ class RefundContract:
         assert isinstance(again, AlreadyClaimed)
         assert (again.order_id, again.answer) == ("re_1", ANSWER)
 
-    async def test_an_exclusive_refund_shuts_out_another_until_it_has_ended(self, world: World):
+    async def test_an_exclusive_refund_blocks_another_until_it_ends(self, world: World):
         case = await succeeded(world, amount=100)
         asked = [refund_opening(case, n, 20, exclusive=True) for n in range(3)]
         results = await asyncio.gather(*(world.order_store.open(one) for one in asked))
@@ -916,7 +914,7 @@ class RefundContract:
         again = await world.order_store.open(refund_opening(case, 7, 20, exclusive=True))
         assert isinstance(again, Opened)
 
-    async def test_a_surplus_goes_back_once_and_is_no_part_of_its_payment(self, world: World):
+    async def test_a_surplus_is_refunded_once_and_is_not_part_of_its_payment(self, world: World):
         case = await opened(world, payment={"amount": 100})
         assert case.live is not None
         dead = replace(case.live, state=AttemptState.NOT_SENT, evidence=Evidence.NOT_SENT)
@@ -936,14 +934,14 @@ class RefundContract:
         by_hand = await refunding(world, case, 5, 40)
         assert by_hand.order.surplus is False
 
-    async def test_a_surplus_that_went_back_leaves_its_payment_as_it_was(self, world: World):
+    async def test_a_succeeded_surplus_refund_does_not_change_its_payment(self, world: World):
         case = await succeeded(world, amount=100)
         refund = await refunding(world, case, 1, 100, surplus=True)
         assert await world.order_store.record(Ends.well(refund))
         after = await read(world, case)
         assert (after.order.amount_refunded, after.attempts[0].refund_reserved) == (0, 100)
 
-    async def test_a_refund_without_an_attempt_is_a_workers(self, world: World):
+    async def test_a_worker_leases_a_refund_opened_without_an_attempt(self, world: World):
         case = await succeeded(world, amount=100)
         asked = replace(refund_opening(case, 1, 60), attempt=None, lease=ReleaseLease(0.0))
         assert isinstance(await world.order_store.open(asked), Opened)
@@ -984,7 +982,7 @@ async def paying_out(world: World, number: int = 1, **changes: Any) -> PayoutCas
 class PayoutContract:
     """Money sent to a wallet."""
 
-    async def test_a_payout_is_opened_once_with_all_it_needs(self, world: World):
+    async def test_a_payout_is_opened_once_with_all_that_its_send_needs(self, world: World):
         asked = payout_opening(world, payout={"metadata": {"cart": "7"}, "routing": {"chosen": "mtn_momo"}})
         result = await world.order_store.open(asked)
         assert isinstance(result, Opened)
@@ -996,7 +994,7 @@ class PayoutContract:
         assert [e.kind for e in await world.timeline("po_1")] == ["created"]
         assert await world.order_store.payment("po_1") is None
 
-    async def test_a_reference_is_paid_out_once_for_ever(self, world: World):
+    async def test_a_reference_is_used_for_one_payout_only(self, world: World):
         asked = [payout_opening(world, n, reference="wages") for n in range(6)]
         results = await asyncio.gather(*(world.order_store.open(one) for one in asked))
         winners = [r.case.order.id for r in results if isinstance(r, Opened)]
@@ -1007,7 +1005,7 @@ class PayoutContract:
         await opened(world, reference="invoice 7")
         assert (await paying_out(world, reference="invoice 7")).order.reference == "invoice 7"
 
-    async def test_everything_that_was_written_of_a_payout_is_read_again(self, world: World):
+    async def test_every_written_field_of_a_payout_is_read_back(self, world: World):
         case = await paying_out(world)
         assert case.live is not None
         after = replace(case.live, state=AttemptState.DECLINED, failure=NO_FUNDS, provider_code="X")
@@ -1034,12 +1032,12 @@ class PayoutContract:
         await world.skip(901)
         assert await world.order_store.record(commit(case, before_expiry=True)) is False
 
-    async def test_nobody_lets_go_for_good_of_a_payout_that_has_not_ended(self, world: World):
+    async def test_an_open_payout_cannot_be_released_without_a_due_time(self, world: World):
         case = await paying_out(world)
         with pytest.raises(world.refusal):
             await world.order_store.record(commit(case, lease=ReleaseLease(None)))
 
-    async def test_a_dead_holders_payout_is_taken_over(self, world: World):
+    async def test_a_payout_under_an_expired_lease_is_taken_over(self, world: World):
         case = await paying_out(world)
         await world.skip(LEASE_S + 1)
         over = (await taken(world))["po_1"]
@@ -1049,11 +1047,11 @@ class PayoutContract:
         assert await world.order_store.record(commit(case)) is False
         assert await world.order_store.record(commit(over)) is True
 
-    async def test_a_heartbeat_keeps_a_payout(self, world: World):
+    async def test_a_heartbeat_extends_the_lease_of_a_payout(self, world: World):
         await paying_out(world)
         assert await world.order_store.renew([Lease("po_1", 1)], lease_s=LEASE_S) == {Lease("po_1", 1)}
 
-    async def test_a_payout_answers_its_own_claim(self, world: World):
+    async def test_a_payout_completes_its_own_claim(self, world: World):
         case = await paying_out(world)
         assert await world.order_store.record(commit(case, answer=ANSWER))
         again = await world.order_store.open(payout_opening(world, 7, key="payout 1"))
@@ -1064,14 +1062,14 @@ class PayoutContract:
 class HintContract:
     """What callbacks say."""
 
-    async def test_a_holder_knows_that_a_callback_sent_him(self, world: World):
+    async def test_a_leased_order_shows_whether_a_callback_made_it_due(self, world: World):
         await idle(world, due_in_s=0)
         assert (await taken(world))["pay_1"].hinted is False
         await world.skip(LEASE_S + 1)
         await world.order_store.hint("token_pay_1_1")
         assert (await taken(world))["pay_1"].hinted is True
 
-    async def test_a_claimed_failure_is_kept_and_no_commit_forgets_it(self, world: World):
+    async def test_later_commits_keep_the_failure_that_a_callback_claimed(self, world: World):
         case = await opened(world)
         assert case.live is not None
         assert await world.order_store.hint("token_pay_1_1", NO_FUNDS)
@@ -1081,7 +1079,7 @@ class HintContract:
         assert await world.order_store.hint("token_pay_1_1")
         assert (await read(world, case)).attempts[0].reported_failure == NO_FUNDS
 
-    async def test_the_time_of_a_callback_is_kept_and_no_commit_forgets_it(self, world: World):
+    async def test_later_commits_keep_the_time_of_a_callback(self, world: World):
         case = await opened(world)
         assert case.live is not None
         assert await world.order_store.hint("token_pay_1_1")
@@ -1092,7 +1090,7 @@ class HintContract:
         again = (await read(world, case)).attempts[0]
         assert (again.callback_at, again.callback_checked_at) == (came_at, NOW)
 
-    async def test_a_hint_by_reference_reaches_one_rails_attempt_only(self, world: World):
+    async def test_a_hint_by_reference_matches_the_attempt_of_one_rail_only(self, world: World):
         case = await paying_out(world)
         assert case.live is not None
         assert await world.order_store.record(commit(case))
@@ -1114,7 +1112,7 @@ def poor(world: World, number: int, amount: int, **changes: Any) -> Opening[Payo
 class BalanceContract:
     """Nothing is sent that the merchant's balance does not cover, and nothing starts for a suspended one."""
 
-    async def test_a_payout_beyond_the_balance_is_refused_and_leaves_its_key_free(self, world: World):
+    async def test_a_payout_beyond_the_balance_is_refused_and_its_key_stays_free(self, world: World):
         await world.grant("m_poor", 100)
         assert isinstance(await world.order_store.open(poor(world, 1, 60)), Opened)
         asked = poor(world, 2, 60)
@@ -1124,21 +1122,21 @@ class BalanceContract:
         await world.grant("m_poor", 20)
         assert isinstance(await world.order_store.open(asked), Opened)
 
-    async def test_of_payouts_at_once_as_many_open_as_the_balance_covers(self, world: World):
+    async def test_concurrent_payouts_open_only_as_far_as_the_balance_covers(self, world: World):
         await world.grant("m_poor", 305)
         asked = [poor(world, number, 10) for number in range(64)]
         results = await asyncio.gather(*map(world.order_store.open, asked))
         assert sum(isinstance(result, Opened) for result in results) == 30
         assert {r for r in results if not isinstance(r, Opened)} == {NotCovered(available=5, needed=10)}
 
-    async def test_one_merchants_payout_too_many_stops_no_other_merchants(self, world: World):
+    async def test_a_refused_payout_does_not_stop_payouts_of_other_merchants(self, world: World):
         await world.grant("m_poor", 10)
         asked = [poor(world, 1, 11), payout_opening(world, 2), poor(world, 3, 10)]
         results = await asyncio.gather(*map(world.order_store.open, asked))
         assert results[0] == NotCovered(available=10, needed=11)
         assert all(isinstance(result, Opened) for result in results[1:])
 
-    async def test_a_repeat_takes_nothing_out_of_the_balance(self, world: World):
+    async def test_a_repeated_payout_does_not_reduce_the_balance(self, world: World):
         await world.grant("m_poor", 60)
         asked = poor(world, 1, 20)
         assert isinstance(await world.order_store.open(asked), Opened)
@@ -1148,14 +1146,14 @@ class BalanceContract:
         results = await asyncio.gather(*map(world.order_store.open, beside))
         assert [type(result) for result in results] == [Opened, AlreadyClaimed, Opened]
 
-    async def test_a_repeat_beside_its_first_is_not_told_that_the_balance_is_too_low(self, world: World):
+    async def test_a_concurrent_repeat_is_not_refused_for_a_low_balance(self, world: World):
         await world.grant("m_poor", 60)
         asked = [poor(world, number, 60, key="one key", reference="one") for number in range(4)]
         results = await asyncio.gather(*map(world.order_store.open, asked))
         assert sum(isinstance(result, Opened) for result in results) == 1
         assert sum(isinstance(result, AlreadyClaimed) for result in results) == 3
 
-    async def test_a_payout_that_failed_gives_back_what_it_held_and_one_under_review_does_not(
+    async def test_a_failed_payout_releases_its_reserved_balance_and_one_under_review_does_not(
         self, world: World
     ):
         await world.grant("m_poor", 100)
@@ -1171,7 +1169,7 @@ class BalanceContract:
         assert await world.order_store.record(commit(case, dead, order={"status": RefundStatus.FAILED}))
         assert isinstance(await world.order_store.open(poor(world, 2, 100)), Opened)
 
-    async def test_what_was_collected_can_be_paid_out_once(self, world: World):
+    async def test_collected_money_can_be_paid_out_once(self, world: World):
         await world.grant("m_poor", 0)
         case = await opened(world, payment={**POOR, "amount": 100})
         assert await world.order_store.open(poor(world, 1, 1)) == NotCovered(available=0, needed=1)
@@ -1179,7 +1177,7 @@ class BalanceContract:
         assert isinstance(await world.order_store.open(poor(world, 2, 100)), Opened)
         assert await world.order_store.open(poor(world, 3, 1)) == NotCovered(available=0, needed=1)
 
-    async def test_what_was_paid_out_is_not_refunded_as_well_and_a_surplus_is(self, world: World):
+    async def test_paid_out_money_is_not_refunded_but_a_surplus_is(self, world: World):
         await world.grant("m_poor", 0)
         case = await opened(world, payment={**POOR, "amount": 100})
         assert await world.order_store.record(_paid(case, names_debit=False))
@@ -1192,7 +1190,7 @@ class BalanceContract:
         surplus = refund_opening(case, 3, 60, surplus=True, **POOR)
         assert isinstance(await world.order_store.open(surplus), Opened)
 
-    async def test_money_that_a_rail_took_back_covers_nothing(self, world: World):
+    async def test_reversed_money_does_not_cover_a_payout(self, world: World):
         await world.grant("m_poor", 0)
         case = await opened(world, payment={**POOR, "amount": 100})
         assert await world.order_store.record(_paid(case))
@@ -1201,7 +1199,7 @@ class BalanceContract:
         assert await world.order_store.record(commit(case, back, contradiction="reversed"))
         assert await world.order_store.open(poor(world, 1, 1)) == NotCovered(available=0, needed=1)
 
-    async def test_a_payout_that_a_rail_sent_back_can_be_paid_out_again(self, world: World):
+    async def test_a_returned_payout_can_be_paid_out_again(self, world: World):
         await world.grant("m_poor", 100)
         opened = await world.order_store.open(poor(world, 1, 100))
         assert isinstance(opened, Opened)
@@ -1217,7 +1215,7 @@ class BalanceContract:
         assert await world.order_store.record(commit(case, back, contradiction="reversed"))
         assert isinstance(await world.order_store.open(poor(world, 2, 100)), Opened)
 
-    async def test_nothing_starts_for_a_suspended_merchant_and_what_is_open_goes_on(self, world: World):
+    async def test_a_suspended_merchant_starts_no_orders_and_its_open_orders_continue(self, world: World):
         await world.grant("m_poor", 0)
         case = await opened(world, payment={**POOR, "amount": 100})
         await world.suspend("m_poor")
