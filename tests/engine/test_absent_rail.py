@@ -15,7 +15,7 @@ LOST = SendAnswer(evidence=Evidence.AMBIGUOUS)
 
 
 @pytest.mark.parametrize("answer", [ACCEPTED, LOST])
-async def test_a_payment_at_a_rail_that_is_gone_is_asked_about_when_it_is_back(
+async def test_a_payment_at_an_unconfigured_rail_is_inquired_when_the_rail_is_back(
     desk: Desk, answer: SendAnswer
 ):
     desk.first.answers = [answer]
@@ -33,7 +33,7 @@ async def test_a_payment_at_a_rail_that_is_gone_is_asked_about_when_it_is_back(
     assert await desk.pool.fetchval("SELECT status FROM payments") == "succeeded"
 
 
-async def test_a_refund_waits_for_the_rail_that_has_the_money(desk: Desk):
+async def test_a_refund_waits_for_the_rail_of_the_debit(desk: Desk):
     payment = await desk.pay()
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -50,7 +50,7 @@ async def test_a_refund_waits_for_the_rail_that_has_the_money(desk: Desk):
     assert await desk.pool.fetchval("SELECT status FROM refunds") == "succeeded"
 
 
-async def test_a_password_for_a_rail_that_is_gone_goes_nowhere(desk: Desk):
+async def test_an_otp_for_an_unconfigured_rail_is_not_sent(desk: Desk):
     asks = replace(ACCEPTED, next_action=NextAction(NextActionType.SUBMIT_OTP, "Dial *110#"))
     desk.second.answers = [asks]
     payment = await desk.pay(rail="paystack")
@@ -63,6 +63,6 @@ async def test_a_password_for_a_rail_that_is_gone_goes_nowhere(desk: Desk):
     ("tries", "age_s", "wait_s"),
     [(0, 0.0, 5), (1, 60.0, 15), (9, 600.0, 900), (99, 1e5, 3600), (999, 1e9, 3600)],
 )
-def test_a_refund_that_no_rail_takes_is_tried_ever_more_patiently(tries: int, age_s: float, wait_s: float):
+def test_a_refund_that_no_rail_accepts_is_retried_with_growing_waits(tries: int, age_s: float, wait_s: float):
     schedule = InquirySchedule(steps=(5, 15), tail=((900, 86_400), (3_600, 259_200)))
     assert schedule.endless_wait_s(tries, age_s) == wait_s

@@ -122,7 +122,7 @@ def claim_of(*, livemode: bool, key: str = "key") -> Claim:
 # Modes.
 
 
-async def test_a_test_order_is_refused_where_only_live_accounts_are_set_up(books: Books):
+async def test_a_test_order_is_refused_if_only_live_accounts_are_configured(books: Books):
     desk = await books.desk(rail_of("a", live=True))
     for order in (desk.pay, desk.pay_out):
         with pytest.raises(NoRailForModeError, match="no test rail account"):
@@ -166,7 +166,7 @@ async def test_an_order_does_not_fall_over_to_an_account_of_the_other_mode(books
     assert skipped["paystack"] == "other_mode"
 
 
-async def test_a_repeat_is_answered_as_its_first_request_whatever_became_of_the_accounts(books: Books):
+async def test_a_repeat_gets_the_first_response_even_if_the_accounts_changed(books: Books):
     desk = await books.desk(rail_of("a"))
     first = await desk.engine.initiate_payment(request_of(livemode=False), claim_of(livemode=False))
     desk = await books.desk(rail_of("b", live=True))
@@ -174,7 +174,7 @@ async def test_a_repeat_is_answered_as_its_first_request_whatever_became_of_the_
     assert (again.replayed, again.body) == (True, first.body)
 
 
-async def test_what_was_queued_sent_or_paid_in_test_never_meets_the_account_once_it_is_live(books: Books):
+async def test_test_mode_orders_are_never_sent_to_an_account_that_became_live(books: Books):
     rail = rail_of("a")
     desk = await books.desk(rail)
     rail.status_at_rail = SUCCEEDED
@@ -200,13 +200,13 @@ async def test_what_was_queued_sent_or_paid_in_test_never_meets_the_account_once
 # Identities.
 
 
-async def test_an_attempt_remembers_the_identity_that_it_was_sent_with(books: Books):
+async def test_an_attempt_stores_the_identity_it_was_sent_with(books: Books):
     desk = await books.desk(rail_of("a"))
     payment_id = (await desk.pay())["id"]
     assert (await desk.case(payment_id)).attempts[0].account.identity == "a"
 
 
-async def test_credentials_of_another_business_neither_send_nor_ask_and_a_human_is_told(books: Books):
+async def test_credentials_of_another_business_send_and_inquire_nothing_and_the_order_is_listed(books: Books):
     old = rail_of("a")
     desk = await books.desk(old)
     old.status_at_rail = SUCCEEDED
@@ -226,7 +226,7 @@ async def test_credentials_of_another_business_neither_send_nor_ask_and_a_human_
     assert parked == sorted((order, "under_review", "account_unconfirmed") for order in (lost, refund))
 
 
-async def test_a_password_is_not_handed_over_with_the_credentials_of_another_business(books: Books):
+async def test_an_otp_is_not_sent_with_credentials_of_another_business(books: Books):
     old = rail_of("a", otp=True)
     old.status_at_rail = WAITS_FOR_OTP
     desk = await books.desk(old)
@@ -238,7 +238,7 @@ async def test_a_password_is_not_handed_over_with_the_credentials_of_another_bus
     assert new.passwords == []
 
 
-async def test_former_credentials_ask_about_their_orders_and_send_nothing(books: Books):
+async def test_former_credentials_inquire_their_orders_and_send_nothing(books: Books):
     old = rail_of("a")
     desk = await books.desk(old)
     old.answers, old.status_at_rail = [NO_ANSWER], NOT_FOUND
@@ -260,7 +260,7 @@ async def test_former_credentials_ask_about_their_orders_and_send_nothing(books:
     assert (await desk.order(lost)).status == "processing"
 
 
-async def test_a_confirmed_key_of_the_same_business_goes_on_with_what_the_former_one_began(books: Books):
+async def test_a_confirmed_key_of_the_same_business_continues_orders_of_the_former_key(books: Books):
     old = rail_of("a")
     desk = await books.desk(old)
     old.status_at_rail = SUCCEEDED
@@ -370,7 +370,7 @@ async def test_the_first_identity_of_a_label_and_environment_is_confirmed_and_no
     ]
 
 
-async def test_of_two_identities_that_come_first_together_one_is_confirmed(books: Books):
+async def test_of_two_concurrent_first_identities_one_is_confirmed(books: Books):
     account = RailAccount(rail="paystack", account="main", base_url="", target_environment="")
     names = [f"key {n}" for n in range(4)]
     await asyncio.gather(

@@ -315,7 +315,7 @@ examples = count()
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=st.lists(STEPS, min_size=3, max_size=12), credit=st.sampled_from([0, 0, 25]))
-async def test_a_balance_is_what_the_books_say_and_covers_what_is_sent(
+async def test_a_balance_matches_the_books_and_covers_sent_payouts(
     desk: Desk, steps: list[tuple[Any, ...]], credit: int
 ):
     await desk.pool.execute(f"TRUNCATE {TABLES}")
@@ -338,7 +338,7 @@ async def test_a_balance_is_what_the_books_say_and_covers_what_is_sent(
     await shop.check_books()
 
 
-async def test_money_that_came_too_much_moves_no_balance_on_its_way_in_or_out(desk: Desk):
+async def test_surplus_money_never_changes_the_balance(desk: Desk):
     bank.book.clear()
     bank.fates = ["fails", "pays"]
     balances = PostgresBalances(Database(desk.pool))
@@ -357,7 +357,7 @@ async def test_money_that_came_too_much_moves_no_balance_on_its_way_in_or_out(de
     assert await balances.balance(account) == before
 
 
-async def test_a_refused_payout_may_be_asked_for_again_under_its_key(desk: Desk):
+async def test_a_refused_payout_can_be_requested_again_under_its_key(desk: Desk):
     tenant = Tenant("m_refused", livemode=False)
     balances = PostgresBalances(Database(desk.pool))
     bank.book.clear()

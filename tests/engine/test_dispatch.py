@@ -80,7 +80,7 @@ class Scene:
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-async def test_what_a_connector_refuses_itself_is_tried_once_and_shuts_no_rail(refusal: SendAnswer):
+async def test_a_refusal_by_the_connector_is_not_retried_and_opens_no_breaker(refusal: SendAnswer):
     scene = Scene()
     for _ in range(50):
         sent = await scene.send(refusal)
@@ -90,13 +90,13 @@ async def test_what_a_connector_refuses_itself_is_tried_once_and_shuts_no_rail(r
     assert scene.registry.budget("mtn_momo:collect").statistics().retries == 0
 
 
-async def test_a_rail_s_own_fault_is_counted_all_the_same():
+async def test_a_fault_of_the_rail_is_counted():
     scene = Scene()
     await scene.send(SILENT)
     assert scene.seen("mtn_momo:collect").failures == 1
 
 
-async def test_an_inquiry_or_a_password_that_never_left_is_not_counted():
+async def test_an_unsent_inquiry_or_otp_is_not_counted():
     scene = Scene()
     for _ in range(50):
         assert (await scene.ask(not_asked("other_account"))).refused_locally
@@ -108,7 +108,7 @@ async def test_an_inquiry_or_a_password_that_never_left_is_not_counted():
 
 
 @pytest.mark.parametrize("answer", [SUCCEEDED, PENDING, StatusAnswer(status_at_rail=RailStatus.FAILED)])
-async def test_an_answer_that_names_another_reference_says_nothing_and_counts_against_the_rail(
+async def test_an_answer_with_another_reference_is_ignored_and_counts_as_a_rail_fault(
     answer: StatusAnswer,
 ):
     scene = Scene()
@@ -123,7 +123,7 @@ async def test_an_answer_that_names_another_reference_says_nothing_and_counts_ag
 
 
 @pytest.mark.parametrize("reference", [None, OURS])
-async def test_an_answer_that_names_our_reference_or_none_is_passed_on(reference: str | None):
+async def test_an_answer_with_our_reference_or_none_is_used(reference: str | None):
     scene = Scene()
     answer = replace(SUCCEEDED, reference=reference)
     with capture_logs() as logs:

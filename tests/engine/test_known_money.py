@@ -83,7 +83,7 @@ async def paid_payout(desk: Desk) -> str:
     return payout_id
 
 
-async def test_a_payment_that_is_paid_late_succeeds_while_a_second_attempt_is_under_way(desk: Desk):
+async def test_a_late_success_succeeds_while_a_second_attempt_is_open(desk: Desk):
     payment_id = await fallen_over(desk)
     first, _ = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first)
@@ -92,7 +92,7 @@ async def test_a_payment_that_is_paid_late_succeeds_while_a_second_attempt_is_un
     assert payment.amount_received == 1000
 
 
-async def test_a_second_attempt_of_unknown_fate_is_not_sent_again(desk: Desk):
+async def test_a_second_attempt_with_unknown_outcome_is_not_resent(desk: Desk):
     payment_id = await fallen_over(desk, NO_ANSWER)
     first, _ = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first)
@@ -115,7 +115,7 @@ async def test_a_second_attempt_that_fails_does_not_fall_over_to_a_third_rail(de
     assert (await desk.order(payment_id)).status == "succeeded"
 
 
-async def test_a_second_attempt_that_succeeds_as_well_goes_back_whole(desk: Desk):
+async def test_a_second_attempt_that_also_succeeds_is_refunded_in_full(desk: Desk):
     payment_id = await fallen_over(desk)
     first, second = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first)
@@ -127,7 +127,7 @@ async def test_a_second_attempt_that_succeeds_as_well_goes_back_whole(desk: Desk
     assert [(order.amount, order.original_reference) for order in back] == [(1000, second.reference)]
 
 
-async def test_another_amount_that_comes_late_is_no_payment_and_waits_for_a_human(desk: Desk):
+async def test_a_late_success_of_another_amount_does_not_pay_and_goes_under_review(desk: Desk):
     payment_id = await queued(desk)
     first = (await attempts_of(desk, payment_id))[0]
     await desk.rail_pays_late(desk.first, first, amount=1)
@@ -142,7 +142,7 @@ async def test_another_amount_that_comes_late_is_no_payment_and_waits_for_a_huma
     assert await desk.waiting() == [(payment_id, "under_review")]
 
 
-async def test_another_currency_is_no_payment_and_is_told_once(desk: Desk):
+async def test_another_currency_does_not_pay_and_is_reported_once(desk: Desk):
     payment_id = (await desk.pay())["id"]
     desk.first.status_at_rail = replace(SUCCEEDED, amount=1000, currency="NGN")
     for _ in range(3):
@@ -153,7 +153,7 @@ async def test_another_currency_is_no_payment_and_is_told_once(desk: Desk):
     assert (attempt.money_moved, attempt.amount_received) == (True, 0)
 
 
-async def test_an_attempt_that_moved_another_amount_is_not_sent_again_when_its_rail_forgets_it(desk: Desk):
+async def test_an_attempt_that_moved_another_amount_is_not_resent_after_not_found(desk: Desk):
     desk.first.answers = [NO_ANSWER]
     payment_id = (await desk.pay())["id"]
     desk.first.status_at_rail = replace(SUCCEEDED, amount=1)
@@ -166,7 +166,7 @@ async def test_an_attempt_that_moved_another_amount_is_not_sent_again_when_its_r
     assert (await desk.order(payment_id)).status_detail == "under_review"
 
 
-async def test_an_attempt_that_moved_another_amount_and_then_failed_ends_by_a_human_only(desk: Desk):
+async def test_a_failed_attempt_that_moved_another_amount_is_ended_by_an_operator_only(desk: Desk):
     payment_id = (await desk.pay())["id"]
     desk.first.status_at_rail = replace(SUCCEEDED, amount=1)
     await desk.work()
@@ -182,7 +182,7 @@ async def test_an_attempt_that_moved_another_amount_and_then_failed_ends_by_a_hu
     assert (await desk.order(payment_id)).status == "failed"
 
 
-async def test_the_right_amount_after_another_is_no_second_payment(desk: Desk):
+async def test_the_right_amount_after_another_amount_is_not_a_second_payment(desk: Desk):
     payment_id = (await desk.pay())["id"]
     desk.first.status_at_rail = replace(SUCCEEDED, amount=1)
     await desk.work()
@@ -195,7 +195,7 @@ async def test_the_right_amount_after_another_is_no_second_payment(desk: Desk):
 
 
 @pytest.mark.parametrize("amount", [1000, 1], ids=["the amount", "another amount"])
-async def test_no_password_is_handed_over_for_a_second_attempt(desk: Desk, amount: int):
+async def test_no_otp_is_sent_for_a_second_attempt(desk: Desk, amount: int):
     payment_id = await fallen_over(desk, ASKS_OTP)
     assert (await desk.order(payment_id)).status == "requires_action"
     first, _ = await attempts_of(desk, payment_id)
@@ -224,7 +224,7 @@ async def test_a_payment_that_received_another_amount_is_not_canceled_and_does_n
 
 
 @pytest.mark.parametrize("decision", ["approve", "decline"])
-async def test_a_payment_whose_money_moved_is_neither_approved_nor_declined(desk: Desk, decision: str):
+async def test_a_payment_with_known_money_can_be_neither_approved_nor_declined(desk: Desk, decision: str):
     payment_id = await queued(desk)
     first = (await attempts_of(desk, payment_id))[0]
     await desk.rail_pays_late(desk.first, first, amount=1)
@@ -234,7 +234,7 @@ async def test_a_payment_whose_money_moved_is_neither_approved_nor_declined(desk
         await getattr(desk.engine.reviewing, decision)(payment_id, by="key_1", reason="known buyer")
 
 
-async def test_a_payout_that_is_known_to_be_paid_is_neither_sent_again_nor_expired(desk: Desk):
+async def test_a_payout_known_as_paid_is_neither_resent_nor_expired(desk: Desk):
     payout_id = await paid_payout(desk)
     before = await sent(desk)
     await desk.work()
@@ -247,7 +247,7 @@ async def test_a_payout_that_is_known_to_be_paid_is_neither_sent_again_nor_expir
     assert await sent(desk) == before
 
 
-async def test_a_refund_that_is_known_to_have_gone_is_not_sent_again(desk: Desk):
+async def test_a_refund_known_as_paid_is_not_resent(desk: Desk):
     desk.first.status_at_rail = SUCCEEDED
     payment_id = (await desk.pay())["id"]
     await desk.work()
@@ -273,7 +273,7 @@ async def test_an_order_under_review_without_a_live_attempt_is_resolved(desk: De
     assert await desk.waiting() == []
 
 
-async def test_a_payment_that_received_too_little_is_resolved_and_its_money_goes_back(desk: Desk):
+async def test_an_underpaid_payment_is_resolved_and_its_money_refunded(desk: Desk):
     payment_id = await queued(desk)
     first = (await attempts_of(desk, payment_id))[0]
     await desk.rail_pays_late(desk.first, first, amount=1)
@@ -315,7 +315,7 @@ async def test_an_order_for_which_nothing_was_sent_cannot_be_resolved_as_succeed
     ],
     ids=["a send", "a cancelation", "an expiry", "another attempt"],
 )
-async def test_postgresql_refuses_what_no_correct_program_asks(desk: Desk, statement: str):
+async def test_postgresql_refuses_statements_that_break_the_known_money_rule(desk: Desk, statement: str):
     payment_id = await queued(desk)
     first = (await attempts_of(desk, payment_id))[0]
     await desk.rail_pays_late(desk.first, first, amount=1)
@@ -324,7 +324,7 @@ async def test_postgresql_refuses_what_no_correct_program_asks(desk: Desk, state
     assert refused.value.constraint_name == "known_money_stops_everything"
 
 
-async def test_a_human_who_says_succeeded_means_the_attempt_whose_money_is_known(desk: Desk):
+async def test_resolving_as_succeeded_selects_the_attempt_with_known_money(desk: Desk):
     payment_id = await fallen_over(desk)
     first, second = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first, amount=990)
@@ -341,7 +341,7 @@ async def test_a_human_who_says_succeeded_means_the_attempt_whose_money_is_known
     assert [order for order in desk.first.sent if order.operation == "refund"] == []
 
 
-async def test_another_amount_on_top_of_a_paid_payment_goes_back(desk: Desk):
+async def test_another_amount_on_a_paid_payment_is_refunded(desk: Desk):
     payment_id = await fallen_over(desk)
     first, second = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first)
@@ -352,7 +352,7 @@ async def test_another_amount_on_top_of_a_paid_payment_goes_back(desk: Desk):
     assert [(order.amount, order.original_reference) for order in back] == [(990, second.reference)]
 
 
-async def test_a_payment_that_was_paid_after_all_can_be_refunded(desk: Desk):
+async def test_a_payment_paid_late_can_be_refunded(desk: Desk):
     payment_id = (await desk.pay())["id"]
     for status_at_rail in (replace(SUCCEEDED, amount=1), FAILED, SUCCEEDED):
         desk.first.status_at_rail = status_at_rail
@@ -361,7 +361,7 @@ async def test_a_payment_that_was_paid_after_all_can_be_refunded(desk: Desk):
     assert (await desk.refund(payment_id, 1000))["status"] == "processing"
 
 
-async def test_while_known_money_waits_for_a_human_the_other_attempts_are_looked_back_at(desk: Desk):
+async def test_other_attempts_are_rechecked_while_known_money_is_under_review(desk: Desk):
     payment_id = await fallen_over(desk)
     first, second = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first, amount=990)

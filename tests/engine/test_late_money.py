@@ -43,7 +43,7 @@ async def age(desk: Desk, interval: str) -> None:
     await desk.pool.execute(f"UPDATE attempts SET started_at = now() - interval '{interval}'")
 
 
-async def test_a_payer_who_approves_after_the_time_out_is_found_without_a_callback(desk: Desk):
+async def test_a_late_approval_is_found_without_a_callback(desk: Desk):
     payment_id = await ended(desk, TIMED_OUT)
     assert await due_at_age_s(desk) == pytest.approx(900, abs=1)
     desk.first.status_at_rail = SUCCEEDED
@@ -58,7 +58,7 @@ async def test_a_payer_who_approves_after_the_time_out_is_found_without_a_callba
     assert [order.amount for order in back] == [1000]
 
 
-async def test_look_backs_come_at_15_minutes_2_hours_1_day_and_3_days_and_end(desk: Desk):
+async def test_rechecks_run_after_15_minutes_2_hours_1_day_and_3_days_and_then_end(desk: Desk):
     await ended(desk, TIMED_OUT)
     for interval, at_age_s in (("16 minutes", 7_200), ("3 hours", 86_400), ("2 days", 259_200)):
         await age(desk, interval)
@@ -69,7 +69,7 @@ async def test_look_backs_come_at_15_minutes_2_hours_1_day_and_3_days_and_end(de
     assert await due_at_age_s(desk) is None
 
 
-async def test_a_look_back_that_learns_nothing_is_repeated(desk: Desk):
+async def test_a_recheck_without_an_answer_is_repeated(desk: Desk):
     await ended(desk, TIMED_OUT)
     desk.first.status_at_rail = NO_INFORMATION
     await age(desk, "4 days")
@@ -80,7 +80,7 @@ async def test_a_look_back_that_learns_nothing_is_repeated(desk: Desk):
     assert await due_at_age_s(desk) is None
 
 
-async def test_a_rail_that_does_not_find_what_it_had_has_not_answered_a_look_back(desk: Desk):
+async def test_not_found_for_a_known_payment_does_not_answer_a_recheck(desk: Desk):
     await ended(desk, TIMED_OUT)
     desk.first.status_at_rail = NOT_FOUND
     await age(desk, "4 days")
@@ -88,12 +88,12 @@ async def test_a_rail_that_does_not_find_what_it_had_has_not_answered_a_look_bac
     assert await due_at_age_s(desk) is not None
 
 
-async def test_a_payers_own_refusal_is_believed(desk: Desk):
+async def test_a_refusal_by_the_payer_needs_no_recheck(desk: Desk):
     await ended(desk, REFUSED)
     assert await due_at_age_s(desk) is None
 
 
-async def test_a_late_success_of_nothing_is_told_once(desk: Desk):
+async def test_a_late_success_of_zero_is_reported_once(desk: Desk):
     payment_id = await ended(desk, TIMED_OUT)
     (attempt,) = (await desk.case(payment_id)).attempts
     await desk.rail_pays_late(desk.first, attempt, amount=0)
@@ -111,7 +111,7 @@ async def paid_by_the_second(desk: Desk) -> str:
     return payment_id
 
 
-async def test_a_surplus_refund_starts_as_soon_as_the_refund_that_is_in_its_way_has_ended(desk: Desk):
+async def test_a_surplus_refund_starts_when_the_refund_that_blocks_it_ends(desk: Desk):
     able = replace(desk.first.capabilities.operations[Operation.REFUND], dedup_by_reference=False)
     operations = {**desk.first.capabilities.operations, Operation.REFUND: able}
     desk.first.capabilities = replace(desk.first.capabilities, operations=operations)
@@ -133,7 +133,7 @@ async def test_a_surplus_refund_starts_as_soon_as_the_refund_that_is_in_its_way_
     assert await desk.pool.fetchval("SELECT count(*) FROM refunds WHERE surplus") == 1
 
 
-async def test_the_surplus_is_the_debit_that_did_not_pay(desk: Desk):
+async def test_the_surplus_is_the_debit_that_does_not_pay_the_payment(desk: Desk):
     desk.first.answers = desk.second.answers = [UNREACHABLE]
     payment_id: str = (await desk.pay())["id"]
     first, second = (await desk.case(payment_id)).attempts
@@ -152,7 +152,7 @@ async def test_the_surplus_is_the_debit_that_did_not_pay(desk: Desk):
     assert [(row["attempt_id"], row["amount"]) for row in back] == [(second.id, 1000), (first.id, 1000)]
 
 
-async def test_a_debit_is_given_back_once_also_when_claims_have_grown_old(desk: Desk):
+async def test_a_debit_is_refunded_once_even_after_claims_expire(desk: Desk):
     payment_id = await paid_by_the_second(desk)
     first, second = (await desk.case(payment_id)).attempts
     desk.first.answers = [NEVER]
@@ -172,7 +172,7 @@ async def test_a_debit_is_given_back_once_also_when_claims_have_grown_old(desk: 
     assert await desk.pool.fetchval("SELECT count(*) FROM refunds") == 1
 
 
-async def test_a_transfer_that_its_rail_takes_back_is_told_once_and_re_opens_nothing(desk: Desk):
+async def test_a_reversed_transfer_is_reported_once_and_reopens_nothing(desk: Desk):
     payout_id: str = (await desk.pay_out())["id"]
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -186,7 +186,7 @@ async def test_a_transfer_that_its_rail_takes_back_is_told_once_and_re_opens_not
     assert (len(desk.first.sent), len(desk.second.sent)) == (1, 0)
 
 
-async def test_a_debit_that_its_rail_took_back_is_not_refunded(desk: Desk):
+async def test_a_reversed_debit_is_not_refunded(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -199,7 +199,7 @@ async def test_a_debit_that_its_rail_took_back_is_not_refunded(desk: Desk):
         await desk.refund(payment_id, 100)
 
 
-async def test_a_debit_that_went_back_without_a_refund_of_ours_is_told_once_and_not_refunded(desk: Desk):
+async def test_a_reversal_without_our_refund_is_reported_once_and_not_refunded(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -214,7 +214,7 @@ async def test_a_debit_that_went_back_without_a_refund_of_ours_is_told_once_and_
         await desk.refund(payment_id, 100)
 
 
-async def test_a_debit_that_went_back_by_our_own_refund_is_no_contradiction(desk: Desk):
+async def test_a_reversal_by_our_own_refund_is_no_contradiction(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -229,7 +229,7 @@ async def test_a_debit_that_went_back_by_our_own_refund_is_no_contradiction(desk
     assert await desk.contradictions() == []
 
 
-async def test_the_rail_is_asked_about_a_debit_again_once_its_refund_has_failed(desk: Desk):
+async def test_a_debit_is_inquired_again_after_its_refund_failed(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -248,7 +248,7 @@ async def test_the_rail_is_asked_about_a_debit_again_once_its_refund_has_failed(
     assert await desk.contradictions() == ["reversed"]
 
 
-async def test_a_payment_that_its_refund_changes_under_a_lease_is_released_all_the_same(desk: Desk):
+async def test_a_payment_changed_by_its_refund_under_a_lease_is_still_released(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -260,7 +260,7 @@ async def test_a_payment_that_its_refund_changes_under_a_lease_is_released_all_t
     assert await desk.pool.fetchval("SELECT lease_until FROM payments") is None
 
 
-async def test_a_reversal_is_told_although_the_process_that_took_its_callback_died(desk: Desk):
+async def test_a_reversal_is_reported_after_the_process_that_received_its_callback_crashed(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -287,9 +287,7 @@ async def test_a_second_callback_of_a_success_changes_nothing(desk: Desk):
 
 
 @pytest.mark.parametrize("unclear", [NO_INFORMATION, PENDING], ids=["no information", "pending"])
-async def test_a_callback_whose_inquiry_told_nothing_is_asked_about_until_the_rail_answers(
-    desk: Desk, unclear: StatusAnswer
-):
+async def test_a_callback_is_inquired_until_the_rail_answers(desk: Desk, unclear: StatusAnswer):
     desk.first.answers = [BUSY]
     payment_id: str = (await desk.pay())["id"]
     desk.second.status_at_rail = REFUSED
@@ -305,7 +303,7 @@ async def test_a_callback_whose_inquiry_told_nothing_is_asked_about_until_the_ra
 
 
 @pytest.mark.parametrize("unclear", [NO_INFORMATION, PENDING], ids=["no information", "pending"])
-async def test_a_reversal_is_asked_about_until_the_rail_answers(desk: Desk, unclear: StatusAnswer):
+async def test_a_reversal_is_inquired_until_the_rail_answers(desk: Desk, unclear: StatusAnswer):
     payout_id: str = (await desk.pay_out())["id"]
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -319,7 +317,7 @@ async def test_a_reversal_is_asked_about_until_the_rail_answers(desk: Desk, uncl
     assert await desk.contradictions() == ["reversed"]
 
 
-async def test_a_callback_of_a_reversal_does_not_die_with_the_worker_that_took_it(desk: Desk):
+async def test_a_reversal_callback_survives_a_crash_of_its_worker(desk: Desk):
     payout_id: str = (await desk.pay_out())["id"]
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -332,7 +330,7 @@ async def test_a_callback_of_a_reversal_does_not_die_with_the_worker_that_took_i
     assert await desk.contradictions() == ["reversed"]
 
 
-async def test_a_debit_of_which_a_part_was_refunded_can_be_taken_back_as_well(desk: Desk):
+async def test_a_partly_refunded_debit_can_be_reversed(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()

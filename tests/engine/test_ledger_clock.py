@@ -44,9 +44,7 @@ WAYS = st.lists(st.tuples(st.floats(0, 3), st.floats(0, 3)), min_size=1, max_siz
 
 
 @given(st.floats(-400, 400), WAYS)
-def test_its_time_is_wrong_by_at_most_the_quickest_answers_way(
-    wrong_s: float, ways: list[tuple[float, float]]
-):
+def test_the_clock_error_is_at_most_the_fastest_round_trip(wrong_s: float, ways: list[tuple[float, float]]):
     hand = HandClock(wrong_s)
     clock = StoreClock(hand)
     for way_s, back_s in ways:
@@ -56,7 +54,7 @@ def test_its_time_is_wrong_by_at_most_the_quickest_answers_way(
 
 
 @given(WAYS)
-def test_a_clock_that_is_right_is_not_moved_by_slow_answers(ways: list[tuple[float, float]]):
+def test_slow_answers_do_not_move_a_correct_clock(ways: list[tuple[float, float]]):
     hand = HandClock(0.0)
     clock = StoreClock(hand)
     for way_s, back_s in ways:
@@ -64,7 +62,7 @@ def test_a_clock_that_is_right_is_not_moved_by_slow_answers(ways: list[tuple[flo
     assert abs(off_s(clock, hand)) <= 1e-3
 
 
-def test_it_follows_a_clock_that_is_set_right_meanwhile():
+def test_the_store_clock_follows_a_corrected_process_clock():
     hand = HandClock(300.0)
     clock = StoreClock(hand)
     answered(clock, hand, 0.01, 0.01)

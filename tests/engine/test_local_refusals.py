@@ -38,7 +38,7 @@ async def paid(desk: Desk, reference: str) -> str:
     return payment_id
 
 
-async def test_a_number_that_no_rail_takes_ends_its_payment_at_once_and_shuts_no_rail(desk: Desk):
+async def test_a_number_that_every_rail_refuses_fails_its_payment_and_opens_no_breaker(desk: Desk):
     desk.first.answers = desk.second.answers = [NO_NETWORK]
     for n in range(5):
         odd = await desk.pay(f"odd {n}")
@@ -47,13 +47,13 @@ async def test_a_number_that_no_rail_takes_ends_its_payment_at_once_and_shuts_no
     assert (await desk.pay("good"))["status_detail"] == "awaiting_payer"
 
 
-async def test_a_number_that_one_rail_does_not_take_goes_to_another(desk: Desk):
+async def test_a_number_that_one_rail_refuses_goes_to_another_rail(desk: Desk):
     desk.first.answers = [NO_NETWORK]
     payment = await desk.pay()
     assert (payment["status_detail"], payment["rail"]) == ("awaiting_payer", "paystack")
 
 
-async def test_a_payment_waits_for_the_rail_that_was_out_of_reach(desk: Desk):
+async def test_a_payment_waits_for_an_unreachable_rail(desk: Desk):
     desk.first.answers, desk.second.answers = [UNREACHABLE], [NO_NETWORK]
     payment_id: str = (await desk.pay())["id"]
     assert (await desk.order(payment_id)).status_detail == "queued"
@@ -64,7 +64,7 @@ async def test_a_payment_waits_for_the_rail_that_was_out_of_reach(desk: Desk):
     assert len(desk.second.sent) == 1, "a rail that cannot take the number is not tried again"
 
 
-async def test_refunds_of_a_former_account_do_not_stop_those_of_the_present_one(desk: Desk):
+async def test_refunds_of_a_former_account_do_not_block_refunds_of_the_current_one(desk: Desk):
     old = [await paid(desk, f"old {n}") for n in range(4)]
     desk.first.account = NEW
     new = await paid(desk, "new")
@@ -75,7 +75,7 @@ async def test_refunds_of_a_former_account_do_not_stop_those_of_the_present_one(
     assert len(desk.first.sent) == sent + 1
 
 
-async def test_a_refund_of_a_former_account_waits_for_a_human_and_opens_no_further_attempts(desk: Desk):
+async def test_a_refund_of_a_former_account_goes_under_review_and_opens_no_attempts(desk: Desk):
     payment_id = await paid(desk, "old")
     former, desk.first.account = desk.first.account, NEW
     refund_id: str = (await desk.refund(payment_id, 1000))["id"]
@@ -89,7 +89,7 @@ async def test_a_refund_of_a_former_account_waits_for_a_human_and_opens_no_furth
 
 
 @pytest.mark.parametrize("outcome", Resolution)
-async def test_a_human_ends_a_refund_that_could_not_leave(desk: Desk, outcome: Resolution):
+async def test_an_operator_can_end_an_unsent_refund(desk: Desk, outcome: Resolution):
     payment_id = await paid(desk, "old")
     desk.first.account = replace(NEW)
     refund_id: str = (await desk.refund(payment_id, 1000))["id"]

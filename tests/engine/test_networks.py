@@ -27,7 +27,7 @@ async def paid(desk: Desk, reference: str, **wallet) -> str:
     return network
 
 
-async def test_what_a_success_proved_is_the_next_payments_network_and_an_explicit_one_goes_before(desk: Desk):
+async def test_a_proven_network_is_used_for_the_next_payment_unless_one_is_given(desk: Desk):
     assert await paid(desk, "order 1") == "telecel"
     assert await paid(desk, "order 2", network=Network.MTN) == "mtn"
     assert await shown(desk, "order 3") == "mtn"
@@ -37,14 +37,14 @@ async def test_what_a_success_proved_is_the_next_payments_network_and_an_explici
     assert payout["payee"]["network"] == "mtn"
 
 
-async def test_a_wallet_that_is_not_there_any_more_is_forgotten(desk: Desk):
+async def test_a_network_without_the_wallet_is_forgotten(desk: Desk):
     await paid(desk, "order 1", network=Network.MTN)
     desk.first.answers = [NO_WALLET]
     assert await shown(desk, "order 2") == "mtn"
     assert await shown(desk, "order 3") == "telecel"
 
 
-async def test_what_one_process_has_proved_all_know_and_a_restart_keeps(desk: Desk):
+async def test_a_proven_network_is_shared_by_all_processes_and_survives_a_restart(desk: Desk):
     database, clock = Database(desk.pool), SystemClock()
 
     def process() -> NetworkMemory:
@@ -67,7 +67,7 @@ async def test_what_one_process_has_proved_all_know_and_a_restart_keeps(desk: De
     assert await desk.pool.fetchval("SELECT count(*) FROM payer_networks") == 0
 
 
-async def test_old_proofs_leave_the_database(desk: Desk):
+async def test_expired_network_proofs_are_deleted(desk: Desk):
     book = PostgresNetworks(Database(desk.pool))
     await book.write({b"a" * 16: Network.MTN, b"b" * 16: Network.AT})
     await desk.pool.execute(

@@ -5,7 +5,7 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.operating import PostgresOperating, Wanted
 
 
-async def test_a_payment_is_shown_with_what_went_back_of_it(desk: Desk):
+async def test_a_payment_is_shown_with_its_refunds(desk: Desk):
     payment = await desk.pay()
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()

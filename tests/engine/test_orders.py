@@ -31,7 +31,7 @@ async def asked_for_otp(desk: Desk) -> str:
     return payment["id"]
 
 
-async def test_a_password_is_handed_over_and_starts_no_second_charge(desk: Desk):
+async def test_submitting_an_otp_starts_no_second_charge(desk: Desk):
     payment_id = await asked_for_otp(desk)
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
     case = await stands(desk, payment_id)
@@ -42,7 +42,7 @@ async def test_a_password_is_handed_over_and_starts_no_second_charge(desk: Desk)
         await desk.engine.submit_otp(TENANT, payment_id, "123456")
 
 
-async def test_a_wrong_password_may_be_followed_by_another(desk: Desk):
+async def test_another_otp_is_accepted_after_a_wrong_one(desk: Desk):
     payment_id = await asked_for_otp(desk)
     desk.second.otp_answer = SendAnswer(evidence=Evidence.REFUSED_FINAL)
     await desk.engine.submit_otp(TENANT, payment_id, "000000")
@@ -52,7 +52,7 @@ async def test_a_wrong_password_may_be_followed_by_another(desk: Desk):
     assert [otp for _, otp in desk.second.passwords] == ["000000", "123456"]
 
 
-async def test_a_password_is_still_taken_after_inquiries_that_say_no_more_than_wait(desk: Desk):
+async def test_an_otp_is_still_accepted_after_inquiries_that_answer_pending(desk: Desk):
     payment_id = await asked_for_otp(desk)
     await desk.work()
     assert len(desk.second.asked) > 0
@@ -60,7 +60,7 @@ async def test_a_password_is_still_taken_after_inquiries_that_say_no_more_than_w
     assert len(desk.second.passwords) == 1
 
 
-async def test_after_a_password_of_unknown_fate_only_inquiries_decide(desk: Desk):
+async def test_after_an_otp_with_unknown_outcome_only_inquiries_decide(desk: Desk):
     payment_id = await asked_for_otp(desk)
     desk.second.otp_answer = SILENCE
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
@@ -70,7 +70,7 @@ async def test_after_a_password_of_unknown_fate_only_inquiries_decide(desk: Desk
     assert (await stands(desk, payment_id)).order.status is PaymentStatus.SUCCEEDED
 
 
-async def test_a_password_that_was_lost_is_given_again_when_the_rail_says_that_it_waits_for_one(desk: Desk):
+async def test_a_lost_otp_is_accepted_again_when_the_rail_still_waits_for_one(desk: Desk):
     payment_id = await asked_for_otp(desk)
     desk.second.otp_answer = SILENCE
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
@@ -95,7 +95,7 @@ async def test_a_password_that_was_lost_is_given_again_when_the_rail_says_that_i
     assert len(desk.second.sent) == 1
 
 
-async def test_a_password_that_the_rail_has_is_not_asked_for_again(desk: Desk):
+async def test_an_otp_that_the_rail_received_is_not_requested_again(desk: Desk):
     payment_id = await asked_for_otp(desk)
     desk.second.otp_answer = SILENCE
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
@@ -104,13 +104,13 @@ async def test_a_password_that_the_rail_has_is_not_asked_for_again(desk: Desk):
     assert (payment.status, payment.status_detail) == ("processing", "awaiting_payer")
 
 
-async def test_no_password_is_taken_where_none_is_asked_for(desk: Desk):
+async def test_an_otp_is_refused_if_none_is_expected(desk: Desk):
     payment = await desk.pay()
     with pytest.raises(StateConflictError):
         await desk.engine.submit_otp(TENANT, payment["id"], "123456")
 
 
-async def test_a_payout_goes_out_once_and_ends_by_the_rails_own_word(desk: Desk):
+async def test_a_payout_is_sent_once_and_ends_by_the_rails_answer(desk: Desk):
     payout = await desk.pay_out()
     assert (payout["object"], payout["status"], payout["rail"]) == ("payout", "processing", "mtn_momo")
     assert desk.first.sent[0].name == "Ama"
@@ -124,7 +124,7 @@ async def test_a_payout_goes_out_once_and_ends_by_the_rails_own_word(desk: Desk)
     assert (len(desk.first.sent), len(desk.second.sent)) == (1, 0)
 
 
-async def test_a_payout_of_unknown_fate_stays_at_its_rail_under_its_reference(desk: Desk):
+async def test_a_payout_with_unknown_outcome_stays_at_its_rail_under_its_reference(desk: Desk):
     desk.first.answers = [SILENCE]
     desk.first.status_at_rail = StatusAnswer(status_at_rail=RailStatus.NOT_FOUND)
     payout = await desk.pay_out()
@@ -136,13 +136,13 @@ async def test_a_payout_of_unknown_fate_stays_at_its_rail_under_its_reference(de
     assert desk.second.sent == []
 
 
-async def test_a_payout_that_never_left_goes_over_another_rail(desk: Desk):
+async def test_an_unsent_payout_fails_over_to_another_rail(desk: Desk):
     desk.first.answers = [AWAY]
     payout = await desk.pay_out()
     assert (payout["rail"], len(payout["attempts"])) == ("paystack", 2)
 
 
-async def test_no_second_prompt_while_the_first_may_be_alive(desk: Desk):
+async def test_no_second_prompt_is_sent_while_the_first_may_still_be_open(desk: Desk):
     desk.first.answers = [SILENCE]
     payment = await desk.pay()
     for status_at_rail in (RailStatus.NOT_FOUND, RailStatus.NO_INFORMATION, RailStatus.PENDING):
@@ -153,7 +153,7 @@ async def test_no_second_prompt_while_the_first_may_be_alive(desk: Desk):
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_a_payers_own_refusal_is_no_ground_for_another_rail(desk: Desk, at_once: bool):
+async def test_a_refusal_by_the_payer_causes_no_failover(desk: Desk, at_once: bool):
     if at_once:
         desk.first.answers = [NO_FUNDS]
     payment = await desk.pay()
@@ -173,7 +173,7 @@ async def gone_round(desk: Desk) -> str:
     return payment["id"]
 
 
-async def test_money_that_came_twice_is_a_contradiction_and_goes_back_once(desk: Desk):
+async def test_a_double_debit_is_a_contradiction_and_is_refunded_once(desk: Desk):
     payment_id = await gone_round(desk)
     first = (await stands(desk, payment_id)).attempts[0]
     desk.first.standings[first.reference] = SUCCEEDED
@@ -206,7 +206,7 @@ async def by_hand(desk: Desk, payment_id: str):
 
 
 @pytest.mark.parametrize("surplus_refund", ["manual"])
-async def test_by_the_manual_policy_a_surplus_stays_until_an_operator_sends_it_back(desk: Desk):
+async def test_under_the_manual_policy_a_surplus_stays_until_an_operator_refunds_it(desk: Desk):
     payment_id = await paid_twice(desk)
     assert [order.operation for order in desk.first.sent] == ["collect"]
     assert await desk.pool.fetchval("SELECT count(*) FROM events WHERE type = 'payment.contradiction'") == 1
@@ -225,7 +225,7 @@ async def test_by_the_manual_policy_a_surplus_stays_until_an_operator_sends_it_b
     assert {"refund.processing", "refund.succeeded"} <= types
 
 
-async def test_what_went_back_by_itself_is_not_sent_back_by_hand_too(desk: Desk):
+async def test_an_automatic_surplus_refund_is_not_repeated_by_hand(desk: Desk):
     payment_id = await paid_twice(desk)
     await desk.work()
     (shown,) = await by_hand(desk, payment_id)
@@ -234,12 +234,12 @@ async def test_what_went_back_by_itself_is_not_sent_back_by_hand_too(desk: Desk)
     assert [order.operation for order in desk.first.sent] == ["collect", "refund"]
 
 
-async def test_a_payment_without_a_surplus_returns_none(desk: Desk):
+async def test_a_payment_without_a_surplus_has_no_surplus_refund(desk: Desk):
     with pytest.raises(StateConflictError, match="no surplus to return"):
         await by_hand(desk, await gone_round(desk))
 
 
-async def test_a_merchants_refund_names_the_debit_that_the_payment_stands_for(desk: Desk):
+async def test_a_merchants_refund_refunds_the_debit_that_pays_the_payment(desk: Desk):
     payment_id = await gone_round(desk)
     first, second = (await stands(desk, payment_id)).attempts
     desk.first.standings[first.reference] = SUCCEEDED
@@ -250,7 +250,7 @@ async def test_a_merchants_refund_names_the_debit_that_the_payment_stands_for(de
     assert desk.second.sent[-1].original_reference == second.reference
 
 
-async def test_a_hint_about_a_dead_attempt_is_looked_at_before_another_is_opened(desk: Desk):
+async def test_a_hint_for_a_closed_attempt_is_checked_before_another_attempt_opens(desk: Desk):
     desk.first.answers, desk.second.answers = [AWAY], [AWAY]
     payment = await desk.pay()
     assert payment["status_detail"] == "queued"
@@ -265,7 +265,7 @@ async def test_a_hint_about_a_dead_attempt_is_looked_at_before_another_is_opened
     assert await desk.pool.fetchval("SELECT count(*) FROM contradictions") == 1
 
 
-async def test_where_a_rail_has_no_refund_key_one_refund_lives_and_is_never_sent_again(desk: Desk):
+async def test_without_a_refund_key_at_the_rail_one_refund_is_open_and_is_never_resent(desk: Desk):
     payment = await desk.pay(rail="paystack")
     desk.second.status_at_rail = SUCCEEDED
     await desk.work()

@@ -56,7 +56,7 @@ async def stands(desk: Desk, payment_id: str) -> PaymentCase:
 
 
 @pytest.mark.parametrize("last", [SILENT, PENDING], ids=["a silent rail", "a rail that still waits"])
-async def test_a_parked_payment_is_looked_at_every_day_and_ends_by_its_rails_word(
+async def test_a_parked_payment_is_inquired_every_day_and_ends_by_the_rails_answer(
     desk: Desk, last: StatusAnswer
 ):
     payment_id = await parked(desk, last)
@@ -68,14 +68,14 @@ async def test_a_parked_payment_is_looked_at_every_day_and_ends_by_its_rails_wor
     assert (await stands(desk, payment_id)).order.status == "succeeded"
 
 
-async def test_what_was_parked_a_month_ago_is_looked_at_every_month(desk: Desk):
+async def test_an_order_parked_for_a_month_is_inquired_every_month(desk: Desk):
     await parked(desk, SILENT)
     await days_pass(desk, 30)
     await desk.work()
     assert 29 * DAY_S < await due_in_s(desk) <= 30 * DAY_S
 
 
-async def test_what_a_rail_cannot_find_long_afterwards_is_not_sent_again(desk: Desk):
+async def test_an_old_payment_that_the_rail_does_not_find_is_not_resent(desk: Desk):
     desk.first.answers = [LOST]
     await parked(desk, SILENT)
     desk.first.status_at_rail = NOT_FOUND
@@ -83,7 +83,7 @@ async def test_what_a_rail_cannot_find_long_afterwards_is_not_sent_again(desk: D
     assert len(desk.first.sent) == 1
 
 
-async def test_a_refund_that_a_rail_cannot_find_long_afterwards_is_not_sent_again_either(desk: Desk):
+async def test_an_old_refund_that_the_rail_does_not_find_is_not_resent(desk: Desk):
     payment_id = (await desk.pay())["id"]
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -97,7 +97,7 @@ async def test_a_refund_that_a_rail_cannot_find_long_afterwards_is_not_sent_agai
     assert DAY_S - 60 < await due_in_s(desk, "refunds") <= DAY_S
 
 
-async def test_a_payment_that_waits_for_its_password_is_parked_when_nobody_gives_it(desk: Desk):
+async def test_a_payment_whose_otp_never_comes_is_parked(desk: Desk):
     asks = replace(ACCEPTED, next_action=NextAction(NextActionType.SUBMIT_OTP, "Dial *110#"))
     desk.second.answers = [asks]
     payment = await desk.pay(rail="paystack")
@@ -110,7 +110,7 @@ async def test_a_payment_that_waits_for_its_password_is_parked_when_nobody_gives
     assert (await stands(desk, payment["id"])).order.status == "failed"
 
 
-async def test_another_amount_is_told_once_and_looked_at_every_day(desk: Desk):
+async def test_a_wrong_amount_is_reported_once_and_inquired_every_day(desk: Desk):
     payment_id = (await desk.pay())["id"]
     desk.first.status_at_rail = replace(SUCCEEDED, amount=900)
     for _ in range(3):
@@ -120,7 +120,7 @@ async def test_another_amount_is_told_once_and_looked_at_every_day(desk: Desk):
     assert await desk.pool.fetchval(told, payment_id) == 1
 
 
-async def test_a_rail_is_asked_once_more_when_a_human_calls_its_order_failed(desk: Desk):
+async def test_the_rail_is_inquired_once_more_after_an_operator_resolves_an_order_as_failed(desk: Desk):
     payment_id = await parked(desk, SILENT)
     await desk.engine.reviewing.resolve(
         OrderKind.PAYMENT, payment_id, Resolution.FAILED, by="key_1", evidence="their support"
@@ -132,7 +132,7 @@ async def test_a_rail_is_asked_once_more_when_a_human_calls_its_order_failed(des
     assert [order.operation for order in desk.first.sent] == ["collect", "refund"]
 
 
-async def test_an_ended_payment_is_looked_back_at_until_the_rail_that_took_it_back_can_be_asked(desk: Desk):
+async def test_an_ended_payment_is_rechecked_until_the_silent_rail_answers(desk: Desk):
     payment_id = (await desk.pay())["id"]
     first = (await stands(desk, payment_id)).attempts[0]
     desk.first.standings[first.reference] = FAILED
@@ -150,7 +150,7 @@ async def test_an_ended_payment_is_looked_back_at_until_the_rail_that_took_it_ba
     assert await desk.pool.fetchval("SELECT kind FROM contradictions") == "late_success"
 
 
-async def test_an_ended_payment_whose_rail_keeps_to_its_word_is_asked_about_until_the_last_look_back(
+async def test_an_ended_payment_with_an_unchanged_answer_is_rechecked_to_the_end_of_its_schedule(
     desk: Desk,
 ):
     payment_id = (await desk.pay())["id"]
@@ -186,7 +186,7 @@ class TestARefundThatNeverLeaves:
         await desk.pool.execute(since, seconds)
         await desk.work()
 
-    async def test_is_told_to_a_human_after_a_quarter_of_an_hour(self, desk: Desk):
+    async def test_goes_under_review_after_15_minutes(self, desk: Desk):
         refund_id = await self._unsent(desk)
         await self._owed_for(desk, 890)
         assert (await desk.order(refund_id)).status_detail == "queued"
@@ -194,7 +194,7 @@ class TestARefundThatNeverLeaves:
         await self._owed_for(desk, 901)
         assert await desk.waiting() == [(refund_id, "under_review")]
 
-    async def test_is_tried_all_the_same_as_often_as_before(self, desk: Desk):
+    async def test_is_retried_as_often_as_before(self, desk: Desk):
         refund_id = await self._unsent(desk)
         await self._owed_for(desk, 901)
         for _ in range(3):
@@ -204,7 +204,7 @@ class TestARefundThatNeverLeaves:
             assert await due_in_s(desk, "refunds") <= 60
             assert await desk.waiting() == [(refund_id, "under_review")]
 
-    async def test_waits_for_nobody_any_more_once_its_rail_has_it(self, desk: Desk):
+    async def test_leaves_review_once_its_rail_accepted_it(self, desk: Desk):
         refund_id = await self._unsent(desk)
         await self._owed_for(desk, 901)
         desk.first.answers, desk.first.status_at_rail = [ACCEPTED], PENDING
@@ -215,7 +215,7 @@ class TestARefundThatNeverLeaves:
         await desk.work()
         assert (await desk.order(refund_id)).status == "succeeded"
 
-    async def test_may_be_ended_by_a_human_and_is_not_sent_again_then(self, desk: Desk):
+    async def test_is_not_resent_after_an_operator_ended_it(self, desk: Desk):
         refund_id = await self._unsent(desk)
         await self._owed_for(desk, 901)
         desk.first.answers = [ACCEPTED]
@@ -227,7 +227,7 @@ class TestARefundThatNeverLeaves:
             await desk.work()
         assert len(desk.first.sent) == before
 
-    async def test_is_told_as_well_where_a_former_send_may_have_arrived(self, desk: Desk):
+    async def test_goes_under_review_even_if_an_earlier_send_may_have_arrived(self, desk: Desk):
         payment_id = (await desk.pay())["id"]
         desk.first.status_at_rail = SUCCEEDED
         await desk.work()

@@ -23,7 +23,7 @@ async def handed_over(registry: Registry, rail: ScriptedRail, times: int) -> Sen
 
 
 @pytest.mark.parametrize("evidence", [Evidence.AMBIGUOUS, Evidence.NOT_SENT])
-async def test_a_rail_that_keeps_silent_about_passwords_is_sick(evidence: Evidence) -> None:
+async def test_a_rail_that_does_not_answer_otps_is_degraded(evidence: Evidence) -> None:
     registry, rail = Registry(), ScriptedRail("paystack", otp=True)
     rail.otp_answer = SendAnswer(evidence=evidence)
     failures = registry.profile(NAME).breaker.failures
@@ -33,14 +33,14 @@ async def test_a_rail_that_keeps_silent_about_passwords_is_sick(evidence: Eviden
     assert len(rail.passwords) == failures, "each was handed over once"
 
 
-async def test_a_wrong_password_is_no_fault_of_the_rail() -> None:
+async def test_a_wrong_otp_is_not_counted_against_the_rail() -> None:
     registry, rail = Registry(), ScriptedRail("paystack", otp=True)
     rail.otp_answer = SendAnswer(evidence=Evidence.REFUSED_FINAL)
     await handed_over(registry, rail, 10)
     assert registry.breaker(NAME).retry_after() is None
 
 
-async def test_a_password_for_a_prompt_that_is_out_is_handed_over_past_an_open_breaker() -> None:
+async def test_an_otp_for_an_open_prompt_is_sent_despite_an_open_breaker() -> None:
     registry, rail = Registry(), ScriptedRail("paystack", otp=True)
     registry.breaker(NAME).force_open("the rail says that it is down")
     assert await handed_over(registry, rail, 1) == ACCEPTED

@@ -84,7 +84,7 @@ def sent(desk: Desk) -> int:
         (PayoutRules(merchants={"m_1": RiskRules(ceiling=699)}), "above_ceiling"),
     ],
 )
-async def test_a_payout_that_a_rule_declines_ends_at_once_with_its_reasons(desk: Desk, reason: str):
+async def test_a_payout_declined_by_a_rule_fails_at_once_with_its_reasons(desk: Desk, reason: str):
     payout = await desk.pay_out()
     assert (payout["status"], payout["last_error"]["code"]) == ("failed", "risk_declined")
     assert await noted(desk, "risk_assessed") == {"outcome": "decline", "reasons": [reason]}
@@ -94,13 +94,13 @@ async def test_a_payout_that_a_rule_declines_ends_at_once_with_its_reasons(desk:
 
 @pytest.mark.parametrize("payout_rules", [PayoutRules(merchants={"m_2": RiskRules(ceiling=1)})])
 @pytest.mark.parametrize("rules", [RiskRules(ceiling=699)])
-async def test_the_limits_of_payments_and_of_other_merchants_hold_no_payout(desk: Desk):
+async def test_limits_of_payments_and_of_other_merchants_do_not_apply_to_payouts(desk: Desk):
     payout = await desk.pay_out()
     assert (payout["status"], sent(desk)) == ("processing", 1)
 
 
 @REVIEW
-async def test_a_payout_in_review_waits_and_is_sent_once_when_it_is_approved(desk: Desk):
+async def test_a_payout_in_review_is_sent_once_after_approval(desk: Desk):
     payout = await desk.pay_out()
     assert (payout["status"], payout["status_detail"]) == ("processing", "risk_review")
     await desk.work()
@@ -117,7 +117,7 @@ async def test_a_payout_in_review_waits_and_is_sent_once_when_it_is_approved(des
 
 
 @REVIEW
-async def test_a_payout_in_review_that_is_declined_ends_and_nothing_is_sent(desk: Desk):
+async def test_a_payout_declined_in_review_ends_unsent(desk: Desk):
     payout = await desk.pay_out()
     await decided(desk, payout["id"], "decline")
     await desk.work()
@@ -128,7 +128,7 @@ async def test_a_payout_in_review_that_is_declined_ends_and_nothing_is_sent(desk
 
 
 @REVIEW
-async def test_of_two_people_who_decide_at_once_about_a_payout_one_does(desk: Desk):
+async def test_of_two_concurrent_decisions_about_a_payout_one_is_accepted(desk: Desk):
     payout = await desk.pay_out()
     said = await asyncio.gather(
         *(decided(desk, payout["id"], deed) for deed in ("approve", "decline")), return_exceptions=True
@@ -140,7 +140,7 @@ async def test_of_two_people_who_decide_at_once_about_a_payout_one_does(desk: De
 
 
 @REVIEW
-async def test_a_payout_about_which_nobody_decides_expires_and_nothing_is_sent(desk: Desk):
+async def test_a_payout_without_a_review_decision_expires_unsent(desk: Desk):
     payout = await desk.pay_out()
     await desk.pool.execute("UPDATE payouts SET expires_at = now()")
     await desk.work()
@@ -149,7 +149,7 @@ async def test_a_payout_about_which_nobody_decides_expires_and_nothing_is_sent(d
 
 
 @REVIEW
-async def test_a_payout_that_was_approved_too_late_expires(desk: Desk):
+async def test_a_payout_approved_after_its_expiry_expires(desk: Desk):
     payout = await desk.pay_out()
     await desk.pool.execute("UPDATE payouts SET expires_at = now()")
     await decided(desk, payout["id"], "approve")
@@ -159,7 +159,7 @@ async def test_a_payout_that_was_approved_too_late_expires(desk: Desk):
 
 
 @REVIEW
-async def test_payments_and_payouts_are_decided_on_under_their_own_names(desk: Desk):
+async def test_review_decisions_are_made_under_the_orders_own_kind(desk: Desk):
     payout = await desk.pay_out()
     with pytest.raises(ObjectNotFoundError):
         await desk.engine.reviewing.approve(payout["id"], by="key_admin", reason="a payment?")
@@ -167,7 +167,7 @@ async def test_payments_and_payouts_are_decided_on_under_their_own_names(desk: D
 
 
 @REVIEW
-async def test_a_repeat_of_a_payout_in_review_is_answered_as_the_first(desk: Desk):
+async def test_a_repeated_request_for_a_payout_in_review_gets_the_first_response(desk: Desk):
     first = await desk.pay_out()
     desk.keys = 0
     assert await desk.pay_out() == first
@@ -192,7 +192,7 @@ async def test_a_repeat_of_a_payout_in_review_is_answered_as_the_first(desk: Des
     ],
     ids=["allow", "review", "decline", "down", "down: allow", "down: decline", "down: above"],
 )
-async def test_what_the_fraud_service_says_of_a_payout_or_its_outage_is_done(
+async def test_the_fraud_services_verdict_or_its_outage_policy_applies_to_payouts(
     desk: Desk, status: str, detail: str | None, sends: int
 ):
     payout = await desk.pay_out()
@@ -205,7 +205,7 @@ SLOW = Service(RiskOutcome.DECLINE)
 
 
 @pytest.mark.parametrize("screening", [SLOW.screening])
-async def test_a_payout_whose_process_died_while_the_service_was_asked_is_asked_about_by_the_next(desk: Desk):
+async def test_after_a_crash_during_the_fraud_check_the_next_worker_repeats_the_check(desk: Desk):
     payout = await desk.pay_out()
     # As commit 1 has left it.
     await desk.pool.execute(
@@ -220,7 +220,7 @@ async def test_a_payout_whose_process_died_while_the_service_was_asked_is_asked_
 
 
 @pytest.mark.parametrize("screening", [Service(RiskOutcome.REVIEW).screening])
-async def test_a_payout_that_the_service_doubts_goes_on_when_a_human_does_not(desk: Desk):
+async def test_a_payout_that_the_fraud_service_doubts_continues_after_approval(desk: Desk):
     payout = await desk.pay_out()
     desk.first.answers = [ACCEPTED]
     await decided(desk, payout["id"], "approve")
@@ -235,7 +235,7 @@ DAILY = PayoutRules(general=RiskRules(ceiling=5_000, payer_amount=Velocity(1_500
     "payout_rules",
     [PayoutRules(general=RiskRules(payer_count=Velocity(1, 86_400.0), duplicate_window_s=60.0))],
 )
-async def test_a_payout_that_the_balance_refuses_uses_up_nothing_of_its_payee(desk: Desk):
+async def test_a_payout_refused_for_its_balance_does_not_count_for_its_payee(desk: Desk):
     poor = PayoutRequest(
         tenant=Tenant("m_poor", livemode=False),
         amount=700,
@@ -252,7 +252,7 @@ async def test_a_payout_that_the_balance_refuses_uses_up_nothing_of_its_payee(de
 
 
 @pytest.mark.parametrize("payout_rules", [PayoutRules(general=RiskRules(payer_count=Velocity(1, 86_400.0)))])
-async def test_a_payout_whose_reference_is_taken_uses_up_nothing_and_the_first_stays_counted(desk: Desk):
+async def test_a_payout_with_a_used_reference_is_not_counted_and_the_first_stays_counted(desk: Desk):
     other = Payee(Msisdn.parse("0501234567"), name="Kofi")
     await desk.pay_out()
     with pytest.raises(ReferenceAlreadyUsedError):
@@ -264,7 +264,7 @@ async def test_a_payout_whose_reference_is_taken_uses_up_nothing_and_the_first_s
 
 
 @pytest.mark.parametrize("payout_rules", [DAILY])
-async def test_a_process_that_starts_counts_the_payouts_of_the_last_day(desk: Desk):
+async def test_a_starting_process_counts_the_payouts_of_the_last_day(desk: Desk):
     old = await desk.pay_out("of last week")
     await desk.pool.execute("UPDATE payouts SET created_at = now() - interval '7 days'")
     assert old["status"] == "processing"

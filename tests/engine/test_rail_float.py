@@ -42,7 +42,7 @@ async def timeline(desk: Desk, kind: str) -> list[dict]:
     return [msgspec.json.decode(row["data"]) for row in found]
 
 
-async def test_a_payout_that_a_known_float_cannot_pay_goes_to_another_rail_and_says_so(desk: Desk):
+async def test_a_payout_above_the_known_float_goes_to_another_rail_and_records_why(desk: Desk):
     reads(desk, desk.first, 699)
     payout = await desk.pay_out()
     assert (payout["rail"], len(desk.first.sent), len(desk.second.sent)) == ("paystack", 0, 1)
@@ -50,13 +50,13 @@ async def test_a_payout_that_a_known_float_cannot_pay_goes_to_another_rail_and_s
     assert considered == {"paystack": None, "mtn_momo": "float_too_low"}
 
 
-async def test_a_payment_does_not_care_for_the_float(desk: Desk):
+async def test_the_float_does_not_affect_payments(desk: Desk):
     reads(desk, desk.first, 0)
     payment = await desk.pay()
     assert payment["rail"] == "mtn_momo"
 
 
-async def test_a_payout_that_no_float_can_pay_queues_and_is_sent_when_one_is_filled_up(desk: Desk):
+async def test_a_payout_above_every_float_is_queued_and_sent_after_a_top_up(desk: Desk):
     for rail in (desk.first, desk.second):
         reads(desk, rail, 699)
     payout = await desk.pay_out()
@@ -69,13 +69,13 @@ async def test_a_payout_that_no_float_can_pay_queues_and_is_sent_when_one_is_fil
     assert [order.amount for order in desk.first.sent] == [700]
 
 
-async def test_what_was_sent_since_the_reading_is_taken_off_it(desk: Desk):
+async def test_payouts_sent_since_the_reading_are_subtracted_from_it(desk: Desk):
     reads(desk, desk.first, 1_000)
     assert (await desk.pay_out("wages 1"))["rail"] == "mtn_momo"
     assert (await desk.pay_out("wages 2"))["rail"] == "paystack"
 
 
-async def test_a_rail_that_refuses_for_lack_of_float_is_no_fault_of_the_payee_and_another_rail_pays(
+async def test_a_payout_refused_for_low_float_fails_over_and_does_not_count_against_the_payee(
     desk: Desk,
 ):
     desk.first.answers = [REFUSED]
@@ -92,7 +92,7 @@ def settings() -> dict[str, Any]:
     return {"queue_retry_s": 1.0}
 
 
-async def test_a_payout_that_every_rail_refuses_for_lack_of_float_queues_until_it_is_filled_up(desk: Desk):
+async def test_a_payout_refused_for_low_float_by_every_rail_is_queued_until_a_top_up(desk: Desk):
     desk.first.answers, desk.second.answers = [REFUSED], [REFUSED]
     payout = await desk.pay_out()
     assert (payout["status"], payout["status_detail"]) == ("processing", "queued")
@@ -117,7 +117,7 @@ async def test_a_payout_that_every_rail_refuses_for_lack_of_float_queues_until_i
     ]
 
 
-async def test_a_payout_that_ends_for_lack_of_float_goes_to_another_rail_under_another_reference(desk: Desk):
+async def test_a_payout_that_failed_for_low_float_fails_over_under_another_reference(desk: Desk):
     payout = await desk.pay_out()
     desk.first.status_at_rail = ENDED
     await desk.work()
@@ -125,7 +125,7 @@ async def test_a_payout_that_ends_for_lack_of_float_goes_to_another_rail_under_a
     assert (after.status, after.rail, len(desk.second.sent)) == ("processing", "paystack", 1)
 
 
-async def test_a_payout_whose_only_rail_ends_it_for_lack_of_float_is_sent_there_again_later(desk: Desk):
+async def test_a_payout_that_its_only_rail_failed_for_low_float_is_resent_later(desk: Desk):
     payout = await desk.pay_out(rail="mtn_momo")
     desk.first.status_at_rail = ENDED
     await desk.work()
@@ -150,7 +150,7 @@ async def test_a_payout_that_no_float_has_paid_in_time_expires(desk: Desk):
     assert (after.status, after.status_detail) == ("failed", "expired")
 
 
-async def test_money_that_a_rail_moves_although_it_spoke_of_too_little_float_stops_the_payout(desk: Desk):
+async def test_money_moved_despite_a_low_float_answer_stops_the_payout(desk: Desk):
     payout = await desk.pay_out(rail="mtn_momo")
     desk.first.status_at_rail = ENDED
     await desk.work()
@@ -163,7 +163,7 @@ async def test_money_that_a_rail_moves_although_it_spoke_of_too_little_float_sto
     assert len(desk.first.sent) == 1
 
 
-async def test_lack_of_float_is_no_fault_of_the_rail(desk: Desk):
+async def test_low_float_is_not_counted_against_the_rail(desk: Desk):
     desk.first.answers, desk.second.answers = [REFUSED], [REFUSED]
     for number in range(8):
         await desk.pay_out(f"wages {number}", amount=800 - number)
@@ -189,7 +189,7 @@ def read(hand: Hand, available: Mapping[Network | None, int], **alarms: int) -> 
     return floats
 
 
-def test_a_float_says_when_it_is_read_again_and_is_forgotten_when_nobody_reads_it():
+def test_a_float_states_its_next_reading_and_expires_without_one():
     hand = Hand()
     floats = read(hand, {None: 500})
     assert floats.short_for_s("pawapay", Network.MTN, 500) is None
@@ -228,7 +228,7 @@ def test_a_refusal_holds_for_its_amount_and_more_until_the_next_reading():
     assert floats.short_for_s("pawapay", Network.MTN, 700) is None
 
 
-def test_a_refusal_of_long_ago_holds_no_smaller_payout_when_a_larger_one_is_refused():
+def test_an_old_refusal_does_not_hold_smaller_payouts_after_a_larger_one_is_refused():
     hand = Hand()
     floats = RailFloats(hand.now, 60.0)
     floats.refused("hubtel", Network.MTN, 100)
@@ -238,7 +238,7 @@ def test_a_refusal_of_long_ago_holds_no_smaller_payout_when_a_larger_one_is_refu
     assert floats.short_for_s("hubtel", Network.MTN, 100) is None
 
 
-def test_refusals_of_large_payouts_do_not_make_the_refusal_of_a_small_one_last():
+def test_refusals_of_large_payouts_do_not_prolong_the_refusal_of_a_small_one():
     hand = Hand()
     floats = RailFloats(hand.now, 60.0)
     floats.refused("hubtel", Network.MTN, 100)
@@ -249,7 +249,7 @@ def test_refusals_of_large_payouts_do_not_make_the_refusal_of_a_small_one_last()
     assert floats.short_for_s("hubtel", Network.MTN, 100_000) == 60.0
 
 
-def test_what_is_sent_or_refused_while_a_reading_is_on_its_way_is_taken_off_it():
+def test_payouts_sent_or_refused_during_a_reading_are_subtracted_from_it():
     hand = Hand()
     floats = read(hand, {None: 1_000, Network.AT: 50})
     floats.sent("pawapay", Network.MTN, 100)
@@ -302,7 +302,7 @@ async def test_every_rail_that_reports_its_float_is_read_and_the_others_are_show
     assert (shown["hubtel"]["float"], shown["hubtel"]["is_reported"]) == (None, False)
 
 
-async def test_what_is_sent_while_a_rail_is_asked_is_taken_off_its_answer(desk: Desk):
+async def test_payouts_sent_while_the_rail_is_asked_are_subtracted_from_its_answer(desk: Desk):
     rail = ReportingRail("mtn_momo")
     floats = RailFloats(desk.engine.clock.monotonic)
 

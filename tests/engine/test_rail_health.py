@@ -99,7 +99,7 @@ def refusal(evidence: Evidence, code: FailureCode) -> SendAnswer:
     "code",
     [code for code in FailureCode if Failure(code).whose_problem.value in ("payer", "merchant")],
 )
-async def test_a_payers_or_merchants_mistake_leaves_a_rail_in_full_health(code: FailureCode):
+async def test_mistakes_of_payer_or_merchant_do_not_lower_rail_health(code: FailureCode):
     scene = Scene()
     assert await scene.sends(200, refusal(Evidence.REFUSED_FINAL, code)) == 1.0
     for _ in range(200):
@@ -117,11 +117,11 @@ async def test_a_payers_or_merchants_mistake_leaves_a_rail_in_full_health(code: 
         refusal(Evidence.NOT_SENT, FailureCode.PROVIDER_UNAVAILABLE),
     ],
 )
-async def test_what_a_rail_or_we_did_wrong_lowers_its_health(answer: SendAnswer):
+async def test_faults_of_the_rail_or_of_ours_lower_its_health(answer: SendAnswer):
     assert await Scene().sends(20, answer) < 0.8
 
 
-async def test_what_never_left_says_nothing():
+async def test_unsent_tries_are_not_health_samples():
     scene = Scene()
     shut_out = refusal(Evidence.NOT_SENT, FailureCode.PROVIDER_UNAVAILABLE)
     assert await scene.sends(50, shut_out, tries=0) == 1.0
@@ -131,7 +131,7 @@ async def test_what_never_left_says_nothing():
     assert scene.health.of("mtn_momo", Network.MTN, Operation.COLLECT).weight == 0.0
 
 
-async def test_of_tries_that_end_in_a_refusal_of_our_own_those_before_count():
+async def test_tries_before_a_refusal_of_our_own_count():
     assert await Scene().sends(20, of_another_account(), tries=2) < 0.8
 
 
@@ -147,7 +147,7 @@ async def test_slow_answers_and_inquiries_that_lag_lower_health():
     assert await Scene().asks(60, SUCCEEDED) == 1.0
 
 
-async def test_a_rail_that_hangs_is_passed_over_before_its_orders_time_out():
+async def test_a_hanging_rail_is_avoided_before_its_orders_time_out():
     scene, gate = Scene(), asyncio.Event()
     await scene.sends(200, ACCEPTED)
 
@@ -194,7 +194,7 @@ async def sick_scene(*, live: int = 1, share: float = 0.5) -> tuple[Scene, Route
 
 
 @pytest.mark.parametrize("live", [1, 4])
-async def test_a_sick_rail_gets_one_probe_a_period_over_the_fleet_however_many_payments_come(live: int):
+async def test_a_degraded_rail_gets_one_probe_per_period_across_all_processes(live: int):
     scene, router = await sick_scene(live=live)
     chosen: Counter[str] = Counter()
     for number in range(2_000):
@@ -203,7 +203,7 @@ async def test_a_sick_rail_gets_one_probe_a_period_over_the_fleet_however_many_p
     assert 20 / live - 2 <= chosen["recovery_probe"] <= 20 / live + 1, chosen
 
 
-async def test_of_few_payments_only_a_share_is_a_probe_and_a_fail_over_never_is():
+async def test_only_a_share_of_few_payments_is_probes_and_a_failover_never_is():
     scene, router = await sick_scene(share=0.05)
     probes = 0
     for number in range(200):
@@ -217,14 +217,14 @@ async def test_of_few_payments_only_a_share_is_a_probe_and_a_fail_over_never_is(
     assert router.route(payment(1)).reason == "recovery_probe"
 
 
-async def test_looking_for_a_way_out_uses_up_no_probe():
+async def test_choosing_a_failover_rail_uses_up_no_probe():
     _, router = await sick_scene(share=1.0)
     assert router.elsewhere(payment(1), frozenset({"mtn_momo"})) == "paystack"
     assert router.elsewhere(payment(1), frozenset()) == "paystack"
     assert router.route(payment(1)).chosen == "mtn_momo"
 
 
-async def test_an_open_breaker_is_passed_over_whatever_the_health():
+async def test_a_rail_with_an_open_breaker_is_avoided_whatever_its_health():
     scene, router = await sick_scene()
     scene.shut.add("paystack")
     route = router.route(payment(1))

@@ -101,7 +101,7 @@ EVERYBODY_DEGRADED = [("rail.degraded", "mer_1"), ("rail.degraded", "mer_2")]
 EVERYBODY_RECOVERED = [("rail.recovered", "mer_1"), ("rail.recovered", "mer_2")]
 
 
-async def test_a_sick_rail_is_told_to_every_merchant_once_and_so_is_its_recovery(fleet: Fleet):
+async def test_each_merchant_gets_one_event_per_rail_degradation_and_one_per_recovery(fleet: Fleet):
     await fleet.look()
     fleet.saw(good=50, bad=50)
     await fleet.pass_(1.0)
@@ -116,7 +116,7 @@ async def test_a_sick_rail_is_told_to_every_merchant_once_and_so_is_its_recovery
     assert await fleet.told() == EVERYBODY_DEGRADED + EVERYBODY_RECOVERED
 
 
-async def test_the_event_says_which_rail_for_what_and_how_badly(fleet: Fleet):
+async def test_the_event_names_rail_operation_reason_and_health_by_network(fleet: Fleet):
     fleet.saw(bad=100)
     await fleet.pass_(1.0)
     await fleet.pass_(HOLD_S)
@@ -130,7 +130,7 @@ async def test_the_event_says_which_rail_for_what_and_how_badly(fleet: Fleet):
     assert datetime.fromisoformat(document["since"]).tzinfo is not None
 
 
-async def test_an_open_breaker_is_a_degraded_rail_for_what_it_refuses(fleet: Fleet):
+async def test_an_open_breaker_degrades_the_rail_for_its_operation(fleet: Fleet):
     fleet.breakers.shut.add("mtn_momo:payout")
     await fleet.pass_(1.0)
     await fleet.pass_(HOLD_S)
@@ -138,7 +138,7 @@ async def test_an_open_breaker_is_a_degraded_rail_for_what_it_refuses(fleet: Fle
     assert {(row["id"], row["why"]) for row in rows} == {("mtn_momo:payout", "breaker_open")}
 
 
-async def test_a_wobble_is_no_news(fleet: Fleet):
+async def test_a_brief_drop_in_health_emits_no_event(fleet: Fleet):
     for _ in range(6):
         fleet.saw(good=50, bad=50)
         await fleet.pass_(HOLD_S / 2)
@@ -147,7 +147,7 @@ async def test_a_wobble_is_no_news(fleet: Fleet):
     assert await fleet.told() == []
 
 
-async def test_who_has_seen_nothing_of_a_rail_has_no_say_in_its_recovery(fleet: Fleet):
+async def test_a_process_without_samples_of_a_rail_does_not_report_its_recovery(fleet: Fleet):
     fleet.saw(bad=100)
     await fleet.pass_(1.0)
     await fleet.pass_(HOLD_S)
@@ -162,7 +162,7 @@ async def test_who_has_seen_nothing_of_a_rail_has_no_say_in_its_recovery(fleet: 
     assert await fleet.told() == EVERYBODY_DEGRADED + EVERYBODY_RECOVERED
 
 
-async def test_a_process_that_is_late_itself_accuses_no_rail(fleet: Fleet):
+async def test_a_process_with_a_delayed_event_loop_reports_no_rail(fleet: Fleet):
     (watch, *_) = fleet.watches
     fleet.clock.late_s = 0.8
     for _ in range(20):

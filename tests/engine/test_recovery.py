@@ -105,7 +105,7 @@ async def held_payment(desk: Desk, **changes: Any) -> str:
     return payment_id
 
 
-async def test_while_a_recovery_lasts_orders_are_accepted_and_nothing_is_sent(desk: Desk):
+async def test_during_a_recovery_orders_are_accepted_and_nothing_is_sent(desk: Desk):
     paid = await desk.pay(reference="before")
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -122,7 +122,7 @@ async def test_while_a_recovery_lasts_orders_are_accepted_and_nothing_is_sent(de
     assert await sent(desk) == before
 
 
-async def test_what_was_held_is_sent_once_the_rails_know_nothing_of_it(desk: Desk):
+async def test_held_orders_are_sent_once_no_rail_knows_them(desk: Desk):
     payment_id = await held_payment(desk)
     payout_id = (await desk.pay_out())["id"]
     nothing_is_found(desk)
@@ -137,7 +137,7 @@ async def test_what_was_held_is_sent_once_the_rails_know_nothing_of_it(desk: Des
     assert (await desk.order(payout_id)).status == "succeeded"
 
 
-async def test_every_rail_is_asked_about_every_attempt_that_may_have_been(desk: Desk):
+async def test_every_rail_is_asked_about_every_possible_attempt(desk: Desk):
     await held_payment(desk)
     nothing_is_found(desk)
     await release(desk)
@@ -175,7 +175,7 @@ async def test_few_orders_are_searched_for_at_a_time_and_the_others_wait_unsent(
     assert await sent(desk) == SEARCHES_AT_ONCE + 2
 
 
-async def test_an_order_asked_for_again_after_a_restore_has_the_references_that_it_had(desk: Desk):
+async def test_an_order_requested_again_after_a_restore_gets_the_same_references(desk: Desk):
     backup = Backup(desk)
     await backup.take()
     first = await desk.pay(reference="order 17", rail="mtn_momo")
@@ -204,7 +204,7 @@ async def test_two_equal_refunds_of_one_payment_have_two_references(desk: Desk):
     assert len({order.reference for order in refunds}) == 2
 
 
-async def test_a_lost_payout_that_is_asked_for_again_is_found_and_not_paid_twice(desk: Desk):
+async def test_a_lost_payout_requested_again_is_found_and_not_paid_twice(desk: Desk):
     backup = Backup(desk)
     await backup.take()
     await desk.pay_out()
@@ -220,7 +220,7 @@ async def test_a_lost_payout_that_is_asked_for_again_is_found_and_not_paid_twice
     assert await sent(desk) == 1
 
 
-async def test_a_lost_failover_is_found_before_the_first_rail_is_sent_the_order_again(desk: Desk):
+async def test_a_lost_failover_is_found_before_the_order_is_resent_to_the_first_rail(desk: Desk):
     backup = Backup(desk)
     desk.first.answers = [NO_ANSWER]
     payment = await desk.pay()
@@ -242,7 +242,7 @@ async def test_a_lost_failover_is_found_before_the_first_rail_is_sent_the_order_
     assert await sent(desk) == 2
 
 
-async def test_a_failure_that_another_rail_could_mend_does_not_end_an_order_in_a_recovery(desk: Desk):
+async def test_a_failure_that_allows_failover_does_not_end_an_order_in_a_recovery(desk: Desk):
     payment = await desk.pay()
     await recovery(desk).start(by="test", reason="a test")
     desk.first.status_at_rail = FAILED
@@ -257,7 +257,7 @@ async def test_a_failure_that_another_rail_could_mend_does_not_end_an_order_in_a
     assert len(desk.second.sent) == 1
 
 
-async def test_a_payers_own_refusal_ends_an_order_in_a_recovery(desk: Desk):
+async def test_a_refusal_by_the_payer_ends_an_order_in_a_recovery(desk: Desk):
     payment = await desk.pay()
     await recovery(desk).start(by="test", reason="a test")
     desk.first.status_at_rail = replace(FAILED, failure=Failure(FailureCode.PAYER_DECLINED))
@@ -265,7 +265,7 @@ async def test_a_payers_own_refusal_ends_an_order_in_a_recovery(desk: Desk):
     assert (await desk.order(payment["id"])).status == "failed"
 
 
-async def test_a_rail_that_does_not_answer_keeps_the_order_from_being_sent(desk: Desk):
+async def test_an_order_is_not_sent_while_a_rail_does_not_answer_the_search(desk: Desk):
     payment_id = await held_payment(desk)
     desk.first.status_at_rail, desk.second.status_at_rail = NOT_FOUND, NO_INFORMATION
     await release(desk)
@@ -302,7 +302,7 @@ async def test_an_order_cannot_be_canceled_before_it_is_searched_for(desk: Desk)
         await desk.engine.cancel_payment(TENANT, payment_id)
 
 
-async def test_no_one_time_password_is_handed_over_in_a_recovery(desk: Desk):
+async def test_no_otp_is_sent_in_a_recovery(desk: Desk):
     from engine.test_orders import asked_for_otp
 
     payment_id = await asked_for_otp(desk)
@@ -312,7 +312,7 @@ async def test_no_one_time_password_is_handed_over_in_a_recovery(desk: Desk):
     assert desk.second.passwords == []
 
 
-async def test_a_send_whose_commit_meets_a_recovery_does_not_leave(desk: Desk):
+async def test_a_send_whose_commit_falls_in_a_recovery_is_not_sent(desk: Desk):
     await recovery(desk).start(by="test", reason="a test")
     # The process has not heard of it: PostgreSQL has the last word.
     assert not desk.engine.recovery.known.active
@@ -322,7 +322,7 @@ async def test_a_send_whose_commit_meets_a_recovery_does_not_leave(desk: Desk):
 
 
 @pytest.mark.parametrize("status_at_rail", [PENDING, SUCCEEDED, FAILED])
-async def test_what_a_rail_has_for_another_payer_is_not_adopted(desk: Desk, status_at_rail: StatusAnswer):
+async def test_a_found_attempt_of_another_payer_is_not_adopted(desk: Desk, status_at_rail: StatusAnswer):
     backup = Backup(desk)
     await backup.take()
     await desk.pay(reference="order 17", rail="mtn_momo")
@@ -340,7 +340,7 @@ async def test_what_a_rail_has_for_another_payer_is_not_adopted(desk: Desk, stat
     assert await sent(desk) == 1
 
 
-async def test_every_rail_is_asked_also_where_the_merchant_pins_one(desk: Desk):
+async def test_every_rail_is_asked_even_if_the_merchant_pins_one(desk: Desk):
     backup = Backup(desk)
     await backup.take()
     await desk.pay(reference="order 17", rail="mtn_momo")
@@ -356,7 +356,7 @@ async def test_every_rail_is_asked_also_where_the_merchant_pins_one(desk: Desk):
     assert await sent(desk) == 1
 
 
-async def test_what_a_rail_has_of_another_amount_is_not_taken_as_paid(desk: Desk):
+async def test_a_found_attempt_of_another_amount_does_not_pay_the_order(desk: Desk):
     backup = Backup(desk)
     await backup.take()
     await desk.pay(reference="order 17", rail="mtn_momo")
@@ -373,7 +373,7 @@ async def test_what_a_rail_has_of_another_amount_is_not_taken_as_paid(desk: Desk
     assert await sent(desk) == 1
 
 
-async def test_a_reference_that_two_rails_have_is_a_human_matter(desk: Desk):
+async def test_a_reference_found_at_two_rails_goes_under_review(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
     attempt = desk.engine.worker.order_worker.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
@@ -385,7 +385,7 @@ async def test_a_reference_that_two_rails_have_is_a_human_matter(desk: Desk):
     assert (await desk.order(payment_id)).status_detail == "under_review"
 
 
-async def test_what_is_found_late_in_the_order_and_is_another_payers_is_told(desk: Desk):
+async def test_a_found_second_attempt_of_another_payer_is_reported(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
     attempt = desk.engine.worker.order_worker.attempts.lost(await desk.case(payment_id), "paystack", 2)
@@ -419,7 +419,7 @@ async def test_a_refund_that_was_lost_is_adopted_and_not_sent_again(desk: Desk):
     assert len([order for order in desk.first.sent if order.operation is Operation.REFUND]) == 1
 
 
-async def test_the_refund_of_an_idempotency_key_is_one_for_ever(desk: Desk):
+async def test_an_idempotency_key_always_names_the_same_refund(desk: Desk):
     desk.first.status_at_rail = SUCCEEDED
     payment = await desk.pay()
     await desk.work()
@@ -441,7 +441,9 @@ class TestWithARailThatDoesNotDeduplicate:
         unsafe.capabilities = replace(unsafe.capabilities, operations=operations)
         return unsafe, ScriptedRail("paystack")
 
-    async def test_an_order_of_before_the_release_goes_to_a_rail_that_deduplicates(self, desk: Desk):
+    async def test_an_order_from_before_the_release_is_sent_only_to_a_rail_that_deduplicates(
+        self, desk: Desk
+    ):
         await held_payment(desk)
         nothing_is_found(desk)
         await release(desk)
@@ -451,7 +453,7 @@ class TestWithARailThatDoesNotDeduplicate:
         assert desk.first.sent == []
         assert desk.second.sent != []
 
-    async def test_an_order_that_only_the_other_rail_can_take_is_parked(self, desk: Desk):
+    async def test_an_order_pinned_to_a_rail_without_deduplication_is_parked(self, desk: Desk):
         payment_id = await held_payment(desk, rail="hubtel")
         nothing_is_found(desk)
         await release(desk)
@@ -460,7 +462,7 @@ class TestWithARailThatDoesNotDeduplicate:
         assert await sent(desk) == 0
         assert await desk.waiting() == [(payment_id, "under_review")]
 
-    async def test_a_refund_of_which_the_rail_says_nothing_is_told_to_a_human_at_once(self, desk: Desk):
+    async def test_a_refund_that_the_rail_does_not_report_goes_under_review_at_once(self, desk: Desk):
         desk.first.status_at_rail = SUCCEEDED
         payment = await desk.pay(rail="hubtel")
         await desk.work()
@@ -473,7 +475,7 @@ class TestWithARailThatDoesNotDeduplicate:
         assert await desk.waiting() == [(refund["id"], "under_review")]
         assert len(desk.first.sent) == 1
 
-    async def test_a_new_order_goes_there_again(self, desk: Desk):
+    async def test_a_new_order_is_sent_to_the_rail_without_deduplication(self, desk: Desk):
         await held_payment(desk)
         nothing_is_found(desk)
         await release(desk)

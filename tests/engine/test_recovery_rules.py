@@ -37,7 +37,7 @@ from synccash.settings.loader import Settings
 from synccash.stores.postgres import recovery as statements
 
 
-async def test_attempts_that_are_found_with_a_gap_leave_the_next_number_free(desk: Desk):
+async def test_after_a_gap_in_found_attempts_the_next_one_follows_the_highest_number(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
     lost = desk.engine.worker.order_worker.attempts.lost
@@ -55,7 +55,7 @@ async def test_attempts_that_are_found_with_a_gap_leave_the_next_number_free(des
     assert third.reference in {attempt.reference for attempt in case.attempts}
 
 
-async def test_a_reference_that_two_rails_may_pay_stays_with_a_human(desk: Desk):
+async def test_a_reference_that_two_rails_may_pay_stays_under_review(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
     attempt = desk.engine.worker.order_worker.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
@@ -101,7 +101,7 @@ async def test_a_failure_whose_failover_meets_a_recovery_does_not_end_the_order(
     assert len(desk.second.sent) == 0
 
 
-async def test_what_a_human_found_at_a_rail_for_an_order_without_an_attempt_can_be_said(desk: Desk):
+async def test_an_order_without_an_attempt_can_be_resolved_as_succeeded_at_a_named_rail(desk: Desk):
     payment_id = await held_payment(desk)
     desk.first.status_at_rail = desk.second.status_at_rail = NO_INFORMATION
     await release(desk)
@@ -120,7 +120,7 @@ async def test_what_a_human_found_at_a_rail_for_an_order_without_an_attempt_can_
     assert (order.status, order.rail, order.amount_received) == ("succeeded", "paystack", 1000)
 
 
-async def test_a_send_that_may_be_under_way_when_the_recovery_begins_is_waited_for(desk: Desk):
+async def test_recovery_waits_for_sends_that_may_be_in_flight(desk: Desk):
     payment_id = await held_payment(desk)
     nothing_is_found(desk)
     settings = desk.engine.worker.settings
@@ -135,7 +135,7 @@ async def test_a_send_that_may_be_under_way_when_the_recovery_begins_is_waited_f
     assert await sent(desk) == 1
 
 
-async def test_a_lost_attempt_is_not_named_for_an_order_that_can_have_lost_none(desk: Desk):
+async def test_a_lost_attempt_is_refused_for_an_order_that_cannot_have_lost_one(desk: Desk):
     payment_id = (await desk.pay())["id"]
     desk.first.status_at_rail = replace(PENDING, refused_locally=True)
     await desk.work()
@@ -147,7 +147,7 @@ async def test_a_lost_attempt_is_not_named_for_an_order_that_can_have_lost_none(
         )
 
 
-async def test_a_release_under_another_installation_key_is_refused_until_that_is_said(
+async def test_a_release_under_another_installation_key_is_refused_until_confirmed(
     desk: Desk, database_url: str
 ):
     await held_payment(desk)
@@ -193,7 +193,7 @@ async def test_counting_and_releasing_read_open_orders_alone(desk: Desk):
         assert "Seq Scan on payments" not in plan
 
 
-async def test_a_search_goes_on_where_a_rail_did_not_answer(desk: Desk):
+async def test_a_search_is_repeated_at_a_rail_that_did_not_answer(desk: Desk):
     payment_id = await held_payment(desk)
     nothing_is_found(desk)
     lost = desk.engine.worker.order_worker.attempts.lost
@@ -211,7 +211,7 @@ async def test_a_search_goes_on_where_a_rail_did_not_answer(desk: Desk):
     assert desk.engine.worker.order_worker.lost.unknown == {}
 
 
-async def test_an_answer_of_before_a_recovery_is_used_neither_in_it_nor_after_it(desk: Desk):
+async def test_an_answer_from_before_a_recovery_is_never_used(desk: Desk):
     guard = ServiceGuard(
         LocalLimiter(), None, ConfiguredLimits(), (), recovery=lambda: desk.engine.recovery.known
     )
@@ -248,9 +248,7 @@ class TestWithAFraudService:
 
         return Screening(ask, cast("Any", None))
 
-    async def test_what_is_asked_for_in_a_recovery_is_screened_when_it_has_ended(
-        self, desk: Desk, asked: list[str]
-    ):
+    async def test_orders_created_in_a_recovery_are_screened_after_it(self, desk: Desk, asked: list[str]):
         await recovery(desk).start(by="test", reason="a test")
         await desk.engine.recovery.look()
         await desk.pay(reference="order 17")
@@ -283,7 +281,7 @@ class TestWithAFraudService:
         assert (await desk.order(again["id"])).status == "succeeded"
         assert (asked, await sent(desk)) == (["order 17"], 1)
 
-    async def test_a_refusal_that_meets_a_recovery_does_not_end_the_order(
+    async def test_a_refusal_during_a_recovery_does_not_end_the_order(
         self, desk: Desk, outcomes: list[RiskOutcome]
     ):
         outcomes[:] = [RiskOutcome.DECLINE]
@@ -298,7 +296,7 @@ class TestWithAFraudService:
         assert not (await desk.order(payment_id)).status.is_final
 
 
-async def test_a_commit_on_what_was_read_before_a_recovery_ends_nothing(desk: Desk):
+async def test_a_commit_based_on_a_read_before_a_recovery_ends_no_order(desk: Desk):
     payment_id = await held_payment(desk)
     nothing_is_found(desk)
     await release(desk)
@@ -316,9 +314,7 @@ async def test_a_commit_on_what_was_read_before_a_recovery_ends_nothing(desk: De
 
 
 @pytest.mark.parametrize("status_at_rail", [NOT_FOUND, SUCCEEDED])
-async def test_a_rail_that_does_not_name_the_payer_of_a_lost_attempt_leaves_it_to_a_human(
-    desk: Desk, status_at_rail: StatusAnswer
-):
+async def test_a_found_attempt_without_a_payer_goes_under_review(desk: Desk, status_at_rail: StatusAnswer):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
     attempt = desk.engine.worker.order_worker.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
@@ -340,7 +336,7 @@ async def test_a_rail_of_the_other_mode_is_not_searched(desk: Desk):
     assert desk.second.asked == []
 
 
-async def test_a_payment_is_not_canceled_on_what_was_read_before_a_recovery(desk: Desk):
+async def test_a_payment_is_not_canceled_on_a_read_from_before_a_recovery(desk: Desk):
     payment_id = await held_payment(desk)
     nothing_is_found(desk)
     await release(desk)
@@ -363,7 +359,7 @@ async def test_a_payment_is_not_canceled_on_what_was_read_before_a_recovery(desk
 
 
 @pytest.mark.parametrize("pinned", [None, "mtn_momo"])
-async def test_a_refused_send_that_meets_a_recovery_does_not_end_the_order(desk: Desk, pinned: str | None):
+async def test_a_refused_send_during_a_recovery_does_not_end_the_order(desk: Desk, pinned: str | None):
     answered = desk.first.send
 
     async def send(order: SendOrder, *, timeout_s: float) -> SendAnswer:
@@ -379,7 +375,7 @@ async def test_a_refused_send_that_meets_a_recovery_does_not_end_the_order(desk:
     assert desk.second.sent == []
 
 
-async def test_an_order_is_not_declined_on_what_was_read_before_a_recovery(desk: Desk):
+async def test_an_order_is_not_declined_on_a_read_from_before_a_recovery(desk: Desk):
     payment_id = (await desk.pay())["id"]
     await desk.pool.execute("UPDATE attempts SET state = 'declined'")
     await desk.pool.execute("UPDATE payments SET status_detail = 'risk_review'")
@@ -400,7 +396,7 @@ async def test_an_order_is_not_declined_on_what_was_read_before_a_recovery(desk:
     assert not (await desk.order(payment_id)).status.is_final
 
 
-async def test_a_refund_of_before_the_release_is_not_sent_where_it_would_be_executed_twice(desk: Desk):
+async def test_a_refund_from_before_the_release_is_not_sent_if_it_could_be_executed_twice(desk: Desk):
     desk.second.status_at_rail = SUCCEEDED
     payment = await desk.pay(rail="paystack")
     await desk.work()
@@ -415,7 +411,7 @@ async def test_a_refund_of_before_the_release_is_not_sent_where_it_would_be_exec
     assert await sent(desk) == 1
 
 
-async def test_a_process_that_has_not_heard_of_a_recovery_sends_no_refund_in_it(desk: Desk):
+async def test_a_process_unaware_of_a_recovery_sends_no_refund_during_it(desk: Desk):
     desk.first.status_at_rail = SUCCEEDED
     payment = await desk.pay()
     await desk.work()
@@ -425,7 +421,7 @@ async def test_a_process_that_has_not_heard_of_a_recovery_sends_no_refund_in_it(
     assert await sent(desk) == 1
 
 
-async def test_of_what_is_found_the_attempt_that_moved_money_is_the_one_that_lives(desk: Desk):
+async def test_of_the_found_attempts_the_one_that_moved_money_stays_open(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
     lost, case = desk.engine.worker.order_worker.attempts.lost, await desk.case(payment_id)

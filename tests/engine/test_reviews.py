@@ -50,7 +50,7 @@ def sent(desk: Desk) -> int:
 
 
 @REVIEW
-async def test_a_payment_in_review_is_sent_once_when_it_is_approved(desk: Desk):
+async def test_a_payment_in_review_is_sent_once_after_approval(desk: Desk):
     payment = await desk.pay()
     assert (payment["status"], payment["status_detail"]) == ("processing", "risk_review")
     await desk.work()
@@ -66,7 +66,7 @@ async def test_a_payment_in_review_is_sent_once_when_it_is_approved(desk: Desk):
 
 
 @REVIEW
-async def test_a_payment_in_review_that_is_declined_ends_and_nothing_is_sent(desk: Desk):
+async def test_a_payment_declined_in_review_ends_unsent(desk: Desk):
     payment = await desk.pay()
     await decided(desk, payment["id"], "decline")
     await desk.work()
@@ -77,7 +77,7 @@ async def test_a_payment_in_review_that_is_declined_ends_and_nothing_is_sent(des
 
 
 @REVIEW
-async def test_of_two_people_who_decide_at_once_one_does(desk: Desk):
+async def test_of_two_concurrent_decisions_one_is_accepted(desk: Desk):
     payment = await desk.pay()
     told = await asyncio.gather(
         *(decided(desk, payment["id"], deed) for deed in ("approve", "decline")), return_exceptions=True
@@ -89,7 +89,7 @@ async def test_of_two_people_who_decide_at_once_one_does(desk: Desk):
 
 
 @REVIEW
-async def test_a_payment_about_which_nobody_decides_expires(desk: Desk):
+async def test_a_payment_without_a_review_decision_expires(desk: Desk):
     payment = await desk.pay()
     await desk.pool.execute("UPDATE payments SET expires_at = now()")
     await desk.work()
@@ -98,14 +98,14 @@ async def test_a_payment_about_which_nobody_decides_expires(desk: Desk):
 
 
 @pytest.mark.parametrize("rules", [RiskRules(ceiling=999)])
-async def test_a_payment_that_a_rule_declines_ends_at_once_with_its_reasons(desk: Desk):
+async def test_a_payment_declined_by_a_rule_fails_at_once_with_its_reasons(desk: Desk):
     payment = await desk.pay()
     assert (payment["status"], payment["last_error"]["code"]) == ("failed", "risk_declined")
     assert await noted(desk, "risk_assessed") == {"outcome": "decline", "reasons": ["above_ceiling"]}
     assert sent(desk) == 0
 
 
-async def test_nobody_decides_about_a_payment_that_does_not_exist(desk: Desk):
+async def test_a_decision_about_an_unknown_payment_is_refused(desk: Desk):
     with pytest.raises(ObjectNotFoundError):
         await decided(desk, "pay_nobody", "approve")
 
@@ -124,7 +124,7 @@ async def test_nobody_decides_about_a_payment_that_does_not_exist(desk: Desk):
     ],
     ids=["allow", "review", "decline", "down", "down: review", "down: decline", "down: above", "down: below"],
 )
-async def test_what_the_fraud_service_says_or_its_outage_is_done(
+async def test_the_fraud_services_verdict_or_its_outage_policy_applies_to_payments(
     desk: Desk, status: str, detail: str | None, sends: int
 ):
     payment = await desk.pay()
@@ -133,7 +133,7 @@ async def test_what_the_fraud_service_says_or_its_outage_is_done(
 
 
 @pytest.mark.parametrize("screening", [Oracle(RiskOutcome.REVIEW).screening])
-async def test_a_payment_that_the_service_doubts_goes_on_when_a_human_does_not(desk: Desk):
+async def test_a_payment_that_the_fraud_service_doubts_continues_after_approval(desk: Desk):
     payment = await desk.pay()
     await decided(desk, payment["id"], "approve")
     await desk.work()
@@ -156,7 +156,7 @@ async def resolved(desk: Desk, payment_id: str, outcome: Resolution) -> None:
 
 
 @pytest.mark.parametrize("outcome", Resolution)
-async def test_a_payment_under_review_ends_as_a_human_has_found_it(desk: Desk, outcome: Resolution):
+async def test_a_payment_under_review_ends_as_the_operator_resolves_it(desk: Desk, outcome: Resolution):
     payment_id = await under_review(desk)
     await resolved(desk, payment_id, outcome)
     assert (await stands(desk, payment_id)).status == outcome.value
@@ -165,7 +165,7 @@ async def test_a_payment_under_review_ends_as_a_human_has_found_it(desk: Desk, o
         await resolved(desk, payment_id, outcome)
 
 
-async def test_a_payment_whose_rail_took_less_counts_and_gives_back_no_more_than_that(desk: Desk):
+async def test_an_underpaid_payment_counts_and_refunds_at_most_the_amount_received(desk: Desk):
     payment_id = await under_review(desk)
     await desk.engine.reviewing.resolve(
         OrderKind.PAYMENT, payment_id, Resolution.SUCCEEDED, by="key_admin", evidence="line 118", received=1
@@ -178,7 +178,7 @@ async def test_a_payment_whose_rail_took_less_counts_and_gives_back_no_more_than
         await desk.refund(payment_id, 2)
 
 
-async def test_a_success_after_a_wrong_resolution_is_a_contradiction_and_goes_back(desk: Desk):
+async def test_a_success_after_a_wrong_resolution_is_a_contradiction_and_is_refunded(desk: Desk):
     payment_id = await under_review(desk)
     await resolved(desk, payment_id, Resolution.FAILED)
     desk.first.status_at_rail = SUCCEEDED
@@ -192,7 +192,7 @@ async def test_a_success_after_a_wrong_resolution_is_a_contradiction_and_goes_ba
     assert [(order.amount, order.original_reference) for order in back] == [(1000, attempt.reference)]
 
 
-async def test_only_what_is_under_review_is_resolved(desk: Desk):
+async def test_only_orders_under_review_can_be_resolved(desk: Desk):
     payment = await desk.pay()
     with pytest.raises(StateConflictError):
         await resolved(desk, payment["id"], Resolution.SUCCEEDED)

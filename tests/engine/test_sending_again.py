@@ -80,7 +80,7 @@ async def test_the_next_inquiry_comes_when_the_next_send_is_allowed(desk: Desk):
 
 
 @pytest.mark.parametrize("settings", [PATIENT], ids=["patient"])
-async def test_an_unanswered_send_is_asked_about_when_the_next_send_is_allowed(desk: Desk):
+async def test_an_unanswered_send_is_inquired_when_the_next_send_is_allowed(desk: Desk):
     await lost(desk)
     assert await quiet_for(desk, 11) == 2
     due_in = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments"
@@ -88,14 +88,14 @@ async def test_an_unanswered_send_is_asked_about_when_the_next_send_is_allowed(d
 
 
 @pytest.mark.parametrize("settings", [PATIENT], ids=["patient"])
-async def test_a_send_that_was_not_answered_before_the_expiry_is_asked_about_at_the_expiry(desk: Desk):
+async def test_a_send_unanswered_before_the_expiry_is_inquired_at_the_expiry(desk: Desk):
     await lost(desk)
     await desk.pool.execute("UPDATE payments SET expires_at = now() + interval '5 seconds'")
     assert await quiet_for(desk, 11) == 2
     assert await desk.pool.fetchval(_DUE_AT_EXPIRY)
 
 
-async def test_a_send_that_never_left_is_not_counted(desk: Desk):
+async def test_an_unsent_try_is_not_counted_as_a_send(desk: Desk):
     payment_id = await lost(desk)
     desk.first.answers = [UNREACHABLE]
     for n in range(10):
@@ -106,7 +106,7 @@ async def test_a_send_that_never_left_is_not_counted(desk: Desk):
     assert (await desk.order(payment_id)).status == "succeeded"
 
 
-async def test_after_its_expiry_a_lost_payment_is_told_to_a_human_and_goes_on_being_asked_about(desk: Desk):
+async def test_an_expired_lost_payment_goes_under_review_and_inquiries_continue(desk: Desk):
     payment_id = await lost(desk)
     await desk.pool.execute("UPDATE payments SET expires_at = now()")
     assert await quiet_for(desk, 100) == 1
@@ -125,7 +125,7 @@ async def test_a_lost_payment_is_due_at_its_expiry(desk: Desk):
     assert await desk.pool.fetchval(_DUE_AT_EXPIRY)
 
 
-async def test_a_refund_whose_sends_are_used_up_is_told_to_a_human(desk: Desk):
+async def test_a_refund_that_used_up_its_sends_goes_under_review(desk: Desk):
     desk.first.status_at_rail = SUCCEEDED
     payment_id: str = (await desk.pay())["id"]
     await desk.work()
@@ -145,7 +145,7 @@ async def test_not_found_never_ends_a_payment_at_a_rail_that_does_not_call_it_fi
     assert (await desk.order(payment_id)).status == "processing"
 
 
-async def test_a_final_not_found_ends_an_expired_payment_when_heard_three_times_and_look_backs_follow(
+async def test_three_final_not_found_answers_end_an_expired_payment_and_rechecks_follow(
     desk: Desk,
 ):
     final_not_found(desk.first)
@@ -157,7 +157,7 @@ async def test_a_final_not_found_ends_an_expired_payment_when_heard_three_times_
     assert (await desk.order(payment_id)).status == "processing", "an acknowledged attempt is not lost"
 
 
-async def test_a_final_not_found_is_asked_with_the_account_of_the_send(desk: Desk):
+async def test_a_final_not_found_counts_only_from_the_account_of_the_send(desk: Desk):
     final_not_found(desk.first)
     payment_id = await lost(desk)
     await desk.pool.execute("UPDATE payments SET expires_at = now()")
@@ -185,7 +185,7 @@ async def test_a_final_not_found_ends_a_payment_only_once_a_recovery_is_over(des
     assert (await desk.order(payment_id)).status == "failed"
 
 
-async def test_a_final_not_found_ends_a_payment_and_money_that_comes_after_all_goes_back(desk: Desk):
+async def test_money_that_arrives_after_a_final_not_found_is_refunded(desk: Desk):
     final_not_found(desk.first)
     payment_id = await lost(desk)
     await desk.pool.execute("UPDATE payments SET expires_at = now()")
@@ -200,7 +200,7 @@ async def test_a_final_not_found_ends_a_payment_and_money_that_comes_after_all_g
     assert [order.operation for order in desk.first.sent][1:] == ["refund"]
 
 
-async def test_a_former_account_is_not_sent_to_again(desk: Desk):
+async def test_nothing_is_resent_with_another_account(desk: Desk):
     await lost(desk)
     desk.first.account = replace(desk.first.account, account="another business")
     assert await quiet_for(desk, 100) == 1
@@ -211,7 +211,7 @@ def rails() -> Sequence[ScriptedRail]:
     return ScriptedRail("mtn_momo"), ScriptedRail("paystack")
 
 
-async def test_a_failure_that_only_a_callback_tells_of_is_no_ground_for_another_rail(desk: Desk):
+async def test_a_failure_reported_only_by_callback_causes_no_failover(desk: Desk):
     able = desk.first.capabilities.operations[Operation.COLLECT]
     able = replace(able, dedup_by_reference=False, failure_is_reported=False, prompt_window_s=600.0)
     operations = {**desk.first.capabilities.operations, Operation.COLLECT: able}
@@ -235,7 +235,7 @@ class TestAtASilentRail:
     def schedule(self) -> InquirySchedule:
         return InquirySchedule((0.0, 20.0), ((20.0, 1e6),))
 
-    async def test_a_lost_payment_is_asked_about_as_the_ladder_says(self, desk: Desk):
+    async def test_a_lost_payment_is_inquired_by_the_inquiry_schedule(self, desk: Desk):
         await lost(desk)
         desk.first.status_at_rail = StatusAnswer(status_at_rail=RailStatus.NO_INFORMATION)
         await quiet_for(desk, 100)

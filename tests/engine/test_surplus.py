@@ -56,7 +56,7 @@ def returned(desk: Desk) -> list[str]:
 
 
 @pytest.mark.parametrize("answer", [AWAY, BUSY], ids=["a rail that is away", "a rail that is busy"])
-async def test_a_surplus_goes_back_as_soon_as_its_rail_takes_it(desk: Desk, answer: SendAnswer):
+async def test_a_surplus_is_refunded_as_soon_as_its_rail_accepts_the_refund(desk: Desk, answer: SendAnswer):
     await paid_twice(desk, answer)
     assert await refunds(desk) == ["processing"]
     desk.first.answers, desk.first.status_at_rail = [ACCEPTED], SUCCEEDED
@@ -66,7 +66,7 @@ async def test_a_surplus_goes_back_as_soon_as_its_rail_takes_it(desk: Desk, answ
     assert await waiting(desk) == []
 
 
-async def test_a_surplus_refund_that_was_lost_is_sent_again_under_its_own_reference(desk: Desk):
+async def test_a_lost_surplus_refund_is_resent_under_its_own_reference(desk: Desk):
     await paid_twice(desk, LOST, NOT_FOUND)
     await desk.work()
     assert len(returned(desk)) > 1
@@ -77,7 +77,7 @@ async def test_a_surplus_refund_that_was_lost_is_sent_again_under_its_own_refere
 
 
 @pytest.mark.parametrize(("answer", "status_at_rail"), [(NEVER, PENDING), (ACCEPTED, FAILED)])
-async def test_a_surplus_that_its_rail_refuses_to_return_is_told_and_not_tried_again(
+async def test_a_refused_surplus_refund_is_reported_and_not_retried(
     desk: Desk, answer: SendAnswer, status_at_rail: StatusAnswer
 ):
     payment_id = await paid_twice(desk, answer, status_at_rail)
@@ -90,7 +90,7 @@ async def test_a_surplus_that_its_rail_refuses_to_return_is_told_and_not_tried_a
     assert msgspec.json.decode(told)["reason"] == "surplus"
 
 
-async def test_an_operator_has_a_failed_return_tried_again(desk: Desk):
+async def test_an_operator_can_retry_a_failed_surplus_refund(desk: Desk):
     payment_id = await paid_twice(desk, NEVER)
     desk.first.answers, desk.first.status_at_rail = [ACCEPTED], SUCCEEDED
     for _ in range(2):
@@ -106,14 +106,14 @@ async def test_an_operator_has_a_failed_return_tried_again(desk: Desk):
 
 
 @pytest.mark.parametrize("surplus_refund", ["manual"])
-async def test_a_surplus_that_waits_for_an_operator_is_shown_to_him(desk: Desk):
+async def test_a_surplus_that_waits_for_an_operator_is_listed(desk: Desk):
     payment_id = await paid_twice(desk, ACCEPTED, SUCCEEDED)
     assert await waiting(desk) == [(payment_id, "surplus", 1000)]
     await desk.engine.return_surplus(payment_id, by="key_1", reason="the payer called")
     assert await waiting(desk) == []
 
 
-async def test_what_a_merchant_refunds_of_his_own_money_is_no_surplus(desk: Desk):
+async def test_a_merchants_own_refund_is_not_a_surplus(desk: Desk):
     desk.first.status_at_rail = SUCCEEDED
     payment = await desk.pay()
     await desk.work()
@@ -121,7 +121,7 @@ async def test_what_a_merchant_refunds_of_his_own_money_is_no_surplus(desk: Desk
     assert await waiting(desk) == []
 
 
-async def test_whatever_only_a_human_can_decide_is_shown_to_him(desk: Desk):
+async def test_every_order_that_needs_an_operator_is_listed(desk: Desk):
     desk.first.status_at_rail = StatusAnswer(status_at_rail=RailStatus.SUCCEEDED, amount=900)
     paid, sent = await desk.pay(), await desk.pay_out()
     await desk.work()
@@ -134,7 +134,7 @@ async def test_whatever_only_a_human_can_decide_is_shown_to_him(desk: Desk):
 
 
 @pytest.mark.parametrize("reported", [None, 700])
-async def test_a_late_success_in_another_currency_on_an_ended_payment_is_shown_to_a_human(
+async def test_a_late_success_in_another_currency_on_an_ended_payment_is_listed(
     desk: Desk, reported: int | None
 ):
     payment_id: str = (await desk.pay())["id"]
@@ -152,7 +152,7 @@ async def test_a_late_success_in_another_currency_on_an_ended_payment_is_shown_t
     assert msgspec.json.decode(told)["reported"] == reported
 
 
-async def test_money_in_another_currency_that_the_rail_took_back_waits_for_nobody(desk: Desk):
+async def test_reversed_money_in_another_currency_is_not_listed(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     (first,) = (await desk.case(payment_id)).attempts
     desk.first.standings[first.reference] = FAILED
@@ -165,7 +165,7 @@ async def test_money_in_another_currency_that_the_rail_took_back_waits_for_nobod
     assert await waiting(desk) == []
 
 
-async def test_a_late_success_of_nothing_on_an_ended_payment_waits_for_nobody(desk: Desk):
+async def test_a_late_success_of_zero_on_an_ended_payment_is_not_listed(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     (first,) = (await desk.case(payment_id)).attempts
     desk.first.standings[first.reference] = FAILED
@@ -183,7 +183,7 @@ FROM payments p JOIN attempts a ON a.order_id = p.id WHERE a.id = $1
 """
 
 
-async def test_postgresql_refuses_to_give_the_debit_back_that_pays_the_payment(desk: Desk):
+async def test_postgresql_refuses_a_surplus_refund_of_the_debit_that_pays_the_payment(desk: Desk):
     """As a process of the former release would, which does not know by what the payment is paid."""
     desk.first.status_at_rail = SUCCEEDED
     payment_id: str = (await desk.pay())["id"]

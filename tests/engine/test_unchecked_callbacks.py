@@ -62,7 +62,7 @@ async def called_back(desk: Desk, attempt: Attempt) -> None:
 
 @pytest.mark.parametrize("kind", ["payments", "payouts"])
 @pytest.mark.parametrize("status_at_rail", [SILENT, PENDING], ids=["silent", "pending"])
-async def test_nothing_is_sent_while_the_rail_does_not_say_what_became_of_the_attempt(
+async def test_nothing_is_sent_while_the_rail_does_not_report_the_attempts_outcome(
     desk: Desk, kind: str, status_at_rail: StatusAnswer
 ):
     order_id = await queued(desk, kind)
@@ -82,7 +82,7 @@ async def test_nothing_is_sent_while_the_rail_does_not_say_what_became_of_the_at
 
 
 @pytest.mark.parametrize("answer", [FAILED, NOT_FOUND], ids=["failed", "not found"])
-async def test_the_order_goes_on_as_soon_as_the_rail_denies_the_money(desk: Desk, answer: StatusAnswer):
+async def test_the_order_continues_when_the_rail_reports_no_money(desk: Desk, answer: StatusAnswer):
     order_id = await queued(desk)
     (first, _) = await attempts_of(desk, order_id)
     desk.first.status_at_rail = SILENT
@@ -99,7 +99,7 @@ async def test_the_order_goes_on_as_soon_as_the_rail_denies_the_money(desk: Desk
     assert [reference for reference, _ in desk.first.asked[asked:]].count(first.reference) == 0
 
 
-async def test_an_order_whose_callbacks_were_all_answered_waits_for_no_rail(desk: Desk):
+async def test_an_order_without_unchecked_callbacks_waits_for_no_rail(desk: Desk):
     order_id = await queued(desk)
     desk.first.status_at_rail = SILENT
     before = sends(desk)
@@ -108,7 +108,7 @@ async def test_an_order_whose_callbacks_were_all_answered_waits_for_no_rail(desk
     assert (await desk.case(order_id)).live is not None
 
 
-async def test_a_callback_that_brought_the_rails_answer_forward_is_checked_by_it(desk: Desk):
+async def test_an_inquiry_that_a_callback_brings_forward_checks_the_callback(desk: Desk):
     order_id: str = (await desk.pay())["id"]
     (first,) = await attempts_of(desk, order_id)
     await called_back(desk, first)
@@ -122,7 +122,7 @@ async def test_a_callback_that_brought_the_rails_answer_forward_is_checked_by_it
     assert sends(desk) == before + 1
 
 
-async def test_an_unchecked_callback_is_looked_at_with_growing_pauses(desk: Desk):
+async def test_an_unchecked_callback_is_inquired_with_growing_waits(desk: Desk):
     order_id = await queued(desk)
     (first, _) = await attempts_of(desk, order_id)
     desk.first.status_at_rail = SILENT
@@ -139,7 +139,7 @@ async def test_an_unchecked_callback_is_looked_at_with_growing_pauses(desk: Desk
         )
 
 
-async def test_a_callback_holds_an_order_until_it_expires_and_no_longer(desk: Desk):
+async def test_a_callback_holds_an_order_at_most_until_its_expiry(desk: Desk):
     order_id = await queued(desk)
     (first, _) = await attempts_of(desk, order_id)
     desk.first.status_at_rail = SILENT
@@ -156,7 +156,7 @@ async def test_a_callback_holds_an_order_until_it_expires_and_no_longer(desk: De
     assert sends(desk) == before
 
 
-async def test_money_of_an_unchecked_callback_is_looked_for_after_the_expiry_and_goes_back(desk: Desk):
+async def test_money_of_an_unchecked_callback_is_found_after_the_expiry_and_refunded(desk: Desk):
     order_id = await queued(desk)
     (first, _) = await attempts_of(desk, order_id)
     desk.first.status_at_rail = SILENT
@@ -182,7 +182,7 @@ async def fallen_over(desk: Desk) -> tuple[str, Attempt]:
     return order_id, first
 
 
-async def test_a_live_attempt_is_not_sent_again_meanwhile(desk: Desk):
+async def test_an_open_attempt_is_not_resent_while_a_callback_is_unchecked(desk: Desk):
     desk.second.answers, desk.second.status_at_rail = [NO_ANSWER], NOT_FOUND
     _, first = await fallen_over(desk)
     before = sends(desk)
@@ -195,7 +195,7 @@ async def test_a_live_attempt_is_not_sent_again_meanwhile(desk: Desk):
     assert sends(desk) > before
 
 
-async def test_no_password_is_handed_over_meanwhile(desk: Desk):
+async def test_no_otp_is_sent_while_a_callback_is_unchecked(desk: Desk):
     asks = replace(ACCEPTED, next_action=NextAction(NextActionType.SUBMIT_OTP, "Dial *110#"))
     desk.second.answers = [asks]
     order_id, _ = await fallen_over(desk)
@@ -209,7 +209,7 @@ class TestWithThreeRails:
     def rails(self) -> Sequence[ScriptedRail]:
         return ScriptedRail("mtn_momo"), ScriptedRail("paystack"), ScriptedRail("pawapay")
 
-    async def test_a_live_attempt_that_fails_meanwhile_waits_for_its_next_rail(self, desk: Desk):
+    async def test_a_failed_attempt_waits_for_the_unchecked_callback_before_failover(self, desk: Desk):
         guarded = desk.engine.rails["pawapay"]
         assert isinstance(guarded, GuardedRail)
         third = guarded.connector
@@ -230,7 +230,7 @@ class TestARefund:
     def settings(self) -> dict[str, Any]:
         return {"refund_told_after_s": 900.0}
 
-    async def test_is_held_as_well_and_told_to_a_human_in_time(self, desk: Desk):
+    async def test_is_also_held_and_goes_under_review_in_time(self, desk: Desk):
         desk.first.status_at_rail = SUCCEEDED
         payment_id: str = (await desk.pay())["id"]
         await desk.work()

@@ -17,7 +17,7 @@ async def newer_and_older(desk: Desk) -> tuple[str, str]:
     return newer, older
 
 
-async def test_the_rest_of_the_batch_goes_on(desk: Desk):
+async def test_the_other_orders_of_the_batch_continue(desk: Desk):
     _, older = await newer_and_older(desk)
     await desk.work()
     assert (await desk.order(older)).status == "succeeded"
@@ -31,7 +31,7 @@ async def test_an_unreadable_order_is_counted_and_waits_for_a_human(desk: Desk):
     assert counts == {("payment", "unreadable"): 1}
 
 
-async def test_it_is_tried_again_after_ever_longer_waits_of_at_most_ten_minutes(desk: Desk):
+async def test_an_unreadable_order_is_retried_with_waits_that_grow_to_ten_minutes(desk: Desk):
     newer, _ = await newer_and_older(desk)
     for wait_s in (5, 10, 20, 40, 80, 160, 320, 600, 600):
         await desk.work()
@@ -39,7 +39,7 @@ async def test_it_is_tried_again_after_ever_longer_waits_of_at_most_ten_minutes(
         assert await desk.pool.fetchval("SELECT lease_until FROM payments WHERE id = $1", newer) is None
 
 
-async def test_a_process_that_can_read_it_finishes_it(desk: Desk):
+async def test_a_process_that_can_read_the_order_finishes_it(desk: Desk):
     newer, _ = await newer_and_older(desk)
     await desk.work()
     await desk.pool.execute("UPDATE payments SET status_detail = 'awaiting_payer' WHERE id = $1", newer)
@@ -49,7 +49,7 @@ async def test_a_process_that_can_read_it_finishes_it(desk: Desk):
     assert await desk.waiting() == []
 
 
-async def test_a_callback_that_came_while_it_could_not_be_read_is_not_forgotten(desk: Desk):
+async def test_a_callback_for_an_unreadable_order_is_kept(desk: Desk):
     payment_id: str = (await desk.pay())["id"]
     desk.first.status_at_rail = SUCCEEDED
     await desk.work()
@@ -66,7 +66,7 @@ async def test_a_callback_that_came_while_it_could_not_be_read_is_not_forgotten(
 
 
 @pytest.mark.parametrize("column", ["state", "operation"])
-async def test_a_word_that_is_unknown_in_an_attempt_sets_its_order_aside(desk: Desk, column: str):
+async def test_an_unknown_value_in_an_attempt_makes_its_order_unreadable(desk: Desk, column: str):
     newer, older = (await desk.pay("newer"))["id"], (await desk.pay("older"))["id"]
     await desk.pool.execute(
         "ALTER TABLE attempts DROP CONSTRAINT attempts_state_check, DROP CONSTRAINT attempts_operation_check"
