@@ -78,7 +78,7 @@ async def test_a_balance_is_the_same_before_and_after_it_is_folded(
     assert expected.available == 120
 
 
-async def test_an_entry_that_becomes_visible_late_is_not_folded_over(
+async def test_folding_does_not_skip_an_entry_that_becomes_visible_late(
     world: PostgresWorld, balances: PostgresBalances, pool: Pool
 ):
     async with pool.acquire() as late:
@@ -96,7 +96,7 @@ async def test_an_entry_that_becomes_visible_late_is_not_folded_over(
     assert (await balances.balance(ACCOUNT)).credit == 107
 
 
-async def test_an_entry_that_was_rolled_back_holds_no_fold_up(
+async def test_a_rolled_back_entry_does_not_block_folding(
     world: PostgresWorld, balances: PostgresBalances, pool: Pool
 ):
     async with pool.acquire() as connection:
@@ -110,7 +110,7 @@ async def test_an_entry_that_was_rolled_back_holds_no_fold_up(
     assert (await balances.balance(ACCOUNT)).credit == 100
 
 
-async def test_a_database_that_was_restored_into_a_younger_cluster_folds_on(
+async def test_folding_continues_after_a_restore_into_a_newer_cluster(
     world: PostgresWorld, balances: PostgresBalances
 ):
     await world.grant("m_poor", 100)
@@ -146,7 +146,7 @@ async def test_entries_are_only_appended(world: PostgresWorld, statement: str):
         await world.pool.execute(statement)
 
 
-async def test_a_writer_that_does_not_judge_is_stopped_by_the_schema(world: PostgresWorld):
+async def test_the_schema_stops_a_writer_that_does_not_check_the_balance(world: PostgresWorld):
     await paying_out(world)
     copied = """
     INSERT INTO payouts SELECT (json_populate_record(p, json_build_object(
@@ -161,7 +161,7 @@ async def test_a_writer_that_does_not_judge_is_stopped_by_the_schema(world: Post
         await world.pool.execute(copied.replace("po_old", "po_new").replace("'old'", "'new'"))
 
 
-async def test_two_writers_that_do_not_judge_are_judged_one_after_the_other(world: PostgresWorld, pool: Pool):
+async def test_the_schema_checks_two_concurrent_writers_one_after_the_other(world: PostgresWorld, pool: Pool):
     await paying_out(world)
     copied = """
     INSERT INTO payouts SELECT (json_populate_record(p, json_build_object(
@@ -181,7 +181,7 @@ async def test_two_writers_that_do_not_judge_are_judged_one_after_the_other(worl
         await second
 
 
-async def test_a_former_version_that_ends_a_payment_is_counted_too(
+async def test_a_payment_ended_by_a_former_version_is_counted(
     world: PostgresWorld, balances: PostgresBalances
 ):
     result = await world.order_store.open(opening(world, payment={**POOR, "amount": 100}))
@@ -208,7 +208,7 @@ async def test_a_success_after_a_reversal_counts_once(world: PostgresWorld, bala
     assert await world.value("SELECT count(*) FROM balance_entries WHERE source = 'pay_1'") == 1
 
 
-async def test_who_takes_money_out_waits_for_whoever_does_so_and_a_success_waits_for_nobody(
+async def test_concurrent_payouts_of_a_merchant_are_serialised_and_a_success_does_not_wait(
     world: PostgresWorld, balances: PostgresBalances, pool: Pool
 ):
     await world.grant("m_poor", 100)
@@ -226,7 +226,7 @@ async def test_who_takes_money_out_waits_for_whoever_does_so_and_a_success_waits
     assert await second == NotCovered(available=55, needed=60)
 
 
-async def test_orders_of_one_merchant_that_wait_for_its_balance_leave_connections_for_all_others(
+async def test_orders_waiting_for_one_balance_leave_connections_for_other_merchants(
     world: PostgresWorld, balances: PostgresBalances, pool: Pool
 ):
     payments = [await paid(world, number, 10) for number in range(12)]
@@ -249,7 +249,7 @@ async def test_orders_of_one_merchant_that_wait_for_its_balance_leave_connection
     assert (await balances.balance(ACCOUNT)).available == 0
 
 
-async def test_64_payouts_at_once_in_two_processes_never_exceed_what_comes_in_meanwhile(
+async def test_64_concurrent_payouts_in_two_processes_never_exceed_the_incoming_money(
     world: PostgresWorld, balances: PostgresBalances, pool: Pool
 ):
     await world.grant("m_poor", 95)
@@ -275,7 +275,7 @@ async def test_64_payouts_at_once_in_two_processes_never_exceed_what_comes_in_me
     assert sum(rest) + sum(map(bool, opened)) == 17
 
 
-async def test_a_fee_is_held_with_the_payout_charged_once_and_given_back_with_the_money(
+async def test_a_fee_is_reserved_with_the_payout_charged_once_and_released_with_it(
     world: PostgresWorld, balances: PostgresBalances
 ):
     await balances.set_fees({("mtn_momo", "payout"): 100, ("mtn_momo", "collect"): 50})
@@ -306,7 +306,7 @@ async def test_a_payout_that_succeeds_is_charged_no_second_fee(
     assert (balance.paid_out, balance.fees, balance.available) == (900, 9, 91)
 
 
-async def test_credit_that_is_taken_back_waits_for_whoever_is_just_being_paid_out(
+async def test_revoking_credit_waits_for_a_payout_in_progress(
     world: PostgresWorld, balances: PostgresBalances, pool: Pool
 ):
     await world.grant("m_poor", 100)
@@ -322,7 +322,7 @@ async def test_credit_that_is_taken_back_waits_for_whoever_is_just_being_paid_ou
     assert await taking == (-50, True)
 
 
-async def test_a_payment_without_money_of_its_own_moves_no_balance(
+async def test_a_payment_that_received_no_money_changes_no_balance(
     world: PostgresWorld, balances: PostgresBalances
 ):
     result = await world.order_store.open(opening(world, payment=POOR))
@@ -337,7 +337,7 @@ async def test_a_payment_without_money_of_its_own_moves_no_balance(
     assert (await balances.balance(ACCOUNT)).collected == 0
 
 
-async def test_a_surplus_that_its_rail_takes_back_leaves_what_was_collected(
+async def test_a_reversed_surplus_does_not_reduce_the_collected_amount(
     world: PostgresWorld, balances: PostgresBalances
 ):
     result = await world.order_store.open(opening(world, payment={**POOR, "amount": 100}))
@@ -362,7 +362,7 @@ async def test_a_surplus_that_its_rail_takes_back_leaves_what_was_collected(
     assert await balances.differences() == []
 
 
-async def test_a_payout_under_review_that_moved_more_than_was_asked_for_reserves_all_of_it(
+async def test_a_payout_under_review_that_overpaid_reserves_the_full_amount(
     world: PostgresWorld, balances: PostgresBalances
 ):
     await world.grant("m_poor", 100)
@@ -374,7 +374,7 @@ async def test_a_payout_under_review_that_moved_more_than_was_asked_for_reserves
     assert await world.order_store.open(poor(world, 2, 51)) == NotCovered(available=50, needed=51)
 
 
-async def test_opening_balances_come_from_the_books_and_who_paid_out_goes_on_until_confirmed(
+async def test_opening_balances_match_the_books_and_payouts_continue_until_confirmed(
     world: PostgresWorld, balances: PostgresBalances, pool: Pool
 ):
     first = await paid(world, 1, 100)

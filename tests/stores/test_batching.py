@@ -38,14 +38,14 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_lone_item_goes_straight_through():
+async def test_a_single_item_is_flushed_at_once():
     store = Store(open_gate=True)
     batch = NaturalBatch(store.flush, max_items=8)
     assert await batch.submit(21) == 42
     assert store.flushes == [[21]]
 
 
-async def test_what_arrives_during_a_flush_leaves_together_in_the_next():
+async def test_items_submitted_during_a_flush_share_the_next_flush():
     store = Store()
     batch = NaturalBatch(store.flush, max_items=8)
     first = asyncio.create_task(batch.submit(1))
@@ -67,7 +67,7 @@ async def test_a_batch_never_holds_more_than_its_limit():
     assert max(map(len, store.flushes)) == 2
 
 
-async def test_an_item_that_fails_fails_alone():
+async def test_a_failing_item_does_not_fail_the_others():
     store = Store(open_gate=True)
     batch = NaturalBatch(store.flush, max_items=8)
     results = await asyncio.gather(*(batch.submit(n) for n in (1, -1, 2)), return_exceptions=True)
@@ -92,7 +92,7 @@ async def test_a_flush_that_fails_as_a_whole_is_repeated_item_by_item():
     assert asked == [[1, 2, 3, 4], [1], [2], [3], [4]]
 
 
-async def test_a_flush_that_forgets_an_item_is_an_error_and_nobody_waits_for_ever():
+async def test_a_flush_that_omits_an_item_raises_and_leaves_no_caller_waiting():
     async def forgetful(items: Sequence[int]) -> list[int | BaseException]:
         return []
 
@@ -101,7 +101,7 @@ async def test_a_flush_that_forgets_an_item_is_an_error_and_nobody_waits_for_eve
         await batch.submit(1)
 
 
-async def test_who_is_cancelled_before_the_item_leaves_is_not_sent():
+async def test_an_item_cancelled_before_its_flush_is_not_flushed():
     store = Store()
     batch = NaturalBatch(store.flush, max_items=8)
     first = asyncio.create_task(batch.submit(1))
@@ -115,7 +115,7 @@ async def test_who_is_cancelled_before_the_item_leaves_is_not_sent():
     assert store.flushes == [[1], [3]]
 
 
-async def test_who_is_cancelled_during_the_flush_disturbs_nobody():
+async def test_a_cancellation_during_the_flush_does_not_affect_other_items():
     store = Store()
     batch = NaturalBatch(store.flush, max_items=8)
     tasks = [asyncio.create_task(batch.submit(n)) for n in (1, 2)]
@@ -126,7 +126,7 @@ async def test_who_is_cancelled_during_the_flush_disturbs_nobody():
     assert tasks[0].cancelled()
 
 
-async def test_drain_waits_for_all_that_was_submitted():
+async def test_drain_waits_for_all_submitted_items():
     store = Store()
     batch = NaturalBatch(store.flush, max_items=1)
     tasks = [asyncio.create_task(batch.submit(n)) for n in range(3)]
@@ -147,7 +147,7 @@ async def test_drain_waits_for_all_that_was_submitted():
     cancelled=st.sets(st.integers(0, 39)),
     yields=st.lists(st.integers(0, 3), min_size=40, max_size=40),
 )
-def test_everyone_hears_his_own_result_exactly_once(items, max_items, max_in_flight, cancelled, yields):
+def test_each_caller_gets_its_own_result_exactly_once(items, max_items, max_in_flight, cancelled, yields):
     async def run() -> None:
         store = Store(open_gate=True)
         batch = NaturalBatch(store.flush, max_items=max_items, max_in_flight=max_in_flight)

@@ -19,7 +19,7 @@ async def opened(world: PostgresWorld, number: int) -> Tenant:
     return Tenant(asked.order.merchant_id, asked.order.livemode)
 
 
-async def test_what_commits_late_is_seen_by_a_reader_who_has_read_on(world: PostgresWorld) -> None:
+async def test_a_reader_that_is_ahead_still_sees_events_that_commit_late(world: PostgresWorld) -> None:
     tenant = await opened(world, 1)
     reading = PostgresReading(Database(world.pool))
     [first] = await reading.events(tenant, after=None, limit=10) or ()
@@ -36,7 +36,7 @@ async def test_what_commits_late_is_seen_by_a_reader_who_has_read_on(world: Post
     assert await reading.events(tenant, after=behind[-1].id, limit=10) == []
 
 
-async def test_another_merchants_event_is_no_place_to_go_on_from(world: PostgresWorld) -> None:
+async def test_an_event_of_another_merchant_is_not_a_valid_cursor(world: PostgresWorld) -> None:
     tenant = await opened(world, 1)
     reading = PostgresReading(Database(world.pool))
     [event] = await reading.events(tenant, after=None, limit=10) or ()

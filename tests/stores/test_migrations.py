@@ -52,13 +52,13 @@ async def test_migrating_twice_changes_nothing(empty_database_url: str):
     assert await applied(empty_database_url) == before == sorted(name[:4] for name in shipped())
 
 
-async def test_processes_that_start_together_wait_for_each_other(empty_database_url: str):
+async def test_concurrent_migrations_wait_for_each_other(empty_database_url: str):
     with ThreadPoolExecutor(4) as processes:
         list(processes.map(migrate, [empty_database_url] * 4))
     assert await applied(empty_database_url) == sorted(name[:4] for name in shipped())
 
 
-async def test_orders_that_were_parked_for_good_are_looked_at_again(database_url: str):
+async def test_orders_parked_without_a_due_time_become_due_again(database_url: str):
     text = (files("synccash.stores.postgres") / "migrations" / "0007_never_forgotten.sql").read_text()
     up, down = text.split("-- migrate:down")
     connection = await asyncpg.connect(database_url)

@@ -21,7 +21,7 @@ async def asked(store, fingerprint=ONE, key="k", lease_s=10.0):
     return await store.claim("s", key, fingerprint, lease_s=lease_s)
 
 
-async def test_of_thirty_requests_at_once_one_holds_the_key(store):
+async def test_of_thirty_concurrent_requests_one_holds_the_key(store):
     decisions = await asyncio.gather(*(asked(store) for _ in range(30)))
     assert decisions.count(Granted(1, taken_over=False)) == 1
     others = [d for d in decisions if not isinstance(d, Granted)]
@@ -38,14 +38,14 @@ async def test_a_completed_request_is_replayed_byte_for_byte(store):
     assert not await store.complete("s", "k", 1, ClaimAnswer(200, (), b""))
 
 
-async def test_an_answer_too_large_to_keep_is_replayed_without_its_body(store):
+async def test_a_response_too_large_to_store_is_replayed_without_its_body(store):
     await asked(store)
     large = ClaimAnswer(201, (("location", "/api/v1/things/1"),), None)
     await store.complete("s", "k", 1, large)
     assert await asked(store) == Replayed(large)
 
 
-async def test_an_expired_lease_is_taken_over_once_and_its_sleeper_completes_nothing(store):
+async def test_an_expired_lease_is_taken_over_once_and_its_former_holder_completes_nothing(store):
     await asked(store, lease_s=0.0)
     decisions = await asyncio.gather(*(asked(store) for _ in range(10)))
     assert decisions.count(Granted(2, taken_over=True)) == 1
@@ -56,14 +56,14 @@ async def test_an_expired_lease_is_taken_over_once_and_its_sleeper_completes_not
     assert await store.complete("s", "k", 2, ANSWER)
 
 
-async def test_what_was_given_back_is_tried_again_at_once(store):
+async def test_a_released_claim_can_be_taken_at_once(store):
     await asked(store)
     assert await store.give_back("s", "k", 1)
     assert await asked(store, TWO) == Reused()
     assert await asked(store) == Granted(2, taken_over=True)
 
 
-async def test_finished_claims_are_forgotten_in_small_batches_and_those_at_work_are_kept(store, pool):
+async def test_finished_claims_are_deleted_in_small_batches_and_claims_in_progress_are_kept(store, pool):
     for number in range(5):
         await asked(store, key=f"done {number}")
         await store.complete("s", f"done {number}", 1, ANSWER)
@@ -78,7 +78,7 @@ async def test_finished_claims_are_forgotten_in_small_batches_and_those_at_work_
 
 
 @pytest.mark.parametrize("table", ["idempotency", "request_claims"])
-async def test_what_is_old_is_found_without_a_look_at_what_is_young(pool, table):
+async def test_old_claims_are_found_without_reading_new_ones(pool, table):
     (sweep,) = [statement for statement in _SWEEPS if f"DELETE FROM {table} " in statement]
     async with pool.acquire() as connection, connection.transaction():
         # The table is empty: reading it whole would look like the best plan.
@@ -87,7 +87,7 @@ async def test_what_is_old_is_found_without_a_look_at_what_is_young(pool, table)
     assert f"Index Scan using {table}_by_age" in plan
 
 
-async def test_statistics_tell_what_is_at_work_and_what_is_overdue(store):
+async def test_statistics_count_claims_in_progress_and_overdue_claims(store):
     await asked(store, key="a")
     await store.complete("s", "a", 1, ANSWER)
     await asked(store, key="b")

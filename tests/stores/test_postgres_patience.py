@@ -60,7 +60,7 @@ def door(database_url: str, tmp_path: Path) -> Door:
     return Door(database_url, tmp_path)
 
 
-async def test_a_refused_connection_is_tried_three_times_under_the_profiles_waits(door: Door) -> None:
+async def test_a_refused_connection_is_tried_three_times_with_the_profiles_waits(door: Door) -> None:
     waits = Waits()
     pool = await connect(door.url, min_size=0, max_size=1)
     with pytest.raises(StoreUnavailableError, match="refused"):
@@ -69,7 +69,7 @@ async def test_a_refused_connection_is_tried_three_times_under_the_profiles_wait
     await pool.close()
 
 
-async def test_a_server_that_is_back_before_the_next_try_has_refused_nobody(door: Door) -> None:
+async def test_a_server_that_is_back_before_the_next_try_causes_no_failure(door: Door) -> None:
     waits = Waits(door.open)
     pool = await connect(door.url, min_size=0, max_size=1)
     assert [tuple(row) for row in await patient(pool, waits).commit("SELECT 1")] == [(1,)]
@@ -77,7 +77,7 @@ async def test_a_server_that_is_back_before_the_next_try_has_refused_nobody(door
     await pool.close()
 
 
-async def test_who_waits_for_a_try_of_his_own_holds_up_nobody_behind_him(
+async def test_a_caller_waiting_for_its_retry_does_not_block_later_callers(
     door: Door, world: PostgresWorld
 ) -> None:
     pool = await connect(door.url, min_size=0, max_size=1)
@@ -127,7 +127,7 @@ async def kill_who_waits(holder: asyncpg.Connection) -> None:
     await holder.execute("SELECT pg_terminate_backend($1)", pids[0]["pid"])
 
 
-async def test_a_commit_in_doubt_never_runs_again_by_itself(pool: Pool) -> None:
+async def test_a_commit_with_unknown_outcome_is_not_retried(pool: Pool) -> None:
     waits = Waits()
     async with held(pool) as holder:
         statement = asyncio.create_task(patient(pool, waits).commit(COUNT_AND_WAIT))
@@ -138,7 +138,7 @@ async def test_a_commit_in_doubt_never_runs_again_by_itself(pool: Pool) -> None:
     assert await pool.fetchval("SELECT last_value FROM runs") == 1
 
 
-async def test_a_statement_that_may_run_twice_runs_again_after_a_lost_connection(pool: Pool) -> None:
+async def test_a_repeatable_statement_is_retried_after_a_lost_connection(pool: Pool) -> None:
     async with held(pool) as holder:
         waits = Waits(lambda: holder.execute("SELECT pg_advisory_unlock(1)"))
         statement = asyncio.create_task(patient(pool, waits).repeat(COUNT_AND_WAIT))

@@ -80,7 +80,7 @@ async def test_a_write_after_the_failover_succeeds_on_connections_made_during_it
         assert await database.commit(WRITE, "mer_1")
 
 
-async def test_reads_go_on_while_no_write_is_taken(database_url: str):
+async def test_reads_continue_while_writes_are_refused(database_url: str):
     async with pool_of_the_former_primary(database_url) as pool:
         database = patient(pool, Waits())
         with pytest.raises(StoreUnavailableError):
@@ -88,7 +88,7 @@ async def test_reads_go_on_while_no_write_is_taken(database_url: str):
         assert await database.repeat("SELECT id FROM merchants") == []
 
 
-async def test_a_url_that_asks_for_a_primary_finds_none_and_is_unavailable(database_url: str):
+async def test_a_url_that_requires_a_primary_is_unavailable_without_one(database_url: str):
     await takes_writes(database_url, taken=False)
     primary = database_url + "&target_session_attrs=read-write"
     with pytest.raises(StoreUnavailableError, match="cannot connect"):
@@ -118,7 +118,7 @@ async def test_the_service_answers_503_and_recovers_without_a_restart(database_u
         assert (await api.pay()).status_code == 202
 
 
-async def test_a_service_that_cannot_write_is_not_ready_and_finds_the_new_primary_by_itself(
+async def test_a_service_that_cannot_write_is_not_ready_and_finds_the_new_primary_itself(
     database_url: str,
 ):
     async with served(database_url) as api:

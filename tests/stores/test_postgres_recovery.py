@@ -24,7 +24,9 @@ async def connections(database_url: str, how_many: int = 1) -> None:
     await pool.close()
 
 
-async def test_a_connection_to_the_same_server_begins_nothing(database_url: str, recovery: PostgresRecovery):
+async def test_a_connection_to_the_same_server_begins_no_recovery(
+    database_url: str, recovery: PostgresRecovery
+):
     await connections(database_url, 3)
     assert await recovery.recovery() == Recovery(epoch=0, active=False)
 
@@ -41,7 +43,7 @@ async def test_connections_to_another_server_begin_one_recovery(
 
 
 @pytest.mark.parametrize("change", [ANOTHER_SERVER, ANOTHER_TIMELINE])
-async def test_a_server_that_changes_behind_a_connection_is_noticed_at_the_next_look(
+async def test_a_server_change_behind_a_connection_is_detected_at_the_next_check(
     recovery: PostgresRecovery, world: PostgresWorld, change: str
 ):
     await world.pool.execute(change)
@@ -50,7 +52,7 @@ async def test_a_server_that_changes_behind_a_connection_is_noticed_at_the_next_
     assert await recovery.recovery() == Recovery(epoch=1, active=False)
 
 
-async def test_a_server_that_changes_in_a_recovery_begins_another(
+async def test_a_server_change_during_a_recovery_begins_another(
     recovery: PostgresRecovery, world: PostgresWorld
 ):
     await recovery.start(by="test", reason="a test")

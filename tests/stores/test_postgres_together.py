@@ -11,7 +11,7 @@ MANY = 40
 TRANSACTIONS = "SELECT count(DISTINCT xmin::text) FROM payments"
 
 
-async def test_openings_that_arrive_at_once_share_a_few_transactions(world: PostgresWorld) -> None:
+async def test_concurrent_openings_share_a_few_transactions(world: PostgresWorld) -> None:
     answers = await asyncio.gather(
         *(world.order_store.open(opening(world, number)) for number in range(MANY))
     )
@@ -20,7 +20,7 @@ async def test_openings_that_arrive_at_once_share_a_few_transactions(world: Post
     assert await world.value(TRANSACTIONS) < MANY / 4
 
 
-async def test_an_opening_that_breaks_a_rule_fails_alone(world: PostgresWorld) -> None:
+async def test_an_invalid_opening_does_not_fail_the_others_in_its_batch(world: PostgresWorld) -> None:
     first = opening(world, 0, reference="the same")
     assert isinstance(await world.order_store.open(first), Opened)
     others = [opening(world, number) for number in range(1, MANY)]
@@ -40,7 +40,7 @@ async def test_one_key_many_times_in_one_batch_opens_one_payment(world: Postgres
     assert told == {opened[0].case.order.id}
 
 
-async def test_of_moves_of_one_payment_that_leave_together_one_is_written(world: PostgresWorld) -> None:
+async def test_of_several_commits_of_one_payment_in_a_batch_one_is_written(world: PostgresWorld) -> None:
     opened = await world.order_store.open(opening(world))
     assert isinstance(opened, Opened)
     rivals = [replace(commit(opened.case), id=f"mv_{number}") for number in range(MANY)]
@@ -48,7 +48,7 @@ async def test_of_moves_of_one_payment_that_leave_together_one_is_written(world:
     assert written.count(True) == 1
 
 
-async def test_moves_of_many_payments_share_a_few_transactions(world: PostgresWorld) -> None:
+async def test_commits_of_many_payments_share_a_few_transactions(world: PostgresWorld) -> None:
     answers = await asyncio.gather(
         *(world.order_store.open(opening(world, number)) for number in range(MANY))
     )
