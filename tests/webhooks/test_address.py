@@ -63,7 +63,7 @@ REFUSED = (
 
 
 @pytest.mark.parametrize("url", REFUSED)
-def test_a_url_that_could_lead_inside_is_refused(url: str):
+def test_a_url_that_could_reach_a_private_network_is_refused(url: str):
     with pytest.raises(AddressRefusedError):
         check_url(url, private=False)
 
@@ -83,22 +83,22 @@ def test_a_url_that_could_lead_inside_is_refused(url: str):
         "https://0xdead.beef/",
     ],
 )
-def test_a_public_url_is_taken(url: str):
+def test_a_public_url_is_accepted(url: str):
     assert check_url(url, private=False)
 
 
-def test_an_operator_can_allow_his_own_network():
+def test_an_operator_can_allow_a_private_network():
     assert check_url("http://127.0.0.1:9000/hook", private=True) == "127.0.0.1"
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "https://user@127.0.0.1/", "gopher://127.0.0.1/"])
-def test_even_then_only_plain_http_urls_are_taken(url: str):
+def test_with_private_networks_allowed_only_plain_http_urls_are_accepted(url: str):
     with pytest.raises(AddressRefusedError):
         check_url(url, private=True)
 
 
 @pytest.mark.parametrize("text", ["", "not an address", "127.1", "2130706433"])
-def test_what_is_no_address_is_not_public(text: str):
+def test_text_that_is_not_an_address_is_not_public(text: str):
     assert not is_public(text)
 
 
@@ -140,7 +140,7 @@ def test_no_address_of_a_special_block_is_public(block: str):
 
 
 @pytest.mark.parametrize("wrapped", ["::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1", "::808:808"])
-def test_a_public_address_in_a_wrapping_is_not_public(wrapped: str):
+def test_an_embedded_public_address_is_not_public(wrapped: str):
     assert is_public("8.8.8.8")
     assert not is_public(wrapped)
 

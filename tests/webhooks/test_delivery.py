@@ -109,7 +109,7 @@ async def test_an_event_arrives_signed_with_its_object(pool: Pool):
     assert told["id"] == server.received[0][0]["webhook-id"]
 
 
-async def test_a_failed_delivery_comes_again_under_the_same_id(pool: Pool):
+async def test_a_failed_delivery_is_retried_under_the_same_id(pool: Pool):
     async with merchant_server() as server, notifying(pool):
         server.answers = [web.Response(status=500), web.Response(status=429, headers={"Retry-After": "60"})]
         await PostgresWebhooks(Database(pool)).add(endpoint(server.url))
@@ -123,7 +123,7 @@ async def test_a_failed_delivery_comes_again_under_the_same_id(pool: Pool):
     assert len(server.received) == 3
 
 
-async def test_an_endpoint_hears_only_what_it_asked_for(pool: Pool):
+async def test_an_endpoint_receives_only_the_event_types_it_subscribed_to(pool: Pool):
     webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://example.com", types=("payment.failed",)))
     await webhooks.add(endpoint("https://example.com", id="we_2", types=("payment.created",)))
@@ -146,7 +146,7 @@ async def test_during_a_rotation_both_secrets_verify(pool: Pool):
         Webhook(ended.text).verify(body, headers)
 
 
-async def test_an_endpoint_that_is_gone_is_disabled_and_its_merchant_told(pool: Pool):
+async def test_an_endpoint_that_answers_gone_is_disabled_and_its_merchant_notified(pool: Pool):
     async with merchant_server() as server, notifying(pool):
         server.answers = [web.Response(status=410)]
         await PostgresWebhooks(Database(pool)).add(endpoint(server.url))
@@ -181,7 +181,7 @@ async def test_one_success_ends_a_series_of_failures(pool: Pool):
     assert await pool.fetchval("SELECT failing_since FROM webhook_endpoints") is None
 
 
-async def test_what_a_dead_process_took_is_delivered_after_its_lease(pool: Pool):
+async def test_deliveries_of_a_crashed_process_are_sent_after_its_lease(pool: Pool):
     webhooks = PostgresWebhooks(Database(pool))
     async with merchant_server() as server:
         await webhooks.add(endpoint(server.url))
@@ -195,7 +195,7 @@ async def test_what_a_dead_process_took_is_delivered_after_its_lease(pool: Pool)
         assert len(server.received) == 1
 
 
-async def test_an_event_that_is_asked_for_again_while_it_is_being_delivered_comes_again(pool: Pool):
+async def test_an_event_requested_again_during_its_delivery_is_delivered_again(pool: Pool):
     webhooks = PostgresWebhooks(Database(pool))
     async with merchant_server() as server:
         server.hold = asyncio.Event()
@@ -211,7 +211,7 @@ async def test_an_event_that_is_asked_for_again_while_it_is_being_delivered_come
         assert len(server.received) == 2
 
 
-async def test_a_slow_endpoint_holds_only_its_share(pool: Pool):
+async def test_a_slow_endpoint_uses_only_its_share_of_the_senders(pool: Pool):
     webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://example.com"))
     for number in range(6):
@@ -222,7 +222,7 @@ async def test_a_slow_endpoint_holds_only_its_share(pool: Pool):
     assert sorted(taken) == ["we_1", "we_1", "we_1", "we_2"]
 
 
-async def test_an_endpoint_that_hangs_holds_its_share_of_the_senders_however_often_they_look(pool: Pool):
+async def test_a_hanging_endpoint_uses_only_its_share_of_the_senders_over_many_rounds(pool: Pool):
     webhooks = PostgresWebhooks(Database(pool))
     async with merchant_server() as slow, merchant_server() as quick:
         slow.hold = asyncio.Event()
@@ -241,7 +241,7 @@ async def test_an_endpoint_that_hangs_holds_its_share_of_the_senders_however_oft
     assert (len(slow.received), len(quick.received)) == (7, 1)
 
 
-async def test_an_endpoint_that_fails_is_left_alone_and_no_delivery_loses_a_try_by_that(pool: Pool):
+async def test_a_failing_endpoint_is_paused_and_the_pause_costs_no_delivery_a_try(pool: Pool):
     webhooks, clock = PostgresWebhooks(Database(pool)), Leaping()
     settings = {"each": 1, "breaker": BreakerSettings(failures=2, open_s=60.0)}
     async with merchant_server() as down, merchant_server() as up, notifying(pool, clock=clock, **settings):
@@ -261,7 +261,7 @@ async def test_an_endpoint_that_fails_is_left_alone_and_no_delivery_loses_a_try_
         assert await pool.fetchval(of) == [1, 1, 1, 1, 2, 2]
 
 
-async def test_what_was_taken_for_an_endpoint_that_is_left_alone_comes_later_as_the_same_try(pool: Pool):
+async def test_a_delivery_leased_for_a_paused_endpoint_is_sent_later_as_the_same_try(pool: Pool):
     webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://example.com"))
     await happen(pool)
@@ -283,7 +283,7 @@ async def test_a_private_address_is_never_sent_to(pool: Pool):
         assert server.received == []
 
 
-async def test_an_event_can_be_delivered_once_more(pool: Pool):
+async def test_an_event_can_be_redelivered(pool: Pool):
     webhooks = PostgresWebhooks(Database(pool))
     async with merchant_server() as server, notifying(pool):
         await webhooks.add(endpoint(server.url))
@@ -296,7 +296,7 @@ async def test_an_event_can_be_delivered_once_more(pool: Pool):
     assert len(server.received) == 2
 
 
-async def test_a_removed_endpoint_hears_nothing_more_and_its_secret_is_forgotten(pool: Pool):
+async def test_a_removed_endpoint_receives_nothing_more_and_its_secret_is_deleted(pool: Pool):
     webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://example.com"))
     await happen(pool)
@@ -307,5 +307,5 @@ async def test_a_removed_endpoint_hears_nothing_more_and_its_secret_is_forgotten
     assert SECRET.text not in str(await pool.fetchval("SELECT secrets FROM webhook_endpoints"))
 
 
-def test_a_secret_never_shows_in_what_is_printed():
+def test_a_secret_is_masked_in_its_repr():
     assert SECRET.text not in repr(endpoint("https://example.com"))

@@ -33,16 +33,14 @@ async def full(webhooks: PostgresWebhooks) -> None:
         await webhooks.add(numbered(number))
 
 
-async def test_of_twenty_that_are_made_at_once_as_many_as_are_allowed_succeed(webhooks: PostgresWebhooks):
+async def test_of_twenty_concurrent_creations_only_the_allowed_number_succeeds(webhooks: PostgresWebhooks):
     results = await asyncio.gather(*(webhooks.add(numbered(n)) for n in range(20)), return_exceptions=True)
     refused = [result for result in results if isinstance(result, BaseException)]
     assert [type(error) for error in refused] == [EndpointLimitError] * (20 - MAX_ENDPOINTS)
     assert len(await webhooks.endpoints(TENANT)) == MAX_ENDPOINTS
 
 
-async def test_the_count_waits_for_an_endpoint_that_is_not_committed_yet(
-    webhooks: PostgresWebhooks, database_url: str
-):
+async def test_the_count_waits_for_an_uncommitted_endpoint(webhooks: PostgresWebhooks, database_url: str):
     await full(webhooks)
     await webhooks.remove(TENANT, "we_0")
     other = await asyncpg.connect(database_url)
@@ -68,7 +66,7 @@ async def test_the_count_waits_for_an_endpoint_that_is_not_committed_yet(
     await other.close()
 
 
-async def test_another_merchant_and_the_other_mode_have_limits_of_their_own(webhooks: PostgresWebhooks):
+async def test_the_limit_is_per_merchant_and_mode(webhooks: PostgresWebhooks):
     await full(webhooks)
     await webhooks.add(numbered(20, merchant_id="m_2"))
     await webhooks.add(numbered(21, livemode=True))
@@ -83,13 +81,13 @@ async def test_a_removed_endpoint_makes_room_and_a_disabled_one_does_not(webhook
     await webhooks.add(numbered(20))
 
 
-async def test_the_last_one_may_be_added_again_after_a_lost_answer(webhooks: PostgresWebhooks):
+async def test_adding_the_last_endpoint_can_be_repeated_after_a_lost_response(webhooks: PostgresWebhooks):
     await full(webhooks)
     last = numbered(MAX_ENDPOINTS - 1)
     assert (await webhooks.add(last)).id == last.id
 
 
-async def test_one_too_many_is_a_problem_that_says_what_to_do(database_url: str):
+async def test_an_endpoint_above_the_limit_is_a_problem_that_says_what_to_do(database_url: str):
     async with served(database_url) as api:
         body = {"url": "https://example.com/hook"}
         made = [await api.send("POST", "/webhook-endpoints", body) for _ in range(MAX_ENDPOINTS)]

@@ -55,7 +55,7 @@ async def post(endpoints, merchant, answer, to=ENDPOINT):
         endpoints.release(state)
 
 
-def test_posts_under_way_leave_the_rest_of_the_share_and_are_forgotten_after(endpoints):
+def test_posts_in_progress_count_against_the_share_until_they_end(endpoints):
     states = [endpoints.acquire(ENDPOINT) for _ in range(3)]
     assert endpoints.room() == {"we_1": 1}
     for state in states:
@@ -63,7 +63,7 @@ def test_posts_under_way_leave_the_rest_of_the_share_and_are_forgotten_after(end
     assert endpoints.room() == {}
 
 
-async def test_after_failures_there_is_no_room_then_for_one_probe_then_for_all(endpoints, merchant, clock):
+async def test_after_failures_an_endpoint_gets_no_post_then_one_probe_then_all(endpoints, merchant, clock):
     for _ in range(2):
         await post(endpoints, merchant, DOWN)
     assert (endpoints.room(), endpoints.shut) == ({"we_1": 0}, 1)
@@ -76,7 +76,7 @@ async def test_after_failures_there_is_no_room_then_for_one_probe_then_for_all(e
     assert merchant.waited_s == [10.0] * 3
 
 
-async def test_an_endpoint_that_was_changed_is_not_kept_waiting(endpoints, merchant):
+async def test_a_changed_endpoint_is_no_longer_paused(endpoints, merchant):
     for _ in range(2):
         await post(endpoints, merchant, DOWN)
     mended = replace(ENDPOINT, updated_at=ENDPOINT.updated_at + timedelta(seconds=1))
@@ -84,7 +84,7 @@ async def test_an_endpoint_that_was_changed_is_not_kept_waiting(endpoints, merch
 
 
 @pytest.mark.parametrize(("wish_s", "alone_s"), [(None, 30.0), (120.0, 120.0), (86_400.0, 300.0)])
-async def test_an_endpoint_may_ask_to_be_left_alone_for_minutes_not_for_a_day(
+async def test_an_endpoints_retry_after_is_honoured_for_minutes_not_for_a_day(
     endpoints, merchant, clock, wish_s, alone_s
 ):
     for _ in range(2):
@@ -95,7 +95,7 @@ async def test_an_endpoint_may_ask_to_be_left_alone_for_minutes_not_for_a_day(
     assert endpoints.room() == {"we_1": 1}
 
 
-async def test_a_post_names_the_merchant_who_owns_the_endpoint(endpoints, merchant):
+async def test_a_post_names_the_merchant_of_its_endpoint(endpoints, merchant):
     await post(endpoints, merchant, UP)
     await post(endpoints, merchant, UP, replace(ENDPOINT, id="we_2", merchant_id="m_2"))
     assert merchant.merchants == ["m_1", "m_2"]

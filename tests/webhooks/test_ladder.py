@@ -20,10 +20,10 @@ def test_the_waits_grow_until_the_event_is_three_days_old(chance: float):
 
 
 @given(st.integers(1, 40), CHANCE)
-def test_chance_only_ever_adds(tries: int, chance: float):
+def test_jitter_only_lengthens_a_wait(tries: int, chance: float):
     assert next_try_s(tries, 0.0, 0.0) <= next_try_s(tries, 0.0, chance)
 
 
-def test_the_endpoint_may_ask_for_more_time_but_not_for_less():
+def test_retry_after_can_lengthen_a_wait_but_not_shorten_it():
     assert next_try_s(1, 0.0, 0.0, 60.0) == 60.0
     assert next_try_s(5, 0.0, 0.0, 1.0) == 900.0

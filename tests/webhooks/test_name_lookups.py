@@ -64,7 +64,7 @@ async def until(true: Callable[[], bool]) -> None:
         await asyncio.sleep(0)
 
 
-async def test_forty_endpoints_at_a_silent_name_server_hold_up_no_other_merchant(names: Names):
+async def test_forty_endpoints_at_a_silent_name_server_delay_no_other_merchant(names: Names):
     sender = WebhookSender(private=True, resolver=NameLookups(names.lookup, timeout_s=30.0))
     async with merchant_server() as server:
         port = server.url.rsplit(":", 1)[1]
@@ -84,7 +84,7 @@ async def test_forty_endpoints_at_a_silent_name_server_hold_up_no_other_merchant
     await sender.aclose()
 
 
-async def test_lookups_that_hang_leave_the_default_executor_alone(names: Names):
+async def test_hanging_lookups_do_not_use_the_default_executor(names: Names):
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1) as only_thread:
         loop.set_default_executor(only_thread)
@@ -96,7 +96,7 @@ async def test_lookups_that_hang_leave_the_default_executor_alone(names: Names):
         assert [found["host"] for found in await hanging] == ["127.0.0.1"]
 
 
-async def test_the_threads_of_all_merchants_are_bounded_too(names: Names):
+async def test_the_lookup_threads_of_all_merchants_are_bounded(names: Names):
     lookups = NameLookups(names.lookup, threads=3, each=2, timeout_s=30.0)
     hanging = [
         asyncio.create_task(resolve(lookups, f"{m}{n}.silent.example", m)) for m in "abc" for n in "12"
@@ -111,7 +111,7 @@ async def test_the_threads_of_all_merchants_are_bounded_too(names: Names):
     assert len(names.asked) == len(hanging) + 1
 
 
-async def test_a_name_that_takes_too_long_is_refused_at_once_until_its_lookup_ends(names: Names):
+async def test_after_a_timeout_a_name_is_refused_at_once_until_its_lookup_ends(names: Names):
     lookups = NameLookups(names.lookup, timeout_s=0.01)
     sender = WebhookSender(resolver=lookups)
     first = await post(sender, "https://silent.example", "m_1")
@@ -133,7 +133,7 @@ async def test_a_name_that_takes_too_long_is_refused_at_once_until_its_lookup_en
     await sender.aclose()
 
 
-async def test_a_name_that_only_waited_for_a_thread_is_asked_later(names: Names):
+async def test_a_name_that_only_waited_for_a_thread_is_looked_up_later(names: Names):
     lookups = NameLookups(names.lookup, each=1, timeout_s=0.01)
     for host in ("silent.example", "shop.example", "shop.example"):
         with pytest.raises(NameLookupError, match="no answer of a name server"):
@@ -141,7 +141,7 @@ async def test_a_name_that_only_waited_for_a_thread_is_asked_later(names: Names)
     await until(lambda: names.asked == ["silent.example"])
 
 
-async def test_stopping_fails_what_is_waited_for_and_all_that_follows(names: Names):
+async def test_stopping_fails_pending_and_later_lookups(names: Names):
     lookups = NameLookups(names.lookup, each=1, timeout_s=30.0)
     hanging = [asyncio.create_task(resolve(lookups, f"{n}.silent.example", "m_1")) for n in "12"]
     await until(lambda: bool(names.asked))
@@ -180,7 +180,7 @@ asyncio.run(main())
     assert (done.returncode, done.stdout, done.stderr) == (0, "the service is stopping\n", "")
 
 
-async def test_what_a_lookup_raises_ends_the_post_and_frees_its_thread():
+async def test_an_error_in_a_lookup_ends_the_post_and_frees_its_thread():
     def broken(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
         raise UnicodeError("label too long") if host == "long.example" else socket.gaierror(-2, "unknown")
 
@@ -193,7 +193,7 @@ async def test_what_a_lookup_raises_ends_the_post_and_frees_its_thread():
     await sender.aclose()
 
 
-async def test_the_systems_own_resolver_is_asked_where_none_is_given():
+async def test_the_system_resolver_is_the_default():
     async with merchant_server() as server:
         sender = WebhookSender(private=True)
         assert (await post(sender, server.url.replace("127.0.0.1", "localhost"), "m_1")).delivered

@@ -63,13 +63,13 @@ async def posted(names: Names, url: str = "https://shop.example/hook"):
         [],
     ],
 )
-async def test_a_name_that_leads_inside_is_refused_at_its_use(addresses: list[str]):
+async def test_a_name_that_resolves_to_a_private_address_is_refused_at_use(addresses: list[str]):
     answer = await posted(Names(addresses))
     assert answer.status is None
     assert "does not lead to a public address" in (answer.error or "")
 
 
-async def test_a_name_that_changes_its_mind_between_two_posts_gains_nothing():
+async def test_a_name_is_resolved_and_checked_again_for_each_post():
     async with merchant_server() as server:
         port = int(server.url.rsplit(":", 1)[1].split("/")[0])
         names = Names(["127.0.0.1"])
@@ -104,7 +104,7 @@ async def test_a_redirect_is_a_failure_and_is_not_followed():
         assert inside.received == []
 
 
-async def test_an_answer_without_end_costs_no_more_than_its_time():
+async def test_a_very_large_response_body_still_counts_as_delivered():
     async with merchant_server() as server:
         server.answers = [web.Response(body=b"x" * 10_000_000)]
         sender = WebhookSender(private=True)
