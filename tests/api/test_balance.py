@@ -80,7 +80,7 @@ async def test_a_payout_beyond_the_balance_is_a_problem_and_its_key_stays_free(a
     assert answer.status_code in (201, 202)
 
 
-async def test_nothing_new_starts_for_a_suspended_merchant(api: Served, database_url: str):
+async def test_a_suspended_merchant_cannot_start_new_orders(api: Served, database_url: str):
     made = await api.send("POST", "/payments", payment(), Idempotency_Key="before")
     async with database(database_url) as base:
         assert await PostgresKeys(base).suspend("mer_test", "a court's order")
@@ -96,7 +96,7 @@ async def test_nothing_new_starts_for_a_suspended_merchant(api: Served, database
 
 
 @pytest.mark.parametrize("path", ["/health/ready", "/api/v1/resilience/health"])
-async def test_a_credit_that_a_migration_granted_is_told_with_the_command_that_confirms_it(
+async def test_a_credit_granted_by_a_migration_is_reported_with_the_command_to_confirm_it(
     database_url: str, path: str
 ):
     async with database(database_url) as base:
@@ -111,7 +111,7 @@ async def test_a_credit_that_a_migration_granted_is_told_with_the_command_that_c
         assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
 
 
-async def test_the_warning_ends_with_the_confirmation(database_url: str):
+async def test_the_warning_disappears_after_the_confirmation(database_url: str):
     async with database(database_url) as base:
         balances = PostgresBalances(base)
         loop = BalanceLoop(balances, SystemClock(), {("mtn_momo", "payout"): 50})

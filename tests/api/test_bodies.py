@@ -73,7 +73,7 @@ async def test_a_hostile_body_gets_the_status_of_the_contract_everywhere(api: Se
         "application/json; charset=utf-16",
     ],
 )
-async def test_only_json_is_read(api: Served, media_type: str | None):
+async def test_only_json_bodies_are_accepted(api: Served, media_type: str | None):
     headers = {"Authorization": f"Bearer {api.key}", "Idempotency-Key": "k"}
     if media_type:
         headers["Content-Type"] = media_type

@@ -113,7 +113,7 @@ async def test_without_postgresql_every_route_answers_503_and_none_fails(databas
     assert_each_said_so(told, who)
 
 
-async def test_an_unresponsive_postgresql_does_not_block_requests_forever(database_url, monkeypatch):
+async def test_an_unresponsive_postgresql_does_not_block_requests_indefinitely(database_url, monkeypatch):
     monkeypatch.setattr("synccash.stores.postgres.pool.COMMAND_TIMEOUT_S", 0.2)
     async with behind_a_cut(database_url) as (api, between):
         ask, every = await asking(api), await routes(api)

@@ -25,7 +25,7 @@ def runs(servers, migrated_template):
     return run
 
 
-async def test_the_books_of_all_rails_say_what_the_database_says_whatever_goes_wrong(runs):
+async def test_the_books_of_all_rails_match_the_database_under_any_fault(runs):
     kept = [int(line.split("#")[0]) for line in _KEPT.read_text().splitlines() if line[:1].isdigit()]
 
     assert (await runs([*kept, *range(_SCRIPTS)])).bad == {}
@@ -36,9 +36,7 @@ async def test_an_engine_that_breaks_a_rule_is_caught(runs):
         assert (await runs(range(4))).bad != {}
 
 
-async def test_the_judge_finds_what_the_rows_and_the_rails_hold_against_the_engine(
-    servers, migrated_template, tmp_path
-):
+async def test_the_judge_finds_errors_in_database_rows_and_rail_books(servers, migrated_template, tmp_path):
     async with (
         database(servers.database_url, migrated_template) as url,
         world_of(drawn(1), url, tmp_path) as world,
@@ -61,7 +59,7 @@ async def test_the_judge_finds_what_the_rows_and_the_rails_hold_against_the_engi
     assert {line.partition(":")[0] for line in forgotten} >= {"undead", "silent", "lied"}
 
 
-async def test_late_money_that_nobody_looks_for_is_overlooked(servers, migrated_template, tmp_path):
+async def test_late_money_without_rechecks_is_reported_as_overlooked(servers, migrated_template, tmp_path):
     blind = replace(looking_back(""), look_backs_s=(7_200.0,))
     async with (
         database(servers.database_url, migrated_template) as url,

@@ -55,7 +55,7 @@ def book(*debits, credited=(), msisdn="233240000001"):
     return {"debits": entries(debits), "credits": entries(credited)}
 
 
-def test_one_debit_for_each_payment_that_succeeded_is_clean():
+def test_one_debit_for_each_succeeded_payment_is_clean():
     found = audited(
         {"order-1": "pay_1", "order-2": "pay_2"},
         [order("pay_1", "succeeded", attempt("aa1", "declined"), "bb2"), order("pay_2", "failed", "cc3")],
@@ -75,7 +75,7 @@ def test_debits_at_two_rails_are_a_duplicate():
 @pytest.mark.parametrize(
     ("returned", "clean"), [(2500, True), (2400, False), (2600, False)], ids=["all", "too little", "too much"]
 )
-def test_a_second_debit_after_a_reported_failure_has_to_go_back_to_the_pesewa(returned, clean):
+def test_a_second_debit_after_a_reported_failure_must_be_refunded_to_the_pesewa(returned, clean):
     payment = order("pay_1", "succeeded", attempt("aa1", "declined"), "bb2", contradicted=True)
     back = refund("re_1", "succeeded", "cc3", debit="aa1", amount=returned)
 
@@ -85,7 +85,7 @@ def test_a_second_debit_after_a_reported_failure_has_to_go_back_to_the_pesewa(re
     assert found.duplicates == (() if clean else ("pay_1",))
 
 
-def test_a_second_debit_that_was_called_not_sent_is_a_duplicate_even_when_it_went_back():
+def test_a_second_debit_reported_as_not_sent_is_a_duplicate_even_if_refunded():
     payment = order("pay_1", "succeeded", attempt("aa1", "not_sent"), "bb2")
     back = refund("re_1", "succeeded", "cc3", debit="aa1")
 
@@ -113,7 +113,7 @@ def test_refunds_of_one_debit_may_not_exceed_it():
         ("processing", [], "stuck"),
     ],
 )
-def test_a_refund_and_a_payout_are_held_against_the_credits(kind, status, credited, fault):
+def test_refunds_and_payouts_are_compared_with_the_credits(kind, status, credited, fault):
     outgoing = order("out_1", status, "aa1", kind=kind)
 
     found = audited({}, [outgoing], [book(credited=[("aa1", amount) for amount in credited])])
@@ -122,7 +122,7 @@ def test_a_refund_and_a_payout_are_held_against_the_credits(kind, status, credit
     assert wrong == ({fault} if fault else set())
 
 
-def test_what_a_book_and_a_status_disagree_on_is_lost():
+def test_an_order_whose_status_contradicts_the_rails_book_is_lost():
     found = audited(
         {"order-9": "pay_9"},
         [order("pay_1", "succeeded", "aa1"), order("pay_2", "failed", "bb2")],
@@ -132,14 +132,14 @@ def test_what_a_book_and_a_status_disagree_on_is_lost():
     assert set(found.lost) == {"pay_9", "pay_1", "pay_2", "nobodys", "nobodyscredit"}
 
 
-def test_another_amount_is_lost_unless_somebody_was_told():
+def test_another_amount_is_lost_unless_it_was_reported():
     silent = order("pay_1", "succeeded", "aa1")
     told = order("pay_2", "succeeded", "bb2", contradicted=True)
 
     assert audited({}, [silent, told], [book(("aa1", 2600), ("bb2", 2600))]).lost == ("pay_1",)
 
 
-def test_money_under_a_reference_that_no_row_has_is_a_double_debit_of_that_wallet():
+def test_money_under_an_unknown_reference_is_a_double_debit_of_the_wallet():
     twice = order("pay_1", "succeeded", "aa1", msisdn="233240000001")
     once = order("pay_2", "failed", attempt("bb2", "declined"), msisdn="233240000002")
 
@@ -150,7 +150,7 @@ def test_money_under_a_reference_that_no_row_has_is_a_double_debit_of_that_walle
     assert "no row of the database has the reference unknown1" in found.explanations["pay_1"]
 
 
-def test_credits_under_two_references_are_a_double_credit_of_that_wallet():
+def test_credits_under_two_references_are_a_double_credit_of_the_wallet():
     sent = order("po_1", "succeeded", "aa1", kind="payout", msisdn="233240000001")
 
     assert audited({}, [sent], [book(credited=["aa1", "unknown1"])]).duplicates == ("po_1",)
@@ -160,7 +160,7 @@ def test_credits_under_two_references_are_a_double_credit_of_that_wallet():
     ("state", "contradicted", "fault"),
     [("declined", True, None), ("declined", False, "duplicates"), ("not_sent", True, "duplicates")],
 )
-def test_a_payout_that_its_rail_called_failed_and_sent_has_to_be_contradicted(state, contradicted, fault):
+def test_a_payout_reported_failed_but_sent_must_be_a_contradiction(state, contradicted, fault):
     sent = order("po_1", "succeeded", attempt("aa1", state), "bb2", kind="payout", contradicted=contradicted)
 
     found = audited({}, [sent], [book(credited=["aa1", "bb2"])])
@@ -174,7 +174,7 @@ def at_hubtel(name, reference, **given):
     return order(name, "processing", lost, rail="hubtel", expires_at=HEALED_AT, **given)
 
 
-def test_only_what_was_not_debited_at_a_rail_that_cannot_tell_may_wait_for_a_human():
+def test_only_undebited_orders_at_a_rail_without_a_definite_answer_may_wait_in_review():
     elsewhere = order("pay_3", "processing", attempt("cc3", "unknown"), expires_at=HEALED_AT)
 
     found = audited(
@@ -196,7 +196,7 @@ def test_only_what_was_not_debited_at_a_rail_that_cannot_tell_may_wait_for_a_hum
     ],
     ids=["not expired", "expired", "under review", "under review, not listed", "listed, not under review"],
 )
-def test_what_is_never_sent_again_has_to_be_under_review_when_it_expires(after_expiry_s, given, is_stuck):
+def test_an_order_that_is_never_resent_must_be_under_review_when_it_expires(after_expiry_s, given, is_stuck):
     found = audited(
         {},
         [at_hubtel("pay_1", "aa1", **given)],
@@ -220,7 +220,7 @@ def test_a_lost_refund_has_no_expiry_and_is_counted_apart():
     ("created_s", "ended_s", "is_late"),
     [(-20, 30, False), (-20, 31, True), (40, 70, False), (40, 71, True), (-20, -5, False)],
 )
-def test_an_order_has_to_end_within_30_s_of_the_last_fault_or_of_its_creation(created_s, ended_s, is_late):
+def test_an_order_must_end_within_30_s_of_the_last_fault_or_of_its_creation(created_s, ended_s, is_late):
     paid = order(
         "pay_1",
         "succeeded",
@@ -235,7 +235,7 @@ def test_an_order_has_to_end_within_30_s_of_the_last_fault_or_of_its_creation(cr
     assert found.clean is not is_late
 
 
-def test_a_payment_that_the_api_never_took_is_no_clean_drill():
+def test_a_payment_that_the_api_never_accepted_makes_a_drill_unclean():
     found = audited({"drill-1": None}, [], [book()])
 
     assert (found.unanswered, found.clean) == (("drill-1",), False)
@@ -252,7 +252,7 @@ def test_a_payment_that_the_api_never_took_is_no_clean_drill():
     ],
     ids=["listed", "not listed", "no contradiction", "not under review"],
 )
-def test_money_of_another_amount_may_wait_for_a_human_only_where_the_list_shows_it(kind, changed, is_stuck):
+def test_money_of_another_amount_may_wait_in_review_only_if_it_is_listed(kind, changed, is_stuck):
     given = {"status_detail": "under_review", "contradicted": True, "is_listed": True} | changed
     waiting = order("order_1", "processing", attempt("aa1", "unknown"), kind=kind, **given)
     moved = ("aa1", 2600)
@@ -285,7 +285,7 @@ def test_nothing_may_be_sent_after_the_first_contradiction(kind, data, is_late):
     assert found.clean is not is_late
 
 
-def test_every_rail_can_be_troubled():
+def test_faults_can_be_injected_at_every_rail():
     assert set(RAILS) == set(registry.RAILS)
 
 
@@ -305,7 +305,7 @@ ALL_MET = dict.fromkeys(KINDS, 1) | {f"http_500 at {rail}": 1 for rail in RAILS}
 
 
 @pytest.mark.parametrize("kind", [*(k for k in KINDS if k not in ("records", "http_500"))])
-def test_trouble_that_met_no_order_is_named(kind):
+def test_a_fault_that_affected_no_order_is_named(kind):
     assert missed(KINDS, ALL_MET, dict.fromkeys(RECORDS, 1)) == []
 
     (line,) = missed(KINDS, {**ALL_MET, kind: 0}, dict.fromkeys(RECORDS, 1))
@@ -314,13 +314,13 @@ def test_trouble_that_met_no_order_is_named(kind):
     assert missed([kind], {}, {}) == [line]
 
 
-def test_each_fault_of_the_records_and_each_rail_of_an_outage_has_to_meet_an_order():
+def test_each_record_fault_and_each_rail_outage_must_affect_an_order():
     assert len(missed(["records"], {}, {"other_amount": 3})) == len(RECORDS) - 1
     assert len(missed(["http_500"], {f"http_500 at {RAILS[0]}": 1}, {})) == len(RAILS) - 1
 
 
 @pytest.mark.parametrize("sabotaged", [None, "pay_1"], ids=["missed", "sabotage not found"])
-def test_a_drill_that_proves_nothing_calls_itself_invalid(sabotaged):
+def test_a_drill_that_proves_nothing_is_reported_as_invalid(sabotaged):
     result = DrillResult(
         findings=audited({}, [], [book()]),
         happened=(),
@@ -388,7 +388,7 @@ async def test_the_audit_names_the_double_debit_of_a_sabotaged_payment(servers, 
     assert f"sabotage: {payment_id} was debited twice on purpose, and the audit found it" in printed
 
 
-def test_a_short_drill_with_real_processes_holds(capsys, tmp_path):
+def test_a_short_drill_with_real_processes_passes(capsys, tmp_path):
     page = tmp_path / "drill.html"
 
     code = run(payments=40, seed=1, faults="kill", report=page)

@@ -3,5 +3,5 @@
 from drill.restore import judge_all
 
 
-async def test_nothing_that_a_restored_database_has_lost_goes_twice(servers, migrated_template):
+async def test_orders_lost_by_a_restored_database_are_not_sent_twice(servers, migrated_template):
     assert await judge_all([7], servers.database_url, migrated_template, at_once=1) == {}
