@@ -14,7 +14,7 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
 
 
-async def test_a_key_made_in_a_shell_opens_the_api_until_it_is_revoked(command, database_url):
+async def test_a_key_created_in_a_shell_is_valid_until_it_is_revoked(command, database_url):
     code, printed, _ = command("merchants", "add", "Makola Traders", "--json")
     merchant = json.loads(printed)
     assert (code, merchant["name"]) == (0, "Makola Traders")
@@ -41,7 +41,7 @@ async def test_a_key_made_in_a_shell_opens_the_api_until_it_is_revoked(command, 
     assert (code, "No active key" in told) == (1, True)
 
 
-def test_what_cannot_be_done_says_what_to_do(command):
+def test_a_refused_command_says_what_to_do(command):
     for arguments, word in (
         (("keys", "create"), "--merchant"),
         (("keys", "create", "--merchant", "mer_nobody", "--test"), "merchants list"),
@@ -119,7 +119,7 @@ async def test_payouts_are_found_by_their_reference_and_payee(command, database_
     assert command("payments", "payouts", "--after", made["id"])[1] == "No payouts match.\n"
 
 
-async def test_whatever_waits_for_a_human_is_listed_and_counted(command, database_url):
+async def test_everything_that_waits_for_review_is_listed_and_counted(command, database_url):
     async with served(database_url) as api:
         paid = (await api.pay(reference="order 1")).json()
     assert command("payments", "waiting")[:2] == (0, "Nothing is waiting for review.\n")
@@ -154,7 +154,7 @@ async def test_one_payment_is_shown_with_its_attempts_and_timeline(command, data
     assert (code, printed, "payments list --reference" in told) == (1, "", True)
 
 
-def test_what_an_operator_does_in_a_shell_is_in_the_audit_log(command, database_url):
+def test_an_operators_commands_are_in_the_audit_log(command, database_url):
     merchant = json.loads(command("merchants", "add", "Makola Traders", "--json")[1])
     key = json.loads(command("keys", "create", "--merchant", merchant["id"], "--test", "--json")[1])
     command("keys", "revoke", key["id"])

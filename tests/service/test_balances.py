@@ -48,7 +48,7 @@ def on_database(url: str, work: Callable[[Database], Any]) -> Any:
     return asyncio.run(run())
 
 
-def test_credit_is_granted_once_for_each_key_and_noted_with_its_reason(
+def test_credit_is_granted_once_per_key_and_recorded_with_its_reason(
     typed: Typed, merchant: str, database_url: str
 ):
     words = ("balances", "credit", merchant, "2500", "--test", "--reason", "prefunded", "--key", "june")
@@ -88,17 +88,19 @@ def test_credit_is_granted_once_for_each_key_and_noted_with_its_reason(
         (("mer_nobody",), "merchants list"),
     ],
 )
-def test_what_cannot_be_granted_says_why(typed: Typed, merchant: str, words: tuple[str, ...], told: str):
+def test_a_refused_credit_says_why(typed: Typed, merchant: str, words: tuple[str, ...], told: str):
     with pytest.raises(AdministrationError, match=told):
         typed("balances", *(word.replace("MERCHANT", merchant) for word in words))
 
 
-def test_the_mode_of_a_credit_is_said_always(typed: Typed, merchant: str):
+def test_a_credit_requires_an_explicit_mode(typed: Typed, merchant: str):
     code, printed = typed("balances", "credit", merchant, "5", "--reason", "x")
     assert (code, "--live or --test" in printed) == (1, True)
 
 
-def test_a_credit_of_an_upgrade_is_replaced_by_the_operators(typed: Typed, merchant: str, database_url: str):
+def test_the_operators_credit_replaces_the_credit_of_an_upgrade(
+    typed: Typed, merchant: str, database_url: str
+):
     account = BalanceAccount(merchant_id=merchant, livemode=True, currency="GHS")
 
     def upgraded(base: Database) -> Any:
@@ -112,9 +114,7 @@ def test_a_credit_of_an_upgrade_is_replaced_by_the_operators(typed: Typed, merch
         typed(*words)
 
 
-def test_a_check_says_where_a_balance_is_not_what_the_books_say(
-    typed: Typed, merchant: str, database_url: str
-):
+def test_a_check_names_balances_that_differ_from_the_books(typed: Typed, merchant: str, database_url: str):
     typed("balances", "credit", merchant, "500", "--test", "--reason", "prefunded")
     assert typed("balances", "check") == (0, "All balances agree with the orders in the database.\n")
     entry = """
@@ -134,7 +134,7 @@ def test_a_check_says_where_a_balance_is_not_what_the_books_say(
     assert typed("balances", "check")[0] == 1
 
 
-def test_a_check_says_where_a_checkpoint_is_not_the_sum_of_its_entries(
+def test_a_check_names_checkpoints_that_differ_from_the_sum_of_their_entries(
     typed: Typed, merchant: str, database_url: str
 ):
     async def folded(base: Database) -> None:
@@ -169,7 +169,7 @@ def test_a_merchant_is_suspended_with_a_reason_until_it_is_resumed(
     ]
 
 
-def test_what_up_grants_and_confirms_by_itself_is_in_the_audit_log_once(database_url: str):
+def test_credits_granted_and_confirmed_by_up_are_in_the_audit_log_once(database_url: str):
     account = BalanceAccount(merchant_id=MERCHANT_ID, livemode=False, currency="GHS")
     on_database(
         database_url,

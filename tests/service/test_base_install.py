@@ -18,7 +18,7 @@ def _without_packages(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_without_the_server_extra_the_command_prints_the_one_line_that_helps() -> None:
+def test_without_the_server_extra_the_command_prints_one_line_with_the_fix() -> None:
     ran = _without_packages("-m", "synccash.cli", "up")
     assert ran.returncode == 1
     assert ran.stderr.splitlines() == [

@@ -136,7 +136,7 @@ def ended(payment):
     return payment["status"] in ("succeeded", "failed", "canceled")
 
 
-async def test_a_callback_brings_the_inquiry_forward_also_when_it_comes_twice(desk):
+async def test_a_callback_brings_the_inquiry_forward_even_if_repeated(desk):
     for rail in RAILS:
         await desk.control(f"{rail}/faults", {"callbacks": "duplicate"})
         payment = await desk.until(await desk.pay(rail), ended)
@@ -146,7 +146,7 @@ async def test_a_callback_brings_the_inquiry_forward_also_when_it_comes_twice(de
     assert set(desk.statuses) == {200}
 
 
-async def test_without_its_callback_a_payment_waits_for_the_ladder(desk):
+async def test_a_payment_without_a_callback_waits_for_its_scheduled_inquiry(desk):
     for rail in RAILS:
         await desk.control(f"{rail}/faults", {"callbacks": "lost"})
         payment_id = await desk.pay(rail)
@@ -172,7 +172,7 @@ async def test_a_forged_success_moves_no_money_state(desk):
 
 
 @pytest.mark.parametrize("rail", ["paystack", "pawapay"])
-async def test_only_the_account_s_own_token_is_heard_and_any_other_is_answered_the_same(desk, rail):
+async def test_only_the_accounts_token_is_accepted_and_any_other_gets_the_same_response(desk, rail):
     ours = getattr(desk.settings, f"{rail}_callback_token").reveal()
     payment_id = await desk.pay(rail, {"end": "NEVER"})
     reference = (await desk.payment(payment_id))["attempts"][0]["reference"]

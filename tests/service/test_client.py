@@ -103,9 +103,7 @@ async def test_a_payment_from_the_order_to_its_timeline(service: Whole, cash: An
     assert await got(cash.get_payment(payment.id)) == payment
 
 
-async def test_an_answer_that_was_lost_on_the_way_is_asked_for_again_and_debited_once(
-    service: Whole, cash: Any
-):
+async def test_a_request_whose_response_was_lost_is_retried_and_debited_once(service: Whole, cash: Any):
     with proxy_to(service.url) as proxy:
         behind = type(cash)(proxy.url, service.key)
         proxy.cuts = 2
@@ -118,7 +116,7 @@ async def test_an_answer_that_was_lost_on_the_way_is_asked_for_again_and_debited
     assert (payment.status, payment.replayed, debits(service, payment)) == ("succeeded", False, 1)
 
 
-async def test_a_program_that_restarts_asks_under_its_own_key_and_gets_its_payment(service: Whole, cash: Any):
+async def test_a_restarted_program_gets_its_payment_under_the_same_key(service: Whole, cash: Any):
     reference = fresh()
     asked = {"amount": 900, "msisdn": PAYER, "reference": reference, "idempotency_key": reference}
     first = await got(cash.create_payment(**asked))
@@ -133,7 +131,7 @@ async def test_a_program_that_restarts_asks_under_its_own_key_and_gets_its_payme
     assert debits(service, ended) == 1
 
 
-async def test_a_refund_gives_back_what_is_asked_and_never_more(service: Whole, cash: Any):
+async def test_a_refund_returns_the_requested_amount_and_never_more(service: Whole, cash: Any):
     payment = await paid(cash)
     refund = await got(cash.refund_payment(payment.id, amount=1000, reason="one ticket back"))
     refund = await got(cash.wait(refund, every_s=0.05))
@@ -158,7 +156,7 @@ async def test_a_payout_reaches_its_wallet_once(service: Whole, cash: Any):
     assert (await got(cash.get_payout(payout.id))).ended
 
 
-async def test_a_one_time_password_that_is_wrong_may_be_followed_by_the_right_one(service: Whole, cash: Any):
+async def test_the_right_otp_is_accepted_after_a_wrong_one(service: Whole, cash: Any):
     payment = await paid(cash, msisdn=TELECEL, network="telecel", rail="paystack")
     assert (payment.status, payment.needs_otp) == ("requires_action", True)
     assert payment.next_action.display_text
@@ -172,7 +170,7 @@ async def test_a_one_time_password_that_is_wrong_may_be_followed_by_the_right_on
         await got(cash.submit_otp(payment.id, OTP))
 
 
-async def test_a_payment_under_way_cannot_be_canceled_and_one_that_waits_can(service: Whole, cash: Any):
+async def test_a_sent_payment_cannot_be_canceled_and_one_in_review_can(service: Whole, cash: Any):
     waiting = await got(cash.create_payment(amount=REVIEWED, msisdn=PAYER, reference=fresh()))
     assert waiting.status_detail == "risk_review"
     canceled = await got(cash.cancel_payment(waiting.id))
@@ -218,7 +216,7 @@ async def test_webhooks_are_verified_rotated_and_delivered_again(service: Whole,
     assert merchant.heard.empty()
 
 
-async def test_endpoints_are_listed_changed_and_taken_away(cash: Any):
+async def test_endpoints_are_listed_changed_and_removed(cash: Any):
     made = await got(cash.create_webhook_endpoint("http://127.0.0.1:9/hooks"))
     assert (made.types, made.status, made.secret[:6]) == (None, "enabled", "whsec_")
     changed = await got(
@@ -242,7 +240,7 @@ async def test_endpoints_are_listed_changed_and_taken_away(cash: Any):
     assert {error.field for error in told.value.errors} == {"url", "types"}
 
 
-async def test_events_fill_the_gap_behind_the_last_one_that_was_seen(cash: Any):
+async def test_events_can_be_listed_after_the_last_one_seen(cash: Any):
     seen = (await all_of(cash.events()))[-1:]
     after = seen[0].id if seen else None
     payments = [(await paid(cash)).id for _ in range(3)]
@@ -254,7 +252,7 @@ async def test_events_fill_the_gap_behind_the_last_one_that_was_seen(cash: Any):
     assert await all_of(cash.events(after=gap[-1].id)) == []
 
 
-async def test_pages_leave_nobody_out_and_show_nobody_twice(cash: Any):
+async def test_pages_omit_and_repeat_no_payment(cash: Any):
     made = [(await paid(cash, amount=700 + number)).id for number in range(5)]
     page = await got(cash.list_payments(limit=2))
     assert (len(page.data), page.has_more) == (2, True)
@@ -263,7 +261,7 @@ async def test_pages_leave_nobody_out_and_show_nobody_twice(cash: Any):
     assert len(set(listed)) == len(listed)
 
 
-async def test_a_refused_field_is_named_and_a_wrong_key_opens_nothing(service: Whole, cash: Any):
+async def test_a_refused_field_is_named_and_an_invalid_key_is_refused(service: Whole, cash: Any):
     with pytest.raises(InvalidRequestError) as told:
         await got(cash.create_payment(amount=0, msisdn="12", reference="x" * 65))
     assert {error.field for error in told.value.errors} == {"amount", "payer.msisdn", "reference"}
@@ -274,7 +272,7 @@ async def test_a_refused_field_is_named_and_a_wrong_key_opens_nothing(service: W
         await got(stranger.aclose() if hasattr(stranger, "aclose") else stranger.close())
 
 
-async def test_the_service_says_that_it_is_well(cash: Any):
+async def test_the_client_reads_the_service_health(cash: Any):
     health = await got(cash.health())
     assert (health.status, set(health.rails)) == ("ok", set(RAILS))
 

@@ -32,7 +32,7 @@ def installation(tmp_path: Path):
     up.stop()
 
 
-def test_a_live_key_moves_nothing_at_the_sandbox_and_a_test_key_does(
+def test_a_test_key_moves_money_at_the_sandbox_and_a_live_key_does_not(
     installation: Installation, tmp_path: Path
 ):
     recorded = shell(tmp_path, "rails", "list")["data"]

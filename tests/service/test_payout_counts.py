@@ -14,7 +14,7 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
 
 
-async def test_a_process_has_counted_the_payouts_of_the_last_day_before_it_takes_any(database_url):
+async def test_a_process_counts_the_payouts_of_the_last_day_before_it_accepts_any(database_url):
     pool = await connect(database_url, min_size=0, max_size=1)
     account = BalanceAccount(merchant_id="mer_test", livemode=False, currency="GHS")
     await PostgresBalances(Database(pool)).grant(account, 1_000, "credit:test")

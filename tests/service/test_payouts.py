@@ -62,7 +62,7 @@ def refusal(payout: dict[str, Any]) -> tuple[str, str | None]:
     return payout["status"], (payout["last_error"] or {}).get("code")
 
 
-def test_nobody_pays_out_large_sums_or_to_a_blocked_number(service: Whole):
+def test_payouts_of_large_sums_or_to_a_blocked_number_are_declined(service: Whole):
     before = len(service.booked("credits"))
     assert refusal(pay_out(service, 50_000_000)) == ("failed", "risk_declined")
     assert refusal(pay_out(service, 100_001)) == ("failed", "risk_declined")
@@ -70,7 +70,7 @@ def test_nobody_pays_out_large_sums_or_to_a_blocked_number(service: Whole):
     assert len(service.booked("credits")) == before
 
 
-def test_a_merchant_has_a_ceiling_of_his_own(service: Whole):
+def test_a_merchant_can_have_its_own_payout_ceiling(service: Whole):
     assert refusal(pay_out(service, 150_001, key=service.other_key))[1] == "risk_declined"
     held = pay_out(service, 150_000, key=service.other_key)
     assert (held["status"], held["status_detail"]) == ("processing", "risk_review")
@@ -94,7 +94,7 @@ def floats(service: Whole) -> dict[str, Any]:
     return {one["rail"]: one for one in answer.body["data"]}
 
 
-def test_the_float_is_shown_and_a_payout_that_it_cannot_pay_goes_elsewhere(service: Whole):
+def test_the_float_is_shown_and_a_payout_above_it_goes_to_another_rail(service: Whole):
     service.control("PUT", "mtn_momo/float", {"pesewas": FLOAT})
     wait_until("the float is read", lambda: floats(service)["mtn_momo"]["float"] == FLOAT)
     shown = floats(service)
@@ -110,7 +110,7 @@ def test_the_float_is_shown_and_a_payout_that_it_cannot_pay_goes_elsewhere(servi
     assert ended(service, payout["id"])["status"] == "succeeded"
 
 
-def test_a_payout_for_which_there_is_too_little_float_is_paid_when_it_is_filled_up(service: Whole):
+def test_a_payout_above_the_float_is_paid_after_a_top_up(service: Whole):
     service.control("PUT", "mtn_momo/float", {"pesewas": 10})
     payout = pay_out(service, 100, "0244444444", rail="mtn_momo")
     wait_until(

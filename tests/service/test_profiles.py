@@ -15,7 +15,7 @@ def registry(text: str) -> Registry:
     return Registry(overridden(PROFILES, text, tuple(RAILS)))
 
 
-def test_without_a_word_the_profiles_are_those_that_were_asked_for():
+def test_the_default_profiles_have_the_required_values():
     profiles = registry("")
     provider, fraud, database = (profiles.profile(name) for name in ("MTN_MOMO", "fraud", "database"))
     asked_for = [(one.retry.attempts, one.retry.base, one.retry.cap) for one in (provider, fraud, database)]
@@ -24,7 +24,7 @@ def test_without_a_word_the_profiles_are_those_that_were_asked_for():
     assert opens == [(3, 30.0), (5, 60.0)]
 
 
-def test_the_narrower_word_wins_in_whatever_order_it_is_written():
+def test_the_more_specific_setting_wins_in_any_order():
     profiles = registry(
         "mtn_momo:status.retry.attempts=7, mtn_momo.retry.attempts=6\npayment_provider.retry.attempts=5,"
         " payment_provider.breaker.open_s=10, mtn_momo.total_timeout=20"
@@ -42,7 +42,7 @@ def test_the_narrower_word_wins_in_whatever_order_it_is_written():
     assert profiles.profile("database") == DATABASE
 
 
-def test_every_kind_of_number_can_be_changed_and_rules_be_taken_away():
+def test_every_kind_of_value_can_be_changed_and_rules_can_be_disabled():
     profile = registry(
         "payment_provider.retry.strategy=linear, payment_provider.retry.jitter=equal,"
         "payment_provider.breaker.failures=off, payment_provider.breaker.failure_rate=0.5,"
@@ -74,14 +74,14 @@ def test_every_kind_of_number_can_be_changed_and_rules_be_taken_away():
         ("mtn_momo.total_timeout=0", "mtn_momo: attempt_timeout and total_timeout must be above 0"),
     ],
 )
-def test_what_cannot_be_used_is_refused_at_start_with_the_settings_name(text: str, told: str):
+def test_an_unusable_profile_is_refused_at_start_with_the_settings_name(text: str, told: str):
     with pytest.raises(SettingsError) as refused:
         load_settings({"SYNCCASH_PROFILES": text})
     assert str(refused.value).startswith("profiles (SYNCCASH_PROFILES): ")
     assert told in str(refused.value)
 
 
-def test_other_texts_with_a_grammar_are_read_at_start_too(tmp_path: Path):
+def test_other_structured_settings_are_validated_at_start(tmp_path: Path):
     file = tmp_path / "synccash.toml"
     file.write_text('rate_limits = "nonsense"\ntrusted_proxies = "everybody"\n')
     with pytest.raises(SettingsError) as refused:

@@ -40,7 +40,7 @@ def up(shared: Installation) -> Iterator[Installation]:
     shared.faults()
 
 
-def test_a_payment_asked_for_twice_is_collected_once(up: Installation):
+def test_a_repeated_payment_request_debits_once(up: Installation):
     key, reference = fresh(), fresh()
     first = up.pay(key=key, reference=reference)
     assert first.status == 201
@@ -69,7 +69,7 @@ def test_fifty_callers_with_one_key_make_one_debit(up: Installation):
     assert up.debits(payment) == 1
 
 
-def test_the_other_body_under_a_used_key_is_refused(up: Installation):
+def test_another_body_under_a_used_key_is_refused(up: Installation):
     key, reference = fresh(), fresh()
     assert up.pay(key=key, reference=reference).status == 201
     other = up.pay(key=key, reference=reference, amount=9)
@@ -77,7 +77,7 @@ def test_the_other_body_under_a_used_key_is_refused(up: Installation):
 
 
 @pytest.mark.parametrize("lost", ["after_commit", "before_commit"])
-def test_a_lost_answer_never_fails_nor_doubles_a_payment(up: Installation, lost: str):
+def test_a_lost_response_neither_fails_nor_doubles_a_payment(up: Installation, lost: str):
     up.faults(drop=lost)
     answer = up.pay()
     assert answer.status == 202
@@ -89,7 +89,7 @@ def test_a_lost_answer_never_fails_nor_doubles_a_payment(up: Installation, lost:
     assert payment["attempt_count"] == 1
 
 
-def test_a_rail_that_is_down_delays_but_loses_nothing(up: Installation):
+def test_a_rail_outage_delays_payments_and_loses_none(up: Installation):
     up.faults(down=True)
     answer = up.pay()
     assert answer.status == 202
@@ -99,7 +99,7 @@ def test_a_rail_that_is_down_delays_but_loses_nothing(up: Installation):
     assert up.debits(payment) == 1
 
 
-def test_errors_of_the_rail_are_ridden_out(up: Installation):
+def test_payments_succeed_despite_errors_of_the_rail(up: Installation):
     up.faults(error_rate=0.5)
     answers = at_once(8, up.pay)
     assert {answer.status for answer in answers} <= {201, 202}
@@ -123,7 +123,7 @@ def test_a_forged_callback_changes_nothing(up: Installation):
 
 
 @pytest.mark.parametrize("how", ["duplicate", "early", "lost", "late"])
-def test_callbacks_that_misbehave_lose_nothing(up: Installation, how: str):
+def test_faulty_callbacks_lose_no_payment(up: Installation, how: str):
     up.faults(callbacks=how)
     payment = up.ended(up.pay().body["id"])
     assert payment["status"] == "succeeded"
@@ -139,7 +139,7 @@ def test_a_payer_who_declines_ends_the_payment_without_a_debit(up: Installation)
     assert up.debits(payment) == 0
 
 
-def test_of_two_refunds_of_sixty_on_a_hundred_one_is_accepted(up: Installation):
+def test_of_two_refunds_of_60_on_100_one_is_accepted(up: Installation):
     payment_id = up.ended(up.pay(amount=100).body["id"])["id"]
     answers = at_once(2, lambda: up.refund(payment_id, 60))
     assert sorted(answer.status for answer in answers) == [201, 409]
@@ -174,7 +174,7 @@ def attempted(up: Installation, reference: str) -> Any:
     return wait_until("the attempt is committed", with_attempt)
 
 
-def test_an_api_killed_before_its_first_byte_left_loses_nothing(up: Installation):
+def test_an_api_killed_before_it_sent_to_the_rail_loses_nothing(up: Installation):
     (api,) = up.children("serve")
     os.kill(api, signal.SIGKILL)
     wait_until("another API process", lambda: up.children("serve") not in ([], [api]))
@@ -214,7 +214,7 @@ def test_an_api_killed_after_the_rail_booked_loses_nothing(up: Installation):
     assert payment["attempt_count"] == 1
 
 
-def test_a_worker_killed_is_replaced_and_payments_go_on(up: Installation):
+def test_a_killed_worker_is_replaced_and_payments_continue(up: Installation):
     up.faults(callbacks="lost", approve_after_ms=1_000)
     payment_id = up.pay().body["id"]
     os.kill(up.children("worker")[0], signal.SIGKILL)
@@ -252,7 +252,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("when", ["before its first byte left", "before it read the rail's answer"])
-def test_an_api_that_slept_past_its_lease_sends_nothing_twice_and_tells_what_became_of_it(
+def test_an_api_paused_past_its_lease_sends_nothing_twice_and_returns_the_outcome(
     up: Installation, when: str
 ):
     if when.endswith("left"):
@@ -285,7 +285,7 @@ def test_an_api_that_slept_past_its_lease_sends_nothing_twice_and_tells_what_bec
     assert sum(prompt["reference"] == sent for prompt in up.book()["prompts"]) == 1
 
 
-def test_a_worker_that_slept_past_its_lease_completes_nothing_and_sends_nothing_twice(up: Installation):
+def test_a_worker_paused_past_its_lease_completes_nothing_and_sends_nothing_twice(up: Installation):
     up.faults(drop="before_commit")
     payment_id = up.pay().body["id"]
     up.faults(latency_ms=1_000)
@@ -316,7 +316,7 @@ def test_a_worker_that_slept_past_its_lease_completes_nothing_and_sends_nothing_
     assert looked_up(up, ends, payment_id) == 1
 
 
-def test_the_whole_tree_killed_leaves_no_process_and_loses_no_payment(tmp_path: Path):
+def test_killing_the_process_tree_leaves_no_process_and_loses_no_payment(tmp_path: Path):
     sandbox = Running.of("sandbox", "--port", "0", "--data-dir", str(tmp_path / "sandbox"))
     try:
         url = sandbox.said("sandbox ")

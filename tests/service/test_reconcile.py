@@ -129,7 +129,7 @@ def test_a_rail_s_book_is_reconciled_with_real_payments_refunds_and_payouts(serv
     )
 
 
-def test_breakers_are_seen_shut_and_opened_from_a_shell(service, command):
+def test_breakers_are_listed_forced_open_and_reset_from_a_shell(service, command):
     port = service.api.split(":")[2].split("/")[0]
     here = ("--url", f"http://localhost:{port}")
     code, printed, _ = command("breakers", "list", *here)

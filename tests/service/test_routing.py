@@ -51,7 +51,7 @@ def test_the_dry_run_shows_what_would_be_chosen_and_why():
     assert out.splitlines()[-1].split()[-1] == "breaker_open"
 
 
-def test_the_dry_run_tells_a_rule_that_cannot_be_used_and_that_no_rail_is_there():
+def test_the_dry_run_reports_an_unusable_rule_and_a_lack_of_rails():
     code, _, error = command("routes", **RAILS, SYNCCASH_ROUTING_SPLITS="mtn: paystak 100")
     assert (code, "routing_splits: 'mtn: paystak 100'" in error, "mean paystack?" in error) == (1, True, True)
     code, _, error = command("config", "check", **RAILS, SYNCCASH_ROUTING_PREFERENCES="*: hubtel")
@@ -126,7 +126,7 @@ def script(up: Installation, steps: list[Any]) -> None:
     assert answer.status < 300, answer.raw
 
 
-def test_payments_go_round_a_sick_rail_and_come_back_and_merchants_are_told_once(up: Installation):
+def test_payments_avoid_a_degraded_rail_and_return_and_merchants_are_notified_once(up: Installation):
     stream = Stream(up)
     with merchant() as (url, heard):
         wanted = {"url": url, "types": ["rail.degraded", "rail.recovered"]}
@@ -162,7 +162,7 @@ def test_an_operator_sees_how_the_running_service_would_route(up: Installation):
     assert up.send("GET", "/resilience/routes").status == 403
 
 
-def test_nobody_paid_twice_on_whichever_rail(up: Installation):
+def test_no_payer_was_debited_twice_on_any_rail(up: Installation):
     rails = call("GET", f"{up.sandbox}/").body["rails"]
     books = [call("GET", f"{up.sandbox}/control/{rail}/book").body for rail in rails]
     debits = Counter(debit["msisdn"] for book in books for debit in book["debits"])

@@ -61,7 +61,7 @@ async def api(database_url, valkey_url):
         yield api
 
 
-async def test_a_payer_starts_thirteen_payments_at_once_and_then_one_every_six_seconds(api):
+async def test_a_payer_can_start_thirteen_payments_at_once_then_one_every_six_seconds(api):
     answers = [await api.pay() for _ in range(14)]
     assert [answer.status_code for answer in answers] == [201] * 13 + [429]
     refused = answers[-1]
@@ -98,7 +98,7 @@ async def test_another_payload_under_a_used_key_is_refused(api):
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
-async def test_an_emptied_valkey_changes_no_answer(api, valkey_url):
+async def test_an_emptied_valkey_changes_no_response(api, valkey_url):
     import redis
 
     first = await api.pay(key="k", reference="r")
@@ -108,7 +108,7 @@ async def test_an_emptied_valkey_changes_no_answer(api, valkey_url):
     assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
 
 
-async def test_without_valkey_a_process_limits_and_replays_by_itself(database_url):
+async def test_without_valkey_a_process_limits_and_replays_locally(database_url):
     async with served(database_url) as api:
         first = await api.pay(key="k", reference="r")
         again = await api.pay(key="k", reference="r")
@@ -117,7 +117,7 @@ async def test_without_valkey_a_process_limits_and_replays_by_itself(database_ur
         assert [(await api.pay()).status_code for _ in range(12)] == [201] * 11 + [429]
 
 
-async def test_a_dead_valkey_refuses_no_request_within_the_limits(database_url, mortal):
+async def test_a_stopped_valkey_causes_no_refusal_within_the_limits(database_url, mortal):
     async with served(database_url, valkey_url=mortal.url) as api:
         first = await api.pay(key="k", reference="r")
         mortal.kill()
@@ -192,7 +192,7 @@ async def test_management_calls_are_answered_for_an_admin_key_only(api, path, st
     assert (await api.ask("GET", path, key=TEST_KEY)).status_code == 403
 
 
-async def test_breakers_are_seen_forced_open_and_reset_under_any_spelling_of_their_name(
+async def test_breakers_are_listed_forced_open_and_reset_under_any_spelling_of_their_name(
     database_url, valkey_url
 ):
     momo = {
@@ -255,7 +255,7 @@ async def test_a_reused_key_is_counted_when_postgresql_finds_it(database_url):
         assert await api.series("idempotency_key_conflict_total") == 1
 
 
-async def test_ten_a_minute_and_three_more_is_what_a_payer_gets(database_url):
+async def test_a_payer_gets_ten_payments_a_minute_and_a_burst_of_three(database_url):
     now = 1_800_000_000_000_000
     async with served(database_url) as api:
         api.service.guard.limiter.memory.clock_us = lambda: now

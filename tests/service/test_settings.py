@@ -10,7 +10,7 @@ from synccash.settings.risk import payout_rules, risk_rules
 from synccash.settings.secret import Secret
 
 
-def test_the_environment_wins_over_the_file_and_each_key_tells_its_source(tmp_path: Path):
+def test_the_environment_overrides_the_file_and_each_key_has_its_source(tmp_path: Path):
     file = tmp_path / "synccash.toml"
     file.write_text('port = 9000\nlog_level = "debug"\n[mtn_momo]\nbase_url = "http://localhost:1"\n')
     loaded = load_settings({"SYNCCASH_PORT": "9100", "PATH": "ignored"}, file)
@@ -114,7 +114,7 @@ def test_the_risk_rules_are_read_from_the_settings():
     assert rules.payer_amount == Velocity(100, 3_600.0)
 
 
-def test_a_new_installation_pays_out_little():
+def test_a_new_installation_has_low_payout_limits():
     rules = payout_rules(Settings(risk_blocked_payers="0241234567", risk_allowed_payers="0501234567"))
     general = rules.general
     assert (general.ceiling, general.payer_amount) == (100_000, Velocity(500_000, 86_400.0))

@@ -134,7 +134,7 @@ async def test_a_cancellation_that_becomes_an_error_ends_the_loop(supervisor):
     assert supervisor.restarts == {"teller": 0}
 
 
-async def test_a_cancellation_that_a_loop_swallows_is_repeated(supervisor):
+async def test_a_cancellation_that_a_loop_suppresses_is_repeated(supervisor):
     running, swallowed = asyncio.Event(), []
 
     async def run():

@@ -155,20 +155,20 @@ def matrix(
         yield Matrix(service, list(described(service.url)), *objects_of(service))
 
 
-def test_every_route_is_described_or_declared_to_be_open(matrix: Matrix):
+def test_every_route_is_described_or_declared_public(matrix: Matrix):
     known = {(route.method, route.path) for route in matrix.routes} | OPEN
     assert served(matrix.service.url) == known
 
 
 @pytest.mark.parametrize("key", [None, "sk_test_of_nobody"])
-def test_without_a_good_key_nothing_is_reached(matrix: Matrix, key: str | None):
+def test_no_route_is_reached_without_a_valid_key(matrix: Matrix, key: str | None):
     before = matrix.everything()
     answered = {(route.method, route.path): matrix.ask(route, key).status for route in matrix.routes}
     assert {route for route, status in answered.items() if status != 401} == set()
     assert matrix.everything() == before
 
 
-def test_what_is_the_operator_s_is_refused_to_merchants_and_the_other_way_round(matrix: Matrix):
+def test_operator_routes_refuse_merchants_and_merchant_routes_refuse_operators(matrix: Matrix):
     before = matrix.everything()
     merchants = {"the merchant himself": matrix.service.key, **matrix.strangers}
     wrong = [
@@ -182,7 +182,7 @@ def test_what_is_the_operator_s_is_refused_to_merchants_and_the_other_way_round(
     assert matrix.everything() == before
 
 
-def test_another_s_object_is_not_found_and_not_changed(matrix: Matrix):
+def test_another_merchants_object_is_not_found_and_not_changed(matrix: Matrix):
     before = matrix.everything()
     with_ids = [route for route in matrix.those(operators=False) if route.parameters]
     assert with_ids
@@ -206,7 +206,7 @@ def told(answer: Answer) -> Any:
     return {name: value for name, value in answer.body.items() if name not in ("instance", "request_id")}
 
 
-def test_lists_show_nothing_of_another_s_whatever_is_asked_for(matrix: Matrix):
+def test_lists_show_nothing_of_another_merchant_for_any_filter(matrix: Matrix):
     lists = [
         route
         for route in matrix.those(operators=False)
@@ -245,7 +245,7 @@ def test_lists_show_nothing_of_another_s_whatever_is_asked_for(matrix: Matrix):
                 assert (answer.status, answer.body["data"]) == (200, []), (who, route.path, name)
 
 
-def test_a_balance_shows_nothing_of_another_s(matrix: Matrix):
+def test_a_balance_shows_nothing_of_another_merchant(matrix: Matrix):
     url = f"{matrix.service.url}{BASE}/balance"
     mine = call("GET", url, Authorization=f"Bearer {matrix.service.key}").body
     assert (mine["merchant_id"], mine["livemode"], mine["collected"] > 0) == ("mer_one", False, True)
@@ -255,7 +255,7 @@ def test_a_balance_shows_nothing_of_another_s(matrix: Matrix):
         assert {theirs[name] for name in ("collected", "refunded", "paid_out", "reserved")} == {0}, who
 
 
-def test_a_key_and_a_reference_mean_something_else_to_each_merchant_and_mode(matrix: Matrix):
+def test_keys_and_references_are_separate_per_merchant_and_mode(matrix: Matrix):
     makes = [
         route
         for route in matrix.those(operators=False)
@@ -275,7 +275,7 @@ def test_a_key_and_a_reference_mean_something_else_to_each_merchant_and_mode(mat
         assert not any("idempotent-replayed" in answer.headers for answer in made)
 
 
-def test_the_owner_himself_is_let_in_everywhere(matrix: Matrix):
+def test_the_owner_can_reach_all_its_objects(matrix: Matrix):
     """What was refused above was refused for whose it was, not for how it was asked."""
     for route in matrix.those(operators=False):
         if route.parameters:
@@ -283,5 +283,5 @@ def test_the_owner_himself_is_let_in_everywhere(matrix: Matrix):
             assert answer.status in (200, 201, 202, 204), (route.method, route.path, answer.body["detail"])
 
 
-def test_no_body_is_kept_for_a_call_that_is_gone(matrix: Matrix):
+def test_sample_bodies_exist_only_for_existing_routes(matrix: Matrix):
     assert {route.schema for route in matrix.routes} - {None} == set(BODIES)

@@ -68,7 +68,7 @@ def assert_each_was_made_once(told):
 
 
 @pytest.mark.parametrize("trouble", ["forget_scripts", "flush", "restart", "kill", "freeze"])
-async def test_whatever_happens_to_valkey_no_payment_fails_or_doubles(database_url, mortal, trouble):
+async def test_no_payment_fails_or_doubles_under_any_valkey_fault(database_url, mortal, trouble):
     # The third of each three has the number's quota, which is not what is tried here.
     async with served(database_url, valkey_url=mortal.url, rate_limits="payment_initiation=100000/60") as api:
         async with under_payments(api) as told:
@@ -82,7 +82,7 @@ async def test_whatever_happens_to_valkey_no_payment_fails_or_doubles(database_u
 
 
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "demoted"])
-async def test_a_failover_fails_no_payment_and_the_new_primary_goes_on_counting(database_url, killed):
+async def test_a_valkey_failover_fails_no_payment_and_the_new_primary_keeps_counting(database_url, killed):
     with pair() as valkeys:
         async with (
             build_client(valkeys.url) as beside,
