@@ -26,13 +26,13 @@ def test_every_open_state_has_a_rule_for_each_evidence_and_each_status_at_the_ra
             assert ((state, word) in TRANSITIONS) is (not state.is_final)
 
 
-def test_silence_never_kills_an_attempt():
+def test_an_ambiguous_or_missing_answer_never_ends_an_attempt():
     for word in (Evidence.AMBIGUOUS, RailStatus.NOT_FOUND, RailStatus.NO_INFORMATION, RailStatus.PENDING):
         for state in (AttemptState.PREPARED, AttemptState.UNKNOWN, AttemptState.ACKNOWLEDGED):
             assert not TRANSITIONS[state, word].is_final
 
 
-def test_a_refusal_after_an_ambiguous_send_proves_nothing():
+def test_a_refusal_after_an_ambiguous_send_is_not_final():
     unknown = send(PREPARED, Evidence.AMBIGUOUS)
     for later in (Evidence.NOT_SENT, Evidence.REFUSED_LATER, Evidence.REFUSED_FINAL):
         again = send(unknown, later, NO_FUNDS)
@@ -53,7 +53,7 @@ def test_a_send_of_an_attempt_that_has_ended_is_illegal():
         send(ended, Evidence.ACCEPTED)
 
 
-def test_only_an_attempt_with_an_unknown_outcome_ends_because_its_rail_never_had_it():
+def test_only_an_attempt_with_unknown_outcome_can_be_closed_as_not_found():
     unknown, acknowledged = send(PREPARED, Evidence.AMBIGUOUS), send(PREPARED, Evidence.ACCEPTED)
     assert unknown.closed_as_not_found(NO_FUNDS).state is AttemptState.DECLINED
     for attempt in (PREPARED, acknowledged, ask(acknowledged, RailStatus.SUCCEEDED)):
@@ -75,7 +75,7 @@ def test_asking_about_a_prepared_attempt_counts_it_as_sent():
     assert ask(PREPARED, RailStatus.NOT_FOUND).evidence is Evidence.AMBIGUOUS
 
 
-def test_what_the_rail_says_it_received_is_what_was_received():
+def test_the_amount_received_is_the_amount_the_rail_reports():
     assert ask(PREPARED, RailStatus.SUCCEEDED).amount_received == 2500
     assert ask(PREPARED, RailStatus.SUCCEEDED, amount=2500).amount_received == 2500
     assert ask(PREPARED, RailStatus.FAILED, failure=NO_FUNDS, amount=2500).amount_received == 0
@@ -85,7 +85,7 @@ words = st.one_of(st.sampled_from(Evidence), st.sampled_from(RailStatus))
 
 
 @given(st.lists(words, max_size=12))
-def test_ends_absorb_and_evidence_never_gets_weaker(said: list[Evidence | RailStatus]):
+def test_final_states_absorb_events_and_evidence_never_weakens(said: list[Evidence | RailStatus]):
     attempt = PREPARED
     for word in said:
         before = attempt

@@ -18,12 +18,12 @@ CLASSES = [InvariantBrokenError, *(one for _, one in inspect.getmembers(errors, 
 
 
 @pytest.mark.parametrize("error", CLASSES, ids=lambda error: error.__name__)
-def test_every_error_says_by_its_group_what_its_caller_can_do(error: type[Exception]):
+def test_every_error_belongs_to_a_group_that_states_what_its_caller_can_do(error: type[Exception]):
     if error is not PaymentError:
         assert sum(issubclass(error, group) for group in GROUPS) == 1
 
 
-def test_the_tree_at_the_top_of_the_module_is_the_tree_of_the_classes():
+def test_the_error_tree_in_the_module_docstring_matches_the_classes():
     tree = {
         name: len(indent) // 4
         for indent, name in re.findall(r"^([│├└─ ]*)(\w+Error)\b", errors.__doc__, re.M)

@@ -42,14 +42,14 @@ def many(aspect: HealthAspect, good: int, bad: int) -> Signals:
 
 
 @given(SIGHTINGS)
-def test_health_is_a_share_and_its_memory_does_not_grow(sightings):
+def test_health_is_a_share_and_its_state_does_not_grow(sightings):
     signals = told(sightings)
     assert 0.0 <= score(signals) <= 1.0
     assert all(signals.of(a).good + signals.of(a).bad <= SETTINGS.memory + 1e-9 for a in ASPECTS)
 
 
 @given(SIGHTINGS, st.sampled_from(ASPECTS))
-def test_one_more_bad_sighting_never_helps_and_a_good_one_never_harms(sightings, aspect):
+def test_a_bad_sample_never_raises_health_and_a_good_one_never_lowers_it(sightings, aspect):
     before = told(sightings)
     worse = before.seen(aspect, before.at, SETTINGS, bad=1.0)
     better = before.seen(aspect, before.at, SETTINGS, good=1.0)
@@ -59,7 +59,7 @@ def test_one_more_bad_sighting_never_helps_and_a_good_one_never_harms(sightings,
 
 
 @given(SIGHTINGS, st.floats(0, 3_600))
-def test_what_is_not_seen_again_is_forgiven(sightings, later_s):
+def test_health_recovers_without_new_bad_samples(sightings, later_s):
     signals = told(sightings)
     later = signals.as_of(signals.at + later_s, SETTINGS.half_life_s)
     assert score(later) >= score(signals) - 1e-9
@@ -67,55 +67,55 @@ def test_what_is_not_seen_again_is_forgiven(sightings, later_s):
 
 
 @given(SIGHTINGS, SIGHTINGS)
-def test_two_observers_know_the_same_together_whoever_begins(some, others):
+def test_merging_the_samples_of_two_observers_is_commutative(some, others):
     one, another = told(some), told(others)
     this, that = one.together(another, 30.0), another.together(one, 30.0)
     assert this.at == that.at
     assert abs(score(this) - score(that)) < 1e-9
 
 
-def test_a_few_failures_out_of_nothing_do_not_swing():
+def test_a_few_failures_hardly_lower_health():
     assert score(many(HealthAspect.SEND, 0, 2)) == 1.0
     assert score(many(HealthAspect.SEND, 0, 4)) > 0.9
     assert score(many(HealthAspect.SEND, 95, 5)) == 1.0
 
 
-def test_a_rail_that_fails_half_of_its_orders_is_passed_over_within_ten_and_called_sick_within_a_hundred():
+def test_a_rail_failing_half_its_orders_is_avoided_within_10_and_degraded_within_100():
     assert score(many(HealthAspect.SEND, 5, 5)) < 1.0
     assert score(many(HealthAspect.SEND, 20, 20)) < SETTINGS.ailing_below
     assert score(many(HealthAspect.SEND, 50, 50)) < SETTINGS.degraded_below
     assert score(many(HealthAspect.END, 50, 50)) < SETTINGS.degraded_below
 
 
-def test_a_rail_that_is_passed_over_and_fails_half_of_its_probes_is_called_sick_all_the_same():
+def test_an_avoided_rail_that_fails_half_its_probes_becomes_degraded():
     assert health_of(many(HealthAspect.SEND, 5, 5), SETTINGS).public < SETTINGS.degraded_below
     assert health_of(many(HealthAspect.SEND, 0, 1), SETTINGS).public > SETTINGS.degraded_below
     assert health_of(many(HealthAspect.SEND, 9, 1), SETTINGS).public > SETTINGS.recovered_above
 
 
-def test_a_rail_that_was_well_all_day_is_found_out_as_quickly():
+def test_a_rail_that_was_healthy_all_day_is_detected_as_quickly():
     signals = many(HealthAspect.SEND, 10_000, 0)
     for number in range(90):
         signals = signals.seen(HealthAspect.SEND, 0.0, SETTINGS, good=number % 2, bad=1 - number % 2)
     assert score(signals) < SETTINGS.ailing_below
 
 
-def test_orders_without_a_word_count_before_they_time_out():
+def test_orders_without_an_answer_count_before_they_time_out():
     well = many(HealthAspect.SEND, 1_000, 0)
     assert score(well, overdue=1) == 1.0
     assert score(well, overdue=100) < SETTINGS.degraded_below
 
 
-def test_slow_answers_weigh_by_how_slow_they_are():
+def test_slow_answers_count_in_proportion_to_their_latency():
     assert [SETTINGS.slowness(s) for s in (0.1, 2.0, 3.5, 5.0, 60.0)] == [0.0, 0.0, 0.5, 1.0, 1.0]
 
 
-def test_silent_inquiries_make_a_rail_sick_and_lost_callbacks_alone_do_not():
+def test_unanswered_inquiries_degrade_a_rail_and_lost_callbacks_alone_do_not():
     lost, silent = score(many(HealthAspect.CALLBACK, 0, 1_000)), score(many(HealthAspect.INQUIRY, 0, 1_000))
     assert silent < SETTINGS.degraded_below < SETTINGS.ailing_below < lost < 1.0
 
 
-def test_a_payers_or_merchants_mistake_never_counts_against_a_rail():
+def test_mistakes_of_payer_or_merchant_do_not_count_against_a_rail():
     for code in FailureCode:
         innocent = Failure(code).whose_problem in (WhoseProblem.PAYER, WhoseProblem.MERCHANT)
         # One amount was too much for our own account; the rail may pay the next.
@@ -123,7 +123,7 @@ def test_a_payers_or_merchants_mistake_never_counts_against_a_rail():
         assert (blame(Failure(code, reroute=True)) == Tally()) is innocent, code
 
 
-def test_an_end_that_mostly_hides_an_empty_wallet_hardly_counts():
+def test_an_unclear_failure_that_is_mostly_insufficient_funds_hardly_counts():
     unclear = blame(Failure(FailureCode.PROVIDER_ERROR))
     assert 0 < unclear.bad < blame(Failure(FailureCode.PROVIDER_ERROR, reroute=True)).bad
     fifth_without_money = Signals(0.0)
@@ -134,7 +134,7 @@ def test_an_end_that_mostly_hides_an_empty_wallet_hardly_counts():
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 5), st.booleans()), max_size=80))
-def test_a_standing_changes_only_after_the_same_news_for_long_enough(looks):
+def test_a_health_status_changes_only_after_consistent_samples_for_the_hold_time(looks):
     repute, now, since = HealthState(), 0.0, None
     for health, step_s, shut in looks:
         now += step_s

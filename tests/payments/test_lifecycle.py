@@ -39,20 +39,20 @@ def attempt(state: AttemptState):
         (AttemptState.DECLINED, PaymentStatus.FAILED, None),
     ],
 )
-def test_a_payment_stands_as_its_latest_attempt_tells(
+def test_a_payments_status_follows_its_latest_attempt(
     state: AttemptState, status: PaymentStatus, detail: StatusDetail | None
 ):
     payment = lifecycle.reflect(PAYMENT, attempt(state), now=LATER)
     assert (payment.status, payment.status_detail, payment.version) == (status, detail, 2)
 
 
-def test_a_payer_who_has_to_type_a_code_is_asked_to():
+def test_a_payment_that_needs_an_otp_awaits_it():
     otp = NextAction(NextActionType.SUBMIT_OTP, "dial *110#")
     payment = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=LATER, action=otp)
     assert (payment.status, payment.next_action) == (PaymentStatus.REQUIRES_ACTION, otp)
 
 
-def test_a_payer_who_was_asked_for_a_code_is_still_asked_when_the_rail_says_no_more_than_wait():
+def test_a_payment_still_awaits_its_otp_when_the_rail_answers_pending():
     otp = NextAction(NextActionType.SUBMIT_OTP, "dial *110#")
     asked = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW, action=otp)
     assert lifecycle.reflect(asked, attempt(AttemptState.ACKNOWLEDGED), now=LATER) is asked
@@ -61,7 +61,7 @@ def test_a_payer_who_was_asked_for_a_code_is_still_asked_when_the_rail_says_no_m
     assert (told.status, told.next_action) == (PaymentStatus.PROCESSING, approve)
 
 
-def test_hearing_the_same_again_changes_nothing_not_even_the_version():
+def test_a_repeated_answer_changes_nothing_including_the_version():
     once = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW)
     assert lifecycle.reflect(once, attempt(AttemptState.ACKNOWLEDGED), now=LATER) is once
 
@@ -96,7 +96,7 @@ def test_a_decision_on_a_payment_that_has_ended_is_illegal(change: Callable[...,
         change(paid, now=LATER)
 
 
-def test_a_password_is_illegal_unless_the_rail_waits_for_one():
+def test_an_otp_is_illegal_unless_the_rail_waits_for_one():
     processing = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW)
     for payment in (PAYMENT, processing):
         with pytest.raises(IllegalTransitionError, match="otp_submitted"):
@@ -119,7 +119,7 @@ def test_every_failure_code_says_whose_problem_it_is_in_a_sentence():
         assert failure.category
 
 
-def test_the_ladder_asks_ever_more_rarely_and_ends_with_a_human():
+def test_inquiry_waits_grow_until_the_schedule_ends():
     waits, age = [], 0.0
     while (wait := PRODUCTION.wait_s(len(waits), age)) is not None:
         waits.append(wait)
@@ -135,7 +135,7 @@ def capable(*networks: Network) -> Capabilities:
     return Capabilities(networks=frozenset(networks), operations={Operation.COLLECT: operation})
 
 
-def test_a_route_names_the_rails_it_passed_over_and_why():
+def test_a_route_names_the_excluded_rails_and_the_reasons():
     mtn, telecel = Candidate("mtn_momo", capable(Network.MTN)), Candidate("other", capable(Network.TELECEL))
     shut = replace(mtn, rail="shut", open_for_s=12.0)
     route = choose([telecel, shut, mtn], network=Network.MTN)
@@ -147,7 +147,7 @@ def test_a_route_names_the_rails_it_passed_over_and_why():
     ]
 
 
-def test_a_payment_waits_for_the_first_breaker_and_fails_only_where_no_rail_ever_can():
+def test_a_payment_waits_for_the_first_breaker_and_fails_only_if_no_rail_is_capable():
     shut = Candidate("shut", capable(Network.MTN), open_for_s=12.0)
     assert choose([shut], network=Network.MTN).wait_s == 12.0
     assert choose([shut], network=Network.AT).wait_s is None

@@ -6,7 +6,7 @@ from synccash.payments.money import AMOUNT_MAX, from_major, to_major
 
 
 @given(st.integers(min_value=0, max_value=AMOUNT_MAX))
-def test_what_is_written_in_cedis_is_read_back_to_the_pesewa(pesewas: int):
+def test_an_amount_in_cedis_round_trips_to_the_pesewa(pesewas: int):
     assert from_major(to_major(pesewas)) == pesewas
 
 

@@ -8,7 +8,7 @@ national = st.from_regex(r"[25][0-9]{8}", fullmatch=True)
 
 
 @given(national)
-def test_every_way_people_write_a_number_means_the_same_wallet(digits: str):
+def test_every_common_notation_of_a_number_is_the_same_wallet(digits: str):
     ways = [
         f"0{digits}",
         f"233{digits}",
@@ -34,13 +34,13 @@ def test_every_way_people_write_a_number_means_the_same_wallet(digits: str):
         "٠٢٤١٢٣٤٥٦٧",
     ],
 )
-def test_what_is_no_ghanaian_mobile_number_is_refused(text: str):
+def test_a_number_that_is_not_a_ghanaian_mobile_number_is_refused(text: str):
     with pytest.raises(ValueError, match="Ghanaian mobile number"):
         Msisdn.parse(text)
 
 
 @given(national)
-def test_a_number_never_prints_whole(digits: str):
+def test_a_number_is_masked_in_every_text_form(digits: str):
     number = Msisdn("233" + digits)
     for printed in (str(number), repr(number), f"{number}", repr(Payer(number))):
         assert digits not in printed

@@ -24,7 +24,7 @@ class Memory:
         return self.networks.recall(tenant, TELECEL_NUMBER)
 
 
-def test_only_what_the_number_does_not_tell_is_remembered():
+def test_only_networks_that_the_number_does_not_show_are_remembered():
     memory = Memory()
     memory.networks.proved(ONE, TELECEL_NUMBER, Network.TELECEL)
     assert (memory.recall(), memory.networks.news()) == (None, {})
@@ -33,13 +33,13 @@ def test_only_what_the_number_does_not_tell_is_remembered():
     assert list(memory.networks.news().values()) == [Network.MTN]
 
 
-def test_one_merchant_never_sees_what_anothers_payments_have_shown():
+def test_networks_proven_by_one_merchants_payments_are_hidden_from_others():
     memory = Memory()
     memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
     assert (memory.recall(OTHER), memory.recall(LIVE)) == (None, None)
 
 
-def test_what_is_kept_of_a_payer_does_not_show_the_number_and_depends_on_the_installation():
+def test_the_stored_payer_hash_hides_the_number_and_depends_on_the_installation():
     memory, elsewhere = Memory(), Memory()
     elsewhere.networks.secret = b"t" * 32
     for one in (memory, elsewhere):
@@ -50,7 +50,7 @@ def test_what_is_kept_of_a_payer_does_not_show_the_number_and_depends_on_the_ins
     assert TELECEL_NUMBER.digits not in repr(memory.networks)
 
 
-def test_a_wallet_that_moved_back_is_learned_again():
+def test_a_wallet_that_returned_to_its_network_is_remembered_again():
     memory = Memory()
     memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
     memory.networks.disproved(ONE, TELECEL_NUMBER, Network.AT)
@@ -63,7 +63,7 @@ def test_a_wallet_that_moved_back_is_learned_again():
     assert memory.recall() is Network.TELECEL
 
 
-def test_memory_ends_and_a_new_proof_prolongs_it():
+def test_a_remembered_network_expires_and_a_new_proof_extends_it():
     memory = Memory(days=180)
     memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
     memory.networks.news()
@@ -78,7 +78,7 @@ def test_memory_ends_and_a_new_proof_prolongs_it():
     assert memory.recall() is None
 
 
-def test_what_was_written_elsewhere_never_replaces_newer_news():
+def test_a_network_written_by_another_process_never_replaces_a_newer_one():
     memory = Memory()
     memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
     (payer,) = memory.networks._known
@@ -91,7 +91,7 @@ def test_what_was_written_elsewhere_never_replaces_newer_news():
     assert memory.recall() is Network.AT
 
 
-def test_without_a_secret_or_with_a_memory_of_no_days_nothing_is_kept():
+def test_without_a_secret_or_with_zero_days_nothing_is_remembered():
     for memory in (Memory(days=0), Memory()):
         if memory.networks.retention_s:
             memory.networks.secret = None

@@ -46,15 +46,15 @@ def test_a_line_of_the_same_reference_and_amount_matches() -> None:
     assert verdicts([line(1)], [movement()]) == [Verdict.MATCHED]
 
 
-def test_a_success_that_the_rail_does_not_state_is_missing() -> None:
+def test_a_success_without_a_statement_line_is_missing() -> None:
     assert verdicts([], [movement()]) == [Verdict.MISSING]
 
 
-def test_a_failure_that_the_rail_does_not_state_is_no_finding() -> None:
+def test_a_failure_without_a_statement_line_is_no_finding() -> None:
     assert verdicts([], [movement(succeeded=False)]) == []
 
 
-def test_money_that_moved_for_an_attempt_that_did_not_succeed_is_said_so() -> None:
+def test_money_moved_for_an_attempt_that_did_not_succeed_is_a_finding() -> None:
     assert verdicts([line(1)], [movement(succeeded=False)]) == [Verdict.NOT_SUCCEEDED]
 
 
@@ -70,7 +70,7 @@ def test_of_two_lines_the_one_that_agrees_matches_and_the_other_is_double() -> N
     ]
 
 
-def test_another_amount_is_told_from_a_match() -> None:
+def test_another_amount_is_not_a_match() -> None:
     assert verdicts([line(1, amount=90)], [movement()]) == [Verdict.AMOUNT_DIFFERS]
 
 

@@ -14,7 +14,7 @@ KEY = ReferenceKey.of("5c" * 32)
 ORDER = OrderIdentity(merchant_id="mer_1", livemode=True, operation=Operation.COLLECT, names=("order-17",))
 
 
-def test_the_same_attempt_of_the_same_order_has_the_same_reference_for_ever():
+def test_the_same_attempt_of_the_same_order_always_has_the_same_reference():
     # Written down: a reference that changes with a release finds nothing at the rails after a restore.
     assert KEY.derive(ORDER, 1) == "89f38985-3336-4141-972e-2dedb6c834d7"
 
@@ -54,7 +54,7 @@ def test_another_installation_derives_other_references():
     st.lists(st.text(max_size=5), min_size=1, max_size=4),
     st.lists(st.text(max_size=5), min_size=1, max_size=4),
 )
-def test_no_two_identities_read_the_same(names: list[str], others: list[str]):
+def test_no_two_identities_derive_the_same_reference(names: list[str], others: list[str]):
     same = KEY.derive(replace(ORDER, names=tuple(names)), 1) == KEY.derive(
         replace(ORDER, names=tuple(others)), 1
     )

@@ -57,13 +57,13 @@ def test_an_allowed_payer_passes_every_other_rule():
     assert watch.assess(OTHER, 0.0).outcome is RiskOutcome.DECLINE
 
 
-def test_large_payments_wait_for_a_human_and_larger_ones_are_declined():
+def test_large_payments_go_into_review_and_larger_ones_are_declined():
     watch = Watch(RiskRules(review_from=1_000, ceiling=2_000))
     outcomes = [watch.assess(of(amount), 0.0).outcome for amount in (999, 1_000, 2_000, 2_001)]
     assert outcomes == [RiskOutcome.ALLOW, RiskOutcome.REVIEW, RiskOutcome.REVIEW, RiskOutcome.DECLINE]
 
 
-def test_what_was_allowed_under_a_reference_allows_no_other_amount_or_payer_under_it():
+def test_an_allowed_reference_does_not_allow_another_amount_or_payer():
     # The first request may have been refused afterwards, as one whose key was used: its reference is free.
     watch = VelocityCounters(RiskRules(ceiling=1_000, blocked_payers=frozenset({OTHER.payer.msisdn.digits})))
     assert watch.assess(of(100), 0.0) == ALLOWED
@@ -71,7 +71,7 @@ def test_what_was_allowed_under_a_reference_allows_no_other_amount_or_payer_unde
     assert watch.assess(replace(OTHER, amount=100), 0.0).reasons == ("payer_blocked",)
 
 
-def test_a_payer_is_asked_so_often_and_no_more_until_time_has_passed():
+def test_the_number_of_payments_per_payer_and_period_is_limited():
     watch = Watch(RiskRules(payer_count=Velocity(3, 60.0)))
     outcomes = [watch.assess(PAYMENT, 0.0).outcome for _ in range(4)]
     assert outcomes == [RiskOutcome.ALLOW] * 3 + [RiskOutcome.DECLINE]
@@ -80,14 +80,14 @@ def test_a_payer_is_asked_so_often_and_no_more_until_time_has_passed():
     assert watch.assess(PAYMENT, 300.0) == ALLOWED
 
 
-def test_a_payer_pays_so_much_and_no_more_until_time_has_passed():
+def test_the_amount_per_payer_and_period_is_limited():
     watch = Watch(RiskRules(payer_amount=Velocity(5_000, 60.0)))
     assert [watch.assess(of(2_500), 0.0).reasons for _ in range(3)] == [(), (), ("payer_too_much",)]
     assert watch.assess(replace(OTHER, amount=2_500), 0.0) == ALLOWED
     assert watch.assess(of(2_500), 300.0) == ALLOWED
 
 
-def test_a_merchant_who_collects_unusually_often_is_looked_at():
+def test_an_unusual_number_of_payments_of_a_merchant_goes_into_review():
     watch = Watch(RiskRules(merchant_count=Velocity(2, 60.0)))
     decisions = [watch.assess(PAYMENT, 0.0), watch.assess(OTHER, 0.0), watch.assess(PAYMENT, 0.0)]
     assert [decision.reasons for decision in decisions] == [(), (), ("merchant_too_often",)]
@@ -95,7 +95,7 @@ def test_a_merchant_who_collects_unusually_often_is_looked_at():
     assert watch.assess(replace(PAYMENT, merchant_id="m_2"), 0.0) == ALLOWED
 
 
-def test_how_well_a_payer_is_known_says_how_much_he_pays_in_a_day():
+def test_a_payers_daily_limit_depends_on_the_kyc_tier():
     rules = RiskRules(tiers={"minimum": 3_000, "enhanced": 25_000}, default_tier="minimum")
     watch = Watch(rules)
     known = replace(PAYMENT, metadata={"kyc_tier": "enhanced"})
@@ -112,12 +112,12 @@ def test_how_well_a_payer_is_known_says_how_much_he_pays_in_a_day():
     assert watch.assess(of_no_tier, 9 * 86_400.0).outcome is RiskOutcome.DECLINE
 
 
-def test_a_merchant_who_takes_in_unusually_much_is_looked_at():
+def test_an_unusual_amount_collected_by_a_merchant_goes_into_review():
     watch = Watch(RiskRules(merchant_amount=Velocity(5_000, 60.0)))
     assert [watch.assess(of(2_500), 0.0).reasons for _ in range(3)] == [(), (), ("merchant_too_much",)]
 
 
-def test_the_same_sum_twice_looks_like_a_double_for_a_while():
+def test_the_same_amount_twice_is_a_suspected_duplicate_for_a_time():
     watch = Watch(RiskRules(duplicate_window_s=30.0, duplicate=RiskOutcome.DECLINE))
     assert watch.assess(PAYMENT, 0.0) == ALLOWED
     assert watch.assess(of(2_501), 1.0) == ALLOWED
@@ -125,7 +125,7 @@ def test_the_same_sum_twice_looks_like_a_double_for_a_while():
     assert watch.assess(PAYMENT, 60.0) == ALLOWED
 
 
-def test_all_rules_that_speak_are_named_and_the_most_severe_decides():
+def test_all_matching_rules_are_named_and_the_most_severe_decides():
     rules = RiskRules(review_from=1, blocked_payers=frozenset({PAYER}), payer_amount=Velocity(1, 60.0))
     decision = Watch(rules).assess(PAYMENT, 0.0)
     assert decision.outcome is RiskOutcome.DECLINE
@@ -133,7 +133,7 @@ def test_all_rules_that_speak_are_named_and_the_most_severe_decides():
 
 
 @given(st.lists(st.floats(0, 300), min_size=1, max_size=60).map(sorted), st.integers(1, 5))
-def test_what_is_allowed_never_exceeds_twice_the_limit_in_any_window(times: list[float], most: int):
+def test_the_allowed_amount_never_exceeds_twice_the_limit_in_any_window(times: list[float], most: int):
     """Refused payments count too, so a payer cannot wear the limit down."""
     watch = Watch(RiskRules(payer_count=Velocity(most, 60.0)))
     allowed = [at for at in times if watch.assess(PAYMENT, at) == ALLOWED]
@@ -141,7 +141,7 @@ def test_what_is_allowed_never_exceeds_twice_the_limit_in_any_window(times: list
         assert sum(start <= at < start + 60.0 for at in allowed) <= 2 * most
 
 
-def test_a_repeat_of_a_request_is_told_the_same_and_counts_once():
+def test_a_repeated_request_gets_the_same_decision_and_counts_once():
     rules = RiskRules(payer_count=Velocity(2, 60.0), duplicate_window_s=30.0)
     watch = VelocityCounters(rules)
     assert {watch.assess(PAYMENT, float(at)) for at in range(10)} == {ALLOWED}
@@ -149,7 +149,7 @@ def test_a_repeat_of_a_request_is_told_the_same_and_counts_once():
     assert {watch.assess(another, 11.0).reasons for _ in range(3)} == {("looks_like_a_double",)}
 
 
-def test_what_is_tried_in_test_mode_counts_against_nobody():
+def test_test_mode_orders_are_not_counted():
     watch = Watch(RiskRules(payer_count=Velocity(1, 60.0), duplicate_window_s=30.0))
     assert watch.assess(PAYMENT, 0.0) == ALLOWED
     assert watch.assess(replace(PAYMENT, livemode=True), 0.0) == ALLOWED
@@ -160,7 +160,7 @@ def paid_out(rules: RiskRules, **merchants: RiskRules) -> Watch:
     return Watch(RiskRules(), PayoutRules(general=rules, merchants=merchants))
 
 
-def test_a_payee_is_paid_so_often_and_so_much_by_all_merchants_together():
+def test_payouts_per_payee_are_limited_across_all_merchants():
     watch = paid_out(RiskRules(payer_count=Velocity(3, 60.0), payer_amount=Velocity(6_001, 60.0)))
     of_another = replace(PAYOUT, merchant_id="m_2")
     assert [watch.assess(one, 0.0).reasons for one in (PAYOUT, of_another, PAYOUT)] == [
@@ -173,13 +173,13 @@ def test_a_payee_is_paid_so_often_and_so_much_by_all_merchants_together():
     assert watch.assess(replace(PAYOUT, livemode=True), 0.0) == ALLOWED
 
 
-def test_a_payout_that_was_declined_uses_nothing_up():
+def test_a_declined_payout_is_not_counted():
     watch = paid_out(RiskRules(ceiling=3_000, payer_amount=Velocity(5_000, 60.0), duplicate_window_s=60.0))
     assert watch.assess(replace(PAYOUT, amount=90_000), 0.0).reasons == ("above_ceiling", "payee_too_much")
     assert watch.assess(PAYOUT, 0.0) == ALLOWED
 
 
-def test_a_merchant_who_pays_out_unusually_much_is_looked_at():
+def test_an_unusual_amount_paid_out_by_a_merchant_goes_into_review():
     watch = paid_out(RiskRules(merchant_amount=Velocity(5_000, 60.0)))
     decisions = [watch.assess(PAYOUT, 0.0) for _ in range(3)]
     assert decisions[2] == RiskDecision(RiskOutcome.REVIEW, ("merchant_too_much",))
@@ -195,7 +195,7 @@ def test_payments_and_payouts_are_counted_apart():
     assert [watch.assess(one, 0.0) for one in (of_the_payee, PAYOUT)] == [ALLOWED, ALLOWED]
 
 
-def test_a_merchant_s_own_limits_stand_in_the_place_of_the_general_ones():
+def test_a_merchants_own_limits_replace_the_general_ones():
     general = RiskRules(ceiling=1_000, payer_amount=Velocity(5_000, 60.0))
     watch = paid_out(general, m_1=replace(general, ceiling=9_000))
     assert watch.assess(replace(PAYOUT, amount=4_000), 0.0) == ALLOWED
@@ -204,14 +204,14 @@ def test_a_merchant_s_own_limits_stand_in_the_place_of_the_general_ones():
     assert watch.assess(another_s, 300.0).reasons == ("above_ceiling",)
 
 
-def test_a_watch_without_rules_for_payouts_remembers_none_of_them():
+def test_without_payout_rules_no_payouts_are_stored():
     watch = Watch(RiskRules(ceiling=1))
     assert watch.assess(PAYOUT, 0.0) == ALLOWED
     assert not watch.watch.is_idle
     assert Watch(RiskRules()).watch.is_idle
 
 
-def test_an_order_that_was_not_opened_uses_nothing_up_and_is_assessed_anew():
+def test_an_order_that_was_not_opened_is_not_counted_and_is_assessed_again():
     rules = RiskRules(
         payer_amount=Velocity(2_500, 60.0), merchant_count=Velocity(1, 60.0), duplicate_window_s=60.0
     )
@@ -223,7 +223,7 @@ def test_an_order_that_was_not_opened_uses_nothing_up_and_is_assessed_anew():
     assert watch.assess(first, 3.0).outcome is RiskOutcome.DECLINE
 
 
-def test_allowances_of_many_days_cannot_be_saved_up_by_orders_that_are_refused():
+def test_orders_that_were_not_opened_do_not_accumulate_allowance():
     watch = VelocityCounters(
         RiskRules(), PayoutRules(general=RiskRules(merchant_amount=Velocity(2_500, 60.0)))
     )
@@ -242,7 +242,7 @@ def test_an_order_that_one_of_two_requests_has_opened_stays_counted():
     assert watch.assess(replace(PAYOUT, reference="another"), 1.0).outcome is RiskOutcome.DECLINE
 
 
-def test_an_order_that_was_not_opened_is_taken_out_of_the_window_in_which_it_was_counted():
+def test_an_order_that_was_not_opened_is_subtracted_from_the_window_that_counted_it():
     watch = VelocityCounters(RiskRules(), PayoutRules(general=RiskRules(payer_count=Velocity(2, 60.0))))
     first, second, third = (replace(PAYOUT, reference=f"wages {number}") for number in range(3))
     assert watch.assess(first, 59.0) == watch.assess(second, 118.0) == ALLOWED
@@ -251,7 +251,7 @@ def test_an_order_that_was_not_opened_is_taken_out_of_the_window_in_which_it_was
     assert watch.assess(replace(PAYOUT, reference="another"), 119.5).outcome is RiskOutcome.DECLINE
 
 
-def test_what_others_take_back_is_taken_back_here_and_the_others_are_told():
+def test_withdrawn_orders_are_shared_with_other_processes():
     told: list[RiskInput] = []
     rules = PayoutRules(general=RiskRules(payer_count=Velocity(1, 60.0)))
     one, two = (

@@ -49,7 +49,7 @@ WISHES = st.builds(
 @given(
     CANDIDATES, WISHES, st.sampled_from(Network), st.text(max_size=9), st.integers(1, 10**9), st.booleans()
 )
-def test_every_rail_is_ranked_or_passed_over_once_and_only_an_able_one_is_chosen(
+def test_every_rail_is_ranked_or_excluded_once_and_only_a_capable_one_is_chosen(
     candidates, preferences, network, key, amount, probe
 ):
     asked = {"network": network, "key": key, "amount": amount, "preferences": preferences, "probe": probe}
@@ -64,7 +64,7 @@ def test_every_rail_is_ranked_or_passed_over_once_and_only_an_able_one_is_chosen
 
 
 @given(CANDIDATES, WISHES, st.text(max_size=9))
-def test_a_retry_of_the_same_payment_ranks_what_is_left_the_same(candidates, preferences, key):
+def test_a_retry_of_a_payment_ranks_the_remaining_rails_in_the_same_order(candidates, preferences, key):
     asked = {"network": Network.MTN, "key": key, "preferences": preferences}
     able = [c for c in candidates if c.open_for_s is None]
     before = choose(able, **asked)
@@ -85,14 +85,14 @@ def test_without_preferences_health_decides_and_equals_keep_their_order(candidat
     assert ranked == [c.rail for c in expected]
 
 
-def test_a_preference_holds_until_the_preferred_rail_is_clearly_less_well():
+def test_a_preference_holds_until_the_preferred_rail_is_clearly_less_healthy():
     preferences = RoutingPreferences(order=("paystack", "mtn_momo"))
     assert ranking(rail("mtn_momo"), rail("paystack"), preferences=preferences)[0] == "paystack"
     assert ranking(rail("mtn_momo"), rail("paystack", 0.95), preferences=preferences)[0] == "paystack"
     assert ranking(rail("mtn_momo"), rail("paystack", 0.8), preferences=preferences)[0] == "mtn_momo"
 
 
-def test_the_cheaper_rail_is_taken_as_long_as_it_is_well():
+def test_the_cheaper_rail_is_chosen_while_it_is_healthy():
     preferences = RoutingPreferences(costs={"mtn_momo": Cost(1.0), "paystack": Cost(1.95)})
     route = choose(
         [rail("paystack"), rail("mtn_momo")], network=Network.MTN, amount=2500, preferences=preferences
@@ -132,7 +132,7 @@ def test_a_rail_that_drops_out_of_a_split_moves_only_its_own_payments():
         assert without == [*(name for name in before if name != "mtn_momo"), "mtn_momo"]
 
 
-def test_a_rail_without_a_share_is_only_a_way_out():
+def test_a_rail_without_a_share_is_used_only_for_failover():
     assert split_over(50, rail("mtn_momo"), rail("paystack"), paystack=100) == {"paystack": 50}
     assert split_over(50, rail("mtn_momo"), rail("paystack", 0.2), paystack=100) == {"mtn_momo": 50}
 
@@ -149,12 +149,12 @@ def test_a_probe_goes_to_the_rail_that_would_be_first_in_full_health():
     assert choose([shut, well], network=Network.MTN, probe=True).chosen == "paystack"
 
 
-def test_the_sickest_rail_is_still_taken_where_there_is_no_other():
+def test_the_least_healthy_rail_is_chosen_if_there_is_no_other():
     route = choose([rail("mtn_momo", 0.0)], network=Network.MTN)
     assert (route.chosen, route.reason) == ("mtn_momo", "only_able")
 
 
-def test_the_rule_that_names_most_is_in_force():
+def test_the_most_specific_rule_applies():
     rules = read_rules(
         RAILS,
         costs="mtn_momo: 1%; mtn_momo payout: 50; paystack mtn: 1.95% + 10; merchant=mer_1 paystack: 1.5 %",
@@ -199,7 +199,7 @@ def test_a_rule_that_cannot_be_used_is_named_with_its_setting(setting: str, text
     assert all(line.startswith(f"routing_{setting}: ") for line in str(caught.value).splitlines())
 
 
-def test_all_mistakes_are_told_at_once():
+def test_all_mistakes_are_reported_together():
     with pytest.raises(ValueError, match="routing_costs") as caught:
         read_rules(RAILS, costs="x: 1%", splits="mtn: paystack 50")
     assert len(str(caught.value).splitlines()) == 2
