@@ -66,36 +66,36 @@ _OUTGOING = 60
 _BOUND = 600
 
 
-def test_seeds_that_once_failed_stay_well():
+def test_seeds_that_failed_before_pass():
     seeds = [int(line.split("#")[0]) for line in _KEPT.read_text().splitlines() if line[:1].isdigit()]
 
     assert {seed: wrong for seed in seeds if (wrong := judged(mixed(seed)))} == {}
 
 
-def test_nobody_pays_twice_and_nothing_is_lost_whatever_goes_wrong():
+def test_mixed_faults_cause_no_double_debit_and_lose_no_order():
     assert {seed: wrong for seed in range(_MIXED) if (wrong := judged(mixed(seed)))} == {}
 
 
-def test_payouts_passwords_refunds_and_late_successes_too():
+def test_wide_scenarios_with_payouts_otps_refunds_and_late_successes_keep_the_rules():
     seeds = (*_KEPT_WIDE, *range(_WIDE))
 
     assert {seed: wrong for seed in seeds if (wrong := judged(wide(seed)))} == {}
 
 
-def test_whatever_moved_is_heard_of_though_its_ladder_has_ended():
+def test_moved_money_is_reported_after_the_inquiry_schedule_ended():
     seeds = (*_KEPT_IMPATIENT, *range(_IMPATIENT))
 
     assert {seed: wrong for seed in seeds if (wrong := judged(impatient(seed)))} == {}
 
 
-def test_known_money_stops_everything_and_is_accounted_for():
+def test_known_money_stops_further_sends_and_is_accounted_for():
     wrong = {seed: w for seed in _KNOWN_WIDE if (w := judged(wide(seed)))}
     wrong |= {seed: w for seed in _KNOWN_IMPATIENT if (w := judged(impatient(seed)))}
 
     assert wrong == {}
 
 
-def test_payouts_that_are_reviewed_or_meet_a_low_float_are_paid_once_and_only_if_they_may_be():
+def test_payouts_under_review_or_with_low_float_are_paid_at_most_once_and_only_if_allowed():
     met: Counter[str] = Counter()
     wrong: dict[int, list[str]] = {}
     for seed in range(_OUTGOING):
@@ -114,35 +114,35 @@ def test_a_prompt_s_window_begins_with_the_last_send():
     assert judged(KINDS["strange"](200563)) == []
 
 
-def test_a_payment_that_its_refund_changed_under_a_lease_does_not_wait_for_the_leases_end():
+def test_a_payment_changed_by_its_refund_under_a_lease_does_not_wait_for_the_lease_to_expire():
     assert judged(KINDS["strange"](436839)) == []
 
 
 @pytest.mark.parametrize("name", [*STRANGE, *RARER])
-def test_nobody_pays_twice_and_nothing_is_lost_under_rarer_faults(name: str):
+def test_rarer_faults_cause_no_double_debit_and_lose_no_order(name: str):
     seeds = (*_KEPT_RARER.get(name, ()), *range(_RARER))
 
     assert {seed: w for seed in seeds if (w := judged(with_fault(name)(seed)))} == {}
 
 
 @pytest.mark.parametrize("name", [*STRANGE, "refused_locally", "reversal_told"])
-def test_each_rarer_fault_meets_live_traffic(name: str):
+def test_each_rarer_fault_occurs_during_traffic(name: str):
     assert sum(run(with_fault(name)(seed)).occurrences[name] for seed in range(_RARER)) > 0
 
 
-def test_what_was_sent_while_a_rail_failed_ends_soon_after_it_is_well():
+def test_orders_sent_during_a_rail_outage_end_soon_after_its_recovery():
     assert {seed: wrong for seed in range(5) if (wrong := judged(healing(seed)))} == {}
 
 
-def test_a_human_is_told_of_what_used_up_its_sends():
+def test_orders_that_used_up_their_sends_go_under_review():
     assert {seed: wrong for seed in range(3) if (wrong := judged(ailing(seed)))} == {}
 
 
-def test_sends_that_never_left_use_up_nothing():
+def test_unsent_tries_do_not_use_up_sends():
     assert {seed: wrong for seed in range(2) if (wrong := judged(shut(seed)))} == {}
 
 
-def test_who_sleeps_through_a_takeover_takes_no_money_when_it_wakes():
+def test_a_node_paused_through_a_takeover_moves_no_money_when_it_resumes():
     assert {seed: wrong for seed in range(150) if (wrong := judged(sleeper(seed)))} == {}
 
 
@@ -153,13 +153,13 @@ def test_a_node_may_stop_at_any_step(pause_s: float | None):
 
 
 @pytest.mark.parametrize("of", sorted(SWEPT.keys() - {"payment"}))
-def test_a_node_may_stop_at_any_step_of_whatever_it_works_on(of: str):
+def test_a_node_may_stop_at_any_step_of_any_kind_of_work(of: str):
     for pause_s in (None, *PAUSES_S):
         for scenario in sweep(range(1, 2), pause_s=pause_s, stride=25, of=of):
             assert judged(scenario) == [], scenario
 
 
-def test_one_seed_is_one_run():
+def test_a_seed_reproduces_its_run():
     assert [_trace(11), _trace(12)] == [_trace(11), _trace(12)]
 
 
@@ -180,14 +180,14 @@ def test_an_engine_with_a_broken_rule_is_caught(name: str):
 
 
 @pytest.mark.parametrize("name", WIDE_MUTANTS)
-def test_an_engine_with_a_broken_rule_of_the_rest_is_caught(name: str):
+def test_an_engine_with_a_broken_rule_is_caught_by_wide_scenarios(name: str):
     with broken(*WIDE_MUTANTS[name]):
         caught = next((seed for seed in (*_TELLING, *range(_BOUND)) if judged(wide(seed))), None)
     assert caught is not None, f"{name}: not seen in {_BOUND} scenarios"
 
 
 @pytest.mark.parametrize("name", IMPATIENT_MUTANTS)
-def test_an_engine_with_a_broken_rule_of_the_ladders_end_is_caught(name: str):
+def test_an_engine_with_a_broken_end_of_the_inquiry_schedule_is_caught(name: str):
     with broken(*IMPATIENT_MUTANTS[name]):
         caught = next((seed for seed in range(_BOUND) if judged(impatient(seed))), None)
     assert caught is not None, f"{name}: not seen in {_BOUND} scenarios"

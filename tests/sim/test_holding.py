@@ -50,7 +50,7 @@ class _House:
         return self.seen
 
 
-def test_work_whose_hold_is_lost_is_ended_before_it_sends_again():
+def test_work_is_cancelled_before_it_sends_again_when_its_lease_is_lost():
     house = _House()
 
     async def story() -> None:
@@ -64,7 +64,7 @@ def test_work_whose_hold_is_lost_is_ended_before_it_sends_again():
     assert house.run(story()) == [(True, 2.0, 0)]
 
 
-def test_a_heartbeat_ends_no_work_that_has_just_released_its_lease():
+def test_a_heartbeat_does_not_cancel_work_that_just_released_its_lease():
     house = _House()
 
     async def story() -> None:
@@ -83,7 +83,7 @@ def test_a_heartbeat_ends_no_work_that_has_just_released_its_lease():
     assert house.run(story()) == ["answered", (0, None)]
 
 
-def test_a_heartbeat_keeps_work_that_outlasts_its_lease():
+def test_a_heartbeat_extends_the_lease_of_long_work():
     house = _House()
 
     async def story() -> None:
@@ -95,7 +95,7 @@ def test_a_heartbeat_keeps_work_that_outlasts_its_lease():
     assert house.run(story()) == ["sent", []]
 
 
-def test_who_holds_nothing_wakes_for_nothing_and_keeps_what_it_takes_up_later():
+def test_without_leases_no_heartbeat_timer_runs_and_later_leases_are_renewed():
     house = _House()
 
     async def story() -> None:
@@ -112,7 +112,7 @@ def test_who_holds_nothing_wakes_for_nothing_and_keeps_what_it_takes_up_later():
     assert house.run(story()) == [2, "sent", []]
 
 
-def test_who_takes_an_order_over_from_itself_ends_its_former_work():
+def test_a_takeover_by_the_same_process_cancels_its_former_work():
     house = _House()
 
     async def story() -> None:
@@ -124,7 +124,7 @@ def test_who_takes_an_order_over_from_itself_ends_its_former_work():
     assert house.run(story()) == [(True, 1), "sent"]
 
 
-def test_work_under_an_older_lease_ends_no_work_under_a_newer_one():
+def test_work_under_an_older_lease_does_not_cancel_work_under_a_newer_one():
     house = _House()
 
     async def story() -> None:
@@ -136,7 +136,7 @@ def test_work_under_an_older_lease_ends_no_work_under_a_newer_one():
     assert house.run(story()) == ["sent", (True, False, 1)]
 
 
-def test_closing_waits_for_work_that_a_request_still_begins():
+def test_closing_waits_for_work_that_a_request_starts_meanwhile():
     house = _House()
 
     async def request() -> None:
@@ -153,7 +153,7 @@ def test_closing_waits_for_work_that_a_request_still_begins():
     assert house.run(story()) == ["begun", 7.0]
 
 
-def test_a_caller_whose_work_broke_off_is_told_how_far_it_came():
+def test_a_caller_of_failed_work_gets_its_last_committed_state():
     house = _House()
 
     async def breaks() -> None:

@@ -10,7 +10,7 @@ def _run(loop: VirtualLoop) -> None:
     loop.run(lambda: False, until=1e6)
 
 
-def test_hours_pass_at_once_and_in_order():
+def test_virtual_hours_pass_instantly_and_in_order():
     loop, seen = VirtualLoop(Random(1)), []
 
     async def sleeper(seconds: float) -> None:
@@ -23,7 +23,7 @@ def test_hours_pass_at_once_and_in_order():
     assert seen == [(1.0, 1.0), (60.0, 60.0), (7200.0, 7200.0)]
 
 
-def test_one_seed_is_one_order_and_seeds_differ():
+def test_a_seed_reproduces_its_order_and_other_seeds_differ():
     def order(seed: int) -> str:
         loop, seen = VirtualLoop(Random(seed)), []
 
@@ -41,7 +41,7 @@ def test_one_seed_is_one_order_and_seeds_differ():
     assert len({order(seed) for seed in range(20)}) > 10
 
 
-def test_a_killed_node_runs_no_finally_while_the_run_lasts():
+def test_a_killed_node_runs_no_finally_block_during_the_run():
     loop, seen, node = VirtualLoop(Random(1)), [], Node("a")
 
     async def work() -> None:
@@ -57,7 +57,7 @@ def test_a_killed_node_runs_no_finally_while_the_run_lasts():
     loop.bury()
 
 
-def test_a_paused_node_sleeps_through_its_timers_and_others_do_not():
+def test_a_paused_node_does_not_run_its_timers_and_other_nodes_do():
     loop, seen, node = VirtualLoop(Random(1)), [], Node("a")
 
     async def work(name: str) -> None:

@@ -49,19 +49,19 @@ def stream() -> Stream:
     return stream
 
 
-def test_the_share_of_a_sick_rail_falls_and_comes_back(stream: Stream):
+def test_the_share_of_a_degraded_rail_falls_and_recovers(stream: Stream):
     sick = stream.first_tries(20.0, 60.0)
     assert sick["rail_0"] < 0.12, sick
     well = stream.first_tries(200.0, 240.0)
     assert well["rail_0"] > 0.95, well
 
 
-def test_a_sick_rail_is_tried_now_and_then_and_no_more(stream: Stream):
+def test_a_degraded_rail_gets_only_occasional_probes(stream: Stream):
     tried = [at for at in stream.rails["rail_0"].sent_at(Operation.COLLECT) if 20.0 <= at < 60.0]
     assert 2 <= len(tried) <= 40, len(tried)
 
 
-def test_going_round_a_sick_rail_never_makes_a_second_attempt_while_the_first_may_live(stream: Stream):
+def test_avoiding_a_degraded_rail_opens_no_second_attempt_while_the_first_is_open(stream: Stream):
     assert verdict(stream) == []
     for row in stream.order_store.rows.values():
         attempts = sorted(row.attempts.values(), key=lambda a: a.sequence)
