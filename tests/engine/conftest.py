@@ -78,7 +78,7 @@ async def desk(
     settings: dict[str, Any],
     rails: Sequence[ScriptedRail],
 ) -> AsyncGenerator[Desk]:
-    """An engine over PostgreSQL with scripted rails, and nobody who works but the test."""
+    """An engine over PostgreSQL with scripted rails; only the test runs worker steps."""
     pool = await connect(database_url, min_size=1, max_size=4)
     clock = SystemClock()
     registry = Registry({"*": replace(PAYMENT_PROVIDER, retry=Retry(attempts=1, base=0.0))})

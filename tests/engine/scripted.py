@@ -1,4 +1,4 @@
-"""Rails that answer what a test tells them to, and an engine whose worker is the test."""
+"""Rails with scripted answers, and an engine whose worker steps are run by the test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

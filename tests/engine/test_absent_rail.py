@@ -1,4 +1,4 @@
-"""Orders at a rail that is not set up any more wait for its return, and nothing about them is an error."""
+"""Orders at a rail that is no longer configured wait for it without errors."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Live orders meet live accounts only, and no order meets the credentials of another business."""
+"""Live orders use live accounts only, and no order uses the credentials of another business."""
 
 import asyncio
 import random

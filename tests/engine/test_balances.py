@@ -1,5 +1,5 @@
-"""Whatever becomes of payments, refunds and payouts, a balance is what the rails' books say, and no more is
-sent than it covers."""
+"""Balances match the rails' books for every outcome of payments, refunds and payouts, and no more is sent
+than they cover."""
 
 import asyncio
 import contextlib
@@ -105,7 +105,7 @@ class BookRail(ScriptedRail):
 
 
 class CrashingLedger:
-    """Passes everything on, but the next commit where told to: then its process dies before or after it."""
+    """Passes all calls on; simulates a crash of the process before or after the next commit if set."""
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
@@ -242,10 +242,10 @@ class Shop:
             try:
                 await self.desk.work(limit=500)
             except StoreUnavailableError:
-                continue  # the worker died; another takes over
+                continue  # the worker crashed; another takes over
 
     async def check_cover(self) -> None:
-        """No more was opened than was covered, but for what rails did against their word."""
+        """No more was opened than the balance covered, except for money moved against a rail's answer."""
         assert await self.balances.differences(self.tenant.merchant_id) == []
         cases = await self.cases()
         taken_back = sum(line.moved for line in self.bank.book.values() if line.back)
@@ -258,7 +258,7 @@ class Shop:
         assert balance.available + taken_back + excess >= 0
 
     async def check_books(self) -> None:
-        """Once all is heard, every sum is what the rails' books say."""
+        """After all outcomes are known, every sum matches the rails' books."""
         balance = await self.balances.balance(self.account)
         collected = reserved = paid_out = refunded = 0
         for case in await self.cases():
@@ -329,7 +329,7 @@ async def test_a_balance_matches_the_books_and_covers_sent_payouts(
     if credit:
         await shop.balances.grant(shop.account, credit, f"credit:{tenant.merchant_id}")
     for step in steps:
-        with contextlib.suppress(PaymentError):  # refused, or its process died
+        with contextlib.suppress(PaymentError):  # refused, or its process crashed
             await shop.step(step)
         await shop.check_cover()
     order_store.crash, bank.fates = None, []

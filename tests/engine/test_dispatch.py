@@ -1,4 +1,4 @@
-"""What breakers and retries make of a connector's answers."""
+"""How breakers and retries treat a connector's answers."""
 
 import random
 from dataclasses import replace

@@ -1,5 +1,5 @@
-"""Known money stops everything: once an attempt of an order is known to have moved money, nothing that can
-move money leaves for the order, and it is neither expired, canceled, approved nor declined."""
+"""Known money blocks an order: once an attempt is known to have moved money, nothing that can move money is
+sent for the order, and it is neither expired, canceled, approved nor declined."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,5 +1,5 @@
-"""Money that moves after its attempt was closed is found without a callback, is not lost, and is given back
-once where the order has no use for it. A rail that takes money back is told of, and re-opens nothing."""
+"""Money that moves after its attempt was closed is found without a callback, and is refunded once if the
+order does not need it. A reversal by a rail is reported and reopens nothing."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The engine's clock follows the ledger's, no further than the ledger's answers prove."""
+"""The engine's clock follows the order store's clock as far as the store's answers prove it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -28,7 +28,7 @@ class HandClock:
 
 
 def answered(clock: StoreClock, hand: HandClock, way_s: float, back_s: float) -> None:
-    """One answer of the ledger: `way_s` until it read its clock, `back_s` until the answer was here."""
+    """One answer of the order store: `way_s` until it read its clock, `back_s` until the answer arrived."""
     asked_at = clock.unadjusted()
     hand.true_s += way_s
     as_of = NOON + timedelta(seconds=hand.true_s)

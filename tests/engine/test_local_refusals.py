@@ -1,4 +1,4 @@
-"""What a connector refuses before any byte leaves says nothing about the rail, and no order waits for it."""
+"""A connector's refusal before anything is sent does not affect rail health, and no order waits for it."""
 
 from collections.abc import Sequence
 from dataclasses import replace

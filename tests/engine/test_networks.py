@@ -1,4 +1,4 @@
-"""A number that has moved to another network is asked there the next time, until that is disproved."""
+"""A number proven on another network is charged there the next time, until that network refuses it."""
 
 from engine.scripted import SUCCEEDED, TENANT, Desk
 from synccash.engine.dispatch.network_memory import NetworkMemory

@@ -1,4 +1,4 @@
-"""What an operator sees of payments and their refunds."""
+"""What the operator's views show of payments and their refunds."""
 
 from engine.scripted import SUCCEEDED, Desk
 from synccash.stores.postgres.database import Database

@@ -1,4 +1,4 @@
-"""Passwords, payouts, surplus and the aggregator trap, over PostgreSQL and rails that say what they must."""
+"""OTPs, payouts, surplus refunds and failover through aggregators, over PostgreSQL and scripted rails."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Orders whose ladder of inquiries has ended: a human is asked for, and the rail goes on being asked."""
+"""Orders after the end of their inquiry schedule go under review, and inquiries continue daily or monthly."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A payer's one-time password on its way to a rail: the breaker hears of it, and nothing sends it twice."""
+"""OTP submissions to a rail: the breaker records their outcomes, and none is sent twice."""
 
 import random
 

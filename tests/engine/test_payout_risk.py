@@ -1,4 +1,4 @@
-"""What rules, a fraud service and people decide about payouts, over PostgreSQL and scripted rails."""
+"""Decisions of rules, a fraud service and operators about payouts, over PostgreSQL and scripted rails."""
 
 import asyncio
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ REVIEW = pytest.mark.parametrize("payout_rules", [PayoutRules(general=RiskRules(
 
 
 class Service:
-    """A fraud service that answers what it is told to; without an answer it is down."""
+    """A fraud service with a scripted answer; without one it is down."""
 
     def __init__(self, outcome: RiskOutcome | None, outage: OutagePolicy | None = None) -> None:
         self.outcome = outcome

@@ -272,7 +272,7 @@ def test_a_float_below_its_alarm_level_is_low():
 
 
 class ReportingRail(ScriptedRail):
-    """One that reports what it is told to."""
+    """A rail that reports the float that the test sets."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

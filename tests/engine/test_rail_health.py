@@ -1,4 +1,4 @@
-"""What the engine sees becomes the health of rails, and health decides who is asked first."""
+"""The engine's samples determine rail health, and health determines which rail is tried first."""
 
 import asyncio
 from collections import Counter
@@ -52,7 +52,7 @@ ATTEMPT = Attempt(
 
 
 class Scene:
-    """A heard dispatch over one that answers what the test says, by a clock that the test moves."""
+    """A health-recording dispatch over scripted answers, with a clock that the test moves."""
 
     def __init__(self) -> None:
         self.at = 100.0

@@ -1,4 +1,4 @@
-"""A rail that degrades is told of once, whoever sees it, and once more when it has recovered."""
+"""Rail events: one when a rail degrades, whichever process detects it, and one when it recovers."""
 
 import asyncio
 import json

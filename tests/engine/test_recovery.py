@@ -1,4 +1,4 @@
-"""After a restored backup nothing is sent until the rails have been asked what the database has lost."""
+"""After a restored backup, nothing is sent until the rails were searched for attempts the database lost."""
 
 import asyncio
 from collections.abc import Sequence
@@ -314,7 +314,7 @@ async def test_no_otp_is_sent_in_a_recovery(desk: Desk):
 
 async def test_a_send_whose_commit_falls_in_a_recovery_is_not_sent(desk: Desk):
     await recovery(desk).start(by="test", reason="a test")
-    # The process has not heard of it: PostgreSQL has the last word.
+    # This process does not know of the recovery: PostgreSQL refuses the commit.
     assert not desk.engine.recovery.known.active
     await desk.pay()
     assert await sent(desk) == 0

@@ -1,4 +1,4 @@
-"""What a recovery must withstand: gaps in the attempts that are found, rails that lag, races, wrong keys."""
+"""Edge cases of a recovery: gaps in found attempts, slow rails, races, wrong keys."""
 
 import asyncio
 from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""What rules, a fraud service and people decide about payments, over PostgreSQL and scripted rails."""
+"""Decisions of rules, a fraud service and operators about payments, over PostgreSQL and scripted rails."""
 
 import asyncio
 from dataclasses import replace
@@ -17,7 +17,7 @@ REVIEW = pytest.mark.parametrize("rules", [RiskRules(review_from=1_000)])
 
 
 class Oracle:
-    """A fraud service that answers what it is told to; without an answer it is down."""
+    """A fraud service with a scripted answer; without one it is down."""
 
     def __init__(self, outcome: RiskOutcome | None, outage: OutagePolicy | None = None) -> None:
         self.outcome = outcome
@@ -141,7 +141,7 @@ async def test_a_payment_that_the_fraud_service_doubts_continues_after_approval(
 
 
 async def under_review(desk: Desk) -> str:
-    """A payment whose rail reports another amount: only a human can end it."""
+    """A payment whose rail reports another amount: only an operator can end it."""
     payment = await desk.pay()
     desk.first.status_at_rail = replace(SUCCEEDED, amount=1)
     await desk.work()

@@ -1,4 +1,4 @@
-"""When a reference is sent again, how often, and what becomes of an order whose rail lost it."""
+"""When and how often a reference is resent, and how an order ends that its rail lost."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -45,7 +45,7 @@ def final_not_found(rail: ScriptedRail) -> None:
 
 
 async def lost(desk: Desk) -> str:
-    """A payment whose first send was not answered, at a rail that does not find it."""
+    """A payment with an unanswered first send, at a rail that answers not found."""
     desk.first.answers, desk.first.status_at_rail = [NO_ANSWER], NOT_FOUND
     payment_id: str = (await desk.pay())["id"]
     return payment_id

@@ -1,4 +1,4 @@
-"""Money that came too much goes back under the patience of all orders; where it cannot, somebody is told."""
+"""A surplus is refunded with the timing of all orders; if the refund fails, it is reported for review."""
 
 import asyncpg
 import msgspec
@@ -23,7 +23,7 @@ FAILED = StatusAnswer(status_at_rail=RailStatus.FAILED, failure=NO_FLOAT)
 
 
 async def paid_twice(desk: Desk, refund: SendAnswer, status_at_rail: StatusAnswer = PENDING) -> str:
-    """A payment with a surplus, whose automatic refund the first rail answers so."""
+    """A payment with a surplus; `refund` is the first rail's answer to its automatic refund."""
     desk.first.answers = [AWAY]
     payment_id: str = (await desk.pay())["id"]
     desk.second.status_at_rail = SUCCEEDED

@@ -1,5 +1,5 @@
-"""While a callback on a closed attempt is unchecked, nothing new is sent for its order: the rail may have
-moved the money after all."""
+"""While a callback on a closed attempt is unchecked, nothing new is sent for its order, since the rail may
+have moved the money."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -48,7 +48,7 @@ def sends(desk: Desk) -> int:
 
 
 async def queued(desk: Desk, kind: str = "payments") -> str:
-    """An order that no rail could be reached for; both rails take orders again from here on."""
+    """A queued order whose rails were unreachable; both rails accept orders from here on."""
     desk.first.answers, desk.second.answers = [UNREACHABLE], [UNREACHABLE]
     made = await (desk.pay() if kind == "payments" else desk.pay_out())
     assert (await desk.order(made["id"])).status_detail == "queued"

@@ -1,4 +1,4 @@
-"""An order that this version cannot read stops no other: it is set aside, told, and tried again."""
+"""Orders that this version cannot read are set aside, reported and retried; other orders continue."""
 
 import pytest
 
@@ -10,7 +10,7 @@ _DUE_IN_S = "SELECT extract(epoch FROM due_at - now())::float8 FROM payments WHE
 
 
 async def newer_and_older(desk: Desk) -> tuple[str, str]:
-    """Two payments, of which a newer version has written a word into the first."""
+    """Two payments; the first has a value that only a newer version knows."""
     newer, older = (await desk.pay("newer"))["id"], (await desk.pay("older"))["id"]
     await desk.pool.execute("UPDATE payments SET status_detail = 'of_a_newer_version' WHERE id = $1", newer)
     desk.first.status_at_rail = SUCCEEDED
