@@ -1,4 +1,4 @@
-"""Balances in PostgreSQL: sums that agree with the books, whatever is in flight, old or restored."""
+"""Balances in PostgreSQL match the books, with transactions in flight, old entries and restored databases."""
 
 import asyncio
 from dataclasses import replace
@@ -174,7 +174,7 @@ async def test_the_schema_checks_two_concurrent_writers_one_after_the_other(worl
         await first.execute(copied, "po_first")
         second = asyncio.create_task(pool.execute(copied, "po_second"))
         while not second.done() and not await world.value(_WAITING_FOR_A_BALANCE):  # noqa: ASYNC110
-            await asyncio.sleep(0)  # PostgreSQL tells nobody who waits
+            await asyncio.sleep(0)  # PostgreSQL sends no notice of a lock wait
         assert not second.done()
         await transaction.commit()
     with pytest.raises(asyncpg.CheckViolationError, match="the balance of m_poor does not cover po_second"):
@@ -219,7 +219,7 @@ async def test_concurrent_payouts_of_a_merchant_are_serialised_and_a_success_doe
         await paid(world, 1, 5)
         second = asyncio.create_task(world.order_store.open(poor(world, 1, 60)))
         while not second.done() and not await world.value(_WAITING_FOR_A_BALANCE):  # noqa: ASYNC110
-            await asyncio.sleep(0)  # PostgreSQL tells nobody who waits
+            await asyncio.sleep(0)  # PostgreSQL sends no notice of a lock wait
         assert not second.done()
         await other.execute(_GRANT, -50, "taken away meanwhile")
         await transaction.commit()
@@ -240,7 +240,7 @@ async def test_orders_waiting_for_one_balance_leave_connections_for_other_mercha
             *(asyncio.create_task(world.order_store.open(poor(world, n, 10))) for n in range(12)),
         ]
         while not await other.fetchval(_WAITING_FOR_A_BALANCE):  # noqa: ASYNC110
-            await asyncio.sleep(0)  # PostgreSQL tells nobody who waits
+            await asyncio.sleep(0)  # PostgreSQL sends no notice of a lock wait
         assert isinstance(await world.order_store.open(opening(world, 100)), Opened)
         assert not any(task.done() for task in waiting)
         await transaction.commit()
@@ -316,7 +316,7 @@ async def test_revoking_credit_waits_for_a_payout_in_progress(
         await other.fetchval("SELECT lock_balance('m_poor', false, 'GHS')")
         taking = asyncio.create_task(balances.grant(ACCOUNT, -50, "credit:back"))
         while not taking.done() and not await world.value(_WAITING_FOR_A_BALANCE):  # noqa: ASYNC110
-            await asyncio.sleep(0)  # PostgreSQL tells nobody who waits
+            await asyncio.sleep(0)  # PostgreSQL sends no notice of a lock wait
         assert not taking.done()
         await transaction.commit()
     assert await taking == (-50, True)

@@ -1,4 +1,4 @@
-"""Natural batching: who leaves with whom, and that everyone hears exactly once."""
+"""Natural batching: which items share a flush, and that each caller gets its result exactly once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from synccash.stores.batching import NaturalBatch
 
 
 class Store:
-    """A store whose flushes wait until they are let go. It doubles what it is given."""
+    """A store whose flushes wait for `gate`. It doubles each item."""
 
     def __init__(self, *, open_gate: bool = False) -> None:
         self.flushes: list[list[int]] = []

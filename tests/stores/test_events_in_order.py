@@ -1,4 +1,4 @@
-"""A reader of events who goes on from the last one that he saw misses none, whatever commits late."""
+"""A reader that continues from the last event it saw misses none, even if transactions commit late."""
 
 from ledger_contract import opening
 from stores.postgres_world import PostgresWorld

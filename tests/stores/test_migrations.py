@@ -1,4 +1,4 @@
-"""Migrations: applied once, by whoever comes first, and never changed after their release."""
+"""Migrations are applied once, by the first process, and never change after their release."""
 
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""The ledger's contract, kept by PostgreSQL."""
+"""The order store's contract tests on PostgreSQL."""
 
 from ledger_contract import LedgerContract
 

@@ -1,4 +1,4 @@
-"""Statements under the `database` profile: what provably did nothing runs again; who waits, waits alone."""
+"""Statements under the `database` profile: retried only if they had no effect, without blocking others."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The recovery row: what begins a recovery, what ends it, and what that costs."""
+"""The recovery row: what begins and ends a recovery, and its cost."""
 
 import asyncio
 

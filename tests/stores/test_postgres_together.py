@@ -1,4 +1,4 @@
-"""Commits that meet leave together, and stay each other's strangers."""
+"""Concurrent commits share transactions and do not affect each other's results."""
 
 import asyncio
 from dataclasses import replace
