@@ -1,4 +1,4 @@
-"""A proxy that may lose the service's answers, and a merchant's server that keeps what it is told."""
+"""A proxy that may drop the service's responses, and a merchant's server that records its webhooks."""
 
 import http.client
 import queue

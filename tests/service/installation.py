@@ -1,4 +1,4 @@
-"""A whole installation, as a person would start it, and the sandbox's book to hold it against."""
+"""A whole installation, started as a user starts it, and the sandbox's book to compare it with."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from typing import Any
 
 PATIENCE_S = 60.0
 FINAL = ("succeeded", "failed", "canceled")
-# Short leases, so that what a killed process leaves is taken over within the patience of a test.
+# Short leases, so that orders of a killed process are taken over within a test's time limit.
 QUICK = {"SYNCCASH_LEASE_S": "2", "SYNCCASH_HEARTBEAT_S": "0.5"}
 
 

@@ -1,4 +1,4 @@
-"""An operator's key goes to the address that it is meant for, and to nobody else."""
+"""An operator's key is sent only to its configured address."""
 
 import threading
 from collections.abc import Generator

@@ -1,4 +1,4 @@
-"""Callbacks of every rail of the sandbox to the real API over PostgreSQL: hints, and no more than hints."""
+"""Callbacks of every sandbox rail to the real API over PostgreSQL are treated as hints only."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Both clients against the whole service and the sandbox's rails, and the rails' books to hold it against."""
+"""Both clients against the whole service and the sandbox's rails, compared with the rails' books."""
 
 import inspect
 import uuid

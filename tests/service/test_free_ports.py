@@ -1,4 +1,4 @@
-"""Ports for programs that start in a moment."""
+"""Free ports for programs that start shortly afterwards."""
 
 import socket
 from pathlib import Path

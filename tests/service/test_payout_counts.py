@@ -1,4 +1,4 @@
-"""What a process that starts knows of the payouts before it."""
+"""A starting process loads the counts of earlier payouts."""
 
 from dataclasses import replace
 

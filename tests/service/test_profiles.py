@@ -1,4 +1,4 @@
-"""The setting `profiles`: what an operator may change, and what he is told when he cannot."""
+"""The setting `profiles`: what an operator may change, and the error messages of invalid values."""
 
 from pathlib import Path
 

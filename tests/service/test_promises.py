@@ -1,4 +1,4 @@
-"""The promises, kept by whole processes: a real `synccash up`, killed and lied to, and the rail's book."""
+"""The service's guarantees: a real `synccash up` under kills and faults, checked by the rail's book."""
 
 import asyncio
 import contextlib
@@ -152,7 +152,7 @@ def test_of_two_refunds_of_60_on_100_one_is_accepted(up: Installation):
 
 
 def in_background(work: Any) -> threading.Thread:
-    """Ask and never learn the answer, as a client whose server dies."""
+    """Send a request and discard the response, as a client whose server crashes."""
 
     def ask() -> Answer | None:
         with contextlib.suppress(OSError):

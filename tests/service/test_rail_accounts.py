@@ -1,4 +1,4 @@
-"""Rail accounts at the doors of the service: the API, the start of a process, health, and the shell."""
+"""Rail accounts in the API, at process start, in health and in the shell."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`synccash recovery`: what an operator can do, and what he is kept from."""
+"""`synccash recovery`: what an operator can do, and what is refused."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Routing of whole processes: what the dry run says, and that payments go round a sick rail and come back."""
+"""Routing of whole processes: the dry run, and payments that avoid a degraded rail and return to it."""
 
 import contextlib
 import itertools
@@ -83,7 +83,7 @@ def merchant() -> Iterator[tuple[str, list[Any]]]:
 
 
 class Stream:
-    """Payments one after another, each by a payer of his own, to whichever rail the service chooses."""
+    """Payments one after another, each by another payer, at the rail that the service chooses."""
 
     def __init__(self, up: Installation) -> None:
         self.up = up

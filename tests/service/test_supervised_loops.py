@@ -1,4 +1,4 @@
-"""A background loop that ends with an error starts again; who cancels it is obeyed."""
+"""Background loops restart after an error and end on cancellation."""
 
 import asyncio
 

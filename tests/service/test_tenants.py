@@ -1,6 +1,6 @@
-"""Nobody reaches what is another's: a matrix of all routes, made from the service's own description.
+"""No merchant reaches another's objects: a matrix of all routes, built from the service's OpenAPI document.
 
-A route, a parameter or a body that is not known here fails it: say what fits, and the rest follows.
+An unknown route, parameter or body fails the matrix: add a sample value for it here.
 """
 
 import re
@@ -113,7 +113,7 @@ class Matrix:
         return sorted(found, key=lambda route: route.method == "DELETE")
 
     def everything(self) -> dict[str, Any]:
-        """All that the first merchant sees of his own."""
+        """All objects of the first merchant, as that merchant sees them."""
         reads = [route for route in self.those(operators=False) if route.method == "GET"]
         return {
             route.path: self.ask(route, self.service.key).body
@@ -197,7 +197,7 @@ def test_another_merchants_object_is_not_found_and_not_changed(matrix: Matrix):
         for who, key in matrix.strangers.items():
             answer = matrix.ask(route, key)
             assert (answer.status, who) == (404, who), (route.method, route.path, answer.raw)
-            # Nothing tells what is another's from what is not there at all.
+            # Another merchant's object gets the same response as an unknown one.
             assert told(answer) == told(nowhere), (route.method, route.path)
     assert matrix.everything() == before
 
@@ -266,7 +266,7 @@ def test_keys_and_references_are_separate_per_merchant_and_mode(matrix: Matrix):
     for route in makes:
         keys = [matrix.service.key, *matrix.strangers.values()]
         made = [matrix.ask(route, key, idempotency_key="the-same-for-all") for key in keys]
-        # No rail account here is live, so a live key is refused, and repeats nobody's answer either.
+        # No rail account here is live, so a live key is refused and replays no stored response.
         refused = [answer for answer in made if answer.status == 422]
         assert {answer.body["code"] for answer in refused} <= {"no_rail_for_mode"}
         opened = [answer for answer in made if answer.status in (201, 202)]
@@ -276,7 +276,7 @@ def test_keys_and_references_are_separate_per_merchant_and_mode(matrix: Matrix):
 
 
 def test_the_owner_can_reach_all_its_objects(matrix: Matrix):
-    """What was refused above was refused for whose it was, not for how it was asked."""
+    """Shows that the refusals above came from the ownership of the objects, not from malformed requests."""
     for route in matrix.those(operators=False):
         if route.parameters:
             answer = matrix.ask(route, matrix.service.key)

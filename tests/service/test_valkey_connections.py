@@ -1,4 +1,4 @@
-"""How many connections one process opens to Valkey, whatever it does at the same time."""
+"""The maximum number of Valkey connections of one process under concurrent work."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Valkey restarts, forgets, dies and fails over under payments: every honest request is answered, once."""
+"""Valkey restarts, loses data, stops and fails over during payments: each valid request gets one response."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ WIDE = Limit(name="wide", scope="ip", quota=1_000_000, period_s=60)
 
 @contextlib.asynccontextmanager
 async def under_payments(api):
-    """Merchants who pay, each payment asked for twice at once and once more; gives what they were told."""
+    """Merchants that send each payment request twice at once and once more; returns the responses."""
     going, told = True, []
 
     async def merchant():

@@ -1,4 +1,4 @@
-"""A worker shows its numbers on a port of its own."""
+"""A worker serves its metrics on its own port."""
 
 import asyncio
 import contextlib
