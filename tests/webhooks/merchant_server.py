@@ -1,4 +1,4 @@
-"""A merchant's server: it keeps what it was sent and answers as it is told."""
+"""A merchant's server that records its requests and gives scripted responses."""
 
 import asyncio
 from collections.abc import AsyncGenerator

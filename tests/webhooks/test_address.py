@@ -1,4 +1,4 @@
-"""A merchant's URL is no way into our own network."""
+"""A merchant's URL cannot reach private networks."""
 
 import ipaddress
 

@@ -1,4 +1,4 @@
-"""How many webhook endpoints a merchant may have, also when many are made at once."""
+"""The limit of webhook endpoints per merchant, also under concurrent creation."""
 
 import asyncio
 from collections.abc import AsyncGenerator

@@ -1,4 +1,4 @@
-"""How much of us an endpoint may hold, and when it is left alone."""
+"""The share of senders an endpoint may use, and when deliveries to it are paused."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -17,7 +17,7 @@ DOWN, UP = DeliveryResult(status=503, error="HTTP 503"), DeliveryResult(status=2
 
 
 class Merchant:
-    """Answers as it is told, and says until when it was waited for."""
+    """Gives scripted answers, and records until when the caller waited."""
 
     def __init__(self):
         self.answer = UP

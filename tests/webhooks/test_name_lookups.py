@@ -1,4 +1,4 @@
-"""A silent name server delays webhooks of its own merchant, and nothing else."""
+"""An unresponsive name server delays webhooks of its own merchant only."""
 
 import asyncio
 import socket
@@ -119,7 +119,7 @@ async def test_after_a_timeout_a_name_is_refused_at_once_until_its_lookup_ends(n
     second = await post(sender, "https://silent.example", "m_1")
     assert second.error == "silent.example: its name server still does not answer an earlier lookup"
     await until(lambda: names.asked == ["silent.example"])
-    # What one merchant's lookup came to is no news for another.
+    # Lookup results are not shared between merchants.
     await post(sender, "https://silent.example", "m_2")
     await until(lambda: names.asked == ["silent.example"] * 2)
     names.released.set()

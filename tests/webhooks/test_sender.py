@@ -1,4 +1,4 @@
-"""One post to a merchant's server: where it goes, and where it cannot be led."""
+"""One post to a merchant's server: allowed addresses, and attempts to reach private ones."""
 
 import socket
 
@@ -13,7 +13,7 @@ PUBLIC = "93.184.216.34"
 
 
 class Names(AbstractResolver):
-    """Answers each question about a name with the next of its addresses, the last one for ever."""
+    """Resolves a name to the next of its addresses each time, and repeats the last one."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers)
@@ -80,7 +80,7 @@ async def test_a_name_is_resolved_and_checked_again_for_each_post():
             await sender.post(url, headers=headers, body=b"{}", timeout_s=5.0, merchant_id="m_1")
         ).delivered
         await sender.aclose()
-        # The same name for one who may not go inside: asked anew each time, and refused each time.
+        # A sender without private access resolves the same name each time and refuses it each time.
         guarded = WebhookSender(resolver=names)
         for _ in range(2):
             answer = await guarded.post(
