@@ -187,7 +187,7 @@ def log_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     with monkeypatch.context() as patched:
         patched.setattr("sys.stderr", lines)
         configure_logging("debug")
-    # A logger that is kept at its first use would write to this test's lines for ever.
+    # A logger cached at its first use would keep writing to this test's lines.
     structlog.configure(cache_logger_on_first_use=False)
     yield lines
     structlog.reset_defaults()

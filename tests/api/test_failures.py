@@ -1,4 +1,4 @@
-"""Whatever a handler raises, the response is a problem; readiness answers 200 or 503 only."""
+"""For any exception of a handler the response is a problem; readiness answers 200 or 503 only."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ def is_internal_error(answer: httpx.Response) -> None:
 
 
 class Failing:
-    """A part of the service whose every method raises an error."""
+    """A component of the service in which every method raises an error."""
 
     def __init__(self, error, *, good=()):
         self.error, self.good = error, good

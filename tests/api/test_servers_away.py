@@ -55,7 +55,7 @@ async def routes(api: Served) -> list[str]:
 
 
 class Asking:
-    """Asks a route as somebody does who may, with all that it needs."""
+    """Calls a route with valid authorization and all required parts."""
 
     def __init__(self, api: Served, document, **parts):
         self.api, self.document = api, document
@@ -88,7 +88,7 @@ async def asking(api: Served, **parts) -> Asking:
 
 
 async def known(api: Served) -> None:
-    """Have this process know who calls: then the routes themselves come to ask."""
+    """Caches the API key in this process, so that the routes themselves reach PostgreSQL."""
     assert (await api.send("GET", "/payments")).status_code == 200
     assert (await api.send("GET", "/resilience/health", key=api.admin_key)).status_code == 200
 
@@ -142,7 +142,7 @@ async def test_without_valkey_every_route_answers_as_with_it(database_url, morta
         every = await routes(api)
 
         async def statuses():
-            for operation in ("collect", "payout"):  # money waits, whatever the rail would say
+            for operation in ("collect", "payout"):  # an open breaker queues the orders, so no rail is called
                 path = f"/resilience/circuit-breakers/mtn_momo:{operation}/force-open"
                 assert (await api.send("POST", path, DECISION, key=api.admin_key)).status_code == 200
             paid = (await api.pay()).json()["id"]
