@@ -32,7 +32,7 @@ def main() -> int:
         assert url is not None
         migrate(url)
         execute(url, CREDIT)
-        # The servers' own database is the template: nobody may be connected to it meanwhile.
+        # The servers' own database is the template: no connection to it may be open meanwhile.
         admin = urlsplit(url)._replace(path="/postgres").geturl()
         began = time.perf_counter()
         seeds = [*range(options.first, options.first + options.scripts)] * options.repeat

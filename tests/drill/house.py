@@ -46,7 +46,7 @@ LADDER_S = 3.0
 
 
 def quick(public_url: str) -> EngineSettings:
-    """The shipped engine, some twenty times less patient."""
+    """The shipped engine with waits about twenty times shorter."""
     return EngineSettings(
         public_url=public_url,
         request_deadline_s=1.0,
@@ -138,12 +138,12 @@ class House:
 
     @property
     def pool(self) -> Pool:
-        """For those who look afterwards."""
+        """For checks after the run."""
         return self.processes[0].pool
 
     @property
     def order_store(self) -> Any:
-        """For those who look afterwards."""
+        """For checks after the run."""
         return self.processes[0].engine.order_store
 
     async def take_callback(self, request: web.BaseRequest) -> web.Response:

@@ -370,7 +370,7 @@ def case_id(case: Case) -> str:
 
 
 async def story(world: World) -> list[str]:
-    """What happened, for whoever looks for a cause: the script, the rails' orders, each timeline."""
+    """The run in detail, for debugging: the script, the rails' orders, each timeline."""
     lines = [f"{world.script}"]
     for rail, played in world.sandbox.rails.items():
         for order in played.orders.values():

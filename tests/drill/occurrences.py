@@ -1,4 +1,4 @@
-"""How often each of the rarer faults met an order of a run."""
+"""How often each of the rarer faults affected an order of a run."""
 
 from collections import Counter
 

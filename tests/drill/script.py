@@ -138,7 +138,7 @@ class Script:
 
 
 def drawn(seed: int) -> Script:
-    """The script of a seed, for ever the same."""
+    """The script of a seed; the same seed always gives the same script."""
     random = Random(seed)
     order = list(RAILS)
     random.shuffle(order)

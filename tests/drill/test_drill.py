@@ -1,4 +1,4 @@
-"""Real PostgreSQL, the real connectors, the sandbox's rails: random trouble, and the books afterwards."""
+"""Real PostgreSQL, the real connectors and the sandbox's rails under random faults, checked by the books."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -107,7 +107,7 @@ _MONEY_KNOWN_FROM_THE_START = """
     SELECT id, 0, created_at - interval '1 hour', 'contradiction', '{}' FROM payments
 """
 
-# As if the engine had called failed what its rails have moved, and nobody had been told.
+# As if the engine had failed orders whose money its rails moved, without reporting it.
 _MONEY_FORGOTTEN = """
     ALTER TABLE attempts DISABLE TRIGGER USER;
     UPDATE attempts SET state = 'declined', amount_received = 0, refund_reserved = 0, moved_at = NULL;

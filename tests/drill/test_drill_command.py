@@ -1,4 +1,4 @@
-"""`synccash drill`: what its audit calls broken, and one short drill with real processes."""
+"""`synccash drill`: the findings of its audit, and one short drill with real processes."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -123,12 +123,12 @@ class World(House):
 
     @property
     def pool(self) -> Pool:
-        """For those who look from outside of every process."""
+        """For observers outside the processes under test."""
         return self.watching
 
     @property
     def order_store(self) -> PostgresOrderStore:
-        """For those who look from outside of every process."""
+        """For observers outside the processes under test."""
         return self.ledger_on(self.watching)
 
     def url_of(self, number: int) -> str:
@@ -183,7 +183,7 @@ class World(House):
         await self.between.mend()
 
     async def _spoil(self, spoiling: Spoiling) -> None:
-        """Write a word that no version knows into an open row, and take it back later."""
+        """Write an unknown value into an open row, and restore the row later."""
         await asyncio.sleep(spoiling.at_s)
         table = spoiling.table
         for _ in range(100):
@@ -203,7 +203,7 @@ class World(House):
         await self.pool.execute(_MEND[table], order_id, former)
 
     async def _mend_the_rest(self) -> None:
-        """What still cannot be read has to be on the list of what waits; mended, it goes on."""
+        """An unreadable order must be on the review list; once repaired, it continues."""
         if not self.spoiled:
             return
         listed = {row["id"] for row in await self.waiting() if row["why"] == "unreadable"}
@@ -359,12 +359,12 @@ class World(House):
             await asyncio.sleep(0.25)
 
     async def _take_up_again(self) -> None:
-        """Whoever mends a row has it looked at at once: it was set aside for half a minute and longer."""
+        """Make a repaired row due at once: it was set aside for half a minute or longer."""
         for table in TABLES if self.spoiled else ():
             await self.pool.execute(_TAKE_UP[table])
 
     def _rails_busy(self) -> bool:
-        """True while a rail has something to do soon; a prompt that nobody answers may stay."""
+        """True while a rail has pending work; an unanswered prompt may remain."""
         soon = asyncio.get_running_loop().time() + PATIENCE_S
         return any(
             played._callback_sender._running or any(timer.when() < soon for timer in played._timers.values())
@@ -404,7 +404,7 @@ _TAKE_UP = {
     """
     for table in TABLES
 }
-# Who waits longer than the run is patient is parked, and looked at once a day.
+# An order that waits longer than the run's inquiry schedule is parked, and inquired once a day.
 _UNDER_WAY = " UNION ALL ".join(
     f"SELECT 1 FROM {table} WHERE due_at < now() + interval '1 hour' AND id NOT IN ({_SPOILED})"
     for table in TABLES
