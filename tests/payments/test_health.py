@@ -1,4 +1,4 @@
-"""What is known of a rail, and what that is worth."""
+"""Rail health: how samples are weighed, merged and aged."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""What is remembered of payers whose number says one network and whose wallet is on another."""
+"""The memory of payers whose wallet is on another network than their number's prefix shows."""
 
 from datetime import UTC, datetime, timedelta
 

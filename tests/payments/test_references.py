@@ -1,4 +1,4 @@
-"""References are derived from what the merchant asked for, and from nothing else."""
+"""References are derived from the merchant's request only."""
 
 from dataclasses import replace
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""What the rules say about a payment, one by one and together."""
+"""Decisions of the risk rules, one by one and combined."""
 
 from dataclasses import replace
 from itertools import count

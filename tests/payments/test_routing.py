@@ -1,4 +1,4 @@
-"""Which rail takes a payment: the ranking is a function of what is known, and says why."""
+"""The choice of a payment's rail: the ranking depends only on its inputs and states its reasons."""
 
 from collections import Counter
 from dataclasses import replace
