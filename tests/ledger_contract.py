@@ -1,6 +1,6 @@
-"""What every ledger promises, whatever it is made of. PostgreSQL and the simulation's ledger pass the same.
+"""Contract tests of the order store. PostgreSQL's and the simulation's order store pass the same tests.
 
-A ledger's test module gives a fixture `world` and a class that inherits from LedgerContract.
+A store's test module provides a fixture `world` and a class that inherits from LedgerContract.
 """
 
 import asyncio
@@ -145,7 +145,7 @@ def event(order: Order, kind: str) -> Event:
 
 
 def commit(case: Case, *attempts: Attempt, **changes: Any) -> Commit:
-    """A move of the case's order: the order changed by `order`, its version one up unless told otherwise."""
+    """A commit of the case's order: changes it by `order`, and raises its version by one unless given."""
     before = case.order
     order = replace(before, **({"version": before.version + 1} | changes.pop("order", {})))
     asked = Commit(
@@ -167,7 +167,7 @@ async def opened(world: World, number: int = 1, **changes: Any) -> PaymentCase:
 
 
 async def idle(world: World, number: int = 1, *, due_in_s: float = LATER_S) -> PaymentCase:
-    """A payment that nobody holds."""
+    """A payment without a lease holder."""
     case = await opened(world, number)
     assert await world.order_store.record(commit(case, lease=ReleaseLease(due_in_s)))
     return await read(world, case)
@@ -187,7 +187,7 @@ async def read(world: World, case: PaymentCase) -> PaymentCase:
 
 
 async def succeeded(world: World, number: int = 1, amount: int = 100) -> PaymentCase:
-    """A payment of `amount` whose money has come."""
+    """A payment of `amount` that has succeeded."""
     case = await opened(world, number, payment={"amount": amount})
     assert case.live is not None
     debit = replace(
@@ -356,7 +356,7 @@ class ClaimContract:
 
 
 class MoveContract:
-    """Later commits: compare and set, whole or not at all."""
+    """Later commits: compare-and-set, all or nothing."""
 
     async def test_every_written_field_is_read_back(self, world: World):
         case = await opened(

@@ -1,4 +1,4 @@
-"""The whole engine in virtual time. The rails' books decide whether anybody paid twice."""
+"""The whole engine in virtual time. The rails' books show whether any payer was debited twice."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -29,21 +29,21 @@ from sim.mutants import IMPATIENT_MUTANTS, MUTANTS, WIDE_MUTANTS, broken
 from sim.world import World
 
 _KEPT = Path(__file__).with_name("regressions.txt")
-# Seeds of `wide` that once failed: a rail went back on its word, and the one callback that told of it was
-# heard while the rail could not be asked (229, 1074, 1355, 2190), or by a node that then died (41).
-# Or an order was told to no human when it expired, since its last send had not been answered (40230).
+# Seeds of `wide` that failed before: a rail reversed its outcome, and the only callback about it was
+# received while the rail was unreachable (229, 1074, 1355, 2190), or by a node that then crashed (41).
+# Or an order did not go under review at its expiry, since its last send was unanswered (40230).
 _KEPT_WIDE = (41, 229, 1074, 1355, 2190, 40230)
-# Seeds of `impatient` that once failed: the ladder ended while a re-send was under way, and nobody looked
-# again (125, 172, 263, 264, 266, 295), or the last look met a rail that said nothing (272, 284).
+# Seeds of `impatient` that failed before: the inquiry schedule ended during a resend, and no recheck
+# followed (125, 172, 263, 264, 266, 295), or the rail did not answer the last recheck (272, 284).
 _KEPT_IMPATIENT = (125, 172, 263, 264, 266, 272, 284, 295)
-# Seeds of `wide` and `impatient` in which a rail goes back on its word while another attempt is under way:
-# whatever is sent afterwards pays twice knowingly, and what fails afterwards hides money.
+# Seeds of `wide` and `impatient` in which a rail reverses an outcome while another attempt is open: a send
+# after that is a known double payment, and a failure after that hides money.
 _KNOWN_WIDE = (506, 750, 938, 1197, 1226, 1237, 1365)
 _KNOWN_IMPATIENT = (229, 1197, 1237, 1355)
-# Seeds of these faults that once failed: the engine went on with an order whose money was known to have
-# moved, believed another currency or the status of another order, tried another rail on a callback's word, or
-# looked back only when called; a callback of a reversal died with the node that had heard it, or a node ended
-# its newer work on an order for the older one.
+# Seeds of these faults that failed before: the engine continued an order with known money, accepted another
+# currency or the status of another order, failed over on a callback alone, or rechecked only after a
+# callback; a reversal callback was lost with the node that received it, or a node cancelled its newer work
+# on an order for the older one.
 _KEPT_RARER: Mapping[str, tuple[int, ...]] = {
     "other_amount": (153,),
     "other_currency": (3, 4),

@@ -1,4 +1,4 @@
-"""The work of one process: who may go on, and what its caller is told when it broke off."""
+"""Leases held by one process: which work may continue, and what the caller of failed work gets."""
 
 import asyncio
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The simulation's ledger keeps PostgreSQL's contract, or the simulation proves another program."""
+"""The simulation's order store passes the same contract tests as PostgreSQL's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class _Clock:
 
 @dataclass
 class FakeWorld:
-    """A fake ledger whose clock stands still until it is told to go on."""
+    """An in-memory order store whose clock moves only when the test moves it."""
 
     clock: _Clock = field(default_factory=_Clock)
     refusal: type[Exception] = RefusedError

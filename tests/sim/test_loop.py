@@ -1,4 +1,4 @@
-"""The virtual loop: time that jumps, chance that repeats, deaths that tidy nothing up."""
+"""The virtual event loop: simulated time, seeded order, and kills that run no cleanup."""
 
 import asyncio
 from random import Random

@@ -1,4 +1,4 @@
-"""Payments go round a sick rail and come back to it, in virtual time, and nobody is asked twice meanwhile."""
+"""Payments avoid a degraded rail and return to it, in virtual time, without a second prompt to any payer."""
 
 from collections import Counter
 from itertools import pairwise
@@ -16,7 +16,7 @@ RATE = 5.0
 
 
 class Stream(World):
-    """A world whose buyers come one by one, `RATE` a second."""
+    """A world with `RATE` payments a second."""
 
     def run(self) -> None:
         for number in range(self.scenario.payments):
