@@ -1,4 +1,4 @@
-"""What a run is played in: the sandbox's rails, PostgreSQL, and processes with the real engine."""
+"""The environment of a run: the sandbox's rails, PostgreSQL, and processes with the real engine."""
 
 import asyncio
 import contextlib
@@ -196,7 +196,7 @@ class House:
         return SystemClock()
 
     def watched(self, number: int, order_store: Any, dispatch: Any) -> tuple[Any, Any]:
-        """What a process commits to and sends by, for those who want to look on."""
+        """The order store and rails of a process, for runs that wrap them."""
         return order_store, dispatch
 
     async def process(self, number: int = 0) -> Process:

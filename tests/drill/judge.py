@@ -1,7 +1,7 @@
-"""The judge. The rails' books are the truth; what PostgreSQL says is held against them, row by row.
+"""The judge compares PostgreSQL's rows with the rails' books, which are the reference.
 
-A rail may go back on its word: that is nobody's mistake, but it has to be seen and told, and what came too
-much is given back or waits for a human. Nothing is excused because it came late.
+A rail may reverse an outcome. That is no error of the engine, but it must be detected and reported, and a
+surplus must be refunded or be under review. Late changes are judged like all others.
 """
 
 from collections import defaultdict
@@ -109,7 +109,7 @@ def plain(reference: str) -> str:
 
 
 async def overlooked(world: World) -> list[str]:
-    """Late money that a look-back or a callback should have shown, before anybody is told once more."""
+    """Late money that a recheck or a callback should have found before the run's last inquiries."""
     books, order_store = Books.of(world), await Ledger.of(world)
     return [
         f"overlooked: {attempt.rail} moved the money of {attempt.id} late and nobody saw it"
@@ -199,7 +199,7 @@ async def _ids(world: World, table: str) -> list[str]:
 
 
 def _payment(case: PaymentCase, order_store: Ledger, books: Books) -> list[str]:
-    """Each debit is the payment's own, or was told and is given back or waits for a human."""
+    """Each debit is the payment's own, or was reported and is refunded or under review."""
     payment = case.order
     debits = [attempt for attempt in case.attempts if books.moved(attempt)]
     wrong = _second_debits(case, debits, books)
@@ -226,7 +226,7 @@ def _payment(case: PaymentCase, order_store: Ledger, books: Books) -> list[str]:
 def _net(
     case: PaymentCase, own: Attempt | None, debits: list[Attempt], order_store: Ledger, books: Books
 ) -> list[str]:
-    """What the payer is short of is what he paid for, but for what waits for a human."""
+    """The payer's net debit matches what the payer paid for, except for orders under review."""
     payment = case.order
     if not payment.status.is_final:
         return []
@@ -234,7 +234,7 @@ def _net(
     for debit in debits:
         back = order_store.back(debit)
         left = books.net(debit) - sum(books.net(a) for refund in back for a in refund.attempts)
-        # A surplus that its rail takes back after we have returned it has gone back twice: that is told.
+        # A surplus that its rail reverses after our refund was returned twice: that is reported.
         short += left if debit is own or books.reversed_at(debit) is None else max(0, left)
         waits |= any(r.order.id in order_store.waiting or _was_told(r, order_store) for r in back)
     asked_back = sum(
@@ -250,7 +250,7 @@ def _net(
 
 
 def _own_debit(case: PaymentCase) -> Attempt | None:
-    """The attempt whose money the payment stands for."""
+    """The attempt whose debit pays the payment."""
     return next((attempt for attempt in case.attempts if attempt.id == case.order.paid_by), None)
 
 
@@ -268,7 +268,7 @@ def _second_debits(case: PaymentCase, debits: list[Attempt], books: Books) -> li
 
 
 def _excess(refund: RefundCase, order_store: Ledger, books: Books) -> int:
-    """What a rail gave back above what it was asked for, where somebody was told."""
+    """The amount a rail returned above the requested refunds, if that was reported."""
     told = [a for a in refund.attempts if a.id in order_store.told and books.moved(a)]
     return sum(max(0, books.net(attempt) - attempt.amount) for attempt in told)
 

@@ -1,7 +1,7 @@
-"""A backup is restored while merchants and rails go on: `python -m drill.restore --scripts 200`, from tests/.
+"""Restores a backup while merchants and rails continue: `python -m drill.restore --scripts 200`, from tests/.
 
-What the database has lost is asked for again, sometimes with another amount, for another number or over
-another rail. The rails' books say whether anything went twice.
+Merchants repeat the requests that the database lost, sometimes with another amount, number or rail. The
+rails' books show whether anything was sent twice.
 """
 
 import argparse
@@ -57,7 +57,7 @@ _OPEN = " UNION ALL ".join(
 
 
 def restored(public_url: str) -> EngineSettings:
-    """The drill's engine; closed attempts are looked back at within seconds."""
+    """The drill's engine; closed attempts are rechecked within seconds."""
     return replace(quick(public_url), recovery_depth=6, look_backs_s=(1.0, 2.0, 4.0))
 
 
@@ -256,7 +256,7 @@ class Restore(House):
         end = asyncio.get_running_loop().time() + PATIENCE_S
         while asyncio.get_running_loop().time() < end:
             if not await self.pool.fetchval(f"SELECT EXISTS ({_OPEN})"):
-                # Closed attempts are looked back at for some seconds more.
+                # Closed attempts are rechecked for some more seconds.
                 await asyncio.sleep(1.0)
                 return
             await asyncio.sleep(0.1)

@@ -1,7 +1,6 @@
-"""What goes wrong in one run, drawn from a seed: faults of every rail, and what merchants ask meanwhile.
+"""The faults and requests of one run, drawn from a seed: faults of every rail, and merchants' requests.
 
-The seed fixes what is done to the rails, to the clocks, to the rows and to the connections of a process; when
-things meet is left to the machine, as in life.
+The seed fixes the faults of rails, clocks, rows and connections; how they interleave depends on the machine.
 """
 
 from collections.abc import Mapping
@@ -174,7 +173,7 @@ def _records(random: Random, rail: str) -> dict[str, Any]:
         if name != "reversed" or rail not in _NO_REVERSALS
     }
     if "not_found_after_found_rate" in faults:
-        # It is met between two inquiries about a payer who has not decided.
+        # It occurs between two inquiries about a payer who has not decided.
         faults["approve_after_ms"] = 700
         if "callback_failure_rate" not in faults:
             faults["callbacks"] = "lost"

@@ -1,4 +1,4 @@
-"""One run: a house, merchants, and trouble."""
+"""One run: the environment, the merchants and the faults."""
 
 import asyncio
 import contextlib
@@ -159,7 +159,7 @@ class World(House):
                 everything.create_task(self._spoil(spoiling))
         await self.rest()
         await self._mend_the_rest()
-        # A machine that is too busy may have let a short ladder run out: whoever asks once more has to see.
+        # On a busy machine a short inquiry schedule may have ended: one more inquiry must find the outcome.
         for row in await self.pool.fetch(_REVIEWED):
             await self.order_store.hint_reference(row["rail"], str(row["reference"]))
         await self.rest()

@@ -1,4 +1,4 @@
-"""One object of each kind, made as a merchant makes them."""
+"""One object of each kind, created through the merchant API."""
 
 import uuid
 from typing import Any

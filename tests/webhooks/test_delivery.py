@@ -1,4 +1,4 @@
-"""From the commit of an event to the merchant's server, over the real outbox."""
+"""Delivery of events to the merchant's server, from their commit through the real outbox."""
 
 import asyncio
 from collections.abc import AsyncGenerator

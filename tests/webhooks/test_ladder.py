@@ -1,4 +1,4 @@
-"""When a delivery is tried again."""
+"""The retry schedule of deliveries."""
 
 from hypothesis import given
 from hypothesis import strategies as st
