@@ -352,7 +352,7 @@ async def test_another_amount_on_a_paid_payment_is_refunded(desk: Desk):
     assert [(order.amount, order.original_reference) for order in back] == [(990, second.reference)]
 
 
-async def test_a_payment_paid_late_can_be_refunded(desk: Desk):
+async def test_a_payment_paid_after_a_reported_failure_can_be_refunded(desk: Desk):
     payment_id = (await desk.pay())["id"]
     for status_at_rail in (replace(SUCCEEDED, amount=1), FAILED, SUCCEEDED):
         desk.first.status_at_rail = status_at_rail

@@ -322,7 +322,7 @@ async def test_revoking_credit_waits_for_a_payout_in_progress(
     assert await taking == (-50, True)
 
 
-async def test_a_payment_that_received_no_money_changes_no_balance(
+async def test_late_money_of_a_failed_payment_changes_no_balance(
     world: PostgresWorld, balances: PostgresBalances
 ):
     result = await world.order_store.open(opening(world, payment=POOR))
