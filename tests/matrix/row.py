@@ -171,10 +171,12 @@ class Row(House):
             under_way = self._under_way.get(int(found[1].replace(b".", b""))) if found else None
             if under_way is not None:
                 under_way.sent_at.append(asyncio.get_running_loop().time())
-                if len(under_way.sent_at) == 1:
-                    if under_way.cell.says is not None:
-                        return under_way.cell.says
-                    played.set_script(Script((msgspec.convert(self._step(under_way.cell), Step),)))
+                cell, is_first = under_way.cell, len(under_way.sent_at) == 1
+                # A refusal is repeated: on a busy machine its first answer may come too late to be read.
+                if cell.says is not None and (is_first or cell.end is End.UNPAID):
+                    return cell.says
+                if is_first:
+                    played.set_script(Script((msgspec.convert(self._step(cell), Step),)))
             return await serve(call)
 
         played.serve = served
