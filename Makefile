@@ -27,7 +27,7 @@ coverage: .venv/dev
 # Real processes under real trouble. In the first one a payment is debited twice on purpose, to try the audit.
 DRILL := $(BIN)/synccash drill --faults
 drill: .venv/run
-	$(DRILL) none --payments 1 --sabotage | grep "and the audit has found it"
+	$(DRILL) none --payments 1 --sabotage | grep "and the audit found it"
 	$(DRILL) kill,pause,valkey --payments 200
 	$(DRILL) rows --payments 200
 	$(DRILL) records --payments 300
