@@ -312,14 +312,12 @@ def _rows(case: Case, order_store: Ledger, books: Books) -> list[str]:
                 wrong.append(f"undead: {where} was called {attempt.state}, {attempt.failure}")
             if attempt.id not in order_store.told:
                 wrong.append(f"silent: {where} moved {moved} late and nobody was told")
-        # A rail that calls a debit returned may mean our own refund, which then waits for a human.
-        refunds_wait = any(refund.order.id in order_store.waiting for refund in order_store.back(attempt))
-        if (
-            attempt.money_moved
-            and books.reversed_at(attempt)
-            and attempt.reversed_at is None
-            and not refunds_wait
-        ):
+        # Only Paystack calls a debit reversed that our own refund returned; that refund waits for a human.
+        is_explained = attempt.rail == "paystack" and any(
+            refund.order.id in order_store.waiting for refund in order_store.back(attempt)
+        )
+        is_untold = attempt.money_moved and books.reversed_at(attempt) and attempt.reversed_at is None
+        if is_untold and not is_explained:
             wrong.append(f"silent: {where} took its success back and nobody was told")
         if attempt.reversed_at is not None and not books.reversed_at(attempt):
             wrong.append(f"lied: {where} took nothing back")

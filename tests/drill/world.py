@@ -300,7 +300,9 @@ class World(House):
 
     async def _insist(self, name: str, call: Callable[[Engine], Any], turn: int = 0) -> Reply | None:
         """Ask, with the same key, until there is an answer."""
+        is_unreadable = False
         for again in range(CALLS):
+            is_unreadable = False
             engine = self.processes[(turn + again) % 2].engine
             try:
                 async with asyncio.timeout(3):
@@ -311,7 +313,7 @@ class World(House):
                 if current.cancelling():
                     raise
             except self._unreadable():
-                self.unreadable.add(name)
+                is_unreadable = True
                 await self._take_up_again()
             except PaymentError as error:
                 if not hasattr(error, "retry_after_s"):
@@ -324,7 +326,9 @@ class World(House):
                 self.told.append((name, reply))
                 return reply
             await asyncio.sleep(0.1)
-        if name not in self.unreadable:
+        if is_unreadable:
+            self.unreadable.add(name)
+        else:
             self.errors.append(f"stuck: {name} was never answered")
         return None
 
