@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from api.served import NUMBER, PROBLEM, Served, payment
+from api.served import NUMBER, PROBLEM, Served, payment, served
 from synccash.observability.logs import configure_logging
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -104,6 +104,26 @@ async def test_merchant_and_operator_keys_cannot_make_each_others_calls(api: Ser
         merchant_s = await api.send("POST", "/resilience/circuit-breakers/mtn_momo/force-open", nonsense)
         assert merchant_s.status_code == 403, "whatever stands in it"
         assert (await api.send("POST", "/payouts", nonsense, key=api.admin_key)).status_code == 403
+
+
+async def test_a_merchant_sees_that_a_person_decided_and_neither_the_note_nor_the_rule(database_url: str):
+    note = "suspected mule account; report 2026/118 filed"
+    async with served(database_url, risk_review_from=100) as api:
+        held = (await api.pay()).json()
+        assert held["status_detail"] == "risk_review"
+        decided = await api.send(
+            "POST", f"/payments/{held['id']}/decline", {"reason": note}, key=api.admin_key
+        )
+        assert decided.status_code == 200
+        timeline = await api.send("GET", f"/payments/{held['id']}/timeline")
+        facts = {one["kind"]: one.get("reasons") for one in timeline.json()["data"]}
+        assert facts["risk_assessed"] == ["risk_policy"]
+        assert facts["declined"] == ["operator_decision"]
+        events = await api.send("GET", "/events")
+        shown = await api.send("GET", f"/payments/{held['id']}")
+        for answer in (timeline, events, shown):
+            private = [word for word in ("2026/118", "large_amount", '"by"') if word in answer.text]
+            assert (answer.status_code, private) == (200, [])
 
 
 @pytest.mark.parametrize(("body", "status"), [(b"{", 400), (b"[]", 422), ({"why": "x"}, 422), ({}, 200)])

@@ -368,7 +368,11 @@ class RefundPage(msgspec.Struct):
 
 
 class EntryShown(msgspec.Struct):
-    """One entry of a timeline; further members depend on its kind."""
+    """One entry of a timeline; further members depend on its kind.
+
+    Where a risk check or a person decided, `reasons` holds values of a closed list: `possible_duplicate`,
+    `limit_exceeded`, `risk_policy`, `operator_decision`.
+    """
 
     at: str
     kind: str

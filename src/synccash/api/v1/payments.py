@@ -38,8 +38,9 @@ from synccash.api.schemas import (
 from synccash.engine.engine import Engine
 from synccash.engine.requests.review import Resolution
 from synccash.payments.case import PaymentCase, UnreadablePayment
-from synccash.payments.document import entry_document, payment_document, refund_document
+from synccash.payments.document import payment_document, refund_document
 from synccash.payments.errors import ObjectNotFoundError
+from synccash.payments.merchant_view import merchant_entry_document
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import OrderKind, Payment, PaymentStatus
 from synccash.payments.request import PaymentRequest, RefundRequest, Tenant
@@ -132,7 +133,9 @@ async def get_timeline(payment_id: Id, reading: Given[Reading], tenant: Given[Te
     entries = await reading.timeline(tenant, payment_id)
     if entries is None:
         raise ObjectNotFoundError("payment", payment_id)
-    return json({"data": [entry_document(entry) for entry in entries], "has_more": False, "next": None})
+    return json(
+        {"data": [merchant_entry_document(entry) for entry in entries], "has_more": False, "next": None}
+    )
 
 
 @post("/{payment_id:str}/cancel", status_code=200, responses=answers({200: PaymentShown}, 409))
