@@ -4,9 +4,11 @@ BIN := .venv/bin
 PART ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
-	--no-header --no-annotate --no-emit-index-url pyproject.toml --extra server --extra embedded
+	--no-header --no-annotate --no-emit-index-url
+RUNTIME := pyproject.toml --extra server --extra embedded
+SUPPLY := .venv/supply/bin
 
-.PHONY: demo up test coverage drill mutants check format generate bench lock clean
+.PHONY: demo up test coverage drill mutants check format generate bench audit sbom lock clean
 
 demo: .venv/run
 	$(BIN)/python -m synccash.local.demo
@@ -56,11 +58,28 @@ generate: .venv/dev
 bench: .venv/bench
 	$(BIN)/python -m bench $(PART)
 
+# Known vulnerabilities of everything that runs. Asks PyPI, so it needs the internet; a package that could not
+# be looked up fails it.
+audit: .venv/supply/done
+	$(SUPPLY)/pip-audit --strict --disable-pip --require-hashes -r requirements/run.txt
+
+# A CycloneDX list of everything that runs, with versions, licences and what needs what: sbom.json. It reads an
+# environment that holds the run lock alone.
+sbom: .venv/supply/done
+	$(PYTHON) -m venv --clear --without-pip .venv/runtime
+	$(SUPPLY)/python -m pip --python .venv/runtime install --quiet --disable-pip-version-check \
+		--require-hashes --no-deps -r requirements/run.txt
+	$(SUPPLY)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --output-file sbom.json .venv/runtime/bin/python
+	$(BIN)/python tools/check_sbom.py sbom.json requirements/run.txt
+
 # For a developer who changes dependencies; needs uv, which nobody else does.
 lock:
-	$(COMPILE) --group build -o requirements/run.txt
-	$(COMPILE) --group dev -c requirements/run.txt -o requirements/dev.txt
-	$(COMPILE) --group peers -c requirements/dev.txt -o requirements/bench.txt
+	$(COMPILE) $(RUNTIME) -o requirements/run.txt
+	$(COMPILE) --group build -c requirements/run.txt -o requirements/build.txt
+	$(COMPILE) $(RUNTIME) --group dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt
+	$(COMPILE) $(RUNTIME) --group peers -c requirements/dev.txt -o requirements/bench.txt
+	$(COMPILE) --group supply -o requirements/supply.txt
 
 clean:
 	rm -rf .venv .synccash
@@ -69,13 +88,20 @@ clean:
 	$(PYTHON) -m venv .venv
 	touch $@
 
-.venv/run: .venv/python requirements/run.txt pyproject.toml
+.venv/run: .venv/python requirements/run.txt requirements/build.txt pyproject.toml
 	$(PIP) --require-hashes --no-deps -r requirements/run.txt
+	$(PIP) --require-hashes --no-deps -r requirements/build.txt
 	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
 .venv/dev: .venv/run requirements/dev.txt
 	$(PIP) --require-hashes --no-deps -r requirements/dev.txt
+	touch $@
+
+.venv/supply/done: .venv/python requirements/supply.txt
+	$(PYTHON) -m venv .venv/supply
+	$(SUPPLY)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		-r requirements/supply.txt
 	touch $@
 
 .venv/bench: .venv/dev requirements/bench.txt
