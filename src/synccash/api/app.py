@@ -15,9 +15,11 @@ from prometheus_client.registry import Collector
 from synccash.api.body import ApiRequest, scope_of, take_body
 from synccash.api.calls import operator_of, tenant_of
 from synccash.api.docs import NoFrameworkDocs, docs_page, openapi_json
+from synccash.api.methods import AllowedMethods
 from synccash.api.metrics import HttpCollector, Metrics, metrics
 from synccash.api.ports import Balances, Endpoints, Health, Keys, Reading
 from synccash.api.problem import ProblemError, no_route, of_engine, refuse, rendered
+from synccash.api.queries import check_query
 from synccash.api.v1.balance import get_balance
 from synccash.api.v1.callbacks import CALLBACKS
 from synccash.api.v1.events import EVENTS
@@ -86,7 +88,8 @@ def create_app(
     for route in routes.routes:
         for method in route.methods - {"OPTIONS"} if isinstance(route, HTTPRoute) else ():
             counts.register(method, route.path_format)
-    app: App = routes  # pyright: ignore[reportAssignmentType]
+    allowed = AllowedMethods.of(routes)
+    app: App = allowed.answering_options(routes)  # pyright: ignore[reportArgumentType]
     for layer in reversed(layers):
         app = layer(app)
     app = Authentication(
@@ -191,6 +194,8 @@ async def _begin(request: Request[Any, Any, Any]) -> None:
         for name, check in _PARTIES.items():
             if name in handler.parsed_fn_signature.parameters:
                 await check(request)
+    if handler.include_in_schema:
+        check_query(request)
     await take_body(request)
 
 
@@ -217,7 +222,7 @@ def _on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[
     if error.status_code == 404:
         return _answer(request, no_route(scope_of(request)))
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("allow", "")
+        allowed = AllowedMethods.of(request.app).header(request.scope["path"])
         return _answer(
             request,
             Refusal(

@@ -43,7 +43,7 @@ async def take_body(request: Request[Any, Any, Any]) -> None:
     field = request.route_handler.parsed_data_field
     if field is None:
         return
-    _check_media_type(request.headers.get("content-type"))
+    _check_media_type(request)
     raw: bytes = scope_of(request)[BODY]
     _require_object(request, raw)
     scope_of(request)[_VALUE] = decode(raw, field.annotation)
@@ -54,7 +54,7 @@ async def optional_body(request: Request[Any, Any, Any], kind: type[_Body]) -> _
     raw: bytes = scope_of(request)[BODY]
     if not raw:
         return None
-    _check_media_type(request.headers.get("content-type"))
+    _check_media_type(request)
     _require_object(request, raw)
     return decode(raw, kind)
 
@@ -79,8 +79,18 @@ def _read(scope: dict[str, Any], raw: bytes) -> Any:
         raise invalid((_printable(error.name), str(error))) from error
 
 
-def _check_media_type(header: str | None) -> None:
-    kind, _, rest = (header or "").partition(";")
+def _check_media_type(request: Request[Any, Any, Any]) -> None:
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise ProblemError(
+            Refusal(
+                status=415,
+                code="unsupported_content_encoding",
+                detail=f"The Content-Encoding {_printable(coding)} is not supported. Send the body as it is.",
+                headers={"Accept-Encoding": "identity"},
+            )
+        )
+    kind, _, rest = request.headers.get("content-type", "").partition(";")
     charset = rest.strip().lower().replace('"', "")
     if kind.strip().lower() == "application/json" and charset in ("", "charset=utf-8"):
         return

@@ -18,7 +18,17 @@ log = structlog.get_logger("synccash.http")
 REQUEST_ID = "synccash.request_id"
 """Where a request's scope holds its id."""
 
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?", re.ASCII)
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_SAMPLED = 1
+"""The only flag of version 00 of `traceparent`; all others are sent as 0."""
+SECURITY_HEADERS: Mapping[bytes, bytes] = {
+    b"cache-control": b"no-store",
+    b"x-content-type-options": b"nosniff",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"x-frame-options": b"DENY",
+}
+"""What each response has unless its handler says otherwise (OWASP REST Security Cheat Sheet): an answer about
+money is stored by no cache, interpreted as no other type, and shown in no frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +42,13 @@ class Trace:
     @classmethod
     def continued(cls, headers: list[bytes]) -> "Trace":
         """Return a new span of the caller's trace, or of a new trace when `headers`, the values of
-        `traceparent`, are not exactly one valid value."""
+        `traceparent`, are not exactly one valid value. A later version than 00 may be longer."""
         match = _TRACEPARENT.fullmatch(headers[0].decode("latin-1")) if len(headers) == 1 else None
         if match is None or match[1] == "ff" or not int(match[2], 16) or not int(match[3], 16):
             return cls(token_hex(16), token_hex(8), "00")
-        return cls(match[2], token_hex(8), match[4])
+        if match[1] == "00" and match[5] is not None:
+            return cls(token_hex(16), token_hex(8), "00")
+        return cls(match[2], token_hex(8), f"{int(match[4], 16) & _SAMPLED:02x}")
 
     def header(self) -> str:
         """Return the value of `traceparent`."""
@@ -62,6 +74,9 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            # The server sends no body in answer to HEAD, whatever the application returns.
+            scope = {**scope, "method": "GET"}
         began = time.perf_counter()
         trace = Trace.continued([value for name, value in scope["headers"] if name == b"traceparent"])
         request_id = scope[REQUEST_ID] = self.new_id()
@@ -120,7 +135,10 @@ class _ResponseHeaders:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message = {**message, "headers": [*message["headers"], *self._headers]}
+            headers = message["headers"]
+            named = {name.lower() for name, _ in headers}
+            defaults = [field for field in SECURITY_HEADERS.items() if field[0] not in named]
+            message = {**message, "headers": [*headers, *defaults, *self._headers]}
         await self._send(message)
 
 

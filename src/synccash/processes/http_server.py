@@ -1,5 +1,6 @@
 """Configures uvicorn: limits the time and size of requests, and answers invalid HTTP with a problem."""
 
+import re
 from asyncio import BaseTransport, TimerHandle
 from http import HTTPStatus
 from typing import Any, ClassVar, cast
@@ -18,6 +19,8 @@ _TOO_LARGE = Refusal(
     detail=f"The request line and headers are larger than the maximum of {_HEAD_MAX_BYTES} bytes.",
     headers={"Connection": "close"},
 )
+# uri-host [":" port] of RFC 3986, section 3.2: a name, an IPv4 address, or an IPv6 address in brackets.
+_HOST = re.compile(rb"(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9\-._~%!$&'()*+,;=]*)(?::[0-9]{0,5})?")
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -28,6 +31,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     The head of a request has a maximum size, and so has what chunk headers and trailers add to a body,
     because neither uvicorn nor its parser limits them. Trailers are ignored: no proxy has checked a header
     that comes after the head.
+
+    A request without a Host, with two, or with one that is no host gets 400 (RFC 9112, section 3.2): a proxy
+    may have chosen by another one than the service would see.
     """
 
     timeout_s: ClassVar[float] = 10.0
@@ -36,6 +42,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _head_complete = False
     _head_bytes = 0
     _request_bytes = 0
+    _hosts: tuple[bytes, ...] = ()
 
     def connection_made(self, transport: BaseTransport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Start the timer of a new connection."""
@@ -63,12 +70,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._request_complete = self._head_complete = False
         self._head_bytes = self._request_bytes = 0
+        self._hosts = ()
         self._start_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; ignore one of a trailer."""
         if not self._head_complete:
             self._head_bytes += len(name) + len(value)
+            if len(name) == 4 and name.lower() == b"host":
+                self._hosts += (value,)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -77,6 +87,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_complete = True
         if self._head_bytes + len(self.url) > _HEAD_MAX_BYTES:
             raise ValueError(_TOO_LARGE.detail)
+        if self._host_error() is not None:
+            raise ValueError(self._host_error())
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -96,8 +108,18 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_complete and self._head_bytes + len(self.url) > _HEAD_MAX_BYTES:
             self._refuse(_TOO_LARGE)
         else:
+            detail = (self._host_error() if self._head_complete else None) or msg
             close = {"Connection": "close"}
-            self._refuse(Refusal(status=400, code="malformed_request", detail=msg, headers=close))
+            self._refuse(Refusal(status=400, code="malformed_request", detail=detail, headers=close))
+
+    def _host_error(self) -> str | None:
+        if not self._hosts:
+            is_required = self.parser.get_http_version() != "1.0"
+            return "The Host header is missing. Send exactly one." if is_required else None
+        if len(self._hosts) > 1:
+            return "There is more than one Host header. Send exactly one."
+        is_host = _HOST.fullmatch(self._hosts[0]) is not None
+        return None if is_host else "The Host header is not a host with an optional port."
 
     def _unsupported_upgrade_warning(self) -> None:
         """Suppress uvicorn's warning about upgrade requests: only HTTP/1.1 is served."""

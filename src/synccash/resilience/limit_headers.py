@@ -1,7 +1,11 @@
 """Formats a rate-limit decision as `RateLimit`, `RateLimit-Policy` and `Retry-After` header fields.
 
-The syntax is that of draft-ietf-httpapi-ratelimit-headers-10: structured-field lists of strings with
+The syntax is that of draft-ietf-httpapi-ratelimit-headers-11: structured-field lists of strings with
 parameters. The draft may still change; no other module depends on its syntax.
+
+The fields promise what is granted. `q` units in `w` seconds: the quota of a token bucket without its burst,
+which is refilled at the rate of the quota. `r` units are left now, the burst included. After `t` seconds the
+whole quota is there again.
 """
 
 from synccash.resilience.rate_limiter import Decision, Limit
@@ -30,10 +34,10 @@ def raw_limit_headers(decision: Decision) -> tuple[tuple[bytes, bytes], ...]:
     policies = statuses = ""
     for one in decision.statuses:
         (limit, _, _), refuses, remaining, retry_us, reset_us, _ = one
-        _, public, policy, prefix = _FORMATTED.get(id(limit)) or _format_limit(limit)
+        _, public, policy, prefix, burst_us = _FORMATTED.get(id(limit)) or _format_limit(limit)
         if not public and one is not binding:
             continue
-        left, wait_us = (0, retry_us) if refuses else (remaining, reset_us)
+        left, wait_us = (0, retry_us) if refuses else (remaining, max(0, reset_us - burst_us))
         status = f"{prefix}{left};t={-(-wait_us // 1_000_000)}"
         if policies:
             policies, statuses = f"{policies}, {policy}", f"{statuses}, {status}"
@@ -46,18 +50,21 @@ def raw_limit_headers(decision: Decision) -> tuple[tuple[bytes, bytes], ...]:
 
 # Cached by id(), because hashing a frozen dataclass costs more than formatting it. Each entry holds its
 # limit, so that the id stays valid.
-_FORMATTED: dict[int, tuple[Limit, bool, str, str]] = {}
+_FORMATTED: dict[int, tuple[Limit, bool, str, str, int]] = {}
 _POLICY_FIELDS: dict[str, tuple[bytes, bytes]] = {}
 _MAX_CACHED = 1_000
 
 
-def _format_limit(limit: Limit) -> tuple[Limit, bool, str, str]:
-    """Return the limit, whether clients may see it, its policy item and the prefix of its status item."""
+def _format_limit(limit: Limit) -> tuple[Limit, bool, str, str, int]:
+    """Return the limit, whether clients may see it, its policy item, the prefix of its status item, and the
+    microseconds that the refill of its burst takes."""
     if len(_FORMATTED) >= _MAX_CACHED:
         _FORMATTED.clear()
     public = limit.scope in _CLIENT_SCOPES and not limit.shadow
-    policy = f'"{limit.name}";q={limit.capacity};w={max(1, _seconds(limit.period_us))}'
-    formatted = _FORMATTED[id(limit)] = limit, public, policy, f'"{limit.name}";r='
+    is_bucket = limit.algorithm == "token_bucket"
+    quota, burst_us = (limit.quota, limit.burst * limit.unit_us) if is_bucket else (limit.capacity, 0)
+    policy = f'"{limit.name}";q={quota};w={max(1, _seconds(limit.period_us))}'
+    formatted = _FORMATTED[id(limit)] = limit, public, policy, f'"{limit.name}";r=', burst_us
     return formatted
 
 

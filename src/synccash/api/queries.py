@@ -1,0 +1,57 @@
+"""Checks the names of query parameters, so that a mistyped filter does not return everything."""
+
+import difflib
+from functools import cache
+from inspect import get_annotations
+from typing import Annotated, Any, get_args, get_origin
+from urllib.parse import parse_qsl
+
+from litestar import Request
+from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
+
+from synccash.api.problem import invalid
+
+_MAX_NAMED = 5
+_MAX_NAME_LENGTH = 64
+
+
+def check_query(request: Request[Any, Any, Any]) -> None:
+    """Refuse a parameter that the handler does not have, and one that is given twice. Raises ProblemError
+    422."""
+    query: bytes = request.scope["query_string"]
+    if not query:
+        return
+    known = _parameters(request.route_handler)
+    given = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
+    unknown = [name for name in dict.fromkeys(given) if name not in known]
+    errors = [(_printable(name), _unknown(name[:_MAX_NAME_LENGTH], known)) for name in unknown[:_MAX_NAMED]]
+    errors += [(name, "given more than once") for name in sorted(known) if given.count(name) > 1]
+    if errors:
+        raise invalid(*errors)
+
+
+def _unknown(name: str, known: frozenset[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        return f"unknown query parameter; did you mean {near[0]}?"
+    if not known:
+        return "unknown query parameter; this call has none"
+    return f"unknown query parameter; this call has {', '.join(sorted(known))}"
+
+
+@cache
+def _parameters(handler: BaseRouteHandler) -> frozenset[str]:
+    """Return the names of a handler's query parameters."""
+    annotations = get_annotations(handler.fn, eval_str=True)
+    return frozenset(
+        meta.name or name
+        for name, kind in annotations.items()
+        if get_origin(kind) is Annotated
+        for meta in get_args(kind)[1:]
+        if isinstance(meta, QueryParameter)
+    )
+
+
+def _printable(name: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in name[:_MAX_NAME_LENGTH])
