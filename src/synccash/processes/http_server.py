@@ -113,13 +113,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse(Refusal(status=400, code="malformed_request", detail=detail, headers=close))
 
     def _host_error(self) -> str | None:
-        if not self._hosts:
-            is_required = self.parser.get_http_version() != "1.0"
-            return "The Host header is missing. Send exactly one." if is_required else None
-        if len(self._hosts) > 1:
-            return "There is more than one Host header. Send exactly one."
-        is_host = _HOST.fullmatch(self._hosts[0]) is not None
-        return None if is_host else "The Host header is not a host with an optional port."
+        match self._hosts:
+            case ():
+                is_required = self.parser is not None and self.parser.get_http_version() != "1.0"
+                return "The Host header is missing. Send exactly one." if is_required else None
+            case (host,):
+                is_host = _HOST.fullmatch(host) is not None
+                return None if is_host else "The Host header is not a host with an optional port."
+            case _:
+                return "There is more than one Host header. Send exactly one."
 
     def _unsupported_upgrade_warning(self) -> None:
         """Suppress uvicorn's warning about upgrade requests: only HTTP/1.1 is served."""

@@ -1,13 +1,10 @@
-"""`/health`, outside the versioned path and without a key: for load balancers and operators.
-
-Load balancers and monitors send HEAD as well as GET.
-"""
+"""`/health`, outside the versioned path and without a key: for load balancers and operators."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 import structlog
-from litestar import Router, route
+from litestar import Router, get
 from litestar.di import NamedDependency as Given
 
 from synccash.api.calls import Json, answers, json
@@ -18,17 +15,13 @@ from synccash.middleware.request_context import cancelled_from_outside
 log = structlog.get_logger("synccash.api")
 
 
-@route("/live", http_method=["GET", "HEAD"], responses=answers({200: LiveShown}))
+@get("/live", responses=answers({200: LiveShown}))
 async def live() -> Json:
     """Tell that the process is running."""
     return json({"status": "ok"})
 
 
-@route(
-    "/ready",
-    http_method=["GET", "HEAD"],
-    responses={**answers({200: HealthShown}), **answers({503: HealthShown})},
-)
+@get("/ready", responses={**answers({200: HealthShown}), **answers({503: HealthShown})})
 async def ready(health: Given[Health]) -> Json:
     """503 while PostgreSQL is unreachable or takes no writes. `degraded` names the other parts that fail."""
     database, valkey = await asyncio.gather(
