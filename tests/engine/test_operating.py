@@ -2,7 +2,7 @@
 
 from engine.scripted import SUCCEEDED, Desk
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.operating import PostgresOperating, Wanted
+from synccash.stores.postgres.operating import OrderFilter, PostgresOperating
 
 
 async def test_a_payment_is_shown_with_its_refunds(desk: Desk):
@@ -18,6 +18,6 @@ async def test_a_payment_is_shown_with_its_refunds(desk: Desk):
         (made[0]["id"], 300),
         (made[1]["id"], 200),
     ]
-    (listed,) = await operating.orders(Wanted())
+    (listed,) = await operating.orders(OrderFilter())
     assert (listed["amount_received"], listed["amount_refunded"]) == (1000, 500)
     assert await operating.refunds("pay_nobody") == []

@@ -14,7 +14,7 @@ from synccash.payments.payer import Msisdn
 from synccash.payments.payment import OrderKind, PaymentStatus, StatusDetail
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.operating import PostgresOperating, Wanted
+from synccash.stores.postgres.operating import OrderFilter, PostgresOperating
 from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.waiting import PostgresWaiting
 
@@ -43,7 +43,7 @@ def list_orders(
         raise AdministrationError(f"{option}: {error}") from error
     if not 1 <= limit <= 1000:
         raise AdministrationError("--limit: expected 1 to 1000")
-    wanted = Wanted(
+    order_filter = OrderFilter(
         kind=kind,
         merchant=merchant,
         status=status,
@@ -54,7 +54,7 @@ def list_orders(
         after=after,
         limit=limit,
     )
-    found = with_database(settings, lambda database: PostgresOperating(database).orders(wanted))
+    found = with_database(settings, lambda database: PostgresOperating(database).orders(order_filter))
     more = len(found) > limit
     return {"data": found[:limit], "has_more": more, "next": found[limit - 1]["id"] if more else None}
 

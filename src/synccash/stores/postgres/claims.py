@@ -15,9 +15,9 @@ from synccash.stores.postgres.rows import to_json
 
 # With one flush for all callers, the processors idle while the disk writes. With several smaller flushes, one
 # is processed while another is written.
-_TOGETHER = 32
-_FLUSHES = 3
-_LOOKS = 10
+_MAX_BATCH = 32
+_MAX_FLUSHES = 3
+_MAX_TRIES = 10
 
 # The insert takes over an expired or failed claim in the same step that finds it; other existing rows are
 # only read. The requested names are distinct: see `_claim_together`. OFFSET 0 keeps the read of a row in a
@@ -46,9 +46,9 @@ LEFT JOIN LATERAL (
     WHERE granted.fence IS NULL AND c.scope = asked.scope AND c.key = asked.key OFFSET 0
 ) r ON true
 """
-_MINE = "scope = $1 AND key = $2 AND fence = $3 AND state = 'processing'"
+_HELD_CLAIM = "scope = $1 AND key = $2 AND fence = $3 AND state = 'processing'"
 _RENEW = f"""
-UPDATE request_claims SET lease_until = now() + make_interval(secs => $4) WHERE {_MINE} RETURNING fence
+UPDATE request_claims SET lease_until = now() + make_interval(secs => $4) WHERE {_HELD_CLAIM} RETURNING fence
 """  # noqa: S608 - put together from constants
 # The completions of one flush name distinct rows, and no other statement waits for two of these rows. So any
 # order of locks is free of deadlocks.
@@ -67,7 +67,7 @@ SELECT scope, key FROM request_claims
 WHERE scope = $1 AND key = $2 AND fence = $3 AND state = 'completed' AND status = $4
     AND body IS NOT DISTINCT FROM $5
 """
-_GIVE_BACK = f"UPDATE request_claims SET state = 'failed' WHERE {_MINE} RETURNING fence"  # noqa: S608
+_GIVE_BACK = f"UPDATE request_claims SET state = 'failed' WHERE {_HELD_CLAIM} RETURNING fence"  # noqa: S608
 
 _SWEEP = """
 DELETE FROM {table} WHERE ctid = ANY (ARRAY(
@@ -103,7 +103,7 @@ FROM (
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _PendingClaim:
     """One pending claim."""
 
     scope: str
@@ -113,7 +113,7 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Finished:
+class _PendingCompletion:
     """One pending completion of a claim."""
 
     scope: str
@@ -130,12 +130,14 @@ class PostgresClaims:
     """
 
     database: Database
-    _claims: NaturalBatch[_Asked, ClaimDecision | None] = field(init=False)
-    _answers: NaturalBatch[_Finished, bool] = field(init=False)
+    _claims: NaturalBatch[_PendingClaim, ClaimDecision | None] = field(init=False)
+    _answers: NaturalBatch[_PendingCompletion, bool] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._claims = NaturalBatch(self._claim_together, max_items=_TOGETHER, max_in_flight=_FLUSHES)
-        self._answers = NaturalBatch(self._complete_together, max_items=_TOGETHER, max_in_flight=_FLUSHES)
+        self._claims = NaturalBatch(self._claim_together, max_items=_MAX_BATCH, max_in_flight=_MAX_FLUSHES)
+        self._answers = NaturalBatch(
+            self._complete_together, max_items=_MAX_BATCH, max_in_flight=_MAX_FLUSHES
+        )
 
     async def claim(self, scope: str, key: str, fingerprint: bytes, *, lease_s: float) -> ClaimDecision:
         """Claim a key, or return the claim that is stored under it.
@@ -143,15 +145,15 @@ class PostgresClaims:
         Raises StoreUnavailableError also when it is unknown whether the claim was committed: a claim that was
         committed stays in progress until its lease ends.
         """
-        asked = _Asked(scope, key, fingerprint, lease_s)
-        for _ in range(_LOOKS):
-            decision = await self.database.patiently(self._claims.submit, asked)
+        asked = _PendingClaim(scope, key, fingerprint, lease_s)
+        for _ in range(_MAX_TRIES):
+            decision = await self.database.commit_with(self._claims.submit, asked)
             if decision is not None:
                 return decision
-        raise StoreUnavailableError("the key changes hands too often; ask again")
+        raise StoreUnavailableError("other holders took over the key at every try; retry the request")
 
     async def _claim_together(
-        self, asked: Sequence[_Asked]
+        self, asked: Sequence[_PendingClaim]
     ) -> Sequence[ClaimDecision | BaseException | None]:
         """Claim each name once: of several requests for one name, only the first may be granted it."""
         first = {(one.scope, one.key): one for one in reversed(asked)}
@@ -180,12 +182,12 @@ class PostgresClaims:
     async def complete(self, scope: str, key: str, fence: int, answer: ClaimAnswer) -> bool:
         """Store the response. Returns False if another holder took over: then discard it and read the stored
         one."""
-        finished = _Finished(scope, key, fence, answer)
-        if await self.database.patiently_repeated(self._answers.submit, finished):
+        finished = _PendingCompletion(scope, key, fence, answer)
+        if await self.database.repeat_with(self._answers.submit, finished):
             return True
         return bool(await self._run(_COMPLETED, scope, key, fence, answer.status, answer.body))
 
-    async def _complete_together(self, asked: Sequence[_Finished]) -> Sequence[bool | BaseException]:
+    async def _complete_together(self, asked: Sequence[_PendingCompletion]) -> Sequence[bool | BaseException]:
         arguments = (
             [one.scope for one in asked],
             [one.key for one in asked],
@@ -221,7 +223,7 @@ class PostgresClaims:
         return await self.database.repeat(statement, *arguments)
 
 
-def _decision(row: Any, asked: _Asked, first: _Asked) -> ClaimDecision | None:
+def _decision(row: Any, asked: _PendingClaim, first: _PendingClaim) -> ClaimDecision | None:
     """Return the decision that a row means for a claim. None: another holder committed its claim after this
     statement's snapshot was taken, so the row must be read again."""
     if row["fence"] is not None and asked is first:

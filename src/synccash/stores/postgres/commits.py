@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from synccash.payments.payment import OrderKind
 from synccash.stores.postgres.order_tables import ORDER_TABLES, OrderTable, union
-from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, followers
+from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, event_steps
 
 # The condition on `kind` makes the planner expect one row; opening.py says why.
-_ASKED = """
+_INPUT = """
 asked AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1) AS m(
         kind text, move_id text, order_id text, expected_version bigint, expected_fence bigint, "order" json,
@@ -25,8 +25,8 @@ asked AS MATERIALIZED (
 
 # An update never sets `refund_reserved` from the attempt's value: other processes' refunds change it
 # concurrently.
-_FOLLOWING = f"""
-tried AS (
+_LATER_STEPS = f"""
+written_attempts AS (
     INSERT INTO attempts ({ATTEMPT_COLUMNS})
     SELECT {ATTEMPT_VALUES} FROM moved, json_populate_recordset(NULL::attempts, moved.attempts) a
     ORDER BY a.order_id, a.sequence
@@ -39,7 +39,7 @@ tried AS (
         not_founds = excluded.not_founds, moved_at = excluded.moved_at, reversed_at = excluded.reversed_at,
         callback_checked_at = excluded.callback_checked_at
 ),
-{followers("moved")},
+{event_steps("moved")},
 answered AS (
     UPDATE idempotency i SET status = moved.status, body = moved.body, completed_at = now()
     FROM moved WHERE i.order_id = moved.order_id AND i.status IS NULL AND moved.status IS NOT NULL
@@ -152,7 +152,7 @@ def _move(table: OrderTable) -> str:
     changed = ", ".join(f"{column} = n.{column}" for column in table.changed)
     in_time = " AND (NOT asked.before_expiry OR clock_timestamp() < o.expires_at)" if table.expires else ""
     return f"""
-WITH {_ASKED},
+WITH {_INPUT},
 held AS MATERIALIZED (
     SELECT o.id, asked.move_id, o.status AS was FROM asked JOIN {table.name} o ON o.id = asked.order_id
     WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
@@ -165,7 +165,7 @@ moved AS (
     WHERE o.id = held.id{in_time}
     RETURNING {_RETURNED}{effects.returned}
 ),{effects.steps}
-{_FOLLOWING}
+{_LATER_STEPS}
 SELECT move_id FROM moved
 """  # noqa: S608 - put together from constants
 

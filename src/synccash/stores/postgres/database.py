@@ -55,7 +55,7 @@ class Database:
     """Runs statements on a pool, shared by all tasks. One statement is one transaction and one round trip.
 
     `commit` and `repeat` retry with the back-off of `profile`. A batch of several callers' work is sent by
-    `once`, and each caller retries its own item by `patiently`. `budget` limits the retries of the process.
+    `once`, and each caller retries its own item by `commit_with`. `budget` limits the retries of the process.
     """
 
     __slots__ = ("_commits", "_repeats", "pool")
@@ -100,15 +100,13 @@ class Database:
 
         Raises StoreUnavailableError.
         """
-        return await self.patiently_repeated(self.once, statement, *arguments)
+        return await self.repeat_with(self.once, statement, *arguments)
 
-    async def patiently(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def commit_with(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that sends statements by `once`, and retry it after NothingDoneError."""
         return await self._commits.call(fn, *args, **kwargs)
 
-    async def patiently_repeated(
-        self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def repeat_with(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function that is safe to run twice, and retry it after NothingDoneError and InDoubtError.
 
         Raises StoreUnavailableError.
@@ -126,15 +124,15 @@ class Database:
         except ValueError:
             raise  # asyncpg could not encode an argument: a bug of the caller, and nothing was sent
         except _ROLLED_BACK as error:
-            raise NothingDoneError(f"PostgreSQL rolled the statement back: {_told(error)}") from error
+            raise NothingDoneError(f"PostgreSQL rolled the statement back: {_error_text(error)}") from error
         except asyncpg.ReadOnlySQLTransactionError as error:
             # After a failover any connection of the pool may lead to the former primary: replace all of them.
             await self.pool.expire_connections()
-            raise NothingDoneError(f"PostgreSQL takes no writes now: {_told(error)}") from error
+            raise NothingDoneError(f"PostgreSQL takes no writes now: {_error_text(error)}") from error
         except _UNABLE as error:
-            raise StoreUnavailableError(f"PostgreSQL cannot do it now: {_told(error)}") from error
+            raise StoreUnavailableError(f"PostgreSQL cannot do it now: {_error_text(error)}") from error
         except _LOST as error:
-            raise InDoubtError(_told(error)) from error
+            raise InDoubtError(_error_text(error)) from error
         finally:
             await self.pool.release(connection)
 
@@ -143,12 +141,12 @@ class Database:
             return await self.pool.acquire(timeout=CONNECT_TIMEOUT_S)
         except TimeoutError as error:
             # A retry after such a long wait, for the server or for a free connection, would add to the load.
-            raise StoreUnavailableError(f"PostgreSQL gave no connection: {_told(error)}") from error
+            raise StoreUnavailableError(f"PostgreSQL gave no connection: {_error_text(error)}") from error
         except _REFUSED as error:
-            raise NothingDoneError(f"PostgreSQL refused the connection: {_told(error)}") from error
+            raise NothingDoneError(f"PostgreSQL refused the connection: {_error_text(error)}") from error
         except _UNREACHED as error:
-            raise StoreUnavailableError(f"PostgreSQL cannot be reached: {_told(error)}") from error
+            raise StoreUnavailableError(f"PostgreSQL cannot be reached: {_error_text(error)}") from error
 
 
-def _told(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     return str(error) or type(error).__name__

@@ -51,7 +51,7 @@ def _hinted(table: str) -> str:
 {table}_hinted AS (
     UPDATE {table} o SET
         hinted = true, due_at = CASE WHEN o.lease_until > now() THEN o.due_at ELSE '-infinity' END
-    FROM meant WHERE o.id = meant.order_id
+    FROM hinted_attempt WHERE o.id = hinted_attempt.order_id
 )"""  # noqa: S608 - `table` is one of ours
 
 
@@ -89,8 +89,8 @@ def _put_back(table: str) -> str:
 {table}_put_back AS (
     UPDATE {table} o SET
         lease_until = NULL, hinted = o.hinted OR asked.hinted,
-        due_at = now() + make_interval(secs => least(600, 5 * 2 ^ least(noted.times - 1, 7)))
-    FROM noted JOIN asked USING (order_id) WHERE o.id = noted.order_id AND o.fence = asked.fence
+        due_at = now() + make_interval(secs => least(600, 5 * 2 ^ least(unreadable.times - 1, 7)))
+    FROM unreadable JOIN asked USING (order_id) WHERE o.id = unreadable.order_id AND o.fence = asked.fence
 )"""  # noqa: S608 - `table` is one of ours
 
 
@@ -99,13 +99,13 @@ WITH asked AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::bigint[], $3::boolean[], $4::text[])
         AS a(order_id, fence, hinted, error)
 ),
-noted AS (
+unreadable AS (
     INSERT INTO unreadable_orders AS u (order_id, error) SELECT order_id, error FROM asked ORDER BY order_id
     ON CONFLICT (order_id) DO UPDATE SET times = u.times + 1, last_seen = now(), error = excluded.error
     RETURNING order_id, times
 ),
 {",".join(map(_put_back, _TABLES))}
-SELECT order_id FROM noted
+SELECT order_id FROM unreadable
 """  # noqa: S608 - put together from constants
 
 RENEW = f"""
@@ -118,15 +118,15 @@ WITH held AS MATERIALIZED (
 
 # $2 is the failure that the callback reports, or NULL. Commits do not write these two columns of the attempt.
 _HINT = """
-WITH meant AS MATERIALIZED (
+WITH hinted_attempt AS MATERIALIZED (
     SELECT id, order_id FROM attempts WHERE {named}
 ),
 claimed AS (
     UPDATE attempts a SET callback_at = now(), reported_failure = coalesce($2::json, a.reported_failure)
-    FROM meant WHERE a.id = meant.id
+    FROM hinted_attempt WHERE a.id = hinted_attempt.id
 ),
 {hinted}
-SELECT 1 FROM meant
+SELECT 1 FROM hinted_attempt
 """
 HINT = _HINT.format(named="callback_token = $1", hinted=",".join(map(_hinted, _TABLES)))
 HINT_REFERENCE = _HINT.format(

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from synccash.settings.secret import URL_HINT, Secret, SecretUrl, revealed
 
-PATIENCE_S = 300.0
+TIMEOUT_S = 300.0
 _OURS = "synccash.stores.postgres"
 
 
@@ -38,12 +38,12 @@ def migrate(url: Secret | str) -> None:
                 env={**environment, "DATABASE_URL": _for_dbmate(target)},
                 capture_output=True,
                 text=True,
-                timeout=PATIENCE_S,
+                timeout=TIMEOUT_S,
                 check=False,
             )
         except subprocess.TimeoutExpired:
             raise MigrationError(
-                f"migrating took more than {PATIENCE_S:.0f} s: another migration may hold the lock; see "
+                f"migrating took more than {TIMEOUT_S:.0f} s: another migration may hold the lock; see "
                 "pg_stat_activity, then run `synccash migrate` again"
             ) from None
     if done.returncode != 0:
@@ -68,5 +68,5 @@ def _for_dbmate(url: SecretUrl) -> str:
 
 def _reason(output: str, url: SecretUrl) -> str:
     lines = [line.removeprefix("Error: ").strip() for line in output.splitlines() if line.strip()]
-    told = lines[-1] if lines else "dbmate ended without a word"
-    return f"migrating the database of SYNCCASH_DATABASE_URL failed: {url.mask_in(told)}"
+    reason = lines[-1] if lines else "dbmate failed without an error message"
+    return f"migrating the database of SYNCCASH_DATABASE_URL failed: {url.mask_in(reason)}"

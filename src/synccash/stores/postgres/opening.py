@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from synccash.payments.payment import OrderKind
 from synccash.stores.postgres.order_tables import ORDER_TABLES, PAYMENTS, PAYOUTS, REFUNDS, OrderTable
-from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, followers
+from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, event_steps
 
 # The condition on `kind` makes the planner expect one row, so the plan uses indexes even if it is made while
 # the tables are small. Without it, a plan made on an empty table scans the whole table when it has grown.
-_ASKED = """
+_INPUT = """
 asked AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1) AS a(
         kind text, scope text, key text, fingerprint bytea, order_id text, "order" json,
@@ -128,7 +128,7 @@ def _open(table: OrderTable) -> str:
     # Claims are inserted in the order of their keys, so that concurrent openings do not deadlock. A refused
     # opening leaves no claim, so its key can be used again.
     return f"""
-WITH {_ASKED},
+WITH {_INPUT},
 recovering AS MATERIALIZED (
     {checks.recovering}
 ),{checks.steps},
@@ -153,11 +153,11 @@ made AS (
     FROM opened, json_populate_record(NULL::{table.name}, opened."order") o
     ORDER BY {in_order}
 ),
-tried AS (
+new_attempts AS (
     INSERT INTO attempts ({ATTEMPT_COLUMNS})
     SELECT {ATTEMPT_VALUES} FROM opened, json_populate_recordset(NULL::attempts, opened.attempts) a
 ),
-{followers("opened")}
+{event_steps("opened")}
 SELECT asked.order_id AS asked_id,
     opened.order_id IS NOT NULL AS opened, now() AS as_of,
     standing.fingerprint, standing.order_id, standing.status, standing.body,

@@ -40,7 +40,7 @@ WHERE order_id = $1 OR order_id IN (SELECT r.id FROM refunds r WHERE r.payment_i
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class OrderFilter:
     """The filter of an order list, newest first. `wallet` is the payer's or payee's MSISDN as 233…; `after`
     is the id of the last order of the previous page."""
 
@@ -61,10 +61,12 @@ class PostgresOperating:
 
     database: Database
 
-    async def orders(self, wanted: Wanted) -> Sequence[dict[str, Any]]:
+    async def orders(self, order_filter: OrderFilter) -> Sequence[dict[str, Any]]:
         """Return at most `limit` + 1 orders: the extra one shows that there are more."""
-        statement, arguments = _listed(wanted)
-        found = await self.database.repeat(statement, wanted.limit + 1, wanted.merchant, *arguments)
+        statement, arguments = _list_orders(order_filter)
+        found = await self.database.repeat(
+            statement, order_filter.limit + 1, order_filter.merchant, *arguments
+        )
         return [dict(row.items()) for row in found]
 
     async def refunds(self, payment_id: str) -> Sequence[dict[str, Any]]:
@@ -77,15 +79,15 @@ class PostgresOperating:
         return [Entry(at=row["at"], kind=row["kind"], data=_decode(row["data"])) for row in found]
 
 
-def _listed(wanted: Wanted) -> tuple[str, list[Any]]:
-    after = f"SELECT a.created_at, a.id FROM {wanted.kind} a WHERE a.id = {{}}"  # noqa: S608 - one of two names
+def _list_orders(order_filter: OrderFilter) -> tuple[str, list[Any]]:
+    after = f"SELECT a.created_at, a.id FROM {order_filter.kind} a WHERE a.id = {{}}"  # noqa: S608 - one of two names
     given = {
-        "p.status = {}": wanted.status.value if wanted.status else None,
-        "p.status_detail = {}": wanted.detail.value if wanted.detail else None,
-        "p.rail = {}": wanted.rail,
-        "p.reference = {}": wanted.reference,
-        f"p.{_WALLETS[wanted.kind]} = {{}}": wanted.wallet,
-        f"(p.created_at, p.id) < ({after})": wanted.after,
+        "p.status = {}": order_filter.status.value if order_filter.status else None,
+        "p.status_detail = {}": order_filter.detail.value if order_filter.detail else None,
+        "p.rail = {}": order_filter.rail,
+        "p.reference = {}": order_filter.reference,
+        f"p.{_WALLETS[order_filter.kind]} = {{}}": order_filter.wallet,
+        f"(p.created_at, p.id) < ({after})": order_filter.after,
     }
     conditions: list[str] = []
     arguments: list[Any] = []
@@ -93,7 +95,7 @@ def _listed(wanted: Wanted) -> tuple[str, list[Any]]:
         if value is not None:
             arguments.append(value)
             conditions.append("AND " + condition.format(f"${len(arguments) + 2}"))
-    if wanted.status not in (None, PaymentStatus.SUCCEEDED) or wanted.detail is not None:
+    if order_filter.status not in (None, PaymentStatus.SUCCEEDED) or order_filter.detail is not None:
         conditions.append("AND p.status <> 'succeeded'")  # the exact condition of the partial index
-    columns = _COLUMNS[wanted.kind]
-    return _ORDERS.format(table=wanted.kind, columns=columns, where=" ".join(conditions)), arguments
+    columns = _COLUMNS[order_filter.kind]
+    return _ORDERS.format(table=order_filter.kind, columns=columns, where=" ".join(conditions)), arguments

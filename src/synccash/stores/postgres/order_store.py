@@ -62,8 +62,8 @@ _ONE_AT_A_TIME = "one_exclusive_refund_at_a_time"
 _COVERED = "balance_covers_what_is_opened"
 _SUSPENDED = "a_suspended_merchant_starts_nothing"
 _NOW = "SELECT clock_timestamp() AS now"
-_TOGETHER = 64
-_FLUSHES = 2
+_MAX_BATCH = 64
+_MAX_FLUSHES = 2
 _REFUNDS = 4
 """How many refunds one process opens at once. They may wait for locks of debits and balances, and must leave
 connections for the other orders."""
@@ -107,7 +107,7 @@ class PostgresOrderStore:
             answers = {row[answered]: row for row in found}
             return [answers.get(document[asked]) for document in documents]
 
-        batch = NaturalBatch(flush, max_items=_TOGETHER, max_in_flight=_FLUSHES)
+        batch = NaturalBatch(flush, max_items=_MAX_BATCH, max_in_flight=_MAX_FLUSHES)
         return batch.submit
 
     async def now(self) -> datetime:
@@ -128,7 +128,7 @@ class PostgresOrderStore:
             refusal: Suspended | NotCovered | SendsHeld | None = None
             shortage: NotRefundable | None = None
             try:
-                row = await self.database.patiently(self._openings[order.kind], document)
+                row = await self.database.commit_with(self._openings[order.kind], document)
             except InDoubtError:
                 is_doubtful = True
                 existing = await self.claimed(asked.claim.scope, asked.claim.key)
@@ -143,7 +143,7 @@ class PostgresOrderStore:
                     raise InternalError(f"the statement returned no row for the opening of {order.id}")
                 if row["opened"]:
                     return Opened(_opened(asked, row))
-                existing, refusal, shortage = _standing(row), _refusal(row), _shortage(order, row)
+                existing, refusal, shortage = _existing_claim(row), _refusal(row), _shortage(order, row)
                 if existing is None:
                     # Also for a refused order: the first request under the key may have been opened at the
                     # same time and taken what was left.
@@ -151,12 +151,12 @@ class PostgresOrderStore:
                     if refusal is None and row["sends_held"] and asked.attempt is not None:
                         refusal = SendsHeld()
             if existing is not None:
-                return await self._after_claim(existing, order, doubtful=is_doubtful)
+                return await self._claim_or_opened(existing, order, doubtful=is_doubtful)
             if refusal is not None and not is_doubtful:
                 return refusal
             if shortage is not None:
                 return shortage
-        raise _gave_up(f"the opening of a {order.kind}")
+        raise _unavailable_error(f"the opening of a {order.kind}")
 
     async def _open_refund(self, document: dict[str, Any]) -> asyncpg.Record | None:
         """Open one refund in a statement of its own, because it may wait for locks of debit and balance."""
@@ -178,7 +178,7 @@ class PostgresOrderStore:
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
         """Return the stored claim of a key."""
         found = await self._repeat(opening.CLAIMED, scope, key)
-        return _standing(found[0]) if found else None
+        return _existing_claim(found[0]) if found else None
 
     async def answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
         """Complete the order's claim if it is still processing, and return the response that is stored.
@@ -198,7 +198,7 @@ class PostgresOrderStore:
         for _ in range(TRIES):
             try:
                 submit = self._moves[commit.order.kind]
-                if await self.database.patiently(submit, document) is not None:
+                if await self.database.commit_with(submit, document) is not None:
                     return True
             except InDoubtError:
                 doubtful = True
@@ -207,7 +207,7 @@ class PostgresOrderStore:
             return doubtful and await self._was_last(commit)
         if await self._was_last(commit):
             return True
-        raise _gave_up("a commit")
+        raise _unavailable_error("a commit")
 
     async def take_due(self, *, limit: int, lease_s: float) -> Sequence[Case]:
         """Lease due orders. If the result is lost, the orders are due again when these leases expire."""
@@ -270,7 +270,7 @@ class PostgresOrderStore:
         found = await self._repeat(due.READ[kind], order_id)
         return await read_or_note(self.database, order_id, found[0], read) if found else None
 
-    async def _after_claim(
+    async def _claim_or_opened(
         self, standing: AlreadyClaimed, order: Order, *, doubtful: bool
     ) -> Opened | AlreadyClaimed:
         """Return the claim, or the opened order if the commit in doubt was this one and nothing has changed
@@ -295,7 +295,7 @@ class PostgresOrderStore:
         return found[0]["id"]
 
     async def _commit(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
-        return await self.database.patiently(self._once, statement, *arguments)
+        return await self.database.commit_with(self._once, statement, *arguments)
 
     async def _once(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         try:
@@ -345,7 +345,7 @@ def _opened(asked: Opening[Order], row: asyncpg.Record) -> Case:
     return RefundCase(order=order, attempts=attempts, as_of=as_of, payment=payment, debit=debit)
 
 
-def _standing(row: asyncpg.Record) -> AlreadyClaimed | None:
+def _existing_claim(row: asyncpg.Record) -> AlreadyClaimed | None:
     if row["order_id"] is None:
         return None
     status, body = row["status"], row["body"]
@@ -386,5 +386,5 @@ def _json_of(failure: Failure | None) -> bytes | None:
     return None if failure is None else rows.to_json(failure)
 
 
-def _gave_up(what: str) -> StoreUnavailableError:
+def _unavailable_error(what: str) -> StoreUnavailableError:
     return StoreUnavailableError(f"PostgreSQL was lost while {what} was under way; ask again")

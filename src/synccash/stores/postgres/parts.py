@@ -37,29 +37,29 @@ ATTEMPT_COLUMNS = ", ".join(_ATTEMPT)
 ATTEMPT_VALUES = ", ".join(f"a.{column}" for column in _ATTEMPT)
 
 
-def followers(source: str) -> str:
+def event_steps(source: str) -> str:
     """Return the steps that write events, deliveries and timeline entries of the orders in the step
     `source`."""
     return f"""
-told AS (
+new_events AS (
     INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
     SELECT e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data
     FROM {source}, json_populate_recordset(NULL::events, {source}.events) e
     RETURNING id, merchant_id, livemode, type
 ),
-{owed("told")},
-noted AS (
+{new_deliveries("new_events")},
+new_timeline AS (
     INSERT INTO timeline (order_id, at, kind, data)
     SELECT {source}.order_id, t.at, t.kind, t.data
     FROM {source}, json_populate_recordset(NULL::timeline, {source}.timeline) t
 )"""  # noqa: S608 - `source` is a step's name in our own statements
 
 
-def owed(source: str, condition: str = "true") -> str:
+def new_deliveries(source: str, condition: str = "true") -> str:
     """Return the step that writes the deliveries of the events in the step `source`: one for each enabled
     endpoint that subscribes to the event's type and meets `condition`."""
     return f"""
-owed AS (
+new_deliveries AS (
     INSERT INTO deliveries (event_id, endpoint_id, due_at)
     SELECT e.id, w.id, now() FROM {source} e
     JOIN webhook_endpoints w ON w.merchant_id = e.merchant_id AND w.livemode = e.livemode

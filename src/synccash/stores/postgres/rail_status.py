@@ -6,7 +6,7 @@ from typing import Any
 
 from synccash.payments.health import HealthStatus
 from synccash.stores.postgres.database import Database
-from synccash.stores.postgres.parts import owed
+from synccash.stores.postgres.parts import new_deliveries
 from synccash.stores.postgres.rows import to_json
 
 _ALL = "SELECT rail, operation, standing FROM rail_standings"
@@ -28,7 +28,7 @@ tenants AS (
     UNION
     SELECT merchant_id, livemode FROM webhook_endpoints WHERE status = 'enabled'
 ),
-told AS (
+new_events AS (
     INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
     SELECT
         'evt_' || md5(concat_ws(' ', $4::text, t.merchant_id, t.livemode)),
@@ -42,7 +42,7 @@ told AS (
     FROM changed c, tenants t
     RETURNING id, merchant_id, livemode, type
 ),
-{owed("told")}
+{new_deliveries("new_events")}
 SELECT version FROM changed
 """  # noqa: S608 - put together from constants
 

@@ -53,7 +53,7 @@ ORDER BY e.xact, e.position LIMIT $4
 _EVENT = "SELECT id FROM events WHERE merchant_id = $1 AND livemode = $2 AND id = $3"
 
 
-class Wanted(Protocol):
+class PaymentQuery(Protocol):
     """The filter of a payment list; see the API's PaymentFilter."""
 
     @property
@@ -86,7 +86,9 @@ class PostgresReading:
         """Read a payout with its attempts."""
         return await self._case(OrderKind.PAYOUT, tenant, payout_id, rows.payout_case)
 
-    async def payments(self, tenant: Tenant, where: Wanted) -> Sequence[PaymentCase | UnreadablePayment]:
+    async def payments(
+        self, tenant: Tenant, where: PaymentQuery
+    ) -> Sequence[PaymentCase | UnreadablePayment]:
         """Return at most `where.limit` + 1 payments, newest first: the extra one shows that there are
         more."""
         statement, arguments = _list_payments(where)
@@ -132,7 +134,7 @@ class PostgresReading:
         return await self.database.repeat(statement, *arguments)
 
 
-def _list_payments(where: Wanted) -> tuple[str, list[Any]]:
+def _list_payments(where: PaymentQuery) -> tuple[str, list[Any]]:
     """Build the statement with only the requested conditions, so that an index can serve each combination."""
     conditions: list[str] = []
     arguments: list[Any] = []

@@ -47,7 +47,7 @@ FROM {_SERVER} s WHERE NOT r.active OR (r.system_identifier, r.timeline) <> (s.s
 """  # noqa: S608 - put together from constants
 _HOLD = f"""
 WITH held AS ({_START} RETURNING r.epoch),
-noted AS (
+audited AS (
     INSERT INTO audit (actor, action, target, reason) SELECT $2, 'recovery_start', 'database', $1 FROM held
 )
 SELECT epoch FROM held
@@ -143,7 +143,7 @@ class PostgresRecovery:
         than before: behind a proxy, a connection outlives its server."""
         [row] = await self.database.repeat(_EPOCH)
         if row["is_ours"] is False:
-            _tell(await self.database.repeat(_HOLD, SERVER_CHANGED, _SERVICE))
+            _log_start(await self.database.repeat(_HOLD, SERVER_CHANGED, _SERVICE))
             [row] = await self.database.repeat(_EPOCH)
         name = f"{row['epoch']}.{row['began']}" if row["epoch"] else ""
         return Recovery(epoch=row["epoch"], active=row["active"], name=name)
@@ -189,9 +189,9 @@ async def hold_if_server_changed(connection: Connection) -> None:
         # The database is not migrated yet.
         return
     if row["is_ours"] is False:
-        _tell(await connection.fetch(_HOLD, SERVER_CHANGED, _SERVICE))
+        _log_start(await connection.fetch(_HOLD, SERVER_CHANGED, _SERVICE))
 
 
-def _tell(begun: Sequence[asyncpg.Record]) -> None:
-    if begun:
-        log.warning("recovery_began", recovery=begun[0]["epoch"], reason=SERVER_CHANGED)
+def _log_start(started: Sequence[asyncpg.Record]) -> None:
+    if started:
+        log.warning("recovery_began", recovery=started[0]["epoch"], reason=SERVER_CHANGED)

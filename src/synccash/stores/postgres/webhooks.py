@@ -20,10 +20,10 @@ from synccash.payments.webhook import (
     WebhookSecret,
 )
 from synccash.stores.postgres.database import Database, InDoubtError
-from synccash.stores.postgres.parts import owed
+from synccash.stores.postgres.parts import new_deliveries
 from synccash.stores.postgres.rows import to_json
 
-_MINE = "merchant_id = $1 AND livemode = $2 AND status <> 'removed'"
+_OWN_ENDPOINT = "merchant_id = $1 AND livemode = $2 AND status <> 'removed'"
 _ROW = "row_to_json(webhook_endpoints) AS endpoint"
 
 _ADD = f"""
@@ -32,20 +32,20 @@ VALUES ($1, $2, $3, $4, $5, $6, 'enabled')
 ON CONFLICT (id) DO UPDATE SET id = excluded.id
 RETURNING {_ROW}
 """  # noqa: S608 - put together from constants
-_ALL = f"SELECT {_ROW} FROM webhook_endpoints WHERE {_MINE} ORDER BY created_at, id"  # noqa: S608
-_ONE = f"SELECT {_ROW} FROM webhook_endpoints WHERE {_MINE} AND id = $3"  # noqa: S608
+_ALL = f"SELECT {_ROW} FROM webhook_endpoints WHERE {_OWN_ENDPOINT} ORDER BY created_at, id"  # noqa: S608
+_ONE = f"SELECT {_ROW} FROM webhook_endpoints WHERE {_OWN_ENDPOINT} AND id = $3"  # noqa: S608
 _CHANGE = f"""
 UPDATE webhook_endpoints SET
     url = $4, types = $5, secrets = $6, status = $7, updated_at = now(),
     disabled_reason = CASE WHEN $7 = 'disabled' THEN $8 END,
     failing_since = CASE WHEN $7 = 'disabled' THEN failing_since END
-WHERE {_MINE} AND id = $3
+WHERE {_OWN_ENDPOINT} AND id = $3
 RETURNING {_ROW}
 """  # noqa: S608
 _REMOVE = f"""
 WITH removed AS (
     UPDATE webhook_endpoints SET status = 'removed', secrets = '[]', updated_at = now()
-    WHERE {_MINE} AND id = $3 RETURNING id
+    WHERE {_OWN_ENDPOINT} AND id = $3 RETURNING id
 ),
 dropped AS (
     UPDATE deliveries d SET due_at = NULL FROM removed
@@ -91,7 +91,7 @@ WITH settled AS (
     WHERE event_id = $1 AND endpoint_id = $2 AND fence = $3
     RETURNING endpoint_id
 ),
-healthy AS (
+recovered_endpoint AS (
     UPDATE webhook_endpoints w SET failing_since = NULL
     FROM settled WHERE w.id = settled.endpoint_id AND w.failing_since IS NOT NULL
 )
@@ -103,7 +103,7 @@ WITH settled AS (
     WHERE event_id = $1 AND endpoint_id = $2 AND fence = $3
     RETURNING endpoint_id
 ),
-ailing AS (
+failing_endpoint AS (
     UPDATE webhook_endpoints w SET failing_since = now()
     FROM settled WHERE w.id = settled.endpoint_id AND w.failing_since IS NULL
 )
@@ -122,30 +122,30 @@ WITH disabled AS (
 dropped AS (
     UPDATE deliveries d SET due_at = NULL FROM disabled WHERE d.endpoint_id = $1 AND d.due_at IS NOT NULL
 ),
-told AS (
+new_events AS (
     INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
     SELECT $3, merchant_id, livemode, 'webhook_endpoint.disabled', now(), $1, 1,
         json_build_object('id', $1::text, 'object', 'webhook_endpoint', 'status', 'disabled',
             'disabled_reason', $2::text)
     FROM disabled RETURNING id, merchant_id, livemode, type
 ),
-{owed("told", "w.id <> $1")}
-SELECT id FROM told
+{new_deliveries("new_events", "w.id <> $1")}
+SELECT id FROM new_events
 """  # noqa: S608
 # The new fence invalidates a try that is under way, so that its result does not settle the new delivery.
 _REDELIVER = """
-WITH meant AS (
+WITH event AS (
     SELECT id, merchant_id, livemode FROM events WHERE merchant_id = $1 AND livemode = $2 AND id = $3
 ),
-again AS (
+new_deliveries AS (
     INSERT INTO deliveries (event_id, endpoint_id, due_at)
-    SELECT meant.id, w.id, now() FROM meant JOIN webhook_endpoints w USING (merchant_id, livemode)
+    SELECT event.id, w.id, now() FROM event JOIN webhook_endpoints w USING (merchant_id, livemode)
     WHERE w.status = 'enabled'
     ON CONFLICT (event_id, endpoint_id) DO UPDATE SET
         due_at = now(), created_at = now(), tries = 0, delivered_at = NULL, fence = deliveries.fence + 1
     RETURNING endpoint_id
 )
-SELECT meant.id, (SELECT count(*) FROM again) AS endpoints FROM meant
+SELECT event.id, (SELECT count(*) FROM new_deliveries) AS endpoints FROM event
 """
 
 
