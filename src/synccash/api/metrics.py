@@ -36,7 +36,7 @@ class HttpCollector:
 
 
 class Metrics:
-    """Live: the collectors of one process. A collector reads plain integers and owns no lock."""
+    """Renders the metrics of one process. A collector reads plain integers and owns no lock."""
 
     def __init__(self, collectors: Iterable[Collector]) -> None:
         self._registry = CollectorRegistry()

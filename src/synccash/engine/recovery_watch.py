@@ -12,8 +12,8 @@ LOOK_EVERY_S = 1.0
 
 @dataclass(slots=True)
 class RecoveryWatch:
-    """Live: one per process. It only avoids wasted work: during a recovery the store itself refuses every
-    commit that precedes a send."""
+    """Reads the recovery state in a loop. It only avoids wasted work: during a recovery the store itself
+    refuses every commit that precedes a send."""
 
     order_store: OrderStore
     clock: Clock

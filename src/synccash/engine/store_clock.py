@@ -32,7 +32,7 @@ _LOG_FROM = timedelta(seconds=2)
 
 
 class StoreClock:
-    """Satisfies Clock. Live: corrects the process's wall clock by the times in the store's answers.
+    """Corrects the process's wall clock by the times in the store's answers. Implements Clock.
 
     The store's time of an answer lies between the request and the response, so each answer bounds the offset
     of the two clocks from both sides. The correction changes only as far as these bounds require.

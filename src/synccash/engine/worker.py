@@ -19,7 +19,7 @@ log = structlog.get_logger("synccash.worker")
 
 @dataclass(slots=True)
 class Worker:
-    """Live: one loop of one process. `stop` ends it after the current round.
+    """Leases due orders in a loop and works on them. `stop` ends the loop after the current round.
 
     `taken` counts the orders that it leased; `taken_over` counts those of them whose former lease had ended
     without a release, and `interrupted` those whose work stopped because PostgreSQL was unavailable.

@@ -6,7 +6,7 @@ from synccash.middleware.refusal import App, Message, Receive, Scope, Send
 
 
 class CapturedResponse:
-    """Live: the response of one run. A body above `max_bytes` is not held back but sent on as it comes."""
+    """Buffers the response of one request. A body above `max_bytes` is sent on as it comes instead."""
 
     __slots__ = ("_max_bytes", "_send", "body", "headers", "overflowed", "status")
 

@@ -13,7 +13,7 @@ STATUS_CLASSES = ("2xx", "4xx", "5xx")
 
 @dataclass(slots=True)
 class RouteCounts:
-    """Live: one method of one route."""
+    """Counts the responses of one method of one route."""
 
     by_status_class: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STATUS_CLASSES, 0))
     durations: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
@@ -22,7 +22,7 @@ class RouteCounts:
 
 @dataclass(slots=True)
 class HttpCounts:
-    """Live: one per process. Registered routes have their series from the start."""
+    """Counts the responses of all routes. Registered routes have their series from the start."""
 
     routes: dict[tuple[str, str], RouteCounts] = field(default_factory=lambda: {UNMATCHED: RouteCounts()})
 

@@ -26,7 +26,7 @@ _NOT_FINAL = frozenset({307, 308, 401, 403, 408, 409, 413, 425, 429})
 
 @dataclass(slots=True)
 class IdempotencyCounts:
-    """Live: what became of requests with keys, in this process. Metrics read the numbers on demand."""
+    """Counts the outcomes of requests with keys in this process. Metrics read the numbers on demand."""
 
     new_request: int = 0
     cache_hit: int = 0
@@ -60,7 +60,7 @@ class _RunningRequest:
 
 @dataclass(slots=True, kw_only=True)
 class IdempotencyCoordinator:
-    """Live: one per process.
+    """Runs each request with a key once, and replays its stored answer. One per process.
 
     The middleware's own claims last for `lease_s` seconds and are renewed while the application works.
     Answers above `answer_max` bytes are stored without their body: a repeat gets status and headers, and

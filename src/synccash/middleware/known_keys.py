@@ -31,7 +31,7 @@ LookupCheck = Callable[[], Awaitable[Refusal | None]]
 
 @dataclass(slots=True)
 class KnownKeys:
-    """Live: one per process, for one event loop.
+    """Caches which API keys are valid. One per process, for one event loop.
 
     A valid key is cached for `valid_s` seconds, so a revoked one may pass for that long. An unknown key is
     refused without a lookup for `invalid_s`, so one that was tried before it was created works that much

@@ -36,7 +36,7 @@ middleware sets it when it has read the body, so the application does not parse 
 
 @dataclass(slots=True)
 class ResilienceMiddleware:
-    """Live: one per process, in front of `app`.
+    """Applies limits and idempotency in front of `app`. One per process.
 
     `identify` returns the caller of a request, and `user_of` turns a value of the body into a user. `claims`
     stores the claims of endpoints with `idempotent="required"`, for `lease_s` seconds at a time. Bodies above

@@ -13,7 +13,7 @@ _CLOSE = {"Connection": "close"}
 
 @dataclass(slots=True, kw_only=True)
 class WholeBody:
-    """Live: one per process.
+    """Buffers the whole body of a request before it calls the application. One per process.
 
     A body has at most `max_bytes` and must arrive within `timeout_s` seconds. All bodies that are still
     arriving hold at most `max_total_bytes`: beyond that the oldest one is refused, so a client that sends

@@ -35,8 +35,8 @@ class WaitingOrders(Protocol):
 
 @dataclass(slots=True)
 class Backlog:
-    """Live: one loop of one process. `counted` is the latest reading. It is empty while PostgreSQL is
-    unreachable, because an old number would hide new orders."""
+    """Counts in a loop what waits for an operator. `counted` is the latest reading. It is empty while
+    PostgreSQL is unreachable, because an old number would hide new orders."""
 
     waiting: WaitingOrders
     clock: Clock

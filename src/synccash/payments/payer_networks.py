@@ -30,8 +30,10 @@ class ProvenNetwork:
 
 @dataclass(slots=True)
 class PayerNetworks:
-    """Live: one per process. Lookups do no I/O. Bounded: the oldest proofs are dropped first, and every proof
-    expires after `retention_s` seconds (0: nothing is stored).
+    """Holds the proven networks of payers in memory. One per process. Lookups do no I/O.
+
+    Bounded: the oldest proofs are dropped first, and every proof expires after `retention_s` seconds (0:
+    nothing is stored).
 
     Without the installation's `secret` it stores and returns nothing.
     """

@@ -137,7 +137,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wiring:
-    """Live: what the steps of `assembled` share. `stack` closes what they start, in reverse order.
+    """Holds what the steps of `assembled` share. `stack` closes what they start, in reverse order.
 
     `valkey` is None when no Valkey is configured.
     """
@@ -163,7 +163,7 @@ class _Wiring:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _EngineParts:
-    """Live: what the engine is built from and background loops use as well."""
+    """Holds the parts that the engine and the background loops share."""
 
     rails: Mapping[str, Rail]
     former: Mapping[str, Sequence[Rail]]

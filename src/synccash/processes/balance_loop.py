@@ -26,7 +26,7 @@ class Balances(Protocol):
 
 @dataclass(slots=True)
 class BalanceLoop:
-    """Live: one loop of one process. Any number of processes may run it: one folds at a time.
+    """Folds settled balance entries in a loop. Any number of processes may run one: one folds at a time.
 
     `unconfirmed` is the latest reading. `fees` are written once, before the first fold.
     """

@@ -17,7 +17,7 @@ _BATCH_PAUSE_S = 0.2
 
 @dataclass(slots=True)
 class Housekeeping:
-    """Live: one loop of one process. Keeps claims for `retention_s` seconds; `swept` counts deleted ones."""
+    """Deletes claims older than `retention_s` seconds in a loop. `swept` counts the deleted ones."""
 
     claims: PostgresClaims
     retention_s: float

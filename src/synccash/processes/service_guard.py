@@ -91,7 +91,7 @@ class Membership(Protocol):
 
 @dataclass(slots=True)
 class LocalLimiter:
-    """Live: the Limiter of a service without Valkey. Each process counts by itself."""
+    """Implements Limiter without Valkey: each process counts by itself."""
 
     memory: MemoryLimiter = field(default_factory=MemoryLimiter)
     counts: LimiterCounts = field(default_factory=LimiterCounts)
@@ -133,8 +133,9 @@ def _no_recovery() -> Recovery:
 
 @dataclass(slots=True)
 class ServiceGuard:
-    """Live: one per process. `book` has the limits in force; `trusted` are the proxies whose X-Forwarded-For
-    is believed.
+    """Puts the API behind limits and idempotency. One per process.
+
+    `book` has the limits in force; `trusted` are the proxies whose X-Forwarded-For is believed.
 
     `recovery` returns what the process knows of a recovery. Answers that were stored before one may name
     orders that the database has lost: none is used while it lasts, and afterwards none from before it.

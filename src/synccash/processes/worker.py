@@ -91,7 +91,7 @@ def metrics_app(metrics: Metrics) -> App:
 
 
 class WorkerServer(uvicorn.Server):
-    """Live: one per worker process. Raises SettingsError when the port cannot be opened."""
+    """Serves a worker's metrics and liveness. Raises SettingsError when the port cannot be opened."""
 
     def __init__(self, collectors: Iterable[Collector], *, host: str, port: int) -> None:
         app = metrics_app(Metrics(collectors))

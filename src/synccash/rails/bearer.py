@@ -33,7 +33,7 @@ class NotGranted:
 
 @dataclass(slots=True)
 class Token:
-    """Live: a token with its times on the monotonic clock."""
+    """A token with its times on the monotonic clock."""
 
     text: Secret
     renew_at: float
@@ -47,7 +47,7 @@ _RENEW_AGAIN_S = 10.0
 
 
 class BearerTokens:
-    """Live: the token of one product.
+    """Requests and renews the access token of one product.
 
     `renew_before_s`: how long before its end a token is renewed, at most half of its life. While the old
     token is valid, a renewal that fails or hangs delays only the caller that requests it.

@@ -51,7 +51,7 @@ def one_process() -> int:
 
 
 class Pacer:
-    """Live: hands out turns at even distances: the lowest priority number first, then first come.
+    """Hands out turns at even distances: the lowest priority number first, then first come.
 
     `per_s` is the rate of the whole account; `processes` tells how many processes inquire now, this one among
     them, and each takes its share of the rate. Rechecks after the end take at most a fifth of that share, and

@@ -89,7 +89,7 @@ class TransportFailure:
 
 @dataclass(slots=True)
 class _Flight:
-    """Live: the progress of one request."""
+    """Tracks how far one request got: its connection and its tries."""
 
     method: str
     connected: bool = False
@@ -108,7 +108,8 @@ class _Flight:
 
 
 class Transport:
-    """Live: one pool of connections for all rails of a process. It belongs to the loop of its first use."""
+    """Sends requests over one pool of connections for all rails of a process. Belongs to the event loop of
+    its first use."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None

@@ -25,7 +25,7 @@ class Bulkhead:
 
 
 class AsyncBulkhead:
-    """Live: the slots of one event loop. Waiting calls get slots in the order in which they came."""
+    """The slots of a bulkhead on one event loop. Waiting calls get slots in the order in which they came."""
 
     __slots__ = ("_name", "_settings", "_waiters", "in_use")
 
@@ -70,7 +70,7 @@ class AsyncBulkhead:
 
 
 class ThreadBulkhead:
-    """Live: the slots of a bulkhead for threads."""
+    """The slots of a bulkhead for threads."""
 
     __slots__ = ("_condition", "_name", "_settings", "_waiting", "in_use")
 

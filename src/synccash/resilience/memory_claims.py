@@ -8,8 +8,8 @@ from synccash.resilience.claims import ClaimAnswer, ClaimDecision, ClaimRecord
 
 
 class MemoryClaims:
-    """Live: stores up to `most` claims. When full, it refuses new keys, because dropping a claim that is in
-    use would let its work run twice.
+    """Stores up to `most` claims in memory. When full, it refuses new keys, because dropping a claim in use
+    would let its work run twice.
 
     `retention_s`: seconds for which a claim and its answer are stored after its first request.
     """

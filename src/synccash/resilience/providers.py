@@ -18,7 +18,7 @@ D = TypeVar("D")
 T = TypeVar("T")
 
 default_registry = Registry()
-"""Live: the breakers and budgets that the functions of this module use.
+"""The registry of breakers and budgets that the functions of this module share.
 
 Tests replace it with `synccash.resilience.testing.replaced_registry`.
 """
@@ -45,7 +45,7 @@ def classify_by_evidence(result: object) -> Verdict:
 
 
 class EnhancedRetryService:
-    """Live: calls providers under one policy each, with the breakers and budgets of a registry."""
+    """Calls providers under one policy each, with the breakers and budgets of a registry."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry

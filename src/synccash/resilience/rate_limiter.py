@@ -151,7 +151,7 @@ units = unit_demands
 
 @dataclass(slots=True)
 class MemoryLimiter:
-    """Live: rate limits of one process. `clock_us` returns microseconds since the epoch.
+    """Decides rate limits in one process. `clock_us` returns microseconds since the epoch.
 
     Holds at most `most_keys` keys. Keys whose limit is completely free again are removed as new ones come,
     which changes no decision. A key in use is never removed: while the limiter is full, the new keys of a

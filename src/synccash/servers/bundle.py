@@ -25,7 +25,7 @@ __all__ = ["Servers", "ServersError", "ServersMissingError", "start_servers"]
 
 @dataclass(slots=True)
 class Servers:
-    """Live: the running servers of this process. A context manager that stops them. Main thread only.
+    """The running servers of this process. A context manager that stops them. Main thread only.
 
     The URLs stay the same until `stop`, also when a server is restarted; a URL is None when that server was
     not requested.

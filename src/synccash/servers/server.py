@@ -41,7 +41,7 @@ class ServerSpec:
 
 @dataclass(slots=True)
 class Server:
-    """Live: one server of this process. `lock` is a descriptor that the server keeps open while it lives."""
+    """One server of this process. `lock` is a file descriptor that the server keeps open while it runs."""
 
     spec: ServerSpec
     lock: int

@@ -30,7 +30,7 @@ class AccountStore(Protocol):
 
 
 class StoredAccountBook:
-    """Live: one per process. Satisfies `engine.ports.AccountBook`.
+    """Holds the stored accounts of the rails in memory. Implements `engine.ports.AccountBook`.
 
     Until the rows have been read no account is confirmed, so no new attempt is sent.
     """

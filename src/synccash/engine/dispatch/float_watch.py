@@ -16,7 +16,7 @@ log = structlog.get_logger("synccash.rails")
 
 @dataclass(slots=True)
 class FloatWatch:
-    """Live: one loop of one process. `read` asks a rail under its inquiry policy and never raises."""
+    """Polls the rails' floats in a loop. `read` asks a rail under its inquiry policy and never raises."""
 
     rails: Mapping[str, Rail]
     floats: RailFloats

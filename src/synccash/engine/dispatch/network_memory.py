@@ -32,8 +32,8 @@ class NetworkStore(Protocol):
 
 @dataclass(slots=True)
 class NetworkMemory:
-    """Live: one loop of one process. Writes its own changes and reads those of the other processes. Changes
-    that are lost when a process dies are learned again."""
+    """Synchronises `networks` with the store in a loop: writes the changes of this process and reads those of
+    the others. Changes that are lost when a process dies are learned again."""
 
     networks: PayerNetworks
     book: NetworkStore

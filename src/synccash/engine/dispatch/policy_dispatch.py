@@ -104,7 +104,7 @@ class _SendMode:
 
 @dataclass(slots=True)
 class PolicyDispatch:
-    """Live: calls rails through policies that share one breaker for each rail and operation.
+    """Calls rails through policies that share one breaker for each rail and operation.
 
     `breaker_of` returns the live breaker of a name such as `mtn_momo:collect`, `budget_of` its retry budget,
     `profile_of` its profile. A profile's retry applies only to patient sends, which no other rail can take

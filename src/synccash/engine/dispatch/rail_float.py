@@ -61,7 +61,10 @@ class _State:
 
 @dataclass(slots=True)
 class RailFloats:
-    """Live: one per process. `alarms`: by rail, the pesewas below which its float counts as low."""
+    """Holds the last known float of each rail. One per process.
+
+    `alarms`: by rail, the pesewas below which its float counts as low.
+    """
 
     now: Callable[[], float]
     poll_s: float = 60.0

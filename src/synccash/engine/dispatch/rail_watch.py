@@ -29,10 +29,10 @@ class RailStatusStore(Protocol):
 
 @dataclass(slots=True)
 class RailWatch:
-    """Live: one loop of one process; every process may run one.
+    """Computes the public status of the rails in a loop, and stores its changes. Every process may run one.
 
-    All of them use the stored status, and change it only after `hold_s` seconds of contrary samples of their
-    own. A process without samples of a rail cannot declare it recovered.
+    All processes use the stored status, and change it only after `hold_s` seconds of contrary samples of
+    their own. A process without samples of a rail cannot declare it recovered.
     """
 
     rails: Mapping[str, Rail]

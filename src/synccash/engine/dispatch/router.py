@@ -75,8 +75,10 @@ class HasCapabilities(Protocol):
 
 @dataclass(slots=True)
 class Router:
-    """Live: one per process. Makes no calls: health, breakers and floats are read from memory.
-    `is_unconfirmed` returns whether the operator has yet to confirm a rail's account."""
+    """Chooses rails for orders. Does no I/O: health, breakers and floats are read from memory.
+
+    `is_unconfirmed` returns whether the operator has yet to confirm a rail's account.
+    """
 
     rails: Mapping[str, HasCapabilities]
     breakers: BreakerView

@@ -86,7 +86,7 @@ class MtnMomoSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Product:
-    """Live: one product's credentials and its token."""
+    """The credentials and the access token of one product."""
 
     name: str
     credentials: ProductCredentials
@@ -94,7 +94,7 @@ class _Product:
 
 
 class MtnMomo(PacedFloatConnector):
-    """Live: the connector of one MTN account. Refunds and payouts need credentials for disbursements."""
+    """The connector of one MTN account. Refunds and payouts need credentials for disbursements."""
 
     def __init__(
         self,

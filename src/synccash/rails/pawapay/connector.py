@@ -69,7 +69,7 @@ class PawapaySettings:
 
 
 class Pawapay(PacedFloatConnector):
-    """Live: the connector of one pawaPay account."""
+    """The connector of one pawaPay account."""
 
     def __init__(
         self,

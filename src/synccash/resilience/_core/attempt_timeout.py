@@ -13,7 +13,7 @@ from synccash.resilience.errors import AttemptTimeoutError
 
 
 class AttemptTimer:
-    """Live: the time limit of one policy and the attempts that run under it."""
+    """Applies the time limit of one policy to the attempts that run under it."""
 
     __slots__ = ("_limit_s", "_name", "_scopes")
 

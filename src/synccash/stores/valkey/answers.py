@@ -9,7 +9,7 @@ _MOST_AT_ONCE = 1_000
 
 
 class ValkeyAnswers:
-    """Live: one per process. The cache may lose every response: PostgreSQL stores them all."""
+    """Caches responses in Valkey. The cache may lose every response: PostgreSQL stores them all."""
 
     __slots__ = ("_limiter", "_storing", "_ttl_s", "lost")
 

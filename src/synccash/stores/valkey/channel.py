@@ -42,9 +42,9 @@ async def _nothing() -> None:
 
 
 class ChannelListener:
-    """Live: one per process, between `start` and `close`. Connects once there is a channel to subscribe to.
+    """Receives the messages of all channels of a process over one connection. One per process.
 
-    Does not close the client.
+    Connects once there is a channel to subscribe to. Does not close the client.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class ChannelListener:
 
 
 class ChannelSubscription:
-    """Live: one channel of a ChannelListener, and the queue of its messages."""
+    """One channel of a ChannelListener, and the queue of its messages."""
 
     __slots__ = (
         "_away",

@@ -57,7 +57,7 @@ BREAKERS = Group("synccash:breakers:instances", live_s=30.0)
 
 
 class Presence:
-    """Live: one per process, between `start` and `close`. Does not close the client."""
+    """Sends the heartbeats of this process between `start` and `close`. Does not close the client."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class Presence:
 
 
 class Membership:
-    """Live: the place of one process in a group, and what it knows of the others."""
+    """The membership of one process in a group, and the other members that it knows."""
 
     __slots__ = ("_members", "_presence", "_samples", "_size", "group")
 

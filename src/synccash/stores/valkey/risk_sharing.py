@@ -65,7 +65,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class SharedRiskInputs:
-    """Live: one per process that takes payments, between `start` and `close`. Does not close the session."""
+    """Shares risk decisions between `start` and `close`. One per API process. Does not close the session."""
 
     def __init__(
         self,

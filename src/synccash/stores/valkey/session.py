@@ -17,7 +17,7 @@ from synccash.stores.valkey.presence import Presence
 
 @dataclass(frozen=True, slots=True)
 class ValkeySession:
-    """Live: one per process. `instance` is the name of this process among those that share the Valkey."""
+    """The Valkey client of a process, and what is built on it. `instance` is the process's unique name."""
 
     client: Redis
     instance: str

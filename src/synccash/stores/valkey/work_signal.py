@@ -26,7 +26,7 @@ _GAP_S = 0.005
 
 
 class ValkeyWorkSignal:
-    """Live: one per process. Before `start` and after `close` it signals only its own process."""
+    """Signals new work to all processes. Before `start` and after `close` it signals only its own process."""
 
     __slots__ = (
         "_away",

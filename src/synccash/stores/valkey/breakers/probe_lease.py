@@ -9,7 +9,7 @@ _ALONE_S = 1.0
 
 
 class ProbeLease:
-    """Live: one per breaker. Answers a call from local state, without I/O.
+    """Decides whether this process may probe an open breaker. One per breaker. Uses local state, without I/O.
 
     `request` starts a request for the lease and returns at once; `alone` returns whether Valkey is
     unreachable. After a granted lease ended without a call, the next call may probe while the lease is

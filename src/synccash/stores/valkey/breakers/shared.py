@@ -42,7 +42,7 @@ BreakerMessage = dict[str, Any]
 
 
 class SharedBreakers:
-    """Live: one per process, between `start` and `close`. Satisfies `Cluster`.
+    """Shares breaker states with the other processes between `start` and `close`. Implements `Cluster`.
 
     `peer_open`: "adopt" opens when a peer opens, "hint" halves the number of failures that open it.
     """

@@ -28,7 +28,7 @@ _DEMOTED = ("READONLY", "MASTERDOWN")
 
 
 class ValkeyConnection:
-    """Live: connects at the first command, and again at the first command after a loss. For one event loop.
+    """Connects at the first command, and again at the first command after a loss. For one event loop.
 
     Each command is sent at most once. It gets its reply within `deadline_s` seconds or raises one of
     client.UNREACHABLE. A late reply closes the connection, so that it cannot be taken for the reply of

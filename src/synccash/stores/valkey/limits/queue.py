@@ -26,7 +26,7 @@ OnDecisions = Callable[[Sequence[Decision], int], None]
 
 
 class LimitQueue:
-    """Live: the queue of rate-limit requests of one process to Valkey. For one event loop.
+    """Queues the rate-limit requests of one process to Valkey. For one event loop.
 
     `on_decisions` is called with the decisions of each run and their time, microseconds since the epoch.
     """

@@ -39,7 +39,7 @@ class LimiterCounts:
 
 
 class ValkeyLimiter:
-    """Live: one per process. Does not raise while Valkey is unavailable.
+    """Decides rate limits in Valkey. Does not raise while Valkey is unavailable. One per process.
 
     `instances` returns the number of processes that share the limits; without Valkey each process grants its
     share of them. The local limiter counts what Valkey grants, so that it can take over at any time.
