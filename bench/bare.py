@@ -27,7 +27,7 @@ def strip() -> None:
     profile = api.PROFILES["*"]
     bare = replace(profile, retry=Retry(attempts=1), breaker=replace(profile.breaker, mode="disabled"))
     api.PROFILES = {**api.PROFILES, "*": bare}
-    Decisions._fall_over = lambda self, case, dead, entry: None  # noqa: ARG005
+    Decisions._fail_over = lambda self, case, dead, entry: None  # noqa: ARG005
     OrderWorker._other_rail = lambda self, case, attempt: None  # noqa: ARG005
     Decisions._queue = _fail
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from drill.world import FINAL, LOOK_BACKS_S, World
+from drill.world import FINAL, RECHECK_AGES_S, World
 from synccash.drill.late_sends import KNOWN_MONEY, TimelineEntry, late_sends
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import Case, PaymentCase, RefundCase
@@ -121,7 +121,7 @@ async def overlooked(world: World) -> list[str]:
 
 
 def _has_to_be_seen(world: World, books: Books, dead: Attempt) -> bool:
-    """True for late money of which a callback came, or which moved before the last look-back at an attempt
+    """True for late money of which a callback came, or which moved before the last recheck at an attempt
     that is looked back at: a payer's own refusal is believed."""
     order = books.order(dead)
     assert order is not None, dead
@@ -134,7 +134,7 @@ def _has_to_be_seen(world: World, books: Books, dead: Attempt) -> bool:
         and failure.code is not FailureCode.PAYER_TIMEOUT
         and failure.whose_problem is WhoseProblem.PAYER
     )
-    return not is_believed and order.ended_at - dead.started_at.timestamp() < LOOK_BACKS_S[-1]
+    return not is_believed and order.ended_at - dead.started_at.timestamp() < RECHECK_AGES_S[-1]
 
 
 async def call_again(world: World) -> int:

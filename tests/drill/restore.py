@@ -58,7 +58,7 @@ _OPEN = " UNION ALL ".join(
 
 def restored(public_url: str) -> EngineSettings:
     """The drill's engine; closed attempts are rechecked within seconds."""
-    return replace(quick(public_url), recovery_depth=6, look_backs_s=(1.0, 2.0, 4.0))
+    return replace(quick(public_url), recovery_depth=6, recheck_ages_s=(1.0, 2.0, 4.0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from drill.judge import overlooked, verdict
 from drill.occurrences import FAULTS, occurrences
 from drill.runs import database, judge_all, play
 from drill.script import Asked, Script, Spell, drawn
-from drill.world import looking_back, world_of
+from drill.world import rechecking, world_of
 from sim.mutants import MUTANTS, broken
 
 _KEPT = Path(__file__).with_name("regressions.txt")
@@ -60,7 +60,7 @@ async def test_the_judge_finds_errors_in_database_rows_and_rail_books(servers, m
 
 
 async def test_late_money_without_rechecks_is_reported_as_overlooked(servers, migrated_template, tmp_path):
-    blind = replace(looking_back(""), look_backs_s=(7_200.0,))
+    blind = replace(rechecking(""), recheck_ages_s=(7_200.0,))
     async with (
         database(servers.database_url, migrated_template) as url,
         world_of(_LATE_AND_SILENT, url, tmp_path) as world,

@@ -38,16 +38,16 @@ PATIENCE_S = 20.0
 """Twice what the ladder and all leases come to: what has not ended by then is stuck."""
 CALLS = 200
 """How often a caller asks for the same thing before it gives up, 0.1 s apart."""
-LOOK_BACKS_S = (0.7, 2.0, 4.5)
-_PARKED_S = LOOK_BACKS_S[-1] + 2.0
+RECHECK_AGES_S = (0.7, 2.0, 4.5)
+_PARKED_S = RECHECK_AGES_S[-1] + 2.0
 """Until then an order that waits for a human is still asked about every half second."""
 
 
-def looking_back(public_url: str) -> EngineSettings:
-    """The impatient engine with look-backs that a run lives to see."""
+def rechecking(public_url: str) -> EngineSettings:
+    """The impatient engine with rechecks that a run lives to see."""
     return replace(
         quick(public_url),
-        look_backs_s=LOOK_BACKS_S,
+        recheck_ages_s=RECHECK_AGES_S,
         schedule=InquirySchedule(
             steps=(0.05, 0.1, 0.2),
             tail=((0.25, LADDER_S),),
@@ -112,7 +112,7 @@ class World(House):
     script: Script
     watching: Pool
     between: Severable | None = None
-    settings_for: Callable[[str], EngineSettings] = looking_back
+    settings_for: Callable[[str], EngineSettings] = rechecking
     told: list[tuple[str, Reply]] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set[str])
     errors: list[str] = field(default_factory=list)

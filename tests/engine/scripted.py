@@ -15,7 +15,7 @@ from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Msisdn, Network, Payer
 from synccash.payments.payout import Payee
 from synccash.payments.rail import (
-    NO_TRACES,
+    NO_ATTEMPT_DETAILS,
     AttemptDetails,
     CallbackAddress,
     Capabilities,
@@ -83,10 +83,10 @@ class ScriptedRail:
         reference: str,
         *,
         timeout_s: float,
-        traces: AttemptDetails = NO_TRACES,
+        details: AttemptDetails = NO_ATTEMPT_DETAILS,
     ) -> StatusAnswer:
         del account, operation, timeout_s
-        self.asked.append((reference, traces))
+        self.asked.append((reference, details))
         return self.standings.get(reference, self.status_at_rail)
 
     async def submit_otp(

@@ -153,7 +153,7 @@ async def test_each_mode_goes_to_the_accounts_of_its_own_environment(books: Book
     assert [order.livemode for order in desk.second.sent] == [False]
 
 
-async def test_an_order_does_not_fall_over_to_an_account_of_the_other_mode(books: Books):
+async def test_an_order_does_not_fail_over_to_an_account_of_the_other_mode(books: Books):
     desk = await books.desk(rail_of("a"), rail_of("b", "paystack", live=True))
     desk.first.answers = [UNREACHABLE]
     payment = await desk.pay()

@@ -24,7 +24,7 @@ from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import Payment, PaymentStatus, StatusDetail
 from synccash.payments.payout import Payee, Payout
 from synccash.payments.rail import (
-    NO_TRACES,
+    NO_ATTEMPT_DETAILS,
     AttemptDetails,
     Operation,
     RailAccount,
@@ -98,9 +98,9 @@ class BookRail(ScriptedRail):
         reference: str,
         *,
         timeout_s: float,
-        traces: AttemptDetails = NO_TRACES,
+        details: AttemptDetails = NO_ATTEMPT_DETAILS,
     ) -> StatusAnswer:
-        del account, operation, timeout_s, traces
+        del account, operation, timeout_s, details
         return self.bank.tell(reference)
 
 

@@ -41,7 +41,7 @@ async def attempts_of(desk: Desk, order_id: str) -> tuple[Attempt, ...]:
     return (await desk.case(order_id)).attempts
 
 
-async def fallen_over(desk: Desk, answer: SendAnswer = ACCEPTED) -> str:
+async def failed_over(desk: Desk, answer: SendAnswer = ACCEPTED) -> str:
     """A payment that the first rail called failed, and that is now at the second."""
     payment_id = (await desk.pay())["id"]
     (first,) = await attempts_of(desk, payment_id)
@@ -84,7 +84,7 @@ async def paid_payout(desk: Desk) -> str:
 
 
 async def test_a_late_success_succeeds_while_a_second_attempt_is_open(desk: Desk):
-    payment_id = await fallen_over(desk)
+    payment_id = await failed_over(desk)
     first, _ = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first)
     payment = (await desk.case(payment_id)).order
@@ -93,7 +93,7 @@ async def test_a_late_success_succeeds_while_a_second_attempt_is_open(desk: Desk
 
 
 async def test_a_second_attempt_with_unknown_outcome_is_not_resent(desk: Desk):
-    payment_id = await fallen_over(desk, NO_ANSWER)
+    payment_id = await failed_over(desk, NO_ANSWER)
     first, _ = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first)
     desk.second.status_at_rail = NOT_FOUND
@@ -103,8 +103,8 @@ async def test_a_second_attempt_with_unknown_outcome_is_not_resent(desk: Desk):
     assert await sent(desk) == before
 
 
-async def test_a_second_attempt_that_fails_does_not_fall_over_to_a_third_rail(desk: Desk):
-    payment_id = await fallen_over(desk)
+async def test_a_second_attempt_that_fails_does_not_fail_over_to_a_third_rail(desk: Desk):
+    payment_id = await failed_over(desk)
     first, _ = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first)
     desk.second.status_at_rail = FAILED
@@ -116,7 +116,7 @@ async def test_a_second_attempt_that_fails_does_not_fall_over_to_a_third_rail(de
 
 
 async def test_a_second_attempt_that_also_succeeds_is_refunded_in_full(desk: Desk):
-    payment_id = await fallen_over(desk)
+    payment_id = await failed_over(desk)
     first, second = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first)
     desk.second.standings[second.reference] = SUCCEEDED
@@ -196,7 +196,7 @@ async def test_the_right_amount_after_another_amount_is_not_a_second_payment(des
 
 @pytest.mark.parametrize("amount", [1000, 1], ids=["the amount", "another amount"])
 async def test_no_otp_is_sent_for_a_second_attempt(desk: Desk, amount: int):
-    payment_id = await fallen_over(desk, ASKS_OTP)
+    payment_id = await failed_over(desk, ASKS_OTP)
     assert (await desk.order(payment_id)).status == "requires_action"
     first, _ = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first, amount=amount)
@@ -325,7 +325,7 @@ async def test_postgresql_refuses_statements_that_break_the_known_money_rule(des
 
 
 async def test_resolving_as_succeeded_selects_the_attempt_with_known_money(desk: Desk):
-    payment_id = await fallen_over(desk)
+    payment_id = await failed_over(desk)
     first, second = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first, amount=990)
     await desk.engine.reviewing.resolve(
@@ -342,7 +342,7 @@ async def test_resolving_as_succeeded_selects_the_attempt_with_known_money(desk:
 
 
 async def test_another_amount_on_a_paid_payment_is_refunded(desk: Desk):
-    payment_id = await fallen_over(desk)
+    payment_id = await failed_over(desk)
     first, second = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first)
     desk.second.standings[second.reference] = replace(SUCCEEDED, amount=990)
@@ -362,7 +362,7 @@ async def test_a_payment_paid_after_a_reported_failure_can_be_refunded(desk: Des
 
 
 async def test_other_attempts_are_rechecked_while_known_money_is_under_review(desk: Desk):
-    payment_id = await fallen_over(desk)
+    payment_id = await failed_over(desk)
     first, second = await attempts_of(desk, payment_id)
     await desk.rail_pays_late(desk.first, first, amount=990)
     timed_out = Failure(FailureCode.PAYER_TIMEOUT)

@@ -84,13 +84,13 @@ async def test_a_lost_otp_is_accepted_again_when_the_rail_still_waits_for_one(de
         status_at_rail=RailStatus.PENDING, next_action=ASKS_OTP.next_action
     )
     await desk.work()
-    assert [traces.password_untold for _, traces in desk.second.asked] == [True, True, True]
+    assert [details.otp_outcome_unknown for _, details in desk.second.asked] == [True, True, True]
     asked = (await stands(desk, payment_id)).order
     assert (asked.status, asked.next_action) == (PaymentStatus.REQUIRES_ACTION, ASKS_OTP.next_action)
     desk.second.otp_answer = ACCEPTED
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
     await desk.work()
-    assert desk.second.asked[-1][1].password_untold is False
+    assert desk.second.asked[-1][1].otp_outcome_unknown is False
     assert len(desk.second.passwords) == 2
     assert len(desk.second.sent) == 1
 
@@ -277,9 +277,9 @@ async def test_without_a_refund_key_at_the_rail_one_refund_is_open_and_is_never_
     for _ in range(3):
         await desk.work()
     assert [order.operation for order in desk.second.sent] == ["collect", "refund"]
-    reference, traces = desk.second.asked[-1]
+    reference, details = desk.second.asked[-1]
     assert reference == desk.second.sent[1].reference
-    assert traces.original_reference == desk.second.sent[0].reference
+    assert details.original_reference == desk.second.sent[0].reference
     desk.second.status_at_rail = SUCCEEDED
     await desk.work()
     assert (await stands(desk, payment["id"])).order.amount_refunded == 300

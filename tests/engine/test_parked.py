@@ -161,10 +161,10 @@ async def test_an_ended_payment_with_an_unchanged_answer_is_rechecked_to_the_end
         await desk.work()
     assert (await stands(desk, payment_id)).order.status == "succeeded"
     due_in = "SELECT extract(epoch FROM p.due_at - a.started_at)::float8 FROM payments p, attempts a"
-    for age, look_back in (("0", 900), ("16 minutes", 7_200), ("3 hours", 86_400), ("2 days", 259_200)):
+    for age, recheck in (("0", 900), ("16 minutes", 7_200), ("3 hours", 86_400), ("2 days", 259_200)):
         await desk.pool.execute(f"UPDATE attempts SET started_at = now() - interval '{age}'")
         await desk.work()
-        assert await desk.pool.fetchval(due_in) == pytest.approx(look_back, abs=1)
+        assert await desk.pool.fetchval(due_in) == pytest.approx(recheck, abs=1)
     await desk.pool.execute("UPDATE attempts SET started_at = now() - interval '4 days'")
     await desk.work()
     assert await desk.pool.fetchval("SELECT due_at FROM payments") is None

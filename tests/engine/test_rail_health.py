@@ -66,7 +66,7 @@ class Scene:
     async def send(self, rail: Any, order: SendOrder, **how: Any) -> SendResult:
         return self.sent
 
-    async def inquire(self, rail: Any, attempt: Attempt, traces: Any) -> StatusAnswer:
+    async def inquire(self, rail: Any, attempt: Attempt, details: Any) -> StatusAnswer:
         self.at += self.asking_s
         return self.told
 
@@ -104,7 +104,7 @@ async def test_mistakes_of_payer_or_merchant_do_not_lower_rail_health(code: Fail
     assert await scene.sends(200, refusal(Evidence.REFUSED_FINAL, code)) == 1.0
     for _ in range(200):
         dead = replace(ATTEMPT, state=AttemptState.DECLINED, failure=Failure(code))
-        scene.health.ended(dead, Network.MTN, told=True)
+        scene.health.ended(dead, Network.MTN, callback_came=True)
     assert scene.score == 1.0
 
 
@@ -219,8 +219,8 @@ async def test_only_a_share_of_few_payments_is_probes_and_a_failover_never_is():
 
 async def test_choosing_a_failover_rail_uses_up_no_probe():
     _, router = await sick_scene(share=1.0)
-    assert router.elsewhere(payment(1), frozenset({"mtn_momo"})) == "paystack"
-    assert router.elsewhere(payment(1), frozenset()) == "paystack"
+    assert router.failover_rail(payment(1), frozenset({"mtn_momo"})) == "paystack"
+    assert router.failover_rail(payment(1), frozenset()) == "paystack"
     assert router.route(payment(1)).chosen == "mtn_momo"
 
 

@@ -171,7 +171,7 @@ async def test_money_of_an_unchecked_callback_is_found_after_the_expiry_and_refu
     assert [order.operation for order in desk.first.sent][-1] == "refund"
 
 
-async def fallen_over(desk: Desk) -> tuple[str, Attempt]:
+async def failed_over(desk: Desk) -> tuple[str, Attempt]:
     """A payment at its second rail, and the closed attempt at the first, whose callback is unchecked."""
     order_id: str = (await desk.pay())["id"]
     (first,) = await attempts_of(desk, order_id)
@@ -184,7 +184,7 @@ async def fallen_over(desk: Desk) -> tuple[str, Attempt]:
 
 async def test_an_open_attempt_is_not_resent_while_a_callback_is_unchecked(desk: Desk):
     desk.second.answers, desk.second.status_at_rail = [NO_ANSWER], NOT_FOUND
-    _, first = await fallen_over(desk)
+    _, first = await failed_over(desk)
     before = sends(desk)
     for _ in range(3):
         await desk.work()
@@ -198,7 +198,7 @@ async def test_an_open_attempt_is_not_resent_while_a_callback_is_unchecked(desk:
 async def test_no_otp_is_sent_while_a_callback_is_unchecked(desk: Desk):
     asks = replace(ACCEPTED, next_action=NextAction(NextActionType.SUBMIT_OTP, "Dial *110#"))
     desk.second.answers = [asks]
-    order_id, _ = await fallen_over(desk)
+    order_id, _ = await failed_over(desk)
     with pytest.raises(StateConflictError, match="callback"):
         await desk.engine.submit_otp(TENANT, order_id, "123456")
     assert desk.second.passwords == []
@@ -214,7 +214,7 @@ class TestWithThreeRails:
         assert isinstance(guarded, GuardedRail)
         third = guarded.connector
         assert isinstance(third, ScriptedRail)
-        order_id, first = await fallen_over(desk)
+        order_id, first = await failed_over(desk)
         desk.second.status_at_rail = FAILED
         for _ in range(2):
             await desk.work()

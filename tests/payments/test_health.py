@@ -82,7 +82,7 @@ def test_a_few_failures_hardly_lower_health():
 
 def test_a_rail_failing_half_its_orders_is_avoided_within_10_and_degraded_within_100():
     assert score(many(HealthAspect.SEND, 5, 5)) < 1.0
-    assert score(many(HealthAspect.SEND, 20, 20)) < SETTINGS.ailing_below
+    assert score(many(HealthAspect.SEND, 20, 20)) < SETTINGS.unhealthy_below
     assert score(many(HealthAspect.SEND, 50, 50)) < SETTINGS.degraded_below
     assert score(many(HealthAspect.END, 50, 50)) < SETTINGS.degraded_below
 
@@ -97,7 +97,7 @@ def test_a_rail_that_was_healthy_all_day_is_detected_as_quickly():
     signals = many(HealthAspect.SEND, 10_000, 0)
     for number in range(90):
         signals = signals.seen(HealthAspect.SEND, 0.0, SETTINGS, good=number % 2, bad=1 - number % 2)
-    assert score(signals) < SETTINGS.ailing_below
+    assert score(signals) < SETTINGS.unhealthy_below
 
 
 def test_orders_without_an_answer_count_before_they_time_out():
@@ -112,7 +112,7 @@ def test_slow_answers_count_in_proportion_to_their_latency():
 
 def test_unanswered_inquiries_degrade_a_rail_and_lost_callbacks_alone_do_not():
     lost, silent = score(many(HealthAspect.CALLBACK, 0, 1_000)), score(many(HealthAspect.INQUIRY, 0, 1_000))
-    assert silent < SETTINGS.degraded_below < SETTINGS.ailing_below < lost < 1.0
+    assert silent < SETTINGS.degraded_below < SETTINGS.unhealthy_below < lost < 1.0
 
 
 def test_mistakes_of_payer_or_merchant_do_not_count_against_a_rail():
@@ -135,15 +135,15 @@ def test_an_unclear_failure_that_is_mostly_insufficient_funds_hardly_counts():
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0.1, 5), st.booleans()), max_size=80))
 def test_a_health_status_changes_only_after_consistent_samples_for_the_hold_time(looks):
-    repute, now, since = HealthState(), 0.0, None
-    for health, step_s, shut in looks:
+    state, now, since = HealthState(), 0.0, None
+    for health, step_s, is_open in looks:
         now += step_s
-        healthy = repute.standing is HealthStatus.HEALTHY
-        bad, good = shut or health < SETTINGS.degraded_below, not shut and health >= 0.9
+        healthy = state.status is HealthStatus.HEALTHY
+        bad, good = is_open or health < SETTINGS.degraded_below, not is_open and health >= 0.9
         against = bad if healthy else good
         since = (now if since is None else since) if against else None
-        after = repute.after(health, now, SETTINGS, shut=shut)
-        changed = after.standing is not repute.standing
+        after = state.after(health, now, SETTINGS, is_open=is_open)
+        changed = after.status is not state.status
         assert changed is (since is not None and now - since >= SETTINGS.hold_s)
         since = None if changed else since
-        repute = after
+        state = after

@@ -82,12 +82,12 @@ def test_a_network_written_by_another_process_never_replaces_a_newer_one():
     memory = Memory()
     memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
     (payer,) = memory.networks._known
-    memory.networks.learned_elsewhere({payer: ProvenNetwork(Network.AT, START.timestamp() + 5)})
+    memory.networks.learned_from_peers({payer: ProvenNetwork(Network.AT, START.timestamp() + 5)})
     assert memory.recall() is Network.MTN
     memory.networks.news()
-    memory.networks.learned_elsewhere({payer: ProvenNetwork(Network.AT, START.timestamp() - 5)})
+    memory.networks.learned_from_peers({payer: ProvenNetwork(Network.AT, START.timestamp() - 5)})
     assert memory.recall() is Network.MTN
-    memory.networks.learned_elsewhere({payer: ProvenNetwork(Network.AT, START.timestamp() + 5)})
+    memory.networks.learned_from_peers({payer: ProvenNetwork(Network.AT, START.timestamp() + 5)})
     assert memory.recall() is Network.AT
 
 

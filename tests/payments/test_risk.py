@@ -255,10 +255,10 @@ def test_withdrawn_orders_are_shared_with_other_processes():
     told: list[RiskInput] = []
     rules = PayoutRules(general=RiskRules(payer_count=Velocity(1, 60.0)))
     one, two = (
-        VelocityCounters(RiskRules(), rules, take_back=told.append),
+        VelocityCounters(RiskRules(), rules, publish_not_opened=told.append),
         VelocityCounters(RiskRules(), rules),
     )
-    two.heard(RiskInput.of(PAYOUT), one.assess(PAYOUT, 0.0), 0.0)
+    two.receive(RiskInput.of(PAYOUT), one.assess(PAYOUT, 0.0), 0.0)
     one.not_opened(PAYOUT, 1.0)
-    two.heard_not_opened(told.pop(), 1.0)
+    two.receive_not_opened(told.pop(), 1.0)
     assert two.assess(replace(PAYOUT, reference="another"), 2.0) == ALLOWED

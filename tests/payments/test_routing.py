@@ -20,7 +20,7 @@ NAMES = tuple(RAILS)
 
 
 def rail(name: str, health: float = 1.0, **changes) -> Candidate:
-    return Candidate(name, RAILS[name], health=health, ailing=health < 0.9, **changes)
+    return Candidate(name, RAILS[name], health=health, unhealthy=health < 0.9, **changes)
 
 
 def ranking(*candidates: Candidate, **asked) -> list[str]:

@@ -39,13 +39,13 @@ class PaystackBench(Bench):
         return Paystack(replace(self.settings, base_url=base_url), self.transport, SystemClock())
 
     async def inquire(self, order, *, timeout_s=10.0):
-        traces = AttemptDetails(
+        details = AttemptDetails(
             amount=order.amount,
             original_reference=order.original_reference,
             original_transaction_id=order.original_transaction_id,
         )
         return await self.rail.inquire(
-            order.account, order.operation, order.reference, timeout_s=timeout_s, traces=traces
+            order.account, order.operation, order.reference, timeout_s=timeout_s, details=details
         )
 
     async def refund_of(self, collected, **changes):

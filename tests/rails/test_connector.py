@@ -54,7 +54,7 @@ class Plain(Connector):
         self.calls.append((order, timeout_s))
         return ACCEPTED
 
-    async def _inquire(self, operation, reference, timeout_s, traces):
+    async def _inquire(self, operation, reference, timeout_s, details):
         self.calls.append((operation, reference, timeout_s))
         return PENDING
 
@@ -141,7 +141,7 @@ class Paced(PacedFloatConnector):
     async def _send(self, order, timeout_s):
         return ACCEPTED
 
-    async def _inquire_paced(self, operation, reference, timeout_s, traces, paced_s):
+    async def _inquire_paced(self, operation, reference, timeout_s, details, paced_s):
         self.left.append((timeout_s, paced_s))
         return PENDING
 

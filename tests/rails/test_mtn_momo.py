@@ -434,21 +434,21 @@ async def test_an_inquiry_whose_turn_would_come_too_late_is_not_made(world, tran
     assert (await waiting).status_at_rail is RailStatus.SUCCEEDED
 
 
-async def test_a_look_back_beyond_its_share_is_given_up_and_counted(world, transport):
+async def test_a_recheck_beyond_its_share_is_given_up_and_counted(world, transport):
     clock = TickingClock()
     bench = await MtnBench.on(world, transport, clock, status_per_s=1.0)
     order = bench.order()
     await bench.send(order)
 
-    async def look_back():
-        traces = AttemptDetails(priority=InquiryPriority.AFTER_END)
+    async def recheck():
+        details = AttemptDetails(priority=InquiryPriority.AFTER_END)
         return await bench.rail.inquire(
-            order.account, order.operation, order.reference, timeout_s=5.0, traces=traces
+            order.account, order.operation, order.reference, timeout_s=5.0, details=details
         )
 
-    assert (await look_back()).status_at_rail is RailStatus.SUCCEEDED
+    assert (await recheck()).status_at_rail is RailStatus.SUCCEEDED
     clock.advance(1.05)
-    shed = await look_back()
+    shed = await recheck()
     assert (shed.status_at_rail, shed.provider_code) == (RailStatus.NO_INFORMATION, "shed")
     assert shed.refused_locally
     assert bench.rail.inquiries_shed == 1

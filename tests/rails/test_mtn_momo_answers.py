@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synccash.payments.failure import FailureCode, WhoseProblem
-from synccash.payments.rail import NO_TRACES, AttemptDetails, NextActionType, Operation, RailStatus
+from synccash.payments.rail import NO_ATTEMPT_DETAILS, AttemptDetails, NextActionType, Operation, RailStatus
 from synccash.rails.answers import pesewas
 from synccash.rails.mtn_momo.answers import REASONS, STILL_GOING, judge_send, judge_status
 from synccash.rails.transport import Exchange, TransportFailure, TransportFault
@@ -44,10 +44,10 @@ def sent(status, body=b"", operation=COLLECT, **headers):
     return judge_send(said(status, body, **headers), operation)
 
 
-def stands(body, status=200, operation=COLLECT, currency="GHS", traces=NO_TRACES):
+def stands(body, status=200, operation=COLLECT, currency="GHS", details=NO_ATTEMPT_DETAILS):
     """How MTN's answer stands; unless it says otherwise, it repeats our reference, as MTN does."""
     named = {"externalId": OURS} | body if isinstance(body, dict) else body
-    return judge_status(said(status, named), operation, OURS, currency, traces)
+    return judge_status(said(status, named), operation, OURS, currency, details)
 
 
 # Sends.
@@ -238,8 +238,8 @@ def test_a_success_names_its_amount_and_transaction():
 @pytest.mark.parametrize("named", [OTHERS, "", 7, {"id": OURS}])
 def test_an_answer_that_repeats_another_reference_says_nothing(operation, word, named):
     body = {"status": word, "externalId": named, "amount": "10.00", "payer": {"partyId": "233241234567"}}
-    traces = AttemptDetails(amount=1000, msisdn="233241234567")
-    answer = stands(body, operation=operation, traces=traces)
+    details = AttemptDetails(amount=1000, msisdn="233241234567")
+    answer = stands(body, operation=operation, details=details)
     assert (answer.status_at_rail, answer.provider_code) == (RailStatus.NO_INFORMATION, "other_reference")
     assert answer.reference != OURS
 
@@ -267,8 +267,8 @@ def test_an_answer_without_a_reference_counts_where_wallet_and_amount_agree(
         "amount": said_of["amount"],
         party: {"partyIdType": "MSISDN", "partyId": said_of["number"]},
     }
-    traces = AttemptDetails(**{"amount": 1000, "msisdn": "233241234567"} | known)
-    answer = stands(body, traces=traces)
+    details = AttemptDetails(**{"amount": 1000, "msisdn": "233241234567"} | known)
+    answer = stands(body, details=details)
     if is_believed:
         assert (answer.status_at_rail, answer.reference) == (RailStatus.SUCCEEDED, None)
     else:
@@ -280,7 +280,7 @@ def test_an_answer_without_a_reference_counts_where_wallet_and_amount_agree(
 
 def test_an_answer_about_no_wallet_and_no_reference_says_nothing():
     body = {"status": "SUCCESSFUL", "externalId": None, "amount": "10.00"}
-    assert stands(body, traces=AttemptDetails(amount=1000)).status_at_rail is RailStatus.NO_INFORMATION
+    assert stands(body, details=AttemptDetails(amount=1000)).status_at_rail is RailStatus.NO_INFORMATION
 
 
 def test_the_euros_of_mtn_s_own_sandbox_are_told_as_cedis():

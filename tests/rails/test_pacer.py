@@ -10,7 +10,7 @@ from rails.ticking import TickingClock
 from synccash.payments.rail import InquiryPriority
 from synccash.rails.pacer import Pacer, Turn
 
-HINTED, SCHEDULED, LOOK_BACK = InquiryPriority
+HINTED, SCHEDULED, AFTER_END = InquiryPriority
 STEP_S = 0.005
 
 
@@ -107,10 +107,10 @@ async def test_a_caller_who_gives_up_leaves_his_turn_to_the_next():
     assert scene.granted == [0, 2]
 
 
-async def test_a_look_back_takes_one_turn_in_five_at_most_and_is_counted_when_it_gets_none():
+async def test_a_recheck_takes_one_turn_in_five_at_most_and_is_counted_when_it_gets_none():
     scene = Scene()
     for who in range(200):
-        scene.come(who, LOOK_BACK)
+        scene.come(who, AFTER_END)
         await scene.pass_by(0.05)
     granted = len(scene.granted)
     assert granted == pytest.approx(10.0 / 1.05 / 5 * 10.0, abs=1)
@@ -118,16 +118,16 @@ async def test_a_look_back_takes_one_turn_in_five_at_most_and_is_counted_when_it
 
 
 @pytest.mark.parametrize("other", [HINTED, SCHEDULED])
-async def test_a_look_back_gives_way_to_whoever_waits(other):
+async def test_a_recheck_gives_way_to_whoever_waits(other):
     scene = Scene()
     scene.come("free")
     await settled()
     scene.come("other", other)
-    scene.come("back", LOOK_BACK)
+    scene.come("back", AFTER_END)
     await settled()
     assert scene.told[1:] == [("back", 1_000.0, Turn.SHED)]
     await scene.pass_by(0.5)
-    scene.come("back again", LOOK_BACK)
+    scene.come("back again", AFTER_END)
     await settled()
     assert scene.granted == ["free", "other", "back again"]
 
@@ -149,7 +149,7 @@ async def test_each_of_several_processes_takes_its_share_as_they_come_and_go():
 arrivals = st.lists(
     st.tuples(
         st.sampled_from([0.0, 0.0, 0.02, 0.1, 0.5]),
-        st.sampled_from([HINTED, SCHEDULED, LOOK_BACK]),
+        st.sampled_from([HINTED, SCHEDULED, AFTER_END]),
         st.sampled_from([0.0, 0.3, 5.0, 60.0]),
     ),
     max_size=40,
@@ -178,11 +178,11 @@ async def all_that_holds(comers, per_s, processes):
         within = [priority for when, priority in taken if begin <= when < begin + 5.0]
         # The window begins with a turn, which comes on top of those that its length allows.
         assert len(within) <= 1 + 5.0 * rate
-        assert within.count(LOOK_BACK) <= max(1.0, 5.0 * rate / 5)
+        assert within.count(AFTER_END) <= max(1.0, 5.0 * rate / 5)
     for who, when, turn in scene.told:
         came_at, priority, timeout_s = came[who]
         assert when <= came_at + timeout_s + STEP_S
-        assert turn is not Turn.SHED or priority is LOOK_BACK
+        assert turn is not Turn.SHED or priority is AFTER_END
     shed = sum(turn is Turn.SHED for _, _, turn in scene.told)
     assert scene.pacer.shed == shed
     ordered = [who for who, _, turn in scene.told if turn is Turn.GRANTED]

@@ -57,17 +57,17 @@ async def test_whether_a_charge_still_waits_for_its_voucher_is_told_where_that_i
     await bench.send(order)
 
     async def told(**known):
-        traces = AttemptDetails(amount=order.amount, **known)
+        details = AttemptDetails(amount=order.amount, **known)
         return await bench.rail.inquire(
-            order.account, order.operation, order.reference, timeout_s=5.0, traces=traces
+            order.account, order.operation, order.reference, timeout_s=5.0, details=details
         )
 
     assert (await told(transaction_id="1")).next_action is None
-    waits = await told(password_untold=True)
+    waits = await told(otp_outcome_unknown=True)
     assert (waits.status_at_rail, waits.next_action.type) == (RailStatus.PENDING, NextActionType.SUBMIT_OTP)
     for _ in range(2):
         await bench.rail.submit_otp(order.account, order.reference, "123456", timeout_s=5.0)
-    given = await told(password_untold=True)
+    given = await told(otp_outcome_unknown=True)
     assert given.next_action is None or given.next_action.type is NextActionType.APPROVE_ON_PHONE
     assert len(await bench.booked("debits", order)) == 1
 
@@ -99,7 +99,7 @@ async def test_a_charge_that_has_not_decided_what_to_ask_for_is_asked_for_again(
             order.operation,
             order.reference,
             timeout_s=5.0,
-            traces=AttemptDetails(password_untold=True),
+            details=AttemptDetails(otp_outcome_unknown=True),
         )
     assert told.status_at_rail is RailStatus.PENDING
     assert told.provider_transaction_id == ("61" if charge in ("send_otp", "failed") else None)

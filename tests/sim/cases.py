@@ -219,7 +219,7 @@ def _unreadable(before: Scenario, random: Random) -> Scenario:
 
 
 def _late_unsaid(before: Scenario, random: Random) -> Scenario:
-    """Rails go back on their word and call nobody: the run goes on past the last look-back."""
+    """Rails go back on their word and call nobody: the run goes on past the last recheck."""
     rails = tuple(replace(faults, fails=0.6, late_unsaid=0.7) for faults in before.rails)
     return replace(before, rails=rails, watch_s=WATCH_S)
 

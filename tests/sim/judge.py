@@ -86,7 +86,7 @@ def _bookings(world: World, attempts: Mapping[str, Attempt]) -> list[Booked]:
 
 
 def _was_to_be_seen(world: World, attempt: Attempt) -> bool:
-    """True when its late success came early enough for the last look-back, and no inquiry was first answered
+    """True when its late success came early enough for the last recheck, and no inquiry was first answered
     after the rail had taken the money back: such an answer is "failed", and nothing is gone."""
     booked = world.rails[attempt.rail].booked(attempt.reference)
     if booked is None:

@@ -211,11 +211,11 @@ def _sees_no_dead(right: Any) -> Any:
 
 
 def _looks_back_at_nothing(right: Any) -> Any:
-    async def look_back(self: OrderWorker, case: Any) -> Any:
-        alive = replace(case, attempts=tuple(a for a in case.attempts if not a.is_dead_by_word))
+    async def recheck(self: OrderWorker, case: Any) -> Any:
+        alive = replace(case, attempts=tuple(a for a in case.attempts if not a.is_closed_by_rail_report))
         return await right(self, alive)
 
-    return look_back
+    return recheck
 
 
 def _keeps_what_came_too_much(right: Any) -> Any:
@@ -263,7 +263,7 @@ MUTANTS: dict[str, tuple[Patch, ...]] = {
     "the reference is not the committed one": ((Attempts, "order_for", _fresh_reference),),
     "not found counts as failed": ((OrderWorker, "_ask", _absent_is_failed),),
     "silence counts as not sent": ((PolicyDispatch, "send", _silence_is_not_sent),),
-    "silence falls over to another rail": ((Decisions, "after_send", _moves_on_when_unknown(Payment)),),
+    "silence fails over to another rail": ((Decisions, "after_send", _moves_on_when_unknown(Payment)),),
     "any holder may call a send dead": (
         (Attempt, "after_send", _any_holder_declares_dead),
         (Decisions, "after_send", _any_fence_before),

@@ -19,13 +19,13 @@ from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.rail import Environment
 
 
-def _payer_refusal_falls_over(right: Any) -> Any:
-    def fall_over(self: Decisions, case: Any, dead: Attempt, entry: Any) -> Any:
+def _payer_refusal_fails_over(right: Any) -> Any:
+    def fail_over(self: Decisions, case: Any, dead: Attempt, entry: Any) -> Any:
         if dead.failure is not None:
             dead = replace(dead, failure=replace(dead.failure, reroute=True))
         return right(self, case, dead, entry)
 
-    return fall_over
+    return fail_over
 
 
 def _settled_at_once(right: Any) -> Any:
@@ -46,16 +46,16 @@ def _resends_acknowledged(right: Any) -> Any:
     return resend_in_s
 
 
-def _looks_back_once(right: Any) -> Any:
+def _rechecks_once(right: Any) -> Any:
     def rechecked(self: Decisions, case: Any, looked: Any, waits: Any) -> Any:
         return right(self, case, looked, [])
 
     return rechecked
 
 
-def _never_looks_back(right: Any) -> Any:
+def _never_rechecks(right: Any) -> Any:
     def recheck_s(self: AttemptTiming, *arguments: Any) -> None:
-        """No look-back is ever due."""
+        """No recheck is ever due."""
 
     return recheck_s
 
@@ -213,11 +213,11 @@ def _sends_in_every_mode(right: Any) -> Any:
 
 
 MONEY_MUTANTS: dict[str, tuple[Patch, ...]] = {
-    "a payer's own refusal goes to another rail": ((Decisions, "_fall_over", _payer_refusal_falls_over),),
+    "a payer's own refusal goes to another rail": ((Decisions, "_fail_over", _payer_refusal_fails_over),),
     "nothing has to settle": ((AttemptTiming, "resend_in_s", _settled_at_once),),
     "an acknowledged attempt is sent again": ((AttemptTiming, "resend_in_s", _resends_acknowledged),),
-    "there is one look-back only": ((Decisions, "rechecked", _looks_back_once),),
-    "there is never a look-back": ((AttemptTiming, "recheck_s", _never_looks_back),),
+    "there is one recheck only": ((Decisions, "rechecked", _rechecks_once),),
+    "there is never a recheck": ((AttemptTiming, "recheck_s", _never_rechecks),),
     "a heartbeat renews nothing": ((FakeOrderStore, "renew", _renews_nothing),),
     "a cancelation raises no fence": ((CommitBuilder, "commit", _cancels_without_fence),),
     "a later send forgets former evidence": ((Attempt, "after_send", _forgets_evidence),),

@@ -58,7 +58,7 @@ _SENDS_ALL_THE_SAME: tuple[Patch, ...] = (
 """The engine's one guard before a send, and the order store's."""
 
 
-def _falls_over_after_send(right: Any) -> Any:
+def _fails_over_after_send(right: Any) -> Any:
     def after_send(self: Decisions, case: Any, before: Any, after: Attempt, *rest: Any, **named: Any) -> Any:
         if not after.state.is_dead:
             return right(self, case, before, after, *rest, **named)
@@ -68,7 +68,7 @@ def _falls_over_after_send(right: Any) -> Any:
     return after_send
 
 
-def _falls_over_after_an_answer(right: Any) -> Any:
+def _fails_over_after_an_answer(right: Any) -> Any:
     def ended(self: Decisions, case: Any, after: Attempt, *rest: Any, **named: Any) -> Any:
         if not after.state.is_dead:
             return right(self, case, after, *rest, **named)
@@ -260,10 +260,10 @@ def _never_final(right: Any) -> Any:
 
 
 def _believes_any_reference(right: Any) -> Any:
-    async def told_of(self: PolicyDispatch, rail: Any, attempt: Attempt, traces: Any) -> Any:
+    async def told_of(self: PolicyDispatch, rail: Any, attempt: Attempt, details: Any) -> Any:
         timeout_s = self.settings.inquiry_timeout_s
         return await rail.inquire(
-            attempt.account, attempt.operation, attempt.reference, timeout_s=timeout_s, traces=traces
+            attempt.account, attempt.operation, attempt.reference, timeout_s=timeout_s, details=details
         )
 
     return told_of
@@ -296,10 +296,10 @@ def _reopens(right: Any) -> Any:
 
 
 def _hears_no_reversal_after_takeover(right: Any) -> Any:
-    async def look_back(self: OrderWorker, case: Any) -> Any:
+    async def recheck(self: OrderWorker, case: Any) -> Any:
         return await right(self, replace(case, former_lease_end=None))
 
-    return look_back
+    return recheck
 
 
 def _blames_the_rail(right: Any) -> Any:
@@ -397,8 +397,8 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
         *_SENDS_ALL_THE_SAME,
     ),
     "known money stops no other rail (3 walls)": (
-        (Decisions, "after_send", _falls_over_after_send),
-        (Decisions, "ended", _falls_over_after_an_answer),
+        (Decisions, "after_send", _fails_over_after_send),
+        (Decisions, "ended", _fails_over_after_an_answer),
         *_SENDS_ALL_THE_SAME,
     ),
     "known money stops no new try (3 walls)": ((OrderWorker, "advance", _tries_again), *_SENDS_ALL_THE_SAME),
@@ -511,8 +511,8 @@ FOUND_BY: Mapping[str, tuple[str, ...]] = {
     "closed attempts are not checked after a takeover": ("late_unsaid",),
     "a parked order is never looked at again": ("impatient",),
     "a callback is believed": ("wide", "unreadable"),
-    "there is never a look-back": ("late_unsaid",),
-    "there is one look-back only": ("late_unsaid",),
+    "there is never a recheck": ("late_unsaid",),
+    "there is one recheck only": ("late_unsaid",),
     "sends are not counted": ("healing",),
     "a re-send is not counted": ("healing",),
     "an unreadable row ends the batch": ("unreadable",),

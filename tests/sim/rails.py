@@ -16,7 +16,7 @@ from sim.loop import NODE, NOWHERE, VirtualLoop, checkpoint
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
-    NO_TRACES,
+    NO_ATTEMPT_DETAILS,
     AttemptDetails,
     CallbackAddress,
     CallbackNote,
@@ -290,7 +290,7 @@ class SimRail:
         booked.has_told_reversal = True
 
     def _come_late(self, booked: Booked) -> None:
-        """The callback of it is never lost, unless the rail sends none: look-backs have to find it."""
+        """The callback of it is never lost, unless the rail sends none: rechecks have to find it."""
         booked.failure, booked.came_late, booked.late_at = None, True, self.loop.time()
         if booked.comes_unsaid:
             booked.has_told = True
@@ -353,7 +353,7 @@ class SimRail:
         reference: str,
         *,
         timeout_s: float,
-        traces: AttemptDetails = NO_TRACES,
+        details: AttemptDetails = NO_ATTEMPT_DETAILS,
     ) -> StatusAnswer:
         assert account == self.account, "asked at another account than it was sent through"
         await checkpoint

@@ -19,7 +19,7 @@ class Process:
         self.health = RailHealth(HealthSettings(), lambda: self.at)
         self.shut = {}
         self.shared = SharedRailHealth(
-            session, self.health.known, lambda: self.shut, self.health.heard, self.health.now
+            session, self.health.own_samples, lambda: self.shut, self.health.set_peer_samples, self.health.now
         )
 
     def saw(self, bad):

@@ -38,11 +38,11 @@ class Process:
     told: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
 
     def hear(self, seen: RiskInput, decision: RiskDecision) -> None:
-        self.watch.heard(seen, decision, time.monotonic())
+        self.watch.receive(seen, decision, time.monotonic())
         self.told.put_nowait(seen.reference)
 
     def hear_not_opened(self, seen: RiskInput) -> None:
-        self.watch.heard_not_opened(seen, time.monotonic())
+        self.watch.receive_not_opened(seen, time.monotonic())
         self.told.put_nowait(f"not {seen.reference}")
 
     def assess(self, number: int, **changes) -> RiskDecision:
@@ -68,7 +68,8 @@ async def running(url, name):
     process = Process()
     async with open_session(url, name) as session:
         shared = SharedRiskInputs(session, process.hear, process.hear_not_opened)
-        process.watch.tell, process.watch.take_back = shared.tell, shared.take_back
+        process.watch.publish = shared.publish
+        process.watch.publish_not_opened = shared.publish_not_opened
         shared.start()
         try:
             yield process

@@ -22,7 +22,7 @@ from synccash.payments.case import (
 )
 from synccash.payments.failure import Failure
 from synccash.payments.rail import (
-    NO_TRACES,
+    NO_ATTEMPT_DETAILS,
     AttemptDetails,
     CallbackNote,
     Capabilities,
@@ -66,7 +66,7 @@ class Rail(Protocol):
         reference: str,
         *,
         timeout_s: float,
-        traces: AttemptDetails = NO_TRACES,
+        details: AttemptDetails = NO_ATTEMPT_DETAILS,
     ) -> StatusAnswer:
         """Ask the rail for the status of our own `reference`, at the account through which it was sent."""
         ...
@@ -246,7 +246,9 @@ class Dispatch(Protocol):
         """
         ...
 
-    async def inquire(self, rail: Rail, attempt: Attempt, traces: AttemptDetails = NO_TRACES) -> StatusAnswer:
+    async def inquire(
+        self, rail: Rail, attempt: Attempt, details: AttemptDetails = NO_ATTEMPT_DETAILS
+    ) -> StatusAnswer:
         """Ask the rail for the status of an attempt. The breaker never refuses an inquiry."""
         ...
 

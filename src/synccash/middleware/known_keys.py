@@ -84,13 +84,13 @@ class KnownKeys:
         if secret_hash in self._valid:
             return self._remember(secret_hash, await self.keyring.principal(secret_hash))
         refusal = await check()
-        if refusal is not None and not await self._is_valid_elsewhere(secret_hash):
+        if refusal is not None and not await self._is_any_valid_key(secret_hash):
             return refusal
         # The check limits each address; this limits lookups from many addresses together.
         async with self._lookups:
             return self._remember(secret_hash, await self.keyring.principal(secret_hash))
 
-    async def _is_valid_elsewhere(self, secret_hash: bytes) -> bool:
+    async def _is_any_valid_key(self, secret_hash: bytes) -> bool:
         """Tell whether the key is one of all valid keys, also one that this process has not seen."""
         async with self._fetching_all:
             now = self.clock()

@@ -166,13 +166,13 @@ class Attempt:
         return self.callback_checked_at is None or self.callback_checked_at < self.callback_at
 
     @property
-    def is_dead_by_word(self) -> bool:
+    def is_closed_by_rail_report(self) -> bool:
         """True when the only proof of the failure is the rail's answer, which a rail can revise: a send may
         have reached the rail, and the rail answered that the attempt failed or does not exist."""
         return self.state.is_dead and self.evidence in (Evidence.ACCEPTED, Evidence.AMBIGUOUS)
 
     @property
-    def may_go_elsewhere(self) -> bool:
+    def may_fail_over(self) -> bool:
         """True when another rail may be tried after this closed attempt. A refund has only one rail."""
         if self.operation is Operation.REFUND:
             return False

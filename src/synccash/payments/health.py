@@ -49,8 +49,8 @@ class HealthSettings:
     `prior`: the number of good samples assumed at the start, so that the first bad ones do not decide. The
     public status assumes only `public_prior`, because a rail that routing avoids yields few samples.
     An answer within `slow_s` counts as fast, one that took `timeout_s` as completely slow.
-    Below `ailing_below` a rail gets no share of a split; below `degraded_below` its status becomes degraded,
-    and from `recovered_above` healthy again, each after the score has stayed there for `hold_s`.
+    Below `unhealthy_below` a rail gets no share of a split; below `degraded_below` its status becomes
+    degraded, and from `recovered_above` healthy again, each after the score has stayed there for `hold_s`.
     """
 
     half_life_s: float = 30.0
@@ -59,7 +59,7 @@ class HealthSettings:
     public_prior: float = 5.0
     slow_s: float = 2.0
     timeout_s: float = 5.0
-    ailing_below: float = 0.9
+    unhealthy_below: float = 0.9
     degraded_below: float = 0.8
     recovered_above: float = 0.9
     hold_s: float = 10.0
@@ -206,27 +206,27 @@ class HealthState:
     """A rail's public status, and since when (monotonic seconds) the score has contradicted it; None = it
     agrees."""
 
-    standing: HealthStatus = HealthStatus.HEALTHY
+    status: HealthStatus = HealthStatus.HEALTHY
     doubted_since: float | None = None
 
     def after(
-        self, score: float, now: float, settings: HealthSettings, *, shut: bool = False, known: bool = True
+        self, score: float, now: float, settings: HealthSettings, *, is_open: bool = False, known: bool = True
     ) -> "HealthState":
-        """Return the state after one more evaluation. `shut`: the breaker refuses all calls. `known`: the
+        """Return the state after one more evaluation. `is_open`: the breaker refuses all calls. `known`: the
         score rests on samples; a rail without samples does not recover.
 
         The status does not change between the two thresholds, nor before the score stayed past one for
         `hold_s`.
         """
-        if self.standing is HealthStatus.HEALTHY:
-            doubtful = shut or score < settings.degraded_below
+        if self.status is HealthStatus.HEALTHY:
+            doubtful = is_open or score < settings.degraded_below
         else:
-            doubtful = known and not shut and score >= settings.recovered_above
+            doubtful = known and not is_open and score >= settings.recovered_above
         if not doubtful:
-            return HealthState(self.standing)
+            return HealthState(self.status)
         since = now if self.doubted_since is None else self.doubted_since
         if now - since < settings.hold_s:
-            return HealthState(self.standing, since)
+            return HealthState(self.status, since)
         return HealthState(
-            HealthStatus.DEGRADED if self.standing is HealthStatus.HEALTHY else HealthStatus.HEALTHY
+            HealthStatus.DEGRADED if self.status is HealthStatus.HEALTHY else HealthStatus.HEALTHY
         )

@@ -73,7 +73,7 @@ class PayerNetworks:
         news, self._news = self._news, {}
         return news
 
-    def learned_elsewhere(self, proven: Mapping[bytes, ProvenNetwork]) -> None:
+    def learned_from_peers(self, proven: Mapping[bytes, ProvenNetwork]) -> None:
         """Load proofs that were stored by other processes or before the start. Unsaved local changes win."""
         for payer, one in sorted(proven.items(), key=lambda item: item[1].at):
             known = self._known.get(payer)

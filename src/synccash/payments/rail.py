@@ -212,7 +212,7 @@ class AttemptDetails:
     `amount` in pesewas. `transaction_id`: the rail's id of the attempt, if it gave one.
     For a refund `original_reference` and `original_transaction_id` identify the debit that is returned.
     `msisdn`: the wallet that pays or is paid, as 233…
-    `password_untold`: the payer's password was submitted, and it is unknown whether the rail received it.
+    `otp_outcome_unknown`: the payer's password was submitted, and it is unknown whether the rail received it.
     """
 
     amount: int | None = None
@@ -220,11 +220,11 @@ class AttemptDetails:
     transaction_id: str | None = None
     original_reference: str | None = None
     original_transaction_id: str | None = None
-    password_untold: bool = False
+    otp_outcome_unknown: bool = False
     priority: InquiryPriority = InquiryPriority.SCHEDULED
 
 
-NO_TRACES = AttemptDetails()
+NO_ATTEMPT_DETAILS = AttemptDetails()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from synccash.payments.rail import Operation
 
 TIER = "kyc_tier"
 """The metadata key of a payment that holds the payer's KYC tier."""
-_REMEMBERED = 100_000
+_MAX_KEYS = 100_000
 
 
 class RiskOutcome(StrEnum):
@@ -158,7 +158,7 @@ class RiskInput:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sum:
+class _LimitedSum:
     """One limited count or sum, and how much an order adds to it."""
 
     key: tuple[str, str]
@@ -185,7 +185,7 @@ class _Window:
             self.now, self.began = 0, self.began + passed * window_s
         return self.now + self.before * (1 - (at - self.began) / window_s)
 
-    def take_back(self, counted_at: float, count: int, at: float, window_s: float) -> None:
+    def subtract(self, counted_at: float, count: int, at: float, window_s: float) -> None:
         """Subtract what was counted at `counted_at`, if it still counts."""
         self.sum(at, window_s)
         if counted_at >= self.began:
@@ -195,35 +195,39 @@ class _Window:
 
 
 @dataclass(slots=True)
-class _Decided:
+class _StoredDecision:
     """A stored decision, counted at `at`. `requests`: how many requests may have opened the order or may
-    still do so. `double_of`: when a similar order was seen before it; None when none was."""
+    still do so. `previous_at`: when a similar order was seen before it; None when none was."""
 
     decision: RiskDecision
     at: float
     is_counted: bool
-    double_of: float | None
+    previous_at: float | None
     requests: int = 1
 
 
 @dataclass(slots=True)
 class VelocityCounters:
-    """Live: counts the recent orders of this process, and those that other processes report (`heard`).
+    """Counts the recent orders of this process, and those that other processes report (`receive`).
 
-    `tell` publishes the decisions of this process, `take_back` the orders that were not opened after all;
-    without them each process counts alone, so n processes allow up to n times the limit. Bounded: the least
-    recently used keys are dropped.
+    `publish` sends the decisions of this process to the others, `publish_not_opened` the orders that were not
+    opened after all; without them each process counts alone, so n processes allow up to n times the limit.
+    Bounded: the least recently used keys are dropped.
     """
 
     rules: RiskRules
     payouts: PayoutRules = NO_PAYOUT_RULES
-    tell: Callable[[RiskInput, RiskDecision], None] | None = None
-    take_back: Callable[[RiskInput], None] | None = None
+    publish: Callable[[RiskInput, RiskDecision], None] | None = None
+    publish_not_opened: Callable[[RiskInput], None] | None = None
     _windows: OrderedDict[tuple[str, str], _Window] = field(
         default_factory=OrderedDict[tuple[str, str], _Window]
     )
-    _seen: OrderedDict["_Likeness", float] = field(default_factory=OrderedDict["_Likeness", float])
-    _decided: OrderedDict[RiskInput, _Decided] = field(default_factory=OrderedDict[RiskInput, _Decided])
+    _last_seen: OrderedDict["_DuplicateKey", float] = field(
+        default_factory=OrderedDict["_DuplicateKey", float]
+    )
+    _decided: OrderedDict[RiskInput, _StoredDecision] = field(
+        default_factory=OrderedDict[RiskInput, _StoredDecision]
+    )
 
     _idle: frozenset[Operation] = field(init=False)
 
@@ -252,9 +256,9 @@ class VelocityCounters:
         if risk_input.payer not in self._rules_for(risk_input).allowed_payers:
             for outcome, reason in self._matched_rules(risk_input, at):
                 decision = decision.with_(RiskDecision(outcome, (reason,)))
-        self._remember(risk_input, decision, at)
-        if self.tell is not None:
-            self.tell(risk_input, decision)
+        self._store(risk_input, decision, at)
+        if self.publish is not None:
+            self.publish(risk_input, decision)
         return decision
 
     def not_opened(self, order: Payment | Payout, at: float) -> None:
@@ -264,11 +268,11 @@ class VelocityCounters:
         saved up for a later day.
         """
         risk_input = RiskInput.of(order)
-        self.heard_not_opened(risk_input, at)
-        if self.take_back is not None and risk_input.operation not in self._idle:
-            self.take_back(risk_input)
+        self.receive_not_opened(risk_input, at)
+        if self.publish_not_opened is not None and risk_input.operation not in self._idle:
+            self.publish_not_opened(risk_input)
 
-    def heard_not_opened(self, risk_input: RiskInput, at: float) -> None:
+    def receive_not_opened(self, risk_input: RiskInput, at: float) -> None:
         """Undo a decision that another process has undone."""
         known = self._decided.get(risk_input)
         if known is None:
@@ -279,19 +283,19 @@ class VelocityCounters:
         del self._decided[risk_input]
         if not known.is_counted:
             return
-        for sum_ in self._sums(risk_input):
-            window = self._windows.get(sum_.key)
+        for limited in self._sums(risk_input):
+            window = self._windows.get(limited.key)
             if window is not None:
-                window.take_back(known.at, sum_.adds, at, sum_.limit.window_s)
-        if self._seen.get(_likeness(risk_input)) == known.at:
-            del self._seen[_likeness(risk_input)]
-            if known.double_of is not None:
-                self._seen[_likeness(risk_input)] = known.double_of
+                window.subtract(known.at, limited.adds, at, limited.limit.window_s)
+        if self._last_seen.get(_duplicate_key(risk_input)) == known.at:
+            del self._last_seen[_duplicate_key(risk_input)]
+            if known.previous_at is not None:
+                self._last_seen[_duplicate_key(risk_input)] = known.previous_at
 
-    def heard(self, risk_input: RiskInput, decision: RiskDecision, at: float) -> None:
+    def receive(self, risk_input: RiskInput, decision: RiskDecision, at: float) -> None:
         """Store the decision of another process as if it was made here."""
         if risk_input.operation not in self._idle and risk_input not in self._decided:
-            self._remember(risk_input, decision, at)
+            self._store(risk_input, decision, at)
 
     def _rules_for(self, risk_input: RiskInput) -> RiskRules:
         if risk_input.operation is Operation.PAYOUT:
@@ -300,8 +304,8 @@ class VelocityCounters:
 
     def _matched_rules(self, risk_input: RiskInput, at: float) -> list[tuple[RiskOutcome, str]]:
         rules, amount, payer = self._rules_for(risk_input), risk_input.amount, risk_input.payer
-        last = self._seen.get(_likeness(risk_input))
-        is_double = rules.duplicate_window_s is not None and (
+        last = self._last_seen.get(_duplicate_key(risk_input))
+        is_duplicate = rules.duplicate_window_s is not None and (
             last is not None and at - last < rules.duplicate_window_s
         )
         is_above = rules.ceiling is not None and amount > rules.ceiling
@@ -310,12 +314,15 @@ class VelocityCounters:
             (payer in rules.blocked_payers, RiskOutcome.DECLINE, f"{_wallet(risk_input)}_blocked"),
             (is_above, RiskOutcome.DECLINE, "above_ceiling"),
             (is_large, RiskOutcome.REVIEW, "large_amount"),
-            (is_double, rules.duplicate, "looks_like_a_double"),
-            *((self._exceeds(sum_, at), sum_.outcome, sum_.reason) for sum_ in self._sums(risk_input)),
+            (is_duplicate, rules.duplicate, "looks_like_a_double"),
+            *(
+                (self._exceeds(limited, at), limited.outcome, limited.reason)
+                for limited in self._sums(risk_input)
+            ),
         )
         return [(outcome, reason) for applies, outcome, reason in checks if applies]
 
-    def _sums(self, risk_input: RiskInput) -> Iterator[_Sum]:
+    def _sums(self, risk_input: RiskInput) -> Iterator[_LimitedSum]:
         """Yield the limited counts and sums of this order, and how much it adds to each."""
         rules, amount, wallet = self._rules_for(risk_input), risk_input.amount, _wallet(risk_input)
         # Test orders are counted apart from live ones.
@@ -323,7 +330,7 @@ class VelocityCounters:
         payer, merchant = f"{mode}:{risk_input.payer}", f"{mode}:{risk_input.merchant_id}"
         tier = rules.tier_limit(risk_input.tier)
         decline, review = RiskOutcome.DECLINE, RiskOutcome.REVIEW
-        for kind, who, limit, adds, outcome, reason in (
+        for kind, owner, limit, adds, outcome, reason in (
             ("payer_count", payer, rules.payer_count, 1, decline, f"{wallet}_too_often"),
             ("payer_amount", payer, rules.payer_amount, amount, decline, f"{wallet}_too_much"),
             ("payer_tier", payer, tier, amount, decline, "above_tier_ceiling"),
@@ -331,36 +338,40 @@ class VelocityCounters:
             ("merchant_amount", merchant, rules.merchant_amount, amount, review, "merchant_too_much"),
         ):
             if limit is not None:
-                yield _Sum((f"{risk_input.operation.value}:{kind}", who), limit, adds, outcome, reason)
+                yield _LimitedSum(
+                    (f"{risk_input.operation.value}:{kind}", owner), limit, adds, outcome, reason
+                )
 
-    def _exceeds(self, sum_: _Sum, at: float) -> bool:
+    def _exceeds(self, limited: _LimitedSum, at: float) -> bool:
         """Return True when the order would exceed the limit."""
-        window = self._windows.get(sum_.key)
-        return (window.sum(at, sum_.limit.window_s) if window else 0) + sum_.adds > sum_.limit.most
+        window = self._windows.get(limited.key)
+        return (window.sum(at, limited.limit.window_s) if window else 0) + limited.adds > limited.limit.most
 
-    def _remember(self, risk_input: RiskInput, decision: RiskDecision, at: float) -> None:
+    def _store(self, risk_input: RiskInput, decision: RiskDecision, at: float) -> None:
         # A declined payout must not use up the limit of its payee. A declined payment is counted, so that a
         # payer cannot get around the limit by repeated tries.
         is_uncounted = risk_input.operation is Operation.PAYOUT and decision.outcome is RiskOutcome.DECLINE
-        double_of = self._seen.get(_likeness(risk_input))
-        for sum_ in () if is_uncounted else self._sums(risk_input):
-            window = self._windows.setdefault(sum_.key, _Window(at))
-            window.sum(at, sum_.limit.window_s)
-            window.now += sum_.adds
-            self._windows.move_to_end(sum_.key)
+        previous_at = self._last_seen.get(_duplicate_key(risk_input))
+        for limited in () if is_uncounted else self._sums(risk_input):
+            window = self._windows.setdefault(limited.key, _Window(at))
+            window.sum(at, limited.limit.window_s)
+            window.now += limited.adds
+            self._windows.move_to_end(limited.key)
         if self._rules_for(risk_input).duplicate_window_s is not None and not is_uncounted:
-            self._seen[_likeness(risk_input)] = at
-            self._seen.move_to_end(_likeness(risk_input))
-        self._decided[risk_input] = _Decided(decision, at, is_counted=not is_uncounted, double_of=double_of)
-        for memory in (self._windows, self._seen, self._decided):
-            while len(memory) > _REMEMBERED:
+            self._last_seen[_duplicate_key(risk_input)] = at
+            self._last_seen.move_to_end(_duplicate_key(risk_input))
+        self._decided[risk_input] = _StoredDecision(
+            decision, at, is_counted=not is_uncounted, previous_at=previous_at
+        )
+        for memory in (self._windows, self._last_seen, self._decided):
+            while len(memory) > _MAX_KEYS:
                 memory.popitem(last=False)
 
 
-_Likeness = tuple[Operation, str, bool, str, int]
+_DuplicateKey = tuple[Operation, str, bool, str, int]
 
 
-def _likeness(risk_input: RiskInput) -> _Likeness:
+def _duplicate_key(risk_input: RiskInput) -> _DuplicateKey:
     """Return the fields that two probable duplicates have in common."""
     return (
         risk_input.operation,

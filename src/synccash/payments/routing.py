@@ -18,15 +18,16 @@ class Candidate:
     """The current state of a rail.
 
     `open_for_s`: how long its breaker still refuses; None = it admits calls. `health` from 0 to 1; an
-    `ailing` rail gets no share of a split. `short_for_s`: how long its float is known to be too low for the
-    order; None = it is not. `unconfirmed`: the operator has to confirm the account's new credentials first.
+    `unhealthy` rail gets no share of a split. `short_for_s`: how long its float is known to be too low for
+    the order; None = it is not. `unconfirmed`: the operator has to confirm the account's new credentials
+    first.
     """
 
     rail: str
     capabilities: Capabilities
     open_for_s: float | None = None
     health: float = 1.0
-    ailing: bool = False
+    unhealthy: bool = False
     short_for_s: float | None = None
     environment: Environment = Environment.TEST
     unconfirmed: bool = False
@@ -52,7 +53,7 @@ class RoutingPreferences:
     """The operator's preferences for one kind of order.
 
     `order`: the preferred rails, best first; each step down lowers the score by `preference_step`.
-    `shares`: a split in percent; its rails rank before all others, as long as they are not ailing.
+    `shares`: a split in percent; its rails rank before all others, as long as they are not unhealthy.
     `costs`: each percent of cost above the cheapest rail lowers the score by `cost_weight`.
     """
 
@@ -190,7 +191,7 @@ def _in_order(
         return -one.score, -one.candidate.health, one.position
 
     def within(one: _Ranked) -> bool:
-        return preferences.shares.get(one.candidate.rail, 0.0) > 0 and (ideal or not one.candidate.ailing)
+        return preferences.shares.get(one.candidate.rail, 0.0) > 0 and (ideal or not one.candidate.unhealthy)
 
     def by_lot(one: _Ranked) -> float:
         # Weighted rendezvous hashing: when a rail drops out, only its own payments move to other rails.
@@ -210,7 +211,7 @@ def _reason(
         return "pinned"
     if len(ranked) == 1:
         return "only_able"
-    in_split = preferences.shares.get(first.candidate.rail, 0.0) > 0 and not first.candidate.ailing
+    in_split = preferences.shares.get(first.candidate.rail, 0.0) > 0 and not first.candidate.unhealthy
     return "split" if in_split else "best_score"
 
 

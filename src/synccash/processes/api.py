@@ -433,15 +433,16 @@ def _share_risk(wiring: _Wiring, counters: VelocityCounters) -> SharedRiskInputs
         return None
     clock = wiring.clock
 
-    def heard(seen: RiskInput, decision: RiskDecision) -> None:
-        counters.heard(seen, decision, clock.monotonic())
+    def receive(seen: RiskInput, decision: RiskDecision) -> None:
+        counters.receive(seen, decision, clock.monotonic())
 
-    def heard_not_opened(seen: RiskInput) -> None:
-        counters.heard_not_opened(seen, clock.monotonic())
+    def receive_not_opened(seen: RiskInput) -> None:
+        counters.receive_not_opened(seen, clock.monotonic())
 
-    shared = SharedRiskInputs(wiring.valkey, heard, heard_not_opened)
+    shared = SharedRiskInputs(wiring.valkey, receive, receive_not_opened)
     wiring.stack.push_async_callback(shared.close)
-    counters.tell, counters.take_back = shared.tell, shared.take_back
+    counters.publish = shared.publish
+    counters.publish_not_opened = shared.publish_not_opened
     return shared
 
 
@@ -454,7 +455,9 @@ def _share_health(wiring: _Wiring, health: RailHealth) -> None:
         refusing = {name: breaker.retry_after() for name, breaker in wiring.registry.breakers().items()}
         return {name: left_s for name, left_s in refusing.items() if left_s is not None}
 
-    shared = SharedRailHealth(wiring.valkey, health.known, open_breakers, health.heard, health.now)
+    shared = SharedRailHealth(
+        wiring.valkey, health.own_samples, open_breakers, health.set_peer_samples, health.now
+    )
     wiring.stack.push_async_callback(shared.close)
     wiring.run_in_background("rail_health", shared.run)
 

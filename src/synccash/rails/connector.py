@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
-    NO_TRACES,
+    NO_ATTEMPT_DETAILS,
     AttemptDetails,
     Capabilities,
     Environment,
@@ -82,12 +82,12 @@ class Connector(ABC):
         reference: str,
         *,
         timeout_s: float,
-        traces: AttemptDetails = NO_TRACES,
+        details: AttemptDetails = NO_ATTEMPT_DETAILS,
     ) -> StatusAnswer:
         """Ask for the status of our reference, at the account that it was sent through."""
         if not self._serves(account, operation):
             return not_asked(OTHER_ACCOUNT)
-        return await self._inquire(operation, reference, timeout_s, traces)
+        return await self._inquire(operation, reference, timeout_s, details)
 
     @abstractmethod
     async def _send(self, order: SendOrder, timeout_s: float) -> SendAnswer:
@@ -95,7 +95,7 @@ class Connector(ABC):
 
     @abstractmethod
     async def _inquire(
-        self, operation: Operation, reference: str, timeout_s: float, traces: AttemptDetails
+        self, operation: Operation, reference: str, timeout_s: float, details: AttemptDetails
     ) -> StatusAnswer:
         """Ask about an attempt of this account."""
 
@@ -146,12 +146,12 @@ class PacedConnector(Connector):
         return self._pacer.shed
 
     async def _inquire(
-        self, operation: Operation, reference: str, timeout_s: float, traces: AttemptDetails
+        self, operation: Operation, reference: str, timeout_s: float, details: AttemptDetails
     ) -> StatusAnswer:
-        turn, paced_s = await self._turn(timeout_s, traces.priority)
+        turn, paced_s = await self._turn(timeout_s, details.priority)
         if turn is not Turn.GRANTED:
             return not_asked(turn.value)
-        return await self._inquire_paced(operation, reference, timeout_s - paced_s, traces, paced_s)
+        return await self._inquire_paced(operation, reference, timeout_s - paced_s, details, paced_s)
 
     async def _turn(
         self, timeout_s: float, priority: InquiryPriority = InquiryPriority.SCHEDULED
@@ -167,7 +167,7 @@ class PacedConnector(Connector):
         operation: Operation,
         reference: str,
         timeout_s: float,
-        traces: AttemptDetails,
+        details: AttemptDetails,
         paced_s: float,
     ) -> StatusAnswer:
         """Ask about an attempt of this account within `timeout_s`, after a wait of `paced_s` seconds."""

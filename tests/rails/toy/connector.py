@@ -64,7 +64,7 @@ class Toy(Connector):
         return judge_send(answer)
 
     async def _inquire(
-        self, operation: Operation, reference: str, timeout_s: float, traces: AttemptDetails
+        self, operation: Operation, reference: str, timeout_s: float, details: AttemptDetails
     ) -> StatusAnswer:
         url = f"{self._settings.base_url}/collections/{reference}"
         answer = await self._transport.request("GET", url, headers=self._headers, timeout_s=timeout_s)

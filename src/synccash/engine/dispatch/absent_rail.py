@@ -3,7 +3,7 @@
 from synccash.engine.ports import AccountRail
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import (
-    NO_TRACES,
+    NO_ATTEMPT_DETAILS,
     AttemptDetails,
     Capabilities,
     Environment,
@@ -24,7 +24,7 @@ _UNSENT = SendAnswer(
     provider_code=NOT_SET_UP,
     refused_locally=True,
 )
-NOTHING_IS_SURE = OperationCapability(dedup_by_reference=False, lookup_by_reference=False)
+NO_GUARANTEES = OperationCapability(dedup_by_reference=False, lookup_by_reference=False)
 """The capability of a rail for an operation that it is not configured for: it promises nothing."""
 
 
@@ -43,7 +43,7 @@ class AbsentRail:
     @property
     def capabilities(self) -> Capabilities:
         """Serves no network, so no new order is routed here."""
-        return Capabilities(networks=frozenset(), operations=dict.fromkeys(Operation, NOTHING_IS_SURE))
+        return Capabilities(networks=frozenset(), operations=dict.fromkeys(Operation, NO_GUARANTEES))
 
     @property
     def account(self) -> RailAccount:
@@ -84,10 +84,10 @@ class AbsentRail:
         reference: str,
         *,
         timeout_s: float,
-        traces: AttemptDetails = NO_TRACES,
+        details: AttemptDetails = NO_ATTEMPT_DETAILS,
     ) -> StatusAnswer:
         """Return NO_INFORMATION."""
-        del account, operation, reference, timeout_s, traces
+        del account, operation, reference, timeout_s, details
         return StatusAnswer(
             status_at_rail=RailStatus.NO_INFORMATION, provider_code=NOT_SET_UP, refused_locally=True
         )

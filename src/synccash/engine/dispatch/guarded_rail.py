@@ -6,7 +6,7 @@ from dataclasses import replace
 from synccash.engine.ports import AccountBook, CallbackReader, OtpRail, Rail
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import (
-    NO_TRACES,
+    NO_ATTEMPT_DETAILS,
     AttemptDetails,
     CallbackNote,
     Capabilities,
@@ -121,7 +121,7 @@ class GuardedRail:
         reference: str,
         *,
         timeout_s: float,
-        traces: AttemptDetails = NO_TRACES,
+        details: AttemptDetails = NO_ATTEMPT_DETAILS,
     ) -> StatusAnswer:
         """Ask with the present credentials, or with the former ones that belong to the attempt's account."""
         if await self._serves_now(account):
@@ -135,7 +135,7 @@ class GuardedRail:
                 )
             connector = found
         return await connector.inquire(
-            connector.account, operation, reference, timeout_s=timeout_s, traces=traces
+            connector.account, operation, reference, timeout_s=timeout_s, details=details
         )
 
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:

@@ -9,7 +9,7 @@ from synccash.payments.attempt import Attempt
 from synccash.payments.failure import FailureCode
 from synccash.payments.health import HealthAspect, blame
 from synccash.payments.rail import (
-    NO_TRACES,
+    NO_ATTEMPT_DETAILS,
     AttemptDetails,
     Operation,
     RailStatus,
@@ -64,11 +64,13 @@ class HealthRecordingDispatch:
             slow = self.health.settings.slowness(sent.latency_ms / 1000)
             self.health.saw(key, HealthAspect.PACE, good=1.0 - slow, bad=slow)
 
-    async def inquire(self, rail: Rail, attempt: Attempt, traces: AttemptDetails = NO_TRACES) -> StatusAnswer:
+    async def inquire(
+        self, rail: Rail, attempt: Attempt, details: AttemptDetails = NO_ATTEMPT_DETAILS
+    ) -> StatusAnswer:
         """Ask, and record how long the answer took. An answer without information, or "not found" for what
         the rail had accepted, counts as bad."""
         began = self.health.now()
-        answer = await self.inner.inquire(rail, attempt, traces)
+        answer = await self.inner.inquire(rail, attempt, details)
         if answer.refused_locally:
             return answer
         took_s = self.health.now() - began - answer.paced_s

@@ -64,7 +64,7 @@ class NetworkMemory:
         if struck := [payer for payer, network in news.items() if network is None]:
             await self.book.strike(struck)
         found = await self.book.since(self._read_until - _OVERLAP_S, limit=MOST)
-        self.networks.learned_elsewhere(found)
+        self.networks.learned_from_peers(found)
         self._read_until = max((one.at for one in found.values()), default=self._read_until)
         if self.clock.monotonic() - self._swept_at >= _SWEEP_S:
             self._swept_at = self.clock.monotonic()

@@ -10,7 +10,7 @@ from synccash.payments.attempt import Attempt
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.ports import Clock
 from synccash.payments.rail import (
-    NO_TRACES,
+    NO_ATTEMPT_DETAILS,
     AttemptDetails,
     FloatAnswer,
     Operation,
@@ -60,8 +60,8 @@ def judge_send(result: SendAnswer | BaseException) -> Verdict:
     if evidence is Evidence.ACCEPTED:
         return Verdict(Outcome.OK)
     if evidence is Evidence.REFUSED_FINAL:
-        innocent = failure is not None and not failure.counts_against_rail
-        return Verdict(Outcome.OK if innocent else Outcome.FAILED)
+        is_healthy = failure is not None and not failure.counts_against_rail
+        return Verdict(Outcome.OK if is_healthy else Outcome.FAILED)
     if evidence is Evidence.AMBIGUOUS:
         return Verdict(Outcome.FAILED, evidence=evidence)
     # A retry does not help against wrong credentials.
@@ -158,11 +158,13 @@ class PolicyDispatch:
             log.exception("connector_failed", rail=rail.name, operation="submit_otp")
             return SendAnswer(evidence=Evidence.AMBIGUOUS, provider_code=_CONNECTOR_ERROR)
 
-    async def inquire(self, rail: Rail, attempt: Attempt, traces: AttemptDetails = NO_TRACES) -> StatusAnswer:
+    async def inquire(
+        self, rail: Rail, attempt: Attempt, details: AttemptDetails = NO_ATTEMPT_DETAILS
+    ) -> StatusAnswer:
         """Ask about an attempt. The breaker never refuses an inquiry, since the outcome must become known."""
         try:
             return await self._inquiry_policy(f"{rail.name}:status", judge_inquiry).call(
-                self._checked_inquiry, rail, attempt, traces
+                self._checked_inquiry, rail, attempt, details
             )
         except Exception:
             log.exception("connector_failed", rail=rail.name, operation="inquire")
@@ -179,17 +181,17 @@ class PolicyDispatch:
             log.exception("connector_failed", rail=rail.name, operation="read_float")
             return FloatAnswer(provider_code=_CONNECTOR_ERROR)
 
-    async def _checked_inquiry(self, rail: Rail, attempt: Attempt, traces: AttemptDetails) -> StatusAnswer:
+    async def _checked_inquiry(self, rail: Rail, attempt: Attempt, details: AttemptDetails) -> StatusAnswer:
         """Ask, and replace an answer that names another reference than the attempt's by NO_INFORMATION."""
         answer = await rail.inquire(
             attempt.account,
             attempt.operation,
             attempt.reference,
             timeout_s=self.settings.inquiry_timeout_s,
-            traces=traces,
+            details=details,
         )
         if answer.reference in (None, attempt.reference):
-            other = is_other_wallet(answer.wallet, traces.msisdn)
+            other = is_other_wallet(answer.wallet, details.msisdn)
             return replace(answer, other_wallet=True) if other else answer
         log.warning(
             "inquiry_answered_for_another",

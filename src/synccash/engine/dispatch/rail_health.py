@@ -27,10 +27,10 @@ _FRESH_S = 0.05
 
 @dataclass(slots=True)
 class RailHealth:
-    """Live and shared: one per process, one event loop. `now` is a monotonic clock in seconds.
+    """Holds the health samples of all rails. One per process, for one event loop.
 
-    The samples of peers are added to this process's own; without peers only its own count. `live`: the number
-    of processes, including this one.
+    `now` is a monotonic clock in seconds.     The samples of peers are added to this process's
+    own; without peers only its own count. `live`: the number of processes, including this one.
     """
 
     settings: HealthSettings
@@ -58,16 +58,16 @@ class RailHealth:
         if bad:
             self._judged.clear()
 
-    def ended(self, attempt: Attempt, network: Network | None, *, told: bool | None) -> None:
-        """Record how an attempt ended by the rail's answer. `told`: whether a callback had come; None for a
-        rail that sends none."""
+    def ended(self, attempt: Attempt, network: Network | None, *, callback_came: bool | None) -> None:
+        """Record how an attempt ended by the rail's answer. `callback_came`: whether a callback had come;
+        None for a rail that sends none."""
         key = _key(attempt.rail, network, attempt.operation)
         if attempt.state is AttemptState.SUCCEEDED:
             self.saw(key, HealthAspect.END, good=1.0)
         elif blamed := blame(attempt.failure).bad:
             self.saw(key, HealthAspect.END, bad=blamed)
-        if told is not None:
-            self.saw(key, HealthAspect.CALLBACK, good=float(told), bad=float(not told))
+        if callback_came is not None:
+            self.saw(key, HealthAspect.CALLBACK, good=float(callback_came), bad=float(not callback_came))
 
     @contextmanager
     def waiting(self, key: Key) -> Generator[None]:
@@ -79,12 +79,12 @@ class RailHealth:
         finally:
             del waiting[number]
 
-    def known(self) -> dict[Key, Signals]:
+    def own_samples(self) -> dict[Key, Signals]:
         """Return this process's own samples, decayed to the present time."""
         now, half_life_s = self.now(), self.settings.half_life_s
         return {key: signals.as_of(now, half_life_s) for key, signals in self._own.items()}
 
-    def heard(self, peers: Mapping[Key, Signals], live: int) -> None:
+    def set_peer_samples(self, peers: Mapping[Key, Signals], live: int) -> None:
         """Set the combined samples of the other processes, and the number of processes."""
         self._peers, self.live = peers, live
 

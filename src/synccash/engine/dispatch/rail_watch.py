@@ -23,7 +23,7 @@ class RailStatusStore(Protocol):
 
     async def all(self) -> Mapping[tuple[str, str], HealthStatus]: ...
     async def change(
-        self, rail: str, operation: str, standing: HealthStatus, document: Mapping[str, Any], event_id: str
+        self, rail: str, operation: str, status: HealthStatus, document: Mapping[str, Any], event_id: str
     ) -> bool: ...
 
 
@@ -38,7 +38,7 @@ class RailWatch:
     rails: Mapping[str, Rail]
     health: RailHealth
     dispatch: Dispatch
-    standings: RailStatusStore
+    status_store: RailStatusStore
     clock: Clock
     identities: Identities
     _states: dict[tuple[str, Operation], HealthState] = field(
@@ -67,17 +67,17 @@ class RailWatch:
 
     async def look(self) -> None:
         """Check every rail and operation once, and publish changes of status."""
-        kept = await self.standings.all()
+        kept = await self.status_store.all()
         for name, rail in self.rails.items():
             for operation in rail.capabilities.operations:
-                standing = kept.get((name, operation.value), HealthStatus.HEALTHY)
-                await self._look_at(rail, operation, standing)
+                status = kept.get((name, operation.value), HealthStatus.HEALTHY)
+                await self._look_at(rail, operation, status)
 
-    async def _look_at(self, rail: Rail, operation: Operation, standing: HealthStatus) -> None:
+    async def _look_at(self, rail: Rail, operation: Operation, status: HealthStatus) -> None:
         key = (rail.name, operation)
         before = self._states.get(key, HealthState())
-        if before.standing is not standing:
-            before = HealthState(standing)
+        if before.status is not status:
+            before = HealthState(status)
         healths = {n: self.health.of(rail.name, n, operation) for n in sorted(rail.capabilities.networks)}
         worst = min(healths.values(), key=lambda one: one.public)
         open_for_s = self.dispatch.open_for_s(rail.name, operation)
@@ -85,27 +85,27 @@ class RailWatch:
             worst.public,
             self.clock.monotonic(),
             self.health.settings,
-            shut=open_for_s is not None,
+            is_open=open_for_s is not None,
             known=max(one.weight for one in healths.values()) >= 1.0,
         )
         self._states[key] = after
-        if after.standing is standing:
+        if after.status is status:
             return
         document = {
             "id": f"{rail.name}:{operation.value}",
             "object": "rail",
             "rail": rail.name,
             "operation": operation.value,
-            "status": after.standing.value,
+            "status": after.status.value,
             "reason": "breaker_open" if open_for_s is not None else "health",
             "networks": {network.value: round(one.public, 3) for network, one in healths.items()},
         }
-        changed = await self.standings.change(
-            rail.name, operation.value, after.standing, document, self.identities.new("evt")
+        changed = await self.status_store.change(
+            rail.name, operation.value, after.status, document, self.identities.new("evt")
         )
         if changed:
             log.warning(
-                "rail_degraded" if after.standing is HealthStatus.DEGRADED else "rail_recovered",
+                "rail_degraded" if after.status is HealthStatus.DEGRADED else "rail_recovered",
                 rail=rail.name,
                 operation=operation.value,
                 networks=document["networks"],

@@ -99,7 +99,7 @@ class Router:
             self._probed[query.network, query.operation] = self.health.now()
         return route
 
-    def elsewhere(self, order: Routed, spent: frozenset[str]) -> str | None:
+    def failover_rail(self, order: Routed, spent: frozenset[str]) -> str | None:
         """Return the rail that would take the order if all of `spent` fail; None when there is none."""
         return self._choose(routing_query_of(order), spent, probe=False).chosen
 
@@ -163,7 +163,7 @@ class Router:
 
     def _candidate(self, name: str, rail: HasCapabilities, query: RoutingQuery) -> Candidate:
         score = self.health.of(name, query.network, query.operation).score
-        is_unhealthy = score < self.health.settings.ailing_below
+        is_unhealthy = score < self.health.settings.unhealthy_below
         open_for_s = self.breakers.open_for_s(name, query.operation)
         short_for_s = None
         if self.floats is not None and query.operation is Operation.PAYOUT:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from synccash.engine.commit_builder import merged
-from synccash.engine.dispatch.absent_rail import NOTHING_IS_SURE
+from synccash.engine.dispatch.absent_rail import NO_GUARANTEES
 from synccash.engine.ports import AccountRail
 from synccash.engine.progress.attempts import is_short_of_float
 from synccash.engine.settings import EngineSettings
@@ -214,7 +214,7 @@ class AttemptTiming:
             status_at_rail = RailStatus.NO_INFORMATION
         looked = replace(attempt, inquiries=attempt.inquiries + 1)
         if not attempt.money_moved:
-            never_left = answer.refused_locally and not attempt.is_dead_by_word
+            never_left = answer.refused_locally and not attempt.is_closed_by_rail_report
             return self.recheck_s(case, attempt, None if never_left else status_at_rail), looked
         unclear = status_at_rail in (RailStatus.PENDING, RailStatus.NO_INFORMATION)
         wait_s = self.settings.schedule.wait_s(attempt.inquiries, age_s(case, attempt)) if unclear else None
@@ -224,15 +224,17 @@ class AttemptTiming:
         if not _may_pay_late(closed):
             return None
         age = age_s(case, closed)
-        return next((at - age for at in self.settings.look_backs_s if at > age), None)
+        return next((at - age for at in self.settings.recheck_ages_s if at > age), None)
 
     def release_ended(self, case: Case, *changed: Attempt) -> ReleaseLease:
         """Return the lease release of an ended order, whose last commit changes the attempts `changed`.
 
         The order is due again at once where an earlier attempt moved money, has an unchecked callback, or is
-        closed only by its rail's word and so may still have paid; else at the next recheck.
+        closed only by its rail's report and so may still have paid; else at the next recheck.
         """
-        if case.is_callback_unchecked or any(a.money_moved or a.is_dead_by_word for a in case.attempts):
+        if case.is_callback_unchecked or any(
+            a.money_moved or a.is_closed_by_rail_report for a in case.attempts
+        ):
             return ReleaseLease(0.0)
         waits = (self.recheck_s(case, attempt) for attempt in merged(case.attempts, changed))
         return ReleaseLease(min((wait_s for wait_s in waits if wait_s is not None), default=None))
@@ -240,7 +242,7 @@ class AttemptTiming:
     def is_recheck_due(self, case: Case, live: Attempt) -> bool:
         """True when it is time to ask about the order's closed attempts besides its live one."""
         age = age_s(case, live)
-        return age >= self.settings.look_backs_s[0] or self.next_inquiry_s(live, age) is None
+        return age >= self.settings.recheck_ages_s[0] or self.next_inquiry_s(live, age) is None
 
     def surplus_retry_s(self, case: Case) -> float:
         """Return the wait before a surplus refund that another refund blocks is tried again."""
@@ -255,7 +257,7 @@ class AttemptTiming:
         """Return the rail's present capability for the operation; one that promises nothing when the rail is
         no longer set up for it."""
         operations = self.rails[attempt.rail].capabilities.operations
-        return operations.get(attempt.operation, NOTHING_IS_SURE)
+        return operations.get(attempt.operation, NO_GUARANTEES)
 
 
 def left_s(case: Case) -> float | None:
@@ -273,8 +275,8 @@ def _may_pay_late(closed: Attempt) -> bool:
     """True when money may still move although the rail says that the attempt failed, because a payer's
     approval may be under way. A refusal by the payer is taken as final."""
     failure = closed.failure
-    if not closed.is_dead_by_word or failure is None:
-        return closed.is_dead_by_word
+    if not closed.is_closed_by_rail_report or failure is None:
+        return closed.is_closed_by_rail_report
     return failure.code is FailureCode.PAYER_TIMEOUT or failure.whose_problem is not WhoseProblem.PAYER
 
 

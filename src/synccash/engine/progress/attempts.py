@@ -121,7 +121,7 @@ class Attempts:
             transaction_id=attempt.provider_transaction_id,
             original_reference=debit.reference if debit else None,
             original_transaction_id=debit.provider_transaction_id if debit else None,
-            password_untold=is_otp_outcome_unknown(case, attempt),
+            otp_outcome_unknown=is_otp_outcome_unknown(case, attempt),
             priority=_priority(case, attempt),
         )
 
@@ -147,7 +147,7 @@ class Attempts:
         deduplication is left for it."""
         unsafe = self._unsafe_rails(case) - spent_rails(case)
         # `route` would use up a recovery probe.
-        return bool(unsafe) and self.router.elsewhere(case.order, spent_rails(case)) in unsafe
+        return bool(unsafe) and self.router.failover_rail(case.order, spent_rails(case)) in unsafe
 
     def at_present_account(self, attempt: Attempt) -> bool:
         """True when the rail's present credentials are those of the attempt's account, or another key of the

@@ -61,7 +61,7 @@ class Decisions:
     timing: AttemptTiming
 
     def after_send(
-        self, case: Case, before: Attempt, after: Attempt, sent: SendResult, *, may_fall_over: bool = True
+        self, case: Case, before: Attempt, after: Attempt, sent: SendResult, *, allow_failover: bool = True
     ) -> Commit:
         """Decide after a send, answered or not: wait for its end, fail over to another rail, or queue the
         order when no rail accepted it."""
@@ -78,7 +78,7 @@ class Decisions:
                 raise InternalError(
                     f"only the worker that opened {before.id} may close it by the evidence of a send"
                 )
-            commit = self._fall_over(case, after, entry) if may_fall_over else None
+            commit = self._fail_over(case, after, entry) if allow_failover else None
             if commit is not None:
                 return commit
         if sent.answer.refused_locally and after.state.is_dead:
@@ -91,14 +91,14 @@ class Decisions:
         order = self._review_if_overdue(case, after, order)
         due_in_s = self._ask_after_send_s(replace(case, as_of=self.clock.now()), after)
         lease = self.timing.release_ended(case, after) if order.status.is_final else ReleaseLease(due_in_s)
-        outside = after.state.is_dead and after.may_go_elsewhere
+        outside = after.state.is_dead and after.may_fail_over
         return self.commit_builder.commit(
             case, order, after, lease=lease, timeline=(entry,), outside_recovery=outside
         )
 
     def _needs_search_first(self, case: Case, dead: Attempt) -> bool:
         """True when the order may have been sent to another rail by an attempt that the database lost."""
-        return dead.state.is_dead and not case.may_send and dead.may_go_elsewhere
+        return dead.state.is_dead and not case.may_send and dead.may_fail_over
 
     def _queue_until_searched(self, case: Case, dead: Attempt, entry: Entry) -> Commit:
         """Close the attempt but do not end the order: the rails are searched when the recovery has ended."""
@@ -121,7 +121,7 @@ class Decisions:
         return self._before_expiry_s(case, after, wait_s, self.timing.resend_in_s(case, after))
 
     def ended(
-        self, case: Case, after: Attempt, answer: StatusAnswer, *, may_fall_over: bool = True
+        self, case: Case, after: Attempt, answer: StatusAnswer, *, allow_failover: bool = True
     ) -> Commit:
         """Decide after the rail's own answer ended the attempt: end the order, or try another rail."""
         facts = {"attempt": after.id, "standing": answer.status_at_rail, "code": answer.provider_code}
@@ -133,7 +133,7 @@ class Decisions:
             return self.commit_builder.commit(
                 case, order, after, lease=self._look_later(case, order, after), timeline=(entry,)
             )
-        commit = self._fall_over(case, after, entry) if after.state.is_dead and may_fall_over else None
+        commit = self._fail_over(case, after, entry) if after.state.is_dead and allow_failover else None
         if commit is not None:
             return commit
         if self._needs_search_first(case, after):
@@ -144,7 +144,7 @@ class Decisions:
         if not other_paid:
             lease = self.timing.release_ended(case, after)
             # The order may have been sent to another rail by an attempt that a recovery has lost.
-            outside = after.state.is_dead and after.may_go_elsewhere
+            outside = after.state.is_dead and after.may_fail_over
             return self.commit_builder.commit(
                 case, order, after, lease=lease, timeline=(entry,), outside_recovery=outside
             )
@@ -195,10 +195,10 @@ class Decisions:
         looks = (self.timing.recheck_s(case, attempt) for attempt in closed)
         return ReleaseLease(min((*parked, *(wait_s for wait_s in looks if wait_s is not None))))
 
-    def _fall_over(self, case: Case, dead: Attempt, entry: Entry) -> Commit | None:
+    def _fail_over(self, case: Case, dead: Attempt, entry: Entry) -> Commit | None:
         """Close the dead attempt and open the next at another rail, in one commit. None when failing over is
         not allowed or no other rail is left."""
-        if isinstance(case, RefundCase) or not dead.may_go_elsewhere:
+        if isinstance(case, RefundCase) or not dead.may_fail_over:
             return None
         if case.money_moved or not case.may_send or self.clock.now() >= case.order.expires_at:
             return None
@@ -340,7 +340,7 @@ class Decisions:
             order = under_review(order, now=now)
         elif all(attempt.state.is_final for attempt in adopted) and case.live is None:
             last = adopted[-1]
-            ends = not last.may_go_elsewhere
+            ends = not last.may_fail_over
             order = reflect(order, last, now=now) if ends else queued(order, now=now)
         timeline = tuple(
             self.commit_builder.entry(

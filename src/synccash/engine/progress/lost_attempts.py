@@ -72,8 +72,8 @@ class LostAttempts:
                 attempt = self.attempts.lost(case, rail, sequence)
                 if (rail, attempt.reference) in unknown:
                     continue
-                traces = self.attempts.details_of(case, attempt)
-                answer = await self.dispatch.inquire(self.rails[rail], attempt, traces)
+                details = self.attempts.details_of(case, attempt)
+                answer = await self.dispatch.inquire(self.rails[rail], attempt, details)
                 if answer.status_at_rail is RailStatus.NO_INFORMATION:
                     self._forget_oldest()
                     return None

@@ -82,7 +82,7 @@ class OrderWorker:
             committed = await self._record(case, commit)
             if committed is None and commit.before_expiry:
                 # The order may have expired, which forbids another rail: then the dead attempt ends it.
-                commit = self.decisions.after_send(case, attempt, after, sent, may_fall_over=False)
+                commit = self.decisions.after_send(case, attempt, after, sent, allow_failover=False)
                 committed = await self._record(case, commit)
             if committed is None and commit.outside_recovery:
                 # A recovery may have begun since the order was read.
@@ -102,7 +102,9 @@ class OrderWorker:
     def _other_rail(self, case: Case, attempt: Attempt) -> str | None:
         if isinstance(case, RefundCase):
             return None
-        return self.attempts.router.elsewhere(case.order, self.attempts.excluded_rails(case) | {attempt.rail})
+        return self.attempts.router.failover_rail(
+            case.order, self.attempts.excluded_rails(case) | {attempt.rail}
+        )
 
     async def advance(self, case: Case) -> Case | None:
         """Do what is due for an order that this process has just leased."""
@@ -223,7 +225,7 @@ class OrderWorker:
         committed = await self._commit_and_send(case, commit)
         if committed is None and commit.before_expiry:
             # As after a send: the order may have expired, which forbids another rail.
-            commit = self.decisions.ended(case, after, answer, may_fall_over=False)
+            commit = self.decisions.ended(case, after, answer, allow_failover=False)
             committed = await self._record(case, commit)
         if committed is None and commit.outside_recovery:
             # As after a send: a recovery may have begun.

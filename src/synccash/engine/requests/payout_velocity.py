@@ -49,4 +49,4 @@ class PayoutVelocityLoader:
                 await self.clock.sleep(_RETRY_S)
         now = self.clock.monotonic()
         for payout, age_s in found:
-            self.risk.heard(payout, ALLOWED, now - age_s)
+            self.risk.receive(payout, ALLOWED, now - age_s)

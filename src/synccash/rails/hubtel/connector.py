@@ -136,9 +136,9 @@ class Hubtel(Connector):
         return judge_send(answer, order.operation)
 
     async def _inquire(
-        self, operation: Operation, reference: str, timeout_s: float, traces: AttemptDetails
+        self, operation: Operation, reference: str, timeout_s: float, details: AttemptDetails
     ) -> StatusAnswer:
-        del traces  # Hubtel knows every attempt by our reference
+        del details  # Hubtel knows every attempt by our reference
         settings = self._settings
         if operation is Operation.COLLECT:
             path = f"{settings.status_url}/transactions/{settings.pos_sales_id}/status"

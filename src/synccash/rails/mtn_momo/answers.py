@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from synccash.payments.failure import FailureCode
 from synccash.payments.rail import (
-    NO_TRACES,
+    NO_ATTEMPT_DETAILS,
     AttemptDetails,
     FloatAnswer,
     NextAction,
@@ -172,7 +172,7 @@ def judge_status(
     operation: Operation,
     reference: str,
     currency: str,
-    traces: AttemptDetails = NO_TRACES,
+    details: AttemptDetails = NO_ATTEMPT_DETAILS,
 ) -> StatusAnswer:
     """Return the status of a request by MTN's own answer about `reference` and no other.
 
@@ -190,17 +190,17 @@ def judge_status(
     named: object = body.get("externalId")
     if named is not None and named != reference:
         return about_another(named)
-    if named is None and not _matches_details(body, traces):
+    if named is None and not _matches_details(body, details):
         return no_information("unnamed_reference")
     status = replace(_read_status(body, operation, currency), wallet=_wallet(body))
     return status if named is None else replace(status, reference=reference)
 
 
-def _matches_details(body: Mapping[str, Any], traces: AttemptDetails) -> bool:
+def _matches_details(body: Mapping[str, Any], details: AttemptDetails) -> bool:
     """Return True where an answer without a reference has the wallet and the amount of the attempt."""
     amount = pesewas(body.get("amount"))
     wallet = _wallet(body)
-    return None not in (amount, wallet) and (amount, wallet) == (traces.amount, traces.msisdn)
+    return None not in (amount, wallet) and (amount, wallet) == (details.amount, details.msisdn)
 
 
 def _wallet(body: Mapping[str, Any]) -> str | None:

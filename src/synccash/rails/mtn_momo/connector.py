@@ -153,7 +153,7 @@ class MtnMomo(PacedFloatConnector):
         operation: Operation,
         reference: str,
         timeout_s: float,
-        traces: AttemptDetails,
+        details: AttemptDetails,
         paced_s: float,
     ) -> StatusAnswer:
         product = self._products[operation]
@@ -161,7 +161,7 @@ class MtnMomo(PacedFloatConnector):
         answer = await self._call(product, "GET", path, {}, None, timeout_s)
         if isinstance(answer, NotGranted):
             return no_information(answer.provider_code, answer.retry_after_s)
-        status = judge_status(answer, operation, reference, self._settings.currency, traces)
+        status = judge_status(answer, operation, reference, self._settings.currency, details)
         return replace(status, paced_s=paced_s)
 
     async def _read_float(self, timeout_s: float) -> FloatAnswer:

@@ -118,10 +118,10 @@ class Pawapay(PacedFloatConnector):
         operation: Operation,
         reference: str,
         timeout_s: float,
-        traces: AttemptDetails,
+        details: AttemptDetails,
         paced_s: float,
     ) -> StatusAnswer:
-        del traces  # pawaPay knows every attempt by our reference
+        del details  # pawaPay knows every attempt by our reference
         answer = await self._transport.request(
             "GET",
             f"{self._settings.base_url}/v2/{_RESOURCES[operation]}/{reference}",

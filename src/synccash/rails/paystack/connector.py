@@ -134,23 +134,23 @@ class Paystack(Connector):
         return judge_password(answer, reference)
 
     async def _inquire(
-        self, operation: Operation, reference: str, timeout_s: float, traces: AttemptDetails
+        self, operation: Operation, reference: str, timeout_s: float, details: AttemptDetails
     ) -> StatusAnswer:
-        """Ask by our reference; a refund is looked for among those of the debit that `traces` names."""
+        """Ask by our reference; a refund is looked for among those of the debit that `details` names."""
         if operation is Operation.REFUND:
-            return await self._find_refund(reference, traces, timeout_s)
+            return await self._find_refund(reference, details, timeout_s)
         resource = "transfer" if operation is Operation.PAYOUT else "transaction"
         ends_at = self._clock.monotonic() + timeout_s
         answer = await self._call("GET", f"{resource}/verify/{reference}", timeout_s)
         status = judge_status(answer, operation, reference)
         # A pending transaction does not say what the payer has to do; the charge does. It is asked until the
         # attempt has Paystack's id, and again while it is unknown what became of a voucher.
-        is_known = traces.transaction_id is not None and not traces.password_untold
+        is_known = details.transaction_id is not None and not details.otp_outcome_unknown
         if operation is Operation.PAYOUT or is_known or status.status_at_rail is not RailStatus.PENDING:
             return status
         path, left_s = f"charge/{reference}", ends_at - self._clock.monotonic()
         charge = judge_status(await self._call("GET", path, left_s), operation, reference)
-        if charge.status_at_rail is RailStatus.NO_INFORMATION and traces.password_untold:
+        if charge.status_at_rail is RailStatus.NO_INFORMATION and details.otp_outcome_unknown:
             return charge
         return _with_action(status, charge)
 
@@ -166,9 +166,9 @@ class Paystack(Connector):
             return None
         return read_event(self._settings.secret_key, headers, body)
 
-    async def _find_refund(self, reference: str, traces: AttemptDetails, timeout_s: float) -> StatusAnswer:
+    async def _find_refund(self, reference: str, details: AttemptDetails, timeout_s: float) -> StatusAnswer:
         ends_at = self._clock.monotonic() + timeout_s
-        number, original = traces.original_transaction_id, traces.original_reference
+        number, original = details.original_transaction_id, details.original_reference
         if number is None and original is None:
             return not_asked("no_original_transaction")
         if number is None and original is not None:
@@ -178,7 +178,7 @@ class Paystack(Connector):
             return no_information("no_original_transaction")
         path = f"refund?transaction={number}&perPage={REFUNDS_PER_PAGE}"
         answer = await self._call("GET", path, ends_at - self._clock.monotonic())
-        return judge_refunds(answer, reference, traces.amount)
+        return judge_refunds(answer, reference, details.amount)
 
     async def _pay_out(self, order: SendOrder, timeout_s: float) -> SendAnswer:
         """Register the recipient, which moves nothing and may be repeated; then send the money once."""

@@ -59,11 +59,11 @@ class PostgresRailStatus:
         return {(row["rail"], row["operation"]): HealthStatus(row["standing"]) for row in rows}
 
     async def change(
-        self, rail: str, operation: str, standing: HealthStatus, document: Mapping[str, Any], event_id: str
+        self, rail: str, operation: str, status: HealthStatus, document: Mapping[str, Any], event_id: str
     ) -> bool:
         """Store a status and write its events. Returns False if nothing changed.
 
         `event_id` is a new id; the id of each merchant's event is derived from it.
         """
-        arguments = (rail, operation, standing.value, event_id, to_json(document))
+        arguments = (rail, operation, status.value, event_id, to_json(document))
         return bool(await self.database.repeat(_CHANGE, *arguments))

@@ -44,13 +44,15 @@ _decoder = msgspec.json.Decoder(_HealthReport)
 
 @dataclass(slots=True)
 class SharedRailHealth:
-    """Live: one per process. `known` and `shut` return what to publish; `heard` receives the sum of the other
-    processes' samples and the number of live processes."""
+    """Publishes this process's samples and open breakers, and receives those of the other processes.
+
+    `on_peer_samples` gets the sum of the other processes' samples, and the number of live processes.
+    """
 
     session: ValkeySession
-    known: Callable[[], Mapping[Key, Signals]]
-    shut: Callable[[], Mapping[str, float]]
-    heard: Callable[[Mapping[Key, Signals], int], None]
+    own_samples: Callable[[], Mapping[Key, Signals]]
+    open_breakers: Callable[[], Mapping[str, float]]
+    on_peer_samples: Callable[[Mapping[Key, Signals], int], None]
     now: Callable[[], float]
     _alone: bool = field(default=False)
     _membership: Membership = field(init=False)
@@ -73,10 +75,10 @@ class SharedRailHealth:
             if not self._alone:
                 log.warning("rail_health_alone", reason=type(error).__name__)
             self._alone = True
-            self.heard({}, 1)
+            self.on_peer_samples({}, 1)
             return 1
         self._alone = False
-        self.heard(_summed(reports, self.now()), live)
+        self.on_peer_samples(_summed(reports, self.now()), live)
         return live
 
     async def close(self) -> None:
@@ -89,8 +91,8 @@ class SharedRailHealth:
         """Publish the report of this process; return those of the others, and the number of processes."""
         instance = self.session.instance
         peers = [name for name in self._membership.members() if name != instance]
-        signals = {":".join(key): _rounded(one) for key, one in self.known().items()}
-        payload = msgspec.json.encode(_HealthReport(signals, dict(self.shut())))
+        signals = {":".join(key): _rounded(one) for key, one in self.own_samples().items()}
+        payload = msgspec.json.encode(_HealthReport(signals, dict(self.open_breakers())))
         async with self.session.client.pipeline(transaction=False) as pipe:
             pipe.set(_instance_key(instance), payload, px=_TTL_MS)
             if peers:
@@ -107,11 +109,11 @@ async def read_reports(client: Redis, now: float) -> tuple[Mapping[Key, Signals]
     names: Any = await client.zrange(RAIL_HEALTH.key, 0, -1)
     found: Any = await client.mget([_instance_key(name.decode()) for name in names]) if names else []
     reports = _decoded(found)
-    shut: dict[str, float] = {}
+    refusing: dict[str, float] = {}
     for one in reports:
         for name, left_s in one.shut.items():
-            shut[name] = max(left_s, shut.get(name, 0.0))
-    return _summed(reports, now), shut, len(reports)
+            refusing[name] = max(left_s, refusing.get(name, 0.0))
+    return _summed(reports, now), refusing, len(reports)
 
 
 def _decoded(found: Iterable[bytes | None]) -> list[_HealthReport]:

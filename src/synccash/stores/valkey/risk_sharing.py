@@ -70,12 +70,12 @@ class SharedRiskInputs:
     def __init__(
         self,
         session: ValkeySession,
-        heard: Callable[[RiskInput, RiskDecision], None],
-        heard_not_opened: Callable[[RiskInput], None],
+        on_decision: Callable[[RiskInput, RiskDecision], None],
+        on_not_opened: Callable[[RiskInput], None],
     ) -> None:
         self._session = session
-        self._heard = heard
-        self._heard_not_opened = heard_not_opened
+        self._on_decision = on_decision
+        self._on_not_opened = on_not_opened
         self._queue = deque[_Update](maxlen=_MAX_QUEUED)
         self._queued = asyncio.Event()
         self._subscription: ChannelSubscription | None = None
@@ -95,12 +95,12 @@ class SharedRiskInputs:
         if self._publisher is not None:
             await self._publisher.end()
 
-    def tell(self, risk_input: RiskInput, decision: RiskDecision) -> None:
+    def publish(self, risk_input: RiskInput, decision: RiskDecision) -> None:
         """Queue a decision for the other processes. Never waits, never raises."""
         self._queue.append((risk_input, decision))
         self._queued.set()
 
-    def take_back(self, risk_input: RiskInput) -> None:
+    def publish_not_opened(self, risk_input: RiskInput) -> None:
         """Queue that an order was not opened after all. Never waits, never raises."""
         self._queue.append((risk_input, None))
         self._queued.set()
@@ -129,9 +129,9 @@ class SharedRiskInputs:
             received = _decode(payload)
             if received.source != self._session.instance:
                 for risk_input in received.not_opened:
-                    self._heard_not_opened(risk_input)
+                    self._on_not_opened(risk_input)
                 for risk_input, decision in (*received.seen, *received.payouts):
-                    self._heard(risk_input, decision)
+                    self._on_decision(risk_input, decision)
 
     def _lost(self, error: Exception) -> None:
         log.warning("risk_counts_alone", reason=type(error).__name__)
