@@ -104,7 +104,7 @@ async def test_mistakes_of_payer_or_merchant_do_not_lower_rail_health(code: Fail
     assert await scene.sends(200, refusal(Evidence.REFUSED_FINAL, code)) == 1.0
     for _ in range(200):
         dead = replace(ATTEMPT, state=AttemptState.DECLINED, failure=Failure(code))
-        scene.health.ended(dead, Network.MTN, callback_came=True)
+        scene.health.record_end(dead, Network.MTN, callback_came=True)
     assert scene.score == 1.0
 
 

@@ -66,11 +66,11 @@ class Fleet:
         self.clock.at += seconds
         await self.look()
 
-    def saw(self, *, good: int = 0, bad: int = 0) -> None:
+    def record(self, *, good: int = 0, bad: int = 0) -> None:
         for _ in range(good):
-            self.health.saw(KEY, HealthAspect.SEND, good=1.0)
+            self.health.record(KEY, HealthAspect.SEND, good=1.0)
         for _ in range(bad):
-            self.health.saw(KEY, HealthAspect.SEND, bad=1.0)
+            self.health.record(KEY, HealthAspect.SEND, bad=1.0)
 
     async def told(self) -> list[tuple[str, str]]:
         rows = await self.pool.fetch("SELECT type, merchant_id FROM events ORDER BY position, merchant_id")

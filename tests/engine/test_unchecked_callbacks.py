@@ -228,7 +228,7 @@ class TestWithThreeRails:
 class TestARefund:
     @pytest.fixture
     def settings(self) -> dict[str, Any]:
-        return {"refund_told_after_s": 900.0}
+        return {"refund_review_after_s": 900.0}
 
     async def test_is_also_held_and_goes_under_review_in_time(self, desk: Desk):
         desk.first.status_at_rail = SUCCEEDED

@@ -12,7 +12,7 @@ from synccash.payments.health import (
     HealthStatus,
     Signals,
     Tally,
-    blame,
+    failure_weight,
     health_of,
 )
 
@@ -25,7 +25,7 @@ def told(sightings, settings: HealthSettings = SETTINGS) -> Signals:
     now = 0.0
     for aspect, well, after_s in sightings:
         now += after_s
-        signals = signals.seen(aspect, now, settings, good=float(well), bad=float(not well))
+        signals = signals.with_sample(aspect, now, settings, good=float(well), bad=float(not well))
     return signals
 
 
@@ -37,7 +37,7 @@ def many(aspect: HealthAspect, good: int, bad: int) -> Signals:
     signals = Signals(0.0)
     for number in range(good + bad):
         well = number % (good + bad) < good
-        signals = signals.seen(aspect, 0.0, SETTINGS, good=float(well), bad=float(not well))
+        signals = signals.with_sample(aspect, 0.0, SETTINGS, good=float(well), bad=float(not well))
     return signals
 
 
@@ -51,8 +51,8 @@ def test_health_is_a_share_and_its_state_does_not_grow(sightings):
 @given(SIGHTINGS, st.sampled_from(ASPECTS))
 def test_a_bad_sample_never_raises_health_and_a_good_one_never_lowers_it(sightings, aspect):
     before = told(sightings)
-    worse = before.seen(aspect, before.at, SETTINGS, bad=1.0)
-    better = before.seen(aspect, before.at, SETTINGS, good=1.0)
+    worse = before.with_sample(aspect, before.at, SETTINGS, bad=1.0)
+    better = before.with_sample(aspect, before.at, SETTINGS, good=1.0)
     assert score(worse) <= score(before) + 1e-9
     assert score(better) >= score(before) - 1e-9
     assert score(before, overdue=3) <= score(before)
@@ -69,7 +69,7 @@ def test_health_recovers_without_new_bad_samples(sightings, later_s):
 @given(SIGHTINGS, SIGHTINGS)
 def test_merging_the_samples_of_two_observers_is_commutative(some, others):
     one, another = told(some), told(others)
-    this, that = one.together(another, 30.0), another.together(one, 30.0)
+    this, that = one.combined_with(another, 30.0), another.combined_with(one, 30.0)
     assert this.at == that.at
     assert abs(score(this) - score(that)) < 1e-9
 
@@ -96,7 +96,7 @@ def test_an_avoided_rail_that_fails_half_its_probes_becomes_degraded():
 def test_a_rail_that_was_healthy_all_day_is_detected_as_quickly():
     signals = many(HealthAspect.SEND, 10_000, 0)
     for number in range(90):
-        signals = signals.seen(HealthAspect.SEND, 0.0, SETTINGS, good=number % 2, bad=1 - number % 2)
+        signals = signals.with_sample(HealthAspect.SEND, 0.0, SETTINGS, good=number % 2, bad=1 - number % 2)
     assert score(signals) < SETTINGS.unhealthy_below
 
 
@@ -120,16 +120,16 @@ def test_mistakes_of_payer_or_merchant_do_not_count_against_a_rail():
         innocent = Failure(code).whose_problem in (WhoseProblem.PAYER, WhoseProblem.MERCHANT)
         # One amount was too much for our own account; the rail may pay the next.
         innocent |= code is FailureCode.FLOAT_TOO_LOW
-        assert (blame(Failure(code, reroute=True)) == Tally()) is innocent, code
+        assert (failure_weight(Failure(code, reroute=True)) == Tally()) is innocent, code
 
 
 def test_an_unclear_failure_that_is_mostly_insufficient_funds_hardly_counts():
-    unclear = blame(Failure(FailureCode.PROVIDER_ERROR))
-    assert 0 < unclear.bad < blame(Failure(FailureCode.PROVIDER_ERROR, reroute=True)).bad
+    unclear = failure_weight(Failure(FailureCode.PROVIDER_ERROR))
+    assert 0 < unclear.bad < failure_weight(Failure(FailureCode.PROVIDER_ERROR, reroute=True)).bad
     fifth_without_money = Signals(0.0)
     for number in range(100):
         kind = {"bad": unclear.bad} if number % 5 == 0 else {"good": 1.0}
-        fifth_without_money = fifth_without_money.seen(HealthAspect.END, 0.0, SETTINGS, **kind)
+        fifth_without_money = fifth_without_money.with_sample(HealthAspect.END, 0.0, SETTINGS, **kind)
     assert score(fifth_without_money) == 1.0
 
 

@@ -184,7 +184,7 @@ def test_the_most_specific_rule_applies():
         ("costs", "mtn: 1%", "no rail is named"),
         ("costs", "paystack: cheap", "expected a cost"),
         ("costs", "paystack: 1%; paystack: 2%", "another rule"),
-        ("preferences", "paystack > hubtel", "expected `who: what`"),
+        ("preferences", "paystack > hubtel", "expected `SELECTOR: VALUE`"),
         ("preferences", "vodafone: paystack", "not a network"),
         ("preferences", "telecel: mtn_momo", "does not reach telecel"),
         ("preferences", "*: hubtel > hubtel", "named twice"),

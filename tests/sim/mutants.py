@@ -291,7 +291,7 @@ WIDE_MUTANTS: dict[str, tuple[Patch, ...]] = {
         (OrderWorker, "_late_success", _sees_no_dead),
         (OrderWorker, "_recheck_after_end", _looks_back_at_nothing),
     ),
-    "what came too much stays": ((OrderWorker, "_give_back", _keeps_what_came_too_much),),
+    "what came too much stays": ((OrderWorker, "_refund_surplus", _keeps_what_came_too_much),),
     "the wrong debit is given back": ((RefundOpenings, "of_surplus", _gives_back_what_is_due),),
     "a password that nobody answered ends the payment": ((OtpSubmitter, "_after", _fails_without_an_answer),),
     "a password that was taken is money": ((OtpSubmitter, "_after", _believes_a_password),),

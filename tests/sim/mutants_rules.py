@@ -416,7 +416,7 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "another currency is believed": ((OrderWorker, "_ask", _believes_any_currency),),
     "a surplus that another refund keeps waiting is dropped (2 walls)": (
         (FakeOrderStore, "_open_refund", _exclusive_for_the_payment),
-        (OrderWorker, "_give_back", _drops_a_surplus),
+        (OrderWorker, "_refund_surplus", _drops_a_surplus),
     ),
     "a second success is told to nobody": ((Decisions, "ended", _says_nothing_of_a_second_success),),
     "a reference is sent more than eight times": ((AttemptTiming, "resend_in_s", _sends_without_end),),
@@ -439,8 +439,8 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a reported failure is a ground for another rail": (
         (AttemptTiming, "with_reported_failure", _report_reroutes),
     ),
-    "a reversal is told to nobody": ((Decisions, "taken_back", _tells_no_reversal),),
-    "a reversal opens a payment again": ((Decisions, "taken_back", _reopens),),
+    "a reversal is not reported": ((Decisions, "reversed_money", _tells_no_reversal),),
+    "a reversal opens a payment again": ((Decisions, "reversed_money", _reopens),),
     "a callback of a reversal dies with its node": (
         (OrderWorker, "_recheck_after_end", _hears_no_reversal_after_takeover),
     ),
@@ -488,7 +488,7 @@ FOUND_BY: Mapping[str, tuple[str, ...]] = {
     "not found is final nowhere": ("final",),
     "the status of another reference is believed": ("other_reference",),
     "a reported failure is a ground for another rail": ("reports",),
-    "a reversal is told to nobody": ("reversal_told",),
+    "a reversal is not reported": ("reversal_told",),
     "a reversal opens a payment again": ("reversal_told",),
     "a callback of a reversal dies with its node": ("reversal_told",),
     "what no connector sends is queued": ("refused_locally",),

@@ -24,7 +24,7 @@ class Process:
 
     def saw(self, bad):
         for _ in range(bad):
-            self.health.saw(KEY, HealthAspect.SEND, bad=1.0)
+            self.health.record(KEY, HealthAspect.SEND, bad=1.0)
 
     @property
     def score(self):

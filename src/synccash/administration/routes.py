@@ -9,7 +9,7 @@ from synccash.administration.errors import AdministrationError
 from synccash.administration.routing_settings import health_settings, probing, routing_rules
 from synccash.engine.dispatch.router import Router, RoutingQuery
 from synccash.engine.system import SystemClock
-from synccash.payments.health import WELL, Health, HealthSettings
+from synccash.payments.health import FULL_HEALTH, Health, HealthSettings
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation
 from synccash.rails.registry import build_rails
@@ -30,7 +30,7 @@ class AssumedHealth:
         """Returns the assumed health of the rail."""
         del network, operation
         score = self.scores.get(rail)
-        return WELL if score is None else Health(score)
+        return FULL_HEALTH if score is None else Health(score)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ Reference = Annotated[
         min_length=1,
         max_length=64,
         pattern=_PRINTABLE,
-        description="The merchant's own reference of the order; unique for ever",
+        description="The merchant's own reference of the order; unique per merchant",
         extra=_expected("1 to 64 printable characters"),
     ),
 ]

@@ -25,8 +25,8 @@ class EngineSettings:
     `surplus_refund`: `auto` refunds surplus money without a request; `manual` waits for an operator.
     `queue_retry_s`: how long an order that no rail accepted waits before the next try; a refund waits at
     least as long as the inquiry schedule says.
-    `refund_told_after_s`: the age at which a human is told of a refund that its rail has not taken; retries
-    continue.
+    `refund_review_after_s`: the age at which a refund that its rail has not accepted goes under review;
+    retries continue.
     `recovery_depth`: after a recovery, how many attempts of an order beyond the last known one the rails are
     asked about.
     """
@@ -44,7 +44,7 @@ class EngineSettings:
     recheck_ages_s: tuple[float, ...] = (900.0, 7_200.0, 86_400.0, 259_200.0)
     resend_within_s: float = 259_200.0
     queue_retry_s: float = 5.0
-    refund_told_after_s: float = 900.0
+    refund_review_after_s: float = 900.0
     recovery_depth: int = 8
     surplus_refund: Literal["auto", "manual"] = "auto"
     schedule: InquirySchedule = PRODUCTION

@@ -47,28 +47,28 @@ _MEANINGS: dict[FailureCode, _Meaning] = {
     FailureCode.PAYER_DECLINED: _Meaning("payer", _P, "The payer refused the payment."),
     FailureCode.INVALID_PAYER: _Meaning("payer", _P, "The number has no wallet on this network."),
     FailureCode.PAYER_LIMIT_REACHED: _Meaning(
-        "payer", _P, "The payment passes a limit of the payer's wallet."
+        "payer", _P, "The payment exceeds a limit of the payer's wallet."
     ),
     FailureCode.PAYER_ACCOUNT_BLOCKED: _Meaning("payer", _P, "The payer's wallet is blocked."),
     FailureCode.MERCHANT_ACCOUNT_BLOCKED: _Meaning(
         "configuration", _M, "The merchant's account may not do this."
     ),
     FailureCode.PROVIDER_ACCOUNT_BLOCKED: _Meaning(
-        "configuration", _U, "The provider refuses our credentials or set-up; the operator has to mend it."
+        "configuration", _U, "The provider refuses our credentials or set-up; the operator must fix it."
     ),
-    FailureCode.PROVIDER_UNAVAILABLE: _Meaning("provider", _R, "The provider did not take the request."),
+    FailureCode.PROVIDER_UNAVAILABLE: _Meaning("provider", _R, "The provider did not accept the request."),
     FailureCode.PROVIDER_ERROR: _Meaning(
         "provider", _R, "The provider ended the request with an error of its own."
     ),
     FailureCode.RISK_DECLINED: _Meaning("risk", _M, "A risk rule declined the payment."),
     FailureCode.EXPIRED: _Meaning(
-        "expiry", _U, "No rail could take the payment before it expired; nobody was charged."
+        "expiry", _U, "No rail could take the payment before it expired; no money moved."
     ),
     FailureCode.NO_RAIL_AVAILABLE: _Meaning("routing", _U, "No rail is set up for this payer's network."),
     FailureCode.FLOAT_TOO_LOW: _Meaning(
         "configuration", _U, "The operator's account with the provider does not hold enough money."
     ),
-    FailureCode.AMOUNT_NOT_ALLOWED: _Meaning("merchant", _M, "The rail does not take this amount."),
+    FailureCode.AMOUNT_NOT_ALLOWED: _Meaning("merchant", _M, "The rail does not accept this amount."),
 }
 
 

@@ -89,7 +89,7 @@ class Tally:
     bad: float = 0.0
 
 
-_NOTHING = Tally()
+_NO_WEIGHT = Tally()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Signals:
         factor = 0.5 ** ((now - self.at) / half_life_s)
         return Signals(now, tuple([weight * factor for weight in self.weights]))
 
-    def seen(
+    def with_sample(
         self,
         aspect: HealthAspect,
         now: float,
@@ -125,14 +125,14 @@ class Signals:
         bad: float = 0.0,
     ) -> "Signals":
         """Return the signals with one more sample."""
-        faded = self.as_of(now, settings.half_life_s)
-        index, weights = 2 * ASPECTS.index(aspect), list(faded.weights)
+        decayed = self.as_of(now, settings.half_life_s)
+        index, weights = 2 * ASPECTS.index(aspect), list(decayed.weights)
         good, bad = weights[index] + good, weights[index + 1] + bad
         fits = min(1.0, settings.memory / (good + bad)) if good + bad > 0 else 1.0
         weights[index], weights[index + 1] = good * fits, bad * fits
-        return Signals(faded.at, tuple(weights))
+        return Signals(decayed.at, tuple(weights))
 
-    def together(self, other: "Signals", half_life_s: float) -> "Signals":
+    def combined_with(self, other: "Signals", half_life_s: float) -> "Signals":
         """Return the sum of the signals of two observers, as of the later one."""
         now = max(self.at, other.at)
         mine, theirs = self.as_of(now, half_life_s).weights, other.as_of(now, half_life_s).weights
@@ -158,7 +158,7 @@ class Health:
         return {aspect.value: round(share, 3) for aspect, share in zip(ASPECTS, self.shares, strict=True)}
 
 
-WELL = Health()
+FULL_HEALTH = Health()
 
 
 def health_of(signals: Signals, settings: HealthSettings, *, overdue: int = 0) -> Health:
@@ -183,13 +183,13 @@ def _score(weights: tuple[float, ...], prior: float, overdue: int) -> tuple[floa
     return score, tuple(shares)
 
 
-def blame(failure: Failure | None) -> Tally:
+def failure_weight(failure: Failure | None) -> Tally:
     """Return the bad weight that an attempt's failure gives its rail: none if the payer or merchant caused
     it."""
     if failure is None:
         return Tally(bad=1.0)
     if not failure.counts_against_rail:
-        return _NOTHING
+        return _NO_WEIGHT
     unclear = failure.code is FailureCode.PROVIDER_ERROR and not failure.reroute
     return Tally(bad=_UNCLEAR if unclear else 1.0)
 

@@ -116,13 +116,13 @@ def choose(
 ) -> Route:
     """Rank the candidates that serve the network and admit calls; equal ones keep the order given.
 
-    `pinned` allows only that rail; `spent` are rails whose attempt at this payment is dead already. `key`
+    `pinned` allows only that rail; `spent` are rails whose attempt at this payment has already failed. `key`
     identifies the payment: a split always sends the same payment to the same rail. `probe`: this payment may
     test whether the rail that would be first at full health has recovered. `environment`: that of the order's
     mode; accounts of the other one are never chosen.
     """
-    able: list[Candidate] = []
-    passed: list[dict[str, Any]] = []
+    eligible: list[Candidate] = []
+    skipped_rails: list[dict[str, Any]] = []
     waits: list[float] = []
     for candidate in candidates:
         skipped = why_not(candidate, network, pinned, spent, operation, environment)
@@ -136,16 +136,16 @@ def choose(
             skipped = FLOAT_TOO_LOW
             waits.append(candidate.short_for_s)
         if skipped is None:
-            able.append(candidate)
+            eligible.append(candidate)
         else:
-            passed.append({"rail": candidate.rail, "score": 0.0, "skipped": skipped})
-    if not able:
-        held = {one["skipped"] for one in passed}
+            skipped_rails.append({"rail": candidate.rail, "score": 0.0, "skipped": skipped})
+    if not eligible:
+        held = {one["skipped"] for one in skipped_rails}
         reasons = (UNCONFIRMED, FLOAT_TOO_LOW, "breaker_open")
         reason = next((one for one in reasons if one in held), "no_able_rail")
         reason = "all_breakers_open" if reason == "breaker_open" else reason
-        return Route(None, tuple(passed), reason, min(waits, default=None))
-    ranked = _scored(able, amount, preferences)
+        return Route(None, tuple(skipped_rails), reason, min(waits, default=None))
+    ranked = _scored(eligible, amount, preferences)
     actual = _in_order(ranked, key, preferences, ideal=False)
     reason = _reason(actual[0], actual, preferences, pinned)
     if probe and pinned is None:
@@ -154,7 +154,7 @@ def choose(
             actual = [first, *(one for one in actual if one is not first)]
             reason = RECOVERY_PROBE
     considered = [{"rail": one.candidate.rail, "score": round(one.score, 3)} for one in actual]
-    return Route(actual[0].candidate.rail, (*considered, *passed), reason)
+    return Route(actual[0].candidate.rail, (*considered, *skipped_rails), reason)
 
 
 def share_of(key: str, salt: str) -> float:
@@ -163,15 +163,15 @@ def share_of(key: str, salt: str) -> float:
     return (int.from_bytes(digest) + 1) / _SCALE
 
 
-def _scored(able: Sequence[Candidate], amount: int, preferences: RoutingPreferences) -> list[_Ranked]:
+def _scored(eligible: Sequence[Candidate], amount: int, preferences: RoutingPreferences) -> list[_Ranked]:
     costs = (
-        [preferences.costs.get(one.rail, FREE).of(amount) for one in able]
+        [preferences.costs.get(one.rail, FREE).of(amount) for one in eligible]
         if preferences.costs
-        else [0.0] * len(able)
+        else [0.0] * len(eligible)
     )
     cheapest = min(costs)
     ranked: list[_Ranked] = []
-    for position, (one, cost) in enumerate(zip(able, costs, strict=True)):
+    for position, (one, cost) in enumerate(zip(eligible, costs, strict=True)):
         less = preferences.cost_weight * (cost - cheapest)
         if preferences.order:
             rank = (
@@ -193,14 +193,14 @@ def _in_order(
     def within(one: _Ranked) -> bool:
         return preferences.shares.get(one.candidate.rail, 0.0) > 0 and (ideal or not one.candidate.unhealthy)
 
-    def by_lot(one: _Ranked) -> float:
+    def by_hash(one: _Ranked) -> float:
         # Weighted rendezvous hashing: when a rail drops out, only its own payments move to other rails.
         rail = one.candidate.rail
         return -log(share_of(key, rail)) / preferences.shares[rail]
 
     if not preferences.shares:
         return sorted(ranked, key=by_score)
-    split = sorted((one for one in ranked if within(one)), key=by_lot)
+    split = sorted((one for one in ranked if within(one)), key=by_hash)
     return split + sorted((one for one in ranked if not within(one)), key=by_score)
 
 

@@ -1,8 +1,8 @@
 """Reads and checks the operator's routing rules at start: costs, preferences and splits.
 
-Each setting is a list of `who: what`, separated by semicolons. `who` selects orders, in any order: a network
-(mtn, telecel, at), an operation (collect, payout), a merchant (`merchant=mer_…`), or `*`; a cost also names
-its rail. When several rules fit, the most specific one applies; a merchant precedes a network, and a network
+Each setting is a list of `SELECTOR: VALUE`, separated by semicolons. A selector names, in any order, a
+network (mtn, telecel, at), an operation (collect, payout), a merchant (`merchant=mer_…`), or `*`; a cost
+also names its rail. When several rules fit, the most specific one applies; a merchant precedes a network, and a network
 precedes an operation.
 """
 
@@ -65,15 +65,17 @@ class RoutingRules:
             return NO_PREFERENCES
 
         def fitting(rules: Mapping[Selector, T], otherwise: T) -> T:
-            fit = [who for who in rules if who.fits(merchant, network, operation)]
-            return rules[max(fit, key=lambda who: who.weight)] if fit else otherwise
+            fit = [selector for selector in rules if selector.fits(merchant, network, operation)]
+            return rules[max(fit, key=lambda selector: selector.weight)] if fit else otherwise
 
-        rails = dict.fromkeys(who.rail for who in self.costs if who.rail is not None)
+        rails = dict.fromkeys(selector.rail for selector in self.costs if selector.rail is not None)
         return RoutingPreferences(
             order=fitting(self.preferences, ()),
             shares=fitting(self.splits, {}),
             costs={
-                rail: fitting({who: cost for who, cost in self.costs.items() if who.rail == rail}, FREE)
+                rail: fitting(
+                    {selector: cost for selector, cost in self.costs.items() if selector.rail == rail}, FREE
+                )
                 for rail in rails
             },
             cost_weight=self.cost_weight,
@@ -108,21 +110,23 @@ def read_rules(
         found: dict[Selector, T] = {}
         for part in filter(None, (part.strip() for part in text.split(";"))):
             try:
-                who, colon, what = part.partition(":")
+                left, colon, right = part.partition(":")
                 if not colon:
-                    raise ValueError("expected `who: what`; separate several with semicolons")
-                selector = _selector(who, rails, of_rail=of_rail)
+                    raise ValueError("expected `SELECTOR: VALUE`; separate several with semicolons")
+                selector = _selector(left, rails, of_rail=of_rail)
                 if selector in found:
                     raise ValueError("another rule is for exactly the same orders; keep one of them")
-                found[selector] = value(what.strip(), selector)
+                found[selector] = value(right.strip(), selector)
             except ValueError as error:
                 mistakes.append(f"routing_{name}: {part!r}: {error}")
         return found
 
     rules = RoutingRules(
         costs=read("costs", costs, _cost, of_rail=True),
-        preferences=read("preferences", preferences, lambda text, who: _preference(text, who, rails)),
-        splits=read("splits", splits, lambda text, who: _split(text, who, rails)),
+        preferences=read(
+            "preferences", preferences, lambda text, selector: _preference(text, selector, rails)
+        ),
+        splits=read("splits", splits, lambda text, selector: _split(text, selector, rails)),
         cost_weight=cost_weight,
         preference_step=preference_step,
     )
@@ -163,32 +167,32 @@ def _known(name: str, rails: Mapping[str, Capabilities]) -> str:
     raise ValueError(f"the rail {name!r} is not set up{hint}")
 
 
-def _able(name: str, who: Selector, rails: Mapping[str, Capabilities]) -> str:
+def _capable_rail(name: str, selector: Selector, rails: Mapping[str, Capabilities]) -> str:
     rail = _known(name.strip().lower(), rails)
-    able = rails[rail]
-    if who.network is not None and who.network not in able.networks:
-        raise ValueError(f"{rail} does not reach {who.network.value}")
-    if who.operation is not None and who.operation not in able.operations:
-        raise ValueError(f"{rail} cannot {who.operation.value} as it is set up")
+    capabilities = rails[rail]
+    if selector.network is not None and selector.network not in capabilities.networks:
+        raise ValueError(f"{rail} does not reach {selector.network.value}")
+    if selector.operation is not None and selector.operation not in capabilities.operations:
+        raise ValueError(f"{rail} cannot {selector.operation.value} as it is set up")
     return rail
 
 
-def _cost(text: str, who: Selector) -> Cost:
-    del who
+def _cost(text: str, selector: Selector) -> Cost:
+    del selector
     written = _COST.fullmatch(text)
     if not text or written is None or not (written["percent"] or written["pesewas"]):
         raise ValueError("expected a cost such as 1.95%, 1.95% + 10 or 50 (pesewas)")
     return Cost(float(written["percent"] or 0), float(written["pesewas"] or 0))
 
 
-def _preference(text: str, who: Selector, rails: Mapping[str, Capabilities]) -> tuple[str, ...]:
-    order = tuple(_able(name, who, rails) for name in text.split(">"))
+def _preference(text: str, selector: Selector, rails: Mapping[str, Capabilities]) -> tuple[str, ...]:
+    order = tuple(_capable_rail(name, selector, rails) for name in text.split(">"))
     if len(set(order)) < len(order):
-        raise ValueError("a rail is named twice; name each rail once")
+        raise ValueError("a rail is listed twice; name each rail once")
     return order
 
 
-def _split(text: str, who: Selector, rails: Mapping[str, Capabilities]) -> dict[str, float]:
+def _split(text: str, selector: Selector, rails: Mapping[str, Capabilities]) -> dict[str, float]:
     shares: dict[str, float] = {}
     for part in text.split(","):
         written = _SHARE.fullmatch(part.strip().lower())
@@ -196,9 +200,9 @@ def _split(text: str, who: Selector, rails: Mapping[str, Capabilities]) -> dict[
             raise ValueError(
                 f"{part.strip()!r} is not a share; expected a rail and a number, such as mtn_momo 80"
             )
-        rail = _able(written["rail"], who, rails)
+        rail = _capable_rail(written["rail"], selector, rails)
         if rail in shares:
-            raise ValueError(f"{rail} is named twice; name each rail once")
+            raise ValueError(f"{rail} is listed twice; name each rail once")
         shares[rail] = float(written["share"])
     total = sum(shares.values())
     if abs(total - 100) > 0.01:

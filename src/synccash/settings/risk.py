@@ -62,16 +62,16 @@ def _of_merchants(settings: Settings, general: RiskRules) -> dict[str, RiskRules
     """Read `merchant=mer_1: ceiling 500000, payee_max_amount 2000000; merchant=mer_2: ceiling 50000`."""
     found: dict[str, RiskRules] = {}
     for part in filter(None, (part.strip() for part in settings.payout_merchants.split(";"))):
-        who, colon, what = part.partition(":")
-        merchant = who.strip().removeprefix("merchant=")
+        left, colon, right = part.partition(":")
+        merchant = left.strip().removeprefix("merchant=")
         try:
-            if not colon or merchant == who.strip() or not merchant:
+            if not colon or merchant == left.strip() or not merchant:
                 raise ValueError(
                     "expected `merchant=ID: LIMIT PESEWAS, …`, with a semicolon between merchants"
                 )
             if merchant in found:
                 raise ValueError("there is already a rule for the same merchant; merge the two")
-            found[merchant] = _with_limits(settings, general, what)
+            found[merchant] = _with_limits(settings, general, right)
         except ValueError as error:
             raise SettingsError(f"payout_merchants: {part!r}: {error}") from error
     return found

@@ -7,7 +7,7 @@ from synccash.engine.dispatch.rail_health import Key, RailHealth
 from synccash.engine.ports import Dispatch, Rail, SendResult
 from synccash.payments.attempt import Attempt
 from synccash.payments.failure import FailureCode
-from synccash.payments.health import HealthAspect, blame
+from synccash.payments.health import HealthAspect, failure_weight
 from synccash.payments.rail import (
     NO_ATTEMPT_DETAILS,
     AttemptDetails,
@@ -55,14 +55,14 @@ class HealthRecordingDispatch:
         answer, before = sent.answer, float(sent.tries - 1)
         if answer.refused_locally:
             if before:
-                self.health.saw(key, HealthAspect.SEND, bad=before)
+                self.health.record(key, HealthAspect.SEND, bad=before)
             return
         refused = answer.evidence is Evidence.REFUSED_FINAL
-        well = answer.evidence is Evidence.ACCEPTED or (refused and not blame(answer.failure).bad)
-        self.health.saw(key, HealthAspect.SEND, good=float(well), bad=before + (not well))
+        well = answer.evidence is Evidence.ACCEPTED or (refused and not failure_weight(answer.failure).bad)
+        self.health.record(key, HealthAspect.SEND, good=float(well), bad=before + (not well))
         if sent.tries == 1 and answer.evidence is not Evidence.NOT_SENT:
             slow = self.health.settings.slowness(sent.latency_ms / 1000)
-            self.health.saw(key, HealthAspect.PACE, good=1.0 - slow, bad=slow)
+            self.health.record(key, HealthAspect.PACE, good=1.0 - slow, bad=slow)
 
     async def inquire(
         self, rail: Rail, attempt: Attempt, details: AttemptDetails = NO_ATTEMPT_DETAILS
@@ -78,7 +78,7 @@ class HealthRecordingDispatch:
         blind = forgotten or answer.status_at_rail is RailStatus.NO_INFORMATION
         slow = 1.0 if blind else self.health.settings.slowness(took_s)
         key = (rail.name, "", attempt.operation.value)
-        self.health.saw(key, HealthAspect.INQUIRY, good=1.0 - slow, bad=slow)
+        self.health.record(key, HealthAspect.INQUIRY, good=1.0 - slow, bad=slow)
         return answer
 
     async def submit_otp(self, rail: Rail, attempt: Attempt, otp: str) -> SendAnswer:

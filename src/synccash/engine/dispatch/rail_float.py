@@ -25,7 +25,7 @@ class FloatReading:
     at: float
     read_at: datetime
 
-    def least(self) -> int:
+    def smallest(self) -> int:
         """Return the smallest balance, which the alarm uses."""
         return min(self.available.values())
 
@@ -120,7 +120,9 @@ class RailFloats:
         wallet = _wallet(reading, network)
         if wallet not in reading.available:
             return None
-        spent = sum(sum_ for of, sum_ in state.spent.items() if _wallet(reading, of) == wallet)
+        spent = sum(
+            amount_sent for name, amount_sent in state.spent.items() if _wallet(reading, name) == wallet
+        )
         if amount <= reading.available[wallet] - spent:
             return None
         # An overdue poll is expected within a second.
@@ -137,7 +139,7 @@ class RailFloats:
             state is not None
             and state.reading is not None
             and alarm is not None
-            and (state.reading.least() < alarm)
+            and (state.reading.smallest() < alarm)
         )
 
     def shown(self, rail: str) -> dict[str, Any]:

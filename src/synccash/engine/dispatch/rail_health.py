@@ -7,12 +7,12 @@ from itertools import count
 
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.health import (
-    WELL,
+    FULL_HEALTH,
     Health,
     HealthAspect,
     HealthSettings,
     Signals,
-    blame,
+    failure_weight,
     health_of,
 )
 from synccash.payments.payer import Network
@@ -50,24 +50,24 @@ class RailHealth:
             judged = self._judged[key] = (now + _FRESH_S, self._judge(key, now))
         return judged[1]
 
-    def saw(self, key: Key, aspect: HealthAspect, *, good: float = 0.0, bad: float = 0.0) -> None:
+    def record(self, key: Key, aspect: HealthAspect, *, good: float = 0.0, bad: float = 0.0) -> None:
         """Record one sample."""
         now = self.now()
         signals = self._own.get(key) or Signals(now)
-        self._own[key] = signals.seen(aspect, now, self.settings, good=good, bad=bad)
+        self._own[key] = signals.with_sample(aspect, now, self.settings, good=good, bad=bad)
         if bad:
             self._judged.clear()
 
-    def ended(self, attempt: Attempt, network: Network | None, *, callback_came: bool | None) -> None:
+    def record_end(self, attempt: Attempt, network: Network | None, *, callback_came: bool | None) -> None:
         """Record how an attempt ended by the rail's answer. `callback_came`: whether a callback had come;
         None for a rail that sends none."""
         key = _key(attempt.rail, network, attempt.operation)
         if attempt.state is AttemptState.SUCCEEDED:
-            self.saw(key, HealthAspect.END, good=1.0)
-        elif blamed := blame(attempt.failure).bad:
-            self.saw(key, HealthAspect.END, bad=blamed)
+            self.record(key, HealthAspect.END, good=1.0)
+        elif bad_weight := failure_weight(attempt.failure).bad:
+            self.record(key, HealthAspect.END, bad=bad_weight)
         if callback_came is not None:
-            self.saw(key, HealthAspect.CALLBACK, good=float(callback_came), bad=float(not callback_came))
+            self.record(key, HealthAspect.CALLBACK, good=float(callback_came), bad=float(not callback_came))
 
     @contextmanager
     def waiting(self, key: Key) -> Generator[None]:
@@ -97,11 +97,11 @@ class RailHealth:
         ]
         overdue = self._overdue(key, now)
         if not known and not overdue:
-            return WELL
-        half_life_s, together = self.settings.half_life_s, Signals(now)
+            return FULL_HEALTH
+        half_life_s, total = self.settings.half_life_s, Signals(now)
         for signals in known:
-            together = together.together(signals, half_life_s)
-        return health_of(together, self.settings, overdue=overdue)
+            total = total.combined_with(signals, half_life_s)
+        return health_of(total, self.settings, overdue=overdue)
 
     def _overdue(self, key: Key, now: float) -> int:
         overdue, since = 0, now - self.settings.slow_s

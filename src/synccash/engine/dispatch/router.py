@@ -129,20 +129,20 @@ class Router:
     def dry_run(self, query: RoutingQuery) -> dict[str, Any]:
         """Return what would be chosen now, and why. Sends nothing and uses up no recovery probe."""
         route = self._choose(query, frozenset(), probe=False)
-        wishes = self.rules.preferences_for(query.merchant_id, query.network, query.operation)
+        preferences = self.rules.preferences_for(query.merchant_id, query.network, query.operation)
         considered: list[dict[str, Any]] = []
         for one in route.considered:
             name = one["rail"]
             health = self.health.of(name, query.network, query.operation)
-            cost = wishes.costs.get(name)
+            cost = preferences.costs.get(name)
             considered.append(
                 {
                     **one,
                     "health": round(health.score, 3),
                     "seen": health.explained(),
                     "cost_percent": None if cost is None else round(cost.of(query.amount), 3),
-                    "preferred": wishes.order.index(name) + 1 if name in wishes.order else None,
-                    "share_percent": wishes.shares.get(name),
+                    "preferred": preferences.order.index(name) + 1 if name in preferences.order else None,
+                    "share_percent": preferences.shares.get(name),
                 }
             )
         return {"chosen": route.chosen, "reason": route.reason, "considered": considered}

@@ -147,12 +147,12 @@ class AttemptTiming:
     def after_callback_check(self, case: Case, closed: Attempt, answer: StatusAnswer) -> Attempt:
         """Return the closed attempt after an inquiry, made because of a callback, that reported no money. The
         callback counts as checked only when the answer denies the money for certain."""
-        looked = replace(closed, inquiries=closed.inquiries + 1)
+        asked = replace(closed, inquiries=closed.inquiries + 1)
         status_at_rail = self.with_reported_failure(case, closed, answer).status_at_rail
         forgotten = status_at_rail is RailStatus.NOT_FOUND and closed.evidence is Evidence.ACCEPTED
         if forgotten or status_at_rail not in (RailStatus.FAILED, RailStatus.NOT_FOUND):
-            return looked
-        return replace(looked, callback_checked_at=case.as_of)
+            return asked
+        return replace(asked, callback_checked_at=case.as_of)
 
     def callback_check_s(self, case: Case) -> float:
         """Return the wait before the rails are asked about unchecked callbacks again: half of the time since
@@ -167,12 +167,12 @@ class AttemptTiming:
         return max(0.0, min(wait_s, (case.expires_at - case.as_of).total_seconds()))
 
     def is_refund_overdue(self, case: Case) -> bool:
-        """True for a refund that is old enough, without having been taken by its rail, for a human to be told
-        (`refund_told_after_s`)."""
+        """True for a refund that its rail has not accepted and that is old enough to go under review
+        (`refund_review_after_s`)."""
         if not isinstance(case, RefundCase):
             return False
         refund_age_s = (case.as_of - case.order.created_at).total_seconds()
-        return refund_age_s >= self.settings.refund_told_after_s
+        return refund_age_s >= self.settings.refund_review_after_s
 
     def held_s(self, case: Case) -> float:
         """Return the wait before an order that a recovery keeps from being sent is due again."""
@@ -212,13 +212,13 @@ class AttemptTiming:
         if status_at_rail is RailStatus.NOT_FOUND and attempt.evidence is Evidence.ACCEPTED:
             # The rail had accepted it, so "not found" now proves nothing.
             status_at_rail = RailStatus.NO_INFORMATION
-        looked = replace(attempt, inquiries=attempt.inquiries + 1)
+        asked = replace(attempt, inquiries=attempt.inquiries + 1)
         if not attempt.money_moved:
             never_left = answer.refused_locally and not attempt.is_closed_by_rail_report
-            return self.recheck_s(case, attempt, None if never_left else status_at_rail), looked
+            return self.recheck_s(case, attempt, None if never_left else status_at_rail), asked
         unclear = status_at_rail in (RailStatus.PENDING, RailStatus.NO_INFORMATION)
         wait_s = self.settings.schedule.wait_s(attempt.inquiries, age_s(case, attempt)) if unclear else None
-        return wait_s, replace(looked, retry_decision=None if wait_s is None else ASK_AGAIN)
+        return wait_s, replace(asked, retry_decision=None if wait_s is None else ASK_AGAIN)
 
     def _next_recheck_s(self, case: Case, closed: Attempt) -> float | None:
         if not _may_pay_late(closed):

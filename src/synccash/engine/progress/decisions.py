@@ -131,7 +131,7 @@ class Decisions:
         if other_paid and after.state.is_dead:
             order = self._by_known_money(case)
             return self.commit_builder.commit(
-                case, order, after, lease=self._look_later(case, order, after), timeline=(entry,)
+                case, order, after, lease=self._release_after_money(case, order, after), timeline=(entry,)
             )
         commit = self._fail_over(case, after, entry) if after.state.is_dead and allow_failover else None
         if commit is not None:
@@ -183,17 +183,19 @@ class Decisions:
     def known_money(self, case: Case) -> Commit:
         """Decide when no attempt is live and money is known to have moved: settle, or leave it to a human."""
         order = self._by_known_money(case)
-        return self.commit_builder.commit(case, order, lease=self._look_later(case, order), timeline=())
+        return self.commit_builder.commit(
+            case, order, lease=self._release_after_money(case, order), timeline=()
+        )
 
-    def _look_later(self, case: Case, order: Order, *changed: Attempt) -> ReleaseLease:
+    def _release_after_money(self, case: Case, order: Order, *changed: Attempt) -> ReleaseLease:
         """Return the release: due at once for an order that has just ended, and at the parked interval or the
         next recheck for one that waits for a human."""
         if order.status.is_final:
             return ReleaseLease(0.0)
         parked = [self.timing.parked_s(case, attempt) for attempt in case.attempts]
         closed = closed_attempts(replace(case, attempts=merged(case.attempts, changed)))
-        looks = (self.timing.recheck_s(case, attempt) for attempt in closed)
-        return ReleaseLease(min((*parked, *(wait_s for wait_s in looks if wait_s is not None))))
+        rechecks = (self.timing.recheck_s(case, attempt) for attempt in closed)
+        return ReleaseLease(min((*parked, *(wait_s for wait_s in rechecks if wait_s is not None))))
 
     def _fail_over(self, case: Case, dead: Attempt, entry: Entry) -> Commit | None:
         """Close the dead attempt and open the next at another rail, in one commit. None when failing over is
@@ -239,7 +241,7 @@ class Decisions:
         is_unsent = after.state is AttemptState.NOT_SENT
         order = reflect(case.order, after, now=now) if is_unsent else queued(case.order, now=now)
         if self.timing.is_refund_overdue(case):
-            # The refund is retried even while a human looks: it has only this rail, which may recover.
+            # The refund is retried even while a human rechecks: it has only this rail, which may recover.
             order = under_review(order, now=now)
         facts: dict[str, Any] = {"wait_s": wait_s}
         if is_short_of_float(after):
@@ -268,15 +270,15 @@ class Decisions:
         timeline = (*before, entry) if order.version != case.order.version else before
         return self.commit_builder.commit(case, order, lease=ReleaseLease(wait_s), timeline=timeline)
 
-    def callbacks_checked(self, case: Case, looked: Sequence[tuple[Attempt, StatusAnswer]]) -> Commit:
+    def callbacks_checked(self, case: Case, asked: Sequence[tuple[Attempt, StatusAnswer]]) -> Commit:
         """Record the rails' answers about closed attempts with unchecked callbacks, and keep the lease."""
         timeline = tuple(
             self.commit_builder.entry("inquired", {"attempt": attempt.id, "standing": answer.status_at_rail})
-            for attempt, answer in looked
+            for attempt, answer in asked
         )
         lease = KeepLease(self.settings.lease_s)
         return self.commit_builder.commit(
-            case, case.order, *(attempt for attempt, _ in looked), lease=lease, timeline=timeline
+            case, case.order, *(attempt for attempt, _ in asked), lease=lease, timeline=timeline
         )
 
     def wait_for_callbacks(self, case: Case) -> Commit:
@@ -299,7 +301,7 @@ class Decisions:
 
     def wait_for_recovery(self, case: Case) -> Commit:
         """Postpone an order that a recovery keeps from being sent. It does not end for lack of attempts,
-        since the database may have lost one; after its expiry a human is told."""
+        since the database may have lost one; after its expiry it goes under review."""
         before, now = case.order, self.clock.now()
         order = before
         if before.status_detail is None or before.status_detail is StatusDetail.OUTCOME_UNKNOWN:
@@ -313,8 +315,8 @@ class Decisions:
         )
 
     def _needs_review_now(self, case: Case) -> bool:
-        """True when a human is told that a rail has not yet said what it has of the order: after the order's
-        expiry. A refund is told at once when its rail would execute it twice, else when it is overdue."""
+        """True when an order whose rails have not answered goes under review: after its expiry. A refund does
+        so at once when its rail would execute it twice, else when it is overdue."""
         if isinstance(case, RefundCase):
             return case.order.exclusive or self.timing.is_refund_overdue(case)
         return is_expired(case)
@@ -472,19 +474,19 @@ class Decisions:
         is_new = live.moved_at is None
         now = self.clock.now()
         order = under_review(case.order, now=now)
-        looked = replace(live, inquiries=live.inquiries + 1, moved_at=live.moved_at or now)
+        asked = replace(live, inquiries=live.inquiries + 1, moved_at=live.moved_at or now)
         return self.commit_builder.commit(
             case,
             _next_version(case, order, now=now) if is_new else order,
-            looked,
+            asked,
             lease=ReleaseLease(self.timing.parked_s(case, live)),
             timeline=(self.commit_builder.entry(kind, facts),) if is_new else (),
             contradiction=kind if is_new else None,
         )
 
-    def taken_back(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Commit:
+    def reversed_money(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Commit:
         """Record that a rail now says that money it had reported as moved did not move or went back. Re-opens
-        nothing; a human is told once."""
+        nothing; the order goes under review once."""
         now = self.clock.now()
         facts = {"attempt": attempt.id, "rail": attempt.rail, "code": answer.provider_code}
         order = under_review(case.order, now=now)
@@ -533,10 +535,10 @@ class Decisions:
             contradiction="late_success",
         )
 
-    def rechecked(self, case: Case, looked: list[Attempt], waits: list[float]) -> Commit:
+    def rechecked(self, case: Case, asked: list[Attempt], waits: list[float]) -> Commit:
         """Keep an ended order as it is; it is due again after the shortest of `waits`, if there is any."""
         lease = ReleaseLease(min(waits) if waits else None)
-        return self.commit_builder.commit(case, case.order, *looked, lease=lease, timeline=())
+        return self.commit_builder.commit(case, case.order, *asked, lease=lease, timeline=())
 
     def expire(self, case: Case) -> Commit:
         """End an order that has expired and has no live attempt."""

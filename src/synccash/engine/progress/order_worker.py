@@ -128,7 +128,7 @@ class OrderWorker:
         if live is not None:
             if case.order.status.is_final:
                 # A late success has settled the payment; a surplus is refunded without waiting for this one.
-                await self._give_back(case)
+                await self._refund_surplus(case)
             return await self._inquire(case, live)
         if case.order.status.is_final:
             return await self._recheck_after_end(case)
@@ -191,8 +191,8 @@ class OrderWorker:
         if foreign is not None and not surplus:
             return await self._record(case, self.decisions.other_money(case, live, answer))
         answer = self.timing.with_reported_failure(case, live, answer)
-        if _is_taken_back(live, answer):
-            return await self._taken_back(case, live, answer)
+        if _is_reversed(live, answer):
+            return await self._record_reversal(case, live, answer)
         after = live.after_inquiry(answer)
         if after.state.is_dead:
             after = replace(after, callback_checked_at=case.as_of)
@@ -209,11 +209,11 @@ class OrderWorker:
                 return await self._record(case, found)
         return await self._record(case, self.decisions.ask_later(case, after, answer))
 
-    async def _taken_back(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Case | None:
+    async def _record_reversal(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Case | None:
         """Handle an attempt that moved money and that its rail now reports as failed or returned. The first
         report is a contradiction for a human; later ones only schedule another inquiry."""
         if attempt.reversed_at is None:
-            return await self._record(case, self.decisions.taken_back(case, attempt, answer))
+            return await self._record(case, self.decisions.reversed_money(case, attempt, answer))
         unclear = replace(answer, status_at_rail=RailStatus.NO_INFORMATION)
         commit = self.decisions.ask_later(case, attempt.after_inquiry(unclear), unclear)
         return await self._record(case, commit)
@@ -257,35 +257,35 @@ class OrderWorker:
     async def _check_callbacks(self, case: Case) -> Commit:
         """Ask about the closed attempts with an unchecked callback. Returns the commit of a late success, or
         else the commit of the rails' other answers, which keeps the lease."""
-        looked: list[tuple[Attempt, StatusAnswer]] = []
+        asked: list[tuple[Attempt, StatusAnswer]] = []
         for attempt in closed_attempts(case):
             if attempt.is_callback_unchecked:
                 answer = await self._ask(case, attempt)
                 if answer.status_at_rail is RailStatus.SUCCEEDED:
                     return self.decisions.late_success(case, attempt, answer)
-                looked.append((self.timing.after_callback_check(case, attempt, answer), answer))
-        return self.decisions.callbacks_checked(case, looked)
+                asked.append((self.timing.after_callback_check(case, attempt, answer), answer))
+        return self.decisions.callbacks_checked(case, asked)
 
     async def _recheck_after_end(self, case: Case) -> Case | None:
         """Recheck an ended order: commit money that arrived late or was taken back, and refund a surplus."""
-        looked: list[Attempt] = []
+        asked: list[Attempt] = []
         waits: list[float | None] = []
         for attempt in _attempts_to_recheck(case):
             answer = await self._ask(case, attempt)
             if answer.status_at_rail is RailStatus.SUCCEEDED and not attempt.money_moved:
                 return await self._record(case, self.decisions.late_success(case, attempt, answer))
-            if _is_taken_back(attempt, answer):
-                return await self._record(case, self.decisions.taken_back(case, attempt, answer))
+            if _is_reversed(attempt, answer):
+                return await self._record(case, self.decisions.reversed_money(case, attempt, answer))
             wait_s, after = self.timing.after_recheck(case, attempt, answer)
             waits.append(wait_s)
-            looked.append(after)
+            asked.append(after)
         waits.extend(self.timing.recheck_s(case, attempt) for attempt in closed_attempts(case))
-        if not await self._give_back(case):
+        if not await self._refund_surplus(case):
             waits.append(self.timing.surplus_retry_s(case))
         due = [wait_s for wait_s in waits if wait_s is not None]
-        return await self._record(case, self.decisions.rechecked(case, looked, due))
+        return await self._record(case, self.decisions.rechecked(case, asked, due))
 
-    async def _give_back(self, case: Case) -> bool:
+    async def _refund_surplus(self, case: Case) -> bool:
         """Open one automatic refund for each surplus debit of a payment. Returns False when one could not
         start because its rail takes one refund of a payment at a time."""
         if self.settings.surplus_refund != "auto" or not is_payment_case(case):
@@ -336,7 +336,7 @@ def _attempts_to_recheck(case: Case) -> Sequence[Attempt]:
     return [*closed_attempts(case), *unconfirmed]
 
 
-def _is_taken_back(attempt: Attempt, answer: StatusAnswer) -> bool:
+def _is_reversed(attempt: Attempt, answer: StatusAnswer) -> bool:
     """True when the rail says that money which had moved is gone again, and no refund of ours explains it."""
     if not attempt.money_moved:
         return False

@@ -27,7 +27,7 @@ class OutcomeFeedback:
         """Record how the attempt ended, and whether a callback had come before the inquiry that told it."""
         calls_back = self.rails[after.rail].capabilities.callback_address is not CallbackAddress.NONE
         named = requested(case).wallet
-        self.health.ended(after, named.likely_network, callback_came=case.hinted if calls_back else None)
+        self.health.record_end(after, named.likely_network, callback_came=case.hinted if calls_back else None)
         if after.failure is not None and after.failure.code is FailureCode.FLOAT_TOO_LOW:
             self.floats.refused(after.rail, named.likely_network, after.amount)
         self.network(case, after)

@@ -135,7 +135,7 @@ def _summed(reports: list[_HealthReport], now: float) -> dict[Key, Signals]:
             if len(weights) != 2 * len(ASPECTS):
                 continue
             key, sample = (rail, network, operation), Signals(now, tuple(weights))
-            sums[key] = sums[key].together(sample, 1.0) if key in sums else sample
+            sums[key] = sums[key].combined_with(sample, 1.0) if key in sums else sample
     return sums
 
 
