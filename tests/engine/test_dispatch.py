@@ -16,7 +16,7 @@ from synccash.payments.attempt import Attempt
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation, RailStatus, SendAnswer, SendOrder, StatusAnswer
-from synccash.rails.answers import not_asked, of_another_account, unsent
+from synccash.rails.answers import not_asked, refuse_other_account, unsent
 from synccash.resilience.breaker_settings import BreakerState
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.profiles import PAYMENT_PROVIDER
@@ -24,7 +24,7 @@ from synccash.resilience.registry import Registry
 
 OURS = "0b9ff1a4-6ea6-4b13-8b5b-2b2b2b2b2b2b"
 OTHERS = "11111111-1111-4111-8111-111111111111"
-REFUSALS = [unsent(FailureCode.INVALID_PAYER, "no_network"), of_another_account()]
+REFUSALS = [unsent(FailureCode.INVALID_PAYER, "no_network"), refuse_other_account()]
 SILENT = SendAnswer(evidence=Evidence.AMBIGUOUS)
 
 
@@ -100,7 +100,7 @@ async def test_an_unsent_inquiry_or_otp_is_not_counted():
     scene = Scene()
     for _ in range(50):
         assert (await scene.ask(not_asked("other_account"))).refused_locally
-        scene.rail.otp_answer = of_another_account()
+        scene.rail.otp_answer = refuse_other_account()
         await scene.dispatch.submit_otp(scene.rail, scene.attempt, "123456")
     for name in ("mtn_momo:status", "mtn_momo:collect"):
         seen = scene.seen(name)

@@ -11,7 +11,7 @@ from synccash.engine.requests.review import Resolution
 from synccash.payments.failure import FailureCode
 from synccash.payments.payment import OrderKind
 from synccash.payments.rail import RailAccount, SendAnswer
-from synccash.rails.answers import of_another_account, unsent
+from synccash.rails.answers import refuse_other_account, unsent
 
 NO_NETWORK = unsent(FailureCode.INVALID_PAYER, "unknown_network")
 NEW = RailAccount(rail="mtn_momo", account="main", base_url="http://new", target_environment="t")
@@ -22,7 +22,7 @@ class OneAccount(ScriptedRail):
 
     async def send(self, order: Any, *, timeout_s: float) -> SendAnswer:
         if order.account != self.account:
-            return of_another_account()
+            return refuse_other_account()
         return await super().send(order, timeout_s=timeout_s)
 
 

@@ -54,15 +54,15 @@ async def test_a_proven_network_is_shared_by_all_processes_and_survives_a_restar
     await one.sync()
     await other.sync()
     assert one.networks.secret == other.networks.secret
-    one.networks.proved(TENANT, PORTED, Network.MTN)
+    one.networks.record_proof(TENANT, PORTED, Network.MTN)
     await one.sync()
     await other.sync()
-    assert other.networks.recall(TENANT, PORTED) is Network.MTN
+    assert other.networks.network_of(TENANT, PORTED) is Network.MTN
     later = process()
     await later.sync()
-    assert later.networks.recall(TENANT, PORTED) is Network.MTN
+    assert later.networks.network_of(TENANT, PORTED) is Network.MTN
     assert PORTED.digits not in str(await desk.pool.fetch("SELECT * FROM payer_networks"))
-    later.networks.disproved(TENANT, PORTED, Network.MTN)
+    later.networks.remove_proof(TENANT, PORTED, Network.MTN)
     await later.sync()
     assert await desk.pool.fetchval("SELECT count(*) FROM payer_networks") == 0
 

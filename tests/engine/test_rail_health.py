@@ -20,7 +20,7 @@ from synccash.payments.health import HealthSettings
 from synccash.payments.payer import Msisdn, Network, Payer
 from synccash.payments.payment import Payment
 from synccash.payments.rail import Operation, RailStatus, SendAnswer, SendOrder, StatusAnswer
-from synccash.rails.answers import not_asked, of_another_account, unsent
+from synccash.rails.answers import not_asked, refuse_other_account, unsent
 from synccash.resilience.evidence import Evidence
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -127,12 +127,12 @@ async def test_unsent_tries_are_not_health_samples():
     assert await scene.sends(50, shut_out, tries=0) == 1.0
     assert await scene.asks(50, not_asked("status_cap")) == 1.0
     assert await scene.sends(50, unsent(FailureCode.INVALID_PAYER, "no_network")) == 1.0
-    assert await scene.sends(50, of_another_account()) == 1.0
+    assert await scene.sends(50, refuse_other_account()) == 1.0
     assert scene.health.of("mtn_momo", Network.MTN, Operation.COLLECT).weight == 0.0
 
 
 async def test_tries_before_a_refusal_of_our_own_count():
-    assert await Scene().sends(20, of_another_account(), tries=2) < 0.8
+    assert await Scene().sends(20, refuse_other_account(), tries=2) < 0.8
 
 
 async def test_slow_answers_and_inquiries_that_lag_lower_health():

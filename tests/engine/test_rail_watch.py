@@ -103,13 +103,13 @@ EVERYBODY_RECOVERED = [("rail.recovered", "mer_1"), ("rail.recovered", "mer_2")]
 
 async def test_each_merchant_gets_one_event_per_rail_degradation_and_one_per_recovery(fleet: Fleet):
     await fleet.look()
-    fleet.saw(good=50, bad=50)
+    fleet.record(good=50, bad=50)
     await fleet.pass_(1.0)
     assert await fleet.told() == []
     await fleet.pass_(HOLD_S)
     await fleet.pass_(1.0)
     assert await fleet.told() == EVERYBODY_DEGRADED
-    fleet.saw(good=200)
+    fleet.record(good=200)
     await fleet.pass_(1.0)
     await fleet.pass_(HOLD_S)
     await fleet.pass_(1.0)
@@ -117,7 +117,7 @@ async def test_each_merchant_gets_one_event_per_rail_degradation_and_one_per_rec
 
 
 async def test_the_event_names_rail_operation_reason_and_health_by_network(fleet: Fleet):
-    fleet.saw(bad=100)
+    fleet.record(bad=100)
     await fleet.pass_(1.0)
     await fleet.pass_(HOLD_S)
     row = await fleet.pool.fetchrow("SELECT * FROM events WHERE merchant_id = 'mer_1'")
@@ -140,15 +140,15 @@ async def test_an_open_breaker_degrades_the_rail_for_its_operation(fleet: Fleet)
 
 async def test_a_brief_drop_in_health_emits_no_event(fleet: Fleet):
     for _ in range(6):
-        fleet.saw(good=50, bad=50)
+        fleet.record(good=50, bad=50)
         await fleet.pass_(HOLD_S / 2)
-        fleet.saw(good=300)
+        fleet.record(good=300)
         await fleet.pass_(HOLD_S / 2)
     assert await fleet.told() == []
 
 
 async def test_a_process_without_samples_of_a_rail_does_not_report_its_recovery(fleet: Fleet):
-    fleet.saw(bad=100)
+    fleet.record(bad=100)
     await fleet.pass_(1.0)
     await fleet.pass_(HOLD_S)
     assert await fleet.told() == EVERYBODY_DEGRADED
@@ -156,7 +156,7 @@ async def test_a_process_without_samples_of_a_rail_does_not_report_its_recovery(
     await fleet.pass_(1.0)
     await fleet.pass_(HOLD_S)
     assert await fleet.told() == EVERYBODY_DEGRADED
-    fleet.saw(good=5)
+    fleet.record(good=5)
     await fleet.pass_(1.0)
     await fleet.pass_(HOLD_S)
     assert await fleet.told() == EVERYBODY_DEGRADED + EVERYBODY_RECOVERED
@@ -166,11 +166,11 @@ async def test_a_process_with_a_delayed_event_loop_reports_no_rail(fleet: Fleet)
     (watch, *_) = fleet.watches
     fleet.clock.late_s = 0.8
     for _ in range(20):
-        fleet.saw(bad=20)
+        fleet.record(bad=20)
         await watch.round()
     assert await fleet.told() == []
     fleet.clock.late_s = 0.0
     for _ in range(12):
-        fleet.saw(bad=20)
+        fleet.record(bad=20)
         await watch.round()
     assert await fleet.told() == EVERYBODY_DEGRADED

@@ -21,21 +21,21 @@ class Memory:
         self.at += timedelta(days=days)
 
     def recall(self, tenant: Tenant = ONE) -> Network | None:
-        return self.networks.recall(tenant, TELECEL_NUMBER)
+        return self.networks.network_of(tenant, TELECEL_NUMBER)
 
 
 def test_only_networks_that_the_number_does_not_show_are_remembered():
     memory = Memory()
-    memory.networks.proved(ONE, TELECEL_NUMBER, Network.TELECEL)
-    assert (memory.recall(), memory.networks.news()) == (None, {})
-    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+    memory.networks.record_proof(ONE, TELECEL_NUMBER, Network.TELECEL)
+    assert (memory.recall(), memory.networks.take_changes()) == (None, {})
+    memory.networks.record_proof(ONE, TELECEL_NUMBER, Network.MTN)
     assert memory.recall() is Network.MTN
-    assert list(memory.networks.news().values()) == [Network.MTN]
+    assert list(memory.networks.take_changes().values()) == [Network.MTN]
 
 
 def test_networks_proven_by_one_merchants_payments_are_hidden_from_others():
     memory = Memory()
-    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+    memory.networks.record_proof(ONE, TELECEL_NUMBER, Network.MTN)
     assert (memory.recall(OTHER), memory.recall(LIVE)) == (None, None)
 
 
@@ -43,8 +43,8 @@ def test_the_stored_payer_hash_hides_the_number_and_depends_on_the_installation(
     memory, elsewhere = Memory(), Memory()
     elsewhere.networks.secret = b"t" * 32
     for one in (memory, elsewhere):
-        one.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
-    (payer,), (other,) = memory.networks.news(), elsewhere.networks.news()
+        one.networks.record_proof(ONE, TELECEL_NUMBER, Network.MTN)
+    (payer,), (other,) = memory.networks.take_changes(), elsewhere.networks.take_changes()
     assert len(payer) == 16
     assert payer != other
     assert TELECEL_NUMBER.digits not in repr(memory.networks)
@@ -52,26 +52,26 @@ def test_the_stored_payer_hash_hides_the_number_and_depends_on_the_installation(
 
 def test_a_wallet_that_returned_to_its_network_is_remembered_again():
     memory = Memory()
-    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
-    memory.networks.disproved(ONE, TELECEL_NUMBER, Network.AT)
+    memory.networks.record_proof(ONE, TELECEL_NUMBER, Network.MTN)
+    memory.networks.remove_proof(ONE, TELECEL_NUMBER, Network.AT)
     assert memory.recall() is Network.MTN
-    memory.networks.disproved(ONE, TELECEL_NUMBER, Network.MTN)
+    memory.networks.remove_proof(ONE, TELECEL_NUMBER, Network.MTN)
     assert memory.recall() is None
-    assert list(memory.networks.news().values()) == [None]
-    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
-    memory.networks.proved(ONE, TELECEL_NUMBER, Network.TELECEL)
+    assert list(memory.networks.take_changes().values()) == [None]
+    memory.networks.record_proof(ONE, TELECEL_NUMBER, Network.MTN)
+    memory.networks.record_proof(ONE, TELECEL_NUMBER, Network.TELECEL)
     assert memory.recall() is Network.TELECEL
 
 
 def test_a_remembered_network_expires_and_a_new_proof_extends_it():
     memory = Memory(days=180)
-    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
-    memory.networks.news()
-    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
-    assert memory.networks.news() == {}
+    memory.networks.record_proof(ONE, TELECEL_NUMBER, Network.MTN)
+    memory.networks.take_changes()
+    memory.networks.record_proof(ONE, TELECEL_NUMBER, Network.MTN)
+    assert memory.networks.take_changes() == {}
     memory.pass_(100)
-    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
-    assert len(memory.networks.news()) == 1
+    memory.networks.record_proof(ONE, TELECEL_NUMBER, Network.MTN)
+    assert len(memory.networks.take_changes()) == 1
     memory.pass_(100)
     assert memory.recall() is Network.MTN
     memory.pass_(81)
@@ -80,14 +80,14 @@ def test_a_remembered_network_expires_and_a_new_proof_extends_it():
 
 def test_a_network_written_by_another_process_never_replaces_a_newer_one():
     memory = Memory()
-    memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
+    memory.networks.record_proof(ONE, TELECEL_NUMBER, Network.MTN)
     (payer,) = memory.networks._known
-    memory.networks.learned_from_peers({payer: ProvenNetwork(Network.AT, START.timestamp() + 5)})
+    memory.networks.load_stored({payer: ProvenNetwork(Network.AT, START.timestamp() + 5)})
     assert memory.recall() is Network.MTN
-    memory.networks.news()
-    memory.networks.learned_from_peers({payer: ProvenNetwork(Network.AT, START.timestamp() - 5)})
+    memory.networks.take_changes()
+    memory.networks.load_stored({payer: ProvenNetwork(Network.AT, START.timestamp() - 5)})
     assert memory.recall() is Network.MTN
-    memory.networks.learned_from_peers({payer: ProvenNetwork(Network.AT, START.timestamp() + 5)})
+    memory.networks.load_stored({payer: ProvenNetwork(Network.AT, START.timestamp() + 5)})
     assert memory.recall() is Network.AT
 
 
@@ -95,5 +95,5 @@ def test_without_a_secret_or_with_zero_days_nothing_is_remembered():
     for memory in (Memory(days=0), Memory()):
         if memory.networks.retention_s:
             memory.networks.secret = None
-        memory.networks.proved(ONE, TELECEL_NUMBER, Network.MTN)
-        assert (memory.recall(), memory.networks.news()) == (None, {})
+        memory.networks.record_proof(ONE, TELECEL_NUMBER, Network.MTN)
+        assert (memory.recall(), memory.networks.take_changes()) == (None, {})

@@ -187,7 +187,7 @@ def test_the_most_specific_rule_applies():
         ("preferences", "paystack > hubtel", "expected `SELECTOR: VALUE`"),
         ("preferences", "vodafone: paystack", "not a network"),
         ("preferences", "telecel: mtn_momo", "does not reach telecel"),
-        ("preferences", "*: hubtel > hubtel", "named twice"),
+        ("preferences", "*: hubtel > hubtel", "listed twice"),
         ("splits", "mtn: mtn_momo 80, paystack 10", "come to 90, expected 100"),
         ("splits", "mtn: mtn_momo", "not a share"),
         ("splits", ": mtn_momo 100", "before the colon"),

@@ -20,7 +20,7 @@ from synccash.payments.rail import RailStatus
 from synccash.rails.registration import RegisteredRail
 from synccash.rails.registry import RAILS
 from synccash.rails.sandbox_account import SandboxAccount, SandboxRail
-from synccash.rails.statements import Layout
+from synccash.rails.statements import StatementLayout
 from synccash.rails.transport import Exchange, Transport
 from synccash.resilience.evidence import Evidence
 from synccash.sandbox.registry import WIRES
@@ -96,7 +96,7 @@ def test_a_payment_goes_over_the_toy_from_the_api_to_the_book(
         name="toy",
         provider="Toy",
         build=lambda _settings, transport, _clock, _inquirers: Toy(accounts[0], transport),
-        statement=Layout(reference=("reference",)),
+        statement=StatementLayout(reference=("reference",)),
         sandbox_account=sandbox_account,
     )
     monkeypatch.setitem(RAILS, "toy", toy)

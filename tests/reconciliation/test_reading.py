@@ -10,9 +10,9 @@ from synccash.rails.registry import RAILS
 from synccash.reconciliation import values
 from synccash.reconciliation.reading import (
     Movement,
-    Shape,
     SkippedRow,
     StatementError,
+    StatementFormat,
     UnreadableRow,
     read_statement,
 )
@@ -28,7 +28,7 @@ def read(tmp_path):
         path = tmp_path / "statement.csv"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         given = {"layout": RAILS[rail].statement, "zone": ZoneInfo("Africa/Accra")} | shape
-        return list(read_statement(path, Shape(**given)))
+        return list(read_statement(path, StatementFormat(**given)))
 
     return rows
 

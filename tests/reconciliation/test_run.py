@@ -13,7 +13,7 @@ import pytest
 from engine.scripted import SUCCEEDED
 from synccash.payments.reconciliation import Verdict
 from synccash.rails.registry import RAILS
-from synccash.reconciliation.reading import Shape, StatementError
+from synccash.reconciliation.reading import StatementError, StatementFormat
 from synccash.reconciliation.report import COLUMNS, CsvReport, JsonReport, TableReport, facts
 from synccash.reconciliation.run import Reconciliation, Summary
 from synccash.reconciliation.statement_index import StatementIndex
@@ -61,7 +61,7 @@ def written(tmp_path, rows):
 
 async def reconciled(desk, path, report, **given):
     summary = Summary(**given)
-    shape = Shape(layout=RAILS["mtn_momo"].statement, zone=ZoneInfo("Africa/Accra"))
+    shape = StatementFormat(layout=RAILS["mtn_momo"].statement, zone=ZoneInfo("Africa/Accra"))
     with StatementIndex() as index:
         run = Reconciliation(PostgresMovements(Database(desk.pool), "mtn_momo"), report, index, summary)
         run.load(path, shape)

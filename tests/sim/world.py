@@ -145,7 +145,7 @@ class Bell:
     _waiting: asyncio.Future[None] | None = None
     _timer: Any = None
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
@@ -163,7 +163,7 @@ class Bell:
             return
         at = max(self.loop.time(), (due - EPOCH).total_seconds() if isinstance(due, datetime) else 0.0)
         at += poll_s * self.random.random()
-        self._timer = self.loop.call_at(at, self.ring, context=NOWHERE)
+        self._timer = self.loop.call_at(at, self.notify, context=NOWHERE)
 
 
 @dataclass(eq=False)

@@ -119,7 +119,7 @@ def test_every_other_loop_goes_on_afterwards(proxy, valkey_url, manner):
             fleet.join()
             sightings.start()
             for _ in range(ENOUGH):
-                bell.ring()
+                bell.notify()
                 assert not await ping(session.client)
                 assert await health.exchange() == 1
                 with pytest.raises(UNREACHABLE):
@@ -150,7 +150,7 @@ def test_every_other_loop_goes_on_afterwards(proxy, valkey_url, manner):
 async def until_heard(channel, bell):
     async with asyncio.timeout(30):
         while True:
-            bell.ring()
+            bell.notify()
             message = await channel.get_message(ignore_subscribe_messages=True, timeout=0.1)
             if message is not None:
                 return

@@ -37,7 +37,7 @@ async def heard_from(ringing, listening):
     waiting = asyncio.create_task(listening.wait(LONG_S))
     async with asyncio.timeout(LONG_S / 2):
         while not waiting.done():
-            ringing.ring()
+            ringing.notify()
             await asyncio.wait([waiting], timeout=SHORT_S)
 
 
@@ -55,7 +55,7 @@ async def bell(request, mortal):
 async def test_a_ring_wakes_every_task_of_the_process(bell):
     waiting = [asyncio.create_task(bell.wait(LONG_S)) for _ in range(3)]
     await asyncio.sleep(0)
-    bell.ring()
+    bell.notify()
     done, _ = await asyncio.wait(waiting, timeout=LONG_S / 2)
     assert done == set(waiting)
 
@@ -63,7 +63,7 @@ async def test_a_ring_wakes_every_task_of_the_process(bell):
 async def test_a_ring_that_came_during_work_ends_the_next_wait_and_no_further_one():
     bell = LocalWorkSignal()
     await bell.wait(SHORT_S)
-    bell.ring()
+    bell.notify()
     await woken(bell)
     loop = asyncio.get_running_loop()
     before = loop.time()
@@ -81,7 +81,7 @@ async def test_the_bell_is_heard_again_after_valkey_was_killed_and_came_back(mor
     async with started(mortal.url) as one, started(mortal.url) as other:
         await heard_from(one, other)
         mortal.kill()
-        one.ring()
+        one.notify()
         await one.wait(SHORT_S)
         mortal.start()
         await heard_from(one, other)
@@ -92,7 +92,7 @@ async def test_a_bell_that_was_closed_still_rings_in_its_own_process(mortal):
     async with started(mortal.url) as bell:
         await bell.close()
         await bell.wait(SHORT_S)
-        bell.ring()
+        bell.notify()
         await woken(bell)
 
 

@@ -10,7 +10,7 @@ from synccash.administration.errors import AdministrationError
 from synccash.payments.reconciliation import Direction
 from synccash.rails.registry import RAILS
 from synccash.rails.statements import COLUMNS
-from synccash.reconciliation.reading import Shape, StatementError
+from synccash.reconciliation.reading import StatementError, StatementFormat
 from synccash.reconciliation.run import Reconciliation, Report, Summary
 from synccash.reconciliation.statement_index import StatementIndex
 from synccash.reconciliation.values import Times
@@ -61,7 +61,7 @@ def reconcile(settings: Settings, request: ReconciliationRequest, report: Report
     return summary
 
 
-def _shape(settings: Settings, request: ReconciliationRequest) -> Shape:
+def _shape(settings: Settings, request: ReconciliationRequest) -> StatementFormat:
     rail = RAILS.get(request.rail)
     if rail is None:
         raise AdministrationError(f"--rail {request.rail}: expected one of {', '.join(RAILS)}")
@@ -71,7 +71,7 @@ def _shape(settings: Settings, request: ReconciliationRequest) -> Shape:
         raise AdministrationError(
             f"--time-zone {request.time_zone}: expected a name such as Africa/Accra or UTC"
         ) from error
-    return Shape(
+    return StatementFormat(
         layout=rail.statement,
         named=_columns(request.columns),
         direction=Direction(request.direction) if request.direction else None,

@@ -95,7 +95,7 @@ class Engine:
     async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
         """Refund surplus money. See RefundRequests.return_surplus."""
         refunds = await self.refunding.return_surplus(payment_id, by=by, reason=reason)
-        self.work_signal.ring()
+        self.work_signal.notify()
         return refunds
 
     async def pay_out(self, request_data: PayoutRequest, idempotency_key: Claim) -> Reply:
@@ -133,7 +133,7 @@ class Engine:
             if not is_known and note is not None and note.reference is not None:
                 is_known = await self.order_store.hint_reference(rail, note.reference, failure)
         if is_known:
-            self.work_signal.ring()
+            self.work_signal.notify()
 
 
 def build_engine(

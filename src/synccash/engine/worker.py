@@ -51,7 +51,7 @@ class Worker:
     def stop(self) -> None:
         """End the loop after the current round."""
         self._stopped.set()
-        self.work_signal.ring()
+        self.work_signal.notify()
 
     async def _round(self) -> int:
         free = self.settings.worker_concurrency - self.leases.busy

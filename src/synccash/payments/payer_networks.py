@@ -42,14 +42,14 @@ class PayerNetworks:
     retention_s: float
     secret: bytes | None = None
     _known: OrderedDict[bytes, ProvenNetwork] = field(default_factory=OrderedDict[bytes, ProvenNetwork])
-    _news: dict[bytes, Network | None] = field(default_factory=dict[bytes, Network | None])
+    _changes: dict[bytes, Network | None] = field(default_factory=dict[bytes, Network | None])
 
-    def recall(self, tenant: Tenant, msisdn: Msisdn) -> Network | None:
+    def network_of(self, tenant: Tenant, msisdn: Msisdn) -> Network | None:
         """Return the proven network of this merchant's payer; None when only the prefix is known."""
         payer = self._payer(tenant, msisdn)
-        return None if payer is None else self._recalled(payer)
+        return None if payer is None else self._known_network(payer)
 
-    def proved(self, tenant: Tenant, msisdn: Msisdn, network: Network) -> None:
+    def record_proof(self, tenant: Tenant, msisdn: Msisdn, network: Network) -> None:
         """Record that money moved over this network."""
         payer = self._payer(tenant, msisdn)
         if payer is None:
@@ -59,28 +59,28 @@ class PayerNetworks:
             return
         if known is None or known.network is not network or at - known.at > _REFRESH_S:
             self._keep(payer, ProvenNetwork(network, at))
-            self._news[payer] = network
+            self._changes[payer] = network
 
-    def disproved(self, tenant: Tenant, msisdn: Msisdn, network: Network) -> None:
+    def remove_proof(self, tenant: Tenant, msisdn: Msisdn, network: Network) -> None:
         """Record that the payer has no wallet on this network: a proof of it is removed."""
         payer = self._payer(tenant, msisdn)
-        if payer is not None and self._recalled(payer) is network:
+        if payer is not None and self._known_network(payer) is network:
             del self._known[payer]
-            self._news[payer] = None
+            self._changes[payer] = None
 
-    def news(self) -> Mapping[bytes, Network | None]:
+    def take_changes(self) -> Mapping[bytes, Network | None]:
         """Return the changes to store, and clear them; None removes a payer."""
-        news, self._news = self._news, {}
-        return news
+        changes, self._changes = self._changes, {}
+        return changes
 
-    def learned_from_peers(self, proven: Mapping[bytes, ProvenNetwork]) -> None:
-        """Load proofs that were stored by other processes or before the start. Unsaved local changes win."""
+    def load_stored(self, proven: Mapping[bytes, ProvenNetwork]) -> None:
+        """Load stored proofs: those of other processes, and earlier ones. Unsaved local changes win."""
         for payer, one in sorted(proven.items(), key=lambda item: item[1].at):
             known = self._known.get(payer)
-            if payer not in self._news and (known is None or known.at < one.at):
+            if payer not in self._changes and (known is None or known.at < one.at):
                 self._keep(payer, one)
 
-    def _recalled(self, payer: bytes) -> Network | None:
+    def _known_network(self, payer: bytes) -> Network | None:
         known = self._known.get(payer)
         if known is None or self.now().timestamp() - known.at > self.retention_s:
             return None

@@ -2,8 +2,8 @@
 
 Each setting is a list of `SELECTOR: VALUE`, separated by semicolons. A selector names, in any order, a
 network (mtn, telecel, at), an operation (collect, payout), a merchant (`merchant=mer_…`), or `*`; a cost
-also names its rail. When several rules fit, the most specific one applies; a merchant precedes a network, and a network
-precedes an operation.
+also names its rail. When several rules fit, the most specific one applies; a merchant precedes a network,
+and a network precedes an operation.
 """
 
 import difflib

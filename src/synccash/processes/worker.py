@@ -39,7 +39,7 @@ class WorkerCollector:
             ("worker_orders_taken", "Orders taken because they were due", self.worker.taken),
             (
                 "worker_orders_taken_over",
-                "Orders taken over after another process let their lease end",
+                "Orders taken over after the lease of another process had expired",
                 self.worker.taken_over,
             ),
             (
@@ -49,7 +49,11 @@ class WorkerCollector:
             ),
             ("webhook_delivered", "Events that were delivered", sent.delivered),
             ("webhook_failed", "Posts of an event that failed", sent.failed),
-            ("webhook_postponed", "Posts not made because an endpoint's breaker was open", sent.postponed),
+            (
+                "webhook_postponed",
+                "Posts postponed because the breaker of the endpoint was open",
+                sent.postponed,
+            ),
             ("webhook_endpoints_disabled", "Endpoints disabled after repeated failures", sent.disabled),
             ("idempotency_swept", "Claims deleted because they were old", self.housekeeping.swept),
         ):

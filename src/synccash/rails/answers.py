@@ -1,6 +1,6 @@
 """Builds the answers of connectors, and reads values that several rails send in the same form.
 
-Evidence is proof, so each connector decides what an answer proves. This module only spells the result.
+Each connector decides what a response proves. This module only builds the result.
 """
 
 import re
@@ -26,7 +26,7 @@ Meaning = tuple[FailureCode, bool]
 
 ACCOUNT_SET_UP: Meaning = (FailureCode.PROVIDER_ACCOUNT_BLOCKED, True)
 """Our account with the provider, or its set-up, is the reason."""
-PROVIDER_AWAY: Meaning = (FailureCode.PROVIDER_UNAVAILABLE, True)
+PROVIDER_UNAVAILABLE: Meaning = (FailureCode.PROVIDER_UNAVAILABLE, True)
 PROVIDER_FAULT: Meaning = (FailureCode.PROVIDER_ERROR, True)
 UNCLEAR: Meaning = (FailureCode.PROVIDER_ERROR, False)
 """Not known to be the provider's own fault, so the same wallet is not prompted again over another rail."""
@@ -47,7 +47,7 @@ def unsent(code: FailureCode, why: str, *, reroute: bool = True) -> SendAnswer:
     )
 
 
-def of_another_account() -> SendAnswer:
+def refuse_other_account() -> SendAnswer:
     """Refuse an order of an account that is no longer configured.
 
     Another rail cannot take it: the order belongs to that account, like a refund to the account of its debit.
@@ -120,7 +120,7 @@ def no_status(answer: Exchange, code: str | None) -> StatusAnswer:
     return no_information(code or http_code(answer), retry_after_s(answer))
 
 
-def about_another(named: object) -> StatusAnswer:
+def wrong_reference(named: object) -> StatusAnswer:
     """Refuse an answer that names another reference than the one asked for. `named`: what it names."""
     reference = named[:_NAMED_MAX] if isinstance(named, str) else type(named).__name__
     return StatusAnswer(

@@ -22,7 +22,7 @@ from synccash.payments.rail import (
     SendOrder,
     StatusAnswer,
 )
-from synccash.rails.answers import OTHER_ACCOUNT, not_asked, of_another_account, unsent
+from synccash.rails.answers import OTHER_ACCOUNT, not_asked, refuse_other_account, unsent
 from synccash.rails.pacer import Clock, Pacer, Turn
 
 
@@ -109,7 +109,7 @@ class Connector(ABC):
             why = f"no_{order.operation.value}_{self._requirement}"
             return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, why)
         if order.account != self._account:
-            return of_another_account()
+            return refuse_other_account()
         if self._currency is not None and order.currency != self._currency:
             return unsent(FailureCode.PROVIDER_ACCOUNT_BLOCKED, "other_currency")
         if order.operation is Operation.REFUND and not self._names_debit(order):

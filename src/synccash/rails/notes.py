@@ -10,8 +10,8 @@ _UNFIT_FOR_NOTES = re.compile(r"[^A-Za-z0-9.,-]+")
 def clean_text(text: str, unfit: re.Pattern[str], most: int) -> str:
     """Return at most `most` characters: accents are removed, `unfit` characters become a space."""
     split = unicodedata.normalize("NFKD", text)
-    bare = "".join(sign for sign in split if not unicodedata.combining(sign))
-    return unfit.sub(" ", bare).strip()[:most].rstrip()
+    normalized = "".join(sign for sign in split if not unicodedata.combining(sign))
+    return unfit.sub(" ", normalized).strip()[:most].rstrip()
 
 
 def clean_note(text: str) -> str:

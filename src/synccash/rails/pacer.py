@@ -78,22 +78,22 @@ class Pacer:
         Inquiries of higher priority may overtake a waiting caller, which may then be too late.
         """
         ends_at = self._clock.monotonic() + timeout_s
-        place = (priority, next(self._numbers))
-        insort(self._waiting, place)
+        entry = (priority, next(self._numbers))
+        insort(self._waiting, entry)
         try:
-            return await self._wait(place, ends_at)
+            return await self._wait(entry, ends_at)
         finally:
-            self._waiting.remove(place)
+            self._waiting.remove(entry)
 
-    async def _wait(self, place: _Waiting, ends_at: float) -> Turn:
-        is_recheck = place[0] is InquiryPriority.AFTER_END
+    async def _wait(self, entry: _Waiting, ends_at: float) -> Turn:
+        is_recheck = entry[0] is InquiryPriority.AFTER_END
         while True:
             now, distance_s = self._clock.monotonic(), self._distance_s
-            if is_recheck and self._is_shed(place, now, distance_s):
+            if is_recheck and self._is_shed(entry, now, distance_s):
                 self.shed += 1
                 return Turn.SHED
             # Every waiter sleeps until its turn as computed now, or for a while, and computes it again.
-            moment = max(now, self._last + distance_s) + self._waiting.index(place) * distance_s
+            moment = max(now, self._last + distance_s) + self._waiting.index(entry) * distance_s
             if moment > ends_at:
                 return Turn.TOO_LATE
             if moment <= now:
@@ -103,6 +103,6 @@ class Pacer:
                 return Turn.GRANTED
             await self._clock.sleep(min(moment - now, _RECHECK_AFTER_S))
 
-    def _is_shed(self, place: _Waiting, now: float, distance_s: float) -> bool:
+    def _is_shed(self, entry: _Waiting, now: float, distance_s: float) -> bool:
         is_used_up = now < self._last_recheck + distance_s / _RECHECK_SHARE
-        return is_used_up or self._waiting[0] != place
+        return is_used_up or self._waiting[0] != entry

@@ -7,7 +7,7 @@ from typing import Any
 from synccash.rails.connector import Connector
 from synccash.rails.pacer import Clock
 from synccash.rails.sandbox_account import SandboxAccount, SandboxRail
-from synccash.rails.statements import Layout
+from synccash.rails.statements import StatementLayout
 from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings
 
@@ -37,7 +37,7 @@ class RegisteredRail:
     name: str
     provider: str
     build: Callable[[Settings, Transport, Clock, CountInquirers], Connector | None]
-    statement: Layout
+    statement: StatementLayout
     sandbox_account: Callable[[SandboxRail], SandboxAccount]
     statement_currency: Callable[[Settings], str] = _cedis
     settings_of_former: Callable[[Mapping[str, Any]], Mapping[str, str]] = _no_settings

@@ -1,8 +1,8 @@
 """The formats of the rails' statements: column names, and the words in the columns.
 
-Each rail registers its layout. Only pawaPay publishes the columns of its export (docs.pawapay.io,
-"Statements"). The others are read by the names of their exports as they were seen in public, and by those of
-their APIs; the command line takes the names of any other export.
+Each rail registers its layout. Only pawaPay documents the columns of its export (docs.pawapay.io,
+"Statements"). The columns of the others come from published examples of their exports and from their
+APIs. The command line accepts other names.
 """
 
 import re
@@ -12,13 +12,14 @@ _SIGNS = re.compile(r"[^a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """The columns of a statement, each by the names it may have, the likeliest first; see `bare`.
+class StatementLayout:
+    """The columns of a statement: the normalized names that each may have, the likeliest first.
 
-    `direction` is a column of words: `incoming` and `outgoing` say which, `ASIDE` what is no payment, such as
-    a fee. A negative amount is always outgoing. Without such a column a file is outgoing where it has one of
-    the columns `outgoing_files`. `status` is a column of words too: only `settled` ones moved money.
-    `credit` and `debit` are amounts in columns of their own.
+    `direction`: the column of a word that says which way the money moved. `incoming` and `outgoing` are the
+    rail's own words, besides INCOMING and OUTGOING; NOT_PAYMENTS are rows such as fees. A negative amount is
+    always outgoing. A file without this column is outgoing where it has one of the columns `outgoing_files`.
+    `status`: the column of a word that says whether the money moved (SETTLED) or did not (UNSETTLED).
+    `credit`, `debit`: the columns of incoming and outgoing amounts.
     """
 
     reference: tuple[str, ...] = ()
@@ -53,7 +54,7 @@ OUTGOING = frozenset(
         "withdrawal",
     }
 )
-ASIDE = frozenset(
+NOT_PAYMENTS = frozenset(
     {"fee", "fees", "charge", "charges", "commission", "tax", "levy", "topup", "settlement", "adjustment"}
 )
 SETTLED = frozenset(
@@ -77,6 +78,7 @@ UNSETTLED = frozenset(
 )  # fmt: skip
 
 
-def bare(name: str) -> str:
-    """A column's name, or a word in it, as it is compared: without case, blanks and signs."""
+def normalized(name: str) -> str:
+    """Return a column name, or a word in a column, in the form for comparison: lower case, without spaces and
+    signs."""
     return _SIGNS.sub("", name.lower())

@@ -66,7 +66,7 @@ def decode_object(body: bytes) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A whole answer. `headers` can be read in any case; neither they nor the body are printed."""
+    """A complete response. `headers` can be read in any case; neither they nor the body are printed."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -88,7 +88,7 @@ class TransportFailure:
 
 
 @dataclass(slots=True)
-class _Flight:
+class _RequestProgress:
     """Tracks how far one request got: its connection and its tries."""
 
     method: str
@@ -98,7 +98,7 @@ class _Flight:
     async def once(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         """Let the library try a POST once.
 
-        aiohttp 3.14 repeats only idempotent methods, and only on a pooled connection that proves dead; for
+        aiohttp 3.14 repeats only idempotent methods, and only on a pooled connection that was closed; for
         money this must hold whatever it learns to repeat later.
         """
         self.tries += 1
@@ -131,7 +131,7 @@ class Transport:
         `json` is encoded and labelled as JSON; `data` goes out as it is, with the caller's Content-Type.
         A header that holds a credential is given as a Secret, which only the HTTP library gets to see.
         """
-        flight = _Flight(method)
+        progress = _RequestProgress(method)
         began = time.monotonic()
         if self._closed or timeout_s <= 0:
             fault = TransportFault.CLOSED if self._closed else TransportFault.TIMEOUT
@@ -151,16 +151,16 @@ class Transport:
                 data=body,
                 timeout=limits,
                 allow_redirects=False,
-                middlewares=(flight.once,),
-                trace_request_ctx=flight,
+                middlewares=(progress.once,),
+                trace_request_ctx=progress,
             ) as response:
                 if 300 <= response.status < 400:
-                    return _failed(flight, TransportFault.REDIRECTED, began)
+                    return _failed(progress, TransportFault.REDIRECTED, began)
                 content = await _read(response)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return _failed(flight, _fault(error), began)
+            return _failed(progress, _fault(error), began)
         if content is None:
-            return _failed(flight, TransportFault.TOO_LARGE, began)
+            return _failed(progress, TransportFault.TOO_LARGE, began)
         return Exchange(
             status=response.status,
             headers=response.headers,
@@ -237,9 +237,9 @@ _BEFORE_SENDING = frozenset(
 )
 
 
-def _failed(flight: _Flight, fault: TransportFault, began: float) -> TransportFailure:
+def _failed(progress: _RequestProgress, fault: TransportFault, began: float) -> TransportFailure:
     # NOT_SENT needs both: an error of a kind that precedes sending, and that there never was a connection.
-    unsent = fault in _BEFORE_SENDING and not flight.connected
+    unsent = fault in _BEFORE_SENDING and not progress.connected
     return TransportFailure(
         evidence=Evidence.NOT_SENT if unsent else Evidence.AMBIGUOUS,
         fault=fault,

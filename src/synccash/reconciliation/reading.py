@@ -11,14 +11,14 @@ from typing import Literal
 
 from synccash.payments.reconciliation import Direction, StatementLine
 from synccash.rails.statements import (
-    ASIDE,
     COLUMNS,
     INCOMING,
+    NOT_PAYMENTS,
     OUTGOING,
     SETTLED,
     UNSETTLED,
-    Layout,
-    bare,
+    StatementLayout,
+    normalized,
 )
 from synccash.reconciliation import values
 
@@ -32,14 +32,14 @@ class StatementError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class StatementFormat:
     """How to read one file: the rail's layout and the operator's options.
 
     `named`: the file's own column names, which take precedence over the layout's. `direction`: the direction
     of all rows in a file without a direction column.
     """
 
-    layout: Layout
+    layout: StatementLayout
     named: Mapping[str, str] = field(default_factory=dict[str, str])
     direction: Direction | None = None
     minor_units: bool = False
@@ -74,7 +74,7 @@ class UnreadableRow:
 Row = Movement | SkippedRow | UnreadableRow
 
 
-def read_statement(path: Path, shape: Shape) -> Iterator[Row]:
+def read_statement(path: Path, shape: StatementFormat) -> Iterator[Row]:
     """Yields the rows of a file in order. Raises StatementError if the file has no usable header."""
     try:
         with path.open(encoding=_encoding(path), errors="replace", newline="") as file:
@@ -95,7 +95,7 @@ def _encoding(path: Path) -> str:
     return "utf-8-sig"
 
 
-def _rows(file: Iterable[str], shape: Shape) -> Iterator[Row]:
+def _rows(file: Iterable[str], shape: StatementFormat) -> Iterator[Row]:
     lines = iter(file)
     start = list(islice(lines, _HEADER_LINES_MAX))
     delimiter, header, first = _header(start, shape)
@@ -114,16 +114,20 @@ def _rows(file: Iterable[str], shape: Shape) -> Iterator[Row]:
             yield UnreadableRow(number, f"{error}, up to line {last}: is a quote open?")
             continue
         last = first + reader.line_num
-        is_header = bool(cells) and bare(cells[0]) == header[0] and [bare(cell) for cell in cells] == header
+        is_header = (
+            bool(cells)
+            and normalized(cells[0]) == header[0]
+            and [normalized(cell) for cell in cells] == header
+        )
         if not is_header and any(cell.strip() for cell in cells):
             yield columns.read(number, cells)
 
 
-def _header(start: list[str], shape: Shape) -> tuple[str, list[str], int]:
+def _header(start: list[str], shape: StatementFormat) -> tuple[str, list[str], int]:
     """Returns the delimiter, the normalised column names, and the index of the first row after the header."""
     for number, line in enumerate(start):
         delimiter = max(_DELIMITERS, key=line.count)
-        header = [bare(cell) for cell in next(csv.reader([line], delimiter=delimiter), list[str]())]
+        header = [normalized(cell) for cell in next(csv.reader([line], delimiter=delimiter), list[str]())]
         if _Columns(header, shape).fit:
             return delimiter, header, number + 1
     expected = "; ".join(
@@ -135,16 +139,16 @@ def _header(start: list[str], shape: Shape) -> tuple[str, list[str], int]:
     )
 
 
-def _names(shape: Shape, name: str) -> tuple[str, ...]:
+def _names(shape: StatementFormat, name: str) -> tuple[str, ...]:
     """Returns the accepted names of a column, the operator's own name first."""
     given: tuple[str, ...] = getattr(shape.layout, name)
-    return (bare(shape.named[name]), *given) if name in shape.named else given
+    return (normalized(shape.named[name]), *given) if name in shape.named else given
 
 
 class _Columns:
     """Maps the columns of the header to fields, and reads rows with them."""
 
-    def __init__(self, header: list[str], shape: Shape) -> None:
+    def __init__(self, header: list[str], shape: StatementFormat) -> None:
         self._shape = shape
         self._times = values.Times(shape.zone)
         self._width = len(header)
@@ -176,12 +180,14 @@ class _Columns:
 
     def _skipped(self, number: int, row: Mapping[str, str]) -> SkippedRow | None:
         if "status" in self._at:
-            word = bare(row.get("status", ""))
+            word = normalized(row.get("status", ""))
             if word in UNSETTLED:
                 return SkippedRow(number, "unsettled")
             if word not in SETTLED:
                 raise ValueError(f"unknown status {row.get('status', '')[:40]!r}")
-        return SkippedRow(number, "no_payment") if bare(row.get("direction", "")) in ASIDE else None
+        return (
+            SkippedRow(number, "no_payment") if normalized(row.get("direction", "")) in NOT_PAYMENTS else None
+        )
 
     def _movement(self, number: int, row: Mapping[str, str]) -> Movement:
         amount, direction = self._money(row)
@@ -211,7 +217,7 @@ class _Columns:
     def _direction(self, row: Mapping[str, str]) -> Direction:
         if "direction" not in self._at or self._shape.direction is not None:
             return self._default
-        word = bare(row.get("direction", ""))
+        word = normalized(row.get("direction", ""))
         layout = self._shape.layout
         if word in layout.incoming:
             return Direction.IN

@@ -13,9 +13,9 @@ from synccash.payments.reconciliation import Finding, OwnMovement, Statement, St
 from synccash.reconciliation.reading import (
     Movement,
     Row,
-    Shape,
     SkippedRow,
     StatementError,
+    StatementFormat,
     UnreadableRow,
     read_statement,
 )
@@ -64,7 +64,7 @@ class Reconciliation:
     index: StatementIndex
     summary: Summary
 
-    def load(self, path: Path, shape: Shape) -> None:
+    def load(self, path: Path, shape: StatementFormat) -> None:
         """Reads the whole file into the index. Raises StatementError."""
         seen: tuple[datetime, ...] = ()
         broken: UnreadableRow | None = None

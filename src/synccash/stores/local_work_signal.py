@@ -15,24 +15,24 @@ class LocalWorkSignal:
     a task's first wait ignores earlier signals.
     """
 
-    _rings: int = 0
+    _notifications: int = 0
     _next: asyncio.Event = field(default_factory=asyncio.Event)
     _seen: WeakKeyDictionary[asyncio.Task[Any], int] = field(
         default_factory=WeakKeyDictionary[asyncio.Task[Any], int]
     )
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake all waiting tasks. Never raises."""
-        self._rings += 1
-        rung, self._next = self._next, asyncio.Event()
-        rung.set()
+        self._notifications += 1
+        current, self._next = self._next, asyncio.Event()
+        current.set()
 
     async def wait(self, timeout_s: float) -> None:
         """Return at the next signal, at the latest after `timeout_s` seconds."""
         task = asyncio.current_task()
         assert task is not None
-        if self._seen.get(task, self._rings) == self._rings:
+        if self._seen.get(task, self._notifications) == self._notifications:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self._next.wait()
-        self._seen[task] = self._rings
+        self._seen[task] = self._notifications

@@ -123,7 +123,7 @@ class WebhookDispatcher:
     def stop(self) -> None:
         """Make `run` return after the current round and the deliveries under way."""
         self._stopped.set()
-        self.work_signal.ring()
+        self.work_signal.notify()
 
     async def _round(self) -> int:
         free = self.settings.concurrency - len(self._under_way)

@@ -2,7 +2,7 @@
 
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import RailStatus, SendAnswer, StatusAnswer
-from synccash.rails.answers import about_another, no_information, pesewas
+from synccash.rails.answers import no_information, pesewas, wrong_reference
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
 
@@ -40,7 +40,7 @@ def judge_status(answer: Exchange | TransportFailure, reference: str) -> StatusA
     if named is None:
         return no_information("unreadable")
     if named != reference:
-        return about_another(named)
+        return wrong_reference(named)
     if told.get("code") == "UNKNOWN":
         return StatusAnswer(status_at_rail=RailStatus.NOT_FOUND)
     status_at_rail = STATES.get(str(told.get("state")), RailStatus.NO_INFORMATION)

@@ -26,7 +26,7 @@ class NetworkStore(Protocol):
     async def secret(self) -> bytes: ...
     async def since(self, at: float, *, limit: int) -> Mapping[bytes, ProvenNetwork]: ...
     async def write(self, proven: Mapping[bytes, Network]) -> None: ...
-    async def strike(self, payers: Sequence[bytes]) -> None: ...
+    async def remove(self, payers: Sequence[bytes]) -> None: ...
     async def sweep(self, *, older_than_s: float, limit: int) -> int: ...
 
 
@@ -36,7 +36,7 @@ class NetworkMemory:
     the others. Changes that are lost when a process dies are learned again."""
 
     networks: PayerNetworks
-    book: NetworkStore
+    store: NetworkStore
     clock: Clock
     _read_until: float = 0.0
     _swept_at: float = float("-inf")
@@ -57,15 +57,15 @@ class NetworkMemory:
         if self.networks.retention_s <= 0:
             return
         if self.networks.secret is None:
-            self.networks.secret = await self.book.secret()
-        news = self.networks.news()
-        if proven := {payer: network for payer, network in news.items() if network is not None}:
-            await self.book.write(proven)
-        if struck := [payer for payer, network in news.items() if network is None]:
-            await self.book.strike(struck)
-        found = await self.book.since(self._read_until - _OVERLAP_S, limit=MOST)
-        self.networks.learned_from_peers(found)
+            self.networks.secret = await self.store.secret()
+        changes = self.networks.take_changes()
+        if proven := {payer: network for payer, network in changes.items() if network is not None}:
+            await self.store.write(proven)
+        if disproven := [payer for payer, network in changes.items() if network is None]:
+            await self.store.remove(disproven)
+        found = await self.store.since(self._read_until - _OVERLAP_S, limit=MOST)
+        self.networks.load_stored(found)
         self._read_until = max((one.at for one in found.values()), default=self._read_until)
         if self.clock.monotonic() - self._swept_at >= _SWEEP_S:
             self._swept_at = self.clock.monotonic()
-            await self.book.sweep(older_than_s=self.networks.retention_s, limit=_SWEPT)
+            await self.store.sweep(older_than_s=self.networks.retention_s, limit=_SWEPT)

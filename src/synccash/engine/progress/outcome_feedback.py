@@ -42,6 +42,6 @@ class OutcomeFeedback:
         if network is None:
             return
         if after.state is AttemptState.SUCCEEDED:
-            self.networks.proved(tenant, wallet.msisdn, network)
+            self.networks.record_proof(tenant, wallet.msisdn, network)
         elif after.failure is not None and after.failure.code is FailureCode.INVALID_PAYER:
-            self.networks.disproved(tenant, wallet.msisdn, network)
+            self.networks.remove_proof(tenant, wallet.msisdn, network)

@@ -61,7 +61,7 @@ class PaymentRequests:
         payer = request.payer
         if payer.network is not None:
             return payer
-        return replace(payer, network=self.networks.recall(request.tenant, payer.msisdn))
+        return replace(payer, network=self.networks.network_of(request.tenant, payer.msisdn))
 
     async def cancel_payment(self, tenant: Tenant, payment_id: str) -> bytes:
         """Cancel a payment while none of its attempts can move money, and return it as JSON.

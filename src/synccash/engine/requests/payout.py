@@ -32,7 +32,7 @@ class PayoutRequests:
     def _payout(self, request: PayoutRequest) -> Payout:
         now, payee = self.clock.now(), request.payee
         if payee.network is None:
-            payee = replace(payee, network=self.networks.recall(request.tenant, payee.msisdn))
+            payee = replace(payee, network=self.networks.network_of(request.tenant, payee.msisdn))
         return Payout(
             id=self.identities.new("po"),
             merchant_id=request.tenant.merchant_id,

@@ -66,7 +66,7 @@ class Replies:
         order = case.order
         task = self.leases.carry_out(Lease(order.id, order.fence), work)
         await asyncio.wait({task}, timeout=self.request_deadline_s)
-        self.work_signal.ring()
+        self.work_signal.notify()
         broken_off = not task.done() or task.cancelled() or task.exception() is not None
         latest = (None if broken_off else task.result()) or await self._reread(case)
         answer = await self.order_store.answer(order.id, answer_for(latest.order, latest.attempts))

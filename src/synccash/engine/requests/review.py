@@ -174,7 +174,7 @@ class ReviewRequests:
                 )
             commit = build_commit(case)
             if await self.order_store.record(commit):
-                self.work_signal.ring()
+                self.work_signal.notify()
                 return render(commit.order, case.attempts)
 
     async def _case(self, kind: OrderKind, order_id: str) -> Case:

@@ -23,11 +23,10 @@ from synccash.payments.rail import (
 from synccash.rails.answers import (
     ACCOUNT_SET_UP,
     OWN_FLOAT,
-    PROVIDER_AWAY,
     PROVIDER_FAULT,
+    PROVIDER_UNAVAILABLE,
     UNCLEAR,
     Meaning,
-    about_another,
     accepted,
     failed,
     is_legible,
@@ -39,6 +38,7 @@ from synccash.rails.answers import (
     refused,
     succeeded,
     unanswered,
+    wrong_reference,
 )
 from synccash.rails.transport import Exchange, TransportFailure, decode_object
 from synccash.resilience.evidence import Evidence
@@ -85,7 +85,7 @@ ACCEPTED_CODES = frozenset({"0000", "0001"})
 _SEND_STATUSES: Mapping[int, tuple[Evidence, Meaning]] = {
     401: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
     403: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
-    429: (Evidence.REFUSED_LATER, PROVIDER_AWAY),
+    429: (Evidence.REFUSED_LATER, PROVIDER_UNAVAILABLE),
 }
 _COLLECT_STATUSES: Mapping[str, RailStatus] = {
     "paid": RailStatus.SUCCEEDED,
@@ -141,7 +141,7 @@ def judge_status(
         return no_information(_code(body) or "unknown_status")
     named = data.get("clientreference")
     if named is not None and named != client_reference:
-        return about_another(named)
+        return wrong_reference(named)
     status = _read_status(data, collects=collects)
     return status if named is None else replace(status, reference=client_reference)
 

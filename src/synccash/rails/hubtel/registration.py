@@ -14,7 +14,7 @@ from synccash.rails.settings_checks import (
     unfit_as_address,
     unfit_for_headers,
 )
-from synccash.rails.statements import Layout
+from synccash.rails.statements import StatementLayout
 from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings, SettingsError
 
@@ -93,7 +93,7 @@ HUBTEL = RegisteredRail(
     name=NAME,
     provider="Hubtel",
     build=_build,
-    statement=Layout(
+    statement=StatementLayout(
         reference=("clientreference", "clientref", "merchantreference", "reference"),
         provider_id=("transactionid", "hubteltransactionid", "orderid", "id"),
         amount=("amount", "transactionamount", "amountghs"),

@@ -25,11 +25,10 @@ from synccash.payments.rail import (
 from synccash.rails.answers import (
     ACCOUNT_SET_UP,
     OWN_FLOAT,
-    PROVIDER_AWAY,
     PROVIDER_FAULT,
+    PROVIDER_UNAVAILABLE,
     UNCLEAR,
     Meaning,
-    about_another,
     accepted,
     balance,
     failed,
@@ -45,6 +44,7 @@ from synccash.rails.answers import (
     succeeded,
     unanswered,
     unanswered_float,
+    wrong_reference,
 )
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
@@ -55,7 +55,7 @@ _EVERYWHERE: Mapping[str, Meaning] = {
     "INVALID_CALLBACK_URL_HOST": ACCOUNT_SET_UP,
     "INVALID_CURRENCY": ACCOUNT_SET_UP,
     "TRANSFER_TYPE_UNKNOWN": ACCOUNT_SET_UP,
-    "SERVICE_UNAVAILABLE": PROVIDER_AWAY,
+    "SERVICE_UNAVAILABLE": PROVIDER_UNAVAILABLE,
     "RESOURCE_NOT_FOUND": PROVIDER_FAULT,
     "INTERNAL_PROCESSING_ERROR": UNCLEAR,  # MTN: mostly a wallet without enough money
 }
@@ -130,7 +130,7 @@ _SEND_STATUSES: Mapping[int, tuple[Evidence, Meaning]] = {
     401: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
     403: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
     404: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
-    429: (Evidence.REFUSED_LATER, PROVIDER_AWAY),
+    429: (Evidence.REFUSED_LATER, PROVIDER_UNAVAILABLE),
 }
 _TURNED_AWAY = frozenset({401, 403, 429})
 _STATUSES: Mapping[str, RailStatus] = {
@@ -189,7 +189,7 @@ def judge_status(
         return no_status(answer, code)
     named: object = body.get("externalId")
     if named is not None and named != reference:
-        return about_another(named)
+        return wrong_reference(named)
     if named is None and not _matches_details(body, details):
         return no_information("unnamed_reference")
     status = replace(_read_status(body, operation, currency), wallet=_wallet(body))
@@ -279,7 +279,7 @@ def _succeeded(body: Mapping[str, Any], currency: str, transaction: str | None) 
 
 
 def _reason(body: Mapping[str, Any]) -> str | None:
-    """Return the reason, which is a bare string on some of MTN's platforms and an object on others."""
+    """Return the reason, which is a normalized string on some of MTN's platforms and an object on others."""
     reason: object = body.get("reason")
     return matching(reason if isinstance(reason, str) else json_object(reason).get("code"), _CODE)
 

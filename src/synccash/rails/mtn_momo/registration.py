@@ -14,7 +14,7 @@ from synccash.rails.settings_checks import (
     unfit_as_address,
     unfit_for_headers,
 )
-from synccash.rails.statements import Layout
+from synccash.rails.statements import StatementLayout
 from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings, SettingsError
 
@@ -102,7 +102,7 @@ MTN_MOMO = RegisteredRail(
     name=NAME,
     provider="MTN MoMo",
     build=_build,
-    statement=Layout(
+    statement=StatementLayout(
         # We write our reference into externalId: the statement does not know X-Reference-Id.
         reference=("externalid", "externaltransactionid", "xreferenceid", "referenceid", "reference"),
         provider_id=("id", "transactionid", "financialtransactionid"),

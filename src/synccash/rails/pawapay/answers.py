@@ -26,11 +26,10 @@ from synccash.payments.rail import (
 from synccash.rails.answers import (
     ACCOUNT_SET_UP,
     OWN_FLOAT,
-    PROVIDER_AWAY,
     PROVIDER_FAULT,
+    PROVIDER_UNAVAILABLE,
     UNCLEAR,
     Meaning,
-    about_another,
     accepted,
     balance,
     failed,
@@ -45,6 +44,7 @@ from synccash.rails.answers import (
     succeeded,
     unanswered,
     unanswered_float,
+    wrong_reference,
 )
 from synccash.rails.transport import Exchange, TransportFailure, decode_object
 from synccash.resilience.evidence import Evidence
@@ -75,7 +75,7 @@ REFUSALS: Mapping[str, tuple[Evidence, Meaning]] = {
     "AMOUNT_OUT_OF_BOUNDS": (Evidence.REFUSED_FINAL, (FailureCode.AMOUNT_NOT_ALLOWED, True)),
     "AMOUNT_TOO_LARGE": (Evidence.REFUSED_FINAL, (FailureCode.AMOUNT_NOT_ALLOWED, False)),
     "INVALID_PHONE_NUMBER": (Evidence.REFUSED_FINAL, (FailureCode.INVALID_PAYER, False)),
-    "PROVIDER_TEMPORARILY_UNAVAILABLE": (Evidence.REFUSED_LATER, PROVIDER_AWAY),
+    "PROVIDER_TEMPORARILY_UNAVAILABLE": (Evidence.REFUSED_LATER, PROVIDER_UNAVAILABLE),
     "PAWAPAY_WALLET_OUT_OF_FUNDS": (Evidence.REFUSED_FINAL, OWN_FLOAT),
     "NOT_FOUND": (Evidence.REFUSED_FINAL, PROVIDER_FAULT),  # the deposit to refund
     "INVALID_STATE": (Evidence.REFUSED_FINAL, UNCLEAR),  # the deposit to refund has not completed
@@ -87,7 +87,7 @@ REFUSALS: Mapping[str, tuple[Evidence, Meaning]] = {
 
 _UNFINISHED: Mapping[str, Meaning] = {
     "PAWAPAY_WALLET_OUT_OF_FUNDS": OWN_FLOAT,
-    "PROVIDER_TEMPORARILY_UNAVAILABLE": PROVIDER_AWAY,
+    "PROVIDER_TEMPORARILY_UNAVAILABLE": PROVIDER_UNAVAILABLE,
     "MANUALLY_CANCELLED": UNCLEAR,
     "UNSPECIFIED_FAILURE": UNCLEAR,
     "UNKNOWN_ERROR": UNCLEAR,
@@ -126,7 +126,7 @@ REASONS: Mapping[Operation, Mapping[str, Meaning]] = {
 _TURNED_AWAY: Mapping[int, tuple[Evidence, Meaning]] = {
     401: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
     403: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
-    429: (Evidence.REFUSED_LATER, PROVIDER_AWAY),
+    429: (Evidence.REFUSED_LATER, PROVIDER_UNAVAILABLE),
 }
 _STATUSES: Mapping[str, RailStatus] = {
     "ACCEPTED": RailStatus.PENDING,
@@ -183,7 +183,7 @@ def judge_status(
     if body.get("status") != "FOUND" or named is None:
         return no_information("unnamed_reference" if data else "unknown_status")
     if named != reference:
-        return about_another(named)
+        return wrong_reference(named)
     return replace(_read_status(data, operation, currency), reference=reference, wallet=_wallet(data))
 
 

@@ -18,7 +18,7 @@ from synccash.rails.settings_checks import (
     unfit_as_callback_token,
     unfit_for_headers,
 )
-from synccash.rails.statements import Layout
+from synccash.rails.statements import StatementLayout
 from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings, SettingsError
 
@@ -91,7 +91,7 @@ PAWAPAY = RegisteredRail(
     name=NAME,
     provider="pawaPay",
     build=_build,
-    statement=Layout(
+    statement=StatementLayout(
         # What pawaPay calls the id of a transaction is the one that we gave it.
         reference=("transactionid", "depositid", "payoutid", "refundid"),
         provider_id=("providertransactionid", "correspondentid", "mnotransactionid"),

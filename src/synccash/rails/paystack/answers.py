@@ -26,11 +26,10 @@ from synccash.payments.rail import (
 from synccash.rails.answers import (
     ACCOUNT_SET_UP,
     OWN_FLOAT,
-    PROVIDER_AWAY,
     PROVIDER_FAULT,
+    PROVIDER_UNAVAILABLE,
     UNCLEAR,
     Meaning,
-    about_another,
     accepted,
     failed,
     json_object,
@@ -43,6 +42,7 @@ from synccash.rails.answers import (
     succeeded,
     unanswered,
     unanswered_float,
+    wrong_reference,
 )
 from synccash.rails.transport import Exchange, TransportFailure
 from synccash.resilience.evidence import Evidence
@@ -78,9 +78,9 @@ _REFUSALS: Mapping[int, tuple[Evidence, Meaning]] = {
     401: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
     403: (Evidence.REFUSED_FINAL, ACCOUNT_SET_UP),
     404: (Evidence.REFUSED_FINAL, PROVIDER_FAULT),
-    429: (Evidence.REFUSED_LATER, PROVIDER_AWAY),
+    429: (Evidence.REFUSED_LATER, PROVIDER_UNAVAILABLE),
 }
-"""Paystack: "the request wasn't fulfilled". Only with its own error body, never for a bare status."""
+"""Paystack: "the request wasn't fulfilled". Only with its own error body, never for a normalized status."""
 
 _UNDER_WAY = ("pending", "ongoing", "processing", "queued", "send_otp", "pay_offline")
 _PENDING = dict.fromkeys(_UNDER_WAY, RailStatus.PENDING)
@@ -202,7 +202,7 @@ def judge_status(answer: Exchange | TransportFailure, operation: Operation, refe
     if named is None:
         return no_information("unnamed_reference")
     if named != reference:
-        return about_another(named)
+        return wrong_reference(named)
     status = _read_status(data, operation, is_over=_is_prompt_over(answer, data))
     return replace(status, reference=reference, wallet=_wallet(data, operation))
 

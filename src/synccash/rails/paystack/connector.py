@@ -24,7 +24,7 @@ from synccash.payments.rail import (
     StatusAnswer,
 )
 from synccash.rails.account_identity import hashed_key
-from synccash.rails.answers import OTHER_ACCOUNT, no_information, not_asked, of_another_account
+from synccash.rails.answers import OTHER_ACCOUNT, no_information, not_asked, refuse_other_account
 from synccash.rails.authorization import bearer_authorization
 from synccash.rails.callback_token import is_account_token
 from synccash.rails.connector import Connector, channel_of
@@ -128,7 +128,7 @@ class Paystack(Connector):
     ) -> SendAnswer:
         """Submit the voucher of a collection that waits for it; see `synccash.engine.ports.OtpRail`."""
         if not self._serves(account, Operation.COLLECT):
-            return of_another_account()
+            return refuse_other_account()
         body = {"otp": otp, "reference": reference}
         answer = await self._call("POST", "charge/submit_otp", timeout_s, body)
         return judge_password(answer, reference)

@@ -15,7 +15,7 @@ from synccash.rails.settings_checks import (
     unfit_as_callback_token,
     unfit_for_headers,
 )
-from synccash.rails.statements import Layout
+from synccash.rails.statements import StatementLayout
 from synccash.rails.transport import Transport
 from synccash.settings.loader import Settings, SettingsError
 from synccash.settings.secret import Secret
@@ -93,7 +93,7 @@ PAYSTACK = RegisteredRail(
     name=NAME,
     provider="Paystack",
     build=_build,
-    statement=Layout(
+    statement=StatementLayout(
         # A refund's own reference is in its note; its column `reference` is the one of the charge.
         reference=("merchantnote", "reference", "transactionreference", "transferreference"),
         provider_id=("refundid", "transfercode", "transactionid", "id"),

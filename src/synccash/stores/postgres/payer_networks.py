@@ -25,7 +25,7 @@ INSERT INTO payer_networks (payer, network)
 SELECT * FROM unnest($1::bytea[], $2::text[]) AS proven (payer, network) ORDER BY payer
 ON CONFLICT (payer) DO UPDATE SET network = excluded.network, seen_at = now()
 """
-_STRIKE = "DELETE FROM payer_networks WHERE payer = ANY ($1::bytea[])"
+_DELETE = "DELETE FROM payer_networks WHERE payer = ANY ($1::bytea[])"
 _SWEEP = """
 DELETE FROM payer_networks WHERE payer IN (
     SELECT payer FROM payer_networks WHERE seen_at < now() - make_interval(secs => $1)
@@ -55,9 +55,9 @@ class PostgresNetworks:
         networks = [network.value for network in proven.values()]
         await self.database.repeat(_WRITE, list(proven), networks)
 
-    async def strike(self, payers: Sequence[bytes]) -> None:
+    async def remove(self, payers: Sequence[bytes]) -> None:
         """Delete the entries of these payers."""
-        await self.database.repeat(_STRIKE, list(payers))
+        await self.database.repeat(_DELETE, list(payers))
 
     async def sweep(self, *, older_than_s: float, limit: int) -> int:
         """Delete up to `limit` entries that are older; return the number deleted."""

@@ -18,7 +18,7 @@ from synccash.stores.valkey.channel import ChannelSubscription
 from synccash.stores.valkey.client import UNREACHABLE
 from synccash.stores.valkey.session import ValkeySession
 
-log = structlog.get_logger("synccash.doorbell")
+log = structlog.get_logger("synccash.work_signal")
 
 _CHANNEL = "synccash:doorbell"
 # Signals within this gap are sent as one; more would not speed up the workers.
@@ -70,9 +70,9 @@ class ValkeyWorkSignal:
         if publisher is not None:
             await publisher.end()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Wake the waiting tasks of this process at once, and those of the others soon. Never raises."""
-        self._local.ring()
+        self._local.notify()
         self._unpublished = True
         if self._subscription is not None and (self._publisher is None or self._publisher.task.done()):
             self._publisher = self._session.supervisor.start("doorbell_publisher", self._publish)
@@ -91,15 +91,15 @@ class ValkeyWorkSignal:
 
     def _receive(self, source: bytes) -> None:
         if source != self._source:
-            self._local.ring()
+            self._local.notify()
 
     def _connected(self) -> None:
         if self._away:
-            log.info("doorbell_reconnected")
+            log.info("work_signal_reconnected")
             self._away = False
         # Signals may have been missed before the subscription.
-        self._local.ring()
+        self._local.notify()
 
     def _lost(self, error: Exception) -> None:
-        log.warning("doorbell_disconnected", reason=type(error).__name__)
+        log.warning("work_signal_disconnected", reason=type(error).__name__)
         self._away = True

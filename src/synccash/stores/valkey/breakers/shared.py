@@ -371,7 +371,7 @@ class SharedBreakers:
         try:
             self._apply(_decoded(text))
         except _DECODE_ERRORS as error:
-            log.warning("breakers_news_unreadable", reason=f"{type(error).__name__}: {error}")
+            log.warning("breaker_message_unreadable", reason=f"{type(error).__name__}: {error}")
 
     def _apply(self, message: BreakerMessage) -> None:
         """Apply a message, unless it is older than the known state."""

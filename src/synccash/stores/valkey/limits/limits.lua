@@ -39,10 +39,10 @@ local function token_bucket(d)
   local short = full + d.cost * d.unit - now - d.whole
   d.fits = d.cost == 0 or short <= 0
   d.retry = d.fits and 0 or short
-  d.over = full
+  d.matters_until = full
 end
 
-local function rolled(d)
+local function window_numbers(d)
   local window = floor(now / d.unit)
   local w, p, c = string.match(d.state, '^(%d+) (%d+) (%d+)$')
   w = tonumber(w)
@@ -52,12 +52,12 @@ local function rolled(d)
 end
 
 local function window(d)
-  local w, previous, current = rolled(d)
+  local w, previous, current = window_numbers(d)
   local period = d.unit
   local left = (w + 1) * period - now
   local sliding = d.algorithm == 1
   if not sliding then previous = 0 end
-  d.over = (w + (sliding and 2 or 1)) * period
+  d.matters_until = (w + (sliding and 2 or 1)) * period
   d.fits = d.cost == 0 or previous * left + (current + d.cost) * period <= d.capacity * period
   d.retry = 0
   if not d.fits then
@@ -80,30 +80,30 @@ local function window(d)
   end
 end
 
-local function record(d)
+local function penalty_numbers(d)
   local till, level, count, closing = string.match(d.penalty, '^(%d+) (%d+) (%d+) (%d+)$')
   return tonumber(till) or 0, tonumber(level) or 0, tonumber(count) or 0, tonumber(closing) or 0
 end
 
-local function keep(d)
-  local over = d.over
+local function store(d)
+  local matters_until = d.matters_until
   local value = d.state
   if d.penalty ~= '' then
-    local till, level, _, closing = record(d)
-    over = max(over, closing, till + (level > 0 and d.cap or 0))
+    local till, level, _, closing = penalty_numbers(d)
+    matters_until = max(matters_until, closing, till + (level > 0 and d.cap or 0))
     value = value .. '|' .. d.penalty
   end
   values[d.key] = value
   fulls[d.key] = nil
-  ends[d.key] = over
+  ends[d.key] = matters_until
 end
 
-local function violate(d)
-  local till, level, count, closing = record(d)
+local function record_violation(d)
+  local till, level, count, closing = penalty_numbers(d)
   if now >= closing then count = 0; closing = now + d.within end
   count = count + 1
-  local shut = count >= d.violations
-  if shut then
+  local blocks = count >= d.violations
+  if blocks then
     if now >= till + d.cap then level = 0 end
     till = now + min(d.length * 2 ^ min(level, 30), d.cap)
     level = level + 1
@@ -112,8 +112,8 @@ local function violate(d)
     d.ends = till
   end
   d.penalty = int(till) .. ' ' .. int(level) .. ' ' .. int(count) .. ' ' .. int(closing)
-  keep(d)
-  return shut
+  store(d)
+  return blocks
 end
 
 local function demand(t, key, stored)
@@ -129,7 +129,7 @@ local function demand(t, key, stored)
   }
   if stored and terms[t + 3] == 1 then d.cost = 0 end
   if d.algorithm == 0 then token_bucket(d) else window(d) end
-  local till = record(d)
+  local till = penalty_numbers(d)
   if till > now then d.ends = till end
   d.refuses = d.ends > 0 or not d.fits
   return d
@@ -152,16 +152,16 @@ local function decided(first, last, stored)
       if d.fits and d.cost > 0 then
         if d.full then
           d.full = d.full + d.cost * d.unit
-          d.state, d.over = int(d.full), d.full
+          d.state, d.matters_until = int(d.full), d.full
         else
           d.take()
         end
-        keep(d)
+        store(d)
       end
     end
   elseif not blocked then
     for _, d in ipairs(demands) do
-      if not d.fits and not d.shadow and d.violations > 0 and violate(d) then newly = newly + 1 end
+      if not d.fits and not d.shadow and d.violations > 0 and record_violation(d) then newly = newly + 1 end
     end
   end
   reply[r + 1] = allowed and 1 or 0
@@ -229,7 +229,7 @@ while p <= size do
   p = last + 1
 end
 
-for key, over in pairs(ends) do
-  call('SET', KEYS[key], values[key], 'PX', max(1, floor((over - now + 999) / 1000)))
+for key, ends_at in pairs(ends) do
+  call('SET', KEYS[key], values[key], 'PX', max(1, floor((ends_at - now + 999) / 1000)))
 end
 return reply
