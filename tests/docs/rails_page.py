@@ -25,7 +25,7 @@ are in the order in which equal rails are tried. The account has all the credent
 """
 OPERATIONS = """
 A reference that the rail deduplicates may be sent again after a lost answer: the rail executes it once. Where
-it does not, a lost order waits for an inquiry or a human.
+it does not, a lost order waits for an inquiry or an operator.
 
 | rail | operation | deduplicates references | first inquiry after | payer's prompt lasts |
 |---|---|---|---|---|

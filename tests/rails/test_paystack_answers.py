@@ -15,7 +15,7 @@ from synccash.rails.paystack.answers import (
     REASONS,
     REFUNDS_PER_PAGE,
     STATUSES,
-    judge_password,
+    judge_otp,
     judge_refunds,
     judge_send,
     judge_status,
@@ -151,7 +151,7 @@ def test_a_reversal_is_told_by_its_word():
 @pytest.mark.parametrize("status", [200, 400])
 def test_a_voucher_over_which_the_charge_failed_is_refused(status):
     body = yes("failed", message="Declined") | {"status": status == 200}
-    answer = judge_password(said(status, body), OURS)
+    answer = judge_otp(said(status, body), OURS)
     assert (answer.evidence, answer.failure.code) == (Evidence.REFUSED_FINAL, FailureCode.PAYER_DECLINED)
 
 
@@ -166,7 +166,7 @@ def test_a_voucher_over_which_the_charge_failed_is_refused(status):
     ],
 )
 def test_what_an_answer_to_a_voucher_proves(status, body, evidence):
-    assert judge_password(said(status, body), OURS).evidence is evidence
+    assert judge_otp(said(status, body), OURS).evidence is evidence
 
 
 def test_an_answer_about_another_transaction_names_it_and_says_nothing():

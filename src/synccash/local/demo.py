@@ -225,7 +225,7 @@ def failover_from_mtn(demo: Demo) -> None:
 
 def risky_payments(demo: Demo) -> None:
     """The fraud service sends one payment to manual review, and declines another."""
-    print("\n7. The fraud service: 6,000 GHS wait for a human, 10,000 GHS are declined")
+    print("\n7. The fraud service: 6,000 GHS wait for an operator, 10,000 GHS are declined")
     held = demo.pay(MTN_NUMBERS.format(60), 600_000).body["id"]
     path = f"/payments/{held}"
     wait_until("the payment waits", lambda: demo.get(path)["status_detail"] == "risk_review")

@@ -1,4 +1,4 @@
-"""Counts the orders that wait for a human, in the background, so a scrape of `/metrics` runs no query."""
+"""Counts the orders that wait for an operator, in the background, so a scrape of `/metrics` runs no query."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -165,14 +165,14 @@ class LoopCollector:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WaitingCollector:
-    """`orders_waiting`: the orders that wait for a human, of all processes. Empty until the first count."""
+    """`orders_waiting`: all orders that wait for an operator. Empty before the first count."""
 
     counted: Callable[[], Mapping[tuple[str, str], int]]
 
     def collect(self) -> Iterator[Metric]:
         """Return all series with their latest counts."""
         family = GaugeMetricFamily(
-            "orders_waiting", "Orders that wait for a human, by kind and why", labels=["kind", "why"]
+            "orders_waiting", "Orders that wait for an operator, by kind and why", labels=["kind", "why"]
         )
         for (kind, why), count in self.counted().items():
             family.add_metric([kind, why], count)

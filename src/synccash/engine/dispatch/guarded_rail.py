@@ -52,7 +52,7 @@ class GuardedRail:
 
     Satisfies AccountRail, OtpRail and CallbackReader. Orders of the present account's business are sent and
     inquired about with the present credentials. Orders of former credentials are only inquired about, with
-    those credentials. All other orders are refused before anything is sent, and wait for a human.
+    those credentials. All other orders are refused before anything is sent, and wait for an operator.
     """
 
     def __init__(self, connector: Rail, book: AccountBook, former: Sequence[Rail] = ()) -> None:

@@ -58,8 +58,8 @@ class HealthRecordingDispatch:
                 self.health.record(key, HealthAspect.SEND, bad=before)
             return
         refused = answer.evidence is Evidence.REFUSED_FINAL
-        well = answer.evidence is Evidence.ACCEPTED or (refused and not failure_weight(answer.failure).bad)
-        self.health.record(key, HealthAspect.SEND, good=float(well), bad=before + (not well))
+        is_good = answer.evidence is Evidence.ACCEPTED or (refused and not failure_weight(answer.failure).bad)
+        self.health.record(key, HealthAspect.SEND, good=float(is_good), bad=before + (not is_good))
         if sent.tries == 1 and answer.evidence is not Evidence.NOT_SENT:
             slow = self.health.settings.slowness(sent.latency_ms / 1000)
             self.health.record(key, HealthAspect.PACE, good=1.0 - slow, bad=slow)
@@ -74,9 +74,9 @@ class HealthRecordingDispatch:
         if answer.refused_locally:
             return answer
         took_s = self.health.now() - began - answer.paced_s
-        forgotten = answer.status_at_rail is RailStatus.NOT_FOUND and attempt.evidence is Evidence.ACCEPTED
-        blind = forgotten or answer.status_at_rail is RailStatus.NO_INFORMATION
-        slow = 1.0 if blind else self.health.settings.slowness(took_s)
+        is_lost = answer.status_at_rail is RailStatus.NOT_FOUND and attempt.evidence is Evidence.ACCEPTED
+        is_uninformative = is_lost or answer.status_at_rail is RailStatus.NO_INFORMATION
+        slow = 1.0 if is_uninformative else self.health.settings.slowness(took_s)
         key = (rail.name, "", attempt.operation.value)
         self.health.record(key, HealthAspect.INQUIRY, good=1.0 - slow, bad=slow)
         return answer

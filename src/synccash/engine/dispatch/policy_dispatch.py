@@ -74,16 +74,19 @@ def judge_inquiry(result: StatusAnswer | BaseException) -> Verdict:
     An inquiry that never left is ignored."""
     if not isinstance(result, BaseException) and result.refused_locally:
         return Verdict(Outcome.IGNORED)
-    silent = isinstance(result, BaseException) or result.status_at_rail is RailStatus.NO_INFORMATION
-    return Verdict(Outcome.FAILED if silent else Outcome.OK)
+    is_unanswered = isinstance(result, BaseException) or result.status_at_rail is RailStatus.NO_INFORMATION
+    return Verdict(Outcome.FAILED if is_unanswered else Outcome.OK)
 
 
-def judge_password(result: SendAnswer | BaseException) -> Verdict:
+def judge_otp(result: SendAnswer | BaseException) -> Verdict:
     """Return the verdict on a one-time password: a refusal by the rail counts as healthy. Never retried."""
     if not isinstance(result, BaseException) and result.refused_locally:
         return Verdict(Outcome.IGNORED)
-    silent = isinstance(result, BaseException) or result.evidence in (Evidence.AMBIGUOUS, Evidence.NOT_SENT)
-    return Verdict(Outcome.FAILED if silent else Outcome.OK)
+    is_unanswered = isinstance(result, BaseException) or result.evidence in (
+        Evidence.AMBIGUOUS,
+        Evidence.NOT_SENT,
+    )
+    return Verdict(Outcome.FAILED if is_unanswered else Outcome.OK)
 
 
 def judge_float(result: FloatAnswer | BaseException) -> Verdict:
@@ -147,7 +150,7 @@ class PolicyDispatch:
         """Submit a one-time password once. An unknown result is left to inquiries."""
         assert isinstance(rail, OtpRail), f"{rail.name} declares one-time passwords but has no submit_otp"
         try:
-            return await self._inquiry_policy(f"{rail.name}:{attempt.operation.value}", judge_password).call(
+            return await self._inquiry_policy(f"{rail.name}:{attempt.operation.value}", judge_otp).call(
                 rail.submit_otp,
                 attempt.account,
                 attempt.reference,

@@ -149,8 +149,8 @@ class AttemptTiming:
         callback counts as checked only when the answer denies the money for certain."""
         asked = replace(closed, inquiries=closed.inquiries + 1)
         status_at_rail = self.with_reported_failure(case, closed, answer).status_at_rail
-        forgotten = status_at_rail is RailStatus.NOT_FOUND and closed.evidence is Evidence.ACCEPTED
-        if forgotten or status_at_rail not in (RailStatus.FAILED, RailStatus.NOT_FOUND):
+        is_lost = status_at_rail is RailStatus.NOT_FOUND and closed.evidence is Evidence.ACCEPTED
+        if is_lost or status_at_rail not in (RailStatus.FAILED, RailStatus.NOT_FOUND):
             return asked
         return replace(asked, callback_checked_at=case.as_of)
 

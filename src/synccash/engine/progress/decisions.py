@@ -148,7 +148,7 @@ class Decisions:
             return self.commit_builder.commit(
                 case, order, after, lease=lease, timeline=(entry,), outside_recovery=outside
             )
-        # A second attempt has moved money: the surplus is refunded, or left to a human.
+        # A second attempt has moved money: the surplus is refunded, or left to an operator.
         facts = {"attempt": after.id, "rail": after.rail, "received": after.amount_received}
         return self.commit_builder.commit(
             case,
@@ -173,7 +173,7 @@ class Decisions:
 
     def _by_known_money(self, case: Case) -> Order:
         """Return the next state of an order that has moved money and has no live attempt: a payment has
-        succeeded when the whole amount arrived; otherwise a human decides."""
+        succeeded when the whole amount arrived; otherwise an operator decides."""
         now = self.clock.now()
         paid = next((a for a in case.attempts if _is_whole(a, case.order)), None)
         if paid is None:
@@ -181,7 +181,7 @@ class Decisions:
         return settle_late_success(case.order, paid, now=now)
 
     def known_money(self, case: Case) -> Commit:
-        """Decide when no attempt is live and money is known to have moved: settle, or leave it to a human."""
+        """Decide when no attempt is live and money is known to have moved: settle, or leave it to review."""
         order = self._by_known_money(case)
         return self.commit_builder.commit(
             case, order, lease=self._release_after_money(case, order), timeline=()
@@ -189,7 +189,7 @@ class Decisions:
 
     def _release_after_money(self, case: Case, order: Order, *changed: Attempt) -> ReleaseLease:
         """Return the release: due at once for an order that has just ended, and at the parked interval or the
-        next recheck for one that waits for a human."""
+        next recheck for one that waits for an operator."""
         if order.status.is_final:
             return ReleaseLease(0.0)
         parked = [self.timing.parked_s(case, attempt) for attempt in case.attempts]
@@ -221,8 +221,8 @@ class Decisions:
 
     def _refused_locally(self, case: Case, after: Attempt, sent: SendResult, entry: Entry) -> Commit:
         """Decide when the connector cannot send the order at all and no other rail takes it now. A refund
-        waits for a human, since it has only one rail. Another order ends, unless a rail that was unreachable
-        may still take it."""
+        waits for an operator, since it has only one rail. Another order ends, unless a rail that was
+        unreachable may still take it."""
         if isinstance(case, RefundCase):
             order = under_review(case.order, now=self.clock.now())
             lease = ReleaseLease(self.timing.parked_s(case, after))
@@ -241,7 +241,7 @@ class Decisions:
         is_unsent = after.state is AttemptState.NOT_SENT
         order = reflect(case.order, after, now=now) if is_unsent else queued(case.order, now=now)
         if self.timing.is_refund_overdue(case):
-            # The refund is retried even while a human rechecks: it has only this rail, which may recover.
+            # The refund is retried even while it is under review: it has only this rail, which may recover.
             order = under_review(order, now=now)
         facts: dict[str, Any] = {"wait_s": wait_s}
         if is_short_of_float(after):
@@ -290,7 +290,7 @@ class Decisions:
         return self.commit_builder.commit(case, order, lease=lease, timeline=())
 
     def _park_unsafe(self, case: RoutedCase, route: Route, before: tuple[Entry, ...]) -> Commit:
-        """Leave to a human an order whose sends a recovery may have lost, when the only rail left would
+        """Leave to an operator an order whose sends a recovery may have lost, when the only rail left would
         execute it a second time."""
         order = under_review(case.order, now=self.clock.now())
         is_new = order.version != case.order.version
@@ -326,7 +326,7 @@ class Decisions:
         order without any goes on as if it had just been opened.
 
         An attempt found under the order's references belongs to the order when number, amount and currency
-        agree. Anything else is left to a human, and nothing more is sent.
+        agree. Anything else is left to an operator, and nothing more is sent.
         """
         if case.unsearched is None:
             raise InternalError(f"{case.order.id} needs no search: no recovery can have lost its attempts")
@@ -367,8 +367,8 @@ class Decisions:
         )
 
     def refund_again(self, case: RefundCase) -> Commit:
-        """Open the next attempt of a refund at the rail of its debit. A human decides instead when that rail
-        now has another account, has reversed the debit itself, or might execute a second time a refund that
+        """Open the next attempt of a refund at the rail of its debit. An operator decides instead when that
+        rail now has another account, has reversed the debit itself, or might execute a second time a refund that
         the database lost."""
         unsafe = case.restored and case.order.exclusive
         if not self.attempts.at_present_account(case.debit) or case.debit.reversed_at is not None or unsafe:
@@ -459,7 +459,7 @@ class Decisions:
         return max(min((wait_s, *moments)), self.timing.not_before_s(case, after))
 
     def other_money(self, case: Case, live: Attempt, answer: StatusAnswer) -> Commit:
-        """Leave to a human an attempt for which the rail moved another amount or currency than requested.
+        """Leave to an operator an attempt whose rail moved another amount or currency than requested.
 
         The attempt stays open, so that the rail can still correct its answer. The contradiction is reported
         once.
@@ -507,7 +507,7 @@ class Decisions:
         """Record that money moved on an attempt that had been closed.
 
         A payment that waits for exactly this amount succeeds by it, whatever else is under way; money that a
-        live attempt still brings is refunded as a surplus. Any other open order waits for a human, and
+        live attempt still brings is refunded as a surplus. Any other open order waits for an operator, and
         nothing more is sent.
         """
         before, now = case.order, self.clock.now()
@@ -558,7 +558,7 @@ class Decisions:
         return self.leave_to_review(case, in_risk_review(before, now=now), *timeline)
 
     def leave_to_review(self, case: Case, order: Order, *timeline: Entry) -> Commit:
-        """Release the order until it expires or a human decides on it."""
+        """Release the order until it expires or an operator decides on it."""
         return self.commit_builder.commit(case, order, lease=ReleaseLease(left_s(case)), timeline=timeline)
 
 

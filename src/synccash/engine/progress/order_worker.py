@@ -211,7 +211,7 @@ class OrderWorker:
 
     async def _record_reversal(self, case: Case, attempt: Attempt, answer: StatusAnswer) -> Case | None:
         """Handle an attempt that moved money and that its rail now reports as failed or returned. The first
-        report is a contradiction for a human; later ones only schedule another inquiry."""
+        report is a contradiction for an operator; later ones only schedule another inquiry."""
         if attempt.reversed_at is None:
             return await self._record(case, self.decisions.reversed_money(case, attempt, answer))
         unclear = replace(answer, status_at_rail=RailStatus.NO_INFORMATION)

@@ -24,7 +24,7 @@ _BuildCommit = Callable[[Case], Commit]
 
 
 class Resolution(StrEnum):
-    """The outcome that a human established for an order under review."""
+    """The outcome that an operator established for an order under review."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -82,7 +82,7 @@ class ReviewRequests:
         received: int | None = None,
         rail: str | None = None,
     ) -> bytes:
-        """End an order under review with the outcome that a human established at the rail.
+        """End an order under review with the outcome that an operator established at the rail.
 
         The outcome replaces the rail's own answer, so `evidence` says where it was seen: a statement line, or
         a ticket of the provider. `received`: the pesewas that arrived, where they differ from the order's
@@ -106,7 +106,7 @@ class ReviewRequests:
                 return render(order, ended.attempts)
 
     def _lost(self, case: Case, rail: str, outcome: Resolution) -> Attempt:
-        """Return the attempt at `rail` that the database lost and a human found.
+        """Return the attempt at `rail` that the database lost and an operator found.
 
         Raises StateConflictError.
         """
@@ -132,7 +132,7 @@ class ReviewRequests:
     def _resolved(
         self, case: Case, answer: StatusAnswer, lost: Attempt | None
     ) -> tuple[Order, tuple[Attempt, ...]]:
-        """Return the order and the changed attempts with the outcome that a human established. When no
+        """Return the order and the changed attempts with the outcome that an operator established. When no
         attempt is live, or a closed one is known to have moved money, only the order ends: inquiries about a
         live attempt continue, and money that it brings is refunded."""
         now = self.clock.now()
@@ -144,7 +144,7 @@ class ReviewRequests:
         if case.live is not None and not (moved and answer.status_at_rail is RailStatus.SUCCEEDED):
             after = case.live.after_inquiry(answer)
             if answer.status_at_rail is RailStatus.FAILED:
-                # The human's finding replaces the rail's earlier report.
+                # The operator's finding replaces the rail's earlier report.
                 after = replace(after, moved_at=None)
             return _fenced(lifecycle.reflect(case.order, after, now=now)), (after,)
         if answer.status_at_rail is RailStatus.FAILED:
@@ -204,7 +204,7 @@ def _fenced(order: Order) -> Order:
 
 def _paying_attempt(case: Case, received: int | None) -> Attempt:
     """Return the attempt by which an order without a live one is resolved as succeeded: the latest that is
-    known to have moved money, else the latest. `received`: the pesewas that a human saw, if given."""
+    known to have moved money, else the latest. `received`: the pesewas that an operator saw, if given."""
     moved = [a for a in case.attempts if a.money_moved and a is not case.live]
     if not case.attempts:
         raise StateConflictError(

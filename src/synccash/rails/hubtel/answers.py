@@ -154,7 +154,7 @@ def _read_status(data: Mapping[str, Any], *, collects: bool) -> StatusAnswer:
     if status_at_rail is None:
         if word != "Refunded":
             return no_information("unknown_status")
-        # The money arrived and was returned, so a human decides. Our own refunds are payments to the payer,
+        # The money arrived and was returned: an operator decides. Our own refunds are payments to the payer,
         # under other references.
         return replace(no_information("refunded"), went_back=data.get("clientreference") is not None)
     if status_at_rail is not RailStatus.PENDING and data.get("clientreference") is None:

@@ -86,7 +86,7 @@ _UNDER_WAY = ("pending", "ongoing", "processing", "queued", "send_otp", "pay_off
 _PENDING = dict.fromkeys(_UNDER_WAY, RailStatus.PENDING)
 STATUSES: Mapping[Operation, Mapping[str, RailStatus]] = {
     # `reversed`: money arrived and was returned, perhaps only a part of it. It is neither a success nor a
-    # failure, so a human decides. Until then (`reversal-pending`) the debit has succeeded.
+    # failure, so an operator decides. Until then (`reversal-pending`) the debit has succeeded.
     Operation.COLLECT: {
         **_PENDING,
         "abandoned": RailStatus.PENDING,
@@ -176,7 +176,7 @@ def judge_balance(answer: Exchange | TransportFailure) -> FloatAnswer:
     return FloatAnswer(provider_code="unreadable_balance")
 
 
-def judge_password(answer: Exchange | TransportFailure, reference: str) -> SendAnswer:
+def judge_otp(answer: Exchange | TransportFailure, reference: str) -> SendAnswer:
     """Return what became of a voucher. The same answer tells when the charge itself failed because of it."""
     body = None if isinstance(answer, TransportFailure) else answer.json_object()
     data: object = None if body is None else body.get("data")

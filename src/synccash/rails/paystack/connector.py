@@ -33,7 +33,7 @@ from synccash.rails.paystack.answers import (
     PROMPT_WINDOW_S,
     REFUNDS_PER_PAGE,
     judge_balance,
-    judge_password,
+    judge_otp,
     judge_refunds,
     judge_send,
     judge_status,
@@ -131,7 +131,7 @@ class Paystack(Connector):
             return refuse_other_account()
         body = {"otp": otp, "reference": reference}
         answer = await self._call("POST", "charge/submit_otp", timeout_s, body)
-        return judge_password(answer, reference)
+        return judge_otp(answer, reference)
 
     async def _inquire(
         self, operation: Operation, reference: str, timeout_s: float, details: AttemptDetails

@@ -78,14 +78,14 @@ ORDER BY 1, 2, 3, 5, 4
 _DIFFERENCES_TIMEOUT_S = 3_600.0
 """The comparison reads all orders; the pool's own limit is for the statements of requests."""
 _CHANGED_FEES = """
-WITH wanted AS (
+WITH new_fees AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::integer[]) AS w(rail, operation, bps)
 ),
-gone AS (
+removed AS (
     DELETE FROM balance_fees f
-    WHERE NOT EXISTS (SELECT FROM wanted w WHERE (w.rail, w.operation) = (f.rail, f.operation))
+    WHERE NOT EXISTS (SELECT FROM new_fees w WHERE (w.rail, w.operation) = (f.rail, f.operation))
 )
-INSERT INTO balance_fees AS f (rail, operation, bps) SELECT rail, operation, bps FROM wanted
+INSERT INTO balance_fees AS f (rail, operation, bps) SELECT rail, operation, bps FROM new_fees
 ON CONFLICT (rail, operation) DO UPDATE SET bps = excluded.bps WHERE f.bps <> excluded.bps
 """
 

@@ -90,7 +90,7 @@ _EFFECTS: Mapping[OrderKind, _Effects] = {
         set="balance_recorded = o.balance_recorded OR n.status = 'succeeded',",
         returned=""",
         o.merchant_id, o.livemode, o.currency, o.rail, o.amount_received, o.paid_by,
-        held.was <> 'succeeded' AND o.status = 'succeeded' AS pays""",
+        held.old_status <> 'succeeded' AND o.status = 'succeeded' AS pays""",
         steps="""
 collected AS (
     INSERT INTO balance_entries (merchant_id, livemode, currency, kind, amount, source)
@@ -105,23 +105,26 @@ collected AS (
         AND NOT EXISTS (SELECT FROM attempts a WHERE a.id = p.paid_by AND a.reversed_at IS NOT NULL)
 ),""",
     ),
-    # The reservation stays when the refund moved the money, and is released when it did not. `gone`: an
-    # attempt of the refund moved the money, whatever the refund's status. When a rail reports success after
+    # The reservation stays when the refund moved the money, and is released when it did not. `money_moved`:
+    # an attempt of the refund moved it, whatever the refund's status. When a rail reports success after
     # failure, the amount is reserved again, up to what other refunds have left. The refund of a surplus does
     # not count into the payment's `amount_refunded`, because the surplus is not part of the payment.
     OrderKind.REFUND: _Effects(
         returned=""",
-        o.payment_id, o.attempt_id, o.amount, o.surplus, o.updated_at, o.status AS stands, held.was,
-        EXISTS (SELECT FROM attempts a WHERE a.order_id = o.id AND a.amount_received > 0) AS was_gone,
+        o.payment_id, o.attempt_id, o.amount, o.surplus, o.updated_at, o.status AS new_status,
+        held.old_status,
+        EXISTS (SELECT FROM attempts a WHERE a.order_id = o.id AND a.amount_received > 0) AS had_moved_money,
         EXISTS (
             SELECT FROM json_array_elements(asked.attempts) a WHERE (a ->> 'amount_received')::bigint > 0
-        ) AS goes""",
+        ) AS moves_money""",
         steps=f"""
 settled AS (
     SELECT payment_id, attempt_id, amount, surplus, updated_at,
-        was = 'failed' AS late, stands = 'succeeded' OR was_gone OR goes AS gone
+        old_status = 'failed' AS late,
+        new_status = 'succeeded' OR had_moved_money OR moves_money AS money_moved
     FROM moved
-    WHERE (was = 'processing' AND stands <> 'processing') OR (was = 'failed' AND goes AND NOT was_gone)
+    WHERE (old_status = 'processing' AND new_status <> 'processing')
+        OR (old_status = 'failed' AND moves_money AND NOT had_moved_money)
 ),
 repaid AS (
     UPDATE payments p SET
@@ -131,8 +134,9 @@ repaid AS (
         due_at = CASE WHEN sums.released AND {_ENDED} AND (p.lease_until IS NULL OR p.lease_until <= now())
             THEN '-infinity' ELSE p.due_at END
     FROM (
-        SELECT payment_id, coalesce(sum(amount) FILTER (WHERE gone AND NOT surplus), 0) AS amount,
-            max(updated_at) FILTER (WHERE gone AND NOT surplus) AS updated_at, bool_or(NOT gone) AS released
+        SELECT payment_id, coalesce(sum(amount) FILTER (WHERE money_moved AND NOT surplus), 0) AS amount,
+            max(updated_at) FILTER (WHERE money_moved AND NOT surplus) AS updated_at,
+            bool_or(NOT money_moved) AS released
         FROM settled GROUP BY payment_id
     ) sums WHERE p.id = sums.payment_id
 ),
@@ -140,7 +144,7 @@ reserved AS (
     UPDATE attempts a SET refund_reserved = least(a.amount_received, a.refund_reserved + sums.amount)
     FROM (
         SELECT attempt_id, sum(CASE WHEN late THEN amount ELSE -amount END) AS amount
-        FROM settled WHERE late = gone GROUP BY attempt_id
+        FROM settled WHERE late = money_moved GROUP BY attempt_id
     ) sums WHERE a.id = sums.attempt_id
 ),""",  # noqa: S608 - put together from constants
     ),
@@ -154,7 +158,7 @@ def _move(table: OrderTable) -> str:
     return f"""
 WITH {_INPUT},
 held AS MATERIALIZED (
-    SELECT o.id, asked.move_id, o.status AS was FROM asked JOIN {table.name} o ON o.id = asked.order_id
+    SELECT o.id, asked.move_id, o.status AS old_status FROM asked JOIN {table.name} o ON o.id = asked.order_id
     WHERE o.version = asked.expected_version AND o.fence = asked.expected_fence
         AND o.move_id <> asked.move_id AND {_ALLOWED}
     ORDER BY o.id FOR NO KEY UPDATE OF o
