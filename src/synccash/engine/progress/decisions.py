@@ -368,8 +368,8 @@ class Decisions:
 
     def refund_again(self, case: RefundCase) -> Commit:
         """Open the next attempt of a refund at the rail of its debit. An operator decides instead when that
-        rail now has another account, has reversed the debit itself, or might execute a second time a refund that
-        the database lost."""
+        rail now has another account, has reversed the debit itself, or might execute a second time a refund
+        that the database lost."""
         unsafe = case.restored and case.order.exclusive
         if not self.attempts.at_present_account(case.debit) or case.debit.reversed_at is not None or unsafe:
             order = under_review(case.order, now=self.clock.now())
