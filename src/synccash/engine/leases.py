@@ -25,7 +25,7 @@ class _Work:
 
 @dataclass(slots=True)
 class HeldLeases:
-    """Live and shared: the leases of one process.
+    """Holds the leases of one process, and runs the work that they protect. Not a value: it owns tasks.
 
     Each piece of work runs in a task of its own, so a caller that disconnects cannot cancel a send. Work
     whose lease is lost is cancelled: it can no longer commit, so it must not send either. `lost` counts

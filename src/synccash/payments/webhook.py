@@ -100,12 +100,12 @@ class DeliveryResult:
         return self.status is not None and 200 <= self.status < 300
 
 
-def next_try_s(tries: int, age_s: float, chance: float, wish_s: float | None = None) -> float | None:
+def next_try_s(tries: int, age_s: float, chance: float, retry_after_s: float | None = None) -> float | None:
     """Return the wait after `tries` failed tries of a delivery due for `age_s`; None = give up.
 
     `chance` (0 to 1) adds a jitter of up to 20 %, so that deliveries that failed together are not retried
-    together. `wish_s` is the endpoint's Retry-After, in seconds.
+    together. `retry_after_s` is the endpoint's Retry-After, in seconds.
     """
     wait_s = _RETRY_WAITS_S[min(tries, len(_RETRY_WAITS_S)) - 1] * (1 + chance / 5)
-    wait_s = max(wait_s, wish_s or 0.0)
+    wait_s = max(wait_s, retry_after_s or 0.0)
     return wait_s if age_s + wait_s <= GIVE_UP_AFTER.total_seconds() else None

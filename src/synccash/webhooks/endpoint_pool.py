@@ -17,7 +17,7 @@ from synccash.resilience.policy import Policy
 from synccash.resilience.verdict import Outcome, Verdict
 
 # Caps Retry-After, so that a manually resent event does not wait for as long as the endpoint asked.
-_LONGEST_WISH_S = 300.0
+_MAX_RETRY_AFTER_S = 300.0
 _MOST = 10_000
 
 
@@ -35,8 +35,8 @@ def judge(result: DeliveryResult | BaseException) -> Verdict:
         return Verdict(Outcome.IGNORED)
     if result.delivered:
         return Verdict(Outcome.OK)
-    wish_s = result.retry_after_s
-    return Verdict(Outcome.FAILED, retry_after=None if wish_s is None else min(wish_s, _LONGEST_WISH_S))
+    asked_s = result.retry_after_s
+    return Verdict(Outcome.FAILED, retry_after=None if asked_s is None else min(asked_s, _MAX_RETRY_AFTER_S))
 
 
 @dataclass(slots=True)
