@@ -52,7 +52,7 @@ class RetryStatistics:
 
 
 class RetryBudget:
-    """Live and shared: the retry budget of one service, and counts of its calls by how they ended.
+    """The retry budget of one service, and counts of its calls by how they ended. Shared by all its callers.
 
     `successes`: calls that succeeded. `failures`: calls whose error was not retryable. `exhausted`: calls
     whose error was retryable, but attempts, deadline, budget or breaker did not allow another attempt.

@@ -38,7 +38,7 @@ Listener = Callable[[Transition], None]
 
 
 class CircuitBreaker:
-    """Live and shared: the circuit breaker of one dependency.
+    """The circuit breaker of one dependency. Shared by all its callers; not a value.
 
     `acquire()` returns a permit or raises. Every permit must be given back once: with `record`, which takes
     the outcome of the call, or with `release` if the call has no outcome because it was cancelled. `observe`

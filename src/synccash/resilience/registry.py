@@ -14,7 +14,7 @@ _MAX_BREAKERS = 1_000
 
 
 class Registry:
-    """Live and shared: one breaker and one budget for each `service:operation`. Thread-safe.
+    """Holds one breaker and one budget for each `service:operation`. Shared and thread-safe; not a value.
 
     Names are case-insensitive. `profiles` are looked up by `service:operation`, then `service:*`, `service`
     and `*`. A bare service name means its `collect` operation, unless `profiles` has an entry of that name.
