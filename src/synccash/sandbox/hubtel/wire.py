@@ -110,7 +110,7 @@ class Hubtel:
     # The rest of `Wire`.
 
     def unavailable(self) -> Reply:
-        """See `Wire.unavailable`. Hubtel has no code for it; its 5000 promises nothing."""
+        """See `Wire.unavailable`. Hubtel has no code for it; its 5000 has no defined effect."""
         return refusal(503, "5000", "Something went wrong while processing this request.")
 
     def throttled(self) -> Reply:

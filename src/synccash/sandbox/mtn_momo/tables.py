@@ -75,7 +75,7 @@ HOLDER_ERRORS: dict[int, str] = {
     454: "INTERNAL_PROCESSING_ERROR",
     455: "SERVICE_UNAVAILABLE",
 }
-"""accountholder/…/active; 451 is a holder who is not active."""
+"""accountholder/…/active; 451 is an inactive account holder."""
 NOT_ACTIVE = 451
 
 _TEST_NUMBER = re.compile(r"(?:46733123|23324\d{4})(4[56]\d)")

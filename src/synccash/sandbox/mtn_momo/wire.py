@@ -260,7 +260,7 @@ def _party_and_outcome(
 
     A refund pays the payer of the named request. MTN does not publish what it says to an unknown one, or to
     one that took no money: here 404 at once, and FAILED later. More than was taken is *not* refused, so that
-    the book shows a caller who refunds twice.
+    the book shows a double refund.
     """
     if operation.name != "refund":
         wallet = party(body, operation.party)

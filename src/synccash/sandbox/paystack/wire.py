@@ -197,7 +197,7 @@ class Paystack:
     # Refunds.
 
     def _refund(self, body: dict[str, Any], owner: int, orders: Mapping[str, Order], now: float) -> Outcome:
-        """Queue a refund. More than was taken is *not* refused, so that the book shows who refunds twice."""
+        """Queue a refund. More than was taken is *not* refused, so that the book shows a double refund."""
         name = str(body.get("transaction", ""))
         original = _charge_named(name, owner, orders)
         if original is None or original.state is not State.SUCCEEDED:
