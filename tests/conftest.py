@@ -1,5 +1,5 @@
 import pytest
 
 # Before anything imports them.
-pytest.register_assert_rewrite("ledger_contract", "rails.rail_contract")
-pytest_plugins = ["servers_fixture", "mortal_valkey"]
+pytest.register_assert_rewrite("order_store_contract", "rails.rail_contract")
+pytest_plugins = ["servers_fixture", "stoppable_valkey"]

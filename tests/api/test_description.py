@@ -21,8 +21,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from service.in_process import RunningService, running_service
 from service.objects import REVIEWED, objects_of
-from service.whole import Whole, whole
 
 FEW = 3
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", FEW))
@@ -35,9 +35,9 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def service(database_of_file: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+def service(database_of_file: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     folder = tmp_path_factory.mktemp("rails")
-    with whole(database_of_file, folder, tells=False, risk_review_from=REVIEWED) as running:
+    with running_service(database_of_file, folder, tells=False, risk_review_from=REVIEWED) as running:
         yield running
 
 
@@ -57,7 +57,7 @@ def problems_of(answer: Any) -> list[str]:
 
 # The service's own thread throws dice while values are drawn here.
 @pytest.mark.filterwarnings("ignore:Do not use the `random` module")
-def test_every_call_answers_as_described(service: Whole):
+def test_every_call_answers_as_described(service: RunningService):
     objects, _ = objects_of(service)
     with urllib.request.urlopen(service.url + "/openapi.json") as reply:
         description = json.load(reply)
@@ -70,7 +70,7 @@ def test_every_call_answers_as_described(service: Whole):
             search(service, objects, operation, mode)
 
 
-def search(service: Whole, objects: Mapping[str, str], operation: Any, mode: GenerationMode) -> None:
+def search(service: RunningService, objects: Mapping[str, str], operation: Any, mode: GenerationMode) -> None:
     """Call an operation with what is generated for it, and with the same about real objects."""
     key = service.admin_key if is_the_operator_s(operation) else service.key
     headers = {"Authorization": f"Bearer {key}"}

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from api.served import PROBLEM, Served, payment, served
-from severable import severable
+from postgres_proxy import postgres_proxy
 
 # What needs no PostgreSQL, and what it answers without one.
 NEEDS_NONE = {
@@ -95,7 +95,7 @@ async def known(api: Served) -> None:
 
 @contextlib.asynccontextmanager
 async def behind_a_cut(database_url):
-    async with severable(database_url) as between, served(between.url) as api:
+    async with postgres_proxy(database_url) as between, served(between.url) as api:
         yield api, between
 
 
@@ -108,7 +108,7 @@ async def test_without_postgresql_every_route_answers_503_and_none_fails(databas
         await between.cut()
         async with asyncio.timeout(60):
             told = dict(zip(every, await asyncio.gather(*map(ask, every)), strict=True))
-        await between.mend()
+        await between.restore()
         assert (await api.send("GET", "/payments")).status_code == 200, "and all is well again"
     assert_each_said_so(told, who)
 
@@ -137,8 +137,8 @@ def assert_each_said_so(told, who):
             assert (problem["code"], problem["retryable"]) == ("service_unavailable", True), route
 
 
-async def test_without_valkey_every_route_answers_as_with_it(database_url, mortal):
-    async with served(database_url, valkey_url=mortal.url) as api:
+async def test_without_valkey_every_route_answers_as_with_it(database_url, stoppable_valkey):
+    async with served(database_url, valkey_url=stoppable_valkey.url) as api:
         every = await routes(api)
 
         async def statuses():
@@ -152,7 +152,7 @@ async def test_without_valkey_every_route_answers_as_with_it(database_url, morta
             return {route: (await ask(route)).status_code for route in every}
 
         before = await statuses()
-        mortal.kill()
+        stoppable_valkey.kill()
         without = await statuses()
     assert without == before
     assert max(before.values()) < 500

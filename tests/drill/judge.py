@@ -70,7 +70,7 @@ class Books:
 
 
 @dataclass(slots=True)
-class Ledger:
+class StoredOrders:
     """What PostgreSQL holds. `told`: the attempts that a contradiction names. `waiting`: the orders that
     `synccash payments waiting` shows."""
 
@@ -81,7 +81,7 @@ class Ledger:
     waiting: set[str]
 
     @classmethod
-    async def of(cls, world: World) -> "Ledger":
+    async def of(cls, world: World) -> "StoredOrders":
         told: set[str] = set()
         for row in await world.pool.fetch("SELECT attempts FROM contradictions"):
             told.update(msgspec.json.decode(row["attempts"]))
@@ -110,7 +110,7 @@ def plain(reference: str) -> str:
 
 async def overlooked(world: World) -> list[str]:
     """Late money that a recheck or a callback should have found before the run's last inquiries."""
-    books, order_store = Books.of(world), await Ledger.of(world)
+    books, order_store = Books.of(world), await StoredOrders.of(world)
     return [
         f"overlooked: {attempt.rail} moved the money of {attempt.id} late and nobody saw it"
         for case in order_store.cases
@@ -140,7 +140,7 @@ def _has_to_be_seen(world: World, books: Books, dead: Attempt) -> bool:
 async def call_again(world: World) -> int:
     """Have each rail send the callbacks again of what the engine does not know: as a duplicate comes in life,
     hours later. Return of how much."""
-    books, order_store = Books.of(world), await Ledger.of(world)
+    books, order_store = Books.of(world), await StoredOrders.of(world)
     unknown = [
         attempt
         for case in order_store.cases
@@ -155,7 +155,7 @@ async def call_again(world: World) -> int:
 
 async def verdict(world: World) -> list[str]:
     """Everything that was wrong, each in one line that begins with its kind; empty when all was well."""
-    books, order_store = Books.of(world), await Ledger.of(world)
+    books, order_store = Books.of(world), await StoredOrders.of(world)
     wrong = list(world.errors)
     for case in order_store.payments:
         wrong.extend(_payment(case, order_store, books))
@@ -198,7 +198,7 @@ async def _ids(world: World, table: str) -> list[str]:
     return [row["id"] for row in await world.pool.fetch(f"SELECT id FROM {table} ORDER BY id")]
 
 
-def _payment(case: PaymentCase, order_store: Ledger, books: Books) -> list[str]:
+def _payment(case: PaymentCase, order_store: StoredOrders, books: Books) -> list[str]:
     """Each debit is the payment's own, or was reported and is refunded or under review."""
     payment = case.order
     debits = [attempt for attempt in case.attempts if books.moved(attempt)]
@@ -224,7 +224,7 @@ def _payment(case: PaymentCase, order_store: Ledger, books: Books) -> list[str]:
 
 
 def _net(
-    case: PaymentCase, own: Attempt | None, debits: list[Attempt], order_store: Ledger, books: Books
+    case: PaymentCase, own: Attempt | None, debits: list[Attempt], order_store: StoredOrders, books: Books
 ) -> list[str]:
     """The payer's net debit matches what the payer paid for, except for orders under review."""
     payment = case.order
@@ -267,17 +267,17 @@ def _second_debits(case: PaymentCase, debits: list[Attempt], books: Books) -> li
     return wrong
 
 
-def _excess(refund: RefundCase, order_store: Ledger, books: Books) -> int:
+def _excess(refund: RefundCase, order_store: StoredOrders, books: Books) -> int:
     """The amount a rail returned above the requested refunds, if that was reported."""
     told = [a for a in refund.attempts if a.id in order_store.told and books.moved(a)]
     return sum(max(0, books.net(attempt) - attempt.amount) for attempt in told)
 
 
-def _was_told(case: Case, order_store: Ledger) -> bool:
+def _was_told(case: Case, order_store: StoredOrders) -> bool:
     return any(attempt.id in order_store.told for attempt in case.attempts)
 
 
-def _outgoing(case: Case, order_store: Ledger, books: Books) -> list[str]:
+def _outgoing(case: Case, order_store: StoredOrders, books: Books) -> list[str]:
     order = case.order
     sent = [attempt for attempt in case.attempts if books.moved(attempt)]
     wrong: list[str] = []
@@ -297,7 +297,7 @@ def _outgoing(case: Case, order_store: Ledger, books: Books) -> list[str]:
     return wrong
 
 
-def _rows(case: Case, order_store: Ledger, books: Books) -> list[str]:
+def _rows(case: Case, order_store: StoredOrders, books: Books) -> list[str]:
     """Each attempt's state against the book."""
     wrong: list[str] = []
     for attempt in case.attempts:
@@ -324,7 +324,7 @@ def _rows(case: Case, order_store: Ledger, books: Books) -> list[str]:
     return wrong
 
 
-def _stuck(case: Case, order_store: Ledger, books: Books) -> list[str]:
+def _stuck(case: Case, order_store: StoredOrders, books: Books) -> list[str]:
     """All trouble is over: what has not ended may only wait for a human, and only for a reason."""
     order = case.order
     if order.status.is_final:
@@ -340,7 +340,7 @@ def _stuck(case: Case, order_store: Ledger, books: Books) -> list[str]:
     ]
 
 
-async def _set_aside(world: World, order_store: Ledger) -> list[str]:
+async def _set_aside(world: World, order_store: StoredOrders) -> list[str]:
     """Only what the script made unreadable was unreadable."""
     spoiled = world.spoiled.keys()
     excused = spoiled | {r.order.id for r in order_store.refunds if r.order.payment_id in spoiled}

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from drill.judge import Books, Ledger, plain
+from drill.judge import Books, StoredOrders, plain
 from drill.script import RECORDS
 from drill.world import World
 from synccash.payments.attempt import Attempt
@@ -15,7 +15,7 @@ async def occurrences(world: World) -> Counter[str]:
     wrong callback counts where a process took it; a late success, where the engine had believed the failure;
     a success that was taken back, where an inquiry came afterwards.
     """
-    books, order_store = Books.of(world), await Ledger.of(world)
+    books, order_store = Books.of(world), await StoredOrders.of(world)
     attempts = {plain(a.reference): a for case in order_store.cases for a in case.attempts}
     found = Counter[str]()
     for rail, played in world.sandbox.rails.items():

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import msgspec
 
-from drill.house import REFERENCES, House, Process, housed, quick
+from drill.deployment import REFERENCES, Deployment, Process, deployed, quick
 from drill.runs import ANY, database
 from servers_fixture import CREDIT, execute
 from sim.world import logs_into
@@ -82,7 +82,7 @@ class Deal:
 
 
 @dataclass(slots=True, kw_only=True)
-class Restore(House):
+class Restore(Deployment):
     """Live. One run: orders, a copy of the database, more orders, the copy in its place, and the release."""
 
     random: Random
@@ -346,7 +346,7 @@ async def restored_run(seed: int, server_url: str, database_url: str, folder: Pa
     }
     copy = f"{urlsplit(database_url).path[1:]}_restored"
     try:
-        async with housed(Restore, database_url, folder, **given) as world:
+        async with deployed(Restore, database_url, folder, **given) as world:
             # As the sandbox's MTN takes them: a search has to get through a rail that limits inquiries.
             world._settings["mtn_momo_status_per_s"] = "10"
             await world.run()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from drill.house import House, housed
+from drill.deployment import Deployment, deployed
 from drill.runs import database
 from synccash.drill.audit import audit_books
 from synccash.drill.command import run
@@ -341,14 +341,14 @@ def test_a_drill_that_proves_nothing_is_reported_as_invalid(sabotaged):
 async def test_the_audit_names_the_double_debit_of_a_sabotaged_payment(servers, migrated_template, tmp_path):
     async with (
         database(servers.database_url, migrated_template) as url,
-        housed(House, url, tmp_path, order=("mtn_momo",)) as house,
+        deployed(Deployment, url, tmp_path, order=("mtn_momo",)) as deployment,
     ):
-        house.processes = [await house.process()]
+        deployment.processes = [await deployment.process()]
 
         async def control(method, path, body):
             rail, _, resource = path.partition("/")
             assert resource == "script"
-            house.sandbox.rails[rail].set_script(msgspec.convert(body or {}, Script))
+            deployment.sandbox.rails[rail].set_script(msgspec.convert(body or {}, Script))
 
         async def pay(rail, number):
             asked = PaymentRequest(
@@ -360,13 +360,13 @@ async def test_the_audit_names_the_double_debit_of_a_sabotaged_payment(servers, 
                 rail=rail,
             )
             claim = Claim("m_drill:test:POST /payments", f"order-{number}", b"f" * 32)
-            reply = await house.processes[0].engine.initiate_payment(asked, claim)
+            reply = await deployment.processes[0].engine.initiate_payment(asked, claim)
             return msgspec.json.decode(reply.body)["id"]
 
-        payment_id = await force_double_debit(control, house.pool, pay)
-        await wait_until_idle(house.pool, 20)
-        books = {"mtn_momo": house.sandbox.rails["mtn_momo"].book()}
-        found = audit_books({"order-1": payment_id}, await read_orders(house.pool), books)
+        payment_id = await force_double_debit(control, deployment.pool, pay)
+        await wait_until_idle(deployment.pool, 20)
+        books = {"mtn_momo": deployment.sandbox.rails["mtn_momo"].book()}
+        found = audit_books({"order-1": payment_id}, await read_orders(deployment.pool), books)
 
     assert found.duplicates == (payment_id,)
     assert found.explanations[payment_id].startswith(

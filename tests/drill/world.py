@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from drill.house import LADDER_S, House, housed, quick
+from drill.deployment import LADDER_S, Deployment, deployed, quick
 from drill.script import TABLES, TROUBLE_S, Asked, Partition, Script, Spoiling
-from severable import Severable, severable
+from postgres_proxy import PostgresProxy, postgres_proxy
 from synccash.engine.engine import Engine
 from synccash.engine.ports import SendResult
 from synccash.engine.settings import EngineSettings
@@ -66,7 +66,7 @@ class SkewedClock(SystemClock):
         return super().now() + self._skew
 
 
-class WatchedLedger:
+class WatchedOrderStore:
     """Passes every call on, and writes down what its process wanted to commit while it was cut off."""
 
     def __init__(self, inner: Any, world: "World") -> None:
@@ -101,7 +101,7 @@ class WatchedDispatch:
 
 
 @dataclass(slots=True, kw_only=True)
-class World(House):
+class World(Deployment):
     """Live: built on a database of its own, run once, then judged.
 
     `spoiled`: the rows that could not be read, by the order's id: table, and what stood in its place.
@@ -111,7 +111,7 @@ class World(House):
 
     script: Script
     watching: Pool
-    between: Severable | None = None
+    between: PostgresProxy | None = None
     settings_for: Callable[[str], EngineSettings] = rechecking
     told: list[tuple[str, Reply]] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set[str])
@@ -129,7 +129,7 @@ class World(House):
     @property
     def order_store(self) -> PostgresOrderStore:
         """For observers outside the processes under test."""
-        return self.ledger_on(self.watching)
+        return self.order_store_on(self.watching)
 
     def url_of(self, number: int) -> str:
         return self.between.url if self.between is not None and number == 0 else self.database_url
@@ -139,7 +139,7 @@ class World(House):
 
     def watched(self, number: int, order_store: Any, dispatch: Any) -> tuple[Any, Any]:
         if number == 0 and self.script.partition is not None:
-            order_store = WatchedLedger(order_store, self)
+            order_store = WatchedOrderStore(order_store, self)
         if self.script.skews_s[number]:
             dispatch = WatchedDispatch(dispatch, self.met_skew)
         return order_store, dispatch
@@ -180,7 +180,7 @@ class World(House):
             await self.between.cut()
         await asyncio.sleep(partition.leases * self.settings_for("").lease_s)
         self.is_cut_off = False
-        await self.between.mend()
+        await self.between.restore()
 
     async def _spoil(self, spoiling: Spoiling) -> None:
         """Write an unknown value into an open row, and restore the row later."""
@@ -430,7 +430,7 @@ async def world_of(script: Script, database_url: str, folder: Path) -> AsyncGene
         watching = await connect(database_url, min_size=1, max_size=1)
         stack.push_async_callback(watching.close)
         cut = script.partition is not None
-        between = await stack.enter_async_context(severable(database_url)) if cut else None
+        between = await stack.enter_async_context(postgres_proxy(database_url)) if cut else None
         given = {"script": script, "order": script.order, "seed": script.seed}
         given |= {"watching": watching, "between": between}
-        yield await stack.enter_async_context(housed(World, database_url, folder, **given))
+        yield await stack.enter_async_context(deployed(World, database_url, folder, **given))

@@ -104,7 +104,7 @@ class BookRail(ScriptedRail):
         return self.bank.tell(reference)
 
 
-class CrashingLedger:
+class CrashingOrderStore:
     """Passes all calls on; simulates a crash of the process before or after the next commit if set."""
 
     def __init__(self, inner: Any) -> None:
@@ -134,7 +134,7 @@ class Shop:
 
     desk: Desk
     bank: Bank
-    order_store: CrashingLedger
+    order_store: CrashingOrderStore
     balances: PostgresBalances
     tenant: Tenant
     credit: int
@@ -322,7 +322,7 @@ async def test_a_balance_matches_the_books_and_covers_sent_payouts(
     bank.book.clear()
     assert isinstance(desk.engine.order_store, ObservedOrderStore)
     inner = desk.engine.order_store.inner
-    order_store = CrashingLedger(inner.inner if isinstance(inner, CrashingLedger) else inner)
+    order_store = CrashingOrderStore(inner.inner if isinstance(inner, CrashingOrderStore) else inner)
     desk.engine.order_store.inner = order_store
     tenant = Tenant(f"m_example_{next(examples)}", livemode=False)
     shop = Shop(desk, bank, order_store, PostgresBalances(Database(desk.pool)), tenant, credit)

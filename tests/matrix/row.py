@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from drill.house import House, housed
+from drill.deployment import Deployment, deployed
 from matrix.codes import ENDS, EXPIRED, KNOWN_5XX, REFUSALS, SAID, Meaning, NobodyKnows, NotNow, Refused
 from matrix.faults import FAULTS, End, Fault, Late, is_a_cell
 from synccash.payments.case import Claim, Commit
@@ -103,8 +103,8 @@ class Played:
     sent_at: list[float] = field(default_factory=list)
 
 
-class ToldLedger(PostgresOrderStore):
-    """PostgreSQL's ledger; whoever waits for an order hears of its commits."""
+class CommitNotifyingStore(PostgresOrderStore):
+    """PostgreSQL's order store; whoever waits for an order hears of its commits."""
 
     commits: defaultdict[str, asyncio.Event]
 
@@ -116,7 +116,7 @@ class ToldLedger(PostgresOrderStore):
 
 
 @dataclass(slots=True, kw_only=True)
-class Row(House):
+class Row(Deployment):
     """Live: one operation of the one rail in `order`."""
 
     operation: Operation
@@ -181,9 +181,9 @@ class Row(House):
 
         played.serve = served
 
-    def ledger_on(self, pool: Pool) -> PostgresOrderStore:
-        """A ledger that tells of its commits."""
-        order_store = ToldLedger(Database(pool))
+    def order_store_on(self, pool: Pool) -> PostgresOrderStore:
+        """An order store that tells of its commits."""
+        order_store = CommitNotifyingStore(Database(pool))
         order_store.commits = self._commits
         return order_store
 
@@ -355,5 +355,5 @@ def _is_parked(case: Any) -> bool:
 async def row_of(rail: str, operation: Operation, url: str, folder: Path) -> AsyncGenerator[Row]:
     """A row, ready to be played."""
     given: Mapping[str, Any] = {"order": (rail,), "operation": operation, "breaker": NEVER_OPENS}
-    async with housed(Row, url, folder, **given) as row:
+    async with deployed(Row, url, folder, **given) as row:
         yield row

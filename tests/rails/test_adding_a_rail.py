@@ -13,8 +13,8 @@ from rails.rail_contract import Bench, RailContract
 from rails.toy.answers import STATES, judge_send, judge_status
 from rails.toy.connector import Toy, ToySettings
 from rails.toy.sandbox import Toy as ToyWire
+from service.in_process import running_service
 from service.installation import call, wait_until
-from service.whole import whole
 from synccash.engine.ports import Rail
 from synccash.payments.rail import RailStatus
 from synccash.rails.registration import RegisteredRail
@@ -100,7 +100,7 @@ def test_a_payment_goes_over_the_toy_from_the_api_to_the_book(
         sandbox_account=sandbox_account,
     )
     monkeypatch.setitem(RAILS, "toy", toy)
-    with whole(database_url, tmp_path) as service:
+    with running_service(database_url, tmp_path) as service:
         body = {
             "amount": 2505,
             "currency": "GHS",

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from rails.ticking import TickingClock
+from rails.manual_clock import ManualClock
 from synccash.payments.failure import Failure, FailureCode
 from synccash.rails.bearer import BearerTokens, Granted, NotGranted
 from synccash.settings.secret import Secret
@@ -31,7 +31,7 @@ class Office:
 class Desk:
     def __init__(self):
         self.office = Office()
-        self.clock = TickingClock()
+        self.clock = ManualClock()
         self.held = BearerTokens(self.office.ask, self.clock, renew_before_s=600.0)
 
     async def text(self):

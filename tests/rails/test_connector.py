@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rails.ticking import TickingClock
+from rails.manual_clock import ManualClock
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import (
@@ -151,7 +151,7 @@ class Paced(PacedFloatConnector):
 
 
 async def test_a_paced_connector_waits_for_its_turn_and_has_the_rest_of_the_time():
-    clock = TickingClock()
+    clock = ManualClock()
     rail = Paced(clock, *Operation)
     assert await rail.inquire(ACCOUNT, Operation.COLLECT, "r", timeout_s=5.0) is PENDING
     second = asyncio.create_task(rail.inquire(ACCOUNT, Operation.COLLECT, "r", timeout_s=5.0))
@@ -164,7 +164,7 @@ async def test_a_paced_connector_waits_for_its_turn_and_has_the_rest_of_the_time
 
 
 async def test_without_a_turn_in_time_nothing_is_asked():
-    rail = Paced(TickingClock(), *Operation)
+    rail = Paced(ManualClock(), *Operation)
     await rail.inquire(ACCOUNT, Operation.COLLECT, "r", timeout_s=1.0)
     late = await rail.inquire(ACCOUNT, Operation.COLLECT, "r", timeout_s=0.5)
     assert (late.provider_code, late.refused_locally) == ("status_cap", True)
@@ -173,6 +173,6 @@ async def test_without_a_turn_in_time_nothing_is_asked():
 
 
 async def test_an_account_that_pays_nothing_out_has_no_float():
-    rail = Paced(TickingClock(), Operation.COLLECT)
+    rail = Paced(ManualClock(), Operation.COLLECT)
     assert (await rail.read_float(ACCOUNT, timeout_s=1.0)).provider_code == "other_account"
     assert rail.left == []

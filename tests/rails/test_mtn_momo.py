@@ -6,9 +6,9 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from rails.manual_clock import ManualClock
 from rails.mtn_bench import API_USER, MtnBench
 from rails.raw_server import answer, answering, raw_server
-from rails.ticking import TickingClock
 from synccash.payments.failure import FailureCode
 from synccash.payments.rail import (
     AttemptDetails,
@@ -420,7 +420,7 @@ async def test_inquiries_keep_under_mtn_s_cap(world, transport):
 
 
 async def test_an_inquiry_whose_turn_would_come_too_late_is_not_made(world, transport):
-    clock = TickingClock()
+    clock = ManualClock()
     bench = await MtnBench.on(world, transport, clock, status_per_s=1.0)
     order = bench.order()
     await bench.send(order)
@@ -435,7 +435,7 @@ async def test_an_inquiry_whose_turn_would_come_too_late_is_not_made(world, tran
 
 
 async def test_a_recheck_beyond_its_share_is_given_up_and_counted(world, transport):
-    clock = TickingClock()
+    clock = ManualClock()
     bench = await MtnBench.on(world, transport, clock, status_per_s=1.0)
     order = bench.order()
     await bench.send(order)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rails.ticking import TickingClock
+from rails.manual_clock import ManualClock
 from synccash.payments.rail import InquiryPriority
 from synccash.rails.pacer import Pacer, Turn
 
@@ -18,7 +18,7 @@ class Scene:
     """A pacer, a clock that the test moves, and what became of each caller, in order: (who, when, what)."""
 
     def __init__(self, per_s=10.0, processes=1):
-        self.clock = TickingClock()
+        self.clock = ManualClock()
         self.processes = processes
         self.pacer = Pacer(per_s, self.clock, lambda: self.processes)
         self.told = []
@@ -63,7 +63,7 @@ async def test_the_first_turn_is_free_and_the_next_keep_their_distance():
 
 
 async def test_a_turn_that_would_come_too_late_is_refused_at_once_and_not_used_up():
-    clock = TickingClock()
+    clock = ManualClock()
     pacer = Pacer(1.0, clock)
     assert await pacer.turn(timeout_s=0.0) is Turn.GRANTED
     assert await pacer.turn(timeout_s=0.5) is Turn.TOO_LATE

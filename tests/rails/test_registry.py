@@ -2,7 +2,7 @@ from functools import partial
 
 import pytest
 
-from rails.ticking import TickingClock
+from rails.manual_clock import ManualClock
 from synccash.engine.system import SystemClock
 from synccash.payments.rail import Operation
 from synccash.rails.mtn_momo.registration import mtn_momo_settings
@@ -29,7 +29,7 @@ def build(**given):
 
 
 async def test_processes_that_inquire_share_the_rate_that_a_rail_allows(transport):
-    clock = TickingClock()
+    clock = ManualClock()
     nobody = {"mtn_momo_base_url": "http://127.0.0.1:9", "pawapay_base_url": "http://127.0.0.1:9"}
     nobody["pawapay_environment"] = "test"
     rates = {"mtn_momo_status_per_s": 1.0, "pawapay_status_per_s": 1.0}

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 import redis
 
-from servers.watching import connected, owner, processes_at_work_in, valkey
+from servers.observation import connected, owner, processes_at_work_in, valkey
 from synccash.servers.bundle import ServersError, start_servers
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from servers.watching import connected, valkey
+from servers.observation import connected, valkey
 
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from servers.watching import wait_until_gone
+from servers.observation import wait_until_gone
 from synccash.servers import exec_child
 from synccash.servers.process import Account, lives, run, spawn
 

@@ -7,7 +7,7 @@ import signal
 import asyncpg
 import pytest
 
-from servers.watching import connected, owner, processes_at_work_in, valkey
+from servers.observation import connected, owner, processes_at_work_in, valkey
 from synccash.servers.bundle import ServersError, start_servers
 from synccash.servers.lock import lock_folder
 from synccash.servers.process import spawn

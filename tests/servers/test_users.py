@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import synccash
-from servers.watching import connected, owner, processes_at_work_in
+from servers.observation import connected, owner, processes_at_work_in
 from synccash.servers import exec_child
 from synccash.servers.bundle import ServersError, start_servers
 from synccash.servers.process import Account, run

@@ -3,15 +3,15 @@
 import uuid
 from typing import Any
 
+from service.in_process import RunningService
 from service.installation import FINAL, call, wait_until
-from service.whole import Whole
 
 BASE = "/api/v1"
 NUMBER, REVIEWED = "0241234567", 500_000
 """A payer who approves, and the amount from which a payment waits for a human: `risk_review_from`."""
 
 
-def objects_of(service: Whole) -> tuple[dict[str, str], dict[str, str]]:
+def objects_of(service: RunningService) -> tuple[dict[str, str], dict[str, str]]:
     """Make one of each for the first merchant."""
 
     def send(method: str, path: str, body: Any = None) -> Any:

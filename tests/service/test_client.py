@@ -11,8 +11,8 @@ import pytest
 
 from docs.pages import NEEDS_A_SERVICE, blocks, run
 from servers_fixture import fresh_database
-from service.cutting import Shop, proxy_to, shop
-from service.whole import Whole, whole
+from service.http_servers import WebhookReceiver, proxy_to, webhook_receiver
+from service.in_process import RunningService, running_service
 from synccash.client import (
     AsyncSyncCash,
     AuthenticationError,
@@ -38,22 +38,22 @@ REVIEWED = 500_000
 @pytest.fixture(scope="module")
 def service(
     servers: Servers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Whole]:
+) -> Iterator[RunningService]:
     with (
         fresh_database(servers, migrated_template) as url,
-        whole(url, tmp_path_factory.mktemp("rails"), risk_review_from=REVIEWED) as running,
+        running_service(url, tmp_path_factory.mktemp("rails"), risk_review_from=REVIEWED) as running,
     ):
         yield running
 
 
 @pytest.fixture
-def merchant() -> Iterator[Shop]:
-    with shop() as opened:
+def merchant() -> Iterator[WebhookReceiver]:
+    with webhook_receiver() as opened:
         yield opened
 
 
 @pytest.fixture(params=["sync", "async"])
-async def cash(request: pytest.FixtureRequest, service: Whole) -> AsyncIterator[Any]:
+async def cash(request: pytest.FixtureRequest, service: RunningService) -> AsyncIterator[Any]:
     """Either client, called the same way."""
     if request.param == "async":
         async with AsyncSyncCash(service.url, service.key) as client:
@@ -82,13 +82,13 @@ async def paid(cash: Any, **more: Any) -> Any:
     return await got(cash.wait(payment, every_s=0.05, timeout_s=30))
 
 
-def debits(service: Whole, order: Any, side: str = "debits") -> int:
+def debits(service: RunningService, order: Any, side: str = "debits") -> int:
     references = {attempt.reference for attempt in order.attempts}
     booked = Counter(entry["reference"] for entry in service.booked(side, order.rail))
     return sum(booked[reference] for reference in references)
 
 
-async def test_a_payment_from_the_order_to_its_timeline(service: Whole, cash: Any):
+async def test_a_payment_from_the_order_to_its_timeline(service: RunningService, cash: Any):
     reference = fresh()
     payment = await paid(cash, reference=reference, metadata={"cart": "7"}, network="mtn")
     assert (payment.status, payment.amount_received, payment.ended) == ("succeeded", 2500, True)
@@ -103,10 +103,12 @@ async def test_a_payment_from_the_order_to_its_timeline(service: Whole, cash: An
     assert await got(cash.get_payment(payment.id)) == payment
 
 
-async def test_a_request_whose_response_was_lost_is_retried_and_debited_once(service: Whole, cash: Any):
+async def test_a_request_whose_response_was_lost_is_retried_and_debited_once(
+    service: RunningService, cash: Any
+):
     with proxy_to(service.url) as proxy:
         behind = type(cash)(proxy.url, service.key)
-        proxy.cuts = 2
+        proxy.dropped = 2
         payment = await got(behind.create_payment(amount=2500, msisdn=PAYER, reference=fresh()))
         await got(behind.aclose() if hasattr(behind, "aclose") else behind.close())
     assert payment.replayed
@@ -116,7 +118,7 @@ async def test_a_request_whose_response_was_lost_is_retried_and_debited_once(ser
     assert (payment.status, payment.replayed, debits(service, payment)) == ("succeeded", False, 1)
 
 
-async def test_a_restarted_program_gets_its_payment_under_the_same_key(service: Whole, cash: Any):
+async def test_a_restarted_program_gets_its_payment_under_the_same_key(service: RunningService, cash: Any):
     reference = fresh()
     asked = {"amount": 900, "msisdn": PAYER, "reference": reference, "idempotency_key": reference}
     first = await got(cash.create_payment(**asked))
@@ -131,7 +133,7 @@ async def test_a_restarted_program_gets_its_payment_under_the_same_key(service: 
     assert debits(service, ended) == 1
 
 
-async def test_a_refund_returns_the_requested_amount_and_never_more(service: Whole, cash: Any):
+async def test_a_refund_returns_the_requested_amount_and_never_more(service: RunningService, cash: Any):
     payment = await paid(cash)
     refund = await got(cash.refund_payment(payment.id, amount=1000, reason="one ticket back"))
     refund = await got(cash.wait(refund, every_s=0.05))
@@ -144,7 +146,7 @@ async def test_a_refund_returns_the_requested_amount_and_never_more(service: Who
     assert (await got(cash.get_payment(payment.id))).amount_refunded == 2500
 
 
-async def test_a_payout_reaches_its_wallet_once(service: Whole, cash: Any):
+async def test_a_payout_reaches_its_wallet_once(service: RunningService, cash: Any):
     reference = fresh()
     asked = {"amount": 4200, "msisdn": PAYER, "name": "Ama Mensah", "reference": reference}
     payout = await got(cash.create_payout(**asked, idempotency_key=reference))
@@ -156,7 +158,7 @@ async def test_a_payout_reaches_its_wallet_once(service: Whole, cash: Any):
     assert (await got(cash.get_payout(payout.id))).ended
 
 
-async def test_the_right_otp_is_accepted_after_a_wrong_one(service: Whole, cash: Any):
+async def test_the_right_otp_is_accepted_after_a_wrong_one(service: RunningService, cash: Any):
     payment = await paid(cash, msisdn=TELECEL, network="telecel", rail="paystack")
     assert (payment.status, payment.needs_otp) == ("requires_action", True)
     assert payment.next_action.display_text
@@ -170,7 +172,7 @@ async def test_the_right_otp_is_accepted_after_a_wrong_one(service: Whole, cash:
         await got(cash.submit_otp(payment.id, OTP))
 
 
-async def test_a_sent_payment_cannot_be_canceled_and_one_in_review_can(service: Whole, cash: Any):
+async def test_a_sent_payment_cannot_be_canceled_and_one_in_review_can(service: RunningService, cash: Any):
     waiting = await got(cash.create_payment(amount=REVIEWED, msisdn=PAYER, reference=fresh()))
     assert waiting.status_detail == "risk_review"
     canceled = await got(cash.cancel_payment(waiting.id))
@@ -184,7 +186,9 @@ async def test_a_sent_payment_cannot_be_canceled_and_one_in_review_can(service: 
         service.control("PUT", "paystack/faults", {"approve_after_ms": 0})
 
 
-async def test_webhooks_are_verified_rotated_and_delivered_again(service: Whole, cash: Any, merchant: Shop):
+async def test_webhooks_are_verified_rotated_and_delivered_again(
+    service: RunningService, cash: Any, merchant: WebhookReceiver
+):
     endpoint = await got(
         cash.create_webhook_endpoint(f"{merchant.url}/hooks", types=["payment.succeeded", "payout.succeeded"])
     )
@@ -261,7 +265,7 @@ async def test_pages_omit_and_repeat_no_payment(cash: Any):
     assert len(set(listed)) == len(listed)
 
 
-async def test_a_refused_field_is_named_and_an_invalid_key_is_refused(service: Whole, cash: Any):
+async def test_a_refused_field_is_named_and_an_invalid_key_is_refused(service: RunningService, cash: Any):
     with pytest.raises(InvalidRequestError) as told:
         await got(cash.create_payment(amount=0, msisdn="12", reference="x" * 65))
     assert {error.field for error in told.value.errors} == {"amount", "payer.msisdn", "reference"}
@@ -279,7 +283,7 @@ async def test_the_client_reads_the_service_health(cash: Any):
 
 @pytest.mark.parametrize(("page", "line", "source"), [*blocks(NEEDS_A_SERVICE)])
 def test_an_example_of_the_client_s_page_does_what_it_says(
-    service: Whole, monkeypatch: pytest.MonkeyPatch, page: Path, line: int, source: str
+    service: RunningService, monkeypatch: pytest.MonkeyPatch, page: Path, line: int, source: str
 ):
     monkeypatch.setenv("CASH_URL", service.url)
     monkeypatch.setenv("CASH_KEY", service.key)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from servers_fixture import fresh_database
+from service.in_process import RunningService, running_service
 from service.installation import FINAL, Answer, call, wait_until
-from service.whole import Whole, whole
 from synccash.servers.bundle import Servers
 
 BASE = "/api/v1"
@@ -20,10 +20,10 @@ FLOAT = 50_000
 @pytest.fixture(scope="module")
 def service(
     servers: Servers, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Whole]:
+) -> Iterator[RunningService]:
     with (
         fresh_database(servers, migrated_template) as database,
-        whole(
+        running_service(
             database,
             tmp_path_factory.mktemp("rails"),
             tells=False,
@@ -37,12 +37,12 @@ def service(
         yield running
 
 
-def ask(service: Whole, method: str, path: str, key: str, body: Any = None) -> Answer:
+def ask(service: RunningService, method: str, path: str, key: str, body: Any = None) -> Answer:
     headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": uuid.uuid4().hex}
     return call(method, f"{service.url}{BASE}{path}", body, **headers)
 
 
-def pay_out(service: Whole, amount: int, number: str = PAYEE, **more: Any) -> dict[str, Any]:
+def pay_out(service: RunningService, amount: int, number: str = PAYEE, **more: Any) -> dict[str, Any]:
     key = more.pop("key", service.key)
     body = {"amount": amount, "currency": "GHS", "payee": {"msisdn": number}, "reference": uuid.uuid4().hex}
     answer = ask(service, "POST", "/payouts", key, {**body, **more})
@@ -50,7 +50,7 @@ def pay_out(service: Whole, amount: int, number: str = PAYEE, **more: Any) -> di
     return answer.body
 
 
-def ended(service: Whole, payout_id: str) -> dict[str, Any]:
+def ended(service: RunningService, payout_id: str) -> dict[str, Any]:
     def read() -> dict[str, Any]:
         return ask(service, "GET", f"/payouts/{payout_id}", service.key).body
 
@@ -62,7 +62,7 @@ def refusal(payout: dict[str, Any]) -> tuple[str, str | None]:
     return payout["status"], (payout["last_error"] or {}).get("code")
 
 
-def test_payouts_of_large_sums_or_to_a_blocked_number_are_declined(service: Whole):
+def test_payouts_of_large_sums_or_to_a_blocked_number_are_declined(service: RunningService):
     before = len(service.booked("credits"))
     assert refusal(pay_out(service, 50_000_000)) == ("failed", "risk_declined")
     assert refusal(pay_out(service, 100_001)) == ("failed", "risk_declined")
@@ -70,13 +70,13 @@ def test_payouts_of_large_sums_or_to_a_blocked_number_are_declined(service: Whol
     assert len(service.booked("credits")) == before
 
 
-def test_a_merchant_can_have_its_own_payout_ceiling(service: Whole):
+def test_a_merchant_can_have_its_own_payout_ceiling(service: RunningService):
     assert refusal(pay_out(service, 150_001, key=service.other_key))[1] == "risk_declined"
     held = pay_out(service, 150_000, key=service.other_key)
     assert (held["status"], held["status_detail"]) == ("processing", "risk_review")
 
 
-def test_a_payout_in_review_is_approved_or_declined_by_the_operator_alone(service: Whole):
+def test_a_payout_in_review_is_approved_or_declined_by_the_operator_alone(service: RunningService):
     first, second = (pay_out(service, 90_000, OTHER)["id"] for _ in range(2))
     decision = {"reason": "wages of May"}
     assert ask(service, "POST", f"/payouts/{first}/approve", service.key, decision).status == 403
@@ -89,12 +89,12 @@ def test_a_payout_in_review_is_approved_or_declined_by_the_operator_alone(servic
     assert again.status == 409
 
 
-def floats(service: Whole) -> dict[str, Any]:
+def floats(service: RunningService) -> dict[str, Any]:
     answer = ask(service, "GET", "/resilience/floats", service.admin_key)
     return {one["rail"]: one for one in answer.body["data"]}
 
 
-def test_the_float_is_shown_and_a_payout_above_it_goes_to_another_rail(service: Whole):
+def test_the_float_is_shown_and_a_payout_above_it_goes_to_another_rail(service: RunningService):
     service.control("PUT", "mtn_momo/float", {"pesewas": FLOAT})
     wait_until("the float is read", lambda: floats(service)["mtn_momo"]["float"] == FLOAT)
     shown = floats(service)
@@ -110,7 +110,7 @@ def test_the_float_is_shown_and_a_payout_above_it_goes_to_another_rail(service: 
     assert ended(service, payout["id"])["status"] == "succeeded"
 
 
-def test_a_payout_above_the_float_is_paid_after_a_top_up(service: Whole):
+def test_a_payout_above_the_float_is_paid_after_a_top_up(service: RunningService):
     service.control("PUT", "mtn_momo/float", {"pesewas": 10})
     payout = pay_out(service, 100, "0244444444", rail="mtn_momo")
     wait_until(

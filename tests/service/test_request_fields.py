@@ -17,8 +17,8 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from service.in_process import RunningService, running_service
 from service.installation import call, wait_until
-from service.whole import Whole, whole
 from synccash.api import schemas
 
 BASE = "/api/v1"
@@ -81,7 +81,7 @@ class Row:
 class Desk:
     """Sends requests to a running service, and brings its objects where a request needs them."""
 
-    service: Whole
+    service: RunningService
     database_url: str
 
     def send(self, method: str, path: str, body: Any = None, *, operator: bool = False) -> Any:
@@ -343,7 +343,7 @@ UNDESCRIBED = {"POST /api/v1/resilience/circuit-breakers/{name}/reset": "ReasonB
 
 def test_every_field_that_is_sent_is_read_back(database_url: str, tmp_path: Path):
     settings = {"risk_review_from": REVIEWED, "payout_review_from": REVIEWED}
-    with whole(database_url, tmp_path, tells=False, **settings) as service:
+    with running_service(database_url, tmp_path, tells=False, **settings) as service:
         desk = Desk(service, database_url)
         bodies = described(service) | UNDESCRIBED
         assert sorted(problems_of_the_table(bodies)) == []
@@ -351,7 +351,7 @@ def test_every_field_that_is_sent_is_read_back(database_url: str, tmp_path: Path
     assert lost == []
 
 
-def described(service: Whole) -> dict[str, str]:
+def described(service: RunningService) -> dict[str, str]:
     """Each request with a body, and the name of the body's type."""
     with urllib.request.urlopen(service.url + "/openapi.json") as reply:
         paths = json.load(reply)["paths"]

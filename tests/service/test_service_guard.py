@@ -117,10 +117,10 @@ async def test_without_valkey_a_process_limits_and_replays_locally(database_url)
         assert [(await api.pay()).status_code for _ in range(12)] == [201] * 11 + [429]
 
 
-async def test_a_stopped_valkey_causes_no_refusal_within_the_limits(database_url, mortal):
-    async with served(database_url, valkey_url=mortal.url) as api:
+async def test_a_stopped_valkey_causes_no_refusal_within_the_limits(database_url, stoppable_valkey):
+    async with served(database_url, valkey_url=stoppable_valkey.url) as api:
         first = await api.pay(key="k", reference="r")
-        mortal.kill()
+        stoppable_valkey.kill()
         again = await api.pay(key="k", reference="r")
         assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
         assert (await api.pay()).status_code == 201

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from servers_fixture import fresh_database
+from service.in_process import RunningService, running_service
 from service.installation import Answer, call
 from service.objects import NUMBER, REVIEWED, objects_of
-from service.whole import Whole, whole
 from synccash.servers.bundle import Servers
 
 BASE = "/api/v1"
@@ -87,7 +87,7 @@ class Route:
 class Matrix:
     """All routes, and one object of the first merchant for every name of a parameter."""
 
-    service: Whole
+    service: RunningService
     routes: list[Route]
     objects: dict[str, str]
     payments: dict[str, str]
@@ -150,7 +150,7 @@ def matrix(
     folder = tmp_path_factory.mktemp("rails")
     with (
         fresh_database(servers, migrated_template) as database,
-        whole(database, folder, risk_review_from=REVIEWED) as service,
+        running_service(database, folder, risk_review_from=REVIEWED) as service,
     ):
         yield Matrix(service, list(described(service.url)), *objects_of(service))
 

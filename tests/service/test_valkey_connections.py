@@ -4,7 +4,7 @@ import asyncio
 
 import redis
 
-from breaker_members import until
+from breaker_peers import until
 from service.test_service_guard import served
 from synccash.stores.valkey.client import COMMAND_CONNECTIONS
 

@@ -68,14 +68,16 @@ def assert_each_was_made_once(told):
 
 
 @pytest.mark.parametrize("trouble", ["forget_scripts", "flush", "restart", "kill", "freeze"])
-async def test_no_payment_fails_or_doubles_under_any_valkey_fault(database_url, mortal, trouble):
+async def test_no_payment_fails_or_doubles_under_any_valkey_fault(database_url, stoppable_valkey, trouble):
     # The third of each three has the number's quota, which is not what is tried here.
-    async with served(database_url, valkey_url=mortal.url, rate_limits="payment_initiation=100000/60") as api:
+    async with served(
+        database_url, valkey_url=stoppable_valkey.url, rate_limits="payment_initiation=100000/60"
+    ) as api:
         async with under_payments(api) as told:
             await more(told, 8)
-            getattr(mortal, trouble)()
+            getattr(stoppable_valkey, trouble)()
             await more(told, 8)
-            mortal.revive()
+            stoppable_valkey.revive()
             await more(told, 8)
         await shared_again(api)
     assert_each_was_made_once(told)

@@ -204,7 +204,7 @@ def _skewed(before: Scenario, random: Random) -> Scenario:
 
 
 def _cut_off(before: Scenario, random: Random) -> Scenario:
-    """One process does not reach the ledger for longer than its lease."""
+    """One process does not reach the order store for longer than its lease."""
     from_s = random.random() ** 2 * 12
     until_s = from_s + SETTINGS.lease_s * (1.2 + random.random() * 5)
     return replace(before, partitions=(Partition(node="node_0", from_s=from_s, until_s=until_s),))

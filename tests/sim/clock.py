@@ -8,7 +8,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class VirtualClock:
-    """The clock of a host in a virtual loop. It is wrong by `skew_s`; the ledger's is right."""
+    """The clock of a host in a virtual loop. It is wrong by `skew_s`; the order store's is right."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, skew_s: float = 0.0) -> None:
         self._loop = loop

@@ -26,8 +26,8 @@ from synccash.payments.rail import Operation, RailStatus
 
 _MICROSECOND_S = 1e-6
 _FOLLOWS_WITHIN_S = 1.0
-"""How far a node's time may be from the ledger's, where its own clock is wrong: an answer's way."""
-"""The ledger's clock counts in these."""
+"""How far a node's time may be from the order store's, where its own clock is wrong: an answer's way."""
+"""The order store's clock counts in these."""
 _LAST_LOOK_S = 70 * 3_600.0
 """What moves later than this may stay unseen: rails are last asked about three days after an attempt."""
 _ENDS = {"succeeded", "failed", "canceled"}
@@ -266,8 +266,10 @@ def _sends(world: World) -> list[str]:
 
 
 def _is_too_late(world: World, history: Sequence[Version], begun: Sending) -> bool:
-    """True for what was sent after the order's time was over by the ledger's clock, which every node follows
-    to within the time that an answer of the ledger takes."""
+    """Return True for a send after the order expired by the order store's clock.
+
+    Every node follows that clock to within the time that an answer of the order store takes.
+    """
     opening = history[0]
     assert not isinstance(opening.order, Refund)
     expires_at = (opening.order.expires_at - EPOCH).total_seconds()

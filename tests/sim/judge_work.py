@@ -69,7 +69,7 @@ def _name(begun: Sending) -> str:
 
 
 def _needless_takeovers(world: World) -> list[str]:
-    """Where no node dies or sleeps and the ledger is never away, nobody loses a lease."""
+    """Where no node dies or sleeps and the order store is never away, nobody loses a lease."""
     scenario = world.scenario
     if scenario.blows or scenario.partitions or scenario.store_faults or scenario.unreadable:
         return []

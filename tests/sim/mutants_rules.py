@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sim import order_store as sim_ledger
+from sim import order_store as sim_order_store
 from sim.mutants import Patch, broken, within_the_lease_alone
 from sim.order_store import FakeOrderStore
 from synccash.engine.commit_builder import CommitBuilder
@@ -34,8 +34,8 @@ from synccash.resilience.evidence import Evidence
 from synccash.resilience.verdict import Outcome
 
 _NO_MONEY: Patch = (Attempt, "money_moved", lambda right: property(lambda self: False))
-_LEDGER_REFUSES_NOTHING: Patch = (
-    sim_ledger,
+_STORE_REFUSES_NOTHING: Patch = (
+    sim_order_store,
     "_refuse_after_known_money",
     lambda right: lambda row, commit: None,
 )
@@ -53,7 +53,7 @@ def _knowing_nothing(right: Any) -> Any:
 
 _SENDS_ALL_THE_SAME: tuple[Patch, ...] = (
     (CommitBuilder, "commit_to_send", _knowing_nothing),
-    _LEDGER_REFUSES_NOTHING,
+    _STORE_REFUSES_NOTHING,
 )
 """The engine's one guard before a send, and the order store's."""
 
@@ -402,10 +402,10 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
         *_SENDS_ALL_THE_SAME,
     ),
     "known money stops no new try (3 walls)": ((OrderWorker, "advance", _tries_again), *_SENDS_ALL_THE_SAME),
-    "known money stops no expiry (2 walls)": ((OrderWorker, "advance", _expires), _LEDGER_REFUSES_NOTHING),
+    "known money stops no expiry (2 walls)": ((OrderWorker, "advance", _expires), _STORE_REFUSES_NOTHING),
     "known money stops no cancelation (2 walls)": (
         (PaymentRequests, "cancel_payment", _cancels),
-        _LEDGER_REFUSES_NOTHING,
+        _STORE_REFUSES_NOTHING,
     ),
     "known money stops no password (3 walls)": (
         (otp_module, "_attempt_awaiting_otp", _takes_any_password),
@@ -456,7 +456,7 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "work under an older lease ends work under a newer one": (
         (HeldLeases, "carry_out", _ends_the_newer_work),
     ),
-    "the ledger's clock is not followed": ((StoreClock, "observe", _follows_no_clock),),
+    "the order store's clock is not followed": ((StoreClock, "observe", _follows_no_clock),),
     "sends go on when the lease is over": ((OrderWorker, "_sendable_s", _within_the_expiry_alone),),
 }
 """One for each rule; a new rule of the engine gets its mutant here, with all of its walls."""
@@ -499,7 +499,7 @@ FOUND_BY: Mapping[str, tuple[str, ...]] = {
     "a takeover asks no fraud service": ("outgoing",),
     "a heartbeat ends work that has released its lease": ("mixed", "wide", "acts_late"),
     "work under an older lease ends work under a newer one": ("sleeper",),
-    "the ledger's clock is not followed": ("skew",),
+    "the order store's clock is not followed": ("skew",),
     "sends go on when the lease is over": ("partition", "sleeper", "mixed"),
     "another amount is believed": ("other_amount",),
     "both walls round the expiry are gone": ("hasty",),

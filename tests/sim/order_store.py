@@ -1,7 +1,7 @@
-"""The simulation's ledger: PostgreSQL's promises in memory, with atomic effects.
+"""The simulation's order store: PostgreSQL's promises in memory, with atomic effects.
 
 Every method gives way once before its effect and once after, and a fault may make it raise at either place:
-the caller is then told that the ledger is out of reach, whether or not its commit happened.
+the caller is then told that the order store is out of reach, whether or not its commit happened.
 """
 
 from collections.abc import Callable, Sequence
@@ -188,11 +188,11 @@ class FakeOrderStore:
         fault = self.fault(method)
         await checkpoint
         if fault == "before":
-            raise StoreUnavailableError("the simulated ledger is away")
+            raise StoreUnavailableError("the simulated order store is away")
         result = effect(*arguments)
         await checkpoint
         if fault == "after":
-            raise StoreUnavailableError("the simulated ledger went away during the commit")
+            raise StoreUnavailableError("the simulated order store went away during the commit")
         return result
 
     def _open_order(self, asked: Opening[Payment | Payout]) -> OpeningResult:

@@ -79,7 +79,7 @@ class Blow:
 
 @dataclass(frozen=True, kw_only=True)
 class Partition:
-    """A while in which `node` does not reach the ledger: what it sends goes out, what it commits fails."""
+    """A period in which `node` cannot reach the order store: commits fail, requests to rails leave."""
 
     node: str
     from_s: float
@@ -119,7 +119,7 @@ class Scenario:
     store_faults: float = 0.0
     blows: tuple[Blow, ...] = ()
     skews_s: tuple[float, ...] = ()
-    """How wrong the clock of each node is, against the ledger's."""
+    """How wrong the clock of each node is, against the order store's."""
     partitions: tuple[Partition, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     prompt_window_s: float | None = None
@@ -584,7 +584,7 @@ class World:
 
 @contextlib.contextmanager
 def logs_into(errors: list[str], lease_lost: Callable[[Mapping[str, Any]], None] | None = None) -> Any:
-    """Keep what the engine calls an error: apart from an unreachable ledger there is none to be had.
+    """Keep what the engine calls an error: apart from an unreachable order store there is none to be had.
     `lease_lost` is told of each work that was ended because its lease was lost."""
 
     def keep(logger: Any, method: str, event: dict[str, Any]) -> Any:

@@ -18,7 +18,7 @@ from synccash.stores.postgres.pool import Pool
 
 @dataclass(frozen=True)
 class PostgresWorld:
-    """Time goes on by shifting every moment that the ledger compares with its clock."""
+    """Time goes on by shifting every moment that the order store compares with its clock."""
 
     pool: Pool
     order_store: PostgresOrderStore

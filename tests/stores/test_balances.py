@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from ledger_contract import attempt_of, commit, opening, paying_out, poor, refund_opening
+from order_store_contract import attempt_of, commit, opening, paying_out, poor, refund_opening
 from stores.postgres_world import PostgresWorld
 from synccash.payments.attempt import AttemptState
 from synccash.payments.balance import Balance, BalanceAccount
@@ -253,7 +253,7 @@ async def test_64_concurrent_payouts_in_two_processes_never_exceed_the_incoming_
     world: PostgresWorld, balances: PostgresBalances, pool: Pool
 ):
     await world.grant("m_poor", 95)
-    ledgers = [world.order_store, PostgresOrderStore(Database(pool))]
+    order_stores = [world.order_store, PostgresOrderStore(Database(pool))]
 
     async def come_in() -> None:
         for number in range(8):
@@ -261,7 +261,7 @@ async def test_64_concurrent_payouts_in_two_processes_never_exceed_the_incoming_
             await balances.fold()
 
     async def pay_out(number: int) -> bool:
-        result = await ledgers[number % 2].open(poor(world, number, 10))
+        result = await order_stores[number % 2].open(poor(world, number, 10))
         assert isinstance(result, Opened | NotCovered)
         return isinstance(result, Opened)
 

@@ -1,6 +1,6 @@
 """A reader that continues from the last event it saw misses none, even if transactions commit late."""
 
-from ledger_contract import opening
+from order_store_contract import opening
 from stores.postgres_world import PostgresWorld
 from synccash.payments.case import Opened
 from synccash.payments.request import Tenant

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from api.served import Served, served
-from stores.test_postgres_patience import LONGEST_WAITS, Waits, patient
+from stores.test_postgres_retries import LONGEST_WAITS, Waits, patient
 from synccash.payments.errors import StoreUnavailableError
 from synccash.stores.postgres.pool import Pool, connect
 

@@ -27,12 +27,12 @@ from random import Random
 from typing import Any
 
 import msgspec
+from drill.house import CALLS, QUICK_BREAKER, RETRY, House, Process, housed, quick
 from synccash.payments.ladder import Ladder
 from synccash.stores.local_doorbell import LocalDoorbell
 from synccash.stores.postgres.ledger import PostgresLedger
 from synccash.system import SystemClock, SystemIdentities
 
-from drill.house import CALLS, QUICK_BREAKER, RETRY, House, Process, housed, quick
 from synccash.engine.dispatch import PolicyDispatch
 from synccash.engine.engine import build_engine
 from synccash.payments.case import Claim

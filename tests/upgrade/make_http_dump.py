@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import redis
 from make_dump import dumped
-
 from service.whole import Whole, whole
+
 from synccash.servers.bundle import start_servers
 from synccash.stores.postgres.migrations import migrate
 

@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from servers_fixture import execute, fresh_database
-from service.whole import Whole, whole
+from service.in_process import RunningService, running_service
 from synccash.servers.bundle import Servers
 from synccash.stores.postgres.migrations import migrate
 from upgrade.stored import FOLDER
@@ -45,14 +45,14 @@ REQUESTS = msgspec.json.decode((FOLDER / "requests.json").read_bytes(), type=_Re
 
 
 @contextmanager
-def upgraded_service(servers: Servers, folder: Path, *, valkey: bool) -> Generator[Whole]:
+def upgraded_service(servers: Servers, folder: Path, *, valkey: bool) -> Generator[RunningService]:
     """The present version on the release's database, and on its Valkey where there is one. The rails' books
     are empty."""
     with fresh_database(servers) as url:
         execute(url, (FOLDER / "requests.sql").read_text())
         migrate(url)
         if not valkey:
-            with whole(url, folder) as service:
+            with running_service(url, folder) as service:
                 yield service
             return
         assert servers.valkey_url is not None
@@ -60,19 +60,19 @@ def upgraded_service(servers: Servers, folder: Path, *, valkey: bool) -> Generat
             client.flushall()
             for name, value in REQUESTS.cached.items():
                 client.set(name, bytes.fromhex(value))
-        with whole(url, folder, valkey_url=servers.valkey_url) as service:
+        with running_service(url, folder, valkey_url=servers.valkey_url) as service:
             yield service
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["postgresql", "valkey"])
 def service(
     request: pytest.FixtureRequest, servers: Servers, tmp_path_factory: pytest.TempPathFactory
-) -> Generator[Whole]:
+) -> Generator[RunningService]:
     with upgraded_service(servers, tmp_path_factory.mktemp("rails"), valkey=request.param) as service:
         yield service
 
 
-def post(service: Whole, path: str, key: str, body: Any) -> tuple[int, bytes, str | None]:
+def post(service: RunningService, path: str, key: str, body: Any) -> tuple[int, bytes, str | None]:
     """Send a request with its path exactly as it is given."""
     address = urlsplit(service.url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
@@ -89,7 +89,7 @@ def post(service: Whole, path: str, key: str, body: Any) -> tuple[int, bytes, st
 
 
 @pytest.mark.parametrize("sent", REQUESTS.sent, ids=[sent.key for sent in REQUESTS.sent])
-def test_a_retry_across_the_upgrade_replays_and_moves_no_money(service: Whole, sent: Sent):
+def test_a_retry_across_the_upgrade_replays_and_moves_no_money(service: RunningService, sent: Sent):
     for path in (sent.path, sent.plain_path, f"{sent.plain_path}/", sent.path):
         status, content, replayed = post(service, path, sent.key, sent.body)
         assert (status, replayed) == (sent.status, "true"), (path, content)
@@ -98,13 +98,13 @@ def test_a_retry_across_the_upgrade_replays_and_moves_no_money(service: Whole, s
 
 
 @pytest.mark.parametrize("sent", REQUESTS.sent, ids=[sent.key for sent in REQUESTS.sent])
-def test_another_body_under_a_key_of_the_release_is_refused(service: Whole, sent: Sent):
+def test_another_body_under_a_key_of_the_release_is_refused(service: RunningService, sent: Sent):
     for path in (sent.path, sent.plain_path, f"{sent.plain_path}/"):
         status, content, _ = post(service, path, sent.key, sent.body | {"amount": 1})
         assert (status, json.loads(content)["code"]) == (422, "idempotency_key_reused")
 
 
-def test_a_refund_key_of_the_release_is_refused_for_another_payment(service: Whole):
+def test_a_refund_key_of_the_release_is_refused_for_another_payment(service: RunningService):
     refunds = {sent.key: sent for sent in REQUESTS.sent if sent.key.startswith("refund")}
     other = refunds["refund-plain"].path
     for key in ("refund-slash", "refund-doubled"):

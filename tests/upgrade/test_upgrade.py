@@ -66,24 +66,24 @@ FROM refunds r JOIN payments p ON p.id = r.payment_id JOIN idempotency i ON i.or
 async def test_the_next_version_ends_the_orders_of_a_release(empty_database_url: str, tmp_path: Path):
     async with (
         merchant_server() as merchant,
-        upgraded(empty_database_url, tmp_path, merchant.url.removesuffix("/hook")) as house,
+        upgraded(empty_database_url, tmp_path, merchant.url.removesuffix("/hook")) as deployment,
     ):
-        house.processes = [await house.process()]
-        house.processes[0].engine.worker.stop()
-        await repeats_in_progress(house)
-        house.processes += [await house.process(), await house.process()]
-        await people_decide(house)
-        await house.quiet()
-        orders = {row["id"]: row for row in await house.pool.fetch(_ORDERS)}
-        assert ends(orders) == expected(orders, house.stored)
-        contradictions = await house.pool.fetchval("SELECT count(*) FROM contradictions")
-        assert contradictions == house.told_contradictions, "what the release has told is told again"
-        await judge_books(house, orders)
-        await judge_sends(house, orders)
-        await judge_replays(house)
-        await house.deliver()
+        deployment.processes = [await deployment.process()]
+        deployment.processes[0].engine.worker.stop()
+        await repeats_in_progress(deployment)
+        deployment.processes += [await deployment.process(), await deployment.process()]
+        await people_decide(deployment)
+        await deployment.quiet()
+        orders = {row["id"]: row for row in await deployment.pool.fetch(_ORDERS)}
+        assert ends(orders) == expected(orders, deployment.stored)
+        contradictions = await deployment.pool.fetchval("SELECT count(*) FROM contradictions")
+        assert contradictions == deployment.told_contradictions, "what the release has told is told again"
+        await judge_books(deployment, orders)
+        await judge_sends(deployment, orders)
+        await judge_replays(deployment)
+        await deployment.deliver()
         told = merchant.verified(SECRET)
-        events = await house.pool.fetchval("SELECT count(*) FROM deliveries")
+        events = await deployment.pool.fetchval("SELECT count(*) FROM deliveries")
         assert len(told) == len({headers["webhook-id"] for headers, _ in merchant.received}) == events > 30
 
 
@@ -108,12 +108,12 @@ async def test_what_a_rail_would_execute_twice_is_not_sent_again_although_the_ra
 ):
     monkeypatch.setattr(Hubtel, "inquire", _finds_nothing(Hubtel.inquire))
     nobody = "http://127.0.0.1:9"
-    async with upgraded(empty_database_url, tmp_path, nobody, lost=_PAYSTACKS_REFUND) as house:
-        house.processes = [await house.process()]
-        await house.quiet()
-        orders = {row["id"]: row["name"] for row in await house.pool.fetch(_ORDERS)}
-        attempts = {orders[a["order_id"]]: a for a in await house.attempts()}
-        sent = house.sent(list(attempts.values()))
+    async with upgraded(empty_database_url, tmp_path, nobody, lost=_PAYSTACKS_REFUND) as deployment:
+        deployment.processes = [await deployment.process()]
+        await deployment.quiet()
+        orders = {row["id"]: row["name"] for row in await deployment.pool.fetch(_ORDERS)}
+        attempts = {orders[a["order_id"]]: a for a in await deployment.attempts()}
+        sent = deployment.sent(list(attempts.values()))
         for name in ("pay-lost-before-hubtel", "refund-open-paystack"):
             attempt = attempts[name]
             assert (sent[attempt["id"]], attempt["sends"], attempt["sequence"]) == (0, 1, 1), name
@@ -122,44 +122,46 @@ async def test_what_a_rail_would_execute_twice_is_not_sent_again_although_the_ra
 
 
 async def test_an_attempt_whose_process_died_counts_as_sent(empty_database_url: str, tmp_path: Path):
-    async with upgraded(empty_database_url, tmp_path, "http://127.0.0.1:9") as house:
-        house.processes = [await house.process()]
-        engine = house.processes[0].engine
+    async with upgraded(empty_database_url, tmp_path, "http://127.0.0.1:9") as deployment:
+        deployment.processes = [await deployment.process()]
+        engine = deployment.processes[0].engine
         engine.worker.stop()
-        await house.processes[0].working
-        await house.out_of_reach(down=True)
-        killed = {house.stored.asked[name].id for name in UNANSWERED}
+        await deployment.processes[0].working
+        await deployment.out_of_reach(down=True)
+        killed = {deployment.stored.asked[name].id for name in UNANSWERED}
         leases = "SELECT id, lease_until FROM {} WHERE id = ANY($1)"
-        ended = [r for t in ("payments", "payouts") for r in await house.pool.fetch(leases.format(t), killed)]
-        await house.none(
+        ended = [
+            r for t in ("payments", "payouts") for r in await deployment.pool.fetch(leases.format(t), killed)
+        ]
+        await deployment.none(
             "SELECT 1 FROM payments WHERE lease_until > now() UNION ALL "
             "SELECT 1 FROM payouts WHERE lease_until > now()"
         )
         for case in await engine.order_store.take_due(limit=100, lease_s=2.0):
             if case.attempts and case.attempts[0].order_id in killed:
                 await engine.worker.order_worker.advance(case)
-        attempts = {a["order_id"]: a for a in await house.attempts() if a["order_id"] in killed}
+        attempts = {a["order_id"]: a for a in await deployment.attempts() if a["order_id"] in killed}
         assert len(attempts) == len(ended) == len(killed)
         for order_id, lease_until in ended:
             attempt = attempts[order_id]
             assert (attempt["state"], attempt["evidence"]) == ("unknown", "ambiguous")
             assert attempt["quiet_since"] == lease_until, "it settles from the end of the lease"
             assert (attempt["sequence"], attempt["sends"]) == (1, 1)
-        assert house.arrivals == {}
+        assert deployment.arrivals == {}
 
 
-async def repeats_in_progress(house: Upgraded) -> None:
+async def repeats_in_progress(deployment: Upgraded) -> None:
     """Whoever was never answered is told so, until a worker has looked."""
     for name in UNANSWERED:
         with pytest.raises(KeyInProgressError):
-            await house.repeat(name, house.stored.asked[name])
+            await deployment.repeat(name, deployment.stored.asked[name])
 
 
-async def people_decide(house: Upgraded) -> None:
+async def people_decide(deployment: Upgraded) -> None:
     """The payer hands over a password, and an operator approves: both were asked by the release."""
-    engine = house.processes[0].engine
-    await engine.submit_otp(TENANT, house.stored.asked["pay-otp"].id, "123456")
-    review = house.stored.asked["pay-risk-review"].id
+    engine = deployment.processes[0].engine
+    await engine.submit_otp(TENANT, deployment.stored.asked["pay-otp"].id, "123456")
+    review = deployment.stored.asked["pay-risk-review"].id
     await engine.reviewing.approve(review, by="operator", reason="known customer")
 
 
@@ -174,18 +176,18 @@ def expected(orders: dict[str, asyncpg.Record], stored: Stored) -> dict[str, tup
     return {name: ENDS.get(name, ("succeeded", None)) for name in names}
 
 
-async def judge_books(house: Upgraded, orders: dict[str, asyncpg.Record]) -> None:
+async def judge_books(deployment: Upgraded, orders: dict[str, asyncpg.Record]) -> None:
     """What the rails moved is what the database says: one debit net of credits, one credit for a payout."""
     moved: dict[str, list[int]] = defaultdict(list)
-    for played in house.sandbox.rails.values():
+    for played in deployment.sandbox.rails.values():
         book = played.book()
         for entry in book["debits"]:
             moved[plain(entry["reference"])].append(entry["amount"])
         for entry in book["credits"]:
             moved[plain(entry["reference"])].append(-entry["amount"])
-    owner = {plain(str(row["reference"])): row["order_id"] for row in await house.attempts()}
+    owner = {plain(str(row["reference"])): row["order_id"] for row in await deployment.attempts()}
     assert set(moved) <= set(owner)
-    refunded = {row["id"]: row["payment_id"] for row in await house.pool.fetch("SELECT * FROM refunds")}
+    refunded = {row["id"]: row["payment_id"] for row in await deployment.pool.fetch("SELECT * FROM refunds")}
     net: Counter[str] = Counter()
     paid_out: Counter[str] = Counter()
     for reference, amounts in moved.items():
@@ -198,7 +200,7 @@ async def judge_books(house: Upgraded, orders: dict[str, asyncpg.Record]) -> Non
         for row in orders.values()
         if row["id"].startswith("pay_") and net[row["id"]] != due(row)
     }
-    asked = house.stored.asked["pay-amount-differs"].amount
+    asked = deployment.stored.asked["pay-amount-differs"].amount
     assert wrong == {"pay-amount-differs": asked + 7}
     outgoing = {
         row["name"]: paid_out[row["id"]] for row in orders.values() if row["id"][:3] in ("po_", "re_")
@@ -211,19 +213,19 @@ def due(row: asyncpg.Record) -> int:
     return row["amount"] - row["amount_refunded"] if row["status"] == "succeeded" else 0
 
 
-async def judge_sends(house: Upgraded, orders: dict[str, asyncpg.Record]) -> None:
+async def judge_sends(deployment: Upgraded, orders: dict[str, asyncpg.Record]) -> None:
     """Nothing that a rail had is sent again, and only what nobody had ever sent gets a new reference."""
     again: set[str] = set()
     opened: list[str] = []
-    attempts = await house.attempts()
-    sent = house.sent(attempts)
+    attempts = await deployment.attempts()
+    sent = deployment.sent(attempts)
     for attempt in attempts:
         name, times = orders[attempt["order_id"]]["name"], sent[attempt["id"]]
-        before = house.before.get(attempt["id"])
+        before = deployment.before.get(attempt["id"])
         if before is None:
             opened.append(name)
         elif times:
-            assert plain(str(attempt["reference"])) not in house.booked, f"{name} was sent again"
+            assert plain(str(attempt["reference"])) not in deployment.booked, f"{name} was sent again"
             again.add(name)
         assert times == attempt["sends"] - (before["sends"] if before else 0), name
         assert times <= 1, name
@@ -231,10 +233,10 @@ async def judge_sends(house: Upgraded, orders: dict[str, asyncpg.Record]) -> Non
     assert sorted(opened) == sorted(OPENED)
 
 
-async def judge_replays(house: Upgraded) -> None:
+async def judge_replays(deployment: Upgraded) -> None:
     """Each completed claim repeats its first answer, and each other has one answer by now."""
-    for name, asked in house.stored.asked.items():
-        reply, again = await house.repeat(name, asked), await house.repeat(name, asked)
+    for name, asked in deployment.stored.asked.items():
+        reply, again = await deployment.repeat(name, asked), await deployment.repeat(name, asked)
         assert reply.replayed
         assert (reply.status, reply.body) == (again.status, again.body)
         if name in UNANSWERED:

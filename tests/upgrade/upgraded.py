@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from drill.house import House, housed, quick
+from drill.deployment import Deployment, deployed, quick
 from drill.script import RAILS
 from synccash.engine.settings import EngineSettings
 from synccash.engine.system import SystemClock, SystemIdentities
@@ -45,7 +45,7 @@ def patient(public_url: str) -> EngineSettings:
 
 
 @dataclass(slots=True, kw_only=True)
-class Upgraded(House):
+class Upgraded(Deployment):
     """Live: the rails with their books, and the database of the release, migrated."""
 
     stored: Stored
@@ -171,6 +171,6 @@ async def upgraded(
     stored = Stored.read()
     stored.write_journals(folder, lost)
     given = {"order": RAILS, "settings_for": patient, "stored": stored}
-    async with housed(Upgraded, database_url, folder, **given) as house:
-        await house.begin(merchant_url)
-        yield house
+    async with deployed(Upgraded, database_url, folder, **given) as deployment:
+        await deployment.begin(merchant_url)
+        yield deployment

@@ -13,12 +13,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from breaker_members import NAME, member
+from breaker_peers import NAME, breaker_peer
 from synccash.resilience.verdict import Outcome
 
 
 async def serve(socket, url, instance):
-    async with member(url, instance) as found:
+    async with breaker_peer(url, instance) as found:
         await answer_all(socket, instance, found)
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 import redis
 
-from breaker_members import FAILURES, NAME, all_are, members, until
+from breaker_peers import FAILURES, NAME, all_are, breaker_peers, until
 from synccash.resilience.verdict import Outcome
 from synccash.stores.valkey.breakers import scripts as script
 from synccash.stores.valkey.breakers.probe_lease import START_S, ProbeLease
@@ -17,7 +17,7 @@ def seconds_left(member):
 
 
 async def test_what_one_sees_opens_all_for_the_time_that_is_left(valkey_url):
-    async with members(valkey_url, 3) as found:
+    async with breaker_peers(valkey_url, 3) as found:
         found[0].fail()
         await all_are(found, "open")
         assert all(50 < seconds_left(member) < 61 for member in found)
@@ -35,13 +35,13 @@ async def until_async(ask, enough):
 
 
 async def test_who_comes_later_opens_too_and_with_the_same_round(valkey_url):
-    async with members(valkey_url, 1) as [first]:
+    async with breaker_peers(valkey_url, 1) as [first]:
         first.fail()
         first.clock.ahead_s = 60.0
         ticket = await until(first.enter)
         first.breaker.record(ticket, Outcome.FAILED, 0.1)
         await until(lambda: kept(valkey_url).get("till_in_s", 0) > 100)
-        async with members(valkey_url, 1, name="q") as [later]:
+        async with breaker_peers(valkey_url, 1, name="q") as [later]:
             await all_are([later], "open")
             assert 100 < seconds_left(later) < 121
             assert later.breaker.statistics().rounds == 2
@@ -58,7 +58,7 @@ def kept(url):
 
 
 async def test_a_reset_and_a_forced_open_reach_all(valkey_url):
-    async with members(valkey_url, 3) as found:
+    async with breaker_peers(valkey_url, 3) as found:
         found[0].fail()
         await all_are(found, "open")
         await found[2].view.reset(NAME, "by hand")
@@ -69,17 +69,17 @@ async def test_a_reset_and_a_forced_open_reach_all(valkey_url):
 
 
 async def test_a_forced_open_survives_all_processes_until_its_reset(valkey_url):
-    async with members(valkey_url) as found:
+    async with breaker_peers(valkey_url) as found:
         await found[0].view.force_open(NAME, "maintenance")
         await all_are(found, "forced_open")
-    async with members(valkey_url, name="q") as found:
+    async with breaker_peers(valkey_url, name="q") as found:
         await all_are(found, "forced_open")
         await found[1].view.reset(NAME, "over")
         await all_are(found, "closed")
 
 
 async def test_as_a_hint_a_peers_open_halves_the_failures_that_it_takes_for_as_long(valkey_url):
-    async with members(valkey_url, peer_open="hint") as found:
+    async with breaker_peers(valkey_url, peer_open="hint") as found:
         first, second = found
         first.fail()
         await until(lambda: kept(valkey_url))
@@ -129,7 +129,7 @@ async def heard(url, member, *news):
 
 
 async def test_news_of_one_process_that_overtook_each_other_end_with_the_newest(valkey_url):
-    async with members(valkey_url, 1) as [member]:
+    async with breaker_peers(valkey_url, 1) as [member]:
         await heard(valkey_url, member, closed(2), opened(1, url=valkey_url))
         assert member.state == "closed"
         await heard(valkey_url, member, opened(3, url=valkey_url))
@@ -141,7 +141,7 @@ async def test_news_of_one_process_that_overtook_each_other_end_with_the_newest(
 
 
 async def test_news_that_come_after_their_time_open_nothing(valkey_url):
-    async with members(valkey_url, 1) as [member]:
+    async with breaker_peers(valkey_url, 1) as [member]:
         await heard(valkey_url, member, opened(1, till_in_s=-0.5, url=valkey_url))
         assert member.state == "closed"
 
@@ -150,7 +150,7 @@ async def test_what_was_seen_before_a_persons_action_changes_nothing_after_it(va
     def act(kind, version):
         return {"kind": kind, "name": NAME, "version": version, "reason": kind, "instance": "other"}
 
-    async with members(valkey_url, 1) as [member]:
+    async with breaker_peers(valkey_url, 1) as [member]:
         await heard(valkey_url, member, act("reset", 5), opened(1, version=4, url=valkey_url))
         assert member.state == "closed"
         await heard(valkey_url, member, act("forced", 6), act("reset", 5), closed(2, version=5))
@@ -160,7 +160,7 @@ async def test_what_was_seen_before_a_persons_action_changes_nothing_after_it(va
 
 
 async def test_two_who_act_at_once_end_alike_with_the_later_one(valkey_url):
-    async with members(valkey_url) as found:
+    async with breaker_peers(valkey_url) as found:
         await asyncio.gather(
             found[0].view.force_open(NAME, "shut it"), found[1].view.reset(NAME, "open it again")
         )
@@ -169,7 +169,7 @@ async def test_two_who_act_at_once_end_alike_with_the_later_one(valkey_url):
 
 
 async def test_one_of_all_probes_and_its_success_closes_all(valkey_url):
-    async with members(valkey_url, 4) as found:
+    async with breaker_peers(valkey_url, 4) as found:
         found[0].fail()
         await all_are(found, "open")
         for member in found:
@@ -185,7 +185,7 @@ async def test_one_of_all_probes_and_its_success_closes_all(valkey_url):
 
 
 async def test_a_prober_that_died_blocks_the_others_no_longer_than_its_lease(valkey_url):
-    async with members(valkey_url, 1) as [member]:
+    async with breaker_peers(valkey_url, 1) as [member]:
         member.fail()
         await until(lambda: kept(valkey_url))
         member.clock.ahead_s = 61.0
@@ -202,7 +202,7 @@ async def test_a_lease_that_no_call_came_for_is_given_back_and_the_next_call_goe
     async def sleep(seconds):
         await (over.wait() if seconds == START_S else asyncio.sleep(seconds))
 
-    async with members(valkey_url, 1, sleep=sleep) as [member]:
+    async with breaker_peers(valkey_url, 1, sleep=sleep) as [member]:
         member.fail()
         await until(lambda: kept(valkey_url))
         member.clock.ahead_s = 61.0
@@ -220,7 +220,7 @@ async def test_a_lease_whose_probe_proved_nothing_is_given_back_to_those_who_hav
     async def sleep(seconds):
         await (over.wait() if seconds == START_S else asyncio.sleep(seconds))
 
-    async with members(valkey_url, 2, sleep=sleep) as [first, second]:
+    async with breaker_peers(valkey_url, 2, sleep=sleep) as [first, second]:
         first.fail()
         await all_are([first, second], "open")
         for member in (first, second):
@@ -244,7 +244,7 @@ async def test_a_lease_is_kept_while_its_probe_runs(valkey_url):
         else:
             await asyncio.sleep(seconds)
 
-    async with members(valkey_url, 1, sleep=sleep) as [member]:
+    async with breaker_peers(valkey_url, 1, sleep=sleep) as [member]:
         member.fail()
         await until(lambda: kept(valkey_url))
         member.clock.ahead_s = 61.0
@@ -273,7 +273,7 @@ def test_a_lapsed_lease_lets_one_call_through_while_it_is_asked_for_anew():
 
 
 async def test_healthy_calls_send_nothing(valkey_url):
-    async with members(valkey_url) as found:
+    async with breaker_peers(valkey_url) as found:
         before = commands(valkey_url)
         for _ in range(1_000):
             found[0].breaker.record(found[0].breaker.acquire(), Outcome.OK, 0.001)
@@ -288,27 +288,27 @@ def commands(url):
     return {name: seen.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in names}
 
 
-async def test_a_valkey_that_lost_everything_moves_no_breaker_and_gets_back_what_people_did(mortal):
-    async with members(mortal.url) as found:
+async def test_a_valkey_that_lost_everything_moves_no_breaker_and_gets_back_what_people_did(stoppable_valkey):
+    async with breaker_peers(stoppable_valkey.url) as found:
         await found[0].view.force_open(NAME, "maintenance")
         await all_are(found, "forced_open")
-        mortal.restart()
+        stoppable_valkey.restart()
         await until(lambda: all(not member.shared.connected for member in found))
         assert {member.state for member in found} == {"forced_open"}
-        async with members(mortal.url, 1, name="q") as [newcomer]:
+        async with breaker_peers(stoppable_valkey.url, 1, name="q") as [newcomer]:
             await all_are([newcomer], "forced_open")
 
 
-async def test_without_valkey_each_decides_alone_and_it_is_shared_again_without_a_restart(mortal):
-    async with members(mortal.url) as found:
+async def test_without_valkey_each_decides_alone_and_it_is_shared_again_without_a_restart(stoppable_valkey):
+    async with breaker_peers(stoppable_valkey.url) as found:
         first, second = found
-        mortal.kill()
+        stoppable_valkey.kill()
         await until(lambda: all(not member.shared.connected for member in found))
         first.fail()
         assert (first.state, second.state) == ("open", "closed")
         assert await first.shared.peers() == []
         await second.view.force_open(NAME, "by hand")
-        mortal.start()
+        stoppable_valkey.start()
         await all_are(found, "forced_open")
         await first.view.reset(NAME, "by hand")
         await all_are(found, "closed")
@@ -316,11 +316,11 @@ async def test_without_valkey_each_decides_alone_and_it_is_shared_again_without_
         await all_are(found, "open")
 
 
-async def test_without_valkey_a_half_open_breaker_probes_by_itself(mortal):
-    async with members(mortal.url) as found:
+async def test_without_valkey_a_half_open_breaker_probes_by_itself(stoppable_valkey):
+    async with breaker_peers(stoppable_valkey.url) as found:
         found[0].fail()
         await all_are(found, "open")
-        mortal.kill()
+        stoppable_valkey.kill()
         await until(lambda: all(not member.shared.connected for member in found))
         for member in found:
             member.clock.ahead_s = 61.0
@@ -333,19 +333,19 @@ async def test_without_valkey_a_half_open_breaker_probes_by_itself(mortal):
 
 @pytest.mark.parametrize("probe", [Outcome.OK, Outcome.FAILED])
 async def test_over_a_frozen_valkey_calls_are_decided_and_what_was_found_is_told_after_the_thaw(
-    mortal, probe
+    stoppable_valkey, probe
 ):
-    async with members(mortal.url, deadline_s=0.2) as found:
+    async with breaker_peers(stoppable_valkey.url, deadline_s=0.2) as found:
         first, second = found
         first.fail()
         await all_are(found, "open")
-        mortal.freeze()
+        stoppable_valkey.freeze()
         for member in found:
             member.clock.ahead_s = 61.0
         ticket = await until(first.enter)
         first.breaker.record(ticket, probe, 0.001)
         assert first.state == ("closed" if probe is Outcome.OK else "open")
-        mortal.thaw()
+        stoppable_valkey.thaw()
         await all_are([second], first.state)
 
 
@@ -362,7 +362,7 @@ async def test_what_cannot_be_read_ends_nothing_and_gives_way_to_a_persons_actio
     with redis.Redis.from_url(valkey_url) as client:
         client.hset(script.MANUAL, mapping={NAME: UNREADABLE[0], "other:collect": UNREADABLE[1]})
         client.hset(script.OPEN, mapping={NAME: UNREADABLE[2]})
-        async with members(valkey_url) as found:
+        async with breaker_peers(valkey_url) as found:
             for news in UNREADABLE:
                 client.publish(script.CHANNEL, news)
             found[0].fail()

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import uvloop
 
-from breaker_members import NAME, members, until
+from breaker_peers import NAME, breaker_peers, until
 from synccash.resilience.rate_limiter import Demand, Limit
 from synccash.stores.valkey.client import UNREACHABLE, build_client, ping
 from synccash.stores.valkey.limits.connection import ValkeyConnection
@@ -64,7 +64,10 @@ def on_uvloop(scenario):
 @pytest.mark.parametrize("manner", MANNERS)
 def test_a_breaker_forced_open_at_one_process_is_known_at_the_other_afterwards(proxy, valkey_url, manner):
     async def scenario():
-        async with members(through(proxy, valkey_url), sleep=lambda _: asyncio.sleep(0)) as (one, other):
+        async with breaker_peers(through(proxy, valkey_url), sleep=lambda _: asyncio.sleep(0)) as (
+            one,
+            other,
+        ):
             proxy.be(manner)
             await until(lambda: not one.shared.connected and not other.shared.connected)
             one.breaker.force_open("by hand")
@@ -158,7 +161,7 @@ async def until_heard(channel, bell):
 
 def test_an_error_that_nobody_foresaw_costs_a_breaker_a_restart_and_no_news(valkey_url):
     async def scenario():
-        async with members(valkey_url) as (one, other):
+        async with breaker_peers(valkey_url) as (one, other):
             client = one.session.client
             real = client.eval
 

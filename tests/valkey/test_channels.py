@@ -10,7 +10,7 @@ import redis
 from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
-from breaker_members import WAIT_S, until
+from breaker_peers import WAIT_S, until
 from synccash.stores.supervised_loops import LoopSupervisor
 from synccash.stores.valkey.channel import MAX_QUEUED, ChannelListener
 from synccash.stores.valkey.client import build_client
@@ -130,7 +130,7 @@ async def test_a_channel_that_nobody_keeps_up_with_is_emptied_and_prepared_again
         assert (line["channel"], line["dropped"]) == ("slow", MAX_QUEUED)
 
 
-async def test_after_a_loss_each_channel_is_prepared_again_and_told_once_per_outage(mortal):
+async def test_after_a_loss_each_channel_is_prepared_again_and_told_once_per_outage(stoppable_valkey):
     told, pauses = [], []
 
     async def prepare():
@@ -140,7 +140,7 @@ async def test_after_a_loss_each_channel_is_prepared_again_and_told_once_per_out
         pauses.append(seconds)
         await asyncio.sleep(0.01)
 
-    async with listening(mortal.url, sleep=pause) as listener:
+    async with listening(stoppable_valkey.url, sleep=pause) as listener:
         part = listener.subscribe(
             "a",
             told.append,
@@ -150,11 +150,11 @@ async def test_after_a_loss_each_channel_is_prepared_again_and_told_once_per_out
             lost=lambda error: told.append("lost"),
         )
         await until(lambda: part.connected)
-        mortal.kill()
+        stoppable_valkey.kill()
         await until(lambda: len(pauses) > 5)
-        mortal.start()
+        stoppable_valkey.start()
         await until(lambda: part.connected)
-        with redis.Redis.from_url(mortal.url) as client:
+        with redis.Redis.from_url(stoppable_valkey.url) as client:
             client.publish("a", "again")
         await until(lambda: b"again" in told)
     assert told == ["prepared", "connected", "lost", "prepared", "connected", b"again"]
@@ -240,8 +240,8 @@ async def test_a_listener_can_be_closed_at_any_moment_of_its_connecting(valkey_u
     await until(lambda: subscribed(valkey_url) == [])
 
 
-async def test_it_is_closed_while_valkey_is_frozen(mortal):
-    async with listening(mortal.url) as listener:
+async def test_it_is_closed_while_valkey_is_frozen(stoppable_valkey):
+    async with listening(stoppable_valkey.url) as listener:
         part = listener.subscribe("a", lambda _: None, name="a")
         await until(lambda: part.connected)
-        mortal.freeze()
+        stoppable_valkey.freeze()

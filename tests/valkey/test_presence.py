@@ -7,7 +7,7 @@ import time
 import pytest
 import redis
 
-from breaker_members import until
+from breaker_peers import until
 from synccash.stores.supervised_loops import LoopSupervisor
 from synccash.stores.valkey.client import UNREACHABLE, build_client
 from synccash.stores.valkey.presence import API_PROCESSES, BREAKERS, INQUIRERS, RAIL_HEALTH, Presence
@@ -69,15 +69,18 @@ async def test_a_group_that_was_not_joined_does_not_list_the_process(valkey_url,
     assert seen.members() == ["other"]
 
 
-async def test_the_size_forgets_who_left_but_not_when_valkey_lost_its_data(mortal, process):
+async def test_the_size_forgets_who_left_but_not_when_valkey_lost_its_data(stoppable_valkey, process):
     clock = Clock()
-    one, other = process(mortal.url, "one", clock=clock), process(mortal.url, "other", clock=clock)
+    one, other = (
+        process(stoppable_valkey.url, "one", clock=clock),
+        process(stoppable_valkey.url, "other", clock=clock),
+    )
     fleet = joined(one, API_PROCESSES)
     joined(other, API_PROCESSES)
     await other.beat()
     await one.beat()
     assert fleet.size() == 2
-    mortal.flush()
+    stoppable_valkey.flush()
     await one.beat()
     assert fleet.size() == 2, "Valkey lost its data a moment ago"
     clock.now += 15
@@ -85,13 +88,13 @@ async def test_the_size_forgets_who_left_but_not_when_valkey_lost_its_data(morta
     assert fleet.size() == 1
 
 
-async def test_during_an_outage_the_last_answer_stands(mortal, process):
-    one, other = process(mortal.url, "one"), process(mortal.url, "other")
+async def test_during_an_outage_the_last_answer_stands(stoppable_valkey, process):
+    one, other = process(stoppable_valkey.url, "one"), process(stoppable_valkey.url, "other")
     inquirers = joined(one, INQUIRERS)
     joined(other, INQUIRERS)
     await other.beat()
     await one.beat()
-    mortal.kill()
+    stoppable_valkey.kill()
     with pytest.raises(UNREACHABLE):
         await one.beat()
     assert (inquirers.size(), set(inquirers.members())) == (2, {"one", "other"})

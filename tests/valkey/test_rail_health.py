@@ -91,13 +91,13 @@ async def test_what_cannot_be_read_is_not_known(valkey_url):
         assert another.score == 1.0
 
 
-async def test_without_valkey_a_process_goes_by_what_it_sees(mortal):
-    async with fleet(mortal.url, "a", "b") as (one, another):
+async def test_without_valkey_a_process_goes_by_what_it_sees(stoppable_valkey):
+    async with fleet(stoppable_valkey.url, "a", "b") as (one, another):
         one.saw(50)
         another.saw(50)
         await exchange(one, another)
         together = another.score
-        mortal.kill()
+        stoppable_valkey.kill()
         await another.shared.exchange()
         assert together < another.score < 0.8
         assert another.health.live == 1

@@ -95,17 +95,17 @@ async def test_every_key_expires_when_it_no_longer_matters_and_all_share_one_slo
         assert all(key.startswith(b"{synccash:rl}:") for key in keys)
 
 
-async def test_a_script_flush_fails_no_request(mortal):
-    async with limiting(mortal.url) as limiter:
+async def test_a_script_flush_fails_no_request(stoppable_valkey):
+    async with limiting(stoppable_valkey.url) as limiter:
         await until_not_degraded(limiter, [Demand(WIDE, "a")])
-        mortal.forget_scripts()
+        stoppable_valkey.forget_scripts()
         decisions = await asyncio.gather(*(limiter.check("e", [Demand(WIDE, "a")]) for _ in range(50)))
         assert all(decision.allowed and not decision.degraded for decision in decisions)
 
 
 @pytest.mark.parametrize("trouble", ["restart", "flush", "kill", "freeze"])
-async def test_an_outage_under_load_fails_no_request_and_valkey_is_used_again(mortal, trouble):
-    async with limiting(mortal.url) as limiter:
+async def test_an_outage_under_load_fails_no_request_and_valkey_is_used_again(stoppable_valkey, trouble):
+    async with limiting(stoppable_valkey.url) as limiter:
         await until_not_degraded(limiter, [Demand(WIDE, "a")])
         going, decisions = True, []
 
@@ -115,9 +115,9 @@ async def test_an_outage_under_load_fails_no_request_and_valkey_is_used_again(mo
                 await asyncio.sleep(0.002)
 
         asking = [asyncio.create_task(ask()) for _ in range(8)]
-        getattr(mortal, trouble)()
+        getattr(stoppable_valkey, trouble)()
         await asyncio.sleep(0.2)
-        mortal.revive()
+        stoppable_valkey.revive()
         going = False
         await asyncio.gather(*asking)
         await until_not_degraded(limiter, [Demand(WIDE, "a")])
@@ -125,27 +125,29 @@ async def test_an_outage_under_load_fails_no_request_and_valkey_is_used_again(mo
     assert limiter.counts.degraded > 0 or trouble in ("flush", "restart")
 
 
-async def test_without_valkey_each_process_grants_its_share_less_what_valkey_granted(mortal):
-    async with limiting(mortal.url, instances=lambda: 2) as limiter:
+async def test_without_valkey_each_process_grants_its_share_less_what_valkey_granted(stoppable_valkey):
+    async with limiting(stoppable_valkey.url, instances=lambda: 2) as limiter:
         await until_not_degraded(limiter, [Demand(WIDE, "a")])
         for _ in range(4):
             assert (await limiter.check("e", [Demand(USER, "ama")])).allowed
-        mortal.kill()
+        stoppable_valkey.kill()
         decisions = [await limiter.check("e", [Demand(USER, "ama")]) for _ in range(10)]
     assert all(decision.degraded for decision in decisions)
     assert sum(decision.allowed for decision in decisions) == 2
 
 
-async def test_two_processes_grant_half_each_without_valkey_and_a_single_one_grants_all(mortal):
+async def test_two_processes_grant_half_each_without_valkey_and_a_single_one_grants_all(stoppable_valkey):
     async with contextlib.AsyncExitStack() as stack:
         presences, fleets, limiters = [], [], []
         for name in ("one", "other"):
-            client = build_client(mortal.url)
+            client = build_client(stoppable_valkey.url)
             stack.push_async_callback(client.aclose)
             presences.append(Presence(client, name))
             fleets.append(presences[-1].membership(API_PROCESSES, assumed=7))
             fleets[-1].join()
-            limiters.append(await stack.enter_async_context(limiting(mortal.url, instances=fleets[-1].size)))
+            limiters.append(
+                await stack.enter_async_context(limiting(stoppable_valkey.url, instances=fleets[-1].size))
+            )
         assert [fleet.size() for fleet in fleets] == [7, 7], (
             "before the first beat, the assumed number is used"
         )
@@ -154,17 +156,17 @@ async def test_two_processes_grant_half_each_without_valkey_and_a_single_one_gra
         assert [fleet.size() for fleet in fleets] == [2, 2]
         for limiter in limiters:
             await until_not_degraded(limiter, [Demand(WIDE, "a")])
-        mortal.kill()
+        stoppable_valkey.kill()
         for limiter in limiters:
             decisions = [await limiter.check("e", [Demand(USER, "ama")]) for _ in range(10)]
             assert sum(decision.allowed for decision in decisions) == 6, "half of 10, and half of 3"
 
 
-async def test_each_limit_follows_its_fail_policy_without_valkey(mortal):
-    mortal.kill()
+async def test_each_limit_follows_its_fail_policy_without_valkey(stoppable_valkey):
+    stoppable_valkey.kill()
     opened = Limit(name="o", scope="ip", quota=1, period_s=60, fail_policy="open")
     closed = Limit(name="c", scope="ip", quota=100, period_s=60, fail_policy="closed")
-    async with limiting(mortal.url) as limiter:
+    async with limiting(stoppable_valkey.url) as limiter:
         for _ in range(3):
             assert (await limiter.check("e", [Demand(opened, "a")])).allowed
         refused = await limiter.check("e", [Demand(opened, "a"), Demand(closed, "a")])
@@ -172,15 +174,15 @@ async def test_each_limit_follows_its_fail_policy_without_valkey(mortal):
         assert refused.retry_after_s > 0
 
 
-async def test_a_known_block_is_refused_without_asking_valkey(mortal):
+async def test_a_known_block_is_refused_without_asking_valkey(stoppable_valkey):
     strict = Limit(name="s", scope="ip", quota=1, period_s=60, block=Block(violations=2, duration_s=100))
-    async with limiting(mortal.url) as limiter:
+    async with limiting(stoppable_valkey.url) as limiter:
         await until_not_degraded(limiter, [Demand(WIDE, "a")])
         last = [await limiter.check("e", [Demand(strict, "a")]) for _ in range(3)][-1]
         assert last.newly_blocked == 1
         assert limiter.counts.key_blocked == 1
         until = last.binding.blocked_until_us
-        mortal.kill()
+        stoppable_valkey.kill()
         refused = await limiter.check("e", [Demand(strict, "a")])
         assert not refused.degraded
         assert refused.binding.blocked_until_us == until
@@ -220,9 +222,9 @@ async def test_a_hundred_concurrent_requests_are_decided_one_by_one(valkey_url):
     assert standings.statuses[1].remaining >= 1_000 - 63
 
 
-async def test_a_request_without_demands_is_granted_without_valkey(mortal):
-    mortal.kill()
-    async with limiting(mortal.url) as limiter:
+async def test_a_request_without_demands_is_granted_without_valkey(stoppable_valkey):
+    stoppable_valkey.kill()
+    async with limiting(stoppable_valkey.url) as limiter:
         decision = await limiter.check("e", ())
     assert decision.allowed
     assert not decision.degraded

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
 
-from ledger_contract import opening
+from order_store_contract import opening
 from stores.postgres_world import PostgresWorld
 from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.payments.case import Opened

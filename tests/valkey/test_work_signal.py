@@ -42,13 +42,13 @@ async def heard_from(ringing, listening):
 
 
 @pytest.fixture(params=["local", "valkey", "valkey that is away"])
-async def bell(request, mortal):
+async def bell(request, stoppable_valkey):
     if request.param == "local":
         yield LocalWorkSignal()
         return
     if request.param == "valkey that is away":
-        mortal.kill()
-    async with started(mortal.url) as bell:
+        stoppable_valkey.kill()
+    async with started(stoppable_valkey.url) as bell:
         yield bell
 
 
@@ -71,47 +71,47 @@ async def test_a_ring_that_came_during_work_ends_the_next_wait_and_no_further_on
     assert loop.time() - before >= SHORT_S * 0.9
 
 
-async def test_a_ring_reaches_another_process(mortal):
-    async with started(mortal.url) as one, started(mortal.url) as other:
+async def test_a_ring_reaches_another_process(stoppable_valkey):
+    async with started(stoppable_valkey.url) as one, started(stoppable_valkey.url) as other:
         await heard_from(one, other)
         await heard_from(other, one)
 
 
-async def test_the_bell_is_heard_again_after_valkey_was_killed_and_came_back(mortal):
-    async with started(mortal.url) as one, started(mortal.url) as other:
+async def test_the_bell_is_heard_again_after_valkey_was_killed_and_came_back(stoppable_valkey):
+    async with started(stoppable_valkey.url) as one, started(stoppable_valkey.url) as other:
         await heard_from(one, other)
-        mortal.kill()
+        stoppable_valkey.kill()
         one.notify()
         await one.wait(SHORT_S)
-        mortal.start()
+        stoppable_valkey.start()
         await heard_from(one, other)
         await heard_from(other, one)
 
 
-async def test_a_bell_that_was_closed_still_rings_in_its_own_process(mortal):
-    async with started(mortal.url) as bell:
+async def test_a_bell_that_was_closed_still_rings_in_its_own_process(stoppable_valkey):
+    async with started(stoppable_valkey.url) as bell:
         await bell.close()
         await bell.wait(SHORT_S)
         bell.notify()
         await woken(bell)
 
 
-async def test_a_bell_can_be_closed_at_any_moment_of_its_connecting(mortal):
+async def test_a_bell_can_be_closed_at_any_moment_of_its_connecting(stoppable_valkey):
     for steps in range(40):
-        async with asyncio.timeout(LONG_S / 2), started(mortal.url):
+        async with asyncio.timeout(LONG_S / 2), started(stoppable_valkey.url):
             for _ in range(steps):
                 await asyncio.sleep(0)
 
 
-async def test_a_ping_tells_whether_valkey_answers(mortal):
-    async with build_client(mortal.url) as client:
+async def test_a_ping_tells_whether_valkey_answers(stoppable_valkey):
+    async with build_client(stoppable_valkey.url) as client:
         assert await ping(client)
-        mortal.freeze()
+        stoppable_valkey.freeze()
         assert not await ping(client)
-        mortal.thaw()
-        mortal.restart()
+        stoppable_valkey.thaw()
+        stoppable_valkey.restart()
         assert await ping(client)
-        mortal.kill()
+        stoppable_valkey.kill()
         assert not await ping(client)
 
 

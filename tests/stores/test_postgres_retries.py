@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import asyncpg
 import pytest
 
-from ledger_contract import opening
+from order_store_contract import opening
 from stores.postgres_world import PostgresWorld
 from synccash.payments.case import Opened
 from synccash.payments.errors import StoreUnavailableError

@@ -1,7 +1,6 @@
-"""A Valkey to which bad things happen.
+"""The fixture `stoppable_valkey`: a Valkey of the test's own, which it can kill, freeze and empty.
 
-`mortal`: a server of the test's own that may be killed, frozen and emptied. It serves
-at the start of each test.
+The server runs and answers at the start of each test.
 """
 
 import os
@@ -19,7 +18,7 @@ from synccash.servers.bundle import Servers, start_servers
 
 
 @dataclass
-class MortalValkey:
+class StoppableValkey:
     servers: Servers
     frozen: bool = field(default=False)
 
@@ -66,9 +65,9 @@ class MortalValkey:
 
 
 @pytest.fixture(scope="session")
-def mortal_server() -> Generator[Servers]:
+def stoppable_server() -> Generator[Servers]:
     # Not pytest's own folder: when root runs the suite, the servers' user could not enter that.
-    folder = Path(tempfile.mkdtemp(prefix="synccash-mortal-"))
+    folder = Path(tempfile.mkdtemp(prefix="synccash-stoppable-"))
     try:
         with start_servers(folder, postgres=False, durable=False) as servers:
             yield servers
@@ -78,8 +77,8 @@ def mortal_server() -> Generator[Servers]:
 
 
 @pytest.fixture
-def mortal(mortal_server: Servers) -> Generator[MortalValkey]:
-    valkey = MortalValkey(mortal_server)
+def stoppable_valkey(stoppable_server: Servers) -> Generator[StoppableValkey]:
+    valkey = StoppableValkey(stoppable_server)
     valkey.revive()
     valkey.flush()
     yield valkey

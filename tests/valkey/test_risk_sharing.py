@@ -111,15 +111,15 @@ async def test_a_request_that_is_repeated_at_another_process_is_told_the_same(va
         assert [two.assess(number) for number in (1, 2, 3, 4)] == said
 
 
-async def test_while_valkey_is_away_each_counts_for_itself_and_afterwards_together_again(mortal):
-    async with two_of(mortal.url) as (one, two):
-        mortal.kill()
+async def test_while_valkey_is_away_each_counts_for_itself_and_afterwards_together_again(stoppable_valkey):
+    async with two_of(stoppable_valkey.url) as (one, two):
+        stoppable_valkey.kill()
         assert [one.assess(number).outcome for number in (1, 2, 3, 4)][2:] == [
             RiskOutcome.ALLOW,
             RiskOutcome.DECLINE,
         ]
         assert two.assess(9) == ALLOWED
-        mortal.start()
+        stoppable_valkey.start()
         while not two.told.empty():
             two.told.get_nowait()
         await reaches(one, two)

@@ -12,16 +12,16 @@ from urllib.parse import urlsplit
 
 @dataclass(slots=True)
 class Proxy:
-    """`cuts`: how many of the next answers are lost after the service has given them. `keys`: those seen."""
+    """`dropped`: how many of the next responses it drops. `keys`: the Idempotency-Keys that it saw."""
 
     url: str
-    cuts: int = 0
+    dropped: int = 0
     keys: list[str | None] = field(default_factory=list[str | None])
 
 
 @contextmanager
 def proxy_to(service: str) -> Iterator[Proxy]:
-    """Stand between a client and the service."""
+    """Forward requests to the service."""
     behind = urlsplit(service)
     proxy = Proxy("")
 
@@ -35,8 +35,8 @@ def proxy_to(service: str) -> Iterator[Proxy]:
                 answered = reply.read()
             finally:
                 connection.close()
-            if proxy.cuts:
-                proxy.cuts -= 1
+            if proxy.dropped:
+                proxy.dropped -= 1
                 self.close_connection = True
                 return
             self.send_response_only(reply.status)
@@ -50,8 +50,8 @@ def proxy_to(service: str) -> Iterator[Proxy]:
 
 
 @dataclass(slots=True)
-class Shop:
-    """What a merchant's server was sent: (headers, body) each. `answer` is the status that it answers."""
+class WebhookReceiver:
+    """Webhooks that a merchant's server received, as (headers, body). It answers with status `answer`."""
 
     url: str
     heard: "queue.Queue[tuple[dict[str, str], bytes]]" = field(default_factory=queue.Queue)
@@ -63,19 +63,19 @@ class Shop:
 
 
 @contextmanager
-def shop() -> Iterator[Shop]:
+def webhook_receiver() -> Iterator[WebhookReceiver]:
     """A merchant's server that takes webhooks."""
-    shop = Shop("")
+    receiver = WebhookReceiver("")
 
     class Handler(_Quiet):
         def serve(self, body: bytes) -> None:
-            shop.heard.put((dict(self.headers.items()), body))
-            self.send_response(shop.answer)
+            receiver.heard.put((dict(self.headers.items()), body))
+            self.send_response(receiver.answer)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-    with _serving(Handler) as shop.url:
-        yield shop
+    with _serving(Handler) as receiver.url:
+        yield receiver
 
 
 class _Quiet(BaseHTTPRequestHandler):

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ledger_contract import LedgerContract
+from order_store_contract import OrderStoreContract
 from sim.clock import EPOCH
 from sim.order_store import FakeOrderStore, RefusedError
 from synccash.payments.case import Entry, Event
@@ -57,5 +57,5 @@ def world() -> FakeWorld:
     return FakeWorld()
 
 
-class TestFakeLedger(LedgerContract):
+class TestFakeOrderStore(OrderStoreContract):
     """Every promise of the contract."""

@@ -1,4 +1,4 @@
-"""Processes that share breakers, as seen by Valkey: in one event loop, each with a session of its own."""
+"""Peers that share circuit breakers through Valkey: one event loop, a Valkey session each."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ FAILURES = 4
 WAIT_S = 15.0
 
 
-class Leaping:
-    """The real time, and what a test adds to it."""
+class OffsetClock:
+    """The monotonic clock plus an offset that a test sets."""
 
     ahead_s = 0.0
 
@@ -28,9 +28,9 @@ class Leaping:
         return time.monotonic() + self.ahead_s
 
 
-class Member:
+class BreakerPeer:
     def __init__(self, session, **options):
-        self.clock = Leaping()
+        self.clock = OffsetClock()
         rules = BreakerSettings(failures=FAILURES, open_s=60.0, probe_hold_s=20.0)
         profiles = {"*": replace(PAYMENT_PROVIDER, breaker=rules)}
         self.registry = Registry(profiles, clock=self.clock, random=lambda: 0.0)
@@ -55,11 +55,11 @@ class Member:
 
 
 @contextlib.asynccontextmanager
-async def member(url, instance, *, deadline_s=1.0, sleep=asyncio.sleep, **options):
-    """One member, which has not started to share yet."""
-    # A crowded machine is slower than the service's deadline, and that is not the matter here.
+async def breaker_peer(url, instance, *, deadline_s=1.0, sleep=asyncio.sleep, **options):
+    """Open one peer; it shares nothing until `shared.start()`."""
+    # On a busy machine Valkey is slower than the deadline that the service sets by default.
     async with open_session(url, instance, deadline_s=deadline_s, sleep=sleep) as session:
-        found = Member(session, sleep=sleep, **options)
+        found = BreakerPeer(session, sleep=sleep, **options)
         try:
             yield found
         finally:
@@ -67,10 +67,12 @@ async def member(url, instance, *, deadline_s=1.0, sleep=asyncio.sleep, **option
 
 
 @contextlib.asynccontextmanager
-async def members(url, number=2, *, name="p", **options):
-    """So many members who all hear what is told."""
+async def breaker_peers(url, number=2, *, name="p", **options):
+    """Open `number` peers and wait until each is subscribed."""
     async with contextlib.AsyncExitStack() as stack:
-        found = [await stack.enter_async_context(member(url, f"{name}{i}", **options)) for i in range(number)]
+        found = [
+            await stack.enter_async_context(breaker_peer(url, f"{name}{i}", **options)) for i in range(number)
+        ]
         for one in found:
             one.shared.start()
         await until(lambda: all(one.shared.connected for one in found))

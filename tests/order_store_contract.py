@@ -1,6 +1,6 @@
 """Contract tests of the order store. PostgreSQL's and the simulation's order store pass the same tests.
 
-A store's test module provides a fixture `world` and a class that inherits from LedgerContract.
+A store's test module provides a fixture `world` and a class that inherits from OrderStoreContract.
 """
 
 import asyncio
@@ -53,18 +53,18 @@ _OPERATION = {"Payment": Operation.COLLECT, "Refund": Operation.REFUND, "Payout"
 
 
 class World(Protocol):
-    """A ledger and what a test may do to it and see of it."""
+    """An order store and what a test may do to it and see of it."""
 
     order_store: Any
     refusal: type[Exception]
     """What a commit raises that would break an invariant."""
 
     def now(self) -> datetime:
-        """The ledger's clock."""
+        """The order store's clock."""
         ...
 
     async def skip(self, seconds: float) -> None:
-        """Let the ledger's clock go on."""
+        """Let the order store's clock go on."""
         ...
 
     async def events(self) -> Sequence[Event]:
@@ -355,7 +355,7 @@ class ClaimContract:
         assert case.order.reference == "invoice 7"
 
 
-class MoveContract:
+class CommitContract:
     """Later commits: compare-and-set, all or nothing."""
 
     async def test_every_written_field_is_read_back(self, world: World):
@@ -537,7 +537,7 @@ class MoveContract:
         assert await taken(world) == {}
 
 
-class HoldContract:
+class LeaseContract:
     """Leases, fences, what is due, and hints."""
 
     async def test_an_order_is_taken_over_when_its_lease_has_run_out(self, world: World):
@@ -1247,10 +1247,10 @@ def _paid(case: PaymentCase, *, names_debit: bool = True) -> Commit:
     return commit(case, debit, order=order)
 
 
-class LedgerContract(
+class OrderStoreContract(
     ClaimContract,
-    MoveContract,
-    HoldContract,
+    CommitContract,
+    LeaseContract,
     RefundContract,
     PayoutContract,
     BalanceContract,

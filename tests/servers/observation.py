@@ -1,4 +1,4 @@
-"""What the tests of this room see from outside: processes, owners of servers, rows."""
+"""Helpers that look at servers from outside: processes, the process that owns them, connections."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import redis
 
-OWNER = Path(__file__).with_name("owner.py")
+OWNER = Path(__file__).with_name("server_owner.py")
 PATIENCE_MS = 20_000
 
 

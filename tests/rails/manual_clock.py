@@ -5,7 +5,7 @@ import heapq
 from datetime import UTC, datetime, timedelta
 
 
-class TickingClock:
+class ManualClock:
     def __init__(self):
         self.time = 1_000.0
         self.slept = []

@@ -1,4 +1,4 @@
-"""A PostgreSQL whose connections may be cut, or say nothing any more, without harm to the server itself."""
+"""A proxy in front of PostgreSQL that a test can cut or silence while the server itself keeps running."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 _NAME = ".s.PGSQL.5432"
 
 
-class Severable:
-    """Stands between clients and the server of `url`, in the event loop of the test."""
+class PostgresProxy:
+    """Forwards connections to the server of `url`, in the event loop of the test."""
 
     def __init__(self, url: str, folder: Path) -> None:
         parts = urlsplit(url)
@@ -25,14 +25,14 @@ class Severable:
         self._server: asyncio.Server | None = None
         self.url = parts._replace(query=f"host={quote(str(folder), safe='/')}").geturl()
 
-    async def mend(self) -> None:
-        """Connections can be made, and are answered."""
+    async def restore(self) -> None:
+        """Accept connections and forward both directions."""
         self._speaking.set()
         if self._server is None:
             self._server = await asyncio.start_unix_server(self._serve, self._own)
 
     async def cut(self) -> None:
-        """Every connection dies, and new ones are refused."""
+        """Abort every connection and refuse new ones."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -43,19 +43,19 @@ class Severable:
             await asyncio.wait(self._tasks)
 
     def silence(self) -> None:
-        """What is said from now on reaches nobody."""
+        """Keep connections open and forward nothing."""
         self._speaking.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind_reader, behind_writer = await asyncio.open_unix_connection(self._behind)
         if self._server is None:
-            # Cut while it was being made.
+            # cut() was called while this connection was being opened.
             writer.transport.abort()
             behind_writer.transport.abort()
             return
         for source, sink in ((reader, behind_writer), (behind_reader, writer)):
             self._writers.add(sink)
-            task = asyncio.create_task(self._carry(source, sink), name="severable")
+            task = asyncio.create_task(self._carry(source, sink), name="postgres_proxy")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -70,10 +70,10 @@ class Severable:
 
 
 @contextlib.asynccontextmanager
-async def severable(url: str) -> AsyncGenerator[Severable]:
+async def postgres_proxy(url: str) -> AsyncGenerator[PostgresProxy]:
     folder = Path(tempfile.mkdtemp(prefix="synccash-cut-"))
-    between = Severable(url, folder)
-    await between.mend()
+    between = PostgresProxy(url, folder)
+    await between.restore()
     try:
         yield between
     finally:

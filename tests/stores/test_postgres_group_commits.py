@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 
-from ledger_contract import commit, opening
+from order_store_contract import commit, opening
 from stores.postgres_world import PostgresWorld
 from synccash.payments.case import AlreadyClaimed, Opened, ReferenceTaken
 

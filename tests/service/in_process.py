@@ -1,4 +1,4 @@
-"""The whole service in one thread of the test: API, worker, webhooks and all rails of the sandbox.
+"""The service in one thread of the test process: API, worker, webhooks and all rails of the sandbox.
 
 Lighter than `synccash up`, whose processes are what test_promises.py is about; the engine, PostgreSQL, HTTP
 in all directions and the rails' books are the same.
@@ -32,7 +32,7 @@ GENEROUS = "payment_initiation=100000/60, refund_request=100000/60, payment_stat
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class RunningService:
     """A running service with its keys: of a merchant, of another merchant, of the first one's live mode."""
 
     url: str
@@ -55,9 +55,11 @@ class Whole:
 
 
 @contextlib.contextmanager
-def whole(database_url: str, folder: Path, *, tells: bool = True, **settings: Any) -> Generator[Whole]:
+def running_service(
+    database_url: str, folder: Path, *, tells: bool = True, **settings: Any
+) -> Generator[RunningService]:
     """Run it until the block is left. `tells`: webhooks are sent; some hosts take long to be looked up."""
-    started: list[Whole | BaseException] = []
+    started: list[RunningService | BaseException] = []
     ready = threading.Event()
     ends: list[Any] = []
 
@@ -82,7 +84,7 @@ def whole(database_url: str, folder: Path, *, tells: bool = True, **settings: An
     try:
         assert ready.wait(60)
         first = started[0]
-        assert isinstance(first, Whole), first
+        assert isinstance(first, RunningService), first
         yield first
     finally:
         with contextlib.suppress(RuntimeError):
@@ -94,7 +96,7 @@ def whole(database_url: str, folder: Path, *, tells: bool = True, **settings: An
 @contextlib.asynccontextmanager
 async def _running(
     database_url: str, folder: Path, more: Mapping[str, Any], *, tells: bool
-) -> AsyncGenerator[Whole]:
+) -> AsyncGenerator[RunningService]:
     async with contextlib.AsyncExitStack() as stack:
         sandbox = await stack.enter_async_context(run_sandbox(data_dir=folder))
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -121,7 +123,7 @@ async def _running(
             stack.callback(loop.stop)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
-            yield Whole(url, sandbox.url, **keys)
+            yield RunningService(url, sandbox.url, **keys)
         finally:
             server.should_exit = True
             await serving

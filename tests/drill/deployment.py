@@ -88,7 +88,7 @@ class Process:
 
 
 @dataclass(slots=True, kw_only=True)
-class House:
+class Deployment:
     """Live. `order`: the rails that are set up, in the order in which they are tried."""
 
     database_url: str
@@ -183,7 +183,7 @@ class House:
         assert outcome is not None, (rail, resource)
         played.learn(outcome.facts)
 
-    def ledger_on(self, pool: Pool) -> PostgresOrderStore:
+    def order_store_on(self, pool: Pool) -> PostgresOrderStore:
         """What a process commits to."""
         return PostgresOrderStore(Database(pool))
 
@@ -208,7 +208,7 @@ class House:
         profiles = {"*": Profile(retry=RETRY, breaker=self.breaker, total_timeout=2.0)}
         registry = Registry(profiles, clock=clock.monotonic, random=random.random)
         dispatch = PolicyDispatch(registry.breaker, registry.profile, clock, CALLS, random.random)
-        order_store, dispatch = self.watched(number, self.ledger_on(pool), dispatch)
+        order_store, dispatch = self.watched(number, self.order_store_on(pool), dispatch)
         engine = build_engine(
             order_store=order_store,
             rails={name: built[name] for name in self.order},
@@ -225,26 +225,26 @@ class House:
         return Process(engine, pool, transport, asyncio.create_task(engine.worker.run()))
 
 
-Built = TypeVar("Built", bound=House)
+Built = TypeVar("Built", bound=Deployment)
 
 
 @contextlib.asynccontextmanager
-async def housed(kind: type[Built], database_url: str, folder: Path, **given: Any) -> AsyncGenerator[Built]:
-    """A house over a sandbox of its own, its accounts open; afterwards nothing of it is left."""
+async def deployed(kind: type[Built], database_url: str, folder: Path, **given: Any) -> AsyncGenerator[Built]:
+    """A deployment over a sandbox of its own, its accounts open; afterwards nothing of it is left."""
     # A forged callback names what is true nowhere; late ones come soon enough for a short run.
     timings = Timings(delayed_s=0.5, late_callback_s=0.3, early_callback_s=0.3, credit_s=0.05)
     rng = Random(given.get("seed", 0))
     async with run_sandbox(data_dir=folder, rng=rng, timings=timings) as sandbox:
-        house = kind(database_url=database_url, sandbox=sandbox, **given)
-        server = web.Server(house.take_callback, access_log=None)
+        deployment = kind(database_url=database_url, sandbox=sandbox, **given)
+        server = web.Server(deployment.take_callback, access_log=None)
         loop = asyncio.get_running_loop()
         site = await loop.create_server(server, "127.0.0.1", 0, family=socket.AF_INET)
-        house.public_url = f"http://localhost:{site.sockets[0].getsockname()[1]}"
-        house.open_accounts()
-        house.record_requests()
+        deployment.public_url = f"http://localhost:{site.sockets[0].getsockname()[1]}"
+        deployment.open_accounts()
+        deployment.record_requests()
         try:
-            yield house
+            yield deployment
         finally:
             site.close()
             await server.shutdown(timeout=0.1)
-            await house.close()
+            await deployment.close()
