@@ -19,7 +19,7 @@ async def occurrences(world: World) -> Counter[str]:
     attempts = {plain(a.reference): a for case in order_store.cases for a in case.attempts}
     found = Counter[str]()
     for rail, played in world.sandbox.rails.items():
-        for name, key in played._occurred:
+        for name, key in played.occurred:
             order = played.orders.get(key)
             attempt = None if order is None else attempts.get(plain(order.booked_as or order.reference))
             if attempt is not None and attempt.rail == rail:

@@ -180,9 +180,7 @@ class Restore(Deployment):
         return process
 
     async def _set(self, rail: str, faults: Faults) -> None:
-        played = self.sandbox.rails[rail]
-        played.set_faults(faults)
-        await self.sandbox._obey_down(played)
+        await self.sandbox.set_faults(rail, faults)
 
     async def _copied(self) -> str:
         """A copy of the database, as a backup restored on another server."""

@@ -7,7 +7,7 @@ import tempfile
 import traceback
 import uuid
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from sim.world import logs_into
 
 ANY = -1
 """In place of a seed: what was logged as an error, in whichever run."""
+_SHOWN = 12
 
 
 @contextlib.asynccontextmanager
@@ -115,3 +116,18 @@ async def judge_all(
         if unexpected := [error for error in errors if "'order_unreadable'" not in error]:
             result.bad[ANY] = unexpected
     return result
+
+
+def report(bad: Mapping[int, list[str]], replay: str) -> str:
+    """Return what was wrong by seed, with the command that replays each; `replay` ends before the seed."""
+    lines = [f"{len(bad)} of the scripts went wrong:"]
+    for seed, wrong in bad.items():
+        name = "an error was logged" if seed == ANY else f"seed {seed}"
+        lines.append(f"{name}:")
+        shown = [line for part in wrong for line in part.splitlines()]
+        lines += [f"  {line[:300]}" for line in shown[:_SHOWN]]
+        if len(shown) > _SHOWN:
+            lines.append(f"  … and {len(shown) - _SHOWN} more lines, on stderr above")
+        if seed != ANY:
+            lines.append(f"  replay: {replay} {seed}")
+    return "\n".join(lines)

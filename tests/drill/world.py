@@ -238,9 +238,7 @@ class World(Deployment):
             await self._set(rail, Faults(approve_after_ms=20))
 
     async def _set(self, rail: str, faults: Faults) -> None:
-        played = self.sandbox.rails[rail]
-        played.set_faults(faults)
-        await self.sandbox._obey_down(played)
+        await self.sandbox.set_faults(rail, faults)
 
     async def _kill(self) -> None:
         dead, self.processes[0] = self.processes[0], await self.process(0)
@@ -369,11 +367,7 @@ class World(Deployment):
 
     def _rails_busy(self) -> bool:
         """True while a rail has pending work; an unanswered prompt may remain."""
-        soon = asyncio.get_running_loop().time() + PATIENCE_S
-        return any(
-            played._callback_sender._running or any(timer.when() < soon for timer in played._timers.values())
-            for played in self.sandbox.rails.values()
-        )
+        return any(played.has_work_within(PATIENCE_S) for played in self.sandbox.rails.values())
 
 
 _WORD = "drill_unreadable"

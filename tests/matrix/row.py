@@ -37,7 +37,7 @@ FIRST, PURSE = 2_501, 900_000
 # What breakers do has scenarios of its own; here they would carry one cell's trouble into the next.
 NEVER_OPENS = BreakerSettings(failures=1_000_000)
 HEALTHY = Faults(approve_after_ms=0)
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
 _FAR_MS = 86_400_000
 _AT_ONCE = 8
 _ANY = "any order"
@@ -95,7 +95,7 @@ def _end(code: str, meaning: Meaning) -> Cell:
 
 
 @dataclass(slots=True, kw_only=True)
-class Played:
+class CellRun:
     """Live: one cell under way. Its amount is its own, so that the line knows whose request it carries."""
 
     cell: Cell
@@ -121,10 +121,10 @@ class Row(Deployment):
 
     operation: Operation
     wrong: dict[str, str] = field(default_factory=dict)
-    _under_way: dict[int, Played] = field(default_factory=dict)
+    _under_way: dict[int, CellRun] = field(default_factory=dict)
     _commits: defaultdict[str, asyncio.Event] = field(default_factory=lambda: defaultdict(asyncio.Event))
     _purse: str | None = None
-    _door: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    _starting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
     async def play(self) -> dict[str, str]:
         """Play all cells; return what was wrong, by cell."""
@@ -193,16 +193,30 @@ class Row(Deployment):
         return {"end": EXPIRED[self.rail], "then_success_after_ms": _FAR_MS}
 
     async def _play(self, cell: Cell, amount: int) -> None:
-        played = self._under_way[amount] = Played(cell=cell, amount=amount)
+        played = self._under_way[amount] = CellRun(cell=cell, amount=amount)
+        order_id = None
+        name = f"{self.rail} {self.operation.value}: {cell.name}"
         try:
-            async with asyncio.timeout(_PATIENCE_S):
-                async with self._door:
+            async with asyncio.timeout(_TIMEOUT_S):
+                async with self._starting:
                     order_id = await self._begin(played)
                 await self._see_to_its_end(played, order_id)
-        except (AssertionError, TimeoutError) as error:
-            self.wrong[f"{self.rail} {self.operation.value}: {cell.name}"] = repr(error)
+        except AssertionError as error:
+            self.wrong[name] = str(error)
+        except TimeoutError:
+            self.wrong[name] = f"not ended in {_TIMEOUT_S:.0f} s: {await self._state(order_id)}"
 
-    async def _begin(self, played: Played) -> str:
+    async def _state(self, order_id: str | None) -> str:
+        """What an order that should have ended looks like: its status, its attempts and its next inquiry."""
+        if order_id is None:
+            return "no order was opened"
+        case = await self._case(order_id)
+        order = case.order
+        attempts = [f"{a.state.value} after {a.sends} sends, {a.inquiries} inquiries" for a in case.attempts]
+        status = f"{order_id} is {order.status.value} {order.status_detail}, expires {case.expires_at}"
+        return f"{status}, attempts: {attempts}"
+
+    async def _begin(self, played: CellRun) -> str:
         """Ask for the cell's order; return its id."""
         name = played.cell.name
         back = None
@@ -231,7 +245,7 @@ class Row(Deployment):
         await self._ended(payment_id)
         return payment_id
 
-    async def _see_to_its_end(self, played: Played, order_id: str) -> None:
+    async def _see_to_its_end(self, played: CellRun, order_id: str) -> None:
         cell = played.cell
         if cell.fault.forged:
             case = await self._until(order_id, lambda case: case.live.inquiries > 0)
@@ -257,7 +271,7 @@ class Row(Deployment):
             first, second = played.sent_at
             assert second - first >= cell.fault.waits_s, f"sent again after {second - first:.3f} s"
 
-    def _judge(self, played: Played, case: Any) -> None:
+    def _judge(self, played: CellRun, case: Any) -> None:
         order, moved, cell = case.order, self._moved(case), played.cell
         expected = {
             End.PAID: ("succeeded", [played.amount]),
@@ -266,15 +280,15 @@ class Row(Deployment):
             End.DISPUTED: ("failed", [played.amount]),
         }[cell.end]
         told = f"{order.status.value} {order.status_detail} {order.last_error}, moved {moved}"
-        assert (order.status.value, moved) == expected, told
+        assert (order.status.value, moved) == expected, f"expected {expected}, found {told}"
         if cell.code is not None:
-            assert order.last_error.code == cell.code, told
+            assert order.last_error.code == cell.code, f"expected {cell.code}, found {told}"
 
     def _let_the_money_move(self, case: Any) -> None:
         """The payer approves, or the network finds the money, now."""
         plain = case.attempts[-1].reference.replace("-", "")
         booked = (o for o in self.played.orders.values() if _plain(o.booked_as or o.reference) == plain)
-        self.played._end(next(booked).reference)
+        self.played.end(next(booked).reference)
 
     def _moved(self, case: Any) -> list[int]:
         """What the rail's book says of the case, over all its attempts."""

@@ -4,6 +4,26 @@ import sys
 
 import pytest
 
+from service.installation import Running
+
+_TAIL = 25
+
+
+def pytest_runtest_setup(item):
+    # Servers of a module's fixture go on running from test to test.
+    Running.started[:] = [running for running in Running.started if running.process.poll() is None]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Print the end of the log of each process that the failed test used."""
+    report = yield
+    if report.failed:
+        for running in Running.started:
+            title = f"end of the output of synccash {' '.join(running.arguments)}"
+            report.sections.append((title, running.tail(_TAIL)))
+    return report
+
 
 @pytest.fixture
 def command(database_url):

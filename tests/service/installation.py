@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 PATIENCE_S = 60.0
 FINAL = ("succeeded", "failed", "canceled")
@@ -60,9 +60,12 @@ def wait_until(what: str, holds: Callable[[], Any]) -> Any:
 
 @dataclass(slots=True)
 class Running:
-    """A command that runs, with what it printed so far."""
+    """A command that runs, with what it printed so far. `started` are all of this test and those that run."""
+
+    started: ClassVar[list["Running"]] = []
 
     process: subprocess.Popen[str]
+    arguments: tuple[str, ...] = ()
     printed: list[str] = field(default_factory=list)
     reader: threading.Thread | None = None
 
@@ -76,7 +79,8 @@ class Running:
             text=True,
             env={**inherited, "PYTHONUNBUFFERED": "1", **(environment or {})},
         )
-        running = cls(process)
+        running = cls(process, arguments)
+        cls.started.append(running)
         running.reader = threading.Thread(target=running._read)
         running.reader.start()
         return running
@@ -95,6 +99,12 @@ class Running:
             return next((line[len(word) :].strip() for line in self.printed if line.startswith(word)), None)
 
         return wait_until(f"{word!r} is printed", found)
+
+    def tail(self, lines: int) -> str:
+        """The end of what it printed, and how it ended."""
+        code = self.process.poll()
+        state = "is running" if code is None else f"ended with code {code}"
+        return "\n".join([*self.printed[-lines:], f"({' '.join(self.arguments[:1])} {state})"])
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
@@ -174,12 +184,17 @@ class Installation:
 
     def ended(self, payment_id: str) -> Any:
         """The payment, once it has ended."""
+        seen: Any = None
 
         def final() -> Any:
-            payment = self.payment(payment_id)
-            return payment if payment["status"] in FINAL else None
+            nonlocal seen
+            seen = self.payment(payment_id)
+            return seen if seen["status"] in FINAL else None
 
-        return wait_until(f"{payment_id} ends", final)
+        try:
+            return wait_until(f"{payment_id} ends", final)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it is {seen}") from None
 
     # what the rail saw
 

@@ -167,7 +167,7 @@ def sweep(seeds: range, *, pause_s: float | None, stride: int = 1, of: str = "pa
         calm = replace(SWEPT[of], seed=seed, rails=(replace(first, down=down), *others))
         world = World(calm)
         world.run()
-        assert verdict(world) == [], calm
+        assert verdict(world) == [], f"{of}, seed {seed} is wrong without any stop"
         for step in range(1 + seed % stride, world.steps_of("node_0") + 1, stride):
             yield replace(calm, blows=(Blow(node="node_0", step=step, pause_s=pause_s),))
 
@@ -398,6 +398,7 @@ def unserved(seed: int) -> Scenario:
 
 KINDS: Mapping[str, Callable[[int], Scenario]] = {
     "mixed": mixed,
+    "sleeper": sleeper,
     "wide": wide,
     "impatient": impatient,
     "strange": strange,

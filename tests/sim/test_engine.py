@@ -6,22 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from sim.asserting import assert_right, assert_sweep_right
 from sim.cases import (
-    KINDS,
     PAUSES_S,
     RARER,
     STRANGE,
     SWEPT,
-    ailing,
     healing,
     impatient,
     judged,
     mixed,
     outgoing,
     run,
-    shut,
     sleeper,
-    sweep,
     wide,
     with_fault,
 )
@@ -69,60 +66,49 @@ _BOUND = 600
 def test_seeds_that_failed_before_pass():
     seeds = [int(line.split("#")[0]) for line in _KEPT.read_text().splitlines() if line[:1].isdigit()]
 
-    assert {seed: wrong for seed in seeds if (wrong := judged(mixed(seed)))} == {}
+    assert seeds
+    assert_right("mixed", seeds)
 
 
 def test_mixed_faults_cause_no_double_debit_and_lose_no_order():
-    assert {seed: wrong for seed in range(_MIXED) if (wrong := judged(mixed(seed)))} == {}
+    assert_right("mixed", range(_MIXED))
 
 
 def test_wide_scenarios_with_payouts_otps_refunds_and_late_successes_keep_the_rules():
-    seeds = (*_KEPT_WIDE, *range(_WIDE))
-
-    assert {seed: wrong for seed in seeds if (wrong := judged(wide(seed)))} == {}
+    assert_right("wide", (*_KEPT_WIDE, *range(_WIDE)))
 
 
 def test_moved_money_is_reported_after_the_inquiry_schedule_ended():
-    seeds = (*_KEPT_IMPATIENT, *range(_IMPATIENT))
-
-    assert {seed: wrong for seed in seeds if (wrong := judged(impatient(seed)))} == {}
+    assert_right("impatient", (*_KEPT_IMPATIENT, *range(_IMPATIENT)))
 
 
 def test_known_money_stops_further_sends_and_is_accounted_for():
-    wrong = {seed: w for seed in _KNOWN_WIDE if (w := judged(wide(seed)))}
-    wrong |= {seed: w for seed in _KNOWN_IMPATIENT if (w := judged(impatient(seed)))}
-
-    assert wrong == {}
+    assert_right("wide", _KNOWN_WIDE)
+    assert_right("impatient", _KNOWN_IMPATIENT)
 
 
 def test_payouts_under_review_or_with_low_float_are_paid_at_most_once_and_only_if_allowed():
-    met: Counter[str] = Counter()
-    wrong: dict[int, list[str]] = {}
+    assert_right("outgoing", range(_OUTGOING))
+    met = Counter[str]()
     for seed in range(_OUTGOING):
-        found = run(outgoing(seed))
-        met += found.occurrences
-        if found.wrong:
-            wrong[seed] = found.wrong
+        met += run(outgoing(seed)).occurrences
 
-    assert wrong == {}
     assert {name for name in ("screened", "approved", "declined", "float_low") if not met[name]} == set()
 
 
 def test_a_prompt_s_window_begins_with_the_last_send():
     """The first send was lost with its node, the payer was asked by the second, and a forged callback of
     failure came before the window was over."""
-    assert judged(KINDS["strange"](200563)) == []
+    assert_right("strange", [200563])
 
 
 def test_a_payment_changed_by_its_refund_under_a_lease_does_not_wait_for_the_lease_to_expire():
-    assert judged(KINDS["strange"](436839)) == []
+    assert_right("strange", [436839])
 
 
 @pytest.mark.parametrize("name", [*STRANGE, *RARER])
 def test_rarer_faults_cause_no_double_debit_and_lose_no_order(name: str):
-    seeds = (*_KEPT_RARER.get(name, ()), *range(_RARER))
-
-    assert {seed: w for seed in seeds if (w := judged(with_fault(name)(seed)))} == {}
+    assert_right(name, (*_KEPT_RARER.get(name, ()), *range(_RARER)))
 
 
 @pytest.mark.parametrize("name", [*STRANGE, "refused_locally", "reversal_told"])
@@ -131,32 +117,30 @@ def test_each_rarer_fault_occurs_during_traffic(name: str):
 
 
 def test_orders_sent_during_a_rail_outage_end_soon_after_its_recovery():
-    assert {seed: wrong for seed in range(5) if (wrong := judged(healing(seed)))} == {}
+    assert_right("healing", range(5))
 
 
 def test_orders_that_used_up_their_sends_go_under_review():
-    assert {seed: wrong for seed in range(3) if (wrong := judged(ailing(seed)))} == {}
+    assert_right("ailing", range(3))
 
 
 def test_unsent_tries_do_not_use_up_sends():
-    assert {seed: wrong for seed in range(2) if (wrong := judged(shut(seed)))} == {}
+    assert_right("shut", range(2))
 
 
 def test_a_node_paused_through_a_takeover_moves_no_money_when_it_resumes():
-    assert {seed: wrong for seed in range(150) if (wrong := judged(sleeper(seed)))} == {}
+    assert_right("sleeper", range(150))
 
 
 @pytest.mark.parametrize("pause_s", [None, *PAUSES_S], ids=["killed", "half", "over", "long after"])
 def test_a_node_may_stop_at_any_step(pause_s: float | None):
-    for scenario in sweep(range(4), pause_s=pause_s, stride=3):
-        assert judged(scenario) == [], scenario
+    assert_sweep_right("payment", range(4), pause_s=pause_s, stride=3)
 
 
 @pytest.mark.parametrize("of", sorted(SWEPT.keys() - {"payment"}))
 def test_a_node_may_stop_at_any_step_of_any_kind_of_work(of: str):
     for pause_s in (None, *PAUSES_S):
-        for scenario in sweep(range(1, 2), pause_s=pause_s, stride=25, of=of):
-            assert judged(scenario) == [], scenario
+        assert_sweep_right(of, range(1, 2), pause_s=pause_s, stride=25)
 
 
 def test_a_seed_reproduces_its_run():

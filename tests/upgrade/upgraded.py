@@ -121,9 +121,7 @@ class Upgraded(Deployment):
     async def out_of_reach(self, *, down: bool) -> None:
         """Close the ports of all rails, or open them again."""
         for rail in RAILS:
-            played = self.sandbox.rails[rail]
-            played.set_faults(Faults(approve_after_ms=50, down=down))
-            await self.sandbox._obey_down(played)
+            await self.sandbox.set_faults(rail, Faults(approve_after_ms=50, down=down))
 
     async def quiet(self) -> None:
         """Wait until nothing is due soon."""
@@ -131,7 +129,7 @@ class Upgraded(Deployment):
 
     async def none(self, query: str) -> None:
         """Wait until a query finds nothing: other tasks write the rows."""
-        async with asyncio.timeout(25):
+        async with asyncio.timeout(60):
             while await self.pool.fetchval(f"SELECT EXISTS ({query})"):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
 

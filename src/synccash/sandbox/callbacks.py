@@ -18,6 +18,11 @@ class CallbackSender:
         self._session: aiohttp.ClientSession | None = None
         self._running: set[asyncio.Task[None]] = set()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a callback is under way."""
+        return bool(self._running)
+
     def send(self, message: Message) -> asyncio.Task[None]:
         """Send one callback. The task ends after the response, a refusal or a time-out, and never fails."""
         task = asyncio.create_task(self._deliver(message))

@@ -84,8 +84,9 @@ class Rail:
         self.faults = Faults()
         self.script = Script()
         self.orders: dict[str, Order] = {}
+        self.occurred: Counter[tuple[str, str]] = Counter()
+        """How often a fault changed an order, by the name of the fault and the order's reference."""
         self._requests = 0
-        self._occurred: Counter[tuple[str, str]] = Counter()
         self._pending_seen: set[str] = set()
         self._journal = journal
         self._callback_sender = callback_sender
@@ -118,7 +119,7 @@ class Rail:
                 ended = self.orders[reference].ended(state, reason, at)
                 self.orders[reference] = ended if amount is None else _with_amount(ended, amount)
             case FaultOccurred(name, reference):
-                self._occurred[name, reference] += 1
+                self.occurred[name, reference] += 1
             case PendingSeen(reference):
                 self._pending_seen.add(reference)
             case CalledBack(reference):
@@ -138,7 +139,7 @@ class Rail:
     def book(self) -> dict[str, Any]:
         """Return the book; see `synccash.sandbox.book.book`."""
         faults: Counter[str] = Counter()
-        for (name, _), occurrences in self._occurred.items():
+        for (name, _), occurrences in self.occurred.items():
             faults[name] += occurrences
         return book(self.orders.values(), self._requests, faults)
 
@@ -162,7 +163,7 @@ class Rail:
         """Remove the orders, faults, script and pending approvals; credentials stay."""
         self.stop()
         self.orders.clear()
-        self._occurred.clear()
+        self.occurred.clear()
         self._pending_seen.clear()
         self._requests = 0
         self.faults = Faults()
@@ -176,6 +177,11 @@ class Rail:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
+
+    def has_work_within(self, seconds: float) -> bool:
+        """Return whether a callback is being sent, or an end or a callback is due within this time."""
+        until = asyncio.get_running_loop().time() + seconds
+        return self._callback_sender.is_busy or any(timer.when() < until for timer in self._timers.values())
 
     # Handling of one request:
 
@@ -215,7 +221,7 @@ class Rail:
             return proper
         if self._hits(status_faults.NOT_FOUND_AFTER_FOUND, reference):
             if reference in self._pending_seen:
-                if self._occurred[status_faults.NOT_FOUND_AFTER_FOUND, reference] < status_faults.REPEATS:
+                if self.occurred[status_faults.NOT_FOUND_AFTER_FOUND, reference] < status_faults.REPEATS:
                     self._record(FaultOccurred(status_faults.NOT_FOUND_AFTER_FOUND, reference))
                     return self._answer(call, {}).reply
             elif order.state is State.PENDING:
@@ -225,7 +231,7 @@ class Rail:
             reply = self._changed(
                 status_faults.OTHER_CURRENCY, reference, reply, status_faults.with_other_currency(reply)
             )
-        wrong_answers = self._occurred[status_faults.OTHER_REFERENCE, reference]
+        wrong_answers = self.occurred[status_faults.OTHER_REFERENCE, reference]
         if wrong_answers < status_faults.REPEATS and self._hits(status_faults.OTHER_REFERENCE, reference):
             reply = self._changed(
                 status_faults.OTHER_REFERENCE, reference, reply, status_faults.with_other_reference(reply)
@@ -257,10 +263,10 @@ class Rail:
         order = self._planned(outcome.order, step or Step())
         self._record(Accepted(order))
         if order.fate.pace is Pace.AT_ONCE:
-            self._end(order.reference)
+            self.end(order.reference)
             return outcome.reply
         if self.faults.callbacks is Callbacks.EARLY and order.ends_at is not None:
-            sent = self._end(order.reference)
+            sent = self.end(order.reference)
             if sent is not None:
                 await asyncio.wait([sent], timeout=self._timings.early_callback_s)
             return outcome.reply
@@ -332,13 +338,15 @@ class Rail:
         if former is not None:
             former.cancel()
         if order.due_at is not None:
-            action = self._reverse if order.state is State.SUCCEEDED else self._end
+            action = self._reverse if order.state is State.SUCCEEDED else self.end
             self._at(order.due_at, order.reference, action, order.reference)
 
-    def _end(self, reference: str) -> asyncio.Task[None] | None:
-        """End an order, or apply its late success. Returns the task of the callback if it is sent at once."""
+    def end(self, reference: str) -> asyncio.Task[None] | None:
+        """End an order now, or apply its late success. Returns the task of a callback sent at once."""
         order = self.orders[reference]
-        self._timers.pop(reference, None)
+        timer = self._timers.pop(reference, None)
+        if timer is not None:
+            timer.cancel()
         fails = order.state is State.PENDING and order.fate.reason is not None
         state = State.FAILED if fails else State.SUCCEEDED
         reason = order.fate.reason if fails else None

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from synccash.sandbox.callbacks import CallbackSender
 from synccash.sandbox.control import problem, serve_control
+from synccash.sandbox.faults import Faults
 from synccash.sandbox.fraud import NAME as FRAUD
 from synccash.sandbox.fraud import FraudSimulator
 from synccash.sandbox.journal import Journal, JournalError
@@ -69,6 +70,11 @@ class Sandbox:
             await http.shutdown(timeout=0.1)
         for rail in self.rails.values():
             rail.stop()
+
+    async def set_faults(self, name: str, faults: Faults) -> None:
+        """Change the standing faults of a rail; `down` closes or opens its own port. Raises OSError."""
+        self.rails[name].set_faults(faults)
+        await self._obey_down(self.rails[name])
 
     async def _obey_down(self, rail: Rail) -> None:
         """Open or close a rail's own port according to its fault `down`."""
