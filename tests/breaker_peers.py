@@ -16,7 +16,7 @@ from synccash.stores.valkey.session import open_session
 
 NAME = "rail:collect"
 FAILURES = 4
-WAIT_S = 15.0
+WAIT_S = 30.0
 
 
 class OffsetClock:

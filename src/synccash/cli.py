@@ -4,18 +4,20 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cyclopts import App
 
 INSTALL = "pip install 'synccash[server,embedded]'"
 
 
-def main() -> None:
-    """Runs the `synccash` command and exits with its code."""
+def main(words: "Sequence[str] | None" = None) -> None:
+    """Runs the `synccash` command with these words, or those of the command line, and exits with its code."""
     from synccash.administration.errors import AdministrationError
     from synccash.commands.terminal import refuse
 
     try:
-        code = _commands()(result_action="return_value")
+        code = _commands()(words, result_action="return_value")
     except AdministrationError as error:
         code = refuse(str(error))
     except ModuleNotFoundError as error:

@@ -1,11 +1,14 @@
 """Money that moves after its attempt was closed is found without a callback, and is refunded once if the
 order does not need it. A reversal by a rail is reported and reopens nothing."""
 
+import asyncio
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
 from engine.scripted import ACCEPTED, FAILED, NOT_FOUND, PENDING, SUCCEEDED, UNREACHABLE, Desk
+from synccash.engine.store_clock import ObservedOrderStore
 from synccash.payments.errors import StateConflictError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.payment import Payment
@@ -25,6 +28,29 @@ _DUE_AT_AGE_S = """
 SELECT extract(epoch FROM p.due_at - a.started_at)::float8
 FROM payments p JOIN attempts a ON a.order_id = p.id WHERE a.operation = 'collect'
 """
+
+
+class ChangedUnderLease:
+    """Passes all calls on; the first payment that is leased is changed at once, as its refund does."""
+
+    def __init__(self, desk: Desk) -> None:
+        observed = desk.engine.order_store
+        assert isinstance(observed, ObservedOrderStore)
+        self.pool, self.inner, self.leased = desk.pool, observed.inner, False
+        observed.inner = cast("Any", self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def take_due(self, **limits: Any) -> Any:
+        cases = await self.inner.take_due(**limits)
+        if cases and not self.leased:
+            self.leased = True
+            await self.pool.execute("UPDATE payments SET version = version + 1, amount_refunded = 1")
+        return cases
+
+    async def released(self) -> bool:
+        return self.leased and await self.pool.fetchval("SELECT lease_until FROM payments") is None
 
 
 async def ended(desk: Desk, status_at_rail: StatusAnswer) -> str:
@@ -254,10 +280,15 @@ async def test_a_payment_changed_by_its_refund_under_a_lease_is_still_released(d
     await desk.work()
     (attempt,) = (await desk.case(payment_id)).attempts
     await desk.engine.take_callback("mtn_momo", attempt.callback_token)
-    (leased,) = await desk.engine.order_store.take_due(limit=1, lease_s=15.0)
-    await desk.pool.execute("UPDATE payments SET version = version + 1, amount_refunded = 1")
-    await desk.engine.worker._advance(leased)
-    assert await desk.pool.fetchval("SELECT lease_until FROM payments") is None
+    store = ChangedUnderLease(desk)
+    working = asyncio.create_task(desk.engine.worker.run())
+    async with asyncio.timeout(30):
+        while not await store.released():  # noqa: ASYNC110 - the worker sets no event
+            await asyncio.sleep(0.01)
+    # The payment was not released by the end of its lease and a second worker.
+    assert (desk.engine.worker.taken, desk.engine.worker.taken_over) == (1, 0)
+    desk.engine.worker.stop()
+    await working
 
 
 async def test_a_reversal_is_reported_after_the_process_that_received_its_callback_crashed(desk: Desk):

@@ -117,7 +117,11 @@ async def test_unknown_keys_from_many_addresses_are_looked_up_a_few_at_a_time(wo
 async def test_the_cache_has_a_maximum_size(world):
     for n in range(10_050):
         await world.find(b"guess%d" % n)
-    assert len(world.keys._invalid) == 10_000
+    looked_up = len(world.store.lookups)
+    await world.find(b"guess50")
+    assert len(world.store.lookups) == looked_up, "the last 10,000 keys are in the cache"
+    await world.find(b"guess49")
+    assert len(world.store.lookups) == looked_up + 1, "an older key is not"
 
 
 async def test_an_error_of_the_store_is_raised_and_not_cached(world):

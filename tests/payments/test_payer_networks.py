@@ -81,7 +81,10 @@ def test_a_remembered_network_expires_and_a_new_proof_extends_it():
 def test_a_network_written_by_another_process_never_replaces_a_newer_one():
     memory = Memory()
     memory.networks.record_proof(ONE, TELECEL_NUMBER, Network.MTN)
-    (payer,) = memory.networks._known
+    # Another process of the installation stores the same payer under the same hash.
+    elsewhere = Memory()
+    elsewhere.networks.record_proof(ONE, TELECEL_NUMBER, Network.AT)
+    (payer,) = elsewhere.networks.take_changes()
     memory.networks.load_stored({payer: ProvenNetwork(Network.AT, START.timestamp() + 5)})
     assert memory.recall() is Network.MTN
     memory.networks.take_changes()

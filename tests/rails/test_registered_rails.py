@@ -10,7 +10,7 @@ import pytest
 from docs import rails_page
 from drill import script
 from rails.rail_contract import RailContract
-from synccash.administration.reconciling import ReconciliationRequest, _shape
+from synccash.administration.reconciling import ReconciliationRequest, statement_format
 from synccash.administration.routes import dry_run
 from synccash.drill import rails as drill_rails
 from synccash.drill.trouble import missed
@@ -82,7 +82,7 @@ def test_each_rail_is_drilled():
 
 @pytest.mark.parametrize("rail", RAILS)
 def test_a_statement_of_each_rail_can_be_read(rail):
-    shape = _shape(settings_of(rail), ReconciliationRequest(file=Path("x.csv"), rail=rail))
+    shape = statement_format(settings_of(rail), ReconciliationRequest(file=Path("x.csv"), rail=rail))
     assert shape.layout is RAILS[rail].statement
     assert shape.layout.reference
     assert shape.currency == "GHS"

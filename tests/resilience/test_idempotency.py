@@ -115,6 +115,7 @@ def test_a_duplicate_member_is_found_with_at_most_one_comparison_per_member():
     names = [CountingName(f"m{number}") for number in range(2_000)]
     CountingName.times = 0
     with pytest.raises(DuplicateMemberError) as refused:
+        # The parser of read_json creates plain strings, which cannot count their comparisons.
         _object_members([(name, 1) for name in [*names, CountingName("m1999")]])
     assert refused.value.name == "m1999"
     assert CountingName.times <= len(names)

@@ -20,8 +20,8 @@ def events(caplog):
 
 def policy(**parts):
     clock = FakeClock()
-    rules = {"retry": Retry(attempts=2, base=2.0, jitter="none", on=OSError)} | parts
-    return Policy("rail", clock=clock, sleep=clock.sleep, **rules)
+    retry = Retry(attempts=2, base=2.0, jitter="none", on=OSError)
+    return Policy("rail", **{"clock": clock, "sleep": clock.sleep, "retry": retry} | parts)
 
 
 def flaky(*errors):
@@ -71,10 +71,11 @@ async def test_a_failure_that_is_not_retryable_has_its_own_event(events):
 
 async def test_a_policy_without_retry_logs_only_breaker_changes(events):
     retrying = policy(retry=None, breaker=BreakerSettings(failures=1, open_s=30.0))
-    retrying.breaker._random = lambda: 0.0
     with pytest.raises(OSError, match="down"):
         await retrying.call(flaky(OSError("down")))
-    assert events() == [
+    [changed] = events()
+    assert 30.0 <= changed.pop("open_s") <= 33.0
+    assert [changed] == [
         {
             "event": "circuit_breaker_changed",
             "service": "rail",
@@ -82,7 +83,6 @@ async def test_a_policy_without_retry_logs_only_breaker_changes(events):
             "after": "open",
             "reason": "1 failures in a row; last: OSError: down",
             "by": "breaker",
-            "open_s": 30.0,
         }
     ]
 
@@ -112,15 +112,14 @@ async def test_the_service_writes_the_events_as_json_lines(capsys):
 @pytest.mark.parametrize("returned", [False, True])
 async def test_a_retry_without_a_probe_slot_raises_the_error_of_the_last_attempt(events, returned):
     """The breaker turns half-open during the wait and allows no probe: the first error must not be hidden."""
-    retrying = policy(breaker=BreakerSettings(failures=5), classify=failed_or_not)
-    breaker, clock = retrying.breaker, retrying._parts.clock
+    clock = FakeClock()
 
     async def sleep(seconds):
-        breaker.adopt(1.0, "a peer saw it down")
-        breaker.guard(lambda: False)
+        retrying.breaker.adopt(1.0, "a peer saw it down")
+        retrying.breaker.guard(lambda: False)
         clock.move(seconds)
 
-    object.__setattr__(retrying._parts, "sleep", sleep)
+    retrying = policy(breaker=BreakerSettings(failures=5), classify=failed_or_not, clock=clock, sleep=sleep)
 
     async def call():
         if returned:

@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from service.test_rail_accounts import SHELL
-from synccash.administration.errors import AdministrationError
-from synccash.cli import _commands
+from synccash import cli
 from synccash.local.up import MERCHANT_ID, confirm_test_accounts, register
 from synccash.payments.balance import BY_MIGRATION, BalanceAccount, credit_source, read_fees
 from synccash.stores.postgres.audit import PostgresAudit
@@ -25,9 +24,10 @@ def typed(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setenv("SYNCCASH_DATABASE_URL", database_url)
 
     def run(*words: str) -> tuple[int, str]:
-        code = _commands()(list(words), result_action="return_value")
+        with pytest.raises(SystemExit) as ended:
+            cli.main(words)
         printed = capsys.readouterr()
-        return code, printed.out + printed.err
+        return int(ended.value.code or 0), printed.out + printed.err
 
     return run
 
@@ -59,8 +59,8 @@ def test_credit_is_granted_once_per_key_and_recorded_with_its_reason(
     code, printed = typed("balances", "credit", merchant, "-500", "--test", "--reason", "returned")
     assert code == 0
     assert "20.00" in printed
-    with pytest.raises(AdministrationError, match="used for a credit of 2500"):
-        typed("balances", "credit", merchant, "1", "--test", "--reason", "x", "--key", "june")
+    code, printed = typed("balances", "credit", merchant, "1", "--test", "--reason", "x", "--key", "june")
+    assert (code, "used for a credit of 2500" in printed) == (1, True), printed
     code, printed = typed("balances", merchant, "--json")
     assert [(one["livemode"], one["available"]) for one in json.loads(printed)] == [(False, 2000)]
     assert "20.00" in typed("balances", merchant)[1]
@@ -89,8 +89,8 @@ def test_credit_is_granted_once_per_key_and_recorded_with_its_reason(
     ],
 )
 def test_a_refused_credit_says_why(typed: Typed, merchant: str, words: tuple[str, ...], told: str):
-    with pytest.raises(AdministrationError, match=told):
-        typed("balances", *(word.replace("MERCHANT", merchant) for word in words))
+    code, printed = typed("balances", *(word.replace("MERCHANT", merchant) for word in words))
+    assert (code, told in printed) == (1, True), printed
 
 
 def test_a_credit_requires_an_explicit_mode(typed: Typed, merchant: str):
@@ -110,8 +110,8 @@ def test_the_operators_credit_replaces_the_credit_of_an_upgrade(
     words = ("balances", "confirm", merchant, "--credit", "7000", "--live", "--reason", "our contract")
     code, printed = typed(*words, "--json")
     assert (code, json.loads(printed)["credit"]) == (0, 7000)
-    with pytest.raises(AdministrationError, match="no unconfirmed credit"):
-        typed(*words)
+    code, printed = typed(*words)
+    assert (code, "no unconfirmed credit" in printed) == (1, True), printed
 
 
 def test_a_check_names_balances_that_differ_from_the_books(typed: Typed, merchant: str, database_url: str):
@@ -157,10 +157,10 @@ def test_a_merchant_is_suspended_with_a_reason_until_it_is_resumed(
     assert one["suspended_for"] == "a stolen key"
     assert one["suspended_since"][:19] in typed("merchants", "list")[1]
     assert typed("merchants", "resume", merchant, "--reason", "a new key")[0] == 0
-    with pytest.raises(AdministrationError, match="is not a suspended merchant"):
-        typed("merchants", "resume", merchant, "--reason", "again")
-    with pytest.raises(AdministrationError, match="No merchant has the id mer_nobody"):
-        typed("merchants", "suspend", "mer_nobody", "--reason", "x")
+    code, printed = typed("merchants", "resume", merchant, "--reason", "again")
+    assert (code, "is not a suspended merchant" in printed) == (1, True), printed
+    code, printed = typed("merchants", "suspend", "mer_nobody", "--reason", "x")
+    assert (code, "No merchant has the id mer_nobody" in printed) == (1, True), printed
     deeds = on_database(database_url, lambda base: PostgresAudit(base).latest(4))
     assert [deed.action for deed in deeds if deed.target == merchant] == [
         "merchant_resume",

@@ -79,6 +79,7 @@ async def test_finished_claims_are_deleted_in_small_batches_and_claims_in_progre
 
 @pytest.mark.parametrize("table", ["idempotency", "request_claims"])
 async def test_old_claims_are_found_without_reading_new_ones(pool, table):
+    # The statements themselves, because EXPLAIN takes the text of one.
     (sweep,) = [statement for statement in _SWEEPS if f"DELETE FROM {table} " in statement]
     async with pool.acquire() as connection, connection.transaction():
         # The table is empty: reading it whole would look like the best plan.

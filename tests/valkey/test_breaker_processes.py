@@ -11,7 +11,7 @@ import pytest_asyncio
 
 PROGRAM = Path(__file__).with_name("breaker_process.py")
 PROCESSES = 8
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 class Cluster:

@@ -19,7 +19,7 @@ from synccash.stores.valkey.client import build_client
 @contextlib.asynccontextmanager
 async def listening(url, **options):
     async with build_client(url, deadline_s=1.0) as client:
-        listener = ChannelListener(client, supervisor=LoopSupervisor(), **options)
+        listener = ChannelListener(client, **options)
         listener.start()
         try:
             yield listener
@@ -168,14 +168,15 @@ async def test_a_preparation_that_fails_is_tried_again_and_no_message_is_handled
             raise failures.pop(0)
         told.append("prepared")
 
-    async with listening(valkey_url, sleep=lambda _: asyncio.sleep(0)) as listener:
+    supervisor = LoopSupervisor()
+    async with listening(valkey_url, sleep=lambda _: asyncio.sleep(0), supervisor=supervisor) as listener:
         part = listener.subscribe(
             "a", told.append, name="a", prepare=prepare, lost=lambda error: told.append(type(error))
         )
         await until(lambda: part.connected)
         publish("a", "x")
         await until(lambda: b"x" in told)
-        assert listener._supervisor.restarts["a"] == 0
+        assert supervisor.restarts["a"] == 0
     assert told == [ResponseError, "prepared", b"x"]
 
 
@@ -190,7 +191,8 @@ async def test_an_error_of_a_receiver_restarts_its_own_loop_and_prepares_it_agai
             raise LookupError("a mistake of ours")
         heard.append(text)
 
-    async with listening(valkey_url) as listener:
+    supervisor = LoopSupervisor()
+    async with listening(valkey_url, supervisor=supervisor) as listener:
         part = listener.subscribe("a", receive, name="a", prepare=prepare)
         swift = listener.subscribe("b", other.append, name="b")
         await until(lambda: part.connected and swift.connected)
@@ -199,7 +201,7 @@ async def test_an_error_of_a_receiver_restarts_its_own_loop_and_prepares_it_agai
         publish("b", "x")
         await until(lambda: heard and other)
         assert (heard, other) == ([b"good"], [b"x"])
-        assert listener._supervisor.restarts == {"channel_listener": 0, "a": 1, "b": 0}
+        assert supervisor.restarts == {"channel_listener": 0, "a": 1, "b": 0}
         assert len(preparations) == 2
 
 
@@ -207,6 +209,7 @@ async def test_a_time_out_of_the_transport_is_a_lost_connection(valkey_url, publ
     """The kernel reports it when packets are no longer acknowledged; the error stays in the reader."""
     connections, heard = [], []
     async with listening(valkey_url) as listener:
+        # No proxy can bring this error about: only a kernel whose packets are lost reports it.
         pool = listener._client.connection_pool
         make = pool.make_connection
         pool.make_connection = lambda: connections.append(make()) or connections[-1]

@@ -116,10 +116,11 @@ async def test_a_process_that_leaves_is_gone_at_once_and_stays_in_its_other_grou
 
 
 async def test_a_heartbeat_under_way_does_not_register_again_who_leaves(valkey_url, process):
-    one = process(valkey_url, "one")
+    client = build_client(valkey_url, deadline_s=1.0)
+    one = Presence(client, "one")
     fleet = joined(one, API_PROCESSES)
     started, go_on = asyncio.Event(), asyncio.Event()
-    pipeline = one._client.pipeline
+    pipeline = client.pipeline
 
     def late_pipeline(**options):
         pipe = pipeline(**options)
@@ -133,13 +134,14 @@ async def test_a_heartbeat_under_way_does_not_register_again_who_leaves(valkey_u
         pipe.execute = late
         return pipe
 
-    one._client.pipeline = late_pipeline
+    client.pipeline = late_pipeline
     beating = asyncio.create_task(one.beat())
     await started.wait()
     leaving = asyncio.create_task(fleet.leave())
     await asyncio.wait([leaving], timeout=0.2)
     go_on.set()
     await asyncio.gather(beating, leaving)
+    await client.aclose()
     with redis.Redis.from_url(valkey_url) as client:
         assert client.zscore(API_PROCESSES.key, "one") is None
 

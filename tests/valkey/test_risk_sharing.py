@@ -23,7 +23,7 @@ from synccash.stores.valkey.client import build_client
 from synccash.stores.valkey.risk_sharing import SharedRiskInputs
 from synccash.stores.valkey.session import open_session
 
-LONG_S = 10.0
+LONG_S = 30.0
 SHORT_S = 0.02
 RULES = RiskRules(payer_count=Velocity(3, 3_600.0), duplicate_window_s=3_600.0)
 

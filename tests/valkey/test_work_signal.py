@@ -11,7 +11,7 @@ from synccash.stores.valkey.client import build_client, ping
 from synccash.stores.valkey.session import open_session
 from synccash.stores.valkey.work_signal import ValkeyWorkSignal
 
-LONG_S = 20.0
+LONG_S = 60.0
 SHORT_S = 0.01
 
 

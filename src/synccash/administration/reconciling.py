@@ -41,7 +41,7 @@ def reconcile(settings: Settings, request: ReconciliationRequest, report: Report
 
     Changes nothing. Raises AdministrationError.
     """
-    shape = _shape(settings, request)
+    shape = statement_format(settings, request)
     times = Times(shape.zone)
     summary = Summary(
         first=_parse_time(times, "--from", request.first),
@@ -61,7 +61,8 @@ def reconcile(settings: Settings, request: ReconciliationRequest, report: Report
     return summary
 
 
-def _shape(settings: Settings, request: ReconciliationRequest) -> StatementFormat:
+def statement_format(settings: Settings, request: ReconciliationRequest) -> StatementFormat:
+    """Return how to read a rail's statement. Raises AdministrationError for an unknown rail or option."""
     rail = RAILS.get(request.rail)
     if rail is None:
         raise AdministrationError(f"--rail {request.rail}: expected one of {', '.join(RAILS)}")
