@@ -24,7 +24,7 @@ async def told(port, head, body=b""):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head + b"Host: api\r\n\r\n" + body)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             first, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = {k.lower(): v for k, _, v in (field.partition(": ") for field in fields if field)}
             content = await reader.readexactly(int(headers["content-length"]))
@@ -73,7 +73,7 @@ async def test_a_connection_with_an_unfinished_request_head_is_closed(api, begin
     _, port = api
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(beginning)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         said = await reader.read()
     assert said.count(b"HTTP/1.1 200") == beginning.count(b"\r\n\r\n")
     writer.close()
@@ -83,7 +83,7 @@ async def test_a_connection_that_goes_on_sending_after_a_401_is_closed(api):
     _, port = api
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /api/v1/payments HTTP/1.1\r\nHost: api\r\n" + HALF_A_BODY + b"\r\n")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 401")
         with contextlib.suppress(ConnectionError):
             while not reader.at_eof():
@@ -97,7 +97,7 @@ async def test_invalid_http_is_answered_with_a_problem(api):
     _, port = api
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"\x16\x03\x01 hello\r\n\r\n")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         head, _, body = (await reader.read()).partition(b"\r\n\r\n")
     assert PROBLEM.encode() in head
     assert json.loads(body)["code"] == "malformed_request"
@@ -109,7 +109,7 @@ async def test_a_connection_serves_several_requests(api):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in range(3):
         writer.write(b"GET /health/live HTTP/1.1\r\nHost: api\r\n\r\n")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             await reader.readexactly(len(b'{"status":"ok"}'))
         await asyncio.sleep(1.5 * WITHIN_S)

@@ -22,7 +22,7 @@ async def api(database_url):
 async def told(port, request):
     """Send a request, and read until its answer is there or the other side hangs up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         with contextlib.suppress(ConnectionError):
             writer.write(request)
             await writer.drain()
@@ -76,7 +76,7 @@ async def test_a_connection_with_an_endless_trailer_is_closed(api):
     head += b"\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Much: "
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(head)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         with contextlib.suppress(ConnectionError):
             while not reader.at_eof():
                 writer.write(b"a" * 65_536)

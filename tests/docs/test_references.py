@@ -98,6 +98,14 @@ def test_the_architecture_lists_every_decision_by_number_and_title():
     assert listed.split("|---|---|\n")[1].split("\n\n")[0].strip().split("\n") == expected
 
 
+def test_the_patterns_find_links_paths_and_names():
+    """Else the tests below would compare nothing."""
+    text = "\n".join(page.read_text(encoding="utf-8") for page in CURRENT_PAGES)
+    assert len(LINK.findall(FENCED.sub("", text))) > 50
+    assert sum(1 for page in CURRENT_PAGES for _ in named_paths(page)) > 50
+    assert sum(1 for page in CURRENT_PAGES for span in code(page) if NAME.fullmatch(span)) > 200
+
+
 def test_the_sources_refer_to_decisions_that_exist():
     names = {record.name for record in DECISIONS}
     tops = (ROOT / "src", ROOT / "tests", ROOT / "bench")

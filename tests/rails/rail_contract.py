@@ -145,11 +145,14 @@ class RailContract:
 
     async def test_what_was_proven_not_to_have_happened_is_not_in_the_book(self, bench):
         await bench.warmed()
+        proven = []
         for answer in ("http_503", "http_429", "html_403", "http_500", "maintenance_200", "drop"):
             order = bench.order()
             await bench.script({"on": "money", "answer": answer})
             if (await bench.send(order)).evidence.proves_nothing_happened:
+                proven.append(answer)
                 assert await bench.booked("prompts", order) == []
+        assert "http_429" in proven
 
     async def test_a_rail_that_is_down_was_not_sent_to(self, bench):
         await bench.warmed()
@@ -216,6 +219,7 @@ class RailContract:
         assert await bench.booked("debits", order) == []
 
     async def test_each_end_of_the_rail_s_own_stands_as_it_should(self, bench):
+        assert bench.ends
         for reason, status_at_rail in bench.ends.items():
             order = bench.order()
             await bench.script({"on": "money", "end": reason})
@@ -246,7 +250,7 @@ class RailContract:
             await bench.script({"on": "money", "end": end})
             assert (await bench.send(order)).evidence is Evidence.ACCEPTED
             paid = (await bench.inquire(order)).status_at_rail is RailStatus.SUCCEEDED
-            assert paid == bool(await bench.booked("debits", order))
+            assert paid == (end == "SUCCESSFUL") == bool(await bench.booked("debits", order))
 
     async def test_another_account_is_neither_sent_to_nor_asked(self, bench):
         order = bench.order()

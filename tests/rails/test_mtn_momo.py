@@ -396,7 +396,7 @@ async def test_a_token_that_does_not_come_in_time_sends_nothing(bench):
     async with raw_server() as mtn:
         rail = bench.connector_at(mtn.url)
         orders = [bench.order(account=rail.account) for _ in range(3)]
-        answers = await asyncio.gather(*(rail.send(order, timeout_s=0.2) for order in orders))
+        answers = await asyncio.gather(*(rail.send(order, timeout_s=0.5) for order in orders))
         assert {given.evidence for given in answers} == {Evidence.NOT_SENT}
         assert len(mtn.requests) == 1
 
@@ -499,15 +499,22 @@ async def test_a_huge_answer_is_ambiguous(bench):
 
 
 async def test_an_answer_that_trickles_past_the_time_out_is_ambiguous(bench):
+    trickling = False
+
     async def speak(line):
         if b"/token/" in line.request.split(b"\r\n")[0]:
             await line.say(answer(200, TOKEN))
+        elif not trickling:
+            await line.say(answer(202))
         else:
             await line.say("HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n ")
             await line.reader.read()
 
     async with raw_server(speak) as mtn:
         rail = bench.connector_at(mtn.url)
+        # The token and the connection exist before the short time-out begins.
+        await rail.send(bench.order(account=rail.account), timeout_s=30.0)
+        trickling = True
         given = await rail.send(bench.order(account=rail.account), timeout_s=0.3)
     assert (given.evidence, given.provider_code) == (Evidence.AMBIGUOUS, "timeout")
 

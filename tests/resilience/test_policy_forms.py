@@ -204,7 +204,8 @@ def test_importing_the_toolkit_loads_the_standard_library_only():
         "import sys; before = set(sys.modules); import synccash.resilience; "
         "print(*{name.partition('.')[0] for name in set(sys.modules) - before})"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    # Its errors go to this test's stderr.
+    out = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
     assert set(out.split()) - set(sys.stdlib_module_names) == {"synccash"}
 
 

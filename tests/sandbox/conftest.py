@@ -11,7 +11,7 @@ from sandbox.momo import World, listening
 async def session():
     # A connection of its own for each request: what is done to one must not reach the next request.
     connector = aiohttp.TCPConnector(force_close=True)
-    timeout = aiohttp.ClientTimeout(total=20)
+    timeout = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         yield session
 

@@ -139,7 +139,7 @@ class Ear:
         return web.Response()
 
     async def next(self):
-        return await asyncio.wait_for(self.heard.get(), 20)
+        return await asyncio.wait_for(self.heard.get(), 30)
 
 
 @contextlib.asynccontextmanager

@@ -31,7 +31,8 @@ class Process:
         )
         self.urls = {}
         while "fraud" not in self.urls:  # the last one that is told
-            line = await asyncio.wait_for(self.process.stdout.readline(), 20)
+            line = await asyncio.wait_for(self.process.stdout.readline(), 30)
+            assert line, f"the sandbox ended with code {await self.process.wait()}; its log is on stderr"
             name, _, url = line.decode().strip().partition(" ")
             self.urls[name] = url
         return self
@@ -108,7 +109,7 @@ async def test_a_kill_9_does_not_lose_a_late_success_that_is_pending(process, se
     merchant.base_url = process.urls["mtn_momo"]
     heard = await ear.next()
     assert (heard["path"], heard["body"]["status"]) == ("/told", "SUCCESSFUL")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while len((book := await process.book())["debits"]) < 2:
             pass
     assert {debit["reference"] for debit in book["debits"]} == {told, silent}

@@ -14,7 +14,7 @@ import asyncpg
 import redis
 
 OWNER = Path(__file__).with_name("server_owner.py")
-PATIENCE_MS = 20_000
+TIMEOUT_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def processes_at_work_in(folder: Path) -> dict[int, str]:
 
 
 def wait_until_gone(pid: int) -> bool:
-    """True once that process, which need not be a child, has ended; False after 20 s."""
+    """True once that process, which need not be a child, has ended; False after 60 s."""
     try:
         watched = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -63,7 +63,7 @@ def wait_until_gone(pid: int) -> bool:
     try:
         poll = select.poll()
         poll.register(watched, select.POLLIN)
-        return bool(poll.poll(PATIENCE_MS))
+        return bool(poll.poll(TIMEOUT_MS))
     finally:
         os.close(watched)
 

@@ -64,13 +64,13 @@ class Desk:
         return (await self.client.get(path, headers={"Authorization": f"Bearer {KEY}"})).json()
 
     async def until(self, payment_id, holds):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not holds(payment := await self.payment(payment_id)):  # noqa: ASYNC110 - another task's doing
                 await asyncio.sleep(0.02)
         return payment
 
     async def callback(self):
-        return await asyncio.wait_for(self.answered.get(), 20)
+        return await asyncio.wait_for(self.answered.get(), 30)
 
     async def asked(self, payment_id):
         """How often the rail was asked, and whether it is to be asked now."""
@@ -162,7 +162,7 @@ async def test_a_forged_success_moves_no_money_state(desk):
         payment_id = await desk.pay(rail, {"end": "NEVER"})
         await desk.callback()
         if rail != "paystack":  # its signature tells a forgery from a hint
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while (await desk.asked(payment_id))[0] == 0:  # noqa: ASYNC110 - another task's doing
                     await asyncio.sleep(0.02)
         assert (await desk.payment(payment_id))["status"] == "processing"

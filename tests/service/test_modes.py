@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.installation import Installation, call, fresh
+from service.installation import FINAL, Installation, call, fresh, wait_until
 from synccash.rails.registry import RAILS
 
 
@@ -19,8 +19,9 @@ def shell(folder: Path, *arguments: str) -> Any:
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)
 
 
@@ -53,5 +54,13 @@ def test_a_test_key_moves_money_at_the_sandbox_and_a_live_key_does_not(
         told[mode] = call("POST", f"{installation.api}/payments", body, **headers)
     assert (told["live"].status, told["live"].body["code"]) == (422, "no_rail_for_mode")
     assert told["test"].status in (201, 202)
+    payment_id = told["test"].body["id"]
+
+    def ended() -> Any:
+        payment = call("GET", f"{installation.api}/payments/{payment_id}", None, **headers).body
+        return payment if payment["status"] in FINAL else None
+
+    payment = wait_until("the test payment ends", ended)
+    assert payment["status"] == "succeeded"
     booked = [debit["reference"] for debit in installation.book()["debits"]]
-    assert set(booked) <= {attempt["reference"] for attempt in told["test"].body["attempts"]}
+    assert booked == [attempt["reference"] for attempt in payment["attempts"]], "of the test key alone"

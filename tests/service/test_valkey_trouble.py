@@ -35,7 +35,7 @@ async def under_payments(api):
 
 
 async def shared_again(api):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while (await api.service.guard.limiter.check("e", [Demand(WIDE, "a")])).degraded:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -50,7 +50,7 @@ async def more(told, count):
 
 async def written(client):
     """Until a client of redis-py can write: the breakers and the doorbell have such ones."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while True:
             with contextlib.suppress(*UNREACHABLE):
                 await client.set("x", "y")

@@ -89,7 +89,7 @@ async def happen(pool: Pool, number: int = 1) -> None:
 
 async def eventually(pool: Pool, query: str) -> None:
     """Poll a row that another task writes: there is nothing of ours to wait on."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not await pool.fetchval(query):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
