@@ -102,7 +102,7 @@ class Deployment:
     requests: list[tuple[float, str]] = field(default_factory=list)
     inquiries: list[tuple[float, str]] = field(default_factory=list)
     callbacks: list[tuple[float, str]] = field(default_factory=list)
-    _settings: dict[str, str] = field(default_factory=dict)
+    rail_settings: dict[str, str] = field(default_factory=dict)
 
     def record_requests(self) -> None:
         """Write down when each money request arrives at a rail, before any fault of the rail meets it, and
@@ -169,8 +169,8 @@ class Deployment:
             )
             for resource, body in account.control.items():
                 self.tell(rail, resource, body)
-            self._settings |= account.settings
-        self._settings |= {
+            self.rail_settings |= account.settings
+        self.rail_settings |= {
             "hubtel_prompt_window_s": "0.9",
             "mtn_momo_status_per_s": "1000",
             "pawapay_status_per_s": "1000",
@@ -204,7 +204,7 @@ class Deployment:
         clock, random = self.clock_of(number), Random(self.seed)
         pool = await connect(self.url_of(number), min_size=1, max_size=3, check=hold_if_server_changed)
         transport = Transport()
-        built = build_rails(convert_settings(self._settings), transport, clock)
+        built = build_rails(convert_settings(self.rail_settings), transport, clock)
         profiles = {"*": Profile(retry=RETRY, breaker=self.breaker, total_timeout=2.0)}
         registry = Registry(profiles, clock=clock.monotonic, random=random.random)
         dispatch = PolicyDispatch(registry.breaker, registry.profile, clock, CALLS, random.random)

@@ -346,7 +346,7 @@ async def restored_run(seed: int, server_url: str, database_url: str, folder: Pa
     try:
         async with deployed(Restore, database_url, folder, **given) as world:
             # As the sandbox's MTN takes them: a search has to get through a rail that limits inquiries.
-            world._settings["mtn_momo_status_per_s"] = "10"
+            world.rail_settings["mtn_momo_status_per_s"] = "10"
             await world.run()
             return world.wrong
     finally:

@@ -2,13 +2,17 @@ from dataclasses import replace
 
 import pytest
 
-from payment_samples import PAYMENT, REFUND
+from payment_samples import PAYMENT, PAYOUT, REFUND
 from synccash.payments.errors import IllegalTransitionError
 from synccash.payments.payment import OutgoingStatus, PaymentStatus
 from synccash.payments.transitions import ABSORBED, TRANSITIONS, OrderEvent, state_after
 
 ORDERS = [replace(PAYMENT, status=status) for status in PaymentStatus]
-ORDERS += [replace(REFUND, status=status) for status in OutgoingStatus]
+ORDERS += [replace(order, status=status) for order in (REFUND, PAYOUT) for status in OutgoingStatus]
+
+
+def test_every_kind_of_order_is_tested():
+    assert {order.kind for order in ORDERS} == set(TRANSITIONS)
 
 
 @pytest.mark.parametrize("event", OrderEvent)

@@ -181,13 +181,23 @@ objects = st.fixed_dictionaries(
     },
 )
 bodies = st.binary(max_size=60) | objects.map(msgspec.json.encode) | json_values.map(msgspec.json.encode)
+# Answers in which one or two members differ from a right one: by chance alone nearly none comes that close.
+near_answers = st.fixed_dictionaries(
+    {"status": st.sampled_from(["SUCCESSFUL", "FAILED", "PENDING"])},
+    optional={
+        "externalId": st.sampled_from([OURS, OURS, "another", 7]),
+        "currency": st.sampled_from(["GHS", "EUR"]),
+        "code": st.sampled_from(["RESOURCE_NOT_FOUND", "PAYER_NOT_FOUND", "RESOURCE_ALREADY_EXIST"]),
+    },
+).map(msgspec.json.encode)
+near_statuses = st.sampled_from([200, 200, 202, 404, 500])
 # Each known status as often as all others together: from 500 statuses alone hardly an example is a known one.
 statuses = st.sampled_from([200, 202, 400, 401, 403, 404, 409, 429, 500, 503]) | st.integers(100, 599)
 
 
 @given(
-    statuses,
-    bodies,
+    statuses | near_statuses,
+    bodies | near_answers,
     st.dictionaries(st.sampled_from(["Retry-After", "Date"]), st.text(max_size=9)),
 )
 def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body, headers):
@@ -202,7 +212,7 @@ def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body,
             assert len(answer.provider_code) <= 64
 
 
-@given(statuses, bodies)
+@given(statuses | near_statuses, bodies | near_answers)
 def test_no_answer_makes_an_inquiry_raise_or_claim_more_than_it_says(status, body):
     exchange = Exchange(status=status, headers={}, body=body, latency_s=0.0)
     for operation in Operation:

@@ -231,10 +231,26 @@ objects = st.fixed_dictionaries(
     {}, optional={**fields, "data": st.fixed_dictionaries({}, optional=fields) | json_values}
 )
 bodies = st.binary(max_size=60) | (objects | json_values).map(msgspec.json.encode)
+# Answers in which one or two members differ from a right one: by chance alone nearly none comes that close.
+near_answers = st.fixed_dictionaries(
+    {"status": st.sampled_from(["FOUND", "FOUND", "NOT_FOUND", "ACCEPTED"])},
+    optional={
+        "data": st.fixed_dictionaries(
+            {
+                "status": st.sampled_from(["COMPLETED", "FAILED", "PROCESSING"]),
+                **dict.fromkeys(ID_FIELDS.values(), st.sampled_from([REFERENCE, REFERENCE, OTHER])),
+            },
+            optional={"amount": st.just("25.00"), "currency": st.sampled_from(["GHS", "XAF"])},
+        )
+    },
+).map(msgspec.json.encode)
+near_statuses = st.sampled_from([200, 200, 400, 404, 500])
 
 
 @given(
-    st.integers(100, 599) | st.sampled_from([200, 400, 401, 403, 429]), bodies, st.sampled_from(OPERATIONS)
+    st.integers(100, 599) | st.sampled_from([200, 400, 401, 403, 429]) | near_statuses,
+    bodies | near_answers,
+    st.sampled_from(OPERATIONS),
 )
 def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body, operation):
     exchange = said(status, body)
@@ -252,7 +268,7 @@ def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body,
         assert rejection or coded or status in (401, 403, 429)
 
 
-@given(st.integers(100, 599) | st.just(200), bodies, st.sampled_from(OPERATIONS))
+@given(st.integers(100, 599) | near_statuses, bodies | near_answers, st.sampled_from(OPERATIONS))
 def test_no_answer_makes_an_inquiry_raise_or_claim_more_than_it_says(status, body, operation):
     exchange = said(status, body)
     answer = judge_status(exchange, operation, REFERENCE, "GHS")

@@ -49,7 +49,7 @@ async def test_a_worker_serves_the_counts_of_its_loops_and_stops_with_them(datab
         installation_key="5c" * 32,
         mtn_momo_environment="test",
         mtn_momo_base_url=UNREACHABLE,
-        request_deadline_s=5.0,
+        request_deadline_s=0.2,
         queue_retry_s=0.1,
         **MOMO,
     )

@@ -195,6 +195,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._over = True
         for task, coro, context in self._lives:
             if not task.done():
+                # Else asyncio logs an error for each task that was pending when its node died.
                 task._log_destroy_pending = False
                 with contextlib.suppress(BaseException):
                     context.run(coro.close)

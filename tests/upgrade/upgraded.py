@@ -56,7 +56,7 @@ class Upgraded(Deployment):
 
     async def begin(self, merchant_url: str) -> None:
         """Restore and migrate the database. Nothing works on it yet."""
-        self._settings["hubtel_prompt_window_s"] = "30"
+        self.rail_settings["hubtel_prompt_window_s"] = "30"
         await self.stored.restore(self.database_url, {**self.sandbox.rail_urls, "merchant": merchant_url})
         await asyncio.to_thread(migrate, self.database_url)
         self.before = {row["id"]: row for row in await self.attempts()}
