@@ -6,7 +6,7 @@ import pytest
 
 from service.installation import Running
 
-_TAIL = 25
+_TAIL = 15
 
 
 def pytest_runtest_setup(item):

@@ -101,10 +101,15 @@ class Running:
         return wait_until(f"{word!r} is printed", found)
 
     def tail(self, lines: int) -> str:
-        """The end of what it printed, and how it ended."""
+        """The end of what it printed and of the log of each of its processes, and how it ended."""
         code = self.process.poll()
         state = "is running" if code is None else f"ended with code {code}"
-        return "\n".join([*self.printed[-lines:], f"({' '.join(self.arguments[:1])} {state})"])
+        told = [*self.printed[-lines:], f"({' '.join(self.arguments[:1])} {state})"]
+        folders = [Path(line[len("logs ") :].strip()) for line in self.printed if line.startswith("logs ")]
+        for log in sorted(path for folder in folders for path in folder.iterdir()):
+            last = log.read_text(errors="replace").splitlines()[-lines // 3 :]
+            told += [f"-- {log.name}", *(line[:300] for line in last)]
+        return "\n".join(told)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
