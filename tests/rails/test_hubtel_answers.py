@@ -254,6 +254,7 @@ near_answers = st.fixed_dictionaries(
 ).map(msgspec.json.encode)
 near_statuses = st.sampled_from([200, 200, 400, 500])
 statuses = st.sampled_from([200, 201, 400, 401, 403, 404, 409, 429, 500, 503]) | st.integers(100, 599)
+answers = st.tuples(statuses, bodies) | st.tuples(near_statuses, near_answers)
 
 
 @given(statuses, bodies)
@@ -272,8 +273,9 @@ def test_no_answer_makes_a_send_raise_or_claim_more_than_it_proves(status, body)
             assert any(code.encode() in body for code in ACCEPTED_CODES)
 
 
-@given(statuses | near_statuses, bodies | near_answers)
-def test_no_answer_makes_an_inquiry_or_a_callback_raise_or_claim_more_than_it_says(status, body):
+@given(answers)
+def test_no_answer_makes_an_inquiry_or_a_callback_raise_or_claim_more_than_it_says(answer):
+    status, body = answer
     for operation in (COLLECT, REFUND, PAYOUT):
         answer = judge_status(said(status, body), operation, OURS)
         if answer.status_at_rail is not RailStatus.NO_INFORMATION:
