@@ -324,20 +324,26 @@ objects = st.fixed_dictionaries(
 )
 bodies = st.binary(max_size=60) | objects.map(msgspec.json.encode)
 # Answers in which one or two members differ from a right one: by chance alone nearly none comes that close.
-near_answers = st.fixed_dictionaries(
-    {"status": st.sampled_from([True, True, False]), "message": st.sampled_from(["ok", "Charge attempted"])},
+near_found = st.fixed_dictionaries(
+    {
+        "status": st.just(True),
+        "data": st.fixed_dictionaries(
+            {
+                "status": st.sampled_from(["success", "failed", "pending"]),
+                "reference": st.sampled_from([OURS, "another"]),
+            },
+            optional={"amount": st.just(2_500), "currency": st.sampled_from(["GHS", "EUR"])},
+        ),
+    }
+)
+near_refusals = st.fixed_dictionaries(
+    {"status": st.just(False), "message": st.sampled_from(["Invalid key", "Charge attempted"])},
     optional={
         "type": st.sampled_from(["validation_error", "api_error"]),
-        "data": st.fixed_dictionaries(
-            {"status": st.sampled_from(["success", "failed", "pending"])},
-            optional={
-                "reference": st.sampled_from([OURS, OURS, "another"]),
-                "amount": st.just(2_500),
-                "currency": st.sampled_from(["GHS", "EUR"]),
-            },
-        ),
+        "data": st.just({"status": "failed"}),
     },
-).map(msgspec.json.encode)
+)
+near_answers = (near_found | near_refusals).map(msgspec.json.encode)
 near_statuses = st.sampled_from([200, 200, 400, 404, 500])
 # Each known status as often as all others together: from 500 statuses alone hardly an example is a known one.
 statuses = st.sampled_from([200, 201, 400, 401, 403, 404, 409, 429, 500, 503]) | st.integers(100, 599)
