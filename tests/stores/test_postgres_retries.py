@@ -120,18 +120,20 @@ async def held(pool: Pool) -> AsyncGenerator[asyncpg.Connection]:
         yield holder
 
 
-async def kill_who_waits(holder: asyncpg.Connection) -> None:
+async def kill_waiting_backend(pool: Pool) -> None:
+    # Over a connection of its own: the holder's is used as soon as the statement fails, before this returns.
     waiting = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    while not (pids := await holder.fetch(waiting)):
-        pass
-    await holder.execute("SELECT pg_terminate_backend($1)", pids[0]["pid"])
+    async with pool.acquire() as killer:
+        while not (pids := await killer.fetch(waiting)):
+            pass
+        await killer.execute("SELECT pg_terminate_backend($1)", pids[0]["pid"])
 
 
 async def test_a_commit_with_unknown_outcome_is_not_retried(pool: Pool) -> None:
     waits = Waits()
-    async with held(pool) as holder:
+    async with held(pool):
         statement = asyncio.create_task(patient(pool, waits).commit(COUNT_AND_WAIT))
-        await kill_who_waits(holder)
+        await kill_waiting_backend(pool)
         with pytest.raises(InDoubtError):
             await statement
     assert waits.seconds == []
@@ -142,7 +144,7 @@ async def test_a_repeatable_statement_is_retried_after_a_lost_connection(pool: P
     async with held(pool) as holder:
         waits = Waits(lambda: holder.execute("SELECT pg_advisory_unlock(1)"))
         statement = asyncio.create_task(patient(pool, waits).repeat(COUNT_AND_WAIT))
-        await kill_who_waits(holder)
+        await kill_waiting_backend(pool)
         await statement
     assert len(waits.seconds) == 1
     assert await pool.fetchval("SELECT last_value FROM runs") == 2
