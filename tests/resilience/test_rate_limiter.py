@@ -2,6 +2,7 @@
 
 import pytest
 
+from synccash.resilience.limits import relevant_until
 from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
 
 START = 1_700_000_000_000_000
@@ -134,3 +135,17 @@ def test_limits_that_cannot_be_counted_exactly_are_refused(numbers):
 def test_a_cost_that_can_never_fit_is_refused():
     with pytest.raises(ValueError, match="can never fit"):
         Demand(PAYMENTS, "ama", 14)
+
+
+def test_an_unknown_algorithm_is_refused_where_the_limit_is_defined():
+    with pytest.raises(ValueError, match="login: unknown algorithm 'leaky_bucket'; expected one of token_"):
+        Limit(name="login", scope="user", quota=1, period_s=1.0, algorithm="leaky_bucket")
+
+
+def test_an_algorithm_without_an_implementation_fails_instead_of_using_another_one(limiter):
+    limit = Limit(name="login", scope="user", quota=1, period_s=1.0)
+    object.__setattr__(limit, "algorithm", "leaky_bucket")
+    with pytest.raises(AssertionError, match="leaky_bucket"):
+        limiter.check([Demand(limit, "ama")])
+    with pytest.raises(AssertionError, match="leaky_bucket"):
+        relevant_until(limit, (0, 0, 0))

@@ -2,6 +2,8 @@
 
 from fractions import Fraction
 
+import msgspec
+import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -97,6 +99,30 @@ def test_memory_lua_and_a_naive_reference_make_the_same_decisions(valkey_url, ch
                 here = memory.check(demands)
                 assert here == decided
                 reference.check(demands, here, now)
+
+
+def test_the_script_fails_for_an_algorithm_that_it_does_not_implement_and_changes_nothing(valkey_url):
+    known = Limit(name="known", scope="user", quota=1, period_s=60.0)
+    window = Limit(name="window", scope="user", quota=1, period_s=60.0, algorithm="sliding_window")
+    arguments = encode_requests([([Demand(known, "a")], None), ([Demand(window, "a")], None)], START)
+    # The first two arguments after the keys are the time and the number of keys.
+    at = 1 + arguments[0] + 2
+    terms = msgspec.msgpack.decode(arguments[at])
+    numbers = [index for index in range(3, len(terms), 12) if terms[index] == 1]
+    terms[numbers[0]] = 3
+    arguments[at] = msgspec.msgpack.encode(terms)
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+        with pytest.raises(redis.ResponseError, match="unknown rate-limit algorithm 3"):
+            client.eval(SOURCE, *arguments)
+        assert client.keys() == []
+
+
+def test_an_algorithm_without_a_number_in_the_script_is_not_sent_as_another_one():
+    limit = Limit(name="unsent", scope="user", quota=1, period_s=60.0)
+    object.__setattr__(limit, "algorithm", "leaky_bucket")
+    with pytest.raises(AssertionError, match="leaky_bucket"):
+        encode_requests([([Demand(limit, "a")], None)], START)
 
 
 def batches(steps_taken):

@@ -6,7 +6,7 @@ a naive reference.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, assert_never, get_args
 
 Algorithm = Literal["token_bucket", "sliding_window", "fixed_window"]
 Scope = Literal["user", "ip", "api_key", "endpoint", "global"]
@@ -51,7 +51,7 @@ class Limit:
 
     `shadow`: the limit is counted and reported but never refuses. `fail_policy`: how to decide while the
     shared store is unavailable: "local" limits in this process, "open" allows, "closed" refuses. Raises
-    ValueError for numbers that cannot be counted exactly.
+    ValueError for numbers that cannot be counted exactly, and for an unknown algorithm.
     """
 
     name: str
@@ -70,6 +70,11 @@ class Limit:
     full_us: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.algorithm not in get_args(Algorithm):
+            raise ValueError(
+                f"{self.name}: unknown algorithm {self.algorithm!r}; expected one of "
+                f"{', '.join(get_args(Algorithm))}"
+            )
         period_us = round(self.period_s * _US)
         if self.quota < 1 or self.burst < 0 or period_us < self.quota:
             raise ValueError(
@@ -109,19 +114,29 @@ def decide_limit(limit: Limit, state: State | None, now: int, cost: int) -> Limi
     """Decide on `cost` units at `now`. `remaining` and `reset_us` are those after a grant, or the present
     ones after a refusal.
     """
-    if limit.algorithm == "token_bucket":
-        return _token_bucket(limit, state[0] if state else 0, now, cost)
-    window, previous, current = _rolled_window(state, now // limit.period_us)
-    if limit.algorithm == "fixed_window":
-        return _fixed_window(limit, window, current, now, cost)
-    return _sliding_window(limit, (window, previous, current), now, cost)
+    match limit.algorithm:
+        case "token_bucket":
+            return _token_bucket(limit, state[0] if state else 0, now, cost)
+        case "sliding_window":
+            return _sliding_window(limit, _rolled_window(state, now // limit.period_us), now, cost)
+        case "fixed_window":
+            window, _, current = _rolled_window(state, now // limit.period_us)
+            return _fixed_window(limit, window, current, now, cost)
+        case _:
+            assert_never(limit.algorithm)
 
 
 def relevant_until(limit: Limit, state: State) -> int:
     """Return the time from which the state no longer matters, so that it may be deleted."""
-    if limit.algorithm == "token_bucket":
-        return state[0]
-    return (state[0] + (2 if limit.algorithm == "sliding_window" else 1)) * limit.period_us
+    match limit.algorithm:
+        case "token_bucket":
+            return state[0]
+        case "sliding_window":
+            return (state[0] + 2) * limit.period_us
+        case "fixed_window":
+            return (state[0] + 1) * limit.period_us
+        case _:
+            assert_never(limit.algorithm)
 
 
 def _token_bucket(limit: Limit, full: int, now: int, cost: int) -> LimitDecision:

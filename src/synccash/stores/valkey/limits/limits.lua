@@ -128,7 +128,10 @@ local function demand(t, key, stored)
     cap = terms[t + 12]
   }
   if stored and terms[t + 3] == 1 then d.cost = 0 end
-  if d.algorithm == 0 then token_bucket(d) else window(d) end
+  if d.algorithm == 0 then token_bucket(d)
+  elseif d.algorithm == 1 or d.algorithm == 2 then window(d)
+  -- Nothing is written before the end of the script, so an error leaves every limit unchanged.
+  else error('unknown rate-limit algorithm ' .. tostring(d.algorithm)) end
   local till = penalty_numbers(d)
   if till > now then d.ends = till end
   d.refuses = d.ends > 0 or not d.fits

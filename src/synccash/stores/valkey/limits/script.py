@@ -1,14 +1,14 @@
 """Encodes rate-limit requests as arguments of `limits.lua`, and decodes the script's reply into decisions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha1, sha256
 from importlib.resources import files
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
 from synccash.resilience.fast_tuple import make_namedtuple
-from synccash.resilience.rate_limiter import Decision, Demand, Limit, LimitStatus
+from synccash.resilience.rate_limiter import Algorithm, Decision, Demand, Limit, LimitStatus
 
 SOURCE = files("synccash.stores.valkey.limits").joinpath("limits.lua").read_bytes()
 DIGEST = sha1(SOURCE, usedforsecurity=False).hexdigest().encode()
@@ -20,7 +20,8 @@ local counted = string.match(redis.call('GET', KEYS[1]) or '', '^[^|]*')
 redis.call('SET', KEYS[1], counted .. string.format('|%.0f 0 0 0', till), 'PX',
     math.max(ARGV[1], redis.call('PTTL', KEYS[1])))
 """
-_ALGORITHMS = {"token_bucket": 0, "sliding_window": 1, "fixed_window": 2}
+# The numbers by which `limits.lua` knows the algorithms; it raises an error for any other number.
+_ALGORITHMS: Mapping[Algorithm, int] = {"token_bucket": 0, "sliding_window": 1, "fixed_window": 2}
 _MAX_ID_LENGTH = 128
 # All keys share one hash tag, because a Valkey cluster runs a script only on keys of one slot.
 TAG = "{synccash:rl}"
@@ -125,12 +126,17 @@ def _limit_terms(limit: Limit) -> tuple[Limit, str, dict[int, _Term]]:
 
 
 def _encode_term(limit: Limit, cost: int) -> _Term:
-    bucket = limit.algorithm == "token_bucket"
-    unit = limit.unit_us if bucket else limit.period_us
+    match limit.algorithm:
+        case "token_bucket":
+            unit, bucket_cost, bucket_size = limit.unit_us, cost * limit.unit_us, limit.full_us
+        case "sliding_window" | "fixed_window":
+            unit, bucket_cost, bucket_size = limit.period_us, 0, -1
+        case _:
+            assert_never(limit.algorithm)
     block = limit.block
     term = (
-        cost * unit if bucket else 0,
-        limit.full_us if bucket else -1,
+        bucket_cost,
+        bucket_size,
         # A replayed answer must cost no user quota: the merchant's request was counted the first time.
         int(limit.scope == "user"),
         _ALGORITHMS[limit.algorithm],
