@@ -9,10 +9,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from engine.scripted import PENDING, SUCCEEDED, ScriptedRail
+from synccash.engine.dispatch.guarded_rail import GuardedRail, NoAccountBook
 from synccash.engine.dispatch.policy_dispatch import DispatchSettings, PolicyDispatch
 from synccash.engine.ports import SendResult
 from synccash.engine.system import SystemClock
 from synccash.payments.attempt import Attempt
+from synccash.payments.errors import InternalError
 from synccash.payments.failure import FailureCode
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation, RailStatus, SendAnswer, SendOrder, StatusAnswer
@@ -105,6 +107,28 @@ async def test_an_unsent_inquiry_or_otp_is_not_counted():
     for name in ("mtn_momo:status", "mtn_momo:collect"):
         seen = scene.seen(name)
         assert (seen.state, seen.failures, seen.successes, seen.ignored) == (BreakerState.CLOSED, 0, 0, 50)
+
+
+class RailWithoutOtp:
+    """Has all of a rail but `submit_otp`."""
+
+    def __init__(self) -> None:
+        self._inner = ScriptedRail("mtn_momo")
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "submit_otp":
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+
+async def test_a_one_time_password_for_a_rail_that_takes_none_is_an_internal_error():
+    scene, rail = Scene(), RailWithoutOtp()
+    with pytest.raises(InternalError, match="mtn_momo asked for a one-time password but has no submit_otp"):
+        await scene.dispatch.submit_otp(rail, scene.attempt, "123456")
+    with pytest.raises(InternalError, match="mtn_momo asked for a one-time password but has no submit_otp"):
+        await GuardedRail(rail, NoAccountBook()).submit_otp(
+            scene.attempt.account, scene.attempt.reference, "123456", timeout_s=1.0
+        )
 
 
 @pytest.mark.parametrize("answer", [SUCCEEDED, PENDING, StatusAnswer(status_at_rail=RailStatus.FAILED)])

@@ -171,7 +171,8 @@ async def _sabotage(control: Control, pool: Pool, merchant: Merchant) -> str:
 async def _wait_for_ends(pool: Pool, trouble: Trouble) -> None:
     """Wait until every order has ended, waits for an operator or ran out of time; then run the rechecks."""
     await _wait_for_work(pool, trouble)
-    assert trouble.healed_at is not None, "all faults have ended"
+    if trouble.healed_at is None:
+        raise DrillError("the faults have not ended, so the checks of late money have no start")
     since_s = (await database_time(pool) - trouble.healed_at).total_seconds()
     await asyncio.sleep(max(0.0, _LATE_MONEY_S - since_s))
     brought = await bring_rechecks_forward(pool)
@@ -238,7 +239,8 @@ async def _up(folder: Path) -> AsyncGenerator[tuple[asyncio.subprocess.Process, 
 
 
 async def _read(process: asyncio.subprocess.Process, printed: dict[str, str]) -> None:
-    assert process.stdout is not None, "asked for"
+    if process.stdout is None:
+        raise DrillError("synccash up was started without a pipe for its output")
     async for line in process.stdout:
         text = line.decode(errors="replace").rstrip()
         for word in ("api", "sandbox", "test key", "ready"):

@@ -270,9 +270,8 @@ def start(folder: Path, port: int, sandbox_port: int) -> subprocess.Popen[str]:
 
 def printed_keys(process: subprocess.Popen[str]) -> tuple[str, str]:
     """Read the output of `up` until the test key and the admin key, and return both."""
-    assert process.stdout is not None
     keys: list[str] = []
-    for line in process.stdout:
+    for line in process.stdout or ():
         print("   " + line.rstrip())
         keys += [word for word in line.split() if word.startswith(("sk_test_", "sk_admin_"))]
         if len(keys) == 2:

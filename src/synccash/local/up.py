@@ -98,7 +98,8 @@ class Up:
             # Registered a second time, so that the children end before the servers that they use.
             stack.callback(self.supervisor.stop)
             database_url = settings.database_url or servers.database_url
-            assert database_url is not None, "either given or bundled"
+            if database_url is None:
+                raise UpError("there is no database: set database_url")
             migrate(database_url)
             keys = self._keys(database_url)
             environment = self._environment(servers, port, sandbox_url)

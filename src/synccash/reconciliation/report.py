@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from synccash.payments.errors import InternalError
 from synccash.payments.money import to_major
 from synccash.payments.reconciliation import Finding, Verdict
 from synccash.reconciliation.reading import UnreadableRow
@@ -40,10 +41,14 @@ _SHOWN = 50
 
 
 def facts(finding: Finding) -> dict[str, Any]:
-    """Returns one finding as a row, with amounts in major units as in statements."""
+    """Returns one finding as a row, with amounts in major units as in statements.
+
+    Raises InternalError for a finding with neither a line nor a movement.
+    """
     line, own = finding.line, finding.movement
     known = own or line
-    assert known is not None, "a finding is about something"
+    if known is None:
+        raise InternalError("a finding has neither a line of the statement nor a movement of ours")
     return {
         "verdict": finding.verdict.value,
         "line": line.number if line else None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
+from synccash.payments.errors import InternalError
 from synccash.payments.reconciliation import Finding, OwnMovement, Statement, StatementLine, Verdict
 from synccash.reconciliation.reading import (
     Movement,
@@ -114,10 +115,13 @@ class Reconciliation:
                     pass
 
     async def compare(self) -> None:
-        """Reports every attempt that the statement must list, and every line that matches no attempt."""
+        """Reports every attempt that the statement must list, and every line that matches no attempt.
+
+        Raises InternalError before `load()` has run.
+        """
         first, last = self.summary.first, self.summary.last
-        assert first is not None, "load() ran before"
-        assert last is not None, "load() ran before"
+        if first is None or last is None:
+            raise InternalError("load() must run before compare(): the period of the statement is unknown")
         async for page in self.movements.between(first, last, _PAGE):
             self._compare(page)
         # The remaining lines belong to attempts outside of the period, or to no attempt.

@@ -122,9 +122,11 @@ def _number(lexeme: str) -> tuple[str] | tuple[str, None]:
     Exponents of more than 18 digits keep their notation, because computing with them would be too expensive.
     The tuple distinguishes a number from a string of the same text. An array that holds only this text has
     the same fingerprint, which is harmless: no request accepts a number and an array in the same place.
+    Raises ValueError for a text that is not a JSON number.
     """
     match = _NUMBER.fullmatch(lexeme)
-    assert match is not None, "json.loads passes only valid numbers"
+    if match is None:
+        raise ValueError(f"{lexeme} is not a JSON number")
     sign, whole, fraction, exponent_sign, exponent = match.groups(default="")
     digits = (whole + fraction).lstrip("0")
     if not digits:

@@ -169,7 +169,7 @@ class MemoryLimiter:
         now = self.clock_us()
         states = self._states.get(limit.key)
         state = states.get(id) if states is not None else None
-        if state is None or limit.algorithm != "token_bucket":
+        if states is None or state is None or limit.algorithm != "token_bucket":
             decided = decide_limit(limit, self._state(limit, id), now, limit.checked_cost(cost))
             if decided.fits and cost:
                 self._store_state(limit, id, decided.state, now)
@@ -180,7 +180,6 @@ class MemoryLimiter:
         if shortfall > 0:
             limit.checked_cost(cost)
             return shortfall
-        assert states is not None
         states[id] = (after, 0, 0)
         return 0
 

@@ -28,9 +28,13 @@ class LocalWorkSignal:
         current.set()
 
     async def wait(self, timeout_s: float) -> None:
-        """Return at the next signal, at the latest after `timeout_s` seconds."""
+        """Return at the next signal, at the latest after `timeout_s` seconds.
+
+        Raises RuntimeError outside of a task.
+        """
         task = asyncio.current_task()
-        assert task is not None
+        if task is None:
+            raise RuntimeError("wait() must run in a task, because each task has its own signals")
         if self._seen.get(task, self._notifications) == self._notifications:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):

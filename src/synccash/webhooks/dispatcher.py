@@ -171,10 +171,10 @@ class WebhookDispatcher:
         await self._settle(delivery, posted)
 
     async def _settle(self, delivery: Delivery, posted: DeliveryResult) -> None:
-        if posted.delivered:
-            assert posted.status is not None, "only an HTTP response delivers"
+        status = posted.status
+        if status is not None and posted.delivered:
             self.deliveries.delivered += 1
-            await self.outbox.delivered(delivery, posted.status)
+            await self.outbox.delivered(delivery, status)
             return
         self.deliveries.failed += 1
         reason = posted.error or f"HTTP {posted.status}"

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from synccash.engine.ports import AccountBook, CallbackReader, OtpRail, Rail
+from synccash.payments.errors import InternalError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import (
     NO_ATTEMPT_DETAILS,
@@ -107,9 +108,13 @@ class GuardedRail:
     async def submit_otp(
         self, account: RailAccount, reference: str, otp: str, *, timeout_s: float
     ) -> SendAnswer:
-        """Submit a one-time password with the present credentials, if the attempt's business owns them."""
+        """Submit a one-time password with the present credentials, if the attempt's business owns them.
+
+        Raises InternalError if the connector takes no one-time passwords.
+        """
         rail = self.connector
-        assert isinstance(rail, OtpRail), f"{rail.name} declares one-time passwords but has no submit_otp"
+        if not isinstance(rail, OtpRail):
+            raise InternalError(f"{rail.name} asked for a one-time password but has no submit_otp")
         if not await self._serves_now(account):
             return _unsent(self._refusal_code(account))
         return await rail.submit_otp(rail.account, reference, otp, timeout_s=timeout_s)

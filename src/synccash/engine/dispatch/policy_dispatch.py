@@ -7,6 +7,7 @@ import structlog
 
 from synccash.engine.ports import FloatRail, OtpRail, Rail, SendResult
 from synccash.payments.attempt import Attempt
+from synccash.payments.errors import InternalError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.ports import Clock
 from synccash.payments.rail import (
@@ -147,8 +148,12 @@ class PolicyDispatch:
         )
 
     async def submit_otp(self, rail: Rail, attempt: Attempt, otp: str) -> SendAnswer:
-        """Submit a one-time password once. An unknown result is left to inquiries."""
-        assert isinstance(rail, OtpRail), f"{rail.name} declares one-time passwords but has no submit_otp"
+        """Submit a one-time password once. An unknown result is left to inquiries.
+
+        Raises InternalError if the rail takes no one-time passwords.
+        """
+        if not isinstance(rail, OtpRail):
+            raise InternalError(f"{rail.name} asked for a one-time password but has no submit_otp")
         try:
             return await self._inquiry_policy(f"{rail.name}:{attempt.operation.value}", judge_otp).call(
                 rail.submit_otp,

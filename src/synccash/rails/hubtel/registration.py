@@ -34,7 +34,8 @@ def hubtel_settings(settings: Settings) -> HubtelSettings | None:
         if key in given and not getattr(settings, key).isalnum()
     ]
     # Basic credentials end the user at the first colon.
-    if settings.hubtel_client_id is not None and ":" in settings.hubtel_client_id.reveal():
+    client_id, client_secret = settings.hubtel_client_id, settings.hubtel_client_secret
+    if client_id is not None and ":" in client_id.reveal():
         problems.append("hubtel_client_id must have no colon; is the secret in it?")
     urls = {
         name: getattr(settings, f"hubtel_{name}").rstrip("/")
@@ -43,17 +44,16 @@ def hubtel_settings(settings: Settings) -> HubtelSettings | None:
     for name, url in urls.items():
         problems += unfit_as_address(f"hubtel_{name}", url)
     problems += contradicted_environment(settings, NAME, None)
-    if problems:
+    # A missing id or secret is one of the problems.
+    if problems or client_id is None or client_secret is None:
         raise SettingsError("\n".join(problems))
-    assert settings.hubtel_client_id is not None, "a missing id is a problem"
-    assert settings.hubtel_client_secret is not None, "a missing secret is a problem"
     return HubtelSettings(
         **urls,
         environment=Environment(settings.hubtel_environment),
         pos_sales_id=str(settings.hubtel_pos_sales_id),
         prepaid_deposit_id=settings.hubtel_prepaid_deposit_id or None,
-        client_id=settings.hubtel_client_id,
-        client_secret=settings.hubtel_client_secret,
+        client_id=client_id,
+        client_secret=client_secret,
         inquiry_from_s=settings.hubtel_inquiry_from_s,
         prompt_window_s=settings.hubtel_prompt_window_s,
     )

@@ -35,21 +35,22 @@ def pawapay_settings(settings: Settings) -> PawapaySettings | None:
     if not given:
         return None
     problems = missing(keys, given)
-    if settings.pawapay_token:
+    token = settings.pawapay_token
+    if token:
         problems += unfit_for_headers(settings, ["pawapay_token"])
     base_url = (settings.pawapay_base_url or "").rstrip("/")
     if base_url:
         problems += unfit_as_address("pawapay_base_url", base_url)
     problems += unfit_as_callback_token(settings, NAME)
     problems += contradicted_environment(settings, NAME, _environment_of_host(base_url))
-    if problems:
+    # A missing token is one of the problems.
+    if problems or token is None:
         raise SettingsError("\n".join(problems))
-    assert settings.pawapay_token is not None, "a missing token is a problem"
     return PawapaySettings(
         base_url=base_url,
         account=settings.pawapay_account,
         environment=Environment(settings.pawapay_environment),
-        token=settings.pawapay_token,
+        token=token,
         callback_token=settings.pawapay_callback_token,
         status_per_s=settings.pawapay_status_per_s,
     )

@@ -37,9 +37,9 @@ def paystack_settings(settings: Settings) -> PaystackSettings | None:
     base_url = settings.paystack_base_url.rstrip("/")
     problems += unfit_as_address("paystack_base_url", base_url)
     problems += contradicted_environment(settings, NAME, _environment_of_key(key))
-    if problems:
+    # A missing key is one of the problems.
+    if problems or key is None:
         raise SettingsError("\n".join(problems))
-    assert key is not None, "a missing key is a problem"
     return PaystackSettings(
         base_url=base_url,
         account=settings.paystack_account,

@@ -118,8 +118,8 @@ class LimitQueue:
             self._deliver(batch, permit, started_at, result)
 
     def _schedule_eval(self, batch: list[_PendingRequest], permit: int, started_at: float) -> None:
-        assert self._loop is not None
-        task = self._loop.create_task(self._eval(batch, permit, started_at), name="limits")
+        running = self._eval(batch, permit, started_at)
+        task = asyncio.get_running_loop().create_task(running, name="limits")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
