@@ -54,8 +54,8 @@ class ScriptedRail:
 
     def __init__(self, name: str, *, otp: bool = False, refund_key: bool = True) -> None:
         self.name = name
-        able = OperationCapability(dedup_by_reference=True, lookup_by_reference=True, otp=otp)
-        refunding = OperationCapability(dedup_by_reference=refund_key, lookup_by_reference=True)
+        able = OperationCapability(dedup_by_reference=True, otp=otp)
+        refunding = OperationCapability(dedup_by_reference=refund_key)
         self.capabilities = Capabilities(
             networks=frozenset(Network),
             operations={Operation.COLLECT: able, Operation.REFUND: refunding, Operation.PAYOUT: able},

@@ -131,7 +131,7 @@ def test_inquiry_waits_grow_until_the_schedule_ends():
 
 
 def capable(*networks: Network) -> Capabilities:
-    operation = OperationCapability(dedup_by_reference=True, lookup_by_reference=True)
+    operation = OperationCapability(dedup_by_reference=True)
     return Capabilities(networks=frozenset(networks), operations={Operation.COLLECT: operation})
 
 

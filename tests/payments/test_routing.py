@@ -12,7 +12,7 @@ from synccash.payments.rail import Capabilities, Operation, OperationCapability
 from synccash.payments.routing import NO_PREFERENCES, Candidate, Cost, RoutingPreferences, choose
 from synccash.payments.routing_rules import read_rules
 
-ABLE = OperationCapability(dedup_by_reference=True, lookup_by_reference=True)
+ABLE = OperationCapability(dedup_by_reference=True)
 ALL = Capabilities(networks=frozenset(Network), operations={Operation.COLLECT: ABLE, Operation.PAYOUT: ABLE})
 MTN_ONLY = replace(ALL, networks=frozenset({Network.MTN}))
 RAILS = {"mtn_momo": MTN_ONLY, "paystack": ALL, "hubtel": ALL}

@@ -41,7 +41,7 @@ PENDING = StatusAnswer(status_at_rail=RailStatus.PENDING)
 
 
 def able(*operations):
-    capability = OperationCapability(dedup_by_reference=True, lookup_by_reference=True)
+    capability = OperationCapability(dedup_by_reference=True)
     return Capabilities(networks=frozenset(Network), operations=dict.fromkeys(operations, capability))
 
 

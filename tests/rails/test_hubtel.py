@@ -37,7 +37,7 @@ async def test_it_says_what_it_can_do(bench):
     assert capabilities.networks == set(Network)
     assert capabilities.callback_address is CallbackAddress.PER_REQUEST
     collect = capabilities.operations[Operation.COLLECT]
-    assert (collect.dedup_by_reference, collect.lookup_by_reference) == (False, True)
+    assert not collect.dedup_by_reference
     assert (collect.failure_is_reported, collect.inquiry_from_s, collect.prompt_window_s) == (False, 300, 600)
     for operation in (Operation.REFUND, Operation.PAYOUT):
         assert not capabilities.operations[operation].dedup_by_reference

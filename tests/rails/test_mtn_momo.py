@@ -58,7 +58,7 @@ async def test_it_says_what_it_can_do(bench):
     assert {str(network) for network in capabilities.networks} == {"mtn"}
     assert capabilities.callback_address is CallbackAddress.PER_REQUEST
     collect = capabilities.operations[Operation.COLLECT]
-    assert (collect.dedup_by_reference, collect.lookup_by_reference) == (True, True)
+    assert collect.dedup_by_reference
     assert collect.prompt_window_s == 300.0
     assert {one.inquiry_from_s for one in capabilities.operations.values()} == {300.0}
     assert not any(one.not_found_is_final for one in capabilities.operations.values())
@@ -469,23 +469,6 @@ async def test_the_other_platform_does_not_know_what_this_one_took(bench):
     await bench.send(order)
     await bench.world.settings(platform="new")
     assert (await bench.inquire(order)).status_at_rail is RailStatus.NOT_FOUND
-
-
-# The account holder.
-
-
-@pytest.mark.parametrize(
-    ("msisdn", "expected"),
-    [("233241234567", True), ("233241111450", False), ("233241111451", False), ("233241111455", None)],
-)
-async def test_a_wallet_is_active_or_not_or_mtn_does_not_say(bench, msisdn, expected):
-    assert await bench.rail.account_active(msisdn, timeout_s=5.0) is expected
-
-
-async def test_a_wallet_s_state_is_unknown_while_mtn_is_down(bench):
-    await bench.warmed()
-    await bench.faults(down=True)
-    assert await bench.rail.account_active("233241234567", timeout_s=5.0) is None
 
 
 # Other answers.

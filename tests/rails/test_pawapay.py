@@ -40,7 +40,7 @@ async def test_it_says_what_it_can_do(bench):
     capabilities = bench.rail.capabilities
     assert capabilities.networks == set(Network)
     assert set(capabilities.operations) == set(Operation)
-    assert all(can.dedup_by_reference and can.lookup_by_reference for can in capabilities.operations.values())
+    assert all(can.dedup_by_reference for can in capabilities.operations.values())
     assert capabilities.callback_address is CallbackAddress.PER_ACCOUNT
     assert not capabilities.signed_callbacks
 

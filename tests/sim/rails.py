@@ -88,7 +88,6 @@ class SimRail:
     def __post_init__(self) -> None:
         able = OperationCapability(
             dedup_by_reference=self.dedup,
-            lookup_by_reference=True,
             failure_is_reported=self.names_failure,
             prompt_window_s=self.window_s,
             not_found_is_final=self.not_found_is_final,

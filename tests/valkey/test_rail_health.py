@@ -6,7 +6,7 @@ from synccash.engine.dispatch.rail_health import RailHealth
 from synccash.payments.health import HealthAspect, HealthSettings
 from synccash.payments.payer import Network
 from synccash.payments.rail import Operation
-from synccash.stores.valkey.rail_health import SharedRailHealth, read_reports
+from synccash.stores.valkey.rail_health import SharedRailHealth
 from synccash.stores.valkey.session import open_session
 
 KEY = ("mtn_momo", "mtn", "collect")
@@ -68,18 +68,6 @@ async def test_what_a_process_that_left_has_told_is_forgotten(valkey_url):
         await one.shared.close()
         await exchange(another)
         assert (another.score, another.health.live) == (1.0, 1)
-
-
-async def test_an_onlooker_sees_the_fleet_and_its_breakers(valkey_url):
-    async with fleet(valkey_url, "a", "b") as (one, another):
-        one.saw(5)
-        one.shut = {"mtn_momo:collect": 3.0}
-        another.shut = {"mtn_momo:collect": 7.0, "paystack:payout": 1.0}
-        await exchange(one, another)
-        signals, shut, live = await read_reports(one.session.client, 0.0)
-    assert signals[KEY].of(HealthAspect.SEND).bad == 5.0
-    assert shut == {"mtn_momo:collect": 7.0, "paystack:payout": 1.0}
-    assert live == 2
 
 
 async def test_what_cannot_be_read_is_not_known(valkey_url):

@@ -42,7 +42,6 @@ class OperationCapability:
     """The guarantees of a rail for one operation.
 
     `dedup_by_reference`: the rail executes a reference once, so a repeated send is safe.
-    `lookup_by_reference`: inquiries by our own reference are possible.
     `failure_is_reported`: its inquiry reports failures (Hubtel's does not).
     `prompt_window_s`: how long a payer has to approve, in seconds; None when the payer is not prompted.
     `otp`: it may ask the payer for a one-time password; the connector then also fits `engine.ports.OtpRail`.
@@ -51,7 +50,6 @@ class OperationCapability:
     """
 
     dedup_by_reference: bool
-    lookup_by_reference: bool
     failure_is_reported: bool = True
     prompt_window_s: float | None = None
     otp: bool = False

@@ -245,10 +245,6 @@ class MemoryLimiter:
             newly_blocked=newly_blocked,
         )
 
-    def record_grant(self, demand: Demand) -> None:
-        """Count units that another limiter granted, as far as they fit, so that this one can take over."""
-        self.hit(demand.limit, demand.id, demand.cost)
-
     def block(self, limit: Limit, id: str, duration_s: float) -> None:  # noqa: A002
         """Block a key for `duration_s` seconds, for an operator."""
         penalty = self._penalties.setdefault((limit.key, id), Penalty())

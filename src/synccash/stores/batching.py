@@ -46,11 +46,6 @@ class NaturalBatch(Generic[I, R]):
         self._start()
         return await future
 
-    async def drain(self) -> None:
-        """Wait until nothing is waiting or in flight."""
-        while self._running:
-            await asyncio.wait(self._running)
-
     def _start(self) -> None:
         while self._waiting and len(self._running) < self._max_in_flight:
             task = asyncio.get_running_loop().create_task(self._work(), name="natural batch")

@@ -33,7 +33,7 @@ class Toy(Connector):
         self._settings = settings
         self._transport = transport
         self._headers = {"X-Toy-Key": settings.key}
-        collect = OperationCapability(dedup_by_reference=True, lookup_by_reference=True, prompt_window_s=60.0)
+        collect = OperationCapability(dedup_by_reference=True, prompt_window_s=60.0)
         super().__init__(
             RailAccount(
                 rail="toy",

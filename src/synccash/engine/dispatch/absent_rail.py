@@ -24,7 +24,7 @@ _UNSENT = SendAnswer(
     provider_code=NOT_SET_UP,
     refused_locally=True,
 )
-NO_GUARANTEES = OperationCapability(dedup_by_reference=False, lookup_by_reference=False)
+NO_GUARANTEES = OperationCapability(dedup_by_reference=False)
 """The capability of a rail for an operation that it is not configured for: it promises nothing."""
 
 

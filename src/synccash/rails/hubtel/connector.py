@@ -73,7 +73,6 @@ class Hubtel(Connector):
         operations = {
             Operation.COLLECT: OperationCapability(
                 dedup_by_reference=False,
-                lookup_by_reference=True,
                 failure_is_reported=False,
                 prompt_window_s=settings.prompt_window_s,
                 inquiry_from_s=settings.inquiry_from_s,
@@ -84,7 +83,6 @@ class Hubtel(Connector):
         if settings.prepaid_deposit_id is not None:
             outgoing = OperationCapability(
                 dedup_by_reference=False,
-                lookup_by_reference=True,
                 inquiry_from_s=settings.inquiry_from_s,
             )
             operations |= {Operation.REFUND: outgoing, Operation.PAYOUT: outgoing}

@@ -31,7 +31,6 @@ from synccash.rails.authorization import basic_authorization, bearer_authorizati
 from synccash.rails.bearer import BearerTokens, Granted, NotGranted, Token
 from synccash.rails.connector import PacedFloatConnector
 from synccash.rails.mtn_momo.answers import (
-    error_code,
     judge_balance,
     judge_send,
     judge_status,
@@ -172,19 +171,6 @@ class MtnMomo(PacedFloatConnector):
             return FloatAnswer(provider_code=answer.provider_code)
         return judge_balance(answer, self._settings.currency)
 
-    async def account_active(self, msisdn: str, *, timeout_s: float) -> bool | None:
-        """Return whether a number (`233` and nine digits) has an active wallet; None if MTN does not say."""
-        product = self._products[Operation.COLLECT]
-        path = f"collection/v1_0/accountholder/MSISDN/{msisdn}/active"
-        answer = await self._call(product, "GET", path, {}, None, timeout_s)
-        if not isinstance(answer, Exchange):
-            return None
-        body = answer.json_object()
-        if answer.status == 404 and error_code(answer, body) == "RESOURCE_NOT_FOUND":
-            return False
-        result: object = body.get("result") if answer.status == 200 and body is not None else None
-        return result if isinstance(result, bool) else None
-
     def _product(self, name: str, credentials: ProductCredentials, clock: Clock) -> _Product:
         ask = partial(self._ask_token, name, credentials)
         tokens = BearerTokens(ask, clock, renew_before_s=_RENEW_TOKEN_BEFORE_S)
@@ -255,7 +241,6 @@ class MtnMomo(PacedFloatConnector):
 def _capability(operation: Operation, settings: MtnMomoSettings) -> OperationCapability:
     return OperationCapability(
         dedup_by_reference=True,
-        lookup_by_reference=True,
         prompt_window_s=PROMPT_WINDOW_S if operation is Operation.COLLECT else None,
         inquiry_from_s=settings.inquiry_from_s,
         # A 404 may stand for a request that MTN took and shows later, or on its other platform.

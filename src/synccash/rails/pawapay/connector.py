@@ -152,7 +152,6 @@ class Pawapay(PacedFloatConnector):
 def _capability(operation: Operation) -> OperationCapability:
     return OperationCapability(
         dedup_by_reference=True,
-        lookup_by_reference=True,
         prompt_window_s=PROMPT_WINDOW_S if operation is Operation.COLLECT else None,
         # pawaPay calls NOT_FOUND safe to submit again under the same id; that a request still on its way
         # cannot be accepted later is documented nowhere.

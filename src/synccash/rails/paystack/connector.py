@@ -79,7 +79,6 @@ class Paystack(Connector):
         self._clock = clock
         collect = OperationCapability(
             dedup_by_reference=True,
-            lookup_by_reference=True,
             prompt_window_s=PROMPT_WINDOW_S,
             otp=True,
             inquiry_from_s=settings.inquiry_from_s,
@@ -101,8 +100,8 @@ class Paystack(Connector):
                 operations={
                     Operation.COLLECT: collect,
                     # A refund has no reference of ours: it is found by its note, and never sent again.
-                    Operation.REFUND: OperationCapability(dedup_by_reference=False, lookup_by_reference=True),
-                    Operation.PAYOUT: OperationCapability(dedup_by_reference=True, lookup_by_reference=True),
+                    Operation.REFUND: OperationCapability(dedup_by_reference=False),
+                    Operation.PAYOUT: OperationCapability(dedup_by_reference=True),
                 },
                 callback_address=CallbackAddress.PER_ACCOUNT,
                 signed_callbacks=True,

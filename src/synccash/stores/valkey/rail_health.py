@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 import structlog
-from redis.asyncio import Redis
 
 from synccash.payments.health import ASPECTS, Signals
 from synccash.stores.valkey.client import UNREACHABLE
@@ -99,21 +98,6 @@ class SharedRailHealth:
                 pipe.mget([_instance_key(name) for name in peers])
             replies: list[Any] = await pipe.execute()
         return _decoded(replies[1] if peers else []), len(peers) + 1
-
-
-async def read_reports(client: Redis, now: float) -> tuple[Mapping[Key, Signals], Mapping[str, float], int]:
-    """Return all processes' samples, the breakers that refuse in any process, and the number of processes.
-
-    Raises one of UNREACHABLE.
-    """
-    names: Any = await client.zrange(RAIL_HEALTH.key, 0, -1)
-    found: Any = await client.mget([_instance_key(name.decode()) for name in names]) if names else []
-    reports = _decoded(found)
-    refusing: dict[str, float] = {}
-    for one in reports:
-        for name, left_s in one.shut.items():
-            refusing[name] = max(left_s, refusing.get(name, 0.0))
-    return _summed(reports, now), refusing, len(reports)
 
 
 def _decoded(found: Iterable[bytes | None]) -> list[_HealthReport]:
