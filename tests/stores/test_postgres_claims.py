@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from ledger_contract import LEASE_S, opened
 from synccash.resilience.claims import ClaimAnswer, Granted, InProgress, Replayed, Reused
 from synccash.stores.postgres.claims import _SWEEPS, PostgresClaims
 from synccash.stores.postgres.database import Database
@@ -96,3 +97,13 @@ async def test_statistics_count_claims_in_progress_and_overdue_claims(store):
     found = await store.statistics(window_s=3_600)
     assert (found["completed"], found["processing"], found["overdue"]) == (1, 2, 1)
     assert found["oldest_processing_s"] >= 0
+
+
+async def test_statistics_take_the_lease_of_a_key_from_its_order(store, world):
+    await opened(world, 1)
+    found = await store.statistics(window_s=3_600)
+    assert (found["completed"], found["processing"], found["overdue"]) == (0, 1, 0)
+    await world.skip(LEASE_S + 1)
+    await opened(world, 2)
+    found = await store.statistics(window_s=3_600)
+    assert (found["completed"], found["processing"], found["overdue"]) == (0, 2, 1)

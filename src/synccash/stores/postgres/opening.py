@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from synccash.payments.payment import OrderKind
-from synccash.stores.postgres.order_tables import ORDER_TABLES, PAYMENTS, PAYOUTS, REFUNDS, OrderTable
+from synccash.stores.postgres.order_tables import (
+    LEASE_END,
+    ORDER_TABLES,
+    PAYMENTS,
+    PAYOUTS,
+    REFUNDS,
+    OrderTable,
+)
 from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, event_steps
 
 # The condition on `kind` makes the planner expect one row, so the plan uses indexes even if it is made while
@@ -22,13 +29,9 @@ asked AS MATERIALIZED (
     WHERE kind = 'opening'
 )"""
 
-_LEASE_UNTIL = ", ".join(
-    f"(SELECT o.lease_until FROM {table.name} o WHERE o.id = i.order_id)"  # noqa: S608
-    for table in ORDER_TABLES.values()
-)
 _STANDING = f"""
 LEFT JOIN LATERAL (
-    SELECT i.fingerprint, i.order_id, i.status, i.body, coalesce({_LEASE_UNTIL}) AS lease_until
+    SELECT i.fingerprint, i.order_id, i.status, i.body, {LEASE_END} AS lease_until
     FROM idempotency i WHERE i.scope = asked.scope AND i.key = asked.key
 ) standing ON opened.order_id IS NULL"""  # noqa: S608 - put together from constants
 
@@ -170,8 +173,8 @@ FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
 OPEN: Mapping[OrderKind, str] = {table.kind: _open(table) for table in (PAYMENTS, PAYOUTS, REFUNDS)}
 
 CLAIMED = f"""
-SELECT i.fingerprint, i.order_id, i.status, i.body, coalesce(greatest(0, extract(epoch FROM coalesce(
-    {_LEASE_UNTIL}) - now())), 0)::float8 AS held_for_s
+SELECT i.fingerprint, i.order_id, i.status, i.body,
+    coalesce(greatest(0, extract(epoch FROM {LEASE_END} - now())), 0)::float8 AS held_for_s
 FROM idempotency i WHERE i.scope = $1 AND i.key = $2
 """  # noqa: S608 - put together from constants
 

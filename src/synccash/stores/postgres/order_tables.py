@@ -153,6 +153,15 @@ REFUNDS = OrderTable(
 # Statements that touch several tables lock their rows in this order.
 ORDER_TABLES: Mapping[OrderKind, OrderTable] = {table.kind: table for table in (PAYMENTS, REFUNDS, PAYOUTS)}
 
+LEASE_END = "coalesce({})".format(
+    ", ".join(
+        f"(SELECT o.lease_until FROM {table.name} o WHERE o.id = i.order_id)"  # noqa: S608 - constants
+        for table in ORDER_TABLES.values()
+    )
+)
+"""SQL: the end of the lease of the order that a claim names; NULL while it is not leased. `i` is the claim, a
+row of `idempotency`."""
+
 
 def union(statement: str) -> str:
     """Return the UNION ALL of a statement over all tables. `{table}` in it is replaced by the table's name,
