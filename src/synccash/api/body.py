@@ -1,7 +1,6 @@
 """Reads request bodies strictly, and reports all invalid fields at once."""
 
 from collections.abc import Iterator
-from functools import cache
 from typing import Annotated, Any, TypeVar, cast, get_args, get_origin
 
 import msgspec
@@ -106,15 +105,10 @@ def _check_media_type(request: Request[Any, Any, Any]) -> None:
 def decode(raw: bytes, kind: type[Any]) -> Any:
     """Decode a JSON object that is known to be well formed. Raises ProblemError with all invalid fields."""
     try:
-        return _decoder(kind).decode(raw)
+        return msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, RecursionError) as error:
         found = list(_problems(raw, kind, ""))
         raise invalid(*(found or [("", _plain(error))])) from error
-
-
-@cache
-def _decoder(kind: type[Any]) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
 
 
 def _problems(raw: bytes | msgspec.Raw, kind: type[Any], prefix: str) -> Iterator[tuple[str, str]]:

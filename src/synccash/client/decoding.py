@@ -1,9 +1,8 @@
 """Decodes JSON objects into dataclasses: ignores unknown members, and rejects objects without needed ones."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from datetime import datetime
-from functools import cache
 from typing import Any, TypeVar
 
 Json = Mapping[str, Any]
@@ -59,11 +58,8 @@ def moment(raw: Any, name: str) -> datetime:
         raise UnreadableError(f"{name} is no time: {text!r}") from None
 
 
-def _named(kind: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _members(kind: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the fields without a default, and the names of all fields."""
     known = fields(kind)
     needed = [one.name for one in known if one.default is MISSING and one.default_factory is MISSING]
     return tuple(needed), tuple(one.name for one in known)
-
-
-_members: Callable[[Any], tuple[tuple[str, ...], tuple[str, ...]]] = cache(_named)

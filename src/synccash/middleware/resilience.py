@@ -21,7 +21,6 @@ from synccash.middleware.request_guard import Caller, GuardDecision, GuardedRequ
 from synccash.middleware.request_identity import IDENTITY, request_identity
 from synccash.middleware.whole_body import read_body
 from synccash.resilience.claims import ClaimStore
-from synccash.resilience.fast_tuple import make_namedtuple as made
 from synccash.resilience.idempotency import (
     DuplicateMemberError,
     IdempotencyKeyError,
@@ -102,9 +101,9 @@ class ResilienceMiddleware:
         if user is not None:
             ip, tenant, api_key, named = caller
             if named is None:
-                caller = made(Caller, (ip, tenant, api_key, user))
+                caller = Caller(ip, tenant, api_key, user)
         if self.guard is not None:
-            refusal, _, headers = await self.guard.admit(made(GuardedRequest, (name, caller, None)))
+            refusal, _, headers = await self.guard.admit(GuardedRequest(name, caller))
             send = with_headers(send, headers)
             if refusal is not None:
                 await self.refuse(scope, send, refusal)

@@ -22,7 +22,6 @@ from synccash.payments.payer import Msisdn
 from synccash.payments.recovery import NO_RECOVERY, Recovery
 from synccash.payments.request import Principal
 from synccash.resilience.client_address import Network, client_address
-from synccash.resilience.fast_tuple import make_namedtuple
 from synccash.resilience.limit_headers import limit_headers, raw_limit_headers
 from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.resilience.rate_limiter import Decision, Demand, Limit, MemoryLimiter
@@ -181,7 +180,7 @@ class ServiceGuard:
         ip = self._address(scope)
         principal: Principal | None = scope.get(PRINCIPAL)
         if principal is None:
-            return make_namedtuple(Caller, (ip, None, None, None))
+            return Caller(ip)
         tenant = principal.tenant
         return Caller(
             ip=ip,
@@ -219,7 +218,7 @@ class ServiceGuard:
         headers = raw_limit_headers(decision)
         allowed, _, stored, _, _ = decision
         if allowed:
-            return make_namedtuple(GuardDecision, (None, stored, headers))
+            return GuardDecision(stored_answer=stored, headers=headers)
         return GuardDecision(refusal=refused(decision), headers=headers)
 
     async def check_unknown_key(self, scope: Scope) -> Refusal | None:
@@ -259,6 +258,7 @@ class ServiceGuard:
         return answer_key(f"{scope}@{recovery.name}" if recovery.name else scope, key)
 
 
+# Parsing the address takes a third of the middleware's time for a GET (24 µs instead of 16 µs).
 @lru_cache(maxsize=10_000)
 def _direct(host: str | None) -> str:
     """Return the address of a client that connects without a proxy."""

@@ -1,4 +1,4 @@
-"""Builds NamedTuples without calling their constructor, for code that runs on every request."""
+"""Builds NamedTuples without calling their constructor, for code that builds several for each request."""
 
 from typing import Any, Protocol, TypeVar, cast
 
@@ -10,7 +10,7 @@ class _Make(Protocol):
 
 
 make_namedtuple = cast(_Make, tuple[Any, ...].__new__)
-"""`make_namedtuple(Point, (x, y))` equals `Point(x, y)` and takes a third of the time.
+"""`make_namedtuple(Point, (x, y))` equals `Point(x, y)` and takes less than half of the time (150 of 350 ns).
 
 Pass every field: defaults are not filled in and the number of fields is not checked.
 """

@@ -5,7 +5,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import cache
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -95,7 +94,6 @@ async def _lost_connections() -> AsyncGenerator[None]:
         raise LostError(f"the connection to Valkey was lost: {error!r}") from error
 
 
-@cache
 def _following(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     return type(f"Following{kind.__name__}", (_PrimaryFollowing, kind), {})
 

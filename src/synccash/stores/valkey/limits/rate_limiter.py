@@ -202,6 +202,7 @@ class ValkeyLimiter:
         return Demand(share, demand.id, min(demand.cost, share.capacity))
 
     def _limit_share(self, limit: Limit, instances: int) -> Limit:
+        # replace() takes 5 µs, for each limit of each request.
         cached = self._shares.get(id(limit))
         if cached is None or cached[0] != instances:
             share = replace(limit, quota=max(1, limit.quota // instances), burst=limit.burst // instances)
