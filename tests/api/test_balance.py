@@ -74,9 +74,21 @@ async def test_a_payout_beyond_the_balance_is_a_problem_and_its_key_stays_free(a
     body = payout(501)
     answer = await api.send("POST", "/payouts", body, Idempotency_Key="wages-june")
     problem = answer.json()
-    assert (answer.status_code, problem["code"], problem["retryable"]) == (409, "insufficient_balance", False)
-    assert (problem["available"], problem["needed"]) == (500, 501)
+    assert (answer.status_code, problem["code"], problem["retryable"]) == (409, "insufficient_balance", True)
+    assert (problem["available"], problem["needed"], problem["retry_after"]) == (500, 501, None)
     answer = await api.send("POST", "/payouts", {**body, "amount": 500}, Idempotency_Key="wages-june")
+    assert answer.status_code in (201, 202)
+
+
+async def test_a_refused_payout_succeeds_under_its_key_once_the_balance_covers_it(
+    api: Served, database_url: str
+):
+    body = payout(501)
+    answer = await api.send("POST", "/payouts", body, Idempotency_Key="wages-july")
+    assert (answer.status_code, answer.json()["retryable"]) == (409, True)
+    async with database(database_url) as base:
+        await PostgresBalances(base).grant(ACCOUNT, 1, "credit:one-more")
+    answer = await api.send("POST", "/payouts", body, Idempotency_Key="wages-july")
     assert answer.status_code in (201, 202)
 
 

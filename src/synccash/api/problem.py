@@ -149,6 +149,8 @@ def of_engine(error: PaymentError) -> Refusal:
                 code="insufficient_balance",
                 detail=f"The available balance is {error.available} pesewas, but {error.needed} are needed. "
                 "Nothing was created; retry the same request when the balance is sufficient.",
+                # The key stays free. No Retry-After: when the balance grows is up to the merchant's payers.
+                retryable=True,
                 members={"available": error.available, "needed": error.needed},
             )
         case MerchantSuspendedError():

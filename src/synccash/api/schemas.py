@@ -458,7 +458,8 @@ class FieldError(msgspec.Struct):
 
 
 class ProblemShown(msgspec.Struct):
-    """An error (RFC 9457): switch on `code`."""
+    """An error (RFC 9457): switch on `code`. `retryable`: the same request, under the same Idempotency-Key,
+    can succeed later."""
 
     type: str
     title: str

@@ -12,10 +12,10 @@ PaymentError                        the service refused a request, or cannot car
 ├── RetryLaterError                 wait, and send the same request again
 │   ├── KeyInProgressError          the first request under the key is still running
 │   ├── StoreUnavailableError       the order store cannot be reached
+│   ├── OrderUnreadableError        this version of the service cannot read the order's row
 │   └── InsufficientBalanceError    the merchant's balance does not cover the amount and its fee
 └── OperatorRequiredError           ask an operator
-    ├── MerchantSuspendedError      the merchant is suspended: no new order starts
-    └── OrderUnreadableError        this version of the service cannot read the order's row
+    └── MerchantSuspendedError      the merchant is suspended: no new order starts
 
 InternalError                       report a bug: the service tried to break one of its own rules
 ├── IllegalTransitionError          an event that is not in the transition table of the order or attempt
@@ -32,7 +32,7 @@ class RequestError(PaymentError):
 
 
 class RetryLaterError(PaymentError):
-    """The same request can succeed later."""
+    """The same request, under the same idempotency key, can succeed later. Its problem is `retryable`."""
 
 
 class OperatorRequiredError(PaymentError):
@@ -105,8 +105,11 @@ class StateConflictError(RequestError):
     """The object's state does not allow the operation; the text names the state and what to do next."""
 
 
-class OrderUnreadableError(OperatorRequiredError):
-    """This version of the service cannot read the order's row. Nothing was changed."""
+class OrderUnreadableError(RetryLaterError):
+    """This version of the service cannot read the order's row. Nothing was changed.
+
+    A process of a newer version can, and during an upgrade it may answer the next request.
+    """
 
     def __init__(self, order_id: str) -> None:
         super().__init__(f"this version of SyncCash cannot read {order_id}")
