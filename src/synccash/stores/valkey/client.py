@@ -35,6 +35,19 @@ def build_client(url: Secret | str, *, deadline_s: float = _DEADLINE_S) -> Redis
     disconnects and resolves the address again.
     Raises ValueError unless the URL begins with one of `redis://`, `rediss://` and `unix://`.
     """
+    return Redis.from_pool(_build_pool(url, deadline_s))
+
+
+def described_connection(url: Secret | str) -> Any:
+    """Return a connection of redis-py for the URL, which is not connected, for its address and options.
+
+    The options of the URL are those of `build_client`: `host` and `port`, or `path`; `username`, `password`,
+    `db`; for `rediss://` also `ssl_context`, whose `get()` returns the context. Raises the same ValueError.
+    """
+    return _build_pool(url, _DEADLINE_S).make_connection()
+
+
+def _build_pool(url: Secret | str, deadline_s: float) -> BlockingConnectionPool:
     try:
         pool = BlockingConnectionPool.from_url(
             revealed(url),
@@ -52,7 +65,7 @@ def build_client(url: Secret | str, *, deadline_s: float = _DEADLINE_S) -> Redis
             f"SYNCCASH_VALKEY_URL cannot be used: expected redis://, rediss:// or unix://; {URL_HINT}"
         ) from None
     pool.connection_class = _following(pool.connection_class)
-    return Redis.from_pool(pool)
+    return pool
 
 
 class _PrimaryFollowing:

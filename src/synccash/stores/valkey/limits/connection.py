@@ -8,18 +8,18 @@ more than Valkey does. See docs/decisions/0004-one-connection-and-script-for-rat
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
 
 import hiredis
-from redis.asyncio.connection import parse_url
+from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as ValkeyConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as ValkeyTimeoutError
 
-from synccash.settings.secret import Secret, revealed
+from synccash.settings.secret import Secret
+from synccash.stores.valkey.client import described_connection
 
 Argument = bytes | str | int
 ValkeyReply = Any
@@ -33,14 +33,16 @@ class ValkeyConnection:
     Each command is sent at most once. It gets its reply within `deadline_s` seconds or raises one of
     client.UNREACHABLE. A late reply closes the connection, so that it cannot be taken for the reply of
     another command. So does a reply that the server is not the primary: after a failover the address leads
-    to another server.
+    to another server. Raises ValueError for a URL that `client.build_client` rejects.
     """
 
-    __slots__ = ("_address", "_connecting", "_deadline_s", "_password", "_socket")
+    __slots__ = ("_connecting", "_deadline_s", "_described", "_password", "_socket")
 
     def __init__(self, url: Secret | str, *, deadline_s: float = 0.05) -> None:
-        self._address: dict[str, Any] = dict(parse_url(revealed(url)))
-        self._password = Secret(self._address.pop("password", ""))
+        self._described = described_connection(url)
+        self._password = Secret(self._described.password or "")
+        # Only the Secret keeps it: tracebacks and logs show the connection.
+        self._described.password = None
         self._deadline_s = deadline_s
         self._socket: _Socket | None = None
         self._connecting: asyncio.Task[_Socket] | None = None
@@ -83,20 +85,17 @@ class ValkeyConnection:
         return await asyncio.shield(self._connecting)
 
     async def _connect(self) -> "_Socket":
-        loop, address = asyncio.get_running_loop(), self._address
+        loop, address = asyncio.get_running_loop(), self._described
         try:
             async with asyncio.timeout(self._deadline_s):
-                if "path" in address:
+                if isinstance(address, UnixDomainSocketConnection):
                     _, socket = await loop.create_unix_connection(
-                        lambda: _Socket(self._deadline_s), address["path"]
+                        lambda: _Socket(self._deadline_s), address.path
                     )
                 else:
-                    secure = ssl.create_default_context() if "connection_class" in address else None
+                    secure = address.ssl_context.get() if isinstance(address, SSLConnection) else None
                     _, socket = await loop.create_connection(
-                        lambda: _Socket(self._deadline_s),
-                        address.get("host", "localhost"),
-                        address.get("port", 6379),
-                        ssl=secure,
+                        lambda: _Socket(self._deadline_s), address.host, address.port, ssl=secure
                     )
         except TimeoutError:
             raise ValkeyTimeoutError("connecting to Valkey timed out") from None
@@ -113,13 +112,13 @@ class ValkeyConnection:
         return socket
 
     def _handshake(self) -> list[Sequence[Argument | Secret]]:
-        address = self._address
+        address = self._described
         commands: list[Sequence[Argument | Secret]] = []
         if self._password:
-            user = [address["username"]] if address.get("username") else []
+            user = [address.username] if address.username else []
             commands.append(["AUTH", *user, self._password])
-        if address.get("db"):
-            commands.append(["SELECT", address["db"]])
+        if address.db:
+            commands.append(["SELECT", address.db])
         return commands
 
 
