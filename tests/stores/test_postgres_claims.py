@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-
 from ledger_contract import LEASE_S, opened
+
 from synccash.resilience.claims import ClaimAnswer, Granted, InProgress, Replayed, Reused
 from synccash.stores.postgres.claims import _SWEEPS, PostgresClaims
 from synccash.stores.postgres.database import Database
