@@ -222,6 +222,8 @@ class Shop:
                 self.bank.fates = list(fates)
                 await self.pay_out(amount)
             case ("burst", amount, times):
+                # A payment whose process crashed has left its fate.
+                self.bank.fates = []
                 await asyncio.gather(*(self.pay_out(amount) for _ in range(times)), return_exceptions=True)
             case ("refund", place, amount, fate):
                 self.bank.fates = [fate]
@@ -336,6 +338,25 @@ async def test_a_balance_matches_the_books_and_covers_sent_payouts(
     await shop.work(ROUNDS)
     await shop.check_cover()
     await shop.check_books()
+
+
+async def test_a_merchant_is_charged_what_it_asked_for_when_a_rail_pays_out_more(desk: Desk):
+    bank.book.clear()
+    assert isinstance(desk.engine.order_store, ObservedOrderStore)
+    order_store = CrashingOrderStore(desk.engine.order_store.inner)
+    tenant = Tenant("m_charged", livemode=False)
+    shop = Shop(desk, bank, order_store, PostgresBalances(Database(desk.pool)), tenant, credit=25)
+    await shop.balances.grant(shop.account, 25, "credit:m_charged")
+    bank.fates = ["pays more"]
+    await shop.pay_out(7)
+    await shop.work(ROUNDS)
+    (case,) = await shop.cases()
+    assert (case.order.status_detail, bank.stands(case.attempts)) == (StatusDetail.UNDER_REVIEW, 8)
+    held = await shop.balances.balance(shop.account)
+    assert (held.reserved, held.paid_out, held.available) == (7, 0, 18)
+    await shop.resolve(0)
+    after = await shop.balances.balance(shop.account)
+    assert (after.reserved, after.paid_out, after.available) == (0, 7, 18)
 
 
 async def test_surplus_money_never_changes_the_balance(desk: Desk):
