@@ -199,6 +199,7 @@ ORDER: dict[str, Field] = {
     "expires_in": Shown(1_234, read=_lifetime_s),
     "rail": Shown("pawapay"),
 }
+PRIVATE = "the notes of an operator are not for the merchant"
 NO_TIMELINE = "payouts have no timeline in the API, only in the database"
 TIMELINE = "SELECT data->>'reason' FROM timeline WHERE order_id = $1 AND kind = '{}'"
 AUDIT = "SELECT reason FROM audit WHERE action = '{}' AND $1 = ''"
@@ -229,13 +230,13 @@ ROWS: dict[str, Row] = {
     ),
     "POST /api/v1/payments/{payment_id}/approve": Row(
         lambda desk: desk.pay(amount=REVIEWED),
-        {"reason": Shown(DECIDED, at="timeline.approved.reason")},
+        {"reason": NotShown(DECIDED, PRIVATE, TIMELINE.format("approved"))},
         Desk.payment,
         operator=True,
     ),
     "POST /api/v1/payments/{payment_id}/decline": Row(
         lambda desk: desk.pay(amount=REVIEWED),
-        {"reason": Shown(DECIDED, at="timeline.declined.reason")},
+        {"reason": NotShown(DECIDED, PRIVATE, TIMELINE.format("declined"))},
         Desk.payment,
         operator=True,
     ),
@@ -243,7 +244,7 @@ ROWS: dict[str, Row] = {
         lambda desk: desk.under_review("payments", desk.pay),
         RESOLVED
         | {
-            "evidence": Shown(DECIDED, at="timeline.resolved.reason"),
+            "evidence": NotShown(DECIDED, PRIVATE, TIMELINE.format("resolved")),
             "amount_received": Shown(2_000),
         },
         Desk.payment,
@@ -257,7 +258,7 @@ ROWS: dict[str, Row] = {
     ),
     "POST /api/v1/refunds/{refund_id}/resolve": Row(
         Desk.reviewed_refund,
-        RESOLVED | {"evidence": Shown(DECIDED, at="timeline.resolved.reason")},
+        RESOLVED | {"evidence": NotShown(DECIDED, PRIVATE, TIMELINE.format("resolved"))},
         Desk.refund,
         operator=True,
     ),

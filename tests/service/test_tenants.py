@@ -22,8 +22,6 @@ BASE = "/api/v1"
 OPEN = {
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
-    ("HEAD", "/health/live"),
-    ("HEAD", "/health/ready"),
     ("GET", "/metrics"),
     ("GET", "/openapi.json"),
     ("GET", "/docs"),

@@ -32,7 +32,7 @@ from upgrade.stored import Asked, Stored
 
 TENANT = Tenant("m_upgrade", livemode=False)
 _PRINTS = {"payments": b"f" * 32, "payouts": b"o" * 32, "refunds": b"r" * 32}
-_LADDER = InquirySchedule(steps=(0.05, 0.1, 0.2), tail=((0.25, 10.0),))
+_LADDER = InquirySchedule(steps=(0.05, 0.1, 0.2), tail=((0.25, 20.0),))
 _DUE = " UNION ALL ".join(
     f"SELECT 1 FROM {table} WHERE due_at < now() + interval '10 minutes'"
     for table in ("payments", "refunds", "payouts")
