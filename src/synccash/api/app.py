@@ -38,8 +38,8 @@ from synccash.middleware.matching import Endpoint, Matcher
 from synccash.middleware.refusal import App, Refusal, Scope
 from synccash.middleware.request_context import INTERNAL_ERROR, RequestContext
 from synccash.middleware.whole_body import WholeBody
+from synccash.payments.access import CallerKind, Principal
 from synccash.payments.errors import PaymentError, StoreUnavailableError
-from synccash.payments.request import Principal
 
 log = structlog.get_logger("synccash.api")
 BASE = "/api/v1"
@@ -175,13 +175,14 @@ def _templates(routes: Litestar) -> Callable[[str, str], str | None]:
 
 
 def _caller_ids(scope: Scope) -> Mapping[str, str]:
-    """Return the caller's ids for the log: the key's id and the merchant, never a secret."""
+    """Return the caller's ids for the log: of the key or operator and the merchant, never a secret."""
     principal: Principal | None = scope.get(PRINCIPAL)
     if principal is None:
         return {}
+    name = "operator_id" if principal.kind is CallerKind.OPERATOR else "key_id"
     if principal.tenant is None:
-        return {"key_id": principal.key_id}
-    return {"key_id": principal.key_id, "merchant": principal.tenant.merchant_id}
+        return {name: principal.actor_id}
+    return {name: principal.actor_id, "merchant": principal.tenant.merchant_id}
 
 
 _PARTIES = {"operator": operator_of, "tenant": tenant_of}

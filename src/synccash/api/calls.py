@@ -17,8 +17,9 @@ from synccash.api.schemas import ProblemShown
 from synccash.middleware.authentication import KEY_MISSING, PRINCIPAL
 from synccash.middleware.refusal import Refusal
 from synccash.middleware.request_identity import IDENTITY, RequestIdentity
+from synccash.payments.access import Principal
 from synccash.payments.case import Claim
-from synccash.payments.request import Principal, Reply, Role, Tenant
+from synccash.payments.request import Reply, Tenant
 from synccash.resilience.idempotency import IdempotencyKeyError
 
 AnyRequest = Request[Any, Any, Any]
@@ -36,7 +37,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def principal_of(request: AnyRequest) -> Principal:
-    """Return the principal of the API key. Raises ProblemError 401 when authentication found none."""
+    """Return the caller of the request. Raises ProblemError 401 when authentication found none."""
     principal = scope_of(request).get(PRINCIPAL)
     if principal is None:
         raise ProblemError(KEY_MISSING)
@@ -52,11 +53,11 @@ async def tenant_of(request: AnyRequest) -> Tenant:
 
 
 async def operator_of(request: AnyRequest) -> str:
-    """Return the id of an operator's key. Raises ProblemError 403 for a merchant's key."""
+    """Return the id of the admin key or operator. Raises ProblemError 403 for a merchant's key."""
     principal = principal_of(request)
-    if principal.role is not Role.ADMIN:
+    if principal.tenant is not None:
         raise _forbidden("This endpoint is for the operator. Use an admin key.")
-    return principal.key_id
+    return principal.actor_id
 
 
 def _forbidden(detail: str) -> ProblemError:

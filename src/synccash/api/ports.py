@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from synccash.payments.access import Principal
 from synccash.payments.balance import Balance, BalanceAccount
 from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
 from synccash.payments.payment import PaymentStatus
-from synccash.payments.request import Principal, Tenant
+from synccash.payments.request import Tenant
 from synccash.payments.webhook import WebhookEndpoint
 
 

@@ -1,4 +1,4 @@
-"""Validated requests of merchants, and who makes them."""
+"""Validated requests of merchants, and the merchants that make them."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,15 +20,6 @@ class Role(StrEnum):
 
     MERCHANT = "merchant"
     ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """The authenticated caller. `tenant` is None for the operator."""
-
-    key_id: str
-    role: Role
-    tenant: Tenant | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

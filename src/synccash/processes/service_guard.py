@@ -17,10 +17,10 @@ from synccash.middleware.matching import Endpoint
 from synccash.middleware.refusal import App, Refusal, Scope
 from synccash.middleware.request_guard import Caller, GuardDecision, GuardedRequest
 from synccash.middleware.resilience import ResilienceMiddleware
+from synccash.payments.access import Principal
 from synccash.payments.document import moment
 from synccash.payments.payer import Msisdn
 from synccash.payments.recovery import NO_RECOVERY, Recovery
-from synccash.payments.request import Principal
 from synccash.resilience.client_address import Network, client_address
 from synccash.resilience.limit_headers import limit_headers, raw_limit_headers
 from synccash.resilience.limit_policies import ConfiguredLimits
@@ -187,7 +187,7 @@ class ServiceGuard:
             tenant=None
             if tenant is None
             else f"{tenant.merchant_id}:{'live' if tenant.livemode else 'test'}",
-            api_key=principal.key_id,
+            api_key=principal.actor_id,
             user=_named_user(scope),
         )
 

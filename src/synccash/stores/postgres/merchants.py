@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from synccash.payments.request import Principal, Role, Tenant
+from synccash.payments.access import ADMIN_SCOPES, MERCHANT_SCOPES, CallerKind, Principal
+from synccash.payments.request import Role, Tenant
 from synccash.stores.postgres.database import Database
 
 _PRINCIPAL = """
@@ -50,7 +51,9 @@ class PostgresKeys:
         if not found:
             return None
         key_id, role, merchant_id, livemode = found[0].values()
-        return Principal(key_id, Role(role), Tenant(merchant_id, livemode) if merchant_id else None)
+        if Role(role) is Role.ADMIN:
+            return Principal(key_id, CallerKind.ADMIN_KEY, None, ADMIN_SCOPES)
+        return Principal(key_id, CallerKind.MERCHANT_KEY, Tenant(merchant_id, livemode), MERCHANT_SCOPES)
 
     async def good(self) -> frozenset[bytes]:
         """Return the hashes of the newest 100,000 keys that are not revoked."""

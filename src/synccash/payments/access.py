@@ -1,0 +1,47 @@
+"""Who sends a request and what this caller may do: the principal and its scopes."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from synccash.payments.request import Tenant
+
+
+class AccessScope(StrEnum):
+    """What a caller may do. Each route of the API needs exactly one of them."""
+
+    PAYMENTS_READ = "payments:read"
+    PAYMENTS_WRITE = "payments:write"
+    REFUNDS_WRITE = "refunds:write"
+    PAYOUTS_WRITE = "payouts:write"
+    WEBHOOKS_WRITE = "webhooks:write"
+    ADMIN_READ = "admin:read"
+    ADMIN_WRITE = "admin:write"
+
+
+ADMIN_SCOPES = frozenset({AccessScope.ADMIN_READ, AccessScope.ADMIN_WRITE})
+"""What an admin key or an operator may have, and no merchant's key."""
+
+MERCHANT_SCOPES = frozenset(AccessScope) - ADMIN_SCOPES
+"""What a merchant's key may have, and no admin key or operator."""
+
+
+class CallerKind(StrEnum):
+    """What a caller has authenticated with."""
+
+    MERCHANT_KEY = "merchant_key"
+    ADMIN_KEY = "admin_key"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The authenticated caller of a request.
+
+    `actor_id` is the id of the API key or of the operator, for the audit log. `tenant` is the merchant and
+    mode that a merchant's key acts for; None for an admin key or an operator.
+    """
+
+    actor_id: str
+    kind: CallerKind
+    tenant: Tenant | None
+    scopes: frozenset[AccessScope]
