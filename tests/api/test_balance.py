@@ -65,7 +65,7 @@ async def test_a_merchant_sees_what_it_may_pay_out_in_the_mode_of_its_key(api: S
 
 async def test_a_balance_is_a_merchants_and_its_currency_is_named_by_three_letters(api: Served):
     answer = await api.send("GET", "/balance", key=api.admin_key)
-    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
     answer = await api.send("GET", "/balance?currency=cedi")
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "currency")
 

@@ -20,6 +20,7 @@ from synccash.client import (
     AuthenticationError,
     ConflictError,
     IdempotencyKeyReusedError,
+    InsufficientScopeError,
     InvalidRequestError,
     NotFoundError,
     PaymentInFlightError,
@@ -195,6 +196,14 @@ async def test_another_conflict_is_told_at_once_with_its_payment(server, cash):
     assert len(server.asked) == 1
 
 
+async def test_a_missing_scope_is_named(server, cash):
+    server.say(403, {"code": "insufficient_scope", "required_scope": "payments:write", "detail": "no"})
+    with pytest.raises(InsufficientScopeError) as told:
+        await got(cash.create_payment(**PAY))
+    assert told.value.required_scope == "payments:write"
+    assert len(server.asked) == 1
+
+
 async def test_a_refused_field_is_named(server, cash):
     server.say(
         422, {"code": "invalid_request", "errors": [{"field": "payer.msisdn", "message": "expected…"}]}
@@ -209,6 +218,7 @@ async def test_a_refused_field_is_named(server, cash):
     [
         (401, "api_key_unknown", AuthenticationError),
         (403, "forbidden", PermissionDeniedError),
+        (403, "insufficient_scope", InsufficientScopeError),
         (404, "not_found", NotFoundError),
         (409, "payment_in_flight", PaymentInFlightError),
         (409, "state_conflict", ConflictError),

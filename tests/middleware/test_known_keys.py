@@ -1,6 +1,7 @@
 """The cache of API keys: few lookups reach the store, and guessed keys lock out no valid key."""
 
 import asyncio
+from typing import NamedTuple
 
 import pytest
 
@@ -10,16 +11,24 @@ from synccash.middleware.refusal import Refusal
 NO = Refusal(status=429, code="no", detail="not now")
 
 
+class Key(NamedTuple):
+    """What the store knows of a key; here its principal is only a name."""
+
+    principal: str
+    expires_in_s: float | None = None
+    networks: tuple = ()
+
+
 class Store:
     """The key store, and the lookups that it had."""
 
     def __init__(self, *valid):
-        self.keys = {key: f"holder of {key.decode()}" for key in valid}
+        self.keys = {key: Key(key.decode()) for key in valid}
         self.lookups, self.listed = [], 0
         self.available = asyncio.Event()
         self.available.set()
 
-    async def principal(self, secret_hash):
+    async def credential(self, secret_hash):
         self.lookups.append(secret_hash)
         await self.available.wait()
         return self.keys.get(secret_hash)
@@ -48,7 +57,7 @@ def world():
 
 
 async def test_a_valid_key_is_looked_up_once_in_valid_s(world):
-    assert [await world.find(b"a") for _ in range(3)] == ["holder of a"] * 3
+    assert [await world.find(b"a") for _ in range(3)] == [Key("a")] * 3
     assert world.store.lookups == [b"a"]
     world.now += 5
     await world.find(b"a")
@@ -62,12 +71,37 @@ async def test_a_revoked_key_is_unknown_at_its_next_lookup(world):
     assert await world.find(b"a") is None
 
 
+async def test_a_key_is_refused_from_the_moment_at_which_it_expires(world):
+    world.store.keys[b"a"] = Key("a", expires_in_s=3.0)
+    await world.find(b"a")
+    world.now += 2.9
+    assert await world.find(b"a") == Key("a", expires_in_s=3.0)
+    assert world.store.lookups == [b"a"]
+    del world.store.keys[b"a"]
+    world.now += 0.1
+    assert await world.find(b"a") is None, "the cache would have kept another key for 5 s"
+
+
+async def test_a_slow_lookup_prolongs_no_key(world):
+    world.store.keys[b"a"] = Key("a", expires_in_s=3.0)
+    world.store.available.clear()
+    asking = asyncio.create_task(world.find(b"a"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert world.store.lookups == [b"a"]
+    world.now += 4
+    world.store.available.set()
+    await asking
+    del world.store.keys[b"a"]
+    assert await world.find(b"a") is None
+
+
 async def test_an_unknown_key_costs_one_lookup_and_works_soon_after_it_was_created(world):
     assert [await world.find(b"new") for _ in range(3)] == [None] * 3
     assert world.store.lookups == [b"new"]
-    world.store.keys[b"new"] = "holder of new"
+    world.store.keys[b"new"] = Key("new")
     world.now += 2
-    assert await world.find(b"new") == "holder of new"
+    assert await world.find(b"new") == Key("new")
 
 
 async def test_unknown_keys_beyond_the_limit_are_refused_without_a_lookup(world):
@@ -83,12 +117,12 @@ async def test_a_valid_key_passes_while_unknown_keys_are_refused(world):
     await world.find(b"a")
     world.refusal = NO
     world.now += 60
-    assert await world.find(b"a") == "holder of a", "it was valid here before"
-    assert await world.find(b"b") == "holder of b", "this process has not seen it"
-    world.store.keys[b"new"] = "holder of new"
+    assert await world.find(b"a") == Key("a"), "it was valid here before"
+    assert await world.find(b"b") == Key("b"), "this process has not seen it"
+    world.store.keys[b"new"] = Key("new")
     assert await world.find(b"new") is NO
     world.now += 5
-    assert await world.find(b"new") == "holder of new", "it was created meanwhile"
+    assert await world.find(b"new") == Key("new"), "it was created meanwhile"
 
 
 async def test_requests_with_one_key_share_a_lookup_that_goes_on_when_one_is_cancelled(world):
@@ -99,7 +133,7 @@ async def test_requests_with_one_key_share_a_lookup_that_goes_on_when_one_is_can
     await asyncio.sleep(0)
     world.store.available.set()
     found = await asyncio.gather(*asking, return_exceptions=True)
-    assert found[1:] == ["holder of a"] * 19
+    assert found[1:] == [Key("a")] * 19
     assert world.store.lookups == [b"a"]
 
 
@@ -128,8 +162,8 @@ async def test_an_error_of_the_store_is_raised_and_not_cached(world):
     async def away(_):
         raise ConnectionError
 
-    lookup, world.store.principal = world.store.principal, away
+    lookup, world.store.credential = world.store.credential, away
     with pytest.raises(ConnectionError):
         await world.find(b"a")
-    world.store.principal = lookup
-    assert await world.find(b"a") == "holder of a"
+    world.store.credential = lookup
+    assert await world.find(b"a") == Key("a")

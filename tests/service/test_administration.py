@@ -41,8 +41,39 @@ async def test_a_key_created_in_a_shell_is_valid_until_it_is_revoked(command, da
     assert (code, "No active key" in told) == (1, True)
 
 
+def test_a_key_is_created_with_its_scopes_and_rotated_with_an_overlap(command):
+    merchant = json.loads(command("merchants", "add", "Kejetia Shoes", "--json")[1])["id"]
+    create = ("keys", "create", "--merchant", merchant, "--test", "--json")
+    usual = json.loads(command(*create)[1])
+    assert usual["scopes"] == ["payments:read", "payments:write", "refunds:write", "webhooks:write"]
+    more = ("--scopes", "payouts:write, payments:read", "--ips", "203.0.113.0/24", "--expires-in", "90d")
+    key = json.loads(command(*create, *more, "--name", "payroll")[1])
+    assert (key["scopes"], key["allowed_ips"]) == (["payments:read", "payouts:write"], ["203.0.113.0/24"])
+    code, printed, _ = command("keys", "rotate", key["id"], "--overlap", "2h", "--json")
+    made = json.loads(printed)
+    assert (code, made["former_id"], made["name"]) == (0, key["id"], "payroll")
+    assert (made["scopes"], made["allowed_ips"]) == (key["scopes"], key["allowed_ips"])
+    assert made["secret"].startswith("sk_test_")
+    listed = {one["id"]: one for one in json.loads(command("keys", "list", "--json")[1])}
+    assert listed[key["id"]]["replaced_by"] == made["id"]
+    assert listed[key["id"]]["expires_at"] == made["former_expires_at"]
+    table = command("keys", "list")[1]
+    assert "payments:read, payouts:write" in table
+    assert "LAST USED" in table
+    assert made["secret"] not in table
+    code, _, told = command("keys", "rotate", key["id"])
+    assert (code, "no replacement" in told) == (1, True)
+
+
 def test_a_refused_command_says_what_to_do(command):
     for arguments, word in (
+        (("keys", "create", "--admin", "--scopes", "payments:read"), "admin:read, admin:write"),
+        (("keys", "create", "--merchant", "m", "--test", "--scopes", "payments:pay"), "payments:pay given"),
+        (("keys", "create", "--merchant", "m", "--test", "--ips", "203.0.113.7/24"), "host bits"),
+        (("keys", "create", "--merchant", "m", "--test", "--expires-in", "soon"), "such as 24h"),
+        (("keys", "create", "--merchant", "m", "--test", "--expires-in", "0d"), "revoke"),
+        (("keys", "rotate", "key_nobody"), "keys list"),
+        (("keys", "rotate", "key_nobody", "--overlap", "91d"), "at most 90d"),
         (("keys", "create"), "--merchant"),
         (("keys", "create", "--merchant", "mer_nobody", "--test"), "merchants list"),
         (("keys", "create", "--merchant", "mer_nobody"), "either --live"),

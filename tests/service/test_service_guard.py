@@ -309,13 +309,13 @@ async def test_a_forged_forwarded_address_changes_no_limit(database_url, valkey_
 async def test_guessed_keys_are_refused_before_postgresql_and_lock_out_no_valid_key(api, monkeypatch):
     from synccash.stores.postgres.merchants import PostgresKeys
 
-    asked, look = [], PostgresKeys.principal
+    asked, look = [], PostgresKeys.credential
 
     async def counted(self, secret_hash):
         asked.append(secret_hash)
         return await look(self, secret_hash)
 
-    monkeypatch.setattr(PostgresKeys, "principal", counted)
+    monkeypatch.setattr(PostgresKeys, "credential", counted)
     guesses = [await api.ask("GET", "/payments", key=f"sk_live_{n}") for n in range(100)]
     assert [one.status_code for one in guesses] == [401] * 60 + [429] * 40
     assert len(asked) == 60

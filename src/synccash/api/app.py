@@ -13,13 +13,14 @@ from litestar.routes import HTTPRoute
 from prometheus_client.registry import Collector
 
 from synccash.api.body import ApiRequest, scope_of, take_body
-from synccash.api.calls import operator_of, tenant_of
+from synccash.api.calls import check_scope, operator_of, tenant_of
 from synccash.api.docs import NoFrameworkDocs, docs_page, openapi_json
 from synccash.api.methods import AllowedMethods
 from synccash.api.metrics import HttpCollector, Metrics, metrics
 from synccash.api.ports import Balances, Endpoints, Health, Keys, Reading
 from synccash.api.problem import ProblemError, no_route, of_engine, refuse, rendered
 from synccash.api.queries import check_query
+from synccash.api.route_scopes import BASE, check_routes, scopes_by_path
 from synccash.api.v1.balance import get_balance
 from synccash.api.v1.callbacks import CALLBACKS
 from synccash.api.v1.events import EVENTS
@@ -40,9 +41,9 @@ from synccash.middleware.request_context import INTERNAL_ERROR, RequestContext
 from synccash.middleware.whole_body import WholeBody
 from synccash.payments.access import CallerKind, Principal
 from synccash.payments.errors import PaymentError, StoreUnavailableError
+from synccash.resilience.client_address import Address
 
 log = structlog.get_logger("synccash.api")
-BASE = "/api/v1"
 _RESOURCES = (PAYMENTS, REFUNDS, PAYOUTS, get_balance, EVENTS, WEBHOOK_ENDPOINTS, CALLBACKS, RESILIENCE)
 Layer = Callable[[App], App]
 
@@ -58,6 +59,7 @@ def create_app(
     endpoint_maker: EndpointMaker,
     management: Management,
     new_id: Callable[[], str],
+    client_ip: Callable[[Scope], Address | None],
     check_missing_key: KeyCheck,
     check_unknown_key: KeyCheck,
     body_timeout_s: float = 10.0,
@@ -66,10 +68,10 @@ def create_app(
 ) -> App:
     """Return the ASGI application.
 
-    `new_id` generates request ids. `check_missing_key` decides about a request without a key: None answers
-    401, a Refusal is sent instead. `check_unknown_key` decides about a key that this process has not seen:
-    None allows the lookup, a Refusal is sent instead. A body must arrive within `body_timeout_s` seconds.
-    `collectors` provide the series of `/metrics`.
+    `new_id` generates request ids. `client_ip` returns the client's address. `check_missing_key` decides
+    about a request without a key: None answers 401, a Refusal is sent instead. `check_unknown_key` decides
+    about a key that this process has not seen: None allows the lookup, a Refusal is sent instead. A body must
+    arrive within `body_timeout_s` seconds. `collectors` provide the series of `/metrics`.
     `layers` run between authentication and the routes, the outermost first: they receive the principal in
     the scope and the whole body in one message, and answer errors through `refuse`.
     """
@@ -85,9 +87,15 @@ def create_app(
         "metrics_of": Metrics((HttpCollector(counts), *collectors)),
     }
     routes = _routes(parts)
-    for route in routes.routes:
-        for method in route.methods - {"OPTIONS"} if isinstance(route, HTTPRoute) else ():
-            counts.register(method, route.path_format)
+    served = [
+        (method, route.path_format)
+        for route in routes.routes
+        if isinstance(route, HTTPRoute)
+        for method in sorted(route.methods - {"OPTIONS"})
+    ]
+    check_routes(served)
+    for method, path in served:
+        counts.register(method, path)
     allowed = AllowedMethods.of(routes)
     app: App = allowed.answering_options(routes)  # pyright: ignore[reportArgumentType]
     for layer in reversed(layers):
@@ -96,7 +104,8 @@ def create_app(
         app=WholeBody(app=app, refuse=refuse, timeout_s=body_timeout_s),
         keys=KnownKeys(keys),
         refuse=refuse,
-        needs_key=_guarded(routes),
+        scopes_of=scopes_by_path(),
+        client_ip=client_ip,
         check_missing_key=check_missing_key,
         check_unknown_key=check_unknown_key,
         unavailable=StoreUnavailableError,
@@ -141,18 +150,6 @@ def _routes(parts: dict[str, Any]) -> Litestar:
     )
 
 
-def _guarded(routes: Litestar) -> Callable[[str], bool]:
-    """Return a function that tells whether a path needs an API key, however the path is spelled.
-
-    All routes under the versioned base need one, except callbacks. An unknown path needs none, so it gets
-    404 and not 401.
-    """
-    shapes = [route.path_format for route in routes.routes if route.path_format.startswith(f"{BASE}/")]
-    closed = [path for path in shapes if not path.startswith(f"{BASE}/callbacks/")]
-    matcher = Matcher([Endpoint("", path, path) for path in closed])
-    return lambda path: matcher.match("", path) is not None
-
-
 def _templates(routes: Litestar) -> Callable[[str, str], str | None]:
     """Return a function that finds the route template of a method and a path.
 
@@ -189,7 +186,11 @@ _PARTIES = {"operator": operator_of, "tenant": tenant_of}
 
 
 async def _begin(request: Request[Any, Any, Any]) -> None:
-    """Check the caller before the body is read, so 401 and 403 come before 422. Raises ProblemError."""
+    """Check the caller before the body is read, so 401 and 403 come before 422. Raises ProblemError.
+
+    Authentication has checked the scope of the path; this checks that of the route that the router has found.
+    """
+    check_scope(request)
     handler = request.route_handler
     if handler.parsed_data_field is not None:
         for name, check in _PARTIES.items():

@@ -13,13 +13,15 @@ from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
 from synccash.api.body import scope_of
 from synccash.api.problem import MEDIA_TYPE, ProblemError, invalid, malformed, no_route
+from synccash.api.route_scopes import ROUTE_SCOPES
 from synccash.api.schemas import ProblemShown
-from synccash.middleware.authentication import KEY_MISSING, PRINCIPAL
+from synccash.middleware.authentication import KEY_MISSING, PRINCIPAL, insufficient_scope
 from synccash.middleware.refusal import Refusal
+from synccash.middleware.request_context import REQUEST_ID
 from synccash.middleware.request_identity import IDENTITY, RequestIdentity
 from synccash.payments.access import Principal
 from synccash.payments.case import Claim
-from synccash.payments.request import Reply, Tenant
+from synccash.payments.request import Origin, Reply, Tenant
 from synccash.resilience.idempotency import IdempotencyKeyError
 
 AnyRequest = Request[Any, Any, Any]
@@ -44,6 +46,17 @@ def principal_of(request: AnyRequest) -> Principal:
     return principal
 
 
+def check_scope(request: AnyRequest) -> None:
+    """Check that the caller has the scope of the route. Raises ProblemError 401 or 403."""
+    scope = scope_of(request)
+    route = scope["method"], scope["path_template"]
+    if route not in ROUTE_SCOPES:
+        raise _forbidden("This endpoint has no scope, so no key may use it.")
+    needed = ROUTE_SCOPES[route]
+    if needed is not None and needed not in principal_of(request).scopes:
+        raise ProblemError(insufficient_scope(needed))
+
+
 async def tenant_of(request: AnyRequest) -> Tenant:
     """Return the merchant and mode of the API key. Raises ProblemError 403 for an operator's key."""
     tenant = principal_of(request).tenant
@@ -62,6 +75,11 @@ async def operator_of(request: AnyRequest) -> str:
 
 def _forbidden(detail: str) -> ProblemError:
     return ProblemError(Refusal(status=403, code="forbidden", detail=detail))
+
+
+def origin_of(request: AnyRequest) -> Origin:
+    """Return what makes an order: the caller and the request. Raises ProblemError 401."""
+    return Origin(principal_of(request).actor_id, scope_of(request).get(REQUEST_ID))
 
 
 def claim_of(request: AnyRequest) -> Claim:

@@ -8,7 +8,9 @@ from litestar import Litestar, Request, Response, Router, get
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from synccash.api.reference_page import reference_page
+from synccash.api.route_scopes import ROUTE_SCOPES
 from synccash.api.schemas import STRICT
+from synccash.payments.access import AccessScope
 
 _HEADERS = {
     "Request-Id": "The id of this request; quote it in questions to support",
@@ -57,16 +59,22 @@ def description(app: Litestar) -> dict[str, Any]:
         name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
     }
     for path, item in document["paths"].items():
-        for operation in item.values():
+        for method, operation in item.items():
             _remove_framework_error(operation)
             _describe_headers(operation)
-            if not path.startswith("/api/"):
-                operation["security"] = []
+            _describe_scope(operation, ROUTE_SCOPES[method.upper(), path])
             for parameter in operation.get("parameters", ()):
                 if parameter["name"] == "Idempotency-Key":
                     parameter["required"] = True
                     parameter["schema"] = {"type": "string", "minLength": 1, "maxLength": 255}
     return document
+
+
+def _describe_scope(operation: dict[str, Any], scope: AccessScope | None) -> None:
+    """Describe the scope that the caller needs; OpenAPI 3.1 lists it with the security requirement."""
+    operation["security"] = [] if scope is None else [{"key": [scope.value]}]
+    if scope is not None:
+        operation["description"] = f"{operation.get('description', '')}\n\nNeeds the scope `{scope}`.".strip()
 
 
 def _remove_framework_error(operation: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
-from synccash.payments.access import Principal
+from synccash.payments.access import Credential
 from synccash.payments.balance import Balance, BalanceAccount
 from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
 from synccash.payments.payment import PaymentStatus
@@ -16,8 +16,8 @@ from synccash.payments.webhook import WebhookEndpoint
 class Keys(Protocol):
     """The API keys, stored as SHA-256 hashes."""
 
-    async def principal(self, secret_hash: bytes) -> Principal | None:
-        """Return the principal of a valid key; None for any other. Raises StoreUnavailableError."""
+    async def credential(self, secret_hash: bytes) -> Credential | None:
+        """Return a valid key; None for any other. Raises StoreUnavailableError."""
         ...
 
     async def good(self) -> Collection[bytes]:

@@ -3,8 +3,9 @@
 SyncCashError
 ├── APIConnectionError              no response from the service: the request may have had an effect
 ├── APIError                        an error response (RFC 9457 problem)
-│   ├── AuthenticationError             401: the key is missing, unknown or revoked
+│   ├── AuthenticationError             401: the key is missing, unknown, expired or revoked
 │   ├── PermissionDeniedError           403: the key is not allowed to do this
+│   │   ├── InsufficientScopeError          the key lacks the scope of the call
 │   │   └── MerchantSuspendedError          the merchant cannot open new orders
 │   ├── NotFoundError                   404
 │   ├── ConflictError                   409: the object's state does not allow it
@@ -94,11 +95,20 @@ class APIError(SyncCashError):
 
 
 class AuthenticationError(APIError):
-    """The key is missing, unknown or revoked."""
+    """The key is missing, unknown, expired or revoked."""
 
 
 class PermissionDeniedError(APIError):
     """The key is not allowed to do this."""
+
+
+class InsufficientScopeError(PermissionDeniedError):
+    """The key lacks the scope that the call needs: use another key, or ask the operator for the scope."""
+
+    @property
+    def required_scope(self) -> str | None:
+        """The scope that the call needs, such as `payouts:write`."""
+        return _text(self.problem.get("required_scope"))
 
 
 class MerchantSuspendedError(PermissionDeniedError):
@@ -167,6 +177,7 @@ class ServiceUnavailableError(ServerError):
 
 _BY_CODE: Mapping[str, type[APIError]] = {
     "insufficient_balance": InsufficientBalanceError,
+    "insufficient_scope": InsufficientScopeError,
     "merchant_suspended": MerchantSuspendedError,
     "payment_in_flight": PaymentInFlightError,
     "reference_already_used": ReferenceAlreadyUsedError,

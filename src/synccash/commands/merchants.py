@@ -1,13 +1,14 @@
 """`synccash merchants` and `synccash keys`: manages merchants and API keys."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
 
 from cyclopts import App, Parameter
 
 from synccash.commands.terminal import print_facts, print_json, print_table, settings
 
 MERCHANTS = App(name="merchants", help="Merchants: add, list, suspend and resume them.")
-KEYS = App(name="keys", help="API keys: create, list and revoke them.")
+KEYS = App(name="keys", help="API keys: create, list, rotate and revoke them.")
 Reason = Annotated[str, Parameter(help="The reason, recorded in the audit log.")]
 
 
@@ -65,13 +66,42 @@ def create(
         bool, Parameter(negative="", help="A test key: moves no real money, uses test accounts only.")
     ] = False,
     admin: bool = False,
+    name: str = "",
+    scopes: Annotated[
+        str | None,
+        Parameter(
+            help="What the key may do: a list with commas of payments:read, payments:write, refunds:write, "
+            "payouts:write and webhooks:write, by default all but payouts:write; for an admin key of "
+            "admin:read and admin:write, by default both."
+        ),
+    ] = None,
+    ips: Annotated[
+        str | None,
+        Parameter(help="The addresses that may use the key: a list with commas, such as 203.0.113.0/24."),
+    ] = None,
+    expires_in: Annotated[
+        str | None, Parameter(help="The time after which the key expires, such as 90d; by default never.")
+    ] = None,
     json: bool = False,
 ) -> int:
-    """Create a live or test key for a merchant, or an admin key. The secret is shown only once."""
+    """Create a live or test key for a merchant, or an admin key. The secret is shown only once.
+
+    Without --scopes, a merchant's key sends no money out: name payouts:write for one that does.
+    """
     from synccash.administration.merchants import create_key
 
-    made = create_key(settings(), merchant=merchant, live=live, test=test, admin=admin)
-    return print_json(made) if json else print_facts(made)
+    made = create_key(
+        settings(),
+        merchant=merchant,
+        live=live,
+        test=test,
+        admin=admin,
+        name=name,
+        scopes=scopes,
+        ips=ips,
+        expires_in=expires_in,
+    )
+    return print_json(made) if json else print_facts(_lists_as_text(made))
 
 
 @KEYS.command(name="list")
@@ -82,13 +112,33 @@ def list_keys(*, json: bool = False) -> int:
     found = merchants.list_keys(settings())
     if json:
         return print_json(found)
-    rows = [
-        (one["id"], one["role"], one["merchant_id"], one["livemode"], one["created_at"], one["revoked_at"])
-        for one in found
-    ]
-    titles = ("id", "role", "merchant", "live", "created", "revoked")
+    columns = ("id", "role", "merchant_id", "livemode", "name", "scopes", "allowed_ips", "created_at")
+    ends = ("last_used_at", "expires_at", "revoked_at", "replaced_by")
+    rows = [[_lists_as_text(one)[column] for column in (*columns, *ends)] for one in found]
+    titles = ("id", "role", "merchant", "live", "name", "scopes", "ips", "created")
+    titles += ("last used", "expires", "revoked", "replaced by")
     nothing = "No keys yet. Create one: synccash keys create --merchant ID --test"
     return print_table(titles, rows, nothing=nothing)
+
+
+@KEYS.command
+def rotate(
+    key_id: str,
+    /,
+    *,
+    overlap: Annotated[
+        str, Parameter(help="How long the former key remains valid, such as 24h; 0s ends it within 5 s.")
+    ] = "24h",
+    json: bool = False,
+) -> int:
+    """Replace a key by a new one with the same scopes and addresses. The secret is shown only once.
+
+    Both keys are valid during the overlap. A key that has an expiry gets a new one of the same length.
+    """
+    from synccash.administration.merchants import rotate_key
+
+    made = rotate_key(settings(), key_id, overlap)
+    return print_json(made) if json else print_facts(_lists_as_text(made))
 
 
 @KEYS.command
@@ -98,3 +148,10 @@ def revoke(key_id: str, /, *, json: bool = False) -> int:
 
     ended = revoke_key(settings(), key_id)
     return print_json(ended) if json else print_facts(ended)
+
+
+def _lists_as_text(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: ", ".join(cast("list[str]", value)) or None if isinstance(value, list) else value
+        for name, value in found.items()
+    }

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from synccash.payments.request import Tenant
+from synccash.payments.request import Role, Tenant
+from synccash.resilience.client_address import Network
 
 
 class AccessScope(StrEnum):
@@ -23,6 +24,12 @@ ADMIN_SCOPES = frozenset({AccessScope.ADMIN_READ, AccessScope.ADMIN_WRITE})
 
 MERCHANT_SCOPES = frozenset(AccessScope) - ADMIN_SCOPES
 """What a merchant's key may have, and no admin key or operator."""
+
+
+DEFAULT_SCOPES = {Role.MERCHANT: MERCHANT_SCOPES - {AccessScope.PAYOUTS_WRITE}, Role.ADMIN: ADMIN_SCOPES}
+"""What a new key may do when no scopes are given: a merchant's key sends no money out."""
+
+SCOPES_OF_ROLE = {Role.MERCHANT: MERCHANT_SCOPES, Role.ADMIN: ADMIN_SCOPES}
 
 
 class CallerKind(StrEnum):
@@ -45,3 +52,16 @@ class Principal:
     kind: CallerKind
     tenant: Tenant | None
     scopes: frozenset[AccessScope]
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A valid API key or token, as it was when it was looked up.
+
+    `expires_in_s`: seconds from the lookup until it expires; None if it never does. `networks`: the client
+    addresses that may use it; empty for all.
+    """
+
+    principal: Principal
+    expires_in_s: float | None = None
+    networks: tuple[Network, ...] = ()

@@ -22,6 +22,17 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What made an order: the id of the API key or operator, and the id of the request."""
+
+    api_key_id: str | None = None
+    request_id: str | None = None
+
+
+UNKNOWN_ORIGIN = Origin()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentRequest:
     """Collect `amount` pesewas from `payer`. `rail` pins one rail: no other rail is tried."""
@@ -35,6 +46,7 @@ class PaymentRequest:
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     expires_in_s: int = 900
     rail: str | None = None
+    origin: Origin = UNKNOWN_ORIGIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +57,7 @@ class RefundRequest:
     payment_id: str
     amount: int | None = None
     reason: str | None = None
+    origin: Origin = UNKNOWN_ORIGIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +73,7 @@ class PayoutRequest:
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     expires_in_s: int = 86_400
     rail: str | None = None
+    origin: Origin = UNKNOWN_ORIGIN
 
 
 @dataclass(frozen=True, slots=True)

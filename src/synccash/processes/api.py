@@ -58,6 +58,7 @@ from synccash.payments.risk import RiskDecision, RiskInput, RiskOutcome, Velocit
 from synccash.processes.balance_loop import BalanceLoop
 from synccash.processes.engine_settings import dispatch_settings, engine_settings, notifier_settings
 from synccash.processes.housekeeping import Housekeeping
+from synccash.processes.key_usage import KeyUsage
 from synccash.processes.service_guard import ENDPOINT_NAMES, LocalLimiter, ServiceGuard
 from synccash.rails.registry import RAILS, build_former_rails, build_rails
 from synccash.rails.transport import Transport
@@ -119,6 +120,7 @@ class Service:
     rails: Mapping[str, Rail]
     inquirers: Membership | None
     keys: PostgresKeys
+    key_usage: KeyUsage
     reading: PostgresReading
     balances: PostgresBalances
     webhooks: PostgresWebhooks
@@ -200,11 +202,14 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
         backlog, float_watch = _start_watches(wiring, parts)
         await _load_payout_velocity(wiring, engine)
         guard = _service_guard(wiring, engine)
+        keys = PostgresKeys(wiring.database)
+        key_usage = _record_key_usage(wiring, keys)
         yield Service(
             engine=engine,
             rails=parts.rails,
             inquirers=inquirers,
-            keys=PostgresKeys(wiring.database),
+            keys=keys,
+            key_usage=key_usage,
             reading=PostgresReading(wiring.database),
             balances=balances,
             webhooks=webhooks,
@@ -301,6 +306,13 @@ async def _start_engine(wiring: _Wiring, parts: _EngineParts, work_signal: WorkS
     await engine.recovery.look()
     wiring.run_in_background("recovery", engine.recovery.run)
     return engine
+
+
+def _record_key_usage(wiring: _Wiring, keys: PostgresKeys) -> KeyUsage:
+    usage = KeyUsage(keys, wiring.clock)
+    wiring.stack.push_async_callback(usage.close)
+    wiring.run_in_background("key_usage", usage.run)
+    return usage
 
 
 def _start_balances(wiring: _Wiring) -> tuple[PostgresBalances, BalanceLoop]:
@@ -587,7 +599,7 @@ def application(service: Service, settings: Settings) -> App:
     clock, identities = SystemClock(), SystemIdentities()
     return create_app(
         engine=service.engine,
-        keys=service.keys,
+        keys=service.key_usage,
         reading=service.reading,
         balances=service.balances,
         health=service.health,
@@ -615,6 +627,7 @@ def application(service: Service, settings: Settings) -> App:
             LoopCollector(service.loops.restarts),
         ),
         layers=(service.guard.layer,),
+        client_ip=service.guard.client_ip,
         check_missing_key=service.guard.check_missing_key,
         check_unknown_key=service.guard.check_unknown_key,
         body_timeout_s=settings.body_timeout_s,

@@ -21,7 +21,7 @@ from synccash.payments.access import Principal
 from synccash.payments.document import moment
 from synccash.payments.payer import Msisdn
 from synccash.payments.recovery import NO_RECOVERY, Recovery
-from synccash.resilience.client_address import Network, client_address
+from synccash.resilience.client_address import Address, Network, client_address, client_ip
 from synccash.resilience.limit_headers import limit_headers, raw_limit_headers
 from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.resilience.rate_limiter import Decision, Demand, Limit, MemoryLimiter
@@ -192,14 +192,13 @@ class ServiceGuard:
         )
 
     def _address(self, scope: Scope) -> str:
-        peer = scope.get("client")
-        host: str | None = peer[0] if peer else None
         if not self.trusted:
-            return _direct(host)
-        forwarded = [
-            value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"
-        ]
-        return client_address(host, forwarded, self.trusted)
+            return _direct(_peer(scope))
+        return client_address(_peer(scope), _forwarded(scope), self.trusted)
+
+    def client_ip(self, scope: Scope) -> Address | None:
+        """Return the client's address; None for a client without one, as on a unix socket."""
+        return client_ip(_peer(scope), _forwarded(scope), self.trusted)
 
     async def admit(self, request: GuardedRequest) -> GuardDecision:
         """Check all limits and look up the stored answer, in one round trip."""
@@ -256,6 +255,15 @@ class ServiceGuard:
             return None
         scope, _, key = name.partition("\n")
         return answer_key(f"{scope}@{recovery.name}" if recovery.name else scope, key)
+
+
+def _peer(scope: Scope) -> str | None:
+    peer = scope.get("client")
+    return peer[0] if peer else None
+
+
+def _forwarded(scope: Scope) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
 
 
 # Parsing the address takes a third of the middleware's time for a GET (24 µs instead of 16 µs).

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 UNKNOWN = "unknown"
 """The address of a peer that has none (a unix socket)."""
@@ -23,11 +24,15 @@ def client_address(peer: str | None, forwarded: Iterable[str], trusted: Sequence
     if the proxy that added it is trusted, and the first hop that is not trusted is the client. Entries that
     the client itself sent stand further left and are ignored. A hop that is no IP address ends the reading.
     """
+    address = client_ip(peer, forwarded, trusted)
+    return UNKNOWN if address is None else _bucket(address)
+
+
+def client_ip(peer: str | None, forwarded: Iterable[str], trusted: Sequence[Network]) -> Address | None:
+    """Return the client's own address, also of IPv6, as `client_address` finds it; None if it has none."""
     address = _parsed(peer or "")
-    if address is None:
-        return UNKNOWN
-    if not _is_trusted(address, trusted):
-        return _bucket(address)
+    if address is None or not _is_trusted(address, trusted):
+        return address
     hops = [hop for value in forwarded for hop in value.split(",")]
     for hop in reversed(hops[-_MOST_HOPS:]):
         before = _parsed(hop.strip())
@@ -36,10 +41,15 @@ def client_address(peer: str | None, forwarded: Iterable[str], trusted: Sequence
         address = before
         if not _is_trusted(address, trusted):
             break
-    return _bucket(address)
+    return address
 
 
-def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+def is_within(address: Address | None, networks: Sequence[Network]) -> bool:
+    """Tell whether the address is in one of the networks. An unknown address is in none."""
+    return address is not None and _is_trusted(address, networks)
+
+
+def _parsed(text: str) -> Address | None:
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:
@@ -53,9 +63,9 @@ def _parsed(text: str) -> IPv4Address | IPv6Address | None:
     return address
 
 
-def _is_trusted(address: IPv4Address | IPv6Address, trusted: Sequence[Network]) -> bool:
+def _is_trusted(address: Address, trusted: Sequence[Network]) -> bool:
     return any(address.version == network.version and address in network for network in trusted)
 
 
-def _bucket(address: IPv4Address | IPv6Address) -> str:
+def _bucket(address: Address) -> str:
     return str(address) if isinstance(address, IPv4Address) else str(ip_network((address, 64), strict=False))

@@ -1,0 +1,95 @@
+"""The scope that each route needs. A route that is not listed here is refused."""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
+from synccash.middleware.matching import Endpoint, Matcher
+from synccash.payments.access import AccessScope
+
+BASE = "/api/v1"
+_READ = AccessScope.PAYMENTS_READ
+_PAY = AccessScope.PAYMENTS_WRITE
+_REFUND = AccessScope.REFUNDS_WRITE
+_PAY_OUT = AccessScope.PAYOUTS_WRITE
+_WEBHOOKS = AccessScope.WEBHOOKS_WRITE
+_SEE = AccessScope.ADMIN_READ
+_MANAGE = AccessScope.ADMIN_WRITE
+_OPEN = None
+
+ROUTE_SCOPES: Mapping[tuple[str, str], AccessScope | None] = MappingProxyType(
+    {
+        ("POST", f"{BASE}/payments"): _PAY,
+        ("GET", f"{BASE}/payments"): _READ,
+        ("GET", f"{BASE}/payments/{{payment_id}}"): _READ,
+        ("GET", f"{BASE}/payments/{{payment_id}}/timeline"): _READ,
+        ("POST", f"{BASE}/payments/{{payment_id}}/cancel"): _PAY,
+        ("POST", f"{BASE}/payments/{{payment_id}}/otp"): _PAY,
+        ("POST", f"{BASE}/payments/{{payment_id}}/refunds"): _REFUND,
+        ("POST", f"{BASE}/payments/{{payment_id}}/approve"): _MANAGE,
+        ("POST", f"{BASE}/payments/{{payment_id}}/decline"): _MANAGE,
+        ("POST", f"{BASE}/payments/{{payment_id}}/resolve"): _MANAGE,
+        ("POST", f"{BASE}/payments/{{payment_id}}/return-surplus"): _MANAGE,
+        ("GET", f"{BASE}/refunds/{{refund_id}}"): _READ,
+        ("POST", f"{BASE}/refunds/{{refund_id}}/resolve"): _MANAGE,
+        ("POST", f"{BASE}/payouts"): _PAY_OUT,
+        ("GET", f"{BASE}/payouts/{{payout_id}}"): _READ,
+        ("POST", f"{BASE}/payouts/{{payout_id}}/approve"): _MANAGE,
+        ("POST", f"{BASE}/payouts/{{payout_id}}/decline"): _MANAGE,
+        ("POST", f"{BASE}/payouts/{{payout_id}}/resolve"): _MANAGE,
+        ("GET", f"{BASE}/balance"): _READ,
+        ("GET", f"{BASE}/events"): _READ,
+        ("POST", f"{BASE}/events/{{event_id}}/redeliver"): _WEBHOOKS,
+        # Reading endpoints needs no less: their URLs may hold secrets of the merchant.
+        ("GET", f"{BASE}/webhook-endpoints"): _WEBHOOKS,
+        ("POST", f"{BASE}/webhook-endpoints"): _WEBHOOKS,
+        ("GET", f"{BASE}/webhook-endpoints/{{endpoint_id}}"): _WEBHOOKS,
+        ("PATCH", f"{BASE}/webhook-endpoints/{{endpoint_id}}"): _WEBHOOKS,
+        ("DELETE", f"{BASE}/webhook-endpoints/{{endpoint_id}}"): _WEBHOOKS,
+        ("GET", f"{BASE}/resilience/circuit-breakers"): _SEE,
+        ("GET", f"{BASE}/resilience/circuit-breakers/{{name}}"): _SEE,
+        ("POST", f"{BASE}/resilience/circuit-breakers/{{name}}/reset"): _MANAGE,
+        ("POST", f"{BASE}/resilience/circuit-breakers/{{name}}/force-open"): _MANAGE,
+        ("GET", f"{BASE}/resilience/rate-limits/{{key}}/{{endpoint}}"): _SEE,
+        ("DELETE", f"{BASE}/resilience/rate-limits/{{key}}/{{endpoint}}"): _MANAGE,
+        ("POST", f"{BASE}/resilience/rate-limits/{{key}}/{{endpoint}}/block"): _MANAGE,
+        ("GET", f"{BASE}/resilience/idempotency/stats"): _SEE,
+        ("GET", f"{BASE}/resilience/floats"): _SEE,
+        ("GET", f"{BASE}/resilience/health"): _SEE,
+        ("GET", f"{BASE}/resilience/routes"): _SEE,
+        ("POST", f"{BASE}/callbacks/{{rail}}/{{token}}"): _OPEN,
+        ("PUT", f"{BASE}/callbacks/{{rail}}/{{token}}"): _OPEN,
+        ("GET", "/health/live"): _OPEN,
+        ("GET", "/health/ready"): _OPEN,
+        ("GET", "/metrics"): _OPEN,
+        ("GET", "/openapi.json"): _OPEN,
+        ("GET", "/docs"): _OPEN,
+    }
+)
+"""The scope by the method and the path template of a route; None for one that needs no key."""
+
+
+def check_routes(served: Iterable[tuple[str, str]]) -> None:
+    """Compare the routes that are served with the table. Raises ValueError for a route without an entry, and
+    for an entry without a route."""
+    routes = frozenset(served)
+    missing, stale = routes - ROUTE_SCOPES.keys(), ROUTE_SCOPES.keys() - routes
+    if missing or stale:
+        raise ValueError(
+            f"ROUTE_SCOPES lacks {sorted(missing)}, and lists {sorted(stale)}, which do not exist"
+        )
+
+
+def scopes_by_path() -> Callable[[str], Mapping[str, str] | None]:
+    """Return a function that finds the scopes of a path by method, however the path is spelled; None for a
+    path that needs no key. An unknown path needs none, so it gets 404 and not 401."""
+    methods: dict[str, dict[str, str]] = {}
+    for (method, path), scope in ROUTE_SCOPES.items():
+        if scope is not None:
+            methods.setdefault(path, {})[method] = scope
+    matcher = Matcher([Endpoint("", path, path) for path in methods])
+
+    def scopes_of(path: str) -> Mapping[str, str] | None:
+        match = matcher.match("", path)
+        return None if match is None else methods[match.endpoint.path]
+
+    return scopes_of
