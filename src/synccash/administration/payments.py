@@ -67,7 +67,8 @@ def list_waiting(settings: Settings, *, limit: int) -> list[dict[str, Any]]:
 
 
 def show_order(settings: Settings, order_id: str) -> dict[str, Any]:
-    """Returns an order as in the API, with its `timeline`, and a payment also with its `refunds`.
+    """Returns an order as in the API, with the API key and the request that made it, and its `timeline`; a
+    payment also with its `refunds`.
 
     Raises AdministrationError.
     """
@@ -81,7 +82,8 @@ def show_order(settings: Settings, order_id: str) -> dict[str, Any]:
         document = msgspec.json.decode(render(case.order, case.attempts))
         if case.order.kind is OrderKind.PAYMENT:
             document["refunds"] = await operating.refunds(order_id)
-        return {**document, "timeline": [entry_document(entry) for entry in entries]}
+        made = {"api_key_id": case.order.api_key_id, "request_id": case.order.request_id}
+        return {**document, **made, "timeline": [entry_document(entry) for entry in entries]}
 
     try:
         found = with_database(settings, read)

@@ -39,7 +39,15 @@ from synccash.payments.health import HealthSettings
 from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.ports import Clock, Identities, WorkSignal
 from synccash.payments.references import ReferenceKey
-from synccash.payments.request import PaymentRequest, PayoutRequest, RefundRequest, Reply, Tenant
+from synccash.payments.request import (
+    UNKNOWN_ORIGIN,
+    Origin,
+    PaymentRequest,
+    PayoutRequest,
+    RefundRequest,
+    Reply,
+    Tenant,
+)
 from synccash.payments.risk import NO_PAYOUT_RULES, PayoutRules, RiskRules, VelocityCounters
 from synccash.payments.routing_rules import NO_RULES as NO_ROUTING
 from synccash.payments.routing_rules import RoutingRules
@@ -92,9 +100,11 @@ class Engine:
         work = self.refunding.refund_payment(request_data, idempotency_key)
         return await self.leases.run_detached(work)
 
-    async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
+    async def return_surplus(
+        self, payment_id: str, *, by: str, reason: str, origin: Origin = UNKNOWN_ORIGIN
+    ) -> Sequence[RefundCase]:
         """Refund surplus money. See RefundRequests.return_surplus."""
-        refunds = await self.refunding.return_surplus(payment_id, by=by, reason=reason)
+        refunds = await self.refunding.return_surplus(payment_id, by=by, reason=reason, origin=origin)
         self.work_signal.notify()
         return refunds
 

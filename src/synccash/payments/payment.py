@@ -54,7 +54,8 @@ class Payment:
 
     `paid_by` is the id of the attempt that paid a succeeded payment; None in rows written before the field
     was added. `fence` counts the leases of the payment: a holder may write only while the fence is the one of
-    its lease.
+    its lease. `api_key_id` and `request_id` name the API key and the request that made the payment; None in
+    rows of former versions.
     """
 
     kind: ClassVar = OrderKind.PAYMENT
@@ -86,6 +87,8 @@ class Payment:
     description: str | None = None
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     routing: dict[str, Any] = field(default_factory=dict[str, Any])
+    api_key_id: str | None = None
+    request_id: str | None = None
     version: int = 1
     fence: int = 1
 
@@ -119,7 +122,9 @@ class Refund:
     at most one surplus refund of a debit has not failed. `exclusive`: the rail cannot tell two refunds of a
     debit apart, so only one runs at a time. `identity` names the refund among those of its payment, also
     after its row is lost: the merchant's idempotency key, or the surplus debit and how many refunds of it had
-    failed. None in rows of former versions. A refund never expires: the money stays owed to the payer.
+    failed. None in rows of former versions. `api_key_id` and `request_id` as in Payment; of a surplus refund
+    they are the operator's, and None if the engine opened it by itself. A refund never expires: the money
+    stays owed to the payer.
     """
 
     kind: ClassVar = OrderKind.REFUND
@@ -143,6 +148,8 @@ class Refund:
     surplus: bool = False
     exclusive: bool = False
     identity: str | None = None
+    api_key_id: str | None = None
+    request_id: str | None = None
     version: int = 1
     fence: int = 1
 

@@ -26,7 +26,8 @@ class Payee:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payout:
-    """The current state of a payout. Amount in pesewas; `version` and `fence` as in Payment.
+    """The current state of a payout. Amount in pesewas; `version`, `fence`, `api_key_id` and `request_id` as
+    in Payment.
 
     After `expires_at` nothing is sent: a late payout is worse than a reported failure.
     """
@@ -56,6 +57,8 @@ class Payout:
     description: str | None = None
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     routing: dict[str, Any] = field(default_factory=dict[str, Any])
+    api_key_id: str | None = None
+    request_id: str | None = None
     version: int = 1
     fence: int = 1
 

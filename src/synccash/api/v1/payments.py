@@ -16,6 +16,7 @@ from synccash.api.calls import (
     claim_of,
     encoded_json,
     json,
+    origin_of,
     page,
     read_cursor,
     reply_response,
@@ -72,6 +73,7 @@ async def create_payment(
         metadata=data.metadata,
         expires_in_s=data.expires_in,
         rail=data.rail,
+        origin=origin_of(request),
     )
     return reply_response(await engine.initiate_payment(payment_request, claim_of(request)))
 
@@ -168,7 +170,11 @@ async def create_refund(
     """Refund a payment, in part or in full."""
     del idempotency  # documented here; the middleware reads the header
     refund_request = RefundRequest(
-        tenant=tenant, payment_id=payment_id, amount=data.amount, reason=data.reason
+        tenant=tenant,
+        payment_id=payment_id,
+        amount=data.amount,
+        reason=data.reason,
+        origin=origin_of(request),
     )
     return reply_response(await engine.refund_payment(refund_request, claim_of(request)))
 
@@ -228,11 +234,17 @@ async def resolve_payment(
     responses=answers({200: RefundPage}, 400, 409, 415, 422),
 )
 async def return_surplus(
-    payment_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
+    request: AnyRequest,
+    payment_id: Id,
+    data: JSONBody[DecisionBody],
+    engine: Given[Engine],
+    operator: Given[str],
 ) -> Json:
     """Operator: refund what was collected beyond the payment. A repeat returns the same refunds, and opens
     another one for each that has failed."""
-    refunds = await engine.return_surplus(payment_id, by=operator, reason=data.reason)
+    refunds = await engine.return_surplus(
+        payment_id, by=operator, reason=data.reason, origin=origin_of(request)
+    )
     return json(page([refund_document(case.order, case.attempts) for case in refunds], len(refunds), None))
 
 

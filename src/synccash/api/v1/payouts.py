@@ -13,6 +13,7 @@ from synccash.api.calls import (
     claim_of,
     encoded_json,
     json,
+    origin_of,
     reply_response,
 )
 from synccash.api.ports import Reading
@@ -51,6 +52,7 @@ async def create_payout(
         metadata=data.metadata,
         expires_in_s=data.expires_in,
         rail=data.rail,
+        origin=origin_of(request),
     )
     return reply_response(await engine.pay_out(payout_request, claim_of(request)))
 

@@ -14,6 +14,7 @@ from synccash.payments.case import SURPLUS_SCOPE, Claim, KeepLease, Opening, Pay
 from synccash.payments.payment import PaymentStatus, Refund
 from synccash.payments.ports import Clock, Identities
 from synccash.payments.rail import Operation
+from synccash.payments.request import UNKNOWN_ORIGIN, Origin
 
 _BY_POLICY: Mapping[str, str] = MappingProxyType({})
 
@@ -37,11 +38,14 @@ class RefundOpenings:
         *,
         reason: str | None,
         held: bool = False,
+        origin: Origin = UNKNOWN_ORIGIN,
     ) -> Opening[Refund]:
         """Return the opening of a refund of `amount` pesewas of a debit. It keeps the lease, so that the
         caller can send it. `held`: it has no attempt and releases the lease; a worker sends it when the
         recovery that is under way has ended."""
-        refund = self._refund(case, debit, amount, reason, identity=f"key:{claim.key}", surplus=False)
+        refund = self._refund(
+            case, debit, amount, reason, identity=f"key:{claim.key}", surplus=False, origin=origin
+        )
         if held:
             queued = lifecycle.queued(refund, now=self.clock.now())
             return self._opening(
@@ -51,7 +55,13 @@ class RefundOpenings:
         return self._opening(claim, refund, KeepLease(self.settings.lease_s), attempt)
 
     def of_surplus(
-        self, case: PaymentCase, debit: Attempt, decided: Mapping[str, str] = _BY_POLICY, *, failed: int = 0
+        self,
+        case: PaymentCase,
+        debit: Attempt,
+        decided: Mapping[str, str] = _BY_POLICY,
+        *,
+        failed: int = 0,
+        origin: Origin = UNKNOWN_ORIGIN,
     ) -> Opening[Refund]:
         """Return the opening of a refund of a whole surplus debit; a worker sends it.
 
@@ -63,7 +73,7 @@ class RefundOpenings:
         claim = Claim(SURPLUS_SCOPE, key, sha256(key.encode()).digest())
         identity = f"surplus:{debit.reference}:{failed}"
         amount = debit.amount_received
-        refund = self._refund(case, debit, amount, "surplus", identity=identity, surplus=True)
+        refund = self._refund(case, debit, amount, "surplus", identity=identity, surplus=True, origin=origin)
         return self._opening(claim, refund, ReleaseLease(0.0), None, decided)
 
     def _opening(
@@ -94,6 +104,7 @@ class RefundOpenings:
         *,
         identity: str,
         surplus: bool,
+        origin: Origin,
     ) -> Refund:
         now = self.clock.now()
         capability = self.attempts.rails[debit.rail].capabilities.operations[Operation.REFUND]
@@ -112,6 +123,8 @@ class RefundOpenings:
             surplus=surplus,
             exclusive=not capability.dedup_by_reference,
             identity=identity,
+            api_key_id=origin.api_key_id,
+            request_id=origin.request_id,
         )
 
 

@@ -53,6 +53,8 @@ class PaymentRequests:
             pinned_rail=request.rail,
             description=request.description,
             metadata=request.metadata,
+            api_key_id=request.origin.api_key_id,
+            request_id=request.origin.request_id,
         )
 
     def _payer(self, request: PaymentRequest) -> Payer:

@@ -47,4 +47,6 @@ class PayoutRequests:
             pinned_rail=request.rail,
             description=request.description,
             metadata=request.metadata,
+            api_key_id=request.origin.api_key_id,
+            request_id=request.origin.request_id,
         )

@@ -28,7 +28,7 @@ from synccash.payments.errors import InternalError, ObjectNotFoundError, StateCo
 from synccash.payments.payment import PaymentStatus, Refund, RefundStatus
 from synccash.payments.ports import Clock
 from synccash.payments.rail import Operation
-from synccash.payments.request import RefundRequest, Reply
+from synccash.payments.request import UNKNOWN_ORIGIN, Origin, RefundRequest, Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,9 @@ class RefundRequests:
             case _:
                 raise refusal_of(result, opening.order)
 
-    async def return_surplus(self, payment_id: str, *, by: str, reason: str) -> Sequence[RefundCase]:
+    async def return_surplus(
+        self, payment_id: str, *, by: str, reason: str, origin: Origin = UNKNOWN_ORIGIN
+    ) -> Sequence[RefundCase]:
         """Refund every surplus debit of the payment, each once, however often this is called.
 
         Returns the refunds, including those of former calls; where one has failed, opens another. A worker
@@ -90,11 +92,15 @@ class RefundRequests:
         for debit in debits:
             self._check_refundable(debit)
         decided = {"by": by, "reason": reason}
-        return [await self._returned(case, debit, decided) for debit in debits]
+        return [await self._returned(case, debit, decided, origin) for debit in debits]
 
-    async def _returned(self, case: PaymentCase, debit: Attempt, decided: Mapping[str, str]) -> RefundCase:
+    async def _returned(
+        self, case: PaymentCase, debit: Attempt, decided: Mapping[str, str], origin: Origin
+    ) -> RefundCase:
         for failed in count():
-            result = await self.order_store.open(self.refunds.of_surplus(case, debit, decided, failed=failed))
+            result = await self.order_store.open(
+                self.refunds.of_surplus(case, debit, decided, failed=failed, origin=origin)
+            )
             match result:
                 case Opened(case=RefundCase() as made):
                     return made
@@ -118,7 +124,9 @@ class RefundRequests:
             raise StateConflictError("nothing of this payment is left to refund")
         # After a recovery, a repeated refund may already have been sent before it.
         held = self.recovery.known.active or case.restored
-        return self.refunds.opening(case, debit, amount, claim, reason=request.reason, held=held)
+        return self.refunds.opening(
+            case, debit, amount, claim, reason=request.reason, held=held, origin=request.origin
+        )
 
     def _debit(self, case: PaymentCase) -> Attempt:
         if case.order.status is not PaymentStatus.SUCCEEDED:

@@ -16,7 +16,7 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 # of each merchant are read and then merged.
 _ORDERS = """
 SELECT p.id, p.merchant_id, p.livemode, p.status, p.status_detail, p.amount, p.currency,
-    {columns}, p.rail, p.reference, p.attempt_count, p.created_at
+    {columns}, p.rail, p.reference, p.attempt_count, p.created_at, p.api_key_id, p.request_id
 FROM merchants m CROSS JOIN (VALUES (false), (true)) modes(livemode) CROSS JOIN LATERAL (
     SELECT * FROM {table} p WHERE p.merchant_id = m.id AND p.livemode = modes.livemode {where}
     ORDER BY p.created_at DESC, p.id DESC LIMIT $1
@@ -25,7 +25,7 @@ WHERE $2::text IS NULL OR m.id = $2
 ORDER BY p.created_at DESC, p.id DESC LIMIT $1
 """
 _REFUNDS = """
-SELECT id, status, status_detail, amount, currency, rail, reason, surplus, created_at
+SELECT id, status, status_detail, amount, currency, rail, reason, surplus, created_at, api_key_id, request_id
 FROM refunds WHERE payment_id = $1 ORDER BY created_at, id
 """
 _COLUMNS = {

@@ -61,6 +61,8 @@ def payment_row(payment: Payment) -> dict[str, Any]:
         "description": payment.description,
         "metadata": payment.metadata,
         "routing": payment.routing,
+        "api_key_id": payment.api_key_id,
+        "request_id": payment.request_id,
         "version": payment.version,
         "fence": payment.fence,
     }
@@ -86,6 +88,8 @@ def refund_row(refund: Refund) -> dict[str, Any]:
         "surplus": refund.surplus,
         "exclusive": refund.exclusive,
         "identity": refund.identity,
+        "api_key_id": refund.api_key_id,
+        "request_id": refund.request_id,
         "version": refund.version,
         "fence": refund.fence,
     }
@@ -116,6 +120,8 @@ def payout_row(payout: Payout) -> dict[str, Any]:
         "description": payout.description,
         "metadata": payout.metadata,
         "routing": payout.routing,
+        "api_key_id": payout.api_key_id,
+        "request_id": payout.request_id,
         "version": payout.version,
         "fence": payout.fence,
     }
@@ -259,6 +265,8 @@ class _PaymentRow(msgspec.Struct):
     routing: dict[str, Any]
     version: int
     fence: int
+    api_key_id: str | None
+    request_id: str | None
 
 
 class _PayoutRow(msgspec.Struct):
@@ -286,6 +294,8 @@ class _PayoutRow(msgspec.Struct):
     routing: dict[str, Any]
     version: int
     fence: int
+    api_key_id: str | None
+    request_id: str | None
 
 
 class _AttemptRow(msgspec.Struct):
@@ -360,6 +370,8 @@ def payment_of(raw: bytes) -> Payment:
         description=row.description,
         metadata=row.metadata,
         routing=row.routing,
+        api_key_id=row.api_key_id,
+        request_id=row.request_id,
         version=row.version,
         fence=row.fence,
     )
@@ -389,6 +401,8 @@ def payout_of(raw: bytes) -> Payout:
         description=row.description,
         metadata=row.metadata,
         routing=row.routing,
+        api_key_id=row.api_key_id,
+        request_id=row.request_id,
         version=row.version,
         fence=row.fence,
     )
