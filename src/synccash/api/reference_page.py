@@ -22,7 +22,8 @@ _BEGIN = """curl -s $URL/api/v1/payments \\
   -d '{"amount": 2500, "currency": "GHS", "payer": {"msisdn": "0241234567"}, "reference": "order-1001"}'"""
 _INTRODUCTION = (
     "<p>Every call but <code>/health</code> takes a key: <code>Authorization: Bearer sk_…</code>. Calls "
-    "that say Operator and all of resilience take an admin key, all others a merchant's. Amounts are whole "
+    "that say Operator and all of resilience take an admin key, all others a merchant's. Each call names the "
+    "scope that the key needs; a key without it gets 403 <code>insufficient_scope</code>. Amounts are whole "
     "pesewas, times are UTC. A POST that moves money takes an <code>Idempotency-Key</code> that you choose: "
     "a repeat under the same key gets the same response, and money moves once.</p>"
     f"<p>A first request:</p><pre>{escape(_BEGIN)}</pre>"
