@@ -95,7 +95,7 @@ class World:
             framework(self.shop),
             endpoints=ENDPOINTS,
             identify=lambda scope: Caller(
-                ip="127.0.0.1", tenant=dict(scope["headers"]).get(b"x-tenant", b"a").decode()
+                ip="127.0.0.1", tenant=dict(scope["headers"]).get(b"x-tenant", b"a").decode(), user="ama"
             ),
             refuse=refuse,
             guard=guard,
@@ -287,14 +287,23 @@ class Guard:
     def __init__(self):
         self.requests, self.kept = [], {}
         self.refusing = False
+        self.arrivals = asyncio.Queue()
+        self.may_decide = asyncio.Event()
+        self.may_decide.set()
 
     async def admit(self, request):
         self.requests.append(request)
+        self.arrivals.put_nowait(request)
+        await self.may_decide.wait()
         headers = ((b"ratelimit", b'"user";r=9;t=6'),)
         if self.refusing:
             refusal = Refusal(status=429, code="rate_limited", detail="too many", retry_after_s=6.0)
             return GuardDecision(refusal=refusal, headers=headers)
         return GuardDecision(stored_answer=self.kept.get(request.answer_name), headers=headers)
+
+    async def until_asked(self, times):
+        for _ in range(times):
+            await self.arrivals.get()
 
     def keep(self, answer_name, stored):
         self.kept[answer_name] = stored
@@ -341,3 +350,51 @@ async def test_other_requests_are_counted_and_not_buffered(guarded):
     await guarded.client.get("/things/7")
     await guarded.client.get("/elsewhere")
     assert [request.endpoint for request in guarded.guard.requests] == ["thing_status", "other"]
+
+
+def users_counted(guarded):
+    return [request.caller.user for request in guarded.guard.requests]
+
+
+@pytest.mark.parametrize("held", ["before it is admitted", "while it runs"])
+async def test_repeats_that_join_a_request_cost_one_quota(guarded, held):
+    gate = guarded.guard.may_decide if held == "before it is admitted" else guarded.shop.may_end
+    gate.clear()
+    asked = [asyncio.create_task(guarded.create()) for _ in range(20)]
+    await guarded.guard.until_asked(20)
+    gate.set()
+    answers = await asyncio.gather(*asked)
+    assert {(one.status_code, one.content) for one in answers} == {(201, answers[0].content)}
+    assert guarded.middleware.counts.joined == 19
+    assert users_counted(guarded) == ["ama"] + [None] * 19
+
+
+async def test_repeats_of_a_refused_request_are_counted_before_they_run(guarded):
+    guarded.guard.may_decide.clear()
+    asked = [asyncio.create_task(guarded.create()) for _ in range(3)]
+    await guarded.guard.until_asked(3)
+    guarded.guard.refusing = True
+    guarded.guard.may_decide.set()
+    assert [one.status_code for one in await asyncio.gather(*asked)] == [429] * 3
+    guarded.guard.refusing = False
+    guarded.shop.status = 503
+    guarded.guard.requests.clear()
+    assert [one.status_code for one in await asyncio.gather(*(guarded.create() for _ in range(5)))] == [
+        503
+    ] * 5
+    assert guarded.shop.runs == 5
+    assert sorted(map(str, users_counted(guarded))) == ["None"] * 4 + ["ama"] * 5
+
+
+async def test_a_repeat_whose_client_hangs_up_leaves_the_turn_to_the_next(guarded):
+    guarded.shop.may_end.clear()
+    guarded.shop.status = 503
+    first, second, third = [asyncio.create_task(guarded.create()) for _ in range(3)]
+    await guarded.shop.begun.wait()
+    await guarded.guard.until_asked(3)
+    second.cancel()
+    guarded.shop.may_end.set()
+    assert (await first).status_code == 503
+    assert (await third).status_code == 503
+    assert guarded.shop.runs == 2
+    assert guarded.middleware._coordinator._running == {}

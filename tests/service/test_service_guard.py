@@ -72,10 +72,44 @@ async def test_a_payer_can_start_thirteen_payments_at_once_then_one_every_six_se
     assert '"payment_initiation";r=12' in answers[0].headers["ratelimit"]
     assert (await api.pay(msisdn="+233 24 123 4567")).status_code == 429, "however the number is written"
     assert (await api.pay(msisdn="0201234567")).status_code == 201
-    assert (await api.pay(**{"X-User-Id": "ama"})).status_code == 201
-    assert await api.series('rate_limit_allowed_total{endpoint="payment_initiation"}') == 15
+    assert await api.series('rate_limit_allowed_total{endpoint="payment_initiation"}') == 14
     assert await api.series('rate_limit_blocked_total{endpoint="payment_initiation"}') == 2
     assert await api.series('rate_limit_allowed_total{endpoint="refund_request"}') == 0
+
+
+SPELLINGS = ("0241234567", "+233241234567", "233241234567", "024 123 4567", "+233 24 123 4567")
+
+
+async def test_a_payers_wallet_is_limited_whatever_user_the_merchant_names(api):
+    answers = [
+        await api.pay(msisdn=SPELLINGS[n % len(SPELLINGS)], **{"X-User-Id": f"user-{n}"}) for n in range(60)
+    ]
+    assert [answer.status_code for answer in answers] == [201] * 13 + [429] * 47
+    assert answers[12].headers["ratelimit"].count('"payment_initiation"') == 1
+    assert '"payment_initiation";r=0' in answers[12].headers["ratelimit"], "the wallet's, not the user's"
+
+
+async def test_a_named_user_is_limited_over_all_wallets(api):
+    answers = [await api.pay(msisdn=f"02412345{n:02}", **{"X-User-Id": "ama"}) for n in range(14)]
+    assert [answer.status_code for answer in answers] == [201] * 13 + [429]
+
+
+async def test_a_refused_user_costs_the_wallet_nothing(api):
+    for n in range(14):
+        await api.pay(msisdn=f"02012345{n:02}", **{"X-User-Id": "ama"})
+    assert (await api.pay(msisdn="0241234567", **{"X-User-Id": "ama"})).status_code == 429
+    assert [(await api.pay(msisdn="0241234567")).status_code for _ in range(14)] == [201] * 13 + [429]
+
+
+async def test_a_wallet_named_as_the_user_is_counted_once(api):
+    answers = [await api.pay(**{"X-User-Id": "233241234567"}) for _ in range(14)]
+    assert [answer.status_code for answer in answers] == [201] * 13 + [429]
+
+
+async def test_repeats_that_join_one_request_cost_one_quota(api):
+    at_once = await asyncio.gather(*(api.pay(key="k", reference="r") for _ in range(30)))
+    assert {answer.status_code for answer in at_once} == {201}
+    assert [(await api.pay()).status_code for _ in range(13)] == [201] * 12 + [429]
 
 
 async def test_a_repeat_is_answered_from_the_cache_and_costs_no_quota(api):

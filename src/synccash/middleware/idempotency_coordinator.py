@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,7 +10,12 @@ from synccash.middleware import capture, claim_heartbeat
 from synccash.middleware.authentication import UNAVAILABLE
 from synccash.middleware.capture import CapturedResponse
 from synccash.middleware.refusal import REFUSAL_CODE, App, Refusal, Refuse, Scope, Send
-from synccash.middleware.request_guard import RequestGuard
+from synccash.middleware.request_guard import (
+    GuardDecision,
+    GuardedRequest,
+    RequestGuard,
+    with_headers,
+)
 from synccash.middleware.request_identity import RequestIdentity
 from synccash.resilience.claims import Answer, ClaimStore, Granted, InProgress, Replayed, Reused
 from synccash.resilience.stored_answers import packed, unpacked
@@ -50,12 +56,15 @@ class KeyedRequest:
     claimed_by: Literal["middleware", "handler"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _RunningRequest:
-    """A request that runs in this process. `result` is its answer, or None when no repeat may have it."""
+    """Live: a request that is being admitted or runs in this process, and the repeats that wait for it in the
+    order of their arrival. Each gets the answer, or None when it has to run itself."""
 
     fingerprint: bytes
-    result: "asyncio.Future[Answer | None]"
+    waiting: "deque[asyncio.Future[Answer | None]]" = field(
+        default_factory=deque["asyncio.Future[Answer | None]"]
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,26 +93,95 @@ class IdempotencyCoordinator:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
 
-    async def serve(self, request: KeyedRequest, send: Send, stored: bytes | None) -> None:
-        """Answer a request. `stored` is what the cache holds under its answer name."""
-        if await self._replay_stored(request, send, stored):
+    async def serve(self, request: KeyedRequest, send: Send, admission: GuardedRequest) -> None:
+        """Admit and answer a request.
+
+        A repeat that comes while the same request is being admitted or runs here joins it and costs no user
+        quota. When the other one ends without an answer for repeats, the repeat is admitted like a first
+        request.
+        """
+        running = self._running.get(request.identity.answer_name)
+        while running is not None and running.fingerprint != request.identity.fingerprint:
+            decision = await self._admit(admission)
+            send_answer = with_headers(send, decision.headers)
+            if decision.refusal is None and self._running.get(request.identity.answer_name) is not running:
+                running = self._running.get(request.identity.answer_name)
+                continue
+            self.counts.key_conflict += decision.refusal is None
+            await self.refuse(request.scope, send_answer, decision.refusal or KEY_REUSED)
             return
-        while (running := self._running.get(request.identity.answer_name)) is not None:
-            if running.fingerprint != request.identity.fingerprint:
-                self.counts.key_conflict += 1
-                await self.refuse(request.scope, send, KEY_REUSED)
+        if running is None:
+            # Registered before it is admitted, so that repeats that arrive meanwhile join it.
+            running = _RunningRequest(request.identity.fingerprint)
+            self._running[request.identity.answer_name] = running
+        elif await self._join(request, running, send, admission):
+            return
+        await self._serve_first(request, running, send, admission)
+
+    async def _join(
+        self, request: KeyedRequest, running: _RunningRequest, send: Send, admission: GuardedRequest
+    ) -> bool:
+        """Answer a repeat of a running request; return False when this request has to run itself next."""
+        turn: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
+        running.waiting.append(turn)
+        answer: Answer | None = None
+        is_next = False
+        try:
+            decision = await self._admit(admission.without_users())
+            send = with_headers(send, decision.headers)
+            if decision.refusal is not None:
+                await self.refuse(request.scope, send, decision.refusal)
+                return True
+            if await self._replay_stored(request, send, decision.stored_answer):
+                return True
+            answer = await turn
+            is_next = answer is None
+        finally:
+            # A request that leaves by itself must not take its turn with it.
+            if not is_next and not turn.cancel() and not turn.cancelled() and turn.result() is None:
+                self._end(request, running, None)
+        if answer is None:
+            return False
+        self.counts.joined += 1
+        await self._replay(answer, send)
+        return True
+
+    async def _serve_first(
+        self, request: KeyedRequest, running: _RunningRequest, send: Send, admission: GuardedRequest
+    ) -> None:
+        runs = False
+        try:
+            decision = await self._admit(admission)
+            runs = decision.refusal is None and _readable(decision.stored_answer) is None
+        finally:
+            if not runs:
+                self._end(request, running, None)
+        send = with_headers(send, decision.headers)
+        if decision.refusal is not None:
+            await self.refuse(request.scope, send, decision.refusal)
+        elif runs:
+            await self._run_first(request, running, send)
+        else:
+            await self._replay_stored(request, send, decision.stored_answer)
+
+    async def _admit(self, admission: GuardedRequest) -> GuardDecision:
+        return GuardDecision() if self.guard is None else await self.guard.admit(admission)
+
+    def _end(self, request: KeyedRequest, running: _RunningRequest, result: Answer | None) -> None:
+        """Give the answer to all that wait for it. Without one, only the next runs, and the others wait for
+        that: if all tried again at once, n repeats would cost n * n turns."""
+        while running.waiting:
+            turn = running.waiting.popleft()
+            if turn.done():
+                continue
+            turn.set_result(result)
+            if result is None:
                 return
-            # None when no repeat may have its answer: then this request runs by itself.
-            answer = await asyncio.shield(running.result)
-            if answer is not None:
-                self.counts.joined += 1
-                await self._replay(answer, send)
-                return
-        await self._run_first(request, send)
+        del self._running[request.identity.answer_name]
 
     async def _replay_stored(self, request: KeyedRequest, send: Send, stored: bytes | None) -> bool:
         """Answer from the cache; return False when it holds nothing that can be read."""
-        found = None if stored is None else unpacked(stored)
+        found = _readable(stored)
         if found is None:
             return False
         fingerprint, answer = found
@@ -119,13 +197,11 @@ class IdempotencyCoordinator:
         self.counts.replayed_bytes += len(answer.body or b"")
         await _replayed(send, answer).deliver()
 
-    async def _run_first(self, request: KeyedRequest, send: Send) -> None:
+    async def _run_first(self, request: KeyedRequest, running: _RunningRequest, send: Send) -> None:
         """Run the request in a task of its own, which goes on when the client hangs up: its answer then waits
         for the repeat."""
-        loop = asyncio.get_running_loop()
-        running = _RunningRequest(request.identity.fingerprint, loop.create_future())
-        self._running[request.identity.answer_name] = running
-        task = loop.create_task(self._execute(request, running, send), name="idempotent request")
+        work = self._execute(request, running, send)
+        task = asyncio.get_running_loop().create_task(work, name="idempotent request")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         response = await asyncio.shield(task)
@@ -142,8 +218,7 @@ class IdempotencyCoordinator:
             return response
         finally:
             # Also when the task is cancelled: joined requests must not wait for ever.
-            del self._running[request.identity.answer_name]
-            running.result.set_result(result)
+            self._end(request, running, result)
 
     async def _run_handler(self, request: KeyedRequest, send: Send) -> tuple[CapturedResponse, Answer | None]:
         """Run an application that claims the key in its own commit: a 2xx is what it has stored there."""
@@ -232,6 +307,11 @@ class IdempotencyCoordinator:
         response = CapturedResponse(send, self.answer_max)
         await self.refuse(request.scope, response.collect, refusal)
         return response
+
+
+def _readable(stored: bytes | None) -> tuple[bytes, Answer] | None:
+    """Return the fingerprint and the answer that the cache holds; None when it holds nothing to be read."""
+    return None if stored is None else unpacked(stored)
 
 
 def _as_answer(response: CapturedResponse) -> Answer:

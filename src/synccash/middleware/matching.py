@@ -14,9 +14,9 @@ class Endpoint:
     """One kind of request: a method and a path whose `{…}` parts stand for any one segment.
 
     `user` is the part of the path that names the user when nothing else does; `user_of_body` are the members
-    of the body that lead to the user. `idempotent`: with "required" the middleware stores claims of its own;
-    with "handled" the handler claims keys in its own commit, and the middleware only replays stored answers;
-    None ignores keys. `limited=False`: no limit applies.
+    of the body that lead to a user who counts always. `idempotent`: with "required" the middleware stores
+    claims of its own; with "handled" the handler claims keys in its own commit, and the middleware only
+    replays stored answers; None ignores keys. `limited=False`: no limit applies.
     """
 
     method: str

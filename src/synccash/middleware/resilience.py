@@ -2,10 +2,10 @@
 
 For each request, in this order: identify the caller; check all limits and look up the stored answer in one
 round trip; replay the answer if there is one; join the same request if it is running here; else run the
-application.
+application. A request that joins another one costs no user quota, as the two are one request.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,8 +16,14 @@ from synccash.middleware.idempotency_coordinator import (
     KeyedRequest,
 )
 from synccash.middleware.matching import OTHER, Endpoint, Match, Matcher
-from synccash.middleware.refusal import App, Message, Receive, Refusal, Refuse, Scope, Send
-from synccash.middleware.request_guard import Caller, GuardDecision, GuardedRequest, Headers, RequestGuard
+from synccash.middleware.refusal import App, Receive, Refusal, Refuse, Scope, Send
+from synccash.middleware.request_guard import (
+    Caller,
+    GuardDecision,
+    GuardedRequest,
+    RequestGuard,
+    with_headers,
+)
 from synccash.middleware.request_identity import IDENTITY, request_identity
 from synccash.middleware.whole_body import read_body
 from synccash.resilience.claims import ClaimStore
@@ -99,7 +105,7 @@ class ResilienceMiddleware:
         # Without a key, and with no user in the body, the body is not buffered.
         caller = self.identify(scope)
         if user is not None:
-            ip, tenant, api_key, named = caller
+            ip, tenant, api_key, named, _ = caller
             if named is None:
                 caller = Caller(ip, tenant, api_key, user)
         if self.guard is not None:
@@ -128,44 +134,27 @@ class ResilienceMiddleware:
             )
             return
         name = None if keyed is None else keyed.identity.answer_name
-        decision = await self._admit(
-            GuardedRequest(endpoint=match.endpoint.name, caller=caller, answer_name=name)
-        )
+        admission = GuardedRequest(endpoint=match.endpoint.name, caller=caller, answer_name=name)
+        if keyed is not None:
+            await self._coordinator.serve(keyed, send, admission)
+            return
+        decision = GuardDecision() if self.guard is None else await self.guard.admit(admission)
         send = with_headers(send, decision.headers)
         if decision.refusal is not None:
             await self.refuse(scope, send, decision.refusal)
-        elif keyed is None:
-            await self.app(scope, capture.receive_body(body), send)
         else:
-            await self._coordinator.serve(keyed, send, decision.stored_answer)
-
-    async def _admit(self, request: GuardedRequest) -> GuardDecision:
-        return GuardDecision() if self.guard is None else await self.guard.admit(request)
+            await self.app(scope, capture.receive_body(body), send)
 
     def _with_user(self, caller: Caller, match: Match, decoded: Any) -> Caller:
-        """Return the caller with its user: as identified, else from the body, else from the path."""
-        if caller.user is not None:
-            return caller
-        endpoint, user = match.endpoint, None
+        """Return the caller with its users: the one in the body always counts, whatever the caller says of
+        itself; the one in the path counts when nothing else names a user."""
+        ip, tenant, api_key, user, body_user = caller
+        endpoint = match.endpoint
         if endpoint.user_of_body is not None:
-            user = self.user_of(_member(decoded, endpoint.user_of_body))
-        if user is None and endpoint.user is not None:
+            body_user = self.user_of(_member(decoded, endpoint.user_of_body))
+        if user is None and body_user is None and endpoint.user is not None:
             user = match.parts.get(endpoint.user)
-        return Caller(caller.ip, caller.tenant, caller.api_key, user)
-
-
-def with_headers(send: Send, headers: Headers) -> Send:
-    """Return a `send` that adds headers to the response."""
-    if not headers:
-        return send
-
-    def sending(message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            message = dict(message)
-            message["headers"] = [*message.get("headers", ()), *headers]
-        return send(message)
-
-    return sending
+        return Caller(ip, tenant, api_key, user, body_user)
 
 
 def _decoded(scope: Scope, body: bytes) -> Any:

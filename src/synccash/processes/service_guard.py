@@ -24,7 +24,7 @@ from synccash.payments.recovery import NO_RECOVERY, Recovery
 from synccash.resilience.client_address import Address, Network, client_address, client_ip
 from synccash.resilience.limit_headers import limit_headers, raw_limit_headers
 from synccash.resilience.limit_policies import ConfiguredLimits
-from synccash.resilience.rate_limiter import Decision, Demand, Limit, MemoryLimiter
+from synccash.resilience.rate_limiter import Decision, Demand, Limit, LimitStatus, MemoryLimiter
 from synccash.stores.valkey.limits.rate_limiter import LimiterCounts
 from synccash.stores.valkey.limits.script import answer_key
 
@@ -202,19 +202,25 @@ class ServiceGuard:
 
     async def admit(self, request: GuardedRequest) -> GuardDecision:
         """Check all limits and look up the stored answer, in one round trip."""
-        endpoint, (ip, tenant, api_key, user), name = request
+        endpoint, (ip, tenant, api_key, user, wallet), name = request
         if user is not None:
             user = f"{tenant}:{user}"
+        if wallet is not None:
+            wallet = wallet_limit_id(tenant, wallet)
         if tenant is None and api_key is not None:
             # An operator must be able to lift a limit that is exceeded, so only that of the own key applies.
             demands = self._shared("api_key", api_key)
         else:
-            demands = self.book.demands(endpoint, user=user, api_key=api_key, ip=ip)
+            demands = self.book.demands(endpoint, user=wallet or user, api_key=api_key, ip=ip)
+            if wallet is not None and user is not None and user != wallet:
+                # Both are charged or neither, because all demands of a request are decided together.
+                named = [Demand(one, user) for one in self.book.for_scope(endpoint, "user")]
+                demands = [*named, *demands]
         decision = self.limiter.at_once(endpoint, demands)
         if decision is None:
             answer = None if name is None else self._answer_key(name)
             decision = await self.limiter.check(endpoint, demands, answer=answer)
-        headers = raw_limit_headers(decision)
+        headers = raw_limit_headers(decision if user is None or wallet is None else _tightest(decision))
         allowed, _, stored, _, _ = decision
         if allowed:
             return GuardDecision(stored_answer=stored, headers=headers)
@@ -290,6 +296,27 @@ def refused(decision: Decision) -> Refusal:
 
 def _moment(time_us: int) -> str:
     return moment(datetime.fromtimestamp(time_us / 1_000_000, UTC))
+
+
+def _tightest(decision: Decision) -> Decision:
+    """Return the decision with one status for each limit, the one that leaves the least: header fields name a
+    limit once, also when it was checked for a user and for a wallet."""
+    shown: dict[str, LimitStatus] = {}
+    for one in decision.statuses:
+        other = shown.get(one.demand.limit.key)
+        if other is None or (one.refuses, one.retry_us, -one.remaining) > (
+            other.refuses,
+            other.retry_us,
+            -other.remaining,
+        ):
+            shown[one.demand.limit.key] = one
+    return decision._replace(statuses=tuple(shown.values()))
+
+
+def wallet_limit_id(tenant: str | None, msisdn: str) -> str:
+    """Return the id under which user limits count a wallet: that of one merchant and mode, so that a merchant
+    cannot use up a payer's quota at another. `msisdn` in its canonical form."""
+    return f"{tenant}:{msisdn}"
 
 
 def payer_of(value: object) -> str | None:
