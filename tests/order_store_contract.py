@@ -273,6 +273,17 @@ class ClaimContract:
                 assert 0 < result.held_for_s <= LEASE_S
         assert [e.object_id for e in await world.events()] == winners
 
+    async def test_submitted_otps_are_counted_for_each_payment(self, world: World):
+        payment, other = await opened(world), await opened(world, 2)
+        assert await world.order_store.otp_tries(payment.order.id) == 0
+        for _ in range(3):
+            kinds = ("otp_submitted", "otp_answered")
+            entries = tuple(Entry(at=world.now(), kind=kind, data={}) for kind in kinds)
+            assert await world.order_store.record(commit(payment, timeline=entries))
+            payment = await read(world, payment)
+        assert await world.order_store.otp_tries(payment.order.id) == 3
+        assert await world.order_store.otp_tries(other.order.id) == 0
+
     async def test_the_first_payload_stays_under_its_key(self, world: World):
         await opened(world)
         other = replace(opening(world, 2), claim=claim("key 1", b"g" * 32))

@@ -1,14 +1,15 @@
 """OTPs, payouts, surplus refunds and failover through aggregators, over PostgreSQL and scripted rails."""
 
+import asyncio
 from dataclasses import replace
 
 import msgspec
 import pytest
 
 from engine.scripted import ACCEPTED, SUCCEEDED, TENANT, Desk
-from synccash.payments.errors import ReferenceAlreadyUsedError, StateConflictError
+from synccash.payments.errors import OtpTriesExceededError, ReferenceAlreadyUsedError, StateConflictError
 from synccash.payments.failure import Failure, FailureCode
-from synccash.payments.payment import PaymentStatus
+from synccash.payments.payment import Payment, PaymentStatus
 from synccash.payments.rail import NextAction, NextActionType, RailStatus, SendAnswer, StatusAnswer
 from synccash.resilience.evidence import Evidence
 
@@ -50,6 +51,44 @@ async def test_another_otp_is_accepted_after_a_wrong_one(desk: Desk):
     desk.second.otp_answer = ACCEPTED
     await desk.engine.submit_otp(TENANT, payment_id, "123456")
     assert [otp for _, otp in desk.second.passwords] == ["000000", "123456"]
+
+
+async def test_a_sixth_otp_for_a_payment_is_refused(desk: Desk):
+    payment_id = await asked_for_otp(desk)
+    desk.second.otp_answer = SendAnswer(evidence=Evidence.REFUSED_FINAL)
+    for n in range(5):
+        await desk.engine.submit_otp(TENANT, payment_id, f"00000{n}")
+    with pytest.raises(OtpTriesExceededError):
+        await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    assert len(desk.second.passwords) == 5
+    assert (await stands(desk, payment_id)).order.status is PaymentStatus.REQUIRES_ACTION
+
+
+async def test_otps_at_the_same_time_do_not_exceed_the_tries(desk: Desk):
+    payment_id = await asked_for_otp(desk)
+    desk.second.otp_answer = SendAnswer(evidence=Evidence.REFUSED_FINAL)
+    for _ in range(4):
+        submitted = [desk.engine.submit_otp(TENANT, payment_id, f"{n:06}") for n in range(20)]
+        await asyncio.gather(*submitted, return_exceptions=True)
+    assert len(desk.second.passwords) == 5
+
+
+async def test_a_payment_that_is_not_admitted_gets_no_otp(desk: Desk):
+    payment_id = await asked_for_otp(desk)
+    admitted = []
+
+    async def refuse(payment: Payment) -> None:
+        admitted.append(payment.payer.msisdn.digits)
+        raise PermissionError
+
+    with pytest.raises(PermissionError):
+        await desk.engine.submit_otp(TENANT, payment_id, "123456", refuse)
+    case = await stands(desk, payment_id)
+    assert (admitted, desk.second.passwords) == ([case.order.payer.msisdn.digits], [])
+    await desk.engine.submit_otp(TENANT, payment_id, "123456")
+    with pytest.raises(StateConflictError):
+        await desk.engine.submit_otp(TENANT, payment_id, "123456", refuse)
+    assert len(admitted) == 1, "a payment that waits for no password costs the wallet nothing"
 
 
 async def test_an_otp_is_still_accepted_after_inquiries_that_answer_pending(desk: Desk):

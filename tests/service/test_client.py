@@ -22,6 +22,7 @@ from synccash.client import (
     NotFoundError,
     PaymentInFlightError,
     PermissionDeniedError,
+    RateLimitError,
     ReferenceAlreadyUsedError,
     SyncCash,
     WebhookVerificationError,
@@ -170,6 +171,29 @@ async def test_the_right_otp_is_accepted_after_a_wrong_one(service: RunningServi
     assert (payment.status, debits(service, payment)) == ("succeeded", 1)
     with pytest.raises(ConflictError, match="does not wait for a one-time password"):
         await got(cash.submit_otp(payment.id, OTP))
+
+
+async def test_otp_tries_are_capped_for_a_payment_and_for_its_wallet(service: RunningService, cash: Any):
+    wallet = f"020{uuid.uuid4().int % 10**7:07}"
+
+    async def waiting_payment() -> Any:
+        asked = {"amount": 2500, "network": "telecel", "rail": "paystack", "reference": fresh()}
+        return await got(cash.create_payment(msisdn=wallet, **asked))
+
+    async def guess(payment: Any) -> None:
+        await got(cash.submit_otp(payment.id, "000000"))
+        await got(cash.wait(payment, every_s=0.05))
+
+    first, second, third = [await waiting_payment() for _ in range(3)]
+    for payment in (first, second):
+        for _ in range(5):
+            await guess(payment)
+        with pytest.raises(ConflictError) as too_many:
+            await guess(payment)
+        assert too_many.value.code == "otp_tries_exceeded"
+    with pytest.raises(RateLimitError) as too_often:
+        await guess(third)
+    assert (too_often.value.code, too_often.value.retry_after) == ("rate_limit_exceeded", 60)
 
 
 async def test_a_sent_payment_cannot_be_canceled_and_one_in_review_can(service: RunningService, cash: Any):

@@ -175,6 +175,9 @@ class FakeOrderStore:
     async def hint_reference(self, rail: str, reference: str, failure: Failure | None = None) -> bool:
         return await self._call("hint", self._hint, self._references.get(reference), failure, rail)
 
+    async def otp_tries(self, payment_id: str) -> int:
+        return await self._call("otp_tries", self._otp_tries, payment_id)
+
     async def payment(self, payment_id: str) -> PaymentCase | None:
         return await self._call("payment", self.read_payment, payment_id)
 
@@ -445,6 +448,9 @@ class FakeOrderStore:
     def read_payout(self, payout_id: str) -> PayoutCase | None:
         """Read without giving way."""
         return self._read(payout_id, OrderKind.PAYOUT)
+
+    def _otp_tries(self, payment_id: str) -> int:
+        return sum(entry.kind == "otp_submitted" for entry in self.rows[payment_id].timeline)
 
     def read_payment(self, payment_id: str) -> PaymentCase | None:
         """Read without giving way."""

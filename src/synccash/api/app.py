@@ -17,7 +17,7 @@ from synccash.api.calls import check_scope, operator_of, tenant_of
 from synccash.api.docs import NoFrameworkDocs, docs_page, openapi_json
 from synccash.api.methods import AllowedMethods
 from synccash.api.metrics import HttpCollector, Metrics, metrics
-from synccash.api.ports import Balances, Endpoints, Health, Keys, Reading
+from synccash.api.ports import Balances, Endpoints, Health, Keys, NoWalletLimits, Reading, WalletLimits
 from synccash.api.problem import ProblemError, no_route, of_engine, refuse, rendered
 from synccash.api.queries import check_query
 from synccash.api.route_scopes import BASE, check_routes, scopes_by_path
@@ -62,6 +62,7 @@ def create_app(
     client_ip: Callable[[Scope], Address | None],
     check_missing_key: KeyCheck,
     check_unknown_key: KeyCheck,
+    wallet_limits: WalletLimits | None = None,
     body_timeout_s: float = 10.0,
     collectors: Iterable[Collector] = (),
     layers: Sequence[Layer] = (),
@@ -84,6 +85,7 @@ def create_app(
         "endpoints": endpoints,
         "endpoint_maker": endpoint_maker,
         "management": management,
+        "wallet_limits": wallet_limits or NoWalletLimits(),
         "metrics_of": Metrics((HttpCollector(counts), *collectors)),
     }
     routes = _routes(parts)
@@ -146,7 +148,17 @@ def _routes(parts: dict[str, Any]) -> Litestar:
             security=[{"key": []}],
         ),
         logging_config=None,
-        signature_types=[Engine, Reading, Balances, Health, Endpoints, EndpointMaker, Management, Metrics],
+        signature_types=[
+            Engine,
+            Reading,
+            Balances,
+            Health,
+            Endpoints,
+            EndpointMaker,
+            Management,
+            Metrics,
+            WalletLimits,
+        ],
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from synccash.middleware.refusal import Refusal
 from synccash.payments.access import Credential
 from synccash.payments.balance import Balance, BalanceAccount
 from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
@@ -94,6 +95,23 @@ class Health(Protocol):
     def warnings(self) -> Sequence[tuple[str, str]]:
         """Return what works but waits for an operator, as (part of the service, what to do)."""
         ...
+
+
+@runtime_checkable
+class WalletLimits(Protocol):
+    """Limits of a wallet at endpoints where the request itself does not name it."""
+
+    async def check_otp(self, tenant: Tenant, msisdn: str) -> Refusal | None:
+        """Count one password for the wallet; return the refusal when that is one too many."""
+        ...
+
+
+class NoWalletLimits:
+    """Satisfies WalletLimits without any limit."""
+
+    async def check_otp(self, tenant: Tenant, msisdn: str) -> Refusal | None:
+        del tenant, msisdn
+        return None
 
 
 @runtime_checkable

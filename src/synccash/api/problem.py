@@ -17,6 +17,7 @@ from synccash.payments.errors import (
     NoRailForModeError,
     ObjectNotFoundError,
     OrderUnreadableError,
+    OtpTriesExceededError,
     PaymentError,
     PaymentInFlightError,
     ReferenceAlreadyUsedError,
@@ -133,6 +134,14 @@ def of_engine(error: PaymentError) -> Refusal:
             )
         case NoRailForModeError():
             return Refusal(status=422, code="no_rail_for_mode", detail=str(error))
+        case OtpTriesExceededError():
+            return Refusal(
+                status=409,
+                code="otp_tries_exceeded",
+                detail=f"{error.tries} one-time passwords were submitted for this payment, the most that it "
+                "takes; this one was not. Wait for the payment's outcome, or open a new payment once it has "
+                "ended.",
+            )
         case StateConflictError():
             return Refusal(status=409, code="state_conflict", detail=str(error))
         case OrderUnreadableError():

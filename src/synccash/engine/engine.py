@@ -1,7 +1,7 @@
 """The engine's facade, and the function that builds it from its ports."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -37,6 +37,7 @@ from synccash.engine.worker import Worker
 from synccash.payments.case import Claim, RefundCase
 from synccash.payments.health import HealthSettings
 from synccash.payments.payer_networks import PayerNetworks
+from synccash.payments.payment import Payment
 from synccash.payments.ports import Clock, Identities, WorkSignal
 from synccash.payments.references import ReferenceKey
 from synccash.payments.request import (
@@ -113,9 +114,15 @@ class Engine:
         await self.clock.follow(self.order_store)
         return await self.leases.run_detached(self.paying_out.pay_out(request_data, idempotency_key))
 
-    async def submit_otp(self, tenant: Tenant, payment_id: str, otp: str) -> bytes:
+    async def submit_otp(
+        self,
+        tenant: Tenant,
+        payment_id: str,
+        otp: str,
+        admit: Callable[[Payment], Awaitable[None]] | None = None,
+    ) -> bytes:
         """Submit a payer's one-time password. See OtpSubmitter.submit_otp."""
-        return await self.leases.run_detached(self.otps.submit_otp(tenant, payment_id, otp))
+        return await self.leases.run_detached(self.otps.submit_otp(tenant, payment_id, otp, admit))
 
     async def cancel_payment(self, tenant: Tenant, payment_id: str) -> bytes:
         """Cancel a payment. See PaymentRequests.cancel_payment."""

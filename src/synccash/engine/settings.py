@@ -20,6 +20,7 @@ class EngineSettings:
     sends of one reference. `resend_within_s`: the greatest age of an attempt for a re-send, since a rail may
     forget old references. `not_founds_min`: how many answers in a row must be "not found" before an attempt
     ends by it, at a rail whose "not found" is final.
+    `otp_tries_max`: the most one-time passwords that are submitted for one payment.
     `recheck_ages_s`: the ages of a closed attempt, in seconds, at which its rail is asked whether money moved
     after all, although no callback came.
     `surplus_refund`: `auto` refunds surplus money without a request; `manual` waits for an operator.
@@ -41,6 +42,7 @@ class EngineSettings:
     resend_pause_max_s: float = 300.0
     sends_max: int = 8
     not_founds_min: int = 3
+    otp_tries_max: int = 5
     recheck_ages_s: tuple[float, ...] = (900.0, 7_200.0, 86_400.0, 259_200.0)
     resend_within_s: float = 259_200.0
     queue_retry_s: float = 5.0

@@ -118,6 +118,9 @@ class ObservedOrderStore:
     async def hint(self, token: str, failure: Failure | None = None) -> bool:
         return await self.inner.hint(token, failure)
 
+    async def otp_tries(self, payment_id: str) -> int:
+        return await self.inner.otp_tries(payment_id)
+
     async def hint_reference(self, rail: str, reference: str, failure: Failure | None = None) -> bool:
         return await self.inner.hint_reference(rail, reference, failure)
 

@@ -7,6 +7,7 @@ PaymentError                        the service refused a request, or cannot car
 │   ├── ReferenceAlreadyUsedError   another payment or payout of the merchant uses the reference
 │   ├── NoRailForModeError          only accounts of the other mode can take the order
 │   ├── StateConflictError          the object's state does not allow the operation
+│   │   └── OtpTriesExceededError   the payment takes no further one-time password
 │   ├── PaymentInFlightError        money may have moved: too late to cancel
 │   └── EndpointLimitError          the merchant has the maximum number of webhook endpoints
 ├── RetryLaterError                 wait, and send the same request again
@@ -103,6 +104,14 @@ class NoRailForModeError(RequestError):
 
 class StateConflictError(RequestError):
     """The object's state does not allow the operation; the text names the state and what to do next."""
+
+
+class OtpTriesExceededError(StateConflictError):
+    """As many one-time passwords were submitted for the payment as are accepted: `tries`. None was sent."""
+
+    def __init__(self, tries: int) -> None:
+        super().__init__(f"{tries} one-time passwords were submitted for the payment, the most that it takes")
+        self.tries = tries
 
 
 class OrderUnreadableError(RetryLaterError):

@@ -630,6 +630,7 @@ def application(service: Service, settings: Settings) -> App:
         client_ip=service.guard.client_ip,
         check_missing_key=service.guard.check_missing_key,
         check_unknown_key=service.guard.check_unknown_key,
+        wallet_limits=service.guard,
         body_timeout_s=settings.body_timeout_s,
         new_id=lambda: identities.new("req"),
     )

@@ -21,6 +21,7 @@ from synccash.payments.access import Principal
 from synccash.payments.document import moment
 from synccash.payments.payer import Msisdn
 from synccash.payments.recovery import NO_RECOVERY, Recovery
+from synccash.payments.request import Tenant
 from synccash.resilience.client_address import Address, Network, client_address, client_ip
 from synccash.resilience.limit_headers import limit_headers, raw_limit_headers
 from synccash.resilience.limit_policies import ConfiguredLimits
@@ -56,7 +57,13 @@ ENDPOINTS = (
 they are part of the scope under which claims are stored."""
 AUTHENTICATION = "authentication"
 """The name under which limits count requests without a key, or with one that this process has not seen."""
-ENDPOINT_NAMES = (*dict.fromkeys(endpoint.name for endpoint in ENDPOINTS if endpoint.limited), AUTHENTICATION)
+OTP_WALLET = "otp_wallet"
+"""The name under which decisions about the payer of a one-time password are counted."""
+ENDPOINT_NAMES = (
+    *dict.fromkeys(endpoint.name for endpoint in ENDPOINTS if endpoint.limited),
+    AUTHENTICATION,
+    OTP_WALLET,
+)
 
 
 class Limiter(Protocol):
@@ -184,9 +191,7 @@ class ServiceGuard:
         tenant = principal.tenant
         return Caller(
             ip=ip,
-            tenant=None
-            if tenant is None
-            else f"{tenant.merchant_id}:{'live' if tenant.livemode else 'test'}",
+            tenant=None if tenant is None else _tenant_name(tenant),
             api_key=principal.actor_id,
             user=_named_user(scope),
         )
@@ -236,6 +241,16 @@ class ServiceGuard:
         Limits that all callers share are not used up, so requests without a key lock out no merchant.
         """
         return await self._refusal(self._shared("ip", self._address(scope)))
+
+    async def check_otp(self, tenant: Tenant, msisdn: str) -> Refusal | None:
+        """Return the refusal of a wallet for which too many one-time passwords were submitted, over all its
+        payments; None within its limit."""
+        wallet = wallet_limit_id(_tenant_name(tenant), msisdn)
+        demands = [Demand(one, wallet) for one in self.book.for_scope("payment_otp", "user")]
+        decision = self.limiter.at_once(OTP_WALLET, demands)
+        if decision is None:
+            decision = await self.limiter.check(OTP_WALLET, demands)
+        return None if decision.allowed else refused(decision)
 
     def _shared(self, scope: str, id: str) -> Sequence[Demand]:  # noqa: A002 - the field's word
         return [Demand(one, id) for one in self.book.shared if one.scope == scope]
@@ -311,6 +326,10 @@ def _tightest(decision: Decision) -> Decision:
         ):
             shown[one.demand.limit.key] = one
     return decision._replace(statuses=tuple(shown.values()))
+
+
+def _tenant_name(tenant: Tenant) -> str:
+    return f"{tenant.merchant_id}:{'live' if tenant.livemode else 'test'}"
 
 
 def wallet_limit_id(tenant: str | None, msisdn: str) -> str:

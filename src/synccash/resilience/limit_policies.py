@@ -20,6 +20,7 @@ ENDPOINT_LIMITS: Mapping[str, tuple[Limit, ...]] = MappingProxyType(
             Limit(name="payment_initiation", scope="user", quota=10, period_s=60, burst=3, block=_GUESSING),
         ),
         "payment_status": (Limit(name="payment_status", scope="user", quota=100, period_s=60, burst=20),),
+        "payment_otp": (Limit(name="payment_otp", scope="user", quota=10, period_s=600, block=_GUESSING),),
         "refund_request": (Limit(name="refund_request", scope="user", quota=5, period_s=300, burst=1),),
         "health_check": (Limit(name="health_check", scope="ip", quota=1_000, period_s=60, burst=100),),
         "authentication": (

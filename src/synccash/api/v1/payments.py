@@ -22,8 +22,8 @@ from synccash.api.calls import (
     reply_response,
     write_cursor,
 )
-from synccash.api.ports import PaymentFilter, Reading
-from synccash.api.problem import invalid
+from synccash.api.ports import PaymentFilter, Reading, WalletLimits
+from synccash.api.problem import ProblemError, invalid
 from synccash.api.schemas import (
     DecisionBody,
     PasswordBody,
@@ -148,10 +148,21 @@ async def cancel_payment(payment_id: Id, engine: Given[Engine], tenant: Given[Te
 
 @post("/{payment_id:str}/otp", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422))
 async def submit_otp(
-    payment_id: Id, data: JSONBody[PasswordBody], engine: Given[Engine], tenant: Given[Tenant]
+    payment_id: Id,
+    data: JSONBody[PasswordBody],
+    engine: Given[Engine],
+    tenant: Given[Tenant],
+    wallet_limits: Given[WalletLimits],
 ) -> Json:
-    """Submit the payer's one-time password. When the rail refuses it, another may be submitted."""
-    return encoded_json(await engine.submit_otp(tenant, payment_id, data.otp))
+    """Submit the payer's one-time password. When the rail refuses it, another may be submitted, at most five
+    for a payment; one more gets 409 `otp_tries_exceeded`."""
+
+    async def admit(payment: Payment) -> None:
+        refusal = await wallet_limits.check_otp(tenant, payment.payer.msisdn.digits)
+        if refusal is not None:
+            raise ProblemError(refusal)
+
+    return encoded_json(await engine.submit_otp(tenant, payment_id, data.otp, admit))
 
 
 @post(

@@ -1,6 +1,7 @@
 """Submits a payer's one-time password to the rail: once for each time that the rail asks for one."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from synccash.engine.commit_builder import CommitBuilder, render
@@ -13,7 +14,7 @@ from synccash.engine.settings import EngineSettings
 from synccash.payments import lifecycle
 from synccash.payments.attempt import Attempt
 from synccash.payments.case import Lease, PaymentCase, ReleaseLease
-from synccash.payments.errors import ObjectNotFoundError, StateConflictError
+from synccash.payments.errors import ObjectNotFoundError, OtpTriesExceededError, StateConflictError
 from synccash.payments.payment import Payment, PaymentStatus
 from synccash.payments.ports import Clock
 from synccash.payments.rail import NextActionType, SendAnswer
@@ -33,7 +34,9 @@ class OtpSubmitter:
     clock: Clock
     settings: EngineSettings
 
-    async def submit_otp(self, tenant: Tenant, payment_id: str, otp: str) -> bytes:
+    async def submit_otp(
+        self, tenant: Tenant, payment_id: str, otp: str, admit: Callable[[Payment], Awaitable[None]] | None
+    ) -> bytes:
         """Submit the payer's password to the rail that asked for it, and return the payment as JSON.
 
         When the rail refuses the password, the payment waits for another. When the result is unknown, the
@@ -41,14 +44,23 @@ class OtpSubmitter:
         is one charge for each reference, so a password that arrives twice moves no money twice. Nothing is
         submitted once money is known to have moved for the payment, or once it has expired.
 
+        `admit` is called once with a payment that waits for a password, before one is submitted; what it
+        raises ends the request. At most `otp_tries_max` passwords are submitted for a payment, also by
+        requests at the same time: the count is read after the version that the commit is guarded by.
+
         Raises ObjectNotFoundError, StateConflictError when the payment waits for no password,
-        StoreUnavailableError.
+        OtpTriesExceededError, StoreUnavailableError.
         """
         while True:
             case = await self.order_store.payment(payment_id)
             if case is None or not belongs(case, tenant):
                 raise ObjectNotFoundError("payment", payment_id)
             live = _attempt_awaiting_otp(case)
+            if await self.order_store.otp_tries(payment_id) >= self.settings.otp_tries_max:
+                raise OtpTriesExceededError(self.settings.otp_tries_max)
+            if admit is not None:
+                await admit(case.order)
+                admit = None
             # Commit before the password leaves: a second request then finds no payment waiting for one, and
             # the raised fence refuses the commits of a worker that leased the payment before.
             order = replace(

@@ -133,6 +133,8 @@ HINT_REFERENCE = _HINT.format(
     named="reference = $1::uuid AND rail = $3", hinted=",".join(map(_hinted, _TABLES))
 )
 
+OTP_TRIES = "SELECT count(*) AS tries FROM timeline WHERE order_id = $1 AND kind = 'otp_submitted'"
+
 READ: Mapping[OrderKind, str] = {
     table.kind: f"{_case(table, table.name)} WHERE o.id = $1" for table in ORDER_TABLES.values()
 }

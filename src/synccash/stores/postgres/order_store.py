@@ -254,6 +254,11 @@ class PostgresOrderStore:
             return False
         return bool(await self._repeat(due.HINT_REFERENCE, name, _json_of(failure), rail))
 
+    async def otp_tries(self, payment_id: str) -> int:
+        """Count the entries of the timeline that the commits of passwords wrote."""
+        (row,) = await self._repeat(due.OTP_TRIES, payment_id)
+        return row["tries"]
+
     async def payment(self, payment_id: str) -> PaymentCase | None:
         """Read a payment with its attempts, as of one moment."""
         return await self._case(OrderKind.PAYMENT, payment_id, rows.payment_case)
