@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import count
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,7 +97,11 @@ def test_an_unusual_number_of_payments_of_a_merchant_goes_into_review():
 
 
 def test_a_payers_daily_limit_depends_on_the_kyc_tier():
-    rules = RiskRules(tiers={"minimum": 3_000, "enhanced": 25_000}, default_tier="minimum")
+    rules = RiskRules(
+        tiers={"minimum": 3_000, "enhanced": 25_000},
+        default_tier="minimum",
+        tier_merchants=frozenset({PAYMENT.merchant_id}),
+    )
     watch = Watch(rules)
     known = replace(PAYMENT, metadata={"kyc_tier": "enhanced"})
     assert watch.assess(of(3_001), 0.0) == RiskDecision(RiskOutcome.DECLINE, ("above_tier_ceiling",))
@@ -110,6 +115,34 @@ def test_a_payers_daily_limit_depends_on_the_kyc_tier():
     assert watch.assess(of(1_500), 3 * 86_400.0) == ALLOWED
     of_no_tier = replace(PAYMENT, amount=3_001, metadata={"kyc_tier": "royal"})
     assert watch.assess(of_no_tier, 9 * 86_400.0).outcome is RiskOutcome.DECLINE
+
+
+@pytest.mark.parametrize(
+    ("trusted", "outcome"),
+    [
+        ((), RiskOutcome.DECLINE),
+        (("m_2",), RiskOutcome.DECLINE),
+        ((PAYMENT.merchant_id,), RiskOutcome.ALLOW),
+        (("*",), RiskOutcome.ALLOW),
+    ],
+)
+def test_only_a_merchant_that_the_operator_trusts_raises_a_payers_tier(
+    trusted: tuple[str, ...], outcome: RiskOutcome
+):
+    rules = RiskRules(
+        tiers={"minimum": 3_000, "enhanced": 25_000},
+        default_tier="minimum",
+        tier_merchants=frozenset(trusted),
+    )
+    said = replace(PAYMENT, amount=3_001, metadata={"kyc_tier": "enhanced"})
+    assert Watch(rules).assess(said, 0.0).outcome is outcome
+
+
+def test_any_merchant_may_lower_a_payers_tier():
+    rules = RiskRules(tiers={"minimum": 3_000, "medium": 15_000}, default_tier="medium")
+    said = replace(PAYMENT, amount=3_001, metadata={"kyc_tier": "minimum"})
+    assert Watch(rules).assess(said, 0.0) == RiskDecision(RiskOutcome.DECLINE, ("above_tier_ceiling",))
+    assert Watch(rules).assess(replace(PAYMENT, amount=3_001), 0.0) == ALLOWED
 
 
 def test_an_unusual_amount_collected_by_a_merchant_goes_into_review():

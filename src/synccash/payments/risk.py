@@ -67,9 +67,9 @@ class RiskRules:
     `allowed_payers` skip every other rule. `ceiling` is the largest allowed amount of one order; orders of
     `review_from` or more wait for review. `tiers` limit what a payer pays within `tier_window_s` by KYC tier
     (Bank of Ghana, March 2024: 3,000, 15,000 and 25,000 cedis a day for minimum, medium and enhanced):
-    the merchant names the tier in the payment's metadata as `kyc_tier`, else it is `default_tier`. A probable
-    duplicate (same merchant, payer and amount within `duplicate_window_s`) gets the outcome
-    `duplicate`.
+    the merchant names the tier in the payment's metadata as `kyc_tier`, else it is `default_tier`. A tier
+    above the default counts only if its merchant is in `tier_merchants`, or `*` is. A probable duplicate
+    (same merchant, payer and amount within `duplicate_window_s`) gets the outcome `duplicate`.
     """
 
     blocked_payers: frozenset[str] = frozenset()
@@ -82,13 +82,20 @@ class RiskRules:
     merchant_amount: Velocity | None = None
     tiers: Mapping[str, int] = field(default_factory=dict[str, int])
     default_tier: str = ""
+    tier_merchants: frozenset[str] = frozenset()
     tier_window_s: float = 86_400.0
     duplicate_window_s: float | None = None
     duplicate: RiskOutcome = RiskOutcome.REVIEW
 
-    def tier_limit(self, tier: str) -> Velocity | None:
-        """Return the limit of a payer of this tier; None when tiers are not limited."""
-        most = self.tiers.get(tier, self.tiers.get(self.default_tier))
+    def tier_limit(self, tier: str, merchant_id: str) -> Velocity | None:
+        """Return the limit of a payer of whom this merchant says the tier; None when tiers are not limited.
+
+        Any other merchant than those that the operator trusts can only lower its payers' limit.
+        """
+        default = self.tiers.get(self.default_tier)
+        most = self.tiers.get(tier, default)
+        if most is not None and default is not None and self.tier_merchants.isdisjoint((merchant_id, "*")):
+            most = min(most, default)
         return None if most is None else Velocity(most, self.tier_window_s)
 
 
@@ -328,7 +335,7 @@ class VelocityCounters:
         # Test orders are counted apart from live ones.
         mode = "live" if risk_input.livemode else "test"
         payer, merchant = f"{mode}:{risk_input.payer}", f"{mode}:{risk_input.merchant_id}"
-        tier = rules.tier_limit(risk_input.tier)
+        tier = rules.tier_limit(risk_input.tier, risk_input.merchant_id)
         decline, review = RiskOutcome.DECLINE, RiskOutcome.REVIEW
         for kind, owner, limit, adds, outcome, reason in (
             ("payer_count", payer, rules.payer_count, 1, decline, f"{wallet}_too_often"),

@@ -160,6 +160,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     risk_merchant_window_s: Seconds = 3_600.0
     risk_tier_ceilings: str = ""
     risk_default_tier: str = "minimum"
+    risk_tier_merchants: str = ""
     risk_tier_window_s: Seconds = 86_400.0
     risk_duplicate_window_s: Seconds | None = None
     risk_duplicate: Literal["review", "decline"] = "review"

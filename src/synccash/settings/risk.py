@@ -21,6 +21,7 @@ def risk_rules(settings: Settings) -> RiskRules:
         merchant_count=_velocity(settings.risk_merchant_max_payments, merchant_window_s),
         tiers=_tiers(settings),
         default_tier=settings.risk_default_tier,
+        tier_merchants=frozenset(filter(None, map(str.strip, settings.risk_tier_merchants.split(",")))),
         tier_window_s=settings.risk_tier_window_s,
         merchant_amount=_velocity(settings.risk_merchant_max_amount, merchant_window_s),
         duplicate_window_s=settings.risk_duplicate_window_s,
