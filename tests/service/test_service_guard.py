@@ -9,10 +9,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from synccash.local.up import register
+from synccash.payments.references import ReferenceKey
 from synccash.processes.api import application, assembled
 from synccash.settings.loader import Settings
+from synccash.stores.postgres.order_store import PostgresOrderStore
 
 TEST_KEY, ADMIN_KEY = "sk_test_" + "1" * 48, "sk_admin_" + "2" * 48
 
@@ -386,12 +389,88 @@ async def test_head_and_get_of_a_health_check_share_a_limit(database_url, valkey
         assert (await api.client.get("/health/live")).status_code == 429
 
 
-async def test_callbacks_are_never_limited(database_url, valkey_url):
-    async with served(
-        database_url, valkey_url=valkey_url, rate_limits="ip=1/60, endpoint=1/60, global=1/60"
-    ) as api:
-        answers = [await api.client.put("/api/v1/callbacks/mtn_momo/unknown", json={}) for _ in range(5)]
-        assert {one.status_code // 100 for one in answers} == {2}
+class LookUps:
+    """Counts the callbacks that reach PostgreSQL. `known` are tokens that it finds."""
+
+    def __init__(self, monkeypatch):
+        self.tokens, self.known = [], set()
+
+        async def hint(store, token, failure=None):
+            self.tokens.append(token)
+            return token in self.known
+
+        monkeypatch.setattr(PostgresOrderStore, "hint", hint)
+
+
+@pytest.fixture
+def look_ups(monkeypatch):
+    return LookUps(monkeypatch)
+
+
+UNSIGNED = "u" * 43
+FOREIGN = 'callbacks_ignored_total{reason="foreign_token"}'
+PACED = 'callbacks_ignored_total{reason="paced"}'
+
+
+async def call_back(api, token, rail="mtn_momo", *, address="192.0.2.1"):
+    headers = {"X-Forwarded-For": address}
+    answer = await api.client.put(f"/api/v1/callbacks/{rail}/{token}", json={}, headers=headers)
+    return answer.status_code
+
+
+async def test_callbacks_with_our_tokens_are_never_limited(database_url, valkey_url, look_ups):
+    limits = "ip=1/60, endpoint=1/60, global=1/60"
+    async with served(database_url, valkey_url=valkey_url, rate_limits=limits) as api:
+        token = api.service.engine.references.sign_token("t" * 43)
+        assert [await call_back(api, token) for _ in range(300)] == [200] * 300
+        assert look_ups.tokens == [token] * 300
+
+
+@pytest.mark.parametrize("rail", ["mtn_momo", "hubtel", "paystack", "nobody"])
+async def test_a_token_that_we_cannot_have_made_reaches_no_store_and_no_log(database_url, look_ups, rail):
+    async with served(database_url) as api:
+        other = ReferenceKey.of("6d" * 32).sign_token("t" * 43)
+        with capture_logs() as lines:
+            for token in ("unknown", "x" * 64, other, "%20", "\u00e9"):
+                assert await call_back(api, token, rail) == 200
+        assert look_ups.tokens == []
+        assert [line["event"] for line in lines] == ["callbacks_ignored"]
+        assert await api.series(FOREIGN) == 5
+        counted = 'http_requests_total{method="PUT",route="/api/v1/callbacks/{rail}/{token}",status="2xx"}'
+        assert await api.series(counted) == 5
+        for path in (f"/api/v1/callbacks//{rail}/x", f"/api/v1/callbacks/{rail}/x/"):
+            await api.client.put(path, json={})
+        assert look_ups.tokens == [], "however the path is spelled"
+
+
+async def test_unsigned_tokens_of_no_attempt_are_paced_by_address(database_url, look_ups):
+    async with served(database_url, trusted_proxies="192.0.2.0/24") as api:
+        flood = [await call_back(api, UNSIGNED, address="198.51.100.1") for _ in range(100)]
+        assert set(flood) == {200}
+        assert 20 <= len(look_ups.tokens) < 60
+        assert await api.series(PACED) == 100 - len(look_ups.tokens)
+        look_ups.tokens.clear()
+        await call_back(api, UNSIGNED, address="198.51.100.2")
+        assert look_ups.tokens == [UNSIGNED], "another address has a pace of its own"
+
+
+async def test_unsigned_tokens_at_the_same_time_do_not_exceed_the_pace(database_url, look_ups):
+    async with served(database_url) as api:
+        assert set(await asyncio.gather(*(call_back(api, UNSIGNED) for _ in range(100)))) == {200}
+        assert len(look_ups.tokens) <= 40
+
+
+async def test_known_unsigned_tokens_cost_nothing_and_pass_a_flood_from_elsewhere(database_url, look_ups):
+    known = "k" * 43
+    look_ups.known.add(known)
+    async with served(database_url, trusted_proxies="192.0.2.0/24") as api:
+        assert [await call_back(api, known, address="203.0.113.1") for _ in range(200)] == [200] * 200
+        for n in range(300):
+            await call_back(api, UNSIGNED, address=f"198.51.{n}.1" if n < 256 else f"198.52.{n - 256}.1")
+        assert await api.series(PACED) > 0
+        look_ups.tokens.clear()
+        assert [await call_back(api, known, address="203.0.113.1") for _ in range(50)] == [200] * 50
+        assert look_ups.tokens == [known] * 50
 
 
 async def test_an_unreachable_fraud_service_shows_in_its_series(database_url, valkey_url):

@@ -66,6 +66,7 @@ def create_app(
     body_timeout_s: float = 10.0,
     collectors: Iterable[Collector] = (),
     layers: Sequence[Layer] = (),
+    first_layers: Sequence[Layer] = (),
 ) -> App:
     """Return the ASGI application.
 
@@ -74,7 +75,8 @@ def create_app(
     about a key that this process has not seen: None allows the lookup, a Refusal is sent instead. A body must
     arrive within `body_timeout_s` seconds. `collectors` provide the series of `/metrics`.
     `layers` run between authentication and the routes, the outermost first: they receive the principal in
-    the scope and the whole body in one message, and answer errors through `refuse`.
+    the scope and the whole body in one message, and answer errors through `refuse`. `first_layers` run before
+    authentication.
     """
     counts = HttpCounts()
     parts: dict[str, Any] = {
@@ -112,6 +114,8 @@ def create_app(
         check_unknown_key=check_unknown_key,
         unavailable=StoreUnavailableError,
     )
+    for layer in reversed(first_layers):
+        app = layer(app)
     return RequestContext(
         app=app,
         refuse=refuse,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from types import MappingProxyType
 
 from synccash.engine.commit_builder import CommitBuilder
@@ -13,7 +14,15 @@ from synccash.engine.dispatch.rail_float import RailFloats
 from synccash.engine.dispatch.rail_health import RailHealth
 from synccash.engine.dispatch.router import Probing, Router
 from synccash.engine.leases import HeldLeases
-from synccash.engine.ports import AccountBook, AccountRail, CallbackReader, Dispatch, OrderStore, Rail
+from synccash.engine.ports import (
+    AccountBook,
+    AccountCallbackRail,
+    AccountRail,
+    CallbackReader,
+    Dispatch,
+    OrderStore,
+    Rail,
+)
 from synccash.engine.progress.attempt_timing import AttemptTiming
 from synccash.engine.progress.attempts import Attempts
 from synccash.engine.progress.decisions import Decisions
@@ -58,6 +67,19 @@ PROBING = Probing()
 NO_ACCOUNTS = NoAccountBook()
 NO_FORMER: Mapping[str, Sequence[Rail]] = MappingProxyType({})
 _CALLBACKS_AT_ONCE = 4
+_UNSIGNED_TOKEN_CHARS = 43
+"""The length of the tokens of releases that did not sign them; their attempts may still get callbacks."""
+
+
+class TokenOrigin(Enum):
+    """Where the token of a callback may come from."""
+
+    OURS = "ours"
+    """This installation signed it, or it is that of a rail account."""
+    UNSIGNED = "unsigned"
+    """A former release may have made it; only the order store can tell."""
+    FOREIGN = "foreign"
+    """This installation cannot have made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +90,7 @@ class Engine:
     order_store: OrderStore
     leases: HeldLeases
     work_signal: WorkSignal
+    references: ReferenceKey
     collecting: PaymentRequests
     refunding: RefundRequests
     reviewing: ReviewRequests
@@ -128,14 +151,27 @@ class Engine:
         """Cancel a payment. See PaymentRequests.cancel_payment."""
         return await self.collecting.cancel_payment(tenant, payment_id)
 
+    def token_origin(self, rail: str, token: str) -> TokenOrigin:
+        """Return where the token of a callback may come from, without any query."""
+        if self.references.has_signed(token):
+            return TokenOrigin.OURS
+        connector = self.rails.get(rail)
+        if isinstance(connector, AccountCallbackRail) and connector.is_account_address(token):
+            return TokenOrigin.OURS
+        return TokenOrigin.UNSIGNED if len(token) == _UNSIGNED_TOKEN_CHARS else TokenOrigin.FOREIGN
+
     async def take_callback(
         self, rail: str, token: str, headers: Mapping[str, str] | None = None, body: bytes = b""
-    ) -> None:
-        """Treat a rail's callback as a hint to ask the rail now. Its content is never trusted.
+    ) -> bool:
+        """Treat a rail's callback as a hint to ask the rail now. Its content is never trusted. Returns False
+        when it belongs to no attempt.
 
         `token` names the attempt. Where a rail calls one address for the whole account, the body names the
-        attempt instead, and the token must be the account's own. Header names are in lower case.
+        attempt instead, and the token must be the account's own. Header names are in lower case. A token that
+        this installation cannot have made is not looked up.
         """
+        if self.token_origin(rail, token) is TokenOrigin.FOREIGN:
+            return False
         connector = self.rails.get(rail)
         note = (
             connector.read_callback(token, headers or {}, body)
@@ -151,6 +187,7 @@ class Engine:
                 is_known = await self.order_store.hint_reference(rail, note.reference, failure)
         if is_known:
             self.work_signal.notify()
+        return is_known
 
 
 def build_engine(
@@ -228,6 +265,7 @@ def build_engine(
         order_store=order_store,
         leases=leases,
         work_signal=work_signal,
+        references=references,
         collecting=PaymentRequests(
             order_store, openings, commit_builder, timing, clock, identities, networks
         ),

@@ -146,6 +146,15 @@ class CallbackReader(Protocol):
         ...
 
 
+@runtime_checkable
+class AccountCallbackRail(Protocol):
+    """A rail that calls one address for the whole account."""
+
+    def is_account_address(self, token: str) -> bool:
+        """Tell whether this token ends the account's callback address, in constant time."""
+        ...
+
+
 class OrderStore(Protocol):
     """Stores orders; the single source of truth. Every method is one atomic step. When a method raises, its
     effect did not happen, or the order must be read again before anything else is done with it."""

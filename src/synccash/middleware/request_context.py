@@ -17,6 +17,8 @@ from synccash.middleware.refusal import REFUSAL_CODE, App, Message, Receive, Ref
 log = structlog.get_logger("synccash.http")
 REQUEST_ID = "synccash.request_id"
 """Where a request's scope holds its id."""
+UNLOGGED = "synccash.unlogged"
+"""Set in a request's scope when another line of the log stands for it."""
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _SAMPLED = 1
@@ -96,7 +98,8 @@ class RequestContext:
                 route = scope.get("path_template") or self.route_of(scope["method"], scope["path"])
                 if response.status is not None:
                     self.counts.count(scope["method"], route, response.status, took_s)
-                self._log(scope, route, response.status, took_s * 1000)
+                if UNLOGGED not in scope:
+                    self._log(scope, route, response.status, took_s * 1000)
 
     def _log(self, scope: Scope, route: str | None, status: int | None, took_ms: float) -> None:
         """Write the request's log line: with the route, because the path may hold a callback's token."""

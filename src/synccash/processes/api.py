@@ -595,8 +595,10 @@ def application(service: Service, settings: Settings) -> App:
     from synccash.api.app import create_app
     from synccash.api.v1.management import Management
     from synccash.api.v1.webhook_endpoints import EndpointMaker
+    from synccash.processes.callback_filter import CallbackFilter
 
     clock, identities = SystemClock(), SystemIdentities()
+    callbacks = CallbackFilter(service.engine.token_origin, service.guard.address)
     return create_app(
         engine=service.engine,
         keys=service.key_usage,
@@ -625,8 +627,10 @@ def application(service: Service, settings: Settings) -> App:
             FloatCollector(service.floats.shown),
             WaitingCollector(lambda: service.backlog.counted),
             LoopCollector(service.loops.restarts),
+            callbacks,
         ),
         layers=(service.guard.layer,),
+        first_layers=(callbacks.layer,),
         client_ip=service.guard.client_ip,
         check_missing_key=service.guard.check_missing_key,
         check_unknown_key=service.guard.check_unknown_key,

@@ -184,7 +184,7 @@ class ServiceGuard:
 
     def identify(self, scope: Scope) -> Caller:
         """Return the caller: the key's merchant, the end user if one is named, and the client's address."""
-        ip = self._address(scope)
+        ip = self.address(scope)
         principal: Principal | None = scope.get(PRINCIPAL)
         if principal is None:
             return Caller(ip)
@@ -196,7 +196,8 @@ class ServiceGuard:
             user=_named_user(scope),
         )
 
-    def _address(self, scope: Scope) -> str:
+    def address(self, scope: Scope) -> str:
+        """Return the client's address, or the network of an IPv6 address."""
         if not self.trusted:
             return _direct(_peer(scope))
         return client_address(_peer(scope), _forwarded(scope), self.trusted)
@@ -233,14 +234,14 @@ class ServiceGuard:
 
     async def check_unknown_key(self, scope: Scope) -> Refusal | None:
         """Return the refusal of an address that has sent too many unknown keys; None allows the lookup."""
-        return await self._refusal(self.book.demands(AUTHENTICATION, ip=self._address(scope)))
+        return await self._refusal(self.book.demands(AUTHENTICATION, ip=self.address(scope)))
 
     async def check_missing_key(self, scope: Scope) -> Refusal | None:
         """Return the refusal of an address that sends too many requests without a key; None within its limit.
 
         Limits that all callers share are not used up, so requests without a key lock out no merchant.
         """
-        return await self._refusal(self._shared("ip", self._address(scope)))
+        return await self._refusal(self._shared("ip", self.address(scope)))
 
     async def check_otp(self, tenant: Tenant, msisdn: str) -> Refusal | None:
         """Return the refusal of a wallet for which too many one-time passwords were submitted, over all its

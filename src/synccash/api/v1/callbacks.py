@@ -5,8 +5,12 @@ from typing import Any
 from litestar import Request, Response, Router, route
 from litestar.di import NamedDependency as Given
 
+from synccash.api.body import scope_of
 from synccash.api.calls import Id
 from synccash.engine.engine import Engine
+
+IS_KNOWN = "synccash.callback_is_known"
+"""Where the scope of a callback says whether it belongs to an attempt, once it was looked up."""
 
 
 @route("/{rail:str}/{token:str}", http_method=["POST", "PUT"], status_code=200, include_in_schema=False)
@@ -14,9 +18,11 @@ async def take_callback(
     request: Request[Any, Any, Any], rail: Id, token: Id, engine: Given[Engine]
 ) -> Response[bytes]:
     """Have the rail asked about the attempt of this token now. An unknown token gets the same response."""
+    is_known = False
     if token.isascii() and token.isprintable():
         headers = {name.lower(): value for name, value in request.headers.items()}
-        await engine.take_callback(rail, token, headers, await request.body())
+        is_known = await engine.take_callback(rail, token, headers, await request.body())
+    scope_of(request)[IS_KNOWN] = is_known
     return Response(b"", media_type="text/plain")
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from synccash.engine.ports import AccountBook, CallbackReader, OtpRail, Rail
+from synccash.engine.ports import AccountBook, AccountCallbackRail, CallbackReader, OtpRail, Rail
 from synccash.payments.errors import InternalError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.rail import (
@@ -150,6 +150,11 @@ class GuardedRail:
             if note is not None:
                 return note
         return None
+
+    def is_account_address(self, token: str) -> bool:
+        """Tell whether the token is that of the present account or of a former one."""
+        rails = (self.connector, *self._former)
+        return any(isinstance(rail, AccountCallbackRail) and rail.is_account_address(token) for rail in rails)
 
     async def _serves_now(self, account: RailAccount) -> bool:
         """Return `serves`; when the copy says no, read the rows again first."""

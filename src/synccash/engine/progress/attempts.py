@@ -83,7 +83,7 @@ class Attempts:
             account=account,
             reference=self.references.derive(identity, sequence),
             reference_key=self.references.id,
-            callback_token=self.identities.token(),
+            callback_token=self.references.sign_token(self.identities.token()),
             amount=order.amount,
             opened_fence=order.fence,
             started_at=self.clock.now(),

@@ -140,6 +140,10 @@ class Pawapay(PacedFloatConnector):
         )
         return judge_balances(answer, _NETWORKS, _CURRENCY)
 
+    def is_account_address(self, token: str) -> bool:
+        """Tell whether the token is the one of the account's address."""
+        return is_account_token(self._settings.callback_token, token)
+
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
         """Read a callback to the account's own address; see `answers.read_callback`."""
         del headers

@@ -159,6 +159,10 @@ class Paystack(Connector):
             return FloatAnswer(provider_code=OTHER_ACCOUNT)
         return judge_balance(await self._call("GET", "balance", timeout_s))
 
+    def is_account_address(self, token: str) -> bool:
+        """Tell whether the token is the one of the account's address."""
+        return is_account_token(self._settings.callback_token, token)
+
     def read_callback(self, token: str, headers: Mapping[str, str], body: bytes) -> CallbackNote | None:
         """Read an event to the account's own address; see `synccash.engine.ports.CallbackReader`."""
         if not is_account_token(self._settings.callback_token, token):
