@@ -37,7 +37,7 @@ from synccash.middleware.http_counts import HttpCounts
 from synccash.middleware.known_keys import KnownKeys
 from synccash.middleware.matching import Endpoint, Matcher
 from synccash.middleware.refusal import App, Refusal, Scope
-from synccash.middleware.request_context import INTERNAL_ERROR, RequestContext
+from synccash.middleware.request_context import INTERNAL_ERROR, InFlight, RequestContext
 from synccash.middleware.whole_body import WholeBody
 from synccash.payments.access import CallerKind, Principal
 from synccash.payments.errors import PaymentError, StoreUnavailableError
@@ -67,6 +67,7 @@ def create_app(
     collectors: Iterable[Collector] = (),
     layers: Sequence[Layer] = (),
     first_layers: Sequence[Layer] = (),
+    in_flight: InFlight | None = None,
 ) -> App:
     """Return the ASGI application.
 
@@ -76,7 +77,7 @@ def create_app(
     arrive within `body_timeout_s` seconds. `collectors` provide the series of `/metrics`.
     `layers` run between authentication and the routes, the outermost first: they receive the principal in
     the scope and the whole body in one message, and answer errors through `refuse`. `first_layers` run before
-    authentication.
+    authentication. `in_flight` gets the requests that are being served.
     """
     counts = HttpCounts()
     parts: dict[str, Any] = {
@@ -114,6 +115,8 @@ def create_app(
         check_unknown_key=check_unknown_key,
         unavailable=StoreUnavailableError,
     )
+    in_flight = in_flight or InFlight()
+    in_flight.route_of = _templates(routes)
     for layer in reversed(first_layers):
         app = layer(app)
     return RequestContext(
@@ -121,8 +124,9 @@ def create_app(
         refuse=refuse,
         new_id=new_id,
         counts=counts,
-        route_of=_templates(routes),
+        route_of=in_flight.route_of,
         caller_ids=_caller_ids,
+        in_flight=in_flight,
     )
 
 

@@ -5,7 +5,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any
 
@@ -57,11 +57,37 @@ class Trace:
         return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
 
 
+def _no_route(_method: str, _path: str) -> str | None:
+    return None
+
+
+@dataclass(slots=True)
+class InFlight:
+    """Live: the ASGI scopes of the requests that a process is serving, by request id.
+
+    `route_of` returns the route template of a method and a path.
+    """
+
+    scopes: dict[str, Scope] = field(default_factory=dict[str, Scope])
+    route_of: Callable[[str, str], str | None] = _no_route
+
+    def name(self, scope: Mapping[str, Any]) -> str | None:
+        """Return method and route of an HTTP request, such as `POST /api/v1/payments`; None for any other."""
+        if scope.get("type") != "http":
+            return None
+        route = scope.get("path_template") or self.route_of(scope["method"], scope["path"])
+        return f"{scope['method']} {route or 'other'}"
+
+    def names(self) -> list[str]:
+        """Return the routes of the requests, each once."""
+        return list(dict.fromkeys(filter(None, map(self.name, list(self.scopes.values())))))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
     """`new_id` generates request ids. `route_of` returns the route template of a method and a path, for
     requests that are refused before they reach a handler; None when none matches. `caller_ids` returns the
-    ids of the caller for the log.
+    ids of the caller for the log. `in_flight` gets the requests that are being served.
     """
 
     app: App
@@ -70,6 +96,7 @@ class RequestContext:
     counts: HttpCounts
     route_of: Callable[[str, str], str | None]
     caller_ids: Callable[[Scope], Mapping[str, str]]
+    in_flight: InFlight = field(default_factory=lambda: InFlight())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -82,6 +109,7 @@ class RequestContext:
         began = time.perf_counter()
         trace = Trace.continued([value for name, value in scope["headers"] if name == b"traceparent"])
         request_id = scope[REQUEST_ID] = self.new_id()
+        self.in_flight.scopes[request_id] = scope
         response = _ResponseHeaders(send, request_id, trace.header())
         with structlog.contextvars.bound_contextvars(request_id=request_id, trace_id=trace.trace_id):
             try:
@@ -94,6 +122,7 @@ class RequestContext:
                 if response.status is None:
                     await self.refuse(scope, response.send, INTERNAL_ERROR)
             finally:
+                del self.in_flight.scopes[request_id]
                 took_s = time.perf_counter() - began
                 route = scope.get("path_template") or self.route_of(scope["method"], scope["path"])
                 if response.status is not None:

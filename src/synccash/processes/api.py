@@ -37,6 +37,7 @@ from synccash.observability.backlog import Backlog
 from synccash.observability.cluster_breakers import ClusterBreakers
 from synccash.observability.health import ServiceHealth
 from synccash.observability.logs import configure_logging
+from synccash.observability.loop_watch import LoopWatch
 from synccash.observability.metrics import (
     BreakerCollector,
     FloatCollector,
@@ -135,6 +136,7 @@ class Service:
     backlog: Backlog
     floats: FloatWatch
     loops: LoopSupervisor
+    loop_watch: LoopWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +182,9 @@ class _EngineParts:
 async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGenerator[Service]:
     """Wire the parts of one process. At the end they are closed in reverse order."""
     async with contextlib.AsyncExitStack() as stack:
+        loop_watch = LoopWatch()
+        loop_watch.start()
+        stack.callback(loop_watch.close)
         wiring = await _connect(settings, database_url, stack)
         inquirers = _inquirers(wiring)
         parts, work_signal, ping_valkey = await _engine_parts(wiring, inquirers)
@@ -224,6 +229,7 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             backlog=backlog,
             floats=float_watch,
             loops=wiring.loops,
+            loop_watch=loop_watch,
         )
 
 
@@ -628,9 +634,11 @@ def application(service: Service, settings: Settings) -> App:
             WaitingCollector(lambda: service.backlog.counted),
             LoopCollector(service.loops.restarts),
             callbacks,
+            service.loop_watch,
         ),
         layers=(service.guard.layer,),
         first_layers=(callbacks.layer,),
+        in_flight=service.loop_watch.in_flight,
         client_ip=service.guard.client_ip,
         check_missing_key=service.guard.check_missing_key,
         check_unknown_key=service.guard.check_unknown_key,
@@ -680,6 +688,7 @@ def worker_server(service: Service, housekeeping: Housekeeping, host: str, port:
         FloatCollector(service.floats.shown),
         LeaseCollector(service.engine.leases),
         LoopCollector(service.loops.restarts),
+        service.loop_watch,
     )
     return WorkerServer(collectors, host=host, port=port)
 
