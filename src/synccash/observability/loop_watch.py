@@ -107,7 +107,7 @@ class LoopWatch:
         if self._sample is not None or self.monotonic() - self._due < BLOCKED_FROM_S:
             return
         # The frames go on while they are read: what is read may be a few calls old, and is only logged.
-        frame = sys._current_frames().get(self._thread_id)
+        frame = sys._current_frames().get(self._thread_id)  # pyright: ignore[reportPrivateUsage]
         route, stack = None, list[str]()
         while frame is not None:
             if len(stack) < _STACK_FRAMES:
