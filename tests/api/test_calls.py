@@ -46,7 +46,7 @@ async def test_another_merchants_objects_get_the_same_404_as_unknown_ones(api: S
         assert seen[0][0] == 404, (method, path)
     for listing in ("/payments", "/events", "/webhook-endpoints"):
         assert (await api.send("GET", listing, key=api.other_key)).json()["data"] == []
-    assert (await api.send("GET", f"/webhook-endpoints/{endpoint}")).json()["status"] == "enabled"
+    assert (await api.send("GET", f"/webhook-endpoints/{endpoint}")).json()["status"] == "pending"
     for nobodys in (event, "evt_nobody"):
         answer = await api.send("GET", f"/events?after={nobodys}", key=api.other_key)
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "after")
@@ -165,6 +165,22 @@ async def test_an_endpoint_in_a_private_network_is_refused(api: Served, url: str
     answer = await api.send("POST", "/webhook-endpoints", {"url": url, "types": ["payment.nonsense"]})
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == ["url", "types"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1/",
+        "https://localhost/hook",
+        "https://api.localhost/hook",
+        "http://localhost:3000/hook",
+        "https://example.com:3000/hook",
+    ],
+)
+async def test_a_refused_development_url_names_the_setting_that_allows_it(api: Served, url: str):
+    answer = await api.send("POST", "/webhook-endpoints", {"url": url})
+    assert answer.status_code == 422
+    assert "webhook_private_addresses" in answer.json()["errors"][0]["message"]
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])

@@ -1,6 +1,7 @@
 """A proxy that may drop the service's responses, and a merchant's server that records its webhooks."""
 
 import http.client
+import json
 import queue
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from synccash.client import Event, answer_challenge
 
 
 @dataclass(slots=True)
@@ -69,10 +72,17 @@ def webhook_receiver() -> Iterator[WebhookReceiver]:
 
     class Handler(_Quiet):
         def serve(self, body: bytes) -> None:
-            receiver.heard.put((dict(self.headers.items()), body))
-            self.send_response(receiver.answer)
-            self.send_header("Content-Length", "0")
+            event = json.loads(body)
+            if event["type"] == "endpoint.verification":
+                answer = answer_challenge(Event.of(event)) or b""
+                self.send_response(200)
+            else:
+                answer = b""
+                receiver.heard.put((dict(self.headers.items()), body))
+                self.send_response(receiver.answer)
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
+            self.wfile.write(answer)
 
     with _serving(Handler) as receiver.url:
         yield receiver

@@ -22,6 +22,7 @@ import uvicorn
 
 from synccash.payments.request import Role
 from synccash.processes.api import Service, application, assembled
+from synccash.processes.webhooks import webhook_service
 from synccash.rails.registry import RAILS
 from synccash.rails.sandbox_account import SandboxRail
 from synccash.sandbox.faults import Faults
@@ -114,10 +115,11 @@ async def _running(
         }
         settings = convert_settings(chosen)
         service = await stack.enter_async_context(assembled(settings, database_url))
+        delivering = await stack.enter_async_context(webhook_service(settings, database_url))
         keys = await _keys(service)
         config = uvicorn.Config(application(service, settings), lifespan="off", log_config=None)
         server = uvicorn.Server(config)
-        for loop in (service.engine.worker, service.notifier) if tells else (service.engine.worker,):
+        for loop in (service.engine.worker, delivering.dispatcher) if tells else (service.engine.worker,):
             working = asyncio.create_task(loop.run())
             stack.push_async_callback(asyncio.wait, [working])
             stack.callback(loop.stop)

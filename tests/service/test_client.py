@@ -246,7 +246,7 @@ async def test_webhooks_are_verified_rotated_and_delivered_again(
 
 async def test_endpoints_are_listed_changed_and_removed(cash: Any):
     made = await got(cash.create_webhook_endpoint("http://127.0.0.1:9/hooks"))
-    assert (made.types, made.status, made.secret[:6]) == (None, "enabled", "whsec_")
+    assert (made.types, made.status, made.secret[:6]) == (None, "pending", "whsec_")
     changed = await got(
         cash.update_webhook_endpoint(
             made.id, url="http://127.0.0.1:9/other", types=["payment.failed"], status="disabled"

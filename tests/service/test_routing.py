@@ -67,9 +67,14 @@ def merchant() -> Iterator[tuple[str, list[Any]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
+            event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            challenged = event["type"] == "endpoint.verification"
+            answer = json.dumps({"challenge": event["data"]["object"]["challenge"]}) if challenged else ""
+            if not challenged:
+                heard.append(event)
+            self.send_response(200)
             self.end_headers()
+            self.wfile.write(answer.encode())
 
         def log_message(self, *arguments: Any) -> None:
             """Say nothing."""

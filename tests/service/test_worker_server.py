@@ -57,7 +57,7 @@ async def test_a_worker_serves_the_counts_of_its_loops_and_stops_with_them(datab
         keeping = Housekeeping(service.claims, 1e6)
         port = free_port()
         server = worker_server(service, keeping, "127.0.0.1", port)
-        loops = (service.engine.worker, service.notifier, keeping)
+        loops = (service.engine.worker, keeping)
         await paid(service, settings)
         await left_by_a_dead_process(database_url)
 
@@ -67,14 +67,12 @@ async def test_a_worker_serves_the_counts_of_its_loops_and_stops_with_them(datab
 
         async with working(service, server, loops), asyncio.timeout(30):
             for name in (
-                "webhook_delivered_total",
                 "idempotency_swept_total",
                 "worker_orders_interrupted_total",
             ):
                 assert await series(name) == 0
             assert await series('inquiries_shed_total{rail="mtn_momo"}') == 0
             assert await series('circuit_breaker_opened_total{service="MTN_MOMO"}') == 0
-            assert await series("webhook_endpoints_shut") == 0
             assert await series('loop_restarts_total{loop="rail_watch"}') == 0
             while await series("worker_orders_taken_over_total") < 1:  # noqa: ASYNC110 - another loop counts
                 await asyncio.sleep(0.05)

@@ -77,7 +77,7 @@ def test_a_url_that_could_reach_a_private_network_is_refused(url: str):
         "https://8.8.8.8/",
         "https://[2606:4700:4700::1111]/",
         # What such names resolve to is checked when they are used.
-        "https://localhost/",
+        "https://localhost.example.com/",
         "https://127.0.0.1.example.com/",
         "https://example.com./",
         "https://0xdead.beef/",
@@ -85,6 +85,12 @@ def test_a_url_that_could_reach_a_private_network_is_refused(url: str):
 )
 def test_a_public_url_is_accepted(url: str):
     assert check_url(url, private=False)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost.", "api.localhost", "10.0.0.1", "[::1]"])
+def test_a_refusal_of_a_private_host_names_the_setting_and_the_other_way(host: str):
+    with pytest.raises(AddressRefusedError, match=r"webhook_private_addresses.*synccash listen"):
+        check_url(f"https://{host}/hook", private=False)
 
 
 def test_an_operator_can_allow_a_private_network():

@@ -1,6 +1,7 @@
 """Delivery of events to the merchant's server, from their commit through the real outbox."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -85,6 +86,12 @@ async def happen(pool: Pool, number: int = 1) -> None:
     order_store = PostgresOrderStore(Database(pool))
     opened = await order_store.open(opening(PostgresWorld(pool, order_store), number))
     assert isinstance(opened, Opened)
+
+
+async def owe(pool: Pool, endpoint_id: str) -> None:
+    """Make all events due for an endpoint."""
+    owed = "INSERT INTO deliveries (event_id, endpoint_id, due_at) SELECT id, $1, now() FROM events"
+    await pool.execute(owed, endpoint_id)
 
 
 async def eventually(pool: Pool, query: str) -> None:
@@ -239,6 +246,63 @@ async def test_a_hanging_endpoint_uses_only_its_share_of_the_senders_over_many_r
             slow.hold.set()
             await settled(pool, "delivered_at IS NOT NULL")
     assert (len(slow.received), len(quick.received)) == (7, 1)
+
+
+async def test_merchants_take_turns_and_one_merchant_has_a_bounded_share(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    for number in range(6):
+        await webhooks.add(endpoint("https://example.com", id=f"we_{number}"))
+    for number in range(4):
+        await happen(pool, number)
+    await webhooks.add(endpoint("https://example.com", id="we_other", merchant_id="m_2"))
+    await owe(pool, "we_other")
+    taken = await webhooks.take(limit=6, each=4, lease_s=30)
+    assert sorted(Counter(delivery.endpoint.merchant_id for delivery in taken).items()) == [
+        ("m_1", 3),
+        ("m_2", 3),
+    ]
+    taken = await webhooks.take(limit=100, each=4, lease_s=30, merchant_each=5)
+    assert Counter(delivery.endpoint.merchant_id for delivery in taken) == {"m_1": 5, "m_2": 1}
+    room = {TENANT: 2}
+    assert len(await webhooks.take(limit=100, each=4, lease_s=30, merchant_room=room)) == 2
+    assert await webhooks.take(limit=100, each=4, lease_s=30, merchant_room={TENANT: 0}) == []
+    assert len(await webhooks.take(limit=100, each=4, lease_s=30)) == 24 - 3 - 5 - 2
+
+
+async def test_all_hanging_endpoints_of_a_merchant_leave_room_for_others(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    async with merchant_server() as slow, merchant_server() as quick:
+        slow.hold = asyncio.Event()
+        for number in range(8):
+            await webhooks.add(endpoint(slow.url, id=f"we_{number}"))
+        await happen(pool, 1)
+        async with notifying(pool, concurrency=8, merchant_concurrency=3):
+            for _ in range(3):
+                await slow.arrived.get()
+            await webhooks.add(endpoint(quick.url, id="we_other", merchant_id="m_2"))
+            await owe(pool, "we_other")
+            await quick.arrived.get()
+            assert len(slow.received) == 3
+            slow.hold.set()
+            await settled(pool, "delivered_at IS NOT NULL")
+
+
+async def test_a_stop_is_bounded_and_deliveries_that_it_cuts_are_sent_again(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    async with merchant_server() as server:
+        server.hold = asyncio.Event()
+        for number in range(16):
+            await webhooks.add(endpoint(server.url, id=f"we_{number}"))
+        await happen(pool)
+        async with asyncio.timeout(10):
+            async with notifying(pool, timeout_s=600.0, stop_s=0.1):
+                for _ in range(16):
+                    await server.arrived.get()
+        await settled(pool, "due_at <= now() AND tries = 0 AND delivered_at IS NULL")
+        server.hold.set()
+        async with notifying(pool):
+            await settled(pool, "delivered_at IS NOT NULL")
+        assert len(server.received) == 32
 
 
 async def test_a_failing_endpoint_is_paused_and_the_pause_costs_no_delivery_a_try(pool: Pool):

@@ -22,11 +22,9 @@ class Merchant:
     def __init__(self):
         self.answer = UP
         self.waited_s = []
-        self.merchants = []
 
-    async def post(self, url, *, headers, body, timeout_s, merchant_id):
+    async def post(self, url, *, headers, body, timeout_s):
         self.waited_s.append(timeout_s)
-        self.merchants.append(merchant_id)
         return self.answer
 
 
@@ -93,9 +91,3 @@ async def test_an_endpoints_retry_after_is_honoured_for_minutes_not_for_a_day(
     assert endpoints.room() == {"we_1": 0}
     clock.move(1)
     assert endpoints.room() == {"we_1": 1}
-
-
-async def test_a_post_names_the_merchant_of_its_endpoint(endpoints, merchant):
-    await post(endpoints, merchant, UP)
-    await post(endpoints, merchant, UP, replace(ENDPOINT, id="we_2", merchant_id="m_2"))
-    assert merchant.merchants == ["m_1", "m_2"]

@@ -44,7 +44,7 @@ class Names(AbstractResolver):
 async def posted(names: Names, url: str = "https://shop.example/hook"):
     sender = WebhookSender(resolver=names)
     try:
-        return await sender.post(url, headers={}, body=b"{}", timeout_s=30.0, merchant_id="m_1")
+        return await sender.post(url, headers={}, body=b"{}", timeout_s=30.0)
     finally:
         await sender.aclose()
 
@@ -79,15 +79,13 @@ async def test_a_name_is_resolved_and_checked_again_for_each_post():
         sender = WebhookSender(private=True, resolver=names)
         url = f"http://shop.example:{port}/hook"
         headers = {"webhook-id": "evt_1"}
-        assert (
-            await sender.post(url, headers=headers, body=b"{}", timeout_s=30.0, merchant_id="m_1")
-        ).delivered
+        assert (await sender.post(url, headers=headers, body=b"{}", timeout_s=30.0)).delivered
         await sender.aclose()
         # A sender without private access resolves the same name each time and refuses it each time.
         guarded = WebhookSender(resolver=names)
         for _ in range(2):
             answer = await guarded.post(
-                "https://shop.example/hook", headers=headers, body=b"{}", timeout_s=30.0, merchant_id="m_1"
+                "https://shop.example/hook", headers=headers, body=b"{}", timeout_s=30.0
             )
             assert "public address" in (answer.error or "")
         await guarded.aclose()
@@ -99,9 +97,7 @@ async def test_a_redirect_is_a_failure_and_is_not_followed():
     async with merchant_server() as inside, merchant_server() as server:
         server.answers = [web.Response(status=307, headers={"Location": inside.url})]
         sender = WebhookSender(private=True)
-        answer = await sender.post(
-            server.url, headers={"webhook-id": "evt_1"}, body=b"{}", timeout_s=30.0, merchant_id="m_1"
-        )
+        answer = await sender.post(server.url, headers={"webhook-id": "evt_1"}, body=b"{}", timeout_s=30.0)
         await sender.aclose()
         assert (answer.delivered, answer.status) == (False, 307)
         assert inside.received == []
@@ -110,7 +106,7 @@ async def test_a_redirect_is_a_failure_and_is_not_followed():
 async def sent_to(url: str, timeout_s: float = 30.0) -> DeliveryResult:
     sender = WebhookSender(private=True)
     try:
-        return await sender.post(url, headers={}, body=b"{}", timeout_s=timeout_s, merchant_id="m_1")
+        return await sender.post(url, headers={}, body=b"{}", timeout_s=timeout_s)
     finally:
         await sender.aclose()
 

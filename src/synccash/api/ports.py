@@ -11,7 +11,7 @@ from synccash.payments.balance import Balance, BalanceAccount
 from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
 from synccash.payments.payment import PaymentStatus
 from synccash.payments.request import Tenant
-from synccash.payments.webhook import WebhookEndpoint
+from synccash.payments.webhook import Challenge, WebhookEndpoint
 
 
 class Keys(Protocol):
@@ -118,7 +118,7 @@ class NoWalletLimits:
 class Endpoints(Protocol):
     """A merchant's webhook endpoints. Every method raises StoreUnavailableError."""
 
-    async def add(self, endpoint: WebhookEndpoint) -> WebhookEndpoint:
+    async def add(self, endpoint: WebhookEndpoint, challenge: Challenge | None = None) -> WebhookEndpoint:
         """Raises EndpointLimitError."""
         ...
 
@@ -126,7 +126,9 @@ class Endpoints(Protocol):
 
     async def endpoint(self, tenant: Tenant, endpoint_id: str) -> WebhookEndpoint | None: ...
 
-    async def change(self, tenant: Tenant, endpoint: WebhookEndpoint) -> WebhookEndpoint | None: ...
+    async def change(
+        self, tenant: Tenant, endpoint: WebhookEndpoint, challenge: Challenge | None = None
+    ) -> WebhookEndpoint | None: ...
 
     async def remove(self, tenant: Tenant, endpoint_id: str) -> bool: ...
 

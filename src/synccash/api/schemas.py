@@ -413,13 +413,14 @@ class RedeliveryShown(msgspec.Struct):
 
 
 class EndpointShown(msgspec.Struct):
-    """A webhook endpoint. `secret` is shown once, when it is created or rotated."""
+    """A webhook endpoint. `secret` is shown once, when it is created or rotated. A `pending` endpoint has not
+    answered its challenge yet."""
 
     id: str
     object: Literal["webhook_endpoint"]
     url: str
     types: list[str] | None
-    status: Literal["enabled", "disabled"]
+    status: Literal["pending", "enabled", "disabled"]
     disabled_reason: str | None
     created_at: str
     updated_at: str

@@ -1,4 +1,5 @@
-"""The Python SDK for merchants: `SyncCash`, `AsyncSyncCash` and `verify_webhook`. See docs/client.md."""
+"""The Python SDK for merchants: `SyncCash`, `AsyncSyncCash`, `verify_webhook` and
+`answer_challenge`. See docs/client.md."""
 
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ from synccash.client.models import (
     TimelineEntry,
 )
 from synccash.client.sync import SyncCash
-from synccash.client.webhook import verify_webhook
+from synccash.client.webhook import answer_challenge, verify_webhook
 from synccash.resilience.deadline import deadline
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ __all__ = [
     "TimelineEntry",
     "WebhookEndpoint",
     "WebhookVerificationError",
+    "answer_challenge",
     "deadline",
     "verify_webhook",
 ]

@@ -57,13 +57,15 @@ class Redelivery:
 class WebhookEndpoint:
     """A webhook endpoint, which receives events. `types` is None if it receives all types.
 
+    It is `pending`, and its events are kept, until its server has answered a challenge: `answer_challenge`.
+
     `secret` is set only in the response that creates or rotates it: store it for `verify_webhook`.
     """
 
     id: str
     url: str
     types: tuple[str, ...] | None
-    status: Literal["enabled", "disabled"]
+    status: Literal["pending", "enabled", "disabled"]
     disabled_reason: str | None = None
     secret: str | None = field(default=None, repr=False)
     livemode: bool

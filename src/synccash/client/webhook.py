@@ -1,4 +1,5 @@
-"""Verifies the signature of a webhook by the Standard Webhooks scheme: HMAC-SHA256 over id, time and body."""
+"""Verifies the signature of a webhook by the Standard Webhooks scheme (HMAC-SHA256 over id, time and body),
+and answers the challenge of a new endpoint."""
 
 import base64
 import hmac
@@ -6,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 
-from synccash.client.decoding import UnreadableError
+from synccash.client.decoding import UnreadableError, member
 from synccash.client.errors import WebhookVerificationError
 from synccash.client.events import Event
 
@@ -43,6 +44,17 @@ def verify_webhook(
         return Event.of(json.loads(body))
     except (UnreadableError, ValueError) as error:
         raise WebhookVerificationError(f"it is signed, and it is no event: {error}") from None
+
+
+def answer_challenge(event: Event) -> bytes | None:
+    """Return the JSON body that proves that this server is the endpoint's; None for any other event.
+
+    A new endpoint, or one with a new URL, gets the event `endpoint.verification` first: verify it as any
+    other, then respond with 200 and this body.
+    """
+    if event.type != "endpoint.verification":
+        return None
+    return json.dumps({"challenge": member(member(event.raw["data"], "object"), "challenge")}).encode()
 
 
 def _key(secret: str) -> bytes:

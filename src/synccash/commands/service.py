@@ -1,4 +1,4 @@
-"""Commands that start processes: `up`, `serve`, `worker`, `migrate`, `sandbox` and `drill`."""
+"""Commands that start processes: `up`, `serve`, `worker`, `webhooks`, `migrate`, `sandbox` and `drill`."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ def up(
     sandbox: Annotated[bool, Parameter(negative="--no-sandbox")] = True,
     sandbox_url: str | None = None,
 ) -> int:
-    """Run everything on this machine: servers, migrations, API, worker and sandbox rails.
+    """Run everything on this machine: servers, migrations, API, worker, webhooks and sandbox rails.
 
     Parameters
     ----------
@@ -65,6 +65,13 @@ def worker() -> int:
     from synccash.processes.api import work
 
     return work(loaded().settings)
+
+
+def webhooks() -> int:
+    """Deliver webhooks. Any number of these processes may run; without one, no webhook is sent."""
+    from synccash.processes.webhooks import deliver
+
+    return deliver(loaded().settings)
 
 
 def migrate() -> int:
@@ -136,4 +143,4 @@ def drill(
         return refuse(str(error))
 
 
-COMMANDS = (up, serve, worker, migrate, sandbox, drill)
+COMMANDS = (up, serve, worker, webhooks, migrate, sandbox, drill)

@@ -289,7 +289,7 @@ def main() -> int:
     process = start(folder, port, sandbox_port)
     result = None
     try:
-        print("Starting PostgreSQL, Valkey, the API, a worker and the sandbox rails")
+        print("Starting PostgreSQL, Valkey, the API, a worker, webhooks and the sandbox rails")
         key, admin_key = printed_keys(process)
         base = f"http://127.0.0.1:{port}"
         demo = Demo(base + "/api/v1", f"http://127.0.0.1:{sandbox_port}", key, admin_key, [])

@@ -1,4 +1,5 @@
-"""`synccash up`: starts and supervises the servers, the API, the worker and the sandbox on one machine."""
+"""`synccash up`: starts and supervises the servers, the API, the worker, the webhooks process and the sandbox
+on one machine."""
 
 import asyncio
 import contextlib
@@ -142,9 +143,8 @@ class Up:
                     pass_fds=(fd,),
                 )
             )
-        self.supervisor.add(
-            Program(name="worker", argv=[*_ME, "worker"], env=environment, log=self._log("worker"))
-        )
+        for name in ("worker", "webhooks"):
+            self.supervisor.add(Program(name=name, argv=[*_ME, name], env=environment, log=self._log(name)))
 
     def _environment(self, servers: Servers, port: int, sandbox_url: str | None) -> dict[str, str]:
         """Returns the children's environment: our defaults, except where the user set a value."""

@@ -27,6 +27,12 @@ EVENT_TYPES = (
 )
 """All event types that an endpoint can subscribe to."""
 
+ENDPOINT_VERIFICATION = "endpoint.verification"
+"""The type of the event that asks an endpoint to prove its ownership: a 2xx response has to repeat the
+challenge. It goes to a pending endpoint only, whichever types that subscribes to."""
+VERIFICATION_DELAY_S = 1.0
+"""How long the first challenge waits, so that a program that creates an endpoint can store its secret."""
+
 _RETRY_WAITS_S = (5, 30, 120, 300, 900, 1_800, 3_600, 7_200, 14_400, 28_800)
 GIVE_UP_AFTER = timedelta(hours=72)
 """How long a delivery is retried, and how long an endpoint may fail without one success."""
@@ -39,8 +45,9 @@ it."""
 
 
 class EndpointStatus(StrEnum):
-    """Whether events are sent to an endpoint."""
+    """Whether events are sent to an endpoint. Those of a pending one are kept until it is verified."""
 
+    PENDING = "pending"
     ENABLED = "enabled"
     DISABLED = "disabled"
 
@@ -70,6 +77,14 @@ class WebhookEndpoint:
     failing_since: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """What an endpoint has to repeat to prove its ownership, and the id of the event that asks for it."""
+
+    event_id: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One event to deliver to one endpoint, leased by the dispatcher that took it.
@@ -88,11 +103,13 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryResult:
-    """The result of one try: an HTTP status, or the reason why there is none."""
+    """The result of one try: an HTTP status, or the reason why there is none. `body` has the first bytes of
+    the response."""
 
     status: int | None = None
     error: str | None = None
     retry_after_s: float | None = None
+    body: bytes = field(default=b"", repr=False)
 
     @property
     def delivered(self) -> bool:

@@ -8,14 +8,12 @@ import contextlib
 import random
 import signal
 import socket
-import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
-import uvloop
 
 from synccash.administration.routing_settings import health_settings, probing, rail_floats, routing_rules
 from synccash.engine.dispatch.account_book import StoredAccountBook
@@ -36,7 +34,6 @@ from synccash.middleware.refusal import App
 from synccash.observability.backlog import Backlog
 from synccash.observability.cluster_breakers import ClusterBreakers
 from synccash.observability.health import ServiceHealth
-from synccash.observability.logs import configure_logging
 from synccash.observability.loop_watch import LoopWatch
 from synccash.observability.metrics import (
     BreakerCollector,
@@ -50,6 +47,7 @@ from synccash.observability.metrics import (
     RetryCollector,
     WaitingCollector,
 )
+from synccash.observability.undelivered import UndeliveredWatch
 from synccash.payments.balance import read_fees
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.payer_networks import PayerNetworks
@@ -57,19 +55,19 @@ from synccash.payments.ports import WorkSignal
 from synccash.payments.references import ReferenceKey
 from synccash.payments.risk import RiskDecision, RiskInput, RiskOutcome, VelocityCounters
 from synccash.processes.balance_loop import BalanceLoop
-from synccash.processes.engine_settings import dispatch_settings, engine_settings, notifier_settings
+from synccash.processes.engine_settings import dispatch_settings, engine_settings
 from synccash.processes.housekeeping import Housekeeping
 from synccash.processes.key_usage import KeyUsage
+from synccash.processes.registry import build_registry
+from synccash.processes.runner import run_process
 from synccash.processes.service_guard import ENDPOINT_NAMES, LocalLimiter, ServiceGuard
-from synccash.rails.registry import RAILS, build_former_rails, build_rails
+from synccash.rails.registry import build_former_rails, build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.client_address import Network, trusted_networks
 from synccash.resilience.limit_policies import ConfiguredLimits
-from synccash.resilience.profiles import PROFILES
 from synccash.resilience.registry import Registry
 from synccash.settings.loader import Settings, SettingsError
-from synccash.settings.profiles import overridden
 from synccash.settings.risk import payout_rules, risk_rules
 from synccash.settings.secret import Secret
 from synccash.stores.local_work_signal import LocalWorkSignal
@@ -98,9 +96,6 @@ from synccash.stores.valkey.rail_health import SharedRailHealth
 from synccash.stores.valkey.risk_sharing import SharedRiskInputs
 from synccash.stores.valkey.session import ValkeySession, open_session
 from synccash.stores.valkey.work_signal import ValkeyWorkSignal
-from synccash.webhooks.dispatcher import WebhookDispatcher
-from synccash.webhooks.sender import WebhookSender
-from synccash.webhooks.signature import signed_headers
 
 if TYPE_CHECKING:
     from synccash.processes.worker import WorkerServer
@@ -126,7 +121,6 @@ class Service:
     balances: PostgresBalances
     webhooks: PostgresWebhooks
     health: ServiceHealth
-    notifier: WebhookDispatcher
     guard: ServiceGuard
     breakers: ClusterBreakers
     shared_risk: SharedRiskInputs | None
@@ -192,6 +186,9 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
         recovery = PostgresRecovery(wiring.database)
         await _warn_of_weaknesses(recovery)
         balances, folding = _start_balances(wiring)
+        webhooks = PostgresWebhooks(wiring.database)
+        undelivered = UndeliveredWatch(webhooks, wiring.clock)
+        wiring.run_in_background("undelivered", undelivered.run)
         health = ServiceHealth(
             wiring.pool,
             ping_valkey,
@@ -199,9 +196,8 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             parts.dispatch,
             lambda: engine.recovery.known,
             recovery.durability,
-            folding.warnings,
+            lambda: (*folding.warnings(), *undelivered.warnings()),
         )
-        webhooks, notifier = _webhooks(wiring, work_signal)
         _register_breakers(wiring.registry, parts.rails)
         _share_health(wiring, parts.rail_health)
         backlog, float_watch = _start_watches(wiring, parts)
@@ -219,7 +215,6 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             balances=balances,
             webhooks=webhooks,
             health=health,
-            notifier=notifier,
             guard=guard,
             registry=wiring.registry,
             breakers=_cluster_breakers(wiring),
@@ -242,7 +237,7 @@ async def _connect(
     stack.push_async_callback(pool.close)
     transport = Transport()
     stack.push_async_callback(transport.aclose)
-    registry = _registry(settings, clock)
+    registry = build_registry(settings, clock.monotonic)
     instance, loops = identities.new("proc"), LoopSupervisor()
     valkey = None
     if settings.valkey_url is not None:
@@ -513,45 +508,11 @@ def _dispatch(settings: Settings, registry: Registry, clock: SystemClock) -> Pol
     )
 
 
-def _webhooks(wiring: _Wiring, work_signal: WorkSignal) -> tuple[PostgresWebhooks, WebhookDispatcher]:
-    """The merchants' webhook endpoints, and the dispatcher that posts events to them."""
-    settings = wiring.settings
-    sender = WebhookSender(private=settings.webhook_private_addresses)
-    wiring.stack.push_async_callback(sender.aclose)
-    webhooks = PostgresWebhooks(wiring.database)
-    dispatcher = WebhookDispatcher(
-        outbox=webhooks,
-        post=sender.post,
-        sign=signed_headers,
-        clock=wiring.clock,
-        identities=wiring.identities,
-        work_signal=work_signal,
-        random=random.random,
-        settings=notifier_settings(settings, wiring.registry.profile("webhook")),
-    )
-    return webhooks, dispatcher
-
-
 def _register_breakers(registry: Registry, rails: Mapping[str, Rail]) -> None:
     """Create the breakers of all rails, so that they are shown and shared before the first call."""
     for rail in rails.values():
         for operation in (*rail.capabilities.operations, "status"):
             registry.breaker(f"{rail.name}:{operation}")
-
-
-def _registry(settings: Settings, clock: SystemClock) -> Registry:
-    """Return the breakers, retry budgets and profiles of this process, as configured."""
-    profiles, open_s = PROFILES, settings.breaker_open_s
-    if open_s is not None:
-        provider = profiles["*"]
-        most_s = max(open_s, provider.breaker.open_max_s)
-        breaker = replace(provider.breaker, open_s=open_s, open_max_s=most_s)
-        profiles = {**profiles, "*": replace(provider, breaker=breaker)}
-    try:
-        profiles = overridden(profiles, settings.profiles, tuple(RAILS))
-    except ValueError as error:
-        raise SettingsError(f"profiles: {error}") from error
-    return Registry(profiles, clock=clock.monotonic)
 
 
 def check_settings(settings: Settings) -> None:
@@ -564,35 +525,18 @@ def check_settings(settings: Settings) -> None:
     engine_settings(settings)
     risk_rules(settings)
     payout_rules(settings)
-    _registry(settings, clock)
+    build_registry(settings, clock.monotonic)
     _limits(settings)
 
 
 def serve(settings: Settings, *, fd: int | None) -> int:
     """Serve the API until a signal stops it; return the exit code. `fd` is a listening socket to use."""
-    return _run(settings, lambda url: _serve(settings, url, fd))
+    return run_process(settings, lambda url: _serve(settings, url, fd))
 
 
 def work(settings: Settings) -> int:
     """Move orders forward until a signal stops it; return the exit code."""
-    return _run(settings, lambda url: _work(settings, url))
-
-
-def _run(settings: Settings, role: Callable[[Secret], Coroutine[Any, Any, None]]) -> int:
-    configure_logging(settings.log_level)
-    if settings.database_url is None:
-        print(
-            "synccash: SYNCCASH_DATABASE_URL is not set; set it to the URL of your PostgreSQL database",
-            file=sys.stderr,
-        )
-        return 1
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(role(settings.database_url))
-    except SettingsError as error:
-        print(f"synccash: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_process(settings, lambda url: _work(settings, url))
 
 
 def application(service: Service, settings: Settings) -> App:
@@ -680,7 +624,7 @@ def worker_server(service: Service, housekeeping: Housekeeping, host: str, port:
     from synccash.processes.worker import WorkerCollector, WorkerServer
 
     collectors = (
-        WorkerCollector(service.engine.worker, service.notifier, housekeeping),
+        WorkerCollector(service.engine.worker, housekeeping),
         BreakerCollector(service.registry),
         RetryCollector(service.registry),
         InquiryCollector(service.rails),
@@ -690,13 +634,13 @@ def worker_server(service: Service, housekeeping: Housekeeping, host: str, port:
         LoopCollector(service.loops.restarts),
         service.loop_watch,
     )
-    return WorkerServer(collectors, host=host, port=port)
+    return WorkerServer(collectors, host=host, port=port, setting="worker_port")
 
 
 async def _work(settings: Settings, database_url: Secret) -> None:
     async with assembled(settings, database_url) as service:
         housekeeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
-        loops = {"worker": service.engine.worker, "webhooks": service.notifier, "housekeeping": housekeeping}
+        loops = {"worker": service.engine.worker, "housekeeping": housekeeping}
         if service.inquirers is not None:
             service.inquirers.join()
         port = settings.worker_port

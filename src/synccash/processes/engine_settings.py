@@ -45,5 +45,8 @@ def notifier_settings(settings: Settings, profile: Profile) -> WebhookDispatcher
     return WebhookDispatcherSettings(
         timeout_s=timeout_s,
         lease_s=max(30.0, 2 * timeout_s),
+        concurrency=settings.webhook_concurrency,
+        merchant_concurrency=settings.webhook_merchant_concurrency,
+        merchant_per_s=settings.webhook_merchant_per_s,
         breaker=replace(breaker, probe_hold_s=max(breaker.probe_hold_s, 2 * timeout_s)),
     )

@@ -1,4 +1,5 @@
-"""The HTTP server of a worker: its metrics and its liveness, on a port of its own when one is configured."""
+"""The HTTP server of a worker or of a webhooks process: its metrics and its liveness, on a port of its own
+when one is configured."""
 
 import contextlib
 import socket
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from synccash.api.metrics import Metrics
@@ -19,22 +20,19 @@ from synccash.middleware.request_context import INTERNAL_ERROR
 from synccash.processes.housekeeping import Housekeeping
 from synccash.processes.http_server import server_config
 from synccash.settings.loader import SettingsError
-from synccash.webhooks.dispatcher import WebhookDispatcher
 
 log = structlog.get_logger("synccash.worker")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WorkerCollector:
-    """`worker_*`, `webhook_*` and `idempotency_swept`: what the loops of a worker have done."""
+    """`worker_*` and `idempotency_swept`: what the loops of a worker have done."""
 
     worker: Worker
-    notifier: WebhookDispatcher
     housekeeping: Housekeeping
 
     def collect(self) -> Iterator[Metric]:
         """Return all series with their present values."""
-        sent = self.notifier.deliveries
         for name, text, count in (
             ("worker_orders_taken", "Orders taken because they were due", self.worker.taken),
             (
@@ -47,22 +45,9 @@ class WorkerCollector:
                 "Orders left because PostgreSQL was unreachable",
                 self.worker.interrupted,
             ),
-            ("webhook_delivered", "Events that were delivered", sent.delivered),
-            ("webhook_failed", "Posts of an event that failed", sent.failed),
-            (
-                "webhook_postponed",
-                "Posts postponed because the breaker of the endpoint was open",
-                sent.postponed,
-            ),
-            ("webhook_endpoints_disabled", "Endpoints disabled after repeated failures", sent.disabled),
             ("idempotency_swept", "Claims deleted because they were old", self.housekeeping.swept),
         ):
             yield CounterMetricFamily(name, text, value=count)
-        for name, text, count in (
-            ("webhook_under_way", "Posts of events in progress", self.notifier.busy),
-            ("webhook_endpoints_shut", "Endpoints whose breaker is not closed", self.notifier.shut),
-        ):
-            yield GaugeMetricFamily(name, text, value=count)
 
 
 def metrics_app(metrics: Metrics) -> App:
@@ -78,7 +63,7 @@ def metrics_app(metrics: Metrics) -> App:
             await refuse(
                 scope,
                 send,
-                not_found("No route matches. The worker serves GET /metrics and GET /health/live."),
+                not_found("No route matches. This process serves GET /metrics and GET /health/live."),
             )
             return
         try:
@@ -95,12 +80,13 @@ def metrics_app(metrics: Metrics) -> App:
 
 
 class WorkerServer(uvicorn.Server):
-    """Serves a worker's metrics and liveness. Raises SettingsError when the port cannot be opened."""
+    """Serves a process's metrics and liveness. Raises SettingsError that names `setting` when the port cannot
+    be opened."""
 
-    def __init__(self, collectors: Iterable[Collector], *, host: str, port: int) -> None:
+    def __init__(self, collectors: Iterable[Collector], *, host: str, port: int, setting: str) -> None:
         app = metrics_app(Metrics(collectors))
         super().__init__(server_config(app, host=host, port=port, timeout_s=10.0, grace_s=1))
-        self._listener = _listen(host, port)
+        self._listener = _listen(host, port, setting)
 
     async def answer(self) -> None:
         """Serve until stopped."""
@@ -112,16 +98,16 @@ class WorkerServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Leave signals to the worker."""
+        """Leave signals to the process."""
         yield
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, setting: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise SettingsError(
-            f"worker_port: cannot listen on {host} port {port} ({error.strerror}); "
-            "set another port: each worker on a host needs its own"
+            f"{setting}: cannot listen on {host} port {port} ({error.strerror}); "
+            "set another port: each process on a host needs its own"
         ) from error

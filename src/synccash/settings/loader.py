@@ -20,6 +20,7 @@ from synccash.payments.references import ReferenceKey
 from synccash.resilience.client_address import trusted_networks
 from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.resilience.profiles import PROFILES
+from synccash.settings.name_servers import read_name_servers
 from synccash.settings.profiles import overridden
 from synccash.settings.secret import URL_HINT, Secret, SecretUrl, decode_secret, revealed
 
@@ -189,6 +190,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     webhook_private_addresses: bool = False
     webhook_timeout_s: Seconds = 10.0
+    webhook_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
+    webhook_name_servers: str = ""
+    webhook_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 256
+    webhook_merchant_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 32
+    webhook_merchant_per_s: Annotated[float, Meta(gt=0, le=10_000)] = 100.0
 
     def __post_init__(self) -> None:
         # A constructor converts nothing: without this, a plain text given for a secret would be printed.
@@ -235,6 +241,7 @@ _PARSERS: Mapping[str, Callable[[Any], object]] = {
     "rate_limits": ConfiguredLimits().overridden,
     "balance_fees": read_fees,
     "trusted_proxies": trusted_networks,
+    "webhook_name_servers": read_name_servers,
 }
 """Parsers of the settings whose text has a syntax of its own; each raises ValueError."""
 

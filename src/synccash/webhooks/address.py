@@ -48,6 +48,10 @@ _LONGEST = 2_000
 _ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.ASCII | re.IGNORECASE)
 
 
+SETTING = "webhook_private_addresses"
+"""The setting that allows private addresses."""
+
+
 class AddressRefusedError(ValueError):
     """Webhooks must not be sent to the URL or to an address of its host; the text gives the reason."""
 
@@ -66,7 +70,8 @@ def check_url(url: str, *, private: bool) -> str:
     except ValueError as error:
         raise AddressRefusedError(f"not a URL: {error}") from error
     if parts.scheme not in ({"https", "http"} if private else {"https"}):
-        raise AddressRefusedError("expected a URL that begins with https://")
+        hint = f"; the operator's setting {SETTING} allows http" if parts.scheme == "http" else ""
+        raise AddressRefusedError(f"expected a URL that begins with https://{hint}")
     if not host or "%" in host or "\\" in url:
         raise AddressRefusedError("expected a host name after https://")
     if parts.username is not None or parts.password is not None:
@@ -76,11 +81,16 @@ def check_url(url: str, *, private: bool) -> str:
     if parts.fragment:
         raise AddressRefusedError("a fragment (#…) is never sent; leave it out")
     if not private and port not in (None, *_PORTS):
-        raise AddressRefusedError("expected port 443 or 8443")
+        raise AddressRefusedError(
+            f"expected port 443 or 8443; the operator's setting {SETTING} allows others"
+        )
     if not _is_literal(host) and _ENDS_IN_A_NUMBER.fullmatch(host):
         raise AddressRefusedError(f"{host} is neither a host name nor an address in the usual notation")
-    if not private and (_is_literal(host) and not is_public(host)):
-        raise AddressRefusedError(f"{host} is not a public address")
+    if not private and (_is_loopback_name(host) or (_is_literal(host) and not is_public(host))):
+        raise AddressRefusedError(
+            f"{host} is not a public address; the operator's setting {SETTING} allows private addresses, and "
+            "`synccash listen` forwards events to your own machine without it"
+        )
     return host
 
 
@@ -97,6 +107,12 @@ def is_public(address: str) -> bool:
     if isinstance(found, ipaddress.IPv6Address) and found not in _GLOBAL_UNICAST:
         return False
     return found.is_global and not any(found in block for block in _SPECIAL)
+
+
+def _is_loopback_name(host: str) -> bool:
+    """True for `localhost` and names below it (RFC 6761)."""
+    name = host.rstrip(".").lower()
+    return name == "localhost" or name.endswith(".localhost")
 
 
 def _is_literal(host: str) -> bool:

@@ -1,8 +1,10 @@
 """Delivers webhooks: signs and posts due events of the outbox until each is delivered or its retries end."""
 
 import asyncio
+import contextlib
+import math
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -11,24 +13,44 @@ import structlog
 from synccash.payments.document import event_body
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.ports import Clock, Identities, WorkSignal
-from synccash.payments.webhook import GIVE_UP_AFTER, Delivery, DeliveryResult, WebhookSecret, next_try_s
+from synccash.payments.request import Tenant
+from synccash.payments.webhook import (
+    ENDPOINT_VERIFICATION,
+    GIVE_UP_AFTER,
+    Delivery,
+    DeliveryResult,
+    WebhookSecret,
+    next_try_s,
+)
 from synccash.resilience.breaker_settings import BreakerSettings
 from synccash.resilience.errors import CircuitOpenError
 from synccash.resilience.profiles import WEBHOOK
+from synccash.webhooks.challenge import answers_challenge
 from synccash.webhooks.endpoint_pool import EndpointPool, EndpointState, Post
+from synccash.webhooks.pacing import MerchantPacer
 
 log = structlog.get_logger("synccash.webhooks")
 _GONE = 410
+_RELEASE_S = 2.0
 
 
 class Outbox(Protocol):
     """Stores the deliveries that are still due."""
 
     async def take(
-        self, *, limit: int, each: int, lease_s: float, room: Mapping[str, int]
+        self,
+        *,
+        limit: int,
+        each: int,
+        lease_s: float,
+        room: Mapping[str, int],
+        merchant_each: int,
+        merchant_room: Mapping[Tenant, int],
     ) -> Sequence[Delivery]: ...
+    async def heartbeat(self) -> None: ...
     async def postpone(self, delivery: Delivery, *, due_in_s: float) -> bool: ...
     async def delivered(self, delivery: Delivery, status: int) -> bool: ...
+    async def verified(self, delivery: Delivery, status: int) -> bool: ...
     async def failed(
         self, delivery: Delivery, *, status: int | None, error: str, due_in_s: float | None
     ) -> bool: ...
@@ -45,13 +67,19 @@ class Sign(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookDispatcherSettings:
-    """`concurrency` limits the posts that run at once, `each` those to one endpoint. Times are in seconds."""
+    """`concurrency` limits the posts that run at once, `each` those to one endpoint, `merchant_concurrency`
+    those of one merchant in one mode, of which at most `merchant_per_s` begin in a second. A stop waits
+    `stop_s` for posts under way. Times are in seconds."""
 
     timeout_s: float = 10.0
     lease_s: float = 30.0
     poll_s: float = 0.2
-    concurrency: int = 64
+    heartbeat_s: float = 10.0
+    stop_s: float = 5.0
+    concurrency: int = 256
     each: int = 8
+    merchant_concurrency: int = 32
+    merchant_per_s: float = 100.0
     breaker: BreakerSettings = WEBHOOK.breaker
 
 
@@ -84,9 +112,16 @@ class WebhookDispatcher:
     deliveries: Deliveries = field(default_factory=Deliveries)
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _under_way: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+    _cut: list[Delivery] = field(default_factory=list[Delivery])
+    _heartbeat_at: float = field(default=-math.inf)
     _pool: EndpointPool = field(init=False)
+    _pacer: MerchantPacer = field(init=False)
 
     def __post_init__(self) -> None:
+        settings = self.settings
+        self._pacer = MerchantPacer(
+            settings.merchant_concurrency, settings.merchant_per_s, self.clock.monotonic
+        )
         self._pool = EndpointPool(
             self.post,
             self.settings.breaker,
@@ -107,9 +142,10 @@ class WebhookDispatcher:
         return self._pool.shut
 
     async def run(self) -> None:
-        """Deliver until stopped, then wait for the deliveries under way."""
+        """Deliver until stopped, then end in about `stop_s` seconds: a delivery that is cut is due again."""
         while not self._stopped.is_set():
             try:
+                await self._beat()
                 taken = await self._round()
             except StoreUnavailableError as error:
                 log.warning("outbox_unavailable", reason=str(error))
@@ -117,22 +153,51 @@ class WebhookDispatcher:
                 continue
             if not taken:
                 await self.work_signal.wait(self.settings.poll_s)
-        if self._under_way:
-            await asyncio.wait(self._under_way)
+        await self._end_posts()
 
     def stop(self) -> None:
         """Make `run` return after the current round and the deliveries under way."""
         self._stopped.set()
         self.work_signal.notify()
 
+    async def _beat(self) -> None:
+        now = self.clock.monotonic()
+        if now - self._heartbeat_at >= self.settings.heartbeat_s:
+            await self.outbox.heartbeat()
+            self._heartbeat_at = now
+
+    async def _end_posts(self) -> None:
+        """Wait for the deliveries under way, for `stop_s` seconds; cut the others, and make them due now."""
+        if not self._under_way:
+            return
+        _, late = await asyncio.wait(self._under_way, timeout=self.settings.stop_s)
+        if not late:
+            return
+        for task in late:
+            task.cancel()
+        await asyncio.wait(late)
+        log.warning("deliveries_cut", count=len(late))
+        # Without this they are due when their leases end.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_RELEASE_S):
+                for delivery in self._cut:
+                    with contextlib.suppress(StoreUnavailableError):
+                        await self.outbox.postpone(delivery, due_in_s=0.0)
+
     async def _round(self) -> int:
         free = self.settings.concurrency - len(self._under_way)
         if free <= 0:
             return 0
         taken = await self.outbox.take(
-            limit=free, each=self.settings.each, lease_s=self.settings.lease_s, room=self._pool.room()
+            limit=free,
+            each=self.settings.each,
+            lease_s=self.settings.lease_s,
+            room=self._pool.room(),
+            merchant_each=self._pacer.most,
+            merchant_room=self._pacer.room(),
         )
         for delivery in taken:
+            self._pacer.begin(_tenant(delivery))
             self._begin(self._deliver(delivery, self._pool.acquire(delivery.endpoint)))
         return len(taken)
 
@@ -153,6 +218,7 @@ class WebhookDispatcher:
             # The lease expires, and the event is sent again with the same id.
             log.warning("delivery_not_settled", event_id=delivery.event.id, reason=str(error))
         finally:
+            self._pacer.end(_tenant(delivery))
             self._pool.release(endpoint)
 
     async def _try(self, delivery: Delivery, endpoint: EndpointState) -> None:
@@ -168,10 +234,20 @@ class WebhookDispatcher:
                 delivery, due_in_s=refused.retry_after or endpoint.breaker.settings.open_s
             )
             return
+        except asyncio.CancelledError:
+            self._cut.append(delivery)
+            raise
         await self._settle(delivery, posted)
 
     async def _settle(self, delivery: Delivery, posted: DeliveryResult) -> None:
         status = posted.status
+        challenged = delivery.event.type == ENDPOINT_VERIFICATION
+        if status is not None and posted.delivered and challenged:
+            if answers_challenge(delivery.event, posted.body):
+                self.deliveries.delivered += 1
+                await self.outbox.verified(delivery, status)
+                return
+            posted = replace(posted, status=None, error="the response does not repeat the challenge")
         if status is not None and posted.delivered:
             self.deliveries.delivered += 1
             await self.outbox.delivered(delivery, status)
@@ -190,18 +266,27 @@ class WebhookDispatcher:
             reason=reason,
             next_try_s=due_in_s,
         )
-        if settled and (why := _disable_reason(delivery, posted, reason)):
+        if settled and (why := _disable_reason(delivery, posted, reason, due_in_s)):
             ended = await self.outbox.disable(
                 delivery.endpoint.id, reason=why, event_id=self.identities.new("evt")
             )
             self.deliveries.disabled += ended
 
 
-def _disable_reason(delivery: Delivery, posted: DeliveryResult, reason: str) -> str | None:
-    """Return why the endpoint must be disabled, or None: it answered 410 Gone, or no delivery succeeded
-    for GIVE_UP_AFTER."""
+def _tenant(delivery: Delivery) -> Tenant:
+    return Tenant(delivery.endpoint.merchant_id, delivery.endpoint.livemode)
+
+
+def _disable_reason(
+    delivery: Delivery, posted: DeliveryResult, reason: str, due_in_s: float | None
+) -> str | None:
+    """Return why the endpoint must be disabled, or None: it answered 410 Gone, or no delivery succeeded, or
+    its challenge was not answered, for GIVE_UP_AFTER."""
+    hours = f"{GIVE_UP_AFTER.total_seconds() / 3600:.0f} hours; last: {reason}"
     if posted.status == _GONE:
         return "the endpoint answered 410 Gone"
+    if delivery.event.type == ENDPOINT_VERIFICATION:
+        return None if due_in_s is not None else f"the endpoint did not answer its challenge for {hours}"
     if delivery.failing_s >= GIVE_UP_AFTER.total_seconds():
-        return f"no delivery succeeded for {GIVE_UP_AFTER.total_seconds() / 3600:.0f} hours; last: {reason}"
+        return f"no delivery succeeded for {hours}"
     return None

@@ -25,7 +25,7 @@ class Post(Protocol):
     """Sends one request to a merchant's server. Returns failures of that server instead of raising them."""
 
     async def __call__(
-        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, merchant_id: str
+        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float
     ) -> DeliveryResult: ...
 
 
@@ -44,7 +44,6 @@ class EndpointState:
     """Holds the policy and breaker of one version of an endpoint, and counts the posts under way to it."""
 
     endpoint_id: str
-    merchant_id: str
     as_of: datetime
     policy: Policy
     breaker: CircuitBreaker
@@ -110,14 +109,12 @@ class EndpointPool:
         self, state: EndpointState, url: str, headers: Mapping[str, str], body: bytes
     ) -> DeliveryResult:
         """Post once. Raises CircuitOpenError while the endpoint's breaker refuses."""
-        return await state.policy.call(self._post, state.merchant_id, url, headers, body)
+        return await state.policy.call(self._post, url, headers, body)
 
-    async def _post(
-        self, merchant_id: str, url: str, headers: Mapping[str, str], body: bytes
-    ) -> DeliveryResult:
+    async def _post(self, url: str, headers: Mapping[str, str], body: bytes) -> DeliveryResult:
         left_s = remaining()
         timeout_s = self.timeout_s if left_s is None else left_s
-        return await self.send(url, headers=headers, body=body, timeout_s=timeout_s, merchant_id=merchant_id)
+        return await self.send(url, headers=headers, body=body, timeout_s=timeout_s)
 
     def _new_state(self, endpoint: WebhookEndpoint) -> EndpointState:
         name = f"webhook:{endpoint.id}"
@@ -131,7 +128,7 @@ class EndpointPool:
             classify=judge,
             clock=self.clock,
         )
-        return EndpointState(endpoint.id, endpoint.merchant_id, endpoint.updated_at, policy, breaker)
+        return EndpointState(endpoint.id, endpoint.updated_at, policy, breaker)
 
     def _drop_idle(self) -> None:
         """Drop idle states at the limit, because nothing else drops a deleted endpoint that was failing."""

@@ -1,6 +1,7 @@
 """Sends webhook requests over HTTP: to checked addresses only, without redirects, with short time-outs."""
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Mapping
 
@@ -8,11 +9,11 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from synccash.payments.webhook import DeliveryResult
-from synccash.webhooks.address import AddressRefusedError, check_url, is_public
-from synccash.webhooks.name_lookups import NameLookupError, NameLookups, lookups_of
+from synccash.webhooks.address import SETTING, AddressRefusedError, check_url, is_public
+from synccash.webhooks.name_lookups import NameLookupError, NameLookups
 
 _READ_LIMIT = 2_048
-_EACH = 4
+_REST_S = 1.0
 
 
 class WebhookSender:
@@ -25,9 +26,12 @@ class WebhookSender:
         self._session: aiohttp.ClientSession | None = None
 
     async def post(
-        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float, merchant_id: str
+        self, url: str, *, headers: Mapping[str, str], body: bytes, timeout_s: float
     ) -> DeliveryResult:
-        """Send one request. Returns failures of the merchant's server instead of raising them."""
+        """Send one request. Returns failures of the merchant's server instead of raising them.
+
+        `timeout_s` limits all of it: name lookup, connection, TLS and response.
+        """
         try:
             check_url(url, private=self._private)
             request = self._open().post(
@@ -37,15 +41,14 @@ class WebhookSender:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout_s, ceil_threshold=float("inf")),
             )
-            with lookups_of(merchant_id):
-                response = await request
-            async with response:
-                await response.content.read(_READ_LIMIT)
+            async with request as response:
+                start = await _start(response)
                 response.close()
                 return DeliveryResult(
                     status=response.status,
                     error=None if response.ok else f"HTTP {response.status}",
                     retry_after_s=_seconds(response.headers.get("Retry-After")),
+                    body=start,
                 )
         except AddressRefusedError as error:
             return DeliveryResult(error=f"address refused: {error}")
@@ -56,7 +59,7 @@ class WebhookSender:
             return DeliveryResult(error=str(refused) if refused else type(error).__name__)
 
     async def aclose(self) -> None:
-        """Close every connection, without waiting for blocked name lookups."""
+        """Close every connection, and fail pending name lookups."""
         if self._session is not None:
             await self._resolver.close()
             await self._session.close()
@@ -65,8 +68,8 @@ class WebhookSender:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
+                # No limit by host: merchants may share one, and the dispatcher limits each of them.
                 limit=0,
-                limit_per_host=_EACH,
                 resolver=self._resolver if self._private else PublicOnly(self._resolver),
                 use_dns_cache=False,
             )
@@ -95,12 +98,29 @@ class PublicOnly(AbstractResolver):
         """Return the addresses of a name. Raises OSError."""
         found = await self._inner.resolve(host, port, family)
         if not found or not all(is_public(answer["host"]) for answer in found):
-            raise _NotPublicError(f"address refused: {host} does not lead to a public address")
+            raise _NotPublicError(
+                f"address refused: {host} does not lead to a public address; the setting {SETTING} allows "
+                "others"
+            )
         return found
 
     async def close(self) -> None:
         """Close the inner resolver."""
         await self._inner.close()
+
+
+async def _start(response: aiohttp.ClientResponse) -> bytes:
+    """Return the first bytes of a response's body, _READ_LIMIT at most.
+
+    Once some have arrived, the rest is waited for only shortly: the status decides, and only the answer to a
+    challenge is read.
+    """
+    found = await response.content.read(_READ_LIMIT)
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_REST_S):
+            while 0 < len(found) < _READ_LIMIT and not response.content.at_eof():
+                found += await response.content.read(_READ_LIMIT - len(found))
+    return found
 
 
 class _NotPublicError(OSError):

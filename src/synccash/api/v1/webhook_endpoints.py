@@ -15,8 +15,16 @@ from synccash.payments.document import moment
 from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.ports import Clock, Identities
 from synccash.payments.request import Tenant
-from synccash.payments.webhook import EVENT_TYPES, ROTATION, EndpointStatus, WebhookEndpoint, WebhookSecret
+from synccash.payments.webhook import (
+    EVENT_TYPES,
+    ROTATION,
+    Challenge,
+    EndpointStatus,
+    WebhookEndpoint,
+    WebhookSecret,
+)
 from synccash.webhooks.address import AddressRefusedError, check_url
+from synccash.webhooks.challenge import new_challenge
 from synccash.webhooks.signature import new_secret
 
 _ERRORS = (400, 415, 422)
@@ -41,10 +49,14 @@ class EndpointMaker:
             url=body.url,
             types=None if body.types is None else tuple(body.types),
             secrets=(WebhookSecret(new_secret()),),
-            status=EndpointStatus.ENABLED,
+            status=EndpointStatus.PENDING,
             created_at=now,
             updated_at=now,
         )
+
+    def challenge(self) -> Challenge:
+        """Return a new challenge."""
+        return new_challenge(self.identities)
 
     def changed(self, endpoint: WebhookEndpoint, body: EndpointChangeBody) -> WebhookEndpoint:
         """Return the endpoint with the changes of the body. Raises ProblemError 422.
@@ -91,10 +103,14 @@ async def create_endpoint(
 ) -> Json:
     """Create an endpoint. Only this response shows its signing secret.
 
+    The endpoint is `pending` until its server answers a challenge: a signed event `endpoint.verification`.
+    Answer it with 200 and `{"challenge": "…"}`, the `challenge` of its object. It is sent again for 72 hours,
+    and events are kept meanwhile.
+
     A merchant has at most 16 endpoints in each mode, disabled ones included: one more gets 409
     `webhook_endpoint_limit`.
     """
-    made = await endpoints.add(endpoint_maker.new(tenant, data))
+    made = await endpoints.add(endpoint_maker.new(tenant, data), endpoint_maker.challenge())
     return json(_document(made, secret=True), 201)
 
 
@@ -119,9 +135,15 @@ async def change_endpoint(
     endpoint_maker: Given[EndpointMaker],
     tenant: Given[Tenant],
 ) -> Json:
-    """Change the members that are present. A new secret is shown once."""
+    """Change the members that are present. A new secret is shown once.
+
+    A new `url` has to be verified: the endpoint is `pending` and gets a challenge. The status `enabled` sends
+    a pending endpoint a new challenge at once.
+    """
     endpoint = await _found(endpoints, tenant, endpoint_id)
-    written = await endpoints.change(tenant, endpoint_maker.changed(endpoint, data))
+    challenged = data.url is not None or data.status == "enabled"
+    challenge = endpoint_maker.challenge() if challenged else None
+    written = await endpoints.change(tenant, endpoint_maker.changed(endpoint, data), challenge)
     if written is None:
         raise ObjectNotFoundError("webhook endpoint", endpoint_id)
     return json(_document(written, secret=data.rotate_secret))

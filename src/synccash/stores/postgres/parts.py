@@ -56,14 +56,15 @@ new_timeline AS (
 
 
 def new_deliveries(source: str, condition: str = "true") -> str:
-    """Return the step that writes the deliveries of the events in the step `source`: one for each enabled
-    endpoint that subscribes to the event's type and meets `condition`."""
+    """Return the step that writes the deliveries of the events in the step `source`: one for each endpoint
+    that subscribes to the event's type and meets `condition`. Those of a pending endpoint become due when it
+    is verified."""
     return f"""
 new_deliveries AS (
     INSERT INTO deliveries (event_id, endpoint_id, due_at)
-    SELECT e.id, w.id, now() FROM {source} e
+    SELECT e.id, w.id, CASE w.status WHEN 'pending' THEN 'infinity' ELSE now() END FROM {source} e
     JOIN webhook_endpoints w ON w.merchant_id = e.merchant_id AND w.livemode = e.livemode
-    WHERE w.status = 'enabled' AND (w.types IS NULL OR w.types::jsonb ? e.type) AND {condition}
+    WHERE w.status IN ('pending', 'enabled') AND (w.types IS NULL OR w.types::jsonb ? e.type) AND {condition}
 )"""  # noqa: S608 - put together from words of our own statements
 
 

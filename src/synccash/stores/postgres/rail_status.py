@@ -26,7 +26,7 @@ WITH changed AS (
 tenants AS (
     SELECT merchant_id, livemode FROM api_keys WHERE merchant_id IS NOT NULL AND revoked_at IS NULL
     UNION
-    SELECT merchant_id, livemode FROM webhook_endpoints WHERE status = 'enabled'
+    SELECT merchant_id, livemode FROM webhook_endpoints WHERE status IN ('pending', 'enabled')
 ),
 new_events AS (
     INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)

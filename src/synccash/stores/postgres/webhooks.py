@@ -13,7 +13,10 @@ from synccash.payments.case import Event
 from synccash.payments.errors import EndpointLimitError
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import (
+    ENDPOINT_VERIFICATION,
     MAX_ENDPOINTS,
+    VERIFICATION_DELAY_S,
+    Challenge,
     Delivery,
     EndpointStatus,
     WebhookEndpoint,
@@ -26,21 +29,66 @@ from synccash.stores.postgres.rows import to_json
 _OWN_ENDPOINT = "merchant_id = $1 AND livemode = $2 AND status <> 'removed'"
 _ROW = "row_to_json(webhook_endpoints) AS endpoint"
 
+
+def _challenge(source: str) -> str:
+    """Return the steps that write the challenge $8 with the text $9 for the pending endpoint in the step
+    `source`. A repeated statement writes nothing more."""
+    return f"""
+challenge_event AS (
+    INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
+    SELECT $8, merchant_id, livemode, '{ENDPOINT_VERIFICATION}', now(), id, 1, json_build_object(
+        'id', id, 'object', 'webhook_endpoint', 'status', status, 'challenge', $9::text)
+    FROM {source} WHERE status = 'pending' AND $8::text IS NOT NULL
+    ON CONFLICT (id) DO NOTHING
+),
+challenge_delivery AS (
+    INSERT INTO deliveries (event_id, endpoint_id, due_at)
+    SELECT $8, id, now() + make_interval(secs => {VERIFICATION_DELAY_S})
+    FROM {source} WHERE status = 'pending' AND $8::text IS NOT NULL
+    ON CONFLICT (event_id, endpoint_id) DO NOTHING
+)"""  # noqa: S608 - put together from constants
+
+
 _ADD = f"""
-INSERT INTO webhook_endpoints (id, merchant_id, livemode, url, types, secrets, status)
-VALUES ($1, $2, $3, $4, $5, $6, 'enabled')
-ON CONFLICT (id) DO UPDATE SET id = excluded.id
-RETURNING {_ROW}
+WITH new_endpoint AS (
+    INSERT INTO webhook_endpoints
+        (id, merchant_id, livemode, url, types, secrets, status, verified_at, verification_event_id)
+    VALUES ($3, $1, $2, $4, $5, $6, $7, CASE WHEN $7 = 'pending' THEN NULL ELSE now() END, $8)
+    ON CONFLICT (id) DO UPDATE SET id = excluded.id
+    RETURNING *
+),
+{_challenge("new_endpoint")}
+SELECT row_to_json(new_endpoint) AS endpoint FROM new_endpoint
 """  # noqa: S608 - put together from constants
 _ALL = f"SELECT {_ROW} FROM webhook_endpoints WHERE {_OWN_ENDPOINT} ORDER BY created_at, id"  # noqa: S608
 _ONE = f"SELECT {_ROW} FROM webhook_endpoints WHERE {_OWN_ENDPOINT} AND id = $3"  # noqa: S608
+# The status is decided here, because an endpoint may be verified between its reading and this statement.
+_NEW_STATUS = """CASE WHEN $7 = 'disabled' THEN 'disabled'
+        WHEN url <> $4 OR verified_at IS NULL THEN 'pending' ELSE 'enabled' END"""
+# A pending endpoint's deliveries wait for its verification; the new fence keeps a try that is under way from
+# making one of them due again. A former challenge is not sent any more.
 _CHANGE = f"""
-UPDATE webhook_endpoints SET
-    url = $4, types = $5, secrets = $6, status = $7, updated_at = now(),
-    disabled_reason = CASE WHEN $7 = 'disabled' THEN $8 END,
-    failing_since = CASE WHEN $7 = 'disabled' THEN failing_since END
-WHERE {_OWN_ENDPOINT} AND id = $3
-RETURNING {_ROW}
+WITH changed AS (
+    UPDATE webhook_endpoints SET
+        url = $4, types = $5, secrets = $6, status = {_NEW_STATUS}, updated_at = now(),
+        disabled_reason = CASE WHEN $7 = 'disabled' THEN $10 END,
+        failing_since = CASE WHEN $7 = 'disabled' THEN failing_since END,
+        verified_at = CASE WHEN url = $4 THEN verified_at END,
+        verification_event_id = CASE
+            WHEN {_NEW_STATUS} = 'pending' THEN coalesce($8, verification_event_id)
+            ELSE verification_event_id END
+    WHERE {_OWN_ENDPOINT} AND id = $3
+    RETURNING *
+),
+kept_deliveries AS (
+    UPDATE deliveries d SET fence = fence + 1,
+        due_at = CASE WHEN e.type <> '{ENDPOINT_VERIFICATION}' THEN 'infinity'::timestamptz END
+    FROM changed, events e
+    WHERE d.endpoint_id = changed.id AND d.due_at IS NOT NULL AND e.id = d.event_id AND d.event_id <> $8
+        AND changed.status = 'pending' AND $8::text IS NOT NULL
+),
+{_challenge("changed")}
+SELECT row_to_json(changed) AS endpoint FROM changed
 """  # noqa: S608
 _REMOVE = f"""
 WITH removed AS (
@@ -54,22 +102,34 @@ dropped AS (
 SELECT id FROM removed
 """  # noqa: S608
 
-# $4 and $5 limit the deliveries of endpoints that are busy or failing, so that one slow endpoint does not
-# take all posts. An endpoint whose breaker is open has the limit 0.
+# $4 and $5 limit the deliveries of endpoints that are busy or failing, $6 to $9 those of merchants in each
+# mode, so that one slow endpoint or one merchant's endpoints do not take all posts. An endpoint whose breaker
+# is open has the limit 0. Merchants take turns: first one delivery of each, then a second one of each.
 _TAKE = """
 WITH held AS MATERIALIZED (SELECT * FROM unnest($4::text[], $5::int[]) AS held (id, room)),
-due AS MATERIALIZED (
-    SELECT first.event_id, first.endpoint_id
-    FROM webhook_endpoints w LEFT JOIN held USING (id) CROSS JOIN LATERAL (
+paced AS MATERIALIZED (
+    SELECT * FROM unnest($6::text[], $7::boolean[], $8::int[]) AS paced (merchant_id, livemode, room)
+),
+candidates AS MATERIALIZED (
+    SELECT first.event_id, first.endpoint_id, first.due_at, coalesce(paced.room, $9) AS room,
+        row_number() OVER (PARTITION BY w.merchant_id, w.livemode ORDER BY first.due_at) AS turn
+    FROM webhook_endpoints w LEFT JOIN held USING (id)
+    LEFT JOIN paced ON paced.merchant_id = w.merchant_id AND paced.livemode = w.livemode
+    CROSS JOIN LATERAL (
         SELECT d.event_id, d.endpoint_id, d.due_at FROM deliveries d
         WHERE d.endpoint_id = w.id AND d.due_at <= now()
-        ORDER BY d.due_at LIMIT coalesce(held.room, $2) FOR NO KEY UPDATE SKIP LOCKED
+            AND (w.status = 'enabled' OR d.event_id = w.verification_event_id)
+        ORDER BY d.due_at LIMIT least(coalesce(held.room, $2), coalesce(paced.room, $9))
+        FOR NO KEY UPDATE SKIP LOCKED
     ) first
-    WHERE w.status = 'enabled' AND held.room IS DISTINCT FROM 0 AND EXISTS (
-        SELECT 1 FROM deliveries d WHERE d.due_at <= now()
-        AND d.endpoint_id NOT IN (SELECT id FROM held WHERE room = 0)
-    )
-    ORDER BY first.due_at LIMIT $1
+    WHERE w.status IN ('enabled', 'pending') AND held.room IS DISTINCT FROM 0
+        AND paced.room IS DISTINCT FROM 0 AND EXISTS (
+            SELECT 1 FROM deliveries d WHERE d.due_at <= now()
+            AND d.endpoint_id NOT IN (SELECT id FROM held WHERE room = 0)
+        )
+),
+due AS MATERIALIZED (
+    SELECT event_id, endpoint_id FROM candidates WHERE turn <= room ORDER BY turn, due_at LIMIT $1
 ),
 taken AS (
     UPDATE deliveries d SET
@@ -97,6 +157,42 @@ recovered_endpoint AS (
 )
 SELECT endpoint_id FROM settled
 """
+_VERIFIED = """
+WITH settled AS (
+    UPDATE deliveries SET due_at = NULL, delivered_at = now(), last_status = $4, last_error = NULL
+    WHERE event_id = $1 AND endpoint_id = $2 AND fence = $3
+    RETURNING event_id, endpoint_id
+),
+verified AS (
+    UPDATE webhook_endpoints w SET
+        status = 'enabled', verified_at = now(), updated_at = now(), failing_since = NULL
+    FROM settled
+    WHERE w.id = settled.endpoint_id AND w.status = 'pending' AND w.verification_event_id = settled.event_id
+    RETURNING w.id
+),
+due_deliveries AS (
+    UPDATE deliveries d SET due_at = now(), created_at = now()
+    FROM verified WHERE d.endpoint_id = verified.id AND d.due_at = 'infinity'
+)
+SELECT endpoint_id FROM settled
+"""
+# An order's commit that saw the endpoint pending may end after its verification: its delivery is found here.
+_HEARTBEAT = """
+WITH heartbeat AS (
+    INSERT INTO webhook_heartbeat (seen_at) VALUES (now())
+    ON CONFLICT (only_row) DO UPDATE SET seen_at = now()
+)
+UPDATE deliveries d SET due_at = now(), created_at = now()
+FROM webhook_endpoints w
+WHERE w.id = d.endpoint_id AND w.status = 'enabled' AND d.due_at = 'infinity'
+"""
+_OVERDUE = """
+SELECT extract(epoch FROM now() - min(d.due_at))::float8 AS overdue_s
+FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id
+WHERE d.due_at < now() - make_interval(secs => $1)
+    AND (w.status = 'enabled' OR (w.status = 'pending' AND d.event_id = w.verification_event_id))
+    AND NOT EXISTS (SELECT FROM webhook_heartbeat WHERE seen_at > now() - make_interval(secs => $1))
+"""
 _FAILED = """
 WITH settled AS (
     UPDATE deliveries SET due_at = now() + make_interval(secs => $6), last_status = $4, last_error = $5
@@ -117,7 +213,7 @@ RETURNING endpoint_id
 _DISABLE = f"""
 WITH disabled AS (
     UPDATE webhook_endpoints SET status = 'disabled', disabled_reason = $2, updated_at = now()
-    WHERE id = $1 AND status = 'enabled' RETURNING merchant_id, livemode
+    WHERE id = $1 AND status IN ('pending', 'enabled') RETURNING merchant_id, livemode
 ),
 dropped AS (
     UPDATE deliveries d SET due_at = NULL FROM disabled WHERE d.endpoint_id = $1 AND d.due_at IS NOT NULL
@@ -133,20 +229,21 @@ new_events AS (
 SELECT id FROM new_events
 """  # noqa: S608
 # The new fence invalidates a try that is under way, so that its result does not settle the new delivery.
-_REDELIVER = """
+_REDELIVER = f"""
 WITH event AS (
-    SELECT id, merchant_id, livemode FROM events WHERE merchant_id = $1 AND livemode = $2 AND id = $3
+    SELECT id, merchant_id, livemode, type FROM events
+    WHERE merchant_id = $1 AND livemode = $2 AND id = $3
 ),
 new_deliveries AS (
     INSERT INTO deliveries (event_id, endpoint_id, due_at)
     SELECT event.id, w.id, now() FROM event JOIN webhook_endpoints w USING (merchant_id, livemode)
-    WHERE w.status = 'enabled'
+    WHERE w.status = 'enabled' AND event.type <> '{ENDPOINT_VERIFICATION}'
     ON CONFLICT (event_id, endpoint_id) DO UPDATE SET
         due_at = now(), created_at = now(), tries = 0, delivered_at = NULL, fence = deliveries.fence + 1
     RETURNING endpoint_id
 )
 SELECT event.id, (SELECT count(*) FROM new_deliveries) AS endpoints FROM event
-"""
+"""  # noqa: S608 - put together from constants
 
 
 class _Secret(msgspec.Struct):
@@ -169,6 +266,7 @@ class _Endpoint(msgspec.Struct):
 
 
 NO_LIMITS: Mapping[str, int] = MappingProxyType({})
+NO_MERCHANT_LIMITS: Mapping[Tenant, int] = MappingProxyType({})
 _endpoint_row = msgspec.json.Decoder(_Endpoint)
 _EVENT = ("id", "merchant_id", "livemode", "type", "created_at", "object_id", "object_version", "data")
 
@@ -179,20 +277,15 @@ class PostgresWebhooks:
 
     database: Database
 
-    async def add(self, endpoint: WebhookEndpoint) -> WebhookEndpoint:
+    async def add(self, endpoint: WebhookEndpoint, challenge: Challenge | None = None) -> WebhookEndpoint:
         """Create an endpoint; each new event of a type that it subscribes to is delivered to it.
 
-        Raises EndpointLimitError when the merchant has MAX_ENDPOINTS others.
+        A pending endpoint gets them after it has answered `challenge`; any other counts as verified. Raises
+        EndpointLimitError when the merchant has MAX_ENDPOINTS others.
         """
+        tenant = Tenant(endpoint.merchant_id, endpoint.livemode)
         try:
-            found = await self._run(
-                _ADD,
-                endpoint.id,
-                endpoint.merchant_id,
-                endpoint.livemode,
-                endpoint.url,
-                *_lists(endpoint),
-            )
+            found = await self._run(_ADD, *_written(tenant, endpoint, challenge))
         except asyncpg.CheckViolationError as error:
             if error.constraint_name != "webhook_endpoints_limit":
                 raise
@@ -210,18 +303,15 @@ class PostgresWebhooks:
         found = await self._run(_ONE, tenant.merchant_id, tenant.livemode, endpoint_id)
         return _endpoint(found[0]) if found else None
 
-    async def change(self, tenant: Tenant, endpoint: WebhookEndpoint) -> WebhookEndpoint | None:
-        """Write an endpoint's URL, types, secrets and status. Returns None if it no longer exists."""
-        found = await self._run(
-            _CHANGE,
-            tenant.merchant_id,
-            tenant.livemode,
-            endpoint.id,
-            endpoint.url,
-            *_lists(endpoint),
-            endpoint.status.value,
-            endpoint.disabled_reason,
-        )
+    async def change(
+        self, tenant: Tenant, endpoint: WebhookEndpoint, challenge: Challenge | None = None
+    ) -> WebhookEndpoint | None:
+        """Write an endpoint's URL, types, secrets and status. Returns None if it no longer exists.
+
+        An endpoint that is not disabled is pending until its URL is verified; `challenge` is then sent to
+        it, and replaces a former one.
+        """
+        found = await self._run(_CHANGE, *_written(tenant, endpoint, challenge), endpoint.disabled_reason)
         return _endpoint(found[0]) if found else None
 
     async def remove(self, tenant: Tenant, endpoint_id: str) -> bool:
@@ -235,17 +325,50 @@ class PostgresWebhooks:
         return found[0]["endpoints"] if found else None
 
     async def take(
-        self, *, limit: int, each: int, lease_s: float, room: Mapping[str, int] = NO_LIMITS
+        self,
+        *,
+        limit: int,
+        each: int,
+        lease_s: float,
+        room: Mapping[str, int] = NO_LIMITS,
+        merchant_each: int | None = None,
+        merchant_room: Mapping[Tenant, int] = NO_MERCHANT_LIMITS,
     ) -> Sequence[Delivery]:
         """Lease due deliveries; a delivery that is not settled is due again after its lease.
 
-        Takes at most `room[id]` deliveries for one endpoint, or `each` if `room` does not have its id.
+        Takes at most `room[id]` deliveries for one endpoint, or `each` if `room` does not have its id; and
+        at most `merchant_room[tenant]` for a merchant in one mode, or `merchant_each`. Merchants take turns.
         """
         try:
-            found = await self.database.commit(_TAKE, limit, each, lease_s, list(room), list(room.values()))
+            found = await self.database.commit(
+                _TAKE,
+                limit,
+                each,
+                lease_s,
+                list(room),
+                list(room.values()),
+                [tenant.merchant_id for tenant in merchant_room],
+                [tenant.livemode for tenant in merchant_room],
+                list(merchant_room.values()),
+                limit if merchant_each is None else merchant_each,
+            )
         except InDoubtError:
             return []  # deliveries that were leased are due again after their leases
         return [_delivery(row) for row in found]
+
+    async def heartbeat(self) -> None:
+        """Record that a process takes deliveries, and make due what was kept for endpoints verified since."""
+        await self._run(_HEARTBEAT)
+
+    async def overdue_s(self, than_s: float) -> float | None:
+        """Return for how long the oldest delivery is due if no process takes deliveries; None if one does, or
+        if none is due. Both count after `than_s` seconds."""
+        return (await self._run(_OVERDUE, than_s))[0]["overdue_s"]
+
+    async def verified(self, delivery: Delivery, status: int) -> bool:
+        """Record that an endpoint answered its challenge, and make its kept deliveries due. Returns False if
+        another dispatcher has leased the challenge since."""
+        return bool(await self._run(_VERIFIED, *_name(delivery), status))
 
     async def delivered(self, delivery: Delivery, status: int) -> bool:
         """Record a successful delivery. Returns False if another dispatcher has leased it since."""
@@ -262,7 +385,7 @@ class PostgresWebhooks:
         return bool(await self._run(_POSTPONE, *_name(delivery), due_in_s))
 
     async def disable(self, endpoint_id: str, *, reason: str, event_id: str) -> bool:
-        """Disable an endpoint and write the event about it. Returns False if it was not enabled."""
+        """Disable an endpoint and write the event about it. Returns False if it was disabled already."""
         return bool(await self._run(_DISABLE, endpoint_id, reason, event_id))
 
     async def _run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
@@ -272,6 +395,20 @@ class PostgresWebhooks:
 def _lists(endpoint: WebhookEndpoint) -> tuple[bytes | None, bytes]:
     types = None if endpoint.types is None else to_json(endpoint.types)
     return types, to_json([{"text": s.text, "until": s.until} for s in endpoint.secrets])
+
+
+def _written(tenant: Tenant, endpoint: WebhookEndpoint, challenge: Challenge | None) -> tuple[Any, ...]:
+    """Return the arguments $1 to $9 of the statements that write an endpoint."""
+    return (
+        tenant.merchant_id,
+        tenant.livemode,
+        endpoint.id,
+        endpoint.url,
+        *_lists(endpoint),
+        endpoint.status.value,
+        challenge and challenge.event_id,
+        challenge and challenge.text,
+    )
 
 
 def _name(delivery: Delivery) -> tuple[str, str, int]:

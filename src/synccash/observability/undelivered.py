@@ -1,0 +1,57 @@
+"""Watches whether webhooks are delivered at all, in the background, so that health runs no query."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from synccash.payments.errors import StoreUnavailableError
+from synccash.payments.ports import Clock
+
+log = structlog.get_logger("synccash.undelivered")
+
+WATCH_S = 15.0
+"""Pause between two readings, in seconds."""
+OVERDUE_S = 60.0
+"""For how long an event has to be due, without a process that takes deliveries, before it is reported."""
+
+
+class Deliveries(Protocol):
+    """The outbox, as the watch reads it."""
+
+    async def overdue_s(self, than_s: float) -> float | None: ...
+
+
+@dataclass(slots=True)
+class UndeliveredWatch:
+    """Live: one loop of one process. `overdue_s` is the latest reading; None while PostgreSQL is
+    unreachable."""
+
+    deliveries: Deliveries
+    clock: Clock
+    overdue_s: float | None = None
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        while True:
+            await self.read()
+            await self.clock.sleep(WATCH_S)
+
+    async def read(self) -> None:
+        """Read once."""
+        try:
+            self.overdue_s = await self.deliveries.overdue_s(OVERDUE_S)
+        except StoreUnavailableError as error:
+            self.overdue_s = None
+            log.debug("undelivered_not_read", reason=str(error))
+        except Exception:
+            self.overdue_s = None
+            log.exception("undelivered_read_failed")
+
+    def warnings(self) -> Sequence[tuple[str, str]]:
+        """Return what an operator has to do, as (part of the service, text)."""
+        if self.overdue_s is None:
+            return ()
+        text = f"webhooks have been due for {self.overdue_s:.0f} s and no process delivers them: start "
+        return (("webhooks", f"{text}`synccash webhooks`"),)

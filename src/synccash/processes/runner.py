@@ -1,0 +1,30 @@
+"""Runs a process: its logging, its event loop and its exit code."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import uvloop
+
+from synccash.observability.logs import configure_logging
+from synccash.settings.loader import Settings, SettingsError
+from synccash.settings.secret import Secret
+
+
+def run_process(settings: Settings, role: Callable[[Secret], Coroutine[Any, Any, None]]) -> int:
+    """Run `role` with the database's URL until it returns; return the exit code."""
+    configure_logging(settings.log_level)
+    if settings.database_url is None:
+        print(
+            "synccash: SYNCCASH_DATABASE_URL is not set; set it to the URL of your PostgreSQL database",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(role(settings.database_url))
+    except SettingsError as error:
+        print(f"synccash: {error}", file=sys.stderr)
+        return 1
+    return 0

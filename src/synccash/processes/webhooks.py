@@ -1,0 +1,135 @@
+"""The webhooks process: delivers merchants' events. It sends nothing to a rail and takes no order, so that a
+merchant's slow endpoint or silent name server cannot delay a payment."""
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import dataclass
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from synccash.engine.system import SystemClock, SystemIdentities
+from synccash.observability.metrics import LoopCollector
+from synccash.payments.ports import WorkSignal
+from synccash.processes.engine_settings import notifier_settings
+from synccash.processes.registry import build_registry
+from synccash.processes.runner import run_process
+from synccash.processes.worker import WorkerServer
+from synccash.settings.loader import Settings
+from synccash.settings.name_servers import read_name_servers
+from synccash.settings.secret import Secret
+from synccash.stores.local_work_signal import LocalWorkSignal
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.pool import connect
+from synccash.stores.postgres.recovery import hold_if_server_changed
+from synccash.stores.postgres.webhooks import PostgresWebhooks
+from synccash.stores.supervised_loops import LoopSupervisor
+from synccash.stores.valkey.session import open_session
+from synccash.stores.valkey.work_signal import ValkeyWorkSignal
+from synccash.webhooks.dispatcher import WebhookDispatcher
+from synccash.webhooks.name_lookups import NameLookups
+from synccash.webhooks.sender import WebhookSender
+from synccash.webhooks.signature import signed_headers
+
+_CONNECTIONS = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WebhookCollector:
+    """`webhook_*`: what the dispatcher has done."""
+
+    dispatcher: WebhookDispatcher
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all series with their present values."""
+        sent = self.dispatcher.deliveries
+        for name, text, count in (
+            ("webhook_delivered", "Events that were delivered", sent.delivered),
+            ("webhook_failed", "Posts of an event that failed", sent.failed),
+            (
+                "webhook_postponed",
+                "Posts postponed because the breaker of the endpoint was open",
+                sent.postponed,
+            ),
+            ("webhook_endpoints_disabled", "Endpoints disabled after repeated failures", sent.disabled),
+        ):
+            yield CounterMetricFamily(name, text, value=count)
+        for name, text, count in (
+            ("webhook_under_way", "Posts of events in progress", self.dispatcher.busy),
+            ("webhook_endpoints_shut", "Endpoints whose breaker is not closed", self.dispatcher.shut),
+        ):
+            yield GaugeMetricFamily(name, text, value=count)
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookService:
+    """The live parts of one webhooks process."""
+
+    dispatcher: WebhookDispatcher
+    loops: LoopSupervisor
+
+
+@contextlib.asynccontextmanager
+async def webhook_service(settings: Settings, database_url: Secret | str) -> AsyncGenerator[WebhookService]:
+    """Wire the parts of a webhooks process. At the end they are closed in reverse order."""
+    async with contextlib.AsyncExitStack() as stack:
+        clock, identities, loops = SystemClock(), SystemIdentities(), LoopSupervisor()
+        registry = build_registry(settings, clock.monotonic)
+        pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=hold_if_server_changed)
+        stack.push_async_callback(pool.close)
+        database = Database(pool, profile=registry.profile("database"), budget=registry.budget("database"))
+        work_signal: WorkSignal = LocalWorkSignal()
+        if settings.valkey_url is not None:
+            opening = open_session(settings.valkey_url, identities.new("proc"), supervisor=loops)
+            over_valkey = ValkeyWorkSignal(await stack.enter_async_context(opening))
+            over_valkey.start()
+            stack.push_async_callback(over_valkey.close)
+            work_signal = over_valkey
+        sender = WebhookSender(
+            private=settings.webhook_private_addresses,
+            resolver=NameLookups(read_name_servers(settings.webhook_name_servers)),
+        )
+        stack.push_async_callback(sender.aclose)
+        yield WebhookService(
+            dispatcher=WebhookDispatcher(
+                outbox=PostgresWebhooks(database),
+                post=sender.post,
+                sign=signed_headers,
+                clock=clock,
+                identities=identities,
+                work_signal=work_signal,
+                random=random.random,
+                settings=notifier_settings(settings, registry.profile("webhook")),
+            ),
+            loops=loops,
+        )
+
+
+def webhook_server(service: WebhookService, host: str, port: int) -> WorkerServer:
+    """Return the server of the process's metrics. Raises SettingsError when its port cannot be opened."""
+    collectors = (WebhookCollector(service.dispatcher), LoopCollector(service.loops.restarts))
+    return WorkerServer(collectors, host=host, port=port, setting="webhook_port")
+
+
+def deliver(settings: Settings) -> int:
+    """Deliver webhooks until a signal stops it; return the exit code."""
+    return run_process(settings, lambda url: _deliver(settings, url))
+
+
+async def _deliver(settings: Settings, database_url: Secret) -> None:
+    async with webhook_service(settings, database_url) as service:
+        port = settings.webhook_port
+        servers = [] if port is None else [webhook_server(service, settings.host, port)]
+
+        def stop() -> None:
+            for part in (service.dispatcher, *servers):
+                part.stop()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(service.loops.run("webhooks", service.dispatcher.run))
+            for server in servers:
+                group.create_task(server.answer())

@@ -1,0 +1,286 @@
+"""A new endpoint gets events only after its server has answered a challenge."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from aiohttp import web
+from standardwebhooks import Webhook
+
+from synccash.client import answer_challenge, verify_webhook
+from synccash.engine.system import SystemClock
+from synccash.observability.undelivered import UndeliveredWatch
+from synccash.payments.case import Event
+from synccash.payments.webhook import Challenge, EndpointStatus, WebhookEndpoint
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.pool import Pool
+from synccash.stores.postgres.webhooks import PostgresWebhooks
+from synccash.webhooks.challenge import answers_challenge
+from webhooks.merchant_server import MerchantServer, merchant_server
+from webhooks.test_delivery import SECRET, TENANT, endpoint, eventually, happen, notifying
+
+CHALLENGE = Challenge("evt_challenge", "a-random-text")
+PENDING = EndpointStatus.PENDING
+
+
+def pending(url: str, **changes) -> WebhookEndpoint:
+    return endpoint(url, status=PENDING, **changes)
+
+
+async def created(pool: Pool, url: str, **changes) -> PostgresWebhooks:
+    """Create a pending endpoint whose challenge is due at once."""
+    webhooks = PostgresWebhooks(Database(pool))
+    await webhooks.add(pending(url, **changes), CHALLENGE)
+    await due(pool)
+    return webhooks
+
+
+async def due(pool: Pool) -> None:
+    await pool.execute("UPDATE deliveries SET due_at = now() WHERE due_at < 'infinity'")
+
+
+async def status(pool: Pool, wanted: str) -> None:
+    await eventually(pool, f"SELECT status = '{wanted}' FROM webhook_endpoints")
+
+
+def types(server: MerchantServer) -> list[str]:
+    return [json.loads(body)["type"] for _, body in server.received]
+
+
+async def test_events_are_kept_until_the_challenge_is_answered_and_then_delivered(pool: Pool):
+    async with merchant_server() as server, notifying(pool):
+        server.answers_challenges = False
+        webhooks = await created(pool, server.url)
+        await happen(pool, 1)
+        await server.arrived.get()
+        await eventually(
+            pool, "SELECT last_error IS NOT NULL FROM deliveries WHERE event_id = 'evt_challenge'"
+        )
+        assert types(server) == ["endpoint.verification"]
+        server.answers_challenges = True
+        await due(pool)
+        await status(pool, "enabled")
+        await eventually(pool, "SELECT bool_and(delivered_at IS NOT NULL) FROM deliveries")
+        assert types(server)[1:] == ["payment.created"]
+        assert server.challenges == [CHALLENGE.text]
+        assert [found.status for found in await webhooks.endpoints(TENANT)] == [EndpointStatus.ENABLED]
+
+
+async def test_the_challenge_is_signed_and_the_sdk_answers_it(pool: Pool):
+    async with merchant_server() as server, notifying(pool):
+        server.answers_challenges = False
+        await created(pool, server.url)
+        await server.arrived.get()
+        headers, body = server.received[0]
+        event = verify_webhook(body, headers, SECRET.text)
+        Webhook(SECRET.text).verify(body, headers)
+    answer = answer_challenge(event)
+    assert answer is not None
+    assert json.loads(answer) == {"challenge": CHALLENGE.text}
+    assert answers_challenge(challenge_event(), answer)
+
+
+def challenge_event() -> Event:
+    data = json.dumps({"id": "we_1", "challenge": CHALLENGE.text}).encode()
+    return Event(
+        id=CHALLENGE.event_id,
+        merchant_id="m_1",
+        livemode=False,
+        type="endpoint.verification",
+        created_at=datetime.now(UTC),
+        object_id="we_1",
+        object_version=1,
+        data=data,
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"challenge": "a-random-text", "more": 1}', b"a-random-text", b" a-random-text\n"]
+)
+def test_the_repeated_challenge_proves_ownership(body: bytes):
+    assert answers_challenge(challenge_event(), body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"ok",
+        b"null",
+        b"[]",
+        b'{"challenge": "another"}',
+        b'{"challenge": 1}',
+        b'{"challenge": "\\ud800"}',
+        b'{"data": {"object": {"challenge": "a-random-text"}}}',
+        b"\xff\xfe",
+        b'"\\ud800"',
+        "ä".encode(),
+    ],
+)
+def test_any_other_body_does_not_prove_ownership(body: bytes):
+    assert not answers_challenge(challenge_event(), body)
+
+
+async def test_a_server_that_answers_200_to_everything_is_not_verified(pool: Pool):
+    async with merchant_server() as server, notifying(pool):
+        server.answers_challenges = False
+        server.answers = [web.Response(text="ok")]
+        await created(pool, server.url)
+        await eventually(pool, "SELECT last_error LIKE '%repeat the challenge%' FROM deliveries")
+        await status(pool, "pending")
+
+
+async def test_a_server_that_returns_the_request_is_not_verified(pool: Pool):
+    async with merchant_server() as server, notifying(pool):
+        server.answers_challenges = False
+        server.echoes = True
+        await created(pool, server.url)
+        await eventually(pool, "SELECT last_error LIKE '%repeat the challenge%' FROM deliveries")
+        await status(pool, "pending")
+
+
+async def test_a_challenge_without_an_answer_disables_its_endpoint_in_the_end(pool: Pool):
+    async with merchant_server() as server, notifying(pool):
+        server.answers_challenges = False
+        webhooks = await created(pool, server.url)
+        await happen(pool)
+        await server.arrived.get()
+        await eventually(
+            pool, "SELECT last_error IS NOT NULL FROM deliveries WHERE event_id = 'evt_challenge'"
+        )
+        await pool.execute("UPDATE deliveries SET created_at = now() - interval '72 hours'")
+        await due(pool)
+        await status(pool, "disabled")
+    [found] = await webhooks.endpoints(TENANT)
+    assert "did not answer its challenge" in (found.disabled_reason or "")
+    assert await pool.fetchval("SELECT count(*) FROM deliveries WHERE due_at IS NOT NULL") == 0
+
+
+async def test_a_new_url_has_to_be_verified_and_gets_nothing_before(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    async with merchant_server() as former, merchant_server() as server:
+        server.answers_challenges = False
+        await webhooks.add(endpoint(former.url))
+        await happen(pool, 1)
+        changed = await webhooks.change(TENANT, endpoint(server.url), CHALLENGE)
+        assert changed is not None
+        assert changed.status is PENDING
+        await due(pool)
+        async with notifying(pool):
+            await server.arrived.get()
+            await happen(pool, 2)
+            await eventually(
+                pool, "SELECT last_error IS NOT NULL FROM deliveries WHERE event_id = 'evt_challenge'"
+            )
+            assert (types(server), former.received) == (["endpoint.verification"], [])
+            server.answers_challenges = True
+            await due(pool)
+            await status(pool, "enabled")
+            await eventually(pool, "SELECT bool_and(delivered_at IS NOT NULL) FROM deliveries")
+            assert types(server)[1:] == ["payment.created"] * 2
+
+
+async def test_a_try_under_way_to_the_former_url_is_not_repeated_to_an_unverified_one(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    await webhooks.add(endpoint("https://example.com/hook"))
+    await happen(pool)
+    [under_way] = await webhooks.take(limit=10, each=10, lease_s=30)
+    await webhooks.change(TENANT, endpoint("https://other.example/hook"), CHALLENGE)
+    assert not await webhooks.failed(under_way, status=None, error="too late", due_in_s=0)
+    await due(pool)
+    assert [taken.event.id for taken in await webhooks.take(limit=10, each=10, lease_s=30)] == [
+        CHALLENGE.event_id
+    ]
+
+
+async def test_an_answer_of_the_former_url_does_not_verify_the_new_one(pool: Pool):
+    webhooks = await created(pool, "https://example.com/hook")
+    [former] = await webhooks.take(limit=10, each=10, lease_s=30)
+    other = Challenge("evt_second", "another")
+    await webhooks.change(TENANT, pending("https://other.example/hook"), other)
+    assert not await webhooks.verified(former, 200)
+    await due(pool)
+    [now] = await webhooks.take(limit=10, each=10, lease_s=30)
+    assert now.event.id == other.event_id
+    assert await webhooks.verified(now, 200)
+    await status(pool, "enabled")
+    assert await webhooks.take(limit=10, each=10, lease_s=30) == []
+
+
+async def test_a_change_that_read_the_endpoint_before_its_verification_does_not_undo_it(pool: Pool):
+    webhooks = await created(pool, "https://example.com/hook")
+    [challenge] = await webhooks.take(limit=10, each=10, lease_s=30)
+    [read] = await webhooks.endpoints(TENANT)
+    assert await webhooks.verified(challenge, 200)
+    written = await webhooks.change(TENANT, replace(read, types=("payment.failed",)))
+    assert written is not None
+    assert written.status is EndpointStatus.ENABLED
+
+
+async def test_enabling_a_pending_endpoint_sends_a_new_challenge_at_once(pool: Pool):
+    webhooks = await created(pool, "https://example.com/hook")
+    [former] = await webhooks.take(limit=10, each=10, lease_s=30)
+    assert await webhooks.failed(former, status=500, error="HTTP 500", due_in_s=28_800)
+    changed = await webhooks.change(TENANT, endpoint(former.endpoint.url), Challenge("evt_second", "another"))
+    assert changed is not None
+    assert changed.status is PENDING
+    await eventually(
+        pool, "SELECT due_at < now() + interval '2 s' FROM deliveries WHERE event_id = 'evt_second'"
+    )
+    assert await pool.fetchval("SELECT due_at FROM deliveries WHERE event_id = 'evt_challenge'") is None
+
+
+async def test_a_repeated_statement_keeps_the_challenge_that_it_has_written(pool: Pool):
+    webhooks = await created(pool, "https://example.com/hook")
+    for _ in range(2):
+        await webhooks.add(pending("https://example.com/hook"), CHALLENGE)
+        await webhooks.change(TENANT, pending("https://other.example/hook"), CHALLENGE)
+    await due(pool)
+    assert len(await webhooks.take(limit=10, each=10, lease_s=30)) == 1
+
+
+async def test_an_event_whose_commit_ends_after_the_verification_is_delivered(pool: Pool):
+    webhooks = await created(pool, "https://example.com/hook")
+    await happen(pool)
+    [challenge] = await webhooks.take(limit=10, each=10, lease_s=30)
+    await webhooks.verified(challenge, 200)
+    # The commit read the endpoint while it was pending.
+    await pool.execute("UPDATE deliveries SET due_at = 'infinity' WHERE event_id <> 'evt_challenge'")
+    assert await webhooks.take(limit=10, each=10, lease_s=30) == []
+    await webhooks.heartbeat()
+    assert len(await webhooks.take(limit=10, each=10, lease_s=30)) == 1
+
+
+async def test_a_challenge_is_not_redelivered_as_an_event(pool: Pool):
+    webhooks = await created(pool, "https://example.com/hook")
+    await webhooks.add(endpoint("https://example.com/other", id="we_2"))
+    assert await webhooks.redeliver(TENANT, CHALLENGE.event_id) == 0
+
+
+async def test_a_challenge_reaches_an_endpoint_that_subscribes_to_other_types(pool: Pool):
+    async with merchant_server() as server, notifying(pool):
+        await created(pool, server.url, types=("payment.failed",))
+        await status(pool, "enabled")
+        assert server.challenges == [CHALLENGE.text]
+
+
+async def test_overdue_events_are_reported_only_while_no_process_delivers(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    await webhooks.add(endpoint("https://example.com"))
+    await happen(pool)
+    assert await webhooks.overdue_s(60.0) is None
+    await pool.execute("UPDATE deliveries SET due_at = now() - interval '2 minutes'")
+    assert await webhooks.overdue_s(60.0) == pytest.approx(120.0, abs=30.0)
+    watch = UndeliveredWatch(webhooks, SystemClock())
+    await watch.read()
+    [(part, text)] = watch.warnings()
+    assert (part, "`synccash webhooks`" in text) == ("webhooks", True)
+    await webhooks.heartbeat()
+    await watch.read()
+    assert watch.warnings() == ()
+    assert await webhooks.overdue_s(60.0) is None
+    await pool.execute("UPDATE webhook_heartbeat SET seen_at = now() - interval '2 minutes'")
+    assert await webhooks.overdue_s(60.0) is not None
+    await pool.execute("UPDATE webhook_endpoints SET status = 'disabled'")
+    assert await webhooks.overdue_s(60.0) is None
