@@ -34,6 +34,7 @@ def _commands() -> "App":
     from synccash.commands.balances import BALANCES
     from synccash.commands.breakers import BREAKERS
     from synccash.commands.config import CONFIG
+    from synccash.commands.listen import listen
     from synccash.commands.merchants import KEYS, MERCHANTS
     from synccash.commands.payments import PAYMENTS
     from synccash.commands.rails import RAILS
@@ -43,7 +44,7 @@ def _commands() -> "App":
 
     app = App(name="synccash", help="Payment orchestrator for mobile money in Ghana.", version=_version)
     nouns = (CONFIG, MERCHANTS, KEYS, PAYMENTS, BALANCES, BREAKERS, RAILS, ROUTES, RECOVERY)
-    for command in (*service.COMMANDS, *nouns, reconcile):
+    for command in (*service.COMMANDS, *nouns, reconcile, listen):
         app.command(command)
     return app
 

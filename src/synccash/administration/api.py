@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from synccash.administration.database import DATA_DIR
 from synccash.administration.errors import AdministrationError
+from synccash.administration.local_keys import local_api_url, local_key
 from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret
 
 _TIMEOUT_S = 15.0
-_LOOPBACK_OF_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _KEY_HINT = "set SYNCCASH_ADMIN_KEY to an admin key, as created by `synccash keys create --admin`"
 
@@ -81,21 +80,14 @@ def management_api(settings: Settings, url: str | None) -> ManagementApi:
     Takes the admin key from the settings, or else from the data folder of `synccash up` here.
     Raises AdministrationError.
     """
-    host = _LOOPBACK_OF_WILDCARD.get(settings.host, settings.host)
-    here = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    address = (url or here).rstrip("/")
+    address = (url or local_api_url(settings)).rstrip("/")
     if not address.startswith(("http://", "https://")):
         raise AdministrationError(f"--url {address}: expected http(s)://host[:port]")
-    key = settings.admin_key or _local_admin_key()
-    if key is None:
+    local = local_key("admin")
+    key = settings.admin_key or (local and Secret(local))
+    if not key:
         raise AdministrationError(f"No admin key: {_KEY_HINT}")
     return ManagementApi(address, key)
-
-
-def _local_admin_key() -> Secret | None:
-    with suppress(OSError, ValueError, KeyError):
-        return Secret(str(json.loads((DATA_DIR / "keys.json").read_text(encoding="utf-8"))["admin"]))
-    return None
 
 
 def _error_text(error: urllib.error.HTTPError, url: str) -> str:

@@ -1,0 +1,22 @@
+"""The keys and the API address of a `synccash up` in this folder, for commands that are given none."""
+
+import json
+from contextlib import suppress
+
+from synccash.administration.database import DATA_DIR
+from synccash.settings.loader import Settings
+
+_LOOPBACK_OF_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
+
+
+def local_key(role: str) -> str | None:
+    """Return the key that `synccash up` made for the role, `admin` or `test`; None if there is none here."""
+    with suppress(OSError, ValueError, KeyError):
+        return str(json.loads((DATA_DIR / "keys.json").read_text(encoding="utf-8"))[role])
+    return None
+
+
+def local_api_url(settings: Settings) -> str:
+    """Return the address of the API that these settings start on this machine."""
+    host = _LOOPBACK_OF_WILDCARD.get(settings.host, settings.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"

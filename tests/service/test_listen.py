@@ -1,0 +1,60 @@
+"""`synccash listen`: events reach a server on the developer's machine, without an endpoint."""
+
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.cutting import shop
+from service.installation import Running, wait_until
+from service.whole import Whole, whole
+from synccash.client import SyncCash, verify_webhook
+
+PAYER = "0241234567"
+
+
+def pay(cash: SyncCash) -> str:
+    payment = cash.create_payment(amount=2500, msisdn=PAYER, reference=uuid.uuid4().hex, rail="mtn_momo")
+    payment = cash.wait(payment, every_s=0.05)
+    assert payment.status == "succeeded"
+    return payment.id
+
+
+def test_listen_forwards_new_events_signed_with_the_secret_that_it_prints(database_url: str, tmp_path: Path):
+    with (
+        whole(database_url, tmp_path, tells=False) as service,
+        SyncCash(service.url, service.key) as cash,
+        shop() as local,
+    ):
+        pay(cash)
+        with listening(service, local.url) as listener:
+            secret = listener.said("secret ")
+            listener.said("Forwarding events to ")
+            paid = pay(cash)
+            events = []
+            while not events or events[-1].type != "payment.succeeded":
+                headers, body = local.next()
+                events.append(verify_webhook(body, headers, secret))
+            assert {event.object.id for event in events} == {paid}
+            wait_until("it is shown", lambda: any("payment.succeeded" in line for line in listener.printed))
+            [line] = [line for line in listener.printed if "payment.succeeded" in line]
+            assert events[-1].id in line
+            assert "HTTP 204" in line
+            assert listener.stop(signal.SIGINT) == 0
+
+
+@contextmanager
+def listening(service: Whole, url: str) -> Iterator[Running]:
+    key = ("--api-key", service.key, "--url", service.url)
+    running = Running.of("listen", "--forward-to", f"{url}/hooks", *key)
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def test_listen_refuses_a_target_that_is_no_url(command):
+    code, _, error = command("listen", "--forward-to", "localhost:3000", "--api-key", "sk_test_1")
+    assert code == 1
+    assert "--forward-to" in error
