@@ -3,7 +3,9 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.resources import files
 
+import asyncpg
 import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
@@ -284,3 +286,24 @@ async def test_overdue_events_are_reported_only_while_no_process_delivers(pool: 
     assert await webhooks.overdue_s(60.0) is not None
     await pool.execute("UPDATE webhook_endpoints SET status = 'disabled'")
     assert await webhooks.overdue_s(60.0) is None
+
+
+async def test_the_migration_back_disables_pending_endpoints_and_forward_counts_existing_ones_as_verified(
+    pool: Pool, database_url: str
+):
+    webhooks = await created(pool, "https://example.com/hook")
+    await webhooks.add(endpoint("https://example.com/other", id="we_2"))
+    await happen(pool)
+    text = (files("synccash.stores.postgres") / "migrations" / "0019_endpoint_ownership.sql").read_text()
+    up, down = text.split("-- migrate:down")
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(down)
+        rows = await connection.fetch("SELECT status FROM webhook_endpoints ORDER BY id")
+        assert [row["status"] for row in rows] == ["disabled", "enabled"]
+        due = "SELECT DISTINCT endpoint_id FROM deliveries WHERE due_at IS NOT NULL"
+        assert [row["endpoint_id"] for row in await connection.fetch(due)] == ["we_2"]
+        await connection.execute(up)
+        assert await connection.fetchval("SELECT bool_and(verified_at IS NOT NULL) FROM webhook_endpoints")
+    finally:
+        await connection.close()

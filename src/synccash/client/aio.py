@@ -263,7 +263,11 @@ class AsyncSyncCash:
         self, url: str, *, types: Sequence[str] | None = None
     ) -> WebhookEndpoint:
         """Create an endpoint that receives all events, or those of `types`. Only this response and that of
-        `rotate_webhook_secret` have the signing secret."""
+        `rotate_webhook_secret` have the signing secret.
+
+        The endpoint is `pending`, and its events are kept, until its server has answered the challenge with
+        `answer_challenge`.
+        """
         return await self._run(calls.create_webhook_endpoint(url, types))
 
     async def list_webhook_endpoints(self) -> Page[WebhookEndpoint]:
@@ -282,7 +286,8 @@ class AsyncSyncCash:
         types: Sequence[str] | None = None,
         status: Literal["enabled", "disabled"] | None = None,
     ) -> WebhookEndpoint:
-        """Change the given fields. `status="enabled"` enables an endpoint disabled after failures again."""
+        """Change the given fields. `status="enabled"` enables an endpoint disabled after failures again, and
+        sends a pending one a new challenge. A new `url` has to be verified."""
         return await self._run(
             calls.update_webhook_endpoint(endpoint_id, url=url, types=types, status=status)
         )
