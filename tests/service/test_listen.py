@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.cutting import shop
+from service.http_servers import webhook_receiver
+from service.in_process import RunningService, running_service
 from service.installation import Running, wait_until
-from service.whole import Whole, whole
 from synccash.client import SyncCash, verify_webhook
 
 PAYER = "0241234567"
@@ -23,9 +23,9 @@ def pay(cash: SyncCash) -> str:
 
 def test_listen_forwards_new_events_signed_with_the_secret_that_it_prints(database_url: str, tmp_path: Path):
     with (
-        whole(database_url, tmp_path, tells=False) as service,
+        running_service(database_url, tmp_path, tells=False) as service,
         SyncCash(service.url, service.key) as cash,
-        shop() as local,
+        webhook_receiver() as local,
     ):
         pay(cash)
         with listening(service, local.url) as listener:
@@ -45,7 +45,7 @@ def test_listen_forwards_new_events_signed_with_the_secret_that_it_prints(databa
 
 
 @contextmanager
-def listening(service: Whole, url: str) -> Iterator[Running]:
+def listening(service: RunningService, url: str) -> Iterator[Running]:
     key = ("--api-key", service.key, "--url", service.url)
     running = Running.of("listen", "--forward-to", f"{url}/hooks", *key)
     try:
