@@ -141,3 +141,26 @@ async def test_a_response_head_in_endless_small_parts_is_cut_at_the_time_out():
         answer = await sent_to(server.url, timeout_s=0.2)
     assert (answer.status, answer.delivered) == (None, False)
     assert (answer.error or "").startswith("no answer within")
+
+
+async def test_a_body_in_two_parts_is_read_as_one():
+    async def speak(line: Line):
+        await line.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        await asyncio.sleep(0.1)
+        await line.say(b"cd")
+
+    async with raw_server(speak) as server, asyncio.timeout(30):
+        assert (await sent_to(server.url)).body == b"abcd"
+
+
+async def test_a_body_that_never_ends_does_not_undo_the_status():
+    held = asyncio.Event()
+
+    async def speak(line: Line):
+        await line.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        await held.wait()
+
+    async with raw_server(speak) as server, asyncio.timeout(30):
+        answer = await sent_to(server.url, timeout_s=60.0)
+        assert (answer.delivered, answer.body) == (True, b"ab")
+        held.set()
