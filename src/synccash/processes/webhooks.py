@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from synccash.engine.system import SystemClock, SystemIdentities
+from synccash.observability.loop_watch import LoopWatch
 from synccash.observability.metrics import LoopCollector
 from synccash.payments.ports import WorkSignal
 from synccash.processes.engine_settings import notifier_settings
@@ -69,6 +70,7 @@ class WebhookService:
 
     dispatcher: WebhookDispatcher
     loops: LoopSupervisor
+    loop_watch: LoopWatch
 
 
 @contextlib.asynccontextmanager
@@ -77,6 +79,9 @@ async def webhook_service(settings: Settings, database_url: Secret | str) -> Asy
     async with contextlib.AsyncExitStack() as stack:
         clock, identities, loops = SystemClock(), SystemIdentities(), LoopSupervisor()
         registry = build_registry(settings, clock.monotonic)
+        loop_watch = LoopWatch()
+        loop_watch.start()
+        stack.callback(loop_watch.close)
         pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=hold_if_server_changed)
         stack.push_async_callback(pool.close)
         database = Database(pool, profile=registry.profile("database"), budget=registry.budget("database"))
@@ -104,12 +109,17 @@ async def webhook_service(settings: Settings, database_url: Secret | str) -> Asy
                 settings=notifier_settings(settings, registry.profile("webhook")),
             ),
             loops=loops,
+            loop_watch=loop_watch,
         )
 
 
 def webhook_server(service: WebhookService, host: str, port: int) -> WorkerServer:
     """Return the server of the process's metrics. Raises SettingsError when its port cannot be opened."""
-    collectors = (WebhookCollector(service.dispatcher), LoopCollector(service.loops.restarts))
+    collectors = (
+        WebhookCollector(service.dispatcher),
+        LoopCollector(service.loops.restarts),
+        service.loop_watch,
+    )
     return WorkerServer(collectors, host=host, port=port, setting="webhook_port")
 
 
