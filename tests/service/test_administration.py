@@ -195,7 +195,8 @@ def test_an_operators_commands_are_in_the_audit_log(command, database_url):
         ("key_create", key["id"]),
         ("merchant_add", merchant["id"]),
     ]
-    assert all(deed.actor.startswith("shell:") for deed in deeds)
+    assert all(deed.actor.startswith("database:") for deed in deeds)
+    assert all(deed.reason.startswith("break_glass") for deed in deeds)
     assert all(key["secret"] not in repr(deed) for deed in deeds)
 
 

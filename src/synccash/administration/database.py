@@ -1,7 +1,6 @@
 """Runs one operator action on the database of the settings, or on that of a local `synccash up`."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +17,8 @@ from synccash.stores.postgres.pool import connect
 
 T = TypeVar("T")
 DATA_DIR = Path(".synccash")
+BREAK_GLASS = "break_glass"
+"""The first word of the reason of each audit entry of an action with database credentials."""
 
 
 def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
@@ -51,10 +52,18 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) 
 
 
 async def write_audit_entry(database: Database, action: str, target: str, reason: str = "") -> None:
-    """Writes an action of this shell's user to the audit log, before the action is done."""
-    await PostgresAudit(database).note(actor=shell_user(), action=action, target=target, reason=reason)
+    """Writes an action with database credentials to the audit log, before the action is done."""
+    await PostgresAudit(database).note(
+        actor=await database_actor(database),
+        action=action,
+        target=target,
+        reason=f"{BREAK_GLASS}: {reason}" if reason else BREAK_GLASS,
+    )
 
 
-def shell_user() -> str:
-    """Returns the name of this shell's user for the audit log."""
-    return f"shell:{os.environ.get('USER') or os.getuid()}"
+async def database_actor(database: Database) -> str:
+    """Returns how the audit log names who acts with database credentials: by the role of the connection.
+
+    The name of the shell's user is not taken: anybody can set $USER.
+    """
+    return f"database:{(await database.repeat('SELECT session_user AS role'))[0]['role']}"

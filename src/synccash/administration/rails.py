@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from synccash.administration.database import shell_user, with_database, write_audit_entry
+from synccash.administration.database import database_actor, with_database, write_audit_entry
 from synccash.administration.errors import AdministrationError
 from synccash.engine.system import SystemClock
 from synccash.payments.rail import Environment, RailAccount
@@ -38,7 +38,7 @@ def confirm_rail(settings: Settings, rail: str) -> dict[str, Any]:
             account, environment = configured.account, configured.environment
         facts = f"{account.identity} as {environment.value} account {account.account}"
         await write_audit_entry(database, "rail_confirm", rail, facts)
-        if not await store.confirm(account, environment, by=shell_user()):
+        if not await store.confirm(account, environment, by=await database_actor(database)):
             raise AdministrationError(
                 f"{rail}: these credentials are recorded under another label than {account.account}, and "
                 "an account has only one label. Find it with: synccash rails list"

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from synccash.administration.database import shell_user, with_database, write_audit_entry
+from synccash.administration.database import database_actor, with_database, write_audit_entry
 from synccash.administration.errors import AdministrationError
 from synccash.payments.references import ReferenceKey
 from synccash.settings.loader import Settings
@@ -24,7 +24,7 @@ def start_recovery(settings: Settings, reason: str) -> dict[str, Any]:
 
     async def start(recovery: PostgresRecovery) -> RecoveryState:
         await write_audit_entry(recovery.database, "recovery_start", "database", reason)
-        return await recovery.start(by=shell_user(), reason=reason)
+        return await recovery.start(by=await database_actor(recovery.database), reason=reason)
 
     return _with_recovery(settings, start)
 
@@ -52,7 +52,7 @@ def release_recovery(settings: Settings, reason: str, *, other_key: bool = False
                     "orders that may have been sent, then use --other-key"
                 )
         await write_audit_entry(recovery.database, "recovery_release", "database", reason)
-        return await recovery.release(by=shell_user())
+        return await recovery.release(by=await database_actor(recovery.database))
 
     return _with_recovery(settings, release)
 
