@@ -36,6 +36,7 @@ def _commands() -> "App":
     from synccash.commands.config import CONFIG
     from synccash.commands.listen import listen
     from synccash.commands.merchants import KEYS, MERCHANTS
+    from synccash.commands.operators import COMMANDS, OPERATORS
     from synccash.commands.payments import PAYMENTS
     from synccash.commands.rails import RAILS
     from synccash.commands.reconcile import reconcile
@@ -43,8 +44,8 @@ def _commands() -> "App":
     from synccash.commands.routes import ROUTES
 
     app = App(name="synccash", help="Payment orchestrator for mobile money in Ghana.", version=_version)
-    nouns = (CONFIG, MERCHANTS, KEYS, PAYMENTS, BALANCES, BREAKERS, RAILS, ROUTES, RECOVERY)
-    for command in (*service.COMMANDS, *nouns, reconcile, listen):
+    nouns = (CONFIG, MERCHANTS, KEYS, PAYMENTS, BALANCES, BREAKERS, RAILS, ROUTES, RECOVERY, OPERATORS)
+    for command in (*service.COMMANDS, *COMMANDS, *nouns, reconcile, listen):
         app.command(command)
     return app
 

@@ -13,12 +13,16 @@ from urllib.parse import quote, urlencode
 
 from synccash.administration.errors import AdministrationError
 from synccash.administration.local_keys import local_api_url, local_key
+from synccash.administration.token_file import stored_token
 from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret
 
 _TIMEOUT_S = 15.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_KEY_HINT = "set SYNCCASH_ADMIN_KEY to an admin key, as created by `synccash keys create --admin`"
+_KEY_HINT = (
+    "sign in with `synccash login NAME`, or set SYNCCASH_OPERATOR_TOKEN to an operator's token or "
+    "SYNCCASH_ADMIN_KEY to an admin key"
+)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -34,10 +38,13 @@ _open = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect
 
 @dataclass(frozen=True, slots=True)
 class ManagementApi:
-    """Calls the API at `url` with an admin key. Follows no redirects and uses no proxy."""
+    """Calls the API at `url` with an operator's token or an admin key; without one, what needs none.
+
+    Follows no redirects and uses no proxy.
+    """
 
     url: str
-    key: Secret
+    key: Secret | None
 
     def get(self, *path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """GET a resource. Raises AdministrationError."""
@@ -60,7 +67,8 @@ class ManagementApi:
         headers = {} if body is None else {"Content-Type": "application/json"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/api/v1/{resource}", data, headers, method=method)  # noqa: S310
-        request.add_header("Authorization", f"Bearer {self.key.reveal()}")
+        if self.key is not None:
+            request.add_header("Authorization", f"Bearer {self.key.reveal()}")
         try:
             with _open(request, timeout=_TIMEOUT_S) as response:
                 return json.load(response)
@@ -75,19 +83,29 @@ class ManagementApi:
 
 
 def management_api(settings: Settings, url: str | None) -> ManagementApi:
-    """Returns a client for `url`, by default this machine's API.
+    """Returns a client for `url`, by default that of the settings, or this machine's API.
 
-    Takes the admin key from the settings, or else from the data folder of `synccash up` here.
-    Raises AdministrationError.
+    Takes the operator's token from the settings or from `synccash login`, else the admin key from the
+    settings or from the data folder of `synccash up` here. Raises AdministrationError.
     """
-    address = (url or local_api_url(settings)).rstrip("/")
-    if not address.startswith(("http://", "https://")):
-        raise AdministrationError(f"--url {address}: expected http(s)://host[:port]")
+    address = _address(settings, url)
     local = local_key("admin")
-    key = settings.admin_key or (local and Secret(local))
+    key = settings.operator_token or stored_token(address) or settings.admin_key or (local and Secret(local))
     if not key:
-        raise AdministrationError(f"No admin key: {_KEY_HINT}")
+        raise AdministrationError(f"Nobody is signed in: {_KEY_HINT}")
     return ManagementApi(address, key)
+
+
+def anonymous_api(settings: Settings, url: str | None) -> ManagementApi:
+    """Returns a client without a token, for sign-in and enrolment. Raises AdministrationError."""
+    return ManagementApi(_address(settings, url), None)
+
+
+def _address(settings: Settings, url: str | None) -> str:
+    address = (url or settings.api_url or local_api_url(settings)).rstrip("/")
+    if not address.startswith(("http://", "https://")):
+        raise AdministrationError(f"{address}: expected the API's address as http(s)://host[:port]")
+    return address
 
 
 def _error_text(error: urllib.error.HTTPError, url: str) -> str:

@@ -26,6 +26,7 @@ from synccash.api.v1.callbacks import CALLBACKS
 from synccash.api.v1.events import EVENTS
 from synccash.api.v1.health import HEALTH
 from synccash.api.v1.management import Management
+from synccash.api.v1.operators import OPERATORS
 from synccash.api.v1.payments import PAYMENTS
 from synccash.api.v1.payouts import PAYOUTS
 from synccash.api.v1.refunds import REFUNDS
@@ -44,7 +45,17 @@ from synccash.payments.errors import PaymentError, StoreUnavailableError
 from synccash.resilience.client_address import Address
 
 log = structlog.get_logger("synccash.api")
-_RESOURCES = (PAYMENTS, REFUNDS, PAYOUTS, get_balance, EVENTS, WEBHOOK_ENDPOINTS, CALLBACKS, RESILIENCE)
+_RESOURCES = (
+    PAYMENTS,
+    REFUNDS,
+    PAYOUTS,
+    get_balance,
+    EVENTS,
+    WEBHOOK_ENDPOINTS,
+    CALLBACKS,
+    RESILIENCE,
+    OPERATORS,
+)
 Layer = Callable[[App], App]
 
 

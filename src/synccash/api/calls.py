@@ -13,14 +13,16 @@ from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
 from synccash.api.body import scope_of
 from synccash.api.problem import MEDIA_TYPE, ProblemError, invalid, malformed, no_route
-from synccash.api.route_scopes import ROUTE_SCOPES
+from synccash.api.roles import OPERATORS_ONLY, needed_role
+from synccash.api.route_scopes import BASE, ROUTE_SCOPES
 from synccash.api.schemas import ProblemShown
 from synccash.middleware.authentication import KEY_MISSING, PRINCIPAL, insufficient_scope
 from synccash.middleware.refusal import Refusal
 from synccash.middleware.request_context import REQUEST_ID
 from synccash.middleware.request_identity import IDENTITY, RequestIdentity
-from synccash.payments.access import Principal
+from synccash.payments.access import CallerKind, Principal
 from synccash.payments.case import Claim
+from synccash.payments.operator import actor_of
 from synccash.payments.request import Origin, Reply, Tenant
 from synccash.resilience.idempotency import IdempotencyKeyError
 
@@ -66,11 +68,38 @@ async def tenant_of(request: AnyRequest) -> Tenant:
 
 
 async def operator_of(request: AnyRequest) -> str:
-    """Return the id of the admin key or operator. Raises ProblemError 403 for a merchant's key."""
+    """Return how the audit log names the operator, or the admin key, of the request.
+
+    Raises ProblemError 403 for a merchant's key, for an operator whose role is too low, and for an admin key
+    where a person has to answer for the call.
+    """
     principal = principal_of(request)
     if principal.tenant is not None:
         raise _forbidden("This endpoint is for the operator. Use an admin key.")
+    route = _route(request)
+    if principal.kind is CallerKind.OPERATOR:
+        needed = needed_role(route)
+        if principal.role is None or not principal.role.includes(needed):
+            raise _forbidden(f"This call needs the role {needed.value}. Ask an admin.")
+    elif route in OPERATORS_ONLY:
+        raise _forbidden(
+            "This call is for operators by name, and not for admin keys. Sign in as an operator."
+        )
     return principal.actor_id
+
+
+def operator_name(request: AnyRequest) -> str:
+    """Return the name of the operator who sends the request. Raises ProblemError 403 for a key."""
+    principal = principal_of(request)
+    if principal.kind is not CallerKind.OPERATOR:
+        raise _forbidden("This call is for operators by name. Sign in as an operator.")
+    return principal.actor_id.removeprefix(actor_of(""))
+
+
+def _route(request: AnyRequest) -> str:
+    """Return method and path template of the request, below the base path."""
+    template: str = scope_of(request)["path_template"]
+    return f"{request.method} {template.removeprefix(BASE).rstrip('/')}"
 
 
 def _forbidden(detail: str) -> ProblemError:

@@ -24,6 +24,7 @@ from synccash.payments.errors import (
     StateConflictError,
     StoreUnavailableError,
 )
+from synccash.payments.operator import SignInRefusedError, SignInThrottledError
 from synccash.payments.webhook import MAX_ENDPOINTS
 
 MEDIA_TYPE = "application/problem+json"
@@ -175,6 +176,23 @@ def of_engine(error: PaymentError) -> Refusal:
                 code="webhook_endpoint_limit",
                 detail=f"There are already {MAX_ENDPOINTS} webhook endpoints, the maximum per merchant "
                 "and mode. To add another, delete one that is not needed, or change its URL and types.",
+            )
+        case SignInRefusedError():
+            return Refusal(
+                status=401,
+                code="sign_in_refused",
+                detail="The sign-in was refused: the name, the password or the code is wrong or expired, or "
+                "the code was used before.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        case SignInThrottledError():
+            return Refusal(
+                status=429,
+                code="sign_in_throttled",
+                detail="Too many sign-ins have failed for this name or from this address. "
+                "Retry after Retry-After seconds.",
+                retryable=True,
+                retry_after_s=error.retry_after_s,
             )
         case StoreUnavailableError():
             return UNAVAILABLE

@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from synccash.payments.failure import FailureCode
 from synccash.payments.money import AMOUNT_MAX
+from synccash.payments.operator import PASSWORD_MAX, PASSWORD_MIN, OperatorName
 from synccash.payments.payer import Network
 from synccash.payments.payment import OutgoingStatus, PaymentStatus, RefundStatus, StatusDetail
 
@@ -187,6 +188,65 @@ class PaymentResolutionBody(ResolutionBody, frozen=True, forbid_unknown_fields=T
     """The outcome that was found at the rail. `amount_received` is given if it differs from the amount."""
 
     amount_received: Amount | None = None
+
+
+_TotpCode = Annotated[str, Meta(pattern=r"^[0-9]{6}$(?!\n)", extra=_expected("6 digits"))]
+_GivenPassword = Annotated[str, Meta(min_length=1, max_length=PASSWORD_MAX)]
+_NewPassword = Annotated[
+    str,
+    Meta(
+        min_length=PASSWORD_MIN,
+        max_length=PASSWORD_MAX,
+        extra=_expected(f"{PASSWORD_MIN} to {PASSWORD_MAX} characters"),
+    ),
+]
+_Role = Annotated[Literal["viewer", "operator", "admin"], Meta(extra=_expected("viewer, operator or admin"))]
+
+
+class SignInBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An operator's name, password and present TOTP code."""
+
+    name: OperatorName
+    password: _GivenPassword
+    totp: _TotpCode
+
+
+class EnrolBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The enrolment code of an operator, and the password that the operator chooses."""
+
+    name: OperatorName
+    code: Annotated[str, Meta(min_length=1, max_length=100)]
+    password: _NewPassword
+
+
+class PasswordChangeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The present password and TOTP code of the caller, and the new password."""
+
+    password: _GivenPassword
+    totp: _TotpCode
+    new_password: _NewPassword
+
+
+class OperatorBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new operator."""
+
+    name: OperatorName
+    role: _Role
+    reason: Reason
+
+
+class OperatorRoleBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another role of an operator."""
+
+    role: _Role
+    reason: Reason
+
+
+class OperatorTokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new API token: what it is for, and for how many days it is valid."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=_PRINTABLE)]
+    days: Annotated[int, Meta(ge=1, le=365, extra=_expected("1 to 365 days"))]
 
 
 class EndpointBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

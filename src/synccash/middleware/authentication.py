@@ -45,7 +45,7 @@ class Authentication:
         if scopes is None:
             await self.app(scope, receive, send)
             return
-        secret = _bearer(scope)
+        secret = bearer_secret(scope)
         if secret is None:
             await self.refuse(scope, send, await self.check_missing_key(scope) or KEY_MISSING)
             return
@@ -68,8 +68,8 @@ class Authentication:
         await self.app(scope, receive, send)
 
 
-def _bearer(scope: Scope) -> bytes | None:
-    """Return the API key of the request; None when there is no Authorization header, or more than one."""
+def bearer_secret(scope: Scope) -> bytes | None:
+    """Return the key or token of the request; None without Authorization header, or with more than one."""
     found = [value for name, value in scope["headers"] if name == b"authorization"]
     if len(found) != 1:
         return None

@@ -282,3 +282,19 @@ def _buckets(seen: Statistics) -> list[tuple[str, float]]:
         total += count
         found.append((bound, total))
     return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignInCollector:
+    """`operator_sign_ins_total`: sign-ins of operators in this process, by outcome."""
+
+    counts: Mapping[str, int]
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all series with their present values."""
+        family = CounterMetricFamily(
+            "operator_sign_ins", "Sign-ins of operators, by outcome", labels=["outcome"]
+        )
+        for outcome, count in self.counts.items():
+            family.add_metric([outcome], count)
+        yield family

@@ -40,18 +40,42 @@ class CallerKind(StrEnum):
     OPERATOR = "operator"
 
 
+class OperatorRole(StrEnum):
+    """What an operator may do; each role includes those before it.
+
+    A viewer reads, an operator acts on orders, breakers and limits, and an admin also manages operators,
+    merchants, keys, credits and rail accounts.
+    """
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    def includes(self, needed: "OperatorRole") -> bool:
+        """Tell whether this role may do what `needed` may do."""
+        order = tuple(OperatorRole)
+        return order.index(self) >= order.index(needed)
+
+    @property
+    def scopes(self) -> frozenset[AccessScope]:
+        """The scopes of this role."""
+        return frozenset({AccessScope.ADMIN_READ}) if self is OperatorRole.VIEWER else ADMIN_SCOPES
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """The authenticated caller of a request.
 
-    `actor_id` is the id of the API key or of the operator, for the audit log. `tenant` is the merchant and
-    mode that a merchant's key acts for; None for an admin key or an operator.
+    `actor_id` names the caller in the audit log: the id of an API key, or `operator:` and an operator's name.
+    `tenant` is the merchant and mode that a merchant's key acts for; None for an admin key or an operator.
+    `role` is that of an operator, and None for a key.
     """
 
     actor_id: str
     kind: CallerKind
     tenant: Tenant | None
     scopes: frozenset[AccessScope]
+    role: OperatorRole | None = None
 
 
 @dataclass(frozen=True, slots=True)

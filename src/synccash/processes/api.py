@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from synccash.administration.operators import Operators
+from synccash.administration.passwords import PasswordHashes
 from synccash.administration.routing_settings import health_settings, probing, rail_floats, routing_rules
 from synccash.engine.dispatch.account_book import StoredAccountBook
 from synccash.engine.dispatch.float_watch import FloatWatch
@@ -45,9 +47,11 @@ from synccash.observability.metrics import (
     LoopCollector,
     PeersCollector,
     RetryCollector,
+    SignInCollector,
     WaitingCollector,
 )
 from synccash.observability.undelivered import UndeliveredWatch
+from synccash.payments.access import Credential
 from synccash.payments.balance import read_fees
 from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.payer_networks import PayerNetworks
@@ -76,6 +80,7 @@ from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.operators import PostgresOperators
 from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.payer_networks import PostgresNetworks
 from synccash.stores.postgres.pool import Pool, connect
@@ -117,6 +122,7 @@ class Service:
     inquirers: Membership | None
     keys: PostgresKeys
     key_usage: KeyUsage
+    operators: Operators
     reading: PostgresReading
     balances: PostgresBalances
     webhooks: PostgresWebhooks
@@ -211,6 +217,7 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             inquirers=inquirers,
             keys=keys,
             key_usage=key_usage,
+            operators=_operators(wiring),
             reading=PostgresReading(wiring.database),
             balances=balances,
             webhooks=webhooks,
@@ -314,6 +321,34 @@ def _record_key_usage(wiring: _Wiring, keys: PostgresKeys) -> KeyUsage:
     wiring.stack.push_async_callback(usage.close)
     wiring.run_in_background("key_usage", usage.run)
     return usage
+
+
+def _operators(wiring: _Wiring) -> Operators:
+    passwords = PasswordHashes()
+    wiring.stack.callback(passwords.close)
+    return Operators(
+        PostgresOperators(wiring.database),
+        PostgresAudit(wiring.database),
+        passwords,
+        wiring.clock,
+        wiring.identities,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _CallerStore:
+    """The API keys, and the tokens of operators."""
+
+    keys: KeyUsage
+    operators: PostgresOperators
+
+    async def credential(self, secret_hash: bytes) -> Credential | None:
+        """Return a valid key or token; None for any other. Raises StoreUnavailableError."""
+        return await self.keys.credential(secret_hash) or await self.operators.credential(secret_hash)
+
+    async def good(self) -> frozenset[bytes]:
+        """Return the hashes of the keys and tokens that are valid now. Raises StoreUnavailableError."""
+        return frozenset(await self.keys.good()) | await self.operators.good()
 
 
 def _start_balances(wiring: _Wiring) -> tuple[PostgresBalances, BalanceLoop]:
@@ -551,7 +586,7 @@ def application(service: Service, settings: Settings) -> App:
     callbacks = CallbackFilter(service.engine.token_origin, service.guard.address)
     return create_app(
         engine=service.engine,
-        keys=service.key_usage,
+        keys=_CallerStore(service.key_usage, service.operators.store),
         reading=service.reading,
         balances=service.balances,
         health=service.health,
@@ -566,6 +601,8 @@ def application(service: Service, settings: Settings) -> App:
             tenants=service.keys,
             counted=lambda: asdict(service.guard.counts),
             floats=service.floats.shown,
+            operators=service.operators,
+            address_of=lambda scope: service.guard.identify(scope).ip,
         ),
         collectors=(
             LimiterCollector(service.guard.limiter.counts, ENDPOINT_NAMES),
@@ -579,6 +616,7 @@ def application(service: Service, settings: Settings) -> App:
             LoopCollector(service.loops.restarts),
             callbacks,
             service.loop_watch,
+            SignInCollector(service.operators.sign_ins),
         ),
         layers=(service.guard.layer,),
         first_layers=(callbacks.layer,),

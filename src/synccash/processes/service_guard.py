@@ -45,6 +45,8 @@ ENDPOINTS = (
     Endpoint("GET", f"{BASE}/refunds/{{refund_id}}", "refund_status", user="refund_id"),
     Endpoint("POST", f"{BASE}/payouts", "payout_request", "handled", user_of_body=("payee", "msisdn")),
     Endpoint("GET", f"{BASE}/payouts/{{payout_id}}", "payout_status", user="payout_id"),
+    Endpoint("POST", f"{BASE}/operators/sign-in", "operator_sign_in"),
+    Endpoint("POST", f"{BASE}/operators/enrol", "operator_sign_in"),
     Endpoint("POST", f"{BASE}/callbacks/{{rail}}/{{token}}", "callback", limited=False),
     Endpoint("PUT", f"{BASE}/callbacks/{{rail}}/{{token}}", "callback", limited=False),
     *(

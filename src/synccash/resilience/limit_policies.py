@@ -23,6 +23,9 @@ ENDPOINT_LIMITS: Mapping[str, tuple[Limit, ...]] = MappingProxyType(
         "payment_otp": (Limit(name="payment_otp", scope="user", quota=10, period_s=600, block=_GUESSING),),
         "refund_request": (Limit(name="refund_request", scope="user", quota=5, period_s=300, burst=1),),
         "health_check": (Limit(name="health_check", scope="ip", quota=1_000, period_s=60, burst=100),),
+        "operator_sign_in": (
+            Limit(name="operator_sign_in", scope="ip", quota=20, period_s=60, burst=10, block=_GUESSING),
+        ),
         "authentication": (
             Limit(name="unknown_key", scope="ip", quota=30, period_s=60, burst=30, block=_GUESSING),
         ),

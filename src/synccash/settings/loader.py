@@ -49,6 +49,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     worker_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
     admin_key: Secret | None = None
+    operator_token: Secret | None = None
+    api_url: str | None = None
     installation_key: Secret | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -10,6 +10,16 @@ from synccash.api.body import optional_body
 from synccash.api.calls import AnyRequest
 from synccash.api.problem import invalid
 from synccash.api.schemas import ReasonBody
+from synccash.middleware.refusal import Scope
+from synccash.payments.access import OperatorRole
+from synccash.payments.operator import (
+    Enrolment,
+    IssuedToken,
+    Operator,
+    OperatorToken,
+    SignedIn,
+    TotpSecret,
+)
 from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.resilience.rate_limiter import Decision, Demand, Limit
 
@@ -55,10 +65,31 @@ class Tenants(Protocol):
     async def tenants(self) -> Sequence[str]: ...
 
 
+class OperatorAccounts(Protocol):
+    """The operators: their enrolment, sign-in, tokens and roles. Raises StoreUnavailableError, the errors of
+    `payments.operator`, ObjectNotFoundError and StateConflictError."""
+
+    async def sign_in(self, name: str, password: str, code: str, address: str) -> SignedIn: ...
+    async def sign_out(self, name: str, token: bytes) -> None: ...
+    async def enrol(self, name: str, code: str, password: str, address: str) -> TotpSecret: ...
+    async def change_password(
+        self, name: str, password: str, code: str, new: str, *, address: str, token: bytes
+    ) -> None: ...
+    async def all(self) -> Sequence[Operator]: ...
+    async def create(self, name: str, role: OperatorRole, *, by: str, reason: str = "") -> Enrolment: ...
+    async def reset(self, name: str, *, by: str, reason: str) -> Enrolment: ...
+    async def disable(self, name: str, *, by: str, reason: str) -> Operator: ...
+    async def enable(self, name: str, *, by: str, reason: str) -> Operator: ...
+    async def set_role(self, name: str, role: OperatorRole, *, by: str, reason: str) -> Operator: ...
+    async def tokens(self, name: str) -> Sequence[OperatorToken]: ...
+    async def create_token(self, name: str, label: str, days: int) -> IssuedToken: ...
+    async def revoke_token(self, name: str, token_id: str) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
     """The parts that the operator's calls use. `counted` returns the idempotency counts of this process,
-    `floats` the known float of each rail that pays out."""
+    `floats` the known float of each rail that pays out, `address_of` the client's address of a request."""
 
     breakers: Breakers
     limits: Limits
@@ -68,6 +99,8 @@ class Management:
     tenants: Tenants
     counted: Callable[[], dict[str, int]]
     floats: Callable[[], list[dict[str, Any]]]
+    operators: OperatorAccounts
+    address_of: Callable[[Scope], str]
 
 
 ReasonParameter = Annotated[

@@ -1,0 +1,273 @@
+"""Operators: enrolment, sign-in by password and TOTP code, tokens, roles.
+
+Shared by the API and by `synccash operators create` and `reset`, which use database credentials.
+"""
+
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import pyotp
+import structlog
+from pyotp.totp import TOTP
+
+from synccash.administration.passwords import PasswordHashes
+from synccash.payments.access import OperatorRole
+from synccash.payments.errors import ObjectNotFoundError, StateConflictError
+from synccash.payments.operator import (
+    Enrolment,
+    IssuedToken,
+    Operator,
+    OperatorToken,
+    SignedIn,
+    SignInRefusedError,
+    SignInThrottledError,
+    TotpSecret,
+    actor_of,
+)
+from synccash.payments.ports import Clock, Identities
+from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.operators import PostgresOperators
+
+log = structlog.get_logger("synccash.operators")
+SESSION_S = 8 * 3_600.0
+"""How long the token of a sign-in is valid: one working day."""
+ENROLMENT_S = 24 * 3_600.0
+TOKEN_DAYS_MAX = 365
+_STEP_S = 30
+_STEPS_TOLERATED = 1
+_FREE_FAILURES = 5
+_NAME_DELAY_MAX_S = 60.0
+_ADDRESS_DELAY_MAX_S = 300.0
+_DECOY_SECRET = pyotp.random_base32()
+_DAY_S = 86_400.0
+OUTCOMES = ("signed_in", "refused", "throttled")
+
+
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """Live: one per process. `sign_ins` counts sign-ins by their outcome.
+
+    Every method raises StoreUnavailableError without PostgreSQL. Actions are written to the audit log before
+    they are done; failed sign-ins are counted only, because anybody can make them.
+    """
+
+    store: PostgresOperators
+    audit: PostgresAudit
+    passwords: PasswordHashes
+    clock: Clock
+    identities: Identities
+    sign_ins: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+
+    async def sign_in(self, name: str, password: str, code: str, address: str) -> SignedIn:
+        """Check password and TOTP code and return a session. `address` is the client's.
+
+        Raises SignInRefusedError and SignInThrottledError.
+        """
+        try:
+            return await self._sign_in(name, password, code, address)
+        except SignInThrottledError:
+            self.sign_ins["throttled"] += 1
+            raise
+        except SignInRefusedError:
+            self.sign_ins["refused"] += 1
+            await self.store.count_failure(name)
+            raise
+
+    async def _sign_in(self, name: str, password: str, code: str, address: str) -> SignedIn:
+        found = await self.store.credentials(name, address)
+        by_address = f"address:{address}"
+        by_name = f"name:{sha256(name.encode()).hexdigest()[:32]}"
+        if found is not None and found.is_known_address:
+            by_address, by_name = f"{by_address}/{found.id}", f"{by_name}@{address}"
+        await self._reserve(by_address, _ADDRESS_DELAY_MAX_S)
+        await self._reserve(by_name, _NAME_DELAY_MAX_S)
+        # The same work for every name and every wrong part, so that the time tells nothing.
+        is_password = await self.passwords.verify(None if found is None else found.password_hash, password)
+        step = self._step_of(code, _DECOY_SECRET if found is None else found.totp_secret or _DECOY_SECRET)
+        if found is None or not is_password or step is None or found.is_disabled:
+            log.warning("operator_sign_in_refused", operator_id=None if found is None else found.id)
+            raise SignInRefusedError
+        if not await self.store.use_step(found.id, step):
+            log.warning("operator_sign_in_refused", operator_id=found.id, totp_code_used_before=True)
+            raise SignInRefusedError
+        await self.store.signed_in(found.id, address, (by_address, by_name))
+        token = await self._issue(name, "session", "sign-in", SESSION_S)
+        operator = await self.store.operator(name)
+        if operator is None or token is None:
+            raise SignInRefusedError
+        self.sign_ins["signed_in"] += 1
+        log.info("operator_signed_in", operator_id=found.id)
+        return SignedIn(operator=operator, token=token, failed_before=found.failed_sign_ins)
+
+    async def _reserve(self, subject: str, delay_max_s: float) -> None:
+        wait_s = await self.store.reserve_sign_in(subject, free=_FREE_FAILURES, delay_max_s=delay_max_s)
+        if wait_s is not None:
+            raise SignInThrottledError(wait_s)
+
+    def _step_of(self, code: str, secret: str) -> int | None:
+        """Return the 30 s step that a TOTP code belongs to, of the present one and its neighbours."""
+        totp, now = TOTP(secret), int(self.clock.now().timestamp()) // _STEP_S
+        matching = [
+            step
+            for step in range(now - _STEPS_TOLERATED, now + _STEPS_TOLERATED + 1)
+            if hmac.compare_digest(totp.generate_otp(step), code)
+        ]
+        return matching[0] if matching else None
+
+    async def create(self, name: str, role: OperatorRole, *, by: str, reason: str = "") -> Enrolment:
+        """Add an operator, who enrols with the code that is returned. Raises StateConflictError."""
+        code = _enrolment_code()
+        await self.audit.note(actor=by, action="operator_create", target=name, reason=_with(role, reason))
+        made = self.identities.new("op")
+        expires_at = await self.store.add(made, name, role, _hashed(code), ENROLMENT_S, by=by)
+        if expires_at is None:
+            raise StateConflictError(
+                f"the name {name} belongs to an operator already, and names are never given again: choose "
+                "another, or reset that operator"
+            )
+        return Enrolment(name=name, code=code, expires_at=expires_at)
+
+    async def reset(self, name: str, *, by: str, reason: str) -> Enrolment:
+        """End an operator's password, TOTP secret and tokens, and return a code to enrol again.
+
+        Raises ObjectNotFoundError.
+        """
+        code = _enrolment_code()
+        await self.audit.note(actor=by, action="operator_reset", target=name, reason=reason)
+        expires_at = await self.store.reset(name, _hashed(code), ENROLMENT_S)
+        if expires_at is None:
+            raise ObjectNotFoundError("operator", name)
+        return Enrolment(name=name, code=code, expires_at=expires_at)
+
+    async def enrol(self, name: str, code: str, password: str, address: str) -> TotpSecret:
+        """Set the password of an operator who has an enrolment code; return the new TOTP secret.
+
+        Raises SignInRefusedError and SignInThrottledError.
+        """
+        await self._reserve(f"address:{address}", _ADDRESS_DELAY_MAX_S)
+        # Codes are long random texts: they are checked before the hash, which is slow, is made.
+        if not await self.store.may_enrol(name, _hashed(code)):
+            raise SignInRefusedError
+        hashed = await self.passwords.make(password)
+        secret = pyotp.random_base32()
+        await self.audit.note(actor=actor_of(name), action="operator_enrol", target=name, reason="")
+        if not await self.store.enrol(name, _hashed(code), hashed, secret):
+            raise SignInRefusedError
+        uri = TOTP(secret).provisioning_uri(name=name, issuer_name="SyncCash")
+        return TotpSecret(secret=secret, uri=uri)
+
+    async def change_password(
+        self, name: str, password: str, code: str, new: str, *, address: str, token: bytes
+    ) -> None:
+        """Change an operator's own password and end the other sessions. `token` is the hash of the caller's.
+
+        Raises SignInRefusedError and SignInThrottledError.
+        """
+        subject = f"password:{sha256(name.encode()).hexdigest()[:32]}"
+        await self._reserve(subject, _NAME_DELAY_MAX_S)
+        found = await self.store.credentials(name, address)
+        is_password = await self.passwords.verify(None if found is None else found.password_hash, password)
+        step = None if found is None or found.totp_secret is None else self._step_of(code, found.totp_secret)
+        if found is None or not is_password or step is None or not await self.store.use_step(found.id, step):
+            raise SignInRefusedError
+        hashed = await self.passwords.make(new)
+        await self.audit.note(actor=actor_of(name), action="operator_password", target=name, reason="")
+        await self.store.set_password(found.id, hashed, token=token)
+        await self.store.signed_in(found.id, address, (subject,))
+
+    async def all(self) -> Sequence[Operator]:
+        """Return all operators, oldest first."""
+        return await self.store.all()
+
+    async def disable(self, name: str, *, by: str, reason: str) -> Operator:
+        """End an operator's tokens and refuse further sign-ins.
+
+        Raises ObjectNotFoundError; StateConflictError for the last admin.
+        """
+        await self._require_another_admin(name)
+        await self.audit.note(actor=by, action="operator_disable", target=name, reason=reason)
+        await self.store.disable(name)
+        return await self._one(name)
+
+    async def enable(self, name: str, *, by: str, reason: str) -> Operator:
+        """Let a disabled operator sign in again. Raises ObjectNotFoundError."""
+        await self._one(name)
+        await self.audit.note(actor=by, action="operator_enable", target=name, reason=reason)
+        await self.store.enable(name)
+        return await self._one(name)
+
+    async def set_role(self, name: str, role: OperatorRole, *, by: str, reason: str) -> Operator:
+        """Change a role; tokens follow within 5 s.
+
+        Raises ObjectNotFoundError; StateConflictError where it would leave no admin.
+        """
+        if role is not OperatorRole.ADMIN:
+            await self._require_another_admin(name)
+        await self._one(name)
+        await self.audit.note(actor=by, action="operator_role", target=name, reason=_with(role, reason))
+        await self.store.set_role(name, role)
+        return await self._one(name)
+
+    async def tokens(self, name: str) -> Sequence[OperatorToken]:
+        """Return an operator's valid tokens, oldest first."""
+        return await self.store.tokens(name)
+
+    async def create_token(self, name: str, label: str, days: int) -> IssuedToken:
+        """Create an API token for an operator. Raises SignInRefusedError if the operator was disabled."""
+        await self.audit.note(
+            actor=actor_of(name), action="operator_token_create", target=name, reason=f"{label}, {days} days"
+        )
+        token = await self._issue(name, "api", label, days * _DAY_S)
+        if token is None:
+            raise SignInRefusedError
+        return token
+
+    async def revoke_token(self, name: str, token_id: str) -> None:
+        """Revoke an operator's own token. Raises ObjectNotFoundError."""
+        await self.audit.note(
+            actor=actor_of(name), action="operator_token_revoke", target=token_id, reason=""
+        )
+        if not await self.store.revoke_token(name, token_id=token_id):
+            raise ObjectNotFoundError("token", token_id)
+
+    async def sign_out(self, name: str, token: bytes) -> None:
+        """Revoke the token with this SHA-256."""
+        await self.store.revoke_token(name, secret_hash=token)
+
+    async def _issue(self, name: str, kind: str, label: str, valid_s: float) -> IssuedToken | None:
+        secret = f"sk_operator_{secrets.token_hex(24)}"
+        token_id = self.identities.new("ot")
+        expires_at = await self.store.add_token(token_id, name, _hashed(secret), kind, label, valid_s)
+        return None if expires_at is None else IssuedToken(id=token_id, secret=secret, expires_at=expires_at)
+
+    async def _one(self, name: str) -> Operator:
+        found = await self.store.operator(name)
+        if found is None:
+            raise ObjectNotFoundError("operator", name)
+        return found
+
+    async def _require_another_admin(self, name: str) -> None:
+        """Raise StateConflictError if `name` is the last active admin, else nothing."""
+        target = await self._one(name)
+        admins = [
+            one.name for one in await self.store.all() if one.is_active and one.role is OperatorRole.ADMIN
+        ]
+        if target.role is OperatorRole.ADMIN and not set(admins) - {name}:
+            raise StateConflictError(
+                f"{name} is the last admin who can sign in: give another operator the role admin first"
+            )
+
+
+def _enrolment_code() -> str:
+    return f"enrol_{secrets.token_urlsafe(24)}"
+
+
+def _hashed(secret: str) -> bytes:
+    return sha256(secret.encode()).digest()
+
+
+def _with(role: OperatorRole, reason: str) -> str:
+    return f"{role.value}: {reason}" if reason else role.value

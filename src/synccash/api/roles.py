@@ -1,0 +1,54 @@
+"""Which role an operator needs for each of the operator's routes."""
+
+from collections.abc import Mapping
+
+from synccash.payments.access import OperatorRole
+
+_V, _O, _A = OperatorRole
+
+ROUTE_ROLES: Mapping[str, OperatorRole] = {
+    "POST /payments/{payment_id}/approve": _O,
+    "POST /payments/{payment_id}/decline": _O,
+    "POST /payments/{payment_id}/resolve": _O,
+    "POST /payments/{payment_id}/return-surplus": _O,
+    "POST /refunds/{refund_id}/resolve": _O,
+    "POST /payouts/{payout_id}/approve": _O,
+    "POST /payouts/{payout_id}/decline": _O,
+    "POST /payouts/{payout_id}/resolve": _O,
+    "GET /resilience/circuit-breakers": _V,
+    "GET /resilience/circuit-breakers/{name}": _V,
+    "POST /resilience/circuit-breakers/{name}/reset": _O,
+    "POST /resilience/circuit-breakers/{name}/force-open": _O,
+    "GET /resilience/rate-limits/{key}/{endpoint}": _V,
+    "DELETE /resilience/rate-limits/{key}/{endpoint}": _O,
+    "POST /resilience/rate-limits/{key}/{endpoint}/block": _O,
+    "GET /resilience/idempotency/stats": _V,
+    "GET /resilience/floats": _V,
+    "GET /resilience/health": _V,
+    "GET /resilience/routes": _V,
+    "GET /operators": _V,
+    "POST /operators": _A,
+    "POST /operators/{name}/reset": _A,
+    "POST /operators/{name}/disable": _A,
+    "POST /operators/{name}/enable": _A,
+    "POST /operators/{name}/role": _A,
+    "POST /operators/password": _V,
+    "POST /operators/sign-out": _V,
+    "GET /operators/tokens": _V,
+    "POST /operators/tokens": _V,
+    "POST /operators/tokens/{token_id}/revoke": _V,
+}
+"""The role by method and path below the base path. A route that is missing needs the highest role."""
+
+OPERATORS_ONLY = frozenset(
+    route
+    for route in ROUTE_ROLES
+    if route.partition(" ")[2].startswith("/operators") and route != "GET /operators"
+)
+"""The routes that an admin key cannot use, because a person has to answer for them: its holder could make
+operators and be any of them."""
+
+
+def needed_role(route: str) -> OperatorRole:
+    """Return the role that a route needs."""
+    return ROUTE_ROLES.get(route, OperatorRole.ADMIN)

@@ -1,0 +1,42 @@
+"""Makes operators as a person does: with an enrolment code, an authenticator app and a password."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyotp
+
+from synccash.administration.operators import Operators
+from synccash.payments.access import OperatorRole
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass(slots=True)
+class Person:
+    """An enrolled operator, who can read a code from the app."""
+
+    name: str
+    totp_secret: str
+    password: str = PASSWORD
+
+    def code(self, at: float) -> str:
+        """The code that the app shows at a time, in seconds since 1970."""
+        return pyotp.TOTP(self.totp_secret).at(int(at))
+
+
+async def enrolled(operators: Operators, name: str, role: str) -> Person:
+    """Add an operator with database credentials, and enrol."""
+    made = await operators.create(name, OperatorRole(role), by="database:test")
+    totp = await operators.enrol(name, made.code, PASSWORD, "203.0.113.1")
+    return Person(name, totp.secret)
+
+
+async def token_of(operators: Operators, name: str, role: str) -> str:
+    """A token of a new operator with this role."""
+    await enrolled(operators, name, role)
+    return (await operators.create_token(name, "tests", 1)).secret
+
+
+def bearer(token: str) -> dict[str, Any]:
+    """The header of a request with this token."""
+    return {"Authorization": f"Bearer {token}"}
