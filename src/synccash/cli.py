@@ -31,6 +31,7 @@ def _commands() -> "App":
     from cyclopts import App
 
     from synccash.commands import service
+    from synccash.commands.approvals import APPROVALS
     from synccash.commands.balances import BALANCES
     from synccash.commands.breakers import BREAKERS
     from synccash.commands.config import CONFIG
@@ -44,7 +45,19 @@ def _commands() -> "App":
     from synccash.commands.routes import ROUTES
 
     app = App(name="synccash", help="Payment orchestrator for mobile money in Ghana.", version=_version)
-    nouns = (CONFIG, MERCHANTS, KEYS, PAYMENTS, BALANCES, BREAKERS, RAILS, ROUTES, RECOVERY, OPERATORS)
+    nouns = (
+        CONFIG,
+        MERCHANTS,
+        KEYS,
+        PAYMENTS,
+        BALANCES,
+        BREAKERS,
+        RAILS,
+        ROUTES,
+        RECOVERY,
+        OPERATORS,
+        APPROVALS,
+    )
     for command in (*service.COMMANDS, *COMMANDS, *nouns, reconcile, listen):
         app.command(command)
     return app

@@ -27,12 +27,17 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture
 def command(database_url):
-    """Runs `synccash` in a shell on the test's database: exit code, output, refusal."""
+    """Runs `synccash` with the credentials of the test's database: exit code, output, refusal."""
 
     def run(*arguments, environment=None, folder=None):
         done = subprocess.run(
             [sys.executable, "-m", "synccash.cli", *arguments],
-            env={**os.environ, "SYNCCASH_DATABASE_URL": database_url, **(environment or {})},
+            env={
+                **os.environ,
+                "SYNCCASH_DATABASE_URL": database_url,
+                "SYNCCASH_BREAK_GLASS": "true",
+                **(environment or {}),
+            },
             cwd=folder,
             capture_output=True,
             text=True,

@@ -22,6 +22,7 @@ Typed = Callable[..., tuple[int, str]]
 @pytest.fixture
 def typed(database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
     monkeypatch.setenv("SYNCCASH_DATABASE_URL", database_url)
+    monkeypatch.setenv("SYNCCASH_BREAK_GLASS", "true")
 
     def run(*words: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:
@@ -68,7 +69,7 @@ def test_credit_is_granted_once_per_key_and_recorded_with_its_reason(
     assert [(deed.action, deed.target, deed.reason) for deed in deeds][1] == (
         "balance_credit",
         f"{merchant} test GHS -500",
-        "returned",
+        "break_glass: returned",
     )
 
 

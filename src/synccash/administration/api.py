@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from synccash.administration.errors import AdministrationError
-from synccash.administration.local_keys import local_api_url, local_key
+from synccash.administration.local_keys import local_api_url, local_key, running_api_url
 from synccash.administration.token_file import stored_token
 from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret
@@ -89,11 +89,14 @@ def management_api(settings: Settings, url: str | None) -> ManagementApi:
     settings or from the data folder of `synccash up` here. Raises AdministrationError.
     """
     address = _address(settings, url)
-    local = local_key("admin")
-    key = settings.operator_token or stored_token(address) or settings.admin_key or (local and Secret(local))
-    if not key:
+    key = settings.operator_token or stored_token(address) or settings.admin_key
+    if key is not None:
+        return ManagementApi(address, key)
+    local, here = local_key("admin"), running_api_url()
+    if local is None:
         raise AdministrationError(f"Nobody is signed in: {_KEY_HINT}")
-    return ManagementApi(address, key)
+    is_elsewhere = url is not None or settings.api_url is not None
+    return ManagementApi(address if is_elsewhere or here is None else here, Secret(local))
 
 
 def anonymous_api(settings: Settings, url: str | None) -> ManagementApi:

@@ -1,17 +1,21 @@
 """Merchants' balances: lists and checks them, grants credit, and confirms the credit of an upgrade.
 
-Reads and writes PostgreSQL directly; no service has to run.
+Shared by the API and by commands with database credentials. Nothing here writes to the audit log: callers do,
+before they act, because they know who acts.
 """
 
 import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from synccash.administration.database import with_database, write_audit_entry
-from synccash.administration.errors import AdministrationError
-from synccash.payments.balance import CREDIT_MAX, Balance, BalanceAccount, balance_document, credit_source
-from synccash.settings.loader import Settings
-from synccash.stores.postgres.balances import BalanceDifference, PostgresBalances
+from synccash.payments.balance import (
+    CREDIT_MAX,
+    BalanceAccount,
+    balance_document,
+    credit_source,
+)
+from synccash.payments.errors import ObjectNotFoundError, StateConflictError
+from synccash.stores.postgres.balances import PostgresBalances, UnconfirmedCredit
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 
@@ -19,28 +23,20 @@ _TEXT_MAX = 200
 CURRENCY = "GHS"
 
 
-def list_balances(settings: Settings, merchant_id: str | None) -> Sequence[dict[str, Any]]:
-    """Returns all balances that have entries, or those of one merchant. Raises AdministrationError."""
-
-    async def read(database: Database) -> Sequence[Balance]:
-        if merchant_id is not None:
-            await require_merchant(database, merchant_id)
-        return await PostgresBalances(database).balances(merchant_id)
-
-    return [balance_document(found) for found in with_database(settings, read)]
+async def list_balances(database: Database, merchant_id: str | None) -> Sequence[dict[str, Any]]:
+    """Returns all balances that have entries, or those of one merchant. Raises ObjectNotFoundError."""
+    if merchant_id is not None:
+        await require_merchant(database, merchant_id)
+    return [balance_document(found) for found in await PostgresBalances(database).balances(merchant_id)]
 
 
-def check_balances(settings: Settings, merchant_id: str | None) -> Sequence[dict[str, Any]]:
+async def check_balances(database: Database, merchant_id: str | None) -> Sequence[dict[str, Any]]:
     """Returns the differences between balances and the orders in the database, of all merchants or of one.
 
-    Returns an empty list if all agree. Raises AdministrationError.
+    Returns an empty list if all agree. Reads all orders. Raises ObjectNotFoundError.
     """
-
-    async def compare(database: Database) -> Sequence[BalanceDifference]:
-        if merchant_id is not None:
-            await require_merchant(database, merchant_id)
-        return await PostgresBalances(database).differences(merchant_id)
-
+    if merchant_id is not None:
+        await require_merchant(database, merchant_id)
     return [
         {
             "merchant_id": one.account.merchant_id,
@@ -51,79 +47,86 @@ def check_balances(settings: Settings, merchant_id: str | None) -> Sequence[dict
             "expected": one.expected,
             "found": one.found,
         }
-        for one in with_database(settings, compare)
+        for one in await PostgresBalances(database).differences(merchant_id)
     ]
 
 
-def grant_credit(
-    settings: Settings, account: BalanceAccount, amount: int, *, reason: str, key: str | None
+async def grant_credit(
+    database: Database, account: BalanceAccount, amount: int, *, key: str | None
 ) -> dict[str, Any]:
     """Grants a credit of `amount` pesewas and returns the balance; a negative amount takes credit back.
 
-    A repeat with the same `key` grants nothing more. Raises AdministrationError.
+    A repeat with the same `key` grants nothing more. Raises ObjectNotFoundError and StateConflictError.
     """
-    _check_currency(account)
-    if amount == 0 or abs(amount) > CREDIT_MAX:
-        raise AdministrationError(f"AMOUNT: expected 1 to {CREDIT_MAX} pesewas, or -1 to -{CREDIT_MAX}")
-    _check_text("--reason", reason)
-    if key is not None:
-        _check_text("--key", key)
+    await require_merchant(database, account.merchant_id)
     source = credit_source("credit", account, secrets.token_hex(12) if key is None else key)
-
-    async def grant(database: Database) -> tuple[Balance, bool]:
-        await require_merchant(database, account.merchant_id)
-        await write_audit_entry(database, "balance_credit", f"{account} {amount}", reason)
-        balances = PostgresBalances(database)
-        granted, is_new = await balances.grant(account, amount, source)
-        if granted != amount:
-            raise AdministrationError(
-                f"--key {key} was already used for a credit of {granted} pesewas: use another key"
-            )
-        return await balances.balance(account), is_new
-
-    balance, is_new = with_database(settings, grant)
+    balances = PostgresBalances(database)
+    granted, is_new = await balances.grant(account, amount, source)
+    if granted != amount:
+        raise StateConflictError(
+            f"the key {key} was already used for a credit of {granted} pesewas: use another key"
+        )
+    balance = await balances.balance(account)
     return {**balance_document(balance), "granted": amount if is_new else 0}
 
 
-def confirm_credit(
-    settings: Settings, account: BalanceAccount, amount: int, *, reason: str
-) -> dict[str, Any]:
+async def unconfirmed_credit(database: Database, account: BalanceAccount) -> UnconfirmedCredit:
+    """Returns the credit that a migration granted and nobody has confirmed. Raises StateConflictError."""
+    for one in await PostgresBalances(database).unconfirmed():
+        if one.account == account:
+            return one
+    raise _no_unconfirmed(account)
+
+
+async def confirm_credit(database: Database, account: BalanceAccount, amount: int) -> dict[str, Any]:
     """Replaces the credit that a migration granted by one of `amount` pesewas, and returns the balance.
 
-    Raises AdministrationError.
+    Raises StateConflictError.
     """
-    _check_currency(account)
-    if not 0 <= amount <= CREDIT_MAX:
-        raise AdministrationError(f"--credit: expected pesewas from 0 to {CREDIT_MAX}")
-    _check_text("--reason", reason)
+    balances = PostgresBalances(database)
+    if not await balances.confirm(await unconfirmed_credit(database, account), amount):
+        raise _no_unconfirmed(account)
+    return balance_document(await balances.balance(account))
 
-    async def confirm(database: Database) -> Balance:
-        balances = PostgresBalances(database)
-        found = [one for one in await balances.unconfirmed() if one.account == account]
-        if found:
-            await write_audit_entry(database, "balance_confirm", f"{account} {amount}", reason)
-        if not found or not await balances.confirm(found[0], amount):
-            raise AdministrationError(
-                f"{account} has no unconfirmed credit. To change its credit: synccash balances credit"
-            )
-        return await balances.balance(account)
 
-    return balance_document(with_database(settings, confirm))
+def _no_unconfirmed(account: BalanceAccount) -> StateConflictError:
+    return StateConflictError(
+        f"{account} has no unconfirmed credit. To change its credit: synccash balances credit"
+    )
 
 
 async def require_merchant(database: Database, merchant_id: str) -> None:
-    """Raises AdministrationError if the merchant does not exist."""
+    """Raises ObjectNotFoundError if the merchant does not exist."""
     if merchant_id not in {one["id"] for one in await PostgresKeys(database).merchants()}:
-        raise AdministrationError(
-            f"No merchant has the id {merchant_id}. List them with: synccash merchants list"
-        )
+        raise ObjectNotFoundError("merchant", merchant_id)
 
 
-def _check_currency(account: BalanceAccount) -> None:
+def credit_errors(account: BalanceAccount, amount: int, reason: str, key: str | None) -> list[str]:
+    """Returns what is wrong with a credit, as texts that begin with the option or field."""
+    errors = _errors(account, reason)
+    if amount == 0 or abs(amount) > CREDIT_MAX:
+        errors.insert(0, f"AMOUNT: expected 1 to {CREDIT_MAX} pesewas, or -1 to -{CREDIT_MAX}")
+    if key is not None and not _is_text(key):
+        errors.append(f"--key: expected 1 to {_TEXT_MAX} printable characters")
+    return errors
+
+
+def confirmation_errors(account: BalanceAccount, amount: int, reason: str) -> list[str]:
+    """Returns what is wrong with a confirmation, as texts that begin with the option."""
+    errors = _errors(account, reason)
+    if not 0 <= amount <= CREDIT_MAX:
+        errors.append(f"--credit: expected pesewas from 0 to {CREDIT_MAX}")
+    return errors
+
+
+def _errors(account: BalanceAccount, reason: str) -> list[str]:
+    errors: list[str] = []
     if account.currency != CURRENCY:
-        raise AdministrationError(f"--currency: expected {CURRENCY}, the only currency of balances")
+        errors.append(f"--currency: expected {CURRENCY}, the only currency of balances")
+    if not _is_text(reason):
+        errors.append(f"--reason: expected 1 to {_TEXT_MAX} printable characters")
+    return errors
 
 
-def _check_text(option: str, text: str) -> None:
-    if not 0 < len(text.strip()) <= _TEXT_MAX or not text.isprintable():
-        raise AdministrationError(f"{option}: expected 1 to {_TEXT_MAX} printable characters")
+def _is_text(text: str) -> bool:
+    return 0 < len(text.strip()) <= _TEXT_MAX and text.isprintable()

@@ -11,8 +11,17 @@ _LOOPBACK_OF_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - no
 
 def local_key(role: str) -> str | None:
     """Return the key that `synccash up` made for the role, `admin` or `test`; None if there is none here."""
+    return _read("keys.json", role)
+
+
+def running_api_url() -> str | None:
+    """Return the address of the API of a `synccash up` in this folder while it runs; None if none does."""
+    return _read("api.json", "url")
+
+
+def _read(file: str, name: str) -> str | None:
     with suppress(OSError, ValueError, KeyError):
-        return str(json.loads((DATA_DIR / "keys.json").read_text(encoding="utf-8"))[role])
+        return str(json.loads((DATA_DIR / file).read_text(encoding="utf-8"))[name])
     return None
 
 

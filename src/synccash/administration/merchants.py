@@ -1,4 +1,4 @@
-"""Merchants and API keys: adds, lists, suspends, rotates and revokes them, directly in PostgreSQL."""
+"""API keys: creates, lists, rotates and revokes them, directly in PostgreSQL."""
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from synccash.administration.database import with_database, write_audit_entry
 from synccash.administration.errors import AdministrationError
-from synccash.engine.system import SystemIdentities
 from synccash.payments.api_key import (
     EXPIRY_MAX,
     NAME_MAX,
@@ -24,8 +23,6 @@ from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
 
 T = TypeVar("T")
-_NAME_MAX = 100
-_REASON_MAX = 200
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 _UNITS = {
     "s": timedelta(seconds=1),
@@ -33,63 +30,6 @@ _UNITS = {
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
 }
-
-
-def add_merchant(settings: Settings, name: str) -> dict[str, Any]:
-    """Adds a merchant and returns it. Raises AdministrationError."""
-    name = name.strip()
-    if not 0 < len(name) <= _NAME_MAX or not name.isprintable():
-        raise AdministrationError(f"NAME: expected 1 to {_NAME_MAX} printable characters")
-    merchant_id = SystemIdentities().new("mer")
-
-    async def make(database: Database) -> None:
-        await write_audit_entry(database, "merchant_add", merchant_id, name)
-        await PostgresKeys(database).ensure_merchant(merchant_id, name)
-
-    with_database(settings, make)
-    return {"id": merchant_id, "name": name}
-
-
-def list_merchants(settings: Settings) -> Sequence[dict[str, Any]]:
-    """Returns all merchants, oldest first. Raises AdministrationError."""
-    return _with_keys(settings, lambda keys: keys.merchants())
-
-
-def suspend_merchant(settings: Settings, merchant_id: str, reason: str) -> dict[str, Any]:
-    """Refuses new orders of a merchant; open orders are completed. Raises AdministrationError."""
-    reason = _reason(reason)
-
-    async def suspend(database: Database) -> bool:
-        await write_audit_entry(database, "merchant_suspend", merchant_id, reason)
-        return await PostgresKeys(database).suspend(merchant_id, reason)
-
-    if not with_database(settings, suspend):
-        raise AdministrationError(
-            f"No merchant has the id {merchant_id}. List them with: synccash merchants list"
-        )
-    return {"id": merchant_id, "suspended": True, "reason": reason}
-
-
-def resume_merchant(settings: Settings, merchant_id: str, reason: str) -> dict[str, Any]:
-    """Ends a merchant's suspension. Raises AdministrationError."""
-    reason = _reason(reason)
-
-    async def resume(database: Database) -> bool:
-        await write_audit_entry(database, "merchant_resume", merchant_id, reason)
-        return await PostgresKeys(database).resume(merchant_id)
-
-    if not with_database(settings, resume):
-        raise AdministrationError(
-            f"{merchant_id} is not a suspended merchant. List them with: synccash merchants list"
-        )
-    return {"id": merchant_id, "suspended": False, "reason": reason}
-
-
-def _reason(text: str) -> str:
-    text = text.strip()
-    if not 0 < len(text) <= _REASON_MAX or not text.isprintable():
-        raise AdministrationError(f"--reason: expected 1 to {_REASON_MAX} printable characters")
-    return text
 
 
 def create_key(

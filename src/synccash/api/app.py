@@ -21,6 +21,8 @@ from synccash.api.ports import Balances, Endpoints, Health, Keys, NoWalletLimits
 from synccash.api.problem import ProblemError, no_route, of_engine, refuse, rendered
 from synccash.api.queries import check_query
 from synccash.api.route_scopes import BASE, check_routes, scopes_by_path
+from synccash.api.v1.administration import ADMINISTRATION
+from synccash.api.v1.approvals import APPROVALS
 from synccash.api.v1.balance import get_balance
 from synccash.api.v1.callbacks import CALLBACKS
 from synccash.api.v1.events import EVENTS
@@ -55,6 +57,8 @@ _RESOURCES = (
     CALLBACKS,
     RESILIENCE,
     OPERATORS,
+    APPROVALS,
+    ADMINISTRATION,
 )
 Layer = Callable[[App], App]
 

@@ -8,6 +8,7 @@ import msgspec
 from synccash.middleware.authentication import UNAVAILABLE
 from synccash.middleware.refusal import REFUSAL_CODE, Refusal, Scope, Send
 from synccash.middleware.request_context import REQUEST_ID
+from synccash.payments.approval import AlreadyWaitingError, SecondOperatorError
 from synccash.payments.errors import (
     EndpointLimitError,
     InsufficientBalanceError,
@@ -177,6 +178,15 @@ def of_engine(error: PaymentError) -> Refusal:
                 detail=f"There are already {MAX_ENDPOINTS} webhook endpoints, the maximum per merchant "
                 "and mode. To add another, delete one that is not needed, or change its URL and types.",
             )
+        case SecondOperatorError():
+            return Refusal(status=403, code="second_operator_needed", detail=_sentence(str(error)))
+        case AlreadyWaitingError():
+            return Refusal(
+                status=409,
+                code="approval_pending",
+                detail=f"This action already waits for a second operator, as {error.approval_id}.",
+                members={"approval_id": error.approval_id},
+            )
         case SignInRefusedError():
             return Refusal(
                 status=401,
@@ -200,6 +210,10 @@ def of_engine(error: PaymentError) -> Refusal:
             return Refusal(
                 status=500, code="internal_error", detail="The service failed to handle the request."
             )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _used_reference(error: ReferenceAlreadyUsedError) -> str:

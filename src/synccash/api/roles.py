@@ -26,6 +26,21 @@ ROUTE_ROLES: Mapping[str, OperatorRole] = {
     "GET /resilience/floats": _V,
     "GET /resilience/health": _V,
     "GET /resilience/routes": _V,
+    "GET /admin/merchants": _V,
+    "POST /admin/merchants": _A,
+    "POST /admin/merchants/{merchant_id}/suspend": _A,
+    "POST /admin/merchants/{merchant_id}/resume": _A,
+    "GET /admin/balances": _V,
+    "POST /admin/balances/credit": _A,
+    "POST /admin/balances/confirm": _A,
+    "GET /admin/payments": _V,
+    "GET /admin/payouts": _V,
+    "GET /admin/waiting": _V,
+    "GET /admin/orders/{order_id}": _V,
+    "GET /approvals": _V,
+    "GET /approvals/{approval_id}": _V,
+    "POST /approvals/{approval_id}/approve": _O,
+    "POST /approvals/{approval_id}/decline": _O,
     "GET /operators": _V,
     "POST /operators": _A,
     "POST /operators/{name}/reset": _A,
@@ -43,7 +58,8 @@ ROUTE_ROLES: Mapping[str, OperatorRole] = {
 OPERATORS_ONLY = frozenset(
     route
     for route in ROUTE_ROLES
-    if route.partition(" ")[2].startswith("/operators") and route != "GET /operators"
+    if route.partition(" ")[2].startswith(("/operators", "/approvals"))
+    and route not in {"GET /operators", "GET /approvals", "GET /approvals/{approval_id}"}
 )
 """The routes that an admin key cannot use, because a person has to answer for them: its holder could make
 operators and be any of them."""

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from synccash.payments.balance import CREDIT_MAX
 from synccash.payments.failure import FailureCode
 from synccash.payments.money import AMOUNT_MAX
 from synccash.payments.operator import PASSWORD_MAX, PASSWORD_MIN, OperatorName
@@ -247,6 +248,48 @@ class OperatorTokenBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     name: Annotated[str, Meta(min_length=1, max_length=100, pattern=_PRINTABLE)]
     days: Annotated[int, Meta(ge=1, le=365, extra=_expected("1 to 365 days"))]
+
+
+class MerchantBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new merchant."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=100, pattern=_PRINTABLE)]
+
+
+_CreditAmount = Annotated[
+    int,
+    Meta(
+        ge=-CREDIT_MAX,
+        le=CREDIT_MAX,
+        description="Pesewas; a negative amount takes credit back",
+        extra=_expected(f"a whole number of pesewas from -{CREDIT_MAX} to {CREDIT_MAX}"),
+    ),
+]
+_AuditReason = Annotated[
+    str, Meta(min_length=1, max_length=200, pattern=_PRINTABLE, extra=_expected("1 to 200 characters"))
+]
+_MerchantId = Annotated[str, Meta(min_length=1, max_length=64, pattern=_PRINTABLE)]
+
+
+class CreditBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A credit for a merchant. A repeat with the same `key` grants nothing more."""
+
+    merchant_id: _MerchantId
+    livemode: bool
+    currency: Currency
+    amount: _CreditAmount
+    reason: _AuditReason
+    key: Annotated[str, Meta(min_length=1, max_length=200, pattern=_PRINTABLE)] | None = None
+
+
+class CreditConfirmationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The credit that replaces the provisional one of an upgrade, in pesewas."""
+
+    merchant_id: _MerchantId
+    livemode: bool
+    currency: Currency
+    credit: Annotated[int, Meta(ge=0, le=CREDIT_MAX, extra=_expected(f"0 to {CREDIT_MAX} pesewas"))]
+    reason: _AuditReason
 
 
 class EndpointBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,7 +4,17 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from synccash.commands.terminal import money, print_facts, print_json, print_table, refuse, settings
+from synccash.administration.errors import AdministrationError
+from synccash.commands.terminal import (
+    is_waiting,
+    money,
+    print_facts,
+    print_json,
+    print_table,
+    print_waiting,
+    refuse,
+    settings,
+)
 
 BALANCES = App(
     name="balances",
@@ -14,15 +24,16 @@ _SHOWN = ("available", "reserved", "collected", "refunded", "paid_out", "credit"
 Reason = Annotated[str, Parameter(help="The reason, recorded in the audit log.")]
 Live = Annotated[bool, Parameter(negative="", help="Use the balance of live mode.")]
 Test = Annotated[bool, Parameter(negative="", help="Use the balance of test mode.")]
+Url = Annotated[str | None, Parameter(help="URL of the API; by default SYNCCASH_API_URL, or this machine's.")]
 Currency = Annotated[str, Parameter(help="Currency code (ISO 4217).")]
 
 
 @BALANCES.default
-def show(merchant: str | None = None, /, *, json: bool = False) -> int:
+def show(merchant: str | None = None, /, *, url: Url = None, json: bool = False) -> int:
     """List all balances, or those of one merchant."""
-    from synccash.administration.balances import list_balances
+    from synccash.administration.administrator import administrator
 
-    found = list_balances(settings(), merchant)
+    found = administrator(settings(), url).balances(merchant)
     if json:
         return print_json(found)
     rows = [
@@ -53,27 +64,33 @@ def credit(
     key: Annotated[
         str | None, Parameter(help="Idempotency key: a repeat with the same key grants nothing more.")
     ] = None,
+    url: Url = None,
     json: bool = False,
 ) -> int:
     """Grant a merchant a credit of AMOUNT pesewas, which it may pay out beyond what it collects."""
-    from synccash.administration.balances import grant_credit
+    from synccash.administration.administrator import administrator
+    from synccash.administration.balances import credit_errors
     from synccash.payments.balance import BalanceAccount
 
     if live == test:
         return refuse("Give either --live or --test: each mode has its own balance.")
     account = BalanceAccount(merchant_id=merchant, livemode=live, currency=currency)
-    return _print(grant_credit(settings(), account, amount, reason=reason, key=key), as_json=json)
+    if errors := credit_errors(account, amount, reason, key):
+        raise AdministrationError(errors[0])
+    done = administrator(settings(), url).grant_credit(account, amount, reason=reason, key=key)
+    return _print(done, as_json=json)
 
 
 @BALANCES.command
 def check(merchant: str | None = None, /, *, json: bool = False) -> int:
     """Compare all balances, or those of one merchant, with the payments, refunds and payouts in the database.
 
-    Exits with 1 if a balance differs. Changes nothing; reads all orders.
+    Exits with 1 if a balance differs. Changes nothing; reads all orders, with database credentials.
     """
+    from synccash.administration.administrator import on_database
     from synccash.administration.balances import check_balances
 
-    found = check_balances(settings(), merchant)
+    found = on_database(settings(), lambda database: check_balances(database, merchant))
     if json:
         print_json(found)
         return 1 if found else 0
@@ -104,20 +121,27 @@ def confirm(
     live: Live = False,
     test: Test = False,
     currency: Currency = "GHS",
+    url: Url = None,
     json: bool = False,
 ) -> int:
     """Replace the provisional credit that an upgrade granted by a credit that you set."""
-    from synccash.administration.balances import confirm_credit
+    from synccash.administration.administrator import administrator
+    from synccash.administration.balances import confirmation_errors
     from synccash.payments.balance import BalanceAccount
 
     if live == test:
         return refuse("Give either --live or --test: each mode has its own balance.")
     account = BalanceAccount(merchant_id=merchant, livemode=live, currency=currency)
-    return _print(confirm_credit(settings(), account, credit, reason=reason), as_json=json)
+    if errors := confirmation_errors(account, credit, reason):
+        raise AdministrationError(errors[0])
+    done = administrator(settings(), url).confirm_credit(account, credit, reason=reason)
+    return _print(done, as_json=json)
 
 
 def _print(found: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         return print_json(found)
+    if is_waiting(found):
+        return print_waiting(found)
     amounts = {name: money(found[name]) for name in (*_SHOWN, "granted") if name in found}
     return print_facts({**{name: found[name] for name in found if name != "object"}, **amounts})

@@ -5,28 +5,31 @@ from typing import Annotated, Any, cast
 
 from cyclopts import App, Parameter
 
+from synccash.administration.errors import AdministrationError
 from synccash.commands.terminal import print_facts, print_json, print_table, settings
 
 MERCHANTS = App(name="merchants", help="Merchants: add, list, suspend and resume them.")
 KEYS = App(name="keys", help="API keys: create, list, rotate and revoke them.")
 Reason = Annotated[str, Parameter(help="The reason, recorded in the audit log.")]
+Url = Annotated[str | None, Parameter(help="URL of the API; by default SYNCCASH_API_URL, or this machine's.")]
 
 
 @MERCHANTS.command
-def add(name: str, /, *, json: bool = False) -> int:
+def add(name: str, /, *, url: Url = None, json: bool = False) -> int:
     """Add a merchant and print its id, which `synccash keys create --merchant` takes."""
-    from synccash.administration.merchants import add_merchant
+    from synccash.administration.administrator import administrator
 
-    made = add_merchant(settings(), name)
+    name = _printable("NAME", name, 100)
+    made = administrator(settings(), url).add_merchant(name)
     return print_json(made) if json else print_facts(made)
 
 
 @MERCHANTS.command(name="list")
-def list_merchants(*, json: bool = False) -> int:
+def list_merchants(*, url: Url = None, json: bool = False) -> int:
     """List all merchants, oldest first."""
-    from synccash.administration import merchants
+    from synccash.administration.administrator import administrator
 
-    found = merchants.list_merchants(settings())
+    found = administrator(settings(), url).merchants()
     if json:
         return print_json(found)
     rows = [(one["id"], one["name"], one["created_at"], one["suspended_since"]) for one in found]
@@ -35,23 +38,25 @@ def list_merchants(*, json: bool = False) -> int:
 
 
 @MERCHANTS.command
-def suspend(merchant: str, /, *, reason: Reason, json: bool = False) -> int:
+def suspend(merchant: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
     """Refuse a merchant's new payments, refunds and payouts with 403.
 
     Orders that are already open are completed.
     """
-    from synccash.administration.merchants import suspend_merchant
+    from synccash.administration.administrator import administrator
 
-    done = suspend_merchant(settings(), merchant, reason)
+    reason = _printable("--reason", reason, 200)
+    done = administrator(settings(), url).suspend_merchant(merchant, reason)
     return print_json(done) if json else print_facts(done)
 
 
 @MERCHANTS.command
-def resume(merchant: str, /, *, reason: Reason, json: bool = False) -> int:
+def resume(merchant: str, /, *, reason: Reason, url: Url = None, json: bool = False) -> int:
     """End a merchant's suspension."""
-    from synccash.administration.merchants import resume_merchant
+    from synccash.administration.administrator import administrator
 
-    done = resume_merchant(settings(), merchant, reason)
+    reason = _printable("--reason", reason, 200)
+    done = administrator(settings(), url).resume_merchant(merchant, reason)
     return print_json(done) if json else print_facts(done)
 
 
@@ -155,3 +160,10 @@ def _lists_as_text(found: Mapping[str, Any]) -> dict[str, Any]:
         name: ", ".join(cast("list[str]", value)) or None if isinstance(value, list) else value
         for name, value in found.items()
     }
+
+
+def _printable(option: str, text: str, length_max: int) -> str:
+    text = text.strip()
+    if not 0 < len(text) <= length_max or not text.isprintable():
+        raise AdministrationError(f"{option}: expected 1 to {length_max} printable characters")
+    return text

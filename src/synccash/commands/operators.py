@@ -5,7 +5,14 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from synccash.commands.terminal import print_facts, print_json, print_table, settings
+from synccash.commands.terminal import (
+    is_waiting,
+    print_facts,
+    print_json,
+    print_table,
+    print_waiting,
+    settings,
+)
 
 OPERATORS = App(name="operators", help="Operators by name: add, list, reset and disable them; own tokens.")
 Role = Literal["viewer", "operator", "admin"]
@@ -224,12 +231,16 @@ def _change(name: str, action: str, body: dict[str, Any], url: str | None, *, as
     from synccash.administration.api import management_api
 
     changed = management_api(settings(), url).post("operators", name, action, body=body)
-    return print_json(changed) if as_json else print_facts(changed)
+    if as_json:
+        return print_json(changed)
+    return print_waiting(changed) if is_waiting(changed) else print_facts(changed)
 
 
 def _print_enrolment(made: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         return print_json(made)
+    if is_waiting(made):
+        return print_waiting(made)
     print_facts(made)
     print(f"Give the code to {made['name']}, who runs: synccash enrol {made['name']}")
     return 0

@@ -4,7 +4,15 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from synccash.commands.terminal import money, print_facts, print_json, print_table, settings
+from synccash.commands.terminal import (
+    is_waiting,
+    money,
+    print_facts,
+    print_json,
+    print_table,
+    print_waiting,
+    settings,
+)
 
 PAYMENTS = App(name="payments", help="Payments of all merchants; `show` also takes refunds and payouts.")
 Status = Literal["created", "requires_action", "processing", "succeeded", "failed", "canceled"]
@@ -28,6 +36,7 @@ def list_payments(
     payer: str | None = None,
     after: str | None = None,
     limit: int = 20,
+    url: Url = None,
     json: bool = False,
 ) -> int:
     """List payments, newest first.
@@ -50,6 +59,8 @@ def list_payments(
         Continue after the payment with this id.
     limit
         The maximum number of payments.
+    url
+        URL of the API; by default SYNCCASH_API_URL, or this machine's.
     json
         Print one JSON document, in the format of the API's lists.
     """
@@ -63,6 +74,7 @@ def list_payments(
         wallet=payer,
         after=after,
         limit=limit,
+        url=url,
     )
     return _print_page(page, "payment", "payer", as_json=json)
 
@@ -78,6 +90,7 @@ def list_payouts(
     payee: str | None = None,
     after: str | None = None,
     limit: int = 20,
+    url: Url = None,
     json: bool = False,
 ) -> int:
     """List payouts, newest first. Takes the options of `list`, with --payee in place of --payer."""
@@ -91,23 +104,30 @@ def list_payouts(
         wallet=payee,
         after=after,
         limit=limit,
+        url=url,
     )
     return _print_page(page, "payout", "payee", as_json=json)
 
 
 def _list_orders(
-    kind: Literal["payments", "payouts"], *, status: str | None, detail: str | None, **filters: Any
+    kind: Literal["payments", "payouts"],
+    *,
+    status: str | None,
+    detail: str | None,
+    url: str | None,
+    **filters: Any,
 ) -> dict[str, Any]:
-    from synccash.administration.payments import list_orders
+    from synccash.administration.administrator import administrator
+    from synccash.administration.payments import order_filter
     from synccash.payments.payment import PaymentStatus, StatusDetail
 
-    return list_orders(
-        settings(),
+    where = order_filter(
         kind,
         status=PaymentStatus(status) if status else None,
         detail=StatusDetail(detail) if detail else None,
         **filters,
     )
+    return administrator(settings(), url).orders(where)
 
 
 def _print_page(page: dict[str, Any], kind: str, party: str, *, as_json: bool) -> int:
@@ -139,7 +159,7 @@ def _print_page(page: dict[str, Any], kind: str, party: str, *, as_json: bool) -
 
 
 @PAYMENTS.command
-def waiting(*, limit: int = 50, json: bool = False) -> int:
+def waiting(*, limit: int = 50, url: Url = None, json: bool = False) -> int:
     """List what an operator has to decide, longest waiting first: payments, refunds and payouts under review,
     payments and payouts in risk review, rows that cannot be read (`unreadable`), excess money that was not
     returned yet (`surplus`), and money received in another currency for an ended payment
@@ -149,9 +169,11 @@ def waiting(*, limit: int = 50, json: bool = False) -> int:
     no longer configured) or `account_unconfirmed` (they are not confirmed); see `synccash rails list`.
     `next inquiry`: when the service asks the rail again.
     """
-    from synccash.administration.payments import list_waiting
+    from synccash.administration.administrator import administrator
+    from synccash.administration.payments import check_limit
 
-    found = list_waiting(settings(), limit=limit)
+    check_limit(limit)
+    found = list(administrator(settings(), url).waiting(limit))
     if json:
         return print_json({"data": found})
     rows = [
@@ -173,11 +195,11 @@ def waiting(*, limit: int = 50, json: bool = False) -> int:
 
 
 @PAYMENTS.command
-def show(order_id: str, /, *, json: bool = False) -> int:
+def show(order_id: str, /, *, url: Url = None, json: bool = False) -> int:
     """Show one payment, refund or payout with its attempts and timeline."""
-    from synccash.administration.payments import show_order
+    from synccash.administration.administrator import administrator
 
-    found = show_order(settings(), order_id)
+    found = administrator(settings(), url).order(order_id)
     if json:
         return print_json(found)
     wallet: dict[str, Any] = found.get("payer") or found.get("payee") or {}
@@ -277,6 +299,8 @@ def return_surplus(payment_id: str, /, *, reason: Reason, url: Url = None, json:
     )
     if json:
         return print_json(made)
+    if is_waiting(made):
+        return print_waiting(made)
     rows = [(one["id"], one["rail"], money(one["amount"]), one["status"]) for one in made["data"]]
     return print_table(
         ("refund", "rail", "GHS", "status"),
@@ -292,6 +316,8 @@ def _decide(order_id: str, action: str, body: dict[str, Any], url: str | None, *
     after = management_api(settings(), url).post(resource, order_id, action, body=body)
     if as_json:
         return print_json(after)
+    if is_waiting(after):
+        return print_waiting(after)
     return print_facts({name: after[name] for name in ("id", "status", "status_detail")})
 
 

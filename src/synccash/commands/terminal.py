@@ -69,6 +69,18 @@ def print_facts(facts: Mapping[str, Any]) -> int:
     return 0
 
 
+def is_waiting(found: Mapping[str, Any]) -> bool:
+    """Tells whether an action of the API waits for a second operator."""
+    return found.get("object") == "approval"
+
+
+def print_waiting(found: Mapping[str, Any]) -> int:
+    """Prints that an action waits for a second operator, and returns the exit code 0."""
+    print(f"Another operator has to approve this by {found['expires_at']}. They run:")
+    print(f"  synccash approvals approve {found['id']} --reason TEXT")
+    return 0
+
+
 def money(pesewas: int) -> str:
     """Formats pesewas in major units: 1,234.50."""
     sign = "-" if pesewas < 0 else ""

@@ -51,6 +51,7 @@ _PAYOUT_LIMITS = (
     "payout_merchant_max_amount",
 )
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - nothing is bound here
 
 
 class UpError(Exception):
@@ -105,6 +106,9 @@ class Up:
             keys = self._keys(database_url)
             environment = self._environment(servers, port, sandbox_url)
             asyncio.run(confirm_test_accounts(database_url, environment))
+            stack.callback(self._api_file.unlink, missing_ok=True)
+            local_host = "localhost" if settings.host in _WILDCARDS else self._shown_host
+            self._api_file.write_text(json.dumps({"url": f"http://{local_host}:{port}"}), encoding="utf-8")
             self._announce(port, keys, sandbox_url)
             self._start_roles(environment, listener)
             self.supervisor.watch(self._make_tend(servers, port))
@@ -156,6 +160,7 @@ class Up:
             "valkey_url": servers.valkey_url,
             "public_url": public_url,
             "installation_key": self._installation_key(),
+            "four_eyes": "off",
         }
         if sandbox_url is not None:
             defaults["fraud_url"] = f"{sandbox_url}/fraud"
@@ -205,9 +210,8 @@ class Up:
         return made["key"]
 
     def _announce(self, port: int, keys: Mapping[str, str], sandbox_url: str | None) -> None:
-        host = self.loaded.settings.host
-        shown = "localhost" if host in _LOOPBACK else host
-        lines = [f"api        http://{shown}:{port}/api/v1", f"docs       http://{shown}:{port}/docs"]
+        base = f"http://{self._shown_host}:{port}"
+        lines = [f"api        {base}/api/v1", f"docs       {base}/docs"]
         if sandbox_url is not None:
             lines.append(f"sandbox    {sandbox_url}")
             lines.extend(f"{name:<10} {url}" for name, url in self._rail_urls(sandbox_url).items())
@@ -215,6 +219,16 @@ class Up:
         lines.append(f"admin key  {keys['admin']}")
         lines.append(f"logs       {self.options.data_dir / 'logs'}")
         print("\n".join(lines), flush=True)
+
+    @property
+    def _shown_host(self) -> str:
+        host = self.loaded.settings.host
+        return "localhost" if host in _LOOPBACK else host
+
+    @property
+    def _api_file(self) -> Path:
+        """The file in which the commands of operators find the API while it runs."""
+        return self.options.data_dir / "api.json"
 
     def _rail_urls(self, sandbox_url: str) -> dict[str, str]:
         return rail_urls(sandbox_url, self._wait)

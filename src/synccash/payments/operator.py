@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
 from synccash.payments.access import OperatorRole
+from synccash.payments.document import moment
 from synccash.payments.errors import RequestError, RetryLaterError
 
 OperatorName = Annotated[
@@ -95,6 +96,26 @@ class TotpSecret:
 
     secret: str
     uri: str
+
+
+def operator_document(operator: Operator) -> dict[str, Any]:
+    """Return an operator as the API shows it."""
+    return {
+        "id": operator.id,
+        "name": operator.name,
+        "role": operator.role.value,
+        "enrolled": operator.is_enrolled,
+        "failed_sign_ins": operator.failed_sign_ins,
+        "signed_in_at": None if operator.signed_in_at is None else moment(operator.signed_in_at),
+        "disabled_at": None if operator.disabled_at is None else moment(operator.disabled_at),
+        "created_at": moment(operator.created_at),
+        "created_by": operator.created_by,
+    }
+
+
+def enrolment_document(made: Enrolment) -> dict[str, Any]:
+    """Return an enrolment code as the API shows it."""
+    return {"name": made.name, "enrolment_code": made.code, "expires_at": moment(made.expires_at)}
 
 
 class SignInRefusedError(RequestError):

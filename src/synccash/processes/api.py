@@ -75,6 +75,7 @@ from synccash.settings.loader import Settings, SettingsError
 from synccash.settings.risk import payout_rules, risk_rules
 from synccash.settings.secret import Secret
 from synccash.stores.local_work_signal import LocalWorkSignal
+from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.claims import PostgresClaims
@@ -131,6 +132,7 @@ class Service:
     breakers: ClusterBreakers
     shared_risk: SharedRiskInputs | None
     registry: Registry
+    database: Database
     claims: PostgresClaims
     audit: PostgresAudit
     backlog: Backlog
@@ -226,6 +228,7 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             registry=wiring.registry,
             breakers=_cluster_breakers(wiring),
             shared_risk=_share_risk(wiring, engine.risk),
+            database=wiring.database,
             claims=PostgresClaims(wiring.database),
             audit=PostgresAudit(wiring.database),
             backlog=backlog,
@@ -577,6 +580,9 @@ def work(settings: Settings) -> int:
 def application(service: Service, settings: Settings) -> App:
     """The HTTP API over the live parts of a process."""
     # Imported here because the worker and the commands that only check settings need no web framework.
+    from synccash.administration.approved_actions import ApprovedActions
+    from synccash.administration.four_eyes import FourEyes
+    from synccash.administration.service import Administration
     from synccash.api.app import create_app
     from synccash.api.v1.management import Management
     from synccash.api.v1.webhook_endpoints import EndpointMaker
@@ -584,6 +590,13 @@ def application(service: Service, settings: Settings) -> App:
 
     clock, identities = SystemClock(), SystemIdentities()
     callbacks = CallbackFilter(service.engine.token_origin, service.guard.address)
+    actions = ApprovedActions(
+        service.engine,
+        service.database,
+        service.operators,
+        settings.four_eyes_payout_above,
+        settings.four_eyes_refund_above,
+    )
     return create_app(
         engine=service.engine,
         keys=_CallerStore(service.key_usage, service.operators.store),
@@ -602,6 +615,16 @@ def application(service: Service, settings: Settings) -> App:
             counted=lambda: asdict(service.guard.counts),
             floats=service.floats.shown,
             operators=service.operators,
+            four_eyes=FourEyes(
+                PostgresApprovals(service.database),
+                service.operators.store,
+                service.audit,
+                identities,
+                actions.rules(),
+                settings.four_eyes == "on",
+                settings.four_eyes_valid_s,
+            ),
+            administration=Administration(service.database),
             address_of=lambda scope: service.guard.identify(scope).ip,
         ),
         collectors=(

@@ -50,6 +50,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     worker_port: Annotated[int, Meta(ge=1, le=65_535)] | None = None
     admin_key: Secret | None = None
     operator_token: Secret | None = None
+    break_glass: bool = False
+    four_eyes: Literal["on", "off"] = "on"
+    four_eyes_payout_above: Annotated[int, Meta(ge=0, le=10**12)] = 50_000
+    four_eyes_refund_above: Annotated[int, Meta(ge=0, le=10**12)] = 50_000
+    four_eyes_valid_s: Seconds = 28_800.0
     api_url: str | None = None
     installation_key: Secret | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"

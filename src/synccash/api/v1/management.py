@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from litestar.params import QueryParameter
 
@@ -11,7 +11,8 @@ from synccash.api.calls import AnyRequest
 from synccash.api.problem import invalid
 from synccash.api.schemas import ReasonBody
 from synccash.middleware.refusal import Scope
-from synccash.payments.access import OperatorRole
+from synccash.payments.access import OperatorRole, Principal
+from synccash.payments.approval import Action, Approval, ApprovalStatus, Executed
 from synccash.payments.operator import (
     Enrolment,
     IssuedToken,
@@ -86,6 +87,34 @@ class OperatorAccounts(Protocol):
     async def revoke_token(self, name: str, token_id: str) -> None: ...
 
 
+class SecondOperator(Protocol):
+    """Executes operators' actions, at once or once a second operator has approved them. Raises
+    StoreUnavailableError, RequestError, and what the actions raise."""
+
+    async def notice(self) -> str | None: ...
+    async def perform(self, action: Action, caller: Principal) -> Executed | Approval: ...
+    async def approvals(self, status: ApprovalStatus | None, limit: int) -> Sequence[Approval]: ...
+    async def approval(self, approval_id: str) -> Approval: ...
+    async def approve(self, approval_id: str, caller: Principal, reason: str) -> Executed: ...
+    async def decline(self, approval_id: str, caller: Principal, reason: str) -> Approval: ...
+
+
+class Administration(Protocol):
+    """Work on merchants, balances and orders of all merchants. Raises StoreUnavailableError,
+    ObjectNotFoundError and StateConflictError."""
+
+    async def merchants(self) -> Sequence[dict[str, Any]]: ...
+    async def add_merchant(self, name: str, *, by: str) -> dict[str, Any]: ...
+    async def suspend_merchant(self, merchant_id: str, *, by: str, reason: str) -> dict[str, Any]: ...
+    async def resume_merchant(self, merchant_id: str, *, by: str, reason: str) -> dict[str, Any]: ...
+    async def balances(self, merchant_id: str | None) -> Sequence[dict[str, Any]]: ...
+    async def list_orders(
+        self, kind: Literal["payments", "payouts"], *, limit: int, **filters: Any
+    ) -> dict[str, Any]: ...
+    async def waiting(self, limit: int) -> Sequence[dict[str, Any]]: ...
+    async def order(self, order_id: str) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
     """The parts that the operator's calls use. `counted` returns the idempotency counts of this process,
@@ -100,6 +129,8 @@ class Management:
     counted: Callable[[], dict[str, int]]
     floats: Callable[[], list[dict[str, Any]]]
     operators: OperatorAccounts
+    four_eyes: SecondOperator
+    administration: Administration
     address_of: Callable[[Scope], str]
 
 

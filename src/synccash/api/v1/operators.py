@@ -18,14 +18,20 @@ from synccash.api.schemas import (
     PasswordChangeBody,
     SignInBody,
 )
+from synccash.api.v1.approvals import perform
 from synccash.api.v1.management import Management
 from synccash.middleware.authentication import bearer_secret
-from synccash.payments.access import OperatorRole
+from synccash.payments.approval import Action
 from synccash.payments.document import moment
-from synccash.payments.operator import Enrolment, IssuedToken, Operator, OperatorToken
+from synccash.payments.operator import (
+    IssuedToken,
+    OperatorToken,
+    operator_document,
+)
 
 _SHOWN = {200: dict[str, Any]}
 _MADE = {201: dict[str, Any]}
+_MAY_WAIT = {200: dict[str, Any], 202: dict[str, Any]}
 _BODY_ERRORS = (400, 415, 422)
 
 
@@ -122,23 +128,36 @@ async def list_operators(management: Given[Management], operator: Given[str]) ->
     return json({"data": [operator_document(one) for one in await management.operators.all()]})
 
 
-@post("/", status_code=201, responses=answers(_MADE, *_BODY_ERRORS, 409))
+@post("/", status_code=201, responses=answers({**_MADE, 202: dict[str, Any]}, *_BODY_ERRORS, 409))
 async def create_operator(
-    data: JSONBody[OperatorBody], management: Given[Management], operator: Given[str]
+    request: AnyRequest, data: JSONBody[OperatorBody], management: Given[Management], operator: Given[str]
 ) -> Json:
-    """Operator: add an operator. The new one enrols with the code, which is valid for 24 hours."""
-    made = await management.operators.create(
-        data.name, OperatorRole(data.role), by=operator, reason=data.reason
+    """Operator: add an operator. The new one enrols with the code, which is valid for 24 hours.
+
+    202: a second operator has to approve it, and gets the code.
+    """
+    del operator
+    action = Action(
+        name="operator_create", target=data.name, parameters={"role": data.role}, reason=data.reason
     )
-    return json(_enrolment(made), 201)
+    return await perform(request, management, action, 201)
 
 
-@post("/{name:str}/reset", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS))
+@post("/{name:str}/reset", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS, 409))
 async def reset_operator(
-    name: Id, data: JSONBody[DecisionBody], management: Given[Management], operator: Given[str]
+    request: AnyRequest,
+    name: Id,
+    data: JSONBody[DecisionBody],
+    management: Given[Management],
+    operator: Given[str],
 ) -> Json:
-    """Operator: end an operator's password, TOTP secret and tokens, and return a new enrolment code."""
-    return json(_enrolment(await management.operators.reset(name, by=operator, reason=data.reason)))
+    """Operator: end an operator's password, TOTP secret and tokens, and return a new enrolment code.
+
+    202: a second operator has to approve it, and gets the code.
+    """
+    del operator
+    action = Action(name="operator_reset", target=name, parameters={}, reason=data.reason)
+    return await perform(request, management, action)
 
 
 @post("/{name:str}/disable", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS, 409))
@@ -149,42 +168,32 @@ async def disable_operator(
     return json(operator_document(await management.operators.disable(name, by=operator, reason=data.reason)))
 
 
-@post("/{name:str}/enable", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS))
+@post("/{name:str}/enable", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS, 409))
 async def enable_operator(
-    name: Id, data: JSONBody[DecisionBody], management: Given[Management], operator: Given[str]
+    request: AnyRequest,
+    name: Id,
+    data: JSONBody[DecisionBody],
+    management: Given[Management],
+    operator: Given[str],
 ) -> Json:
-    """Operator: let a disabled operator sign in again."""
-    return json(operator_document(await management.operators.enable(name, by=operator, reason=data.reason)))
+    """Operator: let a disabled operator sign in again. 202: a second operator has to approve it."""
+    del operator
+    action = Action(name="operator_enable", target=name, parameters={}, reason=data.reason)
+    return await perform(request, management, action)
 
 
-@post("/{name:str}/role", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS, 409))
+@post("/{name:str}/role", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS, 409))
 async def set_operator_role(
-    name: Id, data: JSONBody[OperatorRoleBody], management: Given[Management], operator: Given[str]
+    request: AnyRequest,
+    name: Id,
+    data: JSONBody[OperatorRoleBody],
+    management: Given[Management],
+    operator: Given[str],
 ) -> Json:
-    """Operator: change the role of an operator."""
-    changed = await management.operators.set_role(
-        name, OperatorRole(data.role), by=operator, reason=data.reason
-    )
-    return json(operator_document(changed))
-
-
-def operator_document(operator: Operator) -> dict[str, Any]:
-    """Return an operator as the API shows it."""
-    return {
-        "id": operator.id,
-        "name": operator.name,
-        "role": operator.role.value,
-        "enrolled": operator.is_enrolled,
-        "failed_sign_ins": operator.failed_sign_ins,
-        "signed_in_at": None if operator.signed_in_at is None else moment(operator.signed_in_at),
-        "disabled_at": None if operator.disabled_at is None else moment(operator.disabled_at),
-        "created_at": moment(operator.created_at),
-        "created_by": operator.created_by,
-    }
-
-
-def _enrolment(made: Enrolment) -> dict[str, Any]:
-    return {"name": made.name, "enrolment_code": made.code, "expires_at": moment(made.expires_at)}
+    """Operator: change the role of an operator. 202: a second operator has to approve it."""
+    del operator
+    action = Action(name="operator_role", target=name, parameters={"role": data.role}, reason=data.reason)
+    return await perform(request, management, action)
 
 
 def _token(made: IssuedToken) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """`/payments`: collects money; reads, cancels and refunds payments; an operator's decisions about them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
@@ -17,7 +17,6 @@ from synccash.api.calls import (
     encoded_json,
     json,
     origin_of,
-    page,
     read_cursor,
     reply_response,
     write_cursor,
@@ -36,14 +35,16 @@ from synccash.api.schemas import (
     RefundShown,
     TimelineShown,
 )
+from synccash.api.v1.approvals import perform, resolution
+from synccash.api.v1.management import Management
 from synccash.engine.engine import Engine
-from synccash.engine.requests.review import Resolution
+from synccash.payments.approval import Action
 from synccash.payments.case import PaymentCase, UnreadablePayment
-from synccash.payments.document import payment_document, refund_document
+from synccash.payments.document import payment_document
 from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.merchant_view import merchant_entry_document
 from synccash.payments.payer import Msisdn, Payer
-from synccash.payments.payment import OrderKind, Payment, PaymentStatus
+from synccash.payments.payment import Payment, PaymentStatus
 from synccash.payments.request import PaymentRequest, RefundRequest, Tenant
 
 _OPENED = {201: PaymentShown, 202: PaymentShown}
@@ -194,9 +195,16 @@ async def create_refund(
     "/{payment_id:str}/approve", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422)
 )
 async def approve_payment(
-    payment_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
+    payment_id: Id,
+    data: JSONBody[DecisionBody],
+    engine: Given[Engine],
+    management: Given[Management],
+    operator: Given[str],
 ) -> Json:
     """Operator: approve a payment in risk review; it is then sent."""
+    await management.audit.note(
+        actor=operator, action="payment_approve", target=payment_id, reason=data.reason
+    )
     return encoded_json(await engine.reviewing.approve(payment_id, by=operator, reason=data.reason))
 
 
@@ -204,59 +212,66 @@ async def approve_payment(
     "/{payment_id:str}/decline", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422)
 )
 async def decline_payment(
-    payment_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
+    payment_id: Id,
+    data: JSONBody[DecisionBody],
+    engine: Given[Engine],
+    management: Given[Management],
+    operator: Given[str],
 ) -> Json:
     """Operator: decline a payment in risk review; it ends as failed."""
+    await management.audit.note(
+        actor=operator, action="payment_decline", target=payment_id, reason=data.reason
+    )
     return encoded_json(await engine.reviewing.decline(payment_id, by=operator, reason=data.reason))
 
 
 @post(
-    "/{payment_id:str}/resolve", status_code=200, responses=answers({200: PaymentShown}, 400, 409, 415, 422)
+    "/{payment_id:str}/resolve",
+    status_code=200,
+    responses=answers({200: PaymentShown, 202: dict[str, Any]}, 400, 409, 415, 422),
 )
 async def resolve_payment(
-    payment_id: Id, data: JSONBody[PaymentResolutionBody], engine: Given[Engine], operator: Given[str]
+    request: AnyRequest,
+    payment_id: Id,
+    data: JSONBody[PaymentResolutionBody],
+    management: Given[Management],
+    operator: Given[str],
 ) -> Json:
     """Operator: end a payment under review with the outcome that was found at the rail.
 
     `amount_received` (pesewas) is what the rail collected, if that differs from the payment's amount; no more
-    than this can be refunded.
+    than this can be refunded. 202: a second operator has to approve it.
     """
-    outcome, received = Resolution(data.outcome), data.amount_received
-    if outcome is Resolution.FAILED and received is not None:
+    del operator
+    if data.outcome == "failed" and data.amount_received is not None:
         raise invalid(
             ("amount_received", "must be absent when outcome is failed: a failed payment received no money")
         )
-    return encoded_json(
-        await engine.reviewing.resolve(
-            OrderKind.PAYMENT,
-            payment_id,
-            outcome,
-            by=operator,
-            evidence=data.evidence,
-            received=received,
-            rail=data.rail,
-        )
-    )
+    return await perform(request, management, resolution("payment_resolve", payment_id, data))
 
 
 @post(
     "/{payment_id:str}/return-surplus",
     status_code=200,
-    responses=answers({200: RefundPage}, 400, 409, 415, 422),
+    responses=answers({200: RefundPage, 202: dict[str, Any]}, 400, 409, 415, 422),
 )
 async def return_surplus(
     request: AnyRequest,
     payment_id: Id,
     data: JSONBody[DecisionBody],
-    engine: Given[Engine],
+    management: Given[Management],
     operator: Given[str],
 ) -> Json:
     """Operator: refund what was collected beyond the payment. A repeat returns the same refunds, and opens
-    another one for each that has failed."""
-    refunds = await engine.return_surplus(
-        payment_id, by=operator, reason=data.reason, origin=origin_of(request)
+    another one for each that has failed. 202: it is much, and a second operator has to approve it."""
+    del operator
+    action = Action(
+        name="payment_return_surplus",
+        target=payment_id,
+        parameters={"request_id": origin_of(request).request_id},
+        reason=data.reason,
     )
-    return json(page([refund_document(case.order, case.attempts) for case in refunds], len(refunds), None))
+    return await perform(request, management, action)
 
 
 PAYMENTS = Router(

@@ -1,5 +1,7 @@
 """`/payouts`: sends money to wallets; an operator's decisions about payouts."""
 
+from typing import Any
+
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody
@@ -19,8 +21,10 @@ from synccash.api.calls import (
 from synccash.api.ports import Reading
 from synccash.api.problem import invalid
 from synccash.api.schemas import DecisionBody, PayoutBody, PayoutShown, ResolutionBody
+from synccash.api.v1.approvals import perform, resolution
+from synccash.api.v1.management import Management
 from synccash.engine.engine import Engine
-from synccash.engine.requests.review import Resolution
+from synccash.payments.approval import Action
 from synccash.payments.document import payout_document
 from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.payer import Msisdn
@@ -66,37 +70,60 @@ async def get_payout(payout_id: Id, reading: Given[Reading], tenant: Given[Tenan
     return json(payout_document(case.order, case.attempts))
 
 
-@post("/{payout_id:str}/approve", status_code=200, responses=answers({200: PayoutShown}, 400, 409, 415, 422))
+@post(
+    "/{payout_id:str}/approve",
+    status_code=200,
+    responses=answers({200: PayoutShown, 202: dict[str, Any]}, 400, 409, 415, 422),
+)
 async def approve_payout(
-    payout_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
+    request: AnyRequest,
+    payout_id: Id,
+    data: JSONBody[DecisionBody],
+    management: Given[Management],
+    operator: Given[str],
 ) -> Json:
-    """Operator: approve a payout in risk review; it is then sent."""
-    return encoded_json(
-        await engine.reviewing.approve(payout_id, by=operator, reason=data.reason, kind=OrderKind.PAYOUT)
-    )
+    """Operator: approve a payout in risk review; it is then sent.
+
+    202: it is large, and a second operator has to approve it.
+    """
+    del operator
+    action = Action(name="payout_approve", target=payout_id, parameters={}, reason=data.reason)
+    return await perform(request, management, action)
 
 
 @post("/{payout_id:str}/decline", status_code=200, responses=answers({200: PayoutShown}, 400, 409, 415, 422))
 async def decline_payout(
-    payout_id: Id, data: JSONBody[DecisionBody], engine: Given[Engine], operator: Given[str]
+    payout_id: Id,
+    data: JSONBody[DecisionBody],
+    engine: Given[Engine],
+    management: Given[Management],
+    operator: Given[str],
 ) -> Json:
     """Operator: decline a payout in risk review; it ends as failed."""
+    await management.audit.note(actor=operator, action="payout_decline", target=payout_id, reason=data.reason)
     return encoded_json(
         await engine.reviewing.decline(payout_id, by=operator, reason=data.reason, kind=OrderKind.PAYOUT)
     )
 
 
-@post("/{payout_id:str}/resolve", status_code=200, responses=answers({200: PayoutShown}, 400, 409, 415, 422))
+@post(
+    "/{payout_id:str}/resolve",
+    status_code=200,
+    responses=answers({200: PayoutShown, 202: dict[str, Any]}, 400, 409, 415, 422),
+)
 async def resolve_payout(
-    payout_id: Id, data: JSONBody[ResolutionBody], engine: Given[Engine], operator: Given[str]
+    request: AnyRequest,
+    payout_id: Id,
+    data: JSONBody[ResolutionBody],
+    management: Given[Management],
+    operator: Given[str],
 ) -> Json:
-    """Operator: end a payout under review with the outcome that was found at the rail."""
-    outcome = Resolution(data.outcome)
-    return encoded_json(
-        await engine.reviewing.resolve(
-            OrderKind.PAYOUT, payout_id, outcome, by=operator, evidence=data.evidence, rail=data.rail
-        )
-    )
+    """Operator: end a payout under review with the outcome that was found at the rail.
+
+    202: a second operator has to approve it.
+    """
+    del operator
+    return await perform(request, management, resolution("payout_resolve", payout_id, data))
 
 
 PAYOUTS = Router(

@@ -1,17 +1,18 @@
 """`/refunds`: reads and resolves refunds. They are opened at `/payments/{id}/refunds`."""
 
+from typing import Any
+
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody
 
-from synccash.api.calls import Id, Json, answers, encoded_json, json
+from synccash.api.calls import AnyRequest, Id, Json, answers, json
 from synccash.api.ports import Reading
 from synccash.api.schemas import RefundShown, ResolutionBody
-from synccash.engine.engine import Engine
-from synccash.engine.requests.review import Resolution
+from synccash.api.v1.approvals import perform, resolution
+from synccash.api.v1.management import Management
 from synccash.payments.document import refund_document
 from synccash.payments.errors import ObjectNotFoundError
-from synccash.payments.payment import OrderKind
 from synccash.payments.request import Tenant
 
 
@@ -24,17 +25,24 @@ async def get_refund(refund_id: Id, reading: Given[Reading], tenant: Given[Tenan
     return json(refund_document(case.order, case.attempts))
 
 
-@post("/{refund_id:str}/resolve", status_code=200, responses=answers({200: RefundShown}, 400, 409, 415, 422))
+@post(
+    "/{refund_id:str}/resolve",
+    status_code=200,
+    responses=answers({200: RefundShown, 202: dict[str, Any]}, 400, 409, 415, 422),
+)
 async def resolve_refund(
-    refund_id: Id, data: JSONBody[ResolutionBody], engine: Given[Engine], operator: Given[str]
+    request: AnyRequest,
+    refund_id: Id,
+    data: JSONBody[ResolutionBody],
+    management: Given[Management],
+    operator: Given[str],
 ) -> Json:
-    """Operator: end a refund under review with the outcome that was found at the rail."""
-    outcome = Resolution(data.outcome)
-    return encoded_json(
-        await engine.reviewing.resolve(
-            OrderKind.REFUND, refund_id, outcome, by=operator, evidence=data.evidence, rail=data.rail
-        )
-    )
+    """Operator: end a refund under review with the outcome that was found at the rail.
+
+    202: a second operator has to approve it.
+    """
+    del operator
+    return await perform(request, management, resolution("refund_resolve", refund_id, data))
 
 
 REFUNDS = Router("/refunds", tags=["refunds"], route_handlers=[get_refund, resolve_refund])

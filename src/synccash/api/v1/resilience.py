@@ -14,6 +14,7 @@ from synccash.api.schemas import DecisionBody
 from synccash.api.v1.management import Management, ReasonParameter, reason_of
 from synccash.api.v1.rate_limits import block_key, get_limits, unblock_key
 from synccash.api.v1.routes import dry_run
+from synccash.payments.errors import StoreUnavailableError
 
 Name = Annotated[str, PathParameter()]
 _WINDOW_S = 3_600.0
@@ -101,10 +102,15 @@ async def list_floats(management: Given[Management], operator: Given[str]) -> Js
 async def resilience_health(
     health: Given[Health], management: Given[Management], operator: Given[str]
 ) -> Json:
-    """Return `ok`, `degraded` or `unavailable`, with each trouble and what to do about it."""
+    """Return `ok`, `degraded` or `unavailable`, with each trouble and what to do about it; `notices` are no
+    troubles."""
     del operator
-    database, valkey, known, durability = await asyncio.gather(
-        health.database(), health.valkey(), management.breakers.all(), health.durability()
+    database, valkey, known, durability, notices = await asyncio.gather(
+        health.database(),
+        health.valkey(),
+        management.breakers.all(),
+        health.durability(),
+        _notices(management),
     )
     troubles = [
         {
@@ -156,7 +162,16 @@ async def resilience_health(
     status = "unavailable" if not database else "degraded" if troubles else "ok"
     states = {one["name"]: one["state"] for one in known}
     shown = {"status": status, "troubles": troubles, "breakers": states}
-    return json({**shown, "durability": durability, "floats": floats})
+    return json({**shown, "notices": notices, "durability": durability, "floats": floats})
+
+
+async def _notices(management: Management) -> list[dict[str, str]]:
+    """Return what an operator should know although nothing is wrong. Nothing while PostgreSQL is away."""
+    try:
+        detail = await management.four_eyes.notice()
+    except StoreUnavailableError:
+        return []
+    return [] if detail is None else [{"what": "four_eyes", "state": "off", "detail": detail}]
 
 
 RESILIENCE = Router(

@@ -1,0 +1,183 @@
+"""The operators' actions that may need a second operator, and how each is executed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from synccash.administration.balances import confirm_credit, grant_credit, unconfirmed_credit
+from synccash.administration.four_eyes import ActionRule, parameter
+from synccash.administration.operators import Operators
+from synccash.engine.commit_builder import render
+from synccash.engine.engine import Engine
+from synccash.engine.progress.refund_openings import surplus_debits
+from synccash.engine.requests.replies import read_order
+from synccash.engine.requests.review import Resolution
+from synccash.payments.access import OperatorRole
+from synccash.payments.approval import Action
+from synccash.payments.balance import BalanceAccount
+from synccash.payments.case import Case, PaymentCase
+from synccash.payments.document import refund_document
+from synccash.payments.errors import ObjectNotFoundError, StateConflictError
+from synccash.payments.operator import Enrolment, enrolment_document, operator_document
+from synccash.payments.payment import OrderKind, StatusDetail
+from synccash.payments.request import Origin
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.operating import PostgresOperating
+from synccash.stores.postgres.order_store import PostgresOrderStore
+
+_KINDS = {"payment": OrderKind.PAYMENT, "refund": OrderKind.REFUND, "payout": OrderKind.PAYOUT}
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovedActions:
+    """Executes the actions. Above `payout_above` and `refund_above` pesewas they need a second operator."""
+
+    engine: Engine
+    database: Database
+    operators: Operators
+    payout_above: int
+    refund_above: int
+
+    def rules(self) -> Mapping[str, ActionRule]:
+        """Return the rule of each action by its name."""
+        resolve = ActionRule(run=self._resolve, needs_second=self._is_under_review)
+        operators = ActionRule(run=self._operator_change, needs_second=_always, notes_itself=True)
+        return {
+            **{f"{kind}_resolve": resolve for kind in _KINDS},
+            "payout_approve": ActionRule(run=self._approve_payout, needs_second=self._is_large_payout),
+            "payment_return_surplus": ActionRule(
+                run=self._return_surplus, needs_second=self._is_large_surplus
+            ),
+            "balance_credit": ActionRule(run=self._credit, needs_second=_raises_credit),
+            "balance_confirm": ActionRule(run=self._confirm_credit, needs_second=self._raises_confirmed),
+            **dict.fromkeys(
+                ("operator_create", "operator_reset", "operator_enable", "operator_role"), operators
+            ),
+        }
+
+    async def _resolve(self, action: Action, by: str) -> bytes:
+        kind = _KINDS[action.name.partition("_")[0]]
+        outcome = Resolution(action.parameters["outcome"])
+        try:
+            return await self.engine.reviewing.resolve(
+                kind,
+                action.target,
+                outcome,
+                by=by,
+                evidence=action.reason,
+                received=parameter(action, "amount_received"),
+                rail=parameter(action, "rail"),
+            )
+        except StateConflictError as error:
+            return await self._done_before(action, error)
+
+    async def _approve_payout(self, action: Action, by: str) -> bytes:
+        try:
+            return await self.engine.reviewing.approve(
+                action.target, by=by, reason=action.reason, kind=OrderKind.PAYOUT
+            )
+        except StateConflictError as error:
+            return await self._done_before(action, error)
+
+    async def _done_before(self, action: Action, error: StateConflictError) -> bytes:
+        """Return the order that this approval has already changed; else raise the error.
+
+        The timeline names the approval, so a process that died after the change is no reason for a failure.
+        """
+        approval_id = parameter(action, "approval_id")
+        if approval_id is None:
+            raise error
+        entries = await PostgresOperating(self.database).timeline(action.target)
+        if not any(approval_id in str(entry.data.get("by", "")) for entry in entries):
+            raise error
+        case = await self._case(action.target, None)
+        return render(case.order, case.attempts)
+
+    async def _return_surplus(self, action: Action, by: str) -> bytes:
+        origin = Origin(by.partition(" and ")[0], parameter(action, "request_id"))
+        refunds = await self.engine.return_surplus(action.target, by=by, reason=action.reason, origin=origin)
+        documents = [refund_document(case.order, case.attempts) for case in refunds]
+        return msgspec.json.encode({"data": documents, "has_more": False, "next": None})
+
+    async def _credit(self, action: Action, by: str) -> bytes:
+        del by
+        key = parameter(action, "key") or parameter(action, "approval_id")
+        made = await grant_credit(self.database, _account(action), action.parameters["amount"], key=key)
+        return msgspec.json.encode(made)
+
+    async def _confirm_credit(self, action: Action, by: str) -> bytes:
+        del by
+        return msgspec.json.encode(
+            await confirm_credit(self.database, _account(action), action.parameters["amount"])
+        )
+
+    async def _operator_change(self, action: Action, by: str) -> bytes:
+        name, reason = action.target, action.reason
+        match action.name:
+            case "operator_create":
+                role = OperatorRole(action.parameters["role"])
+                return _encoded(await self.operators.create(name, role, by=by, reason=reason))
+            case "operator_reset":
+                return _encoded(await self.operators.reset(name, by=by, reason=reason))
+            case "operator_enable":
+                changed = await self.operators.enable(name, by=by, reason=reason)
+            case _:
+                role = OperatorRole(action.parameters["role"])
+                changed = await self.operators.set_role(name, role, by=by, reason=reason)
+        return msgspec.json.encode(operator_document(changed))
+
+    async def _is_under_review(self, action: Action) -> bool:
+        kind = _KINDS[action.name.partition("_")[0]]
+        await self._require(action.target, kind, StatusDetail.UNDER_REVIEW)
+        return True
+
+    async def _is_large_payout(self, action: Action) -> bool:
+        case = await self._require(action.target, OrderKind.PAYOUT, StatusDetail.RISK_REVIEW)
+        return case.order.amount > self.payout_above
+
+    async def _is_large_surplus(self, action: Action) -> bool:
+        case = await self._case(action.target, OrderKind.PAYMENT)
+        debits = surplus_debits(case) if isinstance(case, PaymentCase) else ()
+        return sum(debit.amount_received for debit in debits) > self.refund_above
+
+    async def _raises_confirmed(self, action: Action) -> bool:
+        provisional = await unconfirmed_credit(self.database, _account(action))
+        return action.parameters["amount"] > provisional.amount
+
+    async def _require(self, order_id: str, kind: OrderKind, detail: StatusDetail) -> Case:
+        case = await self._case(order_id, kind)
+        if case.order.status_detail is not detail:
+            status = case.order.status_detail or case.order.status
+            raise StateConflictError(
+                f"only a {kind} in {detail.value} can be decided in this way; the status of this one is "
+                f"{status.value}"
+            )
+        return case
+
+    async def _case(self, order_id: str, kind: OrderKind | None) -> Case:
+        case = await read_order(PostgresOrderStore(self.database), order_id)
+        if case is None or kind not in (None, case.order.kind):
+            raise ObjectNotFoundError(kind or "order", order_id)
+        return case
+
+
+async def _always(action: Action) -> bool:
+    del action
+    return True
+
+
+async def _raises_credit(action: Action) -> bool:
+    return action.parameters["amount"] > 0
+
+
+def _encoded(made: Enrolment) -> bytes:
+    return msgspec.json.encode(enrolment_document(made))
+
+
+def _account(action: Action) -> BalanceAccount:
+    return BalanceAccount(
+        merchant_id=action.target,
+        livemode=action.parameters["livemode"],
+        currency=action.parameters["currency"],
+    )

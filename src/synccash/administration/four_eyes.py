@@ -1,0 +1,173 @@
+"""Actions that need a second operator: stores them as approvals, and executes each once it is approved."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from synccash.payments.access import CallerKind, Principal
+from synccash.payments.approval import (
+    Action,
+    Approval,
+    ApprovalStatus,
+    Executed,
+    SecondOperatorError,
+)
+from synccash.payments.errors import (
+    ObjectNotFoundError,
+    OperatorRequiredError,
+    RequestError,
+    StateConflictError,
+)
+from synccash.payments.ports import Identities
+from synccash.stores.postgres.approvals import PostgresApprovals
+from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.operators import PostgresOperators
+
+log = structlog.get_logger("synccash.four_eyes")
+EXECUTE_S = 30.0
+"""How long an approved action may take before another operator may have it executed again."""
+OPERATORS_MIN = 2
+OFF_BY_SETTING = "Four eyes is off by the setting four_eyes, so each operator acts alone."
+OFF_FOR_WANT_OF_OPERATORS = (
+    "Fewer than two operators with the role operator or admin can sign in, so four eyes is off: each acts "
+    "alone. Add another with `synccash operators create`."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionRule:
+    """How one kind of action is executed.
+
+    `run` executes it in the name of `by` and returns the result as JSON; called a second time for the same
+    approval, it moves nothing a second time. `needs_second` tells whether a second operator is needed; it
+    raises RequestError if the action cannot be executed anyway. `notes_itself`: `run` writes audit entries.
+    """
+
+    run: Callable[[Action, str], Awaitable[bytes]]
+    needs_second: Callable[[Action], Awaitable[bool]]
+    notes_itself: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FourEyes:
+    """Executes operators' actions, at once or after a second operator's approval.
+
+    Every method raises StoreUnavailableError without PostgreSQL.
+    """
+
+    store: PostgresApprovals
+    operators: PostgresOperators
+    audit: PostgresAudit
+    identities: Identities
+    rules: Mapping[str, ActionRule]
+    is_on: bool
+    valid_s: float
+
+    async def notice(self) -> str | None:
+        """Return why no second operator is needed now; None while one is."""
+        if not self.is_on:
+            return OFF_BY_SETTING
+        if await self.operators.able_to_approve() < OPERATORS_MIN:
+            return OFF_FOR_WANT_OF_OPERATORS
+        return None
+
+    async def perform(self, action: Action, caller: Principal) -> Executed | Approval:
+        """Execute an action at once, or store it until a second operator approves it.
+
+        Raises RequestError if it cannot be executed, or if an admin key wants what needs two operators.
+        """
+        rule = self.rules[action.name]
+        if await self.notice() is None and await rule.needs_second(action):
+            if caller.kind is not CallerKind.OPERATOR:
+                raise SecondOperatorError(
+                    "this action needs two operators by name, and an admin key is none: sign in as one"
+                )
+            approval_id = self.identities.new("apr")
+            await self._note(caller.actor_id, f"{action.name}_request", action, action.reason)
+            return await self.store.add(approval_id, action, by=caller.actor_id, valid_s=self.valid_s)
+        if not rule.notes_itself:
+            await self._note(caller.actor_id, action.name, action, action.reason)
+        return Executed(document=await rule.run(action, caller.actor_id))
+
+    async def approvals(self, status: ApprovalStatus | None, limit: int) -> Sequence[Approval]:
+        """Return the newest approvals, newest first."""
+        return await self.store.all(status, limit)
+
+    async def approval(self, approval_id: str) -> Approval:
+        """Return one approval. Raises ObjectNotFoundError."""
+        found = await self.store.approval(approval_id)
+        if found is None:
+            raise ObjectNotFoundError("approval", approval_id)
+        return found
+
+    async def approve(self, approval_id: str, caller: Principal, reason: str) -> Executed:
+        """Approve an action as the second operator, and execute it.
+
+        If the process dies meanwhile, another approval after 30 s executes it again; the actions move nothing
+        a second time. Raises RequestError: ObjectNotFoundError, SecondOperatorError for the one who requested
+        it, StateConflictError if it is not pending, and what the execution raises.
+        """
+        waiting = await self.approval(approval_id)
+        by = caller.actor_id
+        if waiting.requested_by == by:
+            raise SecondOperatorError("you have requested this action, so another operator has to approve it")
+        name = waiting.action.name
+        await self._note(by, f"{name}_approve", waiting.action, f"{approval_id}: {reason}")
+        approved = await self.store.approve(approval_id, by=by, reason=reason, execute_s=EXECUTE_S)
+        if approved is None:
+            raise await self._not_pending(approval_id)
+        return await self._execute(approved)
+
+    async def decline(self, approval_id: str, caller: Principal, reason: str) -> Approval:
+        """End a pending action; the one who requested it may do so too.
+
+        Raises ObjectNotFoundError, and StateConflictError if it is not pending.
+        """
+        waiting = await self.approval(approval_id)
+        name, by = waiting.action.name, caller.actor_id
+        await self._note(by, f"{name}_decline", waiting.action, f"{approval_id}: {reason}")
+        declined = await self.store.decline(approval_id, by=by, reason=reason)
+        if declined is None:
+            raise await self._not_pending(approval_id)
+        return declined
+
+    async def _execute(self, approval: Approval) -> Executed:
+        by = f"{approval.requested_by} and {approval.decided_by} ({approval.id})"
+        action = Action(
+            name=approval.action.name,
+            target=approval.action.target,
+            parameters={**approval.action.parameters, "approval_id": approval.id},
+            reason=approval.action.reason,
+        )
+        try:
+            document = await self.rules[action.name].run(action, by)
+        except (RequestError, OperatorRequiredError) as error:
+            # It can never be executed as it was approved; an error of PostgreSQL leaves it approved instead.
+            await self.store.finish(approval.id, ApprovalStatus.FAILED, str(error))
+            log.warning("approved_action_failed", approval_id=approval.id, action=action.name, why=str(error))
+            raise
+        await self.store.finish(approval.id, ApprovalStatus.EXECUTED)
+        return Executed(document=document, approval=await self.approval(approval.id))
+
+    async def _not_pending(self, approval_id: str) -> StateConflictError:
+        found = await self.approval(approval_id)
+        if found.status is ApprovalStatus.PENDING:
+            return StateConflictError(
+                "this action has expired, or the operator who requested it was disabled: request it again"
+            )
+        if found.status is ApprovalStatus.APPROVED:
+            return StateConflictError(
+                f"{found.decided_by} has approved this action and it is being executed; if it still is after "
+                "30 seconds, approve it again"
+            )
+        return StateConflictError(f"only a pending action can be decided; this one is {found.status.value}")
+
+    async def _note(self, actor: str, action: str, of: Action, reason: str) -> None:
+        await self.audit.note(actor=actor, action=action, target=of.target, reason=reason)
+
+
+def parameter(action: Action, name: str) -> Any:
+    """Return an optional parameter of an action."""
+    return action.parameters.get(name)

@@ -1,0 +1,103 @@
+"""Operators' work on merchants and orders of the database.
+
+Shared by the API and by commands with database credentials. `by` is the actor of the audit log; an action is
+written to it before it is done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from synccash.administration.balances import list_balances
+from synccash.engine.commit_builder import render
+from synccash.engine.requests.replies import read_order
+from synccash.engine.system import SystemIdentities
+from synccash.payments.document import entry_document
+from synccash.payments.errors import ObjectNotFoundError, StateConflictError
+from synccash.payments.payment import OrderKind
+from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.operating import PostgresOperating, OrderFilter
+from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.waiting import PostgresWaiting
+
+
+@dataclass(frozen=True, slots=True)
+class Administration:
+    """Every method raises StoreUnavailableError without PostgreSQL."""
+
+    database: Database
+
+    async def merchants(self) -> Sequence[dict[str, Any]]:
+        """Return all merchants, oldest first."""
+        return await PostgresKeys(self.database).merchants()
+
+    async def add_merchant(self, name: str, *, by: str, note: str = "") -> dict[str, Any]:
+        """Add a merchant and return it. `note` is put before the reason in the audit log."""
+        merchant_id = SystemIdentities().new("mer")
+        await self._note(by, "merchant_add", merchant_id, note + name)
+        await PostgresKeys(self.database).ensure_merchant(merchant_id, name)
+        return {"id": merchant_id, "name": name}
+
+    async def suspend_merchant(
+        self, merchant_id: str, *, by: str, reason: str, note: str = ""
+    ) -> dict[str, Any]:
+        """Refuse new orders of a merchant; open ones are completed. Raises ObjectNotFoundError."""
+        await self._note(by, "merchant_suspend", merchant_id, note + reason)
+        if not await PostgresKeys(self.database).suspend(merchant_id, reason):
+            raise ObjectNotFoundError("merchant", merchant_id)
+        return {"id": merchant_id, "suspended": True, "reason": reason}
+
+    async def resume_merchant(
+        self, merchant_id: str, *, by: str, reason: str, note: str = ""
+    ) -> dict[str, Any]:
+        """End a merchant's suspension. Raises StateConflictError if it is not suspended."""
+        await self._note(by, "merchant_resume", merchant_id, note + reason)
+        if not await PostgresKeys(self.database).resume(merchant_id):
+            raise StateConflictError(
+                f"{merchant_id} is not a suspended merchant. List them with: synccash merchants list"
+            )
+        return {"id": merchant_id, "suspended": False, "reason": reason}
+
+    async def orders(self, where: OrderFilter) -> dict[str, Any]:
+        """Return one page of payments or payouts, newest first; `next` is the `after` of the next page."""
+        found, limit = await PostgresOperating(self.database).orders(where), where.limit
+        more = len(found) > limit
+        return {"data": found[:limit], "has_more": more, "next": found[limit - 1]["id"] if more else None}
+
+    async def list_orders(
+        self, kind: Literal["payments", "payouts"], *, limit: int, **filters: Any
+    ) -> dict[str, Any]:
+        """Return one page of payments or payouts by the filters of `OrderFilter`."""
+        return await self.orders(OrderFilter(kind=kind, limit=limit, **filters))
+
+    async def balances(self, merchant_id: str | None) -> Sequence[dict[str, Any]]:
+        """Return all balances that have entries, or those of one merchant. Raises ObjectNotFoundError."""
+        return await list_balances(self.database, merchant_id)
+
+    async def waiting(self, limit: int) -> Sequence[dict[str, Any]]:
+        """Return what waits for an operator's decision, longest waiting first."""
+        return await PostgresWaiting(self.database).oldest(limit)
+
+    async def order(self, order_id: str) -> dict[str, Any]:
+        """Return an order with the API key and the request that made it, and its whole `timeline`; a payment
+        with its `refunds`.
+
+        Raises ObjectNotFoundError and OrderUnreadableError.
+        """
+        case = await read_order(PostgresOrderStore(self.database), order_id)
+        if case is None:
+            raise ObjectNotFoundError("order", order_id)
+        operating = PostgresOperating(self.database)
+        document = msgspec.json.decode(render(case.order, case.attempts))
+        if case.order.kind is OrderKind.PAYMENT:
+            document["refunds"] = await operating.refunds(order_id)
+        entries = await operating.timeline(order_id)
+        document |= {"api_key_id": case.order.api_key_id, "request_id": case.order.request_id}
+        return {**document, "timeline": [entry_document(entry) for entry in entries]}
+
+    async def _note(self, by: str, action: str, target: str, reason: str) -> None:
+        await PostgresAudit(self.database).note(actor=by, action=action, target=target, reason=reason)

@@ -1,0 +1,200 @@
+"""`/admin`: operators' calls about merchants, their balances, and orders of all merchants."""
+
+from typing import Annotated, Any
+
+from litestar import Router, get, post
+from litestar.di import NamedDependency as Given
+from litestar.params import JSONBody, QueryParameter
+
+from synccash.api.calls import AnyRequest, Id, Json, answers, json
+from synccash.api.problem import invalid
+from synccash.api.schemas import CreditBody, CreditConfirmationBody, DecisionBody, MerchantBody
+from synccash.api.v1.approvals import perform
+from synccash.api.v1.management import Management
+from synccash.payments.approval import Action
+from synccash.payments.payer import Msisdn
+from synccash.payments.payment import PaymentStatus, StatusDetail
+
+_SHOWN = {200: dict[str, Any]}
+_MAY_WAIT = {200: dict[str, Any], 202: dict[str, Any]}
+_BODY_ERRORS = (400, 409, 415, 422)
+_Text = Annotated[str | None, QueryParameter(max_length=64)]
+_Wallet = Annotated[str | None, QueryParameter(max_length=40)]
+_Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Maximum number of entries")]
+
+
+@get("/merchants", responses=answers(_SHOWN))
+async def list_merchants(management: Given[Management], operator: Given[str]) -> Json:
+    """Operator: list all merchants, oldest first."""
+    del operator
+    return json({"data": await management.administration.merchants()})
+
+
+@post("/merchants", status_code=201, responses=answers({201: dict[str, Any]}, *_BODY_ERRORS))
+async def add_merchant(
+    data: JSONBody[MerchantBody], management: Given[Management], operator: Given[str]
+) -> Json:
+    """Operator: add a merchant."""
+    return json(await management.administration.add_merchant(data.name, by=operator), 201)
+
+
+@post("/merchants/{merchant_id:str}/suspend", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS))
+async def suspend_merchant(
+    merchant_id: Id, data: JSONBody[DecisionBody], management: Given[Management], operator: Given[str]
+) -> Json:
+    """Operator: refuse a merchant's new payments, refunds and payouts. Open orders are completed."""
+    return json(
+        await management.administration.suspend_merchant(merchant_id, by=operator, reason=data.reason)
+    )
+
+
+@post("/merchants/{merchant_id:str}/resume", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS))
+async def resume_merchant(
+    merchant_id: Id, data: JSONBody[DecisionBody], management: Given[Management], operator: Given[str]
+) -> Json:
+    """Operator: end a merchant's suspension."""
+    return json(await management.administration.resume_merchant(merchant_id, by=operator, reason=data.reason))
+
+
+@get("/balances", responses=answers(_SHOWN, 422))
+async def list_balances(management: Given[Management], operator: Given[str], merchant: _Text = None) -> Json:
+    """Operator: list all balances that have entries, or those of one merchant."""
+    del operator
+    return json({"data": await management.administration.balances(_printable("merchant", merchant))})
+
+
+@post("/balances/credit", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS))
+async def grant_credit(
+    request: AnyRequest, data: JSONBody[CreditBody], management: Given[Management], operator: Given[str]
+) -> Json:
+    """Operator: grant a merchant a credit of `amount` pesewas; a negative amount takes credit back.
+
+    A repeat with the same `key` grants nothing more. 202: a second operator has to approve it.
+    """
+    del operator
+    parameters = {"livemode": data.livemode, "currency": data.currency, "amount": data.amount}
+    if data.key is not None:
+        parameters["key"] = data.key
+    action = Action(name="balance_credit", target=data.merchant_id, parameters=parameters, reason=data.reason)
+    return await perform(request, management, action)
+
+
+@post("/balances/confirm", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS))
+async def confirm_credit(
+    request: AnyRequest,
+    data: JSONBody[CreditConfirmationBody],
+    management: Given[Management],
+    operator: Given[str],
+) -> Json:
+    """Operator: replace the provisional credit of an upgrade by one of `credit` pesewas.
+
+    202: it is more than the provisional one, and a second operator has to approve it.
+    """
+    del operator
+    parameters = {"livemode": data.livemode, "currency": data.currency, "amount": data.credit}
+    action = Action(
+        name="balance_confirm", target=data.merchant_id, parameters=parameters, reason=data.reason
+    )
+    return await perform(request, management, action)
+
+
+@get("/payments", responses=answers(_SHOWN, 422))
+async def list_all_payments(
+    management: Given[Management],
+    operator: Given[str],
+    merchant: _Text = None,
+    status: Annotated[PaymentStatus | None, QueryParameter()] = None,
+    detail: Annotated[StatusDetail | None, QueryParameter()] = None,
+    rail: _Text = None,
+    reference: _Text = None,
+    wallet: _Wallet = None,
+    after: _Text = None,
+    limit: _Limit = 20,
+) -> Json:
+    """Operator: list payments of all merchants, newest first. `after` is the id of the last one before."""
+    del operator
+    filters = _filters(merchant, status, detail, rail, reference, wallet, after)
+    return json(await management.administration.list_orders("payments", limit=limit, **filters))
+
+
+@get("/payouts", responses=answers(_SHOWN, 422))
+async def list_all_payouts(
+    management: Given[Management],
+    operator: Given[str],
+    merchant: _Text = None,
+    status: Annotated[PaymentStatus | None, QueryParameter()] = None,
+    detail: Annotated[StatusDetail | None, QueryParameter()] = None,
+    rail: _Text = None,
+    reference: _Text = None,
+    wallet: _Wallet = None,
+    after: _Text = None,
+    limit: _Limit = 20,
+) -> Json:
+    """Operator: list payouts of all merchants, newest first. `after` is the id of the last one before."""
+    del operator
+    filters = _filters(merchant, status, detail, rail, reference, wallet, after)
+    return json(await management.administration.list_orders("payouts", limit=limit, **filters))
+
+
+@get("/waiting", responses=answers(_SHOWN, 422))
+async def list_waiting(management: Given[Management], operator: Given[str], limit: _Limit = 50) -> Json:
+    """Operator: list what waits for a decision, longest waiting first."""
+    del operator
+    return json({"data": await management.administration.waiting(limit)})
+
+
+@get("/orders/{order_id:str}", responses=answers(_SHOWN))
+async def get_order(order_id: Id, management: Given[Management], operator: Given[str]) -> Json:
+    """Operator: return a payment, refund or payout with its attempts and its whole timeline."""
+    del operator
+    return json(await management.administration.order(order_id))
+
+
+def _filters(
+    merchant: str | None,
+    status: PaymentStatus | None,
+    detail: StatusDetail | None,
+    rail: str | None,
+    reference: str | None,
+    wallet: str | None,
+    after: str | None,
+) -> dict[str, Any]:
+    try:
+        msisdn = None if wallet is None else Msisdn.parse(wallet).digits
+    except ValueError as error:
+        raise invalid(("wallet", str(error))) from error
+    return {
+        "status": status,
+        "detail": detail,
+        "wallet": msisdn,
+        "merchant": _printable("merchant", merchant),
+        "rail": _printable("rail", rail),
+        "reference": _printable("reference", reference),
+        "after": _printable("after", after),
+    }
+
+
+def _printable(name: str, text: str | None) -> str | None:
+    """Return a query parameter. Raises ProblemError 422: PostgreSQL takes no NUL."""
+    if text is not None and not text.isprintable():
+        raise invalid((name, "expected printable characters"))
+    return text
+
+
+ADMINISTRATION = Router(
+    "/admin",
+    tags=["administration"],
+    route_handlers=[
+        list_merchants,
+        add_merchant,
+        suspend_merchant,
+        resume_merchant,
+        list_balances,
+        grant_credit,
+        confirm_credit,
+        list_all_payments,
+        list_all_payouts,
+        list_waiting,
+        get_order,
+    ],
+)

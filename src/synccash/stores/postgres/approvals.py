@@ -1,0 +1,120 @@
+"""Approvals of operators' actions in PostgreSQL."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+import msgspec
+
+from synccash.payments.approval import Action, AlreadyWaitingError, Approval, ApprovalStatus
+from synccash.stores.postgres.database import Database
+
+_COLUMNS = """
+id, action, target, parameters::text AS parameters, reason, requested_by, requested_at, expires_at, status,
+decided_by, decided_at, decision_reason, failure
+"""
+_EXPIRE = "UPDATE approvals SET status = 'expired' WHERE status = 'pending' AND expires_at <= now()"
+_ADD = f"""
+INSERT INTO approvals (id, action, target, parameters, reason, requested_by, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
+ON CONFLICT DO NOTHING
+RETURNING {_COLUMNS}
+"""  # noqa: S608 - constants
+_OPEN = """
+SELECT id FROM approvals WHERE action = $1 AND target = $2 AND status IN ('pending', 'approved')
+"""
+_ONE = f"SELECT {_COLUMNS} FROM approvals WHERE id = $1"  # noqa: S608
+_ALL = f"""
+SELECT {_COLUMNS} FROM approvals WHERE $1::text IS NULL OR status = $1 ORDER BY requested_at DESC, id LIMIT $2
+"""  # noqa: S608
+# The one transition that lets an action be executed. A request of an operator who was disabled meanwhile does
+# not count. An approved one whose execution did not end is executed again after `execute_until`.
+_APPROVE = f"""
+UPDATE approvals a SET status = 'approved', decided_by = coalesce(a.decided_by, $2),
+    decided_at = coalesce(a.decided_at, now()), decision_reason = coalesce(a.decision_reason, $3),
+    execute_until = now() + make_interval(secs => $4)
+WHERE id = $1 AND requested_by <> $2 AND (
+    (status = 'pending' AND expires_at > now() AND EXISTS (
+        SELECT FROM operators o WHERE 'operator:' || o.name = a.requested_by AND o.disabled_at IS NULL
+    ))
+    OR (status = 'approved' AND execute_until <= now())
+)
+RETURNING {_COLUMNS}
+"""  # noqa: S608
+_DECLINE = f"""
+UPDATE approvals SET status = 'declined', decided_by = $2, decided_at = now(), decision_reason = $3
+WHERE id = $1 AND status = 'pending' RETURNING {_COLUMNS}
+"""  # noqa: S608
+_FINISH = f"""
+UPDATE approvals SET status = $2, failure = $3 WHERE id = $1 AND status = 'approved' RETURNING {_COLUMNS}
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresApprovals:
+    """Stores approvals. Every method raises StoreUnavailableError without PostgreSQL."""
+
+    database: Database
+
+    async def add(self, approval_id: str, action: Action, *, by: str, valid_s: float) -> Approval:
+        """Store an action that waits for a second operator. Raises AlreadyWaitingError."""
+        await self.database.repeat(_EXPIRE)
+        parameters = msgspec.json.encode(action.parameters).decode()
+        values = (approval_id, action.name, action.target, parameters, action.reason, by, valid_s)
+        found = await self.database.repeat(_ADD, *values)
+        if found:
+            return _approval(found[0])
+        # A repeat after a lost connection finds its own row.
+        stored = await self.approval(approval_id)
+        if stored is not None:
+            return stored
+        waiting = await self.database.repeat(_OPEN, action.name, action.target)
+        raise AlreadyWaitingError(waiting[0]["id"] if waiting else approval_id)
+
+    async def approval(self, approval_id: str) -> Approval | None:
+        """Return an approval; None if there is none with this id."""
+        found = await self.database.repeat(_ONE, approval_id)
+        return _approval(found[0]) if found else None
+
+    async def all(self, status: ApprovalStatus | None, limit: int) -> Sequence[Approval]:
+        """Return the newest approvals, newest first."""
+        await self.database.repeat(_EXPIRE)
+        found = await self.database.repeat(_ALL, None if status is None else status.value, limit)
+        return [_approval(row) for row in found]
+
+    async def approve(self, approval_id: str, *, by: str, reason: str, execute_s: float) -> Approval | None:
+        """Approve a pending one, or take over one whose execution did not end within its `execute_s` seconds.
+
+        None unless this call is the one that may execute it.
+        """
+        found = await self.database.repeat(_APPROVE, approval_id, by, reason, execute_s)
+        return _approval(found[0]) if found else None
+
+    async def decline(self, approval_id: str, *, by: str, reason: str) -> Approval | None:
+        """Decline a pending one; None if it is not pending."""
+        found = await self.database.repeat(_DECLINE, approval_id, by, reason)
+        return _approval(found[0]) if found else None
+
+    async def finish(self, approval_id: str, status: ApprovalStatus, failure: str | None = None) -> None:
+        """Record how the execution of an approved one has ended."""
+        await self.database.repeat(_FINISH, approval_id, status.value, failure)
+
+
+def _approval(row: asyncpg.Record) -> Approval:
+    return Approval(
+        id=row["id"],
+        action=Action(
+            name=row["action"],
+            target=row["target"],
+            parameters=msgspec.json.decode(row["parameters"]),
+            reason=row["reason"],
+        ),
+        status=ApprovalStatus(row["status"]),
+        requested_by=row["requested_by"],
+        requested_at=row["requested_at"],
+        expires_at=row["expires_at"],
+        decided_by=row["decided_by"],
+        decided_at=row["decided_at"],
+        decision_reason=row["decision_reason"],
+        failure=row["failure"],
+    )

@@ -1,0 +1,250 @@
+"""What one operator may not do alone waits for a second one, and is then done exactly once."""
+
+import asyncio
+import contextlib
+import uuid
+
+import pytest
+
+from api.served import served
+from service.operators import token_of
+from service.test_operators import audit_of, opened_operators
+from synccash.stores.postgres.approvals import PostgresApprovals
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.pool import connect
+
+PEOPLE = {"ama": "admin", "kofi": "operator", "esi": "operator", "yaw": "viewer"}
+
+
+class Installation:
+    """A service with operators, each with a token."""
+
+    def __init__(self, api, pool, tokens):
+        self.api, self.pool, self.tokens = api, pool, tokens
+
+    async def send(self, who, method, path, body=None):
+        return await self.api.send(method, path, body, key=self.tokens.get(who, self.api.admin_key))
+
+    async def parked(self):
+        """A payment under review."""
+        payment = (await self.api.pay()).json()["id"]
+        await self.pool.execute(
+            "UPDATE payments SET status_detail = 'under_review', due_at = now() + interval '1 day' "
+            "WHERE id = $1",
+            payment,
+        )
+        return payment
+
+    async def resolve(self, who, payment):
+        body = {"outcome": "failed", "evidence": "statement line 7"}
+        return await self.send(who, "POST", f"/payments/{payment}/resolve", body)
+
+    async def credit(self, who, amount, **more):
+        body = {
+            "merchant_id": "mer_test",
+            "livemode": False,
+            "currency": "GHS",
+            "amount": amount,
+            "reason": "prefunded",
+            **more,
+        }
+        return await self.send(who, "POST", "/admin/balances/credit", body)
+
+    async def approve(self, who, approval, reason="looked at it"):
+        return await self.send(who, "POST", f"/approvals/{approval}/approve", {"reason": reason})
+
+    async def granted(self):
+        return await self.pool.fetchval(
+            "SELECT coalesce(sum(amount), 0) FROM balance_entries WHERE kind = 'credit'"
+        )
+
+    async def status(self, payment):
+        return await self.pool.fetchval("SELECT status FROM payments WHERE id = $1", payment)
+
+    async def timeline(self, payment):
+        return (await self.send("yaw", "GET", f"/admin/orders/{payment}")).json()["timeline"]
+
+
+@contextlib.asynccontextmanager
+async def installed(database_url, people=PEOPLE, **settings):
+    async with served(database_url, **settings) as api:
+        async with opened_operators(database_url) as store:
+            tokens = {name: await token_of(store, name, role) for name, role in people.items()}
+        pool = await connect(database_url, min_size=0, max_size=2)
+        try:
+            yield Installation(api, pool, tokens)
+        finally:
+            await pool.close()
+
+
+async def test_a_second_operator_approves_what_the_first_one_asked_for(database_url):
+    async with installed(database_url) as service:
+        payment = await service.parked()
+        asked = await service.resolve("kofi", payment)
+        assert asked.status_code == 202, asked.text
+        approval = asked.json()
+        assert (approval["status"], approval["action"], approval["target"], approval["requested_by"]) == (
+            "pending",
+            "payment_resolve",
+            payment,
+            "operator:kofi",
+        )
+        assert await service.status(payment) == "processing"
+        for who, code in (("kofi", 403), ("yaw", 403), ("an admin key", 403)):
+            assert (await service.approve(who, approval["id"])).status_code == code, who
+        assert await service.status(payment) == "processing"
+        done = await service.approve("esi", approval["id"])
+        assert done.status_code == 200, done.text
+        assert (done.json()["approval"]["status"], done.json()["result"]["status"]) == ("executed", "failed")
+        assert (await service.approve("ama", approval["id"])).status_code == 409
+        resolved = [one for one in await service.timeline(payment) if one["kind"] == "resolved"]
+        assert len(resolved) == 1
+        assert "operator:kofi and operator:esi" in resolved[0]["by"]
+        entries = await audit_of(database_url)
+        assert {(one.actor, one.action) for one in entries if one.target == payment} >= {
+            ("operator:kofi", "payment_resolve_request"),
+            ("operator:esi", "payment_resolve_approve"),
+        }
+
+
+async def test_an_admin_key_cannot_do_alone_what_needs_two_people(database_url):
+    async with installed(database_url) as service:
+        payment = await service.parked()
+        refused = await service.resolve("an admin key", payment)
+        assert (refused.status_code, refused.json()["code"]) == (403, "second_operator_needed")
+        assert await service.status(payment) == "processing"
+
+
+@pytest.mark.parametrize(
+    ("people", "settings", "word"),
+    [({"ama": "admin", "yaw": "viewer"}, {}, "Fewer than two"), (PEOPLE, {"four_eyes": "off"}, "setting")],
+)
+async def test_one_operator_acts_alone_where_there_is_no_second_and_health_says_so(
+    database_url, people, settings, word
+):
+    async with installed(database_url, people, **settings) as service:
+        payment = await service.parked()
+        assert (await service.resolve("ama", payment)).json()["status"] == "failed"
+        (notice,) = (await service.send("yaw", "GET", "/resilience/health")).json()["notices"]
+        assert (notice["what"], notice["state"]) == ("four_eyes", "off")
+        assert word in notice["detail"]
+
+
+async def test_with_two_operators_health_has_no_notice(database_url):
+    async with installed(database_url) as service:
+        assert (await service.send("yaw", "GET", "/resilience/health")).json()["notices"] == []
+
+
+async def test_many_approvals_at_once_execute_an_action_once(database_url):
+    async with installed(database_url) as service:
+        approval = (await service.credit("ama", 2500)).json()["id"]
+        assert await service.granted() == 0
+        tries = [service.approve(who, approval) for who in ("kofi", "esi") * 5]
+        codes = [one.status_code for one in await asyncio.gather(*tries)]
+        assert codes.count(200) == 1, codes
+        assert set(codes) == {200, 409}
+        assert await service.granted() == 2500
+
+
+async def test_an_action_waits_once_and_a_lower_credit_needs_nobody(database_url):
+    async with installed(database_url) as service:
+        first = (await service.credit("ama", 2500)).json()["id"]
+        again = await service.credit("ama", 2500)
+        assert (again.status_code, again.json()["approval_id"]) == (409, first)
+        assert (await service.credit("kofi", 100)).status_code == 403, "only an admin grants credit"
+        lowered = await service.credit("ama", -100)
+        assert (lowered.status_code, lowered.json()["granted"]) == (200, -100)
+
+
+@pytest.mark.parametrize("was_executed", [False, True])
+async def test_an_approved_action_is_executed_after_its_process_has_died(database_url, was_executed):
+    async with installed(database_url) as service:
+        payment = await service.parked()
+        approval = (await service.resolve("kofi", payment)).json()["id"]
+        # The process of the first approval died: before the action, or after it and before the end.
+        approvals = PostgresApprovals(Database(service.pool))
+        assert await approvals.approve(approval, by="operator:esi", reason="seen", execute_s=0.0)
+        if was_executed:
+            await service.approve("ama", approval)
+            await service.pool.execute(
+                "UPDATE approvals SET status = 'approved', execute_until = now() WHERE id = $1", approval
+            )
+        done = await service.approve("ama", approval)
+        assert done.status_code == 200, done.text
+        assert (done.json()["approval"]["status"], done.json()["result"]["status"]) == ("executed", "failed")
+        assert done.json()["approval"]["decided_by"] == "operator:esi"
+        assert [one["kind"] for one in await service.timeline(payment)].count("resolved") == 1
+
+
+async def test_while_an_approved_action_runs_nobody_else_runs_it(database_url):
+    async with installed(database_url) as service:
+        approval = (await service.credit("ama", 2500)).json()["id"]
+        approvals = PostgresApprovals(Database(service.pool))
+        assert await approvals.approve(approval, by="operator:esi", reason="seen", execute_s=60.0)
+        refused = await service.approve("kofi", approval)
+        assert (refused.status_code, "being executed" in refused.json()["detail"]) == (409, True)
+
+
+async def test_a_declined_an_expired_and_an_orphaned_action_are_never_executed(database_url):
+    async with installed(database_url) as service:
+        declined = (await service.credit("ama", 1)).json()["id"]
+        told = await service.send("kofi", "POST", f"/approvals/{declined}/decline", {"reason": "no contract"})
+        assert told.json()["status"] == "declined"
+        expired = (await service.credit("ama", 2)).json()["id"]
+        await service.pool.execute("UPDATE approvals SET expires_at = now() WHERE id = $1", expired)
+        for approval in (declined, expired):
+            assert (await service.approve("kofi", approval)).status_code == 409
+        payment = await service.parked()
+        orphaned = (await service.resolve("kofi", payment)).json()["id"]
+        off = await service.send("ama", "POST", "/operators/kofi/disable", {"reason": "left"})
+        assert off.status_code == 200, off.text
+        assert (await service.approve("esi", orphaned)).status_code == 409
+        assert (await service.granted(), await service.status(payment)) == (0, "processing")
+        listed = (await service.send("yaw", "GET", "/approvals?status=expired")).json()["data"]
+        assert [one["id"] for one in listed] == [expired]
+
+
+async def test_an_action_that_became_impossible_fails_and_says_why(database_url):
+    async with installed(database_url) as service:
+        payment = await service.parked()
+        approval = (await service.resolve("kofi", payment)).json()["id"]
+        await service.pool.execute(
+            "UPDATE payments SET status_detail = 'outcome_unknown' WHERE id = $1", payment
+        )
+        assert (await service.approve("esi", approval)).status_code == 409
+        shown = (await service.send("yaw", "GET", f"/approvals/{approval}")).json()
+        assert shown["status"] == "failed"
+        assert "outcome_unknown" in shown["failure"]
+
+
+async def test_a_payout_needs_a_second_operator_above_the_limit_only(database_url):
+    limits = {"payout_review_from": 1, "four_eyes_payout_above": 5000}
+    async with installed(database_url, **limits) as service:
+        await service.pool.execute(
+            "INSERT INTO balance_entries (merchant_id, livemode, currency, kind, amount, source) "
+            "VALUES ('mer_test', false, 'GHS', 'credit', 1000000, 'test')"
+        )
+        for amount, code in ((5000, 200), (5001, 202)):
+            body = {
+                "amount": amount,
+                "currency": "GHS",
+                "payee": {"msisdn": "0241234567"},
+                "reference": uuid.uuid4().hex,
+            }
+            made = await service.api.send("POST", "/payouts", body, Idempotency_Key=uuid.uuid4().hex)
+            assert made.json()["status_detail"] == "risk_review", made.text
+            path = f"/payouts/{made.json()['id']}/approve"
+            answer = await service.send("kofi", "POST", path, {"reason": "wages"})
+            assert answer.status_code == code, answer.text
+
+
+async def test_a_new_operator_needs_a_second_one_who_gets_the_code(database_url):
+    async with installed(database_url) as service:
+        body = {"name": "abena", "role": "admin", "reason": "hired"}
+        asked = await service.send("ama", "POST", "/operators", body)
+        assert asked.status_code == 202
+        assert "enrolment_code" not in asked.text
+        done = (await service.approve("kofi", asked.json()["id"])).json()
+        assert done["result"]["enrolment_code"].startswith("enrol_")
+        shown = await service.send("ama", "GET", f"/approvals/{asked.json()['id']}")
+        assert done["result"]["enrolment_code"] not in shown.text
