@@ -248,3 +248,13 @@ async def test_a_new_operator_needs_a_second_one_who_gets_the_code(database_url)
         assert done["result"]["enrolment_code"].startswith("enrol_")
         shown = await service.send("ama", "GET", f"/approvals/{asked.json()['id']}")
         assert done["result"]["enrolment_code"] not in shown.text
+
+
+async def test_an_admin_who_disables_all_others_still_needs_a_second_operator_for_a_day(database_url):
+    async with installed(database_url) as service:
+        for other in ("kofi", "esi"):
+            off = await service.send("ama", "POST", f"/operators/{other}/disable", {"reason": "x"})
+            assert off.status_code == 200, off.text
+        assert (await service.credit("ama", 2500)).status_code == 202
+        await service.pool.execute("UPDATE operators SET disabled_at = disabled_at - interval '25 hours'")
+        assert (await service.credit("ama", 2600, key="later")).json()["granted"] == 2600

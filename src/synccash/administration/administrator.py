@@ -94,9 +94,7 @@ class ApiAdministrator:
 
     def orders(self, where: OrderFilter) -> dict[str, Any]:
         """Returns one page of payments or payouts."""
-        query = {
-            name: value for name, value in asdict(where).items() if value is not None and name != "kind"
-        }
+        query = {name: value for name, value in asdict(where).items() if value is not None and name != "kind"}
         return self.api.get("admin", where.kind, query=query)
 
     def waiting(self, limit: int) -> Sequence[dict[str, Any]]:

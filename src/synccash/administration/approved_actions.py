@@ -16,7 +16,7 @@ from synccash.engine.requests.review import Resolution
 from synccash.payments.access import OperatorRole
 from synccash.payments.approval import Action
 from synccash.payments.balance import BalanceAccount
-from synccash.payments.case import Case, PaymentCase
+from synccash.payments.case import Case, is_payment_case
 from synccash.payments.document import refund_document
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.operator import Enrolment, enrolment_document, operator_document
@@ -138,7 +138,7 @@ class ApprovedActions:
 
     async def _is_large_surplus(self, action: Action) -> bool:
         case = await self._case(action.target, OrderKind.PAYMENT)
-        debits = surplus_debits(case) if isinstance(case, PaymentCase) else ()
+        debits = surplus_debits(case) if is_payment_case(case) else ()
         return sum(debit.amount_received for debit in debits) > self.refund_above
 
     async def _raises_confirmed(self, action: Action) -> bool:

@@ -270,4 +270,4 @@ def _hashed(secret: str) -> bytes:
 
 
 def _with(role: OperatorRole, reason: str) -> str:
-    return f"{role.value}: {reason}" if reason else role.value
+    return f"{reason} (role {role.value})" if reason else f"role {role.value}"

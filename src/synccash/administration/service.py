@@ -20,7 +20,7 @@ from synccash.payments.payment import OrderKind
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
-from synccash.stores.postgres.operating import PostgresOperating, OrderFilter
+from synccash.stores.postgres.operating import OrderFilter, PostgresOperating
 from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.waiting import PostgresWaiting
 

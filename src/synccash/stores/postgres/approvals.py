@@ -59,7 +59,7 @@ class PostgresApprovals:
     async def add(self, approval_id: str, action: Action, *, by: str, valid_s: float) -> Approval:
         """Store an action that waits for a second operator. Raises AlreadyWaitingError."""
         await self.database.repeat(_EXPIRE)
-        parameters = msgspec.json.encode(action.parameters).decode()
+        parameters = msgspec.json.encode(action.parameters)
         values = (approval_id, action.name, action.target, parameters, action.reason, by, valid_s)
         found = await self.database.repeat(_ADD, *values)
         if found:

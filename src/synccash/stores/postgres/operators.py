@@ -153,9 +153,11 @@ RETURNING failures
 _NEXT = """
 SELECT extract(epoch FROM next_at - now())::float8 AS wait_s FROM operator_sign_in_throttle WHERE subject = $1
 """
+# One who was disabled in the last day counts, else an admin could disable all others and then act alone.
 _CAN_APPROVE = """
 SELECT count(*) FROM operators
-WHERE disabled_at IS NULL AND password_hash IS NOT NULL AND role IN ('operator', 'admin')
+WHERE (disabled_at IS NULL OR disabled_at > now() - interval '1 day')
+    AND password_hash IS NOT NULL AND role IN ('operator', 'admin')
 """
 
 
@@ -295,7 +297,7 @@ class PostgresOperators:
         return max(1.0, found[0]["wait_s"]) if found else 1.0
 
     async def able_to_approve(self) -> int:
-        """Count the operators who can be the second one of an action."""
+        """Count the operators who can be the second one of an action, or could until a day ago."""
         return (await self.database.repeat(_CAN_APPROVE))[0]["count"]
 
 

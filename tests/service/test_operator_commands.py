@@ -1,0 +1,143 @@
+"""The commands of operators: they act through the API, as the operator who has signed in."""
+
+import asyncio
+import json
+import stat
+
+import pytest
+
+from service.operators import token_of
+from service.test_operators import audit_of, opened_operators
+from service.whole import whole
+from synccash.administration.api import management_api
+from synccash.administration.errors import AdministrationError
+from synccash.administration.token_file import delete_token, store_token, stored_token
+from synccash.settings.loader import Settings
+
+
+@pytest.fixture
+def service(database_url, tmp_path):
+    with whole(database_url, tmp_path / "rails", tells=False) as running:
+        yield running
+
+
+@pytest.fixture
+def tokens(database_url):
+    async def made():
+        async with opened_operators(database_url) as store:
+            people = (("ama", "admin"), ("kofi", "operator"), ("yaw", "viewer"))
+            return {name: await token_of(store, name, role) for name, role in people}
+
+    return asyncio.run(made())
+
+
+@pytest.fixture
+def typed(command, service, tokens, tmp_path):
+    """Types a command as an operator, in a shell that has no database credentials."""
+
+    def run(who, *words):
+        here = {
+            "SYNCCASH_DATABASE_URL": "",
+            "SYNCCASH_BREAK_GLASS": "false",
+            "SYNCCASH_API_URL": service.url,
+            "SYNCCASH_OPERATOR_TOKEN": tokens[who],
+        }
+        return command(*words, environment=here, folder=tmp_path)
+
+    return run
+
+
+def test_an_admin_adds_a_merchant_and_a_viewer_only_sees_it(typed, database_url):
+    code, printed, told = typed("ama", "merchants", "add", "Makola Traders", "--json")
+    assert code == 0, told
+    merchant = json.loads(printed)["id"]
+    assert merchant in typed("yaw", "merchants", "list")[1]
+    code, _, told = typed("yaw", "merchants", "suspend", merchant, "--reason", "x")
+    assert (code, "scope admin:write" in told) == (1, True), told
+    code, _, told = typed("kofi", "merchants", "suspend", merchant, "--reason", "x")
+    assert (code, "role admin" in told) == (1, True), told
+    assert typed("ama", "merchants", "suspend", merchant, "--reason", "stolen key")[0] == 0
+    entries = [
+        (one.actor, one.action) for one in asyncio.run(audit_of(database_url)) if one.target == merchant
+    ]
+    assert entries == [("operator:ama", "merchant_suspend"), ("operator:ama", "merchant_add")]
+
+
+def test_a_credit_is_granted_when_a_second_operator_has_typed_the_approval(typed):
+    credit = ("balances", "credit", "mer_one", "2500", "--test", "--reason", "prefunded")
+    code, printed, told = typed("ama", *credit)
+    assert code == 0, told
+    approval = next(word for word in printed.split() if word.startswith("apr_"))
+    assert approval in typed("kofi", "approvals", "list")[1]
+    code, _, told = typed("ama", "approvals", "approve", approval, "--reason", "me too")
+    assert (code, "another operator" in told) == (1, True), told
+    assert json.loads(typed("yaw", "balances", "mer_one", "--json")[1]) == []
+    code, printed, told = typed("kofi", "approvals", "approve", approval, "--reason", "bank statement")
+    assert (code, "executed" in printed) == (0, True), told
+    (balance,) = json.loads(typed("yaw", "balances", "mer_one", "--json")[1])
+    assert balance["credit"] == 2500
+
+
+def test_lists_of_orders_come_from_the_api(typed, service):
+    assert typed("yaw", "payments", "list")[:2] == (0, "No payments match.\n")
+    assert typed("yaw", "payments", "waiting")[:2] == (0, "Nothing is waiting for review.\n")
+    code, _, told = typed("yaw", "payments", "show", "pay_nobody")
+    assert (code, "No order" in told) == (1, True), told
+    code, _, told = typed("yaw", "payments", "list", "--payer", "12")
+    assert (code, "--payer" in told) == (1, True), told
+
+
+def test_without_a_sign_in_nothing_is_done_with_database_credentials_by_itself(command, tmp_path):
+    code, printed, told = command(
+        "merchants", "add", "x", environment={"SYNCCASH_BREAK_GLASS": "false"}, folder=tmp_path
+    )
+    assert (code, printed, "synccash login" in told) == (1, "", True)
+
+
+def test_the_first_operator_is_made_with_database_credentials_and_only_the_first(
+    command, database_url, tmp_path
+):
+    here = {"environment": {"SYNCCASH_BREAK_GLASS": "false"}, "folder": tmp_path}
+    code, printed, told = command("operators", "create", "ama", "--role", "admin", "--json", **here)
+    assert code == 0, told
+    assert json.loads(printed)["enrolment_code"].startswith("enrol_")
+    code, _, told = command("operators", "create", "kofi", "--role", "admin", **here)
+    assert (code, "synccash login" in told) == (1, True)
+    code, _, told = command("operators", "reset", "ama", "--reason", "lost phone", "--break-glass", **here)
+    assert code == 0, told
+    entries = asyncio.run(audit_of(database_url))
+    assert [(one.action, one.reason) for one in entries] == [
+        ("operator_reset", "break_glass: lost phone"),
+        ("operator_create", "break_glass: first operator (role admin)"),
+    ]
+    assert all(one.actor.startswith("database:") for one in entries)
+    code, _, told = command("operators", "create", "Ama Mensah", "--role", "admin", "--break-glass", **here)
+    assert (code, "lower-case" in told) == (1, True)
+
+
+def test_a_stored_token_is_for_its_address_and_for_this_user_only(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    store_token("https://pay.example.com", "sk_operator_1")
+    store_token("https://other.example.com", "sk_operator_2")
+    (file,) = (tmp_path / "synccash").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    found = stored_token("https://pay.example.com")
+    assert found is not None
+    assert found.reveal() == "sk_operator_1"
+    assert stored_token("https://evil.example.com") is None
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AdministrationError, match="Nobody is signed in"):
+        management_api(Settings(), "https://evil.example.com")
+    delete_token("https://pay.example.com")
+    assert stored_token("https://pay.example.com") is None
+    assert stored_token("https://other.example.com") is not None
+
+
+def test_in_the_folder_of_a_running_installation_its_key_and_address_are_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".synccash").mkdir()
+    (tmp_path / ".synccash" / "keys.json").write_text('{"admin": "sk_admin_1"}')
+    (tmp_path / ".synccash" / "api.json").write_text('{"url": "http://localhost:9123"}')
+    api = management_api(Settings(), None)
+    assert (api.url, api.key and api.key.reveal()) == ("http://localhost:9123", "sk_admin_1")
