@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 from synccash.administration.api import ManagementApi, management_api
@@ -13,6 +14,7 @@ from synccash.administration.balances import (
 from synccash.administration.database import BREAK_GLASS, database_actor, with_database, write_audit_entry
 from synccash.administration.errors import AdministrationError
 from synccash.administration.service import Administration
+from synccash.payments.api_key import NewApiKey
 from synccash.payments.balance import BalanceAccount
 from synccash.payments.errors import ObjectNotFoundError, OrderUnreadableError, RequestError
 from synccash.settings.loader import Settings
@@ -31,6 +33,10 @@ class Administrator(Protocol):
     def add_merchant(self, name: str) -> dict[str, Any]: ...
     def suspend_merchant(self, merchant_id: str, reason: str) -> dict[str, Any]: ...
     def resume_merchant(self, merchant_id: str, reason: str) -> dict[str, Any]: ...
+    def keys(self) -> Sequence[dict[str, Any]]: ...
+    def create_key(self, key: NewApiKey) -> dict[str, Any]: ...
+    def rotate_key(self, key_id: str, overlap: timedelta) -> dict[str, Any]: ...
+    def revoke_key(self, key_id: str) -> dict[str, Any]: ...
     def balances(self, merchant_id: str | None) -> Sequence[dict[str, Any]]: ...
     def grant_credit(
         self, account: BalanceAccount, amount: int, *, reason: str, key: str | None
@@ -72,6 +78,31 @@ class ApiAdministrator:
     def resume_merchant(self, merchant_id: str, reason: str) -> dict[str, Any]:
         """Ends a merchant's suspension."""
         return self.api.post("admin", "merchants", merchant_id, "resume", body={"reason": reason})
+
+    def keys(self) -> Sequence[dict[str, Any]]:
+        """Returns all API keys without their secrets."""
+        return self.api.get("admin", "api-keys")["data"]
+
+    def create_key(self, key: NewApiKey) -> dict[str, Any]:
+        """Creates an API key like this one; the service makes the secret, and returns it."""
+        body: dict[str, Any] = {
+            "merchant_id": key.merchant_id,
+            "livemode": key.livemode,
+            "name": key.name,
+            "scopes": sorted(key.scopes),
+            "allowed_ips": [str(network) for network in key.networks],
+            "expires_in_s": None if key.expires_in is None else int(key.expires_in.total_seconds()),
+        }
+        return self.api.post("admin", "api-keys", body=body)
+
+    def rotate_key(self, key_id: str, overlap: timedelta) -> dict[str, Any]:
+        """Replaces an API key by a new one."""
+        body = {"overlap_s": int(overlap.total_seconds())}
+        return self.api.post("admin", "api-keys", key_id, "rotate", body=body)
+
+    def revoke_key(self, key_id: str) -> dict[str, Any]:
+        """Revokes an API key."""
+        return self.api.post("admin", "api-keys", key_id, "revoke")
 
     def balances(self, merchant_id: str | None) -> Sequence[dict[str, Any]]:
         """Returns all balances, or those of one merchant."""
@@ -131,6 +162,22 @@ class DatabaseAdministrator:
         return self._run(
             lambda work, by: work.resume_merchant(merchant_id, by=by, reason=reason, note=_PREFIX)
         )
+
+    def keys(self) -> Sequence[dict[str, Any]]:
+        """Returns all API keys without their secrets."""
+        return self._run(lambda work, _: work.keys())
+
+    def create_key(self, key: NewApiKey) -> dict[str, Any]:
+        """Creates this API key, and returns it with its secret."""
+        return self._run(lambda work, by: work.create_key(key, by=by, note=_PREFIX))
+
+    def rotate_key(self, key_id: str, overlap: timedelta) -> dict[str, Any]:
+        """Replaces an API key by a new one."""
+        return self._run(lambda work, by: work.rotate_key(key_id, overlap, by=by, note=_PREFIX))
+
+    def revoke_key(self, key_id: str) -> dict[str, Any]:
+        """Revokes an API key."""
+        return self._run(lambda work, by: work.revoke_key(key_id, by=by, note=_PREFIX))
 
     def balances(self, merchant_id: str | None) -> Sequence[dict[str, Any]]:
         """Returns all balances, or those of one merchant."""

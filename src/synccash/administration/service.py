@@ -6,17 +6,21 @@ written to it before it is done.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
 from typing import Any, Literal
 
 import msgspec
 
-from synccash.administration.balances import list_balances
+from synccash.administration.balances import list_balances, require_merchant
 from synccash.engine.commit_builder import render
 from synccash.engine.requests.replies import read_order
 from synccash.engine.system import SystemIdentities
+from synccash.payments.api_key import NewApiKey, new_secret
 from synccash.payments.document import entry_document
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.payment import OrderKind
+from synccash.payments.request import Role
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.merchants import PostgresKeys
@@ -67,6 +71,52 @@ class Administration:
         found, limit = await PostgresOperating(self.database).orders(where), where.limit
         more = len(found) > limit
         return {"data": found[:limit], "has_more": more, "next": found[limit - 1]["id"] if more else None}
+
+    async def keys(self) -> Sequence[dict[str, Any]]:
+        """Return all API keys without their secrets, oldest first."""
+        return await PostgresKeys(self.database).keys()
+
+    async def create_key(self, key: NewApiKey, *, by: str, note: str = "") -> dict[str, Any]:
+        """Store a new API key and return it with its secret. Raises ObjectNotFoundError for its merchant."""
+        if key.merchant_id is not None:
+            await require_merchant(self.database, key.merchant_id)
+        kind = "admin" if key.merchant_id is None else "live" if key.livemode else "test"
+        told = f"{kind} key of {key.merchant_id or 'an operator'}: {', '.join(sorted(key.scopes))}"
+        await self._note(by, "key_create", key.id, note + told)
+        await PostgresKeys(self.database).create_key(key)
+        return {
+            "id": key.id,
+            "role": key.role.value,
+            "merchant_id": key.merchant_id,
+            "name": key.name,
+            "scopes": sorted(key.scopes),
+            "allowed_ips": [str(network) for network in key.networks],
+            "expires_in_s": None if key.expires_in is None else key.expires_in.total_seconds(),
+            "secret": key.secret,
+        }
+
+    async def rotate_key(self, key_id: str, overlap: timedelta, *, by: str, note: str = "") -> dict[str, Any]:
+        """Replace an API key by a new one, which is returned with its secret; the former one expires after
+        `overlap`. Raises StateConflictError."""
+        keys = PostgresKeys(self.database)
+        former = next((one for one in await keys.keys() if one["id"] == key_id), None)
+        if former is not None:
+            secret = new_secret(Role(former["role"]), livemode=former["livemode"])
+            told = f"the former key stays valid for {overlap.total_seconds():.0f} s"
+            await self._note(by, "key_rotate", key_id, note + told)
+            made = await keys.rotate(key_id, sha256(secret.encode()).digest(), overlap)
+            if made is not None:
+                return {**made, "secret": secret}
+        raise StateConflictError(
+            f"No valid key that has no replacement has the id {key_id}. List them with: synccash keys list"
+        )
+
+    async def revoke_key(self, key_id: str, *, by: str, note: str = "") -> dict[str, Any]:
+        """Revoke an API key; processes stop accepting it within 5 s. Raises StateConflictError."""
+        await self._note(by, "key_revoke", key_id, note.removesuffix(": "))
+        if not await PostgresKeys(self.database).revoke(key_id):
+            raise StateConflictError(f"No active key has the id {key_id}. List them with: synccash keys list")
+        return {"id": key_id, "revoked": True}
 
     async def list_orders(
         self, kind: Literal["payments", "payouts"], *, limit: int, **filters: Any

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from synccash.payments.access import AccessScope
 from synccash.payments.balance import CREDIT_MAX
 from synccash.payments.failure import FailureCode
 from synccash.payments.money import AMOUNT_MAX
@@ -254,6 +255,26 @@ class MerchantBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A new merchant."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100, pattern=_PRINTABLE)]
+
+
+class ApiKeyBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new API key: of a merchant, or an admin key if `merchant_id` is null. Without `scopes` it has the
+    default ones of its kind."""
+
+    merchant_id: Annotated[str, Meta(min_length=1, max_length=64, pattern=_PRINTABLE)] | None
+    livemode: bool
+    name: Annotated[str, Meta(max_length=100, pattern=_TEXT)] = ""
+    scopes: Annotated[list[AccessScope], Meta(min_length=1, max_length=20)] | None = None
+    allowed_ips: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=100)] = []
+    expires_in_s: (
+        Annotated[int, Meta(ge=1, le=315_360_000, extra=_expected("1 second to 10 years"))] | None
+    ) = None
+
+
+class KeyRotationBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For how many seconds the former key stays valid."""
+
+    overlap_s: Annotated[int, Meta(ge=0, le=7_776_000, extra=_expected("0 seconds to 90 days"))] = 86_400
 
 
 _CreditAmount = Annotated[

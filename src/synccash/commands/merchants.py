@@ -87,16 +87,17 @@ def create(
     expires_in: Annotated[
         str | None, Parameter(help="The time after which the key expires, such as 90d; by default never.")
     ] = None,
+    url: Url = None,
     json: bool = False,
 ) -> int:
     """Create a live or test key for a merchant, or an admin key. The secret is shown only once.
 
     Without --scopes, a merchant's key sends no money out: name payouts:write for one that does.
     """
-    from synccash.administration.merchants import create_key
+    from synccash.administration.administrator import administrator
+    from synccash.administration.merchants import new_key
 
-    made = create_key(
-        settings(),
+    key = new_key(
         merchant=merchant,
         live=live,
         test=test,
@@ -106,15 +107,16 @@ def create(
         ips=ips,
         expires_in=expires_in,
     )
+    made = administrator(settings(), url).create_key(key)
     return print_json(made) if json else print_facts(_lists_as_text(made))
 
 
 @KEYS.command(name="list")
-def list_keys(*, json: bool = False) -> int:
+def list_keys(*, url: Url = None, json: bool = False) -> int:
     """List all keys without their secrets, oldest first."""
-    from synccash.administration import merchants
+    from synccash.administration.administrator import administrator
 
-    found = merchants.list_keys(settings())
+    found = administrator(settings(), url).keys()
     if json:
         return print_json(found)
     columns = ("id", "role", "merchant_id", "livemode", "name", "scopes", "allowed_ips", "created_at")
@@ -134,24 +136,26 @@ def rotate(
     overlap: Annotated[
         str, Parameter(help="How long the former key remains valid, such as 24h; 0s ends it within 5 s.")
     ] = "24h",
+    url: Url = None,
     json: bool = False,
 ) -> int:
     """Replace a key by a new one with the same scopes and addresses. The secret is shown only once.
 
     Both keys are valid during the overlap. A key that has an expiry gets a new one of the same length.
     """
-    from synccash.administration.merchants import rotate_key
+    from synccash.administration.administrator import administrator
+    from synccash.administration.merchants import read_overlap
 
-    made = rotate_key(settings(), key_id, overlap)
+    made = administrator(settings(), url).rotate_key(key_id, read_overlap(overlap))
     return print_json(made) if json else print_facts(_lists_as_text(made))
 
 
 @KEYS.command
-def revoke(key_id: str, /, *, json: bool = False) -> int:
+def revoke(key_id: str, /, *, url: Url = None, json: bool = False) -> int:
     """Revoke a key."""
-    from synccash.administration.merchants import revoke_key
+    from synccash.administration.administrator import administrator
 
-    ended = revoke_key(settings(), key_id)
+    ended = administrator(settings(), url).revoke_key(key_id)
     return print_json(ended) if json else print_facts(ended)
 
 

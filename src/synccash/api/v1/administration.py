@@ -1,6 +1,8 @@
 """`/admin`: operators' calls about merchants, their balances, and orders of all merchants."""
 
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, TypeVar
 
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
@@ -8,13 +10,24 @@ from litestar.params import JSONBody, QueryParameter
 
 from synccash.api.calls import AnyRequest, Id, Json, answers, json
 from synccash.api.problem import invalid
-from synccash.api.schemas import CreditBody, CreditConfirmationBody, DecisionBody, MerchantBody
+from synccash.api.schemas import (
+    ApiKeyBody,
+    CreditBody,
+    CreditConfirmationBody,
+    DecisionBody,
+    KeyRotationBody,
+    MerchantBody,
+)
 from synccash.api.v1.approvals import perform
 from synccash.api.v1.management import Management
+from synccash.payments.api_key import NewApiKey, new_secret, read_networks, read_scopes
 from synccash.payments.approval import Action
+from synccash.payments.document import moment
 from synccash.payments.payer import Msisdn
 from synccash.payments.payment import PaymentStatus, StatusDetail
+from synccash.payments.request import Role
 
+T = TypeVar("T")
 _SHOWN = {200: dict[str, Any]}
 _MAY_WAIT = {200: dict[str, Any], 202: dict[str, Any]}
 _BODY_ERRORS = (400, 409, 415, 422)
@@ -54,6 +67,49 @@ async def resume_merchant(
 ) -> Json:
     """Operator: end a merchant's suspension."""
     return json(await management.administration.resume_merchant(merchant_id, by=operator, reason=data.reason))
+
+
+@get("/api-keys", responses=answers(_SHOWN))
+async def list_keys(management: Given[Management], operator: Given[str]) -> Json:
+    """Operator: list all API keys without their secrets, oldest first."""
+    del operator
+    found = await management.administration.keys()
+    return json({"data": [_key_document(one) for one in found]})
+
+
+@post("/api-keys", status_code=201, responses=answers({201: dict[str, Any]}, *_BODY_ERRORS))
+async def create_key(data: JSONBody[ApiKeyBody], management: Given[Management], operator: Given[str]) -> Json:
+    """Operator: create an API key. The secret is shown only now."""
+    role = Role.ADMIN if data.merchant_id is None else Role.MERCHANT
+    if role is Role.ADMIN and data.livemode:
+        raise invalid(("livemode", "must be false for an admin key, which has no mode"))
+    key = NewApiKey(
+        secret=new_secret(role, livemode=data.livemode),
+        role=role,
+        merchant_id=data.merchant_id,
+        livemode=data.livemode,
+        scopes=_read("scopes", lambda: read_scopes(data.scopes, role)),
+        name=data.name,
+        networks=_read("allowed_ips", lambda: read_networks(data.allowed_ips)),
+        expires_in=None if data.expires_in_s is None else timedelta(seconds=data.expires_in_s),
+    )
+    return json(await management.administration.create_key(key, by=operator), 201)
+
+
+@post("/api-keys/{key_id:str}/rotate", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS))
+async def rotate_key(
+    key_id: Id, data: JSONBody[KeyRotationBody], management: Given[Management], operator: Given[str]
+) -> Json:
+    """Operator: replace an API key by one with the same scopes and addresses, shown only now."""
+    overlap = timedelta(seconds=data.overlap_s)
+    made = await management.administration.rotate_key(key_id, overlap, by=operator)
+    return json(_key_document(made))
+
+
+@post("/api-keys/{key_id:str}/revoke", status_code=200, responses=answers(_SHOWN, 409))
+async def revoke_key(key_id: Id, management: Given[Management], operator: Given[str]) -> Json:
+    """Operator: revoke an API key. It may pass for 5 s more."""
+    return json(await management.administration.revoke_key(key_id, by=operator))
 
 
 @get("/balances", responses=answers(_SHOWN, 422))
@@ -174,6 +230,17 @@ def _filters(
     }
 
 
+def _key_document(key: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: moment(value) if isinstance(value, datetime) else value for name, value in key.items()}
+
+
+def _read(name: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except ValueError as error:
+        raise invalid((name, str(error))) from error
+
+
 def _printable(name: str, text: str | None) -> str | None:
     """Return a query parameter. Raises ProblemError 422: PostgreSQL takes no NUL."""
     if text is not None and not text.isprintable():
@@ -189,6 +256,10 @@ ADMINISTRATION = Router(
         add_merchant,
         suspend_merchant,
         resume_merchant,
+        list_keys,
+        create_key,
+        rotate_key,
+        revoke_key,
         list_balances,
         grant_credit,
         confirm_credit,
