@@ -26,11 +26,11 @@ class Installation:
         return await self.api.send(method, path, body, key=self.tokens.get(who, self.api.admin_key))
 
     async def parked(self):
-        """A payment under review."""
+        """A payment under review. The raised fence stops the work on it that is still under way."""
         payment = (await self.api.pay()).json()["id"]
         await self.pool.execute(
-            "UPDATE payments SET status_detail = 'under_review', due_at = now() + interval '1 day' "
-            "WHERE id = $1",
+            "UPDATE payments SET status = 'processing', status_detail = 'under_review', fence = fence + 1, "
+            "version = version + 1, lease_until = NULL, due_at = now() + interval '1 day' WHERE id = $1",
             payment,
         )
         return payment
@@ -55,7 +55,7 @@ class Installation:
 
     async def granted(self):
         return await self.pool.fetchval(
-            "SELECT coalesce(sum(amount), 0) FROM balance_entries WHERE kind = 'credit'"
+            "SELECT coalesce(sum(amount), 0)::bigint FROM balance_entries WHERE source LIKE 'credit:%'"
         )
 
     async def status(self, payment):
