@@ -6,10 +6,10 @@ import stat
 
 import pytest
 
+from service.in_process import running_service
 from service.installation import call
 from service.operators import token_of
 from service.test_operators import audit_of, opened_operators
-from service.whole import whole
 from synccash.administration.api import management_api
 from synccash.administration.errors import AdministrationError
 from synccash.administration.token_file import delete_token, store_token, stored_token
@@ -18,7 +18,7 @@ from synccash.settings.loader import Settings
 
 @pytest.fixture
 def service(database_url, tmp_path):
-    with whole(database_url, tmp_path / "rails", tells=False) as running:
+    with running_service(database_url, tmp_path / "rails") as running:
         yield running
 
 

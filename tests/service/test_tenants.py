@@ -27,6 +27,8 @@ OPEN = {
     ("GET", "/docs"),
     ("POST", f"{BASE}/callbacks/{{rail}}/{{token}}"),
     ("PUT", f"{BASE}/callbacks/{{rail}}/{{token}}"),
+    ("POST", f"{BASE}/operators/sign-in"),
+    ("POST", f"{BASE}/operators/enrol"),
 }
 """What anybody may call."""
 BODIES: dict[str, Any] = {
@@ -40,11 +42,41 @@ BODIES: dict[str, Any] = {
     "PaymentResolutionBody": {"outcome": "failed", "evidence": "statement line 7"},
     "EndpointBody": {"url": "https://shop.example/hooks"},
     "EndpointChangeBody": {"status": "disabled", "rotate_secret": True},
+    "PasswordChangeBody": {"password": "x", "totp": "123456", "new_password": "a long new password"},
+    "OperatorBody": {"name": "mallory", "role": "admin", "reason": "because"},
+    "OperatorRoleBody": {"role": "admin", "reason": "because"},
+    "OperatorTokenBody": {"name": "script", "days": 1},
+    "MerchantBody": {"name": "Mallory"},
+    "ApiKeyBody": {"merchant_id": "mer_one", "livemode": True},
+    "KeyRotationBody": {"overlap_s": 0},
+    "CreditBody": {
+        "merchant_id": "mer_one",
+        "livemode": False,
+        "currency": "GHS",
+        "amount": 100,
+        "reason": "because",
+    },
+    "CreditConfirmationBody": {
+        "merchant_id": "mer_one",
+        "livemode": False,
+        "currency": "GHS",
+        "credit": 100,
+        "reason": "because",
+    },
 }
 """What fits the schema of a request."""
 STATES = {"/payments/{payment_id}/otp": "waiting", "/payments/{payment_id}/cancel": "reviewed"}
 """Calls that make sense for some payments only; the others get one that succeeded."""
-OPERATORS_PARAMETERS = {"name": "mtn_momo:collect", "key": f"user:{NUMBER}", "endpoint": "payment_initiation"}
+OPERATORS_PARAMETERS = {
+    "name": "mtn_momo:collect",
+    "key": f"user:{NUMBER}",
+    "endpoint": "payment_initiation",
+    "merchant_id": "mer_one",
+    "order_id": "pay_one",
+    "key_id": "key_one",
+    "token_id": "ot_one",
+    "approval_id": "apr_one",
+}
 
 
 @dataclass(frozen=True, slots=True)
