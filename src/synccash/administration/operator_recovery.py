@@ -20,12 +20,15 @@ from synccash.stores.postgres.operators import PostgresOperators
 
 
 def has_no_operator(settings: Settings) -> bool:
-    """Tells whether the database has no operator yet. Raises AdministrationError."""
+    """Tells whether the database has no operator yet; False if this shell cannot read the database."""
 
     async def read(database: Database) -> bool:
         return not await PostgresOperators(database).all()
 
-    return with_database(settings, read)
+    try:
+        return with_database(settings, read)
+    except AdministrationError:
+        return False
 
 
 def create_operator(settings: Settings, name: str, role: str, reason: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def create(
     from synccash.administration.operator_recovery import create_operator, has_no_operator
 
     found = settings()
-    if break_glass or (found.database_url is not None and has_no_operator(found)):
+    if break_glass or has_no_operator(found):
         made = create_operator(found, name, role, reason)
     else:
         body = {"name": name, "role": role, "reason": reason}

@@ -40,7 +40,7 @@ _Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Maximum numbe
 async def list_merchants(management: Given[Management], operator: Given[str]) -> Json:
     """Operator: list all merchants, oldest first."""
     del operator
-    return json({"data": await management.administration.merchants()})
+    return json({"data": [_document(one) for one in await management.administration.merchants()]})
 
 
 @post("/merchants", status_code=201, responses=answers({201: dict[str, Any]}, *_BODY_ERRORS))
@@ -74,7 +74,7 @@ async def list_keys(management: Given[Management], operator: Given[str]) -> Json
     """Operator: list all API keys without their secrets, oldest first."""
     del operator
     found = await management.administration.keys()
-    return json({"data": [_key_document(one) for one in found]})
+    return json({"data": [_document(one) for one in found]})
 
 
 @post("/api-keys", status_code=201, responses=answers({201: dict[str, Any]}, *_BODY_ERRORS))
@@ -103,7 +103,7 @@ async def rotate_key(
     """Operator: replace an API key by one with the same scopes and addresses, shown only now."""
     overlap = timedelta(seconds=data.overlap_s)
     made = await management.administration.rotate_key(key_id, overlap, by=operator)
-    return json(_key_document(made))
+    return json(_document(made))
 
 
 @post("/api-keys/{key_id:str}/revoke", status_code=200, responses=answers(_SHOWN, 409))
@@ -170,7 +170,7 @@ async def list_all_payments(
     """Operator: list payments of all merchants, newest first. `after` is the id of the last one before."""
     del operator
     filters = _filters(merchant, status, detail, rail, reference, wallet, after)
-    return json(await management.administration.list_orders("payments", limit=limit, **filters))
+    return _page(await management.administration.list_orders("payments", limit=limit, **filters))
 
 
 @get("/payouts", responses=answers(_SHOWN, 422))
@@ -189,21 +189,24 @@ async def list_all_payouts(
     """Operator: list payouts of all merchants, newest first. `after` is the id of the last one before."""
     del operator
     filters = _filters(merchant, status, detail, rail, reference, wallet, after)
-    return json(await management.administration.list_orders("payouts", limit=limit, **filters))
+    return _page(await management.administration.list_orders("payouts", limit=limit, **filters))
 
 
 @get("/waiting", responses=answers(_SHOWN, 422))
 async def list_waiting(management: Given[Management], operator: Given[str], limit: _Limit = 50) -> Json:
     """Operator: list what waits for a decision, longest waiting first."""
     del operator
-    return json({"data": await management.administration.waiting(limit)})
+    return json({"data": [_document(one) for one in await management.administration.waiting(limit)]})
 
 
 @get("/orders/{order_id:str}", responses=answers(_SHOWN))
 async def get_order(order_id: Id, management: Given[Management], operator: Given[str]) -> Json:
     """Operator: return a payment, refund or payout with its attempts and its whole timeline."""
     del operator
-    return json(await management.administration.order(order_id))
+    found = await management.administration.order(order_id)
+    if "refunds" in found:
+        found = {**found, "refunds": [_document(one) for one in found["refunds"]]}
+    return json(found)
 
 
 def _filters(
@@ -230,8 +233,13 @@ def _filters(
     }
 
 
-def _key_document(key: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: moment(value) if isinstance(value, datetime) else value for name, value in key.items()}
+def _document(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as the API shows it: with times in RFC 3339."""
+    return {name: moment(value) if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def _page(found: Mapping[str, Any]) -> Json:
+    return json({**found, "data": [_document(one) for one in found["data"]]})
 
 
 def _read(name: str, read: Callable[[], T]) -> T:
