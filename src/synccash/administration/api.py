@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from synccash.administration.errors import AdministrationError
-from synccash.administration.local_keys import local_api_url, local_key, running_api_url
+from synccash.administration.local_keys import local_api_url, local_key
 from synccash.administration.token_file import stored_token
 from synccash.settings.loader import Settings
 from synccash.settings.secret import Secret
@@ -83,20 +83,17 @@ class ManagementApi:
 
 
 def management_api(settings: Settings, url: str | None) -> ManagementApi:
-    """Returns a client for `url`, by default that of the settings, or this machine's API.
+    """Returns a client for `url`, by default that of the settings, of `synccash up` here, or of this machine.
 
     Takes the operator's token from the settings or from `synccash login`, else the admin key from the
     settings or from the data folder of `synccash up` here. Raises AdministrationError.
     """
     address = _address(settings, url)
-    key = settings.operator_token or stored_token(address) or settings.admin_key
-    if key is not None:
-        return ManagementApi(address, key)
-    local, here = local_key("admin"), running_api_url()
-    if local is None:
+    local = local_key("admin")
+    key = settings.operator_token or stored_token(address) or settings.admin_key or (local and Secret(local))
+    if not key:
         raise AdministrationError(f"Nobody is signed in: {_KEY_HINT}")
-    is_elsewhere = url is not None or settings.api_url is not None
-    return ManagementApi(address if is_elsewhere or here is None else here, Secret(local))
+    return ManagementApi(address, key)
 
 
 def anonymous_api(settings: Settings, url: str | None) -> ManagementApi:

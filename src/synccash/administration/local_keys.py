@@ -14,11 +14,6 @@ def local_key(role: str) -> str | None:
     return _read("keys.json", role)
 
 
-def running_api_url() -> str | None:
-    """Return the address of the API of a `synccash up` in this folder while it runs; None if none does."""
-    return _read("api.json", "url")
-
-
 def _read(file: str, name: str) -> str | None:
     with suppress(OSError, ValueError, KeyError):
         return str(json.loads((DATA_DIR / file).read_text(encoding="utf-8"))[name])
@@ -26,6 +21,10 @@ def _read(file: str, name: str) -> str | None:
 
 
 def local_api_url(settings: Settings) -> str:
-    """Return the address of the API that these settings start on this machine."""
+    """Return the address of the `synccash up` that runs in this folder, else that of the API which these
+    settings start on this machine."""
+    # The file exists while `up` runs.
+    if (running := _read("api.json", "url")) is not None:
+        return running
     host = _LOOPBACK_OF_WILDCARD.get(settings.host, settings.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
