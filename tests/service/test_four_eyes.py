@@ -55,7 +55,7 @@ class Installation:
 
     async def granted(self):
         return await self.pool.fetchval(
-            "SELECT coalesce(sum(amount), 0)::bigint FROM balance_entries WHERE source LIKE 'credit:%'"
+            "SELECT coalesce(sum(amount), 0)::bigint FROM balance_entries WHERE source LIKE 'credit:%:apr_%'"
         )
 
     async def status(self, payment):

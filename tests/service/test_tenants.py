@@ -73,7 +73,7 @@ OPERATORS_PARAMETERS = {
     "endpoint": "payment_initiation",
     "merchant_id": "mer_one",
     "order_id": "pay_one",
-    "key_id": "key_one",
+    "api_key_id": "key_one",
     "token_id": "ot_one",
     "approval_id": "apr_one",
 }

@@ -96,20 +96,20 @@ async def create_key(data: JSONBody[ApiKeyBody], management: Given[Management], 
     return json(await management.administration.create_key(key, by=operator), 201)
 
 
-@post("/api-keys/{key_id:str}/rotate", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS))
+@post("/api-keys/{api_key_id:str}/rotate", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS))
 async def rotate_key(
-    key_id: Id, data: JSONBody[KeyRotationBody], management: Given[Management], operator: Given[str]
+    api_key_id: Id, data: JSONBody[KeyRotationBody], management: Given[Management], operator: Given[str]
 ) -> Json:
     """Operator: replace an API key by one with the same scopes and addresses, shown only now."""
     overlap = timedelta(seconds=data.overlap_s)
-    made = await management.administration.rotate_key(key_id, overlap, by=operator)
+    made = await management.administration.rotate_key(api_key_id, overlap, by=operator)
     return json(_document(made))
 
 
-@post("/api-keys/{key_id:str}/revoke", status_code=200, responses=answers(_SHOWN, 409))
-async def revoke_key(key_id: Id, management: Given[Management], operator: Given[str]) -> Json:
+@post("/api-keys/{api_key_id:str}/revoke", status_code=200, responses=answers(_SHOWN, 409))
+async def revoke_key(api_key_id: Id, management: Given[Management], operator: Given[str]) -> Json:
     """Operator: revoke an API key. It may pass for 5 s more."""
-    return json(await management.administration.revoke_key(key_id, by=operator))
+    return json(await management.administration.revoke_key(api_key_id, by=operator))
 
 
 @get("/balances", responses=answers(_SHOWN, 422))
