@@ -185,11 +185,9 @@ async def test_a_refused_development_url_names_the_setting_that_allows_it(api: S
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 async def test_every_callback_gets_the_same_response(api: Served, method: str):
-    for body in (b"", b"{", b"\xff", b"[]", b" " * 60_000):
+    for body in (b"", b"{", b"\xff", b"[]", b" " * 60_000, b" " * 65_537):
         answer = await api.client.request(method, "/api/v1/callbacks/mtn_momo/unknown", content=body)
         assert answer.status_code == 200
-    big = await api.client.request(method, "/api/v1/callbacks/mtn_momo/unknown", content=b" " * 65_537)
-    assert big.status_code == 413
 
 
 async def test_unknown_routes_and_wrong_methods_are_problems(api: Served):
