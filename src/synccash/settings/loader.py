@@ -20,6 +20,7 @@ from synccash.payments.references import ReferenceKey
 from synccash.resilience.client_address import trusted_networks
 from synccash.resilience.limit_policies import ConfiguredLimits
 from synccash.resilience.profiles import PROFILES
+from synccash.settings.encryption_keys import EncryptionKeys, read_key
 from synccash.settings.name_servers import read_name_servers
 from synccash.settings.profiles import overridden
 from synccash.settings.secret import URL_HINT, Secret, SecretUrl, decode_secret, revealed
@@ -57,10 +58,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     four_eyes_valid_s: Seconds = 28_800.0
     api_url: str | None = None
     installation_key: Secret | None = None
+    encryption_keys: Secret | None = None
+    lookup_key: Secret | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     processes: Annotated[int, Meta(ge=1, le=10_000)] = 1
     idempotency_retention_days: Annotated[int, Meta(ge=1, le=3_650)] = 30
+    retention_days: Annotated[int, Meta(ge=30, le=36_500)] | None = None
+    refundable_days: Annotated[int, Meta(ge=1, le=3_650)] = 180
 
     request_deadline_s: Seconds = 8.0
     body_timeout_s: Seconds = 10.0
@@ -244,6 +249,8 @@ _PARSERS: Mapping[str, Callable[[Any], object]] = {
     "valkey_url": lambda url: _check_url(url, "redis", "rediss", "unix"),
     "fraud_url": lambda url: _check_url(url, "https", "http"),
     "installation_key": lambda key: key and ReferenceKey.of(revealed(key)),
+    "encryption_keys": lambda keys: keys and EncryptionKeys.of(revealed(keys)),
+    "lookup_key": lambda key: key and read_key(revealed(key)),
     "profiles": lambda text: overridden(PROFILES, text, RAILS_WITH_SETTINGS),
     "rate_limits": ConfiguredLimits().overridden,
     "balance_fees": read_fees,
