@@ -23,6 +23,9 @@ import uvloop
 from bench.installation import Installation, installation
 from bench.report import Report
 from synccash.rails.registry import RAILS
+from synccash.settings.encryption_keys import EncryptionKeys, read_key
+from synccash.stores.encryption import Encryption
+from synccash.stores.postgres.sealing import open_columns
 
 SECONDS = 80.0
 RATE = 50
@@ -84,7 +87,13 @@ def measure(report: Report, seconds: float) -> bool:
 
 def once(entry: str, trouble: str, seconds: float) -> Found:
     """One run on an installation of its own."""
-    with installation(entry, mtn_momo_status_per_s="1000", pawapay_status_per_s="1000") as service:
+    with installation(
+        entry,
+        mtn_momo_status_per_s="1000",
+        pawapay_status_per_s="1000",
+        encryption_keys=_ENCRYPTION_KEYS,
+        lookup_key=_LOOKUP_KEY,
+    ) as service:
         service.control("PUT", "mtn_momo/settings", {"status_per_s": 0})
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_once(service, trouble, seconds))
@@ -167,7 +176,9 @@ async def _judge(
 ) -> Found:
     books = [await asyncio.to_thread(service.control, "GET", f"{rail}/book") for rail in RAILS]
     debits = Counter(debit["msisdn"] for book in books for debit in book["debits"])
-    rows = await connection.fetch(_PAYMENTS)
+    rows: list[dict[str, Any]] = [
+        {**row, **open_columns(_ENCRYPTION, "payments", row)} for row in await connection.fetch(_PAYMENTS)
+    ]
     asked = [row for row in rows if not row["payer_msisdn"].startswith(_WARM)]
     ends = Counter(_end_of(row) for row in asked)
     taken = {row["payer_msisdn"] for row in asked if row["status"] == "succeeded"}
@@ -190,7 +201,9 @@ async def _judge(
 
 
 _WARM = "23324" + _number(900_000)[3:6]
-_PAYMENTS = "SELECT payer_msisdn, status, status_detail, rail FROM payments"
+_ENCRYPTION_KEYS, _LOOKUP_KEY = "1:" + "b1" * 32, "b2" * 32
+_ENCRYPTION = Encryption(EncryptionKeys.of(_ENCRYPTION_KEYS), read_key(_LOOKUP_KEY))
+_PAYMENTS = "SELECT id, payer_msisdn, sealed, status, status_detail, rail FROM payments"
 _UNDER_WAY = "SELECT count(*) FROM payments WHERE status NOT IN ('succeeded', 'failed', 'canceled')"
 # From the moment at which the first send was known to have failed to the first one elsewhere.
 _REROUTED = """

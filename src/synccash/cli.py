@@ -35,6 +35,7 @@ def _commands() -> "App":
     from synccash.commands.balances import BALANCES
     from synccash.commands.breakers import BREAKERS
     from synccash.commands.config import CONFIG
+    from synccash.commands.encryption import ENCRYPTION
     from synccash.commands.listen import listen
     from synccash.commands.merchants import KEYS, MERCHANTS
     from synccash.commands.operators import COMMANDS, OPERATORS
@@ -55,6 +56,7 @@ def _commands() -> "App":
         RAILS,
         ROUTES,
         RECOVERY,
+        ENCRYPTION,
         OPERATORS,
         APPROVALS,
     )

@@ -23,6 +23,8 @@ def settings(database_url: str, **more: Any) -> Settings:
     limits = "payment_initiation=100000/60, refund_request=100000/60, payment_status=100000/60"
     given: dict[str, Any] = {
         "installation_key": "5c" * 32,
+        "encryption_keys": "1:" + "e1" * 32,
+        "lookup_key": "e2" * 32,
         "mtn_momo_environment": "test",
         "mtn_momo_base_url": "http://127.0.0.1:9",
         "mtn_momo_collection_user": "user",

@@ -7,6 +7,7 @@ import pytest
 from service.installation import Running
 
 _TAIL = 15
+KEYS = {"SYNCCASH_ENCRYPTION_KEYS": "1:" + "e1" * 32, "SYNCCASH_LOOKUP_KEY": "e2" * 32}
 
 
 def pytest_runtest_setup(item):
@@ -34,6 +35,7 @@ def command(database_url):
             [sys.executable, "-m", "synccash.cli", *arguments],
             env={
                 **os.environ,
+                **KEYS,
                 "SYNCCASH_DATABASE_URL": database_url,
                 "SYNCCASH_BREAK_GLASS": "true",
                 **(environment or {}),

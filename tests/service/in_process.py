@@ -105,6 +105,8 @@ async def _running(
         chosen = {
             "public_url": url,
             "installation_key": "5c" * 32,
+            "encryption_keys": "1:" + "e1" * 32,
+            "lookup_key": "e2" * 32,
             "settle_s": 0.2,
             "ladder": "sandbox",
             "rate_limits": GENEROUS,

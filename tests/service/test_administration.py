@@ -22,7 +22,12 @@ async def test_a_key_created_in_a_shell_is_valid_until_it_is_revoked(command, da
     key = json.loads(printed)
     assert code == 0
     assert key["secret"].startswith("sk_live_")
-    settings = Settings(database_url=database_url, installation_key="5c" * 32)
+    settings = Settings(
+        database_url=database_url,
+        installation_key="5c" * 32,
+        encryption_keys="1:" + "e1" * 32,
+        lookup_key="e2" * 32,
+    )
 
     async def asked():
         async with assembled(settings, database_url) as service:
@@ -154,7 +159,12 @@ async def test_everything_that_waits_for_review_is_listed_and_counted(command, d
     async with served(database_url) as api:
         paid = (await api.pay(reference="order 1")).json()
     assert command("payments", "waiting")[:2] == (0, "Nothing is waiting for review.\n")
-    settings = Settings(database_url=database_url, installation_key="5c" * 32)
+    settings = Settings(
+        database_url=database_url,
+        installation_key="5c" * 32,
+        encryption_keys="1:" + "e1" * 32,
+        lookup_key="e2" * 32,
+    )
     async with assembled(settings, database_url) as service:
         parked = "UPDATE payments SET status_detail = 'under_review', due_at = now() + interval '1 day'"
         await service.health.pool.execute(parked)

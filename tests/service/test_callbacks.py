@@ -99,7 +99,13 @@ async def desk_over(database_url, folder, monkeypatch, schedule, **changes):
         site = await asyncio.get_running_loop().create_server(network, "127.0.0.1", 0, family=socket.AF_INET)
         stack.callback(site.close)
         public_url = f"http://localhost:{site.sockets[0].getsockname()[1]}"
-        given = {"public_url": public_url, "installation_key": "5c" * 32, "settle_s": 0.1}
+        given = {
+            "public_url": public_url,
+            "installation_key": "5c" * 32,
+            "encryption_keys": "1:" + "e1" * 32,
+            "lookup_key": "e2" * 32,
+            "settle_s": 0.1,
+        }
         for rail, url in world.sandbox.rail_urls.items():
             callbacks = f"{public_url}/api/v1/callbacks/{rail}"
             place = SandboxRail(url=url, user=str(uuid.UUID(int=4)), key="5d" * 16, callbacks=callbacks)

@@ -17,6 +17,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from encryption_samples import ENCRYPTION
 from service.in_process import RunningService, running_service
 from service.installation import call, wait_until
 from synccash.api import schemas
@@ -45,12 +46,14 @@ class Shown:
 class NotShown:
     """The exception: a value that is sent and that no GET shows, `because` of a decision of ours.
 
-    `stored`: a query that finds it in PostgreSQL; $1 is the id of the object.
+    `stored`: a query that finds it in PostgreSQL; $1 is the id of the object. `read`: what turns the result
+    and the id into the value.
     """
 
     value: Any
     because: str
     stored: str | None = None
+    read: Callable[[Any, str], Any] = lambda found, _: found
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +204,14 @@ ORDER: dict[str, Field] = {
 }
 PRIVATE = "the notes of an operator are not for the merchant"
 NO_TIMELINE = "payouts have no timeline in the API, only in the database"
-TIMELINE = "SELECT data->>'reason' FROM timeline WHERE order_id = $1 AND kind = '{}'"
+TIMELINE = "SELECT sealed FROM timeline WHERE order_id = $1 AND kind = '{}'"
+
+
+def _reason(kind: str) -> Callable[[bytes, str], str]:
+    """Read the reason of the entry of this kind in the order's timeline."""
+    return lambda sealed, of: json.loads(ENCRYPTION.open(f"timeline:{of}:{kind}", sealed))["reason"]
+
+
 AUDIT = "SELECT reason FROM audit WHERE action = '{}' AND $1 = ''"
 RESOLVED = {
     "outcome": Shown("succeeded", at="status"),
@@ -275,19 +285,20 @@ ROWS: dict[str, Row] = {
     ),
     "POST /api/v1/payouts/{payout_id}/approve": Row(
         lambda desk: desk.pay_out(amount=REVIEWED),
-        {"reason": NotShown(DECIDED, NO_TIMELINE, TIMELINE.format("approved"))},
+        {"reason": NotShown(DECIDED, NO_TIMELINE, TIMELINE.format("approved"), _reason("approved"))},
         Desk.payout,
         operator=True,
     ),
     "POST /api/v1/payouts/{payout_id}/decline": Row(
         lambda desk: desk.pay_out(amount=REVIEWED),
-        {"reason": NotShown(DECIDED, NO_TIMELINE, TIMELINE.format("declined"))},
+        {"reason": NotShown(DECIDED, NO_TIMELINE, TIMELINE.format("declined"), _reason("declined"))},
         Desk.payout,
         operator=True,
     ),
     "POST /api/v1/payouts/{payout_id}/resolve": Row(
         lambda desk: desk.under_review("payouts", desk.pay_out),
-        RESOLVED | {"evidence": NotShown(DECIDED, NO_TIMELINE, TIMELINE.format("resolved"))},
+        RESOLVED
+        | {"evidence": NotShown(DECIDED, NO_TIMELINE, TIMELINE.format("resolved"), _reason("resolved"))},
         Desk.payout,
         operator=True,
     ),
@@ -306,7 +317,8 @@ ROWS: dict[str, Row] = {
             "rotate_secret": NotShown(
                 True,
                 "a signing secret is shown once, in the answer that makes it",
-                "SELECT json_array_length(secrets::json) = 2 FROM webhook_endpoints WHERE id = $1",
+                "SELECT sealed FROM webhook_endpoints WHERE id = $1",
+                lambda sealed, of: len(json.loads(ENCRYPTION.open(f"webhook_endpoints:{of}", sealed))) == 2,
             ),
         },
         Desk.webhook_endpoint,
@@ -417,7 +429,7 @@ def problems_of(desk: Desk, request: str) -> Iterator[str]:
     document = row.get(desk, shown_id)
     for name, one in sent.items():
         if isinstance(one, NotShown):
-            if one.stored is not None and desk.query(one.stored, shown_id) != one.value:
+            if one.stored is not None and one.read(desk.query(one.stored, shown_id), shown_id) != one.value:
                 yield f"{request}: {name} is not stored"
             continue
         expected = one.value if one.expected is None else one.expected

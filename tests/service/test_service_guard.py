@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 from datetime import UTC, datetime
 from math import inf
@@ -14,6 +15,9 @@ from structlog.testing import capture_logs
 from synccash.local.up import register
 from synccash.payments.references import ReferenceKey
 from synccash.processes.api import application, assembled
+from synccash.resilience.claims import ClaimAnswer
+from synccash.resilience.idempotency import fingerprint, read_json
+from synccash.resilience.stored_answers import encode_answer
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.order_store import PostgresOrderStore
 
@@ -23,7 +27,13 @@ TEST_KEY, ADMIN_KEY = "sk_test_" + "1" * 48, "sk_admin_" + "2" * 48
 @contextlib.asynccontextmanager
 async def served(database_url, **settings):
     await register(database_url, {"test": TEST_KEY, "admin": ADMIN_KEY})
-    chosen = Settings(database_url=database_url, installation_key="5c" * 32, **settings)
+    chosen = Settings(
+        database_url=database_url,
+        installation_key="5c" * 32,
+        encryption_keys="1:" + "e1" * 32,
+        lookup_key="e2" * 32,
+        **settings,
+    )
     async with assembled(chosen, database_url) as service:
         transport = httpx.ASGITransport(application(service, chosen), client=("192.0.2.1", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
@@ -145,6 +155,33 @@ async def test_an_emptied_valkey_changes_no_response(api, valkey_url):
     assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
 
 
+async def test_whoever_writes_to_valkey_forges_no_answer(api, valkey_url):
+    import redis
+
+    answers = [await api.pay(key=key, reference=key) for key in ("one", "two")]
+    fresh = httpx.Request("POST", "http://service/api/v1/payments").url.path
+    with redis.Redis.from_url(valkey_url) as client:
+        await api.service.guard.answers.aclose()
+        names = [name for name in client.scan_iter() if b":answer:" in name]
+        assert len(names) == 2
+        values = [client.get(name) for name in names]
+        assert not any(b"one" in name or b"two" in name for name in names), "keys may hold phone numbers"
+        # The answer of one request under the name of another: each was written by the service itself.
+        client.mset({names[0]: values[1], names[1]: values[0]})
+        repeats = [await api.pay(key=key, reference=key) for key in ("one", "two")]
+        assert [one.content for one in repeats] == [one.content for one in answers]
+        await api.service.guard.answers.aclose()
+        # An answer in the format of the cache that the service did not write, under a true name.
+        body = {"amount": 100, "currency": "GHS", "payer": {"msisdn": "0241234567"}, "reference": "one"}
+        forged = ClaimAnswer(201, (("content-type", "application/json"),), b'{"id": "pay_forged"}')
+        for name in names:
+            client.set(name, encode_answer(fingerprint(fresh, read_json(json.dumps(body).encode())), forged))
+        again = await api.pay(key="one", reference="one")
+    assert (again.content, again.headers["idempotent-replayed"]) == (answers[0].content, "true")
+    assert await api.series("idempotency_cache_hit_total") == 0
+    assert await api.series("idempotency_store_hit_total") == 3
+
+
 async def test_without_valkey_a_process_limits_and_replays_locally(database_url):
     async with served(database_url) as api:
         first = await api.pay(key="k", reference="r")
@@ -203,12 +240,15 @@ async def test_the_operator_reads_and_lifts_the_limit_of_a_key(api):
     seen = await api.ask("GET", path)
     standing = next(one for one in seen.json()["data"] if ":test:" in one["key"])
     assert (standing["limit"], standing["remaining"], standing["blocked_until"]) == (13, 0, None)
-    assert standing["key"] == "user:mer_local:test:233241234567"
+    assert re.fullmatch(r"user:mer_local:test:~[\w-]{22}", standing["key"]), "no limit has the number itself"
+    again = await api.ask("GET", f"/resilience/rate-limits/{standing['key']}/payment_initiation")
+    assert [one["remaining"] for one in again.json()["data"]] == [0], "the shown key names the same limit"
     lifted = await api.ask("DELETE", path)
     assert lifted.status_code == 200
     assert (await api.pay()).status_code == 201
     (deed,) = await _by_operators(api)
-    assert (deed.action, deed.target) == ("rate_limit_unblock", "user:0241234567/payment_initiation")
+    hashed = standing["key"].rpartition(":")[2]
+    assert (deed.action, deed.target) == ("rate_limit_unblock", f"user:*:*:{hashed}/payment_initiation")
     assert deed.actor.startswith("key_")
 
 

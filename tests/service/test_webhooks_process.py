@@ -156,7 +156,7 @@ def test_only_the_webhooks_process_delivers(database_url: str, tmp_path: Path, c
 
 
 async def test_the_process_serves_its_metrics_and_names_the_setting_of_a_port_in_use(database_url: str):
-    settings = Settings(database_url=database_url)
+    settings = Settings(database_url=database_url, encryption_keys="1:" + "e1" * 32, lookup_key="e2" * 32)
     async with webhook_service(settings, database_url) as service:
         with unresponsive(socket.SOCK_STREAM) as port, pytest.raises(SettingsError, match="webhook_port"):
             webhook_server(service, "127.0.0.1", port)

@@ -47,6 +47,8 @@ async def test_a_worker_serves_the_counts_of_its_loops_and_stops_with_them(datab
     settings = Settings(
         database_url=database_url,
         installation_key="5c" * 32,
+        encryption_keys="1:" + "e1" * 32,
+        lookup_key="e2" * 32,
         mtn_momo_environment="test",
         mtn_momo_base_url=UNREACHABLE,
         request_deadline_s=0.2,

@@ -33,13 +33,14 @@ from synccash.settings.loader import SECRETS, LoadedSettings, Settings, load_set
 from synccash.stores.valkey.client import build_client
 from synccash.stores.valkey.limits.connection import ValkeyConnection
 
-CANARY = "c0ffee5ec4e7" * 6
-"""Valid for every kind of secret: hexadecimal digits, 36 bytes, printable in a header and in a URL."""
+CANARY = "c0ffee5ec4e7f00d" * 4
+"""Valid for every kind of secret: hexadecimal digits, 32 bytes, printable in a header and in a URL."""
 URLS = {
     "database_url": f"postgresql://ledger:{CANARY}@127.0.0.1:9/synccash?connect_timeout=1",
     "valkey_url": f"redis://:{CANARY}@127.0.0.1:9/0",
     "fraud_url": f"https://risk:{CANARY}@fraud.example/decisions?token={CANARY}",
 }
+KEYS = {"encryption_keys": f"1:{CANARY}"}
 OTHERS = {
     "mtn_momo_environment": "live",
     "mtn_momo_base_url": "http://127.0.0.1:9",
@@ -60,7 +61,7 @@ OTHERS = {
 }
 ENVIRONMENT = {
     f"SYNCCASH_{name.upper()}": value
-    for name, value in (OTHERS | dict.fromkeys(SECRETS, CANARY) | URLS).items()
+    for name, value in (OTHERS | dict.fromkeys(SECRETS, CANARY) | URLS | KEYS).items()
 }
 
 
@@ -248,6 +249,8 @@ def test_config_show_masks_every_secret_and_still_says_where_the_database_is(
 
 BAD = {
     "SYNCCASH_INSTALLATION_KEY": f"{CANARY}g",
+    "SYNCCASH_ENCRYPTION_KEYS": f"1:{CANARY}g",
+    "SYNCCASH_LOOKUP_KEY": f"{CANARY}g",
     "SYNCCASH_PAYSTACK_SECRET_KEY": f"{CANARY} ",
     "SYNCCASH_PAYSTACK_CALLBACK_TOKEN": f"{CANARY}!",
     "SYNCCASH_HUBTEL_CLIENT_ID": f"{CANARY}:",

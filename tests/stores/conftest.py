@@ -2,6 +2,7 @@ from collections.abc import AsyncGenerator
 
 import pytest_asyncio
 
+from encryption_samples import ENCRYPTION
 from stores.postgres_world import PostgresWorld
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.order_store import PostgresOrderStore
@@ -18,3 +19,8 @@ async def pool(database_url: str) -> AsyncGenerator[Pool]:
 @pytest_asyncio.fixture
 async def world(pool: Pool) -> PostgresWorld:
     return PostgresWorld(pool, PostgresOrderStore(Database(pool)))
+
+
+@pytest_asyncio.fixture
+async def encrypted_world(pool: Pool) -> PostgresWorld:
+    return PostgresWorld(pool, PostgresOrderStore(Database(pool, encryption=ENCRYPTION)))

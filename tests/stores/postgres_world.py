@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-import msgspec
-
 from synccash.payments.balance import BalanceAccount
 from synccash.payments.case import Entry, Event
 from synccash.stores.postgres.balances import PostgresBalances
@@ -14,6 +12,8 @@ from synccash.stores.postgres.errors import InvariantBrokenError
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.order_store import PostgresOrderStore
 from synccash.stores.postgres.pool import Pool
+from synccash.stores.postgres.reading import entry_of
+from synccash.stores.postgres.rows import event_of
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,14 @@ class PostgresWorld:
             await self.pool.execute(f"UPDATE {table} SET {changes}", seconds)
 
     async def events(self) -> list[Event]:
-        columns = "id, merchant_id, livemode, type, created_at, object_id, object_version, data"
-        rows = await self.pool.fetch(f"SELECT {columns} FROM events ORDER BY xact, position")
-        return [Event(**dict(row)) for row in rows]
+        found = await self.pool.fetch("SELECT * FROM events ORDER BY xact, position")
+        return [event_of(row, self.order_store.database.encryption) for row in found]
 
     async def timeline(self, order_id: str) -> list[Entry]:
-        rows = await self.pool.fetch("SELECT * FROM timeline WHERE order_id = $1 ORDER BY position", order_id)
-        return [Entry(at=r["at"], kind=r["kind"], data=msgspec.json.decode(r["data"])) for r in rows]
+        found = await self.pool.fetch(
+            "SELECT * FROM timeline WHERE order_id = $1 ORDER BY position", order_id
+        )
+        return [entry_of(row, self.order_store.database.encryption) for row in found]
 
     async def grant(self, merchant_id: str, amount: int) -> None:
         account = BalanceAccount(merchant_id=merchant_id, livemode=False, currency="GHS")

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from ledger_contract import LEASE_S, opened
 
+from encryption_samples import ENCRYPTION
 from synccash.resilience.claims import ClaimAnswer, Granted, InProgress, Replayed, Reused
 from synccash.stores.postgres.claims import _SWEEPS, PostgresClaims
 from synccash.stores.postgres.database import Database
@@ -13,9 +14,9 @@ ONE, TWO = b"1" * 33, b"2" * 33
 ANSWER = ClaimAnswer(201, (("content-type", "application/json"),), b'{"a": "\xc3\xa9"}')
 
 
-@pytest.fixture
-def store(pool):
-    return PostgresClaims(Database(pool))
+@pytest.fixture(params=[None, ENCRYPTION], ids=["plain", "encrypted"])
+def store(pool, request):
+    return PostgresClaims(Database(pool, encryption=request.param))
 
 
 async def asked(store, fingerprint=ONE, key="k", lease_s=10.0):
@@ -75,7 +76,7 @@ async def test_finished_claims_are_deleted_in_small_batches_and_claims_in_progre
     month = 30 * 86_400.0
     assert [await store.sweep(older_than_s=month, limit=3) for _ in range(3)] == [3, 2, 0]
     left = {row["key"] for row in await pool.fetch("SELECT key FROM request_claims")}
-    assert left == {"at work", "young"}
+    assert left == {store._key("s", key) for key in ("at work", "young")}
 
 
 @pytest.mark.parametrize("table", ["idempotency", "request_claims"])

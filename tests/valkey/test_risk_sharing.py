@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from encryption_samples import ENCRYPTION
 from payment_samples import PAYMENT, PAYOUT
 from synccash.payments.risk import (
     ALLOWED,
@@ -64,10 +65,10 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def running(url, name):
+async def running(url, name, encryption=None):
     process = Process()
     async with open_session(url, name) as session:
-        shared = SharedRiskInputs(session, process.hear, process.hear_not_opened)
+        shared = SharedRiskInputs(session, process.hear, process.hear_not_opened, encryption=encryption)
         process.watch.publish = shared.publish
         process.watch.publish_not_opened = shared.publish_not_opened
         shared.start()
@@ -78,9 +79,9 @@ async def running(url, name):
 
 
 @contextlib.asynccontextmanager
-async def two_of(url):
+async def two_of(url, encryption=None):
     """Two processes, of which the second hears the first."""
-    async with running(url, "one") as one, running(url, "two") as two:
+    async with running(url, "one", encryption) as one, running(url, "two", encryption) as two:
         await reaches(one, two)
         yield one, two
 
@@ -166,3 +167,26 @@ async def test_a_payout_that_is_not_opened_after_all_counts_in_no_process(valkey
         assert [one.pay_out(number) for number in (4, 5)] == [ALLOWED] * 2
         await two.heard_of(5)
         assert [two.pay_out(number).outcome for number in (6, 7)] == [RiskOutcome.ALLOW, RiskOutcome.DECLINE]
+
+
+async def test_messages_are_encrypted_and_plain_ones_of_others_are_not_believed(valkey_url):
+    client = build_client(valkey_url)
+    async with (
+        client.pubsub() as channel,
+        two_of(valkey_url, ENCRYPTION) as (one, two),
+        running(valkey_url, "three") as without_keys,
+    ):
+        await channel.subscribe("synccash:risk")
+        await channel.get_message(timeout=LONG_S)
+        for number in (1, 2, 3):
+            without_keys.assess(number)
+        while b"three" not in (await channel.get_message(timeout=LONG_S))["data"]:
+            pass
+        one.assess(4)
+        await two.heard_of(4)
+        message = await channel.get_message(ignore_subscribe_messages=True, timeout=LONG_S)
+        while b"three" in message["data"]:
+            message = await channel.get_message(timeout=LONG_S)
+        assert PAYMENT.payer.msisdn.digits.encode() not in message["data"]
+        assert two.assess(5) == ALLOWED, "only the payment of the process with the keys counts"
+    await client.aclose()

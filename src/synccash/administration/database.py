@@ -1,6 +1,7 @@
 """Runs one operator action on the database of the settings, or on that of a local `synccash up`."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +11,8 @@ import asyncpg
 from synccash.administration.errors import AdministrationError
 from synccash.payments.errors import StoreUnavailableError
 from synccash.servers.existing_server import running_database
-from synccash.settings.loader import Settings
+from synccash.settings.loader import Settings, SettingsError, convert_settings
+from synccash.stores.encryption import DecryptionError, Encryption, encryption_of
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
@@ -19,6 +21,8 @@ T = TypeVar("T")
 DATA_DIR = Path(".synccash")
 BREAK_GLASS = "break_glass"
 """The first word of the reason of each audit entry of an action with database credentials."""
+ENCRYPTION_KEYS_FILE = "encryption_keys.json"
+"""The file of a data folder with the settings `encryption_keys` and `lookup_key` of `synccash up`."""
 
 
 def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
@@ -34,10 +38,15 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) 
             "Set it to your PostgreSQL database"
         )
 
+    try:
+        encryption = encryption_of(settings) or _local_encryption(settings)
+    except SettingsError as error:
+        raise AdministrationError(str(error)) from error
+
     async def run() -> T:
         pool = await connect(url, min_size=0, max_size=1)
         try:
-            return await work(Database(pool))
+            return await work(Database(pool, encryption=encryption))
         finally:
             await pool.close()
 
@@ -45,10 +54,22 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) 
         return asyncio.run(run())
     except StoreUnavailableError as error:
         raise AdministrationError(f"{error}; check SYNCCASH_DATABASE_URL") from error
+    except DecryptionError as error:
+        raise AdministrationError(
+            f"{error}. Set SYNCCASH_ENCRYPTION_KEYS and SYNCCASH_LOOKUP_KEY as for the service"
+        ) from error
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
         raise AdministrationError(
             "The database's schema is of another version. Run `synccash migrate`"
         ) from error
+
+
+def _local_encryption(settings: Settings) -> Encryption | None:
+    """Returns the encryption of the `synccash up` in this folder, if its database is the one that is used."""
+    file = DATA_DIR / ENCRYPTION_KEYS_FILE
+    if settings.database_url is not None or not file.exists():
+        return None
+    return encryption_of(convert_settings(json.loads(file.read_text(encoding="utf-8"))))
 
 
 async def write_audit_entry(database: Database, action: str, target: str, reason: str = "") -> None:

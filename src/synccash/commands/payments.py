@@ -144,7 +144,7 @@ def _print_page(page: dict[str, Any], kind: str, party: str, *, as_json: bool) -
             one["status"],
             one["status_detail"],
             one["rail"],
-            Msisdn(one[f"{party}_msisdn"]),
+            Msisdn(wallet) if (wallet := one[f"{party}_msisdn"]) else None,
             one["reference"],
             one["merchant_id"],
             "live" if one["livemode"] else "test",

@@ -4,11 +4,14 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from synccash.drill.late_sends import TimelineEntry
 from synccash.drill.rails import WITHOUT_DEDUPLICATION
+from synccash.stores.encryption import Encryption
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import Pool
+from synccash.stores.postgres.sealing import open_columns
 from synccash.stores.postgres.waiting import PostgresWaiting
 
 FINAL = ("succeeded", "failed", "canceled")
@@ -73,8 +76,8 @@ class OrderRecord:
         return bool(self.attempts) and not self.attempts[-1].is_deduplicated
 
 
-async def read_orders(pool: Pool) -> list[OrderRecord]:
-    """Return all orders of the database."""
+async def read_orders(pool: Pool, encryption: Encryption | None = None) -> list[OrderRecord]:
+    """Return all orders of the database. `encryption`: the keys with which they were written."""
     attempts: dict[str, list[AttemptRecord]] = defaultdict(list)
     for row in await pool.fetch(_ATTEMPTS):
         record = AttemptRecord(
@@ -97,7 +100,7 @@ async def read_orders(pool: Pool) -> list[OrderRecord]:
             rail=row["rail"],
             payment_id=row["payment_id"],
             debit_id=row["debit_id"],
-            msisdn=row["msisdn"],
+            msisdn=_msisdn(row, encryption),
             created_at=row["created_at"],
             expires_at=row["expires_at"],
             ended_at=ended.get(row["id"]),
@@ -108,6 +111,13 @@ async def read_orders(pool: Pool) -> list[OrderRecord]:
         )
         for row in await pool.fetch(_ORDERS)
     ]
+
+
+def _msisdn(row: Any, encryption: Encryption | None) -> str | None:
+    """Return the wallet of an order; for a refund, that of its payment."""
+    table, column = ("payouts", "payee_msisdn") if row["kind"] == "payout" else ("payments", "payer_msisdn")
+    wallet = {"id": row["payment_id"] or row["id"], "sealed": row["sealed"], column: row["msisdn"]}
+    return open_columns(encryption, table, wallet)[column]
 
 
 async def database_time(pool: Pool) -> datetime:
@@ -147,11 +157,11 @@ async def ended_and_due(pool: Pool) -> int:
 _TABLES = ("payments", "refunds", "payouts")
 _ORDERS = """
     SELECT id, 'payment' AS kind, status, amount, status_detail, rail, NULL AS payment_id, NULL AS debit_id,
-        payer_msisdn AS msisdn, created_at, expires_at FROM payments
+        payer_msisdn AS msisdn, sealed, created_at, expires_at FROM payments
     UNION ALL SELECT r.id, 'refund', r.status, r.amount, r.status_detail, r.rail, r.payment_id, r.attempt_id,
-        p.payer_msisdn, r.created_at, NULL FROM refunds r JOIN payments p ON p.id = r.payment_id
+        p.payer_msisdn, p.sealed, r.created_at, NULL FROM refunds r JOIN payments p ON p.id = r.payment_id
     UNION ALL SELECT id, 'payout', status, amount, status_detail, rail, NULL, NULL,
-        payee_msisdn, created_at, expires_at FROM payouts
+        payee_msisdn, sealed, created_at, expires_at FROM payouts
 """
 _ATTEMPTS = """
     SELECT id, order_id, operation, reference, rail, state FROM attempts ORDER BY order_id, sequence

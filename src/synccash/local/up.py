@@ -18,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from synccash.administration.database import ENCRYPTION_KEYS_FILE
 from synccash.engine.system import SystemClock
 from synccash.local.free_ports import SANDBOX_PORTS, free_run_of_ports
 from synccash.local.supervisor import Program, Supervisor
@@ -30,8 +31,10 @@ from synccash.rails.sandbox_account import SandboxRail
 from synccash.rails.transport import Transport
 from synccash.servers.bundle import Servers, start_servers
 from synccash.servers.data_directory import open_data_folder
+from synccash.settings.encryption_keys import KEY_BYTES
 from synccash.settings.loader import CONFIGURATION, LoadedSettings, SettingsError, load_settings
 from synccash.settings.secret import Secret
+from synccash.stores.encryption import encryption_of
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.database import Database
@@ -39,6 +42,7 @@ from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.migrations import migrate
 from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
+from synccash.stores.postgres.resealing import PostgresResealing
 
 MERCHANT_ID = "mer_local"
 LOCAL_CREDIT = 10**12
@@ -105,6 +109,8 @@ class Up:
             migrate(database_url)
             keys = self._keys(database_url)
             environment = self._environment(servers, port, sandbox_url)
+            if settings.database_url is None:
+                asyncio.run(encrypt_rows(database_url, environment))
             asyncio.run(confirm_test_accounts(database_url, environment))
             stack.callback(self._api_file.unlink, missing_ok=True)
             local_host = "localhost" if settings.host in _WILDCARDS else self._shown_host
@@ -161,6 +167,7 @@ class Up:
             "public_url": public_url,
             "installation_key": self._installation_key(),
             "four_eyes": "off",
+            **self._encryption_keys(),
         }
         if sandbox_url is not None:
             defaults["fraud_url"] = f"{sandbox_url}/fraud"
@@ -208,6 +215,18 @@ class Up:
             self.options.data_dir / "installation_key.json", lambda: {"key": secrets.token_hex(KEY_BYTES_MIN)}
         )
         return made["key"]
+
+    def _encryption_keys(self) -> dict[str, str]:
+        """Returns the keys that encrypt personal data in this data folder, as settings."""
+        if {"encryption_keys", "lookup_key"} & self.loaded.sources.keys():
+            return {}
+        return load_or_create(
+            self.options.data_dir / ENCRYPTION_KEYS_FILE,
+            lambda: {
+                "encryption_keys": f"1:{secrets.token_hex(KEY_BYTES)}",
+                "lookup_key": secrets.token_hex(KEY_BYTES),
+            },
+        )
 
     def _announce(self, port: int, keys: Mapping[str, str], sandbox_url: str | None) -> None:
         base = f"http://{self._shown_host}:{port}"
@@ -315,6 +334,26 @@ async def register(database_url: Secret | str, keys: Mapping[str, str]) -> None:
             sha256(keys["admin"].encode()).digest(), Role.ADMIN, merchant_id=None, livemode=False
         )
         await grant_local_credit(Database(pool))
+    finally:
+        await pool.close()
+
+
+async def encrypt_rows(database_url: Secret | str, environment: Mapping[str, str]) -> None:
+    """Encrypts rows that a version without encryption wrote, while nothing else runs.
+
+    Raises UpError if the settings are invalid.
+    """
+    try:
+        encryption = encryption_of(load_settings(environment, CONFIGURATION).settings)
+    except SettingsError as error:
+        raise UpError(str(error)) from error
+    if encryption is None:
+        return
+    pool = await connect(database_url, min_size=0, max_size=1)
+    try:
+        async for done in PostgresResealing(Database(pool), encryption).run():
+            if done.written:
+                say(f"encrypted {done.written} rows of {done.table}")
     finally:
         await pool.close()
 

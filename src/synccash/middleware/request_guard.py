@@ -5,6 +5,9 @@ from typing import NamedTuple, Protocol
 
 from synccash.middleware.refusal import Message, Refusal, Send
 
+HASHED_USER = "~"
+"""The first character of a user whom limits count by a keyed hash."""
+
 Headers = tuple[tuple[bytes, bytes], ...]
 
 

@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ from synccash.processes.housekeeping import Housekeeping
 from synccash.processes.key_usage import KeyUsage
 from synccash.processes.registry import build_registry
 from synccash.processes.runner import run_process
-from synccash.processes.service_guard import ENDPOINT_NAMES, LocalLimiter, ServiceGuard
+from synccash.processes.service_guard import ENDPOINT_NAMES, LocalLimiter, ServiceGuard, limited_user
 from synccash.rails.registry import build_former_rails, build_rails
 from synccash.rails.transport import Transport
 from synccash.resilience.circuit_breaker import CircuitBreaker
@@ -74,6 +75,7 @@ from synccash.resilience.registry import Registry
 from synccash.settings.loader import Settings, SettingsError
 from synccash.settings.risk import payout_rules, risk_rules
 from synccash.settings.secret import Secret
+from synccash.stores.encryption import required_encryption
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.audit import PostgresAudit
@@ -241,7 +243,8 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
 async def _connect(
     settings: Settings, database_url: Secret | str, stack: contextlib.AsyncExitStack
 ) -> _Wiring:
-    """Make the connections that everything else uses."""
+    """Make the connections that everything else uses. Raises SettingsError without encryption keys."""
+    encryption = required_encryption(settings)
     clock, identities = SystemClock(), SystemIdentities()
     pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=hold_if_server_changed)
     stack.push_async_callback(pool.close)
@@ -261,7 +264,12 @@ async def _connect(
         identities=identities,
         instance=instance,
         pool=pool,
-        database=Database(pool, profile=registry.profile("database"), budget=registry.budget("database")),
+        database=Database(
+            pool,
+            encryption=encryption,
+            profile=registry.profile("database"),
+            budget=registry.budget("database"),
+        ),
         registry=registry,
         transport=transport,
         valkey=valkey,
@@ -431,7 +439,14 @@ def _service_guard(wiring: _Wiring, engine: Engine) -> ServiceGuard:
     settings, stack = wiring.settings, wiring.stack
     book, trusted = _limits(settings)
     if wiring.valkey is None or settings.valkey_url is None:
-        guard = ServiceGuard(LocalLimiter(), None, book, trusted, recovery=lambda: engine.recovery.known)
+        guard = ServiceGuard(
+            LocalLimiter(),
+            None,
+            book,
+            trusted,
+            recovery=lambda: engine.recovery.known,
+            encryption=wiring.database.encryption,
+        )
         stack.push_async_callback(guard.close)
         return guard
     members = wiring.valkey.presence.membership(API_PROCESSES, assumed=settings.processes)
@@ -443,7 +458,15 @@ def _service_guard(wiring: _Wiring, engine: Engine) -> ServiceGuard:
     stack.push_async_callback(limiter.aclose)
     answers = ValkeyAnswers(limiter)
     stack.push_async_callback(answers.aclose)
-    guard = ServiceGuard(limiter, answers, book, trusted, members, recovery=lambda: engine.recovery.known)
+    guard = ServiceGuard(
+        limiter,
+        answers,
+        book,
+        trusted,
+        members,
+        recovery=lambda: engine.recovery.known,
+        encryption=wiring.database.encryption,
+    )
     stack.push_async_callback(guard.close)
     return guard
 
@@ -490,7 +513,9 @@ def _share_risk(wiring: _Wiring, counters: VelocityCounters) -> SharedRiskInputs
     def receive_not_opened(seen: RiskInput) -> None:
         counters.receive_not_opened(seen, clock.monotonic())
 
-    shared = SharedRiskInputs(wiring.valkey, receive, receive_not_opened)
+    shared = SharedRiskInputs(
+        wiring.valkey, receive, receive_not_opened, encryption=wiring.database.encryption
+    )
     wiring.stack.push_async_callback(shared.close)
     counters.publish = shared.publish
     counters.publish_not_opened = shared.publish_not_opened
@@ -626,6 +651,7 @@ def application(service: Service, settings: Settings) -> App:
             ),
             administration=Administration(service.database),
             address_of=lambda scope: service.guard.identify(scope).ip,
+            limited_user=partial(limited_user, service.guard.encryption),
         ),
         collectors=(
             LimiterCollector(service.guard.limiter.counts, ENDPOINT_NAMES),

@@ -21,6 +21,7 @@ from synccash.processes.worker import WorkerServer
 from synccash.settings.loader import Settings
 from synccash.settings.name_servers import read_name_servers
 from synccash.settings.secret import Secret
+from synccash.stores.encryption import required_encryption
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
@@ -84,7 +85,12 @@ async def webhook_service(settings: Settings, database_url: Secret | str) -> Asy
         stack.callback(loop_watch.close)
         pool = await connect(database_url, min_size=0, max_size=_CONNECTIONS, check=hold_if_server_changed)
         stack.push_async_callback(pool.close)
-        database = Database(pool, profile=registry.profile("database"), budget=registry.budget("database"))
+        database = Database(
+            pool,
+            encryption=required_encryption(settings),
+            profile=registry.profile("database"),
+            budget=registry.budget("database"),
+        )
         work_signal: WorkSignal = LocalWorkSignal()
         if settings.valkey_url is not None:
             opening = open_session(settings.valkey_url, identities.new("proc"), supervisor=loops)

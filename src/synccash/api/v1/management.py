@@ -121,10 +121,16 @@ class Administration(Protocol):
     async def order(self, order_id: str) -> dict[str, Any]: ...
 
 
+def plain_user(tenant: str, user: str) -> str:
+    """Return the id under which limits count a user where nothing is hashed."""
+    return f"{tenant}:{user}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
     """The parts that the operator's calls use. `counted` returns the idempotency counts of this process,
-    `floats` the known float of each rail that pays out, `address_of` the client's address of a request."""
+    `floats` the known float of each rail that pays out, `address_of` the client's address of a request,
+    `limited_user` the id under which limits count a user of a merchant."""
 
     breakers: Breakers
     limits: Limits
@@ -138,6 +144,7 @@ class Management:
     four_eyes: SecondOperator
     administration: Administration
     address_of: Callable[[Scope], str]
+    limited_user: Callable[[str, str], str] = plain_user
 
 
 ReasonParameter = Annotated[

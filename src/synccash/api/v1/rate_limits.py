@@ -13,6 +13,7 @@ from synccash.api.calls import AnyRequest, Json, answers, json
 from synccash.api.problem import ProblemError, invalid, not_found
 from synccash.api.schemas import BlockBody
 from synccash.api.v1.management import Management, ReasonParameter, reason_of
+from synccash.middleware.request_guard import HASHED_USER
 from synccash.payments.document import moment
 from synccash.payments.payer import Msisdn
 from synccash.resilience.client_address import UNKNOWN, client_address
@@ -44,7 +45,10 @@ async def unblock_key(
     demands = await _demands(management, key, endpoint)
     reason_text = await reason_of(request, reason)
     await management.audit.note(
-        actor=operator, action="rate_limit_unblock", target=f"{key}/{endpoint}", reason=reason_text
+        actor=operator,
+        action="rate_limit_unblock",
+        target=f"{_masked(management, key)}/{endpoint}",
+        reason=reason_text,
     )
     complete = await _each(demands, lambda one: management.limits.unblock(one.limit, one.id))
     return await _shown(management, key, endpoint, demands, complete=complete)
@@ -57,7 +61,10 @@ async def block_key(
     """Block a key for `duration` seconds, also at other endpoints that share the limit."""
     demands = await _demands(management, key, endpoint)
     await management.audit.note(
-        actor=operator, action="rate_limit_block", target=f"{key}/{endpoint}", reason=data.reason
+        actor=operator,
+        action="rate_limit_block",
+        target=f"{_masked(management, key)}/{endpoint}",
+        reason=data.reason,
     )
     complete = await _each(demands, lambda one: management.limits.block(one.limit, one.id, data.duration))
     return await _shown(management, key, endpoint, demands, complete=complete)
@@ -85,10 +92,33 @@ async def _demands(management: Management, key: str, endpoint: str) -> list[Dema
     if not matching:
         raise ProblemError(not_found(f"No limit with scope {scope} applies to {endpoint}."))
     ids = [_address(name) if scope == "ip" else name]
-    if scope == "user" and name.count(":") < len(("mode", "user")):
-        user = _normalized(name)
-        ids = [f"{tenant}:{user}" for tenant in await management.tenants.tenants()]
+    if scope == "user":
+        tenant, user = _user_parts(name)
+        tenants = await management.tenants.tenants() if tenant is None else [tenant]
+        ids = [_user_id(management, one, user) for one in tenants]
     return [Demand(limit, id_, 0) for limit in matching for id_ in ids]
+
+
+def _user_parts(name: str) -> tuple[str | None, str]:
+    """Return the merchant with its mode, if the name has them, and the user."""
+    parts = name.split(":", 2)
+    if len(parts) < len(("merchant", "mode", "user")):
+        return None, _normalized(name)
+    return f"{parts[0]}:{parts[1]}", parts[2]
+
+
+def _user_id(management: Management, tenant: str, user: str) -> str:
+    """Return the id of a user's limits; a hashed user, as answers show it, stays as it is."""
+    return f"{tenant}:{user}" if user.startswith(HASHED_USER) else management.limited_user(tenant, user)
+
+
+def _masked(management: Management, key: str) -> str:
+    """Return a key for the audit log, which no phone number enters."""
+    scope, _, name = key.partition(":")
+    if scope != "user":
+        return key
+    tenant, user = _user_parts(name)
+    return f"user:{_user_id(management, tenant or '*:*', user)}"
 
 
 def _normalized(user: str) -> str:

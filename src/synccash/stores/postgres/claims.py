@@ -1,7 +1,7 @@
 """Idempotency claims of requests that open no order, and the cleanup of all claims, by the database clock."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -10,6 +10,8 @@ from synccash.payments.case import SURPLUS_SCOPE
 from synccash.payments.errors import StoreUnavailableError
 from synccash.resilience.claims import ClaimAnswer, ClaimDecision, Granted, InProgress, Replayed, Reused
 from synccash.stores.batching import NaturalBatch
+from synccash.stores.encryption import Encryption, is_sealed
+from synccash.stores.postgres import sealing
 from synccash.stores.postgres.database import Database, InDoubtError
 from synccash.stores.postgres.order_tables import LEASE_END
 from synccash.stores.postgres.rows import to_json
@@ -64,9 +66,8 @@ RETURNING r.scope, r.key
 # Repeated after a lost connection, _COMPLETE matches no row. This finds the response that the first execution
 # stored, which counts as success.
 _COMPLETED = """
-SELECT scope, key FROM request_claims
+SELECT body FROM request_claims
 WHERE scope = $1 AND key = $2 AND fence = $3 AND state = 'completed' AND status = $4
-    AND body IS NOT DISTINCT FROM $5
 """
 _GIVE_BACK = f"UPDATE request_claims SET state = 'failed' WHERE {_HELD_CLAIM} RETURNING fence"  # noqa: S608
 
@@ -124,6 +125,8 @@ class _PendingCompletion:
 class PostgresClaims:
     """Implements `ClaimStore` in PostgreSQL. Concurrent claims of all tasks are sent in one statement.
 
+    With encryption, keys and fingerprints are stored as keyed hashes, and bodies are sealed.
+
     Every method raises StoreUnavailableError when PostgreSQL cannot be reached.
     """
 
@@ -143,7 +146,10 @@ class PostgresClaims:
         Raises StoreUnavailableError also when it is unknown whether the claim was committed: a claim that was
         committed stays in progress until its lease ends.
         """
-        asked = _PendingClaim(scope, key, fingerprint, lease_s)
+        encryption = self.database.encryption
+        if encryption is not None:
+            fingerprint = encryption.digest("request_fingerprint", fingerprint.hex())
+        asked = _PendingClaim(scope, self._key(scope, key), fingerprint, lease_s)
         for _ in range(_MAX_TRIES):
             decision = await self.database.commit_with(self._claims.submit, asked)
             if decision is not None:
@@ -171,19 +177,29 @@ class PostgresClaims:
         except StoreUnavailableError as error:
             return [type(error)(str(error)) for _ in asked]
         rows = {(row["scope"], row["key"]): row for row in found}
-        return [_decision(rows[one.scope, one.key], one, first[one.scope, one.key]) for one in asked]
+        return [
+            _decision(rows[one.scope, one.key], one, first[one.scope, one.key], self.database.encryption)
+            for one in asked
+        ]
+
+    def _key(self, scope: str, key: str) -> str:
+        return sealing.claim_key(self.database.encryption, scope, key)
 
     async def renew(self, scope: str, key: str, fence: int, *, lease_s: float) -> bool:
         """Extend a claim's lease to `lease_s` seconds from now. Returns False if it was lost or has ended."""
-        return bool(await self._run(_RENEW, scope, key, fence, lease_s))
+        return bool(await self._run(_RENEW, scope, self._key(scope, key), fence, lease_s))
 
     async def complete(self, scope: str, key: str, fence: int, answer: ClaimAnswer) -> bool:
         """Store the response. Returns False if another holder took over: then discard it and read the stored
         one."""
+        key, encryption, plain = self._key(scope, key), self.database.encryption, answer.body
+        if encryption is not None and plain is not None:
+            answer = replace(answer, body=encryption.seal(_place(scope, key), plain))
         finished = _PendingCompletion(scope, key, fence, answer)
         if await self.database.repeat_with(self._answers.submit, finished):
             return True
-        return bool(await self._run(_COMPLETED, scope, key, fence, answer.status, answer.body))
+        found = await self._run(_COMPLETED, scope, key, fence, answer.status)
+        return bool(found) and _body(found[0], scope, key, encryption) == plain
 
     async def _complete_together(self, asked: Sequence[_PendingCompletion]) -> Sequence[bool | BaseException]:
         arguments = (
@@ -203,7 +219,7 @@ class PostgresClaims:
 
     async def give_back(self, scope: str, key: str, fence: int) -> bool:
         """Release the claim without a response. Returns False if another holder took over."""
-        return bool(await self._run(_GIVE_BACK, scope, key, fence))
+        return bool(await self._run(_GIVE_BACK, scope, self._key(scope, key), fence))
 
     async def sweep(self, *, older_than_s: float, limit: int) -> int:
         """Delete up to `limit` finished or expired claims of each kind; return the number deleted.
@@ -221,9 +237,23 @@ class PostgresClaims:
         return await self.database.repeat(statement, *arguments)
 
 
-def _decision(row: Any, asked: _PendingClaim, first: _PendingClaim) -> ClaimDecision | None:
+def _place(scope: str, key: str) -> str:
+    return f"request_claims:{scope}:{key}"
+
+
+def _body(row: Any, scope: str, key: str, encryption: Encryption | None) -> bytes | None:
+    """Return the stored body of an answer. Raises DecryptionError."""
+    body: bytes | None = row["body"]
+    if body is None or encryption is None or not is_sealed(body):
+        return body
+    return encryption.open(_place(scope, key), body)
+
+
+def _decision(
+    row: Any, asked: _PendingClaim, first: _PendingClaim, encryption: Encryption | None
+) -> ClaimDecision | None:
     """Return the decision that a row means for a claim. None: another holder committed its claim after this
-    statement's snapshot was taken, so the row must be read again."""
+    statement's snapshot was taken, so the row must be read again. Raises DecryptionError."""
     if row["fence"] is not None and asked is first:
         return Granted(row["fence"], taken_over=row["fence"] > 1)
     if row["fence"] is not None:
@@ -234,5 +264,6 @@ def _decision(row: Any, asked: _PendingClaim, first: _PendingClaim) -> ClaimDeci
         return Reused()
     if row["status"] is not None:
         headers = tuple(tuple(pair) for pair in msgspec.json.decode(row["headers"]))
-        return Replayed(ClaimAnswer(row["status"], headers, row["body"]))
+        body = _body(row, asked.scope, asked.key, encryption)
+        return Replayed(ClaimAnswer(row["status"], headers, body))
     return InProgress(max(0.0, row["held_for_s"]))

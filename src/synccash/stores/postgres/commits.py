@@ -19,7 +19,8 @@ asked AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1) AS m(
         kind text, move_id text, order_id text, expected_version bigint, expected_fence bigint, "order" json,
         lease_s float8, due_in_s float8, before_expiry boolean, outside_recovery boolean, searched integer,
-        contradiction text, status integer, body bytea, attempts json, events json, timeline json)
+        contradiction text, status integer, body bytea, sealed_body bytea,
+        attempts json, events json, timeline json)
     WHERE kind = 'move'
 )"""
 
@@ -41,7 +42,8 @@ written_attempts AS (
 ),
 {event_steps("moved")},
 answered AS (
-    UPDATE idempotency i SET status = moved.status, body = moved.body, completed_at = now()
+    UPDATE idempotency i SET status = moved.status, body = moved.body, sealed_body = moved.sealed_body,
+        completed_at = now()
     FROM moved WHERE i.order_id = moved.order_id AND i.status IS NULL AND moved.status IS NOT NULL
 ),
 contradicted AS (
@@ -64,8 +66,8 @@ _HOLD = """
             ELSE now() + make_interval(secs => coalesce(asked.lease_s, asked.due_in_s)) END"""
 
 _RETURNED = """
-        o.id AS order_id, asked.move_id, asked.status, asked.body, asked.attempts, asked.events,
-        asked.timeline, asked.contradiction"""
+        o.id AS order_id, asked.move_id, asked.status, asked.body, asked.sealed_body, asked.attempts,
+        asked.events, asked.timeline, asked.contradiction"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from synccash.resilience.budget import RetryBudget
 from synccash.resilience.policy import Policy
 from synccash.resilience.profiles import DATABASE, Profile
 from synccash.resilience.retry import Retryable
+from synccash.stores.encryption import Encryption
 from synccash.stores.postgres.pool import CONNECT_TIMEOUT_S, Pool, PooledConnection
 
 TRIES = 3
@@ -56,14 +57,17 @@ class Database:
 
     `commit` and `repeat` retry with the back-off of `profile`. A batch of several callers' work is sent by
     `once`, and each caller retries its own item by `commit_with`. `budget` limits the retries of the process.
+    `encryption`: the keys of stored personal data; without them rows are written as they are, and encrypted
+    ones cannot be read.
     """
 
-    __slots__ = ("_commits", "_repeats", "pool")
+    __slots__ = ("_commits", "_repeats", "encryption", "pool")
 
     def __init__(
         self,
         pool: Pool,
         *,
+        encryption: Encryption | None = None,
         profile: Profile = DATABASE,
         budget: RetryBudget | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -71,6 +75,7 @@ class Database:
         random: Callable[[], float] = uniform,
     ) -> None:
         self.pool = pool
+        self.encryption = encryption
         budget = budget or RetryBudget("database", clock=clock)
 
         def policy(on: Retryable) -> Policy:

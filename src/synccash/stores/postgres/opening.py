@@ -23,16 +23,17 @@ from synccash.stores.postgres.parts import ATTEMPT_COLUMNS, ATTEMPT_VALUES, even
 _INPUT = """
 asked AS MATERIALIZED (
     SELECT * FROM json_to_recordset($1) AS a(
-        kind text, scope text, key text, fingerprint bytea, order_id text, "order" json,
-        lease_s float8, due_in_s float8, status integer, body bytea,
-        attempts json, events json, timeline json, merchant_id text, balance json)
+        kind text, scope text, key text, plain_key text, plain_reference text, fingerprint bytea,
+        order_id text, "order" json, lease_s float8, due_in_s float8, status integer, body bytea,
+        sealed_body bytea, attempts json, events json, timeline json, merchant_id text, balance json)
     WHERE kind = 'opening'
 )"""
 
 _STANDING = f"""
 LEFT JOIN LATERAL (
-    SELECT i.fingerprint, i.order_id, i.status, i.body, {LEASE_END} AS lease_until
-    FROM idempotency i WHERE i.scope = asked.scope AND i.key = asked.key
+    SELECT i.fingerprint, i.order_id, i.status, i.body, i.sealed_body,
+        {LEASE_END} AS lease_until
+    FROM idempotency i WHERE i.scope = asked.scope AND i.key IN (asked.key, asked.plain_key) LIMIT 1
 ) standing ON opened.order_id IS NULL"""  # noqa: S608 - put together from constants
 
 _SUSPENDED = """
@@ -124,10 +125,24 @@ reserved AS (
 }
 
 
+def _of_json(column: str) -> str:
+    value = f"""asked."order" ->> '{column}'"""
+    return f"({value})::boolean" if column == "livemode" else value
+
+
+def _used_before(table: OrderTable) -> str:
+    """Return the condition of the order that has the plain reference of an opening."""
+    *fixed, last = table.reference
+    conditions = [f"""o.{column} = {_of_json(column)}""" for column in fixed]
+    return " AND ".join((*conditions, f"o.{last} = asked.plain_reference"))
+
+
 def _open(table: OrderTable) -> str:
     checks, columns = _CHECKS[table.kind], ", ".join(table.columns)
     values = ", ".join(f"o.{column}" for column in table.columns)
     in_order = ", ".join(f"o.{column}" for column in table.reference)
+    # `used_before`: the key or the reference was used in a row that is not encrypted yet, where the unique
+    # indexes, which hold the hashes, do not find it.
     # Claims are inserted in the order of their keys, so that concurrent openings do not deadlock. A refused
     # opening leaves no claim, so its key can be used again.
     return f"""
@@ -135,10 +150,19 @@ WITH {_INPUT},
 recovering AS MATERIALIZED (
     {checks.recovering}
 ),{checks.steps},
+used_before AS MATERIALIZED (
+    SELECT asked.order_id, former.id AS owner FROM asked
+    LEFT JOIN LATERAL (SELECT o.id FROM {table.name} o WHERE {_used_before(table)}) former ON true
+    WHERE former.id IS NOT NULL OR EXISTS (
+        SELECT FROM idempotency i WHERE i.scope = asked.scope AND i.key = asked.plain_key
+    )
+),
 claimed AS (
-    INSERT INTO idempotency (scope, key, fingerprint, order_id, status, body, completed_at)
-    SELECT scope, key, fingerprint, order_id, status, body, CASE WHEN status IS NOT NULL THEN now() END
+    INSERT INTO idempotency (scope, key, fingerprint, order_id, status, body, sealed_body, completed_at)
+    SELECT scope, key, fingerprint, order_id, status, body, sealed_body,
+        CASE WHEN status IS NOT NULL THEN now() END
     FROM {checks.source} WHERE {checks.allowed} AND order_id NOT IN (SELECT order_id FROM refused)
+        AND order_id NOT IN (SELECT order_id FROM used_before)
         AND (NOT (SELECT active FROM recovering) OR json_array_length(asked.attempts) = 0)
     ORDER BY scope, key
     ON CONFLICT (scope, key) DO NOTHING
@@ -163,7 +187,8 @@ new_attempts AS (
 {event_steps("opened")}
 SELECT asked.order_id AS asked_id,
     opened.order_id IS NOT NULL AS opened, now() AS as_of,
-    standing.fingerprint, standing.order_id, standing.status, standing.body,
+    standing.fingerprint, standing.order_id, standing.status, standing.body, standing.sealed_body,
+    (SELECT owner FROM used_before WHERE used_before.order_id = asked.order_id) AS reference_owner,
     coalesce(greatest(0, extract(epoch FROM standing.lease_until - now())), 0)::float8 AS held_for_s,
     (SELECT active FROM recovering) AS sends_held, {checks.returned}
 FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
@@ -173,28 +198,31 @@ FROM asked LEFT JOIN opened USING (order_id) {_STANDING}
 OPEN: Mapping[OrderKind, str] = {table.kind: _open(table) for table in (PAYMENTS, PAYOUTS, REFUNDS)}
 
 CLAIMED = f"""
-SELECT i.fingerprint, i.order_id, i.status, i.body,
+SELECT i.fingerprint, i.order_id, i.status, i.body, i.sealed_body,
     coalesce(greatest(0, extract(epoch FROM {LEASE_END} - now())), 0)::float8 AS held_for_s
-FROM idempotency i WHERE i.scope = $1 AND i.key = $2
+FROM idempotency i WHERE i.scope = $1 AND i.key = ANY ($2::text[]) LIMIT 1
 """  # noqa: S608 - put together from constants
 
 # Usually the commit that released the lease has already stored the response, and this only reads it.
 ANSWER = """
 WITH given AS (
-    UPDATE idempotency SET status = $2, body = $3, completed_at = now()
+    UPDATE idempotency SET status = $2, body = $3, sealed_body = $4, completed_at = now()
     WHERE order_id = $1 AND status IS NULL
-    RETURNING status, body
+    RETURNING status, body, sealed_body
 )
-SELECT status, body FROM given
+SELECT status, body, sealed_body FROM given
 UNION ALL
-SELECT status, body FROM idempotency WHERE order_id = $1 AND status IS NOT NULL
+SELECT status, body, sealed_body FROM idempotency WHERE order_id = $1 AND status IS NOT NULL
 """
 
 
 def _owner(table: OrderTable) -> str:
-    conditions = (f"{column} = ${number}" for number, column in enumerate(table.reference, start=1))
+    *fixed, last = table.reference
+    conditions = [f"{column} = ${number}" for number, column in enumerate(fixed, start=1)]
+    conditions.append(f"{last} = ANY (${len(table.reference)}::text[])")
     return f"SELECT id FROM {table.name} WHERE {' AND '.join(conditions)}"  # noqa: S608 - put together from constants
 
 
 OWNER: Mapping[OrderKind, str] = {table.kind: _owner(table) for table in ORDER_TABLES.values()}
-"""Statements that read the id of the order with the given values in the columns `OrderTable.reference`."""
+"""Statements that read the id of the order with the given values in the columns `OrderTable.reference`; the
+last value is an array of the forms in which the column may hold it."""

@@ -4,19 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import msgspec
+import structlog
 
 from synccash.payments.case import Entry
 from synccash.payments.payment import PaymentStatus, StatusDetail
+from synccash.stores.encryption import DecryptionError, Encryption
+from synccash.stores.postgres import sealing
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.reading import entry_of
 
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
+log = structlog.get_logger("synccash.administration")
 
 # The index has each merchant's orders by time, and no index has those of all merchants. So the newest orders
 # of each merchant are read and then merged.
 _ORDERS = """
 SELECT p.id, p.merchant_id, p.livemode, p.status, p.status_detail, p.amount, p.currency,
-    {columns}, p.rail, p.reference, p.attempt_count, p.created_at, p.api_key_id, p.request_id
+    {columns}, p.rail, p.reference, p.attempt_count, p.created_at, p.api_key_id, p.request_id,
+    p.sealed
 FROM merchants m CROSS JOIN (VALUES (false), (true)) modes(livemode) CROSS JOIN LATERAL (
     SELECT * FROM {table} p WHERE p.merchant_id = m.id AND p.livemode = modes.livemode {where}
     ORDER BY p.created_at DESC, p.id DESC LIMIT $1
@@ -25,7 +29,8 @@ WHERE $2::text IS NULL OR m.id = $2
 ORDER BY p.created_at DESC, p.id DESC LIMIT $1
 """
 _REFUNDS = """
-SELECT id, status, status_detail, amount, currency, rail, reason, surplus, created_at, api_key_id, request_id
+SELECT id, status, status_detail, amount, currency, rail, reason, surplus, created_at, api_key_id, request_id,
+    sealed
 FROM refunds WHERE payment_id = $1 ORDER BY created_at, id
 """
 _COLUMNS = {
@@ -34,7 +39,7 @@ _COLUMNS = {
 }
 _WALLETS = {"payments": "payer_msisdn", "payouts": "payee_msisdn"}
 _TIMELINE = """
-SELECT at, kind, data FROM timeline t
+SELECT order_id, at, kind, data, sealed FROM timeline t
 WHERE order_id = $1 OR order_id IN (SELECT r.id FROM refunds r WHERE r.payment_id = $1) ORDER BY position
 """
 
@@ -57,36 +62,58 @@ class OrderFilter:
 
 @dataclass(frozen=True, slots=True)
 class PostgresOperating:
-    """Reads across all tenants. Every method raises StoreUnavailableError without PostgreSQL."""
+    """Reads across all tenants. Every method raises StoreUnavailableError without PostgreSQL, and
+    DecryptionError when rows are encrypted and the process has no keys."""
 
     database: Database
 
     async def orders(self, order_filter: OrderFilter) -> Sequence[dict[str, Any]]:
         """Return at most `limit` + 1 orders: the extra one shows that there are more."""
-        statement, arguments = _list_orders(order_filter)
+        statement, arguments = _list_orders(order_filter, self.database.encryption)
         found = await self.database.repeat(
             statement, order_filter.limit + 1, order_filter.merchant, *arguments
         )
-        return [dict(row.items()) for row in found]
+        return [self._opened(order_filter.kind, row) for row in found]
 
     async def refunds(self, payment_id: str) -> Sequence[dict[str, Any]]:
         """Return a payment's refunds, oldest first."""
-        return [dict(row.items()) for row in await self.database.repeat(_REFUNDS, payment_id)]
+        found = await self.database.repeat(_REFUNDS, payment_id)
+        return [self._opened("refunds", row) for row in found]
 
     async def timeline(self, order_id: str) -> Sequence[Entry]:
         """Return the timeline of an order, with that of a payment's refunds, oldest first."""
         found = await self.database.repeat(_TIMELINE, order_id)
-        return [Entry(at=row["at"], kind=row["kind"], data=_decode(row["data"])) for row in found]
+        return [entry_of(row, self.database.encryption) for row in found]
+
+    def _opened(self, table: str, row: Any) -> dict[str, Any]:
+        """Return a row with its personal columns; they are None in a row that cannot be decrypted.
+
+        Raises DecryptionError without any keys.
+        """
+        found = dict(row.items())
+        try:
+            found |= sealing.open_columns(self.database.encryption, table, row)
+        except DecryptionError as error:
+            if self.database.encryption is None:
+                raise
+            log.warning("order_unreadable", order_id=row["id"], error=str(error))
+            found |= {column: None for column in sealing.PERSONAL[table].columns if column in row}
+        del found["sealed"]
+        return found
 
 
-def _list_orders(order_filter: OrderFilter) -> tuple[str, list[Any]]:
+def _list_orders(order_filter: OrderFilter, encryption: Encryption | None) -> tuple[str, list[Any]]:
     after = f"SELECT a.created_at, a.id FROM {order_filter.kind} a WHERE a.id = {{}}"  # noqa: S608 - one of two names
+
+    def forms(domain: str, value: str | None) -> list[str] | None:
+        return None if value is None else sealing.both_forms(encryption, domain, value)
+
     given = {
         "p.status = {}": order_filter.status.value if order_filter.status else None,
         "p.status_detail = {}": order_filter.detail.value if order_filter.detail else None,
         "p.rail = {}": order_filter.rail,
-        "p.reference = {}": order_filter.reference,
-        f"p.{_WALLETS[order_filter.kind]} = {{}}": order_filter.wallet,
+        "p.reference = ANY ({}::text[])": forms(sealing.REFERENCE, order_filter.reference),
+        f"p.{_WALLETS[order_filter.kind]} = ANY ({{}}::text[])": forms(sealing.PAYER, order_filter.wallet),
         f"(p.created_at, p.id) < ({after})": order_filter.after,
     }
     conditions: list[str] = []

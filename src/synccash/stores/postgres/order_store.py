@@ -34,12 +34,13 @@ from synccash.payments.case import (
     StoredAnswer,
     Suspended,
 )
-from synccash.payments.errors import InternalError, StoreUnavailableError
+from synccash.payments.errors import InternalError, OrderUnreadableError, StoreUnavailableError
 from synccash.payments.failure import Failure
 from synccash.payments.payment import OrderKind, Refund
 from synccash.payments.recovery import Recovery
 from synccash.stores.batching import NaturalBatch
-from synccash.stores.postgres import commits, due, opening, rows
+from synccash.stores.encryption import DecryptionError, Encryption
+from synccash.stores.postgres import commits, due, opening, rows, sealing
 from synccash.stores.postgres.database import TRIES, Database, InDoubtError
 from synccash.stores.postgres.errors import InvariantBrokenError
 from synccash.stores.postgres.order_tables import ORDER_TABLES
@@ -121,12 +122,13 @@ class PostgresOrderStore:
     async def open(self, asked: Opening[Order], /) -> OpeningResult:
         """Open an order with its first commit. A payout waits for the lock of the merchant's balance; a
         refund waits for its debit's row lock and, unless it returns a surplus, for the balance."""
-        order, document = asked.order, _opening_document(asked)
+        order, document = asked.order, _opening_document(asked, self.database.encryption)
         is_doubtful = False
         for _ in range(TRIES):
             existing: AlreadyClaimed | None = None
             refusal: Suspended | NotCovered | SendsHeld | None = None
             shortage: NotRefundable | None = None
+            owner: str | None = None
             try:
                 row = await self.database.commit_with(self._openings[order.kind], document)
             except InDoubtError:
@@ -142,8 +144,9 @@ class PostgresOrderStore:
                 if row is None:
                     raise InternalError(f"the statement returned no row for the opening of {order.id}")
                 if row["opened"]:
-                    return Opened(_opened(asked, row))
-                existing, refusal, shortage = _existing_claim(row), _refusal(row), _shortage(order, row)
+                    return Opened(self._opened(asked, row))
+                owner = row["reference_owner"]
+                existing, refusal, shortage = self._existing_claim(row), _refusal(row), _shortage(order, row)
                 if existing is None:
                     # Also for a refused order: the first request under the key may have been opened at the
                     # same time and taken what was left.
@@ -156,6 +159,8 @@ class PostgresOrderStore:
                 return refusal
             if shortage is not None:
                 return shortage
+            if owner is not None:
+                return ReferenceTaken(owner)
         raise _unavailable_error(f"the opening of a {order.kind}")
 
     async def _open_refund(self, document: dict[str, Any]) -> asyncpg.Record | None:
@@ -177,23 +182,25 @@ class PostgresOrderStore:
 
     async def claimed(self, scope: str, key: str) -> AlreadyClaimed | None:
         """Return the stored claim of a key."""
-        found = await self._repeat(opening.CLAIMED, scope, key)
-        return _existing_claim(found[0]) if found else None
+        keys = [sealing.claim_key(self.database.encryption, scope, key), key]
+        found = await self._repeat(opening.CLAIMED, scope, keys)
+        return self._existing_claim(found[0]) if found else None
 
     async def answer(self, order_id: str, answer: StoredAnswer) -> StoredAnswer:
         """Complete the order's claim if it is still processing, and return the response that is stored.
 
         Returns `answer` itself for an order without a claim, which no repeated request can refer to.
         """
+        columns = sealing.seal_value(self.database.encryption, rows.answer_place(order_id), answer.body)
         for _ in range(TRIES):
-            found = await self._repeat(opening.ANSWER, order_id, answer.status, answer.body)
+            found = await self._repeat(opening.ANSWER, order_id, answer.status, *columns)
             if found:
-                return StoredAnswer(found[0]["status"], found[0]["body"])
+                return self._answer(order_id, found[0])
         return answer
 
     async def record(self, commit: Commit) -> bool:
         """Write a commit, or nothing when the order was changed, leased by another holder, or expired."""
-        document = _move_document(commit)
+        document = _move_document(commit, self.database.encryption)
         doubtful = False
         for _ in range(TRIES):
             try:
@@ -219,7 +226,7 @@ class PostgresOrderStore:
         unreadable: list[tuple[str, int, bool, str]] = []
         for row in found:
             try:
-                cases.append(rows.case_of(row))
+                cases.append(rows.case_of(row, self.database.encryption))
             except UNREADABLE as error:
                 unreadable.append((*rows.named(row), row["was_hinted"], str(error)))
         if unreadable:
@@ -271,9 +278,43 @@ class PostgresOrderStore:
         """Read a payout with its attempts, as of one moment."""
         return await self._case(OrderKind.PAYOUT, payout_id, rows.payout_case)
 
-    async def _case(self, kind: OrderKind, order_id: str, read: Callable[[asyncpg.Record], _C]) -> _C | None:
+    async def _case(
+        self, kind: OrderKind, order_id: str, read: Callable[[asyncpg.Record, Encryption | None], _C]
+    ) -> _C | None:
         found = await self._repeat(due.READ[kind], order_id)
         return await read_or_note(self.database, order_id, found[0], read) if found else None
+
+    def _opened(self, asked: Opening[Order], row: asyncpg.Record) -> Case:
+        order, attempts, as_of = asked.order, asked.attempts, row["as_of"]
+        if not isinstance(order, Refund):
+            return OrderCase(order=order, attempts=attempts, as_of=as_of)
+        payment = rows.payment_of(row["payment"], self.database.encryption)
+        debit = rows.attempt_of(row["debit"])
+        return RefundCase(order=order, attempts=attempts, as_of=as_of, payment=payment, debit=debit)
+
+    def _existing_claim(self, row: asyncpg.Record) -> AlreadyClaimed | None:
+        """Return the claim that a row describes; None for the row of an opening without one.
+
+        Raises OrderUnreadableError when it cannot be decrypted.
+        """
+        order_id: str | None = row["order_id"]
+        if order_id is None:
+            return None
+        try:
+            return AlreadyClaimed(
+                fingerprint=sealing.open_fingerprint(self.database.encryption, order_id, row["fingerprint"]),
+                order_id=order_id,
+                answer=None if row["status"] is None else self._answer(order_id, row),
+                held_for_s=row["held_for_s"],
+            )
+        except DecryptionError as error:
+            log.error("claim_unreadable", order_id=order_id, error=str(error))
+            raise OrderUnreadableError(order_id) from error
+
+    def _answer(self, order_id: str, row: asyncpg.Record) -> StoredAnswer:
+        place = rows.answer_place(order_id)
+        body = sealing.either(self.database.encryption, place, row["body"], row["sealed_body"])
+        return StoredAnswer(row["status"], body)
 
     async def _claim_or_opened(
         self, standing: AlreadyClaimed, order: Order, *, doubtful: bool
@@ -293,8 +334,11 @@ class PostgresOrderStore:
         return bool(found) and found[0]["move_id"] == commit.id
 
     async def _owner_of_reference(self, order: Order, error: InvariantBrokenError) -> str:
-        key = (getattr(order, column) for column in ORDER_TABLES[order.kind].reference)
-        found = await self._repeat(opening.OWNER[order.kind], *key)
+        *fixed, last = ORDER_TABLES[order.kind].reference
+        forms = rows.reference_forms(order, last, self.database.encryption)
+        found = await self._repeat(
+            opening.OWNER[order.kind], *(getattr(order, column) for column in fixed), forms
+        )
         if not found:
             raise error
         return found[0]["id"]
@@ -312,20 +356,24 @@ class PostgresOrderStore:
         return await self.database.repeat(statement, *arguments)
 
 
-def _opening_document(asked: Opening[Order]) -> dict[str, Any]:
+def _opening_document(asked: Opening[Order], encryption: Encryption | None) -> dict[str, Any]:
     order = asked.order
+    last = ORDER_TABLES[order.kind].reference[-1]
     return {
         "kind": "opening",
         "order_id": order.id,
-        "order": rows.order_row(order),
+        "order": rows.opened_row(order, encryption),
+        "plain_reference": None if encryption is None else getattr(order, last),
         "merchant_id": order.merchant_id if order.is_stopped_by_suspension else None,
-        "balance": rows.balance_row(order, asked.claim),
-        **rows.claim_columns(asked.claim),
-        **rows.commit_columns(asked.lease, asked.attempts, asked.events, asked.timeline, asked.answer),
+        "balance": rows.balance_row(order, asked.claim, encryption),
+        **rows.claim_columns(asked.claim, order.id, encryption),
+        **rows.commit_columns(
+            order.id, encryption, asked.lease, asked.attempts, asked.events, asked.timeline, asked.answer
+        ),
     }
 
 
-def _move_document(commit: Commit) -> dict[str, Any]:
+def _move_document(commit: Commit, encryption: Encryption | None) -> dict[str, Any]:
     order = commit.order
     return {
         "kind": "move",
@@ -333,33 +381,15 @@ def _move_document(commit: Commit) -> dict[str, Any]:
         "order_id": order.id,
         "expected_version": commit.expected_version,
         "expected_fence": commit.expected_fence,
-        "order": rows.order_row(order),
+        "order": rows.changed_row(order),
         "before_expiry": commit.before_expiry,
         "outside_recovery": commit.outside_recovery,
         "searched": commit.searched,
         "contradiction": commit.contradiction,
-        **rows.commit_columns(commit.lease, commit.attempts, commit.events, commit.timeline, commit.answer),
+        **rows.commit_columns(
+            order.id, encryption, commit.lease, commit.attempts, commit.events, commit.timeline, commit.answer
+        ),
     }
-
-
-def _opened(asked: Opening[Order], row: asyncpg.Record) -> Case:
-    order, attempts, as_of = asked.order, asked.attempts, row["as_of"]
-    if not isinstance(order, Refund):
-        return OrderCase(order=order, attempts=attempts, as_of=as_of)
-    payment, debit = rows.payment_of(row["payment"]), rows.attempt_of(row["debit"])
-    return RefundCase(order=order, attempts=attempts, as_of=as_of, payment=payment, debit=debit)
-
-
-def _existing_claim(row: asyncpg.Record) -> AlreadyClaimed | None:
-    if row["order_id"] is None:
-        return None
-    status, body = row["status"], row["body"]
-    return AlreadyClaimed(
-        fingerprint=row["fingerprint"],
-        order_id=row["order_id"],
-        answer=None if status is None else StoredAnswer(status, body),
-        held_for_s=row["held_for_s"],
-    )
 
 
 def _refusal(row: asyncpg.Record) -> Suspended | NotCovered | None:

@@ -61,6 +61,7 @@ PAYMENTS = OrderTable(
         "request_id",
         "version",
         "fence",
+        "sealed",
     ),
     changed=(
         "updated_at",
@@ -108,6 +109,7 @@ PAYOUTS = OrderTable(
         "request_id",
         "version",
         "fence",
+        "sealed",
     ),
     changed=(
         "updated_at",
@@ -147,6 +149,7 @@ REFUNDS = OrderTable(
         "request_id",
         "version",
         "fence",
+        "sealed",
     ),
     changed=("updated_at", "status", "status_detail", "rail", "last_error", "version", "fence"),
     reference=("payment_id", "identity"),

@@ -42,15 +42,17 @@ def event_steps(source: str) -> str:
     `source`."""
     return f"""
 new_events AS (
-    INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
-    SELECT e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data
+    INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data,
+        sealed)
+    SELECT e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data,
+        e.sealed
     FROM {source}, json_populate_recordset(NULL::events, {source}.events) e
     RETURNING id, merchant_id, livemode, type
 ),
 {new_deliveries("new_events")},
 new_timeline AS (
-    INSERT INTO timeline (order_id, at, kind, data)
-    SELECT {source}.order_id, t.at, t.kind, t.data
+    INSERT INTO timeline (order_id, at, kind, data, sealed)
+    SELECT {source}.order_id, t.at, t.kind, t.data, t.sealed
     FROM {source}, json_populate_recordset(NULL::timeline, {source}.timeline) t
 )"""  # noqa: S608 - `source` is a step's name in our own statements
 

@@ -41,7 +41,10 @@ class PostgresNetworks:
     database: Database
 
     async def secret(self) -> bytes:
-        """Return the key of the hashes; the first call of an installation creates it."""
+        """Return the key of the hashes: derived from the lookup key, so that no copy of the database has it.
+        Without encryption it is stored; the first call of an installation creates it."""
+        if self.database.encryption is not None:
+            return self.database.encryption.derived_key(_PURPOSE)
         found = await self.database.repeat(_KEY, _PURPOSE, secrets.token_bytes(32))
         return found[0]["secret"]
 

@@ -10,14 +10,14 @@ import msgspec
 from synccash.payments.case import Case, Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
 from synccash.payments.payment import OrderKind, PaymentStatus
 from synccash.payments.request import Tenant
-from synccash.stores.postgres import due, rows
+from synccash.stores.encryption import Encryption
+from synccash.stores.postgres import due, rows, sealing
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.parts import attempts_of
 from synccash.stores.postgres.unreadable import UNREADABLE, note_unreadable, read_or_note
 
 _C = TypeVar("_C", bound=Case)
 _named = msgspec.json.Decoder(UnreadablePayment).decode
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 _READ = {
     kind: f"{statement} AND o.merchant_id = $2 AND o.livemode = $3" for kind, statement in due.READ.items()
@@ -25,14 +25,14 @@ _READ = {
 
 _PAYMENTS = """
 SELECT row_to_json(p) AS "order", {attempts} AS attempts, now() AS as_of
-FROM payments p WHERE p.merchant_id = $1 AND p.livemode = $2 {where}
-ORDER BY p.created_at DESC, p.id DESC LIMIT $3
+FROM {source} p
 """
+_NEWEST = "ORDER BY p.created_at DESC, p.id DESC LIMIT $3"
 
 # Positions are assigned while the order's row is locked, so they follow the order of its commits.
 _TIMELINE = """
-SELECT t.at, t.kind, t.data FROM payments p LEFT JOIN LATERAL (
-    SELECT e.at, e.kind, e.data, e.position FROM timeline e
+SELECT t.order_id, t.at, t.kind, t.data, t.sealed FROM payments p LEFT JOIN LATERAL (
+    SELECT e.order_id, e.at, e.kind, e.data, e.sealed, e.position FROM timeline e
     WHERE e.order_id = p.id OR e.order_id IN (SELECT r.id FROM refunds r WHERE r.payment_id = p.id)
 ) t ON true
 WHERE p.id = $1 AND p.merchant_id = $2 AND p.livemode = $3 ORDER BY t.position
@@ -41,7 +41,8 @@ WHERE p.id = $1 AND p.merchant_id = $2 AND p.livemode = $3 ORDER BY t.position
 # No further event can appear from a transaction before the snapshot's xmin, so a reader that continues from
 # its last event misses none. An event becomes visible when every older writing transaction has ended.
 _EVENTS = """
-SELECT e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data
+SELECT e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data,
+    e.sealed
 FROM events e
 WHERE e.merchant_id = $1 AND e.livemode = $2 AND e.xact < pg_snapshot_xmin(pg_current_snapshot())
     AND ($3::text IS NULL OR (e.xact, e.position) > (
@@ -91,7 +92,7 @@ class PostgresReading:
     ) -> Sequence[PaymentCase | UnreadablePayment]:
         """Return at most `where.limit` + 1 payments, newest first: the extra one shows that there are
         more."""
-        statement, arguments = _list_payments(where)
+        statement, arguments = _list_payments(where, self.database.encryption)
         found = await self._fetch(statement, tenant.merchant_id, tenant.livemode, where.limit + 1, *arguments)
         return [await self._listed(row) for row in found]
 
@@ -100,9 +101,7 @@ class PostgresReading:
         found = await self._fetch(_TIMELINE, payment_id, tenant.merchant_id, tenant.livemode)
         if not found:
             return None
-        return [
-            Entry(at=row["at"], kind=row["kind"], data=_decode(row["data"])) for row in found if row["kind"]
-        ]
+        return [entry_of(row, self.database.encryption) for row in found if row["kind"]]
 
     async def events(self, tenant: Tenant, *, after: str | None, limit: int) -> Sequence[Event] | None:
         """Return at most `limit` + 1 events after the event `after`, in the order of their commits.
@@ -114,17 +113,17 @@ class PostgresReading:
         if not found and after is not None:
             known = await self._fetch(_EVENT, tenant.merchant_id, tenant.livemode, after)
             return [] if known else None
-        return [Event(**dict(row.items())) for row in found]
+        return [rows.event_of(row, self.database.encryption) for row in found]
 
     async def _case(
-        self, kind: OrderKind, tenant: Tenant, order_id: str, read: Callable[[Any], _C]
+        self, kind: OrderKind, tenant: Tenant, order_id: str, read: Callable[[Any, Encryption | None], _C]
     ) -> _C | None:
         found = await self._fetch(_READ[kind], order_id, tenant.merchant_id, tenant.livemode)
         return await read_or_note(self.database, order_id, found[0], read) if found else None
 
     async def _listed(self, row: Any) -> PaymentCase | UnreadablePayment:
         try:
-            return rows.payment_case(row)
+            return rows.payment_case(row, self.database.encryption)
         except UNREADABLE as error:
             named = _named(row["order"])
             await note_unreadable(self.database, named.id, error)
@@ -134,24 +133,50 @@ class PostgresReading:
         return await self.database.repeat(statement, *arguments)
 
 
-def _list_payments(where: PaymentQuery) -> tuple[str, list[Any]]:
-    """Build the statement with only the requested conditions, so that an index can serve each combination."""
-    conditions: list[str] = []
+def entry_of(row: Any, encryption: Encryption | None) -> Entry:
+    """Read a timeline entry from its columns, `order_id` and `sealed` among them. Raises DecryptionError."""
+    data = sealing.open_entry(encryption, row["order_id"], row["kind"], row)
+    return Entry(at=row["at"], kind=row["kind"], data=data)
+
+
+def _list_payments(where: PaymentQuery, encryption: Encryption | None) -> tuple[str, list[Any]]:
+    """Build the statement with only the requested conditions, so that an index can serve each combination.
+
+    A reference or payer is searched for in two forms, each by a SELECT of its own that an index can serve:
+    hashed, and plain in rows that are not encrypted yet.
+    """
     arguments: list[Any] = []
 
-    def on(condition: str, *values: Any) -> None:
-        numbers = range(4 + len(arguments), 4 + len(arguments) + len(values))
-        conditions.append(condition.format(*(f"${number}" for number in numbers)))
-        arguments.extend(values)
+    def take(value: Any) -> str:
+        arguments.append(value)
+        return f"${3 + len(arguments)}"
 
+    def select(*, hashed: bool) -> str:
+        conditions = list(common)
+        for column, domain, value in searched:
+            form = sealing.found_by(encryption, domain, value) if hashed else value
+            conditions.append(f"AND p.{column} = {take(form)}")
+        return (
+            f"SELECT * FROM payments p WHERE p.merchant_id = $1 AND p.livemode = $2 {' '.join(conditions)} "  # noqa: S608 - constants
+            + _NEWEST
+        )
+
+    common: list[str] = []
     if where.status is not None:
-        on("AND p.status = {}", where.status.value)
+        common.append(f"AND p.status = {take(where.status.value)}")
         if where.status is not PaymentStatus.SUCCEEDED:
-            on("AND p.status <> 'succeeded'")  # the exact condition of the partial index
-    if where.reference is not None:
-        on("AND p.reference = {}", where.reference)
-    if where.payer is not None:
-        on("AND p.payer_msisdn = {}", where.payer)
+            common.append("AND p.status <> 'succeeded'")  # the exact condition of the partial index
     if where.after is not None:
-        on("AND (p.created_at, p.id) < ({}, {})", *where.after)
-    return _PAYMENTS.format(attempts=attempts_of("p.id"), where=" ".join(conditions)), arguments
+        common.append(f"AND (p.created_at, p.id) < ({take(where.after[0])}, {take(where.after[1])})")
+    searched = [
+        (column, domain, value)
+        for column, domain, value in (
+            ("reference", sealing.REFERENCE, where.reference),
+            ("payer_msisdn", sealing.PAYER, where.payer),
+        )
+        if value is not None
+    ]
+    source = f"({select(hashed=True)})"
+    if searched and encryption is not None:
+        source = f"({source} UNION ALL ({select(hashed=False)}))"
+    return f"{_PAYMENTS.format(attempts=attempts_of('p.id'), source=source)}{_NEWEST}", arguments

@@ -2,6 +2,7 @@
 argument."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -29,8 +30,12 @@ from synccash.payments.payment import OrderKind, OutgoingStatus, Payment, Paymen
 from synccash.payments.payout import Payee, Payout
 from synccash.payments.rail import NextAction, Operation, RailAccount
 from synccash.resilience.evidence import Evidence
+from synccash.stores.encryption import Encryption
+from synccash.stores.postgres import sealing
+from synccash.stores.postgres.order_tables import ORDER_TABLES
 
 to_json = msgspec.json.Encoder().encode
+_EVENT = ("id", "merchant_id", "livemode", "type", "created_at", "object_id", "object_version")
 
 
 def payment_row(payment: Payment) -> dict[str, Any]:
@@ -135,8 +140,26 @@ _ROW_OF: Mapping[OrderKind, Callable[[Any], dict[str, Any]]] = {
 
 
 def order_row(order: Order) -> dict[str, Any]:
-    """Return the columns of an order of any kind."""
+    """Return the columns of an order of any kind, nothing sealed."""
     return _ROW_OF[order.kind](order)
+
+
+def opened_row(order: Order, encryption: Encryption | None) -> dict[str, Any]:
+    """Return the columns of an order that is opened, with the personal ones sealed."""
+    return sealing.seal_order_row(encryption, ORDER_TABLES[order.kind].name, order_row(order))
+
+
+def reference_forms(order: Order, column: str, encryption: Encryption | None) -> list[str]:
+    """Return what the column of an order's reference may hold: its hash, and itself in rows from before."""
+    domain = sealing.PERSONAL[ORDER_TABLES[order.kind].name].found_by[column]
+    value = getattr(order, column)
+    return [] if value is None else sealing.both_forms(encryption, domain, value)
+
+
+def changed_row(order: Order) -> dict[str, Any]:
+    """Return the columns of an order that commits after its opening may change; none of them is personal."""
+    row = order_row(order)
+    return {column: row[column] for column in ORDER_TABLES[order.kind].changed}
 
 
 def attempt_row(attempt: Attempt) -> dict[str, Any]:
@@ -176,8 +199,9 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def event_row(event: Event) -> dict[str, Any]:
+def event_row(event: Event, encryption: Encryption | None) -> dict[str, Any]:
     """Return the columns of an event. Its JSON document is not encoded again."""
+    plain, sealed = sealing.seal_value(encryption, event_place(event.id), event.data)
     return {
         "id": event.id,
         "merchant_id": event.merchant_id,
@@ -186,16 +210,38 @@ def event_row(event: Event) -> dict[str, Any]:
         "created_at": event.created_at,
         "object_id": event.object_id,
         "object_version": event.object_version,
-        "data": msgspec.Raw(event.data),
+        "data": None if plain is None else msgspec.Raw(plain),
+        "sealed": None if sealed is None else _hex(sealed),
     }
 
 
-def claim_columns(claim: Claim) -> dict[str, Any]:
-    """Return a claim as a JSON argument."""
-    return {"scope": claim.scope, "key": claim.key, "fingerprint": _hex(claim.fingerprint)}
+def event_place(event_id: str) -> str:
+    """Return the place of an event's sealed document."""
+    return f"events:{event_id}"
 
 
-def balance_row(order: Order, claim: Claim) -> dict[str, Any] | None:
+def event_of(row: Any, encryption: Encryption | None) -> Event:
+    """Read an event from its columns, `data` and `sealed` among them."""
+    columns = {name: row[name] for name in _EVENT}
+    return Event(
+        **columns, data=sealing.either(encryption, event_place(row["id"]), row["data"], row["sealed"])
+    )
+
+
+def claim_columns(claim: Claim, order_id: str, encryption: Encryption | None) -> dict[str, Any]:
+    """Return a claim as a JSON argument. `plain_key`: what the key's column holds in rows that are not
+    sealed, where it differs."""
+    key = sealing.claim_key(encryption, claim.scope, claim.key)
+    fingerprint = sealing.seal_fingerprint(encryption, order_id, claim.fingerprint)
+    return {
+        "scope": claim.scope,
+        "key": key,
+        "plain_key": claim.key if key != claim.key else None,
+        "fingerprint": _hex(fingerprint),
+    }
+
+
+def balance_row(order: Order, claim: Claim, encryption: Encryption | None) -> dict[str, Any] | None:
     """Return the argument of the SQL function `judge_openings` for an opening; None for an order that takes
     nothing out of the merchant's balance."""
     if not order.takes_from_balance:
@@ -203,7 +249,7 @@ def balance_row(order: Order, claim: Claim) -> dict[str, Any] | None:
     return {
         "order_id": order.id,
         "scope": claim.scope,
-        "key": claim.key,
+        "key": sealing.claim_key(encryption, claim.scope, claim.key),
         "merchant_id": order.merchant_id,
         "livemode": order.livemode,
         "currency": order.currency,
@@ -214,6 +260,8 @@ def balance_row(order: Order, claim: Claim) -> dict[str, Any] | None:
 
 
 def commit_columns(
+    order_id: str,
+    encryption: Encryption | None,
     lease: KeepLease | ReleaseLease,
     attempts: Iterable[Attempt],
     events: Iterable[Event],
@@ -221,20 +269,32 @@ def commit_columns(
     answer: StoredAnswer | None,
 ) -> dict[str, Any]:
     """Return the fields of a commit besides its order, as a JSON argument."""
+    body, sealed_body = (
+        sealing.seal_value(encryption, answer_place(order_id), answer.body) if answer else (None, None)
+    )
     return {
         "lease_s": lease.lease_s if isinstance(lease, KeepLease) else None,
         "due_in_s": lease.due_in_s if isinstance(lease, ReleaseLease) else None,
         "attempts": [attempt_row(attempt) for attempt in attempts],
-        "events": [event_row(event) for event in events],
-        "timeline": [{"at": entry.at, "kind": entry.kind, "data": entry.data} for entry in timeline],
+        "events": [event_row(event, encryption) for event in events],
+        "timeline": [
+            {"at": one.at, "kind": one.kind, **sealing.seal_entry(encryption, order_id, one.kind, one.data)}
+            for one in timeline
+        ],
         "status": answer.status if answer else None,
-        "body": _hex(answer.body) if answer else None,
+        "body": None if body is None else _hex(body),
+        "sealed_body": None if sealed_body is None else _hex(sealed_body),
     }
+
+
+def answer_place(order_id: str) -> str:
+    """Return the place of the stored answer to the request that opened the order."""
+    return f"answer:{order_id}"
 
 
 def _hex(raw: bytes) -> str:
     """Return bytes in the text format of PostgreSQL."""
-    return "\\x" + raw.hex()
+    return sealing.as_text(raw)
 
 
 class _PaymentRow(msgspec.Struct):
@@ -267,6 +327,7 @@ class _PaymentRow(msgspec.Struct):
     fence: int
     api_key_id: str | None
     request_id: str | None
+    sealed: str | None = None
 
 
 class _PayoutRow(msgspec.Struct):
@@ -296,6 +357,14 @@ class _PayoutRow(msgspec.Struct):
     fence: int
     api_key_id: str | None
     request_id: str | None
+    sealed: str | None = None
+
+
+class _SealedRefund(msgspec.Struct):
+    id: str
+    sealed: str | None = None
+    reason: str | None = None
+    identity: str | None = None
 
 
 class _AttemptRow(msgspec.Struct):
@@ -338,13 +407,15 @@ class _AttemptRow(msgspec.Struct):
 _payment = msgspec.json.Decoder(_PaymentRow)
 _payout = msgspec.json.Decoder(_PayoutRow)
 _refund = msgspec.json.Decoder(Refund)
+_sealed_refund = msgspec.json.Decoder(_SealedRefund)
 _attempt = msgspec.json.Decoder(_AttemptRow)
 _attempts = msgspec.json.Decoder(list[_AttemptRow])
 
 
-def payment_of(raw: bytes) -> Payment:
-    """Read a row of `payments`."""
+def payment_of(raw: bytes, encryption: Encryption | None = None) -> Payment:
+    """Read a row of `payments`. Raises DecryptionError."""
     row = _payment.decode(raw)
+    sealing.open_order_row(encryption, "payments", row)
     return Payment(
         id=row.id,
         merchant_id=row.merchant_id,
@@ -377,9 +448,10 @@ def payment_of(raw: bytes) -> Payment:
     )
 
 
-def payout_of(raw: bytes) -> Payout:
-    """Read a row of `payouts`."""
+def payout_of(raw: bytes, encryption: Encryption | None = None) -> Payout:
+    """Read a row of `payouts`. Raises DecryptionError."""
     row = _payout.decode(raw)
+    sealing.open_order_row(encryption, "payouts", row)
     return Payout(
         id=row.id,
         merchant_id=row.merchant_id,
@@ -406,6 +478,15 @@ def payout_of(raw: bytes) -> Payout:
         version=row.version,
         fence=row.fence,
     )
+
+
+def refund_of(raw: bytes, encryption: Encryption | None = None) -> Refund:
+    """Read a row of `refunds`. Raises DecryptionError."""
+    refund, personal = _refund.decode(raw), _sealed_refund.decode(raw)
+    if personal.sealed is None:
+        return refund
+    sealing.open_order_row(encryption, "refunds", personal)
+    return replace(refund, reason=personal.reason, identity=personal.identity)
 
 
 def attempt_of(raw: bytes) -> Attempt:
@@ -458,24 +539,24 @@ def _attempt_of(row: _AttemptRow) -> Attempt:
     )
 
 
-def payment_case(row: asyncpg.Record) -> PaymentCase:
+def payment_case(row: asyncpg.Record, encryption: Encryption | None = None) -> PaymentCase:
     """Read the case of a payment; `due.READ` has the columns."""
-    return OrderCase(order=payment_of(row["order"]), **_case_columns(row))
+    return OrderCase(order=payment_of(row["order"], encryption), **_case_columns(row))
 
 
-def refund_case(row: asyncpg.Record) -> RefundCase:
+def refund_case(row: asyncpg.Record, encryption: Encryption | None = None) -> RefundCase:
     """Read the case of a refund, with `payment` and `debit`."""
     return RefundCase(
-        order=_refund.decode(row["order"]),
-        payment=payment_of(row["payment"]),
+        order=refund_of(row["order"], encryption),
+        payment=payment_of(row["payment"], encryption),
         debit=attempt_of(row["debit"]),
         **_case_columns(row),
     )
 
 
-def payout_case(row: asyncpg.Record) -> PayoutCase:
+def payout_case(row: asyncpg.Record, encryption: Encryption | None = None) -> PayoutCase:
     """Read the case of a payout."""
-    return OrderCase(order=payout_of(row["order"]), **_case_columns(row))
+    return OrderCase(order=payout_of(row["order"], encryption), **_case_columns(row))
 
 
 def _case_columns(row: asyncpg.Record) -> dict[str, Any]:
@@ -492,16 +573,16 @@ def _case_columns(row: asyncpg.Record) -> dict[str, Any]:
     }
 
 
-_CASE_OF: Mapping[OrderKind, Callable[[asyncpg.Record], Case]] = {
+_CASE_OF: Mapping[OrderKind, Callable[[asyncpg.Record, Encryption | None], Case]] = {
     OrderKind.PAYMENT: payment_case,
     OrderKind.REFUND: refund_case,
     OrderKind.PAYOUT: payout_case,
 }
 
 
-def case_of(row: asyncpg.Record) -> Case:
+def case_of(row: asyncpg.Record, encryption: Encryption | None = None) -> Case:
     """Read the case of an order of the kind that the column `kind` names."""
-    return _CASE_OF[row["kind"]](row)
+    return _CASE_OF[row["kind"]](row, encryption)
 
 
 class _Named(msgspec.Struct):

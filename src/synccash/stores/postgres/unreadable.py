@@ -7,6 +7,7 @@ import msgspec
 import structlog
 
 from synccash.payments.errors import OrderUnreadableError, StoreUnavailableError
+from synccash.stores.encryption import Encryption
 from synccash.stores.postgres.database import Database
 
 log = structlog.get_logger("synccash.ledger")
@@ -25,10 +26,12 @@ WHERE u.last_seen < now() - interval '1 minute'
 _T = TypeVar("_T")
 
 
-async def read_or_note(database: Database, order_id: str, row: Any, read: Callable[[Any], _T]) -> _T:
+async def read_or_note(
+    database: Database, order_id: str, row: Any, read: Callable[[Any, Encryption | None], _T]
+) -> _T:
     """Read an order. If it cannot be read, list it for operators and raise OrderUnreadableError."""
     try:
-        return read(row)
+        return read(row, database.encryption)
     except UNREADABLE as error:
         await note_unreadable(database, order_id, error)
         raise OrderUnreadableError(order_id) from error

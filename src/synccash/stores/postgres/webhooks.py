@@ -8,8 +8,8 @@ from typing import Any
 
 import asyncpg
 import msgspec
+import structlog
 
-from synccash.payments.case import Event
 from synccash.payments.errors import EndpointLimitError
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import (
@@ -22,9 +22,13 @@ from synccash.payments.webhook import (
     WebhookEndpoint,
     WebhookSecret,
 )
+from synccash.stores.encryption import DecryptionError, Encryption
+from synccash.stores.postgres import rows, sealing
 from synccash.stores.postgres.database import Database, InDoubtError
 from synccash.stores.postgres.parts import new_deliveries
 from synccash.stores.postgres.rows import to_json
+
+log = structlog.get_logger("synccash.webhooks")
 
 _OWN_ENDPOINT = "merchant_id = $1 AND livemode = $2 AND status <> 'removed'"
 _ROW = "row_to_json(webhook_endpoints) AS endpoint"
@@ -52,8 +56,8 @@ challenge_delivery AS (
 _ADD = f"""
 WITH new_endpoint AS (
     INSERT INTO webhook_endpoints
-        (id, merchant_id, livemode, url, types, secrets, status, verified_at, verification_event_id)
-    VALUES ($3, $1, $2, $4, $5, $6, $7, CASE WHEN $7 = 'pending' THEN NULL ELSE now() END, $8)
+        (id, merchant_id, livemode, url, types, secrets, status, verified_at, verification_event_id, sealed)
+    VALUES ($3, $1, $2, $4, $5, $6, $7, CASE WHEN $7 = 'pending' THEN NULL ELSE now() END, $8, $10)
     ON CONFLICT (id) DO UPDATE SET id = excluded.id
     RETURNING *
 ),
@@ -70,7 +74,7 @@ _NEW_STATUS = """CASE WHEN $7 = 'disabled' THEN 'disabled'
 _CHANGE = f"""
 WITH changed AS (
     UPDATE webhook_endpoints SET
-        url = $4, types = $5, secrets = $6, status = {_NEW_STATUS}, updated_at = now(),
+        url = $4, types = $5, secrets = $6, sealed = $11, status = {_NEW_STATUS}, updated_at = now(),
         disabled_reason = CASE WHEN $7 = 'disabled' THEN $10 END,
         failing_since = CASE WHEN $7 = 'disabled' THEN failing_since END,
         verified_at = CASE WHEN url = $4 THEN verified_at END,
@@ -92,7 +96,7 @@ SELECT row_to_json(changed) AS endpoint FROM changed
 """  # noqa: S608
 _REMOVE = f"""
 WITH removed AS (
-    UPDATE webhook_endpoints SET status = 'removed', secrets = '[]', updated_at = now()
+    UPDATE webhook_endpoints SET status = 'removed', secrets = '[]', sealed = NULL, updated_at = now()
     WHERE {_OWN_ENDPOINT} AND id = $3 RETURNING id
 ),
 dropped AS (
@@ -140,7 +144,8 @@ taken AS (
 SELECT t.tries, t.fence, extract(epoch FROM now() - t.created_at)::float8 AS age_s,
     coalesce(extract(epoch FROM now() - w.failing_since), 0)::float8 AS failing_s,
     row_to_json(w) AS endpoint,
-    e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data
+    e.id, e.merchant_id, e.livemode, e.type, e.created_at, e.object_id, e.object_version, e.data,
+    e.sealed
 FROM taken t JOIN events e ON e.id = t.event_id JOIN webhook_endpoints w ON w.id = t.endpoint_id
 ORDER BY e.xact, e.position
 """
@@ -257,18 +262,19 @@ class _Endpoint(msgspec.Struct):
     livemode: bool
     url: str
     types: list[str] | None
-    secrets: list[_Secret]
+    secrets: msgspec.Raw
     status: EndpointStatus
     disabled_reason: str | None
     failing_since: datetime | None
     created_at: datetime
     updated_at: datetime
+    sealed: str | None = None
 
 
 NO_LIMITS: Mapping[str, int] = MappingProxyType({})
 NO_MERCHANT_LIMITS: Mapping[Tenant, int] = MappingProxyType({})
 _endpoint_row = msgspec.json.Decoder(_Endpoint)
-_EVENT = ("id", "merchant_id", "livemode", "type", "created_at", "object_id", "object_version", "data")
+_secrets = msgspec.json.Decoder(list[_Secret]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,24 +290,25 @@ class PostgresWebhooks:
         EndpointLimitError when the merchant has MAX_ENDPOINTS others.
         """
         tenant = Tenant(endpoint.merchant_id, endpoint.livemode)
+        written, sealed = _written(tenant, endpoint, challenge, self.database.encryption)
         try:
-            found = await self._run(_ADD, *_written(tenant, endpoint, challenge))
+            found = await self._run(_ADD, *written, sealed)
         except asyncpg.CheckViolationError as error:
             if error.constraint_name != "webhook_endpoints_limit":
                 raise
             raise EndpointLimitError(
                 f"{endpoint.merchant_id} has {MAX_ENDPOINTS} webhook endpoints"
             ) from error
-        return _endpoint(found[0])
+        return self._endpoint(found[0])
 
     async def endpoints(self, tenant: Tenant) -> Sequence[WebhookEndpoint]:
         """Return all endpoints of a merchant, oldest first."""
-        return [_endpoint(row) for row in await self._run(_ALL, tenant.merchant_id, tenant.livemode)]
+        return [self._endpoint(row) for row in await self._run(_ALL, tenant.merchant_id, tenant.livemode)]
 
     async def endpoint(self, tenant: Tenant, endpoint_id: str) -> WebhookEndpoint | None:
         """Return one endpoint of a merchant; None if it does not exist."""
         found = await self._run(_ONE, tenant.merchant_id, tenant.livemode, endpoint_id)
-        return _endpoint(found[0]) if found else None
+        return self._endpoint(found[0]) if found else None
 
     async def change(
         self, tenant: Tenant, endpoint: WebhookEndpoint, challenge: Challenge | None = None
@@ -311,8 +318,9 @@ class PostgresWebhooks:
         An endpoint that is not disabled is pending until its URL is verified; `challenge` is then sent to
         it, and replaces a former one.
         """
-        found = await self._run(_CHANGE, *_written(tenant, endpoint, challenge), endpoint.disabled_reason)
-        return _endpoint(found[0]) if found else None
+        written, sealed = _written(tenant, endpoint, challenge, self.database.encryption)
+        found = await self._run(_CHANGE, *written, endpoint.disabled_reason, sealed)
+        return self._endpoint(found[0]) if found else None
 
     async def remove(self, tenant: Tenant, endpoint_id: str) -> bool:
         """Remove an endpoint: stop its deliveries and delete its secrets. Returns False if there is none."""
@@ -354,7 +362,7 @@ class PostgresWebhooks:
             )
         except InDoubtError:
             return []  # deliveries that were leased are due again after their leases
-        return [_delivery(row) for row in found]
+        return [delivery for row in found if (delivery := self._delivery(row)) is not None]
 
     async def heartbeat(self) -> None:
         """Record that a process takes deliveries, and make due what was kept for endpoints verified since."""
@@ -388,42 +396,74 @@ class PostgresWebhooks:
         """Disable an endpoint and write the event about it. Returns False if it was disabled already."""
         return bool(await self._run(_DISABLE, endpoint_id, reason, event_id))
 
+    def _endpoint(self, row: asyncpg.Record) -> WebhookEndpoint:
+        return _endpoint(row, self.database.encryption)
+
+    def _delivery(self, row: asyncpg.Record) -> Delivery | None:
+        """Return a delivery; None for one that cannot be decrypted, so that it delays no other."""
+        try:
+            return _delivery(row, self.database.encryption)
+        except DecryptionError as error:
+            log.error("delivery_unreadable", event_id=row["id"], error=str(error))
+            return None
+
     async def _run(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         return await self.database.repeat(statement, *arguments)
 
 
-def _lists(endpoint: WebhookEndpoint) -> tuple[bytes | None, bytes]:
+def _lists(
+    endpoint: WebhookEndpoint, encryption: Encryption | None
+) -> tuple[bytes | None, bytes, bytes | None]:
+    """Return the columns `types`, `secrets` and `sealed`. While the secrets are sealed, `secrets` is no list,
+    so that a process of an earlier release fails instead of sending events without a signature."""
     types = None if endpoint.types is None else to_json(endpoint.types)
-    return types, to_json([{"text": s.text, "until": s.until} for s in endpoint.secrets])
+    plain, sealed = sealing.seal_value(
+        encryption,
+        secrets_place(endpoint.id),
+        to_json([{"text": one.text, "until": one.until} for one in endpoint.secrets]),
+    )
+    return types, b"{}" if plain is None else plain, sealed
 
 
-def _written(tenant: Tenant, endpoint: WebhookEndpoint, challenge: Challenge | None) -> tuple[Any, ...]:
-    """Return the arguments $1 to $9 of the statements that write an endpoint."""
-    return (
+def secrets_place(endpoint_id: str) -> str:
+    return f"webhook_endpoints:{endpoint_id}"
+
+
+def _written(
+    tenant: Tenant, endpoint: WebhookEndpoint, challenge: Challenge | None, encryption: Encryption | None
+) -> tuple[tuple[Any, ...], bytes | None]:
+    """Return the arguments $1 to $9 of the statements that write an endpoint, and the sealed secrets."""
+    types, secrets, sealed = _lists(endpoint, encryption)
+    written = (
         tenant.merchant_id,
         tenant.livemode,
         endpoint.id,
         endpoint.url,
-        *_lists(endpoint),
+        types,
+        secrets,
         endpoint.status.value,
         challenge and challenge.event_id,
         challenge and challenge.text,
     )
+    return written, sealed
 
 
 def _name(delivery: Delivery) -> tuple[str, str, int]:
     return delivery.event.id, delivery.endpoint.id, delivery.fence
 
 
-def _endpoint(row: asyncpg.Record) -> WebhookEndpoint:
+def _endpoint(row: asyncpg.Record, encryption: Encryption | None) -> WebhookEndpoint:
+    """Read an endpoint. Raises DecryptionError."""
     found = _endpoint_row.decode(row["endpoint"])
+    sealed = None if found.sealed is None else sealing.from_text(found.sealed)
+    secrets = _secrets(sealing.either(encryption, secrets_place(found.id), found.secrets, sealed))
     return WebhookEndpoint(
         id=found.id,
         merchant_id=found.merchant_id,
         livemode=found.livemode,
         url=found.url,
         types=None if found.types is None else tuple(found.types),
-        secrets=tuple(WebhookSecret(secret.text, secret.until) for secret in found.secrets),
+        secrets=tuple(WebhookSecret(secret.text, secret.until) for secret in secrets),
         status=found.status,
         created_at=found.created_at,
         updated_at=found.updated_at,
@@ -432,10 +472,10 @@ def _endpoint(row: asyncpg.Record) -> WebhookEndpoint:
     )
 
 
-def _delivery(row: asyncpg.Record) -> Delivery:
+def _delivery(row: asyncpg.Record, encryption: Encryption | None) -> Delivery:
     return Delivery(
-        endpoint=_endpoint(row),
-        event=Event(**{name: row[name] for name in _EVENT}),
+        endpoint=_endpoint(row, encryption),
+        event=rows.event_of(row, encryption),
         fence=row["fence"],
         tries=row["tries"],
         age_s=row["age_s"],

@@ -1,7 +1,7 @@
 """Shares risk decisions between processes over Valkey pub/sub, so that velocity limits hold for all of them.
 
 Each process decides at once, by its own counters, and publishes afterwards. Messages may be lost: without
-Valkey each process counts alone.
+Valkey each process counts alone. They are encrypted, because they name payers.
 """
 
 # redis-py leaves its keyword arguments untyped.
@@ -17,6 +17,7 @@ import structlog
 
 from synccash.payments.rail import Operation
 from synccash.payments.risk import RiskDecision, RiskInput
+from synccash.stores.encryption import DecryptionError, Encryption
 from synccash.stores.supervised_loops import SupervisedLoop
 from synccash.stores.valkey.channel import RECONNECT_S, ChannelSubscription
 from synccash.stores.valkey.client import UNREACHABLE
@@ -72,7 +73,10 @@ class SharedRiskInputs:
         session: ValkeySession,
         on_decision: Callable[[RiskInput, RiskDecision], None],
         on_not_opened: Callable[[RiskInput], None],
+        *,
+        encryption: Encryption | None = None,
     ) -> None:
+        self._encryption = encryption
         self._session = session
         self._on_decision = on_decision
         self._on_not_opened = on_not_opened
@@ -111,7 +115,7 @@ class SharedRiskInputs:
                 batch = [self._queue.popleft() for _ in range(min(_BATCH_SIZE, len(self._queue)))]
                 try:
                     await self._session.client.publish(
-                        _CHANNEL, _encode(_message(self._session.instance, batch))
+                        _CHANNEL, self._sealed(_encode(_message(self._session.instance, batch)))
                     )
                 except UNREACHABLE:
                     self._put_back(batch)
@@ -119,14 +123,20 @@ class SharedRiskInputs:
             await self._queued.wait()
             self._queued.clear()
 
+    def _sealed(self, message: bytes) -> bytes:
+        return message if self._encryption is None else self._encryption.seal(_CHANNEL, message)
+
+    def _opened(self, payload: bytes) -> bytes:
+        return payload if self._encryption is None else self._encryption.open(_CHANNEL, payload)
+
     def _put_back(self, batch: list[_Update]) -> None:
         """Queue unsent updates again, as long as there is room. Receivers ignore duplicates."""
         self._queue.extendleft(reversed(batch[: _MAX_QUEUED - len(self._queue)]))
 
     def _receive(self, payload: bytes) -> None:
-        # A process of another version may use another format: skip what cannot be decoded.
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-            received = _decode(payload)
+        # A process of another version may use another format, or other keys: skip what cannot be read.
+        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, DecryptionError):
+            received = _decode(self._opened(payload))
             if received.source != self._session.instance:
                 for risk_input in received.not_opened:
                     self._on_not_opened(risk_input)
