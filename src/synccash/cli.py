@@ -30,7 +30,7 @@ def main(words: "Sequence[str] | None" = None) -> None:
 def _commands() -> "App":
     from cyclopts import App
 
-    from synccash.commands import service
+    from synccash.commands import erasure, service
     from synccash.commands.approvals import APPROVALS
     from synccash.commands.balances import BALANCES
     from synccash.commands.breakers import BREAKERS
@@ -60,7 +60,7 @@ def _commands() -> "App":
         OPERATORS,
         APPROVALS,
     )
-    for command in (*service.COMMANDS, *COMMANDS, *nouns, reconcile, listen):
+    for command in (*service.COMMANDS, *COMMANDS, *nouns, reconcile, listen, *erasure.COMMANDS):
         app.command(command)
     return app
 

@@ -24,6 +24,10 @@ _PREFIXES = {
 }
 
 
+ERASED = "233000000000"
+"""Stands for a number that was erased. No wallet has it, and no request with it is accepted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Msisdn:
     """A mobile number, kept as `233` and nine digits. It prints masked; `.digits` is the number itself."""
@@ -31,6 +35,8 @@ class Msisdn:
     digits: str
 
     def __post_init__(self) -> None:
+        if self.is_erased:
+            return
         if not (len(self.digits) == 12 and self.digits.startswith("233") and _SHAPE.fullmatch(self.digits)):
             raise ValueError("an Msisdn holds 233 and nine digits; use Msisdn.parse for other spellings")
 
@@ -45,6 +51,11 @@ class Msisdn:
         if match is None:
             raise ValueError("expected a Ghanaian mobile number such as 0241234567 or +233241234567")
         return cls("233" + match.group(1))
+
+    @property
+    def is_erased(self) -> bool:
+        """True in place of a number that was erased."""
+        return self.digits == ERASED
 
     @property
     def local(self) -> str:

@@ -95,6 +95,11 @@ class PayerNetworks:
     def _payer(self, tenant: Tenant, msisdn: Msisdn) -> bytes | None:
         if self.secret is None or self.retention_s <= 0:
             return None
-        mode = "live" if tenant.livemode else "test"
-        message = f"{tenant.merchant_id}\0{mode}\0{msisdn.digits}".encode()
-        return blake2b(message, key=self.secret, digest_size=16).digest()
+        return payer_hash(self.secret, tenant, msisdn)
+
+
+def payer_hash(secret: bytes, tenant: Tenant, msisdn: Msisdn) -> bytes:
+    """Return what is stored in place of a payer's number."""
+    mode = "live" if tenant.livemode else "test"
+    message = f"{tenant.merchant_id}\0{mode}\0{msisdn.digits}".encode()
+    return blake2b(message, key=secret, digest_size=16).digest()

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from dataclasses import asdict, dataclass
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -61,7 +61,7 @@ from synccash.payments.references import ReferenceKey
 from synccash.payments.risk import RiskDecision, RiskInput, RiskOutcome, VelocityCounters
 from synccash.processes.balance_loop import BalanceLoop
 from synccash.processes.engine_settings import dispatch_settings, engine_settings
-from synccash.processes.housekeeping import Housekeeping
+from synccash.processes.housekeeping import Housekeeping, RetentionLoop
 from synccash.processes.key_usage import KeyUsage
 from synccash.processes.registry import build_registry
 from synccash.processes.runner import run_process
@@ -82,6 +82,7 @@ from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.erasure import PostgresErasure
 from synccash.stores.postgres.merchants import PostgresKeys
 from synccash.stores.postgres.operators import PostgresOperators
 from synccash.stores.postgres.order_store import PostgresOrderStore
@@ -116,6 +117,11 @@ PostgreSQL is unreachable they are read later."""
 Ping = Callable[[], Awaitable[bool]]
 
 
+class _StoppableLoop(Protocol):
+    async def run(self) -> None: ...
+    def stop(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """The live parts of one process."""
@@ -141,6 +147,7 @@ class Service:
     floats: FloatWatch
     loops: LoopSupervisor
     loop_watch: LoopWatch
+    retention: RetentionLoop | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +244,7 @@ async def assembled(settings: Settings, database_url: Secret | str) -> AsyncGene
             floats=float_watch,
             loops=wiring.loops,
             loop_watch=loop_watch,
+            retention=_retention(wiring),
         )
 
 
@@ -385,6 +393,16 @@ def _start_watches(wiring: _Wiring, parts: _EngineParts) -> tuple[Backlog, Float
     float_watch = FloatWatch(parts.rails, parts.floats, parts.dispatch.read_float, clock)
     wiring.run_in_background("float_watch", float_watch.run)
     return backlog, float_watch
+
+
+def _retention(wiring: _Wiring) -> RetentionLoop | None:
+    """The loop that erases personal data past its retention; None where the settings keep it."""
+    settings, database = wiring.settings, wiring.database
+    if settings.retention_days is None or database.encryption is None:
+        return None
+    return RetentionLoop(
+        PostgresErasure(database, database.encryption, settings.refundable_days, settings.retention_days)
+    )
 
 
 async def _load_payout_velocity(wiring: _Wiring, engine: Engine) -> None:
@@ -727,7 +745,9 @@ def worker_server(service: Service, housekeeping: Housekeeping, host: str, port:
 async def _work(settings: Settings, database_url: Secret) -> None:
     async with assembled(settings, database_url) as service:
         housekeeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
-        loops = {"worker": service.engine.worker, "housekeeping": housekeeping}
+        loops: dict[str, _StoppableLoop] = {"worker": service.engine.worker, "housekeeping": housekeeping}
+        if service.retention is not None:
+            loops["retention"] = service.retention
         if service.inquirers is not None:
             service.inquirers.join()
         port = settings.worker_port

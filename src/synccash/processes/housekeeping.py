@@ -1,4 +1,5 @@
-"""Deletes idempotency claims after their retention, in batches. Any number of processes may do it at once."""
+"""Deletes idempotency claims, and erases the personal data of orders, after their retention. In batches; any
+number of processes may do it at once."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -6,13 +7,16 @@ from dataclasses import dataclass, field
 import structlog
 
 from synccash.payments.errors import StoreUnavailableError
+from synccash.stores.encryption import DecryptionError
 from synccash.stores.postgres.claims import PostgresClaims
+from synccash.stores.postgres.erasure import PostgresErasure
 
 log = structlog.get_logger("synccash.housekeeping")
 
 _BATCH = 500
 _IDLE_PAUSE_S = 60.0
 _BATCH_PAUSE_S = 0.2
+_RETENTION_PAUSE_S = 3_600.0
 
 
 @dataclass(slots=True)
@@ -33,15 +37,58 @@ class Housekeeping:
             except StoreUnavailableError as error:
                 log.debug("sweep_put_off", reason=str(error))
             self.swept += swept
-            await self._pause(_BATCH_PAUSE_S if swept >= _BATCH else _IDLE_PAUSE_S)
+            await _pause(self._stopped, _BATCH_PAUSE_S if swept >= _BATCH else _IDLE_PAUSE_S)
 
     def stop(self) -> None:
         """Stop soon."""
         self._stopped.set()
 
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopped.wait()
-        except TimeoutError:
-            return
+
+@dataclass(slots=True)
+class RetentionLoop:
+    """Live: one per worker. Erases the personal data of orders older than the retention, every hour; `erased`
+    counts them."""
+
+    erasure: PostgresErasure
+    erased: int = 0
+    _done: dict[str, str] = field(default_factory=lambda: {"payments": "", "payouts": ""})
+    _stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Erase until stopped. While PostgreSQL is unreachable, try again later."""
+        while not self._stopped.is_set():
+            try:
+                await self.erase_old()
+            except (StoreUnavailableError, DecryptionError) as error:
+                log.warning("retention_put_off", reason=str(error))
+            await _pause(self._stopped, _RETENTION_PAUSE_S)
+
+    def stop(self) -> None:
+        """Stop soon."""
+        self._stopped.set()
+
+    async def erase_old(self) -> None:
+        """Erase all that is due. A later run begins behind the orders that have all been erased."""
+        for table, begin in self._done.items():
+            after: str | None = begin
+            is_complete = True
+            while after is not None:
+                erased, more, done = await self.erasure.erase_old(table, after=after, limit=_BATCH)
+                self.erased += erased
+                if is_complete:
+                    self._done[table] = done
+                is_complete = is_complete and done == more
+                after = more
+                if self._stopped.is_set():
+                    return
+                await _pause(self._stopped, _BATCH_PAUSE_S)
+        if self.erased:
+            log.info("personal_data_erased", orders=self.erased)
+
+
+async def _pause(stopped: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stopped.wait()
+    except TimeoutError:
+        return

@@ -133,6 +133,10 @@ class RefundRequests:
             raise StateConflictError(
                 f"only a succeeded payment can be refunded; this one is {case.order.status.value}"
             )
+        if case.order.payer.msisdn.is_erased:
+            raise StateConflictError(
+                "the personal data of this payment was erased, so there is no number to refund it to"
+            )
         debit = debit_of(case)
         self._check_refundable(debit)
         return debit
