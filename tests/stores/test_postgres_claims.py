@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from ledger_contract import LEASE_S, opened
 
 from encryption_samples import ENCRYPTION
+from order_store_contract import LEASE_S, opened
 from synccash.resilience.claims import ClaimAnswer, Granted, InProgress, Replayed, Reused
 from synccash.stores.postgres.claims import _SWEEPS, PostgresClaims
 from synccash.stores.postgres.database import Database
