@@ -37,6 +37,7 @@ BODIES: dict[str, Any] = {
     "RefundBody": {"amount": 1},
     "PasswordBody": {"otp": "999999"},
     "DecisionBody": {"reason": "because"},
+    "ReasonBody": {"reason": "because"},
     "BlockBody": {"duration": 60, "reason": "because"},
     "ResolutionBody": {"outcome": "failed", "evidence": "statement line 7"},
     "PaymentResolutionBody": {"outcome": "failed", "evidence": "statement line 7"},

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from synccash.api.body import ApiRequest, scope_of, take_body
 from synccash.api.calls import check_scope, operator_of, tenant_of
-from synccash.api.docs import NoFrameworkDocs, docs_page, openapi_json
+from synccash.api.docs import AUTHORIZATION, INTRODUCTION, NoFrameworkDocs, docs_page, openapi_json
 from synccash.api.methods import AllowedMethods
 from synccash.api.metrics import HttpCollector, Metrics, metrics
 from synccash.api.ports import Balances, Endpoints, Health, Keys, NoWalletLimits, Reading, WalletLimits
@@ -167,7 +167,14 @@ def _routes(parts: dict[str, Any]) -> Litestar:
             path="/openapi",
             render_plugins=[NoFrameworkDocs()],
             use_handler_docstrings=True,
-            components=Components(security_schemes={"key": SecurityScheme(type="http", scheme="bearer")}),
+            description=INTRODUCTION,
+            components=Components(
+                security_schemes={
+                    "key": SecurityScheme(
+                        type="http", scheme="bearer", bearer_format="sk_…", description=AUTHORIZATION
+                    )
+                }
+            ),
             security=[{"key": []}],
         ),
         logging_config=None,

@@ -37,6 +37,8 @@ KeyHeader = Annotated[
 ]
 Id = Annotated[str, PathParameter()]
 Limit = Annotated[int, QueryParameter(ge=1, le=100, description="Maximum number of entries")]
+OPTIONAL_BODY = "optional_body"
+"""The handler option that names the schema of a body that may be absent."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -169,8 +171,9 @@ def read_cursor(text: str | None) -> tuple[datetime, str] | None:
 
 
 def answers(documents: Mapping[int, Any], *errors: int) -> dict[int, ResponseSpec]:
-    """Return the documentation of a call's responses, with its errors."""
-    every = sorted({*errors, 401, 403, 404, 405, 408, 413, 429, 500, 503})
+    """Return the documentation of a call's responses, with its errors. Those of the list come with any call:
+    a bad Host is 400, an unknown query parameter 422."""
+    every = sorted({*errors, 400, 401, 403, 404, 405, 408, 413, 422, 429, 431, 500, 503})
     problems = {
         status: ResponseSpec(
             ProblemShown, generate_examples=False, description="Problem", media_type=MEDIA_TYPE

@@ -6,6 +6,8 @@ from html import escape
 from itertools import groupby
 from typing import Any
 
+import msgspec
+
 Shape = Mapping[str, Any]
 
 _STYLE = (
@@ -29,16 +31,22 @@ _INTRODUCTION = (
     f"<p>A first request:</p><pre>{escape(_BEGIN)}</pre>"
     "<p>Then read the payment until its <code>status</code> is <code>succeeded</code>, <code>failed</code> "
     "or <code>canceled</code>, or have events sent to a webhook endpoint. <code>processing</code> never "
-    "means failed. Errors are <a href=#ProblemShown>problems</a> (RFC 9457): switch on "
+    "means failed. Errors are <a href=#problems>problems</a> (RFC 9457): switch on "
     "<code>code</code>.</p>"
     "<p>This page for machines: <a href=/openapi.json>/openapi.json</a>.</p>"
+)
+
+
+_WEBHOOKS = (
+    "<p>Each event is a POST to your endpoints, signed by Standard Webhooks. Answer any 2xx at once; "
+    "anything else is sent again. Events can come twice and in another order.</p>"
 )
 
 
 def reference_page(document: Shape) -> str:
     """Return the HTML page of an OpenAPI document."""
     calls = [
-        (operation["tags"][0], _call(method.upper(), path, operation))
+        (operation["tags"][0], _call(method.upper(), path, operation, document["components"]))
         for path, item in document["paths"].items()
         for method, operation in item.items()
     ]
@@ -46,33 +54,60 @@ def reference_page(document: Shape) -> str:
         f"<h3>{escape(tag)}</h3>{''.join(text for _, text in group)}"
         for tag, group in groupby(calls, key=lambda call: call[0])
     )
+    events = "".join(_event(name, item["post"]) for name, item in document["webhooks"].items())
+    problems = _table(
+        (
+            f"<code>{escape(name.removeprefix('Problem'))}</code>",
+            _prose(response["description"]).replace("\n\n", "<br>"),
+        )
+        for name, response in document["components"]["responses"].items()
+    )
     shapes = "".join(_shape(name, shape) for name, shape in sorted(document["components"]["schemas"].items()))
     title = escape(document["info"]["title"])
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
-        f"<h1>{title}</h1>{_INTRODUCTION}<h2>Calls</h2>{groups}<h2>Shapes</h2>{shapes}</html>"
+        f"<h1>{title}</h1>{_INTRODUCTION}<h2>Calls</h2>{groups}<h2>Webhooks</h2>{_WEBHOOKS}{events}"
+        f"<h2 id=problems>Problems</h2>{problems}<h2>Shapes</h2>{shapes}</html>"
     )
 
 
-def _call(method: str, path: str, operation: Shape) -> str:
+def _call(method: str, path: str, operation: Shape, components: Shape) -> str:
     said = _prose(operation.get("description") or "")
     parts = [_parameters(operation.get("parameters", ()))]
-    if "requestBody" in operation:
-        parts.append(f"<p>Send {_content(operation['requestBody'])}.</p>")
-    good = [
-        f"<code>{status}</code> {_content(response)}"
-        for status, response in operation["responses"].items()
-        if "ProblemShown" not in str(response.get("content"))
-    ]
-    problems = [
-        status
-        for status, response in operation["responses"].items()
-        if "ProblemShown" in str(response.get("content"))
-    ]
+    body, responses = operation.get("requestBody"), operation["responses"]
+    if body is not None:
+        optional = "" if body.get("required") else " (optional)"
+        parts.append(f"<p>Send {_content(body)}{optional}.</p>{_examples(body, components)}")
+    shown = {status: response for status, response in responses.items() if "$ref" not in response}
+    good = [f"<code>{status}</code> {_content(response)}" for status, response in shown.items()]
+    problems = [status for status in responses if status not in shown]
     parts.append(f"<p>Answers: {', '.join(good) or '<code>204</code> nothing'}.")
     parts.append(f" Problems: {', '.join(f'<code>{status}</code>' for status in problems)}.</p>")
+    parts.extend(_examples(response, components) for response in [*shown.values()][:1])
     summary = f"<b>{method}</b><code>{escape(path)}</code> {said}"
     return f"<details><summary>{summary}</summary><div>{''.join(parts)}</div></details>"
+
+
+def _event(name: str, request: Shape) -> str:
+    media = request["requestBody"]["content"]["application/json"]
+    said = _prose(request["description"])
+    holder = media["schema"]["allOf"][1]["properties"]["data"]["properties"]["object"]
+    body = f"<p><code>data.object</code> is {_kind(holder)}.</p>{_examples(request['requestBody'], {})}"
+    headers = _parameters(request["parameters"])
+    summary = f"<code>{escape(name)}</code> {said}"
+    return f"<details><summary>{summary}</summary><div>{headers}{body}</div></details>"
+
+
+def _examples(holder: Shape, components: Shape) -> str:
+    """Return the examples of a body or an answer, folded."""
+    written: list[str] = []
+    for media in holder.get("content", {}).values():
+        for example in media.get("examples", {}).values():
+            name = example.get("$ref", "").rpartition("/")[2]
+            value = (components["examples"][name] if name else example)["value"]
+            text = msgspec.json.format(msgspec.json.encode(value)).decode()
+            written.append(f"<details><summary>Example</summary><pre>{escape(text)}</pre></details>")
+    return "".join(written)
 
 
 def _parameters(parameters: Iterable[Shape]) -> str:
@@ -119,8 +154,9 @@ def _kind(shape: Shape) -> str:
     if "$ref" in shape:
         name = escape(shape["$ref"].rpartition("/")[2])
         return f"<a href=#{name}>{name}</a>"
-    if "oneOf" in shape:
-        return " or ".join(_kind(one) for one in shape["oneOf"]) + _limits(shape)
+    for several in ("oneOf", "anyOf"):
+        if several in shape:
+            return " or ".join(_kind(one) for one in shape[several]) + _limits(shape)
     if "const" in shape:
         return f"<code>{escape(str(shape['const']))}</code>"
     if "enum" in shape:

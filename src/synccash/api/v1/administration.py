@@ -12,6 +12,7 @@ from synccash.api.calls import AnyRequest, Id, Json, answers, json
 from synccash.api.problem import invalid
 from synccash.api.schemas import (
     ApiKeyBody,
+    ApprovalShown,
     CreditBody,
     CreditConfirmationBody,
     DecisionBody,
@@ -29,10 +30,10 @@ from synccash.payments.request import Role
 
 T = TypeVar("T")
 _SHOWN = {200: dict[str, Any]}
-_MAY_WAIT = {200: dict[str, Any], 202: dict[str, Any]}
+_MAY_WAIT = {200: dict[str, Any], 202: ApprovalShown}
 _BODY_ERRORS = (400, 409, 415, 422)
-_Text = Annotated[str | None, QueryParameter(max_length=64)]
-_Wallet = Annotated[str | None, QueryParameter(max_length=40)]
+_Text = Annotated[str | None, QueryParameter(max_length=64, description="Only those with this value")]
+_Wallet = Annotated[str | None, QueryParameter(max_length=40, description="Only those of this mobile number")]
 _Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Maximum number of entries")]
 
 
@@ -159,8 +160,8 @@ async def list_all_payments(
     management: Given[Management],
     operator: Given[str],
     merchant: _Text = None,
-    status: Annotated[PaymentStatus | None, QueryParameter()] = None,
-    detail: Annotated[StatusDetail | None, QueryParameter()] = None,
+    status: Annotated[PaymentStatus | None, QueryParameter(description="Only those in this status")] = None,
+    detail: Annotated[StatusDetail | None, QueryParameter(description="Only those in this detail")] = None,
     rail: _Text = None,
     reference: _Text = None,
     wallet: _Wallet = None,
@@ -178,8 +179,8 @@ async def list_all_payouts(
     management: Given[Management],
     operator: Given[str],
     merchant: _Text = None,
-    status: Annotated[PaymentStatus | None, QueryParameter()] = None,
-    detail: Annotated[StatusDetail | None, QueryParameter()] = None,
+    status: Annotated[PaymentStatus | None, QueryParameter(description="Only those in this status")] = None,
+    detail: Annotated[StatusDetail | None, QueryParameter(description="Only those in this detail")] = None,
     rail: _Text = None,
     reference: _Text = None,
     wallet: _Wallet = None,

@@ -1,6 +1,6 @@
 """`/approvals`: operators' actions that wait for a second operator."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from litestar import Router, get, post
@@ -8,11 +8,17 @@ from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody, QueryParameter
 
 from synccash.api.calls import AnyRequest, Id, Json, Limit, answers, encoded_json, json, principal_of
-from synccash.api.schemas import DecisionBody, PaymentResolutionBody, ResolutionBody
+from synccash.api.schemas import (
+    ApprovalPage,
+    ApprovalShown,
+    DecisionBody,
+    PaymentResolutionBody,
+    ResolutionBody,
+)
 from synccash.api.v1.management import Management
 from synccash.payments.approval import Action, Approval, ApprovalStatus, approval_document
 
-_SHOWN = {200: dict[str, Any]}
+_SHOWN = {200: ApprovalShown}
 _Status = Literal["pending", "approved", "executed", "failed", "declined", "expired"]
 
 
@@ -36,11 +42,11 @@ def resolution(name: str, order_id: str, data: ResolutionBody) -> Action:
     )
 
 
-@get("/", responses=answers(_SHOWN, 422))
+@get("/", responses=answers({200: ApprovalPage}, 422))
 async def list_approvals(
     management: Given[Management],
     operator: Given[str],
-    status: Annotated[_Status | None, QueryParameter()] = None,
+    status: Annotated[_Status | None, QueryParameter(description="Only those in this status")] = None,
     limit: Limit = 50,
 ) -> Json:
     """Operator: list the newest approvals, newest first."""

@@ -20,7 +20,12 @@ from synccash.payments.request import Tenant
 async def list_events(
     reading: Given[Reading],
     tenant: Given[Tenant],
-    after: Annotated[str | None, QueryParameter(max_length=64, pattern=r"^[a-z0-9_]+$")] = None,
+    after: Annotated[
+        str | None,
+        QueryParameter(
+            max_length=64, pattern=r"^[a-z0-9_]+$", description="The id of the last event that you have seen"
+        ),
+    ] = None,
     limit: Limit = 20,
 ) -> Json:
     """List events, oldest first. `after` is the id of the last event seen; no later event is left out."""

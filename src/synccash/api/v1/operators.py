@@ -10,6 +10,7 @@ from litestar.params import JSONBody
 from synccash.api.body import scope_of
 from synccash.api.calls import AnyRequest, Id, Json, answers, json, operator_name
 from synccash.api.schemas import (
+    ApprovalShown,
     DecisionBody,
     EnrolBody,
     OperatorBody,
@@ -31,7 +32,7 @@ from synccash.payments.operator import (
 
 _SHOWN = {200: dict[str, Any]}
 _MADE = {201: dict[str, Any]}
-_MAY_WAIT = {200: dict[str, Any], 202: dict[str, Any]}
+_MAY_WAIT = {200: dict[str, Any], 202: ApprovalShown}
 _BODY_ERRORS = (400, 415, 422)
 
 
@@ -128,7 +129,7 @@ async def list_operators(management: Given[Management], operator: Given[str]) ->
     return json({"data": [operator_document(one) for one in await management.operators.all()]})
 
 
-@post("/", status_code=201, responses=answers({**_MADE, 202: dict[str, Any]}, *_BODY_ERRORS, 409))
+@post("/", status_code=201, responses=answers({**_MADE, 202: ApprovalShown}, *_BODY_ERRORS, 409))
 async def create_operator(
     request: AnyRequest, data: JSONBody[OperatorBody], management: Given[Management], operator: Given[str]
 ) -> Json:

@@ -1,6 +1,6 @@
 """`/payments`: collects money; reads, cancels and refunds payments; an operator's decisions about them."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
@@ -24,6 +24,7 @@ from synccash.api.calls import (
 from synccash.api.ports import PaymentFilter, Reading, WalletLimits
 from synccash.api.problem import ProblemError, invalid
 from synccash.api.schemas import (
+    ApprovalShown,
     DecisionBody,
     PasswordBody,
     PaymentBody,
@@ -83,10 +84,16 @@ async def create_payment(
 async def list_payments(
     reading: Given[Reading],
     tenant: Given[Tenant],
-    status: Annotated[PaymentStatus | None, QueryParameter()] = None,
-    reference: Annotated[str | None, QueryParameter(max_length=64)] = None,
-    payer: Annotated[str | None, QueryParameter(max_length=40)] = None,
-    after: Annotated[str | None, QueryParameter(max_length=200)] = None,
+    status: Annotated[PaymentStatus | None, QueryParameter(description="Only those in this status")] = None,
+    reference: Annotated[
+        str | None, QueryParameter(max_length=64, description="Only the one with this reference")
+    ] = None,
+    payer: Annotated[
+        str | None, QueryParameter(max_length=40, description="Only those of this mobile number")
+    ] = None,
+    after: Annotated[
+        str | None, QueryParameter(max_length=200, description="The `next` of the previous page")
+    ] = None,
     limit: Limit = 20,
 ) -> Json:
     """List payments, newest first. `after` takes the `next` of the previous page. `unreadable` has the ids of
@@ -228,7 +235,7 @@ async def decline_payment(
 @post(
     "/{payment_id:str}/resolve",
     status_code=200,
-    responses=answers({200: PaymentShown, 202: dict[str, Any]}, 400, 409, 415, 422),
+    responses=answers({200: PaymentShown, 202: ApprovalShown}, 400, 409, 415, 422),
 )
 async def resolve_payment(
     request: AnyRequest,
@@ -253,7 +260,7 @@ async def resolve_payment(
 @post(
     "/{payment_id:str}/return-surplus",
     status_code=200,
-    responses=answers({200: RefundPage, 202: dict[str, Any]}, 400, 409, 415, 422),
+    responses=answers({200: RefundPage, 202: ApprovalShown}, 400, 409, 415, 422),
 )
 async def return_surplus(
     request: AnyRequest,

@@ -1,6 +1,5 @@
 """`/payouts`: sends money to wallets; an operator's decisions about payouts."""
 
-from typing import Any
 
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
@@ -20,7 +19,7 @@ from synccash.api.calls import (
 )
 from synccash.api.ports import Reading
 from synccash.api.problem import invalid
-from synccash.api.schemas import DecisionBody, PayoutBody, PayoutShown, ResolutionBody
+from synccash.api.schemas import ApprovalShown, DecisionBody, PayoutBody, PayoutShown, ResolutionBody
 from synccash.api.v1.approvals import perform, resolution
 from synccash.api.v1.management import Management
 from synccash.engine.engine import Engine
@@ -73,7 +72,7 @@ async def get_payout(payout_id: Id, reading: Given[Reading], tenant: Given[Tenan
 @post(
     "/{payout_id:str}/approve",
     status_code=200,
-    responses=answers({200: PayoutShown, 202: dict[str, Any]}, 400, 409, 415, 422),
+    responses=answers({200: PayoutShown, 202: ApprovalShown}, 400, 409, 415, 422),
 )
 async def approve_payout(
     request: AnyRequest,
@@ -109,7 +108,7 @@ async def decline_payout(
 @post(
     "/{payout_id:str}/resolve",
     status_code=200,
-    responses=answers({200: PayoutShown, 202: dict[str, Any]}, 400, 409, 415, 422),
+    responses=answers({200: PayoutShown, 202: ApprovalShown}, 400, 409, 415, 422),
 )
 async def resolve_payout(
     request: AnyRequest,

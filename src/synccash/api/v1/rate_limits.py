@@ -9,9 +9,10 @@ from litestar import delete, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody, PathParameter
 
-from synccash.api.calls import AnyRequest, Json, answers, json
+from synccash.api.calls import OPTIONAL_BODY, AnyRequest, Json, answers, json
 from synccash.api.problem import ProblemError, invalid, not_found
-from synccash.api.schemas import BlockBody
+from synccash.api.resilience_schemas import RateLimitsShown
+from synccash.api.schemas import BlockBody, ReasonBody
 from synccash.api.v1.management import Management, ReasonParameter, reason_of
 from synccash.middleware.request_guard import HASHED_USER
 from synccash.payments.document import moment
@@ -24,7 +25,7 @@ _SCOPES = ("user", "ip", "api_key", "endpoint", "global")
 _PATH = "/rate-limits/{key:str}/{endpoint:str}"
 
 
-@get(_PATH, responses=answers({200: dict[str, Any]}, 422))
+@get(_PATH, responses=answers({200: RateLimitsShown}, 422))
 async def get_limits(key: Name, endpoint: Name, management: Given[Management], operator: Given[str]) -> Json:
     """Return the limits of a key: scope:id, such as `user:0241234567`, `ip:203.0.113.7` or `global:all`."""
     del operator
@@ -32,7 +33,12 @@ async def get_limits(key: Name, endpoint: Name, management: Given[Management], o
     return await _shown(management, key, endpoint, demands, complete=True)
 
 
-@delete(_PATH, status_code=200, responses=answers({200: dict[str, Any]}, 400, 415, 422))
+@delete(
+    _PATH,
+    status_code=200,
+    responses=answers({200: RateLimitsShown}, 400, 415, 422),
+    opt={OPTIONAL_BODY: ReasonBody},
+)
 async def unblock_key(
     request: AnyRequest,
     key: Name,
@@ -54,7 +60,7 @@ async def unblock_key(
     return await _shown(management, key, endpoint, demands, complete=complete)
 
 
-@post(f"{_PATH}/block", status_code=200, responses=answers({200: dict[str, Any]}, 400, 415, 422))
+@post(f"{_PATH}/block", status_code=200, responses=answers({200: RateLimitsShown}, 400, 415, 422))
 async def block_key(
     key: Name, endpoint: Name, data: JSONBody[BlockBody], management: Given[Management], operator: Given[str]
 ) -> Json:

@@ -1,6 +1,5 @@
 """`/refunds`: reads and resolves refunds. They are opened at `/payments/{id}/refunds`."""
 
-from typing import Any
 
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
@@ -8,7 +7,7 @@ from litestar.params import JSONBody
 
 from synccash.api.calls import AnyRequest, Id, Json, answers, json
 from synccash.api.ports import Reading
-from synccash.api.schemas import RefundShown, ResolutionBody
+from synccash.api.schemas import ApprovalShown, RefundShown, ResolutionBody
 from synccash.api.v1.approvals import perform, resolution
 from synccash.api.v1.management import Management
 from synccash.payments.document import refund_document
@@ -28,7 +27,7 @@ async def get_refund(refund_id: Id, reading: Given[Reading], tenant: Given[Tenan
 @post(
     "/{refund_id:str}/resolve",
     status_code=200,
-    responses=answers({200: RefundShown, 202: dict[str, Any]}, 400, 409, 415, 422),
+    responses=answers({200: RefundShown, 202: ApprovalShown}, 400, 409, 415, 422),
 )
 async def resolve_refund(
     request: AnyRequest,

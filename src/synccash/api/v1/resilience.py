@@ -7,10 +7,18 @@ from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody, PathParameter
 
-from synccash.api.calls import AnyRequest, Json, answers, json
+from synccash.api.calls import OPTIONAL_BODY, AnyRequest, Json, answers, json
 from synccash.api.ports import Health
 from synccash.api.problem import ProblemError, not_found
-from synccash.api.schemas import DecisionBody
+from synccash.api.resilience_schemas import (
+    BreakerList,
+    BreakerResetShown,
+    BreakerShown,
+    FloatList,
+    IdempotencyStatsShown,
+    ResilienceHealthShown,
+)
+from synccash.api.schemas import DecisionBody, ReasonBody
 from synccash.api.v1.management import Management, ReasonParameter, reason_of
 from synccash.api.v1.rate_limits import block_key, get_limits, unblock_key
 from synccash.api.v1.routes import dry_run
@@ -20,14 +28,14 @@ Name = Annotated[str, PathParameter()]
 _WINDOW_S = 3_600.0
 
 
-@get("/circuit-breakers", responses=answers({200: dict[str, Any]}))
+@get("/circuit-breakers", responses=answers({200: BreakerList}))
 async def list_breakers(management: Given[Management], operator: Given[str]) -> Json:
     """List all breakers with their states and statistics."""
     del operator
     return json({"data": list(await management.breakers.all())})
 
 
-@get("/circuit-breakers/{name:str}", responses=answers({200: dict[str, Any]}))
+@get("/circuit-breakers/{name:str}", responses=answers({200: BreakerShown}))
 async def get_breaker(name: Name, management: Given[Management], operator: Given[str]) -> Json:
     """Return one breaker; a bare service means its collect breaker."""
     del operator
@@ -37,7 +45,8 @@ async def get_breaker(name: Name, management: Given[Management], operator: Given
 @post(
     "/circuit-breakers/{name:str}/reset",
     status_code=200,
-    responses=answers({200: dict[str, Any]}, 400, 415, 422),
+    responses=answers({200: BreakerResetShown}, 400, 415, 422),
+    opt={OPTIONAL_BODY: ReasonBody},
 )
 async def reset_breaker(
     request: AnyRequest,
@@ -59,7 +68,7 @@ async def reset_breaker(
 @post(
     "/circuit-breakers/{name:str}/force-open",
     status_code=200,
-    responses=answers({200: dict[str, Any]}, 400, 415, 422),
+    responses=answers({200: BreakerShown}, 400, 415, 422),
 )
 async def force_open_breaker(
     name: Name, data: JSONBody[DecisionBody], management: Given[Management], operator: Given[str]
@@ -83,7 +92,7 @@ def _unknown_breaker(name: str) -> ProblemError:
     return ProblemError(not_found(detail))
 
 
-@get("/idempotency/stats", responses=answers({200: dict[str, Any]}))
+@get("/idempotency/stats", responses=answers({200: IdempotencyStatsShown}))
 async def idempotency_stats(management: Given[Management], operator: Given[str]) -> Json:
     """Return what became of keys: in the last hour in PostgreSQL, and in this process since its start."""
     del operator
@@ -91,14 +100,14 @@ async def idempotency_stats(management: Given[Management], operator: Given[str])
     return json({"window_s": _WINDOW_S, "claims": dict(found), "process": management.counted()})
 
 
-@get("/floats", responses=answers({200: dict[str, Any]}))
+@get("/floats", responses=answers({200: FloatList}))
 async def list_floats(management: Given[Management], operator: Given[str]) -> Json:
     """List what each rail's account can pay out, in pesewas, by the latest reading of this process."""
     del operator
     return json({"data": management.floats()})
 
 
-@get("/health", responses=answers({200: dict[str, Any]}))
+@get("/health", responses=answers({200: ResilienceHealthShown}))
 async def resilience_health(
     health: Given[Health], management: Given[Management], operator: Given[str]
 ) -> Json:
