@@ -112,6 +112,14 @@ async def test_an_unknown_or_repeated_query_parameter_is_refused(
     assert told in error["message"]
 
 
+async def test_null_is_refused_where_it_would_count_as_an_absent_filter(api: Served):
+    for query in ("status=null", "status=NULL"):
+        answer = await api.send("GET", f"/payments?{query}")
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "status")
+    answer = await api.send("GET", "/payments?reference=null")
+    assert (answer.status_code, answer.json()["data"]) == (200, [])
+
+
 async def test_a_callback_may_have_any_query(api: Served):
     answer = await api.client.post("/api/v1/callbacks/mtn_momo/unknown?anything=1&anything=2")
     assert answer.status_code == 200

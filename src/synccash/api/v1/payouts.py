@@ -1,6 +1,5 @@
 """`/payouts`: sends money to wallets; an operator's decisions about payouts."""
 
-
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody

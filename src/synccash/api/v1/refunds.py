@@ -1,6 +1,5 @@
 """`/refunds`: reads and resolves refunds. They are opened at `/payments/{id}/refunds`."""
 
-
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody
