@@ -381,6 +381,9 @@ ANSWER_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
             }
         ],
         "breakers": {"mtn_momo:collect": "open", "mtn_momo:payout": "closed"},
+        "notices": [
+            {"what": "four_eyes", "state": "off", "detail": "There is only one operator, so nothing waits."}
+        ],
         "durability": {
             "synchronous_commit": "on",
             "fsync": True,

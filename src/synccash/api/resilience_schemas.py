@@ -186,6 +186,14 @@ class TroubleShown(msgspec.Struct):
     retry_after: Annotated[float | None, described("Seconds until it is tried again; null: not known")]
 
 
+class NoticeShown(msgspec.Struct):
+    """What an operator should know although nothing is wrong."""
+
+    what: Annotated[str, described("The part of the service")]
+    state: Annotated[str, described("Its state, such as off")]
+    detail: Annotated[str, described("What that means")]
+
+
 class DurabilityShown(msgspec.Struct):
     """The settings of PostgreSQL that decide whether a commit survives a failure."""
 
@@ -206,6 +214,7 @@ class ResilienceHealthShown(msgspec.Struct):
     ]
     troubles: Annotated[list[TroubleShown], described("The troubles, the worst first")]
     breakers: Annotated[dict[str, BreakerState], described("The state of each breaker")]
+    notices: Annotated[list[NoticeShown], described("What an operator should know; no troubles")]
     durability: Annotated[DurabilityShown | None, described("null: PostgreSQL does not answer")]
     floats: Annotated[list[FloatShown], described("What each rail's account can pay out")]
 

@@ -829,6 +829,7 @@ class ProblemShown(msgspec.Struct):
     ] = UNSET
     available: Annotated[int | UnsetType, described("Pesewas of the available balance")] = UNSET
     needed: Annotated[int | UnsetType, described("Pesewas that the request needs")] = UNSET
+    required_scope: Annotated[AccessScope | UnsetType, described("The scope that the call needs")] = UNSET
     violated_policies: Annotated[list[str] | UnsetType, described("The limits that are exceeded")] = UNSET
     blocked_until: Annotated[
         Moment | UnsetType | None, described("When the block ends; null: not blocked")
