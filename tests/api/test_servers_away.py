@@ -26,6 +26,8 @@ NEEDS_NONE = {
 }
 DECISION, RESOLUTION = {"reason": "known"}, {"outcome": "failed", "evidence": "statement"}
 BODIES = {
+    "POST /api/v1/resilience/circuit-breakers/{name}/reset": lambda: DECISION,
+    "DELETE /api/v1/resilience/rate-limits/{key}/{endpoint}": lambda: DECISION,
     "POST /api/v1/payments": payment,
     "POST /api/v1/payouts": lambda: {
         **{k: v for k, v in payment().items() if k != "payer"},
