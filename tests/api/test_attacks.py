@@ -227,8 +227,9 @@ async def test_callbacks_use_only_a_few_database_connections(api: Served, monkey
             running -= 1
 
     monkeypatch.setattr(PostgresOrderStore, "hint", counted)
-    path = "/api/v1/callbacks/mtn_momo/guess"
-    told = await asyncio.gather(*(ask(api, "PUT", f"{path}{n}", body=b"{}") for n in range(60)))
+    # Of the form of a former release's tokens, which only PostgreSQL knows.
+    paths = [f"/api/v1/callbacks/mtn_momo/{f'guess{n}_':_<43}" for n in range(60)]
+    told = await asyncio.gather(*(ask(api, "PUT", path, body=b"{}") for path in paths))
     assert {one.status for one in told} == {200}
     assert 1 <= most <= 4
 

@@ -3,6 +3,7 @@
 import pytest
 
 from synccash.api.problem import of_engine
+from synccash.payments.approval import AlreadyWaitingError, SecondOperatorError
 from synccash.payments.errors import (
     EndpointLimitError,
     InsufficientBalanceError,
@@ -13,6 +14,7 @@ from synccash.payments.errors import (
     ObjectNotFoundError,
     OperatorRequiredError,
     OrderUnreadableError,
+    OtpTriesExceededError,
     PaymentError,
     PaymentInFlightError,
     ReferenceAlreadyUsedError,
@@ -21,10 +23,12 @@ from synccash.payments.errors import (
     StateConflictError,
     StoreUnavailableError,
 )
+from synccash.payments.operator import SignInRefusedError, SignInThrottledError
 from synccash.stores.postgres.database import NothingDoneError
 
 GROUPS = {PaymentError, RequestError, RetryLaterError, OperatorRequiredError}
 ERRORS = [
+    AlreadyWaitingError("apr_1"),
     EndpointLimitError(),
     InsufficientBalanceError(available=1, needed=2),
     KeyInProgressError(1.0),
@@ -34,8 +38,12 @@ ERRORS = [
     NothingDoneError("PostgreSQL was lost"),
     ObjectNotFoundError("payment", "pay_1"),
     OrderUnreadableError("pay_1"),
+    OtpTriesExceededError(5),
     PaymentInFlightError("pay_1"),
     ReferenceAlreadyUsedError("payment", "pay_1"),
+    SecondOperatorError("one operator may not do this alone"),
+    SignInRefusedError(),
+    SignInThrottledError(1.0),
     StateConflictError("the payment has ended"),
     StoreUnavailableError("PostgreSQL was lost"),
 ]

@@ -193,7 +193,8 @@ async def test_otp_tries_are_capped_for_a_payment_and_for_its_wallet(service: Ru
         assert too_many.value.code == "otp_tries_exceeded"
     with pytest.raises(RateLimitError) as too_often:
         await guess(third)
-    assert (too_often.value.code, too_often.value.retry_after) == ("rate_limit_exceeded", 60)
+    assert too_often.value.code == "rate_limit_exceeded"
+    assert 50 <= too_often.value.retry_after <= 60
 
 
 async def test_a_sent_payment_cannot_be_canceled_and_one_in_review_can(service: RunningService, cash: Any):

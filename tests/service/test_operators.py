@@ -310,7 +310,16 @@ async def audit_of(database_url):
 
 
 def test_every_route_of_operators_has_a_role():
-    parts = ("engine", "reading", "balances", "health", "endpoints", "endpoint_maker", "management")
+    parts = (
+        "engine",
+        "reading",
+        "balances",
+        "health",
+        "endpoints",
+        "endpoint_maker",
+        "management",
+        "wallet_limits",
+    )
     routes = api_app._routes(dict.fromkeys((*parts, "metrics_of")))
     found = {
         f"{method} {route.path_format.removeprefix(BASE)}"

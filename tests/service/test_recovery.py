@@ -33,8 +33,8 @@ def test_start_and_release_are_audited_with_their_reasons(database_url: str):
     assert not release_recovery(settings, "statements compared")["active"]
     deeds = said(database_url, "SELECT action, reason FROM audit ORDER BY position")
     assert [tuple(deed) for deed in deeds] == [
-        ("recovery_start", "disk lost"),
-        ("recovery_release", "statements compared"),
+        ("recovery_start", "break_glass: disk lost"),
+        ("recovery_release", "break_glass: statements compared"),
     ]
 
 

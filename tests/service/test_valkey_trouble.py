@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
+from itertools import count
 from uuid import uuid4
 
 import pytest
@@ -18,13 +19,14 @@ WIDE = Limit(name="wide", scope="ip", quota=1_000_000, period_s=60)
 @contextlib.asynccontextmanager
 async def under_payments(api):
     """Merchants that send each payment request twice at once and once more; returns the responses."""
-    going, told = True, []
+    going, told, wallets = True, [], count()
 
     async def merchant():
         while going:
-            key, reference, user = uuid4().hex, uuid4().hex, uuid4().hex
-            asked = [api.pay(key=key, reference=reference, **{"X-User-Id": user}) for _ in range(2)]
-            told.append([*await asyncio.gather(*asked), await api.pay(key=key, reference=reference)])
+            # A wallet of its own, so that no payment meets the limit of another.
+            order = {"key": uuid4().hex, "reference": uuid4().hex, "msisdn": f"0241{next(wallets):06}"}
+            asked = [api.pay(**order) for _ in range(2)]
+            told.append([*await asyncio.gather(*asked), await api.pay(**order)])
 
     asking = [asyncio.create_task(merchant()) for _ in range(4)]
     try:

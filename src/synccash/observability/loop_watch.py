@@ -95,7 +95,7 @@ class LoopWatch:
                 blocked_ms=round(lag_s * 1000),
                 route=found.route,
                 routes_in_flight=found.routes_in_flight,
-                stack=found.stack,
+                stack="\n".join(found.stack),
             )
 
     def _run(self) -> None:
