@@ -1,8 +1,11 @@
 """The in-memory rate limiter, under a clock that only the test moves."""
 
+from typing import get_args
+
 import pytest
 
-from synccash.resilience.limits import relevant_until
+from synccash.resilience.limit_headers import limit_headers
+from synccash.resilience.limits import Algorithm, relevant_until
 from synccash.resilience.rate_limiter import Block, Demand, Limit, MemoryLimiter
 
 START = 1_700_000_000_000_000
@@ -47,7 +50,7 @@ def test_hit_takes_from_the_same_bucket_as_check(limiter, clock):
     assert limiter.hit(PAYMENTS, "ama") == 0
 
 
-@pytest.mark.parametrize("algorithm", ["token_bucket", "sliding_window", "fixed_window"])
+@pytest.mark.parametrize("algorithm", get_args(Algorithm))
 def test_a_refused_request_is_allowed_exactly_after_retry_us(limiter, clock, algorithm):
     limit = Limit(name="l", scope="user", quota=7, period_s=60, algorithm=algorithm)
     refused = 0
@@ -149,3 +152,9 @@ def test_an_algorithm_without_an_implementation_fails_instead_of_using_another_o
         limiter.check([Demand(limit, "ama")])
     with pytest.raises(AssertionError, match="leaky_bucket"):
         relevant_until(limit, (0, 0, 0))
+    known = Limit(name="login", scope="user", quota=1, period_s=1.0)
+    decision = limiter.check([Demand(known, "ama")])
+    status = decision.statuses[0]
+    unknown = status._replace(demand=status.demand._replace(limit=limit))
+    with pytest.raises(AssertionError, match="leaky_bucket"):
+        limit_headers(decision._replace(statuses=(unknown,)))

@@ -8,6 +8,8 @@ which is refilled at the rate of the quota. `r` units are left now, the burst in
 whole quota is there again.
 """
 
+from typing import assert_never
+
 from synccash.resilience.rate_limiter import Decision, Limit
 
 _CLIENT_SCOPES = ("user", "api_key", "ip")
@@ -60,8 +62,13 @@ def _format_limit(limit: Limit) -> tuple[Limit, bool, str, str, int]:
     if len(_FORMATTED) >= _MAX_CACHED:
         _FORMATTED.clear()
     public = limit.scope in _CLIENT_SCOPES and not limit.shadow
-    is_bucket = limit.algorithm == "token_bucket"
-    quota, burst_us = (limit.quota, limit.burst * limit.unit_us) if is_bucket else (limit.capacity, 0)
+    match limit.algorithm:
+        case "token_bucket":
+            quota, burst_us = limit.quota, limit.burst * limit.unit_us
+        case "sliding_window" | "fixed_window":
+            quota, burst_us = limit.capacity, 0
+        case _:
+            assert_never(limit.algorithm)
     policy = f'"{limit.name}";q={quota};w={max(1, _seconds(limit.period_us))}'
     formatted = _FORMATTED[id(limit)] = limit, public, policy, f'"{limit.name}";r=', burst_us
     return formatted
