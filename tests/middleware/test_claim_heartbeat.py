@@ -4,7 +4,6 @@ import asyncio
 
 import httpx
 import pytest
-from structlog.testing import capture_logs
 
 from synccash.api.problem import refuse
 from synccash.middleware.matching import Endpoint
@@ -54,6 +53,11 @@ async def until(holds):
             await asyncio.sleep(0.02)
 
 
+def logged(caplog):
+    """The events that the middleware has logged."""
+    return [one.resilience["event"] for one in caplog.records if one.name == "synccash.idempotency"]
+
+
 def heartbeats():
     """The heartbeats that are running."""
     return [task for task in asyncio.all_tasks() if task.get_name() == "claim heartbeat"]
@@ -71,17 +75,16 @@ async def work(pool):
     return Work(pool)
 
 
-async def test_a_failed_renewal_is_tried_again_before_the_lease_ends(work, pool):
+async def test_a_failed_renewal_is_tried_again_before_the_lease_ends(work, pool, caplog):
     running = asyncio.create_task(work.ask())
     await work.begun.wait()
-    with capture_logs() as lines:
-        await pool.execute("ALTER TABLE request_claims RENAME TO elsewhere")
+    await pool.execute("ALTER TABLE request_claims RENAME TO elsewhere")
 
-        async def failed():
-            return any(line["event"] == "claim_renewal_failed" for line in lines)
+    async def failed():
+        return "claim_renewal_failed" in logged(caplog)
 
-        await until(failed)
-        await pool.execute("ALTER TABLE elsewhere RENAME TO request_claims")
+    await until(failed)
+    await pool.execute("ALTER TABLE elsewhere RENAME TO request_claims")
     before = await pool.fetchval(UNTIL)
 
     async def renewed():
@@ -109,17 +112,16 @@ async def test_a_claim_survives_the_loss_of_all_connections(work, pool):
     assert (await running).status_code == 201
 
 
-async def test_a_claim_that_was_taken_over_is_not_renewed_and_the_answer_is_not_sent(work, pool):
+async def test_a_claim_that_was_taken_over_is_not_renewed_and_the_answer_is_not_sent(work, pool, caplog):
     running = asyncio.create_task(work.ask())
     await work.begun.wait()
     assert len(heartbeats()) == 1
-    with capture_logs() as lines:
-        await pool.execute("UPDATE request_claims SET fence = fence + 1")
+    await pool.execute("UPDATE request_claims SET fence = fence + 1")
 
-        async def lost():
-            return any(line["event"] == "claim_lost" for line in lines)
+    async def lost():
+        return "claim_lost" in logged(caplog)
 
-        await until(lost)
+    await until(lost)
     assert heartbeats() == []
     work.ending.set()
     late = await running

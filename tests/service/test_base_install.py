@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import synccash
 
 
@@ -27,9 +29,20 @@ def test_without_the_server_extra_the_command_prints_one_line_with_the_fix() -> 
     ]
 
 
-def test_the_toolkit_needs_nothing_but_the_standard_library() -> None:
-    ran = _without_packages("-c", "import synccash.resilience")
+_IMPORT_ALL = """
+import importlib, pkgutil, {0}
+modules = [module.name for module in pkgutil.walk_packages({0}.__path__, "{0}.")]
+for module in modules:
+    importlib.import_module(module)
+print(len(modules))
+"""
+
+
+@pytest.mark.parametrize("package", ["synccash.resilience", "synccash.middleware"])
+def test_the_toolkit_and_the_middleware_need_nothing_but_the_standard_library(package: str) -> None:
+    ran = _without_packages("-c", _IMPORT_ALL.format(package))
     assert (ran.returncode, ran.stderr) == (0, "")
+    assert int(ran.stdout) > 5
 
 
 def test_the_plain_client_needs_nothing_and_the_other_names_its_extra() -> None:

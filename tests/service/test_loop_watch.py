@@ -6,9 +6,9 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
+from synccash.api.http_counts import HttpCounts
 from synccash.api.problem import refuse
-from synccash.middleware.http_counts import HttpCounts
-from synccash.middleware.request_context import InFlight, RequestContext
+from synccash.api.request_context import InFlight, RequestContext
 from synccash.observability.loop_watch import LoopWatch
 
 

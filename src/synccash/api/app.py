@@ -15,11 +15,13 @@ from prometheus_client.registry import Collector
 from synccash.api.body import ApiRequest, scope_of, take_body
 from synccash.api.calls import check_scope, operator_of, tenant_of
 from synccash.api.docs import AUTHORIZATION, INTRODUCTION, NoFrameworkDocs, docs_page, openapi_json
+from synccash.api.http_counts import HttpCounts
 from synccash.api.methods import AllowedMethods
 from synccash.api.metrics import HttpCollector, Metrics, metrics
 from synccash.api.ports import Balances, Endpoints, Health, Keys, NoWalletLimits, Reading, WalletLimits
 from synccash.api.problem import ProblemError, no_route, of_engine, refuse, rendered
 from synccash.api.queries import check_query
+from synccash.api.request_context import INTERNAL_ERROR, InFlight, RequestContext
 from synccash.api.route_scopes import BASE, check_routes, scopes_by_path
 from synccash.api.v1.administration import ADMINISTRATION
 from synccash.api.v1.approvals import APPROVALS
@@ -36,11 +38,9 @@ from synccash.api.v1.resilience import RESILIENCE
 from synccash.api.v1.webhook_endpoints import WEBHOOK_ENDPOINTS, EndpointMaker
 from synccash.engine.engine import Engine
 from synccash.middleware.authentication import PRINCIPAL, Authentication, KeyCheck
-from synccash.middleware.http_counts import HttpCounts
 from synccash.middleware.known_keys import KnownKeys
 from synccash.middleware.matching import Endpoint, Matcher
 from synccash.middleware.refusal import App, Refusal, Scope
-from synccash.middleware.request_context import INTERNAL_ERROR, InFlight, RequestContext
 from synccash.middleware.whole_body import WholeBody
 from synccash.payments.access import CallerKind, Principal
 from synccash.payments.errors import PaymentError, StoreUnavailableError

@@ -13,12 +13,12 @@ from litestar.params import HeaderParameter, PathParameter, QueryParameter
 
 from synccash.api.body import scope_of
 from synccash.api.problem import MEDIA_TYPE, ProblemError, invalid, malformed, no_route
+from synccash.api.request_context import REQUEST_ID
 from synccash.api.roles import OPERATORS_ONLY, needed_role
 from synccash.api.route_scopes import BASE, ROUTE_SCOPES
 from synccash.api.schemas import ProblemShown
 from synccash.middleware.authentication import KEY_MISSING, PRINCIPAL, insufficient_scope
 from synccash.middleware.refusal import Refusal
-from synccash.middleware.request_context import REQUEST_ID
 from synccash.middleware.request_identity import IDENTITY, RequestIdentity
 from synccash.payments.access import CallerKind, Principal
 from synccash.payments.case import Claim

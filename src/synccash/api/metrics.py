@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from synccash.middleware.http_counts import BOUNDS_S, HttpCounts
+from synccash.api.http_counts import BOUNDS_S, HttpCounts
 
 
 @dataclass(frozen=True, slots=True, eq=False)

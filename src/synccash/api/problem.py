@@ -5,9 +5,9 @@ from http import HTTPStatus
 
 import msgspec
 
+from synccash.api.request_context import REQUEST_ID
 from synccash.middleware.authentication import UNAVAILABLE
 from synccash.middleware.refusal import REFUSAL_CODE, Refusal, Scope, Send
-from synccash.middleware.request_context import REQUEST_ID
 from synccash.payments.approval import AlreadyWaitingError, SecondOperatorError
 from synccash.payments.errors import (
     EndpointLimitError,

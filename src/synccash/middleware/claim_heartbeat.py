@@ -1,14 +1,14 @@
 """Renews the lease of an idempotency claim while the request that holds it runs."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-
-import structlog
+from typing import Any
 
 from synccash.resilience.claims import ClaimStore
 
-log = structlog.get_logger("synccash.idempotency")
+log = logging.getLogger("synccash.idempotency")
 
 
 @asynccontextmanager
@@ -36,10 +36,25 @@ async def _renew(claims: ClaimStore, scope: str, key: str, fence: int, lease_s: 
         try:
             held = await claims.renew(scope, key, fence, lease_s=lease_s)
         except Exception as error:
-            log.warning("claim_renewal_failed", scope=scope, fence=fence, reason=type(error).__name__)
+            reason = type(error).__name__
+            log.warning(
+                "the idempotency claim of %s was not renewed (%s); trying again",
+                scope,
+                reason,
+                extra=_fields("claim_renewal_failed", scope=scope, fence=fence, reason=reason),
+            )
             pause_s = lease_s / 10
             continue
         if not held:
-            log.warning("claim_lost", scope=scope, fence=fence)
+            log.warning(
+                "the idempotency claim of %s was taken over by another request",
+                scope,
+                extra=_fields("claim_lost", scope=scope, fence=fence),
+            )
             return
         pause_s = lease_s / 3
+
+
+def _fields(event: str, **facts: Any) -> dict[str, Any]:
+    """Return the fields of a log record, in the form of `synccash.resilience.log_events`."""
+    return {"resilience": {"event": event, **facts}}

@@ -42,7 +42,7 @@ def mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping
 def add_toolkit_fields(
     _logger: Any, _method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:
-    """Add the fields of the toolkit's log records for calls and breakers to the event."""
+    """Add the fields of the log records of the toolkit and the middleware to the event."""
     event.update(getattr(event.get("_record"), "resilience", {}))
     return event
 

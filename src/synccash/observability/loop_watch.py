@@ -15,7 +15,7 @@ from types import FrameType
 import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from synccash.middleware.request_context import InFlight
+from synccash.api.request_context import InFlight
 
 log = structlog.get_logger("synccash.loop")
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import structlog
 from prometheus_client.core import CounterMetricFamily, Metric
 
+from synccash.api.request_context import UNLOGGED
 from synccash.api.v1.callbacks import IS_KNOWN
 from synccash.engine.engine import TokenOrigin
 from synccash.middleware.refusal import App, Receive, Scope, Send
-from synccash.middleware.request_context import UNLOGGED
 from synccash.resilience.rate_limiter import Demand, Limit, MemoryLimiter, wall_clock_us
 
 log = structlog.get_logger("synccash.callbacks")

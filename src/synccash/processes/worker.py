@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector
 
 from synccash.api.metrics import Metrics
 from synccash.api.problem import not_found, refuse
+from synccash.api.request_context import INTERNAL_ERROR
 from synccash.engine.worker import Worker
 from synccash.middleware.refusal import App, Receive, Scope, Send
-from synccash.middleware.request_context import INTERNAL_ERROR
 from synccash.processes.housekeeping import Housekeeping
 from synccash.processes.http_server import server_config
 from synccash.settings.loader import SettingsError

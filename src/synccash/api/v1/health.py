@@ -9,8 +9,8 @@ from litestar.di import NamedDependency as Given
 
 from synccash.api.calls import Json, answers, json
 from synccash.api.ports import Health
+from synccash.api.request_context import cancelled_from_outside
 from synccash.api.schemas import HealthShown, LiveShown
-from synccash.middleware.request_context import cancelled_from_outside
 
 log = structlog.get_logger("synccash.api")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from synccash.middleware.http_counts import HttpCounts
+from synccash.api.http_counts import HttpCounts
 from synccash.middleware.refusal import REFUSAL_CODE, App, Message, Receive, Refusal, Refuse, Scope, Send
 
 log = structlog.get_logger("synccash.http")
