@@ -51,7 +51,6 @@ def quick(public_url: str) -> EngineSettings:
         public_url=public_url,
         request_deadline_s=1.0,
         attempt_timeout_s=0.5,
-        inquiry_timeout_s=0.5,
         lease_s=2.0,
         heartbeat_s=0.5,
         settle_s=0.5,

@@ -54,7 +54,6 @@ SETTINGS = EngineSettings(
     public_url="http://sim",
     request_deadline_s=4.0,
     attempt_timeout_s=2.0,
-    inquiry_timeout_s=2.0,
     lease_s=6.0,
     heartbeat_s=2.0,
     settle_s=10.0,

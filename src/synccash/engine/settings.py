@@ -35,7 +35,6 @@ class EngineSettings:
     public_url: str
     request_deadline_s: float = 8.0
     attempt_timeout_s: float = 5.0
-    inquiry_timeout_s: float = 5.0
     lease_s: float = 15.0
     heartbeat_s: float = 5.0
     settle_s: float = 60.0

@@ -38,7 +38,7 @@ def dispatch_settings(settings: Settings) -> DispatchSettings:
     )
 
 
-def notifier_settings(settings: Settings, profile: Profile) -> WebhookDispatcherSettings:
+def dispatcher_settings(settings: Settings, profile: Profile) -> WebhookDispatcherSettings:
     """Return the webhook dispatcher's settings. The lease of a delivery, and the hold of a breaker's probe,
     last longer than the longest post."""
     timeout_s, breaker = settings.webhook_timeout_s, profile.breaker

@@ -14,7 +14,7 @@ from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.observability.loop_watch import LoopWatch
 from synccash.observability.metrics import LoopCollector
 from synccash.payments.ports import WorkSignal
-from synccash.processes.engine_settings import notifier_settings
+from synccash.processes.engine_settings import dispatcher_settings
 from synccash.processes.registry import build_registry
 from synccash.processes.runner import run_process
 from synccash.processes.worker import WorkerServer
@@ -112,7 +112,7 @@ async def webhook_service(settings: Settings, database_url: Secret | str) -> Asy
                 identities=identities,
                 work_signal=work_signal,
                 random=random.random,
-                settings=notifier_settings(settings, registry.profile("webhook")),
+                settings=dispatcher_settings(settings, registry.profile("webhook")),
             ),
             loops=loops,
             loop_watch=loop_watch,
