@@ -113,8 +113,9 @@ class CommitBuilder:
     def commit_to_send(
         self, case: Case, order: Order, *changed: Attempt, lease_s: float, timeline: tuple[Entry, ...]
     ) -> Commit:
-        """Return the commit that must precede every request to a rail that may move money: a new attempt, a
-        repeated send, or a one-time password.
+        """Return the commit before a send, where the order exists already: before each next attempt, repeated
+        send or one-time password. The first attempt may be part of the opening instead, which needs none of
+        these checks except that of the recovery, and the order store makes that one.
 
         Raises StateConflictError where sending is not allowed: once money is known to have moved for the
         order, while a callback on a closed attempt is unchecked, and while the database may lack attempts of

@@ -24,12 +24,15 @@ SURPLUS_SCOPE = "engine:surplus_refund"
 class OrderCase(Generic[OrderT]):
     """An order with its attempts, in sequence, as the order store has them.
 
-    `as_of` is the store's clock at the time of reading. `former_lease_end` is when the previous holder's
-    lease ended; None when there was none. `hinted`: the order was leased because a callback came.
-    `held`: a recovery is under way, and nothing is sent for any order. `unsearched`: the epoch of the latest
-    recovery, when the rails were not asked since its beginning about attempts of this order that the store
-    may have lost. `restored`: the order was opened before the latest recovery ended. `recovery_began`: when
-    the latest recovery began; None before the first one.
+    `as_of` is the store's clock at the time of reading.
+    `former_lease_end`: set on a takeover: when the lease ended that the previous worker did not release.
+    `hinted`: a callback came since the order was last leased.
+    `held`: a recovery of the database is under way now, so nothing is sent for any order.
+    `unsearched`: the number (epoch) of the latest recovery, while the rails have yet to be asked whether the
+    database lost attempts of this order; None when no search is needed.
+    `restored`: the order was opened before the latest recovery ended, so the database may have lost attempts
+    of it. It stays True after the search, because an operator or a rail may still find one.
+    `recovery_began`: when the latest recovery began; None before the first one.
     """
 
     order: OrderT
@@ -216,11 +219,14 @@ class Commit:
 
     `order` is the new value; the row must still have `expected_version` and `expected_fence`.
     `attempts` are written by id: changed ones and new ones. `answer` completes the order's idempotency claim
-    if that is still processing. `before_expiry`: refuse once the order's `expires_at` has passed by the
-    store's clock; set on every commit that a send follows. `outside_recovery`: refuse while a recovery is
-    under way, and when the rails were not searched for the order since the latest recovery began; set on
-    every commit that a send follows or that ends an order because nothing was sent. `searched`: the epoch in
-    which the rails were asked about lost attempts.
+    if that is still processing.
+    `before_expiry`: the store refuses the commit once the order has expired by the store's clock. Set on the
+    commits that a send follows, of an order that can expire.
+    `outside_recovery`: the store refuses the commit while a recovery is under way, and while the rails have
+    yet to be searched for the order after one. Set on the commits that a send follows, and on those that end
+    an order because nothing was sent.
+    `searched`: the number (epoch) of the recovery after which the rails have now been searched.
+    `contradiction`: what the rail reports that does not fit what is known; the merchant gets an event.
     """
 
     id: str

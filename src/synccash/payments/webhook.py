@@ -89,8 +89,9 @@ class Challenge:
 class Delivery:
     """One event to deliver to one endpoint, leased by the dispatcher that took it.
 
-    `tries` includes this one; `age_s` is how long the delivery has been due by the store's clock, `failing_s`
-    how long the endpoint has failed without a success.
+    `tries` includes this one. `age_s` is the time by the store's clock since the delivery was first due:
+    since its event, the verification of its endpoint, or the latest redelivery. `failing_s` is how long the
+    endpoint has failed without a success.
     """
 
     endpoint: WebhookEndpoint
@@ -118,7 +119,7 @@ class DeliveryResult:
 
 
 def next_try_s(tries: int, age_s: float, chance: float, retry_after_s: float | None = None) -> float | None:
-    """Return the wait after `tries` failed tries of a delivery due for `age_s`; None = give up.
+    """Return the wait after `tries` failed tries of a delivery of the age `age_s`; None = give up.
 
     `chance` (0 to 1) adds a jitter of up to 20 %, so that deliveries that failed together are not retried
     together. `retry_after_s` is the endpoint's Retry-After, in seconds.
