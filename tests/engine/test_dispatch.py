@@ -71,7 +71,9 @@ class Scene:
             note="n",
             merchant_reference="m",
         )
-        return await self.dispatch.send(self.rail, order, patient=True, gated=True, within_s=60.0)
+        return await self.dispatch.send(
+            self.rail, order, with_retries=True, breaker_may_refuse=True, within_s=60.0
+        )
 
     async def ask(self, answer: StatusAnswer) -> StatusAnswer:
         self.rail.status_at_rail = answer

@@ -76,7 +76,7 @@ class Scene:
     async def sends(self, count: int, answer: SendAnswer, *, tries: int = 1, latency_ms: int = 80) -> float:
         self.sent = SendResult(answer=answer, worst=answer.evidence, tries=tries, latency_ms=latency_ms)
         for _ in range(count):
-            await self.dispatch.send(RAIL, ORDER, patient=False, gated=True, within_s=60.0)
+            await self.dispatch.send(RAIL, ORDER, with_retries=False, breaker_may_refuse=True, within_s=60.0)
         return self.score
 
     async def asks(self, count: int, told: StatusAnswer) -> float:
@@ -158,7 +158,9 @@ async def test_a_hanging_rail_is_avoided_before_its_orders_time_out():
     scene.send = hang
     async with asyncio.TaskGroup() as group:
         for _ in range(60):
-            group.create_task(scene.dispatch.send(RAIL, ORDER, patient=False, gated=True, within_s=60.0))
+            group.create_task(
+                scene.dispatch.send(RAIL, ORDER, with_retries=False, breaker_may_refuse=True, within_s=60.0)
+            )
         await asyncio.sleep(0)
         scene.at += 1.0
         assert scene.score == 1.0

@@ -376,7 +376,9 @@ async def test_a_found_attempt_of_another_amount_does_not_pay_the_order(desk: De
 async def test_a_reference_found_at_two_rails_goes_under_review(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
-    attempt = desk.engine.worker.order_worker.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
+    attempt = desk.engine.worker.order_worker.attempts.as_if_lost_at(
+        await desk.case(payment_id), "mtn_momo", 1
+    )
     desk.first.standings[attempt.reference] = replace(FAILED, wallet=WALLET)
     desk.second.standings[attempt.reference] = PAID
     await release(desk)
@@ -388,7 +390,9 @@ async def test_a_reference_found_at_two_rails_goes_under_review(desk: Desk):
 async def test_a_found_second_attempt_of_another_payer_is_reported(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
-    attempt = desk.engine.worker.order_worker.attempts.lost(await desk.case(payment_id), "paystack", 2)
+    attempt = desk.engine.worker.order_worker.attempts.as_if_lost_at(
+        await desk.case(payment_id), "paystack", 2
+    )
     desk.second.standings[attempt.reference] = replace(SUCCEEDED, wallet="233240000000")
     await release(desk)
     for _ in range(2):

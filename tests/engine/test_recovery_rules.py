@@ -40,7 +40,7 @@ from synccash.stores.postgres import recovery as statements
 async def test_after_a_gap_in_found_attempts_the_next_one_follows_the_highest_number(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
-    lost = desk.engine.worker.order_worker.attempts.lost
+    lost = desk.engine.worker.order_worker.attempts.as_if_lost_at
     case = await desk.case(payment_id)
     second, third = lost(case, "mtn_momo", 2), lost(case, "paystack", 3)
     desk.first.standings[second.reference] = FAILED
@@ -58,7 +58,9 @@ async def test_after_a_gap_in_found_attempts_the_next_one_follows_the_highest_nu
 async def test_a_reference_that_two_rails_may_pay_stays_under_review(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
-    attempt = desk.engine.worker.order_worker.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
+    attempt = desk.engine.worker.order_worker.attempts.as_if_lost_at(
+        await desk.case(payment_id), "mtn_momo", 1
+    )
     desk.first.standings[attempt.reference] = PAID
     desk.second.standings[attempt.reference] = PAID
     await release(desk)
@@ -197,7 +199,7 @@ async def test_counting_and_releasing_read_open_orders_alone(desk: Desk):
 async def test_a_search_is_repeated_at_a_rail_that_did_not_answer(desk: Desk):
     payment_id = await held_payment(desk)
     nothing_is_found(desk)
-    lost = desk.engine.worker.order_worker.attempts.lost
+    lost = desk.engine.worker.order_worker.attempts.as_if_lost_at
     third = lost(await desk.case(payment_id), "paystack", 3)
     desk.second.standings[third.reference] = NO_INFORMATION
     await release(desk)
@@ -326,7 +328,9 @@ async def test_a_commit_based_on_a_read_before_a_recovery_ends_no_order(desk: De
 async def test_a_found_attempt_without_a_payer_goes_under_review(desk: Desk, status_at_rail: StatusAnswer):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
-    attempt = desk.engine.worker.order_worker.attempts.lost(await desk.case(payment_id), "mtn_momo", 1)
+    attempt = desk.engine.worker.order_worker.attempts.as_if_lost_at(
+        await desk.case(payment_id), "mtn_momo", 1
+    )
     desk.first.standings[attempt.reference] = SUCCEEDED
     desk.second.standings[attempt.reference] = status_at_rail
     await release(desk)
@@ -433,7 +437,7 @@ async def test_a_process_unaware_of_a_recovery_sends_no_refund_during_it(desk: D
 async def test_of_the_found_attempts_the_one_that_moved_money_stays_open(desk: Desk):
     payment_id = await held_payment(desk, reference="order 17")
     nothing_is_found(desk)
-    lost, case = desk.engine.worker.order_worker.attempts.lost, await desk.case(payment_id)
+    lost, case = desk.engine.worker.order_worker.attempts.as_if_lost_at, await desk.case(payment_id)
     desk.first.standings[lost(case, "mtn_momo", 1).reference] = PAID
     desk.second.standings[lost(case, "paystack", 2).reference] = replace(PENDING, wallet=PAID.wallet)
     await release(desk)

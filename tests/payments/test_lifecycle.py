@@ -42,28 +42,28 @@ def attempt(state: AttemptState):
 def test_a_payments_status_follows_its_latest_attempt(
     state: AttemptState, status: PaymentStatus, detail: StatusDetail | None
 ):
-    payment = lifecycle.reflect(PAYMENT, attempt(state), now=LATER)
+    payment = lifecycle.with_status_of(PAYMENT, attempt(state), now=LATER)
     assert (payment.status, payment.status_detail, payment.version) == (status, detail, 2)
 
 
 def test_a_payment_that_needs_an_otp_awaits_it():
     otp = NextAction(NextActionType.SUBMIT_OTP, "dial *110#")
-    payment = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=LATER, action=otp)
+    payment = lifecycle.with_status_of(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=LATER, action=otp)
     assert (payment.status, payment.next_action) == (PaymentStatus.REQUIRES_ACTION, otp)
 
 
 def test_a_payment_still_awaits_its_otp_when_the_rail_answers_pending():
     otp = NextAction(NextActionType.SUBMIT_OTP, "dial *110#")
-    asked = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW, action=otp)
-    assert lifecycle.reflect(asked, attempt(AttemptState.ACKNOWLEDGED), now=LATER) is asked
+    asked = lifecycle.with_status_of(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW, action=otp)
+    assert lifecycle.with_status_of(asked, attempt(AttemptState.ACKNOWLEDGED), now=LATER) is asked
     approve = NextAction(NextActionType.APPROVE_ON_PHONE)
-    told = lifecycle.reflect(asked, attempt(AttemptState.ACKNOWLEDGED), now=LATER, action=approve)
+    told = lifecycle.with_status_of(asked, attempt(AttemptState.ACKNOWLEDGED), now=LATER, action=approve)
     assert (told.status, told.next_action) == (PaymentStatus.PROCESSING, approve)
 
 
 def test_a_repeated_answer_changes_nothing_including_the_version():
-    once = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW)
-    assert lifecycle.reflect(once, attempt(AttemptState.ACKNOWLEDGED), now=LATER) is once
+    once = lifecycle.with_status_of(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW)
+    assert lifecycle.with_status_of(once, attempt(AttemptState.ACKNOWLEDGED), now=LATER) is once
 
 
 @given(st.lists(st.sampled_from(AttemptState), max_size=10))
@@ -71,8 +71,8 @@ def test_final_statuses_absorb_what_rails_answer_later(states: list[AttemptState
     payment, refund = PAYMENT, REFUND
     for state in states:
         before, refund_before = payment, refund
-        payment = lifecycle.reflect(payment, attempt(state), now=LATER)
-        refund = lifecycle.reflect(refund, attempt(state), now=LATER)
+        payment = lifecycle.with_status_of(payment, attempt(state), now=LATER)
+        refund = lifecycle.with_status_of(refund, attempt(state), now=LATER)
         if before.status.is_final:
             assert payment is before
         if refund_before.status.is_final:
@@ -81,30 +81,30 @@ def test_final_statuses_absorb_what_rails_answer_later(states: list[AttemptState
 
 
 def test_a_final_payment_or_refund_is_neither_expired_nor_reviewed_nor_queued():
-    paid = lifecycle.reflect(PAYMENT, attempt(AttemptState.SUCCEEDED), now=NOW)
+    paid = lifecycle.with_status_of(PAYMENT, attempt(AttemptState.SUCCEEDED), now=NOW)
     for change in (lifecycle.expired, lifecycle.under_review, lifecycle.queued):
         assert change(paid, now=LATER) is paid
-    given_back = lifecycle.reflect(REFUND, attempt(AttemptState.SUCCEEDED), now=NOW)
+    given_back = lifecycle.with_status_of(REFUND, attempt(AttemptState.SUCCEEDED), now=NOW)
     assert given_back.status is RefundStatus.SUCCEEDED
     assert lifecycle.under_review(given_back, now=LATER) is given_back
 
 
 @pytest.mark.parametrize("change", [lifecycle.canceled, lifecycle.in_risk_review, lifecycle.password_given])
 def test_a_decision_on_a_payment_that_has_ended_is_illegal(change: Callable[..., object]):
-    paid = lifecycle.reflect(PAYMENT, attempt(AttemptState.SUCCEEDED), now=NOW)
+    paid = lifecycle.with_status_of(PAYMENT, attempt(AttemptState.SUCCEEDED), now=NOW)
     with pytest.raises(IllegalTransitionError, match=f"{PAYMENT.id} is succeeded"):
         change(paid, now=LATER)
 
 
 def test_an_otp_is_illegal_unless_the_rail_waits_for_one():
-    processing = lifecycle.reflect(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW)
+    processing = lifecycle.with_status_of(PAYMENT, attempt(AttemptState.ACKNOWLEDGED), now=NOW)
     for payment in (PAYMENT, processing):
         with pytest.raises(IllegalTransitionError, match="otp_submitted"):
             lifecycle.password_given(payment, now=LATER)
 
 
 def test_a_refund_never_expires_and_is_never_held_for_risk_also_when_it_has_ended():
-    ended = lifecycle.reflect(REFUND, attempt(AttemptState.SUCCEEDED), now=NOW)
+    ended = lifecycle.with_status_of(REFUND, attempt(AttemptState.SUCCEEDED), now=NOW)
     for refund in (REFUND, ended):
         for change in (lifecycle.expired, lifecycle.in_risk_review):
             with pytest.raises(IllegalTransitionError):
@@ -152,4 +152,4 @@ def test_a_payment_waits_for_the_first_breaker_and_fails_only_if_no_rail_is_capa
     assert choose([shut], network=Network.MTN).wait_s == 12.0
     assert choose([shut], network=Network.AT).wait_s is None
     assert choose([shut], network=None, pinned="gone").considered[0]["skipped"] == "another_rail_pinned"
-    assert choose([shut], network=Network.MTN, spent=frozenset({"shut"})).wait_s is None
+    assert choose([shut], network=Network.MTN, excluded=frozenset({"shut"})).wait_s is None

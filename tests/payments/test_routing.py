@@ -70,7 +70,7 @@ def test_a_retry_of_a_payment_ranks_the_remaining_rails_in_the_same_order(candid
     before = choose(able, **asked)
     if before.chosen is None:
         return
-    after = choose(able, spent=frozenset({before.chosen}), **asked)
+    after = choose(able, excluded=frozenset({before.chosen}), **asked)
     names = [c["rail"] for c in before.considered]
     if not preferences.costs:
         assert [c["rail"] for c in after.considered if "skipped" not in c] == names[1:]

@@ -21,7 +21,7 @@ from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.case import PaymentCase, ReleaseLease
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.inquiry_schedule import InquirySchedule
-from synccash.payments.lifecycle import canceled, failed, reflect
+from synccash.payments.lifecycle import canceled, failed, with_status_of
 from synccash.payments.payment import Payment, Refund
 from synccash.payments.payout import Payout
 from synccash.payments.rail import RailStatus, StatusAnswer
@@ -123,7 +123,7 @@ def _believed_callback(right: Any) -> Any:
             case = await self.order_store.payment(order_id)
             if case is not None and case.live is not None and case.live.callback_token == token:
                 after = case.live.after_inquiry(StatusAnswer(status_at_rail=RailStatus.SUCCEEDED))
-                order = reflect(case.order, after, now=order_worker.clock.now())
+                order = with_status_of(case.order, after, now=order_worker.clock.now())
                 commit = order_worker.commit_builder.commit(
                     case, order, after, lease=ReleaseLease(None), timeline=()
                 )
@@ -246,7 +246,7 @@ def _believes_a_password(right: Any) -> Any:
         if answer.evidence is not Evidence.ACCEPTED:
             return right(self, payment, live, answer, asked)
         paid = live.after_inquiry(StatusAnswer(status_at_rail=RailStatus.SUCCEEDED))
-        return reflect(payment, paid, now=self.clock.now())
+        return with_status_of(payment, paid, now=self.clock.now())
 
     return after
 

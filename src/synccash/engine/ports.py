@@ -250,12 +250,13 @@ class Dispatch(Protocol):
     """Calls rails under their resilience policies. A failed call never raises: it is returned as evidence."""
 
     async def send(
-        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
+        self, rail: Rail, order: SendOrder, *, with_retries: bool, breaker_may_refuse: bool, within_s: float
     ) -> SendResult:
         """Send under the rail's policy.
 
-        `patient`: retry tries that provably did nothing, since there is no other rail to use. `gated`: the
-        breaker may refuse the send; re-sends of a reference are not gated. `within_s`: no try begins later
+        `with_retries`: retry tries that provably did nothing, since there is no other rail to use.
+        `breaker_may_refuse`: an open breaker refuses the send. It never refuses to repeat a reference: the
+        rail may have executed an earlier send, and only this rail can tell. `within_s`: no try begins later
         than this many seconds from now.
         """
         ...
@@ -267,7 +268,8 @@ class Dispatch(Protocol):
         ...
 
     async def submit_otp(self, rail: Rail, attempt: Attempt, otp: str) -> SendAnswer:
-        """Submit a payer's one-time password once. No breaker refuses it, and it is never repeated."""
+        """Submit a payer's one-time password once. No breaker refuses it, since the attempt is already at
+        this rail and no other can take it; and it is never repeated."""
         ...
 
     def open_for_s(self, rail: str, operation: Operation) -> float | None:

@@ -28,7 +28,7 @@ class AttemptState(StrEnum):
     """A send left, and its outcome is unknown."""
     SUCCEEDED = "succeeded"
     DECLINED = "declined"
-    """Dead: the rail refused it for good, or answered that it failed."""
+    """Dead: the rail refused it for good or answered that it failed, or our connector cannot send it."""
     NOT_SENT = "not_sent"
     """Dead: every send was refused with "try later" or never left."""
 
@@ -39,7 +39,8 @@ class AttemptState(StrEnum):
 
     @property
     def is_dead(self) -> bool:
-        """True when it is proven that this reference will move no money."""
+        """True when the evidence, or the rail's own report, says that this reference moved no money. The
+        attempt is closed. A rail can revise its report: see `Attempt.is_closed_by_rail_report`."""
         return self in (AttemptState.DECLINED, AttemptState.NOT_SENT)
 
 
@@ -111,9 +112,11 @@ class Attempt:
     `reported_failure` is what a callback claimed; it counts only together with the rail's own answer.
     `reference_key` is the id of the installation key that the reference was derived with; None where it was
     random.
-    `sends` counts the sends that may have reached the rail; `not_founds` the latest answers in a row that did
-    not find the reference. `moved_at` is when the rail first reported a money movement that contradicts what
-    the engine believed or asked for; `reversed_at` is when the rail reported that it reversed the movement.
+    `sends` counts the sends that may have reached the rail. The commit before a send counts it already, so
+    that a process that dies meanwhile has counted it: a prepared attempt has 1. `not_founds` counts the last
+    answers in a row that did not find the reference. `moved_at` is when the rail first reported a money
+    movement that contradicts what the engine believed or asked for; `reversed_at` is when the rail reported
+    that it reversed the movement.
     Amounts in pesewas.
     """
 
@@ -151,6 +154,12 @@ class Attempt:
     def rail(self) -> str:
         """The rail's id."""
         return self.account.rail
+
+    @property
+    def was_sent_before(self) -> bool:
+        """True when a send under the reference may have left before: another one repeats it. A new attempt
+        has no evidence until its first send has ended."""
+        return self.evidence is not None
 
     @property
     def money_moved(self) -> bool:

@@ -31,14 +31,14 @@ _EVENT_OF: Mapping[AttemptState, OrderEvent] = {
 """The event for the order when its latest attempt reaches a state. PREPARED tells nothing yet."""
 
 
-def begin(order: _O, attempt: Attempt) -> _O:
+def with_next_attempt(order: _O, attempt: Attempt) -> _O:
     """Return the order with one more attempt under way. A refund keeps its rail and counts no attempts."""
     if isinstance(order, Refund):
         return order
     return replace(order, rail=attempt.rail, attempt_count=attempt.sequence)
 
 
-def reflect(order: _O, attempt: Attempt, *, now: datetime, action: NextAction | None = None) -> _O:
+def with_status_of(order: _O, attempt: Attempt, *, now: datetime, action: NextAction | None = None) -> _O:
     """Return the order with the status that follows from its latest attempt. `action`: what the payer has to
     do.
     """

@@ -106,7 +106,7 @@ def choose(
     *,
     network: Network | None,
     pinned: str | None = None,
-    spent: frozenset[str] = frozenset(),
+    excluded: frozenset[str] = frozenset(),
     operation: Operation = Operation.COLLECT,
     amount: int = 0,
     key: str = "",
@@ -116,16 +116,16 @@ def choose(
 ) -> Route:
     """Rank the candidates that serve the network and admit calls; equal ones keep the order given.
 
-    `pinned` allows only that rail; `spent` are rails whose attempt at this payment has already failed. `key`
-    identifies the payment: a split always sends the same payment to the same rail. `probe`: this payment may
-    test whether the rail that would be first at full health has recovered. `environment`: that of the order's
-    mode; accounts of the other one are never chosen.
+    `pinned` allows only that rail; `excluded` are rails that the order must not use now. `key` identifies the
+    payment: a split always sends the same payment to the same rail. `probe`: this payment may test whether
+    the rail that would be first at full health has recovered. `environment`: that of the order's mode;
+    accounts of the other one are never chosen.
     """
     eligible: list[Candidate] = []
     skipped_rails: list[dict[str, Any]] = []
     waits: list[float] = []
     for candidate in candidates:
-        skipped = why_not(candidate, network, pinned, spent, operation, environment)
+        skipped = why_not(candidate, network, pinned, excluded, operation, environment)
         if skipped is None and candidate.unconfirmed:
             skipped = UNCONFIRMED
             waits.append(_UNCONFIRMED_WAIT_S)
@@ -219,7 +219,7 @@ def why_not(
     candidate: Candidate,
     network: Network | None,
     pinned: str | None,
-    spent: frozenset[str],
+    excluded: frozenset[str],
     operation: Operation,
     environment: Environment,
 ) -> str | None:
@@ -227,7 +227,7 @@ def why_not(
     reason only when there is no other."""
     if pinned is not None and candidate.rail != pinned:
         return "another_rail_pinned"
-    if candidate.rail in spent:
+    if candidate.rail in excluded:
         return "already_tried"
     if operation not in candidate.capabilities.operations:
         return f"cannot_{operation.value}"

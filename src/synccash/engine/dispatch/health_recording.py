@@ -29,12 +29,18 @@ class HealthRecordingDispatch:
     floats: RailFloats
 
     async def send(
-        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
+        self, rail: Rail, order: SendOrder, *, with_retries: bool, breaker_may_refuse: bool, within_s: float
     ) -> SendResult:
         """Send, and record whether the rail accepted the order and how long it took."""
         key = (rail.name, order.network.value if order.network else "", order.operation.value)
         with self.health.waiting(key):
-            sent = await self.inner.send(rail, order, patient=patient, gated=gated, within_s=within_s)
+            sent = await self.inner.send(
+                rail,
+                order,
+                with_retries=with_retries,
+                breaker_may_refuse=breaker_may_refuse,
+                within_s=within_s,
+            )
         self._record_send(key, sent)
         if order.operation is not Operation.COLLECT and sent.tries > 0:
             self._record_float(rail.name, order, sent)

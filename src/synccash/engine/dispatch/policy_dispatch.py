@@ -100,10 +100,10 @@ def judge_float(result: FloatAnswer | BaseException) -> Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _SendMode:
-    """The options of a send: `patient` with retries, `gated` with a breaker that may refuse it."""
+    """The options of a send. See engine.ports.Dispatch."""
 
-    patient: bool
-    gated: bool
+    with_retries: bool
+    breaker_may_refuse: bool
 
 
 @dataclass(slots=True)
@@ -111,8 +111,8 @@ class PolicyDispatch:
     """Calls rails through policies that share one breaker for each rail and operation.
 
     `breaker_of` returns the live breaker of a name such as `mtn_momo:collect`, `budget_of` its retry budget,
-    `profile_of` its profile. A profile's retry applies only to patient sends, which no other rail can take
-    over; its `total_timeout` bounds a send including all waits.
+    `profile_of` its profile. A profile's retry applies only to sends `with_retries`, which no other rail can
+    take over; its `total_timeout` bounds a send including all waits.
     """
 
     breaker_of: Callable[[str], CircuitBreaker]
@@ -127,12 +127,12 @@ class PolicyDispatch:
     _inquiry_policies: dict[tuple[str, str], Policy] = field(default_factory=dict[tuple[str, str], Policy])
 
     async def send(
-        self, rail: Rail, order: SendOrder, *, patient: bool, gated: bool, within_s: float
+        self, rail: Rail, order: SendOrder, *, with_retries: bool, breaker_may_refuse: bool, within_s: float
     ) -> SendResult:
         """Send under the rail's policy. See engine.ports.Dispatch."""
         began = self.clock.monotonic()
         tries = _Tries(rail, order, self.settings.attempt_timeout_s)
-        policy = self._send_policy(rail.name, order.operation, _SendMode(patient, gated))
+        policy = self._send_policy(rail.name, order.operation, _SendMode(with_retries, breaker_may_refuse))
         try:
             with deadline(within_s, clock=self.clock.monotonic):
                 answer = await policy.call(tries.send)
@@ -228,10 +228,10 @@ class PolicyDispatch:
             profile = self.profile_of(name)
             policy = self._send_policies[key] = Policy(
                 name,
-                retry=profile.retry if mode.patient else None,
+                retry=profile.retry if mode.with_retries else None,
                 breaker=self.breaker_of(name),
                 budget=self.budget_of(name),
-                gated=mode.gated,
+                gated=mode.breaker_may_refuse,
                 total_timeout=profile.total_timeout,
                 interrupt=False,
                 classify=judge_send,

@@ -91,17 +91,17 @@ class Router:
         default_factory=dict[tuple[Network | None, Operation], float]
     )
 
-    def route(self, order: Routed, spent: frozenset[str] = frozenset()) -> Route:
-        """Choose a rail for the payment or payout, leaving out those in `spent`."""
+    def route(self, order: Routed, excluded: frozenset[str] = frozenset()) -> Route:
+        """Choose a rail for the payment or payout, leaving out those in `excluded`."""
         query = routing_query_of(order)
-        route = self._choose(query, spent, probe=not spent and self._may_probe(query))
+        route = self._choose(query, excluded, probe=not excluded and self._may_probe(query))
         if route.reason == RECOVERY_PROBE:
             self._probed[query.network, query.operation] = self.health.now()
         return route
 
-    def failover_rail(self, order: Routed, spent: frozenset[str]) -> str | None:
-        """Return the rail that would take the order if all of `spent` fail; None when there is none."""
-        return self._choose(routing_query_of(order), spent, probe=False).chosen
+    def failover_rail(self, order: Routed, excluded: frozenset[str]) -> str | None:
+        """Return the rail that would take the order if all of `excluded` fail; None when there is none."""
+        return self._choose(routing_query_of(order), excluded, probe=False).chosen
 
     @property
     def has_live_account(self) -> bool:
@@ -147,12 +147,12 @@ class Router:
             )
         return {"chosen": route.chosen, "reason": route.reason, "considered": considered}
 
-    def _choose(self, query: RoutingQuery, spent: frozenset[str], *, probe: bool) -> Route:
+    def _choose(self, query: RoutingQuery, excluded: frozenset[str], *, probe: bool) -> Route:
         return choose(
             [self._candidate(name, rail, query) for name, rail in self.rails.items()],
             network=query.network,
             pinned=query.pinned,
-            spent=spent,
+            excluded=excluded,
             operation=query.operation,
             amount=query.amount,
             key=query.key,

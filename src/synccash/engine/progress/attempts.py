@@ -36,9 +36,9 @@ class Attempts:
     references: ReferenceKey
     public_url: str
 
-    def route(self, order: Routed, spent: frozenset[str] = frozenset()) -> Route:
-        """Choose a rail for the payment or payout, leaving out those in `spent`."""
-        return self.router.route(order, spent)
+    def route(self, order: Routed, excluded: frozenset[str] = frozenset()) -> Route:
+        """Choose a rail for the payment or payout, leaving out those in `excluded`."""
+        return self.router.route(order, excluded)
 
     def first(self, order: Routed, rail: str, *, sequence: int = 1) -> Attempt:
         """Return a prepared attempt at the payment or payout through `rail`."""
@@ -50,9 +50,9 @@ class Attempts:
         account = self.rails[debit.rail].account if self.at_present_account(debit) else debit.account
         return self._prepared(refund, refund_identity(refund, payment), account, sequence)
 
-    def lost(self, case: Case, rail: str, sequence: int) -> Attempt:
-        """Return the attempt that the order would have had at `rail` as number `sequence`, if the database
-        lost one there: sent, with an unknown outcome."""
+    def as_if_lost_at(self, case: Case, rail: str, sequence: int) -> Attempt:
+        """Return the attempt that the order would have had at `rail` as number `sequence` if the database
+        has lost one there: sent, with an unknown outcome."""
         return replace(
             self._numbered(case, rail, sequence),
             state=AttemptState.UNKNOWN,

@@ -32,14 +32,14 @@ from synccash.payments.case import (
 from synccash.payments.errors import InternalError
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.lifecycle import (
-    begin,
     expired,
     failed,
     in_risk_review,
     queued,
-    reflect,
     settle_late_success,
     under_review,
+    with_next_attempt,
+    with_status_of,
 )
 from synccash.payments.payment import StatusDetail
 from synccash.payments.ports import Clock
@@ -51,8 +51,8 @@ from synccash.payments.routing import FLOAT_TOO_LOW, UNCONFIRMED, Route
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """Has one method for each situation of an order. A returned commit that keeps the lease must be followed
-    by a send."""
+    """Has one method for each situation of an order. A returned commit that keeps the lease is followed by a
+    send, except that of `callbacks_checked`, after which the work on the order goes on."""
 
     attempts: Attempts
     commit_builder: CommitBuilder
@@ -87,7 +87,7 @@ class Decisions:
             return self._queue(case, after, sent.answer.retry_after_s, entry)
         if self._needs_search_first(case, after):
             return self._queue_until_searched(case, after, entry)
-        order = reflect(case.order, after, now=self.clock.now(), action=sent.answer.next_action)
+        order = with_status_of(case.order, after, now=self.clock.now(), action=sent.answer.next_action)
         order = self._review_if_overdue(case, after, order)
         due_in_s = self._ask_after_send_s(replace(case, as_of=self.clock.now()), after)
         lease = self.timing.release_ended(case, after) if order.status.is_final else ReleaseLease(due_in_s)
@@ -140,7 +140,7 @@ class Decisions:
             return self._queue_until_searched(case, after, entry)
         if is_short_of_float(after) and not other_paid:
             return self._queue(case, after, None, entry)
-        order = reflect(case.order, after, now=self.clock.now())
+        order = with_status_of(case.order, after, now=self.clock.now())
         if not other_paid:
             lease = self.timing.release_ended(case, after)
             # The order may have been sent to another rail by an attempt that a recovery has lost.
@@ -166,7 +166,7 @@ class Decisions:
         if is_expired(case):
             order = expired(case.order, now=self.clock.now())
         else:
-            order = reflect(case.order, closed, now=self.clock.now())
+            order = with_status_of(case.order, closed, now=self.clock.now())
         timeline = (self.commit_builder.entry("rail_answered", facts),)
         lease = self.timing.release_ended(case, closed)
         return self.commit_builder.commit(case, order, closed, lease=lease, timeline=timeline)
@@ -229,7 +229,7 @@ class Decisions:
             return self.commit_builder.commit(case, order, after, lease=lease, timeline=(entry,))
         if any(attempt.state is AttemptState.NOT_SENT for attempt in case.attempts if attempt.id != after.id):
             return self._queue(case, after, sent.answer.retry_after_s, entry)
-        order = reflect(case.order, after, now=self.clock.now())
+        order = with_status_of(case.order, after, now=self.clock.now())
         lease = self.timing.release_ended(case, after)
         return self.commit_builder.commit(case, order, after, lease=lease, timeline=(entry,))
 
@@ -239,7 +239,7 @@ class Decisions:
         after = replace(after, retry_decision="queued")
         now = self.clock.now()
         is_unsent = after.state is AttemptState.NOT_SENT
-        order = reflect(case.order, after, now=now) if is_unsent else queued(case.order, now=now)
+        order = with_status_of(case.order, after, now=now) if is_unsent else queued(case.order, now=now)
         if self.timing.is_refund_overdue(case):
             # The refund is retried even while it is under review: it has only this rail, which may recover.
             order = under_review(order, now=now)
@@ -343,7 +343,7 @@ class Decisions:
         elif all(attempt.state.is_final for attempt in adopted) and case.live is None:
             last = adopted[-1]
             ends = not last.may_fail_over
-            order = reflect(order, last, now=now) if ends else queued(order, now=now)
+            order = with_status_of(order, last, now=now) if ends else queued(order, now=now)
         timeline = tuple(
             self.commit_builder.entry(
                 "adopted",
@@ -392,7 +392,7 @@ class Decisions:
         """Send the same reference to the same rail again; the commit counts the send before it leaves."""
         again = replace(after, sends=after.sends + 1, not_founds=0)
         entry = self.commit_builder.entry("sent_again", {"attempt": after.id, "send": again.sends})
-        order = self._review_if_overdue(case, again, reflect(case.order, again, now=self.clock.now()))
+        order = self._review_if_overdue(case, again, with_status_of(case.order, again, now=self.clock.now()))
         if order.version == case.order.version:
             # A process that read the order before this send must not end it by that older state.
             order = replace(order, version=order.version + 1, updated_at=self.clock.now())
@@ -411,7 +411,7 @@ class Decisions:
         """
         age = age_s(case, after)
         wait_s = self.timing.next_inquiry_s(after, age)
-        order = reflect(case.order, after, now=self.clock.now(), action=answer.next_action)
+        order = with_status_of(case.order, after, now=self.clock.now(), action=answer.next_action)
         detail_before = case.order.status_detail
         if answer.status_at_rail is RailStatus.NO_INFORMATION and is_otp_outcome_unknown(case, after):
             order = case.order
@@ -565,7 +565,7 @@ class Decisions:
 def _with_attempts(order: Order, adopted: Sequence[Attempt]) -> Order:
     """Return the order with the attempts that the database had lost."""
     last = max(adopted, key=lambda attempt: attempt.sequence)
-    return begin(order, last)
+    return with_next_attempt(order, last)
 
 
 def _is_whole(attempt: Attempt, order: Order) -> bool:
@@ -586,4 +586,4 @@ def _next_version(case: Case, order: Order, *, now: datetime) -> Order:
 def _begun(case: RoutedCase, attempt: Attempt, route: Route) -> Order:
     """Return the order with its next attempt and the routing decision."""
     before = case.order
-    return replace(begin(before, attempt), routing=route.explained(), version=before.version + 1)
+    return replace(with_next_attempt(before, attempt), routing=route.explained(), version=before.version + 1)

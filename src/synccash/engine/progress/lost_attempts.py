@@ -69,7 +69,7 @@ class LostAttempts:
         unknown = self.unknown.setdefault(search, set())
         for sequence in range(first, first + self.depth):
             for rail in self._eligible(case):
-                attempt = self.attempts.lost(case, rail, sequence)
+                attempt = self.attempts.as_if_lost_at(case, rail, sequence)
                 if (rail, attempt.reference) in unknown:
                     continue
                 details = self.attempts.details_of(case, attempt)

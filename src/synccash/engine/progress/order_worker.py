@@ -4,8 +4,9 @@ This module decides which rails to ask, in which order, and what to do when a co
 turns an answer into the order's next commit; `attempt_timing` says when the order is due again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from synccash.engine.commit_builder import CommitBuilder, committed_case
 from synccash.engine.ports import AccountRail, Dispatch, OrderStore
@@ -63,13 +64,13 @@ class OrderWorker:
         last committed, or None when a commit was refused: read the order again.
         """
         while True:
-            resend = attempt.evidence is not None
+            resend = attempt.was_sent_before
             other = None if resend else self._other_rail(case, attempt)
             sent = await self.dispatch.send(
                 self.rails[attempt.rail],
                 self.attempts.order_for(case, attempt),
-                patient=other is None and not resend,
-                gated=not resend,
+                with_retries=other is None and not resend,
+                breaker_may_refuse=not resend,
                 within_s=self._sendable_s(case, leased_at),
             )
             after = attempt.after_send(
@@ -80,15 +81,10 @@ class OrderWorker:
             commit = self.decisions.after_send(case, attempt, after, sent)
             leased_at = self.clock.monotonic()
             committed = await self._record(case, commit)
-            if committed is None and commit.before_expiry:
-                # The order may have expired, which forbids another rail: then the dead attempt ends it.
-                commit = self.decisions.after_send(case, attempt, after, sent, allow_failover=False)
-                committed = await self._record(case, commit)
-            if committed is None and commit.outside_recovery:
-                # A recovery may have begun since the order was read.
-                commit = self.decisions.after_send(replace(case, held=True), attempt, after, sent)
-                committed = await self._record(case, commit)
-            if committed is None or isinstance(commit.lease, ReleaseLease):
+            if committed is None:
+                decide = self.decisions.after_send
+                return await self._record_without_send(case, commit, decide, attempt, after, sent)
+            if isinstance(commit.lease, ReleaseLease):
                 return committed
             case, attempt = committed, _to_send(committed)
 
@@ -223,14 +219,8 @@ class OrderWorker:
         self.feedback.ended(case, after)
         commit = self.decisions.ended(case, after, answer)
         committed = await self._commit_and_send(case, commit)
-        if committed is None and commit.before_expiry:
-            # As after a send: the order may have expired, which forbids another rail.
-            commit = self.decisions.ended(case, after, answer, allow_failover=False)
-            committed = await self._record(case, commit)
-        if committed is None and commit.outside_recovery:
-            # As after a send: a recovery may have begun.
-            commit = self.decisions.ended(replace(case, held=True), after, answer)
-            committed = await self._record(case, commit)
+        if committed is None:
+            return await self._record_without_send(case, commit, self.decisions.ended, after, answer)
         return committed
 
     async def _resend(self, case: Case, after: Attempt) -> Case | None:
@@ -306,6 +296,24 @@ class OrderWorker:
 
     async def _record(self, case: Case, commit: Commit) -> Case | None:
         return committed_case(case, commit) if await self.order_store.record(commit) else None
+
+    async def _record_without_send(
+        self, case: Case, refused: Commit, decide: Callable[..., Commit], *facts: Any
+    ) -> Case | None:
+        """Decide again after the store has refused a commit, and send nothing. Returns None when each commit
+        was refused: then another process has changed the order.
+
+        Of the reasons for a refusal, two concern only what follows the end of the attempt. The order may have
+        expired, which forbids another rail: then the end of the attempt ends the order. Or a recovery may
+        have begun since the order was read: then the order is neither sent nor ended.
+        """
+        commit, committed = refused, None
+        if commit.before_expiry:
+            commit = decide(case, *facts, allow_failover=False)
+            committed = await self._record(case, commit)
+        if committed is None and commit.outside_recovery:
+            committed = await self._record(case, decide(replace(case, held=True), *facts))
+        return committed
 
     async def _commit_and_send(self, case: Case, commit: Commit) -> Case | None:
         """Commit, and send when the commit keeps the lease."""

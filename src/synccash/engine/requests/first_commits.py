@@ -78,7 +78,7 @@ class FirstCommits:
         timeline = (*timeline, self.commit_builder.entry("routed", route.explained()))
         if route.chosen is not None:
             attempt = self.attempts.first(order, route.chosen)
-            return self._to_work_on(claim, lifecycle.begin(order, attempt), attempt, timeline)
+            return self._to_work_on(claim, lifecycle.with_next_attempt(order, attempt), attempt, timeline)
         now = self.clock.now()
         if route.wait_s is None:
             ended = lifecycle.failed(order, Failure(FailureCode.NO_RAIL_AVAILABLE), now=now)

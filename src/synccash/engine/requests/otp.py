@@ -112,7 +112,7 @@ class OtpSubmitter:
         if answer.evidence is Evidence.AMBIGUOUS:
             return payment
         action = answer.next_action if answer.evidence is Evidence.ACCEPTED else asked.next_action
-        return lifecycle.reflect(payment, live, now=self.clock.now(), action=action)
+        return lifecycle.with_status_of(payment, live, now=self.clock.now(), action=action)
 
 
 def _attempt_awaiting_otp(case: PaymentCase) -> Attempt:

@@ -127,7 +127,7 @@ class ReviewRequests:
             raise StateConflictError(
                 f"this order cannot have been sent to the rail {rail}; possible rails: {', '.join(possible)}"
             )
-        return self.attempts.lost(case, rail, case.next_sequence)
+        return self.attempts.as_if_lost_at(case, rail, case.next_sequence)
 
     def _resolved(
         self, case: Case, answer: StatusAnswer, lost: Attempt | None
@@ -138,7 +138,7 @@ class ReviewRequests:
         now = self.clock.now()
         if lost is not None:
             found = lost.after_inquiry(answer)
-            begun = lifecycle.begin(case.order, found)
+            begun = lifecycle.with_next_attempt(case.order, found)
             return _fenced(lifecycle.succeeded(begun, found, now=now)), (found,)
         moved = any(a.money_moved for a in case.attempts if a is not case.live)
         if case.live is not None and not (moved and answer.status_at_rail is RailStatus.SUCCEEDED):
@@ -146,7 +146,7 @@ class ReviewRequests:
             if answer.status_at_rail is RailStatus.FAILED:
                 # The operator's finding replaces the rail's earlier report.
                 after = replace(after, moved_at=None)
-            return _fenced(lifecycle.reflect(case.order, after, now=now)), (after,)
+            return _fenced(lifecycle.with_status_of(case.order, after, now=now)), (after,)
         if answer.status_at_rail is RailStatus.FAILED:
             return _fenced(lifecycle.failed(case.order, _FAILED_BY_HAND, now=now)), ()
         paid = _paying_attempt(case, answer.amount)
