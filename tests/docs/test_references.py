@@ -27,10 +27,16 @@ PATH = re.compile(r"[\w.\-<>*]+(/[\w.\-<>*]+)*/?")
 FILE = re.compile(r".*\.(?:py|sql|lua|md|toml|txt)|.*/")
 NAME = re.compile(r"(?:[A-Z][a-z]+){2,}(?:\.\w+)?|_?[A-Za-z]+(?:_[A-Za-z]+)+")
 """A class, with a member or without one, or a name in snake case."""
+LIST = r"((?:`[^`\n]+`(?:, and |, or |, | and | or | of )?)+)"
+"""One code span, or several in a list."""
+NAME_IN_FILE = re.compile(LIST + r" in `([^`\n]+)`")
+FILE_HAS_NAME = re.compile(r"`([^`\n]+)`: (?:the )?" + LIST)
+IDENTIFIER = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*")
 STARTS = frozenset(
     entry.name for top in (ROOT, SOURCE) for entry in top.iterdir() if entry.is_dir() and entry.name[0] != "."
 )
 """The folders at the top of the repository and of the package: a path starts with one of them."""
+SUFFIXES = (".py", ".sql", ".lua")
 RAILS = [folder.name for folder in (SOURCE / "rails").iterdir() if folder.is_dir() and folder.name[0] != "_"]
 WRITTEN_ELSEWHERE = frozenset({"synccash.toml", "out/"})
 """What an operator or a benchmark writes."""
@@ -65,15 +71,40 @@ def named_paths(page: Path) -> Iterator[str]:
 
 
 def exists(path: str) -> bool:
-    """True when the path exists from the top of the repository, or anywhere in the package, the tests or the
-    documents; `<rail>` stands for the name of any rail."""
-    if path in WRITTEN_ELSEWHERE:
-        return True
+    """True when the path exists, or is written by someone else."""
+    return path in WRITTEN_ELSEWHERE or any(True for _ in places(path))
+
+
+def places(path: str) -> Iterator[Path]:
+    """Yield what the path stands for: from the top of the repository, or anywhere in the package, the tests,
+    the benchmarks or the documents; `<rail>` stands for the name of any rail."""
     if "<rail>" in path:
-        return any(exists(path.replace("<rail>", rail)) for rail in RAILS)
+        for rail in RAILS:
+            yield from places(path.replace("<rail>", rail))
+        return
     name = path.rstrip("/")
-    tops = (SOURCE, ROOT / "tests", ROOT / "docs")
-    return any(True for _ in ROOT.glob(name)) or any(True for top in tops for _ in top.rglob(name))
+    yield from ROOT.glob(name)
+    for top in (SOURCE, ROOT / "tests", ROOT / "bench", ROOT / "docs"):
+        yield from top.rglob(name)
+
+
+def names_and_files(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each name with its file, where the text says "`name` in `path`" or "`path`: `name`"."""
+    pairs = [(names, path) for names, path in NAME_IN_FILE.findall(text)]
+    pairs += [(names, path) for path, names in FILE_HAS_NAME.findall(text)]
+    for names, path in pairs:
+        if FILE.fullmatch(path) and PATH.fullmatch(path) and path not in WRITTEN_ELSEWHERE:
+            yield from ((name, path) for name in CODE.findall(names) if IDENTIFIER.fullmatch(name))
+
+
+def is_in(name: str, path: str) -> bool:
+    """True when one file of the path has the name, and its member if it has one."""
+    parts = name.split(".")
+    for place in places(path):
+        files = [place] if place.is_file() else [file for file in place.rglob("*") if file.suffix in SUFFIXES]
+        if any(set(parts) <= set(re.findall(r"\w+", file.read_text(encoding="utf-8"))) for file in files):
+            return True
+    return False
 
 
 def test_decisions_are_numbered_without_gaps():
@@ -144,9 +175,28 @@ def test_names_in_the_documents_exist(page: Path):
     assert sorted(name for name in names if name.removeprefix("SYNCCASH_").lower() not in words()) == []
 
 
+@pytest.mark.parametrize("page", CURRENT_PAGES, ids=identifier)
+def test_names_are_in_the_files_that_the_documents_say(page: Path):
+    text = FENCED.sub("", page.read_text(encoding="utf-8"))
+    assert [f"{name} in {path}" for name, path in names_and_files(text) if not is_in(name, path)] == []
+
+
+def test_a_name_is_looked_for_in_the_file_that_a_sentence_names():
+    text = "`a_one`, `B.two` and `c` in `payments/money.py`. 1. `engine/leases.py`: `Held`, the `lease_s`."
+    assert list(names_and_files(text)) == [
+        ("a_one", "payments/money.py"),
+        ("B.two", "payments/money.py"),
+        ("c", "payments/money.py"),
+        ("Held", "engine/leases.py"),
+    ]
+    assert is_in("HeldLeases", "engine/leases.py")
+    assert not is_in("HeldLeases", "payments/money.py")
+    assert not is_in("HeldLeases.pesewas", "engine/leases.py")
+
+
 @cache
 def words() -> frozenset[str]:
     """Return every word of the sources, in lower case."""
     tops = (ROOT / "src", ROOT / "tests", ROOT / "bench", ROOT / "examples")
-    files = (file for top in tops for file in top.rglob("*") if file.suffix in (".py", ".sql", ".lua"))
+    files = (file for top in tops for file in top.rglob("*") if file.suffix in SUFFIXES)
     return frozenset(word for file in files for word in re.findall(r"\w+", file.read_text().lower()))
