@@ -39,6 +39,13 @@ _PROBE_POLL_S = 0.25
 _STATISTICS = {field.name for field in fields(Statistics)}
 _DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, ValueError)
 BreakerMessage = dict[str, Any]
+"""A change of one breaker, as `scripts` encodes it, with three numbers:
+`version` counts the operators' actions on the breaker, over all processes. A change from before the latest
+action is ignored.
+`number` counts the changes that the process `instance` has published. A change with a lower number than an
+earlier message of the process had is late, and is ignored.
+`rounds` counts how often the breaker has opened since it was last closed: it stays open longer each time.
+"""
 
 
 class SharedBreakers:
