@@ -56,6 +56,10 @@ async def operators(database_url):
         yield found
 
 
+def hash_of(token):
+    return sha256(token.secret.encode()).digest()
+
+
 def code_now(operators, person, steps=0):
     return person.code(operators.clock.now().timestamp() + 30 * steps)
 
@@ -171,8 +175,10 @@ async def test_sign_ins_wait_for_one_hash_at_a_time_and_a_crowd_is_refused(opera
 async def test_a_disabled_operator_and_a_reset_one_lose_their_tokens(operators):
     await enrolled(operators, "ama", "admin")
     kofi = await enrolled(operators, "kofi", "operator")
-    made = await operators.create_token("kofi", "script", 30)
-    hashed = sha256(made.secret.encode()).digest()
+    first = await operators.sign_in("kofi", PASSWORD, code_now(operators, kofi), HOME)
+    made = await operators.create_token("kofi", "script", 30, token=hash_of(first.token))
+    hashed = hash_of(made)
+    operators.clock.forward(30)
     assert await operators.store.credential(hashed) is not None
     await operators.disable("kofi", by="operator:ama", reason="left")
     assert await operators.store.credential(hashed) is None
@@ -188,6 +194,66 @@ async def test_a_disabled_operator_and_a_reset_one_lose_their_tokens(operators):
     await operators.enrol("kofi", enrolment.code, "another long password", HOME)
     with pytest.raises(SignInRefusedError):
         await operators.enrol("kofi", enrolment.code, "a third long password", HOME)
+
+
+async def test_a_revoked_token_makes_no_new_one(operators):
+    # A process may have the token in its cache for 5 s more.
+    kofi = await enrolled(operators, "kofi", "operator")
+    stolen = hash_of((await operators.sign_in("kofi", PASSWORD, code_now(operators, kofi), HOME)).token)
+    await operators.reset("kofi", by="operator:ama", reason="stolen laptop")
+    with pytest.raises(SignInRefusedError):
+        await operators.create_token("kofi", "for later", 365, token=stolen)
+    assert await operators.tokens("kofi") == []
+
+
+async def test_an_api_token_makes_none_that_lives_longer(operators):
+    kofi = await enrolled(operators, "kofi", "operator")
+    session = (await operators.sign_in("kofi", PASSWORD, code_now(operators, kofi), HOME)).token
+    month = await operators.create_token("kofi", "report", 30, token=hash_of(session))
+    assert month.expires_at > session.expires_at
+    year = await operators.create_token("kofi", "for ever", 365, token=hash_of(month))
+    assert year.expires_at == month.expires_at
+    day = await operators.create_token("kofi", "short", 1, token=hash_of(month))
+    assert day.expires_at < month.expires_at
+
+
+@pytest.mark.parametrize("change", ["reset", "password"])
+async def test_a_sign_in_that_is_under_way_does_not_survive_a_reset_or_a_new_password(operators, change):
+    kofi = await enrolled(operators, "kofi", "operator")
+
+    class Meanwhile(PasswordHashes):
+        async def verify(self, stored, password):
+            found = await super().verify(stored, password)
+            if change == "reset":
+                await operators.reset("kofi", by="operator:ama", reason="stolen laptop")
+            else:
+                other = await operators.passwords.make("another long password")
+                await operators.store.set_password((await operators.store.all())[0].id, other, token=b"")
+            return found
+
+    racing = Operators(operators.store, operators.audit, Meanwhile(), operators.clock, operators.identities)
+    with pytest.raises(SignInRefusedError):
+        await racing.sign_in("kofi", PASSWORD, code_now(operators, kofi), HOME)
+    assert await operators.tokens("kofi") == []
+
+
+@pytest.mark.parametrize("change", ["disable", "role"])
+async def test_two_admins_who_end_each_other_at_once_do_not_both_succeed(operators, change):
+    for name in ("ama", "esi"):
+        await enrolled(operators, name, "admin")
+    for _ in range(5):
+        if change == "disable":
+            both = [operators.disable(name, by="operator:x", reason="x") for name in ("ama", "esi")]
+        else:
+            both = [
+                operators.set_role(name, OperatorRole.VIEWER, by="operator:x", reason="x")
+                for name in ("ama", "esi")
+            ]
+        results = await asyncio.gather(*both, return_exceptions=True)
+        assert sum(isinstance(one, StateConflictError) for one in results) == 1, results
+        for name in ("ama", "esi"):
+            await operators.enable(name, by="operator:x", reason="x")
+            await operators.set_role(name, OperatorRole.ADMIN, by="operator:x", reason="x")
 
 
 async def test_the_last_admin_stays(operators):
@@ -238,6 +304,7 @@ async def test_over_http_an_operator_enrols_signs_in_and_signs_out(database_url)
         )
         assert done.status_code == 200, done.text
         totp = pyotp.TOTP(done.json()["totp_secret"])
+        hidden = {"name": "tokens", "role": "viewer", "reason": "x"}
         short = {"name": "ama", "password": PASSWORD, "totp": "12345"}
         assert (await api.client.post("/api/v1/operators/sign-in", json=short)).status_code == 422
         body = {**short, "totp": totp.at(int(time.time()))}
@@ -246,6 +313,8 @@ async def test_over_http_an_operator_enrols_signs_in_and_signs_out(database_url)
         again = await api.client.post("/api/v1/operators/sign-in", json=body)
         assert (again.status_code, again.json()["code"]) == (401, "sign_in_refused")
         token = bearer(signed_in.json()["token"])
+        refused = await api.client.post("/api/v1/operators", json=hidden, headers=token)
+        assert (refused.status_code, "tokens" in refused.text) == (422, True), "no call would reach it"
         listed = await api.client.get("/api/v1/operators", headers=token)
         assert [one["name"] for one in listed.json()["data"]] == ["ama"]
         for secret in (PASSWORD, totp.secret, "argon2"):

@@ -12,7 +12,7 @@ from synccash.administration.passwords import PasswordHashes
 from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.payments.access import OperatorRole
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
-from synccash.payments.operator import Enrolment, OperatorName
+from synccash.payments.operator import Enrolment, NewOperatorName
 from synccash.settings.loader import Settings
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.database import Database
@@ -34,10 +34,11 @@ def has_no_operator(settings: Settings) -> bool:
 def create_operator(settings: Settings, name: str, role: str, reason: str) -> dict[str, Any]:
     """Adds an operator and returns the enrolment code. Raises AdministrationError."""
     try:
-        msgspec.convert(name, OperatorName)
+        msgspec.convert(name, NewOperatorName)
     except msgspec.ValidationError as error:
         raise AdministrationError(
-            f"{name}: expected 2 to 40 lower-case letters, digits, dots or hyphens, beginning with a letter"
+            f"{name}: expected 2 to 40 lower-case letters, digits, dots or hyphens, beginning with a letter, "
+            "and none of enrol, password, sign-in, sign-out, tokens"
         ) from error
     return _enrolment(
         settings,

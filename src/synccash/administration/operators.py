@@ -7,6 +7,7 @@ import hmac
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import sha256
 
 import pyotp
@@ -87,14 +88,20 @@ class Operators:
         # The same work for every name and every wrong part, so that the time tells nothing.
         is_password = await self.passwords.verify(None if found is None else found.password_hash, password)
         step = self._step_of(code, _DECOY_SECRET if found is None else found.totp_secret or _DECOY_SECRET)
-        if found is None or not is_password or step is None or found.is_disabled:
+        stored = None if found is None else found.password_hash
+        if found is None or stored is None or not is_password or step is None or found.is_disabled:
             log.warning("operator_sign_in_refused", operator_id=None if found is None else found.id)
             raise SignInRefusedError
         if not await self.store.use_step(found.id, step):
             log.warning("operator_sign_in_refused", operator_id=found.id, totp_code_used_before=True)
             raise SignInRefusedError
         await self.store.signed_in(found.id, address, (by_address, by_name))
-        token = await self._issue(name, "session", "sign-in", SESSION_S)
+        secret, token_id = self._new_token()
+        token = _issued(
+            token_id,
+            secret,
+            await self.store.add_session(token_id, name, _hashed(secret), SESSION_S, password_hash=stored),
+        )
         operator = await self.store.operator(name)
         if operator is None or token is None:
             raise SignInRefusedError
@@ -189,7 +196,8 @@ class Operators:
         """
         await self._require_another_admin(name)
         await self.audit.note(actor=by, action="operator_disable", target=name, reason=reason)
-        await self.store.disable(name)
+        if not await self.store.disable(name):
+            raise _last_admin(name)
         return await self._one(name)
 
     async def enable(self, name: str, *, by: str, reason: str) -> Operator:
@@ -208,22 +216,31 @@ class Operators:
             await self._require_another_admin(name)
         await self._one(name)
         await self.audit.note(actor=by, action="operator_role", target=name, reason=_with(role, reason))
-        await self.store.set_role(name, role)
+        if not await self.store.set_role(name, role):
+            raise _last_admin(name)
         return await self._one(name)
 
     async def tokens(self, name: str) -> Sequence[OperatorToken]:
         """Return an operator's valid tokens, oldest first."""
         return await self.store.tokens(name)
 
-    async def create_token(self, name: str, label: str, days: int) -> IssuedToken:
-        """Create an API token for an operator. Raises SignInRefusedError if the operator was disabled."""
+    async def create_token(self, name: str, label: str, days: int, *, token: bytes) -> IssuedToken:
+        """Create an API token for an operator. `token` is the hash of the caller's; if that is an API token,
+        the new one expires no later.
+
+        Raises SignInRefusedError if the caller's token was revoked.
+        """
         await self.audit.note(
             actor=actor_of(name), action="operator_token_create", target=name, reason=f"{label}, {days} days"
         )
-        token = await self._issue(name, "api", label, days * _DAY_S)
-        if token is None:
+        secret, token_id = self._new_token()
+        expires_at = await self.store.add_api_token(
+            token_id, name, _hashed(secret), label, days * _DAY_S, made_with=token
+        )
+        made = _issued(token_id, secret, expires_at)
+        if made is None:
             raise SignInRefusedError
-        return token
+        return made
 
     async def revoke_token(self, name: str, token_id: str) -> None:
         """Revoke an operator's own token. Raises ObjectNotFoundError."""
@@ -237,11 +254,9 @@ class Operators:
         """Revoke the token with this SHA-256."""
         await self.store.revoke_token(name, secret_hash=token)
 
-    async def _issue(self, name: str, kind: str, label: str, valid_s: float) -> IssuedToken | None:
-        secret = f"sk_operator_{secrets.token_hex(24)}"
-        token_id = self.identities.new("ot")
-        expires_at = await self.store.add_token(token_id, name, _hashed(secret), kind, label, valid_s)
-        return None if expires_at is None else IssuedToken(id=token_id, secret=secret, expires_at=expires_at)
+    def _new_token(self) -> tuple[str, str]:
+        """Return a new secret and the id of its token."""
+        return f"sk_operator_{secrets.token_hex(24)}", self.identities.new("ot")
 
     async def _one(self, name: str) -> Operator:
         found = await self.store.operator(name)
@@ -256,9 +271,17 @@ class Operators:
             one.name for one in await self.store.all() if one.is_active and one.role is OperatorRole.ADMIN
         ]
         if target.role is OperatorRole.ADMIN and not set(admins) - {name}:
-            raise StateConflictError(
-                f"{name} is the last admin who can sign in: give another operator the role admin first"
-            )
+            raise _last_admin(name)
+
+
+def _issued(token_id: str, secret: str, expires_at: datetime | None) -> IssuedToken | None:
+    return None if expires_at is None else IssuedToken(id=token_id, secret=secret, expires_at=expires_at)
+
+
+def _last_admin(name: str) -> StateConflictError:
+    return StateConflictError(
+        f"{name} is the last admin who can sign in: give another operator the role admin first"
+    )
 
 
 def _enrolment_code() -> str:

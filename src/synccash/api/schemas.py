@@ -12,7 +12,7 @@ from synccash.payments.access import AccessScope
 from synccash.payments.balance import CREDIT_MAX
 from synccash.payments.failure import FailureCode
 from synccash.payments.money import AMOUNT_MAX
-from synccash.payments.operator import PASSWORD_MAX, PASSWORD_MIN, OperatorName
+from synccash.payments.operator import PASSWORD_MAX, PASSWORD_MIN, NewOperatorName, OperatorName
 from synccash.payments.payer import Network
 from synccash.payments.payment import OutgoingStatus, PaymentStatus, RefundStatus, StatusDetail
 from synccash.payments.webhook import ENDPOINT_VERIFICATION, EVENT_TYPES
@@ -298,7 +298,7 @@ class PasswordChangeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 class OperatorBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A new operator."""
 
-    name: _OperatorName
+    name: Annotated[NewOperatorName, described("The name of the operator")]
     role: _Role
     reason: Reason
 

@@ -21,6 +21,20 @@ OperatorName = Annotated[
     ),
 ]
 """The names of operators. They have no underscore and no colon, so none looks like the id of a key."""
+NewOperatorName = Annotated[
+    str,
+    Meta(
+        min_length=2,
+        max_length=40,
+        pattern=r"^(?!(?:enrol|password|sign-in|sign-out|tokens)$)[a-z][a-z0-9.-]{1,39}$(?!\n)",
+        extra={
+            "expected": "2 to 40 lower-case letters, digits, dots or hyphens, beginning with a letter, and "
+            "none of enrol, password, sign-in, sign-out, tokens"
+        },
+    ),
+]
+"""The name of a new operator: none that is a path of its own below `/operators`, because no call would reach
+the operator."""
 PASSWORD_MIN, PASSWORD_MAX = 12, 128
 """The length of a password in characters. NIST SP 800-63B asks for 8; without a list of leaked passwords more
 is safer, and the maximum bounds the work of the hash."""

@@ -106,9 +106,14 @@ async def create_token(
     management: Given[Management],
     operator: Given[str],
 ) -> Json:
-    """Operator: create an API token with the own role. The secret is shown only now."""
+    """Operator: create an API token with the own role. The secret is shown only now.
+
+    One that is created with an API token expires no later than that token.
+    """
     del operator
-    made = await management.operators.create_token(operator_name(request), data.name, data.days)
+    made = await management.operators.create_token(
+        operator_name(request), data.name, data.days, token=_token_hash(request)
+    )
     return json({**_token(made), "name": data.name}, 201)
 
 

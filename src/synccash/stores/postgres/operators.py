@@ -40,7 +40,7 @@ RETURNING enrolment_expires_at
 """
 _ALL = f"SELECT {_COLUMNS} FROM operators ORDER BY created_at, id"  # noqa: S608 - constants
 _ONE = f"SELECT {_COLUMNS} FROM operators WHERE name = $1"  # noqa: S608
-# A reset takes everything away that the former password or a lost phone gave.
+# A reset takes everything away that the former password or a lost phone gave, and what was requested with it.
 _RESET = """
 WITH reset AS (
     UPDATE operators SET password_hash = NULL, totp_secret = NULL, enrolment_hash = $2,
@@ -51,7 +51,11 @@ ended AS (
     UPDATE operator_tokens SET revoked_at = now()
     WHERE operator_id IN (SELECT id FROM reset) AND revoked_at IS NULL
 ),
-forgotten AS (DELETE FROM operator_addresses WHERE operator_id IN (SELECT id FROM reset))
+forgotten AS (DELETE FROM operator_addresses WHERE operator_id IN (SELECT id FROM reset)),
+withdrawn AS (
+    UPDATE approvals SET status = 'expired'
+    WHERE requested_by = 'operator:' || $1 AND status = 'pending' AND EXISTS (SELECT FROM reset)
+)
 SELECT enrolment_expires_at FROM reset
 """
 _ENROL = """
@@ -95,22 +99,60 @@ UPDATE operator_tokens SET revoked_at = now()
 WHERE operator_id IN (SELECT id FROM changed) AND kind = 'session' AND revoked_at IS NULL
     AND secret_hash <> $3
 """
-_DISABLE = """
-WITH disabled AS (
-    UPDATE operators SET disabled_at = coalesce(disabled_at, now()) WHERE name = $1 RETURNING id
+# The rows of all admins are locked, so that two admins who disable each other at once do not both succeed.
+_ACTIVE_ADMINS = """
+admins AS (
+    SELECT name FROM operators WHERE role = 'admin' AND disabled_at IS NULL AND password_hash IS NOT NULL
+    ORDER BY id FOR UPDATE
+)
+"""
+_DISABLE = f"""
+WITH {_ACTIVE_ADMINS},
+disabled AS (
+    UPDATE operators SET disabled_at = coalesce(disabled_at, now())
+    WHERE name = $1 AND (name NOT IN (SELECT name FROM admins) OR (SELECT count(*) FROM admins) > 1)
+    RETURNING id
 ),
 ended AS (
     UPDATE operator_tokens SET revoked_at = now()
     WHERE operator_id IN (SELECT id FROM disabled) AND revoked_at IS NULL
+),
+withdrawn AS (
+    UPDATE approvals SET status = 'expired'
+    WHERE requested_by = 'operator:' || $1 AND status = 'pending' AND EXISTS (SELECT FROM disabled)
 )
 SELECT id FROM disabled
-"""
+"""  # noqa: S608 - constants
 _ENABLE = "UPDATE operators SET disabled_at = NULL WHERE name = $1 RETURNING id"
-_SET_ROLE = "UPDATE operators SET role = $2 WHERE name = $1 RETURNING id"
-_ISSUE = """
+_SET_ROLE = f"""
+WITH {_ACTIVE_ADMINS}
+UPDATE operators SET role = $2
+WHERE name = $1
+    AND ($2 = 'admin' OR name NOT IN (SELECT name FROM admins) OR (SELECT count(*) FROM admins) > 1)
+RETURNING id
+"""  # noqa: S608
+# A token must not survive what revokes the tokens of its operator at the same time. So the password and the
+# caller's token, which were found before, are looked at once more, under locks for which a reset waits.
+_ISSUE_SESSION = """
+WITH owner AS (
+    SELECT id FROM operators WHERE name = $2 AND disabled_at IS NULL AND password_hash = $6 FOR SHARE
+)
 INSERT INTO operator_tokens (id, operator_id, secret_hash, kind, name, expires_at)
-SELECT $1, id, $3, $4, $5, now() + make_interval(secs => $6) FROM operators
-WHERE name = $2 AND disabled_at IS NULL
+SELECT $1, id, $3, 'session', $4, now() + make_interval(secs => $5) FROM owner
+ON CONFLICT (id) DO UPDATE SET id = excluded.id
+RETURNING expires_at
+"""
+# An API token that made others which live longer would never end.
+_ISSUE_FOR_API = """
+WITH issuer AS (
+    SELECT o.id, t.kind, t.expires_at FROM operators o JOIN operator_tokens t ON t.operator_id = o.id
+    WHERE o.name = $2 AND o.disabled_at IS NULL
+        AND t.secret_hash = $6 AND t.revoked_at IS NULL AND t.expires_at > now()
+    FOR SHARE
+)
+INSERT INTO operator_tokens (id, operator_id, secret_hash, kind, name, expires_at)
+SELECT $1, id, $3, 'api', $4,
+    least(now() + make_interval(secs => $5), CASE kind WHEN 'api' THEN expires_at END) FROM issuer
 ON CONFLICT (id) DO UPDATE SET id = excluded.id
 RETURNING expires_at
 """
@@ -153,11 +195,12 @@ RETURNING failures
 _NEXT = """
 SELECT extract(epoch FROM next_at - now())::float8 AS wait_s FROM operator_sign_in_throttle WHERE subject = $1
 """
-# One who was disabled in the last day counts, else an admin could disable all others and then act alone.
+# One who was disabled in the last day counts, else an admin could disable all others and then act alone. So
+# does one who was reset and may enrol again, else the other of two would act alone meanwhile.
 _CAN_APPROVE = """
 SELECT count(*) FROM operators
-WHERE (disabled_at IS NULL OR disabled_at > now() - interval '1 day')
-    AND password_hash IS NOT NULL AND role IN ('operator', 'admin')
+WHERE (disabled_at IS NULL OR disabled_at > now() - interval '1 day') AND role IN ('operator', 'admin')
+    AND (password_hash IS NOT NULL OR (signed_in_at IS NOT NULL AND enrolment_expires_at > now()))
 """
 
 
@@ -257,7 +300,8 @@ class PostgresOperators:
         await self.database.repeat(_CHANGE_LOGIN, operator_id, password_hash, token)
 
     async def disable(self, name: str) -> bool:
-        """Disable an operator and revoke all tokens; False if there is no such operator."""
+        """Disable an operator and revoke all tokens; False for the last admin who can sign in, and where
+        there is no such operator."""
         return bool(await self.database.repeat(_DISABLE, name))
 
     async def enable(self, name: str) -> bool:
@@ -265,14 +309,28 @@ class PostgresOperators:
         return bool(await self.database.repeat(_ENABLE, name))
 
     async def set_role(self, name: str, role: OperatorRole) -> bool:
-        """Change an operator's role; False if there is no such operator."""
+        """Change an operator's role; False where it would leave no admin who can sign in, and if there is no
+        such operator."""
         return bool(await self.database.repeat(_SET_ROLE, name, role.value))
 
-    async def add_token(
-        self, token_id: str, name: str, secret_hash: bytes, kind: str, label: str, valid_s: float
+    async def add_session(
+        self, token_id: str, name: str, secret_hash: bytes, valid_s: float, *, password_hash: str
     ) -> datetime | None:
-        """Add a token of an operator and return when it expires; None if the operator is disabled."""
-        found = await self.database.repeat(_ISSUE, token_id, name, secret_hash, kind, label, valid_s)
+        """Add the token of a sign-in and return when it expires; None if the operator was disabled, or has
+        another password than that of `password_hash` now."""
+        values = (token_id, name, secret_hash, "sign-in", valid_s, password_hash)
+        found = await self.database.repeat(_ISSUE_SESSION, *values)
+        return found[0]["expires_at"] if found else None
+
+    async def add_api_token(
+        self, token_id: str, name: str, secret_hash: bytes, label: str, valid_s: float, *, made_with: bytes
+    ) -> datetime | None:
+        """Add an API token and return when it expires: no later than `made_with`, if that is one too.
+
+        None if the token with the SHA-256 `made_with` is not valid any more.
+        """
+        values = (token_id, name, secret_hash, label, valid_s, made_with)
+        found = await self.database.repeat(_ISSUE_FOR_API, *values)
         return found[0]["expires_at"] if found else None
 
     async def tokens(self, name: str) -> Sequence[OperatorToken]:
