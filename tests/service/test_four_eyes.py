@@ -9,10 +9,12 @@ import pytest
 from api.served import served
 from service.operators import token_of
 from service.test_operators import audit_of, opened_operators
+from synccash.payments.access import OperatorRole
 from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
 
+OPERATOR = OperatorRole.OPERATOR
 PEOPLE = {"ama": "admin", "kofi": "operator", "esi": "operator", "yaw": "viewer"}
 
 
@@ -163,7 +165,9 @@ async def test_an_approved_action_is_executed_after_its_process_has_died(databas
         approval = (await service.resolve("kofi", payment)).json()["id"]
         # The process of the first approval died: before the action, or after it and before the end.
         approvals = PostgresApprovals(Database(service.pool))
-        assert await approvals.approve(approval, by="operator:esi", reason="seen", execute_s=0.0)
+        assert await approvals.approve(
+            approval, by="operator:esi", reason="seen", execute_s=0.0, role=OPERATOR
+        )
         if was_executed:
             await service.approve("ama", approval)
             await service.pool.execute(
@@ -180,7 +184,9 @@ async def test_while_an_approved_action_runs_nobody_else_runs_it(database_url):
     async with installed(database_url) as service:
         approval = (await service.credit("ama", 2500)).json()["id"]
         approvals = PostgresApprovals(Database(service.pool))
-        assert await approvals.approve(approval, by="operator:esi", reason="seen", execute_s=60.0)
+        assert await approvals.approve(
+            approval, by="operator:esi", reason="seen", execute_s=60.0, role=OPERATOR
+        )
         refused = await service.approve("kofi", approval)
         assert (refused.status_code, "being executed" in refused.json()["detail"]) == (409, True)
 
@@ -198,10 +204,45 @@ async def test_a_declined_an_expired_and_an_orphaned_action_are_never_executed(d
         orphaned = (await service.resolve("kofi", payment)).json()["id"]
         off = await service.send("ama", "POST", "/operators/kofi/disable", {"reason": "left"})
         assert off.status_code == 200, off.text
+        # Not even after the operator is back.
+        await service.pool.execute("UPDATE operators SET disabled_at = NULL")
         assert (await service.approve("esi", orphaned)).status_code == 409
         assert (await service.granted(), await service.status(payment)) == (0, "processing")
         listed = (await service.send("yaw", "GET", "/approvals?status=expired")).json()["data"]
-        assert [one["id"] for one in listed] == [expired]
+        assert {one["id"] for one in listed} == {expired, orphaned}
+
+
+async def test_what_was_requested_by_an_operator_who_is_reset_is_not_executed(database_url):
+    async with installed(database_url) as service:
+        payment = await service.parked()
+        stolen = (await service.resolve("kofi", payment)).json()["id"]
+        async with opened_operators(database_url) as operators:
+            await operators.reset("kofi", by="operator:ama", reason="stolen laptop")
+        assert (await service.approve("esi", stolen)).status_code == 409
+        assert await service.status(payment) == "processing"
+
+
+@pytest.mark.parametrize("former", ["ama", "kofi"])
+async def test_who_has_lost_the_role_neither_requests_nor_approves(database_url, former):
+    async with installed(database_url) as service:
+        approval = (await service.credit("ama", 2500)).json()["id"]
+        # The processes that have the token in their cache know the former role for 5 s more.
+        await service.send(former, "GET", "/approvals")
+        role = "operator" if former == "ama" else "viewer"
+        await service.pool.execute("UPDATE operators SET role = $2 WHERE name = $1", former, role)
+        assert (await service.approve("kofi", approval)).status_code == 409
+        assert await service.granted() == 0
+
+
+async def test_a_reset_of_the_only_other_operator_lets_nobody_act_alone(database_url):
+    async with installed(database_url, {"ama": "admin", "kofi": "operator"}) as service:
+        path = "/operators/kofi/reset"
+        reset = await service.send("ama", "POST", path, {"reason": "lost phone"})
+        assert (await service.approve("kofi", reset.json()["id"])).status_code == 200
+        assert (await service.credit("ama", 2500)).status_code == 202
+        assert (await service.send("ama", "POST", path, {"reason": "again"})).status_code == 202
+        await service.pool.execute("UPDATE operators SET enrolment_expires_at = now() WHERE name = 'kofi'")
+        assert (await service.credit("ama", 2600, key="later")).status_code == 200
 
 
 async def test_an_action_that_became_impossible_fails_and_says_why(database_url):

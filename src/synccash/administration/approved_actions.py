@@ -41,16 +41,22 @@ class ApprovedActions:
 
     def rules(self) -> Mapping[str, ActionRule]:
         """Return the rule of each action by its name."""
-        resolve = ActionRule(run=self._resolve, needs_second=self._is_under_review)
-        operators = ActionRule(run=self._operator_change, needs_second=_always, notes_itself=True)
+        # The roles of `api/roles.py` for the calls that request the actions.
+        operator, admin = OperatorRole.OPERATOR, OperatorRole.ADMIN
+        resolve = ActionRule(run=self._resolve, needs_second=self._is_under_review, role=operator)
+        operators = ActionRule(run=self._operator_change, needs_second=_always, role=admin, notes_itself=True)
         return {
             **{f"{kind}_resolve": resolve for kind in _KINDS},
-            "payout_approve": ActionRule(run=self._approve_payout, needs_second=self._is_large_payout),
-            "payment_return_surplus": ActionRule(
-                run=self._return_surplus, needs_second=self._is_large_surplus
+            "payout_approve": ActionRule(
+                run=self._approve_payout, needs_second=self._is_large_payout, role=operator
             ),
-            "balance_credit": ActionRule(run=self._credit, needs_second=_raises_credit),
-            "balance_confirm": ActionRule(run=self._confirm_credit, needs_second=self._raises_confirmed),
+            "payment_return_surplus": ActionRule(
+                run=self._return_surplus, needs_second=self._is_large_surplus, role=operator
+            ),
+            "balance_credit": ActionRule(run=self._credit, needs_second=_raises_credit, role=admin),
+            "balance_confirm": ActionRule(
+                run=self._confirm_credit, needs_second=self._raises_confirmed, role=admin
+            ),
             **dict.fromkeys(
                 ("operator_create", "operator_reset", "operator_enable", "operator_role"), operators
             ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from synccash.payments.access import CallerKind, Principal
+from synccash.payments.access import CallerKind, OperatorRole, Principal
 from synccash.payments.approval import (
     Action,
     Approval,
@@ -42,11 +42,13 @@ class ActionRule:
 
     `run` executes it in the name of `by` and returns the result as JSON; called a second time for the same
     approval, it moves nothing a second time. `needs_second` tells whether a second operator is needed; it
-    raises RequestError if the action cannot be executed anyway. `notes_itself`: `run` writes audit entries.
+    raises RequestError if the action cannot be executed anyway. `role`: what the operator who requests it
+    must still be when it is approved. `notes_itself`: `run` writes audit entries.
     """
 
     run: Callable[[Action, str], Awaitable[bytes]]
     needs_second: Callable[[Action], Awaitable[bool]]
+    role: OperatorRole
     notes_itself: bool = False
 
 
@@ -115,7 +117,9 @@ class FourEyes:
             raise SecondOperatorError("you have requested this action, so another operator has to approve it")
         name = waiting.action.name
         await self._note(by, f"{name}_approve", waiting.action, f"{approval_id}: {reason}")
-        approved = await self.store.approve(approval_id, by=by, reason=reason, execute_s=EXECUTE_S)
+        approved = await self.store.approve(
+            approval_id, by=by, reason=reason, execute_s=EXECUTE_S, role=self.rules[name].role
+        )
         if approved is None:
             raise await self._not_pending(approval_id)
         return await self._execute(approved)
@@ -155,7 +159,8 @@ class FourEyes:
         found = await self.approval(approval_id)
         if found.status is ApprovalStatus.PENDING:
             return StateConflictError(
-                "this action has expired, or the operator who requested it was disabled: request it again"
+                "this action has expired, or the operator who requested it or you have lost the role for it: "
+                "request it again"
             )
         if found.status is ApprovalStatus.APPROVED:
             return StateConflictError(

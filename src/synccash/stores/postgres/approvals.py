@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import asyncpg
 import msgspec
 
+from synccash.payments.access import OperatorRole
 from synccash.payments.approval import Action, AlreadyWaitingError, Approval, ApprovalStatus
 from synccash.stores.postgres.database import Database
 
@@ -27,8 +28,9 @@ _ONE = f"SELECT {_COLUMNS} FROM approvals WHERE id = $1"  # noqa: S608
 _ALL = f"""
 SELECT {_COLUMNS} FROM approvals WHERE $1::text IS NULL OR status = $1 ORDER BY requested_at DESC, id LIMIT $2
 """  # noqa: S608
-# The one transition that lets an action be executed. A request of an operator who was disabled meanwhile does
-# not count. An approved one whose execution did not end is executed again after `execute_until`.
+# The one transition that lets an action be executed. Both operators must have the roles now: processes cache
+# tokens for some seconds, and the one who requested it may have lost the role. An approved one that did not
+# end is executed again after `execute_until`.
 _APPROVE = f"""
 UPDATE approvals a SET status = 'approved', decided_by = coalesce(a.decided_by, $2),
     decided_at = coalesce(a.decided_at, now()), decision_reason = coalesce(a.decision_reason, $3),
@@ -36,8 +38,12 @@ UPDATE approvals a SET status = 'approved', decided_by = coalesce(a.decided_by, 
 WHERE id = $1 AND requested_by <> $2 AND (
     (status = 'pending' AND expires_at > now() AND EXISTS (
         SELECT FROM operators o WHERE 'operator:' || o.name = a.requested_by AND o.disabled_at IS NULL
+            AND o.role = ANY($5::text[])
     ))
     OR (status = 'approved' AND execute_until <= now())
+) AND EXISTS (
+    SELECT FROM operators o WHERE 'operator:' || o.name = $2 AND o.disabled_at IS NULL
+        AND o.password_hash IS NOT NULL AND o.role IN ('operator', 'admin')
 )
 RETURNING {_COLUMNS}
 """  # noqa: S608
@@ -82,12 +88,15 @@ class PostgresApprovals:
         found = await self.database.repeat(_ALL, None if status is None else status.value, limit)
         return [_approval(row) for row in found]
 
-    async def approve(self, approval_id: str, *, by: str, reason: str, execute_s: float) -> Approval | None:
+    async def approve(
+        self, approval_id: str, *, by: str, reason: str, execute_s: float, role: OperatorRole
+    ) -> Approval | None:
         """Approve a pending one, or take over one whose execution did not end within its `execute_s` seconds.
 
-        None unless this call is the one that may execute it.
+        None unless this call is the one that may execute it. `role`: what the one who requested it must be.
         """
-        found = await self.database.repeat(_APPROVE, approval_id, by, reason, execute_s)
+        roles = [one.value for one in OperatorRole if one.includes(role)]
+        found = await self.database.repeat(_APPROVE, approval_id, by, reason, execute_s, roles)
         return _approval(found[0]) if found else None
 
     async def decline(self, approval_id: str, *, by: str, reason: str) -> Approval | None:
