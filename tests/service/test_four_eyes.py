@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from api.served import served
-from service.operators import token_of
+from service.operators import PASSWORD, token_of
 from service.test_operators import audit_of, opened_operators
 from synccash.payments.access import OperatorRole
 from synccash.stores.postgres.approvals import PostgresApprovals
@@ -279,16 +279,32 @@ async def test_a_payout_needs_a_second_operator_above_the_limit_only(database_ur
             assert answer.status_code == code, answer.text
 
 
-async def test_a_new_operator_needs_a_second_one_who_gets_the_code(database_url):
+async def test_a_new_operator_needs_a_second_one_and_each_has_half_of_the_code(database_url):
     async with installed(database_url) as service:
         body = {"name": "abena", "role": "admin", "reason": "hired"}
         asked = await service.send("ama", "POST", "/operators", body)
         assert asked.status_code == 202
-        assert "enrolment_code" not in asked.text
+        first = asked.json()["enrolment_code_half"]
         done = (await service.approve("kofi", asked.json()["id"])).json()
-        assert done["result"]["enrolment_code"].startswith("enrol_")
+        second = done["result"]["enrolment_code_half"]
         shown = await service.send("ama", "GET", f"/approvals/{asked.json()['id']}")
-        assert done["result"]["enrolment_code"] not in shown.text
+        assert first not in shown.text
+        assert second not in shown.text
+        digest = shown.json()["parameters"]["code_half_sha256"]
+        for code in (first, second, f"{second}.{first}", f"{digest}.{second}", f"{first}.{second}"):
+            body = {"name": "abena", "code": code, "password": PASSWORD}
+            answer = await service.api.client.post("/api/v1/operators/enrol", json=body)
+            assert (answer.status_code == 200) == (code == f"{first}.{second}"), answer.text
+
+
+async def test_who_approves_a_reset_cannot_be_that_operator(database_url):
+    async with installed(database_url) as service:
+        asked = await service.send("ama", "POST", "/operators/esi/reset", {"reason": "lost phone"})
+        done = (await service.approve("kofi", asked.json()["id"])).json()
+        code = done["result"]["enrolment_code_half"]
+        body = {"name": "esi", "code": code, "password": PASSWORD}
+        answer = await service.api.client.post("/api/v1/operators/enrol", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (401, "sign_in_refused")
 
 
 async def test_an_admin_who_disables_all_others_still_needs_a_second_operator_for_a_day(database_url):

@@ -19,7 +19,7 @@ from synccash.payments.balance import BalanceAccount
 from synccash.payments.case import Case, is_payment_case
 from synccash.payments.document import refund_document
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
-from synccash.payments.operator import Enrolment, enrolment_document, operator_document
+from synccash.payments.operator import CODE_HALF, Enrolment, enrolment_document, operator_document
 from synccash.payments.payment import OrderKind, StatusDetail
 from synccash.payments.request import Origin
 from synccash.stores.postgres.database import Database
@@ -119,13 +119,15 @@ class ApprovedActions:
         )
 
     async def _operator_change(self, action: Action, by: str) -> bytes:
-        name, reason = action.target, action.reason
+        name, reason, half = action.target, action.reason, parameter(action, CODE_HALF)
         match action.name:
             case "operator_create":
                 role = OperatorRole(action.parameters["role"])
-                return _encoded(await self.operators.create(name, role, by=by, reason=reason))
+                return _encoded(
+                    await self.operators.create(name, role, by=by, reason=reason, first_half=half)
+                )
             case "operator_reset":
-                return _encoded(await self.operators.reset(name, by=by, reason=reason))
+                return _encoded(await self.operators.reset(name, by=by, reason=reason, first_half=half))
             case "operator_enable":
                 changed = await self.operators.enable(name, by=by, reason=reason)
             case _:

@@ -27,6 +27,9 @@ from synccash.payments.operator import (
     SignInThrottledError,
     TotpSecret,
     actor_of,
+    enrolment_hash,
+    hash_with_half,
+    new_enrolment_code,
 )
 from synccash.payments.ports import Clock, Identities
 from synccash.stores.postgres.audit import PostgresAudit
@@ -124,30 +127,35 @@ class Operators:
         ]
         return matching[0] if matching else None
 
-    async def create(self, name: str, role: OperatorRole, *, by: str, reason: str = "") -> Enrolment:
-        """Add an operator, who enrols with the code that is returned. Raises StateConflictError."""
-        code = _enrolment_code()
+    async def create(
+        self, name: str, role: OperatorRole, *, by: str, reason: str = "", first_half: str | None = None
+    ) -> Enrolment:
+        """Add an operator, who enrols with the code that is returned. With the digest of a `first_half`, that
+        code is the second half. Raises StateConflictError.
+        """
+        code, hashed = _new_code(first_half)
         await self.audit.note(actor=by, action="operator_create", target=name, reason=_with(role, reason))
         made = self.identities.new("op")
-        expires_at = await self.store.add(made, name, role, _hashed(code), ENROLMENT_S, by=by)
+        expires_at = await self.store.add(made, name, role, hashed, ENROLMENT_S, by=by)
         if expires_at is None:
             raise StateConflictError(
                 f"the name {name} belongs to an operator already, and names are never given again: choose "
                 "another, or reset that operator"
             )
-        return Enrolment(name=name, code=code, expires_at=expires_at)
+        return Enrolment(name=name, code=code, expires_at=expires_at, is_half=first_half is not None)
 
-    async def reset(self, name: str, *, by: str, reason: str) -> Enrolment:
-        """End an operator's password, TOTP secret and tokens, and return a code to enrol again.
+    async def reset(self, name: str, *, by: str, reason: str, first_half: str | None = None) -> Enrolment:
+        """End an operator's password, TOTP secret and tokens, and return a code to enrol again. With the
+        digest of a `first_half`, that code is the second half.
 
         Raises ObjectNotFoundError.
         """
-        code = _enrolment_code()
+        code, hashed = _new_code(first_half)
         await self.audit.note(actor=by, action="operator_reset", target=name, reason=reason)
-        expires_at = await self.store.reset(name, _hashed(code), ENROLMENT_S)
+        expires_at = await self.store.reset(name, hashed, ENROLMENT_S)
         if expires_at is None:
             raise ObjectNotFoundError("operator", name)
-        return Enrolment(name=name, code=code, expires_at=expires_at)
+        return Enrolment(name=name, code=code, expires_at=expires_at, is_half=first_half is not None)
 
     async def enrol(self, name: str, code: str, password: str, address: str) -> TotpSecret:
         """Set the password of an operator who has an enrolment code; return the new TOTP secret.
@@ -156,12 +164,12 @@ class Operators:
         """
         await self._reserve(f"address:{address}", _ADDRESS_DELAY_MAX_S)
         # Codes are long random texts: they are checked before the hash, which is slow, is made.
-        if not await self.store.may_enrol(name, _hashed(code)):
+        if not await self.store.may_enrol(name, enrolment_hash(code)):
             raise SignInRefusedError
         hashed = await self.passwords.make(password)
         secret = pyotp.random_base32()
         await self.audit.note(actor=actor_of(name), action="operator_enrol", target=name, reason="")
-        if not await self.store.enrol(name, _hashed(code), hashed, secret):
+        if not await self.store.enrol(name, enrolment_hash(code), hashed, secret):
             raise SignInRefusedError
         uri = TOTP(secret).provisioning_uri(name=name, issuer_name="SyncCash")
         return TotpSecret(secret=secret, uri=uri)
@@ -284,8 +292,10 @@ def _last_admin(name: str) -> StateConflictError:
     )
 
 
-def _enrolment_code() -> str:
-    return f"enrol_{secrets.token_urlsafe(24)}"
+def _new_code(first_half: str | None) -> tuple[str, bytes]:
+    """Return a new code, or its second half, and the hash of the whole one."""
+    code = new_enrolment_code()
+    return code, enrolment_hash(code) if first_half is None else hash_with_half(first_half, code)
 
 
 def _hashed(secret: str) -> bytes:

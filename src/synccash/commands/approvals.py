@@ -46,9 +46,12 @@ def approve(approval_id: str, /, *, reason: Reason, url: Url = None, json: bool 
     if json:
         return print_json(done)
     print_facts(done["approval"])
-    code = done["result"].get("enrolment_code")
-    if code is not None:
-        print(f"enrolment code  {code}")
+    half = done["result"].get("enrolment_code_half")
+    if half is not None:
+        name = done["approval"]["target"]
+        print(f"Give {name} the second half of the enrolment code; who requested this has the first:")
+        print(f"  {half}")
+        print(f"{name} runs `synccash enrol {name}` and types both with a dot between: FIRST.SECOND")
     return 0
 
 

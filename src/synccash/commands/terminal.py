@@ -78,6 +78,9 @@ def print_waiting(found: Mapping[str, Any]) -> int:
     """Prints that an action waits for a second operator, and returns the exit code 0."""
     print(f"Another operator has to approve this by {found['expires_at']}. They run:")
     print(f"  synccash approvals approve {found['id']} --reason TEXT")
+    if "enrolment_code_half" in found:
+        print(f"Give {found['target']} this half of the enrolment code; the second operator gets the other:")
+        print(f"  {found['enrolment_code_half']}")
     return 0
 
 

@@ -1,7 +1,9 @@
 """Operators: the people who run the service, and the errors of their sign-in."""
 
+import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -35,6 +37,8 @@ NewOperatorName = Annotated[
 ]
 """The name of a new operator: none that is a path of its own below `/operators`, because no call would reach
 the operator."""
+CODE_HALF = "code_half_sha256"
+"""The parameter of an action that has the digest of the first half of an enrolment code."""
 PASSWORD_MIN, PASSWORD_MAX = 12, 128
 """The length of a password in characters. NIST SP 800-63B asks for 8; without a list of leaked passwords more
 is safer, and the maximum bounds the work of the hash."""
@@ -88,11 +92,15 @@ class IssuedToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
-    """A new enrolment code of an operator, which is not stored in the clear."""
+    """A new enrolment code of an operator, which is not stored in the clear.
+
+    `is_half`: the code is the second half of the whole one; the operator who requested it has the first half.
+    """
 
     name: str
     code: str
     expires_at: datetime
+    is_half: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +137,34 @@ def operator_document(operator: Operator) -> dict[str, Any]:
 
 def enrolment_document(made: Enrolment) -> dict[str, Any]:
     """Return an enrolment code as the API shows it."""
-    return {"name": made.name, "enrolment_code": made.code, "expires_at": moment(made.expires_at)}
+    member = "enrolment_code_half" if made.is_half else "enrolment_code"
+    return {"name": made.name, member: made.code, "expires_at": moment(made.expires_at)}
+
+
+def new_enrolment_code() -> str:
+    """Return a new random enrolment code, or half of one."""
+    return f"enrol_{secrets.token_urlsafe(24)}"
+
+
+def whole_enrolment_code(first: str, second: str) -> str:
+    """Return the code of two halves, as the new operator types it."""
+    return f"{first}.{second}"
+
+
+def code_half_digest(first: str) -> str:
+    """Return what is stored of the first half while the second operator's approval is awaited."""
+    return sha256(first.encode()).hexdigest()
+
+
+def enrolment_hash(code: str) -> bytes:
+    """Return what is stored of a code. That of two halves is made from the digest of the first one."""
+    first, dot, second = code.partition(".")
+    return hash_with_half(code_half_digest(first), second) if dot else sha256(code.encode()).digest()
+
+
+def hash_with_half(first_digest: str, second: str) -> bytes:
+    """Return what is stored of a code, of whose first half only the digest is known."""
+    return sha256(f"{first_digest}.{second}".encode()).digest()
 
 
 class SignInRefusedError(RequestError):

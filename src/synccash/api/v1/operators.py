@@ -1,14 +1,16 @@
 """`/operators`: sign-in, enrolment and tokens of operators; an admin's calls about other operators."""
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody
 
 from synccash.api.body import scope_of
-from synccash.api.calls import AnyRequest, Id, Json, answers, json, operator_name
+from synccash.api.calls import AnyRequest, Id, Json, answers, json, operator_name, principal_of
 from synccash.api.schemas import (
     ApprovalShown,
     DecisionBody,
@@ -22,12 +24,16 @@ from synccash.api.schemas import (
 from synccash.api.v1.approvals import perform
 from synccash.api.v1.management import Management
 from synccash.middleware.authentication import bearer_secret
-from synccash.payments.approval import Action
+from synccash.payments.approval import Action, Approval, approval_document
 from synccash.payments.document import moment
 from synccash.payments.operator import (
+    CODE_HALF,
     IssuedToken,
     OperatorToken,
+    code_half_digest,
+    new_enrolment_code,
     operator_document,
+    whole_enrolment_code,
 )
 
 _SHOWN = {200: dict[str, Any]}
@@ -140,13 +146,14 @@ async def create_operator(
 ) -> Json:
     """Operator: add an operator. The new one enrols with the code, which is valid for 24 hours.
 
-    202: a second operator has to approve it, and gets the code.
+    202: a second operator has to approve it. `enrolment_code_half` is the first half of the code, and the
+    second operator gets the other: neither of them can enrol instead of the new one.
     """
     del operator
     action = Action(
         name="operator_create", target=data.name, parameters={"role": data.role}, reason=data.reason
     )
-    return await perform(request, management, action, 201)
+    return await _perform_with_code(request, management, action, 201)
 
 
 @post("/{name:str}/reset", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS, 409))
@@ -159,11 +166,12 @@ async def reset_operator(
 ) -> Json:
     """Operator: end an operator's password, TOTP secret and tokens, and return a new enrolment code.
 
-    202: a second operator has to approve it, and gets the code.
+    202: a second operator has to approve it. `enrolment_code_half` is the first half of the code, and the
+    second operator gets the other.
     """
     del operator
     action = Action(name="operator_reset", target=name, parameters={}, reason=data.reason)
-    return await perform(request, management, action)
+    return await _perform_with_code(request, management, action, 200)
 
 
 @post("/{name:str}/disable", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS, 409))
@@ -200,6 +208,25 @@ async def set_operator_role(
     del operator
     action = Action(name="operator_role", target=name, parameters={"role": data.role}, reason=data.reason)
     return await perform(request, management, action)
+
+
+async def _perform_with_code(
+    request: AnyRequest, management: Management, action: Action, status: int
+) -> Json:
+    """Execute an action that makes an enrolment code, or return 202 with the first half of the code.
+
+    Of two operators neither has the whole code, else one of them could enrol and be two people.
+    """
+    half = new_enrolment_code()
+    parameters = {**action.parameters, CODE_HALF: code_half_digest(half)}
+    outcome = await management.four_eyes.perform(
+        replace(action, parameters=parameters), principal_of(request)
+    )
+    if isinstance(outcome, Approval):
+        return json({**approval_document(outcome), "enrolment_code_half": half}, 202)
+    made = msgspec.json.decode(outcome.document)
+    made["enrolment_code"] = whole_enrolment_code(half, made.pop("enrolment_code_half"))
+    return json(made, status)
 
 
 def _token(made: IssuedToken) -> dict[str, Any]:
