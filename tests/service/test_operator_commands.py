@@ -163,6 +163,26 @@ def test_a_stored_token_is_for_its_address_and_for_this_user_only(monkeypatch, t
     assert stored_token("https://other.example.com") is not None
 
 
+def test_logout_ends_the_session_and_not_the_token_of_a_program(
+    command, service, tokens, tmp_path, monkeypatch, database_url
+):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    store_token(service.url, tokens["ama"])
+    here = {
+        "SYNCCASH_API_URL": service.url,
+        "SYNCCASH_OPERATOR_TOKEN": tokens["kofi"],
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+    code, _, told = command("logout", environment=here, folder=tmp_path)
+    assert code == 0, told
+
+    async def left(name):
+        async with opened_operators(database_url) as store:
+            return len(await store.tokens(name))
+
+    assert (asyncio.run(left("ama")), asyncio.run(left("kofi"))) == (0, 1)
+
+
 def test_in_the_folder_of_a_running_installation_its_key_and_address_are_found(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.chdir(tmp_path)

@@ -170,7 +170,7 @@ def enrol(name: str, /, *, url: Url = None) -> int:
     from synccash.administration.api import anonymous_api
 
     api = anonymous_api(settings(), url)
-    code = getpass("Enrolment code: ").strip()
+    code = getpass(f"Enrolment code for {api.url}: ").strip()
     made = api.post("operators", "enrol", body={"name": name, "code": code, "password": _new_password()})
     print("Add this to your authenticator app; it is shown only once:")
     print(f"  secret  {made['totp_secret']}")
@@ -187,7 +187,8 @@ def login(name: str, /, *, url: Url = None) -> int:
     api = anonymous_api(settings(), url)
     body = {
         "name": name,
-        "password": getpass("Password: "),
+        # The address may come from a file of this folder: show it before a password is typed.
+        "password": getpass(f"Password for {api.url}: "),
         "totp": input("Code of your authenticator app: ").strip(),
     }
     found = api.post("operators", "sign-in", body=body)
@@ -200,15 +201,17 @@ def login(name: str, /, *, url: Url = None) -> int:
 
 def logout(*, url: Url = None) -> int:
     """Revoke the token of `synccash login` and delete its file."""
-    from synccash.administration.api import anonymous_api, management_api
+    from synccash.administration.api import ManagementApi, anonymous_api
     from synccash.administration.token_file import delete_token, stored_token
 
     address = anonymous_api(settings(), url).url
-    if stored_token(address) is None:
+    # Not SYNCCASH_OPERATOR_TOKEN, which other commands prefer: that of a program stays valid.
+    token = stored_token(address)
+    if token is None:
         print("You are not signed in.")
         return 0
     try:
-        management_api(settings(), url).post("operators", "sign-out")
+        ManagementApi(address, token).post("operators", "sign-out")
     finally:
         delete_token(address)
     print("Signed out.")
