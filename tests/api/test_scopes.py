@@ -271,7 +271,7 @@ def test_an_ip_list_is_read_or_refused():
         ip_network("203.0.113.7/32"),
         ip_network("::1/128"),
     )
-    for wrong in ("203.0.113.7/24", "shop.example"):
+    for wrong in ("203.0.113.7/24", "shop.example", "fe80::1%eth0", "::ffff:203.0.113.7"):
         with pytest.raises(ValueError, match=wrong):
             read_networks([wrong])
 

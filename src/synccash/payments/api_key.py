@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 
 from synccash.payments.access import DEFAULT_SCOPES, SCOPES_OF_ROLE, AccessScope
 from synccash.payments.request import Role
@@ -77,7 +77,18 @@ def read_networks(texts: Iterable[str]) -> tuple[Network, ...]:
 
     Raises ValueError that names the invalid one, or tells that there are too many.
     """
-    found = tuple(dict.fromkeys(ip_network(text.strip()) for text in texts))
+    found = tuple(dict.fromkeys(_network(text.strip()) for text in texts))
     if len(found) > NETWORKS_MAX:
         raise ValueError(f"expected at most {NETWORKS_MAX} networks")
+    return found
+
+
+def _network(text: str) -> Network:
+    """Raises ValueError also for what no client's address is ever compared equal to."""
+    found = ip_network(text)
+    if isinstance(found, IPv6Network):
+        if found.network_address.scope_id is not None:
+            raise ValueError(f"{text} has a zone, which an address of a client never has")
+        if found.network_address.ipv4_mapped is not None:
+            raise ValueError(f"{text} is an IPv4 address in IPv6 notation: write it as IPv4")
     return found
