@@ -315,3 +315,38 @@ async def test_an_admin_who_disables_all_others_still_needs_a_second_operator_fo
         assert (await service.credit("ama", 2500)).status_code == 202
         await service.pool.execute("UPDATE operators SET disabled_at = disabled_at - interval '25 hours'")
         assert (await service.credit("ama", 2600, key="later")).json()["granted"] == 2600
+
+
+LIVE_PAYOUTS = {"merchant_id": "mer_test", "livemode": True, "scopes": ["payouts:write"]}
+
+
+async def test_a_live_key_that_pays_out_needs_a_second_operator_who_gets_its_secret(database_url):
+    async with installed(database_url) as service:
+        refused = await service.send("an admin key", "POST", "/admin/api-keys", LIVE_PAYOUTS)
+        assert (refused.status_code, refused.json()["code"]) == (403, "second_operator_needed")
+        before = await service.pool.fetchval("SELECT count(*) FROM api_keys")
+        asked = await service.send("ama", "POST", "/admin/api-keys", LIVE_PAYOUTS)
+        assert (asked.status_code, "sk_live" in asked.text) == (202, False), asked.text
+        assert await service.pool.fetchval("SELECT count(*) FROM api_keys") == before
+        done = await service.approve("kofi", asked.json()["id"])
+        assert done.status_code == 200, done.text
+        made = done.json()["result"]
+        assert made["secret"].startswith("sk_live_")
+        assert made["scopes"] == ["payouts:write"]
+        shown = await service.send("ama", "GET", f"/approvals/{asked.json()['id']}")
+        assert made["secret"] not in shown.text
+        path = f"/admin/api-keys/{made['id']}/rotate"
+        assert (await service.send("an admin key", "POST", path, {})).status_code == 403
+        asked = await service.send("ama", "POST", path, {"overlap_s": 60})
+        assert (asked.status_code, "sk_live" in asked.text) == (202, False), asked.text
+        done = await service.approve("kofi", asked.json()["id"])
+        assert done.json()["result"]["secret"].startswith("sk_live_"), done.text
+
+
+@pytest.mark.parametrize("harmless", [{"livemode": False}, {"scopes": ["payments:write"]}, {"scopes": None}])
+async def test_another_key_needs_one_admin_only(database_url, harmless):
+    async with installed(database_url) as service:
+        made = await service.send("ama", "POST", "/admin/api-keys", {**LIVE_PAYOUTS, **harmless})
+        assert made.status_code == 201, made.text
+        rotated = await service.send("ama", "POST", f"/admin/api-keys/{made.json()['id']}/rotate", {})
+        assert rotated.status_code == 200, rotated.text

@@ -2,26 +2,35 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 import msgspec
 
-from synccash.administration.balances import confirm_credit, grant_credit, unconfirmed_credit
+from synccash.administration.balances import (
+    confirm_credit,
+    grant_credit,
+    require_merchant,
+    unconfirmed_credit,
+)
 from synccash.administration.four_eyes import ActionRule, parameter
 from synccash.administration.operators import Operators
+from synccash.administration.service import Administration
 from synccash.engine.commit_builder import render
 from synccash.engine.engine import Engine
 from synccash.engine.progress.refund_openings import surplus_debits
 from synccash.engine.requests.replies import read_order
 from synccash.engine.requests.review import Resolution
-from synccash.payments.access import OperatorRole
+from synccash.payments.access import AccessScope, OperatorRole
+from synccash.payments.api_key import NewApiKey, new_secret, read_networks, read_scopes
 from synccash.payments.approval import Action
 from synccash.payments.balance import BalanceAccount
 from synccash.payments.case import Case, is_payment_case
-from synccash.payments.document import refund_document
+from synccash.payments.document import moment, refund_document
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.operator import CODE_HALF, Enrolment, enrolment_document, operator_document
 from synccash.payments.payment import OrderKind, StatusDetail
-from synccash.payments.request import Origin
+from synccash.payments.request import Origin, Role
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.operating import PostgresOperating
 from synccash.stores.postgres.order_store import PostgresOrderStore
@@ -52,6 +61,15 @@ class ApprovedActions:
             ),
             "payment_return_surplus": ActionRule(
                 run=self._return_surplus, needs_second=self._is_large_surplus, role=operator
+            ),
+            "key_create": ActionRule(
+                run=self._create_key, needs_second=self._is_key_that_pays_out, role=admin, notes_itself=True
+            ),
+            "key_rotate": ActionRule(
+                run=self._rotate_key,
+                needs_second=self._replaces_key_that_pays_out,
+                role=admin,
+                notes_itself=True,
             ),
             "balance_credit": ActionRule(run=self._credit, needs_second=_raises_credit, role=admin),
             "balance_confirm": ActionRule(
@@ -135,6 +153,40 @@ class ApprovedActions:
                 changed = await self.operators.set_role(name, role, by=by, reason=reason)
         return msgspec.json.encode(operator_document(changed))
 
+    async def _create_key(self, action: Action, by: str) -> bytes:
+        given = action.parameters
+        merchant_id, livemode = given["merchant_id"], given["livemode"]
+        role = Role.ADMIN if merchant_id is None else Role.MERCHANT
+        expires_in_s = given["expires_in_s"]
+        key = NewApiKey(
+            secret=new_secret(role, livemode=livemode),
+            role=role,
+            merchant_id=merchant_id,
+            livemode=livemode,
+            scopes=read_scopes(given["scopes"], role),
+            name=given["name"],
+            networks=read_networks(given["allowed_ips"]),
+            expires_in=None if expires_in_s is None else timedelta(seconds=expires_in_s),
+        )
+        return _encoded_key(await Administration(self.database).create_key(key, by=by))
+
+    async def _rotate_key(self, action: Action, by: str) -> bytes:
+        overlap = timedelta(seconds=action.parameters["overlap_s"])
+        return _encoded_key(await Administration(self.database).rotate_key(action.target, overlap, by=by))
+
+    async def _is_key_that_pays_out(self, action: Action) -> bool:
+        merchant_id = action.parameters["merchant_id"]
+        if merchant_id is not None:
+            await require_merchant(self.database, merchant_id)
+        return action.parameters["livemode"] and AccessScope.PAYOUTS_WRITE in action.parameters["scopes"]
+
+    async def _replaces_key_that_pays_out(self, action: Action) -> bool:
+        keys = await Administration(self.database).keys()
+        return any(
+            one["id"] == action.target and one["livemode"] and AccessScope.PAYOUTS_WRITE in one["scopes"]
+            for one in keys
+        )
+
     async def _is_under_review(self, action: Action) -> bool:
         kind = _KINDS[action.name.partition("_")[0]]
         await self._require(action.target, kind, StatusDetail.UNDER_REVIEW)
@@ -181,6 +233,11 @@ async def _raises_credit(action: Action) -> bool:
 
 def _encoded(made: Enrolment) -> bytes:
     return msgspec.json.encode(enrolment_document(made))
+
+
+def _encoded_key(made: Mapping[str, Any]) -> bytes:
+    shown = {name: moment(one) if isinstance(one, datetime) else one for name, one in made.items()}
+    return msgspec.json.encode(shown)
 
 
 def _account(action: Action) -> BalanceAccount:

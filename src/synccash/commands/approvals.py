@@ -46,6 +46,8 @@ def approve(approval_id: str, /, *, reason: Reason, url: Url = None, json: bool 
     if json:
         return print_json(done)
     print_facts(done["approval"])
+    if "secret" in done["result"]:
+        print_facts(done["result"])
     half = done["result"].get("enrolment_code_half")
     if half is not None:
         name = done["approval"]["target"]

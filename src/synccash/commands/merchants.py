@@ -6,7 +6,14 @@ from typing import Annotated, Any, cast
 from cyclopts import App, Parameter
 
 from synccash.administration.errors import AdministrationError
-from synccash.commands.terminal import print_facts, print_json, print_table, settings
+from synccash.commands.terminal import (
+    is_waiting,
+    print_facts,
+    print_json,
+    print_table,
+    print_waiting,
+    settings,
+)
 
 MERCHANTS = App(name="merchants", help="Merchants: add, list, suspend and resume them.")
 KEYS = App(name="keys", help="API keys: create, list, rotate and revoke them.")
@@ -107,8 +114,7 @@ def create(
         ips=ips,
         expires_in=expires_in,
     )
-    made = administrator(settings(), url).create_key(key)
-    return print_json(made) if json else print_facts(_lists_as_text(made))
+    return _print_made(administrator(settings(), url).create_key(key), as_json=json)
 
 
 @KEYS.command(name="list")
@@ -146,8 +152,7 @@ def rotate(
     from synccash.administration.administrator import administrator
     from synccash.administration.merchants import read_overlap
 
-    made = administrator(settings(), url).rotate_key(key_id, read_overlap(overlap))
-    return print_json(made) if json else print_facts(_lists_as_text(made))
+    return _print_made(administrator(settings(), url).rotate_key(key_id, read_overlap(overlap)), as_json=json)
 
 
 @KEYS.command
@@ -157,6 +162,12 @@ def revoke(key_id: str, /, *, url: Url = None, json: bool = False) -> int:
 
     ended = administrator(settings(), url).revoke_key(key_id)
     return print_json(ended) if json else print_facts(ended)
+
+
+def _print_made(made: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        return print_json(made)
+    return print_waiting(made) if is_waiting(made) else print_facts(_lists_as_text(made))
 
 
 def _lists_as_text(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`/admin`: operators' calls about merchants, their balances, and orders of all merchants."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from litestar import Router, get, post
@@ -21,7 +21,7 @@ from synccash.api.schemas import (
 )
 from synccash.api.v1.approvals import perform
 from synccash.api.v1.management import Management
-from synccash.payments.api_key import NewApiKey, new_secret, read_networks, read_scopes
+from synccash.payments.api_key import read_networks, read_scopes
 from synccash.payments.approval import Action
 from synccash.payments.document import moment
 from synccash.payments.payer import Msisdn
@@ -78,33 +78,50 @@ async def list_keys(management: Given[Management], operator: Given[str]) -> Json
     return json({"data": [_document(one) for one in found]})
 
 
-@post("/api-keys", status_code=201, responses=answers({201: dict[str, Any]}, *_BODY_ERRORS))
-async def create_key(data: JSONBody[ApiKeyBody], management: Given[Management], operator: Given[str]) -> Json:
-    """Operator: create an API key. The secret is shown only now."""
+@post(
+    "/api-keys",
+    status_code=201,
+    responses=answers({201: dict[str, Any], 202: dict[str, Any]}, *_BODY_ERRORS),
+)
+async def create_key(
+    request: AnyRequest, data: JSONBody[ApiKeyBody], management: Given[Management], operator: Given[str]
+) -> Json:
+    """Operator: create an API key. The secret is shown only now.
+
+    202: it is a live key with payouts:write. A second operator has to approve it, and gets the secret.
+    """
+    del operator
     role = Role.ADMIN if data.merchant_id is None else Role.MERCHANT
     if role is Role.ADMIN and data.livemode:
         raise invalid(("livemode", "must be false for an admin key, which has no mode"))
-    key = NewApiKey(
-        secret=new_secret(role, livemode=data.livemode),
-        role=role,
-        merchant_id=data.merchant_id,
-        livemode=data.livemode,
-        scopes=_read("scopes", lambda: read_scopes(data.scopes, role)),
-        name=data.name,
-        networks=_read("allowed_ips", lambda: read_networks(data.allowed_ips)),
-        expires_in=None if data.expires_in_s is None else timedelta(seconds=data.expires_in_s),
-    )
-    return json(await management.administration.create_key(key, by=operator), 201)
+    parameters = {
+        "merchant_id": data.merchant_id,
+        "livemode": data.livemode,
+        "scopes": sorted(_read("scopes", lambda: read_scopes(data.scopes, role))),
+        "name": data.name,
+        "allowed_ips": [str(one) for one in _read("allowed_ips", lambda: read_networks(data.allowed_ips))],
+        "expires_in_s": data.expires_in_s,
+    }
+    target = data.merchant_id or "admin"
+    action = Action(name="key_create", target=target, parameters=parameters, reason=data.name)
+    return await perform(request, management, action, 201)
 
 
-@post("/api-keys/{api_key_id:str}/rotate", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS))
+@post("/api-keys/{api_key_id:str}/rotate", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS))
 async def rotate_key(
-    api_key_id: Id, data: JSONBody[KeyRotationBody], management: Given[Management], operator: Given[str]
+    request: AnyRequest,
+    api_key_id: Id,
+    data: JSONBody[KeyRotationBody],
+    management: Given[Management],
+    operator: Given[str],
 ) -> Json:
-    """Operator: replace an API key by one with the same scopes and addresses, shown only now."""
-    overlap = timedelta(seconds=data.overlap_s)
-    made = await management.administration.rotate_key(api_key_id, overlap, by=operator)
-    return json(_document(made))
+    """Operator: replace an API key by one with the same scopes and addresses, shown only now.
+
+    202: it is a live key with payouts:write. A second operator has to approve it, and gets the secret.
+    """
+    del operator
+    action = Action(name="key_rotate", target=api_key_id, parameters={"overlap_s": data.overlap_s}, reason="")
+    return await perform(request, management, action)
 
 
 @post("/api-keys/{api_key_id:str}/revoke", status_code=200, responses=answers(_SHOWN, 409))

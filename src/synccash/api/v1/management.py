@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Annotated, Any, Literal, Protocol
 
 from litestar.params import QueryParameter
@@ -13,7 +12,6 @@ from synccash.api.problem import invalid
 from synccash.api.schemas import ReasonBody
 from synccash.middleware.refusal import Scope
 from synccash.payments.access import OperatorRole, Principal
-from synccash.payments.api_key import NewApiKey
 from synccash.payments.approval import Action, Approval, ApprovalStatus, Executed
 from synccash.payments.operator import (
     Enrolment,
@@ -110,8 +108,6 @@ class Administration(Protocol):
     async def suspend_merchant(self, merchant_id: str, *, by: str, reason: str) -> dict[str, Any]: ...
     async def resume_merchant(self, merchant_id: str, *, by: str, reason: str) -> dict[str, Any]: ...
     async def keys(self) -> Sequence[dict[str, Any]]: ...
-    async def create_key(self, key: NewApiKey, *, by: str) -> dict[str, Any]: ...
-    async def rotate_key(self, key_id: str, overlap: timedelta, *, by: str) -> dict[str, Any]: ...
     async def revoke_key(self, key_id: str, *, by: str) -> dict[str, Any]: ...
     async def balances(self, merchant_id: str | None) -> Sequence[dict[str, Any]]: ...
     async def list_orders(
