@@ -727,6 +727,9 @@ class ApprovalShown(msgspec.Struct):
     decided_at: Annotated[Moment | None, described("When it was decided; null: undecided")]
     decision_reason: Annotated[str | None, described("Why it was decided so")]
     failure: Annotated[str | None, described("Why the action failed; null: it did not")]
+    enrolment_code_half: Annotated[
+        str | UnsetType, described("Half of the code; only in the answer to a request for an operator")
+    ] = UNSET
 
 
 class ApprovalPage(msgspec.Struct):

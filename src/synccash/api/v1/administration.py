@@ -81,7 +81,7 @@ async def list_keys(management: Given[Management], operator: Given[str]) -> Json
 @post(
     "/api-keys",
     status_code=201,
-    responses=answers({201: dict[str, Any], 202: dict[str, Any]}, *_BODY_ERRORS),
+    responses=answers({201: dict[str, Any], 202: ApprovalShown}, *_BODY_ERRORS),
 )
 async def create_key(
     request: AnyRequest, data: JSONBody[ApiKeyBody], management: Given[Management], operator: Given[str]
