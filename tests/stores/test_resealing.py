@@ -3,6 +3,7 @@ rotation of the key, those of the former key."""
 
 import json
 from collections.abc import Sequence
+from hashlib import sha256
 
 import pytest
 
@@ -20,6 +21,7 @@ from synccash.payments.case import (
 from synccash.payments.errors import OrderUnreadableError
 from synccash.settings.encryption_keys import EncryptionKeys
 from synccash.stores.encryption import Encryption
+from synccash.stores.postgres.operators import PostgresOperators
 from synccash.stores.postgres.pool import Pool
 from synccash.stores.postgres.reading import PostgresReading
 from synccash.stores.postgres.resealing import PostgresResealing
@@ -63,10 +65,42 @@ async def test_plain_and_encrypted_rows_are_read_alike(pool: Pool):
     done = await sealed(encrypted)
     assert {table: written > 0 for table, (written, _) in done.items()} == dict.fromkeys(
         ("payments", "refunds", "events", "timeline", "idempotency", "webhook_endpoints"), True
-    ) | {"payouts": False}
+    ) | {"payouts": False, "operators": False}
     assert sum(unreadable for _, unreadable in done.values()) == 0
     assert await shown(encrypted, 1) == before
     assert all(written == 0 for written, _ in (await sealed(encrypted)).values())
+
+
+async def test_a_totp_secret_is_encrypted_and_stays_readable_through_a_rotation(pool: Pool):
+    def operators(encryption: Encryption | None) -> PostgresOperators:
+        return PostgresOperators(world_of(pool, encryption).order_store.database)
+
+    async def stored() -> dict[str, bytes]:
+        found = await pool.fetch("SELECT name, totp_secret FROM operators")
+        return {row["name"]: row["totp_secret"] for row in found}
+
+    secrets = {"ama": "JBSWY3DPEHPK3PXP", "kofi": "KRSXG5CTMVRXEZLU"}
+    for name, encryption in (("ama", None), ("kofi", ENCRYPTION)):
+        enrolment = sha256(name.encode()).digest()
+        await pool.execute(
+            "INSERT INTO operators (id, name, role, enrolment_hash, enrolment_expires_at, created_by) "
+            "VALUES ($1, $1, 'admin', $2, now() + interval '1 day', 'a test')",
+            name,
+            enrolment,
+        )
+        assert await operators(encryption).enrol(name, enrolment, "a hash", secrets[name])
+    assert (await stored())["ama"] == secrets["ama"].encode()
+    assert secrets["kofi"].encode() not in (await stored())["kofi"]
+    for encryption in (ENCRYPTION, ROTATED):
+        done = await sealed(world_of(pool, encryption))
+        assert done["operators"] == (1 if encryption is ENCRYPTION else 2, 0)
+        assert not [
+            value for value in (await stored()).values() if value.decode("latin-1") in secrets.values()
+        ]
+        for name, secret in secrets.items():
+            found = await operators(encryption).credentials(name, "192.0.2.1")
+            assert found is not None
+            assert found.totp_secret == secret
 
 
 @pytest.mark.parametrize("is_sealed", [False, True], ids=["before sealing", "after sealing"])

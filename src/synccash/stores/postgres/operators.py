@@ -6,7 +6,9 @@ from datetime import datetime
 
 from synccash.payments.access import CallerKind, Credential, OperatorRole, Principal
 from synccash.payments.operator import Operator, OperatorToken, actor_of
+from synccash.stores.encryption import Encryption, is_sealed
 from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.sealing import open_value
 
 _COLUMNS = """
 id, name, role, password_hash IS NOT NULL AS is_enrolled, failed_sign_ins, signed_in_at, disabled_at,
@@ -265,7 +267,7 @@ class PostgresOperators:
 
     async def enrol(self, name: str, enrolment: bytes, password_hash: str, totp_secret: str) -> bool:
         """Use an enrolment code up; False if it is not valid."""
-        stored = _write_totp_secret(totp_secret)
+        stored = _write_totp_secret(self.database.encryption, name, totp_secret)
         return bool(await self.database.repeat(_ENROL, name, enrolment, password_hash, stored))
 
     async def credentials(self, name: str, address: str) -> Credentials | None:
@@ -277,7 +279,7 @@ class PostgresOperators:
         return Credentials(
             id=row["id"],
             password_hash=row["password_hash"],
-            totp_secret=_read_totp_secret(row["totp_secret"]),
+            totp_secret=read_totp_secret(self.database.encryption, name, row["totp_secret"]),
             is_disabled=row["is_disabled"],
             failed_sign_ins=row["failed_sign_ins"],
             is_known_address=row["is_known_address"],
@@ -363,11 +365,18 @@ def _operator(row: dict[str, object]) -> Operator:
     return Operator(**{**row, "role": OperatorRole(row["role"])})  # pyright: ignore[reportArgumentType]
 
 
-def _write_totp_secret(secret: str) -> str:
+def totp_place(name: str) -> str:
+    """Return the place of an operator's TOTP secret, which is authenticated with its encrypted value."""
+    return f"operators.totp_secret {name}"
+
+
+def _write_totp_secret(encryption: Encryption | None, name: str, secret: str) -> bytes:
     """Return what the column `totp_secret` stores."""
-    return secret
+    return secret.encode() if encryption is None else encryption.seal(totp_place(name), secret.encode())
 
 
-def _read_totp_secret(stored: str | None) -> str | None:
-    """Return the secret of what the column `totp_secret` stores."""
-    return stored
+def read_totp_secret(encryption: Encryption | None, name: str, stored: bytes | None) -> str | None:
+    """Return the secret of what the column `totp_secret` stores. Raises DecryptionError."""
+    if stored is None or not is_sealed(stored):
+        return None if stored is None else stored.decode()
+    return open_value(encryption, totp_place(name), stored).decode()

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from synccash.stores.encryption import DecryptionError, Encryption
-from synccash.stores.postgres import rows, sealing, webhooks
+from synccash.stores.postgres import operators, rows, sealing, webhooks
 from synccash.stores.postgres.database import Database
 
 log = structlog.get_logger("synccash.encryption")
@@ -111,6 +111,13 @@ def _reseal_endpoint(encryption: Encryption, row: _Row) -> dict[str, Any]:
     return {"secrets": "{}", "sealed": encryption.seal(place, plain)}
 
 
+def _reseal_operator(encryption: Encryption, row: _Row) -> dict[str, Any]:
+    name = row["name"]
+    secret = operators.read_totp_secret(encryption, name, row["totp_secret"])
+    sealed = None if secret is None else encryption.seal(operators.totp_place(name), secret.encode())
+    return {"totp_secret": sealed}
+
+
 _ORDERS = "object_id ~ '^(pay|re|po)_'"
 _TABLES = (
     *(_order_table(name) for name in sealing.PERSONAL),
@@ -157,6 +164,15 @@ _TABLES = (
         written={"secrets": "json", "sealed": "bytea"},
         unchanged={"secrets": "text", "sealed": "bytea"},
         reseal=_reseal_endpoint,
+    ),
+    _Table(
+        name="operators",
+        key={"id": "text"},
+        stale=f"totp_secret IS NOT NULL AND {_OTHER_KEY.format(column='totp_secret')}",
+        read={"name": "name", "totp_secret": "totp_secret"},
+        written={"totp_secret": "bytea"},
+        unchanged={"totp_secret": "bytea"},
+        reseal=_reseal_operator,
     ),
 )
 

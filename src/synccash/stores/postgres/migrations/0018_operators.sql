@@ -8,7 +8,7 @@ CREATE TABLE operators (
     name                 text NOT NULL UNIQUE CHECK (name ~ '^[a-z][a-z0-9.-]{1,39}$'),
     role                 text NOT NULL CHECK (role IN ('viewer', 'operator', 'admin')),
     password_hash        text,
-    totp_secret          text,
+    totp_secret          bytea,
     totp_last_step       bigint NOT NULL DEFAULT 0,
     enrolment_hash       bytea CHECK (octet_length(enrolment_hash) = 32),
     enrolment_expires_at timestamptz,
