@@ -17,6 +17,7 @@ import aiohttp
 import msgspec
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, TraceConfig
 
+from synccash.rails.system_lookups import SystemLookups
 from synccash.resilience.evidence import Evidence
 from synccash.settings.secret import Secret, revealed
 
@@ -113,6 +114,7 @@ class Transport:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._lookups = SystemLookups()
         self._closed = False
 
     async def request(
@@ -172,6 +174,7 @@ class Transport:
         """Close every connection. Later requests return NOT_SENT."""
         self._closed = True
         if self._session is not None:
+            await self._lookups.close()
             await self._session.close()
             # Closed sockets leave the loop with its next turn.
             await asyncio.sleep(0)
@@ -179,8 +182,13 @@ class Transport:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             # A limit for each host, none over all: a rail that hangs must not use up what the others need.
+            # The resolver is explicit: as soon as aiodns is installed, aiohttp takes c-ares, which asks no
+            # other source than `hosts` and DNS.
             connector = aiohttp.TCPConnector(
-                limit=0, limit_per_host=_CONNECTIONS_PER_HOST, keepalive_timeout=_KEEP_ALIVE_S
+                limit=0,
+                limit_per_host=_CONNECTIONS_PER_HOST,
+                keepalive_timeout=_KEEP_ALIVE_S,
+                resolver=self._lookups,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,
