@@ -494,6 +494,21 @@ async def test_unsigned_tokens_of_no_attempt_are_paced_by_address(database_url, 
         assert look_ups.tokens == [UNSIGNED], "another address has a pace of its own"
 
 
+@pytest.mark.parametrize(
+    "spelling", ["{rail}/{token}/", "/{rail}/{token}", "{rail}//{token}", "{rail}/{token}//"]
+)
+async def test_no_spelling_of_the_path_escapes_the_pace_and_the_log(database_url, look_ups, spelling):
+    async with served(database_url) as api:
+        with capture_logs() as lines:
+            for token in (UNSIGNED, "foreign"):
+                path = "/api/v1/callbacks/" + spelling.format(rail="mtn_momo", token=token)
+                for _ in range(100):
+                    assert (await api.client.put(path, json={})).status_code == 200
+        assert 0 < len(look_ups.tokens) < 60
+        assert sum(line["event"] == "request" for line in lines) == len(look_ups.tokens)
+        assert await api.series(FOREIGN) == 100
+
+
 async def test_unsigned_tokens_at_the_same_time_do_not_exceed_the_pace(database_url, look_ups):
     async with served(database_url) as api:
         assert set(await asyncio.gather(*(call_back(api, UNSIGNED) for _ in range(100)))) == {200}

@@ -16,6 +16,7 @@ from synccash.api.request_context import UNLOGGED
 from synccash.api.v1.callbacks import IS_KNOWN
 from synccash.engine.engine import TokenOrigin
 from synccash.middleware.refusal import App, Receive, Scope, Send
+from synccash.middleware.request_identity import matched_path
 from synccash.resilience.rate_limiter import Demand, Limit, MemoryLimiter, wall_clock_us
 
 log = structlog.get_logger("synccash.callbacks")
@@ -144,9 +145,11 @@ _HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length",
 
 
 def _token(scope: Scope) -> tuple[str, str] | None:
-    """Return the rail and the token of a callback. For another spelling of the path, the engine checks the
-    token."""
-    if scope["type"] != "http" or scope["method"] not in _METHODS or not scope["path"].startswith(_PREFIX):
+    """Return the rail and the token of a callback, in every spelling of its path that has a route."""
+    if scope["type"] != "http" or scope["method"] not in _METHODS or "callbacks/" not in scope["path"]:
         return None
-    rail, slash, token = scope["path"][len(_PREFIX) :].partition("/")
+    path = matched_path(scope["path"])
+    if not path.startswith(_PREFIX):
+        return None
+    rail, slash, token = path[len(_PREFIX) :].partition("/")
     return (rail, token) if slash and token and "/" not in token else None
