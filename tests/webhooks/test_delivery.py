@@ -130,6 +130,19 @@ async def test_a_failed_delivery_is_retried_under_the_same_id(pool: Pool):
     assert len(server.received) == 3
 
 
+async def test_an_unexpected_error_counts_as_a_failed_try(pool: Pool):
+    async def broken(*_args, **_kwargs):
+        raise ValueError("not foreseen")
+
+    async with notifying(pool) as notifier:
+        notifier._pool.send = broken
+        await PostgresWebhooks(Database(pool)).add(endpoint("https://example.com/"))
+        await happen(pool)
+        await settled(
+            pool, "tries = 1 AND last_error = 'ValueError' AND due_at < now() + interval '9 seconds'"
+        )
+
+
 async def test_an_endpoint_receives_only_the_event_types_it_subscribed_to(pool: Pool):
     webhooks = PostgresWebhooks(Database(pool))
     await webhooks.add(endpoint("https://example.com", types=("payment.failed",)))

@@ -118,6 +118,8 @@ def test_the_repeated_challenge_proves_ownership(body: bytes):
         b"\xff\xfe",
         b'"\\ud800"',
         "ä".encode(),
+        b'{"challenge": "\xff"}',
+        b'{"more": ' + b"[" * 2_000,
     ],
 )
 def test_any_other_body_does_not_prove_ownership(body: bytes):

@@ -164,3 +164,13 @@ async def test_a_body_that_never_ends_does_not_undo_the_status():
         answer = await sent_to(server.url, timeout_s=60.0)
         assert (answer.delivered, answer.body) == (True, b"ab")
         held.set()
+
+
+@pytest.mark.parametrize("asked", ["\u00b2", "\u0663", "-1", "1e9", "Fri, 01 Jan 2027 00:00:00 GMT"])
+async def test_a_retry_after_that_is_no_number_of_seconds_is_ignored(asked: str):
+    async def speak(line: Line):
+        await line.say(f"HTTP/1.1 503 Busy\r\nRetry-After: {asked}\r\nContent-Length: 0\r\n\r\n")
+
+    async with raw_server(speak) as server, asyncio.timeout(30):
+        answer = await sent_to(server.url)
+    assert (answer.status, answer.retry_after_s) == (503, None)

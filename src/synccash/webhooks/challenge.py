@@ -30,6 +30,6 @@ def answers_challenge(event: Event, body: bytes) -> bool:
     expected = msgspec.json.decode(event.data, type=_Challenged).challenge
     try:
         given = msgspec.json.decode(body, type=_Answer).challenge
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         given = body.decode("utf-8", "replace").strip()
     return hmac.compare_digest(given.encode(), expected.encode())

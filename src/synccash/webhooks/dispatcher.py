@@ -237,6 +237,10 @@ class WebhookDispatcher:
         except asyncio.CancelledError:
             self._cut.append(delivery)
             raise
+        except Exception as error:
+            # A delivery that is not settled is repeated at the end of each lease, and its retries never end.
+            log.exception("webhook_post_failed", event_id=delivery.event.id)
+            posted = DeliveryResult(error=type(error).__name__)
         await self._settle(delivery, posted)
 
     async def _settle(self, delivery: Delivery, posted: DeliveryResult) -> None:

@@ -137,4 +137,4 @@ def _cause(error: BaseException | None) -> OSError | None:
 
 def _seconds(text: str | None) -> float | None:
     """Read Retry-After in seconds; dates are ignored, and the wait is capped at one day."""
-    return min(float(text), 86_400.0) if text is not None and text.isdigit() else None
+    return min(float(text), 86_400.0) if text is not None and text.isascii() and text.isdigit() else None
