@@ -78,3 +78,19 @@ def test_the_facts_of_every_kind_that_the_engine_writes_are_shown_or_private_on_
     computed = {receipt.value for receipt in Receipt} | {"approved", "resolved"}
     hidden = {kind for kind in written | computed if _seen(kind, amount=1) != {"amount": 1}}
     assert hidden == PRIVATE
+
+
+@pytest.mark.parametrize("kind", ["risk_assessed", "screened"])
+@pytest.mark.parametrize(
+    ("reasons", "shown"),
+    [
+        (None, []),
+        ("payer_too_often", ["limit_exceeded"]),
+        ([{"code": "payer_too_often", "note": NOTE}], ["risk_policy"]),
+        ([["payer_too_often"], None, 7], ["risk_policy"]),
+        ({"payer_too_often": NOTE}, ["risk_policy"]),
+        (7, ["risk_policy"]),
+    ],
+)
+def test_reasons_of_another_shape_are_readable_and_private(kind: str, reasons: object, shown: list[str]):
+    assert _seen(kind, outcome="review", reasons=reasons) == {"outcome": "review", "reasons": shown}

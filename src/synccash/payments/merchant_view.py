@@ -5,9 +5,9 @@ sees one of the reasons of a closed list instead. A merchant who knows why exact
 the payer or avoid the rule; the Anti-Money Laundering Act, 2020 (Act 1044) forbids to disclose a report.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from synccash.payments.case import Entry
 from synccash.payments.document import Document, entry_document
@@ -48,9 +48,9 @@ _PUBLIC_REASONS: Mapping[str, PublicReason] = {
 """By the code of the rule; every other code is RISK_POLICY."""
 
 
-def public_reasons(codes: list[str]) -> list[str]:
+def public_reasons(codes: Sequence[object]) -> list[str]:
     """Return the public reasons of rule codes, each once, in the order of the list above."""
-    shown = {_PUBLIC_REASONS.get(code, PublicReason.RISK_POLICY) for code in codes}
+    shown = {_PUBLIC_REASONS.get(str(code), PublicReason.RISK_POLICY) for code in codes}
     return [reason.value for reason in PublicReason if reason in shown]
 
 
@@ -69,7 +69,10 @@ def _refund(data: _Facts) -> _Facts:
 
 
 def _risk_decision(data: _Facts) -> _Facts:
-    return {"outcome": data.get("outcome"), "reasons": public_reasons(list(data.get("reasons", ())))}
+    # Stored entries may have any shape: an order must be readable whatever a former release wrote.
+    codes = data.get("reasons") or ()
+    listed = cast("Sequence[object]", codes) if isinstance(codes, list | tuple) else (codes,)
+    return {"outcome": data.get("outcome"), "reasons": public_reasons(listed)}
 
 
 _SHOWN: Mapping[str, Callable[[_Facts], _Facts]] = {
