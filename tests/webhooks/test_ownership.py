@@ -17,7 +17,7 @@ from synccash.payments.case import Event
 from synccash.payments.webhook import Challenge, EndpointStatus, WebhookEndpoint
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import Pool
-from synccash.stores.postgres.webhooks import PostgresWebhooks
+from synccash.stores.postgres.webhooks import _TAKE, PostgresWebhooks
 from synccash.webhooks.challenge import answers_challenge
 from webhooks.merchant_server import MerchantServer, merchant_server
 from webhooks.test_delivery import SECRET, TENANT, endpoint, eventually, happen, notifying
@@ -309,3 +309,74 @@ async def test_the_migration_back_disables_pending_endpoints_and_forward_counts_
         assert await connection.fetchval("SELECT bool_and(verified_at IS NOT NULL) FROM webhook_endpoints")
     finally:
         await connection.close()
+
+
+async def backlog(pool: Pool, endpoint_ids: list[str], events: int, due_at: str, *, merchant: str = "m_1"):
+    """Write events of a merchant, and a delivery of each to each endpoint."""
+    await pool.execute(
+        "INSERT INTO events"
+        " (id, merchant_id, livemode, type, created_at, object_id, object_version, data)"
+        f" SELECT '{merchant}_evt_' || n, '{merchant}', false, 'payment.succeeded', now(), 'pay', 1, '{{}}'"
+        f" FROM generate_series(1, {events}) n"
+    )
+    for endpoint_id in endpoint_ids:
+        await pool.execute(
+            "INSERT INTO deliveries (event_id, endpoint_id, due_at)"
+            f" SELECT '{merchant}_evt_' || n, '{endpoint_id}', {due_at} FROM generate_series(1, {events}) n"
+        )
+    await pool.execute("ANALYZE deliveries, webhook_endpoints")
+
+
+def rows_read(plan: dict) -> float:
+    """How many rows of `deliveries` a plan has read, those included that a filter removed."""
+    own = 0.0
+    if plan.get("Relation Name") == "deliveries":
+        read = ("Actual Rows", "Rows Removed by Filter", "Rows Removed by Index Recheck")
+        own = plan["Actual Loops"] * sum(plan.get(name, 0) for name in read)
+    return own + sum(rows_read(part) for part in plan.get("Plans", ()))
+
+
+@pytest.mark.parametrize("room", [8, 0])
+async def test_the_cost_of_taking_deliveries_does_not_grow_with_a_backlog(pool: Pool, room: int):
+    webhooks = PostgresWebhooks(Database(pool))
+    ids = [f"we_{n}" for n in range(16)]
+    for endpoint_id in ids:
+        await webhooks.add(endpoint("https://example.com", id=endpoint_id))
+    await webhooks.add(endpoint("https://example.com", id="we_other", merchant_id="m_2"))
+    await backlog(pool, ids, 2_000, "now() - interval '1 minute'")
+    await backlog(pool, ["we_other"], 10, "now()", merchant="m_2")
+    arguments = (256, 8, 30.0, ids, [room] * 16, [], [], [], 32)
+    plan = json.loads(await pool.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {_TAKE}", *arguments))
+    assert rows_read(plan[0]["Plan"]) < 3_000
+    limits = dict.fromkeys(ids, room)
+    found = await webhooks.take(limit=256, each=8, lease_s=30.0, room=limits, merchant_each=32)
+    # EXPLAIN ANALYZE has taken the first 8.
+    assert sum(one.event.merchant_id == "m_2" for one in found) == 2
+
+
+async def test_an_endpoint_with_many_kept_events_is_verified_at_once_and_gets_them_in_parts(pool: Pool):
+    webhooks = await created(pool, "https://shop.example/hook")
+    await backlog(pool, ["we_1"], 1_000, "'infinity'")
+    [challenge] = await webhooks.take(limit=10, each=10, lease_s=30.0)
+    assert await webhooks.verified(challenge, 200)
+    released = []
+    while (now := await webhooks.heartbeat()) > 0:
+        released.append(now)
+    assert len(released) > 1
+    assert await pool.fetchval("SELECT count(*) FROM deliveries WHERE due_at <= now()") == 1_000
+
+
+async def test_events_beyond_the_kept_ones_wait_for_the_verification_of_a_new_url_too(pool: Pool):
+    webhooks = PostgresWebhooks(Database(pool))
+    await webhooks.add(endpoint("https://former.example/hook"))
+    await backlog(pool, ["we_1"], 10_500, "now() - interval '1 hour'")
+    [under_way] = await webhooks.take(limit=1, each=1, lease_s=30.0)
+    await webhooks.change(TENANT, pending("https://new.example/hook"), CHALLENGE)
+    assert not await webhooks.failed(under_way, status=410, error="HTTP 410", due_in_s=5.0)
+    await pool.execute("UPDATE deliveries SET due_at = now() WHERE event_id = 'evt_challenge'")
+    [challenge] = await webhooks.take(limit=100, each=100, lease_s=30.0)
+    assert challenge.event.id == "evt_challenge"
+    assert await webhooks.verified(challenge, 200)
+    while await webhooks.heartbeat():
+        pass
+    assert await pool.fetchval("SELECT count(*) FROM deliveries WHERE due_at <= now()") == 10_500

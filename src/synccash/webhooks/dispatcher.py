@@ -32,6 +32,7 @@ from synccash.webhooks.pacing import MerchantPacer
 log = structlog.get_logger("synccash.webhooks")
 _GONE = 410
 _RELEASE_S = 2.0
+_NEXT_PART_S = 1.0
 
 
 class Outbox(Protocol):
@@ -47,7 +48,7 @@ class Outbox(Protocol):
         merchant_each: int,
         merchant_room: Mapping[Tenant, int],
     ) -> Sequence[Delivery]: ...
-    async def heartbeat(self) -> None: ...
+    async def heartbeat(self) -> int: ...
     async def postpone(self, delivery: Delivery, *, due_in_s: float) -> bool: ...
     async def delivered(self, delivery: Delivery, status: int) -> bool: ...
     async def verified(self, delivery: Delivery, status: int) -> bool: ...
@@ -163,8 +164,15 @@ class WebhookDispatcher:
     async def _beat(self) -> None:
         now = self.clock.monotonic()
         if now - self._heartbeat_at >= self.settings.heartbeat_s:
-            await self.outbox.heartbeat()
-            self._heartbeat_at = now
+            before, self._heartbeat_at = self._heartbeat_at, now
+            try:
+                released = await self.outbox.heartbeat()
+            except StoreUnavailableError:
+                self._heartbeat_at = before
+                raise
+            if released and self._heartbeat_at == now:
+                # The kept events of an endpoint become due in parts; the next part does not wait as long.
+                self._heartbeat_at = now - self.settings.heartbeat_s + _NEXT_PART_S
 
     async def _end_posts(self) -> None:
         """Wait for the deliveries under way, for `stop_s` seconds; cut the others, and make them due now."""
@@ -250,6 +258,7 @@ class WebhookDispatcher:
             if answers_challenge(delivery.event, posted.body):
                 self.deliveries.delivered += 1
                 await self.outbox.verified(delivery, status)
+                self._heartbeat_at = -math.inf  # makes the kept events due
                 return
             posted = replace(posted, status=None, error="the response does not repeat the challenge")
         if status is not None and posted.delivered:

@@ -30,6 +30,10 @@ from synccash.stores.postgres.rows import to_json
 
 log = structlog.get_logger("synccash.webhooks")
 
+# How many rows a statement changes at most, so that it ends in time however many events are kept or due.
+_RELEASED_AT_ONCE = 250
+_KEPT_AT_ONCE = 10_000
+_DROPPED_AT_ONCE = 50_000
 _OWN_ENDPOINT = "merchant_id = $1 AND livemode = $2 AND status <> 'removed'"
 _ROW = "row_to_json(webhook_endpoints) AS endpoint"
 
@@ -69,10 +73,14 @@ _ONE = f"SELECT {_ROW} FROM webhook_endpoints WHERE {_OWN_ENDPOINT} AND id = $3"
 # The status is decided here, because an endpoint may be verified between its reading and this statement.
 _NEW_STATUS = """CASE WHEN $7 = 'disabled' THEN 'disabled'
         WHEN url <> $4 OR verified_at IS NULL THEN 'pending' ELSE 'enabled' END"""
-# A pending endpoint's deliveries wait for its verification; the new fence keeps a try that is under way from
-# making one of them due again. A former challenge is not sent any more.
+# A pending endpoint's deliveries wait for its verification; the new fence keeps the result of a try that is
+# under way from the endpoint, and a former challenge is not sent any more. Deliveries beyond _KEPT_AT_ONCE
+# stay due, and wait as well: of a pending endpoint only the challenge is taken.
 _CHANGE = f"""
-WITH changed AS (
+WITH former AS (
+    SELECT verification_event_id FROM webhook_endpoints WHERE {_OWN_ENDPOINT} AND id = $3
+),
+changed AS (
     UPDATE webhook_endpoints SET
         url = $4, types = $5, secrets = $6, sealed = $11, status = {_NEW_STATUS}, updated_at = now(),
         disabled_reason = CASE WHEN $7 = 'disabled' THEN $10 END,
@@ -84,16 +92,32 @@ WITH changed AS (
     WHERE {_OWN_ENDPOINT} AND id = $3
     RETURNING *
 ),
+kept AS (
+    (SELECT d.event_id FROM changed JOIN deliveries d ON d.endpoint_id = changed.id
+    WHERE d.due_at BETWEEN now() AND now() + interval '1 minute')
+    UNION (SELECT d.event_id FROM changed JOIN deliveries d ON d.endpoint_id = changed.id
+    WHERE d.due_at < 'infinity' ORDER BY d.due_at LIMIT {_KEPT_AT_ONCE})
+    UNION SELECT verification_event_id FROM former
+),
 kept_deliveries AS (
     UPDATE deliveries d SET fence = fence + 1,
         due_at = CASE WHEN e.type <> '{ENDPOINT_VERIFICATION}' THEN 'infinity'::timestamptz END
-    FROM changed, events e
-    WHERE d.endpoint_id = changed.id AND d.due_at IS NOT NULL AND e.id = d.event_id AND d.event_id <> $8
+    FROM changed, kept, events e
+    WHERE d.endpoint_id = changed.id AND d.event_id = kept.event_id AND d.due_at IS NOT NULL
+        AND e.id = d.event_id AND d.event_id <> $8
         AND changed.status = 'pending' AND $8::text IS NOT NULL
 ),
 {_challenge("changed")}
 SELECT row_to_json(changed) AS endpoint FROM changed
 """  # noqa: S608
+
+
+# Deliveries beyond the limit stay due, and are not taken while the endpoint is disabled or removed.
+def _dropped(endpoint_id: str) -> str:
+    return f"""SELECT ctid FROM deliveries
+        WHERE endpoint_id = {endpoint_id} AND due_at IS NOT NULL ORDER BY due_at LIMIT {_DROPPED_AT_ONCE}"""  # noqa: S608
+
+
 _REMOVE = f"""
 WITH removed AS (
     UPDATE webhook_endpoints SET status = 'removed', secrets = '[]', sealed = NULL, updated_at = now()
@@ -101,7 +125,7 @@ WITH removed AS (
 ),
 dropped AS (
     UPDATE deliveries d SET due_at = NULL FROM removed
-    WHERE d.endpoint_id = removed.id AND d.due_at IS NOT NULL
+    WHERE d.endpoint_id = removed.id AND d.ctid = ANY (ARRAY ({_dropped("$3")}))
 )
 SELECT id FROM removed
 """  # noqa: S608
@@ -109,6 +133,11 @@ SELECT id FROM removed
 # $4 and $5 limit the deliveries of endpoints that are busy or failing, $6 to $9 those of merchants in each
 # mode, so that one slow endpoint or one merchant's endpoints do not take all posts. An endpoint whose breaker
 # is open has the limit 0. Merchants take turns: first one delivery of each, then a second one of each.
+#
+# The cost must not grow with a merchant's backlog. The condition on (endpoint_id, due_at) is a range, because
+# only the index deliveries_due_of_endpoint gives its order: with `endpoint_id = w.id`, PostgreSQL may read
+# the due deliveries of all endpoints for each endpoint. The 1,000 oldest deliveries tell whether nothing but
+# endpoints with the limit 0 is due.
 _TAKE = """
 WITH held AS MATERIALIZED (SELECT * FROM unnest($4::text[], $5::int[]) AS held (id, room)),
 paced AS MATERIALIZED (
@@ -120,16 +149,26 @@ candidates AS MATERIALIZED (
     FROM webhook_endpoints w LEFT JOIN held USING (id)
     LEFT JOIN paced ON paced.merchant_id = w.merchant_id AND paced.livemode = w.livemode
     CROSS JOIN LATERAL (
-        SELECT d.event_id, d.endpoint_id, d.due_at FROM deliveries d
-        WHERE d.endpoint_id = w.id AND d.due_at <= now()
-            AND (w.status = 'enabled' OR d.event_id = w.verification_event_id)
-        ORDER BY d.due_at LIMIT least(coalesce(held.room, $2), coalesce(paced.room, $9))
-        FOR NO KEY UPDATE SKIP LOCKED
+        SELECT * FROM (
+            SELECT d.event_id, d.endpoint_id, d.due_at FROM deliveries d
+            WHERE w.status = 'enabled' AND d.due_at IS NOT NULL
+                AND d.endpoint_id >= w.id AND (d.endpoint_id, d.due_at) <= (w.id, now())
+            ORDER BY d.endpoint_id, d.due_at LIMIT least(coalesce(held.room, $2), coalesce(paced.room, $9))
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) due_deliveries
+        UNION ALL SELECT * FROM (
+            SELECT d.event_id, d.endpoint_id, d.due_at FROM deliveries d
+            WHERE w.status = 'pending' AND d.event_id = w.verification_event_id AND d.endpoint_id = w.id
+                AND d.due_at <= now()
+            FOR NO KEY UPDATE SKIP LOCKED
+        ) challenge
     ) first
     WHERE w.status IN ('enabled', 'pending') AND held.room IS DISTINCT FROM 0
-        AND paced.room IS DISTINCT FROM 0 AND EXISTS (
-            SELECT 1 FROM deliveries d WHERE d.due_at <= now()
-            AND d.endpoint_id NOT IN (SELECT id FROM held WHERE room = 0)
+        AND paced.room IS DISTINCT FROM 0 AND (
+            SELECT count(*) = 1000 OR bool_or(oldest.endpoint_id NOT IN (SELECT id FROM held WHERE room = 0))
+            FROM (
+                SELECT d.endpoint_id FROM deliveries d WHERE d.due_at <= now() ORDER BY d.due_at LIMIT 1000
+            ) oldest
         )
 ),
 due AS MATERIALIZED (
@@ -174,23 +213,33 @@ verified AS (
     FROM settled
     WHERE w.id = settled.endpoint_id AND w.status = 'pending' AND w.verification_event_id = settled.event_id
     RETURNING w.id
-),
-due_deliveries AS (
-    UPDATE deliveries d SET due_at = now(), created_at = now()
-    FROM verified WHERE d.endpoint_id = verified.id AND d.due_at = 'infinity'
 )
 SELECT endpoint_id FROM settled
 """
-# An order's commit that saw the endpoint pending may end after its verification: its delivery is found here.
-_HEARTBEAT = """
+# The kept deliveries of an endpoint become due in parts. An order's commit that saw the endpoint pending may
+# also end after its verification: its delivery is found here.
+_HEARTBEAT = f"""
 WITH heartbeat AS (
     INSERT INTO webhook_heartbeat (seen_at) VALUES (now())
     ON CONFLICT (only_row) DO UPDATE SET seen_at = now()
+),
+kept AS MATERIALIZED (
+    SELECT part.ctid AS part_ctid FROM webhook_endpoints w CROSS JOIN LATERAL (
+        SELECT d.ctid FROM deliveries d
+        WHERE d.endpoint_id <= w.id AND (d.endpoint_id, d.due_at) >= (w.id, 'infinity'::timestamptz)
+            AND d.due_at IS NOT NULL
+        ORDER BY d.endpoint_id, d.due_at LIMIT {_RELEASED_AT_ONCE}
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) part
+    WHERE w.status = 'enabled'
+),
+released AS (
+    UPDATE deliveries d SET due_at = now(), created_at = now()
+    WHERE d.ctid = ANY (ARRAY (SELECT part_ctid FROM kept))
+    RETURNING d.event_id
 )
-UPDATE deliveries d SET due_at = now(), created_at = now()
-FROM webhook_endpoints w
-WHERE w.id = d.endpoint_id AND w.status = 'enabled' AND d.due_at = 'infinity'
-"""
+SELECT count(*) AS released FROM released
+"""  # noqa: S608 - put together from constants
 _OVERDUE = """
 SELECT extract(epoch FROM now() - min(d.due_at))::float8 AS overdue_s
 FROM deliveries d JOIN webhook_endpoints w ON w.id = d.endpoint_id
@@ -221,7 +270,8 @@ WITH disabled AS (
     WHERE id = $1 AND status IN ('pending', 'enabled') RETURNING merchant_id, livemode
 ),
 dropped AS (
-    UPDATE deliveries d SET due_at = NULL FROM disabled WHERE d.endpoint_id = $1 AND d.due_at IS NOT NULL
+    UPDATE deliveries d SET due_at = NULL FROM disabled
+    WHERE d.endpoint_id = $1 AND d.ctid = ANY (ARRAY ({_dropped("$1")}))
 ),
 new_events AS (
     INSERT INTO events (id, merchant_id, livemode, type, created_at, object_id, object_version, data)
@@ -364,9 +414,10 @@ class PostgresWebhooks:
             return []  # deliveries that were leased are due again after their leases
         return [delivery for row in found if (delivery := self._delivery(row)) is not None]
 
-    async def heartbeat(self) -> None:
-        """Record that a process takes deliveries, and make due what was kept for endpoints verified since."""
-        await self._run(_HEARTBEAT)
+    async def heartbeat(self) -> int:
+        """Record that a process takes deliveries, and make due a part of what was kept for endpoints verified
+        since; return the number of these deliveries."""
+        return (await self._run(_HEARTBEAT))[0]["released"]
 
     async def overdue_s(self, than_s: float) -> float | None:
         """Return for how long the oldest delivery is due if no process takes deliveries; None if one does, or
@@ -374,8 +425,8 @@ class PostgresWebhooks:
         return (await self._run(_OVERDUE, than_s))[0]["overdue_s"]
 
     async def verified(self, delivery: Delivery, status: int) -> bool:
-        """Record that an endpoint answered its challenge, and make its kept deliveries due. Returns False if
-        another dispatcher has leased the challenge since."""
+        """Record that an endpoint answered its challenge; the next heartbeats make its kept deliveries due.
+        Returns False if another dispatcher has leased the challenge since."""
         return bool(await self._run(_VERIFIED, *_name(delivery), status))
 
     async def delivered(self, delivery: Delivery, status: int) -> bool:
