@@ -490,13 +490,13 @@ class CommitContract:
     async def test_no_commit_that_leads_to_a_send_is_written_after_expiry(self, world: World):
         case = await opened(world)
         await world.skip(901)
-        assert await world.order_store.record(commit(case, before_expiry=True)) is False
-        assert await world.order_store.record(commit(case, before_expiry=False)) is True
+        assert await world.order_store.record(commit(case, refuse_if_expired=True)) is False
+        assert await world.order_store.record(commit(case, refuse_if_expired=False)) is True
 
     async def test_before_expiry_a_send_may_be_committed(self, world: World):
         case = await opened(world)
         await world.skip(899 - LEASE_S)
-        assert await world.order_store.record(commit(case, before_expiry=True))
+        assert await world.order_store.record(commit(case, refuse_if_expired=True))
 
     async def test_a_payment_never_has_two_attempts_that_may_move_money(self, world: World):
         case = await opened(world)
@@ -1041,7 +1041,7 @@ class PayoutContract:
     async def test_no_payout_is_sent_after_its_expiry(self, world: World):
         case = await paying_out(world)
         await world.skip(901)
-        assert await world.order_store.record(commit(case, before_expiry=True)) is False
+        assert await world.order_store.record(commit(case, refuse_if_expired=True)) is False
 
     async def test_an_open_payout_cannot_be_released_without_a_due_time(self, world: World):
         case = await paying_out(world)

@@ -171,7 +171,7 @@ def within_the_lease_alone(right: Any) -> Any:
 
 def _commits_after_expiry(right: Any) -> Any:
     def commit(self: CommitBuilder, *arguments: Any, **named: Any) -> Any:
-        return right(self, *arguments, **{**named, "before_expiry": False})
+        return right(self, *arguments, **{**named, "refuse_if_expired": False})
 
     return commit
 

@@ -205,7 +205,7 @@ def _commits_a_resend_after_expiry(right: Any) -> Any:
     def commit_to_send(self: CommitBuilder, *arguments: Any, **named: Any) -> Any:
         commit = right(self, *arguments, **named)
         resends = any(entry.kind == "sent_again" for entry in commit.timeline)
-        return replace(commit, before_expiry=False) if resends else commit
+        return replace(commit, refuse_if_expired=False) if resends else commit
 
     return commit_to_send
 

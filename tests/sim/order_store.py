@@ -299,7 +299,7 @@ class FakeOrderStore:
             self.worked_on.append(commit.order.id)
         if (before.version, before.fence) != (commit.expected_version, commit.expected_fence):
             return False
-        if commit.before_expiry and not isinstance(before, Refund) and now >= before.expires_at:
+        if commit.refuse_if_expired and not isinstance(before, Refund) and now >= before.expires_at:
             return False
         if before.status.is_final and commit.order.status is not before.status:
             raise RefusedError("a final status")

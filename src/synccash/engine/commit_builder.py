@@ -86,8 +86,8 @@ class CommitBuilder:
         *changed: Attempt,
         lease: KeepLease | ReleaseLease,
         timeline: tuple[Entry, ...],
-        before_expiry: bool = False,
-        outside_recovery: bool = False,
+        refuse_if_expired: bool = False,
+        refuse_in_recovery: bool = False,
         searched: int | None = None,
         contradiction: str | None = None,
     ) -> Commit:
@@ -104,8 +104,8 @@ class CommitBuilder:
             events=self._events(before, order, attempts, contradiction),
             timeline=timeline,
             answer=answer_for(order, attempts) if isinstance(lease, ReleaseLease) else None,
-            before_expiry=before_expiry,
-            outside_recovery=outside_recovery,
+            refuse_if_expired=refuse_if_expired,
+            refuse_in_recovery=refuse_in_recovery,
             searched=searched,
             contradiction=contradiction,
         )
@@ -141,8 +141,8 @@ class CommitBuilder:
             *changed,
             lease=KeepLease(lease_s),
             timeline=timeline,
-            before_expiry=case.expires_at is not None,
-            outside_recovery=True,
+            refuse_if_expired=case.expires_at is not None,
+            refuse_in_recovery=True,
         )
 
     def _events(

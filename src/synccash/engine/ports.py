@@ -165,7 +165,7 @@ class OrderStore(Protocol):
 
     async def recovery(self) -> Recovery:
         """Return the state of recovery. While a recovery is under way, every opening that has an attempt
-        returns SendsHeld, and commits with `outside_recovery` write nothing."""
+        returns SendsHeld, and commits with `refuse_in_recovery` write nothing."""
         ...
 
     async def open(self, opening: Opening[Order], /) -> OpeningResult:

@@ -220,9 +220,9 @@ class Commit:
     `order` is the new value; the row must still have `expected_version` and `expected_fence`.
     `attempts` are written by id: changed ones and new ones. `answer` completes the order's idempotency claim
     if that is still processing.
-    `before_expiry`: the store refuses the commit once the order has expired by the store's clock. Set on the
+    `refuse_if_expired`: the store refuses the commit once the order has expired by the store's clock. Set on the
     commits that a send follows, of an order that can expire.
-    `outside_recovery`: the store refuses the commit while a recovery is under way, and while the rails have
+    `refuse_in_recovery`: the store refuses the commit while a recovery is under way, and while the rails have
     yet to be searched for the order after one. Set on the commits that a send follows, and on those that end
     an order because nothing was sent.
     `searched`: the number (epoch) of the recovery after which the rails have now been searched.
@@ -238,8 +238,8 @@ class Commit:
     events: tuple[Event, ...] = ()
     timeline: tuple[Entry, ...] = ()
     answer: StoredAnswer | None = None
-    before_expiry: bool = False
-    outside_recovery: bool = False
+    refuse_if_expired: bool = False
+    refuse_in_recovery: bool = False
     searched: int | None = None
     contradiction: str | None = None
 

@@ -93,7 +93,7 @@ class Decisions:
         lease = self.timing.release_ended(case, after) if order.status.is_final else ReleaseLease(due_in_s)
         outside = after.state.is_dead and after.may_fail_over
         return self.commit_builder.commit(
-            case, order, after, lease=lease, timeline=(entry,), outside_recovery=outside
+            case, order, after, lease=lease, timeline=(entry,), refuse_in_recovery=outside
         )
 
     def _needs_search_first(self, case: Case, dead: Attempt) -> bool:
@@ -146,7 +146,7 @@ class Decisions:
             # The order may have been sent to another rail by an attempt that a recovery has lost.
             outside = after.state.is_dead and after.may_fail_over
             return self.commit_builder.commit(
-                case, order, after, lease=lease, timeline=(entry,), outside_recovery=outside
+                case, order, after, lease=lease, timeline=(entry,), refuse_in_recovery=outside
             )
         # A second attempt has moved money: the surplus is refunded, or left to an operator.
         facts = {"attempt": after.id, "rail": after.rail, "received": after.amount_received}
@@ -262,7 +262,7 @@ class Decisions:
             order = failed(case.order, Failure(FailureCode.NO_RAIL_AVAILABLE), now=self.clock.now())
             timeline = (*before, self.commit_builder.entry("routed", route.explained()))
             return self.commit_builder.commit(
-                case, order, lease=ReleaseLease(None), timeline=timeline, outside_recovery=True
+                case, order, lease=ReleaseLease(None), timeline=timeline, refuse_in_recovery=True
             )
         wait_s = self.timing.next_try_s(case, route.wait_s)
         entry = self.commit_builder.entry("queued", {**route.explained(), "wait_s": wait_s})
@@ -545,7 +545,9 @@ class Decisions:
         order = expired(case.order, now=self.clock.now())
         lease = self.timing.release_ended(case)
         timeline = (self.commit_builder.entry("expired"),)
-        return self.commit_builder.commit(case, order, lease=lease, timeline=timeline, outside_recovery=True)
+        return self.commit_builder.commit(
+            case, order, lease=lease, timeline=timeline, refuse_in_recovery=True
+        )
 
     def held_for_risk(self, case: Case, decision: RiskDecision, *timeline: Entry) -> Commit:
         """Apply the fraud service's refusal: end the order, or hold it for review until it expires."""
@@ -553,7 +555,7 @@ class Decisions:
         if decision.outcome is RiskOutcome.DECLINE:
             order = failed(before, Failure(FailureCode.RISK_DECLINED), now=now)
             return self.commit_builder.commit(
-                case, order, lease=ReleaseLease(None), timeline=timeline, outside_recovery=True
+                case, order, lease=ReleaseLease(None), timeline=timeline, refuse_in_recovery=True
             )
         return self.leave_to_review(case, in_risk_review(before, now=now), *timeline)
 

@@ -308,10 +308,10 @@ class OrderWorker:
         have begun since the order was read: then the order is neither sent nor ended.
         """
         commit, committed = refused, None
-        if commit.before_expiry:
+        if commit.refuse_if_expired:
             commit = decide(case, *facts, allow_failover=False)
             committed = await self._record(case, commit)
-        if committed is None and commit.outside_recovery:
+        if committed is None and commit.refuse_in_recovery:
             committed = await self._record(case, decide(replace(case, held=True), *facts))
         return committed
 

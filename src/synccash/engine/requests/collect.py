@@ -87,7 +87,7 @@ class PaymentRequests:
             lease = self.timing.release_ended(case)
             timeline = (self.commit_builder.entry("canceled"),)
             commit = self.commit_builder.commit(
-                case, order, lease=lease, timeline=timeline, outside_recovery=True
+                case, order, lease=lease, timeline=timeline, refuse_in_recovery=True
             )
             if await self.order_store.record(commit):
                 return render(order, case.attempts)

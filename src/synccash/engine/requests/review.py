@@ -66,7 +66,7 @@ class ReviewRequests:
             entry = self.commit_builder.entry("declined", {"by": by, "reason": reason})
             # The order may have been approved and sent before a recovery lost that.
             return self.commit_builder.commit(
-                case, order, lease=ReleaseLease(None), timeline=(entry,), outside_recovery=True
+                case, order, lease=ReleaseLease(None), timeline=(entry,), refuse_in_recovery=True
             )
 
         return await self._risk(kind, order_id, commit)

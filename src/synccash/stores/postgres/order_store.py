@@ -382,8 +382,8 @@ def _move_document(commit: Commit, encryption: Encryption | None) -> dict[str, A
         "expected_version": commit.expected_version,
         "expected_fence": commit.expected_fence,
         "order": rows.changed_row(order),
-        "before_expiry": commit.before_expiry,
-        "outside_recovery": commit.outside_recovery,
+        "before_expiry": commit.refuse_if_expired,
+        "outside_recovery": commit.refuse_in_recovery,
         "searched": commit.searched,
         "contradiction": commit.contradiction,
         **rows.commit_columns(
