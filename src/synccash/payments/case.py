@@ -220,8 +220,8 @@ class Commit:
     `order` is the new value; the row must still have `expected_version` and `expected_fence`.
     `attempts` are written by id: changed ones and new ones. `answer` completes the order's idempotency claim
     if that is still processing.
-    `refuse_if_expired`: the store refuses the commit once the order has expired by the store's clock. Set on the
-    commits that a send follows, of an order that can expire.
+    `refuse_if_expired`: the store refuses the commit once the order has expired by the store's clock. Set on
+    the commits that a send follows, of an order that can expire.
     `refuse_in_recovery`: the store refuses the commit while a recovery is under way, and while the rails have
     yet to be searched for the order after one. Set on the commits that a send follows, and on those that end
     an order because nothing was sent.
