@@ -32,6 +32,7 @@ def _commands() -> "App":
 
     from synccash.commands import erasure, service
     from synccash.commands.approvals import APPROVALS
+    from synccash.commands.audit import AUDIT
     from synccash.commands.balances import BALANCES
     from synccash.commands.breakers import BREAKERS
     from synccash.commands.config import CONFIG
@@ -59,6 +60,7 @@ def _commands() -> "App":
         ENCRYPTION,
         OPERATORS,
         APPROVALS,
+        AUDIT,
     )
     for command in (*service.COMMANDS, *COMMANDS, *nouns, reconcile, listen, *erasure.COMMANDS):
         app.command(command)

@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from synccash.administration.api import ManagementApi, management_api
+from synccash.administration.audit import AuditLog
 from synccash.administration.balances import (
     confirm_credit,
     grant_credit,
@@ -23,6 +24,7 @@ from synccash.stores.postgres.operating import OrderFilter
 
 T = TypeVar("T")
 _PREFIX = f"{BREAK_GLASS}: "
+_EXPORT_PAGE = 1_000
 
 
 class Administrator(Protocol):
@@ -45,6 +47,8 @@ class Administrator(Protocol):
     def orders(self, where: OrderFilter) -> dict[str, Any]: ...
     def waiting(self, limit: int) -> Sequence[dict[str, Any]]: ...
     def order(self, order_id: str) -> dict[str, Any]: ...
+    def audit_entries(self, limit: int, **filters: Any) -> dict[str, Any]: ...
+    def audit_export(self, after: int) -> dict[str, Any]: ...
 
 
 def administrator(settings: Settings, url: str | None = None) -> Administrator:
@@ -136,6 +140,17 @@ class ApiAdministrator:
         """Returns an order with its timeline."""
         return self.api.get("admin", "orders", order_id)
 
+    def audit_entries(self, limit: int, **filters: Any) -> dict[str, Any]:
+        """Returns the newest entries of the audit log."""
+        query = {name: value for name, value in filters.items() if value is not None}
+        if "since" in query:
+            query["since"] = _utc(query["since"]).isoformat()
+        return self.api.get("admin", "audit", query={"limit": limit, **query})
+
+    def audit_export(self, after: int) -> dict[str, Any]:
+        """Returns one page of the whole audit log."""
+        return self.api.get("admin", "audit", "export", query={"after": after, "limit": _EXPORT_PAGE})
+
 
 @dataclass(frozen=True, slots=True)
 class DatabaseAdministrator:
@@ -205,7 +220,7 @@ class DatabaseAdministrator:
 
     def orders(self, where: OrderFilter) -> dict[str, Any]:
         """Returns one page of payments or payouts."""
-        return self._run(lambda work, _: work.orders(where))
+        return self._run(lambda work, by: work.orders(where, by=by, note=_PREFIX))
 
     def waiting(self, limit: int) -> Sequence[dict[str, Any]]:
         """Returns what waits for an operator's decision."""
@@ -213,13 +228,28 @@ class DatabaseAdministrator:
 
     def order(self, order_id: str) -> dict[str, Any]:
         """Returns an order with its timeline."""
-        return self._run(lambda work, _: work.order(order_id))
+        return self._run(lambda work, by: work.order(order_id, by=by, note=_PREFIX))
+
+    def audit_entries(self, limit: int, **filters: Any) -> dict[str, Any]:
+        """Returns the newest entries of the audit log."""
+        if filters.get("since") is not None:
+            filters["since"] = _utc(filters["since"])
+        return on_database(self.settings, lambda database: AuditLog(database).entries(limit, **filters))
+
+    def audit_export(self, after: int) -> dict[str, Any]:
+        """Returns one page of the whole audit log."""
+        return on_database(self.settings, lambda database: AuditLog(database).export(after, _EXPORT_PAGE))
 
     def _run(self, work: Callable[[Administration, str], Awaitable[T]]) -> T:
         async def run(database: Database) -> T:
             return await work(Administration(database), await database_actor(database))
 
         return on_database(self.settings, run)
+
+
+def _utc(at: datetime) -> datetime:
+    """Return a time of the command line, which is in UTC unless it has an offset."""
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def on_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:

@@ -14,6 +14,7 @@ from synccash.payments.approval import (
     Executed,
     SecondOperatorError,
 )
+from synccash.payments.audit import AuditNote
 from synccash.payments.errors import (
     ObjectNotFoundError,
     OperatorRequiredError,
@@ -87,10 +88,10 @@ class FourEyes:
                     "this action needs two operators by name, and an admin key is none: sign in as one"
                 )
             approval_id = self.identities.new("apr")
-            await self._note(caller.actor_id, f"{action.name}_request", action, action.reason)
-            return await self.store.add(approval_id, action, by=caller.actor_id, valid_s=self.valid_s)
+            by, note = caller.actor_id, _note(caller.actor_id, f"{action.name}_request", action)
+            return await self.store.add(approval_id, action, by=by, valid_s=self.valid_s, note=note)
         if not rule.notes_itself:
-            await self._note(caller.actor_id, action.name, action, action.reason)
+            await self.audit.write(_note(caller.actor_id, action.name, action))
         return Executed(document=await rule.run(action, caller.actor_id))
 
     async def approvals(self, status: ApprovalStatus | None, limit: int) -> Sequence[Approval]:
@@ -116,9 +117,10 @@ class FourEyes:
         if waiting.requested_by == by:
             raise SecondOperatorError("you have requested this action, so another operator has to approve it")
         name = waiting.action.name
-        await self._note(by, f"{name}_approve", waiting.action, f"{approval_id}: {reason}")
+        role = self.rules[name].role
+        note = _note(by, f"{name}_approve", waiting.action, f"{approval_id}: {reason}")
         approved = await self.store.approve(
-            approval_id, by=by, reason=reason, execute_s=EXECUTE_S, role=self.rules[name].role
+            approval_id, by=by, reason=reason, execute_s=EXECUTE_S, role=role, note=note
         )
         if approved is None:
             raise await self._not_pending(approval_id)
@@ -131,8 +133,8 @@ class FourEyes:
         """
         waiting = await self.approval(approval_id)
         name, by = waiting.action.name, caller.actor_id
-        await self._note(by, f"{name}_decline", waiting.action, f"{approval_id}: {reason}")
-        declined = await self.store.decline(approval_id, by=by, reason=reason)
+        note = _note(by, f"{name}_decline", waiting.action, f"{approval_id}: {reason}")
+        declined = await self.store.decline(approval_id, by=by, reason=reason, note=note)
         if declined is None:
             raise await self._not_pending(approval_id)
         return declined
@@ -169,8 +171,11 @@ class FourEyes:
             )
         return StateConflictError(f"only a pending action can be decided; this one is {found.status.value}")
 
-    async def _note(self, actor: str, action: str, of: Action, reason: str) -> None:
-        await self.audit.note(actor=actor, action=action, target=of.target, reason=reason)
+
+def _note(actor: str, name: str, action: Action, reason: str | None = None) -> AuditNote:
+    """Return the audit entry of a step of an action: its own reason, unless the step has another."""
+    told = action.reason if reason is None else reason
+    return AuditNote(actor=actor, action=name, target=action.target, reason=told, details=action.parameters)
 
 
 def parameter(action: Action, name: str) -> Any:

@@ -16,6 +16,7 @@ from pyotp.totp import TOTP
 
 from synccash.administration.passwords import PasswordHashes
 from synccash.payments.access import OperatorRole
+from synccash.payments.audit import AuditNote
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.operator import (
     Enrolment,
@@ -54,8 +55,8 @@ OUTCOMES = ("signed_in", "refused", "throttled")
 class Operators:
     """Live: one per process. `sign_ins` counts sign-ins by their outcome.
 
-    Every method raises StoreUnavailableError without PostgreSQL. Actions are written to the audit log before
-    they are done; failed sign-ins are counted only, because anybody can make them.
+    Every method raises StoreUnavailableError without PostgreSQL. The audit log gets an action in
+    the transaction of its change; failed sign-ins are counted only, because anybody can make them.
     """
 
     store: PostgresOperators
@@ -134,9 +135,9 @@ class Operators:
         code is the second half. Raises StateConflictError.
         """
         code, hashed = _new_code(first_half)
-        await self.audit.note(actor=by, action="operator_create", target=name, reason=_with(role, reason))
+        note = AuditNote(actor=by, action="operator_create", target=name, reason=_with(role, reason))
         made = self.identities.new("op")
-        expires_at = await self.store.add(made, name, role, hashed, ENROLMENT_S, by=by)
+        expires_at = await self.store.add(made, name, role, hashed, ENROLMENT_S, by=by, note=note)
         if expires_at is None:
             raise StateConflictError(
                 f"the name {name} belongs to an operator already, and names are never given again: choose "
@@ -151,8 +152,8 @@ class Operators:
         Raises ObjectNotFoundError.
         """
         code, hashed = _new_code(first_half)
-        await self.audit.note(actor=by, action="operator_reset", target=name, reason=reason)
-        expires_at = await self.store.reset(name, hashed, ENROLMENT_S)
+        note = AuditNote(actor=by, action="operator_reset", target=name, reason=reason)
+        expires_at = await self.store.reset(name, hashed, ENROLMENT_S, note=note)
         if expires_at is None:
             raise ObjectNotFoundError("operator", name)
         return Enrolment(name=name, code=code, expires_at=expires_at, is_half=first_half is not None)
@@ -168,8 +169,8 @@ class Operators:
             raise SignInRefusedError
         hashed = await self.passwords.make(password)
         secret = pyotp.random_base32()
-        await self.audit.note(actor=actor_of(name), action="operator_enrol", target=name, reason="")
-        if not await self.store.enrol(name, enrolment_hash(code), hashed, secret):
+        note = AuditNote(actor=actor_of(name), action="operator_enrol", target=name)
+        if not await self.store.enrol(name, enrolment_hash(code), hashed, secret, note=note):
             raise SignInRefusedError
         uri = TOTP(secret).provisioning_uri(name=name, issuer_name="SyncCash")
         return TotpSecret(secret=secret, uri=uri)
@@ -189,8 +190,8 @@ class Operators:
         if found is None or not is_password or step is None or not await self.store.use_step(found.id, step):
             raise SignInRefusedError
         hashed = await self.passwords.make(new)
-        await self.audit.note(actor=actor_of(name), action="operator_password", target=name, reason="")
-        await self.store.set_password(found.id, hashed, token=token)
+        note = AuditNote(actor=actor_of(name), action="operator_password", target=name)
+        await self.store.set_password(found.id, hashed, token=token, note=note)
         await self.store.signed_in(found.id, address, (subject,))
 
     async def all(self) -> Sequence[Operator]:
@@ -203,16 +204,16 @@ class Operators:
         Raises ObjectNotFoundError; StateConflictError for the last admin.
         """
         await self._require_another_admin(name)
-        await self.audit.note(actor=by, action="operator_disable", target=name, reason=reason)
-        if not await self.store.disable(name):
+        note = AuditNote(actor=by, action="operator_disable", target=name, reason=reason)
+        if not await self.store.disable(name, note=note):
             raise _last_admin(name)
         return await self._one(name)
 
     async def enable(self, name: str, *, by: str, reason: str) -> Operator:
         """Let a disabled operator sign in again. Raises ObjectNotFoundError."""
         await self._one(name)
-        await self.audit.note(actor=by, action="operator_enable", target=name, reason=reason)
-        await self.store.enable(name)
+        note = AuditNote(actor=by, action="operator_enable", target=name, reason=reason)
+        await self.store.enable(name, note=note)
         return await self._one(name)
 
     async def set_role(self, name: str, role: OperatorRole, *, by: str, reason: str) -> Operator:
@@ -223,8 +224,8 @@ class Operators:
         if role is not OperatorRole.ADMIN:
             await self._require_another_admin(name)
         await self._one(name)
-        await self.audit.note(actor=by, action="operator_role", target=name, reason=_with(role, reason))
-        if not await self.store.set_role(name, role):
+        note = AuditNote(actor=by, action="operator_role", target=name, reason=_with(role, reason))
+        if not await self.store.set_role(name, role, note=note):
             raise _last_admin(name)
         return await self._one(name)
 
@@ -238,12 +239,11 @@ class Operators:
 
         Raises SignInRefusedError if the caller's token was revoked.
         """
-        await self.audit.note(
-            actor=actor_of(name), action="operator_token_create", target=name, reason=f"{label}, {days} days"
-        )
+        told = f"{label}, {days} days"
+        note = AuditNote(actor=actor_of(name), action="operator_token_create", target=name, reason=told)
         secret, token_id = self._new_token()
         expires_at = await self.store.add_api_token(
-            token_id, name, _hashed(secret), label, days * _DAY_S, made_with=token
+            token_id, name, _hashed(secret), label, days * _DAY_S, made_with=token, note=note
         )
         made = _issued(token_id, secret, expires_at)
         if made is None:
@@ -252,10 +252,8 @@ class Operators:
 
     async def revoke_token(self, name: str, token_id: str) -> None:
         """Revoke an operator's own token. Raises ObjectNotFoundError."""
-        await self.audit.note(
-            actor=actor_of(name), action="operator_token_revoke", target=token_id, reason=""
-        )
-        if not await self.store.revoke_token(name, token_id=token_id):
+        note = AuditNote(actor=actor_of(name), action="operator_token_revoke", target=token_id)
+        if not await self.store.revoke_token(name, token_id=token_id, note=note):
             raise ObjectNotFoundError("token", token_id)
 
     async def sign_out(self, name: str, token: bytes) -> None:

@@ -1,11 +1,11 @@
 """Operators' work on merchants and orders of the database.
 
-Shared by the API and by commands with database credentials. `by` is the actor of the audit log; an action is
-written to it before it is done.
+Shared by the API and by commands with database credentials. `by` is the actor of the audit log, which gets
+the entry of a change in the same transaction.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Literal
@@ -17,8 +17,10 @@ from synccash.engine.commit_builder import render
 from synccash.engine.requests.replies import read_order
 from synccash.engine.system import SystemIdentities
 from synccash.payments.api_key import NewApiKey, new_secret
+from synccash.payments.audit import AuditNote
 from synccash.payments.document import entry_document
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
+from synccash.payments.payer import Msisdn
 from synccash.payments.payment import OrderKind
 from synccash.payments.request import Role
 from synccash.stores.postgres.audit import PostgresAudit
@@ -42,16 +44,16 @@ class Administration:
     async def add_merchant(self, name: str, *, by: str, note: str = "") -> dict[str, Any]:
         """Add a merchant and return it. `note` is put before the reason in the audit log."""
         merchant_id = SystemIdentities().new("mer")
-        await self._note(by, "merchant_add", merchant_id, note + name)
-        await PostgresKeys(self.database).ensure_merchant(merchant_id, name)
+        entry = _entry(by, "merchant_add", merchant_id, note + name, merchant_id)
+        await PostgresKeys(self.database).ensure_merchant(merchant_id, name, note=entry)
         return {"id": merchant_id, "name": name}
 
     async def suspend_merchant(
         self, merchant_id: str, *, by: str, reason: str, note: str = ""
     ) -> dict[str, Any]:
         """Refuse new orders of a merchant; open ones are completed. Raises ObjectNotFoundError."""
-        await self._note(by, "merchant_suspend", merchant_id, note + reason)
-        if not await PostgresKeys(self.database).suspend(merchant_id, reason):
+        entry = _entry(by, "merchant_suspend", merchant_id, note + reason, merchant_id)
+        if not await PostgresKeys(self.database).suspend(merchant_id, reason, note=entry):
             raise ObjectNotFoundError("merchant", merchant_id)
         return {"id": merchant_id, "suspended": True, "reason": reason}
 
@@ -59,15 +61,23 @@ class Administration:
         self, merchant_id: str, *, by: str, reason: str, note: str = ""
     ) -> dict[str, Any]:
         """End a merchant's suspension. Raises StateConflictError if it is not suspended."""
-        await self._note(by, "merchant_resume", merchant_id, note + reason)
-        if not await PostgresKeys(self.database).resume(merchant_id):
+        entry = _entry(by, "merchant_resume", merchant_id, note + reason, merchant_id)
+        if not await PostgresKeys(self.database).resume(merchant_id, note=entry):
             raise StateConflictError(
                 f"{merchant_id} is not a suspended merchant. List them with: synccash merchants list"
             )
         return {"id": merchant_id, "suspended": False, "reason": reason}
 
-    async def orders(self, where: OrderFilter) -> dict[str, Any]:
-        """Return one page of payments or payouts, newest first; `next` is the `after` of the next page."""
+    async def orders(self, where: OrderFilter, *, by: str, note: str = "") -> dict[str, Any]:
+        """Return one page of payments or payouts, newest first; `next` is the `after` of the next page.
+
+        The page has unmasked numbers, so the audit log first gets an entry of what was asked for.
+        """
+        asked = {name: str(value) for name, value in asdict(where).items() if value is not None}
+        kind = asked.pop("kind")
+        if where.wallet is not None:
+            asked["wallet"] = str(Msisdn.parse(where.wallet))
+        await self._read(by, f"{kind}_read", where.merchant or "all", note, where.merchant, asked)
         found, limit = await PostgresOperating(self.database).orders(where), where.limit
         more = len(found) > limit
         return {"data": found[:limit], "has_more": more, "next": found[limit - 1]["id"] if more else None}
@@ -82,8 +92,8 @@ class Administration:
             await require_merchant(self.database, key.merchant_id)
         kind = "admin" if key.merchant_id is None else "live" if key.livemode else "test"
         told = f"{kind} key of {key.merchant_id or 'an operator'}: {', '.join(sorted(key.scopes))}"
-        await self._note(by, "key_create", key.id, note + told)
-        await PostgresKeys(self.database).create_key(key)
+        entry = _entry(by, "key_create", key.id, note + told, key.merchant_id)
+        await PostgresKeys(self.database).create_key(key, note=entry)
         return {
             "id": key.id,
             "role": key.role.value,
@@ -103,8 +113,8 @@ class Administration:
         if former is not None:
             secret = new_secret(Role(former["role"]), livemode=former["livemode"])
             told = f"the former key stays valid for {overlap.total_seconds():.0f} s"
-            await self._note(by, "key_rotate", key_id, note + told)
-            made = await keys.rotate(key_id, sha256(secret.encode()).digest(), overlap)
+            entry = _entry(by, "key_rotate", key_id, note + told, former["merchant_id"])
+            made = await keys.rotate(key_id, sha256(secret.encode()).digest(), overlap, note=entry)
             if made is not None:
                 return {**made, "secret": secret}
         raise StateConflictError(
@@ -113,16 +123,16 @@ class Administration:
 
     async def revoke_key(self, key_id: str, *, by: str, note: str = "") -> dict[str, Any]:
         """Revoke an API key; processes stop accepting it within 5 s. Raises StateConflictError."""
-        await self._note(by, "key_revoke", key_id, note.removesuffix(": "))
-        if not await PostgresKeys(self.database).revoke(key_id):
+        entry = _entry(by, "key_revoke", key_id, note.removesuffix(": "))
+        if not await PostgresKeys(self.database).revoke(key_id, note=entry):
             raise StateConflictError(f"No active key has the id {key_id}. List them with: synccash keys list")
         return {"id": key_id, "revoked": True}
 
     async def list_orders(
-        self, kind: Literal["payments", "payouts"], *, limit: int, **filters: Any
+        self, kind: Literal["payments", "payouts"], *, by: str, limit: int, **filters: Any
     ) -> dict[str, Any]:
         """Return one page of payments or payouts by the filters of `OrderFilter`."""
-        return await self.orders(OrderFilter(kind=kind, limit=limit, **filters))
+        return await self.orders(OrderFilter(kind=kind, limit=limit, **filters), by=by)
 
     async def balances(self, merchant_id: str | None) -> Sequence[dict[str, Any]]:
         """Return all balances that have entries, or those of one merchant. Raises ObjectNotFoundError."""
@@ -132,12 +142,13 @@ class Administration:
         """Return what waits for an operator's decision, longest waiting first."""
         return await PostgresWaiting(self.database).oldest(limit)
 
-    async def order(self, order_id: str) -> dict[str, Any]:
+    async def order(self, order_id: str, *, by: str, note: str = "") -> dict[str, Any]:
         """Return an order with the API key and the request that made it, and its whole `timeline`; a payment
-        with its `refunds`.
+        with its `refunds`. The number in it is not masked, so the audit log gets an entry before.
 
         Raises ObjectNotFoundError and OrderUnreadableError.
         """
+        await self._read(by, "order_read", order_id, note)
         case = await read_order(PostgresOrderStore(self.database), order_id)
         if case is None:
             raise ObjectNotFoundError("order", order_id)
@@ -149,5 +160,19 @@ class Administration:
         document |= {"api_key_id": case.order.api_key_id, "request_id": case.order.request_id}
         return {**document, "timeline": [entry_document(entry) for entry in entries]}
 
-    async def _note(self, by: str, action: str, target: str, reason: str) -> None:
-        await PostgresAudit(self.database).note(actor=by, action=action, target=target, reason=reason)
+    async def _read(
+        self,
+        by: str,
+        action: str,
+        target: str,
+        note: str,
+        merchant_id: str | None = None,
+        asked: Mapping[str, Any] | None = None,
+    ) -> None:
+        reason = note.removesuffix(": ")
+        entry = _entry(by, action, target, reason, merchant_id)
+        await PostgresAudit(self.database).write(replace(entry, details=asked or {}))
+
+
+def _entry(by: str, action: str, target: str, reason: str, merchant_id: str | None = None) -> AuditNote:
+    return AuditNote(actor=by, action=action, target=target, reason=reason, merchant_id=merchant_id)

@@ -25,6 +25,7 @@ from synccash.api.request_context import INTERNAL_ERROR, InFlight, RequestContex
 from synccash.api.route_scopes import BASE, check_routes, scopes_by_path
 from synccash.api.v1.administration import ADMINISTRATION
 from synccash.api.v1.approvals import APPROVALS
+from synccash.api.v1.audit import AUDIT
 from synccash.api.v1.balance import get_balance
 from synccash.api.v1.callbacks import CALLBACKS
 from synccash.api.v1.events import EVENTS
@@ -59,6 +60,7 @@ _RESOURCES = (
     OPERATORS,
     APPROVALS,
     ADMINISTRATION,
+    AUDIT,
 )
 Layer = Callable[[App], App]
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from synccash.middleware.refusal import Refusal
 from synccash.payments.access import Credential
+from synccash.payments.audit import AuditNote
 from synccash.payments.balance import Balance, BalanceAccount
 from synccash.payments.case import Entry, Event, PaymentCase, PayoutCase, RefundCase, UnreadablePayment
 from synccash.payments.payment import PaymentStatus
@@ -116,9 +117,18 @@ class NoWalletLimits:
 
 @runtime_checkable
 class Endpoints(Protocol):
-    """A merchant's webhook endpoints. Every method raises StoreUnavailableError."""
+    """A merchant's webhook endpoints. Every method raises StoreUnavailableError.
 
-    async def add(self, endpoint: WebhookEndpoint, challenge: Challenge | None = None) -> WebhookEndpoint:
+    `note` is the entry of the change in the audit log.
+    """
+
+    async def add(
+        self,
+        endpoint: WebhookEndpoint,
+        challenge: Challenge | None = None,
+        *,
+        note: AuditNote | None = None,
+    ) -> WebhookEndpoint:
         """Raises EndpointLimitError."""
         ...
 
@@ -127,10 +137,15 @@ class Endpoints(Protocol):
     async def endpoint(self, tenant: Tenant, endpoint_id: str) -> WebhookEndpoint | None: ...
 
     async def change(
-        self, tenant: Tenant, endpoint: WebhookEndpoint, challenge: Challenge | None = None
+        self,
+        tenant: Tenant,
+        endpoint: WebhookEndpoint,
+        challenge: Challenge | None = None,
+        *,
+        note: AuditNote | None = None,
     ) -> WebhookEndpoint | None: ...
 
-    async def remove(self, tenant: Tenant, endpoint_id: str) -> bool: ...
+    async def remove(self, tenant: Tenant, endpoint_id: str, *, note: AuditNote | None = None) -> bool: ...
 
     async def redeliver(self, tenant: Tenant, event_id: str) -> int | None:
         """Return to how many endpoints the event is sent again; None when there is no such event."""

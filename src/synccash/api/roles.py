@@ -37,6 +37,8 @@ ROUTE_ROLES: Mapping[str, OperatorRole] = {
     "GET /admin/balances": _V,
     "POST /admin/balances/credit": _A,
     "POST /admin/balances/confirm": _A,
+    "GET /admin/audit": _A,
+    "GET /admin/audit/export": _A,
     "GET /admin/payments": _V,
     "GET /admin/payouts": _V,
     "GET /admin/waiting": _V,

@@ -71,6 +71,8 @@ ROUTE_SCOPES: Mapping[tuple[str, str], AccessScope | None] = MappingProxyType(
         ("GET", f"{BASE}/admin/payouts"): _SEE,
         ("GET", f"{BASE}/admin/waiting"): _SEE,
         ("GET", f"{BASE}/admin/orders/{{order_id}}"): _SEE,
+        ("GET", f"{BASE}/admin/audit"): _SEE,
+        ("GET", f"{BASE}/admin/audit/export"): _SEE,
         ("GET", f"{BASE}/approvals"): _SEE,
         ("GET", f"{BASE}/approvals/{{approval_id}}"): _SEE,
         ("POST", f"{BASE}/approvals/{{approval_id}}/approve"): _MANAGE,

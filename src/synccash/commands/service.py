@@ -75,18 +75,24 @@ def webhooks() -> int:
 
 
 def migrate() -> int:
-    """Migrate the database's schema to this version. Safe to repeat, and to run from several hosts."""
+    """Migrate the database's schema to this version. Safe to repeat, and to run from several hosts.
+
+    With SYNCCASH_MIGRATION_DATABASE_URL, migrates as that role, and gives the service's own role its rights.
+    """
+    from synccash.administration.migrating import migrate_and_grant
     from synccash.stores.postgres.migrations import MigrationError
-    from synccash.stores.postgres.migrations import migrate as run
+    from synccash.stores.postgres.runtime_role import RuntimeRoleError
 
     settings = loaded().settings
-    if settings.database_url is None:
+    if settings.database_url is None and settings.migration_database_url is None:
         return refuse("SYNCCASH_DATABASE_URL is not set. Set it to the database to migrate.")
     try:
-        run(settings.database_url)
-    except MigrationError as error:
+        role = migrate_and_grant(settings)
+    except (MigrationError, RuntimeRoleError) as error:
         return refuse(str(error))
     print("The schema is up to date.")
+    if role is not None:
+        print(f"The role {role} has the rights that the service needs, and no others.")
     return 0
 
 

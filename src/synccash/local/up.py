@@ -30,7 +30,14 @@ from synccash.rails.registry import RAILS, build_rails
 from synccash.rails.sandbox_account import SandboxRail
 from synccash.rails.transport import Transport
 from synccash.servers.bundle import Servers, start_servers
-from synccash.servers.data_directory import open_data_folder
+from synccash.servers.data_directory import open_data_folder, stored_password
+from synccash.servers.postgres import (
+    SERVICE_PASSWORD,
+    SERVICE_ROLE,
+    postgres_url,
+    service_url,
+    superuser_url,
+)
 from synccash.settings.encryption_keys import KEY_BYTES
 from synccash.settings.loader import CONFIGURATION, LoadedSettings, SettingsError, load_settings
 from synccash.settings.secret import Secret
@@ -43,6 +50,7 @@ from synccash.stores.postgres.migrations import migrate
 from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.rail_accounts import PostgresRailAccounts
 from synccash.stores.postgres.resealing import PostgresResealing
+from synccash.stores.postgres.runtime_role import RuntimeRoleError, ensure_role, grant_runtime_role
 
 MERCHANT_ID = "mer_local"
 LOCAL_CREDIT = 10**12
@@ -107,8 +115,9 @@ class Up:
             if database_url is None:
                 raise UpError("there is no database: set database_url")
             migrate(database_url)
+            service_url = None if servers.database_url is None else prepare_service_role(servers)
             keys = self._keys(database_url)
-            environment = self._environment(servers, port, sandbox_url)
+            environment = self._environment(servers, service_url, port, sandbox_url)
             if settings.database_url is None:
                 asyncio.run(encrypt_rows(database_url, environment))
             asyncio.run(confirm_test_accounts(database_url, environment))
@@ -156,13 +165,15 @@ class Up:
         for name in ("worker", "webhooks"):
             self.supervisor.add(Program(name=name, argv=[*_ME, name], env=environment, log=self._log(name)))
 
-    def _environment(self, servers: Servers, port: int, sandbox_url: str | None) -> dict[str, str]:
+    def _environment(
+        self, servers: Servers, service_url: str | None, port: int, sandbox_url: str | None
+    ) -> dict[str, str]:
         """Returns the children's environment: our defaults, except where the user set a value."""
         public_url = f"http://localhost:{port}"
         if "public_url" in self.loaded.sources:
             public_url = self.loaded.settings.public_url.rstrip("/")
         defaults: dict[str, str | None] = {
-            "database_url": servers.database_url,
+            "database_url": service_url,
             "valkey_url": servers.valkey_url,
             "public_url": public_url,
             "installation_key": self._installation_key(),
@@ -319,6 +330,20 @@ def load_or_create(path: Path, make: Callable[[], dict[str, str]]) -> dict[str, 
         os.fsync(file.fileno())
     draft.replace(path)
     return made
+
+
+def prepare_service_role(servers: Servers) -> str:
+    """Creates the role that the service's processes connect as, gives it its rights, and returns its URL.
+
+    Operators' commands in this folder go on as the owner of the tables. Raises UpError.
+    """
+    url, password = service_url(servers.directory), stored_password(servers.home / SERVICE_PASSWORD)
+    try:
+        asyncio.run(ensure_role(superuser_url(servers.directory), SERVICE_ROLE, password))
+        asyncio.run(grant_runtime_role(postgres_url(servers.directory), SERVICE_ROLE))
+    except RuntimeRoleError as error:
+        raise UpError(str(error)) from error
+    return url
 
 
 async def register(database_url: Secret | str, keys: Mapping[str, str]) -> None:

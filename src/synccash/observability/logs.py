@@ -1,42 +1,18 @@
 """Writes logs as JSON lines, and masks mobile numbers and secrets that were logged by mistake."""
 
 import logging
-import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
 
-_NUMBER = re.compile(r"(?<![\w-])(\+?233|0)([25]\d)\d{4}(\d{3})(?![\w-])")
-_SECRET = re.compile(r"\b(sk_[a-z]+_|whsec_)[\w+/=-]+")
-_BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.+/=~-]+")
-_CREDENTIALS = re.compile(r"(?<=://)([^/\s:@]*):[^/\s@]+@")
-_CALLBACK = re.compile(r"(/callbacks/[\w-]+/)[\w-]+")
-
-
-def masked(text: str) -> str:
-    """Return the text without mobile numbers, API keys, webhook secrets, tokens and passwords in URLs."""
-    text = _NUMBER.sub(r"\1\2****\3", text)
-    text = _SECRET.sub(r"\1***", text)
-    text = _BEARER.sub(r"\1 ***", text)
-    text = _CALLBACK.sub(r"\1***", text)
-    return _CREDENTIALS.sub(r"\1:***@", text)
-
-
-def _mask(value: Any) -> Any:
-    if isinstance(value, str):
-        return masked(value)
-    if isinstance(value, Mapping):
-        return {key: _mask(inner) for key, inner in value.items()}  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list | tuple):
-        return [_mask(inner) for inner in value]  # pyright: ignore[reportUnknownVariableType]
-    return value if isinstance(value, int | float | None) else masked(str(value))
+from synccash.payments.masking import masked_value
 
 
 def mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
     """Mask all values of a log event. This must be the last processor before the line is rendered."""
-    return {key: _mask(value) for key, value in event.items()}
+    return {key: masked_value(value) for key, value in event.items()}
 
 
 def add_toolkit_fields(

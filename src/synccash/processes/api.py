@@ -59,6 +59,7 @@ from synccash.payments.payer_networks import PayerNetworks
 from synccash.payments.ports import WorkSignal
 from synccash.payments.references import ReferenceKey
 from synccash.payments.risk import RiskDecision, RiskInput, RiskOutcome, VelocityCounters
+from synccash.processes.audit_sealing import AuditSealing
 from synccash.processes.balance_loop import BalanceLoop
 from synccash.processes.engine_settings import dispatch_settings, engine_settings
 from synccash.processes.housekeeping import Housekeeping, RetentionLoop
@@ -79,6 +80,7 @@ from synccash.stores.encryption import required_encryption
 from synccash.stores.local_work_signal import LocalWorkSignal
 from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.audit_chain import AuditKey, PostgresAuditChain
 from synccash.stores.postgres.balances import PostgresBalances
 from synccash.stores.postgres.claims import PostgresClaims
 from synccash.stores.postgres.database import Database
@@ -93,6 +95,7 @@ from synccash.stores.postgres.rail_status import PostgresRailStatus
 from synccash.stores.postgres.reading import PostgresReading
 from synccash.stores.postgres.recent_payouts import PostgresRecentPayouts
 from synccash.stores.postgres.recovery import PostgresRecovery, hold_if_server_changed
+from synccash.stores.postgres.runtime_role import RoleCheck
 from synccash.stores.postgres.waiting import PostgresWaiting
 from synccash.stores.postgres.webhooks import PostgresWebhooks
 from synccash.stores.supervised_loops import LoopSupervisor, Run, SupervisedLoop
@@ -624,6 +627,7 @@ def application(service: Service, settings: Settings) -> App:
     """The HTTP API over the live parts of a process."""
     # Imported here because the worker and the commands that only check settings need no web framework.
     from synccash.administration.approved_actions import ApprovedActions
+    from synccash.administration.audit import AuditLog
     from synccash.administration.four_eyes import FourEyes
     from synccash.administration.service import Administration
     from synccash.api.app import create_app
@@ -654,9 +658,11 @@ def application(service: Service, settings: Settings) -> App:
             book=service.guard.book,
             claims=service.claims,
             audit=service.audit,
+            audit_log=AuditLog(service.database),
             tenants=service.keys,
             counted=lambda: asdict(service.guard.counts),
             floats=service.floats.shown,
+            role_notice=RoleCheck(service.database).notice,
             operators=service.operators,
             four_eyes=FourEyes(
                 PostgresApprovals(service.database),
@@ -745,7 +751,12 @@ def worker_server(service: Service, housekeeping: Housekeeping, host: str, port:
 async def _work(settings: Settings, database_url: Secret) -> None:
     async with assembled(settings, database_url) as service:
         housekeeping = Housekeeping(service.claims, settings.idempotency_retention_days * 86_400.0)
-        loops: dict[str, _StoppableLoop] = {"worker": service.engine.worker, "housekeeping": housekeeping}
+        sealing = AuditSealing(PostgresAuditChain(service.database, AuditKey.of(settings.audit_key)))
+        loops: dict[str, _StoppableLoop] = {
+            "worker": service.engine.worker,
+            "housekeeping": housekeeping,
+            "audit_sealing": sealing,
+        }
         if service.retention is not None:
             loops["retention"] = service.retention
         if service.inquirers is not None:

@@ -15,6 +15,8 @@ from synccash.servers.server import ServerSpec, environment
 NAME = "PostgreSQL"
 ROLE = DATABASE = "synccash"
 PASSWORD = "postgres.password"  # noqa: S105 - the name of the file
+SERVICE_ROLE = "synccash_service"
+SERVICE_PASSWORD = "postgres.service.password"  # noqa: S105 - the name of the file
 _READY_LINE = 7  # of postmaster.pid; postmaster/pidfile.h: LOCK_FILE_LINE_PM_STATUS is 8, counted from 1
 _QUIET = {
     # Details of an error and statements hold the values of rows: payers' numbers stay out of logs.
@@ -28,8 +30,22 @@ _THROWAWAY = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "m
 
 def postgres_url(directory: DataDirectory) -> str:
     """Return the URL of the database `synccash`, for asyncpg and dbmate. Its owner may create others."""
-    password = stored_password(directory.home / PASSWORD)
-    return f"postgresql://{ROLE}:{password}@/{DATABASE}?host={quote(str(directory.run), safe='/')}"
+    return _url(directory, ROLE, PASSWORD)
+
+
+def service_url(directory: DataDirectory) -> str:
+    """Return the URL of the same database for the role that the service runs as."""
+    return _url(directory, SERVICE_ROLE, SERVICE_PASSWORD)
+
+
+def superuser_url(directory: DataDirectory) -> str:
+    """Return the URL of the same database for the superuser of the cluster, who has the owner's password."""
+    return _url(directory, "postgres", PASSWORD)
+
+
+def _url(directory: DataDirectory, role: str, password_file: str) -> str:
+    password = stored_password(directory.home / password_file)
+    return f"postgresql://{role}:{password}@/{DATABASE}?host={quote(str(directory.run), safe='/')}"
 
 
 def prepare_postgres(binaries: Binaries, directory: DataDirectory, *, durable: bool, lock: int) -> ServerSpec:

@@ -27,6 +27,7 @@ from synccash.settings.secret import URL_HINT, Secret, SecretUrl, decode_secret,
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Pesewas = Annotated[int, Meta(ge=1, le=10**12)]
+_AUDIT_KEY_MIN = 32
 Share = Annotated[float, Meta(ge=0, le=1)]
 DeclaredEnvironment = Literal["live", "test"]
 
@@ -43,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Every setting with its default. Times in seconds."""
 
     database_url: SecretUrl | None = None
+    migration_database_url: SecretUrl | None = None
+    database_runtime_role: str | None = None
     valkey_url: SecretUrl | None = None
     public_url: str = "http://localhost:8000"
     host: str = "127.0.0.1"
@@ -60,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     installation_key: Secret | None = None
     encryption_keys: Secret | None = None
     lookup_key: Secret | None = None
+    audit_key: Secret | None = None
+    audit_former_key: Secret | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     processes: Annotated[int, Meta(ge=1, le=10_000)] = 1
@@ -244,13 +249,23 @@ def _check_url(url: SecretUrl | None, *schemes: str) -> None:
         raise ValueError(f"cannot be read as a URL; {URL_HINT}")
 
 
+def _check_audit_key(key: Secret | None) -> None:
+    if key is not None and len(key.reveal()) < _AUDIT_KEY_MIN:
+        raise ValueError(
+            f"expected at least {_AUDIT_KEY_MIN} characters; generate it with `openssl rand -hex 32`"
+        )
+
+
 _PARSERS: Mapping[str, Callable[[Any], object]] = {
     "database_url": lambda url: _check_url(url, "postgresql", "postgres"),
+    "migration_database_url": lambda url: _check_url(url, "postgresql", "postgres"),
     "valkey_url": lambda url: _check_url(url, "redis", "rediss", "unix"),
     "fraud_url": lambda url: _check_url(url, "https", "http"),
     "installation_key": lambda key: key and ReferenceKey.of(revealed(key)),
     "encryption_keys": lambda keys: keys and EncryptionKeys.of(revealed(keys)),
     "lookup_key": lambda key: key and read_key(revealed(key)),
+    "audit_key": lambda key: _check_audit_key(key),
+    "audit_former_key": lambda key: _check_audit_key(key),
     "profiles": lambda text: overridden(PROFILES, text, RAILS_WITH_SETTINGS),
     "rate_limits": ConfiguredLimits().overridden,
     "balance_fees": read_fees,

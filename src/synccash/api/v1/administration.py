@@ -186,9 +186,8 @@ async def list_all_payments(
     limit: _Limit = 20,
 ) -> Json:
     """Operator: list payments of all merchants, newest first. `after` is the id of the last one before."""
-    del operator
     filters = _filters(merchant, status, detail, rail, reference, wallet, after)
-    return _page(await management.administration.list_orders("payments", limit=limit, **filters))
+    return _page(await management.administration.list_orders("payments", by=operator, limit=limit, **filters))
 
 
 @get("/payouts", responses=answers(_SHOWN, 422))
@@ -205,9 +204,8 @@ async def list_all_payouts(
     limit: _Limit = 20,
 ) -> Json:
     """Operator: list payouts of all merchants, newest first. `after` is the id of the last one before."""
-    del operator
     filters = _filters(merchant, status, detail, rail, reference, wallet, after)
-    return _page(await management.administration.list_orders("payouts", limit=limit, **filters))
+    return _page(await management.administration.list_orders("payouts", by=operator, limit=limit, **filters))
 
 
 @get("/waiting", responses=answers(_SHOWN, 422))
@@ -220,8 +218,7 @@ async def list_waiting(management: Given[Management], operator: Given[str], limi
 @get("/orders/{order_id:str}", responses=answers(_SHOWN))
 async def get_order(order_id: Id, management: Given[Management], operator: Given[str]) -> Json:
     """Operator: return a payment, refund or payout with its attempts and its whole timeline."""
-    del operator
-    found = await management.administration.order(order_id)
+    found = await management.administration.order(order_id, by=operator)
     if "refunds" in found:
         found = {**found, "refunds": [_document(one) for one in found["refunds"]]}
     return json(found)

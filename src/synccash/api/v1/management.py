@@ -1,6 +1,6 @@
 """The ports of the operator's calls under `/resilience`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
 
@@ -60,6 +60,13 @@ class Audit(Protocol):
     async def note(self, *, actor: str, action: str, target: str, reason: str) -> None: ...
 
 
+class AuditLog(Protocol):
+    """Reads the audit log. Raises StoreUnavailableError."""
+
+    async def entries(self, limit: int, **filters: Any) -> dict[str, Any]: ...
+    async def export(self, after: int, limit: int) -> dict[str, Any]: ...
+
+
 class Tenants(Protocol):
     """All merchants in both modes, by the names that user limits have for them."""
 
@@ -111,10 +118,10 @@ class Administration(Protocol):
     async def revoke_key(self, key_id: str, *, by: str) -> dict[str, Any]: ...
     async def balances(self, merchant_id: str | None) -> Sequence[dict[str, Any]]: ...
     async def list_orders(
-        self, kind: Literal["payments", "payouts"], *, limit: int, **filters: Any
+        self, kind: Literal["payments", "payouts"], *, by: str, limit: int, **filters: Any
     ) -> dict[str, Any]: ...
     async def waiting(self, limit: int) -> Sequence[dict[str, Any]]: ...
-    async def order(self, order_id: str) -> dict[str, Any]: ...
+    async def order(self, order_id: str, *, by: str) -> dict[str, Any]: ...
 
 
 def plain_user(tenant: str, user: str) -> str:
@@ -125,7 +132,8 @@ def plain_user(tenant: str, user: str) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
     """The parts that the operator's calls use. `counted` returns the idempotency counts of this process,
-    `floats` the known float of each rail that pays out, `address_of` the client's address of a request,
+    `floats` the known float of each rail that pays out, `role_notice` what to do about a database role that
+    may do more than it should, `address_of` the client's address of a request,
     `limited_user` the id under which limits count a user of a merchant."""
 
     breakers: Breakers
@@ -133,9 +141,11 @@ class Management:
     book: ConfiguredLimits
     claims: Claims
     audit: Audit
+    audit_log: AuditLog
     tenants: Tenants
     counted: Callable[[], dict[str, int]]
     floats: Callable[[], list[dict[str, Any]]]
+    role_notice: Callable[[], Awaitable[str | None]]
     operators: OperatorAccounts
     four_eyes: SecondOperator
     administration: Administration

@@ -177,10 +177,15 @@ async def resilience_health(
 async def _notices(management: Management) -> list[dict[str, str]]:
     """Return what an operator should know although nothing is wrong. Nothing while PostgreSQL is away."""
     try:
-        detail = await management.four_eyes.notice()
+        four_eyes, role = await asyncio.gather(management.four_eyes.notice(), management.role_notice())
     except StoreUnavailableError:
         return []
-    return [] if detail is None else [{"what": "four_eyes", "state": "off", "detail": detail}]
+    found = [("four_eyes", "off", four_eyes), ("database_role", "owner", role)]
+    return [
+        {"what": what, "state": state, "detail": detail}
+        for what, state, detail in found
+        if detail is not None
+    ]
 
 
 RESILIENCE = Router(

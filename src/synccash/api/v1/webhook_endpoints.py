@@ -1,16 +1,20 @@
 """`/webhook-endpoints`: manages the URLs that get a merchant's events. A signing secret is shown once."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
+from urllib.parse import urlsplit
 
 from litestar import Router, delete, get, patch, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody
 
-from synccash.api.calls import Id, Json, answers, json
+from synccash.api.calls import AnyRequest, Id, Json, answers, json, principal_of
 from synccash.api.ports import Endpoints
 from synccash.api.problem import invalid
 from synccash.api.schemas import EndpointBody, EndpointChangeBody, EndpointPage, EndpointShown
+from synccash.payments.audit import AuditNote
 from synccash.payments.document import moment
 from synccash.payments.errors import ObjectNotFoundError
 from synccash.payments.ports import Clock, Identities
@@ -94,8 +98,27 @@ class EndpointMaker:
             raise invalid(*errors)
 
 
+def _note(
+    request: AnyRequest, tenant: Tenant, what: str, endpoint_id: str, details: Mapping[str, Any] | None = None
+) -> AuditNote:
+    """Return the audit entry of a merchant's change, in the name of the key of the request."""
+    return AuditNote(
+        actor=principal_of(request).actor_id,
+        action=f"endpoint_{what}",
+        target=endpoint_id,
+        merchant_id=tenant.merchant_id,
+        details={"livemode": tenant.livemode, **(details or {})},
+    )
+
+
+def _url_details(url: str) -> dict[str, str]:
+    """Return a URL for the audit log: its host, and a digest, because the rest may hold a secret."""
+    return {"host": urlsplit(url).hostname or "", "url_sha256": sha256(url.encode()).hexdigest()}
+
+
 @post("/", status_code=201, responses=answers({201: EndpointShown}, 409, *_ERRORS))
 async def create_endpoint(
+    request: AnyRequest,
     data: JSONBody[EndpointBody],
     endpoints: Given[Endpoints],
     endpoint_maker: Given[EndpointMaker],
@@ -110,7 +133,9 @@ async def create_endpoint(
     A merchant has at most 16 endpoints in each mode, disabled ones included: one more gets 409
     `webhook_endpoint_limit`.
     """
-    made = await endpoints.add(endpoint_maker.new(tenant, data), endpoint_maker.challenge())
+    new = endpoint_maker.new(tenant, data)
+    note = _note(request, tenant, "create", new.id, {**_url_details(new.url), "types": data.types})
+    made = await endpoints.add(new, endpoint_maker.challenge(), note=note)
     return json(_document(made, secret=True), 201)
 
 
@@ -129,6 +154,7 @@ async def get_endpoint(endpoint_id: Id, endpoints: Given[Endpoints], tenant: Giv
 
 @patch("/{endpoint_id:str}", responses=answers({200: EndpointShown}, *_ERRORS))
 async def change_endpoint(
+    request: AnyRequest,
     endpoint_id: Id,
     data: JSONBody[EndpointChangeBody],
     endpoints: Given[Endpoints],
@@ -143,16 +169,23 @@ async def change_endpoint(
     endpoint = await _found(endpoints, tenant, endpoint_id)
     challenged = data.url is not None or data.status == "enabled"
     challenge = endpoint_maker.challenge() if challenged else None
-    written = await endpoints.change(tenant, endpoint_maker.changed(endpoint, data), challenge)
+    details: dict[str, Any] = {} if data.url is None else _url_details(data.url)
+    details |= {"types": data.types, "status": data.status}
+    what = "rotate_secret" if data.rotate_secret else "change"
+    note = _note(request, tenant, what, endpoint_id, {k: v for k, v in details.items() if v is not None})
+    written = await endpoints.change(tenant, endpoint_maker.changed(endpoint, data), challenge, note=note)
     if written is None:
         raise ObjectNotFoundError("webhook endpoint", endpoint_id)
     return json(_document(written, secret=data.rotate_secret))
 
 
 @delete("/{endpoint_id:str}", status_code=204, responses=answers({}))
-async def remove_endpoint(endpoint_id: Id, endpoints: Given[Endpoints], tenant: Given[Tenant]) -> None:
+async def remove_endpoint(
+    request: AnyRequest, endpoint_id: Id, endpoints: Given[Endpoints], tenant: Given[Tenant]
+) -> None:
     """Remove an endpoint; nothing more is sent to it."""
-    if not await endpoints.remove(tenant, endpoint_id):
+    note = _note(request, tenant, "remove", endpoint_id)
+    if not await endpoints.remove(tenant, endpoint_id, note=note):
         raise ObjectNotFoundError("webhook endpoint", endpoint_id)
 
 

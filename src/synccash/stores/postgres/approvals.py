@@ -8,6 +8,8 @@ import msgspec
 
 from synccash.payments.access import OperatorRole
 from synccash.payments.approval import Action, AlreadyWaitingError, Approval, ApprovalStatus
+from synccash.payments.audit import AuditNote
+from synccash.stores.postgres.audit import change_with_note
 from synccash.stores.postgres.database import Database
 
 _COLUMNS = """
@@ -58,16 +60,21 @@ UPDATE approvals SET status = $2, failure = $3 WHERE id = $1 AND status = 'appro
 
 @dataclass(frozen=True, slots=True)
 class PostgresApprovals:
-    """Stores approvals. Every method raises StoreUnavailableError without PostgreSQL."""
+    """Stores approvals. Every method raises StoreUnavailableError without PostgreSQL.
+
+    A `note` is written to the audit log in the transaction of the change, if anything is changed.
+    """
 
     database: Database
 
-    async def add(self, approval_id: str, action: Action, *, by: str, valid_s: float) -> Approval:
+    async def add(
+        self, approval_id: str, action: Action, *, by: str, valid_s: float, note: AuditNote | None = None
+    ) -> Approval:
         """Store an action that waits for a second operator. Raises AlreadyWaitingError."""
         await self.database.repeat(_EXPIRE)
         parameters = msgspec.json.encode(action.parameters)
         values = (approval_id, action.name, action.target, parameters, action.reason, by, valid_s)
-        found = await self.database.repeat(_ADD, *values)
+        found = await change_with_note(self.database, note, _ADD, *values)
         if found:
             return _approval(found[0])
         # A repeat after a lost connection finds its own row.
@@ -89,19 +96,29 @@ class PostgresApprovals:
         return [_approval(row) for row in found]
 
     async def approve(
-        self, approval_id: str, *, by: str, reason: str, execute_s: float, role: OperatorRole
+        self,
+        approval_id: str,
+        *,
+        by: str,
+        reason: str,
+        execute_s: float,
+        role: OperatorRole,
+        note: AuditNote | None = None,
     ) -> Approval | None:
         """Approve a pending one, or take over one whose execution did not end within its `execute_s` seconds.
 
         None unless this call is the one that may execute it. `role`: what the one who requested it must be.
         """
         roles = [one.value for one in OperatorRole if one.includes(role)]
-        found = await self.database.repeat(_APPROVE, approval_id, by, reason, execute_s, roles)
+        values = (approval_id, by, reason, execute_s, roles)
+        found = await change_with_note(self.database, note, _APPROVE, *values)
         return _approval(found[0]) if found else None
 
-    async def decline(self, approval_id: str, *, by: str, reason: str) -> Approval | None:
+    async def decline(
+        self, approval_id: str, *, by: str, reason: str, note: AuditNote | None = None
+    ) -> Approval | None:
         """Decline a pending one; None if it is not pending."""
-        found = await self.database.repeat(_DECLINE, approval_id, by, reason)
+        found = await change_with_note(self.database, note, _DECLINE, approval_id, by, reason)
         return _approval(found[0]) if found else None
 
     async def finish(self, approval_id: str, status: ApprovalStatus, failure: str | None = None) -> None:

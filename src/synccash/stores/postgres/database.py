@@ -123,9 +123,16 @@ class Database:
 
     async def once(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
         """Run a statement once. Raises InDoubtError, NothingDoneError, or another StoreUnavailableError."""
+        return await self.once_with(lambda connection: connection.fetch(statement, *arguments))
+
+    async def once_with(self, work: Callable[[PooledConnection], Awaitable[T]]) -> T:
+        """Call `work` once with a connection of the pool, for what needs several statements.
+
+        `work` opens the transaction. Raises as `once` does.
+        """
         connection = await self._connection()
         try:
-            return await connection.fetch(statement, *arguments)
+            return await work(connection)
         except ValueError:
             raise  # asyncpg could not encode an argument: a bug of the caller, and nothing was sent
         except _ROLLED_BACK as error:

@@ -7,7 +7,9 @@ from typing import Any
 
 from synccash.payments.access import SCOPES_OF_ROLE, AccessScope, CallerKind, Credential, Principal
 from synccash.payments.api_key import NewApiKey, key_id_of
+from synccash.payments.audit import AuditNote
 from synccash.payments.request import Role, Tenant
+from synccash.stores.postgres.audit import change_with_note
 from synccash.stores.postgres.database import Database
 
 _CREDENTIAL = """
@@ -38,7 +40,7 @@ FROM api_keys ORDER BY created_at, id
 """
 _REVOKE = "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING id"
 _ENSURE_MERCHANT = """
-INSERT INTO merchants (id, name) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING
+INSERT INTO merchants (id, name) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING RETURNING id
 """
 _ENSURE_KEY = """
 INSERT INTO api_keys (id, secret_hash, role, merchant_id, livemode, scopes) VALUES ($1, $2, $3, $4, $5, $6)
@@ -47,6 +49,7 @@ ON CONFLICT (secret_hash) DO NOTHING
 _CREATE_KEY = """
 INSERT INTO api_keys (id, secret_hash, role, merchant_id, livemode, name, scopes, allowed_ips, expires_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9::interval) ON CONFLICT (id) DO NOTHING
+RETURNING id
 """
 # The new key lives as long as the old one was meant to, from now on. A key that has a replacement is not
 # rotated again: its holder would have two new keys, and nobody would know which of them is in use.
@@ -61,7 +64,7 @@ WITH former AS (
     FROM former
 )
 UPDATE api_keys k SET replaced_by = $2, expires_at = least(k.expires_at, now() + $4::interval)
-FROM former f WHERE k.id = f.id
+FROM former f WHERE k.id = f.id RETURNING k.id
 """
 _ROTATED = """
 SELECT o.id AS former_id, o.expires_at AS former_expires_at, n.id, n.role, n.merchant_id, n.livemode, n.name,
@@ -85,7 +88,10 @@ UPDATE api_keys k SET last_used_at = due.at FROM due WHERE k.id = due.id
 
 @dataclass(frozen=True, slots=True)
 class PostgresKeys:
-    """Stores merchants and API keys. Every method raises StoreUnavailableError without PostgreSQL."""
+    """Stores merchants and API keys. Every method raises StoreUnavailableError without PostgreSQL.
+
+    A `note` is written to the audit log in the transaction of the change, if anything is changed.
+    """
 
     database: Database
 
@@ -115,25 +121,25 @@ class PostgresKeys:
         """Return all merchants, oldest first, with the time and reason of a suspension."""
         return [dict(row.items()) for row in await self.database.repeat(_MERCHANTS)]
 
-    async def suspend(self, merchant_id: str, reason: str) -> bool:
+    async def suspend(self, merchant_id: str, reason: str, *, note: AuditNote | None = None) -> bool:
         """Suspend a merchant: no new order is opened for it. Returns False if there is no such merchant."""
-        return bool(await self.database.repeat(_SUSPEND, merchant_id, reason))
+        return bool(await change_with_note(self.database, note, _SUSPEND, merchant_id, reason))
 
-    async def resume(self, merchant_id: str) -> bool:
+    async def resume(self, merchant_id: str, *, note: AuditNote | None = None) -> bool:
         """End a suspension. Returns False if the merchant is not suspended."""
-        return bool(await self.database.repeat(_RESUME, merchant_id))
+        return bool(await change_with_note(self.database, note, _RESUME, merchant_id))
 
     async def keys(self) -> Sequence[dict[str, Any]]:
         """Return all keys, oldest first, without their hashes."""
         return [dict(row.items()) for row in await self.database.repeat(_KEYS)]
 
-    async def revoke(self, key_id: str) -> bool:
+    async def revoke(self, key_id: str, *, note: AuditNote | None = None) -> bool:
         """Revoke a key. Returns False if no key with this id exists that is not revoked."""
-        return bool(await self.database.repeat(_REVOKE, key_id))
+        return bool(await change_with_note(self.database, note, _REVOKE, key_id))
 
-    async def ensure_merchant(self, merchant_id: str, name: str) -> None:
+    async def ensure_merchant(self, merchant_id: str, name: str, *, note: AuditNote | None = None) -> None:
         """Create the merchant if no merchant has this id; an existing one is not changed."""
-        await self.database.repeat(_ENSURE_MERCHANT, merchant_id, name)
+        await change_with_note(self.database, note, _ENSURE_MERCHANT, merchant_id, name)
 
     async def ensure_key(
         self, secret_hash: bytes, role: Role, *, merchant_id: str | None, livemode: bool
@@ -148,9 +154,11 @@ class PostgresKeys:
             _ENSURE_KEY, key_id, secret_hash, role.value, merchant_id, livemode, scopes
         )
 
-    async def create_key(self, key: NewApiKey) -> None:
+    async def create_key(self, key: NewApiKey, *, note: AuditNote | None = None) -> None:
         """Store a new key."""
-        await self.database.repeat(
+        await change_with_note(
+            self.database,
+            note,
             _CREATE_KEY,
             key.id,
             key.secret_hash,
@@ -163,7 +171,9 @@ class PostgresKeys:
             key.expires_in,
         )
 
-    async def rotate(self, key_id: str, secret_hash: bytes, overlap: timedelta) -> dict[str, Any] | None:
+    async def rotate(
+        self, key_id: str, secret_hash: bytes, overlap: timedelta, *, note: AuditNote | None = None
+    ) -> dict[str, Any] | None:
         """Replace a key by one with this SHA-256 and the same scopes and addresses. The former key expires
         after `overlap`, or earlier if it had to.
 
@@ -171,7 +181,7 @@ class PostgresKeys:
         replacement has this id.
         """
         new_id = key_id_of(secret_hash)
-        await self.database.repeat(_ROTATE, key_id, new_id, secret_hash, overlap)
+        await change_with_note(self.database, note, _ROTATE, key_id, new_id, secret_hash, overlap)
         # Read apart: a repeat after a lost connection finds the key replaced, by this very call.
         found = await self.database.repeat(_ROTATED, key_id, new_id)
         return dict(found[0].items()) if found else None

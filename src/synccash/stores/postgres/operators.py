@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from synccash.payments.access import CallerKind, Credential, OperatorRole, Principal
+from synccash.payments.audit import AuditNote
 from synccash.payments.operator import Operator, OperatorToken, actor_of
 from synccash.stores.encryption import Encryption, is_sealed
+from synccash.stores.postgres.audit import change_with_note
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.sealing import open_value
 
@@ -96,10 +98,13 @@ former AS (
 DELETE FROM operator_sign_in_throttle WHERE subject = ANY($3::text[])
 """
 _CHANGE_LOGIN = """
-WITH changed AS (UPDATE operators SET password_hash = $2 WHERE id = $1 RETURNING id)
-UPDATE operator_tokens SET revoked_at = now()
-WHERE operator_id IN (SELECT id FROM changed) AND kind = 'session' AND revoked_at IS NULL
-    AND secret_hash <> $3
+WITH changed AS (UPDATE operators SET password_hash = $2 WHERE id = $1 RETURNING id),
+ended AS (
+    UPDATE operator_tokens SET revoked_at = now()
+    WHERE operator_id IN (SELECT id FROM changed) AND kind = 'session' AND revoked_at IS NULL
+        AND secret_hash <> $3
+)
+SELECT id FROM changed
 """
 # The rows of all admins are locked, so that two admins who disable each other at once do not both succeed.
 _ACTIVE_ADMINS = """
@@ -220,7 +225,10 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class PostgresOperators:
-    """Stores operators. Every method raises StoreUnavailableError without PostgreSQL."""
+    """Stores operators. Every method raises StoreUnavailableError without PostgreSQL.
+
+    A `note` is written to the audit log in the transaction of the change, if anything is changed.
+    """
 
     database: Database
 
@@ -238,13 +246,22 @@ class PostgresOperators:
         return frozenset([row["secret_hash"] for row in await self.database.repeat(_GOOD)])
 
     async def add(
-        self, operator_id: str, name: str, role: OperatorRole, enrolment: bytes, valid_s: float, *, by: str
+        self,
+        operator_id: str,
+        name: str,
+        role: OperatorRole,
+        enrolment: bytes,
+        valid_s: float,
+        *,
+        by: str,
+        note: AuditNote | None = None,
     ) -> datetime | None:
         """Add an operator with the hash of an enrolment code; None if the name was ever given.
 
         Returns when the code expires.
         """
-        found = await self.database.repeat(_ADD, operator_id, name, role.value, enrolment, valid_s, by)
+        values = (operator_id, name, role.value, enrolment, valid_s, by)
+        found = await change_with_note(self.database, note, _ADD, *values)
         return found[0]["enrolment_expires_at"] if found else None
 
     async def all(self) -> Sequence[Operator]:
@@ -256,19 +273,30 @@ class PostgresOperators:
         found = await self.database.repeat(_ONE, name)
         return _operator(dict(found[0].items())) if found else None
 
-    async def reset(self, name: str, enrolment: bytes, valid_s: float) -> datetime | None:
+    async def reset(
+        self, name: str, enrolment: bytes, valid_s: float, *, note: AuditNote | None = None
+    ) -> datetime | None:
         """Delete password and TOTP secret and revoke all tokens; None if there is no such operator."""
-        found = await self.database.repeat(_RESET, name, enrolment, valid_s)
+        found = await change_with_note(self.database, note, _RESET, name, enrolment, valid_s)
         return found[0]["enrolment_expires_at"] if found else None
 
     async def may_enrol(self, name: str, enrolment: bytes) -> bool:
         """Tell whether this enrolment code is valid for this name."""
         return bool(await self.database.repeat(_MAY_ENROL, name, enrolment))
 
-    async def enrol(self, name: str, enrolment: bytes, password_hash: str, totp_secret: str) -> bool:
+    async def enrol(
+        self,
+        name: str,
+        enrolment: bytes,
+        password_hash: str,
+        totp_secret: str,
+        *,
+        note: AuditNote | None = None,
+    ) -> bool:
         """Use an enrolment code up; False if it is not valid."""
         stored = _write_totp_secret(self.database.encryption, name, totp_secret)
-        return bool(await self.database.repeat(_ENROL, name, enrolment, password_hash, stored))
+        values = (name, enrolment, password_hash, stored)
+        return bool(await change_with_note(self.database, note, _ENROL, *values))
 
     async def credentials(self, name: str, address: str) -> Credentials | None:
         """Return what a sign-in from this address is checked against."""
@@ -297,23 +325,25 @@ class PostgresOperators:
         """Record a sign-in, and forget the failed ones before it."""
         await self.database.repeat(_SIGNED_IN, operator_id, address, list(subjects))
 
-    async def set_password(self, operator_id: str, password_hash: str, *, token: bytes) -> None:
+    async def set_password(
+        self, operator_id: str, password_hash: str, *, token: bytes, note: AuditNote | None = None
+    ) -> None:
         """Set a password, and revoke all sessions but the one of `token`."""
-        await self.database.repeat(_CHANGE_LOGIN, operator_id, password_hash, token)
+        await change_with_note(self.database, note, _CHANGE_LOGIN, operator_id, password_hash, token)
 
-    async def disable(self, name: str) -> bool:
+    async def disable(self, name: str, *, note: AuditNote | None = None) -> bool:
         """Disable an operator and revoke all tokens; False for the last admin who can sign in, and where
         there is no such operator."""
-        return bool(await self.database.repeat(_DISABLE, name))
+        return bool(await change_with_note(self.database, note, _DISABLE, name))
 
-    async def enable(self, name: str) -> bool:
+    async def enable(self, name: str, *, note: AuditNote | None = None) -> bool:
         """Enable a disabled operator; False if there is no such operator."""
-        return bool(await self.database.repeat(_ENABLE, name))
+        return bool(await change_with_note(self.database, note, _ENABLE, name))
 
-    async def set_role(self, name: str, role: OperatorRole) -> bool:
+    async def set_role(self, name: str, role: OperatorRole, *, note: AuditNote | None = None) -> bool:
         """Change an operator's role; False where it would leave no admin who can sign in, and if there is no
         such operator."""
-        return bool(await self.database.repeat(_SET_ROLE, name, role.value))
+        return bool(await change_with_note(self.database, note, _SET_ROLE, name, role.value))
 
     async def add_session(
         self, token_id: str, name: str, secret_hash: bytes, valid_s: float, *, password_hash: str
@@ -325,14 +355,22 @@ class PostgresOperators:
         return found[0]["expires_at"] if found else None
 
     async def add_api_token(
-        self, token_id: str, name: str, secret_hash: bytes, label: str, valid_s: float, *, made_with: bytes
+        self,
+        token_id: str,
+        name: str,
+        secret_hash: bytes,
+        label: str,
+        valid_s: float,
+        *,
+        made_with: bytes,
+        note: AuditNote | None = None,
     ) -> datetime | None:
         """Add an API token and return when it expires: no later than `made_with`, if that is one too.
 
         None if the token with the SHA-256 `made_with` is not valid any more.
         """
         values = (token_id, name, secret_hash, label, valid_s, made_with)
-        found = await self.database.repeat(_ISSUE_FOR_API, *values)
+        found = await change_with_note(self.database, note, _ISSUE_FOR_API, *values)
         return found[0]["expires_at"] if found else None
 
     async def tokens(self, name: str) -> Sequence[OperatorToken]:
@@ -340,10 +378,15 @@ class PostgresOperators:
         return [OperatorToken(**dict(row.items())) for row in await self.database.repeat(_TOKENS, name)]
 
     async def revoke_token(
-        self, name: str, *, token_id: str | None = None, secret_hash: bytes | None = None
+        self,
+        name: str,
+        *,
+        token_id: str | None = None,
+        secret_hash: bytes | None = None,
+        note: AuditNote | None = None,
     ) -> bool:
         """Revoke an operator's token, by its id or its secret; False if there is none."""
-        return bool(await self.database.repeat(_REVOKE, name, token_id, secret_hash))
+        return bool(await change_with_note(self.database, note, _REVOKE, name, token_id, secret_hash))
 
     async def reserve_sign_in(self, subject: str, *, free: int, delay_max_s: float) -> float | None:
         """Count a sign-in as failed until it succeeds; return the seconds to wait if it is not allowed now.

@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 import structlog
 
+from synccash.payments.audit import AuditNote
 from synccash.payments.errors import EndpointLimitError
 from synccash.payments.request import Tenant
 from synccash.payments.webhook import (
@@ -24,6 +25,7 @@ from synccash.payments.webhook import (
 )
 from synccash.stores.encryption import DecryptionError, Encryption
 from synccash.stores.postgres import rows, sealing
+from synccash.stores.postgres.audit import change_with_note
 from synccash.stores.postgres.database import Database, InDoubtError
 from synccash.stores.postgres.parts import new_deliveries
 from synccash.stores.postgres.rows import to_json
@@ -329,11 +331,20 @@ _secrets = msgspec.json.Decoder(list[_Secret]).decode
 
 @dataclass(frozen=True, slots=True)
 class PostgresWebhooks:
-    """Stores endpoints and deliveries. Every method raises StoreUnavailableError without PostgreSQL."""
+    """Stores endpoints and deliveries. Every method raises StoreUnavailableError without PostgreSQL.
+
+    A `note` is written to the audit log in the transaction of the change, if anything is changed.
+    """
 
     database: Database
 
-    async def add(self, endpoint: WebhookEndpoint, challenge: Challenge | None = None) -> WebhookEndpoint:
+    async def add(
+        self,
+        endpoint: WebhookEndpoint,
+        challenge: Challenge | None = None,
+        *,
+        note: AuditNote | None = None,
+    ) -> WebhookEndpoint:
         """Create an endpoint; each new event of a type that it subscribes to is delivered to it.
 
         A pending endpoint gets them after it has answered `challenge`; any other counts as verified. Raises
@@ -342,7 +353,8 @@ class PostgresWebhooks:
         tenant = Tenant(endpoint.merchant_id, endpoint.livemode)
         written, sealed = _written(tenant, endpoint, challenge, self.database.encryption)
         try:
-            found = await self._run(_ADD, *written, sealed)
+            values = (*written, sealed)
+            found = await change_with_note(self.database, note, _ADD, *values)
         except asyncpg.CheckViolationError as error:
             if error.constraint_name != "webhook_endpoints_limit":
                 raise
@@ -361,7 +373,12 @@ class PostgresWebhooks:
         return self._endpoint(found[0]) if found else None
 
     async def change(
-        self, tenant: Tenant, endpoint: WebhookEndpoint, challenge: Challenge | None = None
+        self,
+        tenant: Tenant,
+        endpoint: WebhookEndpoint,
+        challenge: Challenge | None = None,
+        *,
+        note: AuditNote | None = None,
     ) -> WebhookEndpoint | None:
         """Write an endpoint's URL, types, secrets and status. Returns None if it no longer exists.
 
@@ -369,12 +386,14 @@ class PostgresWebhooks:
         it, and replaces a former one.
         """
         written, sealed = _written(tenant, endpoint, challenge, self.database.encryption)
-        found = await self._run(_CHANGE, *written, endpoint.disabled_reason, sealed)
+        values = (*written, endpoint.disabled_reason, sealed)
+        found = await change_with_note(self.database, note, _CHANGE, *values)
         return self._endpoint(found[0]) if found else None
 
-    async def remove(self, tenant: Tenant, endpoint_id: str) -> bool:
+    async def remove(self, tenant: Tenant, endpoint_id: str, *, note: AuditNote | None = None) -> bool:
         """Remove an endpoint: stop its deliveries and delete its secrets. Returns False if there is none."""
-        return bool(await self._run(_REMOVE, tenant.merchant_id, tenant.livemode, endpoint_id))
+        values = (tenant.merchant_id, tenant.livemode, endpoint_id)
+        return bool(await change_with_note(self.database, note, _REMOVE, *values))
 
     async def redeliver(self, tenant: Tenant, event_id: str) -> int | None:
         """Deliver an event again to each enabled endpoint; return their number, or None without such an
