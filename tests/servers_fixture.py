@@ -30,6 +30,9 @@ FROM (VALUES (true), (false)) modes(livemode), unnest(ARRAY[
 """What the merchants of tests that are about other things may pay out. Tests of balances have others."""
 
 
+SERVICE_ROLE = "test_service"
+
+
 @pytest.fixture(scope="session")
 def servers() -> Generator[Servers]:
     # Not pytest's own folder: when root runs the suite, the servers' user could not enter that.
@@ -84,6 +87,17 @@ def fresh_database(servers: Servers, template: str = "template0") -> Generator[s
         yield urlsplit(url)._replace(path=f"/{name}").geturl()
     finally:
         execute(url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def service_url(database_url: str) -> str:
+    """The URL of the same database for the service's own role, which gets its rights in it."""
+    from synccash.stores.postgres.runtime_role import ensure_role, grant_runtime_role
+
+    parts = urlsplit(database_url)
+    superuser = parts._replace(netloc=f"postgres:{parts.password}@")
+    await ensure_role(superuser.geturl(), SERVICE_ROLE, SERVICE_ROLE)
+    await grant_runtime_role(database_url, SERVICE_ROLE)
+    return parts._replace(netloc=f"{SERVICE_ROLE}:{SERVICE_ROLE}@").geturl()
 
 
 def execute(url: str, statement: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from servers_fixture import service_url
 from synccash.middleware.refusal import App
 from synccash.payments.request import Role, Tenant
 from synccash.processes.api import application, assembled
@@ -68,7 +69,8 @@ def payment(**more: Any) -> dict[str, Any]:
 @contextlib.asynccontextmanager
 async def served(database_url: str, **more: Any) -> AsyncGenerator[Served]:
     chosen = settings(database_url, **more)
-    async with assembled(chosen, database_url) as service:
+    # As the role that services have: what it may not do shows in every test.
+    async with assembled(chosen, await service_url(database_url)) as service:
         keys = {name: f"sk_{name}_{uuid.uuid4().hex}" for name in ("test", "other", "admin")}
         for name, secret in keys.items():
             merchant = None if name == "admin" else f"mer_{name}"

@@ -20,6 +20,7 @@ from typing import Any
 
 import uvicorn
 
+from servers_fixture import service_url
 from synccash.payments.request import Role
 from synccash.processes.api import Service, application, assembled
 from synccash.processes.webhooks import webhook_service
@@ -116,8 +117,10 @@ async def _running(
             **more,
         }
         settings = convert_settings(chosen)
-        service = await stack.enter_async_context(assembled(settings, database_url))
-        delivering = await stack.enter_async_context(webhook_service(settings, database_url))
+        # As the role that services have: what it may not do shows in every test.
+        own_url = await service_url(database_url)
+        service = await stack.enter_async_context(assembled(settings, own_url))
+        delivering = await stack.enter_async_context(webhook_service(settings, own_url))
         keys = await _keys(service)
         config = uvicorn.Config(application(service, settings), lifespan="off", log_config=None)
         server = uvicorn.Server(config)

@@ -2,16 +2,14 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
-from servers_fixture import execute
+from servers_fixture import SERVICE_ROLE, execute, service_url
 from synccash.payments.audit import AuditNote
-from synccash.servers.bundle import Servers
-from synccash.servers.postgres import superuser_url
 from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.audit_chain import PostgresAuditChain
 from synccash.stores.postgres.database import Database
@@ -19,29 +17,24 @@ from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.runtime_role import (
     RoleCheck,
     RuntimeRoleError,
-    ensure_role,
     grant_runtime_role,
 )
 
-ROLE, PASSWORD = "test_service", "test"
+T = TypeVar("T")
 
 
-def in_a_loop(work: Coroutine[Any, Any, None]) -> None:
+def in_a_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run it in a loop of its own, which leaves the test's loop alone."""
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(work)
+        return loop.run_until_complete(work)
     finally:
         loop.close()
 
 
 @pytest.fixture
-def runtime_url(servers: Servers, database_url: str) -> str:
-    path = urlsplit(database_url).path
-    in_a_loop(ensure_role(superuser_url(servers.directory), ROLE, PASSWORD))
-    in_a_loop(grant_runtime_role(database_url, ROLE))
-    parts = urlsplit(database_url)
-    return parts._replace(netloc=f"{ROLE}:{PASSWORD}@{parts.hostname or ''}", path=path).geturl()
+def runtime_url(database_url: str) -> str:
+    return in_a_loop(service_url(database_url))
 
 
 REFUSED = [
@@ -79,7 +72,6 @@ REFUSED = [
     "DELETE FROM api_keys",
     "DELETE FROM operators",
     "CREATE ROLE other",
-    "GRANT UPDATE ON audit TO CURRENT_USER",
     "SET ROLE synccash",
     "CREATE DATABASE more",
 ]
@@ -90,6 +82,13 @@ def test_what_guards_the_service_is_out_of_its_reach(runtime_url: str, database_
     execute(runtime_url, "INSERT INTO audit (actor, action, target, reason) VALUES ('a', 'b', 'c', '')")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         execute(runtime_url, statement)
+
+
+def test_it_gives_itself_no_right(runtime_url: str):
+    # PostgreSQL warns, and gives nothing.
+    execute(runtime_url, "GRANT UPDATE ON audit TO CURRENT_USER")
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        execute(runtime_url, "UPDATE audit SET actor = 'x'")
 
 
 async def test_it_writes_seals_and_verifies_the_audit_log(database_url: str, runtime_url: str):
@@ -113,8 +112,8 @@ async def test_it_writes_seals_and_verifies_the_audit_log(database_url: str, run
 
 
 def test_rights_are_given_again_and_again(runtime_url: str, database_url: str):
-    execute(database_url, f"GRANT DELETE ON audit TO {ROLE}")
-    in_a_loop(grant_runtime_role(database_url, ROLE))
+    execute(database_url, f"GRANT DELETE ON audit TO {SERVICE_ROLE}")
+    in_a_loop(grant_runtime_role(database_url, SERVICE_ROLE))
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         execute(runtime_url, "DELETE FROM audit")
 

@@ -30,6 +30,10 @@ log = structlog.get_logger("synccash.four_eyes")
 EXECUTE_S = 30.0
 """How long an approved action may take before another operator may have it executed again."""
 OPERATORS_MIN = 2
+_RECORDED = frozenset(
+    {"amount", "amount_received", "currency", "livemode", "outcome", "rail", "role", "scopes"}
+)
+"""The parameters of actions that the audit log has too. Others may hold digests of secrets."""
 OFF_BY_SETTING = "Four eyes is off by the setting four_eyes, so each operator acts alone."
 OFF_FOR_WANT_OF_OPERATORS = (
     "Fewer than two operators with the role operator or admin can sign in, so four eyes is off: each acts "
@@ -175,7 +179,8 @@ class FourEyes:
 def _note(actor: str, name: str, action: Action, reason: str | None = None) -> AuditNote:
     """Return the audit entry of a step of an action: its own reason, unless the step has another."""
     told = action.reason if reason is None else reason
-    return AuditNote(actor=actor, action=name, target=action.target, reason=told, details=action.parameters)
+    details = {key: value for key, value in action.parameters.items() if key in _RECORDED}
+    return AuditNote(actor=actor, action=name, target=action.target, reason=told, details=details)
 
 
 def parameter(action: Action, name: str) -> Any:

@@ -72,8 +72,7 @@ async def grant_runtime_role(owner_url: Secret | str, role: str, password: str |
         async with connection.transaction():
             await connection.execute(_LOCK)
             await _ensure(connection, role, password)
-            for statement in await _grants(connection, role):
-                await connection.execute(statement)
+            await connection.execute(";\n".join(await _grants(connection, role)))
     except asyncpg.PostgresError as error:
         raise RuntimeRoleError(f"the role {role} cannot be given its rights: {error}") from error
     finally:

@@ -1,0 +1,181 @@
+"""What is in the audit log, who may read it, and the commands that list, export and verify it."""
+
+import contextlib
+import json
+
+import asyncpg
+import pytest
+
+from api.served import NUMBER, served
+from service.operators import token_of
+from service.test_operators import opened_operators
+from synccash.processes.audit_sealing import AuditSealing
+from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.audit_chain import PostgresAuditChain
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.pool import connect
+
+URL = "https://shop.example/hooks?token=canary-secret"
+OTHER_URL = "https://other.example/canary-path"
+
+
+@contextlib.asynccontextmanager
+async def opened_database(url):
+    pool = await connect(url, min_size=0, max_size=2)
+    try:
+        yield Database(pool)
+    finally:
+        await pool.close()
+
+
+async def entries_of(url, **filters):
+    async with opened_database(url) as database:
+        found = await PostgresAudit(database).latest(50)
+    return [one for one in reversed(found) if all(getattr(one, k) == v for k, v in filters.items())]
+
+
+async def test_a_merchants_changes_of_endpoints_are_recorded_under_the_key(database_url):
+    async with served(database_url) as api:
+        made = await api.send("POST", "/webhook-endpoints", {"url": URL})
+        assert made.status_code == 201, made.text
+        path = f"/webhook-endpoints/{made.json()['id']}"
+        assert (await api.send("PATCH", path, {"url": OTHER_URL})).status_code == 200
+        rotated = await api.send("PATCH", path, {"rotate_secret": True})
+        assert (await api.send("DELETE", path)).status_code == 204
+        # What changes nothing leaves no entry.
+        assert (await api.send("DELETE", path)).status_code == 404
+        assert (
+            await api.send("POST", "/webhook-endpoints", {"url": "http://shop.example"})
+        ).status_code == 422
+    entries = await entries_of(database_url, merchant_id="mer_test")
+    assert [one.action for one in entries] == [
+        "endpoint_create",
+        "endpoint_change",
+        "endpoint_rotate_secret",
+        "endpoint_remove",
+    ]
+    assert {(one.actor[:4], one.target) for one in entries} == {("key_", made.json()["id"])}
+    assert [one.request_id for one in entries][:2] == [
+        made.headers["x-request-id"],
+        entries[1].request_id,
+    ]
+    assert entries[1].document()["details"]["host"] == "other.example"
+    for secret in ("canary", made.json()["secret"], rotated.json()["secret"]):
+        assert secret not in repr(entries)
+
+
+async def test_another_merchants_endpoint_is_neither_changed_nor_recorded(database_url):
+    async with served(database_url) as api:
+        made = await api.send("POST", "/webhook-endpoints", {"url": URL})
+        path = f"/webhook-endpoints/{made.json()['id']}"
+        assert (await api.send("DELETE", path, key=api.other_key)).status_code == 404
+        assert (await api.send("PATCH", path, {"url": OTHER_URL}, key=api.other_key)).status_code == 404
+    assert [one.action for one in await entries_of(database_url)] == ["endpoint_create"]
+
+
+async def test_operators_reads_of_unmasked_numbers_are_recorded_with_what_was_asked(database_url):
+    async with served(database_url) as api:
+        paid = (await api.pay()).json()
+        async with opened_operators(database_url) as store:
+            token = await token_of(store, "ama", "viewer")
+        listed = await api.send("GET", f"/admin/payments?wallet={NUMBER}&limit=5", key=token)
+        assert [one["id"] for one in listed.json()["data"]] == [paid["id"]]
+        assert (await api.send("GET", "/admin/payouts?merchant=mer_test", key=token)).status_code == 200
+        assert (await api.send("GET", f"/admin/orders/{paid['id']}", key=api.admin_key)).status_code == 200
+        # These show no number.
+        for path in ("/admin/waiting", "/admin/merchants", "/admin/api-keys"):
+            assert (await api.send("GET", path, key=token)).status_code == 200
+    entries = [one for one in await entries_of(database_url) if one.action.endswith("_read")]
+    assert [(one.action, one.target) for one in entries] == [
+        ("payments_read", "all"),
+        ("payouts_read", "mer_test"),
+        ("order_read", paid["id"]),
+    ]
+    assert [one.actor for one in entries[:2]] == ["operator:ama"] * 2
+    assert entries[0].document()["details"] == {"limit": "5", "wallet": "23324****567"}
+    assert entries[0].request_id == listed.headers["x-request-id"]
+    assert entries[1].merchant_id == "mer_test"
+
+
+async def test_payments_and_failed_sign_ins_write_nothing(database_url):
+    async with served(database_url) as api:
+        before = len(await entries_of(database_url))
+        paid = (await api.pay()).json()
+        await api.send("GET", f"/payments/{paid['id']}")
+        body = {"name": "ama", "password": "guess-of-somebody", "totp": "000000"}
+        assert (await api.client.post("/api/v1/operators/sign-in", json=body)).status_code == 401
+        assert len(await entries_of(database_url)) == before
+
+
+async def test_an_admin_lists_and_exports_and_others_do_not(database_url):
+    async with served(database_url) as api:
+        async with opened_operators(database_url) as store:
+            tokens = {role: await token_of(store, role, role) for role in ("viewer", "operator", "admin")}
+        for path in ("/admin/audit", "/admin/audit/export"):
+            for who, status in (("viewer", 403), ("operator", 403), ("admin", 200)):
+                assert (await api.send("GET", path, key=tokens[who])).status_code == status, (path, who)
+            assert (await api.send("GET", path)).status_code == 403
+        first = (await api.send("GET", "/admin/audit?limit=2", key=tokens["admin"])).json()
+        assert (len(first["data"]), first["has_more"]) == (2, True)
+        path = f"/admin/audit?limit=1&before={first['next']}&actor=operator:viewer"
+        [older] = (await api.send("GET", path, key=tokens["admin"])).json()["data"]
+        assert older["position"] < first["next"]
+        assert older["actor"] == "operator:viewer"
+        for query in ("since=2026-01-01T00:00:00", "since=soon", "before=0", "limit=0", "actor=%00"):
+            answer = await api.send("GET", f"/admin/audit?{query}", key=tokens["admin"])
+            assert answer.status_code in (400, 422), query
+
+
+def audit_lines(command):
+    code, printed, told = command("audit", "export")
+    assert code == 0, told
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+async def seal(url):
+    async with opened_database(url) as database:
+        await AuditSealing(PostgresAuditChain(database)).seal()
+
+
+async def test_the_commands_list_export_and_verify(command, database_url):
+    command("merchants", "add", "Makola Traders")
+    await seal(database_url)
+    code, printed, _ = command("audit", "list", "--action", "merchant_add", "--since", "2026-01-01")
+    assert (code, "break_glass: Makola Traders" in printed) == (0, True)
+    assert "No entries match." in command("audit", "list", "--actor", "operator:nobody")[1]
+    lines = audit_lines(command)
+    assert [line["object"] for line in lines] == ["audit_entry", "audit_seal", "audit_head"]
+    head = lines[-1]["head"]
+    assert head == f"1:{lines[1]['digest']}"
+    code, printed, _ = command("audit", "verify", "--head", head)
+    assert (code, "matches its seals" in printed) == (0, True)
+    code, _, told = command("audit", "verify", "--head", "1:" + "0" * 64)
+    assert (code, "does not exist" in told) == (1, True)
+
+
+async def test_verify_exits_with_1_after_a_change_by_the_owner(command, database_url):
+    command("merchants", "add", "Makola Traders")
+    await seal(database_url)
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("ALTER TABLE audit DISABLE TRIGGER USER")
+        await connection.execute("UPDATE audit SET actor = 'database:nobody'")
+    finally:
+        await connection.close()
+    code, _, told = command("audit", "verify")
+    assert (code, "entry 1 was altered after seal 1 was made" in told) == (1, True)
+    assert json.loads(command("audit", "verify", "--json")[1])["problems"]
+
+
+@pytest.mark.parametrize("is_owner", [True, False])
+async def test_health_names_a_service_that_owns_its_tables(database_url, is_owner, monkeypatch):
+    if is_owner:
+
+        async def owner(url):
+            return url
+
+        monkeypatch.setattr("api.served.service_url", owner)
+    async with served(database_url) as api:
+        health = (await api.send("GET", "/resilience/health", key=api.admin_key)).json()
+    notices = [one["what"] for one in health["notices"]]
+    assert ("database_role" in notices) is is_owner
