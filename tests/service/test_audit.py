@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from api.served import NUMBER, served
+from servers_fixture import SERVICE_ROLE, service_url
 from service.operators import token_of
 from service.test_operators import opened_operators
 from synccash.processes.audit_sealing import AuditSealing
@@ -14,6 +15,7 @@ from synccash.stores.postgres.audit import PostgresAudit
 from synccash.stores.postgres.audit_chain import PostgresAuditChain
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
+from synccash.stores.postgres.runtime_role import RoleCheck
 
 URL = "https://shop.example/hooks?token=canary-secret"
 OTHER_URL = "https://other.example/canary-path"
@@ -56,7 +58,7 @@ async def test_a_merchants_changes_of_endpoints_are_recorded_under_the_key(datab
     ]
     assert {(one.actor[:4], one.target) for one in entries} == {("key_", made.json()["id"])}
     assert [one.request_id for one in entries][:2] == [
-        made.headers["x-request-id"],
+        made.headers["request-id"],
         entries[1].request_id,
     ]
     assert entries[1].document()["details"]["host"] == "other.example"
@@ -93,7 +95,7 @@ async def test_operators_reads_of_unmasked_numbers_are_recorded_with_what_was_as
     ]
     assert [one.actor for one in entries[:2]] == ["operator:ama"] * 2
     assert entries[0].document()["details"] == {"limit": "5", "wallet": "23324****567"}
-    assert entries[0].request_id == listed.headers["x-request-id"]
+    assert entries[0].request_id == listed.headers["request-id"]
     assert entries[1].merchant_id == "mer_test"
 
 
@@ -179,3 +181,30 @@ async def test_health_names_a_service_that_owns_its_tables(database_url, is_owne
         health = (await api.send("GET", "/resilience/health", key=api.admin_key)).json()
     notices = [one["what"] for one in health["notices"]]
     assert ("database_role" in notices) is is_owner
+
+
+async def test_migrate_gives_the_services_role_its_rights(command, database_url):
+    own_url = await service_url(database_url)
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(f"REVOKE ALL ON audit FROM {SERVICE_ROLE}")
+        await connection.execute(f"GRANT DELETE ON audit_seals TO {SERVICE_ROLE}")
+    finally:
+        await connection.close()
+    as_both = {"SYNCCASH_DATABASE_URL": own_url, "SYNCCASH_MIGRATION_DATABASE_URL": database_url}
+    code, printed, told = command("migrate", environment=as_both)
+    assert (code, SERVICE_ROLE in printed) == (0, True), told
+    async with opened_database(own_url) as database:
+        await PostgresAudit(database).note(actor="a", action="b", target="c", reason="")
+        assert await RoleCheck(database).notice() is None
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await database.repeat("DELETE FROM audit_seals")
+    # Without another URL for migrations nothing changes: the owner migrates, and the service connects as it.
+    code, printed, _ = command("migrate")
+    assert (code, "role" in printed) == (0, False)
+    as_one = {"SYNCCASH_MIGRATION_DATABASE_URL": database_url}
+    code, _, told = command("migrate", environment=as_one)
+    assert (code, "SYNCCASH_MIGRATION_DATABASE_URL" in told) == (1, True)
+    missing = {**as_one, "SYNCCASH_DATABASE_RUNTIME_ROLE": "nobody_yet"}
+    code, _, told = command("migrate", environment=missing)
+    assert (code, "CREATE ROLE" in told) == (1, True)

@@ -22,6 +22,7 @@ from service.installation import (
     still_there,
     wait_until,
 )
+from synccash.servers.existing_server import running_database
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,26 @@ def test_payments_succeed_despite_errors_of_the_rail(up: Installation):
     for answer in answers:
         payment = up.ended(answer.body["id"])
         assert (payment["status"], up.debits(payment)) == ("succeeded", 1)
+
+
+def test_the_services_processes_do_not_own_their_tables(up: Installation):
+    logs = Path(up.running.said("logs "))
+    owner_url = running_database(logs.parent / "servers")
+    assert owner_url is not None
+
+    async def roles() -> set[str]:
+        connection = await asyncpg.connect(owner_url)
+        try:
+            rows = await connection.fetch(
+                "SELECT DISTINCT usename FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename IS NOT NULL"
+            )
+            return {row["usename"] for row in rows}
+        finally:
+            await connection.close()
+
+    assert up.ended(up.pay().body["id"])["status"] == "succeeded"
+    assert asyncio.run(roles()) == {"synccash_service"}
 
 
 def test_a_forged_callback_changes_nothing(up: Installation):

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from synccash.payments.audit import AuditNote
+from synccash.payments.errors import StoreUnavailableError
 from synccash.settings.secret import Secret
 from synccash.stores.postgres import audit_chain
 from synccash.stores.postgres.audit import AuditFilter, PostgresAudit, change_with_note
@@ -193,6 +194,22 @@ async def test_positions_of_transactions_that_were_rolled_back_are_no_gap(audit,
     await write(audit, "two")
     [seal] = await chain.seal()
     assert (seal.row_count, seal.last_position) == (2, 3)
+    assert (await chain.verify()).problems == []
+
+
+async def test_a_sealer_that_dies_leaves_its_entries_to_the_next(audit, chain, pool):
+    await write(audit, "one", "two")
+    await pool.execute("""
+        CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+        CREATE TRIGGER die AFTER INSERT ON audit_seals FOR EACH ROW EXECUTE FUNCTION die();
+    """)
+    with pytest.raises(StoreUnavailableError):
+        await chain.seal()
+    await pool.execute("DROP TRIGGER die ON audit_seals")
+    assert await pool.fetchval("SELECT count(*) FROM audit_seals") == 0
+    await write(audit, "three")
+    assert [(seal.seq, seal.row_count) for seal in await chain.seal()] == [(1, 3)]
     assert (await chain.verify()).problems == []
 
 
