@@ -194,6 +194,9 @@ async def test_migrate_gives_the_services_role_its_rights(command, database_url)
     as_both = {"SYNCCASH_DATABASE_URL": own_url, "SYNCCASH_MIGRATION_DATABASE_URL": database_url}
     code, printed, told = command("migrate", environment=as_both)
     assert (code, SERVICE_ROLE in printed) == (0, True), told
+    [entry] = await entries_of(database_url, action="migrate")
+    assert (entry.actor, entry.reason) == ("database:synccash", "break_glass")
+    assert entry.target.startswith("schema 00")
     async with opened_database(own_url) as database:
         await PostgresAudit(database).note(actor="a", action="b", target="c", reason="")
         assert await RoleCheck(database).notice() is None

@@ -37,6 +37,7 @@ CANARY = "c0ffee5ec4e7f00d" * 4
 """Valid for every kind of secret: hexadecimal digits, 32 bytes, printable in a header and in a URL."""
 URLS = {
     "database_url": f"postgresql://ledger:{CANARY}@127.0.0.1:9/synccash?connect_timeout=1",
+    "migration_database_url": f"postgresql://owner:{CANARY}@127.0.0.1:9/synccash?connect_timeout=1",
     "valkey_url": f"redis://:{CANARY}@127.0.0.1:9/0",
     "fraud_url": f"https://risk:{CANARY}@fraud.example/decisions?token={CANARY}",
 }

@@ -1,11 +1,21 @@
-"""Migrates the database as the owner of the tables, and gives the service's own role its rights."""
+"""Migrates the database as the owner of the tables, and gives the service's own role its rights.
+
+The audit log gets an entry of each migration.
+"""
 
 import asyncio
 from urllib.parse import unquote, urlsplit
 
+from synccash.administration.database import write_audit_entry
+from synccash.payments.errors import StoreUnavailableError
 from synccash.settings.loader import Settings
-from synccash.stores.postgres.migrations import migrate
+from synccash.settings.secret import Secret
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.migrations import MigrationError, migrate
+from synccash.stores.postgres.pool import connect
 from synccash.stores.postgres.runtime_role import grant_runtime_role
+
+_VERSION = "SELECT max(version) AS version FROM schema_migrations"
 
 
 def migrate_and_grant(settings: Settings) -> str | None:
@@ -18,6 +28,7 @@ def migrate_and_grant(settings: Settings) -> str | None:
     if owner_url is None:
         return None
     migrate(owner_url)
+    asyncio.run(_write_entry(owner_url))
     user, password = None, None
     if settings.database_url is not None:
         parts = urlsplit(settings.database_url.reveal())
@@ -27,3 +38,15 @@ def migrate_and_grant(settings: Settings) -> str | None:
         return None
     asyncio.run(grant_runtime_role(owner_url, role, (password or None) if role == user else None))
     return role
+
+
+async def _write_entry(owner_url: Secret) -> None:
+    pool = await connect(owner_url, min_size=0, max_size=1)
+    try:
+        database = Database(pool)
+        [row] = await database.repeat(_VERSION)
+        await write_audit_entry(database, "migrate", f"schema {row['version']}")
+    except StoreUnavailableError as error:
+        raise MigrationError(f"the migration is done, and not in the audit log: {error}") from error
+    finally:
+        await pool.close()
