@@ -3,7 +3,7 @@
 import contextlib
 import json
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -11,19 +11,23 @@ from typing import Any
 import httpx
 
 from servers_fixture import service_url
+from synccash.administration.operators import Operators
+from synccash.api.roles import OPERATORS_ONLY
+from synccash.api.route_scopes import BASE
 from synccash.middleware.refusal import App
 from synccash.payments.request import Role, Tenant
 from synccash.processes.api import application, assembled
 from synccash.settings.loader import Settings
 
 NUMBER = "0241234567"
+INSTALLATION_KEY = "5c" * 32
 PROBLEM = "application/problem+json"
 
 
 def settings(database_url: str, **more: Any) -> Settings:
     limits = "payment_initiation=100000/60, refund_request=100000/60, payment_status=100000/60"
     given: dict[str, Any] = {
-        "installation_key": "5c" * 32,
+        "installation_key": INSTALLATION_KEY,
         "encryption_keys": "1:" + "e1" * 32,
         "lookup_key": "e2" * 32,
         "mtn_momo_environment": "test",
@@ -48,6 +52,15 @@ class Served:
     key: str
     other_key: str
     admin_key: str
+    operators: Operators
+
+    def secret_for(self, method: str, path: str, operation: Mapping[str, Any], operator: str) -> str:
+        """What may make a call: the key of the scope that the document shows, or `operator`, a token, where
+        an admin key may not."""
+        if f"{method.upper()} {path.removeprefix(BASE)}" in OPERATORS_ONLY:
+            return operator
+        scopes = [scope for one in operation.get("security", ()) for scope in one["key"]]
+        return self.admin_key if any(scope.startswith("admin:") for scope in scopes) else self.key
 
     async def send(self, method: str, path: str, body: Any = None, key: str | None = None, **headers: str):
         given = {"Authorization": f"Bearer {key or self.key}"}
@@ -83,5 +96,11 @@ async def served(database_url: str, **more: Any) -> AsyncGenerator[Served]:
         transport = httpx.ASGITransport(app=app)  # pyright: ignore
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
             yield Served(
-                app, client, Tenant("mer_test", livemode=False), keys["test"], keys["other"], keys["admin"]
+                app,
+                client,
+                Tenant("mer_test", livemode=False),
+                keys["test"],
+                keys["other"],
+                keys["admin"],
+                service.operators,
             )

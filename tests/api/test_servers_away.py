@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 import re
 import uuid
+from hashlib import sha256
 
 import pytest
 
-from api.served import PROBLEM, Served, payment, served
+from api.served import INSTALLATION_KEY, PROBLEM, Served, payment, served
 from postgres_proxy import postgres_proxy
+from service.operators import token_of
+from synccash.payments.references import ReferenceKey
 
 # What needs no PostgreSQL, and what it answers without one.
 NEEDS_NONE = {
@@ -24,28 +27,19 @@ NEEDS_NONE = {
     "GET /api/v1/resilience/health": 200,
     "GET /api/v1/resilience/routes": 200,
 }
-DECISION, RESOLUTION = {"reason": "known"}, {"outcome": "failed", "evidence": "statement"}
+DECISION = {"reason": "known"}
 BODIES = {
-    "POST /api/v1/resilience/circuit-breakers/{name}/reset": lambda: DECISION,
-    "DELETE /api/v1/resilience/rate-limits/{key}/{endpoint}": lambda: DECISION,
     "POST /api/v1/payments": payment,
     "POST /api/v1/payouts": lambda: {
         **{k: v for k, v in payment().items() if k != "payer"},
         "payee": {"msisdn": "0241234567", "name": "Ama"},
     },
     "POST /api/v1/payments/{payment_id}/refunds": lambda: {"amount": 1},
-    "POST /api/v1/payments/{payment_id}/otp": lambda: {"otp": "123456"},
     "POST /api/v1/webhook-endpoints": lambda: {"url": "https://example.com/hook"},
     "PATCH /api/v1/webhook-endpoints/{endpoint_id}": lambda: {"status": "disabled"},
-    "POST /api/v1/resilience/circuit-breakers/{name}/force-open": lambda: DECISION,
-    "POST /api/v1/resilience/rate-limits/{key}/{endpoint}/block": lambda: {"duration": 1, **DECISION},
+    "POST /api/v1/operators": lambda: {"name": f"kofi-{uuid.uuid4().hex}", "role": "viewer", **DECISION},
 }
-for order in ("payments/{payment_id}", "refunds/{refund_id}", "payouts/{payout_id}"):
-    BODIES[f"POST /api/v1/{order}/resolve"] = lambda: RESOLUTION
-for decision in ("approve", "decline", "return-surplus"):
-    BODIES[f"POST /api/v1/payments/{{payment_id}}/{decision}"] = lambda: DECISION
-for decision in ("approve", "decline"):
-    BODIES[f"POST /api/v1/payouts/{{payout_id}}/{decision}"] = lambda: DECISION
+"""The bodies of routes that accept the example of the document only once, or not here."""
 
 
 async def routes(api: Served) -> list[str]:
@@ -59,40 +53,49 @@ async def routes(api: Served) -> list[str]:
 class Asking:
     """Calls a route with valid authorization and all required parts."""
 
-    def __init__(self, api: Served, document, **parts):
-        self.api, self.document = api, document
-        self.parts = {"name": "mtn_momo:collect", "key": "ip:192.0.2.9", "endpoint": "payment_list"} | parts
+    def __init__(self, api: Served, document, operator, **parts):
+        self.api, self.document, self.operator = api, document, operator
+        self.parts = {
+            "name": "mtn_momo:collect",
+            "key": "ip:192.0.2.9",
+            "endpoint": "payment_list",
+            "token": ReferenceKey.of(INSTALLATION_KEY).sign_token("0123456789abcdef"),
+        } | parts
 
     async def __call__(self, route):
         method, _, template = route.partition(" ")
         path = re.sub(r"\{(\w+)\}", lambda m: self.parts.get(m[1], f"zz_{m[1]}"), template)
-        body = BODIES[route]() if route in BODIES else None
         operation = self.document["paths"].get(template, {}).get(method.lower(), {})
-        assert body is not None or "requestBody" not in operation, f"say in BODIES what {route} takes"
+        secret = self.api.secret_for(method, template, operation, self.operator)
+        body = BODIES[route]() if route in BODIES else self.example(operation)
         return await self.api.client.request(
             method,
             path,
             json=body,
             headers={
-                "Authorization": f"Bearer {self.key(operation, template)}",
+                "Authorization": f"Bearer {secret}",
                 "Idempotency-Key": uuid.uuid4().hex,
                 "X-User-Id": uuid.uuid4().hex,
             },
         )
 
-    def key(self, operation, template):
-        operators = "Operator" in operation.get("description", "") or "/resilience/" in template
-        return self.api.admin_key if operators else self.api.key
+    def example(self, operation):
+        """The example of the request's body; None for a route without one."""
+        if "requestBody" not in operation:
+            return None
+        (example,) = operation["requestBody"]["content"]["application/json"]["examples"].values()
+        return self.document["components"]["examples"][example["$ref"].rpartition("/")[2]]["value"]
 
 
-async def asking(api: Served, **parts) -> Asking:
-    return Asking(api, (await api.client.get("/openapi.json")).json(), **parts)
+async def asking(api: Served, operator: str, **parts) -> Asking:
+    return Asking(api, (await api.client.get("/openapi.json")).json(), operator, **parts)
 
 
-async def known(api: Served) -> None:
-    """Caches the API key in this process, so that the routes themselves reach PostgreSQL."""
+async def known(api: Served, operator: str) -> None:
+    """Caches the keys and the token in this process, so that the routes themselves reach PostgreSQL."""
     assert (await api.send("GET", "/payments")).status_code == 200
     assert (await api.send("GET", "/resilience/health", key=api.admin_key)).status_code == 200
+    assert (await api.send("GET", "/operators/tokens", key=operator)).status_code == 200
 
 
 @contextlib.asynccontextmanager
@@ -104,9 +107,10 @@ async def behind_a_cut(database_url):
 @pytest.mark.parametrize("who", ["known", "unknown"])
 async def test_without_postgresql_every_route_answers_503_and_none_fails(database_url, who):
     async with behind_a_cut(database_url) as (api, between):
-        ask, every = await asking(api), await routes(api)
+        operator = await token_of(api.operators, "ama", "admin")
+        ask, every = await asking(api, operator), await routes(api)
         if who == "known":
-            await known(api)
+            await known(api, operator)
         await between.cut()
         async with asyncio.timeout(60):
             told = dict(zip(every, await asyncio.gather(*map(ask, every)), strict=True))
@@ -118,8 +122,9 @@ async def test_without_postgresql_every_route_answers_503_and_none_fails(databas
 async def test_an_unresponsive_postgresql_does_not_block_requests_indefinitely(database_url, monkeypatch):
     monkeypatch.setattr("synccash.stores.postgres.pool.COMMAND_TIMEOUT_S", 0.2)
     async with behind_a_cut(database_url) as (api, between):
-        ask, every = await asking(api), await routes(api)
-        await known(api)
+        operator = await token_of(api.operators, "ama", "admin")
+        ask, every = await asking(api, operator), await routes(api)
+        await known(api, operator)
         between.silence()
         async with asyncio.timeout(60):
             told = dict(zip(every, await asyncio.gather(*map(ask, every)), strict=True))
@@ -141,7 +146,8 @@ def assert_each_said_so(told, who):
 
 async def test_without_valkey_every_route_answers_as_with_it(database_url, stoppable_valkey):
     async with served(database_url, valkey_url=stoppable_valkey.url) as api:
-        every = await routes(api)
+        every = sorted(await routes(api), key=lambda route: route.endswith("/sign-out"))
+        session = sha256((await token_of(api.operators, "ama", "admin")).encode()).digest()
 
         async def statuses():
             for operation in ("collect", "payout"):  # an open breaker queues the orders, so no rail is called
@@ -149,7 +155,10 @@ async def test_without_valkey_every_route_answers_as_with_it(database_url, stopp
                 assert (await api.send("POST", path, DECISION, key=api.admin_key)).status_code == 200
             paid = (await api.pay()).json()["id"]
             endpoint = await api.send("POST", "/webhook-endpoints", {"url": "https://example.com/hook"})
-            ask = await asking(api, payment_id=paid, endpoint_id=endpoint.json()["id"], rail="mtn_momo")
+            operator = (await api.operators.create_token("ama", "tests", 1, token=session)).secret
+            ask = await asking(
+                api, operator, payment_id=paid, endpoint_id=endpoint.json()["id"], rail="mtn_momo"
+            )
             # One after the other, so that each finds what the one before has left.
             return {route: (await ask(route)).status_code for route in every}
 
