@@ -20,7 +20,11 @@ import msgspec
 from encryption_samples import ENCRYPTION
 from service.in_process import RunningService, running_service
 from service.installation import call, wait_until
+from service.operators import token_of
+from service.test_operators import opened_operators
 from synccash.api import schemas
+from synccash.payments.access import OperatorRole
+from synccash.payments.balance import BY_MIGRATION, BalanceAccount, credit_source
 
 BASE = "/api/v1"
 REVIEWED = 50_000
@@ -57,13 +61,18 @@ class NotShown:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectId:
+    """The id of the object that the request is about, shown under the field's own name."""
+
+
+@dataclass(frozen=True, slots=True)
 class NotSent:
     """The exception: a field that this test cannot send, and why."""
 
     because: str
 
 
-Field = Shown | NotShown | NotSent
+Field = Shown | NotShown | ObjectId | NotSent
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +95,14 @@ class Desk:
 
     service: RunningService
     database_url: str
+    token: str
+    """Of the only operator with a password, so that no action waits for a second one."""
 
-    def send(self, method: str, path: str, body: Any = None, *, operator: bool = False) -> Any:
-        key = self.service.admin_key if operator else self.service.key
+    def send(
+        self, method: str, path: str, body: Any = None, *, operator: bool = False, token: str | None = None
+    ) -> Any:
+        admin = self.token if path.startswith(("/operators", "/approvals")) else self.service.admin_key
+        key = token or (admin if operator else self.service.key)
         headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": uuid.uuid4().hex}
         answer = call(method, f"{self.service.url}{BASE}{path}", body, **headers)
         assert answer.status < 300, (method, path, answer.raw)
@@ -169,6 +183,85 @@ class Desk:
     def breaker(self, _: str) -> Document:
         return self.send("GET", f"/resilience/circuit-breakers/{PARTS['name']}", operator=True)
 
+    def listed(self, path: str, name: str, value: Any) -> Document:
+        """The member of an operator's list that has this value."""
+        (found,) = (one for one in self.send("GET", path, operator=True)["data"] if one[name] == value)
+        return found
+
+    def merchant(self, merchant_id: str) -> Document:
+        return self.listed("/admin/merchants", "id", merchant_id)
+
+    def new_merchant(self) -> str:
+        return self.send("POST", "/admin/merchants", {"name": "Kejetia Shoes"}, operator=True)["id"]
+
+    def suspended(self) -> str:
+        merchant_id = self.new_merchant()
+        self.send("POST", f"/admin/merchants/{merchant_id}/suspend", {"reason": "Asked for"}, operator=True)
+        return merchant_id
+
+    def api_key(self, key_id: str) -> Document:
+        return self.listed("/admin/api-keys", "id", key_id)
+
+    def new_key(self) -> str:
+        body = {"merchant_id": "mer_one", "livemode": False}
+        return self.send("POST", "/admin/api-keys", body, operator=True)["id"]
+
+    def rotated_key(self, key_id: str) -> Document:
+        former = self.api_key(key_id)
+        return {**former, "replacement": self.api_key(former["replaced_by"])}
+
+    def live_balance(self, merchant_id: str) -> Document:
+        return self.listed(f"/admin/balances?merchant={merchant_id}", "livemode", True)
+
+    def provisional_credit(self) -> str:
+        """A merchant to whom an upgrade has granted a credit."""
+        merchant_id = self.new_merchant()
+        self.query(
+            "INSERT INTO balance_entries (merchant_id, livemode, currency, kind, amount, source)"
+            " VALUES ($1, true, 'GHS', 'credit', 5, $2)",
+            merchant_id,
+            credit_source(
+                BY_MIGRATION, BalanceAccount(merchant_id=merchant_id, livemode=True, currency="GHS")
+            ),
+        )
+        return merchant_id
+
+    def operator(self, name: str) -> Document:
+        return self.listed("/operators", "name", name)
+
+    def new_operator(self) -> str:
+        body = {"name": f"esi-{uuid.uuid4().hex[:8]}", "role": "operator", "reason": "Hired"}
+        return self.send("POST", "/operators", body, operator=True)["name"]
+
+    def operator_token(self, token_id: str) -> Document:
+        return self.listed("/operators/tokens", "id", token_id)
+
+    def decided_approval(self, approval_id: str) -> Document:
+        """An approval, whose requester is a viewer afterwards: so no later action waits."""
+        found = self.send("GET", f"/approvals/{approval_id}", operator=True)
+
+        async def demote() -> None:
+            async with opened_operators(self.database_url) as operators:
+                name = found["requested_by"].removeprefix("operator:")
+                await operators.set_role(name, OperatorRole.VIEWER, by="database:test", reason="")
+
+        asyncio.run(demote())
+        return found
+
+    def waiting_approval(self) -> str:
+        """An action of another operator, which waits."""
+
+        async def another(name: str) -> str:
+            async with opened_operators(self.database_url) as operators:
+                return await token_of(operators, name, "admin")
+
+        name = f"yaw-{uuid.uuid4().hex[:8]}"
+        token = asyncio.run(another(name))
+        credit = {"merchant_id": self.new_merchant(), "livemode": True, "currency": "GHS", "amount": 5}
+        asked = self.send("POST", "/admin/balances/credit", {**credit, "reason": "Prefunded"}, token=token)
+        assert asked["object"] == "approval", asked
+        return asked["id"]
+
     def limits(self, _: str) -> Document:
         path = f"/resilience/rate-limits/{PARTS['key']}/{PARTS['endpoint']}"
         return self.send("GET", path, operator=True)
@@ -176,6 +269,18 @@ class Desk:
 
 def _is_accepted(order: Document) -> bool:
     return [attempt["state"] for attempt in order["attempts"]] == ["acknowledged"]
+
+
+def _overlap_s(key: Document) -> float:
+    """How long a key is valid after its replacement was made."""
+    ends, begins = (
+        datetime.fromisoformat(at) for at in (key["expires_at"], key["replacement"]["created_at"])
+    )
+    return (ends - begins).total_seconds()
+
+
+def _lifetime_days(token: Document) -> float:
+    return _lifetime_s(token) / 86_400
 
 
 def _lifetime_s(order: Document) -> float:
@@ -213,12 +318,26 @@ def _reason(kind: str) -> Callable[[bytes, str], str]:
 
 
 AUDIT = "SELECT reason FROM audit WHERE action = '{}' AND $1 = ''"
+DECIDED = "Seen by Ama in line 118"
+AUDIT_OF = "SELECT reason FROM audit WHERE action = '{}' AND target = $1"
+ONLY_AUDIT = "only the audit log has it"
+
+
+def _audited(action: str, role: str = "") -> NotShown:
+    """A reason that the audit log has, with the `role` that the action gives."""
+    return NotShown(
+        DECIDED,
+        ONLY_AUDIT,
+        AUDIT_OF.format(action),
+        lambda found, _: found.removesuffix(f" (role {role})"),
+    )
+
+
+SECRET = "a person answers with it, and only its hash is stored; tests/service/test_operators.py sends it"
 RESOLVED = {
     "outcome": Shown("succeeded", at="status"),
     "rail": NotSent("it is taken only for an order that a recovery may have lost an attempt of"),
 }
-DECIDED = "Seen by Ama in line 118"
-
 ROWS: dict[str, Row] = {
     "POST /api/v1/payments": Row(
         _no_id,
@@ -240,13 +359,13 @@ ROWS: dict[str, Row] = {
     ),
     "POST /api/v1/payments/{payment_id}/approve": Row(
         lambda desk: desk.pay(amount=REVIEWED),
-        {"reason": NotShown(DECIDED, PRIVATE, TIMELINE.format("approved"))},
+        {"reason": NotShown(DECIDED, PRIVATE, TIMELINE.format("approved"), _reason("approved"))},
         Desk.payment,
         operator=True,
     ),
     "POST /api/v1/payments/{payment_id}/decline": Row(
         lambda desk: desk.pay(amount=REVIEWED),
-        {"reason": NotShown(DECIDED, PRIVATE, TIMELINE.format("declined"))},
+        {"reason": NotShown(DECIDED, PRIVATE, TIMELINE.format("declined"), _reason("declined"))},
         Desk.payment,
         operator=True,
     ),
@@ -254,7 +373,7 @@ ROWS: dict[str, Row] = {
         lambda desk: desk.under_review("payments", desk.pay),
         RESOLVED
         | {
-            "evidence": NotShown(DECIDED, PRIVATE, TIMELINE.format("resolved")),
+            "evidence": NotShown(DECIDED, PRIVATE, TIMELINE.format("resolved"), _reason("resolved")),
             "amount_received": Shown(2_000),
         },
         Desk.payment,
@@ -268,7 +387,7 @@ ROWS: dict[str, Row] = {
     ),
     "POST /api/v1/refunds/{refund_id}/resolve": Row(
         Desk.reviewed_refund,
-        RESOLVED | {"evidence": NotShown(DECIDED, PRIVATE, TIMELINE.format("resolved"))},
+        RESOLVED | {"evidence": NotShown(DECIDED, PRIVATE, TIMELINE.format("resolved"), _reason("resolved"))},
         Desk.refund,
         operator=True,
     ),
@@ -354,18 +473,144 @@ ROWS: dict[str, Row] = {
         Desk.limits,
         operator=True,
     ),
+    "POST /api/v1/admin/merchants": Row(
+        _no_id, {"name": Shown("Makola Traders, é")}, Desk.merchant, operator=True, creates=True
+    ),
+    "POST /api/v1/admin/merchants/{merchant_id}/suspend": Row(
+        Desk.new_merchant, {"reason": Shown(DECIDED, at="suspended_for")}, Desk.merchant, operator=True
+    ),
+    "POST /api/v1/admin/merchants/{merchant_id}/resume": Row(
+        Desk.suspended, {"reason": _audited("merchant_resume")}, Desk.merchant, operator=True
+    ),
+    "POST /api/v1/admin/api-keys": Row(
+        _no_id,
+        {
+            "merchant_id": Shown("mer_one"),
+            "livemode": Shown(True),
+            "name": Shown("web shop, é"),
+            "scopes": Shown(["payments:read", "refunds:write"]),
+            "allowed_ips": Shown(["192.0.2.0/24", "2001:db8::/32"]),
+            "expires_in_s": Shown(4_321, read=_lifetime_s),
+        },
+        Desk.api_key,
+        operator=True,
+        creates=True,
+    ),
+    "POST /api/v1/admin/api-keys/{api_key_id}/rotate": Row(
+        Desk.new_key, {"overlap_s": Shown(4_321, read=_overlap_s)}, Desk.rotated_key, operator=True
+    ),
+    "POST /api/v1/admin/balances/credit": Row(
+        Desk.new_merchant,
+        {
+            "merchant_id": ObjectId(),
+            "livemode": Shown(True),
+            "currency": Shown("GHS"),
+            "amount": Shown(250_007, at="credit"),
+            "reason": _audited("balance_credit"),
+            "key": NotShown(
+                "transfer-118",
+                "a list of credits is not in the API",
+                "SELECT source FROM balance_entries WHERE kind = 'credit' AND merchant_id = $1",
+                lambda source, of: source.removeprefix(f"credit:{of}:live:GHS:"),
+            ),
+        },
+        Desk.live_balance,
+        operator=True,
+    ),
+    "POST /api/v1/admin/balances/confirm": Row(
+        Desk.provisional_credit,
+        {
+            "merchant_id": ObjectId(),
+            "livemode": Shown(True),
+            "currency": Shown("GHS"),
+            "credit": Shown(3),
+            "reason": _audited("balance_confirm"),
+        },
+        Desk.live_balance,
+        operator=True,
+    ),
+    "POST /api/v1/operators": Row(
+        _no_id,
+        {
+            "name": Shown("kofi.owusu-2"),
+            "role": Shown("operator"),
+            "reason": _audited("operator_create", "operator"),
+        },
+        Desk.operator,
+        operator=True,
+        creates=True,
+    ),
+    "POST /api/v1/operators/{name}/reset": Row(
+        Desk.new_operator, {"reason": _audited("operator_reset")}, Desk.operator, operator=True
+    ),
+    "POST /api/v1/operators/{name}/disable": Row(
+        Desk.new_operator, {"reason": _audited("operator_disable")}, Desk.operator, operator=True
+    ),
+    "POST /api/v1/operators/{name}/enable": Row(
+        Desk.new_operator, {"reason": _audited("operator_enable")}, Desk.operator, operator=True
+    ),
+    "POST /api/v1/operators/{name}/role": Row(
+        Desk.new_operator,
+        {"role": Shown("viewer"), "reason": _audited("operator_role", "viewer")},
+        Desk.operator,
+        operator=True,
+    ),
+    "POST /api/v1/operators/tokens": Row(
+        _no_id,
+        {"name": Shown("nightly report, é"), "days": Shown(17, read=_lifetime_days)},
+        Desk.operator_token,
+        operator=True,
+        creates=True,
+    ),
+    "POST /api/v1/operators/sign-in": Row(
+        _no_id, dict.fromkeys(("name", "password", "totp"), NotSent(SECRET)), Desk.operator
+    ),
+    "POST /api/v1/operators/enrol": Row(
+        _no_id, dict.fromkeys(("name", "code", "password"), NotSent(SECRET)), Desk.operator
+    ),
+    "POST /api/v1/operators/password": Row(
+        _no_id, dict.fromkeys(("password", "totp", "new_password"), NotSent(SECRET)), Desk.operator
+    ),
+    "POST /api/v1/approvals/{approval_id}/approve": Row(
+        Desk.waiting_approval,
+        {"reason": Shown(DECIDED, at="decision_reason")},
+        Desk.decided_approval,
+        operator=True,
+    ),
+    "POST /api/v1/approvals/{approval_id}/decline": Row(
+        Desk.waiting_approval,
+        {"reason": Shown(DECIDED, at="decision_reason")},
+        Desk.decided_approval,
+        operator=True,
+    ),
 }
+OBJECT_PARTS = (
+    "{payment_id}",
+    "{refund_id}",
+    "{payout_id}",
+    "{endpoint_id}",
+    "{merchant_id}",
+    "{api_key_id}",
+    "{approval_id}",
+    "operators/{name}",
+)
 PARTS = {"name": "hubtel:refund", "key": "ip:192.0.2.9", "endpoint": "payment_list"}
 
 
 def test_every_field_that_is_sent_is_read_back(database_url: str, tmp_path: Path):
     settings = {"risk_review_from": REVIEWED, "payout_review_from": REVIEWED}
     with running_service(database_url, tmp_path, tells=False, **settings) as service:
-        desk = Desk(service, database_url)
+        desk = Desk(service, database_url, asyncio.run(signed_in(database_url)))
         bodies = described(service)
         assert sorted(problems_of_the_table(bodies)) == []
         lost = [problem for request in bodies for problem in problems_of(desk, request)]
     assert lost == []
+
+
+async def signed_in(database_url: str) -> str:
+    """The token of a new operator with the role admin."""
+    async with opened_operators(database_url) as operators:
+        return await token_of(operators, "ama", "admin")
 
 
 def described(service: RunningService) -> dict[str, str]:
@@ -406,19 +651,23 @@ def problems_of_the_table(bodies: Mapping[str, str]) -> Iterator[str]:
         for name in row.fields.keys() - known.keys():
             yield f"{request}: {kind} has no {name}"
         for name, sent in row.fields.items():
-            if not isinstance(sent, NotSent) and sent.value == known.get(name):
+            if isinstance(sent, Shown | NotShown) and sent.value == known.get(name):
                 yield f"{request}: {kind}.{name} is sent as its default, so nothing would be noticed"
 
 
 def problems_of(desk: Desk, request: str) -> Iterator[str]:
     """Send one request with every field; yield the fields that GET, or the database, does not give back."""
     row, (method, _, path) = ROWS[request], request.partition(" ")
-    sent = {name: one for name, one in row.fields.items() if not isinstance(one, NotSent)}
-    if not sent:
+    if all(isinstance(one, NotSent) for one in row.fields.values()):
         return
     object_id = row.about(desk)
-    for part in ("payment_id", "refund_id", "payout_id", "endpoint_id"):
-        path = path.replace(f"{{{part}}}", object_id)
+    sent = {
+        name: Shown(object_id) if isinstance(one, ObjectId) else one
+        for name, one in row.fields.items()
+        if not isinstance(one, NotSent)
+    }
+    for part in OBJECT_PARTS:
+        path = path.replace(part, part.partition("{")[0] + object_id)
     for part, value in PARTS.items():
         path = path.replace(f"{{{part}}}", value)
     body: dict[str, Any] = {}
@@ -429,7 +678,7 @@ def problems_of(desk: Desk, request: str) -> Iterator[str]:
             inner = inner.setdefault(part, {})
         inner[last] = one.value
     answer = desk.send(method, path.removeprefix(BASE), body, operator=row.operator)
-    shown_id = answer["id"] if row.creates else object_id
+    shown_id = (answer.get("id") or answer["name"]) if row.creates else object_id
     document = row.get(desk, shown_id)
     for name, one in sent.items():
         if isinstance(one, NotShown):
