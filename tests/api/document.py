@@ -19,6 +19,8 @@ FREE_OBJECTS: Mapping[str, str] = {
     "EventShown.data": "its object depends on the type: each webhook describes that of its own type",
     "EventShown.data.object": "as above",
     "ApprovalShown.parameters": "they depend on the action",
+    "ApprovedShown.result": "as the call of the action itself describes it",
+    "OrderShown.metadata": "the merchant's own data",
     "RailShown.networks": "by network",
     "HealthShown.rails": "by rail",
     "HealthShown.warnings": "by part of the service",
@@ -28,10 +30,10 @@ FREE_OBJECTS: Mapping[str, str] = {
 }
 """Properties that are objects with names that are not listed, and why."""
 UNDESCRIBED_ANSWERS: Mapping[str, str] = {
-    "administration": "the answers of administration are not described yet",
-    "operators": "the answers about operators are not described yet",
+    "/api/v1/admin/audit": "the answers about the audit log are not described yet",
+    "/api/v1/admin/audit/export": "as above",
 }
-"""Tags whose answers may be objects without a schema, and why."""
+"""Paths whose answers may be objects without a schema, and why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """What the service answers is what its OpenAPI document describes: no member more, and each example works."""
 
+import asyncio
+import time
 import urllib.parse
 import uuid
 from collections.abc import Iterator, Mapping
@@ -12,6 +14,9 @@ from api.document import Document
 from service.in_process import RunningService, running_service
 from service.installation import FINAL, Answer, call, wait_until
 from service.objects import NUMBER, REVIEWED, objects_of
+from service.operators import PASSWORD, Person
+from service.test_operators import opened_operators
+from synccash.payments.access import OperatorRole
 from synccash.payments.webhook import ENDPOINT_VERIFICATION, EVENT_TYPES
 
 BASE = "/api/v1"
@@ -19,7 +24,7 @@ REVIEWED_PAYOUT = 50_000
 """Below the ceiling of payouts, above which they are declined."""
 PARTS = {"name": "mtn_momo:collect", "key": "ip:192.0.2.9", "endpoint": "payment_initiation"}
 OPERATORS = ("administration", "operators", "approvals")
-"""Tags whose calls need operators who have signed in; their own tests make those."""
+"""Tags whose calls need operators who have signed in; a test of their own makes those."""
 REFUNDS = "/payments/{payment_id}/refunds"
 """The call whose payment has to be as large as the example of a refund."""
 WAITING = "/payments/{payment_id}/otp"
@@ -191,3 +196,114 @@ def test_every_event_is_as_its_webhook_is_described(desk: Desk):
         request = desk.document.raw["webhooks"][event["type"]]["post"]["requestBody"]
         schema = request["content"]["application/json"]["schema"]
         assert desk.document.errors(event, schema) == [], event
+
+
+@dataclass(slots=True)
+class SignedIn:
+    """An operator who sends requests with the token of a sign-in."""
+
+    desk: Desk
+    person: Person
+    token: str = ""
+
+    @classmethod
+    def enrol(cls, desk: Desk, name: str, code: str) -> "SignedIn":
+        """Enrol with a code, and sign in."""
+        chosen = {"name": name, "code": code, "password": PASSWORD}
+        enrolled = desk.ask("POST", f"{BASE}/operators/enrol", chosen).body
+        found = cls(desk, Person(name, enrolled["totp_secret"]))
+        login = {"name": name, "password": PASSWORD, "totp": found.person.code(time.time())}
+        found.token = desk.ask("POST", f"{BASE}/operators/sign-in", login).body["token"]
+        return found
+
+    def done(self, method: str, path: str, body: Any = None, *, status: int = 200, **parts: str) -> Any:
+        """Send a request, expect this status, and return the body."""
+        answer = self.desk.ask(method, f"{BASE}{path}", body, key=self.token, **parts)
+        assert answer.status == status, (method, path, answer.raw)
+        return answer.body
+
+
+def test_every_answer_to_an_operator_has_only_what_is_described(desk: Desk, database_of_file: str):
+    """The last test of the file: with its second operator, some actions wait for an approval."""
+
+    async def first_code() -> str:
+        async with opened_operators(database_of_file) as operators:
+            return (await operators.create("ama", OperatorRole.ADMIN, by="database:test")).code
+
+    ama = SignedIn.enrol(desk, "ama", asyncio.run(first_code()))
+    reason = {"reason": "Known"}
+    operate_on_merchants(ama, reason)
+    assert ama.done("GET", "/admin/audit")["data"]
+    ama.done("GET", "/admin/audit/export")
+    read_orders(ama)
+    code = operate_on_operators(ama, reason)
+    approve(ama, SignedIn.enrol(desk, "kofi", code), reason)
+    assert ama.done("POST", "/operators/sign-out") == {"signed_out": True}
+    expected = {one["operationId"] for _, _, one in desk.document.operations() if one["tags"][0] in OPERATORS}
+    assert expected - desk.seen == set()
+
+
+def operate_on_merchants(ama: SignedIn, reason: Mapping[str, str]) -> None:
+    merchant = ama.done("POST", "/admin/merchants", {"name": "Makola"}, status=201)["id"]
+    ama.done("POST", "/admin/merchants/{merchant_id}/suspend", reason, merchant_id=merchant)
+    listed = ama.done("GET", "/admin/merchants")["data"]
+    assert [one["suspended_for"] for one in listed if one["id"] == merchant] == ["Known"]
+    ama.done("POST", "/admin/merchants/{merchant_id}/resume", reason, merchant_id=merchant)
+    new = {"merchant_id": merchant, "livemode": True, "allowed_ips": ["192.0.2.0/24"], "expires_in_s": 9_000}
+    key = ama.done("POST", "/admin/api-keys", new, status=201)["id"]
+    rotated = ama.done("POST", "/admin/api-keys/{api_key_id}/rotate", {}, api_key_id=key)["id"]
+    ama.done("POST", "/admin/api-keys/{api_key_id}/revoke", api_key_id=rotated)
+    admin = {"merchant_id": None, "livemode": False}
+    assert ama.done("POST", "/admin/api-keys", admin, status=201)["role"] == "admin"
+    listed = {one["id"]: one for one in ama.done("GET", "/admin/api-keys")["data"]}
+    assert listed[key]["replaced_by"] == rotated
+    assert listed[rotated]["revoked_at"] is not None
+    account = {"merchant_id": merchant, "livemode": True, "currency": "GHS", **reason}
+    assert ama.done("POST", "/admin/balances/credit", {**account, "amount": 7})["granted"] == 7
+    listed = ama.done("GET", "/admin/balances", query=f"?merchant={merchant}")["data"]
+    assert [one["credit"] for one in listed if one["livemode"]] == [7]
+    # An upgrade makes what can be confirmed; test_request_fields.py confirms one.
+    ama.done("POST", "/admin/balances/confirm", {**account, "credit": 7}, status=409)
+
+
+def read_orders(ama: SignedIn) -> None:
+    for kind in ("payments", "payouts"):
+        page = ama.done("GET", f"/admin/{kind}", query="?limit=1")
+        assert len(page["data"]) == 1
+        assert ama.done("GET", f"/admin/{kind}", query=f"?limit=1&after={page['data'][0]['id']}")
+    assert ama.done("GET", "/admin/waiting")["data"]
+    for kind in ("payment", "refund", "payout"):
+        order = ama.done("GET", "/admin/orders/{order_id}", order_id=ama.desk.objects[f"{kind}_id"])
+        assert (order["object"], bool(order["timeline"])) == (kind, True)
+    for payment_id in ama.desk.payments.values():
+        ama.done("GET", "/admin/orders/{order_id}", order_id=payment_id)
+
+
+def operate_on_operators(ama: SignedIn, reason: Mapping[str, str]) -> str:
+    """Add an operator, and return the enrolment code."""
+    ama.done("POST", "/operators", {"name": "kofi", "role": "viewer", **reason}, status=201)
+    ama.done("POST", "/operators/{name}/role", {"role": "admin", **reason}, name="kofi")
+    assert ama.done("POST", "/operators/{name}/disable", reason, name="kofi")["disabled_at"]
+    assert ama.done("POST", "/operators/{name}/enable", reason, name="kofi")["disabled_at"] is None
+    assert len(ama.done("GET", "/operators")["data"]) == 2
+    token = ama.done("POST", "/operators/tokens", {"name": "report", "days": 1}, status=201)["id"]
+    assert {one["kind"] for one in ama.done("GET", "/operators/tokens")["data"]} == {"session", "api"}
+    ama.done("POST", "/operators/tokens/{token_id}/revoke", token_id=token)
+    # The next code: each is accepted once.
+    change = {"password": PASSWORD, "totp": ama.person.code(time.time() + 30), "new_password": PASSWORD[::-1]}
+    ama.done("POST", "/operators/password", change)
+    return ama.done("POST", "/operators/{name}/reset", reason, name="kofi")["enrolment_code"]
+
+
+def approve(ama: SignedIn, kofi: SignedIn, reason: Mapping[str, str]) -> None:
+    account = {"merchant_id": "mer_two", "livemode": True, "currency": "GHS", **reason}
+    for decision in ("approve", "decline"):
+        waiting = ama.done("POST", "/admin/balances/credit", {**account, "amount": 7}, status=202)
+        ama.done("GET", "/approvals/{approval_id}", approval_id=waiting["id"])
+        kofi.done("POST", f"/approvals/{{approval_id}}/{decision}", reason, approval_id=waiting["id"])
+    new = {"name": "esi", "role": "viewer", **reason}
+    waiting = ama.done("POST", "/operators", new, status=202)
+    done = kofi.done("POST", "/approvals/{approval_id}/approve", reason, approval_id=waiting["id"])
+    assert waiting["enrolment_code_half"] != done["result"]["enrolment_code_half"]
+    ended = {one["status"] for one in ama.done("GET", "/approvals")["data"]}
+    assert ended == {"executed", "declined"}

@@ -267,6 +267,52 @@ _APPROVAL: Mapping[str, Any] = {
 }
 
 
+_KEY_ID, _NEW_KEY_ID = "key_9de9467691ab54ed", "key_c4a48823de7288c7"
+_KEY_MEMBERS: Mapping[str, Any] = {
+    "role": "merchant",
+    "merchant_id": _MERCHANT,
+    "name": "web shop",
+    "scopes": ["payments:read", "payments:write"],
+    "allowed_ips": ["203.0.113.0/24"],
+}
+_NEW_SECRET = "sk_test_…"  # noqa: S105 - no secret
+_TOKEN: Mapping[str, Any] = {"id": f"ot_{_ID}", "token": "sk_operator_…", "expires_at": _EXPIRES}
+_OPERATOR: Mapping[str, Any] = {
+    "id": f"op_{_ID}",
+    "name": "ama.mensah",
+    "role": "admin",
+    "enrolled": True,
+    "failed_sign_ins": 0,
+    "signed_in_at": _UPDATED,
+    "disabled_at": None,
+    "created_at": _CREATED,
+    "created_by": "database:synccash",
+}
+_BALANCE: Mapping[str, Any] = {
+    "object": "balance",
+    "merchant_id": _MERCHANT,
+    "livemode": False,
+    "currency": "GHS",
+    "available": 182_500,
+    "reserved": 1_500,
+    "collected": 250_000,
+    "refunded": 15_000,
+    "paid_out": 50_000,
+    "credit": 0,
+    "fees": 1_000,
+}
+_MADE_BY: Mapping[str, Any] = {"api_key_id": _KEY_ID, "request_id": f"req_{_ID}"}
+
+
+def _listed(order: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """Return the members of an order that lists of operators have."""
+    shared = ("id", "status", "status_detail", "amount", "currency", "rail", "created_at")
+    return {**{name: order[name] for name in (*shared, *names)}, **_MADE_BY}
+
+
+_LISTED_REFUND = {**_listed(_REFUND, "reason"), "surplus": False}
+
+
 def _page(*objects: Mapping[str, Any], **more: Any) -> Mapping[str, Any]:
     return {"data": list(objects), "has_more": False, "next": None, **more}
 
@@ -277,19 +323,7 @@ ANSWER_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     "RefundShown": _REFUND,
     "RefundPage": _page(_REFUND),
     "PayoutShown": _PAYOUT,
-    "BalanceShown": {
-        "object": "balance",
-        "merchant_id": _MERCHANT,
-        "livemode": False,
-        "currency": "GHS",
-        "available": 182_500,
-        "reserved": 1_500,
-        "collected": 250_000,
-        "refunded": 15_000,
-        "paid_out": 50_000,
-        "credit": 0,
-        "fees": 1_000,
-    },
+    "BalanceShown": _BALANCE,
     "TimelineShown": _page(
         {"at": _CREATED, "kind": "created", "amount": 2500},
         {"at": _CREATED, "kind": "routed", **_ROUTING},
@@ -309,6 +343,119 @@ ANSWER_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
     },
     "ApprovalShown": _APPROVAL,
     "ApprovalPage": _page(_APPROVAL),
+    "ApprovedShown": {
+        "approval": {
+            **_APPROVAL,
+            "status": "executed",
+            "decided_by": "operator:kofi.owusu",
+            "decided_at": _UPDATED,
+            "decision_reason": "Compared with the statement",
+        },
+        "result": _PAYMENT,
+    },
+    "MerchantList": {
+        "data": [
+            {
+                "id": _MERCHANT,
+                "name": "Mango Market",
+                "created_at": _CREATED,
+                "suspended_since": None,
+                "suspended_for": None,
+            }
+        ]
+    },
+    "NewMerchantShown": {"id": _MERCHANT, "name": "Mango Market"},
+    "SuspensionShown": {"id": _MERCHANT, "suspended": True, "reason": "The merchant asked for it"},
+    "ApiKeyList": {
+        "data": [
+            {
+                "id": _KEY_ID,
+                **_KEY_MEMBERS,
+                "livemode": False,
+                "created_at": _CREATED,
+                "last_used_at": _UPDATED,
+                "expires_at": None,
+                "revoked_at": None,
+                "replaced_by": None,
+            }
+        ]
+    },
+    "NewApiKeyShown": {"id": _KEY_ID, **_KEY_MEMBERS, "expires_in_s": None, "secret": _NEW_SECRET},
+    "RotatedApiKeyShown": {
+        "former_id": _KEY_ID,
+        "former_expires_at": _EXPIRES,
+        "id": _NEW_KEY_ID,
+        **_KEY_MEMBERS,
+        "livemode": False,
+        "expires_at": None,
+        "secret": _NEW_SECRET,
+    },
+    "RevokedApiKeyShown": {"id": _KEY_ID, "revoked": True},
+    "BalanceList": {"data": [_BALANCE]},
+    "GrantedCreditShown": {**_BALANCE, "available": 432_500, "credit": 250_000, "granted": 250_000},
+    "ListedPaymentPage": _page(
+        {
+            **_listed(_PAYMENT, "merchant_id", "livemode", "reference", "attempt_count"),
+            "payer_msisdn": "233241234567",
+            "amount_received": 2500,
+            "amount_refunded": 0,
+        }
+    ),
+    "ListedPayoutPage": _page(
+        {
+            **_listed(_PAYOUT, "merchant_id", "livemode", "reference"),
+            "attempt_count": 1,
+            "payee_msisdn": "233241234567",
+        }
+    ),
+    "WaitingList": {
+        "data": [
+            {
+                "kind": "payment",
+                "id": _PAYMENT_ID,
+                "why": "under_review",
+                "amount": 2500,
+                "currency": "GHS",
+                "rail": "mtn_momo",
+                "merchant_id": _MERCHANT,
+                "livemode": False,
+                "since": _UPDATED,
+                "next_look_at": None,
+                "code": "PENDING",
+            }
+        ]
+    },
+    "OrderShown": {
+        **_PAYMENT,
+        "refunds": [_LISTED_REFUND],
+        **_MADE_BY,
+        "timeline": [{"at": _CREATED, "kind": "created", "amount": 2500}],
+    },
+    "OperatorShown": _OPERATOR,
+    "OperatorList": {"data": [_OPERATOR]},
+    "EnrolmentShown": {"name": "kofi.owusu", "enrolment_code": "enrol_…", "expires_at": _EXPIRES},
+    "TotpSecretShown": {
+        "name": "ama.mensah",
+        "totp_secret": "JBSWY3DPEHPK3PXP…",
+        "totp_uri": "otpauth://totp/SyncCash:ama.mensah?secret=JBSWY3DPEHPK3PXP…&issuer=SyncCash",
+    },
+    "SignedInShown": {**_TOKEN, "operator": _OPERATOR, "failed_before": 0},
+    "SignedOutShown": {"signed_out": True},
+    "PasswordChangedShown": {"changed": True},
+    "OperatorTokenList": {
+        "data": [
+            {
+                "id": f"ot_{_ID}",
+                "kind": "api",
+                "name": "nightly report",
+                "created_at": _CREATED,
+                "expires_at": _EXPIRES,
+                "last_used_at": None,
+            }
+        ]
+    },
+    "NewOperatorTokenShown": {**_TOKEN, "name": "nightly report"},
+    "RevokedTokenShown": {"id": f"ot_{_ID}", "revoked": True},
     "ChallengedEndpointShown": {
         "id": f"we_{_ID}",
         "object": "webhook_endpoint",

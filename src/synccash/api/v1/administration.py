@@ -8,11 +8,27 @@ from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody, QueryParameter
 
+from synccash.api.administration_schemas import (
+    ApiKeyList,
+    BalanceList,
+    GrantedCreditShown,
+    ListedPaymentPage,
+    ListedPayoutPage,
+    MerchantList,
+    NewApiKeyShown,
+    NewMerchantShown,
+    OrderShown,
+    RevokedApiKeyShown,
+    RotatedApiKeyShown,
+    SuspensionShown,
+    WaitingList,
+)
 from synccash.api.calls import AnyRequest, Id, Json, answers, json
 from synccash.api.problem import invalid
 from synccash.api.schemas import (
     ApiKeyBody,
     ApprovalShown,
+    BalanceShown,
     CreditBody,
     CreditConfirmationBody,
     DecisionBody,
@@ -29,22 +45,20 @@ from synccash.payments.payment import PaymentStatus, StatusDetail
 from synccash.payments.request import Role
 
 T = TypeVar("T")
-_SHOWN = {200: dict[str, Any]}
-_MAY_WAIT = {200: dict[str, Any], 202: ApprovalShown}
 _BODY_ERRORS = (400, 409, 415, 422)
 _Text = Annotated[str | None, QueryParameter(max_length=64, description="Only those with this value")]
 _Wallet = Annotated[str | None, QueryParameter(max_length=40, description="Only those of this mobile number")]
 _Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Maximum number of entries")]
 
 
-@get("/merchants", responses=answers(_SHOWN))
+@get("/merchants", responses=answers({200: MerchantList}))
 async def list_merchants(management: Given[Management], operator: Given[str]) -> Json:
     """Operator: list all merchants, oldest first."""
     del operator
     return json({"data": [_document(one) for one in await management.administration.merchants()]})
 
 
-@post("/merchants", status_code=201, responses=answers({201: dict[str, Any]}, *_BODY_ERRORS))
+@post("/merchants", status_code=201, responses=answers({201: NewMerchantShown}, *_BODY_ERRORS))
 async def add_merchant(
     data: JSONBody[MerchantBody], management: Given[Management], operator: Given[str]
 ) -> Json:
@@ -52,7 +66,11 @@ async def add_merchant(
     return json(await management.administration.add_merchant(data.name, by=operator), 201)
 
 
-@post("/merchants/{merchant_id:str}/suspend", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS))
+@post(
+    "/merchants/{merchant_id:str}/suspend",
+    status_code=200,
+    responses=answers({200: SuspensionShown}, *_BODY_ERRORS),
+)
 async def suspend_merchant(
     merchant_id: Id, data: JSONBody[DecisionBody], management: Given[Management], operator: Given[str]
 ) -> Json:
@@ -62,7 +80,11 @@ async def suspend_merchant(
     )
 
 
-@post("/merchants/{merchant_id:str}/resume", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS))
+@post(
+    "/merchants/{merchant_id:str}/resume",
+    status_code=200,
+    responses=answers({200: SuspensionShown}, *_BODY_ERRORS),
+)
 async def resume_merchant(
     merchant_id: Id, data: JSONBody[DecisionBody], management: Given[Management], operator: Given[str]
 ) -> Json:
@@ -70,7 +92,7 @@ async def resume_merchant(
     return json(await management.administration.resume_merchant(merchant_id, by=operator, reason=data.reason))
 
 
-@get("/api-keys", responses=answers(_SHOWN))
+@get("/api-keys", responses=answers({200: ApiKeyList}))
 async def list_keys(management: Given[Management], operator: Given[str]) -> Json:
     """Operator: list all API keys without their secrets, oldest first."""
     del operator
@@ -81,7 +103,7 @@ async def list_keys(management: Given[Management], operator: Given[str]) -> Json
 @post(
     "/api-keys",
     status_code=201,
-    responses=answers({201: dict[str, Any], 202: ApprovalShown}, *_BODY_ERRORS),
+    responses=answers({201: NewApiKeyShown, 202: ApprovalShown}, *_BODY_ERRORS),
 )
 async def create_key(
     request: AnyRequest, data: JSONBody[ApiKeyBody], management: Given[Management], operator: Given[str]
@@ -107,7 +129,11 @@ async def create_key(
     return await perform(request, management, action, 201)
 
 
-@post("/api-keys/{api_key_id:str}/rotate", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS))
+@post(
+    "/api-keys/{api_key_id:str}/rotate",
+    status_code=200,
+    responses=answers({200: RotatedApiKeyShown, 202: ApprovalShown}, *_BODY_ERRORS),
+)
 async def rotate_key(
     request: AnyRequest,
     api_key_id: Id,
@@ -124,20 +150,24 @@ async def rotate_key(
     return await perform(request, management, action)
 
 
-@post("/api-keys/{api_key_id:str}/revoke", status_code=200, responses=answers(_SHOWN, 409))
+@post("/api-keys/{api_key_id:str}/revoke", status_code=200, responses=answers({200: RevokedApiKeyShown}, 409))
 async def revoke_key(api_key_id: Id, management: Given[Management], operator: Given[str]) -> Json:
     """Operator: revoke an API key. It may pass for 5 s more."""
     return json(await management.administration.revoke_key(api_key_id, by=operator))
 
 
-@get("/balances", responses=answers(_SHOWN, 422))
+@get("/balances", responses=answers({200: BalanceList}, 422))
 async def list_balances(management: Given[Management], operator: Given[str], merchant: _Text = None) -> Json:
     """Operator: list all balances that have entries, or those of one merchant."""
     del operator
     return json({"data": await management.administration.balances(_printable("merchant", merchant))})
 
 
-@post("/balances/credit", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS))
+@post(
+    "/balances/credit",
+    status_code=200,
+    responses=answers({200: GrantedCreditShown, 202: ApprovalShown}, *_BODY_ERRORS),
+)
 async def grant_credit(
     request: AnyRequest, data: JSONBody[CreditBody], management: Given[Management], operator: Given[str]
 ) -> Json:
@@ -153,7 +183,11 @@ async def grant_credit(
     return await perform(request, management, action)
 
 
-@post("/balances/confirm", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS))
+@post(
+    "/balances/confirm",
+    status_code=200,
+    responses=answers({200: BalanceShown, 202: ApprovalShown}, *_BODY_ERRORS),
+)
 async def confirm_credit(
     request: AnyRequest,
     data: JSONBody[CreditConfirmationBody],
@@ -172,7 +206,7 @@ async def confirm_credit(
     return await perform(request, management, action)
 
 
-@get("/payments", responses=answers(_SHOWN, 422))
+@get("/payments", responses=answers({200: ListedPaymentPage}, 422))
 async def list_all_payments(
     management: Given[Management],
     operator: Given[str],
@@ -190,7 +224,7 @@ async def list_all_payments(
     return _page(await management.administration.list_orders("payments", by=operator, limit=limit, **filters))
 
 
-@get("/payouts", responses=answers(_SHOWN, 422))
+@get("/payouts", responses=answers({200: ListedPayoutPage}, 422))
 async def list_all_payouts(
     management: Given[Management],
     operator: Given[str],
@@ -208,14 +242,14 @@ async def list_all_payouts(
     return _page(await management.administration.list_orders("payouts", by=operator, limit=limit, **filters))
 
 
-@get("/waiting", responses=answers(_SHOWN, 422))
+@get("/waiting", responses=answers({200: WaitingList}, 422))
 async def list_waiting(management: Given[Management], operator: Given[str], limit: _Limit = 50) -> Json:
     """Operator: list what waits for a decision, longest waiting first."""
     del operator
     return json({"data": [_document(one) for one in await management.administration.waiting(limit)]})
 
 
-@get("/orders/{order_id:str}", responses=answers(_SHOWN))
+@get("/orders/{order_id:str}", responses=answers({200: OrderShown}))
 async def get_order(order_id: Id, management: Given[Management], operator: Given[str]) -> Json:
     """Operator: return a payment, refund or payout with its attempts and its whole timeline."""
     found = await management.administration.order(order_id, by=operator)

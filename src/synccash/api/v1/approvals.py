@@ -7,6 +7,7 @@ from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody, QueryParameter
 
+from synccash.api.administration_schemas import ApprovedShown
 from synccash.api.calls import AnyRequest, Id, Json, Limit, answers, encoded_json, json, principal_of
 from synccash.api.schemas import (
     ApprovalPage,
@@ -63,7 +64,9 @@ async def get_approval(approval_id: Id, management: Given[Management], operator:
     return json(approval_document(await management.four_eyes.approval(approval_id)))
 
 
-@post("/{approval_id:str}/approve", status_code=200, responses=answers(_SHOWN, 400, 409, 415, 422))
+@post(
+    "/{approval_id:str}/approve", status_code=200, responses=answers({200: ApprovedShown}, 400, 409, 415, 422)
+)
 async def approve(
     request: AnyRequest,
     approval_id: Id,

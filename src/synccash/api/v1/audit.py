@@ -13,7 +13,7 @@ from synccash.api.v1.management import Management
 from synccash.payments.document import moment
 
 _SHOWN = {200: dict[str, Any]}
-_Text = Annotated[str | None, QueryParameter(max_length=200)]
+_Text = Annotated[str | None, QueryParameter(max_length=200, description="Only those with this value")]
 _Limit = Annotated[int, QueryParameter(ge=1, le=1000, description="Maximum number of entries")]
 _POSITION_MAX = 2**63 - 1
 

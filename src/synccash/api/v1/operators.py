@@ -9,6 +9,18 @@ from litestar import Router, get, post
 from litestar.di import NamedDependency as Given
 from litestar.params import JSONBody
 
+from synccash.api.administration_schemas import (
+    EnrolmentShown,
+    NewOperatorTokenShown,
+    OperatorList,
+    OperatorShown,
+    OperatorTokenList,
+    PasswordChangedShown,
+    RevokedTokenShown,
+    SignedInShown,
+    SignedOutShown,
+    TotpSecretShown,
+)
 from synccash.api.body import scope_of
 from synccash.api.calls import AnyRequest, Id, Json, answers, json, operator_name, principal_of
 from synccash.api.schemas import (
@@ -36,13 +48,10 @@ from synccash.payments.operator import (
     whole_enrolment_code,
 )
 
-_SHOWN = {200: dict[str, Any]}
-_MADE = {201: dict[str, Any]}
-_MAY_WAIT = {200: dict[str, Any], 202: ApprovalShown}
 _BODY_ERRORS = (400, 415, 422)
 
 
-@post("/sign-in", status_code=200, security=[], responses=answers(_SHOWN, *_BODY_ERRORS))
+@post("/sign-in", status_code=200, security=[], responses=answers({200: SignedInShown}, *_BODY_ERRORS))
 async def sign_in(request: AnyRequest, data: JSONBody[SignInBody], management: Given[Management]) -> Json:
     """Sign in with password and TOTP code, without a key. The token is valid for 8 hours.
 
@@ -60,7 +69,7 @@ async def sign_in(request: AnyRequest, data: JSONBody[SignInBody], management: G
     )
 
 
-@post("/enrol", status_code=200, security=[], responses=answers(_SHOWN, *_BODY_ERRORS))
+@post("/enrol", status_code=200, security=[], responses=answers({200: TotpSecretShown}, *_BODY_ERRORS))
 async def enrol(request: AnyRequest, data: JSONBody[EnrolBody], management: Given[Management]) -> Json:
     """Choose a password with an enrolment code, without a key. Returns the TOTP secret, once."""
     made = await management.operators.enrol(
@@ -69,7 +78,7 @@ async def enrol(request: AnyRequest, data: JSONBody[EnrolBody], management: Give
     return json({"name": data.name, "totp_secret": made.secret, "totp_uri": made.uri})
 
 
-@post("/sign-out", status_code=200, responses=answers(_SHOWN))
+@post("/sign-out", status_code=200, responses=answers({200: SignedOutShown}))
 async def sign_out(request: AnyRequest, management: Given[Management], operator: Given[str]) -> Json:
     """Operator: revoke the token of this request."""
     del operator
@@ -77,7 +86,7 @@ async def sign_out(request: AnyRequest, management: Given[Management], operator:
     return json({"signed_out": True})
 
 
-@post("/password", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS))
+@post("/password", status_code=200, responses=answers({200: PasswordChangedShown}, *_BODY_ERRORS))
 async def change_password(
     request: AnyRequest,
     data: JSONBody[PasswordChangeBody],
@@ -97,7 +106,7 @@ async def change_password(
     return json({"changed": True})
 
 
-@get("/tokens", responses=answers(_SHOWN))
+@get("/tokens", responses=answers({200: OperatorTokenList}))
 async def list_tokens(request: AnyRequest, management: Given[Management], operator: Given[str]) -> Json:
     """Operator: list the own sessions and API tokens that are valid."""
     del operator
@@ -105,7 +114,7 @@ async def list_tokens(request: AnyRequest, management: Given[Management], operat
     return json({"data": [_token_document(one) for one in found]})
 
 
-@post("/tokens", status_code=201, responses=answers(_MADE, *_BODY_ERRORS))
+@post("/tokens", status_code=201, responses=answers({201: NewOperatorTokenShown}, *_BODY_ERRORS))
 async def create_token(
     request: AnyRequest,
     data: JSONBody[OperatorTokenBody],
@@ -123,7 +132,7 @@ async def create_token(
     return json({**_token(made), "name": data.name}, 201)
 
 
-@post("/tokens/{token_id:str}/revoke", status_code=200, responses=answers(_SHOWN))
+@post("/tokens/{token_id:str}/revoke", status_code=200, responses=answers({200: RevokedTokenShown}))
 async def revoke_token(
     request: AnyRequest, token_id: Id, management: Given[Management], operator: Given[str]
 ) -> Json:
@@ -133,14 +142,14 @@ async def revoke_token(
     return json({"id": token_id, "revoked": True})
 
 
-@get("/", responses=answers(_SHOWN))
+@get("/", responses=answers({200: OperatorList}))
 async def list_operators(management: Given[Management], operator: Given[str]) -> Json:
     """Operator: list all operators, oldest first."""
     del operator
     return json({"data": [operator_document(one) for one in await management.operators.all()]})
 
 
-@post("/", status_code=201, responses=answers({**_MADE, 202: ApprovalShown}, *_BODY_ERRORS, 409))
+@post("/", status_code=201, responses=answers({201: EnrolmentShown, 202: ApprovalShown}, *_BODY_ERRORS, 409))
 async def create_operator(
     request: AnyRequest, data: JSONBody[OperatorBody], management: Given[Management], operator: Given[str]
 ) -> Json:
@@ -156,7 +165,11 @@ async def create_operator(
     return await _perform_with_code(request, management, action, 201)
 
 
-@post("/{name:str}/reset", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS, 409))
+@post(
+    "/{name:str}/reset",
+    status_code=200,
+    responses=answers({200: EnrolmentShown, 202: ApprovalShown}, *_BODY_ERRORS, 409),
+)
 async def reset_operator(
     request: AnyRequest,
     name: Id,
@@ -174,7 +187,7 @@ async def reset_operator(
     return await _perform_with_code(request, management, action, 200)
 
 
-@post("/{name:str}/disable", status_code=200, responses=answers(_SHOWN, *_BODY_ERRORS, 409))
+@post("/{name:str}/disable", status_code=200, responses=answers({200: OperatorShown}, *_BODY_ERRORS, 409))
 async def disable_operator(
     name: Id, data: JSONBody[DecisionBody], management: Given[Management], operator: Given[str]
 ) -> Json:
@@ -182,7 +195,11 @@ async def disable_operator(
     return json(operator_document(await management.operators.disable(name, by=operator, reason=data.reason)))
 
 
-@post("/{name:str}/enable", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS, 409))
+@post(
+    "/{name:str}/enable",
+    status_code=200,
+    responses=answers({200: OperatorShown, 202: ApprovalShown}, *_BODY_ERRORS, 409),
+)
 async def enable_operator(
     request: AnyRequest,
     name: Id,
@@ -196,7 +213,11 @@ async def enable_operator(
     return await perform(request, management, action)
 
 
-@post("/{name:str}/role", status_code=200, responses=answers(_MAY_WAIT, *_BODY_ERRORS, 409))
+@post(
+    "/{name:str}/role",
+    status_code=200,
+    responses=answers({200: OperatorShown, 202: ApprovalShown}, *_BODY_ERRORS, 409),
+)
 async def set_operator_role(
     request: AnyRequest,
     name: Id,
