@@ -46,6 +46,8 @@ def delivering(database_url: str, port: int, **settings: object) -> Iterator[Run
         "database_url": database_url,
         "webhook_port": port,
         "webhook_private_addresses": True,
+        "encryption_keys": "1:" + "e1" * 32,
+        "lookup_key": "e2" * 32,
         **settings,
     }
     environment = {f"SYNCCASH_{name.upper()}": str(value) for name, value in given.items()}
