@@ -16,7 +16,7 @@ from synccash.payments.attempt import Attempt
 from synccash.payments.case import Case, Commit, Entry, ReleaseLease
 from synccash.payments.failure import Failure, FailureCode
 from synccash.payments.lifecycle import failed
-from synccash.processes import api
+from synccash.processes import registry
 from synccash.resilience.retry import Retry
 
 _REFUSED = Failure(FailureCode.PROVIDER_UNAVAILABLE)
@@ -24,9 +24,9 @@ _REFUSED = Failure(FailureCode.PROVIDER_UNAVAILABLE)
 
 def strip() -> None:
     """Take the policies away, in this process."""
-    profile = api.PROFILES["*"]
+    profile = registry.PROFILES["*"]
     bare = replace(profile, retry=Retry(attempts=1), breaker=replace(profile.breaker, mode="disabled"))
-    api.PROFILES = {**api.PROFILES, "*": bare}
+    registry.PROFILES = {**registry.PROFILES, "*": bare}
     Decisions._fail_over = lambda self, case, dead, entry: None  # noqa: ARG005
     OrderWorker._other_rail = lambda self, case, attempt: None  # noqa: ARG005
     Decisions._queue = _fail
