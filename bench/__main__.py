@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.report import Report
 
-PARTS = ("toolkit", "sharing", "idempotency", "limiter", "middleware", "failover")
+PARTS = ("toolkit", "sharing", "idempotency", "limiter", "middleware", "failover", "tenants")
 """Each is a module of this package with `run(report)`."""
 
 OUT = Path(__file__).parent / "out"

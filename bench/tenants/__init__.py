@@ -1,0 +1,105 @@
+"""A hostile merchant attacks a whole installation while another merchant pays: the other notices nothing.
+
+`python -m bench tenants`, or `python -m bench.tenants --seconds 5 --rounds 1 --attacks bodies,callbacks`.
+
+`synccash up` runs with its defaults, and the victim's stream is open-loop: a payment leaves when its moment
+has come, and its latency counts from that moment. Each round has every attack once, all of them together
+once, and quiet windows among them; a ratio is that of one round, and the table gives medians over the rounds.
+The attackers are processes of lowest priority with bounded rates. Their CPU stands beside that of the
+service's roles, as does what other programs of the machine used meanwhile.
+"""
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+
+from bench.report import Report
+from bench.tenants.attacks import ATTACKS
+from bench.tenants.deployment import deployed
+from bench.tenants.windows import ALL, QUIET, Victim, Window, quantile_ms, window
+
+SECONDS, ROUNDS, PER_S = 10.0, 4, 10.0
+"""Length of a window in seconds, rounds, and the victim's payments in a second."""
+P99_RATIO_BAR = 2.0
+_QUIET_EVERY = 3
+
+
+def run(report: Report) -> None:
+    """What a merchant's payments lose while another merchant attacks."""
+    measure(report, [*ATTACKS, ALL], seconds=SECONDS, rounds=ROUNDS, per_s=PER_S)
+
+
+def measure(report: Report, attacks: Sequence[str], *, seconds: float, rounds: int, per_s: float) -> bool:
+    """Run all rounds, print the tables; True when the bars are met."""
+    windows: list[Window] = []
+    with deployed() as deployment:
+        victim = Victim(deployment, per_s)
+        deployment.seed()
+        victim.pay("warm up", 0, 3)
+        for round_number in range(rounds):
+            for name in _order(attacks, round_number):
+                windows.append(window(deployment, victim, name, round_number, seconds))
+                print(".", end="", flush=True)
+        print()
+        for prefix, ends in deployment.ends([one.prefix for one in windows]).items():
+            next(one for one in windows if one.prefix == prefix).ends = ends
+    return _tell(report, windows, [QUIET, *attacks], f"{per_s:g} payments/s, {rounds} x {seconds:g} s each")
+
+
+def _order(attacks: Sequence[str], round_number: int) -> list[str]:
+    """Return the windows of a round: it begins with another attack each time, and quiet stands in between."""
+    start = round_number * 5 % len(attacks)
+    names: list[str] = []
+    for count, name in enumerate([*attacks[start:], *attacks[:start]]):
+        names += [QUIET, name] if count % _QUIET_EVERY == 0 else [name]
+    return names
+
+
+def _tell(report: Report, windows: Sequence[Window], names: Sequence[str], what: str) -> bool:
+    quiet_p99 = {
+        number: quantile_ms(
+            [s for one in windows if (one.name, one.round) == (QUIET, number) for s in one.latencies_s], 0.99
+        )
+        for number in {one.round for one in windows}
+    }
+    met, rows, cpu_rows = True, list[Sequence[object]](), list[Sequence[object]]()
+    for name in names:
+        those = [one for one in windows if one.name == name]
+        asked = sum(len(one.latencies_s) for one in those)
+        share = sum(one.ends["succeeded"] for one in those) / asked
+        p50, p99 = (statistics.median(one.quantile_ms(q) for one in those) for q in (0.5, 0.99))
+        ratio = statistics.median(one.quantile_ms(0.99) / quiet_p99[one.round] for one in those)
+        wrong = sum(count for one in those for status, count in one.statuses.items() if status != 201)
+        met &= share == 1.0 and (name == QUIET or ratio <= P99_RATIO_BAR)
+        rows.append(
+            (
+                name,
+                f"{share:.1%}",
+                wrong,
+                f"{p50:.0f}",
+                f"{p99:.0f}",
+                f"{ratio:.2f}",
+                f"{max(one.driver_late_s for one in those) * 1_000:.0f}",
+                _counts(sum((one.blocked for one in those), Counter())),
+                _counts(sum((one.answers for one in those), Counter())),
+            )
+        )
+        cpu = {role: statistics.median(one.cpu[role] for one in those) for role in those[0].cpu}
+        cpu_rows.append((name, *(f"{used:.0%}" for used in cpu.values())))
+        report.add(f"{name}.succeeded", share, "share")
+        report.add(f"{name}.p50", p50, "ms")
+        report.add(f"{name}.p99", p99, "ms", ratio=ratio)
+        report.add(f"{name}.attacker_cpu", cpu["attacker"], "cores")
+        report.add(f"{name}.api_cpu", cpu["api"], "cores")
+    report.table(
+        f"The victim's payments: {what}; 100 % succeed, p99 at most {P99_RATIO_BAR:g} x quiet",
+        ("", "succeeded", "not 201", "p50, ms", "p99, ms", "x quiet", "late, ms", "loops blocked", "answers"),
+        rows,
+    )
+    report.table("CPU, share of one core", ("", *windows[0].cpu), cpu_rows)
+    print("\ntenants:", "all bars met" if met else "A BAR IS MISSED")
+    return met
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} x {name}" for name, count in sorted(counts.items())) or "0"

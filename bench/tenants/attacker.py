@@ -1,0 +1,175 @@
+"""The process of one attack: `python -m bench.tenants.attacker NAME` with the target as JSON on its stdin.
+
+It says `ready`, begins at the next line of its stdin, ends at the end of its stdin, and prints what was
+answered. It runs at the lowest priority and sends ready-made bytes, so that it uses little CPU itself.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import re
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvloop
+
+from bench.tenants.attacks import ATTACKS, Attack, Target
+
+_MOST_CONNECTIONS = 128
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CLOSES = re.compile(rb"\r\nconnection: *close", re.IGNORECASE)
+
+
+class Connection(asyncio.Protocol):
+    """One connection, with one request under way. `answered` gets the status, or `hung up`."""
+
+    def __init__(self, answered: Callable[["Connection", str], None]) -> None:
+        self._answered = answered
+        self._given = b""
+        self.waits = False
+        self.closes = False
+        # Of uvloop, whose transports are no asyncio.Transport.
+        self.transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def send(self, data: bytes) -> None:
+        """Send the beginning of a request, or all of it."""
+        self.waits, self._given = True, b""
+        self.transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        self._given += data
+        head, gap, rest = self._given.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        if not gap or (length is not None and len(rest) < int(length[1])):
+            return
+        self.closes = _CLOSES.search(head) is not None or length is None
+        self.end(head[9:12].decode())
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self.closes = True
+        self.end("hung up")
+
+    def end(self, answer: str) -> None:
+        """Count the answer of the request under way."""
+        if self.waits:
+            self.waits = False
+            self._answered(self, answer)
+
+
+@dataclass(slots=True)
+class Attacker:
+    """Live: sends one attack's requests when they are due, never waiting for an answer."""
+
+    attack: Attack
+    target: Target
+    host: str
+    port: int
+    number: int
+    answers: Counter[str] = field(default_factory=Counter[str])
+    _idle: list[Connection] = field(default_factory=list[Connection])
+    _open: int = 0
+    _addresses: itertools.count = field(default_factory=itertools.count)
+
+    async def run(self, ended: asyncio.Event) -> None:
+        """Attack until the event is set."""
+        loop = asyncio.get_running_loop()
+        began, requests, tasks = loop.time(), self.attack.requests(self.target), set[asyncio.Task[None]]()
+        for count in itertools.count():
+            pause = began + count / self.attack.per_s - loop.time()
+            if pause > 0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(ended.wait(), pause)
+            if ended.is_set():
+                break
+            task = asyncio.create_task(self._send(next(requests)))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        for task in tasks:
+            task.cancel()
+
+    async def _send(self, data: bytes) -> None:
+        connection = self._reusable()
+        if connection is not None:
+            pass
+        elif self._open < _MOST_CONNECTIONS:
+            self._open += 1
+            address = next(self._addresses) % self.attack.addresses + 1
+            try:
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: Connection(self._answered),
+                    self.host,
+                    self.port,
+                    local_addr=(f"127.7.{self.number}.{address}", 0),
+                )
+            except OSError:
+                self._open -= 1
+                self.answers["refused"] += 1
+                return
+        else:
+            self.answers["not sent"] += 1
+            return
+        if self.attack.dribble_s is None:
+            connection.send(data)
+        else:
+            await self._dribble(connection, data, self.attack.dribble_s)
+
+    def _reusable(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closes:
+                return connection
+            self._open -= 1
+        return None
+
+    async def _dribble(self, connection: Connection, data: bytes, pause_s: float) -> None:
+        head, gap, body = data.partition(b"\r\n\r\n")
+        connection.send(head + gap)
+        for byte in body:
+            await asyncio.sleep(pause_s)
+            if not connection.waits:
+                return
+            connection.transport.write(bytes([byte]))
+
+    def _answered(self, connection: Connection, answer: str) -> None:
+        self.answers[answer] += 1
+        # A botnet's requests come from many addresses: each takes a connection of its own.
+        if connection.closes or self.attack.addresses > 1:
+            self._open -= 1
+            connection.transport.close()
+        else:
+            self._idle.append(connection)
+
+
+async def main(name: str) -> None:
+    """Attack as the lines of stdin say."""
+    given = json.loads(sys.stdin.readline())
+    target = Target(given["keys"], given["waiting"])
+    number = list(ATTACKS).index(name) + 1
+    attacker = Attacker(ATTACKS[name], target, given["host"], given["port"], number)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def wait_for_end() -> None:
+        sys.stdin.read()
+        loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
+    began = time.process_time()
+    await attacker.run(ended)
+    print(json.dumps({"answers": attacker.answers, "cpu_s": time.process_time() - began}), flush=True)
+
+
+if __name__ == "__main__":
+    os.nice(19)
+    uvloop.run(main(sys.argv[1]))
