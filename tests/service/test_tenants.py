@@ -1,22 +1,42 @@
-"""No merchant reaches another's objects: a matrix of all routes, built from the service's OpenAPI document.
+"""No caller reaches what is not theirs: a matrix of all routes, built from the service's OpenAPI document.
+
+Callers are other merchants, the other mode, operators of each role, and keys with one scope, expired, revoked
+or used from an address that is not theirs.
 
 An unknown route, parameter or body fails the matrix: add a sample value for it here.
 """
 
+import asyncio
 import re
 import urllib.parse
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from servers_fixture import fresh_database
-from service.in_process import RunningService, running_service
-from service.installation import Answer, call
+from service.in_process import GENEROUS, RunningService, running_service
+from service.installation import Answer, call, wait_until
 from service.objects import NUMBER, REVIEWED, objects_of
+from service.operators import token_of
+from synccash.administration.operators import Operators
+from synccash.administration.passwords import PasswordHashes
+from synccash.api.roles import OPERATORS_ONLY, ROUTE_ROLES
+from synccash.api.route_scopes import ROUTE_SCOPES
+from synccash.engine.system import SystemClock, SystemIdentities
+from synccash.payments.access import ADMIN_SCOPES, MERCHANT_SCOPES, AccessScope, OperatorRole
+from synccash.payments.api_key import NewApiKey, new_secret, read_networks
+from synccash.payments.payer import Msisdn
+from synccash.payments.request import Role
 from synccash.servers.bundle import Servers
+from synccash.stores.postgres.audit import PostgresAudit
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.merchants import PostgresKeys
+from synccash.stores.postgres.operators import PostgresOperators
+from synccash.stores.postgres.pool import connect
 
 BASE = "/api/v1"
 OPEN = {
@@ -66,6 +86,7 @@ BODIES: dict[str, Any] = {
     },
 }
 """What fits the schema of a request."""
+MANY_UNKNOWN = f"{GENEROUS}, unknown_key=100000/60"
 STATES = {"/payments/{payment_id}/otp": "waiting", "/payments/{payment_id}/cancel": "reviewed"}
 """Calls that make sense for some payments only; the others get one that succeeded."""
 OPERATORS_PARAMETERS = {
@@ -122,6 +143,7 @@ class Matrix:
     routes: list[Route]
     objects: dict[str, str]
     payments: dict[str, str]
+    database_url: str
 
     def at(self, route: Route) -> str:
         """The route with the first merchant's objects in its path."""
@@ -181,9 +203,132 @@ def matrix(
     folder = tmp_path_factory.mktemp("rails")
     with (
         fresh_database(servers, migrated_template) as database,
-        running_service(database, folder, risk_review_from=REVIEWED) as service,
+        running_service(database, folder, risk_review_from=REVIEWED, rate_limits=MANY_UNKNOWN) as service,
     ):
-        yield Matrix(service, list(described(service.url)), *objects_of(service))
+        yield Matrix(service, list(described(service.url)), *objects_of(service), database)
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """Credentials by what is special about them. `people` are operators by role; `expired`, `revoked` and
+    `elsewhere` are keys of the first merchant and of administration with all scopes."""
+
+    people: dict[str, str]
+    expired: dict[str, str]
+    revoked: dict[str, str]
+    elsewhere: dict[str, str]
+    single_scopes: dict[str, str]
+
+    @property
+    def strangers(self) -> dict[str, str]:
+        """Those that may see nothing of the first merchant."""
+        return {**self.expired, **self.revoked, **self.elsewhere, **self.single_scopes}
+
+
+@pytest.fixture(scope="module")
+def callers(matrix: Matrix) -> Callers:
+    return asyncio.run(made_callers(matrix.database_url))
+
+
+async def made_callers(database_url: str) -> Callers:
+    pool = await connect(database_url, min_size=0, max_size=2)
+    passwords = PasswordHashes()
+    try:
+        database = Database(pool)
+        keys = PostgresKeys(database)
+        operators = Operators(
+            PostgresOperators(database), PostgresAudit(database), passwords, SystemClock(), SystemIdentities()
+        )
+
+        async def key(merchant_id: str | None, scopes: frozenset[AccessScope], **more: Any) -> NewApiKey:
+            role = Role.ADMIN if merchant_id is None else Role.MERCHANT
+            made = NewApiKey(
+                secret=new_secret(role, livemode=False),
+                role=role,
+                merchant_id=merchant_id,
+                livemode=False,
+                scopes=scopes,
+                **more,
+            )
+            await keys.create_key(made)
+            return made
+
+        full = {"the merchant": ("mer_one", MERCHANT_SCOPES), "administration": (None, ADMIN_SCOPES)}
+        revoked = {f"a revoked key of {who}": await key(*given) for who, given in full.items()}
+        for one in revoked.values():
+            assert await keys.revoke(one.id)
+        elsewhere = read_networks(["203.0.113.0/24"])
+        no_time = timedelta(0)
+        return Callers(
+            people={
+                role.value: await token_of(operators, f"{role}-one", role.value) for role in OperatorRole
+            },
+            expired={
+                f"an expired key of {who}": (await key(*given, expires_in=no_time)).secret
+                for who, given in full.items()
+            },
+            revoked={who: one.secret for who, one in revoked.items()},
+            elsewhere={
+                f"a key of {who} from elsewhere": (await key(*given, networks=elsewhere)).secret
+                for who, given in full.items()
+            },
+            single_scopes={
+                f"another merchant with {scope} alone": (await key("mer_two", frozenset({scope}))).secret
+                for scope in sorted(MERCHANT_SCOPES)
+            },
+        )
+    finally:
+        passwords.close()
+        await pool.close()
+
+
+CANARY, CANARY_NUMBER = "canary7f3a91", "0247654321"
+
+
+@pytest.fixture(scope="module")
+def canaries(matrix: Matrix) -> set[str]:
+    """What is the first merchant's alone: ids, references, free texts and numbers, as they are and masked."""
+    headers = {"Authorization": f"Bearer {matrix.service.key}"}
+
+    def send(method: str, path: str, body: Any = None) -> Any:
+        answer = call(
+            method, f"{matrix.service.url}{BASE}{path}", body, Idempotency_Key=uuid.uuid4().hex, **headers
+        )
+        assert answer.status < 300, answer.raw
+        return answer.body
+
+    texts = {"description": f"{CANARY} text", "metadata": {CANARY: f"{CANARY} value"}}
+    payment = send(
+        "POST",
+        "/payments",
+        {
+            "amount": 4_321,
+            "currency": "GHS",
+            "payer": {"msisdn": CANARY_NUMBER},
+            "reference": f"{CANARY}-pay",
+            **texts,
+        },
+    )
+    ended = f"/payments/{payment['id']}"
+    wait_until("the payment has succeeded", lambda: send("GET", ended)["status"] == "succeeded")
+    payout = {
+        "amount": 321,
+        "currency": "GHS",
+        "payee": {"msisdn": CANARY_NUMBER},
+        "reference": f"{CANARY}-out",
+        **texts,
+    }
+    return {
+        CANARY,
+        CANARY_NUMBER[1:],
+        str(Msisdn.parse(CANARY_NUMBER)),
+        payment["id"],
+        send("POST", "/payouts", payout)["id"],
+        *matrix.objects.values(),
+        *matrix.payments.values(),
+        *(attempt["reference"] for attempt in send("GET", ended)["attempts"]),
+        *(event["id"] for event in send("GET", "/events?limit=100")["data"]),
+    }
 
 
 def test_every_route_is_described_or_declared_public(matrix: Matrix):
@@ -306,12 +451,99 @@ def test_keys_and_references_are_separate_per_merchant_and_mode(matrix: Matrix):
         assert not any("idempotent-replayed" in answer.headers for answer in made)
 
 
+def leaks(matrix: Matrix, canaries: set[str], callers: dict[str, str]) -> list[tuple[str, str, str, str]]:
+    """Which canaries an answer shows, by caller and request, without those that its request named."""
+    values = {"limit": "100", "status": "succeeded", "reference": f"{CANARY}-pay", "payer": CANARY_NUMBER}
+    found: list[tuple[str, str, str, str]] = []
+    for route in matrix.those(operators=False) + matrix.those(operators=True):
+        queries = ["", *(f"?{name}={values[name]}" for name in route.queries if name in values)]
+        for who, key in callers.items():
+            for query in queries:
+                answer = matrix.ask(route, key, query=query)
+                shown = f"{answer.headers} {answer.raw.decode()}"
+                sent = f"{matrix.at(route)}{query} {route.body}"
+                found += [
+                    (who, route.method, route.path + query, one)
+                    for one in canaries
+                    if one in shown and one not in sent
+                ]
+    return found
+
+
+def test_no_answer_shows_anything_of_another_merchant(matrix: Matrix, callers: Callers, canaries: set[str]):
+    """Whatever the route and the query, an answer repeats at most what its own request named."""
+    assert leaks(matrix, canaries, {**matrix.strangers, **callers.strangers}) == []
+
+
+def test_a_key_that_is_not_valid_here_and_now_reaches_no_route(matrix: Matrix, callers: Callers):
+    before = matrix.everything()
+    expected = {
+        **dict.fromkeys((*callers.expired, *callers.revoked), (401, "api_key_unknown")),
+        **dict.fromkeys(callers.elsewhere, (403, "address_not_allowed")),
+    }
+    wrong = [
+        (who, route.method, route.path, answer.status, answer.body["code"])
+        for route in matrix.routes
+        for who, key in {**callers.expired, **callers.revoked, **callers.elsewhere}.items()
+        if ((answer := matrix.ask(route, key)).status, answer.body["code"]) != expected[who]
+    ]
+    assert wrong == []
+    assert matrix.everything() == before
+
+
+def test_a_key_with_one_scope_reaches_the_routes_of_this_scope_alone(matrix: Matrix, callers: Callers):
+    wrong: list[Any] = []
+    for route in matrix.routes:
+        needed = ROUTE_SCOPES[route.method, route.path]
+        for who, key in callers.single_scopes.items():
+            answer = matrix.ask(route, key)
+            refused = answer.status == 403 and answer.body["code"] == "insufficient_scope"
+            if refused is (who == f"another merchant with {needed} alone"):
+                wrong.append((who, route.method, route.path, answer.status))
+    assert wrong == []
+
+
+def test_an_operator_reaches_the_routes_of_the_role_alone(matrix: Matrix, callers: Callers):
+    before = matrix.everything()
+    wrong: list[Any] = []
+    # The sign-out ends the token that it is called with.
+    for route in sorted(matrix.routes, key=lambda one: one.path.endswith("/sign-out")):
+        needed = ROUTE_ROLES.get(f"{route.method} {route.path.removeprefix(BASE)}")
+        for role, token in callers.people.items():
+            # Nothing is found or accepted here, so that nothing is done: permission comes first.
+            answer = call(
+                route.method,
+                matrix.service.url + re.sub(r"\{\w+\}", "nobody", route.path),
+                None if route.method == "GET" else {},
+                Authorization=f"Bearer {token}",
+                Idempotency_Key=uuid.uuid4().hex,
+            )
+            may = needed is not None and OperatorRole(role).includes(needed)
+            if (answer.status in (401, 403)) is may:
+                wrong.append((role, route.method, route.path, answer.status))
+    assert wrong == []
+    assert matrix.everything() == before
+
+
+def test_an_admin_key_reaches_no_route_for_which_a_person_answers(matrix: Matrix):
+    for route in matrix.those(operators=True):
+        if f"{route.method} {route.path.removeprefix(BASE)}" in OPERATORS_ONLY:
+            answer = matrix.ask(route, matrix.service.admin_key)
+            assert (answer.status, answer.body["code"]) == (403, "forbidden"), (route.method, route.path)
+
+
 def test_the_owner_can_reach_all_its_objects(matrix: Matrix):
     """Shows that the refusals above came from the ownership of the objects, not from malformed requests."""
     for route in matrix.those(operators=False):
         if route.parameters:
             answer = matrix.ask(route, matrix.service.key)
             assert answer.status in (200, 201, 202, 204), (route.method, route.path, answer.body["detail"])
+
+
+def test_the_owner_sees_what_no_other_merchant_may_see(matrix: Matrix, canaries: set[str]):
+    """Shows that the sweep for leaks looks where something is."""
+    seen = leaks(matrix, canaries, {"the merchant": matrix.service.key})
+    assert {one for *_, one in seen} >= {CANARY, CANARY_NUMBER[1:], matrix.objects["refund_id"]}
 
 
 def test_sample_bodies_exist_only_for_existing_routes(matrix: Matrix):
