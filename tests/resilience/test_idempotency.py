@@ -70,6 +70,14 @@ def test_every_notation_of_a_number_has_the_same_fingerprint(other: str):
     assert fingerprint_of(f'{{"a":{other}}}') == fingerprint_of('{"a":1}')
 
 
+@pytest.mark.parametrize(
+    ("whole", "other"),
+    [("0", "0e7"), ("0", "-0"), ("1200", "12e2"), ("7", "70e-1"), ("1" + "0" * 30, "1e30")],
+)
+def test_a_whole_number_has_the_fingerprint_of_its_other_notations(whole: str, other: str):
+    assert fingerprint_of(f'{{"a":{whole}}}') == fingerprint_of(f'{{"a":{other}}}')
+
+
 @pytest.mark.parametrize("other", ["-1", "10", "1.00000000000000000001", '"1"', "true", "1e400", "null"])
 def test_different_values_have_different_fingerprints(other: str):
     assert fingerprint_of(f'{{"a":{other}}}') != fingerprint_of('{"a":1}')
