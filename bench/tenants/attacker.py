@@ -75,6 +75,7 @@ class Attacker:
     host: str
     port: int
     number: int
+    per_s: float
     answers: Counter[str] = field(default_factory=Counter[str])
     _idle: list[Connection] = field(default_factory=list[Connection])
     _open: int = 0
@@ -85,7 +86,7 @@ class Attacker:
         loop = asyncio.get_running_loop()
         began, requests, tasks = loop.time(), self.attack.requests(self.target), set[asyncio.Task[None]]()
         for count in itertools.count():
-            pause = began + count / self.attack.per_s - loop.time()
+            pause = began + count / self.per_s - loop.time()
             if pause > 0:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(ended.wait(), pause)
@@ -155,7 +156,8 @@ async def main(name: str) -> None:
     given = json.loads(sys.stdin.readline())
     target = Target(given["keys"], given["waiting"])
     number = list(ATTACKS).index(name) + 1
-    attacker = Attacker(ATTACKS[name], target, given["host"], given["port"], number)
+    per_s = ATTACKS[name].per_s * given["share"]
+    attacker = Attacker(ATTACKS[name], target, given["host"], given["port"], number, per_s)
     print("ready", flush=True)
     sys.stdin.readline()
     loop, ended = asyncio.get_running_loop(), asyncio.Event()

@@ -56,6 +56,15 @@ class Tarpit:
         self.process.stdout.readline()
 
 
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """One block of an event loop. `where`: the innermost line of ours that ran; empty if none did."""
+
+    process: str
+    took_ms: int
+    where: str
+
+
 @dataclass(slots=True)
 class Deployment:
     """Live. `api` is the base path of the API; `keys` are those of the merchants."""
@@ -153,16 +162,16 @@ class Deployment:
                 used[role] += sum(map(int, fields[11:15])) / _TICKS_PER_S
         return used
 
-    def blocked_loops(self) -> Counter[str]:
-        """Count by process the event loops that were blocked since the last call, from the logs."""
-        found = Counter[str]()
+    def blocked_loops(self) -> list[Blocked]:
+        """Return the blocks of event loops that were logged since the last call."""
+        found: list[Blocked] = []
         for path in sorted((self.folder / "logs").glob("*.log")):
             with path.open("rb") as log:
                 log.seek(self._log_ends.get(path, 0))
-                text = log.read()
-            whole = text.rpartition(b"\n")[0]
+                whole = log.read().rpartition(b"\n")[0]
             self._log_ends[path] = self._log_ends.get(path, 0) + len(whole)
-            found[path.stem] += whole.count(b"loop_blocked")
+            lines = [json.loads(line) for line in whole.splitlines() if b'"loop_blocked"' in line]
+            found += [Blocked(path.stem, one["blocked_ms"], _own_frame(one["stack"])) for one in lines]
         return found
 
     def ends(self, prefixes: Sequence[str]) -> dict[str, Counter[str]]:
@@ -263,6 +272,11 @@ async def _merchants(database_url: str) -> dict[str, str]:
     finally:
         await pool.close()
     return keys
+
+
+def _own_frame(stack: Sequence[str]) -> str:
+    frames = [frame.partition("/synccash/")[2] for frame in stack]
+    return next(filter(None, frames), "")
 
 
 def _role(command_line: str) -> str | None:

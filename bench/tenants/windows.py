@@ -17,7 +17,7 @@ import aiohttp
 import uvloop
 
 from bench.tenants.attacks import ATTACKS, payer_number, payment_body
-from bench.tenants.deployment import Deployment
+from bench.tenants.deployment import Blocked, Deployment
 
 QUIET, ALL = "quiet", "all"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -39,7 +39,7 @@ class Window:
     driver_late_s: float
     answers: Counter[str] = field(default_factory=Counter[str])
     cpu: dict[str, float] = field(default_factory=dict[str, float])
-    blocked: Counter[str] = field(default_factory=Counter[str])
+    blocked: list[Blocked] = field(default_factory=list[Blocked])
     ends: Counter[str] = field(default_factory=Counter[str])
 
     def quantile_ms(self, share: float) -> float:
@@ -107,8 +107,16 @@ class Victim:
         return time.monotonic() - due, status, late_s
 
 
-def window(deployment: Deployment, victim: Victim, name: str, round_number: int, seconds: float) -> Window:
-    """Measure one window: `quiet`, `all`, or the attack of this name."""
+def window(
+    deployment: Deployment,
+    victim: Victim,
+    name: str,
+    round_number: int,
+    seconds: float,
+    share_of_each: float,
+) -> Window:
+    """Measure one window: `quiet`, the attack of this name, or `all` with a share of each attack's rate."""
+    share = share_of_each if name == ALL else 1.0
     names = () if name == QUIET else tuple(ATTACKS) if name == ALL else (name,)
     with contextlib.ExitStack() as stack:
         for one in names:
@@ -117,7 +125,7 @@ def window(deployment: Deployment, victim: Victim, name: str, round_number: int,
         if "dns" in names:
             deployment.tarpit.name_server("silent")
         waiting = deployment.waiting_payments(3) if "otp" in names else []
-        attackers = [_attacker(stack, deployment, one, waiting) for one in names]
+        attackers = [_attacker(stack, deployment, one, waiting, share) for one in names]
         time.sleep(_SETTLE_S)
         deployment.blocked_loops()
         before, busy, own, began = deployment.cpu_s(), _busy_s(), time.process_time(), time.monotonic()
@@ -129,7 +137,7 @@ def window(deployment: Deployment, victim: Victim, name: str, round_number: int,
         used = {role: cpu - before[role] for role, cpu in deployment.cpu_s().items()}
         used["victim"] = time.process_time() - own
         busy = _busy_s() - busy
-        found.blocked = +deployment.blocked_loops()
+        found.blocked = deployment.blocked_loops()
         used["attacker"] = 0.0
         for process in attackers:
             said = json.loads(process.communicate(timeout=30)[0])
@@ -141,7 +149,7 @@ def window(deployment: Deployment, victim: Victim, name: str, round_number: int,
 
 
 def _attacker(
-    stack: contextlib.ExitStack, deployment: Deployment, name: str, waiting: list[str]
+    stack: contextlib.ExitStack, deployment: Deployment, name: str, waiting: list[str], share: float
 ) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.tenants.attacker", name],
@@ -155,6 +163,7 @@ def _attacker(
     target = {
         "keys": deployment.keys,
         "waiting": waiting,
+        "share": share,
         "host": "127.0.0.1",
         "port": deployment.port,
     }
