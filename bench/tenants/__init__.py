@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from bench.report import Report
 from bench.tenants.attacks import ATTACKS
 from bench.tenants.deployment import deployed
-from bench.tenants.windows import ALL, QUIET, Victim, Window, quantile_ms, window
+from bench.tenants.windows import ALL, QUIET, Victim, Window, window
 
 SECONDS, ROUNDS, PER_S = 10.0, 4, 10.0
 """Length of a window in seconds, rounds, and the victim's payments in a second."""
@@ -46,8 +46,9 @@ def measure(
                 windows.append(window(deployment, victim, name, round_number, seconds, share))
                 print(".", end="", flush=True)
         print()
-        for prefix, ends in deployment.ends([one.prefix for one in windows]).items():
-            next(one for one in windows if one.prefix == prefix).ends = ends
+        ends = deployment.ends()
+        for one in windows:
+            one.ends = Counter(ends[payment_id] for payment_id in one.payment_ids)
     return _tell(report, windows, [QUIET, *attacks], f"{per_s:g} payments/s, {rounds} x {seconds:g} s each")
 
 
@@ -61,9 +62,10 @@ def _order(attacks: Sequence[str], round_number: int) -> list[str]:
 
 
 def _tell(report: Report, windows: Sequence[Window], names: Sequence[str], what: str) -> bool:
+    # The median of the windows: one that another program of the machine disturbed does not excuse an attack.
     quiet_p99 = {
-        number: quantile_ms(
-            [s for one in windows if (one.name, one.round) == (QUIET, number) for s in one.latencies_s], 0.99
+        number: statistics.median(
+            one.quantile_ms(0.99) for one in windows if (one.name, one.round) == (QUIET, number)
         )
         for number in {one.round for one in windows}
     }

@@ -14,7 +14,6 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -174,33 +173,26 @@ class Deployment:
             found += [Blocked(path.stem, one["blocked_ms"], _own_frame(one["stack"])) for one in lines]
         return found
 
-    def ends(self, prefixes: Sequence[str]) -> dict[str, Counter[str]]:
-        """Wait for the ends of the victim's payments; count them by the prefix of their reference."""
-        return asyncio.run(self._ends(prefixes))
+    def ends(self) -> dict[str, str]:
+        """Wait for the ends of the victim's payments; return the status of each by its id."""
+        return asyncio.run(self._ends())
 
-    async def _ends(self, prefixes: Sequence[str]) -> dict[str, Counter[str]]:
+    async def _ends(self) -> dict[str, str]:
         connection = await asyncpg.connect(self.database_url)
-        found = {prefix: Counter[str]() for prefix in prefixes}
         try:
             end = time.monotonic() + _PATIENCE_S
             while await connection.fetchval(_UNDER_WAY) and time.monotonic() < end:  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
-            for prefix, status, count in await connection.fetch(_ENDS):
-                if prefix in found:
-                    found[prefix][status] += count
+            return {row["id"]: row["status"] for row in await connection.fetch(_ENDS)}
         finally:
             await connection.close()
-        return found
 
 
 _UNDER_WAY = """
     SELECT count(*) FROM payments
     WHERE merchant_id = 'mer_victim' AND status NOT IN ('succeeded', 'failed', 'canceled')
 """
-_ENDS = """
-    SELECT split_part(reference, '-', 1), status, count(*) FROM payments
-    WHERE merchant_id = 'mer_victim' GROUP BY 1, 2
-"""
+_ENDS = "SELECT id, status FROM payments WHERE merchant_id = 'mer_victim'"
 
 
 @contextlib.contextmanager

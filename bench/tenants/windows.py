@@ -9,7 +9,6 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,14 +27,15 @@ _SETTLE_S = 1.0
 class Window:
     """What one window came to. `latencies_s`: of the victim's requests, from the moment each was due.
 
-    `cpu`: shares of one core by role; `elsewhere` is what programs that are not ours used.
+    `payment_ids` are those that the API answered with. `cpu`: shares of one core by role; `elsewhere` is what
+    programs that are not ours used.
     """
 
     name: str
     round: int
-    prefix: str
     latencies_s: list[float]
     statuses: Counter[int]
+    payment_ids: list[str]
     driver_late_s: float
     answers: Counter[str] = field(default_factory=Counter[str])
     cpu: dict[str, float] = field(default_factory=dict[str, float])
@@ -43,13 +43,19 @@ class Window:
     ends: Counter[str] = field(default_factory=Counter[str])
 
     def quantile_ms(self, share: float) -> float:
-        """Return a quantile of the latencies."""
-        return quantile_ms(self.latencies_s, share)
+        """Return a quantile of the latencies in milliseconds."""
+        latencies = sorted(self.latencies_s)
+        return latencies[min(len(latencies) - 1, int(len(latencies) * share))] * 1_000
 
 
-def quantile_ms(latencies_s: Sequence[float], share: float) -> float:
-    """Return a quantile in milliseconds."""
-    return sorted(latencies_s)[min(len(latencies_s) - 1, int(len(latencies_s) * share))] * 1_000
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One request of the victim, in seconds from the moment it was due. `status` 0: no answer."""
+
+    latency_s: float
+    status: int
+    payment_id: str
+    late_s: float
 
 
 class Victim:
@@ -59,52 +65,44 @@ class Victim:
         self._deployment = deployment
         self._per_s = per_s
         self._number = 0
-        self._windows = 0
 
     def pay(self, name: str, round_number: int, seconds: float) -> Window:
         """Pay for so many seconds."""
-        self._windows += 1
-        return uvloop.run(self._pay(name, round_number, f"w{self._windows}", seconds))
+        return uvloop.run(self._pay(name, round_number, seconds))
 
-    async def _pay(self, name: str, round_number: int, prefix: str, seconds: float) -> Window:
+    async def _pay(self, name: str, round_number: int, seconds: float) -> Window:
         headers = {"Authorization": f"Bearer {self._deployment.keys['victim']}"}
         connector = aiohttp.TCPConnector(limit=0)
         timeout = aiohttp.ClientTimeout(total=30)
         async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout) as session:
             # The connection exists before the first request that is timed.
-            await self._post(session, "warm", time.monotonic())
-            began, posts = time.monotonic(), list[asyncio.Task[tuple[float, int, float]]]()
+            await self._post(session, time.monotonic())
+            began, posts = time.monotonic(), list[asyncio.Task[_Answer]]()
             for count in range(int(seconds * self._per_s)):
                 due = began + count / self._per_s
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                posts.append(asyncio.create_task(self._post(session, prefix, due)))
+                posts.append(asyncio.create_task(self._post(session, due)))
             done = await asyncio.gather(*posts)
         return Window(
             name,
             round_number,
-            prefix,
-            latencies_s=[latency for latency, _, _ in done],
-            statuses=Counter(status for _, status, _ in done),
-            driver_late_s=max(late for _, _, late in done),
+            latencies_s=[one.latency_s for one in done],
+            statuses=Counter(one.status for one in done),
+            payment_ids=[one.payment_id for one in done if one.payment_id],
+            driver_late_s=max(one.late_s for one in done),
         )
 
-    async def _post(
-        self, session: aiohttp.ClientSession, prefix: str, due: float
-    ) -> tuple[float, int, float]:
+    async def _post(self, session: aiohttp.ClientSession, due: float) -> _Answer:
         late_s = time.monotonic() - due
         self._number += 1
-        body = payment_body(
-            payer_number("024", self._number), reference=f"{prefix}-{self._number}", rail="mtn_momo"
-        )
-        try:
-            async with session.post(
-                f"{self._deployment.api}/payments", json=body, headers={"Idempotency-Key": uuid.uuid4().hex}
-            ) as reply:
-                await reply.read()
+        body = payment_body(payer_number("024", self._number), rail="mtn_momo")
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        status, payment_id = 0, ""
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with session.post(f"{self._deployment.api}/payments", json=body, headers=headers) as reply:
+                payment_id = (await reply.json(content_type=None)).get("id", "")
                 status = reply.status
-        except (aiohttp.ClientError, TimeoutError):
-            status = 0
-        return time.monotonic() - due, status, late_s
+        return _Answer(time.monotonic() - due, status, payment_id, late_s)
 
 
 def window(
