@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from api.served import Served, served
+from servers_fixture import service_url
 from stores.test_postgres_retries import LONGEST_WAITS, Waits, patient
 from synccash.payments.errors import StoreUnavailableError
 from synccash.stores.postgres.pool import Pool, connect
@@ -29,11 +30,12 @@ async def takes_writes(url: str, *, taken: bool) -> None:
 
 
 async def lose_connections(url: str) -> None:
+    """End the service's connections; `url` is that of its own role."""
     connection = await asyncpg.connect(url)
     try:
         await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid() AND usename = current_user"
         )
     finally:
         await connection.close()
@@ -107,10 +109,11 @@ async def ready(api: Served) -> int:
 
 
 async def test_the_service_answers_503_and_recovers_without_a_restart(database_url: str):
+    service = await service_url(database_url)
     async with served(database_url) as api:
         assert (await api.pay()).status_code == 202
         await takes_writes(database_url, taken=False)
-        await lose_connections(database_url)
+        await lose_connections(service)
         refused = [await api.pay() for _ in range(4)]
         assert {answer.status_code for answer in refused} == {503}
         assert all("retry-after" in answer.headers for answer in refused)
@@ -121,10 +124,11 @@ async def test_the_service_answers_503_and_recovers_without_a_restart(database_u
 async def test_a_service_that_cannot_write_is_not_ready_and_finds_the_new_primary_itself(
     database_url: str,
 ):
+    service = await service_url(database_url)
     async with served(database_url) as api:
         assert await ready(api) == 200
         await takes_writes(database_url, taken=False)
-        await lose_connections(database_url)
+        await lose_connections(service)
         assert [await ready(api) for _ in range(4)] == [503] * 4
         await takes_writes(database_url, taken=True)
         # A load balancer sends nothing but this question to a process that is not ready.
