@@ -75,7 +75,7 @@ def _read(scope: dict[str, Any], raw: bytes) -> Any:
     except NotJsonError as error:
         raise malformed(str(error)) from error
     except DuplicateMemberError as error:
-        raise invalid((_printable(error.name), str(error))) from error
+        raise invalid((printable(error.name), str(error))) from error
 
 
 def _check_media_type(request: Request[Any, Any, Any]) -> None:
@@ -85,7 +85,7 @@ def _check_media_type(request: Request[Any, Any, Any]) -> None:
             Refusal(
                 status=415,
                 code="unsupported_content_encoding",
-                detail=f"The Content-Encoding {_printable(coding)} is not supported. Send the body as it is.",
+                detail=f"The Content-Encoding {printable(coding)} is not supported. Send the body as it is.",
                 headers={"Accept-Encoding": "identity"},
             )
         )
@@ -120,7 +120,7 @@ def _problems(raw: bytes | msgspec.Raw, kind: type[Any], prefix: str) -> Iterato
         return
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     for name in members.keys() - fields.keys():
-        yield prefix + _printable(name), _UNKNOWN
+        yield prefix + printable(name), _UNKNOWN
     for name, field in fields.items():
         if name not in members:
             if field.required:
@@ -162,6 +162,6 @@ def _plain(error: BaseException) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """Return a member's name in a form that may be sent back: short and printable."""
     return "".join(c if c.isprintable() else "?" for c in name[:64])

@@ -11,6 +11,7 @@ from litestar import Request
 from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 
+from synccash.api.body import printable
 from synccash.api.problem import invalid
 
 _MAX_NAMED = 5
@@ -27,7 +28,7 @@ def check_query(request: Request[Any, Any, Any]) -> None:
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     given = [name for name, _ in pairs]
     unknown = [name for name in dict.fromkeys(given) if name not in known]
-    errors = [(_printable(name), _unknown(name[:_MAX_NAME_LENGTH], known)) for name in unknown[:_MAX_NAMED]]
+    errors = [(printable(name), _unknown(name[:_MAX_NAME_LENGTH], known)) for name in unknown[:_MAX_NAMED]]
     errors += [(name, "given more than once") for name in sorted(known) if given.count(name) > 1]
     # The framework reads the word as an absent value, so a filter would be ignored.
     errors += [
@@ -59,7 +60,3 @@ def _parameters(handler: BaseRouteHandler) -> Mapping[str, bool]:
         for meta in get_args(kind)[1:]
         if isinstance(meta, QueryParameter)
     }
-
-
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in name[:_MAX_NAME_LENGTH])
