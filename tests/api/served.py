@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from servers_fixture import service_url
-from synccash.administration.operators import Operators
+from synccash.administration.operators.operators import Operators
 from synccash.api.roles import OPERATORS_ONLY
 from synccash.api.route_scopes import BASE
 from synccash.middleware.refusal import App

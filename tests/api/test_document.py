@@ -13,9 +13,9 @@ import pytest
 import synccash
 from api.document import FREE_OBJECTS, OPEN_OBJECTS, UNDESCRIBED_ANSWERS, Document
 from api.served import Served
-from synccash.api import docs
-from synccash.api.openapi_examples import ANSWER_EXAMPLES, REQUEST_EXAMPLES
-from synccash.api.problem_codes import PROBLEM_CODES
+from synccash.api.openapi import docs
+from synccash.api.openapi.examples import ANSWER_EXAMPLES, REQUEST_EXAMPLES
+from synccash.api.openapi.problem_codes import PROBLEM_CODES
 from synccash.payments.webhook import ENDPOINT_VERIFICATION, EVENT_TYPES
 
 SOURCE = Path(synccash.__file__).parent

@@ -20,7 +20,7 @@ from engine.test_recovery import (
 )
 from engine.test_recovery import settings as settings
 from synccash.administration.errors import AdministrationError
-from synccash.administration.recovery import release_recovery
+from synccash.administration.maintenance.recovery import release_recovery
 from synccash.engine.progress.screening import Screening
 from synccash.engine.requests.review import Resolution
 from synccash.payments.case import PaymentCase

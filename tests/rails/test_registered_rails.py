@@ -10,7 +10,7 @@ import pytest
 from docs import rails_page
 from drill import script
 from rails.rail_contract import RailContract
-from synccash.administration.reconciling import ReconciliationRequest, statement_format
+from synccash.administration.maintenance.reconciling import ReconciliationRequest, statement_format
 from synccash.administration.routes import dry_run
 from synccash.drill import rails as drill_rails
 from synccash.drill.trouble import missed

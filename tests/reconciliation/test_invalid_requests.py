@@ -1,7 +1,7 @@
 import pytest
 
 from synccash.administration.errors import AdministrationError
-from synccash.administration.reconciling import ReconciliationRequest, reconcile
+from synccash.administration.maintenance.reconciling import ReconciliationRequest, reconcile
 from synccash.reconciliation.report import TableReport
 from synccash.settings.loader import Settings
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pyotp
 
-from synccash.administration.operators import Operators
+from synccash.administration.operators.operators import Operators
 from synccash.payments.access import OperatorRole
 
 PASSWORD = "correct horse battery"

@@ -14,8 +14,8 @@ from litestar.routes import HTTPRoute
 
 from api.served import served
 from service.operators import PASSWORD, bearer, enrolled, token_of
-from synccash.administration.operators import Operators
-from synccash.administration.passwords import PasswordHashes
+from synccash.administration.operators.operators import Operators
+from synccash.administration.operators.passwords import PasswordHashes
 from synccash.api import app as api_app
 from synccash.api.calls import BASE
 from synccash.api.roles import ROUTE_ROLES

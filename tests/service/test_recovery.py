@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from synccash.administration.errors import AdministrationError
-from synccash.administration.recovery import release_recovery, start_recovery
+from synccash.administration.maintenance.recovery import release_recovery, start_recovery
 from synccash.settings.loader import Settings
 
 

@@ -22,8 +22,8 @@ from service.in_process import GENEROUS, RunningService, running_service
 from service.installation import Answer, call, wait_until
 from service.objects import NUMBER, REVIEWED, objects_of
 from service.operators import token_of
-from synccash.administration.operators import Operators
-from synccash.administration.passwords import PasswordHashes
+from synccash.administration.operators.operators import Operators
+from synccash.administration.operators.passwords import PasswordHashes
 from synccash.api.roles import OPERATORS_ONLY, ROUTE_ROLES
 from synccash.api.route_scopes import ROUTE_SCOPES
 from synccash.engine.system import SystemClock, SystemIdentities

@@ -14,10 +14,10 @@ from prometheus_client.registry import Collector
 
 from synccash.api.body import ApiRequest, scope_of, take_body
 from synccash.api.calls import check_scope, operator_of, tenant_of
-from synccash.api.docs import AUTHORIZATION, INTRODUCTION, NoFrameworkDocs, docs_page, openapi_json
 from synccash.api.http_counts import HttpCounts
 from synccash.api.methods import AllowedMethods
 from synccash.api.metrics import HttpCollector, Metrics, metrics
+from synccash.api.openapi.docs import AUTHORIZATION, INTRODUCTION, NoFrameworkDocs, docs_page, openapi_json
 from synccash.api.ports import Balances, Endpoints, Health, Keys, NoWalletLimits, Reading, WalletLimits
 from synccash.api.problem import ProblemError, no_route, of_engine, refuse, rendered
 from synccash.api.queries import check_query

@@ -1,6 +1,6 @@
 """The schemas of requests and answers. Requests are strict: members that are not named here are refused.
 
-Every property has a description; `docs` builds the OpenAPI document from these types.
+Every property has a description; `openapi/docs.py` builds the OpenAPI document from these types.
 """
 
 from typing import Annotated, Any, Literal

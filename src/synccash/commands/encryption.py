@@ -10,7 +10,7 @@ ENCRYPTION = App(name="encryption", help="The encryption of personal data and se
 @ENCRYPTION.command
 def status(*, json: bool = False) -> int:
     """Count the rows of each table that are not encrypted with the current key. Reads whole tables."""
-    from synccash.administration.encryption import count_stale_rows
+    from synccash.administration.maintenance.encryption import count_stale_rows
 
     found = count_stale_rows(settings())
     if json:
@@ -26,7 +26,7 @@ def seal(*, json: bool = False) -> int:
     service goes on meanwhile. It can be interrupted and repeated. Exits with 1 if rows could not be
     decrypted.
     """
-    from synccash.administration.encryption import encrypt_rows
+    from synccash.administration.maintenance.encryption import encrypt_rows
 
     found = encrypt_rows(settings())
     failed = any(one["unreadable"] for one in found)

@@ -15,7 +15,7 @@ def erase(
     Refuses, and names the orders, while one of them is open, is still checked at its rail, can be refunded
     (refundable_days), or is younger than retention_days.
     """
-    from synccash.administration.erasure import erase_number
+    from synccash.administration.maintenance.erasure import erase_number
 
     done = erase_number(settings(), msisdn, reason=reason)
     if json:
@@ -29,7 +29,7 @@ def retention(*, json: bool = False) -> int:
 
     Workers do the same every hour.
     """
-    from synccash.administration.erasure import erase_old
+    from synccash.administration.maintenance.erasure import erase_old
 
     done = erase_old(settings())
     if json:

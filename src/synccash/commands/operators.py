@@ -43,7 +43,7 @@ def create(
     with --break-glass, uses the database credentials of the settings; else the API, as an admin.
     """
     from synccash.administration.api import management_api
-    from synccash.administration.operator_recovery import create_operator, has_no_operator
+    from synccash.administration.operators.operator_recovery import create_operator, has_no_operator
 
     found = settings()
     if break_glass or has_no_operator(found):
@@ -66,7 +66,7 @@ def reset(
 ) -> int:
     """End an operator's password, TOTP secret and tokens, and print a new enrolment code."""
     from synccash.administration.api import management_api
-    from synccash.administration.operator_recovery import reset_operator
+    from synccash.administration.operators.operator_recovery import reset_operator
 
     found = settings()
     if break_glass:

@@ -12,7 +12,7 @@ RAILS = App(name="rails", help="Rail accounts: their credentials and floats.")
 @RAILS.command(name="list")
 def list_rails(*, json: bool = False) -> int:
     """List all credentials that rail accounts have had, oldest first. Shows a non-secret identity of each."""
-    from synccash.administration import rails
+    from synccash.administration.maintenance import rails
 
     found = rails.list_rails(settings())
     if json:
@@ -43,7 +43,7 @@ def confirm(rail: str, /, *, json: bool = False) -> int:
     Orders of the former credentials are then sent and inquired about with the present ones. For another
     business, set another label with `<rail>_account` instead. The confirmation is recorded in the audit log.
     """
-    from synccash.administration.rails import confirm_rail
+    from synccash.administration.maintenance.rails import confirm_rail
 
     made = confirm_rail(settings(), rail)
     return print_json(made) if json else print_facts(made)

@@ -61,8 +61,8 @@ def reconcile(
     json
         The same as --format json.
     """
-    from synccash.administration.reconciling import ReconciliationRequest
-    from synccash.administration.reconciling import reconcile as run
+    from synccash.administration.maintenance.reconciling import ReconciliationRequest
+    from synccash.administration.maintenance.reconciling import reconcile as run
     from synccash.reconciliation.report import CsvReport, JsonReport, TableReport
 
     request = ReconciliationRequest(

@@ -23,7 +23,7 @@ OtherKey = Annotated[
 @RECOVERY.command
 def status(*, json: bool = False) -> int:
     """Show whether sends are held, why, and for how many open orders the rails were not asked yet."""
-    from synccash.administration.recovery import recovery_state
+    from synccash.administration.maintenance.recovery import recovery_state
 
     return _print(recovery_state(settings()), as_json=json)
 
@@ -34,7 +34,7 @@ def start(*, reason: Reason, json: bool = False) -> int:
 
     A send that was committed before this command may still go out within one lease (15 s by default).
     """
-    from synccash.administration.recovery import start_recovery
+    from synccash.administration.maintenance.recovery import start_recovery
 
     return _print(start_recovery(settings(), reason), as_json=json)
 
@@ -42,7 +42,7 @@ def start(*, reason: Reason, json: bool = False) -> int:
 @RECOVERY.command
 def release(*, reason: Reason, other_key: OtherKey = False, json: bool = False) -> int:
     """Resume sends. For each open order, the rails are first asked about attempts that may be lost."""
-    from synccash.administration.recovery import release_recovery
+    from synccash.administration.maintenance.recovery import release_recovery
 
     return _print(release_recovery(settings(), reason, other_key=other_key), as_json=json)
 

@@ -79,7 +79,7 @@ def migrate() -> int:
 
     With SYNCCASH_MIGRATION_DATABASE_URL, migrates as that role, and gives the service's own role its rights.
     """
-    from synccash.administration.migrating import migrate_and_grant
+    from synccash.administration.maintenance.migrating import migrate_and_grant
     from synccash.stores.postgres.migrations import MigrationError
     from synccash.stores.postgres.runtime_role import RuntimeRoleError
 

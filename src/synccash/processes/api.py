@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from synccash.administration.operators import Operators
-from synccash.administration.passwords import PasswordHashes
+from synccash.administration.operators.operators import Operators
+from synccash.administration.operators.passwords import PasswordHashes
 from synccash.administration.routing_settings import health_settings, probing, rail_floats, routing_rules
 from synccash.engine.dispatch.account_book import StoredAccountBook
 from synccash.engine.dispatch.float_watch import FloatWatch
@@ -626,9 +626,9 @@ def work(settings: Settings) -> int:
 def application(service: Service, settings: Settings) -> App:
     """The HTTP API over the live parts of a process."""
     # Imported here because the worker and the commands that only check settings need no web framework.
-    from synccash.administration.approved_actions import ApprovedActions
     from synccash.administration.audit import AuditLog
-    from synccash.administration.four_eyes import FourEyes
+    from synccash.administration.operators.approved_actions import ApprovedActions
+    from synccash.administration.operators.four_eyes import FourEyes
     from synccash.administration.service import Administration
     from synccash.api.app import create_app
     from synccash.api.v1.management import Management

@@ -13,8 +13,8 @@ from synccash.administration.balances import (
     require_merchant,
     unconfirmed_credit,
 )
-from synccash.administration.four_eyes import ActionRule, parameter
-from synccash.administration.operators import Operators
+from synccash.administration.operators.four_eyes import ActionRule, parameter
+from synccash.administration.operators.operators import Operators
 from synccash.administration.service import Administration
 from synccash.engine.commit_builder import render
 from synccash.engine.engine import Engine

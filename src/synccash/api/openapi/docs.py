@@ -11,11 +11,11 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.routes import HTTPRoute
 
 from synccash.api.calls import OPTIONAL_BODY
-from synccash.api.openapi_examples import ANSWER_EXAMPLES, REQUEST_EXAMPLES
-from synccash.api.openapi_webhooks import EVENT_OBJECTS, webhooks
+from synccash.api.openapi.examples import ANSWER_EXAMPLES, REQUEST_EXAMPLES
+from synccash.api.openapi.problem_codes import PROBLEM_CODES, codes_of
+from synccash.api.openapi.reference_page import reference_page
+from synccash.api.openapi.webhooks import EVENT_OBJECTS, webhooks
 from synccash.api.problem import MEDIA_TYPE
-from synccash.api.problem_codes import PROBLEM_CODES, codes_of
-from synccash.api.reference_page import reference_page
 from synccash.api.route_scopes import ROUTE_SCOPES
 from synccash.api.schemas import (
     EndpointId,

@@ -14,7 +14,7 @@ import pyotp
 import structlog
 from pyotp.totp import TOTP
 
-from synccash.administration.passwords import PasswordHashes
+from synccash.administration.operators.passwords import PasswordHashes
 from synccash.payments.access import OperatorRole
 from synccash.payments.audit import AuditNote
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError

@@ -7,8 +7,8 @@ import msgspec
 
 from synccash.administration.database import BREAK_GLASS, database_actor, with_database
 from synccash.administration.errors import AdministrationError
-from synccash.administration.operators import Operators
-from synccash.administration.passwords import PasswordHashes
+from synccash.administration.operators.operators import Operators
+from synccash.administration.operators.passwords import PasswordHashes
 from synccash.engine.system import SystemClock, SystemIdentities
 from synccash.payments.access import OperatorRole
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from synccash.api.openapi_examples import ANSWER_EXAMPLES, EVENT
+from synccash.api.openapi.examples import ANSWER_EXAMPLES, EVENT
 from synccash.api.schemas import (
     ChallengedEndpointShown,
     DisabledEndpointShown,

@@ -1,0 +1,1 @@
+"""Maintenance by commands that open the database themselves; no server process imports it."""
