@@ -335,8 +335,8 @@ class ClaimContract:
     async def test_concurrent_responses_to_one_order_are_all_the_same(self, world: World):
         await opened(world)
         given = [StoredAnswer(200 + n, b"%d" % n) for n in range(8)]
-        told = await asyncio.gather(*(world.order_store.answer("pay_1", one) for one in given))
-        assert len(set(told)) == 1
+        answers = await asyncio.gather(*(world.order_store.answer("pay_1", one) for one in given))
+        assert len(set(answers)) == 1
 
     async def test_a_reference_is_used_for_one_payment_only(self, world: World):
         case = await opened(world, reference="invoice 7")
@@ -794,10 +794,10 @@ class RefundContract:
         after = await read(world, case)
         assert (after.order.amount_refunded, after.attempts[0].refund_reserved) == (60, 60)
         assert await world.order_store.open(refund_opening(case, 2, 41)) == NotRefundable(40)
-        told = await world.order_store.refund("re_1")
-        assert told is not None
+        refund = await world.order_store.refund("re_1")
+        assert refund is not None
         assert await world.order_store.record(
-            commit(told, replace(came, inquiries=9), contradiction="late_success")
+            commit(refund, replace(came, inquiries=9), contradiction="late_success")
         )
         again = await read(world, case)
         assert (again.order, again.attempts) == (after.order, after.attempts)
@@ -825,9 +825,9 @@ class RefundContract:
             amount_received=60,
         )
         assert await world.order_store.record(commit(refund, first, contradiction="late_success"))
-        told = await world.order_store.refund("re_1")
-        assert told is not None
-        assert await world.order_store.record(commit(told, order={"status": RefundStatus.FAILED}))
+        refund = await world.order_store.refund("re_1")
+        assert refund is not None
+        assert await world.order_store.record(commit(refund, order={"status": RefundStatus.FAILED}))
         after = await read(world, case)
         assert (after.order.amount_refunded, after.attempts[0].refund_reserved) == (60, 60)
 

@@ -120,7 +120,7 @@ class Ear:
     """Hears callbacks, in the order in which they come."""
 
     def __init__(self):
-        self.heard = asyncio.Queue()
+        self.callbacks = asyncio.Queue()
         self.history = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
@@ -134,12 +134,12 @@ class Ear:
             "body": await request.json(),
         }
         self.history.append(callback)
-        self.heard.put_nowait(callback)
+        self.callbacks.put_nowait(callback)
         await self.may_answer.wait()
         return web.Response()
 
     async def next(self):
-        return await asyncio.wait_for(self.heard.get(), 30)
+        return await asyncio.wait_for(self.callbacks.get(), 30)
 
 
 @contextlib.asynccontextmanager

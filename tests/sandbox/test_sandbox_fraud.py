@@ -150,8 +150,8 @@ async def test_a_service_that_fails_once_is_asked_again(world, service):
     ask = guarded(service, FRAUD_DETECTION, registry.breaker("fraud"), registry.budget("fraud"), sleep=heal)
     assert (await ask(PAYMENT)).outcome is RiskOutcome.ALLOW
     assert len(await questions(world)) == 2
-    told = registry.budgets()["fraud"].statistics()
-    assert (told.successes, told.retries, told.last_attempts) == (1, 1, 2)
+    statistics = registry.budgets()["fraud"].statistics()
+    assert (statistics.successes, statistics.retries, statistics.last_attempts) == (1, 1, 2)
 
 
 async def test_after_five_failures_a_sick_service_is_left_alone(world, service):

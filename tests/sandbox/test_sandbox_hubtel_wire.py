@@ -7,13 +7,13 @@ from sandbox.momo import PAYER
 
 
 async def test_a_collection_is_pending_in_pascal_case_and_paid_in_camel_case(hubtel, ear):
-    taken = await hubtel.receive(PrimaryCallbackUrl=f"{ear.url}/told")
+    taken = await hubtel.receive(PrimaryCallbackUrl=f"{ear.url}/callback")
     assert (taken.status, taken.body["ResponseCode"]) == (200, "0001")
     assert taken.body["Data"]["ClientReference"] == hubtel.reference
     assert (taken.body["Data"]["Amount"], taken.body["Data"]["AmountCharged"]) == (25.05, 25.52)
-    told = await ear.next()
-    assert (told["method"], told["body"]["ResponseCode"]) == ("POST", "0000")
-    assert told["body"]["Data"]["OrderId"] == taken.body["Data"]["TransactionId"]
+    callback = await ear.next()
+    assert (callback["method"], callback["body"]["ResponseCode"]) == ("POST", "0000")
+    assert callback["body"]["Data"]["OrderId"] == taken.body["Data"]["TransactionId"]
     status = (await hubtel.status()).body
     assert (status["responseCode"], status["data"]["status"]) == ("0000", "Paid")
     assert (status["data"]["amount"], status["data"]["currencyCode"]) == (25.05, None)
@@ -23,7 +23,7 @@ async def test_a_collection_is_pending_in_pascal_case_and_paid_in_camel_case(hub
 
 async def test_a_collection_that_failed_is_unpaid_like_one_that_waits(hubtel, ear):
     await hubtel.script(end="WRONG_PIN")
-    await hubtel.receive(PrimaryCallbackUrl=f"{ear.url}/told")
+    await hubtel.receive(PrimaryCallbackUrl=f"{ear.url}/callback")
     assert (await ear.next())["body"]["ResponseCode"] == "2001"
     failed = (await hubtel.status()).body
     await hubtel.script(end="NEVER")
@@ -36,7 +36,7 @@ async def test_a_collection_that_failed_is_unpaid_like_one_that_waits(hubtel, ea
 
 async def test_callbacks_may_come_twice(hubtel, ear):
     await hubtel.world.control("PUT", "hubtel/faults", {"callbacks": "duplicate"})
-    await hubtel.receive(PrimaryCallbackUrl=f"{ear.url}/told")
+    await hubtel.receive(PrimaryCallbackUrl=f"{ear.url}/callback")
     assert (await ear.next())["body"] == (await ear.next())["body"]
     assert len((await hubtel.book())["debits"]) == 1
 
@@ -98,7 +98,7 @@ async def test_a_status_can_be_kept_back_for_the_first_minutes(hubtel):
 
 @pytest.mark.parametrize("path", ["transactions/status", "status"])
 async def test_money_that_was_sent_out_is_found_by_both_spellings_of_its_path(hubtel, ear, path):
-    taken = await hubtel.send(PrimaryCallbackURL=f"{ear.url}/told")
+    taken = await hubtel.send(PrimaryCallbackURL=f"{ear.url}/callback")
     assert (taken.body["ResponseCode"], taken.body["Data"]["AmountDebited"]) == ("0001", 0.0)
     assert (await ear.next())["body"]["ResponseCode"] == "0000"
     found = await hubtel.call("GET", f"/api/merchants/{PREPAID}/{path}?clientReference={hubtel.reference}")

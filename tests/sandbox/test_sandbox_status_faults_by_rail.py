@@ -44,7 +44,7 @@ class PaystackCharge(Case):
         await self.client.charge()
         self.reference = self.client.reference
 
-    async def told(self):
+    async def inquire(self):
         answer = await self.client.verify()
         return Told(answer, answer.body.get("data"), ("status", "amount", "currency", "reference"))
 
@@ -58,7 +58,7 @@ class PaystackTransfer(PaystackCharge):
         await self.client.transfer()
         self.reference = self.client.reference
 
-    async def told(self):
+    async def inquire(self):
         answer = await self.client.verify_transfer()
         return Told(answer, answer.body.get("data"), ("status", "amount", "currency", "reference"))
 
@@ -81,7 +81,7 @@ class PaystackRefund(PaystackTransfer):
             await self.client.wants_events(ear)
         self.number = (await self.client.refund(amount=self.amount)).body["data"]["id"]
 
-    async def told(self):
+    async def inquire(self):
         answer = await self.client.call("GET", f"/refund/{self.number}")
         return Told(answer, answer.body.get("data"), ("status", "amount", "currency", "reference"))
 
@@ -96,7 +96,7 @@ class HubtelReceive(Case):
         await self.client.receive(**({} if ear is None else {"PrimaryCallbackUrl": ear.url}))
         self.reference = self.client.reference
 
-    async def told(self):
+    async def inquire(self):
         answer = await self.client.status()
         return Told(answer, answer.body.get("data"), ("status", "amount", "currencyCode", "clientReference"))
 
@@ -112,7 +112,7 @@ class HubtelSend(HubtelReceive):
         await self.client.send(**({} if ear is None else {"PrimaryCallbackURL": ear.url}))
         self.reference = self.client.reference
 
-    async def told(self):
+    async def inquire(self):
         answer = await self.client.send_status()
         names = ("transactionStatus", "Amount", "currencyCode", "ClientReference")
         return Told(answer, answer.body.get("Data"), names)
@@ -137,7 +137,7 @@ class PawapayDeposit(Case):
     async def order(self):
         await self.client.deposit()
 
-    async def told(self):
+    async def inquire(self):
         answer = await self.client.call("GET", f"/v2/{self.path}/{self.reference}")
         names = ("status", "amount", "currency", self.id_field)
         return Told(answer, answer.body.get("data"), names)
@@ -196,9 +196,9 @@ async def occurred(case):
 async def test_another_amount_is_named_and_booked(case):
     await case.client.faults(other_amount_rate=1.0)
     await case.send()
-    told = await case.told()
-    assert told.status in SUCCEEDED
-    assert told.amount == case.amount + 100
+    answer = await case.inquire()
+    assert answer.status in SUCCEEDED
+    assert answer.amount == case.amount + 100
     assert case.booked(await case.client.book()) == [case.amount + 100]
     assert await occurred(case) == {"other_amount": 1}
 
@@ -206,16 +206,16 @@ async def test_another_amount_is_named_and_booked(case):
 async def test_another_currency_is_named_where_one_is(case):
     await case.client.faults(other_currency_rate=1.0)
     await case.send()
-    told = [await case.told() for _ in range(2)]
+    answers = [await case.inquire() for _ in range(2)]
     wanted = "NGN" if case.names_currency else None
-    assert [one.currency for one in told] == [wanted, wanted]
+    assert [one.currency for one in answers] == [wanted, wanted]
     assert await occurred(case) == ({"other_currency": 2} if case.names_currency else {})
 
 
 async def test_another_reference_is_named_three_times_where_one_is(case):
     await case.client.faults(other_reference_rate=1.0)
     await case.send()
-    named = [(await case.told()).reference for _ in range(4)]
+    named = [(await case.inquire()).reference for _ in range(4)]
     if case.names_reference:
         assert named == [REFERENCE] * 3 + [case.reference]
         assert await occurred(case) == {"other_reference": 3}
@@ -227,9 +227,9 @@ async def test_what_was_found_pending_is_not_found_three_times_across_a_restart(
     await case.client.faults(not_found_after_found_rate=1.0)
     await stay_pending(case)
     await case.send()
-    found = [(await case.told()).is_found for _ in range(3)]
+    found = [(await case.inquire()).is_found for _ in range(3)]
     await case.client.world.sleep_through(0)
-    found += [(await case.told()).is_found for _ in range(2)]
+    found += [(await case.inquire()).is_found for _ in range(2)]
     assert found == [True, False, False, False, True]
     assert await occurred(case) == {"not_found_after_found": 3}
 
@@ -237,10 +237,10 @@ async def test_what_was_found_pending_is_not_found_three_times_across_a_restart(
 async def test_money_moves_after_a_failure(case):
     await case.client.faults(failed_then_success_rate=1.0, late_success_after_ms=60_000)
     await case.send()
-    assert (await case.told()).status in FAILED
+    assert (await case.inquire()).status in FAILED
     assert case.booked(await case.client.book()) == []
     await case.client.world.sleep_through(61)
-    assert (await case.told()).status in SUCCEEDED
+    assert (await case.inquire()).status in SUCCEEDED
     assert case.booked(await case.client.book()) == [case.amount]
     assert await occurred(case) == {"failed_then_success": 1}
 
@@ -253,6 +253,6 @@ async def test_a_failure_is_called_back_while_the_order_is_open(case, ear):
         assert await occurred(case) == {}
         return
     assert case.call_back((await ear.next())["body"])
-    assert (await case.told()).status not in SUCCEEDED
+    assert (await case.inquire()).status not in SUCCEEDED
     assert case.booked(await case.client.book()) == []
     assert await occurred(case) == {"callback_failure": 1}

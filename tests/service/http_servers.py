@@ -57,12 +57,12 @@ class WebhookReceiver:
     """Webhooks that a merchant's server received, as (headers, body). It answers with status `answer`."""
 
     url: str
-    heard: "queue.Queue[tuple[dict[str, str], bytes]]" = field(default_factory=queue.Queue)
+    requests: "queue.Queue[tuple[dict[str, str], bytes]]" = field(default_factory=queue.Queue)
     answer: int = 204
 
     def next(self) -> tuple[dict[str, str], bytes]:
         """Wait for a webhook."""
-        return self.heard.get(timeout=30)
+        return self.requests.get(timeout=30)
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def webhook_receiver() -> Iterator[WebhookReceiver]:
                 self.send_response(200)
             else:
                 answer = b""
-                receiver.heard.put((dict(self.headers.items()), body))
+                receiver.requests.put((dict(self.headers.items()), body))
                 self.send_response(receiver.answer)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()

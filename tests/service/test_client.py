@@ -242,7 +242,7 @@ async def test_webhooks_are_verified_rotated_and_delivered_again(
         assert (event.type, event.object.id) == ("payout.succeeded", payout.id)
     finally:
         await got(cash.delete_webhook_endpoint(endpoint.id))
-    assert merchant.heard.empty()
+    assert merchant.requests.empty()
 
 
 async def test_endpoints_are_listed_changed_and_removed(cash: Any):

@@ -102,9 +102,9 @@ async def _ensure(connection: Connection, role: str, password: str | None) -> No
         )
     if await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role):
         return
-    told = f"run as a superuser: CREATE ROLE \"{role}\" LOGIN PASSWORD '…'; then `synccash migrate` again"
+    advice = f"run as a superuser: CREATE ROLE \"{role}\" LOGIN PASSWORD '…'; then `synccash migrate` again"
     if password is None:
-        raise RuntimeRoleError(f"the role {role} does not exist: {told}")
+        raise RuntimeRoleError(f"the role {role} does not exist: {advice}")
     statement = await connection.fetchval(
         "SELECT format('CREATE ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)", role, password
     )
@@ -112,7 +112,7 @@ async def _ensure(connection: Connection, role: str, password: str | None) -> No
         await connection.execute(statement)
     except asyncpg.InsufficientPrivilegeError as error:
         raise RuntimeRoleError(
-            f"the role {role} does not exist, and the owner may not create it: {told}"
+            f"the role {role} does not exist, and the owner may not create it: {advice}"
         ) from error
 
 
