@@ -16,6 +16,7 @@ MODULES = {
         "get_provider_circuit_breaker",
         "retry_payment_provider_call",
     ),
+    "synccash.resilience.http": ("HttpClassifier",),
     "synccash.resilience.registry": ("Registry",),
     "synccash.resilience.profiles": ("PROFILES", "Profile"),
     "synccash.resilience.testing": None,
