@@ -17,13 +17,13 @@ up: .venv/run
 	$(BIN)/synccash up
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Which lines and branches the tests run, in all their processes too; those that are killed leave no record.
 # PART=tests/client runs only these tests. The report is also in htmlcov/index.html.
 coverage: .venv/dev
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PART); code=$$?; \
+	$(BIN)/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PART); code=$$?; \
 		$(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report; exit $$code
 
 # Real processes under real trouble. In the first one a payment is debited twice on purpose, to try the audit.

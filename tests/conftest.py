@@ -11,9 +11,12 @@ pytest_plugins = ["servers_fixture", "stoppable_valkey"]
 MEMORY = "/dev/shm"
 ENOUGH_BYTES = 4 * 2**30
 
-# The tests kill processes, never the machine: what they store may as well be in memory, and copies of databases
-# are several times as fast there.
-if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK | os.X_OK):
-    if shutil.disk_usage(MEMORY).free >= ENOUGH_BYTES:
-        os.environ["TMPDIR"] = MEMORY
-        tempfile.tempdir = None
+# The tests kill processes, never the machine: what they store may as well be in memory, and copies of
+# databases are several times as fast there.
+if (
+    "TMPDIR" not in os.environ
+    and os.access(MEMORY, os.W_OK | os.X_OK)
+    and shutil.disk_usage(MEMORY).free >= ENOUGH_BYTES
+):
+    os.environ["TMPDIR"] = MEMORY
+    tempfile.tempdir = None

@@ -4,11 +4,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyotp
+from argon2 import PasswordHasher
 
 from synccash.administration.operators.operators import Operators
+from synccash.administration.operators.passwords import PasswordHashes
 from synccash.payments.access import OperatorRole
 
 PASSWORD = "correct horse battery"
+
+
+def quick_passwords() -> PasswordHashes:
+    """Hashes that cost nearly nothing. They hold their parameters, so that the service verifies them too."""
+    return PasswordHashes(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ import pytest_asyncio
 from litestar.routes import HTTPRoute
 
 from api.served import served
-from service.operators import PASSWORD, bearer, enrolled, token_of
+from service.operators import PASSWORD, bearer, enrolled, quick_passwords, token_of
 from synccash.administration.operators.operators import Operators
 from synccash.administration.operators.passwords import PasswordHashes
 from synccash.api import app as api_app
@@ -160,7 +160,8 @@ async def test_an_unknown_name_costs_the_same_work_as_a_known_one(operators):
     assert verified == [True, False]
 
 
-async def test_sign_ins_wait_for_one_hash_at_a_time_and_a_crowd_is_refused(operators):
+async def test_sign_ins_wait_for_one_hash_at_a_time_and_a_crowd_is_refused():
+    passwords = PasswordHashes()
     ticks = 0
 
     async def tick():
@@ -170,9 +171,10 @@ async def test_sign_ins_wait_for_one_hash_at_a_time_and_a_crowd_is_refused(opera
             await asyncio.sleep(0.002)
 
     ticking = asyncio.create_task(tick())
-    tries = [operators.passwords.verify(None, "guess") for _ in range(12)]
+    tries = [passwords.verify(None, "guess") for _ in range(12)]
     results = await asyncio.gather(*tries, return_exceptions=True)
     ticking.cancel()
+    passwords.close()
     assert [one for one in results if not isinstance(one, SignInThrottledError)] == [False] * 8
     assert ticks > 8, "the event loop ran while passwords were hashed"
 
@@ -336,7 +338,7 @@ async def test_over_http_an_operator_enrols_signs_in_and_signs_out(database_url)
 async def opened_operators(database_url):
     """The operators of a database, as a second process has them."""
     pool = await connect(database_url, min_size=0, max_size=4)
-    passwords = PasswordHashes()
+    passwords = quick_passwords()
     try:
         database = Database(pool)
         yield Operators(

@@ -21,9 +21,8 @@ from servers_fixture import fresh_database
 from service.in_process import GENEROUS, RunningService, running_service
 from service.installation import Answer, call, wait_until
 from service.objects import NUMBER, REVIEWED, objects_of
-from service.operators import token_of
+from service.operators import quick_passwords, token_of
 from synccash.administration.operators.operators import Operators
-from synccash.administration.operators.passwords import PasswordHashes
 from synccash.api.roles import OPERATORS_ONLY, ROUTE_ROLES
 from synccash.api.route_scopes import ROUTE_SCOPES
 from synccash.engine.system import SystemClock, SystemIdentities
@@ -232,7 +231,7 @@ def callers(matrix: Matrix) -> Callers:
 
 async def made_callers(database_url: str) -> Callers:
     pool = await connect(database_url, min_size=0, max_size=2)
-    passwords = PasswordHashes()
+    passwords = quick_passwords()
     try:
         database = Database(pool)
         keys = PostgresKeys(database)
