@@ -3,6 +3,7 @@
 ResilienceError
 ├── CircuitOpenError                     a breaker refused the call; nothing was sent
 ├── BulkheadFullError                    too many calls are running already; nothing was sent
+├── RateExceededError                    the turn of a call would come too late; nothing was sent
 ├── DeadlineExceededError(TimeoutError)  the deadline has passed before an attempt could start
 └── AttemptTimeoutError(TimeoutError)    one attempt took too long and was interrupted
 
@@ -56,6 +57,23 @@ class BulkheadFullError(ResilienceError):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.limit} calls are running and {self.queue} are waiting"
+
+
+class RateExceededError(ResilienceError):
+    """The turn of a call of `name` would come later than it may wait, or too many calls wait already.
+
+    `retry_after`: seconds until its turn would have come. `queue`: calls that were waiting.
+    """
+
+    __slots__ = FIELDS = ("name", "retry_after", "queue")
+
+    def __init__(self, name: str, retry_after: float, queue: int) -> None:
+        self.name = name
+        self.retry_after = retry_after
+        self.queue = queue
+
+    def __str__(self) -> str:
+        return f"{self.name}: the turn would come in {self.retry_after:.3g} s; {self.queue} calls are waiting"
 
 
 class DeadlineExceededError(ResilienceError, TimeoutError):

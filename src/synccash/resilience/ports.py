@@ -1,4 +1,4 @@
-"""The protocol of the processes that share circuit breakers.
+"""The protocols of the processes that share circuit breakers and rates.
 
 Each breaker decides locally. An implementation of the protocol sends transitions to other processes in the
 background; a lost message delays them but never blocks a call.
@@ -32,4 +32,15 @@ class Cluster(Protocol):
 
     async def peers(self) -> Sequence[Peer]:
         """Return the other live processes; empty while they cannot be reached."""
+        ...
+
+
+class SharedRate(Protocol):
+    """The turns of rates, counted by several processes together."""
+
+    async def take(self, name: str, interval_s: float, burst: int) -> float | None:
+        """Take a turn of the rate `name` and return 0, or return the seconds until the next one.
+
+        None: the store is away. Never raises, except for cancellation; a turn may then have been used.
+        """
         ...

@@ -9,6 +9,7 @@ with replaced_registry(): ...  # get_provider_circuit_breaker uses a new registr
 """
 
 import asyncio
+import heapq
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from threading import RLock
@@ -22,33 +23,80 @@ __all__ = ["FakeClock", "attempts", "no_wait", "replaced_registry"]
 
 
 class FakeClock:
-    """A monotonic clock in seconds that only moves when it is told to. Call it to read it.
+    """A monotonic clock in seconds that moves without waiting. Call it to read it.
 
-    `sleep` and `sleep_sync` move it by the time to sleep and return at once; `slept` lists those times.
+    `sleep` waits in fake time: when all tasks of the event loop wait, the clock moves to the earliest end of
+    a sleep, so that sleeps at the same time overlap. Waiting for a socket or a thread is waiting too.
+    `sleep_sync` moves the clock and returns at once. `slept` lists the times of both, in seconds.
     """
 
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
         self.slept: list[float] = []
+        self._sleeps: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._count = 0
+        self._watched: asyncio.AbstractEventLoop | None = None
 
     def __call__(self) -> float:
         return self.now
 
     def move(self, seconds: float) -> None:
-        """Move the clock forward. Raises ValueError for negative seconds."""
+        """Move the clock forward and end the sleeps that are over. Raises ValueError for negative seconds."""
         if seconds < 0:
             raise ValueError("a monotonic clock never goes back")
         self.now += seconds
+        while self._sleeps and self._sleeps[0][0] <= self.now:
+            _, _, over = heapq.heappop(self._sleeps)
+            if not over.done():
+                over.get_loop().call_soon_threadsafe(_end, over)
 
     def sleep_sync(self, seconds: float) -> None:
         """Move the clock by `seconds` instead of waiting."""
         self.slept.append(seconds)
-        self.move(seconds)
+        self.move(max(0.0, seconds))
 
     async def sleep(self, seconds: float) -> None:
-        """Move the clock by `seconds` instead of waiting, and let other tasks run once."""
-        self.sleep_sync(seconds)
-        await asyncio.sleep(0)
+        """Wait `seconds` of fake time."""
+        self.slept.append(seconds)
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[None] = loop.create_future()
+        self._count += 1
+        heapq.heappush(self._sleeps, (self.now + seconds, self._count, over))
+        if self._watched is not loop:
+            self._watched = loop
+            loop.call_soon(self._watch, loop, 0)
+        await over
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, quiet_turns: int) -> None:
+        """Move the clock when nothing else happens in the loop."""
+        while self._sleeps and self._sleeps[0][2].done():  # cancelled
+            heapq.heappop(self._sleeps)
+        if not self._sleeps or self._watched is not loop:
+            self._watched = None if self._watched is loop else self._watched
+            return
+        quiet_turns = quiet_turns + 1 if all(map(_is_waiting, asyncio.all_tasks(loop))) else 0
+        # A callback may be on its way that wakes a task.
+        if quiet_turns > _QUIET_TURNS:
+            quiet_turns = 0
+            self.move(max(0.0, self._sleeps[0][0] - self.now))
+        loop.call_soon(self._watch, loop, quiet_turns)
+
+
+_QUIET_TURNS = 3
+
+
+def _end(sleep: asyncio.Future[None]) -> None:
+    if not sleep.done():
+        sleep.set_result(None)
+
+
+def _is_waiting(task: asyncio.Task[object]) -> bool:
+    # As anyio's wait_all_tasks_blocked does it; asyncio has no public way.
+    waits_for: asyncio.Future[object] | None = getattr(task, "_fut_waiter", None)
+    return waits_for is not None and not waits_for.done()
 
 
 # Lists, because blocks of several threads or tasks may end in any order.
