@@ -26,8 +26,8 @@ COUNTED: ContextVar["Operations | None"] = ContextVar("counted", default=None)
 RATIO_MAX = 2.3
 """Of the operations for an input to those for half of it. 2 is linear."""
 FIXED = 6_000
-"""Operations of any request that may vary with caches and timers, not with the input: a callback that is paced
-costs 700, one whose token is looked up 4,900."""
+"""Operations of any request that may vary with caches and timers, not with the input: a callback that is
+paced costs 700, one whose token is looked up 4,900."""
 SIZE = 16_000
 
 
