@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from drill.deployment import Deployment, deployed
 from matrix.codes import ENDS, EXPIRED, KNOWN_5XX, REFUSALS, SAID, Meaning, NobodyKnows, NotNow, Refused
 from matrix.faults import FAULTS, End, Fault, Late, is_a_cell
 from synccash.payments.case import Claim, Commit
+from synccash.payments.errors import StoreUnavailableError
 from synccash.payments.payer import Msisdn, Payer
 from synccash.payments.payment import StatusDetail
 from synccash.payments.payout import Payee
@@ -229,15 +231,18 @@ class Row(Deployment):
         engine, claim = self.processes[0].engine, Claim("m_matrix:test", name, b"m" * 32)
         given: dict[str, Any] = {"tenant": TENANT, "amount": amount}
         if back is not None:
-            reply = await engine.refund_payment(RefundRequest(**given, payment_id=back), claim)
+            refund = RefundRequest(**given, payment_id=back)
+            reply = await _repeated(lambda: engine.refund_payment(refund, claim))
             return msgspec.json.decode(reply.body)["id"]
         number = Msisdn.parse("0241234567")
         given |= {"currency": "GHS", "reference": f"order {amount} {name}"[:64], "rail": self.rail}
         given |= {"expires_in_s": expires_in_s}
         if self.operation is Operation.PAYOUT:
-            reply = await engine.pay_out(PayoutRequest(**given, payee=Payee(number)), claim)
+            payout = PayoutRequest(**given, payee=Payee(number))
+            reply = await _repeated(lambda: engine.pay_out(payout, claim))
         else:
-            reply = await engine.initiate_payment(PaymentRequest(**given, payer=Payer(number)), claim)
+            payment = PaymentRequest(**given, payer=Payer(number))
+            reply = await _repeated(lambda: engine.initiate_payment(payment, claim))
         return msgspec.json.decode(reply.body)["id"]
 
     async def _paid(self, name: str, amount: int) -> str:
@@ -311,11 +316,11 @@ class Row(Deployment):
     async def _case(self, order_id: str) -> Any:
         match order_id.partition("_")[0]:
             case "re":
-                return await self.order_store.refund(order_id)
+                return await _repeated(lambda: self.order_store.refund(order_id))
             case "po":
-                return await self.order_store.payout(order_id)
+                return await _repeated(lambda: self.order_store.payout(order_id))
             case _:
-                return await self.order_store.payment(order_id)
+                return await _repeated(lambda: self.order_store.payment(order_id))
 
     async def _until(self, order_id: str, holds: Callable[[Any], Any]) -> Any:
         """The order's case, as soon as a commit makes this true of it."""
@@ -333,7 +338,7 @@ class Row(Deployment):
         """
         while not _is_final(case := await self._until(order_id, _is_parked)):
             self._commits[order_id].clear()
-            await self.order_store.hint_reference(self.rail, case.attempts[-1].reference)
+            await _repeated(partial(self.order_store.hint_reference, self.rail, case.attempts[-1].reference))
             await self._commit_of(order_id)
         return case
 
@@ -350,6 +355,13 @@ class Row(Deployment):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await self._commits[name].wait()
+
+
+async def _repeated(call: Callable[[], Awaitable[Any]]) -> Any:
+    """Repeat a call for which a busy machine's PostgreSQL had no connection in time, as a merchant would."""
+    while True:
+        with contextlib.suppress(StoreUnavailableError):
+            return await call()
 
 
 def _plain(reference: str) -> str:
