@@ -28,7 +28,7 @@ class Window:
     """What one window came to. `latencies_s`: of the victim's requests, from the moment each was due.
 
     `payment_ids` are those that the API answered with. `cpu`: shares of one core by role; `elsewhere` is what
-    programs that are not ours used.
+    programs that are not ours used. `aimed_per_s` and `answered_per_s`: requests of the attack.
     """
 
     name: str
@@ -41,6 +41,8 @@ class Window:
     cpu: dict[str, float] = field(default_factory=dict[str, float])
     blocked: list[Blocked] = field(default_factory=list[Blocked])
     ends: Counter[str] = field(default_factory=Counter[str])
+    aimed_per_s: float = 0.0
+    answered_per_s: float = 0.0
 
     def quantile_ms(self, share: float) -> float:
         """Return a quantile of the latencies in milliseconds."""
@@ -142,6 +144,8 @@ def window(
             found.answers.update(said["answers"])
             used["attacker"] += said["cpu_s"]
         used["elsewhere"] = max(0.0, busy - sum(used.values()))
+        found.aimed_per_s = sum(ATTACKS[one].per_s * share for one in names)
+        found.answered_per_s = sum(count for said, count in found.answers.items() if said.isdigit()) / took
         found.cpu = {role: cpu / took for role, cpu in used.items()}
     return found
 
