@@ -14,7 +14,7 @@ import msgspec
 
 from sim.book import Booked, Sending
 from sim.clock import EPOCH
-from sim.judge_work import work_verdict
+from sim.judge_work import FOLLOWS_WITHIN_S, MICROSECOND_S, work_verdict
 from sim.order_store import Version
 from sim.world import SETTINGS, World
 from synccash.engine.requests.review import Resolution
@@ -24,10 +24,6 @@ from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStat
 from synccash.payments.payout import Payout
 from synccash.payments.rail import Operation, RailStatus
 
-_MICROSECOND_S = 1e-6
-_FOLLOWS_WITHIN_S = 1.0
-"""How far a node's time may be from the order store's, where its own clock is wrong: an answer's way."""
-"""The order store's clock counts in these."""
 _LAST_LOOK_S = 70 * 3_600.0
 """What moves later than this may stay unseen: rails are last asked about three days after an attempt."""
 _ENDS = {"succeeded", "failed", "canceled"}
@@ -273,7 +269,7 @@ def _is_too_late(world: World, history: Sequence[Version], begun: Sending) -> bo
     opening = history[0]
     assert not isinstance(opening.order, Refund)
     expires_at = (opening.order.expires_at - EPOCH).total_seconds()
-    return begun.at >= expires_at + (_FOLLOWS_WITHIN_S if world.scenario.skews_s else 0.0)
+    return begun.at >= expires_at + (FOLLOWS_WITHIN_S if world.scenario.skews_s else 0.0)
 
 
 def _knowing(world: World) -> list[str]:
@@ -345,7 +341,7 @@ def _moved_on(world: World) -> list[str]:
 def _unsettled(world: World) -> list[str]:
     """A reference is sent again only when nobody has sent it for the settle time, twice that after the second
     send, and so on."""
-    slack_s = _FOLLOWS_WITHIN_S if world.scenario.skews_s else _MICROSECOND_S
+    slack_s = FOLLOWS_WITHIN_S if world.scenario.skews_s else MICROSECOND_S
     sent: dict[str, list[Sending]] = {}
     for rail in world.rails.values():
         for begun in rail.begun:

@@ -9,11 +9,15 @@ from itertools import pairwise
 from sim.book import Booked, Faults, Sending
 from sim.clock import EPOCH
 from sim.order_store import Version
-from sim.world import SETTINGS, World
+from sim.world import INQUIRY_TIMEOUT_S, SETTINGS, World
 from synccash.payments.attempt import Attempt, AttemptState
 from synccash.payments.payment import Payment, PaymentStatus, Refund, RefundStatus, StatusDetail
 from synccash.payments.rail import RailStatus
 
+MICROSECOND_S = 1e-6
+"""The order store's clock counts in these."""
+FOLLOWS_WITHIN_S = 1.0
+"""How far a node's time may be from the order store's, where its own clock is wrong: an answer's way."""
 _TOLD_OFTEN = 3
 _REVIEW_WITHIN_S = 5.0
 """How long after its expiry a lost order may be no human's matter, where nothing keeps the nodes from it."""
@@ -27,6 +31,7 @@ def work_verdict(world: World) -> list[str]:
         *_needless_takeovers(world),
         *_worked_on(world),
         *_not_under_review(world),
+        *_asked_after_expiry(world),
         *_waits_in_vain(world),
         *_hangs(world),
         *_untold_reversals(world),
@@ -93,12 +98,14 @@ def _not_under_review(world: World) -> list[str]:
     if scenario.partitions or scenario.unreadable or scenario.store_faults:
         return []
     slept_s = sum(SETTINGS.lease_s + (blow.pause_s or 1.0) for blow in scenario.blows)
-    # What is being asked or taken over at the expiry is done with it a lease and two answers later.
-    grace_s = _REVIEW_WITHIN_S + SETTINGS.lease_s + slept_s
     wrong: list[str] = []
     for row in world.order_store.rows.values():
         if isinstance(row.order, Refund):
             continue
+        # Work that began before the expiry may still be under way: after a callback or a takeover it asks
+        # about every attempt, one after the other. The lease is that of a worker that is gone.
+        asks_s = INQUIRY_TIMEOUT_S * max(0, len(row.attempts) - 1)
+        grace_s = _REVIEW_WITHIN_S + SETTINGS.lease_s + slept_s + asks_s
         told_by = (row.order.expires_at - EPOCH).total_seconds() + grace_s
         version = _at(row.history, told_by)
         if version is None or told_by > world.loop.time():
@@ -109,6 +116,30 @@ def _not_under_review(world: World) -> list[str]:
             wrong.append(
                 f"not under review: {order.id} is {order.status_detail} {grace_s:.0f} s after its expiry"
             )
+    return wrong
+
+
+def _asked_after_expiry(world: World) -> list[str]:
+    """A commit after the expiry that follows an inquiry about a lost order puts it under review at once. Only
+    a node that sleeps between the decision and its commit decides by an earlier time."""
+    scenario = world.scenario
+    slack_s = FOLLOWS_WITHIN_S if scenario.skews_s else MICROSECOND_S
+    slack_s += sum(blow.pause_s or 0.0 for blow in scenario.blows)
+    wrong: list[str] = []
+    for row in world.order_store.rows.values():
+        if isinstance(row.order, Refund):
+            continue
+        for before, after in pairwise(row.history):
+            late_s = (after.at - row.order.expires_at).total_seconds()
+            if late_s <= slack_s or after.order.status_detail is StatusDetail.UNDER_REVIEW:
+                continue
+            was = {attempt.id: attempt.inquiries for attempt in before.attempts}
+            lost = (a for a in after.attempts if a.state in (AttemptState.UNKNOWN, AttemptState.PREPARED))
+            if not after.order.status.is_final and any(a.inquiries > was.get(a.id, 0) for a in lost):
+                wrong.append(
+                    f"not under review: {row.order.id} was asked about and is {after.order.status_detail} "
+                    f"{late_s:.1f} s after its expiry"
+                )
     return wrong
 
 

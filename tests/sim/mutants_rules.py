@@ -6,6 +6,7 @@ Where a rule has more than one wall, its mutant breaks all of them: one that sta
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
 
 from sim import order_store as sim_order_store
@@ -342,6 +343,16 @@ def _blind_to_expiry(right: Any) -> Any:
     return ask_later
 
 
+def _judges_expiry_as_read(right: Any) -> Any:
+    """The expiry is judged by the time at which the order was read, however long its rails took to answer."""
+
+    def ask_later(self: Decisions, case: Any, after: Attempt, answer: Any) -> Any:
+        stopped: Any = SimpleNamespace(now=lambda: case.as_of)
+        return right(replace(self, clock=stopped), case, after, answer)
+
+    return ask_later
+
+
 def _sleeps_through_expiry(right: Any) -> Any:
     def before_expiry_s(self: Decisions, case: Any, after: Any, wait_s: float, resend_in_s: Any) -> float:
         return max(wait_s, 60.0)
@@ -449,6 +460,9 @@ RULE_MUTANTS: dict[str, tuple[Patch, ...]] = {
     "a late success of nothing is no news": ((Attempt, "with_late_money", _no_news),),
     "no order is resolved without a live attempt": ((ReviewRequests, "_resolved", _live_alone),),
     "an expired order is no human's matter": ((Decisions, "ask_later", _blind_to_expiry),),
+    "an order that expires while its rails are asked waits for the next turn": (
+        (Decisions, "ask_later", _judges_expiry_as_read),
+    ),
     "nobody looks at an order when it expires": ((Decisions, "_before_expiry_s", _sleeps_through_expiry),),
     "a payer is not told that his rail waits for a password": ((Decisions, "ask_later", _tells_no_payer),),
     "a cancelation shuts no worker out (2 walls)": ((CommitBuilder, "commit", _shuts_nobody_out),),
@@ -478,6 +492,11 @@ FOUND_BY: Mapping[str, tuple[str, ...]] = {
     "a send that never left is counted": ("shut",),
     "not found is final at every rail": ("vanished",),
     "an expired order is no human's matter": ("vanished", "wide", "ailing"),
+    "an order that expires while its rails are asked waits for the next turn": (
+        "acts_late",
+        "wide",
+        "vanished",
+    ),
     "nobody looks at an order when it expires": ("healing", "ailing"),
     "a payer is not told that his rail waits for a password": ("acts_late", "wide"),
     "a cancelation shuts no worker out (2 walls)": ("hasty",),

@@ -62,6 +62,7 @@ SETTINGS = EngineSettings(
     schedule=LADDER,
 )
 _OUTAGE = OutagePolicy(outcome=RiskOutcome.REVIEW)
+INQUIRY_TIMEOUT_S = 2.0
 HORIZON_S = 3_000.0
 SLOW_S = 950.0
 """Who waits longer is parked."""
@@ -268,7 +269,7 @@ class World:
             registry.breaker,
             registry.profile,
             clock,
-            DispatchSettings(attempt_timeout_s=2.0, inquiry_timeout_s=2.0),
+            DispatchSettings(attempt_timeout_s=2.0, inquiry_timeout_s=INQUIRY_TIMEOUT_S),
             self.random.random,
         )
         engine = build_engine(

@@ -407,8 +407,10 @@ class Decisions:
         """Schedule the next inquiry. When the schedule ends, the order goes under review, never to `failed`,
         and inquiries continue.
 
-        The order goes under review earlier when no further inquiry can tell how the prompt ended.
+        The order goes under review earlier when no further inquiry can tell how the prompt ended, and when it
+        is lost and has expired by now: the inquiries of one turn may take longer than the time it had left.
         """
+        answered = replace(case, as_of=self.clock.now())
         age = age_s(case, after)
         wait_s = self.timing.next_inquiry_s(after, age)
         order = with_status_of(case.order, after, now=self.clock.now(), action=answer.next_action)
@@ -422,9 +424,10 @@ class Decisions:
             and age >= failure_callback_due_s
         )
         is_lost = after.state is AttemptState.UNKNOWN or answer.status_at_rail is RailStatus.NOT_FOUND
-        resend_in_s = self.timing.resend_in_s(case, after)
+        # Silence counts up to the question, not up to its answer; the expiry counts now.
+        resend_in_s = None if is_expired(answered) else self.timing.resend_in_s(case, after)
         is_lost_for_good = (
-            is_lost and resend_in_s is None and (is_expired(case) or self._is_used_up(case, after))
+            is_lost and resend_in_s is None and (is_expired(answered) or self._is_used_up(case, after))
         )
         needs_review = is_callback_missing or is_lost_for_good or answer.refused_locally or case.money_moved
         if wait_s is None or needs_review or detail_before is StatusDetail.UNDER_REVIEW:
@@ -433,7 +436,7 @@ class Decisions:
         if wait_s is None:
             wait_s = self.timing.parked_s(case, after)
         elif is_lost and not is_lost_for_good:
-            wait_s = self._before_expiry_s(case, after, wait_s, resend_in_s)
+            wait_s = self._before_expiry_s(answered, after, wait_s, resend_in_s)
         if answer.retry_after_s is not None:
             wait_s = max(wait_s, answer.retry_after_s)
         facts: dict[str, str | None] = {"attempt": after.id, "standing": answer.status_at_rail}
