@@ -1,5 +1,6 @@
 """`synccash drill`: the findings of its audit, and one short drill with real processes."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -7,21 +8,35 @@ import pytest
 
 from drill.deployment import Deployment, deployed
 from drill.runs import database
+from order_store_contract import commit, opened, taken
+from payment_samples import NO_FUNDS
+from stores.postgres_world import PostgresWorld
 from synccash.drill.audit import audit_books
 from synccash.drill.command import run
 from synccash.drill.late_sends import TimelineEntry
 from synccash.drill.rails import RAILS, WITHOUT_DEDUPLICATION
-from synccash.drill.records import AttemptRecord, OrderRecord, read_orders
+from synccash.drill.records import (
+    AttemptRecord,
+    OrderRecord,
+    bring_rechecks_forward,
+    read_orders,
+    unfinished_rechecks,
+)
 from synccash.drill.report import terminal_report
-from synccash.drill.run import DrillOptions, DrillResult, wait_until_idle
+from synccash.drill.run import DrillError, DrillOptions, DrillResult, wait_for_rechecks, wait_until_idle
 from synccash.drill.sabotage import force_double_debit
 from synccash.drill.trouble import KINDS, RECORDS, missed
-from synccash.payments.case import Claim
+from synccash.payments.attempt import AttemptState
+from synccash.payments.case import Claim, ReleaseLease
 from synccash.payments.payer import Msisdn, Payer
+from synccash.payments.payment import PaymentStatus
 from synccash.payments.request import PaymentRequest, Tenant
 from synccash.rails import registry
 from synccash.sandbox import status_faults
 from synccash.sandbox.faults import Faults, Script, revised
+from synccash.stores.postgres.database import Database
+from synccash.stores.postgres.order_store import PostgresOrderStore
+from synccash.stores.postgres.pool import connect
 
 HEALED_AT = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
@@ -386,6 +401,36 @@ async def test_the_audit_names_the_double_debit_of_a_sabotaged_payment(servers, 
     printed = terminal_report(DrillOptions(payments=1, seed=1, kinds=()), result)
     assert f"double debit: {payment_id} (payment of 2500 pesewas" in printed
     assert f"sabotage: {payment_id} was debited twice on purpose, and the audit found it" in printed
+
+
+async def test_rechecks_are_done_when_no_order_is_held_or_due_soon(servers, migrated_template):
+    async with database(servers.database_url, migrated_template) as url:
+        pool = await connect(url, min_size=1, max_size=2)
+        store = PostgresOrderStore(Database(pool))
+        world = PostgresWorld(pool, store)
+        for number in (1, 2):
+            case = await opened(world, number)
+            declined = replace(case.attempts[0], state=AttemptState.DECLINED, failure=NO_FUNDS)
+            ended = {"status": PaymentStatus.FAILED}
+            assert await store.record(commit(case, declined, order=ended, lease=ReleaseLease(900.0)))
+
+        assert await unfinished_rechecks(pool, ["pay_1", "pay_2"]) == []
+        assert sorted(await bring_rechecks_forward(pool)) == ["pay_1", "pay_2"]
+        assert sorted(await unfinished_rechecks(pool, ["pay_1", "pay_2"])) == ["pay_1", "pay_2"]
+        held = await taken(world)
+        assert await store.record(commit(held["pay_1"], lease=ReleaseLease(900.0)))
+        # A worker still holds the second order.
+        await pool.execute("UPDATE payments SET due_at = now() + interval '1 hour' WHERE id = 'pay_2'")
+        assert await unfinished_rechecks(pool, ["pay_1", "pay_2"]) == ["pay_2"]
+        assert await store.record(commit(held["pay_2"], lease=ReleaseLease(5.0)))
+        with pytest.raises(DrillError, match=r"1 of 2 ended orders .* after 0 s: pay_2$"):
+            await wait_for_rechecks(pool, ["pay_1", "pay_2"], within_s=0.0)
+
+        await world.skip(5.0)
+        [again] = (await taken(world)).values()
+        assert await store.record(commit(again, lease=ReleaseLease(None)))
+        await wait_for_rechecks(pool, ["pay_1", "pay_2"], within_s=0.0)
+        await pool.close()
 
 
 def test_a_short_drill_with_real_processes_passes(capsys, tmp_path):

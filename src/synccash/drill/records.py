@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -137,15 +138,21 @@ async def is_work_left(pool: Pool) -> bool:
     return bool(await pool.fetchval(f"SELECT EXISTS ({_WORK_LEFT})"))
 
 
-async def bring_rechecks_forward(pool: Pool) -> int:
+async def bring_rechecks_forward(pool: Pool) -> list[str]:
     """Make the rechecks of failed attempts of ended orders due now, instead of in 15 minutes.
 
-    Returns the number of orders.
+    Returns the ids of the orders.
     """
-    brought = 0
-    for table in _TABLES:
-        brought += await pool.fetchval(_RECHECK.format(table=table))
-    return brought
+    return [row["id"] for table in _TABLES for row in await pool.fetch(_RECHECK.format(table=table))]
+
+
+async def unfinished_rechecks(pool: Pool, order_ids: Sequence[str]) -> list[str]:
+    """Return which of these ended orders a worker holds, or are due again within seconds.
+
+    A worker releases an order after its recheck: until the next one, minutes later, or, when the rail was not
+    asked or gave no clear answer, for some seconds.
+    """
+    return [row["id"] for row in await pool.fetch(_UNFINISHED, order_ids)]
 
 
 async def ended_and_due(pool: Pool) -> int:
@@ -174,21 +181,24 @@ _CONTRADICTED = "SELECT order_id FROM contradictions"
 _IS_OPEN = "(status NOT IN ('succeeded', 'failed', 'canceled'))"
 _OPEN = tuple(f"(SELECT count(*) FROM {table} WHERE {_IS_OPEN})" for table in _TABLES)  # noqa: S608
 _EXPIRES = {"payments": "expires_at", "refunds": "NULL::timestamptz", "payouts": "expires_at"}
-# Before it expires an order under review may still end by itself, unless its rail has moved other money.
+_IS_DUE = "due_at < now() + interval '10 seconds'"
 _ENDED_AND_DUE = tuple(
-    f"(SELECT count(*) FROM {table} WHERE NOT {_IS_OPEN} AND due_at < now() + interval '10 seconds')"  # noqa: S608
+    f"(SELECT count(*) FROM {table} WHERE NOT {_IS_OPEN} AND {_IS_DUE})"  # noqa: S608
     for table in _TABLES
 )
+_UNFINISHED = " UNION ALL ".join(
+    f"SELECT id FROM {table} WHERE id = ANY($1) AND (lease_until IS NOT NULL OR {_IS_DUE})"  # noqa: S608
+    for table in _TABLES
+)
+# Before it expires an order under review may still end by itself, unless its rail has moved other money.
 _WORK_LEFT = " UNION ALL ".join(
     f"""SELECT 1 FROM {table} WHERE {_IS_OPEN} AND (status_detail IS DISTINCT FROM 'under_review'
         OR {expires} > now() AND id NOT IN ({_CONTRADICTED}))"""  # noqa: S608 - from constants
     for table, expires in _EXPIRES.items()
 )
 _RECHECK = """
-    WITH brought AS (
-        UPDATE {table} o SET due_at = now()
-        WHERE o.status IN ('succeeded', 'failed', 'canceled') AND o.lease_until IS NULL
-            AND EXISTS (SELECT FROM attempts a WHERE a.order_id = o.id AND a.state = 'declined')
-        RETURNING 1
-    ) SELECT count(*) FROM brought
+    UPDATE {table} o SET due_at = now()
+    WHERE o.status IN ('succeeded', 'failed', 'canceled') AND o.lease_until IS NULL
+        AND EXISTS (SELECT FROM attempts a WHERE a.order_id = o.id AND a.state = 'declined')
+    RETURNING id
 """

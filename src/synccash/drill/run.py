@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,6 +26,7 @@ from synccash.drill.records import (
     ended_and_due,
     is_work_left,
     read_orders,
+    unfinished_rechecks,
 )
 from synccash.drill.sabotage import SabotageError, force_double_debit
 from synccash.drill.trouble import EVERY_RAIL, Control, Trouble, missed
@@ -38,9 +39,9 @@ RATE = 20
 """Payments a second."""
 _START_S = 60.0
 _POLL_S = 0.5
-_SETTLE_S = 25.0
-"""Work after an order's end, such as the refund of a surplus, begins within this time. Rechecks use a fifth
-of a rail's inquiry rate, shared by all processes, so some dozens of them take longer than other work."""
+_RECHECKED_WITHIN_S = 120.0
+"""Rechecks take at most this long. They use a fifth of a rail's inquiry rate, shared by all processes, and
+one that finds it used up is tried again some seconds later, so dozens of them take a while."""
 _LATE_MONEY_S = 5.0
 """How long after the last fault a rail may still move money for an order that it reported as failed."""
 # Known keys, because the audit reads the wallets of the drill's own orders.
@@ -185,7 +186,12 @@ async def _wait_for_ends(pool: Pool, trouble: Trouble) -> None:
     await asyncio.sleep(max(0.0, _LATE_MONEY_S - since_s))
     brought = await bring_rechecks_forward(pool)
     if brought:
-        trouble.note(f"{brought} ended orders with a failed attempt are checked again now, not in 15 minutes")
+        trouble.note(
+            f"{len(brought)} ended orders with a failed attempt are checked again now, not in 15 minutes"
+        )
+        await wait_for_rechecks(pool, brought)
+        trouble.note("all of them are checked")
+        # A recheck that finds late money may have opened a refund.
         await _wait_for_work(pool, trouble)
 
 
@@ -200,15 +206,32 @@ async def _wait_for_work(pool: Pool, trouble: Trouble) -> None:
 
 
 async def wait_until_idle(pool: Pool, seconds: float) -> None:
-    """Wait until no order has work left, for at most `seconds`, and for ended orders at most 8 s.
+    """Wait until no order has work left and no ended order is due, for at most `seconds`.
 
     Inquiries about an ended order may continue for days if its rail gives no clear answer.
     """
-    began = time.monotonic()
-    while (waited_s := time.monotonic() - began) < seconds:
-        is_settling = waited_s < _SETTLE_S and await ended_and_due(pool) > 0
-        if not is_settling and not await is_work_left(pool):
+    ends_at = time.monotonic() + seconds
+    while time.monotonic() < ends_at:
+        if not await is_work_left(pool) and not await ended_and_due(pool):
             return
+        await asyncio.sleep(_POLL_S)
+
+
+async def wait_for_rechecks(
+    pool: Pool, order_ids: Sequence[str], within_s: float = _RECHECKED_WITHIN_S
+) -> None:
+    """Wait until the rails have answered clearly about these ended orders.
+
+    Raises DrillError after `within_s`, naming the orders that are left.
+    """
+    ends_at = time.monotonic() + within_s
+    while left := await unfinished_rechecks(pool, order_ids):
+        if time.monotonic() >= ends_at:
+            names = ", ".join(left)
+            raise DrillError(
+                f"{len(left)} of {len(order_ids)} ended orders have no clear answer of their rails after "
+                f"{within_s:.0f} s: {names}"
+            )
         await asyncio.sleep(_POLL_S)
 
 
