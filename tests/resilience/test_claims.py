@@ -88,7 +88,7 @@ async def test_a_renewed_lease_is_not_taken_over(store, clock):
 async def test_a_claim_that_was_given_back_is_granted_again_at_once(store):
     await claim_key(store)
     assert await store.give_back("s", "k", 1)
-    assert await claim_key(store) == Granted(2, taken_over=True)
+    assert await claim_key(store) == Granted(2, taken_over=True, given_back=True)
 
 
 async def test_answers_expire_after_the_retention_but_claims_under_a_lease_do_not(store, clock):

@@ -45,10 +45,15 @@ class ClaimRecord:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The caller holds the claim. `taken_over`: an earlier holder may already have done the work."""
+    """The caller holds the claim. `taken_over`: an earlier holder may already have done the work.
+
+    `given_back`: the last holder ended the claim by itself with `give_back`; its lease did not expire. A store
+    that does not know leaves it False.
+    """
 
     fence: int
     taken_over: bool
+    given_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,8 @@ def claim(
         return InProgress(record.lease_until - now), None
     fence = record.fence + 1
     taken_over_record = replace(record, state=ClaimState.PROCESSING, fence=fence, lease_until=now + lease_s)
-    return Granted(fence, taken_over=True), taken_over_record
+    given_back = record.state is ClaimState.FAILED
+    return Granted(fence, taken_over=True, given_back=given_back), taken_over_record
 
 
 def renew(record: ClaimRecord, fence: int, *, now: float, lease_s: float) -> ClaimRecord | None:

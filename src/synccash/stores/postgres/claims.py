@@ -8,7 +8,15 @@ import msgspec
 
 from synccash.payments.case import SURPLUS_SCOPE
 from synccash.payments.errors import StoreUnavailableError
-from synccash.resilience.claims import ClaimAnswer, ClaimDecision, Granted, InProgress, Replayed, Reused
+from synccash.resilience.claims import (
+    ClaimAnswer,
+    ClaimDecision,
+    ClaimState,
+    Granted,
+    InProgress,
+    Replayed,
+    Reused,
+)
 from synccash.stores.batching import NaturalBatch
 from synccash.stores.encryption import Encryption, is_sealed
 from synccash.stores.postgres import sealing
@@ -25,7 +33,8 @@ _MAX_TRIES = 10
 # The insert takes over an expired or failed claim in the same step that finds it; other existing rows are
 # only read. The requested names are distinct: see `_claim_together`. OFFSET 0 keeps the read of a row in a
 # subquery of its own: it uses the index even in a plan that was made while the table was small, and it is
-# skipped for granted claims.
+# skipped for new claims. For a claim that was taken over it returns the row as the former holder left it; the
+# fence excludes a row that changed after the snapshot.
 _CLAIM = """
 WITH asked AS MATERIALIZED (
     SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::float8[])
@@ -41,12 +50,14 @@ granted AS (
         AND (r.state = 'failed' OR r.lease_until <= now())
     RETURNING scope, key, fence
 )
-SELECT asked.scope, asked.key, granted.fence, r.fingerprint, r.status, r.headers, r.body,
+SELECT asked.scope, asked.key, granted.fence, r.fingerprint, r.state, r.status, r.headers, r.body,
     extract(epoch FROM r.lease_until - now())::float8 AS held_for_s
 FROM asked LEFT JOIN granted USING (scope, key)
 LEFT JOIN LATERAL (
     SELECT * FROM request_claims c
-    WHERE granted.fence IS NULL AND c.scope = asked.scope AND c.key = asked.key OFFSET 0
+    WHERE granted.fence IS DISTINCT FROM 1 AND c.scope = asked.scope AND c.key = asked.key
+        AND (granted.fence IS NULL OR c.fence = granted.fence - 1)
+    OFFSET 0
 ) r ON true
 """
 _HELD_CLAIM = "scope = $1 AND key = $2 AND fence = $3 AND state = 'processing'"
@@ -255,7 +266,9 @@ def _decision(
     """Return the decision that a row means for a claim. None: another holder committed its claim after this
     statement's snapshot was taken, so the row must be read again. Raises DecryptionError."""
     if row["fence"] is not None and asked is first:
-        return Granted(row["fence"], taken_over=row["fence"] > 1)
+        return Granted(
+            row["fence"], taken_over=row["fence"] > 1, given_back=row["state"] == ClaimState.FAILED.value
+        )
     if row["fence"] is not None:
         return InProgress(first.lease_s) if asked.fingerprint == first.fingerprint else Reused()
     if row["fingerprint"] is None:
