@@ -5,7 +5,6 @@ import asyncio
 import httpx
 import pytest
 
-from synccash.api.problem import refuse
 from synccash.middleware.matching import Endpoint
 from synccash.middleware.request_guard import Caller
 from synccash.middleware.resilience import ResilienceMiddleware
@@ -28,7 +27,6 @@ class Work:
             self.app,
             endpoints=(Endpoint("POST", "/work", name="work", idempotent="required"),),
             identify=lambda scope: Caller(ip="127.0.0.1", tenant="a"),
-            refuse=refuse,
             claims=PostgresClaims(Database(pool)),
             lease_s=1.5,  # renewed every 0.5 s: a busy machine needs some of the rest
             unavailable=(StoreUnavailableError,),

@@ -9,14 +9,15 @@ import httpx
 import litestar
 import pytest
 
-from synccash.api.problem import refuse
-from synccash.middleware.idempotency_coordinator import CLAIM
+from synccash.middleware.idempotency_coordinator import CLAIM, nothing_done
 from synccash.middleware.matching import Endpoint
 from synccash.middleware.refusal import Refusal
 from synccash.middleware.request_guard import Caller, GuardDecision
 from synccash.middleware.resilience import ResilienceMiddleware
-from synccash.resilience.claims import Granted
+from synccash.resilience.claims import ClaimAnswer, Granted
+from synccash.resilience.idempotency import fingerprint, read_json
 from synccash.resilience.memory_claims import MemoryClaims
+from synccash.resilience.stored_answers import encode_answer
 
 ENDPOINTS = (
     Endpoint("POST", "/things", name="thing_creation", idempotent="required"),
@@ -32,6 +33,7 @@ class Shop:
     status: int = 201
     body_size: int = 0
     may_end: asyncio.Event = field(default_factory=asyncio.Event)
+    says_nothing_done: bool = False
     claims: list = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -40,6 +42,8 @@ class Shop:
         self.claims.append(scope.get(CLAIM))
         self.begun.set()
         await self.may_end.wait()
+        if self.says_nothing_done:
+            nothing_done(scope)
         if self.status == 599:
             raise RuntimeError("broken")
         return {"run": self.runs, "filler": "x" * self.body_size}
@@ -85,7 +89,7 @@ def in_litestar(shop):
 
 
 class World:
-    def __init__(self, framework, guard=None, claims=None):
+    def __init__(self, framework, guard=None, claims=None, may_rerun=None, lease_s=30.0):
         self.shop = Shop()
         self.shop.may_end.set()
         self.now = 0.0
@@ -97,10 +101,11 @@ class World:
             identify=lambda scope: Caller(
                 ip="127.0.0.1", tenant=dict(scope["headers"]).get(b"x-tenant", b"a").decode(), user="ama"
             ),
-            refuse=refuse,
             guard=guard,
             claims=self.claims,
             answer_max=2_000,
+            may_rerun=may_rerun,
+            lease_s=lease_s,
         )
         transport = httpx.ASGITransport(self.middleware, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://shop")
@@ -216,14 +221,139 @@ async def test_a_client_that_hangs_up_cancels_nothing(world):
     assert world.shop.runs == 1
 
 
-@pytest.mark.parametrize("status", [500, 503, 409, 429, 599])
-async def test_an_error_is_not_stored_and_a_repeat_runs_again_as_a_takeover(world, status):
+@pytest.mark.parametrize("status", [401, 403, 408, 409, 413, 425, 429])
+async def test_a_request_that_the_application_refused_runs_again(world, status):
     world.shop.status = status
-    first = await world.create()
-    assert first.status_code == (500 if status == 599 else status)
+    assert (await world.create()).status_code == status
     world.shop.status = 201
     assert (await world.create()).status_code == 201
-    assert world.shop.claims == [Granted(1, taken_over=False), Granted(2, taken_over=True)]
+    assert world.shop.claims == [
+        Granted(1, taken_over=False),
+        Granted(2, taken_over=True, given_back=True),
+    ]
+
+
+FAILURES = pytest.mark.parametrize("status", [500, 503, 599])
+"""599: the application raises an exception."""
+
+
+@FAILURES
+async def test_a_request_that_failed_with_an_unknown_outcome_never_runs_again(world, status):
+    world.shop.status = status
+    assert (await world.create()).status_code == (500 if status == 599 else status)
+    world.shop.status = 201
+    for _ in range(2):
+        repeat = await world.create()
+        assert (repeat.status_code, repeat.json()["code"]) == (409, "idempotency_outcome_unknown")
+        assert repeat.headers["retry-after"] == "30"
+    world.now += 31
+    assert (await world.create()).status_code == 409
+    assert world.shop.runs == 1
+
+
+@FAILURES
+async def test_a_request_that_says_that_nothing_was_done_runs_again(world, status):
+    world.shop.status = status
+    world.shop.says_nothing_done = True
+    await world.create()
+    world.shop.status = 201
+    assert (await world.create()).status_code == 201
+    assert (await world.create()).headers["idempotent-replayed"] == "true"
+    assert world.shop.runs == 2
+
+
+async def test_repeats_that_wait_for_a_request_that_fails_do_not_run():
+    world = World(bare)
+    world.shop.may_end.clear()
+    world.shop.status = 502
+    asked = [asyncio.create_task(world.create()) for _ in range(5)]
+    await world.shop.begun.wait()
+    world.shop.may_end.set()
+    assert [one.status_code for one in await asyncio.gather(*asked)] == [502] + [409] * 4
+    assert world.shop.runs == 1
+    await world.client.aclose()
+
+
+async def test_a_request_whose_process_died_does_not_run_again():
+    dead, next_process = World(bare), None
+    dead.shop.may_end.clear()
+    running = asyncio.create_task(dead.create())
+    await dead.shop.begun.wait()
+    next_process = World(bare, claims=dead.claims)
+    assert (await next_process.create()).json()["code"] == "idempotency_key_in_progress"
+    dead.now += 31
+    assert (await next_process.create()).json()["code"] == "idempotency_outcome_unknown"
+    assert next_process.shop.runs == 0
+    running.cancel()
+    dead.shop.may_end.set()
+    await dead.middleware.close()
+    for world in (dead, next_process):
+        await world.client.aclose()
+
+
+async def test_may_rerun_decides_about_a_request_with_an_unknown_outcome():
+    decisions, asked = [], []
+
+    async def may_rerun(request):
+        asked.append((request.identity.scope, request.identity.key, request.body))
+        return decisions.pop()
+
+    world = World(bare, may_rerun=may_rerun)
+    world.shop.status = 500
+    await world.create()
+    assert asked == []
+    world.shop.status = 201
+    decisions.append(False)
+    assert (await world.create()).status_code == 409
+    decisions.append(True)
+    rerun = await world.create()
+    assert (rerun.status_code, rerun.json()["run"]) == (201, 2)
+    assert (await world.create()).content == rerun.content
+    assert asked == [("a:POST /things", "k", b'{"a": 1, "b": 2}')] * 2
+    await world.client.aclose()
+
+
+async def test_an_answer_of_may_rerun_is_stored_and_replayed():
+    async def may_rerun(request):
+        return ClaimAnswer(201, (("location", "/things/7"),), b"found")
+
+    world = World(bare, may_rerun=may_rerun)
+    world.shop.status = 500
+    await world.create()
+    for _ in range(2):
+        found = await world.create()
+        assert (found.status_code, found.content, found.headers["location"]) == (201, b"found", "/things/7")
+    assert world.shop.runs == 1
+    await world.client.aclose()
+
+
+async def test_an_exception_in_may_rerun_runs_nothing_and_the_next_repeat_asks_again():
+    errors = [LookupError]
+
+    async def may_rerun(request):
+        if errors:
+            raise errors.pop()
+        return True
+
+    world = World(bare, may_rerun=may_rerun)
+    world.shop.status = 500
+    await world.create()
+    assert (await world.create()).status_code == 500
+    assert world.shop.runs == 1
+    world.shop.status = 201
+    assert (await world.create()).status_code == 201
+    await world.client.aclose()
+
+
+async def test_an_application_that_ends_without_a_whole_response_leaves_the_outcome_unknown():
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+    world = World(lambda shop: app)
+    assert (await world.create()).status_code == 500
+    assert (await world.create()).json()["code"] == "idempotency_outcome_unknown"
+    await world.client.aclose()
 
 
 async def test_a_404_of_the_application_is_stored_like_any_answer(world):
@@ -234,12 +364,15 @@ async def test_a_404_of_the_application_is_stored_like_any_answer(world):
     assert (again.status_code, again.headers["idempotent-replayed"]) == (404, "true")
 
 
-async def test_a_request_whose_claim_was_taken_over_does_not_send_its_own_answer(world):
+async def test_a_request_whose_claim_was_taken_over_and_run_does_not_send_its_own_answer(world):
+    async def may_rerun(request):
+        return True
+
     world.shop.may_end.clear()
     running = asyncio.create_task(world.create())
     await world.shop.begun.wait()
     world.now += 31
-    other = World(bare, claims=world.claims)
+    other = World(bare, claims=world.claims, may_rerun=may_rerun)
     assert (await other.create()).status_code == 201
     world.shop.may_end.set()
     late = await running
@@ -248,13 +381,96 @@ async def test_a_request_whose_claim_was_taken_over_does_not_send_its_own_answer
     await other.client.aclose()
 
 
-async def test_a_key_held_by_another_process_gets_409_with_retry_after(world):
-    from synccash.resilience.idempotency import fingerprint, read_json
+async def test_a_late_answer_counts_when_nothing_ran_after_the_lease(world):
+    world.shop.may_end.clear()
+    running = asyncio.create_task(world.create())
+    await world.shop.begun.wait()
+    world.now += 31
+    other = World(bare, claims=world.claims)
+    assert (await other.create()).json()["code"] == "idempotency_outcome_unknown"
+    world.shop.may_end.set()
+    late = await running
+    assert late.status_code == 201
+    assert (await other.create()).content == late.content
+    assert (world.shop.runs, other.shop.runs) == (1, 0)
+    await other.client.aclose()
 
-    stored = fingerprint("/things", read_json(b'{"a": 1, "b": 2}'))
+
+class UnreliableClaims(MemoryClaims):
+    """Cannot be reached for the first completions."""
+
+    failures = 2
+
+    async def complete(self, *given):
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionResetError
+        return await super().complete(*given)
+
+
+async def test_an_answer_that_the_store_could_not_take_is_not_sent_but_stored_later():
+    world = World(bare, claims=UnreliableClaims(clock=lambda: 0.0), lease_s=0.01)
+    first = await world.create()
+    assert (first.status_code, first.headers["retry-after"]) == (503, "1")
+    await world.middleware.close()
+    again = await world.create()
+    assert (again.status_code, again.json()["run"], again.headers["idempotent-replayed"]) == (201, 1, "true")
+    assert world.shop.runs == 1
+    await world.client.aclose()
+
+
+async def test_a_key_held_by_another_process_gets_409_with_retry_after(world):
+    stored = fingerprint("/things", read_json(b'{"a": 1, "b": 2}'), b"")
     await world.claims.claim("a:POST /things", "k", stored, lease_s=30.0)
     told = await world.create()
     assert (told.status_code, told.headers["retry-after"]) == (409, "30")
+
+
+async def test_the_query_belongs_to_the_request_in_any_order(world):
+    first = await world.create(path="/things?dry=true&n=1")
+    again = await world.create(path="/things?n=1&dry=tru%65")
+    assert (again.content, again.headers["idempotent-replayed"]) == (first.content, "true")
+    for other in ("/things", "/things?dry=false&n=1", "/things?dry=true"):
+        assert (await world.create(path=other)).json()["code"] == "idempotency_key_reused"
+    await world.create(key="without")
+    assert (await world.create(key="without", path="/things?n=1")).status_code == 422
+    assert world.shop.runs == 2
+
+
+FORMER = fingerprint("/things", read_json(b'{"a": 1, "b": 2}'))
+"""What earlier versions stored for the request: they ignored the query."""
+
+
+@pytest.mark.parametrize("path", ["/things", "/things?n=1", "/things/"])
+async def test_an_answer_that_an_earlier_version_stored_is_replayed(path):
+    world = World(bare)
+    await world.claims.claim("a:POST /things", "k", FORMER, lease_s=30.0)
+    await world.claims.complete("a:POST /things", "k", 1, ClaimAnswer(201, (), b"of old"))
+    again = await world.create(path=path)
+    assert (again.content, again.headers["idempotent-replayed"]) == (b"of old", "true")
+    assert (await world.create('{"a": 2}', path=path)).status_code == 422
+    assert world.shop.runs == 0
+    await world.client.aclose()
+
+
+async def test_an_answer_that_an_earlier_version_cached_is_replayed():
+    world = World(bare, Guard())
+    world.guard.kept["a:POST /things\nk"] = encode_answer(FORMER, ClaimAnswer(201, (), b"of old"))
+    assert (await world.create(path="/things?n=1")).content == b"of old"
+    assert (await world.create('{"a": 2}')).status_code == 422
+    assert world.shop.runs == 0
+    await world.client.aclose()
+
+
+async def test_a_claim_of_an_earlier_version_in_progress_or_failed_does_not_run_again():
+    world = World(bare)
+    await world.claims.claim("a:POST /things", "k", FORMER, lease_s=30.0)
+    assert (await world.create()).json()["code"] == "idempotency_key_in_progress"
+    # Earlier versions gave a claim back after any failure, also one that had charged.
+    await world.claims.give_back("a:POST /things", "k", 1)
+    assert (await world.create()).json()["code"] == "idempotency_outcome_unknown"
+    assert world.shop.runs == 0
+    await world.client.aclose()
 
 
 async def test_an_answer_too_large_to_store_is_sent_whole_and_repeated_as_a_link(world):
@@ -377,10 +593,10 @@ async def test_repeats_of_a_refused_request_are_counted_before_they_run(guarded)
     guarded.guard.may_decide.set()
     assert [one.status_code for one in await asyncio.gather(*asked)] == [429] * 3
     guarded.guard.refusing = False
-    guarded.shop.status = 503
+    guarded.shop.status = 429
     guarded.guard.requests.clear()
     assert [one.status_code for one in await asyncio.gather(*(guarded.create() for _ in range(5)))] == [
-        503
+        429
     ] * 5
     assert guarded.shop.runs == 5
     assert sorted(map(str, users_counted(guarded))) == ["None"] * 4 + ["ama"] * 5
@@ -388,13 +604,13 @@ async def test_repeats_of_a_refused_request_are_counted_before_they_run(guarded)
 
 async def test_a_repeat_whose_client_hangs_up_leaves_the_turn_to_the_next(guarded):
     guarded.shop.may_end.clear()
-    guarded.shop.status = 503
+    guarded.shop.status = 429
     first, second, third = [asyncio.create_task(guarded.create()) for _ in range(3)]
     await guarded.shop.begun.wait()
     await guarded.guard.until_asked(3)
     second.cancel()
     guarded.shop.may_end.set()
-    assert (await first).status_code == 503
-    assert (await third).status_code == 503
+    assert (await first).status_code == 429
+    assert (await third).status_code == 429
     assert guarded.shop.runs == 2
     assert guarded.middleware._coordinator._running == {}

@@ -127,3 +127,14 @@ def test_a_duplicate_member_is_found_with_at_most_one_comparison_per_member():
         _object_members([(name, 1) for name in [*names, CountingName("m1999")]])
     assert refused.value.name == "m1999"
     assert CountingName.times <= len(names)
+
+
+def test_the_query_is_part_of_a_fingerprint_in_any_order_of_its_names():
+    def of(query):
+        return fingerprint("/orders", {}, query)
+
+    assert of(b"a=1&b=2&a=3") == of(b"b=2&a=1&a=3") == of(b"b=%32&&a=1&a=3")
+    different = [b"", b"a=1", b"a=", b"a=1&a=3", b"a=3&a=1", b"a=%ff", b"a=%fe", b"a=\xff", b"a=%26b=2"]
+    assert len({of(query) for query in different}) == len(different)
+    assert of(b"") != fingerprint("/orders", {})
+    assert (of(b"")[0], fingerprint("/orders", {})[0]) == (2, 1)

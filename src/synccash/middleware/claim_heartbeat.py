@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from synccash.resilience.claims import ClaimStore
@@ -11,22 +9,15 @@ from synccash.resilience.claims import ClaimStore
 log = logging.getLogger("synccash.idempotency")
 
 
-@asynccontextmanager
-async def renewed(
-    claims: ClaimStore, scope: str, key: str, fence: int, lease_s: float
-) -> AsyncGenerator[None]:
-    """Renew a claim every third of its lease, until the block ends or another request has taken it over.
+def start(claims: ClaimStore, scope: str, key: str, fence: int, lease_s: float) -> asyncio.Task[None]:
+    """Renew a claim every third of its lease, until the task is cancelled or the claim was taken over.
 
     When the store fails, the renewal is tried again every tenth of the lease: the claim may still be held,
     and while the store is unreachable no other request can take it over.
     """
-    heartbeat = asyncio.get_running_loop().create_task(
+    return asyncio.get_running_loop().create_task(
         _renew(claims, scope, key, fence, lease_s), name="claim heartbeat"
     )
-    try:
-        yield
-    finally:
-        heartbeat.cancel()
 
 
 async def _renew(claims: ClaimStore, scope: str, key: str, fence: int, lease_s: float) -> None:

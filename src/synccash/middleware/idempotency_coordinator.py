@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from synccash.middleware import capture, claim_heartbeat
@@ -17,17 +20,33 @@ from synccash.middleware.request_guard import (
     with_headers,
 )
 from synccash.middleware.request_identity import RequestIdentity
-from synccash.resilience.claims import Answer, ClaimStore, Granted, InProgress, Replayed, Reused
+from synccash.resilience.claims import (
+    Answer,
+    ClaimAnswer,
+    ClaimDecision,
+    ClaimStore,
+    Granted,
+    InProgress,
+    Replayed,
+    Reused,
+)
 from synccash.resilience.stored_answers import packed, unpacked
+
+log = logging.getLogger("synccash.idempotency")
 
 REPLAYED_HEADER = (b"idempotent-replayed", b"true")
 CLAIM = "synccash.claim"
 """Where a request's scope holds the claim that the middleware has made for it."""
 
 IN_PROGRESS_CODE = "idempotency_key_in_progress"
+UNKNOWN_CODE = "idempotency_outcome_unknown"
 _STORED_HEADERS = frozenset({b"content-type", b"location", b"etag", b"content-language"})
-# 307 and 308 send the same request elsewhere, such as to the path without its trailing slash.
+# The application refused the request, so a repeat may run. 307 and 308 send the same request elsewhere, such
+# as to the path without its trailing slash.
 _NOT_FINAL = frozenset({307, 308, 401, 403, 408, 409, 413, 425, 429})
+_EFFECTS = "synccash.effects"
+_LATE_COMPLETIONS = 100
+"""How often an answer is offered to a store that cannot be reached: for ten leases."""
 
 
 @dataclass(slots=True)
@@ -56,6 +75,29 @@ class KeyedRequest:
     claimed_by: Literal["middleware", "handler"]
 
 
+MayRerun = Callable[[KeyedRequest], Awaitable[bool | ClaimAnswer]]
+"""Decides about a repeat of a request whose outcome is unknown: True runs it again, False answers 409, and a
+ClaimAnswer is stored and sent as the answer of the first request."""
+
+
+@dataclass(slots=True)
+class _Effects:
+    """What the application says of its effects. In the scope, of which frameworks make copies."""
+
+    none: bool = False
+
+
+def nothing_done(scope: Scope) -> None:
+    """Say that the request had no effect, so that a repeat may run again after a 5xx or an exception.
+
+    A handler calls it before it fails, such as when the first service that it needs refuses connections.
+    Without it, the outcome of a request that failed is unknown.
+    """
+    effects: _Effects | None = scope.get(_EFFECTS)
+    if effects is not None:
+        effects.none = True
+
+
 @dataclass(slots=True, eq=False)
 class _RunningRequest:
     """Live: a request that is being admitted or runs in this process, and the repeats that wait for it in the
@@ -74,7 +116,8 @@ class IdempotencyCoordinator:
     The middleware's own claims last for `lease_s` seconds and are renewed while the application works.
     Answers above `answer_max` bytes are stored without their body: a repeat gets status and headers, and
     follows `Location`. `unavailable` are the errors of a claim store out of reach, which are answered with
-    503.
+    503. `may_rerun` decides about repeats of a request that failed with an unknown outcome; without it, they
+    get 409.
     """
 
     app: App
@@ -84,12 +127,13 @@ class IdempotencyCoordinator:
     lease_s: float
     answer_max: int
     unavailable: tuple[type[Exception], ...]
+    may_rerun: MayRerun | None = None
     counts: IdempotencyCounts = field(default_factory=IdempotencyCounts)
     _running: dict[str, _RunningRequest] = field(default_factory=dict[str, _RunningRequest])
-    _tasks: set[asyncio.Task[CapturedResponse]] = field(default_factory=set[asyncio.Task[CapturedResponse]])
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     async def close(self, grace_s: float) -> None:
-        """Wait up to `grace_s` seconds for requests whose clients have hung up."""
+        """Wait up to `grace_s` seconds for requests whose clients have hung up, and for background tasks."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace_s)
 
@@ -139,7 +183,7 @@ class IdempotencyCoordinator:
         finally:
             # A request that leaves by itself must not take its turn with it.
             if not is_next and not turn.cancel() and not turn.cancelled() and turn.result() is None:
-                self._end(request, running, None)
+                self.end(request, running, None)
         if answer is None:
             return False
         self.counts.joined += 1
@@ -155,7 +199,7 @@ class IdempotencyCoordinator:
             runs = decision.refusal is None and _readable(decision.stored_answer) is None
         finally:
             if not runs:
-                self._end(request, running, None)
+                self.end(request, running, None)
         send = with_headers(send, decision.headers)
         if decision.refusal is not None:
             await self.refuse(request.scope, send, decision.refusal)
@@ -167,7 +211,7 @@ class IdempotencyCoordinator:
     async def _admit(self, admission: GuardedRequest) -> GuardDecision:
         return GuardDecision() if self.guard is None else await self.guard.admit(admission)
 
-    def _end(self, request: KeyedRequest, running: _RunningRequest, result: Answer | None) -> None:
+    def end(self, request: KeyedRequest, running: _RunningRequest, result: Answer | None) -> None:
         """Give the answer to all that wait for it. Without one, only the next runs, and the others wait for
         that: if all tried again at once, n repeats would cost n * n turns."""
         while running.waiting:
@@ -185,7 +229,7 @@ class IdempotencyCoordinator:
         if found is None:
             return False
         fingerprint, answer = found
-        if fingerprint == request.identity.fingerprint:
+        if request.identity.matches(fingerprint):
             self.counts.cache_hit += 1
             await self._replay(answer, send)
         else:
@@ -199,101 +243,27 @@ class IdempotencyCoordinator:
 
     async def _run_first(self, request: KeyedRequest, running: _RunningRequest, send: Send) -> None:
         """Run the request in a task of its own, which goes on when the client hangs up: its answer then waits
-        for the repeat."""
-        work = self._execute(request, running, send)
-        task = asyncio.get_running_loop().create_task(work, name="idempotent request")
+        for the repeat. The answer is sent as soon as it is complete; background tasks may follow it."""
+        execution = _Execution(self, request, running, send)
+        task = self.start(execution.run(), "idempotent request")
+        response = await asyncio.shield(execution.response)
+        if response is not None and not response.overflowed:
+            await response.deliver()
+        # Errors of background tasks reach the server, as without the middleware.
+        await asyncio.shield(task)
+        if response is None:
+            raise RuntimeError("the application ended the request without a response")
+
+    def start(
+        self, work: Coroutine[None, None, None], name: str, context: Context | None = None
+    ) -> asyncio.Task[None]:
+        """Start a task that `close` waits for."""
+        task = asyncio.get_running_loop().create_task(work, name=name, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        response = await asyncio.shield(task)
-        if not response.overflowed:
-            await response.deliver()
+        return task
 
-    async def _execute(self, request: KeyedRequest, running: _RunningRequest, send: Send) -> CapturedResponse:
-        result: Answer | None = None
-        try:
-            if request.claimed_by == "middleware" and self.claims is not None:
-                response, result = await self._claim_and_run(request, send, self.claims)
-            else:
-                response, result = await self._run_handler(request, send)
-            return response
-        finally:
-            # Also when the task is cancelled: joined requests must not wait for ever.
-            self._end(request, running, result)
-
-    async def _run_handler(self, request: KeyedRequest, send: Send) -> tuple[CapturedResponse, Answer | None]:
-        """Run an application that claims the key in its own commit: a 2xx is what it has stored there."""
-        response = await self._run(request, send)
-        refused = request.scope.get(REFUSAL_CODE)
-        self.counts.key_conflict += refused == KEY_REUSED.code
-        self.counts.in_progress += refused == IN_PROGRESS_CODE
-        if not 200 <= response.status < 300 or response.overflowed:
-            return response, None
-        if response.header(REPLAYED_HEADER[0]) is None:
-            self.counts.new_request += 1
-        else:
-            self.counts.store_hit += 1
-        return response, self._cache(request, response)
-
-    async def _claim_and_run(
-        self, request: KeyedRequest, send: Send, claims: ClaimStore
-    ) -> tuple[CapturedResponse, Answer | None]:
-        """Claim the key here, because the application stores no claims of its own."""
-        identity = request.identity
-        try:
-            decision = await claims.claim(
-                identity.scope, identity.key, identity.fingerprint, lease_s=self.lease_s
-            )
-        except self.unavailable:
-            return await self._refused(request, send, UNAVAILABLE), None
-        match decision:
-            case Reused():
-                self.counts.key_conflict += 1
-                return await self._refused(request, send, KEY_REUSED), None
-            case InProgress():
-                self.counts.in_progress += 1
-                return await self._refused(request, send, key_in_progress(decision.retry_after)), None
-            case Replayed():
-                self.counts.store_hit += 1
-                return _replayed(send, decision.answer), decision.answer
-            case Granted():
-                self.counts.new_request += not decision.taken_over
-                self.counts.taken_over += decision.taken_over
-                return await self._run_under_claim(request, send, claims, decision)
-
-    async def _run_under_claim(
-        self, request: KeyedRequest, send: Send, claims: ClaimStore, claim: Granted
-    ) -> tuple[CapturedResponse, Answer | None]:
-        request.scope[CLAIM] = claim
-        name = (request.identity.scope, request.identity.key, claim.fence)
-        async with claim_heartbeat.renewed(claims, *name, self.lease_s):
-            try:
-                response = await self._run(request, send)
-            except BaseException:
-                await self._give_back(claims, name)
-                raise
-        if response.status >= 500 or response.status in _NOT_FINAL:
-            await self._give_back(claims, name)
-            return response, None
-        try:
-            completed = await claims.complete(*name, _as_answer(response))
-        except self.unavailable:
-            # An answer that is not stored is not sent: a repeat could get another one.
-            return await self._refused(request, send, UNAVAILABLE), None
-        if not completed:
-            # Another request took the claim over: its answer counts, and not this one.
-            self.counts.fenced_off += 1
-            return await self._refused(request, send, key_in_progress(1.0)), None
-        return response, self._cache(request, response)
-
-    async def _give_back(self, claims: ClaimStore, name: tuple[str, str, int]) -> None:
-        """Let the next repeat begin at once. If the store is unreachable, it begins when the lease ends."""
-        with contextlib.suppress(*self.unavailable):
-            await claims.give_back(*name)
-
-    async def _run(self, request: KeyedRequest, send: Send) -> CapturedResponse:
-        return await capture.run(self.app, request.scope, request.body, send, self.answer_max)
-
-    def _cache(self, request: KeyedRequest, response: CapturedResponse) -> Answer | None:
+    def cache(self, request: KeyedRequest, response: CapturedResponse) -> Answer | None:
         """Put the answer into the cache, and return it if repeats may have it."""
         answer = _as_answer(response)
         if answer.body is None:
@@ -302,11 +272,243 @@ class IdempotencyCoordinator:
             self.guard.keep(request.identity.answer_name, packed(request.identity.fingerprint, answer))
         return answer
 
-    async def _refused(self, request: KeyedRequest, send: Send, refusal: Refusal) -> CapturedResponse:
-        """Return a refusal as a response that is still to be sent."""
-        response = CapturedResponse(send, self.answer_max)
-        await self.refuse(request.scope, response.collect, refusal)
-        return response
+
+@dataclass(slots=True, eq=False)
+class _Execution:
+    """One run of a request. `response` gets the response when it is stored and may be sent, or None when
+    there is none. All that joined the request get their answer at the same moment."""
+
+    coordinator: IdempotencyCoordinator
+    request: KeyedRequest
+    running: _RunningRequest
+    send: Send
+    response: asyncio.Future[CapturedResponse | None] = field(init=False)
+    _effects: _Effects = field(default_factory=_Effects)
+    _settling: bool = False
+
+    def __post_init__(self) -> None:
+        self.response = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Run the request, and store what became of it."""
+        claims = self.coordinator.claims
+        try:
+            if self.request.claimed_by == "middleware" and claims is not None:
+                await self._claim_and_run(claims)
+            else:
+                await self._run_handler()
+        finally:
+            # Also when the task is cancelled: joined requests must not wait for ever.
+            if not self._settling:
+                self._finish(None, None)
+
+    def _finish(self, response: CapturedResponse | None, result: Answer | None) -> None:
+        """Release the response, and give `result` to the requests that joined this one. Only the first call
+        has an effect."""
+        if self.response.done():
+            return
+        self.response.set_result(response)
+        self.coordinator.end(self.request, self.running, result)
+
+    async def _run_app(self, completed: Callable[[CapturedResponse], Awaitable[None]]) -> None:
+        owner = self.coordinator
+        response = CapturedResponse(self.send, owner.answer_max, completed)
+        await capture.run(owner.app, self.request.scope, self.request.body, response)
+
+    async def _run_handler(self) -> None:
+        """Run an application that claims the key in its own commit: a 2xx is what it has stored there."""
+
+        async def completed(response: CapturedResponse) -> None:
+            self._finish(response, self._handler_result(response))
+
+        await self._run_app(completed)
+
+    def _handler_result(self, response: CapturedResponse) -> Answer | None:
+        owner, refused = self.coordinator, self.request.scope.get(REFUSAL_CODE)
+        owner.counts.key_conflict += refused == KEY_REUSED.code
+        owner.counts.in_progress += refused == IN_PROGRESS_CODE
+        if not 200 <= response.status < 300 or response.overflowed:
+            return None
+        if response.header(REPLAYED_HEADER[0]) is None:
+            owner.counts.new_request += 1
+        else:
+            owner.counts.store_hit += 1
+        return owner.cache(self.request, response)
+
+    async def _claim_and_run(self, claims: ClaimStore) -> None:
+        """Claim the key here, because the application stores no claims of its own."""
+        counts = self.coordinator.counts
+        try:
+            decision, fingerprint = await self._claim(claims)
+        except self.coordinator.unavailable:
+            await self._refuse(UNAVAILABLE)
+            return
+        match decision:
+            case Reused():
+                counts.key_conflict += 1
+                await self._refuse(KEY_REUSED)
+            case InProgress():
+                counts.in_progress += 1
+                await self._refuse(key_in_progress(decision.retry_after))
+            case Replayed():
+                counts.store_hit += 1
+                self._finish(_replayed(self.send, decision.answer), decision.answer)
+            case Granted():
+                counts.new_request += not decision.taken_over
+                counts.taken_over += decision.taken_over
+                await self._run_under_claim(_HeldClaim(self, claims, decision, fingerprint))
+
+    async def _claim(self, claims: ClaimStore) -> tuple[ClaimDecision, bytes]:
+        """Claim the key; return the fingerprint that the claim has too.
+
+        A claim that an earlier version stored for the same request has one of its former fingerprints.
+        """
+        identity, lease_s = self.request.identity, self.coordinator.lease_s
+        scope, key, fingerprint = identity.scope, identity.key, identity.fingerprint
+        decision = await claims.claim(scope, key, fingerprint, lease_s=lease_s)
+        if not isinstance(decision, Reused):
+            return decision, fingerprint
+        for former in identity.former_fingerprints:
+            found = await claims.claim(scope, key, former, lease_s=lease_s)
+            if not isinstance(found, Reused):
+                return found, former
+        return decision, fingerprint
+
+    async def _run_under_claim(self, claim: "_HeldClaim") -> None:
+        self.request.scope[CLAIM] = claim.granted
+        self.request.scope[_EFFECTS] = self._effects
+        context = copy_context()
+
+        async def completed(response: CapturedResponse) -> None:
+            # In a task and a context of its own: a deadline or a cancelled scope of the application ends
+            # neither the commit of its answer nor the answer.
+            self._settling = True
+            settling = self.coordinator.start(self._settle(claim, response), "idempotent answer", context)
+            await asyncio.shield(settling)
+
+        try:
+            if await self._may_run(claim):
+                await self._run_app(completed)
+        except Exception:
+            if not self._settling:
+                await claim.end(may_rerun=self._effects.none)
+            raise
+        finally:
+            if not self._settling:
+                claim.heartbeat.cancel()
+
+    async def _may_run(self, claim: "_HeldClaim") -> bool:
+        """Tell whether the request runs. Otherwise it is answered here."""
+        if not claim.outcome_unknown:
+            return True
+        ask = self.coordinator.may_rerun
+        decision = False if ask is None else await ask(self.request)
+        if decision is True:
+            return True
+        if decision is False:
+            await claim.end(may_rerun=False)
+            await self._refuse(outcome_unknown(self.coordinator.lease_s))
+            return False
+        claim.heartbeat.cancel()
+        if await self._complete(claim, decision):
+            self._finish(_replayed(self.send, decision), decision)
+        return False
+
+    async def _settle(self, claim: "_HeldClaim", response: CapturedResponse) -> None:
+        """Store the answer, or end the claim without one; then release the response."""
+        try:
+            claim.heartbeat.cancel()
+            if response.status >= 500 or response.status in _NOT_FINAL:
+                await claim.end(may_rerun=response.status < 500 or self._effects.none)
+                self._finish(response, None)
+            elif await self._complete(claim, _as_answer(response)):
+                self._finish(response, self.coordinator.cache(self.request, response))
+        finally:
+            self._finish(None, None)
+
+    async def _complete(self, claim: "_HeldClaim", answer: Answer) -> bool:
+        """Store the answer under the claim. An answer that is not stored is not sent, because a repeat could
+        get another one: then the request is refused here."""
+        try:
+            if await claim.complete(answer):
+                return True
+        except self.coordinator.unavailable:
+            self.coordinator.start(self._complete_later(claim, answer), "idempotent answer")
+            await self._refuse(_NOT_STORED)
+            return False
+        # Another request took the claim over: its answer counts, and not this one.
+        self.coordinator.counts.fenced_off += 1
+        await self._refuse(key_in_progress(1.0))
+        return False
+
+    async def _complete_later(self, claim: "_HeldClaim", answer: Answer) -> None:
+        """Store an answer when the store is back: otherwise the outcome stays unknown, although it is known
+        here."""
+        for _ in range(_LATE_COMPLETIONS):
+            await asyncio.sleep(self.coordinator.lease_s / 10)
+            with contextlib.suppress(*self.coordinator.unavailable):
+                await claim.complete(answer)
+                return
+
+    async def _refuse(self, refusal: Refusal) -> None:
+        """Refuse the request. Requests that joined it try on their own."""
+        response = CapturedResponse(self.send, self.coordinator.answer_max)
+        await self.coordinator.refuse(self.request.scope, response.collect, refusal)
+        self._finish(response, None)
+
+
+class _HeldClaim:
+    """A claim that this process holds for one execution, and the heartbeat that renews it."""
+
+    __slots__ = ("_claims", "_execution", "_fingerprint", "_name", "granted", "heartbeat")
+
+    def __init__(
+        self, execution: _Execution, claims: ClaimStore, granted: Granted, fingerprint: bytes
+    ) -> None:
+        identity = execution.request.identity
+        self._execution = execution
+        self._claims = claims
+        self._fingerprint = fingerprint
+        self._name = identity.scope, identity.key, granted.fence
+        self.granted = granted
+        self.heartbeat = claim_heartbeat.start(claims, *self._name, execution.coordinator.lease_s)
+
+    @property
+    def outcome_unknown(self) -> bool:
+        """True when an earlier holder may have done the work: it did not give the claim back, or it was of an
+        earlier version, which gave claims back after any failure."""
+        current = self._fingerprint == self._execution.request.identity.fingerprint
+        return self.granted.taken_over and not (self.granted.given_back and current)
+
+    async def end(self, *, may_rerun: bool) -> None:
+        """End the claim without an answer. The next request runs, or finds the outcome unknown, at once; when
+        the store is unreachable, after the lease."""
+        self.heartbeat.cancel()
+        if not may_rerun and not self.outcome_unknown:
+            scope, _, fence = self._name
+            log.warning(
+                "a request of %s failed with an unknown outcome; may_rerun decides about repeats",
+                scope,
+                extra={"resilience": {"event": "outcome_unknown", "scope": scope, "fence": fence}},
+            )
+        with contextlib.suppress(*self._execution.coordinator.unavailable):
+            if may_rerun:
+                await self._claims.give_back(*self._name)
+            else:
+                await self._claims.renew(*self._name, lease_s=0.0)
+
+    async def complete(self, answer: Answer) -> bool:
+        """Store the answer. False when another request runs under the key, or has an answer.
+
+        A request that took the claim over and did not run has ended its claim: the answer is stored under one
+        more claim, because it is what happened.
+        """
+        if await self._claims.complete(*self._name, answer):
+            return True
+        scope, key, _ = self._name
+        lease_s = self._execution.coordinator.lease_s
+        again = await self._claims.claim(scope, key, self._fingerprint, lease_s=lease_s)
+        return isinstance(again, Granted) and await self._claims.complete(scope, key, again.fence, answer)
 
 
 def _readable(stored: bytes | None) -> tuple[bytes, Answer] | None:
@@ -339,6 +541,12 @@ KEY_REUSED = Refusal(
     detail="This Idempotency-Key was already used with a different request. Use a new key for a new request.",
 )
 
+_NOT_STORED = replace(
+    UNAVAILABLE,
+    detail="The result of the request was not stored, because the database is unreachable. Retry with the "
+    "same Idempotency-Key after Retry-After seconds.",
+)
+
 
 def key_in_progress(retry_after_s: float) -> Refusal:
     """Return the 409 for a key whose first request still runs, for at most `retry_after_s` seconds."""
@@ -347,6 +555,18 @@ def key_in_progress(retry_after_s: float) -> Refusal:
         code=IN_PROGRESS_CODE,
         detail="The first request with this Idempotency-Key is still running. "
         "Retry after Retry-After seconds.",
+        retryable=True,
+        retry_after_s=max(1.0, retry_after_s),
+    )
+
+
+def outcome_unknown(retry_after_s: float) -> Refusal:
+    """Return the 409 for a key whose first request failed after it may have had an effect."""
+    return Refusal(
+        status=409,
+        code=UNKNOWN_CODE,
+        detail="An earlier request with this Idempotency-Key failed, and it is not known whether it took "
+        "effect. Retry after Retry-After seconds. Do not use another key before the outcome is known.",
         retryable=True,
         retry_after_s=max(1.0, retry_after_s),
     )

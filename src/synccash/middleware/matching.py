@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 from urllib.parse import unquote
 
 OTHER = "other"
 """The name of requests that match no declared endpoint."""
+
+Idempotent = Literal["required", "handled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +19,42 @@ class Endpoint:
     of the body that lead to a user who counts always. `idempotent`: with "required" the middleware stores
     claims of its own; with "handled" the handler claims keys in its own commit, and the middleware only
     replays stored answers; None ignores keys. `limited=False`: no limit applies.
+
+    Raises ValueError for an endpoint that no request would match.
     """
 
     method: str
     path: str
     name: str
-    idempotent: Literal["required", "handled"] | None = None
+    idempotent: Idempotent | None = None
     user: str | None = None
     user_of_body: tuple[str, ...] | None = None
     limited: bool = True
+
+    def __post_init__(self) -> None:
+        if self.method != self.method.strip().upper():
+            raise ValueError(f"endpoint {self.name}: the method {self.method!r} has to be in upper case")
+        if not self.path.startswith("/") or "?" in self.path:
+            raise ValueError(
+                f"endpoint {self.name}: the path {self.path!r} has to begin with / and has no query"
+            )
+        for part in segments(self.path):
+            if ("{" in part or "}" in part) and not _is_named(part):
+                raise ValueError(
+                    f"endpoint {self.name}: {part!r} in {self.path!r} matches no request; a named part is a "
+                    "whole segment, such as {order_id}"
+                )
+        if self.idempotent is None:
+            return
+        if self.idempotent not in get_args(Idempotent):
+            raise ValueError(
+                f"endpoint {self.name}: idempotent={self.idempotent!r} is unknown; expected "
+                f"{' or '.join(map(repr, get_args(Idempotent)))}, or None"
+            )
+        if not self.method or not self.limited:
+            raise ValueError(
+                f"endpoint {self.name}: idempotent={self.idempotent!r} needs a method and limited=True"
+            )
 
 
 class Match(NamedTuple):
@@ -40,6 +69,16 @@ def segments(path: str) -> tuple[str, ...]:
     so no spelling of a path escapes the limits of its endpoint."""
     decoded = unquote(path) if "%" in path else path
     return tuple([part for part in decoded.split("/") if part and part != "."])
+
+
+def first_covering(endpoints: Sequence[Endpoint], endpoint: Endpoint) -> Endpoint:
+    """Return the first declared endpoint that matches all requests of another one; at the latest itself."""
+    parts = segments(endpoint.path)
+    for other in endpoints:
+        others = segments(other.path)
+        if other.method == endpoint.method and len(others) == len(parts) and _covers(others, parts):
+            return other
+    return endpoint
 
 
 class Matcher:
@@ -111,6 +150,19 @@ class _CommonPaths:
     last: dict[str, tuple[Endpoint, str]] = field(default_factory=dict[str, tuple[Endpoint, str]])
     before_last: dict[tuple[str, str], tuple[Endpoint, str]] = field(
         default_factory=dict[tuple[str, str], tuple[Endpoint, str]]
+    )
+
+
+def _is_named(part: str) -> bool:
+    name = part[1:-1]
+    return part[0] == "{" and part[-1] == "}" and not set(name) & set("{}:")
+
+
+def _covers(others: tuple[str, ...], parts: tuple[str, ...]) -> bool:
+    """Tell whether the first template matches whatever the second one does."""
+    return all(
+        other.startswith("{") or (not part.startswith("{") and part.lower() == other.lower())
+        for other, part in zip(others, parts, strict=True)
     )
 
 

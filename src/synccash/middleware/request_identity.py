@@ -19,15 +19,15 @@ IdempotencyKeyError that its header raised. Absent where the endpoint or the ten
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FormerFingerprints:
-    """The fingerprints that earlier versions may have stored for a request: they covered the path as it was
-    sent. Computed when a stored fingerprint differs, because hardly any request needs them."""
+    """The fingerprints that earlier versions may have stored for a request: without the query, and some with
+    the path as it was sent. Computed when a stored fingerprint differs, which is rare."""
 
     sent_path: str
     payload: Any
 
     def __iter__(self) -> Iterator[bytes]:
         path = matched_path(self.sent_path)
-        for former in dict.fromkeys((self.sent_path, f"{path}/", f"/{path}", f"/{path}/")):
+        for former in dict.fromkeys((path, self.sent_path, f"{path}/", f"/{path}", f"/{path}/")):
             yield fingerprint(former, self.payload)
 
 
@@ -48,17 +48,26 @@ class RequestIdentity:
         """The name of the stored answer. A key has no line feed, so two identities never share a name."""
         return f"{self.scope}\n{self.key}"
 
+    def matches(self, stored: bytes) -> bool:
+        """True when what has this fingerprint was stored for the same request."""
+        return stored == self.fingerprint or stored in self.former_fingerprints
+
 
 def request_identity(scope: Scope, tenant: str, endpoint: Endpoint, payload: Any) -> RequestIdentity:
     """Return the identity of a request; `payload` is its body as `read_json` gave it.
 
+    The fingerprint covers the whole path: two applications that are mounted under different prefixes may have
+    the same endpoints. Where the handler claims keys in its own commit, it does not cover the query: the
+    handler rejects a query that it does not expect, and earlier versions compare the same fingerprint.
+
     Raises IdempotencyKeyError when the header is missing or cannot be used.
     """
     key = idempotency_key([value for name, value in scope["headers"] if name == b"idempotency-key"])
+    query: bytes | None = None if endpoint.idempotent == "handled" else scope.get("query_string", b"")
     return RequestIdentity(
         scope=_claim_scope(tenant, endpoint),
         key=key,
-        fingerprint=fingerprint(matched_path(scope["path"]), payload),
+        fingerprint=fingerprint(matched_path(scope["path"]), payload, query),
         former_fingerprints=FormerFingerprints(scope["path"], payload),
     )
 

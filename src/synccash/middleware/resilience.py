@@ -3,6 +3,8 @@
 For each request, in this order: identify the caller; check all limits and look up the stored answer in one
 round trip; replay the answer if there is one; join the same request if it is running here; else run the
 application. A request that joins another one costs no user quota, as the two are one request.
+
+Endpoints are found by the path below the prefix of a mount (`root_path`), or else by the whole path.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +16,11 @@ from synccash.middleware.idempotency_coordinator import (
     IdempotencyCoordinator,
     IdempotencyCounts,
     KeyedRequest,
+    MayRerun,
 )
-from synccash.middleware.matching import OTHER, Endpoint, Match, Matcher
-from synccash.middleware.refusal import App, Receive, Refusal, Refuse, Scope, Send
+from synccash.middleware.matching import OTHER, Endpoint, Match, Matcher, first_covering
+from synccash.middleware.problem_details import refuse_with_problem
+from synccash.middleware.refusal import App, Message, Receive, Refusal, Refuse, Scope, Send
 from synccash.middleware.request_guard import (
     Caller,
     GuardDecision,
@@ -43,18 +47,23 @@ middleware sets it when it has read the body, so the application does not parse 
 class ResilienceMiddleware:
     """Applies limits and idempotency in front of `app`. One per process.
 
-    `identify` returns the caller of a request, and `user_of` turns a value of the body into a user. `claims`
-    stores the claims of endpoints with `idempotent="required"`, for `lease_s` seconds at a time. Bodies above
-    `body_max` bytes are refused with 413; answers above `answer_max` are not stored. `unavailable` are the
-    errors of a `claims` store out of reach, which are answered with 503.
+    `identify` returns the caller of a request, and `user_of` turns a value of the body into a user. `refuse`
+    sends error responses. `claims` stores the claims of endpoints with `idempotent="required"`, for `lease_s`
+    seconds at a time. `may_rerun` decides about repeats of a request that failed with an unknown outcome;
+    without it, they get 409. Bodies above `body_max` bytes are refused with 413; answers above `answer_max`
+    are not stored. `unavailable` are the errors of a `claims` store out of reach; they are answered with 503.
+
+    Raises ValueError when an endpoint with `idempotent="required"` would not be protected: without `claims`,
+    or behind an endpoint that matches the same requests.
     """
 
     app: App
     endpoints: Sequence[Endpoint] = field(kw_only=True)
     identify: Callable[[Scope], Caller] = field(kw_only=True)
-    refuse: Refuse = field(kw_only=True)
+    refuse: Refuse = field(kw_only=True, default=refuse_with_problem)
     guard: RequestGuard | None = field(kw_only=True, default=None)
     claims: ClaimStore | None = field(kw_only=True, default=None)
+    may_rerun: MayRerun | None = field(kw_only=True, default=None)
     user_of: Callable[[Any], str | None] = field(kw_only=True, default=lambda value: value)
     lease_s: float = field(kw_only=True, default=30.0)
     body_max: int = field(kw_only=True, default=65_536)
@@ -64,6 +73,7 @@ class ResilienceMiddleware:
     _coordinator: IdempotencyCoordinator = field(init=False)
 
     def __post_init__(self) -> None:
+        _check_protection(self.endpoints, self.claims)
         self._matcher = Matcher(self.endpoints)
         self._coordinator = IdempotencyCoordinator(
             app=self.app,
@@ -73,6 +83,7 @@ class ResilienceMiddleware:
             lease_s=self.lease_s,
             answer_max=self.answer_max,
             unavailable=self.unavailable,
+            may_rerun=self.may_rerun,
         )
 
     @property
@@ -81,15 +92,24 @@ class ResilienceMiddleware:
         return self._coordinator.counts
 
     async def close(self, grace_s: float = 10.0) -> None:
-        """Wait up to `grace_s` seconds for requests whose clients have hung up."""
+        """Wait up to `grace_s` seconds for requests whose clients have hung up, and for background tasks.
+
+        At `lifespan.shutdown` the middleware calls this itself, before the application shuts down. An
+        application that is mounted in another one gets no lifespan events: then call it.
+        """
         await self._coordinator.close(grace_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
+            if scope["type"] == "lifespan":
+                await self._lifespan(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
             return
         match = self._matcher.match(scope["method"], scope["path"])
+        if scope.get("root_path"):
+            match = self._matcher.match(scope["method"], _path_below_root(scope)) or match
         name, user = OTHER, None
         if match is not None:
             endpoint, parts = match
@@ -116,6 +136,29 @@ class ResilienceMiddleware:
                 return
         await self.app(scope, receive, send)
 
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wait for running requests before the application shuts down, also for one without lifespan."""
+        received = False
+
+        async def receiving() -> Message:
+            nonlocal received
+            received = True
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self.close()
+            return message
+
+        try:
+            await self.app(scope, receiving, send)
+        except Exception:
+            if received:
+                raise
+            # Django raises at once for a scope that it does not know.
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receiving()
+            await send({"type": "lifespan.shutdown.complete"})
+
     async def _with_body(self, scope: Scope, receive: Receive, send: Send, match: Match) -> None:
         try:
             body = await read_body(scope, receive, self.body_max)
@@ -126,6 +169,9 @@ class ResilienceMiddleware:
             return
         decoded = _decoded(scope, body)
         caller = self._with_user(self.identify(scope), match, decoded)
+        if caller.tenant is None and match.endpoint.idempotent == "required":
+            await self.refuse(scope, send, CALLER_UNKNOWN)
+            return
         try:
             keyed = _keyed(scope, match.endpoint, caller, body, decoded)
         except IdempotencyKeyError as error:
@@ -155,6 +201,35 @@ class ResilienceMiddleware:
         if user is None and body_user is None and endpoint.user is not None:
             user = match.parts.get(endpoint.user)
         return Caller(ip, tenant, api_key, user, body_user)
+
+
+CALLER_UNKNOWN = Refusal(
+    status=403,
+    code="idempotency_caller_unknown",
+    detail="Requests to this endpoint need a known caller, because Idempotency-Keys belong to callers. "
+    "Authenticate, and send the request again. (For the operator: `identify` returned no tenant.)",
+)
+
+
+def _check_protection(endpoints: Sequence[Endpoint], claims: ClaimStore | None) -> None:
+    for endpoint in endpoints:
+        if endpoint.idempotent == "required" and claims is None:
+            raise ValueError(
+                f"endpoint {endpoint.name}: idempotent='required' needs claims=, such as MemoryClaims()"
+            )
+        first = first_covering(endpoints, endpoint)
+        if endpoint.idempotent is not None and first.idempotent != endpoint.idempotent:
+            raise ValueError(
+                f"endpoint {endpoint.name}: all its requests match {first.method} {first.path}, which is "
+                "declared before it with other idempotency; declare the narrower path first"
+            )
+
+
+def _path_below_root(scope: Scope) -> str:
+    """Return the path without the prefix of a mount or of `--root-path`; servers put it before the path, and
+    proxies may have removed it."""
+    root, path = scope["root_path"].rstrip("/"), scope["path"]
+    return path[len(root) :] or "/" if path == root or path.startswith(f"{root}/") else path
 
 
 def _decoded(scope: Scope, body: bytes) -> Any:

@@ -8,9 +8,11 @@ import re
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
+from urllib.parse import parse_qsl
 
 KEY_MAX = 255
-_VERSION = b"\x01"
+_WITHOUT_QUERY = b"\x01"
+_WITH_QUERY = b"\x02"
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 _NUMBER = re.compile(r"(-?)([0-9]+)(?:\.([0-9]+))?(?:[eE]([+-]?)0*([0-9]+))?", re.ASCII)
 _EXPONENT_DIGITS = 18
@@ -86,13 +88,23 @@ def read_json(raw: bytes) -> Any:
         raise NotJsonError(f"the body is not JSON: {error}") from error
 
 
-def fingerprint(path: str, body: Any) -> bytes:
-    """Return a version byte and the SHA-256 of the concrete path and the body that `read_json` returned.
+def fingerprint(path: str, body: Any, query: bytes | None = None) -> bytes:
+    """Return a version byte and the SHA-256 of the concrete path, the body that `read_json` returned, and the
+    raw query string where one is given.
 
-    The order of members and the notation of numbers and strings do not change the fingerprint.
+    The order of members, of query parameters with different names, and the notation of numbers and strings do
+    not change the fingerprint. An empty query and None give different fingerprints.
     """
-    canonical = json.dumps([path, body], sort_keys=True, separators=(",", ":"))
-    return _VERSION + sha256(canonical.encode()).digest()
+    covered = [path, body] if query is None else [path, _query_parameters(query), body]
+    canonical = json.dumps(covered, sort_keys=True, separators=(",", ":"))
+    version = _WITHOUT_QUERY if query is None else _WITH_QUERY
+    return version + sha256(canonical.encode()).digest()
+
+
+def _query_parameters(query: bytes) -> list[tuple[str, str]]:
+    """Return the parameters by name. Those with the same name keep their order, which may mean something."""
+    parameters = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="surrogateescape")
+    return sorted(parameters, key=lambda parameter: parameter[0])
 
 
 def _object_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
