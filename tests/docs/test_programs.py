@@ -23,6 +23,29 @@ def client(app) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://shop")
 
 
+@pytest.mark.parametrize(
+    ("program", "path"),
+    [
+        ("litestar_app", "/orders"),
+        ("starlette_mount", "/api/orders"),
+        ("django_app", "/orders"),
+        ("wsgi_app", "/orders"),
+    ],
+)
+async def test_a_repeated_order_is_taken_once(program: str, path: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    example = import_module(program)
+    key = {"Idempotency-Key": "order-7"}
+    async with client(example.app) as shop:
+        first = await shop.post(path, json={"item": 7}, headers=key)
+        again = await shop.post(path, json={"item": 7}, headers=key)
+        without = await shop.post(path, json={"item": 7})
+    assert (first.status_code, first.json()) == (201, {"order": 1})
+    assert (again.status_code, again.content) == (201, first.content)
+    assert (without.status_code, without.json()["code"]) == (400, "idempotency_key_invalid")
+    assert example.orders == [7]
+
+
 async def test_the_plain_asyncio_example_calls_fails_and_recovers(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     lines = await import_module("plain_asyncio").main()
@@ -67,4 +90,10 @@ async def test_a_stock_that_is_away_opens_the_breaker(fastapi_app: ModuleType):
         health = await shop.get("/health")
     assert [answer.status_code for answer in answers] == [503] * 3
     assert int(answers[-1].headers["retry-after"]) > 1
+    async with client(fastapi_app.shop(stock)) as shop:
+        key = {"Idempotency-Key": "order-0"}
+        refused = await shop.post("/orders", json={"item": 7}, headers=key)
+        stock.sick = False
+        again = await shop.post("/orders", json={"item": 7}, headers=key)
+    assert (refused.status_code, again.status_code) == (503, 201)
     assert health.json() == {"stock": "open"}
