@@ -8,7 +8,7 @@ COMPILE := uv pip compile --quiet --generate-hashes --universal --python-version
 RUNTIME := pyproject.toml --extra server --extra embedded
 SUPPLY := .venv/supply/bin
 
-.PHONY: demo up test coverage drill mutants check format generate bench audit sbom lock clean
+.PHONY: demo up test test-bare coverage drill mutants check format generate bench audit sbom lock clean
 
 demo: .venv/run
 	$(BIN)/python -m synccash.local.demo
@@ -18,6 +18,11 @@ up: .venv/run
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# The toolkit, the middleware and the client as `pip install synccash` alone gives them, the examples with their
+# frameworks, and the suites of both packages after they were copied under another name.
+test-bare: .venv/dev
+	$(BIN)/python tools/bare_install.py
 
 # Which lines and branches the tests run, in all their processes too; those that are killed leave no record.
 # PART=tests/client runs only these tests. The report is also in htmlcov/index.html.
