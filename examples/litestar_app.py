@@ -22,7 +22,7 @@ async def order(data: JSONBody[dict[str, int]]) -> dict[str, int]:
 # Around the application, so that requests are matched before Litestar routes them, and so that the middleware
 # sees the shutdown.
 app = ResilienceMiddleware(
-    Litestar([order]),
+    Litestar([order], logging_config=None),
     endpoints=[Endpoint("POST", "/orders", "order", idempotent="required")],
     identify=one_tenant("shop"),
     claims=MemoryClaims(),
