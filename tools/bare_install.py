@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 FRAMEWORKS = ("fastapi", "httpx", "litestar", "starlette", "django", "asgiref")
 TEST_TOOLS = (
     *FRAMEWORKS,
+    "aiohttp",
     "basedpyright",
     "hypothesis",
     "mypy",
@@ -32,6 +33,7 @@ TEST_TOOLS = (
     "pytest-asyncio",
     "pytest-timeout",
     "pytest-xdist",
+    "requests",
 )
 COPY = "borrowed"
 NEED_THE_SERVICE = {
@@ -39,6 +41,8 @@ NEED_THE_SERVICE = {
     "middleware/test_claim_heartbeat.py": "claims in PostgreSQL",
 }
 """Suites that are about the toolkit inside the service."""
+HELPERS = ("rails/raw_server.py",)
+"""Modules of other suites that these suites use."""
 
 IMPORT_ALL = """
 import importlib.util, pkgutil, sys
@@ -203,6 +207,9 @@ def check_copies(folder: Path) -> None:
     (folder / "copied" / COPY / "py.typed").touch()
     for name in NEED_THE_SERVICE:
         (folder / "copied" / "tests" / name).unlink()
+    for name in HELPERS:
+        (folder / "copied" / "tests" / name).parent.mkdir()
+        shutil.copy(ROOT / "tests" / name, folder / "copied" / "tests" / name)
     shutil.copy(ROOT / "pyproject.toml", folder / "copied")
     suite = Environment(folder / "suite", distributions=TEST_TOOLS)
     copied = folder / "copied"
