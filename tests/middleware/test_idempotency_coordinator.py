@@ -419,6 +419,17 @@ async def test_an_answer_that_the_store_could_not_take_is_not_sent_but_stored_la
     await world.client.aclose()
 
 
+async def test_a_large_answer_that_the_store_could_not_take_was_sent_and_is_not_refused_after_it():
+    world = World(bare, claims=UnreliableClaims(clock=lambda: 0.0), lease_s=0.01)
+    world.shop.body_size = 5_000
+    first = await world.create()
+    assert (first.status_code, first.json()["run"]) == (201, 1)
+    await world.middleware.close()
+    assert (await world.create()).headers["idempotent-replayed"] == "true"
+    assert world.shop.runs == 1
+    await world.client.aclose()
+
+
 async def test_a_key_held_by_another_process_gets_409_with_retry_after(world):
     stored = fingerprint("/things", read_json(b'{"a": 1, "b": 2}'), b"")
     await world.claims.claim("a:POST /things", "k", stored, lease_s=30.0)

@@ -285,6 +285,7 @@ class _Execution:
     response: asyncio.Future[CapturedResponse | None] = field(init=False)
     _effects: _Effects = field(default_factory=_Effects)
     _settling: bool = False
+    _sent: CapturedResponse | None = None
 
     def __post_init__(self) -> None:
         self.response = asyncio.get_running_loop().create_future()
@@ -416,6 +417,7 @@ class _Execution:
 
     async def _settle(self, claim: "_HeldClaim", response: CapturedResponse) -> None:
         """Store the answer, or end the claim without one; then release the response."""
+        self._sent = response if response.overflowed else None
         try:
             claim.heartbeat.cancel()
             if response.status >= 500 or response.status in _NOT_FINAL:
@@ -451,7 +453,11 @@ class _Execution:
                 return
 
     async def _refuse(self, refusal: Refusal) -> None:
-        """Refuse the request. Requests that joined it try on their own."""
+        """Refuse the request, unless its response was sent as it came. Requests that joined it try on their
+        own."""
+        if self._sent is not None:
+            self._finish(self._sent, None)
+            return
         response = CapturedResponse(self.send, self.coordinator.answer_max)
         await self.coordinator.refuse(self.request.scope, response.collect, refusal)
         self._finish(response, None)
