@@ -47,8 +47,8 @@ class ClaimRecord:
 class Granted:
     """The caller holds the claim. `taken_over`: an earlier holder may already have done the work.
 
-    `given_back`: the last holder ended the claim by itself with `give_back`; its lease did not expire. A store
-    that does not know leaves it False.
+    `given_back`: the last holder ended the claim by itself with `give_back`; its lease did not expire. A
+    store that does not know leaves it False.
     """
 
     fence: int
