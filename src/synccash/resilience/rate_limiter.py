@@ -5,14 +5,15 @@
     decision = limiter.check([Demand(per_user, "ama")])
     if not decision.allowed: ...   # decision.retry_after_s, decision.binding
 
-Synchronous and without a lock: use one limiter in one event loop only.
+Synchronous. Threads and event loops may share one limiter.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from threading import RLock
+from typing import Any, NamedTuple
 
 from synccash.resilience.fast_tuple import make_namedtuple
 from synccash.resilience.limits import (
@@ -164,59 +165,63 @@ class MemoryLimiter:
     _states: dict[str, dict[str, State]] = field(default_factory=dict[str, dict[str, State]])
     _penalties: dict[tuple[str, str], Penalty] = field(default_factory=dict[tuple[str, str], Penalty])
     _queue: deque[tuple[Limit, str]] = field(default_factory=deque[tuple[Limit, str]])
+    # An RLock, because a signal handler or the garbage collector may run code that uses the limiter again.
+    _lock: Any = field(default_factory=RLock, repr=False, compare=False)
 
     def hit(self, limit: Limit, id: str, cost: int = 1) -> int:  # noqa: A002 - the field's word
         """Take `cost` units of one limit. Returns 0 if granted, else microseconds to wait. Ignores blocks."""
-        now = self.clock_us()
-        states = self._states.get(limit.key)
-        state = states.get(id) if states is not None else None
-        if states is None or state is None or limit.algorithm != "token_bucket":
-            decided = decide_limit(limit, self._state(limit, id), now, limit.checked_cost(cost))
-            if decided.fits and cost:
-                self._store_state(limit, id, decided.state, now)
-            return decided.retry_us
-        # The token bucket's arithmetic in place takes 0.55 µs, through decide_limit 1.9 µs.
-        full = state[0]
-        after = (full if full > now else now) + cost * limit.unit_us
-        shortfall = after - now - limit.full_us
-        if shortfall > 0:
-            limit.checked_cost(cost)
-            return shortfall
-        states[id] = (after, 0, 0)
-        return 0
+        with self._lock:
+            now = self.clock_us()
+            states = self._states.get(limit.key)
+            state = states.get(id) if states is not None else None
+            if states is None or state is None or limit.algorithm != "token_bucket":
+                decided = decide_limit(limit, self._state(limit, id), now, limit.checked_cost(cost))
+                if decided.fits and cost:
+                    self._store_state(limit, id, decided.state, now)
+                return decided.retry_us
+            # The token bucket's arithmetic in place takes 0.55 µs, through decide_limit 1.9 µs.
+            full = state[0]
+            after = (full if full > now else now) + cost * limit.unit_us
+            shortfall = after - now - limit.full_us
+            if shortfall > 0:
+                limit.checked_cost(cost)
+                return shortfall
+            states[id] = (after, 0, 0)
+            return 0
 
     def check(self, demands: Sequence[Demand]) -> Decision:
         """Grant all demands or none. A refusal counts as a violation of each limit that refused."""
-        now = self.clock_us()
-        if self._penalties:
-            return self._check_fully(demands, now)
-        # Fast path for known keys of token buckets that all have room; everything else is checked in full.
-        # Five demands take 3.8 µs instead of 17 µs, and 5.0 µs with the constructors of the named tuples.
-        statuses: list[LimitStatus] = []
-        updates: list[tuple[dict[str, State], str, State]] = []
-        for demand in demands:
-            limit, id, cost = demand  # noqa: A001 - the field's word
-            states = self._states.get(limit.key)
-            if states is None or limit.algorithm != "token_bucket":
+        with self._lock:
+            now = self.clock_us()
+            if self._penalties:
                 return self._check_fully(demands, now)
-            state = states.get(id)
-            if state is None:
-                return self._check_fully(demands, now)
-            left = state[0] - now
-            if left < 0:
-                left = 0
-            if cost:
-                left += limit.unit_us if cost == 1 else cost * limit.unit_us
-                if left > limit.full_us:
+            # Fast path for known keys of token buckets that all have room; the rest is checked in full.
+            # Five demands take 3.8 µs instead of 17 µs, and 5.0 µs with the constructors of the named tuples.
+            statuses: list[LimitStatus] = []
+            updates: list[tuple[dict[str, State], str, State]] = []
+            for demand in demands:
+                limit, id, cost = demand  # noqa: A001 - the field's word
+                states = self._states.get(limit.key)
+                if states is None or limit.algorithm != "token_bucket":
                     return self._check_fully(demands, now)
-                updates.append((states, id, (now + left, 0, 0)))
-            room = (limit.full_us - left) // limit.unit_us
-            statuses.append(
-                make_namedtuple(LimitStatus, (demand, False, room if room > 0 else 0, 0, left, 0))
-            )
-        for states, id, state in updates:  # noqa: A001
-            states[id] = state
-        return make_namedtuple(Decision, (True, tuple(statuses), None, False, 0))
+                state = states.get(id)
+                if state is None:
+                    return self._check_fully(demands, now)
+                left = state[0] - now
+                if left < 0:
+                    left = 0
+                if cost:
+                    left += limit.unit_us if cost == 1 else cost * limit.unit_us
+                    if left > limit.full_us:
+                        return self._check_fully(demands, now)
+                    updates.append((states, id, (now + left, 0, 0)))
+                room = (limit.full_us - left) // limit.unit_us
+                statuses.append(
+                    make_namedtuple(LimitStatus, (demand, False, room if room > 0 else 0, 0, left, 0))
+                )
+            for states, id, state in updates:  # noqa: A001
+                states[id] = state
+            return make_namedtuple(Decision, (True, tuple(statuses), None, False, 0))
 
     def _check_fully(self, demands: Sequence[Demand], now: int) -> Decision:
         decided = [
@@ -249,17 +254,20 @@ class MemoryLimiter:
 
     def block(self, limit: Limit, id: str, duration_s: float) -> None:  # noqa: A002
         """Block a key for `duration_s` seconds, for an operator."""
-        penalty = self._penalties.setdefault((limit.key, id), Penalty())
-        penalty.until = self.clock_us() + round(duration_s * 1_000_000)
-        self._queue.append((limit, id))
+        with self._lock:
+            penalty = self._penalties.setdefault((limit.key, id), Penalty())
+            penalty.until = self.clock_us() + round(duration_s * 1_000_000)
+            self._queue.append((limit, id))
 
     def unblock(self, limit: Limit, id: str) -> None:  # noqa: A002
         """Remove a key's block, its violations and its used units."""
-        self._penalties.pop((limit.key, id), None)
-        self._states.get(limit.key, {}).pop(id, None)
+        with self._lock:
+            self._penalties.pop((limit.key, id), None)
+            self._states.get(limit.key, {}).pop(id, None)
 
     def __len__(self) -> int:
-        return len(self._penalties) + sum(map(len, self._states.values()))
+        with self._lock:
+            return len(self._penalties) + sum(map(len, self._states.values()))
 
     def _state(self, limit: Limit, id: str) -> State | None:  # noqa: A002
         states = self._states.get(limit.key)
