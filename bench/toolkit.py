@@ -35,6 +35,7 @@ def nothing_sync() -> None:
 def run(report: Report) -> None:
     """Measure and judge: closed breaker, all in one policy, time-outs, rejections, memory."""
     _closed(report)
+    _decorated(report)
     _interrupting(report)
     _rejected(report)
     _sync(report)
@@ -80,6 +81,25 @@ def _closed(report: Report) -> None:
             report.add(name, ns[peer], "ns", floor=mine)
             bars.append(_bar(f"{peer} / ours", ns[peer] / mine, least, at_least=True))
     report.table("Bars", ("", "ratio", "wanted", "held"), bars)
+
+
+def _decorated(report: Report) -> None:
+    policy = Policy(
+        "decorated",
+        retry=Retry(attempts=3, on=OSError),
+        breaker=SETTINGS,
+        total_timeout=30.0,
+        interrupt=False,
+    )
+    contenders: Async = {
+        "synccash: policy.call": partial(policy.call, nothing),
+        "synccash: @policy": policy(nothing),
+    }
+    found = asyncio.run(overhead(contenders, bare=nothing))
+    base, ours = (one.ns for one in found.values())
+    _table(report, "Decorated", found)
+    report.add("decorated", ours, "ns", floor=base)
+    report.table("Bars", ("", "ratio", "wanted", "held"), [_bar("@policy / policy.call", ours / base, 1.4)])
 
 
 def _interrupting(report: Report) -> None:

@@ -6,15 +6,15 @@ read. While it is closed, a successful call updates the window in its own frame;
 """
 
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from time import monotonic
 from typing import Any
-
-from synccash.resilience.deadline import current_deadline
 
 SIZE, SLOW_S, MIN_CALLS, RATE, OPEN_S, TOTAL_S = 100, 5.0, 10, 0.5, 30.0, 30.0
 CLOSED, OPEN, HALF_OPEN = 0, 1, 2
 FAILED, SLOW = 1, 2
-_set_deadline, _reset_deadline = current_deadline.set, current_deadline.reset
+_deadline: ContextVar[float | None] = ContextVar("floor_deadline", default=None)
+_set_deadline, _reset_deadline = _deadline.set, _deadline.reset
 
 
 class FloorOpenError(Exception):

@@ -1,10 +1,15 @@
 """Time-outs that interrupt calls follow the rules of asyncio.timeout, with one timer for all calls."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from synccash.resilience import AttemptTimeoutError, Policy, remaining
+from synccash.resilience._core.deadline_cell import current_deadline, live_cell
+from synccash.resilience.deadline import deadline, detached
+from synccash.resilience.testing import FakeClock
 
 
 async def hang() -> None:
@@ -110,13 +115,151 @@ async def test_an_earlier_outer_deadline_limits_the_inner_call():
         await outer.call(Policy("inner", total_timeout=60.0).call, hang)
 
 
-async def test_a_task_started_under_a_deadline_keeps_it():
-    async def begin() -> asyncio.Task[float | None]:
-        return asyncio.create_task(look())
+async def read_repeatedly(seen: list[float | None], go_on: asyncio.Semaphore) -> None:
+    """Append the remaining time each time that `go_on` is released."""
+    while True:
+        await go_on.acquire()
+        seen.append(remaining())
+
+
+@pytest.mark.parametrize("form", ["call", "attempts", "block", "attempt"])
+async def test_a_deadline_ends_with_its_call_also_in_tasks_that_outlive_it(form):
+    seen: list[float | None] = []
+    go_on = asyncio.Semaphore(0)
+    time = FakeClock(5.0)
+    limits = {"attempt_timeout": 8.0} if form == "attempt" else {"total_timeout": 8.0}
+    policy = Policy("rail", interrupt=False, clock=time, **limits)
+
+    async def begin() -> asyncio.Task[None]:
+        task = asyncio.create_task(read_repeatedly(seen, go_on))
+        await read_once()
+        return task
+
+    async def read_once() -> None:
+        go_on.release()
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+    with deadline(20.0, clock=time):
+        if form == "block":
+            with deadline(8.0, clock=time):
+                task = await begin()
+        elif form == "attempts":
+            async for attempt in policy.attempts():
+                async with attempt:
+                    task = await begin()
+        else:
+            task = await policy.call(begin)
+        await read_once()
+    await read_once()
+    task.cancel()
+    assert seen == [8.0, 20.0, None]
+    assert remaining() is None
+
+
+async def test_a_thread_that_outlives_a_call_has_no_deadline():
+    started, go_on = threading.Event(), threading.Event()
+    seen: list[float | None] = []
+
+    def work() -> None:
+        seen.append(remaining())
+        started.set()
+        go_on.wait(30.0)
+        seen.append(remaining())
+
+    async def run() -> asyncio.Task[None]:
+        task = asyncio.create_task(asyncio.to_thread(work))
+        await asyncio.to_thread(started.wait, 30.0)
+        return task
+
+    task = await Policy("rail", total_timeout=8.0, interrupt=False, clock=lambda: 5.0).call(run)
+    go_on.set()
+    await task
+    assert seen == [8.0, None]
+
+
+async def test_detached_work_has_no_deadline_even_while_the_call_runs():
+    async def begin() -> tuple[float | None, float | None]:
+        with detached():
+            task = asyncio.create_task(look())
+            inside = remaining()
+        assert remaining() == 8.0
+        return inside, await task
 
     async def look() -> float | None:
         return remaining()
 
-    later = await Policy("rail", total_timeout=8.0, interrupt=False, clock=lambda: 5.0).call(begin)
+    call = Policy("rail", total_timeout=8.0, interrupt=False, clock=lambda: 5.0).call
+    assert await call(begin) == (None, None)
+
+
+async def test_tasks_that_start_each_other_build_no_chain_of_deadlines():
+    policy = Policy("rail", total_timeout=8.0, interrupt=False)
+
+    async def again(left: int) -> int:
+        if left:
+            return await asyncio.create_task(policy.call(spawn, left - 1))
+        cell, length = current_deadline.get(), 0
+        while cell is not None:
+            cell, length = live_cell(cell), length + 1
+            cell = None if cell is None or not isinstance(cell[0], list) else cell[0]
+        return length
+
+    async def spawn(left: int) -> asyncio.Task[int]:
+        return asyncio.create_task(again(left))
+
+    task = await policy.call(spawn, 30)
+    while isinstance(task, asyncio.Task):
+        task = await task
+    assert task <= 1
+
+
+async def test_a_generator_that_is_closed_in_another_context_ends_its_deadline():
+    async def fixture():
+        async for attempt in Policy("rail", total_timeout=5.0).attempts():
+            async with attempt:
+                yield remaining()
+
+    opened = fixture()
+    assert await asyncio.create_task(anext(opened)) is not None
+    await asyncio.create_task(opened.aclose())
     assert remaining() is None
-    assert await later == 8.0
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time jumps to its next timer."""
+
+    now, timers = 0.0, 0
+
+    def time(self) -> float:
+        return self.now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # pyright: ignore[reportAttributeAccessIssue]
+            self.now = max(self.now, self._scheduled[0]._when)  # pyright: ignore[reportAttributeAccessIssue]
+            self.timers += 1
+            assert self.timers < 100, "the timer spins"
+        super()._run_once()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_time_outs_follow_the_time_of_the_event_loop():
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        with pytest.raises(AttemptTimeoutError):
+            runner.run(policy(attempt_timeout=30.0).call(hang))
+        assert runner.get_loop().time() == 30.0
+
+
+def test_a_policy_interrupts_calls_in_two_event_loops_at_the_same_time():
+    p, both = policy(attempt_timeout=0.05), threading.Barrier(2)
+
+    def run() -> str:
+        async def main() -> None:
+            both.wait(30.0)
+            await p.call(hang)
+
+        with pytest.raises(AttemptTimeoutError):
+            asyncio.run(main())
+        return "interrupted"
+
+    with ThreadPoolExecutor(2) as threads:
+        assert [one.result(30.0) for one in [threads.submit(run) for _ in range(2)]] == ["interrupted"] * 2

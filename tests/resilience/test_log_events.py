@@ -119,7 +119,13 @@ async def test_a_retry_without_a_probe_slot_raises_the_error_of_the_last_attempt
         retrying.breaker.guard(lambda: False)
         clock.move(seconds)
 
-    retrying = policy(breaker=BreakerSettings(failures=5), classify=failed_or_not, clock=clock, sleep=sleep)
+    retrying = policy(
+        retry=Retry(attempts=2, base=2.0, jitter="none"),
+        breaker=BreakerSettings(failures=5),
+        classify=failed_or_not,
+        clock=clock,
+        sleep=sleep,
+    )
 
     async def call():
         if returned:

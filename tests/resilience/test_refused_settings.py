@@ -2,7 +2,10 @@
 
 import asyncio
 import pickle
+import subprocess
+import sys
 from math import inf, nan
+from unittest import mock
 
 import pytest
 
@@ -11,9 +14,11 @@ from synccash.resilience import (
     Budget,
     Bulkhead,
     CircuitBreaker,
+    Outcome,
     Policy,
     ResilienceError,
     Retry,
+    Verdict,
 )
 
 NAN = "must be a number, not NaN"
@@ -29,6 +34,9 @@ WHOLE = "must be a whole number"
         (Retry, "base", nan, NAN),
         (Retry, "base", "1", "must be a number, not '1'"),
         (Retry, "cap", nan, NAN),
+        (Retry, "retry_after_cap", nan, NAN),
+        (Retry, "retry_after_cap", -1, "at least 0"),
+        (BreakerSettings, "count", [OSError], "count must be an Exception class, a tuple of them"),
         (Retry, "cap", -1, "0 <= base <= cap"),
         (Retry, "strategy", "exponentail", "one of exponential, linear, fixed, immediate"),
         (Retry, "jitter", "ful", "one of full, equal, none"),
@@ -89,12 +97,47 @@ def test_a_policy_is_immutable():
         policy.name = "other"
 
 
-def test_the_repr_of_a_policy_shows_its_breaker_and_time_outs():
-    policy = Policy("rates", breaker=CircuitBreaker("rates:pay"), total_timeout=5.0)
-    message = (
-        "Policy('rates', breaker=<CircuitBreaker 'rates:pay' closed>, attempt_timeout=None, total_timeout=5.0"
+def test_a_policy_is_not_changed_by_an_attempt_to_patch_it():
+    policy = Policy("rates")
+    with pytest.raises(AttributeError, match="immutable"), mock.patch.object(policy, "call_sync"):
+        pass
+    assert policy.call_sync(lambda: "fine") == "fine"
+
+
+def judge(result: object) -> Verdict:
+    return Verdict(Outcome.FAILED if isinstance(result, Exception) else Outcome.OK)
+
+
+def test_the_repr_of_a_policy_shows_its_parts():
+    policy = Policy("rates", breaker=CircuitBreaker("rates:pay"), total_timeout=5.0, budget=None, gated=False)
+    assert repr(policy) == (
+        "Policy('rates', breaker=<CircuitBreaker 'rates:pay' closed>, total_timeout=5.0, interrupt=True, "
+        "gated=False)"
     )
-    assert repr(policy).startswith(message)
+    full = Policy("rates", retry=Retry(), bulkhead=Bulkhead(limit=2), classify=judge, idempotent=True)
+    assert repr(full) == (
+        f"Policy('rates', retry={Retry()!r}, bulkhead={Bulkhead(limit=2)!r}, budget={Budget()!r}, "
+        "idempotent=True, classify=judge)"
+    )
+
+
+def test_on_beside_classify_is_refused():
+    with pytest.raises(ValueError, match="takes no on=… beside it"):
+        Policy("rates", retry=Retry(on=OSError), classify=judge)
+
+
+def test_an_outcome_or_a_wait_of_the_wrong_type_is_refused():
+    with pytest.raises(TypeError, match="outcome must be an Outcome"):
+        Verdict("failed")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="retry_after must be a number, not '5'"):
+        Verdict(Outcome.FAILED, retry_after="5")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_build_without_the_gil_is_refused():
+    code = "import sys; sys._is_gil_enabled = lambda: False; import synccash.resilience"
+    run = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
+    assert run.returncode == 1
+    assert "RuntimeError: synccash.resilience needs the GIL" in run.stderr
 
 
 def test_the_base_error_keeps_its_arguments_when_pickled():

@@ -1,107 +1,153 @@
-"""Runs a block of code under a policy: `async for attempt in policy.attempts(): async with attempt: …`."""
+"""Runs a block of code under a policy: `async for attempt in policy.attempts(): async with attempt: …`.
 
-import asyncio
-from contextvars import Token
+The block takes the place of the function of `policy.call`: the same coroutine makes the attempts, and is
+suspended while the block runs. So both forms have the same semantics.
+"""
+
+import warnings
+from collections.abc import Coroutine, Generator
+from dataclasses import replace
+from enum import Enum
 from types import TracebackType
+from typing import Any, cast
 
-from synccash.resilience._core.wiring import PolicyParts
-from synccash.resilience.deadline import Instant, current_deadline, to_instant
-from synccash.resilience.errors import AttemptTimeoutError, CircuitOpenError
+from synccash.resilience._core.attempt_loop import build_async_call
+from synccash.resilience._core.wiring import AsyncCall, PolicyParts
+
+
+class _Stop(Enum):
+    """Where the coroutine of a call stops: inside an attempt, and before and after the wait for the next."""
+
+    BLOCK = 1
+    WAIT = 2
+    READY = 3
+
+
+class _StopHere:
+    """Suspends the coroutine of a call until the next `_Resume`."""
+
+    __slots__ = ("_stop",)
+
+    def __init__(self, stop: _Stop) -> None:
+        self._stop = stop
+
+    def __await__(self) -> Generator[_Stop]:
+        yield self._stop
+
+
+def build_block_call(parts: PolicyParts) -> AsyncCall:
+    """Return the function that runs the attempts at a block, which has no result to classify."""
+
+    async def sleep(seconds: float) -> None:
+        await _StopHere(_Stop.WAIT)
+        if seconds > 0:
+            await parts.sleep(seconds)
+        await _StopHere(_Stop.READY)
+
+    return build_async_call(replace(parts, classifies=False, sleep=sleep, sleeps_always=True))
+
+
+async def _run_block() -> None:
+    await _StopHere(_Stop.BLOCK)
+
+
+class _Resume:
+    """Runs the coroutine of a call until its next stop, or to its end: then the value is None.
+
+    `error`: the exception of the block, which is raised where the coroutine stopped.
+    """
+
+    __slots__ = ("_call", "_error")
+
+    def __init__(self, call: Coroutine[Any, Any, None], error: BaseException | None = None) -> None:
+        self._call = call
+        self._error = error
+
+    def __await__(self) -> Generator[Any, Any, _Stop | None]:
+        call, error, self._error = self._call, self._error, None
+        try:
+            yielded = call.send(None) if error is None else call.throw(error)
+            while not isinstance(yielded, _Stop):
+                # What the call itself waits for, such as a free slot of the bulkhead: the event loop's to do.
+                try:
+                    sent = yield yielded
+                except BaseException as thrown:
+                    yielded = call.throw(thrown)
+                else:
+                    yielded = call.send(sent)
+        except StopIteration:
+            return None
+        finally:
+            del error
+        return yielded
 
 
 class Attempts:
     """The attempts at one block of code. The loop ends when the block ends without an exception, or raises
-    the last exception of the block.
+    the last exception of the block. Serves one loop. Raises RuntimeError if `async with` is left out.
     """
 
-    def __init__(self, parts: PolicyParts) -> None:
-        self._parts = parts
-        self._wait_s: float | None = 0.0
-        self._last_error: Exception | None = None
-        self._permit = 0
-        self._call_start = self._attempt_start = 0.0
-        self._deadline_at: float | None = None
-        self._timeout: asyncio.Timeout | None = None
-        self._token: Token[Instant | None] | None = None
+    def __init__(self, name: str, call: AsyncCall) -> None:
+        self._name = name
+        self._call = cast(Coroutine[Any, Any, None], call(_run_block))
+        self._state = "new"
         self.number = 0
+        """The number of the last attempt that started, from 1."""
 
     def __aiter__(self) -> "Attempts":
+        if self._state != "new":
+            raise RuntimeError(f"{self._name}: attempts() serves one loop: call it again for the next one")
+        self._state = "waiting"
         return self
 
     async def __anext__(self) -> "Attempts":
-        if self._wait_s is None:
+        if self._state == "ended":
             raise StopAsyncIteration
-        if self._wait_s > 0:
-            await self._parts.sleep(self._wait_s)
-        self._attempt_start = self._parts.clock()
-        if self.number == 0:
-            self._call_start, self._deadline_at = (
-                self._attempt_start,
-                self._parts.deadline_at(self._attempt_start),
-            )
-        elif self._parts.decider.stops_after_wait(
-            self._last_error, self._attempt_start, self.number, self._call_start, self._deadline_at
-        ):
-            last, self._last_error = self._last_error, None
-            raise last or StopAsyncIteration
-        self._wait_s = None
+        if self._state == "handed out":
+            raise RuntimeError(f"{self._name}: {_NOT_ENTERED}")
+        if self.number:
+            await self._resume()
+        self._state = "handed out"
         return self
 
     async def __aenter__(self) -> int:
         """Start the attempt. Returns its number, from 1. Raises CircuitOpenError and BulkheadFullError."""
-        try:
-            self._permit = self._parts.acquire_permit()
-        except CircuitOpenError:
-            last, self._last_error = self._last_error, None
-            if last is None:
-                raise
-            self._parts.decider.after_refusal(last, self._attempt_start, self.number, self._call_start)
-            raise last from None
+        if self._state != "handed out":
+            raise RuntimeError(f"{self._name}: use an attempt once, in the loop over attempts()")
+        self._state = "entered"
+        stop = await self._resume()
+        while stop is not _Stop.BLOCK:
+            # The attempt ended before the block began, because the bulkhead was full, and is repeated.
+            self.number += stop is _Stop.WAIT
+            stop = await self._resume()
         self.number += 1
-        limit_s = self._parts.attempt_limit(self._attempt_start, self._deadline_at)
-        if self._parts.bulkhead is not None:
-            try:
-                await self._parts.bulkhead.acquire(limit_s)
-            except BaseException:
-                if self._parts.breaker is not None:
-                    self._parts.breaker.release(self._permit)
-                raise
-            self._attempt_start = self._parts.clock()
-        if limit_s is not None:
-            self._token = current_deadline.set(to_instant(self._attempt_start + limit_s, self._parts.clock))
-            if self._parts.interrupt:
-                self._timeout = asyncio.timeout(limit_s)
-                await self._timeout.__aenter__()
         return self.number
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        if self._parts.bulkhead is not None:
-            self._parts.bulkhead.release()
-        if self._token is not None:
-            current_deadline.reset(self._token)
-            self._token = None
-        timed_out: AttemptTimeoutError | None = None
-        if self._timeout is not None:
-            scope, self._timeout = self._timeout, None
-            try:
-                await scope.__aexit__(kind, error, trace)
-            except TimeoutError:
-                timed_out = AttemptTimeoutError(
-                    self._parts.name, self._parts.attempt_limit(self._attempt_start, self._deadline_at) or 0.0
-                )
-        caught = timed_out or error
-        measured = (self._permit, self._attempt_start, self._parts.clock(), self.number, self._call_start)
-        if caught is None:
-            self._parts.decider.after_block(*measured)
+        try:
+            stop = await self._resume(error)
+        except BaseException as raised:
+            if error is None or raised is not error:
+                raise
+            # Python raises it again, without the frames of this module.
+            error.__traceback__ = trace
             return False
-        if not isinstance(caught, Exception):
-            if self._parts.breaker is not None:
-                self._parts.breaker.release(self._permit)
-            return False
-        self._wait_s = self._parts.decider.after_error(caught, *measured, self._deadline_at)
-        if self._wait_s is None and timed_out is not None:
-            raise timed_out from error
-        self._last_error = caught if self._wait_s is not None else None
-        return self._wait_s is not None
+        self._state = "ended" if stop is None else "waiting"
+        return error is not None
+
+    async def _resume(self, error: BaseException | None = None) -> _Stop | None:
+        try:
+            return await _Resume(self._call, error)
+        except BaseException:
+            self._state = "ended"
+            raise
+
+    def __del__(self) -> None:
+        self._call.close()
+        if self._state == "handed out":
+            warnings.warn(f"{self._name}: {_NOT_ENTERED}", RuntimeWarning, stacklevel=2, source=self)
+
+
+_NOT_ENTERED = "the block ran without the policy: write `async with attempt:` in the loop over attempts()"

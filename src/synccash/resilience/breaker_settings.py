@@ -6,6 +6,7 @@ from math import ceil
 from typing import Literal
 
 from synccash.resilience._core.numbers import require_int, require_number
+from synccash.resilience.retry import Retryable, check_retryable
 
 
 class BreakerState(Enum):
@@ -26,8 +27,15 @@ class BreakerSettings:
     the window has `min_calls` calls. A call is slow from `slow_s` on; a time-out is always slow.
 
     The breaker opens for `open_s`, times `open_growth` after each failed recovery, up to `open_max_s`; up to
-    a tenth is added at random. Then it is half-open: `probes` successful probes close it, of which
+    a tenth is added at random. If the dependency asked for a longer wait, the breaker stays open for that, up
+    to `open_max_s` too. Then it is half-open: `probes` successful probes close it, of which
     `probes_at_once` may run at the same time; a probe that takes longer than `probe_hold_s` is given up.
+
+    `count`: the exceptions that are failures of the dependency, as classes or as a function; a policy
+    ignores the others. None: all but bugs of the caller's own code (TypeError, KeyError and the like), which
+    are ignored, and answers with an HTTP status of 4xx, which are successes (408, 425 and 429 are failures).
+    If the policy has `classify`, an exception is a failure if both say so; `count=None` leaves it to
+    `classify`.
 
     `mode`: "shadow" decides and reports but refuses nothing, "disabled" only counts. An operator's
     `force_open` holds in every mode.
@@ -47,9 +55,11 @@ class BreakerSettings:
     probes_at_once: int = 1
     probe_hold_s: float = 30.0
     mode: Literal["normal", "shadow", "disabled"] = "normal"
+    count: Retryable | None = None
 
     def __post_init__(self) -> None:
         self._check_types()
+        check_retryable("count", self.count)
         for name in ("failure_rate", "slow_rate"):
             rate = getattr(self, name)
             if rate is not None and not 0 < rate <= 1:

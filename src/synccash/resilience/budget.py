@@ -13,8 +13,10 @@ from synccash.resilience._core.numbers import require_number
 class Budget:
     """Settings of a token bucket: each call adds `share` tokens, each second adds `per_second`.
 
-    The bucket holds at most `most` tokens. A retry costs 1 token, or `timeout_cost` after a time-out. The
-    share is that of Finagle, Envoy and failsafe-go; the cost of a time-out is that of the AWS SDKs.
+    The bucket holds at most `most` tokens. It starts with those of 10 seconds, and always with enough for one
+    retry unless both incomes are 0. A retry costs 1 token, or `timeout_cost` after a time-out, but never more
+    than a full bucket. The share is that of Finagle, Envoy and failsafe-go; the cost of a time-out is that of
+    the AWS SDKs.
     """
 
     share: float = 0.2
@@ -29,6 +31,13 @@ class Budget:
             raise ValueError(
                 "expected share, per_second and timeout_cost of at least 0, and most of at least 1"
             )
+
+    @property
+    def first_tokens(self) -> float:
+        """The tokens that the bucket starts with."""
+        if self.share == 0 and self.per_second == 0:
+            return 0.0
+        return min(self.most, max(10 * self.per_second, self.timeout_cost, 1.0))
 
 
 UNLIMITED = Budget(share=0.0, per_second=inf, most=inf)
@@ -82,7 +91,7 @@ class RetryBudget:
         self.settings = settings or Budget()
         self._clock = clock
         self.lock = RLock()
-        self._tokens = min(self.settings.most, 10 * self.settings.per_second)
+        self._tokens = self.settings.first_tokens
         self._calls_at_refill = 0
         self._refilled_at = clock()
         self.successes = 0
@@ -98,13 +107,24 @@ class RetryBudget:
         """Attempts of the call that ended last; 0 before the first call."""
         return self._last_counted_attempts if self._last_counted_call == self._calls() else 1
 
-    def record_attempts(self, attempts: int) -> None:
-        """Record the number of attempts of the call that was counted last."""
-        self._last_counted_call, self._last_counted_attempts = self._calls(), attempts
+    def count_success(self, attempts: int) -> None:
+        """Count a call that succeeded after `attempts` attempts."""
+        with self.lock:
+            self.successes += 1
+            self._last_counted_call, self._last_counted_attempts = self._calls(), attempts
+
+    def count_failure(self, attempts: int, *, retryable: bool) -> None:
+        """Count a call that failed after `attempts` attempts, in `exhausted` or in `failures`."""
+        with self.lock:
+            if retryable:
+                self.exhausted += 1
+            else:
+                self.failures += 1
+            self._last_counted_call, self._last_counted_attempts = self._calls(), attempts
 
     def spend(self, *, timed_out: bool) -> bool:
         """Spend the tokens of one retry. False: the budget does not allow it."""
-        cost = self.settings.timeout_cost if timed_out else 1.0
+        cost = min(self.settings.most, self.settings.timeout_cost) if timed_out else 1.0
         with self.lock:
             self._tokens = self.tokens()
             self._calls_at_refill, self._refilled_at = self._calls(), self._clock()

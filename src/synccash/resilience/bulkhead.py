@@ -3,6 +3,8 @@
 import asyncio
 import threading
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from synccash.resilience._core.numbers import require_int, require_number
@@ -24,84 +26,141 @@ class Bulkhead:
             raise ValueError("expected limit >= 1, queue >= 0 and wait_s >= 0")
 
 
-class AsyncBulkhead:
-    """The slots of a bulkhead on one event loop. Waiting calls get slots in the order in which they came."""
+class _Waiter:
+    """One call in the queue. `wake` is called without a lock when it has got a slot."""
 
-    __slots__ = ("_name", "_settings", "_waiters", "in_use")
+    __slots__ = ("has_slot", "wake")
+
+    def __init__(self, wake: Callable[[], object]) -> None:
+        self.wake = wake
+        self.has_slot = False
+
+
+class LiveBulkhead:
+    """The slots of one bulkhead, for the tasks of any event loops and for threads together.
+
+    Waiting calls get slots in the order in which they came, wherever they run.
+    """
+
+    __slots__ = ("_lock", "_name", "_waiters", "in_use", "settings")
 
     def __init__(self, name: str, settings: Bulkhead) -> None:
         self._name = name
-        self._settings = settings
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self.settings = settings
+        # An RLock: the garbage collector may close a waiting coroutine while this thread holds it.
+        self._lock = threading.RLock()
+        self._waiters: deque[_Waiter] = deque()
         self.in_use = 0
 
     async def acquire(self, timeout_s: float | None) -> None:
         """Acquire a slot, waiting at most `timeout_s` seconds. Raises BulkheadFullError."""
-        settings = self._settings
-        if self.in_use < settings.limit and not self._waiters:
-            self.in_use += 1
+        if self._try_acquire():
             return
-        if len(self._waiters) >= settings.queue:
-            raise BulkheadFullError(self._name, settings.limit, len(self._waiters))
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        limits = [limit for limit in (settings.wait_s, timeout_s) if limit is not None]
+        loop = asyncio.get_running_loop()
+        woken = loop.create_future()
+
+        def wake() -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        waiter = self._enqueue(lambda: loop.call_soon_threadsafe(wake))
+        if waiter is None:
+            return
         try:
-            async with asyncio.timeout(min(limits, default=None)):
-                await waiter
+            async with asyncio.timeout(self._wait_s(timeout_s)):
+                await woken
         except BaseException as error:
-            if waiter.done() and not waiter.cancelled():
-                # The slot was assigned in the same iteration of the event loop: give it to the next call.
-                self.release()
-            elif waiter in self._waiters:
-                self._waiters.remove(waiter)
+            self._leave_queue(waiter)
             if isinstance(error, TimeoutError):
-                raise BulkheadFullError(self._name, settings.limit, len(self._waiters)) from None
+                raise self._full() from None
             raise
+
+    def acquire_sync(self, timeout_s: float | None) -> None:
+        """Acquire a slot in a thread, waiting at most `timeout_s` seconds. Raises BulkheadFullError."""
+        if self._try_acquire():
+            return
+        woken = threading.Event()
+        waiter = self._enqueue(woken.set)
+        if waiter is None:
+            return
+        try:
+            if woken.wait(self._wait_s(timeout_s)):
+                return
+        except BaseException:
+            self._leave_queue(waiter)
+            raise
+        self._leave_queue(waiter)
+        raise self._full()
 
     def release(self) -> None:
         """Release a slot. The call that has waited longest gets it."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+        while True:
+            with self._lock:
+                if not self._waiters:
+                    self.in_use -= 1
+                    return
+                waiter = self._waiters.popleft()
+                waiter.has_slot = True
+            try:
+                waiter.wake()
+            except RuntimeError:
+                # The event loop of the waiting call is closed: the slot goes to the next one.
+                waiter.has_slot = False
+                continue
+            return
+
+    def _try_acquire(self) -> bool:
+        with self._lock:
+            if self.in_use < self.settings.limit and not self._waiters:
+                self.in_use += 1
+                return True
+            return False
+
+    def _enqueue(self, wake: Callable[[], object]) -> _Waiter | None:
+        """Return an entry of the queue; None if a slot became free meanwhile. Raises BulkheadFullError."""
+        with self._lock:
+            if self.in_use < self.settings.limit and not self._waiters:
+                self.in_use += 1
+                return None
+            if len(self._waiters) < self.settings.queue:
+                waiter = _Waiter(wake)
+                self._waiters.append(waiter)
+                return waiter
+        raise self._full()
+
+    def _leave_queue(self, waiter: _Waiter) -> None:
+        """Give up waiting. A slot that was assigned at the same moment goes to the next call."""
+        with self._lock:
+            if not waiter.has_slot:
+                with suppress(ValueError):
+                    self._waiters.remove(waiter)
                 return
-        self.in_use -= 1
+        self.release()
+
+    def _wait_s(self, timeout_s: float | None) -> float | None:
+        return min((s for s in (self.settings.wait_s, timeout_s) if s is not None), default=None)
+
+    def _full(self) -> BulkheadFullError:
+        return BulkheadFullError(self._name, self.settings.limit, len(self._waiters))
+
+
+class AsyncBulkhead(LiveBulkhead):
+    """Earlier name of LiveBulkhead."""
+
+    __slots__ = ()
 
 
 class ThreadBulkhead:
-    """The slots of a bulkhead for threads."""
+    """The slots of a bulkhead for threads. Earlier name of LiveBulkhead, whose method is `acquire_sync`."""
 
-    __slots__ = ("_condition", "_name", "_settings", "_waiting", "in_use")
+    __slots__ = ("_slots", "acquire", "release")
 
     def __init__(self, name: str, settings: Bulkhead) -> None:
-        self._name = name
-        self._settings = settings
-        self._condition = threading.Condition()
-        self._waiting = 0
-        self.in_use = 0
+        self._slots = LiveBulkhead(name, settings)
+        self.acquire = self._slots.acquire_sync
+        self.release = self._slots.release
 
-    def acquire(self, timeout_s: float | None) -> None:
-        """Acquire a slot, waiting at most `timeout_s` seconds. Raises BulkheadFullError."""
-        settings = self._settings
-        limits = [limit for limit in (settings.wait_s, timeout_s) if limit is not None]
-        with self._condition:
-            if self.in_use >= settings.limit or self._waiting:
-                if self._waiting >= settings.queue:
-                    raise BulkheadFullError(self._name, settings.limit, self._waiting)
-                self._waiting += 1
-                try:
-                    free = self._condition.wait_for(
-                        lambda: self.in_use < settings.limit, min(limits, default=None)
-                    )
-                finally:
-                    self._waiting -= 1
-                if not free:
-                    raise BulkheadFullError(self._name, settings.limit, self._waiting)
-            self.in_use += 1
-
-    def release(self) -> None:
-        """Release a slot."""
-        with self._condition:
-            self.in_use -= 1
-            self._condition.notify()
+    @property
+    def in_use(self) -> int:
+        """Slots in use."""
+        return self._slots.in_use

@@ -6,14 +6,17 @@ before the breaker opened can neither close it nor open it again.
 
 The breaker decides from counters and a clock: it has no tasks and never waits. A fast success costs two
 comparisons and one count, which a policy does in its own frame without the lock. Everything else takes the
-lock, so that threads and an event loop may share one breaker.
+lock, so that threads and an event loop may share one breaker. Listeners, log handlers and guards run without
+the lock.
 """
 
 import time
+import warnings
 from collections.abc import Callable
 from math import inf
 from random import random as uniform
 from threading import RLock
+from typing import Any
 
 from synccash.resilience import log_events
 from synccash.resilience._core.window import FAILED, SLOW, CountWindow, TimeWindow, Window
@@ -37,6 +40,11 @@ _HALF_OPEN, _FORCED = BreakerState.HALF_OPEN, BreakerState.FORCED_OPEN
 Listener = Callable[[Transition], None]
 
 
+def _warn_renamed(before: str, now: str) -> None:
+    message = f"CircuitBreaker.{before} is now CircuitBreaker.{now}"
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
+
+
 class CircuitBreaker:
     """The circuit breaker of one dependency. Shared by all its callers; not a value.
 
@@ -51,6 +59,7 @@ class CircuitBreaker:
     __slots__ = (
         "_blocked",
         "_clock",
+        "_delivering",
         "_durations",
         "_failures",
         "_fast_seen",
@@ -65,6 +74,7 @@ class CircuitBreaker:
         "_opened_by_peer",
         "_other_failures",
         "_other_successes",
+        "_pending",
         "_probe_gate",
         "_probe_successes",
         "_probes",
@@ -123,6 +133,8 @@ class CircuitBreaker:
         self._probes: dict[int, float] | None = None
         self._probe_successes = 0
         self._listeners: tuple[Listener, ...] = ()
+        self._pending: tuple[Transition, ...] = ()
+        self._delivering = False
         self._opened_by_peer = False
         self._probe_gate: Callable[[], bool] | None = None
         self.version = 0
@@ -177,19 +189,34 @@ class CircuitBreaker:
                 raise CircuitOpenError(self.name, left_s, self._reason)
         if self.closed_permit:
             return self.closed_permit
-        with self.lock:
-            now = self._clock()
-            if self._state is _OPEN and now >= self._open_until:
-                self._change_state(_HALF_OPEN, "testing recovery")
-            if self._state is _HALF_OPEN and (probe := self._acquire_probe(now)):
+        try:
+            with self.lock:
+                now = self._clock()
+                if self._state is _OPEN and now >= self._open_until:
+                    self._change_state(_HALF_OPEN, "testing recovery")
+                probe = self._acquire_probe(now) if self._state is _HALF_OPEN else 0
+                if not probe:
+                    return self._generation if self._state is _CLOSED else self._refuse(now)
+        finally:
+            self._deliver()
+        gate = self._probe_gate
+        try:
+            if gate is None or gate():
                 return probe
-            if self._state is _CLOSED:
-                return self._generation
-            self._blocked += 1
-            if self.settings.mode == "shadow" and self._state is not _FORCED:
-                return 0
-            soon_s = None if self._state is _FORCED else self._refusal_s(now) or _RETRY_SOON_S
-            raise CircuitOpenError(self.name, soon_s, self._reason)
+        except BaseException:
+            self.release(probe)
+            raise
+        with self.lock:
+            self.release(probe)
+            return self._refuse(self._clock())
+
+    def _refuse(self, now: float) -> int:
+        """Count a refused call. Returns the permit 0 in shadow mode, else raises CircuitOpenError."""
+        self._blocked += 1
+        if self.settings.mode == "shadow" and self._state is not _FORCED:
+            return 0
+        soon_s = None if self._state is _FORCED else self._refusal_s(now) or _RETRY_SOON_S
+        raise CircuitOpenError(self.name, soon_s, self._reason)
 
     def _acquire_probe(self, now: float) -> int:
         probes = self._probes
@@ -197,7 +224,7 @@ class CircuitBreaker:
             probes = self._probes = {}
         for permit in [one for one, began in probes.items() if now - began >= self.settings.probe_hold_s]:
             del probes[permit]
-        if not self._has_probe_slot(len(probes)) or (self._probe_gate is not None and not self._probe_gate()):
+        if not self._has_probe_slot(len(probes)):
             return 0
         self._generation += 1
         probes[-self._generation] = now
@@ -237,6 +264,8 @@ class CircuitBreaker:
                 self._after_probe(outcome, now, slow=slow, retry_after=retry_after, error=error)
             else:
                 self._count_total(outcome)
+        if self._pending:
+            self._deliver()
 
     def observe(
         self,
@@ -250,11 +279,25 @@ class CircuitBreaker:
         """Record a call that was made without a permit. It can open a closed breaker but never close one."""
         self.record(self.closed_permit, outcome, seconds, slow=slow, retry_after=retry_after, error=error)
 
-    # Earlier names of these methods, which callers may still use.
-    enter = acquire
-    drop = release
-    leave = record
-    note = observe
+    def enter(self) -> int:
+        """Deprecated: `acquire`."""
+        _warn_renamed("enter", "acquire")
+        return self.acquire()
+
+    def drop(self, permit: int) -> None:
+        """Deprecated: `release`."""
+        _warn_renamed("drop", "release")
+        self.release(permit)
+
+    def leave(self, permit: int, outcome: Outcome, seconds: float, **details: Any) -> None:
+        """Deprecated: `record`."""
+        _warn_renamed("leave", "record")
+        self.record(permit, outcome, seconds, **details)
+
+    def note(self, outcome: Outcome, seconds: float, **details: Any) -> None:
+        """Deprecated: `observe`."""
+        _warn_renamed("note", "observe")
+        self.observe(outcome, seconds, **details)
 
     def _record_duration(self, seconds: float) -> None:
         self.seconds += seconds
@@ -349,7 +392,8 @@ class CircuitBreaker:
                 self._change_state(_CLOSED, "recovered")
 
     def _open(self, reason: str, now: float, retry_after_s: float | None) -> None:
-        open_s = max(self.settings.open_time(self._rounds, self._random()), retry_after_s or 0.0)
+        asked_s = min(retry_after_s or 0.0, self.settings.open_max_s)
+        open_s = max(self.settings.open_time(self._rounds, self._random()), asked_s)
         self._rounds += 1
         self._open_until = now + open_s
         self._change_state(_OPEN, reason, open_s=open_s)
@@ -364,12 +408,14 @@ class CircuitBreaker:
             if self._accept_version(version):
                 self._hinted_until = 0.0
                 self._change_state(_CLOSED, reason, by="person" if version is None else "peer")
+        self._deliver()
 
     def force_open(self, reason: str, *, version: int | None = None) -> None:
         """Refuse every call until `reset`. `version`: see `reset`."""
         with self.lock:
             if self._accept_version(version):
                 self._change_state(_FORCED, reason, by="person" if version is None else "peer")
+        self._deliver()
 
     def _accept_version(self, version: int | None) -> bool:
         if version is not None and version <= self.version:
@@ -390,6 +436,7 @@ class CircuitBreaker:
                 self._open_until = now + open_s
                 self._change_state(_OPEN, reason, by="peer", open_s=open_s)
                 self._opened_by_peer = True
+        self._deliver()
 
     def recover(self, reason: str) -> None:
         """Close because a probe of another process succeeded.
@@ -402,11 +449,12 @@ class CircuitBreaker:
             )
             if self._state in (_OPEN, _HALF_OPEN) and not opened_by_itself:
                 self._change_state(_CLOSED, reason, by="peer")
+        self._deliver()
 
     def guard(self, gate: Callable[[], bool] | None) -> None:
         """Set a function that allows or denies each probe; None removes it.
 
-        It is called with the breaker's lock held, so it must return at once.
+        It is called in the thread of the call while the probe slot is taken, so it must return at once.
         """
         with self.lock:
             self._probe_gate = gate
@@ -419,8 +467,9 @@ class CircuitBreaker:
     def listen(self, listener: Listener) -> None:
         """Call `listener(transition)` at each change of state.
 
-        It runs in the thread of the change with the breaker's lock held, so it must return at once. What it
-        raises is logged.
+        Transitions are delivered one at a time, in their order, without a lock. It usually runs in the thread
+        of the change, but while another thread delivers, that thread goes on with the next one. It must not
+        block, because it delays a call. What it raises is logged.
         """
         with self.lock:
             self._listeners = (*self._listeners, listener)
@@ -448,17 +497,32 @@ class CircuitBreaker:
         if not self.window_ignores_time:
             self.window_step_at = 0.0
         if before is not state:
-            self._notify_listeners(
-                Transition(
-                    name=self.name,
-                    before=before,
-                    after=state,
-                    reason=reason,
-                    by=by,
-                    open_s=open_s,
-                    version=self.version,
-                )
+            transition = Transition(
+                name=self.name,
+                before=before,
+                after=state,
+                reason=reason,
+                by=by,
+                open_s=open_s,
+                version=self.version,
             )
+            self._pending = (*self._pending, transition)
+
+    def _deliver(self) -> None:
+        """Log the pending transitions and call the listeners. Must be called without the lock.
+
+        One thread at a time does so, which keeps the order.
+        """
+        while self._pending:
+            with self.lock:
+                if self._delivering or not self._pending:
+                    return
+                self._delivering = True
+                transition, self._pending = self._pending[0], self._pending[1:]
+            try:
+                self._notify_listeners(transition)
+            finally:
+                self._delivering = False
 
     def _notify_listeners(self, transition: Transition) -> None:
         log_events.log_transition(transition)

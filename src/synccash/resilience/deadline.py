@@ -1,65 +1,79 @@
-"""A deadline for a block of code and everything it calls, held in a context variable."""
+"""A deadline for a block of code and everything it calls, held in a context variable.
+
+A deadline ends with its call or block, also in the tasks and threads that were started inside and outlive it.
+"""
 
 import time
-from collections.abc import Callable
-from contextvars import ContextVar, Token
+from contextlib import suppress
+from contextvars import Token
 from types import TracebackType
 
-Clock = Callable[[], float]
-Instant = float | tuple[float, Clock]
-current_deadline: ContextVar[Instant | None] = ContextVar("synccash_deadline", default=None)
-"""The deadline in force: seconds of `time.monotonic`, or such a number and its own clock.
+from synccash.resilience._core.deadline_cell import (
+    Clock,
+    DeadlineCell,
+    current_deadline,
+    end_deadline,
+    live_cell,
+    on_clock,
+    remaining_s,
+)
 
-Private to this package; other code uses `remaining` and `deadline`. The common case is a bare float, because
-every call of a policy sets it.
-"""
+__all__ = ["Clock", "deadline", "detached", "remaining"]
 
 
 def remaining() -> float | None:
     """Return the seconds until the deadline in force, at least 0; None without a deadline."""
-    instant = current_deadline.get()
-    if instant is None:
-        return None
-    at, clock = instant if isinstance(instant, tuple) else (instant, time.monotonic)
-    return max(0.0, at - clock())
-
-
-def to_instant(at: float, clock: Clock) -> Instant:
-    """Return the value that `current_deadline` holds for the time `at` of `clock`."""
-    return at if clock is time.monotonic else (at, clock)
-
-
-def on_clock(instant: Instant, clock: Clock, now: float) -> float:
-    """Convert a deadline to the time of `clock`, which reads `now`. The remaining seconds are preserved."""
-    at, instant_clock = instant if isinstance(instant, tuple) else (instant, time.monotonic)
-    return at if instant_clock == clock else now + at - instant_clock()
+    left_s = remaining_s()
+    return None if left_s is None else max(0.0, left_s)
 
 
 class deadline:  # noqa: N801 - used like a function
     """Context manager that sets a deadline `seconds` from now; None sets none.
 
-    Policies inside start no attempt after the deadline. Nested deadlines can only shorten the outer one.
+    Policies inside start no attempt after the deadline. Nested deadlines can only shorten the outer one. The
+    deadline ends with the block, also for tasks that were started inside and still run.
     """
 
-    __slots__ = ("_clock", "_seconds", "_token")
+    __slots__ = ("_cell", "_clock", "_outer", "_seconds", "_token")
 
     def __init__(self, seconds: float | None, *, clock: Clock = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._token: Token[Instant | None] | None = None
+        self._cell: DeadlineCell | None = None
+        self._outer: DeadlineCell | None = None
 
     def __enter__(self) -> None:
         if self._seconds is None:
             return
         now = self._clock()
         at = now + self._seconds
-        outer = current_deadline.get()
-        if outer is None or at < on_clock(outer, self._clock, now):
-            self._token = current_deadline.set(to_instant(at, self._clock))
+        outer = live_cell(current_deadline.get())
+        outer_at = None if outer is None else on_clock(outer, self._clock, now)
+        if outer_at is None or at < outer_at:
+            self._cell, self._outer = [at, self._clock], outer
+            self._token = current_deadline.set(self._cell)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._token is not None:
+        if self._cell is not None:
+            end_deadline(self._cell, self._outer, self._token)
+            self._cell = self._outer = None
+
+
+class detached:  # noqa: N801 - used like a function
+    """Context manager without a deadline inside: for background work that a call starts but that is not part
+    of it. Tasks that are started in the block stay without a deadline.
+    """
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token: Token[DeadlineCell | None] = current_deadline.set(None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # ValueError: a generator with this block is closed in another context, which has its own deadline.
+        with suppress(ValueError):
             current_deadline.reset(self._token)
-            self._token = None

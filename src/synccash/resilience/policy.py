@@ -12,14 +12,15 @@ from collections.abc import Awaitable, Callable
 from random import random as uniform
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from synccash.resilience._core.attempt_loop import build_async_call, build_sync_call
+from synccash.resilience._core.attempt_timeout import AttemptTimer
 from synccash.resilience._core.decorating import decorate
-from synccash.resilience._core.fast_path import build_async_call, build_sync_call
 from synccash.resilience._core.numbers import require_number
 from synccash.resilience._core.retry_decision import RetryDecider
-from synccash.resilience._core.wiring import PolicyParts
-from synccash.resilience.attempts import Attempts
+from synccash.resilience._core.wiring import AsyncCall, PolicyParts
+from synccash.resilience.attempts import Attempts, build_block_call
 from synccash.resilience.budget import UNLIMITED, Budget, RetryBudget
-from synccash.resilience.bulkhead import AsyncBulkhead, Bulkhead, ThreadBulkhead
+from synccash.resilience.bulkhead import Bulkhead, LiveBulkhead
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
 from synccash.resilience.retry import Retry
 from synccash.resilience.verdict import Classifier
@@ -27,7 +28,20 @@ from synccash.resilience.verdict import Classifier
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
-_FORMS = ("call", "call_sync")
+_FORMS = {
+    "call": """Call the coroutine function `fn(*args, **kwargs)` under the policy.
+
+Returns its result or raises its last exception. Raises CircuitOpenError, BulkheadFullError or
+DeadlineExceededError if the first attempt was not allowed, AttemptTimeoutError if the last attempt was
+interrupted, and RuntimeError if no asyncio event loop runs.
+""",
+    "call_sync": """Call the plain function `fn(*args, **kwargs)` under the policy, in any thread.
+
+Like `call`. Raises TypeError if the policy has a time-out that interrupts, or if `fn` returns an awaitable or
+a generator, which has not run yet.
+""",
+}
+"""The two functions that each policy builds for its parts, with their documentation."""
 _PART_TYPES: dict[str, tuple[type, ...]] = {
     "retry": (Retry,),
     "breaker": (CircuitBreaker, BreakerSettings),
@@ -51,28 +65,23 @@ class Policy:
     ValueError or TypeError for invalid arguments.
     """
 
-    __slots__ = ("_parts", "name", *_FORMS)
+    __slots__ = {
+        "_block_call": None,
+        "_parts": None,
+        "name": "The name, for errors, logs and statistics.",
+        **_FORMS,
+    }
 
     if TYPE_CHECKING:
         name: str
+        _block_call: AsyncCall
         _parts: PolicyParts
 
         # At run time these are attributes that hold functions built for the parts: a method around them would
         # add 25 to 30 % to a call that succeeds.
-        async def call(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
-            """Call `fn` under the policy. Returns its result or raises its last exception.
+        async def call(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
-            Raises CircuitOpenError, BulkheadFullError or DeadlineExceededError if the first attempt was not
-            allowed, and AttemptTimeoutError if the last attempt was interrupted.
-            """
-            raise NotImplementedError
-
-        def call_sync(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-            """Call a plain function under the policy, in any thread.
-
-            Raises TypeError if the policy has a time-out that interrupts, or if `fn` returns a coroutine.
-            """
-            raise NotImplementedError
+        def call_sync(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
     def __init__(
         self,
@@ -97,6 +106,10 @@ class Policy:
         _check_types(name, retry=retry, breaker=breaker, bulkhead=bulkhead, budget=budget, classify=classify)
         if retry is not None and retry.on is None and classify is None:
             raise ValueError(f"{name}: Retry needs on=… or the policy needs classify=…: what is retryable?")
+        if retry is not None and retry.on is not None and classify is not None:
+            raise ValueError(
+                f"{name}: classify=… decides what is retryable, so Retry takes no on=… beside it"
+            )
         require_number(attempt_timeout=attempt_timeout, total_timeout=total_timeout)
         for limit in (attempt_timeout, total_timeout):
             if limit is not None and limit <= 0:
@@ -107,6 +120,9 @@ class Policy:
         budget = (
             budget if isinstance(budget, RetryBudget) else RetryBudget(name, budget or UNLIMITED, clock=clock)
         )
+        limits = [one for one in (total_timeout, attempt_timeout) if one is not None]
+        first_limit_s = min(limits, default=None)
+        interrupt = interrupt and first_limit_s is not None
         decider = RetryDecider(
             name=name,
             retry=retry,
@@ -115,7 +131,9 @@ class Policy:
             budget=budget,
             idempotent=idempotent,
             classify=classify,
+            clock=clock,
             random=random,
+            first_limit_s=first_limit_s,
         )
         parts = PolicyParts(
             name=name,
@@ -123,27 +141,49 @@ class Policy:
             budget=budget,
             breaker=breaker,
             gated=gated,
-            bulkhead=AsyncBulkhead(name, bulkhead) if bulkhead else None,
-            thread_bulkhead=ThreadBulkhead(name, bulkhead) if bulkhead else None,
+            bulkhead=LiveBulkhead(name, bulkhead) if bulkhead else None,
             attempt_timeout=attempt_timeout,
             total_timeout=total_timeout,
-            interrupt=interrupt and (attempt_timeout is not None or total_timeout is not None),
+            interrupt=interrupt,
             classifies=classify is not None,
             clock=clock,
             sleep=sleep,
             sleep_sync=sleep_sync,
+            timer=AttemptTimer(name, first_limit_s) if interrupt and first_limit_s is not None else None,
         )
         object.__setattr__(self, "_parts", parts)
-        for form, function in zip(_FORMS, (build_async_call(parts), build_sync_call(parts)), strict=True):
+        for form, function in (("call", build_async_call(parts)), ("call_sync", build_sync_call(parts))):
+            function.__name__, function.__qualname__ = form, f"Policy.{form}"
+            function.__doc__ = _FORMS[form]
             object.__setattr__(self, form, function)
+        object.__setattr__(self, "_block_call", build_block_call(parts))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a policy is immutable: create another one instead of setting {name!r}")
 
+    def __delattr__(self, name: str) -> None:
+        # `mock.patch.object` deletes what it could not replace.
+        raise AttributeError(f"a policy is immutable: {name!r} cannot be deleted")
+
     def __repr__(self) -> str:
         parts = self._parts
-        timeouts = f"attempt_timeout={parts.attempt_timeout}, total_timeout={parts.total_timeout}"
-        return f"Policy({parts.name!r}, breaker={parts.breaker}, {timeouts}, interrupt={parts.interrupt})"
+        bulkhead, retry, classify = parts.bulkhead, parts.decider.retry, parts.decider.classify
+        limited = parts.attempt_timeout is not None or parts.total_timeout is not None
+        shown = {
+            "retry": retry,
+            "breaker": parts.breaker,
+            "attempt_timeout": parts.attempt_timeout,
+            "total_timeout": parts.total_timeout,
+            "interrupt": parts.interrupt if limited else None,
+            "bulkhead": None if bulkhead is None else bulkhead.settings,
+            "budget": None if parts.budget.settings is UNLIMITED else parts.budget.settings,
+            "gated": None if parts.gated else False,
+            "idempotent": parts.decider.idempotent or None,
+        }
+        texts = [f"{name}={value!r}" for name, value in shown.items() if value is not None]
+        if classify is not None:
+            texts.append(f"classify={getattr(classify, '__qualname__', repr(classify))}")
+        return f"Policy({', '.join([repr(parts.name), *texts])})"
 
     @property
     def breaker(self) -> CircuitBreaker | None:
@@ -173,7 +213,7 @@ class Policy:
 
     def attempts(self) -> Attempts:
         """Return attempts at a block: `async for attempt in policy.attempts(): async with attempt: …`."""
-        return Attempts(self._parts)
+        return Attempts(self._parts.name, self._block_call)
 
 
 def _check_types(name: object, **given: object) -> None:

@@ -19,6 +19,9 @@ class Retry:
     `attempts` includes the first one. `base`: the first wait; `cap`: the longest. `on`: the exceptions that
     may be retried, as classes or as a function; without it the policy needs `classify`, because what is safe
     to repeat has no default. Cancellation and other exceptions outside Exception are never retried.
+
+    A wait is at least as long as the dependency asked for (`Verdict.retry_after`). If it asked for more than
+    `retry_after_cap`, the call ends at once: it neither waits that long nor tries too early.
     """
 
     attempts: int = 3
@@ -27,12 +30,15 @@ class Retry:
     strategy: Strategy = "exponential"
     jitter: Jitter = "full"
     on: Retryable | None = None
+    retry_after_cap: float = 60.0
 
     def __post_init__(self) -> None:
         require_int(attempts=self.attempts)
-        require_number(base=self.base, cap=self.cap)
+        require_number(base=self.base, cap=self.cap, retry_after_cap=self.retry_after_cap)
         if self.attempts < 1:
             raise ValueError("attempts must be at least 1: the first attempt counts")
+        if self.retry_after_cap < 0:
+            raise ValueError("retry_after_cap must be at least 0")
         if not 0 <= self.base <= self.cap or self.base == inf:
             raise ValueError("expected 0 <= base <= cap, and a finite base")
         for name, value, known in (
@@ -41,7 +47,7 @@ class Retry:
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
-        _check_on(self.on)
+        check_retryable("on", self.on)
 
     def delay(self, failed: int, chance: float) -> float:
         """Return the seconds to wait after `failed` failures (1 or more); `chance` is uniform in [0, 1)."""
@@ -62,20 +68,24 @@ class Retry:
 
     def wants(self, error: BaseException) -> bool:
         """True if `on` allows a retry after this error."""
-        if self.on is None:
-            return False
-        if not isinstance(self.on, type) and callable(self.on):
-            return self.on(error)
-        return isinstance(error, self.on)
+        return self.on is not None and matches(self.on, error)
 
 
-def _check_on(on: Retryable | None) -> None:
-    if on is None or (callable(on) and not isinstance(on, type)):
+def matches(which: Retryable, error: BaseException) -> bool:
+    """True if `which`, exception classes or a function, selects the error."""
+    if not isinstance(which, type) and callable(which):
+        return bool(which(error))
+    return isinstance(error, which)
+
+
+def check_retryable(setting: str, which: Retryable | None) -> None:
+    """Check that a setting selects exceptions. Raises TypeError."""
+    if which is None or (callable(which) and not isinstance(which, type)):
         return
-    kinds: tuple[object, ...] = on if isinstance(on, tuple) else (on,)
+    kinds: tuple[object, ...] = which if isinstance(which, tuple) else (which,)
     if not kinds or not all(map(_is_exception, kinds)):
         raise TypeError(
-            f"on must be an Exception class, a tuple of them or a function, not {on!r}; "
+            f"{setting} must be an Exception class, a tuple of them or a function, not {which!r}; "
             "cancellation and KeyboardInterrupt are never retried"
         )
 

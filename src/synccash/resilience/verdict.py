@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from synccash.resilience._core.numbers import require_number
 from synccash.resilience.evidence import Evidence
 
 
@@ -23,12 +24,20 @@ class Verdict:
 
     `retry`: the call may be repeated. `retry_after`: seconds that the dependency asked to wait. `evidence`:
     what the call may have done; an AMBIGUOUS call is repeated only if the policy is idempotent.
+
+    Raises TypeError if `outcome` is no Outcome or `retry_after` is no number, such as the text of a header.
     """
 
     outcome: Outcome
     retry: bool = False
     retry_after: float | None = None
     evidence: Evidence | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.outcome) is not Outcome:
+            raise TypeError(f"outcome must be an Outcome, such as Outcome.OK, not {self.outcome!r}")
+        if self.retry_after is not None:
+            require_number(retry_after=self.retry_after)
 
 
 Classifier = Callable[[Any], Verdict]

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from math import inf
 from typing import Any
 
 from synccash.resilience import log_events, overrides
+from synccash.resilience._core.failure_kinds import outcome_of
+from synccash.resilience._core.misuse import explain, is_misuse
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.errors import BulkheadFullError, CircuitOpenError
 from synccash.resilience.evidence import Evidence
-from synccash.resilience.retry import Retry
+from synccash.resilience.retry import Retry, matches
 from synccash.resilience.verdict import Classifier, Outcome, Verdict
 
 _OK = Verdict(Outcome.OK)
@@ -18,18 +21,56 @@ _NOT_TO_BE_REPEATED = "the failure is not retryable"
 _NOT_SAFE_TO_REPEAT = "the effect of the attempt is unknown and the call is not idempotent"
 _ONE_ATTEMPT = "the limit is 1 attempt"
 _BREAKER_OPEN = "the circuit breaker is open"
-_NOT_RETRYABLE = (_NOT_TO_BE_REPEATED, _NOT_SAFE_TO_REPEAT)
+_MISUSE = "the call is written wrongly"
+_NOT_RETRYABLE = (_NOT_TO_BE_REPEATED, _NOT_SAFE_TO_REPEAT, _MISUSE)
+
+
+class CallProgress:
+    """What is known of a call whose first attempt did not end it. Times are seconds of the policy's clock.
+
+    `attempts`: how many were made. `wait_s`: how long to wait before the next one. `last_error`: what the
+    last one raised; None: it returned `result`. `permit`: the breaker's, for the next one.
+    """
+
+    __slots__ = ("attempts", "call_start", "last_error", "permit", "result", "wait_s")
+
+    def __init__(self, call_start: float) -> None:
+        self.call_start = call_start
+        self.attempts = 1
+        self.wait_s = 0.0
+        self.permit = 0
+        self.last_error: Exception | None = None
+        self.result: Any = None
+
+    def end(self) -> Any:
+        """Return the last result or raise the last error, because no further attempt is allowed."""
+        if self.last_error is None:
+            return self.result
+        try:
+            raise self.last_error
+        finally:
+            self.last_error = None  # breaks the reference cycle between the error's traceback and this object
 
 
 class RetryDecider:
     """The retry rules of one policy. Never waits; its breaker and budget are live.
 
-    In all methods `attempts` is the number of attempts made so far, `call_start` and `attempt_start` are the
-    start of the first and of the last attempt, and `deadline_at` is the deadline or None. Times are seconds
-    of the policy's clock.
+    Any thread may call it at any time. It holds no lock while it runs the user's functions. `progress` is
+    None for a first attempt, which began at `attempt_start`; `deadline_at` is the deadline or None.
     """
 
-    __slots__ = ("_breaker", "_budget", "_classify", "_gated", "_idempotent", "_name", "_random", "_retry")
+    __slots__ = (
+        "_breaker",
+        "_budget",
+        "_clock",
+        "_fair_s",
+        "_gated",
+        "_name",
+        "_random",
+        "classify",
+        "idempotent",
+        "retry",
+    )
 
     def __init__(
         self,
@@ -41,117 +82,152 @@ class RetryDecider:
         budget: RetryBudget,
         idempotent: bool,
         classify: Classifier | None,
+        clock: Callable[[], float],
         random: Callable[[], float],
+        first_limit_s: float | None,
     ) -> None:
         self._name = name
-        self._retry = retry
+        self.retry = retry
         self._breaker = breaker
         self._gated = gated
         self._budget = budget
-        self._idempotent = idempotent
-        self._classify = classify
+        self.idempotent = idempotent
+        self.classify = classify
+        self._clock = clock
         self._random = random
+        # An attempt that had at least this much time had a fair chance, whatever the caller's deadline.
+        slow_s = inf if breaker is None else breaker.settings.slow_s
+        self._fair_s = slow_s if first_limit_s is None else min(slow_s, first_limit_s / 2)
 
     def after_error(
         self,
+        progress: CallProgress | None,
         error: Exception,
         permit: int,
         attempt_start: float,
-        attempt_end: float,
-        attempts: int,
-        call_start: float,
         deadline_at: float | None,
-    ) -> float | None:
-        """Record an attempt that raised. Returns the seconds to wait before the next attempt, or None: the
-        error is final.
+        fn: Callable[..., object],
+    ) -> CallProgress | None:
+        """Record an attempt that raised. Returns the progress if another attempt follows after its `wait_s`;
+        None: the error is final. `fn`: what was called.
         """
+        now = self._clock()
+        progress = progress or CallProgress(attempt_start)
+        if is_misuse(error):
+            explain(error, self._name, fn)
+            self._release(permit)
+            self._record_end(progress, error, _MISUSE, now)
+            return None
         verdict = self._checked_verdict(self._classify_error, error, permit)
         timed_out = isinstance(error, TimeoutError)
-        self._record_in_breaker(verdict, permit, attempt_end - attempt_start, error, slow=timed_out)
-        wait_s, reason = self._next_wait(verdict, attempt_end, attempts, deadline_at, timed_out=timed_out)
-        if wait_s is None:
-            self._record_end(error, reason, attempt_end - call_start, attempts)
-        else:
-            log_events.log_retry(self._name, attempts, error, wait_s)
-        return wait_s
+        if timed_out and verdict.outcome is Outcome.FAILED and not self._was_fair(attempt_start, deadline_at):
+            verdict = replace(verdict, outcome=Outcome.IGNORED)
+        self._record_in_breaker(verdict, permit, now - attempt_start, error, slow=timed_out)
+        return self._next(progress, verdict, error, now, deadline_at, timed_out=timed_out)
 
     def after_result(
         self,
+        progress: CallProgress | None,
         result: object,
         permit: int,
         attempt_start: float,
-        attempt_end: float,
-        attempts: int,
-        call_start: float,
         deadline_at: float | None,
-    ) -> float | None:
-        """Record an attempt that returned. Returns the seconds to wait before the next attempt, or None: the
-        result is final.
+        *,
+        classifies: bool,
+    ) -> CallProgress | None:
+        """Record an attempt that returned. Returns the progress if another attempt follows after its
+        `wait_s`; None: the result is final.
+
+        `classifies`: False for a block of `Policy.attempts()`, which has no result to classify.
         """
-        verdict = _OK if self._classify is None else self._checked_verdict(self._classify, result, permit)
-        self._record_in_breaker(
-            verdict, permit, attempt_end - attempt_start, "a returned failure", slow=False
-        )
-        if not verdict.retry and verdict.outcome is not Outcome.FAILED:
-            self._record_success(attempts, attempt_end - call_start)
-            return None
-        wait_s, reason = self._next_wait(verdict, attempt_end, attempts, deadline_at, timed_out=False)
-        if wait_s is None:
-            self._record_end(None, reason, attempt_end - call_start, attempts)
-        else:
-            log_events.log_retry(self._name, attempts, None, wait_s)
-        return wait_s
+        now = self._clock()
+        verdict = _OK
+        if classifies and self.classify is not None:
+            verdict = self._checked_verdict(self.classify, result, permit)
+        self._record_in_breaker(verdict, permit, now - attempt_start, "a returned failure", slow=False)
+        if verdict.retry or verdict.outcome is Outcome.FAILED:
+            progress = progress or CallProgress(attempt_start)
+            progress.result = result
+            return self._next(progress, verdict, None, now, deadline_at, timed_out=False)
+        attempts = 1 if progress is None else progress.attempts
+        self._budget.count_success(attempts)
+        if progress is not None and attempts > 1:
+            log_events.log_success(self._name, attempts, now - progress.call_start)
+        return None
 
-    def after_block(
-        self, permit: int, attempt_start: float, attempt_end: float, attempts: int, call_start: float
-    ) -> None:
-        """Record a block of `Policy.attempts()` that raised nothing; it has no result to classify."""
-        self._record_in_breaker(_OK, permit, attempt_end - attempt_start, "", slow=False)
-        self._record_success(attempts, attempt_end - call_start)
-
-    def _record_success(self, attempts: int, seconds: float) -> None:
-        self._budget.successes += 1
-        self._budget.record_attempts(attempts)
-        if attempts > 1:
-            log_events.log_success(self._name, attempts, seconds)
-
-    def stops_after_wait(
-        self,
-        last_error: Exception | None,
-        now: float,
-        attempts: int,
-        call_start: float,
-        deadline_at: float | None,
-    ) -> bool:
-        """After the wait: True if no further attempt may start, because of the deadline or the breaker."""
+    def starts_next(self, progress: CallProgress, now: float, deadline_at: float | None) -> bool:
+        """After the wait: acquire a permit for the next attempt. False if no further attempt may start,
+        because of the deadline or the breaker.
+        """
+        breaker = self._breaker
+        reason = _BREAKER_OPEN
         if deadline_at is not None and now >= deadline_at:
             reason = "the deadline has passed"
-        elif self._breaker_refuses():
-            reason = _BREAKER_OPEN
-        else:
-            return False
-        self._record_end(last_error, reason, now - call_start, attempts)
-        return True
+        elif not self._breaker_refuses():
+            try:
+                if breaker is not None:
+                    progress.permit = breaker.closed_permit or (breaker.acquire() if self._gated else 0)
+            except CircuitOpenError:
+                pass  # other calls use the probe slots
+            else:
+                progress.attempts += 1
+                return True
+        self._record_end(progress, progress.last_error, reason, now)
+        return False
 
-    def after_refusal(
-        self, last_error: Exception | None, now: float, attempts: int, call_start: float
-    ) -> None:
-        """Record the end of a call whose next attempt got no permit: other calls use the probe slots."""
-        self._record_end(last_error, _BREAKER_OPEN, now - call_start, attempts)
+    def _next(
+        self,
+        progress: CallProgress,
+        verdict: Verdict,
+        error: Exception | None,
+        now: float,
+        deadline_at: float | None,
+        *,
+        timed_out: bool,
+    ) -> CallProgress | None:
+        wait_s, reason = self._next_wait(verdict, now, progress.attempts, deadline_at, timed_out=timed_out)
+        if wait_s is None:
+            self._record_end(progress, error, reason, now)
+            return None
+        log_events.log_retry(self._name, progress.attempts, error, wait_s)
+        progress.wait_s, progress.last_error = wait_s, error
+        return progress
+
+    def _was_fair(self, attempt_start: float, deadline_at: float | None) -> bool:
+        """True if an attempt had enough time to say something about the dependency: `slow_s` of the breaker
+        or half of the policy's own limit. A caller's deadline may leave less.
+        """
+        return deadline_at is None or deadline_at - attempt_start >= self._fair_s
+
+    def _release(self, permit: int) -> None:
+        if self._breaker is not None:
+            self._breaker.release(permit)
 
     def _breaker_refuses(self) -> bool:
         return self._gated and self._breaker is not None and self._breaker.retry_after() is not None
 
     def _is_retryable(self, error: Exception) -> bool:
-        return self._retry is not None and self._retry.wants(error)
+        return self.retry is not None and self.retry.wants(error)
 
     def _classify_error(self, error: Exception) -> Verdict:
         if isinstance(error, BulkheadFullError | CircuitOpenError):
             # Raised by this policy or by a nested one: it says nothing about the dependency.
             return Verdict(Outcome.IGNORED, retry=self._is_retryable(error), evidence=Evidence.NOT_SENT)
-        if self._classify is not None:
-            return self._classify(error)
-        return Verdict(Outcome.FAILED, retry=self._is_retryable(error))
+        count = None if self._breaker is None else self._breaker.settings.count
+        if self.classify is not None:
+            verdict = self.classify(error)
+            # What is no Verdict is refused by _checked_verdict.
+            failed = getattr(verdict, "outcome", None) is Outcome.FAILED
+            if count is None or not failed or matches(count, error):
+                return verdict
+            return replace(verdict, outcome=Outcome.IGNORED)
+        if self._breaker is None:
+            outcome = Outcome.FAILED
+        elif count is None:
+            outcome = outcome_of(error)
+        else:
+            outcome = Outcome.FAILED if matches(count, error) else Outcome.IGNORED
+        return Verdict(outcome, retry=self._is_retryable(error))
 
     def _checked_verdict(self, classify: Callable[[Any], object], result: Any, permit: int) -> Verdict:
         try:
@@ -163,8 +239,7 @@ class RetryDecider:
                 )
             return verdict
         except BaseException:
-            if self._breaker is not None:
-                self._breaker.release(permit)
+            self._release(permit)
             raise
 
     def _record_in_breaker(
@@ -196,10 +271,10 @@ class RetryDecider:
         *,
         timed_out: bool,
     ) -> tuple[float | None, str]:
-        retry = self._retry
+        retry = self.retry
         if retry is None or not verdict.retry:
             return None, _NOT_TO_BE_REPEATED
-        if verdict.evidence is Evidence.AMBIGUOUS and not self._idempotent:
+        if verdict.evidence is Evidence.AMBIGUOUS and not self.idempotent:
             return None, _NOT_SAFE_TO_REPEAT
         max_attempts = (
             retry.attempts if overrides.attempts is None else min(retry.attempts, overrides.attempts)
@@ -208,25 +283,24 @@ class RetryDecider:
             return None, _ONE_ATTEMPT if attempts == 1 else f"the limit is {attempts} attempts"
         if self._breaker_refuses():
             return None, _BREAKER_OPEN
-        wait_s = max(retry.delay(attempts, self._random()), verdict.retry_after or 0.0)
+        asked_s = verdict.retry_after or 0.0
+        if asked_s > retry.retry_after_cap:
+            return None, f"the dependency asked to wait {asked_s:.1f} s, more than retry_after_cap"
+        wait_s = max(retry.delay(attempts, self._random()), asked_s)
         if wait_s == inf or (deadline_at is not None and now + wait_s >= deadline_at):
             return None, f"the next attempt in {wait_s:.1f} s would start after the deadline"
         if not self._budget.spend(timed_out=timed_out):
             return None, "the retry budget is used up"
         return wait_s if overrides.waiting else 0.0, ""
 
-    def _record_end(self, error: Exception | None, reason: str, seconds: float, attempts: int) -> None:
-        budget = self._budget
-        if reason in _NOT_RETRYABLE:
-            budget.failures += 1
-            log_end = log_events.log_failure
-        else:
-            budget.exhausted += 1
-            log_end = log_events.log_exhausted
-        budget.record_attempts(attempts)
-        if self._retry is not None:
+    def _record_end(self, progress: CallProgress, error: Exception | None, reason: str, now: float) -> None:
+        attempts, seconds = progress.attempts, now - progress.call_start
+        retryable = reason not in _NOT_RETRYABLE
+        self._budget.count_failure(attempts, retryable=retryable)
+        if self.retry is not None:
+            log_end = log_events.log_exhausted if retryable else log_events.log_failure
             log_end(self._name, attempts, seconds, error, reason)
-        if error is not None and (attempts > 1 or reason is not _NOT_TO_BE_REPEATED):
+        if error is not None and (attempts > 1 or reason not in (_NOT_TO_BE_REPEATED, _MISUSE)):
             plural = "attempt" if attempts == 1 else "attempts"
             prefix = f"{self._name}: gave up after"
             # A frozen exception class raises when a note is added; the error must be raised all the same.

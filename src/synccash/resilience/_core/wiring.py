@@ -2,31 +2,29 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from math import inf
-from types import CoroutineType
 from typing import Any
 
+from synccash.resilience._core.attempt_timeout import AttemptTimer
+from synccash.resilience._core.deadline_cell import Clock, DeadlineCell, live_cell, on_clock
 from synccash.resilience._core.retry_decision import RetryDecider
 from synccash.resilience.budget import RetryBudget
-from synccash.resilience.bulkhead import AsyncBulkhead, ThreadBulkhead
+from synccash.resilience.bulkhead import LiveBulkhead
 from synccash.resilience.circuit_breaker import CircuitBreaker
-from synccash.resilience.deadline import Clock, current_deadline, on_clock
 from synccash.resilience.errors import DeadlineExceededError
 
 AsyncCall = Callable[..., Awaitable[Any]]
 """`await call(fn, *args, **kwargs)` calls a coroutine function under a policy."""
 SyncCall = Callable[..., Any]
 """`call(fn, *args, **kwargs)` calls a plain function under a policy."""
-COROUTINE_TYPE: type = CoroutineType
-"""The type that a coroutine function returns when it is called like a plain function."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyParts:
     """The parts of one policy. Times in seconds.
 
-    `gated`: whether the breaker may refuse calls. `classifies`: the policy has a classifier, which also
-    judges returned results.
+    `gated`: whether the breaker may refuse calls. `classifies`: results are classified too. `timer`: what
+    interrupts attempts, if anything does. `sleeps_always`: `sleep` is called before every further attempt,
+    also for 0 seconds.
     """
 
     name: str
@@ -34,8 +32,7 @@ class PolicyParts:
     budget: RetryBudget
     breaker: CircuitBreaker | None
     gated: bool
-    bulkhead: AsyncBulkhead | None
-    thread_bulkhead: ThreadBulkhead | None
+    bulkhead: LiveBulkhead | None
     attempt_timeout: float | None
     total_timeout: float | None
     interrupt: bool
@@ -43,6 +40,13 @@ class PolicyParts:
     clock: Clock
     sleep: Callable[[float], Awaitable[None]]
     sleep_sync: Callable[[float], None]
+    timer: AttemptTimer | None
+    sleeps_always: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """True if an attempt needs neither a slot nor a time limit of its own."""
+        return self.bulkhead is None and self.attempt_timeout is None and self.timer is None
 
     def acquire_permit(self) -> int:
         """Return a permit of the breaker; 0 without a breaker. Raises CircuitOpenError."""
@@ -51,38 +55,29 @@ class PolicyParts:
             return 0
         return breaker.closed_permit or (breaker.acquire() if self.gated else 0)
 
-    def coroutine_error(self, coroutine: Any, permit: int) -> TypeError:
-        """Return the error for a coroutine function that was called as a plain one. Releases the permit."""
-        coroutine.close()
-        if self.breaker is not None:
-            self.breaker.release(permit)
-        return TypeError(
-            f"{self.name}: {coroutine.__qualname__} is a coroutine function: use `await policy.call(…)`"
-        )
+    def nest(
+        self, outer: DeadlineCell, now: float, own_at: float | None
+    ) -> tuple[DeadlineCell | None, float | None]:
+        """Return the outer deadline's cell if it is in force, and the earlier of both deadlines.
 
-    def deadline_at(self, now: float) -> float | None:
-        """Return the deadline of a call that starts now: the earlier of its total time-out and the outer
-        deadline; None without either. Raises DeadlineExceededError if the outer deadline has passed.
+        `own_at`: the deadline by the policy's total time-out. Raises DeadlineExceededError if the outer
+        deadline has passed.
         """
-        own = None if self.total_timeout is None else now + self.total_timeout
-        outer = current_deadline.get()
-        if outer is None:
-            return own
-        at = on_clock(outer, self.clock, now)
-        if own is not None and own <= at:
-            return own
+        live = live_cell(outer)
+        at = None if live is None else on_clock(live, self.clock, now)
+        if at is None or (own_at is not None and own_at <= at):
+            return live, own_at
         if at <= now:
             raise DeadlineExceededError(self.name, 0)
-        return at
+        return live, at
 
-    @property
-    def first_attempt_limit(self) -> float:
-        """Seconds that a first attempt may take without an outer deadline."""
-        return min(self.total_timeout or inf, self.attempt_timeout or inf)
+    def left_s(self, now: float, deadline_at: float | None) -> float | None:
+        """Return the seconds until the deadline of a call; None without one."""
+        return None if deadline_at is None else deadline_at - now
 
-    def attempt_limit(self, now: float, deadline_at: float | None) -> float | None:
-        """Return the seconds that an attempt may take if it starts now; None for no limit."""
+    def due_at(self, now: float, deadline_at: float | None) -> float | None:
+        """Return the time at which an attempt that starts now must have ended; None for no limit."""
         limit_s = self.attempt_timeout
-        if deadline_at is not None and (limit_s is None or deadline_at - now < limit_s):
-            return deadline_at - now
-        return limit_s
+        if limit_s is None or (deadline_at is not None and deadline_at - now < limit_s):
+            return deadline_at
+        return now + limit_s
