@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import Any
+from typing import Any, cast
 
 _LAZY: tuple[type, ...] = (CoroutineType, GeneratorType, AsyncGeneratorType)
 _CALLING_FILE = __file__.replace("misuse", "attempt_loop")
@@ -75,7 +75,7 @@ class LazyResults:
 
     def refuse(self, result: Any, name: str, fn: Callable[..., Any]) -> None:
         """Raise TypeError if nothing has run yet; otherwise remember the type of the result."""
-        kind: type[Any] = type(result)
+        kind = cast(type[object], type(result))
         if not (issubclass(kind, _LAZY) or hasattr(kind, "__await__")):
             if len(self.ready_types) < _MAX_KNOWN_TYPES:
                 self.ready_types.add(kind)
