@@ -1,6 +1,8 @@
 """One table of cases, run over every form of a call: they all have the same semantics."""
 
 import asyncio
+import gc
+import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +24,8 @@ from synccash.resilience import (
     remaining,
 )
 from synccash.resilience.deadline import deadline
+from synccash.resilience.errors import RateExceededError
+from synccash.resilience.rate import Rate
 from synccash.resilience.testing import FakeClock
 
 Body = Callable[[], Any]
@@ -49,6 +53,25 @@ async def block(policy: Policy, body: Body) -> Any:
     return result
 
 
+async def block_sync(policy: Policy, body: Body) -> Any:
+    for attempt in policy.attempts():
+        with attempt:
+            result = body()
+    return result
+
+
+async def block_in_thread(policy: Policy, body: Body) -> Any:
+    return await asyncio.to_thread(_run_block, policy, body)
+
+
+def _run_block(policy: Policy, body: Body) -> Any:
+    for attempt in policy.attempts():
+        with attempt as number:
+            result = body()
+            assert number == attempt.number
+    return result
+
+
 async def call_sync(policy: Policy, body: Body) -> Any:
     return policy.call_sync(body)
 
@@ -61,7 +84,7 @@ async def thread(policy: Policy, body: Body) -> Any:
     return await asyncio.to_thread(policy.call_sync, body)
 
 
-FORMS = (call, decorated, block, call_sync, decorated_sync, thread)
+FORMS = (call, decorated, block, block_sync, block_in_thread, call_sync, decorated_sync, thread)
 
 
 class NoRowsError(OSError):
@@ -251,6 +274,33 @@ CASES = {
         held=True,
         note="gave up after 3 attempts in 2.00 s",
     ),
+    "a turn for each attempt": Case(
+        parts={"retry": TWICE, "breaker": BreakerSettings(), "rate": Rate("1/5s")},
+        script=[LOST, "ok"],
+        result="ok",
+        attempts=2,
+        waits=[2.0, 3.0],
+        breaker=(1, 1, 0),
+        budget=(1, 0, 0, 1),
+    ),
+    "a turn that comes after the deadline": Case(
+        parts={"breaker": BreakerSettings(), "rate": Rate("1/5s"), "total_timeout": 4.0},
+        script=[],
+        result=RateExceededError,
+        attempts=0,
+        breaker=(0, 0, 1),
+        before=lambda policy, clock: policy.rate.acquire_sync(),
+    ),
+    "a turn that comes too late, and a retry": Case(
+        parts={
+            "retry": Retry(attempts=2, base=4.0, strategy="fixed", jitter="none", on=RateExceededError),
+            "rate": Rate("1/5s", wait_s=2.0),
+        },
+        script=["ok"],
+        result="ok",
+        waits=[4.0, 1.0],
+        before=lambda policy, clock: policy.rate.acquire_sync(),
+    ),
     "an effect that is unknown": Case(
         parts={"retry": Retry(), "classify": judge}, script=[LOST], result=OSError, budget=(0, 1, 0, 0)
     ),
@@ -416,3 +466,52 @@ async def test_every_form_of_a_call_has_the_same_semantics(
     counts = (budget.successes, budget.failures, budget.exhausted, budget.retries)
     assert case.budget in (None, counts)
     assert remaining() is None
+
+
+def test_a_block_in_a_thread_is_refused_by_a_policy_that_interrupts():
+    with pytest.raises(TypeError, match="rates: a plain function can't be interrupted"):
+        iter(Policy("rates", total_timeout=1.0).attempts())
+
+
+def abort() -> None:
+    raise AbortError
+
+
+def test_a_block_in_a_thread_that_is_left_releases_what_it_holds():
+    policy = Policy("rates", breaker=BreakerSettings(failures=1, open_s=1.0), bulkhead=Bulkhead(limit=1))
+
+    def leave() -> None:
+        for attempt in policy.attempts():
+            with attempt:
+                return
+
+    for _ in range(3):
+        leave()
+    with pytest.raises(AbortError):
+        _run_block(policy, abort)
+    assert policy.call_sync(lambda: "ok") == "ok"
+
+
+def test_one_object_of_attempts_serves_one_loop_and_only_in_with():
+    policy = Policy("rates")
+    attempts = policy.attempts()
+    for attempt in attempts:
+        with attempt:
+            pass
+    with pytest.raises(RuntimeError, match="serves one loop"):
+        iter(attempts)
+    with pytest.raises(RuntimeError, match="in the loop"), policy.attempts():
+        pass
+
+
+def test_a_block_in_a_thread_without_with_is_refused():
+    def leave_out_with() -> None:
+        for _ in Policy("rates").attempts():
+            pass
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(RuntimeError, match=r"write `async with attempt:` \(`with` in a thread\)"):
+            leave_out_with()
+        gc.collect()
+    assert [one.category for one in warned] == [RuntimeWarning]

@@ -37,8 +37,6 @@ async def mistakes() -> None:
     await policy(fetch)(number)  # wrong
     await retry_payment_provider_call(fetch, "MTN_MOMO", 7)  # wrong
     await retry_payment_provider_call(read, "MTN_MOMO", "x")  # wrong
-    for _ in policy.attempts():  # wrong
-        pass
 
 
 Retry(on=OSError())  # wrong

@@ -123,6 +123,12 @@ async def calls_by_a_providers_name() -> None:
     assert_type(registry.budget("sms"), RetryBudget)
 
 
+def blocks_in_threads() -> None:
+    for attempt in policy.attempts():
+        with attempt as number:
+            assert_type(number, int)
+
+
 async def tests_of_users_are_typed() -> None:
     clock = FakeClock()
     Policy("x", retry=Retry(on=OSError), clock=clock, sleep=clock.sleep, sleep_sync=clock.sleep_sync)

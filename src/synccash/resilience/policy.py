@@ -1,9 +1,9 @@
 """Policy: calls a function with retries, circuit breaker, time-outs, bulkhead and budget, in a fixed order.
 
-Order, from the outside: deadline, attempts, budget, breaker, bulkhead, attempt time-out, the call. The
+Order, from the outside: deadline, attempts, budget, breaker, rate, bulkhead, attempt time-out, the call. The
 breaker is inside the retry loop, so it records every attempt. The attempt time-out is inside the breaker,
-so that time-outs count as failures. A full bulkhead says nothing about the dependency, so the breaker ignores
-it.
+so that time-outs count as failures. A call that waits too long for its turn or a slot says nothing about the
+dependency, so the breaker ignores it.
 """
 
 import asyncio
@@ -17,11 +17,12 @@ from synccash.resilience._core.attempt_timeout import AttemptTimer
 from synccash.resilience._core.decorating import decorate
 from synccash.resilience._core.numbers import require_number
 from synccash.resilience._core.retry_decision import RetryDecider
-from synccash.resilience._core.wiring import AsyncCall, PolicyParts
-from synccash.resilience.attempts import Attempts, build_block_call
+from synccash.resilience._core.wiring import AsyncCall, PolicyParts, build_starts
+from synccash.resilience.attempts import Attempts, build_block_call, build_thread_call
 from synccash.resilience.budget import UNLIMITED, Budget, RetryBudget
 from synccash.resilience.bulkhead import Bulkhead, LiveBulkhead
 from synccash.resilience.circuit_breaker import BreakerSettings, CircuitBreaker
+from synccash.resilience.rate import Rate, RateGate
 from synccash.resilience.retry import Retry
 from synccash.resilience.verdict import Classifier
 
@@ -31,8 +32,8 @@ R = TypeVar("R")
 _FORMS = {
     "call": """Call the coroutine function `fn(*args, **kwargs)` under the policy.
 
-Returns its result or raises its last exception. Raises CircuitOpenError, BulkheadFullError or
-DeadlineExceededError if the first attempt was not allowed, AttemptTimeoutError if the last attempt was
+Returns its result or raises its last exception. Raises CircuitOpenError, RateExceededError, BulkheadFullError
+or DeadlineExceededError if the first attempt was not allowed, AttemptTimeoutError if the last attempt was
 interrupted, and RuntimeError if no asyncio event loop runs.
 """,
     "call_sync": """Call the plain function `fn(*args, **kwargs)` under the policy, in any thread.
@@ -47,6 +48,7 @@ _PART_TYPES: dict[str, tuple[type, ...]] = {
     "breaker": (CircuitBreaker, BreakerSettings),
     "bulkhead": (Bulkhead,),
     "budget": (Budget, RetryBudget),
+    "rate": (Rate, RateGate),
 }
 
 
@@ -57,9 +59,9 @@ class Policy:
     the short form, and a policy with a retry needs one of the two. `idempotent`: an attempt with an AMBIGUOUS
     effect may be repeated. `attempt_timeout` and `total_timeout` cancel the call; with `interrupt=False` the
     time is only checked between attempts, and the function reads the time that is left from
-    `synccash.resilience.deadline.remaining()`. `breaker` and `budget`: settings create a part that only this
-    policy uses; a live part is shared. `gated=False`: the breaker counts calls but never refuses them.
-    `budget=None`: the number of retries is not limited by a budget.
+    `synccash.resilience.deadline.remaining()`. `rate`: every attempt waits for its turn. `breaker`, `budget`
+    and `rate`: settings create a part that only this policy uses; a live part is shared. `gated=False`: the
+    breaker counts calls but never refuses them. `budget=None`: no budget limits the number of retries.
 
     Calls of one policy may run in one event loop and, with `call_sync`, in any number of threads. Raises
     ValueError or TypeError for invalid arguments.
@@ -67,6 +69,7 @@ class Policy:
 
     __slots__ = {
         "_block_call": None,
+        "_thread_call": None,
         "_parts": None,
         "name": "The name, for errors, logs and statistics.",
         **_FORMS,
@@ -75,6 +78,7 @@ class Policy:
     if TYPE_CHECKING:
         name: str
         _block_call: AsyncCall
+        _thread_call: AsyncCall
         _parts: PolicyParts
 
         # At run time these are attributes that hold functions built for the parts: a method around them would
@@ -94,6 +98,7 @@ class Policy:
         total_timeout: float | None = None,
         interrupt: bool = True,
         bulkhead: Bulkhead | None = None,
+        rate: Rate | RateGate | None = None,
         budget: Budget | RetryBudget | None = Budget(),  # noqa: B008 - a frozen value
         gated: bool = True,
         idempotent: bool = False,
@@ -103,7 +108,15 @@ class Policy:
         sleep_sync: Callable[[float], None] = time.sleep,
         random: Callable[[], float] = uniform,
     ) -> None:
-        _check_types(name, retry=retry, breaker=breaker, bulkhead=bulkhead, budget=budget, classify=classify)
+        _check_types(
+            name,
+            retry=retry,
+            breaker=breaker,
+            bulkhead=bulkhead,
+            rate=rate,
+            budget=budget,
+            classify=classify,
+        )
         if retry is not None and retry.on is None and classify is None:
             raise ValueError(f"{name}: Retry needs on=… or the policy needs classify=…: what is retryable?")
         if retry is not None and retry.on is not None and classify is not None:
@@ -135,13 +148,17 @@ class Policy:
             random=random,
             first_limit_s=first_limit_s,
         )
+        slots = LiveBulkhead(name, bulkhead) if bulkhead else None
+        gate = RateGate(name, rate, clock=clock) if isinstance(rate, Rate) else rate
+        start, start_sync = build_starts(gate, slots, clock, sleep, sleep_sync)
         parts = PolicyParts(
             name=name,
             decider=decider,
             budget=budget,
             breaker=breaker,
             gated=gated,
-            bulkhead=LiveBulkhead(name, bulkhead) if bulkhead else None,
+            bulkhead=slots,
+            rate=gate,
             attempt_timeout=attempt_timeout,
             total_timeout=total_timeout,
             interrupt=interrupt,
@@ -150,6 +167,8 @@ class Policy:
             sleep=sleep,
             sleep_sync=sleep_sync,
             timer=AttemptTimer(name, first_limit_s) if interrupt and first_limit_s is not None else None,
+            start=start,
+            start_sync=start_sync,
         )
         object.__setattr__(self, "_parts", parts)
         for form, function in (("call", build_async_call(parts)), ("call_sync", build_sync_call(parts))):
@@ -157,6 +176,7 @@ class Policy:
             function.__doc__ = _FORMS[form]
             object.__setattr__(self, form, function)
         object.__setattr__(self, "_block_call", build_block_call(parts))
+        object.__setattr__(self, "_thread_call", build_thread_call(parts))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a policy is immutable: create another one instead of setting {name!r}")
@@ -176,6 +196,7 @@ class Policy:
             "total_timeout": parts.total_timeout,
             "interrupt": parts.interrupt if limited else None,
             "bulkhead": None if bulkhead is None else bulkhead.settings,
+            "rate": None if parts.rate is None else parts.rate.rate,
             "budget": None if parts.budget.settings is UNLIMITED else parts.budget.settings,
             "gated": None if parts.gated else False,
             "idempotent": parts.decider.idempotent or None,
@@ -189,6 +210,11 @@ class Policy:
     def breaker(self) -> CircuitBreaker | None:
         """The circuit breaker, or None."""
         return self._parts.breaker
+
+    @property
+    def rate(self) -> RateGate | None:
+        """The rate that calls wait for, or None."""
+        return self._parts.rate
 
     @property
     def budget(self) -> RetryBudget:
@@ -212,8 +238,11 @@ class Policy:
         return decorate(self, fn, interrupts=self._parts.interrupt)
 
     def attempts(self) -> Attempts:
-        """Return attempts at a block: `async for attempt in policy.attempts(): async with attempt: …`."""
-        return Attempts(self._parts.name, self._block_call)
+        """Return attempts at a block: `async for attempt in policy.attempts(): async with attempt: …`.
+
+        In a thread the same without `async`. Raises TypeError there if the policy interrupts.
+        """
+        return Attempts(self._parts, self._block_call, self._thread_call)
 
 
 def _check_types(name: object, **given: object) -> None:

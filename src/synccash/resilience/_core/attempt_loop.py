@@ -49,9 +49,9 @@ def build_async_call(parts: PolicyParts) -> AsyncCall:
             while True:
                 try:
                     if not is_plain:
-                        if parts.bulkhead is not None:
+                        if parts.start is not None:
                             progress = progress or CallProgress(started_at)
-                            await parts.bulkhead.acquire(parts.left_s(started_at, deadline_at))
+                            await parts.start(started_at, deadline_at)
                             started_at = clock()
                         result = await _run_limited(parts, outer, started_at, deadline_at, fn, args, kwargs)
                         is_plain = parts.is_plain
@@ -122,7 +122,7 @@ async def _run_limited(
     """Make one attempt with its own time limit. Releases the bulkhead slot that the caller acquired."""
     cell = token = None
     try:
-        if parts.timer is None:  # which checks it too
+        if parts.timer is None and not parts.in_thread:  # a timer checks it too
             require_asyncio(parts.name)
         due_at = parts.due_at(started_at, deadline_at)
         if due_at is None:
@@ -160,9 +160,9 @@ def build_sync_call(parts: PolicyParts) -> SyncCall:
             while True:
                 try:
                     if not is_plain:
-                        if parts.bulkhead is not None:
+                        if parts.start_sync is not None:
                             progress = progress or CallProgress(started_at)
-                            parts.bulkhead.acquire_sync(parts.left_s(started_at, deadline_at))
+                            parts.start_sync(started_at, deadline_at)
                             started_at = clock()
                         result = _run_limited_sync(parts, outer, started_at, deadline_at, fn, args, kwargs)
                     elif deadline_at is None:

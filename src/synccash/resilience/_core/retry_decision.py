@@ -11,7 +11,7 @@ from synccash.resilience._core.failure_kinds import outcome_of
 from synccash.resilience._core.misuse import explain, is_misuse
 from synccash.resilience.budget import RetryBudget
 from synccash.resilience.circuit_breaker import CircuitBreaker
-from synccash.resilience.errors import BulkheadFullError, CircuitOpenError
+from synccash.resilience.errors import BulkheadFullError, CircuitOpenError, RateExceededError
 from synccash.resilience.evidence import Evidence
 from synccash.resilience.retry import Retry, matches
 from synccash.resilience.verdict import Classifier, Outcome, Verdict
@@ -210,7 +210,7 @@ class RetryDecider:
         return self.retry is not None and self.retry.wants(error)
 
     def _classify_error(self, error: Exception) -> Verdict:
-        if isinstance(error, BulkheadFullError | CircuitOpenError):
+        if isinstance(error, BulkheadFullError | CircuitOpenError | RateExceededError):
             # Raised by this policy or by a nested one: it says nothing about the dependency.
             return Verdict(Outcome.IGNORED, retry=self._is_retryable(error), evidence=Evidence.NOT_SENT)
         count = None if self._breaker is None else self._breaker.settings.count

@@ -11,7 +11,10 @@ from synccash.resilience.budget import RetryBudget
 from synccash.resilience.bulkhead import LiveBulkhead
 from synccash.resilience.circuit_breaker import CircuitBreaker
 from synccash.resilience.errors import DeadlineExceededError
+from synccash.resilience.rate import RateGate
 
+Start = Callable[[float, float | None], Awaitable[None]]
+"""`await start(now, deadline_at)` waits until an attempt may start: for its turn, then for a slot."""
 AsyncCall = Callable[..., Awaitable[Any]]
 """`await call(fn, *args, **kwargs)` calls a coroutine function under a policy."""
 SyncCall = Callable[..., Any]
@@ -23,8 +26,9 @@ class PolicyParts:
     """The parts of one policy. Times in seconds.
 
     `gated`: whether the breaker may refuse calls. `classifies`: results are classified too. `timer`: what
-    interrupts attempts, if anything does. `sleeps_always`: `sleep` is called before every further attempt,
-    also for 0 seconds.
+    interrupts attempts, if anything does. `start`, `start_sync`: what an attempt waits for, if there is a
+    rate or a bulkhead; with a bulkhead the attempt then has a slot. `sleeps_always`: `sleep` is called before
+    every further attempt, also for 0 seconds. `in_thread`: no event loop runs; nothing that is awaited waits.
     """
 
     name: str
@@ -33,6 +37,7 @@ class PolicyParts:
     breaker: CircuitBreaker | None
     gated: bool
     bulkhead: LiveBulkhead | None
+    rate: RateGate | None
     attempt_timeout: float | None
     total_timeout: float | None
     interrupt: bool
@@ -41,12 +46,15 @@ class PolicyParts:
     sleep: Callable[[float], Awaitable[None]]
     sleep_sync: Callable[[float], None]
     timer: AttemptTimer | None
+    start: Start | None = None
+    start_sync: Callable[[float, float | None], None] | None = None
     sleeps_always: bool = False
+    in_thread: bool = False
 
     @property
     def is_plain(self) -> bool:
-        """True if an attempt needs neither a slot nor a time limit of its own."""
-        return self.bulkhead is None and self.attempt_timeout is None and self.timer is None
+        """True if an attempt waits for nothing before it starts, and has no time limit of its own."""
+        return self.start is None and self.attempt_timeout is None and self.timer is None
 
     def acquire_permit(self) -> int:
         """Return a permit of the breaker; 0 without a breaker. Raises CircuitOpenError."""
@@ -71,13 +79,42 @@ class PolicyParts:
             raise DeadlineExceededError(self.name, 0)
         return live, at
 
-    def left_s(self, now: float, deadline_at: float | None) -> float | None:
-        """Return the seconds until the deadline of a call; None without one."""
-        return None if deadline_at is None else deadline_at - now
-
     def due_at(self, now: float, deadline_at: float | None) -> float | None:
         """Return the time at which an attempt that starts now must have ended; None for no limit."""
         limit_s = self.attempt_timeout
         if limit_s is None or (deadline_at is not None and deadline_at - now < limit_s):
             return deadline_at
         return now + limit_s
+
+
+def left_s(now: float, deadline_at: float | None) -> float | None:
+    """Return the seconds until a deadline, at least 0; None without one."""
+    return None if deadline_at is None else max(0.0, deadline_at - now)
+
+
+def build_starts(
+    rate: RateGate | None,
+    bulkhead: LiveBulkhead | None,
+    clock: Clock,
+    sleep: Callable[[float], Awaitable[None]],
+    sleep_sync: Callable[[float], None],
+) -> tuple[Start | None, Callable[[float, float | None], None] | None]:
+    """Return what an attempt waits for before it starts, for coroutines and for plain functions."""
+    if rate is None and bulkhead is None:
+        return None, None
+
+    async def start(now: float, deadline_at: float | None) -> None:
+        if rate is not None:
+            await rate.acquire(left_s(now, deadline_at), sleep=sleep)
+            now = clock()
+        if bulkhead is not None:
+            await bulkhead.acquire(left_s(now, deadline_at))
+
+    def start_sync(now: float, deadline_at: float | None) -> None:
+        if rate is not None:
+            rate.acquire_sync(left_s(now, deadline_at), sleep=sleep_sync)
+            now = clock()
+        if bulkhead is not None:
+            bulkhead.acquire_sync(left_s(now, deadline_at))
+
+    return start, start_sync
