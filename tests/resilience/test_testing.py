@@ -1,10 +1,11 @@
 """The test helpers of the toolkit, and the default registry that tests may replace."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from synccash.resilience import BreakerSettings, Policy, Retry, overrides
+from synccash.resilience import AttemptTimeoutError, BreakerSettings, Policy, Retry, overrides
 from synccash.resilience.profiles import PAYMENT_PROVIDER, PROFILES, Profile
 from synccash.resilience.providers import (
     default_registry,
@@ -187,3 +188,73 @@ async def test_provider_calls_use_the_registrys_present_breaker():
 
 async def echo(data):
     return data
+
+
+async def test_sleeps_at_the_same_time_overlap_and_end_in_their_order():
+    clock, ended = FakeClock(), []
+
+    async def sleep(seconds):
+        await clock.sleep(seconds)
+        ended.append((seconds, clock()))
+
+    await asyncio.gather(*(sleep(seconds) for seconds in (3.0, 1.0, 2.0, 1.0)))
+    assert ended == [(1.0, 1.0), (1.0, 1.0), (2.0, 2.0), (3.0, 3.0)]
+    assert clock.slept == [3.0, 1.0, 2.0, 1.0]
+
+
+async def test_callers_that_back_off_together_wait_once():
+    clock = FakeClock()
+    one = policy(clock=clock, sleep=clock.sleep)
+    await asyncio.gather(*(one.call(flaky(1)) for _ in range(5)))
+    assert clock() == 8.0
+
+
+@pytest.mark.parametrize("limit", [{"attempt_timeout": 2.0}, {"total_timeout": 2.0}])
+async def test_time_outs_of_a_policy_count_fake_time(limit):
+    clock = FakeClock()
+    one = Policy("rail", clock=clock, sleep=clock.sleep, **limit)
+
+    async def slow():
+        await clock.sleep(10.0)
+
+    async def quick():
+        await clock.sleep(1.0)
+        return "yes"
+
+    assert await one.call(quick) == "yes"
+    for call in (slow, asyncio.Event().wait):
+        began = clock()
+        with pytest.raises(AttemptTimeoutError):
+            await one.call(call)
+        assert clock() == began + 2.0
+
+
+async def test_a_cancelled_sleep_does_not_move_the_clock():
+    clock = FakeClock()
+    task = asyncio.create_task(clock.sleep(100.0))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    await clock.sleep(1.0)
+    assert clock() == 1.0
+
+
+def test_one_clock_serves_one_event_loop_after_the_other():
+    clock = FakeClock()
+
+    async def leave_a_sleep():
+        asyncio.get_running_loop().create_task(clock.sleep(5.0))
+        await asyncio.sleep(0)
+
+    asyncio.run(leave_a_sleep())
+    asyncio.run(clock.sleep(1.0))
+    assert clock() == 1.0
+
+
+async def test_a_sleep_ends_when_the_clock_is_moved_by_hand():
+    clock = FakeClock()
+    task = asyncio.create_task(clock.sleep(5.0))
+    await asyncio.sleep(0)
+    clock.move(7.0)
+    await task
+    assert clock() == 7.0

@@ -166,7 +166,11 @@ class Policy:
             clock=clock,
             sleep=sleep,
             sleep_sync=sleep_sync,
-            timer=AttemptTimer(name, first_limit_s) if interrupt and first_limit_s is not None else None,
+            timer=(
+                AttemptTimer(name, first_limit_s, getattr(clock, "call_later", None))
+                if interrupt and first_limit_s is not None
+                else None
+            ),
             start=start,
             start_sync=start_sync,
         )

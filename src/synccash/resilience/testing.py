@@ -12,6 +12,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from threading import RLock
 from typing import TypeVar
 
@@ -25,15 +26,16 @@ __all__ = ["FakeClock", "attempts", "no_wait", "replaced_registry"]
 class FakeClock:
     """A monotonic clock in seconds that moves without waiting. Call it to read it.
 
-    `sleep` waits in fake time: when all tasks of the event loop wait, the clock moves to the earliest end of
-    a sleep, so that sleeps at the same time overlap. Waiting for a socket or a thread is waiting too.
+    `sleep` and the time-outs of policies with this clock wait in fake time: when all tasks of the event loop
+    wait, the clock moves to the next end of a sleep or time-out, so that sleeps at the same time overlap.
+    Waiting for a socket or a thread is waiting too: a policy that interrupts then times out at once.
     `sleep_sync` moves the clock and returns at once. `slept` lists the times of both, in seconds.
     """
 
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
         self.slept: list[float] = []
-        self._sleeps: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._timers: list[tuple[float, int, _Timer]] = []
         self._count = 0
         self._watched: asyncio.AbstractEventLoop | None = None
 
@@ -41,14 +43,12 @@ class FakeClock:
         return self.now
 
     def move(self, seconds: float) -> None:
-        """Move the clock forward and end the sleeps that are over. Raises ValueError for negative seconds."""
+        """Move the clock forward; ends sleeps and time-outs. Raises ValueError for negative seconds."""
         if seconds < 0:
             raise ValueError("a monotonic clock never goes back")
         self.now += seconds
-        while self._sleeps and self._sleeps[0][0] <= self.now:
-            _, _, over = heapq.heappop(self._sleeps)
-            if not over.done():
-                over.get_loop().call_soon_threadsafe(_end, over)
+        while self._timers and self._timers[0][0] <= self.now:
+            heapq.heappop(self._timers)[2].ring()
 
     def sleep_sync(self, seconds: float) -> None:
         """Move the clock by `seconds` instead of waiting."""
@@ -61,27 +61,38 @@ class FakeClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self.call_later(seconds, partial(_end, over))
+        try:
+            await over
+        finally:
+            timer.cancel()
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> "_Timer":
+        """Call `callback` in the running event loop after `seconds` of fake time, unless it is cancelled."""
         loop = asyncio.get_running_loop()
-        over: asyncio.Future[None] = loop.create_future()
+        timer = _Timer(loop, callback)
         self._count += 1
-        heapq.heappush(self._sleeps, (self.now + seconds, self._count, over))
+        heapq.heappush(self._timers, (self.now + seconds, self._count, timer))
         if self._watched is not loop:
             self._watched = loop
             loop.call_soon(self._watch, loop, 0)
-        await over
+        return timer
 
     def _watch(self, loop: asyncio.AbstractEventLoop, quiet_turns: int) -> None:
         """Move the clock when nothing else happens in the loop."""
-        while self._sleeps and self._sleeps[0][2].done():  # cancelled
-            heapq.heappop(self._sleeps)
-        if not self._sleeps or self._watched is not loop:
-            self._watched = None if self._watched is loop else self._watched
+        while self._timers and self._timers[0][2].is_cancelled:
+            heapq.heappop(self._timers)
+        if self._watched is not loop:
+            return
+        if not self._timers:
+            self._watched = None
             return
         quiet_turns = quiet_turns + 1 if all(map(_is_waiting, asyncio.all_tasks(loop))) else 0
         # A callback may be on its way that wakes a task.
         if quiet_turns > _QUIET_TURNS:
             quiet_turns = 0
-            self.move(max(0.0, self._sleeps[0][0] - self.now))
+            self.move(max(0.0, self._timers[0][0] - self.now))
         loop.call_soon(self._watch, loop, quiet_turns)
 
 
@@ -91,6 +102,30 @@ _QUIET_TURNS = 3
 def _end(sleep: asyncio.Future[None]) -> None:
     if not sleep.done():
         sleep.set_result(None)
+
+
+class _Timer:
+    """A callback at a time of a FakeClock."""
+
+    __slots__ = ("_callback", "_loop", "is_cancelled")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+        self._loop = loop
+        self._callback = callback
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Do not call it any more."""
+        self.is_cancelled = True
+
+    def ring(self) -> None:
+        """The time has come."""
+        if not self.is_cancelled and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._call)
+
+    def _call(self) -> None:
+        if not self.is_cancelled:
+            self._callback()
 
 
 def _is_waiting(task: asyncio.Task[object]) -> bool:

@@ -7,7 +7,10 @@ is left until a deadline, has a timer of its own.
 """
 
 import asyncio
+from collections.abc import Callable
+from math import inf
 from types import TracebackType
+from typing import Protocol
 
 from synccash.resilience._core.misuse import require_asyncio
 from synccash.resilience.errors import AttemptTimeoutError
@@ -15,12 +18,24 @@ from synccash.resilience.errors import AttemptTimeoutError
 _ROUNDING_S = 1e-6
 
 
+class Timer(Protocol):
+    """A callback that may still be cancelled."""
+
+    def cancel(self) -> None: ...
+
+
+CallLater = Callable[[float, Callable[[], None]], Timer]
+"""`call_later(seconds, callback)`, as an event loop has it."""
+
+
 class AttemptTimer:
     """Applies the time limit of one policy to its attempts, in any number of event loops."""
 
-    __slots__ = ("_last_used", "_limit_s", "_name", "_scopes")
+    __slots__ = ("_call_later", "_last_used", "_limit_s", "_name", "_scopes")
 
-    def __init__(self, name: str, limit_s: float) -> None:
+    def __init__(self, name: str, limit_s: float, call_later: CallLater | None = None) -> None:
+        """`call_later`: the timers of a clock that is not the event loop's, as `FakeClock` has them."""
+        self._call_later = call_later
         self._name = name
         self._limit_s = limit_s
         self._scopes: dict[asyncio.AbstractEventLoop, _RunningScopes] = {}
@@ -33,10 +48,12 @@ class AttemptTimer:
         cancelled from elsewhere, CancelledError is raised instead, as `asyncio.timeout` does.
         """
         loop = require_asyncio(self._name)
+        if self._call_later is not None:
+            return TimeoutScope(self._name, _RunningScopes(loop, inf), limit_s, self._call_later)
         scopes = self._last_used
         if scopes is None or scopes.loop is not loop:
             scopes = self._last_used = self._scopes_of(loop)
-        return TimeoutScope(self._name, scopes, limit_s)
+        return TimeoutScope(self._name, scopes, limit_s, scopes.loop.call_later)
 
     def _scopes_of(self, loop: asyncio.AbstractEventLoop) -> "_RunningScopes":
         known = self._scopes.get(loop)
@@ -54,10 +71,20 @@ class AttemptTimer:
 class TimeoutScope:
     """The context manager of one attempt. Raises RuntimeError outside a task."""
 
-    __slots__ = ("_cancelling_before", "_limit_s", "_name", "_own_timer", "_scopes", "_task", "_timed_out")
+    __slots__ = (
+        "_call_later",
+        "_cancelling_before",
+        "_limit_s",
+        "_name",
+        "_own_timer",
+        "_scopes",
+        "_task",
+        "_timed_out",
+    )
 
-    def __init__(self, name: str, scopes: "_RunningScopes", limit_s: float) -> None:
+    def __init__(self, name: str, scopes: "_RunningScopes", limit_s: float, call_later: CallLater) -> None:
         self._name = name
+        self._call_later = call_later
         self._scopes = scopes
         # The difference of two clock readings is seldom exactly the limit.
         is_usual = limit_s > scopes.limit_s - _ROUNDING_S
@@ -73,7 +100,7 @@ class TimeoutScope:
         self._timed_out = False
         self._own_timer = None
         if limit_s != scopes.limit_s:
-            self._own_timer = scopes.loop.call_later(limit_s, self.interrupt)
+            self._own_timer = self._call_later(limit_s, self.interrupt)
             return
         # The loop's own time, which a test may replace by a virtual one.
         due = scopes.loop.time() + limit_s
