@@ -9,7 +9,11 @@ import pytest
 from api.served import served
 from service.operators import PASSWORD, token_of
 from service.test_operators import audit_of, opened_operators
-from synccash.payments.access import OperatorRole
+from synccash.administration.service import Administration
+from synccash.payments.access import AccessScope, OperatorRole
+from synccash.payments.api_key import NewApiKey, new_secret
+from synccash.payments.approval import Execution, ExecutionEndedError
+from synccash.payments.request import Role
 from synccash.stores.postgres.approvals import PostgresApprovals
 from synccash.stores.postgres.database import Database
 from synccash.stores.postgres.pool import connect
@@ -189,6 +193,98 @@ async def test_while_an_approved_action_runs_nobody_else_runs_it(database_url):
         )
         refused = await service.approve("kofi", approval)
         assert (refused.status_code, "being executed" in refused.json()["detail"]) == (409, True)
+
+
+MADE = "SELECT (SELECT count(*) FROM api_keys) + (SELECT count(*) FROM operators)"
+"""How many keys and operators there are."""
+REFUSE_THE_RECORD = """
+CREATE FUNCTION refuse_the_record() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full';
+END $$;
+CREATE TRIGGER refuse_the_record BEFORE UPDATE ON approvals FOR EACH ROW WHEN (NEW.status = 'executed')
+    EXECUTE FUNCTION refuse_the_record();
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/admin/api-keys", {"merchant_id": "mer_test", "livemode": True, "scopes": ["payouts:write"]}),
+        ("/admin/api-keys/{key}/rotate", {"overlap_s": 60}),
+        ("/operators", {"name": "abena", "role": "viewer", "reason": "hired"}),
+    ],
+)
+async def test_a_secret_is_made_once_though_its_first_execution_was_not_recorded(database_url, path, body):
+    async with installed(database_url) as service:
+        new = NewApiKey(
+            secret=new_secret(Role.MERCHANT, livemode=True),
+            role=Role.MERCHANT,
+            merchant_id="mer_test",
+            livemode=True,
+            scopes=frozenset({AccessScope.PAYOUTS_WRITE}),
+        )
+        key = (await Administration(Database(service.pool)).create_key(new, by="test"))["id"]
+        approval = (await service.send("ama", "POST", path.format(key=key), body)).json()["id"]
+        before = await service.pool.fetchval(MADE)
+        await service.pool.execute(REFUSE_THE_RECORD)
+        assert (await service.approve("kofi", approval)).status_code == 503
+        assert await service.pool.fetchval(MADE) == before
+        await service.pool.execute("DROP TRIGGER refuse_the_record ON approvals")
+        await service.pool.execute("UPDATE approvals SET execute_until = now() WHERE id = $1", approval)
+        done = await service.approve("kofi", approval)
+        assert (done.status_code, done.json()["approval"]["status"]) == (200, "executed"), done.text
+        assert {"secret", "enrolment_code_half"} & set(done.json()["result"])
+        assert await service.pool.fetchval(MADE) == before + 1
+
+
+async def test_an_execution_that_was_taken_over_changes_nothing(database_url):
+    async with installed(database_url) as service:
+        approval = (await service.send("ama", "POST", "/admin/api-keys", LIVE_PAYOUTS)).json()["id"]
+        database = Database(service.pool)
+        slow = await PostgresApprovals(database).approve(
+            approval, by="operator:esi", reason="seen", execute_s=0.0, role=OPERATOR
+        )
+        assert (await service.approve("kofi", approval)).status_code == 200
+        made = await service.pool.fetchval(MADE)
+        new = NewApiKey(
+            secret=new_secret(Role.MERCHANT, livemode=True),
+            role=Role.MERCHANT,
+            merchant_id="mer_test",
+            livemode=True,
+            scopes=frozenset({AccessScope.PAYOUTS_WRITE}),
+        )
+        execution = Execution(approval, slow.execute_until)
+        with pytest.raises(ExecutionEndedError):
+            await Administration(database).create_key(new, by="slow", execution=execution)
+        assert await service.pool.fetchval(MADE) == made
+
+
+@pytest.mark.parametrize("was_executed", [False, True])
+async def test_an_approved_action_that_does_not_end_can_be_declined(database_url, was_executed):
+    async with installed(database_url) as service:
+        payment = await service.parked()
+        approval = (await service.resolve("kofi", payment)).json()["id"]
+        approvals = PostgresApprovals(Database(service.pool))
+        assert await approvals.approve(
+            approval, by="operator:esi", reason="seen", execute_s=60.0, role=OPERATOR
+        )
+        path, body = f"/approvals/{approval}/decline", {"reason": "it keeps failing"}
+        assert (await service.send("ama", "POST", path, body)).status_code == 409, "it is being executed"
+        await service.pool.execute("UPDATE approvals SET execute_until = now()")
+        if was_executed:
+            await service.approve("ama", approval)
+            # The process died after the commit of the order and before the record of the execution.
+            await service.pool.execute("UPDATE approvals SET status = 'approved', execute_until = now()")
+        answer = await service.send("ama", "POST", path, body)
+        assert answer.status_code == (409 if was_executed else 200), answer.text
+        shown = (await service.send("ama", "GET", f"/approvals/{approval}")).json()["status"]
+        assert shown == ("executed" if was_executed else "declined")
+        declined = [one for one in await audit_of(database_url) if one.action == "payment_resolve_decline"]
+        assert [one.actor for one in declined] == ([] if was_executed else ["operator:ama"])
+        assert (await service.approve("esi", approval)).status_code == 409
+        again = await service.resolve("kofi", payment)
+        assert again.status_code == (409 if was_executed else 202), again.text
 
 
 async def test_a_declined_an_expired_and_an_orphaned_action_are_never_executed(database_url):

@@ -12,7 +12,7 @@ from synccash.administration.balances import (
     grant_credit,
     list_balances,
 )
-from synccash.administration.database import BREAK_GLASS, database_actor, with_database, write_audit_entry
+from synccash.administration.database import BREAK_GLASS, break_glass_note, database_actor, with_database
 from synccash.administration.errors import AdministrationError
 from synccash.administration.service import Administration
 from synccash.payments.api_key import NewApiKey
@@ -204,8 +204,8 @@ class DatabaseAdministrator:
         """Grants a credit."""
 
         async def grant(database: Database) -> dict[str, Any]:
-            await write_audit_entry(database, "balance_credit", f"{account} {amount}", reason)
-            return await grant_credit(database, account, amount, key=key)
+            note = await break_glass_note(database, "balance_credit", f"{account} {amount}", reason)
+            return await grant_credit(database, account, amount, key=key, note=note)
 
         return on_database(self.settings, grant)
 
@@ -213,8 +213,8 @@ class DatabaseAdministrator:
         """Replaces the credit of an upgrade."""
 
         async def confirm(database: Database) -> dict[str, Any]:
-            await write_audit_entry(database, "balance_confirm", f"{account} {amount}", reason)
-            return await confirm_credit(database, account, amount)
+            note = await break_glass_note(database, "balance_confirm", f"{account} {amount}", reason)
+            return await confirm_credit(database, account, amount, note=note)
 
         return on_database(self.settings, confirm)
 

@@ -1,13 +1,14 @@
 """Merchants' balances: lists and checks them, grants credit, and confirms the credit of an upgrade.
 
-Shared by the API and by commands with database credentials. Nothing here writes to the audit log: callers do,
-before they act, because they know who acts.
+Shared by the API and by commands with database credentials. The `note` of a change is written to the
+audit log in its transaction.
 """
 
 import secrets
 from collections.abc import Sequence
 from typing import Any
 
+from synccash.payments.audit import AuditNote
 from synccash.payments.balance import (
     CREDIT_MAX,
     BalanceAccount,
@@ -52,7 +53,12 @@ async def check_balances(database: Database, merchant_id: str | None) -> Sequenc
 
 
 async def grant_credit(
-    database: Database, account: BalanceAccount, amount: int, *, key: str | None
+    database: Database,
+    account: BalanceAccount,
+    amount: int,
+    *,
+    key: str | None,
+    note: AuditNote | None = None,
 ) -> dict[str, Any]:
     """Grants a credit of `amount` pesewas and returns the balance; a negative amount takes credit back.
 
@@ -61,7 +67,7 @@ async def grant_credit(
     await require_merchant(database, account.merchant_id)
     source = credit_source("credit", account, secrets.token_hex(12) if key is None else key)
     balances = PostgresBalances(database)
-    granted, is_new = await balances.grant(account, amount, source)
+    granted, is_new = await balances.grant(account, amount, source, note=note)
     if granted != amount:
         raise StateConflictError(
             f"the key {key} was already used for a credit of {granted} pesewas: use another key"
@@ -78,13 +84,15 @@ async def unconfirmed_credit(database: Database, account: BalanceAccount) -> Unc
     raise _no_unconfirmed(account)
 
 
-async def confirm_credit(database: Database, account: BalanceAccount, amount: int) -> dict[str, Any]:
+async def confirm_credit(
+    database: Database, account: BalanceAccount, amount: int, *, note: AuditNote | None = None
+) -> dict[str, Any]:
     """Replaces the credit that a migration granted by one of `amount` pesewas, and returns the balance.
 
     Raises StateConflictError.
     """
     balances = PostgresBalances(database)
-    if not await balances.confirm(await unconfirmed_credit(database, account), amount):
+    if not await balances.confirm(await unconfirmed_credit(database, account), amount, note=note):
         raise _no_unconfirmed(account)
     return balance_document(await balances.balance(account))
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import asyncpg
 
 from synccash.administration.errors import AdministrationError
+from synccash.payments.audit import AuditNote
 from synccash.payments.errors import StoreUnavailableError
 from synccash.servers.existing_server import running_database
 from synccash.settings.loader import Settings, SettingsError, convert_settings
@@ -74,7 +75,12 @@ def _local_encryption(settings: Settings) -> Encryption | None:
 
 async def write_audit_entry(database: Database, action: str, target: str, reason: str = "") -> None:
     """Writes an action with database credentials to the audit log, before the action is done."""
-    await PostgresAudit(database).note(
+    await PostgresAudit(database).write(await break_glass_note(database, action, target, reason))
+
+
+async def break_glass_note(database: Database, action: str, target: str, reason: str = "") -> AuditNote:
+    """Returns the audit entry of an action with database credentials."""
+    return AuditNote(
         actor=await database_actor(database),
         action=action,
         target=target,

@@ -17,6 +17,7 @@ from synccash.engine.commit_builder import render
 from synccash.engine.requests.replies import read_order
 from synccash.engine.system import SystemIdentities
 from synccash.payments.api_key import NewApiKey, new_secret
+from synccash.payments.approval import Execution
 from synccash.payments.audit import AuditNote
 from synccash.payments.document import entry_document
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
@@ -86,13 +87,15 @@ class Administration:
         """Return all API keys without their secrets, oldest first."""
         return await PostgresKeys(self.database).keys()
 
-    async def create_key(self, key: NewApiKey, *, by: str, note: str = "") -> dict[str, Any]:
+    async def create_key(
+        self, key: NewApiKey, *, by: str, note: str = "", execution: Execution | None = None
+    ) -> dict[str, Any]:
         """Store a new API key and return it with its secret. Raises ObjectNotFoundError for its merchant."""
         if key.merchant_id is not None:
             await require_merchant(self.database, key.merchant_id)
         kind = "admin" if key.merchant_id is None else "live" if key.livemode else "test"
         told = f"{kind} key of {key.merchant_id or 'an operator'}: {', '.join(sorted(key.scopes))}"
-        entry = _entry(by, "key_create", key.id, note + told, key.merchant_id)
+        entry = _entry(by, "key_create", key.id, note + told, key.merchant_id, execution)
         await PostgresKeys(self.database).create_key(key, note=entry)
         return {
             "id": key.id,
@@ -105,7 +108,15 @@ class Administration:
             "secret": key.secret,
         }
 
-    async def rotate_key(self, key_id: str, overlap: timedelta, *, by: str, note: str = "") -> dict[str, Any]:
+    async def rotate_key(
+        self,
+        key_id: str,
+        overlap: timedelta,
+        *,
+        by: str,
+        note: str = "",
+        execution: Execution | None = None,
+    ) -> dict[str, Any]:
         """Replace an API key by a new one, which is returned with its secret; the former one expires after
         `overlap`. Raises StateConflictError."""
         keys = PostgresKeys(self.database)
@@ -113,7 +124,7 @@ class Administration:
         if former is not None:
             secret = new_secret(Role(former["role"]), livemode=former["livemode"])
             told = f"the former key stays valid for {overlap.total_seconds():.0f} s"
-            entry = _entry(by, "key_rotate", key_id, note + told, former["merchant_id"])
+            entry = _entry(by, "key_rotate", key_id, note + told, former["merchant_id"], execution)
             made = await keys.rotate(key_id, sha256(secret.encode()).digest(), overlap, note=entry)
             if made is not None:
                 return {**made, "secret": secret}
@@ -174,5 +185,19 @@ class Administration:
         await PostgresAudit(self.database).write(replace(entry, details=asked or {}))
 
 
-def _entry(by: str, action: str, target: str, reason: str, merchant_id: str | None = None) -> AuditNote:
-    return AuditNote(actor=by, action=action, target=target, reason=reason, merchant_id=merchant_id)
+def _entry(
+    by: str,
+    action: str,
+    target: str,
+    reason: str,
+    merchant_id: str | None = None,
+    execution: Execution | None = None,
+) -> AuditNote:
+    return AuditNote(
+        actor=by,
+        action=action,
+        target=target,
+        reason=reason,
+        merchant_id=merchant_id,
+        execution=execution,
+    )

@@ -21,19 +21,32 @@ class ApprovalStatus(StrEnum):
     EXPIRED = "expired"
 
 
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution of an approved action. `until` tells it from an earlier one that did not end."""
+
+    approval_id: str
+    until: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """What an operator wants to do: its name, what it is done to, with which parameters, and why."""
+    """What an operator wants to do: its name, what it is done to, with which parameters, and why.
+
+    `execution` is set while it is executed after an approval.
+    """
 
     name: str
     target: str
     parameters: Mapping[str, Any]
     reason: str
+    execution: Execution | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """An action that needs a second operator. `failure` says why its execution was refused."""
+    """An action that needs a second operator. `failure` says why its execution was refused; after
+    `execute_until` an approved one may be executed again."""
 
     id: str
     action: Action
@@ -45,6 +58,7 @@ class Approval:
     decided_at: datetime | None
     decision_reason: str | None
     failure: str | None
+    execute_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +91,13 @@ def approval_document(approval: Approval) -> dict[str, Any]:
 
 class SecondOperatorError(RequestError):
     """The caller may not do this alone, or may not be the second operator; the text says why."""
+
+
+class ExecutionEndedError(RequestError):
+    """This execution of an approved action is no longer the valid one; its change was rolled back."""
+
+    def __init__(self, approval_id: str) -> None:
+        super().__init__(f"{approval_id} was declined, or is executed by another operator's request")
 
 
 class AlreadyWaitingError(RequestError):

@@ -1,7 +1,7 @@
 """The operators' actions that may need a second operator, and how each is executed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from synccash.administration.balances import (
     require_merchant,
     unconfirmed_credit,
 )
-from synccash.administration.operators.four_eyes import ActionRule, parameter
+from synccash.administration.operators.four_eyes import ActionRule, audit_note, parameter
 from synccash.administration.operators.operators import Operators
 from synccash.administration.service import Administration
 from synccash.engine.commit_builder import render
@@ -24,6 +24,7 @@ from synccash.engine.requests.review import Resolution
 from synccash.payments.access import AccessScope, OperatorRole
 from synccash.payments.api_key import NewApiKey, new_secret, read_networks, read_scopes
 from synccash.payments.approval import Action
+from synccash.payments.audit import AuditNote
 from synccash.payments.balance import BalanceAccount
 from synccash.payments.case import Case, is_payment_case
 from synccash.payments.document import moment, refund_document
@@ -52,15 +53,26 @@ class ApprovedActions:
         """Return the rule of each action by its name."""
         # The roles of `api/roles.py` for the calls that request the actions.
         operator, admin = OperatorRole.OPERATOR, OperatorRole.ADMIN
-        resolve = ActionRule(run=self._resolve, needs_second=self._is_under_review, role=operator)
+        resolve = ActionRule(
+            run=self._resolve,
+            needs_second=self._is_under_review,
+            role=operator,
+            was_executed=self._was_decided,
+        )
         operators = ActionRule(run=self._operator_change, needs_second=_always, role=admin, notes_itself=True)
         return {
             **{f"{kind}_resolve": resolve for kind in _KINDS},
             "payout_approve": ActionRule(
-                run=self._approve_payout, needs_second=self._is_large_payout, role=operator
+                run=self._approve_payout,
+                needs_second=self._is_large_payout,
+                role=operator,
+                was_executed=self._was_decided,
             ),
             "payment_return_surplus": ActionRule(
-                run=self._return_surplus, needs_second=self._is_large_surplus, role=operator
+                run=self._return_surplus,
+                needs_second=self._is_large_surplus,
+                role=operator,
+                was_executed=self._was_returned,
             ),
             "key_create": ActionRule(
                 run=self._create_key, needs_second=self._is_key_that_pays_out, role=admin, notes_itself=True
@@ -71,9 +83,11 @@ class ApprovedActions:
                 role=admin,
                 notes_itself=True,
             ),
-            "balance_credit": ActionRule(run=self._credit, needs_second=_raises_credit, role=admin),
+            "balance_credit": ActionRule(
+                run=self._credit, needs_second=_raises_credit, role=admin, notes_itself=True
+            ),
             "balance_confirm": ActionRule(
-                run=self._confirm_credit, needs_second=self._raises_confirmed, role=admin
+                run=self._confirm_credit, needs_second=self._raises_confirmed, role=admin, notes_itself=True
             ),
             **dict.fromkeys(
                 ("operator_create", "operator_reset", "operator_enable", "operator_role"), operators
@@ -109,14 +123,23 @@ class ApprovedActions:
 
         The timeline names the approval, so a process that died after the change is no reason for a failure.
         """
-        approval_id = parameter(action, "approval_id")
-        if approval_id is None:
-            raise error
-        entries = await PostgresOperating(self.database).timeline(action.target)
-        if not any(approval_id in str(entry.data.get("by", "")) for entry in entries):
+        execution = action.execution
+        if execution is None or not await self._was_decided(action, execution.approval_id):
             raise error
         case = await self._case(action.target, None)
         return render(case.order, case.attempts)
+
+    async def _was_decided(self, action: Action, approval_id: str) -> bool:
+        return await self._is_named(action.target, approval_id)
+
+    async def _was_returned(self, action: Action, approval_id: str) -> bool:
+        refunds = await PostgresOperating(self.database).refunds(action.target)
+        return any([await self._is_named(refund["id"], approval_id) for refund in refunds])
+
+    async def _is_named(self, order_id: str, approval_id: str) -> bool:
+        """Tell whether an approval is named in the timeline of an order."""
+        entries = await PostgresOperating(self.database).timeline(order_id)
+        return any(approval_id in str(entry.data.get("by", "")) for entry in entries)
 
     async def _return_surplus(self, action: Action, by: str) -> bytes:
         origin = Origin(by.partition(" and ")[0], parameter(action, "request_id"))
@@ -125,32 +148,38 @@ class ApprovedActions:
         return msgspec.json.encode({"data": documents, "has_more": False, "next": None})
 
     async def _credit(self, action: Action, by: str) -> bytes:
-        del by
-        key = parameter(action, "key") or parameter(action, "approval_id")
-        made = await grant_credit(self.database, _account(action), action.parameters["amount"], key=key)
+        execution, amount = action.execution, action.parameters["amount"]
+        key = parameter(action, "key") or (None if execution is None else execution.approval_id)
+        note = _credit_note(action, by)
+        made = await grant_credit(self.database, _account(action), amount, key=key, note=note)
         return msgspec.json.encode(made)
 
     async def _confirm_credit(self, action: Action, by: str) -> bytes:
-        del by
-        return msgspec.json.encode(
-            await confirm_credit(self.database, _account(action), action.parameters["amount"])
-        )
+        amount, note = action.parameters["amount"], _credit_note(action, by)
+        return msgspec.json.encode(await confirm_credit(self.database, _account(action), amount, note=note))
 
     async def _operator_change(self, action: Action, by: str) -> bytes:
-        name, reason, half = action.target, action.reason, parameter(action, CODE_HALF)
+        name, half = action.target, parameter(action, CODE_HALF)
+        reason, execution = action.reason, action.execution
         match action.name:
             case "operator_create":
                 role = OperatorRole(action.parameters["role"])
                 return _encoded(
-                    await self.operators.create(name, role, by=by, reason=reason, first_half=half)
+                    await self.operators.create(
+                        name, role, by=by, reason=reason, execution=execution, first_half=half
+                    )
                 )
             case "operator_reset":
-                return _encoded(await self.operators.reset(name, by=by, reason=reason, first_half=half))
+                return _encoded(
+                    await self.operators.reset(
+                        name, by=by, reason=reason, execution=execution, first_half=half
+                    )
+                )
             case "operator_enable":
-                changed = await self.operators.enable(name, by=by, reason=reason)
+                changed = await self.operators.enable(name, by=by, reason=reason, execution=execution)
             case _:
                 role = OperatorRole(action.parameters["role"])
-                changed = await self.operators.set_role(name, role, by=by, reason=reason)
+                changed = await self.operators.set_role(name, role, by=by, reason=reason, execution=execution)
         return msgspec.json.encode(operator_document(changed))
 
     async def _create_key(self, action: Action, by: str) -> bytes:
@@ -168,11 +197,15 @@ class ApprovedActions:
             networks=read_networks(given["allowed_ips"]),
             expires_in=None if expires_in_s is None else timedelta(seconds=expires_in_s),
         )
-        return _encoded_key(await Administration(self.database).create_key(key, by=by))
+        made = await Administration(self.database).create_key(key, by=by, execution=action.execution)
+        return _encoded_key(made)
 
     async def _rotate_key(self, action: Action, by: str) -> bytes:
         overlap = timedelta(seconds=action.parameters["overlap_s"])
-        return _encoded_key(await Administration(self.database).rotate_key(action.target, overlap, by=by))
+        made = await Administration(self.database).rotate_key(
+            action.target, overlap, by=by, execution=action.execution
+        )
+        return _encoded_key(made)
 
     async def _is_key_that_pays_out(self, action: Action) -> bool:
         merchant_id = action.parameters["merchant_id"]
@@ -238,6 +271,10 @@ def _encoded(made: Enrolment) -> bytes:
 def _encoded_key(made: Mapping[str, Any]) -> bytes:
     shown = {name: moment(one) if isinstance(one, datetime) else one for name, one in made.items()}
     return msgspec.json.encode(shown)
+
+
+def _credit_note(action: Action, by: str) -> AuditNote:
+    return replace(audit_note(by, action.name, action), merchant_id=action.target)
 
 
 def _account(action: Action) -> BalanceAccount:

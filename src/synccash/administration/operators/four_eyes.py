@@ -12,6 +12,8 @@ from synccash.payments.approval import (
     Approval,
     ApprovalStatus,
     Executed,
+    Execution,
+    ExecutionEndedError,
     SecondOperatorError,
 )
 from synccash.payments.audit import AuditNote
@@ -48,13 +50,16 @@ class ActionRule:
     `run` executes it in the name of `by` and returns the result as JSON; called a second time for the same
     approval, it moves nothing a second time. `needs_second` tells whether a second operator is needed; it
     raises RequestError if the action cannot be executed anyway. `role`: what the operator who requests it
-    must still be when it is approved. `notes_itself`: `run` writes audit entries.
+    must still be when it is approved. `notes_itself`: `run` writes the audit entry, and records the execution
+    of an approval, in the transaction of the change. `was_executed` tells, for the other actions, whether an
+    approval has changed the order already.
     """
 
     run: Callable[[Action, str], Awaitable[bytes]]
     needs_second: Callable[[Action], Awaitable[bool]]
     role: OperatorRole
     notes_itself: bool = False
+    was_executed: Callable[[Action, str], Awaitable[bool]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +97,10 @@ class FourEyes:
                     "this action needs two operators by name, and an admin key is none: sign in as one"
                 )
             approval_id = self.identities.new("apr")
-            by, note = caller.actor_id, _note(caller.actor_id, f"{action.name}_request", action)
+            by, note = caller.actor_id, audit_note(caller.actor_id, f"{action.name}_request", action)
             return await self.store.add(approval_id, action, by=by, valid_s=self.valid_s, note=note)
         if not rule.notes_itself:
-            await self.audit.write(_note(caller.actor_id, action.name, action))
+            await self.audit.write(audit_note(caller.actor_id, action.name, action))
         return Executed(document=await rule.run(action, caller.actor_id))
 
     async def approvals(self, status: ApprovalStatus | None, limit: int) -> Sequence[Approval]:
@@ -112,9 +117,10 @@ class FourEyes:
     async def approve(self, approval_id: str, caller: Principal, reason: str) -> Executed:
         """Approve an action as the second operator, and execute it.
 
-        If the process dies meanwhile, another approval after 30 s executes it again; the actions move nothing
-        a second time. Raises RequestError: ObjectNotFoundError, SecondOperatorError for the one who requested
-        it, StateConflictError if it is not pending, and what the execution raises.
+        If the process dies meanwhile, another approval after 30 s executes it again, unless the change was
+        committed; the actions move nothing a second time. Raises RequestError: ObjectNotFoundError,
+        SecondOperatorError for the one who requested it, StateConflictError if it is not pending, and what
+        the execution raises.
         """
         waiting = await self.approval(approval_id)
         by = caller.actor_id
@@ -122,7 +128,7 @@ class FourEyes:
             raise SecondOperatorError("you have requested this action, so another operator has to approve it")
         name = waiting.action.name
         role = self.rules[name].role
-        note = _note(by, f"{name}_approve", waiting.action, f"{approval_id}: {reason}")
+        note = audit_note(by, f"{name}_approve", waiting.action, f"{approval_id}: {reason}")
         approved = await self.store.approve(
             approval_id, by=by, reason=reason, execute_s=EXECUTE_S, role=role, note=note
         )
@@ -131,35 +137,51 @@ class FourEyes:
         return await self._execute(approved)
 
     async def decline(self, approval_id: str, caller: Principal, reason: str) -> Approval:
-        """End a pending action; the one who requested it may do so too.
+        """End an action that is pending, or that was approved and whose execution did not end in time; the
+        one who requested it may do so too.
 
-        Raises ObjectNotFoundError, and StateConflictError if it is not pending.
+        Raises ObjectNotFoundError, and StateConflictError if it is neither.
         """
         waiting = await self.approval(approval_id)
         name, by = waiting.action.name, caller.actor_id
-        note = _note(by, f"{name}_decline", waiting.action, f"{approval_id}: {reason}")
+        await self._finish_if_executed(waiting)
+        note = audit_note(by, f"{name}_decline", waiting.action, f"{approval_id}: {reason}")
         declined = await self.store.decline(approval_id, by=by, reason=reason, note=note)
         if declined is None:
             raise await self._not_pending(approval_id)
         return declined
 
     async def _execute(self, approval: Approval) -> Executed:
+        execution = _execution(approval)
         by = f"{approval.requested_by} and {approval.decided_by} ({approval.id})"
         action = Action(
             name=approval.action.name,
             target=approval.action.target,
-            parameters={**approval.action.parameters, "approval_id": approval.id},
+            parameters=approval.action.parameters,
             reason=approval.action.reason,
+            execution=execution,
         )
         try:
             document = await self.rules[action.name].run(action, by)
+        except ExecutionEndedError as error:
+            # Nothing was changed: whoever took it over, or declined it, decides how it ends.
+            raise StateConflictError(str(error)) from error
         except (RequestError, OperatorRequiredError) as error:
             # It can never be executed as it was approved; an error of PostgreSQL leaves it approved instead.
-            await self.store.finish(approval.id, ApprovalStatus.FAILED, str(error))
+            await self.store.finish(execution, ApprovalStatus.FAILED, str(error))
             log.warning("approved_action_failed", approval_id=approval.id, action=action.name, why=str(error))
             raise
-        await self.store.finish(approval.id, ApprovalStatus.EXECUTED)
+        await self.store.finish(execution, ApprovalStatus.EXECUTED)
         return Executed(document=document, approval=await self.approval(approval.id))
+
+    async def _finish_if_executed(self, approval: Approval) -> None:
+        """Record that an approved action was executed, where its process died between the change of an order
+        and this record. Then declining it finds it `executed`."""
+        was_executed = self.rules[approval.action.name].was_executed
+        if approval.status is not ApprovalStatus.APPROVED or was_executed is None:
+            return
+        if await was_executed(approval.action, approval.id):
+            await self.store.finish(_execution(approval), ApprovalStatus.EXECUTED)
 
     async def _not_pending(self, approval_id: str) -> StateConflictError:
         found = await self.approval(approval_id)
@@ -171,16 +193,28 @@ class FourEyes:
         if found.status is ApprovalStatus.APPROVED:
             return StateConflictError(
                 f"{found.decided_by} has approved this action and it is being executed; if it still is after "
-                "30 seconds, approve it again"
+                "30 seconds, approve it again or decline it"
             )
         return StateConflictError(f"only a pending action can be decided; this one is {found.status.value}")
 
 
-def _note(actor: str, name: str, action: Action, reason: str | None = None) -> AuditNote:
+def _execution(approval: Approval) -> Execution:
+    # Set by the transition to `approved`; the fallback matches no row.
+    return Execution(approval.id, approval.execute_until or approval.requested_at)
+
+
+def audit_note(actor: str, name: str, action: Action, reason: str | None = None) -> AuditNote:
     """Return the audit entry of a step of an action: its own reason, unless the step has another."""
     told = action.reason if reason is None else reason
     details = {key: value for key, value in action.parameters.items() if key in _RECORDED}
-    return AuditNote(actor=actor, action=name, target=action.target, reason=told, details=details)
+    return AuditNote(
+        actor=actor,
+        action=name,
+        target=action.target,
+        reason=told,
+        details=details,
+        execution=action.execution,
+    )
 
 
 def parameter(action: Action, name: str) -> Any:

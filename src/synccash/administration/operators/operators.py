@@ -16,6 +16,7 @@ from pyotp.totp import TOTP
 
 from synccash.administration.operators.passwords import PasswordHashes
 from synccash.payments.access import OperatorRole
+from synccash.payments.approval import Execution
 from synccash.payments.audit import AuditNote
 from synccash.payments.errors import ObjectNotFoundError, StateConflictError
 from synccash.payments.operator import (
@@ -129,13 +130,20 @@ class Operators:
         return matching[0] if matching else None
 
     async def create(
-        self, name: str, role: OperatorRole, *, by: str, reason: str = "", first_half: str | None = None
+        self,
+        name: str,
+        role: OperatorRole,
+        *,
+        by: str,
+        reason: str = "",
+        first_half: str | None = None,
+        execution: Execution | None = None,
     ) -> Enrolment:
         """Add an operator, who enrols with the code that is returned. With the digest of a `first_half`, that
         code is the second half. Raises StateConflictError.
         """
         code, hashed = _new_code(first_half)
-        note = AuditNote(actor=by, action="operator_create", target=name, reason=_with(role, reason))
+        note = _note(by, "operator_create", name, _with(role, reason), execution)
         made = self.identities.new("op")
         expires_at = await self.store.add(made, name, role, hashed, ENROLMENT_S, by=by, note=note)
         if expires_at is None:
@@ -145,14 +153,22 @@ class Operators:
             )
         return Enrolment(name=name, code=code, expires_at=expires_at, is_half=first_half is not None)
 
-    async def reset(self, name: str, *, by: str, reason: str, first_half: str | None = None) -> Enrolment:
+    async def reset(
+        self,
+        name: str,
+        *,
+        by: str,
+        reason: str,
+        first_half: str | None = None,
+        execution: Execution | None = None,
+    ) -> Enrolment:
         """End an operator's password, TOTP secret and tokens, and return a code to enrol again. With the
         digest of a `first_half`, that code is the second half.
 
         Raises ObjectNotFoundError.
         """
         code, hashed = _new_code(first_half)
-        note = AuditNote(actor=by, action="operator_reset", target=name, reason=reason)
+        note = _note(by, "operator_reset", name, reason, execution)
         expires_at = await self.store.reset(name, hashed, ENROLMENT_S, note=note)
         if expires_at is None:
             raise ObjectNotFoundError("operator", name)
@@ -209,14 +225,18 @@ class Operators:
             raise _last_admin(name)
         return await self._one(name)
 
-    async def enable(self, name: str, *, by: str, reason: str) -> Operator:
+    async def enable(
+        self, name: str, *, by: str, reason: str, execution: Execution | None = None
+    ) -> Operator:
         """Let a disabled operator sign in again. Raises ObjectNotFoundError."""
         await self._one(name)
-        note = AuditNote(actor=by, action="operator_enable", target=name, reason=reason)
+        note = _note(by, "operator_enable", name, reason, execution)
         await self.store.enable(name, note=note)
         return await self._one(name)
 
-    async def set_role(self, name: str, role: OperatorRole, *, by: str, reason: str) -> Operator:
+    async def set_role(
+        self, name: str, role: OperatorRole, *, by: str, reason: str, execution: Execution | None = None
+    ) -> Operator:
         """Change a role; tokens follow within 5 s.
 
         Raises ObjectNotFoundError; StateConflictError where it would leave no admin.
@@ -224,7 +244,7 @@ class Operators:
         if role is not OperatorRole.ADMIN:
             await self._require_another_admin(name)
         await self._one(name)
-        note = AuditNote(actor=by, action="operator_role", target=name, reason=_with(role, reason))
+        note = _note(by, "operator_role", name, _with(role, reason), execution)
         if not await self.store.set_role(name, role, note=note):
             raise _last_admin(name)
         return await self._one(name)
@@ -278,6 +298,10 @@ class Operators:
         ]
         if target.role is OperatorRole.ADMIN and not set(admins) - {name}:
             raise _last_admin(name)
+
+
+def _note(by: str, action: str, name: str, reason: str, execution: Execution | None) -> AuditNote:
+    return AuditNote(actor=by, action=action, target=name, reason=reason, execution=execution)
 
 
 def _issued(token_id: str, secret: str, expires_at: datetime | None) -> IssuedToken | None:

@@ -7,14 +7,20 @@ import asyncpg
 import msgspec
 
 from synccash.payments.access import OperatorRole
-from synccash.payments.approval import Action, AlreadyWaitingError, Approval, ApprovalStatus
+from synccash.payments.approval import (
+    Action,
+    AlreadyWaitingError,
+    Approval,
+    ApprovalStatus,
+    Execution,
+)
 from synccash.payments.audit import AuditNote
 from synccash.stores.postgres.audit import change_with_note
 from synccash.stores.postgres.database import Database
 
 _COLUMNS = """
 id, action, target, parameters::text AS parameters, reason, requested_by, requested_at, expires_at, status,
-decided_by, decided_at, decision_reason, failure
+decided_by, decided_at, decision_reason, failure, execute_until
 """
 _EXPIRE = "UPDATE approvals SET status = 'expired' WHERE status = 'pending' AND expires_at <= now()"
 _ADD = f"""
@@ -49,12 +55,15 @@ WHERE id = $1 AND requested_by <> $2 AND (
 )
 RETURNING {_COLUMNS}
 """  # noqa: S608
+# An approved one is being executed until `execute_until`; one that did not end by then may be declined.
 _DECLINE = f"""
 UPDATE approvals SET status = 'declined', decided_by = $2, decided_at = now(), decision_reason = $3
-WHERE id = $1 AND status = 'pending' RETURNING {_COLUMNS}
+WHERE id = $1 AND (status = 'pending' OR (status = 'approved' AND execute_until <= now()))
+RETURNING {_COLUMNS}
 """  # noqa: S608
 _FINISH = f"""
-UPDATE approvals SET status = $2, failure = $3 WHERE id = $1 AND status = 'approved' RETURNING {_COLUMNS}
+UPDATE approvals SET status = $3, failure = $4 WHERE id = $1 AND execute_until = $2 AND status = 'approved'
+RETURNING {_COLUMNS}
 """  # noqa: S608
 
 
@@ -117,13 +126,13 @@ class PostgresApprovals:
     async def decline(
         self, approval_id: str, *, by: str, reason: str, note: AuditNote | None = None
     ) -> Approval | None:
-        """Decline a pending one; None if it is not pending."""
+        """Decline one that is pending, or whose execution did not end in time; None if it is neither."""
         found = await change_with_note(self.database, note, _DECLINE, approval_id, by, reason)
         return _approval(found[0]) if found else None
 
-    async def finish(self, approval_id: str, status: ApprovalStatus, failure: str | None = None) -> None:
-        """Record how the execution of an approved one has ended."""
-        await self.database.repeat(_FINISH, approval_id, status.value, failure)
+    async def finish(self, execution: Execution, status: ApprovalStatus, failure: str | None = None) -> None:
+        """Record how an execution has ended, unless another one has taken over or the change recorded it."""
+        await self.database.repeat(_FINISH, execution.approval_id, execution.until, status.value, failure)
 
 
 def _approval(row: asyncpg.Record) -> Approval:
@@ -143,4 +152,5 @@ def _approval(row: asyncpg.Record) -> Approval:
         decided_at=row["decided_at"],
         decision_reason=row["decision_reason"],
         failure=row["failure"],
+        execute_until=row["execute_until"],
     )

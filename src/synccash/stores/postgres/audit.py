@@ -1,6 +1,6 @@
 """The audit log in PostgreSQL: what operators do, what merchants change, and who reads unmasked numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 from structlog.contextvars import get_contextvars
 
+from synccash.payments.approval import ExecutionEndedError
 from synccash.payments.audit import AuditNote
 from synccash.payments.masking import masked, masked_value
 from synccash.stores.postgres.database import Database
@@ -17,6 +18,12 @@ from synccash.stores.postgres.pool import PooledConnection
 _NOTE = """
 INSERT INTO audit (actor, action, target, reason, request_id, merchant_id, details)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
+"""
+# A second operator whose request took the execution over has moved `execute_until`. A repeat after a lost
+# connection finds the approval executed by itself.
+_EXECUTED = """
+UPDATE approvals SET status = 'executed'
+WHERE id = $1 AND execute_until = $2 AND status IN ('approved', 'executed') RETURNING id
 """
 COLUMNS = "position, at, actor, action, target, reason, request_id, merchant_id, details::text AS details"
 _LATEST = f"""
@@ -95,12 +102,18 @@ class PostgresAudit:
 
 
 async def change_with_note(
-    database: Database, note: AuditNote | None, statement: str, *arguments: Any
+    database: Database,
+    note: AuditNote | None,
+    statement: str,
+    *arguments: Any,
+    has_changed: Callable[[list[asyncpg.Record]], bool] = bool,
 ) -> list[asyncpg.Record]:
-    """Run a statement that is safe to commit twice, and record `note` in its transaction if it returns rows.
+    """Run a statement that is safe to commit twice, and record `note` in its transaction if it changes
+    anything: `has_changed` tells that by its rows.
 
-    A statement that returns no row has changed nothing, and nothing is recorded. A repeat after a lost
-    connection may record a change twice, and never not at all. Raises StoreUnavailableError.
+    With an execution in the note, the approval becomes `executed` in the same transaction. A repeat after a
+    lost connection may record a change twice, and never not at all. Raises StoreUnavailableError, and
+    ExecutionEndedError where the execution is no longer the valid one: then nothing is changed.
     """
     if note is None:
         return await database.repeat(statement, *arguments)
@@ -108,8 +121,13 @@ async def change_with_note(
     async def change(connection: PooledConnection) -> list[asyncpg.Record]:
         async with connection.transaction():
             rows = await connection.fetch(statement, *arguments)
-            if rows:
+            if has_changed(rows):
                 await connection.execute(_NOTE, *_values(note))
+                execution = note.execution
+                if execution is not None and not await connection.fetch(
+                    _EXECUTED, execution.approval_id, execution.until
+                ):
+                    raise ExecutionEndedError(execution.approval_id)
             return rows
 
     return await database.repeat_with(database.once_with, change)

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from synccash.payments.audit import AuditNote
 from synccash.payments.balance import BY_MIGRATION, CONFIRMED, Balance, BalanceAccount, credit_source
 from synccash.payments.errors import InternalError, StoreUnavailableError
+from synccash.stores.postgres.audit import change_with_note
 from synccash.stores.postgres.database import Database
 
 _KINDS = ("collected", "refunded", "paid_out", "reserved", "credit", "fees")
@@ -137,14 +139,19 @@ class PostgresBalances:
         )
         return [Balance(**dict(row.items())) for row in found]
 
-    async def grant(self, account: BalanceAccount, amount: int, source: str) -> tuple[int, bool]:
+    async def grant(
+        self, account: BalanceAccount, amount: int, source: str, *, note: AuditNote | None = None
+    ) -> tuple[int, bool]:
         """Grant a credit of `amount` pesewas under the unique name `source`. A negative one revokes credit.
 
-        Returns the amount that is stored under this name, and whether this call stored it.
+        Returns the amount that is stored under this name, and whether this call stored it. If it did, the
+        audit log gets `note` in the same transaction.
         """
         named = (account.merchant_id, account.livemode, account.currency)
         for _ in range(2):
-            found = await self.database.repeat(_GRANT, *named, amount, source)
+            found = await change_with_note(
+                self.database, note, _GRANT, *named, amount, source, has_changed=_is_new
+            )
             if found:
                 return found[0]["amount"], found[0]["is_new"]
         raise InternalError("a credit with this key exists, but its row cannot be read")
@@ -161,10 +168,10 @@ class PostgresBalances:
             for row in await self.database.repeat(_UNCONFIRMED)
         ]
 
-    async def confirm(self, credit: UnconfirmedCredit, amount: int) -> bool:
+    async def confirm(self, credit: UnconfirmedCredit, amount: int, *, note: AuditNote | None = None) -> bool:
         """Replace a migration's credit by `amount` pesewas. Returns False if it was already confirmed."""
         source = credit_source(CONFIRMED, credit.account)
-        _, is_new = await self.grant(credit.account, amount - credit.amount, source)
+        _, is_new = await self.grant(credit.account, amount - credit.amount, source, note=note)
         return is_new
 
     async def differences(self, merchant_id: str | None = None) -> Sequence[BalanceDifference]:
@@ -198,3 +205,7 @@ class PostgresBalances:
         """Set the fees in basis points by rail and operation; an operation without an entry is free."""
         rails, operations = [key[0] for key in fees], [key[1] for key in fees]
         await self.database.repeat(_CHANGED_FEES, rails, operations, list(fees.values()))
+
+
+def _is_new(granted: Sequence[asyncpg.Record]) -> bool:
+    return any(row["is_new"] for row in granted)
