@@ -1,5 +1,6 @@
 """An operator's key is sent only to its configured address."""
 
+import json
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -7,8 +8,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from synccash.administration.api import ManagementApi
+from synccash.administration.api import ManagementApi, management_api
 from synccash.administration.errors import AdministrationError
+from synccash.administration.local_keys import local_key
+from synccash.settings.loader import convert_settings
 from synccash.settings.secret import Secret
 
 KEY = "sk_admin_canary"
@@ -78,3 +81,34 @@ def test_a_proxy_of_the_environment_is_not_used(monkeypatch):
         assert ManagementApi(service.url, Secret(KEY)).get("resilience", "circuit-breakers") == {}
     assert proxy.asked == []
     assert service.asked == [("GET", "/api/v1/resilience/circuit-breakers", f"Bearer {KEY}")]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_here"),
+    [
+        (None, True),
+        ("http://127.0.0.1:8123", True),
+        ("http://localhost:8123/", True),
+        ("http://127.0.0.1:8124", False),
+        ("http://198.51.100.7:8123", False),
+        ("https://localhost:8123", False),
+        ("http://127.0.0.1:8123@shop.example", False),
+        ("http://127.0.0.1:port", False),
+    ],
+)
+def test_the_key_of_a_local_installation_goes_to_that_installation_only(tmp_path, monkeypatch, url, is_here):
+    folder = tmp_path / ".synccash"
+    folder.mkdir()
+    (folder / "keys.json").write_text(json.dumps({"admin": KEY, "test": KEY}))
+    (folder / "api.json").write_text(json.dumps({"url": "http://localhost:8123"}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    settings = convert_settings({})
+    if is_here:
+        assert management_api(settings, url).key.reveal() == KEY
+        return
+    with pytest.raises(AdministrationError, match="not sent") as refused:
+        management_api(settings, url)
+    assert KEY not in str(refused.value)
+    with pytest.raises(AdministrationError, match="not sent"):
+        local_key("test", url, settings)

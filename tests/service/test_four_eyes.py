@@ -446,3 +446,30 @@ async def test_another_key_needs_one_admin_only(database_url, harmless):
         assert made.status_code == 201, made.text
         rotated = await service.send("ama", "POST", f"/admin/api-keys/{made.json()['id']}/rotate", {})
         assert rotated.status_code == 200, rotated.text
+
+
+ADMIN_KEY = {"merchant_id": None, "livemode": False}
+
+
+async def test_an_admin_key_makes_and_replaces_no_admin_key(database_url):
+    async with installed(database_url, {"ama": "admin"}) as service:
+        made = await service.send("ama", "POST", "/admin/api-keys", {**ADMIN_KEY, "scopes": ["admin:read"]})
+        assert made.status_code == 201, made.text
+        rotate = f"/admin/api-keys/{made.json()['id']}/rotate"
+        before = await service.pool.fetchval(MADE)
+        for path, body in (("/admin/api-keys", ADMIN_KEY), (rotate, {})):
+            refused = await service.send("an admin key", "POST", path, body)
+            assert (refused.status_code, refused.json()["code"]) == (403, "forbidden"), refused.text
+        assert await service.pool.fetchval(MADE) == before
+        assert (await service.send("ama", "POST", rotate, {})).status_code == 200
+
+
+async def test_an_admin_key_outlives_who_made_it_so_it_needs_a_second_operator(database_url):
+    async with installed(database_url) as service:
+        asked = await service.send("ama", "POST", "/admin/api-keys", ADMIN_KEY)
+        assert (asked.status_code, "sk_admin" in asked.text) == (202, False), asked.text
+        done = await service.approve("kofi", asked.json()["id"])
+        made = done.json()["result"]
+        assert made["secret"].startswith("sk_admin_"), done.text
+        asked = await service.send("ama", "POST", f"/admin/api-keys/{made['id']}/rotate", {})
+        assert asked.status_code == 202, asked.text

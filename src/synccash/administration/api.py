@@ -86,11 +86,13 @@ def management_api(settings: Settings, url: str | None) -> ManagementApi:
     """Returns a client for `url`, by default that of the settings, of `synccash up` here, or of this machine.
 
     Takes the operator's token from the settings or from `synccash login`, else the admin key from the
-    settings or from the data folder of `synccash up` here. Raises AdministrationError.
+    settings or from the data folder of `synccash up` here, whose key goes to no other address. Raises
+    AdministrationError.
     """
     address = _address(settings, url)
-    local = local_key("admin")
-    key = settings.operator_token or stored_token(address) or settings.admin_key or (local and Secret(local))
+    key = settings.operator_token or stored_token(address) or settings.admin_key
+    if not key and (local := local_key("admin", address, settings)) is not None:
+        key = Secret(local)
     if not key:
         raise AdministrationError(f"Nobody is signed in: {_KEY_HINT}")
     return ManagementApi(address, key)

@@ -2,16 +2,37 @@
 
 import json
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 from synccash.administration.database import DATA_DIR
+from synccash.administration.errors import AdministrationError
 from synccash.settings.loader import Settings
 
 _LOOPBACK_OF_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 
 
-def local_key(role: str) -> str | None:
-    """Return the key that `synccash up` made for the role, `admin` or `test`; None if there is none here."""
-    return _read("keys.json", role)
+def local_key(role: str, address: str, settings: Settings) -> str | None:
+    """Return the key that `synccash up` made here for the role, `admin` or `test`; None if there is none.
+
+    Raises AdministrationError where `address` is not that of the installation here: an API elsewhere must not
+    get its key.
+    """
+    key, own = _read("keys.json", role), local_api_url(settings)
+    if key is not None and _endpoint(address) != _endpoint(own):
+        raise AdministrationError(
+            f"The {role} key in {DATA_DIR} belongs to the installation of this folder at {own} and is not "
+            f"sent to {address}. Use a key or a sign-in of that API"
+        )
+    return key
+
+
+def _endpoint(address: str) -> tuple[str, str | None, int | None] | None:
+    """Return what two addresses of one API have in common; None for an address that cannot be read."""
+    with suppress(ValueError):
+        parts = urlsplit(address)
+        host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+        return parts.scheme, host, parts.port
+    return None
 
 
 def _read(file: str, name: str) -> str | None:

@@ -8,7 +8,7 @@ import msgspec
 from synccash.api.request_context import REQUEST_ID
 from synccash.middleware.authentication import UNAVAILABLE
 from synccash.middleware.refusal import REFUSAL_CODE, Refusal, Scope, Send
-from synccash.payments.approval import AlreadyWaitingError, SecondOperatorError
+from synccash.payments.approval import AlreadyWaitingError, OperatorNeededError, SecondOperatorError
 from synccash.payments.errors import (
     EndpointLimitError,
     InsufficientBalanceError,
@@ -178,6 +178,8 @@ def of_engine(error: PaymentError) -> Refusal:
                 detail=f"There are already {MAX_ENDPOINTS} webhook endpoints, the maximum per merchant "
                 "and mode. To add another, delete one that is not needed, or change its URL and types.",
             )
+        case OperatorNeededError():
+            return Refusal(status=403, code="forbidden", detail=_sentence(str(error)))
         case SecondOperatorError():
             return Refusal(status=403, code="second_operator_needed", detail=_sentence(str(error)))
         case AlreadyWaitingError():

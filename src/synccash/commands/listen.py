@@ -44,11 +44,11 @@ def listen(
 
     if (problem := check_target(forward_to)) is not None:
         raise AdministrationError(f"--forward-to: {problem}")
-    key = api_key or local_key("test")
+    address = url or local_api_url(settings())
+    key = api_key or local_key("test", address, settings())
     if key is None:
         raise AdministrationError("No API key: give a merchant's key with --api-key")
     signing = WebhookSecret(secret or new_secret())
-    address = url or local_api_url(settings())
 
     def print_event(forwarded: "Forwarded") -> None:
         print(json_module.dumps(asdict(forwarded)) if json else _line(forwarded), flush=True)

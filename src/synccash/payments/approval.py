@@ -93,6 +93,10 @@ class SecondOperatorError(RequestError):
     """The caller may not do this alone, or may not be the second operator; the text says why."""
 
 
+class OperatorNeededError(RequestError):
+    """Only an operator who has signed in may do this, and the caller is an admin key; the text says why."""
+
+
 class ExecutionEndedError(RequestError):
     """This execution of an approved action is no longer the valid one; its change was rolled back."""
 

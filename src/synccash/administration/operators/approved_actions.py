@@ -75,13 +75,18 @@ class ApprovedActions:
                 was_executed=self._was_returned,
             ),
             "key_create": ActionRule(
-                run=self._create_key, needs_second=self._is_key_that_pays_out, role=admin, notes_itself=True
+                run=self._create_key,
+                needs_second=self._is_powerful_key,
+                role=admin,
+                notes_itself=True,
+                needs_operator=self._is_admin_key,
             ),
             "key_rotate": ActionRule(
                 run=self._rotate_key,
-                needs_second=self._replaces_key_that_pays_out,
+                needs_second=self._replaces_powerful_key,
                 role=admin,
                 notes_itself=True,
+                needs_operator=self._replaces_admin_key,
             ),
             "balance_credit": ActionRule(
                 run=self._credit, needs_second=_raises_credit, role=admin, notes_itself=True
@@ -207,18 +212,30 @@ class ApprovedActions:
         )
         return _encoded_key(made)
 
-    async def _is_key_that_pays_out(self, action: Action) -> bool:
+    async def _is_powerful_key(self, action: Action) -> bool:
+        """Tell whether a new key can pay out, or is an admin key, which outlives the operator who made it."""
         merchant_id = action.parameters["merchant_id"]
-        if merchant_id is not None:
-            await require_merchant(self.database, merchant_id)
+        if merchant_id is None:
+            return True
+        await require_merchant(self.database, merchant_id)
         return action.parameters["livemode"] and AccessScope.PAYOUTS_WRITE in action.parameters["scopes"]
 
-    async def _replaces_key_that_pays_out(self, action: Action) -> bool:
+    async def _replaces_powerful_key(self, action: Action) -> bool:
         keys = await Administration(self.database).keys()
         return any(
-            one["id"] == action.target and one["livemode"] and AccessScope.PAYOUTS_WRITE in one["scopes"]
+            one["id"] == action.target
+            and (
+                one["merchant_id"] is None or (one["livemode"] and AccessScope.PAYOUTS_WRITE in one["scopes"])
+            )
             for one in keys
         )
+
+    async def _is_admin_key(self, action: Action) -> bool:
+        return action.parameters["merchant_id"] is None
+
+    async def _replaces_admin_key(self, action: Action) -> bool:
+        keys = await Administration(self.database).keys()
+        return any(one["id"] == action.target and one["merchant_id"] is None for one in keys)
 
     async def _is_under_review(self, action: Action) -> bool:
         kind = _KINDS[action.name.partition("_")[0]]

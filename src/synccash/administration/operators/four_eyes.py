@@ -14,6 +14,7 @@ from synccash.payments.approval import (
     Executed,
     Execution,
     ExecutionEndedError,
+    OperatorNeededError,
     SecondOperatorError,
 )
 from synccash.payments.audit import AuditNote
@@ -52,7 +53,8 @@ class ActionRule:
     raises RequestError if the action cannot be executed anyway. `role`: what the operator who requests it
     must still be when it is approved. `notes_itself`: `run` writes the audit entry, and records the execution
     of an approval, in the transaction of the change. `was_executed` tells, for the other actions, whether an
-    approval has changed the order already.
+    approval has changed the order already. `needs_operator` tells whether an admin key cannot execute it,
+    also where no second operator is needed.
     """
 
     run: Callable[[Action, str], Awaitable[bytes]]
@@ -60,6 +62,7 @@ class ActionRule:
     role: OperatorRole
     notes_itself: bool = False
     was_executed: Callable[[Action, str], Awaitable[bool]] | None = None
+    needs_operator: Callable[[Action], Awaitable[bool]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,15 @@ class FourEyes:
         Raises RequestError if it cannot be executed, or if an admin key wants what needs two operators.
         """
         rule = self.rules[action.name]
+        if (
+            caller.kind is not CallerKind.OPERATOR
+            and rule.needs_operator is not None
+            and await rule.needs_operator(action)
+        ):
+            raise OperatorNeededError(
+                "an admin key cannot make or replace admin keys: sign in as an operator with the role admin, "
+                "or use database credentials (SYNCCASH_BREAK_GLASS)"
+            )
         if await self.notice() is None and await rule.needs_second(action):
             if caller.kind is not CallerKind.OPERATOR:
                 raise SecondOperatorError(
