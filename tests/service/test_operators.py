@@ -64,6 +64,16 @@ def code_now(operators, person, steps=0):
     return person.code(operators.clock.now().timestamp() + 30 * steps)
 
 
+async def test_an_enrolment_is_no_failed_sign_in(operators):
+    await enrolled(operators, "kofi", "operator")
+    throttled = await operators.store.database.repeat("SELECT subject FROM operator_sign_in_throttle")
+    assert throttled == []
+    with pytest.raises(SignInRefusedError):
+        await operators.enrol("kofi", "not-a-code", PASSWORD, HOME)
+    throttled = await operators.store.database.repeat("SELECT failures FROM operator_sign_in_throttle")
+    assert [one["failures"] for one in throttled] == [1]
+
+
 async def test_an_enrolled_operator_signs_in_and_the_token_names_the_operator(operators):
     kofi = await enrolled(operators, "kofi", "operator")
     found = await operators.sign_in("kofi", PASSWORD, code_now(operators, kofi), HOME)

@@ -60,6 +60,15 @@ def test_the_dry_run_reports_an_unusable_rule_and_a_lack_of_rails():
     assert (code, json.loads(out)["reason"]) == (2, "no_able_rail")
 
 
+def test_the_check_of_the_settings_tells_that_nothing_would_be_encrypted():
+    keys = {"SYNCCASH_ENCRYPTION_KEYS": f"1:{'e1' * 32}", "SYNCCASH_LOOKUP_KEY": "e2" * 32}
+    for given, code, told in (({}, 0, True), (keys, 0, False)):
+        found, out, _ = command("config", "check", **RAILS, **given)
+        assert (found, "encryption_keys and lookup_key are not set" in out) == (code, told), out
+    found, _, error = command("config", "check", **RAILS, SYNCCASH_LOOKUP_KEY="e2" * 32)
+    assert (found, "encryption_keys is not set" in error) == (1, True)
+
+
 @contextlib.contextmanager
 def merchant() -> Iterator[tuple[str, list[Any]]]:
     """A merchant's server, and the events that came to it."""

@@ -4,6 +4,10 @@ from cyclopts import App
 
 from synccash.commands.terminal import loaded, print_json, settings
 
+_NO_ENCRYPTION = (
+    "encryption_keys and lookup_key are not set: `serve`, `worker` and `webhooks` do not start without them, "
+    "and commands with database credentials read and write nothing encrypted. `synccash up` makes its own."
+)
 CONFIG = App(name="config", help="The effective settings.")
 
 
@@ -24,12 +28,17 @@ def check(*, json: bool = False) -> int:
     from synccash.administration.errors import AdministrationError
     from synccash.processes.api import check_settings
     from synccash.settings.loader import SettingsError
+    from synccash.stores.encryption import encryption_of
 
     try:
         check_settings(settings())
+        encryption = encryption_of(settings())
     except SettingsError as error:
         raise AdministrationError(str(error)) from error
+    warnings = [] if encryption else [_NO_ENCRYPTION]
     if json:
-        return print_json({"ok": True})
+        return print_json({"ok": True, "warnings": warnings})
     print("The settings are valid.")
+    for warning in warnings:
+        print(f"Warning: {warning}")
     return 0

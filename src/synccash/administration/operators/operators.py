@@ -179,7 +179,8 @@ class Operators:
 
         Raises SignInRefusedError and SignInThrottledError.
         """
-        await self._reserve(f"address:{address}", _ADDRESS_DELAY_MAX_S)
+        by_address = f"address:{address}"
+        await self._reserve(by_address, _ADDRESS_DELAY_MAX_S)
         # Codes are long random texts: they are checked before the hash, which is slow, is made.
         if not await self.store.may_enrol(name, enrolment_hash(code)):
             raise SignInRefusedError
@@ -188,6 +189,7 @@ class Operators:
         note = AuditNote(actor=actor_of(name), action="operator_enrol", target=name)
         if not await self.store.enrol(name, enrolment_hash(code), hashed, secret, note=note):
             raise SignInRefusedError
+        await self.store.forget_failures(by_address)
         uri = TOTP(secret).provisioning_uri(name=name, issuer_name="SyncCash")
         return TotpSecret(secret=secret, uri=uri)
 

@@ -199,6 +199,7 @@ ON CONFLICT (subject) DO UPDATE SET
 WHERE t.next_at <= clock_timestamp()
 RETURNING failures
 """
+_FORGET = "DELETE FROM operator_sign_in_throttle WHERE subject = ANY($1::text[])"
 _NEXT = """
 SELECT extract(epoch FROM next_at - now())::float8 AS wait_s FROM operator_sign_in_throttle WHERE subject = $1
 """
@@ -320,6 +321,10 @@ class PostgresOperators:
     async def count_failure(self, name: str) -> None:
         """Count a failed sign-in of the operator with this name, if there is one."""
         await self.database.repeat(_COUNT_FAILURE, name)
+
+    async def forget_failures(self, *subjects: str) -> None:
+        """Forget the failed sign-ins of these subjects of the throttle."""
+        await self.database.repeat(_FORGET, list(subjects))
 
     async def signed_in(self, operator_id: str, address: str, subjects: Sequence[str]) -> None:
         """Record a sign-in, and forget the failed ones before it."""
