@@ -34,6 +34,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     A request without a Host, with two, or with one that is no host gets 400 (RFC 9112, section 3.2): a proxy
     may have chosen by another one than the service would see.
+
+    Where a body ends must be certain, or its rest could be read as another request (request smuggling). The
+    parser refuses what is ambiguous, but for two things that get 400 here: a transfer coding besides chunked,
+    and a body of a request to upgrade, which the parser leaves on the connection.
     """
 
     timeout_s: ClassVar[float] = 10.0
@@ -43,6 +47,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _request_bytes = 0
     _hosts: tuple[bytes, ...] = ()
+    _codings: tuple[bytes, ...] = ()
 
     def connection_made(self, transport: BaseTransport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Start the timer of a new connection."""
@@ -70,7 +75,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._request_complete = self._head_complete = False
         self._head_bytes = self._request_bytes = 0
-        self._hosts = ()
+        self._hosts = self._codings = ()
         self._start_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -79,6 +84,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._head_bytes += len(name) + len(value)
             if len(name) == 4 and name.lower() == b"host":
                 self._hosts += (value,)
+            elif len(name) == 17 and name.lower() == b"transfer-encoding":
+                self._codings += (value.lower(),)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -87,8 +94,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_complete = True
         if self._head_bytes + len(self.url) > _HEAD_MAX_BYTES:
             raise ValueError(_TOO_LARGE.detail)
-        if self._host_error() is not None:
-            raise ValueError(self._host_error())
+        if (error := self._head_error()) is not None:
+            raise ValueError(error)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -108,9 +115,27 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._head_complete and self._head_bytes + len(self.url) > _HEAD_MAX_BYTES:
             self._refuse(_TOO_LARGE)
         else:
-            detail = (self._host_error() if self._head_complete else None) or msg
+            detail = (self._head_error() if self._head_complete else None) or msg
             close = {"Connection": "close"}
             self._refuse(Refusal(status=400, code="malformed_request", detail=detail, headers=close))
+
+    def _head_error(self) -> str | None:
+        if (error := self._host_error()) is not None:
+            return error
+        if self._codings not in ((), (b"chunked",)):
+            return "The Transfer-Encoding is not supported. Send chunked, or a Content-Length."
+        if self.parser is None:
+            return None
+        if self._codings and self.parser.get_http_version() == "1.0":
+            return "A request in HTTP/1.0 has no Transfer-Encoding. Send a Content-Length."
+        if self.parser.should_upgrade() and (self._codings or self._announces_body()):
+            return (
+                "A request to upgrade has no body. Send it without Connection: Upgrade; HTTP/1.1 is served."
+            )
+        return None
+
+    def _announces_body(self) -> bool:
+        return any(name == b"content-length" and value.strip(b"0") for name, value in self.headers)
 
     def _host_error(self) -> str | None:
         match self._hosts:
@@ -124,7 +149,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 return "There is more than one Host header. Send exactly one."
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Suppress uvicorn's warning about upgrade requests: only HTTP/1.1 is served."""
+        """Serve a request to upgrade as any other, as only HTTP/1.1 is served, and close the connection: the
+        parser has dropped what came behind it. Writes no warning, unlike uvicorn."""
+        self.cycle.keep_alive = False
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer a request that never reaches the application, and close the connection."""
